@@ -1,0 +1,226 @@
+//! The file: header, table of sections, sections; writing and checking.
+//!
+//! ```text
+//! 0    magic (8)  version (4)  sections (4)  length (8)  zero (8)  hash of header and table (32)
+//! 64   per section: kind (4)  element size (4)  offset (8)  length (8)  zero (8)  hash of the section (32)
+//! ...  the sections, each from a multiple of 64, zero up to the next
+//! ```
+//! Hashes are BLAKE3. The header's is taken with its own field zero. A section's covers its padding.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Version of the layout. A reader takes its own version only.
+pub const FORMAT_VERSION: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"ztfast\x1a\n";
+const ALIGN: usize = 64;
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Header {
+    magic: [u8; 8],
+    version: u32,
+    sections: u32,
+    length: u64,
+    reserved: u64,
+    hash: [u8; 32],
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct SectionRec {
+    kind: u32,
+    element: u32,
+    offset: u64,
+    length: u64,
+    reserved: u64,
+    hash: [u8; 32],
+}
+
+const HEADER: usize = size_of::<Header>();
+const SECTION: usize = size_of::<SectionRec>();
+
+/// Why a bundle was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file could not be read.
+    #[error("{path}: cannot open the bundle: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Not a bundle at all.
+    #[error("this is not a ztfast bundle: it does not begin with the bundle's mark. Make one with `ztfast compile`")]
+    Foreign,
+    /// A bundle of another version.
+    #[error("the bundle has format version {found}, this ztfast reads version {FORMAT_VERSION}. Compile it again")]
+    Version {
+        /// The version found.
+        found: u32,
+    },
+    /// Shorter or longer than it says.
+    #[error("the bundle is {found} bytes long but should have {wanted}: it was cut or padded. Copy or compile it again")]
+    Length {
+        /// Bytes that the header (or the least header) wants.
+        wanted: u64,
+        /// Bytes found.
+        found: u64,
+    },
+    /// A byte changed.
+    #[error("the bundle's {part} is damaged: {what}. Copy or compile it again")]
+    Damaged {
+        /// Header, or the section's number.
+        part: String,
+        /// What does not fit.
+        what: &'static str,
+    },
+}
+
+/// Why a bundle could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: cannot write the bundle: {source}", path = path.display())]
+pub struct SaveError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// A section to write: bytes and the size of an element.
+pub(crate) struct Section<'a> {
+    pub bytes: &'a [u8],
+    pub element: usize,
+}
+
+const fn padded(length: usize) -> usize {
+    length.next_multiple_of(ALIGN)
+}
+
+fn damaged(part: impl Into<String>, what: &'static str) -> OpenError {
+    OpenError::Damaged { part: part.into(), what }
+}
+
+fn header_hash(header: &Header, table: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(Header { hash: [0; 32], ..*header }.as_bytes());
+    hasher.update(table);
+    *hasher.finalize().as_bytes()
+}
+
+/// Lay out the sections, numbered as they come.
+pub(crate) fn write(sections: &[Section<'_>]) -> Vec<u8> {
+    let start = padded(HEADER + sections.len() * SECTION);
+    let length = start + sections.iter().map(|s| padded(s.bytes.len())).sum::<usize>();
+    let mut file = vec![0_u8; length];
+    let mut table = Vec::with_capacity(sections.len() * SECTION);
+    let mut offset = start;
+    for (kind, section) in sections.iter().enumerate() {
+        let end = offset + padded(section.bytes.len());
+        file[offset..offset + section.bytes.len()].copy_from_slice(section.bytes);
+        let record = SectionRec {
+            kind: u32::try_from(kind).expect("a few dozen sections"),
+            element: u32::try_from(section.element).expect("elements are small"),
+            offset: offset as u64,
+            length: section.bytes.len() as u64,
+            reserved: 0,
+            hash: *blake3::hash(&file[offset..end]).as_bytes(),
+        };
+        table.extend_from_slice(record.as_bytes());
+        offset = end;
+    }
+    let mut header = Header {
+        magic: MAGIC,
+        version: FORMAT_VERSION,
+        sections: u32::try_from(sections.len()).expect("a few dozen sections"),
+        length: length as u64,
+        reserved: 0,
+        hash: [0; 32],
+    };
+    header.hash = header_hash(&header, &table);
+    file[..HEADER].copy_from_slice(header.as_bytes());
+    file[HEADER..HEADER + table.len()].copy_from_slice(&table);
+    file
+}
+
+/// Check a file; the content hash and where its sections are. `elements` has each section's element size.
+pub(crate) fn check(file: &[u8], elements: &[usize]) -> Result<([u8; 32], Vec<Range<usize>>), OpenError> {
+    let start = padded(HEADER + elements.len() * SECTION);
+    let short = |wanted: usize| OpenError::Length { wanted: wanted as u64, found: file.len() as u64 };
+    if !file.starts_with(&MAGIC) {
+        let cut = !file.is_empty() && file.len() < MAGIC.len() && MAGIC.starts_with(file);
+        return Err(if cut { short(start) } else { OpenError::Foreign });
+    }
+    let (header, _) = Header::read_from_prefix(file).map_err(|_| short(start))?;
+    if header.version != FORMAT_VERSION {
+        return Err(OpenError::Version { found: header.version });
+    }
+    if header.length != file.len() as u64 {
+        return Err(OpenError::Length { wanted: header.length, found: file.len() as u64 });
+    }
+    if header.sections as usize != elements.len() {
+        return Err(damaged("header", "it has not the number of sections that this version has"));
+    }
+    let table = file.get(HEADER..start).ok_or_else(|| short(start))?;
+    let (table, padding) = table.split_at(elements.len() * SECTION);
+    if header_hash(&header, table) != header.hash {
+        return Err(damaged("header", "its hash does not fit"));
+    }
+    if padding.iter().any(|&byte| byte != 0) {
+        return Err(damaged("header", "its padding is not zero"));
+    }
+    let mut ranges = Vec::with_capacity(elements.len());
+    let mut expected = start;
+    for (kind, (record, &element)) in table.chunks_exact(SECTION).zip(elements).enumerate() {
+        let part = || format!("section {kind}");
+        let record = SectionRec::read_from_bytes(record).map_err(|_| damaged(part(), "its entry is cut"))?;
+        let fits = record.kind as usize == kind
+            && record.element as usize == element
+            && record.offset == expected as u64
+            && record.reserved == 0
+            && record.length % element as u64 == 0;
+        let length = usize::try_from(record.length).ok().filter(|_| fits);
+        let end = length.and_then(|length| expected.checked_add(length.checked_next_multiple_of(ALIGN)?));
+        let (Some(length), Some(end)) = (length, end) else {
+            return Err(damaged(part(), "its entry does not fit"));
+        };
+        let body = file.get(expected..end).ok_or_else(|| damaged(part(), "it lies outside the file"))?;
+        if *blake3::hash(body).as_bytes() != record.hash {
+            return Err(damaged(part(), "its hash does not fit"));
+        }
+        ranges.push(expected..expected + length);
+        expected = end;
+    }
+    if expected != file.len() {
+        return Err(short(expected));
+    }
+    Ok((header.hash, ranges))
+}
+
+/// Write a file so that its name has either the old content or the whole new one, even over a crash.
+pub(crate) fn save(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
+    use std::io::Write;
+    let fail = |source| SaveError { path: path.to_owned(), source };
+    let name = path.file_name().ok_or_else(|| fail(io::Error::other("the path names no file")))?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = folder.join(temporary);
+    let written = (|| {
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        std::fs::File::open(folder)?.sync_all()
+    })();
+    written.map_err(|source| {
+        // The first failure is the one to tell; a temporary file that cannot be removed either changes nothing.
+        let _ = std::fs::remove_file(&temporary);
+        fail(source)
+    })
+}

@@ -1,0 +1,25 @@
+//! The bundle: one file that holds everything a decision reads, used where it lies.
+//!
+//! The compiler fills [`Parts`]; [`Parts::write`] lays them out; [`Bundle`] maps the file read-only and hands out its
+//! tables as slices. A file is taken only if it is whole: its header carries a hash of the table of sections, and the
+//! table a hash of each section with its padding, so that no byte of the file is left out. What the hashes do not
+//! promise is that the tables make sense together: whoever reads them must check every index, and does.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("the bundle is used where it lies, and its numbers are little-endian");
+
+mod file;
+mod index;
+mod meta;
+mod records;
+mod view;
+
+pub use file::{FORMAT_VERSION, OpenError, SaveError};
+pub use index::{build_entity_index, build_string_index};
+pub use meta::{ActionMeta, ActionStats, Field, Meta, Node, PolicyMeta, Stats, ValueType};
+pub use records::{
+    ActionRec, CellKind, ConjunctRec, EntryRec, OPAQUE, ProgramRec, RangeRec, SideRec, TypeRec, cell_kind,
+    cell_program, pack_cell,
+};
+pub use view::{Bundle, Parts};

@@ -1,0 +1,328 @@
+//! Expressions to instructions.
+
+use crate::layout::Layout;
+use crate::plan::children;
+use crate::ranges::fields;
+use crate::tables::Tables;
+use std::sync::Arc;
+use ztfast_bundle::{Field, Node};
+use ztfast_policy::ir::{Binary, Expr, Ext, Uid, Unary, Value, Var};
+use ztfast_program::{ARENA_CELLS, Cell, ExtOp, Instr, Op, STACK_CELLS};
+
+/// Code for an expression, or why there can be none and Cedar has to answer.
+pub(crate) fn generate(
+    expr: &Expr,
+    action: &Uid,
+    layout: &Layout,
+    tables: &mut Tables,
+) -> Result<Vec<Instr>, Arc<str>> {
+    let mut codegen = Codegen { action, layout, tables, code: Vec::new(), depth: 0, deepest: 0, built: 0 };
+    codegen.emit(expr)?;
+    if codegen.deepest > STACK_CELLS {
+        return Err(format!("it needs a stack of {} values, more than {STACK_CELLS}", codegen.deepest).into());
+    }
+    if codegen.built > ARENA_CELLS {
+        return Err(format!("it builds sets and records of {} values, more than {ARENA_CELLS}", codegen.built).into());
+    }
+    Ok(codegen.code)
+}
+
+struct Codegen<'a> {
+    action: &'a Uid,
+    layout: &'a Layout,
+    tables: &'a mut Tables,
+    code: Vec<Instr>,
+    /// Stack depth here, and its maximum.
+    depth: usize,
+    deepest: usize,
+    /// Cells that sets and records built so far may take: each instruction runs at most once.
+    built: usize,
+}
+
+type Emitted = Result<(), Arc<str>>;
+
+impl Codegen<'_> {
+    /// Code that pushes the expression's value.
+    fn emit(&mut self, expr: &Expr) -> Emitted {
+        if let Some(value) = constant(expr) {
+            let cell = self.tables.value(&value);
+            self.constant(cell);
+            return Ok(());
+        }
+        match expr {
+            Expr::Value(_) => unreachable!("constants are handled above"),
+            Expr::Error => self.push(Op::Error, 0),
+            Expr::Opaque(reason) => return Err(reason.clone()),
+            Expr::Var(Var::Principal) => self.push(Op::Principal, 0),
+            Expr::Var(Var::Resource) => self.push(Op::Resource, 0),
+            Expr::Var(Var::Action) => {
+                let action = Cell::entity(self.tables.entity(self.action));
+                self.constant(action);
+            }
+            Expr::Var(Var::Context) => self.record(&self.layout.fields),
+            Expr::And(a, b) => self.short_circuit(Op::AndThen, a, b)?,
+            Expr::Or(a, b) => self.short_circuit(Op::OrElse, a, b)?,
+            Expr::If(test, then, otherwise) => {
+                self.emit(test)?;
+                let to_else = self.jump(Op::Branch, 1);
+                self.emit(then)?;
+                let to_end = self.jump(Op::Jump, 0);
+                self.depth -= 1;
+                self.land(to_else);
+                self.emit(otherwise)?;
+                self.land(to_end);
+            }
+            Expr::Unary(op, a) => {
+                self.emit(a)?;
+                let op = match op {
+                    Unary::Not => Op::Not,
+                    Unary::Neg => Op::Neg,
+                    Unary::IsEmpty => Op::IsEmpty,
+                };
+                self.apply(op, 0, 1);
+            }
+            Expr::Binary(op, a, b) => {
+                self.emit(a)?;
+                self.emit(b)?;
+                self.apply(binary(*op), 0, 2);
+            }
+            Expr::Ext(method, operands) => {
+                let method = extension(*method);
+                // Cedar refuses a wrong number of operands when it evaluates the call.
+                if operands.len() != method.operands() {
+                    self.push(Op::Error, 0);
+                    return Ok(());
+                }
+                operands.iter().try_for_each(|operand| self.emit(operand))?;
+                self.apply(Op::Ext, method as u32, operands.len());
+            }
+            Expr::GetAttr(base, name) => self.get_attr(base, name)?,
+            Expr::HasAttr(base, path) => self.has_attr(base, path)?,
+            Expr::Like(a, pattern) => {
+                self.emit(a)?;
+                let pattern = self.tables.pattern(pattern);
+                self.apply(Op::Like, pattern, 1);
+            }
+            Expr::Is(a, ty) => {
+                self.emit(a)?;
+                let ty = self.tables.type_number(ty);
+                self.apply(Op::Is, ty, 1);
+            }
+            Expr::Set(elements) => {
+                elements.iter().try_for_each(|element| self.emit(element))?;
+                self.built += elements.len();
+                self.apply(Op::MakeSet, count(elements.len()), elements.len());
+            }
+            Expr::Record(entries) => {
+                let mut entries: Vec<(u32, &Expr)> =
+                    entries.iter().map(|(key, value)| (self.tables.string(key), value)).collect();
+                entries.sort_unstable_by_key(|&(key, _)| key);
+                for &(key, value) in &entries {
+                    self.constant(Cell::string(u64::from(key)));
+                    self.emit(value)?;
+                }
+                self.make_record(entries.len());
+            }
+        }
+        Ok(())
+    }
+
+    fn short_circuit(&mut self, op: Op, a: &Expr, b: &Expr) -> Emitted {
+        self.emit(a)?;
+        let to_end = self.jump(op, 1);
+        self.emit(b)?;
+        self.apply(Op::NeedBool, 0, 1);
+        self.land(to_end);
+        Ok(())
+    }
+
+    fn get_attr(&mut self, base: &Expr, name: &Arc<str>) -> Emitted {
+        let layout = self.layout;
+        let Some(fields) = fields(base, layout) else {
+            self.emit(base)?;
+            let name = self.tables.string(name);
+            self.apply(Op::GetAttr, name, 1);
+            return Ok(());
+        };
+        self.need_records(base);
+        match fields.iter().find(|field| field.name == **name).map(|field| &field.node) {
+            Some(Node::Leaf { slot, .. }) => self.push(Op::Slot, *slot),
+            Some(Node::Record { presence, fields }) => {
+                if let Some(slot) = presence {
+                    self.code.push(Instr::new(Op::NeedSlot, *slot));
+                }
+                self.record(fields);
+            }
+            None => self.push(Op::Error, 0),
+        }
+        Ok(())
+    }
+
+    /// `base has a.b.c` is `base has a && base.a has b && base.a.b has c`.
+    fn has_attr(&mut self, base: &Expr, path: &[Arc<str>]) -> Emitted {
+        let mut base = base.clone();
+        let mut to_end = Vec::new();
+        for (at, name) in path.iter().enumerate() {
+            if at > 0 {
+                to_end.push(self.jump(Op::AndThen, 1));
+            }
+            self.has(&base, name)?;
+            base = Expr::GetAttr(Arc::new(base), name.clone());
+        }
+        to_end.into_iter().for_each(|jump| self.land(jump));
+        Ok(())
+    }
+
+    fn has(&mut self, base: &Expr, name: &Arc<str>) -> Emitted {
+        let layout = self.layout;
+        let Some(fields) = fields(base, layout) else {
+            self.emit(base)?;
+            let name = self.tables.string(name);
+            self.apply(Op::HasAttr, name, 1);
+            return Ok(());
+        };
+        self.need_records(base);
+        match fields.iter().find(|field| field.name == **name).map(|field| &field.node) {
+            Some(Node::Leaf { slot, .. } | Node::Record { presence: Some(slot), .. }) => self.push(Op::HasSlot, *slot),
+            Some(Node::Record { presence: None, .. }) => self.constant(Cell::bool(true)),
+            None => self.constant(Cell::bool(false)),
+        }
+        Ok(())
+    }
+
+    /// Errors for the optional records on the way to `base` that are absent.
+    fn need_records(&mut self, base: &Expr) {
+        let Expr::GetAttr(outer, name) = base else { return };
+        self.need_records(outer);
+        let layout = self.layout;
+        let field = fields(outer, layout).and_then(|fields| fields.iter().find(|field| field.name == **name));
+        if let Some(Node::Record { presence: Some(slot), .. }) = field.map(|field| &field.node) {
+            self.code.push(Instr::new(Op::NeedSlot, *slot));
+        }
+    }
+
+    /// Code that builds a record of the context whole.
+    fn record(&mut self, fields: &[Field]) {
+        let mut fields: Vec<&Field> = fields.iter().collect();
+        fields.sort_unstable_by_key(|field| field.key);
+        for field in &fields {
+            self.constant(Cell::string(u64::from(field.key)));
+            match &field.node {
+                Node::Leaf { slot, .. } => self.push(Op::SlotOrMissing, *slot),
+                Node::Record { presence: None, fields } => self.record(fields),
+                Node::Record { presence: Some(slot), fields } => {
+                    self.push(Op::HasSlot, *slot);
+                    let to_missing = self.jump(Op::Branch, 1);
+                    self.record(fields);
+                    let to_end = self.jump(Op::Jump, 0);
+                    self.depth -= 1;
+                    self.land(to_missing);
+                    self.push(Op::Missing, 0);
+                    self.land(to_end);
+                }
+            }
+        }
+        self.make_record(fields.len());
+    }
+
+    fn make_record(&mut self, pairs: usize) {
+        self.built += 2 * pairs;
+        self.apply(Op::MakeRecord, count(pairs), 2 * pairs);
+    }
+
+    fn constant(&mut self, cell: Cell) {
+        let place = self.tables.constant(cell);
+        self.push(Op::Const, place);
+    }
+
+    fn push(&mut self, op: Op, imm: u32) {
+        self.code.push(Instr::new(op, imm));
+        self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
+    }
+
+    /// An instruction that takes `operands` values and leaves one.
+    fn apply(&mut self, op: Op, imm: u32, operands: usize) {
+        self.depth -= operands;
+        self.push(op, imm);
+    }
+
+    /// A jump whose target comes later; going on with the next instruction it has taken `operands` values.
+    fn jump(&mut self, op: Op, operands: usize) -> usize {
+        self.code.push(Instr::new(op, 0));
+        self.depth -= operands;
+        self.code.len() - 1
+    }
+
+    fn land(&mut self, jump: usize) {
+        self.code[jump].imm = count(self.code.len());
+    }
+}
+
+/// The value of an expression that is written out.
+fn constant(expr: &Expr) -> Option<Value> {
+    match expr {
+        Expr::Value(value) => Some(value.clone()),
+        Expr::Set(elements) => elements.iter().map(constant).collect::<Option<_>>().map(Value::Set),
+        Expr::Record(entries) => entries
+            .iter()
+            .map(|(key, value)| Some((key.clone(), constant(value)?)))
+            .collect::<Option<_>>()
+            .map(Value::Record),
+        _ => None,
+    }
+}
+
+/// Whether Cedar itself has to answer for the expression, and why.
+pub(crate) fn opaque(expr: &Expr) -> Option<Arc<str>> {
+    if let Expr::Opaque(reason) = expr {
+        return Some(reason.clone());
+    }
+    let mut found = None;
+    children(expr, &mut |child| found = found.take().or_else(|| opaque(child)));
+    found
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).expect("an expression that was read from a file has fewer parts")
+}
+
+const fn binary(op: Binary) -> Op {
+    match op {
+        Binary::Eq => Op::Eq,
+        Binary::Less => Op::Less,
+        Binary::LessEq => Op::LessEq,
+        Binary::Add => Op::Add,
+        Binary::Sub => Op::Sub,
+        Binary::Mul => Op::Mul,
+        Binary::In => Op::In,
+        Binary::Contains => Op::Contains,
+        Binary::ContainsAll => Op::ContainsAll,
+        Binary::ContainsAny => Op::ContainsAny,
+        Binary::GetTag => Op::GetTag,
+        Binary::HasTag => Op::HasTag,
+    }
+}
+
+const fn extension(method: Ext) -> ExtOp {
+    match method {
+        Ext::DecimalLessThan => ExtOp::DecimalLessThan,
+        Ext::DecimalLessThanOrEqual => ExtOp::DecimalLessThanOrEqual,
+        Ext::DecimalGreaterThan => ExtOp::DecimalGreaterThan,
+        Ext::DecimalGreaterThanOrEqual => ExtOp::DecimalGreaterThanOrEqual,
+        Ext::IsIpv4 => ExtOp::IsIpv4,
+        Ext::IsIpv6 => ExtOp::IsIpv6,
+        Ext::IsLoopback => ExtOp::IsLoopback,
+        Ext::IsMulticast => ExtOp::IsMulticast,
+        Ext::IsInRange => ExtOp::IsInRange,
+        Ext::Offset => ExtOp::Offset,
+        Ext::DurationSince => ExtOp::DurationSince,
+        Ext::ToDate => ExtOp::ToDate,
+        Ext::ToTime => ExtOp::ToTime,
+        Ext::ToMilliseconds => ExtOp::ToMilliseconds,
+        Ext::ToSeconds => ExtOp::ToSeconds,
+        Ext::ToMinutes => ExtOp::ToMinutes,
+        Ext::ToHours => ExtOp::ToHours,
+        Ext::ToDays => ExtOp::ToDays,
+    }
+}

@@ -1,0 +1,88 @@
+//! An action's context as slots: one per attribute, records flattened.
+
+use crate::tables::Tables;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use ztfast_bundle::{Field, Node, ValueType};
+use ztfast_policy::ir::{Attribute, Type};
+use ztfast_program::Tag;
+
+/// The slots of an action's context.
+pub(crate) struct Layout {
+    /// The attributes, sorted by name.
+    pub fields: Vec<Field>,
+    /// For each slot the kind of its number.
+    pub kinds: Vec<Tag>,
+}
+
+impl Layout {
+    pub fn new(context: &BTreeMap<Arc<str>, Attribute>, tables: &mut Tables) -> Self {
+        let mut kinds = Vec::new();
+        let fields = fields(context, tables, &mut kinds);
+        Self { fields, kinds }
+    }
+}
+
+fn fields(attributes: &BTreeMap<Arc<str>, Attribute>, tables: &mut Tables, kinds: &mut Vec<Tag>) -> Vec<Field> {
+    let slot = |kind, kinds: &mut Vec<Tag>| {
+        kinds.push(kind);
+        u32::try_from(kinds.len() - 1).expect("a schema has fewer attributes than memory has bytes")
+    };
+    attributes
+        .iter()
+        .map(|(name, attribute)| {
+            let node = if let Type::Record(inner) = &attribute.ty {
+                let presence = (!attribute.required).then(|| slot(Tag::Bool, kinds));
+                Node::Record { presence, fields: fields(inner, tables, kinds) }
+            } else {
+                intern_names(&attribute.ty, tables);
+                Node::Leaf { slot: slot(kind(&attribute.ty), kinds), ty: value_type(&attribute.ty) }
+            };
+            Field { name: name.to_string(), key: tables.string(name), required: attribute.required, node }
+        })
+        .collect()
+}
+
+/// Keys of records inside sets must have numbers, because a request's records are sorted by them.
+fn intern_names(ty: &Type, tables: &mut Tables) {
+    match ty {
+        Type::Set(element) => intern_names(element, tables),
+        Type::Record(fields) => {
+            for (name, field) in fields {
+                tables.string(name);
+                intern_names(&field.ty, tables);
+            }
+        }
+        _ => {}
+    }
+}
+
+const fn kind(ty: &Type) -> Tag {
+    match ty {
+        Type::Bool => Tag::Bool,
+        Type::Long => Tag::Long,
+        Type::String => Tag::String,
+        Type::Decimal => Tag::Decimal,
+        Type::Datetime => Tag::Datetime,
+        Type::Duration => Tag::Duration,
+        Type::Entity(_) => Tag::Entity,
+        Type::Ip | Type::Set(_) | Type::Record(_) => Tag::Set,
+    }
+}
+
+fn value_type(ty: &Type) -> ValueType {
+    match ty {
+        Type::Bool => ValueType::Bool,
+        Type::Long => ValueType::Long,
+        Type::String => ValueType::String,
+        Type::Decimal => ValueType::Decimal,
+        Type::Datetime => ValueType::Datetime,
+        Type::Duration => ValueType::Duration,
+        Type::Ip => ValueType::Ip,
+        Type::Entity(name) => ValueType::Entity(name.to_string()),
+        Type::Set(element) => ValueType::Set(Box::new(value_type(element))),
+        Type::Record(fields) => ValueType::Record(
+            fields.iter().map(|(name, field)| (name.to_string(), field.required, value_type(&field.ty))).collect(),
+        ),
+    }
+}

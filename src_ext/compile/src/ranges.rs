@@ -1,0 +1,126 @@
+//! Conjuncts that are a comparison of one context attribute with a constant: the bulk of trading conditions.
+
+use crate::layout::Layout;
+use crate::tables::Tables;
+use ztfast_bundle::{Field, Node, RangeRec};
+use ztfast_policy::ir::{Binary, Expr, Ext, Unary, Value, Var};
+use ztfast_program::Tag;
+
+/// A slot that a path of attributes leads to.
+#[derive(Clone, Copy)]
+struct Slot {
+    number: u32,
+    kind: Tag,
+}
+
+/// The range that a conjunct is, if it is one.
+///
+/// A range demands that the slot is there. That is the error of reading an absent attribute, and under a `!` the error
+/// stays an error, so inverting a range keeps the demand.
+pub(crate) fn range(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Option<RangeRec> {
+    match expr {
+        Expr::Unary(Unary::Not, inner) => {
+            let inner = range(inner, layout, tables).filter(|_| !matches!(**inner, Expr::HasAttr(..)))?;
+            Some(RangeRec { inverted: 1 - inner.inverted, ..inner })
+        }
+        Expr::Binary(Binary::Eq, a, b) => {
+            let (slot, value) = slot_and_value(a, b, layout).or_else(|| slot_and_value(b, a, layout))?;
+            let cell = tables.value(value);
+            (cell.is(slot.kind) && cell.is_scalar()).then(|| within(slot, cell.as_i64(), cell.as_i64()))
+        }
+        Expr::Binary(op @ (Binary::Less | Binary::LessEq), a, b) => {
+            let ordered = |slot: Slot, value: &Value| match (slot.kind, value) {
+                (Tag::Long, Value::Long(n))
+                | (Tag::Datetime, Value::Datetime(n))
+                | (Tag::Duration, Value::Duration(n)) => Some((slot, *n)),
+                _ => None,
+            };
+            compare(a, b, *op == Binary::Less, layout, ordered)
+        }
+        Expr::Ext(method, operands) => {
+            let [a, b] = operands.as_slice() else { return None };
+            let ordered = |slot: Slot, value: &Value| match (slot.kind, value) {
+                (Tag::Decimal, Value::Decimal(n)) => Some((slot, *n)),
+                _ => None,
+            };
+            match method {
+                Ext::DecimalLessThan => compare(a, b, true, layout, ordered),
+                Ext::DecimalLessThanOrEqual => compare(a, b, false, layout, ordered),
+                Ext::DecimalGreaterThan => compare(b, a, true, layout, ordered),
+                Ext::DecimalGreaterThanOrEqual => compare(b, a, false, layout, ordered),
+                _ => None,
+            }
+        }
+        Expr::GetAttr(..) => {
+            let slot = slot(expr, layout).filter(|slot| slot.kind == Tag::Bool)?;
+            Some(within(slot, 1, 1))
+        }
+        Expr::HasAttr(base, path) => {
+            let [name] = path.as_slice() else { return None };
+            let field = fields(base, layout)?.iter().find(|field| field.name == **name)?;
+            match &field.node {
+                Node::Leaf { slot, .. } => Some(within(Slot { number: *slot, kind: Tag::Bool }, i64::MIN, i64::MAX)),
+                Node::Record { .. } => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// `a < b` or `a <= b` where one is a slot and the other a constant.
+fn compare(
+    a: &Expr,
+    b: &Expr,
+    strict: bool,
+    layout: &Layout,
+    ordered: impl Fn(Slot, &Value) -> Option<(Slot, i64)>,
+) -> Option<RangeRec> {
+    let empty = |slot| within(slot, 0, -1);
+    if let Some((slot, value)) = slot_and_value(a, b, layout) {
+        let (slot, most) = ordered(slot, value)?;
+        return Some(match most.checked_sub(i64::from(strict)) {
+            Some(high) => within(slot, i64::MIN, high),
+            None => empty(slot),
+        });
+    }
+    let (slot, value) = slot_and_value(b, a, layout)?;
+    let (slot, least) = ordered(slot, value)?;
+    Some(match least.checked_add(i64::from(strict)) {
+        Some(low) => within(slot, low, i64::MAX),
+        None => empty(slot),
+    })
+}
+
+const fn within(slot: Slot, low: i64, high: i64) -> RangeRec {
+    RangeRec { slot: slot.number, inverted: 0, low, high }
+}
+
+fn slot_and_value<'e>(a: &Expr, b: &'e Expr, layout: &Layout) -> Option<(Slot, &'e Value)> {
+    match b {
+        Expr::Value(value) => Some((slot(a, layout)?, value)),
+        _ => None,
+    }
+}
+
+/// The slot that `context.a.b` names. The slot of an attribute in an optional record is there only if the record is.
+fn slot(expr: &Expr, layout: &Layout) -> Option<Slot> {
+    let Expr::GetAttr(base, name) = expr else { return None };
+    match &fields(base, layout)?.iter().find(|field| field.name == **name)?.node {
+        Node::Leaf { slot, .. } => Some(Slot { number: *slot, kind: layout.kinds[*slot as usize] }),
+        Node::Record { .. } => None,
+    }
+}
+
+/// The attributes of the context, or of the record in it that a path names.
+pub(crate) fn fields<'l>(expr: &Expr, layout: &'l Layout) -> Option<&'l [Field]> {
+    match expr {
+        Expr::Var(Var::Context) => Some(&layout.fields),
+        Expr::GetAttr(base, name) => {
+            match &fields(base, layout)?.iter().find(|field| field.name == **name)?.node {
+                Node::Record { fields, .. } => Some(fields),
+                Node::Leaf { .. } => None,
+            }
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,286 @@
+//! A gate: decisions about one action, like a prepared statement.
+
+use crate::code::Code;
+use crate::decide::{Determining, Walk};
+use crate::engine::{Engine, current};
+use crate::handles::Handle;
+use crate::sessions::SessionId;
+use crate::snapshot::{Binding, Snapshot};
+use std::sync::Arc;
+use ztfast_bundle::ValueType;
+use ztfast_program::{FOREIGN_STRING, Request, Scratch, StringsView};
+
+/// Texts that one call may bring along and the bundle lacks.
+const MAX_TEXTS: usize = 32;
+/// Their bytes altogether.
+const MAX_TEXT_BYTES: usize = 1 << 14;
+
+/// A gate. It is for one thread at a time: every method that decides takes it exclusively.
+pub struct Gate {
+    engine: Arc<Engine>,
+    number: usize,
+    epoch: u64,
+    snapshot: Arc<Snapshot>,
+    /// `None` where the gate fits the newest bundle no more.
+    binding: Option<Arc<Binding>>,
+    /// Set by [`Self::begin`]: this decision goes by the snapshot that its texts were looked up in.
+    begun: bool,
+    text_offsets: Vec<u32>,
+    text_bytes: Vec<u8>,
+    scratch: Box<Scratch>,
+}
+
+impl Gate {
+    pub(crate) fn new(engine: Arc<Engine>, number: usize, snapshot: Arc<Snapshot>, binding: Arc<Binding>) -> Self {
+        Self {
+            epoch: snapshot.epoch,
+            engine,
+            number,
+            snapshot,
+            binding: Some(binding),
+            begun: false,
+            text_offsets: Vec::with_capacity(MAX_TEXTS + 1),
+            text_bytes: Vec::with_capacity(MAX_TEXT_BYTES),
+            scratch: Box::default(),
+        }
+    }
+
+    /// The arguments' types, as of the bundle it was last used with; empty for a gate that fits it no more.
+    #[must_use]
+    pub fn types(&self) -> &[ValueType] {
+        self.binding.as_ref().map_or(&[], |binding| &binding.types)
+    }
+
+    /// The snapshot that the gate last decided over.
+    #[must_use]
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The snapshot's number: it changes with every swap that the gate has noticed.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Begin a call that brings texts or entities along: they and the decision go by the same snapshot.
+    pub fn begin(&mut self) {
+        self.refresh();
+        self.begun = true;
+        self.text_offsets.clear();
+        self.text_bytes.clear();
+        self.text_offsets.push(0);
+    }
+
+    /// The number of a text in the call begun; `None` where it brings more texts than there is room for.
+    #[allow(clippy::cast_possible_wrap, clippy::cast_possible_truncation)] // numbers of texts are small
+    pub fn text(&mut self, text: &str) -> Option<i64> {
+        if let Some(known) = self.snapshot.bundle.find_string(text) {
+            return Some(i64::from(known));
+        }
+        let before = self.text_offsets.windows(2).position(|w| {
+            self.text_bytes.get(w[0] as usize..w[1] as usize) == Some(text.as_bytes())
+        });
+        let number = match before {
+            Some(number) => number,
+            None => {
+                let (count, end) = (self.text_offsets.len(), self.text_bytes.len() + text.len());
+                if count == 0 || count > MAX_TEXTS || end > MAX_TEXT_BYTES {
+                    return None;
+                }
+                self.text_bytes.extend_from_slice(text.as_bytes());
+                self.text_offsets.push(end as u32);
+                count - 1
+            }
+        };
+        Some((FOREIGN_STRING | number as u64) as i64)
+    }
+
+    /// The number of an entity in the call begun; `None` for a handle that is nothing in this bundle.
+    #[allow(clippy::cast_possible_wrap)] // the bits are what counts
+    pub fn entity(&self, handle: Handle) -> Option<i64> {
+        self.snapshot.entity(handle).map(|entity| entity.bits() as i64)
+    }
+
+    /// Whether the session may do it: [`Code::Allow`] or why not.
+    #[inline]
+    pub fn allows(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Code {
+        self.walk(session, resource, values, None)
+    }
+
+    /// The same, and the policies that determined it.
+    #[inline]
+    pub fn decide(
+        &mut self,
+        session: SessionId,
+        resource: Handle,
+        values: &[i64],
+        determining: &mut Determining,
+    ) -> Code {
+        determining.count = 0;
+        self.walk(session, resource, values, Some(determining))
+    }
+
+    #[inline]
+    fn walk(
+        &mut self,
+        session: SessionId,
+        resource: Handle,
+        values: &[i64],
+        determining: Option<&mut Determining>,
+    ) -> Code {
+        if !std::mem::take(&mut self.begun) {
+            self.refresh();
+        }
+        let Self { engine, snapshot, binding: Some(binding), scratch, text_offsets, text_bytes, .. } = self else {
+            return Code::StaleGate;
+        };
+        let strings = StringsView { offsets: text_offsets, bytes: text_bytes };
+        decide(engine, snapshot, binding, scratch, session, resource, values, strings, determining)
+    }
+
+    /// Take the newest snapshot, if there is a newer one.
+    #[inline]
+    fn refresh(&mut self) {
+        if self.engine.epoch() != self.epoch {
+            self.renew();
+        }
+    }
+
+    /// Neither allocates nor frees: bindings and replaced snapshots are kept alive by the engine's writing side.
+    #[cold]
+    fn renew(&mut self) {
+        let (snapshot, binding) = current(&self.engine, self.number);
+        self.epoch = snapshot.epoch;
+        self.binding = binding;
+        self.snapshot = snapshot;
+    }
+
+    /// What [`Batch::decide_many`] decides over; the gate itself stays free for others.
+    #[must_use]
+    pub fn batch(&mut self) -> Batch {
+        self.refresh();
+        Batch { engine: self.engine.clone(), snapshot: self.snapshot.clone(), binding: self.binding.clone() }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.engine.release(self.number);
+    }
+}
+
+/// A column of a batch: one number per decision, or one for all.
+#[derive(Debug, Clone, Copy)]
+pub enum Column<'a, T> {
+    /// One per decision.
+    Each(&'a [T]),
+    /// One for all.
+    All(T),
+}
+
+impl<T: Copy> Column<'_, T> {
+    #[inline]
+    fn get(&self, at: usize) -> Option<T> {
+        match self {
+            Self::Each(column) => column.get(at).copied(),
+            Self::All(value) => Some(*value),
+        }
+    }
+}
+
+/// A gate's view of one moment, for many decisions at once on any thread.
+pub struct Batch {
+    engine: Arc<Engine>,
+    snapshot: Arc<Snapshot>,
+    binding: Option<Arc<Binding>>,
+}
+
+/// Arguments that a batch takes on its stack.
+const MAX_COLUMNS: usize = 64;
+
+impl Batch {
+    /// The arguments' types.
+    #[must_use]
+    pub fn types(&self) -> &[ValueType] {
+        self.binding.as_ref().map_or(&[], |binding| &binding.types)
+    }
+
+    /// The snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// Decide on each row; a row that a column lacks is [`Code::Corrupt`].
+    pub fn decide_many(
+        &self,
+        sessions: Column<'_, u64>,
+        resources: Column<'_, u32>,
+        columns: &[Column<'_, i64>],
+        out: &mut [u8],
+    ) {
+        let (Some(binding), true) = (&self.binding, columns.len() <= MAX_COLUMNS) else {
+            return out.fill(Code::StaleGate as u8);
+        };
+        let mut scratch = Scratch::default();
+        let mut values = [0_i64; MAX_COLUMNS];
+        for (at, code) in out.iter_mut().enumerate() {
+            let row = || -> Option<(u64, u32)> {
+                for (value, column) in values.iter_mut().zip(columns) {
+                    *value = column.get(at)?;
+                }
+                Some((sessions.get(at)?, resources.get(at)?))
+            };
+            let mut row = row;
+            let decided = match row() {
+                Some((session, resource)) => decide(
+                    &self.engine,
+                    &self.snapshot,
+                    binding,
+                    &mut scratch,
+                    SessionId(session),
+                    Handle(resource),
+                    values.get(..columns.len()).unwrap_or_default(),
+                    StringsView::default(),
+                    None,
+                ),
+                None => Code::Corrupt,
+            };
+            *code = decided as u8;
+        }
+    }
+}
+
+#[inline]
+#[allow(clippy::too_many_arguments)] // the hot path's own call: a struct would be built and taken apart each time
+fn decide(
+    engine: &Engine,
+    snapshot: &Snapshot,
+    binding: &Binding,
+    scratch: &mut Scratch,
+    session: SessionId,
+    resource: Handle,
+    values: &[i64],
+    strings: StringsView<'_>,
+    determining: Option<&mut Determining>,
+) -> Code {
+    let principal = match engine.principal(session) {
+        Ok(principal) => snapshot.entity(principal),
+        Err(code) => return code,
+    };
+    let (Some(principal), Some(resource)) = (principal, snapshot.entity(resource)) else {
+        return Code::NotApplicable;
+    };
+    let request = Request {
+        principal,
+        resource,
+        values,
+        positions: &binding.positions,
+        kinds: &binding.kinds,
+        cells: &[],
+        strings,
+    };
+    let walk = Walk { snapshot, action: &binding.action, request: &request, foreign: &|_| None };
+    walk.decide(scratch, determining)
+}

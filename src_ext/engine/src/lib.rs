@@ -1,0 +1,33 @@
+//! The engine: decides over a bundle's tables.
+//!
+//! ```text
+//! Engine ── Sessions    who may ask: validity, revocation, quarantine
+//!        ── Handles     numbers for uids that outlive the bundle
+//!        ── Snapshot    one bundle and what is derived from it; replaced whole
+//! Gate   ── decides on one action, over the newest snapshot
+//! ```
+//!
+//! The deciding side ([`Gate::allows`], [`Gate::decide`], [`Batch::decide_many`]) neither allocates, locks, blocks nor
+//! panics, except where a policy needs Cedar's own evaluator, which the bundle's statistics count. Whatever a bundle
+//! holds, an index that leads nowhere is a DENY with code [`Code::Corrupt`].
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod clock;
+mod code;
+mod decide;
+mod engine;
+mod gate;
+mod handles;
+mod request;
+mod sessions;
+mod snapshot;
+
+pub use clock::now_ns;
+pub use code::Code;
+pub use decide::{Determining, MAX_DETERMINING};
+pub use engine::{Engine, EngineOptions, PrepareError};
+pub use gate::{Batch, Column, Gate};
+pub use handles::{Handle, HandlesFull};
+pub use request::{OwnedRequest, RequestBuilder};
+pub use sessions::{AdmitError, Admission, SessionId, SessionStatus};
+pub use snapshot::{Reference, ReferenceAnswer, Snapshot, UidRef};

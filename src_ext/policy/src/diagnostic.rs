@@ -1,0 +1,334 @@
+//! What goes wrong while loading, told with file, line and column, and with the source line underlined.
+//!
+//! Cedar's errors carry offsets into the text they came from but not the name of its file; this module joins the two.
+
+use std::fmt;
+use std::sync::Arc;
+
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
+use serde::{Deserialize, Serialize};
+
+use crate::SourceFile;
+
+/// How bad a [`Diagnostic`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The sources are refused.
+    Error,
+    /// The sources are accepted; the author should look all the same.
+    Warning,
+}
+
+/// One error or warning about the sources.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostic {
+    /// Error or warning.
+    pub severity: Severity,
+    /// What is wrong, in one or two sentences.
+    pub message: String,
+    /// Name of the file, as the user gave it.
+    pub file: String,
+    /// Line of the offending text, from 1; `None` if only the file is known.
+    pub line: Option<u32>,
+    /// Column (in characters) of the offending text, from 1.
+    pub column: Option<u32>,
+    /// Line of the end of the offending text.
+    pub end_line: Option<u32>,
+    /// Column just behind the offending text.
+    pub end_column: Option<u32>,
+    /// What to do about it, if Cedar has an advice.
+    pub help: Option<String>,
+    /// All of the above for a terminal without colours: `file:line:column`, the source line and the offending text
+    /// underlined.
+    pub rendered: String,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.rendered.trim_end())
+    }
+}
+
+/// Why sources were refused: every error found, and the warnings beside them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadError {
+    /// At least one of them is an error.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for diagnostic in &self.diagnostics {
+            write!(f, "{separator}{diagnostic}")?;
+            separator = "\n\n";
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+/// Why a request cannot be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestError {
+    /// What is wrong with it.
+    pub message: String,
+    /// What to do about it, if Cedar has an advice.
+    pub help: Option<String>,
+}
+
+impl RequestError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), help: None }
+    }
+
+    pub(crate) fn of(error: &dyn miette::Diagnostic) -> Self {
+        let (message, help) = describe(error);
+        Self { message, help }
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.help {
+            Some(help) => write!(f, " ({help})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+/// Bytes of a file that a diagnostic points at, and what to write there.
+#[derive(Debug, Clone)]
+pub(crate) struct Label {
+    pub start: usize,
+    pub len: usize,
+    pub text: Option<String>,
+}
+
+impl Label {
+    pub(crate) fn new(start: usize, len: usize) -> Self {
+        Self { start, len, text: None }
+    }
+
+    pub(crate) fn saying(self, text: impl Into<String>) -> Self {
+        Self { text: Some(text.into()), ..self }
+    }
+}
+
+/// The message of an error with its causes, and its help.
+pub(crate) fn describe(error: &dyn miette::Diagnostic) -> (String, Option<String>) {
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Many of Cedar's errors already have the text of their cause within their own.
+        if !message.contains(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+        cause = error.source();
+    }
+    let mut help = error.help().map(|help| help.to_string());
+    let mut inner = error.diagnostic_source();
+    while let (None, Some(error)) = (&help, inner) {
+        help = error.help().map(|help| help.to_string());
+        inner = error.diagnostic_source();
+    }
+    (message, help)
+}
+
+/// Makes a diagnostic of an error of Cedar. The error's own labels are used if it has any (their offsets are into the
+/// text of `file`); else the one that it is given.
+pub(crate) fn of_cedar(
+    severity: Severity,
+    file: &SourceFile,
+    error: &dyn miette::Diagnostic,
+    otherwise: Option<Label>,
+) -> Diagnostic {
+    let (message, help) = describe(error);
+    let mut labels = labels_of(error, &file.text);
+    // Cedar marks the reading errors of a JSON text by words only.
+    if labels.is_empty() {
+        labels.extend(json_position(&message).map(|(line, column)| json_label(&file.text, line, column)));
+    }
+    if labels.is_empty() {
+        labels.extend(otherwise);
+    }
+    build(severity, file, message, help, labels)
+}
+
+/// Makes diagnostics of an error of Cedar and of all that it found beside.
+pub(crate) fn all_of_cedar(severity: Severity, file: &SourceFile, error: &dyn miette::Diagnostic) -> Vec<Diagnostic> {
+    let mut all = vec![of_cedar(severity, file, error, None)];
+    all.extend(error.related().into_iter().flatten().map(|related| of_cedar(severity, file, related, None)));
+    all
+}
+
+/// Makes a diagnostic of an error that `serde_json` found.
+pub(crate) fn of_json(file: &SourceFile, what: &str, error: &serde_json::Error) -> Diagnostic {
+    let label = json_label(&file.text, error.line(), error.column());
+    build(Severity::Error, file, format!("{what}: {error}"), None, vec![label])
+}
+
+/// Makes a diagnostic of our own words.
+pub(crate) fn build(
+    severity: Severity,
+    file: &SourceFile,
+    message: String,
+    help: Option<String>,
+    mut labels: Vec<Label>,
+) -> Diagnostic {
+    let text: Arc<str> = Arc::from(file.text.as_str());
+    for label in &mut labels {
+        clamp(&text, label);
+    }
+    let start = labels.first().map(|label| position(&text, label.start));
+    let end = labels.first().map(|label| position(&text, label.start + label.len));
+    let report = Report {
+        severity,
+        message: &message,
+        help: help.as_deref(),
+        source: (!labels.is_empty()).then(|| NamedSource::new(&file.name, text)),
+        labels: &labels,
+    };
+    let mut rendered = String::new();
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::none()).with_links(false).with_width(100);
+    if handler.render_report(&mut rendered, &report).is_err() {
+        // The handler refuses spans outside its text only, and they have been clamped; but better plain than silent.
+        rendered = format!("{message}\n");
+    }
+    if labels.is_empty() {
+        rendered = format!("{}: {}", file.name, rendered.trim_start());
+    }
+    Diagnostic {
+        severity,
+        file: file.name.clone(),
+        line: start.map(|p| p.0),
+        column: start.map(|p| p.1),
+        end_line: end.map(|p| p.0),
+        end_column: end.map(|p| p.1),
+        message,
+        help,
+        rendered,
+    }
+}
+
+/// Line and column (in characters), from 1, of a byte of a text.
+pub(crate) fn position(text: &str, offset: usize) -> (u32, u32) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+    let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
+    let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+    (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
+}
+
+/// The labels of an error or of the nearest of its causes that has some; the one that matters most comes first.
+fn labels_of(error: &dyn miette::Diagnostic, text: &str) -> Vec<Label> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let mut spans: Vec<LabeledSpan> = error.labels().into_iter().flatten().collect();
+        if !spans.is_empty() {
+            // What Cedar parses out of a JSON string has offsets into that string: of no use here.
+            if !error.source_code().is_some_and(|source| is_text(source, text)) {
+                return Vec::new();
+            }
+            spans.sort_by_key(|span| !span.primary());
+            return spans
+                .iter()
+                .map(|span| Label {
+                    start: span.offset(),
+                    len: span.len(),
+                    text: span.label().map(str::to_owned),
+                })
+                .collect();
+        }
+        next = error.diagnostic_source();
+    }
+    Vec::new()
+}
+
+/// Whether a source of offsets is this text.
+fn is_text(source: &dyn miette::SourceCode, text: &str) -> bool {
+    // No span, and every line behind it: the whole text.
+    source.read_span(&(0, 0).into(), 0, usize::MAX).is_ok_and(|all| all.data() == text.as_bytes())
+}
+
+/// Finds the "at line 3 column 14" that `serde_json` ends its messages with.
+fn json_position(message: &str) -> Option<(usize, usize)> {
+    let (_, rest) = message.rsplit_once(" at line ")?;
+    let (line, rest) = rest.split_once(" column ")?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    Some((line.parse().ok()?, rest.get(..digits)?.parse().ok()?))
+}
+
+/// `serde_json` counts lines from 1 and columns in bytes; the column is that of the last byte read, 0 at a line's start.
+fn json_label(text: &str, line: usize, column: usize) -> Label {
+    let start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+    Label::new(start + column.saturating_sub(1), 1)
+}
+
+/// Keeps a label within its text and between characters.
+fn clamp(text: &str, label: &mut Label) {
+    let mut start = label.start.min(text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let mut end = label.start.saturating_add(label.len).clamp(start, text.len());
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    label.start = start;
+    label.len = end - start;
+}
+
+/// What the report handler is given.
+#[derive(Debug)]
+struct Report<'a> {
+    severity: Severity,
+    message: &'a str,
+    help: Option<&'a str>,
+    source: Option<NamedSource<Arc<str>>>,
+    labels: &'a [Label],
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message)
+    }
+}
+
+impl std::error::Error for Report<'_> {}
+
+impl miette::Diagnostic for Report<'_> {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        })
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.map(|help| Box::new(help) as _)
+    }
+
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        self.source.as_ref().map(|source| source as _)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let spans = self.labels.iter().enumerate().map(|(i, label)| {
+            let span = (label.start, label.len);
+            if i == 0 {
+                LabeledSpan::new_primary_with_span(label.text.clone(), span)
+            } else {
+                LabeledSpan::new_with_span(label.text.clone(), span)
+            }
+        });
+        Some(Box::new(spans))
+    }
+}

@@ -1,0 +1,367 @@
+//! The policy files: Cedar text, JSON policy sets and template links become one policy set, each policy with the id
+//! that decisions will name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, SlotId, Template};
+use serde::Deserialize;
+
+use crate::SourceFile;
+use crate::diagnostic::{self, Diagnostic, Label, Severity};
+
+/// The policies of all files.
+#[derive(Debug, Default)]
+pub(crate) struct Policies {
+    /// Cedar's own set, with our ids.
+    pub set: PolicySet,
+    /// The ids of what can be satisfied: static policies in source order, then links.
+    pub order: Vec<PolicyId>,
+    /// Where each policy, template and link comes from.
+    pub origins: HashMap<PolicyId, Origin>,
+}
+
+/// Where a policy comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// Index of its file.
+    pub file: usize,
+    /// Its first line (from 1) in that file.
+    pub line: u32,
+    /// Its own text; a link has its template's.
+    pub source: Arc<str>,
+    /// What to underline if its id is the matter.
+    pub label: Option<Label>,
+}
+
+/// A link, as Cedar's command line has it in its files.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkText {
+    template_id: String,
+    link_id: String,
+    args: BTreeMap<String, String>,
+}
+
+/// A link whose template has the id that it ended up with.
+struct Link {
+    template: PolicyId,
+    id: PolicyId,
+    values: HashMap<SlotId, EntityUid>,
+    file: usize,
+    label: Option<Label>,
+}
+
+/// A policy or template as parsed, with Cedar's id.
+enum Item {
+    Static(Policy),
+    Template(Template),
+}
+
+impl Item {
+    fn id(&self) -> &PolicyId {
+        match self {
+            Self::Static(policy) => policy.id(),
+            Self::Template(template) => template.id(),
+        }
+    }
+
+    fn ast(&self) -> &cedar_policy_core::ast::Template {
+        match self {
+            Self::Static(policy) => policy.as_ref().template(),
+            Self::Template(template) => template.as_ref(),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Static(policy) => policy.to_cedar().unwrap_or_else(|| policy.to_string()),
+            Self::Template(template) => template.to_cedar(),
+        }
+    }
+
+    /// The `@id` annotation, unless it is empty.
+    fn annotated_id(&self) -> Option<&str> {
+        let id = match self {
+            Self::Static(policy) => policy.annotation("id"),
+            Self::Template(template) => template.annotation("id"),
+        };
+        id.filter(|id| !id.is_empty())
+    }
+}
+
+/// How ids are made for the policies of a file that have no annotation.
+enum Naming {
+    /// Cedar's own, by order in the file, with the file's stem before them if there are several files.
+    Numbered,
+    /// Those that the file states.
+    Stated,
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Text,
+    Json,
+    Links,
+}
+
+fn kind(file: &SourceFile) -> Kind {
+    // A policy in Cedar's syntax begins with none of these.
+    match file.text.trim_start_matches('\u{feff}').trim_start().bytes().next() {
+        Some(b'{') => Kind::Json,
+        Some(b'[') => Kind::Links,
+        _ if file.name.ends_with(".json") => Kind::Json,
+        _ => Kind::Text,
+    }
+}
+
+/// Reads all policy files. The errors are added to `diagnostics`; what is returned then lacks what they are about.
+pub(crate) fn parse(files: &[SourceFile], diagnostics: &mut Vec<Diagnostic>) -> Policies {
+    let several = files.iter().filter(|file| kind(file) != Kind::Links).count() > 1;
+    let mut reader = Reader { files, diagnostics, several, policies: Policies::default(), links: Vec::new() };
+    for (index, file) in files.iter().enumerate() {
+        match kind(file) {
+            Kind::Text => reader.text(index, file),
+            Kind::Json => reader.json(index, file),
+            Kind::Links => {}
+        }
+    }
+    // Only now, as links may come before their templates.
+    for (index, file) in files.iter().enumerate() {
+        if kind(file) == Kind::Links {
+            reader.link_file(index, file);
+        }
+    }
+    reader.finish()
+}
+
+struct Reader<'a> {
+    files: &'a [SourceFile],
+    diagnostics: &'a mut Vec<Diagnostic>,
+    several: bool,
+    policies: Policies,
+    links: Vec<Link>,
+}
+
+impl Reader<'_> {
+    fn text(&mut self, index: usize, file: &SourceFile) {
+        match file.text.parse::<PolicySet>() {
+            Ok(set) => {
+                // Cedar keeps policies and templates apart; their places in the text give the order back.
+                let mut items: Vec<Item> = set.policies().cloned().map(Item::Static).collect();
+                items.extend(set.templates().cloned().map(Item::Template));
+                items.sort_by_key(|item| item.ast().loc().map(|loc| loc.start()));
+                for item in items {
+                    self.add(index, item, &Naming::Numbered);
+                }
+            }
+            Err(errors) => {
+                let errors = errors.iter().map(|e| diagnostic::of_cedar(Severity::Error, file, e, None));
+                self.diagnostics.extend(errors);
+            }
+        }
+    }
+
+    fn json(&mut self, index: usize, file: &SourceFile) {
+        let value: serde_json::Value = match serde_json::from_str(&file.text) {
+            Ok(value) => value,
+            Err(error) => return self.diagnostics.push(diagnostic::of_json(file, "this is not valid JSON", &error)),
+        };
+        if value.get("effect").is_some() {
+            return self.single_json(index, file, value);
+        }
+        let set = match PolicySet::from_json_str(&file.text) {
+            Ok(set) => set,
+            Err(error) => {
+                let error = diagnostic::of_cedar(Severity::Error, file, &error, None);
+                return self.diagnostics.push(error);
+            }
+        };
+        for policy in set.policies().filter(|policy| policy.is_static()) {
+            self.add(index, Item::Static(policy.clone()), &Naming::Stated);
+        }
+        let mut renamed = HashMap::new();
+        for template in set.templates() {
+            let stated = template.id().clone();
+            if let Some(id) = self.add(index, Item::Template(template.clone()), &Naming::Stated) {
+                renamed.insert(stated, id);
+            }
+        }
+        for link in set.policies() {
+            // A link whose template was refused says nothing new.
+            if let (Some(template), Some(values)) = (link.template_id(), link.template_links())
+                && let Some(template) = renamed.get(template)
+            {
+                let (template, id) = (template.clone(), link.id().clone());
+                self.links.push(Link { template, id, values, file: index, label: None });
+            }
+        }
+    }
+
+    /// A file with one policy or template in JSON, without an id.
+    fn single_json(&mut self, index: usize, file: &SourceFile, value: serde_json::Value) {
+        let id = PolicyId::new("policy0");
+        match Policy::from_json(Some(id.clone()), value.clone()) {
+            Ok(policy) => {
+                self.add(index, Item::Static(policy), &Naming::Numbered);
+            }
+            Err(error) => match Template::from_json(Some(id), value) {
+                Ok(template) if template.slots().next().is_some() => {
+                    self.add(index, Item::Template(template), &Naming::Numbered);
+                }
+                _ => self.diagnostics.push(diagnostic::of_cedar(Severity::Error, file, &error, None)),
+            },
+        }
+    }
+
+    /// Gives an item its id and adds it to the set, unless that id is taken.
+    fn add(&mut self, index: usize, item: Item, naming: &Naming) -> Option<PolicyId> {
+        let id = match (item.annotated_id(), naming) {
+            (Some(id), _) => PolicyId::new(id),
+            (None, Naming::Numbered) if self.several => {
+                let stem = Path::new(&self.files[index].name).file_stem().unwrap_or_default();
+                PolicyId::new(format!("{}.{}", stem.to_string_lossy(), item.id()))
+            }
+            (None, _) => item.id().clone(),
+        };
+        let ast = item.ast();
+        let text = &self.files[index].text;
+        let origin = match ast.loc() {
+            Some(loc) => Origin {
+                file: index,
+                line: diagnostic::position(text, loc.start()).0,
+                source: Arc::from(loc.snippet().unwrap_or_default()),
+                label: Some(match ast.annotations().find(|(key, _)| key.as_ref() == "id") {
+                    Some((_, id)) if id.loc.is_some() => {
+                        let loc = id.loc.as_ref().unwrap_or(loc);
+                        Label::new(loc.start(), loc.end() - loc.start())
+                    }
+                    _ => first_line(loc.start(), loc.snippet().unwrap_or_default()),
+                }),
+            },
+            None => Origin { file: index, line: 1, source: Arc::from(item.text()), label: None },
+        };
+        if !self.is_new(&id, index, origin.label.as_ref()) {
+            return None;
+        }
+        let added = match item {
+            Item::Static(policy) => {
+                self.policies.order.push(id.clone());
+                self.policies.set.add(policy.new_id(id.clone()))
+            }
+            Item::Template(template) => self.policies.set.add_template(template.new_id(id.clone())),
+        };
+        if let Err(error) = added {
+            let error = diagnostic::of_cedar(Severity::Error, &self.files[index], &error, origin.label);
+            self.diagnostics.push(error);
+            return None;
+        }
+        self.policies.origins.insert(id.clone(), origin);
+        Some(id)
+    }
+
+    /// Whether an id is free; if not, says where it is used.
+    fn is_new(&mut self, id: &PolicyId, index: usize, label: Option<&Label>) -> bool {
+        let Some(first) = self.policies.origins.get(id) else { return true };
+        let (first_file, file) = (&self.files[first.file], &self.files[index]);
+        let here = label.map_or(1, |label| diagnostic::position(&file.text, label.start).0);
+        let there = first.label.as_ref().map_or(first.line, |l| diagnostic::position(&first_file.text, l.start).0);
+        let mut labels: Vec<Label> = label.into_iter().map(|l| l.clone().saying("again here")).collect();
+        if first.file == index {
+            labels.extend(first.label.iter().map(|l| l.clone().saying("first here")));
+        }
+        self.diagnostics.push(diagnostic::build(
+            Severity::Error,
+            file,
+            format!("duplicate policy id `{id}`: {}:{there} and {}:{here}", first_file.name, file.name),
+            Some("decisions name policies by their ids: give one of them another `@id(\"...\")`".to_owned()),
+            labels,
+        ));
+        false
+    }
+
+    fn link_file(&mut self, index: usize, file: &SourceFile) {
+        let links: Vec<LinkText> = match serde_json::from_str(&file.text) {
+            Ok(links) => links,
+            Err(error) => {
+                let what = "this is not a list of links, each with \"template_id\", \"link_id\" and \"args\"";
+                return self.diagnostics.push(diagnostic::of_json(file, what, &error));
+            }
+        };
+        // JSON gives no places; the id as it is written is the best there is to point at.
+        let mut searched = 0;
+        for link in links {
+            let quoted = serde_json::to_string(&link.link_id).unwrap_or_default();
+            let found = file.text.get(searched..).and_then(|rest| rest.find(&quoted));
+            let label = found.map(|at| Label::new(searched + at, quoted.len()));
+            searched = label.as_ref().map_or(searched, |label| label.start + label.len);
+            let mut values = HashMap::new();
+            let mut wrong = None;
+            for (slot, uid) in &link.args {
+                let slot_id = match slot.as_str() {
+                    "?principal" => SlotId::principal(),
+                    "?resource" => SlotId::resource(),
+                    _ => {
+                        wrong = Some(format!("`{slot}` is no slot: write \"?principal\" or \"?resource\""));
+                        break;
+                    }
+                };
+                match uid.parse::<EntityUid>() {
+                    Ok(uid) => {
+                        values.insert(slot_id, uid);
+                    }
+                    Err(error) => {
+                        wrong = Some(format!("`{uid}` is no entity uid: {}", crate::values::sentence(&error)));
+                        break;
+                    }
+                }
+            }
+            if let Some(wrong) = wrong {
+                let message = format!("link `{}`: {wrong}", link.link_id);
+                let labels = label.into_iter().collect();
+                self.diagnostics.push(diagnostic::build(Severity::Error, file, message, None, labels));
+                continue;
+            }
+            self.links.push(Link {
+                template: PolicyId::new(link.template_id),
+                id: PolicyId::new(link.link_id),
+                values,
+                file: index,
+                label,
+            });
+        }
+    }
+
+    /// Links the templates, in the order of the files.
+    fn finish(mut self) -> Policies {
+        let mut links = std::mem::take(&mut self.links);
+        links.sort_by_key(|link| link.file);
+        for link in links {
+            if !self.is_new(&link.id, link.file, link.label.as_ref()) {
+                continue;
+            }
+            let linked = self.policies.set.link(link.template.clone(), link.id.clone(), link.values);
+            if let Err(error) = linked {
+                let file = &self.files[link.file];
+                let (message, help) = diagnostic::describe(&error);
+                let message = format!("link `{}` of template `{}`: {message}", link.id, link.template);
+                let labels = link.label.into_iter().collect();
+                self.diagnostics.push(diagnostic::build(Severity::Error, file, message, help, labels));
+                continue;
+            }
+            // A link is told by its template's text and place.
+            if let Some(origin) = self.policies.origins.get(&link.template) {
+                self.policies.origins.insert(link.id.clone(), origin.clone());
+            }
+            self.policies.order.push(link.id);
+        }
+        self.policies
+    }
+}
+
+/// The first line of a text that starts at this offset of its file.
+fn first_line(start: usize, text: &str) -> Label {
+    Label::new(start, text.lines().next().map_or(0, str::len))
+}

@@ -1,0 +1,241 @@
+//! Cedar itself, kept in the product: what `explain` answers with, and what every compiled decision is held against.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid, PolicyId, PolicySet, Request, Schema,
+    SlotId, ValidationMode, Validator,
+};
+use cedar_policy_core::ast;
+
+use crate::diagnostic::{self, Diagnostic, LoadError, RequestError, Severity};
+use crate::ir::{Uid, Value};
+use crate::policies::Policies;
+use crate::values::{self, Names};
+use crate::{SourceFile, Sources};
+
+/// Cedar's own view of one epoch of policies, schema and entities.
+#[derive(Debug)]
+pub struct Reference {
+    policies: PolicySet,
+    schema: Schema,
+    entities: Entities,
+    /// Ids in policy order (static policies, then links), and each one's place in it.
+    ids: Vec<Arc<str>>,
+    places: HashMap<Arc<str>, usize>,
+    sources: HashMap<Arc<str>, Source>,
+    authorizer: Authorizer,
+}
+
+#[derive(Debug)]
+struct Source {
+    file: Arc<str>,
+    line: u32,
+    text: Arc<str>,
+}
+
+/// Cedar's answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Allow or deny.
+    pub allow: bool,
+    /// Ids of the policies that determined it, in policy order.
+    pub reasons: Vec<Arc<str>>,
+    /// Ids of the policies that erred, in policy order, with Cedar's message.
+    pub errors: Vec<(Arc<str>, String)>,
+}
+
+impl Reference {
+    pub(crate) fn new(policies: Policies, schema: Schema, entities: Entities, files: &[SourceFile]) -> Self {
+        let ids: Vec<Arc<str>> = policies.order.iter().map(|id| Arc::from(AsRef::<str>::as_ref(id))).collect();
+        let names: Vec<Arc<str>> = files.iter().map(|file| Arc::from(file.name.as_str())).collect();
+        let mut sources = HashMap::new();
+        for (id, origin) in policies.origins {
+            if let Some(file) = names.get(origin.file) {
+                let source = Source { file: file.clone(), line: origin.line, text: origin.source };
+                sources.insert(Arc::from(AsRef::<str>::as_ref(&id)), source);
+            }
+        }
+        Self {
+            policies: policies.set,
+            schema,
+            entities,
+            places: ids.iter().enumerate().map(|(place, id)| (id.clone(), place)).collect(),
+            ids,
+            sources,
+            authorizer: Authorizer::new(),
+        }
+    }
+
+    /// Asks Cedar. The request is not validated against the schema: what does not fit it gets an answer all the same
+    /// (see [`Self::validate_request`]).
+    ///
+    /// # Errors
+    /// If a uid or the context is nothing that Cedar could represent.
+    pub fn authorize(
+        &self,
+        principal: &Uid,
+        action: &Uid,
+        resource: &Uid,
+        context: &Value,
+    ) -> Result<Answer, RequestError> {
+        let request = request(principal, action, resource, context, None)?;
+        let response = self.authorizer.is_authorized(&request, &self.policies, &self.entities);
+        let mut reasons: Vec<usize> = response.diagnostics().reason().filter_map(|id| self.place(id)).collect();
+        reasons.sort_unstable();
+        let mut errors: Vec<(usize, String)> = response
+            .diagnostics()
+            .errors()
+            .filter_map(|AuthorizationError::PolicyEvaluationError(error)| {
+                Some((self.place(error.policy_id())?, error.inner().to_string()))
+            })
+            .collect();
+        errors.sort_unstable();
+        Ok(Answer {
+            allow: response.decision() == Decision::Allow,
+            reasons: reasons.into_iter().filter_map(|place| self.ids.get(place).cloned()).collect(),
+            errors: errors.into_iter().filter_map(|(place, e)| Some((self.ids.get(place)?.clone(), e))).collect(),
+        })
+    }
+
+    /// Validates a request against the schema, as Cedar does.
+    ///
+    /// # Errors
+    /// Cedar's own: an action that the schema lacks or that does not apply to these types, or a context that does not
+    /// fit it.
+    pub fn validate_request(
+        &self,
+        principal: &Uid,
+        action: &Uid,
+        resource: &Uid,
+        context: &Value,
+    ) -> Result<(), RequestError> {
+        request(principal, action, resource, context, Some(&self.schema)).map(|_| ())
+    }
+
+    /// Reads a context in Cedar's JSON form with the types that the schema gives it, so that uids and extension values
+    /// need no `__entity` and `__extn`.
+    ///
+    /// # Errors
+    /// If the schema lacks the action, or the JSON does not fit the action's context.
+    pub fn context_from_json(&self, action: &Uid, json: &str) -> Result<Value, RequestError> {
+        let action = cedar_uid(action)?;
+        let context =
+            Context::from_json_str(json, Some((&self.schema, &action))).map_err(|error| RequestError::of(&error))?;
+        match context.as_ref() {
+            ast::Context::Value(fields) => {
+                let value = ast::Value::record_arc(fields.clone(), None);
+                values::of_cedar(&value, &mut Names::default()).map_err(RequestError::new)
+            }
+            ast::Context::RestrictedResidual(_) => Err(RequestError::new("the context has a value that is unknown")),
+        }
+    }
+
+    /// File name, first line and text of a policy; a link has its template's.
+    #[must_use]
+    pub fn policy_source(&self, id: &str) -> Option<(&str, u32, &str)> {
+        let source = self.sources.get(id)?;
+        Some((&source.file, source.line, &source.text))
+    }
+
+    fn place(&self, id: &PolicyId) -> Option<usize> {
+        self.places.get(AsRef::<str>::as_ref(id)).copied()
+    }
+}
+
+fn cedar_uid(uid: &Uid) -> Result<EntityUid, RequestError> {
+    values::uid_to_cedar(uid).map(EntityUid::from).map_err(RequestError::new)
+}
+
+fn request(
+    principal: &Uid,
+    action: &Uid,
+    resource: &Uid,
+    context: &Value,
+    schema: Option<&Schema>,
+) -> Result<Request, RequestError> {
+    let context = match values::to_cedar(context).map_err(RequestError::new)?.value {
+        ast::ValueKind::Record(fields) => Context::from(ast::Context::Value(fields)),
+        _ => return Err(RequestError::new("the context must be a record")),
+    };
+    Request::new(cedar_uid(principal)?, cedar_uid(action)?, cedar_uid(resource)?, context, schema)
+        .map_err(|error| RequestError::of(&error))
+}
+
+/// Whether Cedar's strict validation accepts these policies: `cedar-policy` alone, without our reading of the files,
+/// so that tests can hold [`crate::load`] against it.
+///
+/// # Errors
+/// If schema or policies cannot be parsed or linked.
+pub fn strictly_valid(sources: &Sources) -> Result<bool, LoadError> {
+    let refuse = |file: &SourceFile, error: &dyn miette::Diagnostic| LoadError {
+        diagnostics: vec![diagnostic::of_cedar(Severity::Error, file, error, None)],
+    };
+    let schema_file = &sources.schema;
+    let schema = if schema_file.text.trim_start().starts_with('{') {
+        Schema::from_json_str(&schema_file.text).map_err(|e| refuse(schema_file, &e))?
+    } else {
+        Schema::from_cedarschema_str(&schema_file.text).map_err(|e| refuse(schema_file, &e))?.0
+    };
+    let mut all = PolicySet::new();
+    let mut template_ids: HashMap<String, PolicyId> = HashMap::new();
+    let (links, policies): (Vec<_>, Vec<_>) =
+        sources.files.iter().partition(|file| file.text.trim_start().starts_with('['));
+    for file in policies {
+        let set = if file.text.trim_start().starts_with('{') {
+            PolicySet::from_json_str(&file.text).map_err(|e| refuse(file, &e))?
+        } else {
+            file.text.parse::<PolicySet>().map_err(|e| refuse(file, &e))?
+        };
+        let renamed = all.merge(&set, true).map_err(|e| refuse(file, &e))?;
+        for template in set.templates() {
+            let id = template.annotation("id").unwrap_or(template.id().as_ref()).to_owned();
+            template_ids.insert(id, renamed.get(template.id()).unwrap_or(template.id()).clone());
+        }
+    }
+    for file in links {
+        let broken = |message: String| LoadError {
+            diagnostics: vec![diagnostic::build(Severity::Error, file, message, None, Vec::new())],
+        };
+        let list: Vec<BTreeMap<String, serde_json::Value>> =
+            serde_json::from_str(&file.text).map_err(|e| broken(e.to_string()))?;
+        for (index, link) in list.iter().enumerate() {
+            let template = link.get("template_id").and_then(|id| id.as_str()).unwrap_or_default();
+            let template = template_ids.get(template).ok_or_else(|| broken(format!("no template `{template}`")))?;
+            let mut slots = HashMap::new();
+            for (slot, uid) in link.get("args").and_then(|args| args.as_object()).into_iter().flatten() {
+                let slot = if slot == "?principal" { SlotId::principal() } else { SlotId::resource() };
+                let uid = uid.as_str().unwrap_or_default().parse::<EntityUid>().map_err(|e| refuse(file, &e))?;
+                slots.insert(slot, uid);
+            }
+            let id = PolicyId::new(format!("link {index} of {}", file.name));
+            all.link(template.clone(), id, slots).map_err(|e| refuse(file, &e))?;
+        }
+    }
+    Ok(Validator::new(schema).validate(&all, ValidationMode::Strict).validation_passed())
+}
+
+/// Validates strictly; what is an error there is one of `severity` here.
+pub(crate) fn validate(
+    policies: &Policies,
+    schema: &Schema,
+    files: &[SourceFile],
+    severity: Severity,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let result = Validator::new(schema.clone()).validate(&policies.set, ValidationMode::Strict);
+    let mut add = |severity, id: &PolicyId, problem: &dyn miette::Diagnostic| {
+        let origin = policies.origins.get(id);
+        if let Some(file) = origin.and_then(|origin| files.get(origin.file)).or(files.first()) {
+            let label = origin.and_then(|origin| origin.label.clone());
+            diagnostics.push(diagnostic::of_cedar(severity, file, problem, label));
+        }
+    };
+    for error in result.validation_errors() {
+        add(severity, error.policy_id(), error);
+    }
+    for warning in result.validation_warnings() {
+        add(Severity::Warning, warning.policy_id(), warning);
+    }
+}

@@ -1,0 +1,159 @@
+//! The schema: read in either of Cedar's syntaxes, and what of it the compiler needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use cedar_policy::Schema;
+use cedar_policy_core::validator::types::{Attributes, EntityKind, OpenTag, Type as CedarType};
+use cedar_policy_core::validator::{ValidatorActionId, ValidatorEntityTypeKind, ValidatorSchema};
+
+use crate::SourceFile;
+use crate::diagnostic::{self, Diagnostic, Label, Severity};
+use crate::ir::{Action, Attribute, EntityType, Type, Uid};
+use crate::values::Names;
+
+/// Reads a schema. Warnings are added to `diagnostics`, and so are the errors if there is no schema to return.
+pub(crate) fn parse(file: &SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Option<Schema> {
+    let schema = if is_json(file) {
+        match Schema::from_json_str(&file.text) {
+            Ok(schema) => schema,
+            Err(error) => {
+                diagnostics.push(diagnostic::of_cedar(Severity::Error, file, &error, None));
+                return None;
+            }
+        }
+    } else {
+        match Schema::from_cedarschema_str(&file.text) {
+            Ok((schema, warnings)) => {
+                diagnostics.extend(warnings.map(|w| diagnostic::of_cedar(Severity::Warning, file, &w, None)));
+                schema
+            }
+            Err(error) => {
+                diagnostics.extend(diagnostic::all_of_cedar(Severity::Error, file, &error));
+                return None;
+            }
+        }
+    };
+    // A schema with `external` declarations is a fragment: what its actions apply to is unknown.
+    if let Err(error) = schema.as_ref().check_complete() {
+        diagnostics.push(diagnostic::of_cedar(Severity::Error, file, &error, None));
+        return None;
+    }
+    Some(schema)
+}
+
+/// Cedar's own syntax never begins with a brace.
+fn is_json(file: &SourceFile) -> bool {
+    file.text.trim_start_matches('\u{feff}').trim_start().starts_with('{') || file.name.ends_with(".json")
+}
+
+/// The actions that apply to something, sorted by uid.
+pub(crate) fn actions(
+    file: &SourceFile,
+    schema: &ValidatorSchema,
+    names: &mut Names,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<Action> {
+    let ancestors: BTreeMap<Uid, BTreeSet<Uid>> = match schema.action_entities() {
+        Ok(entities) => entities
+            .iter()
+            .map(|entity| (names.uid(entity.uid()), entity.ancestors().map(|uid| names.uid(uid)).collect()))
+            .collect(),
+        Err(error) => {
+            diagnostics.push(diagnostic::of_cedar(Severity::Error, file, &error, None));
+            return Vec::new();
+        }
+    };
+    let mut actions: Vec<Action> = schema
+        .action_ids()
+        .filter_map(|declared| {
+            let uid = names.uid(declared.name());
+            let principals: BTreeSet<Arc<str>> = declared.applies_to_principals().map(|ty| names.ty(ty)).collect();
+            let resources: BTreeSet<Arc<str>> = declared.applies_to_resources().map(|ty| names.ty(ty)).collect();
+            if principals.is_empty() || resources.is_empty() {
+                return None;
+            }
+            match context(declared, names) {
+                Ok(context) => {
+                    let ancestors = ancestors.get(&uid).cloned().unwrap_or_default();
+                    Some(Action { uid, ancestors, principals, resources, context })
+                }
+                Err(what) => {
+                    let label = declared.loc().map(|loc| Label::new(loc.start(), loc.end() - loc.start()));
+                    diagnostics.push(diagnostic::build(
+                        Severity::Error,
+                        file,
+                        format!("the context of {uid} has {what}"),
+                        None,
+                        label.into_iter().collect(),
+                    ));
+                    None
+                }
+            }
+        })
+        .collect();
+    actions.sort_by(|a, b| a.uid.cmp(&b.uid));
+    actions
+}
+
+/// The entity types, sorted by name.
+pub(crate) fn types(schema: &ValidatorSchema, names: &mut Names) -> Vec<EntityType> {
+    let mut types: Vec<EntityType> = schema
+        .entity_types()
+        .map(|ty| EntityType {
+            name: names.ty(ty.name()),
+            enumerated: match &ty.kind {
+                ValidatorEntityTypeKind::Enum(ids) => Some(ids.iter().map(|id| names.get(id.as_ref())).collect()),
+                _ => None,
+            },
+        })
+        .collect();
+    types.sort_by(|a, b| a.name.cmp(&b.name));
+    types
+}
+
+fn context(action: &ValidatorActionId, names: &mut Names) -> Result<BTreeMap<Arc<str>, Attribute>, String> {
+    match action.context() {
+        None => Ok(BTreeMap::new()),
+        Some(CedarType::Record { attrs, open_attributes: OpenTag::ClosedAttributes }) => attributes(attrs, names),
+        Some(_) => Err("a type that is not a closed record".to_owned()),
+    }
+}
+
+fn attributes(attrs: &Attributes, names: &mut Names) -> Result<BTreeMap<Arc<str>, Attribute>, String> {
+    attrs
+        .iter()
+        .map(|(key, attribute)| {
+            let ty = of_cedar(&attribute.attr_type, names).map_err(|what| format!("in `{key}` {what}"))?;
+            Ok((names.get(key), Attribute { ty, required: attribute.is_required }))
+        })
+        .collect()
+}
+
+/// Our type of one of the validator's. The validator has more of them than a schema can express; those are refused.
+fn of_cedar(ty: &CedarType, names: &mut Names) -> Result<Type, String> {
+    Ok(match ty {
+        CedarType::Bool(_) => Type::Bool,
+        CedarType::Long => Type::Long,
+        CedarType::String => Type::String,
+        CedarType::Entity(EntityKind::Entity(lub)) => match lub.get_single_entity() {
+            Some(ty) => Type::Entity(names.ty(ty)),
+            None => return Err("an entity of one of several types".to_owned()),
+        },
+        CedarType::Set { element_type: Some(element) } => Type::Set(Box::new(of_cedar(element, names)?)),
+        CedarType::Record { attrs, open_attributes: OpenTag::ClosedAttributes } => {
+            Type::Record(attributes(attrs, names)?)
+        }
+        CedarType::ExtensionType { name } => match name.to_string().as_str() {
+            "decimal" => Type::Decimal,
+            "datetime" => Type::Datetime,
+            "duration" => Type::Duration,
+            "ipaddr" => Type::Ip,
+            other => return Err(format!("the extension type `{other}`, which is not supported")),
+        },
+        CedarType::Never
+        | CedarType::Entity(EntityKind::AnyEntity)
+        | CedarType::Set { element_type: None }
+        | CedarType::Record { .. } => return Err("a type that a schema cannot express".to_owned()),
+    })
+}

@@ -1,0 +1,227 @@
+//! Values and uids, from Cedar's representation to ours and back, exactly.
+//!
+//! Extension values are opaque in Cedar; what it offers is the call that makes them anew. So a `decimal` is read from
+//! the text of `decimal("1.2500")`, and written by calling Cedar's own constructor.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use cedar_policy_core::ast::{self, Literal, PartialValue, RestrictedExpr, ValueKind};
+use cedar_policy_core::extensions::Extensions;
+use miette::Diagnostic as _;
+
+use crate::diagnostic::describe;
+use crate::ir::{Ip, Uid, Value};
+
+/// Texts that occur many times (types, ids, attributes), each kept once.
+#[derive(Default)]
+pub(crate) struct Names(HashSet<Arc<str>>);
+
+impl Names {
+    pub(crate) fn get(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
+        }
+        let new: Arc<str> = Arc::from(text);
+        self.0.insert(new.clone());
+        new
+    }
+
+    pub(crate) fn ty(&mut self, ty: &ast::EntityType) -> Arc<str> {
+        self.get(&ty.to_string())
+    }
+
+    pub(crate) fn uid(&mut self, uid: &ast::EntityUID) -> Uid {
+        Uid { ty: self.ty(uid.entity_type()), id: self.get(uid.eid().as_ref()) }
+    }
+}
+
+/// Reads an entity uid in Cedar's syntax, `Type::"id"`, with its escapes.
+///
+/// # Errors
+/// Cedar's own message if the text is no uid.
+pub fn parse_uid(text: &str) -> Result<Uid, String> {
+    match text.parse::<ast::EntityUID>() {
+        Ok(uid) => Ok(Names::default().uid(&uid)),
+        Err(error) => Err(sentence(&error)),
+    }
+}
+
+/// Writes a uid in Cedar's syntax; [`parse_uid`] reads it back.
+#[must_use]
+pub fn uid_text(uid: &Uid) -> String {
+    uid.to_string()
+}
+
+/// Makes an extension value with Cedar's own constructor `kind`: `decimal`, `ip`, `datetime` or `duration`.
+///
+/// # Errors
+/// Cedar's own message, with its advice, if the text is not valid for that kind.
+pub fn construct_extension(kind: &str, text: &str) -> Result<Value, String> {
+    if !is_constructor(kind) {
+        return Err(format!("`{kind}` makes no extension value: write decimal, ip, datetime or duration"));
+    }
+    let value = call(kind, &[ast::Value::from(text.to_owned())])?;
+    of_cedar(&value, &mut Names::default())
+}
+
+/// Whether the function of this name makes an extension value of a string.
+pub(crate) fn is_constructor(name: &str) -> bool {
+    matches!(name, "decimal" | "ip" | "datetime" | "duration")
+}
+
+/// Calls an extension function of Cedar.
+pub(crate) fn call(name: &str, args: &[ast::Value]) -> Result<ast::Value, String> {
+    let name = ast::Name::parse_unqualified_name(name).map_err(|error| sentence(&error))?;
+    let function = Extensions::all_available().func(&name).map_err(|error| error.to_string())?;
+    match function.call(args) {
+        Ok(PartialValue::Value(value)) => Ok(value),
+        Ok(PartialValue::Residual(_)) => Err(format!("`{name}` gives no value here")),
+        Err(error) => Err(sentence(&error)),
+    }
+}
+
+/// The uid in Cedar's representation; fails if its type is not a name.
+pub(crate) fn uid_to_cedar(uid: &Uid) -> Result<ast::EntityUID, String> {
+    let ty = ast::EntityType::from_normalized_str(&uid.ty)
+        .map_err(|error| format!("`{}` is not the name of an entity type: {error}", uid.ty))?;
+    Ok(ast::EntityUID::from_components(ty, ast::Eid::new(&*uid.id), None))
+}
+
+/// The value in Cedar's representation; fails for uids and IP ranges that Cedar cannot have.
+pub(crate) fn to_cedar(value: &Value) -> Result<ast::Value, String> {
+    let text = |text: String| [ast::Value::from(text)];
+    Ok(match value {
+        Value::Bool(b) => ast::Value::from(*b),
+        Value::Long(n) => ast::Value::from(*n),
+        Value::String(s) => ast::Value::from(&**s),
+        Value::Entity(uid) => ast::Value::from(uid_to_cedar(uid)?),
+        Value::Decimal(n) => call("decimal", &text(decimal_text(*n)))?,
+        Value::Duration(ms) => call("duration", &text(format!("{ms}ms")))?,
+        // Cedar reads years 0 to 9999 only, but reaches every instant by an offset.
+        Value::Datetime(ms) => {
+            let epoch = call("datetime", &text("1970-01-01".to_owned()))?;
+            let since = call("duration", &text(format!("{ms}ms")))?;
+            call("offset", &[epoch, since])?
+        }
+        Value::Ip(ip) => call("ip", &text(ip_text(*ip)))?,
+        Value::Set(elements) => {
+            ast::Value::set(elements.iter().map(to_cedar).collect::<Result<Vec<_>, _>>()?, None)
+        }
+        Value::Record(fields) => {
+            let fields = fields.iter().map(|(key, value)| Ok((&**key, to_cedar(value)?)));
+            ast::Value::record(fields.collect::<Result<Vec<_>, String>>()?, None)
+        }
+    })
+}
+
+/// Our value of one of Cedar's.
+pub(crate) fn of_cedar(value: &ast::Value, names: &mut Names) -> Result<Value, String> {
+    Ok(match value.value_kind() {
+        ValueKind::Lit(literal) => of_literal(literal, names),
+        ValueKind::Set(set) => Value::Set(set.iter().map(|v| of_cedar(v, names)).collect::<Result<_, _>>()?),
+        ValueKind::Record(fields) => Value::Record(
+            fields.iter().map(|(key, v)| Ok((names.get(key), of_cedar(v, names)?))).collect::<Result<_, String>>()?,
+        ),
+        ValueKind::ExtensionValue(value) => {
+            let (function, args) = value.value().canonical_repr();
+            of_call(&function.to_string(), &args)
+                .ok_or_else(|| format!("a value of the extension type `{}` cannot be read", value.typename()))?
+        }
+    })
+}
+
+pub(crate) fn of_literal(literal: &Literal, names: &mut Names) -> Value {
+    match literal {
+        Literal::Bool(b) => Value::Bool(*b),
+        Literal::Long(n) => Value::Long(*n),
+        Literal::String(s) => Value::String(names.get(s)),
+        Literal::EntityUID(uid) => Value::Entity(names.uid(uid)),
+    }
+}
+
+/// Our record of attributes or tags, which hold no unknowns as partial evaluation is not in use.
+pub(crate) fn of_fields<'a>(
+    fields: impl Iterator<Item = (impl AsRef<str>, &'a PartialValue)>,
+    names: &mut Names,
+) -> Result<BTreeMap<Arc<str>, Value>, String> {
+    fields
+        .map(|(key, value)| match value {
+            PartialValue::Value(value) => Ok((names.get(key.as_ref()), of_cedar(value, names)?)),
+            PartialValue::Residual(_) => Err(format!("attribute `{}` has no value", key.as_ref())),
+        })
+        .collect()
+}
+
+/// Reads the canonical call that makes an extension value.
+fn of_call(function: &str, args: &[RestrictedExpr]) -> Option<Value> {
+    if function == "offset" {
+        let [epoch, since] = args else { return None };
+        let (name, mut text) = epoch.as_extn_fn_call()?;
+        let text = text.next()?;
+        if name.to_string() != "datetime" || text.as_string()? != "1970-01-01" {
+            return None;
+        }
+        let (name, mut text) = since.as_extn_fn_call()?;
+        let text = text.next()?;
+        return (name.to_string() == "duration").then(|| milliseconds(text.as_string()?))?.map(Value::Datetime);
+    }
+    let [text] = args else { return None };
+    let text = text.as_string()?;
+    match function {
+        "decimal" => decimal(text).map(Value::Decimal),
+        "duration" => milliseconds(text).map(Value::Duration),
+        "ip" => ip(text).map(Value::Ip),
+        _ => None,
+    }
+}
+
+fn milliseconds(text: &str) -> Option<i64> {
+    text.strip_suffix("ms")?.parse().ok()
+}
+
+/// Reads a decimal in its canonical form, which has four digits behind the point.
+fn decimal(text: &str) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.')?;
+    if fraction.len() != 4 {
+        return None;
+    }
+    // The digits without the point are the number times 10,000; so the sign goes along, of "-0.5000" too.
+    format!("{whole}{fraction}").parse().ok()
+}
+
+fn decimal_text(n: i64) -> String {
+    let sign = if n < 0 { "-" } else { "" };
+    let magnitude = n.unsigned_abs();
+    format!("{sign}{}.{:04}", magnitude / 10_000, magnitude % 10_000)
+}
+
+fn ip(text: &str) -> Option<Ip> {
+    let (address, prefix) = text.split_once('/')?;
+    let prefix = prefix.parse().ok()?;
+    // The standard library reads what Cedar's canonical form has, `::ffff:1.2.3.4` included.
+    Some(match address.parse().ok()? {
+        IpAddr::V4(address) => Ip::V4(address.into(), prefix),
+        IpAddr::V6(address) => Ip::V6(address.into(), prefix),
+    })
+}
+
+fn ip_text(ip: Ip) -> String {
+    match ip {
+        Ip::V4(bits, prefix) => format!("{}/{prefix}", Ipv4Addr::from(bits)),
+        Ip::V6(bits, prefix) => {
+            // All groups in full, as Cedar refuses the dotted form that `Display` has for mapped IPv4 addresses.
+            let groups: Vec<String> = Ipv6Addr::from(bits).segments().iter().map(|g| format!("{g:x}")).collect();
+            format!("{}/{prefix}", groups.join(":"))
+        }
+    }
+}
+
+/// An error and its advice in one line.
+pub(crate) fn sentence(error: &(dyn miette::Diagnostic + 'static)) -> String {
+    match describe(error) {
+        (message, Some(help)) => format!("{message} ({help})"),
+        (message, None) => message,
+    }
+}

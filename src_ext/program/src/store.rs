@@ -1,0 +1,178 @@
+//! What a program reads: the bundle's entities, and the request.
+
+use crate::cell::{Arena, Cell, EntityRef, FOREIGN_STRING, Tag};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// In a pattern's elements, where `*` stands; every other element is a Unicode scalar value.
+pub const WILDCARD: u32 = u32::MAX;
+
+/// An entity of the bundle, or an entity type's stand-in for all entities that the bundle lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct EntityRec {
+    /// Number of the entity's type.
+    pub ty: u32,
+    /// Number of the string that is its id; `u32::MAX` for the stand-in.
+    pub id: u32,
+    /// 1 where the store holds the entity, 0 where it is only named.
+    pub present: u32,
+    /// First cell of the attributes: pairs sorted by the keys' numbers.
+    pub attrs_start: u32,
+    /// Pairs of attributes.
+    pub attrs_len: u32,
+    /// First cell of the tags: pairs sorted by the keys' numbers.
+    pub tags_start: u32,
+    /// Pairs of tags.
+    pub tags_len: u32,
+    /// First of the ancestors' indices, sorted.
+    pub ancestors_start: u32,
+    /// Ancestors, transitively.
+    pub ancestors_len: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// A `like` pattern's elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PatternRec {
+    /// First element.
+    pub start: u32,
+    /// Elements.
+    pub len: u32,
+}
+
+/// Numbered texts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StringsView<'a> {
+    /// Where each text begins, and at the end where the last one ends.
+    pub offsets: &'a [u32],
+    /// The texts, UTF-8, one after the other.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> StringsView<'a> {
+    /// The text of this number.
+    #[must_use]
+    pub fn get(&self, number: u32) -> Option<&'a [u8]> {
+        let at = number as usize;
+        let start = *self.offsets.get(at)? as usize;
+        let end = *self.offsets.get(at.checked_add(1)?)? as usize;
+        self.bytes.get(start..end)
+    }
+}
+
+/// The bundle, as far as programs read it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StoreView<'a> {
+    /// The value pool.
+    pub cells: &'a [Cell],
+    /// The bundle's strings.
+    pub strings: StringsView<'a>,
+    /// The entity table.
+    pub entities: &'a [EntityRec],
+    /// Indices of ancestors.
+    pub ancestors: &'a [u32],
+    /// Patterns of `like`.
+    pub patterns: &'a [PatternRec],
+    /// Their elements.
+    pub pattern_elems: &'a [u32],
+}
+
+impl<'a> StoreView<'a> {
+    /// The record of an entity.
+    #[must_use]
+    pub fn entity(&self, entity: EntityRef) -> Option<&'a EntityRec> {
+        self.entities.get(entity.index as usize)
+    }
+
+    /// The ancestors of an entity, sorted.
+    #[must_use]
+    pub fn ancestors(&self, record: &EntityRec) -> Option<&'a [u32]> {
+        let start = record.ancestors_start as usize;
+        self.ancestors.get(start..start.checked_add(record.ancestors_len as usize)?)
+    }
+}
+
+/// A request, as far as programs read it.
+///
+/// `values[position[slot]]` is the number in a context slot; a position past the end means that the attribute is
+/// absent. So a gate hands over its arguments in the caller's order, as they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Who asks.
+    pub principal: EntityRef,
+    /// About what.
+    pub resource: EntityRef,
+    /// The numbers handed over.
+    pub values: &'a [i64],
+    /// For each context slot its place in `values`; `u16::MAX` where there is none.
+    pub positions: &'a [u16],
+    /// For each context slot a [`Tag`]'s number. IP addresses, sets and records have [`Tag::Set`]: their number is a
+    /// place in `cells`.
+    pub kinds: &'a [u32],
+    /// Sets, records and addresses of the request.
+    pub cells: &'a [Cell],
+    /// Texts of the request that the bundle lacks.
+    pub strings: StringsView<'a>,
+}
+
+impl Request<'_> {
+    /// A request without context.
+    #[must_use]
+    pub const fn bare(principal: EntityRef, resource: EntityRef) -> Self {
+        Self {
+            principal,
+            resource,
+            values: &[],
+            positions: &[],
+            kinds: &[],
+            cells: &[],
+            strings: StringsView { offsets: &[], bytes: &[] },
+        }
+    }
+
+    /// The number in a context slot.
+    #[inline]
+    #[must_use]
+    pub fn number(&self, slot: u32) -> Option<i64> {
+        let position = *self.positions.get(slot as usize)?;
+        self.values.get(position as usize).copied()
+    }
+
+    /// The value in a context slot.
+    #[must_use]
+    #[allow(clippy::cast_sign_loss)]
+    pub fn slot(&self, slot: u32) -> Option<Cell> {
+        let number = self.number(slot)? as u64;
+        match Tag::from_u32(*self.kinds.get(slot as usize)?)? {
+            Tag::Missing => None,
+            Tag::Set | Tag::Record | Tag::Ip4 | Tag::Ip6 => self.cells.get(usize::try_from(number).ok()?).copied(),
+            tag => Some(Cell::scalar(tag, number)),
+        }
+    }
+}
+
+/// The text of a string cell.
+#[allow(clippy::cast_possible_truncation)]
+pub(crate) fn text<'a>(store: &StoreView<'a>, request: &Request<'a>, number: u64) -> Option<&'a [u8]> {
+    if number & FOREIGN_STRING == 0 {
+        store.strings.get(number as u32)
+    } else {
+        request.strings.get(number as u32)
+    }
+}
+
+/// The cells of an arena.
+pub(crate) fn arena<'c>(
+    store: &StoreView<'c>,
+    request: &Request<'c>,
+    scratch: &'c [Cell],
+    arena: Arena,
+) -> &'c [Cell] {
+    match arena {
+        Arena::Bundle => store.cells,
+        Arena::Request => request.cells,
+        Arena::Scratch => scratch,
+    }
+}

@@ -1,0 +1,491 @@
+//! The interpreter.
+
+use crate::cell::{Arena, Cell, EntityRef, Tag};
+use crate::instr::{ExtOp, Instr, Op};
+use crate::ops;
+use crate::store::{EntityRec, Request, StoreView, WILDCARD, arena, text};
+
+/// Depth of the stack. The compiler leaves deeper programs to Cedar.
+pub const STACK_CELLS: usize = 64;
+/// Cells that a program can build. The compiler leaves programs that could build more to Cedar.
+pub const ARENA_CELLS: usize = 512;
+
+/// Steps of comparing, searching and matching for one program: far above what any honest one takes, so that a crafted
+/// bundle or context cannot hang a decision.
+const BUDGET: u32 = 1 << 24;
+/// Nesting of values that comparisons follow.
+const MAX_NESTING: u32 = 64;
+
+/// Why a program did not come to a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// An error of Cedar's semantics: the policy does not apply.
+    Error,
+    /// The program or its data is not what the compiler writes.
+    Corrupt,
+    /// The budget is spent, or values nest too deeply.
+    Exhausted,
+}
+
+/// The interpreter's working memory: allocated once, beforehand, and used by one decision at a time.
+#[derive(Debug, Clone)]
+pub struct Scratch {
+    stack: [Cell; STACK_CELLS],
+    cells: [Cell; ARENA_CELLS],
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { stack: [Cell::MISSING; STACK_CELLS], cells: [Cell::MISSING; ARENA_CELLS] }
+    }
+}
+
+impl Scratch {
+    /// What the last run built: cells of [`Arena::Scratch`] point into it.
+    #[must_use]
+    pub const fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+}
+
+/// One run of one program.
+pub struct Vm<'a, 's> {
+    store: &'a StoreView<'a>,
+    request: &'a Request<'a>,
+    scratch: &'s mut Scratch,
+    depth: usize,
+    used: usize,
+    budget: u32,
+}
+
+impl<'a, 's> Vm<'a, 's> {
+    /// An interpreter over a bundle and a request.
+    pub fn new(store: &'a StoreView<'a>, request: &'a Request<'a>, scratch: &'s mut Scratch) -> Self {
+        Self { store, request, scratch, depth: 0, used: 0, budget: BUDGET }
+    }
+
+    /// Whether the program's value is `true`; a value that is no boolean is an error.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn holds(&mut self, code: &[Instr]) -> Result<bool, Fault> {
+        as_bool(self.run(code)?)
+    }
+
+    /// The program's value. Sets and records that it built lie in the scratch memory until the next run.
+    ///
+    /// # Errors
+    /// [`Fault::Error`] where Cedar's evaluation errs; the others where the program is not one of the compiler's.
+    pub fn run(&mut self, code: &[Instr]) -> Result<Cell, Fault> {
+        (self.depth, self.used) = (0, 0);
+        let mut at = 0_usize;
+        while let Some(instr) = code.get(at) {
+            at += 1;
+            let op = Op::from_u8(instr.op).ok_or(Fault::Corrupt)?;
+            if let Some(target) = self.step(op, instr.imm)? {
+                // Forward only: this is what bounds the loop.
+                if target < at {
+                    return Err(Fault::Corrupt);
+                }
+                at = target;
+            }
+        }
+        self.pop()
+    }
+
+    /// Execute one instruction; `Some` is where to go on instead of at the next.
+    fn step(&mut self, op: Op, imm: u32) -> Result<Option<usize>, Fault> {
+        match op {
+            Op::Const => self.push(*self.store.cells.get(imm as usize).ok_or(Fault::Corrupt)?)?,
+            Op::Principal => self.push(Cell::entity(self.request.principal))?,
+            Op::Resource => self.push(Cell::entity(self.request.resource))?,
+            Op::Slot => self.push(self.request.slot(imm).ok_or(Fault::Error)?)?,
+            Op::SlotOrMissing => self.push(self.request.slot(imm).unwrap_or(Cell::MISSING))?,
+            Op::HasSlot => self.push(Cell::bool(self.request.number(imm).is_some()))?,
+            Op::NeedSlot => _ = self.request.number(imm).ok_or(Fault::Error)?,
+            Op::GetAttr => {
+                let subject = self.pop()?;
+                let value = self.attribute(subject, imm)?.ok_or(Fault::Error)?;
+                self.push(value)?;
+            }
+            Op::HasAttr => {
+                let subject = self.pop()?;
+                let found = self.attribute(subject, imm)?.is_some();
+                self.push(Cell::bool(found))?;
+            }
+            Op::GetTag | Op::HasTag => {
+                let (subject, key) = self.pop_two()?;
+                let found = self.tag(subject, key)?;
+                self.push(match op {
+                    Op::HasTag => Cell::bool(found.is_some()),
+                    _ => found.ok_or(Fault::Error)?,
+                })?;
+            }
+            Op::Eq => {
+                let (a, b) = self.pop_two()?;
+                let equal = self.equal(a, b)?;
+                self.push(Cell::bool(equal))?;
+            }
+            Op::Less | Op::LessEq => {
+                let (a, b) = self.pop_two()?;
+                let (a, b) = comparable(a, b)?;
+                self.push(Cell::bool(if op == Op::Less { a < b } else { a <= b }))?;
+            }
+            Op::Add => self.arithmetic(i64::checked_add)?,
+            Op::Sub => self.arithmetic(i64::checked_sub)?,
+            Op::Mul => self.arithmetic(i64::checked_mul)?,
+            Op::Neg => {
+                let value = as_long(self.pop()?)?.checked_neg().ok_or(Fault::Error)?;
+                self.push(Cell::number(Tag::Long, value))?;
+            }
+            Op::Not => {
+                let value = as_bool(self.pop()?)?;
+                self.push(Cell::bool(!value))?;
+            }
+            Op::In => {
+                let (a, b) = self.pop_two()?;
+                let within = self.is_in(a, b)?;
+                self.push(Cell::bool(within))?;
+            }
+            Op::Contains => {
+                let (a, b) = self.pop_two()?;
+                let found = self.contains(as_set(a)?, b)?;
+                self.push(Cell::bool(found))?;
+            }
+            Op::ContainsAll | Op::ContainsAny => {
+                let (a, b) = self.pop_two()?;
+                let (a, b) = (as_set(a)?, as_set(b)?);
+                let all = op == Op::ContainsAll;
+                let mut result = all;
+                for index in 0..b.len() as usize {
+                    let element = self.part(b, index)?;
+                    if self.contains(a, element)? != all {
+                        result = !all;
+                        break;
+                    }
+                }
+                self.push(Cell::bool(result))?;
+            }
+            Op::IsEmpty => {
+                let empty = as_set(self.pop()?)?.is_empty();
+                self.push(Cell::bool(empty))?;
+            }
+            Op::Like => {
+                let subject = self.pop()?;
+                let matched = self.like(subject, imm)?;
+                self.push(Cell::bool(matched))?;
+            }
+            Op::Is => {
+                let entity = as_entity(self.pop()?)?;
+                let ty = self.store.entity(entity).ok_or(Fault::Corrupt)?.ty;
+                self.push(Cell::bool(ty == imm))?;
+            }
+            Op::MakeSet => self.make_set(imm as usize)?,
+            Op::MakeRecord => self.make_record(imm as usize)?,
+            Op::Jump => return Ok(Some(imm as usize)),
+            Op::AndThen | Op::OrElse => {
+                if as_bool(self.peek()?)? == (op == Op::OrElse) {
+                    return Ok(Some(imm as usize));
+                }
+                self.pop()?;
+            }
+            Op::Branch => {
+                if !as_bool(self.pop()?)? {
+                    return Ok(Some(imm as usize));
+                }
+            }
+            Op::NeedBool => _ = as_bool(self.peek()?)?,
+            Op::Ext => {
+                let method = ExtOp::from_u32(imm).ok_or(Fault::Corrupt)?;
+                let (a, b) = match method.operands() {
+                    1 => (self.pop()?, Cell::MISSING),
+                    _ => self.pop_two()?,
+                };
+                let value = ops::extension(method, a, b, |cell| self.wide(cell))?;
+                self.push(value)?;
+            }
+            Op::Error => return Err(Fault::Error),
+            Op::Missing => self.push(Cell::MISSING)?,
+        }
+        Ok(None)
+    }
+
+    fn push(&mut self, cell: Cell) -> Result<(), Fault> {
+        *self.scratch.stack.get_mut(self.depth).ok_or(Fault::Corrupt)? = cell;
+        self.depth += 1;
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Result<Cell, Fault> {
+        self.depth = self.depth.checked_sub(1).ok_or(Fault::Corrupt)?;
+        self.scratch.stack.get(self.depth).copied().ok_or(Fault::Corrupt)
+    }
+
+    fn pop_two(&mut self) -> Result<(Cell, Cell), Fault> {
+        let b = self.pop()?;
+        Ok((self.pop()?, b))
+    }
+
+    fn peek(&self) -> Result<Cell, Fault> {
+        let top = self.depth.checked_sub(1).ok_or(Fault::Corrupt)?;
+        self.scratch.stack.get(top).copied().ok_or(Fault::Corrupt)
+    }
+
+    fn spend(&mut self, steps: u32) -> Result<(), Fault> {
+        self.budget = self.budget.checked_sub(steps).ok_or(Fault::Exhausted)?;
+        Ok(())
+    }
+
+    /// The cells that a set or record points to, `width` for each element.
+    fn parts<'c>(&'c self, cell: Cell, width: usize) -> Result<&'c [Cell], Fault>
+    where
+        'a: 'c,
+    {
+        let cells = self.arena(cell)?;
+        let start = cell.start() as usize;
+        cells.get(start..start + cell.len() as usize * width).ok_or(Fault::Corrupt)
+    }
+
+    fn arena<'c>(&'c self, cell: Cell) -> Result<&'c [Cell], Fault>
+    where
+        'a: 'c,
+    {
+        Ok(arena(self.store, self.request, &self.scratch.cells, cell.arena().ok_or(Fault::Corrupt)?))
+    }
+
+    /// Element `index` of a set (`width` 1) or cell `index` of a record (`width` 2).
+    fn part(&self, cell: Cell, index: usize) -> Result<Cell, Fault> {
+        self.arena(cell)?.get(cell.start() as usize + index).copied().ok_or(Fault::Corrupt)
+    }
+
+    fn wide(&self, cell: Cell) -> Option<u128> {
+        self.part(cell, 0).ok().map(Cell::wide_bits)
+    }
+
+    fn record(&self, entity: EntityRef) -> Result<&'a EntityRec, Fault> {
+        self.store.entity(entity).ok_or(Fault::Corrupt)
+    }
+
+    /// An attribute of an entity or a record. An entity that the store lacks has none: `has` is false, access an error.
+    fn attribute(&self, subject: Cell, name: u32) -> Result<Option<Cell>, Fault> {
+        if subject.is(Tag::Entity) {
+            let record = self.record(EntityRef::from_bits(subject.payload))?;
+            Ok(field(self.store.cells, record.attrs_start, record.attrs_len, u64::from(name)))
+        } else if subject.is(Tag::Record) {
+            Ok(field(self.arena(subject)?, subject.start(), subject.len(), u64::from(name)))
+        } else {
+            Err(Fault::Error)
+        }
+    }
+
+    fn tag(&self, subject: Cell, key: Cell) -> Result<Option<Cell>, Fault> {
+        let record = self.record(as_entity(subject)?)?;
+        if !key.is(Tag::String) {
+            return Err(Fault::Error);
+        }
+        Ok(field(self.store.cells, record.tags_start, record.tags_len, key.payload))
+    }
+
+    fn arithmetic(&mut self, apply: fn(i64, i64) -> Option<i64>) -> Result<(), Fault> {
+        let (a, b) = self.pop_two()?;
+        let value = apply(as_long(a)?, as_long(b)?).ok_or(Fault::Error)?;
+        self.push(Cell::number(Tag::Long, value))
+    }
+
+    fn is_in(&mut self, a: Cell, b: Cell) -> Result<bool, Fault> {
+        let entity = as_entity(a)?;
+        let ancestors = self.store.ancestors(self.record(entity)?).ok_or(Fault::Corrupt)?;
+        let within = |b: EntityRef| entity == b || (b.foreign == 0 && ancestors.binary_search(&b.index).is_ok());
+        if b.is(Tag::Entity) {
+            return Ok(within(EntityRef::from_bits(b.payload)));
+        }
+        if !b.is(Tag::Set) {
+            return Err(Fault::Error);
+        }
+        // Cedar looks at every element's type before it looks for the entity.
+        self.spend(b.len())?;
+        let mut found = false;
+        for &element in self.parts(b, 1)? {
+            found |= within(as_entity(element)?);
+        }
+        Ok(found)
+    }
+
+    fn contains(&mut self, set: Cell, wanted: Cell) -> Result<bool, Fault> {
+        if set.is_sorted() {
+            self.spend(1)?;
+            let found = wanted.is_scalar()
+                && self.parts(set, 1)?.binary_search_by_key(&wanted.key(), |cell| cell.key()).is_ok();
+            return Ok(found);
+        }
+        self.contains_within(set, wanted, 0)
+    }
+
+    fn contains_within(&mut self, set: Cell, wanted: Cell, nesting: u32) -> Result<bool, Fault> {
+        for index in 0..set.len() as usize {
+            let element = self.part(set, index)?;
+            if self.equal_within(element, wanted, nesting)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn equal(&mut self, a: Cell, b: Cell) -> Result<bool, Fault> {
+        self.equal_within(a, b, 0)
+    }
+
+    fn equal_within(&mut self, a: Cell, b: Cell, nesting: u32) -> Result<bool, Fault> {
+        self.spend(1)?;
+        if a.tag != b.tag {
+            return Ok(false);
+        }
+        if nesting > MAX_NESTING {
+            return Err(Fault::Exhausted);
+        }
+        match Tag::from_u32(a.tag).ok_or(Fault::Corrupt)? {
+            Tag::Missing => Err(Fault::Corrupt),
+            Tag::Ip6 => Ok(a.len() == b.len() && self.wide(a) == self.wide(b)),
+            Tag::Set => {
+                // Neither holds an element twice, so equal sizes and one inclusion are equality.
+                if a.len() != b.len() {
+                    return Ok(false);
+                }
+                for index in 0..a.len() as usize {
+                    let element = self.part(a, index)?;
+                    if !self.contains_within(b, element, nesting + 1)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Tag::Record => {
+                if a.len() != b.len() {
+                    return Ok(false);
+                }
+                for index in 0..a.len() as usize {
+                    let keys = (self.part(a, 2 * index)?, self.part(b, 2 * index)?);
+                    let values = (self.part(a, 2 * index + 1)?, self.part(b, 2 * index + 1)?);
+                    if keys.0 != keys.1 || !self.equal_within(values.0, values.1, nesting + 1)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            _ => Ok(a.payload == b.payload),
+        }
+    }
+
+    fn like(&mut self, subject: Cell, pattern: u32) -> Result<bool, Fault> {
+        if !subject.is(Tag::String) {
+            return Err(Fault::Error);
+        }
+        let text = text(self.store, self.request, subject.payload).ok_or(Fault::Corrupt)?;
+        let text = core::str::from_utf8(text).map_err(|_| Fault::Corrupt)?;
+        let pattern = self.store.patterns.get(pattern as usize).ok_or(Fault::Corrupt)?;
+        let start = pattern.start as usize;
+        let elems = self.store.pattern_elems.get(start..start + pattern.len as usize).ok_or(Fault::Corrupt)?;
+        debug_assert!(elems.iter().all(|&e| e == WILDCARD || char::from_u32(e).is_some()));
+        ops::like(text, elems, &mut self.budget)
+    }
+
+    /// Room for `count` cells of scratch memory.
+    fn reserve(&mut self, count: usize) -> Result<usize, Fault> {
+        let start = self.used;
+        self.used = start.checked_add(count).filter(|&end| end <= ARENA_CELLS).ok_or(Fault::Corrupt)?;
+        Ok(start)
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // ARENA_CELLS fits
+    fn make_set(&mut self, count: usize) -> Result<(), Fault> {
+        let from = self.depth.checked_sub(count).ok_or(Fault::Corrupt)?;
+        let start = self.reserve(count)?;
+        let elements = self.scratch.stack.get(from..self.depth).ok_or(Fault::Corrupt)?;
+        let sorted = elements.iter().all(|cell| cell.is_scalar());
+        let room = self.scratch.cells.get_mut(start..start + count).ok_or(Fault::Corrupt)?;
+        room.copy_from_slice(elements);
+        let mut kept = 0;
+        if sorted {
+            room.sort_unstable_by_key(|cell| cell.key());
+            for index in 0..count {
+                if kept == 0 || room.get(index) != room.get(kept - 1) {
+                    room.swap(index, kept);
+                    kept += 1;
+                }
+            }
+        } else {
+            for index in 0..count {
+                let so_far = Cell::set(Arena::Scratch, start as u32, kept as u32, false);
+                let element = self.part(so_far, index)?;
+                if !self.contains_within(so_far, element, 0)? {
+                    self.scratch.cells.swap(start + index, start + kept);
+                    kept += 1;
+                }
+            }
+        }
+        self.depth = from;
+        self.push(Cell::set(Arena::Scratch, start as u32, kept as u32, sorted))
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // ARENA_CELLS fits
+    fn make_record(&mut self, count: usize) -> Result<(), Fault> {
+        let from = self.depth.checked_sub(2 * count).ok_or(Fault::Corrupt)?;
+        let start = self.reserve(2 * count)?;
+        let mut kept = 0;
+        for index in 0..count {
+            let at = from + 2 * index;
+            let &[key, value] = self.scratch.stack.get(at..at + 2).ok_or(Fault::Corrupt)? else {
+                return Err(Fault::Corrupt);
+            };
+            if !value.is(Tag::Missing) {
+                let at = start + 2 * kept;
+                self.scratch.cells.get_mut(at..at + 2).ok_or(Fault::Corrupt)?.copy_from_slice(&[key, value]);
+                kept += 1;
+            }
+        }
+        self.depth = from;
+        self.push(Cell::record(Arena::Scratch, start as u32, kept as u32))
+    }
+}
+
+/// The value of a key among `len` pairs sorted by key.
+fn field(cells: &[Cell], start: u32, len: u32, key: u64) -> Option<Cell> {
+    let start = start as usize;
+    let pairs = cells.get(start..start.checked_add(len as usize * 2)?)?;
+    let (mut low, mut high) = (0, len as usize);
+    while low < high {
+        let middle = low.midpoint(high);
+        let found = pairs.get(2 * middle)?.payload;
+        if found == key {
+            return pairs.get(2 * middle + 1).copied();
+        }
+        if found < key {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    None
+}
+
+fn as_bool(cell: Cell) -> Result<bool, Fault> {
+    if cell.is(Tag::Bool) { Ok(cell.payload != 0) } else { Err(Fault::Error) }
+}
+
+fn as_long(cell: Cell) -> Result<i64, Fault> {
+    if cell.is(Tag::Long) { Ok(cell.as_i64()) } else { Err(Fault::Error) }
+}
+
+fn as_set(cell: Cell) -> Result<Cell, Fault> {
+    if cell.is(Tag::Set) { Ok(cell) } else { Err(Fault::Error) }
+}
+
+fn as_entity(cell: Cell) -> Result<EntityRef, Fault> {
+    if cell.is(Tag::Entity) { Ok(EntityRef::from_bits(cell.payload)) } else { Err(Fault::Error) }
+}
+
+/// `<` and `<=` are for two longs, two datetimes or two durations; decimals have methods.
+fn comparable(a: Cell, b: Cell) -> Result<(i64, i64), Fault> {
+    let ordered = [Tag::Long, Tag::Datetime, Tag::Duration].iter().any(|&tag| a.is(tag) && b.is(tag));
+    if ordered { Ok((a.as_i64(), b.as_i64())) } else { Err(Fault::Error) }
+}

@@ -1,0 +1,45 @@
+//! Errors of the programmer as exceptions of `ztfast.errors`.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use ztfast_policy::{Diagnostic, LoadError, Severity};
+
+/// An exception of `ztfast.errors` by its class's name.
+pub(crate) fn raise(py: Python<'_>, class: &str, message: &str) -> PyErr {
+    let made = py.import("ztfast.errors").and_then(|errors| errors.getattr(class)).and_then(|class| class.call1((message,)));
+    match made {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+/// A `PolicyError` with its diagnostics.
+pub(crate) fn refused(py: Python<'_>, error: &LoadError) -> PyErr {
+    let made = (|| {
+        let class = py.import("ztfast.errors")?.getattr("PolicyError")?;
+        class.call1((error.to_string(), diagnostics(py, &error.diagnostics)?))
+    })();
+    match made {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+/// Diagnostics as dicts.
+pub(crate) fn diagnostics<'py>(py: Python<'py>, all: &[Diagnostic]) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    all.iter()
+        .map(|diagnostic| {
+            let dict = PyDict::new(py);
+            dict.set_item("severity", if diagnostic.severity == Severity::Error { "error" } else { "warning" })?;
+            dict.set_item("message", &diagnostic.message)?;
+            dict.set_item("file", &diagnostic.file)?;
+            dict.set_item("line", diagnostic.line)?;
+            dict.set_item("column", diagnostic.column)?;
+            dict.set_item("end_line", diagnostic.end_line)?;
+            dict.set_item("end_column", diagnostic.end_column)?;
+            dict.set_item("help", &diagnostic.help)?;
+            dict.set_item("rendered", &diagnostic.rendered)?;
+            Ok(dict)
+        })
+        .collect()
+}

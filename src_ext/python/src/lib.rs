@@ -1,0 +1,46 @@
+//! `ztfast._core`: everything that is rich and not hot, and the table of functions that the gate calls.
+//!
+//! This module takes uids as text and contexts as dicts, and turns what goes wrong into `ztfast.Error`s. The hot path
+//! is not here but in [`capi`], called by `ztfast.gate` and by embedders without touching a Python object.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod bundle;
+mod capi;
+mod context;
+mod engine;
+mod errors;
+mod reference;
+mod uid;
+
+use pyo3::prelude::*;
+
+/// The compiled core of ztfast. Use the names in `ztfast`; these are not for direct use.
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use crate::bundle::{Bundle, compile, strictly_valid};
+    #[pymodule_export]
+    use crate::engine::{Engine, Gate};
+    #[pymodule_export]
+    use crate::reference::Reference;
+    #[pymodule_export]
+    use crate::uid::parse_uid;
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        let codes: Vec<(u8, &str)> = ztfast_engine::Code::ALL.iter().map(|&code| (code as u8, code.name())).collect();
+        module.add("CODES", codes)?;
+        module.add("_C_API", crate::capi::capsule(module.py())?)
+    }
+}
+
+/// Call into `ztfast.errors` for an exception.
+fn _assert_send_sync()
+where
+    engine::Engine: Send + Sync,
+    Py<PyAny>: Send + Sync,
+{
+}

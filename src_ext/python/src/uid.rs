@@ -1,0 +1,56 @@
+//! Uids as callers write them: Cedar text, `ztfast.Uid`, Cedar's JSON.
+
+use crate::errors::raise;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use std::borrow::Cow;
+
+/// Type and id of a uid in Cedar's syntax: `Instrument::"AAPL"`.
+#[pyfunction]
+pub(crate) fn parse_uid(py: Python<'_>, text: &str) -> PyResult<(String, String)> {
+    let (ty, id) = split(py, text)?;
+    Ok((ty.into_owned(), id.into_owned()))
+}
+
+/// Type and id. Escapes and odd spacing are Cedar's own parser's; the common form is taken apart here.
+pub(crate) fn split<'t>(py: Python<'_>, text: &'t str) -> PyResult<(Cow<'t, str>, Cow<'t, str>)> {
+    let simple = text.strip_suffix('"').and_then(|rest| rest.split_once("::\""));
+    if let Some((ty, id)) = simple {
+        let name = |part: &str| {
+            let mut bytes = part.bytes();
+            bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+                && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        };
+        if ty.split("::").all(name) && !id.contains(['"', '\\']) && !id.contains(char::is_control) {
+            return Ok((Cow::Borrowed(ty), Cow::Borrowed(id)));
+        }
+    }
+    let parsed = ztfast_policy::parse_uid(text).map_err(|why| {
+        let wanted = "wanted a uid in Cedar's syntax, as 'Instrument::\"AAPL\"' or ztfast.Uid(\"Instrument\", \"AAPL\")";
+        raise(py, "UidError", &format!("{wanted}; got {text:?}: {why}"))
+    })?;
+    Ok((Cow::Owned(parsed.ty.to_string()), Cow::Owned(parsed.id.to_string())))
+}
+
+/// Type and id of whatever stands for a uid.
+pub(crate) fn extract(value: &Bound<'_, PyAny>) -> PyResult<(String, String)> {
+    let py = value.py();
+    if let Ok(text) = value.cast::<PyString>() {
+        return parse_uid(py, &text.to_cow()?);
+    }
+    if let Ok(dict) = value.cast::<PyDict>() {
+        if let Some(inner) = dict.get_item("__entity")? {
+            return extract(&inner);
+        }
+        if let (Some(ty), Some(id)) = (dict.get_item("type")?, dict.get_item("id")?) {
+            return Ok((ty.extract()?, id.extract()?));
+        }
+    } else if let (Ok(ty), Ok(id)) = (value.getattr("type"), value.getattr("id")) {
+        if let (Ok(ty), Ok(id)) = (ty.extract(), id.extract()) {
+            return Ok((ty, id));
+        }
+    }
+    let given = value.get_type().qualname()?;
+    let wanted = "wanted a uid: Cedar text as 'Instrument::\"AAPL\"', ztfast.Uid(type, id) or {\"type\": ..., \"id\": ...}";
+    Err(raise(py, "UidError", &format!("{wanted}; got {given}: {}", value.repr()?)))
+}
