@@ -10,7 +10,7 @@ use crate::snapshot::{BindError, Binding, Reference, Snapshot};
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use ztfast_bundle::Bundle;
+use ztfast_bundle::{Bundle, ValueType};
 use ztfast_program::{EntityRef, Scratch};
 
 /// How much room an engine has. Room that is not used takes no memory.
@@ -75,6 +75,8 @@ pub(crate) struct GateSpec {
     pub ty: Box<str>,
     pub id: Box<str>,
     pub names: Box<[Box<str>]>,
+    /// The arguments' types: callers convert by them, so a bundle that changes them is not for this gate.
+    pub types: Box<[ValueType]>,
 }
 
 /// What only the writing side touches.
@@ -139,7 +141,10 @@ impl Engine {
         let mut writer = self.writer();
         let epoch = self.epoch.load(Ordering::Relaxed) + 1;
         let mut next = Snapshot::new(bundle, epoch, self.handles, self.uids.clone(), reference);
-        let bind = |spec: &GateSpec| next.bind(&spec.ty, &spec.id, &spec.names).ok().map(Arc::new);
+        let bind = |spec: &GateSpec| {
+            let binding = next.bind(&spec.ty, &spec.id, &spec.names).ok()?;
+            (binding.types == spec.types).then(|| Arc::new(binding))
+        };
         let bindings = writer.gates.iter().map(|spec| spec.as_ref().and_then(bind)).collect();
         next.bindings = bindings;
         let old = self.current.swap(Arc::new(next));
@@ -215,7 +220,7 @@ impl Engine {
         })?;
         let binding = Arc::new(binding);
         snapshot.late.lock().unwrap_or_else(PoisonError::into_inner).push(binding.clone());
-        let spec = Some(GateSpec { ty: ty.into(), id: id.into(), names });
+        let spec = Some(GateSpec { ty: ty.into(), id: id.into(), names, types: binding.types.clone() });
         let number = match writer.gates.iter().position(Option::is_none) {
             Some(free) => {
                 writer.gates[free] = spec;

@@ -160,7 +160,13 @@ impl Gate {
     #[must_use]
     pub fn batch(&mut self) -> Batch {
         self.refresh();
-        Batch { engine: self.engine.clone(), snapshot: self.snapshot.clone(), binding: self.binding.clone() }
+        Batch {
+            engine: self.engine.clone(),
+            snapshot: self.snapshot.clone(),
+            binding: self.binding.clone(),
+            text_offsets: vec![0],
+            text_bytes: Vec::new(),
+        }
     }
 }
 
@@ -194,6 +200,8 @@ pub struct Batch {
     engine: Arc<Engine>,
     snapshot: Arc<Snapshot>,
     binding: Option<Arc<Binding>>,
+    text_offsets: Vec<u32>,
+    text_bytes: Vec<u8>,
 }
 
 /// Arguments that a batch takes on its stack.
@@ -206,13 +214,20 @@ impl Batch {
         self.binding.as_ref().map_or(&[], |binding| &binding.types)
     }
 
-    /// The snapshot.
-    #[must_use]
-    pub fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.snapshot
+    /// The number of a text for the columns of this batch. Ask once per distinct text: each one that the bundle lacks is
+    /// kept. `None` where they outgrow 4 GiB.
+    #[allow(clippy::cast_possible_wrap)] // numbers of texts are small
+    pub fn text(&mut self, text: &str) -> Option<i64> {
+        if let Some(known) = self.snapshot.bundle.find_string(text) {
+            return Some(i64::from(known));
+        }
+        let end = u32::try_from(self.text_bytes.len() + text.len()).ok()?;
+        self.text_bytes.extend_from_slice(text.as_bytes());
+        self.text_offsets.push(end);
+        Some((FOREIGN_STRING | (self.text_offsets.len() - 2) as u64) as i64)
     }
 
-    /// Decide on each row; a row that a column lacks is [`Code::Corrupt`].
+    /// Decide on each row; a row that a column lacks is [`Code::Corrupt`]. Columns of entities hold handles.
     pub fn decide_many(
         &self,
         sessions: Column<'_, u64>,
@@ -225,30 +240,47 @@ impl Batch {
         };
         let mut scratch = Scratch::default();
         let mut values = [0_i64; MAX_COLUMNS];
+        let strings = StringsView { offsets: &self.text_offsets, bytes: &self.text_bytes };
+        let arguments = columns.len();
         for (at, code) in out.iter_mut().enumerate() {
-            let row = || -> Option<(u64, u32)> {
-                for (value, column) in values.iter_mut().zip(columns) {
-                    *value = column.get(at)?;
-                }
-                Some((sessions.get(at)?, resources.get(at)?))
-            };
-            let mut row = row;
-            let decided = match row() {
-                Some((session, resource)) => decide(
+            let row = sessions.get(at).zip(resources.get(at));
+            let decided = match (row, self.arguments(at, &binding.types, columns, &mut values)) {
+                (Some((session, resource)), Ok(())) => decide(
                     &self.engine,
                     &self.snapshot,
                     binding,
                     &mut scratch,
                     SessionId(session),
                     Handle(resource),
-                    values.get(..columns.len()).unwrap_or_default(),
-                    StringsView::default(),
+                    values.get(..arguments).unwrap_or_default(),
+                    strings,
                     None,
                 ),
-                None => Code::Corrupt,
+                (None, _) => Code::Corrupt,
+                (_, Err(code)) => code,
             };
             *code = decided as u8;
         }
+    }
+
+    /// The arguments of a row.
+    #[inline]
+    #[allow(clippy::cast_possible_wrap)] // the bits are what counts
+    fn arguments(
+        &self,
+        at: usize,
+        types: &[ValueType],
+        columns: &[Column<'_, i64>],
+        values: &mut [i64; MAX_COLUMNS],
+    ) -> Result<(), Code> {
+        for ((value, column), ty) in values.iter_mut().zip(columns).zip(types) {
+            *value = column.get(at).ok_or(Code::Corrupt)?;
+            if let ValueType::Entity(_) = ty {
+                let handle = u32::try_from(*value).map_err(|_| Code::NotApplicable)?;
+                *value = self.snapshot.entity(Handle(handle)).ok_or(Code::NotApplicable)?.bits() as i64;
+            }
+        }
+        Ok(())
     }
 }
 

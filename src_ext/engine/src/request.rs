@@ -1,7 +1,7 @@
 //! A request that brings its context along: what `evaluate`, `decide` and `explain` build from a dict.
 
 use crate::handles::OwnedUid;
-use crate::snapshot::{Resolved, Snapshot};
+use crate::snapshot::{Resolved, Snapshot, owned_uid};
 use ztfast_program::{Arena, Cell, EntityRef, FOREIGN_STRING, Request, StringsView, Tag};
 
 /// Foreign entities of a request are numbered from here, above all handles.
@@ -29,6 +29,12 @@ impl OwnedRequest {
             cells: &self.cells,
             strings: StringsView { offsets: &self.text_offsets, bytes: &self.text_bytes },
         }
+    }
+
+    /// The uid of an entity of this request.
+    #[must_use]
+    pub fn uid(&self, snapshot: &Snapshot, entity: EntityRef) -> Option<(String, String)> {
+        owned_uid(snapshot, entity, |number| self.foreign_uid(number))
     }
 
     pub(crate) fn foreign_uid(&self, number: u32) -> Option<OwnedUid> {

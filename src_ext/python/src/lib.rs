@@ -24,7 +24,7 @@ mod _core {
     #[pymodule_export]
     use crate::reference::Reference;
     #[pymodule_export]
-    use crate::uid::parse_uid;
+    use crate::uid::{extract_uid, parse_uid, uid_text};
 
     use pyo3::prelude::*;
 
@@ -37,10 +37,3 @@ mod _core {
     }
 }
 
-/// Call into `ztfast.errors` for an exception.
-fn _assert_send_sync()
-where
-    engine::Engine: Send + Sync,
-    Py<PyAny>: Send + Sync,
-{
-}

@@ -12,6 +12,18 @@ pub(crate) fn parse_uid(py: Python<'_>, text: &str) -> PyResult<(String, String)
     Ok((ty.into_owned(), id.into_owned()))
 }
 
+/// Type and id of whatever stands for a uid.
+#[pyfunction]
+pub(crate) fn extract_uid(value: &Bound<'_, PyAny>) -> PyResult<(String, String)> {
+    extract(value)
+}
+
+/// A uid in Cedar's syntax.
+#[pyfunction]
+pub(crate) fn uid_text(ty: &str, id: &str) -> String {
+    ztfast_policy::uid_text(&ztfast_policy::ir::Uid::new(ty, id))
+}
+
 /// Type and id. Escapes and odd spacing are Cedar's own parser's; the common form is taken apart here.
 pub(crate) fn split<'t>(py: Python<'_>, text: &'t str) -> PyResult<(Cow<'t, str>, Cow<'t, str>)> {
     let simple = text.strip_suffix('"').and_then(|rest| rest.split_once("::\""));

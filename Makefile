@@ -1,0 +1,65 @@
+# ztfast: `make demo` shows it, `make test` proves it. Everything is set up in .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CARGO := cargo --locked
+MANIFEST := --manifest-path src_ext/Cargo.toml
+
+RUST := $(shell find src_ext -path src_ext/target -prune -o \( -name '*.rs' -o -name 'Cargo.*' \) -print)
+GATE := src_ext/cython/gate.pyx ztfast/include/ztfast.h setup.py
+BUILD := pyproject.toml build_backend/backend.py
+
+.PHONY: help setup demo test test-rust test-python lint format bench fuzz lock clean
+
+help: ## show this
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/.requirements: requirements/dev.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ztfast needs Python 3.11 or newer; set PYTHON=")'
+	@command -v cargo >/dev/null || { echo "ztfast needs a Rust toolchain (1.89 or newer): cargo is not on the PATH"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.requirements $(RUST) $(GATE) $(BUILD)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	touch $@
+
+setup: $(VENV)/.installed ## set everything up in .venv
+
+demo: setup ## compile the example desk, decide, revoke, swap, and show latencies
+	$(BIN)/ztfast demo
+
+test: test-rust test-python ## all tests
+
+test-rust:
+	$(CARGO) test $(MANIFEST) --workspace --exclude ztfast-python --quiet
+
+test-python: setup
+	$(BIN)/python -m pytest
+
+lint: setup ## formatters and linters
+	cargo fmt $(MANIFEST) --all --check
+	$(CARGO) clippy $(MANIFEST) --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny $(MANIFEST) check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences and sources of crates were not checked"; fi
+
+format: setup ## format everything
+	cargo fmt $(MANIFEST) --all
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## measure against floors and cedarpy, as ratios of one run
+	$(BIN)/python -m bench.hot
+	$(BIN)/python -m pytest bench/test_bench.py --benchmark-only --benchmark-columns=min,median,iqr,rounds -p no:doctest
+
+lock: $(VENV)/.requirements ## renew requirements/dev.txt from requirements/dev.in
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --no-header --allow-unsafe --strip-extras --no-emit-find-links -o requirements/dev.txt requirements/dev.in
+
+clean: ## remove what was built
+	rm -rf $(VENV) build src_ext/target ztfast/*.so ztfast/_desk
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

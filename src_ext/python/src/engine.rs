@@ -1,0 +1,368 @@
+//! The engine as Python sees it: uids as text, contexts as dicts.
+
+use crate::bundle::Bundle;
+use crate::context::{Reader, action_text};
+use crate::errors::raise;
+use crate::reference::{Answer, Cedar, answer};
+use crate::uid;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+use std::sync::{Arc, Mutex, PoisonError};
+use ztfast_bundle::ActionMeta;
+use ztfast_engine::{
+    Admission, Code, Determining, EngineOptions, Handle, PrepareError, RequestBuilder, SessionId, SessionStatus,
+    Snapshot,
+};
+use ztfast_policy::ir::{Uid, Value};
+use ztfast_program::EntityRef;
+
+/// A policy decision point over a bundle.
+#[pyclass(frozen, module = "ztfast._core")]
+pub(crate) struct Engine {
+    inner: Arc<ztfast_engine::Engine>,
+    /// Cedar over the current bundle, for `explain`.
+    bundle: Mutex<Py<Bundle>>,
+}
+
+/// Decision code and the determining policies' ids, as a tuple.
+type Decided<'py> = (u8, Bound<'py, PyTuple>);
+
+/// Who asks, and about what: a resource is a handle's number or a uid.
+struct Parties {
+    principal: Option<EntityRef>,
+    resource: Option<EntityRef>,
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (bundle, *, sessions, handles))]
+    fn new(py: Python<'_>, bundle: &Bound<'_, Bundle>, sessions: usize, handles: usize) -> PyResult<Self> {
+        let options = EngineOptions { sessions, handles };
+        let fallback = bundle.get().fallback(py)?;
+        let inner = ztfast_engine::Engine::new(bundle.get().inner.clone(), fallback, options);
+        Ok(Self { inner, bundle: Mutex::new(bundle.clone().unbind()) })
+    }
+
+    /// Decide by another bundle from now on.
+    fn swap(&self, py: Python<'_>, bundle: &Bound<'_, Bundle>) -> PyResult<()> {
+        let fallback = bundle.get().fallback(py)?;
+        let inner = bundle.get().inner.clone();
+        py.detach(|| self.inner.swap(inner, fallback));
+        *self.bundle.lock().unwrap_or_else(PoisonError::into_inner) = bundle.clone().unbind();
+        Ok(())
+    }
+
+    /// The number of a uid's handle. Raises `CapacityError` when all are in use.
+    fn handle(&self, py: Python<'_>, ty: &str, id: &str) -> PyResult<u32> {
+        let handle = self.inner.handle(ty, id).map_err(|error| raise(py, "CapacityError", &error.to_string()))?;
+        Ok(handle.0)
+    }
+
+    /// Open a session for a handle's principal. Raises `CapacityError` when all slots are in use.
+    fn admit(&self, py: Python<'_>, principal: u32, not_before_ns: i64, not_after_ns: i64) -> PyResult<u64> {
+        let admission = Admission { principal: Handle(principal), not_before_ns, not_after_ns };
+        let session = self.inner.admit(&admission).map_err(|e| raise(py, "CapacityError", &e.to_string()))?;
+        Ok(session.0)
+    }
+
+    /// Change a session: 1 active, 2 revoked, 3 quarantined; `False` if there is no such session or it was revoked.
+    fn set_session(&self, session: u64, status: u8) -> bool {
+        let status = match status {
+            1 => SessionStatus::Active,
+            3 => SessionStatus::Quarantined,
+            _ => SessionStatus::Revoked,
+        };
+        self.inner.set_session(SessionId(session), status)
+    }
+
+    /// Deny everything, or no longer.
+    fn kill_switch(&self, on: bool) {
+        self.inner.kill_switch(on);
+    }
+
+    /// Whether the kill switch is on.
+    #[getter]
+    fn killed(&self) -> bool {
+        self.inner.is_killed()
+    }
+
+    /// Decide by policy alone.
+    fn evaluate<'py>(
+        &self,
+        py: Python<'py>,
+        principal: &Bound<'_, PyAny>,
+        action: &str,
+        resource: &Bound<'_, PyAny>,
+        context: &Bound<'_, PyDict>,
+    ) -> PyResult<Decided<'py>> {
+        let snapshot = self.inner.snapshot();
+        let decided = self.by_policy(py, &snapshot, action, context, |builder| {
+            Ok(Ok(Parties {
+                principal: self.entity(&snapshot, builder, principal)?,
+                resource: self.entity(&snapshot, builder, resource)?,
+            }))
+        })?;
+        Ok(decided)
+    }
+
+    /// Decide for a session.
+    fn decide<'py>(
+        &self,
+        py: Python<'py>,
+        session: u64,
+        action: &str,
+        resource: &Bound<'_, PyAny>,
+        context: &Bound<'_, PyDict>,
+    ) -> PyResult<Decided<'py>> {
+        let snapshot = self.inner.snapshot();
+        self.by_policy(py, &snapshot, action, context, |builder| {
+            let principal = match self.inner.session_principal(&snapshot, SessionId(session)) {
+                Ok(principal) => principal,
+                // A bad request still raises: only then is it known that the session alone denies.
+                Err(code) => return self.entity(&snapshot, builder, resource).map(|_| Err(code)),
+            };
+            builder.set_principal(principal);
+            let resource = self.entity(&snapshot, builder, resource)?;
+            Ok(Ok(Parties { principal: Some(principal), resource }))
+        })
+    }
+
+    /// Cedar's own answer: (allow, reasons, errors, request problem).
+    fn explain(
+        &self,
+        py: Python<'_>,
+        principal: &Bound<'_, PyAny>,
+        action: &str,
+        resource: &Bound<'_, PyAny>,
+        context: &Bound<'_, PyDict>,
+    ) -> PyResult<(Answer, Option<String>)> {
+        let bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).clone_ref(py);
+        let cedar: Arc<Cedar> = bundle.get().cedar(py)?;
+        let meta = find_action(py, &bundle.get().inner, action)?;
+        let context = Reader { action: &action_text(meta) }.record(&meta.context, "", context)?;
+        let (principal, resource) = (self.uid(principal)?, self.uid(resource)?);
+        let uid = Uid::new(meta.ty.as_str(), meta.id.as_str());
+        let problem = cedar.reference().validate_request(&principal, &uid, &resource, &context).err();
+        let answer = answer(py, &cedar, &principal, meta, &resource, &context)?;
+        Ok((answer, problem.map(|problem| problem.to_string())))
+    }
+
+    /// The uid of a handle's number.
+    fn handle_uid(&self, handle: u32) -> Option<(String, String)> {
+        self.inner.handle_uid(Handle(handle)).map(|(ty, id)| (ty.to_owned(), id.to_owned()))
+    }
+
+    /// The code with which the session alone denies, or `None`.
+    fn session_code(&self, session: u64) -> Option<u8> {
+        let snapshot = self.inner.snapshot();
+        self.inner.session_principal(&snapshot, SessionId(session)).err().map(|code| code as u8)
+    }
+
+    /// Prepare a gate.
+    fn prepare(&self, py: Python<'_>, action: &str, names: Vec<String>) -> PyResult<Gate> {
+        let snapshot = self.inner.snapshot();
+        let meta = find_action(py, snapshot.bundle(), action)?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let gate = self.inner.prepare(&meta.ty, &meta.id, &names).map_err(|error| {
+            let class = match error {
+                PrepareError::UnknownAction { .. } => "ActionError",
+                _ => "ContextError",
+            };
+            raise(py, class, &error.to_string())
+        })?;
+        let action = action_text(meta);
+        let names = names.into_iter().map(str::to_owned).collect();
+        Ok(Gate { gate: Box::into_raw(Box::new(gate)), action, names })
+    }
+}
+
+impl Engine {
+    fn by_policy<'py>(
+        &self,
+        py: Python<'py>,
+        snapshot: &Snapshot,
+        action: &str,
+        context: &Bound<'_, PyDict>,
+        parties: impl FnOnce(&mut RequestBuilder<'_>) -> PyResult<Result<Parties, Code>>,
+    ) -> PyResult<Decided<'py>> {
+        let number = find_action_number(py, snapshot.bundle(), action, |ty, id| snapshot.find_actions(ty, id))?;
+        let bundle = snapshot.bundle();
+        let (Some(meta), Some(record)) =
+            (bundle.meta().actions.get(number as usize), bundle.actions().get(number as usize))
+        else {
+            return Ok((Code::Corrupt as u8, PyTuple::empty(py)));
+        };
+        let mut builder = RequestBuilder::new(snapshot, record.slots_len as usize);
+        let parties = parties(&mut builder)?;
+        // The text of the action is only made when it is wanted for a message.
+        let reader = Reader { action };
+        reader.request(&meta.context, "", context, &mut builder)?;
+        let parties = match parties {
+            Ok(parties) => parties,
+            Err(code) => return Ok((code as u8, PyTuple::empty(py))),
+        };
+        let (Some(principal), Some(resource)) = (parties.principal, parties.resource) else {
+            return Ok((Code::NotApplicable as u8, PyTuple::empty(py)));
+        };
+        let request = builder.finish();
+        let mut determining = Determining::default();
+        let code = self.inner.evaluate(snapshot, number, principal, resource, &request, Some(&mut determining));
+        let kept = matches!(code, Code::Allow | Code::Forbid);
+        let policies = if kept { determining.as_slice() } else { &[] };
+        let id = |&policy: &u32| bundle.meta().policies.get(policy as usize).map(|policy| policy.id.as_str());
+        if kept && determining.count as usize > policies.len() {
+            // More than there is room for: Cedar lists them all.
+            return self.all_determining(py, code, meta, principal, resource, context, snapshot, &request);
+        }
+        let reasons: Vec<&str> = policies.iter().filter_map(id).collect();
+        Ok((code as u8, PyTuple::new(py, reasons)?))
+    }
+
+    #[allow(clippy::too_many_arguments)] // a request has that many parts
+    fn all_determining<'py>(
+        &self,
+        py: Python<'py>,
+        code: Code,
+        meta: &ActionMeta,
+        principal: EntityRef,
+        resource: EntityRef,
+        context: &Bound<'_, PyDict>,
+        snapshot: &Snapshot,
+        request: &ztfast_engine::OwnedRequest,
+    ) -> PyResult<Decided<'py>> {
+        let bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).clone_ref(py);
+        let cedar = bundle.get().cedar(py)?;
+        let context: Value = Reader { action: &action_text(meta) }.record(&meta.context, "", context)?;
+        let uid = |entity| {
+            request.uid(snapshot, entity).map(|(ty, id)| Uid::new(ty, id)).ok_or_else(|| raise(py, "Error", "no uid"))
+        };
+        let answer = answer(py, &cedar, &uid(principal)?, meta, &uid(resource)?, &context)?;
+        Ok((code as u8, PyTuple::new(py, answer.1)?))
+    }
+
+    /// The entity of a handle (anything with a `handle` number) or of a uid.
+    fn entity(
+        &self,
+        snapshot: &Snapshot,
+        builder: &mut RequestBuilder<'_>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<EntityRef>> {
+        if let Ok(text) = value.cast::<PyString>() {
+            let text = text.to_cow()?;
+            let (ty, id) = uid::split(value.py(), &text)?;
+            return Ok(builder.entity(&ty, &id));
+        }
+        if let Some(handle) = handle_number(value) {
+            return Ok(self.inner.handle_entity(snapshot, Handle(handle)));
+        }
+        let (ty, id) = uid::extract(value)?;
+        Ok(builder.entity(&ty, &id))
+    }
+
+    fn uid(&self, value: &Bound<'_, PyAny>) -> PyResult<Uid> {
+        if let Some((ty, id)) = handle_number(value).and_then(|handle| self.handle_uid(handle)) {
+            return Ok(Uid::new(ty, id));
+        }
+        uid::extract(value).map(|(ty, id)| Uid::new(ty, id))
+    }
+}
+
+/// The number of a `ztfast.Resource`.
+fn handle_number(value: &Bound<'_, PyAny>) -> Option<u32> {
+    if value.is_instance_of::<PyString>() || value.is_instance_of::<PyDict>() {
+        return None;
+    }
+    value.getattr("handle").ok()?.extract().ok()
+}
+
+/// The action that a text names: a uid, or an id alone where that is unambiguous.
+pub(crate) fn find_action<'b>(
+    py: Python<'_>,
+    bundle: &'b ztfast_bundle::Bundle,
+    action: &str,
+) -> PyResult<&'b ActionMeta> {
+    let actions = &bundle.meta().actions;
+    let find = |ty: Option<&str>, id: &str| {
+        (0_u32..)
+            .zip(actions)
+            .filter(|(_, action)| action.id == id && ty.is_none_or(|ty| ty == action.ty))
+            .map(|(number, _)| number)
+            .collect()
+    };
+    let number = find_action_number(py, bundle, action, find)?;
+    Ok(&actions[number as usize])
+}
+
+fn find_action_number(
+    py: Python<'_>,
+    bundle: &ztfast_bundle::Bundle,
+    action: &str,
+    find: impl Fn(Option<&str>, &str) -> Vec<u32>,
+) -> PyResult<u32> {
+    let found = find(None, action);
+    let found = match (found.is_empty(), action.contains("::")) {
+        (true, true) => {
+            let (ty, id) = uid::split(py, action)?;
+            find(Some(&ty), &id)
+        }
+        _ => found,
+    };
+    if let [one] = found[..] {
+        return Ok(one);
+    }
+    let text = |number: &u32| bundle.meta().actions.get(*number as usize).map(action_text).unwrap_or_default();
+    let message = if found.is_empty() {
+        let mut known: Vec<String> = bundle.meta().actions.iter().map(action_text).collect();
+        let more = known.len().saturating_sub(20);
+        known.truncate(20);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("the bundle has no action {action:?} that applies to anything; it has {}{more}", known.join(", "))
+    } else {
+        let all: Vec<String> = found.iter().map(text).collect();
+        format!("the action {action:?} is ambiguous: write one of {}", all.join(", "))
+    };
+    Err(raise(py, "ActionError", &message))
+}
+
+/// A gate's core. `ztfast.gate.Gate` calls it by its address.
+#[pyclass(frozen, module = "ztfast._core")]
+pub(crate) struct Gate {
+    gate: *mut ztfast_engine::Gate,
+    action: String,
+    names: Vec<String>,
+}
+
+// SAFETY: the pointer is the only way to the gate, and whoever calls by it promises (see `ztfast.h`) to do so from one
+// thread at a time; `ztfast_engine::Gate` is Send.
+unsafe impl Send for Gate {}
+// SAFETY: shared access to this object reads the pointer's value and plain strings only.
+unsafe impl Sync for Gate {}
+
+#[pymethods]
+impl Gate {
+    /// The gate's address, good as long as this object lives.
+    #[getter]
+    fn address(&self) -> usize {
+        self.gate as usize
+    }
+
+    /// The action as Cedar text.
+    #[getter]
+    fn action(&self) -> &str {
+        &self.action
+    }
+
+    /// The attributes' names, in the order of the arguments.
+    #[getter]
+    fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from Box::into_raw in `prepare`, and nobody else frees it.
+        drop(unsafe { Box::from_raw(self.gate) });
+    }
+}

@@ -1,0 +1,79 @@
+"""ztfast: zero-trust authorization for trading systems, decided in the process in tens of nanoseconds.
+
+Cedar policies are compiled once; sessions, validity, policy and the kill switch are looked at on every decision.
+
+>>> import ztfast, time
+>>> bundle = ztfast.compile(
+...     ztfast.Text('permit (principal, action, resource) when { context.notional <= 1000000 };'),
+...     schema=ztfast.Text('entity Algo, Instrument; action "order.new" appliesTo '
+...                        '{ principal: Algo, resource: Instrument, context: { notional: Long } };'),
+... )
+>>> engine = ztfast.Engine(bundle)
+>>> session = engine.admit(ztfast.Identity('Algo::"a7"', not_after=time.time() + 3600))
+>>> order_new = engine.prepare("order.new", "notional")
+>>> order_new.allows(session, engine.resource('Instrument::"AAPL"'), 250_000)
+True
+"""
+
+from pathlib import Path
+
+from ztfast import _core, examples
+from ztfast.bundle import ActionStats, Bundle, Policy, Stats, compile
+from ztfast.engine import Code, Engine, Explanation, Identity, PolicyText
+from ztfast.errors import (
+    ActionError,
+    BundleError,
+    CapacityError,
+    CompileError,
+    ContextError,
+    Error,
+    IdentityError,
+    PolicyError,
+    SourceError,
+    UidError,
+)
+from ztfast.gate import Decision, Gate, Resource, Session
+from ztfast.sources import Text
+from ztfast.uid import Uid
+
+__version__ = _core.__version__
+
+__all__ = [
+    "ActionError",
+    "ActionStats",
+    "Bundle",
+    "BundleError",
+    "CapacityError",
+    "Code",
+    "CompileError",
+    "ContextError",
+    "Decision",
+    "Engine",
+    "Error",
+    "Explanation",
+    "Gate",
+    "Identity",
+    "IdentityError",
+    "Policy",
+    "PolicyError",
+    "PolicyText",
+    "Resource",
+    "Session",
+    "SourceError",
+    "Stats",
+    "Text",
+    "Uid",
+    "UidError",
+    "compile",
+    "examples",
+    "get_include",
+]
+
+
+def get_include() -> str:
+    """The folder of ``ztfast.h``, for compilers.
+
+    >>> get_include().endswith("include")
+    True
+    """
+    return str(Path(__file__).resolve().parent / "include")

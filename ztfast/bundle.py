@@ -1,0 +1,251 @@
+"""Bundles: compiled policies, schema and entities in one file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from ztfast import _core
+from ztfast.sources import PathOrText, read_entities, read_file, read_policies
+
+__all__ = ["ActionStats", "Bundle", "Policy", "Stats", "compile"]
+
+Progress = Callable[[str, int, int], object]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActionStats:
+    """What became of one action.
+
+    Attributes:
+        action: Its uid as Cedar text.
+        policies: Policies whose scope admits it.
+        principal_classes: Classes of principals; all principals of a class are decided on alike.
+        resource_classes: Classes of resources.
+        cells: Cells of its table: classes of principals times classes of resources, with one of each for entities to
+            which the action does not apply.
+        programs: Distinct sets of policies that can apply together.
+        tabulated: Conditions over principal and resource that the table settles.
+        residual: Conditions left for decision time, counted per policy.
+    """
+
+    action: str
+    policies: int
+    principal_classes: int
+    resource_classes: int
+    cells: int
+    programs: int
+    tabulated: int
+    residual: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What was compiled, and into what.
+
+    Attributes:
+        policies: Policies, links of templates among them.
+        entities: Entities of the store, actions among them.
+        classes: Classes of principals and resources over all actions.
+        cells: Cells over all actions.
+        programs: Distinct residual programs.
+        fallbacks: Policies for which Cedar's own evaluator answers: right, but slow. :attr:`Bundle.fallbacks` names
+            them.
+        ranges: Conditions that became range checks.
+        conjuncts: Conditions that became code.
+        instructions: Instructions of that code.
+        bytes: Size of the bundle.
+        actions: Per action.
+    """
+
+    policies: int
+    entities: int
+    classes: int
+    cells: int
+    programs: int
+    fallbacks: int
+    ranges: int
+    conjuncts: int
+    instructions: int
+    bytes: int
+    actions: tuple[ActionStats, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy of a bundle.
+
+    Attributes:
+        id: Its id: the ``@id`` annotation, or Cedar's own with the file's stem before it.
+        effect: ``"permit"`` or ``"forbid"``.
+        annotations: All its annotations.
+        file: The file it came from, as the compiler was given it.
+        line: Its first line there, from 1.
+        fallback: Why Cedar's own evaluator answers for it, or None.
+    """
+
+    id: str
+    effect: Literal["permit", "forbid"]
+    annotations: dict[str, str]
+    file: str
+    line: int
+    fallback: str | None
+
+
+class Bundle:
+    """Compiled policies, schema and entities. It never changes, and may be shared by engines and threads.
+
+    Made by :func:`ztfast.compile` or :meth:`load`.
+
+    >>> import ztfast
+    >>> bundle = ztfast.examples.tiny()
+    >>> bundle.stats.policies, bundle.stats.fallbacks
+    (3, 0)
+    """
+
+    __slots__ = ("__dict__", "_core", "warnings")
+
+    def __init__(self, core: _core.Bundle, warnings: Iterable[dict[str, Any]] = ()) -> None:
+        self._core = core
+        self.warnings: tuple[dict[str, Any], ...] = tuple(warnings)
+        """What the compiler found worth a look, as diagnostics; empty for a loaded bundle."""
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Map a bundle's file read-only, after checking it whole.
+
+        Raises:
+            BundleError: where the file is missing, foreign, of another version, cut, padded or damaged.
+        """
+        return cls(_core.Bundle.load(os.fspath(path)))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the bundle's file, atomically: the name has either its old content or the whole new one.
+
+        Raises:
+            BundleError: where the file cannot be written.
+        """
+        self._core.save(os.fspath(path))
+
+    @property
+    def hash(self) -> str:
+        """The content's hash (BLAKE3), 64 hexadecimal digits. Equal sources make equal bundles."""
+        return self._core.hash
+
+    @cached_property
+    def _meta(self) -> dict[str, Any]:
+        meta: dict[str, Any] = json.loads(self._core.meta_json)
+        return meta
+
+    @cached_property
+    def stats(self) -> Stats:
+        """What was compiled, and into what."""
+        stats = dict(self._meta["stats"])
+        actions = tuple(ActionStats(**action) for action in stats.pop("actions"))
+        return Stats(**stats, bytes=self._core.size, actions=actions)
+
+    @cached_property
+    def policies(self) -> tuple[Policy, ...]:
+        """The policies, in their order."""
+        return tuple(Policy(**policy) for policy in self._meta["policies"])
+
+    @property
+    def fallbacks(self) -> tuple[Policy, ...]:
+        """The policies for which Cedar's own evaluator answers; each says why."""
+        return tuple(policy for policy in self.policies if policy.fallback is not None)
+
+    @property
+    def strict(self) -> bool:
+        """Whether the policies passed strict validation."""
+        return bool(self._meta["strict"])
+
+    @cached_property
+    def actions(self) -> dict[str, dict[str, Any]]:
+        """The actions by their uids: types of ``principals`` and ``resources``, and the ``context``'s attributes as
+        (path, type, required)."""
+        return {
+            _core.uid_text(action["ty"], action["id"]): {
+                "principals": action["principals"],
+                "resources": action["resources"],
+                "context": list(_attributes(action["context"], "", True)),
+            }
+            for action in self._meta["actions"]
+        }
+
+    def policy_source(self, policy: str) -> tuple[str, int, str] | None:
+        """File, first line and text of a policy."""
+        return self._core.policy_source(policy)
+
+    def __repr__(self) -> str:
+        return f"<ztfast.Bundle {self.hash[:12]}: {self.stats.policies} policies, {self.stats.entities} entities>"
+
+
+def _attributes(fields: list[dict[str, Any]], prefix: str, required: bool) -> Iterable[tuple[str, str, bool]]:
+    for field in fields:
+        path, needed = prefix + field["name"], required and field["required"]
+        kind, node = next(iter(field["node"].items()))
+        if kind == "Record":
+            yield from _attributes(node["fields"], f"{path}.", needed)
+        else:
+            yield path, _type_name(node["ty"]), needed
+
+
+def _type_name(value_type: Any) -> str:
+    if isinstance(value_type, str):
+        return {"Ip": "ipaddr", "Decimal": "decimal", "Datetime": "datetime", "Duration": "duration"}.get(
+            value_type, value_type
+        )
+    kind, inner = next(iter(value_type.items()))
+    if kind == "Set":
+        return f"Set<{_type_name(inner)}>"
+    if kind == "Entity":
+        return str(inner)
+    return "{" + ", ".join(f"{n}{'' if need else '?'}: {_type_name(ty)}" for n, need, ty in inner) + "}"
+
+
+def compile(
+    policies: PathOrText | Iterable[PathOrText],
+    *,
+    schema: PathOrText,
+    entities: PathOrText | Iterable[Any] | None = None,
+    validate: Literal["strict", "permissive"] = "strict",
+    progress: Progress | None = None,
+) -> Bundle:
+    """Compile policies, a schema and entities into a bundle.
+
+    Args:
+        policies: Folders (searched whole for ``*.cedar``, ``*.cedar.json`` and ``*.links.json``), files, or
+            :class:`ztfast.Text`. Files hold policies in Cedar's syntax, policy sets in Cedar's JSON, or template links
+            (the JSON list of Cedar's command line: ``template_id``, ``link_id``, ``args``).
+        schema: The schema, in Cedar's syntax or JSON.
+        entities: The entities, in Cedar's JSON: a file, a text, or the list itself. They are read with the schema, so
+            that extension values may be plain strings, and its actions are in the store.
+        validate: ``"strict"`` refuses what Cedar's strict validation refuses; ``"permissive"`` compiles it all the
+            same, with warnings.
+        progress: Called now and then with (what, done, all).
+
+    Raises:
+        SourceError: where a file cannot be read.
+        PolicyError: where Cedar refuses something; with file, line and caret.
+        CompileError: where a limit of the tables is exceeded.
+
+    >>> import ztfast
+    >>> bundle = ztfast.compile(
+    ...     ztfast.Text("permit (principal, action, resource) when { context.qty <= 100 };"),
+    ...     schema=ztfast.Text('entity Algo, Book; action trade appliesTo '
+    ...                        '{ principal: Algo, resource: Book, context: { qty: Long } };'),
+    ... )
+    >>> ztfast.Engine(bundle).evaluate('Algo::"a7"', "trade", 'Book::"b"', {"qty": 101}).code
+    'DEFAULT'
+    """
+    if validate not in ("strict", "permissive"):
+        raise ValueError(f'validate: wanted "strict" or "permissive", got {validate!r}')
+    core, warnings = _core.compile(
+        read_policies(policies), read_file(schema), read_entities(entities), validate == "strict", progress
+    )
+    return Bundle(core, warnings)

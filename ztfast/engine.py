@@ -1,0 +1,336 @@
+"""The engine: the policy decision point in the process."""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ztfast import _core
+from ztfast.bundle import Bundle, Policy
+from ztfast.errors import IdentityError
+from ztfast.gate import Decision, Gate, Resource, Session
+from ztfast.uid import Uid
+
+__all__ = ["Code", "Engine", "Explanation", "Identity", "PolicyText"]
+
+UidLike = Uid | str | Mapping[str, Any]
+
+
+class Code(enum.IntEnum):
+    """The numbers that :meth:`Gate.decide_many` gives. Everything but ALLOW denies.
+
+    >>> Code.ALLOW == 1
+    True
+    """
+
+    DEFAULT = 0
+    """No policy applies."""
+    ALLOW = 1
+    """A permit applies, and no forbid does."""
+    FORBID = 3
+    """A forbid applies."""
+    NOT_APPLICABLE = 4
+    """The schema does not apply the action to such a principal or resource, or has no such type."""
+    EXPIRED = 5
+    """The session's validity is over."""
+    NOT_YET_VALID = 6
+    """The session's validity has not begun."""
+    REVOKED = 7
+    """The session was revoked."""
+    QUARANTINED = 8
+    """The session is in quarantine."""
+    UNKNOWN_SESSION = 9
+    """There is no such session (any more)."""
+    KILLED = 10
+    """The kill switch is on."""
+    STALE_GATE = 11
+    """After a swap of bundles, the gate's action or attributes are no longer what it was prepared for."""
+    CORRUPT = 12
+    """The bundle's tables do not make sense together, or a value is beyond every measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who someone is, as trusted code has established it.
+
+    Args:
+        principal: The principal's uid.
+        not_after: Epoch seconds from which it is no longer good. ``math.inf`` for no end.
+        not_before: Epoch seconds from which it is good.
+        factors: What it was proved with, as ``("x509", "fido2")``.
+        auth_time: Epoch seconds of the proof; now, if it is left out.
+
+    Raises:
+        IdentityError: where the times make no sense.
+        UidError: where the principal is no uid.
+
+    >>> Identity('Algo::"a7"', not_after=2_000_000_000, factors=["x509"]).principal
+    Uid(type='Algo', id='a7')
+    """
+
+    principal: Uid
+    not_after: float
+    not_before: float = 0.0
+    factors: tuple[str, ...] = ()
+    auth_time: float | None = None
+
+    def __init__(
+        self,
+        principal: UidLike,
+        *,
+        not_after: float,
+        not_before: float = 0.0,
+        factors: Iterable[str] = (),
+        auth_time: float | None = None,
+    ) -> None:
+        auth_time = time.time() if auth_time is None else auth_time
+        for name, value in (("not_after", not_after), ("not_before", not_before), ("auth_time", auth_time)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+                raise IdentityError(f"{name}: wanted epoch seconds, got {value!r}")
+        if not_after <= not_before:
+            raise IdentityError(f"not_after ({not_after}) must be later than not_before ({not_before})")
+        if isinstance(factors, str):
+            raise IdentityError(f"factors: wanted several names, as [{factors!r}], got a str")
+        object.__setattr__(self, "principal", Uid.of(principal))
+        object.__setattr__(self, "not_after", not_after)
+        object.__setattr__(self, "not_before", not_before)
+        object.__setattr__(self, "factors", tuple(factors))
+        object.__setattr__(self, "auth_time", auth_time)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyText:
+    """A policy in an explanation, with its source.
+
+    Attributes:
+        policy: The policy.
+        source: Its text.
+        error: What its evaluation ran into, if it erred.
+    """
+
+    policy: Policy
+    source: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Cedar's own answer to a request, beside the engine's.
+
+    Attributes:
+        decision: The engine's decision.
+        allow: Cedar's decision by policy alone.
+        reasons: The policies that determined Cedar's decision.
+        errors: The policies whose evaluation erred; Cedar skips them.
+        problem: Why Cedar's request validation would refuse the request, or None.
+    """
+
+    decision: Decision
+    allow: bool
+    reasons: tuple[PolicyText, ...]
+    errors: tuple[PolicyText, ...]
+    problem: str | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the engine came to Cedar's decision by the same policies, or denied before it looked at any."""
+        if self.decision.code not in ("POLICY", "DEFAULT"):
+            return True
+        ids = tuple(reason.policy.id for reason in self.reasons)
+        return bool(self.decision) == self.allow and self.decision.reasons == ids
+
+
+class Engine:
+    """Decides over a bundle, in the process, in memory.
+
+    Args:
+        bundle: What to decide by.
+        sessions: Sessions that can be live at once. Unused room takes no memory.
+        handles: Uids that can have a handle (sessions' principals, resources).
+
+    >>> import ztfast
+    >>> engine = ztfast.Engine(ztfast.examples.tiny())
+    >>> engine.evaluate('User::"ann"', "view", 'Photo::"p1"').effect
+    'ALLOW'
+    """
+
+    __slots__ = ("_bundle", "_core", "_resources")
+
+    def __init__(self, bundle: Bundle, *, sessions: int = 1 << 16, handles: int = 1 << 22) -> None:
+        for name, value in (("sessions", sessions), ("handles", handles)):
+            if not 0 < value < 1 << 31:
+                raise ValueError(f"{name}: wanted a number from 1 to {(1 << 31) - 1}, got {value}")
+        self._core = _core.Engine(bundle._core, sessions=sessions, handles=handles)
+        self._bundle = bundle
+        self._resources: dict[Uid, Resource] = {}
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle that decisions go by now."""
+        return self._bundle
+
+    def evaluate(
+        self,
+        principal: UidLike,
+        action: str,
+        resource: UidLike | Resource,
+        context: Mapping[str, Any] | None = None,
+    ) -> Decision:
+        """Decide by policy alone: no session, no kill switch.
+
+        Args:
+            principal: Who asks: a uid.
+            action: What for: a uid, or its id alone where that is unambiguous, as ``"order.new"``.
+            resource: About what: a uid or a handle.
+            context: The context, by the schema's types: Python values, numpy scalars, or Cedar's JSON forms
+                (``{"__entity": ...}``, ``{"__extn": ...}``).
+
+        Raises:
+            ActionError, ContextError, UidError: where the request is not one that the schema knows. Entities need not
+                be in the store, and one of a type to which the action does not apply is DENY with code NOT_APPLICABLE.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> engine.evaluate('User::"eve"', "view", 'Photo::"p1"')
+        Decision(DENY, DEFAULT)
+        """
+        return Decision(*self._core.evaluate(principal, action, resource, _dict(context)))
+
+    def admit(self, identity: Identity) -> Session:
+        """Open a session for an identity that trusted code has established.
+
+        Raises:
+            CapacityError: where all slots are taken by sessions that are still good.
+        """
+        principal = self._core.handle(*identity.principal)
+        session = self._core.admit(principal, _ns(identity.not_before), _ns(identity.not_after))
+        return Session(self._core, session, identity)
+
+    def decide(
+        self,
+        session: Session,
+        action: str,
+        resource: UidLike | Resource,
+        context: Mapping[str, Any] | None = None,
+    ) -> Decision:
+        """Decide for a session: its validity, the kill switch, and policy. Takes what :meth:`evaluate` takes."""
+        return Decision(*self._core.decide(session.id, action, resource, _dict(context)))
+
+    def decide_handle(
+        self, session: int, action: str, resource: Resource, context: dict[str, Any]
+    ) -> tuple[int, tuple[str, ...]]:
+        """Code and reasons, for a session's id: what gates fall back to for values that are no numbers."""
+        return self._core.decide(session, action, resource, context)
+
+    def set_session(self, session: int, status: int) -> bool:
+        """Change a session by its id: 1 active, 2 revoked, 3 quarantined. Use the methods of :class:`Session`."""
+        return self._core.set_session(session, status)
+
+    def prepare(self, action: str, *names: str) -> Gate:
+        """Prepare decisions about one action.
+
+        Args:
+            action: A uid, or its id alone where that is unambiguous.
+            names: The context's attributes in the order in which their values will be given; attributes of records by
+                their path, as ``"order.qty"``. All that the schema requires must be among them.
+
+        Raises:
+            ActionError: where there is no such action.
+            ContextError: where a name is unknown, missing or named twice.
+
+        >>> import ztfast
+        >>> ztfast.Engine(ztfast.examples.tiny()).prepare("view")
+        <ztfast.Gate Action::"view" ()>
+        """
+        return Gate(self, self._core.prepare(action, list(names)))
+
+    def resource(self, uid: UidLike) -> Resource:
+        """The handle of an entity: good over bundle swaps, whether or not the entity is in the store.
+
+        Raises:
+            UidError: where it is no uid.
+            CapacityError: where all handles are in use.
+        """
+        uid = Uid.of(uid)
+        known = self._resources.get(uid)
+        if known is None:
+            known = self._resources[uid] = Resource(self._core.handle(*uid), uid)
+        return known
+
+    def swap(self, bundle: Bundle) -> None:
+        """Decide by another bundle from now on.
+
+        Readers never wait: decisions under way end by the old bundle. Sessions, handles and gates stay good.
+        """
+        self._core.swap(bundle._core)
+        self._bundle = bundle
+
+    def kill_switch(self, on: bool) -> None:
+        """Deny every session everything, with code KILLED, until it is switched off."""
+        self._core.kill_switch(on)
+
+    @property
+    def killed(self) -> bool:
+        """Whether the kill switch is on."""
+        return self._core.killed
+
+    def explain(
+        self,
+        who: Session | UidLike,
+        action: str,
+        resource: UidLike | Resource,
+        context: Mapping[str, Any] | None = None,
+    ) -> Explanation:
+        """Cedar's own answer, with the policies' sources, beside the engine's. Slow: it runs Cedar itself.
+
+        Args:
+            who: A session (as for :meth:`decide`) or a principal's uid (as for :meth:`evaluate`).
+            action, resource, context: As for :meth:`evaluate`.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> explanation = engine.explain('User::"ann"', "view", 'Photo::"p1"')
+        >>> explanation.allow, explanation.agrees, explanation.reasons[0].policy.line
+        (True, True, 1)
+        """
+        bundle = self._bundle
+        principal: UidLike
+        if isinstance(who, Session):
+            decision, principal = self.decide(who, action, resource, context), who.principal
+        else:
+            decision, principal = self.evaluate(who, action, resource, context), who
+        (allow, reasons, errors), problem = self._core.explain(principal, action, resource, _dict(context))
+        by_id = {policy.id: policy for policy in bundle.policies}
+
+        def text(policy: str, error: str | None = None) -> PolicyText:
+            source = bundle.policy_source(policy)
+            return PolicyText(by_id[policy], source[2] if source else "", error)
+
+        return Explanation(
+            decision,
+            allow,
+            tuple(text(policy) for policy in reasons),
+            tuple(text(policy, error) for policy, error in errors),
+            problem,
+        )
+
+    def __repr__(self) -> str:
+        return f"<ztfast.Engine over {self._bundle!r}>"
+
+
+def _dict(context: Mapping[str, Any] | None) -> dict[str, Any]:
+    if context is None:
+        return {}
+    return context if isinstance(context, dict) else dict(context)
+
+
+def _ns(seconds: float) -> int:
+    """Epoch seconds as the nanoseconds that the core counts, cut to what it can count."""
+    least, most = -(1 << 63), (1 << 63) - 1
+    if math.isinf(seconds):
+        return most if seconds > 0 else least
+    return max(least, min(most, round(seconds * 1_000_000_000)))

@@ -1,0 +1,85 @@
+"""What ztfast raises: errors of the programmer and of the author of policies.
+
+Whatever happens in the field (an expired session, an unknown entity, a forbidding policy) is not raised but decided: a
+DENY with its code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "ActionError",
+    "BundleError",
+    "CapacityError",
+    "CompileError",
+    "ContextError",
+    "Error",
+    "IdentityError",
+    "PolicyError",
+    "SourceError",
+    "UidError",
+]
+
+
+class Error(Exception):
+    """Base of everything that ztfast raises.
+
+    >>> import ztfast
+    >>> issubclass(ztfast.ContextError, ztfast.Error)
+    True
+    """
+
+
+class SourceError(Error):
+    """A file to compile is missing, cannot be read, or there is nothing to compile."""
+
+
+class PolicyError(Error):
+    """Cedar refuses the policies, the schema or the entities.
+
+    The message shows each finding with its file, its line and a caret under the text in question.
+
+    Attributes:
+        diagnostics: One dict per finding, with ``severity``, ``message``, ``file``, ``line``, ``column``, ``end_line``,
+            ``end_column``, ``help`` and ``rendered``.
+
+    >>> import ztfast
+    >>> try:
+    ...     ztfast.compile(ztfast.Text("permit(principal, action);"), schema=ztfast.Text("entity User;"))
+    ... except ztfast.PolicyError as error:
+    ...     error.diagnostics[0]["line"]
+    1
+    """
+
+    def __init__(self, message: str, diagnostics: list[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.diagnostics = diagnostics
+
+
+class CompileError(Error):
+    """The policies are well-formed, but exceed a limit of the tables."""
+
+
+class BundleError(Error):
+    """A bundle's file is missing, foreign, of another version, cut, padded or damaged, or cannot be written."""
+
+
+class UidError(Error, ValueError):
+    """Something that should name an entity does not."""
+
+
+class ActionError(Error, ValueError):
+    """The bundle has no such action, or several."""
+
+
+class ContextError(Error, ValueError):
+    """A context attribute is missing, unknown or of the wrong type, or there are too many or too few values."""
+
+
+class IdentityError(Error, ValueError):
+    """An identity's times or factors make no sense."""
+
+
+class CapacityError(Error):
+    """An engine has no room for more sessions or handles."""
