@@ -88,7 +88,7 @@ pub fn load(sources: &Sources, mode: Mode) -> Result<Loaded, LoadError> {
             Mode::Strict => Severity::Error,
             Mode::Permissive => Severity::Warning,
         };
-        reference::validate(&policies, &schema, &sources.files, severity, &mut diagnostics);
+        reference::validate(&policies, &schema, sources, severity, &mut diagnostics);
     }
     let mut names = Names::default();
     let model = entities.as_ref().and_then(|entities| {

@@ -59,7 +59,7 @@ pub(crate) fn conjuncts(policy: &ast::Policy, names: &mut Names) -> Vec<Expr> {
 /// Calls `emit` for expressions, each with the truth wanted of it, that together hold iff `condition` is true.
 ///
 /// Not recursive, as the clauses of a long policy nest as deep as they are many.
-fn split<'e>(condition: &'e ast::Expr, mut emit: impl FnMut(&'e ast::Expr, bool)) {
+pub(crate) fn split<'e>(condition: &'e ast::Expr, mut emit: impl FnMut(&'e ast::Expr, bool)) {
     let mut open = vec![(condition, true)];
     // The stack is last in, first out: what comes first in the source is pushed last.
     while let Some((expr, wanted)) = open.pop() {

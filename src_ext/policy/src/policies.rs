@@ -31,8 +31,26 @@ pub(crate) struct Origin {
     pub line: u32,
     /// Its own text; a link has its template's.
     pub source: Arc<str>,
-    /// What to underline if its id is the matter.
+    /// Where it got its id, which for a link is another place than its template's.
+    pub named: Place,
+}
+
+/// A place to point at.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// Index of the file.
+    pub file: usize,
+    /// What to underline in it, if that is known.
     pub label: Option<Label>,
+}
+
+impl Place {
+    /// `file:line`.
+    fn text(&self, files: &[SourceFile]) -> String {
+        let file = &files[self.file];
+        let line = self.label.as_ref().map_or(1, |label| diagnostic::position(&file.text, label.start).0);
+        format!("{}:{line}", file.name)
+    }
 }
 
 /// A link, as Cedar's command line has it in its files.
@@ -49,8 +67,7 @@ struct Link {
     template: PolicyId,
     id: PolicyId,
     values: HashMap<SlotId, EntityUid>,
-    file: usize,
-    label: Option<Label>,
+    named: Place,
 }
 
 /// A policy or template as parsed, with Cedar's id.
@@ -195,7 +212,8 @@ impl Reader<'_> {
                 && let Some(template) = renamed.get(template)
             {
                 let (template, id) = (template.clone(), link.id().clone());
-                self.links.push(Link { template, id, values, file: index, label: None });
+                let named = Place { file: index, label: None };
+                self.links.push(Link { template, id, values, named });
             }
         }
     }
@@ -229,21 +247,28 @@ impl Reader<'_> {
         let ast = item.ast();
         let text = &self.files[index].text;
         let origin = match ast.loc() {
-            Some(loc) => Origin {
+            Some(loc) => {
+                let text_of_policy = loc.snippet().unwrap_or_default();
+                let annotation = ast.annotations().find(|(key, _)| key.as_ref() == "id");
+                let label = match annotation.and_then(|(_, annotation)| annotation.loc.as_ref()) {
+                    Some(loc) => Label::new(loc.start(), loc.end() - loc.start()),
+                    None => first_line(loc.start(), text_of_policy),
+                };
+                Origin {
+                    file: index,
+                    line: diagnostic::position(text, loc.start()).0,
+                    source: Arc::from(text_of_policy),
+                    named: Place { file: index, label: Some(label) },
+                }
+            }
+            None => Origin {
                 file: index,
-                line: diagnostic::position(text, loc.start()).0,
-                source: Arc::from(loc.snippet().unwrap_or_default()),
-                label: Some(match ast.annotations().find(|(key, _)| key.as_ref() == "id") {
-                    Some((_, id)) if id.loc.is_some() => {
-                        let loc = id.loc.as_ref().unwrap_or(loc);
-                        Label::new(loc.start(), loc.end() - loc.start())
-                    }
-                    _ => first_line(loc.start(), loc.snippet().unwrap_or_default()),
-                }),
+                line: 1,
+                source: Arc::from(item.text()),
+                named: Place { file: index, label: None },
             },
-            None => Origin { file: index, line: 1, source: Arc::from(item.text()), label: None },
         };
-        if !self.is_new(&id, index, origin.label.as_ref()) {
+        if !self.is_new(&id, &origin.named) {
             return None;
         }
         let added = match item {
@@ -254,7 +279,7 @@ impl Reader<'_> {
             Item::Template(template) => self.policies.set.add_template(template.new_id(id.clone())),
         };
         if let Err(error) = added {
-            let error = diagnostic::of_cedar(Severity::Error, &self.files[index], &error, origin.label);
+            let error = diagnostic::of_cedar(Severity::Error, &self.files[index], &error, origin.named.label);
             self.diagnostics.push(error);
             return None;
         }
@@ -263,20 +288,17 @@ impl Reader<'_> {
     }
 
     /// Whether an id is free; if not, says where it is used.
-    fn is_new(&mut self, id: &PolicyId, index: usize, label: Option<&Label>) -> bool {
-        let Some(first) = self.policies.origins.get(id) else { return true };
-        let (first_file, file) = (&self.files[first.file], &self.files[index]);
-        let here = label.map_or(1, |label| diagnostic::position(&file.text, label.start).0);
-        let there = first.label.as_ref().map_or(first.line, |l| diagnostic::position(&first_file.text, l.start).0);
-        let mut labels: Vec<Label> = label.into_iter().map(|l| l.clone().saying("again here")).collect();
-        if first.file == index {
+    fn is_new(&mut self, id: &PolicyId, here: &Place) -> bool {
+        let Some(Origin { named: first, .. }) = self.policies.origins.get(id) else { return true };
+        let mut labels: Vec<Label> = here.label.iter().map(|l| l.clone().saying("again here")).collect();
+        if first.file == here.file {
             labels.extend(first.label.iter().map(|l| l.clone().saying("first here")));
         }
         self.diagnostics.push(diagnostic::build(
             Severity::Error,
-            file,
-            format!("duplicate policy id `{id}`: {}:{there} and {}:{here}", first_file.name, file.name),
-            Some("decisions name policies by their ids: give one of them another `@id(\"...\")`".to_owned()),
+            &self.files[here.file],
+            format!("duplicate policy id `{id}`: {} and {}", first.text(self.files), here.text(self.files)),
+            Some("decisions name policies by their ids: give one of them another id, as @id(\"...\")".to_owned()),
             labels,
         ));
         false
@@ -328,8 +350,7 @@ impl Reader<'_> {
                 template: PolicyId::new(link.template_id),
                 id: PolicyId::new(link.link_id),
                 values,
-                file: index,
-                label,
+                named: Place { file: index, label },
             });
         }
     }
@@ -337,23 +358,24 @@ impl Reader<'_> {
     /// Links the templates, in the order of the files.
     fn finish(mut self) -> Policies {
         let mut links = std::mem::take(&mut self.links);
-        links.sort_by_key(|link| link.file);
+        links.sort_by_key(|link| link.named.file);
         for link in links {
-            if !self.is_new(&link.id, link.file, link.label.as_ref()) {
+            if !self.is_new(&link.id, &link.named) {
                 continue;
             }
             let linked = self.policies.set.link(link.template.clone(), link.id.clone(), link.values);
             if let Err(error) = linked {
-                let file = &self.files[link.file];
+                let file = &self.files[link.named.file];
                 let (message, help) = diagnostic::describe(&error);
                 let message = format!("link `{}` of template `{}`: {message}", link.id, link.template);
-                let labels = link.label.into_iter().collect();
+                let labels = link.named.label.into_iter().collect();
                 self.diagnostics.push(diagnostic::build(Severity::Error, file, message, help, labels));
                 continue;
             }
-            // A link is told by its template's text and place.
-            if let Some(origin) = self.policies.origins.get(&link.template) {
-                self.policies.origins.insert(link.id.clone(), origin.clone());
+            // A link is told by its template's text.
+            if let Some(template) = self.policies.origins.get(&link.template) {
+                let origin = Origin { named: link.named, ..template.clone() };
+                self.policies.origins.insert(link.id.clone(), origin);
             }
             self.policies.order.push(link.id);
         }

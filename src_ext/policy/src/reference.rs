@@ -220,17 +220,25 @@ pub fn strictly_valid(sources: &Sources) -> Result<bool, LoadError> {
 pub(crate) fn validate(
     policies: &Policies,
     schema: &Schema,
-    files: &[SourceFile],
+    sources: &Sources,
     severity: Severity,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
+    let (files, schema_file) = (&sources.files, &sources.schema);
     let result = Validator::new(schema.clone()).validate(&policies.set, ValidationMode::Strict);
     let mut add = |severity, id: &PolicyId, problem: &dyn miette::Diagnostic| {
-        let origin = policies.origins.get(id);
-        if let Some(file) = origin.and_then(|origin| files.get(origin.file)).or(files.first()) {
-            let label = origin.and_then(|origin| origin.label.clone());
-            diagnostics.push(diagnostic::of_cedar(severity, file, problem, label));
-        }
+        let Some(origin) = policies.origins.get(id) else {
+            // A problem of no policy is one of the schema as a whole.
+            return diagnostics.push(diagnostic::of_cedar(severity, schema_file, problem, None));
+        };
+        // Cedar's own labels are into the text of the policy; a problem of a link alone has none.
+        let in_policy = diagnostic::of_cedar(severity, &files[origin.file], problem, None);
+        diagnostics.push(match in_policy.line {
+            Some(_) => in_policy,
+            None => {
+                diagnostic::of_cedar(severity, &files[origin.named.file], problem, origin.named.label.clone())
+            }
+        });
     };
     for error in result.validation_errors() {
         add(severity, error.policy_id(), error);

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use cedar_policy_core::ast::{self, Literal, PartialValue, RestrictedExpr, ValueKind};
 use cedar_policy_core::extensions::Extensions;
-use miette::Diagnostic as _;
 
 use crate::diagnostic::describe;
 use crate::ir::{Ip, Uid, Value};

@@ -230,7 +230,7 @@ fn native(kind: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Native>> {
         return Ok(Some(Native::Text(text.to_string())));
     }
     if let Ok(dict) = value.cast::<PyDict>() {
-        return Ok(extension_json(kind, dict).map(Native::Text));
+        return Ok(extension_json(kind, dict));
     }
     let is = |module: &str, class: &str| -> PyResult<bool> {
         value.is_instance(&py.import(module)?.getattr(class)?)
@@ -274,12 +274,27 @@ fn milliseconds(delta: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
     Ok(days.checked_mul(86_400_000).and_then(|ms| ms.checked_add(seconds * 1_000 + micros.div_euclid(1_000))))
 }
 
-/// The text in `{"__extn": {"fn": kind, "arg": text}}`.
-fn extension_json(kind: &str, dict: &Bound<'_, PyDict>) -> Option<String> {
+/// What `{"__extn": {"fn": kind, "arg": text}}` says; also the other form that Cedar writes for a datetime,
+/// `{"__extn": {"fn": "offset", "args": [datetime, duration]}}`.
+fn extension_json(kind: &str, dict: &Bound<'_, PyDict>) -> Option<Native> {
     let inner = dict.get_item("__extn").ok()??;
     let inner = inner.cast::<PyMapping>().ok()?;
     let function: String = inner.get_item("fn").ok()?.extract().ok()?;
-    (function == kind).then(|| inner.get_item("arg").ok()?.extract().ok()).flatten()
+    if function == kind {
+        return inner.get_item("arg").ok()?.extract().ok().map(Native::Text);
+    }
+    if (kind, function.as_str()) != ("datetime", "offset") {
+        return None;
+    }
+    let [from, by]: [Bound<'_, PyDict>; 2] = inner.get_item("args").ok()?.extract().ok()?;
+    let part = |kind: &str, dict: &Bound<'_, PyDict>| match extension_json(kind, dict)? {
+        Native::Value(value) => Some(value),
+        Native::Text(text) => construct_extension(kind, &text).ok(),
+    };
+    match (part("datetime", &from)?, part("duration", &by)?) {
+        (Value::Datetime(from), Value::Duration(by)) => Some(Native::Value(Value::Datetime(from.checked_add(by)?))),
+        _ => None,
+    }
 }
 
 /// A value in a request; `None` where it names an entity of a type that the bundle lacks.
