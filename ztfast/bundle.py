@@ -56,9 +56,8 @@ class Stats:
         programs: Distinct residual programs.
         fallbacks: Policies for which Cedar's own evaluator answers: right, but slow. :attr:`Bundle.fallbacks` names
             them.
-        ranges: Conditions that became range checks.
-        conjuncts: Conditions that became code.
-        instructions: Instructions of that code.
+        residual: Conditions left for decision time, counted per action and policy.
+        instructions: Instructions of those that are more than a comparison with a constant.
         bytes: Size of the bundle.
         actions: Per action.
     """
@@ -69,8 +68,7 @@ class Stats:
     cells: int
     programs: int
     fallbacks: int
-    ranges: int
-    conjuncts: int
+    residual: int
     instructions: int
     bytes: int
     actions: tuple[ActionStats, ...]

@@ -5,6 +5,7 @@ allocated, and no other Python code runs.
 """
 
 from cpython.long cimport PyLong_AsLongLong, PyLong_CheckExact
+from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_Import
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
@@ -532,6 +533,29 @@ cdef class Gate:
 
     def __repr__(self):
         return f"<ztfast.Gate {self.action} ({', '.join(self.names)})>"
+
+
+cdef extern from "Python.h":
+    ctypedef struct PyMethodDef:
+        const char *ml_name
+        void *ml_meth
+        int ml_flags
+        const char *ml_doc
+    int METH_FASTCALL
+    object PyCFunction_New(PyMethodDef *, object)
+
+
+cdef object nothing(object module, PyObject *const *arguments, Py_ssize_t count):
+    return None
+
+
+cdef PyMethodDef empty_call_definition
+empty_call_definition.ml_name = b"empty_call"
+empty_call_definition.ml_meth = <void *>nothing
+empty_call_definition.ml_flags = METH_FASTCALL
+empty_call_definition.ml_doc = b"Takes any arguments and does nothing: the floor that measurements are set against."
+
+empty_call = PyCFunction_New(&empty_call_definition, None)
 
 
 cdef object in_milliseconds(array, unit):

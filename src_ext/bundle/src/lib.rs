@@ -12,14 +12,13 @@ compile_error!("the bundle is used where it lies, and its numbers are little-end
 mod file;
 mod index;
 mod meta;
+mod program;
 mod records;
 mod view;
 
 pub use file::{FORMAT_VERSION, OpenError, SaveError};
 pub use index::{build_entity_index, build_string_index};
 pub use meta::{ActionMeta, ActionStats, Field, Meta, Node, PolicyMeta, Stats, ValueType};
-pub use records::{
-    ActionRec, CellKind, ConjunctRec, EntryRec, OPAQUE, ProgramRec, RangeRec, SideRec, TypeRec, cell_kind,
-    cell_program, pack_cell,
-};
+pub use program::{Entry, EntryView, Program, TooLong, write_program};
+pub use records::{ActionRec, CellKind, RangeRec, SideRec, TypeRec, cell_kind, cell_program, pack_cell};
 pub use view::{Bundle, Parts};

@@ -115,10 +115,8 @@ pub struct Stats {
     pub programs: u64,
     /// Policies for which Cedar's own evaluator answers.
     pub fallbacks: u64,
-    /// Conditions that became range checks.
-    pub ranges: u64,
-    /// Conditions that became code.
-    pub conjuncts: u64,
+    /// Conditions left for decision time, counted per action and policy.
+    pub residual: u64,
     /// Instructions.
     pub instructions: u64,
     /// Per action.

@@ -1,4 +1,4 @@
-//! Records of the tables that decisions walk: types, actions, cells, programs.
+//! Records of the tables that decisions walk: types, actions, cells, ranges.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -90,49 +90,13 @@ pub const fn cell_program(cell: u32) -> u32 {
     cell & ((1 << PROGRAM_BITS) - 1)
 }
 
-/// A program: the policies that may apply in a cell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct ProgramRec {
-    /// Its first entry; forbids come first.
-    pub entries: u32,
-    /// Forbids.
-    pub forbids: u32,
-    /// Permits.
-    pub permits: u32,
-    /// [`OPAQUE`] where one of them needs Cedar itself.
-    pub flags: u32,
-}
-
-/// Flag of programs and entries: Cedar's own evaluator has to answer.
-pub const OPAQUE: u32 = 1;
-
-/// A policy as far as it is left for decision time: it applies iff all ranges and all conjuncts hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct EntryRec {
-    /// Number of the policy.
-    pub policy: u32,
-    /// First range.
-    pub ranges: u32,
-    /// Ranges.
-    pub ranges_len: u32,
-    /// First reference to a conjunct.
-    pub conjuncts: u32,
-    /// References to conjuncts.
-    pub conjuncts_len: u32,
-    /// [`OPAQUE`] where Cedar itself has to answer.
-    pub flags: u32,
-}
-
 /// A condition on one context slot: it is there, and its number is in (or, inverted, outside) `low..=high`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RangeRec {
     /// The slot.
     pub slot: u32,
-    /// 1 for outside.
-    pub inverted: u32,
+    /// Outside instead of in.
+    pub inverted: bool,
     /// Least number.
     pub low: i64,
     /// Greatest number.
@@ -144,16 +108,6 @@ impl RangeRec {
     #[inline]
     #[must_use]
     pub const fn holds(&self, number: i64) -> bool {
-        (self.low <= number && number <= self.high) != (self.inverted != 0)
+        (self.low <= number && number <= self.high) != self.inverted
     }
-}
-
-/// A conjunct's code.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct ConjunctRec {
-    /// First instruction.
-    pub code: u32,
-    /// Instructions.
-    pub len: u32,
 }

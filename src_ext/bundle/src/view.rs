@@ -3,7 +3,7 @@
 use crate::file::{self, OpenError, SaveError, Section};
 use crate::index::{find_entity, find_string};
 use crate::meta::Meta;
-use crate::records::{ActionRec, ConjunctRec, EntryRec, ProgramRec, RangeRec, TypeRec};
+use crate::records::{ActionRec, TypeRec};
 use std::ops::Range;
 use std::path::Path;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -79,17 +79,9 @@ sections! {
     classes: u32,
     /// Cells of the actions' tables.
     table: u32,
-    /// Programs.
-    programs: ProgramRec,
-    /// What is left of policies, program by program.
-    entries: EntryRec,
-    /// Conditions on single slots.
-    ranges: RangeRec,
-    /// The entries' references to conjuncts.
-    conjunct_refs: u32,
-    /// Conjuncts.
-    conjuncts: ConjunctRec,
-    /// Their code.
+    /// Programs, each in one piece.
+    programs: u64,
+    /// Code of their conjuncts.
     code: Instr,
 }
 

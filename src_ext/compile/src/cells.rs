@@ -6,13 +6,13 @@ use crate::plan::{Plan, Plans};
 use crate::tables::Tables;
 use crate::{CompileError, number};
 use std::collections::HashMap;
-use ztfast_bundle::{
-    ActionRec, ActionStats, CellKind, ConjunctRec, EntryRec, OPAQUE, Parts, ProgramRec, SideRec, pack_cell,
-};
+use ztfast_bundle::{ActionRec, ActionStats, CellKind, Entry, Parts, SideRec, pack_cell, write_program};
 use ztfast_policy::ir::{Action, Effect};
 
 /// Cells that one action may have.
 const MAX_CELLS: u64 = 1 << 27;
+/// Words that all programs may have: a cell has so many bits for a program's place.
+const MAX_PROGRAM_WORDS: u32 = 1 << 30;
 
 /// Lay out one action: its classes, its table, and what is left of its policies.
 pub(crate) fn cells(
@@ -29,9 +29,8 @@ pub(crate) fn cells(
         let action = action.uid.to_string();
         return Err(CompileError::TableTooLarge { action, principals, resources, cells, limit: MAX_CELLS });
     }
-    let first_program = parts.programs.len();
     let entries = entries(plans, &sides.tabulated, parts)?;
-    let residual = entries.iter().map(|entry| u64::from(entry.ranges_len + entry.conjuncts_len)).sum();
+    let residual = entries.iter().map(|entry| (entry.ranges.len() + entry.conjuncts.len()) as u64).sum();
     let mut builder = Builder { plans, sides: &sides, entries: &entries, tables, programs: HashMap::new() };
     let table = number(parts.table.len(), "cells")?;
     // Class 0 on either side: the action does not apply, and no policy can.
@@ -44,6 +43,7 @@ pub(crate) fn cells(
             parts.table.push(cell);
         }
     }
+    let programs = builder.programs.len() as u64;
     let tabulated = sides.tabulated.len() as u64;
     let slots_start = number(parts.slot_kinds.len(), "context slots")?;
     parts.slot_kinds.extend(layout.kinds.iter().map(|&kind| kind as u32));
@@ -62,7 +62,7 @@ pub(crate) fn cells(
         principal_classes: principals,
         resource_classes: resources,
         cells,
-        programs: (parts.programs.len() - first_program) as u64,
+        programs,
         tabulated,
         residual,
     })
@@ -80,42 +80,31 @@ fn side(classes: Classes, parts: &mut Parts) -> Result<SideRec, CompileError> {
 }
 
 /// An entry per plan: what is left of it once the table has settled the rest.
-fn entries(plans: &Plans, tabulated: &[u32], parts: &mut Parts) -> Result<Vec<EntryRec>, CompileError> {
-    let mut placed: HashMap<u32, u32> = HashMap::new();
+fn entries(plans: &Plans, tabulated: &[u32], parts: &mut Parts) -> Result<Vec<Entry>, CompileError> {
+    let mut placed: HashMap<u32, (u32, u32)> = HashMap::new();
     let mut made = Vec::with_capacity(plans.plans.len());
     for plan in &plans.plans {
-        let (ranges, conjuncts) = (parts.ranges.len(), parts.conjunct_refs.len());
+        let mut entry = Entry { policy: plan.policy, ..Entry::default() };
         let left = plan.on_both.iter().filter(|conjunct| tabulated.binary_search(conjunct).is_err());
         for &conjunct in left.chain(&plan.on_request) {
             let compiled = &plans.conjuncts[conjunct as usize];
             if let Some(range) = compiled.range {
-                parts.ranges.push(range);
+                entry.ranges.push(range);
                 continue;
             }
             let place = match placed.get(&conjunct) {
                 Some(&known) => known,
                 None => {
-                    let record = ConjunctRec {
-                        code: number(parts.code.len(), "instructions")?,
-                        len: number(compiled.code.len(), "instructions")?,
-                    };
+                    let start = number(parts.code.len(), "instructions")?;
                     parts.code.extend_from_slice(&compiled.code);
-                    parts.conjuncts.push(record);
-                    let fresh = number(parts.conjuncts.len() - 1, "conjuncts")?;
-                    placed.insert(conjunct, fresh);
-                    fresh
+                    let place = (start, number(compiled.code.len(), "instructions")?);
+                    placed.insert(conjunct, place);
+                    place
                 }
             };
-            parts.conjunct_refs.push(place);
+            entry.conjuncts.push(place);
         }
-        made.push(EntryRec {
-            policy: plan.policy,
-            ranges: number(ranges, "ranges")?,
-            ranges_len: number(parts.ranges.len() - ranges, "ranges")?,
-            conjuncts: number(conjuncts, "conjuncts")?,
-            conjuncts_len: number(parts.conjunct_refs.len() - conjuncts, "conjuncts")?,
-            flags: if plan.opaque.is_some() { OPAQUE } else { 0 },
-        });
+        made.push(entry);
     }
     Ok(made)
 }
@@ -123,7 +112,7 @@ fn entries(plans: &Plans, tabulated: &[u32], parts: &mut Parts) -> Result<Vec<En
 struct Builder<'a> {
     plans: &'a Plans,
     sides: &'a Sides,
-    entries: &'a [EntryRec],
+    entries: &'a [Entry],
     tables: &'a Tables,
     /// Programs by the plans that may apply, and what they settle.
     programs: HashMap<Vec<u32>, u32>,
@@ -150,7 +139,8 @@ impl Builder<'_> {
     fn kind(&self, candidates: &[u32]) -> CellKind {
         let certain = |plan: u32| {
             let entry = &self.entries[plan as usize];
-            entry.ranges_len == 0 && entry.conjuncts_len == 0 && entry.flags & OPAQUE == 0
+            let opaque = self.plans.plans[plan as usize].opaque.is_some();
+            entry.ranges.is_empty() && entry.conjuncts.is_empty() && !opaque
         };
         let (forbids, permits) = self.by_effect(candidates);
         if forbids.iter().any(|&plan| certain(plan)) {
@@ -175,21 +165,17 @@ impl Builder<'_> {
             return Ok(known);
         }
         let (forbids, permits) = self.by_effect(candidates);
-        let first = number(parts.entries.len(), "entries of programs")?;
-        let mut flags = 0;
-        for &plan in candidates {
-            flags |= self.entries[plan as usize].flags;
-            parts.entries.push(self.entries[plan as usize]);
+        let start = number(parts.programs.len(), "words of programs")?;
+        let entries = |plans: &[u32]| plans.iter().map(|&plan| &self.entries[plan as usize]).collect::<Vec<_>>();
+        let (forbids, permits) = (entries(forbids), entries(permits));
+        let opaque = candidates.iter().any(|&plan| self.plans.plans[plan as usize].opaque.is_some());
+        write_program(&mut parts.programs, forbids.into_iter(), permits.into_iter(), opaque)
+            .map_err(|_| CompileError::TooMany { what: "conditions in one policy" })?;
+        if start >= MAX_PROGRAM_WORDS {
+            return Err(CompileError::TooMany { what: "programs" });
         }
-        parts.programs.push(ProgramRec {
-            entries: first,
-            forbids: number(forbids.len(), "policies")?,
-            permits: number(permits.len(), "policies")?,
-            flags,
-        });
-        let fresh = number(parts.programs.len() - 1, "programs")?;
-        self.programs.insert(candidates.to_vec(), fresh);
-        Ok(fresh)
+        self.programs.insert(candidates.to_vec(), start);
+        Ok(start)
     }
 }
 

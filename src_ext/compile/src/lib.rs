@@ -47,7 +47,7 @@ pub enum CompileError {
         limit: u64,
     },
     /// A count that has to fit 32 bits does not.
-    #[error("too many {what}: more than 4,294,967,295")]
+    #[error("too many {what}: more than the file format has room for")]
     TooMany {
         /// What there are too many of.
         what: &'static str,
@@ -108,10 +108,9 @@ pub fn compile(model: &Model, sources: &Sources, strict: bool, progress: Progres
     meta.stats.entities = count(model.entities.len());
     meta.stats.classes = over_actions(|a| a.principal_classes + a.resource_classes);
     meta.stats.cells = count(parts.table.len());
-    meta.stats.programs = count(parts.programs.len());
+    meta.stats.programs = over_actions(|a| a.programs);
     meta.stats.fallbacks = count(fallbacks.len());
-    meta.stats.ranges = count(parts.ranges.len());
-    meta.stats.conjuncts = count(parts.conjuncts.len());
+    meta.stats.residual = over_actions(|a| a.residual);
     meta.stats.instructions = count(parts.code.len());
     tables.finish(&mut parts);
     parts.meta_json = serde_json::to_vec(&meta).expect("plain data becomes JSON");

@@ -21,7 +21,7 @@ pub(crate) fn range(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Option
     match expr {
         Expr::Unary(Unary::Not, inner) => {
             let inner = range(inner, layout, tables).filter(|_| !matches!(**inner, Expr::HasAttr(..)))?;
-            Some(RangeRec { inverted: 1 - inner.inverted, ..inner })
+            Some(RangeRec { inverted: !inner.inverted, ..inner })
         }
         Expr::Binary(Binary::Eq, a, b) => {
             let (slot, value) = slot_and_value(a, b, layout).or_else(|| slot_and_value(b, a, layout))?;
@@ -92,7 +92,7 @@ fn compare(
 }
 
 const fn within(slot: Slot, low: i64, high: i64) -> RangeRec {
-    RangeRec { slot: slot.number, inverted: 0, low, high }
+    RangeRec { slot: slot.number, inverted: false, low, high }
 }
 
 fn slot_and_value<'e>(a: &Expr, b: &'e Expr, layout: &Layout) -> Option<(Slot, &'e Value)> {

@@ -2,8 +2,8 @@
 
 use crate::code::Code;
 use crate::snapshot::Snapshot;
-use ztfast_bundle::{ActionRec, Bundle, CellKind, EntryRec, OPAQUE, ProgramRec, SideRec, cell_kind, cell_program};
-use ztfast_program::{EntityRef, Fault, Request, Scratch, StoreView, Vm};
+use ztfast_bundle::{ActionRec, Bundle, CellKind, EntryView, Program, SideRec, cell_kind, cell_program};
+use ztfast_program::{EntityRef, Fault, Request, Scratch, Vm};
 
 /// Determining policies that [`Determining`] has room for.
 pub const MAX_DETERMINING: usize = 64;
@@ -30,6 +30,21 @@ impl Determining {
     pub fn as_slice(&self) -> &[u32] {
         self.policies.get(..self.count as usize).unwrap_or(&self.policies)
     }
+}
+
+/// Where a decision notes the policies that determine it.
+pub(crate) trait Note {
+    /// Whether all of them are wanted: then every policy of the cell is looked at, instead of stopping at the first that
+    /// settles the effect.
+    const ALL: bool;
+    /// Forget what was noted.
+    fn clear(&mut self);
+    /// Note a policy.
+    fn push(&mut self, policy: u32);
+}
+
+impl Note for Determining {
+    const ALL: bool = true;
 
     fn clear(&mut self) {
         self.count = 0;
@@ -43,6 +58,17 @@ impl Determining {
     }
 }
 
+/// For those who want to know the effect only.
+pub(crate) struct EffectOnly;
+
+impl Note for EffectOnly {
+    const ALL: bool = false;
+
+    fn clear(&mut self) {}
+
+    fn push(&mut self, _policy: u32) {}
+}
+
 /// Everything that one decision looks at besides the request.
 pub(crate) struct Walk<'a> {
     pub snapshot: &'a Snapshot,
@@ -53,18 +79,18 @@ pub(crate) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Whether, and by what kind of answer. `determining` is filled if it is asked for, which costs looking at every
-    /// policy of the cell instead of stopping at the first that settles the effect.
+    /// Whether, and by what kind of answer.
     #[inline]
-    pub fn decide(&self, scratch: &mut Scratch, determining: Option<&mut Determining>) -> Code {
-        match self.cell() {
-            Err(code) => code,
-            Ok(cell) => match (cell_kind(cell), determining) {
-                (CellKind::Default, _) => Code::Default,
-                (CellKind::Allow, None) => Code::Allow,
-                (CellKind::Forbid, None) => Code::Forbid,
-                (_, determining) => self.program(cell_program(cell), scratch, determining),
-            },
+    pub fn decide<N: Note>(&self, scratch: &mut Scratch, note: &mut N) -> Code {
+        let cell = match self.cell() {
+            Ok(cell) => cell,
+            Err(code) => return code,
+        };
+        match cell_kind(cell) {
+            CellKind::Default => Code::Default,
+            CellKind::Allow if !N::ALL => Code::Allow,
+            CellKind::Forbid if !N::ALL => Code::Forbid,
+            _ => self.program(cell_program(cell), scratch, note).unwrap_or(Code::Corrupt),
         }
     }
 
@@ -77,39 +103,23 @@ impl Walk<'_> {
         bundle.table().get(row + resource as usize).copied().ok_or(Code::Corrupt)
     }
 
-    fn program(&self, program: u32, scratch: &mut Scratch, determining: Option<&mut Determining>) -> Code {
-        let Some(record) = self.snapshot.bundle.programs().get(program as usize) else { return Code::Corrupt };
-        if record.flags & OPAQUE != 0 {
-            return self.reference(determining);
+    #[inline]
+    fn program<N: Note>(&self, start: u32, scratch: &mut Scratch, note: &mut N) -> Result<Code, Fault> {
+        let mut program = Program::read(self.snapshot.bundle.programs(), start).ok_or(Fault::Corrupt)?;
+        if program.opaque {
+            return Ok(self.reference(note));
         }
-        self.run(record, scratch, determining).unwrap_or(Code::Corrupt)
-    }
-
-    fn run(
-        &self,
-        program: &ProgramRec,
-        scratch: &mut Scratch,
-        mut determining: Option<&mut Determining>,
-    ) -> Result<Code, Fault> {
-        let bundle = &*self.snapshot.bundle;
-        let start = program.entries as usize;
-        let middle = start + program.forbids as usize;
-        let forbids = bundle.entries().get(start..middle).ok_or(Fault::Corrupt)?;
-        let permits = bundle.entries().get(middle..middle + program.permits as usize).ok_or(Fault::Corrupt)?;
-        let store = bundle.store();
-        for (entries, code) in [(forbids, Code::Forbid), (permits, Code::Allow)] {
-            if let Some(determining) = determining.as_deref_mut() {
-                determining.clear();
-            }
+        for (count, code) in [(program.forbids, Code::Forbid), (program.permits, Code::Allow)] {
+            note.clear();
             let mut applied = false;
-            for entry in entries {
-                if !self.applies(entry, bundle, &store, scratch)? {
-                    continue;
-                }
-                applied = true;
-                match determining.as_deref_mut() {
-                    Some(determining) => determining.push(entry.policy),
-                    None => break,
+            for _ in 0..count {
+                let entry = program.next().ok_or(Fault::Corrupt)?;
+                if self.applies(&entry, scratch)? {
+                    if !N::ALL {
+                        return Ok(code);
+                    }
+                    applied = true;
+                    note.push(entry.policy);
                 }
             }
             if applied {
@@ -120,40 +130,22 @@ impl Walk<'_> {
     }
 
     #[inline]
-    fn applies(
-        &self,
-        entry: &EntryRec,
-        bundle: &Bundle,
-        store: &StoreView<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<bool, Fault> {
-        let start = entry.ranges as usize;
-        let ranges = bundle.ranges().get(start..start + entry.ranges_len as usize).ok_or(Fault::Corrupt)?;
-        for range in ranges {
+    fn applies(&self, entry: &EntryView<'_>, scratch: &mut Scratch) -> Result<bool, Fault> {
+        for range in entry.ranges() {
             if !self.request.number(range.slot).is_some_and(|number| range.holds(number)) {
                 return Ok(false);
             }
         }
-        if entry.conjuncts_len == 0 {
-            return Ok(true);
-        }
-        self.conjuncts_hold(entry, bundle, store, scratch)
+        if entry.has_conjuncts() { self.conjuncts_hold(entry, scratch) } else { Ok(true) }
     }
 
-    fn conjuncts_hold(
-        &self,
-        entry: &EntryRec,
-        bundle: &Bundle,
-        store: &StoreView<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<bool, Fault> {
-        let start = entry.conjuncts as usize;
-        let refs = bundle.conjunct_refs().get(start..start + entry.conjuncts_len as usize).ok_or(Fault::Corrupt)?;
-        let mut vm = Vm::new(store, self.request, scratch);
-        for &conjunct in refs {
-            let record = bundle.conjuncts().get(conjunct as usize).ok_or(Fault::Corrupt)?;
-            let start = record.code as usize;
-            let code = bundle.code().get(start..start + record.len as usize).ok_or(Fault::Corrupt)?;
+    fn conjuncts_hold(&self, entry: &EntryView<'_>, scratch: &mut Scratch) -> Result<bool, Fault> {
+        let bundle = &*self.snapshot.bundle;
+        let store = bundle.store();
+        let mut vm = Vm::new(&store, self.request, scratch);
+        for (start, len) in entry.conjuncts() {
+            let start = start as usize;
+            let code = bundle.code().get(start..start + len as usize).ok_or(Fault::Corrupt)?;
             match vm.holds(code) {
                 Ok(true) => {}
                 Ok(false) | Err(Fault::Error) => return Ok(false),
@@ -165,7 +157,7 @@ impl Walk<'_> {
 
     /// Cedar's own evaluator answers: slow, and it allocates. The bundle's statistics name the policies.
     #[cold]
-    fn reference(&self, determining: Option<&mut Determining>) -> Code {
+    fn reference<N: Note>(&self, note: &mut N) -> Code {
         let uid = |entity: EntityRef| crate::snapshot::owned_uid(self.snapshot, entity, self.foreign);
         let answer = (|| {
             let reference = self.snapshot.reference.as_ref()?;
@@ -180,10 +172,8 @@ impl Walk<'_> {
             )
         })();
         let Some(answer) = answer else { return Code::Corrupt };
-        if let Some(determining) = determining {
-            determining.clear();
-            answer.reasons.iter().for_each(|&policy| determining.push(policy));
-        }
+        note.clear();
+        answer.reasons.iter().for_each(|&policy| note.push(policy));
         match (answer.allow, answer.reasons.is_empty()) {
             (true, _) => Code::Allow,
             (false, true) => Code::Default,

@@ -192,11 +192,11 @@ impl Engine {
 
     /// The session's principal as a handle, or why it may nothing.
     #[inline]
-    pub(crate) fn principal(&self, session: SessionId) -> Result<Handle, Code> {
+    pub(crate) fn principal(&self, session: SessionId, now_ns: i64) -> Result<Handle, Code> {
         if self.is_killed() {
             return Err(Code::Killed);
         }
-        self.sessions.check(session, crate::clock::now_ns())
+        self.sessions.check(session, now_ns)
     }
 
     /// Prepare decisions about an action, whose context attributes come in the order of `names`.
@@ -249,7 +249,7 @@ impl Engine {
         principal: EntityRef,
         resource: EntityRef,
         request: &OwnedRequest,
-        determining: Option<&mut Determining>,
+        determining: &mut Determining,
     ) -> Code {
         let Some(action) = snapshot.bundle.actions().get(action as usize) else { return Code::Corrupt };
         let start = action.slots_start as usize;
@@ -267,7 +267,7 @@ impl Engine {
     /// # Errors
     /// The code of the denial.
     pub fn session_principal(&self, snapshot: &Snapshot, session: SessionId) -> Result<EntityRef, Code> {
-        snapshot.entity(self.principal(session)?).ok_or(Code::NotApplicable)
+        snapshot.entity(self.principal(session, crate::clock::now_ns())?).ok_or(Code::NotApplicable)
     }
 
     /// The entity of a handle in this snapshot's bundle.

@@ -1,7 +1,8 @@
 //! A gate: decisions about one action, like a prepared statement.
 
 use crate::code::Code;
-use crate::decide::{Determining, Walk};
+use crate::clock::now_ns;
+use crate::decide::{Determining, EffectOnly, Note, Walk};
 use crate::engine::{Engine, current};
 use crate::handles::Handle;
 use crate::sessions::SessionId;
@@ -105,7 +106,7 @@ impl Gate {
     /// Whether the session may do it: [`Code::Allow`] or why not.
     #[inline]
     pub fn allows(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Code {
-        self.walk(session, resource, values, None)
+        self.walk(session, resource, values, &mut EffectOnly)
     }
 
     /// The same, and the policies that determined it.
@@ -117,18 +118,12 @@ impl Gate {
         values: &[i64],
         determining: &mut Determining,
     ) -> Code {
-        determining.count = 0;
-        self.walk(session, resource, values, Some(determining))
+        determining.clear();
+        self.walk(session, resource, values, determining)
     }
 
     #[inline]
-    fn walk(
-        &mut self,
-        session: SessionId,
-        resource: Handle,
-        values: &[i64],
-        determining: Option<&mut Determining>,
-    ) -> Code {
+    fn walk<N: Note>(&mut self, session: SessionId, resource: Handle, values: &[i64], note: &mut N) -> Code {
         if !std::mem::take(&mut self.begun) {
             self.refresh();
         }
@@ -136,7 +131,8 @@ impl Gate {
             return Code::StaleGate;
         };
         let strings = StringsView { offsets: text_offsets, bytes: text_bytes };
-        decide(engine, snapshot, binding, scratch, session, resource, values, strings, determining)
+        let now_ns = now_ns();
+        decide(engine, snapshot, binding, scratch, session, resource, values, strings, now_ns, note)
     }
 
     /// Take the newest snapshot, if there is a newer one.
@@ -204,6 +200,8 @@ pub struct Batch {
     text_bytes: Vec<u8>,
 }
 
+/// Rows that a batch decides between two looks at the clock.
+const ROWS_PER_CLOCK: usize = 64;
 /// Arguments that a batch takes on its stack.
 const MAX_COLUMNS: usize = 64;
 
@@ -228,6 +226,8 @@ impl Batch {
     }
 
     /// Decide on each row; a row that a column lacks is [`Code::Corrupt`]. Columns of entities hold handles.
+    ///
+    /// The clock is read once in [`ROWS_PER_CLOCK`] rows: that is a small part of the clock's own tick.
     pub fn decide_many(
         &self,
         sessions: Column<'_, u64>,
@@ -238,28 +238,27 @@ impl Batch {
         let (Some(binding), true) = (&self.binding, columns.len() <= MAX_COLUMNS) else {
             return out.fill(Code::StaleGate as u8);
         };
+        let entities: Vec<bool> = binding.types.iter().map(|ty| matches!(ty, ValueType::Entity(_))).collect();
         let mut scratch = Scratch::default();
         let mut values = [0_i64; MAX_COLUMNS];
         let strings = StringsView { offsets: &self.text_offsets, bytes: &self.text_bytes };
-        let arguments = columns.len();
-        for (at, code) in out.iter_mut().enumerate() {
-            let row = sessions.get(at).zip(resources.get(at));
-            let decided = match (row, self.arguments(at, &binding.types, columns, &mut values)) {
-                (Some((session, resource)), Ok(())) => decide(
-                    &self.engine,
-                    &self.snapshot,
-                    binding,
-                    &mut scratch,
-                    SessionId(session),
-                    Handle(resource),
-                    values.get(..arguments).unwrap_or_default(),
-                    strings,
-                    None,
-                ),
-                (None, _) => Code::Corrupt,
-                (_, Err(code)) => code,
-            };
-            *code = decided as u8;
+        let (engine, snapshot, count) = (&*self.engine, &*self.snapshot, columns.len());
+        for (block, codes) in out.chunks_mut(ROWS_PER_CLOCK).enumerate() {
+            let now_ns = now_ns();
+            for (at, code) in (block * ROWS_PER_CLOCK..).zip(codes) {
+                let row = sessions.get(at).zip(resources.get(at));
+                let decided = match (row, self.arguments(at, &entities, columns, &mut values)) {
+                    (Some((session, resource)), Ok(())) => {
+                        let values = values.get(..count).unwrap_or_default();
+                        let (session, resource) = (SessionId(session), Handle(resource));
+                        let (scratch, note) = (&mut scratch, &mut EffectOnly);
+                        decide(engine, snapshot, binding, scratch, session, resource, values, strings, now_ns, note)
+                    }
+                    (None, _) => Code::Corrupt,
+                    (_, Err(code)) => code,
+                };
+                *code = decided as u8;
+            }
         }
     }
 
@@ -269,13 +268,13 @@ impl Batch {
     fn arguments(
         &self,
         at: usize,
-        types: &[ValueType],
+        entities: &[bool],
         columns: &[Column<'_, i64>],
         values: &mut [i64; MAX_COLUMNS],
     ) -> Result<(), Code> {
-        for ((value, column), ty) in values.iter_mut().zip(columns).zip(types) {
+        for ((value, column), &entity) in values.iter_mut().zip(columns).zip(entities) {
             *value = column.get(at).ok_or(Code::Corrupt)?;
-            if let ValueType::Entity(_) = ty {
+            if entity {
                 let handle = u32::try_from(*value).map_err(|_| Code::NotApplicable)?;
                 *value = self.snapshot.entity(Handle(handle)).ok_or(Code::NotApplicable)?.bits() as i64;
             }
@@ -286,7 +285,7 @@ impl Batch {
 
 #[inline]
 #[allow(clippy::too_many_arguments)] // the hot path's own call: a struct would be built and taken apart each time
-fn decide(
+fn decide<N: Note>(
     engine: &Engine,
     snapshot: &Snapshot,
     binding: &Binding,
@@ -295,9 +294,10 @@ fn decide(
     resource: Handle,
     values: &[i64],
     strings: StringsView<'_>,
-    determining: Option<&mut Determining>,
+    now_ns: i64,
+    note: &mut N,
 ) -> Code {
-    let principal = match engine.principal(session) {
+    let principal = match engine.principal(session, now_ns) {
         Ok(principal) => snapshot.entity(principal),
         Err(code) => return code,
     };
@@ -314,5 +314,5 @@ fn decide(
         strings,
     };
     let walk = Walk { snapshot, action: &binding.action, request: &request, foreign: &|_| None };
-    walk.decide(scratch, determining)
+    walk.decide(scratch, note)
 }

@@ -18,6 +18,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,17 @@ pub struct SourceFile {
     pub name: String,
     /// The content.
     pub text: String,
+}
+
+impl SourceFile {
+    /// The first character that is no white space: enough to tell JSON from Cedar's syntaxes.
+    pub(crate) fn first_char(&self) -> Option<char> {
+        self.text.trim_start_matches('\u{feff}').trim_start().chars().next()
+    }
+
+    pub(crate) fn is_named_json(&self) -> bool {
+        Path::new(&self.name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
+    }
 }
 
 /// All that is compiled, as text.

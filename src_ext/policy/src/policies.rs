@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, SlotId, Template};
+use cedar_policy_core::parser::Loc;
 use serde::Deserialize;
 
 use crate::SourceFile;
@@ -126,10 +127,10 @@ enum Kind {
 
 fn kind(file: &SourceFile) -> Kind {
     // A policy in Cedar's syntax begins with none of these.
-    match file.text.trim_start_matches('\u{feff}').trim_start().bytes().next() {
-        Some(b'{') => Kind::Json,
-        Some(b'[') => Kind::Links,
-        _ if file.name.ends_with(".json") => Kind::Json,
+    match file.first_char() {
+        Some('{') => Kind::Json,
+        Some('[') => Kind::Links,
+        _ if file.is_named_json() => Kind::Json,
         _ => Kind::Text,
     }
 }
@@ -169,7 +170,7 @@ impl Reader<'_> {
                 // Cedar keeps policies and templates apart; their places in the text give the order back.
                 let mut items: Vec<Item> = set.policies().cloned().map(Item::Static).collect();
                 items.extend(set.templates().cloned().map(Item::Template));
-                items.sort_by_key(|item| item.ast().loc().map(|loc| loc.start()));
+                items.sort_by_key(|item| item.ast().loc().map(Loc::start));
                 for item in items {
                     self.add(index, item, &Naming::Numbered);
                 }

@@ -172,37 +172,35 @@ pub fn strictly_valid(sources: &Sources) -> Result<bool, LoadError> {
     let refuse = |file: &SourceFile, error: &dyn miette::Diagnostic| LoadError {
         diagnostics: vec![diagnostic::of_cedar(Severity::Error, file, error, None)],
     };
-    let schema_file = &sources.schema;
-    let schema = if schema_file.text.trim_start().starts_with('{') {
-        Schema::from_json_str(&schema_file.text).map_err(|e| refuse(schema_file, &e))?
+    let broken = |file: &SourceFile, message: String| LoadError {
+        diagnostics: vec![diagnostic::build(Severity::Error, file, message, None, Vec::new())],
+    };
+    let file = &sources.schema;
+    let schema = if file.first_char() == Some('{') {
+        Schema::from_json_str(&file.text).map_err(|e| refuse(file, &e))?
     } else {
-        Schema::from_cedarschema_str(&schema_file.text).map_err(|e| refuse(schema_file, &e))?.0
+        Schema::from_cedarschema_str(&file.text).map_err(|e| refuse(file, &e))?.0
     };
     let mut all = PolicySet::new();
-    let mut template_ids: HashMap<String, PolicyId> = HashMap::new();
-    let (links, policies): (Vec<_>, Vec<_>) =
-        sources.files.iter().partition(|file| file.text.trim_start().starts_with('['));
+    let mut templates: HashMap<String, PolicyId> = HashMap::new();
+    let (links, policies): (Vec<_>, Vec<_>) = sources.files.iter().partition(|file| file.first_char() == Some('['));
     for file in policies {
-        let set = if file.text.trim_start().starts_with('{') {
-            PolicySet::from_json_str(&file.text).map_err(|e| refuse(file, &e))?
-        } else {
-            file.text.parse::<PolicySet>().map_err(|e| refuse(file, &e))?
+        let set = match file.first_char() {
+            Some('{') => PolicySet::from_json_str(&file.text).map_err(|e| refuse(file, &e))?,
+            _ => file.text.parse::<PolicySet>().map_err(|e| refuse(file, &e))?,
         };
         let renamed = all.merge(&set, true).map_err(|e| refuse(file, &e))?;
         for template in set.templates() {
             let id = template.annotation("id").unwrap_or(template.id().as_ref()).to_owned();
-            template_ids.insert(id, renamed.get(template.id()).unwrap_or(template.id()).clone());
+            templates.insert(id, renamed.get(template.id()).unwrap_or(template.id()).clone());
         }
     }
     for file in links {
-        let broken = |message: String| LoadError {
-            diagnostics: vec![diagnostic::build(Severity::Error, file, message, None, Vec::new())],
-        };
         let list: Vec<BTreeMap<String, serde_json::Value>> =
-            serde_json::from_str(&file.text).map_err(|e| broken(e.to_string()))?;
+            serde_json::from_str(&file.text).map_err(|e| broken(file, e.to_string()))?;
         for (index, link) in list.iter().enumerate() {
             let template = link.get("template_id").and_then(|id| id.as_str()).unwrap_or_default();
-            let template = template_ids.get(template).ok_or_else(|| broken(format!("no template `{template}`")))?;
+            let template = templates.get(template).ok_or_else(|| broken(file, format!("no template `{template}`")))?;
             let mut slots = HashMap::new();
             for (slot, uid) in link.get("args").and_then(|args| args.as_object()).into_iter().flatten() {
                 let slot = if slot == "?principal" { SlotId::principal() } else { SlotId::resource() };

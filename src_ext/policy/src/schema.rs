@@ -44,7 +44,7 @@ pub(crate) fn parse(file: &SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Opt
 
 /// Cedar's own syntax never begins with a brace.
 fn is_json(file: &SourceFile) -> bool {
-    file.text.trim_start_matches('\u{feff}').trim_start().starts_with('{') || file.name.ends_with(".json")
+    file.first_char() == Some('{') || file.is_named_json()
 }
 
 /// The actions that apply to something, sorted by uid.

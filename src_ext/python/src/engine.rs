@@ -207,7 +207,7 @@ impl Engine {
         };
         let request = builder.finish();
         let mut determining = Determining::default();
-        let code = self.inner.evaluate(snapshot, number, principal, resource, &request, Some(&mut determining));
+        let code = self.inner.evaluate(snapshot, number, principal, resource, &request, &mut determining);
         let kept = matches!(code, Code::Allow | Code::Forbid);
         let policies = if kept { determining.as_slice() } else { &[] };
         let id = |&policy: &u32| bundle.meta().policies.get(policy as usize).map(|policy| policy.id.as_str());

@@ -1,0 +1,163 @@
+//! Programs: the policies that may apply in a cell, as far as they are left for decision time.
+//!
+//! A program lies in one piece, in the order in which a decision reads it, so that a short one is a cache line or two:
+//!
+//! ```text
+//! header     forbids (32 bits), permits (31), opaque (1)
+//! per entry  policy (32), ranges (16), conjuncts (16); forbids come first
+//!            per range     slot (32), inverted (1) | low | high
+//!            per conjunct  first instruction (32), instructions (32)
+//! ```
+//! An entry's policy applies iff all its ranges and all its conjuncts hold.
+
+use crate::records::RangeRec;
+
+const OPAQUE: u64 = 1 << 63;
+const INVERTED: u64 = 1 << 32;
+
+/// What is left of a policy, for writing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Entry {
+    /// Number of the policy.
+    pub policy: u32,
+    /// Conditions on single slots.
+    pub ranges: Vec<RangeRec>,
+    /// Code of the other conditions: first instruction, number of instructions.
+    pub conjuncts: Vec<(u32, u32)>,
+}
+
+/// More conditions in one policy, or policies in one program, than the format has bits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong;
+
+/// Append a program; `opaque`: Cedar's own evaluator has to answer.
+///
+/// # Errors
+/// [`TooLong`].
+pub fn write_program<'e>(
+    words: &mut Vec<u64>,
+    forbids: impl ExactSizeIterator<Item = &'e Entry>,
+    permits: impl ExactSizeIterator<Item = &'e Entry>,
+    opaque: bool,
+) -> Result<(), TooLong> {
+    let permitted = u32::try_from(permits.len()).ok().filter(|n| n >> 31 == 0).ok_or(TooLong)?;
+    let forbidden = u32::try_from(forbids.len()).map_err(|_| TooLong)?;
+    words.push(u64::from(forbidden) | u64::from(permitted) << 32 | if opaque { OPAQUE } else { 0 });
+    for entry in forbids.chain(permits) {
+        let ranges = u16::try_from(entry.ranges.len()).map_err(|_| TooLong)?;
+        let conjuncts = u16::try_from(entry.conjuncts.len()).map_err(|_| TooLong)?;
+        words.push(u64::from(entry.policy) | u64::from(ranges) << 32 | u64::from(conjuncts) << 48);
+        for range in &entry.ranges {
+            let inverted = if range.inverted { INVERTED } else { 0 };
+            words.extend([u64::from(range.slot) | inverted, range.low.cast_unsigned(), range.high.cast_unsigned()]);
+        }
+        words.extend(entry.conjuncts.iter().map(|&(start, len)| u64::from(start) | u64::from(len) << 32));
+    }
+    Ok(())
+}
+
+/// A program in a bundle, read from its beginning.
+#[derive(Debug, Clone, Copy)]
+pub struct Program<'a> {
+    words: &'a [u64],
+    /// Forbids.
+    pub forbids: u32,
+    /// Permits.
+    pub permits: u32,
+    /// Whether Cedar's own evaluator has to answer.
+    pub opaque: bool,
+}
+
+/// An entry in a bundle.
+#[derive(Debug, Clone, Copy)]
+pub struct EntryView<'a> {
+    /// Number of the policy.
+    pub policy: u32,
+    ranges: &'a [u64],
+    conjuncts: &'a [u64],
+}
+
+#[allow(clippy::cast_possible_truncation)] // taking words apart is what this is for
+impl<'a> Program<'a> {
+    /// The program that begins at a word; `None` where there is none.
+    #[inline]
+    #[must_use]
+    pub fn read(words: &'a [u64], start: u32) -> Option<Self> {
+        let words = words.get(start as usize..)?;
+        let (&header, words) = words.split_first()?;
+        Some(Self {
+            words,
+            forbids: header as u32,
+            permits: ((header & !OPAQUE) >> 32) as u32,
+            opaque: header & OPAQUE != 0,
+        })
+    }
+
+    /// The next entry; `None` where the words do not hold it.
+    #[inline]
+    pub fn next(&mut self) -> Option<EntryView<'a>> {
+        let (&head, rest) = self.words.split_first()?;
+        let (ranges, rest) = rest.split_at_checked((head >> 32) as u16 as usize * 3)?;
+        let (conjuncts, rest) = rest.split_at_checked((head >> 48) as usize)?;
+        self.words = rest;
+        Some(EntryView { policy: head as u32, ranges, conjuncts })
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)] // taking words apart is what this is for
+impl EntryView<'_> {
+    /// The conditions on single slots.
+    #[inline]
+    pub fn ranges(&self) -> impl Iterator<Item = RangeRec> {
+        self.ranges.as_chunks::<3>().0.iter().map(|&[head, low, high]| RangeRec {
+            slot: head as u32,
+            inverted: head & INVERTED != 0,
+            low: low.cast_signed(),
+            high: high.cast_signed(),
+        })
+    }
+
+    /// Whether there are other conditions.
+    #[inline]
+    #[must_use]
+    pub const fn has_conjuncts(&self) -> bool {
+        !self.conjuncts.is_empty()
+    }
+
+    /// The code of the other conditions: first instruction, number of instructions.
+    pub fn conjuncts(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.conjuncts.iter().map(|&word| (word as u32, (word >> 32) as u32))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read() {
+        let range = RangeRec { slot: 7, inverted: true, low: i64::MIN, high: -1 };
+        let forbid = Entry { policy: u32::MAX, ranges: vec![range; 2], conjuncts: vec![(1, 2), (3, u32::MAX)] };
+        let permit = Entry { policy: 5, ..Entry::default() };
+        let mut words = vec![99];
+        write_program(&mut words, [&forbid].into_iter(), [&permit, &permit].into_iter(), true).unwrap();
+        let mut program = Program::read(&words, 1).unwrap();
+        assert_eq!((program.forbids, program.permits, program.opaque), (1, 2, true));
+        let entry = program.next().unwrap();
+        assert_eq!(entry.policy, u32::MAX);
+        assert_eq!(entry.ranges().collect::<Vec<_>>(), vec![range; 2]);
+        assert_eq!(entry.conjuncts().collect::<Vec<_>>(), vec![(1, 2), (3, u32::MAX)]);
+        assert_eq!(program.next().unwrap().policy, 5);
+        assert!(!program.next().unwrap().has_conjuncts());
+        assert!(program.next().is_none());
+    }
+
+    #[test]
+    fn words_that_are_no_program_are_noticed() {
+        assert!(Program::read(&[], 0).is_none());
+        assert!(Program::read(&[1], 5).is_none());
+        for cut in [vec![1], vec![1, 1 << 32], vec![1, u64::MAX], vec![1, 1 << 48]] {
+            assert!(Program::read(&cut, 0).unwrap().next().is_none(), "{cut:?}");
+        }
+    }
+}

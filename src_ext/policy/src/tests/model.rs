@@ -1,0 +1,125 @@
+//! Schema and entities as the compiler sees them.
+
+use std::collections::BTreeMap;
+
+use super::{SCHEMA, file, model, sources, uid};
+use crate::ir::{Attribute, Ip, Type, Value};
+use crate::{Mode, load};
+
+fn attribute(ty: Type, required: bool) -> Attribute {
+    Attribute { ty, required }
+}
+
+#[test]
+fn actions() {
+    let model = model(&[]);
+    let names: Vec<_> = model.actions.iter().map(|action| &*action.uid.id).collect();
+    assert_eq!(names, ["order.new", "view"], "no groups");
+    let [order, view] = &model.actions[..] else { panic!() };
+    assert_eq!(order.ancestors, [uid("Action::\"all\""), uid("Action::\"trade\"")].into());
+    assert_eq!(order.principals, ["Human".into()].into());
+    assert_eq!(view.principals, ["Human".into(), "Desk".into()].into());
+    assert_eq!(view.resources, ["Instrument".into(), "Venue".into()].into());
+    assert_eq!((view.ancestors.len(), view.context.len()), (0, 0));
+    let leg = Type::Record(BTreeMap::from([
+        ("qty".into(), attribute(Type::Long, true)),
+        ("venue".into(), attribute(Type::Entity("Venue".into()), true)),
+    ]));
+    let order_type = Type::Record(BTreeMap::from([
+        ("notional".into(), attribute(Type::Decimal, true)),
+        ("legs".into(), attribute(Type::Set(Box::new(leg)), false)),
+    ]));
+    assert_eq!(
+        order.context,
+        BTreeMap::from([
+            ("order".into(), attribute(order_type, true)),
+            ("ip".into(), attribute(Type::Ip, true)),
+            ("age".into(), attribute(Type::Duration, true)),
+            ("at".into(), attribute(Type::Datetime, true)),
+            ("ok".into(), attribute(Type::Bool, false)),
+            ("by".into(), attribute(Type::Entity("Human".into()), false)),
+        ])
+    );
+}
+
+#[test]
+fn types() {
+    let model = model(&[]);
+    let types: Vec<_> = model.types.iter().map(|ty| (&*ty.name, ty.enumerated.clone())).collect();
+    let venues = Some(["XLON".into(), "XNAS".into()].into());
+    assert_eq!(types, [("Desk", None), ("Human", None), ("Instrument", None), ("Venue", venues)]);
+}
+
+#[test]
+fn the_schemas_actions_are_entities() {
+    let model = model(&[]);
+    let uids: Vec<_> = model.entities.iter().map(|entity| &*entity.uid.id).collect();
+    assert_eq!(uids, ["all", "order.new", "trade", "view"]);
+    let order = &model.entities[1];
+    assert_eq!(order.ancestors, [uid("Action::\"all\""), uid("Action::\"trade\"")].into());
+}
+
+#[test]
+fn entities() {
+    let mut sources = sources(&[]);
+    sources.entities = Some(file(
+        "e.json",
+        r#"[
+        {"uid": {"type": "Instrument", "id": "i"}, "parents": [],
+         "attrs": {"venue": {"type": "Venue", "id": "XNAS"}, "closes": "2024-01-01T20:00:00Z",
+                   "owner": {"__entity": {"type": "Human", "id": "nobody"}}}},
+        {"uid": {"type": "Human", "id": "h"}, "parents": [{"type": "Desk", "id": "d"}],
+         "attrs": {"name": "\u00e9", "limit": -9223372036854775808}, "tags": {"k": "v"}},
+        {"uid": {"type": "Desk", "id": "d"}, "parents": [], "attrs": {}}
+    ]"#,
+    ));
+    let model = load(&sources, Mode::Strict).unwrap().model;
+    let names: Vec<_> = model.entities.iter().map(|entity| entity.uid.to_string()).collect();
+    assert_eq!(names[4..], ["Desk::\"d\"", "Human::\"h\"", "Instrument::\"i\""]);
+    let [_, h, i] = &model.entities[4..] else { panic!() };
+    assert_eq!(h.ancestors, [uid("Desk::\"d\"")].into());
+    assert_eq!(h.attrs[&*"limit"], Value::Long(i64::MIN));
+    assert_eq!(h.attrs[&*"name"], Value::String("é".into()));
+    assert_eq!(h.tags, [("k".into(), Value::String("v".into()))].into());
+    assert_eq!(i.attrs[&*"closes"], Value::Datetime(1_704_139_200_000));
+    assert_eq!(i.attrs[&*"venue"], Value::Entity(uid("Venue::\"XNAS\"")));
+    assert_eq!(i.attrs[&*"owner"], Value::Entity(uid("Human::\"nobody\"")), "need not be in the store");
+}
+
+#[test]
+fn ancestors_are_transitive_and_namespaces_qualified() {
+    let mut sources = sources(&[]);
+    sources.schema.text = r#"
+        namespace Shop::A { entity G in [G]; entity U in [G] { at: ipaddr }; type T = { u: U };
+        action go appliesTo { principal: U, resource: G, context: { t: T } }; }"#
+        .to_owned();
+    sources.entities = Some(file(
+        "e.json",
+        r#"[{"uid": {"type": "Shop::A::U", "id": "u"}, "attrs": {"at": "::1"}, "parents": [{"type": "Shop::A::G", "id": "1"}]},
+            {"uid": {"type": "Shop::A::G", "id": "1"}, "attrs": {}, "parents": [{"type": "Shop::A::G", "id": "2"}]},
+            {"uid": {"type": "Shop::A::G", "id": "2"}, "attrs": {}, "parents": []}]"#,
+    ));
+    let model = load(&sources, Mode::Strict).unwrap().model;
+    let user = model.entities.iter().find(|e| &*e.uid.ty == "Shop::A::U").unwrap();
+    assert_eq!(user.ancestors, [uid("Shop::A::G::\"1\""), uid("Shop::A::G::\"2\"")].into());
+    assert_eq!(user.attrs[&*"at"], Value::Ip(Ip::V6(1, 128)));
+    assert_eq!(model.actions[0].uid, uid("Shop::A::Action::\"go\""));
+    let Type::Record(t) = &model.actions[0].context[&*"t"].ty else { panic!() };
+    assert_eq!(t[&*"u"].ty, Type::Entity("Shop::A::U".into()));
+}
+
+#[test]
+fn both_syntaxes_of_the_schema_give_the_same() {
+    let (fragment, _) = cedar_policy::SchemaFragment::from_cedarschema_str(SCHEMA).unwrap();
+    let mut as_json = sources(&[]);
+    as_json.schema = file("schema.txt", &fragment.to_json_string().unwrap());
+    let (json, text) = (load(&as_json, Mode::Strict).unwrap().model, model(&[]));
+    assert_eq!(format!("{json:?}"), format!("{text:?}"));
+}
+
+#[test]
+fn sources_survive_serialization() {
+    let sources = sources(&[("p.cedar", "permit(principal, action, resource);")]);
+    let text = serde_json::to_string(&sources).unwrap();
+    assert_eq!(serde_json::from_str::<crate::Sources>(&text).unwrap(), sources);
+}
