@@ -4,7 +4,6 @@ A call of ``Gate.allows`` unpacks its arguments into numbers on the stack and ca
 allocated, and no other Python code runs.
 """
 
-from cpython.long cimport PyLong_AsLongLong, PyLong_CheckExact
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_Import
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
@@ -15,6 +14,14 @@ import numpy
 
 from ztfast import _core
 from ztfast.errors import CapacityError, ContextError
+
+cdef enum:
+    # Attributes that a gate can have: their numbers lie on the stack.
+    MAX_ARGUMENTS = 64
+    # Decisions that a gate remembers, and the most determining policies in one of them.
+    CACHED = 256
+    CACHED_POLICIES = 6
+    MAX_DETERMINING = 64
 
 cdef extern from "ztfast.h" nogil:
     int ZTFAST_ABI_VERSION
@@ -36,7 +43,7 @@ cdef extern from "ztfast.h" nogil:
         pass
     ctypedef struct ztfast_determining:
         uint32_t count
-        uint32_t policies[64]
+        uint32_t policies[MAX_DETERMINING]
     ctypedef struct ztfast_column:
         const void *data
         size_t len
@@ -57,10 +64,6 @@ cdef extern from "ztfast.h" nogil:
         uint32_t (*batch_run)(const ztfast_batch *, size_t, const ztfast_column *, uint8_t *) noexcept nogil
         void (*batch_end)(ztfast_batch *) noexcept nogil
 
-DEF MAX_ARGUMENTS = 64
-DEF CACHED = 256
-DEF CACHED_POLICIES = 6
-
 cdef const ztfast_api *api = <const ztfast_api *>PyCapsule_Import("ztfast._core._C_API", 0)
 if api.abi_version != ZTFAST_ABI_VERSION or api.size < sizeof(ztfast_api):
     raise ImportError(
@@ -69,7 +72,6 @@ if api.abi_version != ZTFAST_ABI_VERSION or api.size < sizeof(ztfast_api):
     )
 
 cdef dict CODE_NAMES = dict(_core.CODES)
-cdef object MISSING = object()
 cdef tuple NO_REASONS = ()
 
 
@@ -143,6 +145,12 @@ cdef class Resource:
 
     def __repr__(self):
         return f"<ztfast.Resource {self.uid}>"
+
+
+# Exact types: a subclass could override nothing that matters here, and comparing pointers is all that a call can afford.
+cdef void *SESSION = <void *>Session
+cdef void *RESOURCE = <void *>Resource
+cdef void *LONG = <void *>int
 
 
 cdef class Decision:
@@ -249,65 +257,6 @@ cdef class Gate:
         """The gate's address for ``ztfast.h``, good as long as this object lives."""
         return <uintptr_t>self._gate
 
-    def allows(
-        self, Session session not None, Resource resource not None,
-        v0=MISSING, v1=MISSING, v2=MISSING, v3=MISSING, v4=MISSING, v5=MISSING, v6=MISSING, v7=MISSING, /, *more,
-    ):
-        """Whether the session may do it to the resource: True for ALLOW, False for everything else.
-
-        Raises ContextError where the values do not fit the attributes.
-        """
-        cdef int64_t values[MAX_ARGUMENTS]
-        cdef size_t count = self._count
-        if self._slow:
-            return self.decide(session, resource, v0, v1, v2, v3, v4, v5, v6, v7, *more).number == ZTFAST_ALLOW
-        if self._looks_up:
-            api.begin(self._gate)
-        # Spelled out: a loop would have to collect the arguments first.
-        if count > 0:
-            self.unpack(0, v0, values)
-            if count > 1:
-                self.unpack(1, v1, values)
-                if count > 2:
-                    self.unpack(2, v2, values)
-                    if count > 3:
-                        self.unpack_rest(v3, v4, v5, v6, v7, more, values)
-        if self.surplus(v0, v1, v2, v3, v4, v5, v6, v7, more):
-            self.wrong_count(v0, v1, v2, v3, v4, v5, v6, v7, more)
-        return api.allows(self._gate, session.id, resource.handle, values, count) == <uint32_t>ZTFAST_ALLOW
-
-    def decide(
-        self, Session session not None, Resource resource not None,
-        v0=MISSING, v1=MISSING, v2=MISSING, v3=MISSING, v4=MISSING, v5=MISSING, v6=MISSING, v7=MISSING, /, *more,
-    ):
-        """The decision with its code and determining policies, as a :class:`Decision`.
-
-        Equal decisions are the same object as long as the gate remembers them, so that none is made anew.
-        Raises ContextError where the values do not fit the attributes.
-        """
-        cdef int64_t values[MAX_ARGUMENTS]
-        cdef uint32_t code
-        if self.surplus(v0, v1, v2, v3, v4, v5, v6, v7, more):
-            self.wrong_count(v0, v1, v2, v3, v4, v5, v6, v7, more)
-        if self._slow:
-            return self.by_context(session, resource, (v0, v1, v2, v3, v4, v5, v6, v7) + more)
-        if self._looks_up:
-            api.begin(self._gate)
-        if self._count > 0:
-            self.unpack(0, v0, values)
-            if self._count > 1:
-                self.unpack(1, v1, values)
-                if self._count > 2:
-                    self.unpack(2, v2, values)
-                    if self._count > 3:
-                        self.unpack_rest(v3, v4, v5, v6, v7, more, values)
-        code = api.decide(self._gate, session.id, resource.handle, values, self._count, &self._determining)
-        if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:
-            self._determining.count = 0
-        if self._determining.count > 64:
-            return self.by_context(session, resource, (v0, v1, v2, v3, v4, v5, v6, v7) + more)
-        return self.decision(code, &self._determining)
-
     def decide_many(self, sessions, resources, /, *columns):
         """Decide on many rows by one bundle, without the GIL.
 
@@ -362,22 +311,30 @@ cdef class Gate:
             raise ContextError(f"{self.action}: the columns do not fit the gate")
         return codes
 
-    cdef inline int unpack(self, size_t at, object value, int64_t *values) except -1:
-        """One argument to its number."""
-        cdef int kind = self._kinds[at]
-        if kind == ZTFAST_LONG and PyLong_CheckExact(value):
-            values[at] = PyLong_AsLongLong(value)
-            return 0
-        return self.unpack_other(at, value, values)
+    cdef inline int unpack(self, PyObject *const *arguments, Py_ssize_t count, int64_t *values) except -1:
+        """Check a call's arguments, (session, resource, *values), and turn the values into numbers."""
+        cdef size_t at
+        cdef PyObject *value
+        if count != <Py_ssize_t>self._count + 2:
+            self.wrong_count(arguments, count)
+        if <void *>arguments[0].ob_type != SESSION or <void *>arguments[1].ob_type != RESOURCE:
+            self.wrong_parties(<object>arguments[0], <object>arguments[1])
+        if self._looks_up:
+            api.begin(self._gate)
+        for at in range(self._count):
+            value = arguments[at + 2]
+            if self._kinds[at] == ZTFAST_LONG and <void *>value.ob_type == LONG:
+                values[at] = <int64_t><object>value
+            else:
+                self.unpack_other(at, <object>value, values)
+        return 0
 
     cdef int unpack_other(self, size_t at, object value, int64_t *values) except -1:
         cdef int kind = self._kinds[at]
         cdef Py_ssize_t length
         cdef const char *text
-        if value is MISSING:
-            self.wrong_count_of(at)
         if kind == ZTFAST_LONG and not isinstance(value, (bool, numpy.bool_)) and hasattr(value, "__index__"):
-            values[at] = PyLong_AsLongLong(value.__index__())
+            values[at] = <int64_t>value.__index__()
         elif kind == ZTFAST_BOOL and isinstance(value, (bool, numpy.bool_)):
             values[at] = 1 if value else 0
         elif kind == ZTFAST_STRING and isinstance(value, str):
@@ -392,37 +349,19 @@ cdef class Gate:
             self.wrong_type(at, value)
         return 0
 
-    cdef int unpack_rest(self, v3, v4, v5, v6, v7, tuple more, int64_t *values) except -1:
-        given = (v3, v4, v5, v6, v7) + more
-        cdef size_t at
-        for at in range(3, self._count):
-            self.unpack(at, given[at - 3] if at - 3 < <size_t>len(given) else MISSING, values)
-        return 0
-
-    cdef inline bint surplus(self, v0, v1, v2, v3, v4, v5, v6, v7, tuple more):
-        """Whether there are more values than attributes."""
-        cdef size_t count = self._count
-        if count == 0:
-            return v0 is not MISSING
-        if count == 1:
-            return v1 is not MISSING
-        if count == 2:
-            return v2 is not MISSING
-        if count == 3:
-            return v3 is not MISSING
-        return self.surplus_beyond(v4, v5, v6, v7, more)
-
-    cdef bint surplus_beyond(self, v4, v5, v6, v7, tuple more):
-        given = (v4, v5, v6, v7) + more
-        return self._count - 4 < <size_t>len(given) and given[self._count - 4] is not MISSING
-
-    cdef object wrong_count(self, v0, v1, v2, v3, v4, v5, v6, v7, tuple more):
-        given = [value for value in (v0, v1, v2, v3, v4, v5, v6, v7) + more if value is not MISSING]
-        return self.wrong_count_of(len(given))
-
-    cdef object wrong_count_of(self, size_t given):
+    cdef object wrong_count(self, PyObject *const *arguments, Py_ssize_t count):
+        if count < 2:
+            raise TypeError(f"wanted (session, resource, *values), got {count} arguments")
         names = ", ".join(self.names) or "none"
-        raise ContextError(f"{self.action}: wanted {self._count} values ({names}), got {given}")
+        raise ContextError(f"{self.action}: wanted {self._count} values ({names}), got {count - 2}")
+
+    cdef object wrong_parties(self, session, resource):
+        for value, wanted in ((session, Session), (resource, Resource)):
+            if type(value) is not wanted:
+                raise TypeError(
+                    f"{self.action}: wanted a ztfast.{wanted.__name__} (see Engine.admit, Engine.resource), "
+                    f"got {type(value).__qualname__}: {value!r}"
+                )
 
     cdef object wrong_type(self, size_t at, value):
         wanted = {
@@ -434,20 +373,21 @@ cdef class Gate:
             f"got {type(value).__qualname__}: {value!r}"
         )
 
-    cdef object by_context(self, Session session, Resource resource, tuple values):
-        """The same decision by way of a context dict."""
+    cdef Decision by_context(self, PyObject *const *arguments):
+        """The same decision by way of a context dict, for values that are no numbers."""
+        cdef Session session = <Session>arguments[0]
+        cdef size_t at
         context = {}
-        for name, value in zip(self.names, values):
-            if value is MISSING:
-                self.wrong_count_of(len([value for value in values if value is not MISSING]))
+        for at in range(self._count):
+            name, value = self.names[at], <object>arguments[at + 2]
             inner = context
             *outer, last = name.split(".")
             for part in outer:
                 inner = inner.setdefault(part, {})
             inner[last] = value
-        return Decision(*self._engine.decide_handle(session.id, self.action, resource, context))
+        return Decision(*self._engine.decide_handle(session.id, self.action, <object>arguments[1], context))
 
-    cdef object decision(self, uint32_t code, ztfast_determining *determining):
+    cdef Decision decision(self, uint32_t code, ztfast_determining *determining):
         """The decision object of a code and its policies: a remembered one where there is one."""
         cdef CacheKey key
         cdef uint64_t mixed = code
@@ -535,7 +475,12 @@ cdef class Gate:
         return f"<ztfast.Gate {self.action} ({', '.join(self.names)})>"
 
 
+# allows() and decide() take their arguments from the caller's stack (METH_FASTCALL): what Cython makes of a signature
+# with optional arguments costs more than the decision.
+
 cdef extern from "Python.h":
+    ctypedef struct PyTypeObject:
+        PyObject *tp_dict
     ctypedef struct PyMethodDef:
         const char *ml_name
         void *ml_meth
@@ -543,19 +488,89 @@ cdef extern from "Python.h":
         const char *ml_doc
     int METH_FASTCALL
     object PyCFunction_New(PyMethodDef *, object)
+    object PyDescr_NewMethod(PyTypeObject *, PyMethodDef *)
+    void PyType_Modified(PyTypeObject *)
+
+
+cdef object gate_allows(Gate gate, PyObject *const *arguments, Py_ssize_t count):
+    cdef int64_t values[MAX_ARGUMENTS]
+    cdef uint32_t code
+    if gate._slow:
+        return gate_decide(gate, arguments, count).number == ZTFAST_ALLOW
+    gate.unpack(arguments, count, values)
+    code = api.allows(
+        gate._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, gate._count
+    )
+    return True if code == <uint32_t>ZTFAST_ALLOW else False
+
+
+cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t count):
+    cdef int64_t values[MAX_ARGUMENTS]
+    cdef ztfast_determining *determining = &gate._determining
+    cdef uint32_t code
+    if gate._slow:
+        if count != <Py_ssize_t>gate._count + 2:
+            gate.wrong_count(arguments, count)
+        gate.wrong_parties(<object>arguments[0], <object>arguments[1])
+        return gate.by_context(arguments)
+    gate.unpack(arguments, count, values)
+    code = api.decide(
+        gate._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, gate._count, determining
+    )
+    if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:
+        determining.count = 0
+    if determining.count > MAX_DETERMINING:
+        return gate.by_context(arguments)
+    return gate.decision(code, determining)
 
 
 cdef object nothing(object module, PyObject *const *arguments, Py_ssize_t count):
     return None
 
 
+cdef PyMethodDef allows_definition
+allows_definition.ml_name = b"allows"
+allows_definition.ml_meth = <void *>gate_allows
+allows_definition.ml_flags = METH_FASTCALL
+allows_definition.ml_doc = b"""allows($self, session, resource, /, *values)
+--
+
+Whether the session may do it to the resource: True for ALLOW, False for everything else.
+
+Raises ContextError where the values do not fit the attributes."""
+
+cdef PyMethodDef decide_definition
+decide_definition.ml_name = b"decide"
+decide_definition.ml_meth = <void *>gate_decide
+decide_definition.ml_flags = METH_FASTCALL
+decide_definition.ml_doc = b"""decide($self, session, resource, /, *values)
+--
+
+The decision with its code and determining policies, as a ztfast.Decision.
+
+Equal decisions are the same object as long as the gate remembers them, so that none is made anew.
+Raises ContextError where the values do not fit the attributes."""
+
 cdef PyMethodDef empty_call_definition
 empty_call_definition.ml_name = b"empty_call"
 empty_call_definition.ml_meth = <void *>nothing
 empty_call_definition.ml_flags = METH_FASTCALL
-empty_call_definition.ml_doc = b"Takes any arguments and does nothing: the floor that measurements are set against."
+empty_call_definition.ml_doc = b"""empty_call(*arguments)
+--
+
+Takes any arguments and does nothing: the floor that measurements are set against."""
 
 empty_call = PyCFunction_New(&empty_call_definition, None)
+
+
+cdef int add_method(PyTypeObject *cls, PyMethodDef *definition) except -1:
+    (<dict>cls.tp_dict)[(<bytes>definition.ml_name).decode()] = PyDescr_NewMethod(cls, definition)
+    PyType_Modified(cls)
+    return 0
+
+
+add_method(<PyTypeObject *>Gate, &allows_definition)
+add_method(<PyTypeObject *>Gate, &decide_definition)
 
 
 cdef object in_milliseconds(array, unit):

@@ -86,11 +86,16 @@ impl Walk<'_> {
             Ok(cell) => cell,
             Err(code) => return code,
         };
-        match cell_kind(cell) {
-            CellKind::Default => Code::Default,
-            CellKind::Allow if !N::ALL => Code::Allow,
-            CellKind::Forbid if !N::ALL => Code::Forbid,
-            _ => self.program(cell_program(cell), scratch, note).unwrap_or(Code::Corrupt),
+        let kind = cell_kind(cell);
+        // Comparisons instead of a match: a jump table is an indirect jump, and those are what predicts worst.
+        if kind == CellKind::Default {
+            Code::Default
+        } else if kind == CellKind::Program || N::ALL {
+            self.program(cell_program(cell), scratch, note).unwrap_or(Code::Corrupt)
+        } else if kind == CellKind::Allow {
+            Code::Allow
+        } else {
+            Code::Forbid
         }
     }
 

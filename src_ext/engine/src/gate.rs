@@ -174,20 +174,28 @@ impl Drop for Gate {
 
 /// A column of a batch: one number per decision, or one for all.
 #[derive(Debug, Clone, Copy)]
-pub enum Column<'a, T> {
-    /// One per decision.
-    Each(&'a [T]),
-    /// One for all.
-    All(T),
+pub struct Column<'a, T> {
+    data: &'a [T],
+    /// 1, or 0 where the first number is for all rows.
+    step: usize,
 }
 
-impl<T: Copy> Column<'_, T> {
+impl<'a, T: Copy> Column<'a, T> {
+    /// A number per decision.
+    #[must_use]
+    pub const fn each(data: &'a [T]) -> Self {
+        Self { data, step: 1 }
+    }
+
+    /// The first number for all decisions.
+    #[must_use]
+    pub const fn all(data: &'a [T]) -> Self {
+        Self { data, step: 0 }
+    }
+
     #[inline]
     fn get(&self, at: usize) -> Option<T> {
-        match self {
-            Self::Each(column) => column.get(at).copied(),
-            Self::All(value) => Some(*value),
-        }
+        self.data.get(at * self.step).copied()
     }
 }
 

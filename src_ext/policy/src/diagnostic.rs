@@ -102,6 +102,14 @@ impl fmt::Display for RequestError {
 
 impl std::error::Error for RequestError {}
 
+/// How many problems of one kind are told. Each costs a walk through its file, and nobody reads more.
+pub(crate) const MAX_TOLD: usize = 200;
+
+/// Says that there are more than [`MAX_TOLD`].
+pub(crate) fn more(severity: Severity, file: &SourceFile) -> Diagnostic {
+    build(severity, file, format!("and more of these, of which the first {MAX_TOLD} are told"), None, Vec::new())
+}
+
 /// Bytes of a file that a diagnostic points at, and what to write there.
 #[derive(Debug, Clone)]
 pub(crate) struct Label {
@@ -197,7 +205,10 @@ pub(crate) fn build(
         labels: &labels,
     };
     let mut rendered = String::new();
-    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::none()).with_links(false).with_width(100);
+    let mut theme = GraphicalTheme::none();
+    // The theme has a bar where the label's text hangs, which for a single character leaves no caret at all.
+    theme.characters.underbar = '^';
+    let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(100);
     if handler.render_report(&mut rendered, &report).is_err() {
         // The handler refuses spans outside its text only, and they have been clamped; but better plain than silent.
         rendered = format!("{message}\n");
@@ -240,11 +251,7 @@ fn labels_of(error: &dyn miette::Diagnostic, text: &str) -> Vec<Label> {
             spans.sort_by_key(|span| !span.primary());
             return spans
                 .iter()
-                .map(|span| Label {
-                    start: span.offset(),
-                    len: span.len(),
-                    text: span.label().map(str::to_owned),
-                })
+                .map(|span| Label { start: span.offset(), len: span.len(), text: span.label().map(str::to_owned) })
                 .collect();
         }
         next = error.diagnostic_source();
@@ -272,8 +279,14 @@ fn json_label(text: &str, line: usize, column: usize) -> Label {
     Label::new(start + column.saturating_sub(1), 1)
 }
 
-/// Keeps a label within its text and between characters.
+/// Keeps a label within its text and between characters, and gives it something to underline.
 fn clamp(text: &str, label: &mut Label) {
+    if label.len == 0 {
+        // At the end of a text stands nothing, so the last that does is shown.
+        let end = text.trim_end().len();
+        label.start = label.start.min(end.saturating_sub(1));
+        label.len = 1;
+    }
     let mut start = label.start.min(text.len());
     while !text.is_char_boundary(start) {
         start -= 1;

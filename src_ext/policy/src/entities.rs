@@ -4,7 +4,7 @@ use cedar_policy::{Entities, Entity, Schema};
 use serde_json::value::RawValue;
 
 use crate::SourceFile;
-use crate::diagnostic::{self, Diagnostic, Label, Severity};
+use crate::diagnostic::{self, Diagnostic, Label, MAX_TOLD, Severity};
 use crate::ir;
 use crate::values::{self, Names};
 
@@ -44,7 +44,8 @@ fn errors_by_entity(file: &SourceFile, schema: &Schema) -> Vec<Diagnostic> {
         return Vec::new();
     };
     let start_of_text = file.text.as_ptr() as usize;
-    list.iter()
+    let mut found: Vec<Diagnostic> = list
+        .iter()
         .filter_map(|entity| {
             let text = entity.get();
             let error = Entity::from_json_str(text, Some(schema)).err()?;
@@ -54,7 +55,12 @@ fn errors_by_entity(file: &SourceFile, schema: &Schema) -> Vec<Diagnostic> {
             let label = Label::new(start, text.lines().next().map_or(0, str::len));
             Some(diagnostic::build(Severity::Error, file, message, help, vec![label]))
         })
-        .collect()
+        .take(MAX_TOLD)
+        .collect();
+    if found.len() == MAX_TOLD {
+        found.push(diagnostic::more(Severity::Error, file));
+    }
+    found
 }
 
 /// Our entities of Cedar's, sorted by uid.

@@ -10,6 +10,7 @@ mod diagnostic;
 mod entities;
 pub mod ir;
 mod lower;
+mod nesting;
 mod policies;
 mod reference;
 mod schema;
@@ -27,6 +28,7 @@ pub use diagnostic::{Diagnostic, LoadError, RequestError, Severity};
 pub use reference::{Answer, Reference, strictly_valid};
 pub use values::{construct_extension, parse_uid, uid_text};
 
+use nesting::with_deep_stack;
 use policies::Policies;
 use values::Names;
 
@@ -89,6 +91,10 @@ pub struct Loaded {
 /// Everything found to be wrong, not only the first: what does not parse, link or fit the schema, ids that are used
 /// twice, and, if `mode` is strict, what Cedar's strict validation refuses.
 pub fn load(sources: &Sources, mode: Mode) -> Result<Loaded, LoadError> {
+    with_deep_stack(|| load_here(sources, mode))
+}
+
+fn load_here(sources: &Sources, mode: Mode) -> Result<Loaded, LoadError> {
     let mut diagnostics = Vec::new();
     let policies = policies::parse(&sources.files, &mut diagnostics);
     let schema = schema::parse(&sources.schema, &mut diagnostics);

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, SlotId, Template};
+use cedar_policy_core::ast;
 use cedar_policy_core::parser::Loc;
 use serde::Deserialize;
 
 use crate::SourceFile;
 use crate::diagnostic::{self, Diagnostic, Label, Severity};
+use crate::nesting::{Brackets, too_deep};
 
 /// The policies of all files.
 #[derive(Debug, Default)]
@@ -85,7 +87,7 @@ impl Item {
         }
     }
 
-    fn ast(&self) -> &cedar_policy_core::ast::Template {
+    fn ast(&self) -> &ast::Template {
         match self {
             Self::Static(policy) => policy.as_ref().template(),
             Self::Template(template) => template.as_ref(),
@@ -165,14 +167,24 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn text(&mut self, index: usize, file: &SourceFile) {
+        if let Some((at, what)) = too_deep(&file.text, Brackets::OfPolicies) {
+            let label = vec![Label::new(at, 1)];
+            return self.diagnostics.push(diagnostic::build(Severity::Error, file, what, None, label));
+        }
         match file.text.parse::<PolicySet>() {
             Ok(set) => {
                 // Cedar keeps policies and templates apart; their places in the text give the order back.
                 let mut items: Vec<Item> = set.policies().cloned().map(Item::Static).collect();
                 items.extend(set.templates().cloned().map(Item::Template));
                 items.sort_by_key(|item| item.ast().loc().map(Loc::start));
+                // Counted along, as counting from the start for each of many policies takes long.
+                let (mut line, mut counted) = (1, 0);
                 for item in items {
-                    self.add(index, item, &Naming::Numbered);
+                    if let Some(loc) = item.ast().loc() {
+                        line += lines(file.text.get(counted..loc.start()).unwrap_or_default());
+                        counted = loc.start();
+                    }
+                    self.add(index, line, item, &Naming::Numbered);
                 }
             }
             Err(errors) => {
@@ -198,12 +210,12 @@ impl Reader<'_> {
             }
         };
         for policy in set.policies().filter(|policy| policy.is_static()) {
-            self.add(index, Item::Static(policy.clone()), &Naming::Stated);
+            self.add(index, 1, Item::Static(policy.clone()), &Naming::Stated);
         }
         let mut renamed = HashMap::new();
         for template in set.templates() {
             let stated = template.id().clone();
-            if let Some(id) = self.add(index, Item::Template(template.clone()), &Naming::Stated) {
+            if let Some(id) = self.add(index, 1, Item::Template(template.clone()), &Naming::Stated) {
                 renamed.insert(stated, id);
             }
         }
@@ -224,19 +236,19 @@ impl Reader<'_> {
         let id = PolicyId::new("policy0");
         match Policy::from_json(Some(id.clone()), value.clone()) {
             Ok(policy) => {
-                self.add(index, Item::Static(policy), &Naming::Numbered);
+                self.add(index, 1, Item::Static(policy), &Naming::Numbered);
             }
             Err(error) => match Template::from_json(Some(id), value) {
                 Ok(template) if template.slots().next().is_some() => {
-                    self.add(index, Item::Template(template), &Naming::Numbered);
+                    self.add(index, 1, Item::Template(template), &Naming::Numbered);
                 }
                 _ => self.diagnostics.push(diagnostic::of_cedar(Severity::Error, file, &error, None)),
             },
         }
     }
 
-    /// Gives an item its id and adds it to the set, unless that id is taken.
-    fn add(&mut self, index: usize, item: Item, naming: &Naming) -> Option<PolicyId> {
+    /// Gives an item, which begins on this line, its id and adds it to the set, unless that id is taken.
+    fn add(&mut self, index: usize, line: u32, item: Item, naming: &Naming) -> Option<PolicyId> {
         let id = match (item.annotated_id(), naming) {
             (Some(id), _) => PolicyId::new(id),
             (None, Naming::Numbered) if self.several => {
@@ -246,7 +258,6 @@ impl Reader<'_> {
             (None, _) => item.id().clone(),
         };
         let ast = item.ast();
-        let text = &self.files[index].text;
         let origin = match ast.loc() {
             Some(loc) => {
                 let text_of_policy = loc.snippet().unwrap_or_default();
@@ -257,17 +268,14 @@ impl Reader<'_> {
                 };
                 Origin {
                     file: index,
-                    line: diagnostic::position(text, loc.start()).0,
+                    line,
                     source: Arc::from(text_of_policy),
                     named: Place { file: index, label: Some(label) },
                 }
             }
-            None => Origin {
-                file: index,
-                line: 1,
-                source: Arc::from(item.text()),
-                named: Place { file: index, label: None },
-            },
+            None => {
+                Origin { file: index, line, source: Arc::from(item.text()), named: Place { file: index, label: None } }
+            }
         };
         if !self.is_new(&id, &origin.named) {
             return None;
@@ -331,9 +339,10 @@ impl Reader<'_> {
                         break;
                     }
                 };
-                match uid.parse::<EntityUid>() {
+                // The core's parser takes every spelling of a uid; that of `EntityUid` wants the normal one.
+                match uid.parse::<ast::EntityUID>() {
                     Ok(uid) => {
-                        values.insert(slot_id, uid);
+                        values.insert(slot_id, EntityUid::from(uid));
                     }
                     Err(error) => {
                         wrong = Some(format!("`{uid}` is no entity uid: {}", crate::values::sentence(&error)));
@@ -382,6 +391,11 @@ impl Reader<'_> {
         }
         self.policies
     }
+}
+
+/// How many lines a text ends.
+fn lines(text: &str) -> u32 {
+    u32::try_from(text.bytes().filter(|b| *b == b'\n').count()).unwrap_or(u32::MAX)
 }
 
 /// The first line of a text that starts at this offset of its file.

@@ -9,8 +9,9 @@ use cedar_policy::{
 };
 use cedar_policy_core::ast;
 
-use crate::diagnostic::{self, Diagnostic, LoadError, RequestError, Severity};
+use crate::diagnostic::{self, Diagnostic, LoadError, MAX_TOLD, RequestError, Severity};
 use crate::ir::{Uid, Value};
+use crate::nesting::{Brackets, too_deep, with_deep_stack};
 use crate::policies::Policies;
 use crate::values::{self, Names};
 use crate::{SourceFile, Sources};
@@ -169,12 +170,22 @@ fn request(
 /// # Errors
 /// If schema or policies cannot be parsed or linked.
 pub fn strictly_valid(sources: &Sources) -> Result<bool, LoadError> {
+    with_deep_stack(|| strictly_valid_here(sources))
+}
+
+fn strictly_valid_here(sources: &Sources) -> Result<bool, LoadError> {
     let refuse = |file: &SourceFile, error: &dyn miette::Diagnostic| LoadError {
         diagnostics: vec![diagnostic::of_cedar(Severity::Error, file, error, None)],
     };
     let broken = |file: &SourceFile, message: String| LoadError {
         diagnostics: vec![diagnostic::build(Severity::Error, file, message, None, Vec::new())],
     };
+    let policies = sources.files.iter().map(|file| (file, Brackets::OfPolicies));
+    for (file, brackets) in policies.chain([(&sources.schema, Brackets::OfSchema)]) {
+        if let Some((_, what)) = too_deep(&file.text, brackets) {
+            return Err(broken(file, what));
+        }
+    }
     let file = &sources.schema;
     let schema = if file.first_char() == Some('{') {
         Schema::from_json_str(&file.text).map_err(|e| refuse(file, &e))?
@@ -204,8 +215,8 @@ pub fn strictly_valid(sources: &Sources) -> Result<bool, LoadError> {
             let mut slots = HashMap::new();
             for (slot, uid) in link.get("args").and_then(|args| args.as_object()).into_iter().flatten() {
                 let slot = if slot == "?principal" { SlotId::principal() } else { SlotId::resource() };
-                let uid = uid.as_str().unwrap_or_default().parse::<EntityUid>().map_err(|e| refuse(file, &e))?;
-                slots.insert(slot, uid);
+                let uid = uid.as_str().unwrap_or_default().parse::<ast::EntityUID>();
+                slots.insert(slot, uid.map_err(|e| refuse(file, &e))?.into());
             }
             let id = PolicyId::new(format!("link {index} of {}", file.name));
             all.link(template.clone(), id, slots).map_err(|e| refuse(file, &e))?;
@@ -233,15 +244,20 @@ pub(crate) fn validate(
         let in_policy = diagnostic::of_cedar(severity, &files[origin.file], problem, None);
         diagnostics.push(match in_policy.line {
             Some(_) => in_policy,
-            None => {
-                diagnostic::of_cedar(severity, &files[origin.named.file], problem, origin.named.label.clone())
-            }
+            None => diagnostic::of_cedar(severity, &files[origin.named.file], problem, origin.named.label.clone()),
         });
     };
-    for error in result.validation_errors() {
+    for error in result.validation_errors().take(MAX_TOLD) {
         add(severity, error.policy_id(), error);
     }
-    for warning in result.validation_warnings() {
+    for warning in result.validation_warnings().take(MAX_TOLD) {
         add(Severity::Warning, warning.policy_id(), warning);
+    }
+    for (severity, count) in
+        [(severity, result.validation_errors().count()), (Severity::Warning, result.validation_warnings().count())]
+    {
+        if count > MAX_TOLD {
+            diagnostics.push(diagnostic::more(severity, schema_file));
+        }
     }
 }

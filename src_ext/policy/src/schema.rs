@@ -10,6 +10,7 @@ use cedar_policy_core::validator::{ValidatorActionId, ValidatorEntityTypeKind, V
 use crate::SourceFile;
 use crate::diagnostic::{self, Diagnostic, Label, Severity};
 use crate::ir::{Action, Attribute, EntityType, Type, Uid};
+use crate::nesting::{Brackets, too_deep};
 use crate::values::Names;
 
 /// Reads a schema. Warnings are added to `diagnostics`, and so are the errors if there is no schema to return.
@@ -23,6 +24,10 @@ pub(crate) fn parse(file: &SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Opt
             }
         }
     } else {
+        if let Some((at, what)) = too_deep(&file.text, Brackets::OfSchema) {
+            diagnostics.push(diagnostic::build(Severity::Error, file, what, None, vec![Label::new(at, 1)]));
+            return None;
+        }
         match Schema::from_cedarschema_str(&file.text) {
             Ok((schema, warnings)) => {
                 diagnostics.extend(warnings.map(|w| diagnostic::of_cedar(Severity::Warning, file, &w, None)));

@@ -105,9 +105,7 @@ pub(crate) fn to_cedar(value: &Value) -> Result<ast::Value, String> {
             call("offset", &[epoch, since])?
         }
         Value::Ip(ip) => call("ip", &text(ip_text(*ip)))?,
-        Value::Set(elements) => {
-            ast::Value::set(elements.iter().map(to_cedar).collect::<Result<Vec<_>, _>>()?, None)
-        }
+        Value::Set(elements) => ast::Value::set(elements.iter().map(to_cedar).collect::<Result<Vec<_>, _>>()?, None),
         Value::Record(fields) => {
             let fields = fields.iter().map(|(key, value)| Ok((&**key, to_cedar(value)?)));
             ast::Value::record(fields.collect::<Result<Vec<_>, String>>()?, None)

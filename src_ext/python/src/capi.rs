@@ -201,15 +201,15 @@ unsafe extern "C" fn batch_run(batch: *const Batch, rows: usize, columns: *const
 /// The column's data are `len` values of this type.
 unsafe fn column<'a, T: Copy>(column: &ApiColumn) -> Option<Column<'a, T>> {
     let data = column.data.cast::<T>();
-    if column.len == 0 {
-        return (column.each != 0).then_some(Column::Each(&[]));
-    }
-    if !data.is_aligned() {
+    let values: &[T] = if column.len == 0 {
+        &[]
+    } else if data.is_aligned() {
+        // SAFETY: the caller's promise, and the alignment was looked at.
+        unsafe { slice::from_raw_parts(data, column.len) }
+    } else {
         return None;
-    }
-    // SAFETY: the caller's promise, and the alignment was looked at.
-    let values = unsafe { slice::from_raw_parts(data, column.len) };
-    if column.each != 0 { Some(Column::Each(values)) } else { values.first().copied().map(Column::All) }
+    };
+    Some(if column.each == 0 { Column::all(values) } else { Column::each(values) })
 }
 
 // The codes cross the boundary as plain numbers.

@@ -24,7 +24,8 @@ fn refused(sources: &Sources) -> Vec<Diagnostic> {
 #[test]
 fn policies_that_do_not_parse() {
     let text = "permit(principal, action, resource);\n\npermit(principal, action, resource) when {\n  1 ==\n};\n";
-    let found = errors(&[("good.cedar", "permit(principal, action, resource);"), ("dir/bad.cedar", text)], Mode::Strict);
+    let found =
+        errors(&[("good.cedar", "permit(principal, action, resource);"), ("dir/bad.cedar", text)], Mode::Strict);
     assert_eq!(found.len(), 1);
     at(&found[0], "dir/bad.cedar", 5, 1);
     assert!(found[0].message.contains("unexpected token `}`"), "{}", found[0]);
@@ -64,9 +65,11 @@ fn what_validation_refuses() {
 fn warnings_are_no_errors() {
     let text = "permit(principal, action == Action::\"view\", resource is Desk);";
     let loaded = load(&sources(&[("p.cedar", text)]), Mode::Strict).unwrap();
-    assert_eq!(loaded.warnings.len(), 1);
-    assert_eq!(loaded.warnings[0].severity, Severity::Warning);
-    at(&loaded.warnings[0], "p.cedar", 1, 1);
+    assert!(!loaded.warnings.is_empty());
+    for warning in &loaded.warnings {
+        assert_eq!(warning.severity, Severity::Warning);
+        at(warning, "p.cedar", 1, 1);
+    }
 }
 
 #[test]
@@ -101,9 +104,14 @@ fn errors_of_policies_and_schema_together() {
 fn entities() {
     let mut sources = sources(&[]);
     let human = |id: &str, limit: &str| {
-        format!(r#"{{"uid": {{"type": "Human", "id": "{id}"}}, "attrs": {{"name": "n", "limit": {limit}}}, "parents": []}}"#)
+        format!(
+            r#"{{"uid": {{"type": "Human", "id": "{id}"}}, "attrs": {{"name": "n", "limit": {limit}}}, "parents": []}}"#
+        )
     };
-    sources.entities = Some(file("e.json", &format!("[\n  {},\n  {},\n  {}\n]", human("a", "1"), human("b", "\"1\""), human("c", "{}"))));
+    sources.entities = Some(file(
+        "e.json",
+        &format!("[\n  {},\n  {},\n  {}\n]", human("a", "1"), human("b", "\"1\""), human("c", "{}")),
+    ));
     let found = refused(&sources);
     assert_eq!(found.len(), 2, "all of them: {found:#?}");
     at(&found[0], "e.json", 3, 3);
@@ -112,6 +120,13 @@ fn entities() {
 
     sources.entities = Some(file("e.json", "[\n  {\"uid\": ]"));
     at(&refused(&sources)[0], "e.json", 2, 11);
+
+    // No more than anybody reads.
+    let many: Vec<_> = (0..1_000).map(|i| human(&i.to_string(), "\"1\"")).collect();
+    sources.entities = Some(file("e.json", &format!("[{}]", many.join(",\n"))));
+    let found = refused(&sources);
+    assert_eq!(found.len(), 201);
+    assert!(found[200].message.contains("and more"), "{}", found[200]);
 
     // Wrong only together.
     sources.entities = Some(file("e.json", &format!("[{}, {}]", human("a", "1"), human("a", "2"))));
@@ -126,7 +141,7 @@ fn json_policies() {
     let body = |body: &str| {
         format!(
             r#"{{"staticPolicies": {{"p": {{"effect": "permit", "principal": {{"op": "All"}}, "action": {{"op": "All"}},
-            "resource": {{"op": "All"}}, "conditions": [{{"kind": "when", "body": {body}}}]}}}}}}"#
+            "resource": {{"op": "All"}}, "conditions": [{{"kind": "when", "body": {body}}}]}}}}, "templates": {{}}, "templateLinks": []}}"#
         )
     };
     // What Cedar finds in a JSON policy has no place; offsets into strings of it must not be taken for one.
@@ -135,8 +150,21 @@ fn json_policies() {
         assert_eq!(found.len(), 1);
         assert!(found[0].rendered.contains("p.json"), "{}", found[0]);
     }
-    let found = errors(&[("p.json", &body(r#"{".": {"left": {"Var": "principal"}, "attr": "nothing"}}"#))], Mode::Strict);
+    let found =
+        errors(&[("p.json", &body(r#"{".": {"left": {"Var": "principal"}, "attr": "nothing"}}"#))], Mode::Strict);
     assert!(found[0].message.contains("policy `p`") && found[0].rendered.contains("p.json"), "{}", found[0]);
+}
+
+#[test]
+fn the_end_of_a_file() {
+    for text in ["permit(principal, action, resource)", "permit(principal, action, resource)\n\n// é\n"] {
+        let found = errors(&[("p.cedar", text)], Mode::Strict);
+        at(&found[0], "p.cedar", found[0].line.unwrap(), found[0].column.unwrap());
+    }
+    for text in ["{", "[", "", " "] {
+        let found = errors(&[("p.json", text)], Mode::Strict);
+        assert!(found[0].rendered.contains("p.json"), "{}", found[0]);
+    }
 }
 
 #[test]

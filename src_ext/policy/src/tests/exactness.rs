@@ -57,12 +57,29 @@ impl Random {
     fn condition(&mut self, depth: u32) -> String {
         if depth == 0 || self.below(6) == 0 {
             let atoms = [
-                "context.t", "context.f", "true", "false", "1", "context.missing", "[1, context.t]",
-                "context.missing.x == 1", "context has t", "context has t.x", "principal.hasTag(\"k\")",
-                "principal == action", "!(1 < 2)", "decimal(\"1.0\").lessThan(decimal(\"2.0\"))", "ip(\"x\").isIpv4()",
-                "\"abc\" like \"a*c\"", "principal is Human", "{a: context.f}.a", "[].isEmpty()",
-                "[context.f, context.t].contains(true)", "principal in [principal, action]",
-                "9223372036854775807 + 1 == 0", "-(2) == -2",
+                "context.t",
+                "context.f",
+                "true",
+                "false",
+                "1",
+                "context.missing",
+                "[1, context.t]",
+                "context.missing.x == 1",
+                "context has t",
+                "context has t.x",
+                "principal.hasTag(\"k\")",
+                "principal == action",
+                "!(1 < 2)",
+                "decimal(\"1.0\").lessThan(decimal(\"2.0\"))",
+                "ip(\"x\").isIpv4()",
+                "\"abc\" like \"a*c\"",
+                "principal is Human",
+                "{a: context.f}.a",
+                "[].isEmpty()",
+                "[context.f, context.t].contains(true)",
+                "principal in [principal, action]",
+                "9223372036854775807 + 1 == 0",
+                "-(2) == -2",
             ];
             let n = u64::try_from(atoms.len()).unwrap();
             return atoms[usize::try_from(self.below(n)).unwrap()].to_owned();
@@ -103,12 +120,8 @@ fn true_iff_each_conjunct_alone_is_true() {
         }
 
         // As lowered, and raised again.
-        let policy = ast::Policy::from_when_clause(
-            ast::Effect::Permit,
-            condition,
-            ast::PolicyID::from_string("p"),
-            None,
-        );
+        let policy =
+            ast::Policy::from_when_clause(ast::Effect::Permit, condition, ast::PolicyID::from_string("p"), None);
         let lowered = lower::conjuncts(&policy, &mut Names::default());
         assert_eq!(lowered.len(), alone.len());
         for (lowered, outcome) in lowered.iter().zip(outcomes) {
@@ -123,10 +136,18 @@ fn true_iff_each_conjunct_alone_is_true() {
 fn policies_of_one_conjunct_each() {
     let errors_at = ["context.ok && context.none", "context.none && context.ok", "context.none || context.ok"];
     let more = [
-        "context.ok && 1", "1 && context.ok", "!(context.none || context.ok)", "!(1 || context.ok)",
-        "!(context.no || context.none)", "!(context.ok || context.none)", "!!(context.ok && !context.no)", "!!1",
-        "if context.none then true else false", "if context.ok then context.ok else false",
-        "!(if context.no then context.none else context.no)", "!(context.no && context.none)",
+        "context.ok && 1",
+        "1 && context.ok",
+        "!(context.none || context.ok)",
+        "!(1 || context.ok)",
+        "!(context.no || context.none)",
+        "!(context.ok || context.none)",
+        "!!(context.ok && !context.no)",
+        "!!1",
+        "if context.none then true else false",
+        "if context.ok then context.ok else false",
+        "!(if context.no then context.none else context.no)",
+        "!(context.no && context.none)",
     ];
     let context = Value::Record([("ok".into(), Value::Bool(true)), ("no".into(), Value::Bool(false))].into());
     let (h, a) = (uid("Human::\"h\""), uid("Action::\"view\""));

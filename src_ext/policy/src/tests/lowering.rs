@@ -3,8 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{model, uid};
+use super::{errors, model, uid};
+use crate::Mode;
 use crate::ir::{ActionScope, Binary, Effect, Expr, Ext, Ip, PatternElem, Scope, Unary, Value, Var};
+
+#[test]
+fn deep_nesting_ends_no_process() {
+    let condition = |levels: usize| format!("{}1{} == 1", "[".repeat(levels), "]".repeat(levels));
+    assert_eq!(when(&condition(1_900)), [Expr::Opaque("nested deeper than 200".into())]);
+    let ifs = format!("{}true", "if context.a then true else ".repeat(1_900));
+    assert_eq!(when(&ifs), [Expr::Opaque("nested deeper than 200".into())]);
+    let refused = format!("permit(principal, action, resource) when {{ {} }};", condition(100_000));
+    let refused = errors(&[("p.cedar", &refused)], Mode::Permissive);
+    assert_eq!(refused[0].message, "nested deeper than 2000 levels");
+}
 
 /// The conjuncts of a policy with this `when` clause.
 #[track_caller]
@@ -70,7 +82,10 @@ fn splits() {
         ("!!!context.a", vec![not(a.clone())]),
         ("!(context.a || !context.b)", vec![not(a.clone()), b.clone()]),
         ("!(!(context.a && context.b))", vec![a.clone(), b.clone()]),
-        ("if context.a then context.b else context.d", vec![Expr::If(a.clone().into(), b.clone().into(), d.clone().into())]),
+        (
+            "if context.a then context.b else context.d",
+            vec![Expr::If(a.clone().into(), b.clone().into(), d.clone().into())],
+        ),
         ("if context.a then context.b else false", vec![a.clone(), b.clone()]),
         ("if context.a then false else context.b", vec![not(a.clone()), b.clone()]),
         ("!(if context.a then context.b else true)", vec![a.clone(), not(b.clone())]),
@@ -201,27 +216,29 @@ fn what_is_left_to_cedar() {
     assert_eq!(found, [c("a"), Expr::Opaque("nested deeper than 200".into())]);
 }
 
+fn depth(e: &Expr) -> u32 {
+    match e {
+        Expr::Or(a, b) => 1 + depth(a).max(depth(b)),
+        _ => 0,
+    }
+}
+
+fn leaves(e: &Expr, found: &mut Vec<i64>) {
+    match e {
+        Expr::Or(a, b) => [a, b].into_iter().for_each(|e| leaves(e, found)),
+        Expr::Binary(Binary::Eq, _, n) => match **n {
+            Expr::Value(Value::Long(n)) => found.push(n),
+            _ => panic!("{n:?}"),
+        },
+        _ => panic!("{e:?}"),
+    }
+}
+
 #[test]
 fn long_chains_are_not_deep() {
     let terms = |op: &str| (0..500).map(|i| format!("context.x == {i}")).collect::<Vec<_>>().join(op);
     assert_eq!(when(&terms(" && ")).len(), 500);
     assert_eq!(when(&format!("!({})", terms(" || "))).len(), 500);
-    fn depth(e: &Expr) -> u32 {
-        match e {
-            Expr::Or(a, b) => 1 + depth(a).max(depth(b)),
-            _ => 0,
-        }
-    }
-    fn leaves(e: &Expr, found: &mut Vec<i64>) {
-        match e {
-            Expr::Or(a, b) => [a, b].into_iter().for_each(|e| leaves(e, found)),
-            Expr::Binary(Binary::Eq, _, n) => match **n {
-                Expr::Value(Value::Long(n)) => found.push(n),
-                _ => panic!("{n:?}"),
-            },
-            _ => panic!("{e:?}"),
-        }
-    }
     let any = one(&terms(" || "));
     assert_eq!(depth(&any), 9);
     let mut found = Vec::new();

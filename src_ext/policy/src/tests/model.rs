@@ -78,20 +78,20 @@ fn entities() {
     assert_eq!(names[4..], ["Desk::\"d\"", "Human::\"h\"", "Instrument::\"i\""]);
     let [_, h, i] = &model.entities[4..] else { panic!() };
     assert_eq!(h.ancestors, [uid("Desk::\"d\"")].into());
-    assert_eq!(h.attrs[&*"limit"], Value::Long(i64::MIN));
-    assert_eq!(h.attrs[&*"name"], Value::String("é".into()));
+    assert_eq!(h.attrs["limit"], Value::Long(i64::MIN));
+    assert_eq!(h.attrs["name"], Value::String("é".into()));
     assert_eq!(h.tags, [("k".into(), Value::String("v".into()))].into());
-    assert_eq!(i.attrs[&*"closes"], Value::Datetime(1_704_139_200_000));
-    assert_eq!(i.attrs[&*"venue"], Value::Entity(uid("Venue::\"XNAS\"")));
-    assert_eq!(i.attrs[&*"owner"], Value::Entity(uid("Human::\"nobody\"")), "need not be in the store");
+    assert_eq!(i.attrs["closes"], Value::Datetime(1_704_139_200_000));
+    assert_eq!(i.attrs["venue"], Value::Entity(uid("Venue::\"XNAS\"")));
+    assert_eq!(i.attrs["owner"], Value::Entity(uid("Human::\"nobody\"")), "need not be in the store");
 }
 
 #[test]
 fn ancestors_are_transitive_and_namespaces_qualified() {
     let mut sources = sources(&[]);
-    sources.schema.text = r#"
+    sources.schema.text = r"
         namespace Shop::A { entity G in [G]; entity U in [G] { at: ipaddr }; type T = { u: U };
-        action go appliesTo { principal: U, resource: G, context: { t: T } }; }"#
+        action go appliesTo { principal: U, resource: G, context: { t: T } }; }"
         .to_owned();
     sources.entities = Some(file(
         "e.json",
@@ -102,10 +102,10 @@ fn ancestors_are_transitive_and_namespaces_qualified() {
     let model = load(&sources, Mode::Strict).unwrap().model;
     let user = model.entities.iter().find(|e| &*e.uid.ty == "Shop::A::U").unwrap();
     assert_eq!(user.ancestors, [uid("Shop::A::G::\"1\""), uid("Shop::A::G::\"2\"")].into());
-    assert_eq!(user.attrs[&*"at"], Value::Ip(Ip::V6(1, 128)));
+    assert_eq!(user.attrs["at"], Value::Ip(Ip::V6(1, 128)));
     assert_eq!(model.actions[0].uid, uid("Shop::A::Action::\"go\""));
-    let Type::Record(t) = &model.actions[0].context[&*"t"].ty else { panic!() };
-    assert_eq!(t[&*"u"].ty, Type::Entity("Shop::A::U".into()));
+    let Type::Record(t) = &model.actions[0].context["t"].ty else { panic!() };
+    assert_eq!(t["u"].ty, Type::Entity("Shop::A::U".into()));
 }
 
 #[test]

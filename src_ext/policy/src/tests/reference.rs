@@ -139,8 +139,8 @@ fn contexts_from_json() {
     assert_eq!(context, expected);
     for (action, json, words) in [
         (&order, "{", "EOF"),
-        (&order, r#"{"order": 1}"#, "order"),
-        (&order, "[]", "record"),
+        (&order, r#"{"order": 1}"#, "expected the record to have an attribute"),
+        (&order, "[]", "type mismatch"),
         (&uid("Action::\"nothing\""), "{}", "nothing"),
     ] {
         let error = reference.context_from_json(action, json).unwrap_err().to_string();

@@ -88,7 +88,9 @@ fn wrong_extension_values_are_explained() {
 
 #[test]
 fn uids_as_cedar_writes_them() {
-    let ids = ["a7", "", " ", "\"", "\\", "'", "*", "\n\r\t\0", "é", "e\u{301}", "\u{301}", "\u{200b}", "日本", "🏦", "\u{7f}"];
+    let ids = [
+        "a7", "", " ", "\"", "\\", "'", "*", "\n\r\t\0", "é", "e\u{301}", "\u{301}", "\u{200b}", "日本", "🏦", "\u{7f}",
+    ];
     for id in ids {
         for ty in ["T", "A::B::C", "Action"] {
             let uid = Uid::new(ty, id);

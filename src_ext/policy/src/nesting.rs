@@ -1,0 +1,113 @@
+//! A limit on nesting, looked at before Cedar parses: its parser is recursive and does not watch its stack, which ends
+//! the process when it runs out.
+
+/// Levels of nesting that are let through: far above what a person writes, and within [`with_deep_stack`]'s stack.
+const MAX_NESTING: usize = 2_000;
+
+const STACK: usize = 256 << 20;
+
+/// Runs work that is as deep as the sources are nested, on a stack for [`MAX_NESTING`] levels. The threads of a
+/// process may have 2 MiB, which a hundred levels can use up.
+pub(crate) fn with_deep_stack<T: Send>(work: impl Fn() -> T + Send + Sync) -> T {
+    std::thread::scope(|scope| {
+        match std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, &work) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            // No memory or no more threads: what is not nested deeply does well without.
+            Err(_) => work(),
+        }
+    })
+}
+
+/// Where a text in one of Cedar's syntaxes becomes nested too deeply, if it does: the offset, and what to say.
+///
+/// Brackets nest; so do the branches of `if`, which need none, and every `if` of a policy is taken to be in the one
+/// before it.
+pub(crate) fn too_deep(text: &str, brackets: Brackets) -> Option<(usize, String)> {
+    let bytes = text.as_bytes();
+    let (mut depth, mut ifs, mut at) = (0_usize, 0_usize, 0_usize);
+    while let Some(&byte) = bytes.get(at) {
+        let start = at;
+        at += 1;
+        match byte {
+            b'"' => {
+                while let Some(&byte) = bytes.get(at) {
+                    at += if byte == b'\\' { 2 } else { 1 };
+                    if byte == b'"' {
+                        break;
+                    }
+                }
+            }
+            b'/' if bytes.get(at) == Some(&b'/') => {
+                at += bytes.get(at..).unwrap_or_default().iter().take_while(|b| !matches!(b, b'\n' | b'\r')).count();
+            }
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            b'<' if brackets == Brackets::OfSchema => depth += 1,
+            b'>' if brackets == Brackets::OfSchema => depth = depth.saturating_sub(1),
+            b';' => ifs = 0,
+            b if b.is_ascii_alphabetic() || b == b'_' => {
+                at += bytes.get(at..).unwrap_or_default().iter().take_while(|b| is_word(**b)).count();
+                ifs += usize::from(bytes.get(start..at) == Some(b"if"));
+            }
+            _ => {}
+        }
+        if depth + ifs > MAX_NESTING {
+            return Some((start, format!("nested deeper than {MAX_NESTING} levels")));
+        }
+    }
+    None
+}
+
+/// Which signs are brackets: `<` is one in a schema, and an operator in a policy.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Brackets {
+    OfPolicies,
+    OfSchema,
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn policy(text: &str) -> Option<usize> {
+        too_deep(text, Brackets::OfPolicies).map(|(at, _)| at)
+    }
+
+    #[test]
+    fn brackets_nest() {
+        let text = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(policy(&text(MAX_NESTING)), None);
+        assert_eq!(policy(&text(MAX_NESTING + 1)), Some(MAX_NESTING));
+        assert_eq!(policy(&"()".repeat(10 * MAX_NESTING)), None);
+        assert_eq!(policy(&"([{".repeat(MAX_NESTING)), Some(MAX_NESTING));
+    }
+
+    #[test]
+    fn branches_nest() {
+        assert_eq!(policy(&"if a then b else ".repeat(MAX_NESTING)), None);
+        assert!(policy(&"if a then b else ".repeat(MAX_NESTING + 1)).is_some());
+        assert_eq!(policy(&"if a then b else c;".repeat(2 * MAX_NESTING)), None);
+        assert_eq!(policy(&"iff elif _if if_ if1 ".repeat(2 * MAX_NESTING)), None);
+    }
+
+    #[test]
+    fn what_is_no_bracket() {
+        let many = "[".repeat(2 * MAX_NESTING);
+        assert_eq!(policy(&format!("\"{many}\"")), None);
+        assert_eq!(policy(&format!("\"\\\"{many}\"")), None);
+        assert_eq!(policy(&format!("\"\\\\\"{many}")), Some(MAX_NESTING + 4));
+        assert_eq!(policy(&format!("// {many}\n a")), None);
+        assert!(policy(&format!("// a\n{many}")).is_some());
+        assert!(policy(&format!("/ {many}")).is_some());
+        assert_eq!(policy(&"a < b && ".repeat(2 * MAX_NESTING)), None);
+        for odd in ["\"", "\"\\", "/", "//", "é", ")"] {
+            assert_eq!(policy(odd), None);
+        }
+        assert!(too_deep(&"Set<".repeat(MAX_NESTING + 1), Brackets::OfSchema).is_some());
+    }
+}

@@ -1,0 +1,5 @@
+"""``python -m ztfast.cli``."""
+
+from ztfast.cli import main
+
+main()

@@ -1,0 +1,159 @@
+"""``ztfast decide`` and ``ztfast explain``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.syntax import Syntax
+
+from ztfast.bundle import Bundle
+from ztfast.cli.compiling import Json
+from ztfast.cli.output import console, json_out
+from ztfast.engine import Engine, PolicyText
+from ztfast.errors import ContextError
+from ztfast.gate import Decision
+
+__all__ = ["decide_command", "explain_command"]
+
+DENIED = 3
+
+File = Annotated[Path, typer.Argument(help="The bundle (.ztb).", show_default=False)]
+Principal = Annotated[str, typer.Argument(help="Who: a uid, as 'Algo::\"a7\"'.", show_default=False)]
+Action = Annotated[str, typer.Argument(help="What for: an action, as order.new.", show_default=False)]
+ResourceUid = Annotated[str, typer.Argument(help="About what: a uid.", show_default=False)]
+Context = Annotated[str | None, typer.Option("--context", help="The context, as JSON.")]
+ContextFile = Annotated[Path | None, typer.Option("--context-file", help="A file with the context as JSON.")]
+Values = Annotated[
+    list[str] | None,
+    typer.Option("-c", metavar="NAME=VALUE", help="An attribute of the context; the value as JSON or else as text."),
+]
+
+
+def read_context(text: str | None, file: Path | None, values: list[str] | None) -> dict[str, Any]:
+    """The context that the options say."""
+    context: dict[str, Any] = {}
+    for source, given in (("--context", text), (str(file), file.read_text() if file else None)):
+        if given is None:
+            continue
+        try:
+            read = json.loads(given)
+        except json.JSONDecodeError as error:
+            raise ContextError(f"{source}: not JSON: {error}") from None
+        if not isinstance(read, dict):
+            raise ContextError(f"{source}: wanted a JSON object, got {type(read).__name__}")
+        context |= read
+    for value in values or []:
+        name, equals, written = value.partition("=")
+        if not equals:
+            raise ContextError(f"-c {value}: wanted NAME=VALUE")
+        try:
+            parsed = json.loads(written)
+        except json.JSONDecodeError:
+            parsed = written
+        *outer, last = name.split(".")
+        inner = context
+        for part in outer:
+            inner = inner.setdefault(part, {})
+        inner[last] = parsed
+    return context
+
+
+def decide_command(
+    bundle: File,
+    principal: Principal,
+    action: Action,
+    resource: ResourceUid,
+    context: Context = None,
+    context_file: ContextFile = None,
+    value: Values = None,
+    as_json: Json = False,
+) -> None:
+    """Decide one request by policy alone. Exit code 0 is ALLOW, 3 is DENY.
+
+    [dim]ztfast decide desk.ztb 'Algo::"a7"' order.new 'Instrument::"AAPL"' -c notional=250000 -c qty=100[/]
+    """
+    engine = Engine(Bundle.load(bundle))
+    decision = engine.evaluate(principal, action, resource, read_context(context, context_file, value))
+    if as_json:
+        json_out(shown(decision))
+    else:
+        show(decision)
+    raise typer.Exit(0 if decision else DENIED)
+
+
+def explain_command(
+    bundle: File,
+    principal: Principal,
+    action: Action,
+    resource: ResourceUid,
+    context: Context = None,
+    context_file: ContextFile = None,
+    value: Values = None,
+    as_json: Json = False,
+) -> None:
+    """Explain a decision: Cedar's own answer, with the policies' source, beside the engine's.
+
+    Exit code 0 is ALLOW, 3 is DENY, 1 a disagreement between the two, which would be a bug.
+
+    [dim]ztfast explain desk.ztb 'Algo::"a7"' order.new 'Instrument::"AAPL"' -c notional=9000000 -c qty=100[/]
+    """
+    engine = Engine(Bundle.load(bundle))
+    told = engine.explain(principal, action, resource, read_context(context, context_file, value))
+    if as_json:
+        json_out(
+            {
+                **shown(told.decision),
+                "agrees": told.agrees,
+                "cedar": {
+                    "decision": "ALLOW" if told.allow else "DENY",
+                    "reasons": [policy(text) for text in told.reasons],
+                    "errors": [policy(text) for text in told.errors],
+                },
+                "problem": told.problem,
+            }
+        )
+    else:
+        show(told.decision)
+        if told.problem:
+            console.print(f"[yellow]The request does not fit the schema:[/] {told.problem}")
+        effect = "permits" if told.allow else "forbids"
+        for heading, texts in ((f"Determining {effect}", told.reasons), ("Policies that erred, and so do not apply", told.errors)):
+            if texts:
+                console.print(f"\n[bold]{heading}[/]")
+            for text in texts:
+                show_policy(text)
+        if not told.reasons:
+            console.print("\nNo permit applies, and what is not permitted is denied.")
+        if not told.agrees:
+            console.print("[bold red]Cedar decides otherwise. This is a bug of ztfast: please report it.[/]")
+    raise typer.Exit(1 if not told.agrees else 0 if told.decision else DENIED)
+
+
+def shown(decision: Decision) -> dict[str, Any]:
+    """A decision as JSON output says it."""
+    return {"decision": decision.effect, "code": decision.code, "reasons": list(decision.reasons)}
+
+
+def show(decision: Decision) -> None:
+    """A decision as people read it."""
+    colour = "green" if decision else "red"
+    reasons = f"  {', '.join(decision.reasons)}" if decision.reasons else ""
+    console.print(f"[bold {colour}]{decision.effect}[/]  {decision.code}{reasons}", soft_wrap=True)
+
+
+def policy(text: PolicyText) -> dict[str, Any]:
+    """A policy of an explanation, as JSON output says it."""
+    return {**asdict(text.policy), "source": text.source, "error": text.error}
+
+
+def show_policy(text: PolicyText) -> None:
+    """A policy of an explanation, with where it stands and its source."""
+    console.print(f"[cyan]{text.policy.id}[/]  [dim]{text.policy.file}:{text.policy.line}[/]", soft_wrap=True)
+    if text.error:
+        console.print(f"  [yellow]{text.error}[/]")
+    # Cedar looks enough like Rust for its highlighter.
+    console.print(Syntax(text.source.strip(), "rust", theme="ansi_dark", background_color="default", word_wrap=True))

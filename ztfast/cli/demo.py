@@ -1,0 +1,224 @@
+"""``ztfast demo``: the example desk, from policies to latencies."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from ztfast import examples
+from ztfast.bundle import Bundle, compile
+from ztfast.cli.compiling import Json, totals
+from ztfast.cli.output import console, json_out, number, progress_bar, table, working
+from ztfast.cli.stream import Desk, Request
+from ztfast.engine import Engine, Identity
+from ztfast.errors import SourceError
+from ztfast.gate import Decision, Session
+from ztfast.latency import Floors, Quantiles, floors, ns_per_call, quantiles, time_each
+from ztfast.sources import Text
+
+__all__ = ["demo_command"]
+
+INCIDENT = """
+// An incident at one venue: its gateways sent back stale prices. Nothing new goes there until it is understood.
+@id("incident-xnas")
+forbid (principal, action in [Action::"order.new", Action::"order.amend"], resource is Instrument)
+when { resource.venue == Venue::"XNAS" };
+"""
+SEGMENTS = ("trading", "market-data", "customer", "settlement", "general-it")
+HERO, STOCK = 'Algo::"a7"', 'Instrument::"AAPL"'
+TIMED = 200_000
+
+
+@dataclass
+class Story:
+    """What happened in the stream."""
+
+    by_segment: Counter[tuple[str, str]] = field(default_factory=Counter)
+    by_reason: Counter[tuple[str, str]] = field(default_factory=Counter)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def demo_command(
+    requests: Annotated[int, typer.Option("--requests", "-n", min=1_000, help="Requests to decide.")] = 200_000,
+    seed: Annotated[int, typer.Option(help="Seed of the stream: the same seed, the same requests.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """Show the example desk: compile it, decide, revoke a session, swap the bundle, and measure.
+
+    Prints decisions by segment and by reason, what a revocation and a swap under way change, and how long single
+    decisions take beside an empty C call and an empty Python call measured in the same run.
+    """
+    folder = examples.desk()
+    if not (folder / "policies").is_dir():
+        raise SourceError(f"{folder}: the example desk is not there; run the demo from an installed ztfast or a checkout")
+    bundle = compiled(as_json)
+    desk = Desk(folder, seed)
+    story, engine, sessions = tell(desk, bundle, requests, quiet=as_json)
+    if not as_json:
+        console.print(totals(bundle, "The desk, compiled"))
+        show_story(story, requests)
+    measured = measure(engine, sessions, desk)
+    if as_json:
+        shown = {
+            "seed": seed,
+            "requests": requests,
+            "seconds": story.seconds,
+            "segments": [{"segment": s, "effect": e, "count": n} for (s, e), n in sorted(story.by_segment.items())],
+            "reasons": [{"reason": r, "effect": e, "count": n} for (r, e), n in story.by_reason.most_common()],
+            "events": story.events,
+            "latency": {**{k: asdict(v) for k, v in measured.items() if k != "taken" and k != "rows"}, "rows": measured["rows"]},
+        }
+        json_out(shown)
+        return
+    show_latency(**measured)
+
+
+def compiled(quiet: bool, *more: Text) -> Bundle:
+    """The desk, with more policies."""
+    folder = examples.desk()
+    with working(quiet) as progress:
+        return compile(
+            [folder / "policies", *more],
+            schema=folder / "desk.cedarschema",
+            entities=folder / "desk.entities.json",
+            progress=progress,
+        )
+
+
+def tell(desk: Desk, bundle: Bundle, count: int, quiet: bool) -> tuple[Story, Engine, dict[str, Session]]:
+    """Decide on the stream; revoke a session and swap the bundle on the way."""
+    engine = Engine(bundle)
+    until = time.time() + 3600
+    sessions = {uid: engine.admit(Identity(uid, not_after=until, factors=["x509"])) for uid in desk.principals}
+    incident = compiled(True, Text(INCIDENT, "incident.cedar"))
+    story = Story()
+    probe = Request(HERO, "order.new", STOCK, {"notional": 250_000, "qty": 100})
+    # The order of events: the swap first, so that the revoked session's own order still shows it.
+    swap_at, restore_at, revoke_at = count * 3 // 10, count * 5 // 10, count * 7 // 10
+
+    def decide(request: Request) -> Decision:
+        return engine.decide(sessions[request.principal], request.action, request.resource, request.context)
+
+    def note(event: str, position: int, act: Any) -> None:
+        before = decide(probe)
+        began = time.perf_counter()
+        act()
+        taken = time.perf_counter() - began
+        story.events.append(
+            {"event": event, "after": position, "seconds": taken, "before": repr(before), "then": repr(decide(probe))}
+        )
+
+    bar = progress_bar()
+    task = bar.add_task("decide", total=count)
+    began = time.perf_counter()
+    if not quiet:
+        bar.start()
+    try:
+        for position, request in enumerate(desk.requests(count)):
+            if position == swap_at:
+                note("swap to a bundle that closes XNAS", position, lambda: engine.swap(incident))
+            elif position == restore_at:
+                note("swap back", position, lambda: engine.swap(bundle))
+            elif position == revoke_at:
+                note(f"revoke the session of {HERO}", position, sessions[HERO].revoke)
+            decision = decide(request)
+            story.by_segment[desk.segment(request.resource), decision.effect] += 1
+            for reason in decision.reasons or (f"({decision.code.lower().replace('_', ' ')})",):
+                story.by_reason[reason, decision.effect] += 1
+            if position % 5_000 == 0:
+                bar.update(task, completed=position)
+    finally:
+        bar.stop()
+    story.seconds = time.perf_counter() - began
+    return story, engine, sessions
+
+
+def show_story(story: Story, count: int) -> None:
+    """The tables of what was decided."""
+    console.print(f"\n{number(count)} requests decided in {story.seconds:.1f} s, contexts as dicts\n")
+    segments = table("Decisions by segment", "", "ALLOW", "DENY")
+    for segment in SEGMENTS:
+        allowed, denied = (story.by_segment[segment, effect] for effect in ("ALLOW", "DENY"))
+        segments.add_row(segment, number(allowed), number(denied))
+    console.print(segments)
+    console.print()
+    for effect, colour in (("ALLOW", "green"), ("DENY", "red")):
+        reasons = table(f"[{colour}]{effect}[/]: most frequent reasons", "", "")
+        of_effect = Counter({reason: n for (reason, e), n in story.by_reason.items() if e == effect})
+        for reason, n in of_effect.most_common(8):
+            reasons.add_row(reason, number(n))
+        console.print(reasons)
+        console.print()
+    console.print(f"[bold]Under way[/]: may {HERO} buy 100 {STOCK} for 250,000?")
+    for event in story.events:
+        console.print(f"  after {number(event['after'])} requests: {event['event']} ({event['seconds'] * 1e3:.2f} ms)")
+        console.print(f"    before: {event['before']}", soft_wrap=True)
+        console.print(f"    then:   {event['then']}", soft_wrap=True)
+
+
+def measure(engine: Engine, sessions: dict[str, Session], desk: Desk) -> dict[str, Any]:
+    """Time single decisions of a gate, and the floors, in turn."""
+    gate = engine.prepare("order.new", "notional", "qty")
+    algos = [uid for uid in desk.by_type["Algo"] if uid != HERO]
+    chance = desk.chance
+    rows: list[tuple[Any, ...]] = []
+    for _ in range(TIMED):
+        algo = chance.choice(algos)
+        resource = engine.resource(chance.choice(desk.instruments_of[algo] or [STOCK]))
+        rows.append((sessions[algo], resource, chance.choice((40_000, 250_000, 2_500_001)), 100))
+    floor = floors()
+    gate_rows = [("order.new, one request again and again", ns_per_call(gate.allows, *rows[0]))]
+    taken = time_each(gate.allows, rows)
+    return {
+        "floor": floor,
+        "taken": taken,
+        "single": quantiles(taken),
+        "rows": [{"what": what, "ns": ns, "c_calls": ns / floor.c_call_ns} for what, ns in gate_rows],
+    }
+
+
+def show_latency(floor: Floors, taken: Any, single: Quantiles, rows: list[dict[str, Any]]) -> None:
+    """The latency table and histogram."""
+    console.print()
+    calls = table("One call of Gate.allows, timed in bulk", "", "ns", "x C call", "x Python call")
+    for what, ns in (
+        ("empty C call, four arguments", floor.c_call_ns),
+        ("empty Python call, four arguments", floor.python_call_ns),
+        *((row["what"], row["ns"]) for row in rows),
+    ):
+        calls.add_row(what, f"{ns:.1f}", f"{ns / floor.c_call_ns:.2f}", f"{ns / floor.python_call_ns:.2f}")
+    console.print(calls)
+    console.print()
+    console.print(
+        f"[bold]Gate.allows, {number(len(taken))} calls timed one by one[/] (random algorithms and instruments; the clock's "
+        f"own {floor.clock_ns:.0f} ns are in each)"
+    )
+    histogram(taken)
+    console.print(
+        f"  p50 {single.p50:,.0f} ns   p99 {single.p99:,.0f} ns   p99.9 {single.p999:,.0f} ns   max {single.max:,.0f} ns"
+    )
+    net = max(single.p50 - floor.clock_ns, 0)
+    console.print(f"  p50 less the clock: {net:,.0f} ns, {net / floor.c_call_ns:.1f} empty C calls")
+
+
+def histogram(taken: Any) -> None:
+    """Bars over ranges of nanoseconds that double by halves; their length is logarithmic, so that tails show."""
+    low = int(np.log2(max(taken.min(), 1)) * 2)
+    high = int(np.log2(taken.max()) * 2) + 1
+    edges = [2 ** (step / 2) for step in range(low, high + 1)]
+    counts, _ = np.histogram(taken, edges)
+    last = 0
+    # Beyond the last range with more than one call in a million only the maximum is left to tell.
+    for position, count in enumerate(counts):
+        if count:
+            last = position
+    longest = np.log10(counts.max() + 1)
+    for start, end, count in list(zip(edges, edges[1:], counts, strict=False))[: last + 1]:
+        bar = "█" * round(np.log10(count + 1) / longest * 36)
+        console.print(f"  {start:>9,.0f} - {end:>9,.0f} ns  {bar:<36} {count:>9,}", highlight=False)
