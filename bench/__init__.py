@@ -1,0 +1,1 @@
+"""Measurements: each prints ratios from one run. They sit in no timed test."""

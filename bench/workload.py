@@ -1,0 +1,64 @@
+"""What is measured: a small book of policies with the shapes that matter, over a hundred algorithms and instruments."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import ztfast
+
+ALGOS = 100
+INSTRUMENTS = 100
+
+SCHEMA = """
+entity Desk;
+entity Algo in [Desk] = { region: String };
+entity Instrument in [Desk] = { region: String, restricted: Bool };
+action "order.cancel" appliesTo { principal: Algo, resource: Instrument };
+action "order.new" appliesTo {
+  principal: Algo, resource: Instrument, context: { notional: Long, qty: Long, collarBps?: Long },
+};
+"""
+
+POLICIES = """
+@id("cancel") permit (principal is Algo in Desk::"equities", action == Action::"order.cancel", resource in Desk::"equities");
+@id("order") permit (principal is Algo in Desk::"equities", action == Action::"order.new", resource in Desk::"equities")
+when { context.notional <= 1000000 && context.qty <= 500 };
+@id("restricted") forbid (principal, action, resource) when { resource.restricted };
+@id("region") forbid (principal, action, resource) unless { principal.region == resource.region };
+@id("collar") forbid (principal, action == Action::"order.new", resource)
+when { context has collarBps && (context.collarBps > 500 || context.collarBps < -500) };
+"""
+
+
+def entities() -> list[dict[str, Any]]:
+    """The store, as Cedar JSON."""
+    desk = [{"type": "Desk", "id": "equities"}]
+    made: list[dict[str, Any]] = [{"uid": desk[0], "attrs": {}, "parents": []}]
+    for number in range(ALGOS):
+        attrs = {"region": ("US", "EU")[number % 2]}
+        made.append({"uid": {"type": "Algo", "id": f"a{number}"}, "attrs": attrs, "parents": desk if number % 10 else []})
+    for number in range(INSTRUMENTS):
+        attrs = {"region": ("US", "EU")[number % 2], "restricted": number % 7 == 6}
+        made.append({"uid": {"type": "Instrument", "id": f"i{number}"}, "attrs": attrs, "parents": desk})
+    return made
+
+
+class Workload:
+    """An engine over it, with sessions, handles and gates."""
+
+    def __init__(self) -> None:
+        self.bundle = ztfast.compile(
+            ztfast.Text(POLICIES, "bench.cedar"), schema=ztfast.Text(SCHEMA, "bench.cedarschema"), entities=entities()
+        )
+        self.engine = engine = ztfast.Engine(self.bundle)
+        self.sessions = [engine.admit(ztfast.Identity(f'Algo::"a{n}"', not_after=math.inf)) for n in range(ALGOS)]
+        self.resources = [engine.resource(f'Instrument::"i{n}"') for n in range(INSTRUMENTS)]
+        self.cancel = engine.prepare("order.cancel")
+        self.order = engine.prepare("order.new", "notional", "qty")
+        self.collared = engine.prepare("order.new", "notional", "qty", "collarBps")
+        # The request that is asked again and again: allowed, by a residual of two comparisons.
+        self.session, self.resource = self.sessions[1], self.resources[1]
+        self.values = (250_000, 100)
+        if not self.order.allows(self.session, self.resource, *self.values):
+            raise AssertionError("the measured request must be allowed")

@@ -1,0 +1,168 @@
+"""Policies in: files, ids, validation, diagnostics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import ztfast
+
+PERMIT = "permit (principal, action, resource);"
+
+
+def test_ids_are_cedars_own_for_one_file(build) -> None:
+    bundle = build(PERMIT + "\nforbid (principal, action, resource);")
+    assert [(policy.id, policy.effect, policy.line) for policy in bundle.policies] == [
+        ("policy0", "permit", 1),
+        ("policy1", "forbid", 2),
+    ]
+
+
+def test_ids_have_the_files_stem_where_there_are_several(tmp_path: Path, build) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "limits.cedar").write_text(PERMIT)
+    (tmp_path / "deep" / "more.cedar").write_text(f'@id("mine")\n{PERMIT}\n{PERMIT}')
+    (tmp_path / "notes.txt").write_text("not a policy")
+    bundle = ztfast.compile(tmp_path, schema=ztfast.Text("entity U; action a appliesTo { principal: U, resource: U };"))
+    assert sorted(policy.id for policy in bundle.policies) == ["limits.policy0", "mine", "more.policy1"]
+
+
+def test_an_id_used_twice_is_refused_and_both_places_are_named(build) -> None:
+    with pytest.raises(ztfast.PolicyError) as caught:
+        build(f'@id("same")\n{PERMIT}\n@id("same")\n{PERMIT}')
+    assert "same" in str(caught.value)
+    assert ":1" in str(caught.value)
+    assert ":3" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("policy", "line", "says"),
+    [
+        ("permit (principal, action, resource)\nwhen { principal.levle > 1 };", 2, "levle"),
+        ("permit (principal, action == Action::\"nope\", resource);", 1, "nope"),
+        ("permit (principal, action, resource)\nwhen {\n  1 + };", 3, "unexpected"),
+        ('permit (principal, action == Action::"edit", resource)\nwhen { context.size == "big" };', 2, ""),
+    ],
+)
+def test_what_cedar_refuses_comes_with_file_line_and_caret(build, policy: str, line: int, says: str) -> None:
+    with pytest.raises(ztfast.PolicyError) as caught:
+        build(policy)
+    assert caught.value.diagnostics[0]["file"] == "inline.cedar"
+    assert caught.value.diagnostics[0]["line"] == line
+    text = str(caught.value)
+    assert f"inline.cedar:{line}" in text
+    assert says in text
+    assert "^" in text
+
+
+def test_a_broken_schema_and_broken_entities_are_named(build) -> None:
+    with pytest.raises(ztfast.PolicyError, match="bad.cedarschema:2"):
+        build(PERMIT, schema=ztfast.Text("entity User;\nentity Us er;", "bad.cedarschema"))
+    with pytest.raises(ztfast.PolicyError, match="bad.json"):
+        build(PERMIT, entities=ztfast.Text('[{"uid": 1}]', "bad.json"))
+    wrong = [{"uid": {"type": "User", "id": "x"}, "attrs": {"level": "high", "home": ""}, "parents": []}]
+    with pytest.raises(ztfast.PolicyError, match="level"):
+        build(PERMIT, entities=wrong)
+
+
+def test_permissive_compiles_what_strict_refuses_and_says_so(build) -> None:
+    policy = "permit (principal, action, resource) when { principal.nothing == 1 };"
+    with pytest.raises(ztfast.PolicyError):
+        build(policy)
+    bundle = build(policy, validate="permissive")
+    assert not bundle.strict
+    assert "nothing" in bundle.warnings[0]["message"]
+    assert ztfast.Engine(bundle).evaluate('User::"ann"', "view", 'Doc::"d1"').code == "DEFAULT"
+
+
+def test_what_is_left_to_cedar_is_counted_named_and_right(build) -> None:
+    bundle = build(
+        f'{PERMIT}\n@id("slow")\nforbid (principal, action == Action::"edit", resource) '
+        'when { context has note && decimal(context.note).greaterThan(decimal("1.0")) };',
+        validate="permissive",
+    )
+    assert bundle.stats.fallbacks == 1
+    assert [policy.id for policy in bundle.fallbacks] == ["slow"]
+    assert "decimal" in (bundle.fallbacks[0].fallback or "")
+    engine = ztfast.Engine(bundle)
+    for note, effect in (("1.5", "DENY"), ("0.5", "ALLOW"), ("what?", "ALLOW")):
+        decision = engine.evaluate('User::"x"', "edit", 'Doc::"y"', {"size": 1, "place": {"room": 1}, "note": note})
+        assert decision.effect == effect
+        assert decision.reasons == (("slow",) if effect == "DENY" else ("policy0",))
+
+
+def test_the_schema_may_be_json(build) -> None:
+    schema = {"": {"entityTypes": {"U": {}}, "actions": {"a": {"appliesTo": {"principalTypes": ["U"], "resourceTypes": ["U"]}}}}}
+    bundle = build(PERMIT, schema=ztfast.Text(json.dumps(schema), "s.json"), entities=None)
+    assert ztfast.Engine(bundle).evaluate('U::"1"', "a", 'U::"2"')
+
+
+def test_templates_and_links(tmp_path: Path, build) -> None:
+    (tmp_path / "p.cedar").write_text('@id("t")\npermit (principal in ?principal, action, resource == ?resource);')
+    links = [{"template_id": "t", "link_id": "l1", "args": {"?principal": 'Team::"t1"', "?resource": 'Doc::"d1"'}}]
+    (tmp_path / "p.links.json").write_text(json.dumps(links))
+    from tests.conftest import ENTITIES, SCHEMA
+
+    bundle = ztfast.compile(tmp_path, schema=ztfast.Text(SCHEMA), entities=ENTITIES)
+    engine = ztfast.Engine(bundle)
+    assert engine.evaluate('User::"ann"', "view", 'Doc::"d1"').reasons == ("l1",)
+    assert not engine.evaluate('User::"ann"', "view", 'Doc::"d2"')
+    assert not engine.evaluate('User::"bob"', "view", 'Doc::"d1"')
+
+
+def test_action_groups_reach_their_members(build) -> None:
+    engine = ztfast.Engine(build('permit (principal, action in Action::"group", resource);'))
+    assert engine.evaluate('User::"ann"', "view", 'Doc::"d1"')
+    assert not engine.evaluate('User::"ann"', "look", 'Doc::"d1"')
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    schema = ztfast.Text("entity U;")
+    with pytest.raises(ztfast.SourceError, match=r"gone\.cedar"):
+        ztfast.compile(tmp_path / "gone.cedar", schema=schema)
+    with pytest.raises(ztfast.SourceError, match="no policies in there"):
+        ztfast.compile(tmp_path, schema=schema)
+    (tmp_path / "latin.cedar").write_bytes(b"// caf\xe9")
+    with pytest.raises(ztfast.SourceError, match="not UTF-8 at byte 6"):
+        ztfast.compile(tmp_path / "latin.cedar", schema=schema)
+
+
+def test_equal_sources_make_equal_bundles_and_a_file_brings_them_back(tmp_path: Path, build) -> None:
+    first, second = build(PERMIT), build(PERMIT)
+    assert first.hash == second.hash != build(PERMIT + "\n").hash
+    first.save(tmp_path / "b.ztb")
+    loaded = ztfast.Bundle.load(tmp_path / "b.ztb")
+    assert loaded.hash == first.hash
+    assert loaded.stats == first.stats
+    assert loaded.policies == first.policies
+    assert loaded.actions == first.actions
+
+
+def test_stats_count_what_there_is(build) -> None:
+    stats = build('permit (principal, action == Action::"edit", resource) when { context.size > 1 };').stats
+    assert (stats.policies, stats.fallbacks, stats.residual) == (1, 0, 1)
+    assert stats.entities == 6 + 4  # with the schema's actions
+    edit = next(action for action in stats.actions if action.action == 'Action::"edit"')
+    assert (edit.policies, edit.principal_classes, edit.resource_classes, edit.programs) == (1, 1, 1, 2)
+
+
+def test_actions_list_the_contexts_attributes(build) -> None:
+    context = dict((path, (ty, needed)) for path, ty, needed in build(PERMIT).actions['Action::"edit"']["context"])
+    assert context["size"] == ("Long", True)
+    assert context["place.floor"] == ("Long", False)
+    assert context["extra.inner.deep"] == ("Long", False)
+    assert context["people"] == ("Set<User>", False)
+
+
+def test_progress_is_reported_and_may_stop_the_work(build) -> None:
+    seen = []
+    build(PERMIT, progress=lambda what, done, total: seen.append((what, done, total)))
+    assert seen[-1][1] == seen[-1][2] > 0
+
+    def stop(what: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(PERMIT, progress=stop)

@@ -1,0 +1,145 @@
+"""The command line as a user runs it: real processes, their output and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ztfast
+
+ROOT = Path(__file__).resolve().parents[2]
+DESK = ztfast.examples.desk()
+SOURCES = [str(DESK / "policies"), "-s", str(DESK / "desk.cedarschema"), "-e", str(DESK / "desk.entities.json")]
+BUY = ['Algo::"a7"', "order.new", 'Instrument::"AAPL"', "-c", "qty=100"]
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "ztfast.cli", *arguments], capture_output=True, text=True, env=environment, cwd=cwd, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("cli") / "desk.ztb"
+    done = run("compile", *SOURCES, "-o", str(path))
+    assert done.returncode == 0, done.stderr
+    assert str(path) in done.stdout.replace("\n", "")
+    assert "policies left to Cedar's evaluator" in done.stdout
+    return str(path)
+
+
+def test_decide_tells_scripts_by_its_exit_code(bundle: str) -> None:
+    allowed = run("decide", bundle, *BUY, "-c", "notional=250000")
+    assert (allowed.returncode, allowed.stdout.split()[0]) == (0, "ALLOW")
+    denied = run("decide", bundle, *BUY, "--context", '{"notional": 9000000}', "--json")
+    assert denied.returncode == 3
+    assert json.loads(denied.stdout)["reasons"] == ["firm-notional-cap", "algo-notional-cap", "implausible-price"]
+
+
+def test_explain_shows_the_policies_own_source(bundle: str) -> None:
+    told = run("explain", bundle, *BUY, "-c", "notional=9000000")
+    assert told.returncode == 3
+    assert "limits.cedar" in told.stdout
+    assert "context.notional > 5000000" in told.stdout
+    told = run("explain", bundle, *BUY, "-c", "notional=250000", "--json")
+    cedar = json.loads(told.stdout)
+    assert told.returncode == 0
+    assert cedar["agrees"] is True
+    assert cedar["cedar"]["reasons"][0]["id"] == "algo-trades-its-strategy"
+    assert "resource in principal.strategy" in cedar["cedar"]["reasons"][0]["source"]
+
+
+def test_check_names_actions_and_what_is_left_to_cedar(bundle: str, tmp_path: Path) -> None:
+    checked = run("check", bundle)
+    assert checked.returncode == 0
+    assert 'Action::"order.new"' in checked.stdout
+    assert "none is left to Cedar" in checked.stdout
+    (tmp_path / "slow.cedar").write_text(
+        '@id("slow") permit (principal, action == Action::"repo.read", resource) when { ip(context.branch).isIpv4() };'
+    )
+    left = run("check", str(tmp_path / "slow.cedar"), "-s", str(DESK / "desk.cedarschema"), "--permissive", "--json")
+    assert left.returncode == 0
+    assert [policy["id"] for policy in json.loads(left.stdout)["fallbacks"]] == ["slow"]
+
+
+def test_refused_policies_show_file_line_and_caret(tmp_path: Path) -> None:
+    (tmp_path / "bad.cedar").write_text("permit (principal is Algo, action, resource)\nwhen { principal.cap > 1 };\n")
+    done = run("compile", "bad.cedar", "-s", str(DESK / "desk.cedarschema"), "-o", "out.ztb", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "bad.cedar:2" in done.stderr
+    assert "^" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out.ztb").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["decide", "missing.ztb", *BUY], 1, "missing.ztb"),
+        (["decide", "README.md", *BUY], 1, "not a ztfast bundle"),
+        (["compile", "nowhere.cedar", "-s", "x"], 1, "nowhere.cedar"),
+        (["compile", "nowhere.cedar"], 1, "--schema"),
+        (["decide", "{bundle}", 'Algo::"a7"', "order.nwe", 'Instrument::"AAPL"'], 1, "order.nwe"),
+        (["decide", "{bundle}", *BUY], 1, "notional"),
+        (["decide", "{bundle}", *BUY, "-c", "notional"], 1, "NAME=VALUE"),
+        (["decide", "{bundle}", *BUY, "--context", "{"], 1, "not JSON"),
+        (["decide"], 2, "Missing argument"),
+        (["nothing"], 2, "No such command"),
+    ],
+)
+def test_what_fails_says_why_without_a_traceback(bundle: str, arguments: list[str], code: int, says: str) -> None:
+    done = run(*(argument.replace("{bundle}", bundle) for argument in arguments), cwd=ROOT)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_bundle_is_refused(bundle: str, tmp_path: Path) -> None:
+    damaged = bytearray(Path(bundle).read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / "damaged.ztb").write_bytes(damaged)
+    done = run("check", str(tmp_path / "damaged.ztb"))
+    assert done.returncode == 1
+    assert "damaged" in done.stderr
+
+
+def test_the_demo_tells_its_story_and_measures() -> None:
+    done = run("demo", "--requests", "5000", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert sum(row["count"] for row in told["segments"]) == 5000
+    events = {event["event"].split()[0] + event["event"].split()[1]: event for event in told["events"]}
+    assert events["swapto"]["before"].startswith("Decision(ALLOW")
+    assert "incident-xnas" in events["swapto"]["then"]
+    assert events["revokethe"]["then"] == "Decision(DENY, REVOKED)"
+    assert told["latency"]["floor"]["c_call_ns"] > 0
+    assert told["latency"]["single"]["p999"] >= told["latency"]["single"]["p50"] > 0
+    text = run("demo", "--requests", "2000").stdout
+    for shown in ("p99.9", "max", "empty C call", "empty Python call", "settlement", "algo-trades-its-strategy"):
+        assert shown in text
+
+
+def test_the_readmes_commands_run() -> None:
+    (ROOT / "build").mkdir(exist_ok=True)
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    commands = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    assert len(commands) >= 5
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "ztfast"
+        done = run(*arguments, cwd=ROOT)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_the_example_entities_are_what_their_script_makes() -> None:
+    script = ROOT / "examples" / "desk" / "make_entities.py"
+    assert subprocess.run([sys.executable, str(script), "--check"]).returncode == 0

@@ -1,0 +1,89 @@
+"""What several tests start from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import ztfast
+
+SCHEMA = """
+entity Team;
+entity User in [Team] = { level: Long, home: String, boss?: User };
+entity Bot;
+entity Doc in [Team] = { owner: User, secret: Bool, readers: Set<User>, home: String } tags Long;
+entity Only enum ["one", "two"];
+action "group";
+action view in ["group"] appliesTo { principal: [User, Bot], resource: Doc };
+action edit in ["group"] appliesTo {
+  principal: User,
+  resource: Doc,
+  context: {
+    size: Long,
+    fast?: Bool,
+    note?: String,
+    price?: decimal,
+    at?: datetime,
+    within?: duration,
+    from?: ipaddr,
+    who?: User,
+    only?: Only,
+    tags?: Set<String>,
+    people?: Set<User>,
+    place: { room: Long, floor?: Long },
+    extra?: { code: String, inner?: { deep: Long } },
+  },
+};
+action look appliesTo { principal: [User, Doc], resource: [User, Doc], context: { who?: User } };
+"""
+
+
+def entity(ty: str, name: str, attrs: dict[str, Any] | None = None, *parents: tuple[str, str]) -> dict[str, Any]:
+    return {
+        "uid": {"type": ty, "id": name},
+        "attrs": attrs or {},
+        "parents": [{"type": parent, "id": known} for parent, known in parents],
+    }
+
+
+def ref(ty: str, name: str) -> dict[str, Any]:
+    return {"__entity": {"type": ty, "id": name}}
+
+
+ENTITIES = [
+    entity("Team", "t1"),
+    entity("Team", "t2", None, ),
+    entity("User", "ann", {"level": 3, "home": "x"}, ("Team", "t1")),
+    entity("User", "bob", {"level": 1, "home": "y", "boss": ref("User", "ann")}, ("Team", "t2")),
+    {
+        **entity("Doc", "d1", {"owner": ref("User", "ann"), "secret": True, "readers": [], "home": "x"}, ("Team", "t1")),
+        "tags": {"pages": 7},
+    },
+    entity("Doc", "d2", {"owner": ref("User", "bob"), "secret": False, "readers": [ref("User", "ann")], "home": "y"}),
+]
+
+Build = Callable[..., ztfast.Bundle]
+
+
+@pytest.fixture(scope="session")
+def build() -> Build:
+    """Compile policies over the small schema."""
+
+    def compile_policies(text: str, **options: Any) -> ztfast.Bundle:
+        given = {"schema": ztfast.Text(SCHEMA, "small.cedarschema"), "entities": ENTITIES, **options}
+        return ztfast.compile(ztfast.Text(text), **given)
+
+    return compile_policies
+
+
+@pytest.fixture
+def admit() -> Callable[..., ztfast.Session]:
+    """Open an endless session."""
+
+    def open_session(engine: ztfast.Engine, principal: str = 'User::"ann"', **times: float) -> ztfast.Session:
+        return engine.admit(ztfast.Identity(principal, **{"not_after": math.inf, **times}))
+
+    return open_session
