@@ -77,20 +77,11 @@ def cedarpy_call() -> Callable[[], object]:
         "resource": 'Instrument::"i1"',
         "context": {"notional": 250_000, "qty": 100},
     }
-    store = entities()
-    policies: Any = POLICIES
-    schema: Any = SCHEMA
-    # Newer versions take parsed policies; without them the texts are parsed on each call.
-    if hasattr(cedarpy, "PolicySet"):
-        policies = cedarpy.PolicySet(POLICIES)
-    if hasattr(cedarpy, "Schema"):
-        schema = cedarpy.Schema(SCHEMA)
-    if hasattr(cedarpy, "Entities"):
-        store = cedarpy.Entities(store, schema)
-        schema = None
+    policies = cedarpy.PolicySet.from_str(POLICIES)
+    store = cedarpy.Entities.from_json_str(json.dumps(entities()), SCHEMA)
 
     def call() -> object:
-        return cedarpy.is_authorized(request, policies, store, schema)
+        return cedarpy.is_authorized(request, policies, store)
 
     if not call().allowed:  # type: ignore[attr-defined]
         raise AssertionError("cedarpy must allow the measured request too")

@@ -64,7 +64,9 @@ pub enum OpenError {
         found: u32,
     },
     /// Shorter or longer than it says.
-    #[error("the bundle is {found} bytes long but should have {wanted}: it was cut or padded. Copy or compile it again")]
+    #[error(
+        "the bundle is {found} bytes long but should have {wanted}: it was cut or padded. Copy or compile it again"
+    )]
     Length {
         /// Bytes that the header (or the least header) wants.
         wanted: u64,

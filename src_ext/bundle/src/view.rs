@@ -150,7 +150,10 @@ impl Bundle {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, OpenError> {
         let mut words = vec![0_u64; bytes.len().div_ceil(8)].into_boxed_slice();
         if bytes.len() % 8 != 0 {
-            return Err(OpenError::Length { wanted: bytes.len().next_multiple_of(64) as u64, found: bytes.len() as u64 });
+            return Err(OpenError::Length {
+                wanted: bytes.len().next_multiple_of(64) as u64,
+                found: bytes.len() as u64,
+            });
         }
         words.as_mut_bytes().copy_from_slice(bytes);
         Self::new(Data::Owned(words))

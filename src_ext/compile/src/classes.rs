@@ -317,7 +317,8 @@ impl Splitter {
     }
 
     fn apply(&self, principal: &Grouping, resource: &Grouping, plans: &Plans, tables: &Tables) -> (Grouping, Grouping) {
-        let wanted = |held: &[u32]| held.iter().any(|&plan| plans.plans[plan as usize].on_both.contains(&self.conjunct));
+        let wanted =
+            |held: &[u32]| held.iter().any(|&plan| plans.plans[plan as usize].on_both.contains(&self.conjunct));
         let view = tables.view();
         let mut scratch = Scratch::default();
         let mut values = |codes: &[Vec<Instr>], entity: EntityRef| {

@@ -54,8 +54,7 @@ pub(crate) struct Plans {
 
 /// Sort the conjuncts of each policy that can apply to the action.
 pub(crate) fn plan(model: &Model, action: &Action, layout: &Layout, tables: &mut Tables) -> Plans {
-    let mut planner =
-        Planner { action: &action.uid, layout, tables, conjuncts: Vec::new(), numbers: HashMap::new() };
+    let mut planner = Planner { action: &action.uid, layout, tables, conjuncts: Vec::new(), numbers: HashMap::new() };
     let mut plans: Vec<Plan> = (0_u32..)
         .zip(&model.policies)
         .filter(|(_, policy)| admits(&policy.action, action))

@@ -115,12 +115,10 @@ fn slot(expr: &Expr, layout: &Layout) -> Option<Slot> {
 pub(crate) fn fields<'l>(expr: &Expr, layout: &'l Layout) -> Option<&'l [Field]> {
     match expr {
         Expr::Var(Var::Context) => Some(&layout.fields),
-        Expr::GetAttr(base, name) => {
-            match &fields(base, layout)?.iter().find(|field| field.name == **name)?.node {
-                Node::Record { fields, .. } => Some(fields),
-                Node::Leaf { .. } => None,
-            }
-        }
+        Expr::GetAttr(base, name) => match &fields(base, layout)?.iter().find(|field| field.name == **name)?.node {
+            Node::Record { fields, .. } => Some(fields),
+            Node::Leaf { .. } => None,
+        },
         _ => None,
     }
 }

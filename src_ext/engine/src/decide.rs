@@ -82,10 +82,20 @@ impl Walk<'_> {
     /// Whether, and by what kind of answer.
     #[inline]
     pub fn decide<N: Note>(&self, scratch: &mut Scratch, note: &mut N) -> Code {
-        let cell = match self.cell() {
-            Ok(cell) => cell,
-            Err(code) => return code,
-        };
+        let bundle = &self.snapshot.bundle;
+        let principal = class(bundle, &self.action.principal, self.request.principal);
+        let resource = class(bundle, &self.action.resource, self.request.resource);
+        match (principal, resource) {
+            (Ok(principal), Ok(resource)) => self.decide_classes(principal, resource, scratch, note),
+            (Err(code), _) | (_, Err(code)) => code,
+        }
+    }
+
+    /// The same, where the classes are known.
+    #[inline]
+    pub fn decide_classes<N: Note>(&self, principal: u32, resource: u32, scratch: &mut Scratch, note: &mut N) -> Code {
+        let row = self.action.table as usize + principal as usize * self.action.resource.count as usize;
+        let Some(&cell) = self.snapshot.bundle.table().get(row + resource as usize) else { return Code::Corrupt };
         let kind = cell_kind(cell);
         // Comparisons instead of a match: a jump table is an indirect jump, and those are what predicts worst.
         if kind == CellKind::Default {
@@ -97,15 +107,6 @@ impl Walk<'_> {
         } else {
             Code::Forbid
         }
-    }
-
-    #[inline]
-    fn cell(&self) -> Result<u32, Code> {
-        let bundle = &self.snapshot.bundle;
-        let principal = class(bundle, &self.action.principal, self.request.principal)?;
-        let resource = class(bundle, &self.action.resource, self.request.resource)?;
-        let row = self.action.table as usize + principal as usize * self.action.resource.count as usize;
-        bundle.table().get(row + resource as usize).copied().ok_or(Code::Corrupt)
     }
 
     #[inline]
@@ -189,7 +190,7 @@ impl Walk<'_> {
 
 /// The class of an entity on one side of an action.
 #[inline]
-fn class(bundle: &Bundle, side: &SideRec, entity: EntityRef) -> Result<u32, Code> {
+pub(crate) fn class(bundle: &Bundle, side: &SideRec, entity: EntityRef) -> Result<u32, Code> {
     let offset = entity.index.wrapping_sub(side.first);
     if offset >= side.len {
         return Err(Code::NotApplicable);

@@ -1,15 +1,15 @@
 //! A gate: decisions about one action, like a prepared statement.
 
-use crate::code::Code;
 use crate::clock::now_ns;
-use crate::decide::{Determining, EffectOnly, Note, Walk};
+use crate::code::Code;
+use crate::decide::{Determining, EffectOnly, Note, Walk, class};
 use crate::engine::{Engine, current};
 use crate::handles::Handle;
 use crate::sessions::SessionId;
 use crate::snapshot::{Binding, Snapshot};
 use std::sync::Arc;
 use ztfast_bundle::ValueType;
-use ztfast_program::{FOREIGN_STRING, Request, Scratch, StringsView};
+use ztfast_program::{EntityRef, FOREIGN_STRING, Request, Scratch, StringsView};
 
 /// Texts that one call may bring along and the bundle lacks.
 const MAX_TEXTS: usize = 32;
@@ -79,9 +79,10 @@ impl Gate {
         if let Some(known) = self.snapshot.bundle.find_string(text) {
             return Some(i64::from(known));
         }
-        let before = self.text_offsets.windows(2).position(|w| {
-            self.text_bytes.get(w[0] as usize..w[1] as usize) == Some(text.as_bytes())
-        });
+        let before = self
+            .text_offsets
+            .windows(2)
+            .position(|w| self.text_bytes.get(w[0] as usize..w[1] as usize) == Some(text.as_bytes()));
         let number = match before {
             Some(number) => number,
             None => {
@@ -130,9 +131,17 @@ impl Gate {
         let Self { engine, snapshot, binding: Some(binding), scratch, text_offsets, text_bytes, .. } = self else {
             return Code::StaleGate;
         };
+        let principal = match engine.principal(session, now_ns()) {
+            Ok(principal) => snapshot.entity(principal),
+            Err(code) => return code,
+        };
+        let (Some(principal), Some(resource)) = (principal, snapshot.entity(resource)) else {
+            return Code::NotApplicable;
+        };
         let strings = StringsView { offsets: text_offsets, bytes: text_bytes };
-        let now_ns = now_ns();
-        decide(engine, snapshot, binding, scratch, session, resource, values, strings, now_ns, note)
+        let request = request(binding, principal, resource, values, strings);
+        let walk = Walk { snapshot, action: &binding.action, request: &request, foreign: &|_| None };
+        walk.decide(scratch, note)
     }
 
     /// Take the newest snapshot, if there is a newer one.
@@ -197,6 +206,11 @@ impl<'a, T: Copy> Column<'a, T> {
     fn get(&self, at: usize) -> Option<T> {
         self.data.get(at * self.step).copied()
     }
+
+    /// The number for all rows, if there is one.
+    fn one(&self) -> Option<T> {
+        if self.step == 0 { self.data.first().copied() } else { None }
+    }
 }
 
 /// A gate's view of one moment, for many decisions at once on any thread.
@@ -208,8 +222,8 @@ pub struct Batch {
     text_bytes: Vec<u8>,
 }
 
-/// Rows that a batch decides between two looks at the clock.
-const ROWS_PER_CLOCK: usize = 64;
+/// Rows that a batch decides by one look at what is the same for all of them: under a microsecond's worth.
+const ROWS_PER_LOOK: usize = 32;
 /// Arguments that a batch takes on its stack.
 const MAX_COLUMNS: usize = 64;
 
@@ -235,7 +249,8 @@ impl Batch {
 
     /// Decide on each row; a row that a column lacks is [`Code::Corrupt`]. Columns of entities hold handles.
     ///
-    /// The clock is read once in [`ROWS_PER_CLOCK`] rows: that is a small part of the clock's own tick.
+    /// Rows are decided in blocks of [`ROWS_PER_LOOK`], each at one moment: about as long as a single call takes, the
+    /// clock, the kill switch and a session or resource that is the same for all rows are looked at once.
     pub fn decide_many(
         &self,
         sessions: Column<'_, u64>,
@@ -250,24 +265,49 @@ impl Batch {
         let mut scratch = Scratch::default();
         let mut values = [0_i64; MAX_COLUMNS];
         let strings = StringsView { offsets: &self.text_offsets, bytes: &self.text_bytes };
-        let (engine, snapshot, count) = (&*self.engine, &*self.snapshot, columns.len());
-        for (block, codes) in out.chunks_mut(ROWS_PER_CLOCK).enumerate() {
+        let snapshot = &*self.snapshot;
+        for (block, codes) in out.chunks_mut(ROWS_PER_LOOK).enumerate() {
+            let first = block * ROWS_PER_LOOK;
             let now_ns = now_ns();
-            for (at, code) in (block * ROWS_PER_CLOCK..).zip(codes) {
-                let row = sessions.get(at).zip(resources.get(at));
-                let decided = match (row, self.arguments(at, &entities, columns, &mut values)) {
-                    (Some((session, resource)), Ok(())) => {
-                        let values = values.get(..count).unwrap_or_default();
-                        let (session, resource) = (SessionId(session), Handle(resource));
-                        let (scratch, note) = (&mut scratch, &mut EffectOnly);
-                        decide(engine, snapshot, binding, scratch, session, resource, values, strings, now_ns, note)
+            let one_principal = sessions.one().map(|session| self.principal(session, binding, now_ns));
+            let one_resource = resources.one().map(|resource| self.resource(resource, binding));
+            for (at, code) in (first..).zip(codes) {
+                let principal = match one_principal {
+                    Some(known) => known,
+                    None => sessions.get(at).ok_or(Code::Corrupt).and_then(|s| self.principal(s, binding, now_ns)),
+                };
+                let resource = match one_resource {
+                    Some(known) => known,
+                    None => resources.get(at).ok_or(Code::Corrupt).and_then(|r| self.resource(r, binding)),
+                };
+                let arguments = self.arguments(at, &entities, columns, &mut values);
+                let decided = match (principal, resource, arguments) {
+                    (Ok((principal, principal_class)), Ok((resource, resource_class)), Ok(())) => {
+                        let values = values.get(..columns.len()).unwrap_or_default();
+                        let request = request(binding, principal, resource, values, strings);
+                        let walk = Walk { snapshot, action: &binding.action, request: &request, foreign: &|_| None };
+                        walk.decide_classes(principal_class, resource_class, &mut scratch, &mut EffectOnly)
                     }
-                    (None, _) => Code::Corrupt,
-                    (_, Err(code)) => code,
+                    (Err(code), ..) | (_, Err(code), _) | (.., Err(code)) => code,
                 };
                 *code = decided as u8;
             }
         }
+    }
+
+    /// The entity in whose name a session asks, and its class.
+    #[inline]
+    fn principal(&self, session: u64, binding: &Binding, now_ns: i64) -> Result<(EntityRef, u32), Code> {
+        let handle = self.engine.principal(SessionId(session), now_ns)?;
+        let entity = self.snapshot.entity(handle).ok_or(Code::NotApplicable)?;
+        Ok((entity, class(&self.snapshot.bundle, &binding.action.principal, entity)?))
+    }
+
+    /// The entity of a resource's handle, and its class.
+    #[inline]
+    fn resource(&self, handle: u32, binding: &Binding) -> Result<(EntityRef, u32), Code> {
+        let entity = self.snapshot.entity(Handle(handle)).ok_or(Code::NotApplicable)?;
+        Ok((entity, class(&self.snapshot.bundle, &binding.action.resource, entity)?))
     }
 
     /// The arguments of a row.
@@ -291,36 +331,15 @@ impl Batch {
     }
 }
 
+/// What a program reads of a gate's call.
 #[inline]
-#[allow(clippy::too_many_arguments)] // the hot path's own call: a struct would be built and taken apart each time
-fn decide<N: Note>(
-    engine: &Engine,
-    snapshot: &Snapshot,
-    binding: &Binding,
-    scratch: &mut Scratch,
-    session: SessionId,
-    resource: Handle,
-    values: &[i64],
-    strings: StringsView<'_>,
-    now_ns: i64,
-    note: &mut N,
-) -> Code {
-    let principal = match engine.principal(session, now_ns) {
-        Ok(principal) => snapshot.entity(principal),
-        Err(code) => return code,
-    };
-    let (Some(principal), Some(resource)) = (principal, snapshot.entity(resource)) else {
-        return Code::NotApplicable;
-    };
-    let request = Request {
-        principal,
-        resource,
-        values,
-        positions: &binding.positions,
-        kinds: &binding.kinds,
-        cells: &[],
-        strings,
-    };
-    let walk = Walk { snapshot, action: &binding.action, request: &request, foreign: &|_| None };
-    walk.decide(scratch, note)
+fn request<'a>(
+    binding: &'a Binding,
+    principal: EntityRef,
+    resource: EntityRef,
+    values: &'a [i64],
+    strings: StringsView<'a>,
+) -> Request<'a> {
+    let (positions, kinds) = (&*binding.positions, &*binding.kinds);
+    Request { principal, resource, values, positions, kinds, cells: &[], strings }
 }

@@ -29,5 +29,5 @@ pub use engine::{Engine, EngineOptions, PrepareError};
 pub use gate::{Batch, Column, Gate};
 pub use handles::{Handle, HandlesFull};
 pub use request::{OwnedRequest, RequestBuilder};
-pub use sessions::{AdmitError, Admission, SessionId, SessionStatus};
+pub use sessions::{Admission, AdmitError, SessionId, SessionStatus};
 pub use snapshot::{Reference, ReferenceAnswer, Snapshot, UidRef};

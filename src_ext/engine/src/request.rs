@@ -137,8 +137,7 @@ impl<'s> RequestBuilder<'s> {
             pairs.push((self.snapshot.bundle.find_string(key)?, value));
         }
         pairs.sort_unstable_by_key(|&(key, _)| key);
-        let cells: Vec<Cell> =
-            pairs.iter().flat_map(|&(key, value)| [Cell::string(u64::from(key)), value]).collect();
+        let cells: Vec<Cell> = pairs.iter().flat_map(|&(key, value)| [Cell::string(u64::from(key)), value]).collect();
         let start = self.append(&cells);
         Some(Cell::record(Arena::Request, start, u32::try_from(pairs.len()).ok()?))
     }
@@ -174,9 +173,8 @@ impl<'s> RequestBuilder<'s> {
 
     /// Equality of two values of this request. (Both lie in its own arena: nothing else has been built.)
     fn equal(&self, a: Cell, b: Cell) -> bool {
-        let part = |cell: Cell, at: u32| {
-            self.request.cells.get((cell.start() + at) as usize).copied().unwrap_or_default()
-        };
+        let part =
+            |cell: Cell, at: u32| self.request.cells.get((cell.start() + at) as usize).copied().unwrap_or_default();
         if a.tag != b.tag || a.is_scalar() {
             return a == b;
         }

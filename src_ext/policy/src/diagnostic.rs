@@ -209,7 +209,10 @@ pub(crate) fn build(
     // The theme has a bar where the label's text hangs, which for a single character leaves no caret at all.
     theme.characters.underbar = '^';
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(100);
-    if handler.render_report(&mut rendered, &report).is_err() {
+    let long = labels.first().filter(|label| longest_line(&file.text, label) > MAX_LINE);
+    if let Some(label) = long {
+        rendered = excerpt(file, &message, help.as_deref(), label);
+    } else if handler.render_report(&mut rendered, &report).is_err() {
         // The handler refuses spans outside its text only, and they have been clamped; but better plain than silent.
         rendered = format!("{message}\n");
     }
@@ -227,6 +230,49 @@ pub(crate) fn build(
         help,
         rendered,
     }
+}
+
+/// Bytes of a line that the report handler shows whole. (It panics on lines of more than 65,535 characters.)
+const MAX_LINE: usize = 400;
+/// Characters shown on either side of the offending text in a longer line.
+const AROUND: usize = 30;
+
+/// The longest of the lines that the handler would show: those of the label, and their neighbours.
+fn longest_line(text: &str, label: &Label) -> usize {
+    let before = text.get(..label.start).unwrap_or_default();
+    let start = before.rfind('\n').and_then(|line| before.get(..line)?.rfind('\n')).unwrap_or(0);
+    let end = label.start + label.len;
+    let newlines = text.get(end..).unwrap_or_default().match_indices('\n');
+    let end = newlines.map(|(at, _)| end + at).nth(1).unwrap_or(text.len());
+    text.get(start..end).unwrap_or_default().lines().map(str::len).max().unwrap_or(0)
+}
+
+/// What the report handler would show, with a part of the line only.
+fn excerpt(file: &SourceFile, message: &str, help: Option<&str>, label: &Label) -> String {
+    let (line, column) = position(&file.text, label.start);
+    let before = file.text.get(..label.start).unwrap_or_default().lines().next_back().unwrap_or_default();
+    let from = before.char_indices().nth_back(AROUND).map_or(0, |(at, _)| at);
+    let lead = before.get(from..).unwrap_or_default();
+    let rest = file.text.get(label.start..).unwrap_or_default().lines().next().unwrap_or_default();
+    let marked = rest.get(..label.len.min(rest.len())).unwrap_or(rest).chars().take(AROUND).count().max(1);
+    let shown: String = rest.chars().take(marked + AROUND).collect();
+    let number = line.to_string();
+    let gap = " ".repeat(number.len());
+    let dots = if from > 0 { "..." } else { "" };
+    let indent = " ".repeat(dots.len() + lead.chars().count());
+    let mut out = format!(
+        "  x {message}\n {gap} ,-[{}:{line}:{column}]\n {number} | {dots}{lead}{shown}\n {gap} : {indent}{}",
+        file.name,
+        "^".repeat(marked),
+    );
+    if let Some(text) = &label.text {
+        out += &format!(" {text}");
+    }
+    out += &format!("\n {gap} `----\n");
+    if let Some(help) = help {
+        out += &format!("  help: {help}\n");
+    }
+    out
 }
 
 /// Line and column (in characters), from 1, of a byte of a text.

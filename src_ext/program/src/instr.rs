@@ -86,9 +86,42 @@ impl Op {
     pub const fn from_u8(number: u8) -> Option<Self> {
         use Op::*;
         const ALL: [Op; 36] = [
-            Const, Principal, Resource, Slot, SlotOrMissing, HasSlot, NeedSlot, GetAttr, HasAttr, GetTag, HasTag, Eq,
-            Less, LessEq, Add, Sub, Mul, Neg, Not, In, Contains, ContainsAll, ContainsAny, IsEmpty, Like, Is, MakeSet,
-            MakeRecord, Jump, AndThen, OrElse, Branch, NeedBool, Ext, Error, Missing,
+            Const,
+            Principal,
+            Resource,
+            Slot,
+            SlotOrMissing,
+            HasSlot,
+            NeedSlot,
+            GetAttr,
+            HasAttr,
+            GetTag,
+            HasTag,
+            Eq,
+            Less,
+            LessEq,
+            Add,
+            Sub,
+            Mul,
+            Neg,
+            Not,
+            In,
+            Contains,
+            ContainsAll,
+            ContainsAny,
+            IsEmpty,
+            Like,
+            Is,
+            MakeSet,
+            MakeRecord,
+            Jump,
+            AndThen,
+            OrElse,
+            Branch,
+            NeedBool,
+            Ext,
+            Error,
+            Missing,
         ];
         if (number as usize) < ALL.len() { Some(ALL[number as usize]) } else { None }
     }
@@ -125,9 +158,24 @@ impl ExtOp {
     pub const fn from_u32(number: u32) -> Option<Self> {
         use ExtOp::*;
         const ALL: [ExtOp; 18] = [
-            DecimalLessThan, DecimalLessThanOrEqual, DecimalGreaterThan, DecimalGreaterThanOrEqual, IsIpv4, IsIpv6,
-            IsLoopback, IsMulticast, IsInRange, Offset, DurationSince, ToDate, ToTime, ToMilliseconds, ToSeconds,
-            ToMinutes, ToHours, ToDays,
+            DecimalLessThan,
+            DecimalLessThanOrEqual,
+            DecimalGreaterThan,
+            DecimalGreaterThanOrEqual,
+            IsIpv4,
+            IsIpv6,
+            IsLoopback,
+            IsMulticast,
+            IsInRange,
+            Offset,
+            DurationSince,
+            ToDate,
+            ToTime,
+            ToMilliseconds,
+            ToSeconds,
+            ToMinutes,
+            ToHours,
+            ToDays,
         ];
         if (number as usize) < ALL.len() { Some(ALL[number as usize]) } else { None }
     }
@@ -137,8 +185,13 @@ impl ExtOp {
     pub const fn operands(self) -> usize {
         use ExtOp::*;
         match self {
-            DecimalLessThan | DecimalLessThanOrEqual | DecimalGreaterThan | DecimalGreaterThanOrEqual | IsInRange
-            | Offset | DurationSince => 2,
+            DecimalLessThan
+            | DecimalLessThanOrEqual
+            | DecimalGreaterThan
+            | DecimalGreaterThanOrEqual
+            | IsInRange
+            | Offset
+            | DurationSince => 2,
             _ => 1,
         }
     }

@@ -156,20 +156,11 @@ impl Request<'_> {
 /// The text of a string cell.
 #[allow(clippy::cast_possible_truncation)]
 pub(crate) fn text<'a>(store: &StoreView<'a>, request: &Request<'a>, number: u64) -> Option<&'a [u8]> {
-    if number & FOREIGN_STRING == 0 {
-        store.strings.get(number as u32)
-    } else {
-        request.strings.get(number as u32)
-    }
+    if number & FOREIGN_STRING == 0 { store.strings.get(number as u32) } else { request.strings.get(number as u32) }
 }
 
 /// The cells of an arena.
-pub(crate) fn arena<'c>(
-    store: &StoreView<'c>,
-    request: &Request<'c>,
-    scratch: &'c [Cell],
-    arena: Arena,
-) -> &'c [Cell] {
+pub(crate) fn arena<'c>(store: &StoreView<'c>, request: &Request<'c>, scratch: &'c [Cell], arena: Arena) -> &'c [Cell] {
     match arena {
         Arena::Bundle => store.cells,
         Arena::Request => request.cells,

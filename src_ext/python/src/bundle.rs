@@ -52,7 +52,8 @@ pub(crate) fn compile<'py>(
         return Err(error);
     }
     let bytes = compiled.map_err(|error| raise(py, "CompileError", &error.to_string()))?;
-    let bundle = ztfast_bundle::Bundle::from_bytes(&bytes).map_err(|error| raise(py, "BundleError", &error.to_string()))?;
+    let bundle =
+        ztfast_bundle::Bundle::from_bytes(&bytes).map_err(|error| raise(py, "BundleError", &error.to_string()))?;
     let bundle = Bundle::new(bundle);
     let _ = bundle.cedar.set(Arc::new(Cedar::of(&bundle.inner, loaded.reference)));
     Ok((bundle, diagnostics(py, &loaded.warnings)?))

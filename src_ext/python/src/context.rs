@@ -105,7 +105,10 @@ impl Reader<'_> {
                     "{}: the schema has no context attribute {}{}; it has {known}",
                     self.action,
                     prefix,
-                    name.map_or_else(|| key.repr().map_or_else(|_| "?".into(), |r| r.to_string()), |n| format!("{n:?}"))
+                    name.map_or_else(
+                        || key.repr().map_or_else(|_| "?".into(), |r| r.to_string()),
+                        |n| format!("{n:?}")
+                    )
                 );
                 return Err(raise(py, "ContextError", &message));
             }
@@ -142,10 +145,15 @@ impl Reader<'_> {
             ValueType::Bool => self.bool(path, value).map(Value::Bool),
             ValueType::Long => self.long(path, value).map(Value::Long),
             ValueType::String => Ok(Value::String(Arc::from(&*self.text(path, value)?.to_cow()?))),
-            ValueType::Decimal => self.extension("decimal", "a decimal (decimal.Decimal or text as \"12.34\")", path, value),
-            ValueType::Datetime => {
-                self.extension("datetime", "a datetime (an aware datetime.datetime or text as \"2024-10-15T09:30:00Z\")", path, value)
+            ValueType::Decimal => {
+                self.extension("decimal", "a decimal (decimal.Decimal or text as \"12.34\")", path, value)
             }
+            ValueType::Datetime => self.extension(
+                "datetime",
+                "a datetime (an aware datetime.datetime or text as \"2024-10-15T09:30:00Z\")",
+                path,
+                value,
+            ),
             ValueType::Duration => {
                 self.extension("duration", "a duration (datetime.timedelta or text as \"1h30m\")", path, value)
             }
@@ -163,7 +171,8 @@ impl Reader<'_> {
             ValueType::Set(element) => {
                 let not_a_set = value.is_instance_of::<PyString>() || value.is_instance_of::<PyDict>();
                 let elements = value.try_iter().ok().filter(|_| !not_a_set);
-                let elements = elements.ok_or_else(|| self.error(value, path, "a set (set, frozenset, list or tuple)"))?;
+                let elements =
+                    elements.ok_or_else(|| self.error(value, path, "a set (set, frozenset, list or tuple)"))?;
                 let path = format!("{path}[]");
                 let elements: PyResult<BTreeSet<Value>> =
                     elements.map(|value| self.value(element, &path, &value?)).collect();
@@ -232,9 +241,7 @@ fn native(kind: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Native>> {
     if let Ok(dict) = value.cast::<PyDict>() {
         return Ok(extension_json(kind, dict));
     }
-    let is = |module: &str, class: &str| -> PyResult<bool> {
-        value.is_instance(&py.import(module)?.getattr(class)?)
-    };
+    let is = |module: &str, class: &str| -> PyResult<bool> { value.is_instance(&py.import(module)?.getattr(class)?) };
     match kind {
         "decimal" if is("decimal", "Decimal")? => {
             let text: String = value.call_method1("__format__", ("f",))?.extract()?;
@@ -250,11 +257,8 @@ fn native(kind: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Native>> {
             Ok(milliseconds(value)?.map(|ms| Native::Value(Value::Duration(ms))))
         }
         "datetime" | "duration" => {
-            let (class, unit) = if kind == "datetime" {
-                ("datetime64", "datetime64[ms]")
-            } else {
-                ("timedelta64", "timedelta64[ms]")
-            };
+            let (class, unit) =
+                if kind == "datetime" { ("datetime64", "datetime64[ms]") } else { ("timedelta64", "timedelta64[ms]") };
             if !is("numpy", class)? || value.ne(value)? {
                 return Ok(None);
             }

@@ -6,7 +6,8 @@ use ztfast_policy::{Diagnostic, LoadError, Severity};
 
 /// An exception of `ztfast.errors` by its class's name.
 pub(crate) fn raise(py: Python<'_>, class: &str, message: &str) -> PyErr {
-    let made = py.import("ztfast.errors").and_then(|errors| errors.getattr(class)).and_then(|class| class.call1((message,)));
+    let made =
+        py.import("ztfast.errors").and_then(|errors| errors.getattr(class)).and_then(|class| class.call1((message,)));
     match made {
         Ok(error) => PyErr::from_value(error),
         Err(error) => error,

@@ -36,4 +36,3 @@ mod _core {
         module.add("_C_API", crate::capi::capsule(module.py())?)
     }
 }
-

@@ -30,7 +30,8 @@ impl Cedar {
     }
 
     pub fn of(bundle: &Arc<Bundle>, reference: ztfast_policy::Reference) -> Self {
-        let numbers = (0_u32..).zip(&bundle.meta().policies).map(|(number, policy)| (policy.id.clone(), number)).collect();
+        let numbers =
+            (0_u32..).zip(&bundle.meta().policies).map(|(number, policy)| (policy.id.clone(), number)).collect();
         Self { reference, numbers, bundle: bundle.clone() }
     }
 

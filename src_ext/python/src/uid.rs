@@ -38,7 +38,8 @@ pub(crate) fn split<'t>(py: Python<'_>, text: &'t str) -> PyResult<(Cow<'t, str>
         }
     }
     let parsed = ztfast_policy::parse_uid(text).map_err(|why| {
-        let wanted = "wanted a uid in Cedar's syntax, as 'Instrument::\"AAPL\"' or ztfast.Uid(\"Instrument\", \"AAPL\")";
+        let wanted =
+            "wanted a uid in Cedar's syntax, as 'Instrument::\"AAPL\"' or ztfast.Uid(\"Instrument\", \"AAPL\")";
         raise(py, "UidError", &format!("{wanted}; got {text:?}: {why}"))
     })?;
     Ok((Cow::Owned(parsed.ty.to_string()), Cow::Owned(parsed.id.to_string())))
@@ -63,6 +64,7 @@ pub(crate) fn extract(value: &Bound<'_, PyAny>) -> PyResult<(String, String)> {
         }
     }
     let given = value.get_type().qualname()?;
-    let wanted = "wanted a uid: Cedar text as 'Instrument::\"AAPL\"', ztfast.Uid(type, id) or {\"type\": ..., \"id\": ...}";
+    let wanted =
+        "wanted a uid: Cedar text as 'Instrument::\"AAPL\"', ztfast.Uid(type, id) or {\"type\": ..., \"id\": ...}";
     Err(raise(py, "UidError", &format!("{wanted}; got {given}: {}", value.repr()?)))
 }

@@ -174,3 +174,20 @@ fn a_schema_with_externals_is_refused() {
     let found = refused(&sources);
     assert!(found.iter().all(|d| d.file == "desk.cedarschema"), "{found:#?}");
 }
+
+#[test]
+fn a_long_line_is_shown_in_part() {
+    for before in [500, 70_000, 200_000] {
+        let padding = "true && ".repeat(before / 8);
+        let text = format!(
+            "permit (principal, action, resource) when {{ {padding}principal.nothing == 1 && {padding}true }};"
+        );
+        let found = errors(&[("p.cedar", &text)], Mode::Strict);
+        let rendered = &found[0].rendered;
+        assert!(rendered.contains("principal.nothing") && rendered.contains("^^^^"), "{rendered}");
+        assert!(rendered.contains("p.cedar:1:") && rendered.lines().all(|line| line.len() < 200), "{rendered}");
+        let (shown, marks) = rendered.lines().zip(rendered.lines().skip(1)).find(|(_, l)| l.contains("^^^")).unwrap();
+        let marked = &shown[marks.find('^').unwrap()..=marks.rfind('^').unwrap()];
+        assert!(marked.starts_with("principal.nothing"), "{rendered}");
+    }
+}

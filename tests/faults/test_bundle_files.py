@@ -1,0 +1,92 @@
+"""Bundle files that are not what was written: refused, with a message that helps, and nothing is read out of bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import ztfast
+from ztfast import _core
+
+
+@pytest.fixture(scope="module")
+def small(build) -> bytes:
+    bundle = build('permit (principal, action == Action::"view", resource) when { resource.owner == principal };')
+    return bundle._core.to_bytes()
+
+
+def test_every_changed_byte_is_refused(small: bytes) -> None:
+    changed = bytearray(small)
+    for at in range(len(small)):
+        changed[at] ^= 1 << at % 8
+        with pytest.raises(ztfast.BundleError):
+            _core.Bundle.from_bytes(bytes(changed))
+        changed[at] = small[at]
+    assert _core.Bundle.from_bytes(bytes(changed)).hash
+
+
+def test_every_cut_is_refused(small: bytes) -> None:
+    for length in range(len(small)):
+        with pytest.raises(ztfast.BundleError):
+            _core.Bundle.from_bytes(small[:length])
+
+
+@pytest.mark.parametrize("extra", [b"\0", b"\0" * 64, b"x" * 4096])
+def test_a_padded_file_is_refused(small: bytes, extra: bytes) -> None:
+    with pytest.raises(ztfast.BundleError, match="cut or padded"):
+        _core.Bundle.from_bytes(small + extra)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "cut or padded"),
+        (b"\x7fELF" + b"\0" * 200, "not a ztfast bundle"),
+        (b"permit (principal, action, resource);" * 9, "not a ztfast bundle"),
+        (b"ztfast\x1a\n", "cut or padded"),
+    ],
+)
+def test_files_of_other_kinds_are_refused_by_name(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "other.ztb"
+    path.write_bytes(content)
+    with pytest.raises(ztfast.BundleError, match=says) as caught:
+        ztfast.Bundle.load(path)
+    assert "other.ztb" in str(caught.value)
+
+
+def test_another_version_is_named(tmp_path: Path, small: bytes) -> None:
+    path = tmp_path / "old.ztb"
+    path.write_bytes(small[:8] + (99).to_bytes(4, "little") + small[12:])
+    with pytest.raises(ztfast.BundleError, match="version 99"):
+        ztfast.Bundle.load(path)
+
+
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.ztb", tmp_path):
+        with pytest.raises(ztfast.BundleError, match=path.name):
+            ztfast.Bundle.load(path)
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path: Path, build) -> None:
+    bundle = build("permit (principal, action, resource);")
+    with pytest.raises(ztfast.BundleError, match="nowhere"):
+        bundle.save(tmp_path / "nowhere" / "b.ztb")
+    bundle.save(tmp_path / "b.ztb")
+    before = (tmp_path / "b.ztb").read_bytes()
+    target = tmp_path / "folder.ztb"
+    target.mkdir()
+    with pytest.raises(ztfast.BundleError):
+        bundle.save(target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.ztb", "folder.ztb"]
+    assert (tmp_path / "b.ztb").read_bytes() == before
+
+
+def test_a_bundle_in_use_keeps_its_content_when_its_file_is_replaced(tmp_path: Path, build) -> None:
+    path = tmp_path / "b.ztb"
+    build("permit (principal, action, resource);").save(path)
+    engine = ztfast.Engine(ztfast.Bundle.load(path))
+    build("forbid (principal, action, resource);").save(path)
+    assert engine.evaluate('User::"ann"', "view", 'Doc::"d1"')
+    path.unlink()
+    assert engine.evaluate('User::"ann"', "view", 'Doc::"d1"')
