@@ -21,8 +21,10 @@ action "order.new" appliesTo {
 """
 
 POLICIES = """
-@id("cancel") permit (principal is Algo in Desk::"equities", action == Action::"order.cancel", resource in Desk::"equities");
-@id("order") permit (principal is Algo in Desk::"equities", action == Action::"order.new", resource in Desk::"equities")
+@id("cancel")
+permit (principal is Algo in Desk::"equities", action == Action::"order.cancel", resource in Desk::"equities");
+@id("order")
+permit (principal is Algo in Desk::"equities", action == Action::"order.new", resource in Desk::"equities")
 when { context.notional <= 1000000 && context.qty <= 500 };
 @id("restricted") forbid (principal, action, resource) when { resource.restricted };
 @id("region") forbid (principal, action, resource) unless { principal.region == resource.region };
@@ -37,7 +39,9 @@ def entities() -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = [{"uid": desk[0], "attrs": {}, "parents": []}]
     for number in range(ALGOS):
         attrs = {"region": ("US", "EU")[number % 2]}
-        made.append({"uid": {"type": "Algo", "id": f"a{number}"}, "attrs": attrs, "parents": desk if number % 10 else []})
+        made.append(
+            {"uid": {"type": "Algo", "id": f"a{number}"}, "attrs": attrs, "parents": desk if number % 10 else []}
+        )
     for number in range(INSTRUMENTS):
         attrs = {"region": ("US", "EU")[number % 2], "restricted": number % 7 == 6}
         made.append({"uid": {"type": "Instrument", "id": f"i{number}"}, "attrs": attrs, "parents": desk})

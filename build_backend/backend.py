@@ -1,7 +1,7 @@
 """The build backend: Cython's gate by setuptools, then everything by maturin (PEP 517, PEP 660).
 
-One ``pip install .`` has to make two extension modules with two tools. maturin packs the wheel; before that, this builds
-``ztfast/gate.*.so`` in place, and puts the example desk where the installed package finds it.
+One ``pip install .`` has to make two extension modules with two tools. maturin packs the wheel; before that, this
+builds ``ztfast/gate.*.so`` in place, and puts the example desk where the installed package finds it.
 """
 
 from __future__ import annotations

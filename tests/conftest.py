@@ -55,11 +55,17 @@ def ref(ty: str, name: str) -> dict[str, Any]:
 
 ENTITIES = [
     entity("Team", "t1"),
-    entity("Team", "t2", None, ),
+    entity(
+        "Team",
+        "t2",
+        None,
+    ),
     entity("User", "ann", {"level": 3, "home": "x"}, ("Team", "t1")),
     entity("User", "bob", {"level": 1, "home": "y", "boss": ref("User", "ann")}, ("Team", "t2")),
     {
-        **entity("Doc", "d1", {"owner": ref("User", "ann"), "secret": True, "readers": [], "home": "x"}, ("Team", "t1")),
+        **entity(
+            "Doc", "d1", {"owner": ref("User", "ann"), "secret": True, "readers": [], "home": "x"}, ("Team", "t1")
+        ),
         "tags": {"pages": 7},
     },
     entity("Doc", "d2", {"owner": ref("User", "bob"), "secret": False, "readers": [ref("User", "ann")], "home": "y"}),

@@ -15,8 +15,6 @@ __all__ = ["File", "PathOrText", "Text", "read_entities", "read_file", "read_pol
 File = tuple[str, str]
 """A name, for messages, and a text."""
 
-SUFFIXES = (".cedar", ".json")
-
 
 class Text(NamedTuple):
     """A text in place of a file: policies, a schema or entities.
@@ -53,9 +51,10 @@ def read_file(source: PathOrText) -> File:
 
 def read_policies(sources: PathOrText | Iterable[PathOrText]) -> list[File]:
     """The policy files in folders (searched whole, in order of their paths) and files."""
-    single = isinstance(sources, (str, os.PathLike, Text))
+    listed: Iterable[PathOrText]
+    listed = [sources] if isinstance(sources, (str, os.PathLike, Text)) else sources
     files: list[File] = []
-    for source in [sources] if single else list(sources):  # type: ignore[list-item, arg-type]
+    for source in listed:
         if not isinstance(source, Text) and Path(source).is_dir():
             files.extend(read_file(path) for path in policy_files(Path(source)))
         else:

@@ -92,7 +92,9 @@ def market() -> list[Entity]:
     return made
 
 
-def instrument(name: str, asset_class: str, venue: str, position: int, strategies: list[dict[str, str]]) -> list[Entity]:
+def instrument(
+    name: str, asset_class: str, venue: str, position: int, strategies: list[dict[str, str]]
+) -> list[Entity]:
     attrs = {
         "segment": segment("trading"),
         "assetClass": asset_class,

@@ -30,7 +30,7 @@ def same_as_cedar(bundle: ztfast.Bundle, *request) -> ztfast.Decision:
 
 # ---- values of every type ------------------------------------------------------------------------------------------
 
-UTC = datetime.timezone.utc
+UTC = datetime.UTC
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,21 @@ UTC = datetime.timezone.utc
         ('context.note == "a"', {"note": "a"}, {"note": "b"}),
         ('context.note like "x*z"', {"note": "x never seen z"}, {"note": "x"}),
         ('context.price.lessThan(decimal("1.5"))', {"price": decimal.Decimal("1.4999")}, {"price": "1.5"}),
-        ('context.price == decimal("2.0")', {"price": decimal.Decimal(2)}, {"price": {"__extn": {"fn": "decimal", "arg": "2.1"}}}),
-        ('context.at < datetime("2026-01-01")', {"at": datetime.datetime(2025, 12, 31, 23, tzinfo=UTC)}, {"at": "2026-01-01"}),
-        ('context.at < datetime("2026-01-01")', {"at": np.datetime64("2025-12-31")}, {"at": np.datetime64("2026-01-01")}),
+        (
+            'context.price == decimal("2.0")',
+            {"price": decimal.Decimal(2)},
+            {"price": {"__extn": {"fn": "decimal", "arg": "2.1"}}},
+        ),
+        (
+            'context.at < datetime("2026-01-01")',
+            {"at": datetime.datetime(2025, 12, 31, 23, tzinfo=UTC)},
+            {"at": "2026-01-01"},
+        ),
+        (
+            'context.at < datetime("2026-01-01")',
+            {"at": np.datetime64("2025-12-31")},
+            {"at": np.datetime64("2026-01-01")},
+        ),
         ('context.within <= duration("1m")', {"within": datetime.timedelta(seconds=60)}, {"within": "60001ms"}),
         ('context.within <= duration("1m")', {"within": np.timedelta64(60, "s")}, {"within": np.timedelta64(61, "s")}),
         ('context.from.isInRange(ip("10.0.0.0/8"))', {"from": ipaddress.ip_address("10.1.2.3")}, {"from": "11.0.0.1"}),
@@ -54,13 +66,21 @@ UTC = datetime.timezone.utc
         ('context.from == ip("::1")', {"from": "::1"}, {"from": "::2"}),
         ('context.who == User::"bob"', {"who": BOB}, {"who": ANN}),
         ("context.who.level == 3", {"who": ztfast.Uid("User", "ann")}, {"who": {"type": "User", "id": "bob"}}),
-        ('context.who in Team::"t1"', {"who": {"__entity": {"type": "User", "id": "ann"}}}, {"who": 'User::"stranger"'}),
+        (
+            'context.who in Team::"t1"',
+            {"who": {"__entity": {"type": "User", "id": "ann"}}},
+            {"who": 'User::"stranger"'},
+        ),
         ('context.only == Only::"one"', {"only": 'Only::"one"'}, {"only": 'Only::"two"'}),
         ('context.tags.contains("a")', {"tags": {"a", "b"}}, {"tags": []}),
         ('context.tags.containsAll(["a", "new"])', {"tags": ("new", "a", "a")}, {"tags": frozenset("a")}),
         ('context.people.containsAny([User::"bob", principal])', {"people": [ANN]}, {"people": ['User::"new"']}),
         ("context.place.room == 2", {"place": {"room": 2}}, {"place": {"room": 3, "floor": 2}}),
-        ("context.place has floor && context.place.floor > 1", {"place": {"room": 1, "floor": 2}}, {"place": {"room": 9}}),
+        (
+            "context.place has floor && context.place.floor > 1",
+            {"place": {"room": 1, "floor": 2}},
+            {"place": {"room": 9}},
+        ),
         ("context.place == {room: 4}", {"place": {"room": 4}}, {"place": {"room": 4, "floor": 1}}),
         ("context has extra.inner.deep", {"extra": {"code": "", "inner": {"deep": 1}}}, {"extra": {"code": ""}}),
         ("context.extra.inner.deep == 1", {"extra": {"code": "", "inner": {"deep": 1}}}, {}),
@@ -133,7 +153,7 @@ def test_an_ambiguous_action_must_be_spelled_out() -> None:
     assert engine.evaluate('A::U::"1"', 'A::Action::"go"', 'A::U::"2"')
 
 
-@pytest.mark.parametrize("uid", ["ann", 'User::ann', 'User::"an"n"', "", 7, None, 'User ann', '1User::"x"'])
+@pytest.mark.parametrize("uid", ["ann", "User::ann", 'User::"an"n"', "", 7, None, "User ann", '1User::"x"'])
 def test_what_is_no_uid_raises(build, uid: object) -> None:
     with pytest.raises(ztfast.UidError, match="wanted a uid"):
         ztfast.Engine(build(ALL)).evaluate(uid, "view", D1)
@@ -311,7 +331,13 @@ def test_a_gate_decides_as_the_engine_does_for_every_type(build, admit) -> None:
             for who in people:
                 for fast in (True, False):
                     for floor in (3, 4):
-                        context = {"size": size, "fast": fast, "note": note, "who": who.uid, "place": {"room": 1, "floor": floor}}
+                        context = {
+                            "size": size,
+                            "fast": fast,
+                            "note": note,
+                            "who": who.uid,
+                            "place": {"room": 1, "floor": floor},
+                        }
                         expected = engine.decide(session, "edit", D1, context)
                         assert gate.decide(session, d1, note, size, who, fast, 1, floor) == expected
                         assert gate.allows(session, d1, note, size, who, fast, 1, floor) == bool(expected)
@@ -339,7 +365,14 @@ def test_columns_are_decided_as_single_rows(build, admit) -> None:
     note = [("ok", "no", "never seen", "no idea")[at] for at in chance.integers(0, 4, rows)]
     gate = engine.prepare("edit", "note", "size", "who", "fast", "place.room", "place.floor")
     codes = gate.decide_many(
-        [sessions[at] for at in who], [docs[at] for at in which], note, size, [people[at] for at in person], fast, 1, floor
+        [sessions[at] for at in who],
+        [docs[at] for at in which],
+        note,
+        size,
+        [people[at] for at in person],
+        fast,
+        1,
+        floor,
     )
     assert codes.dtype == np.uint8
     for row in range(rows):
@@ -408,7 +441,7 @@ def test_a_gates_wrong_values_raise(build, admit, values: tuple, says: str) -> N
             call(ANN, d1, 1, 1)
         with pytest.raises(TypeError, match=r"wanted a ztfast\.Resource.*got str"):
             call(session, D1, 1, 1)
-        with pytest.raises(TypeError, match="wanted .session, resource"):
+        with pytest.raises(TypeError, match=r"wanted \(session, resource"):
             call(session)
 
 
@@ -444,7 +477,9 @@ def test_equal_decisions_of_a_gate_are_the_same_object(build, admit) -> None:
 
 
 def test_sessions_handles_and_gates_survive_a_swap(build, admit) -> None:
-    engine = ztfast.Engine(build('@id("a") permit (principal, action == Action::"edit", resource) when { context.size < 10 };'))
+    engine = ztfast.Engine(
+        build('@id("a") permit (principal, action == Action::"edit", resource) when { context.size < 10 };')
+    )
     session, d1, new = admit(engine), engine.resource(D1), engine.resource('Doc::"later"')
     gate = engine.prepare("edit", "size", "place.room")
     idle = engine.prepare("edit", "size", "place.room")
@@ -453,7 +488,12 @@ def test_sessions_handles_and_gates_survive_a_swap(build, admit) -> None:
         {"uid": {"type": "Doc", "id": "later"}, "parents": [],
          "attrs": {"owner": {"type": "User", "id": "ann"}, "secret": False, "readers": [], "home": ""}},
     ]  # fmt: skip
-    engine.swap(build('@id("b") permit (principal, action == Action::"edit", resource) when { resource.owner == principal };', entities=later))
+    engine.swap(
+        build(
+            '@id("b") permit (principal, action == Action::"edit", resource) when { resource.owner == principal };',
+            entities=later,
+        )
+    )
     assert gate.decide(session, new, 99, 1).reasons == ("b",)
     assert gate.decide(session, d1, 9, 1).code == "DEFAULT", "the new store lacks it"
     assert idle.allows(session, new, 99, 1)

@@ -23,7 +23,12 @@ BUY = ['Algo::"a7"', "order.new", 'Instrument::"AAPL"', "-c", "qty=100"]
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "ztfast.cli", *arguments], capture_output=True, text=True, env=environment, cwd=cwd, timeout=120
+        [sys.executable, "-m", "ztfast.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=cwd,
+        timeout=120,
     )
 
 

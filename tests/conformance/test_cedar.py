@@ -25,7 +25,8 @@ from ztfast import _core
 ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "conformance" / "cedar.tar.gz"
 
 pytestmark = pytest.mark.skipif(
-    not ARCHIVE.is_file(), reason=f"Cedar's public tests are not at hand: {ARCHIVE.name} is not in ../shared/conformance"
+    not ARCHIVE.is_file(),
+    reason=f"Cedar's public tests are not at hand: {ARCHIVE.name} is not in ../shared/conformance",
 )
 
 

@@ -76,7 +76,11 @@ class Generator:
             case "Bool":
                 return chance.random() < 0.5
             case "String":
-                return chance.choice(("fido2", "password", "totp")) if chance.random() < 0.3 else chance.choice(self.strings)
+                return (
+                    chance.choice(("fido2", "password", "totp"))
+                    if chance.random() < 0.3
+                    else chance.choice(self.strings)
+                )
             case "decimal":
                 return chance.choice(self.decimals)
             case "duration":
@@ -106,7 +110,10 @@ class Generator:
     def request(self) -> tuple[ztfast.Uid, str, ztfast.Uid, dict[str, Any]]:
         action = self.chance.choice(list(self.actions))
         about = self.actions[action]
-        principal, resource = self.uid(self.chance.choice(about["principals"])), self.uid(self.chance.choice(about["resources"]))
+        principal, resource = (
+            self.uid(self.chance.choice(about["principals"])),
+            self.uid(self.chance.choice(about["resources"])),
+        )
         return principal, action, resource, self.context(about["context"])
 
 

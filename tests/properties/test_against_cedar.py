@@ -22,15 +22,25 @@ DOCS = ("d1", "d2", "stranger")
 LONGS = st.sampled_from(("0", "1", "2", "3", "7", "-1", "9223372036854775807", "(-9223372036854775808)"))
 STRINGS = st.sampled_from(('"x"', '"y"', '""', '"x*y"', '"new"'))
 UIDS = st.sampled_from(
-    (*(f'User::"{name}"' for name in USERS), *(f'Doc::"{name}"' for name in DOCS), 'Team::"t1"', 'Team::"t2"', 'Action::"group"')
+    (
+        *(f'User::"{name}"' for name in USERS),
+        *(f'Doc::"{name}"' for name in DOCS),
+        'Team::"t1"',
+        'Team::"t2"',
+        'Action::"group"',
+    )
 )
 
 
 def long(depth: int) -> st.SearchStrategy[str]:
     leaves = st.one_of(
         LONGS,
-        st.sampled_from(("principal.level", "principal.boss.level", "resource.owner.level", "context.size", "context.place.room")),
-        st.sampled_from(("context.place.floor", "context.who.level", "context.extra.inner.deep", 'resource.getTag("pages")')),
+        st.sampled_from(
+            ("principal.level", "principal.boss.level", "resource.owner.level", "context.size", "context.place.room")
+        ),
+        st.sampled_from(
+            ("context.place.floor", "context.who.level", "context.extra.inner.deep", 'resource.getTag("pages")')
+        ),
     )
     if depth == 0:
         return leaves
@@ -45,12 +55,25 @@ def long(depth: int) -> st.SearchStrategy[str]:
 
 
 def text() -> st.SearchStrategy[str]:
-    return st.one_of(STRINGS, st.sampled_from(("principal.home", "resource.home", "context.note", "context.extra.code")))
+    return st.one_of(
+        STRINGS, st.sampled_from(("principal.home", "resource.home", "context.note", "context.extra.code"))
+    )
 
 
 def entity() -> st.SearchStrategy[str]:
     return st.one_of(
-        UIDS, st.sampled_from(("principal", "resource", "action", "principal.boss", "resource.owner", "context.who", "resource.owner.boss"))
+        UIDS,
+        st.sampled_from(
+            (
+                "principal",
+                "resource",
+                "action",
+                "principal.boss",
+                "resource.owner",
+                "context.who",
+                "resource.owner.boss",
+            )
+        ),
     )
 
 
@@ -114,9 +137,13 @@ SCOPES = st.tuples(
     st.sampled_from(("action", 'action == Action::"edit"', 'action in Action::"group"', 'action in [Action::"edit", Action::"look"]')),
     st.sampled_from(("resource", 'resource == Doc::"d1"', 'resource in Team::"t1"', "resource is Doc", 'resource == User::"ann"')),
 ).map(", ".join)  # fmt: skip
-CLAUSES = st.lists(st.tuples(st.sampled_from(("when", "unless")), boolean(2)).map(lambda t: f"{t[0]} {{ {t[1]} }}"), max_size=2)
+CLAUSES = st.lists(
+    st.tuples(st.sampled_from(("when", "unless")), boolean(2)).map(lambda t: f"{t[0]} {{ {t[1]} }}"), max_size=2
+)
 POLICIES = st.lists(
-    st.tuples(st.sampled_from(("permit", "permit", "forbid")), SCOPES, CLAUSES).map(lambda t: f"{t[0]} ({t[1]}) {' '.join(t[2])};"),
+    st.tuples(st.sampled_from(("permit", "permit", "forbid")), SCOPES, CLAUSES).map(
+        lambda t: f"{t[0]} ({t[1]}) {' '.join(t[2])};"
+    ),
     min_size=1,
     max_size=5,
 ).map("\n".join)
@@ -143,7 +170,12 @@ CONTEXTS = st.fixed_dictionaries(
 )
 REQUESTS = st.one_of(
     st.tuples(USER_UIDS, st.just("edit"), st.sampled_from([f'Doc::"{name}"' for name in DOCS]), CONTEXTS),
-    st.tuples(st.one_of(USER_UIDS, st.just('Bot::"b"')), st.just("view"), st.sampled_from([f'Doc::"{name}"' for name in DOCS]), st.just({})),
+    st.tuples(
+        st.one_of(USER_UIDS, st.just('Bot::"b"')),
+        st.just("view"),
+        st.sampled_from([f'Doc::"{name}"' for name in DOCS]),
+        st.just({}),
+    ),
     st.tuples(
         st.one_of(USER_UIDS, st.just('Doc::"d1"')),
         st.just("look"),
@@ -191,9 +223,9 @@ def test_columns_are_decided_as_single_requests(rows: list[tuple[int, int, str]]
 
     bundle = ztfast.compile(
         ztfast.Text(
-            'permit (principal, action, resource) when { context.size < 10 };'
+            "permit (principal, action, resource) when { context.size < 10 };"
             'forbid (principal, action, resource) when { context has note && (context.note like "*a*" || context.note == "") };'
-            'forbid (principal, action, resource) when { context.size > principal.level };',
+            "forbid (principal, action, resource) when { context.size > principal.level };",
         ),
         schema=ztfast.Text(SCHEMA),
         entities=ENTITIES,
@@ -202,7 +234,9 @@ def test_columns_are_decided_as_single_requests(rows: list[tuple[int, int, str]]
     engine = ztfast.Engine(bundle, handles=16, sessions=16)
     sessions = [engine.admit(ztfast.Identity(f'User::"{name}"', not_after=math.inf)) for name in USERS]
     doc, gate = engine.resource('Doc::"d1"'), engine.prepare("edit", "size", "note", "place.room")
-    codes = gate.decide_many([sessions[who] for _, who, _ in rows], doc, [size for size, *_ in rows], [note for *_, note in rows], 1)
+    codes = gate.decide_many(
+        [sessions[who] for _, who, _ in rows], doc, [size for size, *_ in rows], [note for *_, note in rows], 1
+    )
     for (size, who, note), code in zip(rows, codes, strict=True):
         single = engine.decide(sessions[who], "edit", doc, {"size": size, "note": note, "place": {"room": 1}})
         assert (code, gate.allows(sessions[who], doc, size, note, 1)) == (single.number, bool(single))

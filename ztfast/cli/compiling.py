@@ -57,7 +57,9 @@ def compile_command(
     show_warnings(bundle)
     console.print(totals(bundle, f"{output}"))
     if bundle.fallbacks:
-        console.print(f"[yellow]{len(bundle.fallbacks)} policies are left to Cedar's own evaluator[/]: ztfast check {output}")
+        console.print(
+            f"[yellow]{len(bundle.fallbacks)} policies are left to Cedar's own evaluator[/]: ztfast check {output}"
+        )
 
 
 def check_command(
@@ -69,7 +71,7 @@ def check_command(
 ) -> None:
     """Check a bundle or sources, and say what became of each action and policy.
 
-    A bundle is read whole and its hashes are checked. Names the policies that are left to Cedar's own evaluator, and why.
+    A bundle is read whole and its hashes are checked. Names the policies that are left to Cedar's own evaluator.
 
     [dim]ztfast check desk.ztb[/]
     """

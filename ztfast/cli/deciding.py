@@ -121,7 +121,10 @@ def explain_command(
         if told.problem:
             console.print(f"[yellow]The request does not fit the schema:[/] {told.problem}")
         effect = "permits" if told.allow else "forbids"
-        for heading, texts in ((f"Determining {effect}", told.reasons), ("Policies that erred, and so do not apply", told.errors)):
+        for heading, texts in (
+            (f"Determining {effect}", told.reasons),
+            ("Policies that erred, and so do not apply", told.errors),
+        ):
             if texts:
                 console.print(f"\n[bold]{heading}[/]")
             for text in texts:

@@ -56,7 +56,9 @@ def demo_command(
     """
     folder = examples.desk()
     if not (folder / "policies").is_dir():
-        raise SourceError(f"{folder}: the example desk is not there; run the demo from an installed ztfast or a checkout")
+        raise SourceError(
+            f"{folder}: the example desk is not there; run the demo from an installed ztfast or a checkout"
+        )
     bundle = compiled(as_json)
     desk = Desk(folder, seed)
     story, engine, sessions = tell(desk, bundle, requests, quiet=as_json)
@@ -72,7 +74,10 @@ def demo_command(
             "segments": [{"segment": s, "effect": e, "count": n} for (s, e), n in sorted(story.by_segment.items())],
             "reasons": [{"reason": r, "effect": e, "count": n} for (r, e), n in story.by_reason.most_common()],
             "events": story.events,
-            "latency": {**{k: asdict(v) for k, v in measured.items() if k != "taken" and k != "rows"}, "rows": measured["rows"]},
+            "latency": {
+                **{k: asdict(v) for k, v in measured.items() if k != "taken" and k != "rows"},
+                "rows": measured["rows"],
+            },
         }
         json_out(shown)
         return
@@ -196,13 +201,12 @@ def show_latency(floor: Floors, taken: Any, single: Quantiles, rows: list[dict[s
     console.print(calls)
     console.print()
     console.print(
-        f"[bold]Gate.allows, {number(len(taken))} calls timed one by one[/] (random algorithms and instruments; the clock's "
-        f"own {floor.clock_ns:.0f} ns are in each)"
+        f"[bold]Gate.allows, {number(len(taken))} calls timed one by one[/]: random algorithms and instruments; "
+        f"the clock's own {floor.clock_ns:.0f} ns are in each"
     )
     histogram(taken)
-    console.print(
-        f"  p50 {single.p50:,.0f} ns   p99 {single.p99:,.0f} ns   p99.9 {single.p999:,.0f} ns   max {single.max:,.0f} ns"
-    )
+    quantile = (("p50", single.p50), ("p99", single.p99), ("p99.9", single.p999), ("max", single.max))
+    console.print("  " + "   ".join(f"{name} {value:,.0f} ns" for name, value in quantile))
     net = max(single.p50 - floor.clock_ns, 0)
     console.print(f"  p50 less the clock: {net:,.0f} ns, {net / floor.c_call_ns:.1f} empty C calls")
 

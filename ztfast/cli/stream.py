@@ -1,4 +1,4 @@
-"""A seeded stream of requests over the example desk: what its people and programs do in a day, and what they should not."""
+"""A seeded stream of requests over the example desk: what people and programs do there, and what they should not."""
 
 from __future__ import annotations
 
@@ -104,14 +104,18 @@ class Desk:
         """A look at a customer's account, mostly by its own advisor."""
         resource = self.one("CustomerAccount")
         advisor = self.attributes[resource]["advisor"]["__entity"]["id"]
-        principal = f'Human::"{advisor}"' if self.chance.random() < 0.5 else self.one("Human", "Service", "Agent", "Algo")
+        principal = (
+            f'Human::"{advisor}"' if self.chance.random() < 0.5 else self.one("Human", "Service", "Agent", "Algo")
+        )
         context: dict[str, Any] = {
             "purpose": self.chance.choice(("service", "statement", "case-7", "curiosity")),
             "fields": self.chance.choice((["balance"], ["balance", "name"], ["tax-id"], [])),
             "clientIp": self.chance.choice(("10.1.2.3", "127.0.0.1", "198.51.100.7")),
             "proof": self.proof(),
         }
-        return Request(principal, self.chance.choice(("customer.read", "customer.read", "customer.export")), resource, context)
+        return Request(
+            principal, self.chance.choice(("customer.read", "customer.read", "customer.export")), resource, context
+        )
 
     def settlement(self) -> Request:
         """A look at an instruction, or its approval."""
@@ -125,7 +129,9 @@ class Desk:
         context = {
             "amount": attributes["amount"] + self.chance.choice((0, 0, 0, 1)),
             "valueDate": "2026-11-20",
-            "at": self.chance.choice(("2026-11-19T23:59:59Z", "2026-11-20T00:00:00Z", "2026-11-24T12:00:00Z", "2026-11-25")),
+            "at": self.chance.choice(
+                ("2026-11-19T23:59:59Z", "2026-11-20T00:00:00Z", "2026-11-24T12:00:00Z", "2026-11-25")
+            ),
             "proof": self.proof(),
         }
         return Request(principal, "settlement.approve", resource, context)
