@@ -57,7 +57,7 @@ pub fn write_program<'e>(
 }
 
 /// A program in a bundle, read from its beginning.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Program<'a> {
     words: &'a [u64],
     /// Forbids.
@@ -92,10 +92,15 @@ impl<'a> Program<'a> {
             opaque: header & OPAQUE != 0,
         })
     }
+}
 
-    /// The next entry; `None` where the words do not hold it.
+/// The entries, one after the other; `None` where the words hold no more.
+#[allow(clippy::cast_possible_truncation)] // taking words apart is what this is for
+impl<'a> Iterator for Program<'a> {
+    type Item = EntryView<'a>;
+
     #[inline]
-    pub fn next(&mut self) -> Option<EntryView<'a>> {
+    fn next(&mut self) -> Option<EntryView<'a>> {
         let (&head, rest) = self.words.split_first()?;
         let (ranges, rest) = rest.split_at_checked((head >> 32) as u16 as usize * 3)?;
         let (conjuncts, rest) = rest.split_at_checked((head >> 48) as usize)?;

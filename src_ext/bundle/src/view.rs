@@ -149,7 +149,7 @@ impl Bundle {
     /// [`OpenError`] says what is wrong with the bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, OpenError> {
         let mut words = vec![0_u64; bytes.len().div_ceil(8)].into_boxed_slice();
-        if bytes.len() % 8 != 0 {
+        if !bytes.len().is_multiple_of(8) {
             return Err(OpenError::Length {
                 wanted: bytes.len().next_multiple_of(64) as u64,
                 found: bytes.len() as u64,
@@ -194,7 +194,7 @@ impl Bundle {
     /// [`Self::hash`] in hexadecimal digits.
     #[must_use]
     pub fn hash_hex(&self) -> String {
-        self.hash.iter().map(|byte| format!("{byte:02x}")).collect()
+        blake3::Hash::from_bytes(self.hash).to_hex().to_string()
     }
 
     /// What the bundle says about itself.

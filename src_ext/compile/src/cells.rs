@@ -92,15 +92,14 @@ fn entries(plans: &Plans, tabulated: &[u32], parts: &mut Parts) -> Result<Vec<En
                 entry.ranges.push(range);
                 continue;
             }
-            let place = match placed.get(&conjunct) {
-                Some(&known) => known,
-                None => {
-                    let start = number(parts.code.len(), "instructions")?;
-                    parts.code.extend_from_slice(&compiled.code);
-                    let place = (start, number(compiled.code.len(), "instructions")?);
-                    placed.insert(conjunct, place);
-                    place
-                }
+            let place = if let Some(&known) = placed.get(&conjunct) {
+                known
+            } else {
+                let start = number(parts.code.len(), "instructions")?;
+                parts.code.extend_from_slice(&compiled.code);
+                let place = (start, number(compiled.code.len(), "instructions")?);
+                placed.insert(conjunct, place);
+                place
             };
             entry.conjuncts.push(place);
         }

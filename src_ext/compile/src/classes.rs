@@ -8,7 +8,7 @@ use crate::codegen::generate;
 use crate::layout::Layout;
 use crate::plan::{Conjunct, Plan, Plans, children, reads};
 use crate::tables::Tables;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use ztfast_policy::ir::{Action, Expr, Scope, Uid, Var};
 use ztfast_program::{Arena, Cell, EntityRef, Fault, Instr, Request, Scratch, StoreView, Tag, Vm};
 
@@ -47,8 +47,8 @@ pub(crate) fn classes(action: &Action, plans: &Plans, tables: &mut Tables) -> Si
     let mut principal = Grouping::by_plans(Side::Principal, action, plans, tables);
     let mut resource = Grouping::by_plans(Side::Resource, action, plans, tables);
     let mut candidates: Vec<Splitter> = Vec::new();
-    let wanted: BTreeMap<u32, ()> = plans.plans.iter().flat_map(|plan| plan.on_both.iter().map(|&c| (c, ()))).collect();
-    for &conjunct in wanted.keys() {
+    let wanted: BTreeSet<u32> = plans.plans.iter().flat_map(|plan| plan.on_both.iter().copied()).collect();
+    for conjunct in wanted {
         if let Some(splitter) = Splitter::new(conjunct, &plans.conjuncts[conjunct as usize], action, tables) {
             candidates.push(splitter);
         }
@@ -306,7 +306,7 @@ impl Splitter {
     fn new(number: u32, conjunct: &Conjunct, action: &Action, tables: &mut Tables) -> Option<Self> {
         let (mut principal, mut resource) = (Vec::new(), Vec::new());
         one_sided(&conjunct.expr, &mut principal, &mut resource);
-        if principal.iter().any(|expr| names(expr)) && resource.iter().any(|expr| names(expr)) {
+        if principal.iter().any(names) && resource.iter().any(names) {
             return None;
         }
         let nothing = Layout { fields: Vec::new(), kinds: Vec::new() };

@@ -169,7 +169,9 @@ impl Codegen<'_> {
             self.has(&base, name)?;
             base = Expr::GetAttr(Arc::new(base), name.clone());
         }
-        to_end.into_iter().for_each(|jump| self.land(jump));
+        for jump in to_end {
+            self.land(jump);
+        }
         Ok(())
     }
 

@@ -113,9 +113,14 @@ pub fn compile(model: &Model, sources: &Sources, strict: bool, progress: Progres
     meta.stats.residual = over_actions(|a| a.residual);
     meta.stats.instructions = count(parts.code.len());
     tables.finish(&mut parts);
-    parts.meta_json = serde_json::to_vec(&meta).expect("plain data becomes JSON");
-    parts.sources_json = serde_json::to_vec(sources).expect("plain data becomes JSON");
+    parts.meta_json = json(&meta);
+    parts.sources_json = json(sources);
     Ok(parts)
+}
+
+/// Plain data as JSON.
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("data without maps of other keys than texts becomes JSON")
 }
 
 /// A count as the 32-bit number that the tables hold.

@@ -221,16 +221,12 @@ impl Engine {
         let binding = Arc::new(binding);
         snapshot.late.lock().unwrap_or_else(PoisonError::into_inner).push(binding.clone());
         let spec = Some(GateSpec { ty: ty.into(), id: id.into(), names, types: binding.types.clone() });
-        let number = match writer.gates.iter().position(Option::is_none) {
-            Some(free) => {
-                writer.gates[free] = spec;
-                free
-            }
-            None => {
-                writer.gates.push(spec);
-                writer.gates.len() - 1
-            }
-        };
+        let free = writer.gates.iter().position(Option::is_none);
+        let number = free.unwrap_or(writer.gates.len());
+        if free.is_none() {
+            writer.gates.push(None);
+        }
+        writer.gates[number] = spec;
         Ok(Gate::new(self.clone(), number, snapshot, binding))
     }
 

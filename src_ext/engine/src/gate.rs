@@ -83,22 +83,22 @@ impl Gate {
             .text_offsets
             .windows(2)
             .position(|w| self.text_bytes.get(w[0] as usize..w[1] as usize) == Some(text.as_bytes()));
-        let number = match before {
-            Some(number) => number,
-            None => {
-                let (count, end) = (self.text_offsets.len(), self.text_bytes.len() + text.len());
-                if count == 0 || count > MAX_TEXTS || end > MAX_TEXT_BYTES {
-                    return None;
-                }
-                self.text_bytes.extend_from_slice(text.as_bytes());
-                self.text_offsets.push(end as u32);
-                count - 1
+        let number = if let Some(number) = before {
+            number
+        } else {
+            let (count, end) = (self.text_offsets.len(), self.text_bytes.len() + text.len());
+            if count == 0 || count > MAX_TEXTS || end > MAX_TEXT_BYTES {
+                return None;
             }
+            self.text_bytes.extend_from_slice(text.as_bytes());
+            self.text_offsets.push(end as u32);
+            count - 1
         };
         Some((FOREIGN_STRING | number as u64) as i64)
     }
 
     /// The number of an entity in the call begun; `None` for a handle that is nothing in this bundle.
+    #[must_use]
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
     pub fn entity(&self, handle: Handle) -> Option<i64> {
         self.snapshot.entity(handle).map(|entity| entity.bits() as i64)

@@ -255,10 +255,10 @@ impl Binder<'_> {
                     // An optional record is there iff one of its attributes is given; then it must be whole.
                     let there = needed || self.names.iter().any(|name| name.starts_with(&prefix));
                     let inner = self.fields(&prefix, fields, there);
-                    if let (Some(slot), Some(place)) = (presence, inner) {
-                        if let Some(position) = self.positions.get_mut(*slot as usize) {
-                            *position = place;
-                        }
+                    if let (Some(slot), Some(place)) = (presence, inner)
+                        && let Some(position) = self.positions.get_mut(*slot as usize)
+                    {
+                        *position = place;
                     }
                     given = inner.or(given);
                 }

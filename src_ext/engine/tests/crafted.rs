@@ -7,12 +7,12 @@ use ztfast_engine::{Admission, Code, Column, Determining, Engine, EngineOptions,
 use ztfast_policy::{Mode, SourceFile, Sources};
 use ztfast_program::{Cell, EntityRec, Instr, Op, PatternRec};
 
-const SCHEMA: &str = r#"
+const SCHEMA: &str = r"
 entity Team;
 entity User in [Team] = { level: Long, name: String, peers: Set<User>, at: { x: Long, y?: Set<Long> } } tags Set<String>;
 entity Doc in [Team] = { owner: User, from: ipaddr };
 action view appliesTo { principal: User, resource: Doc, context: { n: Long, s?: String, who?: User } };
-"#;
+";
 
 const POLICIES: &str = r#"
 permit (principal in Team::"t", action, resource) when { context.n > 3 && context.n + principal.level < 100 };

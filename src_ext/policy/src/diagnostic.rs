@@ -266,11 +266,11 @@ fn excerpt(file: &SourceFile, message: &str, help: Option<&str>, label: &Label) 
         "^".repeat(marked),
     );
     if let Some(text) = &label.text {
-        out += &format!(" {text}");
+        out.extend([" ", text]);
     }
-    out += &format!("\n {gap} `----\n");
+    out.extend(["\n ", &gap, " `----\n"]);
     if let Some(help) = help {
-        out += &format!("  help: {help}\n");
+        out.extend(["  help: ", help, "\n"]);
     }
     out
 }

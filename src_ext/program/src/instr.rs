@@ -81,49 +81,50 @@ pub enum Op {
 }
 
 impl Op {
+    /// All operations, by number.
+    pub const ALL: [Self; 36] = [
+        Self::Const,
+        Self::Principal,
+        Self::Resource,
+        Self::Slot,
+        Self::SlotOrMissing,
+        Self::HasSlot,
+        Self::NeedSlot,
+        Self::GetAttr,
+        Self::HasAttr,
+        Self::GetTag,
+        Self::HasTag,
+        Self::Eq,
+        Self::Less,
+        Self::LessEq,
+        Self::Add,
+        Self::Sub,
+        Self::Mul,
+        Self::Neg,
+        Self::Not,
+        Self::In,
+        Self::Contains,
+        Self::ContainsAll,
+        Self::ContainsAny,
+        Self::IsEmpty,
+        Self::Like,
+        Self::Is,
+        Self::MakeSet,
+        Self::MakeRecord,
+        Self::Jump,
+        Self::AndThen,
+        Self::OrElse,
+        Self::Branch,
+        Self::NeedBool,
+        Self::Ext,
+        Self::Error,
+        Self::Missing,
+    ];
+
     /// The operation with this number.
     #[must_use]
     pub const fn from_u8(number: u8) -> Option<Self> {
-        use Op::*;
-        const ALL: [Op; 36] = [
-            Const,
-            Principal,
-            Resource,
-            Slot,
-            SlotOrMissing,
-            HasSlot,
-            NeedSlot,
-            GetAttr,
-            HasAttr,
-            GetTag,
-            HasTag,
-            Eq,
-            Less,
-            LessEq,
-            Add,
-            Sub,
-            Mul,
-            Neg,
-            Not,
-            In,
-            Contains,
-            ContainsAll,
-            ContainsAny,
-            IsEmpty,
-            Like,
-            Is,
-            MakeSet,
-            MakeRecord,
-            Jump,
-            AndThen,
-            OrElse,
-            Branch,
-            NeedBool,
-            Ext,
-            Error,
-            Missing,
-        ];
-        if (number as usize) < ALL.len() { Some(ALL[number as usize]) } else { None }
+        if (number as usize) < Self::ALL.len() { Some(Self::ALL[number as usize]) } else { None }
     }
 }
 
@@ -153,45 +154,45 @@ pub enum ExtOp {
 }
 
 impl ExtOp {
+    /// All methods, by number.
+    pub const ALL: [Self; 18] = [
+        Self::DecimalLessThan,
+        Self::DecimalLessThanOrEqual,
+        Self::DecimalGreaterThan,
+        Self::DecimalGreaterThanOrEqual,
+        Self::IsIpv4,
+        Self::IsIpv6,
+        Self::IsLoopback,
+        Self::IsMulticast,
+        Self::IsInRange,
+        Self::Offset,
+        Self::DurationSince,
+        Self::ToDate,
+        Self::ToTime,
+        Self::ToMilliseconds,
+        Self::ToSeconds,
+        Self::ToMinutes,
+        Self::ToHours,
+        Self::ToDays,
+    ];
+
     /// The method with this number.
     #[must_use]
     pub const fn from_u32(number: u32) -> Option<Self> {
-        use ExtOp::*;
-        const ALL: [ExtOp; 18] = [
-            DecimalLessThan,
-            DecimalLessThanOrEqual,
-            DecimalGreaterThan,
-            DecimalGreaterThanOrEqual,
-            IsIpv4,
-            IsIpv6,
-            IsLoopback,
-            IsMulticast,
-            IsInRange,
-            Offset,
-            DurationSince,
-            ToDate,
-            ToTime,
-            ToMilliseconds,
-            ToSeconds,
-            ToMinutes,
-            ToHours,
-            ToDays,
-        ];
-        if (number as usize) < ALL.len() { Some(ALL[number as usize]) } else { None }
+        if (number as usize) < Self::ALL.len() { Some(Self::ALL[number as usize]) } else { None }
     }
 
     /// Operands that the method takes, its subject among them.
     #[must_use]
     pub const fn operands(self) -> usize {
-        use ExtOp::*;
         match self {
-            DecimalLessThan
-            | DecimalLessThanOrEqual
-            | DecimalGreaterThan
-            | DecimalGreaterThanOrEqual
-            | IsInRange
-            | Offset
-            | DurationSince => 2,
+            Self::DecimalLessThan
+            | Self::DecimalLessThanOrEqual
+            | Self::DecimalGreaterThan
+            | Self::DecimalGreaterThanOrEqual
+            | Self::IsInRange
+            | Self::Offset
+            | Self::DurationSince => 2,
             _ => 1,
         }
     }
@@ -213,5 +214,21 @@ impl Instr {
     #[must_use]
     pub const fn new(op: Op, imm: u32) -> Self {
         Self { op: op as u8, reserved: [0; 3], imm }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_places_in_the_lists() {
+        for (number, &op) in (0_u8..).zip(&Op::ALL) {
+            assert_eq!((op as u8, Op::from_u8(number)), (number, Some(op)));
+        }
+        for (number, &op) in (0_u32..).zip(&ExtOp::ALL) {
+            assert_eq!((op as u32, ExtOp::from_u32(number)), (number, Some(op)));
+        }
+        assert_eq!((Op::from_u8(36), ExtOp::from_u32(18)), (None, None));
     }
 }

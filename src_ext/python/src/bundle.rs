@@ -20,14 +20,14 @@ fn sources(files: Vec<File>, schema: File, entities: Option<File>) -> Sources {
 ///
 /// Returns the bundle and the warnings. Raises `PolicyError` for what Cedar refuses, `CompileError` for limits.
 #[pyfunction]
-pub(crate) fn compile<'py>(
-    py: Python<'py>,
+pub(crate) fn compile(
+    py: Python<'_>,
     files: Vec<File>,
     schema: File,
     entities: Option<File>,
     strict: bool,
     progress: Option<Py<PyAny>>,
-) -> PyResult<(Bundle, Vec<Bound<'py, PyDict>>)> {
+) -> PyResult<(Bundle, Vec<Bound<'_, PyDict>>)> {
     let sources = sources(files, schema, entities);
     let mode = if strict { Mode::Strict } else { Mode::Permissive };
     let mut failed = None;

@@ -37,6 +37,7 @@ struct ApiColumn {
     each: u32,
 }
 
+#[allow(clippy::cast_possible_truncation)] // a table of a dozen pointers
 static API: Api = Api {
     abi_version: ABI_VERSION,
     size: size_of::<Api>() as u32,

@@ -12,6 +12,9 @@ use ztfast_policy::ir::{Ip, Uid, Value};
 use ztfast_policy::{construct_extension, ir};
 use ztfast_program::{Cell, Tag};
 
+/// What is done with an attribute that is given: its field, its path, its value.
+type Visit<'v> = &'v mut dyn FnMut(&Field, &str, &Bound<'_, PyAny>) -> PyResult<()>;
+
 /// Reads values for one action, and names it and the attribute in what it raises.
 pub(crate) struct Reader<'a> {
     pub action: &'a str,
@@ -66,13 +69,7 @@ impl Reader<'_> {
     }
 
     /// Visit each attribute that is given; raise for those that are missing or not in the schema.
-    fn each(
-        &self,
-        fields: &[Field],
-        prefix: &str,
-        dict: &Bound<'_, PyDict>,
-        visit: &mut dyn FnMut(&Field, &str, &Bound<'_, PyAny>) -> PyResult<()>,
-    ) -> PyResult<()> {
+    fn each(&self, fields: &[Field], prefix: &str, dict: &Bound<'_, PyDict>, visit: Visit<'_>) -> PyResult<()> {
         let py = dict.py();
         let mut used = 0;
         for field in fields {

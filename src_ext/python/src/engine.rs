@@ -173,7 +173,7 @@ impl Engine {
         })?;
         let action = action_text(meta);
         let names = names.into_iter().map(str::to_owned).collect();
-        Ok(Gate { gate: Box::into_raw(Box::new(gate)), action, names })
+        Ok(Gate { core: Box::into_raw(Box::new(gate)), action, names })
     }
 }
 
@@ -328,7 +328,7 @@ fn find_action_number(
 /// A gate's core. `ztfast.gate.Gate` calls it by its address.
 #[pyclass(frozen, module = "ztfast._core")]
 pub(crate) struct Gate {
-    gate: *mut ztfast_engine::Gate,
+    core: *mut ztfast_engine::Gate,
     action: String,
     names: Vec<String>,
 }
@@ -344,7 +344,7 @@ impl Gate {
     /// The gate's address, good as long as this object lives.
     #[getter]
     fn address(&self) -> usize {
-        self.gate as usize
+        self.core as usize
     }
 
     /// The action as Cedar text.
@@ -363,6 +363,6 @@ impl Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         // SAFETY: the pointer came from Box::into_raw in `prepare`, and nobody else frees it.
-        drop(unsafe { Box::from_raw(self.gate) });
+        drop(unsafe { Box::from_raw(self.core) });
     }
 }

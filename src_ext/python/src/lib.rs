@@ -3,6 +3,8 @@
 //! This module takes uids as text and contexts as dicts, and turns what goes wrong into `ztfast.Error`s. The hot path
 //! is not here but in [`capi`], called by `ztfast.gate` and by embedders without touching a Python object.
 #![deny(unsafe_op_in_unsafe_fn)]
+// PyO3 hands over what it has converted from Python objects: owned.
+#![allow(clippy::needless_pass_by_value)]
 
 mod bundle;
 mod capi;

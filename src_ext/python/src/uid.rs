@@ -58,10 +58,10 @@ pub(crate) fn extract(value: &Bound<'_, PyAny>) -> PyResult<(String, String)> {
         if let (Some(ty), Some(id)) = (dict.get_item("type")?, dict.get_item("id")?) {
             return Ok((ty.extract()?, id.extract()?));
         }
-    } else if let (Ok(ty), Ok(id)) = (value.getattr("type"), value.getattr("id")) {
-        if let (Ok(ty), Ok(id)) = (ty.extract(), id.extract()) {
-            return Ok((ty, id));
-        }
+    } else if let (Ok(ty), Ok(id)) = (value.getattr("type"), value.getattr("id"))
+        && let (Ok(ty), Ok(id)) = (ty.extract(), id.extract())
+    {
+        return Ok((ty, id));
     }
     let given = value.get_type().qualname()?;
     let wanted =
