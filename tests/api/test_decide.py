@@ -393,6 +393,37 @@ def test_columns_are_decided_as_single_rows(build, admit) -> None:
     assert len(gate.decide_many([], docs[0], [], 1, people[0], True, 1, 1)) == 0
 
 
+def test_columns_of_one_session_and_resource_are_decided_as_single_rows(build, admit) -> None:
+    """Where only arguments differ, rows are decided many at a time."""
+    engine = ztfast.Engine(
+        build(
+            'permit (principal, action == Action::"edit", resource) when { context.size < 10 && context.place.room != 3 };'
+            'permit (principal, action == Action::"edit", resource) when { context has who && context.who == User::"bob" };'
+            'forbid (principal, action == Action::"edit", resource) when { context has fast && context.fast };'
+            'forbid (principal, action == Action::"edit", resource) when { context has note && context.note == "no" };'
+        )
+    )
+    session, d1 = admit(engine), engine.resource(D1)
+    people = [engine.resource(uid) for uid in (ANN, BOB, 'User::"new"')]
+    gate = engine.prepare("edit", "size", "place.room", "fast", "note", "who")
+    fewer = engine.prepare("edit", "size", "place.room", "fast", "note")
+    chance = np.random.default_rng(9)
+    for rows in (1, 31, 32, 33, 100):
+        size, room, who = chance.integers(5, 15, rows), chance.integers(1, 5, rows), chance.integers(0, 3, rows)
+        fast = chance.random(rows) < 0.2
+        note = [("no", "yes", "unheard of")[at] for at in chance.integers(0, 3, rows)]
+        codes = gate.decide_many(session, d1, size, room, fast, note, [people[at] for at in who])
+        plain = fewer.decide_many(session, d1, size, room, fast, note)
+        mixed = fewer.decide_many(session, d1, size, 2, False, "yes")
+        for row in range(rows):
+            values = size[row], room[row], fast[row], note[row]
+            assert codes[row] == gate.decide(session, d1, *values, people[who[row]]).number
+            assert plain[row] == fewer.decide(session, d1, *values).number
+            assert mixed[row] == fewer.decide(session, d1, size[row], 2, False, "yes").number
+    session.revoke()
+    assert set(fewer.decide_many(session, d1, size, room, fast, note)) == {Code.REVOKED}
+
+
 @pytest.mark.parametrize(
     ("columns", "says"),
     [

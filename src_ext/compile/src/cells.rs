@@ -1,13 +1,16 @@
 //! Pairs of classes to decisions and programs.
 
 use crate::classes::{Classes, Sides, holds};
+use crate::codegen::generate;
 use crate::layout::Layout;
 use crate::plan::{Plan, Plans};
+use crate::ranges::range;
+use crate::specialise::{Left, Specialiser};
 use crate::tables::Tables;
 use crate::{CompileError, number};
 use std::collections::HashMap;
 use ztfast_bundle::{ActionRec, ActionStats, CellKind, Entry, Parts, SideRec, pack_cell, write_program};
-use ztfast_policy::ir::{Action, Effect};
+use ztfast_policy::ir::{Action, Effect, Expr};
 
 /// Cells that one action may have.
 const MAX_CELLS: u64 = 1 << 27;
@@ -29,9 +32,26 @@ pub(crate) fn cells(
         let action = action.uid.to_string();
         return Err(CompileError::TableTooLarge { action, principals, resources, cells, limit: MAX_CELLS });
     }
-    let entries = entries(plans, &sides.tabulated, parts)?;
-    let residual = entries.iter().map(|entry| (entry.ranges.len() + entry.conjuncts.len()) as u64).sum();
-    let mut builder = Builder { plans, sides: &sides, entries: &entries, tables, programs: HashMap::new() };
+    let specialisers: HashMap<u32, Specialiser> = sides
+        .specialised
+        .iter()
+        .filter_map(|&conjunct| {
+            let expr = &plans.conjuncts[conjunct as usize].expr;
+            Some((conjunct, Specialiser::new(expr, action, tables)?))
+        })
+        .collect();
+    let mut builder = Builder {
+        action,
+        layout,
+        plans,
+        sides: &sides,
+        specialisers,
+        tables,
+        placed: HashMap::new(),
+        variants: Vec::new(),
+        numbers: HashMap::new(),
+        programs: HashMap::new(),
+    };
     let table = number(parts.table.len(), "cells")?;
     // Class 0 on either side: the action does not apply, and no policy can.
     let nothing = pack_cell(CellKind::Default, builder.program(&[], parts)?);
@@ -44,6 +64,8 @@ pub(crate) fn cells(
         }
     }
     let programs = builder.programs.len() as u64;
+    let left = |(_, entry): &(u32, Entry)| (entry.ranges.len() + entry.conjuncts.len()) as u64;
+    let residual = builder.variants.iter().map(left).sum();
     let tabulated = sides.tabulated.len() as u64;
     let slots_start = number(parts.slot_kinds.len(), "context slots")?;
     parts.slot_kinds.extend(layout.kinds.iter().map(|&kind| kind as u32));
@@ -79,101 +101,134 @@ fn side(classes: Classes, parts: &mut Parts) -> Result<SideRec, CompileError> {
     Ok(record)
 }
 
-/// An entry per plan: what is left of it once the table has settled the rest.
-fn entries(plans: &Plans, tabulated: &[u32], parts: &mut Parts) -> Result<Vec<Entry>, CompileError> {
-    let mut placed: HashMap<u32, (u32, u32)> = HashMap::new();
-    let mut made = Vec::with_capacity(plans.plans.len());
-    for plan in &plans.plans {
-        let mut entry = Entry { policy: plan.policy, ..Entry::default() };
-        let left = plan.on_both.iter().filter(|conjunct| tabulated.binary_search(conjunct).is_err());
-        for &conjunct in left.chain(&plan.on_request) {
-            let compiled = &plans.conjuncts[conjunct as usize];
-            if let Some(range) = compiled.range {
-                entry.ranges.push(range);
-                continue;
-            }
-            let place = if let Some(&known) = placed.get(&conjunct) {
-                known
-            } else {
-                let start = number(parts.code.len(), "instructions")?;
-                parts.code.extend_from_slice(&compiled.code);
-                let place = (start, number(compiled.code.len(), "instructions")?);
-                placed.insert(conjunct, place);
-                place
-            };
-            entry.conjuncts.push(place);
-        }
-        made.push(entry);
-    }
-    Ok(made)
-}
-
 struct Builder<'a> {
+    action: &'a Action,
+    layout: &'a Layout,
     plans: &'a Plans,
     sides: &'a Sides,
-    entries: &'a [Entry],
-    tables: &'a Tables,
-    /// Programs by the plans that may apply, and what they settle.
+    /// By conjunct.
+    specialisers: HashMap<u32, Specialiser>,
+    tables: &'a mut Tables,
+    /// Code by the expression that it is of.
+    placed: HashMap<Expr, (u32, u32)>,
+    /// What is left of plans, in one pair of classes or another, once the table has settled the rest.
+    variants: Vec<(u32, Entry)>,
+    /// Variants by plan and what is left.
+    numbers: HashMap<(u32, Vec<Expr>), u32>,
+    /// Programs by the variants that may apply.
     programs: HashMap<Vec<u32>, u32>,
 }
 
 impl Builder<'_> {
     fn cell(&mut self, principal: usize, resource: usize, parts: &mut Parts) -> Result<u32, CompileError> {
-        let mut candidates = common(&self.sides.principal.plans[principal], &self.sides.resource.plans[resource]);
-        candidates.retain(|&plan| self.tabulated_hold(plan, principal, resource));
-        let program = self.program(&candidates, parts)?;
-        Ok(pack_cell(self.kind(&candidates), program))
+        let mut variants = Vec::new();
+        for plan in common(&self.sides.principal.plans[principal], &self.sides.resource.plans[resource]) {
+            if let Some(left) = self.left(plan, principal, resource) {
+                variants.push(self.variant(plan, left, parts)?);
+            }
+        }
+        let program = self.program(&variants, parts)?;
+        Ok(pack_cell(self.kind(&variants), program))
     }
 
-    fn tabulated_hold(&self, plan: u32, principal: usize, resource: usize) -> bool {
-        let settled = |conjunct: &&u32| self.sides.tabulated.binary_search(conjunct).is_ok();
-        self.plans.plans[plan as usize].on_both.iter().filter(settled).all(|&conjunct| {
-            let code = &self.plans.conjuncts[conjunct as usize].code;
-            let (principals, resources) = (&self.sides.principal.samples, &self.sides.resource.samples);
-            holds(&self.tables.view(), code, principals[principal], resources[resource])
-        })
+    /// What is left of a plan in a pair of classes; `None` where it cannot apply.
+    fn left(&mut self, plan: u32, principal: usize, resource: usize) -> Option<Vec<Expr>> {
+        let (principal, resource) = (self.sides.principal.samples[principal], self.sides.resource.samples[resource]);
+        let plan = &self.plans.plans[plan as usize];
+        let mut left = Vec::new();
+        for &conjunct in plan.on_both.iter().chain(&plan.on_request) {
+            let compiled = &self.plans.conjuncts[conjunct as usize];
+            if self.sides.tabulated.binary_search(&conjunct).is_ok() {
+                if !holds(&self.tables.view(), &compiled.code, principal, resource) {
+                    return None;
+                }
+                continue;
+            }
+            let Some(specialiser) = self.specialisers.get(&conjunct) else {
+                left.push(compiled.expr.clone());
+                continue;
+            };
+            match specialiser.left(principal, resource, self.action, self.tables) {
+                Left::Never => return None,
+                Left::All(conjuncts) => left.extend(conjuncts),
+            }
+        }
+        Some(left)
+    }
+
+    fn variant(&mut self, plan: u32, left: Vec<Expr>, parts: &mut Parts) -> Result<u32, CompileError> {
+        if let Some(&known) = self.numbers.get(&(plan, left.clone())) {
+            return Ok(known);
+        }
+        let mut entry = Entry { policy: self.plans.plans[plan as usize].policy, ..Entry::default() };
+        for expr in &left {
+            if let Some(range) = range(expr, self.layout, self.tables) {
+                entry.ranges.push(range);
+                continue;
+            }
+            entry.conjuncts.push(self.place(expr, parts)?);
+        }
+        let fresh = number(self.variants.len(), "variants of policies")?;
+        self.variants.push((plan, entry));
+        self.numbers.insert((plan, left), fresh);
+        Ok(fresh)
+    }
+
+    /// Where the code of a condition lies.
+    fn place(&mut self, expr: &Expr, parts: &mut Parts) -> Result<(u32, u32), CompileError> {
+        if let Some(&known) = self.placed.get(expr) {
+            return Ok(known);
+        }
+        // The condition as it was written could be compiled, and filling in what is known only makes it smaller.
+        let code = generate(expr, &self.action.uid, self.layout, self.tables)
+            .map_err(|why| CompileError::Condition { action: self.action.uid.to_string(), why: why.to_string() })?;
+        let place = (number(parts.code.len(), "instructions")?, number(code.len(), "instructions")?);
+        parts.code.extend(code);
+        self.placed.insert(expr.clone(), place);
+        Ok(place)
+    }
+
+    fn plan(&self, variant: u32) -> &Plan {
+        &self.plans.plans[self.variants[variant as usize].0 as usize]
     }
 
     /// What is certain without looking at the request.
-    fn kind(&self, candidates: &[u32]) -> CellKind {
-        let certain = |plan: u32| {
-            let entry = &self.entries[plan as usize];
-            let opaque = self.plans.plans[plan as usize].opaque.is_some();
-            entry.ranges.is_empty() && entry.conjuncts.is_empty() && !opaque
+    fn kind(&self, variants: &[u32]) -> CellKind {
+        let certain = |variant: u32| {
+            let entry = &self.variants[variant as usize].1;
+            entry.ranges.is_empty() && entry.conjuncts.is_empty() && self.plan(variant).opaque.is_none()
         };
-        let (forbids, permits) = self.by_effect(candidates);
-        if forbids.iter().any(|&plan| certain(plan)) {
+        let (forbids, permits) = self.by_effect(variants);
+        if forbids.iter().any(|&variant| certain(variant)) {
             CellKind::Forbid
-        } else if candidates.is_empty() {
+        } else if variants.is_empty() {
             CellKind::Default
-        } else if forbids.is_empty() && permits.iter().any(|&plan| certain(plan)) {
+        } else if forbids.is_empty() && permits.iter().any(|&variant| certain(variant)) {
             CellKind::Allow
         } else {
             CellKind::Program
         }
     }
 
-    /// Forbids and permits: plans are in this order.
-    fn by_effect<'c>(&self, candidates: &'c [u32]) -> (&'c [u32], &'c [u32]) {
-        let plan = |number: &u32| -> &Plan { &self.plans.plans[*number as usize] };
-        candidates.split_at(candidates.partition_point(|number| plan(number).effect == Effect::Forbid))
+    /// Forbids and permits: plans, and so a cell's variants, are in this order.
+    fn by_effect<'v>(&self, variants: &'v [u32]) -> (&'v [u32], &'v [u32]) {
+        variants.split_at(variants.partition_point(|&variant| self.plan(variant).effect == Effect::Forbid))
     }
 
-    fn program(&mut self, candidates: &[u32], parts: &mut Parts) -> Result<u32, CompileError> {
-        if let Some(&known) = self.programs.get(candidates) {
+    fn program(&mut self, variants: &[u32], parts: &mut Parts) -> Result<u32, CompileError> {
+        if let Some(&known) = self.programs.get(variants) {
             return Ok(known);
         }
-        let (forbids, permits) = self.by_effect(candidates);
         let start = number(parts.programs.len(), "words of programs")?;
-        let entries = |plans: &[u32]| plans.iter().map(|&plan| &self.entries[plan as usize]).collect::<Vec<_>>();
-        let (forbids, permits) = (entries(forbids), entries(permits));
-        let opaque = candidates.iter().any(|&plan| self.plans.plans[plan as usize].opaque.is_some());
-        write_program(&mut parts.programs, forbids.into_iter(), permits.into_iter(), opaque)
-            .map_err(|_| CompileError::TooMany { what: "conditions in one policy" })?;
         if start >= MAX_PROGRAM_WORDS {
             return Err(CompileError::TooMany { what: "programs" });
         }
-        self.programs.insert(candidates.to_vec(), start);
+        let (forbids, permits) = self.by_effect(variants);
+        let entry = |&variant: &u32| &self.variants[variant as usize].1;
+        let opaque = variants.iter().any(|&variant| self.plan(variant).opaque.is_some());
+        write_program(&mut parts.programs, forbids.iter().map(entry), permits.iter().map(entry), opaque)
+            .map_err(|_| CompileError::TooMany { what: "conditions in one policy" })?;
+        self.programs.insert(variants.to_vec(), start);
         Ok(start)
     }
 }

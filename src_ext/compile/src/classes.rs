@@ -40,6 +40,8 @@ pub(crate) struct Sides {
     pub resource: Classes,
     /// Conjuncts whose truth is the same for all pairs of entities of two classes.
     pub tabulated: Vec<u32>,
+    /// Conditions of the request in which classes settle a part.
+    pub specialised: Vec<u32>,
 }
 
 /// Sort the entities of the action's types into classes.
@@ -47,7 +49,8 @@ pub(crate) fn classes(action: &Action, plans: &Plans, tables: &mut Tables) -> Si
     let mut principal = Grouping::by_plans(Side::Principal, action, plans, tables);
     let mut resource = Grouping::by_plans(Side::Resource, action, plans, tables);
     let mut candidates: Vec<Splitter> = Vec::new();
-    let wanted: BTreeSet<u32> = plans.plans.iter().flat_map(|plan| plan.on_both.iter().copied()).collect();
+    let wanted: BTreeSet<u32> =
+        plans.plans.iter().flat_map(|plan| plan.on_both.iter().chain(&plan.on_request).copied()).collect();
     for conjunct in wanted {
         if let Some(splitter) = Splitter::new(conjunct, &plans.conjuncts[conjunct as usize], action, tables) {
             candidates.push(splitter);
@@ -62,18 +65,20 @@ pub(crate) fn classes(action: &Action, plans: &Plans, tables: &mut Tables) -> Si
         })
         .collect();
     scored.sort_by_key(|&(cells, ref splitter, ..)| (cells, splitter.conjunct));
-    let mut tabulated = Vec::new();
+    let (mut tabulated, mut specialised) = (Vec::new(), Vec::new());
     for (position, (_, splitter, p, r)) in scored.into_iter().enumerate() {
         let (p, r) = if position == 0 { (p, r) } else { splitter.apply(&principal, &resource, plans, tables) };
         let before = principal.count() * resource.count();
         let cells = p.count() * r.count();
         if cells == before || cells <= REFINEMENT_BUDGET {
             (principal, resource) = (p, r);
-            tabulated.push(splitter.conjunct);
+            let request = plans.conjuncts[splitter.conjunct as usize].reads.context;
+            if request { &mut specialised } else { &mut tabulated }.push(splitter.conjunct);
         }
     }
     tabulated.sort_unstable();
-    Sides { principal: principal.finish(), resource: resource.finish(), tabulated }
+    specialised.sort_unstable();
+    Sides { principal: principal.finish(), resource: resource.finish(), tabulated, specialised }
 }
 
 /// Entities of one side, grouped.
@@ -191,7 +196,7 @@ fn stand_in(number: u32, tables: &Tables) -> EntityRef {
     sample(number, absent)
 }
 
-fn run<T>(
+pub(crate) fn run<T>(
     view: &StoreView<'_>,
     principal: EntityRef,
     resource: EntityRef,
@@ -301,24 +306,28 @@ struct Splitter {
 }
 
 impl Splitter {
-    /// `None` where the conjunct compares who the principal is with who the resource is: of two entities that the
-    /// bundle lacks, the stand-ins do not say whether they are the same.
+    /// `None` where there is nothing to split by, and where the conjunct compares who the principal is with who the
+    /// resource is: of two entities that the bundle lacks, the stand-ins do not say whether they are the same.
     fn new(number: u32, conjunct: &Conjunct, action: &Action, tables: &mut Tables) -> Option<Self> {
-        let (mut principal, mut resource) = (Vec::new(), Vec::new());
-        one_sided(&conjunct.expr, &mut principal, &mut resource);
-        if principal.iter().any(names) && resource.iter().any(names) {
+        let parts = if conjunct.reads.context { one_sided(&conjunct.expr) } else { all_one_sided(&conjunct.expr) };
+        let named = |side| parts.iter().any(|(of, expr)| *of == side && names(expr));
+        if parts.is_empty() || (named(Side::Principal) && named(Side::Resource)) {
             return None;
         }
         let nothing = Layout { fields: Vec::new(), kinds: Vec::new() };
-        let mut compile = |exprs: Vec<Expr>| -> Option<Vec<Vec<Instr>>> {
-            exprs.iter().map(|expr| generate(expr, &action.uid, &nothing, tables).ok()).collect()
-        };
-        Some(Self { conjunct: number, principal: compile(principal)?, resource: compile(resource)? })
+        let (mut principal, mut resource) = (Vec::new(), Vec::new());
+        for (side, expr) in &parts {
+            let code = generate(expr, &action.uid, &nothing, tables).ok()?;
+            if *side == Side::Principal { &mut principal } else { &mut resource }.push(code);
+        }
+        Some(Self { conjunct: number, principal, resource })
     }
 
     fn apply(&self, principal: &Grouping, resource: &Grouping, plans: &Plans, tables: &Tables) -> (Grouping, Grouping) {
-        let wanted =
-            |held: &[u32]| held.iter().any(|&plan| plans.plans[plan as usize].on_both.contains(&self.conjunct));
+        let wanted = |held: &[u32]| {
+            let has = |plan: &Plan| plan.on_both.contains(&self.conjunct) || plan.on_request.contains(&self.conjunct);
+            held.iter().any(|&plan| has(&plans.plans[plan as usize]))
+        };
         let view = tables.view();
         let mut scratch = Scratch::default();
         let mut values = |codes: &[Vec<Instr>], entity: EntityRef| {
@@ -335,17 +344,28 @@ impl Splitter {
     }
 }
 
-/// The largest subexpressions that read one side only: the conjunct's value is a function of theirs.
-fn one_sided(expr: &Expr, principal: &mut Vec<Expr>, resource: &mut Vec<Expr>) {
-    let list = match (reads(expr).principal, reads(expr).resource) {
-        (true, true) => return children(expr, &mut |child| one_sided(child, principal, resource)),
-        (true, false) => principal,
-        (false, true) => resource,
-        (false, false) => return,
-    };
-    if !list.contains(expr) {
-        list.push(expr.clone());
+/// The largest subexpressions that read one side only: what the rest of the expression sees of that side.
+fn all_one_sided(expr: &Expr) -> Vec<(Side, Expr)> {
+    fn collect(expr: &Expr, found: &mut Vec<(Side, Expr)>) {
+        let read = reads(expr);
+        let side = match (read.principal, read.resource, read.context) {
+            (true, false, false) => Side::Principal,
+            (false, true, false) => Side::Resource,
+            (false, false, _) => return,
+            _ => return children(expr, &mut |child| collect(child, found)),
+        };
+        if !found.iter().any(|(_, known)| known == expr) {
+            found.push((side, expr.clone()));
+        }
     }
+    let mut found = Vec::new();
+    collect(expr, &mut found);
+    found
+}
+
+/// Those of them whose value does not hold the principal or the resource itself, and so is the same for many.
+pub(crate) fn one_sided(expr: &Expr) -> Vec<(Side, Expr)> {
+    all_one_sided(expr).into_iter().filter(|(_, expr)| !names(expr)).collect()
 }
 
 /// Whether the expression's value can hold the principal or the resource itself.

@@ -19,6 +19,7 @@ mod codegen;
 mod layout;
 mod plan;
 mod ranges;
+mod specialise;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,14 @@ pub enum CompileError {
         cells: u64,
         /// The most there may be.
         limit: u64,
+    },
+    /// A condition could not be laid out.
+    #[error("{action}: a condition cannot be laid out: {why}")]
+    Condition {
+        /// The action.
+        action: String,
+        /// Why.
+        why: String,
     },
     /// A count that has to fit 32 bits does not.
     #[error("too many {what}: more than the file format has room for")]

@@ -2,11 +2,9 @@
 
 use crate::codegen::{generate, opaque};
 use crate::layout::Layout;
-use crate::ranges::range;
 use crate::tables::Tables;
 use std::collections::HashMap;
 use std::sync::Arc;
-use ztfast_bundle::RangeRec;
 use ztfast_policy::ir::{Action, ActionScope, Effect, Expr, Model, Scope, Uid, Var};
 use ztfast_program::{EntityRef, Instr, Request, Scratch, Vm};
 
@@ -23,8 +21,6 @@ pub(crate) struct Conjunct {
     pub expr: Expr,
     pub reads: Reads,
     pub code: Vec<Instr>,
-    /// The comparison with a constant that it is, if it is one.
-    pub range: Option<RangeRec>,
 }
 
 /// A policy as the action sees it.
@@ -137,8 +133,7 @@ impl Planner<'_> {
             return Err(reason);
         }
         let code = generate(expr, self.action, self.layout, self.tables)?;
-        let range = range(expr, self.layout, self.tables);
-        self.conjuncts.push(Conjunct { expr: expr.clone(), reads: reads(expr), code, range });
+        self.conjuncts.push(Conjunct { expr: expr.clone(), reads: reads(expr), code });
         Ok(u32::try_from(self.conjuncts.len() - 1).expect("fewer conjuncts than bytes of policy text"))
     }
 

@@ -196,6 +196,47 @@ impl Tables {
         }
     }
 
+    /// The value of a cell whose parts lie in the pool or in `scratch`; `None` for an entity that nothing names.
+    pub fn value_of(&self, cell: Cell, scratch: &[Cell]) -> Option<Value> {
+        let cells = if cell.arena() == Some(Arena::Scratch) { scratch } else { &self.cells };
+        let part = |at: u32| cells.get((cell.start() + at) as usize).copied();
+        Some(match Tag::from_u32(cell.tag)? {
+            Tag::Missing => return None,
+            Tag::Bool => Value::Bool(cell.payload != 0),
+            Tag::Long => Value::Long(cell.as_i64()),
+            Tag::String => Value::String(self.text(u32::try_from(cell.payload).ok()?)?),
+            Tag::Entity => Value::Entity(self.uid(EntityRef::from_bits(cell.payload))?),
+            Tag::Decimal => Value::Decimal(cell.as_i64()),
+            Tag::Datetime => Value::Datetime(cell.as_i64()),
+            Tag::Duration => Value::Duration(cell.as_i64()),
+            Tag::Ip4 => {
+                let [a, b, c, d, prefix, ..] = cell.payload.to_le_bytes();
+                Value::Ip(Ip::V4(u32::from_le_bytes([a, b, c, d]), prefix))
+            }
+            Tag::Ip6 => Value::Ip(Ip::V6(part(0)?.wide_bits(), u8::try_from(cell.len()).ok()?)),
+            Tag::Set => Value::Set((0..cell.len()).map(|at| self.value_of(part(at)?, scratch)).collect::<Option<_>>()?),
+            Tag::Record => {
+                let field = |at| {
+                    let key = self.text(u32::try_from(part(2 * at)?.payload).ok()?)?;
+                    Some((key, self.value_of(part(2 * at + 1)?, scratch)?))
+                };
+                Value::Record((0..cell.len()).map(field).collect::<Option<_>>()?)
+            }
+        })
+    }
+
+    fn text(&self, number: u32) -> Option<Arc<str>> {
+        let bytes = self.view().strings.get(number)?;
+        std::str::from_utf8(bytes).ok().map(Arc::from)
+    }
+
+    /// The uid of a named entity.
+    fn uid(&self, entity: EntityRef) -> Option<Uid> {
+        let record = self.entities.get(entity.index as usize).filter(|_| entity.foreign == 0)?;
+        let ty = self.text(self.types.get(record.ty as usize)?.name)?;
+        Some(Uid { ty, id: self.text(record.id)? })
+    }
+
     /// Pairs of key and value, sorted by the keys' numbers: where they begin, and how many they are.
     #[allow(clippy::cast_possible_truncation)] // `new` checks the pool's size
     fn pairs(&mut self, fields: &BTreeMap<Arc<str>, Value>) -> (u32, u32) {

@@ -94,8 +94,10 @@ impl Walk<'_> {
     /// The same, where the classes are known.
     #[inline]
     pub fn decide_classes<N: Note>(&self, principal: u32, resource: u32, scratch: &mut Scratch, note: &mut N) -> Code {
-        let row = self.action.table as usize + principal as usize * self.action.resource.count as usize;
-        let Some(&cell) = self.snapshot.bundle.table().get(row + resource as usize) else { return Code::Corrupt };
+        let cell = match cell(&self.snapshot.bundle, self.action, principal, resource) {
+            Ok(cell) => cell,
+            Err(code) => return code,
+        };
         let kind = cell_kind(cell);
         // Comparisons instead of a match: a jump table is an indirect jump, and those are what predicts worst.
         if kind == CellKind::Default {
@@ -186,6 +188,13 @@ impl Walk<'_> {
             (false, false) => Code::Forbid,
         }
     }
+}
+
+/// The cell of two classes.
+#[inline]
+pub(crate) fn cell(bundle: &Bundle, action: &ActionRec, principal: u32, resource: u32) -> Result<u32, Code> {
+    let row = action.table as usize + principal as usize * action.resource.count as usize;
+    bundle.table().get(row + resource as usize).copied().ok_or(Code::Corrupt)
 }
 
 /// The class of an entity on one side of an action.

@@ -1,0 +1,158 @@
+//! Conditions of the request with what a class settles filled in: `context.qty > principal.maxQty` becomes a comparison
+//! with a constant for a class of principals that have the same `maxQty`.
+//!
+//! Exact, because Cedar is pure: a subexpression that reads one entity only has the same value, or the same error, for
+//! all entities of a class that was split by it.
+
+use crate::classes::{Side, one_sided, run};
+use crate::codegen::generate;
+use crate::layout::Layout;
+use crate::plan::reads;
+use crate::tables::Tables;
+use std::sync::Arc;
+use ztfast_policy::ir::{Action, Expr, Value};
+use ztfast_program::{EntityRef, Fault, Instr, Scratch};
+
+/// What is left of a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// It cannot be true.
+    Never,
+    /// It is true iff all of these are; none: it is.
+    All(Vec<Expr>),
+}
+
+/// Fills in what a class settles of one condition.
+pub(crate) struct Specialiser {
+    expr: Expr,
+    /// Subexpressions that one side settles, with their code.
+    settled: Vec<(Side, Expr, Vec<Instr>)>,
+}
+
+impl Specialiser {
+    /// `None` where neither side settles anything.
+    pub fn new(expr: &Expr, action: &Action, tables: &mut Tables) -> Option<Self> {
+        let nothing = Layout { fields: Vec::new(), kinds: Vec::new() };
+        let settled: Vec<_> = one_sided(expr)
+            .into_iter()
+            .filter_map(|(side, expr)| {
+                let code = generate(&expr, &action.uid, &nothing, tables).ok()?;
+                Some((side, expr, code))
+            })
+            .collect();
+        (!settled.is_empty()).then(|| Self { expr: expr.clone(), settled })
+    }
+
+    /// What is left of the condition for two classes, by a sample of each. `action` is what the condition may name.
+    pub fn left(&self, principal: EntityRef, resource: EntityRef, action: &Action, tables: &mut Tables) -> Left {
+        let mut scratch = Scratch::default();
+        let known: Vec<(&Expr, Expr)> = self
+            .settled
+            .iter()
+            .filter_map(|(side, expr, code)| {
+                let entity = if *side == Side::Principal { principal } else { resource };
+                let value = run(&tables.view(), entity, entity, &mut scratch, |vm| vm.run(code));
+                Some((expr, constant(value, tables, &scratch)?))
+            })
+            .collect();
+        let filled = Fill { known: &known, action, tables }.fill(&self.expr);
+        let mut conjuncts = Vec::new();
+        if flatten(&filled, &mut conjuncts) { Left::All(conjuncts) } else { Left::Never }
+    }
+}
+
+/// A value as an expression; `None` for one that cannot be written down (an entity that the bundle does not name).
+fn constant(value: Result<ztfast_program::Cell, Fault>, tables: &Tables, scratch: &Scratch) -> Option<Expr> {
+    match value {
+        Ok(cell) => tables.value_of(cell, scratch.cells()).map(Expr::Value),
+        Err(Fault::Error) => Some(Expr::Error),
+        Err(_) => None,
+    }
+}
+
+struct Fill<'a> {
+    known: &'a [(&'a Expr, Expr)],
+    action: &'a Action,
+    tables: &'a mut Tables,
+}
+
+impl Fill<'_> {
+    /// The expression with what is known filled in, and what then reads nothing evaluated.
+    fn fill(&mut self, expr: &Expr) -> Expr {
+        if let Some((_, value)) = self.known.iter().find(|(known, _)| *known == expr) {
+            return value.clone();
+        }
+        let mut arc = |expr: &Arc<Expr>| Arc::new(self.fill(expr));
+        let filled = match expr {
+            Expr::Value(_) | Expr::Error | Expr::Var(_) | Expr::Opaque(_) => return expr.clone(),
+            Expr::And(a, b) => Expr::And(arc(a), arc(b)),
+            Expr::Or(a, b) => Expr::Or(arc(a), arc(b)),
+            Expr::If(a, b, c) => Expr::If(arc(a), arc(b), arc(c)),
+            Expr::Unary(op, a) => Expr::Unary(*op, arc(a)),
+            Expr::Binary(op, a, b) => Expr::Binary(*op, arc(a), arc(b)),
+            Expr::GetAttr(a, name) => Expr::GetAttr(arc(a), name.clone()),
+            Expr::HasAttr(a, path) => Expr::HasAttr(arc(a), path.clone()),
+            Expr::Like(a, pattern) => Expr::Like(arc(a), pattern.clone()),
+            Expr::Is(a, ty) => Expr::Is(arc(a), ty.clone()),
+            Expr::Ext(method, parts) => Expr::Ext(*method, parts.iter().map(|part| self.fill(part)).collect()),
+            Expr::Set(parts) => Expr::Set(parts.iter().map(|part| self.fill(part)).collect()),
+            Expr::Record(entries) => {
+                Expr::Record(entries.iter().map(|(key, value)| (key.clone(), self.fill(value))).collect())
+            }
+        };
+        match &filled {
+            // The first operand alone can settle these.
+            Expr::And(a, _) if is_bool(a, false) => boolean(false),
+            Expr::Or(a, _) if is_bool(a, true) => boolean(true),
+            Expr::If(test, then, _) if is_bool(test, true) => (**then).clone(),
+            Expr::If(test, _, otherwise) if is_bool(test, false) => (**otherwise).clone(),
+            Expr::And(a, _) | Expr::Or(a, _) | Expr::If(a, ..) if is_no_bool(a) => Expr::Error,
+            _ => self.evaluated(filled),
+        }
+    }
+
+    fn evaluated(&mut self, expr: Expr) -> Expr {
+        let found = reads(&expr);
+        if found.principal || found.resource || found.context {
+            return expr;
+        }
+        let nothing = Layout { fields: Vec::new(), kinds: Vec::new() };
+        let Ok(code) = generate(&expr, &self.action.uid, &nothing, self.tables) else { return expr };
+        let mut scratch = Scratch::default();
+        let nobody = EntityRef::known(0);
+        let value = run(&self.tables.view(), nobody, nobody, &mut scratch, |vm| vm.run(&code));
+        constant(value, self.tables, &scratch).unwrap_or(expr)
+    }
+}
+
+/// Collect the conjuncts of a chain; `false` where one of them can never be true.
+fn flatten(expr: &Expr, conjuncts: &mut Vec<Expr>) -> bool {
+    match expr {
+        Expr::And(a, b) => flatten(a, conjuncts) && flatten(b, conjuncts),
+        Expr::Value(Value::Bool(true)) => true,
+        Expr::Value(_) | Expr::Error => false,
+        _ => {
+            if !conjuncts.contains(expr) {
+                conjuncts.push(expr.clone());
+            }
+            true
+        }
+    }
+}
+
+const fn boolean(value: bool) -> Expr {
+    Expr::Value(Value::Bool(value))
+}
+
+fn is_bool(expr: &Expr, value: bool) -> bool {
+    *expr == boolean(value)
+}
+
+/// Whether the expression is known and no boolean: an error, or a value of another kind.
+const fn is_no_bool(expr: &Expr) -> bool {
+    match expr {
+        Expr::Error => true,
+        Expr::Value(value) => !matches!(value, Value::Bool(_)),
+        _ => false,
+    }
+}
