@@ -82,19 +82,7 @@ impl Walk<'_> {
     /// Whether, and by what kind of answer.
     #[inline]
     pub fn decide<N: Note>(&self, scratch: &mut Scratch, note: &mut N) -> Code {
-        let bundle = &self.snapshot.bundle;
-        let principal = class(bundle, &self.action.principal, self.request.principal);
-        let resource = class(bundle, &self.action.resource, self.request.resource);
-        match (principal, resource) {
-            (Ok(principal), Ok(resource)) => self.decide_classes(principal, resource, scratch, note),
-            (Err(code), _) | (_, Err(code)) => code,
-        }
-    }
-
-    /// The same, where the classes are known.
-    #[inline]
-    pub fn decide_classes<N: Note>(&self, principal: u32, resource: u32, scratch: &mut Scratch, note: &mut N) -> Code {
-        let cell = match cell(&self.snapshot.bundle, self.action, principal, resource) {
+        let cell = match self.cell() {
             Ok(cell) => cell,
             Err(code) => return code,
         };
@@ -109,6 +97,14 @@ impl Walk<'_> {
         } else {
             Code::Forbid
         }
+    }
+
+    #[inline]
+    fn cell(&self) -> Result<u32, Code> {
+        let bundle = &self.snapshot.bundle;
+        let principal = class(bundle, &self.action.principal, self.request.principal)?;
+        let resource = class(bundle, &self.action.resource, self.request.resource)?;
+        cell(bundle, self.action, principal, resource)
     }
 
     #[inline]

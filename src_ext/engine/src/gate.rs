@@ -9,7 +9,7 @@ use crate::sessions::SessionId;
 use crate::snapshot::{Binding, Snapshot};
 use std::sync::Arc;
 use ztfast_bundle::{CellKind, EntryView, Program, ValueType, cell_kind, cell_program};
-use ztfast_program::{EntityRef, FOREIGN_STRING, Request, Scratch, StringsView};
+use ztfast_program::{FOREIGN_STRING, Request, Scratch, StringsView};
 
 /// Texts that one call may bring along and the bundle lacks.
 const MAX_TEXTS: usize = 32;
@@ -131,17 +131,8 @@ impl Gate {
         let Self { engine, snapshot, binding: Some(binding), scratch, text_offsets, text_bytes, .. } = self else {
             return Code::StaleGate;
         };
-        let principal = match engine.principal(session, now_ns()) {
-            Ok(principal) => snapshot.entity(principal),
-            Err(code) => return code,
-        };
-        let (Some(principal), Some(resource)) = (principal, snapshot.entity(resource)) else {
-            return Code::NotApplicable;
-        };
         let strings = StringsView { offsets: text_offsets, bytes: text_bytes };
-        let request = request(binding, principal, resource, values, strings);
-        let walk = Walk { snapshot, action: &binding.action, request: &request, foreign: &|_| None };
-        walk.decide(scratch, note)
+        decide(engine, snapshot, binding, scratch, session, resource, values, strings, now_ns(), note)
     }
 
     /// Take the newest snapshot, if there is a newer one.
@@ -272,8 +263,8 @@ impl Batch {
 
     /// Decide on each row; a row that a column lacks is [`Code::Corrupt`]. Columns of entities hold handles.
     ///
-    /// Rows are decided in blocks of [`ROWS_PER_LOOK`], each at one moment: about as long as a single call takes, the
-    /// clock, the kill switch and a session or resource that is the same for all rows are looked at once.
+    /// Rows are decided in blocks of [`ROWS_PER_LOOK`]. The clock is read once a block, and so are a session and a resource
+    /// that are the same for all rows: a block takes under a microsecond.
     pub fn decide_many(
         &self,
         sessions: Column<'_, u64>,
@@ -288,20 +279,13 @@ impl Batch {
         let mut scratch = Scratch::default();
         let mut values = [0_i64; MAX_COLUMNS];
         let strings = StringsView { offsets: &self.text_offsets, bytes: &self.text_bytes };
-        let snapshot = &*self.snapshot;
         for (block, codes) in out.chunks_mut(ROWS_PER_LOOK).enumerate() {
             let first = block * ROWS_PER_LOOK;
             let now_ns = now_ns();
-            let one_principal = sessions.one().map(|session| self.principal(session, binding, now_ns));
-            let one_resource = resources.one().map(|resource| self.resource(resource, binding));
             // Handles in columns must become entities first, and a row that a column lacks must not be decided at all.
             let plain = !entities.contains(&true) && columns.iter().all(|column| column.covers(first, codes.len()));
-            if let (Some(principal), Some(resource), true) = (one_principal, one_resource, plain) {
-                let decided = principal.and_then(|principal| {
-                    let resource = resource?;
-                    self.alike(binding, principal.1, resource.1, columns, first, codes)
-                });
-                match decided {
+            if let (Some(session), Some(resource), true) = (sessions.one(), resources.one(), plain) {
+                match self.alike(binding, SessionId(session), Handle(resource), columns, now_ns, first, codes) {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(code) => {
@@ -311,23 +295,23 @@ impl Batch {
                 }
             }
             for (at, code) in (first..).zip(codes) {
-                let principal = match one_principal {
-                    Some(known) => known,
-                    None => sessions.get(at).ok_or(Code::Corrupt).and_then(|s| self.principal(s, binding, now_ns)),
-                };
-                let resource = match one_resource {
-                    Some(known) => known,
-                    None => resources.get(at).ok_or(Code::Corrupt).and_then(|r| self.resource(r, binding)),
-                };
-                let arguments = self.arguments(at, &entities, columns, &mut values);
-                let decided = match (principal, resource, arguments) {
-                    (Ok((principal, principal_class)), Ok((resource, resource_class)), Ok(())) => {
-                        let values = values.get(..columns.len()).unwrap_or_default();
-                        let request = request(binding, principal, resource, values, strings);
-                        let walk = Walk { snapshot, action: &binding.action, request: &request, foreign: &|_| None };
-                        walk.decide_classes(principal_class, resource_class, &mut scratch, &mut EffectOnly)
-                    }
-                    (Err(code), ..) | (_, Err(code), _) | (.., Err(code)) => code,
+                let decided = match self.arguments(at, &entities, columns, &mut values) {
+                    Ok(()) => match (sessions.get(at), resources.get(at)) {
+                        (Some(session), Some(resource)) => decide(
+                            &self.engine,
+                            &self.snapshot,
+                            binding,
+                            &mut scratch,
+                            SessionId(session),
+                            Handle(resource),
+                            values.get(..columns.len()).unwrap_or_default(),
+                            strings,
+                            now_ns,
+                            &mut EffectOnly,
+                        ),
+                        _ => Code::Corrupt,
+                    },
+                    Err(code) => code,
                 };
                 *code = decided as u8;
             }
@@ -336,17 +320,23 @@ impl Batch {
 
     /// Decide rows that differ in their arguments only, if ranges are all that is left to look at: one condition after
     /// the other over all rows, which the compiler makes SIMD of. `false` where there is more to look at.
+    #[allow(clippy::too_many_arguments)] // a block of rows has that many parts
     fn alike(
         &self,
         binding: &Binding,
-        principal: u32,
-        resource: u32,
+        session: SessionId,
+        resource: Handle,
         columns: &[Column<'_, i64>],
+        now_ns: i64,
         first: usize,
         codes: &mut [u8],
     ) -> Result<bool, Code> {
-        let bundle = &self.snapshot.bundle;
-        let cell = cell(bundle, &binding.action, principal, resource)?;
+        let (bundle, action) = (&self.snapshot.bundle, &binding.action);
+        let principal = self.snapshot.entity(self.engine.principal(session, now_ns)?).ok_or(Code::NotApplicable)?;
+        let resource = self.snapshot.entity(resource).ok_or(Code::NotApplicable)?;
+        let principal = class(bundle, &action.principal, principal)?;
+        let resource = class(bundle, &action.resource, resource)?;
+        let cell = cell(bundle, action, principal, resource)?;
         let settled = match cell_kind(cell) {
             CellKind::Default => Some(Code::Default),
             CellKind::Allow => Some(Code::Allow),
@@ -391,21 +381,6 @@ impl Batch {
         Ok(true)
     }
 
-    /// The entity in whose name a session asks, and its class.
-    #[inline]
-    fn principal(&self, session: u64, binding: &Binding, now_ns: i64) -> Result<(EntityRef, u32), Code> {
-        let handle = self.engine.principal(SessionId(session), now_ns)?;
-        let entity = self.snapshot.entity(handle).ok_or(Code::NotApplicable)?;
-        Ok((entity, class(&self.snapshot.bundle, &binding.action.principal, entity)?))
-    }
-
-    /// The entity of a resource's handle, and its class.
-    #[inline]
-    fn resource(&self, handle: u32, binding: &Binding) -> Result<(EntityRef, u32), Code> {
-        let entity = self.snapshot.entity(Handle(handle)).ok_or(Code::NotApplicable)?;
-        Ok((entity, class(&self.snapshot.bundle, &binding.action.resource, entity)?))
-    }
-
     /// The arguments of a row.
     #[inline]
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
@@ -427,15 +402,29 @@ impl Batch {
     }
 }
 
-/// What a program reads of a gate's call.
 #[inline]
-fn request<'a>(
-    binding: &'a Binding,
-    principal: EntityRef,
-    resource: EntityRef,
-    values: &'a [i64],
-    strings: StringsView<'a>,
-) -> Request<'a> {
+#[allow(clippy::too_many_arguments)] // the hot path's own call: a struct would be built and taken apart each time
+fn decide<N: Note>(
+    engine: &Engine,
+    snapshot: &Snapshot,
+    binding: &Binding,
+    scratch: &mut Scratch,
+    session: SessionId,
+    resource: Handle,
+    values: &[i64],
+    strings: StringsView<'_>,
+    now_ns: i64,
+    note: &mut N,
+) -> Code {
+    let principal = match engine.principal(session, now_ns) {
+        Ok(principal) => snapshot.entity(principal),
+        Err(code) => return code,
+    };
+    let (Some(principal), Some(resource)) = (principal, snapshot.entity(resource)) else {
+        return Code::NotApplicable;
+    };
     let (positions, kinds) = (&*binding.positions, &*binding.kinds);
-    Request { principal, resource, values, positions, kinds, cells: &[], strings }
+    let request = Request { principal, resource, values, positions, kinds, cells: &[], strings };
+    let walk = Walk { snapshot, action: &binding.action, request: &request, foreign: &|_| None };
+    walk.decide(scratch, note)
 }
