@@ -9,7 +9,7 @@ RUST := $(shell find src_ext -path src_ext/target -prune -o \( -name '*.rs' -o -
 GATE := src_ext/cython/gate.pyx ztfast/include/ztfast.h setup.py
 BUILD := pyproject.toml build_backend/backend.py
 
-.PHONY: help setup demo test test-rust test-python lint format bench fuzz lock clean
+.PHONY: help setup demo test test-rust test-python lint format bench lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'

@@ -50,6 +50,12 @@ def test_decide_tells_scripts_by_its_exit_code(bundle: str) -> None:
     assert json.loads(denied.stdout)["reasons"] == ["firm-notional-cap", "algo-notional-cap", "implausible-price"]
 
 
+def test_decimals_may_be_written_as_numbers(bundle: str) -> None:
+    limits = ["-c", "notional=250000", "-c", "referencePrice=10.0", "-c"]
+    assert run("decide", bundle, *BUY, *limits, "limitPrice=0.01").returncode == 0
+    assert "no-penny-limits" in run("decide", bundle, *BUY, *limits, "limitPrice=0.0099").stdout
+
+
 def test_explain_shows_the_policies_own_source(bundle: str) -> None:
     told = run("explain", bundle, *BUY, "-c", "notional=9000000")
     assert told.returncode == 3

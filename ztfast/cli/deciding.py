@@ -33,6 +33,11 @@ Values = Annotated[
 ]
 
 
+def parse(text: str) -> Any:
+    """A JSON value. Cedar has no floating point: a number with a point is the text of a decimal."""
+    return json.loads(text, parse_float=str)
+
+
 def read_context(text: str | None, file: Path | None, values: list[str] | None) -> dict[str, Any]:
     """The context that the options say."""
     context: dict[str, Any] = {}
@@ -40,7 +45,7 @@ def read_context(text: str | None, file: Path | None, values: list[str] | None) 
         if given is None:
             continue
         try:
-            read = json.loads(given)
+            read = parse(given)
         except json.JSONDecodeError as error:
             raise ContextError(f"{source}: not JSON: {error}") from None
         if not isinstance(read, dict):
@@ -51,7 +56,7 @@ def read_context(text: str | None, file: Path | None, values: list[str] | None) 
         if not equals:
             raise ContextError(f"-c {value}: wanted NAME=VALUE")
         try:
-            parsed = json.loads(written)
+            parsed = parse(written)
         except json.JSONDecodeError:
             parsed = written
         *outer, last = name.split(".")
