@@ -37,7 +37,7 @@ action edit in ["group"] appliesTo {
     extra?: { code: String, inner?: { deep: Long } },
   },
 };
-action look appliesTo { principal: [User, Doc], resource: [User, Doc], context: { who?: User } };
+action look appliesTo { principal: [User, Doc], resource: [User, Doc], context: { who?: User, a?: String, b?: String } };
 """
 
 

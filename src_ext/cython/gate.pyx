@@ -282,13 +282,15 @@ cdef class Gate:
         cdef ztfast_batch *batch = api.batch_begin(self._gate)
         cdef ztfast_column laid_out[MAX_ARGUMENTS + 2]
         cdef list arrays = []
+        # Texts have one number in all columns: equality is equality of numbers.
+        cdef dict numbers = {}
         cdef size_t rows
         cdef uint32_t status
         try:
             arrays.append(ids_of(sessions, Session, "id", numpy.uint64, "sessions"))
             arrays.append(ids_of(resources, Resource, "handle", numpy.uint32, "resources"))
             for at, column in enumerate(columns):
-                arrays.append(self.column(at, column, batch))
+                arrays.append(self.column(at, column, batch, numbers))
             lengths = {len(array) for array, each in arrays if each}
             if len(lengths) > 1:
                 named = ", ".join(
@@ -420,12 +422,12 @@ cdef class Gate:
             self._decisions[place] = made
         return made
 
-    cdef object column(self, size_t at, column, ztfast_batch *batch):
+    cdef object column(self, size_t at, column, ztfast_batch *batch, dict numbers):
         """A column as (array of int64, whether it has a value per row)."""
         cdef int kind = self._kinds[at]
         name = self.names[at]
         if kind == ZTFAST_STRING:
-            return self.texts(at, column, batch)
+            return self.texts(at, column, batch, numbers)
         if kind == ZTFAST_ENTITY:
             array, each = ids_of(column, Resource, "handle", numpy.uint32, name)
             return array.astype(numpy.int64), each
@@ -450,12 +452,11 @@ cdef class Gate:
             raise ContextError(f"{self.action}: column {name!r}: wanted {wanted}, got {array.dtype}")
         return numpy.ascontiguousarray(numpy.atleast_1d(array), numpy.int64), each
 
-    cdef object texts(self, size_t at, column, ztfast_batch *batch):
+    cdef object texts(self, size_t at, column, ztfast_batch *batch, dict numbers):
         cdef int64_t number
         cdef Py_ssize_t length
         cdef const char *text
         each = not isinstance(column, str)
-        numbers = {}
         array = numpy.empty(len(column) if each else 1, numpy.int64)
         for row, value in enumerate(column if each else (column,)):
             if not isinstance(value, str):

@@ -159,6 +159,21 @@ def test_what_is_no_uid_raises(build, uid: object) -> None:
         ztfast.Engine(build(ALL)).evaluate(uid, "view", D1)
 
 
+def test_what_contains_itself_is_no_uid(build) -> None:
+    engine = ztfast.Engine(build(ALL))
+    endless: dict[str, object] = {}
+    endless["__entity"] = endless
+
+    class Endless:
+        @property
+        def uid(self) -> object:
+            return self
+
+    for uid in (endless, Endless()):
+        with pytest.raises(ztfast.UidError, match="wanted a uid"):
+            engine.evaluate(uid, "view", D1)
+
+
 def test_entities_the_action_is_not_for_are_denied(build) -> None:
     engine = ztfast.Engine(build(ALL))
     for principal, resource in (('Doc::"d1"', D1), ('Nothing::"x"', D1), (ANN, ANN), (ANN, 'Nothing::"x"')):
@@ -185,6 +200,10 @@ def test_unknown_entities_are_equal_to_themselves_only(build, admit) -> None:
     for resource in (new, engine.resource(new)):
         assert engine.decide(session, "look", resource, {"who": new}).reasons == ("self", "who", "res")
         assert engine.decide(session, "look", resource, {"who": other}).reasons == ("self",)
+    # The same uid by its handle and by its text.
+    assert engine.decide(session, "look", engine.resource(other), {"who": other}).reasons == ("res",)
+    assert engine.decide(session, "look", engine.resource(other), {"who": engine.resource(other)}).reasons == ("res",)
+    assert engine.evaluate(other, "look", engine.resource(other)).reasons == ("self",)
     gate = engine.prepare("look", "who")
     assert gate.decide(session, engine.resource(new), engine.resource(new)).reasons == ("self", "who", "res")
     assert gate.decide(session, engine.resource(other), engine.resource(other)).reasons == ("res",)
@@ -422,6 +441,24 @@ def test_columns_of_one_session_and_resource_are_decided_as_single_rows(build, a
             assert mixed[row] == fewer.decide(session, d1, size[row], 2, False, "yes").number
     session.revoke()
     assert set(fewer.decide_many(session, d1, size, room, fast, note)) == {Code.REVOKED}
+
+
+def test_equal_texts_in_two_columns_are_equal(build, admit) -> None:
+    engine = ztfast.Engine(
+        build(
+            'permit (principal, action == Action::"look", resource) when { context has a && context has b && context.a == context.b };'
+        )
+    )
+    session, ann = admit(engine), engine.resource(ANN)
+    gate = engine.prepare("look", "a", "b")
+    texts = ["unheard of", "new", "x"]
+    assert list(gate.decide_many(session, ann, texts, ["unheard of", "x", "x"])) == [
+        Code.ALLOW,
+        Code.DEFAULT,
+        Code.ALLOW,
+    ]
+    assert list(gate.decide_many(session, ann, texts, "new")) == [Code.DEFAULT, Code.ALLOW, Code.DEFAULT]
+    assert [gate.allows(session, ann, text, "new") for text in texts] == [False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ enum {
     ZTFAST_UNKNOWN_SESSION = 9, /* there is no such session (any more) */
     ZTFAST_KILLED = 10,         /* the kill switch is on */
     ZTFAST_STALE_GATE = 11,     /* after a swap of bundles the gate no longer fits */
-    ZTFAST_CORRUPT = 12         /* the bundle's tables do not make sense */
+    ZTFAST_CORRUPT = 12         /* the bundle's tables, or a call's arguments, do not make sense */
 };
 
 /* Kinds of arguments. */
@@ -81,7 +81,8 @@ typedef struct {
     uint32_t abi_version; /* ZTFAST_ABI_VERSION */
     uint32_t size;        /* of this struct, in bytes, as the core knows it: it may only grow */
 
-    /* Whether the session may do it: ZTFAST_ALLOW, or why not. */
+    /* Whether the session may do it: ZTFAST_ALLOW, or why not. A wrong count of values, or a gate with attributes that
+     * cannot be given as numbers, is ZTFAST_CORRUPT. */
     uint32_t (*allows)(ztfast_gate *, uint64_t session, uint32_t resource, const int64_t *values, size_t count);
     /* The same, and which policies determined it. */
     uint32_t (*decide)(ztfast_gate *, uint64_t session, uint32_t resource, const int64_t *values, size_t count,

@@ -26,6 +26,9 @@ pub(crate) fn range(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Option
         Expr::Binary(Binary::Eq, a, b) => {
             let (slot, value) = slot_and_value(a, b, layout).or_else(|| slot_and_value(b, a, layout))?;
             let cell = tables.value(value);
+            if slot.kind == Tag::Bool && cell.is(Tag::Bool) {
+                return Some(truth(slot, cell.payload != 0));
+            }
             (cell.is(slot.kind) && cell.is_scalar()).then(|| within(slot, cell.as_i64(), cell.as_i64()))
         }
         Expr::Binary(op @ (Binary::Less | Binary::LessEq), a, b) => {
@@ -53,7 +56,7 @@ pub(crate) fn range(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Option
         }
         Expr::GetAttr(..) => {
             let slot = slot(expr, layout).filter(|slot| slot.kind == Tag::Bool)?;
-            Some(within(slot, 1, 1))
+            Some(truth(slot, true))
         }
         Expr::HasAttr(base, path) => {
             let [name] = path.as_slice() else { return None };
@@ -89,6 +92,11 @@ fn compare(
         Some(low) => within(slot, low, i64::MAX),
         None => empty(slot),
     })
+}
+
+/// A Bool is what is not 0, as everywhere.
+const fn truth(slot: Slot, value: bool) -> RangeRec {
+    RangeRec { slot: slot.number, inverted: value, low: 0, high: 0 }
 }
 
 const fn within(slot: Slot, low: i64, high: i64) -> RangeRec {

@@ -272,9 +272,10 @@ impl Batch {
         columns: &[Column<'_, i64>],
         out: &mut [u8],
     ) {
-        let (Some(binding), true) = (&self.binding, columns.len() <= MAX_COLUMNS) else {
-            return out.fill(Code::StaleGate as u8);
-        };
+        let Some(binding) = &self.binding else { return out.fill(Code::StaleGate as u8) };
+        if columns.len() > MAX_COLUMNS || columns.len() != binding.types.len() || !binding.numbers {
+            return out.fill(Code::Corrupt as u8);
+        }
         let entities: Vec<bool> = binding.types.iter().map(|ty| matches!(ty, ValueType::Entity(_))).collect();
         let mut scratch = Scratch::default();
         let mut values = [0_i64; MAX_COLUMNS];
@@ -423,6 +424,10 @@ fn decide<N: Note>(
     let (Some(principal), Some(resource)) = (principal, snapshot.entity(resource)) else {
         return Code::NotApplicable;
     };
+    // An attribute that is not given would keep forbids from applying.
+    if values.len() != binding.types.len() || !binding.numbers {
+        return Code::Corrupt;
+    }
     let (positions, kinds) = (&*binding.positions, &*binding.kinds);
     let request = Request { principal, resource, values, positions, kinds, cells: &[], strings };
     let walk = Walk { snapshot, action: &binding.action, request: &request, foreign: &|_| None };

@@ -46,8 +46,8 @@ impl OwnedRequest {
 pub struct RequestBuilder<'s> {
     snapshot: &'s Snapshot,
     request: OwnedRequest,
-    /// The session's principal, if the bundle lacks it: the same uid elsewhere in the request must be the same entity.
-    principal: Option<EntityRef>,
+    /// Entities of handles that the bundle lacks: the same uid elsewhere in the request must be the same entity.
+    known: Vec<EntityRef>,
 }
 
 impl<'s> RequestBuilder<'s> {
@@ -60,12 +60,14 @@ impl<'s> RequestBuilder<'s> {
             text_offsets: vec![0],
             ..OwnedRequest::default()
         };
-        Self { snapshot, request, principal: None }
+        Self { snapshot, request, known: Vec::new() }
     }
 
-    /// Say in whose name the request is, where a session has said so.
-    pub fn set_principal(&mut self, principal: EntityRef) {
-        self.principal = (principal.foreign != 0).then_some(principal);
+    /// Say which entity a handle of the request is. All handles come before the first uid.
+    pub fn know(&mut self, entity: EntityRef) {
+        if entity.foreign != 0 {
+            self.known.push(entity);
+        }
     }
 
     /// The entity of a uid; `None` where the bundle can have no such entity.
@@ -75,11 +77,9 @@ impl<'s> RequestBuilder<'s> {
             Resolved::Foreign(index) => index,
             Resolved::Nothing => return None,
         };
-        if let Some(principal) = self.principal {
-            let uid = self.snapshot.uid(principal)?;
-            if (uid.ty, uid.id) == (ty, id) {
-                return Some(principal);
-            }
+        let is = |entity: &&EntityRef| self.snapshot.uid(**entity).is_some_and(|uid| (uid.ty, uid.id) == (ty, id));
+        if let Some(&known) = self.known.iter().find(is) {
+            return Some(known);
         }
         let known = self.request.foreign.iter().position(|uid| (&*uid.0, &*uid.1) == (ty, id));
         let place = known.unwrap_or_else(|| {

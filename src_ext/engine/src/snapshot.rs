@@ -59,6 +59,8 @@ pub(crate) struct Binding {
     pub kinds: Box<[u32]>,
     /// The arguments' types.
     pub types: Box<[ValueType]>,
+    /// Whether all of them can be given as numbers.
+    pub numbers: bool,
 }
 
 /// One bundle, ready to decide.
@@ -207,7 +209,10 @@ impl Snapshot {
         if !binder.missing.is_empty() {
             return Err(BindError::Missing { names: binder.missing });
         }
-        Ok(Binding { action, positions: binder.positions, kinds, types: binder.types.into_iter().flatten().collect() })
+        let types: Box<[ValueType]> = binder.types.into_iter().flatten().collect();
+        let other = |ty: &ValueType| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_));
+        let numbers = !types.iter().any(other);
+        Ok(Binding { action, positions: binder.positions, kinds, types, numbers })
     }
 }
 

@@ -148,6 +148,7 @@ impl Request<'_> {
         match Tag::from_u32(*self.kinds.get(slot as usize)?)? {
             Tag::Missing => None,
             Tag::Set | Tag::Record | Tag::Ip4 | Tag::Ip6 => self.cells.get(usize::try_from(number).ok()?).copied(),
+            Tag::Bool => Some(Cell::bool(number != 0)),
             tag => Some(Cell::scalar(tag, number)),
         }
     }

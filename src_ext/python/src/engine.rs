@@ -98,6 +98,8 @@ impl Engine {
     ) -> PyResult<Decided<'py>> {
         let snapshot = self.inner.snapshot();
         let decided = self.by_policy(py, &snapshot, action, context, |builder| {
+            self.know(&snapshot, builder, principal);
+            self.know(&snapshot, builder, resource);
             Ok(Ok(Parties {
                 principal: self.entity(&snapshot, builder, principal)?,
                 resource: self.entity(&snapshot, builder, resource)?,
@@ -122,7 +124,8 @@ impl Engine {
                 // A bad request still raises: only then is it known that the session alone denies.
                 Err(code) => return self.entity(&snapshot, builder, resource).map(|_| Err(code)),
             };
-            builder.set_principal(principal);
+            builder.know(principal);
+            self.know(&snapshot, builder, resource);
             let resource = self.entity(&snapshot, builder, resource)?;
             Ok(Ok(Parties { principal: Some(principal), resource }))
         })
@@ -239,6 +242,14 @@ impl Engine {
         };
         let answer = answer(py, &cedar, &uid(principal)?, meta, &uid(resource)?, &context)?;
         Ok((code as u8, PyTuple::new(py, answer.1)?))
+    }
+
+    /// Tell the builder of a handle.
+    fn know(&self, snapshot: &Snapshot, builder: &mut RequestBuilder<'_>, value: &Bound<'_, PyAny>) {
+        let handle = handle_number(value);
+        if let Some(entity) = handle.and_then(|handle| self.inner.handle_entity(snapshot, Handle(handle))) {
+            builder.know(entity);
+        }
     }
 
     /// The entity of a handle (anything with a `handle` number) or of a uid.

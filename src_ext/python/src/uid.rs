@@ -47,24 +47,32 @@ pub(crate) fn split<'t>(py: Python<'_>, text: &'t str) -> PyResult<(Cow<'t, str>
 
 /// Type and id of whatever stands for a uid.
 pub(crate) fn extract(value: &Bound<'_, PyAny>) -> PyResult<(String, String)> {
-    let py = value.py();
-    if let Ok(text) = value.cast::<PyString>() {
-        return parse_uid(py, &text.to_cow()?);
+    if let Some(uid) = read(value)? {
+        return Ok(uid);
     }
-    if let Ok(dict) = value.cast::<PyDict>() {
-        if let Some(inner) = dict.get_item("__entity")? {
-            return extract(&inner);
-        }
-        if let (Some(ty), Some(id)) = (dict.get_item("type")?, dict.get_item("id")?) {
-            return Ok((ty.extract()?, id.extract()?));
-        }
-    } else if let (Ok(ty), Ok(id)) = (value.getattr("type"), value.getattr("id"))
-        && let (Ok(ty), Ok(id)) = (ty.extract(), id.extract())
-    {
-        return Ok((ty, id));
+    // A handle, or Cedar's JSON, says its uid one level down; not deeper, so that nothing can contain itself.
+    let inner = match value.cast::<PyDict>() {
+        Ok(dict) => dict.get_item("__entity")?,
+        Err(_) => value.getattr("uid").ok(),
+    };
+    if let Some(uid) = inner.map(|inner| read(&inner)).transpose()?.flatten() {
+        return Ok(uid);
     }
     let given = value.get_type().qualname()?;
     let wanted =
         "wanted a uid: Cedar text as 'Instrument::\"AAPL\"', ztfast.Uid(type, id) or {\"type\": ..., \"id\": ...}";
-    Err(raise(py, "UidError", &format!("{wanted}; got {given}: {}", value.repr()?)))
+    Err(raise(value.py(), "UidError", &format!("{wanted}; got {given}: {}", value.repr()?)))
+}
+
+/// A uid as text, as `ztfast.Uid`, or as a dict of type and id; `None` for anything else.
+fn read(value: &Bound<'_, PyAny>) -> PyResult<Option<(String, String)>> {
+    if let Ok(text) = value.cast::<PyString>() {
+        return parse_uid(value.py(), &text.to_cow()?).map(Some);
+    }
+    let (ty, id) = match value.cast::<PyDict>() {
+        Ok(dict) => (dict.get_item("type")?, dict.get_item("id")?),
+        Err(_) => (value.getattr("type").ok(), value.getattr("id").ok()),
+    };
+    let text = |part: Option<Bound<'_, PyAny>>| part.and_then(|part| part.extract::<String>().ok());
+    Ok(text(ty).zip(text(id)))
 }
