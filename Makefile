@@ -54,7 +54,7 @@ format: setup ## format everything
 
 bench: setup ## measure against floors and cedarpy, as ratios of one run
 	$(BIN)/python -m bench.hot
-	$(BIN)/python -m pytest bench/test_bench.py --benchmark-only --benchmark-columns=min,median,iqr,rounds -p no:doctest
+	$(BIN)/python -m pytest bench/test_bench.py --benchmark-only --benchmark-columns=min,median,iqr,rounds --benchmark-sort=name
 
 lock: $(VENV)/.requirements ## renew requirements/dev.txt from requirements/dev.in
 	$(BIN)/python -m pip install --quiet pip-tools
