@@ -68,6 +68,7 @@ def market() -> list[Entity]:
         made.append(entity("Venue", venue, attrs))
     for strategy, (asset_class, region, venues) in STRATEGIES.items():
         attrs = {
+            "segment": segment("trading"),
             "assetClass": asset_class,
             "region": ref("Region", region),
             "venues": [ref("Venue", venue) for venue in venues],
@@ -119,7 +120,7 @@ def people(chance: random.Random) -> list[Entity]:
     """Teams, humans, and the accounts and rules that they look after."""
     teams = {
         "traders": ("trading", 24), "quants": ("trading", 12), "risk": ("trading", 8), "operations": ("settlement", 10),
-        "compliance": ("customer", 6), "advisors": ("customer", 16), "it": ("general-it", 14),
+        "compliance": ("customer", 10), "advisors": ("customer", 16), "it": ("general-it", 14),
     }  # fmt: skip
     made = [entity("Team", team) for team in (*teams, "trading-agents", "research-agents")]
     number = 0
@@ -143,6 +144,10 @@ def people(chance: random.Random) -> list[Entity]:
             "region": region_of[advisor] if place % 5 else ref("Region", chance.choice(REGIONS)),
             "advisor": ref("Human", advisor),
         }
+        # Advisors sit by region in turns of four, so these are the colleagues at the same office.
+        office = [one for one in advisors if region_of[one] == region_of[advisor] and one != advisor]
+        if place % 8:
+            attrs["deputies"] = [ref("Human", deputy) for deputy in office]
         if place % 4 == 0:
             attrs["vip"] = place % 8 == 0
         made.append(entity("CustomerAccount", f"c{place + 1}", attrs))
@@ -208,9 +213,13 @@ def settlement(chance: random.Random) -> list[Entity]:
             "segment": segment("settlement"),
             "region": ref("Region", REGIONS[number % 4]),
             "amount": chance.choice((50_000, 750_000, 4_000_000, 25_000_000)),
+            # A few settle after the weekend.
+            "valueDate": {"__extn": {"fn": "datetime", "arg": "2026-11-23" if number % 15 == 0 else "2026-11-20"}},
         }
-        if number % 2:
-            attrs["contract"] = ref("Contract", f"k{number % 12 + 1}")
+        if number // 4 % 2:
+            # Contracts k1 to k12 take turns over the regions as instructions do, so the two agree; now and then an
+            # instruction was booked to a contract of the next region, by mistake.
+            attrs["contract"] = ref("Contract", f"k{(number + (number % 10 == 0)) % 12 or 12}")
         else:
             # Operations are the humans h45 to h54.
             attrs["enteredBy"] = ref("Human", f"h{45 + number % 10}")
