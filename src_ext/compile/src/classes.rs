@@ -6,7 +6,7 @@
 
 use crate::codegen::generate;
 use crate::layout::Layout;
-use crate::plan::{Conjunct, Plan, Plans, children, reads};
+use crate::plan::{Conjunct, Plan, Plans, reads};
 use crate::tables::Tables;
 use std::collections::{BTreeSet, HashMap};
 use ztfast_policy::ir::{Action, Expr, Scope, Uid, Var};
@@ -352,7 +352,7 @@ fn all_one_sided(expr: &Expr) -> Vec<(Side, Expr)> {
             (true, false, false) => Side::Principal,
             (false, true, false) => Side::Resource,
             (false, false, _) => return,
-            _ => return children(expr, &mut |child| collect(child, found)),
+            _ => return expr.children(&mut |child| collect(child, found)),
         };
         if !found.iter().any(|(_, known)| known == expr) {
             found.push((side, expr.clone()));

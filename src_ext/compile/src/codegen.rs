@@ -1,8 +1,6 @@
 //! Expressions to instructions.
 
 use crate::layout::Layout;
-use crate::plan::children;
-use crate::ranges::fields;
 use crate::tables::Tables;
 use std::sync::Arc;
 use ztfast_bundle::{Field, Node};
@@ -138,7 +136,7 @@ impl Codegen<'_> {
 
     fn get_attr(&mut self, base: &Expr, name: &Arc<str>) -> Emitted {
         let layout = self.layout;
-        let Some(fields) = fields(base, layout) else {
+        let Some(fields) = layout.fields_of(base) else {
             self.emit(base)?;
             let name = self.tables.string(name);
             self.apply(Op::GetAttr, name, 1);
@@ -177,7 +175,7 @@ impl Codegen<'_> {
 
     fn has(&mut self, base: &Expr, name: &Arc<str>) -> Emitted {
         let layout = self.layout;
-        let Some(fields) = fields(base, layout) else {
+        let Some(fields) = layout.fields_of(base) else {
             self.emit(base)?;
             let name = self.tables.string(name);
             self.apply(Op::HasAttr, name, 1);
@@ -197,7 +195,7 @@ impl Codegen<'_> {
         let Expr::GetAttr(outer, name) = base else { return };
         self.need_records(outer);
         let layout = self.layout;
-        let field = fields(outer, layout).and_then(|fields| fields.iter().find(|field| field.name == **name));
+        let field = layout.fields_of(outer).and_then(|fields| fields.iter().find(|field| field.name == **name));
         if let Some(Node::Record { presence: Some(slot), .. }) = field.map(|field| &field.node) {
             self.code.push(Instr::new(Op::NeedSlot, *slot));
         }
@@ -281,7 +279,7 @@ pub(crate) fn opaque(expr: &Expr) -> Option<Arc<str>> {
         return Some(reason.clone());
     }
     let mut found = None;
-    children(expr, &mut |child| found = found.take().or_else(|| opaque(child)));
+    expr.children(&mut |child| found = found.take().or_else(|| opaque(child)));
     found
 }
 

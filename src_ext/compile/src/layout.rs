@@ -4,7 +4,7 @@ use crate::tables::Tables;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use ztfast_bundle::{Field, Node, ValueType};
-use ztfast_policy::ir::{Attribute, Type};
+use ztfast_policy::ir::{Attribute, Expr, Type, Var};
 use ztfast_program::Tag;
 
 /// The slots of an action's context.
@@ -20,6 +20,18 @@ impl Layout {
         let mut kinds = Vec::new();
         let fields = fields(context, tables, &mut kinds);
         Self { fields, kinds }
+    }
+
+    /// The attributes of the context, or of the record in it that a path names.
+    pub fn fields_of(&self, expr: &Expr) -> Option<&[Field]> {
+        match expr {
+            Expr::Var(Var::Context) => Some(&self.fields),
+            Expr::GetAttr(base, name) => match &self.fields_of(base)?.iter().find(|field| field.name == **name)?.node {
+                Node::Record { fields, .. } => Some(fields),
+                Node::Leaf { .. } => None,
+            },
+            _ => None,
+        }
     }
 }
 

@@ -154,30 +154,11 @@ pub(crate) fn reads(expr: &Expr) -> Reads {
         Expr::Var(Var::Context) => Reads { context: true, ..Reads::default() },
         _ => Reads::default(),
     };
-    children(expr, &mut |child| {
+    expr.children(&mut |child| {
         let inner = reads(child);
         found.principal |= inner.principal;
         found.resource |= inner.resource;
         found.context |= inner.context;
     });
     found
-}
-
-/// Visit the direct subexpressions.
-pub(crate) fn children<'e>(expr: &'e Expr, visit: &mut dyn FnMut(&'e Expr)) {
-    match expr {
-        Expr::Value(_) | Expr::Error | Expr::Var(_) | Expr::Opaque(_) => {}
-        Expr::And(a, b) | Expr::Or(a, b) | Expr::Binary(_, a, b) => {
-            visit(a);
-            visit(b);
-        }
-        Expr::If(a, b, c) => {
-            visit(a);
-            visit(b);
-            visit(c);
-        }
-        Expr::Unary(_, a) | Expr::GetAttr(a, _) | Expr::HasAttr(a, _) | Expr::Like(a, _) | Expr::Is(a, _) => visit(a),
-        Expr::Ext(_, parts) | Expr::Set(parts) => parts.iter().for_each(visit),
-        Expr::Record(entries) => entries.values().for_each(visit),
-    }
 }

@@ -2,8 +2,8 @@
 
 use crate::layout::Layout;
 use crate::tables::Tables;
-use ztfast_bundle::{Field, Node, RangeRec};
-use ztfast_policy::ir::{Binary, Expr, Ext, Unary, Value, Var};
+use ztfast_bundle::{Node, RangeRec};
+use ztfast_policy::ir::{Binary, Expr, Ext, Unary, Value};
 use ztfast_program::Tag;
 
 /// A slot that a path of attributes leads to.
@@ -60,7 +60,7 @@ pub(crate) fn range(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Option
         }
         Expr::HasAttr(base, path) => {
             let [name] = path.as_slice() else { return None };
-            let field = fields(base, layout)?.iter().find(|field| field.name == **name)?;
+            let field = layout.fields_of(base)?.iter().find(|field| field.name == **name)?;
             match &field.node {
                 Node::Leaf { slot, .. } => Some(within(Slot { number: *slot, kind: Tag::Bool }, i64::MIN, i64::MAX)),
                 Node::Record { .. } => None,
@@ -113,20 +113,8 @@ fn slot_and_value<'e>(a: &Expr, b: &'e Expr, layout: &Layout) -> Option<(Slot, &
 /// The slot that `context.a.b` names. The slot of an attribute in an optional record is there only if the record is.
 fn slot(expr: &Expr, layout: &Layout) -> Option<Slot> {
     let Expr::GetAttr(base, name) = expr else { return None };
-    match &fields(base, layout)?.iter().find(|field| field.name == **name)?.node {
+    match &layout.fields_of(base)?.iter().find(|field| field.name == **name)?.node {
         Node::Leaf { slot, .. } => Some(Slot { number: *slot, kind: layout.kinds[*slot as usize] }),
         Node::Record { .. } => None,
-    }
-}
-
-/// The attributes of the context, or of the record in it that a path names.
-pub(crate) fn fields<'l>(expr: &Expr, layout: &'l Layout) -> Option<&'l [Field]> {
-    match expr {
-        Expr::Var(Var::Context) => Some(&layout.fields),
-        Expr::GetAttr(base, name) => match &fields(base, layout)?.iter().find(|field| field.name == **name)?.node {
-            Node::Record { fields, .. } => Some(fields),
-            Node::Leaf { .. } => None,
-        },
-        _ => None,
     }
 }

@@ -317,5 +317,5 @@ fn expr_uids(expr: &Expr, name: &mut impl FnMut(&Uid)) {
     if let Expr::Value(value) = expr {
         value_uids(value, name);
     }
-    crate::plan::children(expr, &mut |child| expr_uids(child, name));
+    expr.children(&mut |child| expr_uids(child, name));
 }

@@ -170,6 +170,29 @@ pub enum Expr {
     Opaque(Arc<str>),
 }
 
+impl Expr {
+    /// Visit the direct subexpressions.
+    pub fn children<'e>(&'e self, visit: &mut dyn FnMut(&'e Self)) {
+        match self {
+            Self::Value(_) | Self::Error | Self::Var(_) | Self::Opaque(_) => {}
+            Self::And(a, b) | Self::Or(a, b) | Self::Binary(_, a, b) => {
+                visit(a);
+                visit(b);
+            }
+            Self::If(a, b, c) => {
+                visit(a);
+                visit(b);
+                visit(c);
+            }
+            Self::Unary(_, a) | Self::GetAttr(a, _) | Self::HasAttr(a, _) | Self::Like(a, _) | Self::Is(a, _) => {
+                visit(a);
+            }
+            Self::Ext(_, parts) | Self::Set(parts) => parts.iter().for_each(visit),
+            Self::Record(entries) => entries.values().for_each(visit),
+        }
+    }
+}
+
 /// What a policy does when it is satisfied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]

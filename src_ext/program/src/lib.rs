@@ -18,5 +18,6 @@ mod vm;
 
 pub use cell::{Arena, Cell, EntityRef, FOREIGN_STRING, Tag};
 pub use instr::{ExtOp, Instr, Op};
+pub use ops::Fault;
 pub use store::{EntityRec, PatternRec, Request, StoreView, StringsView, WILDCARD};
-pub use vm::{ARENA_CELLS, Fault, STACK_CELLS, Scratch, Vm};
+pub use vm::{ARENA_CELLS, STACK_CELLS, Scratch, Vm};

@@ -3,7 +3,17 @@
 use crate::cell::{Cell, Tag};
 use crate::instr::ExtOp;
 use crate::store::WILDCARD;
-use crate::vm::Fault;
+
+/// Why a program did not come to a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// An error of Cedar's semantics: the policy does not apply.
+    Error,
+    /// The program or its data is not what the compiler writes.
+    Corrupt,
+    /// The budget is spent, or values nest too deeply.
+    Exhausted,
+}
 
 const DAY_MS: i64 = 86_400_000;
 

@@ -2,7 +2,7 @@
 
 use crate::cell::{Arena, Cell, EntityRef, Tag};
 use crate::instr::{ExtOp, Instr, Op};
-use crate::ops;
+use crate::ops::{self, Fault};
 use crate::store::{EntityRec, Request, StoreView, WILDCARD, arena, text};
 
 /// Depth of the stack. The compiler leaves deeper programs to Cedar.
@@ -15,17 +15,6 @@ pub const ARENA_CELLS: usize = 512;
 const BUDGET: u32 = 1 << 24;
 /// Nesting of values that comparisons follow.
 const MAX_NESTING: u32 = 64;
-
-/// Why a program did not come to a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// An error of Cedar's semantics: the policy does not apply.
-    Error,
-    /// The program or its data is not what the compiler writes.
-    Corrupt,
-    /// The budget is spent, or values nest too deeply.
-    Exhausted,
-}
 
 /// The interpreter's working memory: allocated once, beforehand, and used by one decision at a time.
 #[derive(Debug, Clone)]
