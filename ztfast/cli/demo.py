@@ -217,12 +217,7 @@ def histogram(taken: Any) -> None:
     high = int(np.log2(taken.max()) * 2) + 1
     edges = [2 ** (step / 2) for step in range(low, high + 1)]
     counts, _ = np.histogram(taken, edges)
-    last = 0
-    # Beyond the last range with more than one call in a million only the maximum is left to tell.
-    for position, count in enumerate(counts):
-        if count:
-            last = position
     longest = np.log10(counts.max() + 1)
-    for start, end, count in list(zip(edges, edges[1:], counts, strict=False))[: last + 1]:
+    for start, end, count in zip(edges, edges[1:], np.trim_zeros(counts, "b"), strict=False):
         bar = "█" * round(np.log10(count + 1) / longest * 36)
         console.print(f"  {start:>9,.0f} - {end:>9,.0f} ns  {bar:<36} {count:>9,}", highlight=False)

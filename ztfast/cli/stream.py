@@ -27,13 +27,14 @@ class Desk:
         self.chance = random.Random(seed)
         self.by_type: dict[str, list[str]] = {}
         self.attributes: dict[str, dict[str, Any]] = {}
-        for entity in json.loads((folder / "desk.entities.json").read_text()):
+        entities = json.loads((folder / "desk.entities.json").read_text())
+        for entity in entities:
             uid = f'{entity["uid"]["type"]}::"{entity["uid"]["id"]}"'
             self.by_type.setdefault(entity["uid"]["type"], []).append(uid)
             self.attributes[uid] = entity["attrs"]
         self.principals = [uid for ty in ("Algo", "Human", "Agent", "Service", "Contract") for uid in self.by_type[ty]]
         strategies: dict[str, list[str]] = {}
-        for entity in json.loads((folder / "desk.entities.json").read_text()):
+        for entity in entities:
             for parent in entity["parents"]:
                 if entity["uid"]["type"] == "Instrument":
                     strategies.setdefault(parent["id"], []).append(f'Instrument::"{entity["uid"]["id"]}"')

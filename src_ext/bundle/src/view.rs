@@ -231,13 +231,6 @@ impl Bundle {
         std::str::from_utf8(self.store().strings.get(number)?).ok()
     }
 
-    /// The number of an entity type.
-    #[must_use]
-    pub fn find_type(&self, name: &str) -> Option<u32> {
-        let name = self.find_string(name)?;
-        self.views.types.iter().position(|ty| ty.name == name).and_then(|at| u32::try_from(at).ok())
-    }
-
     /// An entity that the bundle names, by the number of its type and its id.
     #[must_use]
     pub fn find_entity(&self, ty: u32, id: &str) -> Option<EntityRef> {

@@ -156,12 +156,6 @@ impl Engine {
         self.inner.handle_uid(Handle(handle)).map(|(ty, id)| (ty.to_owned(), id.to_owned()))
     }
 
-    /// The code with which the session alone denies, or `None`.
-    fn session_code(&self, session: u64) -> Option<u8> {
-        let snapshot = self.inner.snapshot();
-        self.inner.session_principal(&snapshot, SessionId(session)).err().map(|code| code as u8)
-    }
-
     /// Prepare a gate.
     fn prepare(&self, py: Python<'_>, action: &str, names: Vec<String>) -> PyResult<Gate> {
         let snapshot = self.inner.snapshot();

@@ -153,23 +153,6 @@ impl Reference {
         let uid = |value| uid::extract(value).map(|(ty, id)| Uid::new(ty, id));
         answer(py, &self.cedar, &uid(principal)?, meta, &uid(resource)?, &context)
     }
-
-    /// Whether Cedar's request validation accepts the request; the message where it does not.
-    fn validate_request(
-        &self,
-        py: Python<'_>,
-        principal: &Bound<'_, PyAny>,
-        action: &str,
-        resource: &Bound<'_, PyAny>,
-        context: &Bound<'_, PyDict>,
-    ) -> PyResult<Option<String>> {
-        let meta = &crate::engine::find_action(py, &self.cedar.bundle, action)?;
-        let context = Reader { action: &action_text(meta) }.record(&meta.context, "", context)?;
-        let uid = |value| uid::extract(value).map(|(ty, id)| Uid::new(ty, id));
-        let action = Uid::new(meta.ty.as_str(), meta.id.as_str());
-        let valid = self.cedar.reference.validate_request(&uid(principal)?, &action, &uid(resource)?, &context);
-        Ok(valid.err().map(|error| error.to_string()))
-    }
 }
 
 /// Decision, determining policies, and the policies that erred with their messages.
