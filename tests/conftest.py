@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 import ztfast
+from ztfast import _core
 
 SCHEMA = """
 entity Team;
@@ -72,6 +74,11 @@ ENTITIES = [
 ]
 
 Build = Callable[..., ztfast.Bundle]
+
+
+def cedar_over(bundle: ztfast.Bundle, entities: list[dict[str, Any]]) -> _core.Reference:
+    """Cedar itself over a bundle's policies and these entities, with nothing that the compiler made of them between."""
+    return _core.Reference(bundle._core, ("entities", json.dumps(entities)))
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ True
 from pathlib import Path
 
 from ztfast import _core, examples
-from ztfast.bundle import ActionStats, Bundle, Policy, Stats, compile
+from ztfast.bundle import ActionStats, Bundle, LayerStats, Memory, Policy, Stats, compile
 from ztfast.engine import Code, Engine, Explanation, Identity, PolicyText
 from ztfast.errors import (
     ActionError,
@@ -26,6 +26,7 @@ from ztfast.errors import (
     CapacityError,
     CompileError,
     ContextError,
+    EntityError,
     Error,
     IdentityError,
     PolicyError,
@@ -47,6 +48,7 @@ __all__ = [
     "Code",
     "CompileError",
     "ContextError",
+    "EntityError",
     "Decision",
     "Engine",
     "Error",
@@ -54,6 +56,8 @@ __all__ = [
     "Gate",
     "Identity",
     "IdentityError",
+    "LayerStats",
+    "Memory",
     "Policy",
     "PolicyError",
     "PolicyText",

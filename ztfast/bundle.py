@@ -12,10 +12,58 @@ from typing import Any, Literal
 from ztfast import _core
 from ztfast.sources import PathOrText, read_entities, read_file, read_policies
 
-__all__ = ["ActionStats", "Bundle", "Policy", "Stats", "compile"]
+__all__ = ["ActionStats", "Bundle", "LayerStats", "Memory", "Policy", "Stats", "compile"]
+
+Form = Literal["dense", "rows", "sets"]
+"""How the table of a layer is laid out; see :class:`LayerStats`."""
 
 Progress = Callable[[str, int, int], object]
 """Called with what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStats:
+    """How some of an action's policies are laid out. The decision is what all layers of the action say together.
+
+    Attributes:
+        form: ``"dense"``: a cell for each pair of classes. ``"rows"``: for each class of principals the cell that is
+            the rule, and those that differ. ``"sets"``: for each class the policies that it admits, as bits; a decision
+            is the AND of two.
+        policies: Policies in it.
+        principals, resources: Classes of principals, and of resources.
+        bytes: Bytes that the form takes, without the programs.
+        dense_bytes: Bytes that a cell for each pair of classes would take.
+    """
+
+    form: Form
+    policies: int
+    principals: int
+    resources: int
+    bytes: int
+    dense_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Where a bundle's bytes are.
+
+    Attributes:
+        per_entity: Bytes of an entity, with its texts, values and classes, on average.
+        per_principal: The same with what is kept for principals only.
+        per_resource: The same with what is kept for resources only.
+        per_policy: Bytes of tables, programs and code, by the number of policies.
+        tables: Bytes of tables, programs and code.
+        entities: Bytes of entities, texts, values and classes.
+        sources: Bytes of the policies and the schema as text.
+    """
+
+    per_entity: float
+    per_principal: float
+    per_resource: float
+    per_policy: float
+    tables: int
+    entities: int
+    sources: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +73,13 @@ class ActionStats:
     Attributes:
         action: Its uid as Cedar text.
         policies: Policies whose scope admits it.
-        principal_classes: Classes of principals; all principals of a class are decided on alike.
-        resource_classes: Classes of resources.
-        cells: Cells of its table: classes of principals times classes of resources, with one of each for entities to
-            which the action does not apply.
+        principal_classes: Classes of principals, over its layers; all principals of a class are decided on alike.
+        resource_classes: Classes of resources, over its layers.
+        cells: Cells that are stored.
         programs: Distinct sets of policies that can apply together.
         tabulated: Conditions over principal and resource that the table settles.
         residual: Conditions left for decision time, counted per policy.
+        layers: How its policies are laid out.
     """
 
     action: str
@@ -42,6 +90,7 @@ class ActionStats:
     programs: int
     tabulated: int
     residual: int
+    layers: tuple[LayerStats, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +107,8 @@ class Stats:
             them.
         residual: Conditions left for decision time, counted per action and policy.
         instructions: Instructions of those that are more than a comparison with a constant.
+        scratch: Values that the deepest program stacks, and that the one that builds most sets and records builds.
+        memory: Where its bytes are.
         bytes: Size of the bundle.
         actions: Per action.
     """
@@ -70,6 +121,8 @@ class Stats:
     fallbacks: int
     residual: int
     instructions: int
+    scratch: tuple[int, int]
+    memory: Memory
     bytes: int
     actions: tuple[ActionStats, ...]
 
@@ -115,7 +168,10 @@ class Bundle:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Bundle:
-        """Map a bundle's file read-only, after checking it whole.
+        """Map a bundle's file read-only, after checking its header; a file of up to 8 MiB is checked whole.
+
+        The sections of a larger file are checked before they are first used: when an engine takes the bundle, or by
+        :meth:`check`.
 
         Raises:
             BundleError: where the file is missing, foreign, of another version, cut, padded or damaged.
@@ -129,6 +185,17 @@ class Bundle:
             BundleError: where the file cannot be written.
         """
         self._core.save(os.fspath(path))
+
+    def check(self) -> None:
+        """Check every section against its hash.
+
+        Raises:
+            BundleError: where one is damaged.
+
+        >>> import ztfast
+        >>> ztfast.examples.tiny().check()
+        """
+        self._core.check()
 
     @property
     def hash(self) -> str:
@@ -144,17 +211,23 @@ class Bundle:
     def stats(self) -> Stats:
         """What was compiled, and into what."""
         stats = dict(self._meta["stats"])
-        actions = tuple(ActionStats(**action) for action in stats.pop("actions"))
-        return Stats(**stats, bytes=self._core.size, actions=actions)
+        actions = tuple(
+            ActionStats(**{**action, "layers": tuple(LayerStats(**layer) for layer in action["layers"])})
+            for action in stats.pop("actions")
+        )
+        scratch, memory = tuple(stats.pop("scratch")), Memory(**stats.pop("memory"))
+        return Stats(**stats, scratch=scratch, memory=memory, bytes=self._core.size, actions=actions)
 
     @cached_property
     def policies(self) -> tuple[Policy, ...]:
         """The policies, in their order."""
-        return tuple(Policy(**policy) for policy in self._meta["policies"])
+        return tuple(Policy(**policy) for policy in self._core.policies())
 
     @property
     def fallbacks(self) -> tuple[Policy, ...]:
         """The policies for which Cedar's own evaluator answers; each says why."""
+        if self.stats.fallbacks == 0:
+            return ()
         return tuple(policy for policy in self.policies if policy.fallback is not None)
 
     @property
@@ -212,6 +285,7 @@ def compile(
     schema: PathOrText,
     entities: PathOrText | Iterable[Any] | None = None,
     validate: Literal["strict", "permissive"] = "strict",
+    form: Form | None = None,
     progress: Progress | None = None,
 ) -> Bundle:
     """Compile policies, a schema and entities into a bundle.
@@ -225,6 +299,7 @@ def compile(
             that extension values may be plain strings, and its actions are in the store.
         validate: ``"strict"`` refuses what Cedar's strict validation refuses; ``"permissive"`` compiles it all the
             same, with warnings.
+        form: The form of all tables, for measuring; None takes the one that costs least, layer by layer.
         progress: Called now and then with (what, done, all).
 
     Raises:
@@ -244,6 +319,6 @@ def compile(
     if validate not in ("strict", "permissive"):
         raise ValueError(f'validate: wanted "strict" or "permissive", got {validate!r}')
     core, warnings = _core.compile(
-        read_policies(policies), read_file(schema), read_entities(entities), validate == "strict", progress
+        read_policies(policies), read_file(schema), read_entities(entities), validate == "strict", form, progress
     )
     return Bundle(core, warnings)

@@ -13,6 +13,7 @@ from ztfast import _core
 from ztfast.bundle import Bundle, Policy
 from ztfast.errors import IdentityError
 from ztfast.gate import Decision, Gate, Resource, Session
+from ztfast.sources import PathOrText, read_entities
 from ztfast.uid import Uid
 
 __all__ = ["Code", "Engine", "Explanation", "Identity", "PolicyText"]
@@ -264,10 +265,58 @@ class Engine:
     def swap(self, bundle: Bundle) -> None:
         """Decide by another bundle from now on.
 
-        Readers never wait: decisions under way end by the old bundle. Sessions, handles and gates stay good.
+        Readers never wait: decisions under way end by the old bundle. Sessions, handles and gates stay good. What
+        :meth:`upsert` and :meth:`remove` changed is forgotten.
+
+        Raises:
+            BundleError: where the bundle's sections are not what their hashes say; the old bundle stays.
         """
         self._core.swap(bundle._core)
         self._bundle = bundle
+
+    def upsert(self, entities: PathOrText | Iterable[Any]) -> None:
+        """Put entities into the store, or others in their place, between two decisions.
+
+        Decisions are then what they would be by a bundle compiled with these entities. One change is one step: no
+        decision sees a part of it. The next :meth:`swap` forgets it, so change what the next bundle is made of too.
+
+        Args:
+            entities: As for :func:`ztfast.compile`: a file, a text, or a list in Cedar's JSON. Each replaces the entity
+                with its uid whole, parents, attributes and tags.
+
+        Raises:
+            PolicyError: where an entity does not fit the schema.
+            EntityError: where an entity would be its own ancestor, or is named twice.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> engine.evaluate('User::"eve"', "view", 'Photo::"p2"').effect
+        'DENY'
+        >>> guests = [{"type": "Group", "id": "guests"}]
+        >>> engine.upsert([{"uid": {"type": "User", "id": "eve"}, "attrs": {}, "parents": guests}])
+        >>> engine.evaluate('User::"eve"', "view", 'Photo::"p2"').effect
+        'ALLOW'
+        """
+        source = read_entities(entities)
+        assert source is not None
+        self._core.change(source[1], [])
+
+    def remove(self, uids: Iterable[UidLike]) -> None:
+        """Take entities out of the store, between two decisions. What the store lacks already is no error.
+
+        Entities below a removed one stay below it, but no longer below what was above it, as in Cedar's JSON.
+
+        Raises:
+            UidError: where one is no uid.
+            EntityError: where the schema has no such type, one is an action, or is named twice.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> engine.remove(['User::"bob"'])
+        >>> engine.evaluate('User::"bob"', "view", 'Photo::"p2"').effect
+        'DENY'
+        """
+        self._core.change(None, [(uid.type, uid.id) for uid in map(Uid.of, uids)])
 
     def kill_switch(self, on: bool) -> None:
         """Deny every session everything, with code KILLED, until it is switched off."""

@@ -14,6 +14,7 @@ __all__ = [
     "CapacityError",
     "CompileError",
     "ContextError",
+    "EntityError",
     "Error",
     "IdentityError",
     "PolicyError",
@@ -75,6 +76,10 @@ class ActionError(Error, ValueError):
 
 class ContextError(Error, ValueError):
     """A context attribute is missing, unknown or of the wrong type, or there are too many or too few values."""
+
+
+class EntityError(Error, ValueError):
+    """Entities cannot be changed like this: a type that the schema lacks, an action, a cycle, or one named twice."""
 
 
 class IdentityError(Error, ValueError):

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import ztfast
-from ztfast import Code, _core
+from tests.conftest import ENTITIES, cedar_over
+from ztfast import Code
 
 ANN, BOB, D1, D2 = 'User::"ann"', 'User::"bob"', 'Doc::"d1"', 'Doc::"d2"'
 ALL = "permit (principal, action, resource);"
@@ -23,7 +24,7 @@ BASE = {"size": 1, "place": {"room": 1}}
 def same_as_cedar(bundle: ztfast.Bundle, *request) -> ztfast.Decision:
     """The engine's decision, after seeing that Cedar decides alike."""
     decision = ztfast.Engine(bundle).evaluate(*request)
-    allow, reasons, _ = _core.Reference(bundle._core).authorize(*request)
+    allow, reasons, _ = cedar_over(bundle, ENTITIES).authorize(*request)
     assert (bool(decision), decision.reasons) == (allow, tuple(reasons))
     return decision
 

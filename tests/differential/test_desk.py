@@ -122,7 +122,8 @@ def compare(share: tuple[int, int]) -> tuple[int, int, set[str], list[str]]:
     """Decide a share of the requests twice: how many, how many ALLOW, the policies met, and the mismatches."""
     seed, count = share
     bundle = desk_bundle()
-    engine, cedar = ztfast.Engine(bundle), _core.Reference(bundle._core)
+    entities = (ztfast.examples.desk() / "desk.entities.json").read_text()
+    engine, cedar = ztfast.Engine(bundle), _core.Reference(bundle._core, ("desk.entities.json", entities))
     generator = Generator(bundle, seed)
     allowed, met, wrong = 0, set(), []
     for _ in range(count):

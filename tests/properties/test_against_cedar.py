@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import ztfast
-from tests.conftest import ENTITIES, SCHEMA
-from ztfast import _core
+from tests.conftest import ENTITIES, SCHEMA, cedar_over
 
 USERS = ("ann", "bob", "stranger", "named")
 DOCS = ("d1", "d2", "stranger")
@@ -201,7 +200,7 @@ def test_random_policies_are_decided_as_cedar_decides_them(policies: str, reques
         ztfast.Text(policies), schema=ztfast.Text(SCHEMA, "s.cedarschema"), entities=ENTITIES, validate="permissive"
     )
     assert bundle.stats.fallbacks == 0
-    engine, cedar = ztfast.Engine(bundle, handles=8, sessions=2), _core.Reference(bundle._core)
+    engine, cedar = ztfast.Engine(bundle, handles=8, sessions=2), cedar_over(bundle, ENTITIES)
     for request in requests:
         decision = engine.evaluate(*request)
         allow, reasons, _ = cedar.authorize(*request)

@@ -114,11 +114,12 @@ fn header_hash(header: &Header, table: &[u8]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// Lay out the sections, numbered as they come.
-pub(crate) fn write(sections: &[Section<'_>]) -> Vec<u8> {
+/// Lay out the sections, numbered as they come. In words, because the tables want eight-byte alignment.
+pub(crate) fn write(sections: &[Section<'_>]) -> Box<[u64]> {
     let start = padded(HEADER + sections.len() * SECTION);
     let length = start + sections.iter().map(|s| padded(s.bytes.len())).sum::<usize>();
-    let mut file = vec![0_u8; length];
+    let mut words = vec![0_u64; length / size_of::<u64>()].into_boxed_slice();
+    let file = words.as_mut_bytes();
     let mut table = Vec::with_capacity(sections.len() * SECTION);
     let mut offset = start;
     for (kind, section) in sections.iter().enumerate() {
@@ -146,11 +147,30 @@ pub(crate) fn write(sections: &[Section<'_>]) -> Vec<u8> {
     header.hash = header_hash(&header, &table);
     file[..HEADER].copy_from_slice(header.as_bytes());
     file[HEADER..HEADER + table.len()].copy_from_slice(&table);
-    file
+    words
 }
 
-/// Check a file; the content hash and where its sections are. `elements` has each section's element size.
-pub(crate) fn check(file: &[u8], elements: &[usize]) -> Result<([u8; 32], Vec<Range<usize>>), OpenError> {
+/// Where a section is, and its hash.
+pub(crate) struct Place {
+    /// Without its padding.
+    pub range: Range<usize>,
+    hash: [u8; 32],
+}
+
+/// Check a section's hash.
+pub(crate) fn check_section(file: &[u8], number: usize, place: &Place) -> Result<(), OpenError> {
+    let part = || format!("section {number}");
+    let body = place.range.start..padded(place.range.end);
+    let body = file.get(body).ok_or_else(|| damaged(part(), "it lies outside the file"))?;
+    if *blake3::hash(body).as_bytes() != place.hash {
+        return Err(damaged(part(), "its hash does not fit"));
+    }
+    Ok(())
+}
+
+/// Check a file's header and table of sections; the content hash and where its sections are. `elements` has each
+/// section's element size. What the sections hold is left to [`check_section`].
+pub(crate) fn check(file: &[u8], elements: &[usize]) -> Result<([u8; 32], Vec<Place>), OpenError> {
     let start = padded(HEADER + elements.len() * SECTION);
     let short = |wanted: usize| OpenError::Length { wanted: wanted as u64, found: file.len() as u64 };
     if !file.starts_with(&MAGIC) {
@@ -175,7 +195,7 @@ pub(crate) fn check(file: &[u8], elements: &[usize]) -> Result<([u8; 32], Vec<Ra
     if padding.iter().any(|&byte| byte != 0) {
         return Err(damaged("header", "its padding is not zero"));
     }
-    let mut ranges = Vec::with_capacity(elements.len());
+    let mut places = Vec::with_capacity(elements.len());
     let mut expected = start;
     for (kind, (record, &element)) in table.chunks_exact(SECTION).zip(elements).enumerate() {
         let part = || format!("section {kind}");
@@ -190,17 +210,16 @@ pub(crate) fn check(file: &[u8], elements: &[usize]) -> Result<([u8; 32], Vec<Ra
         let (Some(length), Some(end)) = (length, end) else {
             return Err(damaged(part(), "its entry does not fit"));
         };
-        let body = file.get(expected..end).ok_or_else(|| damaged(part(), "it lies outside the file"))?;
-        if *blake3::hash(body).as_bytes() != record.hash {
-            return Err(damaged(part(), "its hash does not fit"));
+        if end > file.len() {
+            return Err(damaged(part(), "it lies outside the file"));
         }
-        ranges.push(expected..expected + length);
+        places.push(Place { range: expected..expected + length, hash: record.hash });
         expected = end;
     }
     if expected != file.len() {
         return Err(short(expected));
     }
-    Ok((header.hash, ranges))
+    Ok((header.hash, places))
 }
 
 /// Write a file so that its name has either the old content or the whole new one, even over a crash.

@@ -2,8 +2,8 @@
 //!
 //! The compiler fills [`Parts`]; [`Parts::write`] lays them out; [`Bundle`] maps the file read-only and hands out its
 //! tables as slices. A file is taken only if it is whole: its header carries a hash of the table of sections, and the
-//! table a hash of each section with its padding, so that no byte of the file is left out. What the hashes do not
-//! promise is that the tables make sense together: whoever reads them must check every index, and does.
+//! table a hash of each section with its padding, so that no byte of the file is left out. Header and table are checked
+//! when the file is opened, the sections before they are first used ([`Bundle::check`]). What the hashes do not promise is that the tables make sense together: whoever reads them must check every index, and does.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 #[cfg(not(target_endian = "little"))]
@@ -18,7 +18,10 @@ mod view;
 
 pub use file::{FORMAT_VERSION, OpenError, SaveError};
 pub use index::{build_entity_index, build_string_index};
-pub use meta::{ActionMeta, ActionStats, Field, Meta, Node, PolicyMeta, Stats, ValueType};
+pub use meta::{ActionMeta, ActionStats, Field, LayerStats, Memory, Meta, Node, Stats, ValueType};
 pub use program::{Entry, EntryView, Program, TooLong, write_program};
-pub use records::{ActionRec, CellKind, RangeRec, SideRec, TypeRec, cell_kind, cell_program, pack_cell};
-pub use view::{Bundle, Parts};
+pub use records::{
+    ActionRec, BLOCK_BITS, BLOCK_WORDS, CellKind, ClassPair, ClassRec, Form, LayerRec, MarkRec, PlanRec, PolicyRec,
+    RangeRec, RowRec, SelectorRec, Span, TypeRec, cell_kind, cell_program, pack_cell,
+};
+pub use view::{Bundle, Parts, PolicyView};

@@ -1,38 +1,20 @@
 //! What a bundle says about itself: policies, actions and their context, statistics. Read once, when it is loaded.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// The bundle's own description.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Meta {
     /// Version of ztfast that wrote it.
     pub writer: String,
     /// Whether the policies passed strict validation (else they were compiled permissively).
     pub strict: bool,
-    /// The policies, in their numbers' order.
-    pub policies: Vec<PolicyMeta>,
     /// The actions, in their numbers' order.
     pub actions: Vec<ActionMeta>,
+    /// How many entities away from principal and resource conditions look: `principal.desk.limit` is 1.
+    pub reach: u32,
     /// What was compiled, and into what.
     pub stats: Stats,
-}
-
-/// A policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicyMeta {
-    /// Its id.
-    pub id: String,
-    /// `permit` or `forbid`.
-    pub effect: String,
-    /// Its annotations.
-    pub annotations: BTreeMap<String, String>,
-    /// The file that holds it, as the compiler was given it.
-    pub file: String,
-    /// Its first line there, from 1.
-    pub line: u32,
-    /// Why Cedar's own evaluator answers for it, where it does.
-    pub fallback: Option<String>,
 }
 
 /// An action.
@@ -101,7 +83,7 @@ pub enum ValueType {
 }
 
 /// What was compiled, and into what.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Stats {
     /// Policies, links among them.
     pub policies: u64,
@@ -119,8 +101,31 @@ pub struct Stats {
     pub residual: u64,
     /// Instructions.
     pub instructions: u64,
+    /// Depth of stack that the deepest program needs, and cells that the one that builds most may build.
+    pub scratch: (u64, u64),
+    /// Bytes that decisions may read, by what they grow with.
+    pub memory: Memory,
     /// Per action.
     pub actions: Vec<ActionStats>,
+}
+
+/// Where a bundle's bytes are.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// Entities, their texts, values and classes, divided by their number.
+    pub per_entity: f64,
+    /// The same, of what is kept of a principal.
+    pub per_principal: f64,
+    /// The same, of what is kept of a resource.
+    pub per_resource: f64,
+    /// Tables, programs and code, divided by the policies.
+    pub per_policy: f64,
+    /// Tables, programs and code.
+    pub tables: u64,
+    /// Entities, texts, values and classes.
+    pub entities: u64,
+    /// Policies and schema as text.
+    pub sources: u64,
 }
 
 /// What became of one action.
@@ -130,11 +135,11 @@ pub struct ActionStats {
     pub action: String,
     /// Policies whose scope admits it.
     pub policies: u64,
-    /// Classes of principals.
+    /// Classes of principals, over its layers.
     pub principal_classes: u64,
-    /// Classes of resources.
+    /// Classes of resources, over its layers.
     pub resource_classes: u64,
-    /// Cells.
+    /// Cells that are stored.
     pub cells: u64,
     /// Distinct programs.
     pub programs: u64,
@@ -142,4 +147,23 @@ pub struct ActionStats {
     pub tabulated: u64,
     /// Conditions left for decision time.
     pub residual: u64,
+    /// How each of its layers is laid out, and why.
+    pub layers: Vec<LayerStats>,
+}
+
+/// What became of one layer of an action.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LayerStats {
+    /// `dense`, `rows` or `sets`.
+    pub form: String,
+    /// Policies in it.
+    pub policies: u64,
+    /// Classes of principals.
+    pub principals: u64,
+    /// Classes of resources.
+    pub resources: u64,
+    /// Bytes that the form takes.
+    pub bytes: u64,
+    /// Bytes that a cell for each pair of classes would take.
+    pub dense_bytes: u64,
 }

@@ -2,53 +2,196 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// An entity type: its entities are neighbours in the entity table.
+/// An entity type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct TypeRec {
     /// Number of the string that is its name.
     pub name: u32,
-    /// Its first entity.
-    pub start: u32,
-    /// One past its last entity.
-    pub end: u32,
     /// The stand-in for entities of this type that the bundle lacks; `u32::MAX` where there can be none (actions).
     pub absent: u32,
     /// 1 for an enumerated type, whose ids are all listed.
     pub enumerated: u32,
 }
 
-/// How one side (principal or resource) of an action maps to classes.
+/// A policy, as far as decisions and reports name it. Texts are numbers of strings; `u32::MAX` is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct SideRec {
-    /// The first entity that has a class.
-    pub first: u32,
-    /// Entities from there on that the class table covers.
-    pub len: u32,
-    /// Where in the class table they begin.
-    pub classes: u32,
-    /// Classes, with class 0: "the action does not apply to such an entity".
-    pub count: u32,
+pub struct PolicyRec {
+    /// Its id.
+    pub id: u32,
+    /// 1 for a forbid.
+    pub forbid: u32,
+    /// The file that holds it, as the compiler was given it.
+    pub file: u32,
+    /// Its first line there, from 1.
+    pub line: u32,
+    /// Its first annotation, in pairs of key and value.
+    pub annotations_start: u32,
+    /// Annotations.
+    pub annotations_len: u32,
+    /// Why Cedar's own evaluator answers for it, where it does.
+    pub fallback: u32,
 }
 
-/// An action and its table.
+/// The classes of an entity: as a principal, and as a resource. 0: no action applies to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ClassPair {
+    /// Class as a principal.
+    pub principal: u32,
+    /// Class as a resource.
+    pub resource: u32,
+}
+
+/// A class of entities on one side: they have one type, and the same selectors hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ClassRec {
+    /// The entities' type; `u32::MAX` for class 0.
+    pub ty: u32,
+    /// First of its parts, which are lists of selectors.
+    pub parts_start: u32,
+    /// Parts.
+    pub parts_len: u32,
+    /// 1 where the selectors alone do not make the class: values that conditions read split it from others.
+    pub split: u32,
+}
+
+/// A list of numbers in a pool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Span {
+    /// The first.
+    pub start: u32,
+    /// How many.
+    pub len: u32,
+}
+
+/// What a policy asks of one side alone. Selector 0 of either side asks for nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SelectorRec {
+    /// Type of the entity; `u32::MAX` for any.
+    pub ty: u32,
+    /// The entity itself; `u32::MAX` for any.
+    pub entity: u32,
+    /// Entities of which one must be the entity or an ancestor; none: whatever its ancestors are.
+    pub within: Span,
+    /// Conditions, as places of their code.
+    pub conjuncts: Span,
+}
+
+/// An action.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ActionRec {
     /// The action's own entity.
     pub entity: u32,
-    /// Its first context slot's kind.
-    pub slots_start: u32,
-    /// Context slots.
-    pub slots_len: u32,
-    /// Where its cells begin: `resource.count` for each class of principal.
-    pub table: u32,
-    /// Classes of principals.
-    pub principal: SideRec,
-    /// Classes of resources.
-    pub resource: SideRec,
+    /// Kinds of its context slots.
+    pub slots: Span,
+    /// Its layers: what each says of a pair of entities, together, is the decision.
+    pub layers: Span,
 }
+
+/// How a layer is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Form {
+    /// A cell for each pair of classes.
+    Dense = 0,
+    /// For each class of principals a cell that is the rule, and the cells of the classes of resources that differ.
+    Rows = 1,
+    /// For each class the policies that it admits: the pair's are what both have.
+    Sets = 2,
+}
+
+impl Form {
+    /// The form with this number.
+    #[inline]
+    #[must_use]
+    pub const fn from_u32(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Dense),
+            1 => Some(Self::Rows),
+            2 => Some(Self::Sets),
+            _ => None,
+        }
+    }
+
+    /// Its name in statistics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::Rows => "rows",
+            Self::Sets => "sets",
+        }
+    }
+}
+
+/// Some policies of an action, and what they say of each pair of classes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LayerRec {
+    /// A [`Form`]'s number.
+    pub form: u32,
+    /// Where the layer's class for each class of principals begins.
+    pub principal_map: u32,
+    /// Where the layer's class for each class of resources begins.
+    pub resource_map: u32,
+    /// Classes of principals, with class 0: "the action does not apply".
+    pub principals: u32,
+    /// Classes of resources, likewise.
+    pub resources: u32,
+    /// The first cell (dense), row (rows), or place of a set: of principals, then of resources.
+    pub table: u32,
+    /// Words of a set's summary: a bit for each block of 512 policies.
+    pub summary: u32,
+    /// Where the blocks that all principals have are marked, then those that all resources have.
+    pub masks: u32,
+    /// The layer's policies, forbids first. With sets, the number of a policy is the number of its bit.
+    pub plans: Span,
+}
+
+/// A policy as an action sees it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PlanRec {
+    /// What it asks of the principal alone.
+    pub principal: u32,
+    /// What it asks of the resource alone.
+    pub resource: u32,
+    /// What else it asks: a program of this policy alone; `u32::MAX` where there is no policy here.
+    pub program: u32,
+    /// 1 for a forbid.
+    pub forbid: u32,
+}
+
+/// A row of cells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RowRec {
+    /// The cell that is the rule.
+    pub rule: u32,
+    /// Where the marks of the cells that differ begin.
+    pub marks: u32,
+}
+
+/// Marks of 64 cells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MarkRec {
+    /// Which of them differ from the row's rule.
+    pub differ: u64,
+    /// Where those that do are, among the table's cells.
+    pub cells: u64,
+}
+
+/// Policies in a block of a set.
+pub const BLOCK_BITS: usize = 512;
+/// Words in a block of a set.
+pub const BLOCK_WORDS: usize = BLOCK_BITS / 64;
 
 /// What a cell of an action's table says without looking at the context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,14 @@
 //! The bundle in memory: [`Parts`] to write, [`Bundle`] to read.
 
-use crate::file::{self, OpenError, SaveError, Section};
+use crate::file::{self, OpenError, Place, SaveError, Section};
 use crate::index::{find_entity, find_string};
 use crate::meta::Meta;
-use crate::records::{ActionRec, TypeRec};
+use crate::records::{
+    ActionRec, ClassPair, ClassRec, LayerRec, MarkRec, PlanRec, PolicyRec, RowRec, SelectorRec, Span, TypeRec,
+};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use ztfast_program::{Cell, EntityRec, EntityRef, Instr, PatternRec, StoreView, StringsView};
 
@@ -34,9 +37,9 @@ macro_rules! sections {
 
         impl Views {
             /// The sections at these places of `data`.
-            fn new(data: &'static [u8], ranges: Vec<Range<usize>>) -> Option<Self> {
-                let mut ranges = ranges.into_iter();
-                Some(Self { $($name: slice(data, ranges.next()?)?,)* })
+            fn new(data: &'static [u8], places: &[Place]) -> Option<Self> {
+                let mut places = places.iter();
+                Some(Self { $($name: slice(data, places.next()?.range.clone())?,)* })
             }
         }
 
@@ -49,8 +52,12 @@ macro_rules! sections {
 sections! {
     /// The bundle's description ([`Meta`]) as JSON.
     meta_json: u8,
-    /// What was compiled, as JSON, so that Cedar itself can explain a decision.
+    /// Policies and schema as JSON, so that Cedar itself can explain a decision.
     sources_json: u8,
+    /// Policies.
+    policies: PolicyRec,
+    /// Keys and values of the policies' annotations, as numbers of strings.
+    annotations: u32,
     /// Where each string begins in `string_bytes`, and one past the last.
     string_offsets: u32,
     /// The strings, UTF-8.
@@ -59,11 +66,11 @@ sections! {
     string_index: u32,
     /// Entity types.
     types: TypeRec,
-    /// Entities, by type.
+    /// Entities.
     entities: EntityRec,
     /// Index over the entities.
     entity_index: u32,
-    /// Ancestors of entities.
+    /// Ancestors and parents of entities.
     ancestors: u32,
     /// The value pool.
     cells: Cell,
@@ -71,24 +78,78 @@ sections! {
     patterns: PatternRec,
     /// Their elements.
     pattern_elems: u32,
+    /// For each entity its classes.
+    classes: ClassPair,
+    /// What principals are asked for.
+    principal_selectors: SelectorRec,
+    /// What resources are asked for.
+    resource_selectors: SelectorRec,
+    /// Entities that selectors name.
+    selector_entities: u32,
+    /// Where the code of selectors' conditions is.
+    selector_code: Span,
+    /// Classes of principals.
+    principal_classes: ClassRec,
+    /// Classes of resources.
+    resource_classes: ClassRec,
+    /// Parts of classes, as numbers of `parts`.
+    class_parts: u32,
+    /// Lists of selectors.
+    parts: Span,
+    /// Their selectors.
+    part_selectors: u32,
     /// Actions.
     actions: ActionRec,
     /// Kinds of the actions' context slots.
     slot_kinds: u32,
-    /// Classes of entities, action by action and side by side.
-    classes: u32,
-    /// Cells of the actions' tables.
+    /// Layers of the actions.
+    layers: LayerRec,
+    /// Policies of the layers.
+    plans: PlanRec,
+    /// For each layer and side: the layer's class for each class.
+    maps: u32,
+    /// Cells of dense tables and of rows.
     table: u32,
+    /// Rows.
+    rows: RowRec,
+    /// Their marks.
+    marks: MarkRec,
+    /// Where each set begins.
+    set_places: u32,
+    /// Sets of policies: summaries and blocks.
+    sets: u64,
     /// Programs, each in one piece.
     programs: u64,
     /// Code of their conjuncts.
     code: Instr,
 }
 
+/// A policy of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyView<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Whether it forbids.
+    pub forbid: bool,
+    /// Its annotations, sorted by key.
+    pub annotations: Vec<(&'a str, &'a str)>,
+    /// The file that holds it, as the compiler was given it.
+    pub file: &'a str,
+    /// Its first line there, from 1.
+    pub line: u32,
+    /// Why Cedar's own evaluator answers for it, where it does.
+    pub fallback: Option<&'a str>,
+}
+
+/// The section `sources_json`: decisions never read it.
+const SOURCES: usize = 1;
+/// Files up to this size are checked whole when they are opened: it takes a few milliseconds.
+const SMALL: usize = 8 << 20;
+
 impl Parts {
     /// The file.
     #[must_use]
-    pub fn write(&self) -> Vec<u8> {
+    pub fn write(&self) -> Box<[u64]> {
         file::write(&self.sections())
     }
 }
@@ -114,6 +175,10 @@ pub struct Bundle {
     views: Views,
     hash: [u8; 32],
     meta: Meta,
+    places: Vec<Place>,
+    /// Whether the sections were checked, apart from the sources.
+    checked: AtomicBool,
+    sources_checked: AtomicBool,
     data: Data,
 }
 
@@ -124,7 +189,9 @@ impl std::fmt::Debug for Bundle {
 }
 
 impl Bundle {
-    /// Map a file and check it.
+    /// Map a file and check its header and table of sections; a small one is checked whole.
+    ///
+    /// A large file's sections are checked by [`Self::check`], which whoever decides by the bundle calls first.
     ///
     /// The mapping is private and read-only. The file must not be changed in place while it is mapped: bundles are
     /// written beside their name and renamed ([`Self::save`]), so that whoever has the old one mapped keeps it.
@@ -140,7 +207,23 @@ impl Bundle {
         // SAFETY: a mapping is sound while nobody truncates or writes the file. Bundles are replaced by rename only,
         // by `save`, which leaves the mapped inode alone; that operators do not write to it is documented above.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
-        Self::new(Data::Mapped(map))
+        let bundle = Self::new(Data::Mapped(map))?;
+        if bundle.bytes().len() <= SMALL {
+            bundle.check_all()?;
+        }
+        Ok(bundle)
+    }
+
+    /// The bundle of these parts, in memory.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the description is not one.
+    pub fn of(parts: &Parts) -> Result<Self, OpenError> {
+        let bundle = Self::new(Data::Owned(parts.write()))?;
+        // Its hashes were taken of these very bytes a moment ago.
+        bundle.checked.store(true, Ordering::Release);
+        bundle.sources_checked.store(true, Ordering::Release);
+        Ok(bundle)
     }
 
     /// Check a file's bytes and keep a copy.
@@ -156,19 +239,63 @@ impl Bundle {
             });
         }
         words.as_mut_bytes().copy_from_slice(bytes);
-        Self::new(Data::Owned(words))
+        let bundle = Self::new(Data::Owned(words))?;
+        bundle.check_all()?;
+        Ok(bundle)
+    }
+
+    /// Check all sections that decisions read, if that was not done yet. It also brings them into memory.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] names the section.
+    pub fn check(&self) -> Result<(), OpenError> {
+        if !self.checked.load(Ordering::Acquire) {
+            for (number, place) in self.places.iter().enumerate().filter(|&(number, _)| number != SOURCES) {
+                file::check_section(self.bytes(), number, place)?;
+            }
+            self.checked.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Check every section.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] names the section.
+    pub fn check_all(&self) -> Result<(), OpenError> {
+        self.check()?;
+        self.sources().map(|_| ())
+    }
+
+    /// Policies and schema as JSON, checked.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`].
+    pub fn sources(&self) -> Result<&[u8], OpenError> {
+        if !self.sources_checked.load(Ordering::Acquire) {
+            if let Some(place) = self.places.get(SOURCES) {
+                file::check_section(self.bytes(), SOURCES, place)?;
+            }
+            self.sources_checked.store(true, Ordering::Release);
+        }
+        Ok(self.views.sources_json)
     }
 
     fn new(data: Data) -> Result<Self, OpenError> {
         let damaged = |what| OpenError::Damaged { part: "description".into(), what };
-        let (hash, ranges) = file::check(data.bytes(), ELEMENTS)?;
+        let (hash, places) = file::check(data.bytes(), ELEMENTS)?;
+        // The description is read below, so it is checked at once.
+        if let Some(place) = places.first() {
+            file::check_section(data.bytes(), 0, place)?;
+        }
         // SAFETY: the views borrow from `data`, whose bytes lie in a mapping or a box: they do not move with the
         // struct, and live until it is dropped. The 'static lifetime never leaves this module: every accessor gives
         // out a borrow of `self`.
         let bytes: &'static [u8] = unsafe { std::mem::transmute::<&[u8], &'static [u8]>(data.bytes()) };
-        let views = Views::new(bytes, ranges).ok_or_else(|| damaged("a section is not aligned"))?;
+        let views = Views::new(bytes, &places).ok_or_else(|| damaged("a section is not aligned"))?;
         let meta = serde_json::from_slice(views.meta_json).map_err(|_| damaged("it cannot be read"))?;
-        Ok(Self { views, hash, meta, data })
+        let (checked, sources_checked) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { views, hash, meta, places, checked, sources_checked, data })
     }
 
     /// Write the bundle to a file, atomically: the name has either its old content or the whole new one.
@@ -215,7 +342,32 @@ impl Bundle {
             ancestors: views.ancestors,
             patterns: views.patterns,
             pattern_elems: views.pattern_elems,
+            changes: None,
         }
+    }
+
+    /// A policy by its number.
+    #[must_use]
+    pub fn policy(&self, number: u32) -> Option<PolicyView<'_>> {
+        let record = self.views.policies.get(number as usize)?;
+        let start = record.annotations_start as usize;
+        let pairs = self.views.annotations.get(start..start.checked_add(record.annotations_len as usize * 2)?)?;
+        let pair = |&[key, value]: &[u32; 2]| Some((self.string(key)?, self.string(value)?));
+        Some(PolicyView {
+            id: self.string(record.id)?,
+            forbid: record.forbid != 0,
+            annotations: pairs.as_chunks::<2>().0.iter().map(pair).collect::<Option<_>>()?,
+            file: self.string(record.file)?,
+            line: record.line,
+            fallback: self.string(record.fallback),
+        })
+    }
+
+    /// The id of a policy by its number.
+    #[inline]
+    #[must_use]
+    pub fn policy_id(&self, number: u32) -> Option<&str> {
+        self.string(self.views.policies.get(number as usize)?.id)
     }
 
     /// The number of a text.
@@ -263,7 +415,7 @@ mod tests {
             cells: vec![Cell::bool(true); 5],
             ..Parts::default()
         };
-        parts.write()
+        parts.write().as_bytes().to_vec()
     }
 
     #[test]

@@ -1,201 +1,317 @@
-//! Entities to classes: one class for all entities to which the same policies can apply.
+//! Entities to classes: one class for all entities of a type for which the same selectors hold.
 //!
-//! Policies are found by their scope (any, by type, by uid, by ancestor), so the work goes with the number of policies
-//! that match an entity. Conjuncts over principal and resource together are settled in the table as well where that
-//! keeps it small: the classes are split by the values that such a conjunct reads of either side.
+//! Selectors that name an entity are found by an index over the entity and its ancestors. The others look at values, and
+//! are evaluated once for each combination of the values that they read, not once for each entity: a thousand conditions
+//! on `resource.sector` cost a thousand evaluations a sector, whether there are a hundred resources or a million.
+//!
+//! A class is kept as a few *parts*, lists of selectors: one for those found by the index, and one for each group of
+//! conditions that read the same. So a class costs a few words, however many selectors hold.
 
-use crate::codegen::generate;
-use crate::layout::Layout;
-use crate::plan::{Conjunct, Plan, Plans, reads};
+use crate::plan::{Conjunct, Plans, Selector, Selectors, Side};
 use crate::tables::Tables;
-use std::collections::{BTreeSet, HashMap};
-use ztfast_policy::ir::{Action, Expr, Scope, Uid, Var};
-use ztfast_program::{Arena, Cell, EntityRef, Fault, Instr, Request, Scratch, StoreView, Tag, Vm};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
+use ztfast_policy::ir::{Binary, Expr, Var};
+use ztfast_program::{EntityRef, Fault, Instr, Request, Scratch, StoreView, Vm, field};
 
-/// Cells that settling conjuncts in the table may cost an action. Small enough for the table to stay in the caches.
-const REFINEMENT_BUDGET: u64 = 1 << 16;
-
-/// The two sides of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Principal,
-    Resource,
-}
-
-/// The classes of one side. Class 0 is left for entities to which the action does not apply.
+/// The classes of one side. Class 0 is for entities to which no action applies.
 pub(crate) struct Classes {
-    /// The first entity that has a class.
-    pub first: u32,
-    /// Classes of the entities from there on.
+    /// By entity.
     pub of_entity: Vec<u32>,
-    /// Per class (from class 1 on) the plans that can apply, sorted.
-    pub plans: Vec<Vec<u32>>,
-    /// Per class (from class 1 on) an entity of it.
-    pub samples: Vec<EntityRef>,
+    pub all: Vec<Class>,
+    /// Lists of selectors, each sorted.
+    pub parts: Vec<Box<[u32]>>,
 }
 
-/// Both sides' classes, and which conjuncts over both they settle.
-pub(crate) struct Sides {
-    pub principal: Classes,
-    pub resource: Classes,
-    /// Conjuncts whose truth is the same for all pairs of entities of two classes.
-    pub tabulated: Vec<u32>,
-    /// Conditions of the request in which classes settle a part.
-    pub specialised: Vec<u32>,
+/// A class.
+pub(crate) struct Class {
+    pub ty: u32,
+    /// Numbers of parts.
+    pub parts: Box<[u32]>,
+    /// One of its entities.
+    pub sample: EntityRef,
 }
 
-/// Sort the entities of the action's types into classes.
-pub(crate) fn classes(action: &Action, plans: &Plans, tables: &mut Tables) -> Sides {
-    let mut principal = Grouping::by_plans(Side::Principal, action, plans, tables);
-    let mut resource = Grouping::by_plans(Side::Resource, action, plans, tables);
-    let mut candidates: Vec<Splitter> = Vec::new();
-    let wanted: BTreeSet<u32> =
-        plans.plans.iter().flat_map(|plan| plan.on_both.iter().chain(&plan.on_request).copied()).collect();
-    for conjunct in wanted {
-        if let Some(splitter) = Splitter::new(conjunct, &plans.conjuncts[conjunct as usize], action, tables) {
-            candidates.push(splitter);
-        }
-    }
-    // Those that split least come first, so that the budget settles as many as it can.
-    let mut scored: Vec<(u64, Splitter, Grouping, Grouping)> = candidates
-        .into_iter()
-        .map(|splitter| {
-            let (p, r) = splitter.apply(&principal, &resource, plans, tables);
-            (p.count() * r.count(), splitter, p, r)
-        })
-        .collect();
-    scored.sort_by_key(|&(cells, ref splitter, ..)| (cells, splitter.conjunct));
-    let (mut tabulated, mut specialised) = (Vec::new(), Vec::new());
-    for (position, (_, splitter, p, r)) in scored.into_iter().enumerate() {
-        let (p, r) = if position == 0 { (p, r) } else { splitter.apply(&principal, &resource, plans, tables) };
-        let before = principal.count() * resource.count();
-        let cells = p.count() * r.count();
-        if cells == before || cells <= REFINEMENT_BUDGET {
-            (principal, resource) = (p, r);
-            let request = plans.conjuncts[splitter.conjunct as usize].reads.context;
-            if request { &mut specialised } else { &mut tabulated }.push(splitter.conjunct);
-        }
-    }
-    tabulated.sort_unstable();
-    specialised.sort_unstable();
-    Sides { principal: principal.finish(), resource: resource.finish(), tabulated, specialised }
-}
-
-/// Entities of one side, grouped.
-struct Grouping {
+/// Sort the entities of these types into classes.
+pub(crate) fn classes(
     side: Side,
-    first: u32,
-    /// Group per entity; `u32::MAX` for those to which the action does not apply.
-    of_entity: Vec<u32>,
-    plans: Vec<Vec<u32>>,
-    samples: Vec<EntityRef>,
-}
-
-impl Grouping {
-    fn by_plans(side: Side, action: &Action, plans: &Plans, tables: &Tables) -> Self {
-        let types = match side {
-            Side::Principal => &action.principals,
-            Side::Resource => &action.resources,
-        };
-        let spans: Vec<_> = types.iter().filter_map(|ty| tables.type_rec(ty)).collect();
-        let first = spans.iter().map(|ty| ty.start).min().unwrap_or(0);
-        let end = spans.iter().map(|ty| ty.end).max().unwrap_or(0);
-        let mut grouping = Self {
-            side,
-            first,
-            of_entity: vec![u32::MAX; (end - first) as usize],
-            plans: Vec::new(),
-            samples: Vec::new(),
-        };
-        let index = ScopeIndex::new(side, plans, tables);
-        let view = tables.view();
-        let mut scratch = Scratch::default();
-        let mut groups: HashMap<Vec<u32>, u32> = HashMap::new();
-        let mut truths = Truths::new(plans.conjuncts.len());
-        for span in spans {
-            for number in span.start..span.end {
-                if number == span.absent && span.enumerated == 1 {
-                    continue;
+    types: &[bool],
+    plans: &Plans,
+    tables: &mut Tables,
+    progress: &mut dyn FnMut(usize),
+) -> Classes {
+    let selectors = if side == Side::Principal { &plans.principal } else { &plans.resource };
+    let families = Families::new(selectors, &plans.conjuncts, side.var(), tables);
+    let tables = &*tables;
+    let view = tables.view();
+    let mut sorter = Sorter {
+        selectors,
+        conjuncts: &plans.conjuncts,
+        index: Index::new(selectors),
+        view: &view,
+        scratch: Scratch::default(),
+        parts: Vec::new(),
+        part_numbers: FxHashMap::default(),
+    };
+    let mut known: Vec<FxHashMap<Vec<u64>, u32>> = families.all.iter().map(|_| FxHashMap::default()).collect();
+    let nothing = Class { ty: u32::MAX, parts: Box::default(), sample: EntityRef::known(0) };
+    let mut classes = Classes { of_entity: vec![0; tables.entities.len()], all: vec![nothing], parts: Vec::new() };
+    let mut numbers: FxHashMap<(u32, Vec<u32>), u32> = FxHashMap::default();
+    let (mut parts, mut signature): (Vec<u32>, Vec<u64>) = (Vec::new(), Vec::new());
+    for (number, record) in tables.entities.iter().enumerate() {
+        if number.is_multiple_of(1 << 16) {
+            progress(number);
+        }
+        let stand_in = record.id == u32::MAX;
+        let listed = tables.types.get(record.ty as usize).is_some_and(|ty| ty.enumerated == 1);
+        if !types.get(record.ty as usize).is_some_and(|&wanted| wanted) || (stand_in && listed) {
+            continue;
+        }
+        let entity = tables.sample(u32::try_from(number).expect("the tables check the number of entities"));
+        parts.clear();
+        sorter.by_index(entity, record.ty, &mut parts);
+        for (family, known) in families.all.iter().zip(&mut known) {
+            signature.clear();
+            let part = if sign(&family.atoms, entity, tables, &view, &mut signature) {
+                if let Some(&part) = known.get(&signature) {
+                    part
+                } else {
+                    let part = sorter.part(entity, record.ty, &family.selectors);
+                    known.insert(signature.clone(), part);
+                    part
                 }
-                let entity = sample(number, span.absent);
-                truths.next();
-                let held = index.matching(number, &view, |plan| {
-                    let conjuncts = match side {
-                        Side::Principal => &plan.on_principal,
-                        Side::Resource => &plan.on_resource,
-                    };
-                    conjuncts.iter().all(|&conjunct| {
-                        truths.get(conjunct, || {
-                            let code = &plans.conjuncts[conjunct as usize].code;
-                            run(&view, entity, entity, &mut scratch, |vm| vm.holds(code)) == Ok(true)
-                        })
-                    })
-                });
-                let fresh = groups.len();
-                let group = *groups.entry(held).or_insert_with_key(|held| {
-                    grouping.plans.push(held.clone());
-                    grouping.samples.push(entity);
-                    u32::try_from(fresh).expect("groups are no more than entities")
-                });
-                grouping.of_entity[(number - first) as usize] = group;
+            } else {
+                sorter.part(entity, record.ty, &family.selectors)
+            };
+            if part != NOTHING {
+                parts.push(part);
             }
         }
-        grouping
+        let class = numbers.entry((record.ty, std::mem::take(&mut parts))).or_insert_with_key(|(ty, parts)| {
+            classes.all.push(Class { ty: *ty, parts: parts.as_slice().into(), sample: entity });
+            u32::try_from(classes.all.len() - 1).expect("classes are no more than entities")
+        });
+        classes.of_entity[number] = *class;
+    }
+    classes.parts = sorter.parts;
+    classes
+}
+
+/// The part that holds no selector: it is not kept.
+const NOTHING: u32 = u32::MAX;
+
+struct Sorter<'a> {
+    selectors: &'a Selectors,
+    conjuncts: &'a [Conjunct],
+    index: Index,
+    view: &'a StoreView<'a>,
+    scratch: Scratch,
+    parts: Vec<Box<[u32]>>,
+    part_numbers: FxHashMap<Box<[u32]>, u32>,
+}
+
+impl Sorter<'_> {
+    /// The part of the selectors that name the entity or what is above it.
+    fn by_index(&mut self, entity: EntityRef, ty: u32, parts: &mut Vec<u32>) {
+        if self.index.is_empty() {
+            return;
+        }
+        let ancestors = self.view.facts(entity).map_or(&[][..], |facts| facts.ancestors);
+        let mut candidates: Vec<u32> = Vec::new();
+        if entity.foreign == 0 {
+            candidates.extend(self.index.by_entity.get(&entity.index).into_iter().flatten());
+            candidates.extend(self.index.by_ancestor.get(&entity.index).into_iter().flatten());
+        }
+        for above in ancestors {
+            candidates.extend(self.index.by_ancestor.get(above).into_iter().flatten());
+        }
+        candidates.sort_unstable();
+        candidates.dedup();
+        let part = self.part(entity, ty, &candidates);
+        if part != NOTHING {
+            parts.push(part);
+        }
     }
 
-    fn count(&self) -> u64 {
-        self.plans.len() as u64
+    /// The part of those of these selectors that hold.
+    fn part(&mut self, entity: EntityRef, ty: u32, selectors: &[u32]) -> u32 {
+        let mut held: Vec<u32> = Vec::new();
+        for &number in selectors {
+            if self.holds(entity, ty, &self.selectors.all[number as usize]) {
+                held.push(number);
+            }
+        }
+        if held.is_empty() {
+            return NOTHING;
+        }
+        let parts = &mut self.parts;
+        *self.part_numbers.entry(held.into_boxed_slice()).or_insert_with_key(|held| {
+            parts.push(held.clone());
+            u32::try_from(parts.len() - 1).expect("parts are no more than entities and groups of conditions")
+        })
     }
 
-    /// Split the groups by what `values` says of an entity; groups for which it is not `wanted` stay whole.
-    fn split(
-        &self,
-        wanted: impl Fn(&[u32]) -> bool,
-        tables: &Tables,
-        mut values: impl FnMut(EntityRef) -> Vec<u64>,
-    ) -> Self {
-        let wanted: Vec<bool> = self.plans.iter().map(|held| wanted(held)).collect();
-        let mut groups: HashMap<(u32, Vec<u64>), u32> = HashMap::new();
-        let (mut plans, mut samples) = (Vec::new(), Vec::new());
-        let of_entity = (self.first..)
-            .zip(&self.of_entity)
-            .map(|(number, &group)| {
-                if group == u32::MAX {
-                    return group;
-                }
-                let entity = stand_in(number, tables);
-                let key = if wanted[group as usize] { values(entity) } else { Vec::new() };
-                let fresh = u32::try_from(groups.len()).expect("groups are no more than entities");
-                *groups.entry((group, key)).or_insert_with(|| {
-                    plans.push(self.plans[group as usize].clone());
-                    samples.push(entity);
-                    fresh
-                })
+    fn holds(&mut self, entity: EntityRef, ty: u32, selector: &Selector) -> bool {
+        let known = entity.foreign == 0;
+        let within = |above: &u32| {
+            (known && *above == entity.index)
+                || self.view.facts(entity).is_some_and(|facts| facts.ancestors.binary_search(above).is_ok())
+        };
+        selector.ty.is_none_or(|wanted| wanted == ty)
+            && selector.entity.is_none_or(|wanted| known && wanted == entity.index)
+            && (selector.within.is_empty() || selector.within.iter().any(within))
+            && selector.conjuncts.iter().all(|&conjunct| {
+                let code = &self.conjuncts[conjunct as usize].code;
+                run(self.view, entity, entity, &mut self.scratch, |vm| vm.holds(code)) == Ok(true)
             })
-            .collect();
-        Self { side: self.side, first: self.first, of_entity, plans, samples }
-    }
-
-    fn finish(self) -> Classes {
-        let of_entity = self.of_entity.into_iter().map(|group| group.wrapping_add(1)).collect();
-        Classes { first: self.first, of_entity, plans: self.plans, samples: self.samples }
     }
 }
 
-/// The entity of a number, as a request would name it: a stand-in is some entity that the bundle lacks.
-fn sample(number: u32, absent: u32) -> EntityRef {
-    EntityRef { index: number, foreign: u32::from(number == absent) }
+/// Selectors by the entities that they name.
+#[derive(Default)]
+struct Index {
+    by_entity: FxHashMap<u32, Vec<u32>>,
+    by_ancestor: FxHashMap<u32, Vec<u32>>,
 }
 
-fn stand_in(number: u32, tables: &Tables) -> EntityRef {
-    let absent = tables
-        .entities
-        .get(number as usize)
-        .and_then(|entity| tables.types.get(entity.ty as usize))
-        .map_or(u32::MAX, |ty| ty.absent);
-    sample(number, absent)
+impl Index {
+    fn new(selectors: &Selectors) -> Self {
+        let mut index = Self::default();
+        for (number, selector) in (0_u32..).zip(&selectors.all) {
+            if let Some(entity) = selector.entity {
+                index.by_entity.entry(entity).or_default().push(number);
+            } else {
+                for &above in &selector.within {
+                    index.by_ancestor.entry(above).or_default().push(number);
+                }
+            }
+        }
+        index
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_entity.is_empty() && self.by_ancestor.is_empty()
+    }
 }
 
+/// What expressions over one side read of the entity: entities that do not differ in this do not differ for them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[allow(clippy::struct_excessive_bools)] // each is one thing that is read or not
+pub(crate) struct Atoms {
+    attrs: BTreeSet<u32>,
+    tags: bool,
+    ancestors: bool,
+    /// Whether it is one of the entities that the policies name.
+    named: bool,
+    /// Which entity it is.
+    identity: bool,
+}
+
+impl Atoms {
+    /// Add what an expression reads of a variable.
+    pub fn read(&mut self, expr: &Expr, var: Var, tables: &mut Tables) {
+        let is_var = |expr: &Expr| *expr == Expr::Var(var);
+        match expr {
+            Expr::Var(found) if *found == var => self.identity = true,
+            Expr::GetAttr(base, name) if is_var(base) => _ = self.attrs.insert(tables.string(name)),
+            Expr::HasAttr(base, path) if is_var(base) => {
+                self.attrs.extend(path.first().map(|name| tables.string(name)));
+            }
+            Expr::Is(base, _) if is_var(base) => {}
+            Expr::Binary(Binary::In, base, other) if is_var(base) && matches!(**other, Expr::Value(_)) => {
+                (self.ancestors, self.named) = (true, true);
+            }
+            Expr::Binary(Binary::Eq, a, b)
+                if (is_var(a) && matches!(**b, Expr::Value(_))) || (is_var(b) && matches!(**a, Expr::Value(_))) =>
+            {
+                self.named = true;
+            }
+            Expr::Binary(Binary::GetTag | Binary::HasTag, base, key) if is_var(base) => {
+                self.tags = true;
+                self.read(key, var, tables);
+            }
+            _ => expr.children(&mut |child| self.read(child, var, tables)),
+        }
+    }
+}
+
+/// Append what the atoms are for an entity; `false` where each entity is its own case.
+///
+/// Equal values have equal cells, and equal lists and blocks lie at one place, so places stand for contents.
+pub(crate) fn sign(
+    atoms: &Atoms,
+    entity: EntityRef,
+    tables: &Tables,
+    view: &StoreView<'_>,
+    out: &mut Vec<u64>,
+) -> bool {
+    let (Some(record), Some(facts)) = (view.entity(entity), view.facts(entity)) else { return false };
+    if atoms.identity {
+        return false;
+    }
+    out.push(u64::from(record.ty));
+    for &name in &atoms.attrs {
+        match field(facts.attrs, u64::from(name)) {
+            Some(cell) => out.extend([u64::from(cell.tag) << 32 | u64::from(cell.aux), cell.payload]),
+            None => out.push(u64::MAX),
+        }
+    }
+    if atoms.tags {
+        out.push(u64::from(record.tags_start) << 32 | u64::from(record.tags_len));
+    }
+    if atoms.ancestors {
+        out.push(u64::from(record.ancestors_start) << 32 | u64::from(record.ancestors_len));
+    }
+    if atoms.named {
+        let named = tables.named.get(entity.index as usize).is_some_and(|&named| named);
+        out.push(if named { u64::from(entity.index) } else { u64::MAX });
+    }
+    true
+}
+
+/// Selectors that name no entity, by what they read.
+struct Families {
+    all: Vec<Family>,
+}
+
+struct Family {
+    atoms: Atoms,
+    selectors: Vec<u32>,
+}
+
+impl Families {
+    fn new(selectors: &Selectors, conjuncts: &[Conjunct], var: Var, tables: &mut Tables) -> Self {
+        let mut numbers: FxHashMap<Atoms, usize> = FxHashMap::default();
+        let mut all: Vec<Family> = Vec::new();
+        let mut of_conjunct: FxHashMap<u32, Atoms> = FxHashMap::default();
+        for (number, selector) in (0_u32..).zip(&selectors.all).skip(1) {
+            if selector.entity.is_some() || !selector.within.is_empty() {
+                continue;
+            }
+            let mut atoms = Atoms::default();
+            for &conjunct in &selector.conjuncts {
+                let own = of_conjunct.entry(conjunct).or_insert_with(|| {
+                    let mut own = Atoms::default();
+                    own.read(&conjuncts[conjunct as usize].expr, var, tables);
+                    own
+                });
+                atoms.attrs.extend(&own.attrs);
+                atoms.tags |= own.tags;
+                atoms.ancestors |= own.ancestors;
+                atoms.named |= own.named;
+                atoms.identity |= own.identity;
+            }
+            let at = *numbers.entry(atoms.clone()).or_insert_with(|| {
+                all.push(Family { atoms, selectors: Vec::new() });
+                all.len() - 1
+            });
+            all[at].selectors.push(number);
+        }
+        Self { all }
+    }
+}
+
+/// Run something over one or two entities.
 pub(crate) fn run<T>(
     view: &StoreView<'_>,
     principal: EntityRef,
@@ -208,200 +324,12 @@ pub(crate) fn run<T>(
 }
 
 /// Whether a conjunct over both sides holds for these two entities.
-pub(crate) fn holds(view: &StoreView<'_>, code: &[Instr], principal: EntityRef, resource: EntityRef) -> bool {
-    run(view, principal, resource, &mut Scratch::default(), |vm| vm.holds(code)) == Ok(true)
-}
-
-/// Truths of conjuncts for the entity at hand.
-struct Truths {
-    round: u32,
-    known: Vec<(u32, bool)>,
-}
-
-impl Truths {
-    fn new(conjuncts: usize) -> Self {
-        Self { round: 0, known: vec![(0, false); conjuncts] }
-    }
-
-    fn next(&mut self) {
-        self.round += 1;
-    }
-
-    fn get(&mut self, conjunct: u32, find: impl FnOnce() -> bool) -> bool {
-        let known = &mut self.known[conjunct as usize];
-        if known.0 != self.round {
-            *known = (self.round, find());
-        }
-        known.1
-    }
-}
-
-/// The plans by what their scope asks of one side.
-struct ScopeIndex<'p> {
-    plans: &'p [Plan],
-    any: Vec<u32>,
-    by_type: HashMap<u32, Vec<u32>>,
-    by_entity: HashMap<u32, Vec<u32>>,
-    /// By ancestor, with the type asked for besides (`u32::MAX` for none).
-    by_ancestor: HashMap<u32, Vec<(u32, u32)>>,
-}
-
-impl<'p> ScopeIndex<'p> {
-    fn new(side: Side, plans: &'p Plans, tables: &Tables) -> Self {
-        let mut index = Self {
-            plans: &plans.plans,
-            any: Vec::new(),
-            by_type: HashMap::new(),
-            by_entity: HashMap::new(),
-            by_ancestor: HashMap::new(),
-        };
-        let entity = |uid: &Uid| tables.entity(uid).index;
-        for (number, plan) in (0_u32..).zip(&plans.plans) {
-            let scope = match side {
-                Side::Principal => &plan.principal,
-                Side::Resource => &plan.resource,
-            };
-            match scope {
-                Scope::Any => index.any.push(number),
-                Scope::Is(ty) => index.by_type.entry(tables.type_number(ty)).or_default().push(number),
-                Scope::Eq(uid) => index.by_entity.entry(entity(uid)).or_default().push(number),
-                Scope::In(uid) => index.by_ancestor.entry(entity(uid)).or_default().push((number, u32::MAX)),
-                Scope::IsIn(ty, uid) => {
-                    index.by_ancestor.entry(entity(uid)).or_default().push((number, tables.type_number(ty)));
-                }
-            }
-        }
-        index
-    }
-
-    /// The plans whose scope matches an entity and of which `also` is true, sorted.
-    fn matching(&self, number: u32, view: &StoreView<'_>, mut also: impl FnMut(&Plan) -> bool) -> Vec<u32> {
-        let mut found = Vec::new();
-        let Some(record) = view.entity(EntityRef::known(number)) else { return found };
-        let mut consider = |plan: u32| {
-            if also(&self.plans[plan as usize]) {
-                found.push(plan);
-            }
-        };
-        self.any.iter().copied().for_each(&mut consider);
-        self.by_type.get(&record.ty).into_iter().flatten().copied().for_each(&mut consider);
-        self.by_entity.get(&number).into_iter().flatten().copied().for_each(&mut consider);
-        if !self.by_ancestor.is_empty() {
-            let ancestors = view.ancestors(record).unwrap_or_default();
-            for above in ancestors.iter().chain([&number]) {
-                let asked = self.by_ancestor.get(above).into_iter().flatten();
-                asked.filter(|(_, ty)| [u32::MAX, record.ty].contains(ty)).for_each(|&(plan, _)| consider(plan));
-            }
-        }
-        found.sort_unstable();
-        found
-    }
-}
-
-/// Splits classes by the values that one conjunct reads of either side.
-struct Splitter {
-    conjunct: u32,
-    principal: Vec<Vec<Instr>>,
-    resource: Vec<Vec<Instr>>,
-}
-
-impl Splitter {
-    /// `None` where there is nothing to split by, and where the conjunct compares who the principal is with who the
-    /// resource is: of two entities that the bundle lacks, the stand-ins do not say whether they are the same.
-    fn new(number: u32, conjunct: &Conjunct, action: &Action, tables: &mut Tables) -> Option<Self> {
-        let parts = if conjunct.reads.context { one_sided(&conjunct.expr) } else { all_one_sided(&conjunct.expr) };
-        let named = |side| parts.iter().any(|(of, expr)| *of == side && names(expr));
-        if parts.is_empty() || (named(Side::Principal) && named(Side::Resource)) {
-            return None;
-        }
-        let nothing = Layout { fields: Vec::new(), kinds: Vec::new() };
-        let (mut principal, mut resource) = (Vec::new(), Vec::new());
-        for (side, expr) in &parts {
-            let code = generate(expr, &action.uid, &nothing, tables).ok()?;
-            if *side == Side::Principal { &mut principal } else { &mut resource }.push(code);
-        }
-        Some(Self { conjunct: number, principal, resource })
-    }
-
-    fn apply(&self, principal: &Grouping, resource: &Grouping, plans: &Plans, tables: &Tables) -> (Grouping, Grouping) {
-        let wanted = |held: &[u32]| {
-            let has = |plan: &Plan| plan.on_both.contains(&self.conjunct) || plan.on_request.contains(&self.conjunct);
-            held.iter().any(|&plan| has(&plans.plans[plan as usize]))
-        };
-        let view = tables.view();
-        let mut scratch = Scratch::default();
-        let mut values = |codes: &[Vec<Instr>], entity: EntityRef| {
-            let mut out = Vec::new();
-            for code in codes {
-                let value = run(&view, entity, entity, &mut scratch, |vm| vm.run(code));
-                describe(value, &view, &scratch, &mut out);
-            }
-            out
-        };
-        let p = principal.split(wanted, tables, |entity| values(&self.principal, entity));
-        let r = resource.split(wanted, tables, |entity| values(&self.resource, entity));
-        (p, r)
-    }
-}
-
-/// The largest subexpressions that read one side only: what the rest of the expression sees of that side.
-fn all_one_sided(expr: &Expr) -> Vec<(Side, Expr)> {
-    fn collect(expr: &Expr, found: &mut Vec<(Side, Expr)>) {
-        let read = reads(expr);
-        let side = match (read.principal, read.resource, read.context) {
-            (true, false, false) => Side::Principal,
-            (false, true, false) => Side::Resource,
-            (false, false, _) => return,
-            _ => return expr.children(&mut |child| collect(child, found)),
-        };
-        if !found.iter().any(|(_, known)| known == expr) {
-            found.push((side, expr.clone()));
-        }
-    }
-    let mut found = Vec::new();
-    collect(expr, &mut found);
-    found
-}
-
-/// Those of them whose value does not hold the principal or the resource itself, and so is the same for many.
-pub(crate) fn one_sided(expr: &Expr) -> Vec<(Side, Expr)> {
-    all_one_sided(expr).into_iter().filter(|(_, expr)| !names(expr)).collect()
-}
-
-/// Whether the expression's value can hold the principal or the resource itself.
-fn names(expr: &Expr) -> bool {
-    match expr {
-        Expr::Var(Var::Principal | Var::Resource) => true,
-        Expr::GetAttr(base, _) => !matches!(**base, Expr::Var(_)) && names(base),
-        Expr::If(_, a, b) => names(a) || names(b),
-        Expr::Set(parts) => parts.iter().any(names),
-        Expr::Record(entries) => entries.values().any(names),
-        _ => false,
-    }
-}
-
-/// Numbers that are equal only for equal values. (Equal sets may differ in order where they hold composites: then there
-/// is a class too many, which costs a little room and nothing else.)
-fn describe(value: Result<Cell, Fault>, view: &StoreView<'_>, scratch: &Scratch, out: &mut Vec<u64>) {
-    let Ok(cell) = value else { return out.push(u64::MAX) };
-    out.push(u64::from(cell.tag));
-    let cells = match cell.arena() {
-        Some(Arena::Scratch) => scratch.cells(),
-        _ => view.cells,
-    };
-    let start = cell.start() as usize;
-    let width = match Tag::from_u32(cell.tag) {
-        Some(Tag::Set) => 1,
-        Some(Tag::Record) => 2,
-        Some(Tag::Ip6) => {
-            out.push(u64::from(cell.len()));
-            let bits = cells.get(start).map_or(0, |wide| wide.wide_bits());
-            return out.extend([(bits >> 64) as u64, u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0)]);
-        }
-        _ => return out.push(cell.payload),
-    };
-    out.push(u64::from(cell.len()));
-    for &part in cells.get(start..start + cell.len() as usize * width).unwrap_or_default() {
-        describe(Ok(part), view, scratch, out);
-    }
+pub(crate) fn holds(
+    view: &StoreView<'_>,
+    code: &[Instr],
+    principal: EntityRef,
+    resource: EntityRef,
+    scratch: &mut Scratch,
+) -> bool {
+    run(view, principal, resource, scratch, |vm| vm.holds(code)) == Ok::<bool, Fault>(true)
 }

@@ -4,17 +4,12 @@ use crate::layout::Layout;
 use crate::tables::Tables;
 use std::sync::Arc;
 use ztfast_bundle::{Field, Node};
-use ztfast_policy::ir::{Binary, Expr, Ext, Uid, Unary, Value, Var};
+use ztfast_policy::ir::{Binary, Expr, Ext, Unary, Value, Var};
 use ztfast_program::{ARENA_CELLS, Cell, ExtOp, Instr, Op, STACK_CELLS};
 
 /// Code for an expression, or why there can be none and Cedar has to answer.
-pub(crate) fn generate(
-    expr: &Expr,
-    action: &Uid,
-    layout: &Layout,
-    tables: &mut Tables,
-) -> Result<Vec<Instr>, Arc<str>> {
-    let mut codegen = Codegen { action, layout, tables, code: Vec::new(), depth: 0, deepest: 0, built: 0 };
+pub(crate) fn generate(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Result<Vec<Instr>, Arc<str>> {
+    let mut codegen = Codegen { layout, tables, code: Vec::new(), depth: 0, deepest: 0, built: 0 };
     codegen.emit(expr)?;
     if codegen.deepest > STACK_CELLS {
         return Err(format!("it needs a stack of {} values, more than {STACK_CELLS}", codegen.deepest).into());
@@ -22,11 +17,12 @@ pub(crate) fn generate(
     if codegen.built > ARENA_CELLS {
         return Err(format!("it builds sets and records of {} values, more than {ARENA_CELLS}", codegen.built).into());
     }
-    Ok(codegen.code)
+    let Codegen { code, deepest, built, tables, .. } = codegen;
+    tables.scratch = (tables.scratch.0.max(deepest), tables.scratch.1.max(built));
+    Ok(code)
 }
 
 struct Codegen<'a> {
-    action: &'a Uid,
     layout: &'a Layout,
     tables: &'a mut Tables,
     code: Vec<Instr>,
@@ -53,10 +49,7 @@ impl Codegen<'_> {
             Expr::Opaque(reason) => return Err(reason.clone()),
             Expr::Var(Var::Principal) => self.push(Op::Principal, 0),
             Expr::Var(Var::Resource) => self.push(Op::Resource, 0),
-            Expr::Var(Var::Action) => {
-                let action = Cell::entity(self.tables.entity(self.action));
-                self.constant(action);
-            }
+            Expr::Var(Var::Action) => return Err("it reads the action, which was not filled in".into()),
             Expr::Var(Var::Context) => self.record(&self.layout.fields),
             Expr::And(a, b) => self.short_circuit(Op::AndThen, a, b)?,
             Expr::Or(a, b) => self.short_circuit(Op::OrElse, a, b)?,

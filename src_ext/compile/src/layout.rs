@@ -8,6 +8,7 @@ use ztfast_policy::ir::{Attribute, Expr, Type, Var};
 use ztfast_program::Tag;
 
 /// The slots of an action's context.
+#[derive(Default)]
 pub(crate) struct Layout {
     /// The attributes, sorted by name.
     pub fields: Vec<Field>,

@@ -1,63 +1,273 @@
-//! Per action: which policies its scope admits, and what settles each of their conjuncts.
+//! Policies as the compiler sees them: what each asks of the principal alone, of the resource alone, and what is left.
+//!
+//! What a policy asks of one side is a *selector*: its scope, and its conjuncts over that side. Policies share selectors,
+//! and actions share policies, so each selector is looked at once per entity, however many policies and actions have it.
 
 use crate::codegen::{generate, opaque};
 use crate::layout::Layout;
 use crate::tables::Tables;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
-use ztfast_policy::ir::{Action, ActionScope, Effect, Expr, Model, Scope, Uid, Var};
+use ztfast_policy::ir::{Action, ActionScope, Binary, Effect, Expr, Model, Policy, Scope, Uid, Value, Var};
 use ztfast_program::{EntityRef, Instr, Request, Scratch, Vm};
+
+/// The two sides of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Side {
+    Principal,
+    Resource,
+}
+
+impl Side {
+    pub const fn var(self) -> Var {
+        match self {
+            Self::Principal => Var::Principal,
+            Self::Resource => Var::Resource,
+        }
+    }
+}
 
 /// What a conjunct reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools)] // four variables, each read or not
 pub(crate) struct Reads {
     pub principal: bool,
+    pub action: bool,
     pub resource: bool,
     pub context: bool,
 }
 
-/// A conjunct of the action, shared by all policies that have it.
+/// A conjunct, shared by all policies that have it.
 pub(crate) struct Conjunct {
-    pub expr: Expr,
+    pub expr: Arc<Expr>,
     pub reads: Reads,
+    /// Empty for those that read the context: their code depends on the action's slots.
     pub code: Vec<Instr>,
+    /// Why Cedar has to answer for it.
+    opaque: Option<Arc<str>>,
+    /// Whether it looks into an entity that the policy names. A change of that entity changes it for everybody, so it
+    /// stays for decision time.
+    pub unsettled: bool,
 }
 
-/// A policy as the action sees it.
+/// What a policy asks of one side.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Selector {
+    pub ty: Option<u32>,
+    pub entity: Option<u32>,
+    /// One of these must be the entity or above it; none: whatever is above it.
+    pub within: Vec<u32>,
+    /// Sorted.
+    pub conjuncts: Vec<u32>,
+}
+
+/// The selectors of one side. The first asks for nothing.
+pub(crate) struct Selectors {
+    pub all: Vec<Selector>,
+    numbers: FxHashMap<Selector, u32>,
+}
+
+impl Default for Selectors {
+    fn default() -> Self {
+        let nothing = Selector::default();
+        Self { numbers: FxHashMap::from_iter([(nothing.clone(), 0)]), all: vec![nothing] }
+    }
+}
+
+impl Selectors {
+    fn add(&mut self, selector: Selector) -> u32 {
+        if let Some(&known) = self.numbers.get(&selector) {
+            return known;
+        }
+        let fresh = count(self.all.len());
+        self.all.push(selector.clone());
+        self.numbers.insert(selector, fresh);
+        fresh
+    }
+}
+
+/// A policy as an action sees it.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     /// Its number in the model.
     pub policy: u32,
-    pub effect: Effect,
-    pub principal: Scope,
-    pub resource: Scope,
-    /// Numbers of conjuncts that the principal alone settles.
-    pub on_principal: Vec<u32>,
-    /// Numbers of conjuncts that the resource alone settles.
-    pub on_resource: Vec<u32>,
-    /// Numbers of conjuncts that both settle together.
-    pub on_both: Vec<u32>,
-    /// Numbers of conjuncts that need the request.
-    pub on_request: Vec<u32>,
-    /// Why Cedar has to answer for the policy, if it has to. Its compiled conjuncts still narrow down where.
-    pub opaque: Option<Arc<str>>,
+    pub forbid: bool,
+    /// Its selectors.
+    pub principal: u32,
+    pub resource: u32,
+    /// Where the conjuncts are that neither side settles alone.
+    rest: (u32, u32),
+    /// Whether Cedar has to answer for the policy. Its compiled conjuncts still narrow down where.
+    pub opaque: bool,
 }
 
-/// An action's policies (forbids first, each in the model's order) and their conjuncts.
+/// What does not depend on the action.
+#[derive(Clone)]
+enum Prepared {
+    /// A conjunct that reads nothing is not true: the policy never applies.
+    Never,
+    Plan(Plan),
+    /// Conjuncts read the action: these are all.
+    PerAction(Vec<u32>),
+}
+
+/// All policies' conjuncts and selectors.
 pub(crate) struct Plans {
-    pub plans: Vec<Plan>,
     pub conjuncts: Vec<Conjunct>,
+    numbers: FxHashMap<Arc<Expr>, u32>,
+    pub principal: Selectors,
+    pub resource: Selectors,
+    prepared: Vec<Prepared>,
+    rests: Vec<u32>,
+    /// Why Cedar has to answer, by policy.
+    pub fallbacks: FxHashMap<u32, Arc<str>>,
+    scratch: Scratch,
 }
 
-/// Sort the conjuncts of each policy that can apply to the action.
-pub(crate) fn plan(model: &Model, action: &Action, layout: &Layout, tables: &mut Tables) -> Plans {
-    let mut planner = Planner { action: &action.uid, layout, tables, conjuncts: Vec::new(), numbers: HashMap::new() };
-    let mut plans: Vec<Plan> = (0_u32..)
-        .zip(&model.policies)
-        .filter(|(_, policy)| admits(&policy.action, action))
-        .filter_map(|(number, policy)| planner.plan(number, policy))
-        .collect();
-    plans.sort_by_key(|plan| plan.effect != Effect::Forbid);
-    Plans { plans, conjuncts: planner.conjuncts }
+impl Plans {
+    /// Sort the conjuncts of all policies.
+    pub fn new(model: &Model, tables: &mut Tables) -> Self {
+        let mut plans = Self {
+            conjuncts: Vec::new(),
+            numbers: FxHashMap::default(),
+            principal: Selectors::default(),
+            resource: Selectors::default(),
+            prepared: Vec::with_capacity(model.policies.len()),
+            rests: Vec::new(),
+            fallbacks: FxHashMap::default(),
+            scratch: Scratch::default(),
+        };
+        for (number, policy) in model.policies.iter().enumerate() {
+            let conjuncts: Vec<u32> = policy.conjuncts.iter().map(|expr| plans.conjunct(expr, tables)).collect();
+            let prepared = if conjuncts.iter().any(|&at| plans.conjuncts[at as usize].reads.action) {
+                Prepared::PerAction(conjuncts)
+            } else {
+                plans.plan(count(number), policy, &conjuncts, tables).map_or(Prepared::Never, Prepared::Plan)
+            };
+            plans.prepared.push(prepared);
+        }
+        plans
+    }
+
+    /// The policies that can apply to an action, forbids first, each in the model's order.
+    pub fn of_action(&mut self, model: &Model, action: &Action, tables: &mut Tables) -> Vec<Plan> {
+        let mut plans = Vec::new();
+        for (number, policy) in model.policies.iter().enumerate() {
+            if !admits(&policy.action, action) {
+                continue;
+            }
+            match self.prepared[number].clone() {
+                Prepared::Never => {}
+                Prepared::Plan(plan) => plans.push(plan),
+                Prepared::PerAction(conjuncts) => {
+                    let filled: Vec<u32> =
+                        conjuncts.into_iter().map(|at| self.with_action(at, &action.uid, tables)).collect();
+                    plans.extend(self.plan(count(number), policy, &filled, tables));
+                }
+            }
+        }
+        plans.sort_by_key(|plan| !plan.forbid);
+        plans
+    }
+
+    /// The conjuncts of a plan that neither side settles alone.
+    pub fn rest(&self, plan: &Plan) -> &[u32] {
+        &self.rests[plan.rest.0 as usize..][..plan.rest.1 as usize]
+    }
+
+    /// The number of a conjunct.
+    fn conjunct(&mut self, expr: &Expr, tables: &mut Tables) -> u32 {
+        if let Some(&known) = self.numbers.get(expr) {
+            return known;
+        }
+        let reads = reads(expr);
+        let mut reason = opaque(expr);
+        let mut code = Vec::new();
+        if reason.is_none() && !reads.action {
+            // What reads the context is generated where its slots are known; here it is only seen whether it can be.
+            let generated = generate(expr, &Layout::default(), tables);
+            match generated {
+                Ok(made) if !reads.context => code = made,
+                Ok(_) => {}
+                Err(why) => reason = Some(why),
+            }
+        }
+        let expr = Arc::new(expr.clone());
+        let fresh = count(self.conjuncts.len());
+        let unsettled = looks_into_named(&expr);
+        self.conjuncts.push(Conjunct { expr: expr.clone(), reads, code, opaque: reason, unsettled });
+        self.numbers.insert(expr, fresh);
+        fresh
+    }
+
+    /// The conjunct with `action` filled in.
+    fn with_action(&mut self, conjunct: u32, action: &Uid, tables: &mut Tables) -> u32 {
+        let known = &self.conjuncts[conjunct as usize];
+        if !known.reads.action {
+            return conjunct;
+        }
+        let filled = known.expr.map(&mut |expr| match expr {
+            Expr::Var(Var::Action) => Some(Expr::Value(Value::Entity(action.clone()))),
+            _ => None,
+        });
+        self.conjunct(&filled, tables)
+    }
+
+    /// `None` where a conjunct that reads nothing is not true: the policy never applies.
+    fn plan(&mut self, number: u32, policy: &Policy, conjuncts: &[u32], tables: &mut Tables) -> Option<Plan> {
+        let mut sides = [selector(&policy.principal, tables), selector(&policy.resource, tables)];
+        let mut rest: Vec<u32> = Vec::new();
+        let mut is_opaque = false;
+        for &at in conjuncts {
+            let conjunct = &self.conjuncts[at as usize];
+            if let Some(reason) = &conjunct.opaque {
+                is_opaque = true;
+                self.fallbacks.entry(number).or_insert_with(|| reason.clone());
+                continue;
+            }
+            let side = match conjunct.reads {
+                _ if conjunct.unsettled => None,
+                Reads { principal: true, resource: false, context: false, .. } => Some(Side::Principal),
+                Reads { principal: false, resource: true, context: false, .. } => Some(Side::Resource),
+                Reads { principal: false, resource: false, context: false, .. } => {
+                    if !holds_always(&conjunct.code, &mut self.scratch, tables) {
+                        return None;
+                    }
+                    continue;
+                }
+                _ => None,
+            };
+            match side {
+                Some(side) => {
+                    let selector = &mut sides[side as usize];
+                    if !narrow(selector, &conjunct.expr, side.var(), tables) {
+                        selector.conjuncts.push(at);
+                    }
+                }
+                None if !rest.contains(&at) => rest.push(at),
+                None => {}
+            }
+        }
+        for selector in &mut sides {
+            selector.conjuncts.sort_unstable();
+            selector.conjuncts.dedup();
+        }
+        let [principal, resource] = sides;
+        let start = count(self.rests.len());
+        self.rests.extend_from_slice(&rest);
+        Some(Plan {
+            policy: number,
+            forbid: policy.effect == Effect::Forbid,
+            principal: self.principal.add(principal),
+            resource: self.resource.add(resource),
+            rest: (start, count(rest.len())),
+            opaque: is_opaque,
+        })
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).expect("fewer than bytes of policy text")
 }
 
 fn admits(scope: &ActionScope, action: &Action) -> bool {
@@ -69,87 +279,79 @@ fn admits(scope: &ActionScope, action: &Action) -> bool {
     }
 }
 
-struct Planner<'a> {
-    action: &'a Uid,
-    layout: &'a Layout,
-    tables: &'a mut Tables,
-    conjuncts: Vec<Conjunct>,
-    numbers: HashMap<Expr, Result<u32, Arc<str>>>,
+fn selector(scope: &Scope, tables: &mut Tables) -> Selector {
+    let mut selector = Selector::default();
+    match scope {
+        Scope::Any => {}
+        Scope::Is(ty) => selector.ty = Some(tables.type_number(ty)),
+        Scope::Eq(uid) => selector.entity = Some(tables.entity(uid).index),
+        Scope::In(uid) => selector.within = vec![tables.entity(uid).index],
+        Scope::IsIn(ty, uid) => {
+            selector.ty = Some(tables.type_number(ty));
+            selector.within = vec![tables.entity(uid).index];
+        }
+    }
+    selector
 }
 
-impl Planner<'_> {
-    /// `None` where a conjunct that reads nothing is not true: the policy never applies to this action.
-    fn plan(&mut self, number: u32, policy: &ztfast_policy::ir::Policy) -> Option<Plan> {
-        let mut plan = Plan {
-            policy: number,
-            effect: policy.effect,
-            principal: policy.principal.clone(),
-            resource: policy.resource.clone(),
-            on_principal: Vec::new(),
-            on_resource: Vec::new(),
-            on_both: Vec::new(),
-            on_request: Vec::new(),
-            opaque: None,
-        };
-        for expr in &policy.conjuncts {
-            let conjunct = match self.conjunct(expr) {
-                Ok(conjunct) => conjunct,
-                Err(reason) => {
-                    plan.opaque.get_or_insert(reason);
-                    continue;
-                }
-            };
-            let Reads { principal, resource, context } = self.conjuncts[conjunct as usize].reads;
-            let list = match (principal, resource, context) {
-                (_, _, true) => &mut plan.on_request,
-                (true, true, false) => &mut plan.on_both,
-                (true, false, false) => &mut plan.on_principal,
-                (false, true, false) => &mut plan.on_resource,
-                (false, false, false) => {
-                    if !self.holds_always(conjunct) {
-                        return None;
-                    }
-                    continue;
-                }
-            };
-            if !list.contains(&conjunct) {
-                list.push(conjunct);
+/// Take a condition that says no more than a scope could: it is found by an index then, instead of being evaluated.
+/// (None of these can err, and a scope and a condition hold together iff each does.)
+fn narrow(selector: &mut Selector, expr: &Expr, var: Var, tables: &mut Tables) -> bool {
+    let is_var = |expr: &Expr| *expr == Expr::Var(var);
+    match expr {
+        Expr::Is(a, ty) if is_var(a) => {
+            let ty = tables.type_number(ty);
+            selector.ty.is_none_or(|known| known == ty) && {
+                selector.ty = Some(ty);
+                true
             }
         }
-        Some(plan)
-    }
-
-    fn conjunct(&mut self, expr: &Expr) -> Result<u32, Arc<str>> {
-        if let Some(known) = self.numbers.get(expr) {
-            return known.clone();
+        Expr::Binary(Binary::Eq, a, b) => {
+            let uid = match (&**a, &**b) {
+                (Expr::Value(Value::Entity(uid)), other) | (other, Expr::Value(Value::Entity(uid)))
+                    if is_var(other) =>
+                {
+                    uid
+                }
+                _ => return false,
+            };
+            let free = selector.entity.is_none();
+            if free {
+                selector.entity = Some(tables.entity(uid).index);
+            }
+            free
         }
-        let made = self.make(expr);
-        self.numbers.insert(expr.clone(), made.clone());
-        made
-    }
-
-    fn make(&mut self, expr: &Expr) -> Result<u32, Arc<str>> {
-        if let Some(reason) = opaque(expr) {
-            return Err(reason);
+        Expr::Binary(Binary::In, a, b) if is_var(a) && selector.within.is_empty() => {
+            selector.within = match &**b {
+                Expr::Value(Value::Entity(uid)) => vec![tables.entity(uid).index],
+                Expr::Value(Value::Set(elements)) => {
+                    let uid = |element: &'_ Value| match element {
+                        Value::Entity(uid) => Some(tables.entity(uid).index),
+                        _ => None,
+                    };
+                    elements.iter().map(uid).collect::<Option<Vec<u32>>>().unwrap_or_default()
+                }
+                _ => return false,
+            };
+            selector.within.sort_unstable();
+            !selector.within.is_empty()
         }
-        let code = generate(expr, self.action, self.layout, self.tables)?;
-        self.conjuncts.push(Conjunct { expr: expr.clone(), reads: reads(expr), code });
-        Ok(u32::try_from(self.conjuncts.len() - 1).expect("fewer conjuncts than bytes of policy text"))
+        _ => false,
     }
+}
 
-    fn holds_always(&self, conjunct: u32) -> bool {
-        let nobody = EntityRef::known(0);
-        let request = Request::bare(nobody, nobody);
-        let view = self.tables.view();
-        let mut scratch = Scratch::default();
-        Vm::new(&view, &request, &mut scratch).holds(&self.conjuncts[conjunct as usize].code) == Ok(true)
-    }
+fn holds_always(code: &[Instr], scratch: &mut Scratch, tables: &Tables) -> bool {
+    let nobody = EntityRef::known(0);
+    let request = Request::bare(nobody, nobody);
+    let view = tables.view();
+    Vm::new(&view, &request, scratch).holds(code) == Ok(true)
 }
 
 /// What an expression reads.
 pub(crate) fn reads(expr: &Expr) -> Reads {
     let mut found = match expr {
         Expr::Var(Var::Principal) => Reads { principal: true, ..Reads::default() },
+        Expr::Var(Var::Action) => Reads { action: true, ..Reads::default() },
         Expr::Var(Var::Resource) => Reads { resource: true, ..Reads::default() },
         Expr::Var(Var::Context) => Reads { context: true, ..Reads::default() },
         _ => Reads::default(),
@@ -157,8 +359,53 @@ pub(crate) fn reads(expr: &Expr) -> Reads {
     expr.children(&mut |child| {
         let inner = reads(child);
         found.principal |= inner.principal;
+        found.action |= inner.action;
         found.resource |= inner.resource;
         found.context |= inner.context;
     });
     found
+}
+
+/// What an operator looks into: the entity whose attributes, tags or ancestors it asks for.
+fn subject(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::GetAttr(subject, _)
+        | Expr::HasAttr(subject, _)
+        | Expr::Binary(Binary::In | Binary::GetTag | Binary::HasTag, subject, _) => Some(subject),
+        _ => None,
+    }
+}
+
+/// Whether an expression looks into an entity that is written in it.
+fn looks_into_named(expr: &Expr) -> bool {
+    fn names(expr: &Expr) -> bool {
+        let mut found = matches!(expr, Expr::Value(value) if holds_entity(value));
+        expr.children(&mut |child| found |= names(child));
+        found
+    }
+    let mut found = subject(expr).is_some_and(names);
+    expr.children(&mut |child| found |= looks_into_named(child));
+    found
+}
+
+fn holds_entity(value: &Value) -> bool {
+    match value {
+        Value::Entity(_) => true,
+        Value::Set(elements) => elements.iter().any(holds_entity),
+        Value::Record(fields) => fields.values().any(holds_entity),
+        _ => false,
+    }
+}
+
+/// How many entities away from the principal or the resource an expression looks: `principal.desk.limit` is 1.
+pub(crate) fn reach(expr: &Expr) -> u32 {
+    fn steps(expr: &Expr) -> u32 {
+        let mut most = 0;
+        expr.children(&mut |child| most = most.max(steps(child)));
+        most + match expr {
+            Expr::HasAttr(_, path) => count(path.len()),
+            _ => u32::from(subject(expr).is_some()),
+        }
+    }
+    steps(expr).saturating_sub(1)
 }

@@ -4,13 +4,14 @@
 //! Exact, because Cedar is pure: a subexpression that reads one entity only has the same value, or the same error, for
 //! all entities of a class that was split by it.
 
-use crate::classes::{Side, one_sided, run};
+use crate::classes::run;
 use crate::codegen::generate;
 use crate::layout::Layout;
-use crate::plan::reads;
+use crate::plan::{Side, reads};
+use crate::refine::one_sided;
 use crate::tables::Tables;
 use std::sync::Arc;
-use ztfast_policy::ir::{Action, Expr, Value};
+use ztfast_policy::ir::{Expr, Value};
 use ztfast_program::{EntityRef, Fault, Instr, Scratch};
 
 /// What is left of a condition.
@@ -31,31 +32,30 @@ pub(crate) struct Specialiser {
 
 impl Specialiser {
     /// `None` where neither side settles anything.
-    pub fn new(expr: &Expr, action: &Action, tables: &mut Tables) -> Option<Self> {
-        let nothing = Layout { fields: Vec::new(), kinds: Vec::new() };
+    pub fn new(expr: &Expr, tables: &mut Tables) -> Option<Self> {
+        let nothing = Layout::default();
         let settled: Vec<_> = one_sided(expr)
             .into_iter()
             .filter_map(|(side, expr)| {
-                let code = generate(&expr, &action.uid, &nothing, tables).ok()?;
+                let code = generate(&expr, &nothing, tables).ok()?;
                 Some((side, expr, code))
             })
             .collect();
         (!settled.is_empty()).then(|| Self { expr: expr.clone(), settled })
     }
 
-    /// What is left of the condition for two classes, by a sample of each. `action` is what the condition may name.
-    pub fn left(&self, principal: EntityRef, resource: EntityRef, action: &Action, tables: &mut Tables) -> Left {
-        let mut scratch = Scratch::default();
+    /// What is left of the condition for two classes, by a sample of each.
+    pub fn left(&self, principal: EntityRef, resource: EntityRef, tables: &mut Tables, scratch: &mut Scratch) -> Left {
         let known: Vec<(&Expr, Expr)> = self
             .settled
             .iter()
             .filter_map(|(side, expr, code)| {
                 let entity = if *side == Side::Principal { principal } else { resource };
-                let value = run(&tables.view(), entity, entity, &mut scratch, |vm| vm.run(code));
-                Some((expr, constant(value, tables, &scratch)?))
+                let value = run(&tables.view(), entity, entity, scratch, |vm| vm.run(code));
+                Some((expr, constant(value, tables, scratch)?))
             })
             .collect();
-        let filled = Fill { known: &known, action, tables }.fill(&self.expr);
+        let filled = Fill { known: &known, tables, scratch }.fill(&self.expr);
         let mut conjuncts = Vec::new();
         if flatten(&filled, &mut conjuncts) { Left::All(conjuncts) } else { Left::Never }
     }
@@ -72,8 +72,8 @@ fn constant(value: Result<ztfast_program::Cell, Fault>, tables: &Tables, scratch
 
 struct Fill<'a> {
     known: &'a [(&'a Expr, Expr)],
-    action: &'a Action,
     tables: &'a mut Tables,
+    scratch: &'a mut Scratch,
 }
 
 impl Fill<'_> {
@@ -116,12 +116,10 @@ impl Fill<'_> {
         if found.principal || found.resource || found.context {
             return expr;
         }
-        let nothing = Layout { fields: Vec::new(), kinds: Vec::new() };
-        let Ok(code) = generate(&expr, &self.action.uid, &nothing, self.tables) else { return expr };
-        let mut scratch = Scratch::default();
+        let Ok(code) = generate(&expr, &Layout::default(), self.tables) else { return expr };
         let nobody = EntityRef::known(0);
-        let value = run(&self.tables.view(), nobody, nobody, &mut scratch, |vm| vm.run(&code));
-        constant(value, self.tables, &scratch).unwrap_or(expr)
+        let value = run(&self.tables.view(), nobody, nobody, self.scratch, |vm| vm.run(&code));
+        constant(value, self.tables, self.scratch).unwrap_or(expr)
     }
 }
 

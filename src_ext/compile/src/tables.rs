@@ -1,204 +1,302 @@
 //! Strings, types, entities and values as numbers and cells.
 
 use crate::{CompileError, number};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use hashbrown::HashTable;
+use rustc_hash::FxHashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+use zerocopy::IntoBytes;
 use ztfast_bundle::{Parts, TypeRec, build_entity_index, build_string_index};
-use ztfast_policy::ir::{ActionScope, Expr, Ip, Model, PatternElem, Scope, Uid, Value};
-use ztfast_program::{Arena, Cell, EntityRec, EntityRef, PatternRec, StoreView, StringsView, Tag, WILDCARD};
+use ztfast_policy::ir::{ActionScope, Entity, Expr, Ip, Model, PatternElem, Scope, Uid, Value};
+use ztfast_program::{
+    Arena, Cell, EntityRec, EntityRef, PARENT, PRESENT, PatternRec, REFERRED, StoreView, StringsView, Tag, WILDCARD,
+};
 
 /// The tables that programs read, while the compiler fills them.
 #[derive(Default)]
 pub(crate) struct Tables {
-    strings: HashMap<Arc<str>, u32>,
+    strings: HashTable<u32>,
     string_offsets: Vec<u32>,
     string_bytes: Vec<u8>,
     pub types: Vec<TypeRec>,
-    type_numbers: HashMap<Arc<str>, u32>,
+    type_numbers: FxHashMap<Arc<str>, u32>,
     pub entities: Vec<EntityRec>,
-    entity_numbers: HashMap<Uid, u32>,
+    /// By the numbers of type and id.
+    entity_numbers: FxHashMap<(u32, u32), u32>,
+    /// Entities that policies name in their conditions.
+    pub named: Vec<bool>,
     ancestors: Vec<u32>,
+    lists: HashTable<(u32, u32)>,
     cells: Vec<Cell>,
-    composites: HashMap<Value, Cell>,
-    constants: HashMap<Cell2, u32>,
+    blocks: HashTable<(u32, u32)>,
+    constants: FxHashMap<Cell2, u32>,
     patterns: Vec<PatternRec>,
     pattern_elems: Vec<u32>,
-    pattern_numbers: HashMap<Arc<[PatternElem]>, u32>,
+    pattern_numbers: FxHashMap<Arc<[PatternElem]>, u32>,
+    /// Stack and built cells that programs need at most.
+    pub scratch: (usize, usize),
 }
 
 /// A cell as a key.
 type Cell2 = (u32, u32, u64);
 
 impl Tables {
-    /// Number everything that the model names.
-    pub fn new(model: &Model) -> Result<Self, CompileError> {
+    /// Number everything that the model names, and take its entities. `progress` hears how many are done.
+    pub fn new(model: &mut Model, progress: &mut dyn FnMut(usize)) -> Result<Self, CompileError> {
         let mut tables = Self { string_offsets: vec![0], ..Self::default() };
-        tables.number_entities(model)?;
-        for entity in &model.entities {
-            let at = tables.entity_numbers[&entity.uid] as usize;
-            let mut ancestors: Vec<u32> = entity.ancestors.iter().map(|uid| tables.entity_numbers[uid]).collect();
-            ancestors.sort_unstable();
-            let ancestors_start = number(tables.ancestors.len(), "ancestors")?;
-            tables.ancestors.extend(&ancestors);
-            let (attrs_start, attrs_len) = tables.pairs(&entity.attrs);
-            let (tags_start, tags_len) = tables.pairs(&entity.tags);
-            let ancestors_len = number(ancestors.len(), "ancestors")?;
-            let record = &mut tables.entities[at];
-            *record = EntityRec {
-                present: 1,
-                attrs_start,
-                attrs_len,
-                tags_start,
-                tags_len,
-                ancestors_start,
-                ancestors_len,
-                ..*record
-            };
+        for ty in &model.types {
+            tables.name_type(&ty.name);
         }
-        number(tables.cells.len(), "values")?;
-        number(tables.string_bytes.len(), "bytes of text")?;
+        let entities = std::mem::take(&mut model.entities);
+        for entity in &entities {
+            tables.name(&entity.uid);
+        }
+        let mut parents = Vec::new();
+        for (done, entity) in entities.into_iter().enumerate() {
+            if done.is_multiple_of(1 << 16) {
+                progress(done);
+                tables.check_sizes()?;
+            }
+            tables.fill(&entity, &mut parents);
+        }
+        tables.name_the_rest(model);
+        tables.add_stand_ins(model);
+        tables.close_hierarchy();
+        tables.check_sizes()?;
         Ok(tables)
     }
 
-    /// Give each uid that is named anywhere its number, type by type, and each type its stand-in.
-    fn number_entities(&mut self, model: &Model) -> Result<(), CompileError> {
-        let mut uids: BTreeMap<Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
-        let mut seen: HashSet<Uid> = HashSet::new();
-        let mut name = |uid: &Uid| {
-            if seen.insert(uid.clone()) {
-                uids.entry(uid.ty.clone()).or_default().push(uid.id.clone());
-            }
-        };
-        for entity in &model.entities {
-            name(&entity.uid);
-            entity.ancestors.iter().for_each(&mut name);
-            entity.attrs.values().chain(entity.tags.values()).for_each(|value| value_uids(value, &mut name));
+    fn check_sizes(&self) -> Result<(), CompileError> {
+        number(self.cells.len(), "values")?;
+        number(self.string_bytes.len(), "bytes of text")?;
+        number(self.ancestors.len(), "ancestors")?;
+        number(self.entities.len(), "entities").map(drop)
+    }
+
+    /// Take an entity's parents, attributes and tags.
+    #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks
+    fn fill(&mut self, entity: &Entity, parents: &mut Vec<u32>) {
+        let at = self.name(&entity.uid) as usize;
+        parents.clear();
+        for parent in &entity.parents {
+            let parent = self.name(parent);
+            self.entities[parent as usize].flags |= PARENT;
+            parents.push(parent);
         }
+        parents.sort_unstable();
+        parents.dedup();
+        let (parents_start, parents_len) = self.list(parents);
+        let (attrs_start, attrs_len) = self.pairs(entity.attrs.iter().map(|(key, value)| (key, value)));
+        let (tags_start, tags_len) = self.pairs(entity.tags.iter().map(|(key, value)| (key, value)));
+        let record = &mut self.entities[at];
+        *record = EntityRec {
+            flags: record.flags | PRESENT,
+            attrs_start,
+            attrs_len,
+            tags_start,
+            tags_len,
+            parents_start,
+            parents_len,
+            ..*record
+        };
+    }
+
+    /// Number what only the schema or the policies name.
+    fn name_the_rest(&mut self, model: &Model) {
         for ty in &model.types {
             for id in ty.enumerated.iter().flatten() {
-                name(&Uid { ty: ty.name.clone(), id: id.clone() });
+                self.name(&Uid { ty: ty.name.clone(), id: id.clone() });
             }
         }
         for action in &model.actions {
-            name(&action.uid);
-            action.ancestors.iter().for_each(&mut name);
+            self.name(&action.uid);
+            action.ancestors.iter().for_each(|uid| _ = self.name(uid));
         }
+        let mut seen: HashSet<Uid> = HashSet::new();
+        let mut named = Vec::new();
         for policy in &model.policies {
             for scope in [&policy.principal, &policy.resource] {
-                if let Scope::Eq(uid) | Scope::In(uid) | Scope::IsIn(_, uid) = scope {
-                    name(uid);
+                match scope {
+                    Scope::Eq(uid) | Scope::In(uid) => _ = self.name(uid),
+                    Scope::IsIn(ty, uid) => {
+                        self.name_type(ty);
+                        self.name(uid);
+                    }
+                    Scope::Any | Scope::Is(_) => {}
                 }
             }
             match &policy.action {
                 ActionScope::Any => {}
-                ActionScope::Eq(uid) => name(uid),
-                ActionScope::In(uids) => uids.iter().for_each(&mut name),
+                ActionScope::Eq(uid) => _ = self.name(uid),
+                ActionScope::In(uids) => uids.iter().for_each(|uid| _ = self.name(uid)),
             }
-            policy.conjuncts.iter().for_each(|expr| expr_uids(expr, &mut name));
+            for expr in &policy.conjuncts {
+                expr_uids(expr, &mut |uid| {
+                    if seen.insert(uid.clone()) {
+                        named.push(self.name(uid));
+                    }
+                });
+            }
         }
-        for ty in &model.types {
-            uids.entry(ty.name.clone()).or_default();
+        self.named = vec![false; self.entities.len()];
+        for entity in named {
+            self.named[entity as usize] = true;
         }
+    }
+
+    /// Give each type that is not one of actions a stand-in for the entities that the bundle lacks.
+    #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks
+    fn add_stand_ins(&mut self, model: &Model) {
         let action_types: HashSet<&Arc<str>> = model.actions.iter().map(|action| &action.uid.ty).collect();
-        let enumerated: HashSet<&Arc<str>> =
-            model.types.iter().filter(|ty| ty.enumerated.is_some()).map(|ty| &ty.name).collect();
-        for (ty, ids) in &uids {
-            let start = number(self.entities.len(), "entities")?;
-            let type_number = number(self.types.len(), "entity types")?;
-            for id in ids {
-                let id_number = self.string(id);
-                let at = number(self.entities.len(), "entities")?;
-                self.entities.push(EntityRec { ty: type_number, id: id_number, ..EntityRec::default() });
-                self.entity_numbers.insert(Uid { ty: ty.clone(), id: id.clone() }, at);
-            }
-            let mut absent = u32::MAX;
-            if !action_types.contains(ty) {
-                absent = number(self.entities.len(), "entities")?;
-                self.entities.push(EntityRec { ty: type_number, id: u32::MAX, ..EntityRec::default() });
-            }
-            let name = self.string(ty);
-            let end = number(self.entities.len(), "entities")?;
-            let enumerated = u32::from(enumerated.contains(ty));
-            self.types.push(TypeRec { name, start, end, absent, enumerated });
-            self.type_numbers.insert(ty.clone(), type_number);
+        let action_types: HashSet<u32> = action_types.into_iter().map(|ty| self.type_number(ty)).collect();
+        for ty in &model.types {
+            let at = self.type_number(&ty.name) as usize;
+            self.types[at].enumerated = u32::from(ty.enumerated.is_some());
         }
-        Ok(())
+        for ty in 0..self.types.len() as u32 {
+            if !action_types.contains(&ty) {
+                self.types[ty as usize].absent = self.entities.len() as u32;
+                self.entities.push(EntityRec { ty, id: u32::MAX, ..EntityRec::default() });
+            }
+        }
+        self.named.resize(self.entities.len(), false);
+    }
+
+    /// Find each entity's ancestors: its parents and theirs. Entities with the same parents share them.
+    fn close_hierarchy(&mut self) {
+        let mut known: FxHashMap<(u32, u32), (u32, u32)> = FxHashMap::default();
+        known.insert((0, 0), (0, 0));
+        let mut begun = vec![false; self.entities.len()];
+        let mut pending: Vec<u32> = Vec::new();
+        for start in 0..u32::try_from(self.entities.len()).unwrap_or(u32::MAX) {
+            pending.push(start);
+            while let Some(&at) = pending.last() {
+                let record = self.entities[at as usize];
+                let key = (record.parents_start, record.parents_len);
+                let parents = &self.ancestors[key.0 as usize..][..key.1 as usize];
+                if !known.contains_key(&key) && !std::mem::replace(&mut begun[at as usize], true) {
+                    // First the parents. (The loader refuses cycles; one would end here all the same.)
+                    pending.extend(parents.iter().filter(|&&parent| !begun[parent as usize]));
+                    continue;
+                }
+                let made = if let Some(&made) = known.get(&key) {
+                    made
+                } else {
+                    let mut all = parents.to_vec();
+                    for &parent in parents {
+                        let above = &self.entities[parent as usize];
+                        if let Some(&(from, len)) = known.get(&(above.parents_start, above.parents_len)) {
+                            all.extend_from_slice(&self.ancestors[from as usize..][..len as usize]);
+                        }
+                    }
+                    all.sort_unstable();
+                    all.dedup();
+                    let made = self.list(&all);
+                    known.insert(key, made);
+                    made
+                };
+                let record = &mut self.entities[at as usize];
+                (record.ancestors_start, record.ancestors_len) = made;
+                pending.pop();
+            }
+        }
+    }
+
+    /// The number of an entity, which may be a new one.
+    #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks
+    fn name(&mut self, uid: &Uid) -> u32 {
+        let (ty, id) = (self.name_type(&uid.ty), self.string(&uid.id));
+        let entities = &mut self.entities;
+        *self.entity_numbers.entry((ty, id)).or_insert_with(|| {
+            entities.push(EntityRec { ty, id, ..EntityRec::default() });
+            entities.len() as u32 - 1
+        })
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // types are fewer than entities
+    fn name_type(&mut self, name: &Arc<str>) -> u32 {
+        if let Some(&known) = self.type_numbers.get(name) {
+            return known;
+        }
+        let text = self.string(name);
+        self.types.push(TypeRec { name: text, absent: u32::MAX, enumerated: 0 });
+        self.type_numbers.insert(name.clone(), self.types.len() as u32 - 1);
+        self.types.len() as u32 - 1
     }
 
     /// The number of a text.
-    #[allow(clippy::cast_possible_truncation)] // `new` checks the bytes' count, and offsets are no more
-    pub fn string(&mut self, text: &Arc<str>) -> u32 {
-        if let Some(&known) = self.strings.get(text) {
+    #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks the bytes' count, and offsets are no more
+    pub fn string(&mut self, text: &str) -> u32 {
+        let (offsets, bytes) = (&self.string_offsets, &self.string_bytes);
+        let of = |number: u32| &bytes[offsets[number as usize] as usize..offsets[number as usize + 1] as usize];
+        let hash = xxh3_64(text.as_bytes());
+        if let Some(&known) = self.strings.find(hash, |&number| of(number) == text.as_bytes()) {
             return known;
         }
-        let fresh = self.strings.len() as u32;
+        let fresh = offsets.len() as u32 - 1;
+        self.strings.insert_unique(hash, fresh, |&number| xxh3_64(of(number)));
         self.string_bytes.extend_from_slice(text.as_bytes());
         self.string_offsets.push(self.string_bytes.len() as u32);
-        self.strings.insert(text.clone(), fresh);
         fresh
     }
 
     /// The number of an entity type; one that nothing else names gets a number that no entity has.
-    pub fn type_number(&self, name: &Arc<str>) -> u32 {
+    pub fn type_number(&self, name: &str) -> u32 {
         self.type_numbers.get(name).copied().unwrap_or(u32::MAX)
     }
 
-    /// The record of an entity type.
-    pub fn type_rec(&self, name: &Arc<str>) -> Option<&TypeRec> {
-        self.types.get(self.type_number(name) as usize)
-    }
-
     /// A named entity.
-    pub fn entity(&self, uid: &Uid) -> EntityRef {
-        EntityRef::known(self.entity_numbers[uid])
+    pub fn entity(&mut self, uid: &Uid) -> EntityRef {
+        EntityRef::known(self.name(uid))
     }
 
-    /// The cell of a value.
-    #[allow(clippy::cast_possible_truncation)] // `new` checks the pool's size
+    /// An entity as a request would name it: a stand-in is some entity that the bundle lacks.
+    pub fn sample(&self, number: u32) -> EntityRef {
+        let stand_in = self.entities.get(number as usize).is_some_and(|entity| entity.id == u32::MAX);
+        EntityRef { index: number, foreign: u32::from(stand_in) }
+    }
+
+    /// The cell of a value. Equal values have equal cells.
+    #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks the pool's size
     pub fn value(&mut self, value: &Value) -> Cell {
         match value {
             Value::Bool(b) => Cell::bool(*b),
             Value::Long(n) => Cell::number(Tag::Long, *n),
             Value::String(text) => Cell::string(u64::from(self.string(text))),
-            Value::Entity(uid) => Cell::entity(self.entity(uid)),
+            Value::Entity(uid) => {
+                let entity = self.entity(uid);
+                self.entities[entity.index as usize].flags |= REFERRED;
+                Cell::entity(entity)
+            }
             Value::Decimal(n) => Cell::number(Tag::Decimal, *n),
             Value::Datetime(n) => Cell::number(Tag::Datetime, *n),
             Value::Duration(n) => Cell::number(Tag::Duration, *n),
             Value::Ip(Ip::V4(addr, prefix)) => Cell::ip4(*addr, *prefix),
-            Value::Ip(Ip::V6(..)) | Value::Set(_) | Value::Record(_) => {
-                if let Some(&known) = self.composites.get(value) {
-                    return known;
+            Value::Ip(Ip::V6(bits, prefix)) => {
+                let (start, _) = self.block(&[Cell::wide(*bits)]);
+                Cell::ip6(Arena::Bundle, start, *prefix)
+            }
+            Value::Set(elements) => {
+                let mut parts: Vec<Cell> = elements.iter().map(|element| self.value(element)).collect();
+                let sorted = parts.iter().all(|cell| cell.is_scalar());
+                if sorted {
+                    parts.sort_unstable_by_key(|cell| cell.key());
                 }
-                let cell = match value {
-                    Value::Ip(Ip::V6(bits, prefix)) => {
-                        self.cells.push(Cell::wide(*bits));
-                        Cell::ip6(Arena::Bundle, self.cells.len() as u32 - 1, *prefix)
-                    }
-                    Value::Set(elements) => {
-                        let mut parts: Vec<Cell> = elements.iter().map(|element| self.value(element)).collect();
-                        let sorted = parts.iter().all(|cell| cell.is_scalar());
-                        if sorted {
-                            parts.sort_unstable_by_key(|cell| cell.key());
-                        }
-                        let start = self.cells.len() as u32;
-                        self.cells.extend_from_slice(&parts);
-                        Cell::set(Arena::Bundle, start, parts.len() as u32, sorted)
-                    }
-                    Value::Record(fields) => {
-                        let (start, len) = self.pairs(fields);
-                        Cell::record(Arena::Bundle, start, len)
-                    }
-                    _ => unreachable!("the outer match lets only composites through"),
-                };
-                self.composites.insert(value.clone(), cell);
-                cell
+                let (start, len) = self.block(&parts);
+                Cell::set(Arena::Bundle, start, len, sorted)
+            }
+            Value::Record(fields) => {
+                let (start, len) = self.pairs(fields.iter());
+                Cell::record(Arena::Bundle, start, len)
             }
         }
     }
 
     /// The value of a cell whose parts lie in the pool or in `scratch`; `None` for an entity that nothing names.
     pub fn value_of(&self, cell: Cell, scratch: &[Cell]) -> Option<Value> {
-        let cells = if cell.arena() == Some(Arena::Scratch) { scratch } else { &self.cells };
+        let composite = !cell.is_scalar();
+        let cells = if composite && cell.arena() == Arena::Scratch { scratch } else { &self.cells };
         let part = |at: u32| cells.get((cell.start() + at) as usize).copied();
         Some(match Tag::from_u32(cell.tag)? {
             Tag::Missing => return None,
@@ -238,20 +336,55 @@ impl Tables {
     }
 
     /// Pairs of key and value, sorted by the keys' numbers: where they begin, and how many they are.
-    #[allow(clippy::cast_possible_truncation)] // `new` checks the pool's size
-    fn pairs(&mut self, fields: &BTreeMap<Arc<str>, Value>) -> (u32, u32) {
-        let mut pairs: Vec<(u32, Cell)> =
-            fields.iter().map(|(key, value)| (self.string(key), self.value(value))).collect();
+    fn pairs<'v>(&mut self, fields: impl Iterator<Item = (&'v Arc<str>, &'v Value)>) -> (u32, u32) {
+        let mut pairs: Vec<(u32, Cell)> = fields.map(|(key, value)| (self.string(key), self.value(value))).collect();
         pairs.sort_unstable_by_key(|&(key, _)| key);
-        let start = self.cells.len() as u32;
-        for &(key, value) in &pairs {
-            self.cells.extend([Cell::string(u64::from(key)), value]);
+        let cells: Vec<Cell> = pairs.iter().flat_map(|&(key, value)| [Cell::string(u64::from(key)), value]).collect();
+        let (start, len) = self.block(&cells);
+        (start, len / 2)
+    }
+
+    /// Cells in the pool; equal ones are there once.
+    #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks the pool's size
+    fn block(&mut self, block: &[Cell]) -> (u32, u32) {
+        if block.is_empty() {
+            return (0, 0);
         }
-        (start, pairs.len() as u32)
+        let cells = &mut self.cells;
+        let hash = xxh3_64(block.as_bytes());
+        let of = |cells: &[Cell], (start, len): (u32, u32)| -> u64 {
+            xxh3_64(cells[start as usize..][..len as usize].as_bytes())
+        };
+        if let Some(&known) = self.blocks.find(hash, |&(start, len)| cells[start as usize..][..len as usize] == *block)
+        {
+            return known;
+        }
+        let place = (cells.len() as u32, block.len() as u32);
+        cells.extend_from_slice(block);
+        self.blocks.insert_unique(hash, place, |&place| of(cells, place));
+        place
+    }
+
+    /// Entities in the pool of ancestors; equal lists are there once.
+    #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks the pool's size
+    fn list(&mut self, list: &[u32]) -> (u32, u32) {
+        if list.is_empty() {
+            return (0, 0);
+        }
+        let pool = &mut self.ancestors;
+        let of = |pool: &[u32], (start, len): (u32, u32)| xxh3_64(pool[start as usize..][..len as usize].as_bytes());
+        let hash = xxh3_64(list.as_bytes());
+        if let Some(&known) = self.lists.find(hash, |&(start, len)| pool[start as usize..][..len as usize] == *list) {
+            return known;
+        }
+        let place = (pool.len() as u32, list.len() as u32);
+        pool.extend_from_slice(list);
+        self.lists.insert_unique(hash, place, |&place| of(pool, place));
+        place
     }
 
     /// The place of a constant in the value pool.
-    #[allow(clippy::cast_possible_truncation)] // `new` checks the pool's size
+    #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks the pool's size
     pub fn constant(&mut self, cell: Cell) -> u32 {
         let cells = &mut self.cells;
         *self.constants.entry((cell.tag, cell.aux, cell.payload)).or_insert_with(|| {
@@ -285,6 +418,7 @@ impl Tables {
             ancestors: &self.ancestors,
             patterns: &self.patterns,
             pattern_elems: &self.pattern_elems,
+            changes: None,
         }
     }
 

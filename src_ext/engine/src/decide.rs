@@ -1,8 +1,13 @@
-//! The walk: two classes, a cell, and where it says so a program.
+//! The walk: two classes; in each layer of the action a cell, or two sets of policies; and where they say so programs.
 
+use crate::changes::UNCLASSED;
+use crate::classify::class_selectors;
 use crate::code::Code;
+use crate::sets::Candidates;
 use crate::snapshot::Snapshot;
-use ztfast_bundle::{ActionRec, Bundle, CellKind, EntryView, Program, SideRec, cell_kind, cell_program};
+use ztfast_bundle::{
+    Bundle, CellKind, ClassPair, EntryView, Form, LayerRec, PlanRec, Program, cell_kind, cell_program,
+};
 use ztfast_program::{EntityRef, Fault, Request, Scratch, Vm};
 
 /// Determining policies that [`Determining`] has room for.
@@ -25,6 +30,14 @@ impl Default for Determining {
 }
 
 impl Determining {
+    /// Put them into the order of the policies.
+    pub(crate) fn sort(&mut self) {
+        let kept = (self.count as usize).min(MAX_DETERMINING);
+        if let Some(kept) = self.policies.get_mut(..kept).filter(|kept| kept.len() > 1) {
+            kept.sort_unstable();
+        }
+    }
+
     /// The numbers that are kept.
     #[must_use]
     pub fn as_slice(&self) -> &[u32] {
@@ -72,65 +85,131 @@ impl Note for EffectOnly {
 /// Everything that one decision looks at besides the request.
 pub(crate) struct Walk<'a> {
     pub snapshot: &'a Snapshot,
-    pub action: &'a ActionRec,
+    /// The action's number.
+    pub action: u32,
+    pub layers: &'a [LayerRec],
+    /// The principal's class as a principal, and the resource's as a resource.
+    pub classes: ClassPair,
     pub request: &'a Request<'a>,
     /// Uids of foreign entities that only the request knows.
     pub foreign: &'a dyn Fn(u32) -> Option<(Box<str>, Box<str>)>,
+}
+
+/// Why a walk ends before all policies were looked at.
+enum End {
+    /// The answer is known.
+    Known(Code),
+    /// The tables make no sense together, or a value is beyond every measure.
+    Fault,
+    /// Cedar's own evaluator has to answer.
+    Reference,
+}
+
+impl From<Fault> for End {
+    fn from(_: Fault) -> Self {
+        Self::Fault
+    }
+}
+
+/// What the policies looked at so far say together.
+struct Tally<'n, N> {
+    code: Code,
+    note: &'n mut N,
+}
+
+impl<N: Note> Tally<'_, N> {
+    /// A policy applies. `Err` where no other can change the answer.
+    #[inline]
+    fn apply(&mut self, policy: u32, forbid: bool) -> Result<(), End> {
+        if forbid {
+            if !N::ALL {
+                return Err(End::Known(Code::Forbid));
+            }
+            if self.code != Code::Forbid {
+                self.note.clear();
+            }
+            self.code = Code::Forbid;
+            self.note.push(policy);
+        } else if self.code != Code::Forbid {
+            self.code = Code::Allow;
+            self.note.push(policy);
+        }
+        Ok(())
+    }
 }
 
 impl Walk<'_> {
     /// Whether, and by what kind of answer.
     #[inline]
     pub fn decide<N: Note>(&self, scratch: &mut Scratch, note: &mut N) -> Code {
-        let cell = match self.cell() {
-            Ok(cell) => cell,
-            Err(code) => return code,
-        };
+        let mut tally = Tally { code: Code::Default, note };
+        match self.look(scratch, &mut tally) {
+            Ok(()) => tally.code,
+            Err(End::Known(code)) => code,
+            Err(End::Fault) => Code::Corrupt,
+            Err(End::Reference) => self.reference(tally.note),
+        }
+    }
+
+    #[inline]
+    fn look<N: Note>(&self, scratch: &mut Scratch, tally: &mut Tally<'_, N>) -> Result<(), End> {
+        if self.classes.principal == UNCLASSED || self.classes.resource == UNCLASSED {
+            return self.one_by_one(scratch, tally);
+        }
+        let bundle = &*self.snapshot.base.bundle;
+        for layer in self.layers {
+            let (principal, resource) = pair(bundle, layer, self.classes).map_err(End::Known)?;
+            if layer.form == Form::Sets as u32 {
+                self.sets(layer, principal, resource, scratch, tally)?;
+            } else {
+                let cell = cell(bundle, layer, principal, resource).map_err(End::Known)?;
+                self.cell(cell, scratch, tally)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn cell<N: Note>(&self, cell: u32, scratch: &mut Scratch, tally: &mut Tally<'_, N>) -> Result<(), End> {
         let kind = cell_kind(cell);
         // Comparisons instead of a match: a jump table is an indirect jump, and those are what predicts worst.
         if kind == CellKind::Default {
-            Code::Default
+            Ok(())
         } else if kind == CellKind::Program || N::ALL {
-            self.program(cell_program(cell), scratch, note).unwrap_or(Code::Corrupt)
+            self.program(cell_program(cell), scratch, tally)
         } else if kind == CellKind::Allow {
-            Code::Allow
+            tally.apply(0, false)
         } else {
-            Code::Forbid
+            tally.apply(0, true)
         }
     }
 
     #[inline]
-    fn cell(&self) -> Result<u32, Code> {
-        let bundle = &self.snapshot.bundle;
-        let principal = class(bundle, &self.action.principal, self.request.principal)?;
-        let resource = class(bundle, &self.action.resource, self.request.resource)?;
-        cell(bundle, self.action, principal, resource)
-    }
-
-    #[inline]
-    fn program<N: Note>(&self, start: u32, scratch: &mut Scratch, note: &mut N) -> Result<Code, Fault> {
-        let mut program = Program::read(self.snapshot.bundle.programs(), start).ok_or(Fault::Corrupt)?;
+    fn program<N: Note>(&self, start: u32, scratch: &mut Scratch, tally: &mut Tally<'_, N>) -> Result<(), End> {
+        let mut program = Program::read(self.snapshot.base.bundle.programs(), start).ok_or(Fault::Corrupt)?;
         if program.opaque {
-            return Ok(self.reference(note));
+            return Err(End::Reference);
         }
-        for (count, code) in [(program.forbids, Code::Forbid), (program.permits, Code::Allow)] {
-            note.clear();
-            let mut applied = false;
-            for _ in 0..count {
-                let entry = program.next().ok_or(Fault::Corrupt)?;
-                if self.applies(&entry, scratch)? {
-                    if !N::ALL {
-                        return Ok(code);
-                    }
-                    applied = true;
-                    note.push(entry.policy);
+        for _ in 0..program.forbids {
+            let entry = program.next().ok_or(Fault::Corrupt)?;
+            if self.applies(&entry, scratch)? {
+                tally.apply(entry.policy, true)?;
+            }
+        }
+        // Permits change nothing any more where a forbid applies.
+        if tally.code == Code::Forbid {
+            return Ok(());
+        }
+        for _ in 0..program.permits {
+            let entry = program.next().ok_or(Fault::Corrupt)?;
+            if self.applies(&entry, scratch)? {
+                tally.apply(entry.policy, false)?;
+                if !N::ALL {
+                    return Ok(());
                 }
             }
-            if applied {
-                return Ok(code);
-            }
         }
-        Ok(Code::Default)
+        Ok(())
     }
 
     #[inline]
@@ -144,19 +223,99 @@ impl Walk<'_> {
     }
 
     fn conjuncts_hold(&self, entry: &EntryView<'_>, scratch: &mut Scratch) -> Result<bool, Fault> {
-        let bundle = &*self.snapshot.bundle;
-        let store = bundle.store();
-        let mut vm = Vm::new(&store, self.request, scratch);
-        for (start, len) in entry.conjuncts() {
-            let start = start as usize;
-            let code = bundle.code().get(start..start + len as usize).ok_or(Fault::Corrupt)?;
-            match vm.holds(code) {
-                Ok(true) => {}
-                Ok(false) | Err(Fault::Error) => return Ok(false),
-                Err(fault) => return Err(fault),
+        let bundle = &*self.snapshot.base.bundle;
+        self.snapshot.with_store(|store| {
+            let mut vm = Vm::new(store, self.request, scratch);
+            for (start, len) in entry.conjuncts() {
+                let start = start as usize;
+                let code = bundle.code().get(start..start + len as usize).ok_or(Fault::Corrupt)?;
+                match vm.holds(code) {
+                    Ok(true) => {}
+                    Ok(false) | Err(Fault::Error) => return Ok(false),
+                    Err(fault) => return Err(fault),
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    /// The policies that both classes admit, in a layer that keeps sets of them.
+    fn sets<N: Note>(
+        &self,
+        layer: &LayerRec,
+        principal: u32,
+        resource: u32,
+        scratch: &mut Scratch,
+        tally: &mut Tally<'_, N>,
+    ) -> Result<(), End> {
+        let bundle = &*self.snapshot.base.bundle;
+        let mut candidates = Candidates::new(bundle, layer, principal, resource).ok_or(Fault::Corrupt)?;
+        while let Some(bit) = candidates.next_bit().ok_or(Fault::Corrupt)? {
+            let plan = bundle.plans().get(layer.plans.start as usize + bit as usize).ok_or(Fault::Corrupt)?;
+            if plan.program == u32::MAX {
+                // The end of policies that ask nothing of either side.
+                candidates.skip_block();
+                continue;
+            }
+            if plan.forbid == 0 && tally.code == Code::Forbid {
+                return Ok(());
+            }
+            self.plan(plan, scratch, tally)?;
+            if !N::ALL && tally.code == Code::Allow {
+                // Forbids have the first bits, so this layer has none left.
+                return Ok(());
             }
         }
-        Ok(true)
+        Ok(())
+    }
+
+    #[inline]
+    fn plan<N: Note>(&self, plan: &PlanRec, scratch: &mut Scratch, tally: &mut Tally<'_, N>) -> Result<(), End> {
+        if plan.program == u32::MAX { Ok(()) } else { self.program(plan.program, scratch, tally) }
+    }
+
+    /// The policies that both sides' selectors admit, where a side has changed so that the bundle has no class for it.
+    #[cold]
+    fn one_by_one<N: Note>(&self, scratch: &mut Scratch, tally: &mut Tally<'_, N>) -> Result<(), End> {
+        let bundle = &*self.snapshot.base.bundle;
+        let classifier = self.snapshot.base.classifier.get().ok_or(Fault::Corrupt)?;
+        let held = [self.held(0).ok_or(Fault::Corrupt)?, self.held(1).ok_or(Fault::Corrupt)?];
+        let action = bundle.actions().get(self.action as usize).ok_or(Fault::Corrupt)?;
+        for (at, layer) in (action.layers.start as usize..).zip(self.layers) {
+            let like = ClassPair { principal: held[0].like, resource: held[1].like };
+            pair(bundle, layer, like).map_err(End::Known)?;
+            let index = classifier.layer(at).ok_or(Fault::Corrupt)?;
+            // Go by the side that fewer policies have to do with.
+            let policies = |side: usize| {
+                let of = |selector: &u32| index.plans[side].get(selector).map_or(0, Vec::len);
+                of(&0) + held[side].lists(bundle).flatten().map(of).sum::<usize>()
+            };
+            let by = usize::from(policies(1) < policies(0));
+            for selector in [0].iter().chain(held[by].lists(bundle).flatten()) {
+                for &number in index.plans[by].get(selector).into_iter().flatten() {
+                    let plan = bundle.plans().get(number as usize).ok_or(Fault::Corrupt)?;
+                    let other = if by == 0 { plan.resource } else { plan.principal };
+                    if other == 0 || held[1 - by].lists(bundle).any(|list| list.binary_search(&other).is_ok()) {
+                        self.plan(plan, scratch, tally)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The selectors that hold for one side's entity.
+    fn held(&self, side: usize) -> Option<Held<'_>> {
+        let (class, entity) = match side {
+            0 => (self.classes.principal, self.request.principal),
+            _ => (self.classes.resource, self.request.resource),
+        };
+        if class != UNCLASSED {
+            return Some(Held { side, class, own: None, like: class });
+        }
+        let changed = self.snapshot.changes.as_ref()?.entities.get(&entity.index)?;
+        let like = if side == 0 { changed.like.principal } else { changed.like.resource };
+        Some(Held { side, class, own: Some(&changed.selectors[side]), like })
     }
 
     /// Cedar's own evaluator answers: slow, and it allocates. The bundle's statistics name the policies.
@@ -164,11 +323,11 @@ impl Walk<'_> {
     fn reference<N: Note>(&self, note: &mut N) -> Code {
         let uid = |entity: EntityRef| crate::snapshot::owned_uid(self.snapshot, entity, self.foreign);
         let answer = (|| {
-            let reference = self.snapshot.reference.as_ref()?;
+            let reference = self.snapshot.base.reference.as_ref()?;
             let (principal, resource) = (uid(self.request.principal)?, uid(self.request.resource)?);
-            let action = self.snapshot.bundle.actions().iter().position(|a| a.entity == self.action.entity)?;
             reference.authorize(
-                u32::try_from(action).ok()?,
+                self.snapshot,
+                self.action,
                 crate::snapshot::UidRef { ty: &principal.0, id: &principal.1 },
                 crate::snapshot::UidRef { ty: &resource.0, id: &resource.1 },
                 self.request,
@@ -186,24 +345,57 @@ impl Walk<'_> {
     }
 }
 
-/// The cell of two classes.
-#[inline]
-pub(crate) fn cell(bundle: &Bundle, action: &ActionRec, principal: u32, resource: u32) -> Result<u32, Code> {
-    let row = action.table as usize + principal as usize * action.resource.count as usize;
-    bundle.table().get(row + resource as usize).copied().ok_or(Code::Corrupt)
+/// The selectors of one side of a request.
+struct Held<'a> {
+    side: usize,
+    class: u32,
+    /// Those of a changed entity.
+    own: Option<&'a [u32]>,
+    /// A class that says which actions apply.
+    like: u32,
 }
 
-/// The class of an entity on one side of an action.
+impl Held<'_> {
+    /// The selectors, as sorted lists.
+    fn lists<'b>(&'b self, bundle: &'b Bundle) -> impl Iterator<Item = &'b [u32]> {
+        let of_class = self.own.is_none().then(|| class_selectors(bundle, self.side, self.class));
+        self.own.into_iter().chain(of_class.into_iter().flatten())
+    }
+}
+
+/// A layer's classes for two classes of the bundle.
 #[inline]
-pub(crate) fn class(bundle: &Bundle, side: &SideRec, entity: EntityRef) -> Result<u32, Code> {
-    let offset = entity.index.wrapping_sub(side.first);
-    if offset >= side.len {
-        return Err(Code::NotApplicable);
+pub(crate) fn pair(bundle: &Bundle, layer: &LayerRec, classes: ClassPair) -> Result<(u32, u32), Code> {
+    let map = bundle.maps();
+    let principal = map.get(layer.principal_map as usize + classes.principal as usize);
+    let resource = map.get(layer.resource_map as usize + classes.resource as usize);
+    match (principal, resource) {
+        (Some(&principal), Some(&resource)) if principal != 0 && resource != 0 => Ok((principal, resource)),
+        (Some(_), Some(_)) => Err(Code::NotApplicable),
+        _ => Err(Code::Corrupt),
     }
-    match bundle.classes().get(side.classes as usize + offset as usize) {
-        None => Err(Code::Corrupt),
-        Some(0) => Err(Code::NotApplicable),
-        Some(&class) if class < side.count => Ok(class),
-        Some(_) => Err(Code::Corrupt),
+}
+
+/// The cell of two classes of a layer that has cells.
+#[inline]
+pub(crate) fn cell(bundle: &Bundle, layer: &LayerRec, principal: u32, resource: u32) -> Result<u32, Code> {
+    let (principal, resource) = (principal as usize, resource as usize);
+    let found = if layer.form == Form::Dense as u32 {
+        bundle.table().get(layer.table as usize + principal * layer.resources as usize + resource).copied()
+    } else {
+        row_cell(bundle, layer, principal, resource)
+    };
+    found.ok_or(Code::Corrupt)
+}
+
+#[inline]
+fn row_cell(bundle: &Bundle, layer: &LayerRec, principal: usize, resource: usize) -> Option<u32> {
+    let row = bundle.rows().get(layer.table as usize + principal)?;
+    let mark = bundle.marks().get(row.marks as usize + resource / 64)?;
+    let bit = 1_u64 << (resource % 64);
+    if mark.differ & bit == 0 {
+        return Some(row.rule);
     }
+    let before = (mark.differ & (bit - 1)).count_ones() as usize;
+    bundle.table().get(usize::try_from(mark.cells).ok()?.checked_add(before)?).copied()
 }

@@ -1,17 +1,19 @@
 //! The engine: sessions, handles, gates, and the snapshot they decide over.
 
+use crate::changes::Changes;
 use crate::code::Code;
 use crate::decide::{Determining, Walk};
 use crate::gate::Gate;
 use crate::handles::{Handle, HandlesFull, Register, Uids};
 use crate::request::OwnedRequest;
 use crate::sessions::{Admission, AdmitError, SessionId, SessionStatus, Sessions};
-use crate::snapshot::{BindError, Binding, Reference, Snapshot};
+use crate::snapshot::{Base, BindError, Reference, Snapshot, layers, slot_kinds};
+use crate::upsert::{ChangeError, EntityData, change};
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use ztfast_bundle::{Bundle, ValueType};
-use ztfast_program::{EntityRef, Scratch};
+use ztfast_bundle::{Bundle, ClassPair, OpenError, ValueType};
+use ztfast_program::{ARENA_CELLS, EntityRef, STACK_CELLS, Scratch};
 
 /// How much room an engine has. Room that is not used takes no memory.
 #[derive(Debug, Clone, Copy)]
@@ -102,11 +104,19 @@ pub struct Engine {
 
 impl Engine {
     /// An engine over a bundle. `reference` answers for policies that are left to Cedar.
-    #[must_use]
-    pub fn new(bundle: Arc<Bundle>, reference: Option<Box<dyn Reference>>, options: EngineOptions) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// [`OpenError`] where the bundle's sections are not what their hashes say.
+    pub fn new(
+        bundle: Arc<Bundle>,
+        reference: Option<Box<dyn Reference>>,
+        options: EngineOptions,
+    ) -> Result<Arc<Self>, OpenError> {
+        bundle.check()?;
         let uids = Arc::new(Uids::new());
-        let snapshot = Snapshot::new(bundle, 1, options.handles, uids.clone(), reference);
-        Arc::new(Self {
+        let base = Base::new(bundle, options.handles, uids.clone(), reference);
+        let snapshot = Snapshot { base: Arc::new(base), changes: None, epoch: 1 };
+        Ok(Arc::new(Self {
             sessions: Sessions::new(options.sessions),
             killed: AtomicBool::new(false),
             current: ArcSwap::from_pointee(snapshot),
@@ -118,7 +128,7 @@ impl Engine {
                 retired: Vec::new(),
             }),
             handles: options.handles,
-        })
+        }))
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -136,18 +146,59 @@ impl Engine {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Decide by another bundle from now on. Decisions under way end by the old one; nobody waits.
-    pub fn swap(&self, bundle: Arc<Bundle>, reference: Option<Box<dyn Reference>>) {
+    /// Decide by another bundle from now on, without what was changed since the old one was made. Decisions under way end
+    /// by the old one; nobody waits.
+    ///
+    /// # Errors
+    /// [`OpenError`] where the bundle's sections are not what their hashes say; the old one stays.
+    pub fn swap(&self, bundle: Arc<Bundle>, reference: Option<Box<dyn Reference>>) -> Result<(), OpenError> {
+        bundle.check()?;
+        let mut base = Base::new(bundle, self.handles, self.uids.clone(), reference);
         let mut writer = self.writer();
-        let epoch = self.epoch.load(Ordering::Relaxed) + 1;
-        let mut next = Snapshot::new(bundle, epoch, self.handles, self.uids.clone(), reference);
+        base.resolve_handles();
         let bind = |spec: &GateSpec| {
-            let binding = next.bind(&spec.ty, &spec.id, &spec.names).ok()?;
+            let binding = base.bind(&spec.ty, &spec.id, &spec.names).ok()?;
             (binding.types == spec.types).then(|| Arc::new(binding))
         };
-        let bindings = writer.gates.iter().map(|spec| spec.as_ref().and_then(bind)).collect();
-        next.bindings = bindings;
-        let old = self.current.swap(Arc::new(next));
+        base.bindings = writer.gates.iter().map(|spec| spec.as_ref().and_then(bind)).collect();
+        self.publish(&mut writer, Arc::new(base), None);
+        Ok(())
+    }
+
+    /// Put entities into the store, or others in their place, and take some out: decisions that begin later go by it.
+    ///
+    /// Decisions are then what they would be by a bundle that had been compiled with these entities. The next swap
+    /// forgets it.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; nothing has changed then.
+    pub fn change(&self, upserts: &[EntityData], removals: &[(String, String)]) -> Result<(), ChangeError> {
+        let mut writer = self.writer();
+        let snapshot = self.snapshot();
+        let changed = change(&snapshot, upserts, removals)?;
+        for &entity in &changed.touched {
+            // Those who hold the handle look at the changes from now on, and find nothing there until they are published.
+            let uid = changed.uid(&snapshot.base, entity);
+            if let Some(handle) = uid.and_then(|(ty, id)| writer.register.find(ty, id)) {
+                snapshot.base.mark_changed(handle);
+            }
+        }
+        let mut changes = changed.changes;
+        for &entity in changed.touched.iter().filter(|&&entity| entity as usize >= snapshot.bundle().entities().len()) {
+            let handle =
+                Changes::uid(&changes, &snapshot.base, entity).and_then(|(ty, id)| writer.register.find(ty, id));
+            if let Some(handle) = handle {
+                changes.handles.insert(handle.0, entity);
+            }
+        }
+        self.publish(&mut writer, snapshot.base.clone(), Some(Arc::new(changes)));
+        Ok(())
+    }
+
+    /// Let decisions go by this from now on.
+    fn publish(&self, writer: &mut Writer, base: Arc<Base>, changes: Option<Arc<Changes>>) {
+        let epoch = self.epoch.load(Ordering::Relaxed) + 1;
+        let old = self.current.swap(Arc::new(Snapshot { base, changes, epoch }));
         self.epoch.store(epoch, Ordering::Release);
         writer.retired.push(old);
         writer.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
@@ -161,7 +212,8 @@ impl Engine {
         let mut writer = self.writer();
         let (handle, fresh) = writer.register.handle(ty, id, &self.uids)?;
         if fresh {
-            self.current.load().resolve_handle(handle);
+            let snapshot = self.snapshot();
+            snapshot.base.resolve_handle(handle, snapshot.changes.as_deref());
         }
         Ok(handle)
     }
@@ -211,7 +263,7 @@ impl Engine {
         let names: Box<[Box<str>]> = names.iter().map(|&name| name.into()).collect();
         let mut writer = self.writer();
         let snapshot = self.snapshot();
-        let binding = snapshot.bind(ty, id, &names).map_err(|error| match error {
+        let binding = snapshot.base.bind(ty, id, &names).map_err(|error| match error {
             BindError::UnknownAction => PrepareError::UnknownAction { ty: ty.to_owned(), id: id.to_owned() },
             BindError::UnknownAttribute { name, known } => {
                 PrepareError::UnknownAttribute { action: action(), name, known }
@@ -219,7 +271,7 @@ impl Engine {
             BindError::Missing { names } => PrepareError::Missing { action: action(), names },
         })?;
         let binding = Arc::new(binding);
-        snapshot.late.lock().unwrap_or_else(PoisonError::into_inner).push(binding.clone());
+        snapshot.base.late.lock().unwrap_or_else(PoisonError::into_inner).push(binding.clone());
         let spec = Some(GateSpec { ty: ty.into(), id: id.into(), names, types: binding.types.clone() });
         let free = writer.gates.iter().position(Option::is_none);
         let number = free.unwrap_or(writer.gates.len());
@@ -247,15 +299,23 @@ impl Engine {
         request: &OwnedRequest,
         determining: &mut Determining,
     ) -> Code {
-        let Some(action) = snapshot.bundle.actions().get(action as usize) else { return Code::Corrupt };
-        let start = action.slots_start as usize;
-        let Some(kinds) = snapshot.bundle.slot_kinds().get(start..start + action.slots_len as usize) else {
-            return Code::Corrupt;
-        };
+        let bundle = snapshot.bundle();
+        let record = bundle.actions().get(action as usize);
+        let tables = record.and_then(|record| Some((slot_kinds(bundle, record)?, layers(bundle, record)?)));
+        let Some((kinds, layers)) = tables else { return Code::Corrupt };
         let request_view = request.view(principal, resource, kinds);
         let foreign = |number| request.foreign_uid(number);
-        let walk = Walk { snapshot, action, request: &request_view, foreign: &foreign };
-        walk.decide(&mut Scratch::default(), determining)
+        let classes = ClassPair {
+            principal: snapshot.classes(principal).principal,
+            resource: snapshot.classes(resource).resource,
+        };
+        let walk = Walk { snapshot, action, layers, classes, request: &request_view, foreign: &foreign };
+        let (stack, cells) = bundle.meta().stats.scratch;
+        let room = |wanted: u64, most: usize| usize::try_from(wanted).unwrap_or(most).min(most);
+        let mut scratch = Scratch::new(room(stack, STACK_CELLS), room(cells, ARENA_CELLS));
+        let code = walk.decide(&mut scratch, determining);
+        determining.sort();
+        code
     }
 
     /// The entity in whose name a session asks, or why it may nothing.
@@ -277,11 +337,4 @@ impl Engine {
     pub fn handle_uid(&self, handle: Handle) -> Option<(&str, &str)> {
         crate::handles::uid(&self.uids, handle)
     }
-}
-
-/// What a gate decides over, fetched together.
-pub(crate) fn current(engine: &Engine, gate: usize) -> (Arc<Snapshot>, Option<Arc<Binding>>) {
-    let snapshot = engine.snapshot();
-    let binding = snapshot.bindings.get(gate).and_then(Clone::clone);
-    (snapshot, binding)
 }

@@ -37,6 +37,11 @@ impl Register {
         Self { numbers: HashMap::new(), capacity }
     }
 
+    /// The handle of a uid, if it has one.
+    pub fn find(&self, ty: &str, id: &str) -> Option<Handle> {
+        self.numbers.get(&(Box::from(ty), Box::from(id))).copied().map(Handle)
+    }
+
     /// The handle of a uid, and whether it is new. A new uid is pushed to `uids`.
     pub fn handle(&mut self, ty: &str, id: &str, uids: &Uids) -> Result<(Handle, bool), HandlesFull> {
         let uid: OwnedUid = (ty.into(), id.into());

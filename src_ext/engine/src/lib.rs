@@ -3,7 +3,7 @@
 //! ```text
 //! Engine ── Sessions    who may ask: validity, revocation, quarantine
 //!        ── Handles     numbers for uids that outlive the bundle
-//!        ── Snapshot    one bundle and what is derived from it; replaced whole
+//!        ── Snapshot    one bundle, what is derived from it, and what changed since; replaced whole
 //! Gate   ── decides on one action, over the newest snapshot
 //! ```
 //!
@@ -12,6 +12,9 @@
 //! holds, an index that leads nowhere is a DENY with code [`Code::Corrupt`].
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod batch;
+mod changes;
+mod classify;
 mod clock;
 mod code;
 mod decide;
@@ -20,14 +23,18 @@ mod gate;
 mod handles;
 mod request;
 mod sessions;
+mod sets;
 mod snapshot;
+mod upsert;
 
+pub use batch::{Batch, Column};
 pub use clock::now_ns;
 pub use code::Code;
 pub use decide::{Determining, MAX_DETERMINING};
 pub use engine::{Engine, EngineOptions, PrepareError};
-pub use gate::{Batch, Column, Gate};
+pub use gate::Gate;
 pub use handles::{Handle, HandlesFull};
 pub use request::{OwnedRequest, RequestBuilder};
 pub use sessions::{Admission, AdmitError, SessionId, SessionStatus};
 pub use snapshot::{Reference, ReferenceAnswer, Snapshot, UidRef};
+pub use upsert::{ChangeError, Datum, EntityData};

@@ -91,8 +91,8 @@ impl<'s> RequestBuilder<'s> {
 
     /// The cell of a text.
     pub fn text(&mut self, text: &str) -> Cell {
-        if let Some(known) = self.snapshot.bundle.find_string(text) {
-            return Cell::string(u64::from(known));
+        if let Some(known) = self.snapshot.string(text) {
+            return Cell::string(known);
         }
         let request = &mut self.request;
         let (offsets, bytes) = (&mut request.text_offsets, &mut request.text_bytes);
@@ -132,12 +132,12 @@ impl<'s> RequestBuilder<'s> {
 
     /// The cell of a record; `None` where a key is no attribute that the bundle names.
     pub fn record(&mut self, fields: &[(&str, Cell)]) -> Option<Cell> {
-        let mut pairs: Vec<(u32, Cell)> = Vec::with_capacity(fields.len());
+        let mut pairs: Vec<(u64, Cell)> = Vec::with_capacity(fields.len());
         for &(key, value) in fields {
-            pairs.push((self.snapshot.bundle.find_string(key)?, value));
+            pairs.push((self.snapshot.string(key)?, value));
         }
         pairs.sort_unstable_by_key(|&(key, _)| key);
-        let cells: Vec<Cell> = pairs.iter().flat_map(|&(key, value)| [Cell::string(u64::from(key)), value]).collect();
+        let cells: Vec<Cell> = pairs.iter().flat_map(|&(key, value)| [Cell::string(key), value]).collect();
         let start = self.append(&cells);
         Some(Cell::record(Arena::Request, start, u32::try_from(pairs.len()).ok()?))
     }

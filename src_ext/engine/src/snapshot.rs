@@ -1,12 +1,15 @@
-//! A snapshot: one bundle, and what the engine derives from it once. Readers hold it; it is replaced whole.
+//! A snapshot: one bundle, what the engine derives from it once, and what changed since. Readers hold it; it is replaced
+//! whole.
 
+use crate::changes::{Changes, Store};
+use crate::classify::Classifier;
 use crate::handles::{Handle, OwnedUid, Uids, uid};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use zerocopy::FromZeros;
-use ztfast_bundle::{ActionRec, Bundle, Field, Node, ValueType};
-use ztfast_program::{EntityRef, Request};
+use ztfast_bundle::{ActionRec, Bundle, ClassPair, Field, LayerRec, Node, ValueType};
+use ztfast_program::{EntityRef, Facts, Request, StoreView};
 
 /// An entity's uid: type and id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +25,7 @@ pub trait Reference: Send + Sync {
     /// Decide the whole request. `None` is a failure, and denies.
     fn authorize(
         &self,
+        snapshot: &Snapshot,
         action: u32,
         principal: UidRef<'_>,
         resource: UidRef<'_>,
@@ -53,7 +57,8 @@ pub enum Resolved {
 /// How a gate's arguments map to an action's context.
 #[derive(Debug)]
 pub(crate) struct Binding {
-    pub action: ActionRec,
+    pub action: u32,
+    pub layers: Box<[LayerRec]>,
     /// For each context slot the argument's place, or `u16::MAX`.
     pub positions: Box<[u16]>,
     pub kinds: Box<[u32]>,
@@ -63,41 +68,65 @@ pub(crate) struct Binding {
     pub numbers: bool,
 }
 
-/// One bundle, ready to decide.
-pub struct Snapshot {
-    pub(crate) bundle: Arc<Bundle>,
-    pub(crate) epoch: u64,
+/// One side of a request: who, and which classes that is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Party {
+    pub entity: EntityRef,
+    pub classes: ClassPair,
+}
+
+/// What a handle is in a bundle. The first word may gain [`CHANGED`], else neither changes once it is written.
+#[derive(FromZeros)]
+#[repr(C, align(16))]
+struct Slot {
+    /// [`RESOLVED`], [`CHANGED`], and the bits of its entity; 0 where it is nothing here.
+    entity: AtomicU64,
+    /// The classes: of a principal, and above it of a resource.
+    classes: AtomicU64,
+}
+
+const RESOLVED: u64 = 1 << 63;
+/// A change may have made something else of it: the changes say what.
+const CHANGED: u64 = 1 << 62;
+
+/// One bundle, and what is derived from it once. Snapshots that differ in changes only share it.
+pub(crate) struct Base {
+    pub bundle: Arc<Bundle>,
     /// Types by name.
     types: HashMap<Box<str>, u32>,
     /// Actions by type and id, and by id alone.
     actions: HashMap<(Box<str>, Box<str>), u32>,
     actions_by_id: HashMap<Box<str>, Vec<u32>>,
-    /// For each handle [`RESOLVED`] and the bits of its entity; 0 where it is nothing here.
-    resolved: Box<[AtomicU64]>,
-    /// Per gate, by its number.
-    pub(crate) bindings: Vec<Option<Arc<Binding>>>,
-    /// Bindings made after publication: kept here so that no gate frees one while it decides.
-    pub(crate) late: Mutex<Vec<Arc<Binding>>>,
-    pub(crate) uids: Arc<Uids>,
-    pub(crate) reference: Option<Box<dyn Reference>>,
+    slots: Box<[Slot]>,
+    /// Per gate, by its number: those that were there when the bundle came.
+    pub bindings: Vec<Option<Arc<Binding>>>,
+    /// Bindings made later: kept here so that no gate frees one while it decides.
+    pub late: Mutex<Vec<Arc<Binding>>>,
+    pub uids: Arc<Uids>,
+    pub reference: Option<Box<dyn Reference>>,
+    /// Made when the first entity changes, by whoever changes it.
+    pub classifier: OnceLock<Classifier>,
+    pub reverse: OnceLock<crate::upsert::Reverse>,
+}
+
+/// One bundle, ready to decide, with what changed since.
+pub struct Snapshot {
+    pub(crate) base: Arc<Base>,
+    pub(crate) changes: Option<Arc<Changes>>,
+    pub(crate) epoch: u64,
 }
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshot").field("bundle", &self.bundle).field("epoch", &self.epoch).finish_non_exhaustive()
+        f.debug_struct("Snapshot")
+            .field("bundle", &self.base.bundle)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
     }
 }
 
-const RESOLVED: u64 = 1 << 63;
-
-impl Snapshot {
-    pub(crate) fn new(
-        bundle: Arc<Bundle>,
-        epoch: u64,
-        capacity: usize,
-        uids: Arc<Uids>,
-        reference: Option<Box<dyn Reference>>,
-    ) -> Self {
+impl Base {
+    pub fn new(bundle: Arc<Bundle>, capacity: usize, uids: Arc<Uids>, reference: Option<Box<dyn Reference>>) -> Self {
         let name = |number| bundle.string(number).unwrap_or_default().into();
         let types = (0_u32..).zip(bundle.types()).map(|(number, ty)| (name(ty.name), number)).collect();
         let metas = || (0_u32..).zip(&bundle.meta().actions);
@@ -107,37 +136,44 @@ impl Snapshot {
             actions_by_id.entry(action.id.as_str().into()).or_default().push(number);
         }
         // Zeroed memory comes from the system page by page, so unused handles cost nothing.
-        let resolved = <[AtomicU64]>::new_box_zeroed_with_elems(capacity).unwrap_or_default();
-        let snapshot = Self {
+        let slots = <[Slot]>::new_box_zeroed_with_elems(capacity).unwrap_or_default();
+        Self {
             bundle,
-            epoch,
             types,
             actions,
             actions_by_id,
-            resolved,
+            slots,
             bindings: Vec::new(),
             late: Mutex::default(),
             uids,
             reference,
-        };
-        for number in 0..u32::try_from(snapshot.uids.count()).unwrap_or(u32::MAX) {
-            snapshot.resolve_handle(Handle(number));
+            classifier: OnceLock::new(),
+            reverse: OnceLock::new(),
         }
-        snapshot
     }
 
-    /// The bundle.
-    #[must_use]
-    pub fn bundle(&self) -> &Arc<Bundle> {
-        &self.bundle
+    /// Note what all handles are in this bundle.
+    pub fn resolve_handles(&self) {
+        for number in 0..u32::try_from(self.uids.count()).unwrap_or(u32::MAX) {
+            self.resolve_handle(Handle(number), None);
+        }
     }
 
-    /// What a uid is in this bundle.
-    #[must_use]
-    pub fn resolve(&self, ty: &str, id: &str) -> Resolved {
+    /// The number of a type.
+    pub fn type_number(&self, ty: &str) -> Option<u32> {
+        self.types.get(ty).copied()
+    }
+
+    /// What a uid is in this bundle and its changes.
+    pub fn resolve(&self, ty: &str, id: &str, changes: Option<&Changes>) -> Resolved {
         let Some(&number) = self.types.get(ty) else { return Resolved::Nothing };
         if let Some(entity) = self.bundle.find_entity(number, id) {
             return Resolved::Known(entity);
+        }
+        if let Some(changes) = changes.filter(|changes| !changes.numbers.is_empty())
+            && let Some(&entity) = changes.numbers.get(&(number, Arc::from(id)))
+        {
+            return Resolved::Known(EntityRef::known(entity));
         }
         match self.bundle.types().get(number as usize) {
             Some(record) if record.absent != u32::MAX && record.enumerated == 0 => Resolved::Foreign(record.absent),
@@ -145,56 +181,171 @@ impl Snapshot {
         }
     }
 
-    /// Note what a handle is in this bundle.
-    pub(crate) fn resolve_handle(&self, handle: Handle) {
+    /// Note what a handle is in this bundle and its changes.
+    pub fn resolve_handle(&self, handle: Handle, changes: Option<&Changes>) {
         let Some((ty, id)) = uid(&self.uids, handle) else { return };
-        let entity = match self.resolve(ty, id) {
+        let entity = match self.resolve(ty, id, changes) {
             Resolved::Known(entity) => entity,
             // The handle's number tells foreign entities apart; 0 is for known ones.
             Resolved::Foreign(index) => EntityRef { index, foreign: handle.0 + 1 },
             Resolved::Nothing => return,
         };
-        if let Some(slot) = self.resolved.get(handle.0 as usize) {
-            slot.store(entity.bits() | RESOLVED, Ordering::Release);
+        let changed = changes.is_some_and(|changes| changes.entities.contains_key(&entity.index));
+        let classes = self.bundle.classes().get(entity.index as usize).copied().unwrap_or_default();
+        if let Some(slot) = self.slots.get(handle.0 as usize) {
+            let words = u64::from(classes.principal) | u64::from(classes.resource) << 32;
+            slot.classes.store(words, Ordering::Relaxed);
+            let flags = RESOLVED | if changed { CHANGED } else { 0 };
+            slot.entity.store(entity.bits() | flags, Ordering::Release);
+        }
+    }
+
+    /// From now on the changes say what a handle is. Snapshots without such a change go by the bundle, as before.
+    pub fn mark_changed(&self, handle: Handle) {
+        if let Some(slot) = self.slots.get(handle.0 as usize) {
+            slot.entity.fetch_or(CHANGED, Ordering::Release);
+        }
+    }
+}
+
+impl Snapshot {
+    /// The bundle.
+    #[must_use]
+    pub fn bundle(&self) -> &Arc<Bundle> {
+        &self.base.bundle
+    }
+
+    /// What a uid is in this bundle and its changes.
+    #[must_use]
+    pub fn resolve(&self, ty: &str, id: &str) -> Resolved {
+        self.base.resolve(ty, id, self.changes.as_deref())
+    }
+
+    /// The entity of a uid that the bundle or a change names.
+    #[must_use]
+    pub fn find(&self, ty: &str, id: &str) -> Option<EntityRef> {
+        match self.resolve(ty, id) {
+            Resolved::Known(entity) => Some(entity),
+            Resolved::Foreign(_) | Resolved::Nothing => None,
+        }
+    }
+
+    /// The entity of a handle, and its classes.
+    #[inline]
+    pub(crate) fn party(&self, handle: Handle) -> Option<Party> {
+        let slot = self.base.slots.get(handle.0 as usize)?;
+        let bits = slot.entity.load(Ordering::Acquire);
+        if bits & RESOLVED == 0 {
+            return None;
+        }
+        let party = Party {
+            entity: EntityRef::from_bits(bits & !(RESOLVED | CHANGED)),
+            classes: pair(slot.classes.load(Ordering::Relaxed)),
+        };
+        if bits & CHANGED == 0 { Some(party) } else { Some(self.changed_party(handle, party)) }
+    }
+
+    #[cold]
+    fn changed_party(&self, handle: Handle, party: Party) -> Party {
+        let Some(changes) = &self.changes else { return party };
+        let index = changes.handles.get(&handle.0).copied().unwrap_or(party.entity.index);
+        match changes.entities.get(&index) {
+            Some(changed) => Party { entity: EntityRef::known(index), classes: changed.classes },
+            None => party,
         }
     }
 
     /// The entity of a handle.
     #[inline]
     pub(crate) fn entity(&self, handle: Handle) -> Option<EntityRef> {
-        let bits = self.resolved.get(handle.0 as usize)?.load(Ordering::Acquire);
-        (bits & RESOLVED != 0).then(|| EntityRef::from_bits(bits & !RESOLVED))
+        self.party(handle).map(|party| party.entity)
     }
 
-    /// The uid of an entity: the bundle's, or a handle's.
+    /// The classes of an entity.
+    pub(crate) fn classes(&self, entity: EntityRef) -> ClassPair {
+        if let Some(changed) = self.changes.as_ref().and_then(|changes| changes.entities.get(&entity.index)) {
+            return changed.classes;
+        }
+        self.base.bundle.classes().get(entity.index as usize).copied().unwrap_or_default()
+    }
+
+    /// The number of a text that the bundle or a change holds, as string cells have it.
+    #[inline]
+    pub(crate) fn string(&self, text: &str) -> Option<u64> {
+        match self.base.bundle.find_string(text) {
+            Some(number) => Some(u64::from(number)),
+            None => self.changes.as_ref()?.string(text),
+        }
+    }
+
+    /// Do something with what programs read.
+    pub(crate) fn with_store<T>(&self, job: impl FnOnce(&StoreView<'_>) -> T) -> T {
+        match &self.changes {
+            None => job(&self.base.bundle.store()),
+            Some(changes) => job(&Store { bundle: &self.base.bundle, changes }.view()),
+        }
+    }
+
+    /// Do something with what there is to know of an entity that the store holds; `None` where it holds none.
+    pub fn with_entity<T>(
+        &self,
+        entity: EntityRef,
+        job: impl FnOnce(&StoreView<'_>, &Facts<'_>) -> Option<T>,
+    ) -> Option<T> {
+        if entity.foreign != 0 || !crate::changes::is_present(&self.base, self.changes.as_deref(), entity.index) {
+            return None;
+        }
+        self.with_store(|view| job(view, &view.facts(entity)?))
+    }
+
+    /// A text by its number, as string cells have it.
+    #[must_use]
+    pub fn text(&self, number: u64) -> Option<&str> {
+        let low = u32::try_from(number & u64::from(u32::MAX)).ok()?;
+        if number & ztfast_program::ADDED_STRING != 0 {
+            return self.changes.as_ref()?.texts.get(low as usize).map(|text| &**text);
+        }
+        self.base.bundle.string(low)
+    }
+
+    /// The uid of an entity: the bundle's, a change's, or a handle's.
     #[must_use]
     pub fn uid(&self, entity: EntityRef) -> Option<UidRef<'_>> {
         if entity.foreign != 0 {
-            let (ty, id) = uid(&self.uids, Handle(entity.foreign - 1))?;
+            let (ty, id) = uid(&self.base.uids, Handle(entity.foreign - 1))?;
             return Some(UidRef { ty, id });
         }
-        let record = self.bundle.entities().get(entity.index as usize)?;
-        let ty = self.bundle.string(self.bundle.types().get(record.ty as usize)?.name)?;
-        Some(UidRef { ty, id: self.bundle.string(record.id)? })
+        let bundle = &self.base.bundle;
+        let (ty, id) = match bundle.entities().get(entity.index as usize) {
+            Some(record) => (record.ty, u64::from(record.id)),
+            None => self.changes.as_ref()?.entities.get(&entity.index).map(|changed| (changed.ty, changed.id))?,
+        };
+        Some(UidRef { ty: bundle.string(bundle.types().get(ty as usize)?.name)?, id: self.text(id)? })
     }
 
     /// The numbers of the actions with this id, or with this type and id.
     #[must_use]
     pub fn find_actions(&self, ty: Option<&str>, id: &str) -> Vec<u32> {
         match ty {
-            Some(ty) => self.actions.get(&(ty.into(), id.into())).copied().into_iter().collect(),
-            None => self.actions_by_id.get(id).cloned().unwrap_or_default(),
+            Some(ty) => self.base.actions.get(&(ty.into(), id.into())).copied().into_iter().collect(),
+            None => self.base.actions_by_id.get(id).cloned().unwrap_or_default(),
         }
     }
+}
 
+#[allow(clippy::cast_possible_truncation)] // taking words apart is what this is for
+const fn pair(words: u64) -> ClassPair {
+    ClassPair { principal: words as u32, resource: (words >> 32) as u32 }
+}
+
+impl Base {
     /// Bind arguments, named by their paths (`order.qty`), to an action's context.
-    pub(crate) fn bind(&self, ty: &str, id: &str, names: &[Box<str>]) -> Result<Binding, BindError> {
+    pub fn bind(&self, ty: &str, id: &str, names: &[Box<str>]) -> Result<Binding, BindError> {
         let number = *self.actions.get(&(ty.into(), id.into())).ok_or(BindError::UnknownAction)?;
         let meta = self.bundle.meta().actions.get(number as usize).ok_or(BindError::UnknownAction)?;
         let action = *self.bundle.actions().get(number as usize).ok_or(BindError::UnknownAction)?;
-        let start = action.slots_start as usize;
-        let kinds = self.bundle.slot_kinds().get(start..start + action.slots_len as usize);
-        let kinds: Box<[u32]> = kinds.ok_or(BindError::UnknownAction)?.into();
+        let kinds: Box<[u32]> = slot_kinds(&self.bundle, &action).ok_or(BindError::UnknownAction)?.into();
+        let layers: Box<[LayerRec]> = layers(&self.bundle, &action).ok_or(BindError::UnknownAction)?.into();
         let mut binder = Binder {
             names,
             types: vec![None; names.len()],
@@ -212,8 +363,20 @@ impl Snapshot {
         let types: Box<[ValueType]> = binder.types.into_iter().flatten().collect();
         let other = |ty: &ValueType| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_));
         let numbers = !types.iter().any(other);
-        Ok(Binding { action, positions: binder.positions, kinds, types, numbers })
+        Ok(Binding { action: number, layers, positions: binder.positions, kinds, types, numbers })
     }
+}
+
+/// The kinds of an action's context slots.
+pub(crate) fn slot_kinds<'b>(bundle: &'b Bundle, action: &ActionRec) -> Option<&'b [u32]> {
+    let start = action.slots.start as usize;
+    bundle.slot_kinds().get(start..start.checked_add(action.slots.len as usize)?)
+}
+
+/// The layers of an action.
+pub(crate) fn layers<'b>(bundle: &'b Bundle, action: &ActionRec) -> Option<&'b [LayerRec]> {
+    let start = action.layers.start as usize;
+    bundle.layers().get(start..start.checked_add(action.layers.len as usize)?)
 }
 
 /// Why arguments do not fit an action's context.

@@ -193,6 +193,34 @@ impl Expr {
     }
 }
 
+impl Expr {
+    /// The expression with some of its parts replaced: `replace` says by what, and `None` leaves a part as it is.
+    #[must_use]
+    pub fn map(&self, replace: &mut dyn FnMut(&Self) -> Option<Self>) -> Self {
+        if let Some(replaced) = replace(self) {
+            return replaced;
+        }
+        let mut arc = |part: &Arc<Self>| Arc::new(part.map(replace));
+        match self {
+            Self::Value(_) | Self::Error | Self::Var(_) | Self::Opaque(_) => self.clone(),
+            Self::And(a, b) => Self::And(arc(a), arc(b)),
+            Self::Or(a, b) => Self::Or(arc(a), arc(b)),
+            Self::If(a, b, c) => Self::If(arc(a), arc(b), arc(c)),
+            Self::Unary(op, a) => Self::Unary(*op, arc(a)),
+            Self::Binary(op, a, b) => Self::Binary(*op, arc(a), arc(b)),
+            Self::GetAttr(a, name) => Self::GetAttr(arc(a), name.clone()),
+            Self::HasAttr(a, path) => Self::HasAttr(arc(a), path.clone()),
+            Self::Like(a, pattern) => Self::Like(arc(a), pattern.clone()),
+            Self::Is(a, ty) => Self::Is(arc(a), ty.clone()),
+            Self::Ext(method, parts) => Self::Ext(*method, parts.iter().map(|part| part.map(replace)).collect()),
+            Self::Set(parts) => Self::Set(parts.iter().map(|part| part.map(replace)).collect()),
+            Self::Record(entries) => {
+                Self::Record(entries.iter().map(|(key, value)| (key.clone(), value.map(replace))).collect())
+            }
+        }
+    }
+}
+
 /// What a policy does when it is satisfied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
@@ -305,16 +333,16 @@ pub struct EntityType {
 }
 
 /// An entity of the store (the schema's actions among them).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entity {
     /// Its uid.
     pub uid: Uid,
-    /// All ancestors, transitively, without itself.
-    pub ancestors: BTreeSet<Uid>,
-    /// Its attributes.
-    pub attrs: BTreeMap<Arc<str>, Value>,
-    /// Its tags.
-    pub tags: BTreeMap<Arc<str>, Value>,
+    /// Its parents as they are listed, sorted, each once.
+    pub parents: Vec<Uid>,
+    /// Its attributes, sorted by key.
+    pub attrs: Vec<(Arc<str>, Value)>,
+    /// Its tags, sorted by key.
+    pub tags: Vec<(Arc<str>, Value)>,
 }
 
 /// Everything the compiler reads: one epoch of policies, schema and entities.

@@ -11,9 +11,11 @@ mod entities;
 pub mod ir;
 mod lower;
 mod nesting;
+mod plain;
 mod policies;
 mod reference;
 mod schema;
+mod slice;
 mod values;
 
 #[cfg(test)]
@@ -25,7 +27,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use diagnostic::{Diagnostic, LoadError, RequestError, Severity};
-pub use reference::{Answer, Reference, strictly_valid};
+pub use entities::EntityReader;
+pub use reference::{Answer, CedarStore, Reference, strictly_valid};
+pub use slice::{SliceEntity, Store};
 pub use values::{construct_extension, parse_uid, uid_text};
 
 use nesting::with_deep_stack;
@@ -81,53 +85,85 @@ pub struct Loaded {
     pub model: ir::Model,
     /// Cedar's own view of the same.
     pub reference: Reference,
+    /// Whether Cedar's strict validation accepts all policies.
+    pub strict: bool,
     /// What the author should look at.
     pub warnings: Vec<Diagnostic>,
 }
+
+/// Called as entities are read, from any thread, with how many are read and how many there are.
+pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
 /// Parses and validates policies, schema and entities.
 ///
 /// # Errors
 /// Everything found to be wrong, not only the first: what does not parse, link or fit the schema, ids that are used
 /// twice, and, if `mode` is strict, what Cedar's strict validation refuses.
-pub fn load(sources: &Sources, mode: Mode) -> Result<Loaded, LoadError> {
-    with_deep_stack(|| load_here(sources, mode))
+pub fn load(sources: &Sources, mode: Mode, progress: Progress<'_>) -> Result<Loaded, LoadError> {
+    with_deep_stack(|| load_here(sources, mode, progress))
 }
 
-fn load_here(sources: &Sources, mode: Mode) -> Result<Loaded, LoadError> {
+fn load_here(sources: &Sources, mode: Mode, progress: Progress<'_>) -> Result<Loaded, LoadError> {
     let mut diagnostics = Vec::new();
-    let policies = policies::parse(&sources.files, &mut diagnostics);
     let schema = schema::parse(&sources.schema, &mut diagnostics);
-    let Some(schema) = schema else { return Err(LoadError { diagnostics }) };
-    let entities = entities::parse(sources.entities.as_ref(), &sources.schema, &schema, &mut diagnostics);
-    // Validating what could not be read in full would report errors that are none.
-    if !refused(&diagnostics) {
+    let Some(schema) = schema else {
+        policies::parse(&sources.files, &mut diagnostics);
+        return Err(LoadError { diagnostics });
+    };
+    let of_policies = || {
+        let mut diagnostics = Vec::new();
+        let policies = policies::parse(&sources.files, &mut diagnostics);
+        // Validating what could not be read in full would report errors that are none.
+        if refused(&diagnostics) {
+            return (policies, false, diagnostics);
+        }
         let severity = match mode {
             Mode::Strict => Severity::Error,
             Mode::Permissive => Severity::Warning,
         };
-        reference::validate(&policies, &schema, sources, severity, &mut diagnostics);
-    }
+        let strict = reference::validate(&policies, &schema, sources, severity, &mut diagnostics);
+        (policies, strict, diagnostics)
+    };
+    let of_entities = || {
+        let mut diagnostics = Vec::new();
+        let read = entities::read(sources.entities.as_ref(), &sources.schema, &schema, &mut diagnostics, progress);
+        (read, diagnostics)
+    };
+    // Large stores are read while Cedar reads the policies; for small ones a thread costs more than it saves.
+    let large = sources.entities.as_ref().is_some_and(|file| file.text.len() > LARGE);
+    let ((policies, strict, mut found), (entities, mut wrong)) =
+        if large { beside(of_policies, of_entities) } else { (of_policies(), of_entities()) };
+    diagnostics.append(&mut found);
+    diagnostics.append(&mut wrong);
     let mut names = Names::default();
-    let model = entities.as_ref().and_then(|entities| {
-        let file = sources.entities.as_ref().unwrap_or(&sources.schema);
-        let entities = self::entities::of_cedar(entities, &mut names);
-        let entities = entities.map_err(|what| diagnostics.push(failure(file, what))).ok()?;
-        Some(ir::Model {
-            policies: lowered(&policies, &sources.files, &mut names, &mut diagnostics),
-            actions: schema::actions(&sources.schema, schema.as_ref(), &mut names, &mut diagnostics),
-            types: schema::types(schema.as_ref(), &mut names),
-            entities,
-        })
+    let model = entities.map(|entities| ir::Model {
+        policies: lowered(&policies, &sources.files, &mut names, &mut diagnostics),
+        actions: schema::actions(&sources.schema, schema.as_ref(), &mut names, &mut diagnostics),
+        types: schema::types(schema.as_ref(), &mut names),
+        entities,
     });
-    match (model, entities) {
-        (Some(model), Some(entities)) if !refused(&diagnostics) => Ok(Loaded {
-            model,
-            reference: Reference::new(policies, schema, entities, &sources.files),
-            warnings: diagnostics,
-        }),
+    match model {
+        Some(model) if !refused(&diagnostics) => {
+            Ok(Loaded { model, reference: Reference::new(policies, schema, sources), strict, warnings: diagnostics })
+        }
         _ => Err(LoadError { diagnostics }),
     }
+}
+
+/// Bytes of entities that are worth a thread.
+const LARGE: usize = 1 << 20;
+
+/// Does two things at once, the first on this thread.
+fn beside<A, B: Send>(first: impl FnOnce() -> A, second: impl Fn() -> B + Sync) -> (A, B) {
+    std::thread::scope(|scope| {
+        let running = std::thread::Builder::new().spawn_scoped(scope, &second);
+        let done = first();
+        let other = match running {
+            Ok(running) => running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => second(),
+        };
+        (done, other)
+    })
 }
 
 fn refused(diagnostics: &[Diagnostic]) -> bool {

@@ -1,7 +1,7 @@
 //! Cedar itself, kept in the product: what `explain` answers with, and what every compiled decision is held against.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid, PolicyId, PolicySet, Request, Schema,
@@ -10,22 +10,27 @@ use cedar_policy::{
 use cedar_policy_core::ast;
 
 use crate::diagnostic::{self, Diagnostic, LoadError, MAX_TOLD, RequestError, Severity};
+use crate::entities;
 use crate::ir::{Uid, Value};
 use crate::nesting::{Brackets, too_deep, with_deep_stack};
 use crate::policies::Policies;
+use crate::slice::{self, Store};
 use crate::values::{self, Names};
 use crate::{SourceFile, Sources};
 
-/// Cedar's own view of one epoch of policies, schema and entities.
+/// Cedar's own view of one epoch of policies and schema. Entities are given with each question: a large store is not
+/// kept twice.
 #[derive(Debug)]
 pub struct Reference {
     policies: PolicySet,
     schema: Schema,
-    entities: Entities,
+    schema_file: SourceFile,
     /// Ids in policy order (static policies, then links), and each one's place in it.
     ids: Vec<Arc<str>>,
     places: HashMap<Arc<str>, usize>,
     sources: HashMap<Arc<str>, Source>,
+    /// Uids that conditions name.
+    named: OnceLock<BTreeSet<Uid>>,
     authorizer: Authorizer,
 }
 
@@ -34,6 +39,20 @@ struct Source {
     file: Arc<str>,
     line: u32,
     text: Arc<str>,
+}
+
+/// A whole store of entities, as Cedar keeps it.
+#[derive(Debug)]
+pub struct CedarStore(Entities);
+
+#[cfg(test)]
+impl CedarStore {
+    /// Its entities as ours.
+    pub(crate) fn entities(&self) -> Vec<crate::ir::Entity> {
+        let mut all: Vec<_> = self.0.iter().map(|e| entities::of_cedar(e, &mut Names::default()).unwrap()).collect();
+        all.sort_by(|a, b| a.uid.cmp(&b.uid));
+        all
+    }
 }
 
 /// Cedar's answer to a request.
@@ -48,9 +67,9 @@ pub struct Answer {
 }
 
 impl Reference {
-    pub(crate) fn new(policies: Policies, schema: Schema, entities: Entities, files: &[SourceFile]) -> Self {
+    pub(crate) fn new(policies: Policies, schema: Schema, from: &Sources) -> Self {
         let ids: Vec<Arc<str>> = policies.order.iter().map(|id| Arc::from(AsRef::<str>::as_ref(id))).collect();
-        let names: Vec<Arc<str>> = files.iter().map(|file| Arc::from(file.name.as_str())).collect();
+        let names: Vec<Arc<str>> = from.files.iter().map(|file| Arc::from(file.name.as_str())).collect();
         let mut sources = HashMap::new();
         for (id, origin) in policies.origins {
             if let Some(file) = names.get(origin.file) {
@@ -61,15 +80,24 @@ impl Reference {
         Self {
             policies: policies.set,
             schema,
-            entities,
+            schema_file: from.schema.clone(),
             places: ids.iter().enumerate().map(|(place, id)| (id.clone(), place)).collect(),
             ids,
             sources,
+            named: OnceLock::new(),
             authorizer: Authorizer::new(),
         }
     }
 
-    /// Asks Cedar. The request is not validated against the schema: what does not fit it gets an answer all the same
+    /// Reads a whole store as Cedar keeps it, with nothing of ours between; `None`: the schema's actions alone.
+    ///
+    /// # Errors
+    /// What Cedar refuses.
+    pub fn store(&self, entities: Option<&SourceFile>) -> Result<CedarStore, LoadError> {
+        entities::of_file(entities, &self.schema_file, &self.schema).map(CedarStore)
+    }
+
+    /// Asks Cedar over a store of its own. The request is not validated against the schema: what does not fit it gets an answer all the same
     /// (see [`Self::validate_request`]).
     ///
     /// # Errors
@@ -80,9 +108,34 @@ impl Reference {
         action: &Uid,
         resource: &Uid,
         context: &Value,
+        store: &CedarStore,
     ) -> Result<Answer, RequestError> {
         let request = request(principal, action, resource, context, None)?;
-        let response = self.authorizer.is_authorized(&request, &self.policies, &self.entities);
+        Ok(self.answer(&request, &store.0))
+    }
+
+    /// Asks Cedar over a store of ours: of it, the entities that the request can reach are fetched.
+    ///
+    /// # Errors
+    /// As [`Self::authorize`].
+    pub fn authorize_over(
+        &self,
+        principal: &Uid,
+        action: &Uid,
+        resource: &Uid,
+        context: &Value,
+        store: Store<'_>,
+    ) -> Result<Answer, RequestError> {
+        let mut start = vec![principal.clone(), action.clone(), resource.clone()];
+        slice::uids(context, &mut start);
+        start.extend(self.named.get_or_init(|| slice::named(self.policies.policies())).iter().cloned());
+        let entities = slice::gather(start, store)?;
+        let request = request(principal, action, resource, context, None)?;
+        Ok(self.answer(&request, &entities))
+    }
+
+    fn answer(&self, request: &Request, entities: &Entities) -> Answer {
+        let response = self.authorizer.is_authorized(request, &self.policies, entities);
         let mut reasons: Vec<usize> = response.diagnostics().reason().filter_map(|id| self.place(id)).collect();
         reasons.sort_unstable();
         let mut errors: Vec<(usize, String)> = response
@@ -93,11 +146,11 @@ impl Reference {
             })
             .collect();
         errors.sort_unstable();
-        Ok(Answer {
+        Answer {
             allow: response.decision() == Decision::Allow,
             reasons: reasons.into_iter().filter_map(|place| self.ids.get(place).cloned()).collect(),
             errors: errors.into_iter().filter_map(|(place, e)| Some((self.ids.get(place)?.clone(), e))).collect(),
-        })
+        }
     }
 
     /// Validates a request against the schema, as Cedar does.
@@ -225,14 +278,14 @@ fn strictly_valid_here(sources: &Sources) -> Result<bool, LoadError> {
     Ok(Validator::new(schema).validate(&all, ValidationMode::Strict).validation_passed())
 }
 
-/// Validates strictly; what is an error there is one of `severity` here.
+/// Validates strictly; what is an error there is one of `severity` here. Whether there was none.
 pub(crate) fn validate(
     policies: &Policies,
     schema: &Schema,
     sources: &Sources,
     severity: Severity,
     diagnostics: &mut Vec<Diagnostic>,
-) {
+) -> bool {
     let (files, schema_file) = (&sources.files, &sources.schema);
     let result = Validator::new(schema.clone()).validate(&policies.set, ValidationMode::Strict);
     let mut add = |severity, id: &PolicyId, problem: &dyn miette::Diagnostic| {
@@ -260,4 +313,5 @@ pub(crate) fn validate(
             diagnostics.push(diagnostic::more(severity, schema_file));
         }
     }
+    result.validation_passed()
 }

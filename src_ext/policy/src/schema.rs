@@ -125,7 +125,8 @@ fn context(action: &ValidatorActionId, names: &mut Names) -> Result<BTreeMap<Arc
     }
 }
 
-fn attributes(attrs: &Attributes, names: &mut Names) -> Result<BTreeMap<Arc<str>, Attribute>, String> {
+/// Our attributes of the validator's.
+pub(crate) fn attributes(attrs: &Attributes, names: &mut Names) -> Result<BTreeMap<Arc<str>, Attribute>, String> {
     attrs
         .iter()
         .map(|(key, attribute)| {

@@ -74,13 +74,19 @@ pub enum Arena {
     Request = 1,
     /// Values that the program itself builds.
     Scratch = 2,
+    /// Values of an entity that was changed since the bundle was made; the cell says of which.
+    Changed = 3,
 }
 
 /// Bit of a string's number: the text is the request's, not the bundle's.
 pub const FOREIGN_STRING: u64 = 1 << 32;
+/// Bit of a string's number: the text came with a change of entities since the bundle was made.
+pub const ADDED_STRING: u64 = 1 << 33;
 
 const LEN_MASK: u32 = (1 << 30) - 1;
 const SORTED: u64 = 1 << 32;
+/// Where the payload of a composite in [`Arena::Changed`] holds its entity.
+const OWNER_SHIFT: u32 = 33;
 
 /// An entity: its index in the bundle's table, and for entities that the bundle lacks a number that tells them apart.
 ///
@@ -201,15 +207,27 @@ impl Cell {
         Self { tag: Tag::Record as u32, aux: (arena as u32) << 30 | (len & LEN_MASK), payload: start as u64 }
     }
 
-    /// The arena of a set, record or IPv6 address; `None` where the bits name none.
+    /// The arena of a set, record or IPv6 address.
     #[must_use]
-    pub const fn arena(self) -> Option<Arena> {
+    pub const fn arena(self) -> Arena {
         match self.aux >> 30 {
-            0 => Some(Arena::Bundle),
-            1 => Some(Arena::Request),
-            2 => Some(Arena::Scratch),
-            _ => None,
+            0 => Arena::Bundle,
+            1 => Arena::Request,
+            2 => Arena::Scratch,
+            _ => Arena::Changed,
         }
+    }
+
+    /// A composite of [`Arena::Changed`] as that of this entity.
+    #[must_use]
+    pub const fn owned_by(self, entity: u32) -> Self {
+        Self { payload: self.payload | (entity as u64) << OWNER_SHIFT, ..self }
+    }
+
+    /// The entity whose values hold the parts of a composite in [`Arena::Changed`].
+    #[must_use]
+    pub const fn owner(self) -> u32 {
+        (self.payload >> OWNER_SHIFT) as u32
     }
 
     /// Elements of a set, pairs of a record, prefix of an IPv6 address.

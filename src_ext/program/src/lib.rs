@@ -10,14 +10,18 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 mod cell;
 mod instr;
 mod ops;
 mod store;
 mod vm;
 
-pub use cell::{Arena, Cell, EntityRef, FOREIGN_STRING, Tag};
+pub use cell::{ADDED_STRING, Arena, Cell, EntityRef, FOREIGN_STRING, Tag};
 pub use instr::{ExtOp, Instr, Op};
 pub use ops::Fault;
-pub use store::{EntityRec, PatternRec, Request, StoreView, StringsView, WILDCARD};
+pub use store::{
+    Changes, EntityRec, Facts, PARENT, PRESENT, PatternRec, REFERRED, Request, StoreView, StringsView, WILDCARD, field,
+};
 pub use vm::{ARENA_CELLS, STACK_CELLS, Scratch, Vm};

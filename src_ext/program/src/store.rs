@@ -1,6 +1,6 @@
 //! What a program reads: the bundle's entities, and the request.
 
-use crate::cell::{Arena, Cell, EntityRef, FOREIGN_STRING, Tag};
+use crate::cell::{ADDED_STRING, Arena, Cell, EntityRef, FOREIGN_STRING, Tag};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// In a pattern's elements, where `*` stands; every other element is a Unicode scalar value.
@@ -14,8 +14,8 @@ pub struct EntityRec {
     pub ty: u32,
     /// Number of the string that is its id; `u32::MAX` for the stand-in.
     pub id: u32,
-    /// 1 where the store holds the entity, 0 where it is only named.
-    pub present: u32,
+    /// [`PRESENT`], [`REFERRED`] and [`PARENT`].
+    pub flags: u32,
     /// First cell of the attributes: pairs sorted by the keys' numbers.
     pub attrs_start: u32,
     /// Pairs of attributes.
@@ -28,8 +28,40 @@ pub struct EntityRec {
     pub ancestors_start: u32,
     /// Ancestors, transitively.
     pub ancestors_len: u32,
+    /// First of the parents' indices, sorted, where the ancestors' are.
+    pub parents_start: u32,
+    /// Parents.
+    pub parents_len: u32,
     /// Always 0.
     pub reserved: u32,
+}
+
+/// Flag of an entity that the store holds; without it the entity is only named.
+pub const PRESENT: u32 = 1;
+/// Flag of an entity that is a value, or in one, of some entity's attributes or tags.
+pub const REFERRED: u32 = 2;
+/// Flag of an entity that is a parent.
+pub const PARENT: u32 = 4;
+
+/// What programs may ask of an entity.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts<'a> {
+    /// Number of the entity's type.
+    pub ty: u32,
+    /// Attributes: pairs sorted by the keys' numbers.
+    pub attrs: &'a [Cell],
+    /// Tags: pairs sorted by the keys' numbers.
+    pub tags: &'a [Cell],
+    /// Indices of the ancestors, sorted.
+    pub ancestors: &'a [u32],
+}
+
+/// Entities that were changed since the bundle was made.
+pub trait Changes {
+    /// A changed entity, and the values that its cells of [`Arena::Changed`] point into.
+    fn entity(&self, index: u32) -> Option<(Facts<'_>, &[Cell])>;
+    /// A text of [`ADDED_STRING`].
+    fn text(&self, number: u32) -> Option<&[u8]>;
 }
 
 /// A `like` pattern's elements.
@@ -62,8 +94,8 @@ impl<'a> StringsView<'a> {
     }
 }
 
-/// The bundle, as far as programs read it.
-#[derive(Debug, Clone, Copy, Default)]
+/// The bundle, as far as programs read it, and what changed since it was made.
+#[derive(Clone, Copy, Default)]
 pub struct StoreView<'a> {
     /// The value pool.
     pub cells: &'a [Cell],
@@ -77,21 +109,43 @@ pub struct StoreView<'a> {
     pub patterns: &'a [PatternRec],
     /// Their elements.
     pub pattern_elems: &'a [u32],
+    /// Entities that were changed since.
+    pub changes: Option<&'a dyn Changes>,
 }
 
 impl<'a> StoreView<'a> {
-    /// The record of an entity.
+    /// The bundle's record of an entity.
     #[must_use]
     pub fn entity(&self, entity: EntityRef) -> Option<&'a EntityRec> {
         self.entities.get(entity.index as usize)
     }
 
-    /// The ancestors of an entity, sorted.
+    /// The ancestors that a record of the bundle names, sorted.
     #[must_use]
     pub fn ancestors(&self, record: &EntityRec) -> Option<&'a [u32]> {
-        let start = record.ancestors_start as usize;
-        self.ancestors.get(start..start.checked_add(record.ancestors_len as usize)?)
+        span(self.ancestors, record.ancestors_start, record.ancestors_len as usize)
     }
+
+    /// What is to be known of an entity now.
+    #[must_use]
+    pub fn facts(&self, entity: EntityRef) -> Option<Facts<'a>> {
+        if let Some((facts, _)) = self.changes.and_then(|changes| changes.entity(entity.index)) {
+            return Some(facts);
+        }
+        let record = self.entity(entity)?;
+        Some(Facts {
+            ty: record.ty,
+            attrs: span(self.cells, record.attrs_start, record.attrs_len as usize * 2)?,
+            tags: span(self.cells, record.tags_start, record.tags_len as usize * 2)?,
+            ancestors: self.ancestors(record)?,
+        })
+    }
+}
+
+/// `len` elements from `start`.
+fn span<T>(all: &[T], start: u32, len: usize) -> Option<&[T]> {
+    let start = start as usize;
+    all.get(start..start.checked_add(len)?)
 }
 
 /// A request, as far as programs read it.
@@ -157,14 +211,34 @@ impl Request<'_> {
 /// The text of a string cell.
 #[allow(clippy::cast_possible_truncation)]
 pub(crate) fn text<'a>(store: &StoreView<'a>, request: &Request<'a>, number: u64) -> Option<&'a [u8]> {
-    if number & FOREIGN_STRING == 0 { store.strings.get(number as u32) } else { request.strings.get(number as u32) }
+    if number & FOREIGN_STRING != 0 {
+        request.strings.get(number as u32)
+    } else if number & ADDED_STRING != 0 {
+        store.changes?.text(number as u32)
+    } else {
+        store.strings.get(number as u32)
+    }
 }
 
-/// The cells of an arena.
-pub(crate) fn arena<'c>(store: &StoreView<'c>, request: &Request<'c>, scratch: &'c [Cell], arena: Arena) -> &'c [Cell] {
-    match arena {
-        Arena::Bundle => store.cells,
-        Arena::Request => request.cells,
-        Arena::Scratch => scratch,
+/// The cells that a composite points into.
+pub(crate) fn arena<'c>(
+    store: &StoreView<'c>,
+    request: &Request<'c>,
+    scratch: &'c [Cell],
+    cell: Cell,
+) -> Option<&'c [Cell]> {
+    match cell.arena() {
+        Arena::Bundle => Some(store.cells),
+        Arena::Request => Some(request.cells),
+        Arena::Scratch => Some(scratch),
+        Arena::Changed => store.changes?.entity(cell.owner()).map(|(_, cells)| cells),
     }
+}
+
+/// The value of a key among pairs sorted by key.
+#[must_use]
+pub fn field(pairs: &[Cell], key: u64) -> Option<Cell> {
+    let (pairs, _) = pairs.as_chunks::<2>();
+    let at = pairs.partition_point(|[name, _]| name.payload < key);
+    pairs.get(at).filter(|[name, _]| name.payload == key).map(|&[_, value]| value)
 }

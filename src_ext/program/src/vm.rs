@@ -3,12 +3,14 @@
 use crate::cell::{Arena, Cell, EntityRef, Tag};
 use crate::instr::{ExtOp, Instr, Op};
 use crate::ops::{self, Fault};
-use crate::store::{EntityRec, Request, StoreView, WILDCARD, arena, text};
+use crate::store::{Facts, Request, StoreView, arena, field, text};
+use alloc::boxed::Box;
+use zerocopy::FromZeros;
 
-/// Depth of the stack. The compiler leaves deeper programs to Cedar.
-pub const STACK_CELLS: usize = 64;
-/// Cells that a program can build. The compiler leaves programs that could build more to Cedar.
-pub const ARENA_CELLS: usize = 512;
+/// Depth of the stack: more than a condition of a thousand levels, or a set of as many elements, needs.
+pub const STACK_CELLS: usize = 1 << 12;
+/// Cells that a program can build.
+pub const ARENA_CELLS: usize = 1 << 14;
 
 /// Steps of comparing, searching and matching for one program: far above what any honest one takes, so that a crafted
 /// bundle or context cannot hang a decision.
@@ -19,18 +21,26 @@ const MAX_NESTING: u32 = 64;
 /// The interpreter's working memory: allocated once, beforehand, and used by one decision at a time.
 #[derive(Debug, Clone)]
 pub struct Scratch {
-    stack: [Cell; STACK_CELLS],
-    cells: [Cell; ARENA_CELLS],
+    stack: Box<[Cell]>,
+    cells: Box<[Cell]>,
 }
 
 impl Default for Scratch {
+    /// Room for every program there can be. Memory that no program uses is never touched.
     fn default() -> Self {
-        Self { stack: [Cell::MISSING; STACK_CELLS], cells: [Cell::MISSING; ARENA_CELLS] }
+        Self::new(STACK_CELLS, ARENA_CELLS)
     }
 }
 
 impl Scratch {
-    /// What the last run built: cells of [`Arena::Scratch`] point into it.
+    /// Room for programs that need no more than this.
+    #[must_use]
+    pub fn new(stack: usize, cells: usize) -> Self {
+        let zeroed = |len: usize| <[Cell]>::new_box_zeroed_with_elems(len).unwrap_or_default();
+        Self { stack: zeroed(stack), cells: zeroed(cells) }
+    }
+
+    /// What the last run built: cells of [`crate::Arena::Scratch`] point into it.
     #[must_use]
     pub const fn cells(&self) -> &[Cell] {
         &self.cells
@@ -166,7 +176,7 @@ impl<'a, 's> Vm<'a, 's> {
             }
             Op::Is => {
                 let entity = as_entity(self.pop()?)?;
-                let ty = self.store.entity(entity).ok_or(Fault::Corrupt)?.ty;
+                let ty = self.facts(entity)?.ty;
                 self.push(Cell::bool(ty == imm))?;
             }
             Op::MakeSet => self.make_set(imm as usize)?,
@@ -239,7 +249,7 @@ impl<'a, 's> Vm<'a, 's> {
     where
         'a: 'c,
     {
-        Ok(arena(self.store, self.request, &self.scratch.cells, cell.arena().ok_or(Fault::Corrupt)?))
+        arena(self.store, self.request, &self.scratch.cells, cell).ok_or(Fault::Corrupt)
     }
 
     /// Element `index` of a set (`width` 1) or cell `index` of a record (`width` 2).
@@ -251,28 +261,27 @@ impl<'a, 's> Vm<'a, 's> {
         self.part(cell, 0).ok().map(Cell::wide_bits)
     }
 
-    fn record(&self, entity: EntityRef) -> Result<&'a EntityRec, Fault> {
-        self.store.entity(entity).ok_or(Fault::Corrupt)
+    fn facts(&self, entity: EntityRef) -> Result<Facts<'a>, Fault> {
+        self.store.facts(entity).ok_or(Fault::Corrupt)
     }
 
     /// An attribute of an entity or a record. An entity that the store lacks has none: `has` is false, access an error.
     fn attribute(&self, subject: Cell, name: u32) -> Result<Option<Cell>, Fault> {
         if subject.is(Tag::Entity) {
-            let record = self.record(EntityRef::from_bits(subject.payload))?;
-            Ok(field(self.store.cells, record.attrs_start, record.attrs_len, u64::from(name)))
+            Ok(field(self.facts(EntityRef::from_bits(subject.payload))?.attrs, u64::from(name)))
         } else if subject.is(Tag::Record) {
-            Ok(field(self.arena(subject)?, subject.start(), subject.len(), u64::from(name)))
+            Ok(field(self.parts(subject, 2)?, u64::from(name)))
         } else {
             Err(Fault::Error)
         }
     }
 
     fn tag(&self, subject: Cell, key: Cell) -> Result<Option<Cell>, Fault> {
-        let record = self.record(as_entity(subject)?)?;
+        let facts = self.facts(as_entity(subject)?)?;
         if !key.is(Tag::String) {
             return Err(Fault::Error);
         }
-        Ok(field(self.store.cells, record.tags_start, record.tags_len, key.payload))
+        Ok(field(facts.tags, key.payload))
     }
 
     fn arithmetic(&mut self, apply: fn(i64, i64) -> Option<i64>) -> Result<(), Fault> {
@@ -283,7 +292,7 @@ impl<'a, 's> Vm<'a, 's> {
 
     fn is_in(&mut self, a: Cell, b: Cell) -> Result<bool, Fault> {
         let entity = as_entity(a)?;
-        let ancestors = self.store.ancestors(self.record(entity)?).ok_or(Fault::Corrupt)?;
+        let ancestors = self.facts(entity)?.ancestors;
         let within = |b: EntityRef| entity == b || (b.foreign == 0 && ancestors.binary_search(&b.index).is_ok());
         if b.is(Tag::Entity) {
             return Ok(within(EntityRef::from_bits(b.payload)));
@@ -374,14 +383,13 @@ impl<'a, 's> Vm<'a, 's> {
         let pattern = self.store.patterns.get(pattern as usize).ok_or(Fault::Corrupt)?;
         let start = pattern.start as usize;
         let elems = self.store.pattern_elems.get(start..start + pattern.len as usize).ok_or(Fault::Corrupt)?;
-        debug_assert!(elems.iter().all(|&e| e == WILDCARD || char::from_u32(e).is_some()));
         ops::like(text, elems, &mut self.budget)
     }
 
     /// Room for `count` cells of scratch memory.
     fn reserve(&mut self, count: usize) -> Result<usize, Fault> {
         let start = self.used;
-        self.used = start.checked_add(count).filter(|&end| end <= ARENA_CELLS).ok_or(Fault::Corrupt)?;
+        self.used = start.checked_add(count).filter(|&end| end <= self.scratch.cells.len()).ok_or(Fault::Corrupt)?;
         Ok(start)
     }
 
@@ -435,26 +443,6 @@ impl<'a, 's> Vm<'a, 's> {
         self.depth = from;
         self.push(Cell::record(Arena::Scratch, start as u32, kept as u32))
     }
-}
-
-/// The value of a key among `len` pairs sorted by key.
-fn field(cells: &[Cell], start: u32, len: u32, key: u64) -> Option<Cell> {
-    let start = start as usize;
-    let pairs = cells.get(start..start.checked_add(len as usize * 2)?)?;
-    let (mut low, mut high) = (0, len as usize);
-    while low < high {
-        let middle = low.midpoint(high);
-        let found = pairs.get(2 * middle)?.payload;
-        if found == key {
-            return pairs.get(2 * middle + 1).copied();
-        }
-        if found < key {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    None
 }
 
 fn as_bool(cell: Cell) -> Result<bool, Fault> {

@@ -1,11 +1,13 @@
 //! Compiling, loading and saving bundles.
 
 use crate::errors::{diagnostics, raise, refused};
-use crate::reference::{Cedar, load};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{IntoPyDict, PyBytes, PyDict};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use ztfast_bundle::Form;
+use ztfast_explain::{Cedar, Fallback};
 use ztfast_policy::{Mode, SourceFile, Sources};
 
 /// A name and a text.
@@ -20,43 +22,53 @@ fn sources(files: Vec<File>, schema: File, entities: Option<File>) -> Sources {
 ///
 /// Returns the bundle and the warnings. Raises `PolicyError` for what Cedar refuses, `CompileError` for limits.
 #[pyfunction]
-pub(crate) fn compile(
-    py: Python<'_>,
+pub(crate) fn compile<'py>(
+    py: Python<'py>,
     files: Vec<File>,
     schema: File,
     entities: Option<File>,
     strict: bool,
+    form: Option<&str>,
     progress: Option<Py<PyAny>>,
-) -> PyResult<(Bundle, Vec<Bound<'_, PyDict>>)> {
+) -> PyResult<(Bundle, Vec<Bound<'py, PyDict>>)> {
     let sources = sources(files, schema, entities);
     let mode = if strict { Mode::Strict } else { Mode::Permissive };
-    let mut failed = None;
-    let mut report = |what: &str, done: u64, all: u64| {
+    let failed: Mutex<Option<PyErr>> = Mutex::new(None);
+    let keep = |error: PyErr| _ = failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    let report = |what: &str, done: u64, all: u64| {
         let Some(progress) = &progress else { return };
         // Keep the first failure (Ctrl-C, say) and raise it when the compiler returns.
         let called = Python::attach(|py| {
             py.check_signals()?;
             progress.call1(py, (what, done, all)).map(drop)
         });
-        if let Err(error) = called {
-            failed.get_or_insert(error);
+        called.unwrap_or_else(keep);
+    };
+    report("policies", 0, 0);
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let read = |done, all| report("read entities", count(done), count(all));
+    let loaded = py.detach(|| ztfast_policy::load(&sources, mode, &read)).map_err(|error| refused(py, &error))?;
+    let form = match form {
+        None => None,
+        Some("dense") => Some(Form::Dense),
+        Some("rows") => Some(Form::Rows),
+        Some("sets") => Some(Form::Sets),
+        Some(other) => {
+            return Err(PyValueError::new_err(format!("form: wanted \"dense\", \"rows\" or \"sets\", got {other:?}")));
         }
     };
-    report("validate", 0, 0);
-    let loaded = load(py, &sources, mode)?;
-    let compiled = py.detach(|| {
-        let parts = ztfast_compile::compile(&loaded.model, &sources, strict, &mut report)?;
-        Ok::<_, ztfast_compile::CompileError>(parts.write())
-    });
-    if let Some(error) = failed {
+    let options = ztfast_compile::Options { strict, form };
+    let ztfast_policy::Loaded { model, reference, warnings, .. } = loaded;
+    let compiled =
+        py.detach(|| ztfast_compile::compile(model, &sources, options, &mut |what, done, all| report(what, done, all)));
+    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }
-    let bytes = compiled.map_err(|error| raise(py, "CompileError", &error.to_string()))?;
-    let bundle =
-        ztfast_bundle::Bundle::from_bytes(&bytes).map_err(|error| raise(py, "BundleError", &error.to_string()))?;
-    let bundle = Bundle::new(bundle);
-    let _ = bundle.cedar.set(Arc::new(Cedar::of(&bundle.inner, loaded.reference)));
-    Ok((bundle, diagnostics(py, &loaded.warnings)?))
+    let parts = compiled.map_err(|error| raise(py, "CompileError", &error.to_string()))?;
+    let bundle = py.detach(|| ztfast_bundle::Bundle::of(&parts));
+    let bundle = Bundle::new(bundle.map_err(|error| raise(py, "BundleError", &error.to_string()))?);
+    let _ = bundle.cedar.set(Arc::new(Cedar::of(&bundle.inner, reference)));
+    Ok((bundle, diagnostics(py, &warnings)?))
 }
 
 /// Whether Cedar's strict validation, and nothing of ours, accepts the policies.
@@ -83,7 +95,7 @@ impl Bundle {
         if let Some(cedar) = self.cedar.get() {
             return Ok(cedar.clone());
         }
-        let cedar = py.detach(|| Cedar::new(&self.inner)).map_err(|why| {
+        let cedar = py.detach(|| Cedar::read(&self.inner)).map_err(|why| {
             raise(py, "BundleError", &format!("the sources in the bundle cannot be read again: {why}"))
         })?;
         Ok(self.cedar.get_or_init(|| Arc::new(cedar)).clone())
@@ -94,7 +106,7 @@ impl Bundle {
         if self.inner.meta().stats.fallbacks == 0 {
             return Ok(None);
         }
-        Ok(Some(Box::new(crate::reference::Shared(self.cedar(py)?))))
+        Ok(Some(Box::new(Fallback(self.cedar(py)?))))
     }
 }
 
@@ -146,10 +158,33 @@ impl Bundle {
         String::from_utf8_lossy(self.inner.meta_json()).into_owned()
     }
 
-    /// What it was compiled from, as JSON.
-    #[getter]
-    fn sources_json(&self) -> String {
-        String::from_utf8_lossy(self.inner.sources_json()).into_owned()
+    /// Check every section against its hash. Raises `BundleError`.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.inner.check_all()).map_err(|error| raise(py, "BundleError", &error.to_string()))
+    }
+
+    /// The policies, as a list of dicts.
+    fn policies<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        py.detach(|| self.inner.check()).map_err(|error| raise(py, "BundleError", &error.to_string()))?;
+        let policies = (0_u32..).map_while(|number| self.inner.policy(number));
+        policies
+            .map(|policy| {
+                let entry = PyDict::new(py);
+                entry.set_item("id", policy.id)?;
+                entry.set_item("effect", if policy.forbid { "forbid" } else { "permit" })?;
+                entry.set_item("annotations", policy.annotations.into_py_dict(py)?)?;
+                entry.set_item("file", policy.file)?;
+                entry.set_item("line", policy.line)?;
+                entry.set_item("fallback", policy.fallback)?;
+                Ok(entry)
+            })
+            .collect()
+    }
+
+    /// Policies and schema, from which Cedar explains, as JSON. Raises `BundleError`.
+    fn sources_json(&self, py: Python<'_>) -> PyResult<String> {
+        let sources = self.inner.sources().map_err(|error| raise(py, "BundleError", &error.to_string()))?;
+        Ok(String::from_utf8_lossy(sources).into_owned())
     }
 
     /// File, first line and text of a policy.

@@ -148,7 +148,7 @@ unsafe extern "C" fn kinds(gate: *mut Gate, out: *mut u8, room: usize) -> usize 
 unsafe extern "C" fn policy(gate: *mut Gate, number: u32, len: *mut usize) -> *const u8 {
     // SAFETY: as in `allows`.
     let snapshot = unsafe { &*gate }.snapshot();
-    let id = snapshot.bundle().meta().policies.get(number as usize).map_or("", |policy| policy.id.as_str());
+    let id = snapshot.bundle().policy_id(number).unwrap_or_default();
     // SAFETY: the header demands a length of the caller's.
     unsafe { len.write(id.len()) };
     id.as_ptr()

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use ztfast_bundle::{Field, Node, ValueType};
 use ztfast_engine::RequestBuilder;
-use ztfast_policy::ir::{Ip, Uid, Value};
+use ztfast_explain::cell;
+use ztfast_policy::ir::{Uid, Value};
 use ztfast_policy::{construct_extension, ir};
 use ztfast_program::{Cell, Tag};
 
@@ -296,32 +297,6 @@ fn extension_json(kind: &str, dict: &Bound<'_, PyDict>) -> Option<Native> {
         (Value::Datetime(from), Value::Duration(by)) => Some(Native::Value(Value::Datetime(from.checked_add(by)?))),
         _ => None,
     }
-}
-
-/// A value in a request; `None` where it names an entity of a type that the bundle lacks.
-pub(crate) fn cell(value: &Value, builder: &mut RequestBuilder<'_>) -> Option<Cell> {
-    Some(match value {
-        Value::Bool(b) => Cell::bool(*b),
-        Value::Long(n) => Cell::number(Tag::Long, *n),
-        Value::String(text) => builder.text(text),
-        Value::Entity(uid) => Cell::entity(builder.entity(&uid.ty, &uid.id)?),
-        Value::Decimal(n) => Cell::number(Tag::Decimal, *n),
-        Value::Datetime(n) => Cell::number(Tag::Datetime, *n),
-        Value::Duration(n) => Cell::number(Tag::Duration, *n),
-        Value::Ip(Ip::V4(bits, prefix)) => Cell::ip4(*bits, *prefix),
-        Value::Ip(Ip::V6(bits, prefix)) => builder.ip6(*bits, *prefix),
-        Value::Set(elements) => {
-            let cells: Option<Vec<Cell>> = elements.iter().map(|element| cell(element, builder)).collect();
-            builder.set(cells?)
-        }
-        Value::Record(fields) => {
-            let mut cells = Vec::with_capacity(fields.len());
-            for (name, value) in fields {
-                cells.push((&**name, cell(value, builder)?));
-            }
-            builder.record(&cells)?
-        }
-    })
 }
 
 /// An action's uid as Cedar text.

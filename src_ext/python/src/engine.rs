@@ -2,18 +2,20 @@
 
 use crate::bundle::Bundle;
 use crate::context::{Reader, action_text};
-use crate::errors::raise;
-use crate::reference::{Answer, Cedar, answer};
+use crate::errors::{raise, refused};
+use crate::reference::{Answer, answer};
 use crate::uid;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::ActionMeta;
 use ztfast_engine::{
-    Admission, Code, Determining, EngineOptions, Handle, PrepareError, RequestBuilder, SessionId, SessionStatus,
-    Snapshot,
+    Admission, Code, Determining, EngineOptions, EntityData, Handle, PrepareError, RequestBuilder, SessionId,
+    SessionStatus, Snapshot,
 };
+use ztfast_explain::{Cedar, entity_data};
 use ztfast_policy::ir::{Uid, Value};
+use ztfast_policy::{EntityReader, SourceFile, Sources};
 use ztfast_program::EntityRef;
 
 /// A policy decision point over a bundle.
@@ -22,6 +24,8 @@ pub(crate) struct Engine {
     inner: Arc<ztfast_engine::Engine>,
     /// Cedar over the current bundle, for `explain`.
     bundle: Mutex<Py<Bundle>>,
+    /// Reads entities by the schema of the bundle that has this hash.
+    reader: Mutex<Option<([u8; 32], Arc<EntityReader>)>>,
 }
 
 /// Decision code and the determining policies' ids, as a tuple.
@@ -40,17 +44,33 @@ impl Engine {
     fn new(py: Python<'_>, bundle: &Bound<'_, Bundle>, sessions: usize, handles: usize) -> PyResult<Self> {
         let options = EngineOptions { sessions, handles };
         let fallback = bundle.get().fallback(py)?;
-        let inner = ztfast_engine::Engine::new(bundle.get().inner.clone(), fallback, options);
-        Ok(Self { inner, bundle: Mutex::new(bundle.clone().unbind()) })
+        let of = bundle.get().inner.clone();
+        let made = py.detach(|| ztfast_engine::Engine::new(of, fallback, options));
+        let inner = made.map_err(|error| raise(py, "BundleError", &error.to_string()))?;
+        Ok(Self { inner, bundle: Mutex::new(bundle.clone().unbind()), reader: Mutex::default() })
     }
 
     /// Decide by another bundle from now on.
     fn swap(&self, py: Python<'_>, bundle: &Bound<'_, Bundle>) -> PyResult<()> {
         let fallback = bundle.get().fallback(py)?;
         let inner = bundle.get().inner.clone();
-        py.detach(|| self.inner.swap(inner, fallback));
+        let swapped = py.detach(|| self.inner.swap(inner, fallback));
+        swapped.map_err(|error| raise(py, "BundleError", &error.to_string()))?;
         *self.bundle.lock().unwrap_or_else(PoisonError::into_inner) = bundle.clone().unbind();
         Ok(())
+    }
+
+    /// Put the entities of a list in Cedar's JSON into the store, and take those of these uids out.
+    fn change(&self, py: Python<'_>, upserts: Option<String>, removals: Vec<(String, String)>) -> PyResult<()> {
+        let mut entities = Vec::new();
+        if let Some(text) = upserts {
+            let reader = self.reader(py)?;
+            let file = SourceFile { name: "<entities>".to_owned(), text };
+            entities = py.detach(|| reader.read(&file)).map_err(|error| refused(py, &error))?;
+        }
+        let data: Vec<EntityData> = entities.into_iter().map(entity_data).collect();
+        let changed = py.detach(|| self.inner.change(&data, &removals));
+        changed.map_err(|error| raise(py, "EntityError", &error.to_string()))
     }
 
     /// The number of a uid's handle. Raises `CapacityError` when all are in use.
@@ -147,8 +167,8 @@ impl Engine {
         let (principal, resource) = (self.uid(principal)?, self.uid(resource)?);
         let uid = Uid::new(meta.ty.as_str(), meta.id.as_str());
         let problem = cedar.reference().validate_request(&principal, &uid, &resource, &context).err();
-        let answer = answer(py, &cedar, &principal, meta, &resource, &context)?;
-        Ok((answer, problem.map(|problem| problem.to_string())))
+        let given = answer(py, cedar.answer(&self.inner.snapshot(), &principal, meta, &resource, &context))?;
+        Ok((given, problem.map(|problem| problem.to_string())))
     }
 
     /// The uid of a handle's number.
@@ -175,6 +195,24 @@ impl Engine {
 }
 
 impl Engine {
+    /// What reads entities by the current bundle's schema.
+    fn reader(&self, py: Python<'_>) -> PyResult<Arc<EntityReader>> {
+        let snapshot = self.inner.snapshot();
+        let bundle = snapshot.bundle();
+        let mut known = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((hash, reader)) = &*known
+            && hash == bundle.hash()
+        {
+            return Ok(reader.clone());
+        }
+        let sources = bundle.sources().map_err(|error| raise(py, "BundleError", &error.to_string()))?;
+        let sources: Sources =
+            serde_json::from_slice(sources).map_err(|error| raise(py, "BundleError", &error.to_string()))?;
+        let reader = Arc::new(EntityReader::new(&sources.schema).map_err(|error| refused(py, &error))?);
+        *known = Some((*bundle.hash(), reader.clone()));
+        Ok(reader)
+    }
+
     fn by_policy<'py>(
         &self,
         py: Python<'py>,
@@ -190,7 +228,7 @@ impl Engine {
         else {
             return Ok((Code::Corrupt as u8, PyTuple::empty(py)));
         };
-        let mut builder = RequestBuilder::new(snapshot, record.slots_len as usize);
+        let mut builder = RequestBuilder::new(snapshot, record.slots.len as usize);
         let parties = parties(&mut builder)?;
         // The text of the action is only made when it is wanted for a message.
         let reader = Reader { action };
@@ -207,7 +245,7 @@ impl Engine {
         let code = self.inner.evaluate(snapshot, number, principal, resource, &request, &mut determining);
         let kept = matches!(code, Code::Allow | Code::Forbid);
         let policies = if kept { determining.as_slice() } else { &[] };
-        let id = |&policy: &u32| bundle.meta().policies.get(policy as usize).map(|policy| policy.id.as_str());
+        let id = |&policy: &u32| bundle.policy_id(policy);
         if kept && determining.count as usize > policies.len() {
             // More than there is room for: Cedar lists them all.
             return self.all_determining(py, code, meta, principal, resource, context, snapshot, &request);
@@ -234,8 +272,8 @@ impl Engine {
         let uid = |entity| {
             request.uid(snapshot, entity).map(|(ty, id)| Uid::new(ty, id)).ok_or_else(|| raise(py, "Error", "no uid"))
         };
-        let answer = answer(py, &cedar, &uid(principal)?, meta, &uid(resource)?, &context)?;
-        Ok((code as u8, PyTuple::new(py, answer.1)?))
+        let given = answer(py, cedar.answer(snapshot, &uid(principal)?, meta, &uid(resource)?, &context))?;
+        Ok((code as u8, PyTuple::new(py, given.1)?))
     }
 
     /// Tell the builder of a handle.

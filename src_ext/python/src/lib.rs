@@ -16,6 +16,9 @@ mod uid;
 
 use pyo3::prelude::*;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The compiled core of ztfast. Use the names in `ztfast`; these are not for direct use.
 #[pymodule]
 mod _core {

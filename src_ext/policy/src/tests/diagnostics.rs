@@ -1,7 +1,7 @@
 //! Errors are told with their place: file, line, column and the text underlined.
 
-use super::{SCHEMA, errors, file, sources};
-use crate::{Diagnostic, Mode, Severity, Sources, load};
+use super::{SCHEMA, errors, file, load, sources};
+use crate::{Diagnostic, Mode, Severity, Sources};
 
 /// Asserts that a diagnostic is at this place and underlines something there.
 #[track_caller]

@@ -10,7 +10,7 @@ use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::expr_builder::ExprBuilder as _;
 use cedar_policy_core::extensions::Extensions;
 
-use super::{loaded, uid};
+use super::{ask, loaded, uid};
 use crate::ir::{Binary, Expr, Ext, PatternElem, Unary, Value, Var};
 use crate::lower;
 use crate::values::{Names, to_cedar, uid_to_cedar};
@@ -154,10 +154,10 @@ fn policies_of_one_conjunct_each() {
     for condition in errors_at.into_iter().chain(more) {
         let whole = format!("permit(principal, action, resource) when {{ {condition} }};");
         let whole = loaded(&[("p.cedar", &whole)]);
-        let satisfied = whole.reference.authorize(&h, &a, &h, &context).unwrap().allow;
+        let satisfied = ask(&whole, None, [&h, &a, &h], &context).allow;
         let each = whole.model.policies[0].conjuncts.iter().all(|conjunct| {
             let alone = format!("permit(principal, action, resource) when {{ {} }};", raise(conjunct));
-            loaded(&[("p.cedar", &alone)]).reference.authorize(&h, &a, &h, &context).unwrap().allow
+            ask(&loaded(&[("p.cedar", &alone)]), None, [&h, &a, &h], &context).allow
         });
         assert_eq!(satisfied, each, "{condition}");
     }

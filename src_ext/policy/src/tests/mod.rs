@@ -8,8 +8,8 @@ mod policies;
 mod reference;
 mod values;
 
-use crate::ir::{Model, Uid};
-use crate::{Diagnostic, LoadError, Loaded, Mode, SourceFile, Sources, load, parse_uid};
+use crate::ir::{Model, Uid, Value};
+use crate::{Answer, Diagnostic, LoadError, Loaded, Mode, SourceFile, Sources, parse_uid};
 
 /// A desk in small.
 const SCHEMA: &str = r#"
@@ -43,6 +43,17 @@ fn sources(files: &[(&str, &str)]) -> Sources {
         schema: file("desk.cedarschema", SCHEMA),
         entities: None,
     }
+}
+
+fn load(sources: &Sources, mode: Mode) -> Result<Loaded, LoadError> {
+    crate::load(sources, mode, &|_, _| {})
+}
+
+/// Cedar's answer over these entities.
+#[track_caller]
+fn ask(loaded: &Loaded, entities: Option<&SourceFile>, [p, a, r]: [&Uid; 3], context: &Value) -> Answer {
+    let store = loaded.reference.store(entities).unwrap();
+    loaded.reference.authorize(p, a, r, context, &store).unwrap()
 }
 
 fn try_files(files: &[(&str, &str)], mode: Mode) -> Result<Loaded, LoadError> {

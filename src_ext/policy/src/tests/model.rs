@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::load;
 use super::{SCHEMA, file, model, sources, uid};
-use crate::ir::{Attribute, Ip, Type, Value};
-use crate::{Mode, load};
+use crate::Mode;
+use crate::ir::{Attribute, Entity, Ip, Type, Value};
 
 fn attribute(ty: Type, required: bool) -> Attribute {
     Attribute { ty, required }
@@ -56,7 +57,11 @@ fn the_schemas_actions_are_entities() {
     let uids: Vec<_> = model.entities.iter().map(|entity| &*entity.uid.id).collect();
     assert_eq!(uids, ["all", "order.new", "trade", "view"]);
     let order = &model.entities[1];
-    assert_eq!(order.ancestors, [uid("Action::\"all\""), uid("Action::\"trade\"")].into());
+    assert_eq!(order.parents, [uid("Action::\"all\""), uid("Action::\"trade\"")]);
+}
+
+fn attr<'e>(entity: &'e Entity, name: &str) -> &'e Value {
+    entity.attrs.iter().find(|(key, _)| &**key == name).map(|(_, value)| value).unwrap()
 }
 
 #[test]
@@ -77,17 +82,17 @@ fn entities() {
     let names: Vec<_> = model.entities.iter().map(|entity| entity.uid.to_string()).collect();
     assert_eq!(names[4..], ["Desk::\"d\"", "Human::\"h\"", "Instrument::\"i\""]);
     let [_, h, i] = &model.entities[4..] else { panic!() };
-    assert_eq!(h.ancestors, [uid("Desk::\"d\"")].into());
-    assert_eq!(h.attrs["limit"], Value::Long(i64::MIN));
-    assert_eq!(h.attrs["name"], Value::String("é".into()));
-    assert_eq!(h.tags, [("k".into(), Value::String("v".into()))].into());
-    assert_eq!(i.attrs["closes"], Value::Datetime(1_704_139_200_000));
-    assert_eq!(i.attrs["venue"], Value::Entity(uid("Venue::\"XNAS\"")));
-    assert_eq!(i.attrs["owner"], Value::Entity(uid("Human::\"nobody\"")), "need not be in the store");
+    assert_eq!(h.parents, [uid("Desk::\"d\"")]);
+    assert_eq!(*attr(h, "limit"), Value::Long(i64::MIN));
+    assert_eq!(*attr(h, "name"), Value::String("é".into()));
+    assert_eq!(h.tags, [("k".into(), Value::String("v".into()))]);
+    assert_eq!(*attr(i, "closes"), Value::Datetime(1_704_139_200_000));
+    assert_eq!(*attr(i, "venue"), Value::Entity(uid("Venue::\"XNAS\"")));
+    assert_eq!(*attr(i, "owner"), Value::Entity(uid("Human::\"nobody\"")), "need not be in the store");
 }
 
 #[test]
-fn ancestors_are_transitive_and_namespaces_qualified() {
+fn parents_are_those_listed_and_namespaces_qualified() {
     let mut sources = sources(&[]);
     sources.schema.text = r"
         namespace Shop::A { entity G in [G]; entity U in [G] { at: ipaddr }; type T = { u: U };
@@ -101,8 +106,8 @@ fn ancestors_are_transitive_and_namespaces_qualified() {
     ));
     let model = load(&sources, Mode::Strict).unwrap().model;
     let user = model.entities.iter().find(|e| &*e.uid.ty == "Shop::A::U").unwrap();
-    assert_eq!(user.ancestors, [uid("Shop::A::G::\"1\""), uid("Shop::A::G::\"2\"")].into());
-    assert_eq!(user.attrs["at"], Value::Ip(Ip::V6(1, 128)));
+    assert_eq!(user.parents, [uid("Shop::A::G::\"1\"")]);
+    assert_eq!(*attr(user, "at"), Value::Ip(Ip::V6(1, 128)));
     assert_eq!(model.actions[0].uid, uid("Shop::A::Action::\"go\""));
     let Type::Record(t) = &model.actions[0].context["t"].ty else { panic!() };
     assert_eq!(t["u"].ty, Type::Entity("Shop::A::U".into()));
@@ -122,4 +127,65 @@ fn sources_survive_serialization() {
     let sources = sources(&[("p.cedar", "permit(principal, action, resource);")]);
     let text = serde_json::to_string(&sources).unwrap();
     assert_eq!(serde_json::from_str::<crate::Sources>(&text).unwrap(), sources);
+}
+
+/// However an entity is written, and whoever reads it, it is the same.
+#[test]
+fn plain_entities_are_read_as_cedar_reads_them() {
+    let mut sources = sources(&[]);
+    sources.schema.text = r#"
+        entity G in [G, K]; entity K enum ["a"]; entity E;
+        entity U in [G] { l: Long, s: String, b?: Bool, u?: U, k?: K, e?: Set<Long>, d?: decimal } tags Long;
+        action go appliesTo { principal: U, resource: G };"#
+        .to_owned();
+    let g = r#"{"type": "G", "id": "g"}"#;
+    let (uid, attrs) = (r#""uid": {"type": "U", "id": "u"}"#, r#""l": 1, "s": "x""#);
+    let accepted = [
+        format!(r#"{{{uid}, "attrs": {{{attrs}}}, "parents": []}}"#),
+        format!(
+            r#"{{"parents": [{g}, {g}], "attrs": {{"s": "\u00e9\n\"", "l": -9223372036854775808, "b": true}}, {uid}}}"#
+        ),
+        format!(r#"{{{uid}, "attrs": {{{attrs}, "u": {{"type": "U", "id": "\u0041"}}}}, "parents": [{g}]}}"#),
+        format!(r#"{{{uid}, "attrs": {{{attrs}, "u": {{"__entity": {{"id": "u", "type": "U"}}}}}}, "parents": []}}"#),
+        format!(r#"{{{uid}, "attrs": {{{attrs}, "k": {{"type": "K", "id": "a"}}}}, "parents": []}}"#),
+        format!(r#"{{{uid}, "attrs": {{{attrs}, "e": [1, 1, 2], "d": "1.5"}}, "parents": [], "tags": {{"t": 1}}}}"#),
+        format!(r#"{{"uid": {{"__entity": {{"type": "U", "id": "u"}}}}, "attrs": {{{attrs}}}, "parents": []}}"#),
+        r#"{"uid": {"type": "G", "id": "g"}, "attrs": {}, "parents": [{"type": "K", "id": "a"}]}"#.to_owned(),
+        r#"{"uid": {"type": "Action", "id": "go"}, "attrs": {}, "parents": []}"#.to_owned(),
+        r#"{"uid": {"type": "E", "id": "Action"}, "attrs": {}, "parents": []}"#.to_owned(),
+        format!(r#"{{{uid}, "attrs": {{{attrs}}}, "parents": [], "more": 1}}"#),
+    ];
+    for text in accepted {
+        sources.entities = Some(file("e.json", &format!("[{text}]")));
+        let loaded = load(&sources, Mode::Strict).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let cedar = loaded.reference.store(sources.entities.as_ref()).unwrap();
+        assert_eq!(loaded.model.entities, cedar.entities(), "{text}");
+    }
+    let refused = [
+        format!(r#"{{{uid}, "attrs": {{"l": 1}}, "parents": []}}"#),
+        format!(r#"{{{uid}, "attrs": {{{attrs}, "x": 1}}, "parents": []}}"#),
+        format!(r#"{{{uid}, "attrs": {{{attrs}, "l": 1}}, "parents": []}}"#),
+        format!(r#"{{{uid}, "attrs": {{"l": 9223372036854775808, "s": ""}}, "parents": []}}"#),
+        format!(r#"{{{uid}, "attrs": {{"l": 1.0, "s": ""}}, "parents": []}}"#),
+        format!(r#"{{{uid}, "attrs": {{"l": "1", "s": ""}}, "parents": []}}"#),
+        format!(r#"{{{uid}, "attrs": {{{attrs}, "u": {g}}}, "parents": []}}"#),
+        format!(r#"{{{uid}, "attrs": {{{attrs}}}, "parents": [{{"type": "U", "id": "v"}}]}}"#),
+        format!(r#"{{{uid}, "attrs": {{{attrs}}}, "parents": [{{"type": "E", "id": "v"}}]}}"#),
+        format!(r#"{{{uid}, "attrs": {{{attrs}, "k": {{"type": "K", "id": "z"}}}}, "parents": []}}"#),
+        r#"{"uid": {"type": "K", "id": "z"}, "attrs": {}, "parents": []}"#.to_owned(),
+        r#"{"uid": {"type": "X", "id": "z"}, "attrs": {}, "parents": []}"#.to_owned(),
+        r#"{"uid": {"type": "G", "id": "g"}, "attrs": {}, "parents": [{"type": "K", "id": "z"}]}"#.to_owned(),
+        r#"{"uid": {"type": "Action", "id": "other"}, "attrs": {}, "parents": []}"#.to_owned(),
+        format!(r#"{{"uid": {g}, "attrs": {{}}, "parents": [{g}]}}"#),
+        format!(r#"{{{uid}, "attrs": {{{attrs}}}, "parents": []}}, {{{uid}, "attrs": {{{attrs}}}, "parents": [{g}]}}"#),
+        r#"{"uid": {"type": "G", "id": "1"}, "attrs": {}, "parents": [{"type": "G", "id": "2"}]},
+           {"uid": {"type": "G", "id": "2"}, "attrs": {}, "parents": [{"type": "G", "id": "1"}]}"#
+            .to_owned(),
+    ];
+    let reference = load(&super::Sources { entities: None, ..sources.clone() }, Mode::Strict).unwrap().reference;
+    for text in refused {
+        sources.entities = Some(file("e.json", &format!("[{text}]")));
+        assert!(reference.store(sources.entities.as_ref()).is_err(), "Cedar takes {text}");
+        assert!(load(&sources, Mode::Strict).is_err(), "{text}");
+    }
 }

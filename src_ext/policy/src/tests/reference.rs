@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{file, loaded, sources, uid};
+use super::{ask, file, load, loaded, sources, uid};
 use crate::ir::{Ip, Uid, Value};
-use crate::{Mode, Reference, load};
+use crate::{Mode, Reference};
 
 fn empty() -> Value {
     Value::Record(BTreeMap::new())
@@ -30,7 +30,7 @@ fn answers_in_policy_order() {
     );
     let loaded = loaded(&[("p.cedar", &text)]);
     let (h, a, r) = view();
-    let answer = loaded.reference.authorize(&h, &a, &r, &empty()).unwrap();
+    let answer = ask(&loaded, None, [&h, &a, &r], &empty());
     assert!(answer.allow);
     let expected: Vec<String> = (0..12).map(|i| format!("policy{i}")).collect();
     assert!(answer.reasons.iter().map(|id| &**id).eq(expected.iter().map(String::as_str)), "{answer:?}");
@@ -46,10 +46,10 @@ fn a_forbid_wins() {
         "permit(principal, action, resource); @id(\"no\") forbid(principal, action in Action::\"all\", resource);",
     )]);
     let (h, _, r) = view();
-    let answer = loaded.reference.authorize(&h, &uid("Action::\"order.new\""), &r, &empty()).unwrap();
+    let answer = ask(&loaded, None, [&h, &uid("Action::\"order.new\""), &r], &empty());
     assert!(!answer.allow);
     assert_eq!(answer.reasons, ["no".into()]);
-    let answer = loaded.reference.authorize(&h, &uid("Action::\"nothing\""), &r, &empty()).unwrap();
+    let answer = ask(&loaded, None, [&h, &uid("Action::\"nothing\""), &r], &empty());
     assert!(answer.allow, "not validated: an unknown action is in no group");
 }
 
@@ -73,7 +73,7 @@ fn values_reach_the_policies_exactly() {
     for (value, condition) in table {
         let text = format!("permit(principal, action, resource) when {{ {condition} }};");
         let context = Value::Record([("x".into(), value)].into());
-        let answer = loaded(&[("p.cedar", &text)]).reference.authorize(&h, &a, &r, &context).unwrap();
+        let answer = ask(&loaded(&[("p.cedar", &text)]), None, [&h, &a, &r], &context);
         assert!(answer.allow, "{condition}: {answer:?}");
     }
 }
@@ -82,9 +82,10 @@ fn values_reach_the_policies_exactly() {
 fn what_is_no_request() {
     let reference = loaded(&[]).reference;
     let (h, a, r) = view();
-    let error = reference.authorize(&h, &a, &r, &Value::Long(1)).unwrap_err();
+    let store = reference.store(None).unwrap();
+    let error = reference.authorize(&h, &a, &r, &Value::Long(1), &store).unwrap_err();
     assert_eq!(error.message, "the context must be a record");
-    let error = reference.authorize(&Uid::new("a b", "x"), &a, &r, &empty()).unwrap_err();
+    let error = reference.authorize(&Uid::new("a b", "x"), &a, &r, &empty(), &store).unwrap_err();
     assert!(error.message.contains("`a b`"), "{error}");
 }
 
@@ -161,6 +162,7 @@ fn entities_are_seen() {
     ));
     let loaded = load(&sources, Mode::Strict).unwrap();
     let (h, a, r) = view();
-    assert!(loaded.reference.authorize(&h, &a, &r, &empty()).unwrap().allow);
-    assert!(!loaded.reference.authorize(&uid("Human::\"x\""), &a, &r, &empty()).unwrap().allow);
+    let entities = sources.entities.as_ref();
+    assert!(ask(&loaded, entities, [&h, &a, &r], &empty()).allow);
+    assert!(!ask(&loaded, entities, [&uid("Human::\"x\""), &a, &r], &empty()).allow);
 }

@@ -1,0 +1,154 @@
+//! An action's policies as layers, and the classes of each.
+//!
+//! The decision is what all policies say together, so they may be looked at in groups: each group of policies, a *layer*,
+//! has classes and a table of its own, and the strongest answer counts. That matters because classes multiply: a firm
+//! whose desks trade segments and whose global rules look at sector, region and size has desks x regions classes of
+//! principals and segments x sectors x sizes of resources, but as two layers only their sum.
+
+use crate::classes::Classes;
+use crate::plan::{Plan, Plans, Selectors, Side};
+use rustc_hash::FxHashMap;
+use ztfast_policy::ir::Action;
+use ztfast_program::EntityRef;
+
+use crate::tables::Tables;
+
+/// Cells that are few enough not to look for a split into layers: the table stays in the nearest caches.
+const SMALL: u64 = 1 << 16;
+
+/// Some policies of an action, and both sides' classes for them.
+pub(crate) struct Layer {
+    pub plans: Vec<Plan>,
+    pub principal: LayerSide,
+    pub resource: LayerSide,
+}
+
+/// One side's classes for a layer. Class 0: the action does not apply.
+#[derive(Clone)]
+pub(crate) struct LayerSide {
+    /// By the class of the entity.
+    pub of_class: Vec<u32>,
+    /// By the layer's class: the selectors that hold, sorted, without selector 0.
+    pub selectors: Vec<Vec<u32>>,
+    /// An entity of each.
+    pub samples: Vec<EntityRef>,
+    /// By entity, where the layer's classes are finer than those of the entities.
+    pub column: Option<Vec<u32>>,
+}
+
+impl LayerSide {
+    /// Classes, without class 0.
+    pub fn count(&self) -> u64 {
+        self.samples.len() as u64 - 1
+    }
+}
+
+impl Layer {
+    pub fn pairs(&self) -> u64 {
+        (self.principal.count() + 1) * (self.resource.count() + 1)
+    }
+}
+
+/// Group the policies of an action. One layer, unless two are much smaller.
+pub(crate) fn layers(
+    action: &Action,
+    plans: &[Plan],
+    all: &Plans,
+    principal: &Classes,
+    resource: &Classes,
+    tables: &Tables,
+) -> Vec<Layer> {
+    let whole = layer(action, plans.to_vec(), all, principal, resource, tables);
+    if whole.pairs() <= SMALL {
+        return vec![whole];
+    }
+    let names = |selectors: &Selectors, number: u32| {
+        let selector = &selectors.all[number as usize];
+        selector.entity.is_some() || !selector.within.is_empty()
+    };
+    let (scoped, global): (Vec<Plan>, Vec<Plan>) = plans
+        .iter()
+        .copied()
+        .partition(|plan| names(&all.principal, plan.principal) || names(&all.resource, plan.resource));
+    if scoped.is_empty() || global.is_empty() {
+        return vec![whole];
+    }
+    let of = |plans| layer(action, plans, all, principal, resource, tables);
+    let split = [of(scoped), of(global)];
+    if split.iter().map(Layer::pairs).sum::<u64>() < whole.pairs() / 2 { split.into() } else { vec![whole] }
+}
+
+fn layer(
+    action: &Action,
+    plans: Vec<Plan>,
+    all: &Plans,
+    principal: &Classes,
+    resource: &Classes,
+    tables: &Tables,
+) -> Layer {
+    let of_side = |side: Side, classes: &Classes| {
+        let (selectors, types) = match side {
+            Side::Principal => (&all.principal, &action.principals),
+            Side::Resource => (&all.resource, &action.resources),
+        };
+        let mut used = vec![false; selectors.all.len()];
+        for plan in &plans {
+            used[if side == Side::Principal { plan.principal } else { plan.resource } as usize] = true;
+        }
+        used[0] = false;
+        let mut wanted = vec![false; tables.types.len()];
+        for ty in types {
+            if let Some(wanted) = wanted.get_mut(tables.type_number(ty) as usize) {
+                *wanted = true;
+            }
+        }
+        project(classes, &used, &wanted)
+    };
+    let (principal, resource) = (of_side(Side::Principal, principal), of_side(Side::Resource, resource));
+    Layer { plans, principal, resource }
+}
+
+/// The classes as far as these selectors tell them apart.
+fn project(classes: &Classes, used: &[bool], types: &[bool]) -> LayerSide {
+    let mut lists: Vec<Vec<u32>> = vec![Vec::new()];
+    let mut numbers: FxHashMap<Vec<u32>, u32> = FxHashMap::default();
+    numbers.insert(Vec::new(), 0);
+    let intern = |list: Vec<u32>, lists: &mut Vec<Vec<u32>>, numbers: &mut FxHashMap<Vec<u32>, u32>| {
+        *numbers.entry(list).or_insert_with_key(|list| {
+            lists.push(list.clone());
+            u32::try_from(lists.len() - 1).expect("lists are no more than parts")
+        })
+    };
+    let of_part: Vec<u32> = classes
+        .parts
+        .iter()
+        .map(|part| {
+            let list = part.iter().copied().filter(|&selector| used[selector as usize]).collect();
+            intern(list, &mut lists, &mut numbers)
+        })
+        .collect();
+    let mut side = LayerSide {
+        of_class: vec![0; classes.all.len()],
+        selectors: vec![Vec::new()],
+        samples: vec![EntityRef::known(0)],
+        column: None,
+    };
+    let mut known: FxHashMap<Vec<u32>, u32> = FxHashMap::default();
+    for (number, class) in classes.all.iter().enumerate() {
+        if !types.get(class.ty as usize).is_some_and(|&wanted| wanted) {
+            continue;
+        }
+        let mut key: Vec<u32> =
+            class.parts.iter().map(|&part| of_part[part as usize]).filter(|&list| list != 0).collect();
+        key.sort_unstable();
+        side.of_class[number] = *known.entry(key).or_insert_with_key(|key| {
+            let mut selectors: Vec<u32> = key.iter().flat_map(|&list| lists[list as usize].iter().copied()).collect();
+            selectors.sort_unstable();
+            selectors.dedup();
+            side.selectors.push(selectors);
+            side.samples.push(class.sample);
+            u32::try_from(side.samples.len() - 1).expect("classes are no more than entities")
+        });
+    }
+    side
+}

@@ -1,0 +1,269 @@
+//! What is left of policies for decision time: entries, and the programs that hold them.
+
+use crate::classes::holds;
+use crate::codegen::generate;
+use crate::layout::Layout;
+use crate::plan::{Plan, Plans};
+use crate::ranges::range;
+use crate::refine::Refined;
+use crate::specialise::{Left, Specialiser};
+use crate::tables::Tables;
+use crate::{CompileError, number};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+use ztfast_bundle::{CellKind, Entry, Parts, pack_cell, write_program};
+use ztfast_policy::ir::Expr;
+use ztfast_program::{EntityRef, Scratch};
+
+/// Words that all programs may have: a cell has so many bits for a program's place.
+const MAX_PROGRAM_WORDS: u32 = 1 << 30;
+
+/// Why a table is not built.
+pub(crate) enum Stop {
+    /// Its programs take more room than they may: another form is to be tried.
+    TooLarge,
+    Error(CompileError),
+}
+
+impl From<CompileError> for Stop {
+    fn from(error: CompileError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Writes the programs of one action.
+pub(crate) struct Programs<'a> {
+    action: String,
+    layout: &'a Layout,
+    plans: &'a Plans,
+    /// Code by the expression that it is of.
+    placed: FxHashMap<Arc<Expr>, (u32, u32)>,
+    /// Ranges by conjunct, as it was written: looked for once.
+    variants: Vec<Variant>,
+    /// Variants by policy and what is left.
+    numbers: FxHashMap<(u32, Vec<Arc<Expr>>), u32>,
+    /// Programs by the variants that may apply.
+    made: FxHashMap<Box<[u32]>, u32>,
+    /// Variants of policies of which nothing is settled, by policy.
+    whole: FxHashMap<u32, u32>,
+    scratch: Scratch,
+}
+
+/// What is left of a policy once a table has settled the rest.
+struct Variant {
+    plan: Plan,
+    entry: Entry,
+}
+
+impl Variant {
+    const fn is_certain(&self) -> bool {
+        self.entry.ranges.is_empty() && self.entry.conjuncts.is_empty() && !self.plan.opaque
+    }
+}
+
+/// What classes settle in a layer.
+#[derive(Default)]
+pub(crate) struct Settled {
+    refined: Refined,
+    /// By conjunct.
+    specialisers: FxHashMap<u32, Specialiser>,
+}
+
+impl Settled {
+    pub fn new(refined: Refined, plans: &Plans, tables: &mut Tables) -> Self {
+        let specialisers = refined
+            .specialised
+            .iter()
+            .filter_map(|&at| Some((at, Specialiser::new(&plans.conjuncts[at as usize].expr, tables)?)))
+            .collect();
+        Self { refined, specialisers }
+    }
+
+    /// Whether the table settles nothing that is not the same for all entities of the unrefined classes.
+    pub fn is_nothing(&self) -> bool {
+        self.refined.tabulated.is_empty() && self.specialisers.is_empty()
+    }
+
+    pub fn tabulated(&self) -> usize {
+        self.refined.tabulated.len()
+    }
+}
+
+impl<'a> Programs<'a> {
+    pub fn new(action: String, layout: &'a Layout, plans: &'a Plans) -> Self {
+        Self {
+            action,
+            layout,
+            plans,
+            placed: FxHashMap::default(),
+            variants: Vec::new(),
+            numbers: FxHashMap::default(),
+            made: FxHashMap::default(),
+            whole: FxHashMap::default(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// The action, as Cedar text.
+    pub fn action(&self) -> &str {
+        &self.action
+    }
+
+    /// How many distinct programs there are.
+    pub fn count(&self) -> u64 {
+        self.made.len() as u64
+    }
+
+    /// Conditions that are left, over all variants.
+    pub fn residual(&self) -> u64 {
+        self.variants.iter().map(|variant| (variant.entry.ranges.len() + variant.entry.conjuncts.len()) as u64).sum()
+    }
+
+    /// The cell of a pair of classes, given by a sample of each, in which these policies may apply.
+    pub fn cell(
+        &mut self,
+        plans: &[Plan],
+        sample: (EntityRef, EntityRef),
+        settled: &Settled,
+        tables: &mut Tables,
+        parts: &mut Parts,
+    ) -> Result<u32, CompileError> {
+        let mut variants = Vec::with_capacity(plans.len());
+        for plan in plans {
+            if settled.is_nothing() {
+                variants.push(self.whole(plan, tables, parts)?);
+            } else if let Some(left) = self.left(plan, sample, settled, tables) {
+                variants.push(self.variant(plan, left, tables, parts)?);
+            }
+        }
+        let program = self.program(&variants, parts)?;
+        Ok(pack_cell(self.kind(&variants), program))
+    }
+
+    /// A program of one policy alone, of which nothing is settled but what each side settles alone.
+    pub fn alone(&mut self, plan: &Plan, tables: &mut Tables, parts: &mut Parts) -> Result<u32, CompileError> {
+        let variant = self.whole(plan, tables, parts)?;
+        self.program(&[variant], parts)
+    }
+
+    fn whole(&mut self, plan: &Plan, tables: &mut Tables, parts: &mut Parts) -> Result<u32, CompileError> {
+        if let Some(&known) = self.whole.get(&plan.policy) {
+            return Ok(known);
+        }
+        let plans = self.plans;
+        let left = plans.rest(plan).iter().map(|&at| plans.conjuncts[at as usize].expr.clone()).collect();
+        let variant = self.variant(plan, left, tables, parts)?;
+        self.whole.insert(plan.policy, variant);
+        Ok(variant)
+    }
+
+    /// What is left of a policy in a pair of classes; `None` where it cannot apply.
+    fn left(
+        &mut self,
+        plan: &Plan,
+        sample: (EntityRef, EntityRef),
+        settled: &Settled,
+        tables: &mut Tables,
+    ) -> Option<Vec<Arc<Expr>>> {
+        let mut left = Vec::new();
+        for &at in self.plans.rest(plan) {
+            let conjunct = &self.plans.conjuncts[at as usize];
+            if settled.refined.tabulated.binary_search(&at).is_ok() {
+                if !holds(&tables.view(), &conjunct.code, sample.0, sample.1, &mut self.scratch) {
+                    return None;
+                }
+                continue;
+            }
+            let Some(specialiser) = settled.specialisers.get(&at) else {
+                left.push(conjunct.expr.clone());
+                continue;
+            };
+            match specialiser.left(sample.0, sample.1, tables, &mut self.scratch) {
+                Left::Never => return None,
+                Left::All(conjuncts) => left.extend(conjuncts.into_iter().map(Arc::new)),
+            }
+        }
+        Some(left)
+    }
+
+    fn variant(
+        &mut self,
+        plan: &Plan,
+        left: Vec<Arc<Expr>>,
+        tables: &mut Tables,
+        parts: &mut Parts,
+    ) -> Result<u32, CompileError> {
+        let key = (plan.policy, left);
+        if let Some(&known) = self.numbers.get(&key) {
+            return Ok(known);
+        }
+        let mut entry = Entry { policy: plan.policy, ..Entry::default() };
+        for expr in &key.1 {
+            if let Some(range) = range(expr, self.layout, tables) {
+                entry.ranges.push(range);
+                continue;
+            }
+            entry.conjuncts.push(self.place(expr, tables, parts)?);
+        }
+        let fresh = number(self.variants.len(), "variants of policies")?;
+        self.variants.push(Variant { plan: *plan, entry });
+        self.numbers.insert(key, fresh);
+        Ok(fresh)
+    }
+
+    /// Where the code of a condition lies.
+    fn place(&mut self, expr: &Arc<Expr>, tables: &mut Tables, parts: &mut Parts) -> Result<(u32, u32), CompileError> {
+        if let Some(&known) = self.placed.get(expr) {
+            return Ok(known);
+        }
+        let code = generate(expr, self.layout, tables)
+            .map_err(|why| CompileError::Condition { action: self.action.clone(), why: why.to_string() })?;
+        let place = (number(parts.code.len(), "instructions")?, number(code.len(), "instructions")?);
+        parts.code.extend(code);
+        self.placed.insert(expr.clone(), place);
+        Ok(place)
+    }
+
+    /// What is certain without looking at the request.
+    fn kind(&self, variants: &[u32]) -> CellKind {
+        let certain = |&variant: &u32| self.variants[variant as usize].is_certain();
+        let (forbids, permits) = self.by_effect(variants);
+        if forbids.iter().any(certain) {
+            CellKind::Forbid
+        } else if variants.is_empty() {
+            CellKind::Default
+        } else if forbids.is_empty() && permits.iter().any(certain) {
+            CellKind::Allow
+        } else {
+            CellKind::Program
+        }
+    }
+
+    /// Forbids and permits: policies, and so a cell's variants, are in this order.
+    fn by_effect<'v>(&self, variants: &'v [u32]) -> (&'v [u32], &'v [u32]) {
+        variants.split_at(variants.partition_point(|&variant| self.variants[variant as usize].plan.forbid))
+    }
+
+    fn program(&mut self, variants: &[u32], parts: &mut Parts) -> Result<u32, CompileError> {
+        if let Some(&known) = self.made.get(variants) {
+            return Ok(known);
+        }
+        let start = number(parts.programs.len(), "words of programs")?;
+        if start >= MAX_PROGRAM_WORDS {
+            return Err(CompileError::TooMany { what: "programs" });
+        }
+        let (forbids, permits) = self.by_effect(variants);
+        let entry = |&variant: &u32| &self.variants[variant as usize].entry;
+        let opaque = variants.iter().any(|&variant| self.variants[variant as usize].plan.opaque);
+        write_program(&mut parts.programs, forbids.iter().map(entry), permits.iter().map(entry), opaque)
+            .map_err(|_| CompileError::TooMany { what: "conditions in one policy" })?;
+        self.made.insert(variants.into(), start);
+        Ok(start)
+    }
+
+    /// Forget the programs from this place on.
+    pub fn forget_from(&mut self, start: usize, parts: &mut Parts) {
+        parts.programs.truncate(start);
+        self.made.retain(|_, &mut place| (place as usize) < start);
+    }
+}

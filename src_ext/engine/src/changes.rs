@@ -1,0 +1,112 @@
+//! Entities that were changed since the bundle was made: what upserts and removals leave.
+//!
+//! The maps share what did not change with their older versions, so that a change costs its own size, not that of all
+//! changes before it. A version is never altered once a snapshot holds it.
+
+use crate::snapshot::Base;
+use imbl::shared_ptr::DefaultSharedPtr;
+use imbl::{GenericHashMap, Vector};
+use rustc_hash::FxBuildHasher;
+use std::sync::Arc;
+use ztfast_bundle::{Bundle, ClassPair};
+use ztfast_program::{ADDED_STRING, Cell, EntityRef, Facts, PRESENT, StoreView};
+
+/// The class of an entity for whose selectors the bundle has no class: its policies are found one by one.
+pub(crate) const UNCLASSED: u32 = u32::MAX;
+
+/// A map that shares what did not change with its older versions.
+pub(crate) type Map<K, V> = GenericHashMap<K, V, FxBuildHasher, DefaultSharedPtr>;
+
+/// Everything that changed.
+#[derive(Clone, Default)]
+pub(crate) struct Changes {
+    /// By number. Numbers from the bundle's count of entities on are of entities that the bundle does not name.
+    pub entities: Map<u32, Arc<Changed>>,
+    /// Numbers of entities that the bundle does not name.
+    pub numbers: Map<(u32, Arc<str>), u32>,
+    /// Numbers of texts that the bundle does not hold, and the texts.
+    pub strings: Map<Arc<str>, u32>,
+    pub texts: Vector<Arc<str>>,
+    /// Handles whose entity the bundle does not name, but a change did.
+    pub handles: Map<u32, u32>,
+    /// Entities that a change put below an entity; they may have left it since.
+    pub children: Map<u32, Arc<[u32]>>,
+    /// Entities that a change let refer to an entity; they may have ceased to since.
+    pub referrers: Map<u32, Arc<[u32]>>,
+}
+
+/// A changed entity.
+#[derive(Clone)]
+pub(crate) struct Changed {
+    pub ty: u32,
+    /// The number of its id, as string cells have it.
+    pub id: u64,
+    /// Whether the store holds it.
+    pub present: bool,
+    /// Its own values; none where they are still the bundle's.
+    pub values: Option<Values>,
+    /// Sorted.
+    pub parents: Box<[u32]>,
+    /// Sorted.
+    pub ancestors: Box<[u32]>,
+    /// Its classes; [`UNCLASSED`] where the bundle has none.
+    pub classes: ClassPair,
+    /// A class of the bundle's that entities of its type have: it tells which actions apply.
+    pub like: ClassPair,
+    /// Selectors that hold, sorted: of principals, and of resources.
+    pub selectors: [Box<[u32]>; 2],
+}
+
+/// Attributes and tags.
+#[derive(Clone, Default)]
+pub(crate) struct Values {
+    /// Parts of sets and records, then the pairs of attributes, then those of tags.
+    pub cells: Box<[Cell]>,
+    pub attrs_start: usize,
+    pub tags_start: usize,
+}
+
+impl Changes {
+    /// A text that the bundle does not hold: its number, as string cells have it.
+    pub fn string(&self, text: &str) -> Option<u64> {
+        self.strings.get(text).map(|&number| ADDED_STRING | u64::from(number))
+    }
+}
+
+/// A bundle with what changed since, as programs read it.
+pub(crate) struct Store<'a> {
+    pub bundle: &'a Bundle,
+    pub changes: &'a Changes,
+}
+
+impl Store<'_> {
+    /// What programs read.
+    pub fn view(&self) -> StoreView<'_> {
+        StoreView { changes: Some(self), ..self.bundle.store() }
+    }
+}
+
+impl ztfast_program::Changes for Store<'_> {
+    fn entity(&self, index: u32) -> Option<(Facts<'_>, &[Cell])> {
+        let changed = self.changes.entities.get(&index)?;
+        let facts = Facts { ty: changed.ty, ancestors: &changed.ancestors, ..Facts::default() };
+        let Some(values) = &changed.values else {
+            let own = self.bundle.store().facts(EntityRef::known(index))?;
+            return Some((Facts { ancestors: &changed.ancestors, ..own }, &[]));
+        };
+        let attrs = values.cells.get(values.attrs_start..values.tags_start)?;
+        Some((Facts { attrs, tags: values.cells.get(values.tags_start..)?, ..facts }, &values.cells))
+    }
+
+    fn text(&self, number: u32) -> Option<&[u8]> {
+        self.changes.texts.get(number as usize).map(|text| text.as_bytes())
+    }
+}
+
+/// Whether the store holds an entity.
+pub(crate) fn is_present(base: &Base, changes: Option<&Changes>, entity: u32) -> bool {
+    match changes.and_then(|changes| changes.entities.get(&entity)) {
+        Some(changed) => changed.present,
+        None => base.bundle.entities().get(entity as usize).is_some_and(|record| record.flags & PRESENT != 0),
+    }
+}

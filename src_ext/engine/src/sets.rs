@@ -1,0 +1,211 @@
+//! The policies that two sets share: summaries first, then blocks of 512 policies, with the widest instructions there are.
+//!
+//! A set is a summary, a bit for each block that it holds, and these blocks one after the other, each a line of the cache.
+//! Blocks of policies that ask nothing of a side are in no set of that side: masks of the layer mark them.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use ztfast_bundle::{BLOCK_BITS, BLOCK_WORDS, Bundle, LayerRec};
+
+type Block = [u64; BLOCK_WORDS];
+
+/// The policies of a layer that both classes admit, by their bits, in order.
+pub(crate) struct Candidates<'b> {
+    sets: &'b [u64],
+    /// Word of the summaries at hand, and what is left of it.
+    word: usize,
+    left: u64,
+    summary: usize,
+    /// Where the masks, the sets' summaries and their next blocks are: of the principal, and of the resource.
+    sides: [SideOf; 2],
+    /// The block at hand.
+    block: Block,
+    block_number: usize,
+    /// Its next word.
+    next: usize,
+}
+
+#[derive(Clone, Copy)]
+struct SideOf {
+    mask: usize,
+    set: usize,
+    blocks: usize,
+    /// Bits of the summary's word at hand: those of the set alone.
+    own: u64,
+}
+
+impl<'b> Candidates<'b> {
+    /// `None` where the layer's tables lead nowhere.
+    #[inline]
+    pub fn new(bundle: &'b Bundle, layer: &LayerRec, principal: u32, resource: u32) -> Option<Self> {
+        let summary = layer.summary as usize;
+        let padded = summary.next_multiple_of(BLOCK_WORDS);
+        let masks = layer.masks as usize * BLOCK_WORDS;
+        let places = bundle.set_places();
+        let side = |number: usize, place: usize| {
+            let set = *places.get(layer.table as usize + place)? as usize * BLOCK_WORDS;
+            Some(SideOf { mask: masks + number * padded, set, blocks: set + padded, own: 0 })
+        };
+        let sides = [side(0, principal as usize)?, side(1, layer.principals as usize + resource as usize)?];
+        let mut candidates = Self {
+            sets: bundle.sets(),
+            word: 0,
+            left: 0,
+            summary,
+            sides,
+            block: [0; BLOCK_WORDS],
+            block_number: 0,
+            next: BLOCK_WORDS,
+        };
+        if summary > 0 {
+            candidates.load_word()?;
+        }
+        Some(candidates)
+    }
+
+    /// Take the summaries' word at hand.
+    fn load_word(&mut self) -> Option<()> {
+        let mut both = u64::MAX;
+        for side in &mut self.sides {
+            side.own = *self.sets.get(side.set + self.word)?;
+            both &= side.own | *self.sets.get(side.mask + self.word)?;
+        }
+        self.left = both;
+        Some(())
+    }
+
+    /// The next policy's bit, or `None` at the end; outer `None` where the tables lead nowhere.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // a layer has fewer than 2^32 policies
+    #[allow(clippy::option_option)] // the end, and tables that lead nowhere, are two different things
+    pub fn next_bit(&mut self) -> Option<Option<u32>> {
+        loop {
+            while let Some(word) = self.block.get_mut(self.next) {
+                if *word != 0 {
+                    let bit = word.trailing_zeros() as usize;
+                    *word &= *word - 1;
+                    return Some(Some((self.block_number * BLOCK_BITS + self.next * 64 + bit) as u32));
+                }
+                self.next += 1;
+            }
+            while self.left == 0 {
+                // The blocks of the words before lie before those of the next.
+                for side in &mut self.sides {
+                    side.blocks += side.own.count_ones() as usize * BLOCK_WORDS;
+                }
+                self.word += 1;
+                if self.word >= self.summary {
+                    return Some(None);
+                }
+                self.load_word()?;
+            }
+            let bit = self.left.trailing_zeros();
+            self.left &= self.left - 1;
+            let blocks = [self.block_of(0, bit)?, self.block_of(1, bit)?];
+            self.block = and(blocks[0], blocks[1]);
+            self.block_number = self.word * 64 + bit as usize;
+            self.next = 0;
+        }
+    }
+
+    /// Leave out what is left of the block at hand.
+    pub fn skip_block(&mut self) {
+        self.next = BLOCK_WORDS;
+    }
+
+    /// A side's block; all of it where no set of the side holds it because every one would.
+    #[inline]
+    fn block_of(&self, side: usize, bit: u32) -> Option<&'b Block> {
+        const ALL: Block = [u64::MAX; BLOCK_WORDS];
+        let side = self.sides.get(side)?;
+        if side.own >> bit & 1 == 0 {
+            return Some(&ALL);
+        }
+        let before = (side.own & ((1 << bit) - 1)).count_ones() as usize;
+        self.sets.get(side.blocks + before * BLOCK_WORDS..)?.first_chunk()
+    }
+}
+
+/// The instructions that this processor has: 0 before they were looked for.
+static LEVEL: AtomicU8 = AtomicU8::new(0);
+const PLAIN: u8 = 1;
+#[cfg(target_arch = "x86_64")]
+const AVX2: u8 = 2;
+#[cfg(target_arch = "x86_64")]
+const AVX512: u8 = 3;
+
+#[cold]
+fn find_level() -> u8 {
+    #[cfg(target_arch = "x86_64")]
+    let level = if std::is_x86_feature_detected!("avx512f") {
+        AVX512
+    } else if std::is_x86_feature_detected!("avx2") {
+        AVX2
+    } else {
+        PLAIN
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let level = PLAIN;
+    LEVEL.store(level, Ordering::Relaxed);
+    level
+}
+
+/// What two blocks share.
+#[inline]
+fn and(a: &Block, b: &Block) -> Block {
+    let mut level = LEVEL.load(Ordering::Relaxed);
+    if level == 0 {
+        level = find_level();
+    }
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level says that this processor has AVX-512F: `find_level` looked, and nobody else sets it.
+        AVX512 => unsafe { and_avx512(a, b) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level says that this processor has AVX2: `find_level` looked, and nobody else sets it.
+        AVX2 => unsafe { and_avx2(a, b) },
+        _ => and_plain(a, b),
+    }
+}
+
+#[inline]
+fn and_plain(a: &Block, b: &Block) -> Block {
+    std::array::from_fn(|at| a[at] & b[at])
+}
+
+/// The same, for the compiler to make two instructions of.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn and_avx2(a: &Block, b: &Block) -> Block {
+    and_plain(a, b)
+}
+
+/// The same, for the compiler to make one instruction of.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn and_avx512(a: &Block, b: &Block) -> Block {
+    and_plain(a, b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_instructions_agree() {
+        let a: Block = std::array::from_fn(|at| 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(at as u64 + 1));
+        let b: Block = std::array::from_fn(|at| 0xD1B5_4A32_D192_ED03_u64.wrapping_mul(at as u64 + 3));
+        let plain = and_plain(&a, &b);
+        assert_eq!(and(&a, &b), plain);
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::is_x86_feature_detected!("avx2") {
+                // SAFETY: it was looked for in the line above.
+                assert_eq!(unsafe { and_avx2(&a, &b) }, plain);
+            }
+            if std::is_x86_feature_detected!("avx512f") {
+                // SAFETY: it was looked for in the line above.
+                assert_eq!(unsafe { and_avx512(&a, &b) }, plain);
+            }
+        }
+    }
+}

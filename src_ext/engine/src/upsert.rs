@@ -1,0 +1,567 @@
+//! Upserts and removals: what they change, for whom, and into which classes that puts everybody concerned.
+//!
+//! A change of one entity concerns itself; if its parents change, all below it; and if conditions look through
+//! attributes (`principal.desk.limit`), those who refer to it. All of them get their classes anew, and nobody else.
+
+use crate::changes::{Changed, Changes, Map, Store, UNCLASSED, Values, is_present};
+use crate::classify::Classifier;
+use crate::snapshot::Base;
+use crate::snapshot::Snapshot;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
+use ztfast_bundle::ClassPair;
+use ztfast_program::{Arena, Cell, EntityRec, EntityRef, PARENT, REFERRED, Scratch, Tag};
+
+/// An entity for the store: type, id, parents, attributes and tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntityData {
+    /// Its type and id.
+    pub uid: (String, String),
+    /// Types and ids of its parents.
+    pub parents: Vec<(String, String)>,
+    /// Its attributes.
+    pub attrs: Vec<(String, Datum)>,
+    /// Its tags.
+    pub tags: Vec<(String, Datum)>,
+}
+
+/// A value of an attribute or a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Datum {
+    Bool(bool),
+    Long(i64),
+    String(String),
+    /// An entity's type and id.
+    Entity(String, String),
+    /// The number times 10,000.
+    Decimal(i64),
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    Datetime(i64),
+    /// Milliseconds.
+    Duration(i64),
+    /// Address and prefix.
+    Ip4(u32, u8),
+    /// Address and prefix.
+    Ip6(u128, u8),
+    /// Each element once.
+    Set(Vec<Datum>),
+    Record(Vec<(String, Datum)>),
+}
+
+/// Why a change was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// A type that the schema lacks.
+    #[error("the bundle's schema has no entity type {0:?}")]
+    UnknownType(String),
+    /// Actions come from the schema.
+    #[error(
+        "{ty}::{id:?} is an action: actions come from the schema, so compile a bundle with another schema and swap"
+    )]
+    Action {
+        /// The action's type.
+        ty: String,
+        /// The action's id.
+        id: String,
+    },
+    /// An entity would be its own ancestor.
+    #[error("{ty}::{id:?} would be its own ancestor")]
+    Cycle {
+        /// The entity's type.
+        ty: String,
+        /// The entity's id.
+        id: String,
+    },
+    /// An entity that is both put in and taken out, or put in twice.
+    #[error("{ty}::{id:?} is named twice in one change")]
+    Twice {
+        /// The entity's type.
+        ty: String,
+        /// The entity's id.
+        id: String,
+    },
+    /// More than numbers can tell apart.
+    #[error("more entities than the engine can number; compile a new bundle")]
+    TooMany,
+}
+
+/// Nesting of values that is followed.
+const MAX_NESTING: u32 = 32;
+
+/// Who is below whom, and who refers to whom, in the bundle: made when an entity that others depend on first changes.
+pub(crate) struct Reverse {
+    children: Lists,
+    referrers: Lists,
+}
+
+/// Lists of entities by entity.
+struct Lists {
+    starts: Vec<u32>,
+    all: Vec<u32>,
+}
+
+impl Lists {
+    /// `each` calls back for each pair of an entity and one for its list; it is asked twice.
+    fn new(entities: usize, each: impl Fn(&mut dyn FnMut(u32, u32))) -> Self {
+        let mut starts = vec![0_u32; entities + 2];
+        each(&mut |of, _| {
+            if let Some(count) = starts.get_mut(of as usize + 2) {
+                *count += 1;
+            }
+        });
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut all = vec![0_u32; starts.last().map_or(0, |&all| all as usize)];
+        each(&mut |of, entity| {
+            if let Some(next) = starts.get_mut(of as usize + 1) {
+                if let Some(place) = all.get_mut(*next as usize) {
+                    *place = entity;
+                }
+                *next += 1;
+            }
+        });
+        Self { starts, all }
+    }
+
+    fn get(&self, of: u32) -> &[u32] {
+        let span = |at: usize| self.starts.get(at).map(|&start| start as usize);
+        match (span(of as usize), span(of as usize + 1)) {
+            (Some(start), Some(end)) => self.all.get(start..end).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+}
+
+impl Reverse {
+    fn new(base: &Base) -> Self {
+        let bundle = &base.bundle;
+        let entities = bundle.entities();
+        let numbered = || (0_u32..).zip(entities);
+        let children = Lists::new(entities.len(), |note| {
+            for (number, record) in numbered() {
+                for &parent in parents(base, record) {
+                    note(parent, number);
+                }
+            }
+        });
+        let referrers = Lists::new(entities.len(), |note| {
+            if bundle.meta().reach == 0 {
+                return;
+            }
+            for (number, record) in numbered() {
+                for (start, len) in [(record.attrs_start, record.attrs_len), (record.tags_start, record.tags_len)] {
+                    let pairs = bundle.cells().get(start as usize..).unwrap_or_default();
+                    let values = pairs.iter().take(len as usize * 2).skip(1).step_by(2);
+                    for &value in values {
+                        referred(value, bundle.cells(), MAX_NESTING, &mut |entity| note(entity, number));
+                    }
+                }
+            }
+        });
+        Self { children, referrers }
+    }
+}
+
+fn parents<'b>(base: &'b Base, record: &EntityRec) -> &'b [u32] {
+    let start = record.parents_start as usize;
+    base.bundle.ancestors().get(start..start + record.parents_len as usize).unwrap_or_default()
+}
+
+/// The entities in a value whose parts lie in these cells.
+///
+/// Values lie before what they are parts of, so that one that a crafted bundle nests into itself is not followed; and none
+/// is nested deeper than the compiler nests.
+fn referred(value: Cell, cells: &[Cell], nesting: u32, note: &mut dyn FnMut(u32)) {
+    let width = match Tag::from_u32(value.tag) {
+        Some(Tag::Entity) => return note(EntityRef::from_bits(value.payload).index),
+        Some(Tag::Set) => 1,
+        Some(Tag::Record) => 2,
+        _ => return,
+    };
+    let start = value.start() as usize;
+    let before = cells.get(..start + value.len() as usize * width).unwrap_or_default();
+    for &part in before.get(start..).unwrap_or_default() {
+        if part.is_scalar() || ((part.start() as usize) < start && nesting > 0) {
+            referred(part, before, nesting.saturating_sub(1), note);
+        }
+    }
+}
+
+/// What a change comes to.
+pub(crate) struct Change {
+    pub changes: Changes,
+    /// Everybody whose classes may be others now.
+    pub touched: Vec<u32>,
+}
+
+impl Change {
+    /// The type and id of an entity.
+    pub fn uid<'a>(&'a self, base: &'a Base, entity: u32) -> Option<(&'a str, &'a str)> {
+        Changes::uid(&self.changes, base, entity)
+    }
+}
+
+impl Changes {
+    /// The type and id of an entity.
+    pub fn uid<'a>(changes: &'a Self, base: &'a Base, entity: u32) -> Option<(&'a str, &'a str)> {
+        let bundle = &base.bundle;
+        let (ty, id) = match bundle.entities().get(entity as usize) {
+            Some(record) => (record.ty, u64::from(record.id)),
+            None => changes.entities.get(&entity).map(|changed| (changed.ty, changed.id))?,
+        };
+        let id = match u32::try_from(id) {
+            Ok(number) => bundle.string(number)?,
+            Err(_) => changes.texts.get(usize::try_from(id & u64::from(u32::MAX)).ok()?)?,
+        };
+        Some((bundle.string(bundle.types().get(ty as usize)?.name)?, id))
+    }
+}
+
+/// Change the store.
+pub(crate) fn change(
+    snapshot: &Snapshot,
+    upserts: &[EntityData],
+    removals: &[(String, String)],
+) -> Result<Change, ChangeError> {
+    let base = &*snapshot.base;
+    let changes = snapshot.changes.as_deref().cloned().unwrap_or_default();
+    let mut changer = Changer { base, changes, moved: Vec::new(), looks: FxHashSet::default() };
+    let mut named: FxHashSet<u32> = FxHashSet::default();
+    for data in upserts {
+        let (ty, id) = &data.uid;
+        let entity = changer.entity(ty, id)?;
+        if !named.insert(entity) {
+            return Err(ChangeError::Twice { ty: ty.clone(), id: id.clone() });
+        }
+        changer.put(entity, data)?;
+    }
+    for (ty, id) in removals {
+        let entity = changer.entity(ty, id)?;
+        if !named.insert(entity) {
+            return Err(ChangeError::Twice { ty: ty.clone(), id: id.clone() });
+        }
+        changer.take(entity);
+    }
+    changer.close_hierarchy()?;
+    changer.look_through();
+    let touched: Vec<u32> = changer.looks.iter().copied().collect();
+    changer.classify(&touched);
+    Ok(Change { changes: changer.changes, touched })
+}
+
+struct Changer<'a> {
+    base: &'a Base,
+    changes: Changes,
+    /// Entities whose parents changed.
+    moved: Vec<u32>,
+    /// Entities of which something changed that conditions may look at.
+    looks: FxHashSet<u32>,
+}
+
+impl Changer<'_> {
+    /// The number of a text.
+    fn string(&mut self, text: &str) -> u64 {
+        if let Some(number) = self.base.bundle.find_string(text) {
+            return u64::from(number);
+        }
+        if let Some(number) = self.changes.string(text) {
+            return number;
+        }
+        let text: Arc<str> = text.into();
+        let fresh = u32::try_from(self.changes.texts.len()).unwrap_or(u32::MAX);
+        self.changes.texts.push_back(text.clone());
+        self.changes.strings.insert(text, fresh);
+        ztfast_program::ADDED_STRING | u64::from(fresh)
+    }
+
+    /// The number of an entity, which may be a new one.
+    fn entity(&mut self, ty: &str, id: &str) -> Result<u32, ChangeError> {
+        let bundle = &self.base.bundle;
+        let number = self.base.type_number(ty).ok_or_else(|| ChangeError::UnknownType(ty.to_owned()))?;
+        let stand_in = bundle.types().get(number as usize).map_or(u32::MAX, |record| record.absent);
+        if stand_in == u32::MAX {
+            return Err(ChangeError::Action { ty: ty.to_owned(), id: id.to_owned() });
+        }
+        if let Some(known) = bundle.find_entity(number, id) {
+            return Ok(known.index);
+        }
+        let key = (number, Arc::<str>::from(id));
+        if let Some(&known) = self.changes.numbers.get(&key) {
+            return Ok(known);
+        }
+        let fresh = u32::try_from(bundle.entities().len() + self.changes.numbers.len())
+            .ok()
+            .filter(|&fresh| fresh < u32::MAX >> 1)
+            .ok_or(ChangeError::TooMany)?;
+        let id = self.string(id);
+        let like = bundle.classes().get(stand_in as usize).copied().unwrap_or_default();
+        let changed = Changed {
+            ty: number,
+            id,
+            present: false,
+            values: Some(Values::default()),
+            parents: Box::default(),
+            ancestors: Box::default(),
+            classes: ClassPair::default(),
+            like,
+            selectors: [Box::default(), Box::default()],
+        };
+        self.changes.numbers.insert(key, fresh);
+        self.changes.entities.insert(fresh, Arc::new(changed));
+        self.looks.insert(fresh);
+        Ok(fresh)
+    }
+
+    /// What there is of an entity now.
+    fn current(&self, entity: u32) -> Changed {
+        if let Some(changed) = self.changes.entities.get(&entity) {
+            return (**changed).clone();
+        }
+        let bundle = &self.base.bundle;
+        let record = bundle.entities().get(entity as usize).copied().unwrap_or_default();
+        let classes = bundle.classes().get(entity as usize).copied().unwrap_or_default();
+        Changed {
+            ty: record.ty,
+            id: u64::from(record.id),
+            present: is_present(self.base, None, entity),
+            values: None,
+            parents: parents(self.base, &record).into(),
+            ancestors: bundle.store().ancestors(&record).unwrap_or_default().into(),
+            classes,
+            like: classes,
+            selectors: [Box::default(), Box::default()],
+        }
+    }
+
+    fn put(&mut self, entity: u32, data: &EntityData) -> Result<(), ChangeError> {
+        let mut changed = self.current(entity);
+        let mut own = Vec::with_capacity(data.parents.len());
+        for (ty, id) in &data.parents {
+            own.push(self.entity(ty, id)?);
+        }
+        own.sort_unstable();
+        own.dedup();
+        let mut cells = Vec::new();
+        let attrs = self.pairs(&data.attrs, entity, &mut cells)?;
+        let tags = self.pairs(&data.tags, entity, &mut cells)?;
+        let attrs_start = cells.len();
+        cells.extend(attrs);
+        let tags_start = cells.len();
+        cells.extend(tags);
+        if *changed.parents != *own {
+            for &parent in own.iter().filter(|parent| changed.parents.binary_search(parent).is_err()) {
+                add(&mut self.changes.children, parent, entity);
+            }
+            changed.parents = own.into();
+            self.moved.push(entity);
+        }
+        if self.base.bundle.meta().reach > 0 {
+            for &cell in &cells {
+                if cell.is(Tag::Entity) {
+                    add(&mut self.changes.referrers, EntityRef::from_bits(cell.payload).index, entity);
+                }
+            }
+        }
+        changed.values = Some(Values { cells: cells.into(), attrs_start, tags_start });
+        changed.present = true;
+        self.changes.entities.insert(entity, Arc::new(changed));
+        self.looks.insert(entity);
+        Ok(())
+    }
+
+    fn take(&mut self, entity: u32) {
+        let mut changed = self.current(entity);
+        if !changed.parents.is_empty() {
+            self.moved.push(entity);
+        }
+        (changed.present, changed.values, changed.parents) = (false, Some(Values::default()), Box::default());
+        self.changes.entities.insert(entity, Arc::new(changed));
+        self.looks.insert(entity);
+    }
+
+    /// Pairs of key and value, sorted by the keys' numbers. Parts of sets and records go to `cells`.
+    fn pairs(
+        &mut self,
+        fields: &[(String, Datum)],
+        owner: u32,
+        cells: &mut Vec<Cell>,
+    ) -> Result<Vec<Cell>, ChangeError> {
+        let mut pairs = Vec::with_capacity(fields.len());
+        for (key, value) in fields {
+            pairs.push((self.string(key), self.value(value, owner, cells)?));
+        }
+        pairs.sort_unstable_by_key(|&(key, _)| key);
+        Ok(pairs.into_iter().flat_map(|(key, value)| [Cell::string(key), value]).collect())
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // an entity has fewer than 2^32 values
+    fn value(&mut self, value: &Datum, owner: u32, cells: &mut Vec<Cell>) -> Result<Cell, ChangeError> {
+        Ok(match value {
+            Datum::Bool(b) => Cell::bool(*b),
+            Datum::Long(n) => Cell::number(Tag::Long, *n),
+            Datum::String(text) => Cell::string(self.string(text)),
+            Datum::Entity(ty, id) => Cell::entity(EntityRef::known(self.entity(ty, id)?)),
+            Datum::Decimal(n) => Cell::number(Tag::Decimal, *n),
+            Datum::Datetime(n) => Cell::number(Tag::Datetime, *n),
+            Datum::Duration(n) => Cell::number(Tag::Duration, *n),
+            Datum::Ip4(addr, prefix) => Cell::ip4(*addr, *prefix),
+            Datum::Ip6(bits, prefix) => {
+                cells.push(Cell::wide(*bits));
+                Cell::ip6(Arena::Changed, cells.len() as u32 - 1, *prefix).owned_by(owner)
+            }
+            Datum::Set(elements) => {
+                let mut parts = Vec::with_capacity(elements.len());
+                for element in elements {
+                    parts.push(self.value(element, owner, cells)?);
+                }
+                let sorted = parts.iter().all(|cell| cell.is_scalar());
+                if sorted {
+                    parts.sort_unstable_by_key(|cell| cell.key());
+                }
+                let start = cells.len() as u32;
+                cells.extend_from_slice(&parts);
+                Cell::set(Arena::Changed, start, parts.len() as u32, sorted).owned_by(owner)
+            }
+            Datum::Record(fields) => {
+                let pairs = self.pairs(fields, owner, cells)?;
+                let start = cells.len() as u32;
+                cells.extend_from_slice(&pairs);
+                Cell::record(Arena::Changed, start, pairs.len() as u32 / 2).owned_by(owner)
+            }
+        })
+    }
+
+    /// Whether the bundle's record has a flag.
+    fn has(&self, entity: u32, flag: u32) -> bool {
+        self.base.bundle.entities().get(entity as usize).is_some_and(|record| record.flags & flag != 0)
+    }
+
+    /// Find the ancestors of all entities whose parents changed, and of all below them.
+    fn close_hierarchy(&mut self) -> Result<(), ChangeError> {
+        let mut below: Vec<u32> = std::mem::take(&mut self.moved);
+        let mut known: FxHashSet<u32> = below.iter().copied().collect();
+        let mut at = 0;
+        while let Some(&entity) = below.get(at) {
+            at += 1;
+            for child in self.children(entity) {
+                if known.insert(child) {
+                    below.push(child);
+                }
+            }
+        }
+        // Parents come before children: each waits for those of its parents that are concerned too.
+        let mut waits: FxHashMap<u32, usize> = FxHashMap::default();
+        let mut ready: Vec<u32> = Vec::new();
+        for &entity in &below {
+            let count = self.current(entity).parents.iter().filter(|parent| known.contains(parent)).count();
+            waits.insert(entity, count);
+            if count == 0 {
+                ready.push(entity);
+            }
+        }
+        let mut done = 0;
+        while let Some(entity) = ready.pop() {
+            done += 1;
+            let mut changed = self.current(entity);
+            let mut ancestors: Vec<u32> = changed.parents.to_vec();
+            for &parent in &changed.parents {
+                ancestors.extend_from_slice(&self.current(parent).ancestors);
+            }
+            ancestors.sort_unstable();
+            ancestors.dedup();
+            changed.ancestors = ancestors.into();
+            self.changes.entities.insert(entity, Arc::new(changed));
+            self.looks.insert(entity);
+            for child in self.children(entity) {
+                if let Some(count) = waits.get_mut(&child) {
+                    *count -= 1;
+                    if *count == 0 {
+                        ready.push(child);
+                    }
+                }
+            }
+        }
+        if done < below.len() {
+            let own = below.iter().find(|entity| waits.get(entity).is_some_and(|&count| count > 0));
+            let uid = own.and_then(|&entity| Changes::uid(&self.changes, self.base, entity));
+            let (ty, id) = uid.unwrap_or_default();
+            return Err(ChangeError::Cycle { ty: ty.to_owned(), id: id.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// The entities that have this one as a parent now.
+    fn children(&self, entity: u32) -> Vec<u32> {
+        let mut found: Vec<u32> = self.changes.children.get(&entity).map_or_else(Vec::new, |added| added.to_vec());
+        if self.has(entity, PARENT) {
+            found.extend(self.base.reverse.get_or_init(|| Reverse::new(self.base)).children.get(entity));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found.retain(|&child| match self.changes.entities.get(&child) {
+            Some(changed) => changed.parents.binary_search(&entity).is_ok(),
+            None => true,
+        });
+        found
+    }
+
+    /// Add those who refer to what changed, as far as conditions look.
+    fn look_through(&mut self) {
+        let mut edge: Vec<u32> = self.looks.iter().copied().collect();
+        for _ in 0..self.base.bundle.meta().reach {
+            let mut next = Vec::new();
+            for entity in edge {
+                let added = self.changes.referrers.get(&entity).cloned().unwrap_or_default();
+                let reverse = self
+                    .has(entity, REFERRED)
+                    .then(|| self.base.reverse.get_or_init(|| Reverse::new(self.base)).referrers.get(entity));
+                for &referrer in added.iter().chain(reverse.into_iter().flatten()) {
+                    if self.looks.insert(referrer) {
+                        next.push(referrer);
+                    }
+                }
+            }
+            edge = next;
+        }
+    }
+
+    /// Find the classes of everybody concerned.
+    fn classify(&mut self, entities: &[u32]) {
+        let bundle = &self.base.bundle;
+        let classifier = self.base.classifier.get_or_init(|| Classifier::new(bundle));
+        let mut scratch = Scratch::default();
+        let mut found = Vec::with_capacity(entities.len());
+        {
+            let store = Store { bundle, changes: &self.changes };
+            let view = store.view();
+            for &entity in entities {
+                let mut changed = self.current(entity);
+                let mut side = |number: usize, like: u32, ty: u32| {
+                    if like == 0 {
+                        return (0, Box::default());
+                    }
+                    let held = classifier.held(bundle, number, entity, &view, &mut scratch);
+                    (classifier.class(bundle, number, ty, &held).unwrap_or(UNCLASSED), held)
+                };
+                let (principal, of_principal) = side(0, changed.like.principal, changed.ty);
+                let (resource, of_resource) = side(1, changed.like.resource, changed.ty);
+                changed.classes = ClassPair { principal, resource };
+                changed.selectors = [of_principal, of_resource];
+                found.push((entity, Arc::new(changed)));
+            }
+        }
+        for (entity, changed) in found {
+            self.changes.entities.insert(entity, changed);
+        }
+    }
+}
+
+/// Add an entity to the list of another.
+fn add(lists: &mut Map<u32, Arc<[u32]>>, of: u32, entity: u32) {
+    let known = lists.get(&of).cloned().unwrap_or_default();
+    if !known.contains(&entity) {
+        lists.insert(of, known.iter().copied().chain([entity]).collect());
+    }
+}

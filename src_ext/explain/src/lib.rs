@@ -1,0 +1,99 @@
+//! Cedar beside an engine: explanations over the engine's own store, with what changed in it since the bundle was made,
+//! and answers for policies that the compiler leaves to Cedar.
+//!
+//! Nothing in here is on the deciding side, except for bundles whose statistics count fallbacks.
+#![forbid(unsafe_code)]
+
+mod convert;
+mod store;
+mod values;
+
+pub use convert::{cell, entity_data};
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use ztfast_bundle::{ActionMeta, Bundle};
+use ztfast_engine::{ReferenceAnswer, Snapshot, UidRef};
+use ztfast_policy::ir::{Uid, Value};
+use ztfast_policy::{Answer, Mode, Reference, RequestError, Sources};
+use ztfast_program::{EntityRef, Request};
+
+/// Cedar over the policies and the schema that a bundle was compiled from.
+pub struct Cedar {
+    reference: Reference,
+    /// Policy numbers by id.
+    numbers: HashMap<String, u32>,
+    bundle: Arc<Bundle>,
+}
+
+impl Cedar {
+    /// Read the sources in a bundle again.
+    ///
+    /// # Errors
+    /// Where they are damaged, or no sources.
+    pub fn read(bundle: &Arc<Bundle>) -> Result<Self, String> {
+        let sources = bundle.sources().map_err(|e| e.to_string())?;
+        let sources: Sources = serde_json::from_slice(sources).map_err(|e| e.to_string())?;
+        let loaded = ztfast_policy::load(&sources, Mode::Permissive, &|_, _| {}).map_err(|e| e.to_string())?;
+        Ok(Self::of(bundle, loaded.reference))
+    }
+
+    /// The same, of what the compiler has read already.
+    #[must_use]
+    pub fn of(bundle: &Arc<Bundle>, reference: Reference) -> Self {
+        let numbers = (0_u32..).map_while(|number| Some((bundle.policy_id(number)?.to_owned(), number))).collect();
+        Self { reference, numbers, bundle: bundle.clone() }
+    }
+
+    /// Cedar itself.
+    #[must_use]
+    pub const fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
+    /// The bundle whose policies these are.
+    #[must_use]
+    pub const fn bundle(&self) -> &Arc<Bundle> {
+        &self.bundle
+    }
+
+    /// Cedar's answer over the store of a snapshot.
+    ///
+    /// # Errors
+    /// If a uid or the context is nothing that Cedar could represent.
+    pub fn answer(
+        &self,
+        snapshot: &Snapshot,
+        principal: &Uid,
+        action: &ActionMeta,
+        resource: &Uid,
+        context: &Value,
+    ) -> Result<Answer, RequestError> {
+        let action = Uid::new(action.ty.as_str(), action.id.as_str());
+        let store = |uid: &Uid| store::slice_entity(snapshot, uid);
+        self.reference.authorize_over(principal, &action, resource, context, &store)
+    }
+}
+
+/// What an engine asks for policies that are left to Cedar.
+pub struct Fallback(pub Arc<Cedar>);
+
+impl ztfast_engine::Reference for Fallback {
+    fn authorize(
+        &self,
+        snapshot: &Snapshot,
+        action: u32,
+        principal: UidRef<'_>,
+        resource: UidRef<'_>,
+        request: &Request<'_>,
+        uid: &dyn Fn(EntityRef) -> Option<(String, String)>,
+    ) -> Option<ReferenceAnswer> {
+        let cedar = &*self.0;
+        let action = cedar.bundle.meta().actions.get(action as usize)?;
+        let context = values::Values { snapshot, request, uid }.context(&action.context)?;
+        let ir = |uid: UidRef<'_>| Uid::new(uid.ty, uid.id);
+        let answer = cedar.answer(snapshot, &ir(principal), action, &ir(resource), &context).ok()?;
+        let reasons: Option<Vec<u32>> = answer.reasons.iter().map(|id| cedar.numbers.get(&**id).copied()).collect();
+        Some(ReferenceAnswer { allow: answer.allow, reasons: reasons? })
+    }
+}
