@@ -1,0 +1,410 @@
+//! One case, decided by Cedar and in every way by the engine.
+
+use crate::case::{Ask, Case, entity_file, uid_of};
+use std::collections::HashMap;
+use std::sync::Arc;
+use ztfast_bundle::{ActionMeta, Bundle, Field, Form, Node, ValueType};
+use ztfast_compile::Options;
+use ztfast_engine::{
+    Admission, Code, Column, Determining, Engine, EngineOptions, Gate, Handle, MAX_DETERMINING, RequestBuilder,
+    SessionId, Snapshot,
+};
+use ztfast_explain::{Cedar, Fallback, cell, entity_data};
+use ztfast_policy::ir::{Uid, Value};
+use ztfast_policy::{Answer, CedarStore, EntityReader, Mode};
+
+/// What was compared.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub worlds: u64,
+    /// Worlds that strict validation accepts.
+    pub strict: u64,
+    /// Requests that Cedar answered.
+    pub requests: u64,
+    pub allowed: u64,
+    /// Requests with policies that err.
+    pub erring: u64,
+    /// Decisions of the engine that were held against Cedar's answers.
+    pub decisions: u64,
+    /// Explanations that were held against Cedar's answers.
+    pub explained: u64,
+    /// Policies left to Cedar, in worlds that strict validation refuses.
+    pub fallbacks: u64,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: &Self) {
+        self.worlds += other.worlds;
+        self.strict += other.strict;
+        self.requests += other.requests;
+        self.allowed += other.allowed;
+        self.erring += other.erring;
+        self.decisions += other.decisions;
+        self.explained += other.explained;
+        self.fallbacks += other.fallbacks;
+    }
+}
+
+/// Compare a case, whose requests are given as values; `Err` says what differs.
+pub(crate) fn compare(case: &Case, asks: &[Vec<Ask>], forms: &[Option<Form>], tally: &mut Tally) -> Result<(), String> {
+    let sources = case.sources();
+    let loaded = ztfast_policy::load(&sources, Mode::Permissive, &|_, _| {}).map_err(|e| format!("refused: {e}"))?;
+    tally.worlds += 1;
+    tally.strict += u64::from(loaded.strict);
+    let mut entities = case.entities.clone();
+    let mut store = loaded.reference.store(Some(&entity_file(&entities))).map_err(|e| format!("Cedar refuses: {e}"))?;
+    let mut cedar: Option<Arc<Cedar>> = None;
+    let mut reference = Some(loaded.reference);
+    let mut desks = Vec::new();
+    for &form in forms {
+        let options = Options { strict: loaded.strict, form };
+        let parts = ztfast_compile::compile(loaded.model.clone(), &sources, options, &mut |_, _, _| {});
+        let parts = parts.map_err(|e| format!("{form:?}: {e}"))?;
+        let bundle = Arc::new(Bundle::of(&parts).map_err(|e| e.to_string())?);
+        let fallbacks = bundle.meta().stats.fallbacks;
+        if loaded.strict && fallbacks > 0 {
+            return Err(format!("{fallbacks} policies that strict validation accepts are left to Cedar"));
+        }
+        tally.fallbacks += fallbacks;
+        if let Some(reference) = reference.take() {
+            cedar = Some(Arc::new(Cedar::of(&bundle, reference)));
+        }
+        let fallback = cedar.clone().filter(|_| fallbacks > 0);
+        desks.push(Desk::new(form, bundle, fallback)?);
+    }
+    let cedar = cedar.ok_or("no form to compare")?;
+    let reader = EntityReader::new(&sources.schema).map_err(|e| e.to_string())?;
+    for (number, (step, asks)) in case.steps.iter().zip(asks).enumerate() {
+        if !step.upsert.is_empty() || !step.remove.is_empty() {
+            change(&mut entities, step);
+            store =
+                cedar.reference().store(Some(&entity_file(&entities))).map_err(|e| format!("Cedar refuses: {e}"))?;
+            let upserts = reader.read(&entity_file(&step.upsert)).map_err(|e| e.to_string())?;
+            let upserts: Vec<_> = upserts.into_iter().map(entity_data).collect();
+            let removals: Vec<_> =
+                step.remove.iter().filter_map(uid_of).map(|u| (u.ty.to_string(), u.id.to_string())).collect();
+            for desk in &desks {
+                desk.engine.change(&upserts, &removals).map_err(|e| format!("step {number}: {e}"))?;
+            }
+        }
+        step_through(&cedar, &store, &mut desks, asks, tally).map_err(|what| format!("step {number}: {what}"))?;
+    }
+    Ok(())
+}
+
+/// The list of entities after a step.
+fn change(entities: &mut Vec<serde_json::Value>, step: &crate::case::Step) {
+    let gone = |entity: &serde_json::Value| {
+        step.remove.contains(&entity["uid"]) || step.upsert.iter().any(|new| new["uid"] == entity["uid"])
+    };
+    entities.retain(|entity| !gone(entity));
+    entities.extend(step.upsert.iter().cloned());
+}
+
+fn step_through(
+    cedar: &Cedar,
+    store: &CedarStore,
+    desks: &mut [Desk],
+    asks: &[Ask],
+    tally: &mut Tally,
+) -> Result<(), String> {
+    for (number, ask) in asks.iter().enumerate() {
+        let told = |what: String| format!("request {number}, {}: {what}", describe(ask));
+        let answer = cedar.reference().authorize(&ask.principal, &ask.action, &ask.resource, &ask.context, store);
+        let answer = answer.map_err(|e| told(e.to_string()))?;
+        tally.requests += 1;
+        tally.allowed += u64::from(answer.allow);
+        tally.erring += u64::from(!answer.errors.is_empty());
+        for desk in &mut *desks {
+            desk.compare(ask, &answer, number, tally).map_err(|what| told(format!("{:?}: {what}", desk.form)))?;
+        }
+        if number % 16 == 0
+            && let Some(desk) = desks.first()
+        {
+            explain(cedar, desk, ask, &answer).map_err(told)?;
+            tally.explained += 1;
+        }
+    }
+    for desk in desks {
+        desk.compare_rows(tally).map_err(|what| format!("{:?}: decide_many: {what}", desk.form))?;
+    }
+    Ok(())
+}
+
+fn describe(ask: &Ask) -> String {
+    format!("{} {} {} {}", ask.principal, ask.action, ask.resource, crate::literals::value_json(&ask.context))
+}
+
+/// The explanation over the engine's own store, against Cedar's answer over Cedar's.
+fn explain(cedar: &Cedar, desk: &Desk, ask: &Ask, answer: &Answer) -> Result<(), String> {
+    let (_, meta) = desk.action(&ask.action)?;
+    let snapshot = desk.engine.snapshot();
+    let explained = cedar.answer(&snapshot, &ask.principal, meta, &ask.resource, &ask.context);
+    let explained = explained.map_err(|e| e.to_string())?;
+    if explained != *answer {
+        return Err(format!("explain says {explained:?}, Cedar {answer:?}"));
+    }
+    Ok(())
+}
+
+/// An engine over one form of the bundle.
+struct Desk {
+    form: Option<Form>,
+    bundle: Arc<Bundle>,
+    engine: Arc<Engine>,
+    sessions: HashMap<Uid, SessionId>,
+    /// By action and the attributes that are there.
+    gates: HashMap<(u32, Vec<String>), Ways>,
+}
+
+/// A gate and the rows that it is to decide once more, all at once.
+struct Ways {
+    gate: Gate,
+    kinds: Vec<ValueType>,
+    sessions: Vec<u64>,
+    resources: Vec<u32>,
+    columns: Vec<Vec<Argument>>,
+    expected: Vec<Code>,
+}
+
+#[derive(Clone)]
+enum Argument {
+    Number(i64),
+    Text(Arc<str>),
+    Entity(Handle),
+}
+
+fn code_of(answer: &Answer) -> Code {
+    match (answer.allow, answer.reasons.is_empty()) {
+        (true, _) => Code::Allow,
+        (false, false) => Code::Forbid,
+        (false, true) => Code::Default,
+    }
+}
+
+impl Desk {
+    fn new(form: Option<Form>, bundle: Arc<Bundle>, fallback: Option<Arc<Cedar>>) -> Result<Self, String> {
+        let options = EngineOptions { sessions: 256, handles: 1024 };
+        let fallback = fallback.map(|cedar| Box::new(Fallback(cedar)) as _);
+        let engine = Engine::new(bundle.clone(), fallback, options).map_err(|e| e.to_string())?;
+        Ok(Self { form, bundle, engine, sessions: HashMap::new(), gates: HashMap::new() })
+    }
+
+    fn action(&self, uid: &Uid) -> Result<(u32, &ActionMeta), String> {
+        let actions = (0_u32..).zip(&self.bundle.meta().actions);
+        let found = actions.into_iter().find(|(_, action)| action.id == *uid.id && action.ty == *uid.ty);
+        found.ok_or_else(|| format!("the bundle lacks the action {uid}"))
+    }
+
+    fn compare(&mut self, ask: &Ask, answer: &Answer, number: usize, tally: &mut Tally) -> Result<(), String> {
+        let expected = code_of(answer);
+        let (action, meta) = self.action(&ask.action)?;
+        let snapshot = self.engine.snapshot();
+        let mut determining = Determining::default();
+        let code = self.evaluate(&snapshot, action, meta, ask, &mut determining)?;
+        self.agree("evaluate", code, Some(&determining), answer)?;
+        tally.decisions += 1;
+        if number % 2 == 1 {
+            return Ok(());
+        }
+        let mut arguments = Vec::new();
+        if !self.arguments(&meta.context.clone(), "", &ask.context, &mut arguments)? {
+            return Ok(());
+        }
+        self.through_gate(action, ask, arguments, answer, expected, tally)
+    }
+
+    fn evaluate(
+        &self,
+        snapshot: &Snapshot,
+        action: u32,
+        meta: &ActionMeta,
+        ask: &Ask,
+        determining: &mut Determining,
+    ) -> Result<Code, String> {
+        let slots = self.bundle.actions().get(action as usize).map_or(0, |action| action.slots.len as usize);
+        let mut builder = RequestBuilder::new(snapshot, slots);
+        let principal = builder.entity(&ask.principal.ty, &ask.principal.id).ok_or("no such principal")?;
+        let resource = builder.entity(&ask.resource.ty, &ask.resource.id).ok_or("no such resource")?;
+        put(&meta.context, &ask.context, &mut builder)?;
+        let request = builder.finish();
+        Ok(self.engine.evaluate(snapshot, action, principal, resource, &request, determining))
+    }
+
+    fn agree(&self, way: &str, code: Code, noted: Option<&Determining>, answer: &Answer) -> Result<(), String> {
+        let expected = code_of(answer);
+        if code != expected {
+            return Err(format!("{way} says {code:?}, Cedar {expected:?} by {:?}", answer.reasons));
+        }
+        let Some(noted) = noted.filter(|_| expected != Code::Default) else { return Ok(()) };
+        let ids: Option<Vec<&str>> = noted.as_slice().iter().map(|&number| self.bundle.policy_id(number)).collect();
+        let ids = ids.ok_or("a determining policy has no id")?;
+        let reasons: Vec<&str> = answer.reasons.iter().map(|id| &**id).collect();
+        let all = noted.count as usize == reasons.len()
+            && if reasons.len() <= MAX_DETERMINING {
+                ids == reasons
+            } else {
+                ids.iter().all(|id| reasons.contains(id))
+            };
+        if !all {
+            return Err(format!("{way} says {code:?} by {} policies: {ids:?}, Cedar by {reasons:?}", noted.count));
+        }
+        Ok(())
+    }
+
+    /// The context as a gate's arguments; `false` where it has values that gates do not take.
+    fn arguments(
+        &self,
+        fields: &[Field],
+        prefix: &str,
+        context: &Value,
+        out: &mut Vec<(String, Argument)>,
+    ) -> Result<bool, String> {
+        let Value::Record(record) = context else { return Err("the context is no record".into()) };
+        for field in fields {
+            let Some(value) = record.get(field.name.as_str()) else { continue };
+            let path = format!("{prefix}{}", field.name);
+            let argument = match (&field.node, value) {
+                (Node::Record { fields: inner, presence }, Value::Record(given)) => {
+                    // An optional record is there for a gate iff one of its attributes is.
+                    if presence.is_some() && given.is_empty() {
+                        return Ok(false);
+                    }
+                    let before = out.len();
+                    if !self.arguments(inner, &format!("{path}."), value, out)? {
+                        return Ok(false);
+                    }
+                    if presence.is_some() && out.len() == before {
+                        return Ok(false);
+                    }
+                    continue;
+                }
+                (_, Value::Bool(b)) => Argument::Number(i64::from(*b)),
+                (_, Value::Long(n) | Value::Decimal(n) | Value::Datetime(n) | Value::Duration(n)) => {
+                    Argument::Number(*n)
+                }
+                (_, Value::String(text)) => Argument::Text(text.clone()),
+                (_, Value::Entity(uid)) => Argument::Entity(self.handle(uid)?),
+                _ => return Ok(false),
+            };
+            out.push((path, argument));
+        }
+        Ok(true)
+    }
+
+    fn handle(&self, uid: &Uid) -> Result<Handle, String> {
+        self.engine.handle(&uid.ty, &uid.id).map_err(|e| e.to_string())
+    }
+
+    fn through_gate(
+        &mut self,
+        action: u32,
+        ask: &Ask,
+        arguments: Vec<(String, Argument)>,
+        answer: &Answer,
+        expected: Code,
+        tally: &mut Tally,
+    ) -> Result<(), String> {
+        let resource = self.handle(&ask.resource)?;
+        let session = if let Some(&session) = self.sessions.get(&ask.principal) {
+            session
+        } else {
+            let principal = self.handle(&ask.principal)?;
+            let admission = Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX };
+            let session = self.engine.admit(&admission).map_err(|e| e.to_string())?;
+            self.sessions.insert(ask.principal.clone(), session);
+            session
+        };
+        let (names, arguments): (Vec<String>, Vec<Argument>) = arguments.into_iter().unzip();
+        let key = (action, names);
+        if !self.gates.contains_key(&key) {
+            let named: Vec<&str> = key.1.iter().map(String::as_str).collect();
+            let gate = self.engine.prepare(&ask.action.ty, &ask.action.id, &named).map_err(|e| e.to_string())?;
+            let kinds = gate.types().to_vec();
+            let columns = vec![Vec::new(); kinds.len()];
+            let ways = Ways { gate, kinds, sessions: vec![], resources: vec![], columns, expected: vec![] };
+            self.gates.insert(key.clone(), ways);
+        }
+        let Some(ways) = self.gates.get_mut(&key) else { return Ok(()) };
+        let mut determining = Determining::default();
+        let values = ways.values(&arguments)?;
+        let decided = ways.gate.decide(session, resource, &values, &mut determining);
+        let values = ways.values(&arguments)?;
+        let allowed = ways.gate.allows(session, resource, &values);
+        ways.sessions.push(session.0);
+        ways.resources.push(resource.0);
+        for (column, argument) in ways.columns.iter_mut().zip(arguments) {
+            column.push(argument);
+        }
+        ways.expected.push(expected);
+        tally.decisions += 2;
+        self.agree("Gate::decide", decided, Some(&determining), answer)?;
+        self.agree("Gate::allows", allowed, None, answer)
+    }
+
+    fn compare_rows(&mut self, tally: &mut Tally) -> Result<(), String> {
+        for ways in self.gates.values_mut() {
+            let mut batch = ways.gate.batch();
+            let mut columns: Vec<Vec<i64>> = Vec::with_capacity(ways.columns.len());
+            for column in &ways.columns {
+                let number = |argument: &Argument| match argument {
+                    Argument::Number(n) => Some(*n),
+                    Argument::Text(text) => batch.text(text),
+                    Argument::Entity(handle) => Some(i64::from(handle.0)),
+                };
+                columns.push(column.iter().map(number).collect::<Option<_>>().ok_or("too many texts")?);
+            }
+            let laid_out: Vec<Column<'_, i64>> = columns.iter().map(|column| Column::each(column)).collect();
+            let mut out = vec![u8::MAX; ways.expected.len()];
+            batch.decide_many(Column::each(&ways.sessions), Column::each(&ways.resources), &laid_out, &mut out);
+            for (row, (&code, &expected)) in out.iter().zip(&ways.expected).enumerate() {
+                if code != expected as u8 {
+                    return Err(format!("row {row} says {code}, Cedar {expected:?}"));
+                }
+            }
+            tally.decisions += out.len() as u64;
+            ways.sessions.clear();
+            ways.resources.clear();
+            ways.columns.iter_mut().for_each(Vec::clear);
+            ways.expected.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Ways {
+    fn values(&mut self, arguments: &[Argument]) -> Result<Vec<i64>, String> {
+        if arguments.len() != self.kinds.len() {
+            return Err("the gate takes another number of arguments".into());
+        }
+        self.gate.begin();
+        let gate = &mut self.gate;
+        let number = |argument: &Argument| match argument {
+            Argument::Number(n) => Some(*n),
+            Argument::Text(text) => gate.text(text),
+            Argument::Entity(handle) => gate.entity(*handle),
+        };
+        arguments.iter().map(number).collect::<Option<_>>().ok_or_else(|| "no number for an argument".into())
+    }
+}
+
+fn put(fields: &[Field], context: &Value, builder: &mut RequestBuilder<'_>) -> Result<(), String> {
+    let Value::Record(record) = context else { return Err("the context is no record".into()) };
+    for field in fields {
+        let Some(value) = record.get(field.name.as_str()) else { continue };
+        match &field.node {
+            Node::Leaf { slot, .. } => {
+                let cell = cell(value, builder).ok_or("a value that the bundle has no number for")?;
+                builder.put(*slot, cell);
+            }
+            Node::Record { presence, fields } => {
+                if let Some(slot) = presence {
+                    let there = cell(&Value::Bool(true), builder).ok_or("no boolean")?;
+                    builder.put(*slot, there);
+                }
+                put(fields, value, builder)?;
+            }
+        }
+    }
+    Ok(())
+}

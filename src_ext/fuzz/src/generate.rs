@@ -1,0 +1,122 @@
+//! Everything of one case, still in parts that can be taken away.
+
+use crate::case::{Ask, Case, Step, entity_json};
+use crate::literals::uid_json;
+use crate::policies::{Policy, links, policies, text};
+use crate::world::{Entity, World, chance, pick};
+use fastrand::Rng;
+use ztfast_policy::ir::{Uid, Value};
+
+/// A case in parts.
+#[derive(Debug, Clone)]
+pub(crate) struct Generated {
+    pub schema: String,
+    pub policies: Vec<Policy>,
+    pub entities: Vec<Entity>,
+    pub steps: Vec<Change>,
+}
+
+/// A change of the store, and requests after it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Change {
+    pub upsert: Vec<Entity>,
+    pub remove: Vec<Uid>,
+    pub asks: Vec<Ask>,
+}
+
+/// Policies that Cedar looks at for one world, over all requests: what bounds its cost.
+const WORK: usize = 16_000;
+const MOST_REQUESTS: usize = 4_000;
+
+impl Generated {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let world = World::new(&mut rng);
+        let policies = policies(&mut rng, &world);
+        let entities = world.entities(&mut rng);
+        let count = (WORK / (policies.len() + 1)).clamp(24, MOST_REQUESTS);
+        let changes = if chance(&mut rng, 40) { rng.usize(1..4) } else { 0 };
+        let mut store = entities.clone();
+        let mut steps = Vec::new();
+        for number in 0..=changes {
+            let mut step = if number == 0 { Change::default() } else { change(&mut rng, &world, &mut store) };
+            step.asks = (0..count / (changes + 1)).map(|_| ask(&mut rng, &world)).collect();
+            steps.push(step);
+        }
+        Self { schema: world.schema(), policies, entities, steps }
+    }
+
+    /// As text.
+    pub fn case(&self) -> Case {
+        let step = |change: &Change| Step {
+            upsert: change.upsert.iter().map(entity_json).collect(),
+            remove: change.remove.iter().map(uid_json).collect(),
+            requests: Vec::new(),
+        };
+        Case {
+            found: String::new(),
+            schema: self.schema.clone(),
+            policies: text(&self.policies),
+            links: links(&self.policies),
+            entities: self.entities.iter().map(entity_json).collect(),
+            steps: self.steps.iter().map(step).collect(),
+        }
+    }
+
+    /// As text with the requests: the file that a failure leaves.
+    pub fn file(&self, found: &str) -> Case {
+        let mut case = self.case();
+        found.clone_into(&mut case.found);
+        for (step, change) in case.steps.iter_mut().zip(&self.steps) {
+            step.requests = change.asks.iter().map(Ask::text).collect();
+        }
+        case
+    }
+
+    /// The requests of each step.
+    pub fn asks(&self) -> Vec<Vec<Ask>> {
+        self.steps.iter().map(|change| change.asks.clone()).collect()
+    }
+}
+
+fn ask(rng: &mut Rng, world: &World) -> Ask {
+    let actions = world.applicable();
+    let action = *pick(rng, &actions);
+    let Some((principals, resources)) = &action.applies else { unreachable!("only such actions are picked") };
+    let (principal, resource) = (*pick(rng, principals), *pick(rng, resources));
+    let mut context = world.values(rng, &action.context);
+    for value in context.values_mut() {
+        if matches!(value, Value::String(_)) && chance(rng, 15) {
+            *value = Value::String(crate::literals::Literals::odd_text(rng).into());
+        }
+    }
+    let resource = world.uid(rng, resource);
+    let mut principal = world.uid(rng, principal);
+    // The same entity on both sides, where the schema lets it.
+    if principal.ty == resource.ty && chance(rng, 25) {
+        principal = resource.clone();
+    }
+    Ask { principal, action: action.uid.clone(), resource, context: Value::Record(context) }
+}
+
+/// A change of a few entities; `store` is what it is applied to.
+fn change(rng: &mut Rng, world: &World, store: &mut Vec<Entity>) -> Change {
+    let mut made = Change::default();
+    for _ in 0..rng.usize(1..4) {
+        let ty = rng.usize(0..world.types.len());
+        let uid = world.uid(rng, ty);
+        let known = store.iter().any(|entity| entity.uid == uid);
+        let named = made.upsert.iter().any(|entity| entity.uid == uid) || made.remove.contains(&uid);
+        if named {
+            continue;
+        }
+        if known && chance(rng, 30) {
+            made.remove.push(uid);
+            continue;
+        }
+        made.upsert.push(world.entity(rng, ty, uid));
+    }
+    store.retain(|entity| !made.remove.contains(&entity.uid) && made.upsert.iter().all(|new| new.uid != entity.uid));
+    store.extend(made.upsert.iter().cloned());
+    made
+}

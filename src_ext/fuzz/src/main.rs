@@ -1,0 +1,203 @@
+//! Random worlds, decided by the engine and by Cedar: a schema, entities, policies and requests that no one wrote, and the
+//! question whether both come to the same decision by the same policies, and err in the same ones.
+//!
+//! ```text
+//! ztfast-fuzz [--seconds N] [--requests N] [--seed N] [--threads N] [--failures FOLDER]
+//! ztfast-fuzz replay FILE...
+//! ```
+//! Exit status 0 when nothing differs, 1 when something does (each failure is made small and left as a file that `replay`
+//! and the tests take), 2 for wrong arguments.
+#![forbid(unsafe_code)]
+
+mod case;
+mod compare;
+mod exprs;
+mod generate;
+mod literals;
+mod policies;
+mod shrink;
+mod tree;
+mod world;
+
+use case::Case;
+use compare::{Tally, compare};
+use generate::Generated;
+use std::io::IsTerminal;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use ztfast_bundle::Form;
+
+// Cedar allocates all the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Failures after which there is no point in going on.
+const ENOUGH: usize = 5;
+
+struct Options {
+    seconds: u64,
+    requests: u64,
+    seed: u64,
+    threads: usize,
+    failures: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if_eq("replay").is_some() {
+        return replay(&arguments.map(PathBuf::from).collect::<Vec<_>>());
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut options =
+        Options { seconds: u64::MAX, requests: u64::MAX, seed: 1, threads, failures: PathBuf::from("fuzz-failures") };
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().unwrap_or_default();
+        let number = value.parse::<u64>();
+        match (name.as_str(), number) {
+            ("--seconds", Ok(n)) => options.seconds = n,
+            ("--requests", Ok(n)) => options.requests = n,
+            ("--seed", Ok(n)) => options.seed = n,
+            ("--threads", Ok(n)) if n > 0 => options.threads = usize::try_from(n).unwrap_or(1),
+            ("--failures", _) if !value.is_empty() => options.failures = value.into(),
+            _ => {
+                eprintln!(
+                    "{name} {value}: wanted --seconds, --requests, --seed or --threads with a number, or --failures FOLDER"
+                );
+                return ExitCode::from(2);
+            }
+        }
+    }
+    if options.seconds == u64::MAX && options.requests == u64::MAX {
+        options.seconds = 60;
+    }
+    fuzz(&options)
+}
+
+/// The forms that a world is compiled to: the one that costs least, and one more.
+fn forms(seed: u64) -> [Option<Form>; 2] {
+    let forced = [Form::Dense, Form::Rows, Form::Sets];
+    [None, Some(forced[usize::try_from(seed % 3).unwrap_or(0)])]
+}
+
+/// How a case fails, if it does.
+fn failure(generated: &Generated, seed: u64, tally: &mut Tally) -> Option<String> {
+    let compared = catch_unwind(AssertUnwindSafe(|| {
+        let mut own = Tally::default();
+        let result = compare(&generated.case(), &generated.asks(), &forms(seed), &mut own);
+        (own, result)
+    }));
+    match compared {
+        Ok((own, result)) => {
+            tally.add(&own);
+            result.err()
+        }
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            Some(format!("panic: {}", text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?")))
+        }
+    }
+}
+
+fn fuzz(options: &Options) -> ExitCode {
+    let began = Instant::now();
+    let total = Mutex::new(Tally::default());
+    let failures = Mutex::new(Vec::<PathBuf>::new());
+    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let lock = || total.lock().unwrap_or_else(PoisonError::into_inner);
+    let worker = || {
+        while !stop.load(Ordering::Relaxed) {
+            // Each world follows from one number, so that a failure can be had again.
+            let seed = options.seed.wrapping_mul(1 << 40).wrapping_add(next.fetch_add(1, Ordering::Relaxed));
+            let mut tally = Tally::default();
+            let generated = Generated::new(seed);
+            if let Some(found) = failure(&generated, seed, &mut tally) {
+                eprintln!("\nworld {seed}: {found}\nmaking it small ...");
+                let file = leave(generated, seed, &options.failures);
+                let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                failures.push(file);
+                stop.fetch_or(failures.len() >= ENOUGH, Ordering::Relaxed);
+            }
+            let mut total = lock();
+            total.add(&tally);
+            let over = total.requests >= options.requests || began.elapsed().as_secs() >= options.seconds;
+            stop.fetch_or(over, Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..options.threads).map(|_| scope.spawn(worker)).collect();
+        let shown = std::io::stderr().is_terminal();
+        while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            std::thread::sleep(Duration::from_millis(200));
+            if shown {
+                eprint!("\r{}", line(&lock(), began));
+            }
+        }
+    });
+    let total = *lock();
+    println!("{}", line(&total, began));
+    println!(
+        "{} worlds, {} of them strictly valid; {} requests allowed, {} with policies that err; {} explanations; \
+         {} policies of other worlds left to Cedar",
+        total.worlds, total.strict, total.allowed, total.erring, total.explained, total.fallbacks
+    );
+    let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for file in &failures {
+        println!("MISMATCH: {}", file.display());
+    }
+    println!("{} mismatches", failures.len());
+    ExitCode::from(u8::from(!failures.is_empty()))
+}
+
+fn line(tally: &Tally, began: Instant) -> String {
+    let seconds = began.elapsed().as_secs().max(1);
+    format!(
+        "{} requests answered by Cedar, {} decisions compared in {seconds} s ({} requests a second)",
+        tally.requests,
+        tally.decisions,
+        tally.requests / seconds
+    )
+}
+
+/// Make a failing case small and leave it as a file.
+fn leave(generated: Generated, seed: u64, folder: &Path) -> PathBuf {
+    let fails = |case: &Generated| {
+        let found = failure(case, seed, &mut Tally::default())?;
+        // What cannot be compiled any more fails for another reason.
+        (!found.starts_with("refused") && !found.starts_with("Cedar refuses")).then_some(found)
+    };
+    let small = shrink::shrink(generated, &fails);
+    let found = fails(&small).unwrap_or_default();
+    let file = folder.join(format!("world-{seed}.json"));
+    let text = serde_json::to_string_pretty(&small.file(&found)).unwrap_or_default();
+    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, text));
+    if let Err(error) = written {
+        eprintln!("{}: {error}", file.display());
+    }
+    eprintln!("{found}\n{}\n", small.case().policies);
+    file
+}
+
+/// Compare the cases in files, in all forms.
+fn replay(files: &[PathBuf]) -> ExitCode {
+    let mut tally = Tally::default();
+    let mut failed = 0;
+    for file in files {
+        let compared = std::fs::read_to_string(file).map_err(|e| e.to_string()).and_then(|text| {
+            let case: Case = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+            let asks = case.asks()?;
+            let forms = [None, Some(Form::Dense), Some(Form::Rows), Some(Form::Sets)];
+            catch_unwind(AssertUnwindSafe(|| compare(&case, &asks, &forms, &mut tally)))
+                .unwrap_or_else(|_| Err("panic".to_owned()))
+        });
+        if let Err(what) = compared {
+            println!("MISMATCH: {}: {what}", file.display());
+            failed += 1;
+        }
+    }
+    println!("{} files, {} decisions compared, {failed} mismatches", files.len(), tally.decisions);
+    ExitCode::from(u8::from(failed > 0))
+}
