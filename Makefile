@@ -9,7 +9,10 @@ RUST := $(shell find src_ext -path src_ext/target -prune -o \( -name '*.rs' -o -
 GATE := src_ext/cython/gate.pyx ztfast/include/ztfast.h setup.py
 BUILD := pyproject.toml build_backend/backend.py
 
-.PHONY: help setup demo test test-rust test-python lint format bench lock clean
+# How long `make fuzz` runs.
+SECONDS ?= 60
+
+.PHONY: help setup demo test test-rust test-fuzz test-python fuzz mutants lint format bench bench-scale lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,10 +33,23 @@ setup: $(VENV)/.installed ## set everything up in .venv
 demo: setup ## compile the example desk, decide, revoke, swap, and show latencies
 	$(BIN)/ztfast demo
 
-test: test-rust test-python ## all tests
+test: test-rust test-fuzz test-python ## all tests
 
 test-rust:
 	$(CARGO) test $(MANIFEST) --workspace --exclude ztfast-python --quiet
+
+# Two million requests that no one wrote, and the cases that failed once.
+test-fuzz:
+	$(CARGO) build $(MANIFEST) --quiet -p ztfast-fuzz
+	src_ext/target/debug/ztfast-fuzz replay $(wildcard tests/differential/cases/*.json)
+	src_ext/target/debug/ztfast-fuzz --requests 2000000 --failures build/fuzz-failures
+
+fuzz: ## hold the engine against Cedar on random worlds: make fuzz SECONDS=600
+	$(CARGO) build $(MANIFEST) --quiet -p ztfast-fuzz
+	src_ext/target/debug/ztfast-fuzz --seconds $(SECONDS) --seed $$(date +%s) --failures build/fuzz-failures
+
+mutants: ## show that the fuzzer finds the mistakes that are easily made
+	$(PYTHON) tests/differential/mutants.py
 
 test-python: setup
 	$(BIN)/python -m pytest
@@ -55,6 +71,9 @@ format: setup ## format everything
 bench: setup ## measure against floors and cedarpy, as ratios of one run
 	$(BIN)/python -m bench.hot
 	$(BIN)/python -m pytest bench/test_bench.py --benchmark-only --benchmark-columns=min,median,iqr,rounds --benchmark-sort=name
+
+bench-scale: setup ## compile, open, decide, change and swap at the scale of a whole firm
+	$(BIN)/python -m bench.scale
 
 lock: $(VENV)/.requirements ## renew requirements/dev.txt from requirements/dev.in
 	$(BIN)/python -m pip install --quiet pip-tools

@@ -21,6 +21,8 @@ pub(crate) struct Exprs<'w> {
     paths: Vec<Path>,
     /// Percent of parts that are of another type than they should be.
     near_miss: u32,
+    /// The one variable that is read, if not all are.
+    pub only: Option<&'static str>,
     /// Guards of what was used, not yet written.
     open: Vec<String>,
     /// Guards that are left to an earlier clause.
@@ -58,6 +60,7 @@ impl<'w> Exprs<'w> {
             action: uid_text(&action.uid),
             paths: Vec::new(),
             near_miss,
+            only: None,
             open: Vec::new(),
             earlier: Vec::new(),
         };
@@ -98,7 +101,9 @@ impl<'w> Exprs<'w> {
 
     /// An expression of a type that is read from the request or the store, if there is one.
     fn path(&mut self, rng: &mut Rng, fits: impl Fn(&Ty) -> bool) -> Option<Tree> {
-        let fitting: Vec<usize> = (0..self.paths.len()).filter(|&at| fits(&self.paths[at].ty)).collect();
+        let of = self.only.unwrap_or_default();
+        let fits = |path: &Path| fits(&path.ty) && path.text.starts_with(of);
+        let fitting: Vec<usize> = (0..self.paths.len()).filter(|&at| fits(&self.paths[at])).collect();
         if fitting.is_empty() {
             return None;
         }
@@ -209,6 +214,9 @@ impl<'w> Exprs<'w> {
 
     fn some_entity(&mut self, rng: &mut Rng, depth: u32) -> Tree {
         let ty = rng.usize(0..self.world.types.len());
+        if let Some(only) = self.only.filter(|only| *only != "context" && rng.bool()) {
+            return Tree::leaf(Kind::Entity, only);
+        }
         match rng.u32(0..10) {
             0..3 => Tree::leaf(Kind::Entity, "principal"),
             3..6 => Tree::leaf(Kind::Entity, "resource"),

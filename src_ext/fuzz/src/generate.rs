@@ -35,7 +35,7 @@ impl Generated {
         let policies = policies(&mut rng, &world);
         let entities = world.entities(&mut rng);
         let count = (WORK / (policies.len() + 1)).clamp(24, MOST_REQUESTS);
-        let changes = if chance(&mut rng, 40) { rng.usize(1..4) } else { 0 };
+        let changes = if chance(&mut rng, 50) { rng.usize(1..4) } else { 0 };
         let mut store = entities.clone();
         let mut steps = Vec::new();
         for number in 0..=changes {
@@ -102,7 +102,7 @@ fn ask(rng: &mut Rng, world: &World) -> Ask {
 /// A change of a few entities; `store` is what it is applied to.
 fn change(rng: &mut Rng, world: &World, store: &mut Vec<Entity>) -> Change {
     let mut made = Change::default();
-    for _ in 0..rng.usize(1..4) {
+    for _ in 0..rng.usize(1..7) {
         let ty = rng.usize(0..world.types.len());
         let uid = world.uid(rng, ty);
         let known = store.iter().any(|entity| entity.uid == uid);

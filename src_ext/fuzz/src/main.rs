@@ -2,9 +2,11 @@
 //! question whether both come to the same decision by the same policies, and err in the same ones.
 //!
 //! ```text
-//! ztfast-fuzz [--seconds N] [--requests N] [--seed N] [--threads N] [--failures FOLDER]
+//! ztfast-fuzz [--seconds N] [--requests N] [--seed N] [--threads N] [--failures FOLDER] [--first]
 //! ztfast-fuzz replay FILE...
 //! ```
+//! `--first` stops at the first failure and leaves it as it is: that is how long it takes to find one.
+//!
 //! Exit status 0 when nothing differs, 1 when something does (each failure is made small and left as a file that `replay`
 //! and the tests take), 2 for wrong arguments.
 #![forbid(unsafe_code)]
@@ -44,6 +46,8 @@ struct Options {
     seed: u64,
     threads: usize,
     failures: PathBuf,
+    /// Whether the first failure is enough.
+    first: bool,
 }
 
 fn main() -> ExitCode {
@@ -52,9 +56,13 @@ fn main() -> ExitCode {
         return replay(&arguments.map(PathBuf::from).collect::<Vec<_>>());
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut options =
-        Options { seconds: u64::MAX, requests: u64::MAX, seed: 1, threads, failures: PathBuf::from("fuzz-failures") };
+    let failures = PathBuf::from("fuzz-failures");
+    let mut options = Options { seconds: u64::MAX, requests: u64::MAX, seed: 1, threads, failures, first: false };
     while let Some(name) = arguments.next() {
+        if name == "--first" {
+            options.first = true;
+            continue;
+        }
         let value = arguments.next().unwrap_or_default();
         let number = value.parse::<u64>();
         match (name.as_str(), number) {
@@ -77,17 +85,18 @@ fn main() -> ExitCode {
     fuzz(&options)
 }
 
-/// The forms that a world is compiled to: the one that costs least, and one more.
-fn forms(seed: u64) -> [Option<Form>; 2] {
+/// The forms that a world is compiled to: the one that costs least, and one more; of many policies, sets.
+fn forms(seed: u64, policies: usize) -> [Option<Form>; 2] {
     let forced = [Form::Dense, Form::Rows, Form::Sets];
-    [None, Some(forced[usize::try_from(seed % 3).unwrap_or(0)])]
+    let at = if policies > 50 { 2 } else { usize::try_from(seed % 3).unwrap_or(0) };
+    [None, Some(forced[at])]
 }
 
 /// How a case fails, if it does.
 fn failure(generated: &Generated, seed: u64, tally: &mut Tally) -> Option<String> {
     let compared = catch_unwind(AssertUnwindSafe(|| {
         let mut own = Tally::default();
-        let result = compare(&generated.case(), &generated.asks(), &forms(seed), &mut own);
+        let result = compare(&generated.case(), &generated.asks(), &forms(seed, generated.policies.len()), &mut own);
         (own, result)
     }));
     match compared {
@@ -115,8 +124,8 @@ fn fuzz(options: &Options) -> ExitCode {
             let mut tally = Tally::default();
             let generated = Generated::new(seed);
             if let Some(found) = failure(&generated, seed, &mut tally) {
-                eprintln!("\nworld {seed}: {found}\nmaking it small ...");
-                let file = leave(generated, seed, &options.failures);
+                stop.fetch_or(options.first, Ordering::Relaxed);
+                let file = leave(generated, seed, &found, options);
                 let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
                 failures.push(file);
                 stop.fetch_or(failures.len() >= ENOUGH, Ordering::Relaxed);
@@ -163,21 +172,28 @@ fn line(tally: &Tally, began: Instant) -> String {
 }
 
 /// Make a failing case small and leave it as a file.
-fn leave(generated: Generated, seed: u64, folder: &Path) -> PathBuf {
+fn leave(generated: Generated, seed: u64, found: &str, options: &Options) -> PathBuf {
+    eprintln!("\nworld {seed}: {found}");
+    if !options.first {
+        eprintln!("making it small ...");
+    }
     let fails = |case: &Generated| {
         let found = failure(case, seed, &mut Tally::default())?;
         // What cannot be compiled any more fails for another reason.
         (!found.starts_with("refused") && !found.starts_with("Cedar refuses")).then_some(found)
     };
-    let small = shrink::shrink(generated, &fails);
-    let found = fails(&small).unwrap_or_default();
+    let small = if options.first { generated } else { shrink::shrink(generated, &fails) };
+    let found = fails(&small).unwrap_or_else(|| found.to_owned());
+    let folder: &Path = &options.failures;
     let file = folder.join(format!("world-{seed}.json"));
     let text = serde_json::to_string_pretty(&small.file(&found)).unwrap_or_default();
     let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, text));
     if let Err(error) = written {
         eprintln!("{}: {error}", file.display());
     }
-    eprintln!("{found}\n{}\n", small.case().policies);
+    if !options.first {
+        eprintln!("{found}\n{}\n", small.case().policies);
+    }
     file
 }
 

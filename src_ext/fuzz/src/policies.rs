@@ -65,18 +65,40 @@ pub(crate) fn policies(rng: &mut Rng, world: &World) -> Vec<Policy> {
     // Most worlds are small: Cedar looks at every policy of the large ones.
     let count = if chance(rng, 70) { SIZES[rng.usize(0..17)] } else { *pick(rng, &SIZES) };
     let crowd = count > 50;
+    // Policies of one kind lie side by side in one set.
+    let alike = crowd && rng.bool();
+    let forbid = rng.bool();
+    let side = |rng: &mut Rng, name: &str| {
+        if rng.bool() { name.to_owned() } else { format!("{name} is {}", pick(rng, &world.types).name) }
+    };
+    let scope = [side(rng, "principal"), "action".to_owned(), side(rng, "resource")];
     while all.len() < count {
         if !all.is_empty() && chance(rng, if crowd { 25 } else { 6 }) {
             let again = pick(rng, &all).clone();
             all.push(again);
             continue;
         }
-        all.push(policy(rng, world, near_miss, crowd, &mut shared));
+        let only = if alike { Some("context") } else { None };
+        let mut one = policy(rng, world, near_miss, crowd, only, &mut shared);
+        if alike {
+            one.forbid = forbid;
+            for (constraint, plain) in one.scope.iter_mut().zip(&scope) {
+                constraint.clone_from(plain);
+            }
+        }
+        all.push(one);
     }
     all
 }
 
-fn policy(rng: &mut Rng, world: &World, near_miss: u32, crowd: bool, shared: &mut Vec<(bool, Tree)>) -> Policy {
+fn policy(
+    rng: &mut Rng,
+    world: &World,
+    near_miss: u32,
+    crowd: bool,
+    only: Option<&'static str>,
+    shared: &mut Vec<(bool, Tree)>,
+) -> Policy {
     let actions = world.applicable();
     let action = *pick(rng, &actions);
     let Some((principals, resources)) = &action.applies else { unreachable!("only such actions are picked") };
@@ -122,6 +144,8 @@ fn policy(rng: &mut Rng, world: &World, near_miss: u32, crowd: bool, shared: &mu
             continue;
         }
         let mut exprs = Exprs::new(world, action, principal, resource, near_miss);
+        // Conditions on one side are settled when the bundle is made.
+        exprs.only = only.or([None, None, None, Some("principal"), Some("resource"), Some("context")][rng.usize(0..6)]);
         let depth = if crowd { rng.u32(0..2) } else { rng.u32(0..4) };
         let condition = exprs.guarded(rng, depth);
         clauses.extend(exprs.earlier.into_iter().map(|guard| (true, Tree::leaf(crate::tree::Kind::Bool, guard))));
