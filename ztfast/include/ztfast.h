@@ -104,7 +104,7 @@ typedef struct {
 
     /* Many decisions by one bundle. Give the batch back with batch_end. */
     ztfast_batch *(*batch_begin)(ztfast_gate *);
-    /* The number of a text for this batch's columns: ask once per distinct text, and not while the batch runs. */
+    /* The number of a text for this batch's columns: equal texts have equal numbers. Not while the batch runs. */
     uint32_t (*batch_text)(ztfast_batch *, const uint8_t *text, size_t len, int64_t *number);
     /* Decide on each row. Columns: sessions (uint64_t), resources (uint32_t handles), then one of int64_t per argument
      * (entities as handles). Codes go to `codes`, one byte a row. 0, or 1 for columns that do not fit. */

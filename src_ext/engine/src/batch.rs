@@ -3,15 +3,19 @@
 use crate::changes::UNCLASSED;
 use crate::clock::now_ns;
 use crate::code::Code;
-use crate::decide::{EffectOnly, cell, pair};
+use crate::decide::{EffectOnly, End, Tally, Walk, cell, pair, prefetch_cell};
 use crate::engine::Engine;
-use crate::gate::decide_parties;
 use crate::handles::Handle;
+use crate::memory::prefetch;
 use crate::sessions::SessionId;
-use crate::snapshot::{Binding, Party, Snapshot};
+use crate::sets::Candidates;
+use crate::snapshot::{Binding, Snapshot};
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
-use ztfast_bundle::{Bundle, CellKind, ClassPair, EntryView, Form, Program, ValueType, cell_kind, cell_program};
-use ztfast_program::{FOREIGN_STRING, Scratch, StringsView};
+use ztfast_bundle::{
+    Bundle, CellKind, ClassPair, EntryView, Form, LayerRec, Program, ValueType, cell_kind, cell_program,
+};
+use ztfast_program::{EntityRef, FOREIGN_STRING, Request, Scratch, StringsView};
 
 /// A column of a batch: one number per decision, or one for all.
 #[derive(Debug, Clone, Copy)]
@@ -75,16 +79,18 @@ pub struct Batch {
     binding: Option<Arc<Binding>>,
     text_offsets: Vec<u32>,
     text_bytes: Vec<u8>,
+    /// Numbers of the texts that the bundle lacks: equal texts must have equal numbers.
+    texts: FxHashMap<Box<str>, u32>,
 }
 
-/// Rows that a batch decides by one look at what is the same for all of them: under a microsecond's worth.
-const ROWS_PER_LOOK: usize = 32;
+/// Rows that a batch decides together: under a few microseconds' worth, and more loads than a processor has under way.
+const ROWS: usize = 64;
 /// Arguments that a batch takes on its stack.
 const MAX_COLUMNS: usize = 64;
 
 impl Batch {
     pub(crate) fn new(engine: Arc<Engine>, snapshot: Arc<Snapshot>, binding: Option<Arc<Binding>>) -> Self {
-        Self { engine, snapshot, binding, text_offsets: vec![0], text_bytes: Vec::new() }
+        Self { engine, snapshot, binding, text_offsets: vec![0], text_bytes: Vec::new(), texts: FxHashMap::default() }
     }
 
     /// The arguments' types.
@@ -93,23 +99,28 @@ impl Batch {
         self.binding.as_ref().map_or(&[], |binding| &binding.types)
     }
 
-    /// The number of a text for the columns of this batch. Ask once per distinct text: each one that the bundle lacks is
-    /// kept. `None` where they outgrow 4 GiB.
+    /// The number of a text for the columns of this batch: equal texts have equal numbers. Those that the bundle lacks are
+    /// kept; `None` where they outgrow 4 GiB.
     #[allow(clippy::cast_possible_wrap)] // numbers of texts are small
     pub fn text(&mut self, text: &str) -> Option<i64> {
         if let Some(known) = self.snapshot.string(text) {
             return Some(known as i64);
         }
+        if let Some(&known) = self.texts.get(text) {
+            return Some((FOREIGN_STRING | u64::from(known)) as i64);
+        }
         let end = u32::try_from(self.text_bytes.len() + text.len()).ok()?;
+        let fresh = u32::try_from(self.text_offsets.len() - 1).ok()?;
         self.text_bytes.extend_from_slice(text.as_bytes());
         self.text_offsets.push(end);
-        Some((FOREIGN_STRING | (self.text_offsets.len() - 2) as u64) as i64)
+        self.texts.insert(text.into(), fresh);
+        Some((FOREIGN_STRING | u64::from(fresh)) as i64)
     }
 
     /// Decide on each row; a row that a column lacks is [`Code::Corrupt`]. Columns of entities hold handles.
     ///
-    /// Rows are decided in blocks of [`ROWS_PER_LOOK`]. The clock is read once a block, and so are a session and a resource
-    /// that are the same for all rows: a block takes under a microsecond.
+    /// Rows are decided in blocks. The clock is read once a block, and so are a session and a resource that are the same
+    /// for all rows.
     pub fn decide_many(
         &self,
         sessions: Column<'_, u64>,
@@ -123,9 +134,9 @@ impl Batch {
         }
         let entities: Vec<bool> = binding.types.iter().map(|ty| matches!(ty, ValueType::Entity(_))).collect();
         let mut scratch = Scratch::default();
-        let mut parties: [Result<(Party, Party), Code>; ROWS_PER_LOOK] = [Err(Code::Corrupt); ROWS_PER_LOOK];
-        for (block, codes) in out.chunks_mut(ROWS_PER_LOOK).enumerate() {
-            let first = block * ROWS_PER_LOOK;
+        let mut block = Block::new(columns.len());
+        for (number, codes) in out.chunks_mut(ROWS).enumerate() {
+            let first = number * ROWS;
             let now_ns = now_ns();
             // Handles in columns must become entities first, and a row that a column lacks must not be decided at all.
             let plain = !entities.contains(&true) && columns.iter().all(|column| column.covers(first, codes.len()));
@@ -139,76 +150,203 @@ impl Batch {
                     }
                 }
             }
-            self.look_up(binding, sessions, resources, now_ns, first, &mut parties);
-            self.rows(binding, &entities, columns, &parties, first, codes, &mut scratch);
+            self.look_up(sessions, resources, now_ns, first, codes, &mut block);
+            self.take_arguments(&entities, columns, first, codes, &mut block);
+            self.decide_block(binding, codes, &mut block, &mut scratch);
         }
     }
 
-    /// Look up who asks about what in a block of rows, one step for all rows before the next step: then the rows' loads
-    /// are under way together, and the block waits for memory once a step instead of once a row and step.
+    /// Look up who asks about what in a block of rows: each step asks for the memory of the next step, for all rows, so
+    /// that the block waits for memory once a step and not once a row.
     #[inline]
     fn look_up(
         &self,
-        binding: &Binding,
         sessions: Column<'_, u64>,
         resources: Column<'_, u32>,
         now_ns: i64,
         first: usize,
-        parties: &mut [Result<(Party, Party), Code>; ROWS_PER_LOOK],
+        codes: &mut [u8],
+        block: &mut Block,
     ) {
-        let mut principals = [Err(Code::Corrupt); ROWS_PER_LOOK];
-        for (at, principal) in (first..).zip(&mut principals) {
-            if let Some(session) = sessions.get(at) {
-                *principal = self.engine.principal(SessionId(session), now_ns);
+        for at in first..first + codes.len() {
+            if let (Some(session), Some(resource)) = (sessions.get(at), resources.get(at)) {
+                self.engine.sessions.prefetch(SessionId(session));
+                self.snapshot.base.prefetch(Handle(resource));
             }
         }
-        for ((at, party), principal) in (first..).zip(&mut *parties).zip(principals) {
-            *party = principal.and_then(|principal| {
-                let resource = Handle(resources.get(at).ok_or(Code::Corrupt)?);
-                let both = self.snapshot.party(principal).zip(self.snapshot.party(resource));
-                both.ok_or(Code::NotApplicable)
-            });
+        for ((at, code), principal) in (first..).zip(&mut *codes).zip(&mut block.principals) {
+            let session = sessions.get(at).ok_or(Code::Corrupt);
+            match session.and_then(|session| self.engine.principal(SessionId(session), now_ns)) {
+                Ok(handle) => {
+                    self.snapshot.base.prefetch(handle);
+                    (*principal, *code) = (u64::from(handle.0), UNDECIDED);
+                }
+                Err(denial) => *code = denial as u8,
+            }
         }
-        // What follows is only read here so that it is near when the rows are decided.
-        let bundle = self.snapshot.bundle();
-        let Some(layer) = binding.layers.first().filter(|layer| layer.form != Form::Sets as u32) else { return };
-        let mut cells = [0_u32; ROWS_PER_LOOK];
-        for (found, party) in cells.iter_mut().zip(&*parties) {
-            if let Ok((principal, resource)) = party {
-                let classes = ClassPair { principal: principal.classes.principal, resource: resource.classes.resource };
-                if let Ok((principal, resource)) = pair(bundle, layer, classes) {
-                    *found = cell(bundle, layer, principal, resource).unwrap_or_default();
+        for (row, (at, code)) in (first..).zip(&mut *codes).enumerate().filter(|(_, (_, code))| **code == UNDECIDED) {
+            let Some(resource) = resources.get(at) else {
+                *code = Code::Corrupt as u8;
+                continue;
+            };
+            #[allow(clippy::cast_possible_truncation)] // it is a handle's number
+            let principal = self.snapshot.party(Handle(block.principals[row] as u32));
+            match principal.zip(self.snapshot.party(Handle(resource))) {
+                Some((principal, resource)) => {
+                    block.principals[row] = principal.entity.bits();
+                    block.resources[row] = resource.entity.bits();
+                    block.classes[0][row] = principal.classes.principal;
+                    block.classes[1][row] = resource.classes.resource;
+                }
+                None => *code = Code::NotApplicable as u8,
+            }
+        }
+    }
+
+    /// The arguments of the rows.
+    #[inline]
+    #[allow(clippy::cast_possible_wrap)] // the bits are what counts
+    fn take_arguments(
+        &self,
+        entities: &[bool],
+        columns: &[Column<'_, i64>],
+        first: usize,
+        codes: &mut [u8],
+        block: &mut Block,
+    ) {
+        let width = columns.len();
+        for (place, (column, &entity)) in columns.iter().zip(entities).enumerate() {
+            for (row, code) in codes.iter_mut().enumerate() {
+                let mut value = column.get(first + row).ok_or(Code::Corrupt);
+                if entity {
+                    value = value.and_then(|number| {
+                        let handle = u32::try_from(number).map_err(|_| Code::NotApplicable)?;
+                        let entity = self.snapshot.entity(Handle(handle)).ok_or(Code::NotApplicable)?;
+                        Ok(entity.bits() as i64)
+                    });
+                }
+                match (value, block.values.get_mut(row * width + place)) {
+                    (Ok(value), Some(slot)) => *slot = value,
+                    (Err(denial), _) if *code == UNDECIDED => *code = denial as u8,
+                    _ => {}
                 }
             }
         }
-        let programs = bundle.programs();
-        let words = cells.map(|cell| programs.get(cell_program(cell) as usize).copied().unwrap_or_default());
-        std::hint::black_box(words);
     }
 
-    /// Decide a block of rows.
+    /// Decide the rows of a block that are not denied yet, layer by layer.
     #[inline]
-    #[allow(clippy::too_many_arguments)] // a block of rows has that many parts
-    fn rows(
+    fn decide_block(&self, binding: &Binding, codes: &mut [u8], block: &mut Block, scratch: &mut Scratch) {
+        let bundle = self.snapshot.bundle();
+        let mut decided = [Code::Default; ROWS];
+        for (at, layer) in binding.layers.iter().enumerate() {
+            self.find_cells(layer, codes, block);
+            for (row, code) in codes.iter_mut().enumerate().filter(|(_, code)| **code == UNDECIDED) {
+                let classes = ClassPair { principal: block.classes[0][row], resource: block.classes[1][row] };
+                if classes.principal == UNCLASSED || classes.resource == UNCLASSED {
+                    // All layers at once, and only once.
+                    if at == 0 {
+                        decided[row] =
+                            self.walk(binding, block, row, classes, |walk| walk.decide(scratch, &mut EffectOnly));
+                    }
+                    continue;
+                }
+                if decided[row] == Code::Forbid {
+                    continue;
+                }
+                decided[row] = self.walk(binding, block, row, classes, |walk| {
+                    let mut note = EffectOnly;
+                    let mut tally = Tally::new(decided[row], &mut note);
+                    let result = if layer.form == Form::Sets as u32 {
+                        pair(bundle, layer, classes).map_err(End::Known).and_then(|(principal, resource)| {
+                            walk.sets(layer, principal, resource, scratch, &mut tally)
+                        })
+                    } else {
+                        walk.cell(block.cells[row], scratch, &mut tally)
+                    };
+                    match result {
+                        Ok(()) => tally.code,
+                        Err(end) => walk.end(&end, &mut EffectOnly),
+                    }
+                });
+                // What is neither allowed nor forbidden nor open is denied for good.
+                if !matches!(decided[row], Code::Default | Code::Allow | Code::Forbid) {
+                    *code = decided[row] as u8;
+                }
+            }
+        }
+        for (code, decided) in codes.iter_mut().zip(decided).filter(|(code, _)| **code == UNDECIDED) {
+            *code = decided as u8;
+        }
+    }
+
+    /// The cells of a layer for the rows of a block, each step for all rows.
+    #[inline]
+    fn find_cells(&self, layer: &LayerRec, codes: &mut [u8], block: &mut Block) {
+        let bundle = self.snapshot.bundle();
+        let (maps, is_sets) = (bundle.maps(), layer.form == Form::Sets as u32);
+        let rows = codes.len();
+        for row in 0..rows {
+            prefetch(maps, (layer.principal_map as usize).saturating_add(block.classes[0][row] as usize));
+            prefetch(maps, (layer.resource_map as usize).saturating_add(block.classes[1][row] as usize));
+        }
+        let mut pairs = [(0_u32, 0_u32); ROWS];
+        for (row, code) in codes.iter_mut().enumerate().filter(|(_, code)| **code == UNDECIDED) {
+            let classes = ClassPair { principal: block.classes[0][row], resource: block.classes[1][row] };
+            if classes.principal == UNCLASSED || classes.resource == UNCLASSED {
+                continue;
+            }
+            match pair(bundle, layer, classes) {
+                Ok(found) if is_sets => Candidates::prefetch(bundle, layer, found),
+                Ok(found) => {
+                    pairs[row] = found;
+                    prefetch_cell(bundle, layer, found);
+                }
+                Err(denial) => *code = denial as u8,
+            }
+        }
+        if is_sets {
+            return;
+        }
+        for (row, code) in codes.iter_mut().enumerate().filter(|(_, code)| **code == UNDECIDED) {
+            match cell(bundle, layer, pairs[row].0, pairs[row].1) {
+                Ok(found) => {
+                    block.cells[row] = found;
+                    prefetch(bundle.programs(), cell_program(found) as usize);
+                }
+                Err(denial) => *code = denial as u8,
+            }
+        }
+    }
+
+    /// Do something with the walk of a row.
+    #[inline]
+    fn walk<T>(
         &self,
         binding: &Binding,
-        entities: &[bool],
-        columns: &[Column<'_, i64>],
-        parties: &[Result<(Party, Party), Code>; ROWS_PER_LOOK],
-        first: usize,
-        codes: &mut [u8],
-        scratch: &mut Scratch,
-    ) {
-        let mut values = [0_i64; MAX_COLUMNS];
-        let strings = StringsView { offsets: &self.text_offsets, bytes: &self.text_bytes };
-        for (at, (code, &parties)) in (first..).zip(codes.iter_mut().zip(parties)) {
-            let decided = parties.and_then(|parties| {
-                self.arguments(at, entities, columns, &mut values)?;
-                let values = values.get(..columns.len()).unwrap_or_default();
-                Ok(decide_parties(&self.snapshot, binding, scratch, parties, values, strings, &mut EffectOnly))
-            });
-            *code = decided.unwrap_or_else(|code| code) as u8;
-        }
+        block: &Block,
+        row: usize,
+        classes: ClassPair,
+        job: impl FnOnce(&Walk<'_>) -> T,
+    ) -> T {
+        let width = binding.types.len();
+        let request = Request {
+            principal: EntityRef::from_bits(block.principals[row]),
+            resource: EntityRef::from_bits(block.resources[row]),
+            values: block.values.get(row * width..(row + 1) * width).unwrap_or_default(),
+            positions: &binding.positions,
+            kinds: &binding.kinds,
+            cells: &[],
+            strings: StringsView { offsets: &self.text_offsets, bytes: &self.text_bytes },
+        };
+        job(&Walk {
+            snapshot: &self.snapshot,
+            action: binding.action,
+            layers: &binding.layers,
+            classes,
+            request: &request,
+            foreign: &|_| None,
+        })
     }
 
     /// Decide rows that differ in their arguments only, if ranges are all that is left to look at: one condition after
@@ -243,24 +381,33 @@ impl Batch {
         }
         Ok(true)
     }
-    /// The arguments of a row.
-    #[inline]
-    #[allow(clippy::cast_possible_wrap)] // the bits are what counts
-    fn arguments(
-        &self,
-        at: usize,
-        entities: &[bool],
-        columns: &[Column<'_, i64>],
-        values: &mut [i64; MAX_COLUMNS],
-    ) -> Result<(), Code> {
-        for ((value, column), &entity) in values.iter_mut().zip(columns).zip(entities) {
-            *value = column.get(at).ok_or(Code::Corrupt)?;
-            if entity {
-                let handle = u32::try_from(*value).map_err(|_| Code::NotApplicable)?;
-                *value = self.snapshot.entity(Handle(handle)).ok_or(Code::NotApplicable)?.bits() as i64;
-            }
+}
+
+/// No code: the row is not decided yet.
+const UNDECIDED: u8 = u8::MAX;
+
+/// The rows under way, field by field.
+struct Block {
+    /// Handles, then bits of the entities.
+    principals: [u64; ROWS],
+    resources: [u64; ROWS],
+    /// Classes of principals, and of resources.
+    classes: [[u32; ROWS]; 2],
+    /// Cells of the layer at hand.
+    cells: [u32; ROWS],
+    /// Arguments, row by row.
+    values: Vec<i64>,
+}
+
+impl Block {
+    fn new(columns: usize) -> Self {
+        Self {
+            principals: [0; ROWS],
+            resources: [0; ROWS],
+            classes: [[0; ROWS]; 2],
+            cells: [0; ROWS],
+            values: vec![0; columns * ROWS],
         }
-        Ok(())
     }
 }
 
@@ -302,7 +449,7 @@ fn alike_in(
         if never(&entry) {
             continue;
         }
-        let mut holds = [true; ROWS_PER_LOOK];
+        let mut holds = [true; ROWS];
         for range in entry.ranges() {
             if let Some(column) = column(range.slot) {
                 column.test(first, &mut holds, |number| range.holds(number));

@@ -3,6 +3,7 @@
 use crate::changes::UNCLASSED;
 use crate::classify::class_selectors;
 use crate::code::Code;
+use crate::memory::prefetch;
 use crate::sets::Candidates;
 use crate::snapshot::Snapshot;
 use ztfast_bundle::{
@@ -96,7 +97,7 @@ pub(crate) struct Walk<'a> {
 }
 
 /// Why a walk ends before all policies were looked at.
-enum End {
+pub(crate) enum End {
     /// The answer is known.
     Known(Code),
     /// The tables make no sense together, or a value is beyond every measure.
@@ -112,12 +113,42 @@ impl From<Fault> for End {
 }
 
 /// What the policies looked at so far say together.
-struct Tally<'n, N> {
-    code: Code,
+pub(crate) struct Tally<'n, N> {
+    pub code: Code,
     note: &'n mut N,
+    memo: Memo,
 }
 
-impl<N: Note> Tally<'_, N> {
+/// What some conditions came to in this decision: many policies share their conditions, and one evaluation serves them all.
+#[derive(Default)]
+struct Memo([u64; 4]);
+
+impl Memo {
+    /// A place in the code, above a bit that says that there is one, above the result.
+    const fn word(start: u32, holds: bool) -> u64 {
+        (start as u64) << 2 | 2 | holds as u64
+    }
+
+    #[inline]
+    fn get(&self, start: u32) -> Option<bool> {
+        let word = *self.0.get(start as usize % 4)?;
+        (word | 1 == Self::word(start, true)).then_some(word & 1 != 0)
+    }
+
+    #[inline]
+    fn put(&mut self, start: u32, holds: bool) {
+        if let Some(word) = self.0.get_mut(start as usize % 4) {
+            *word = Self::word(start, holds);
+        }
+    }
+}
+
+impl<'n, N: Note> Tally<'n, N> {
+    /// What is known so far.
+    #[inline]
+    pub fn new(code: Code, note: &'n mut N) -> Self {
+        Self { code, note, memo: Memo::default() }
+    }
     /// A policy applies. `Err` where no other can change the answer.
     #[inline]
     fn apply(&mut self, policy: u32, forbid: bool) -> Result<(), End> {
@@ -142,12 +173,20 @@ impl Walk<'_> {
     /// Whether, and by what kind of answer.
     #[inline]
     pub fn decide<N: Note>(&self, scratch: &mut Scratch, note: &mut N) -> Code {
-        let mut tally = Tally { code: Code::Default, note };
+        let mut tally = Tally::new(Code::Default, note);
         match self.look(scratch, &mut tally) {
             Ok(()) => tally.code,
-            Err(End::Known(code)) => code,
-            Err(End::Fault) => Code::Corrupt,
-            Err(End::Reference) => self.reference(tally.note),
+            Err(end) => self.end(&end, tally.note),
+        }
+    }
+
+    /// The answer where a walk ended before its end.
+    #[inline]
+    pub fn end<N: Note>(&self, end: &End, note: &mut N) -> Code {
+        match end {
+            End::Known(code) => *code,
+            End::Fault => Code::Corrupt,
+            End::Reference => self.reference(note),
         }
     }
 
@@ -169,8 +208,9 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// What a cell says.
     #[inline]
-    fn cell<N: Note>(&self, cell: u32, scratch: &mut Scratch, tally: &mut Tally<'_, N>) -> Result<(), End> {
+    pub fn cell<N: Note>(&self, cell: u32, scratch: &mut Scratch, tally: &mut Tally<'_, N>) -> Result<(), End> {
         let kind = cell_kind(cell);
         // Comparisons instead of a match: a jump table is an indirect jump, and those are what predicts worst.
         if kind == CellKind::Default {
@@ -192,7 +232,7 @@ impl Walk<'_> {
         }
         for _ in 0..program.forbids {
             let entry = program.next().ok_or(Fault::Corrupt)?;
-            if self.applies(&entry, scratch)? {
+            if self.applies(&entry, scratch, &mut tally.memo)? {
                 tally.apply(entry.policy, true)?;
             }
         }
@@ -202,7 +242,7 @@ impl Walk<'_> {
         }
         for _ in 0..program.permits {
             let entry = program.next().ok_or(Fault::Corrupt)?;
-            if self.applies(&entry, scratch)? {
+            if self.applies(&entry, scratch, &mut tally.memo)? {
                 tally.apply(entry.policy, false)?;
                 if !N::ALL {
                     return Ok(());
@@ -213,34 +253,39 @@ impl Walk<'_> {
     }
 
     #[inline]
-    fn applies(&self, entry: &EntryView<'_>, scratch: &mut Scratch) -> Result<bool, Fault> {
+    fn applies(&self, entry: &EntryView<'_>, scratch: &mut Scratch, memo: &mut Memo) -> Result<bool, Fault> {
         for range in entry.ranges() {
             if !self.request.number(range.slot).is_some_and(|number| range.holds(number)) {
                 return Ok(false);
             }
         }
-        if entry.has_conjuncts() { self.conjuncts_hold(entry, scratch) } else { Ok(true) }
+        for (start, len) in entry.conjuncts() {
+            let holds = match memo.get(start) {
+                Some(known) => known,
+                None => self.condition_holds(start, len, scratch)?,
+            };
+            memo.put(start, holds);
+            if !holds {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    fn conjuncts_hold(&self, entry: &EntryView<'_>, scratch: &mut Scratch) -> Result<bool, Fault> {
+    /// Whether a condition is true; a false and an error are the same here.
+    fn condition_holds(&self, start: u32, len: u32, scratch: &mut Scratch) -> Result<bool, Fault> {
         let bundle = &*self.snapshot.base.bundle;
-        self.snapshot.with_store(|store| {
-            let mut vm = Vm::new(store, self.request, scratch);
-            for (start, len) in entry.conjuncts() {
-                let start = start as usize;
-                let code = bundle.code().get(start..start + len as usize).ok_or(Fault::Corrupt)?;
-                match vm.holds(code) {
-                    Ok(true) => {}
-                    Ok(false) | Err(Fault::Error) => return Ok(false),
-                    Err(fault) => return Err(fault),
-                }
-            }
-            Ok(true)
+        let start = start as usize;
+        let code = bundle.code().get(start..start + len as usize).ok_or(Fault::Corrupt)?;
+        self.snapshot.with_store(|store| match Vm::new(store, self.request, scratch).holds(code) {
+            Ok(holds) => Ok(holds),
+            Err(Fault::Error) => Ok(false),
+            Err(fault) => Err(fault),
         })
     }
 
     /// The policies that both classes admit, in a layer that keeps sets of them.
-    fn sets<N: Note>(
+    pub fn sets<N: Note>(
         &self,
         layer: &LayerRec,
         principal: u32,
@@ -386,6 +431,17 @@ pub(crate) fn cell(bundle: &Bundle, layer: &LayerRec, principal: u32, resource: 
         row_cell(bundle, layer, principal, resource)
     };
     found.ok_or(Code::Corrupt)
+}
+
+/// Ask for what [`cell`] reads first to be brought near.
+#[inline]
+pub(crate) fn prefetch_cell(bundle: &Bundle, layer: &LayerRec, (principal, resource): (u32, u32)) {
+    let (principal, resource) = (principal as usize, resource as usize);
+    if layer.form == Form::Dense as u32 {
+        prefetch(bundle.table(), layer.table as usize + principal * layer.resources as usize + resource);
+    } else if let Some(row) = bundle.rows().get(layer.table as usize + principal) {
+        prefetch(bundle.marks(), row.marks as usize + resource / 64);
+    }
 }
 
 #[inline]

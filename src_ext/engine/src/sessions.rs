@@ -88,7 +88,14 @@ impl Sessions {
     pub fn new(capacity: usize) -> Self {
         // Zeroed memory comes from the system page by page, so unused slots cost nothing.
         let slots = <[Slot]>::new_box_zeroed_with_elems(capacity).unwrap_or_default();
+        crate::memory::in_large_pages(&slots);
         Self { slots, spare: Mutex::new(Spare::default()) }
+    }
+
+    /// Ask for a session's slot to be brought near.
+    #[inline]
+    pub fn prefetch(&self, session: SessionId) {
+        crate::memory::prefetch(&self.slots, session.slot());
     }
 
     pub fn admit(&self, admission: &Admission, now_ns: i64) -> Result<SessionId, AdmitError> {

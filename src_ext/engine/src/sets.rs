@@ -62,6 +62,17 @@ impl<'b> Candidates<'b> {
         Some(candidates)
     }
 
+    /// Ask for the sets of two classes to be brought near.
+    #[inline]
+    pub fn prefetch(bundle: &Bundle, layer: &LayerRec, (principal, resource): (u32, u32)) {
+        let places = bundle.set_places();
+        for place in [principal as usize, layer.principals as usize + resource as usize] {
+            if let Some(&line) = places.get(layer.table as usize + place) {
+                crate::memory::prefetch(bundle.sets(), line as usize * BLOCK_WORDS);
+            }
+        }
+    }
+
     /// Take the summaries' word at hand.
     fn load_word(&mut self) -> Option<()> {
         let mut both = u64::MAX;

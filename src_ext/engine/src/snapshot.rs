@@ -137,6 +137,7 @@ impl Base {
         }
         // Zeroed memory comes from the system page by page, so unused handles cost nothing.
         let slots = <[Slot]>::new_box_zeroed_with_elems(capacity).unwrap_or_default();
+        crate::memory::in_large_pages(&slots);
         Self {
             bundle,
             types,
@@ -150,6 +151,12 @@ impl Base {
             classifier: OnceLock::new(),
             reverse: OnceLock::new(),
         }
+    }
+
+    /// Ask for what a handle is to be brought near.
+    #[inline]
+    pub fn prefetch(&self, handle: Handle) {
+        crate::memory::prefetch(&self.slots, handle.0 as usize);
     }
 
     /// Note what all handles are in this bundle.

@@ -403,6 +403,13 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// The core.
+    pub const fn core(&self) -> *mut ztfast_engine::Gate {
+        self.core
+    }
+}
+
 impl Drop for Gate {
     fn drop(&mut self) {
         // SAFETY: the pointer came from Box::into_raw in `prepare`, and nobody else frees it.

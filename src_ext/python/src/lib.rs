@@ -11,6 +11,7 @@ mod capi;
 mod context;
 mod engine;
 mod errors;
+mod measure;
 mod reference;
 mod uid;
 
@@ -26,6 +27,8 @@ mod _core {
     use crate::bundle::{Bundle, compile, strictly_valid};
     #[pymodule_export]
     use crate::engine::{Engine, Gate};
+    #[pymodule_export]
+    use crate::measure::{ticks_per_ns, time_all, time_each, time_loads, time_nothing};
     #[pymodule_export]
     use crate::reference::Reference;
     #[pymodule_export]
