@@ -5,7 +5,6 @@ some hold for everybody and look at attributes of either side. Everything follow
 the same estate.
 """
 
-import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,8 @@ class Estate:
     policies: int
     principals: int
     resources: int
+    #: Policies among them that hold for everybody; none: a tenth, up to :data:`GLOBAL`.
+    everywhere: int | None = None
 
     @property
     def desks(self) -> int:
@@ -53,7 +54,7 @@ class Estate:
     def policy_text(self) -> str:
         """The policies in Cedar's syntax."""
         draw = random.Random(self.policies)
-        shared = min(GLOBAL, self.policies // 10)
+        shared = min(GLOBAL, self.policies // 10) if self.everywhere is None else self.everywhere
         single = self.policies // 10
         out = []
         for number in range(self.policies - shared - single):
@@ -109,8 +110,3 @@ class Estate:
         (folder / "estate.cedarschema").write_text(SCHEMA)
         (folder / "estate.cedar").write_text(self.policy_text())
         self.write_entities(folder / "estate.entities.json")
-
-
-def description(estate: Estate) -> str:
-    """The sizes as JSON, for logs."""
-    return json.dumps({"policies": estate.policies, "principals": estate.principals, "resources": estate.resources})

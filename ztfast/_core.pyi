@@ -16,6 +16,7 @@ def compile(
     entities: _File | None,
     strict: bool,
     form: str | None,
+    base: Bundle | None,
     progress: Callable[[str, int, int], object] | None,
 ) -> tuple[Bundle, list[dict[str, Any]]]: ...
 def strictly_valid(files: list[_File], schema: _File) -> bool: ...

@@ -286,6 +286,7 @@ def compile(
     entities: PathOrText | Iterable[Any] | None = None,
     validate: Literal["strict", "permissive"] = "strict",
     form: Form | None = None,
+    base: Bundle | None = None,
     progress: Progress | None = None,
 ) -> Bundle:
     """Compile policies, a schema and entities into a bundle.
@@ -300,6 +301,9 @@ def compile(
         validate: ``"strict"`` refuses what Cedar's strict validation refuses; ``"permissive"`` compiles it all the
             same, with warnings.
         form: The form of all tables, for measuring; None takes the one that costs least, layer by layer.
+        base: A bundle compiled before, of which what did not change is taken: its entities, if schema and entities are
+            the same; the outcome of validation, if schema and policies are (warnings are not repeated then). The result
+            is the same bundle as without it, byte for byte, sooner.
         progress: Called now and then with (what, done, all).
 
     Raises:
@@ -319,6 +323,12 @@ def compile(
     if validate not in ("strict", "permissive"):
         raise ValueError(f'validate: wanted "strict" or "permissive", got {validate!r}')
     core, warnings = _core.compile(
-        read_policies(policies), read_file(schema), read_entities(entities), validate == "strict", form, progress
+        read_policies(policies),
+        read_file(schema),
+        read_entities(entities),
+        validate == "strict",
+        form,
+        None if base is None else base._core,
+        progress,
     )
     return Bundle(core, warnings)

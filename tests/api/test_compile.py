@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import ztfast
+from tests.conftest import ENTITIES
 
 PERMIT = "permit (principal, action, resource);"
 
@@ -171,3 +172,50 @@ def test_progress_is_reported_and_may_stop_the_work(build) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         build(PERMIT, progress=stop)
+
+
+def test_a_base_changes_nothing_but_the_time_it_takes(build) -> None:
+    ip = {"uid": {"type": "User", "id": "new"}, "attrs": {"level": 1, "home": "z"}, "parents": []}
+    texts = (
+        f'{PERMIT} forbid (principal, action == Action::"edit", resource) when {{ principal.level > 7 }};',
+        'permit (principal == User::"named", action == Action::"edit", resource == Doc::"d1") when { resource.readers.contains(principal) };',
+        "",
+    )
+    for old in texts:
+        base = build(old)
+        for new in texts:
+            assert build(new, base=base).hash == build(new).hash
+        changed = [*ENTITIES, ip]
+        assert build(old, base=base, entities=changed).hash == build(old, entities=changed).hash
+    # What validation refused is refused again, though schema and entities are the same.
+    loose = build("permit (principal, action, resource) when { principal.nothing };", validate="permissive")
+    with pytest.raises(ztfast.PolicyError):
+        build("permit (principal, action, resource) when { principal.nothing };", base=loose)
+
+
+def test_a_base_with_every_kind_of_value() -> None:
+    schema = ztfast.Text(
+        "entity G; entity U in [G] { a: ipaddr, b: Set<ipaddr>, c: { d: Set<{ e: U, f?: String }>, g?: decimal } } tags Set<Long>;"
+        "action go appliesTo { principal: U, resource: U };"
+    )
+    v6 = {"a": "fd00::1", "b": ["fd00::1", "fd00::/8", "10.0.0.1"], "c": {"d": [], "g": "1.5"}}
+    entities = [
+        {"uid": {"type": "U", "id": "u"}, "attrs": v6, "parents": [{"type": "G", "id": "g"}], "tags": {"t": [1, 2]}},
+        {
+            "uid": {"type": "U", "id": "v"},
+            "attrs": {**v6, "c": {"d": [{"e": {"type": "U", "id": "w"}, "f": "x"}, {"e": {"type": "U", "id": "u"}}]}},
+            "parents": [{"type": "G", "id": "g"}],
+            "tags": {"t": [2, 1], "s": []},
+        },
+    ]
+    texts = [
+        'permit (principal in G::"g", action, resource) when { principal.b.contains(ip("fd00::1")) && principal.c.d == resource.c.d };',
+        'permit (principal, action, resource) when { resource.getTag("t").containsAll([1, 3]) || principal.a == ip("fd00::/8") };',
+    ]
+
+    def compiled(text: str, base: ztfast.Bundle | None = None) -> ztfast.Bundle:
+        return ztfast.compile(ztfast.Text(text), schema=schema, entities=entities, base=base, validate="permissive")
+
+    for old in texts:
+        for new in texts:
+            assert compiled(new, compiled(old)).hash == compiled(new).hash

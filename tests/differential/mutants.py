@@ -139,10 +139,26 @@ def main() -> int:
             alive += 1
             continue
         file.write_text(sound.replace(mutant.old, mutant.new))
-        build = ["cargo", "build", "--locked", "--quiet", "--manifest-path", str(copy / "Cargo.toml"), "-p", "ztfast-fuzz"]
+        build = [
+            "cargo",
+            "build",
+            "--locked",
+            "--quiet",
+            "--manifest-path",
+            str(copy / "Cargo.toml"),
+            "-p",
+            "ztfast-fuzz",
+        ]
         subprocess.run(build, env=environment, check=True)
         began = time.monotonic()
-        command = [target / "debug" / "ztfast-fuzz", "--seconds", str(SECONDS), "--first", "--failures", str(copy.parent / "failures")]
+        command = [
+            target / "debug" / "ztfast-fuzz",
+            "--seconds",
+            str(SECONDS),
+            "--first",
+            "--failures",
+            str(copy.parent / "failures"),
+        ]
         status = subprocess.run(command, capture_output=True, text=True, check=False)
         took = time.monotonic() - began
         found = status.returncode == 1

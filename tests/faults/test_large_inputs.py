@@ -30,6 +30,18 @@ def decide(policy, context, **options):
         policy = 'permit (principal, action, resource) when { context.set.containsAll(["1", "9999"]) };'
         assert decide(policy, {"set": [str(n) for n in range(10_000)]})[1]
         """,
+        # As deep as a sum of so many terms is, and values nested in each other: compiled all the same.
+        """
+        for condition, holds in (
+            (" + ".join(["1"] * 3_000) + " == 3000", True),
+            ("if context has s then false else " * 500 + "true", True),
+            ("[" * 300 + "1" + "]" * 300 + " == " + "[" * 300 + "1" + "]" * 300, True),
+            ("[" * 300 + "1" + "]" * 300 + " == " + "[" * 300 + "2" + "]" * 300, False),
+        ):
+            bundle, decision = decide(f"permit (principal, action, resource) when {{ {condition} }};", {})
+            assert bundle.stats.fallbacks == 0
+            assert bool(decision) == holds, decision
+        """,
         # Nested beyond what any policy needs.
         """
         for depth in (100, 1_000, 100_000):

@@ -20,7 +20,9 @@ Permissive = Annotated[bool, typer.Option(help="Compile what strict validation r
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
-def compile_sources(policies: list[Path], schema: Path | None, entities: Path | None, permissive: bool) -> Bundle:
+def compile_sources(
+    policies: list[Path], schema: Path | None, entities: Path | None, permissive: bool, base: Path | None = None
+) -> Bundle:
     """Compile what the command line names."""
     if schema is None:
         raise SourceError("a schema is needed to compile: add --schema FILE")
@@ -30,6 +32,7 @@ def compile_sources(policies: list[Path], schema: Path | None, entities: Path | 
             schema=schema,
             entities=entities,
             validate="permissive" if permissive else "strict",
+            base=None if base is None else Bundle.load(base),
             progress=progress,
         )
 
@@ -39,6 +42,9 @@ def compile_command(
     schema: Schema = None,
     entities: Entities = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")] = Path("policies.ztb"),
+    base: Annotated[
+        Path | None, typer.Option(help="A bundle compiled before: what did not change since is taken from it.")
+    ] = None,
     permissive: Permissive = False,
     as_json: Json = False,
 ) -> None:
@@ -49,7 +55,7 @@ def compile_command(
 
     [dim]ztfast compile policies/ --schema desk.cedarschema --entities desk.entities.json -o desk.ztb[/]
     """
-    bundle = compile_sources(policies, schema, entities, permissive)
+    bundle = compile_sources(policies, schema, entities, permissive, base)
     bundle.save(output)
     if as_json:
         json_out({"output": str(output), **summary(bundle)})
@@ -97,6 +103,24 @@ def check_command(
             number(action.residual),
         )
     console.print(actions)
+    console.print()
+    layers = table("Tables", "", "form", "policies", "classes", "bytes", "dense would be", right=2)
+    for action in bundle.stats.actions:
+        for layer in action.layers:
+            layers.add_row(
+                action.action,
+                layer.form,
+                number(layer.policies),
+                f"{number(layer.principals)} x {number(layer.resources)}",
+                size(layer.bytes),
+                size(layer.dense_bytes),
+            )
+    console.print(layers)
+    memory = bundle.stats.memory
+    console.print(
+        f"[dim]bytes a principal {memory.per_principal:,.0f}, a resource {memory.per_resource:,.0f}, "
+        f"a policy {memory.per_policy:,.0f}[/]"
+    )
     console.print("[dim]classes: principals x resources; settled: conditions on both that the table answers;[/]")
     console.print("[dim]left: conditions looked at on each decision[/]")
     console.print()

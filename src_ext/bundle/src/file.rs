@@ -114,6 +114,18 @@ fn header_hash(header: &Header, table: &[u8]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
+/// The hash (BLAKE3) of what a store is read from: the schema's text and the entities'.
+#[must_use]
+pub fn store_hash(schema: &str, entities: Option<&str>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for text in [Some(schema), entities] {
+        // Lengths first, so that no two pairs of texts run together to the same bytes.
+        hasher.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
+        hasher.update(text.unwrap_or_default().as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
 /// Lay out the sections, numbered as they come. In words, because the tables want eight-byte alignment.
 pub(crate) fn write(sections: &[Section<'_>]) -> Box<[u64]> {
     let start = padded(HEADER + sections.len() * SECTION);

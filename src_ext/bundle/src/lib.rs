@@ -16,9 +16,9 @@ mod program;
 mod records;
 mod view;
 
-pub use file::{FORMAT_VERSION, OpenError, SaveError};
+pub use file::{FORMAT_VERSION, OpenError, SaveError, store_hash};
 pub use index::{build_entity_index, build_string_index};
-pub use meta::{ActionMeta, ActionStats, Field, LayerStats, Memory, Meta, Node, Stats, ValueType};
+pub use meta::{ActionMeta, ActionStats, Field, LayerStats, Memory, Meta, Node, Stats, Store, ValueType};
 pub use program::{Entry, EntryView, Program, TooLong, write_program};
 pub use records::{
     ActionRec, BLOCK_BITS, BLOCK_WORDS, CellKind, ClassPair, ClassRec, Form, LayerRec, MarkRec, PlanRec, PolicyRec,

@@ -13,8 +13,28 @@ pub struct Meta {
     pub actions: Vec<ActionMeta>,
     /// How many entities away from principal and resource conditions look: `principal.desk.limit` is 1.
     pub reach: u32,
+    /// The store that was compiled, for a later bundle to see whether it is still the same.
+    pub store: Store,
     /// What was compiled, and into what.
     pub stats: Stats,
+}
+
+/// A store of entities: what it was read from, and how far the tables are what follows from it alone. The policies' own
+/// names and values come after that.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Store {
+    /// [`store_hash`](crate::store_hash) of the texts.
+    pub hash: String,
+    /// Types.
+    pub types: u32,
+    /// Strings.
+    pub strings: u32,
+    /// Entities.
+    pub entities: u32,
+    /// Parents.
+    pub parents: u32,
+    /// Values.
+    pub cells: u32,
 }
 
 /// An action.

@@ -13,8 +13,8 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use ztfast_bundle::{
-    ActionMeta, ActionRec, ActionStats, ClassPair, ClassRec, Form, LayerRec, Memory, Meta, Parts, PolicyRec,
-    SelectorRec, Span,
+    ActionMeta, ActionRec, ActionStats, Bundle, ClassPair, ClassRec, Form, LayerRec, Memory, Meta, Parts, PolicyRec,
+    SelectorRec, Span, Store,
 };
 use ztfast_policy::Sources;
 use ztfast_policy::ir::{Action, Effect, Model};
@@ -23,11 +23,18 @@ use ztfast_program::EntityRef;
 pub(crate) fn assemble(
     mut model: Model,
     sources: &Sources,
-    options: Options,
+    options: &Options,
+    base: Option<&Bundle>,
     progress: Progress<'_>,
 ) -> Result<Parts, CompileError> {
     let entities = count(model.entities.len());
-    let mut tables = Tables::new(&mut model, &mut |done| progress("entities", count(done), entities))?;
+    let base = base.filter(|base| base.meta().store.hash == options.store);
+    let (mut tables, store) = match base.and_then(Tables::of_base) {
+        Some(tables) => tables,
+        None => Tables::of_entities(&mut model, &mut |done| progress("entities", count(done), entities))?,
+    };
+    tables.add_policies(&model)?;
+    let store = Store { hash: options.store.clone(), ..store };
     progress("policies", 0, 1);
     let mut plans = Plans::new(&model, &mut tables);
     let layouts: Vec<Layout> = model.actions.iter().map(|action| Layout::new(&action.context, &mut tables)).collect();
@@ -46,7 +53,8 @@ pub(crate) fn assemble(
     let principal = sort(Side::Principal, "classes of principals", |action| &action.principals);
     let resource = sort(Side::Resource, "classes of resources", |action| &action.resources);
     let mut parts = Parts::default();
-    let mut meta = Meta { writer: env!("CARGO_PKG_VERSION").to_owned(), strict: options.strict, ..Meta::default() };
+    let mut meta =
+        Meta { writer: env!("CARGO_PKG_VERSION").to_owned(), strict: options.strict, store, ..Meta::default() };
     let mut finer = Finer::new(&principal, &resource);
     let mut made: Vec<(LayerRec, LayerSide, LayerSide)> = Vec::new();
     for (at, action) in model.actions.iter().enumerate() {

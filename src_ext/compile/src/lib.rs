@@ -29,7 +29,7 @@ mod refine;
 mod specialise;
 mod tables;
 
-use ztfast_bundle::{Form, Parts};
+use ztfast_bundle::{Bundle, Form, Parts};
 use ztfast_policy::Sources;
 use ztfast_policy::ir::Model;
 
@@ -66,29 +66,36 @@ pub enum CompileError {
 }
 
 /// Called as the work goes on: what is being done, how much of it is done, how much there is.
-pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
+pub type Progress<'a> = &'a mut (dyn FnMut(&str, u64, u64) + Send);
 
 /// How to compile.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Whether the policies passed strict validation: the bundle says so.
     pub strict: bool,
     /// The form of all tables; none: the one that costs least, layer by layer.
     pub form: Option<Form>,
+    /// [`ztfast_bundle::store_hash`] of what the entities were read from.
+    pub store: String,
 }
 
 /// Compile a model. `sources` (without the entities) travel in the bundle, so that Cedar itself can explain a decision
 /// later.
+///
+/// If there is a `base` whose store is that of the options, its entities are taken instead of the model's, which then
+/// need not have any. The bundle is the same either way, byte for byte.
 ///
 /// # Errors
 /// [`CompileError`] where a limit of the tables is exceeded.
 pub fn compile(
     model: Model,
     sources: &Sources,
-    options: Options,
+    options: &Options,
+    base: Option<&Bundle>,
     progress: Progress<'_>,
 ) -> Result<Parts, CompileError> {
-    assemble::assemble(model, sources, options, progress)
+    // Expressions are as deep here as they were in the policies.
+    ztfast_policy::with_deep_stack(|| assemble::assemble(model, sources, options, base, progress))
 }
 
 /// A count as the 32-bit number that the tables hold.

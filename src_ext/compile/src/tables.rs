@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::IntoBytes;
-use ztfast_bundle::{Parts, TypeRec, build_entity_index, build_string_index};
+use ztfast_bundle::{Bundle, Parts, Store, TypeRec, build_entity_index, build_string_index};
 use ztfast_policy::ir::{ActionScope, Entity, Expr, Ip, Model, PatternElem, Scope, Uid, Value};
 use ztfast_program::{
     Arena, Cell, EntityRec, EntityRef, PARENT, PRESENT, PatternRec, REFERRED, StoreView, StringsView, Tag, WILDCARD,
@@ -34,6 +34,8 @@ pub(crate) struct Tables {
     patterns: Vec<PatternRec>,
     pattern_elems: Vec<u32>,
     pattern_numbers: FxHashMap<Arc<[PatternElem]>, u32>,
+    /// Whether all entities are in: values are the policies' from then on.
+    settled: bool,
     /// Stack and built cells that programs need at most.
     pub scratch: (usize, usize),
 }
@@ -42,8 +44,8 @@ pub(crate) struct Tables {
 type Cell2 = (u32, u32, u64);
 
 impl Tables {
-    /// Number everything that the model names, and take its entities. `progress` hears how many are done.
-    pub fn new(model: &mut Model, progress: &mut dyn FnMut(usize)) -> Result<Self, CompileError> {
+    /// Number the entities and what they hold; and how far that goes. `progress` hears how many are done.
+    pub fn of_entities(model: &mut Model, progress: &mut dyn FnMut(usize)) -> Result<(Self, Store), CompileError> {
         let mut tables = Self { string_offsets: vec![0], ..Self::default() };
         for ty in &model.types {
             tables.name_type(&ty.name);
@@ -60,11 +62,101 @@ impl Tables {
             }
             tables.fill(&entity, &mut parents);
         }
-        tables.name_the_rest(model);
-        tables.add_stand_ins(model);
-        tables.close_hierarchy();
         tables.check_sizes()?;
-        Ok(tables)
+        let store = Store {
+            hash: String::new(),
+            types: number(tables.types.len(), "types")?,
+            strings: number(tables.string_offsets.len() - 1, "strings")?,
+            entities: number(tables.entities.len(), "entities")?,
+            parents: number(tables.ancestors.len(), "ancestors")?,
+            cells: number(tables.cells.len(), "values")?,
+        };
+        Ok((tables, store))
+    }
+
+    /// The same of a bundle with the same store. `None` where its tables do not make sense.
+    pub fn of_base(base: &Bundle) -> Option<(Self, Store)> {
+        let store = base.meta().store.clone();
+        let upto = |n: u32| n as usize;
+        let string_offsets = base.string_offsets().get(..=upto(store.strings))?.to_vec();
+        let string_bytes = base.string_bytes().get(..*string_offsets.last()? as usize)?.to_vec();
+        let mut tables = Self {
+            types: base.types().get(..upto(store.types))?.to_vec(),
+            entities: base.entities().get(..upto(store.entities))?.to_vec(),
+            ancestors: base.ancestors().get(..upto(store.parents))?.to_vec(),
+            cells: base.cells().get(..upto(store.cells))?.to_vec(),
+            string_offsets,
+            string_bytes,
+            ..Self::default()
+        };
+        let view = StringsView { offsets: &tables.string_offsets, bytes: &tables.string_bytes };
+        for text in 0..store.strings {
+            let hash = xxh3_64(view.get(text)?);
+            tables.strings.insert_unique(hash, text, |&text| xxh3_64(view.get(text).unwrap_or_default()));
+        }
+        for (ty, record) in (0_u32..).zip(&mut tables.types) {
+            let name = std::str::from_utf8(view.get(record.name)?).ok()?;
+            tables.type_numbers.insert(name.into(), ty);
+            (record.absent, record.enumerated) = (u32::MAX, 0);
+        }
+        tables.know_blocks()?;
+        for (entity, record) in (0_u32..).zip(&mut tables.entities) {
+            tables.entity_numbers.insert((record.ty, record.id), entity);
+            (record.ancestors_start, record.ancestors_len) = (0, 0);
+        }
+        Some((tables, store))
+    }
+
+    /// Note which lists and blocks of values there are, so that equal ones are not kept twice.
+    fn know_blocks(&mut self) -> Option<()> {
+        let mut seen = vec![false; self.ancestors.len()];
+        let mut pending: Vec<(u32, u32)> = Vec::new();
+        for record in &self.entities {
+            let parents = (record.parents_start, record.parents_len);
+            if parents.1 > 0 && !std::mem::replace(seen.get_mut(parents.0 as usize)?, true) {
+                let pool = &self.ancestors;
+                let of = |(start, len): (u32, u32)| pool.get(start as usize..start as usize + len as usize);
+                let hash = |list: (u32, u32)| of(list).map(|list| xxh3_64(list.as_bytes())).unwrap_or_default();
+                of(parents)?;
+                self.lists.insert_unique(hash(parents), parents, |&list| hash(list));
+            }
+            pending.push((record.attrs_start, record.attrs_len.checked_mul(2)?));
+            pending.push((record.tags_start, record.tags_len.checked_mul(2)?));
+        }
+        let mut seen = vec![false; self.cells.len()];
+        let cells = &self.cells;
+        let of = |(start, len): (u32, u32)| cells.get(start as usize..start as usize + len as usize);
+        let hash = |block: (u32, u32)| of(block).map(|block| xxh3_64(block.as_bytes())).unwrap_or_default();
+        while let Some(block) = pending.pop() {
+            if block.1 == 0 || std::mem::replace(seen.get_mut(block.0 as usize)?, true) {
+                continue;
+            }
+            for cell in of(block)? {
+                match Tag::from_u32(cell.tag) {
+                    Some(Tag::Set) => pending.push((cell.start(), cell.len())),
+                    Some(Tag::Record) => pending.push((cell.start(), cell.len().checked_mul(2)?)),
+                    Some(Tag::Ip6) => {
+                        // The bits of an address are no value of their own, and must not be taken for one.
+                        let bits = (cell.start(), 1);
+                        if !std::mem::replace(seen.get_mut(bits.0 as usize)?, true) {
+                            self.blocks.insert_unique(hash(bits), bits, |&block| hash(block));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            self.blocks.insert_unique(hash(block), block, |&block| hash(block));
+        }
+        Some(())
+    }
+
+    /// Number what the schema and the policies name besides.
+    pub fn add_policies(&mut self, model: &Model) -> Result<(), CompileError> {
+        self.settled = true;
+        self.name_the_rest(model);
+        self.add_stand_ins(model);
+        self.close_hierarchy();
+        self.check_sizes()
     }
 
     fn check_sizes(&self) -> Result<(), CompileError> {
@@ -266,7 +358,9 @@ impl Tables {
             Value::String(text) => Cell::string(u64::from(self.string(text))),
             Value::Entity(uid) => {
                 let entity = self.entity(uid);
-                self.entities[entity.index as usize].flags |= REFERRED;
+                if !self.settled {
+                    self.entities[entity.index as usize].flags |= REFERRED;
+                }
                 Cell::entity(entity)
             }
             Value::Decimal(n) => Cell::number(Tag::Decimal, *n),

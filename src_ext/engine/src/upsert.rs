@@ -86,8 +86,8 @@ pub enum ChangeError {
     TooMany,
 }
 
-/// Nesting of values that is followed.
-const MAX_NESTING: u32 = 32;
+/// Nesting of values that is followed: JSON nests no deeper.
+const MAX_NESTING: u32 = 128;
 
 /// Who is below whom, and who refers to whom, in the bundle: made when an entity that others depend on first changes.
 pub(crate) struct Reverse {

@@ -45,7 +45,8 @@ fn parts(form: Option<Form>) -> Parts {
         entities: Some(file("e.json", ENTITIES)),
     };
     let loaded = ztfast_policy::load(&sources, Mode::Permissive, &|_, _| {}).unwrap_or_else(|error| panic!("{error}"));
-    ztfast_compile::compile(loaded.model, &sources, Options { strict: true, form }, &mut |_, _, _| {}).unwrap()
+    let options = Options { strict: true, form, ..Options::default() };
+    ztfast_compile::compile(loaded.model, &sources, &options, None, &mut |_, _, _| {}).unwrap()
 }
 
 /// Decide over the bundle in every way there is.

@@ -38,7 +38,7 @@ struct Stored<'a> {
 /// Values that one entity may have, sets' and records' parts among them: a crafted bundle may nest a value into itself.
 const MAX_VALUES: u32 = 1 << 20;
 /// Nesting of values that is followed.
-const MAX_NESTING: u32 = 64;
+const MAX_NESTING: u32 = 129;
 
 impl Stored<'_> {
     fn value(&self, cell: Cell) -> Option<Value> {

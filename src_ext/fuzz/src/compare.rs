@@ -57,8 +57,8 @@ pub(crate) fn compare(case: &Case, asks: &[Vec<Ask>], forms: &[Option<Form>], ta
     let mut reference = Some(loaded.reference);
     let mut desks = Vec::new();
     for &form in forms {
-        let options = Options { strict: loaded.strict, form };
-        let parts = ztfast_compile::compile(loaded.model.clone(), &sources, options, &mut |_, _, _| {});
+        let options = Options { strict: loaded.strict, form, ..Options::default() };
+        let parts = ztfast_compile::compile(loaded.model.clone(), &sources, &options, None, &mut |_, _, _| {});
         let parts = parts.map_err(|e| format!("{form:?}: {e}"))?;
         let bundle = Arc::new(Bundle::of(&parts).map_err(|e| e.to_string())?);
         let fallbacks = bundle.meta().stats.fallbacks;

@@ -28,11 +28,11 @@ use serde::{Deserialize, Serialize};
 
 pub use diagnostic::{Diagnostic, LoadError, RequestError, Severity};
 pub use entities::EntityReader;
+pub use nesting::with_deep_stack;
 pub use reference::{Answer, CedarStore, Reference, strictly_valid};
 pub use slice::{SliceEntity, Store};
 pub use values::{construct_extension, parse_uid, uid_text};
 
-use nesting::with_deep_stack;
 use policies::Policies;
 use values::Names;
 
@@ -76,6 +76,9 @@ pub enum Mode {
     Strict,
     /// They are compiled, with a warning each.
     Permissive,
+    /// There are none: these very policies were validated before, by this very schema. Nothing is validated again, and
+    /// what was warned of is not said again.
+    Validated,
 }
 
 /// Sources that were accepted.
@@ -120,6 +123,7 @@ fn load_here(sources: &Sources, mode: Mode, progress: Progress<'_>) -> Result<Lo
         let severity = match mode {
             Mode::Strict => Severity::Error,
             Mode::Permissive => Severity::Warning,
+            Mode::Validated => return (policies, true, diagnostics),
         };
         let strict = reference::validate(&policies, &schema, sources, severity, &mut diagnostics);
         (policies, strict, diagnostics)

@@ -34,8 +34,9 @@ use cedar_policy_core::ast::{
 use crate::ir::{ActionScope, Binary, Expr, Ext, PatternElem, Scope, Unary, Value, Var};
 use crate::values::{self, Names};
 
-/// Levels of nesting (chains of `&&` or `||` count as one) that are lowered.
-const MAX_DEPTH: u32 = 200;
+/// Levels of nesting (chains of `&&` or `||` count as one) that are lowered: more than brackets may nest, as a sum of so
+/// many terms nests as deep without any. Within [`with_deep_stack`](crate::with_deep_stack)'s stack.
+const MAX_DEPTH: u32 = 10_000;
 
 /// Why an expression is left to Cedar.
 type Opaque = Arc<str>;

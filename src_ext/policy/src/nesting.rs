@@ -1,21 +1,29 @@
 //! A limit on nesting, looked at before Cedar parses: its parser is recursive and does not watch its stack, which ends
 //! the process when it runs out.
 
+use std::sync::{Mutex, PoisonError};
+
 /// Levels of nesting that are let through: far above what a person writes, and within [`with_deep_stack`]'s stack.
 const MAX_NESTING: usize = 2_000;
 
 const STACK: usize = 256 << 20;
 
-/// Runs work that is as deep as the sources are nested, on a stack for [`MAX_NESTING`] levels. The threads of a
+/// Runs work that is as deep as sources are nested, on a stack for far more levels than are let through. The threads of a
 /// process may have 2 MiB, which a hundred levels can use up.
-pub(crate) fn with_deep_stack<T: Send>(work: impl Fn() -> T + Send + Sync) -> T {
-    std::thread::scope(|scope| {
-        match std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, &work) {
+///
+/// # Panics
+/// If the work does.
+pub fn with_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let work = Mutex::new(Some(work));
+    let run = || work.lock().unwrap_or_else(PoisonError::into_inner).take().map(|work| work());
+    let done = std::thread::scope(|scope| {
+        match std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run) {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             // No memory or no more threads: what is not nested deeply does well without.
-            Err(_) => work(),
+            Err(_) => run(),
         }
-    })
+    });
+    done.expect("the work is there to be done once")
 }
 
 /// Where a text in one of Cedar's syntaxes becomes nested too deeply, if it does: the offset, and what to say.

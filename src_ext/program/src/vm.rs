@@ -15,8 +15,8 @@ pub const ARENA_CELLS: usize = 1 << 14;
 /// Steps of comparing, searching and matching for one program: far above what any honest one takes, so that a crafted
 /// bundle or context cannot hang a decision.
 const BUDGET: u32 = 1 << 24;
-/// Nesting of values that comparisons follow.
-const MAX_NESTING: u32 = 64;
+/// Nesting of values that comparisons follow: that of the deepest literal that is let through.
+const MAX_NESTING: u32 = 2_000;
 
 /// The interpreter's working memory: allocated once, beforehand, and used by one decision at a time.
 #[derive(Debug, Clone)]

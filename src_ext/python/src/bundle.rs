@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use ztfast_bundle::Form;
+use ztfast_bundle::{Form, store_hash};
 use ztfast_explain::{Cedar, Fallback};
 use ztfast_policy::{Mode, SourceFile, Sources};
 
@@ -22,6 +22,7 @@ fn sources(files: Vec<File>, schema: File, entities: Option<File>) -> Sources {
 ///
 /// Returns the bundle and the warnings. Raises `PolicyError` for what Cedar refuses, `CompileError` for limits.
 #[pyfunction]
+#[allow(clippy::too_many_arguments)] // `ztfast.compile` has keywords for them
 pub(crate) fn compile<'py>(
     py: Python<'py>,
     files: Vec<File>,
@@ -29,10 +30,26 @@ pub(crate) fn compile<'py>(
     entities: Option<File>,
     strict: bool,
     form: Option<&str>,
+    base: Option<PyRef<'py, Bundle>>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(Bundle, Vec<Bound<'py, PyDict>>)> {
-    let sources = sources(files, schema, entities);
-    let mode = if strict { Mode::Strict } else { Mode::Permissive };
+    let mut sources = sources(files, schema, entities);
+    let mut mode = if strict { Mode::Strict } else { Mode::Permissive };
+    let store = py
+        .detach(|| store_hash(&sources.schema.text, sources.entities.as_ref().map(|entities| entities.text.as_str())));
+    let base = base.map(|base| base.inner.clone());
+    if let Some(base) = &base {
+        let damaged = |error: ztfast_bundle::OpenError| raise(py, "BundleError", &error.to_string());
+        py.detach(|| base.check()).map_err(damaged)?;
+        if base.meta().store.hash == store {
+            sources.entities = None;
+        }
+        let old: Option<Sources> = serde_json::from_slice(base.sources().map_err(damaged)?).ok();
+        let same = old.is_some_and(|old| old.files == sources.files && old.schema == sources.schema);
+        if strict && base.meta().strict && same {
+            mode = Mode::Validated;
+        }
+    }
     let failed: Mutex<Option<PyErr>> = Mutex::new(None);
     let keep = |error: PyErr| _ = failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     let report = |what: &str, done: u64, all: u64| {
@@ -57,10 +74,13 @@ pub(crate) fn compile<'py>(
             return Err(PyValueError::new_err(format!("form: wanted \"dense\", \"rows\" or \"sets\", got {other:?}")));
         }
     };
-    let options = ztfast_compile::Options { strict, form };
+    let options = ztfast_compile::Options { strict, form, store };
     let ztfast_policy::Loaded { model, reference, warnings, .. } = loaded;
-    let compiled =
-        py.detach(|| ztfast_compile::compile(model, &sources, options, &mut |what, done, all| report(what, done, all)));
+    let compiled = py.detach(|| {
+        ztfast_compile::compile(model, &sources, &options, base.as_deref(), &mut |what, done, all| {
+            report(what, done, all);
+        })
+    });
     if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }
