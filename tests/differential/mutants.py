@@ -93,6 +93,12 @@ MUTANTS = (
         "while let Some(word) = self.block.get_mut(self.next).filter(|_| self.next + 1 < BLOCK_WORDS) {",
     ),
     Mutant(
+        "layers: a permit of another layer ends the forbids of this one",
+        "engine/src/decide.rs",
+        "if plan.forbid == 0 && (tally.code == Code::Forbid || (!N::ALL && tally.code == Code::Allow)) {",
+        "if tally.code == Code::Forbid && plan.forbid == 0 || (!N::ALL && tally.code == Code::Allow) {",
+    ),
+    Mutant(
         "unknown entities of a type are all the same one",
         "engine/src/request.rs",
         "foreign: FIRST_FOREIGN + u32::try_from(place).ok()? })",

@@ -68,7 +68,7 @@ pub(crate) fn assemble(
         let mut programs = Programs::new(action.uid.to_string(), layout, &plans);
         let first = made.len();
         let cells = parts.table.len();
-        for mut layer in layers(action, &of_actions[at], &plans, &principal, &resource, &tables) {
+        for mut layer in layers(action, &of_actions[at], &plans, &principal, &resource, &tables, options.split) {
             let unrefined = (layer.principal.clone(), layer.resource.clone());
             let (mut settled, mut split) = (Settled::default(), None);
             if options.form != Some(Form::Sets) {

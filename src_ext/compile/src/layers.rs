@@ -57,9 +57,10 @@ pub(crate) fn layers(
     principal: &Classes,
     resource: &Classes,
     tables: &Tables,
+    split: bool,
 ) -> Vec<Layer> {
     let whole = layer(action, plans.to_vec(), all, principal, resource, tables);
-    if whole.pairs() <= SMALL {
+    if whole.pairs() <= SMALL && !split {
         return vec![whole];
     }
     let names = |selectors: &Selectors, number: u32| {
@@ -74,8 +75,9 @@ pub(crate) fn layers(
         return vec![whole];
     }
     let of = |plans| layer(action, plans, all, principal, resource, tables);
-    let split = [of(scoped), of(global)];
-    if split.iter().map(Layer::pairs).sum::<u64>() < whole.pairs() / 2 { split.into() } else { vec![whole] }
+    let parts = [of(scoped), of(global)];
+    let smaller = parts.iter().map(Layer::pairs).sum::<u64>() < whole.pairs() / 2;
+    if smaller || split { parts.into() } else { vec![whole] }
 }
 
 fn layer(

@@ -75,6 +75,8 @@ pub struct Options {
     pub strict: bool,
     /// The form of all tables; none: the one that costs least, layer by layer.
     pub form: Option<Form>,
+    /// Whether to group policies into layers wherever that can be done, be their table ever so small: for tests.
+    pub split: bool,
     /// [`ztfast_bundle::store_hash`] of what the entities were read from.
     pub store: String,
 }

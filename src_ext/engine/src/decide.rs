@@ -302,14 +302,12 @@ impl Walk<'_> {
                 candidates.skip_block();
                 continue;
             }
-            if plan.forbid == 0 && tally.code == Code::Forbid {
+            // Forbids have the first bits, so this layer has none left; permits change nothing where a forbid applies, and
+            // nothing where a permit does, of this layer or of another.
+            if plan.forbid == 0 && (tally.code == Code::Forbid || (!N::ALL && tally.code == Code::Allow)) {
                 return Ok(());
             }
             self.plan(plan, scratch, tally)?;
-            if !N::ALL && tally.code == Code::Allow {
-                // Forbids have the first bits, so this layer has none left.
-                return Ok(());
-            }
         }
         Ok(())
     }

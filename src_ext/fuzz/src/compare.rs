@@ -46,7 +46,12 @@ impl Tally {
 }
 
 /// Compare a case, whose requests are given as values; `Err` says what differs.
-pub(crate) fn compare(case: &Case, asks: &[Vec<Ask>], forms: &[Option<Form>], tally: &mut Tally) -> Result<(), String> {
+pub(crate) fn compare(
+    case: &Case,
+    asks: &[Vec<Ask>],
+    forms: &[(Option<Form>, bool)],
+    tally: &mut Tally,
+) -> Result<(), String> {
     let sources = case.sources();
     let loaded = ztfast_policy::load(&sources, Mode::Permissive, &|_, _| {}).map_err(|e| format!("refused: {e}"))?;
     tally.worlds += 1;
@@ -56,8 +61,8 @@ pub(crate) fn compare(case: &Case, asks: &[Vec<Ask>], forms: &[Option<Form>], ta
     let mut cedar: Option<Arc<Cedar>> = None;
     let mut reference = Some(loaded.reference);
     let mut desks = Vec::new();
-    for &form in forms {
-        let options = Options { strict: loaded.strict, form, ..Options::default() };
+    for &(form, split) in forms {
+        let options = Options { strict: loaded.strict, form, split, ..Options::default() };
         let parts = ztfast_compile::compile(loaded.model.clone(), &sources, &options, None, &mut |_, _, _| {});
         let parts = parts.map_err(|e| format!("{form:?}: {e}"))?;
         let bundle = Arc::new(Bundle::of(&parts).map_err(|e| e.to_string())?);

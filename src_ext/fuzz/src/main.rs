@@ -85,11 +85,12 @@ fn main() -> ExitCode {
     fuzz(&options)
 }
 
-/// The forms that a world is compiled to: the one that costs least, and one more; of many policies, sets.
-fn forms(seed: u64, policies: usize) -> [Option<Form>; 2] {
+/// The forms that a world is compiled to: the one that costs least, and one more; of many policies, sets. And whether its
+/// policies are grouped into layers though they be few.
+fn forms(seed: u64, policies: usize) -> [(Option<Form>, bool); 2] {
     let forced = [Form::Dense, Form::Rows, Form::Sets];
     let at = if policies > 50 { 2 } else { usize::try_from(seed % 3).unwrap_or(0) };
-    [None, Some(forced[at])]
+    [(None, seed % 5 < 2), (Some(forced[at]), seed % 5 > 1)]
 }
 
 /// How a case fails, if it does.
@@ -206,6 +207,7 @@ fn replay(files: &[PathBuf]) -> ExitCode {
             let case: Case = serde_json::from_str(&text).map_err(|e| e.to_string())?;
             let asks = case.asks()?;
             let forms = [None, Some(Form::Dense), Some(Form::Rows), Some(Form::Sets)];
+            let forms: Vec<_> = forms.into_iter().flat_map(|form| [(form, false), (form, true)]).collect();
             catch_unwind(AssertUnwindSafe(|| compare(&case, &asks, &forms, &mut tally)))
                 .unwrap_or_else(|_| Err("panic".to_owned()))
         });

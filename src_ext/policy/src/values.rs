@@ -3,9 +3,11 @@
 //! Extension values are opaque in Cedar; what it offers is the call that makes them anew. So a `decimal` is read from
 //! the text of `decimal("1.2500")`, and written by calling Cedar's own constructor.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::thread::LocalKey;
 
 use cedar_policy_core::ast::{self, Literal, PartialValue, RestrictedExpr, ValueKind};
 use cedar_policy_core::extensions::Extensions;
@@ -70,9 +72,38 @@ pub(crate) fn is_constructor(name: &str) -> bool {
     matches!(name, "decimal" | "ip" | "datetime" | "duration")
 }
 
+/// Names that Cedar has read, by text: its parser takes longer for one than all else that is done with it.
+type Known<T> = RefCell<HashMap<Arc<str>, T>>;
+
+/// Names that a thread keeps: a schema has fewer, and texts from outside must not fill the memory.
+const MOST_KNOWN: usize = 1 << 10;
+
+thread_local! {
+    static TYPES: Known<ast::EntityType> = RefCell::default();
+    static FUNCTIONS: Known<ast::Name> = RefCell::default();
+}
+
+/// A name, read once.
+fn once<T: Clone>(
+    known: &'static LocalKey<Known<T>>,
+    text: &str,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, String> {
+    if let Some(found) = known.with_borrow(|known| known.get(text).cloned()) {
+        return Ok(found);
+    }
+    let found = read(text)?;
+    known.with_borrow_mut(|known| {
+        if known.len() < MOST_KNOWN {
+            known.insert(text.into(), found.clone());
+        }
+    });
+    Ok(found)
+}
+
 /// Calls an extension function of Cedar.
 pub(crate) fn call(name: &str, args: &[ast::Value]) -> Result<ast::Value, String> {
-    let name = ast::Name::parse_unqualified_name(name).map_err(|error| sentence(&error))?;
+    let name = once(&FUNCTIONS, name, |name| ast::Name::parse_unqualified_name(name).map_err(|e| sentence(&e)))?;
     let function = Extensions::all_available().func(&name).map_err(|error| error.to_string())?;
     match function.call(args) {
         Ok(PartialValue::Value(value)) => Ok(value),
@@ -83,8 +114,9 @@ pub(crate) fn call(name: &str, args: &[ast::Value]) -> Result<ast::Value, String
 
 /// The uid in Cedar's representation; fails if its type is not a name.
 pub(crate) fn uid_to_cedar(uid: &Uid) -> Result<ast::EntityUID, String> {
-    let ty = ast::EntityType::from_normalized_str(&uid.ty)
-        .map_err(|error| format!("`{}` is not the name of an entity type: {error}", uid.ty))?;
+    let ty = once(&TYPES, &uid.ty, |ty| {
+        ast::EntityType::from_normalized_str(ty).map_err(|e| format!("`{ty}` is not the name of an entity type: {e}"))
+    })?;
     Ok(ast::EntityUID::from_components(ty, ast::Eid::new(&*uid.id), None))
 }
 

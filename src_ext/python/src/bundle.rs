@@ -74,7 +74,7 @@ pub(crate) fn compile<'py>(
             return Err(PyValueError::new_err(format!("form: wanted \"dense\", \"rows\" or \"sets\", got {other:?}")));
         }
     };
-    let options = ztfast_compile::Options { strict, form, store };
+    let options = ztfast_compile::Options { strict, form, split: false, store };
     let ztfast_policy::Loaded { model, reference, warnings, .. } = loaded;
     let compiled = py.detach(|| {
         ztfast_compile::compile(model, &sources, &options, base.as_deref(), &mut |what, done, all| {
