@@ -30,8 +30,6 @@ class Estate:
     policies: int
     principals: int
     resources: int
-    #: Policies among them that hold for everybody; none: a tenth, up to :data:`GLOBAL`.
-    everywhere: int | None = None
 
     @property
     def desks(self) -> int:
@@ -54,7 +52,7 @@ class Estate:
     def policy_text(self) -> str:
         """The policies in Cedar's syntax."""
         draw = random.Random(self.policies)
-        shared = min(GLOBAL, self.policies // 10) if self.everywhere is None else self.everywhere
+        shared = min(GLOBAL, self.policies // 10)
         single = self.policies // 10
         out = []
         for number in range(self.policies - shared - single):

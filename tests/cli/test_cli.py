@@ -154,3 +154,22 @@ def test_the_readmes_commands_run() -> None:
 def test_the_example_entities_are_what_their_script_makes() -> None:
     script = ROOT / "examples" / "desk" / "make_entities.py"
     assert subprocess.run([sys.executable, str(script), "--check"]).returncode == 0
+
+
+def test_a_base_makes_the_same_bundle(bundle: str, tmp_path: Path) -> None:
+    again = tmp_path / "again.ztb"
+    done = run("compile", *SOURCES, "-o", str(again), "--base", bundle)
+    assert done.returncode == 0, done.stderr
+    assert again.read_bytes() == Path(bundle).read_bytes()
+    missing = run("compile", *SOURCES, "-o", str(again), "--base", str(tmp_path / "missing.ztb"))
+    assert missing.returncode == 1
+    assert "missing.ztb" in missing.stderr
+
+
+def test_check_says_how_each_action_is_laid_out(bundle: str) -> None:
+    told = run("check", bundle)
+    assert told.returncode == 0
+    assert "dense" in told.stdout
+    assert "bytes a principal" in told.stdout
+    actions = json.loads(run("check", bundle, "--json").stdout)["actions"]
+    assert {layer["form"] for action in actions for layer in action["layers"]} <= {"dense", "rows", "sets"}

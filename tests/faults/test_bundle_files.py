@@ -90,3 +90,48 @@ def test_a_bundle_in_use_keeps_its_content_when_its_file_is_replaced(tmp_path: P
     assert engine.evaluate('User::"ann"', "view", 'Doc::"d1"')
     path.unlink()
     assert engine.evaluate('User::"ann"', "view", 'Doc::"d1"')
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that is too large to be checked whole when it is opened."""
+    entities = [{"uid": {"type": "U", "id": f"{n:0100}"}, "attrs": {}, "parents": []} for n in range(60_000)]
+    bundle = ztfast.compile(
+        ztfast.Text("permit (principal, action, resource) when { context.n > 1 };"),
+        schema=ztfast.Text("entity U; action go appliesTo { principal: U, resource: U, context: { n: Long } };"),
+        entities=entities,
+    )
+    path = tmp_path_factory.mktemp("large") / "large.ztb"
+    bundle.save(path)
+    assert path.stat().st_size > 8 << 20
+    return path
+
+
+def test_a_large_bundles_sections_are_checked_before_they_are_used(large: Path) -> None:
+    good = large.read_bytes()
+    request = f'U::"{7:0100}"', "go", f'U::"{8:0100}"', {"n": 2}
+    assert ztfast.Engine(ztfast.Bundle.load(large)).evaluate(*request)
+    damaged = large.with_name("damaged.ztb")
+    # The table of sections is checked at once; the middle and the end lie in sections.
+    for at in (len(good) // 2, len(good) - 100):
+        content = bytearray(good)
+        content[at] ^= 1
+        damaged.write_bytes(content)
+        opened = ztfast.Bundle.load(damaged)
+        with pytest.raises(ztfast.BundleError, match="damaged"):
+            ztfast.Engine(opened)
+        with pytest.raises(ztfast.BundleError, match="damaged"):
+            opened.check()
+        engine = ztfast.Engine(ztfast.Bundle.load(large))
+        with pytest.raises(ztfast.BundleError, match="damaged"):
+            engine.swap(ztfast.Bundle.load(damaged))
+        assert engine.evaluate(*request)
+
+
+def test_a_damaged_base_is_refused(large: Path, build) -> None:
+    content = bytearray(large.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = large.with_name("base.ztb")
+    damaged.write_bytes(content)
+    with pytest.raises(ztfast.BundleError, match="damaged"):
+        build("permit (principal, action, resource);", base=ztfast.Bundle.load(damaged))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import textwrap
 
 import pytest
+
+import ztfast
 
 PRELUDE = """
 import ztfast
@@ -73,10 +76,61 @@ def decide(policy, context, **options):
         assert len(decide(policy, {"s": ""})[1].reasons) == 2_000
         """,
     ],
-    ids=["like", "set", "parentheses", "or-chain", "entities", "many-policies"],
+    ids=["like", "set", "deep", "parentheses", "or-chain", "entities", "many-policies"],
 )
 def test_it_is_survived(script: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + textwrap.dedent(script)], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
+
+
+COUNT = 3_000
+CROWD = [{"uid": {"type": "U", "id": str(n)}, "attrs": {"n": n}, "parents": []} for n in range(COUNT)] + [
+    {"uid": {"type": "D", "id": str(n)}, "attrs": {"owner": {"type": "U", "id": str(n)}, "n": n}, "parents": []}
+    for n in range(COUNT)
+]
+
+
+@pytest.mark.parametrize(
+    ("policies", "allowed", "denied"),
+    [
+        (
+            "".join(f'permit (principal == U::"{n}", action, resource == D::"{n}");' for n in range(COUNT)),
+            (7, 7),
+            (7, 8),
+        ),
+        (
+            "".join(f"permit (principal, action, resource) when {{ context.x == {n} }};" for n in range(1, COUNT)),
+            (7, 7),
+            None,
+        ),
+        ("permit (principal, action, resource) when { resource.owner == principal };", (7, 7), (7, 8)),
+        ("permit (principal, action, resource) when { principal.n == resource.n };", (7, 7), (7, 8)),
+        ("permit (principal, action, resource) when { principal.n + context.x > resource.n };", (7, 7), (7, 2_000)),
+    ],
+    ids=["each-its-own-class", "each-its-own-residual", "owner", "values", "request-and-values"],
+)
+def test_nothing_makes_the_tables_explode(
+    policies: str, allowed: tuple[int, int], denied: tuple[int, int] | None
+) -> None:
+    bundle = ztfast.compile(
+        ztfast.Text(policies),
+        schema=ztfast.Text(
+            "entity U { n: Long }; entity D { owner: U, n: Long };"
+            "action go appliesTo { principal: U, resource: D, context: { x: Long } };"
+        ),
+        entities=CROWD,
+    )
+    # A cell for each pair would be 36 MB.
+    assert bundle.stats.bytes < 12 << 20
+    assert bundle.stats.fallbacks == 0
+    engine = ztfast.Engine(bundle)
+    gate = engine.prepare("go", "x")
+
+    def decide(pair: tuple[int, int], x: int) -> ztfast.Decision:
+        session = engine.admit(ztfast.Identity(f'U::"{pair[0]}"', not_after=math.inf))
+        return gate.decide(session, engine.resource(f'D::"{pair[1]}"'), x)
+
+    assert decide(allowed, 1)
+    assert not (decide(denied, 1) if denied else decide(allowed, 0))

@@ -1,0 +1,126 @@
+"""What makes no difference: the form of the tables, and whether the store was changed or compiled anew.
+
+Random policies over the small schema. What is promised: dense tables, rows and sets say the same of every request, by the
+same policies; and an engine whose store was changed decides as one over a bundle compiled from the changed store.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ztfast
+from tests.conftest import ENTITIES, SCHEMA, ref
+from tests.properties.test_against_cedar import DOCS, POLICIES, REQUESTS, THOROUGH, USERS
+
+FORMS = (None, "dense", "rows", "sets")
+
+
+def compiled(policies: str, entities: list[dict[str, Any]], form: Any = None) -> ztfast.Bundle:
+    return ztfast.compile(
+        ztfast.Text(policies),
+        schema=ztfast.Text(SCHEMA, "s.cedarschema"),
+        entities=entities,
+        validate="permissive",
+        form=form,
+    )
+
+
+@settings(THOROUGH, max_examples=300)
+@given(POLICIES, st.lists(REQUESTS, min_size=12, max_size=12))
+def test_all_forms_agree(policies: str, requests: list[tuple[Any, ...]]) -> None:
+    bundles = [compiled(policies, ENTITIES, form) for form in FORMS]
+    for bundle, form in zip(bundles, FORMS, strict=True):
+        chosen = {layer.form for action in bundle.stats.actions for layer in action.layers}
+        assert form is None or chosen <= {form, "sets"}
+    engines = [ztfast.Engine(bundle, handles=8, sessions=2) for bundle in bundles]
+    for request in requests:
+        first, *others = (engine.evaluate(*request) for engine in engines)
+        assert all(other == first for other in others), (policies, request, first, others)
+
+
+@settings(THOROUGH, max_examples=150)
+@given(POLICIES)
+def test_columns_agree_in_all_forms(policies: str) -> None:
+    users, docs = np.meshgrid(range(len(USERS)), range(len(DOCS)))
+    found = []
+    for form in FORMS:
+        engine = ztfast.Engine(compiled(policies, ENTITIES, form), handles=32, sessions=8)
+        sessions = [engine.admit(ztfast.Identity(f'User::"{name}"', not_after=math.inf)) for name in USERS]
+        handles = [engine.resource(f'Doc::"{name}"') for name in DOCS]
+        view = engine.prepare("view")
+        rows = [sessions[at] for at in users.ravel()], [handles[at] for at in docs.ravel()]
+        codes = view.decide_many(*rows)
+        assert [view.allows(*row) for row in zip(*rows, strict=True)] == list(codes == ztfast.Code.ALLOW)
+        found.append(codes)
+    assert all((codes == found[0]).all() for codes in found)
+
+
+LEVELS = st.integers(0, 4)
+HOMES = st.sampled_from(("x", "y", "unheard of"))
+TEAMS = st.lists(st.sampled_from(("t1", "t2", "t3")), max_size=2, unique=True)
+USER_ENTITIES = st.builds(
+    lambda name, level, home, boss, teams: {
+        "uid": {"type": "User", "id": name},
+        "attrs": {"level": level, "home": home, **({"boss": ref("User", boss)} if boss else {})},
+        "parents": [{"type": "Team", "id": team} for team in teams],
+    },
+    st.sampled_from((*USERS, "fresh")),
+    LEVELS,
+    HOMES,
+    st.none() | st.sampled_from(USERS),
+    TEAMS,
+)
+DOC_ENTITIES = st.builds(
+    lambda name, owner, secret, readers, home, teams, tags: {
+        "uid": {"type": "Doc", "id": name},
+        "attrs": {
+            "owner": ref("User", owner),
+            "secret": secret,
+            "readers": [ref("User", reader) for reader in readers],
+            "home": home,
+        },
+        "parents": [{"type": "Team", "id": team} for team in teams],
+        "tags": tags,
+    },
+    st.sampled_from(DOCS),
+    st.sampled_from(USERS),
+    st.booleans(),
+    st.lists(st.sampled_from(USERS), max_size=2, unique=True),
+    HOMES,
+    TEAMS,
+    st.dictionaries(st.sampled_from(("pages", "x")), LEVELS, max_size=2),
+)
+UIDS = st.sampled_from([*(("User", name) for name in USERS), *(("Doc", name) for name in DOCS), ("Team", "t1")])
+CHANGES = st.lists(
+    st.tuples(
+        st.lists(USER_ENTITIES | DOC_ENTITIES, max_size=3, unique_by=lambda entity: str(entity["uid"])),
+        st.lists(UIDS, max_size=2, unique=True),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(THOROUGH, max_examples=400)
+@given(POLICIES, CHANGES, st.lists(REQUESTS, min_size=10, max_size=10), st.sampled_from(FORMS))
+def test_a_changed_store_decides_as_one_compiled_anew(
+    policies: str, changes: list[Any], requests: list[tuple[Any, ...]], form: Any
+) -> None:
+    store = {str(entity["uid"]): copy.deepcopy(entity) for entity in ENTITIES}
+    engine = ztfast.Engine(compiled(policies, ENTITIES, form), handles=32, sessions=2)
+    for upserts, removals in changes:
+        engine.upsert(upserts)
+        store.update({str(entity["uid"]): entity for entity in upserts})
+        engine.remove([ztfast.Uid(*uid) for uid in removals])
+        for ty, name in removals:
+            store.pop(str({"type": ty, "id": name}), None)
+        anew = ztfast.Engine(compiled(policies, list(store.values()), form), handles=32, sessions=2)
+        for request in requests:
+            assert engine.evaluate(*request) == anew.evaluate(*request), (policies, list(store.values()), request)
+        assert engine.explain(*requests[0]).agrees
