@@ -7,11 +7,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::IntoBytes;
-use ztfast_bundle::{Bundle, Parts, Store, TypeRec, build_entity_index, build_string_index};
+use ztfast_bundle::{Parts, Store, TypeRec, build_entity_index, build_string_index};
 use ztfast_policy::ir::{ActionScope, Entity, Expr, Ip, Model, PatternElem, Scope, Uid, Value};
 use ztfast_program::{
     Arena, Cell, EntityRec, EntityRef, PARENT, PRESENT, PatternRec, REFERRED, StoreView, StringsView, Tag, WILDCARD,
 };
+
+mod base;
 
 /// The tables that programs read, while the compiler fills them.
 #[derive(Default)]
@@ -72,82 +74,6 @@ impl Tables {
             cells: number(tables.cells.len(), "values")?,
         };
         Ok((tables, store))
-    }
-
-    /// The same of a bundle with the same store. `None` where its tables do not make sense.
-    pub fn of_base(base: &Bundle) -> Option<(Self, Store)> {
-        let store = base.meta().store.clone();
-        let upto = |n: u32| n as usize;
-        let string_offsets = base.string_offsets().get(..=upto(store.strings))?.to_vec();
-        let string_bytes = base.string_bytes().get(..*string_offsets.last()? as usize)?.to_vec();
-        let mut tables = Self {
-            types: base.types().get(..upto(store.types))?.to_vec(),
-            entities: base.entities().get(..upto(store.entities))?.to_vec(),
-            ancestors: base.ancestors().get(..upto(store.parents))?.to_vec(),
-            cells: base.cells().get(..upto(store.cells))?.to_vec(),
-            string_offsets,
-            string_bytes,
-            ..Self::default()
-        };
-        let view = StringsView { offsets: &tables.string_offsets, bytes: &tables.string_bytes };
-        for text in 0..store.strings {
-            let hash = xxh3_64(view.get(text)?);
-            tables.strings.insert_unique(hash, text, |&text| xxh3_64(view.get(text).unwrap_or_default()));
-        }
-        for (ty, record) in (0_u32..).zip(&mut tables.types) {
-            let name = std::str::from_utf8(view.get(record.name)?).ok()?;
-            tables.type_numbers.insert(name.into(), ty);
-            (record.absent, record.enumerated) = (u32::MAX, 0);
-        }
-        tables.know_blocks()?;
-        for (entity, record) in (0_u32..).zip(&mut tables.entities) {
-            tables.entity_numbers.insert((record.ty, record.id), entity);
-            (record.ancestors_start, record.ancestors_len) = (0, 0);
-        }
-        Some((tables, store))
-    }
-
-    /// Note which lists and blocks of values there are, so that equal ones are not kept twice.
-    fn know_blocks(&mut self) -> Option<()> {
-        let mut seen = vec![false; self.ancestors.len()];
-        let mut pending: Vec<(u32, u32)> = Vec::new();
-        for record in &self.entities {
-            let parents = (record.parents_start, record.parents_len);
-            if parents.1 > 0 && !std::mem::replace(seen.get_mut(parents.0 as usize)?, true) {
-                let pool = &self.ancestors;
-                let of = |(start, len): (u32, u32)| pool.get(start as usize..start as usize + len as usize);
-                let hash = |list: (u32, u32)| of(list).map(|list| xxh3_64(list.as_bytes())).unwrap_or_default();
-                of(parents)?;
-                self.lists.insert_unique(hash(parents), parents, |&list| hash(list));
-            }
-            pending.push((record.attrs_start, record.attrs_len.checked_mul(2)?));
-            pending.push((record.tags_start, record.tags_len.checked_mul(2)?));
-        }
-        let mut seen = vec![false; self.cells.len()];
-        let cells = &self.cells;
-        let of = |(start, len): (u32, u32)| cells.get(start as usize..start as usize + len as usize);
-        let hash = |block: (u32, u32)| of(block).map(|block| xxh3_64(block.as_bytes())).unwrap_or_default();
-        while let Some(block) = pending.pop() {
-            if block.1 == 0 || std::mem::replace(seen.get_mut(block.0 as usize)?, true) {
-                continue;
-            }
-            for cell in of(block)? {
-                match Tag::from_u32(cell.tag) {
-                    Some(Tag::Set) => pending.push((cell.start(), cell.len())),
-                    Some(Tag::Record) => pending.push((cell.start(), cell.len().checked_mul(2)?)),
-                    Some(Tag::Ip6) => {
-                        // The bits of an address are no value of their own, and must not be taken for one.
-                        let bits = (cell.start(), 1);
-                        if !std::mem::replace(seen.get_mut(bits.0 as usize)?, true) {
-                            self.blocks.insert_unique(hash(bits), bits, |&block| hash(block));
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            self.blocks.insert_unique(hash(block), block, |&block| hash(block));
-        }
-        Some(())
     }
 
     /// Number what the schema and the policies name besides.

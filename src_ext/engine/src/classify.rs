@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use ztfast_bundle::{Bundle, ClassRec, LayerRec, SelectorRec, Span};
 use ztfast_program::{EntityRef, Request, Scratch, StoreView, Vm};
 
-/// Everything that finding classes needs beyond the bundle: made when the first entity changes.
+/// Everything that finding classes needs beyond the bundle.
 pub(crate) struct Classifier {
     /// Of principals, and of resources.
     sides: [Side; 2],

@@ -321,7 +321,7 @@ impl Walk<'_> {
     #[cold]
     fn one_by_one<N: Note>(&self, scratch: &mut Scratch, tally: &mut Tally<'_, N>) -> Result<(), End> {
         let bundle = &*self.snapshot.base.bundle;
-        let classifier = self.snapshot.base.classifier.get().ok_or(Fault::Corrupt)?;
+        let classifier = &self.snapshot.base.classifier;
         let held = [self.held(0).ok_or(Fault::Corrupt)?, self.held(1).ok_or(Fault::Corrupt)?];
         let action = bundle.actions().get(self.action as usize).ok_or(Fault::Corrupt)?;
         for (at, layer) in (action.layers.start as usize..).zip(self.layers) {

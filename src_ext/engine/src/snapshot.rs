@@ -6,7 +6,7 @@ use crate::classify::Classifier;
 use crate::handles::{Handle, OwnedUid, Uids, uid};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use zerocopy::FromZeros;
 use ztfast_bundle::{ActionRec, Bundle, ClassPair, Field, LayerRec, Node, ValueType};
 use ztfast_program::{EntityRef, Facts, Request, StoreView};
@@ -104,9 +104,9 @@ pub(crate) struct Base {
     pub late: Mutex<Vec<Arc<Binding>>>,
     pub uids: Arc<Uids>,
     pub reference: Option<Box<dyn Reference>>,
-    /// Made when the first entity changes, by whoever changes it.
-    pub classifier: OnceLock<Classifier>,
-    pub reverse: OnceLock<crate::upsert::Reverse>,
+    /// What changes of entities go by, made beforehand, so that the first takes no longer than the others.
+    pub classifier: Classifier,
+    pub reverse: crate::upsert::Reverse,
 }
 
 /// One bundle, ready to decide, with what changed since.
@@ -139,6 +139,8 @@ impl Base {
         let slots = <[Slot]>::new_box_zeroed_with_elems(capacity).unwrap_or_default();
         crate::memory::in_large_pages(&slots);
         Self {
+            classifier: Classifier::new(&bundle),
+            reverse: crate::upsert::Reverse::new(&bundle),
             bundle,
             types,
             actions,
@@ -148,8 +150,6 @@ impl Base {
             late: Mutex::default(),
             uids,
             reference,
-            classifier: OnceLock::new(),
-            reverse: OnceLock::new(),
         }
     }
 

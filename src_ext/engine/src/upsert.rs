@@ -4,12 +4,11 @@
 //! attributes (`principal.desk.limit`), those who refer to it. All of them get their classes anew, and nobody else.
 
 use crate::changes::{Changed, Changes, Map, Store, UNCLASSED, Values, is_present};
-use crate::classify::Classifier;
 use crate::snapshot::Base;
 use crate::snapshot::Snapshot;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
-use ztfast_bundle::ClassPair;
+use ztfast_bundle::{Bundle, ClassPair};
 use ztfast_program::{Arena, Cell, EntityRec, EntityRef, PARENT, REFERRED, Scratch, Tag};
 
 /// An entity for the store: type, id, parents, attributes and tags.
@@ -89,7 +88,7 @@ pub enum ChangeError {
 /// Nesting of values that is followed: JSON nests no deeper.
 const MAX_NESTING: u32 = 128;
 
-/// Who is below whom, and who refers to whom, in the bundle: made when an entity that others depend on first changes.
+/// Who is below whom, and who refers to whom, in the bundle.
 pub(crate) struct Reverse {
     children: Lists,
     referrers: Lists,
@@ -135,13 +134,12 @@ impl Lists {
 }
 
 impl Reverse {
-    fn new(base: &Base) -> Self {
-        let bundle = &base.bundle;
+    pub fn new(bundle: &Bundle) -> Self {
         let entities = bundle.entities();
         let numbered = || (0_u32..).zip(entities);
         let children = Lists::new(entities.len(), |note| {
             for (number, record) in numbered() {
-                for &parent in parents(base, record) {
+                for &parent in parents(bundle, record) {
                     note(parent, number);
                 }
             }
@@ -164,9 +162,9 @@ impl Reverse {
     }
 }
 
-fn parents<'b>(base: &'b Base, record: &EntityRec) -> &'b [u32] {
+fn parents<'b>(bundle: &'b Bundle, record: &EntityRec) -> &'b [u32] {
     let start = record.parents_start as usize;
-    base.bundle.ancestors().get(start..start + record.parents_len as usize).unwrap_or_default()
+    bundle.ancestors().get(start..start + record.parents_len as usize).unwrap_or_default()
 }
 
 /// The entities in a value whose parts lie in these cells.
@@ -327,7 +325,7 @@ impl Changer<'_> {
             id: u64::from(record.id),
             present: is_present(self.base, None, entity),
             values: None,
-            parents: parents(self.base, &record).into(),
+            parents: parents(bundle, &record).into(),
             ancestors: bundle.store().ancestors(&record).unwrap_or_default().into(),
             classes,
             like: classes,
@@ -496,7 +494,7 @@ impl Changer<'_> {
     fn children(&self, entity: u32) -> Vec<u32> {
         let mut found: Vec<u32> = self.changes.children.get(&entity).map_or_else(Vec::new, |added| added.to_vec());
         if self.has(entity, PARENT) {
-            found.extend(self.base.reverse.get_or_init(|| Reverse::new(self.base)).children.get(entity));
+            found.extend(self.base.reverse.children.get(entity));
         }
         found.sort_unstable();
         found.dedup();
@@ -514,9 +512,7 @@ impl Changer<'_> {
             let mut next = Vec::new();
             for entity in edge {
                 let added = self.changes.referrers.get(&entity).cloned().unwrap_or_default();
-                let reverse = self
-                    .has(entity, REFERRED)
-                    .then(|| self.base.reverse.get_or_init(|| Reverse::new(self.base)).referrers.get(entity));
+                let reverse = self.has(entity, REFERRED).then(|| self.base.reverse.referrers.get(entity));
                 for &referrer in added.iter().chain(reverse.into_iter().flatten()) {
                     if self.looks.insert(referrer) {
                         next.push(referrer);
@@ -530,7 +526,7 @@ impl Changer<'_> {
     /// Find the classes of everybody concerned.
     fn classify(&mut self, entities: &[u32]) {
         let bundle = &self.base.bundle;
-        let classifier = self.base.classifier.get_or_init(|| Classifier::new(bundle));
+        let classifier = &self.base.classifier;
         let mut scratch = Scratch::default();
         let mut found = Vec::with_capacity(entities.len());
         {

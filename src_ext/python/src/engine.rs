@@ -15,7 +15,7 @@ use ztfast_engine::{
 };
 use ztfast_explain::{Cedar, entity_data};
 use ztfast_policy::ir::{Uid, Value};
-use ztfast_policy::{EntityReader, SourceFile, Sources};
+use ztfast_policy::{EntityReader, SourceFile};
 use ztfast_program::EntityRef;
 
 /// A policy decision point over a bundle.
@@ -24,8 +24,8 @@ pub(crate) struct Engine {
     inner: Arc<ztfast_engine::Engine>,
     /// Cedar over the current bundle, for `explain`.
     bundle: Mutex<Py<Bundle>>,
-    /// Reads entities by the schema of the bundle that has this hash.
-    reader: Mutex<Option<([u8; 32], Arc<EntityReader>)>>,
+    /// Reads entities by the current bundle's schema: made with it, so that the first change takes no longer than others.
+    reader: Mutex<Arc<EntityReader>>,
 }
 
 /// Decision code and the determining policies' ids, as a tuple.
@@ -47,15 +47,18 @@ impl Engine {
         let of = bundle.get().inner.clone();
         let made = py.detach(|| ztfast_engine::Engine::new(of, fallback, options));
         let inner = made.map_err(|error| raise(py, "BundleError", &error.to_string()))?;
-        Ok(Self { inner, bundle: Mutex::new(bundle.clone().unbind()), reader: Mutex::default() })
+        let reader = Mutex::new(entity_reader(py, inner.snapshot().bundle())?);
+        Ok(Self { inner, bundle: Mutex::new(bundle.clone().unbind()), reader })
     }
 
     /// Decide by another bundle from now on.
     fn swap(&self, py: Python<'_>, bundle: &Bound<'_, Bundle>) -> PyResult<()> {
         let fallback = bundle.get().fallback(py)?;
         let inner = bundle.get().inner.clone();
+        let reader = entity_reader(py, &inner)?;
         let swapped = py.detach(|| self.inner.swap(inner, fallback));
         swapped.map_err(|error| raise(py, "BundleError", &error.to_string()))?;
+        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = reader;
         *self.bundle.lock().unwrap_or_else(PoisonError::into_inner) = bundle.clone().unbind();
         Ok(())
     }
@@ -64,7 +67,7 @@ impl Engine {
     fn change(&self, py: Python<'_>, upserts: Option<String>, removals: Vec<(String, String)>) -> PyResult<()> {
         let mut entities = Vec::new();
         if let Some(text) = upserts {
-            let reader = self.reader(py)?;
+            let reader = self.reader();
             let file = SourceFile { name: "<entities>".to_owned(), text };
             entities = py.detach(|| reader.read(&file)).map_err(|error| refused(py, &error))?;
         }
@@ -196,21 +199,8 @@ impl Engine {
 
 impl Engine {
     /// What reads entities by the current bundle's schema.
-    fn reader(&self, py: Python<'_>) -> PyResult<Arc<EntityReader>> {
-        let snapshot = self.inner.snapshot();
-        let bundle = snapshot.bundle();
-        let mut known = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((hash, reader)) = &*known
-            && hash == bundle.hash()
-        {
-            return Ok(reader.clone());
-        }
-        let sources = bundle.sources().map_err(|error| raise(py, "BundleError", &error.to_string()))?;
-        let sources: Sources =
-            serde_json::from_slice(sources).map_err(|error| raise(py, "BundleError", &error.to_string()))?;
-        let reader = Arc::new(EntityReader::new(&sources.schema).map_err(|error| refused(py, &error))?);
-        *known = Some((*bundle.hash(), reader.clone()));
-        Ok(reader)
+    fn reader(&self) -> Arc<EntityReader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn by_policy<'py>(
@@ -309,6 +299,19 @@ impl Engine {
         }
         uid::extract(value).map(|(ty, id)| Uid::new(ty, id))
     }
+}
+
+/// What reads entities by a bundle's schema. Of the sources only the schema is read: the policies may be many.
+fn entity_reader(py: Python<'_>, bundle: &ztfast_bundle::Bundle) -> PyResult<Arc<EntityReader>> {
+    #[derive(serde::Deserialize)]
+    struct Schema {
+        schema: SourceFile,
+    }
+    let damaged = |error: &dyn std::fmt::Display| raise(py, "BundleError", &error.to_string());
+    let sources = bundle.sources().map_err(|error| damaged(&error))?;
+    let sources: Schema = serde_json::from_slice(sources).map_err(|error| damaged(&error))?;
+    let reader = py.detach(|| EntityReader::new(&sources.schema)).map_err(|error| refused(py, &error))?;
+    Ok(Arc::new(reader))
 }
 
 /// The number of a `ztfast.Resource`.
