@@ -5,15 +5,16 @@
 //! ```text
 //! header     forbids (32 bits), permits (31), opaque (1)
 //! per entry  policy (32), ranges (16), conjuncts (16); forbids come first
-//!            per range     slot (32), inverted (1) | low | high
+//!            per range     slot (32) | low | width
 //!            per conjunct  first instruction (32), instructions (32)
 //! ```
 //! An entry's policy applies iff all its ranges and all its conjuncts hold.
 
-use crate::records::RangeRec;
+use crate::records::{RangeRec, Test};
 
 const OPAQUE: u64 = 1 << 63;
-const INVERTED: u64 = 1 << 32;
+/// Words of a range.
+const RANGE: usize = 3;
 
 /// What is left of a policy, for writing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,8 +49,8 @@ pub fn write_program<'e>(
         let conjuncts = u16::try_from(entry.conjuncts.len()).map_err(|_| TooLong)?;
         words.push(u64::from(entry.policy) | u64::from(ranges) << 32 | u64::from(conjuncts) << 48);
         for range in &entry.ranges {
-            let inverted = if range.inverted { INVERTED } else { 0 };
-            words.extend([u64::from(range.slot) | inverted, range.low.cast_unsigned(), range.high.cast_unsigned()]);
+            let Test { slot, low, width } = range.test();
+            words.extend([u64::from(slot), low.cast_unsigned(), width]);
         }
         words.extend(entry.conjuncts.iter().map(|&(start, len)| u64::from(start) | u64::from(len) << 32));
     }
@@ -94,6 +95,22 @@ impl<'a> Program<'a> {
     }
 }
 
+/// The ranges of an entry.
+#[derive(Debug, Clone, Copy)]
+pub struct Tests<'a>(&'a [u64]);
+
+#[allow(clippy::cast_possible_truncation)] // as above
+impl Iterator for Tests<'_> {
+    type Item = Test;
+
+    #[inline]
+    fn next(&mut self) -> Option<Test> {
+        let [slot, low, width, rest @ ..] = self.0 else { return None };
+        self.0 = rest;
+        Some(Test { slot: *slot as u32, low: low.cast_signed(), width: *width })
+    }
+}
+
 /// The entries, one after the other; `None` where the words hold no more.
 #[allow(clippy::cast_possible_truncation)] // taking words apart is what this is for
 impl<'a> Iterator for Program<'a> {
@@ -102,7 +119,7 @@ impl<'a> Iterator for Program<'a> {
     #[inline]
     fn next(&mut self) -> Option<EntryView<'a>> {
         let (&head, rest) = self.words.split_first()?;
-        let (ranges, rest) = rest.split_at_checked((head >> 32) as u16 as usize * 3)?;
+        let (ranges, rest) = rest.split_at_checked((head >> 32) as u16 as usize * RANGE)?;
         let (conjuncts, rest) = rest.split_at_checked((head >> 48) as usize)?;
         self.words = rest;
         Some(EntryView { policy: head as u32, ranges, conjuncts })
@@ -113,13 +130,8 @@ impl<'a> Iterator for Program<'a> {
 impl EntryView<'_> {
     /// The conditions on single slots.
     #[inline]
-    pub fn ranges(&self) -> impl Iterator<Item = RangeRec> {
-        self.ranges.as_chunks::<3>().0.iter().map(|&[head, low, high]| RangeRec {
-            slot: head as u32,
-            inverted: head & INVERTED != 0,
-            low: low.cast_signed(),
-            high: high.cast_signed(),
-        })
+    pub const fn ranges(&self) -> Tests<'_> {
+        Tests(self.ranges)
     }
 
     /// Whether there are other conditions.
@@ -150,7 +162,7 @@ mod tests {
         assert_eq!((program.forbids, program.permits, program.opaque), (1, 2, true));
         let entry = program.next().unwrap();
         assert_eq!(entry.policy, u32::MAX);
-        assert_eq!(entry.ranges().collect::<Vec<_>>(), vec![range; 2]);
+        assert_eq!(entry.ranges().collect::<Vec<_>>(), vec![range.test(); 2]);
         assert_eq!(entry.conjuncts().collect::<Vec<_>>(), vec![(1, 2), (3, u32::MAX)]);
         assert_eq!(program.next().unwrap().policy, 5);
         assert!(!program.next().unwrap().has_conjuncts());

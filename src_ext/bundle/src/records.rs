@@ -248,9 +248,63 @@ pub struct RangeRec {
 
 impl RangeRec {
     /// Whether a number is in the range (outside, if inverted).
-    #[inline]
     #[must_use]
     pub const fn holds(&self, number: i64) -> bool {
         (self.low <= number && number <= self.high) != self.inverted
+    }
+
+    /// The same as one comparison.
+    #[must_use]
+    pub const fn test(&self) -> Test {
+        let (empty, all) = (self.low > self.high, self.low == i64::MIN && self.high == i64::MAX);
+        let (low, high) = match (self.inverted, empty, all) {
+            (true, true, _) | (false, _, true) => (i64::MIN, i64::MAX),
+            // No decision has such a slot.
+            (true, _, true) | (false, true, _) => return Test { slot: u32::MAX, low: 0, width: 0 },
+            (false, false, false) => (self.low, self.high),
+            // What is outside is a range as well, around the end of the numbers.
+            (true, false, false) => (self.high.wrapping_add(1), self.low.wrapping_sub(1)),
+        };
+        Test { slot: self.slot, low, width: high.wrapping_sub(low).cast_unsigned() }
+    }
+}
+
+/// A [`RangeRec`] as programs hold it: the slot is there, and its number is no more than `width` above `low`, counted
+/// around the end of the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Test {
+    /// The slot.
+    pub slot: u32,
+    /// Least number.
+    pub low: i64,
+    /// How far above it the greatest is.
+    pub width: u64,
+}
+
+impl Test {
+    /// Whether a number passes.
+    #[inline]
+    #[must_use]
+    pub const fn holds(&self, number: i64) -> bool {
+        number.wrapping_sub(self.low).cast_unsigned() <= self.width
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_and_its_test_say_the_same_of_every_number() {
+        const ENDS: [i64; 9] = [i64::MIN, i64::MIN + 1, -7, -1, 0, 1, 7, i64::MAX - 1, i64::MAX];
+        for (low, high, inverted, number) in ENDS.into_iter().flat_map(|low| {
+            ENDS.into_iter().flat_map(move |high| {
+                ENDS.into_iter().flat_map(move |n| [(low, high, false, n), (low, high, true, n)])
+            })
+        }) {
+            let range = RangeRec { slot: 3, inverted, low, high };
+            let test = range.test();
+            assert_eq!(test.slot == 3 && test.holds(number), range.holds(number), "{range:?} {number}");
+        }
     }
 }

@@ -129,7 +129,7 @@ impl Batch {
         out: &mut [u8],
     ) {
         let Some(binding) = &self.binding else { return out.fill(Code::StaleGate as u8) };
-        if columns.len() > MAX_COLUMNS || columns.len() != binding.types.len() || !binding.numbers {
+        if columns.len() > MAX_COLUMNS || columns.len() != binding.count {
             return out.fill(Code::Corrupt as u8);
         }
         let entities: Vec<bool> = binding.types.iter().map(|ty| matches!(ty, ValueType::Entity(_))).collect();

@@ -13,7 +13,11 @@ pub fn now_ns() -> i64 {
         // SAFETY: `now` is a valid, exclusively borrowed timespec; the call writes to it and keeps no pointer.
         let status = unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut now) };
         // A clock that cannot be read must not prolong a session: the end of time expires them all.
-        if status == 0 { now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec) } else { i64::MAX }
+        if status != 0 {
+            return i64::MAX;
+        }
+        let whole = now.tv_sec.checked_mul(1_000_000_000);
+        whole.and_then(|whole| whole.checked_add(now.tv_nsec)).unwrap_or(i64::MAX)
     }
     #[cfg(not(target_os = "linux"))]
     {

@@ -151,7 +151,7 @@ impl<'n, N: Note> Tally<'n, N> {
     }
     /// A policy applies. `Err` where no other can change the answer.
     #[inline]
-    fn apply(&mut self, policy: u32, forbid: bool) -> Result<(), End> {
+    pub fn apply(&mut self, policy: u32, forbid: bool) -> Result<(), End> {
         if forbid {
             if !N::ALL {
                 return Err(End::Known(Code::Forbid));
@@ -173,7 +173,13 @@ impl Walk<'_> {
     /// Whether, and by what kind of answer.
     #[inline]
     pub fn decide<N: Note>(&self, scratch: &mut Scratch, note: &mut N) -> Code {
-        let mut tally = Tally::new(Code::Default, note);
+        self.go_on(Code::Default, scratch, note)
+    }
+
+    /// The same, where layers before these said something.
+    #[inline]
+    pub fn go_on<N: Note>(&self, code: Code, scratch: &mut Scratch, note: &mut N) -> Code {
+        let mut tally = Tally::new(code, note);
         match self.look(scratch, &mut tally) {
             Ok(()) => tally.code,
             Err(end) => self.end(&end, tally.note),
@@ -212,15 +218,12 @@ impl Walk<'_> {
     #[inline]
     pub fn cell<N: Note>(&self, cell: u32, scratch: &mut Scratch, tally: &mut Tally<'_, N>) -> Result<(), End> {
         let kind = cell_kind(cell);
-        // Comparisons instead of a match: a jump table is an indirect jump, and those are what predicts worst.
         if kind == CellKind::Default {
             Ok(())
         } else if kind == CellKind::Program || N::ALL {
             self.program(cell_program(cell), scratch, tally)
-        } else if kind == CellKind::Allow {
-            tally.apply(0, false)
         } else {
-            tally.apply(0, true)
+            tally.apply(0, kind == CellKind::Forbid)
         }
     }
 
@@ -254,8 +257,8 @@ impl Walk<'_> {
 
     #[inline]
     fn applies(&self, entry: &EntryView<'_>, scratch: &mut Scratch, memo: &mut Memo) -> Result<bool, Fault> {
-        for range in entry.ranges() {
-            if !self.request.number(range.slot).is_some_and(|number| range.holds(number)) {
+        for test in entry.ranges() {
+            if !self.request.number(test.slot).is_some_and(|number| test.holds(number)) {
                 return Ok(false);
             }
         }

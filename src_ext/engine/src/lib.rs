@@ -21,6 +21,7 @@ mod decide;
 mod engine;
 mod gate;
 mod handles;
+mod hot;
 mod memory;
 mod request;
 mod sessions;

@@ -149,39 +149,44 @@ impl Sessions {
         changed.is_ok()
     }
 
-    /// The session's principal, or why it may nothing.
-    #[inline]
-    pub fn check(&self, session: SessionId, now_ns: i64) -> Result<Handle, Code> {
-        let slot = self.slots.get(session.slot()).ok_or(Code::UnknownSession)?;
-        let state = slot.state.load(Ordering::Acquire);
-        if state != session.generation() << STATUS_BITS | SessionStatus::Active as u64 {
-            return Err(Self::why(session, state));
+    /// The principal of a session that is good now.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // on the hot path the answer must stay in a register
+    pub fn valid(&self, session: SessionId, now_ns: i64) -> Option<Handle> {
+        let slot = self.slots.get(session.slot())?;
+        let active = session.generation() << STATUS_BITS | SessionStatus::Active as u64;
+        if slot.state.load(Ordering::Acquire) != active {
+            return None;
         }
         let (from, to) = (slot.not_before_ns.load(Ordering::Relaxed), slot.not_after_ns.load(Ordering::Relaxed));
         let principal = slot.principal.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
-        let again = slot.state.load(Ordering::Relaxed);
-        if again != state {
-            return Err(Self::why(session, again));
-        }
-        if now_ns >= to {
-            return Err(Code::Expired);
-        }
-        if now_ns < from {
-            return Err(Code::NotYetValid);
-        }
-        Ok(Handle(principal))
+        let good = slot.state.load(Ordering::Relaxed) == active && now_ns < to && from <= now_ns;
+        good.then_some(Handle(principal))
     }
 
+    /// The session's principal, or why it may nothing.
+    #[inline]
+    pub fn check(&self, session: SessionId, now_ns: i64) -> Result<Handle, Code> {
+        self.valid(session, now_ns).ok_or_else(|| self.why(session, now_ns))
+    }
+
+    /// Why a session that was not good just now was not, as far as its slot still says.
     #[cold]
-    fn why(session: SessionId, state: u64) -> Code {
+    fn why(&self, session: SessionId, now_ns: i64) -> Code {
+        let Some(slot) = self.slots.get(session.slot()) else { return Code::UnknownSession };
+        let state = slot.state.load(Ordering::Acquire);
         if state >> STATUS_BITS != session.generation() {
             return Code::UnknownSession;
         }
         match state & STATUS_MASK {
             status if status == SessionStatus::Revoked as u64 => Code::Revoked,
             status if status == SessionStatus::Quarantined as u64 => Code::Quarantined,
-            _ => Code::UnknownSession,
+            status if status != SessionStatus::Active as u64 => Code::UnknownSession,
+            _ if now_ns >= slot.not_after_ns.load(Ordering::Relaxed) => Code::Expired,
+            _ if now_ns < slot.not_before_ns.load(Ordering::Relaxed) => Code::NotYetValid,
+            // It was in quarantine, and is so no longer.
+            _ => Code::Quarantined,
         }
     }
 }

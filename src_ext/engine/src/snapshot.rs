@@ -64,8 +64,8 @@ pub(crate) struct Binding {
     pub kinds: Box<[u32]>,
     /// The arguments' types.
     pub types: Box<[ValueType]>,
-    /// Whether all of them can be given as numbers.
-    pub numbers: bool,
+    /// How many numbers a decision is given; `usize::MAX` where some argument cannot be given as one.
+    pub count: usize,
 }
 
 /// One side of a request: who, and which classes that is.
@@ -83,6 +83,26 @@ struct Slot {
     entity: AtomicU64,
     /// The classes: of a principal, and above it of a resource.
     classes: AtomicU64,
+}
+
+/// The words of a slot that no change had to do with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settled {
+    entity: u64,
+    classes: u64,
+}
+
+impl Settled {
+    /// The same as a party.
+    pub const fn party(self) -> Party {
+        Party { entity: EntityRef::from_bits(self.entity & !RESOLVED), classes: pair(self.classes) }
+    }
+
+    /// Its classes.
+    #[inline]
+    pub const fn classes(self) -> ClassPair {
+        pair(self.classes)
+    }
 }
 
 const RESOLVED: u64 = 1 << 63;
@@ -151,6 +171,16 @@ impl Base {
             uids,
             reference,
         }
+    }
+
+    /// What a handle is, if no change had to do with it.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // on the hot path the words must stay in registers
+    pub fn settled(&self, handle: Handle) -> Option<Settled> {
+        let slot = self.slots.get(handle.0 as usize)?;
+        let entity = slot.entity.load(Ordering::Acquire);
+        let classes = slot.classes.load(Ordering::Relaxed);
+        (entity & (RESOLVED | CHANGED) == RESOLVED).then_some(Settled { entity, classes })
     }
 
     /// Ask for what a handle is to be brought near.
@@ -369,8 +399,8 @@ impl Base {
         }
         let types: Box<[ValueType]> = binder.types.into_iter().flatten().collect();
         let other = |ty: &ValueType| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_));
-        let numbers = !types.iter().any(other);
-        Ok(Binding { action: number, layers, positions: binder.positions, kinds, types, numbers })
+        let count = if types.iter().any(other) { usize::MAX } else { types.len() };
+        Ok(Binding { action: number, layers, positions: binder.positions, kinds, types, count })
     }
 }
 
