@@ -10,7 +10,7 @@ use crate::sessions::{Admission, AdmitError, SessionId, SessionStatus, Sessions}
 use crate::snapshot::{Base, BindError, Reference, Snapshot, layers, slot_kinds};
 use crate::upsert::{ChangeError, EntityData, change};
 use arc_swap::ArcSwap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ztfast_bundle::{Bundle, ClassPair, OpenError, ValueType};
 use ztfast_program::{ARENA_CELLS, EntityRef, STACK_CELLS, Scratch};
@@ -90,13 +90,20 @@ struct Writer {
     retired: Vec<Arc<Snapshot>>,
 }
 
+/// In [`Engine::state`]: the kill switch is on.
+const KILLED: u64 = 1;
+
+/// The state of an engine whose snapshot has this number, with the kill switch off.
+pub(crate) const fn quiet(epoch: u64) -> u64 {
+    epoch << 1
+}
+
 /// A policy decision point.
 pub struct Engine {
     pub(crate) sessions: Sessions,
-    killed: AtomicBool,
     current: ArcSwap<Snapshot>,
-    /// The current snapshot's number, for gates to notice a swap by.
-    epoch: AtomicU64,
+    /// What every decision looks at first: the current snapshot's number, above [`KILLED`].
+    state: AtomicU64,
     uids: Arc<Uids>,
     writer: Mutex<Writer>,
     handles: usize,
@@ -118,9 +125,8 @@ impl Engine {
         let snapshot = Snapshot { base: Arc::new(base), changes: None, epoch: 1 };
         Ok(Arc::new(Self {
             sessions: Sessions::new(options.sessions),
-            killed: AtomicBool::new(false),
+            state: AtomicU64::new(quiet(snapshot.epoch)),
             current: ArcSwap::from_pointee(snapshot),
-            epoch: AtomicU64::new(1),
             uids,
             writer: Mutex::new(Writer {
                 register: Register::new(options.handles),
@@ -141,9 +147,16 @@ impl Engine {
         self.current.load_full()
     }
 
+    /// The current snapshot's number, for gates to notice a swap by, and the kill switch.
+    #[inline]
+    pub(crate) fn state(&self) -> u64 {
+        self.state.load(Ordering::Acquire)
+    }
+
+    /// The current snapshot's number.
     #[inline]
     pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+        self.state() >> 1
     }
 
     /// Decide by another bundle from now on, without what was changed since the old one was made. Decisions under way end
@@ -197,9 +210,10 @@ impl Engine {
 
     /// Let decisions go by this from now on.
     fn publish(&self, writer: &mut Writer, base: Arc<Base>, changes: Option<Arc<Changes>>) {
-        let epoch = self.epoch.load(Ordering::Relaxed) + 1;
+        let epoch = self.epoch() + 1;
         let old = self.current.swap(Arc::new(Snapshot { base, changes, epoch }));
-        self.epoch.store(epoch, Ordering::Release);
+        // Only the writing side gets here, one at a time; the kill switch is left as it is.
+        self.state.fetch_add(quiet(1), Ordering::Release);
         writer.retired.push(old);
         writer.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
@@ -233,13 +247,17 @@ impl Engine {
 
     /// Deny everything, or no longer.
     pub fn kill_switch(&self, on: bool) {
-        self.killed.store(on, Ordering::Release);
+        if on {
+            self.state.fetch_or(KILLED, Ordering::Release);
+        } else {
+            self.state.fetch_and(!KILLED, Ordering::Release);
+        }
     }
 
     /// Whether the kill switch is on.
     #[must_use]
     pub fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::Acquire)
+        self.state() & KILLED != 0
     }
 
     /// The session's principal as a handle, or why it may nothing.

@@ -3,7 +3,7 @@
 use crate::batch::Batch;
 use crate::code::Code;
 use crate::decide::{Determining, EffectOnly, Note};
-use crate::engine::Engine;
+use crate::engine::{Engine, quiet};
 use crate::handles::Handle;
 use crate::sessions::SessionId;
 use crate::snapshot::{Binding, Snapshot};
@@ -16,16 +16,19 @@ const MAX_TEXTS: usize = 32;
 /// Their bytes altogether.
 const MAX_TEXT_BYTES: usize = 1 << 14;
 
+/// What a gate expects where a call was begun: no state is this.
+const BEGUN: u64 = u64::MAX;
+
 /// A gate. It is for one thread at a time: every method that decides takes it exclusively.
 pub struct Gate {
     pub(crate) engine: Arc<Engine>,
     number: usize,
-    epoch: u64,
+    /// What [`Engine::state`] is while nothing has to be looked at: the snapshot is the newest, the kill switch off. Never
+    /// what it is, where a call was begun.
+    pub(crate) expected: u64,
     pub(crate) snapshot: Arc<Snapshot>,
     /// `None` where the gate fits the newest bundle no more.
     pub(crate) binding: Option<Arc<Binding>>,
-    /// Set by [`Self::begin`]: this decision goes by the snapshot that its texts were looked up in.
-    pub(crate) begun: bool,
     pub(crate) texts: Texts,
     pub(crate) scratch: Box<Scratch>,
 }
@@ -33,12 +36,11 @@ pub struct Gate {
 impl Gate {
     pub(crate) fn new(engine: Arc<Engine>, number: usize, snapshot: Arc<Snapshot>, binding: Arc<Binding>) -> Self {
         Self {
-            epoch: snapshot.epoch,
+            expected: quiet(snapshot.epoch),
             engine,
             number,
             snapshot,
             binding: Some(binding),
-            begun: false,
             texts: Texts::default(),
             scratch: Box::default(),
         }
@@ -58,14 +60,14 @@ impl Gate {
 
     /// The snapshot's number: it changes with every swap that the gate has noticed.
     #[must_use]
-    pub const fn epoch(&self) -> u64 {
-        self.epoch
+    pub fn epoch(&self) -> u64 {
+        self.snapshot.epoch
     }
 
     /// Begin a call that brings texts or entities along: they and the decision go by the same snapshot.
     pub fn begin(&mut self) {
         self.refresh();
-        self.begun = true;
+        self.expected = BEGUN;
         self.texts.clear();
     }
 
@@ -107,18 +109,29 @@ impl Gate {
     }
 
     /// Take the newest snapshot, if there is a newer one.
-    #[inline]
     pub(crate) fn refresh(&mut self) {
-        if self.engine.epoch() != self.epoch {
+        if self.engine.epoch() != self.snapshot.epoch {
             self.renew();
         }
+        self.expected = quiet(self.snapshot.epoch);
+    }
+
+    /// Look at what is not as expected: a call was begun, there is a newer snapshot, or the kill switch is on. Whether it is.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn catch_up(&mut self) -> bool {
+        if self.expected == BEGUN {
+            // This decision goes by the snapshot that its texts were looked up in.
+            self.expected = quiet(self.snapshot.epoch);
+        } else {
+            self.refresh();
+        }
+        self.engine.is_killed()
     }
 
     /// Neither allocates nor frees: bindings and replaced snapshots are kept alive by the engine's writing side.
-    #[cold]
     fn renew(&mut self) {
         let snapshot = self.engine.snapshot();
-        self.epoch = snapshot.epoch;
         // A change of entities leaves the bundle, and with it the binding, as they were.
         if !Arc::ptr_eq(&snapshot.base, &self.snapshot.base) {
             self.binding = snapshot.base.bindings.get(self.number).and_then(Clone::clone);
