@@ -168,6 +168,7 @@ impl Engine {
         bundle.check()?;
         let mut base = Base::new(bundle, self.handles, self.uids.clone(), reference);
         let mut writer = self.writer();
+        base.number = self.epoch() + 1;
         base.resolve_handles();
         let bind = |spec: &GateSpec| {
             let binding = base.bind(&spec.ty, &spec.id, &spec.names).ok()?;

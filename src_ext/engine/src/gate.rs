@@ -58,10 +58,10 @@ impl Gate {
         &self.snapshot
     }
 
-    /// The snapshot's number: it changes with every swap that the gate has noticed.
+    /// The bundle's number: it changes with every swap that the gate has noticed.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.snapshot.epoch
+        self.snapshot.base.number
     }
 
     /// Begin a call that brings texts or entities along: they and the decision go by the same snapshot.
@@ -71,13 +71,18 @@ impl Gate {
         self.texts.clear();
     }
 
-    /// The number of a text in the call begun; `None` where it brings more texts than there is room for.
+    /// The number of a text in the call begun, and whether it is the bundle's: then it stays as long as [`Self::epoch`].
+    /// `None` where the call brings more texts than there is room for.
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
-    pub fn text(&mut self, text: &str) -> Option<i64> {
-        if let Some(known) = self.snapshot.string(text) {
-            return Some(known as i64);
+    pub fn text(&mut self, text: &str) -> Option<(i64, bool)> {
+        if let Some(number) = self.snapshot.base.bundle.find_string(text) {
+            return Some((i64::from(number), true));
         }
-        self.texts.number(text).map(|number| (FOREIGN_STRING | u64::from(number)) as i64)
+        let number = match self.snapshot.string(text) {
+            Some(changed) => changed,
+            None => FOREIGN_STRING | u64::from(self.texts.number(text)?),
+        };
+        Some((number as i64, false))
     }
 
     /// The number of an entity in the call begun; `None` for a handle that is nothing in this bundle.

@@ -92,6 +92,8 @@ const CHANGED: u64 = 1 << 62;
 /// One bundle, and what is derived from it once. Snapshots that differ in changes only share it.
 pub(crate) struct Base {
     pub bundle: Arc<Bundle>,
+    /// Another for each swap: the number of the first snapshot over it.
+    pub number: u64,
     /// Types by name.
     types: HashMap<Box<str>, u32>,
     /// Actions by type and id, and by id alone.
@@ -142,6 +144,7 @@ impl Base {
             classifier: Classifier::new(&bundle),
             reverse: crate::upsert::Reverse::new(&bundle),
             bundle,
+            number: 1,
             types,
             actions,
             actions_by_id,

@@ -106,7 +106,7 @@ unsafe extern "C" fn begin(gate: *mut Gate) {
 unsafe extern "C" fn text(gate: *mut Gate, text: *const u8, len: usize, number: *mut i64) -> u32 {
     // SAFETY: as in `allows`; the header demands `len` bytes at `text`, or `len` 0.
     let (gate, bytes) = unsafe { (&mut *gate, if len == 0 { &[] } else { slice::from_raw_parts(text, len) }) };
-    let Some(found) = std::str::from_utf8(bytes).ok().and_then(|text| gate.text(text)) else { return 0 };
+    let Some((found, of_bundle)) = std::str::from_utf8(bytes).ok().and_then(|text| gate.text(text)) else { return 0 };
     // SAFETY: the header demands a number of the caller's.
     unsafe { number.write(found) };
     1
