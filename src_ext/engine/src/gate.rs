@@ -44,6 +44,19 @@ impl Gate {
         }
     }
 
+    /// Another gate of the same action and attributes, for another thread. It allocates and locks. `None` where the newest
+    /// bundle has no such action or attributes.
+    #[must_use]
+    pub fn fork(&self) -> Option<Self> {
+        self.engine.prepare_like(self.number)
+    }
+
+    /// Whether the bundle it was last used with has no such action or attributes.
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        self.binding.is_none()
+    }
+
     /// The arguments' types, as of the bundle it was last used with; empty for a gate that fits it no more.
     #[must_use]
     pub fn types(&self) -> &[ValueType] {
