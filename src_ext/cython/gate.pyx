@@ -15,57 +15,8 @@ import numpy
 from ztfast import _core
 from ztfast.errors import CapacityError, ContextError
 
-cdef enum:
-    # Attributes that a gate can have: their numbers lie on the stack.
-    MAX_ARGUMENTS = 64
-    # Decisions that a gate remembers, and the most determining policies in one of them.
-    CACHED = 256
-    CACHED_POLICIES = 6
-    MAX_DETERMINING = 64
-
-cdef extern from "ztfast.h" nogil:
-    int ZTFAST_ABI_VERSION
-    int ZTFAST_ALLOW
-    int ZTFAST_FORBID
-    int ZTFAST_NOT_APPLICABLE
-    int ZTFAST_OTHER
-    int ZTFAST_BOOL
-    int ZTFAST_LONG
-    int ZTFAST_STRING
-    int ZTFAST_ENTITY
-    int ZTFAST_DECIMAL
-    int ZTFAST_DATETIME
-    int ZTFAST_DURATION
-
-    ctypedef struct ztfast_gate:
-        pass
-    ctypedef struct ztfast_batch:
-        pass
-    ctypedef struct ztfast_determining:
-        uint32_t count
-        uint32_t policies[MAX_DETERMINING]
-    ctypedef struct ztfast_column:
-        const void *data
-        size_t len
-        uint32_t each
-    ctypedef struct ztfast_api:
-        uint32_t abi_version
-        uint32_t size
-        uint32_t (*allows)(ztfast_gate *, uint64_t, uint32_t, const int64_t *, size_t) noexcept nogil
-        uint32_t (*decide)(ztfast_gate *, uint64_t, uint32_t, const int64_t *, size_t, ztfast_determining *) noexcept nogil
-        void (*begin)(ztfast_gate *) noexcept nogil
-        uint32_t (*text)(ztfast_gate *, const uint8_t *, size_t, int64_t *) noexcept nogil
-        uint32_t (*entity)(ztfast_gate *, uint32_t, int64_t *) noexcept nogil
-        size_t (*kinds)(ztfast_gate *, uint8_t *, size_t) noexcept nogil
-        const uint8_t *(*policy)(ztfast_gate *, uint32_t, size_t *) noexcept nogil
-        uint64_t (*epoch)(ztfast_gate *) noexcept nogil
-        ztfast_batch *(*batch_begin)(ztfast_gate *) noexcept nogil
-        uint32_t (*batch_text)(ztfast_batch *, const uint8_t *, size_t, int64_t *) noexcept nogil
-        uint32_t (*batch_run)(const ztfast_batch *, size_t, const ztfast_column *, uint8_t *) noexcept nogil
-        void (*batch_end)(ztfast_batch *) noexcept nogil
-
-cdef const ztfast_api *api = <const ztfast_api *>PyCapsule_Import("ztfast._core._C_API", 0)
-if api.abi_version != ZTFAST_ABI_VERSION or api.size < sizeof(ztfast_api):
+api = <const ztfast_api *>PyCapsule_Import(ZTFAST_CAPSULE, 0)
+if ztfast_check(api) != ZTFAST_OK:
     raise ImportError(
         f"ztfast.gate was built for version {ZTFAST_ABI_VERSION} of the core's functions ({sizeof(ztfast_api)} bytes), "
         f"but ztfast._core has version {api.abi_version} ({api.size} bytes): reinstall ztfast"
@@ -92,10 +43,6 @@ cdef class Session:
     >>> engine.decide(session, "view", 'Photo::"p1"').code
     'REVOKED'
     """
-
-    cdef readonly uint64_t id
-    cdef readonly object identity
-    cdef object _engine
 
     def __init__(self, engine, uint64_t id, identity, /):
         self._engine = engine
@@ -136,9 +83,6 @@ cdef class Resource:
     <ztfast.Resource Photo::"p1">
     """
 
-    cdef readonly uint32_t handle
-    cdef readonly object uid
-
     def __init__(self, uint32_t handle, uid, /):
         self.handle = handle
         self.uid = uid
@@ -171,11 +115,6 @@ cdef class Decision:
     Decision(ALLOW, POLICY, reasons=('owners-view',))
     """
 
-    cdef readonly str effect
-    cdef readonly str code
-    cdef readonly int number
-    cdef readonly tuple reasons
-
     def __init__(self, int number, tuple reasons=NO_REASONS, /):
         self.number = number
         self.effect = "ALLOW" if number == ZTFAST_ALLOW else "DENY"
@@ -198,12 +137,6 @@ cdef class Decision:
         return f"Decision({self.effect}, {self.code}{reasons})"
 
 
-cdef struct CacheKey:
-    uint32_t code
-    uint32_t count
-    uint32_t policies[CACHED_POLICIES]
-
-
 cdef class Gate:
     """Decisions about one action, like a prepared statement; made by :meth:`ztfast.Engine.prepare`.
 
@@ -222,20 +155,6 @@ cdef class Gate:
     True
     """
 
-    cdef ztfast_gate *_gate
-    cdef size_t _count
-    cdef bint _looks_up
-    cdef bint _slow
-    cdef uint8_t _kinds[MAX_ARGUMENTS]
-    cdef uint64_t _epoch
-    cdef ztfast_determining _determining
-    cdef CacheKey _keys[CACHED]
-    cdef list _decisions
-    cdef object _core
-    cdef object _engine
-    cdef readonly str action
-    cdef readonly tuple names
-
     def __init__(self, engine, core, /):
         self._engine = engine
         self._core = core
@@ -245,8 +164,8 @@ cdef class Gate:
         self._count = len(self.names)
         if self._count > MAX_ARGUMENTS:
             raise CapacityError(f"{self.action}: a gate takes up to {MAX_ARGUMENTS} attributes, got {self._count}")
-        api.kinds(self._gate, self._kinds, MAX_ARGUMENTS)
-        cdef size_t at
+        cdef size_t at, count
+        api.kinds(self._gate, self._kinds, MAX_ARGUMENTS, &count)
         for at in range(self._count):
             self._slow |= self._kinds[at] not in (ZTFAST_BOOL, ZTFAST_LONG, ZTFAST_STRING, ZTFAST_ENTITY)
             self._looks_up |= self._kinds[at] in (ZTFAST_STRING, ZTFAST_ENTITY)
@@ -279,13 +198,15 @@ cdef class Gate:
             )
         if self._slow and any(self._kinds[at] == ZTFAST_OTHER for at in range(self._count)):
             raise ContextError(f"{self.action}: ipaddr, set and record attributes have no columns; use decide()")
-        cdef ztfast_batch *batch = api.batch_begin(self._gate)
+        cdef ztfast_batch *batch = NULL
         cdef ztfast_column laid_out[MAX_ARGUMENTS + 2]
         cdef list arrays = []
         # Texts have one number in all columns: equality is equality of numbers.
         cdef dict numbers = {}
         cdef size_t rows
-        cdef uint32_t status
+        cdef int32_t status = api.batch_begin(self._gate, &batch)
+        if status != ZTFAST_OK:
+            raise RuntimeError(f"{self.action}: {api.status_text(status).decode()}")
         try:
             arrays.append(ids_of(sessions, Session, "id", numpy.uint64, "sessions"))
             arrays.append(ids_of(resources, Resource, "handle", numpy.uint32, "resources"))
@@ -306,11 +227,11 @@ cdef class Gate:
             codes = numpy.empty(rows, numpy.uint8)
             out = <uint8_t *><uintptr_t>codes.ctypes.data
             with nogil:
-                status = api.batch_run(batch, rows, laid_out, out)
+                status = api.batch_run(batch, rows, laid_out, self._count + 2, out)
         finally:
             api.batch_end(batch)
-        if status != 0:
-            raise ContextError(f"{self.action}: the columns do not fit the gate")
+        if status != ZTFAST_OK:
+            raise ContextError(f"{self.action}: {api.status_text(status).decode()}")
         return codes
 
     cdef inline int unpack(self, PyObject *const *arguments, Py_ssize_t count, int64_t *values) except -1:
@@ -341,11 +262,11 @@ cdef class Gate:
             values[at] = 1 if value else 0
         elif kind == ZTFAST_STRING and isinstance(value, str):
             text = PyUnicode_AsUTF8AndSize(value, &length)
-            if not api.text(self._gate, <const uint8_t *>text, length, &values[at]):
+            if api.text(self._gate, <const uint8_t *>text, length, &values[at]) != ZTFAST_OK:
                 raise CapacityError(f"{self.action}: a call takes up to 32 texts and 16 KiB that the bundle lacks")
         elif kind == ZTFAST_ENTITY and isinstance(value, Resource):
             # A handle that is nothing in this bundle is no entity of the schema's: no policy can name it.
-            if not api.entity(self._gate, (<Resource>value).handle, &values[at]):
+            if api.entity(self._gate, (<Resource>value).handle, &values[at]) != ZTFAST_OK:
                 self.wrong_type(at, value)
         else:
             self.wrong_type(at, value)
@@ -394,7 +315,8 @@ cdef class Gate:
         cdef CacheKey key
         cdef uint64_t mixed = code
         cdef uint32_t at
-        cdef uint64_t epoch = api.epoch(self._gate)
+        cdef uint64_t epoch = 0
+        api.epoch(self._gate, &epoch)
         if epoch != self._epoch:
             self._decisions = [None] * CACHED
             self._epoch = epoch
@@ -414,7 +336,8 @@ cdef class Gate:
         cdef const uint8_t *text
         reasons = []
         for at in range(determining.count):
-            text = api.policy(self._gate, determining.policies[at], &length)
+            if api.policy(self._gate, determining.policies[at], &text, &length) != ZTFAST_OK:
+                continue
             reasons.append((<const char *>text)[:length].decode("utf-8"))
         made = Decision(code, tuple(reasons))
         if determining.count <= CACHED_POLICIES:
@@ -466,7 +389,7 @@ cdef class Gate:
             known = numbers.get(value)
             if known is None:
                 text = PyUnicode_AsUTF8AndSize(value, &length)
-                if not api.batch_text(batch, <const uint8_t *>text, length, &number):
+                if api.batch_text(batch, <const uint8_t *>text, length, &number) != ZTFAST_OK:
                     raise CapacityError(f"{self.action}: column {self.names[at]!r} has more than 4 GiB of distinct texts")
                 known = numbers[value] = number
             array[row] = known

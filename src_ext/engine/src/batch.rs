@@ -93,6 +93,12 @@ impl Batch {
         Self { engine, snapshot, binding, text_offsets: vec![0], text_bytes: Vec::new(), texts: FxHashMap::default() }
     }
 
+    /// Whether its gate did not fit the bundle: all rows are [`Code::StaleGate`].
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        self.binding.is_none()
+    }
+
     /// The arguments' types.
     #[must_use]
     pub fn types(&self) -> &[ValueType] {

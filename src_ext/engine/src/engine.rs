@@ -301,6 +301,18 @@ impl Engine {
         Ok(Gate::new(self.clone(), number, snapshot, binding))
     }
 
+    /// Prepare a gate like this one, which counts as one of its own. `None` where the newest bundle no longer has what it
+    /// was prepared for.
+    pub(crate) fn prepare_like(self: &Arc<Self>, gate: usize) -> Option<Gate> {
+        let (ty, id, names, types) = {
+            let writer = self.writer();
+            let spec = writer.gates.get(gate)?.as_ref()?;
+            (spec.ty.clone(), spec.id.clone(), spec.names.clone(), spec.types.clone())
+        };
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        self.prepare(&ty, &id, &names).ok().filter(|made| made.types() == &*types)
+    }
+
     /// Forget a gate.
     pub(crate) fn release(&self, gate: usize) {
         if let Some(spec) = self.writer().gates.get_mut(gate) {

@@ -46,6 +46,19 @@ impl Gate {
         }
     }
 
+    /// Another gate of the same action and attributes, for another thread. It allocates and locks. `None` where the newest
+    /// bundle has no such action or attributes.
+    #[must_use]
+    pub fn fork(&self) -> Option<Self> {
+        self.engine.prepare_like(self.number)
+    }
+
+    /// Whether the bundle it was last used with has no such action or attributes.
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        self.binding.is_none()
+    }
+
     /// The arguments' types, as of the bundle it was last used with; empty for a gate that fits it no more.
     #[must_use]
     pub fn types(&self) -> &[ValueType] {
@@ -71,18 +84,19 @@ impl Gate {
         self.texts.clear();
     }
 
-    /// The number of a text in the call begun, and whether it is the bundle's: then it stays as long as [`Self::epoch`].
-    /// `None` where the call brings more texts than there is room for.
+    /// The number of a text that the bundle holds: it stays as long as [`Self::epoch`]. `None` for any other text.
+    #[must_use]
+    pub fn literal(&self, text: &str) -> Option<i64> {
+        self.snapshot.base.bundle.find_string(text).map(i64::from)
+    }
+
+    /// The number of a text in the call begun; `None` where it brings more texts than there is room for.
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
-    pub fn text(&mut self, text: &str) -> Option<(i64, bool)> {
-        if let Some(number) = self.snapshot.base.bundle.find_string(text) {
-            return Some((i64::from(number), true));
+    pub fn text(&mut self, text: &str) -> Option<i64> {
+        if let Some(known) = self.snapshot.string(text) {
+            return Some(known as i64);
         }
-        let number = match self.snapshot.string(text) {
-            Some(changed) => changed,
-            None => FOREIGN_STRING | u64::from(self.texts.number(text)?),
-        };
-        Some((number as i64, false))
+        self.texts.number(text).map(|number| (FOREIGN_STRING | u64::from(number)) as i64)
     }
 
     /// The number of an entity in the call begun; `None` for a handle that is nothing in this bundle.
