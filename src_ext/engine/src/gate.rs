@@ -50,7 +50,13 @@ impl Gate {
     /// bundle has no such action or attributes.
     #[must_use]
     pub fn fork(&self) -> Option<Self> {
-        self.engine.prepare_like(self.number)
+        self.seed().gate()
+    }
+
+    /// What others like this can be made of while somebody decides by it. It must not outlive the gate.
+    #[must_use]
+    pub fn seed(&self) -> Seed {
+        Seed { engine: self.engine.clone(), number: self.number }
     }
 
     /// Whether the bundle it was last used with has no such action or attributes.
@@ -163,6 +169,20 @@ impl Gate {
     pub fn batch(&mut self) -> Batch {
         self.refresh();
         Batch::new(self.engine.clone(), self.snapshot.clone(), self.binding.clone())
+    }
+}
+
+/// What a gate was prepared for.
+pub struct Seed {
+    engine: Arc<Engine>,
+    number: usize,
+}
+
+impl Seed {
+    /// A gate; `None` where the newest bundle has no such action or attributes.
+    #[must_use]
+    pub fn gate(&self) -> Option<Gate> {
+        self.engine.prepare_like(self.number)
     }
 }
 

@@ -7,6 +7,7 @@ use ztfast_bundle::{Bundle, Form, Parts};
 use ztfast_compile::Options;
 use ztfast_engine::{
     Admission, Code, Column, Datum, Determining, Engine, EngineOptions, EntityData, Handle, RequestBuilder, SessionId,
+    Who,
 };
 use ztfast_policy::{Mode, SourceFile, Sources};
 use ztfast_program::{Cell, Instr, Op};
@@ -77,7 +78,7 @@ fn decide_all(parts: &Parts) -> Vec<Code> {
         let ids: Vec<u64> = sessions.iter().map(|session| session.0).collect();
         let one = [docs[0].0];
         let columns = [Column::all(&[8_i64]), Column::all(&[0]), Column::all(&[0])];
-        gate.batch().decide_many(Column::each(&ids), Column::all(&one), &columns, &mut out);
+        gate.batch().decide_many(Who::Sessions(Column::each(&ids)), Column::all(&one), &columns, &mut out);
     }
     let uid = |ty: &str, id: &str| (ty.to_owned(), id.to_owned());
     let text = |text: &str| Datum::String(text.to_owned());
