@@ -6,6 +6,7 @@ use crate::decide::{Determining, Walk};
 use crate::gate::Gate;
 use crate::handles::{Handle, HandlesFull, Register, Uids};
 use crate::request::OwnedRequest;
+use crate::seat::Seat;
 use crate::sessions::{Admission, AdmitError, SessionId, SessionStatus, Sessions};
 use crate::snapshot::{Base, BindError, Reference, Snapshot, layers, slot_kinds};
 use crate::upsert::{ChangeError, EntityData, change};
@@ -13,7 +14,7 @@ use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ztfast_bundle::{Bundle, ClassPair, OpenError, ValueType};
-use ztfast_program::{ARENA_CELLS, EntityRef, STACK_CELLS, Scratch};
+use ztfast_program::EntityRef;
 
 /// How much room an engine has. Room that is not used takes no memory.
 #[derive(Debug, Clone, Copy)]
@@ -71,14 +72,14 @@ fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// What a gate was prepared for.
-#[derive(Clone)]
+/// What a gate was prepared for, and where it finds the next snapshot.
 pub(crate) struct GateSpec {
     pub ty: Box<str>,
     pub id: Box<str>,
     pub names: Box<[Box<str>]>,
     /// The arguments' types: callers convert by them, so a bundle that changes them is not for this gate.
     pub types: Box<[ValueType]>,
+    pub seat: Arc<Seat>,
 }
 
 /// What only the writing side touches.
@@ -87,6 +88,7 @@ struct Writer {
     /// By gate number.
     gates: Vec<Option<GateSpec>>,
     /// Replaced snapshots that a reader may still hold: freed here, never on the deciding side.
+    /// Whoever decides drops a reference, but never the last.
     retired: Vec<Arc<Snapshot>>,
 }
 
@@ -198,7 +200,12 @@ impl Engine {
     /// Let decisions go by this from now on.
     fn publish(&self, writer: &mut Writer, base: Arc<Base>, changes: Option<Arc<Changes>>) {
         let epoch = self.epoch.load(Ordering::Relaxed) + 1;
-        let old = self.current.swap(Arc::new(Snapshot { base, changes, epoch }));
+        let new = Arc::new(Snapshot { base, changes, epoch });
+        let old = self.current.swap(new.clone());
+        for spec in writer.gates.iter().flatten() {
+            spec.seat.put(new.clone());
+        }
+        // Last: a gate that sees the new number finds this snapshot, or a newer one, in its seat.
         self.epoch.store(epoch, Ordering::Release);
         writer.retired.push(old);
         writer.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
@@ -272,14 +279,16 @@ impl Engine {
         })?;
         let binding = Arc::new(binding);
         snapshot.base.late.lock().unwrap_or_else(PoisonError::into_inner).push(binding.clone());
-        let spec = Some(GateSpec { ty: ty.into(), id: id.into(), names, types: binding.types.clone() });
+        let seat = Arc::new(Seat::default());
+        let spec =
+            Some(GateSpec { ty: ty.into(), id: id.into(), names, types: binding.types.clone(), seat: seat.clone() });
         let free = writer.gates.iter().position(Option::is_none);
         let number = free.unwrap_or(writer.gates.len());
         if free.is_none() {
             writer.gates.push(None);
         }
         writer.gates[number] = spec;
-        Ok(Gate::new(self.clone(), number, snapshot, binding))
+        Ok(Gate::new(self.clone(), number, seat, snapshot, binding))
     }
 
     /// Forget a gate.
@@ -310,10 +319,7 @@ impl Engine {
             resource: snapshot.classes(resource).resource,
         };
         let walk = Walk { snapshot, action, layers, classes, request: &request_view, foreign: &foreign };
-        let (stack, cells) = bundle.meta().stats.scratch;
-        let room = |wanted: u64, most: usize| usize::try_from(wanted).unwrap_or(most).min(most);
-        let mut scratch = Scratch::new(room(stack, STACK_CELLS), room(cells, ARENA_CELLS));
-        let code = walk.decide(&mut scratch, determining);
+        let code = walk.decide(&mut snapshot.scratch(), determining);
         determining.sort();
         code
     }

@@ -5,6 +5,7 @@ use crate::code::Code;
 use crate::decide::{Determining, EffectOnly, Note};
 use crate::engine::Engine;
 use crate::handles::Handle;
+use crate::seat::Seat;
 use crate::sessions::SessionId;
 use crate::snapshot::{Binding, Snapshot};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ const MAX_TEXT_BYTES: usize = 1 << 14;
 pub struct Gate {
     pub(crate) engine: Arc<Engine>,
     number: usize,
+    seat: Arc<Seat>,
     epoch: u64,
     pub(crate) snapshot: Arc<Snapshot>,
     /// `None` where the gate fits the newest bundle no more.
@@ -31,11 +33,18 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub(crate) fn new(engine: Arc<Engine>, number: usize, snapshot: Arc<Snapshot>, binding: Arc<Binding>) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        number: usize,
+        seat: Arc<Seat>,
+        snapshot: Arc<Snapshot>,
+        binding: Arc<Binding>,
+    ) -> Self {
         Self {
             epoch: snapshot.epoch,
             engine,
             number,
+            seat,
             snapshot,
             binding: Some(binding),
             begun: false,
@@ -117,7 +126,8 @@ impl Gate {
     /// Neither allocates nor frees: bindings and replaced snapshots are kept alive by the engine's writing side.
     #[cold]
     fn renew(&mut self) {
-        let snapshot = self.engine.snapshot();
+        // Empty where this gate took the newest already, and the engine is still handing it to others.
+        let Some(snapshot) = self.seat.take() else { return };
         self.epoch = snapshot.epoch;
         // A change of entities leaves the bundle, and with it the binding, as they were.
         if !Arc::ptr_eq(&snapshot.base, &self.snapshot.base) {

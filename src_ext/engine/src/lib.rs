@@ -24,6 +24,7 @@ mod handles;
 mod hot;
 mod memory;
 mod request;
+mod seat;
 mod sessions;
 mod sets;
 mod snapshot;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use zerocopy::FromZeros;
 use ztfast_bundle::{ActionRec, Bundle, ClassPair, Field, LayerRec, Node, ValueType};
-use ztfast_program::{EntityRef, Facts, Request, StoreView};
+use ztfast_program::{ARENA_CELLS, EntityRef, Facts, Request, STACK_CELLS, Scratch, StoreView};
 
 /// An entity's uid: type and id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -304,6 +304,13 @@ impl Snapshot {
             return changed.classes;
         }
         self.base.bundle.classes().get(entity.index as usize).copied().unwrap_or_default()
+    }
+
+    /// Working memory for this bundle's programs.
+    pub(crate) fn scratch(&self) -> Scratch {
+        let (stack, cells) = self.bundle().meta().stats.scratch;
+        let room = |wanted: u64, most: usize| usize::try_from(wanted).unwrap_or(most).min(most);
+        Scratch::new(room(stack, STACK_CELLS), room(cells, ARENA_CELLS))
     }
 
     /// The number of a text that the bundle or a change holds, as string cells have it.
