@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ztfast import _core, examples
 from ztfast.bundle import ActionStats, Bundle, LayerStats, Memory, Policy, Stats, compile
-from ztfast.engine import Code, Engine, Explanation, Identity, PolicyText
+from ztfast.engine import Code, Engine, Explanation, Identity, Memory, PolicyText
 from ztfast.errors import (
     ActionError,
     BundleError,

@@ -16,7 +16,7 @@ from ztfast.gate import Decision, Gate, Resource, Session
 from ztfast.sources import PathOrText, read_entities
 from ztfast.uid import Uid
 
-__all__ = ["Code", "Engine", "Explanation", "Identity", "PolicyText"]
+__all__ = ["Code", "Engine", "Explanation", "Identity", "Memory", "PolicyText"]
 
 UidLike = Uid | str | Mapping[str, Any]
 
@@ -145,13 +145,47 @@ class Explanation:
         return bool(self.decision) == self.allow and self.decision.reasons == ids
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What an engine keeps in memory for decisions, in bytes.
+
+    Attributes:
+        bundle: The bundle's file.
+        tables: The tables of sessions and handles.
+        gates: The gates' working memory.
+        locked: Of all these, what is locked.
+        huge: Of bundle and tables, what the system holds in large pages now.
+    """
+
+    bundle: int
+    tables: int
+    gates: int
+    locked: int
+    huge: int
+
+
 class Engine:
     """Decides over a bundle, in the process, in memory.
 
+    With the defaults, no decision waits for a page: the bundle and all room are there before the first one, and a bundle
+    is there before :meth:`swap` lets it decide. The system may still take pages of the bundle's file away when memory
+    runs out; ``locked`` forbids that.
+
     Args:
         bundle: What to decide by.
-        sessions: Sessions that can be live at once. Unused room takes no memory.
-        handles: Uids that can have a handle (sessions' principals, resources).
+        sessions: Sessions that can be live at once, 64 bytes each.
+        handles: Uids that can have a handle (sessions' principals, resources), 16 bytes each.
+        prefault: Have every page there beforehand. Without it, room takes no memory until it is used, and the first use
+            of a page waits for it.
+        locked: Lock all that in memory. The engine then decides over a copy of the bundle's file. What else the process
+            has is for its owner to lock (``mlockall``).
+        huge_pages: Decide over a copy of the bundle's file in large pages, from the system's pool (``vm.nr_hugepages``) or,
+            where that is empty, transparent ones: bundles far larger than the processor's caches are read faster. Where
+            there are none, small pages serve. :attr:`memory` says what came of it.
+
+    Raises:
+        BundleError: where the bundle's sections are not what their hashes say.
+        CapacityError: where the system refuses the memory, or refuses to lock it (``RLIMIT_MEMLOCK``).
 
     >>> import ztfast
     >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -161,11 +195,27 @@ class Engine:
 
     __slots__ = ("_bundle", "_core", "_resources")
 
-    def __init__(self, bundle: Bundle, *, sessions: int = 1 << 16, handles: int = 1 << 22) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        sessions: int = 1 << 16,
+        handles: int = 1 << 22,
+        prefault: bool = True,
+        locked: bool = False,
+        huge_pages: bool = False,
+    ) -> None:
         for name, value in (("sessions", sessions), ("handles", handles)):
             if not 0 < value < 1 << 31:
                 raise ValueError(f"{name}: wanted a number from 1 to {(1 << 31) - 1}, got {value}")
-        self._core = _core.Engine(bundle._core, sessions=sessions, handles=handles)
+        self._core = _core.Engine(
+            bundle._core,
+            sessions=sessions,
+            handles=handles,
+            prefault=prefault,
+            locked=locked,
+            huge_pages=huge_pages,
+        )
         self._bundle = bundle
         self._resources: dict[Uid, Resource] = {}
 
@@ -173,6 +223,17 @@ class Engine:
     def bundle(self) -> Bundle:
         """The bundle that decisions go by now."""
         return self._bundle
+
+    @property
+    def memory(self) -> Memory:
+        """What is kept in memory for decisions.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny(), sessions=1000, handles=1000)
+        >>> engine.memory.tables, engine.memory.locked
+        (80000, 0)
+        """
+        return Memory(**self._core.memory())
 
     def evaluate(
         self,
@@ -242,6 +303,7 @@ class Engine:
         Raises:
             ActionError: where there is no such action.
             ContextError: where a name is unknown, missing or named twice.
+            CapacityError: where the system refuses the gate's working memory.
 
         >>> import ztfast
         >>> ztfast.Engine(ztfast.examples.tiny()).prepare("view")
@@ -270,6 +332,7 @@ class Engine:
 
         Raises:
             BundleError: where the bundle's sections are not what their hashes say; the old bundle stays.
+            CapacityError: where the system refuses the memory for it; the old bundle stays.
         """
         self._core.swap(bundle._core)
         self._bundle = bundle

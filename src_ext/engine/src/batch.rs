@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use ztfast_bundle::{
     Bundle, CellKind, ClassPair, EntryView, Form, LayerRec, Program, ValueType, cell_kind, cell_program,
 };
-use ztfast_program::{EntityRef, FOREIGN_STRING, Request, Scratch, StringsView};
+use ztfast_program::{Cell, EntityRef, FOREIGN_STRING, Request, Scratch, StringsView};
 
 /// A column of a batch: one number per decision, or one for all.
 #[derive(Debug, Clone, Copy)]
@@ -406,9 +406,12 @@ struct Room {
 impl Room {
     fn new(snapshot: &Snapshot, binding: Option<&Binding>) -> Self {
         let types = binding.map_or(&[][..], |binding| &binding.types);
+        let mut scratch = snapshot.scratch();
+        // Memory that was never written may not be there yet.
+        scratch.rooms().into_iter().for_each(|room| std::hint::black_box(room).fill(Cell::default()));
         Self {
             entities: types.iter().map(|ty| matches!(ty, ValueType::Entity(_))).collect(),
-            scratch: snapshot.scratch(),
+            scratch,
             block: Box::new(Block::new(types.len())),
         }
     }

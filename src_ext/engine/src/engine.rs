@@ -3,8 +3,9 @@
 use crate::changes::Changes;
 use crate::code::Code;
 use crate::decide::{Determining, Walk};
-use crate::gate::Gate;
+use crate::gate::{Gate, Room};
 use crate::handles::{Handle, HandlesFull, Register, Uids};
+use crate::memory::{MemoryError, MemoryUse, Residence};
 use crate::request::OwnedRequest;
 use crate::seat::Seat;
 use crate::sessions::{Admission, AdmitError, SessionId, SessionStatus, Sessions};
@@ -16,23 +17,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ztfast_bundle::{Bundle, ClassPair, OpenError, ValueType};
 use ztfast_program::EntityRef;
 
-/// How much room an engine has. Room that is not used takes no memory.
+/// How much room an engine has, and how it holds its memory.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineOptions {
     /// Sessions that can be live at once.
     pub sessions: usize,
     /// Uids that can have a handle.
     pub handles: usize,
+    /// How memory is held.
+    pub residence: Residence,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { sessions: 1 << 16, handles: 1 << 22 }
+        Self { sessions: 1 << 16, handles: 1 << 22, residence: Residence::default() }
     }
 }
 
+/// Why there is no engine over a bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The bundle's sections are not what their hashes say.
+    #[error(transparent)]
+    Bundle(#[from] OpenError),
+    /// Memory could not be had as it was asked for.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
 /// Why a gate could not be prepared.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     /// No such action.
     #[error("the bundle has no action {ty}::{id:?} that applies to anything")]
@@ -60,6 +74,9 @@ pub enum PrepareError {
         /// The names.
         names: Vec<String>,
     },
+    /// Memory could not be had as it was asked for.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// A name given twice.
     #[error("the context attribute {name:?} is named twice")]
     Twice {
@@ -101,25 +118,24 @@ pub struct Engine {
     epoch: AtomicU64,
     uids: Arc<Uids>,
     writer: Mutex<Writer>,
-    handles: usize,
+    options: EngineOptions,
 }
 
 impl Engine {
     /// An engine over a bundle. `reference` answers for policies that are left to Cedar.
     ///
     /// # Errors
-    /// [`OpenError`] where the bundle's sections are not what their hashes say.
+    /// [`EngineError`].
     pub fn new(
         bundle: Arc<Bundle>,
         reference: Option<Box<dyn Reference>>,
         options: EngineOptions,
-    ) -> Result<Arc<Self>, OpenError> {
-        bundle.check()?;
+    ) -> Result<Arc<Self>, EngineError> {
         let uids = Arc::new(Uids::new());
-        let base = Base::new(bundle, options.handles, uids.clone(), reference);
+        let base = Base::new(bundle, &options, uids.clone(), reference)?;
         let snapshot = Snapshot { base: Arc::new(base), changes: None, epoch: 1 };
         Ok(Arc::new(Self {
-            sessions: Sessions::new(options.sessions),
+            sessions: Sessions::new(options.sessions, options.residence)?,
             killed: AtomicBool::new(false),
             current: ArcSwap::from_pointee(snapshot),
             epoch: AtomicU64::new(1),
@@ -129,7 +145,7 @@ impl Engine {
                 gates: Vec::new(),
                 retired: Vec::new(),
             }),
-            handles: options.handles,
+            options,
         }))
     }
 
@@ -149,13 +165,12 @@ impl Engine {
     }
 
     /// Decide by another bundle from now on, without what was changed since the old one was made. Decisions under way end
-    /// by the old one; nobody waits.
+    /// by the old one; nobody waits. The new one is in memory, as the options want it, before the first decision goes by it.
     ///
     /// # Errors
-    /// [`OpenError`] where the bundle's sections are not what their hashes say; the old one stays.
-    pub fn swap(&self, bundle: Arc<Bundle>, reference: Option<Box<dyn Reference>>) -> Result<(), OpenError> {
-        bundle.check()?;
-        let mut base = Base::new(bundle, self.handles, self.uids.clone(), reference);
+    /// [`EngineError`]; the old one stays.
+    pub fn swap(&self, bundle: Arc<Bundle>, reference: Option<Box<dyn Reference>>) -> Result<(), EngineError> {
+        let mut base = Base::new(bundle, &self.options, self.uids.clone(), reference)?;
         let mut writer = self.writer();
         base.resolve_handles();
         let bind = |spec: &GateSpec| {
@@ -268,6 +283,7 @@ impl Engine {
             return Err(PrepareError::Twice { name: (*twice).to_owned() });
         }
         let names: Box<[Box<str>]> = names.iter().map(|&name| name.into()).collect();
+        let room = Room::new(self.options.residence)?;
         let mut writer = self.writer();
         let snapshot = self.snapshot();
         let binding = snapshot.base.bind(ty, id, &names).map_err(|error| match error {
@@ -288,7 +304,25 @@ impl Engine {
             writer.gates.push(None);
         }
         writer.gates[number] = spec;
-        Ok(Gate::new(self.clone(), number, seat, snapshot, binding))
+        Ok(Gate::new(self.clone(), number, seat, snapshot, binding, room))
+    }
+
+    /// What is kept in memory for decisions.
+    #[must_use]
+    pub fn memory(&self) -> MemoryUse {
+        let gates = self.writer().gates.iter().flatten().count();
+        let snapshot = self.snapshot();
+        let [bundle, handles] = &snapshot.base.held;
+        let all = [bundle, handles, self.sessions.held()];
+        let gates = gates * Room::BYTES;
+        let locked_gates = if self.options.residence.locked { gates } else { 0 };
+        MemoryUse {
+            bundle: bundle.len(),
+            tables: handles.len() + self.sessions.held().len(),
+            gates,
+            locked: all.iter().map(|held| held.locked()).sum::<usize>() + locked_gates,
+            huge: crate::memory::in_huge_pages(all.into_iter()),
+        }
     }
 
     /// Forget a gate.

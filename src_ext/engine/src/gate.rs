@@ -5,12 +5,13 @@ use crate::code::Code;
 use crate::decide::{Determining, EffectOnly, Note};
 use crate::engine::Engine;
 use crate::handles::Handle;
+use crate::memory::{Held, MemoryError, Residence};
 use crate::seat::Seat;
 use crate::sessions::SessionId;
 use crate::snapshot::{Binding, Snapshot};
 use std::sync::Arc;
 use ztfast_bundle::ValueType;
-use ztfast_program::{FOREIGN_STRING, Scratch, StringsView};
+use ztfast_program::{ARENA_CELLS, Cell, FOREIGN_STRING, STACK_CELLS, Scratch, StringsView};
 
 /// Texts that one call may bring along and the bundle lacks.
 const MAX_TEXTS: usize = 32;
@@ -28,8 +29,36 @@ pub struct Gate {
     pub(crate) binding: Option<Arc<Binding>>,
     /// Set by [`Self::begin`]: this decision goes by the snapshot that its texts were looked up in.
     pub(crate) begun: bool,
+    /// The pages of the texts and of the scratch. Before both, so that it is dropped before them.
+    _held: [Held; 4],
     pub(crate) texts: Texts,
     pub(crate) scratch: Box<Scratch>,
+}
+
+/// What a gate works in: made beforehand, so that deciding allocates nothing.
+pub(crate) struct Room {
+    held: [Held; 4],
+    texts: Texts,
+    scratch: Box<Scratch>,
+}
+
+impl Room {
+    /// How many bytes it has.
+    pub const BYTES: usize =
+        (STACK_CELLS + ARENA_CELLS) * size_of::<Cell>() + (MAX_TEXTS + 1) * size_of::<u32>() + MAX_TEXT_BYTES;
+
+    pub fn new(residence: Residence) -> Result<Self, MemoryError> {
+        let (mut texts, mut scratch) = (Texts::default(), Box::<Scratch>::default());
+        let what = "working memory of a gate";
+        let [stack, cells] = scratch.rooms();
+        let held = [
+            Held::write(what, texts.offsets.spare_capacity_mut(), residence)?,
+            Held::write(what, texts.bytes.spare_capacity_mut(), residence)?,
+            Held::write(what, stack, residence)?,
+            Held::write(what, cells, residence)?,
+        ];
+        Ok(Self { held, texts, scratch })
+    }
 }
 
 impl Gate {
@@ -39,7 +68,9 @@ impl Gate {
         seat: Arc<Seat>,
         snapshot: Arc<Snapshot>,
         binding: Arc<Binding>,
+        room: Room,
     ) -> Self {
+        let Room { held, texts, scratch } = room;
         Self {
             epoch: snapshot.epoch,
             engine,
@@ -48,8 +79,9 @@ impl Gate {
             snapshot,
             binding: Some(binding),
             begun: false,
-            texts: Texts::default(),
-            scratch: Box::default(),
+            _held: held,
+            texts,
+            scratch,
         }
     }
 

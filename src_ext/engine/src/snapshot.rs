@@ -3,7 +3,9 @@
 
 use crate::changes::{Changes, Store};
 use crate::classify::Classifier;
+use crate::engine::{EngineError, EngineOptions};
 use crate::handles::{Handle, OwnedUid, Uids, uid};
+use crate::memory::Held;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -111,6 +113,8 @@ const CHANGED: u64 = 1 << 62;
 
 /// One bundle, and what is derived from it once. Snapshots that differ in changes only share it.
 pub(crate) struct Base {
+    /// The pages of the bundle and of the slots. Before both, so that it is dropped before them.
+    pub held: [Held; 2],
     pub bundle: Arc<Bundle>,
     /// Types by name.
     types: HashMap<Box<str>, u32>,
@@ -146,7 +150,18 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Base {
-    pub fn new(bundle: Arc<Bundle>, capacity: usize, uids: Arc<Uids>, reference: Option<Box<dyn Reference>>) -> Self {
+    /// What decides by a bundle: checked, and in memory as the options want it.
+    pub fn new(
+        bundle: Arc<Bundle>,
+        options: &EngineOptions,
+        uids: Arc<Uids>,
+        reference: Option<Box<dyn Reference>>,
+    ) -> Result<Self, EngineError> {
+        let EngineOptions { handles, residence, .. } = *options;
+        let own = residence.locked || residence.huge_pages;
+        let bundle = if own { Arc::new(bundle.copy(residence.huge_pages)?) } else { bundle };
+        bundle.check()?;
+        let file = Held::read("bundle", bundle.bytes(), residence)?;
         let name = |number| bundle.string(number).unwrap_or_default().into();
         let types = (0_u32..).zip(bundle.types()).map(|(number, ty)| (name(ty.name), number)).collect();
         let metas = || (0_u32..).zip(&bundle.meta().actions);
@@ -155,10 +170,9 @@ impl Base {
         for (number, action) in metas() {
             actions_by_id.entry(action.id.as_str().into()).or_default().push(number);
         }
-        // Zeroed memory comes from the system page by page, so unused handles cost nothing.
-        let slots = <[Slot]>::new_box_zeroed_with_elems(capacity).unwrap_or_default();
-        crate::memory::in_large_pages(&slots);
-        Self {
+        let (slots, table) = crate::memory::table("table of handles", handles, residence)?;
+        Ok(Self {
+            held: [file, table],
             classifier: Classifier::new(&bundle),
             reverse: crate::upsert::Reverse::new(&bundle),
             bundle,
@@ -170,7 +184,7 @@ impl Base {
             late: Mutex::default(),
             uids,
             reference,
-        }
+        })
     }
 
     /// What a handle is, if no change had to do with it.

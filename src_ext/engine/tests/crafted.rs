@@ -13,7 +13,8 @@ use ztfast_program::{Cell, Instr, Op};
 /// Decide over the bundle in every way there is.
 fn decide_all(parts: &Parts) -> Vec<Code> {
     let Ok(bundle) = Bundle::of(parts) else { return Vec::new() };
-    let engine = Engine::new(Arc::new(bundle), None, EngineOptions { sessions: 4, handles: 16 }).unwrap();
+    let options = EngineOptions { sessions: 4, handles: 16, ..EngineOptions::default() };
+    let engine = Engine::new(Arc::new(bundle), None, options).unwrap();
     let mut codes = Vec::new();
     let users: Vec<Handle> = ["u", "v", "new"].iter().map(|id| engine.handle("User", id).unwrap()).collect();
     let docs: Vec<Handle> = ["d", "new"].iter().map(|id| engine.handle("Doc", id).unwrap()).collect();

@@ -58,6 +58,28 @@ pub fn parts(form: Option<Form>) -> Parts {
     compile(POLICIES, SCHEMA, Some(ENTITIES), form)
 }
 
+/// A bundle of the world with so many users and documents more, `u0` and `d0` the first.
+pub fn crowded(count: u32) -> Parts {
+    use std::fmt::Write;
+    let mut entities = ENTITIES.trim_end().trim_end_matches(']').to_owned();
+    for n in 0..count {
+        let team = if n % 3 == 0 { r#"{"type": "Team", "id": "t"}"# } else { "" };
+        let peer = n * 7 % count;
+        write!(
+            entities,
+            r#", {{"uid": {{"type": "User", "id": "u{n}"}}, "parents": [{team}], "tags": {{"k": ["n{n}", "x"]}}, "attrs":
+            {{"level": {level}, "name": "a{n}b", "peers": [{{"type": "User", "id": "u{peer}"}}], "at": {{"x": {n}}}}}}},
+            {{"uid": {{"type": "Doc", "id": "d{n}"}}, "parents": [{team}], "attrs":
+            {{"owner": {{"type": "User", "id": "u{peer}"}}, "from": "10.{high}.{low}.1"}}}}"#,
+            level = n % 90,
+            high = n / 256 % 256,
+            low = n % 256,
+        )
+        .unwrap();
+    }
+    compile(POLICIES, SCHEMA, Some(&(entities + "]")), None)
+}
+
 /// A bundle by which the world's gates do not fit.
 pub fn foreign_parts() -> Parts {
     let schema = "entity Team, Box; entity User in [Team]; entity Doc; \
