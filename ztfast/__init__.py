@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ztfast import _core, examples
 from ztfast.bundle import ActionStats, Bundle, LayerStats, Memory, Policy, Stats, compile
-from ztfast.engine import Code, Engine, Explanation, Identity, Memory, PolicyText
+from ztfast.engine import Code, Engine, Explanation, Identity, MemoryUse, PolicyText
 from ztfast.errors import (
     ActionError,
     BundleError,
@@ -58,6 +58,7 @@ __all__ = [
     "IdentityError",
     "LayerStats",
     "Memory",
+    "MemoryUse",
     "Policy",
     "PolicyError",
     "PolicyText",

@@ -16,7 +16,7 @@ from ztfast.gate import Decision, Gate, Resource, Session
 from ztfast.sources import PathOrText, read_entities
 from ztfast.uid import Uid
 
-__all__ = ["Code", "Engine", "Explanation", "Identity", "Memory", "PolicyText"]
+__all__ = ["Code", "Engine", "Explanation", "Identity", "MemoryUse", "PolicyText"]
 
 UidLike = Uid | str | Mapping[str, Any]
 
@@ -146,7 +146,7 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MemoryUse:
     """What an engine keeps in memory for decisions, in bytes.
 
     Attributes:
@@ -225,7 +225,7 @@ class Engine:
         return self._bundle
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> MemoryUse:
         """What is kept in memory for decisions.
 
         >>> import ztfast
@@ -233,7 +233,7 @@ class Engine:
         >>> engine.memory.tables, engine.memory.locked
         (80000, 0)
         """
-        return Memory(**self._core.memory())
+        return MemoryUse(**self._core.memory())
 
     def evaluate(
         self,

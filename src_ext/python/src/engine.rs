@@ -119,7 +119,7 @@ impl Engine {
         self.inner.is_killed()
     }
 
-    /// What is kept in memory for decisions, in bytes, by the names of `ztfast.Memory`'s fields.
+    /// What is kept in memory for decisions, in bytes, by the names of `ztfast.MemoryUse`'s fields.
     fn memory<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let memory = py.detach(|| self.inner.memory());
         let MemoryUse { bundle, tables, gates, locked, huge } = memory;
