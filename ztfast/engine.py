@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -167,9 +168,12 @@ class MemoryUse:
 class Engine:
     """Decides over a bundle, in the process, in memory.
 
-    With the defaults, no decision waits for a page: the bundle and all room are there before the first one, and a bundle
-    is there before :meth:`swap` lets it decide. The system may still take pages of the bundle's file away when memory
-    runs out; ``locked`` forbids that.
+    With the defaults, no decision waits for a page: the bundle and all room are there before the first one, and a
+    bundle is there before :meth:`swap` lets it decide. The system may still take pages of the bundle's file away when
+    memory runs out; ``locked`` forbids that.
+
+    Threads may share an engine. Deciding takes no lock; changes (:meth:`swap`, :meth:`upsert`, :meth:`remove`) wait for
+    each other.
 
     Args:
         bundle: What to decide by.
@@ -179,9 +183,9 @@ class Engine:
             of a page waits for it.
         locked: Lock all that in memory. The engine then decides over a copy of the bundle's file. What else the process
             has is for its owner to lock (``mlockall``).
-        huge_pages: Decide over a copy of the bundle's file in large pages, from the system's pool (``vm.nr_hugepages``) or,
-            where that is empty, transparent ones: bundles far larger than the processor's caches are read faster. Where
-            there are none, small pages serve. :attr:`memory` says what came of it.
+        huge_pages: Decide over a copy of the bundle's file in large pages, from the system's pool
+            (``vm.nr_hugepages``) or, where that is empty, transparent ones: bundles far larger than the processor's
+            caches are read faster. Where there are none, small pages serve. :attr:`memory` says what came of it.
 
     Raises:
         BundleError: where the bundle's sections are not what their hashes say.
@@ -193,7 +197,7 @@ class Engine:
     'ALLOW'
     """
 
-    __slots__ = ("_bundle", "_core", "_resources")
+    __slots__ = ("_bundle", "_changing", "_core", "_resources")
 
     def __init__(
         self,
@@ -217,6 +221,7 @@ class Engine:
             huge_pages=huge_pages,
         )
         self._bundle = bundle
+        self._changing = threading.Lock()
         self._resources: dict[Uid, Resource] = {}
 
     @property
@@ -321,7 +326,7 @@ class Engine:
         uid = Uid.of(uid)
         known = self._resources.get(uid)
         if known is None:
-            known = self._resources[uid] = Resource(self._core.handle(*uid), uid)
+            known = self._resources.setdefault(uid, Resource(self._core.handle(*uid), uid))
         return known
 
     def swap(self, bundle: Bundle) -> None:
@@ -334,8 +339,9 @@ class Engine:
             BundleError: where the bundle's sections are not what their hashes say; the old bundle stays.
             CapacityError: where the system refuses the memory for it; the old bundle stays.
         """
-        self._core.swap(bundle._core)
-        self._bundle = bundle
+        with self._changing:
+            self._core.swap(bundle._core)
+            self._bundle = bundle
 
     def upsert(self, entities: PathOrText | Iterable[Any]) -> None:
         """Put entities into the store, or others in their place, between two decisions.
@@ -362,7 +368,8 @@ class Engine:
         """
         source = read_entities(entities)
         assert source is not None
-        self._core.change(source[1], [])
+        with self._changing:
+            self._core.change(source[1], [])
 
     def remove(self, uids: Iterable[UidLike]) -> None:
         """Take entities out of the store, between two decisions. What the store lacks already is no error.
@@ -379,7 +386,9 @@ class Engine:
         >>> engine.evaluate('User::"bob"', "view", 'Photo::"p2"').effect
         'DENY'
         """
-        self._core.change(None, [(uid.type, uid.id) for uid in map(Uid.of, uids)])
+        removals = [(uid.type, uid.id) for uid in map(Uid.of, uids)]
+        with self._changing:
+            self._core.change(None, removals)
 
     def kill_switch(self, on: bool) -> None:
         """Deny every session everything, with code KILLED, until it is switched off."""
