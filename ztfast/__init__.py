@@ -20,7 +20,7 @@ from pathlib import Path
 from ztfast import _core, examples
 from ztfast.bundle import ActionStats, Bundle, LayerStats, Memory, Policy, Stats, compile
 from ztfast.columns import Categorical
-from ztfast.engine import Code, Engine, Explanation, Identity, PolicyText
+from ztfast.engine import Code, Engine, Explanation, Identity, MemoryUse, PolicyText
 from ztfast.errors import (
     ActionError,
     BundleError,
@@ -60,6 +60,7 @@ __all__ = [
     "IdentityError",
     "LayerStats",
     "Memory",
+    "MemoryUse",
     "Policy",
     "PolicyError",
     "PolicyText",

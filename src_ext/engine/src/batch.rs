@@ -11,11 +11,11 @@ use crate::sessions::SessionId;
 use crate::sets::Candidates;
 use crate::snapshot::{Binding, Snapshot};
 use rustc_hash::FxHashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use ztfast_bundle::{
     Bundle, CellKind, ClassPair, EntryView, Form, LayerRec, Program, ValueType, cell_kind, cell_program,
 };
-use ztfast_program::{EntityRef, FOREIGN_STRING, Request, Scratch, StringsView};
+use ztfast_program::{Cell, EntityRef, FOREIGN_STRING, Request, Scratch, StringsView};
 
 /// A column of a batch: one number per decision, or one for all.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +106,8 @@ pub struct Batch {
     text_bytes: Vec<u8>,
     /// Numbers of the texts that the bundle lacks: equal texts must have equal numbers.
     texts: FxHashMap<Box<str>, u32>,
+    /// Made with the batch, so that deciding allocates nothing.
+    room: Mutex<Room>,
 }
 
 /// Rows that a batch decides together: under a few microseconds' worth, and more loads than a processor has under way.
@@ -115,7 +117,9 @@ const MAX_COLUMNS: usize = 64;
 
 impl Batch {
     pub(crate) fn new(engine: Arc<Engine>, snapshot: Arc<Snapshot>, binding: Option<Arc<Binding>>) -> Self {
-        Self { engine, snapshot, binding, text_offsets: vec![0], text_bytes: Vec::new(), texts: FxHashMap::default() }
+        let room = Mutex::new(Room::new(&snapshot, binding.as_deref()));
+        let texts = FxHashMap::default();
+        Self { engine, snapshot, binding, text_offsets: vec![0], text_bytes: Vec::new(), texts, room }
     }
 
     /// Whether its gate did not fit the bundle: all rows are [`Code::StaleGate`].
@@ -151,15 +155,20 @@ impl Batch {
     /// Decide on each row; a row that a column lacks is [`Code::Corrupt`]. Columns of entities hold handles.
     ///
     /// Rows are decided in blocks. The clock is read once a block, and so are a session and a resource that are the same
-    /// for all rows.
+    /// for all rows. One thread at a time decides in the batch's own working memory; others that run the same batch
+    /// meanwhile allocate theirs.
     pub fn decide_many(&self, who: Who<'_>, resources: Column<'_, u32>, columns: &[Column<'_, i64>], out: &mut [u8]) {
         let Some(binding) = &self.binding else { return out.fill(Code::StaleGate as u8) };
         if columns.len() > MAX_COLUMNS || columns.len() != binding.count {
             return out.fill(Code::Corrupt as u8);
         }
-        let entities: Vec<bool> = binding.types.iter().map(|ty| matches!(ty, ValueType::Entity(_))).collect();
-        let mut scratch = Scratch::default();
-        let mut block = Block::new(columns.len());
+        let mut own = self.room.try_lock().ok();
+        let mut other = None;
+        let room = match own.as_deref_mut() {
+            Some(room) => room,
+            None => other.insert(Room::new(&self.snapshot, Some(binding))),
+        };
+        let Room { entities, scratch, block } = room;
         for (number, codes) in out.chunks_mut(ROWS).enumerate() {
             let first = number * ROWS;
             let now_ns = now_ns();
@@ -176,9 +185,9 @@ impl Batch {
                     }
                 }
             }
-            self.look_up(who, resources, now_ns, first, codes, &mut block);
-            self.take_arguments(&entities, columns, first, codes, &mut block);
-            self.decide_block(binding, codes, &mut block, &mut scratch);
+            self.look_up(who, resources, now_ns, first, codes, block);
+            self.take_arguments(entities, columns, first, codes, block);
+            self.decide_block(binding, codes, block, scratch);
         }
     }
 
@@ -412,6 +421,28 @@ impl Batch {
 
 /// No code: the row is not decided yet.
 const UNDECIDED: u8 = u8::MAX;
+
+/// What deciding a batch works in.
+struct Room {
+    /// Which arguments are entities.
+    entities: Vec<bool>,
+    scratch: Scratch,
+    block: Box<Block>,
+}
+
+impl Room {
+    fn new(snapshot: &Snapshot, binding: Option<&Binding>) -> Self {
+        let types = binding.map_or(&[][..], |binding| &binding.types);
+        let mut scratch = snapshot.scratch();
+        // Memory that was never written may not be there yet.
+        scratch.rooms().into_iter().for_each(|room| std::hint::black_box(room).fill(Cell::default()));
+        Self {
+            entities: types.iter().map(|ty| matches!(ty, ValueType::Entity(_))).collect(),
+            scratch,
+            block: Box::new(Block::new(types.len())),
+        }
+    }
+}
 
 /// The rows under way, field by field.
 struct Block {

@@ -5,11 +5,13 @@ use crate::code::Code;
 use crate::decide::{Determining, EffectOnly, Note};
 use crate::engine::{Engine, quiet};
 use crate::handles::Handle;
+use crate::memory::{Held, MemoryError, Residence};
+use crate::seat::Seat;
 use crate::sessions::SessionId;
 use crate::snapshot::{Binding, Snapshot};
 use std::sync::Arc;
 use ztfast_bundle::ValueType;
-use ztfast_program::{FOREIGN_STRING, Scratch, StringsView};
+use ztfast_program::{ARENA_CELLS, Cell, FOREIGN_STRING, STACK_CELLS, Scratch, StringsView};
 
 /// Texts that one call may bring along and the bundle lacks.
 const MAX_TEXTS: usize = 32;
@@ -23,26 +25,65 @@ const BEGUN: u64 = u64::MAX;
 pub struct Gate {
     pub(crate) engine: Arc<Engine>,
     number: usize,
+    seat: Arc<Seat>,
     /// What [`Engine::state`] is while nothing has to be looked at: the snapshot is the newest, the kill switch off. Never
     /// what it is, where a call was begun.
     pub(crate) expected: u64,
     pub(crate) snapshot: Arc<Snapshot>,
     /// `None` where the gate fits the newest bundle no more.
     pub(crate) binding: Option<Arc<Binding>>,
+    /// The pages of the texts and of the scratch. Before both, so that it is dropped before them.
+    _held: [Held; 4],
     pub(crate) texts: Texts,
     pub(crate) scratch: Box<Scratch>,
 }
 
+/// What a gate works in: made beforehand, so that deciding allocates nothing.
+pub(crate) struct Room {
+    held: [Held; 4],
+    texts: Texts,
+    scratch: Box<Scratch>,
+}
+
+impl Room {
+    /// How many bytes it has.
+    pub const BYTES: usize =
+        (STACK_CELLS + ARENA_CELLS) * size_of::<Cell>() + (MAX_TEXTS + 1) * size_of::<u32>() + MAX_TEXT_BYTES;
+
+    pub fn new(residence: Residence) -> Result<Self, MemoryError> {
+        let (mut texts, mut scratch) = (Texts::default(), Box::<Scratch>::default());
+        let what = "working memory of a gate";
+        let [stack, cells] = scratch.rooms();
+        let held = [
+            Held::write(what, texts.offsets.spare_capacity_mut(), residence)?,
+            Held::write(what, texts.bytes.spare_capacity_mut(), residence)?,
+            Held::write(what, stack, residence)?,
+            Held::write(what, cells, residence)?,
+        ];
+        Ok(Self { held, texts, scratch })
+    }
+}
+
 impl Gate {
-    pub(crate) fn new(engine: Arc<Engine>, number: usize, snapshot: Arc<Snapshot>, binding: Arc<Binding>) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        number: usize,
+        seat: Arc<Seat>,
+        snapshot: Arc<Snapshot>,
+        binding: Arc<Binding>,
+        room: Room,
+    ) -> Self {
+        let Room { held, texts, scratch } = room;
         Self {
             expected: quiet(snapshot.epoch),
             engine,
             number,
+            seat,
             snapshot,
             binding: Some(binding),
-            texts: Texts::default(),
-            scratch: Box::default(),
+            _held: held,
+            texts,
+            scratch,
         }
     }
 
@@ -156,7 +197,8 @@ impl Gate {
 
     /// Neither allocates nor frees: bindings and replaced snapshots are kept alive by the engine's writing side.
     fn renew(&mut self) {
-        let snapshot = self.engine.snapshot();
+        // Empty where this gate took the newest already, and the engine is still handing it to others.
+        let Some(snapshot) = self.seat.take() else { return };
         // A change of entities leaves the bundle, and with it the binding, as they were.
         if !Arc::ptr_eq(&snapshot.base, &self.snapshot.base) {
             self.binding = snapshot.base.bindings.get(self.number).and_then(Clone::clone);

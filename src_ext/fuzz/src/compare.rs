@@ -190,7 +190,7 @@ fn code_of(answer: &Answer) -> Code {
 
 impl Desk {
     fn new(form: Option<Form>, bundle: Arc<Bundle>, fallback: Option<Arc<Cedar>>) -> Result<Self, String> {
-        let options = EngineOptions { sessions: 256, handles: 1024 };
+        let options = EngineOptions { sessions: 256, handles: 1024, ..EngineOptions::default() };
         let fallback = fallback.map(|cedar| Box::new(Fallback(cedar)) as _);
         let engine = Engine::new(bundle.clone(), fallback, options).map_err(|e| e.to_string())?;
         Ok(Self { form, bundle, engine, sessions: HashMap::new(), gates: HashMap::new() })

@@ -6,12 +6,12 @@ use crate::errors::{raise, refused};
 use crate::reference::{Answer, answer};
 use crate::uid;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString, PyTuple};
 use std::sync::{Arc, Mutex, PoisonError};
-use ztfast_bundle::ActionMeta;
+use ztfast_bundle::{ActionMeta, OpenError};
 use ztfast_engine::{
-    Admission, Code, Determining, EngineOptions, EntityData, Handle, PrepareError, RequestBuilder, Seed, SessionId,
-    SessionStatus, Snapshot,
+    Admission, Code, Determining, EngineError, EngineOptions, EntityData, Handle, MemoryUse, PrepareError,
+    RequestBuilder, Residence, Seed, SessionId, SessionStatus, Snapshot,
 };
 use ztfast_explain::{Cedar, entity_data};
 use ztfast_policy::ir::{Uid, Value};
@@ -40,13 +40,22 @@ struct Parties {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (bundle, *, sessions, handles))]
-    fn new(py: Python<'_>, bundle: &Bound<'_, Bundle>, sessions: usize, handles: usize) -> PyResult<Self> {
-        let options = EngineOptions { sessions, handles };
+    #[pyo3(signature = (bundle, *, sessions, handles, prefault, locked, huge_pages))]
+    #[allow(clippy::fn_params_excessive_bools)] // keywords, in Python
+    fn new(
+        py: Python<'_>,
+        bundle: &Bound<'_, Bundle>,
+        sessions: usize,
+        handles: usize,
+        prefault: bool,
+        locked: bool,
+        huge_pages: bool,
+    ) -> PyResult<Self> {
+        let options = EngineOptions { sessions, handles, residence: Residence { prefault, locked, huge_pages } };
         let fallback = bundle.get().fallback(py)?;
         let of = bundle.get().inner.clone();
         let made = py.detach(|| ztfast_engine::Engine::new(of, fallback, options));
-        let inner = made.map_err(|error| raise(py, "BundleError", &error.to_string()))?;
+        let inner = made.map_err(|error| no_engine(py, &error))?;
         let reader = Mutex::new(entity_reader(py, inner.snapshot().bundle())?);
         Ok(Self { inner, bundle: Mutex::new(bundle.clone().unbind()), reader })
     }
@@ -57,7 +66,7 @@ impl Engine {
         let inner = bundle.get().inner.clone();
         let reader = entity_reader(py, &inner)?;
         let swapped = py.detach(|| self.inner.swap(inner, fallback));
-        swapped.map_err(|error| raise(py, "BundleError", &error.to_string()))?;
+        swapped.map_err(|error| no_engine(py, &error))?;
         *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = reader;
         *self.bundle.lock().unwrap_or_else(PoisonError::into_inner) = bundle.clone().unbind();
         Ok(())
@@ -108,6 +117,13 @@ impl Engine {
     #[getter]
     fn killed(&self) -> bool {
         self.inner.is_killed()
+    }
+
+    /// What is kept in memory for decisions, in bytes, by the names of `ztfast.MemoryUse`'s fields.
+    fn memory<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let memory = py.detach(|| self.inner.memory());
+        let MemoryUse { bundle, tables, gates, locked, huge } = memory;
+        [("bundle", bundle), ("tables", tables), ("gates", gates), ("locked", locked), ("huge", huge)].into_py_dict(py)
     }
 
     /// Decide by policy alone.
@@ -229,6 +245,7 @@ impl Engine {
         let gate = self.inner.prepare(&meta.ty, &meta.id, &names).map_err(|error| {
             let class = match error {
                 PrepareError::UnknownAction { .. } => "ActionError",
+                PrepareError::Memory(_) => "CapacityError",
                 _ => "ContextError",
             };
             raise(py, class, &error.to_string())
@@ -341,6 +358,15 @@ impl Engine {
         }
         uid::extract(value).map(|(ty, id)| Uid::new(ty, id))
     }
+}
+
+/// Why there is no engine over a bundle, as an exception.
+fn no_engine(py: Python<'_>, error: &EngineError) -> PyErr {
+    let class = match error {
+        EngineError::Memory(_) | EngineError::Bundle(OpenError::Copy { .. }) => "CapacityError",
+        EngineError::Bundle(_) => "BundleError",
+    };
+    raise(py, class, &error.to_string())
 }
 
 /// What reads entities by a bundle's schema. Of the sources only the schema is read: the policies may be many.
