@@ -164,8 +164,8 @@ def _categorical(where: str, codes: Array, categories: Iterable[Any], number_of:
     if wrong.any():
         row = int(wrong.argmax())
         raise ContextError(
-            f"{where}: code {codes[row]} in row {row} is none of the {len(texts)} categories (a missing value cannot be "
-            "decided on: leave the row out)"
+            f"{where}: code {codes[row]} in row {row} is none of the {len(texts)} categories "
+            "(a missing value cannot be decided on: leave the row out)"
         )
     return Column(np.array([number_of(text) for text in texts], np.int64)[codes], True)
 

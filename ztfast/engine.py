@@ -333,8 +333,8 @@ class Engine:
                 uint32. A uid is given a handle, for good.
             action: What for.
             resources: About what, in the same forms.
-            context: Columns by attribute (by its path, as ``"order.qty"``), each with a value for all rows or one a row,
-                as for :meth:`Gate.decide_many`.
+            context: Columns by attribute (by its path, as ``"order.qty"``), as for :meth:`Gate.decide_many`: one value
+                for all rows, or one a row.
 
         Returns:
             Array of uint8 with a :class:`Code` per row.
@@ -375,8 +375,8 @@ class Engine:
     ) -> NDArray[np.bool_]:
         """What a session may do an action with, over the whole store: for screens, books and subscriptions.
 
-        All by one bundle, without the GIL, at one moment: it is what :meth:`decide` would say of each. It is no permission
-        to keep: decide again when it is acted upon.
+        All by one bundle, without the GIL, at one moment: it is what :meth:`decide` would say of each. It is no
+        permission to keep: decide again when it is acted upon.
 
         Args:
             session: Who asks. One that is not good now may nothing.

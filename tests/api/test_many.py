@@ -72,7 +72,7 @@ def test_evaluate_many_looks_at_no_session_and_no_kill_switch(engine) -> None:
 
 
 def test_evaluate_many_refuses_what_is_no_request(engine) -> None:
-    with pytest.raises(ztfast.ContextError, match="size.*place.room|place.room.*size"):
+    with pytest.raises(ztfast.ContextError, match=r"size.*place\.room|place\.room.*size"):
         engine.evaluate_many(ANN, "edit", D1)
     with pytest.raises(ztfast.ContextError, match='attribute "colour"; it has'):
         engine.evaluate_many(ANN, "edit", D1, {"size": 1, "place.room": 1, "colour": 1})
