@@ -1,6 +1,6 @@
 """Runs the three examples over the example desk, and shows what a risk officer's revocation and swap do to them.
 
-    make -C examples/embed run
+make -C examples/embed run
 """
 
 from __future__ import annotations

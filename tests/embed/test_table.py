@@ -106,7 +106,9 @@ def test_the_header_compiles_without_a_warning(compiler: str, standard: str, suf
     options = [f"-std={standard}", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pedantic"]
     program = tmp_path / "main"
     built = subprocess.run(
-        [compiler, *options, "-I", ztfast.get_include(), str(source), "-o", str(program)], capture_output=True, text=True
+        [compiler, *options, "-I", ztfast.get_include(), str(source), "-o", str(program)],
+        capture_output=True,
+        text=True,
     )
     assert built.returncode == 0, built.stderr
     assert subprocess.run([program]).returncode == 0
@@ -150,9 +152,7 @@ def test_decisions_are_pythons(
     assert api["allows"](own, 2**63, book.handle, values(1), 1) == Code.UNKNOWN_SESSION
 
 
-def test_what_is_missing_denies(
-    api: dict[str, Any], ann: ztfast.Session, book: ztfast.Resource, own: c_void_p
-) -> None:
+def test_what_is_missing_denies(api: dict[str, Any], ann: ztfast.Session, book: ztfast.Resource, own: c_void_p) -> None:
     determining = Determining(7)
     for gate, given, count in (
         (None, values(1), 1),
@@ -228,7 +228,11 @@ def test_texts_and_entities_are_those_of_python(
 
 
 def test_kinds(api: dict[str, Any], engine: ztfast.Engine) -> None:
-    for action, names, wanted in (("note", ("text", "who"), [3, 4]), ("order", ("qty",), [2]), ("address", ("ip",), [0])):
+    for action, names, wanted in (
+        ("note", ("text", "who"), [3, 4]),
+        ("order", ("qty",), [2]),
+        ("address", ("ip",), [0]),
+    ):
         gate = engine.prepare(action, *names)
         count, kinds = c_size_t(), (c_uint8 * 8)()
         assert api["kinds"](gate.address, None, 0, byref(count)) == OK
