@@ -50,9 +50,9 @@ def momentum(desk: orders.Desk, ticks: int) -> None:
 
 def cancels(desk: orders.Desk, drawn: orders.Orders) -> None:
     """Cancels through the Rust loop."""
-    codes, forbidden_by, per_second = CancelLoop(desk.order_cancel).run(drawn.agents, drawn.instruments, drawn.people)
-    print(f"Rust    {len(codes):,} cancels: {per_second:,.0f} a second; {names(codes)}")
-    for policy, count in sorted(forbidden_by.items()):
+    outcome = CancelLoop(desk.order_cancel).run(drawn.agents, drawn.instruments, drawn.people)
+    print(f"Rust    {len(outcome.codes):,} cancels: {outcome.per_second:,.0f} a second; {names(outcome.codes)}")
+    for policy, count in sorted(outcome.forbidden_by.items()):
         print(f"        forbidden by {policy}: {count:,}")
 
 

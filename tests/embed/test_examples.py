@@ -202,17 +202,18 @@ def test_the_rust_loop_decides_as_python(cancel_loop: Any, orders: Any) -> None:
     seen = set()
     for stage in through_changes(desk, orders):
         wanted = desk.order_cancel.decide_many(*columns)
-        answers, forbidden_by, per_second = loop.run(*columns)
-        assert answers == wanted.tobytes(), stage
-        assert loop.run_batch(*columns) == answers, stage
-        assert per_second > 0
+        outcome = loop.run(*columns)
+        assert outcome.codes == wanted.tobytes(), stage
+        assert loop.run_batch(*columns) == outcome.codes, stage
+        assert outcome.pulled == (wanted == Code.ALLOW).sum()
+        assert outcome.per_second > 0
         decisions = [
             desk.order_cancel.decide(by_id[agent], by_handle[instrument], by_handle[person])
             for agent, instrument, person in zip(*(column.tolist() for column in columns), strict=True)
         ]
-        assert answers == bytes(decision.number for decision in decisions)
+        assert outcome.codes == bytes(decision.number for decision in decisions)
         reasons = Counter(reason for one in decisions if one.number == Code.FORBID for reason in one.reasons)
-        assert forbidden_by == reasons
+        assert outcome.forbidden_by == reasons
         seen |= set(wanted.tolist())
     assert {Code.ALLOW, Code.DEFAULT, Code.FORBID, Code.QUARANTINED, Code.KILLED} <= seen
     with pytest.raises(ValueError, match="arrays of one length"):

@@ -25,12 +25,26 @@ struct Cancel {
 }
 
 /// What came of the cancels.
+#[pyclass(frozen, get_all)]
 struct Outcome {
-    /// A code for each.
-    codes: Vec<u8>,
-    /// How often each policy forbade one.
+    /// A `ztfast.Code` for each.
+    codes: Py<PyBytes>,
+    /// How many orders were pulled.
+    pulled: u64,
+    /// How often each policy forbade it.
     forbidden_by: HashMap<String, u64>,
-    seconds: f64,
+    /// Cancels a second.
+    per_second: f64,
+}
+
+/// What the loop writes down.
+#[derive(Default)]
+struct Log {
+    codes: Vec<u8>,
+    /// The policies that determined the last decision.
+    determining: Determining,
+    pulled: u64,
+    forbidden_by: HashMap<String, u64>,
 }
 
 /// Decides on cancels by a gate of its own, whose value is the person (`engine.prepare("order.cancel", "onBehalfOf")`).
@@ -39,9 +53,6 @@ struct CancelLoop {
     /// A gate is for one thread at a time: whoever runs the loop has it until the end.
     gate: Mutex<Gate>,
 }
-
-/// The answers (a `ztfast.Code` for each, as bytes), how often each policy forbade one, and cancels a second.
-type Answers<'py> = (Bound<'py, PyBytes>, HashMap<String, u64>, f64);
 
 #[pymethods]
 impl CancelLoop {
@@ -54,26 +65,29 @@ impl CancelLoop {
     }
 
     /// Decide one by one, without the GIL: sessions (uint64), instruments and people (uint32 handles) as arrays.
-    fn run<'py>(
+    fn run(
         &self,
-        py: Python<'py>,
+        py: Python<'_>,
         sessions: PyBuffer<u64>,
         instruments: PyBuffer<u32>,
         people: PyBuffer<u32>,
-    ) -> PyResult<Answers<'py>> {
+    ) -> PyResult<Outcome> {
         let columns = (sessions.to_vec(py)?, instruments.to_vec(py)?, people.to_vec(py)?);
         check_lengths(&columns)?;
         let cancels: Vec<Cancel> = (columns.0.into_iter().zip(columns.1).zip(columns.2))
             .map(|((session, instrument), person)| Cancel { session, instrument, person })
             .collect();
-        let outcome = py.detach(|| {
+        let (log, seconds) = py.detach(|| {
             let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-            decide(&mut gate, &cancels)
-        });
-        let outcome = outcome.map_err(refused)?;
+            let mut log = Log { codes: Vec::with_capacity(cancels.len()), ..Log::default() };
+            let began = Instant::now();
+            let went = cancels.iter().try_for_each(|cancel| decide(&mut gate, cancel, &mut log));
+            went.map(|()| (log, began.elapsed().as_secs_f64())).map_err(refused)
+        })?;
         #[allow(clippy::cast_precision_loss)] // for people
-        let per_second = outcome.codes.len() as f64 / outcome.seconds;
-        Ok((PyBytes::new(py, &outcome.codes), outcome.forbidden_by, per_second))
+        let per_second = log.codes.len() as f64 / seconds;
+        let codes = PyBytes::new(py, &log.codes).unbind();
+        Ok(Outcome { codes, pulled: log.pulled, forbidden_by: log.forbidden_by, per_second })
     }
 
     /// The same answers by columns, all by one bundle: for what does not come one by one.
@@ -98,39 +112,30 @@ impl CancelLoop {
     }
 }
 
-/// The loop.
-fn decide(gate: &mut Gate, cancels: &[Cancel]) -> Result<Outcome, Status> {
-    let mut codes = Vec::with_capacity(cancels.len());
-    let mut forbidden_by = HashMap::new();
-    let mut determining = Determining::default();
-    let began = Instant::now();
-    for cancel in cancels {
-        gate.begin()?;
-        let code = match gate.entity(cancel.person) {
-            Ok(person) => gate.decide(cancel.session, cancel.instrument, &[person], &mut determining),
-            // Somebody of whom the schema knows not even the type.
-            Err(_) => Code::NOT_APPLICABLE,
-        };
-        match code {
-            Code::ALLOW => {
-                // Pull the order; here it is only noted.
-            }
-            Code::FORBID => {
-                for &policy in determining.as_slice() {
-                    let id = gate.policy(policy)?;
-                    match forbidden_by.get_mut(id) {
-                        Some(count) => *count += 1,
-                        None => drop(forbidden_by.insert(id.to_owned(), 1)),
-                    }
-                }
-            }
-            _ => {
-                // Nobody permits it, or the session, the kill switch or a swap is in the way: `code.name()` says which.
+/// What the loop does with each cancel.
+fn decide(gate: &mut Gate, cancel: &Cancel, log: &mut Log) -> Result<(), Status> {
+    gate.begin()?;
+    let code = match gate.entity(cancel.person) {
+        Ok(person) => gate.decide(cancel.session, cancel.instrument, &[person], &mut log.determining),
+        // Somebody of whom the schema knows not even the type.
+        Err(_) => Code::NOT_APPLICABLE,
+    };
+    if code.is_allow() {
+        // The order is pulled from the market; here it is counted.
+        log.pulled += 1;
+    } else if code == Code::FORBID {
+        for &policy in log.determining.as_slice() {
+            // Only a policy's first forbid allocates its name.
+            let id = gate.policy(policy)?;
+            match log.forbidden_by.get_mut(id) {
+                Some(count) => *count += 1,
+                None => drop(log.forbidden_by.insert(id.to_owned(), 1)),
             }
         }
-        codes.push(u8::try_from(code.0).unwrap_or(u8::MAX));
     }
-    Ok(Outcome { codes, forbidden_by, seconds: began.elapsed().as_secs_f64() })
+    // All else denies too: nobody permits it, or the session, the kill switch or a swap is in the way.
+    log.codes.push(u8::try_from(code.0).unwrap_or(u8::MAX));
+    Ok(())
 }
 
 /// The core's table of functions.
@@ -160,7 +165,7 @@ fn refused(status: Status) -> PyErr {
 #[pymodule]
 mod cancel_loop {
     #[pymodule_export]
-    use super::CancelLoop;
+    use super::{CancelLoop, Outcome};
     use pyo3::prelude::*;
 
     /// Refuse to load beside a core of another version, instead of failing at the first order.
