@@ -78,7 +78,7 @@ __all__ = [
 
 
 def get_include() -> str:
-    """The folder of ``ztfast.h``, for compilers.
+    """The folder of ``ztfast.h``, for compilers of C, C++ and Cython code (``cimport ztfast.gate``).
 
     >>> get_include().endswith("include")
     True

@@ -4,8 +4,9 @@ Compile with ``include_dirs=[ztfast.get_include()]``. Units, ownership and threa
 serves one thread at a time, so a strategy that runs without the GIL clones its own by ``api.gate_clone(core(gate), ...)``,
 or makes sure that Python leaves the gate alone meanwhile.
 
-Of the classes a strategy reads ``Session.id`` and ``Resource.handle``; what begins with an underscore is the gate's own
-and changes from version to version. Cython compares the sizes of the classes when the module is imported.
+Of the classes a strategy reads ``Session.id``, ``Resource.handle`` and, by ``core()``, the gate's pointer. They come first in
+their classes and stay there; what begins with an underscore is the gate's own and changes from version to version. Cython
+compares the sizes of the classes when the module is imported.
 """
 
 cimport cython

@@ -41,8 +41,9 @@
  *
  * THREADS. A gate serves one thread at a time, whoever it is: clone it for each. A batch may run on several threads at
  * once, but not while batch_text is under way. The address of a Python gate is used with the GIL, since Python may decide
- * by it too. No function needs the GIL otherwise. Sessions, swaps, revocations and the kill switch are Python's; what they
- * change holds for decisions that begin later, on all threads.
+ * by it too (on a Python without a GIL: while no other thread uses that gate). No function needs the GIL otherwise.
+ * Sessions, swaps, revocations and the kill switch are Python's; what they change holds for decisions that begin later, on
+ * all threads.
  * allows, decide, begin, text, entity, kinds, policy, epoch, code_name and status_text neither allocate, lock nor block
  * (a policy that is left to Cedar's own evaluator, see `ztfast check`, allocates when it is met). gate_clone, gate_free and
  * the functions of batches allocate; gate_clone and gate_free lock. Call these outside the order loop.

@@ -349,9 +349,13 @@ const _: () = {
         at += 1;
     }
     assert!(Code::ALL.len() == ztfast_embed::Code::ALL.len());
-    // Gates go from thread to thread, and several threads may run a batch.
-    const fn is_send<T: Send>() {}
-    const fn is_sync<T: Sync>() {}
+};
+
+const fn is_send<T: Send>() {}
+const fn is_sync<T: Sync>() {}
+// Gates go from thread to thread, and several threads may run a batch.
+const _: () = {
     is_send::<Gate>();
+    is_send::<Batch>();
     is_sync::<Batch>();
 };
