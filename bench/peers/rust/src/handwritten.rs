@@ -84,6 +84,14 @@ impl Rules {
 struct Names(FxHashMap<Box<str>, u32>);
 
 impl Names {
+    fn of<'n>(names: impl Iterator<Item = &'n String>) -> Self {
+        let mut all = Self::default();
+        for name in names {
+            all.number(name);
+        }
+        all
+    }
+
     #[allow(clippy::cast_possible_truncation)] // there are a few thousand
     fn number(&mut self, name: &str) -> u32 {
         let next = self.0.len() as u32;
@@ -133,9 +141,7 @@ fn rules(tables: &Tables) -> Outcome<Rules> {
     let permits: FxHashMap<(&str, &str), Limit> = tables
         .permits
         .iter()
-        .map(|(group, book, notional, qty)| {
-            ((group.as_str(), book.as_str()), Limit { notional: *notional, qty: *qty })
-        })
+        .map(|(group, book, notional, qty)| ((group.as_str(), book.as_str()), Limit { notional: *notional, qty: *qty }))
         .collect();
     if permits.len() != tables.permits.len() {
         return Err("two permits of one desk or strategy for one book".into());
@@ -158,6 +164,11 @@ fn rules(tables: &Tables) -> Outcome<Rules> {
     Ok(Rules { algos, instruments, cells, limits, walls, max_notional, max_dark_qty })
 }
 
+/// Numbers of algorithms and instruments: their places in the tables.
+fn ids(tables: &Tables) -> (Names, Names) {
+    (Names::of(tables.algos.iter().map(|(id, ..)| id)), Names::of(tables.instruments.iter().map(|(id, ..)| id)))
+}
+
 /// A request by numbers: algorithm (or its session) and instrument.
 pub struct Numbered {
     who: u32,
@@ -167,16 +178,14 @@ pub struct Numbered {
 }
 
 fn numbered(tables: &Tables, folder: &Path) -> Outcome<Vec<Numbered>> {
-    let (mut algos, mut instruments) = (Names::default(), Names::default());
-    tables.algos.iter().for_each(|(id, ..)| drop(algos.number(id)));
-    tables.instruments.iter().for_each(|(id, ..)| drop(instruments.number(id)));
-    let mut number = |order: world::Order| Numbered {
+    let (mut algos, mut instruments) = ids(tables);
+    let number = |order: world::Order| Numbered {
         who: algos.number(&order.0),
         what: instruments.number(&order.1),
         notional: order.2,
         qty: order.3,
     };
-    Ok(world::orders(folder)?.into_iter().map(&mut number).collect())
+    Ok(world::orders(folder)?.into_iter().map(number).collect())
 }
 
 /// Asked by the numbers of algorithm and instrument, without a session.
@@ -262,8 +271,6 @@ impl Peer for ByString {
 /// Set up [`ByString`].
 pub fn by_string(folder: &Path) -> Outcome<(ByString, Vec<world::Order>)> {
     let tables = world::tables(folder)?;
-    let (mut algos, mut instruments) = (Names::default(), Names::default());
-    tables.algos.iter().for_each(|(id, ..)| drop(algos.number(id)));
-    tables.instruments.iter().for_each(|(id, ..)| drop(instruments.number(id)));
+    let (algos, instruments) = ids(&tables);
     Ok((ByString { rules: rules(&tables)?, algos, instruments }, world::orders(folder)?))
 }
