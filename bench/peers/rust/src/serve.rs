@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Requests in a batch, where one alone is too short for the clock.
 const BATCH: usize = 64;
 /// A request is measured alone where it takes as many readings of the clock.
-const CLOCK_READINGS: u64 = 20;
+const CLOCK_READINGS: u64 = 50;
 /// How long answering all requests may take.
 const ANSWERING: Duration = Duration::from_secs(3);
 
@@ -37,16 +37,18 @@ struct Order {
 pub fn serve<P: Peer>(mut peer: P, version: &str, mut requests: Vec<P::Request>) -> Outcome<()> {
     let mut out = std::io::stdout().lock();
     let clock_ns = clock_ns();
-    let began = Instant::now();
-    let mut answers = String::new();
+    let started = Instant::now();
+    let (mut answers, mut taken) = (String::new(), Vec::new());
     for request in &requests {
-        answers.push(if peer.allows(request) { '1' } else { '0' });
-        if began.elapsed() > ANSWERING {
+        let began = Instant::now();
+        let allowed = peer.allows(request);
+        taken.push(nanoseconds(began.elapsed()));
+        answers.push(if allowed { '1' } else { '0' });
+        if started.elapsed() > ANSWERING {
             break;
         }
     }
-    let each_ns = nanoseconds(began.elapsed()) / answers.len().max(1) as u64;
-    let batch = if each_ns < CLOCK_READINGS * clock_ns { BATCH } else { 1 };
+    let batch = if median(taken) < CLOCK_READINGS * clock_ns { BATCH } else { 1 };
     writeln!(out, "{}", json!({"version": version, "answers": answers, "batch": batch, "clock_ns": clock_ns}))?;
     out.flush()?;
     // The order differs from pass to pass, and is the same in each run.
@@ -89,14 +91,16 @@ fn measure<P: Peer>(
 
 /// What lies between two readings of the clock: the median of many.
 fn clock_ns() -> u64 {
-    let mut apart: Vec<u64> = (0..10_001)
-        .map(|_| {
-            let began = Instant::now();
-            nanoseconds(began.elapsed())
-        })
-        .collect();
-    apart.sort_unstable();
-    apart[apart.len() / 2]
+    let apart = (0..10_001).map(|_| {
+        let began = Instant::now();
+        nanoseconds(began.elapsed())
+    });
+    median(apart.collect())
+}
+
+fn median(mut values: Vec<u64>) -> u64 {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
