@@ -1,9 +1,9 @@
 """The trading workload that all peers answer, written in the form that each of them reads.
 
 Ten thousand algorithms and ten thousand instruments under 10 to 10,000 policies: desks and strategies may trade books
-within limits; firm-wide rules forbid what is restricted, in another region, on a venue without access, too large, or too
-large for a dark pool; walls keep a desk off a list of instruments. :func:`generate` draws all of it from one seed, so
-that the same size is the same workload on every machine.
+within limits; firm-wide rules forbid what is restricted, in another region, on a venue without access, too large, or
+too large for a dark pool; walls keep a desk off a list of instruments. :func:`generate` draws all of it from one seed,
+so that the same size is the same workload on every machine.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class Workload:
         return found
 
     def rego_data(self) -> dict[str, Any]:
-        """The policies as data for Rego, keyed by what a request has at hand: no rule looks at what it does not need."""
+        """The policies as data for Rego, keyed by what a request has at hand: no rule looks at another's data."""
         permits: dict[str, dict[str, list[dict[str, int]]]] = {}
         for permit in self.permits:
             limits = permits.setdefault(permit.group, {}).setdefault(permit.book, [])
