@@ -16,7 +16,11 @@ from bench.peers.workload import SIZES
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Names = Annotated[list[str] | None, typer.Argument(metavar="[PEER]...", help=", ".join(peer.name for peer in PEERS))]
+# Tables need room, where nothing says how wide a line is.
+WIDTH = 110
 console = Console()
+if not console.is_terminal:
+    console.width = max(console.width, WIDTH)
 complaints = Console(stderr=True, style="bold red")
 
 
@@ -78,7 +82,9 @@ def run(
     report.tables(heats, console)
     for mark in found:
         word = "[green]met[/]" if mark.met else "[bold red]MISSED[/]"
-        console.print(f"{mark.policies:>6,} policies  {mark.text}, {mark.wanted}: {mark.found:,.2f}x, {word}")
+        console.print(
+            f"{mark.policies:>6,} policies  {mark.text}, {mark.wanted}: {mark.found:,.2f}x, {word}", highlight=False
+        )
     if json_file:
         json_file.write_text(json.dumps(report.as_json(heats, found), indent=1) + "\n")
     differences = [(heat.policies, heat.difference) for heat in heats if heat.difference]

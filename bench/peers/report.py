@@ -88,7 +88,7 @@ def tables(heats: Sequence[Heat], console: Console) -> None:
         title = f"{heat.policies:,} policies, {heat.allowed:.0%} of the requests allowed; ns per decision"
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for column in ("", "version", "p50", "p99", "x ztfast", "x floor", "answered", "samples"):
-            table.add_column(column, justify="left" if column in ("", "version") else "right")
+            table.add_column(column, justify="left" if column in ("", "version") else "right", no_wrap=True)
         for side in ("python", "native"):
             table.add_row(f"[bold]from {side.title()}[/]" if side == "python" else "[bold]native[/]")
             for one in heat.figures.values():

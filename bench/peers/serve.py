@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 # Requests in a batch, where one alone is too short for the clock.
 BATCH = 64
 # A request is measured alone where it takes as many readings of the clock.
-CLOCK_READINGS = 50
+CLOCK_READINGS = 100
 # How long answering all requests may take.
 ANSWERING_NS = 3_000_000_000
 

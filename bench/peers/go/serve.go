@@ -14,7 +14,7 @@ const (
 	// Requests in a batch, where one alone is too short for the clock.
 	batchOf = 64
 	// A request is measured alone where it takes as many readings of the clock.
-	clockReadings = 50
+	clockReadings = 100
 	// How long answering all requests may take.
 	answering = 3 * time.Second
 )

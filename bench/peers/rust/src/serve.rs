@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Requests in a batch, where one alone is too short for the clock.
 const BATCH: usize = 64;
 /// A request is measured alone where it takes as many readings of the clock.
-const CLOCK_READINGS: u64 = 50;
+const CLOCK_READINGS: u64 = 100;
 /// How long answering all requests may take.
 const ANSWERING: Duration = Duration::from_secs(3);
 
