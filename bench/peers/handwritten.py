@@ -53,10 +53,10 @@ class Check:
 
     >>> from bench.peers.workload import generate
     >>> work = generate(100)
-    >>> order = work.orders[2]
     >>> check = Check(work.tables())
-    >>> check.allows(order.algo, order.instrument, order.notional, order.qty)
-    True
+    >>> order = next(one for one in work.orders if check.allows(one.algo, one.instrument, one.notional, one.qty))
+    >>> check.allows(order.algo, order.instrument, 60_000_000, order.qty)
+    False
     >>> check.killed = True
     >>> check.session_allows(order.algo, order.instrument, order.notional, order.qty)
     False
