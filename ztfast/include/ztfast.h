@@ -51,9 +51,8 @@
  * FAILURE. allows and decide always give a code, and everything but ZTFAST_ALLOW denies: a NULL gate, missing values or a
  * wrong count of them is ZTFAST_CORRUPT. All other functions give a status: ZTFAST_OK, or a negative number, and then they
  * have changed nothing but, for batch_run, set all codes to ZTFAST_CORRUPT. NULL is refused, never followed; any other
- * pointer must be what it claims to be. A panic of the core never crosses into the caller: functions that allocate or lock
- * turn it into ZTFAST_E_PANIC; in the others, which by construction cannot panic, it would end the process: a core in a
- * state that nobody has foreseen must not go on allowing orders, and a guard would cost every decision.
+ * pointer must be what it claims to be. A panic of the core never crosses into the caller: allows and decide deny with
+ * ZTFAST_CORRUPT then, all others give ZTFAST_E_PANIC.
  */
 #ifndef ZTFAST_H
 #define ZTFAST_H
