@@ -12,11 +12,11 @@ use ztfast_engine::{Batch, Code, Column, Determining, Gate, Handle, SessionId};
 const ABI_VERSION: u32 = 1;
 
 #[repr(C)]
-struct Api {
+pub(crate) struct Api {
     abi_version: u32,
     size: u32,
-    allows: unsafe extern "C" fn(*mut Gate, u64, u32, *const i64, usize) -> u32,
-    decide: unsafe extern "C" fn(*mut Gate, u64, u32, *const i64, usize, *mut Determining) -> u32,
+    pub(crate) allows: unsafe extern "C" fn(*mut Gate, u64, u32, *const i64, usize) -> u32,
+    pub(crate) decide: unsafe extern "C" fn(*mut Gate, u64, u32, *const i64, usize, *mut Determining) -> u32,
     begin: unsafe extern "C" fn(*mut Gate),
     text: unsafe extern "C" fn(*mut Gate, *const u8, usize, *mut i64) -> u32,
     entity: unsafe extern "C" fn(*mut Gate, u32, *mut i64) -> u32,
@@ -38,7 +38,7 @@ struct ApiColumn {
 }
 
 #[allow(clippy::cast_possible_truncation)] // a table of a dozen pointers
-static API: Api = Api {
+pub(crate) static API: Api = Api {
     abi_version: ABI_VERSION,
     size: size_of::<Api>() as u32,
     allows,
