@@ -172,6 +172,19 @@ pub(crate) fn closed_loop(
     })
 }
 
+/// What the clock itself adds to each decision of a closed loop: `count` pairs of readings with nothing between.
+#[pyfunction]
+pub(crate) fn empty_loop(py: Python<'_>, count: usize) -> PyResult<Histogram> {
+    py.detach(|| {
+        let mut taken = Histogram::empty(1.0 / rate())?;
+        for _ in 0..count {
+            let began = ticks();
+            taken.add_units(ticks() - began);
+        }
+        Ok(taken)
+    })
+}
+
 /// What these decisions take when requests come `per_second`, whether or not the one before is done (an open loop).
 ///
 /// Two histograms: from when the request should have begun, so that a stall is charged to all that waited for it; and
