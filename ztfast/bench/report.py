@@ -112,12 +112,12 @@ class Noise:
 
     Attributes:
         quantiles: Of the gaps, over all rounds.
-        over_1us: The share of gaps longer than a microsecond.
+        lost: The share of the thread's time, from 0 to 1, that gaps longer than a microsecond took away.
         curve: Pairs of percentile and nanoseconds.
     """
 
     quantiles: Quantiles
-    over_1us: float
+    lost: float
     curve: list[tuple[float, float]]
 
 
@@ -199,7 +199,7 @@ def _report(found: dict[str, Any]) -> Report:
         floors=[figure(of) for of in found["floors"]],
         series=[figure(of) for of in found["series"]],
         tails=[tail(of) for of in found["tails"]],
-        noise=Noise(Quantiles(**noise["quantiles"]), noise["over_1us"], points(noise["curve"])),
+        noise=Noise(Quantiles(**noise["quantiles"]), noise["lost"], points(noise["curve"])),
         marks=[Mark(**of) for of in found["marks"]],
     )
 
@@ -238,7 +238,8 @@ def tables(report: Report) -> RenderableType:
     about, settings = report.machine, report.settings
     where = "not pinned" if about["pinned"] is None else f"pinned to CPU {about['pinned']} of {about['cpus']}"
     heading = Text(
-        f"ztfast {about['ztfast']}, {about['python']}, {about['cpu']}, {where}; {settings['rounds']} rounds, all figures in each"
+        f"ztfast {about['ztfast']}, {about['python']}, {about['cpu']}, {where}; "
+        f"{settings['rounds']} rounds, all figures in each"
     )
     shown: list[RenderableType] = [heading]
     if about["build"] == "debug":
@@ -283,6 +284,6 @@ def _noise(report: Report) -> Text:
     of = report.noise.quantiles
     return Text(
         f"The machine's own noise, gaps of a spinning thread: p50 {of.p50_ns:,.0f} ns, p99.9 {of.p999_ns:,.0f} ns, "
-        f"max {of.max_ns:,.0f} ns; {report.noise.over_1us * 1e6:,.0f} of a million above 1 us. "
-        "No tail can be told from this."
+        f"max {of.max_ns:,.0f} ns; gaps above 1 us took {report.noise.lost:.2%} of its time. "
+        "A tail that is no longer than such gaps is the machine's."
     )

@@ -136,7 +136,7 @@ class Rounds:
                 for of in self.series
             ],
             tails=[self.tail(of) for of in self.tails],
-            noise=Noise(quantiles(noise), noise.share_above(1_000), curve(noise)),
+            noise=Noise(quantiles(noise), noise.time_share_above(1_000), curve(noise)),
             marks=self.marks(),
         )
 

@@ -85,10 +85,24 @@ impl Histogram {
         Ok(self.told(self.counts.value_at_quantile(share)))
     }
 
-    /// The share of times longer than so many nanoseconds.
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // for people
-    fn share_above(&self, ns: f64) -> f64 {
-        let units = (ns / self.unit_ns).max(0.0) as u64;
-        1.0 - self.counts.quantile_below(units)
+    /// How many times are no longer than so many nanoseconds, to three digits.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // there are no negative times
+    fn count_to(&self, ns: f64) -> u64 {
+        self.counts.count_between(0, (ns / self.unit_ns) as u64)
+    }
+
+    /// What all times longer than so many nanoseconds make up of the sum of all times, from 0 to 1.
+    #[allow(clippy::cast_precision_loss)] // for people
+    fn time_share_above(&self, ns: f64) -> f64 {
+        let (mut all, mut above) = (0.0, 0.0);
+        for step in self.counts.iter_recorded() {
+            let told = self.told(step.value_iterated_to());
+            let sum = told * step.count_since_last_iteration() as f64;
+            all += sum;
+            if told > ns {
+                above += sum;
+            }
+        }
+        if all > 0.0 { above / all } else { 0.0 }
     }
 }
