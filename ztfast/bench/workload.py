@@ -1,14 +1,8 @@
-"""What is measured: a small book of policies with the shapes that matter, over a hundred algorithms and instruments.
-
-``python -m ztfast.bench.workload FILE`` compiles it into a bundle: the instruction counts are taken over that file, so that
-what they run has no compiler in it.
-"""
+"""What is measured: a small book of policies with the shapes that matter, over a hundred algorithms and instruments."""
 
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import ztfast
@@ -99,18 +93,3 @@ class Workload:
         self.values = (250_000, 100)
         if not self.order.allows(self.session, self.resource, *self.values):
             raise AssertionError("the measured request must be allowed")
-
-
-def main(arguments: list[str]) -> int:
-    """Save the bundle in the file named."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m ztfast.bench.workload FILE\n")
-        return 2
-    path = Path(arguments[0])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    bundle().save(path)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
