@@ -1,8 +1,8 @@
 """The bench: what a decision costs on this machine, as ratios of what a call costs that does nothing.
 
-Machines differ and are shared, so a nanosecond here is no nanosecond there. Every figure is set against floors that were
-measured in the same rounds: an empty C call, an empty Python function, two loads from memory, a reading of the clock. What
-the ratio of one run and that of another show is then the program, and not the machine.
+Machines differ and are shared, so a nanosecond here is no nanosecond there. Every figure is set against floors that
+were measured in the same rounds: an empty C call, an empty Python function, two loads from memory, a reading of the
+clock. What the ratios of two runs then show is the program, and not the machine.
 
 ``ztfast bench`` is its command. From Python:
 

@@ -1,7 +1,7 @@
 """One run against an earlier one, as ratios of floors: what the machine does to both cancels out.
 
-A series is set against the floor that was measured in the same rounds. Its change counts only where the middle halves of
-the two runs' rounds do not meet: what lies within the spread of a machine's own moods is no finding.
+A series is set against the floor that was measured in the same rounds. Its change counts only where the middle halves
+of the two runs' rounds do not meet: what lies within the spread of a machine's own moods is no finding.
 """
 
 from __future__ import annotations

@@ -41,8 +41,15 @@ def quantiles(taken: Histogram) -> Quantiles:
     >>> quantiles(taken)
     Quantiles(count=1000, p50_ns=500.0, p90_ns=900.0, p99_ns=990.0, p999_ns=999.0, p9999_ns=1000.0, max_ns=1000.0)
     """
-    shares = (0.5, 0.9, 0.99, 0.999, 0.9999)
-    return Quantiles(taken.count, *(taken.quantile_ns(share) for share in shares), taken.max_ns)
+    return Quantiles(
+        count=taken.count,
+        p50_ns=taken.quantile_ns(0.5),
+        p90_ns=taken.quantile_ns(0.9),
+        p99_ns=taken.quantile_ns(0.99),
+        p999_ns=taken.quantile_ns(0.999),
+        p9999_ns=taken.quantile_ns(0.9999),
+        max_ns=taken.max_ns,
+    )
 
 
 def curve(taken: Histogram) -> list[tuple[float, float]]:

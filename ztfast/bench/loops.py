@@ -1,10 +1,10 @@
 """How calls are timed: in bulk, or one by one in a closed or an open loop.
 
 - In bulk, many calls share two readings of the clock, which costs more than a decision: what a call takes on average.
-- In a *closed loop* each call is timed on its own and the next begins when it is done. That shows what a call takes, and
-  hides what a stall does to others: while one call hangs, the calls that would have come meanwhile are not made.
-- In an *open loop* calls are due at a fixed rate, as orders come from a market that does not wait. Each is timed from when
-  it was *due*, so a stall is charged to every call that had to wait for it (this is what corrects for coordinated omission).
+- In a *closed loop* each call is timed on its own and the next begins when it is done. That shows what a call takes,
+  and hides what a stall does to others: while one call hangs, the calls that would have come meanwhile are not made.
+- In an *open loop* calls are due at a fixed rate, as orders come from a market that does not wait. Each is timed from
+  when it was *due*, so a stall is charged to every call that had to wait for it (coordinated omission, corrected).
 
 Loops around native decisions are in ``ztfast._core`` and give the same histograms.
 """

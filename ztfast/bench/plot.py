@@ -1,7 +1,7 @@
 """A plot of latency by percentile, as SVG: how far the tails of decisions are from what the machine does by itself.
 
-The horizontal axis is logarithmic in what lies above a percentile, so that 99 %, 99.9 % and 99.99 % are as far from each
-other; the vertical axis is logarithmic in nanoseconds.
+The horizontal axis is logarithmic in what lies above a percentile, so that 99 %, 99.9 % and 99.99 % are as far from
+each other; the vertical axis is logarithmic in nanoseconds.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def plot(report: Report) -> str:
         'font-family="Helvetica, Arial, sans-serif" font-size="13" fill="#222">',
         f"<title>{escape('Decision latency by percentile')}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
-        _text(LEFT, 32, "Decision latency by percentile", size=20, weight="bold"),
+        _text(LEFT, 32, "Decision latency by percentile", size=20, bold=True),
         _text(LEFT, 54, under, size=12, colour="#555"),
         *_grid(x, y, nines, decades),
         _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 16, "percentile of decisions", anchor="middle"),
@@ -114,7 +114,15 @@ def _line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
 
 
 def _text(
-    x: float, y: float, text: str, *, size: int = 13, anchor: str = "start", weight: str = "normal", colour: str = "#222"
+    x: float,
+    y: float,
+    text: str,
+    *,
+    size: int = 13,
+    anchor: str = "start",
+    bold: bool = False,
+    colour: str = "#222",
 ) -> str:
+    weight = "bold" if bold else "normal"
     style = f'font-size="{size}" text-anchor="{anchor}" font-weight="{weight}" fill="{colour}"'
     return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(text)}</text>'

@@ -4,8 +4,8 @@ The JSON is one object; its fields are those of :class:`Report` and of what that
 
 ==============  ======================================================================================================
 ``schema``      The number of this format. A file of another number is refused.
-``machine``     What ran where: ``when`` (UTC), ``ztfast``, ``build`` ("release", or "debug", whose figures mean nothing),
-                ``python``, ``numpy``, ``system``, ``cpu`` (the model), ``cpus``, ``pinned`` (the CPU, or null).
+``machine``     What ran where: ``when`` (UTC), ``ztfast``, ``build`` ("release", or "debug", whose figures mean
+                nothing), ``python``, ``numpy``, ``system``, ``cpu`` (the model), ``cpus``, ``pinned`` (the CPU, or null).
 ``settings``    ``rounds``, ``quick``, ``per_second`` (the rate of the open loops).
 ``floors``      :class:`Figure` of each floor, without ratio.
 ``series``      :class:`Figure` of each series, with the ratio to its floor.
@@ -74,8 +74,8 @@ class Figure:
         key, name: What it is called in results, and by people.
         ns: Nanoseconds of one call or decision.
         floor: The key of the floor it is set against; ``None`` for a floor.
-        ratio: How many times that floor: the spread of each round's own ratio, because a slow spell of the machine falls
-            on both.
+        ratio: How many times that floor: the spread of each round's own ratio, because a slow spell of the machine
+            falls on both.
     """
 
     key: str
@@ -244,7 +244,9 @@ def tables(report: Report) -> RenderableType:
     shown: list[RenderableType] = [heading]
     if about["build"] == "debug":
         shown.append(Text("This is a debug build: its figures mean nothing. Install a release build.", "bold red"))
-    return Group(*shown, Text(), _floors(report), Text(), _series(report), Text(), _tails(report), Text(), _noise(report))
+    return Group(
+        *shown, Text(), _floors(report), Text(), _series(report), Text(), _tails(report), Text(), _noise(report)
+    )
 
 
 def _table(title: str, *columns: str) -> Table:

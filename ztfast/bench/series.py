@@ -70,6 +70,7 @@ def rows(work: Workload) -> list[tuple[Session, Resource]]:
 def series(work: Workload, pairs: list[tuple[Session, Resource]], count: int) -> list[Series]:
     """All that is measured in bulk, with about so many calls of the quick ones in a round."""
     request = work.session, work.resource, *work.values
+    many = 5 * count
     engine, context = work.engine, {"notional": 250_000, "qty": 100}
     native, random_native = Native(work, [(work.session, work.resource)], count), Native(work, pairs, count)
     found = [
@@ -81,8 +82,8 @@ def series(work: Workload, pairs: list[tuple[Session, Resource]], count: int) ->
         Series("allows_refused", "allows, session revoked", "c_call",
                bulk(work.order.allows, work.revoked, *request[1:]), count),
         Series("decide_ranges", "decide, two comparisons", "c_call", bulk(work.order.decide, *request), count),
-        Series("decide_many_hot", "decide_many, one class", "c_call", columns(work, [request[:2]], 5 * count), 5 * count),
-        Series("decide_many_random", "decide_many, random cells", "c_call", columns(work, pairs, 5 * count), 5 * count),
+        Series("decide_many_hot", "decide_many, one class", "c_call", columns(work, [request[:2]], many), many),
+        Series("decide_many_random", "decide_many, random cells", "c_call", columns(work, pairs, many), many),
         Series("native_allows", "native allows, by C pointer", "c_call", native.by_table, count),
         Series("native_inlined", "native allows, inlined in Rust", "c_call", native.inlined, count),
         Series("native_decide", "native decide, by C pointer", "c_call", native.with_reasons, count),

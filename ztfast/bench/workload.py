@@ -45,8 +45,8 @@ def entities() -> list[dict[str, Any]]:
             {"uid": {"type": "Algo", "id": f"a{number}"}, "attrs": attrs, "parents": desk if number % 10 else []}
         )
     for number in range(INSTRUMENTS):
-        attrs = {"region": ("US", "EU")[number % 2], "restricted": number % 7 == 6}
-        made.append({"uid": {"type": "Instrument", "id": f"i{number}"}, "attrs": attrs, "parents": desk})
+        about: dict[str, Any] = {"region": ("US", "EU")[number % 2], "restricted": number % 7 == 6}
+        made.append({"uid": {"type": "Instrument", "id": f"i{number}"}, "attrs": about, "parents": desk})
     return made
 
 

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ztfast.bench import BenchError, Change, Report, Settings, compare, plot, run, slower_than
 from ztfast.bench.compare import table as changes_table
 from ztfast.bench.report import tables
+from ztfast.bench.suite import PER_SECOND
 from ztfast.cli.output import console, errors
 
 __all__ = ["bench_command"]
@@ -31,17 +32,21 @@ def bench_command(
         float | None,
         typer.Option(metavar="PERCENT", min=0, help="With --compare: exit with 1 where a figure is slower by more."),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A few short rounds: rough figures in a second or two.")] = False,
-    marks: Annotated[bool, typer.Option("--marks", help="Check the promised ratios; exit with 1 where one is missed.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few short rounds: rough figures in a second or two.")
+    ] = False,
+    marks: Annotated[
+        bool, typer.Option("--marks", help="Check the promised ratios; exit with 1 where one is missed.")
+    ] = False,
     cpu: Annotated[int | None, typer.Option(min=0, help="The CPU to run on; else the last one allowed.")] = None,
     rate: Annotated[
         float, typer.Option(metavar="PER_S", min=1, help="Decisions due in a second in the open loop.")
-    ] = Settings.per_second,
+    ] = PER_SECOND,
 ) -> None:
     """Measure decisions against this machine's floors: an empty C call, an empty Python function, loads, the clock.
 
-    All figures are taken in turn, round after round, on one CPU; a ratio is that of figures of the same round. Tails come
-    from calls timed one by one, back to back and at a fixed rate, beside the gaps of a thread that does nothing.
+    All figures are taken in turn, round after round, on one CPU; a ratio is that of figures of the same round. Tails
+    come from calls timed one by one, back to back and at a fixed rate, beside the gaps of a thread that does nothing.
 
     [dim]ztfast bench --marks --json new.json --svg new.svg --compare old.json --fail-above 5[/]
     """

@@ -128,7 +128,6 @@ pub(crate) fn time_table(
     let gate = gate.core() as usize;
     let requests = Requests { sessions, resources, values };
     py.detach(|| {
-        let gate = gate as *mut Gate;
         let (values, len) = (requests.values.as_ptr(), requests.values.len());
         let mut determining = Determining::default();
         // As a caller in another library has them: pointers that the compiler does not see through.
@@ -139,9 +138,9 @@ pub(crate) fn time_table(
             // (see `ztfast.h`); `values` are `len` numbers, and `determining` is ours.
             black_box(unsafe {
                 if reasons {
-                    decide(gate, session, resource, values, len, &raw mut determining)
+                    decide(gate as *mut _, session, resource, values, len, (&raw mut determining).cast())
                 } else {
-                    allows(gate, session, resource, values, len)
+                    allows(gate as *mut _, session, resource, values, len)
                 }
             });
         }
