@@ -81,7 +81,7 @@ RUNNER := build/tools/gungraun-$(GUNGRAUN)/bin/gungraun-runner
 
 # Without optimizations: it takes half the time to build, and hardly runs.
 $(RUNNER):
-	CARGO_PROFILE_DEV_DEBUG=0 cargo install --debug --quiet --locked --version =$(GUNGRAUN) --root build/tools/gungraun-$(GUNGRAUN) gungraun-runner
+	cargo install --debug --quiet --locked --version =$(GUNGRAUN) --root build/tools/gungraun-$(GUNGRAUN) gungraun-runner
 
 bench-instructions: setup $(RUNNER) ## count the instructions of a decision; fails where they are more than the limits
 	@command -v valgrind >/dev/null || { echo "instruction counts need valgrind: it is not on the PATH"; exit 1; }

@@ -5,7 +5,7 @@ The JSON is one object; its fields are those of :class:`Report` and of what that
 ==============  ======================================================================================================
 ``schema``      The number of this format. A file of another number is refused.
 ``machine``     What ran where: ``when`` (UTC), ``ztfast``, ``build`` ("release", or "debug", whose figures mean
-                nothing), ``python``, ``numpy``, ``system``, ``cpu`` (the model), ``cpus``, ``pinned`` (the CPU, or null).
+                nothing), ``python``, ``numpy``, ``system``, ``cpu`` (the model), ``cpus``, ``pinned`` (CPU, or null).
 ``settings``    ``rounds``, ``quick``, ``per_second`` (the rate of the open loops).
 ``floors``      :class:`Figure` of each floor, without ratio.
 ``series``      :class:`Figure` of each series, with the ratio to its floor.
@@ -264,13 +264,17 @@ def _floors(report: Report) -> Table:
 
 
 def _series(report: Report) -> Table:
-    names = {floor.key: floor.name.split(",")[0] for floor in report.floors}
+    names = {floor.key: floor.name.split(",")[0].removeprefix("empty ") for floor in report.floors}
     made = _table("Decisions in bulk, one CPU", "", "ns", "x floor", "middle half", "floor")
     for of in report.series:
         if of.ratio:
-            half = f"{of.ratio.low:,.2f} - {of.ratio.high:,.2f}"
-            made.add_row(of.name, f"{of.ns.median:,.1f}", f"{of.ratio.median:,.2f}", half, names[of.floor or ""])
+            low, median, high = map(_ratio, (of.ratio.low, of.ratio.median, of.ratio.high))
+            made.add_row(of.name, f"{of.ns.median:,.1f}", median, f"{low} - {high}", names[of.floor or ""])
     return made
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 1_000 else f"{ratio:.2f}"
 
 
 def _tails(report: Report) -> Table:
@@ -278,14 +282,21 @@ def _tails(report: Report) -> Table:
     rows = [*((of.name, of.quantiles) for of in report.tails), ("a spinning thread's gaps", report.noise.quantiles)]
     for name, of in rows:
         figures = (of.p50_ns, of.p90_ns, of.p99_ns, of.p999_ns, of.p9999_ns, of.max_ns)
-        made.add_row(name, *(f"{ns:,.0f}" for ns in figures))
+        made.add_row(name, *map(_short, figures))
     return made
+
+
+def _short(ns: float) -> str:
+    """Nanoseconds; where they are many, in a larger unit that is said."""
+    if ns < 10_000:
+        return f"{ns:,.0f}"
+    return f"{ns / 1e3:,.0f}us" if ns < 1e6 else f"{ns / 1e6:,.1f}ms"
 
 
 def _noise(report: Report) -> Text:
     of = report.noise.quantiles
     return Text(
         f"The machine's own noise, gaps of a spinning thread: p50 {of.p50_ns:,.0f} ns, p99.9 {of.p999_ns:,.0f} ns, "
-        f"max {of.max_ns:,.0f} ns; gaps above 1 us took {report.noise.lost:.2%} of its time. "
+        f"max {of.max_ns / 1e3:,.0f} us; gaps above 1 us took {report.noise.lost:.2%} of its time. "
         "A tail that is no longer than such gaps is the machine's."
     )
