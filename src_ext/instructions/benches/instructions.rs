@@ -2,7 +2,8 @@
 //!
 //! A count does not depend on who else uses the machine, so a change that makes the hot path longer fails here, however noisy
 //! the CI is. What is counted is the decision alone; the engine and its sessions are made before.
-#![allow(missing_docs)] // of what the macros make
+#![allow(missing_docs, clippy::must_use_candidate)] // of what the macros make
+#![allow(clippy::unnecessary_box_returns)] // a pointer is what a measured function is to be given, and to give back
 
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! Distributions of measured times: HdrHistograms for Python.
+//! Distributions of measured times: the `hdrhistogram` crate for Python.
 
 use hdrhistogram::Histogram as Hdr;
 use pyo3::exceptions::PyValueError;
