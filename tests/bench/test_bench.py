@@ -172,8 +172,13 @@ def test_the_command_fails_where_a_figure_is_slower_by_more(report: Report, tmp_
     assert done.returncode == 1
     assert "slower: evaluate" in done.stderr
     assert "Against the run of" in done.stdout
-    fine = run("--compare", str(old))
+    fine = run("--compare", str(old), "--json", "-")
     assert fine.returncode == 0, fine.stderr
+    comparison = json.loads(fine.stdout)["comparison"]
+    assert comparison["before"] == report.machine["when"]
+    change = next(change for change in comparison["changes"] if change["key"] == "evaluate")
+    assert change["beyond"]
+    assert change["percent"] > 50
 
 
 @pytest.mark.parametrize(

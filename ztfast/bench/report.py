@@ -12,6 +12,7 @@ The JSON is one object; its fields are those of :class:`Report` and of what that
 ``tails``       :class:`TailFigure` of all that was timed one by one.
 ``noise``       :class:`Noise`: what the machine did to a thread that did nothing, meanwhile.
 ``marks``       :class:`Mark` of each promise.
+``comparison``  With ``--compare`` only: ``before`` (when that run was) and ``changes`` (:class:`ztfast.bench.Change`).
 ==============  ======================================================================================================
 
 All times are in nanoseconds. A spread is an object of ``median``, ``low`` and ``high`` (the quartiles over the rounds).
@@ -151,9 +152,9 @@ class Report:
     marks: list[Mark]
     schema: int = SCHEMA
 
-    def to_json(self) -> str:
-        """As JSON, on one line."""
-        return json.dumps(asdict(self))
+    def to_json(self, **more: Any) -> str:
+        """As JSON, on one line, with these fields added."""
+        return json.dumps({**asdict(self), **more})
 
     @staticmethod
     def read(path: Path) -> Report:

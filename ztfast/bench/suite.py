@@ -72,8 +72,9 @@ def run(settings: Settings, progress: Callable[[int, int], object] = lambda done
     Raises:
         BenchError: where the process may not run on the CPU asked for.
     """
+    # Compiled before this thread is pinned: threads that the compiler starts would stay where it is.
+    work = Workload()
     with pinned(settings.cpu) as cpu:
-        work = Workload()
         pairs = rows(work)
         count = settings.count
         rounds = Rounds(

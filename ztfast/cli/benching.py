@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -58,7 +59,8 @@ def bench_command(
     changes = compare(report, before) if before else []
     only_json = json_file == Path("-")
     if json_file:
-        write(json_file, report.to_json() + "\n")
+        more = {"before": before.machine["when"], "changes": [asdict(change) for change in changes]} if before else None
+        write(json_file, (report.to_json(comparison=more) if more else report.to_json()) + "\n")
     if svg:
         write(svg, plot(report))
     if not only_json:
