@@ -15,7 +15,7 @@ use ztfast_embed::{ABI_VERSION, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate
 use ztfast_engine::{Batch, Code, Column, Determining, Gate, Handle, SessionId, Who};
 
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
-static API: Api = Api {
+pub(crate) static API: Api = Api {
     abi_version: ABI_VERSION,
     size: size_of::<Api>() as u32,
     allows,
