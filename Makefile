@@ -12,10 +12,10 @@ BUILD := pyproject.toml build_backend/backend.py
 # How long `make fuzz` runs.
 SECONDS ?= 60
 
-.PHONY: help setup demo test test-rust test-fuzz test-python fuzz mutants lint format bench bench-scale lock clean
+.PHONY: help setup demo test test-rust test-fuzz test-python fuzz mutants lint format bench bench-scale bench-peers lock clean
 
 help: ## show this
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(VENV)/.requirements: requirements/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ztfast needs Python 3.11 or newer; set PYTHON=")'
@@ -74,6 +74,10 @@ bench: setup ## measure against floors and cedarpy, as ratios of one run
 
 bench-scale: setup ## compile, open, decide, change and swap at the scale of a whole firm
 	$(BIN)/python -m bench.scale
+
+bench-peers: setup ## answer one trading workload with other engines, too, and compare
+	$(BIN)/python -m bench.peers setup
+	$(BIN)/python -m bench.peers run --json build/peers/results.json
 
 lock: $(VENV)/.requirements ## renew requirements/dev.txt from requirements/dev.in
 	$(BIN)/python -m pip install --quiet pip-tools

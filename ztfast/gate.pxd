@@ -46,6 +46,7 @@ cdef extern from "ztfast.h" nogil:
         ZTFAST_E_PANIC
         ZTFAST_E_VERSION
         ZTFAST_E_SIZE
+        ZTFAST_E_TEXT
     # Kinds of arguments.
     enum:
         ZTFAST_OTHER
@@ -76,6 +77,7 @@ cdef extern from "ztfast.h" nogil:
         int32_t (*begin)(ztfast_gate *) noexcept nogil
         int32_t (*text)(ztfast_gate *, const uint8_t *, size_t, int64_t *) noexcept nogil
         int32_t (*entity)(ztfast_gate *, uint32_t, int64_t *) noexcept nogil
+        int32_t (*literal)(const ztfast_gate *, const uint8_t *, size_t, int64_t *) noexcept nogil
         int32_t (*kinds)(const ztfast_gate *, uint8_t *, size_t, size_t *) noexcept nogil
         int32_t (*policy)(const ztfast_gate *, uint32_t, const uint8_t **, size_t *) noexcept nogil
         int32_t (*epoch)(const ztfast_gate *, uint64_t *) noexcept nogil
@@ -84,6 +86,7 @@ cdef extern from "ztfast.h" nogil:
         int32_t (*batch_begin)(ztfast_gate *, ztfast_batch **) noexcept nogil
         int32_t (*batch_text)(ztfast_batch *, const uint8_t *, size_t, int64_t *) noexcept nogil
         int32_t (*batch_run)(const ztfast_batch *, size_t, const ztfast_column *, size_t, uint8_t *) noexcept nogil
+        int32_t (*batch_evaluate)(const ztfast_batch *, size_t, const ztfast_column *, size_t, uint8_t *) noexcept nogil
         int32_t (*batch_end)(ztfast_batch *) noexcept nogil
         const char *(*code_name)(uint32_t) noexcept nogil
         const char *(*status_text)(int32_t) noexcept nogil
@@ -101,6 +104,13 @@ cdef enum:
     # Decisions that a gate remembers, and the most determining policies in one of them.
     CACHED = 256
     CACHED_POLICIES = 6
+    # Texts of the bundle that a gate remembers.
+    REMEMBERED = 64
+
+cdef struct RememberedText:
+    # Kept alive by the gate.
+    PyObject *text
+    int64_t number
 
 cdef struct CacheKey:
     uint32_t code
@@ -132,28 +142,43 @@ cdef class Decision:
 @cython.final
 cdef class Gate:
     cdef ztfast_gate *_gate
+    cdef uint32_t (*_allows)(ztfast_gate *, uint64_t, uint32_t, const int64_t *, size_t) noexcept nogil
+    # Arguments of a call, session and resource among them, if all values are Long; else -1.
+    cdef Py_ssize_t _plain
+    # Not 0 while somebody decides by the gate and Python code may run.
+    cdef char _busy
     cdef size_t _count
     cdef bint _looks_up
     cdef bint _slow
     cdef uint8_t _kinds[MAX_ARGUMENTS]
     cdef uint64_t _epoch
-    cdef ztfast_determining _determining
+    cdef RememberedText _texts[REMEMBERED]
     cdef CacheKey _keys[CACHED]
     cdef list _decisions
+    cdef object _spares
     cdef object _core
     cdef object _engine
     cdef readonly str action
     cdef readonly tuple names
 
-    cdef int unpack(self, PyObject *const *arguments, Py_ssize_t count, int64_t *values) except -1
-    cdef int unpack_other(self, size_t at, object value, int64_t *values) except -1
+    cdef object run(self, bint by_session, who, resources, tuple given)
+    cdef int check(self, PyObject *const *arguments, Py_ssize_t count) except -1
+    cdef int numbers(self, PyObject *const *arguments, int64_t *values) except -1
+    cdef int look_up(self, PyObject *const *arguments, int64_t *values) except -1
+    cdef int look_up_text(self, size_t at, PyObject *value, RememberedText *remembered, int64_t *number) except -1
+    cdef int begin(self) except -1
+    cdef int forget_texts(self) noexcept
+    cdef Gate taken(self)
     cdef object wrong_count(self, PyObject *const *arguments, Py_ssize_t count)
     cdef object wrong_parties(self, session, resource)
     cdef object wrong_type(self, size_t at, value)
     cdef Decision by_context(self, PyObject *const *arguments)
     cdef Decision decision(self, uint32_t code, ztfast_determining *determining)
-    cdef object column(self, size_t at, column, ztfast_batch *batch, dict numbers)
-    cdef object texts(self, size_t at, column, ztfast_batch *batch, dict numbers)
+
+
+@cython.final
+cdef class Batch:
+    cdef ztfast_batch *_batch
 
 
 cdef inline ztfast_gate *core(Gate gate) noexcept nogil:

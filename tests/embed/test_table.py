@@ -24,7 +24,7 @@ from tests.embed import table
 from tests.embed.table import Column, Determining, values
 
 OK, *ERRORS = table.statuses().values()
-NULL, UTF8, ROOM, HANDLE, COLUMNS, STALE, POLICY, _PANIC, _VERSION, _SIZE = ERRORS
+NULL, UTF8, ROOM, HANDLE, COLUMNS, STALE, POLICY, _PANIC, _VERSION, _SIZE, TEXT = ERRORS
 Code = ztfast.Code
 
 POLICIES = """\
@@ -123,7 +123,7 @@ def test_codes_and_statuses_have_names(api: dict[str, Any]) -> None:
         assert api["code_name"](code).decode() == code.name
     assert api["code_name"](2) == api["code_name"](2**32 - 1) == b"UNKNOWN_CODE"
     texts = [api["status_text"](status) for status in (OK, *ERRORS)]
-    assert len(set(texts)) == len(texts) == 11
+    assert len(set(texts)) == len(texts) == 12
     assert api["status_text"](7) == api["status_text"](-1000) == b"an unknown status"
 
 
@@ -178,6 +178,7 @@ def test_null_is_refused_by_every_function(api: dict[str, Any], own: c_void_p) -
         "begin": [(None,)],
         "text": [(None, b"a", 1, number), (own, None, 1, number), (own, b"a", 1, None)],
         "entity": [(None, 0, number), (own, 0, None)],
+        "literal": [(None, b"a", 1, number), (own, None, 1, number), (own, b"a", 1, None)],
         "kinds": [(None, None, 0, count), (own, None, 0, None)],
         "policy": [(None, 0, text, count), (own, 0, None, count), (own, 0, text, None)],
         "epoch": [(None, epoch), (own, None)],
@@ -186,6 +187,7 @@ def test_null_is_refused_by_every_function(api: dict[str, Any], own: c_void_p) -
         "batch_begin": [(None, pointer), (own, None)],
         "batch_text": [(None, b"a", 1, number), (batch, None, 1, number), (batch, b"a", 1, None)],
         "batch_run": [(None, 1, None, 0, code), (batch, 1, None, 3, code), (batch, 1, None, 0, None)],
+        "batch_evaluate": [(None, 1, None, 0, code), (batch, 1, None, 3, code), (batch, 1, None, 0, None)],
         "batch_end": [(None,)],
     }
     assert set(refused) | {"allows", "decide", "code_name", "status_text"} == set(api)
@@ -224,6 +226,32 @@ def test_texts_and_entities_are_those_of_python(
     assert taken == [OK] * 32 + [ROOM] * 8
     assert api["begin"](own) == OK
     assert api["text"](own, b"x" * 20_000, 20_000, byref(number)) == ROOM
+    assert api["gate_free"](own) == OK
+
+
+def test_literals_are_texts_of_the_bundle_until_the_next_swap(
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource
+) -> None:
+    # The address is good as long as the gate lives: until it is cloned.
+    note = engine.prepare("note", "text", "who")
+    own = table.clone(api, note.address)
+    before, after, text, who = c_uint64(), c_uint64(), c_int64(), c_int64()
+    assert api["epoch"](own, byref(before)) == OK
+    assert api["literal"](own, b"hello", 5, byref(text)) == OK
+    assert api["literal"](own, b"never heard of", 14, byref(c_int64())) == TEXT
+    assert api["literal"](own, b"\xff", 1, byref(c_int64())) == UTF8
+    nobody = engine.resource('User::"nobody"').handle
+    for policies, allowed in ((POLICIES, True), (POLICIES.replace('"hello"', '"hullo"'), False)):
+        engine.swap(bundle(policies=policies))
+        assert api["begin"](own) == OK
+        assert api["epoch"](own, byref(after)) == OK
+        assert after.value != before.value
+        before.value = after.value
+        found = api["literal"](own, b"hello", 5, byref(text))
+        assert found == (OK if allowed else TEXT)
+        if found == OK:
+            assert api["entity"](own, nobody, byref(who)) == OK
+            assert api["allows"](own, ann.id, book.handle, values(text.value, who.value), 2) == Code.ALLOW
     assert api["gate_free"](own) == OK
 
 
@@ -303,7 +331,7 @@ def test_a_gate_that_no_longer_fits_says_so(
 
 
 def test_batches_decide_as_gates_and_refuse_columns_that_do_not_fit(
-    api: dict[str, Any], ann: ztfast.Session, book: ztfast.Resource, own: c_void_p
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource, own: c_void_p
 ) -> None:
     batch = c_void_p()
     assert api["batch_begin"](own, byref(batch)) == OK
@@ -328,6 +356,13 @@ def test_batches_decide_as_gates_and_refuse_columns_that_do_not_fit(
     assert run(each, one, Column(address(quantity), rows + 1, 1)) == denied
     assert run(each, Column(address(handle), 0, 0), quantities) == denied
     assert run(each, one, Column(address(quantity) + 4, rows, 1)) == denied
+    # By policy alone: a principal's handle instead of a session.
+    asker = c_uint32(engine.resource('User::"ann"').handle)
+    principal = Column(address(asker), 1, 0)
+    codes = (c_uint8 * rows)()
+    assert api["batch_evaluate"](batch, rows, (Column * 3)(principal, one, quantities), 3, codes) == OK
+    assert list(codes) == [Code.ALLOW, Code.DEFAULT, Code.ALLOW, Code.ALLOW]
+    assert api["batch_evaluate"](batch, rows, (Column * 3)(principal, one, quantities), 2, codes) == COLUMNS
     assert api["batch_run"](batch, 2**63, None, 0, None) == COLUMNS
     assert api["batch_end"](batch) == OK
 

@@ -97,7 +97,8 @@ enum {
     ZTFAST_E_POLICY = -7,  /* there is no policy of this number */
     ZTFAST_E_PANIC = -8,   /* the core failed inside; what was asked for was not done */
     ZTFAST_E_VERSION = -9, /* ztfast_check: the table has another version than this header */
-    ZTFAST_E_SIZE = -10    /* ztfast_check: the table is shorter than this header's */
+    ZTFAST_E_SIZE = -10,   /* ztfast_check: the table is shorter than this header's */
+    ZTFAST_E_TEXT = -11    /* the bundle holds no such text */
 };
 
 /* Kinds of arguments. */
@@ -153,14 +154,18 @@ typedef struct {
     /* The number of a handle's entity. ZTFAST_E_HANDLE where it is nothing in this bundle. */
     int32_t (*entity)(ztfast_gate *gate, uint32_t handle, int64_t *number);
 
+    /* The number of a text that the bundle holds, UTF-8 as above, at any time: it stays as long as epoch(). So an order loop
+     * asks once for its venues and sides, calls begin() before each decision, and asks anew where epoch() has changed.
+     * ZTFAST_E_TEXT where the bundle holds no such text: then each call brings it along by text(). */
+    int32_t (*literal)(const ztfast_gate *gate, const uint8_t *text, size_t len, int64_t *number);
+
     /* How many arguments there are, and their kinds, one byte each; with kinds = NULL the count alone. ZTFAST_E_ROOM where
      * there are more than `room` (the count is set); ZTFAST_E_STALE. */
     int32_t (*kinds)(const ztfast_gate *gate, uint8_t *kinds, size_t room, size_t *count);
     /* The id of a policy of the bundle that the gate last decided by: UTF-8, `len` bytes, does not end with NUL; good until
      * begin() or the gate's next decision. ZTFAST_E_POLICY. */
     int32_t (*policy)(const ztfast_gate *gate, uint32_t policy, const uint8_t **id, size_t *len);
-    /* A number that changes when the gate decides by another bundle or a changed store: what was kept of policy() is old
-     * then. */
+    /* A number that changes when the gate decides by another bundle: what was kept of policy() and literal() is old then. */
     int32_t (*epoch)(const ztfast_gate *gate, uint64_t *epoch);
 
     /* A gate of the same action and attributes, for another thread; give it back with gate_free. ZTFAST_E_STALE. */
@@ -178,6 +183,9 @@ typedef struct {
      * alignment. Of a gate that no longer fits all rows are ZTFAST_STALE_GATE, whatever the columns. */
     int32_t (*batch_run)(const ztfast_batch *batch, size_t rows, const ztfast_column *columns, size_t count,
                          uint8_t *codes);
+    /* The same by policy alone: no session, no kill switch. The first column is of principals (uint32_t handles). */
+    int32_t (*batch_evaluate)(const ztfast_batch *batch, size_t rows, const ztfast_column *columns, size_t count,
+                              uint8_t *codes);
     int32_t (*batch_end)(ztfast_batch *batch);
 
     /* The name of a code, without "ZTFAST_"; "UNKNOWN_CODE" for other numbers. Static, ends with NUL, never NULL. */

@@ -69,17 +69,46 @@ impl Batch {
         values: &[Column<'_, i64>],
         codes: &mut [u8],
     ) -> Result<(), Status> {
+        // SAFETY: sessions are u64, resources u32, and the values i64.
+        unsafe { self.decide(self.api.batch_run, sessions.raw(), resources, values, codes) }
+    }
+
+    /// The same by policy alone, for principals' handles: no session, no kill switch.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn evaluate(
+        &self,
+        principals: Column<'_, u32>,
+        resources: Column<'_, u32>,
+        values: &[Column<'_, i64>],
+        codes: &mut [u8],
+    ) -> Result<(), Status> {
+        // SAFETY: principals and resources are u32, and the values i64.
+        unsafe { self.decide(self.api.batch_evaluate, principals.raw(), resources, values, codes) }
+    }
+
+    /// # Safety
+    /// The first column has the type that the function wants.
+    unsafe fn decide(
+        &self,
+        function: unsafe extern "C" fn(*const RawBatch, usize, *const RawColumn, usize, *mut u8) -> i32,
+        who: RawColumn,
+        resources: Column<'_, u32>,
+        values: &[Column<'_, i64>],
+        codes: &mut [u8],
+    ) -> Result<(), Status> {
         let mut columns = [RawColumn { data: ptr::null(), len: 0, each: 0 }; 2 + MAX_ARGUMENTS];
         let count = 2 + values.len();
         if count > columns.len() {
             codes.fill(CORRUPT);
             return Err(Status::COLUMNS);
         }
-        let given = [sessions.raw(), resources.raw()].into_iter().chain(values.iter().map(Column::raw));
+        let given = [who, resources.raw()].into_iter().chain(values.iter().map(Column::raw));
         columns.iter_mut().zip(given).for_each(|(column, given)| *column = given);
         let (rows, out) = (codes.len(), codes.as_mut_ptr());
-        // SAFETY: the batch lives; columns and codes are slices' and have the types that the table wants.
-        Status(unsafe { (self.api.batch_run)(self.raw.as_ptr(), rows, columns.as_ptr(), count, out) }).ok()
+        // SAFETY: the batch lives; columns and codes are slices', and have the types that the function wants.
+        Status(unsafe { function(self.raw.as_ptr(), rows, columns.as_ptr(), count, out) }).ok()
     }
 }
 

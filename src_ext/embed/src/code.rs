@@ -130,8 +130,11 @@ impl Status {
     /// The table is shorter than the one that the caller was built for.
     pub const SIZE: Self = Self(-10);
 
+    /// The bundle holds no such text.
+    pub const TEXT: Self = Self(-11);
+
     /// All statuses there are in this version.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::OK,
         Self::NULL,
         Self::UTF8,
@@ -143,6 +146,7 @@ impl Status {
         Self::PANIC,
         Self::VERSION,
         Self::SIZE,
+        Self::TEXT,
     ];
 
     /// What the status says, for people.
@@ -160,6 +164,7 @@ impl Status {
             Self::PANIC => c"the core failed inside, and nothing was done",
             Self::VERSION => c"the core's table has another version: build against the ztfast that is installed",
             Self::SIZE => c"the core's table is shorter: install the ztfast that this was built against",
+            Self::TEXT => c"the bundle holds no such text",
             _ => c"an unknown status",
         }
     }

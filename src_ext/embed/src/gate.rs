@@ -84,6 +84,17 @@ impl Gate {
         Ok(number)
     }
 
+    /// The number of a text that the bundle holds, wherever a call stands: it stays as long as [`Self::epoch`] does.
+    ///
+    /// # Errors
+    /// [`Status::TEXT`] where the bundle holds no such text: then each call brings it along by [`Self::text`].
+    pub fn literal(&self, text: &str) -> Result<i64, Status> {
+        let mut number = 0;
+        // SAFETY: as in `text`.
+        Status(unsafe { (self.api.literal)(self.raw.as_ptr(), text.as_ptr(), text.len(), &raw mut number) }).ok()?;
+        Ok(number)
+    }
+
     /// The number of a handle's entity in the call begun.
     ///
     /// # Errors

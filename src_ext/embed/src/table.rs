@@ -81,6 +81,8 @@ pub struct Api {
     pub text: unsafe extern "C" fn(*mut RawGate, *const u8, usize, *mut i64) -> i32,
     /// `entity(gate, handle, &number)`.
     pub entity: unsafe extern "C" fn(*mut RawGate, u32, *mut i64) -> i32,
+    /// `literal(gate, text, len, &number)`.
+    pub literal: unsafe extern "C" fn(*const RawGate, *const u8, usize, *mut i64) -> i32,
     /// `kinds(gate, kinds, room, &count)`.
     pub kinds: unsafe extern "C" fn(*const RawGate, *mut u8, usize, *mut usize) -> i32,
     /// `policy(gate, policy, &id, &len)`.
@@ -97,6 +99,8 @@ pub struct Api {
     pub batch_text: unsafe extern "C" fn(*mut RawBatch, *const u8, usize, *mut i64) -> i32,
     /// `batch_run(batch, rows, columns, count, codes)`.
     pub batch_run: unsafe extern "C" fn(*const RawBatch, usize, *const RawColumn, usize, *mut u8) -> i32,
+    /// `batch_evaluate(batch, rows, columns, count, codes)`.
+    pub batch_evaluate: unsafe extern "C" fn(*const RawBatch, usize, *const RawColumn, usize, *mut u8) -> i32,
     /// `batch_end(batch)`.
     pub batch_end: unsafe extern "C" fn(*mut RawBatch) -> i32,
     /// `code_name(code)`: static, ends with NUL, never NULL.

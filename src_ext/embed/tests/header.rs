@@ -30,8 +30,8 @@ fn expected() -> Vec<(String, i64)> {
         };
     }
     entries! {
-        abi_version size allows decide begin text entity kinds policy epoch gate_clone gate_free
-        batch_begin batch_text batch_run batch_end code_name status_text
+        abi_version size allows decide begin text entity literal kinds policy epoch gate_clone gate_free
+        batch_begin batch_text batch_run batch_evaluate batch_end code_name status_text
     }
     out.extend(Code::ALL.map(|code| (format!("ZTFAST_{code}"), i64::from(code.0))));
     let statuses = [
@@ -46,6 +46,7 @@ fn expected() -> Vec<(String, i64)> {
         "E_PANIC",
         "E_VERSION",
         "E_SIZE",
+        "E_TEXT",
     ];
     out.extend(statuses.iter().zip(Status::ALL).map(|(name, status)| (format!("ZTFAST_{name}"), i64::from(status.0))));
     let kinds = [

@@ -63,6 +63,15 @@ unsafe extern "C" fn entity(_: *mut RawGate, handle: u32, number: *mut i64) -> i
     Status::OK.0
 }
 
+unsafe extern "C" fn literal(_: *const RawGate, _: *const u8, len: usize, number: *mut i64) -> i32 {
+    if len > 3 {
+        return Status::TEXT.0;
+    }
+    // SAFETY: the wrapper gives a number.
+    unsafe { number.write(-7) };
+    Status::OK.0
+}
+
 unsafe extern "C" fn kinds(_: *const RawGate, kinds: *mut u8, room: usize, count: *mut usize) -> i32 {
     assert!(room >= 3, "room for all arguments that a gate can have");
     // SAFETY: there is that room, and the wrapper gives a count. 200 is a kind of a later version.
@@ -136,6 +145,18 @@ unsafe extern "C" fn batch_run(
     Status::OK.0
 }
 
+unsafe extern "C" fn batch_evaluate(
+    batch: *const RawBatch,
+    rows: usize,
+    columns: *const RawColumn,
+    count: usize,
+    codes: *mut u8,
+) -> i32 {
+    note("evaluate".to_owned());
+    // SAFETY: as in `batch_run`.
+    unsafe { batch_run(batch, rows, columns, count, codes) }
+}
+
 unsafe extern "C" fn batch_end(batch: *mut RawBatch) -> i32 {
     note(format!("end {}", batch.addr()));
     Status::OK.0
@@ -158,6 +179,7 @@ static FAKE: Api = Api {
     begin,
     text,
     entity,
+    literal,
     kinds,
     policy,
     epoch,
@@ -166,6 +188,7 @@ static FAKE: Api = Api {
     batch_begin,
     batch_text,
     batch_run,
+    batch_evaluate,
     batch_end,
     code_name,
     status_text,
@@ -223,6 +246,7 @@ fn texts_entities_and_kinds_are_values_or_statuses() {
     gate.begin().expect("the fake begins");
     assert_eq!(gate.text("FIX"), Ok(i64::from(b'F')));
     assert_eq!(gate.text("too long a text"), Err(Status::ROOM));
+    assert_eq!((gate.literal("FIX"), gate.literal("too long a text")), (Ok(-7), Err(Status::TEXT)));
     assert_eq!((gate.entity(4), gate.entity(0)), (Ok(40), Err(Status::HANDLE)));
     assert_eq!(gate.kinds(), Ok(vec![Kind::Long, Kind::String, Kind::Other]));
 }
@@ -240,8 +264,12 @@ fn batches_lay_their_columns_out() {
     let many = [Column::All(&0); 65];
     let refused = batch.run(Column::All(&1), Column::All(&9), &many, &mut codes);
     assert_eq!((refused, codes), (Err(Status::COLUMNS), [12; 3]));
+    let principals = Column::Each(&[1, 2, 3]);
+    let evaluated = batch.evaluate(principals, Column::All(&9), &[Column::All(&10)], &mut codes);
+    assert_eq!((evaluated, codes), (Ok(()), [1; 3]));
     drop(batch);
-    assert_eq!(calls(), ["run 3 [(3, 1), (1, 0), (3, 1)]", "end 77"]);
+    let expected = ["run 3 [(3, 1), (1, 0), (3, 1)]", "evaluate", "run 3 [(3, 1), (1, 0), (1, 0)]", "end 77"];
+    assert_eq!(calls(), expected);
 }
 
 #[test]

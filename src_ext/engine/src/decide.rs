@@ -262,7 +262,7 @@ impl Walk<'_> {
                 return Ok(false);
             }
         }
-        for (start, len) in entry.conjuncts() {
+        for (start, len) in entry.conjuncts().ok_or(Fault::Corrupt)? {
             let holds = match memo.get(start) {
                 Some(known) => known,
                 None => self.condition_holds(start, len, scratch)?,

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 use ztfast_bundle::ValueType;
 use ztfast_embed::{ABI_VERSION, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, Status};
-use ztfast_engine::{Batch, Code, Column, Determining, Gate, Handle, SessionId};
+use ztfast_engine::{Batch, Code, Column, Determining, Gate, Handle, SessionId, Who};
 
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
 static API: Api = Api {
@@ -23,6 +23,7 @@ static API: Api = Api {
     begin,
     text,
     entity,
+    literal,
     kinds,
     policy,
     epoch,
@@ -31,6 +32,7 @@ static API: Api = Api {
     batch_begin,
     batch_text,
     batch_run,
+    batch_evaluate,
     batch_end,
     code_name,
     status_text,
@@ -143,6 +145,19 @@ unsafe extern "C" fn entity(gate: *mut RawGate, handle: u32, number: *mut i64) -
         let (gate, number) = gate.zip(number).ok_or(Status::NULL)?;
         *number = gate.entity(Handle(handle)).ok_or(Status::HANDLE)?;
         Ok(())
+    })
+}
+
+unsafe extern "C" fn literal(gate: *const RawGate, data: *const u8, len: usize, number: *mut i64) -> i32 {
+    // SAFETY: as in `allows`.
+    let gate = unsafe { gate.cast::<Gate>().as_ref() };
+    guarded(|| {
+        let gate = gate.ok_or(Status::NULL)?;
+        // SAFETY: the header demands what `number_of` does.
+        match unsafe { number_of(data, len, number, |text| gate.literal(text)) } {
+            Err(Status::ROOM) => Err(Status::TEXT),
+            status => status,
+        }
     })
 }
 
@@ -265,47 +280,65 @@ unsafe extern "C" fn batch_run(
     count: usize,
     codes: *mut u8,
 ) -> i32 {
+    // SAFETY: the header demands what `decide_rows` does, and that the first column is of u64.
+    unsafe { decide_rows(batch, rows, columns, count, codes, |who| Ok(Who::Sessions(column(who, rows)?))) }
+}
+
+unsafe extern "C" fn batch_evaluate(
+    batch: *const RawBatch,
+    rows: usize,
+    columns: *const RawColumn,
+    count: usize,
+    codes: *mut u8,
+) -> i32 {
+    // SAFETY: the header demands what `decide_rows` does, and that the first column is of u32.
+    unsafe { decide_rows(batch, rows, columns, count, codes, |who| Ok(Who::Principals(column(who, rows)?))) }
+}
+
+/// Decide on each row.
+///
+/// # Safety
+/// As the header demands: `batch` is NULL or a live batch, `columns` NULL or so many columns, which hold what they say; the
+/// second is of u32, those after it of i64; `codes` is NULL or has room for a code per row.
+unsafe fn decide_rows<'a>(
+    batch: *const RawBatch,
+    rows: usize,
+    columns: *const RawColumn,
+    count: usize,
+    codes: *mut u8,
+    who: impl FnOnce(&RawColumn) -> Result<Who<'a>, Status>,
+) -> i32 {
     if rows > isize::MAX as usize {
         return Status::COLUMNS.0;
     }
     if codes.is_null() && rows > 0 {
         return Status::NULL.0;
     }
-    // SAFETY: the header demands room for `rows` codes, and it is not NULL.
+    // SAFETY: the caller's promise, and it is not NULL.
     let codes = if rows == 0 { &mut [][..] } else { unsafe { slice::from_raw_parts_mut(codes, rows) } };
-    // SAFETY: the header demands NULL or a live batch, which may be shared; and `count` columns.
+    // SAFETY: the caller's promise; a batch may be shared.
     let (batch, columns) = unsafe { (batch.cast::<Batch>().as_ref(), values(columns, count)) };
     let status = guarded(|| {
         let (batch, columns) = batch.zip(columns).ok_or(Status::NULL)?;
-        // SAFETY: the header demands that the columns hold what they say, of the types that it lists.
-        unsafe { run(batch, columns, codes) }
+        if batch.is_stale() {
+            codes.fill(Code::StaleGate as u8);
+            return Ok(());
+        }
+        let [first, resources, arguments @ ..] = columns else { return Err(Status::COLUMNS) };
+        if arguments.len() != batch.types().len() {
+            return Err(Status::COLUMNS);
+        }
+        // SAFETY: the caller's promise.
+        let (who, resources) = (who(first)?, unsafe { column::<u32>(resources, rows) }?);
+        // SAFETY: the caller's promise.
+        let arguments = arguments.iter().map(|argument| unsafe { column::<i64>(argument, rows) });
+        batch.decide_many(who, resources, &arguments.collect::<Result<Vec<_>, _>>()?, codes);
+        Ok(())
     });
     if status != Status::OK.0 {
         codes.fill(Code::Corrupt as u8);
     }
     status
-}
-
-/// Decide on each row.
-///
-/// # Safety
-/// The first column's data are `u64`, the second's `u32`, all others' `i64`; each has as many as it says.
-unsafe fn run(batch: &Batch, columns: &[RawColumn], codes: &mut [u8]) -> Result<(), Status> {
-    if batch.is_stale() {
-        codes.fill(Code::StaleGate as u8);
-        return Ok(());
-    }
-    let [sessions, resources, arguments @ ..] = columns else { return Err(Status::COLUMNS) };
-    if arguments.len() != batch.types().len() {
-        return Err(Status::COLUMNS);
-    }
-    let rows = codes.len();
-    // SAFETY: the caller's promise.
-    let (sessions, resources) = unsafe { (column::<u64>(sessions, rows)?, column::<u32>(resources, rows)?) };
-    // SAFETY: the caller's promise.
-    let arguments = arguments.iter().map(|argument| unsafe { column::<i64>(argument, rows) });
-    batch.decide_many(sessions, resources, &arguments.collect::<Result<Vec<_>, _>>()?, codes);
-    Ok(())
 }
 
 /// # Safety
