@@ -39,7 +39,7 @@ def setup(names: Names = None) -> None:
     Where a tool is missing its peers are left out, loudly; the exit code is 0 all the same.
     """
     for failure in install.set_up(selected(names), console):
-        complaints.print(f"LEFT OUT {failure}", highlight=False)
+        complaints.print(f"LEFT OUT {failure}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -57,7 +57,8 @@ def run(
     peers = []
     for peer in selected(names):
         if missing := peer.missing():
-            complaints.print(f"LEFT OUT {peer.name}: {missing} is missing: python -m bench.peers setup {peer.name}")
+            advice = f"{missing} is missing: python -m bench.peers setup {peer.name}"
+            complaints.print(f"LEFT OUT {peer.name}: {advice}", highlight=False, soft_wrap=True)
         else:
             peers.append(peer)
     try:
@@ -89,7 +90,7 @@ def run(
         json_file.write_text(json.dumps(report.as_json(heats, found), indent=1) + "\n")
     differences = [(heat.policies, heat.difference) for heat in heats if heat.difference]
     for size, difference in differences:
-        complaints.print(f"ANSWERS DIFFER at {size:,} policies: {difference}", highlight=False)
+        complaints.print(f"ANSWERS DIFFER at {size:,} policies: {difference}", highlight=False, soft_wrap=True)
     if differences or not all(mark.met for mark in found):
         raise typer.Exit(1)
 

@@ -89,11 +89,12 @@ def tables(heats: Sequence[Heat], console: Console) -> None:
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for column in ("", "version", "p50", "p99", "x ztfast", "x floor", "answered", "samples"):
             table.add_column(column, justify="left" if column in ("", "version") else "right", no_wrap=True)
-        for side in ("python", "native"):
-            table.add_row(f"[bold]from {side.title()}[/]" if side == "python" else "[bold]native[/]")
-            for one in heat.figures.values():
-                if one.peer.side == side:
-                    table.add_row(*row(heat, one))
+        for side, heading in (("python", "from Python"), ("native", "native")):
+            of_side = [one for one in heat.figures.values() if one.peer.side == side]
+            if of_side:
+                table.add_row(f"[bold]{heading}[/]")
+            for one in of_side:
+                table.add_row(*row(heat, one))
         console.print(table)
         clocks = sorted({one.clock_ns for one in heat.figures.values()})
         console.print(f"each sample contains one reading of the clock, {clocks[0]} to {clocks[-1]} ns", style="dim")

@@ -154,10 +154,8 @@ unsafe extern "C" fn literal(gate: *const RawGate, data: *const u8, len: usize, 
     guarded(|| {
         let gate = gate.ok_or(Status::NULL)?;
         // SAFETY: the header demands what `number_of` does.
-        match unsafe { number_of(data, len, number, |text| gate.literal(text)) } {
-            Err(Status::ROOM) => Err(Status::TEXT),
-            status => status,
-        }
+        let found = unsafe { number_of(data, len, number, |text| gate.literal(text)) };
+        found.map_err(|status| if status == Status::ROOM { Status::TEXT } else { status })
     })
 }
 

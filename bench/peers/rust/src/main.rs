@@ -24,7 +24,7 @@ fn run(peer: &str, folder: &Path) -> Outcome<()> {
         "native-floor" => serve::serve(floor::Floor, "", floor::requests(folder)?),
         "ztfast-native" => {
             let (peer, requests) = ztfast::peer(folder)?;
-            serve::serve(peer, env!("CARGO_PKG_VERSION"), requests)
+            serve::serve(peer, &locked("ztfast-engine"), requests)
         }
         "rust-ids" => {
             let (peer, requests) = handwritten::by_id(folder)?;
