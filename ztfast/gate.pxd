@@ -166,7 +166,7 @@ cdef class Gate:
     cdef int numbers(self, PyObject *const *arguments, int64_t *values) except -1
     cdef int look_up(self, PyObject *const *arguments, int64_t *values) except -1
     cdef int look_up_text(self, size_t at, PyObject *value, RememberedText *remembered, int64_t *number) except -1
-    cdef int begin(self) except -1
+    cdef int keep_up(self) except -1
     cdef int forget_texts(self) noexcept
     cdef Gate taken(self)
     cdef object wrong_count(self, PyObject *const *arguments, Py_ssize_t count)

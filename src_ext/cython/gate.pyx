@@ -365,7 +365,8 @@ cdef class Gate:
         cdef size_t at
         cdef PyObject *value
         cdef RememberedText *remembered
-        self.begin()
+        api.begin(self._gate)
+        self.keep_up()
         for at in range(self._count):
             value = arguments[at + 2]
             if self._kinds[at] == ZTFAST_STRING:
@@ -399,10 +400,9 @@ cdef class Gate:
             remembered.text, remembered.number = value, number[0]
         return 0
 
-    cdef int begin(self) except -1:
-        """Begin a decision by the newest bundle; what was remembered of another is forgotten."""
+    cdef int keep_up(self) except -1:
+        """Forget what was remembered of another bundle than the one that the gate goes by now."""
         cdef uint64_t epoch = 0
-        api.begin(self._gate)
         api.epoch(self._gate, &epoch)
         if epoch != self._epoch:
             self.forget_texts()
@@ -607,14 +607,16 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
     if user is None:
         return Decision(ZTFAST_STALE_GATE)
     try:
-        # Texts, and the names of policies: all of the bundle that the decision goes by.
-        user.look_up(arguments, values) if user._looks_up else user.begin()
+        if user._looks_up:
+            user.look_up(arguments, values)
         code = api.decide(
             user._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, user._count, &determining
         )
         if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:
             determining.count = 0
         if determining.count <= MAX_DETERMINING:
+            # The names of policies are those of the bundle that the decision went by.
+            user.keep_up()
             return user.decision(code, &determining)
     finally:
         ztfast_give(&user._busy)
