@@ -16,11 +16,7 @@ from bench.peers.workload import SIZES
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Names = Annotated[list[str] | None, typer.Argument(metavar="[PEER]...", help=", ".join(peer.name for peer in PEERS))]
-# Tables need room, where nothing says how wide a line is.
-WIDTH = 110
 console = Console()
-if not console.is_terminal:
-    console.width = max(console.width, WIDTH)
 complaints = Console(stderr=True, style="bold red")
 
 

@@ -19,6 +19,9 @@ ENGINE_MARK = 200.0
 # Natively: how many times the check by hand over ids, session checked, ztfast may take.
 NATIVE_MARK = 1.25
 
+# What a table needs.
+WIDTH = 130
+
 HEADINGS = (("python", "from Python"), ("native", "native"))
 
 
@@ -100,7 +103,8 @@ def tables(heats: Sequence[Heat], console: Console) -> None:
                 table.add_row(f"[bold]{heading}[/]")
             for one in of_side:
                 table.add_row(*row(heat, one))
-        console.print(table)
+        # Folded by a narrow terminal, but whole.
+        console.print(table, width=max(console.width, WIDTH), crop=False)
         clocks = sorted({one.clock_ns for one in heat.figures.values()})
         console.print(f"each sample contains one reading of the clock, {clocks[0]} to {clocks[-1]} ns", style="dim")
         console.print()
