@@ -91,7 +91,8 @@ def against(heat: Heat, one: Figures, kind: str) -> float | None:
 
 
 def tables(heats: Sequence[Heat], console: Console) -> None:
-    """Print a table per size."""
+    """Print a table per size: a narrow terminal folds their lines, but nothing is cut."""
+    console.width = max(console.width, WIDTH)
     for heat in heats:
         title = f"{heat.policies:,} policies, {heat.allowed:.0%} of the requests allowed; times are per decision"
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -103,8 +104,7 @@ def tables(heats: Sequence[Heat], console: Console) -> None:
                 table.add_row(f"[bold]{heading}[/]")
             for one in of_side:
                 table.add_row(*row(heat, one))
-        # Folded by a narrow terminal, but whole.
-        console.print(table, width=max(console.width, WIDTH), crop=False)
+        console.print(table)
         clocks = sorted({one.clock_ns for one in heat.figures.values()})
         console.print(f"each sample contains one reading of the clock, {clocks[0]} to {clocks[-1]} ns", style="dim")
         console.print()
