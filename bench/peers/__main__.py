@@ -16,11 +16,7 @@ from bench.peers.workload import SIZES
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Names = Annotated[list[str] | None, typer.Argument(metavar="[PEER]...", help=", ".join(peer.name for peer in PEERS))]
-# Tables need room, where nothing says how wide a line is.
-WIDTH = 110
 console = Console()
-if not console.is_terminal:
-    console.width = max(console.width, WIDTH)
 complaints = Console(stderr=True, style="bold red")
 
 
@@ -49,6 +45,7 @@ def run(
     rounds: Annotated[int, typer.Option(min=1, help="How often each peer is measured, by turns.")] = 9,
     budget: Annotated[float, typer.Option(min=0.1, help="Seconds of measuring a peer and size, all rounds.")] = 3.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file, too.")] = None,
+    markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Write README's table to this file.")] = None,
 ) -> None:
     """Answer the workload with all peers that are set up, compare the answers, measure, and check the marks.
 
@@ -88,6 +85,8 @@ def run(
         )
     if json_file:
         json_file.write_text(json.dumps(report.as_json(heats, found), indent=1) + "\n")
+    if markdown_file:
+        markdown_file.write_text(report.markdown(heats))
     differences = [(heat.policies, heat.difference) for heat in heats if heat.difference]
     for size, difference in differences:
         complaints.print(f"ANSWERS DIFFER at {size:,} policies: {difference}", highlight=False, soft_wrap=True)

@@ -70,6 +70,7 @@ PEERS = (
     Peer("rust-ids", "by hand, ids, no session", "native", "hand", "rust"),
     Peer("rust-ids-session", "by hand, ids, session checked", "native", "hand", "rust"),
     Peer("rust-strings", "by hand, strings, no session", "native", "hand", "rust"),
+    Peer("rust-strings-session", "by hand, strings, session checked", "native", "hand", "rust"),
     Peer("regorus-vm", "regorus, virtual machine", "native", "engine", "rust"),
     Peer("regorus", "regorus, interpreter", "native", "engine", "rust"),
     Peer("opa", "OPA in process (Go)", "native", "engine", "go"),

@@ -159,36 +159,39 @@ class Workload:
         return found
 
     def rego_data(self) -> dict[str, Any]:
-        """The policies as data for Rego, keyed by what a request has at hand: no rule looks at another's data."""
-        permits: dict[str, dict[str, list[dict[str, int]]]] = {}
+        """The policies as data for Rego, by what a request has at hand: strategy and book, desk and instrument.
+
+        What lists and desks have in common is spread out here, so that no rule goes through anything but the limits
+        of one strategy in one book.
+        """
+        limits: dict[str, dict[str, list[dict[str, int]]]] = {}
         for permit in self.permits:
-            limits = permits.setdefault(permit.group, {}).setdefault(permit.book, [])
-            limits.append({"notional": permit.notional, "qty": permit.qty})
+            of_group = limits.setdefault(permit.group, {})
+            of_group.setdefault(permit.book, []).append({"notional": permit.notional, "qty": permit.qty})
+        permits: dict[str, dict[str, list[dict[str, int]]]] = {}
+        for strategy, desk in {one.strategy: one.desk for one in self.algos}.items():
+            permits[strategy] = {book: list(those) for book, those in limits.get(desk, {}).items()}
+            for book, those in limits.get(strategy, {}).items():
+                permits[strategy].setdefault(book, []).extend(those)
         walls: dict[str, dict[str, bool]] = {}
         for desk, name in self.walls:
-            walls.setdefault(desk, {})[name] = True
+            members = (one.id for one in self.instruments if name in one.lists)
+            walls.setdefault(desk, {}).update(dict.fromkeys(members, True))
+        algos = {}
+        for algo in self.algos:
+            venues = dict.fromkeys(algo.venues, True)
+            algos[algo.id] = {"desk": algo.desk, "strategy": algo.strategy, "region": algo.region, "venues": venues}
+        instruments: dict[str, dict[str, Any]] = {}
+        for one in self.instruments:
+            instruments[one.id] = {"book": one.book, "region": one.region, "venue": one.venue}
+            if one.venue in DARK:
+                instruments[one.id]["dark"] = True
         return {
-            "algos": {
-                one.id: {
-                    "desk": one.desk,
-                    "strategy": one.strategy,
-                    "region": one.region,
-                    "venues": dict.fromkeys(one.venues, True),
-                }
-                for one in self.algos
-            },
-            "instruments": {
-                one.id: {
-                    "book": one.book,
-                    "region": one.region,
-                    "venue": one.venue,
-                    "dark": one.venue in DARK,
-                    "lists": list(one.lists),
-                }
-                for one in self.instruments
-            },
+            "algos": algos,
+            "instruments": instruments,
             "permits": permits,
             "walls": walls,
+            "restricted": {one.id: True for one in self.instruments if "restricted" in one.lists},
             "max_notional": MAX_NOTIONAL,
             "max_dark_qty": MAX_DARK_QTY,
         }
@@ -373,48 +376,29 @@ forbid (principal, action == Action::"order.new", resource)
 when {{ resource.dark && context.qty > {MAX_DARK_QTY} }};
 """
 
+# One body, cheapest conditions first: a rule of its own for each forbid costs more than what it asks.
 REGO = """\
 package trading
 
 default allow := false
 
 allow if {
-	permitted
-	not forbidden
-}
-
-algo := data.algos[input.algo]
-
-instrument := data.instruments[input.instrument]
-
-permitted if {
-	some limit in data.permits[algo.desk][instrument.book]
-	input.notional <= limit.notional
-	input.qty <= limit.qty
-}
-
-permitted if {
+	algo := data.algos[input.algo]
+	instrument := data.instruments[input.instrument]
+	algo.region == instrument.region
+	algo.venues[instrument.venue]
+	input.notional <= data.max_notional
+	not data.restricted[input.instrument]
+	not data.walls[algo.desk][input.instrument]
+	not too_dark(instrument)
 	some limit in data.permits[algo.strategy][instrument.book]
 	input.notional <= limit.notional
 	input.qty <= limit.qty
 }
 
-forbidden if "restricted" in instrument.lists
-
-forbidden if algo.region != instrument.region
-
-forbidden if not algo.venues[instrument.venue]
-
-forbidden if input.notional > data.max_notional
-
-forbidden if {
+too_dark(instrument) if {
 	instrument.dark
 	input.qty > data.max_dark_qty
-}
-
-forbidden if {
-	some name in instrument.lists
-	data.walls[algo.desk][name]
 }
 """
 

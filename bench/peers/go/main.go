@@ -34,7 +34,12 @@ func (o *order) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, &[]any{&o.algo, &o.instrument, &o.notional, &o.qty})
 }
 
+// moreGarbage is how much of it may pile up, in percent of what is in use. All peers in Go allocate on each decision, and
+// there is memory enough.
+const moreGarbage = 800
+
 func run(name, folder string) error {
+	debug.SetGCPercent(moreGarbage)
 	peer, known := peers[name]
 	if !known {
 		return fmt.Errorf("no such peer in Go")

@@ -1,8 +1,8 @@
 //! The check as a good engineer writes it by hand for exactly these rules, over numbers instead of names.
 //!
 //! One table says which limits a strategy has in a book: its own and its desk's. Venues are bits. Everything else that
-//! the policies say is looked at where an order needs it. The same rules are asked in three ways: by the numbers of
-//! algorithm and instrument, by the number of a session that is checked as ztfast checks it, and by their names.
+//! the policies say is looked at where an order needs it. The same rules are asked by the numbers of algorithm and
+//! instrument or by their names, with and without a session that is checked as ztfast checks it.
 
 use crate::Outcome;
 use crate::serve::Peer;
@@ -215,62 +215,86 @@ struct Session {
     not_after_ns: AtomicI64,
 }
 
+/// What ztfast looks at before any policy.
+struct Sessions {
+    killed: AtomicBool,
+    all: Vec<Session>,
+}
+
+impl Sessions {
+    /// One for each algorithm, of the same number.
+    fn new(algos: &[Algo]) -> Self {
+        let session = |(algo, _)| Session {
+            status: AtomicU32::new(ACTIVE),
+            algo,
+            not_before_ns: AtomicI64::new(0),
+            not_after_ns: AtomicI64::new(i64::MAX),
+        };
+        Self { killed: AtomicBool::new(false), all: (0..).zip(algos).map(session).collect() }
+    }
+
+    /// The algorithm of a session that is good now.
+    #[inline]
+    fn algo(&self, number: u32) -> Option<u32> {
+        let now_ns = ztfast_engine::now_ns();
+        let session = self.all.get(number as usize)?;
+        let good = session.status.load(Ordering::Acquire) == ACTIVE
+            && now_ns < session.not_after_ns.load(Ordering::Relaxed)
+            && session.not_before_ns.load(Ordering::Relaxed) <= now_ns
+            && !self.killed.load(Ordering::Acquire);
+        good.then_some(session.algo)
+    }
+}
+
 /// Asked by the number of a session, which is looked at as ztfast looks at it: kill switch, status, validity, clock.
 pub struct BySession {
     rules: Rules,
-    killed: AtomicBool,
-    sessions: Vec<Session>,
+    sessions: Sessions,
 }
 
 impl Peer for BySession {
     type Request = Numbered;
 
     fn allows(&mut self, order: &Numbered) -> bool {
-        let now_ns = ztfast_engine::now_ns();
-        let Some(session) = self.sessions.get(order.who as usize) else { return false };
-        let good = session.status.load(Ordering::Acquire) == ACTIVE
-            && now_ns < session.not_after_ns.load(Ordering::Relaxed)
-            && session.not_before_ns.load(Ordering::Relaxed) <= now_ns
-            && !self.killed.load(Ordering::Acquire);
-        good && self.rules.allows(session.algo, order.what, order.notional, order.qty)
+        let Some(algo) = self.sessions.algo(order.who) else { return false };
+        self.rules.allows(algo, order.what, order.notional, order.qty)
     }
 }
 
 /// Set up [`BySession`], with a session for each algorithm.
 pub fn by_session(folder: &Path) -> Outcome<(BySession, Vec<Numbered>)> {
     let tables = world::tables(folder)?;
-    let session = |algo| Session {
-        status: AtomicU32::new(ACTIVE),
-        algo,
-        not_before_ns: AtomicI64::new(0),
-        not_after_ns: AtomicI64::new(i64::MAX),
-    };
-    let sessions = (0..u32::try_from(tables.algos.len())?).map(session).collect();
     let rules = rules(&tables)?;
-    Ok((BySession { rules, killed: AtomicBool::new(false), sessions }, numbered(&tables, folder)?))
+    let sessions = Sessions::new(&rules.algos);
+    Ok((BySession { rules, sessions }, numbered(&tables, folder)?))
 }
 
-/// Asked by names, which are looked up first.
-pub struct ByString {
+/// Asked by names, which are looked up first: the name of an algorithm, or that of its session where sessions are
+/// looked at.
+pub struct ByString<const CHECKED: bool> {
     rules: Rules,
+    sessions: Sessions,
     algos: Names,
     instruments: Names,
 }
 
-impl Peer for ByString {
+impl<const CHECKED: bool> Peer for ByString<CHECKED> {
     type Request = world::Order;
 
     fn allows(&mut self, order: &world::Order) -> bool {
-        let algo = self.algos.0.get(order.0.as_str());
-        let instrument = self.instruments.0.get(order.1.as_str());
-        let (Some(&algo), Some(&instrument)) = (algo, instrument) else { return false };
+        let found = self.algos.0.get(order.0.as_str()).copied();
+        let algo = if CHECKED { found.and_then(|session| self.sessions.algo(session)) } else { found };
+        let instrument = self.instruments.0.get(order.1.as_str()).copied();
+        let (Some(algo), Some(instrument)) = (algo, instrument) else { return false };
         self.rules.allows(algo, instrument, order.2, order.3)
     }
 }
 
 /// Set up [`ByString`].
-pub fn by_string(folder: &Path) -> Outcome<(ByString, Vec<world::Order>)> {
+pub fn by_string<const CHECKED: bool>(folder: &Path) -> Outcome<(ByString<CHECKED>, Vec<world::Order>)> {
     let tables = world::tables(folder)?;
     let (algos, instruments) = ids(&tables);
-    Ok((ByString { rules: rules(&tables)?, algos, instruments }, world::orders(folder)?))
+    let rules = rules(&tables)?;
+    let sessions = Sessions::new(&rules.algos);
+    Ok((ByString { rules, sessions, algos, instruments }, world::orders(folder)?))
 }

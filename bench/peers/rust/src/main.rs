@@ -35,7 +35,11 @@ fn run(peer: &str, folder: &Path) -> Outcome<()> {
             serve::serve(peer, "", requests)
         }
         "rust-strings" => {
-            let (peer, requests) = handwritten::by_string(folder)?;
+            let (peer, requests) = handwritten::by_string::<false>(folder)?;
+            serve::serve(peer, "", requests)
+        }
+        "rust-strings-session" => {
+            let (peer, requests) = handwritten::by_string::<true>(folder)?;
             serve::serve(peer, "", requests)
         }
         "cedar-policy" => {
