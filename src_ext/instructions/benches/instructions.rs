@@ -10,9 +10,9 @@ use std::hint::black_box;
 use ztfast_engine::{Batch, Code, Column, Determining};
 use ztfast_instructions::{Hot, VALUES};
 
-// The limits: what was counted when they were last renewed, and 3 % above. To renew them, after a change that is worth
-// its instructions or saves some: run `make bench-instructions`, and put the new counts (`Instructions`, on the left) here. Another version of the compiler
-// may count differently by itself.
+// The limits: what was counted when they were last renewed, and 3 % above. To renew them, after a change that is worth its
+// instructions or saves some (or with another compiler): run `make bench-instructions`, and put the new counts
+// (`Instructions`, on the left) here.
 const ALLOWS_CELL: u64 = limit(183);
 const ALLOWS_TWO_COMPARISONS: u64 = limit(305);
 const ALLOWS_REFUSED: u64 = limit(117);
