@@ -140,7 +140,7 @@ def test_a_regression_of_a_ratio_shows_and_nothing_else(report: Report) -> None:
         "allows_ranges",
         "native_allows",
         "native_closed p50",
-        "python_open p99.9",
+        "python_closed p99.9",
     }
     assert all(change.percent == 0 and not change.beyond for change in same)
     found = bench.compare(slowed(report, "allows_ranges", 20), report)

@@ -164,7 +164,9 @@ class Rounds:
     def tail(self, of: Tail) -> TailFigure:
         """A tail's figure."""
         found = self.histograms[of.key]
-        p50, p999 = (spread(self.ratios(f"{of.key} {name}", f"{of.floor} p50")) for name in ("p50", "p999"))
+        p50, p999 = (
+            spread(self.ratios(f"{of.key} {name}", f"{of.floor} p50")) if of.floor else None for name in ("p50", "p999")
+        )
         return TailFigure(of.key, of.name, of.floor, quantiles(found), p50, p999, curve(found))
 
     def marks(self) -> list[Mark]:
