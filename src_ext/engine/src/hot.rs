@@ -32,7 +32,13 @@ enum Step {
 impl Gate {
     #[inline(always)]
     #[allow(clippy::inline_always)] // what is handed over must stay in registers
-    pub(crate) fn walk<N: Note>(&mut self, session: SessionId, resource: Handle, values: &[i64], note: &mut N) -> Code {
+    pub(crate) fn walk<N: Note>(
+        &mut self,
+        session: SessionId,
+        resource: Handle,
+        values: &[i64],
+        note: &mut N,
+    ) -> Code {
         if !std::mem::take(&mut self.begun) {
             self.refresh();
         }
