@@ -6,13 +6,13 @@ CARGO := cargo --locked
 MANIFEST := --manifest-path src_ext/Cargo.toml
 
 RUST := $(shell find src_ext -path src_ext/target -prune -o \( -name '*.rs' -o -name 'Cargo.*' \) -print)
-GATE := src_ext/cython/gate.pyx ztfast/include/ztfast.h setup.py
+GATE := src_ext/cython/gate.pyx ztfast/gate.pxd ztfast/include/ztfast.h setup.py
 BUILD := pyproject.toml build_backend/backend.py
 
 # How long `make fuzz` runs.
 SECONDS ?= 60
 
-.PHONY: help setup demo test test-rust test-fuzz test-python fuzz mutants lint format bench bench-instructions bench-scale lock clean
+.PHONY: help setup demo test test-rust test-fuzz test-python fuzz mutants lint format bench bench-instructions bench-scale bench-peers lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -91,6 +91,10 @@ bench-instructions: setup $(RUNNER) ## count the instructions of a decision; fai
 
 bench-scale: setup ## compile, open, decide, change and swap at the scale of a whole firm
 	$(BIN)/python -m bench.scale
+
+bench-peers: setup ## answer one trading workload with other engines, too, and compare
+	$(BIN)/python -m bench.peers setup
+	$(BIN)/python -m bench.peers run --json build/peers/results.json
 
 lock: $(VENV)/.requirements ## renew requirements/dev.txt from requirements/dev.in
 	$(BIN)/python -m pip install --quiet pip-tools

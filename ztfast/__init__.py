@@ -19,7 +19,8 @@ from pathlib import Path
 
 from ztfast import _core, examples
 from ztfast.bundle import ActionStats, Bundle, LayerStats, Memory, Policy, Stats, compile
-from ztfast.engine import Code, Engine, Explanation, Identity, PolicyText
+from ztfast.columns import Categorical
+from ztfast.engine import Code, Engine, Explanation, Identity, MemoryUse, PolicyText
 from ztfast.errors import (
     ActionError,
     BundleError,
@@ -45,6 +46,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "CapacityError",
+    "Categorical",
     "Code",
     "CompileError",
     "ContextError",
@@ -58,6 +60,7 @@ __all__ = [
     "IdentityError",
     "LayerStats",
     "Memory",
+    "MemoryUse",
     "Policy",
     "PolicyError",
     "PolicyText",
@@ -75,7 +78,7 @@ __all__ = [
 
 
 def get_include() -> str:
-    """The folder of ``ztfast.h``, for compilers.
+    """The folder of ``ztfast.h``, for compilers of C, C++ and Cython code (``cimport ztfast.gate``).
 
     >>> get_include().endswith("include")
     True

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import enum
 import math
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ztfast import _core
 from ztfast.bundle import Bundle, Policy
@@ -16,7 +20,7 @@ from ztfast.gate import Decision, Gate, Resource, Session
 from ztfast.sources import PathOrText, read_entities
 from ztfast.uid import Uid
 
-__all__ = ["Code", "Engine", "Explanation", "Identity", "PolicyText"]
+__all__ = ["Code", "Engine", "Explanation", "Identity", "MemoryUse", "PolicyText"]
 
 UidLike = Uid | str | Mapping[str, Any]
 
@@ -145,13 +149,50 @@ class Explanation:
         return bool(self.decision) == self.allow and self.decision.reasons == ids
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """What an engine keeps in memory for decisions, in bytes.
+
+    Attributes:
+        bundle: The bundle's file.
+        tables: The tables of sessions and handles.
+        gates: The gates' working memory.
+        locked: Of all these, what is locked.
+        huge: Of bundle and tables, what the system holds in large pages now.
+    """
+
+    bundle: int
+    tables: int
+    gates: int
+    locked: int
+    huge: int
+
+
 class Engine:
     """Decides over a bundle, in the process, in memory.
 
+    With the defaults, no decision waits for a page: the bundle and all room are there before the first one, and a
+    bundle is there before :meth:`swap` lets it decide. The system may still take pages of the bundle's file away when
+    memory runs out; ``locked`` forbids that.
+
+    Threads may share an engine. Deciding takes no lock; changes (:meth:`swap`, :meth:`upsert`, :meth:`remove`) wait for
+    each other.
+
     Args:
         bundle: What to decide by.
-        sessions: Sessions that can be live at once. Unused room takes no memory.
-        handles: Uids that can have a handle (sessions' principals, resources).
+        sessions: Sessions that can be live at once, 64 bytes each.
+        handles: Uids that can have a handle (sessions' principals, resources), 16 bytes each.
+        prefault: Have every page there beforehand. Without it, room takes no memory until it is used, and the first use
+            of a page waits for it.
+        locked: Lock all that in memory. The engine then decides over a copy of the bundle's file. What else the process
+            has is for its owner to lock (``mlockall``).
+        huge_pages: Decide over a copy of the bundle's file in large pages, from the system's pool
+            (``vm.nr_hugepages``) or, where that is empty, transparent ones: bundles far larger than the processor's
+            caches are read faster. Where there are none, small pages serve. :attr:`memory` says what came of it.
+
+    Raises:
+        BundleError: where the bundle's sections are not what their hashes say.
+        CapacityError: where the system refuses the memory, or refuses to lock it (``RLIMIT_MEMLOCK``).
 
     >>> import ztfast
     >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -159,20 +200,48 @@ class Engine:
     'ALLOW'
     """
 
-    __slots__ = ("_bundle", "_core", "_resources")
+    __slots__ = ("_bundle", "_changing", "_core", "_resources")
 
-    def __init__(self, bundle: Bundle, *, sessions: int = 1 << 16, handles: int = 1 << 22) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        sessions: int = 1 << 16,
+        handles: int = 1 << 22,
+        prefault: bool = True,
+        locked: bool = False,
+        huge_pages: bool = False,
+    ) -> None:
         for name, value in (("sessions", sessions), ("handles", handles)):
             if not 0 < value < 1 << 31:
                 raise ValueError(f"{name}: wanted a number from 1 to {(1 << 31) - 1}, got {value}")
-        self._core = _core.Engine(bundle._core, sessions=sessions, handles=handles)
+        self._core = _core.Engine(
+            bundle._core,
+            sessions=sessions,
+            handles=handles,
+            prefault=prefault,
+            locked=locked,
+            huge_pages=huge_pages,
+        )
         self._bundle = bundle
+        self._changing = threading.Lock()
         self._resources: dict[Uid, Resource] = {}
 
     @property
     def bundle(self) -> Bundle:
         """The bundle that decisions go by now."""
         return self._bundle
+
+    @property
+    def memory(self) -> MemoryUse:
+        """What is kept in memory for decisions.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny(), sessions=1000, handles=1000)
+        >>> engine.memory.tables, engine.memory.locked
+        (80000, 0)
+        """
+        return MemoryUse(**self._core.memory())
 
     def evaluate(
         self,
@@ -242,12 +311,92 @@ class Engine:
         Raises:
             ActionError: where there is no such action.
             ContextError: where a name is unknown, missing or named twice.
+            CapacityError: where the system refuses the gate's working memory.
 
         >>> import ztfast
         >>> ztfast.Engine(ztfast.examples.tiny()).prepare("view")
         <ztfast.Gate Action::"view" ()>
         """
         return Gate(self, self._core.prepare(action, list(names)))
+
+    def evaluate_many(
+        self,
+        principals: UidLike | Resource | Sequence[UidLike | Resource] | NDArray[np.uint32],
+        action: str,
+        resources: UidLike | Resource | Sequence[UidLike | Resource] | NDArray[np.uint32],
+        context: Mapping[str, Any] | None = None,
+    ) -> NDArray[np.uint8]:
+        """Decide on many requests by policy alone, by one bundle, without the GIL: no session, no kill switch.
+
+        Args:
+            principals: Who asks: one for all rows, or one a row. Uids or handles, or handles' numbers as an array of
+                uint32. A uid is given a handle, for good.
+            action: What for.
+            resources: About what, in the same forms.
+            context: Columns by attribute (by its path, as ``"order.qty"``), as for :meth:`Gate.decide_many`: one value
+                for all rows, or one a row.
+
+        Returns:
+            Array of uint8 with a :class:`Code` per row.
+
+        Raises:
+            ActionError, ContextError, UidError: as :meth:`evaluate`, and where columns differ in length.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> engine.evaluate_many(['User::"ann"', 'User::"eve"'], "view", 'Photo::"p1"') == ztfast.Code.ALLOW
+        array([ True, False])
+        """
+        columns = context or {}
+        gate = self.prepare(action, *columns)
+        return gate.evaluate_many(self._handles(principals), self._handles(resources), *columns.values())
+
+    def _handles(self, given: Any) -> Any:
+        if isinstance(given, np.ndarray) and given.dtype != object:
+            return given
+        if isinstance(given, (str, Uid, Resource, Mapping)):
+            return given if isinstance(given, Resource) else self.resource(given)
+        return [one if isinstance(one, Resource) else self.resource(one) for one in given]
+
+    def resources(self, action: str) -> list[Uid]:
+        """The resources in the store that an action applies to: the bundle's, then those that were added since.
+
+        Raises:
+            ActionError: where there is no such action.
+
+        >>> import ztfast
+        >>> ztfast.Engine(ztfast.examples.tiny()).resources("view")
+        [Uid(type='Photo', id='p1'), Uid(type='Photo', id='p2')]
+        """
+        return [Uid(*uid) for uid in self._core.resources(action)]
+
+    def entitlements(
+        self, session: Session, action: str, context: Mapping[str, Any] | None = None
+    ) -> NDArray[np.bool_]:
+        """What a session may do an action with, over the whole store: for screens, books and subscriptions.
+
+        All by one bundle, without the GIL, at one moment: it is what :meth:`decide` would say of each. It is no
+        permission to keep: decide again when it is acted upon.
+
+        Args:
+            session: Who asks. One that is not good now may nothing.
+            action: What for.
+            context: As for :meth:`decide`; the same for all resources.
+
+        Returns:
+            Array of bool with an element for each of :meth:`resources`, in their order.
+
+        Raises:
+            ActionError, ContextError: as :meth:`decide`; so where the action requires attributes, give them.
+
+        >>> import ztfast, time
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> session = engine.admit(ztfast.Identity('User::"bob"', not_after=time.time() + 60))
+        >>> dict(zip(map(str, engine.resources("view")), engine.entitlements(session, "view").tolist()))
+        {'Photo::"p1"': False, 'Photo::"p2"': True}
+        """
+        allowed = self._core.entitlements(session.id, action, _dict(context))
+        return np.frombuffer(allowed, np.bool_)
 
     def resource(self, uid: UidLike) -> Resource:
         """The handle of an entity: good over bundle swaps, whether or not the entity is in the store.
@@ -259,7 +408,7 @@ class Engine:
         uid = Uid.of(uid)
         known = self._resources.get(uid)
         if known is None:
-            known = self._resources[uid] = Resource(self._core.handle(*uid), uid)
+            known = self._resources.setdefault(uid, Resource(self._core.handle(*uid), uid))
         return known
 
     def swap(self, bundle: Bundle) -> None:
@@ -270,9 +419,11 @@ class Engine:
 
         Raises:
             BundleError: where the bundle's sections are not what their hashes say; the old bundle stays.
+            CapacityError: where the system refuses the memory for it; the old bundle stays.
         """
-        self._core.swap(bundle._core)
-        self._bundle = bundle
+        with self._changing:
+            self._core.swap(bundle._core)
+            self._bundle = bundle
 
     def upsert(self, entities: PathOrText | Iterable[Any]) -> None:
         """Put entities into the store, or others in their place, between two decisions.
@@ -299,7 +450,8 @@ class Engine:
         """
         source = read_entities(entities)
         assert source is not None
-        self._core.change(source[1], [])
+        with self._changing:
+            self._core.change(source[1], [])
 
     def remove(self, uids: Iterable[UidLike]) -> None:
         """Take entities out of the store, between two decisions. What the store lacks already is no error.
@@ -316,7 +468,9 @@ class Engine:
         >>> engine.evaluate('User::"bob"', "view", 'Photo::"p2"').effect
         'DENY'
         """
-        self._core.change(None, [(uid.type, uid.id) for uid in map(Uid.of, uids)])
+        removals = [(uid.type, uid.id) for uid in map(Uid.of, uids)]
+        with self._changing:
+            self._core.change(None, removals)
 
     def kill_switch(self, on: bool) -> None:
         """Deny every session everything, with code KILLED, until it is switched off."""

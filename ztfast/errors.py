@@ -87,4 +87,4 @@ class IdentityError(Error, ValueError):
 
 
 class CapacityError(Error):
-    """An engine has no room for more sessions or handles."""
+    """An engine has no room for more sessions or handles, or the system refuses the memory that it is to have."""

@@ -73,6 +73,14 @@ pub enum OpenError {
         /// Bytes found.
         found: u64,
     },
+    /// No memory for a copy.
+    #[error("the system has no {bytes} bytes of memory for a copy of the bundle: {source}")]
+    Copy {
+        /// Bytes wanted.
+        bytes: usize,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A byte changed.
     #[error("the bundle's {part} is damaged: {what}. Copy or compile it again")]
     Damaged {
@@ -232,6 +240,28 @@ pub(crate) fn check(file: &[u8], elements: &[usize]) -> Result<([u8; 32], Vec<Pl
         return Err(short(expected));
     }
     Ok((header.hash, places))
+}
+
+/// Two MiB: the large pages of x86-64 and aarch64.
+const LARGE_PAGE_BITS: u8 = 21;
+
+/// A read-only copy of a file in memory of its own, followed by zeros. In large pages: from the system's pool of them, or,
+/// where it keeps none, such as it can make.
+pub(crate) fn copy(file: &[u8], large_pages: bool) -> io::Result<memmap2::Mmap> {
+    let mut options = memmap2::MmapOptions::new();
+    let mut map = if large_pages {
+        options.len(file.len().next_multiple_of(1 << LARGE_PAGE_BITS));
+        options.clone().huge(Some(LARGE_PAGE_BITS)).map_anon().or_else(|_| options.map_anon())?
+    } else {
+        options.len(file.len()).map_anon()?
+    };
+    #[cfg(target_os = "linux")]
+    if large_pages {
+        // Only a wish: where the system makes none, or they are of its pool, nothing changes.
+        let _ = map.advise(memmap2::Advice::HugePage);
+    }
+    map[..file.len()].copy_from_slice(file);
+    map.make_read_only()
 }
 
 /// Write a file so that its name has either the old content or the whole new one, even over a crash.

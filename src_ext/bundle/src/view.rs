@@ -157,6 +157,8 @@ impl Parts {
 /// Where the bytes of a bundle are.
 enum Data {
     Mapped(memmap2::Mmap),
+    /// So many bytes of a mapping.
+    Copied(memmap2::Mmap, usize),
     /// In words, because the tables want eight-byte alignment.
     Owned(Box<[u64]>),
 }
@@ -165,6 +167,7 @@ impl Data {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Mapped(map) => map,
+            Self::Copied(map, bytes) => &map[..*bytes],
             Self::Owned(words) => words.as_bytes(),
         }
     }
@@ -242,6 +245,24 @@ impl Bundle {
         let bundle = Self::new(Data::Owned(words))?;
         bundle.check_all()?;
         Ok(bundle)
+    }
+
+    /// The same bundle in memory of its own, whatever becomes of the file; in large pages where the system has any.
+    ///
+    /// # Errors
+    /// [`OpenError::Copy`] where there is no memory for it.
+    pub fn copy(&self, large_pages: bool) -> Result<Self, OpenError> {
+        let bytes = self.bytes().len();
+        let map = file::copy(self.bytes(), large_pages).map_err(|source| OpenError::Copy { bytes, source })?;
+        let copy = Self::new(Data::Copied(map, bytes))?;
+        if matches!(self.data, Data::Mapped(_)) {
+            // What lies in a file may change under us; what was checked of it is not what was copied.
+            copy.check()?;
+        } else {
+            copy.checked.store(self.checked.load(Ordering::Acquire), Ordering::Release);
+            copy.sources_checked.store(self.sources_checked.load(Ordering::Acquire), Ordering::Release);
+        }
+        Ok(copy)
     }
 
     /// Check all sections that decisions read, if that was not done yet. It also brings them into memory.
@@ -426,6 +447,18 @@ mod tests {
         assert_eq!(bundle.find_string(""), Some(1));
         assert_eq!(bundle.string(2), Some("defgh"));
         assert_eq!(bundle.find_string("nothing"), None);
+    }
+
+    #[test]
+    fn a_copy_is_the_same_bundle() {
+        let bundle = Bundle::from_bytes(&small()).unwrap();
+        for large_pages in [false, true] {
+            let copy = bundle.copy(large_pages).unwrap();
+            assert_eq!(copy.bytes(), bundle.bytes());
+            assert_eq!((copy.hash(), copy.cells()), (bundle.hash(), bundle.cells()));
+            assert_ne!(copy.bytes().as_ptr(), bundle.bytes().as_ptr());
+            copy.check_all().unwrap();
+        }
     }
 
     #[test]

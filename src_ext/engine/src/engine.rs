@@ -3,35 +3,50 @@
 use crate::changes::Changes;
 use crate::code::Code;
 use crate::decide::{Determining, Walk};
-use crate::gate::Gate;
+use crate::gate::{Gate, Room};
 use crate::handles::{Handle, HandlesFull, Register, Uids};
+use crate::memory::{MemoryError, MemoryUse, Residence};
 use crate::request::OwnedRequest;
+use crate::seat::Seat;
 use crate::sessions::{Admission, AdmitError, SessionId, SessionStatus, Sessions};
 use crate::snapshot::{Base, BindError, Reference, Snapshot, layers, slot_kinds};
 use crate::upsert::{ChangeError, EntityData, change};
 use arc_swap::ArcSwap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ztfast_bundle::{Bundle, ClassPair, OpenError, ValueType};
-use ztfast_program::{ARENA_CELLS, EntityRef, STACK_CELLS, Scratch};
+use ztfast_program::EntityRef;
 
-/// How much room an engine has. Room that is not used takes no memory.
+/// How much room an engine has, and how it holds its memory.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineOptions {
     /// Sessions that can be live at once.
     pub sessions: usize,
     /// Uids that can have a handle.
     pub handles: usize,
+    /// How memory is held.
+    pub residence: Residence,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { sessions: 1 << 16, handles: 1 << 22 }
+        Self { sessions: 1 << 16, handles: 1 << 22, residence: Residence::default() }
     }
 }
 
+/// Why there is no engine over a bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The bundle's sections are not what their hashes say.
+    #[error(transparent)]
+    Bundle(#[from] OpenError),
+    /// Memory could not be had as it was asked for.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
 /// Why a gate could not be prepared.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     /// No such action.
     #[error("the bundle has no action {ty}::{id:?} that applies to anything")]
@@ -59,6 +74,9 @@ pub enum PrepareError {
         /// The names.
         names: Vec<String>,
     },
+    /// Memory could not be had as it was asked for.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// A name given twice.
     #[error("the context attribute {name:?} is named twice")]
     Twice {
@@ -71,14 +89,14 @@ fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// What a gate was prepared for.
-#[derive(Clone)]
+/// What a gate was prepared for, and where it finds the next snapshot.
 pub(crate) struct GateSpec {
     pub ty: Box<str>,
     pub id: Box<str>,
     pub names: Box<[Box<str>]>,
     /// The arguments' types: callers convert by them, so a bundle that changes them is not for this gate.
     pub types: Box<[ValueType]>,
+    pub seat: Arc<Seat>,
 }
 
 /// What only the writing side touches.
@@ -87,47 +105,53 @@ struct Writer {
     /// By gate number.
     gates: Vec<Option<GateSpec>>,
     /// Replaced snapshots that a reader may still hold: freed here, never on the deciding side.
+    /// Whoever decides drops a reference, but never the last.
     retired: Vec<Arc<Snapshot>>,
+}
+
+/// In [`Engine::state`]: the kill switch is on.
+const KILLED: u64 = 1;
+
+/// The state of an engine whose snapshot has this number, with the kill switch off.
+pub(crate) const fn quiet(epoch: u64) -> u64 {
+    epoch << 1
 }
 
 /// A policy decision point.
 pub struct Engine {
     pub(crate) sessions: Sessions,
-    killed: AtomicBool,
     current: ArcSwap<Snapshot>,
-    /// The current snapshot's number, for gates to notice a swap by.
-    epoch: AtomicU64,
+    /// What every decision looks at first: the current snapshot's number, above [`KILLED`].
+    state: AtomicU64,
     uids: Arc<Uids>,
     writer: Mutex<Writer>,
-    handles: usize,
+    options: EngineOptions,
 }
 
 impl Engine {
     /// An engine over a bundle. `reference` answers for policies that are left to Cedar.
     ///
     /// # Errors
-    /// [`OpenError`] where the bundle's sections are not what their hashes say.
+    /// [`EngineError`].
     pub fn new(
         bundle: Arc<Bundle>,
         reference: Option<Box<dyn Reference>>,
         options: EngineOptions,
-    ) -> Result<Arc<Self>, OpenError> {
-        bundle.check()?;
+    ) -> Result<Arc<Self>, EngineError> {
         let uids = Arc::new(Uids::new());
-        let base = Base::new(bundle, options.handles, uids.clone(), reference);
+        let base = Base::new(bundle, &options, uids.clone(), reference)?;
         let snapshot = Snapshot { base: Arc::new(base), changes: None, epoch: 1 };
         Ok(Arc::new(Self {
-            sessions: Sessions::new(options.sessions),
-            killed: AtomicBool::new(false),
+            sessions: Sessions::new(options.sessions, options.residence)?,
+            state: AtomicU64::new(quiet(snapshot.epoch)),
             current: ArcSwap::from_pointee(snapshot),
-            epoch: AtomicU64::new(1),
             uids,
             writer: Mutex::new(Writer {
                 register: Register::new(options.handles),
                 gates: Vec::new(),
                 retired: Vec::new(),
             }),
-            handles: options.handles,
+            options,
         }))
     }
 
@@ -141,20 +165,27 @@ impl Engine {
         self.current.load_full()
     }
 
+    /// The current snapshot's number, for gates to notice a swap by, and the kill switch.
+    #[inline]
+    pub(crate) fn state(&self) -> u64 {
+        self.state.load(Ordering::Acquire)
+    }
+
+    /// The current snapshot's number.
     #[inline]
     pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+        self.state() >> 1
     }
 
     /// Decide by another bundle from now on, without what was changed since the old one was made. Decisions under way end
-    /// by the old one; nobody waits.
+    /// by the old one; nobody waits. The new one is in memory, as the options want it, before the first decision goes by it.
     ///
     /// # Errors
-    /// [`OpenError`] where the bundle's sections are not what their hashes say; the old one stays.
-    pub fn swap(&self, bundle: Arc<Bundle>, reference: Option<Box<dyn Reference>>) -> Result<(), OpenError> {
-        bundle.check()?;
-        let mut base = Base::new(bundle, self.handles, self.uids.clone(), reference);
+    /// [`EngineError`]; the old one stays.
+    pub fn swap(&self, bundle: Arc<Bundle>, reference: Option<Box<dyn Reference>>) -> Result<(), EngineError> {
+        let mut base = Base::new(bundle, &self.options, self.uids.clone(), reference)?;
         let mut writer = self.writer();
+        base.number = self.epoch() + 1;
         base.resolve_handles();
         let bind = |spec: &GateSpec| {
             let binding = base.bind(&spec.ty, &spec.id, &spec.names).ok()?;
@@ -197,9 +228,15 @@ impl Engine {
 
     /// Let decisions go by this from now on.
     fn publish(&self, writer: &mut Writer, base: Arc<Base>, changes: Option<Arc<Changes>>) {
-        let epoch = self.epoch.load(Ordering::Relaxed) + 1;
-        let old = self.current.swap(Arc::new(Snapshot { base, changes, epoch }));
-        self.epoch.store(epoch, Ordering::Release);
+        let epoch = self.epoch() + 1;
+        let new = Arc::new(Snapshot { base, changes, epoch });
+        let old = self.current.swap(new.clone());
+        for spec in writer.gates.iter().flatten() {
+            spec.seat.put(new.clone());
+        }
+        // Last: a gate that sees the new number finds this snapshot, or a newer one, in its seat. Only the writing side gets
+        // here, one at a time; the kill switch is left as it is.
+        self.state.fetch_add(quiet(1), Ordering::Release);
         writer.retired.push(old);
         writer.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
@@ -233,13 +270,17 @@ impl Engine {
 
     /// Deny everything, or no longer.
     pub fn kill_switch(&self, on: bool) {
-        self.killed.store(on, Ordering::Release);
+        if on {
+            self.state.fetch_or(KILLED, Ordering::Release);
+        } else {
+            self.state.fetch_and(!KILLED, Ordering::Release);
+        }
     }
 
     /// Whether the kill switch is on.
     #[must_use]
     pub fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::Acquire)
+        self.state() & KILLED != 0
     }
 
     /// The session's principal as a handle, or why it may nothing.
@@ -261,6 +302,7 @@ impl Engine {
             return Err(PrepareError::Twice { name: (*twice).to_owned() });
         }
         let names: Box<[Box<str>]> = names.iter().map(|&name| name.into()).collect();
+        let room = Room::new(self.options.residence)?;
         let mut writer = self.writer();
         let snapshot = self.snapshot();
         let binding = snapshot.base.bind(ty, id, &names).map_err(|error| match error {
@@ -272,14 +314,46 @@ impl Engine {
         })?;
         let binding = Arc::new(binding);
         snapshot.base.late.lock().unwrap_or_else(PoisonError::into_inner).push(binding.clone());
-        let spec = Some(GateSpec { ty: ty.into(), id: id.into(), names, types: binding.types.clone() });
+        let seat = Arc::new(Seat::default());
+        let spec =
+            Some(GateSpec { ty: ty.into(), id: id.into(), names, types: binding.types.clone(), seat: seat.clone() });
         let free = writer.gates.iter().position(Option::is_none);
         let number = free.unwrap_or(writer.gates.len());
         if free.is_none() {
             writer.gates.push(None);
         }
         writer.gates[number] = spec;
-        Ok(Gate::new(self.clone(), number, snapshot, binding))
+        Ok(Gate::new(self.clone(), number, seat, snapshot, binding, room))
+    }
+
+    /// What is kept in memory for decisions.
+    #[must_use]
+    pub fn memory(&self) -> MemoryUse {
+        let gates = self.writer().gates.iter().flatten().count();
+        let snapshot = self.snapshot();
+        let [bundle, handles] = &snapshot.base.held;
+        let all = [bundle, handles, self.sessions.held()];
+        let gates = gates * Room::BYTES;
+        let locked_gates = if self.options.residence.locked { gates } else { 0 };
+        MemoryUse {
+            bundle: bundle.len(),
+            tables: handles.len() + self.sessions.held().len(),
+            gates,
+            locked: all.iter().map(|held| held.locked()).sum::<usize>() + locked_gates,
+            huge: crate::memory::in_huge_pages(all.into_iter()),
+        }
+    }
+
+    /// Prepare a gate like this one, which counts as one of its own. `None` where the newest bundle no longer has what it
+    /// was prepared for.
+    pub(crate) fn prepare_like(self: &Arc<Self>, gate: usize) -> Option<Gate> {
+        let (ty, id, names, types) = {
+            let writer = self.writer();
+            let spec = writer.gates.get(gate)?.as_ref()?;
+            (spec.ty.clone(), spec.id.clone(), spec.names.clone(), spec.types.clone())
+        };
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        self.prepare(&ty, &id, &names).ok().filter(|made| made.types() == &*types)
     }
 
     /// Forget a gate.
@@ -310,10 +384,7 @@ impl Engine {
             resource: snapshot.classes(resource).resource,
         };
         let walk = Walk { snapshot, action, layers, classes, request: &request_view, foreign: &foreign };
-        let (stack, cells) = bundle.meta().stats.scratch;
-        let room = |wanted: u64, most: usize| usize::try_from(wanted).unwrap_or(most).min(most);
-        let mut scratch = Scratch::new(room(stack, STACK_CELLS), room(cells, ARENA_CELLS));
-        let code = walk.decide(&mut scratch, determining);
+        let code = walk.decide(&mut snapshot.scratch(), determining);
         determining.sort();
         code
     }

@@ -5,9 +5,10 @@
 
 use crate::code::Code;
 use crate::handles::Handle;
+use crate::memory::{Held, MemoryError, Residence};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
-use zerocopy::{FromBytes, FromZeros, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 /// A session: its slot (low half) and the slot's generation (high half). 0 is no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,6 +74,8 @@ struct Slot {
 
 /// All sessions of an engine.
 pub(crate) struct Sessions {
+    /// Before the slots, so that it is dropped before them.
+    held: Held,
     slots: Box<[Slot]>,
     /// Slots never used begin at `fresh`; those given back are in `free`.
     spare: Mutex<Spare>,
@@ -85,11 +88,14 @@ struct Spare {
 }
 
 impl Sessions {
-    pub fn new(capacity: usize) -> Self {
-        // Zeroed memory comes from the system page by page, so unused slots cost nothing.
-        let slots = <[Slot]>::new_box_zeroed_with_elems(capacity).unwrap_or_default();
-        crate::memory::in_large_pages(&slots);
-        Self { slots, spare: Mutex::new(Spare::default()) }
+    pub fn new(capacity: usize, residence: Residence) -> Result<Self, MemoryError> {
+        let (slots, held) = crate::memory::table("table of sessions", capacity, residence)?;
+        Ok(Self { held, slots, spare: Mutex::new(Spare::default()) })
+    }
+
+    /// What the table takes.
+    pub const fn held(&self) -> &Held {
+        &self.held
     }
 
     /// Ask for a session's slot to be brought near.
@@ -201,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_session_is_good_within_its_validity_only() {
-        let sessions = Sessions::new(4);
+        let sessions = Sessions::new(4, Residence::default()).unwrap();
         let session = sessions.admit(&admission(7), 0).unwrap();
         assert_eq!(sessions.check(session, 9), Err(Code::NotYetValid));
         assert_eq!(sessions.check(session, 10), Ok(Handle(7)));
@@ -211,7 +217,7 @@ mod tests {
 
     #[test]
     fn ids_that_were_never_given_are_unknown() {
-        let sessions = Sessions::new(4);
+        let sessions = Sessions::new(4, Residence::default()).unwrap();
         let session = sessions.admit(&admission(7), 0).unwrap();
         for id in [0, 1, u64::MAX, session.0 + (1 << 32), session.0 ^ 1, 0xFFFF_FFFF] {
             assert_eq!(sessions.check(SessionId(id), 15), Err(Code::UnknownSession), "{id:#x}");
@@ -221,7 +227,7 @@ mod tests {
 
     #[test]
     fn revocation_is_for_good_and_quarantine_is_not() {
-        let sessions = Sessions::new(4);
+        let sessions = Sessions::new(4, Residence::default()).unwrap();
         let session = sessions.admit(&admission(7), 0).unwrap();
         assert!(sessions.set(session, SessionStatus::Quarantined));
         assert_eq!(sessions.check(session, 15), Err(Code::Quarantined));
@@ -234,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_full_table_reuses_what_is_over_and_old_ids_stay_dead() {
-        let sessions = Sessions::new(2);
+        let sessions = Sessions::new(2, Residence::default()).unwrap();
         let first = sessions.admit(&admission(1), 15).unwrap();
         let second = sessions.admit(&admission(2), 15).unwrap();
         assert_eq!(sessions.admit(&admission(3), 15), Err(AdmitError::Full(2)));

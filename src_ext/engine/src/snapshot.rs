@@ -3,13 +3,15 @@
 
 use crate::changes::{Changes, Store};
 use crate::classify::Classifier;
+use crate::engine::{EngineError, EngineOptions};
 use crate::handles::{Handle, OwnedUid, Uids, uid};
+use crate::memory::Held;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use zerocopy::FromZeros;
 use ztfast_bundle::{ActionRec, Bundle, ClassPair, Field, LayerRec, Node, ValueType};
-use ztfast_program::{EntityRef, Facts, Request, StoreView};
+use ztfast_program::{ARENA_CELLS, EntityRef, Facts, Request, STACK_CELLS, Scratch, StoreView};
 
 /// An entity's uid: type and id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,33 +87,17 @@ struct Slot {
     classes: AtomicU64,
 }
 
-/// The words of a slot that no change had to do with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Settled {
-    entity: u64,
-    classes: u64,
-}
-
-impl Settled {
-    /// The same as a party.
-    pub const fn party(self) -> Party {
-        Party { entity: EntityRef::from_bits(self.entity & !RESOLVED), classes: pair(self.classes) }
-    }
-
-    /// Its classes.
-    #[inline]
-    pub const fn classes(self) -> ClassPair {
-        pair(self.classes)
-    }
-}
-
 const RESOLVED: u64 = 1 << 63;
 /// A change may have made something else of it: the changes say what.
 const CHANGED: u64 = 1 << 62;
 
 /// One bundle, and what is derived from it once. Snapshots that differ in changes only share it.
 pub(crate) struct Base {
+    /// The pages of the bundle and of the slots. Before both, so that it is dropped before them.
+    pub held: [Held; 2],
     pub bundle: Arc<Bundle>,
+    /// Another for each swap: the number of the first snapshot over it.
+    pub number: u64,
     /// Types by name.
     types: HashMap<Box<str>, u32>,
     /// Actions by type and id, and by id alone.
@@ -146,7 +132,18 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Base {
-    pub fn new(bundle: Arc<Bundle>, capacity: usize, uids: Arc<Uids>, reference: Option<Box<dyn Reference>>) -> Self {
+    /// What decides by a bundle: checked, and in memory as the options want it.
+    pub fn new(
+        bundle: Arc<Bundle>,
+        options: &EngineOptions,
+        uids: Arc<Uids>,
+        reference: Option<Box<dyn Reference>>,
+    ) -> Result<Self, EngineError> {
+        let EngineOptions { handles, residence, .. } = *options;
+        let own = residence.locked || residence.huge_pages;
+        let bundle = if own { Arc::new(bundle.copy(residence.huge_pages)?) } else { bundle };
+        bundle.check()?;
+        let file = Held::read("bundle", bundle.bytes(), residence)?;
         let name = |number| bundle.string(number).unwrap_or_default().into();
         let types = (0_u32..).zip(bundle.types()).map(|(number, ty)| (name(ty.name), number)).collect();
         let metas = || (0_u32..).zip(&bundle.meta().actions);
@@ -155,13 +152,13 @@ impl Base {
         for (number, action) in metas() {
             actions_by_id.entry(action.id.as_str().into()).or_default().push(number);
         }
-        // Zeroed memory comes from the system page by page, so unused handles cost nothing.
-        let slots = <[Slot]>::new_box_zeroed_with_elems(capacity).unwrap_or_default();
-        crate::memory::in_large_pages(&slots);
-        Self {
+        let (slots, table) = crate::memory::table("table of handles", handles, residence)?;
+        Ok(Self {
+            held: [file, table],
             classifier: Classifier::new(&bundle),
             reverse: crate::upsert::Reverse::new(&bundle),
             bundle,
+            number: 1,
             types,
             actions,
             actions_by_id,
@@ -170,17 +167,17 @@ impl Base {
             late: Mutex::default(),
             uids,
             reference,
-        }
+        })
     }
 
-    /// What a handle is, if no change had to do with it.
+    /// The classes of a handle, if it is something here and no change had to do with it.
     #[inline(always)]
-    #[allow(clippy::inline_always)] // on the hot path the words must stay in registers
-    pub fn settled(&self, handle: Handle) -> Option<Settled> {
+    #[allow(clippy::inline_always)] // on the hot path they must stay in registers
+    pub fn settled(&self, handle: Handle) -> Option<ClassPair> {
         let slot = self.slots.get(handle.0 as usize)?;
         let entity = slot.entity.load(Ordering::Acquire);
         let classes = slot.classes.load(Ordering::Relaxed);
-        (entity & (RESOLVED | CHANGED) == RESOLVED).then_some(Settled { entity, classes })
+        (entity & (RESOLVED | CHANGED) == RESOLVED).then_some(pair(classes))
     }
 
     /// Ask for what a handle is to be brought near.
@@ -304,6 +301,13 @@ impl Snapshot {
             return changed.classes;
         }
         self.base.bundle.classes().get(entity.index as usize).copied().unwrap_or_default()
+    }
+
+    /// Working memory for this bundle's programs.
+    pub(crate) fn scratch(&self) -> Scratch {
+        let (stack, cells) = self.bundle().meta().stats.scratch;
+        let room = |wanted: u64, most: usize| usize::try_from(wanted).unwrap_or(most).min(most);
+        Scratch::new(room(stack, STACK_CELLS), room(cells, ARENA_CELLS))
     }
 
     /// The number of a text that the bundle or a change holds, as string cells have it.

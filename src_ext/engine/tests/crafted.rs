@@ -1,58 +1,22 @@
 //! Bundles whose hashes are right and whose tables are nonsense: whatever they hold, a decision ends, does not panic, and
 //! nothing is read out of bounds (this crate indexes by checked access only, and a panic fails the test).
 
+mod world;
+
 use std::sync::Arc;
+use world::{changed_user, parts, uid};
 use zerocopy::IntoBytes;
 use ztfast_bundle::{Bundle, Form, Parts};
-use ztfast_compile::Options;
 use ztfast_engine::{
-    Admission, Code, Column, Datum, Determining, Engine, EngineOptions, EntityData, Handle, RequestBuilder, SessionId,
+    Admission, Code, Column, Determining, Engine, EngineOptions, Handle, RequestBuilder, SessionId, Who,
 };
-use ztfast_policy::{Mode, SourceFile, Sources};
 use ztfast_program::{Cell, Instr, Op};
-
-const SCHEMA: &str = r"
-entity Team;
-entity User in [Team] = { level: Long, name: String, peers: Set<User>, at: { x: Long, y?: Set<Long> } } tags Set<String>;
-entity Doc in [Team] = { owner: User, from: ipaddr };
-action view appliesTo { principal: User, resource: Doc, context: { n: Long, s?: String, who?: User } };
-";
-
-const POLICIES: &str = r#"
-permit (principal in Team::"t", action, resource) when { context.n > 3 && context.n + principal.level < 100 };
-permit (principal, action, resource) when { resource.owner == principal || principal in resource };
-forbid (principal, action, resource) when { principal.name like "a*b*" && context has s && context.s like "*x*" };
-forbid (principal, action, resource) when { principal.peers.containsAny([context.who, resource.owner]) };
-forbid (principal, action, resource) when { principal.at == {x: context.n} || [[1], [context.n]].contains([2]) };
-forbid (principal, action, resource) when { resource.from.isInRange(ip("fd00::/8")) && context.n > 7 };
-forbid (principal, action, resource) when { principal.hasTag("k") && principal.getTag("k").contains(principal.name) && context.n > 1 };
-"#;
-
-const ENTITIES: &str = r#"[
-{"uid": {"type": "Team", "id": "t"}, "attrs": {}, "parents": []},
-{"uid": {"type": "User", "id": "u"}, "parents": [{"type": "Team", "id": "t"}], "tags": {"k": ["u", "v"]},
- "attrs": {"level": 2, "name": "axb", "peers": [{"type": "User", "id": "v"}], "at": {"x": 1, "y": [1, 2]}}},
-{"uid": {"type": "User", "id": "v"}, "parents": [], "attrs": {"level": 9, "name": "", "peers": [], "at": {"x": 7}}},
-{"uid": {"type": "Doc", "id": "d"}, "parents": [{"type": "Team", "id": "t"}],
- "attrs": {"owner": {"type": "User", "id": "v"}, "from": "fd00::1"}}
-]"#;
-
-fn parts(form: Option<Form>) -> Parts {
-    let file = |name: &str, text: &str| SourceFile { name: name.into(), text: text.into() };
-    let sources = Sources {
-        files: vec![file("p.cedar", POLICIES)],
-        schema: file("s.cedarschema", SCHEMA),
-        entities: Some(file("e.json", ENTITIES)),
-    };
-    let loaded = ztfast_policy::load(&sources, Mode::Permissive, &|_, _| {}).unwrap_or_else(|error| panic!("{error}"));
-    let options = Options { strict: true, form, ..Options::default() };
-    ztfast_compile::compile(loaded.model, &sources, &options, None, &mut |_, _, _| {}).unwrap()
-}
 
 /// Decide over the bundle in every way there is.
 fn decide_all(parts: &Parts) -> Vec<Code> {
     let Ok(bundle) = Bundle::of(parts) else { return Vec::new() };
-    let engine = Engine::new(Arc::new(bundle), None, EngineOptions { sessions: 4, handles: 16 }).unwrap();
+    let options = EngineOptions { sessions: 4, handles: 16, ..EngineOptions::default() };
+    let engine = Engine::new(Arc::new(bundle), None, options).unwrap();
     let mut codes = Vec::new();
     let users: Vec<Handle> = ["u", "v", "new"].iter().map(|id| engine.handle("User", id).unwrap()).collect();
     let docs: Vec<Handle> = ["d", "new"].iter().map(|id| engine.handle("Doc", id).unwrap()).collect();
@@ -77,22 +41,10 @@ fn decide_all(parts: &Parts) -> Vec<Code> {
         let ids: Vec<u64> = sessions.iter().map(|session| session.0).collect();
         let one = [docs[0].0];
         let columns = [Column::all(&[8_i64]), Column::all(&[0]), Column::all(&[0])];
-        gate.batch().decide_many(Column::each(&ids), Column::all(&one), &columns, &mut out);
+        gate.batch().decide_many(Who::Sessions(Column::each(&ids)), Column::all(&one), &columns, &mut out);
     }
-    let uid = |ty: &str, id: &str| (ty.to_owned(), id.to_owned());
-    let text = |text: &str| Datum::String(text.to_owned());
-    let upsert = EntityData {
-        uid: uid("User", "u"),
-        parents: vec![uid("Team", "new")],
-        attrs: vec![
-            ("level".to_owned(), Datum::Long(7)),
-            ("name".to_owned(), text("a new one")),
-            ("peers".to_owned(), Datum::Set(vec![Datum::Entity("User".to_owned(), "newer".to_owned())])),
-        ],
-        tags: Vec::new(),
-    };
     // Whether it can be done over spoilt tables is of no interest; that decisions go on, is.
-    let _ = engine.change(&[upsert], &[uid("Team", "t")]);
+    let _ = engine.change(&[changed_user("u")], &[uid("Team", "t")]);
     if let Ok(mut gate) = engine.prepare("Action", "view", &["n", "s", "who"]) {
         for &session in &sessions {
             codes.push(gate.allows(session, docs[0], &[8, 0, 0]));

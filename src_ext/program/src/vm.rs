@@ -40,6 +40,11 @@ impl Scratch {
         Self { stack: zeroed(stack), cells: zeroed(cells) }
     }
 
+    /// All of it, for whoever wants it in memory beforehand.
+    pub fn rooms(&mut self) -> [&mut [Cell]; 2] {
+        [&mut self.stack, &mut self.cells]
+    }
+
     /// What the last run built: cells of [`crate::Arena::Scratch`] point into it.
     #[must_use]
     pub const fn cells(&self) -> &[Cell] {

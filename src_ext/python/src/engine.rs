@@ -6,12 +6,12 @@ use crate::errors::{raise, refused};
 use crate::reference::{Answer, answer};
 use crate::uid;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString, PyTuple};
 use std::sync::{Arc, Mutex, PoisonError};
-use ztfast_bundle::ActionMeta;
+use ztfast_bundle::{ActionMeta, OpenError};
 use ztfast_engine::{
-    Admission, Code, Determining, EngineOptions, EntityData, Handle, PrepareError, RequestBuilder, SessionId,
-    SessionStatus, Snapshot,
+    Admission, Code, Determining, EngineError, EngineOptions, EntityData, Handle, MemoryUse, PrepareError,
+    RequestBuilder, Residence, Seed, SessionId, SessionStatus, Snapshot,
 };
 use ztfast_explain::{Cedar, entity_data};
 use ztfast_policy::ir::{Uid, Value};
@@ -40,13 +40,22 @@ struct Parties {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (bundle, *, sessions, handles))]
-    fn new(py: Python<'_>, bundle: &Bound<'_, Bundle>, sessions: usize, handles: usize) -> PyResult<Self> {
-        let options = EngineOptions { sessions, handles };
+    #[pyo3(signature = (bundle, *, sessions, handles, prefault, locked, huge_pages))]
+    #[allow(clippy::fn_params_excessive_bools)] // keywords, in Python
+    fn new(
+        py: Python<'_>,
+        bundle: &Bound<'_, Bundle>,
+        sessions: usize,
+        handles: usize,
+        prefault: bool,
+        locked: bool,
+        huge_pages: bool,
+    ) -> PyResult<Self> {
+        let options = EngineOptions { sessions, handles, residence: Residence { prefault, locked, huge_pages } };
         let fallback = bundle.get().fallback(py)?;
         let of = bundle.get().inner.clone();
         let made = py.detach(|| ztfast_engine::Engine::new(of, fallback, options));
-        let inner = made.map_err(|error| raise(py, "BundleError", &error.to_string()))?;
+        let inner = made.map_err(|error| no_engine(py, &error))?;
         let reader = Mutex::new(entity_reader(py, inner.snapshot().bundle())?);
         Ok(Self { inner, bundle: Mutex::new(bundle.clone().unbind()), reader })
     }
@@ -57,7 +66,7 @@ impl Engine {
         let inner = bundle.get().inner.clone();
         let reader = entity_reader(py, &inner)?;
         let swapped = py.detach(|| self.inner.swap(inner, fallback));
-        swapped.map_err(|error| raise(py, "BundleError", &error.to_string()))?;
+        swapped.map_err(|error| no_engine(py, &error))?;
         *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = reader;
         *self.bundle.lock().unwrap_or_else(PoisonError::into_inner) = bundle.clone().unbind();
         Ok(())
@@ -110,6 +119,13 @@ impl Engine {
         self.inner.is_killed()
     }
 
+    /// What is kept in memory for decisions, in bytes, by the names of `ztfast.MemoryUse`'s fields.
+    fn memory<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let memory = py.detach(|| self.inner.memory());
+        let MemoryUse { bundle, tables, gates, locked, huge } = memory;
+        [("bundle", bundle), ("tables", tables), ("gates", gates), ("locked", locked), ("huge", huge)].into_py_dict(py)
+    }
+
     /// Decide by policy alone.
     fn evaluate<'py>(
         &self,
@@ -154,6 +170,48 @@ impl Engine {
         })
     }
 
+    /// The uids of the resources in the store to which an action applies.
+    fn resources(&self, py: Python<'_>, action: &str) -> PyResult<Vec<(String, String)>> {
+        let snapshot = self.inner.snapshot();
+        let number = find_action_number(py, snapshot.bundle(), action, |ty, id| snapshot.find_actions(ty, id))?;
+        let uids = py.detach(|| {
+            let owned = |entity| snapshot.uid(entity).map(|uid| (uid.ty.to_owned(), uid.id.to_owned()));
+            snapshot.resources(number).into_iter().map(owned).collect::<Option<Vec<_>>>()
+        });
+        uids.ok_or_else(|| raise(py, "BundleError", "the bundle names an entity without an id: compile it anew"))
+    }
+
+    /// Whether a session may do something with each of them: a byte each, 1 or 0.
+    fn entitlements<'py>(
+        &self,
+        py: Python<'py>,
+        session: u64,
+        action: &str,
+        context: &Bound<'_, PyDict>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let snapshot = self.inner.snapshot();
+        let bundle = snapshot.bundle();
+        let number = find_action_number(py, bundle, action, |ty, id| snapshot.find_actions(ty, id))?;
+        let meta = bundle.meta().actions.get(number as usize).zip(bundle.actions().get(number as usize));
+        let Some((meta, record)) = meta else { return Ok(PyBytes::new(py, &[])) };
+        let mut builder = RequestBuilder::new(&snapshot, record.slots.len as usize);
+        let principal = self.inner.session_principal(&snapshot, SessionId(session));
+        if let Ok(principal) = principal {
+            builder.know(principal);
+        }
+        Reader { action }.request(&meta.context, "", context, &mut builder)?;
+        let request = builder.finish();
+        let allowed = py.detach(|| {
+            let resources = snapshot.resources(number);
+            match principal {
+                Ok(principal) => snapshot.entitlements(number, principal, &resources, &request),
+                Err(_) => vec![false; resources.len()],
+            }
+        });
+        let bytes: Vec<u8> = allowed.into_iter().map(u8::from).collect();
+        Ok(PyBytes::new(py, &bytes))
+    }
+
     /// Cedar's own answer: (allow, reasons, errors, request problem).
     fn explain(
         &self,
@@ -187,13 +245,14 @@ impl Engine {
         let gate = self.inner.prepare(&meta.ty, &meta.id, &names).map_err(|error| {
             let class = match error {
                 PrepareError::UnknownAction { .. } => "ActionError",
+                PrepareError::Memory(_) => "CapacityError",
                 _ => "ContextError",
             };
             raise(py, class, &error.to_string())
         })?;
         let action = action_text(meta);
         let names = names.into_iter().map(str::to_owned).collect();
-        Ok(Gate { core: Box::into_raw(Box::new(gate)), action, names })
+        Ok(Gate::new(gate, action, names))
     }
 }
 
@@ -301,6 +360,15 @@ impl Engine {
     }
 }
 
+/// Why there is no engine over a bundle, as an exception.
+fn no_engine(py: Python<'_>, error: &EngineError) -> PyErr {
+    let class = match error {
+        EngineError::Memory(_) | EngineError::Bundle(OpenError::Copy { .. }) => "CapacityError",
+        EngineError::Bundle(_) => "BundleError",
+    };
+    raise(py, class, &error.to_string())
+}
+
 /// What reads entities by a bundle's schema. Of the sources only the schema is read: the policies may be many.
 fn entity_reader(py: Python<'_>, bundle: &ztfast_bundle::Bundle) -> PyResult<Arc<EntityReader>> {
     #[derive(serde::Deserialize)]
@@ -375,6 +443,8 @@ fn find_action_number(
 #[pyclass(frozen, module = "ztfast._core")]
 pub(crate) struct Gate {
     core: *mut ztfast_engine::Gate,
+    /// Beside it, because nobody may look into a gate while somebody decides by it.
+    seed: Seed,
     action: String,
     names: Vec<String>,
 }
@@ -399,6 +469,11 @@ impl Gate {
         &self.action
     }
 
+    /// Another of the same action and attributes; `None` where the newest bundle has no such action or attributes.
+    fn fork(&self) -> Option<Self> {
+        Some(Self::new(self.seed.gate()?, self.action.clone(), self.names.clone()))
+    }
+
     /// The attributes' names, in the order of the arguments.
     #[getter]
     fn names(&self) -> Vec<String> {
@@ -407,6 +482,10 @@ impl Gate {
 }
 
 impl Gate {
+    fn new(gate: ztfast_engine::Gate, action: String, names: Vec<String>) -> Self {
+        Self { seed: gate.seed(), core: Box::into_raw(Box::new(gate)), action, names }
+    }
+
     /// The core.
     pub const fn core(&self) -> *mut ztfast_engine::Gate {
         self.core

@@ -1,0 +1,187 @@
+//! No page is missing when a decision is made: the system counts the pages that a thread had to wait for.
+
+mod world;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use world::{changed_user, crowded};
+use ztfast_bundle::Bundle;
+use ztfast_engine::{Admission, Code, Determining, Engine, EngineOptions, Gate, Handle, Residence, SessionId};
+
+const CROWD: u32 = 4_000;
+
+/// A bundle's file, gone when this is dropped.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ztfast-tails-{}-{name}.ztb", std::process::id()));
+        Bundle::of(&crowded(CROWD)).unwrap().save(&path).unwrap();
+        Self(path)
+    }
+
+    /// The bundle, opened and checked, whose pages the system took away again, as it may under pressure.
+    fn open(&self) -> Arc<Bundle> {
+        let bundle = Bundle::open(&self.0).unwrap();
+        let bytes = bundle.bytes();
+        // SAFETY: the bytes are a private mapping of a file that nobody writes to: they come back from the file.
+        let status = unsafe { libc::madvise(bytes.as_ptr().cast_mut().cast(), bytes.len(), libc::MADV_DONTNEED) };
+        assert_eq!(status, 0);
+        Arc::new(bundle)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).unwrap();
+    }
+}
+
+struct Crowd {
+    engine: Arc<Engine>,
+    gate: Gate,
+    sessions: Vec<SessionId>,
+    docs: Vec<Handle>,
+    users: Vec<Handle>,
+}
+
+impl Crowd {
+    fn new(bundle: Arc<Bundle>, residence: Residence) -> Self {
+        let engine =
+            Engine::new(bundle, None, EngineOptions { sessions: 1 << 16, handles: 1 << 18, residence }).unwrap();
+        let handles =
+            |ty, letter| (0..CROWD).map(|n| engine.handle(ty, &format!("{letter}{n}")).unwrap()).collect::<Vec<_>>();
+        let users = handles("User", 'u');
+        let admission = |&principal| Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX };
+        let sessions = users.iter().map(|user| engine.admit(&admission(user)).unwrap()).collect();
+        let docs = handles("Doc", 'd');
+        let gate = engine.prepare("Action", "view", &["n", "s", "who"]).unwrap();
+        Self { engine, gate, sessions, docs, users }
+    }
+
+    /// Decide at random; how many were allowed, and how many pages were missing meanwhile.
+    fn decide(&mut self, count: u32) -> (u32, i64) {
+        let mut determining = Determining::default();
+        let (mut state, mut allowed) = (u64::from(count), 0);
+        let before = missed_pages();
+        for n in 0..count {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = |shift: u32| usize::try_from(state >> shift).unwrap() % (CROWD as usize);
+            let (session, doc, who) = (self.sessions[at(33)], self.docs[at(21)], self.users[at(40)]);
+            self.gate.begin();
+            let text = self.gate.text(if n % 2 == 0 { "no x here" } else { "nor here" }).unwrap();
+            let values = [i64::from(n % 16), text, self.gate.entity(who).unwrap()];
+            let code = if n % 4 == 0 {
+                self.gate.decide(session, doc, &values, &mut determining)
+            } else {
+                self.gate.allows(session, doc, &values)
+            };
+            assert!(!matches!(code, Code::Corrupt | Code::StaleGate | Code::NotApplicable), "{code:?}");
+            allowed += u32::from(code == Code::Allow);
+        }
+        (allowed, missed_pages() - before)
+    }
+}
+
+/// Pages that this thread had to wait for until now, whether they were on a disk or not.
+fn missed_pages() -> i64 {
+    // SAFETY: a struct of numbers, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is exclusively borrowed during the call.
+    assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) }, 0);
+    usage.ru_minflt + usage.ru_majflt
+}
+
+const AT_USE: Residence = Residence { prefault: false, locked: false, huge_pages: false };
+
+/// The process's own pages (code, the thread's stack) are there from now on. What it returns keeps its memory, so that the
+/// next engine gets other.
+fn warm_up() -> Crowd {
+    let mut crowd = Crowd::new(Arc::new(Bundle::of(&crowded(CROWD)).unwrap()), AT_USE);
+    crowd.engine.change(&[changed_user("u0")], &[]).unwrap();
+    let (allowed, _) = crowd.decide(2_000);
+    assert!(allowed > 100, "{allowed}");
+    crowd
+}
+
+#[test]
+fn a_fresh_engine_has_all_its_pages() {
+    let file = File::new("fresh");
+    let _kept = warm_up();
+    let mut unprepared = Crowd::new(file.open(), AT_USE);
+    let (_, missed) = unprepared.decide(100_000);
+    assert!(missed > 0, "an engine that does not ask for its pages has them: this test shows nothing");
+    for residence in [
+        Residence::default(),
+        Residence { huge_pages: true, ..Residence::default() },
+        Residence { locked: true, ..AT_USE },
+    ] {
+        if residence.locked && !may_lock() {
+            eprintln!("SKIPPED: locked memory was not tried, because the system lets this process lock too little");
+            continue;
+        }
+        let mut crowd = Crowd::new(file.open(), residence);
+        let (allowed, missed) = crowd.decide(100_000);
+        assert_eq!(missed, 0, "pages were missing: {residence:?}");
+        assert!(allowed > 10_000, "{allowed}");
+    }
+}
+
+#[test]
+fn a_bundle_has_all_its_pages_before_it_decides() {
+    let file = File::new("swap");
+    let _kept = warm_up();
+    let mut crowd = Crowd::new(file.open(), Residence::default());
+    crowd.decide(1_000);
+    for _ in 0..3 {
+        let (engine, next) = (crowd.engine.clone(), file.open());
+        std::thread::spawn(move || engine.swap(next, None).unwrap()).join().unwrap();
+        let (allowed, missed) = crowd.decide(20_000);
+        assert_eq!(missed, 0, "pages were missing after a swap");
+        assert!(allowed > 1_000, "{allowed}");
+    }
+}
+
+/// Whether the system lets this process lock as much as these tests want.
+fn may_lock() -> bool {
+    let probe = EngineOptions { residence: Residence { locked: true, ..AT_USE }, sessions: 1 << 16, handles: 1 << 18 };
+    Engine::new(Arc::new(Bundle::of(&crowded(1)).unwrap()), None, probe).is_ok()
+}
+
+/// Says that this is the process in which memory is locked.
+const CHILD: &str = "ZTFAST_TEST_LOCKED";
+
+/// KiB that this process has locked.
+fn locked_kib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn locked_memory_is_locked_until_the_engine_is_gone() {
+    if !may_lock() {
+        eprintln!("SKIPPED: the system lets this process lock too little memory (ulimit -l)");
+        return;
+    }
+    // In a process of its own: other tests lock memory meanwhile.
+    if std::env::var_os(CHILD).is_none() {
+        let name = "locked_memory_is_locked_until_the_engine_is_gone";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let status = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").status().unwrap();
+        assert!(status.success());
+        return;
+    }
+    let before = locked_kib();
+    let crowd =
+        Crowd::new(Arc::new(Bundle::of(&crowded(CROWD)).unwrap()), Residence { locked: true, ..Residence::default() });
+    let memory = crowd.engine.memory();
+    assert_eq!(memory.locked, memory.bundle + memory.tables + memory.gates);
+    let locked = (locked_kib() - before) << 10;
+    assert!(locked >= memory.locked, "{locked} bytes are locked, {memory:?}");
+    crowd.engine.swap(Arc::new(Bundle::of(&crowded(CROWD)).unwrap()), None).unwrap();
+    drop(crowd);
+    // A gate's memory is of the heap's pages, which stay locked until the heap gives them back.
+    let left = (locked_kib() - before) << 10;
+    assert!(left <= memory.gates + (64 << 10), "{left} bytes are still locked, {memory:?}");
+}
