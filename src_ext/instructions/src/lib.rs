@@ -33,7 +33,7 @@ impl Hot {
     #[must_use]
     pub fn new(action: &str, names: &[&str]) -> Self {
         let bundle = Bundle::open(Path::new(BUNDLE)).expect("the bundle that `make bench-instructions` saves first");
-        let options = EngineOptions { sessions: 16, handles: 1_024 };
+        let options = EngineOptions { sessions: 16, handles: 1_024, ..EngineOptions::default() };
         let engine = Engine::new(Arc::new(bundle), None, options).expect("a whole bundle");
         let handle = |ty, id| engine.handle(ty, id).expect("room for handles");
         let (principal, resource) = (handle("Algo", "a1"), handle("Instrument", "i1"));
