@@ -12,7 +12,8 @@ BUILD := pyproject.toml build_backend/backend.py
 # How long `make fuzz` runs.
 SECONDS ?= 60
 
-.PHONY: help setup demo test test-rust test-fuzz test-python fuzz mutants lint format bench bench-instructions bench-scale bench-peers lock clean
+.PHONY: help setup demo test test-rust test-fuzz test-python fuzz mutants lint format bench bench-instructions bench-scale \
+	bench-peers lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'

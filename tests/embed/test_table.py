@@ -232,7 +232,9 @@ def test_texts_and_entities_are_those_of_python(
 def test_literals_are_texts_of_the_bundle_until_the_next_swap(
     api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource
 ) -> None:
-    own = table.clone(api, engine.prepare("note", "text", "who").address)
+    # The address is good as long as the gate lives: until it is cloned.
+    note = engine.prepare("note", "text", "who")
+    own = table.clone(api, note.address)
     before, after, text, who = c_uint64(), c_uint64(), c_int64(), c_int64()
     assert api["epoch"](own, byref(before)) == OK
     assert api["literal"](own, b"hello", 5, byref(text)) == OK

@@ -17,7 +17,8 @@ entity Desk;
 entity Algo in [Desk] = { region: String };
 entity Instrument in [Desk] = { region: String, restricted: Bool };
 action "order.cancel" appliesTo { principal: Algo, resource: Instrument };
-action "order.new" appliesTo {
+action "order.new" appliesTo { principal: Algo, resource: Instrument, context: { notional: Long, qty: Long } };
+action "order.replace" appliesTo {
   principal: Algo, resource: Instrument, context: { notional: Long, qty: Long, collarBps?: Long },
 };
 """
@@ -26,11 +27,12 @@ POLICIES = """
 @id("cancel")
 permit (principal is Algo in Desk::"equities", action == Action::"order.cancel", resource in Desk::"equities");
 @id("order")
-permit (principal is Algo in Desk::"equities", action == Action::"order.new", resource in Desk::"equities")
+permit (principal is Algo in Desk::"equities", action in [Action::"order.new", Action::"order.replace"],
+        resource in Desk::"equities")
 when { context.notional <= 1000000 && context.qty <= 500 };
 @id("restricted") forbid (principal, action, resource) when { resource.restricted };
 @id("region") forbid (principal, action, resource) unless { principal.region == resource.region };
-@id("collar") forbid (principal, action == Action::"order.new", resource)
+@id("collar") forbid (principal, action == Action::"order.replace", resource)
 when { context has collarBps && (context.collarBps > 500 || context.collarBps < -500) };
 """
 
@@ -71,7 +73,7 @@ class Workload:
         revoked: A session that was revoked: refused before any policy is looked at.
         cancel: A gate without attributes, of which the tables alone decide.
         order: A gate of two attributes, ``notional`` and ``qty``: two comparisons are left for decision time.
-        collared: The same with ``collarBps``, about which a condition is left that runs as code.
+        collared: A gate of ``collarBps`` besides, about which a condition is left that runs as code.
         session, resource, values: The request that is asked again and again: ``order`` allows it.
 
     >>> work = Workload()
@@ -88,7 +90,7 @@ class Workload:
         self.revoked.revoke()
         self.cancel = engine.prepare("order.cancel")
         self.order = engine.prepare("order.new", "notional", "qty")
-        self.collared = engine.prepare("order.new", "notional", "qty", "collarBps")
+        self.collared = engine.prepare("order.replace", "notional", "qty", "collarBps")
         self.session, self.resource = self.sessions[1], self.resources[1]
         self.values = (250_000, 100)
         if not self.order.allows(self.session, self.resource, *self.values):

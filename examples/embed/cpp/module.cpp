@@ -162,6 +162,10 @@ PyMethodDef methods[] = {
 
 PyModuleDef_Slot slots[] = {
     {Py_mod_exec, reinterpret_cast<void *>(import_table)},
+#ifdef Py_GIL_DISABLED
+    // A run shares nothing with others but the table, which nobody writes to.
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
     {0, nullptr},
 };
 
