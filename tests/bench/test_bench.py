@@ -83,13 +83,21 @@ def test_json_alone_goes_to_standard_output() -> None:
 
 def test_a_ratio_is_that_of_figures_of_one_round() -> None:
     # The machine is slower from round to round, and the ratio stays.
-    floor, slower = iter([10.0, 20.0, 80.0]), iter([25.0, 50.0, 200.0])
-    series = Series("one", "one", "c_call", lambda count: next(slower), 1)
-    rounds = Rounds({"c_call": lambda count: next(floor)}, [series], [], 1)
-    for _ in range(3):
+    slowness = [1.0]
+    series = Series("one", "one", "c_call", lambda count: 25 * slowness[-1], 1)
+    rounds = Rounds({"c_call": lambda count: 10 * slowness[-1]}, [series], [], 1)
+    for slower in (1.0, 2.0, 8.0):
+        slowness.append(slower)
         rounds.one()
     assert rounds.ratios("one", "c_call") == [2.5, 2.5, 2.5]
     assert rounds.taken["one"] == [25.0, 50.0, 200.0]
+
+
+def test_a_pass_that_was_interrupted_does_not_count() -> None:
+    passes = iter([10.0, 10.0, 4_000.0, 10.0, 10.0])
+    rounds = Rounds({"c_call": lambda count: next(passes)}, [], [], 1)
+    rounds.one()
+    assert rounds.taken["c_call"] == [10.0]
 
 
 def test_what_is_written_can_be_read(saved: Path, report: Report) -> None:
@@ -132,7 +140,7 @@ def test_a_regression_of_a_ratio_shows_and_nothing_else(report: Report) -> None:
         "allows_ranges",
         "native_allows",
         "native_closed p50",
-        "python_open p99.9",
+        "python_closed p99.9",
     }
     assert all(change.percent == 0 and not change.beyond for change in same)
     found = bench.compare(slowed(report, "allows_ranges", 20), report)

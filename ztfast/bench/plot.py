@@ -20,6 +20,7 @@ LEFT, RIGHT, TOP, BOTTOM = 76, 268, 84, 62
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195")
 NOISE = "#777777"
 LEAST_NS, LEAST_DECADES = 10.0, 3
+NAME_WIDTH = 30
 
 Points = list[tuple[float, float]]
 
@@ -89,7 +90,8 @@ def _grid(x: Callable[[float], float], y: Callable[[float], float], nines: int, 
             at = x(part / 10**nine)
             main = part == 1.0
             yield _line(at, TOP, at, HEIGHT - BOTTOM, "#ddd" if main else "#f0f0f0")
-            if main or nine == 0:
+            # The median has its name where there is room beside 0 %.
+            if main or (nine == 0 and at - LEFT > NAME_WIDTH):
                 percentile = (1 - part / 10**nine) * 100
                 yield _text(at, HEIGHT - BOTTOM + 20, f"{percentile:.{max(nine - 2, 0)}f} %", size=12, anchor="middle")
     for decade in range(decades + 1):

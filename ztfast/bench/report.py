@@ -92,18 +92,18 @@ class TailFigure:
 
     Attributes:
         key, name: As of a figure.
-        floor: The key of the tail that is the clock alone.
+        floor: The key of the tail that is the clock alone; ``None`` for one itself, and for open loops.
         quantiles: Over all rounds.
-        p50, p999: The same quantiles of each round, as ratios of the median of the clock alone in that round.
+        p50, p999: The same quantiles of each round, as ratios of the floor's median in that round, if it has a floor.
         curve: Pairs of percentile and nanoseconds.
     """
 
     key: str
     name: str
-    floor: str
+    floor: str | None
     quantiles: Quantiles
-    p50: Spread
-    p999: Spread
+    p50: Spread | None
+    p999: Spread | None
     curve: list[tuple[float, float]]
 
 
@@ -181,14 +181,16 @@ def _report(found: dict[str, Any]) -> Report:
     """A report of its JSON."""
 
     def figure(of: dict[str, Any]) -> Figure:
-        ratio = Spread(**of["ratio"]) if of["ratio"] else None
-        return Figure(of["key"], of["name"], Spread(**of["ns"]), of["floor"], ratio)
+        return Figure(of["key"], of["name"], Spread(**of["ns"]), of["floor"], ratio(of["ratio"]))
+
+    def ratio(of: dict[str, float] | None) -> Spread | None:
+        return Spread(**of) if of else None
 
     def points(of: list[list[float]]) -> list[tuple[float, float]]:
         return [(percentile, ns) for percentile, ns in of]
 
     def tail(of: dict[str, Any]) -> TailFigure:
-        spreads = Spread(**of["p50"]), Spread(**of["p999"])
+        spreads = ratio(of["p50"]), ratio(of["p999"])
         return TailFigure(
             of["key"], of["name"], of["floor"], Quantiles(**of["quantiles"]), *spreads, points(of["curve"])
         )

@@ -52,14 +52,15 @@ class Tail:
 
     Attributes:
         key, name: As of a series.
-        floor: The key of the tail whose median is what the clock adds; its own for such a one.
+        floor: The key of the tail whose median is what the clock adds; ``None`` for those floors, and for open loops:
+            they show what stalls do to whoever waits, and how long a machine stalls is no ratio of anything.
         once: Times so many calls.
         count: How many of them in a round.
     """
 
     key: str
     name: str
-    floor: str
+    floor: str | None
     once: Callable[[int], Histogram]
     count: int
 
@@ -110,16 +111,16 @@ def tails(work: Workload, pairs: list[tuple[Session, Resource]], count: int, per
         return open_loop(work.order.allows, [rows[at % ROWS] for at in range(calls)], calmly)[0]
 
     return [
-        Tail("native_clock", "the native clock alone", "native_clock", _core.empty_loop, count),
+        Tail("native_clock", "the native clock alone", None, _core.empty_loop, count),
         Tail("native_closed", "native allows, closed loop", "native_clock", native.closed, count),
         Tail("native_closed_random", "native, random, closed loop", "native_clock", random_native.closed, count),
-        Tail("native_open", f"native, random, {per_second:,.0f}/s due", "native_clock",
+        Tail("native_open", f"native, random, {per_second:,.0f}/s due", None,
              lambda calls: random_native.open(calls, per_second), count),
-        Tail("python_clock", "empty C call and Python's clock", "python_clock",
+        Tail("python_clock", "empty C call and Python's clock", None,
              lambda calls: closed_loop(empty_call, [request] * calls), few),
         Tail("python_closed", "Gate.allows, closed loop", "python_clock",
              lambda calls: closed_loop(work.order.allows, [request] * calls), few),
-        Tail("python_open", f"Gate.allows, random, {calmly:,.0f}/s due", "python_clock", python_open, few),
+        Tail("python_open", f"Gate.allows, random, {calmly:,.0f}/s due", None, python_open, few),
     ]  # fmt: skip
 
 
