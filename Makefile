@@ -12,7 +12,7 @@ BUILD := pyproject.toml build_backend/backend.py
 # How long `make fuzz` runs.
 SECONDS ?= 60
 
-.PHONY: help setup demo test test-rust test-fuzz test-python fuzz mutants lint format bench bench-scale lock clean
+.PHONY: help setup demo test test-rust test-realtime test-fuzz test-python fuzz mutants lint format bench bench-scale lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,10 +33,27 @@ setup: $(VENV)/.installed ## set everything up in .venv
 demo: setup ## compile the example desk, decide, revoke, swap, and show latencies
 	$(BIN)/ztfast demo
 
-test: test-rust test-fuzz test-python ## all tests
+test: test-rust test-realtime test-fuzz test-python ## all tests
 
 test-rust:
 	$(CARGO) test $(MANIFEST) --workspace --exclude ztfast-python --quiet
+
+# The sanitizer watches code that is compiled with it, so this builds the engine anew, without Cedar: the tests' bundles are
+# compiled by the build that test-rust uses. Little optimised: it is quicker to build.
+REALTIME_FLAGS := -Zsanitizer=realtime --cfg ztfast_rtsan
+REALTIME_BUNDLES := $(CURDIR)/build/realtime
+test-realtime: ## run the deciding side under RealtimeSanitizer, where there is a nightly toolchain with it
+	@if ! cargo +nightly --version >/dev/null 2>&1; then \
+	  echo "SKIPPED test-realtime: no nightly Rust toolchain (rustup toolchain install nightly)"; \
+	elif ! ls "$$(rustc +nightly --print sysroot)"/lib/rustlib/*/lib/*rt.rtsan.a >/dev/null 2>&1; then \
+	  echo "SKIPPED test-realtime: $$(rustc +nightly --version) has no runtime of RealtimeSanitizer for this system"; \
+	else \
+	  ZTFAST_TEST_BUNDLES="$(REALTIME_BUNDLES)" $(CARGO) test $(MANIFEST) --quiet -p ztfast-engine --test realtime && \
+	  ZTFAST_TEST_BUNDLES="$(REALTIME_BUNDLES)" RUSTFLAGS="$(REALTIME_FLAGS)" CARGO_PROFILE_DEV_OPT_LEVEL=1 \
+	  cargo +nightly test --locked $(MANIFEST) --config 'profile.dev.package."*".opt-level=0' \
+	    --target "$$(rustc +nightly -vV | sed -n 's/^host: //p')" --target-dir src_ext/target/realtime \
+	    --quiet -p ztfast-engine --test realtime; \
+	fi
 
 # Two million requests that no one wrote, and the cases that failed once.
 test-fuzz:

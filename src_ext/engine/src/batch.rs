@@ -126,6 +126,7 @@ impl Batch {
     /// Rows are decided in blocks. The clock is read once a block, and so are a session and a resource that are the same
     /// for all rows. One thread at a time decides in the batch's own working memory; others that run the same batch
     /// meanwhile allocate theirs.
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn decide_many(
         &self,
         sessions: Column<'_, u64>,

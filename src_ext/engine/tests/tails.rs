@@ -4,7 +4,8 @@ mod world;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use world::{changed_user, crowded};
+use world::changed_user;
+use world::sources::crowded;
 use ztfast_bundle::Bundle;
 use ztfast_engine::{Admission, Code, Determining, Engine, EngineOptions, Gate, Handle, Residence, SessionId};
 
