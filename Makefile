@@ -12,7 +12,7 @@ BUILD := pyproject.toml build_backend/backend.py
 # How long `make fuzz` runs.
 SECONDS ?= 60
 
-.PHONY: help setup demo test test-rust test-realtime test-fuzz test-python fuzz mutants lint format bench bench-scale lock clean
+.PHONY: help setup demo test test-rust test-realtime test-without-avx test-fuzz test-python fuzz mutants lint format bench bench-scale lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,7 +33,7 @@ setup: $(VENV)/.installed ## set everything up in .venv
 demo: setup ## compile the example desk, decide, revoke, swap, and show latencies
 	$(BIN)/ztfast demo
 
-test: test-rust test-realtime test-fuzz test-python ## all tests
+test: test-rust test-realtime test-without-avx test-fuzz test-python ## all tests
 
 test-rust:
 	$(CARGO) test $(MANIFEST) --workspace --exclude ztfast-python --quiet
@@ -53,6 +53,16 @@ test-realtime: ## run the deciding side under RealtimeSanitizer, where there is 
 	  cargo +nightly test --locked $(MANIFEST) --config 'profile.dev.package."*".opt-level=0' \
 	    --target "$$(rustc +nightly -vV | sed -n 's/^host: //p')" --target-dir src_ext/target/realtime \
 	    --quiet -p ztfast-engine --test realtime; \
+	fi
+
+# Nehalem, of 2008, has neither AVX2 nor AVX.
+QEMU ?= $(shell command -v qemu-x86_64 || command -v qemu-x86_64-static)
+test-without-avx: ## run the engine's tests on an emulated processor without AVX2, where there is an emulator
+	@if [ -z "$(QEMU)" ]; then \
+	  echo "SKIPPED test-without-avx: no qemu-x86_64 (Debian: qemu-user). The plain instructions alone were tested by test-rust"; \
+	else \
+	  CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(QEMU) -cpu Nehalem" $(CARGO) test $(MANIFEST) --quiet \
+	    -p ztfast-engine --lib --test instructions --test no_alloc --test realtime; \
 	fi
 
 # Two million requests that no one wrote, and the cases that failed once.

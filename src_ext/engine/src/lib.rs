@@ -42,5 +42,6 @@ pub use handles::{Handle, HandlesFull};
 pub use memory::{MemoryError, MemoryUse, Residence};
 pub use request::{OwnedRequest, RequestBuilder};
 pub use sessions::{Admission, AdmitError, SessionId, SessionStatus};
+pub use sets::Instructions;
 pub use snapshot::{Reference, ReferenceAnswer, Snapshot, UidRef};
 pub use upsert::{ChangeError, Datum, EntityData};

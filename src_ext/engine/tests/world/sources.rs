@@ -32,7 +32,7 @@ const ENTITIES: &str = r#"[
  "attrs": {"owner": {"type": "User", "id": "v"}, "from": "fd00::1"}}
 ]"#;
 
-fn compile(policies: &str, schema: &str, entities: Option<&str>, form: Option<Form>) -> Parts {
+pub fn compile(policies: &str, schema: &str, entities: Option<&str>, form: Option<Form>) -> Parts {
     let file = |name: &str, text: &str| SourceFile { name: name.into(), text: text.into() };
     let sources = Sources {
         files: vec![file("p.cedar", policies)],
