@@ -1,4 +1,4 @@
-//! RealtimeSanitizer watches the deciding side: it ends the process at the first call that may wait, whether that is for
+//! `RealtimeSanitizer` watches the deciding side: it ends the process at the first call that may wait, whether that is for
 //! memory, a lock or the system. `make test-realtime` builds these tests with it; built as usual, they make its bundles.
 
 mod world;
