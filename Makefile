@@ -12,7 +12,7 @@ BUILD := pyproject.toml build_backend/backend.py
 # How long `make fuzz` runs.
 SECONDS ?= 60
 
-.PHONY: help setup demo test test-rust test-realtime test-without-avx test-fuzz test-python fuzz mutants lint format bench bench-scale lock clean
+.PHONY: help setup demo test test-rust test-realtime test-without-avx test-fuzz test-python test-free-threaded fuzz mutants lint format bench bench-scale lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -80,6 +80,14 @@ mutants: ## show that the fuzzer finds the mistakes that are easily made
 
 test-python: setup
 	$(BIN)/python -m pytest
+
+FREE_THREADED ?= $(shell command -v python3.14t || command -v python3.13t)
+test-free-threaded: ## build for a CPython without the GIL and run the tests of threads, where there is one
+	@if [ -z "$(FREE_THREADED)" ]; then \
+	  echo "SKIPPED test-free-threaded: no python3.14t or python3.13t on the PATH (tests/threads/README.md says how to get one)"; \
+	else \
+	  $(PYTHON) tests/threads/free_threaded.py "$(FREE_THREADED)"; \
+	fi
 
 lint: setup ## formatters and linters
 	cargo fmt $(MANIFEST) --all --check
