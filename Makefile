@@ -12,8 +12,8 @@ BUILD := pyproject.toml build_backend/backend.py
 # How long `make fuzz` runs.
 SECONDS ?= 60
 
-.PHONY: help setup demo test test-rust test-fuzz test-python fuzz mutants lint format bench bench-instructions bench-scale \
-	bench-peers lock clean
+.PHONY: help setup demo test test-rust test-realtime test-without-avx test-fuzz test-python test-free-threaded fuzz mutants \
+	lint format bench bench-instructions bench-scale bench-peers lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -34,10 +34,37 @@ setup: $(VENV)/.installed ## set everything up in .venv
 demo: setup ## compile the example desk, decide, revoke, swap, and show latencies
 	$(BIN)/ztfast demo
 
-test: test-rust test-fuzz test-python ## all tests
+test: test-rust test-realtime test-without-avx test-fuzz test-python ## all tests
 
 test-rust:
 	$(CARGO) test $(MANIFEST) --workspace --exclude ztfast-python --quiet
+
+# The sanitizer watches code that is compiled with it, so this builds the engine anew, without Cedar: the tests' bundles are
+# compiled by the build that test-rust uses. Little optimised: it is quicker to build.
+REALTIME_FLAGS := -Zsanitizer=realtime --cfg ztfast_rtsan
+REALTIME_BUNDLES := $(CURDIR)/build/realtime
+test-realtime: ## run the deciding side under RealtimeSanitizer, where there is a nightly toolchain with it
+	@if ! cargo +nightly --version >/dev/null 2>&1; then \
+	  echo "SKIPPED test-realtime: no nightly Rust toolchain (rustup toolchain install nightly)"; \
+	elif ! ls "$$(rustc +nightly --print sysroot)"/lib/rustlib/*/lib/*rt.rtsan.a >/dev/null 2>&1; then \
+	  echo "SKIPPED test-realtime: $$(rustc +nightly --version) has no runtime of RealtimeSanitizer for this system"; \
+	else \
+	  ZTFAST_TEST_BUNDLES="$(REALTIME_BUNDLES)" $(CARGO) test $(MANIFEST) --quiet -p ztfast-engine --test realtime && \
+	  ZTFAST_TEST_BUNDLES="$(REALTIME_BUNDLES)" RUSTFLAGS="$(REALTIME_FLAGS)" CARGO_PROFILE_DEV_OPT_LEVEL=1 \
+	  cargo +nightly test --locked $(MANIFEST) --config 'profile.dev.package."*".opt-level=0' \
+	    --target "$$(rustc +nightly -vV | sed -n 's/^host: //p')" --target-dir src_ext/target/realtime \
+	    --quiet -p ztfast-engine --test realtime; \
+	fi
+
+# Nehalem, of 2008, has neither AVX2 nor AVX.
+QEMU ?= $(shell command -v qemu-x86_64 || command -v qemu-x86_64-static)
+test-without-avx: ## run the engine's tests on an emulated processor without AVX2, where there is an emulator
+	@if [ -z "$(QEMU)" ]; then \
+	  echo "SKIPPED test-without-avx: no qemu-x86_64 (Debian: qemu-user). The plain instructions alone were tested by test-rust"; \
+	else \
+	  CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(QEMU) -cpu Nehalem" $(CARGO) test $(MANIFEST) --quiet \
+	    -p ztfast-engine --lib --test instructions --test no_alloc --test realtime; \
+	fi
 
 # Two million requests that no one wrote, and the cases that failed once.
 test-fuzz:
@@ -54,6 +81,14 @@ mutants: ## show that the fuzzer finds the mistakes that are easily made
 
 test-python: setup
 	$(BIN)/python -m pytest
+
+FREE_THREADED ?= $(shell command -v python3.14t || command -v python3.13t)
+test-free-threaded: ## build for a CPython without the GIL and run the tests of threads, where there is one
+	@if [ -z "$(FREE_THREADED)" ]; then \
+	  echo "SKIPPED test-free-threaded: no python3.14t or python3.13t on the PATH (tests/threads/README.md says how to get one)"; \
+	else \
+	  $(PYTHON) tests/threads/free_threaded.py "$(FREE_THREADED)"; \
+	fi
 
 lint: setup ## formatters and linters
 	cargo fmt $(MANIFEST) --all --check

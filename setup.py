@@ -25,6 +25,8 @@ setup(
             "wraparound": False,
             "cdivision": True,
             "embedsignature": True,
+            # Importing the gate leaves a free-threaded interpreter without the GIL.
+            "freethreading_compatible": True,
         },
     ),
 )

@@ -14,6 +14,7 @@ import itertools
 import os
 import random
 import sys
+import sysconfig
 import threading
 import time
 from collections import Counter
@@ -293,6 +294,12 @@ def run(desk: Desk, jobs: dict[str, Callable[[], None]]) -> set[str]:
         faulthandler.dump_traceback(all_threads=True)
         pytest.fail(f"deadlock: {stuck} did not end")
     return done
+
+
+def test_the_gil_stays_off_where_it_is() -> None:
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        pytest.skip("SKIPPED: this CPython has a GIL; `make test-free-threaded` builds for one that has none")
+    assert not sys._is_gil_enabled()
 
 
 def test_a_checker_that_is_lied_to_says_so() -> None:

@@ -157,6 +157,7 @@ impl Batch {
     /// Rows are decided in blocks. The clock is read once a block, and so are a session and a resource that are the same
     /// for all rows. One thread at a time decides in the batch's own working memory; others that run the same batch
     /// meanwhile allocate theirs.
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn decide_many(&self, who: Who<'_>, resources: Column<'_, u32>, columns: &[Column<'_, i64>], out: &mut [u8]) {
         let Some(binding) = &self.binding else { return out.fill(Code::StaleGate as u8) };
         if columns.len() > MAX_COLUMNS || columns.len() != binding.count {

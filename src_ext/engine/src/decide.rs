@@ -297,7 +297,8 @@ impl Walk<'_> {
         tally: &mut Tally<'_, N>,
     ) -> Result<(), End> {
         let bundle = &*self.snapshot.base.bundle;
-        let mut candidates = Candidates::new(bundle, layer, principal, resource).ok_or(Fault::Corrupt)?;
+        let instructions = self.snapshot.base.instructions;
+        let mut candidates = Candidates::new(bundle, layer, principal, resource, instructions).ok_or(Fault::Corrupt)?;
         while let Some(bit) = candidates.next_bit().ok_or(Fault::Corrupt)? {
             let plan = bundle.plans().get(layer.plans.start as usize + bit as usize).ok_or(Fault::Corrupt)?;
             if plan.program == u32::MAX {

@@ -9,6 +9,7 @@ use crate::memory::{MemoryError, MemoryUse, Residence};
 use crate::request::OwnedRequest;
 use crate::seat::Seat;
 use crate::sessions::{Admission, AdmitError, SessionId, SessionStatus, Sessions};
+use crate::sets::Instructions;
 use crate::snapshot::{Base, BindError, Reference, Snapshot, layers, slot_kinds};
 use crate::upsert::{ChangeError, EntityData, change};
 use arc_swap::ArcSwap;
@@ -26,11 +27,18 @@ pub struct EngineOptions {
     pub handles: usize,
     /// How memory is held.
     pub residence: Residence,
+    /// What joins sets of policies.
+    pub instructions: Instructions,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { sessions: 1 << 16, handles: 1 << 22, residence: Residence::default() }
+        Self {
+            sessions: 1 << 16,
+            handles: 1 << 22,
+            residence: Residence::default(),
+            instructions: Instructions::default(),
+        }
     }
 }
 

@@ -125,6 +125,7 @@ impl Gate {
     }
 
     /// Begin a call that brings texts or entities along: they and the decision go by the same snapshot.
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn begin(&mut self) {
         self.refresh();
         self.expected = BEGUN;
@@ -138,6 +139,7 @@ impl Gate {
     }
 
     /// The number of a text in the call begun; `None` where it brings more texts than there is room for.
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
     pub fn text(&mut self, text: &str) -> Option<i64> {
         if let Some(known) = self.snapshot.string(text) {
@@ -147,6 +149,7 @@ impl Gate {
     }
 
     /// The number of an entity in the call begun; `None` for a handle that is nothing in this bundle.
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[must_use]
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
     pub fn entity(&self, handle: Handle) -> Option<i64> {
@@ -154,12 +157,14 @@ impl Gate {
     }
 
     /// Whether the session may do it: [`Code::Allow`] or why not.
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
     pub fn allows(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Code {
         self.walk(session, resource, values, &mut EffectOnly)
     }
 
     /// The same, and the policies that determined it.
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
     pub fn decide(
         &mut self,

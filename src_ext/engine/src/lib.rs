@@ -11,6 +11,8 @@
 //! panics, except where a policy needs Cedar's own evaluator, which the bundle's statistics count. Whatever a bundle
 //! holds, an index that leads nowhere is a DENY with code [`Code::Corrupt`].
 #![deny(unsafe_op_in_unsafe_fn)]
+// RealtimeSanitizer, which `make test-realtime` turns on, watches the deciding side.
+#![cfg_attr(ztfast_rtsan, feature(sanitize))]
 
 mod batch;
 mod changes;
@@ -41,5 +43,6 @@ pub use handles::{Handle, HandlesFull};
 pub use memory::{MemoryError, MemoryUse, Residence};
 pub use request::{OwnedRequest, RequestBuilder};
 pub use sessions::{Admission, AdmitError, SessionId, SessionStatus};
+pub use sets::Instructions;
 pub use snapshot::{Reference, ReferenceAnswer, Snapshot, UidRef};
 pub use upsert::{ChangeError, Datum, EntityData};

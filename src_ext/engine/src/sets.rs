@@ -3,7 +3,6 @@
 //! A set is a summary, a bit for each block that it holds, and these blocks one after the other, each a line of the cache.
 //! Blocks of policies that ask nothing of a side are in no set of that side: masks of the layer mark them.
 
-use std::sync::atomic::{AtomicU8, Ordering};
 use ztfast_bundle::{BLOCK_BITS, BLOCK_WORDS, Bundle, LayerRec};
 
 type Block = [u64; BLOCK_WORDS];
@@ -11,6 +10,7 @@ type Block = [u64; BLOCK_WORDS];
 /// The policies of a layer that both classes admit, by their bits, in order.
 pub(crate) struct Candidates<'b> {
     sets: &'b [u64],
+    instructions: Instructions,
     /// Word of the summaries at hand, and what is left of it.
     word: usize,
     left: u64,
@@ -36,7 +36,13 @@ struct SideOf {
 impl<'b> Candidates<'b> {
     /// `None` where the layer's tables lead nowhere.
     #[inline]
-    pub fn new(bundle: &'b Bundle, layer: &LayerRec, principal: u32, resource: u32) -> Option<Self> {
+    pub fn new(
+        bundle: &'b Bundle,
+        layer: &LayerRec,
+        principal: u32,
+        resource: u32,
+        instructions: Instructions,
+    ) -> Option<Self> {
         let summary = layer.summary as usize;
         let padded = summary.next_multiple_of(BLOCK_WORDS);
         let masks = layer.masks as usize * BLOCK_WORDS;
@@ -48,6 +54,7 @@ impl<'b> Candidates<'b> {
         let sides = [side(0, principal as usize)?, side(1, layer.principals as usize + resource as usize)?];
         let mut candidates = Self {
             sets: bundle.sets(),
+            instructions,
             word: 0,
             left: 0,
             summary,
@@ -112,7 +119,7 @@ impl<'b> Candidates<'b> {
             let bit = self.left.trailing_zeros();
             self.left &= self.left - 1;
             let blocks = [self.block_of(0, bit)?, self.block_of(1, bit)?];
-            self.block = and(blocks[0], blocks[1]);
+            self.block = self.instructions.and(blocks[0], blocks[1]);
             self.block_number = self.word * 64 + bit as usize;
             self.next = 0;
         }
@@ -136,45 +143,60 @@ impl<'b> Candidates<'b> {
     }
 }
 
-/// The instructions that this processor has: 0 before they were looked for.
-static LEVEL: AtomicU8 = AtomicU8::new(0);
-const PLAIN: u8 = 1;
-#[cfg(target_arch = "x86_64")]
-const AVX2: u8 = 2;
-#[cfg(target_arch = "x86_64")]
-const AVX512: u8 = 3;
+/// Which instructions join sets of policies. All give the same; wider ones take fewer steps.
+///
+/// Nobody but this module makes one, and it makes only those that the processor has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instructions(Width);
 
-#[cold]
-fn find_level() -> u8 {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Width {
+    Plain,
     #[cfg(target_arch = "x86_64")]
-    let level = if std::is_x86_feature_detected!("avx512f") {
-        AVX512
-    } else if std::is_x86_feature_detected!("avx2") {
-        AVX2
-    } else {
-        PLAIN
-    };
-    #[cfg(not(target_arch = "x86_64"))]
-    let level = PLAIN;
-    LEVEL.store(level, Ordering::Relaxed);
-    level
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
-/// What two blocks share.
-#[inline]
-fn and(a: &Block, b: &Block) -> Block {
-    let mut level = LEVEL.load(Ordering::Relaxed);
-    if level == 0 {
-        level = find_level();
+impl Instructions {
+    /// Those that every processor of this architecture has.
+    pub const PLAIN: Self = Self(Width::Plain);
+
+    /// All that this processor has, the widest last.
+    #[must_use]
+    pub fn available() -> Vec<Self> {
+        let mut all = vec![Self::PLAIN];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::is_x86_feature_detected!("avx2") {
+                all.push(Self(Width::Avx2));
+            }
+            if std::is_x86_feature_detected!("avx512f") {
+                all.push(Self(Width::Avx512));
+            }
+        }
+        all
     }
-    match level {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the level says that this processor has AVX-512F: `find_level` looked, and nobody else sets it.
-        AVX512 => unsafe { and_avx512(a, b) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the level says that this processor has AVX2: `find_level` looked, and nobody else sets it.
-        AVX2 => unsafe { and_avx2(a, b) },
-        _ => and_plain(a, b),
+
+    /// What two blocks share.
+    #[inline]
+    fn and(self, a: &Block, b: &Block) -> Block {
+        match self.0 {
+            Width::Plain => and_plain(a, b),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `available` makes this value only where the processor has AVX2, and nobody else makes one.
+            Width::Avx2 => unsafe { and_avx2(a, b) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `available` makes this value only where the processor has AVX-512F, and nobody else makes one.
+            Width::Avx512 => unsafe { and_avx512(a, b) },
+        }
+    }
+}
+
+impl Default for Instructions {
+    /// The widest that this processor has.
+    fn default() -> Self {
+        Self::available().last().copied().unwrap_or(Self::PLAIN)
     }
 }
 
@@ -203,19 +225,28 @@ mod tests {
 
     #[test]
     fn all_instructions_agree() {
-        let a: Block = std::array::from_fn(|at| 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(at as u64 + 1));
-        let b: Block = std::array::from_fn(|at| 0xD1B5_4A32_D192_ED03_u64.wrapping_mul(at as u64 + 3));
-        let plain = and_plain(&a, &b);
-        assert_eq!(and(&a, &b), plain);
-        #[cfg(target_arch = "x86_64")]
-        {
-            if std::is_x86_feature_detected!("avx2") {
-                // SAFETY: it was looked for in the line above.
-                assert_eq!(unsafe { and_avx2(&a, &b) }, plain);
-            }
-            if std::is_x86_feature_detected!("avx512f") {
-                // SAFETY: it was looked for in the line above.
-                assert_eq!(unsafe { and_avx512(&a, &b) }, plain);
+        // xorshift: the test is the same at each run.
+        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut number = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for round in 0..10_000_u32 {
+            // Full, empty and sparse words among them.
+            let mut block = |thin: bool| -> Block {
+                std::array::from_fn(|_| match number() % 8 {
+                    0 => 0,
+                    1 => u64::MAX,
+                    _ if thin => number() & number() & number(),
+                    _ => number(),
+                })
+            };
+            let (a, b) = (block(round % 2 == 0), block(round % 3 == 0));
+            let expected: Block = std::array::from_fn(|at| a[at] & b[at]);
+            for instructions in Instructions::available() {
+                assert_eq!(instructions.and(&a, &b), expected, "{instructions:?} {a:x?} {b:x?}");
             }
         }
     }

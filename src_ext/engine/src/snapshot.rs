@@ -6,6 +6,7 @@ use crate::classify::Classifier;
 use crate::engine::{EngineError, EngineOptions};
 use crate::handles::{Handle, OwnedUid, Uids, uid};
 use crate::memory::Held;
+use crate::sets::Instructions;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -104,6 +105,7 @@ pub(crate) struct Base {
     actions: HashMap<(Box<str>, Box<str>), u32>,
     actions_by_id: HashMap<Box<str>, Vec<u32>>,
     slots: Box<[Slot]>,
+    pub instructions: Instructions,
     /// Per gate, by its number: those that were there when the bundle came.
     pub bindings: Vec<Option<Arc<Binding>>>,
     /// Bindings made later: kept here so that no gate frees one while it decides.
@@ -139,7 +141,7 @@ impl Base {
         uids: Arc<Uids>,
         reference: Option<Box<dyn Reference>>,
     ) -> Result<Self, EngineError> {
-        let EngineOptions { handles, residence, .. } = *options;
+        let EngineOptions { handles, residence, instructions, .. } = *options;
         let own = residence.locked || residence.huge_pages;
         let bundle = if own { Arc::new(bundle.copy(residence.huge_pages)?) } else { bundle };
         bundle.check()?;
@@ -163,6 +165,7 @@ impl Base {
             actions,
             actions_by_id,
             slots,
+            instructions,
             bindings: Vec::new(),
             late: Mutex::default(),
             uids,

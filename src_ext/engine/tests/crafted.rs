@@ -4,7 +4,8 @@
 mod world;
 
 use std::sync::Arc;
-use world::{changed_user, parts, uid};
+use world::sources::parts;
+use world::{changed_user, uid};
 use zerocopy::IntoBytes;
 use ztfast_bundle::{Bundle, Form, Parts};
 use ztfast_engine::{

@@ -65,12 +65,8 @@ fn end() {
 fn deciding_neither_allocates_nor_frees() {
     let mut all = world::Counts::default();
     for form in world::FORMS {
-        let counts = world::decide_after_each_step(
-            form,
-            EngineOptions { sessions: 64, handles: 64, ..EngineOptions::default() },
-            begin,
-            end,
-        );
+        let options = EngineOptions { sessions: 64, handles: 64, ..EngineOptions::default() };
+        let counts = world::decide_after_each_step(&world::Kind::World(form).bundle(), options, begin, end);
         all.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
     }
     world::assert_everything_was_met(&all);

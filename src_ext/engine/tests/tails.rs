@@ -4,7 +4,8 @@ mod world;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use world::{changed_user, crowded};
+use world::changed_user;
+use world::sources::crowded;
 use ztfast_bundle::Bundle;
 use ztfast_engine::{Admission, Code, Determining, Engine, EngineOptions, Gate, Handle, Residence, SessionId};
 
@@ -47,8 +48,12 @@ struct Crowd {
 
 impl Crowd {
     fn new(bundle: Arc<Bundle>, residence: Residence) -> Self {
-        let engine =
-            Engine::new(bundle, None, EngineOptions { sessions: 1 << 16, handles: 1 << 18, residence }).unwrap();
+        let engine = Engine::new(
+            bundle,
+            None,
+            EngineOptions { sessions: 1 << 16, handles: 1 << 18, residence, ..EngineOptions::default() },
+        )
+        .unwrap();
         let handles =
             |ty, letter| (0..CROWD).map(|n| engine.handle(ty, &format!("{letter}{n}")).unwrap()).collect::<Vec<_>>();
         let users = handles("User", 'u');
@@ -144,7 +149,8 @@ fn a_bundle_has_all_its_pages_before_it_decides() {
 
 /// Whether the system lets this process lock as much as these tests want.
 fn may_lock() -> bool {
-    let probe = EngineOptions { residence: Residence { locked: true, ..AT_USE }, sessions: 1 << 16, handles: 1 << 18 };
+    let residence = Residence { locked: true, ..AT_USE };
+    let probe = EngineOptions { sessions: 1 << 16, handles: 1 << 18, residence, ..EngineOptions::default() };
     Engine::new(Arc::new(Bundle::of(&crowded(1)).unwrap()), None, probe).is_ok()
 }
 

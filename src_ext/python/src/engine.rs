@@ -51,7 +51,8 @@ impl Engine {
         locked: bool,
         huge_pages: bool,
     ) -> PyResult<Self> {
-        let options = EngineOptions { sessions, handles, residence: Residence { prefault, locked, huge_pages } };
+        let residence = Residence { prefault, locked, huge_pages };
+        let options = EngineOptions { sessions, handles, residence, ..EngineOptions::default() };
         let fallback = bundle.get().fallback(py)?;
         let of = bundle.get().inner.clone();
         let made = py.detach(|| ztfast_engine::Engine::new(of, fallback, options));

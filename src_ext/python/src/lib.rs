@@ -22,7 +22,9 @@ use pyo3::prelude::*;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The compiled core of ztfast. Use the names in `ztfast`; these are not for direct use.
-#[pymodule]
+///
+/// Every class is frozen, and what changes behind it is atomic or has a lock of its own: nothing relies on the GIL.
+#[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
     use crate::bundle::{Bundle, compile, strictly_valid};

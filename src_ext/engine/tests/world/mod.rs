@@ -2,95 +2,58 @@
 //! programs build, changed entities, sessions that are over, swaps. Tests decide in it while they watch for something.
 #![allow(dead_code)] // each test binary uses a part of it
 
+#[cfg(not(ztfast_rtsan))]
+pub mod sources;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use ztfast_bundle::{Bundle, Form, Parts};
-use ztfast_compile::Options;
+use ztfast_bundle::{Bundle, Form};
 use ztfast_engine::{
     Admission, Batch, Code, Column, Datum, Determining, Engine, EngineOptions, EntityData, Gate, Handle, SessionId,
     SessionStatus, Who, now_ns,
 };
-use ztfast_policy::{Mode, SourceFile, Sources};
 
 /// Every form, and the one that the compiler chooses.
 pub const FORMS: [Option<Form>; 4] = [None, Some(Form::Dense), Some(Form::Rows), Some(Form::Sets)];
 
-const SCHEMA: &str = r"
-entity Team;
-entity User in [Team] = { level: Long, name: String, peers: Set<User>, at: { x: Long, y?: Set<Long> } } tags Set<String>;
-entity Doc in [Team] = { owner: User, from: ipaddr };
-entity Box;
-action view appliesTo { principal: User, resource: Doc, context: { n: Long, s?: String, who?: User } };
-";
-
-const POLICIES: &str = r#"
-permit (principal in Team::"t", action, resource) when { context.n > 3 && context.n + principal.level < 100 };
-permit (principal, action, resource) when { resource.owner == principal || principal in resource };
-forbid (principal, action, resource) when { principal.name like "a*b*" && context has s && context.s like "*x*" };
-forbid (principal, action, resource) when { principal.peers.containsAny([context.who, resource.owner]) };
-forbid (principal, action, resource) when { principal.at == {x: context.n} || [[1], [context.n]].contains([2]) };
-forbid (principal, action, resource) when { resource.from.isInRange(ip("fd00::/8")) && context.n > 7 };
-forbid (principal, action, resource) when { principal.hasTag("k") && principal.getTag("k").contains(principal.name) && context.n > 1 };
-"#;
-
-const ENTITIES: &str = r#"[
-{"uid": {"type": "Team", "id": "t"}, "attrs": {}, "parents": []},
-{"uid": {"type": "User", "id": "u"}, "parents": [{"type": "Team", "id": "t"}], "tags": {"k": ["u", "v"]},
- "attrs": {"level": 2, "name": "axb", "peers": [{"type": "User", "id": "v"}], "at": {"x": 1, "y": [1, 2]}}},
-{"uid": {"type": "User", "id": "v"}, "parents": [], "attrs": {"level": 9, "name": "", "peers": [], "at": {"x": 7}}},
-{"uid": {"type": "Doc", "id": "d"}, "parents": [{"type": "Team", "id": "t"}],
- "attrs": {"owner": {"type": "User", "id": "v"}, "from": "fd00::1"}}
-]"#;
-
-fn compile(policies: &str, schema: &str, entities: Option<&str>, form: Option<Form>) -> Parts {
-    let file = |name: &str, text: &str| SourceFile { name: name.into(), text: text.into() };
-    let sources = Sources {
-        files: vec![file("p.cedar", policies)],
-        schema: file("s.cedarschema", schema),
-        entities: entities.map(|entities| file("e.json", entities)),
-    };
-    let loaded = ztfast_policy::load(&sources, Mode::Permissive, &|_, _| {}).unwrap_or_else(|error| panic!("{error}"));
-    let options = Options { strict: true, form, ..Options::default() };
-    ztfast_compile::compile(loaded.model, &sources, &options, None, &mut |_, _, _| {}).unwrap()
+/// The bundles that there are.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// The world's, with tables of this form.
+    World(Option<Form>),
+    /// One by which the world's gates do not fit.
+    Foreign,
+    /// One whose decisions Cedar's own evaluator makes.
+    Opaque,
 }
 
-/// The world's bundle.
-pub fn parts(form: Option<Form>) -> Parts {
-    compile(POLICIES, SCHEMA, Some(ENTITIES), form)
-}
+impl Kind {
+    pub const ALL: [Self; 6] = [
+        Self::World(None),
+        Self::World(Some(Form::Dense)),
+        Self::World(Some(Form::Rows)),
+        Self::World(Some(Form::Sets)),
+        Self::Foreign,
+        Self::Opaque,
+    ];
 
-/// A bundle of the world with so many users and documents more, `u0` and `d0` the first.
-pub fn crowded(count: u32) -> Parts {
-    use std::fmt::Write;
-    let mut entities = ENTITIES.trim_end().trim_end_matches(']').to_owned();
-    for n in 0..count {
-        let team = if n % 3 == 0 { r#"{"type": "Team", "id": "t"}"# } else { "" };
-        let peer = n * 7 % count;
-        write!(
-            entities,
-            r#", {{"uid": {{"type": "User", "id": "u{n}"}}, "parents": [{team}], "tags": {{"k": ["n{n}", "x"]}}, "attrs":
-            {{"level": {level}, "name": "a{n}b", "peers": [{{"type": "User", "id": "u{peer}"}}], "at": {{"x": {n}}}}}}},
-            {{"uid": {{"type": "Doc", "id": "d{n}"}}, "parents": [{team}], "attrs":
-            {{"owner": {{"type": "User", "id": "u{peer}"}}, "from": "10.{high}.{low}.1"}}}}"#,
-            level = n % 90,
-            high = n / 256 % 256,
-            low = n % 256,
-        )
-        .unwrap();
+    /// The bundle: compiled, or, in a build without the compiler, read.
+    pub fn bundle(self) -> Arc<Bundle> {
+        #[cfg(not(ztfast_rtsan))]
+        let bundle = Bundle::of(&sources::parts_of(self));
+        #[cfg(ztfast_rtsan)]
+        let bundle = Bundle::open(&self.path(std::path::Path::new(&std::env::var_os(BUNDLES).unwrap())));
+        Arc::new(bundle.unwrap())
     }
-    compile(POLICIES, SCHEMA, Some(&(entities + "]")), None)
+
+    /// Its file's name in a folder.
+    pub fn path(self, folder: &Path) -> PathBuf {
+        folder.join(format!("{self:?}.ztb"))
+    }
 }
 
-/// A bundle by which the world's gates do not fit.
-pub fn foreign_parts() -> Parts {
-    let schema = "entity Team, Box; entity User in [Team]; entity Doc; \
-                  action view appliesTo { principal: User, resource: Doc, context: { n: String } };";
-    compile("permit (principal, action, resource);", schema, None, None)
-}
-
-/// A bundle of these parts.
-pub fn bundle(parts: &Parts) -> Arc<Bundle> {
-    Arc::new(Bundle::of(parts).unwrap())
-}
+/// The folder of the bundles that builds without the compiler read.
+pub const BUNDLES: &str = "ZTFAST_TEST_BUNDLES";
 
 pub fn uid(ty: &str, id: &str) -> (String, String) {
     (ty.to_owned(), id.to_owned())
@@ -131,8 +94,8 @@ pub struct Desk {
 const ROWS: usize = 150;
 
 impl Desk {
-    pub fn new(parts: &Parts, options: EngineOptions) -> Self {
-        let engine = Engine::new(bundle(parts), None, options).unwrap();
+    pub fn new(bundle: Arc<Bundle>, options: EngineOptions) -> Self {
+        let engine = Engine::new(bundle, None, options).unwrap();
         let handles =
             |ty: &str, ids: &[&str]| -> Vec<Handle> { ids.iter().map(|id| engine.handle(ty, id).unwrap()).collect() };
         let users = handles("User", &["u", "v", "new"]);
@@ -213,7 +176,7 @@ impl Desk {
 }
 
 /// What happens between two rounds of decisions.
-pub type Step = (&'static str, fn(&mut Desk, &Parts));
+pub type Step = (&'static str, fn(&mut Desk, &Arc<Bundle>));
 
 /// Everything that can happen to an engine.
 pub const STEPS: [Step; 9] = [
@@ -223,29 +186,28 @@ pub const STEPS: [Step; 9] = [
     }),
     ("after another", |desk, _| desk.engine.change(&[changed_user("v")], &[uid("Team", "t")]).unwrap()),
     ("with a batch of that", |desk, _| desk.renew_batch()),
-    ("after a swap", |desk, parts| desk.engine.swap(bundle(parts), None).unwrap()),
-    ("after two swaps and a change", |desk, parts| {
-        desk.engine.swap(bundle(parts), None).unwrap();
+    ("after a swap", |desk, bundle| desk.engine.swap(bundle.clone(), None).unwrap()),
+    ("after two swaps and a change", |desk, bundle| {
+        desk.engine.swap(bundle.clone(), None).unwrap();
         desk.engine.change(&[changed_user("u")], &[]).unwrap();
-        desk.engine.swap(bundle(parts), None).unwrap();
+        desk.engine.swap(bundle.clone(), None).unwrap();
         desk.renew_batch();
     }),
     ("killed", |desk, _| desk.engine.kill_switch(true)),
     ("by a foreign bundle", |desk, _| {
         desk.engine.kill_switch(false);
-        desk.engine.swap(bundle(&foreign_parts()), None).unwrap();
+        desk.engine.swap(Kind::Foreign.bundle(), None).unwrap();
     }),
-    ("and back", |desk, parts| desk.engine.swap(bundle(parts), None).unwrap()),
+    ("and back", |desk, bundle| desk.engine.swap(bundle.clone(), None).unwrap()),
 ];
 
 /// Decide after each step, in this thread and in a new one, between `begin` and `end`; how often each code was given.
-pub fn decide_after_each_step(form: Option<Form>, options: EngineOptions, begin: fn(), end: fn()) -> Counts {
-    let parts = parts(form);
-    let mut desk = Desk::new(&parts, options);
+pub fn decide_after_each_step(bundle: &Arc<Bundle>, options: EngineOptions, begin: fn(), end: fn()) -> Counts {
+    let mut desk = Desk::new(bundle.clone(), options);
     let mut counts = Counts::default();
     for (name, step) in STEPS {
-        println!("{form:?} {name}");
-        step(&mut desk, &parts);
+        println!("{name}");
+        step(&mut desk, bundle);
         let mut round = || {
             begin();
             desk.decide(&mut counts);

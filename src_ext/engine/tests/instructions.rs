@@ -1,0 +1,80 @@
+//! A processor without AVX2, or without AVX-512, decides the same.
+
+mod world;
+
+use std::sync::Arc;
+use world::Kind;
+use ztfast_bundle::{Bundle, Form};
+use ztfast_engine::{Admission, Code, Determining, Engine, EngineOptions, Instructions};
+
+/// More policies than one block of a set holds, so that sets of several blocks are joined: user `n` is in the teams whose
+/// number `n` is a multiple of, and each policy lets one team see one kind of document.
+fn bundle() -> Arc<Bundle> {
+    let team = |n: u32| format!(r#"{{"type": "Team", "id": "t{n}"}}"#);
+    let entity = |ty: &str, n: u32, parents: Vec<String>| {
+        format!(r#"{{"uid": {{"type": "{ty}", "id": "{n}"}}, "attrs": {{}}, "parents": [{}]}}"#, parents.join(", "))
+    };
+    let teams = |n: u32| (1..=TEAMS).filter(|team| n.is_multiple_of(*team)).map(team).collect();
+    let entities: Vec<String> =
+        (1..=ENTITIES).flat_map(|n| [entity("User", n, teams(n)), entity("Doc", n, teams(n / 2 + 1))]).collect();
+    let policies: Vec<String> = (1..=TEAMS)
+        .flat_map(|n| (1..=TEAMS).map(move |other| (n, other)))
+        .map(|(n, other)| {
+            let effect = if (n * other) % 7 == 3 { "forbid" } else { "permit" };
+            format!(r#"{effect} (principal in Team::"t{n}", action, resource in Team::"t{other}");"#)
+        })
+        .collect();
+    let schema = "entity Team; entity User in [Team]; entity Doc in [Team]; \
+                  action see appliesTo { principal: User, resource: Doc };";
+    let entities = format!("[{}]", entities.join(", "));
+    let parts = world::sources::compile(&policies.join("\n"), schema, Some(&entities), Some(Form::Sets));
+    Arc::new(Bundle::of(&parts).unwrap())
+}
+
+const TEAMS: u32 = 40;
+const ENTITIES: u32 = 120;
+
+/// What everybody may do with everything, and why.
+fn decide(bundle: &Arc<Bundle>, instructions: Instructions) -> Vec<(Code, Vec<u32>)> {
+    let options = EngineOptions { sessions: 256, handles: 512, instructions, ..EngineOptions::default() };
+    let engine = Engine::new(bundle.clone(), None, options).unwrap();
+    let mut gate = engine.prepare("Action", "see", &[]).unwrap();
+    let mut determining = Determining::default();
+    let mut decided = Vec::new();
+    for user in 1..=ENTITIES {
+        let principal = engine.handle("User", &user.to_string()).unwrap();
+        let session = engine.admit(&Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX }).unwrap();
+        for doc in 1..=ENTITIES {
+            let doc = engine.handle("Doc", &doc.to_string()).unwrap();
+            let code = gate.decide(session, doc, &[], &mut determining);
+            assert_eq!(code, gate.allows(session, doc, &[]));
+            decided.push((code, determining.as_slice().to_vec()));
+        }
+    }
+    decided
+}
+
+#[test]
+fn all_instructions_decide_alike() {
+    let bundle = bundle();
+    let plain = decide(&bundle, Instructions::PLAIN);
+    for code in [Code::Allow, Code::Forbid] {
+        assert!(plain.iter().filter(|(given, _)| *given == code).count() > 1_000, "{code:?} is rare");
+    }
+    for instructions in Instructions::available() {
+        println!("with {instructions:?}");
+        assert!(decide(&bundle, instructions) == plain, "{instructions:?} decides otherwise");
+    }
+}
+
+#[test]
+fn the_world_is_the_same_without_wide_instructions() {
+    for form in world::FORMS {
+        let bundle = Kind::World(form).bundle();
+        let counts = |instructions| {
+            let options = EngineOptions { sessions: 64, handles: 64, instructions, ..EngineOptions::default() };
+            world::decide_after_each_step(&bundle, options, || {}, || {})
+        };
+        assert_eq!(counts(Instructions::PLAIN), counts(Instructions::default()), "{form:?}");
+    }
+}
