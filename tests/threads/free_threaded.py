@@ -54,7 +54,7 @@ def main(interpreter: str) -> None:
     copy_sources()
     if not PYTHON.exists():
         run(interpreter, "-m", "venv", VENV)
-    needed = ("numpy", "pytest", "hypothesis", "Cython", "setuptools")
+    needed = ("numpy", "pytest", "Cython", "setuptools")
     run(
         PYTHON,
         "-m",
