@@ -6,16 +6,17 @@ CARGO := cargo --locked
 MANIFEST := --manifest-path src_ext/Cargo.toml
 
 RUST := $(shell find src_ext -path src_ext/target -prune -o \( -name '*.rs' -o -name 'Cargo.*' \) -print)
-GATE := src_ext/cython/gate.pyx ztfast/include/ztfast.h setup.py
+GATE := src_ext/cython/gate.pyx ztfast/gate.pxd ztfast/include/ztfast.h setup.py
 BUILD := pyproject.toml build_backend/backend.py
 
 # How long `make fuzz` runs.
 SECONDS ?= 60
 
-.PHONY: help setup demo test test-rust test-realtime test-without-avx test-fuzz test-python test-free-threaded fuzz mutants lint format bench bench-scale lock clean
+.PHONY: help setup demo test test-rust test-realtime test-without-avx test-fuzz test-python test-free-threaded fuzz mutants \
+	lint format bench bench-instructions bench-scale bench-peers lock clean
 
 help: ## show this
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 $(VENV)/.requirements: requirements/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ztfast needs Python 3.11 or newer; set PYTHON=")'
@@ -103,12 +104,33 @@ format: setup ## format everything
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## measure against floors and cedarpy, as ratios of one run
-	$(BIN)/python -m bench.hot
-	$(BIN)/python -m pytest bench/test_bench.py --benchmark-only --benchmark-columns=min,median,iqr,rounds --benchmark-sort=name
+# Against the run before, if there is one. The figures of the last run are kept where a mark was missed, too.
+bench: setup ## measure decisions against this machine's floors and the run before; fails where a promised ratio is missed
+	mkdir -p build/bench
+	if [ -f build/bench/latest.json ]; then cp build/bench/latest.json build/bench/before.json; fi
+	$(BIN)/ztfast bench --marks --json build/bench/latest.json --svg build/bench/latest.svg \
+	  $$(test -f build/bench/before.json && echo --compare build/bench/before.json)
+
+# Valgrind's count of instructions, which noise cannot move. The runner must be of the version of the crate in src_ext/Cargo.toml.
+GUNGRAUN := 0.20.0
+RUNNER := build/tools/gungraun-$(GUNGRAUN)/bin/gungraun-runner
+
+# Without optimizations: it takes half the time to build, and hardly runs.
+$(RUNNER):
+	cargo install --debug --quiet --locked --version =$(GUNGRAUN) --root build/tools/gungraun-$(GUNGRAUN) gungraun-runner
+
+bench-instructions: setup $(RUNNER) ## count the instructions of a decision; fails where they are more than the limits
+	@command -v valgrind >/dev/null || { echo "instruction counts need valgrind: it is not on the PATH"; exit 1; }
+	mkdir -p build/bench
+	$(BIN)/python -c 'from ztfast.bench.workload import bundle; bundle().save("build/bench/hot.ztb")'
+	GUNGRAUN_RUNNER=$(CURDIR)/$(RUNNER) $(CARGO) bench $(MANIFEST) --quiet -p ztfast-instructions --bench instructions
 
 bench-scale: setup ## compile, open, decide, change and swap at the scale of a whole firm
 	$(BIN)/python -m bench.scale
+
+bench-peers: setup ## answer one trading workload with other engines, too, and compare
+	$(BIN)/python -m bench.peers setup
+	$(BIN)/python -m bench.peers run --json build/peers/results.json
 
 lock: $(VENV)/.requirements ## renew requirements/dev.txt from requirements/dev.in
 	$(BIN)/python -m pip install --quiet pip-tools

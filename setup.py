@@ -12,7 +12,7 @@ setup(
                 "ztfast.gate",
                 ["src_ext/cython/gate.pyx"],
                 include_dirs=["ztfast/include"],
-                depends=["ztfast/include/ztfast.h"],
+                depends=["ztfast/include/ztfast.h", "ztfast/gate.pxd"],
                 extra_compile_args=["-O3"],
             )
         ],

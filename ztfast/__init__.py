@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ztfast import _core, examples
 from ztfast.bundle import ActionStats, Bundle, LayerStats, Memory, Policy, Stats, compile
+from ztfast.columns import Categorical
 from ztfast.engine import Code, Engine, Explanation, Identity, MemoryUse, PolicyText
 from ztfast.errors import (
     ActionError,
@@ -45,6 +46,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "CapacityError",
+    "Categorical",
     "Code",
     "CompileError",
     "ContextError",
@@ -76,7 +78,7 @@ __all__ = [
 
 
 def get_include() -> str:
-    """The folder of ``ztfast.h``, for compilers.
+    """The folder of ``ztfast.h``, for compilers of C, C++ and Cython code (``cimport ztfast.gate``).
 
     >>> get_include().endswith("include")
     True

@@ -6,9 +6,12 @@ import enum
 import math
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ztfast import _core
 from ztfast.bundle import Bundle, Policy
@@ -315,6 +318,85 @@ class Engine:
         <ztfast.Gate Action::"view" ()>
         """
         return Gate(self, self._core.prepare(action, list(names)))
+
+    def evaluate_many(
+        self,
+        principals: UidLike | Resource | Sequence[UidLike | Resource] | NDArray[np.uint32],
+        action: str,
+        resources: UidLike | Resource | Sequence[UidLike | Resource] | NDArray[np.uint32],
+        context: Mapping[str, Any] | None = None,
+    ) -> NDArray[np.uint8]:
+        """Decide on many requests by policy alone, by one bundle, without the GIL: no session, no kill switch.
+
+        Args:
+            principals: Who asks: one for all rows, or one a row. Uids or handles, or handles' numbers as an array of
+                uint32. A uid is given a handle, for good.
+            action: What for.
+            resources: About what, in the same forms.
+            context: Columns by attribute (by its path, as ``"order.qty"``), as for :meth:`Gate.decide_many`: one value
+                for all rows, or one a row.
+
+        Returns:
+            Array of uint8 with a :class:`Code` per row.
+
+        Raises:
+            ActionError, ContextError, UidError: as :meth:`evaluate`, and where columns differ in length.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> engine.evaluate_many(['User::"ann"', 'User::"eve"'], "view", 'Photo::"p1"') == ztfast.Code.ALLOW
+        array([ True, False])
+        """
+        columns = context or {}
+        gate = self.prepare(action, *columns)
+        return gate.evaluate_many(self._handles(principals), self._handles(resources), *columns.values())
+
+    def _handles(self, given: Any) -> Any:
+        if isinstance(given, np.ndarray) and given.dtype != object:
+            return given
+        if isinstance(given, (str, Uid, Resource, Mapping)):
+            return given if isinstance(given, Resource) else self.resource(given)
+        return [one if isinstance(one, Resource) else self.resource(one) for one in given]
+
+    def resources(self, action: str) -> list[Uid]:
+        """The resources in the store that an action applies to: the bundle's, then those that were added since.
+
+        Raises:
+            ActionError: where there is no such action.
+
+        >>> import ztfast
+        >>> ztfast.Engine(ztfast.examples.tiny()).resources("view")
+        [Uid(type='Photo', id='p1'), Uid(type='Photo', id='p2')]
+        """
+        return [Uid(*uid) for uid in self._core.resources(action)]
+
+    def entitlements(
+        self, session: Session, action: str, context: Mapping[str, Any] | None = None
+    ) -> NDArray[np.bool_]:
+        """What a session may do an action with, over the whole store: for screens, books and subscriptions.
+
+        All by one bundle, without the GIL, at one moment: it is what :meth:`decide` would say of each. It is no
+        permission to keep: decide again when it is acted upon.
+
+        Args:
+            session: Who asks. One that is not good now may nothing.
+            action: What for.
+            context: As for :meth:`decide`; the same for all resources.
+
+        Returns:
+            Array of bool with an element for each of :meth:`resources`, in their order.
+
+        Raises:
+            ActionError, ContextError: as :meth:`decide`; so where the action requires attributes, give them.
+
+        >>> import ztfast, time
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> session = engine.admit(ztfast.Identity('User::"bob"', not_after=time.time() + 60))
+        >>> dict(zip(map(str, engine.resources("view")), engine.entitlements(session, "view").tolist()))
+        {'Photo::"p1"': False, 'Photo::"p2"': True}
+        """
+        allowed = self._core.entitlements(session.id, action, _dict(context))
+        return np.frombuffer(allowed, np.bool_)
 
     def resource(self, uid: UidLike) -> Resource:
         """The handle of an entity: good over bundle swaps, whether or not the entity is in the store.

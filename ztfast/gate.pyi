@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ztfast import _core
+from ztfast.columns import Categorical
 from ztfast.uid import Uid
 
 if TYPE_CHECKING:
@@ -61,7 +62,14 @@ class Gate:
         sessions: Session | Sequence[Session] | NDArray[np.uint64],
         resources: Resource | Sequence[Resource] | NDArray[np.uint32],
         /,
-        *columns: ArrayLike | Resource | Sequence[Resource],
+        *columns: ArrayLike | Resource | Sequence[Resource] | Categorical,
+    ) -> NDArray[np.uint8]: ...
+    def evaluate_many(
+        self,
+        principals: Resource | Sequence[Resource] | NDArray[np.uint32],
+        resources: Resource | Sequence[Resource] | NDArray[np.uint32],
+        /,
+        *columns: ArrayLike | Resource | Sequence[Resource] | Categorical,
     ) -> NDArray[np.uint8]: ...
 
 def empty_call(*arguments: object) -> None: ...

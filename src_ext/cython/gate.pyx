@@ -6,66 +6,72 @@ allocated, and no other Python code runs.
 
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_Import
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcmp
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcmp, memset
+
+import threading
 
 import numpy
 
-from ztfast import _core
+from ztfast import _core, columns as columns_of
 from ztfast.errors import CapacityError, ContextError
 
-cdef enum:
-    # Attributes that a gate can have: their numbers lie on the stack.
-    MAX_ARGUMENTS = 64
-    # Decisions that a gate remembers, and the most determining policies in one of them.
-    CACHED = 256
-    CACHED_POLICIES = 6
-    MAX_DETERMINING = 64
+cdef extern from *:
+    """
+    /* The number of an exact int. -1 where it has more than 64 bits. An int of a digit or two, which nearly all are, is
+     * read where it lies. */
+    static inline int ztfast_number(PyObject *value, int64_t *number) {
+    #if PY_VERSION_HEX >= 0x030C0000
+        if (PyUnstable_Long_IsCompact((PyLongObject *)value)) {
+            *number = (int64_t)PyUnstable_Long_CompactValue((PyLongObject *)value);
+            return 0;
+        }
+    #else
+        const Py_ssize_t size = Py_SIZE(value);
+        const digit *digits = ((PyLongObject *)value)->ob_digit;
+        if ((size_t)(size + 1) <= 2) {
+            *number = (int64_t)size * digits[0];
+            return 0;
+        }
+        if (size == 2) {
+            *number = (int64_t)digits[0] | (int64_t)digits[1] << PyLong_SHIFT;
+            return 0;
+        }
+    #endif
+        int overflow = 0;
+        *number = PyLong_AsLongLongAndOverflow(value, &overflow);
+        return overflow ? -1 : 0;
+    }
 
-cdef extern from "ztfast.h" nogil:
-    int ZTFAST_ABI_VERSION
-    int ZTFAST_ALLOW
-    int ZTFAST_FORBID
-    int ZTFAST_NOT_APPLICABLE
-    int ZTFAST_OTHER
-    int ZTFAST_BOOL
-    int ZTFAST_LONG
-    int ZTFAST_STRING
-    int ZTFAST_ENTITY
-    int ZTFAST_DECIMAL
-    int ZTFAST_DATETIME
-    int ZTFAST_DURATION
+    /* Whether the caller has the gate to itself until ztfast_give: another thread may be in the middle of a decision by it,
+     * and so may this one, where the interpreter ran somebody's finalizer. Nobody waits. */
+    #ifdef Py_GIL_DISABLED
+    #define ztfast_take(busy) (!__atomic_test_and_set((busy), __ATOMIC_ACQUIRE))
+    #define ztfast_give(busy) __atomic_clear((busy), __ATOMIC_RELEASE)
+    #define ztfast_take_at_once(busy) ztfast_take(busy)
+    #define ztfast_give_at_once(busy) ztfast_give(busy)
+    #else
+    static inline int ztfast_take(char *busy) {
+        if (*busy) return 0;
+        *busy = 1;
+        return 1;
+    }
+    #define ztfast_give(busy) (*(busy) = 0)
+    /* Where no Python code runs until the gate is given back, the GIL sees to it that nobody else takes it. */
+    #define ztfast_take_at_once(busy) (!*(busy))
+    #define ztfast_give_at_once(busy) ((void)0)
+    #endif
+    """
+    int ztfast_number(PyObject *value, int64_t *number) noexcept
+    bint ztfast_take(char *busy) noexcept
+    void ztfast_give(char *busy) noexcept
+    bint ztfast_take_at_once(char *busy) noexcept
+    void ztfast_give_at_once(char *busy) noexcept
 
-    ctypedef struct ztfast_gate:
-        pass
-    ctypedef struct ztfast_batch:
-        pass
-    ctypedef struct ztfast_determining:
-        uint32_t count
-        uint32_t policies[MAX_DETERMINING]
-    ctypedef struct ztfast_column:
-        const void *data
-        size_t len
-        uint32_t each
-    ctypedef struct ztfast_api:
-        uint32_t abi_version
-        uint32_t size
-        uint32_t (*allows)(ztfast_gate *, uint64_t, uint32_t, const int64_t *, size_t) noexcept nogil
-        uint32_t (*decide)(ztfast_gate *, uint64_t, uint32_t, const int64_t *, size_t, ztfast_determining *) noexcept nogil
-        void (*begin)(ztfast_gate *) noexcept nogil
-        uint32_t (*text)(ztfast_gate *, const uint8_t *, size_t, int64_t *) noexcept nogil
-        uint32_t (*entity)(ztfast_gate *, uint32_t, int64_t *) noexcept nogil
-        size_t (*kinds)(ztfast_gate *, uint8_t *, size_t) noexcept nogil
-        const uint8_t *(*policy)(ztfast_gate *, uint32_t, size_t *) noexcept nogil
-        uint64_t (*epoch)(ztfast_gate *) noexcept nogil
-        ztfast_batch *(*batch_begin)(ztfast_gate *) noexcept nogil
-        uint32_t (*batch_text)(ztfast_batch *, const uint8_t *, size_t, int64_t *) noexcept nogil
-        uint32_t (*batch_run)(const ztfast_batch *, size_t, const ztfast_column *, uint8_t *) noexcept nogil
-        void (*batch_end)(ztfast_batch *) noexcept nogil
-
-cdef const ztfast_api *api = <const ztfast_api *>PyCapsule_Import("ztfast._core._C_API", 0)
-if api.abi_version != ZTFAST_ABI_VERSION or api.size < sizeof(ztfast_api):
+api = <const ztfast_api *>PyCapsule_Import(ZTFAST_CAPSULE, 0)
+if ztfast_check(api) != ZTFAST_OK:
     raise ImportError(
         f"ztfast.gate was built for version {ZTFAST_ABI_VERSION} of the core's functions ({sizeof(ztfast_api)} bytes), "
         f"but ztfast._core has version {api.abi_version} ({api.size} bytes): reinstall ztfast"
@@ -92,10 +98,6 @@ cdef class Session:
     >>> engine.decide(session, "view", 'Photo::"p1"').code
     'REVOKED'
     """
-
-    cdef readonly uint64_t id
-    cdef readonly object identity
-    cdef object _engine
 
     def __init__(self, engine, uint64_t id, identity, /):
         self._engine = engine
@@ -136,9 +138,6 @@ cdef class Resource:
     <ztfast.Resource Photo::"p1">
     """
 
-    cdef readonly uint32_t handle
-    cdef readonly object uid
-
     def __init__(self, uint32_t handle, uid, /):
         self.handle = handle
         self.uid = uid
@@ -147,10 +146,11 @@ cdef class Resource:
         return f"<ztfast.Resource {self.uid}>"
 
 
-# Exact types: a subclass could override nothing that matters here, and comparing pointers is all that a call can afford.
+# Exact types: comparing pointers is all that a call can afford.
 cdef void *SESSION = <void *>Session
 cdef void *RESOURCE = <void *>Resource
 cdef void *LONG = <void *>int
+cdef void *TEXT = <void *>str
 
 
 cdef class Decision:
@@ -170,11 +170,6 @@ cdef class Decision:
     >>> engine.evaluate('User::"ann"', "view", 'Photo::"p1"')
     Decision(ALLOW, POLICY, reasons=('owners-view',))
     """
-
-    cdef readonly str effect
-    cdef readonly str code
-    cdef readonly int number
-    cdef readonly tuple reasons
 
     def __init__(self, int number, tuple reasons=NO_REASONS, /):
         self.number = number
@@ -198,12 +193,6 @@ cdef class Decision:
         return f"Decision({self.effect}, {self.code}{reasons})"
 
 
-cdef struct CacheKey:
-    uint32_t code
-    uint32_t count
-    uint32_t policies[CACHED_POLICIES]
-
-
 cdef class Gate:
     """Decisions about one action, like a prepared statement; made by :meth:`ztfast.Engine.prepare`.
 
@@ -212,7 +201,8 @@ cdef class Gate:
     takes them, at its speed. A gate survives bundle swaps; where the new bundle no longer has the action or changes
     these attributes, it denies with code STALE_GATE.
 
-    Under the GIL a gate can be shared by threads. Embedders (``ztfast.h``) use one gate per thread.
+    Threads may share a gate, with and without the GIL, and nobody waits: who finds it in use decides by one of the
+    thread's own, which is made then. So a gate per thread is what is fast; embedders (``ztfast.h``) must do it so.
 
     >>> import ztfast, time
     >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -222,35 +212,33 @@ cdef class Gate:
     True
     """
 
-    cdef ztfast_gate *_gate
-    cdef size_t _count
-    cdef bint _looks_up
-    cdef bint _slow
-    cdef uint8_t _kinds[MAX_ARGUMENTS]
-    cdef uint64_t _epoch
-    cdef ztfast_determining _determining
-    cdef CacheKey _keys[CACHED]
-    cdef list _decisions
-    cdef object _core
-    cdef object _engine
-    cdef readonly str action
-    cdef readonly tuple names
+    def __cinit__(self):
+        memset(self._texts, 0, sizeof(self._texts))
 
     def __init__(self, engine, core, /):
+        cdef size_t at, count
         self._engine = engine
         self._core = core
         self._gate = <ztfast_gate *><uintptr_t>core.address
+        self._allows = api.allows
         self.action = core.action
         self.names = tuple(core.names)
         self._count = len(self.names)
         if self._count > MAX_ARGUMENTS:
             raise CapacityError(f"{self.action}: a gate takes up to {MAX_ARGUMENTS} attributes, got {self._count}")
-        api.kinds(self._gate, self._kinds, MAX_ARGUMENTS)
-        cdef size_t at
+        api.kinds(self._gate, self._kinds, MAX_ARGUMENTS, &count)
+        self._plain = self._count + 2
         for at in range(self._count):
             self._slow |= self._kinds[at] not in (ZTFAST_BOOL, ZTFAST_LONG, ZTFAST_STRING, ZTFAST_ENTITY)
             self._looks_up |= self._kinds[at] in (ZTFAST_STRING, ZTFAST_ENTITY)
+            if self._kinds[at] != ZTFAST_LONG:
+                self._plain = -1
+        api.epoch(self._gate, &self._epoch)
         self._decisions = [None] * CACHED
+        self._spares = threading.local()
+
+    def __dealloc__(self):
+        self.forget_texts()
 
     @property
     def address(self):
@@ -264,92 +252,184 @@ cdef class Gate:
             sessions: A :class:`Session` for all rows, a sequence of them, or their ids as an array of uint64.
             resources: A :class:`Resource` for all rows, a sequence of them, or their handles as an array of uint32.
             columns: One per attribute, an array or sequence with a value per row, or one value for all rows. Long:
-                integers; Bool: bool; String: str; entity: handles (uint32) or Resources; decimal: int64 in
-                ten-thousandths; datetime and duration: datetime64 and timedelta64, or int64 in milliseconds.
+                integers; Bool: bool; String: str, or a :class:`ztfast.Categorical`; entity: handles (uint32) or
+                Resources; decimal: int64 in ten-thousandths; datetime and duration: datetime64 and timedelta64, or int64
+                in milliseconds.
+
+        Contiguous arrays of uint64 (sessions), uint32 (resources) and int64 (numbers) are read where they lie.
 
         Returns:
             numpy array of uint8 with a :class:`ztfast.Code` per row; ``codes == ztfast.Code.ALLOW`` is what is allowed.
 
         Raises:
             ContextError: where columns do not fit the attributes or each other.
+
+        >>> import ztfast, time
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=time.time() + 60))
+        >>> photos = [engine.resource('Photo::"p1"'), engine.resource('Photo::"p2"')]
+        >>> engine.prepare("view").decide_many(session, photos) == ztfast.Code.ALLOW
+        array([ True, False])
         """
-        if len(columns) != self._count:
+        who = columns_of.handles("sessions", sessions, Session, "id", numpy.uint64)
+        return self.run(True, who, resources, columns)
+
+    def evaluate_many(self, principals, resources, /, *columns):
+        """Decide on many rows by policy alone, by one bundle, without the GIL: no session, no kill switch.
+
+        Args:
+            principals: A handle (:class:`Resource`, of :meth:`ztfast.Engine.resource`) for all rows, a sequence of
+                them, or their numbers as an array of uint32.
+            resources, columns: As for :meth:`decide_many`.
+
+        Returns:
+            numpy array of uint8 with a :class:`ztfast.Code` per row.
+
+        Raises:
+            ContextError: where columns do not fit the attributes or each other.
+        """
+        who = columns_of.handles("principals", principals, Resource, "handle", numpy.uint32)
+        return self.run(False, who, resources, columns)
+
+    cdef object run(self, bint by_session, who, resources, tuple given):
+        if len(given) != self._count:
             raise ContextError(
-                f"{self.action}: wanted {self._count} columns ({', '.join(self.names) or 'none'}), got {len(columns)}"
+                f"{self.action}: wanted {self._count} columns ({', '.join(self.names) or 'none'}), got {len(given)}"
             )
         if self._slow and any(self._kinds[at] == ZTFAST_OTHER for at in range(self._count)):
             raise ContextError(f"{self.action}: ipaddr, set and record attributes have no columns; use decide()")
-        cdef ztfast_batch *batch = api.batch_begin(self._gate)
         cdef ztfast_column laid_out[MAX_ARGUMENTS + 2]
-        cdef list arrays = []
-        # Texts have one number in all columns: equality is equality of numbers.
-        cdef dict numbers = {}
         cdef size_t rows
-        cdef uint32_t status
-        try:
-            arrays.append(ids_of(sessions, Session, "id", numpy.uint64, "sessions"))
-            arrays.append(ids_of(resources, Resource, "handle", numpy.uint32, "resources"))
-            for at, column in enumerate(columns):
-                arrays.append(self.column(at, column, batch, numbers))
-            lengths = {len(array) for array, each in arrays if each}
-            if len(lengths) > 1:
-                named = ", ".join(
-                    f"{name} {len(array)}"
-                    for name, (array, each) in zip(("sessions", "resources") + self.names, arrays) if each
-                )
-                raise ContextError(f"{self.action}: columns of different lengths: {named}")
-            rows = lengths.pop() if lengths else 1
-            for at, (array, each) in enumerate(arrays):
-                laid_out[at].data = <const void *><uintptr_t>array.ctypes.data
-                laid_out[at].len = len(array)
-                laid_out[at].each = each
-            codes = numpy.empty(rows, numpy.uint8)
-            out = <uint8_t *><uintptr_t>codes.ctypes.data
-            with nogil:
-                status = api.batch_run(batch, rows, laid_out, out)
-        finally:
-            api.batch_end(batch)
-        if status != 0:
-            raise ContextError(f"{self.action}: the columns do not fit the gate")
+        cdef int32_t status
+        cdef Batch batch = Batch(self)
+        columns = [
+            ("sessions" if by_session else "principals", who),
+            ("resources", columns_of.handles("resources", resources, Resource, "handle", numpy.uint32)),
+        ]
+        for at, column in enumerate(given):
+            where = f"{self.action}: column {self.names[at]!r}"
+            kind = columns_of.Kind(self._kinds[at])
+            columns.append((self.names[at], columns_of.numbers(where, kind, column, Resource, batch.text)))
+        rows = columns_of.rows(self.action, columns)
+        for at, (_, (array, each)) in enumerate(columns):
+            laid_out[at].data = <const void *><uintptr_t>array.ctypes.data
+            laid_out[at].len = len(array)
+            laid_out[at].each = each
+        codes = numpy.full(rows, ZTFAST_STALE_GATE, numpy.uint8)
+        if batch._batch == NULL:
+            return codes
+        decide = api.batch_run if by_session else api.batch_evaluate
+        out = <uint8_t *><uintptr_t>codes.ctypes.data
+        with nogil:
+            status = decide(batch._batch, rows, laid_out, self._count + 2, out)
+        if status != ZTFAST_OK:
+            raise ContextError(f"{self.action}: {api.status_text(status).decode()}")
         return codes
 
-    cdef inline int unpack(self, PyObject *const *arguments, Py_ssize_t count, int64_t *values) except -1:
-        """Check a call's arguments, (session, resource, *values), and turn the values into numbers."""
-        cdef size_t at
-        cdef PyObject *value
+    cdef int check(self, PyObject *const *arguments, Py_ssize_t count) except -1:
+        """Check how many arguments a call has, (session, resource, *values), and who they are about."""
         if count != <Py_ssize_t>self._count + 2:
             self.wrong_count(arguments, count)
         if <void *>arguments[0].ob_type != SESSION or <void *>arguments[1].ob_type != RESOURCE:
             self.wrong_parties(<object>arguments[0], <object>arguments[1])
-        if self._looks_up:
-            api.begin(self._gate)
-        for at in range(self._count):
-            value = arguments[at + 2]
-            if self._kinds[at] == ZTFAST_LONG and <void *>value.ob_type == LONG:
-                values[at] = <int64_t><object>value
-            else:
-                self.unpack_other(at, <object>value, values)
         return 0
 
-    cdef int unpack_other(self, size_t at, object value, int64_t *values) except -1:
-        cdef int kind = self._kinds[at]
+    cdef int numbers(self, PyObject *const *arguments, int64_t *values) except -1:
+        """Turn those values into numbers that need no look-up, and check the others. This may run Python code."""
+        cdef size_t at
+        cdef int kind
+        cdef PyObject *given
+        for at in range(self._count):
+            given, kind = arguments[at + 2], self._kinds[at]
+            value = <object>given
+            if kind == ZTFAST_LONG:
+                if <void *>given.ob_type != LONG:
+                    if isinstance(value, (bool, numpy.bool_)) or not hasattr(value, "__index__"):
+                        self.wrong_type(at, value)
+                    value = int(value.__index__())
+                if ztfast_number(<PyObject *>value, &values[at]) != 0:
+                    self.wrong_type(at, value)
+            elif kind == ZTFAST_BOOL:
+                if value is not True and value is not False and not isinstance(value, numpy.bool_):
+                    self.wrong_type(at, value)
+                values[at] = 1 if value else 0
+            elif kind == ZTFAST_STRING:
+                if <void *>given.ob_type != TEXT and not isinstance(value, str):
+                    self.wrong_type(at, value)
+            elif <void *>given.ob_type != RESOURCE:
+                self.wrong_type(at, value)
+        return 0
+
+    cdef int look_up(self, PyObject *const *arguments, int64_t *values) except -1:
+        """Turn texts and entities into numbers of the bundle that the next decision goes by. This runs no Python code."""
+        cdef size_t at
+        cdef PyObject *value
+        cdef RememberedText *remembered
+        api.begin(self._gate)
+        self.keep_up()
+        for at in range(self._count):
+            value = arguments[at + 2]
+            if self._kinds[at] == ZTFAST_STRING:
+                remembered = &self._texts[(<uintptr_t>value >> 4) % REMEMBERED]
+                if remembered.text == value:
+                    values[at] = remembered.number
+                else:
+                    self.look_up_text(at, value, remembered, &values[at])
+            elif self._kinds[at] == ZTFAST_ENTITY:
+                # A handle that is nothing in this bundle is no entity of the schema's: no policy can name it.
+                if api.entity(self._gate, (<Resource>value).handle, &values[at]) != ZTFAST_OK:
+                    self.wrong_type(at, <object>value)
+        return 0
+
+    cdef int look_up_text(self, size_t at, PyObject *value, RememberedText *remembered, int64_t *number) except -1:
         cdef Py_ssize_t length
         cdef const char *text
-        if kind == ZTFAST_LONG and not isinstance(value, (bool, numpy.bool_)) and hasattr(value, "__index__"):
-            values[at] = <int64_t>value.__index__()
-        elif kind == ZTFAST_BOOL and isinstance(value, (bool, numpy.bool_)):
-            values[at] = 1 if value else 0
-        elif kind == ZTFAST_STRING and isinstance(value, str):
-            text = PyUnicode_AsUTF8AndSize(value, &length)
-            if not api.text(self._gate, <const uint8_t *>text, length, &values[at]):
+        try:
+            text = PyUnicode_AsUTF8AndSize(<object>value, &length)
+        except UnicodeEncodeError:
+            self.wrong_type(at, <object>value)
+        if api.literal(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
+            if api.text(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
                 raise CapacityError(f"{self.action}: a call takes up to 32 texts and 16 KiB that the bundle lacks")
-        elif kind == ZTFAST_ENTITY and isinstance(value, Resource):
-            # A handle that is nothing in this bundle is no entity of the schema's: no policy can name it.
-            if not api.entity(self._gate, (<Resource>value).handle, &values[at]):
-                self.wrong_type(at, value)
-        else:
-            self.wrong_type(at, value)
+        elif <void *>value.ob_type == TEXT:
+            # The text is kept, so that no other can come to lie where it does. What gives way is a str: freeing it runs
+            # nobody's code.
+            Py_INCREF(<object>value)
+            if remembered.text != NULL:
+                Py_DECREF(<object>remembered.text)
+            remembered.text, remembered.number = value, number[0]
         return 0
+
+    cdef int keep_up(self) except -1:
+        """Forget what was remembered of another bundle than the one that the gate goes by now."""
+        cdef uint64_t epoch = 0
+        api.epoch(self._gate, &epoch)
+        if epoch != self._epoch:
+            self.forget_texts()
+            self._decisions = [None] * CACHED
+            self._epoch = epoch
+        return 0
+
+    cdef int forget_texts(self) noexcept:
+        cdef size_t at
+        for at in range(REMEMBERED):
+            if self._texts[at].text != NULL:
+                Py_DECREF(<object>self._texts[at].text)
+                self._texts[at].text = NULL
+        return 0
+
+    cdef Gate taken(self):
+        """This gate, taken; or, where it is in use, this thread's own of the same kind; None where no bundle fits it."""
+        cdef Gate spare
+        if ztfast_take(&self._busy):
+            return self
+        spare = getattr(self._spares, "gate", None)
+        if spare is None:
+            core = self._core.fork()
+            if core is None:
+                return None
+            spare = self._spares.gate = Gate(self._engine, core)
+        return spare.taken()
 
     cdef object wrong_count(self, PyObject *const *arguments, Py_ssize_t count):
         if count < 2:
@@ -394,10 +474,6 @@ cdef class Gate:
         cdef CacheKey key
         cdef uint64_t mixed = code
         cdef uint32_t at
-        cdef uint64_t epoch = api.epoch(self._gate)
-        if epoch != self._epoch:
-            self._decisions = [None] * CACHED
-            self._epoch = epoch
         key.code = code
         key.count = determining.count
         for at in range(CACHED_POLICIES):
@@ -414,7 +490,8 @@ cdef class Gate:
         cdef const uint8_t *text
         reasons = []
         for at in range(determining.count):
-            text = api.policy(self._gate, determining.policies[at], &length)
+            if api.policy(self._gate, determining.policies[at], &text, &length) != ZTFAST_OK:
+                continue
             reasons.append((<const char *>text)[:length].decode("utf-8"))
         made = Decision(code, tuple(reasons))
         if determining.count <= CACHED_POLICIES:
@@ -422,58 +499,37 @@ cdef class Gate:
             self._decisions[place] = made
         return made
 
-    cdef object column(self, size_t at, column, ztfast_batch *batch, dict numbers):
-        """A column as (array of int64, whether it has a value per row)."""
-        cdef int kind = self._kinds[at]
-        name = self.names[at]
-        if kind == ZTFAST_STRING:
-            return self.texts(at, column, batch, numbers)
-        if kind == ZTFAST_ENTITY:
-            array, each = ids_of(column, Resource, "handle", numpy.uint32, name)
-            return array.astype(numpy.int64), each
-        array = numpy.asarray(column)
-        each = array.ndim == 1
-        if array.ndim > 1:
-            raise ContextError(f"{self.action}: column {name!r}: wanted one dimension, got {array.ndim}")
-        if kind == ZTFAST_BOOL:
-            fits, wanted = array.dtype == numpy.bool_, "bool"
-        elif kind == ZTFAST_DATETIME and array.dtype.kind == "M":
-            return in_milliseconds(array, "datetime64[ms]"), each
-        elif kind == ZTFAST_DURATION and array.dtype.kind == "m":
-            return in_milliseconds(array, "timedelta64[ms]"), each
-        else:
-            wanted = {
-                ZTFAST_LONG: "integers of 64 bits", ZTFAST_DECIMAL: "integers (ten-thousandths)",
-                ZTFAST_DATETIME: "datetime64, or integers (milliseconds)",
-                ZTFAST_DURATION: "timedelta64, or integers (milliseconds)",
-            }[kind]
-            fits = array.dtype.kind == "i" or (array.dtype.kind == "u" and array.dtype.itemsize < 8)
-        if not fits:
-            raise ContextError(f"{self.action}: column {name!r}: wanted {wanted}, got {array.dtype}")
-        return numpy.ascontiguousarray(numpy.atleast_1d(array), numpy.int64), each
-
-    cdef object texts(self, size_t at, column, ztfast_batch *batch, dict numbers):
-        cdef int64_t number
-        cdef Py_ssize_t length
-        cdef const char *text
-        each = not isinstance(column, str)
-        array = numpy.empty(len(column) if each else 1, numpy.int64)
-        for row, value in enumerate(column if each else (column,)):
-            if not isinstance(value, str):
-                raise ContextError(
-                    f"{self.action}: column {self.names[at]!r}: wanted str, got {type(value).__qualname__} in row {row}"
-                )
-            known = numbers.get(value)
-            if known is None:
-                text = PyUnicode_AsUTF8AndSize(value, &length)
-                if not api.batch_text(batch, <const uint8_t *>text, length, &number):
-                    raise CapacityError(f"{self.action}: column {self.names[at]!r} has more than 4 GiB of distinct texts")
-                known = numbers[value] = number
-            array[row] = known
-        return array, each
-
     def __repr__(self):
         return f"<ztfast.Gate {self.action} ({', '.join(self.names)})>"
+
+
+cdef class Batch:
+    """A batch of the core's, given back when this goes. It is none where no bundle fits the gate any more."""
+
+    def __init__(self, Gate gate, /):
+        cdef Gate user = gate.taken()
+        cdef int32_t status
+        if user is None:
+            return
+        status = api.batch_begin(user._gate, &self._batch)
+        ztfast_give(&user._busy)
+        if status != ZTFAST_OK:
+            raise RuntimeError(f"{gate.action}: {api.status_text(status).decode()}")
+
+    def __dealloc__(self):
+        if self._batch != NULL:
+            api.batch_end(self._batch)
+
+    def text(self, str text, /):
+        """The number of a text for the columns of this batch."""
+        cdef int64_t number
+        cdef Py_ssize_t length
+        cdef const char *data = PyUnicode_AsUTF8AndSize(text, &length)
+        if self._batch == NULL:
+            return 0
+        if api.batch_text(self._batch, <const uint8_t *>data, length, &number) != ZTFAST_OK:
+            raise CapacityError("a batch takes up to 4 GiB of distinct texts that the bundle lacks")
+        return number
 
 
 # allows() and decide() take their arguments from the caller's stack (METH_FASTCALL): what Cython makes of a signature
@@ -495,34 +551,76 @@ cdef extern from "Python.h":
 
 cdef object gate_allows(Gate gate, PyObject *const *arguments, Py_ssize_t count):
     cdef int64_t values[MAX_ARGUMENTS]
+    cdef Py_ssize_t at
     cdef uint32_t code
-    if gate._slow:
-        return gate_decide(gate, arguments, count).number == ZTFAST_ALLOW
-    gate.unpack(arguments, count, values)
-    code = api.allows(
-        gate._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, gate._count
+    if (
+        count != gate._plain
+        or <void *>arguments[0].ob_type != SESSION
+        or <void *>arguments[1].ob_type != RESOURCE
+    ):
+        return allows_otherwise(gate, arguments, count)
+    for at in range(2, count):
+        if <void *>arguments[at].ob_type != LONG or ztfast_number(arguments[at], &values[at - 2]) != 0:
+            return allows_otherwise(gate, arguments, count)
+    if not ztfast_take_at_once(&gate._busy):
+        return allows_otherwise(gate, arguments, count)
+    code = gate._allows(
+        gate._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, <size_t>(count - 2)
     )
+    ztfast_give_at_once(&gate._busy)
+    return True if code == <uint32_t>ZTFAST_ALLOW else False
+
+
+cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t count):
+    """For values that are not all plain ints, for a gate that is in use, and for whatever is wrong."""
+    cdef int64_t values[MAX_ARGUMENTS]
+    cdef uint32_t code
+    cdef Gate user
+    gate.check(arguments, count)
+    if gate._slow:
+        return bool(gate.by_context(arguments))
+    gate.numbers(arguments, values)
+    user = gate.taken()
+    if user is None:
+        return False
+    try:
+        if user._looks_up:
+            user.look_up(arguments, values)
+        code = api.allows(
+            user._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, user._count
+        )
+    finally:
+        ztfast_give(&user._busy)
     return True if code == <uint32_t>ZTFAST_ALLOW else False
 
 
 cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t count):
     cdef int64_t values[MAX_ARGUMENTS]
-    cdef ztfast_determining *determining = &gate._determining
+    cdef ztfast_determining determining
     cdef uint32_t code
+    cdef Gate user
+    gate.check(arguments, count)
     if gate._slow:
-        if count != <Py_ssize_t>gate._count + 2:
-            gate.wrong_count(arguments, count)
-        gate.wrong_parties(<object>arguments[0], <object>arguments[1])
         return gate.by_context(arguments)
-    gate.unpack(arguments, count, values)
-    code = api.decide(
-        gate._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, gate._count, determining
-    )
-    if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:
-        determining.count = 0
-    if determining.count > MAX_DETERMINING:
-        return gate.by_context(arguments)
-    return gate.decision(code, determining)
+    gate.numbers(arguments, values)
+    user = gate.taken()
+    if user is None:
+        return Decision(ZTFAST_STALE_GATE)
+    try:
+        if user._looks_up:
+            user.look_up(arguments, values)
+        code = api.decide(
+            user._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, user._count, &determining
+        )
+        if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:
+            determining.count = 0
+        if determining.count <= MAX_DETERMINING:
+            # The names of policies are those of the bundle that the decision went by.
+            user.keep_up()
+            return user.decision(code, &determining)
+    finally:
+        ztfast_give(&user._busy)
+    return gate.by_context(arguments)
 
 
 cdef object nothing(object module, PyObject *const *arguments, Py_ssize_t count):
@@ -572,27 +670,3 @@ cdef int add_method(PyTypeObject *cls, PyMethodDef *definition) except -1:
 
 add_method(<PyTypeObject *>Gate, &allows_definition)
 add_method(<PyTypeObject *>Gate, &decide_definition)
-
-
-cdef object in_milliseconds(array, unit):
-    if numpy.isnat(array).any():
-        raise ContextError("NaT is no time")
-    return numpy.ascontiguousarray(numpy.atleast_1d(array).astype(unit).astype(numpy.int64))
-
-
-cdef object ids_of(given, cls, attribute, dtype, name):
-    """Sessions or resources as (array of numbers, whether there is one per row)."""
-    if isinstance(given, cls):
-        return numpy.array([getattr(given, attribute)], dtype), 0
-    if isinstance(given, numpy.ndarray):
-        if given.dtype != dtype or given.ndim != 1:
-            raise ContextError(f"{name}: wanted a one-dimensional array of {numpy.dtype(dtype)}, got {given.dtype} {given.shape}")
-        return numpy.ascontiguousarray(given), 1
-    try:
-        members = list(given)
-    except TypeError:
-        members = [given]
-    for member in members:
-        if not isinstance(member, cls):
-            raise ContextError(f"{name}: wanted {cls.__name__} objects, got {type(member).__qualname__}")
-    return numpy.array([getattr(member, attribute) for member in members], dtype), 1

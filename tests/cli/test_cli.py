@@ -132,8 +132,8 @@ def test_the_demo_tells_its_story_and_measures() -> None:
     assert events["swapto"]["before"].startswith("Decision(ALLOW")
     assert "incident-xnas" in events["swapto"]["then"]
     assert events["revokethe"]["then"] == "Decision(DENY, REVOKED)"
-    assert told["latency"]["floor"]["c_call_ns"] > 0
-    assert told["latency"]["single"]["p999"] >= told["latency"]["single"]["p50"] > 0
+    assert told["latency"]["floors"]["c_call_ns"] > 0
+    assert told["latency"]["single"]["p999_ns"] >= told["latency"]["single"]["p50_ns"] > 0
     text = run("demo", "--requests", "2000").stdout
     for shown in ("p99.9", "max", "empty C call", "empty Python call", "settlement", "algo-trades-its-strategy"):
         assert shown in text

@@ -1,4 +1,4 @@
-"""The command line: ``ztfast compile | check | decide | explain | demo``.
+"""The command line: ``ztfast compile | check | decide | explain | demo | bench``.
 
 Exit codes, for scripts: 0 done (for ``decide`` and ``explain``: ALLOW), 1 refused or failed, 2 wrong usage, 3 DENY.
 """
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ztfast import __version__
-from ztfast.cli import compiling, deciding, demo
+from ztfast.cli import benching, compiling, deciding, demo
 from ztfast.cli.output import console, errors
 from ztfast.errors import Error, PolicyError
 
@@ -48,6 +48,7 @@ app.command("check")(compiling.check_command)
 app.command("decide")(deciding.decide_command)
 app.command("explain")(deciding.explain_command)
 app.command("demo")(demo.demo_command)
+app.command("bench")(benching.bench_command)
 
 
 def main() -> None:

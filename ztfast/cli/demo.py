@@ -11,14 +11,16 @@ import numpy as np
 import typer
 
 from ztfast import examples
+from ztfast.bench import Histogram, bulk, closed_loop, quantiles
+from ztfast.bench.floors import empty_function
+from ztfast.bench.loops import quiet
 from ztfast.bundle import Bundle, compile
 from ztfast.cli.compiling import Json, totals
 from ztfast.cli.output import console, json_out, number, progress_bar, table, working
 from ztfast.cli.stream import Desk, Request
 from ztfast.engine import Engine, Identity
 from ztfast.errors import SourceError
-from ztfast.gate import Decision, Session
-from ztfast.latency import Floors, Quantiles, floors, ns_per_call, quantiles, time_each
+from ztfast.gate import Decision, Session, empty_call
 from ztfast.sources import Text
 
 __all__ = ["demo_command"]
@@ -32,6 +34,7 @@ when { resource.venue == Venue::"XNAS" };
 SEGMENTS = ("trading", "market-data", "customer", "settlement", "general-it")
 HERO, STOCK = 'Algo::"a7"', 'Instrument::"AAPL"'
 TIMED = 200_000
+ROUNDS, CALLS = 15, 20_000
 
 
 @dataclass
@@ -75,13 +78,15 @@ def demo_command(
             "reasons": [{"reason": r, "effect": e, "count": n} for (r, e), n in story.by_reason.most_common()],
             "events": story.events,
             "latency": {
-                **{k: asdict(v) for k, v in measured.items() if k != "taken" and k != "rows"},
-                "rows": measured["rows"],
+                "floors": {"c_call_ns": measured.c_call_ns, "python_call_ns": measured.python_call_ns},
+                "allows_ns": measured.allows_ns,
+                "clock_ns": measured.clock_ns,
+                "single": asdict(quantiles(measured.taken)),
             },
         }
         json_out(shown)
         return
-    show_latency(**measured)
+    show_latency(measured)
 
 
 def compiled(quiet: bool, *more: Text) -> Bundle:
@@ -167,8 +172,19 @@ def show_story(story: Story, count: int) -> None:
         console.print(f"    then:   {event['then']}", soft_wrap=True)
 
 
-def measure(engine: Engine, sessions: dict[str, Session], desk: Desk) -> dict[str, Any]:
-    """Time single decisions of a gate, and the floors, in turn."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Nanoseconds of a call: empty in C, empty in Python, of ``Gate.allows``; what the clock adds; calls one by one."""
+
+    c_call_ns: float
+    python_call_ns: float
+    allows_ns: float
+    clock_ns: float
+    taken: Histogram
+
+
+def measure(engine: Engine, sessions: dict[str, Session], desk: Desk) -> Measured:
+    """Time decisions of a gate, and the floors, in turn; then single decisions."""
     gate = engine.prepare("order.new", "notional", "qty")
     algos = [uid for uid in desk.by_type["Algo"] if uid != HERO]
     chance = desk.chance
@@ -177,47 +193,47 @@ def measure(engine: Engine, sessions: dict[str, Session], desk: Desk) -> dict[st
         algo = chance.choice(algos)
         resource = engine.resource(chance.choice(desk.instruments_of[algo] or [STOCK]))
         rows.append((sessions[algo], resource, chance.choice((40_000, 250_000, 2_500_001)), 100))
-    floor = floors()
-    gate_rows = [("order.new, one request again and again", ns_per_call(gate.allows, *rows[0]))]
-    taken = time_each(gate.allows, rows)
-    return {
-        "floor": floor,
-        "taken": taken,
-        "single": quantiles(taken),
-        "rows": [{"what": what, "ns": ns, "c_calls": ns / floor.c_call_ns} for what, ns in gate_rows],
-    }
+    calls = [bulk(call, *rows[0]) for call in (empty_call, empty_function, gate.allows)]
+    with quiet():
+        rounds = [[call(CALLS) for call in calls] for _ in range(ROUNDS)]
+    c_call, python_call, allows = (float(ns) for ns in np.median(rounds, axis=0))
+    clock = quantiles(closed_loop(empty_call, rows[: TIMED // 4])).p50_ns
+    return Measured(c_call, python_call, allows, clock, closed_loop(gate.allows, rows))
 
 
-def show_latency(floor: Floors, taken: Any, single: Quantiles, rows: list[dict[str, Any]]) -> None:
+def show_latency(measured: Measured) -> None:
     """The latency table and histogram."""
     console.print()
     calls = table("One call of Gate.allows, timed in bulk", "", "ns", "x C call", "x Python call")
+    c_call, python_call = measured.c_call_ns, measured.python_call_ns
     for what, ns in (
-        ("empty C call, four arguments", floor.c_call_ns),
-        ("empty Python call, four arguments", floor.python_call_ns),
-        *((row["what"], row["ns"]) for row in rows),
+        ("empty C call, four arguments", c_call),
+        ("empty Python call, four arguments", python_call),
+        ("order.new, one request again and again", measured.allows_ns),
     ):
-        calls.add_row(what, f"{ns:.1f}", f"{ns / floor.c_call_ns:.2f}", f"{ns / floor.python_call_ns:.2f}")
+        calls.add_row(what, f"{ns:.1f}", f"{ns / c_call:.2f}", f"{ns / python_call:.2f}")
     console.print(calls)
     console.print()
+    taken = quantiles(measured.taken)
     console.print(
-        f"[bold]Gate.allows, {number(len(taken))} calls timed one by one[/]: random algorithms and instruments; "
-        f"the clock's own {floor.clock_ns:.0f} ns are in each"
+        f"[bold]Gate.allows, {number(taken.count)} calls timed one by one[/]: random algorithms and instruments; "
+        f"the clock's own {measured.clock_ns:.0f} ns are in each"
     )
-    histogram(taken)
-    quantile = (("p50", single.p50), ("p99", single.p99), ("p99.9", single.p999), ("max", single.max))
-    console.print("  " + "   ".join(f"{name} {value:,.0f} ns" for name, value in quantile))
-    net = max(single.p50 - floor.clock_ns, 0)
-    console.print(f"  p50 less the clock: {net:,.0f} ns, {net / floor.c_call_ns:.1f} empty C calls")
+    histogram(measured.taken)
+    shown = (("p50", taken.p50_ns), ("p99", taken.p99_ns), ("p99.9", taken.p999_ns), ("max", taken.max_ns))
+    console.print("  " + "   ".join(f"{name} {value:,.0f} ns" for name, value in shown))
+    net = max(taken.p50_ns - measured.clock_ns, 0)
+    console.print(f"  p50 less the clock: {net:,.0f} ns, {net / c_call:.1f} empty C calls")
+    console.print("  `ztfast bench` measures all of it with care.")
 
 
-def histogram(taken: Any) -> None:
+def histogram(taken: Histogram) -> None:
     """Bars over ranges of nanoseconds that double by halves; their length is logarithmic, so that tails show."""
-    low = int(np.log2(max(taken.min(), 1)) * 2)
-    high = int(np.log2(taken.max()) * 2) + 1
+    low = int(np.log2(max(taken.quantile_ns(0.0), 1)) * 2)
+    high = int(np.log2(taken.max_ns) * 2) + 1
     edges = [2 ** (step / 2) for step in range(low, high + 1)]
-    counts, _ = np.histogram(taken, edges)
+    counts = np.diff([taken.count_to(edge) for edge in edges])
     longest = np.log10(counts.max() + 1)
-    for start, end, count in zip(edges, edges[1:], np.trim_zeros(counts, "b"), strict=False):
+    for start, end, count in zip(edges, edges[1:], counts, strict=False):
         bar = "█" * round(np.log10(count + 1) / longest * 36)
         console.print(f"  {start:>9,.0f} - {end:>9,.0f} ns  {bar:<36} {count:>9,}", highlight=False)

@@ -60,7 +60,9 @@ pub fn write_program<'e>(
 /// A program in a bundle, read from its beginning.
 #[derive(Debug, Clone)]
 pub struct Program<'a> {
+    /// All programs there are: an index into them takes fewer registers than what is left of them.
     words: &'a [u64],
+    at: usize,
     /// Forbids.
     pub forbids: u32,
     /// Permits.
@@ -75,7 +77,9 @@ pub struct EntryView<'a> {
     /// Number of the policy.
     pub policy: u32,
     ranges: &'a [u64],
-    conjuncts: &'a [u64],
+    words: &'a [u64],
+    conjuncts_at: usize,
+    conjuncts: usize,
 }
 
 #[allow(clippy::cast_possible_truncation)] // taking words apart is what this is for
@@ -84,10 +88,10 @@ impl<'a> Program<'a> {
     #[inline]
     #[must_use]
     pub fn read(words: &'a [u64], start: u32) -> Option<Self> {
-        let words = words.get(start as usize..)?;
-        let (&header, words) = words.split_first()?;
+        let &header = words.get(start as usize)?;
         Some(Self {
             words,
+            at: start as usize + 1,
             forbids: header as u32,
             permits: ((header & !OPAQUE) >> 32) as u32,
             opaque: header & OPAQUE != 0,
@@ -118,19 +122,25 @@ impl<'a> Iterator for Program<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<EntryView<'a>> {
-        let (&head, rest) = self.words.split_first()?;
-        let (ranges, rest) = rest.split_at_checked((head >> 32) as u16 as usize * RANGE)?;
-        let (conjuncts, rest) = rest.split_at_checked((head >> 48) as usize)?;
-        self.words = rest;
-        Some(EntryView { policy: head as u32, ranges, conjuncts })
+        let &head = self.words.get(self.at)?;
+        let (ranges, conjuncts) = ((head >> 32) as u16 as usize * RANGE, (head >> 48) as usize);
+        let view = EntryView {
+            policy: head as u32,
+            ranges: self.words.get(self.at + 1..)?.get(..ranges)?,
+            words: self.words,
+            conjuncts_at: self.at + 1 + ranges,
+            conjuncts,
+        };
+        self.at = view.conjuncts_at + conjuncts;
+        Some(view)
     }
 }
 
 #[allow(clippy::cast_possible_truncation)] // taking words apart is what this is for
-impl EntryView<'_> {
+impl<'a> EntryView<'a> {
     /// The conditions on single slots.
     #[inline]
-    pub const fn ranges(&self) -> Tests<'_> {
+    pub const fn ranges(&self) -> Tests<'a> {
         Tests(self.ranges)
     }
 
@@ -138,12 +148,14 @@ impl EntryView<'_> {
     #[inline]
     #[must_use]
     pub const fn has_conjuncts(&self) -> bool {
-        !self.conjuncts.is_empty()
+        self.conjuncts != 0
     }
 
-    /// The code of the other conditions: first instruction, number of instructions.
-    pub fn conjuncts(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.conjuncts.iter().map(|&word| (word as u32, (word >> 32) as u32))
+    /// The code of the other conditions: first instruction, number of instructions. `None` where the words end before.
+    #[inline]
+    pub fn conjuncts(&self) -> Option<impl Iterator<Item = (u32, u32)> + use<'a>> {
+        let words = self.words.get(self.conjuncts_at..)?.get(..self.conjuncts)?;
+        Some(words.iter().map(|&word| (word as u32, (word >> 32) as u32)))
     }
 }
 
@@ -163,7 +175,7 @@ mod tests {
         let entry = program.next().unwrap();
         assert_eq!(entry.policy, u32::MAX);
         assert_eq!(entry.ranges().collect::<Vec<_>>(), vec![range.test(); 2]);
-        assert_eq!(entry.conjuncts().collect::<Vec<_>>(), vec![(1, 2), (3, u32::MAX)]);
+        assert_eq!(entry.conjuncts().unwrap().collect::<Vec<_>>(), vec![(1, 2), (3, u32::MAX)]);
         assert_eq!(program.next().unwrap().policy, 5);
         assert!(!program.next().unwrap().has_conjuncts());
         assert!(program.next().is_none());
@@ -173,8 +185,11 @@ mod tests {
     fn words_that_are_no_program_are_noticed() {
         assert!(Program::read(&[], 0).is_none());
         assert!(Program::read(&[1], 5).is_none());
-        for cut in [vec![1], vec![1, 1 << 32], vec![1, u64::MAX], vec![1, 1 << 48]] {
+        for cut in [vec![1], vec![1, 1 << 32], vec![1, u64::MAX]] {
             assert!(Program::read(&cut, 0).unwrap().next().is_none(), "{cut:?}");
         }
+        let mut cut = Program::read(&[2, 1 << 48], 0).unwrap();
+        assert!(cut.next().unwrap().conjuncts().is_none());
+        assert!(cut.next().is_none());
     }
 }

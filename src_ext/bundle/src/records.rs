@@ -298,9 +298,8 @@ mod tests {
     fn a_range_and_its_test_say_the_same_of_every_number() {
         const ENDS: [i64; 9] = [i64::MIN, i64::MIN + 1, -7, -1, 0, 1, 7, i64::MAX - 1, i64::MAX];
         for (low, high, inverted, number) in ENDS.into_iter().flat_map(|low| {
-            ENDS.into_iter().flat_map(move |high| {
-                ENDS.into_iter().flat_map(move |n| [(low, high, false, n), (low, high, true, n)])
-            })
+            ENDS.into_iter()
+                .flat_map(move |high| ENDS.into_iter().flat_map(move |n| [(low, high, false, n), (low, high, true, n)]))
         }) {
             let range = RangeRec { slot: 3, inverted, low, high };
             let test = range.test();

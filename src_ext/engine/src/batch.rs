@@ -72,6 +72,31 @@ impl<'a, T: Copy> Column<'a, T> {
     }
 }
 
+/// Who asks in a batch.
+#[derive(Debug, Clone, Copy)]
+pub enum Who<'a> {
+    /// Sessions, by their ids: their validity and the kill switch are looked at.
+    Sessions(Column<'a, u64>),
+    /// Principals, by their handles: policy alone.
+    Principals(Column<'a, u32>),
+}
+
+impl Who<'_> {
+    /// The principal of a row, or why it may nothing; `None` where the column lacks the row.
+    #[inline]
+    fn principal(&self, engine: &Engine, row: usize, now_ns: i64) -> Option<Result<Handle, Code>> {
+        match self {
+            Self::Sessions(sessions) => Some(engine.principal(SessionId(sessions.get(row)?), now_ns)),
+            Self::Principals(principals) => Some(Ok(Handle(principals.get(row)?))),
+        }
+    }
+
+    /// Whether one is for all rows.
+    const fn is_one(&self) -> bool {
+        matches!(self, Self::Sessions(Column { step: 0, .. }) | Self::Principals(Column { step: 0, .. }))
+    }
+}
+
 /// A gate's view of one moment, for many decisions at once on any thread.
 pub struct Batch {
     engine: Arc<Engine>,
@@ -95,6 +120,12 @@ impl Batch {
         let room = Mutex::new(Room::new(&snapshot, binding.as_deref()));
         let texts = FxHashMap::default();
         Self { engine, snapshot, binding, text_offsets: vec![0], text_bytes: Vec::new(), texts, room }
+    }
+
+    /// Whether its gate did not fit the bundle: all rows are [`Code::StaleGate`].
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        self.binding.is_none()
     }
 
     /// The arguments' types.
@@ -127,13 +158,7 @@ impl Batch {
     /// for all rows. One thread at a time decides in the batch's own working memory; others that run the same batch
     /// meanwhile allocate theirs.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
-    pub fn decide_many(
-        &self,
-        sessions: Column<'_, u64>,
-        resources: Column<'_, u32>,
-        columns: &[Column<'_, i64>],
-        out: &mut [u8],
-    ) {
+    pub fn decide_many(&self, who: Who<'_>, resources: Column<'_, u32>, columns: &[Column<'_, i64>], out: &mut [u8]) {
         let Some(binding) = &self.binding else { return out.fill(Code::StaleGate as u8) };
         if columns.len() > MAX_COLUMNS || columns.len() != binding.count {
             return out.fill(Code::Corrupt as u8);
@@ -150,8 +175,9 @@ impl Batch {
             let now_ns = now_ns();
             // Handles in columns must become entities first, and a row that a column lacks must not be decided at all.
             let plain = !entities.contains(&true) && columns.iter().all(|column| column.covers(first, codes.len()));
-            if let (Some(session), Some(resource), true) = (sessions.one(), resources.one(), plain) {
-                match self.alike(binding, SessionId(session), Handle(resource), columns, now_ns, first, codes) {
+            if let (true, Some(resource), true) = (who.is_one(), resources.one(), plain) {
+                let principal = who.principal(&self.engine, first, now_ns).unwrap_or(Err(Code::Corrupt));
+                match self.alike(binding, principal, Handle(resource), columns, first, codes) {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(code) => {
@@ -160,7 +186,7 @@ impl Batch {
                     }
                 }
             }
-            self.look_up(sessions, resources, now_ns, first, codes, block);
+            self.look_up(who, resources, now_ns, first, codes, block);
             self.take_arguments(entities, columns, first, codes, block);
             self.decide_block(binding, codes, block, scratch);
         }
@@ -171,7 +197,7 @@ impl Batch {
     #[inline]
     fn look_up(
         &self,
-        sessions: Column<'_, u64>,
+        who: Who<'_>,
         resources: Column<'_, u32>,
         now_ns: i64,
         first: usize,
@@ -179,14 +205,17 @@ impl Batch {
         block: &mut Block,
     ) {
         for at in first..first + codes.len() {
-            if let (Some(session), Some(resource)) = (sessions.get(at), resources.get(at)) {
+            if let Who::Sessions(sessions) = who
+                && let Some(session) = sessions.get(at)
+            {
                 self.engine.sessions.prefetch(SessionId(session));
+            }
+            if let Some(resource) = resources.get(at) {
                 self.snapshot.base.prefetch(Handle(resource));
             }
         }
         for ((at, code), principal) in (first..).zip(&mut *codes).zip(&mut block.principals) {
-            let session = sessions.get(at).ok_or(Code::Corrupt);
-            match session.and_then(|session| self.engine.principal(SessionId(session), now_ns)) {
+            match who.principal(&self.engine, at, now_ns).unwrap_or(Err(Code::Corrupt)) {
                 Ok(handle) => {
                     self.snapshot.base.prefetch(handle);
                     (*principal, *code) = (u64::from(handle.0), UNDECIDED);
@@ -361,19 +390,17 @@ impl Batch {
 
     /// Decide rows that differ in their arguments only, if ranges are all that is left to look at: one condition after
     /// the other over all rows, which the compiler makes SIMD of. `false` where there is more to look at.
-    #[allow(clippy::too_many_arguments)] // a block of rows has that many parts
     fn alike(
         &self,
         binding: &Binding,
-        session: SessionId,
+        principal: Result<Handle, Code>,
         resource: Handle,
         columns: &[Column<'_, i64>],
-        now_ns: i64,
         first: usize,
         codes: &mut [u8],
     ) -> Result<bool, Code> {
         let bundle = self.snapshot.bundle();
-        let principal = self.snapshot.party(self.engine.principal(session, now_ns)?).ok_or(Code::NotApplicable)?;
+        let principal = self.snapshot.party(principal?).ok_or(Code::NotApplicable)?;
         let resource = self.snapshot.party(resource).ok_or(Code::NotApplicable)?;
         let classes = ClassPair { principal: principal.classes.principal, resource: resource.classes.resource };
         if classes.principal == UNCLASSED || classes.resource == UNCLASSED {

@@ -262,7 +262,7 @@ impl Walk<'_> {
                 return Ok(false);
             }
         }
-        for (start, len) in entry.conjuncts() {
+        for (start, len) in entry.conjuncts().ok_or(Fault::Corrupt)? {
             let holds = match memo.get(start) {
                 Some(known) => known,
                 None => self.condition_holds(start, len, scratch)?,
@@ -411,7 +411,8 @@ impl Held<'_> {
 }
 
 /// A layer's classes for two classes of the bundle.
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always)] // the hot path needs them in registers
 pub(crate) fn pair(bundle: &Bundle, layer: &LayerRec, classes: ClassPair) -> Result<(u32, u32), Code> {
     let map = bundle.maps();
     let principal = map.get(layer.principal_map as usize + classes.principal as usize);
@@ -424,7 +425,8 @@ pub(crate) fn pair(bundle: &Bundle, layer: &LayerRec, classes: ClassPair) -> Res
 }
 
 /// The cell of two classes of a layer that has cells.
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always)] // as above
 pub(crate) fn cell(bundle: &Bundle, layer: &LayerRec, principal: u32, resource: u32) -> Result<u32, Code> {
     let (principal, resource) = (principal as usize, resource as usize);
     let found = if layer.form == Form::Dense as u32 {

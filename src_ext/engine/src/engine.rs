@@ -13,7 +13,7 @@ use crate::sets::Instructions;
 use crate::snapshot::{Base, BindError, Reference, Snapshot, layers, slot_kinds};
 use crate::upsert::{ChangeError, EntityData, change};
 use arc_swap::ArcSwap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ztfast_bundle::{Bundle, ClassPair, OpenError, ValueType};
 use ztfast_program::EntityRef;
@@ -117,13 +117,20 @@ struct Writer {
     retired: Vec<Arc<Snapshot>>,
 }
 
+/// In [`Engine::state`]: the kill switch is on.
+const KILLED: u64 = 1;
+
+/// The state of an engine whose snapshot has this number, with the kill switch off.
+pub(crate) const fn quiet(epoch: u64) -> u64 {
+    epoch << 1
+}
+
 /// A policy decision point.
 pub struct Engine {
     pub(crate) sessions: Sessions,
-    killed: AtomicBool,
     current: ArcSwap<Snapshot>,
-    /// The current snapshot's number, for gates to notice a swap by.
-    epoch: AtomicU64,
+    /// What every decision looks at first: the current snapshot's number, above [`KILLED`].
+    state: AtomicU64,
     uids: Arc<Uids>,
     writer: Mutex<Writer>,
     options: EngineOptions,
@@ -144,9 +151,8 @@ impl Engine {
         let snapshot = Snapshot { base: Arc::new(base), changes: None, epoch: 1 };
         Ok(Arc::new(Self {
             sessions: Sessions::new(options.sessions, options.residence)?,
-            killed: AtomicBool::new(false),
+            state: AtomicU64::new(quiet(snapshot.epoch)),
             current: ArcSwap::from_pointee(snapshot),
-            epoch: AtomicU64::new(1),
             uids,
             writer: Mutex::new(Writer {
                 register: Register::new(options.handles),
@@ -167,9 +173,16 @@ impl Engine {
         self.current.load_full()
     }
 
+    /// The current snapshot's number, for gates to notice a swap by, and the kill switch.
+    #[inline]
+    pub(crate) fn state(&self) -> u64 {
+        self.state.load(Ordering::Acquire)
+    }
+
+    /// The current snapshot's number.
     #[inline]
     pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+        self.state() >> 1
     }
 
     /// Decide by another bundle from now on, without what was changed since the old one was made. Decisions under way end
@@ -180,6 +193,7 @@ impl Engine {
     pub fn swap(&self, bundle: Arc<Bundle>, reference: Option<Box<dyn Reference>>) -> Result<(), EngineError> {
         let mut base = Base::new(bundle, &self.options, self.uids.clone(), reference)?;
         let mut writer = self.writer();
+        base.number = self.epoch() + 1;
         base.resolve_handles();
         let bind = |spec: &GateSpec| {
             let binding = base.bind(&spec.ty, &spec.id, &spec.names).ok()?;
@@ -222,14 +236,15 @@ impl Engine {
 
     /// Let decisions go by this from now on.
     fn publish(&self, writer: &mut Writer, base: Arc<Base>, changes: Option<Arc<Changes>>) {
-        let epoch = self.epoch.load(Ordering::Relaxed) + 1;
+        let epoch = self.epoch() + 1;
         let new = Arc::new(Snapshot { base, changes, epoch });
         let old = self.current.swap(new.clone());
         for spec in writer.gates.iter().flatten() {
             spec.seat.put(new.clone());
         }
-        // Last: a gate that sees the new number finds this snapshot, or a newer one, in its seat.
-        self.epoch.store(epoch, Ordering::Release);
+        // Last: a gate that sees the new number finds this snapshot, or a newer one, in its seat. Only the writing side gets
+        // here, one at a time; the kill switch is left as it is.
+        self.state.fetch_add(quiet(1), Ordering::Release);
         writer.retired.push(old);
         writer.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
@@ -263,13 +278,17 @@ impl Engine {
 
     /// Deny everything, or no longer.
     pub fn kill_switch(&self, on: bool) {
-        self.killed.store(on, Ordering::Release);
+        if on {
+            self.state.fetch_or(KILLED, Ordering::Release);
+        } else {
+            self.state.fetch_and(!KILLED, Ordering::Release);
+        }
     }
 
     /// Whether the kill switch is on.
     #[must_use]
     pub fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::Acquire)
+        self.state() & KILLED != 0
     }
 
     /// The session's principal as a handle, or why it may nothing.
@@ -331,6 +350,18 @@ impl Engine {
             locked: all.iter().map(|held| held.locked()).sum::<usize>() + locked_gates,
             huge: crate::memory::in_huge_pages(all.into_iter()),
         }
+    }
+
+    /// Prepare a gate like this one, which counts as one of its own. `None` where the newest bundle no longer has what it
+    /// was prepared for.
+    pub(crate) fn prepare_like(self: &Arc<Self>, gate: usize) -> Option<Gate> {
+        let (ty, id, names, types) = {
+            let writer = self.writer();
+            let spec = writer.gates.get(gate)?.as_ref()?;
+            (spec.ty.clone(), spec.id.clone(), spec.names.clone(), spec.types.clone())
+        };
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        self.prepare(&ty, &id, &names).ok().filter(|made| made.types() == &*types)
     }
 
     /// Forget a gate.

@@ -3,7 +3,7 @@
 use crate::batch::Batch;
 use crate::code::Code;
 use crate::decide::{Determining, EffectOnly, Note};
-use crate::engine::Engine;
+use crate::engine::{Engine, quiet};
 use crate::handles::Handle;
 use crate::memory::{Held, MemoryError, Residence};
 use crate::seat::Seat;
@@ -18,17 +18,20 @@ const MAX_TEXTS: usize = 32;
 /// Their bytes altogether.
 const MAX_TEXT_BYTES: usize = 1 << 14;
 
+/// What a gate expects where a call was begun: no state is this.
+const BEGUN: u64 = u64::MAX;
+
 /// A gate. It is for one thread at a time: every method that decides takes it exclusively.
 pub struct Gate {
     pub(crate) engine: Arc<Engine>,
     number: usize,
     seat: Arc<Seat>,
-    epoch: u64,
+    /// What [`Engine::state`] is while nothing has to be looked at: the snapshot is the newest, the kill switch off. Never
+    /// what it is, where a call was begun.
+    pub(crate) expected: u64,
     pub(crate) snapshot: Arc<Snapshot>,
     /// `None` where the gate fits the newest bundle no more.
     pub(crate) binding: Option<Arc<Binding>>,
-    /// Set by [`Self::begin`]: this decision goes by the snapshot that its texts were looked up in.
-    pub(crate) begun: bool,
     /// The pages of the texts and of the scratch. Before both, so that it is dropped before them.
     _held: [Held; 4],
     pub(crate) texts: Texts,
@@ -72,17 +75,35 @@ impl Gate {
     ) -> Self {
         let Room { held, texts, scratch } = room;
         Self {
-            epoch: snapshot.epoch,
+            expected: quiet(snapshot.epoch),
             engine,
             number,
             seat,
             snapshot,
             binding: Some(binding),
-            begun: false,
             _held: held,
             texts,
             scratch,
         }
+    }
+
+    /// Another gate of the same action and attributes, for another thread. It allocates and locks. `None` where the newest
+    /// bundle has no such action or attributes.
+    #[must_use]
+    pub fn fork(&self) -> Option<Self> {
+        self.seed().gate()
+    }
+
+    /// What others like this can be made of while somebody decides by it. It must not outlive the gate.
+    #[must_use]
+    pub fn seed(&self) -> Seed {
+        Seed { engine: self.engine.clone(), number: self.number }
+    }
+
+    /// Whether the bundle it was last used with has no such action or attributes.
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        self.binding.is_none()
     }
 
     /// The arguments' types, as of the bundle it was last used with; empty for a gate that fits it no more.
@@ -97,18 +118,24 @@ impl Gate {
         &self.snapshot
     }
 
-    /// The snapshot's number: it changes with every swap that the gate has noticed.
+    /// The bundle's number: it changes with every swap that the gate has noticed.
     #[must_use]
-    pub const fn epoch(&self) -> u64 {
-        self.epoch
+    pub fn epoch(&self) -> u64 {
+        self.snapshot.base.number
     }
 
     /// Begin a call that brings texts or entities along: they and the decision go by the same snapshot.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn begin(&mut self) {
         self.refresh();
-        self.begun = true;
+        self.expected = BEGUN;
         self.texts.clear();
+    }
+
+    /// The number of a text that the bundle holds: it stays as long as [`Self::epoch`]. `None` for any other text.
+    #[must_use]
+    pub fn literal(&self, text: &str) -> Option<i64> {
+        self.snapshot.base.bundle.find_string(text).map(i64::from)
     }
 
     /// The number of a text in the call begun; `None` where it brings more texts than there is room for.
@@ -153,19 +180,30 @@ impl Gate {
     }
 
     /// Take the newest snapshot, if there is a newer one.
-    #[inline]
     pub(crate) fn refresh(&mut self) {
-        if self.engine.epoch() != self.epoch {
+        if self.engine.epoch() != self.snapshot.epoch {
             self.renew();
         }
+        self.expected = quiet(self.snapshot.epoch);
+    }
+
+    /// Look at what is not as expected: a call was begun, there is a newer snapshot, or the kill switch is on. Whether it is.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn catch_up(&mut self) -> bool {
+        if self.expected == BEGUN {
+            // This decision goes by the snapshot that its texts were looked up in.
+            self.expected = quiet(self.snapshot.epoch);
+        } else {
+            self.refresh();
+        }
+        self.engine.is_killed()
     }
 
     /// Neither allocates nor frees: bindings and replaced snapshots are kept alive by the engine's writing side.
-    #[cold]
     fn renew(&mut self) {
         // Empty where this gate took the newest already, and the engine is still handing it to others.
         let Some(snapshot) = self.seat.take() else { return };
-        self.epoch = snapshot.epoch;
         // A change of entities leaves the bundle, and with it the binding, as they were.
         if !Arc::ptr_eq(&snapshot.base, &self.snapshot.base) {
             self.binding = snapshot.base.bindings.get(self.number).and_then(Clone::clone);
@@ -178,6 +216,20 @@ impl Gate {
     pub fn batch(&mut self) -> Batch {
         self.refresh();
         Batch::new(self.engine.clone(), self.snapshot.clone(), self.binding.clone())
+    }
+}
+
+/// What a gate was prepared for.
+pub struct Seed {
+    engine: Arc<Engine>,
+    number: usize,
+}
+
+impl Seed {
+    /// A gate; `None` where the newest bundle has no such action or attributes.
+    #[must_use]
+    pub fn gate(&self) -> Option<Gate> {
+        self.engine.prepare_like(self.number)
     }
 }
 

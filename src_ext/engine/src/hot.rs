@@ -1,17 +1,18 @@
 //! The hot path: what nearly all decisions need, without building what only a few do.
 //!
-//! Most decisions meet two entities that did not change since the bundle was made, tables of cells, and programs that are
-//! ranges. They stay in registers from the gate to the answer. What they meet otherwise is [`Gate::rest`]'s, which goes on
-//! from there as everybody else does: it builds the request and walks.
+//! Most decisions meet two entities that did not change since the bundle was made, one table of cells, and a program that
+//! is ranges. They stay in registers from the gate to the answer. Whatever else they meet is done in functions of its own,
+//! which are never inlined: more layers in [`Gate::further`]; what asks for more than ranges in [`Gate::rest`], which
+//! builds the request and walks as everybody else does.
 
 use crate::clock::now_ns;
 use crate::code::Code;
-use crate::decide::{End, Note, Tally, Walk, cell, pair};
+use crate::decide::{Note, Walk, cell, pair};
 use crate::gate::Gate;
 use crate::handles::Handle;
 use crate::sessions::SessionId;
-use crate::snapshot::{Binding, Party};
-use ztfast_bundle::{Bundle, CellKind, ClassPair, Form, Program, Tests, cell_program, pack_cell};
+use crate::snapshot::Binding;
+use ztfast_bundle::{Bundle, CellKind, ClassPair, Form, LayerRec, Program, Tests, cell_program, pack_cell};
 use ztfast_program::Request;
 
 /// The least cells of the kinds, which are in the order of the numbers.
@@ -19,13 +20,13 @@ const ALLOW: u32 = pack_cell(CellKind::Allow, 0);
 const FORBID: u32 = pack_cell(CellKind::Forbid, 0);
 const PROGRAM: u32 = pack_cell(CellKind::Program, 0);
 
-/// How far the hot path came in a layer.
+/// What a layer says.
 enum Step {
-    /// On to the next layer.
-    Next,
-    /// The answer is known.
+    /// The answer so far; other layers may change it.
+    SoFar(Code),
+    /// The answer, whatever other layers say.
     Known(Code),
-    /// The layer asks for more than ranges.
+    /// It takes more than ranges to say.
     Rest,
 }
 
@@ -33,74 +34,76 @@ impl Gate {
     #[inline(always)]
     #[allow(clippy::inline_always)] // what is handed over must stay in registers
     pub(crate) fn walk<N: Note>(&mut self, session: SessionId, resource: Handle, values: &[i64], note: &mut N) -> Code {
-        if !std::mem::take(&mut self.begun) {
-            self.refresh();
+        if self.engine.state() != self.expected && self.catch_up() {
+            return Code::Killed;
         }
-        let Some(binding) = &self.binding else { return Code::StaleGate };
         let now_ns = now_ns();
-        let principal = match self.engine.sessions.valid(session, now_ns) {
-            Some(principal) if !self.engine.is_killed() => principal,
-            _ => match self.engine.principal(session, now_ns) {
-                Ok(principal) => principal,
-                Err(code) => return code,
-            },
-        };
+        let Some(principal) = self.engine.sessions.valid(session, now_ns) else { return self.refused(session, now_ns) };
+        let Some(binding) = &self.binding else { return Code::StaleGate };
         let base = &*self.snapshot.base;
-        let (Some(principal), Some(resource)) = (base.settled(principal), base.settled(resource)) else {
-            return self.changed(principal, resource, values, note);
+        let parties = (principal, resource);
+        let Some(principal) = base.settled(principal) else {
+            return self.rest(parties, values, 0, Code::Default, note);
         };
+        let Some(resource) = base.settled(resource) else { return self.rest(parties, values, 0, Code::Default, note) };
         // An attribute that is not given would keep forbids from applying.
         if values.len() != binding.count {
             return Code::Corrupt;
         }
-        let classes = ClassPair { principal: principal.classes().principal, resource: resource.classes().resource };
-        let mut tally = Tally::new(Code::Default, note);
-        for (at, layer) in binding.layers.iter().enumerate() {
-            let step = if layer.form == Form::Sets as u32 {
-                Step::Rest
-            } else {
-                match pair(&base.bundle, layer, classes) {
-                    Ok((principal, resource)) => match cell(&base.bundle, layer, principal, resource) {
-                        Ok(cell) => plain_cell(&base.bundle, cell, binding, values, &mut tally),
-                        Err(code) => Step::Known(code),
-                    },
-                    Err(code) => Step::Known(code),
+        let Some((layer, others)) = binding.layers.split_first() else { return Code::Default };
+        let classes = ClassPair { principal: principal.principal, resource: resource.resource };
+        match plain_layer(&base.bundle, layer, classes, binding, values, Code::Default, note) {
+            Step::SoFar(code) if others.is_empty() => code,
+            Step::SoFar(code) => self.further(parties, values, code, note),
+            Step::Known(code) => code,
+            Step::Rest => self.rest(parties, values, 0, Code::Default, note),
+        }
+    }
+
+    /// Why the session may nothing.
+    #[cold]
+    #[inline(never)]
+    fn refused(&self, session: SessionId, now_ns: i64) -> Code {
+        self.engine.principal(session, now_ns).err().unwrap_or(Code::UnknownSession)
+    }
+
+    /// The decision from the second layer on; `code` is what the first one says.
+    #[inline(never)]
+    fn further<N: Note>(&mut self, parties: (Handle, Handle), values: &[i64], mut code: Code, note: &mut N) -> Code {
+        let (Some(binding), base) = (&self.binding, &*self.snapshot.base) else { return Code::StaleGate };
+        if let (Some(principal), Some(resource)) = (base.settled(parties.0), base.settled(parties.1)) {
+            let classes = ClassPair { principal: principal.principal, resource: resource.resource };
+            for (at, layer) in binding.layers.iter().enumerate().skip(1) {
+                match plain_layer(&base.bundle, layer, classes, binding, values, code, note) {
+                    Step::SoFar(said) => code = said,
+                    Step::Known(code) => return code,
+                    // Where all policies are wanted, this layer may have noted some already.
+                    Step::Rest if N::ALL => break,
+                    Step::Rest => return self.rest(parties, values, at, code, note),
                 }
-            };
-            match step {
-                Step::Next => {}
-                Step::Known(code) => return code,
-                Step::Rest => {
-                    let (first, code) = if N::ALL { (0, Code::Default) } else { (at, tally.code) };
-                    return self.rest((principal.party(), resource.party()), values, first, code, note);
+                if at + 1 == binding.layers.len() {
+                    return code;
                 }
             }
         }
-        tally.code
+        self.rest(parties, values, 0, Code::Default, note)
     }
 
-    /// The decision about entities of which one has changed, or is nothing in this bundle.
-    #[cold]
-    #[inline(never)]
-    fn changed<N: Note>(&mut self, principal: Handle, resource: Handle, values: &[i64], note: &mut N) -> Code {
-        match (self.snapshot.party(principal), self.snapshot.party(resource)) {
-            (Some(principal), Some(resource)) => self.rest((principal, resource), values, 0, Code::Default, note),
-            _ => Code::NotApplicable,
-        }
-    }
-
-    /// The decision from a layer on; `code` is what the layers before it say. Where all policies are wanted, that is from
-    /// the beginning: this layer may have noted some already.
+    /// The decision from a layer on, about whatever the two handles are now; `code` is what the layers before it say. The
+    /// handles are looked up again, because keeping what they are would take registers from the hot path.
     #[inline(never)]
     fn rest<N: Note>(
         &mut self,
-        (principal, resource): (Party, Party),
+        (principal, resource): (Handle, Handle),
         values: &[i64],
         first: usize,
         code: Code,
         note: &mut N,
     ) -> Code {
         let Self { snapshot, binding: Some(binding), scratch, texts, .. } = self else { return Code::StaleGate };
+        let (Some(principal), Some(resource)) = (snapshot.party(principal), snapshot.party(resource)) else {
+            return Code::NotApplicable;
+        };
         if values.len() != binding.count {
             return Code::Corrupt;
         }
@@ -121,52 +124,85 @@ impl Gate {
     }
 }
 
-/// What a cell says, if ranges are all that it asks.
+/// What a layer says, if it has cells, and the cell is settled or asks for ranges only; `code` is what the layers before it
+/// say.
 #[inline(always)]
 #[allow(clippy::inline_always)] // as above
-fn plain_cell<N: Note>(
+fn plain_layer<N: Note>(
     bundle: &Bundle,
-    cell: u32,
+    layer: &LayerRec,
+    classes: ClassPair,
     binding: &Binding,
     values: &[i64],
-    tally: &mut Tally<'_, N>,
+    code: Code,
+    note: &mut N,
 ) -> Step {
-    // The kinds' order instead of a match on them: that becomes a jump table, and indirect jumps predict worst.
-    if cell < ALLOW {
-        return Step::Next;
-    }
-    if cell < PROGRAM && !N::ALL {
-        return match tally.apply(0, cell >= FORBID) {
-            Err(End::Known(code)) => Step::Known(code),
-            _ => Step::Next,
-        };
-    }
-    let Some(mut program) = Program::read(bundle.programs(), cell_program(cell)) else {
-        return Step::Known(Code::Corrupt);
-    };
-    if program.opaque {
+    if layer.form == Form::Sets as u32 {
         return Step::Rest;
     }
-    for at in 0..u64::from(program.forbids) + u64::from(program.permits) {
-        let forbid = at < u64::from(program.forbids);
-        // Permits change nothing any more where a forbid applies.
-        if N::ALL && !forbid && tally.code == Code::Forbid {
-            return Step::Next;
-        }
+    let cell = match pair(bundle, layer, classes) {
+        Ok((principal, resource)) => cell(bundle, layer, principal, resource),
+        Err(code) => return Step::Known(code),
+    };
+    let Ok(cell) = cell else { return Step::Known(Code::Corrupt) };
+    // The kinds' order instead of a match on them: that becomes a jump table, and indirect jumps predict worst.
+    if cell < ALLOW {
+        return Step::SoFar(code);
+    }
+    if cell < PROGRAM && !N::ALL {
+        return if cell >= FORBID { Step::Known(Code::Forbid) } else { Step::SoFar(Code::Allow) };
+    }
+    match Program::read(bundle.programs(), cell_program(cell)) {
+        Some(program) if !program.opaque => plain_program(program, binding, values, code, note),
+        Some(_) => Step::Rest,
+        None => Step::Known(Code::Corrupt),
+    }
+}
+
+/// What a program says, if ranges are all that it asks.
+#[inline(always)]
+#[allow(clippy::inline_always)] // as above
+fn plain_program<N: Note>(
+    mut program: Program<'_>,
+    binding: &Binding,
+    values: &[i64],
+    mut code: Code,
+    note: &mut N,
+) -> Step {
+    for _ in 0..program.forbids {
         let Some(entry) = program.next() else { return Step::Known(Code::Corrupt) };
         if pass(entry.ranges(), binding, values) {
             if entry.has_conjuncts() {
                 return Step::Rest;
             }
-            if let Err(End::Known(code)) = tally.apply(entry.policy, forbid) {
-                return Step::Known(code);
+            if !N::ALL {
+                return Step::Known(Code::Forbid);
             }
-            if !N::ALL && !forbid {
-                return Step::Next;
+            if code != Code::Forbid {
+                note.clear();
             }
+            code = Code::Forbid;
+            note.push(entry.policy);
         }
     }
-    Step::Next
+    // Permits change nothing any more where a forbid applies.
+    if N::ALL && code == Code::Forbid {
+        return Step::SoFar(code);
+    }
+    for _ in 0..program.permits {
+        let Some(entry) = program.next() else { return Step::Known(Code::Corrupt) };
+        if pass(entry.ranges(), binding, values) {
+            if entry.has_conjuncts() {
+                return Step::Rest;
+            }
+            code = Code::Allow;
+            if !N::ALL {
+                return Step::SoFar(code);
+            }
+            note.push(entry.policy);
+        }
+    }
+    Step::SoFar(code)
 }
 
 /// Whether the values pass all tests; one that is not given passes none.

@@ -88,26 +88,6 @@ struct Slot {
     classes: AtomicU64,
 }
 
-/// The words of a slot that no change had to do with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Settled {
-    entity: u64,
-    classes: u64,
-}
-
-impl Settled {
-    /// The same as a party.
-    pub const fn party(self) -> Party {
-        Party { entity: EntityRef::from_bits(self.entity & !RESOLVED), classes: pair(self.classes) }
-    }
-
-    /// Its classes.
-    #[inline]
-    pub const fn classes(self) -> ClassPair {
-        pair(self.classes)
-    }
-}
-
 const RESOLVED: u64 = 1 << 63;
 /// A change may have made something else of it: the changes say what.
 const CHANGED: u64 = 1 << 62;
@@ -117,6 +97,8 @@ pub(crate) struct Base {
     /// The pages of the bundle and of the slots. Before both, so that it is dropped before them.
     pub held: [Held; 2],
     pub bundle: Arc<Bundle>,
+    /// Another for each swap: the number of the first snapshot over it.
+    pub number: u64,
     /// Types by name.
     types: HashMap<Box<str>, u32>,
     /// Actions by type and id, and by id alone.
@@ -178,6 +160,7 @@ impl Base {
             classifier: Classifier::new(&bundle),
             reverse: crate::upsert::Reverse::new(&bundle),
             bundle,
+            number: 1,
             types,
             actions,
             actions_by_id,
@@ -190,14 +173,14 @@ impl Base {
         })
     }
 
-    /// What a handle is, if no change had to do with it.
+    /// The classes of a handle, if it is something here and no change had to do with it.
     #[inline(always)]
-    #[allow(clippy::inline_always)] // on the hot path the words must stay in registers
-    pub fn settled(&self, handle: Handle) -> Option<Settled> {
+    #[allow(clippy::inline_always)] // on the hot path they must stay in registers
+    pub fn settled(&self, handle: Handle) -> Option<ClassPair> {
         let slot = self.slots.get(handle.0 as usize)?;
         let entity = slot.entity.load(Ordering::Acquire);
         let classes = slot.classes.load(Ordering::Relaxed);
-        (entity & (RESOLVED | CHANGED) == RESOLVED).then_some(Settled { entity, classes })
+        (entity & (RESOLVED | CHANGED) == RESOLVED).then_some(pair(classes))
     }
 
     /// Ask for what a handle is to be brought near.

@@ -8,7 +8,9 @@ use world::sources::parts;
 use world::{changed_user, uid};
 use zerocopy::IntoBytes;
 use ztfast_bundle::{Bundle, Form, Parts};
-use ztfast_engine::{Admission, Code, Column, Determining, Engine, EngineOptions, Handle, RequestBuilder, SessionId};
+use ztfast_engine::{
+    Admission, Code, Column, Determining, Engine, EngineOptions, Handle, RequestBuilder, SessionId, Who,
+};
 use ztfast_program::{Cell, Instr, Op};
 
 /// Decide over the bundle in every way there is.
@@ -40,7 +42,7 @@ fn decide_all(parts: &Parts) -> Vec<Code> {
         let ids: Vec<u64> = sessions.iter().map(|session| session.0).collect();
         let one = [docs[0].0];
         let columns = [Column::all(&[8_i64]), Column::all(&[0]), Column::all(&[0])];
-        gate.batch().decide_many(Column::each(&ids), Column::all(&one), &columns, &mut out);
+        gate.batch().decide_many(Who::Sessions(Column::each(&ids)), Column::all(&one), &columns, &mut out);
     }
     // Whether it can be done over spoilt tables is of no interest; that decisions go on, is.
     let _ = engine.change(&[changed_user("u")], &[uid("Team", "t")]);

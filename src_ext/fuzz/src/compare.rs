@@ -7,7 +7,7 @@ use ztfast_bundle::{ActionMeta, Bundle, Field, Form, Node, ValueType};
 use ztfast_compile::Options;
 use ztfast_engine::{
     Admission, Code, Column, Determining, Engine, EngineOptions, Gate, Handle, MAX_DETERMINING, RequestBuilder,
-    SessionId, Snapshot,
+    SessionId, Snapshot, Who,
 };
 use ztfast_explain::{Cedar, Fallback, cell, entity_data};
 use ztfast_policy::ir::{Uid, Value};
@@ -167,6 +167,7 @@ struct Ways {
     gate: Gate,
     kinds: Vec<ValueType>,
     sessions: Vec<u64>,
+    principals: Vec<u32>,
     resources: Vec<u32>,
     columns: Vec<Vec<Argument>>,
     expected: Vec<Code>,
@@ -233,7 +234,13 @@ impl Desk {
         let resource = builder.entity(&ask.resource.ty, &ask.resource.id).ok_or("no such resource")?;
         put(&meta.context, &ask.context, &mut builder)?;
         let request = builder.finish();
-        Ok(self.engine.evaluate(snapshot, action, principal, resource, &request, determining))
+        let code = self.engine.evaluate(snapshot, action, principal, resource, &request, determining);
+        // Twice, since conditions of the first leave something in the scratch.
+        let entitled = snapshot.entitlements(action, principal, &[resource, resource], &request);
+        if entitled != [code == Code::Allow; 2] {
+            return Err(format!("entitlements says {entitled:?}, evaluate {code:?}"));
+        }
+        Ok(code)
     }
 
     fn agree(&self, way: &str, code: Code, noted: Option<&Determining>, answer: &Answer) -> Result<(), String> {
@@ -311,10 +318,10 @@ impl Desk {
         tally: &mut Tally,
     ) -> Result<(), String> {
         let resource = self.handle(&ask.resource)?;
+        let principal = self.handle(&ask.principal)?;
         let session = if let Some(&session) = self.sessions.get(&ask.principal) {
             session
         } else {
-            let principal = self.handle(&ask.principal)?;
             let admission = Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX };
             let session = self.engine.admit(&admission).map_err(|e| e.to_string())?;
             self.sessions.insert(ask.principal.clone(), session);
@@ -327,7 +334,15 @@ impl Desk {
             let gate = self.engine.prepare(&ask.action.ty, &ask.action.id, &named).map_err(|e| e.to_string())?;
             let kinds = gate.types().to_vec();
             let columns = vec![Vec::new(); kinds.len()];
-            let ways = Ways { gate, kinds, sessions: vec![], resources: vec![], columns, expected: vec![] };
+            let ways = Ways {
+                gate,
+                kinds,
+                sessions: vec![],
+                principals: vec![],
+                resources: vec![],
+                columns,
+                expected: vec![],
+            };
             self.gates.insert(key.clone(), ways);
         }
         let Some(ways) = self.gates.get_mut(&key) else { return Ok(()) };
@@ -337,6 +352,7 @@ impl Desk {
         let values = ways.values(&arguments)?;
         let allowed = ways.gate.allows(session, resource, &values);
         ways.sessions.push(session.0);
+        ways.principals.push(principal.0);
         ways.resources.push(resource.0);
         for (column, argument) in ways.columns.iter_mut().zip(arguments) {
             column.push(argument);
@@ -360,15 +376,18 @@ impl Desk {
                 columns.push(column.iter().map(number).collect::<Option<_>>().ok_or("too many texts")?);
             }
             let laid_out: Vec<Column<'_, i64>> = columns.iter().map(|column| Column::each(column)).collect();
-            let mut out = vec![u8::MAX; ways.expected.len()];
-            batch.decide_many(Column::each(&ways.sessions), Column::each(&ways.resources), &laid_out, &mut out);
-            for (row, (&code, &expected)) in out.iter().zip(&ways.expected).enumerate() {
-                if code != expected as u8 {
-                    return Err(format!("row {row} says {code}, Cedar {expected:?}"));
+            for who in [Who::Sessions(Column::each(&ways.sessions)), Who::Principals(Column::each(&ways.principals))] {
+                let mut out = vec![u8::MAX; ways.expected.len()];
+                batch.decide_many(who, Column::each(&ways.resources), &laid_out, &mut out);
+                for (row, (&code, &expected)) in out.iter().zip(&ways.expected).enumerate() {
+                    if code != expected as u8 {
+                        return Err(format!("row {row} says {code}, Cedar {expected:?}"));
+                    }
                 }
+                tally.decisions += out.len() as u64;
             }
-            tally.decisions += out.len() as u64;
             ways.sessions.clear();
+            ways.principals.clear();
             ways.resources.clear();
             ways.columns.iter_mut().for_each(Vec::clear);
             ways.expected.clear();
@@ -382,7 +401,10 @@ impl Ways {
         if arguments.len() != self.kinds.len() {
             return Err("the gate takes another number of arguments".into());
         }
-        self.gate.begin();
+        // Numbers alone need no beginning: then the decision itself sees to it that the snapshot is the newest.
+        if arguments.iter().any(|argument| !matches!(argument, Argument::Number(_))) {
+            self.gate.begin();
+        }
         let gate = &mut self.gate;
         let number = |argument: &Argument| match argument {
             Argument::Number(n) => Some(*n),

@@ -1,44 +1,21 @@
 //! The table of functions behind `ztfast.h`: the hot path without a Python object.
 //!
-//! The header documents units, ownership and thread rules; this is their implementation.
+//! The header documents units, ownership and thread rules, and [`ztfast_embed::Api`] is the table's type; this fills it in.
+//! Every function is guarded: a panic denies, or becomes a status. On the hot path that costs no instruction, since the
+//! landing pad takes the place of the one that would end the process at the boundary.
 
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
-use std::slice;
+use std::ffi::c_char;
+use std::mem::offset_of;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{ptr, slice};
 use ztfast_bundle::ValueType;
-use ztfast_engine::{Batch, Code, Column, Determining, Gate, Handle, SessionId};
+use ztfast_embed::{ABI_VERSION, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, Status};
+use ztfast_engine::{Batch, Code, Column, Determining, Gate, Handle, SessionId, Who};
 
-/// Version of the table. It changes when an entry changes its meaning; new entries only make it longer.
-const ABI_VERSION: u32 = 1;
-
-#[repr(C)]
-struct Api {
-    abi_version: u32,
-    size: u32,
-    allows: unsafe extern "C" fn(*mut Gate, u64, u32, *const i64, usize) -> u32,
-    decide: unsafe extern "C" fn(*mut Gate, u64, u32, *const i64, usize, *mut Determining) -> u32,
-    begin: unsafe extern "C" fn(*mut Gate),
-    text: unsafe extern "C" fn(*mut Gate, *const u8, usize, *mut i64) -> u32,
-    entity: unsafe extern "C" fn(*mut Gate, u32, *mut i64) -> u32,
-    kinds: unsafe extern "C" fn(*mut Gate, *mut u8, usize) -> usize,
-    policy: unsafe extern "C" fn(*mut Gate, u32, *mut usize) -> *const u8,
-    epoch: unsafe extern "C" fn(*mut Gate) -> u64,
-    batch_begin: unsafe extern "C" fn(*mut Gate) -> *mut Batch,
-    batch_text: unsafe extern "C" fn(*mut Batch, *const u8, usize, *mut i64) -> u32,
-    batch_run: unsafe extern "C" fn(*const Batch, usize, *const ApiColumn, *mut u8) -> u32,
-    batch_end: unsafe extern "C" fn(*mut Batch),
-}
-
-/// A column of a batch. `each` 0: one value for all rows.
-#[repr(C)]
-struct ApiColumn {
-    data: *const u8,
-    len: usize,
-    each: u32,
-}
-
-#[allow(clippy::cast_possible_truncation)] // a table of a dozen pointers
-static API: Api = Api {
+#[allow(clippy::cast_possible_truncation)] // a table of some pointers
+pub(crate) static API: Api = Api {
     abi_version: ABI_VERSION,
     size: size_of::<Api>() as u32,
     allows,
@@ -46,172 +23,360 @@ static API: Api = Api {
     begin,
     text,
     entity,
+    literal,
     kinds,
     policy,
     epoch,
+    gate_clone,
+    gate_free,
     batch_begin,
     batch_text,
     batch_run,
+    batch_evaluate,
     batch_end,
+    code_name,
+    status_text,
 };
 
 /// The capsule that `ztfast.gate` and embedders import.
 pub(crate) fn capsule(py: Python<'_>) -> PyResult<Bound<'_, PyCapsule>> {
-    let pointer = std::ptr::NonNull::from(&API).cast();
+    let pointer = ptr::NonNull::from(&API).cast();
     // SAFETY: the table is a static: it outlives every capsule, and nothing writes to it.
-    unsafe { PyCapsule::new_with_pointer(py, pointer, c"ztfast._core._C_API") }
+    unsafe { PyCapsule::new_with_pointer(py, pointer, CAPSULE) }
 }
 
-/// The caller's arguments.
+/// Decide; a panic denies.
+#[inline(always)]
+#[allow(clippy::inline_always)] // on the hot path
+fn decided(job: impl FnOnce() -> Code) -> u32 {
+    // What a panic leaves behind: a gate or a batch that begins each decision anew, and an engine whose locks recover by
+    // themselves and whose writing side publishes last.
+    catch_unwind(AssertUnwindSafe(job)).unwrap_or(Code::Corrupt) as u32
+}
+
+/// Do something else; a panic becomes a status.
+fn guarded(job: impl FnOnce() -> Result<(), Status>) -> i32 {
+    // As above.
+    catch_unwind(AssertUnwindSafe(job)).unwrap_or(Err(Status::PANIC)).err().unwrap_or(Status::OK).0
+}
+
+/// The `len` values at a pointer; `None` for NULL where there should be any, and for more than memory can hold.
 ///
 /// # Safety
-/// `values` points to `len` numbers, or `len` is 0.
-unsafe fn numbers<'a>(values: *const i64, len: usize) -> &'a [i64] {
+/// `data` is NULL or points to `len` values that nobody changes meanwhile.
+#[inline(always)]
+#[allow(clippy::inline_always)] // on the hot path
+unsafe fn values<'a, T>(data: *const T, len: usize) -> Option<&'a [T]> {
     if len == 0 {
-        return &[];
+        return Some(&[]);
     }
-    // SAFETY: the caller's promise.
-    unsafe { slice::from_raw_parts(values, len) }
+    if data.is_null() || len > isize::MAX as usize / size_of::<T>() {
+        return None;
+    }
+    // SAFETY: the caller's promise; NULL and lengths beyond every object were refused.
+    Some(unsafe { slice::from_raw_parts(data, len) })
 }
 
-unsafe extern "C" fn allows(gate: *mut Gate, session: u64, resource: u32, values: *const i64, len: usize) -> u32 {
-    // SAFETY: the header demands a live gate that no other thread uses during the call.
-    let gate = unsafe { &mut *gate };
-    // SAFETY: the header demands `len` numbers at `values`.
-    let values = unsafe { numbers(values, len) };
-    gate.allows(SessionId(session), Handle(resource), values) as u32
+unsafe extern "C" fn allows(gate: *mut RawGate, session: u64, resource: u32, data: *const i64, len: usize) -> u32 {
+    // SAFETY: the header demands NULL, or a live gate that no other thread uses during the call; and `len` numbers.
+    let (gate, values) = unsafe { (gate.cast::<Gate>().as_mut(), values(data, len)) };
+    let (Some(gate), Some(values)) = (gate, values) else { return Code::Corrupt as u32 };
+    decided(|| gate.allows(SessionId(session), Handle(resource), values))
 }
 
 unsafe extern "C" fn decide(
-    gate: *mut Gate,
+    gate: *mut RawGate,
     session: u64,
     resource: u32,
-    values: *const i64,
+    data: *const i64,
     len: usize,
-    determining: *mut Determining,
+    determining: *mut ztfast_embed::Determining,
 ) -> u32 {
-    // SAFETY: as in `allows`; the header demands that `determining` points to a struct of the caller's.
-    let (gate, determining) = unsafe { (&mut *gate, &mut *determining) };
-    // SAFETY: as in `allows`.
-    let values = unsafe { numbers(values, len) };
-    gate.decide(SessionId(session), Handle(resource), values, determining) as u32
+    // SAFETY: as in `allows`; the header demands NULL or a struct of the caller's, whose layout is the engine's (below).
+    let (gate, values, determining) =
+        unsafe { (gate.cast::<Gate>().as_mut(), values(data, len), determining.cast::<Determining>().as_mut()) };
+    let Some(determining) = determining else { return Code::Corrupt as u32 };
+    determining.count = 0;
+    let (Some(gate), Some(values)) = (gate, values) else { return Code::Corrupt as u32 };
+    decided(|| gate.decide(SessionId(session), Handle(resource), values, determining))
 }
 
-unsafe extern "C" fn begin(gate: *mut Gate) {
+unsafe extern "C" fn begin(gate: *mut RawGate) -> i32 {
     // SAFETY: as in `allows`.
-    unsafe { &mut *gate }.begin();
+    let gate = unsafe { gate.cast::<Gate>().as_mut() };
+    guarded(|| {
+        gate.ok_or(Status::NULL)?.begin();
+        Ok(())
+    })
 }
 
-/// Stores a text's number; 1 where there is room, else 0.
-unsafe extern "C" fn text(gate: *mut Gate, text: *const u8, len: usize, number: *mut i64) -> u32 {
-    // SAFETY: as in `allows`; the header demands `len` bytes at `text`, or `len` 0.
-    let (gate, bytes) = unsafe { (&mut *gate, if len == 0 { &[] } else { slice::from_raw_parts(text, len) }) };
-    let Some(found) = std::str::from_utf8(bytes).ok().and_then(|text| gate.text(text)) else { return 0 };
-    // SAFETY: the header demands a number of the caller's.
-    unsafe { number.write(found) };
-    1
+/// Store the number of a text that `find` knows.
+///
+/// # Safety
+/// As the header demands: `data` is NULL or points to `len` bytes, `number` is NULL or the caller's.
+unsafe fn number_of(
+    data: *const u8,
+    len: usize,
+    number: *mut i64,
+    find: impl FnOnce(&str) -> Option<i64>,
+) -> Result<(), Status> {
+    // SAFETY: the caller's promise.
+    let (bytes, number) = unsafe { (values(data, len), number.as_mut()) };
+    let (bytes, number) = bytes.zip(number).ok_or(Status::NULL)?;
+    let text = std::str::from_utf8(bytes).map_err(|_| Status::UTF8)?;
+    *number = find(text).ok_or(Status::ROOM)?;
+    Ok(())
 }
 
-/// Stores an entity's number; 1 where the handle is something in this bundle, else 0.
-unsafe extern "C" fn entity(gate: *mut Gate, handle: u32, number: *mut i64) -> u32 {
+unsafe extern "C" fn text(gate: *mut RawGate, data: *const u8, len: usize, number: *mut i64) -> i32 {
     // SAFETY: as in `allows`.
-    let Some(found) = unsafe { &mut *gate }.entity(Handle(handle)) else { return 0 };
-    // SAFETY: the header demands a number of the caller's.
-    unsafe { number.write(found) };
-    1
+    let gate = unsafe { gate.cast::<Gate>().as_mut() };
+    guarded(|| {
+        let gate = gate.ok_or(Status::NULL)?;
+        // SAFETY: the header demands what `number_of` does.
+        unsafe { number_of(data, len, number, |text| gate.text(text)) }
+    })
 }
 
-/// Stores the arguments' kinds (`ZTFAST_LONG`, ...); returns how many arguments there are.
-unsafe extern "C" fn kinds(gate: *mut Gate, out: *mut u8, room: usize) -> usize {
+unsafe extern "C" fn entity(gate: *mut RawGate, handle: u32, number: *mut i64) -> i32 {
+    // SAFETY: as in `allows`; `number` is NULL or the caller's.
+    let (gate, number) = unsafe { (gate.cast::<Gate>().as_mut(), number.as_mut()) };
+    guarded(|| {
+        let (gate, number) = gate.zip(number).ok_or(Status::NULL)?;
+        *number = gate.entity(Handle(handle)).ok_or(Status::HANDLE)?;
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn literal(gate: *const RawGate, data: *const u8, len: usize, number: *mut i64) -> i32 {
     // SAFETY: as in `allows`.
-    let types = unsafe { &*gate }.types();
-    if types.len() <= room && !types.is_empty() {
-        // SAFETY: the header demands `room` bytes at `out`.
-        let out = unsafe { slice::from_raw_parts_mut(out, types.len()) };
-        for (kind, ty) in out.iter_mut().zip(types) {
-            *kind = match ty {
-                ValueType::Bool => 1,
-                ValueType::Long => 2,
-                ValueType::String => 3,
-                ValueType::Entity(_) => 4,
-                ValueType::Decimal => 5,
-                ValueType::Datetime => 6,
-                ValueType::Duration => 7,
-                ValueType::Ip | ValueType::Set(_) | ValueType::Record(_) => 0,
-            };
+    let gate = unsafe { gate.cast::<Gate>().as_ref() };
+    guarded(|| {
+        let gate = gate.ok_or(Status::NULL)?;
+        // SAFETY: the header demands what `number_of` does.
+        let found = unsafe { number_of(data, len, number, |text| gate.literal(text)) };
+        found.map_err(|status| if status == Status::ROOM { Status::TEXT } else { status })
+    })
+}
+
+unsafe extern "C" fn kinds(gate: *const RawGate, kinds: *mut u8, room: usize, count: *mut usize) -> i32 {
+    // SAFETY: as in `allows`; `count` is NULL or the caller's.
+    let (gate, count) = unsafe { (gate.cast::<Gate>().as_ref(), count.as_mut()) };
+    guarded(|| {
+        let (gate, count) = gate.zip(count).ok_or(Status::NULL)?;
+        if gate.is_stale() {
+            return Err(Status::STALE);
         }
+        let types = gate.types();
+        *count = types.len();
+        if kinds.is_null() {
+            return Ok(());
+        }
+        if types.len() > room {
+            return Err(Status::ROOM);
+        }
+        // SAFETY: the header demands `room` bytes at `kinds`, which are at least these, and it is not NULL.
+        let kinds = unsafe { slice::from_raw_parts_mut(kinds, types.len()) };
+        kinds.iter_mut().zip(types).for_each(|(kind, ty)| *kind = kind_of(ty) as u8);
+        Ok(())
+    })
+}
+
+const fn kind_of(ty: &ValueType) -> Kind {
+    match ty {
+        ValueType::Bool => Kind::Bool,
+        ValueType::Long => Kind::Long,
+        ValueType::String => Kind::String,
+        ValueType::Entity(_) => Kind::Entity,
+        ValueType::Decimal => Kind::Decimal,
+        ValueType::Datetime => Kind::Datetime,
+        ValueType::Duration => Kind::Duration,
+        ValueType::Ip | ValueType::Set(_) | ValueType::Record(_) => Kind::Other,
     }
-    types.len()
 }
 
-/// The id (UTF-8, not terminated) of a policy of the bundle that the gate last decided by.
-unsafe extern "C" fn policy(gate: *mut Gate, number: u32, len: *mut usize) -> *const u8 {
-    // SAFETY: as in `allows`.
-    let snapshot = unsafe { &*gate }.snapshot();
-    let id = snapshot.bundle().policy_id(number).unwrap_or_default();
-    // SAFETY: the header demands a length of the caller's.
-    unsafe { len.write(id.len()) };
-    id.as_ptr()
+unsafe extern "C" fn policy(gate: *const RawGate, number: u32, id: *mut *const u8, len: *mut usize) -> i32 {
+    // SAFETY: as in `allows`; `id` and `len` are NULL or the caller's.
+    let (gate, out) = unsafe { (gate.cast::<Gate>().as_ref(), id.as_mut().zip(len.as_mut())) };
+    guarded(|| {
+        let (gate, (id, len)) = gate.zip(out).ok_or(Status::NULL)?;
+        let found = gate.snapshot().bundle().policy_id(number).ok_or(Status::POLICY)?;
+        (*id, *len) = (found.as_ptr(), found.len());
+        Ok(())
+    })
 }
 
-unsafe extern "C" fn epoch(gate: *mut Gate) -> u64 {
-    // SAFETY: as in `allows`.
-    unsafe { &*gate }.epoch()
+unsafe extern "C" fn epoch(gate: *const RawGate, epoch: *mut u64) -> i32 {
+    // SAFETY: as in `allows`; `epoch` is NULL or the caller's.
+    let (gate, epoch) = unsafe { (gate.cast::<Gate>().as_ref(), epoch.as_mut()) };
+    guarded(|| {
+        let (gate, epoch) = gate.zip(epoch).ok_or(Status::NULL)?;
+        *epoch = gate.epoch();
+        Ok(())
+    })
 }
 
-unsafe extern "C" fn batch_begin(gate: *mut Gate) -> *mut Batch {
-    // SAFETY: as in `allows`.
-    Box::into_raw(Box::new(unsafe { &mut *gate }.batch()))
+unsafe extern "C" fn gate_clone(gate: *const RawGate, clone: *mut *mut RawGate) -> i32 {
+    // SAFETY: as in `allows`; `clone` is NULL or the caller's.
+    let (gate, clone) = unsafe { (gate.cast::<Gate>().as_ref(), clone.as_mut()) };
+    guarded(|| {
+        let (gate, clone) = gate.zip(clone).ok_or(Status::NULL)?;
+        *clone = Box::into_raw(Box::new(gate.fork().ok_or(Status::STALE)?)).cast();
+        Ok(())
+    })
 }
 
-unsafe extern "C" fn batch_end(batch: *mut Batch) {
-    // SAFETY: the header demands a pointer from `batch_begin`, given back once.
-    drop(unsafe { Box::from_raw(batch) });
+/// Drop what was given away as a pointer.
+///
+/// # Safety
+/// NULL, or a pointer from `Box::into_raw` of this type, given back once, that nobody uses any more.
+unsafe fn drop_box<T>(pointer: *mut T) -> i32 {
+    if pointer.is_null() {
+        return Status::NULL.0;
+    }
+    guarded(|| {
+        // SAFETY: the caller's promise; NULL was refused.
+        drop(unsafe { Box::from_raw(pointer) });
+        Ok(())
+    })
 }
 
-/// Stores a text's number for the columns of this batch; 1 where there is room, else 0.
-unsafe extern "C" fn batch_text(batch: *mut Batch, text: *const u8, len: usize, number: *mut i64) -> u32 {
-    // SAFETY: the header demands a live batch that is not running; and `len` bytes at `text`, or `len` 0.
-    let (batch, bytes) = unsafe { (&mut *batch, if len == 0 { &[] } else { slice::from_raw_parts(text, len) }) };
-    let Some(found) = std::str::from_utf8(bytes).ok().and_then(|text| batch.text(text)) else { return 0 };
-    // SAFETY: the header demands a number of the caller's.
-    unsafe { number.write(found) };
-    1
+unsafe extern "C" fn gate_free(gate: *mut RawGate) -> i32 {
+    // SAFETY: the header demands NULL or a gate from `gate_clone`, given back once, that nobody uses any more.
+    unsafe { drop_box(gate.cast::<Gate>()) }
 }
 
-/// Columns: sessions (u64), resources (u32), then one per argument (i64). 0, or 1 where their number does not fit.
-unsafe extern "C" fn batch_run(batch: *const Batch, rows: usize, columns: *const ApiColumn, out: *mut u8) -> u32 {
-    // SAFETY: the header demands a live batch; it may be shared.
-    let batch = unsafe { &*batch };
-    // SAFETY: the header demands room for `rows` codes.
-    let out = if rows == 0 { &mut [][..] } else { unsafe { slice::from_raw_parts_mut(out, rows) } };
-    // SAFETY: the header demands two columns and one per argument.
-    let columns = unsafe { slice::from_raw_parts(columns, 2 + batch.types().len()) };
-    let [sessions, resources, arguments @ ..] = columns else { return 1 };
-    // SAFETY: the header demands these element types, and rows (or one value) in each.
-    let (sessions, resources) = unsafe { (column::<u64>(sessions), column::<u32>(resources)) };
-    let (Some(sessions), Some(resources)) = (sessions, resources) else { return 1 };
-    // SAFETY: as above.
-    let arguments: Option<Vec<_>> = arguments.iter().map(|argument| unsafe { column::<i64>(argument) }).collect();
-    let Some(arguments) = arguments else { return 1 };
-    batch.decide_many(sessions, resources, &arguments, out);
-    0
+unsafe extern "C" fn batch_begin(gate: *mut RawGate, batch: *mut *mut RawBatch) -> i32 {
+    // SAFETY: as in `allows`; `batch` is NULL or the caller's.
+    let (gate, batch) = unsafe { (gate.cast::<Gate>().as_mut(), batch.as_mut()) };
+    guarded(|| {
+        let (gate, batch) = gate.zip(batch).ok_or(Status::NULL)?;
+        *batch = Box::into_raw(Box::new(gate.batch())).cast();
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn batch_text(batch: *mut RawBatch, data: *const u8, len: usize, number: *mut i64) -> i32 {
+    // SAFETY: the header demands NULL, or a live batch that does not run.
+    let batch = unsafe { batch.cast::<Batch>().as_mut() };
+    guarded(|| {
+        let batch = batch.ok_or(Status::NULL)?;
+        // SAFETY: the header demands what `number_of` does.
+        unsafe { number_of(data, len, number, |text| batch.text(text)) }
+    })
+}
+
+unsafe extern "C" fn batch_end(batch: *mut RawBatch) -> i32 {
+    // SAFETY: the header demands NULL or a batch from `batch_begin`, given back once, that nobody uses any more.
+    unsafe { drop_box(batch.cast::<Batch>()) }
+}
+
+unsafe extern "C" fn batch_run(
+    batch: *const RawBatch,
+    rows: usize,
+    columns: *const RawColumn,
+    count: usize,
+    codes: *mut u8,
+) -> i32 {
+    // SAFETY: the header demands what `decide_rows` does, and that the first column is of u64.
+    unsafe { decide_rows(batch, rows, columns, count, codes, |who| Ok(Who::Sessions(column(who, rows)?))) }
+}
+
+unsafe extern "C" fn batch_evaluate(
+    batch: *const RawBatch,
+    rows: usize,
+    columns: *const RawColumn,
+    count: usize,
+    codes: *mut u8,
+) -> i32 {
+    // SAFETY: the header demands what `decide_rows` does, and that the first column is of u32.
+    unsafe { decide_rows(batch, rows, columns, count, codes, |who| Ok(Who::Principals(column(who, rows)?))) }
+}
+
+/// Decide on each row.
+///
+/// # Safety
+/// As the header demands: `batch` is NULL or a live batch, `columns` NULL or so many columns, which hold what they say; the
+/// second is of u32, those after it of i64; `codes` is NULL or has room for a code per row.
+unsafe fn decide_rows<'a>(
+    batch: *const RawBatch,
+    rows: usize,
+    columns: *const RawColumn,
+    count: usize,
+    codes: *mut u8,
+    who: impl FnOnce(&RawColumn) -> Result<Who<'a>, Status>,
+) -> i32 {
+    if rows > isize::MAX as usize {
+        return Status::COLUMNS.0;
+    }
+    if codes.is_null() && rows > 0 {
+        return Status::NULL.0;
+    }
+    // SAFETY: the caller's promise, and it is not NULL.
+    let codes = if rows == 0 { &mut [][..] } else { unsafe { slice::from_raw_parts_mut(codes, rows) } };
+    // SAFETY: the caller's promise; a batch may be shared.
+    let (batch, columns) = unsafe { (batch.cast::<Batch>().as_ref(), values(columns, count)) };
+    let status = guarded(|| {
+        let (batch, columns) = batch.zip(columns).ok_or(Status::NULL)?;
+        if batch.is_stale() {
+            codes.fill(Code::StaleGate as u8);
+            return Ok(());
+        }
+        let [first, resources, arguments @ ..] = columns else { return Err(Status::COLUMNS) };
+        if arguments.len() != batch.types().len() {
+            return Err(Status::COLUMNS);
+        }
+        // SAFETY: the caller's promise.
+        let (who, resources) = (who(first)?, unsafe { column::<u32>(resources, rows) }?);
+        // SAFETY: the caller's promise.
+        let arguments = arguments.iter().map(|argument| unsafe { column::<i64>(argument, rows) });
+        batch.decide_many(who, resources, &arguments.collect::<Result<Vec<_>, _>>()?, codes);
+        Ok(())
+    });
+    if status != Status::OK.0 {
+        codes.fill(Code::Corrupt as u8);
+    }
+    status
 }
 
 /// # Safety
-/// The column's data are `len` values of this type.
-unsafe fn column<'a, T: Copy>(column: &ApiColumn) -> Option<Column<'a, T>> {
+/// The column's data are as many values of this type as it says.
+unsafe fn column<'a, T: Copy>(column: &RawColumn, rows: usize) -> Result<Column<'a, T>, Status> {
     let data = column.data.cast::<T>();
-    let values: &[T] = if column.len == 0 {
-        &[]
-    } else if data.is_aligned() {
-        // SAFETY: the caller's promise, and the alignment was looked at.
-        unsafe { slice::from_raw_parts(data, column.len) }
-    } else {
-        return None;
-    };
-    Some(if column.each == 0 { Column::all(values) } else { Column::each(values) })
+    if column.len != if column.each == 0 { 1 } else { rows } || !data.is_aligned() {
+        return Err(Status::COLUMNS);
+    }
+    // SAFETY: the caller's promise; the alignment was looked at.
+    let values = unsafe { values(data, column.len) }.ok_or(Status::NULL)?;
+    Ok(if column.each == 0 { Column::all(values) } else { Column::each(values) })
 }
 
-// The codes cross the boundary as plain numbers.
-const _: () = assert!(Code::Allow as u32 == 1);
+extern "C" fn code_name(code: u32) -> *const c_char {
+    ztfast_embed::Code(code).c_name().as_ptr()
+}
+
+extern "C" fn status_text(status: i32) -> *const c_char {
+    Status(status).c_text().as_ptr()
+}
+
+// What crosses the boundary is the same on both sides.
+const _: () = {
+    assert!(size_of::<Determining>() == size_of::<ztfast_embed::Determining>());
+    assert!(offset_of!(Determining, policies) == offset_of!(ztfast_embed::Determining, policies));
+    assert!(align_of::<Determining>() == align_of::<ztfast_embed::Determining>());
+    let mut at = 0;
+    while at < Code::ALL.len() {
+        assert!(Code::ALL[at] as u32 == ztfast_embed::Code::ALL[at].0);
+        at += 1;
+    }
+    assert!(Code::ALL.len() == ztfast_embed::Code::ALL.len());
+};
+
+const fn is_send<T: Send>() {}
+const fn is_sync<T: Sync>() {}
+// Gates go from thread to thread, and several threads may run a batch.
+const _: () = {
+    is_send::<Gate>();
+    is_send::<Batch>();
+    is_sync::<Batch>();
+};

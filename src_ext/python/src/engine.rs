@@ -6,12 +6,12 @@ use crate::errors::{raise, refused};
 use crate::reference::{Answer, answer};
 use crate::uid;
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyDict, PyString, PyTuple};
+use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString, PyTuple};
 use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{ActionMeta, OpenError};
 use ztfast_engine::{
     Admission, Code, Determining, EngineError, EngineOptions, EntityData, Handle, MemoryUse, PrepareError,
-    RequestBuilder, Residence, SessionId, SessionStatus, Snapshot,
+    RequestBuilder, Residence, Seed, SessionId, SessionStatus, Snapshot,
 };
 use ztfast_explain::{Cedar, entity_data};
 use ztfast_policy::ir::{Uid, Value};
@@ -171,6 +171,48 @@ impl Engine {
         })
     }
 
+    /// The uids of the resources in the store to which an action applies.
+    fn resources(&self, py: Python<'_>, action: &str) -> PyResult<Vec<(String, String)>> {
+        let snapshot = self.inner.snapshot();
+        let number = find_action_number(py, snapshot.bundle(), action, |ty, id| snapshot.find_actions(ty, id))?;
+        let uids = py.detach(|| {
+            let owned = |entity| snapshot.uid(entity).map(|uid| (uid.ty.to_owned(), uid.id.to_owned()));
+            snapshot.resources(number).into_iter().map(owned).collect::<Option<Vec<_>>>()
+        });
+        uids.ok_or_else(|| raise(py, "BundleError", "the bundle names an entity without an id: compile it anew"))
+    }
+
+    /// Whether a session may do something with each of them: a byte each, 1 or 0.
+    fn entitlements<'py>(
+        &self,
+        py: Python<'py>,
+        session: u64,
+        action: &str,
+        context: &Bound<'_, PyDict>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let snapshot = self.inner.snapshot();
+        let bundle = snapshot.bundle();
+        let number = find_action_number(py, bundle, action, |ty, id| snapshot.find_actions(ty, id))?;
+        let meta = bundle.meta().actions.get(number as usize).zip(bundle.actions().get(number as usize));
+        let Some((meta, record)) = meta else { return Ok(PyBytes::new(py, &[])) };
+        let mut builder = RequestBuilder::new(&snapshot, record.slots.len as usize);
+        let principal = self.inner.session_principal(&snapshot, SessionId(session));
+        if let Ok(principal) = principal {
+            builder.know(principal);
+        }
+        Reader { action }.request(&meta.context, "", context, &mut builder)?;
+        let request = builder.finish();
+        let allowed = py.detach(|| {
+            let resources = snapshot.resources(number);
+            match principal {
+                Ok(principal) => snapshot.entitlements(number, principal, &resources, &request),
+                Err(_) => vec![false; resources.len()],
+            }
+        });
+        let bytes: Vec<u8> = allowed.into_iter().map(u8::from).collect();
+        Ok(PyBytes::new(py, &bytes))
+    }
+
     /// Cedar's own answer: (allow, reasons, errors, request problem).
     fn explain(
         &self,
@@ -211,7 +253,7 @@ impl Engine {
         })?;
         let action = action_text(meta);
         let names = names.into_iter().map(str::to_owned).collect();
-        Ok(Gate { core: Box::into_raw(Box::new(gate)), action, names })
+        Ok(Gate::new(gate, action, names))
     }
 }
 
@@ -402,6 +444,8 @@ fn find_action_number(
 #[pyclass(frozen, module = "ztfast._core")]
 pub(crate) struct Gate {
     core: *mut ztfast_engine::Gate,
+    /// Beside it, because nobody may look into a gate while somebody decides by it.
+    seed: Seed,
     action: String,
     names: Vec<String>,
 }
@@ -426,6 +470,11 @@ impl Gate {
         &self.action
     }
 
+    /// Another of the same action and attributes; `None` where the newest bundle has no such action or attributes.
+    fn fork(&self) -> Option<Self> {
+        Some(Self::new(self.seed.gate()?, self.action.clone(), self.names.clone()))
+    }
+
     /// The attributes' names, in the order of the arguments.
     #[getter]
     fn names(&self) -> Vec<String> {
@@ -434,6 +483,10 @@ impl Gate {
 }
 
 impl Gate {
+    fn new(gate: ztfast_engine::Gate, action: String, names: Vec<String>) -> Self {
+        Self { seed: gate.seed(), core: Box::into_raw(Box::new(gate)), action, names }
+    }
+
     /// The core.
     pub const fn core(&self) -> *mut ztfast_engine::Gate {
         self.core

@@ -11,6 +11,7 @@ mod capi;
 mod context;
 mod engine;
 mod errors;
+mod histogram;
 mod measure;
 mod reference;
 mod uid;
@@ -30,7 +31,12 @@ mod _core {
     #[pymodule_export]
     use crate::engine::{Engine, Gate};
     #[pymodule_export]
-    use crate::measure::{ticks_per_ns, time_all, time_each, time_loads, time_nothing};
+    use crate::histogram::Histogram;
+    #[pymodule_export]
+    use crate::measure::{
+        Chain, closed_loop, empty_loop, open_loop, spin, ticks_per_ns, time_all, time_counter, time_each, time_loads,
+        time_nothing, time_pointer_calls, time_session_clock, time_table,
+    };
     #[pymodule_export]
     use crate::reference::Reference;
     #[pymodule_export]
@@ -43,6 +49,7 @@ mod _core {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         let codes: Vec<(u8, &str)> = ztfast_engine::Code::ALL.iter().map(|&code| (code as u8, code.name())).collect();
         module.add("CODES", codes)?;
+        module.add("DEBUG", cfg!(debug_assertions))?;
         module.add("_C_API", crate::capi::capsule(module.py())?)
     }
 }

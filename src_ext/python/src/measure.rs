@@ -1,12 +1,15 @@
-//! Measuring without Python between: decisions one by one, and the floors beside them, from one clock.
+//! Measuring without Python between: decisions in bulk, one by one and at a rate, and the floors beside them.
 //!
 //! The clock is the processor's time-stamp counter, read so that nothing moves across it. What a reading costs is in
 //! every figure alike, decisions and floors, and is measured as a floor of its own.
 
+use crate::capi::API;
+use crate::histogram::Histogram;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::hint::black_box;
-use std::time::Instant;
-use ztfast_engine::{Gate, Handle, SessionId};
+use std::time::{Duration, Instant};
+use ztfast_engine::{Determining, Gate, Handle, SessionId, now_ns};
 
 /// The time-stamp counter, after everything before it and before everything after it.
 #[cfg(target_arch = "x86_64")]
@@ -30,14 +33,24 @@ fn ticks() -> u64 {
 
 /// Ticks of the clock in a nanosecond, measured over some milliseconds.
 #[pyfunction]
-#[allow(clippy::cast_precision_loss)] // for people
 pub(crate) fn ticks_per_ns(py: Python<'_>) -> f64 {
-    py.detach(|| {
+    py.detach(rate)
+}
+
+/// Measured once in a process: histograms of one process can be added up.
+#[allow(clippy::cast_precision_loss)] // for people
+fn rate() -> f64 {
+    static RATE: std::sync::OnceLock<f64> = std::sync::OnceLock::new();
+    *RATE.get_or_init(|| {
         let (began, first) = (Instant::now(), ticks());
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
         let counted = ticks() - first;
         counted as f64 / began.elapsed().as_nanos() as f64
     })
+}
+
+fn elapsed_ns(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A list of requests for a gate: sessions, resources, and the values of all requests.
@@ -48,6 +61,10 @@ struct Requests {
 }
 
 impl Requests {
+    fn len(&self) -> usize {
+        self.sessions.len().min(self.resources.len())
+    }
+
     fn call(&self, gate: &mut Gate, at: usize) -> u32 {
         gate.allows(SessionId(self.sessions[at]), Handle(self.resources[at]), &self.values) as u32
     }
@@ -66,7 +83,7 @@ pub(crate) fn time_each(
     let gate = unsafe { &mut *gate.core() };
     let requests = Requests { sessions, resources, values };
     py.detach(|| {
-        let mut taken = vec![0_u32; requests.sessions.len().min(requests.resources.len())];
+        let mut taken = vec![0_u32; requests.len()];
         for (at, taken) in taken.iter_mut().enumerate() {
             let began = ticks();
             black_box(requests.call(gate, at));
@@ -90,11 +107,216 @@ pub(crate) fn time_all(
     let requests = Requests { sessions, resources, values };
     py.detach(|| {
         let began = Instant::now();
-        for at in 0..requests.sessions.len().min(requests.resources.len()) {
+        for at in 0..requests.len() {
             black_box(requests.call(gate, at));
         }
-        u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        elapsed_ns(began)
     })
+}
+
+/// Nanoseconds of all these decisions together, each through the table of functions that embedders call; with their
+/// determining policies where `reasons` says so.
+#[pyfunction]
+pub(crate) fn time_table(
+    py: Python<'_>,
+    gate: PyRef<'_, crate::engine::Gate>,
+    sessions: Vec<u64>,
+    resources: Vec<u32>,
+    values: Vec<i64>,
+    reasons: bool,
+) -> u64 {
+    let gate = gate.core() as usize;
+    let requests = Requests { sessions, resources, values };
+    py.detach(|| {
+        let (values, len) = (requests.values.as_ptr(), requests.values.len());
+        let mut determining = Determining::default();
+        // As a caller in another library has them: pointers that the compiler does not see through.
+        let (allows, decide) = (black_box(API.allows), black_box(API.decide));
+        let began = Instant::now();
+        for (&session, &resource) in requests.sessions.iter().zip(&requests.resources) {
+            // SAFETY: the gate is live (the caller holds its object) and nobody else decides by it while it is measured
+            // (see `ztfast.h`); `values` are `len` numbers, and `determining` is ours.
+            black_box(unsafe {
+                if reasons {
+                    decide(gate as *mut _, session, resource, values, len, (&raw mut determining).cast())
+                } else {
+                    allows(gate as *mut _, session, resource, values, len)
+                }
+            });
+        }
+        elapsed_ns(began)
+    })
+}
+
+/// What each of these decisions takes, one after the other (a closed loop: the next waits for the one before).
+#[pyfunction]
+pub(crate) fn closed_loop(
+    py: Python<'_>,
+    gate: PyRef<'_, crate::engine::Gate>,
+    sessions: Vec<u64>,
+    resources: Vec<u32>,
+    values: Vec<i64>,
+) -> PyResult<Histogram> {
+    // SAFETY: nobody else decides by a gate that is being measured (see `ztfast.h`), and `gate` keeps the core alive.
+    let gate = unsafe { &mut *gate.core() };
+    let requests = Requests { sessions, resources, values };
+    py.detach(|| {
+        let mut taken = Histogram::empty(1.0 / rate())?;
+        for at in 0..requests.len() {
+            let began = ticks();
+            black_box(requests.call(gate, at));
+            taken.add_units(ticks() - began);
+        }
+        Ok(taken)
+    })
+}
+
+/// What the clock itself adds to each decision of a closed loop: `count` pairs of readings with nothing between.
+#[pyfunction]
+pub(crate) fn empty_loop(py: Python<'_>, count: usize) -> PyResult<Histogram> {
+    py.detach(|| {
+        let mut taken = Histogram::empty(1.0 / rate())?;
+        for _ in 0..count {
+            let began = ticks();
+            taken.add_units(ticks() - began);
+        }
+        Ok(taken)
+    })
+}
+
+/// What these decisions take when requests come `per_second`, whether or not the one before is done (an open loop).
+///
+/// Two histograms: from when the request should have begun, so that a stall is charged to all that waited for it; and
+/// from when it did begin.
+#[pyfunction]
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // ticks of some hours
+pub(crate) fn open_loop(
+    py: Python<'_>,
+    gate: PyRef<'_, crate::engine::Gate>,
+    sessions: Vec<u64>,
+    resources: Vec<u32>,
+    values: Vec<i64>,
+    per_second: f64,
+) -> PyResult<(Histogram, Histogram)> {
+    if !(per_second.is_finite() && per_second > 0.0) {
+        return Err(PyValueError::new_err(format!("per_second: wanted a rate above 0, got {per_second}")));
+    }
+    // SAFETY: nobody else decides by a gate that is being measured (see `ztfast.h`), and `gate` keeps the core alive.
+    let gate = unsafe { &mut *gate.core() };
+    let requests = Requests { sessions, resources, values };
+    py.detach(|| {
+        let (mut waited, mut taken) = (Histogram::empty(1.0 / rate())?, Histogram::empty(1.0 / rate())?);
+        let period = 1e9 * rate() / per_second;
+        let first = ticks();
+        for at in 0..requests.len() {
+            let due = first + (at as f64 * period) as u64;
+            // No pause instruction: on some processors it takes longer than the decision that is to begin on time.
+            let mut began = ticks();
+            while began < due {
+                began = ticks();
+            }
+            black_box(requests.call(gate, at));
+            let done = ticks();
+            waited.add_units(done - due);
+            taken.add_units(done - began);
+        }
+        Ok((waited, taken))
+    })
+}
+
+/// The gaps between readings of the clock by a thread that does nothing else for so many milliseconds: what the machine
+/// takes away from whoever runs there.
+#[pyfunction]
+pub(crate) fn spin(py: Python<'_>, milliseconds: f64) -> PyResult<Histogram> {
+    let length = Duration::try_from_secs_f64(milliseconds / 1e3)
+        .map_err(|_| PyValueError::new_err(format!("milliseconds: wanted 0 or more, got {milliseconds}")))?;
+    py.detach(|| {
+        let mut gaps = Histogram::empty(1.0 / rate())?;
+        let began = Instant::now();
+        while began.elapsed() < length {
+            let mut before = ticks();
+            for _ in 0..1_000 {
+                let now = ticks();
+                gaps.add_units(now - before);
+                // The next gap begins here, with the counting in it, so that nothing is missed between two.
+                before = now;
+            }
+        }
+        Ok(gaps)
+    })
+}
+
+/// A function as the table of embedders has them, that does nothing.
+extern "C" fn nothing(_: *mut Gate, _: u64, _: u32, _: *const i64, _: usize) -> u32 {
+    0
+}
+
+/// Nanoseconds of `count` calls, through a pointer, of a function that does nothing.
+#[pyfunction]
+pub(crate) fn time_pointer_calls(py: Python<'_>, count: u64) -> u64 {
+    py.detach(|| {
+        let call: extern "C" fn(*mut Gate, u64, u32, *const i64, usize) -> u32 = black_box(nothing);
+        let began = Instant::now();
+        for at in 0..count {
+            black_box(call(std::ptr::null_mut(), at, 0, std::ptr::null(), 0));
+        }
+        elapsed_ns(began)
+    })
+}
+
+/// Nanoseconds of `count` readings of the clock that sessions are held against.
+#[pyfunction]
+pub(crate) fn time_session_clock(py: Python<'_>, count: u64) -> u64 {
+    py.detach(|| {
+        let began = Instant::now();
+        for _ in 0..count {
+            black_box(now_ns());
+        }
+        elapsed_ns(began)
+    })
+}
+
+/// Nanoseconds of `count` readings of the counter that single decisions are timed by.
+#[pyfunction]
+pub(crate) fn time_counter(py: Python<'_>, count: u64) -> u64 {
+    py.detach(|| {
+        let began = Instant::now();
+        for _ in 0..count {
+            black_box(ticks());
+        }
+        elapsed_ns(began)
+    })
+}
+
+/// Memory in which each word names the next, over all of it and in an order that no processor foresees.
+#[pyclass(module = "ztfast._core")]
+pub(crate) struct Chain(Vec<u32>);
+
+#[pymethods]
+impl Chain {
+    /// Of so many bytes, made a power of two.
+    #[new]
+    #[allow(clippy::cast_possible_truncation)] // there are at most 2^32 words, and multiples wrap on purpose
+    fn new(bytes: usize) -> PyResult<Self> {
+        let words = (bytes / size_of::<u32>()).checked_next_power_of_two().filter(|&words| words <= 1 << 32);
+        let words = words.ok_or_else(|| PyValueError::new_err(format!("wanted at most 16 GiB, got {bytes} bytes")))?;
+        // A linear congruential generator of full period (its constants are Numerical Recipes').
+        let next = |at: usize| (at as u32).wrapping_mul(1_664_525).wrapping_add(1_013_904_223) as usize & (words - 1);
+        Ok(Self((0..words).map(|at| next(at) as u32).collect()))
+    }
+
+    /// Nanoseconds of `count` pairs of loads, each where the one before says.
+    fn time_pairs(&self, py: Python<'_>, count: u64) -> u64 {
+        py.detach(|| {
+            let mut at = 0_usize;
+            let began = Instant::now();
+            for _ in 0..2 * count {
+                at = self.0.get(at).copied().unwrap_or(0) as usize;
+            }
+            black_box(at);
+            elapsed_ns(began)
+        })
+    }
 }
 
 /// Ticks of each of `count` pairs of loads at random places of so many bytes, the second where the first says.

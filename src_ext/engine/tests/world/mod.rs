@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ztfast_bundle::{Bundle, Form};
 use ztfast_engine::{
     Admission, Batch, Code, Column, Datum, Determining, Engine, EngineOptions, EntityData, Gate, Handle, SessionId,
-    SessionStatus, now_ns,
+    SessionStatus, Who, now_ns,
 };
 
 /// Every form, and the one that the compiler chooses.
@@ -168,10 +168,10 @@ impl Desk {
             self.batch.decide_many(sessions, docs, columns, &mut self.codes);
             self.codes.iter().for_each(|&code| counts[usize::from(code)] += 1);
         };
-        run(Column::each(&self.ids), Column::each(&self.handles), &columns);
-        run(Column::all(&self.ids), Column::each(&self.handles), &columns);
-        run(Column::all(&self.ids), Column::all(&self.handles), &columns);
-        run(Column::each(&self.ids[..1]), Column::each(&self.handles), &columns);
+        run(Who::Sessions(Column::each(&self.ids)), Column::each(&self.handles), &columns);
+        run(Who::Sessions(Column::all(&self.ids)), Column::each(&self.handles), &columns);
+        run(Who::Sessions(Column::all(&self.ids)), Column::all(&self.handles), &columns);
+        run(Who::Sessions(Column::each(&self.ids[..1])), Column::each(&self.handles), &columns);
     }
 }
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import ztfast
 
+__all__ = ["ALGOS", "INSTRUMENTS", "POLICIES", "SCHEMA", "Workload", "bundle", "entities"]
+
 ALGOS = 100
 INSTRUMENTS = 100
 
@@ -15,7 +17,8 @@ entity Desk;
 entity Algo in [Desk] = { region: String };
 entity Instrument in [Desk] = { region: String, restricted: Bool };
 action "order.cancel" appliesTo { principal: Algo, resource: Instrument };
-action "order.new" appliesTo {
+action "order.new" appliesTo { principal: Algo, resource: Instrument, context: { notional: Long, qty: Long } };
+action "order.replace" appliesTo {
   principal: Algo, resource: Instrument, context: { notional: Long, qty: Long, collarBps?: Long },
 };
 """
@@ -24,11 +27,12 @@ POLICIES = """
 @id("cancel")
 permit (principal is Algo in Desk::"equities", action == Action::"order.cancel", resource in Desk::"equities");
 @id("order")
-permit (principal is Algo in Desk::"equities", action == Action::"order.new", resource in Desk::"equities")
+permit (principal is Algo in Desk::"equities", action in [Action::"order.new", Action::"order.replace"],
+        resource in Desk::"equities")
 when { context.notional <= 1000000 && context.qty <= 500 };
 @id("restricted") forbid (principal, action, resource) when { resource.restricted };
 @id("region") forbid (principal, action, resource) unless { principal.region == resource.region };
-@id("collar") forbid (principal, action == Action::"order.new", resource)
+@id("collar") forbid (principal, action == Action::"order.replace", resource)
 when { context has collarBps && (context.collarBps > 500 || context.collarBps < -500) };
 """
 
@@ -43,25 +47,50 @@ def entities() -> list[dict[str, Any]]:
             {"uid": {"type": "Algo", "id": f"a{number}"}, "attrs": attrs, "parents": desk if number % 10 else []}
         )
     for number in range(INSTRUMENTS):
-        attrs = {"region": ("US", "EU")[number % 2], "restricted": number % 7 == 6}
-        made.append({"uid": {"type": "Instrument", "id": f"i{number}"}, "attrs": attrs, "parents": desk})
+        about: dict[str, Any] = {"region": ("US", "EU")[number % 2], "restricted": number % 7 == 6}
+        made.append({"uid": {"type": "Instrument", "id": f"i{number}"}, "attrs": about, "parents": desk})
     return made
 
 
+def bundle() -> ztfast.Bundle:
+    """The policies over the store, compiled.
+
+    >>> bundle().stats.policies
+    5
+    """
+    return ztfast.compile(
+        ztfast.Text(POLICIES, "bench.cedar"), schema=ztfast.Text(SCHEMA, "bench.cedarschema"), entities=entities()
+    )
+
+
 class Workload:
-    """An engine over it, with sessions, handles and gates."""
+    """An engine over it, with sessions, handles and gates.
+
+    Attributes:
+        bundle, engine: What decides.
+        sessions: One per algorithm, without end.
+        resources: A handle per instrument.
+        revoked: A session that was revoked: refused before any policy is looked at.
+        cancel: A gate without attributes, of which the tables alone decide.
+        order: A gate of two attributes, ``notional`` and ``qty``: two comparisons are left for decision time.
+        collared: A gate of ``collarBps`` besides, about which a condition is left that runs as code.
+        session, resource, values: The request that is asked again and again: ``order`` allows it.
+
+    >>> work = Workload()
+    >>> work.order.allows(work.session, work.resource, *work.values)
+    True
+    """
 
     def __init__(self) -> None:
-        self.bundle = ztfast.compile(
-            ztfast.Text(POLICIES, "bench.cedar"), schema=ztfast.Text(SCHEMA, "bench.cedarschema"), entities=entities()
-        )
+        self.bundle = bundle()
         self.engine = engine = ztfast.Engine(self.bundle)
         self.sessions = [engine.admit(ztfast.Identity(f'Algo::"a{n}"', not_after=math.inf)) for n in range(ALGOS)]
         self.resources = [engine.resource(f'Instrument::"i{n}"') for n in range(INSTRUMENTS)]
+        self.revoked = engine.admit(ztfast.Identity('Algo::"a1"', not_after=math.inf))
+        self.revoked.revoke()
         self.cancel = engine.prepare("order.cancel")
         self.order = engine.prepare("order.new", "notional", "qty")
-        self.collared = engine.prepare("order.new", "notional", "qty", "collarBps")
-        # The request that is asked again and again: allowed, by a residual of two comparisons.
+        self.collared = engine.prepare("order.replace", "notional", "qty", "collarBps")
         self.session, self.resource = self.sessions[1], self.resources[1]
         self.values = (250_000, 100)
         if not self.order.allows(self.session, self.resource, *self.values):

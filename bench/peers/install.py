@@ -1,0 +1,90 @@
+"""Setting the peers up: one Rust program, one Go program, and Python packages, all under ``build/peers``."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+
+from bench.peers.roster import GO_PROGRAM, HERE, PACKAGES, ROOT, RUST_TARGET, Peer, Program
+
+CRATES = ("cedar-policy", "regorus", "mimalloc")
+
+
+class SetUpError(Exception):
+    """A tool is missing, or it failed: says which, and what to do."""
+
+
+def set_up(peers: Sequence[Peer], console: Console) -> list[str]:
+    """Build or install what these peers are in, and print all versions.
+
+    Returns:
+        What could not be set up, each with the reason.
+    """
+    failures = []
+    for program in dict.fromkeys(peer.program for peer in peers):
+        names = ", ".join(peer.name for peer in peers if peer.program == program)
+        try:
+            versions = BUILDERS[program]()
+        except SetUpError as error:
+            failures.append(f"{names}: {error}")
+        else:
+            console.print(f"[bold]{program}[/] ({names})")
+            for version in versions:
+                console.print(f"  {version}", highlight=False)
+    return failures
+
+
+def run(*command: str, cwd: object = ROOT) -> str:
+    """What the command wrote to its output; what it says of its progress is shown.
+
+    Raises:
+        SetUpError: where there is no such tool, or it failed.
+    """
+    if shutil.which(command[0]) is None:
+        raise SetUpError(f"{command[0]} is not on the PATH: install it, or do without these peers")
+    done = subprocess.run(command, cwd=str(cwd), stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SetUpError(f"{' '.join(command)} failed with code {done.returncode}: its messages are above")
+    return done.stdout.strip()
+
+
+def rust() -> list[str]:
+    """The Rust program, in release mode."""
+    version = run("rustc", "--version")
+    manifest = HERE / "rust" / "Cargo.toml"
+    run(
+        *("cargo", "build", "--release", "--locked", "--manifest-path", str(manifest)),
+        *("--target-dir", str(RUST_TARGET)),
+    )
+    lock = tomllib.loads(manifest.with_name("Cargo.lock").read_text())
+    return [version, *(f"{one['name']} {one['version']}" for one in lock["package"] if one["name"] in CRATES)]
+
+
+def go() -> list[str]:
+    """The Go program."""
+    version = run("go", "version")
+    folder = HERE / "go"
+    run("go", "build", "-o", str(GO_PROGRAM), ".", cwd=folder)
+    modules = run(
+        "go", "list", "-m", "-f", "{{if not (or .Main .Indirect)}}{{.Path}} {{.Version}}{{end}}", "all", cwd=folder
+    )
+    return [version, *modules.split("\n")]
+
+
+def python() -> list[str]:
+    """Packages beside the environment, which stays as it is."""
+    requirements = HERE / "requirements.txt"
+    run(
+        *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--upgrade"),
+        *("--target", str(PACKAGES), "-r", str(requirements)),
+    )
+    pins = (line for line in requirements.read_text().splitlines() if line and not line.startswith("#"))
+    return [f"Python {sys.version.split()[0]}", *(pin.replace("==", " ") for pin in pins)]
+
+
+BUILDERS: dict[Program, Callable[[], list[str]]] = {"rust": rust, "go": go, "python": python}

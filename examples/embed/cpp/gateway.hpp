@@ -1,0 +1,213 @@
+// An order gateway: threads that take orders from rings, ask ztfast about each, and send or reject it. No Python here.
+//
+// Each thread has a ring with one producer and a gate of its own. Between an order and its decision there is no lock, no
+// allocation and no system call, as long as orders keep coming.
+#pragma once
+
+#include <ztfast.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace gateway {
+
+struct Order {
+    std::uint64_t session;    // session.id
+    std::uint32_t instrument; // resource.handle
+    std::uint32_t number;     // of the client's, 0, 1, 2, ...: where the answer goes
+    std::int64_t values[2];   // as the gate was prepared: notional in whole US dollars, quantity in pieces
+};
+
+// A gate of one's own. Move it to the thread that decides by it.
+class Gate {
+public:
+    // Call with the GIL if `original` is a Python gate's address.
+    Gate(const ztfast_api *api, const ztfast_gate *original) : api_(api) {
+        const std::int32_t status = api->gate_clone(original, &gate_);
+        if (status != ZTFAST_OK) throw std::runtime_error(std::string("cloning the gate: ") + api->status_text(status));
+    }
+    Gate(Gate &&other) noexcept : api_(other.api_), gate_(std::exchange(other.gate_, nullptr)) {}
+    Gate &operator=(Gate &&other) noexcept {
+        std::swap(api_, other.api_);
+        std::swap(gate_, other.gate_);
+        return *this;
+    }
+    Gate(const Gate &) = delete;
+    Gate &operator=(const Gate &) = delete;
+    ~Gate() {
+        if (gate_ != nullptr) api_->gate_free(gate_);
+    }
+
+    // ZTFAST_ALLOW, or why not.
+    std::uint32_t allows(const Order &order) noexcept {
+        return api_->allows(gate_, order.session, order.instrument, order.values, std::size(order.values));
+    }
+
+private:
+    const ztfast_api *api_;
+    ztfast_gate *gate_ = nullptr;
+};
+
+// A ring for one producer and one consumer.
+class Ring {
+public:
+    bool push(const Order &order) noexcept {
+        const std::size_t tail = tail_.load(std::memory_order_relaxed);
+        if (tail - head_.load(std::memory_order_acquire) == SLOTS) return false;
+        slots_[tail % SLOTS] = order;
+        tail_.store(tail + 1, std::memory_order_release);
+        return true;
+    }
+
+    bool pop(Order &order) noexcept {
+        const std::size_t head = head_.load(std::memory_order_relaxed);
+        if (head == tail_.load(std::memory_order_acquire)) return false;
+        order = slots_[head % SLOTS];
+        head_.store(head + 1, std::memory_order_release);
+        return true;
+    }
+
+private:
+    static constexpr std::size_t SLOTS = 1024;
+    // Each end writes to a cache line of its own.
+    alignas(64) std::atomic<std::size_t> head_{0};
+    alignas(64) std::atomic<std::size_t> tail_{0};
+    alignas(64) std::array<Order, SLOTS> slots_{};
+};
+
+// What one thread has seen. Nothing here allocates once it is made.
+struct Tally {
+    // By code; what is beyond counts in the last place, which no code has.
+    std::array<std::uint64_t, 32> codes{};
+    // Nanoseconds a decision, clock included; 1 ns wide, the last place for all that took longer.
+    std::vector<std::uint32_t> nanoseconds = std::vector<std::uint32_t>(100'000);
+    // Notional of what was sent, in whole US dollars.
+    std::int64_t sent = 0;
+
+    void add(const Tally &other) {
+        for (std::size_t at = 0; at < codes.size(); ++at) codes[at] += other.codes[at];
+        for (std::size_t at = 0; at < nanoseconds.size(); ++at) nanoseconds[at] += other.nanoseconds[at];
+        sent += other.sent;
+    }
+
+    // The time that this share of all decisions took at most.
+    std::size_t quantile_ns(double share) const {
+        std::uint64_t all = 0, seen = 0;
+        for (const std::uint32_t count : nanoseconds) all += count;
+        for (std::size_t at = 0; at < nanoseconds.size(); ++at) {
+            seen += nanoseconds[at];
+            if (seen > 0 && static_cast<double>(seen) >= share * static_cast<double>(all)) return at;
+        }
+        return nanoseconds.size();
+    }
+};
+
+class Gateway {
+public:
+    // `answers` has a byte for each order's number; it lives as long as the gateway.
+    Gateway(const ztfast_api *api, const ztfast_gate *gate, std::size_t threads, std::uint8_t *answers)
+        : answers_(answers) {
+        for (std::size_t at = 0; at < threads; ++at) lanes_.push_back(std::make_unique<Lane>(Gate(api, gate)));
+        try {
+            for (auto &lane : lanes_) lane->thread = std::thread([this, &lane = *lane] { decide(lane); });
+        } catch (...) {
+            close();
+            throw;
+        }
+    }
+    Gateway(const Gateway &) = delete;
+    Gateway &operator=(const Gateway &) = delete;
+    ~Gateway() { close(); }
+
+    // From one thread only. All orders of a session take the same lane, so they keep their order.
+    void submit(const Order &order) noexcept {
+        Ring &ring = lanes_[order.session % lanes_.size()]->ring;
+        while (!ring.push(order)) std::this_thread::yield();
+    }
+
+    // Waits until all orders are answered.
+    Tally close() {
+        open_.store(false, std::memory_order_release);
+        Tally all;
+        for (auto &lane : lanes_) {
+            if (lane->thread.joinable()) lane->thread.join();
+            all.add(lane->tally);
+        }
+        return all;
+    }
+
+private:
+    struct Lane {
+        explicit Lane(Gate own) : gate(std::move(own)) {}
+        Ring ring;
+        Gate gate;
+        Tally tally;
+        std::thread thread;
+    };
+
+    void decide(Lane &lane) noexcept {
+        using clock = std::chrono::steady_clock;
+        Order order;
+        for (;;) {
+            if (!lane.ring.pop(order)) {
+                // Look once more after the gateway was closed: what was submitted before must be answered.
+                if (open_.load(std::memory_order_acquire)) {
+                    // A gateway with a processor of its own would spin here.
+                    std::this_thread::yield();
+                    continue;
+                }
+                if (!lane.ring.pop(order)) return;
+            }
+            const auto began = clock::now();
+            const std::uint32_t code = lane.gate.allows(order);
+            const auto took = std::chrono::duration_cast<std::chrono::nanoseconds>(clock::now() - began).count();
+            auto &counts = lane.tally.nanoseconds;
+            ++counts[std::min(static_cast<std::size_t>(took), counts.size() - 1)];
+            ++lane.tally.codes[std::min<std::size_t>(code, lane.tally.codes.size() - 1)];
+            if (code == ZTFAST_ALLOW) {
+                send(lane, order);
+            } else {
+                reject(order, code);
+            }
+        }
+    }
+
+    void send(Lane &lane, const Order &order) noexcept {
+        // To the market; here it is counted.
+        lane.tally.sent += order.values[0];
+        answers_[order.number] = ZTFAST_ALLOW;
+    }
+
+    void reject(const Order &order, std::uint32_t code) noexcept {
+        // Back to the client, with the code: ztfast_api::code_name has its name for the log.
+        answers_[order.number] = static_cast<std::uint8_t>(code);
+    }
+
+    std::vector<std::unique_ptr<Lane>> lanes_;
+    std::atomic<bool> open_{true};
+    std::uint8_t *answers_;
+};
+
+// Nanoseconds that reading the clock twice takes, half of the time at most: what is in every figure of a Tally.
+inline std::size_t clock_ns() {
+    Tally tally;
+    for (int round = 0; round < 10'000; ++round) {
+        const auto began = std::chrono::steady_clock::now();
+        const auto took = std::chrono::steady_clock::now() - began;
+        const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(took).count();
+        ++tally.nanoseconds[std::min(static_cast<std::size_t>(ns), tally.nanoseconds.size() - 1)];
+    }
+    return tally.quantile_ns(0.5);
+}
+
+} // namespace gateway

@@ -1,0 +1,117 @@
+"""The Python side of the examples: the example desk, its sessions and gates, and a stream of orders.
+
+Python prepares once; the loops then decide by numbers alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ztfast
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The example desk, ready to decide.
+
+    Attributes:
+        engine: Over the desk's bundle.
+        order_new: Its values are notional (whole US dollars) and quantity (pieces).
+        order_cancel: Its value is the person in whose name an agent cancels.
+        traders: Sessions of the algorithms and of the traders among the people.
+        agents: Sessions of the AI agents.
+        instruments: What is traded.
+        people: In whose name agents act.
+    """
+
+    engine: ztfast.Engine
+    order_new: ztfast.Gate
+    order_cancel: ztfast.Gate
+    traders: list[ztfast.Session]
+    agents: list[ztfast.Session]
+    instruments: list[ztfast.Resource]
+    people: list[ztfast.Resource]
+
+
+@dataclass(frozen=True)
+class Orders:
+    """New orders as columns, and their cancels.
+
+    Attributes:
+        sessions: Who sends it: ``session.id``, uint64.
+        instruments: ``resource.handle``, uint32.
+        notional: Whole US dollars, int64.
+        quantity: Pieces, int64.
+        agents: Who cancels it: ``session.id``, uint64.
+        people: In whose name: ``resource.handle``, uint32.
+    """
+
+    sessions: NDArray[np.uint64]
+    instruments: NDArray[np.uint32]
+    notional: NDArray[np.int64]
+    quantity: NDArray[np.int64]
+    agents: NDArray[np.uint64]
+    people: NDArray[np.uint32]
+
+
+def desk_bundle(*forbidden: str) -> ztfast.Bundle:
+    """The desk's policies, and a forbid of all orders in each instrument named: what a risk officer would swap in."""
+    folder = ztfast.examples.desk()
+    more = "".join(
+        f'@id("halt-{name}") forbid (principal, action in [Action::"order.new", Action::"order.cancel"], '
+        f'resource == Instrument::"{name}");\n'
+        for name in forbidden
+    )
+    text = "\n".join(path.read_text() for path in sorted((folder / "policies").glob("*.cedar")))
+    return ztfast.compile(
+        ztfast.Text(text + more), schema=folder / "desk.cedarschema", entities=folder / "desk.entities.json"
+    )
+
+
+def open_desk() -> Desk:
+    """The desk with a session for everybody who trades."""
+    engine = ztfast.Engine(desk_bundle())
+    names: dict[str, list[str]] = {}
+    for entity in json.loads((ztfast.examples.desk() / "desk.entities.json").read_text()):
+        names.setdefault(entity["uid"]["type"], []).append(entity["uid"]["id"])
+
+    def admit(kind: str) -> list[ztfast.Session]:
+        uids = [ztfast.Uid(kind, name) for name in names[kind]]
+        return [engine.admit(ztfast.Identity(uid, not_after=math.inf, factors=["x509"])) for uid in uids]
+
+    def resources(kind: str) -> list[ztfast.Resource]:
+        return [engine.resource(ztfast.Uid(kind, name)) for name in names[kind]]
+
+    return Desk(
+        engine=engine,
+        order_new=engine.prepare("order.new", "notional", "qty"),
+        order_cancel=engine.prepare("order.cancel", "onBehalfOf"),
+        traders=admit("Algo") + admit("Human")[:20],
+        agents=admit("Agent"),
+        instruments=resources("Instrument"),
+        people=resources("Human"),
+    )
+
+
+def draw(desk: Desk, count: int, seed: int = 1) -> Orders:
+    """So many orders: half of them in the trader's reach, so that caps decide; the others at random."""
+    chance = np.random.default_rng(seed)
+    traders = np.array([session.id for session in desk.traders], np.uint64)
+    instruments = np.array([resource.handle for resource in desk.instruments], np.uint32)
+    who, what = np.repeat(traders, len(instruments)), np.tile(instruments, len(traders))
+    reach = np.flatnonzero(desk.order_new.decide_many(who, what, 1_000, 10) == ztfast.Code.ALLOW)
+    pairs = np.where(chance.random(count) < 0.5, chance.choice(reach, count), chance.integers(0, len(who), count))
+    quantity = chance.integers(1, 2_000, count)
+    return Orders(
+        sessions=who[pairs],
+        instruments=what[pairs],
+        notional=quantity * chance.integers(5, 500, count),
+        quantity=quantity,
+        agents=chance.choice(np.array([session.id for session in desk.agents], np.uint64), count),
+        people=chance.choice(np.array([resource.handle for resource in desk.people], np.uint32), count),
+    )

@@ -1,0 +1,121 @@
+//! Many decisions by one bundle, over columns.
+
+use crate::code::{Code, Status};
+use crate::table::{Api, MAX_ARGUMENTS, RawBatch, RawColumn};
+use std::ptr::{self, NonNull};
+
+#[allow(clippy::cast_possible_truncation)] // codes are small
+const CORRUPT: u8 = Code::CORRUPT.0 as u8;
+
+/// A column of a batch.
+#[derive(Debug, Clone, Copy)]
+pub enum Column<'a, T> {
+    /// A value per row.
+    Each(&'a [T]),
+    /// One value for all rows.
+    All(&'a T),
+}
+
+impl<T> Column<'_, T> {
+    const fn raw(&self) -> RawColumn {
+        match self {
+            Self::Each(values) => RawColumn { data: values.as_ptr().cast(), len: values.len(), each: 1 },
+            Self::All(value) => RawColumn { data: ptr::from_ref::<T>(value).cast(), len: 1, each: 0 },
+        }
+    }
+}
+
+/// A gate's view of one moment, made by [`crate::Gate::batch`]. Any number of threads may run it at once.
+#[derive(Debug)]
+pub struct Batch {
+    api: &'static Api,
+    /// Ours alone: from `batch_begin`, given to `batch_end` when this is dropped.
+    raw: NonNull<RawBatch>,
+}
+
+// SAFETY: the core's batches are bound to no thread.
+unsafe impl Send for Batch {}
+// SAFETY: what takes `&self` is `batch_run`, which the table lets any number of threads call at once; `text` is exclusive.
+unsafe impl Sync for Batch {}
+
+impl Batch {
+    /// # Safety
+    /// The batch came from this table's `batch_begin`, and nobody else has it.
+    pub(crate) const unsafe fn new(api: &'static Api, raw: NonNull<RawBatch>) -> Self {
+        Self { api, raw }
+    }
+
+    /// The number of a text for this batch's columns: equal texts have equal numbers. Texts that the bundle lacks are kept.
+    ///
+    /// # Errors
+    /// [`Status::ROOM`] where those outgrow 4 GiB.
+    pub fn text(&mut self, text: &str) -> Result<i64, Status> {
+        let mut number = 0;
+        // SAFETY: the batch lives and does not run (`&mut self`); the text is a slice's, the number is ours to write to.
+        Status(unsafe { (self.api.batch_text)(self.raw.as_ptr(), text.as_ptr(), text.len(), &raw mut number) }).ok()?;
+        Ok(number)
+    }
+
+    /// Decide on each row: the code of each goes to `codes` ([`crate::Code`], one byte a row). There are as many rows as
+    /// there is room for codes. Entities in columns are handles.
+    ///
+    /// # Errors
+    /// [`Status::COLUMNS`] where a column has another length or there are more or fewer columns than arguments. All codes
+    /// are [`crate::Code::CORRUPT`] then.
+    pub fn run(
+        &self,
+        sessions: Column<'_, u64>,
+        resources: Column<'_, u32>,
+        values: &[Column<'_, i64>],
+        codes: &mut [u8],
+    ) -> Result<(), Status> {
+        // SAFETY: sessions are u64, resources u32, and the values i64.
+        unsafe { self.decide(self.api.batch_run, sessions.raw(), resources, values, codes) }
+    }
+
+    /// The same by policy alone, for principals' handles: no session, no kill switch.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn evaluate(
+        &self,
+        principals: Column<'_, u32>,
+        resources: Column<'_, u32>,
+        values: &[Column<'_, i64>],
+        codes: &mut [u8],
+    ) -> Result<(), Status> {
+        // SAFETY: principals and resources are u32, and the values i64.
+        unsafe { self.decide(self.api.batch_evaluate, principals.raw(), resources, values, codes) }
+    }
+
+    /// # Safety
+    /// The first column has the type that the function wants.
+    unsafe fn decide(
+        &self,
+        function: unsafe extern "C" fn(*const RawBatch, usize, *const RawColumn, usize, *mut u8) -> i32,
+        who: RawColumn,
+        resources: Column<'_, u32>,
+        values: &[Column<'_, i64>],
+        codes: &mut [u8],
+    ) -> Result<(), Status> {
+        let mut columns = [RawColumn { data: ptr::null(), len: 0, each: 0 }; 2 + MAX_ARGUMENTS];
+        let count = 2 + values.len();
+        if count > columns.len() {
+            codes.fill(CORRUPT);
+            return Err(Status::COLUMNS);
+        }
+        let given = [who, resources.raw()].into_iter().chain(values.iter().map(Column::raw));
+        columns.iter_mut().zip(given).for_each(|(column, given)| *column = given);
+        let (rows, out) = (codes.len(), codes.as_mut_ptr());
+        // SAFETY: the batch lives; columns and codes are slices', and have the types that the function wants.
+        Status(unsafe { function(self.raw.as_ptr(), rows, columns.as_ptr(), count, out) }).ok()
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        // SAFETY: the batch is ours, from `batch_begin`, and nobody uses it after this.
+        let ended = Status(unsafe { (self.api.batch_end)(self.raw.as_ptr()) });
+        debug_assert_eq!(ended, Status::OK, "a batch of our own is always to be had back");
+    }
+}

@@ -1,0 +1,238 @@
+//! The numbers that cross the boundary, and their names: codes of decisions, statuses of calls, kinds of arguments.
+
+use std::ffi::CStr;
+use std::fmt;
+
+/// A decision. Everything but [`Self::ALLOW`] denies, also a number that is not listed here.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+#[must_use]
+pub struct Code(pub u32);
+
+impl Code {
+    /// No policy applies.
+    pub const DEFAULT: Self = Self(0);
+    /// A permit applies, and no forbid does.
+    pub const ALLOW: Self = Self(1);
+    /// A forbid applies.
+    pub const FORBID: Self = Self(3);
+    /// The action does not apply to such a principal or resource.
+    pub const NOT_APPLICABLE: Self = Self(4);
+    /// The session's validity is over.
+    pub const EXPIRED: Self = Self(5);
+    /// The session's validity has not begun.
+    pub const NOT_YET_VALID: Self = Self(6);
+    /// The session was revoked.
+    pub const REVOKED: Self = Self(7);
+    /// The session is in quarantine.
+    pub const QUARANTINED: Self = Self(8);
+    /// There is no such session (any more).
+    pub const UNKNOWN_SESSION: Self = Self(9);
+    /// The kill switch is on.
+    pub const KILLED: Self = Self(10);
+    /// After a swap of bundles the gate no longer fits.
+    pub const STALE_GATE: Self = Self(11);
+    /// The bundle's tables, or a call's arguments, do not make sense.
+    pub const CORRUPT: Self = Self(12);
+
+    /// All codes there are in this version.
+    pub const ALL: [Self; 12] = [
+        Self::DEFAULT,
+        Self::ALLOW,
+        Self::FORBID,
+        Self::NOT_APPLICABLE,
+        Self::EXPIRED,
+        Self::NOT_YET_VALID,
+        Self::REVOKED,
+        Self::QUARANTINED,
+        Self::UNKNOWN_SESSION,
+        Self::KILLED,
+        Self::STALE_GATE,
+        Self::CORRUPT,
+    ];
+
+    /// Whether this is [`Self::ALLOW`].
+    #[must_use]
+    pub const fn is_allow(self) -> bool {
+        self.0 == Self::ALLOW.0
+    }
+
+    /// The name, as in `ztfast.Code` and, after `ZTFAST_`, in the header; `UNKNOWN_CODE` for other numbers.
+    #[must_use]
+    pub const fn c_name(self) -> &'static CStr {
+        match self {
+            Self::DEFAULT => c"DEFAULT",
+            Self::ALLOW => c"ALLOW",
+            Self::FORBID => c"FORBID",
+            Self::NOT_APPLICABLE => c"NOT_APPLICABLE",
+            Self::EXPIRED => c"EXPIRED",
+            Self::NOT_YET_VALID => c"NOT_YET_VALID",
+            Self::REVOKED => c"REVOKED",
+            Self::QUARANTINED => c"QUARANTINED",
+            Self::UNKNOWN_SESSION => c"UNKNOWN_SESSION",
+            Self::KILLED => c"KILLED",
+            Self::STALE_GATE => c"STALE_GATE",
+            Self::CORRUPT => c"CORRUPT",
+            _ => c"UNKNOWN_CODE",
+        }
+    }
+
+    /// The same as a `str`.
+    ///
+    /// ```
+    /// assert_eq!(ztfast_embed::Code::REVOKED.name(), "REVOKED");
+    /// ```
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.c_name().to_str().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}({})", self.name(), self.0)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// How a call that is no decision went: [`Self::OK`], or a negative number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+#[must_use]
+pub struct Status(pub i32);
+
+impl Status {
+    /// It went well.
+    pub const OK: Self = Self(0);
+    /// A pointer is NULL.
+    pub const NULL: Self = Self(-1);
+    /// A text is not UTF-8.
+    pub const UTF8: Self = Self(-2);
+    /// There is no room: see the function.
+    pub const ROOM: Self = Self(-3);
+    /// A handle is nothing in this bundle.
+    pub const HANDLE: Self = Self(-4);
+    /// Columns do not fit the gate or each other.
+    pub const COLUMNS: Self = Self(-5);
+    /// After a swap of bundles the gate no longer fits.
+    pub const STALE: Self = Self(-6);
+    /// There is no policy of this number.
+    pub const POLICY: Self = Self(-7);
+    /// The core failed inside; what was asked for was not done.
+    pub const PANIC: Self = Self(-8);
+    /// The table has another version than the caller was built for.
+    pub const VERSION: Self = Self(-9);
+    /// The table is shorter than the one that the caller was built for.
+    pub const SIZE: Self = Self(-10);
+
+    /// The bundle holds no such text.
+    pub const TEXT: Self = Self(-11);
+
+    /// All statuses there are in this version.
+    pub const ALL: [Self; 12] = [
+        Self::OK,
+        Self::NULL,
+        Self::UTF8,
+        Self::ROOM,
+        Self::HANDLE,
+        Self::COLUMNS,
+        Self::STALE,
+        Self::POLICY,
+        Self::PANIC,
+        Self::VERSION,
+        Self::SIZE,
+        Self::TEXT,
+    ];
+
+    /// What the status says, for people.
+    #[must_use]
+    pub const fn c_text(self) -> &'static CStr {
+        match self {
+            Self::OK => c"it went well",
+            Self::NULL => c"a pointer is NULL",
+            Self::UTF8 => c"the text is not UTF-8",
+            Self::ROOM => c"there is no room for it",
+            Self::HANDLE => c"the handle is nothing in this bundle",
+            Self::COLUMNS => c"the columns do not fit the gate or each other",
+            Self::STALE => c"after a swap of bundles the gate no longer fits: prepare it anew",
+            Self::POLICY => c"the bundle has no policy of this number",
+            Self::PANIC => c"the core failed inside, and nothing was done",
+            Self::VERSION => c"the core's table has another version: build against the ztfast that is installed",
+            Self::SIZE => c"the core's table is shorter: install the ztfast that this was built against",
+            Self::TEXT => c"the bundle holds no such text",
+            _ => c"an unknown status",
+        }
+    }
+
+    /// The same as a `str`.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        self.c_text().to_str().unwrap_or_default()
+    }
+
+    /// [`Self::OK`] as `Ok`, everything else as `Err`.
+    ///
+    /// # Errors
+    /// The status itself.
+    pub const fn ok(self) -> Result<(), Self> {
+        if self.0 == Self::OK.0 { Ok(()) } else { Err(self) }
+    }
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Status({}: {})", self.0, self.text())
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.text())
+    }
+}
+
+impl std::error::Error for Status {}
+
+/// What an argument of a gate is, and with it what its number means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// ipaddr, set or record: cannot be given as a number.
+    Other = 0,
+    /// 0 or 1.
+    Bool = 1,
+    /// Itself.
+    Long = 2,
+    /// A number from `text`.
+    String = 3,
+    /// A number from `entity`; in a column of a batch a handle.
+    Entity = 4,
+    /// Ten-thousandths.
+    Decimal = 5,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    Datetime = 6,
+    /// Milliseconds.
+    Duration = 7,
+}
+
+impl Kind {
+    /// The kind of a number of the table's; [`Self::Other`] for those that this version does not know.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Bool,
+            2 => Self::Long,
+            3 => Self::String,
+            4 => Self::Entity,
+            5 => Self::Decimal,
+            6 => Self::Datetime,
+            7 => Self::Duration,
+            _ => Self::Other,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The table in Rust is the table in `ztfast.h`: a C program that includes the header says what each number, size and offset
+//! is there.
+
+use std::fmt::Write as _;
+use std::mem::offset_of;
+use std::path::Path;
+use std::process::Command;
+use ztfast_embed::{
+    ABI_VERSION, Api, CAPSULE, Code, Determining, Kind, MAX_ARGUMENTS, MAX_DETERMINING, RawColumn, Status,
+};
+
+/// What the header must say, as C expressions and their values.
+fn expected() -> Vec<(String, i64)> {
+    let number = |value: usize| i64::try_from(value).expect("sizes are small");
+    let mut out = vec![
+        ("ZTFAST_ABI_VERSION".to_owned(), i64::from(ABI_VERSION)),
+        ("ZTFAST_MAX_ARGUMENTS".to_owned(), number(MAX_ARGUMENTS)),
+        ("ZTFAST_MAX_DETERMINING".to_owned(), number(MAX_DETERMINING)),
+        ("sizeof(ztfast_determining)".to_owned(), number(size_of::<Determining>())),
+        ("offsetof(ztfast_determining, policies)".to_owned(), number(offset_of!(Determining, policies))),
+        ("sizeof(ztfast_column)".to_owned(), number(size_of::<RawColumn>())),
+        ("offsetof(ztfast_column, data)".to_owned(), number(offset_of!(RawColumn, data))),
+        ("offsetof(ztfast_column, len)".to_owned(), number(offset_of!(RawColumn, len))),
+        ("offsetof(ztfast_column, each)".to_owned(), number(offset_of!(RawColumn, each))),
+        ("sizeof(ztfast_api)".to_owned(), number(size_of::<Api>())),
+    ];
+    macro_rules! entries {
+        ($($name:ident)*) => {
+            $(out.push((format!("offsetof(ztfast_api, {})", stringify!($name)), number(offset_of!(Api, $name))));)*
+        };
+    }
+    entries! {
+        abi_version size allows decide begin text entity literal kinds policy epoch gate_clone gate_free
+        batch_begin batch_text batch_run batch_evaluate batch_end code_name status_text
+    }
+    out.extend(Code::ALL.map(|code| (format!("ZTFAST_{code}"), i64::from(code.0))));
+    let statuses = [
+        "OK",
+        "E_NULL",
+        "E_UTF8",
+        "E_ROOM",
+        "E_HANDLE",
+        "E_COLUMNS",
+        "E_STALE",
+        "E_POLICY",
+        "E_PANIC",
+        "E_VERSION",
+        "E_SIZE",
+        "E_TEXT",
+    ];
+    out.extend(statuses.iter().zip(Status::ALL).map(|(name, status)| (format!("ZTFAST_{name}"), i64::from(status.0))));
+    let kinds = [
+        ("OTHER", Kind::Other),
+        ("BOOL", Kind::Bool),
+        ("LONG", Kind::Long),
+        ("STRING", Kind::String),
+        ("ENTITY", Kind::Entity),
+        ("DECIMAL", Kind::Decimal),
+        ("DATETIME", Kind::Datetime),
+        ("DURATION", Kind::Duration),
+    ];
+    out.extend(kinds.map(|(name, kind)| (format!("ZTFAST_{name}"), i64::from(kind as u8))));
+    out
+}
+
+#[test]
+fn the_header_has_the_same_numbers_sizes_and_offsets() {
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    if Command::new(&compiler).arg("--version").output().is_err() {
+        eprintln!("SKIPPED: no C compiler ({compiler}): ztfast.h was not compared with the table");
+        return;
+    }
+    let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ztfast/include");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (source, program) = (folder.join("header.c"), folder.join("header"));
+    let mut text = "#include <stdio.h>\n#include \"ztfast.h\"\nint main(void) {\n".to_owned();
+    for (expression, _) in expected() {
+        writeln!(text, "    printf(\"{expression}=%lld\\n\", (long long)({expression}));").expect("a String takes it");
+    }
+    text.push_str("    printf(\"ZTFAST_CAPSULE=%s\\n\", ZTFAST_CAPSULE);\n    return 0;\n}\n");
+    std::fs::write(&source, text).expect("the target folder can be written to");
+    let built = Command::new(&compiler)
+        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I"])
+        .arg(&include)
+        .arg(&source)
+        .arg("-o")
+        .arg(&program)
+        .output()
+        .expect("the compiler starts");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let said = Command::new(&program).output().expect("the program starts").stdout;
+    let said: Vec<String> = String::from_utf8_lossy(&said).lines().map(str::to_owned).collect();
+    let mut wanted: Vec<String> = expected().iter().map(|(name, value)| format!("{name}={value}")).collect();
+    wanted.push(format!("ZTFAST_CAPSULE={}", CAPSULE.to_str().expect("the name is ASCII")));
+    assert_eq!(said, wanted);
+}
+
+#[test]
+fn the_header_has_no_entry_that_the_table_lacks() {
+    let header = include_str!("../../../ztfast/include/ztfast.h");
+    let table = header.split("typedef struct {").last().expect("the table is the header's last struct");
+    let table = table.split("} ztfast_api;").next().expect("it ends with its name");
+    let functions = table.matches("(*").count();
+    assert_eq!(size_of::<Api>(), 2 * size_of::<u32>() + functions * size_of::<usize>());
+}

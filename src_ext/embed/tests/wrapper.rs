@@ -1,0 +1,284 @@
+//! What the wrapper makes of a table, shown with one whose functions write down how they were called.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr;
+use ztfast_embed::{
+    ABI_VERSION, AbiError, Api, Code, Column, Determining, Gate, Kind, RawBatch, RawColumn, RawGate, Status,
+};
+
+thread_local! {
+    static CALLS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+fn note(call: String) {
+    CALLS.with_borrow_mut(|calls| calls.push(call));
+}
+
+fn calls() -> Vec<String> {
+    CALLS.take()
+}
+
+unsafe extern "C" fn allows(_: *mut RawGate, session: u64, resource: u32, values: *const i64, count: usize) -> u32 {
+    // SAFETY: the wrapper gives a slice.
+    let values = unsafe { std::slice::from_raw_parts(values, count) };
+    note(format!("allows {session} {resource} {values:?}"));
+    if values.len() == 2 { Code::ALLOW.0 } else { Code::CORRUPT.0 }
+}
+
+unsafe extern "C" fn decide(
+    _: *mut RawGate,
+    _: u64,
+    _: u32,
+    _: *const i64,
+    _: usize,
+    determining: *mut Determining,
+) -> u32 {
+    // SAFETY: the wrapper gives a reference.
+    let determining = unsafe { &mut *determining };
+    (determining.count, determining.policies[0]) = (1, 41);
+    Code::FORBID.0
+}
+
+unsafe extern "C" fn begin(_: *mut RawGate) -> i32 {
+    note("begin".to_owned());
+    Status::OK.0
+}
+
+unsafe extern "C" fn text(_: *mut RawGate, text: *const u8, len: usize, number: *mut i64) -> i32 {
+    if len > 8 {
+        return Status::ROOM.0;
+    }
+    // SAFETY: the wrapper gives a slice and a number.
+    unsafe { number.write(i64::from(*text)) };
+    Status::OK.0
+}
+
+unsafe extern "C" fn entity(_: *mut RawGate, handle: u32, number: *mut i64) -> i32 {
+    if handle == 0 {
+        return Status::HANDLE.0;
+    }
+    // SAFETY: the wrapper gives a number.
+    unsafe { number.write(i64::from(handle) * 10) };
+    Status::OK.0
+}
+
+unsafe extern "C" fn literal(_: *const RawGate, _: *const u8, len: usize, number: *mut i64) -> i32 {
+    if len > 3 {
+        return Status::TEXT.0;
+    }
+    // SAFETY: the wrapper gives a number.
+    unsafe { number.write(-7) };
+    Status::OK.0
+}
+
+unsafe extern "C" fn kinds(_: *const RawGate, kinds: *mut u8, room: usize, count: *mut usize) -> i32 {
+    assert!(room >= 3, "room for all arguments that a gate can have");
+    // SAFETY: there is that room, and the wrapper gives a count. 200 is a kind of a later version.
+    unsafe {
+        kinds.copy_from([2_u8, 3, 200].as_ptr(), 3);
+        count.write(3);
+    }
+    Status::OK.0
+}
+
+unsafe extern "C" fn policy(_: *const RawGate, policy: u32, id: *mut *const u8, len: *mut usize) -> i32 {
+    const ID: &str = "no-penny-limits";
+    if policy != 41 {
+        return Status::POLICY.0;
+    }
+    // SAFETY: the wrapper gives both.
+    unsafe {
+        id.write(ID.as_ptr());
+        len.write(ID.len());
+    }
+    Status::OK.0
+}
+
+unsafe extern "C" fn epoch(_: *const RawGate, epoch: *mut u64) -> i32 {
+    // SAFETY: the wrapper gives a number.
+    unsafe { epoch.write(9) };
+    Status::OK.0
+}
+
+/// Gates and batches here are numbers: nobody looks behind the pointers.
+unsafe extern "C" fn gate_clone(gate: *const RawGate, clone: *mut *mut RawGate) -> i32 {
+    if gate.is_null() {
+        return Status::NULL.0;
+    }
+    note(format!("clone {}", gate.addr()));
+    // SAFETY: the wrapper gives room for a pointer.
+    unsafe { clone.write(ptr::without_provenance_mut(gate.addr() + 1)) };
+    Status::OK.0
+}
+
+unsafe extern "C" fn gate_free(gate: *mut RawGate) -> i32 {
+    note(format!("free {}", gate.addr()));
+    Status::OK.0
+}
+
+unsafe extern "C" fn batch_begin(_: *mut RawGate, batch: *mut *mut RawBatch) -> i32 {
+    // SAFETY: the wrapper gives room for a pointer.
+    unsafe { batch.write(ptr::without_provenance_mut(77)) };
+    Status::OK.0
+}
+
+unsafe extern "C" fn batch_text(_: *mut RawBatch, _: *const u8, len: usize, number: *mut i64) -> i32 {
+    // SAFETY: the wrapper gives a number.
+    unsafe { number.write(i64::try_from(len).unwrap_or(0)) };
+    Status::OK.0
+}
+
+unsafe extern "C" fn batch_run(
+    _: *const RawBatch,
+    rows: usize,
+    columns: *const RawColumn,
+    count: usize,
+    codes: *mut u8,
+) -> i32 {
+    // SAFETY: the wrapper gives slices.
+    let (columns, codes) =
+        unsafe { (std::slice::from_raw_parts(columns, count), std::slice::from_raw_parts_mut(codes, rows)) };
+    let laid_out: Vec<(usize, u32)> = columns.iter().map(|column| (column.len, column.each)).collect();
+    note(format!("run {rows} {laid_out:?}"));
+    codes.fill(1);
+    Status::OK.0
+}
+
+unsafe extern "C" fn batch_evaluate(
+    batch: *const RawBatch,
+    rows: usize,
+    columns: *const RawColumn,
+    count: usize,
+    codes: *mut u8,
+) -> i32 {
+    note("evaluate".to_owned());
+    // SAFETY: as in `batch_run`.
+    unsafe { batch_run(batch, rows, columns, count, codes) }
+}
+
+unsafe extern "C" fn batch_end(batch: *mut RawBatch) -> i32 {
+    note(format!("end {}", batch.addr()));
+    Status::OK.0
+}
+
+extern "C" fn code_name(code: u32) -> *const c_char {
+    Code(code).c_name().as_ptr()
+}
+
+extern "C" fn status_text(status: i32) -> *const c_char {
+    Status(status).c_text().as_ptr()
+}
+
+#[allow(clippy::cast_possible_truncation)] // a table of some pointers
+static FAKE: Api = Api {
+    abi_version: ABI_VERSION,
+    size: size_of::<Api>() as u32,
+    allows,
+    decide,
+    begin,
+    text,
+    entity,
+    literal,
+    kinds,
+    policy,
+    epoch,
+    gate_clone,
+    gate_free,
+    batch_begin,
+    batch_text,
+    batch_run,
+    batch_evaluate,
+    batch_end,
+    code_name,
+    status_text,
+};
+
+fn gate() -> Gate {
+    // SAFETY: the fake looks behind no pointer.
+    unsafe { Gate::clone_of(&FAKE, 1000) }.expect("the fake refuses only NULL")
+}
+
+#[test]
+fn only_a_table_of_this_version_and_size_is_taken() {
+    let taken = |numbers: &[u32; 2]| {
+        // SAFETY: the two numbers are all that is looked at before the table is refused.
+        unsafe { Api::from_capsule(ptr::from_ref(numbers).cast::<c_void>()) }.unwrap_err()
+    };
+    assert_eq!(taken(&[ABI_VERSION - 1, 4096]), AbiError::Version(ABI_VERSION - 1));
+    assert_eq!(taken(&[ABI_VERSION + 1, 4096]), AbiError::Version(ABI_VERSION + 1));
+    assert_eq!(taken(&[ABI_VERSION, FAKE.size - 8]), AbiError::Size(FAKE.size - 8));
+    assert!(taken(&[ABI_VERSION, 8]).to_string().contains(&format!("{} bytes", FAKE.size)));
+    // SAFETY: the fake is a static.
+    let api = unsafe { Api::from_capsule(ptr::from_ref(&FAKE).cast()) }.expect("the fake is whole");
+    assert!(ptr::eq(api, &raw const FAKE));
+}
+
+#[test]
+fn a_gate_is_a_clone_and_is_given_back_once() {
+    // SAFETY: NULL is refused.
+    assert_eq!(unsafe { Gate::clone_of(&FAKE, 0) }.unwrap_err(), Status::NULL);
+    let first = gate();
+    let second = first.try_clone().expect("the fake clones");
+    drop(first);
+    drop(second);
+    assert_eq!(calls(), ["clone 1000", "clone 1001", "free 1001", "free 1002"]);
+}
+
+#[test]
+fn decisions_go_through_with_their_numbers_and_names() {
+    let mut gate = gate();
+    calls();
+    assert!(gate.allows(7, 3, &[250_000, -1]).is_allow());
+    assert_eq!(gate.allows(7, 3, &[]), Code::CORRUPT);
+    let mut determining = Determining::default();
+    assert_eq!(gate.decide(7, 3, &[1], &mut determining).name(), "FORBID");
+    assert_eq!(determining.as_slice(), [41]);
+    assert_eq!(gate.policy(41), Ok("no-penny-limits"));
+    assert_eq!(gate.policy(42), Err(Status::POLICY));
+    assert_eq!(gate.epoch(), Ok(9));
+    assert_eq!(calls(), ["allows 7 3 [250000, -1]", "allows 7 3 []"]);
+}
+
+#[test]
+fn texts_entities_and_kinds_are_values_or_statuses() {
+    let mut gate = gate();
+    gate.begin().expect("the fake begins");
+    assert_eq!(gate.text("FIX"), Ok(i64::from(b'F')));
+    assert_eq!(gate.text("too long a text"), Err(Status::ROOM));
+    assert_eq!((gate.literal("FIX"), gate.literal("too long a text")), (Ok(-7), Err(Status::TEXT)));
+    assert_eq!((gate.entity(4), gate.entity(0)), (Ok(40), Err(Status::HANDLE)));
+    assert_eq!(gate.kinds(), Ok(vec![Kind::Long, Kind::String, Kind::Other]));
+}
+
+#[test]
+fn batches_lay_their_columns_out() {
+    let mut gate = gate();
+    let mut batch = gate.batch().expect("the fake makes batches");
+    assert_eq!(batch.text("four"), Ok(4));
+    calls();
+    let mut codes = [0; 3];
+    let (sessions, quantities) = ([1, 2, 3], [10, 20, 30]);
+    let ran = batch.run(Column::Each(&sessions), Column::All(&9), &[Column::Each(&quantities)], &mut codes);
+    assert_eq!((ran, codes), (Ok(()), [1; 3]));
+    let many = [Column::All(&0); 65];
+    let refused = batch.run(Column::All(&1), Column::All(&9), &many, &mut codes);
+    assert_eq!((refused, codes), (Err(Status::COLUMNS), [12; 3]));
+    let principals = Column::Each(&[1, 2, 3]);
+    let evaluated = batch.evaluate(principals, Column::All(&9), &[Column::All(&10)], &mut codes);
+    assert_eq!((evaluated, codes), (Ok(()), [1; 3]));
+    drop(batch);
+    let expected = ["run 3 [(3, 1), (1, 0), (3, 1)]", "evaluate", "run 3 [(3, 1), (1, 0), (1, 0)]", "end 77"];
+    assert_eq!(calls(), expected);
+}
+
+#[test]
+fn every_code_and_status_has_a_name_of_its_own() {
+    let names: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
+    let texts: Vec<&CStr> = Status::ALL.iter().map(|status| status.c_text()).collect();
+    let distinct = |count: usize, all: usize| assert_eq!(count, all);
+    distinct(names.iter().collect::<std::collections::HashSet<_>>().len(), names.len());
+    distinct(texts.iter().collect::<std::collections::HashSet<_>>().len(), texts.len());
+    assert_eq!((Code(2).name(), Status(1).text()), ("UNKNOWN_CODE", "an unknown status"));
+    assert!(!Code(2).is_allow());
+}

@@ -1,0 +1,61 @@
+//! What `benches/instructions.rs` counts: an engine over the bundle of `ztfast.bench.workload`, which make saves.
+//!
+//! A crate of its own: the engine's own tests link Cedar, which takes minutes to build with optimizations. Nothing here does.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::sync::Arc;
+use ztfast_bundle::Bundle;
+use ztfast_engine::{Admission, Code, Engine, EngineOptions, Gate, Handle, SessionId, SessionStatus};
+
+/// Where the bundle is, seen from this crate.
+const BUNDLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../build/bench/hot.ztb");
+
+/// The request that is decided again and again: allowed, with these values of `notional` and `qty`.
+pub const VALUES: [i64; 2] = [250_000, 100];
+
+/// A gate that has decided before, and the request's session and resource.
+pub struct Hot {
+    /// The gate.
+    pub gate: Gate,
+    engine: Arc<Engine>,
+    /// The session of `Algo::"a1"`.
+    pub session: SessionId,
+    /// `Instrument::"i1"`.
+    pub resource: Handle,
+}
+
+impl Hot {
+    /// A gate for an action and these attributes.
+    ///
+    /// # Panics
+    /// Where there is no bundle, or it is not the workload's.
+    #[must_use]
+    pub fn new(action: &str, names: &[&str]) -> Self {
+        let bundle = Bundle::open(Path::new(BUNDLE)).expect("the bundle that `make bench-instructions` saves first");
+        let options = EngineOptions { sessions: 16, handles: 1_024, ..EngineOptions::default() };
+        let engine = Engine::new(Arc::new(bundle), None, options).expect("a whole bundle");
+        let handle = |ty, id| engine.handle(ty, id).expect("room for handles");
+        let (principal, resource) = (handle("Algo", "a1"), handle("Instrument", "i1"));
+        let admission = Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX };
+        let session = engine.admit(&admission).expect("room for sessions");
+        let mut gate = engine.prepare("Action", action, names).expect("the workload's action");
+        // Whatever is done only once is done before anything is counted.
+        for _ in 0..10 {
+            let code = gate.allows(session, resource, &VALUES[..names.len()]);
+            assert_eq!(code, Code::Allow, "the counted request must be allowed");
+        }
+        Self { gate, engine, session, resource }
+    }
+
+    /// The same with a session that is revoked in the end.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn refused(action: &str, names: &[&str]) -> Self {
+        let hot = Self::new(action, names);
+        assert!(hot.engine.set_session(hot.session, SessionStatus::Revoked), "a live session can be revoked");
+        hot
+    }
+}

@@ -1,0 +1,424 @@
+"""The table of functions, called as an embedder calls it.
+
+What is promised: decisions are Python's own; whatever is missing or wrong is a status or a DENY; nothing that is NULL is
+followed; the header compiles as C11 and as C++17 without a warning.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import math
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from ctypes import byref, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ztfast
+from tests.embed import table
+from tests.embed.table import Column, Determining, values
+
+OK, *ERRORS = table.statuses().values()
+NULL, UTF8, ROOM, HANDLE, COLUMNS, STALE, POLICY, _PANIC, _VERSION, _SIZE, TEXT = ERRORS
+Code = ztfast.Code
+
+POLICIES = """\
+@id("small") permit (principal, action == Action::"order", resource in Desk::"d1") when { context.qty <= 100 };
+@id("not-for-eve") forbid (principal == User::"eve", action == Action::"order", resource);
+@id("owners") permit (principal, action == Action::"note", resource)
+when { context.text == "hello" || context.text like "draft-*" || context.who == principal };
+"""
+SCHEMA = """\
+entity User; entity Desk; entity Book in [Desk];
+action order appliesTo { principal: User, resource: Book, context: { qty: Long } };
+action note appliesTo { principal: User, resource: Book, context: { text: String, who: User } };
+action address appliesTo { principal: User, resource: Book, context: { ip: ipaddr } };
+"""
+ENTITIES = [
+    {"uid": {"type": "Desk", "id": "d1"}, "attrs": {}, "parents": []},
+    {"uid": {"type": "User", "id": "ann"}, "attrs": {}, "parents": []},
+    {"uid": {"type": "Book", "id": "b1"}, "attrs": {}, "parents": [{"type": "Desk", "id": "d1"}]},
+]
+# The action is gone, or its attribute is another.
+WITHOUT = SCHEMA.replace("action order", "action orders")
+CHANGED = SCHEMA.replace("{ qty: Long }", "{ qty: Long, more: Bool }")
+
+
+def bundle(schema: str = SCHEMA, policies: str = POLICIES) -> ztfast.Bundle:
+    return ztfast.compile(ztfast.Text(policies), schema=ztfast.Text(schema, "s.cedarschema"), entities=ENTITIES)
+
+
+@pytest.fixture(scope="module")
+def api() -> dict[str, Any]:
+    return table.functions()
+
+
+@pytest.fixture
+def engine() -> ztfast.Engine:
+    return ztfast.Engine(bundle())
+
+
+@pytest.fixture
+def ann(engine: ztfast.Engine) -> ztfast.Session:
+    return engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
+
+
+@pytest.fixture
+def book(engine: ztfast.Engine) -> ztfast.Resource:
+    return engine.resource('Book::"b1"')
+
+
+@pytest.fixture
+def order(engine: ztfast.Engine) -> ztfast.Gate:
+    return engine.prepare("order", "qty")
+
+
+@pytest.fixture
+def own(api: dict[str, Any], order: ztfast.Gate) -> Iterator[c_void_p]:
+    gate = table.clone(api, order.address)
+    yield gate
+    assert api["gate_free"](gate) == OK
+
+
+@pytest.mark.parametrize(("compiler", "standard", "suffix"), [("cc", "c11", "c"), ("c++", "c++17", "cpp")])
+def test_the_header_compiles_without_a_warning(compiler: str, standard: str, suffix: str, tmp_path: Path) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler}: ztfast.h was not compiled as {standard}")
+    source = tmp_path / f"main.{suffix}"
+    # Twice, as programs do; and what a program does first.
+    source.write_text(
+        '#include <ztfast.h>\n#include "ztfast.h"\n'
+        "int main(void) {\n    ztfast_api old = {};\n    old.abi_version = ZTFAST_ABI_VERSION;\n"
+        "    old.size = (uint32_t)sizeof(ztfast_api) - 1;\n"
+        "    if (ztfast_check(NULL) != ZTFAST_E_NULL) return 1;\n"
+        "    if (ztfast_check(&old) != ZTFAST_E_SIZE) return 2;\n"
+        "    old.size = 2 * (uint32_t)sizeof(ztfast_api);\n"
+        "    if (ztfast_check(&old) != ZTFAST_OK) return 3;\n"
+        "    old.abi_version += 1;\n"
+        "    if (ztfast_check(&old) != ZTFAST_E_VERSION) return 4;\n"
+        "    return ztfast_check_text(ZTFAST_E_SIZE)[0] != 'z';\n}\n".replace("{};", "{0};" if suffix == "c" else "{};")
+    )
+    options = [f"-std={standard}", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pedantic"]
+    program = tmp_path / "main"
+    built = subprocess.run(
+        [compiler, *options, "-I", ztfast.get_include(), str(source), "-o", str(program)],
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr
+    assert subprocess.run([program]).returncode == 0
+
+
+def test_version_and_size_are_the_headers() -> None:
+    assert table.numbers() == (2, 8 + 8 * len(table.SIGNATURES))
+
+
+def test_codes_and_statuses_have_names(api: dict[str, Any]) -> None:
+    for code in Code:
+        assert api["code_name"](code).decode() == code.name
+    assert api["code_name"](2) == api["code_name"](2**32 - 1) == b"UNKNOWN_CODE"
+    texts = [api["status_text"](status) for status in (OK, *ERRORS)]
+    assert len(set(texts)) == len(texts) == 12
+    assert api["status_text"](7) == api["status_text"](-1000) == b"an unknown status"
+
+
+def test_decisions_are_pythons(
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource, own: c_void_p
+) -> None:
+    order = engine.prepare("order", "qty")
+    eve = engine.admit(ztfast.Identity('User::"eve"', not_after=math.inf))
+    gone = engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
+    gone.revoke()
+    determining = Determining()
+    for session in (ann, eve, gone):
+        for quantity in (-(2**63), 0, 100, 101, 2**63 - 1):
+            wanted = order.decide(session, book, quantity)
+            asked = (own, session.id, book.handle, values(quantity), 1)
+            assert api["allows"](*asked) == wanted.number
+            assert api["decide"](*asked, byref(determining)) == wanted.number
+            ids = []
+            for number in determining.policies[: determining.count]:
+                text, length = c_void_p(), c_size_t()
+                assert api["policy"](own, number, byref(text), byref(length)) == OK
+                assert text.value is not None
+                ids.append(ctypes.string_at(text.value, length.value).decode())
+            assert tuple(ids) == wanted.reasons
+    assert api["policy"](own, 1000, byref(c_void_p()), byref(c_size_t())) == POLICY
+    assert api["allows"](own, 2**63, book.handle, values(1), 1) == Code.UNKNOWN_SESSION
+
+
+def test_what_is_missing_denies(api: dict[str, Any], ann: ztfast.Session, book: ztfast.Resource, own: c_void_p) -> None:
+    determining = Determining(7)
+    for gate, given, count in (
+        (None, values(1), 1),
+        (own, None, 1),
+        (own, None, 0),
+        (own, values(1, 2), 2),
+        (own, values(1), 2**60),
+        (own, values(1), 2**64 - 1),
+    ):
+        assert api["allows"](gate, ann.id, book.handle, given, count) == Code.CORRUPT
+        assert api["decide"](gate, ann.id, book.handle, given, count, byref(determining)) == Code.CORRUPT
+        assert determining.count == 0
+    assert api["decide"](own, ann.id, book.handle, values(1), 1, None) == Code.CORRUPT
+    assert api["allows"](own, ann.id, book.handle, values(1), 1) == Code.ALLOW
+
+
+def test_null_is_refused_by_every_function(api: dict[str, Any], own: c_void_p) -> None:
+    number, count, text, epoch = byref(c_int64()), byref(c_size_t()), byref(c_void_p()), byref(c_uint64())
+    pointer, code = byref(c_void_p()), byref(c_uint8())
+    batch = c_void_p()
+    assert api["batch_begin"](own, byref(batch)) == OK
+    refused = {
+        "begin": [(None,)],
+        "text": [(None, b"a", 1, number), (own, None, 1, number), (own, b"a", 1, None)],
+        "entity": [(None, 0, number), (own, 0, None)],
+        "literal": [(None, b"a", 1, number), (own, None, 1, number), (own, b"a", 1, None)],
+        "kinds": [(None, None, 0, count), (own, None, 0, None)],
+        "policy": [(None, 0, text, count), (own, 0, None, count), (own, 0, text, None)],
+        "epoch": [(None, epoch), (own, None)],
+        "gate_clone": [(None, pointer), (own, None)],
+        "gate_free": [(None,)],
+        "batch_begin": [(None, pointer), (own, None)],
+        "batch_text": [(None, b"a", 1, number), (batch, None, 1, number), (batch, b"a", 1, None)],
+        "batch_run": [(None, 1, None, 0, code), (batch, 1, None, 3, code), (batch, 1, None, 0, None)],
+        "batch_evaluate": [(None, 1, None, 0, code), (batch, 1, None, 3, code), (batch, 1, None, 0, None)],
+        "batch_end": [(None,)],
+    }
+    assert set(refused) | {"allows", "decide", "code_name", "status_text"} == set(api)
+    for name, calls in refused.items():
+        for call in calls:
+            assert api[name](*call) == NULL, (name, call)
+    # Columns without data.
+    columns = (Column * 3)(Column(None, 1, 1), Column(None, 1, 1), Column(None, 1, 1))
+    assert api["batch_run"](batch, 1, columns, 3, code) == NULL
+    assert api["batch_end"](batch) == OK
+
+
+def test_texts_and_entities_are_those_of_python(
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource
+) -> None:
+    note = engine.prepare("note", "text", "who")
+    own = table.clone(api, note.address)
+    number = c_int64()
+    # Nothing was begun yet, and the bundle lacks the text.
+    assert api["text"](own, b"never heard of", 14, byref(number)) == ROOM
+    people = [engine.resource(f'User::"{name}"') for name in ("ann", "bob", "nobody")]
+    for text in ("hello", "hell", "", "draft-é", "draft-" + "x" * 5000):
+        for person in people:
+            given = []
+            assert api["begin"](own) == OK
+            assert api["text"](own, text.encode(), len(text.encode()), byref(number)) == OK
+            given.append(number.value)
+            assert api["entity"](own, person.handle, byref(number)) == OK
+            given.append(number.value)
+            code = api["allows"](own, ann.id, book.handle, values(*given), 2)
+            assert code == note.decide(ann, book, text, person).number
+    assert api["begin"](own) == OK
+    assert api["text"](own, b"\xff", 1, byref(number)) == UTF8
+    assert api["entity"](own, 4_000_000, byref(number)) == HANDLE
+    taken = [api["text"](own, f"t{at}".encode(), len(f"t{at}"), byref(number)) for at in range(40)]
+    assert taken == [OK] * 32 + [ROOM] * 8
+    assert api["begin"](own) == OK
+    assert api["text"](own, b"x" * 20_000, 20_000, byref(number)) == ROOM
+    assert api["gate_free"](own) == OK
+
+
+def test_literals_are_texts_of_the_bundle_until_the_next_swap(
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource
+) -> None:
+    # The address is good as long as the gate lives: until it is cloned.
+    note = engine.prepare("note", "text", "who")
+    own = table.clone(api, note.address)
+    before, after, text, who = c_uint64(), c_uint64(), c_int64(), c_int64()
+    assert api["epoch"](own, byref(before)) == OK
+    assert api["literal"](own, b"hello", 5, byref(text)) == OK
+    assert api["literal"](own, b"never heard of", 14, byref(c_int64())) == TEXT
+    assert api["literal"](own, b"\xff", 1, byref(c_int64())) == UTF8
+    nobody = engine.resource('User::"nobody"').handle
+    for policies, allowed in ((POLICIES, True), (POLICIES.replace('"hello"', '"hullo"'), False)):
+        engine.swap(bundle(policies=policies))
+        assert api["begin"](own) == OK
+        assert api["epoch"](own, byref(after)) == OK
+        assert after.value != before.value
+        before.value = after.value
+        found = api["literal"](own, b"hello", 5, byref(text))
+        assert found == (OK if allowed else TEXT)
+        if found == OK:
+            assert api["entity"](own, nobody, byref(who)) == OK
+            assert api["allows"](own, ann.id, book.handle, values(text.value, who.value), 2) == Code.ALLOW
+    assert api["gate_free"](own) == OK
+
+
+def test_kinds(api: dict[str, Any], engine: ztfast.Engine) -> None:
+    for action, names, wanted in (
+        ("note", ("text", "who"), [3, 4]),
+        ("order", ("qty",), [2]),
+        ("address", ("ip",), [0]),
+    ):
+        gate = engine.prepare(action, *names)
+        count, kinds = c_size_t(), (c_uint8 * 8)()
+        assert api["kinds"](gate.address, None, 0, byref(count)) == OK
+        assert count.value == len(wanted)
+        assert api["kinds"](gate.address, kinds, 8, byref(count)) == OK
+        assert kinds[: count.value] == wanted
+        assert api["kinds"](gate.address, kinds, len(wanted) - 1, byref(count)) == ROOM
+
+
+def test_a_gate_whose_attributes_are_no_numbers_denies(
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource
+) -> None:
+    gate = engine.prepare("address", "ip")
+    assert api["allows"](gate.address, ann.id, book.handle, values(1), 1) == Code.CORRUPT
+
+
+def test_a_clone_outlives_its_original_and_the_engine(api: dict[str, Any]) -> None:
+    engine = ztfast.Engine(bundle())
+    session = engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
+    resource = engine.resource('Book::"b1"')
+    ids = session.id, resource.handle
+    order = engine.prepare("order", "qty")
+    own = table.clone(api, order.address)
+    other = table.clone(api, own.value or 0)
+    del order, session, resource, engine
+    gc.collect()
+    assert api["allows"](own, *ids, values(100), 1) == Code.ALLOW
+    assert api["gate_free"](own) == OK
+    assert api["allows"](other, *ids, values(101), 1) == Code.DEFAULT
+    assert api["gate_free"](other) == OK
+
+
+def test_a_freed_clone_leaves_its_original_and_other_gates_alone(
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource, order: ztfast.Gate
+) -> None:
+    clones = [table.clone(api, order.address) for _ in range(3)]
+    assert api["gate_free"](clones.pop(1)) == OK
+    note = engine.prepare("note", "text", "who")
+    engine.swap(bundle(policies=POLICIES.replace("100", "50")))
+    for gate in (order.address, *clones):
+        assert api["allows"](gate, ann.id, book.handle, values(50), 1) == Code.ALLOW
+        assert api["allows"](gate, ann.id, book.handle, values(51), 1) == Code.DEFAULT
+    assert note.allows(ann, book, "hello", engine.resource('User::"bob"'))
+    for gate in clones:
+        assert api["gate_free"](gate) == OK
+
+
+def test_a_gate_that_no_longer_fits_says_so(
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource, own: c_void_p
+) -> None:
+    before, after, batch = c_uint64(), c_uint64(), c_void_p()
+    assert api["epoch"](own, byref(before)) == OK
+    for schema, policies in ((WITHOUT, "permit (principal, action, resource);"), (CHANGED, POLICIES)):
+        engine.swap(bundle(schema, policies))
+        # The gate lacks an attribute that the new schema requires, or its action.
+        assert api["allows"](own, ann.id, book.handle, values(1), 1) == Code.STALE_GATE
+        assert api["kinds"](own, None, 0, byref(c_size_t())) == STALE
+        assert api["gate_clone"](own, byref(c_void_p())) == STALE
+        assert api["batch_begin"](own, byref(batch)) == OK
+        codes = (c_uint8 * 2)(1, 1)
+        assert api["batch_run"](batch, 2, None, 0, codes) == OK
+        assert list(codes) == [Code.STALE_GATE] * 2
+        assert api["batch_end"](batch) == OK
+    engine.swap(bundle())
+    assert api["allows"](own, ann.id, book.handle, values(1), 1) == Code.ALLOW
+    assert api["epoch"](own, byref(after)) == OK
+    assert before.value != after.value
+
+
+def test_batches_decide_as_gates_and_refuse_columns_that_do_not_fit(
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource, own: c_void_p
+) -> None:
+    batch = c_void_p()
+    assert api["batch_begin"](own, byref(batch)) == OK
+    rows = 4
+    sessions = (c_uint64 * rows)(ann.id, ann.id, 12345, ann.id)
+    handle, quantity = c_uint32(book.handle), (c_int64 * (rows + 1))(1, 101, 1, 100, 0)
+    address = ctypes.addressof
+
+    def run(*columns: Column, count: int = 3) -> tuple[int, list[int]]:
+        codes = (c_uint8 * rows)(*[Code.ALLOW] * rows)
+        return api["batch_run"](batch, rows, (Column * len(columns))(*columns), count, codes), list(codes)
+
+    each = Column(address(sessions), rows, 1)
+    one = Column(address(handle), 1, 0)
+    quantities = Column(address(quantity), rows, 1)
+    decided = [Code.ALLOW, Code.DEFAULT, Code.UNKNOWN_SESSION, Code.ALLOW]
+    assert run(each, one, quantities) == (OK, decided)
+    denied = (COLUMNS, [Code.CORRUPT] * rows)
+    assert run(each, one, quantities, count=2) == denied
+    assert run(each, one, quantities, quantities, count=4) == denied
+    assert run(each, one, Column(address(quantity), rows - 1, 1)) == denied
+    assert run(each, one, Column(address(quantity), rows + 1, 1)) == denied
+    assert run(each, Column(address(handle), 0, 0), quantities) == denied
+    assert run(each, one, Column(address(quantity) + 4, rows, 1)) == denied
+    # By policy alone: a principal's handle instead of a session.
+    asker = c_uint32(engine.resource('User::"ann"').handle)
+    principal = Column(address(asker), 1, 0)
+    codes = (c_uint8 * rows)()
+    assert api["batch_evaluate"](batch, rows, (Column * 3)(principal, one, quantities), 3, codes) == OK
+    assert list(codes) == [Code.ALLOW, Code.DEFAULT, Code.ALLOW, Code.ALLOW]
+    assert api["batch_evaluate"](batch, rows, (Column * 3)(principal, one, quantities), 2, codes) == COLUMNS
+    assert api["batch_run"](batch, 2**63, None, 0, None) == COLUMNS
+    assert api["batch_end"](batch) == OK
+
+
+def test_texts_of_a_batch(
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource
+) -> None:
+    note, batch, number = engine.prepare("note", "text", "who"), c_void_p(), c_int64()
+    assert api["batch_begin"](note.address, byref(batch)) == OK
+    texts = ["hello", "draft-1", "other", "draft-1"]
+    columns = []
+    for text in texts:
+        assert api["batch_text"](batch, text.encode(), len(text), byref(number)) == OK
+        columns.append(number.value)
+    assert columns[1] == columns[3] != columns[2]
+    assert api["batch_text"](batch, b"\xff", 1, byref(number)) == UTF8
+    bob = engine.resource('User::"bob"')
+    session, handle, person = c_uint64(ann.id), c_uint32(book.handle), c_int64(bob.handle)
+    laid_out = (Column * 4)(
+        *(Column(ctypes.addressof(one), 1, 0) for one in (session, handle)),
+        Column(ctypes.addressof(values_of := values(*columns)), 4, 1),
+        Column(ctypes.addressof(person), 1, 0),
+    )
+    codes = (c_uint8 * 4)()
+    assert api["batch_run"](batch, 4, laid_out, 4, codes) == OK
+    assert list(codes) == list(note.decide_many(ann, book, texts, bob))
+    assert len(values_of) == 4
+    assert api["batch_end"](batch) == OK
+
+
+def test_clones_decide_on_threads_of_their_own_while_the_engine_changes(
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource, order: ztfast.Gate
+) -> None:
+    """ctypes lets go of the GIL, so the calls really run beside each other, and beside swaps and new clones."""
+    bundles = [bundle(), bundle(policies=POLICIES.replace("100", "50"))]
+    done = threading.Event()
+    wrong: list[int] = []
+
+    def decide(gate: c_void_p) -> None:
+        while not done.is_set():
+            # 50 is allowed by both bundles, 101 by neither.
+            if api["allows"](gate, ann.id, book.handle, values(50), 1) != Code.ALLOW:
+                wrong.append(50)
+            if api["allows"](gate, ann.id, book.handle, values(101), 1) != Code.DEFAULT:
+                wrong.append(101)
+
+    gates = [table.clone(api, order.address) for _ in range(3)]
+    threads = [threading.Thread(target=decide, args=(gate,)) for gate in gates]
+    for thread in threads:
+        thread.start()
+    for at in range(60):
+        engine.swap(bundles[at % 2])
+        assert api["gate_free"](table.clone(api, order.address)) == OK
+    done.set()
+    for thread in threads:
+        thread.join()
+    for gate in gates:
+        assert api["gate_free"](gate) == OK
+    assert wrong == []

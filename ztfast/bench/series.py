@@ -1,0 +1,199 @@
+"""What is measured: decisions in bulk, each beside its floor, and decisions one by one, for their tails."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from ztfast import _core
+from ztfast.bench.histogram import Histogram
+from ztfast.bench.loops import Bulk, bulk, closed_loop, open_loop, over_rows
+from ztfast.bench.workload import POLICIES, SCHEMA, Workload, entities
+from ztfast.gate import Resource, Session, empty_call
+
+__all__ = ["Series", "Tail", "rows", "series", "tails"]
+
+ROWS = 1_000
+"""Random requests, again and again: more than a processor's branch predictor learns by heart."""
+
+MANY = 100_000
+"""Rows of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Something that is measured in bulk.
+
+    Attributes:
+        key: Its name in results.
+        name: Its name for people.
+        floor: The key of the floor that it is a ratio of.
+        once: Makes so many calls or decisions; nanoseconds of one.
+        count: How many of them in a round.
+    """
+
+    key: str
+    name: str
+    floor: str
+    once: Bulk
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Something whose calls are timed one by one.
+
+    Attributes:
+        key, name: As of a series.
+        floor: The key of the tail whose median is what the clock adds; ``None`` for those floors, and for open loops:
+            they show what stalls do to whoever waits, and how long a machine stalls is no ratio of anything.
+        once: Times so many calls.
+        count: How many of them in a round.
+    """
+
+    key: str
+    name: str
+    floor: str | None
+    once: Callable[[int], Histogram]
+    count: int
+
+
+def rows(work: Workload) -> list[tuple[Session, Resource]]:
+    """Random sessions and resources, the same in every run."""
+    chance = random.Random(1)
+    return [(chance.choice(work.sessions), chance.choice(work.resources)) for _ in range(ROWS)]
+
+
+def series(work: Workload, pairs: list[tuple[Session, Resource]], count: int) -> list[Series]:
+    """All that is measured in bulk, with about so many calls of the quick ones in a round."""
+    request = work.session, work.resource, *work.values
+    engine, context = work.engine, {"notional": 250_000, "qty": 100}
+    native, random_native = Native(work, [(work.session, work.resource)], count), Native(work, pairs, count)
+    found = [
+        Series("allows_cell", "allows, cell decides", "c_call", bulk(work.cancel.allows, *request[:2]), count),
+        Series("allows_ranges", "allows, two comparisons", "c_call", bulk(work.order.allows, *request), count),
+        Series("allows_code", "allows, condition as code", "c_call", bulk(work.collared.allows, *request, 10), count),
+        Series("allows_random", "allows, random cells", "c_call_rows",
+               over_rows(work.order.allows, pairs, *work.values), count),
+        Series("allows_refused", "allows, session revoked", "c_call",
+               bulk(work.order.allows, work.revoked, *request[1:]), count),
+        Series("decide_ranges", "decide, two comparisons", "c_call", bulk(work.order.decide, *request), count),
+        Series("decide_many_hot", "decide_many, one class", "c_call", columns(work, [request[:2]], MANY), MANY),
+        Series("decide_many_random", "decide_many, random cells", "c_call", columns(work, pairs, MANY), MANY),
+        Series("native_allows", "native allows, by C pointer", "c_call", native.by_table, count),
+        Series("native_inlined", "native allows, inlined", "c_call", native.inlined, count),
+        Series("native_decide", "native decide, by C pointer", "c_call", native.with_reasons, count),
+        Series("native_random", "native allows, random cells", "c_call", random_native.by_table, count),
+        Series("evaluate", "evaluate, context as a dict", "python_call",
+               bulk(engine.evaluate, 'Algo::"a1"', "order.new", 'Instrument::"i1"', context), max(count // 20, 1)),
+    ]  # fmt: skip
+    if importlib.util.find_spec("cedarpy"):
+        found.append(Series("cedarpy", "cedarpy, the same request", "python_call", bulk(cedarpy_call()), 5))
+    return found
+
+
+def tails(work: Workload, pairs: list[tuple[Session, Resource]], count: int, per_second: float) -> list[Tail]:
+    """All that is timed one by one, with so many native calls in a round, and calls of open loops due at that rate."""
+    request = work.session, work.resource, *work.values
+    rows = [(*pair, *work.values) for pair in pairs]
+    native, random_native = Native(work, [(work.session, work.resource)], count), Native(work, pairs, count)
+    # Python's loop takes more time than some rates leave it: it is given a quarter of the calls and of the rate.
+    few, calmly = max(count // 4, 1), per_second / 4
+
+    def python_open(calls: int) -> Histogram:
+        return open_loop(work.order.allows, [rows[at % ROWS] for at in range(calls)], calmly)[0]
+
+    return [
+        Tail("native_clock", "the native clock alone", None, _core.empty_loop, count),
+        Tail("native_closed", "native allows, closed loop", "native_clock", native.closed, count),
+        Tail("native_closed_random", "native, random, closed loop", "native_clock", random_native.closed, count),
+        Tail("native_open", f"native, random, {per_second:,.0f}/s due", None,
+             lambda calls: random_native.open(calls, per_second), count),
+        Tail("python_clock", "empty C call and Python's clock", None,
+             lambda calls: closed_loop(empty_call, [request] * calls), few),
+        Tail("python_closed", "Gate.allows, closed loop", "python_clock",
+             lambda calls: closed_loop(work.order.allows, [request] * calls), few),
+        Tail("python_open", f"Gate.allows, random, {calmly:,.0f}/s due", None, python_open, few),
+    ]  # fmt: skip
+
+
+class Native:
+    """Decisions of a gate without Python between, over these pairs again and again."""
+
+    def __init__(self, work: Workload, pairs: list[tuple[Session, Resource]], room: int) -> None:
+        self.gate = work.engine._core.prepare("order.new", ["notional", "qty"])
+        self.values = list(work.values)
+        again = -(-room // len(pairs))
+        self.sessions = [session.id for session, _ in pairs] * again
+        self.resources = [resource.handle for _, resource in pairs] * again
+
+    def requests(self, count: int) -> tuple[list[int], list[int], list[int]]:
+        """So many of them."""
+        return self.sessions[:count], self.resources[:count], self.values
+
+    def by_table(self, count: int) -> float:
+        """Nanoseconds of an ``allows`` through the table of ``ztfast.h``."""
+        return _core.time_table(self.gate, *self.requests(count), False) / count
+
+    def with_reasons(self, count: int) -> float:
+        """Nanoseconds of a ``decide`` through the table of ``ztfast.h``."""
+        return _core.time_table(self.gate, *self.requests(count), True) / count
+
+    def inlined(self, count: int) -> float:
+        """Nanoseconds of an ``allows`` that the Rust compiler has put into the caller."""
+        return _core.time_all(self.gate, *self.requests(count)) / count
+
+    def closed(self, count: int) -> Histogram:
+        """Each one timed, back to back."""
+        return _core.closed_loop(self.gate, *self.requests(count))
+
+    def open(self, count: int, per_second: float) -> Histogram:
+        """Each one timed from when it was due."""
+        return _core.open_loop(self.gate, *self.requests(count), per_second)[0]
+
+
+def columns(work: Workload, pairs: list[tuple[Session, Resource]], count: int) -> Bulk:
+    """Nanoseconds of a decision of ``decide_many`` over columns of these pairs."""
+    at = np.arange(count) % len(pairs)
+    sessions = np.array([session.id for session, _ in pairs], np.uint64)[at]
+    resources = np.array([resource.handle for _, resource in pairs], np.uint32)[at]
+    values = [np.full(count, value) for value in work.values]
+
+    given = pairs[0] if len(pairs) == 1 else (sessions, resources)
+
+    def once(rows: int) -> float:
+        # Twice: what others did since the last round is not what is measured.
+        work.order.decide_many(*given, *values)
+        began = perf_counter_ns()
+        work.order.decide_many(*given, *values)
+        return (perf_counter_ns() - began) / rows
+
+    return once
+
+
+def cedarpy_call() -> Callable[[], object]:
+    """The same request to cedarpy, with everything parsed beforehand that it can parse beforehand."""
+    import cedarpy
+
+    request: dict[str, Any] = {
+        "principal": 'Algo::"a1"',
+        "action": 'Action::"order.new"',
+        "resource": 'Instrument::"i1"',
+        "context": {"notional": 250_000, "qty": 100},
+    }
+    policies = cedarpy.PolicySet.from_str(POLICIES)
+    store = cedarpy.Entities.from_json_str(json.dumps(entities()), SCHEMA)
+
+    def call() -> Any:
+        return cedarpy.is_authorized(request, policies, store)
+
+    if not call().allowed:
+        raise AssertionError("cedarpy must allow the measured request too")
+    return call

@@ -1,0 +1,124 @@
+"""``ztfast bench``: what a decision costs here, against this machine's floors and an earlier run."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ztfast.bench import BenchError, Change, Report, Settings, compare, plot, run, slower_than
+from ztfast.bench.compare import table as changes_table
+from ztfast.bench.report import tables
+from ztfast.bench.suite import PER_SECOND
+from ztfast.cli.output import console, errors
+
+__all__ = ["bench_command"]
+
+FAILED = 1
+
+
+def bench_command(
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE|-", help="Write the figures as JSON; - is standard output.")
+    ] = None,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a plot of latency by percentile.")] = None,
+    against: Annotated[
+        Path | None, typer.Option("--compare", metavar="OLD.json", help="Compare with an earlier run's --json.")
+    ] = None,
+    fail_above: Annotated[
+        float | None,
+        typer.Option(metavar="PERCENT", min=0, help="With --compare: exit with 1 where a figure is slower by more."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few short rounds: rough figures in a second or two.")
+    ] = False,
+    marks: Annotated[
+        bool, typer.Option("--marks", help="Check the promised ratios; exit with 1 where one is missed.")
+    ] = False,
+    cpu: Annotated[int | None, typer.Option(min=0, help="The CPU to run on; else the last one allowed.")] = None,
+    rate: Annotated[
+        float, typer.Option(metavar="PER_S", min=1, help="Decisions due in a second in the open loop.")
+    ] = PER_SECOND,
+) -> None:
+    """Measure decisions against this machine's floors: an empty C call, an empty Python function, loads, the clock.
+
+    All figures are taken in turn, round after round, on one CPU; a ratio is that of figures of the same round. Tails
+    come from calls timed one by one, back to back and at a fixed rate, beside the gaps of a thread that does nothing.
+
+    [dim]ztfast bench --marks --json new.json --svg new.svg --compare old.json --fail-above 5[/]
+    """
+    if fail_above is not None and against is None:
+        raise typer.BadParameter("wanted together with --compare OLD.json", param_hint="--fail-above")
+    # Read first: it may be the file that is written.
+    before = Report.read(against) if against else None
+    report = measured(Settings(quick=quick, cpu=cpu, per_second=rate))
+    changes = compare(report, before) if before else []
+    only_json = json_file == Path("-")
+    if json_file:
+        more = {"before": before.machine["when"], "changes": [asdict(change) for change in changes]} if before else None
+        write(json_file, (report.to_json(comparison=more) if more else report.to_json()) + "\n")
+    if svg:
+        write(svg, plot(report))
+    if not only_json:
+        console.print(tables(report))
+        if before:
+            console.print()
+            console.print(changes_table(changes, before))
+    missed = judge(report, quiet=only_json) if marks else False
+    worse = slower_than(changes, fail_above) if fail_above is not None else []
+    for change in worse:
+        errors.print(slower(change), highlight=False)
+    if missed or worse:
+        raise typer.Exit(FAILED)
+
+
+def measured(settings: Settings) -> Report:
+    """Run, with a progress bar that moves between rounds only: its own thread would take the GIL from what is timed."""
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=errors, transient=True, auto_refresh=False, disable=not errors.is_terminal,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("rounds", total=settings.rounds)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            bar.refresh()
+
+        return run(settings, progress)
+
+
+def write(file: Path, text: str) -> None:
+    """Write a result where it was asked for."""
+    if file == Path("-"):
+        sys.stdout.write(text)
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    except OSError as error:
+        raise BenchError(f"{file}: {error.strerror}") from None
+
+
+def judge(report: Report, quiet: bool) -> bool:
+    """Show each mark (where standard output is for JSON: those missed, on standard error); whether any was missed."""
+    out = errors if quiet else console
+    if not quiet:
+        out.print("\n[bold]Marks[/]")
+    for mark in report.marks:
+        if not (quiet and mark.met):
+            verdict = "[green]met   [/]" if mark.met else "[red]MISSED[/]"
+            out.print(f"{verdict}  {mark.what}: {mark.found:.2f}x, at most {mark.at_most:g}x", highlight=False)
+    return not all(mark.met for mark in report.marks)
+
+
+def slower(change: Change) -> str:
+    """What a regression is called."""
+    return (
+        f"slower: {change.name}: {change.percent:+.1f} %, from {change.before.median:.2f}x its floor to "
+        f"{change.now.median:.2f}x, beyond the spread of the rounds"
+    )

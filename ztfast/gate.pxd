@@ -1,0 +1,196 @@
+"""Decisions from Cython, without the GIL: `from ztfast.gate cimport Gate, Resource, Session, ZTFAST_ALLOW, allows`.
+
+Compile with ``include_dirs=[ztfast.get_include()]``. Units, ownership and thread rules are those of ``ztfast.h``: a gate
+serves one thread at a time, so a strategy that runs without the GIL clones its own by ``api.gate_clone(core(gate), ...)``,
+or makes sure that Python leaves the gate alone meanwhile.
+
+Of the classes a strategy reads ``Session.id``, ``Resource.handle`` and, by ``core()``, the gate's pointer. They come first in
+their classes and stay there; what begins with an underscore is the gate's own and changes from version to version. Cython
+compares the sizes of the classes when the module is imported.
+"""
+
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+cdef extern from "ztfast.h" nogil:
+    const char *ZTFAST_CAPSULE
+    enum:
+        ZTFAST_ABI_VERSION
+        ZTFAST_MAX_ARGUMENTS
+        ZTFAST_MAX_DETERMINING
+    # Codes of a decision: everything but ZTFAST_ALLOW denies.
+    enum:
+        ZTFAST_DEFAULT
+        ZTFAST_ALLOW
+        ZTFAST_FORBID
+        ZTFAST_NOT_APPLICABLE
+        ZTFAST_EXPIRED
+        ZTFAST_NOT_YET_VALID
+        ZTFAST_REVOKED
+        ZTFAST_QUARANTINED
+        ZTFAST_UNKNOWN_SESSION
+        ZTFAST_KILLED
+        ZTFAST_STALE_GATE
+        ZTFAST_CORRUPT
+    # Statuses of all other calls.
+    enum:
+        ZTFAST_OK
+        ZTFAST_E_NULL
+        ZTFAST_E_UTF8
+        ZTFAST_E_ROOM
+        ZTFAST_E_HANDLE
+        ZTFAST_E_COLUMNS
+        ZTFAST_E_STALE
+        ZTFAST_E_POLICY
+        ZTFAST_E_PANIC
+        ZTFAST_E_VERSION
+        ZTFAST_E_SIZE
+        ZTFAST_E_TEXT
+    # Kinds of arguments.
+    enum:
+        ZTFAST_OTHER
+        ZTFAST_BOOL
+        ZTFAST_LONG
+        ZTFAST_STRING
+        ZTFAST_ENTITY
+        ZTFAST_DECIMAL
+        ZTFAST_DATETIME
+        ZTFAST_DURATION
+
+    ctypedef struct ztfast_gate:
+        pass
+    ctypedef struct ztfast_batch:
+        pass
+    ctypedef struct ztfast_determining:
+        uint32_t count
+        uint32_t policies[ZTFAST_MAX_DETERMINING]
+    ctypedef struct ztfast_column:
+        const void *data
+        size_t len
+        uint32_t each
+    ctypedef struct ztfast_api:
+        uint32_t abi_version
+        uint32_t size
+        uint32_t (*allows)(ztfast_gate *, uint64_t, uint32_t, const int64_t *, size_t) noexcept nogil
+        uint32_t (*decide)(ztfast_gate *, uint64_t, uint32_t, const int64_t *, size_t, ztfast_determining *) noexcept nogil
+        int32_t (*begin)(ztfast_gate *) noexcept nogil
+        int32_t (*text)(ztfast_gate *, const uint8_t *, size_t, int64_t *) noexcept nogil
+        int32_t (*entity)(ztfast_gate *, uint32_t, int64_t *) noexcept nogil
+        int32_t (*literal)(const ztfast_gate *, const uint8_t *, size_t, int64_t *) noexcept nogil
+        int32_t (*kinds)(const ztfast_gate *, uint8_t *, size_t, size_t *) noexcept nogil
+        int32_t (*policy)(const ztfast_gate *, uint32_t, const uint8_t **, size_t *) noexcept nogil
+        int32_t (*epoch)(const ztfast_gate *, uint64_t *) noexcept nogil
+        int32_t (*gate_clone)(const ztfast_gate *, ztfast_gate **) noexcept nogil
+        int32_t (*gate_free)(ztfast_gate *) noexcept nogil
+        int32_t (*batch_begin)(ztfast_gate *, ztfast_batch **) noexcept nogil
+        int32_t (*batch_text)(ztfast_batch *, const uint8_t *, size_t, int64_t *) noexcept nogil
+        int32_t (*batch_run)(const ztfast_batch *, size_t, const ztfast_column *, size_t, uint8_t *) noexcept nogil
+        int32_t (*batch_evaluate)(const ztfast_batch *, size_t, const ztfast_column *, size_t, uint8_t *) noexcept nogil
+        int32_t (*batch_end)(ztfast_batch *) noexcept nogil
+        const char *(*code_name)(uint32_t) noexcept nogil
+        const char *(*status_text)(int32_t) noexcept nogil
+
+    int32_t ztfast_check(const ztfast_api *) noexcept
+    const char *ztfast_check_text(int32_t) noexcept
+
+# The core's table: checked when ztfast.gate was imported.
+cdef const ztfast_api *api
+
+cdef enum:
+    # Attributes that a gate can have: their numbers lie on the stack.
+    MAX_ARGUMENTS = ZTFAST_MAX_ARGUMENTS
+    MAX_DETERMINING = ZTFAST_MAX_DETERMINING
+    # Decisions that a gate remembers, and the most determining policies in one of them.
+    CACHED = 256
+    CACHED_POLICIES = 6
+    # Texts of the bundle that a gate remembers.
+    REMEMBERED = 64
+
+cdef struct RememberedText:
+    # Kept alive by the gate.
+    PyObject *text
+    int64_t number
+
+cdef struct CacheKey:
+    uint32_t code
+    uint32_t count
+    uint32_t policies[CACHED_POLICIES]
+
+
+@cython.final
+cdef class Session:
+    cdef readonly uint64_t id
+    cdef readonly object identity
+    cdef object _engine
+
+
+@cython.final
+cdef class Resource:
+    cdef readonly uint32_t handle
+    cdef readonly object uid
+
+
+@cython.final
+cdef class Decision:
+    cdef readonly str effect
+    cdef readonly str code
+    cdef readonly int number
+    cdef readonly tuple reasons
+
+
+@cython.final
+cdef class Gate:
+    cdef ztfast_gate *_gate
+    cdef uint32_t (*_allows)(ztfast_gate *, uint64_t, uint32_t, const int64_t *, size_t) noexcept nogil
+    # Arguments of a call, session and resource among them, if all values are Long; else -1.
+    cdef Py_ssize_t _plain
+    # Not 0 while somebody decides by the gate and Python code may run.
+    cdef char _busy
+    cdef size_t _count
+    cdef bint _looks_up
+    cdef bint _slow
+    cdef uint8_t _kinds[MAX_ARGUMENTS]
+    cdef uint64_t _epoch
+    cdef RememberedText _texts[REMEMBERED]
+    cdef CacheKey _keys[CACHED]
+    cdef list _decisions
+    cdef object _spares
+    cdef object _core
+    cdef object _engine
+    cdef readonly str action
+    cdef readonly tuple names
+
+    cdef object run(self, bint by_session, who, resources, tuple given)
+    cdef int check(self, PyObject *const *arguments, Py_ssize_t count) except -1
+    cdef int numbers(self, PyObject *const *arguments, int64_t *values) except -1
+    cdef int look_up(self, PyObject *const *arguments, int64_t *values) except -1
+    cdef int look_up_text(self, size_t at, PyObject *value, RememberedText *remembered, int64_t *number) except -1
+    cdef int keep_up(self) except -1
+    cdef int forget_texts(self) noexcept
+    cdef Gate taken(self)
+    cdef object wrong_count(self, PyObject *const *arguments, Py_ssize_t count)
+    cdef object wrong_parties(self, session, resource)
+    cdef object wrong_type(self, size_t at, value)
+    cdef Decision by_context(self, PyObject *const *arguments)
+    cdef Decision decision(self, uint32_t code, ztfast_determining *determining)
+
+
+@cython.final
+cdef class Batch:
+    cdef ztfast_batch *_batch
+
+
+cdef inline ztfast_gate *core(Gate gate) noexcept nogil:
+    """The gate for the functions of ``api``: good as long as the object lives."""
+    return gate._gate
+
+
+cdef inline uint32_t allows(
+    Gate gate, uint64_t session, uint32_t resource, const int64_t *values, size_t count
+) noexcept nogil:
+    """Whether the session may do it to the resource: ZTFAST_ALLOW, or why not. No Python object is touched.
+
+    A wrong count of values is ZTFAST_CORRUPT. No other thread may use this gate meanwhile, Python's own neither.
+    """
+    return api.allows(gate._gate, session, resource, values, count)
