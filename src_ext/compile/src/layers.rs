@@ -69,27 +69,29 @@ pub(crate) fn layers(
         selector.entity.is_some() || !selector.within.is_empty()
     };
     let names_entities = |plan: &Plan| names(&all.principal, plan.principal) || names(&all.resource, plan.resource);
-    let (scoped, global): (Vec<Plan>, Vec<Plan>) = plans.iter().copied().partition(names_entities);
     // What reads both sides is settled where there are few classes. Among the classes of policies that name desks and books
     // it would be left for every decision; by themselves such rules of the firm have few.
     let reads_both = |&at: &u32| {
         let reads = &all.conjuncts[at as usize].reads;
         reads.principal && reads.resource
     };
-    let (coupled, free): (Vec<Plan>, Vec<Plan>) =
-        global.iter().copied().partition(|plan| all.rest(plan).iter().any(reads_both));
-    let (others, own) = match of(&coupled) {
-        layer if !coupled.is_empty() && coupled.len() < plans.len() && layer.pairs() <= SMALL => (free, Some(layer)),
-        _ => (global, None),
+    // Each keeps the order of the plans: forbids come first in every layer.
+    let (coupled, rest): (Vec<Plan>, Vec<Plan>) =
+        plans.iter().copied().partition(|plan| !names_entities(plan) && all.rest(plan).iter().any(reads_both));
+    let (rest, whole, own) = match of(&coupled) {
+        own if !coupled.is_empty() && !rest.is_empty() && own.pairs() <= SMALL => {
+            let whole = of(&rest);
+            (rest, whole, Some(own))
+        }
+        _ => (plans.to_vec(), whole, None),
     };
-    let mut found = if scoped.is_empty() || others.is_empty() {
-        let rest = if scoped.is_empty() { others } else { scoped };
-        vec![if own.is_some() { of(&rest) } else { whole }]
+    let (scoped, global): (Vec<Plan>, Vec<Plan>) = rest.iter().copied().partition(names_entities);
+    let mut found = if scoped.is_empty() || global.is_empty() {
+        vec![whole]
     } else {
-        let both = if own.is_some() { of(&[&scoped[..], &others].concat()) } else { whole };
-        let parts = [of(&scoped), of(&others)];
-        let smaller = parts.iter().map(Layer::pairs).sum::<u64>() < both.pairs() / 2;
-        if smaller || split { parts.into() } else { vec![both] }
+        let parts = [of(&scoped), of(&global)];
+        let smaller = parts.iter().map(Layer::pairs).sum::<u64>() < whole.pairs() / 2;
+        if smaller || split { parts.into() } else { vec![whole] }
     };
     found.extend(own);
     found
