@@ -187,8 +187,9 @@ class Engine:
         locked: Lock all that in memory. The engine then decides over a copy of the bundle's file. What else the process
             has is for its owner to lock (``mlockall``).
         huge_pages: Decide over a copy of the bundle's file in large pages, from the system's pool
-            (``vm.nr_hugepages``) or, where that is empty, transparent ones: bundles far larger than the processor's
-            caches are read faster. Where there are none, small pages serve. :attr:`memory` says what came of it.
+            (``vm.nr_hugepages``) or, where that is empty, transparent ones. It spares the processor looking pages up in
+            bundles far larger than its caches: some per cent of a decision, so measure it. Where there are none, small
+            pages serve. :attr:`memory` says what came of it.
 
     Raises:
         BundleError: where the bundle's sections are not what their hashes say.

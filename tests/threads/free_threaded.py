@@ -40,7 +40,7 @@ def copy_sources() -> None:
     shutil.rmtree(TREE, ignore_errors=True)
     for folder in ("ztfast", "tests", "examples", "src_ext/cython"):
         shutil.copytree(ROOT / folder, TREE / folder, ignore=unbuilt)
-    for file in ("setup.py", "pyproject.toml"):
+    for file in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, TREE / file)
 
 

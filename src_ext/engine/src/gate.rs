@@ -133,6 +133,7 @@ impl Gate {
     }
 
     /// The number of a text that the bundle holds: it stays as long as [`Self::epoch`]. `None` for any other text.
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[must_use]
     pub fn literal(&self, text: &str) -> Option<i64> {
         self.snapshot.base.bundle.find_string(text).map(i64::from)

@@ -149,7 +149,8 @@ impl Desk {
                     let s = self.gate.text("unknown x").unwrap_or(0);
                     let who = self.gate.entity(self.users[0]).unwrap_or(0);
                     count(self.gate.allows(session, doc, &[n, s, who]));
-                    count(self.gate.allows(session, doc, &[n, 0, 0]));
+                    let literal = self.gate.literal("axb").unwrap_or(0);
+                    count(self.gate.allows(session, doc, &[n, literal, 0]));
                     count(self.gate.decide(session, doc, &[n, 0, who], &mut determining));
                 }
                 // Too few numbers.
