@@ -19,7 +19,7 @@ __all__ = ["Change", "compare", "slower_than", "table"]
 
 
 LEAST_PERCENT = 2.0
-"""Changes up to this are none: times of one call are told in steps of the clock, and so may not differ in a run at all."""
+"""Changes up to this are none: single calls are told in steps of the clock, so that rounds may not differ at all."""
 
 
 @dataclass(frozen=True, slots=True)
