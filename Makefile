@@ -82,10 +82,10 @@ mutants: ## show that the fuzzer finds the mistakes that are easily made
 test-python: setup
 	$(BIN)/python -m pytest
 
-FREE_THREADED ?= $(shell command -v python3.14t || command -v python3.13t)
+FREE_THREADED ?= $(shell command -v python3.15t || command -v python3.14t)
 test-free-threaded: ## build for a CPython without the GIL and run the tests of threads, where there is one
 	@if [ -z "$(FREE_THREADED)" ]; then \
-	  echo "SKIPPED test-free-threaded: no python3.14t or python3.13t on the PATH (tests/threads/README.md says how to get one)"; \
+	  echo "SKIPPED test-free-threaded: no python3.15t or python3.14t on the PATH (tests/threads/README.md says how to get one)"; \
 	else \
 	  $(PYTHON) tests/threads/free_threaded.py "$(FREE_THREADED)"; \
 	fi

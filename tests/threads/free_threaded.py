@@ -54,43 +54,15 @@ def main(interpreter: str) -> None:
     copy_sources()
     if not PYTHON.exists():
         run(interpreter, "-m", "venv", VENV)
-    needed = ("numpy", "pytest", "hypothesis", "Cython", "setuptools")
-    run(
-        PYTHON,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "-c",
-        ROOT / "requirements/dev.txt",
-        *needed,
-    )
-    manifest = ROOT / "src_ext" / "Cargo.toml"
-    run(
-        "cargo",
-        "build",
-        "--locked",
-        "--quiet",
-        "--manifest-path",
-        manifest,
-        "-p",
-        "ztfast-python",
-        PYO3_PYTHON=str(PYTHON),
-    )
+    pip = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    run(*pip, "-c", ROOT / "requirements" / "dev.txt", "numpy", "pytest", "Cython", "setuptools")
+    cargo = ("cargo", "build", "--locked", "--quiet", "--manifest-path", ROOT / "src_ext" / "Cargo.toml")
+    # An extension module takes CPython's functions from the process that loads it, and links no copy of them.
+    run(*cargo, "-p", "ztfast-python", PYO3_PYTHON=str(PYTHON), PYO3_BUILD_EXTENSION_MODULE="1")
     shutil.copy(ROOT / "src_ext" / "target" / "debug" / "lib_core.so", TREE / "ztfast" / f"_core{suffix}")
     run(PYTHON, "setup.py", "--quiet", "build_ext", "--inplace", CFLAGS="-Wno-sign-compare")
-    run(
-        PYTHON,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "tests/threads",
-        "tests/api/test_decide.py",
-        "tests/faults/test_tails.py",
-    )
+    tests = ("tests/threads", "tests/api/test_decide.py", "tests/faults/test_tails.py")
+    run(PYTHON, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", *tests)
 
 
 if __name__ == "__main__":

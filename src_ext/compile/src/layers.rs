@@ -49,7 +49,7 @@ impl Layer {
     }
 }
 
-/// Group the policies of an action. One layer, unless two are much smaller.
+/// Group the policies of an action. One layer, unless several are much smaller or can be settled further.
 pub(crate) fn layers(
     action: &Action,
     plans: &[Plan],
@@ -59,7 +59,8 @@ pub(crate) fn layers(
     tables: &Tables,
     split: bool,
 ) -> Vec<Layer> {
-    let whole = layer(action, plans.to_vec(), all, principal, resource, tables);
+    let of = |plans: &[Plan]| layer(action, plans.to_vec(), all, principal, resource, tables);
+    let whole = of(plans);
     if whole.pairs() <= SMALL && !split {
         return vec![whole];
     }
@@ -67,17 +68,31 @@ pub(crate) fn layers(
         let selector = &selectors.all[number as usize];
         selector.entity.is_some() || !selector.within.is_empty()
     };
-    let (scoped, global): (Vec<Plan>, Vec<Plan>) = plans
-        .iter()
-        .copied()
-        .partition(|plan| names(&all.principal, plan.principal) || names(&all.resource, plan.resource));
-    if scoped.is_empty() || global.is_empty() {
-        return vec![whole];
-    }
-    let of = |plans| layer(action, plans, all, principal, resource, tables);
-    let parts = [of(scoped), of(global)];
-    let smaller = parts.iter().map(Layer::pairs).sum::<u64>() < whole.pairs() / 2;
-    if smaller || split { parts.into() } else { vec![whole] }
+    let names_entities = |plan: &Plan| names(&all.principal, plan.principal) || names(&all.resource, plan.resource);
+    let (scoped, global): (Vec<Plan>, Vec<Plan>) = plans.iter().copied().partition(names_entities);
+    // What reads both sides is settled where there are few classes. Among the classes of policies that name desks and books
+    // it would be left for every decision; by themselves such rules of the firm have few.
+    let reads_both = |&at: &u32| {
+        let reads = &all.conjuncts[at as usize].reads;
+        reads.principal && reads.resource
+    };
+    let (coupled, free): (Vec<Plan>, Vec<Plan>) =
+        global.iter().copied().partition(|plan| all.rest(plan).iter().any(reads_both));
+    let (others, own) = match of(&coupled) {
+        layer if !coupled.is_empty() && coupled.len() < plans.len() && layer.pairs() <= SMALL => (free, Some(layer)),
+        _ => (global, None),
+    };
+    let mut found = if scoped.is_empty() || others.is_empty() {
+        let rest = if scoped.is_empty() { others } else { scoped };
+        vec![if own.is_some() { of(&rest) } else { whole }]
+    } else {
+        let both = if own.is_some() { of(&[&scoped[..], &others].concat()) } else { whole };
+        let parts = [of(&scoped), of(&others)];
+        let smaller = parts.iter().map(Layer::pairs).sum::<u64>() < both.pairs() / 2;
+        if smaller || split { parts.into() } else { vec![both] }
+    };
+    found.extend(own);
+    found
 }
 
 fn layer(
