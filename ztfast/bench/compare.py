@@ -18,6 +18,10 @@ from ztfast.bench.report import Report, Spread
 __all__ = ["Change", "compare", "slower_than", "table"]
 
 
+LEAST_PERCENT = 2.0
+"""Changes up to this are none: single calls are told in steps of the clock, so that rounds may not differ at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """How a figure changed.
@@ -61,7 +65,8 @@ def _ratios(report: Report) -> Iterator[tuple[str, str, Spread]]:
 
 def _change(key: str, name: str, before: Spread, now: Spread) -> Change:
     percent = (now.median / before.median - 1) * 100
-    return Change(key, name, before, now, percent, now.low > before.high or now.high < before.low)
+    apart = now.low > before.high or now.high < before.low
+    return Change(key, name, before, now, percent, apart and abs(percent) > LEAST_PERCENT)
 
 
 def table(changes: list[Change], before: Report) -> Table:
