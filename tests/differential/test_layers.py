@@ -53,8 +53,8 @@ def test_rules_over_both_sides_are_settled_in_a_layer_of_their_own() -> None:
         ztfast.Text(policies(), "firm.cedar"), schema=ztfast.Text(SCHEMA, "firm.cedarschema"), entities=entities
     )
     (action,) = bundle.stats.actions
-    assert [layer.policies for layer in action.layers] == [DESKS + 6 + 2, 2]
-    assert action.layers[0].dense_bytes > 4 << 16
+    assert [layer.policies for layer in action.layers] == [2, DESKS + 6 + 2]
+    assert action.layers[1].dense_bytes > 4 << 16
     assert action.tabulated > 0
 
     cedar = _core.Reference(bundle._core, ("store", json.dumps(entities)))

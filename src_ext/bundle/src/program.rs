@@ -100,7 +100,7 @@ impl<'a> Program<'a> {
 }
 
 /// The ranges of an entry.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Tests<'a>(&'a [u64]);
 
 #[allow(clippy::cast_possible_truncation)] // as above
@@ -140,6 +140,7 @@ impl<'a> Iterator for Program<'a> {
 impl<'a> EntryView<'a> {
     /// The conditions on single slots.
     #[inline]
+    #[must_use]
     pub const fn ranges(&self) -> Tests<'a> {
         Tests(self.ranges)
     }
@@ -153,6 +154,7 @@ impl<'a> EntryView<'a> {
 
     /// The code of the other conditions: first instruction, number of instructions. `None` where the words end before.
     #[inline]
+    #[must_use]
     pub fn conjuncts(&self) -> Option<impl Iterator<Item = (u32, u32)> + use<'a>> {
         let words = self.words.get(self.conjuncts_at..)?.get(..self.conjuncts)?;
         Some(words.iter().map(|&word| (word as u32, (word >> 32) as u32)))

@@ -93,7 +93,8 @@ pub(crate) fn layers(
         let smaller = parts.iter().map(Layer::pairs).sum::<u64>() < whole.pairs() / 2;
         if smaller || split { parts.into() } else { vec![whole] }
     };
-    found.extend(own);
+    // First: what such a rule denies ends the decision.
+    found.splice(0..0, own);
     found
 }
 
