@@ -214,8 +214,8 @@ class Engine:
         huge_pages: bool = False,
     ) -> None:
         for name, value in (("sessions", sessions), ("handles", handles)):
-            if not 0 < value < 1 << 31:
-                raise ValueError(f"{name}: wanted a number from 1 to {(1 << 31) - 1}, got {value}")
+            if not 0 < value <= 1 << 30:
+                raise ValueError(f"{name}: wanted a number from 1 to {1 << 30}, got {value}")
         self._core = _core.Engine(
             bundle._core,
             sessions=sessions,

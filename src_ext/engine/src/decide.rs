@@ -448,7 +448,7 @@ pub(crate) fn prefetch_cell(bundle: &Bundle, layer: &LayerRec, (principal, resou
     }
 }
 
-#[inline]
+#[inline(never)]
 fn row_cell(bundle: &Bundle, layer: &LayerRec, principal: usize, resource: usize) -> Option<u32> {
     let row = bundle.rows().get(layer.table as usize + principal)?;
     let mark = bundle.marks().get(row.marks as usize + resource / 64)?;

@@ -146,11 +146,12 @@ fn plain_layer<N: Note>(
     };
     let Ok(cell) = cell else { return Step::Known(Code::Corrupt) };
     // The kinds' order instead of a match on them: that becomes a jump table, and indirect jumps predict worst.
-    if cell < ALLOW {
-        return Step::SoFar(code);
-    }
-    if cell < PROGRAM && !N::ALL {
-        return if cell >= FORBID { Step::Known(Code::Forbid) } else { Step::SoFar(Code::Allow) };
+    if cell < if N::ALL { ALLOW } else { PROGRAM } {
+        return match cell {
+            ..ALLOW => Step::SoFar(code),
+            ALLOW..FORBID => Step::SoFar(Code::Allow),
+            _ => Step::Known(Code::Forbid),
+        };
     }
     match Program::read(bundle.programs(), cell_program(cell)) {
         Some(program) if !program.opaque => plain_program(program, binding, values, code, note),

@@ -28,14 +28,13 @@ impl SessionId {
 
 /// What a session is being told to become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u64)]
 pub enum SessionStatus {
     /// Decisions go by policy.
-    Active = 1,
+    Active,
     /// Every decision is DENY, for good.
-    Revoked = 2,
+    Revoked,
     /// Every decision is DENY until it is made active again.
-    Quarantined = 3,
+    Quarantined,
 }
 
 /// Who is admitted, and for how long.
@@ -57,11 +56,24 @@ pub enum AdmitError {
     Full(usize),
 }
 
-const STATUS_BITS: u32 = 8;
-const STATUS_MASK: u64 = (1 << STATUS_BITS) - 1;
-const FREE: u64 = 0;
+/// Slots that a table has at most: what is left of their numbers holds the status.
+const MAX_SLOTS: usize = 1 << 30;
+const STATUS_MASK: u64 = 3 << 30;
+const FREE: u64 = 3 << 30;
 
-/// A slot. `state` is the generation above the status.
+impl SessionStatus {
+    /// The status in a slot's state. That of an active session is its id, so that one comparison says that it is.
+    const fn bits(self) -> u64 {
+        match self {
+            Self::Active => 0,
+            Self::Revoked => 1 << 30,
+            Self::Quarantined => 2 << 30,
+        }
+    }
+}
+
+/// A slot. `state` is the id of its session with the status among the bits of the slot's number; the generation of one
+/// never used is 0.
 #[derive(FromBytes, IntoBytes, KnownLayout)]
 #[repr(C, align(64))]
 struct Slot {
@@ -89,7 +101,7 @@ struct Spare {
 
 impl Sessions {
     pub fn new(capacity: usize, residence: Residence) -> Result<Self, MemoryError> {
-        let (slots, held) = crate::memory::table("table of sessions", capacity, residence)?;
+        let (slots, held) = crate::memory::table("table of sessions", capacity.min(MAX_SLOTS), residence)?;
         Ok(Self { held, slots, spare: Mutex::new(Spare::default()) })
     }
 
@@ -119,23 +131,24 @@ impl Sessions {
             None => return Err(full),
         };
         let slot = &self.slots[number as usize];
-        let generation = (slot.state.load(Ordering::Relaxed) >> STATUS_BITS) + 1;
+        let generation = (slot.state.load(Ordering::Relaxed) >> 32) + 1;
         let generation = if generation > u64::from(u32::MAX) { 1 } else { generation };
-        slot.state.store(generation << STATUS_BITS | FREE, Ordering::Relaxed);
+        let id = generation << 32 | u64::from(number);
+        slot.state.store(id | FREE, Ordering::Relaxed);
         // The fields may be seen only after the state that takes the slot out of use.
         fence(Ordering::Release);
         slot.not_before_ns.store(admission.not_before_ns, Ordering::Relaxed);
         slot.not_after_ns.store(admission.not_after_ns, Ordering::Relaxed);
         slot.principal.store(admission.principal.0, Ordering::Relaxed);
-        slot.state.store(generation << STATUS_BITS | SessionStatus::Active as u64, Ordering::Release);
-        Ok(SessionId(generation << 32 | u64::from(number)))
+        slot.state.store(id | SessionStatus::Active.bits(), Ordering::Release);
+        Ok(SessionId(id))
     }
 
     /// Take back the slots of sessions that are over. Their ids then name no session.
     fn reclaim(&self, spare: &mut Spare, now_ns: i64) {
         for (number, slot) in (0_u32..).zip(&self.slots) {
             let state = slot.state.load(Ordering::Relaxed);
-            let over = state & STATUS_MASK == SessionStatus::Revoked as u64
+            let over = state & STATUS_MASK == SessionStatus::Revoked.bits()
                 || slot.not_after_ns.load(Ordering::Relaxed) <= now_ns;
             if over {
                 slot.state.store(state & !STATUS_MASK | FREE, Ordering::Release);
@@ -149,8 +162,8 @@ impl Sessions {
         let Some(slot) = self.slots.get(session.slot()) else { return false };
         let changed = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
             let current = state & STATUS_MASK;
-            let known = state >> STATUS_BITS == session.generation() && current != FREE;
-            (known && current != SessionStatus::Revoked as u64).then_some(state & !STATUS_MASK | status as u64)
+            let known = state & !STATUS_MASK == session.0 && session.generation() != 0 && current != FREE;
+            (known && current != SessionStatus::Revoked.bits()).then_some(session.0 | status.bits())
         });
         changed.is_ok()
     }
@@ -160,7 +173,7 @@ impl Sessions {
     #[allow(clippy::inline_always)] // on the hot path the answer must stay in a register
     pub fn valid(&self, session: SessionId, now_ns: i64) -> Option<Handle> {
         let slot = self.slots.get(session.slot())?;
-        let active = session.generation() << STATUS_BITS | SessionStatus::Active as u64;
+        let active = session.0 | SessionStatus::Active.bits();
         if slot.state.load(Ordering::Acquire) != active {
             return None;
         }
@@ -182,13 +195,13 @@ impl Sessions {
     fn why(&self, session: SessionId, now_ns: i64) -> Code {
         let Some(slot) = self.slots.get(session.slot()) else { return Code::UnknownSession };
         let state = slot.state.load(Ordering::Acquire);
-        if state >> STATUS_BITS != session.generation() {
+        if state & !STATUS_MASK != session.0 || session.generation() == 0 {
             return Code::UnknownSession;
         }
         match state & STATUS_MASK {
-            status if status == SessionStatus::Revoked as u64 => Code::Revoked,
-            status if status == SessionStatus::Quarantined as u64 => Code::Quarantined,
-            status if status != SessionStatus::Active as u64 => Code::UnknownSession,
+            FREE => Code::UnknownSession,
+            status if status == SessionStatus::Revoked.bits() => Code::Revoked,
+            status if status == SessionStatus::Quarantined.bits() => Code::Quarantined,
             _ if now_ns >= slot.not_after_ns.load(Ordering::Relaxed) => Code::Expired,
             _ if now_ns < slot.not_before_ns.load(Ordering::Relaxed) => Code::NotYetValid,
             // It was in quarantine, and is so no longer.
