@@ -146,6 +146,8 @@ impl Engine {
         reference: Option<Box<dyn Reference>>,
         options: EngineOptions,
     ) -> Result<Arc<Self>, EngineError> {
+        // The first reading of the clock looks for it; no decision shall.
+        let _ = crate::clock::now_ns();
         let uids = Arc::new(Uids::new());
         let base = Base::new(bundle, &options, uids.clone(), reference)?;
         let snapshot = Snapshot { base: Arc::new(base), changes: None, epoch: 1 };
