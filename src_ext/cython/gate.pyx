@@ -9,7 +9,7 @@ from cpython.pycapsule cimport PyCapsule_Import
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp
 
 import threading
 
@@ -211,9 +211,6 @@ cdef class Gate:
     >>> view.allows(session, engine.resource('Photo::"p1"'))
     True
     """
-
-    def __cinit__(self):
-        memset(self._texts, 0, sizeof(self._texts))
 
     def __init__(self, engine, core, /):
         cdef size_t at, count
