@@ -92,6 +92,8 @@ test-free-threaded: ## build for a CPython without the GIL and run the tests of 
 
 lint: setup ## formatters and linters
 	cargo fmt $(MANIFEST) --all --check
+	cargo fmt --manifest-path examples/embed/rust/Cargo.toml --check
+	cargo fmt --manifest-path bench/peers/rust/Cargo.toml -p ztfast-peers --check
 	$(CARGO) clippy $(MANIFEST) --workspace --all-targets --quiet -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
