@@ -34,7 +34,7 @@ setup: $(VENV)/.installed ## set everything up in .venv
 demo: setup ## compile the example desk, decide, revoke, swap, and show latencies
 	$(BIN)/ztfast demo
 
-test: test-rust test-realtime test-without-avx test-fuzz test-python ## all tests
+test: test-rust test-realtime test-without-avx test-fuzz test-python test-free-threaded ## all tests
 
 test-rust:
 	$(CARGO) test $(MANIFEST) --workspace --exclude ztfast-python --quiet

@@ -81,6 +81,7 @@ def handles(name: str, given: Any, cls: type, attribute: str, dtype: type) -> Co
     """
     if isinstance(given, cls):
         return Column(np.array([getattr(given, attribute)], dtype), False)
+    _no_mask(name, given)
     if isinstance(given, np.ndarray) and given.dtype != object:
         if given.dtype != dtype or given.ndim != 1:
             raise ContextError(
@@ -110,6 +111,7 @@ def numbers(where: str, kind: Kind, given: Any, resource: type, number_of: Calla
     Raises:
         ContextError: where the values are not of this kind, or an index is out of range.
     """
+    _no_mask(where, given)
     if kind is Kind.STRING:
         return _texts(where, given, number_of)
     if kind is Kind.ENTITY:
@@ -131,6 +133,11 @@ def numbers(where: str, kind: Kind, given: Any, resource: type, number_of: Calla
     if not fits and array.size:
         raise ContextError(f"{where}: wanted {_WANTED[kind]}, got {array.dtype}")
     return Column(np.ascontiguousarray(np.atleast_1d(array), np.int64), array.ndim == 1)
+
+
+def _no_mask(where: str, given: Any) -> None:
+    if isinstance(given, np.ma.MaskedArray):
+        raise ContextError(f"{where}: a masked value cannot be decided on: leave its row out, and give a plain array")
 
 
 def _texts(where: str, given: Any, number_of: Callable[[str], int]) -> Column:

@@ -214,8 +214,8 @@ class Engine:
         huge_pages: bool = False,
     ) -> None:
         for name, value in (("sessions", sessions), ("handles", handles)):
-            if not 0 < value <= 1 << 30:
-                raise ValueError(f"{name}: wanted a number from 1 to {1 << 30}, got {value}")
+            if not 0 < value < 1 << 30:
+                raise ValueError(f"{name}: wanted a number from 1 to {(1 << 30) - 1}, got {value}")
         self._core = _core.Engine(
             bundle._core,
             sessions=sessions,
@@ -385,7 +385,8 @@ class Engine:
             context: As for :meth:`decide`; the same for all resources.
 
         Returns:
-            Array of bool with an element for each of :meth:`resources`, in their order.
+            Array of bool with an element for each of :meth:`resources`, in their order. Where the store may change
+            between the two calls, use :meth:`entitled`, which is one.
 
         Raises:
             ActionError, ContextError: as :meth:`decide`; so where the action requires attributes, give them.
@@ -398,6 +399,20 @@ class Engine:
         """
         allowed = self._core.entitlements(session.id, action, _dict(context))
         return np.frombuffer(allowed, np.bool_)
+
+    def entitled(self, session: Session, action: str, context: Mapping[str, Any] | None = None) -> list[Uid]:
+        """The resources that a session may do an action with: :meth:`entitlements` and :meth:`resources` at one moment.
+
+        Raises:
+            ActionError, ContextError: as :meth:`entitlements`.
+
+        >>> import ztfast, time
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> session = engine.admit(ztfast.Identity('User::"bob"', not_after=time.time() + 60))
+        >>> engine.entitled(session, "view")
+        [Uid(type='Photo', id='p2')]
+        """
+        return [Uid(*uid) for uid in self._core.entitled(session.id, action, _dict(context))]
 
     def resource(self, uid: UidLike) -> Resource:
         """The handle of an entity: good over bundle swaps, whether or not the entity is in the store.

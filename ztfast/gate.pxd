@@ -173,6 +173,8 @@ cdef class Gate:
     cdef object wrong_parties(self, session, resource)
     cdef object wrong_type(self, size_t at, value)
     cdef Decision by_context(self, PyObject *const *arguments)
+    cdef object fitting(self)
+    cdef Decision by_dict(self, PyObject *const *arguments)
     cdef Decision decision(self, uint32_t code, ztfast_determining *determining)
 
 

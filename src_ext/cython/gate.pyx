@@ -16,7 +16,7 @@ import threading
 import numpy
 
 from ztfast import _core, columns as columns_of
-from ztfast.errors import CapacityError, ContextError
+from ztfast.errors import CapacityError, ContextError, Error
 
 cdef extern from *:
     """
@@ -212,8 +212,14 @@ cdef class Gate:
     True
     """
 
+    def __cinit__(self):
+        # Until it is prepared, no call has the arguments that it wants.
+        self._plain = -1
+
     def __init__(self, engine, core, /):
         cdef size_t at, count
+        if self._gate != NULL:
+            raise TypeError(f"{self.action}: a gate is prepared once; call engine.prepare(...) for another")
         self._engine = engine
         self._core = core
         self._gate = <ztfast_gate *><uintptr_t>core.address
@@ -400,10 +406,13 @@ cdef class Gate:
     cdef int keep_up(self) except -1:
         """Forget what was remembered of another bundle than the one that the gate goes by now."""
         cdef uint64_t epoch = 0
+        cdef size_t at
         api.epoch(self._gate, &epoch)
         if epoch != self._epoch:
             self.forget_texts()
-            self._decisions = [None] * CACHED
+            # In place: a new list might let the garbage collector run, and with it anybody's code.
+            for at in range(CACHED):
+                self._decisions[at] = None
             self._epoch = epoch
         return 0
 
@@ -453,7 +462,37 @@ cdef class Gate:
         )
 
     cdef Decision by_context(self, PyObject *const *arguments):
-        """The same decision by way of a context dict, for values that are no numbers."""
+        """The same decision by way of a context dict, for values that are no numbers; of a bundle that the gate fits."""
+        for _ in range(8):
+            before = self.fitting()
+            if before is None:
+                break
+            try:
+                decided = self.by_dict(arguments)
+            except Error:
+                # Unless it is of a bundle that came meanwhile, it is the caller's.
+                if self.fitting() == before:
+                    raise
+                continue
+            if self.fitting() == before:
+                return decided
+        return Decision(ZTFAST_STALE_GATE)
+
+    cdef object fitting(self):
+        """The newest bundle's number; None where the gate does not fit it."""
+        cdef Gate user = self.taken()
+        cdef uint64_t epoch = 0
+        cdef size_t count
+        if user is None:
+            return None
+        # A decision that no session asks for: it takes the newest bundle, and ends a call that was begun.
+        api.allows(user._gate, 0, 0, NULL, 0)
+        status = api.kinds(user._gate, NULL, 0, &count)
+        api.epoch(user._gate, &epoch)
+        ztfast_give(&user._busy)
+        return epoch if status == ZTFAST_OK else None
+
+    cdef Decision by_dict(self, PyObject *const *arguments):
         cdef Session session = <Session>arguments[0]
         cdef size_t at
         context = {}

@@ -96,6 +96,8 @@ def test_entitlements_are_decisions_on_every_resource_of_the_store(engine) -> No
         assert allowed.dtype == np.bool_
         expected = [bool(engine.decide(session, "view", uid)) for uid in engine.resources("view")]
         assert allowed.tolist() == expected
+        named = [uid for uid, may in zip(engine.resources("view"), expected, strict=True) if may]
+        assert engine.entitled(session, "view") == named
     assert engine.resources("view") == [ztfast.Uid("Doc", "d1"), ztfast.Uid("Doc", "d2")]
 
 
@@ -272,3 +274,57 @@ def test_a_call_in_the_middle_of_a_call_is_a_call_of_its_own(build) -> None:
     assert gate.allows(session, d1, "outer", Number(), 1, "outer")
     assert not gate.allows(session, d1, "outer", Number(), 1, "new one")
     assert inner == [True, False] * 2
+
+
+# ---- what must not be decided --------------------------------------------------------------------------------------
+
+
+def test_masked_values_raise(engine) -> None:
+    gate = engine.prepare("edit", "size", "place.room")
+    masked = np.ma.MaskedArray([1, 2], [False, True])
+    with pytest.raises(ztfast.ContextError, match="'size': a masked value cannot be decided on"):
+        gate.decide_many(admit(engine, ANN), engine.resource(D1), masked, 1)
+    with pytest.raises(ztfast.ContextError, match="resources: a masked value"):
+        gate.decide_many(admit(engine, ANN), masked.astype(np.uint32), 1, 1)
+
+
+def test_a_gate_of_slow_values_is_stale_where_a_bundle_has_others(build) -> None:
+    allow = "permit (principal, action, resource);"
+    engine = ztfast.Engine(build(allow))
+    gate, session, d1 = engine.prepare("edit", "size", "place.room", "price"), admit(engine, ANN), engine.resource(D1)
+    assert gate.allows(session, d1, 1, 1, "1.5")
+    from tests.conftest import SCHEMA
+
+    other = ztfast.Text(SCHEMA.replace("price?: decimal", "price?: String"), "other.cedarschema")
+    for _ in range(2):
+        engine.swap(build(allow, schema=other))
+        assert not gate.allows(session, d1, 1, 1, "1.5")
+        assert gate.decide(session, d1, 1, 1, "1.5") == ztfast.Decision(Code.STALE_GATE)
+        engine.swap(build(allow))
+        assert gate.allows(session, d1, 1, 1, "1.5")
+    with pytest.raises(ztfast.ContextError):
+        gate.allows(session, d1, 1, 1, object())
+
+
+def test_a_gate_is_prepared_once_and_does_nothing_before(engine) -> None:
+    gate = engine.prepare("view")
+    raw = type(gate).__new__(type(gate))
+    for call in (raw.allows, raw.decide):
+        with pytest.raises(TypeError, match="wanted"):
+            call()
+    with pytest.raises(TypeError, match="prepared once"):
+        gate.__init__(engine, engine._core.prepare("view", []))
+    assert gate.allows(admit(engine, ANN), engine.resource(D1))
+
+
+def test_gates_that_are_gone_leave_nothing(engine) -> None:
+    import resource
+
+    def peak() -> int:
+        for _ in range(3_000):
+            engine.evaluate_many(ANN, "view", D1)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    peak()
+    before = peak()
+    assert peak() - before < 512

@@ -184,7 +184,7 @@ def test_the_cython_strategy_decides_as_python(strategy: Any, orders: Any) -> No
             seen |= set(wanted.tolist())
             for row in (0, 1, count - 1):
                 one = (session, instrument, int(notional[row]), int(quantity[row]))
-                assert strategy.may(desk.order_new, *one) == desk.order_new.allows(*one) == (wanted[row] == Code.ALLOW)
+                assert bot.may(*one[2:]) == desk.order_new.allows(*one) == (wanted[row] == Code.ALLOW)
     assert {Code.ALLOW, Code.FORBID, Code.REVOKED, Code.KILLED} <= seen
     with pytest.raises(ValueError, match="room for an order"):
         bots[0].run(prices, notional, quantity[:10], codes)

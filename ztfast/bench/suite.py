@@ -22,7 +22,7 @@ __all__ = ["Settings", "run"]
 MARKS = (
     ("allows, two comparisons, by an empty C call", "allows_ranges", "c_call", 2.5),
     ("allows, two comparisons, by an empty Python function", "allows_ranges", "python_call", 1.5),
-    ("the same natively, by an empty C call", "native_allows", "c_call", 1.6),
+    ("the same natively, by an empty C call from Python", "native_allows", "c_call", 1.6),
     ("a decision of decide_many, by an empty C call", "decide_many_hot", "c_call", 0.8),
 )
 """What is promised of figures in bulk: the promise, the series, the floor, and the most that their ratio may be."""

@@ -40,17 +40,18 @@
  * read during the call only, must be aligned as its type is, and stays the caller's.
  *
  * THREADS. A gate serves one thread at a time, whoever it is: clone it for each. A batch may run on several threads at
- * once, but not while batch_text is under way. The address of a Python gate is used with the GIL, since Python may decide
- * by it too (on a Python without a GIL: while no other thread uses that gate). No function needs the GIL otherwise.
+ * once, but not while batch_text is under way; columns and codes must not overlap, nor be changed by others meanwhile. The
+ * address of a Python gate is for gate_clone, with the GIL (on a Python without one: while no other thread uses that gate):
+ * Python may be in the middle of a call by it at any time. No function needs the GIL otherwise.
  * Sessions, swaps, revocations and the kill switch are Python's; what they change holds for decisions that begin later, on
  * all threads.
- * allows, decide, begin, text, entity, kinds, policy, epoch, code_name and status_text neither allocate, lock nor block
+ * allows, decide, begin, text, entity, literal, kinds, policy, epoch, code_name and status_text neither allocate, lock nor block
  * (a policy that is left to Cedar's own evaluator, see `ztfast check`, allocates when it is met). gate_clone, gate_free and
  * the functions of batches allocate; gate_clone and gate_free lock. Call these outside the order loop.
  *
  * FAILURE. allows and decide always give a code, and everything but ZTFAST_ALLOW denies: a NULL gate, missing values or a
  * wrong count of them is ZTFAST_CORRUPT. All other functions give a status: ZTFAST_OK, or a negative number, and then they
- * have changed nothing but, for batch_run, set all codes to ZTFAST_CORRUPT. NULL is refused, never followed; any other
+ * have changed nothing but, for batch_run and batch_evaluate, set all codes to ZTFAST_CORRUPT. NULL is refused, never followed; any other
  * pointer must be what it claims to be. A panic of the core never crosses into the caller: allows and decide deny with
  * ZTFAST_CORRUPT then, all others give ZTFAST_E_PANIC.
  */
@@ -151,7 +152,7 @@ typedef struct {
     /* The number of a text: UTF-8, `len` bytes, need not end with NUL. ZTFAST_E_UTF8; ZTFAST_E_ROOM where begin() was not
      * called, or the call brings more than 32 texts or 16 KiB that the bundle lacks. */
     int32_t (*text)(ztfast_gate *gate, const uint8_t *text, size_t len, int64_t *number);
-    /* The number of a handle's entity. ZTFAST_E_HANDLE where it is nothing in this bundle. */
+    /* The number of a handle's entity. ZTFAST_E_HANDLE where begin() was not called, or it is nothing in this bundle. */
     int32_t (*entity)(ztfast_gate *gate, uint32_t handle, int64_t *number);
 
     /* The number of a text that the bundle holds, UTF-8 as above, at any time: it stays as long as epoch(). So an order loop

@@ -8,11 +8,22 @@ from ztfast.gate cimport (
     Gate,
     Resource,
     Session,
-    allows,
     api,
     core,
     ztfast_gate,
 )
+
+
+cdef extern from *:
+    """
+    #define take(flag) __atomic_exchange_n((flag), 1, __ATOMIC_ACQUIRE)
+    #define give(flag) __atomic_store_n((flag), 0, __ATOMIC_RELEASE)
+    #define multiply(a, b, product) __builtin_mul_overflow((int64_t)(a), (int64_t)(b), (product))
+    """
+    bint take(char *) noexcept nogil
+    void give(char *) noexcept nogil
+    # Whether the product is beyond 64 bits.
+    bint multiply(int64_t, int64_t, int64_t *) noexcept nogil
 
 
 cdef class Momentum:
@@ -32,6 +43,7 @@ cdef class Momentum:
     cdef uint64_t session
     cdef uint32_t instrument
     cdef int64_t rise, quantity
+    cdef char running
 
     def __cinit__(self, Gate gate, Session session, Resource instrument, *, int64_t rise, int64_t quantity):
         # With the GIL: nobody decides by the given gate meanwhile.
@@ -58,6 +70,9 @@ cdef class Momentum:
 
         Returns:
             How many orders there were, and the pieces of those that were sent.
+
+        Raises:
+            RuntimeError: where another thread runs it already: its gate serves one thread at a time.
         """
         cdef Py_ssize_t at, orders = 0
         cdef int64_t sent = 0
@@ -65,12 +80,18 @@ cdef class Momentum:
         cdef int64_t values[2]
         if not len(prices) <= min(len(notional), len(quantity), len(codes)):
             raise ValueError("wanted room for an order each tick")
+        if take(&self.running):
+            raise RuntimeError("another thread runs this strategy: make one for each")
         with nogil:
             for at in range(1, prices.shape[0]):
                 if prices[at] - prices[at - 1] < self.rise:
                     continue
-                values[1] = (prices[at] - prices[at - 1]) * self.quantity
-                values[0] = prices[at] * values[1] // 10_000
+                # An order whose size no number holds must not pass for a small one: it is none.
+                if multiply(prices[at] - prices[at - 1], self.quantity, &values[1]):
+                    continue
+                if multiply(prices[at], values[1], &values[0]):
+                    continue
+                values[0] = values[0] // 10_000
                 code = api.allows(self.gate, self.session, self.instrument, values, 2)
                 if code == ZTFAST_ALLOW:
                     # To the market; here it is counted.
@@ -79,12 +100,16 @@ cdef class Momentum:
                 quantity[orders] = values[1]
                 codes[orders] = <uint8_t>code
                 orders += 1
+        give(&self.running)
         return orders, sent
 
-
-def may(Gate gate, Session session, Resource instrument, int64_t notional, int64_t quantity):
-    """One question by Python's own gate: with the GIL held it needs no clone."""
-    cdef int64_t values[2]
-    values[0] = notional
-    values[1] = quantity
-    return allows(gate, session.id, instrument.handle, values, 2) == ZTFAST_ALLOW
+    def may(self, int64_t notional, int64_t quantity):
+        """One question, with the GIL. Raises RuntimeError as :meth:`run` does."""
+        cdef int64_t values[2]
+        values[0] = notional
+        values[1] = quantity
+        if take(&self.running):
+            raise RuntimeError("another thread runs this strategy: make one for each")
+        code = api.allows(self.gate, self.session, self.instrument, values, 2)
+        give(&self.running)
+        return code == ZTFAST_ALLOW

@@ -78,13 +78,8 @@ pub(crate) fn layers(
     // Each keeps the order of the plans: forbids come first in every layer.
     let (coupled, rest): (Vec<Plan>, Vec<Plan>) =
         plans.iter().copied().partition(|plan| !names_entities(plan) && all.rest(plan).iter().any(reads_both));
-    let (rest, whole, own) = match of(&coupled) {
-        own if !coupled.is_empty() && !rest.is_empty() && own.pairs() <= SMALL => {
-            let whole = of(&rest);
-            (rest, whole, Some(own))
-        }
-        _ => (plans.to_vec(), whole, None),
-    };
+    let own = (!coupled.is_empty() && !rest.is_empty()).then(|| of(&coupled)).filter(|own| own.pairs() <= SMALL);
+    let (rest, whole) = if own.is_some() { (rest.clone(), of(&rest)) } else { (plans.to_vec(), whole) };
     let (scoped, global): (Vec<Plan>, Vec<Plan>) = rest.iter().copied().partition(names_entities);
     let mut found = if scoped.is_empty() || global.is_empty() {
         vec![whole]

@@ -131,7 +131,7 @@ impl Gate {
         std::str::from_utf8(id).map_err(|_| Status::UTF8)
     }
 
-    /// A number that changes when the gate decides by another bundle or a changed store.
+    /// A number that changes when the gate decides by another bundle.
     ///
     /// # Errors
     /// None that a gate of this type can meet.

@@ -499,12 +499,20 @@ fn alike_in(
     };
     // What reads an attribute that the gate does not have cannot apply, whatever else it asks for.
     let never = |entry: &EntryView<'_>| entry.ranges().any(|range| column(range.slot).is_none());
-    let entries = program.forbids as usize + program.permits as usize;
-    if program.opaque || program.clone().take(entries).any(|entry| entry.has_conjuncts() && !never(&entry)) {
+    let (forbids, entries) = (u64::from(program.forbids), u64::from(program.forbids) + u64::from(program.permits));
+    let mut ahead = program.clone();
+    for _ in 0..if program.opaque { 0 } else { entries } {
+        let entry = ahead.next().ok_or(Code::Corrupt)?;
+        if entry.has_conjuncts() && !never(&entry) {
+            return Ok(false);
+        }
+    }
+    if program.opaque {
         return Ok(false);
     }
-    let forbids = program.forbids as usize;
-    for (at, entry) in program.take(entries).enumerate() {
+    let mut program = program;
+    for at in 0..entries {
+        let entry = program.next().ok_or(Code::Corrupt)?;
         if never(&entry) {
             continue;
         }

@@ -239,8 +239,8 @@ impl Walk<'_> {
                 tally.apply(entry.policy, true)?;
             }
         }
-        // Permits change nothing any more where a forbid applies.
-        if tally.code == Code::Forbid {
+        // Permits change nothing any more where a forbid applies, nor the effect where another does.
+        if tally.code == Code::Forbid || (!N::ALL && tally.code == Code::Allow) {
             return Ok(());
         }
         for _ in 0..program.permits {

@@ -323,7 +323,11 @@ impl Engine {
             BindError::Missing { names } => PrepareError::Missing { action: action(), names },
         })?;
         let binding = Arc::new(binding);
-        snapshot.base.late.lock().unwrap_or_else(PoisonError::into_inner).push(binding.clone());
+        let mut late = snapshot.base.late.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of gates that are gone: nobody else has them, so no gate frees one while it decides.
+        late.retain(|binding| Arc::strong_count(binding) > 1);
+        late.push(binding.clone());
+        drop(late);
         let seat = Arc::new(Seat::default());
         let spec =
             Some(GateSpec { ty: ty.into(), id: id.into(), names, types: binding.types.clone(), seat: seat.clone() });

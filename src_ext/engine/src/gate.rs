@@ -139,21 +139,28 @@ impl Gate {
         self.snapshot.base.bundle.find_string(text).map(i64::from)
     }
 
-    /// The number of a text in the call begun; `None` where it brings more texts than there is room for.
+    /// The number of a text in the call begun; `None` where none was begun, since then the decision might go by a newer bundle,
+    /// and where it brings more texts than there is room for.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
     pub fn text(&mut self, text: &str) -> Option<i64> {
+        if self.expected != BEGUN {
+            return None;
+        }
         if let Some(known) = self.snapshot.string(text) {
             return Some(known as i64);
         }
         self.texts.number(text).map(|number| (FOREIGN_STRING | u64::from(number)) as i64)
     }
 
-    /// The number of an entity in the call begun; `None` for a handle that is nothing in this bundle.
-    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
+    /// The number of an entity in the call begun; `None` where none was begun, and for a handle that is nothing in this bundle.
     #[must_use]
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn entity(&self, handle: Handle) -> Option<i64> {
+        if self.expected != BEGUN {
+            return None;
+        }
         self.snapshot.entity(handle).map(|entity| entity.bits() as i64)
     }
 
@@ -215,7 +222,10 @@ impl Gate {
     /// What [`Batch::decide_many`] decides over; the gate itself stays free for others.
     #[must_use]
     pub fn batch(&mut self) -> Batch {
-        self.refresh();
+        // A call that was begun still goes by the snapshot that its texts were looked up in.
+        if self.expected != BEGUN {
+            self.refresh();
+        }
         Batch::new(self.engine.clone(), self.snapshot.clone(), self.binding.clone())
     }
 }

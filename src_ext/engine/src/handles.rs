@@ -34,7 +34,8 @@ pub(crate) struct Register {
 
 impl Register {
     pub fn new(capacity: usize) -> Self {
-        Self { numbers: HashMap::new(), capacity }
+        // Two bits of an entity's word say what became of the handle.
+        Self { numbers: HashMap::new(), capacity: capacity.min((1 << 30) - 1) }
     }
 
     /// The handle of a uid, if it has one.

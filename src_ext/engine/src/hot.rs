@@ -186,8 +186,8 @@ fn plain_program<N: Note>(
             note.push(entry.policy);
         }
     }
-    // Permits change nothing any more where a forbid applies.
-    if N::ALL && code == Code::Forbid {
+    // Permits change nothing any more where a forbid applies, nor the effect where another does.
+    if code == if N::ALL { Code::Forbid } else { Code::Allow } {
         return Step::SoFar(code);
     }
     for _ in 0..program.permits {

@@ -129,8 +129,8 @@ impl Held {
                 return Ok(());
             }
             let error = io::Error::last_os_error();
-            // Kernels before 5.14 do not know it: then each page is touched.
-            if error.raw_os_error() != Some(libc::EINVAL) {
+            // Kernels before 5.14 do not know it, and some sandboxes refuse it: then each page is touched.
+            if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EFAULT | libc::EHWPOISON)) {
                 return Err(error);
             }
         }

@@ -195,3 +195,37 @@ fn no_table_makes_a_decision_panic_or_run_on() {
     }
     assert!(corrupt > 1_000, "only {corrupt} bundles were noticed: the test no longer spoils what is read");
 }
+
+#[test]
+fn a_batch_says_of_a_program_that_is_cut_off_what_a_gate_says() {
+    let whole = parts(Some(Form::Dense));
+    let mut corrupt = 0;
+    for len in 0..=whole.programs.len() {
+        let mut cut = parts(Some(Form::Dense));
+        cut.programs.truncate(len);
+        let Ok(bundle) = Bundle::of(&cut) else { continue };
+        let engine = Engine::new(Arc::new(bundle), None, EngineOptions::default()).unwrap();
+        let Ok(mut gate) = engine.prepare("Action", "view", &["n"]) else { continue };
+        for (user, doc) in [("u", "d"), ("v", "d"), ("u", "new")] {
+            let principal = engine.handle("User", user).unwrap();
+            let admission = Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX };
+            let (session, doc) = (engine.admit(&admission).unwrap(), engine.handle("Doc", doc).unwrap());
+            for n in [1, 8] {
+                let expected = gate.allows(session, doc, &[n]);
+                let mut codes = [0; 2];
+                let (sessions, docs, values) = ([session.0], [doc.0], [n, n]);
+                gate.batch().decide_many(
+                    Who::Sessions(Column::all(&sessions)),
+                    Column::all(&docs),
+                    &[Column::each(&values)],
+                    &mut codes,
+                );
+                // A gate ends at the first policy that settles the effect, and may not get to where the words end.
+                let same = codes == [expected as u8; 2];
+                assert!(same || codes == [Code::Corrupt as u8; 2], "{len} {user} {n}: {expected:?} {codes:?}");
+                corrupt += u32::from(expected == Code::Corrupt && same);
+            }
+        }
+    }
+    assert!(corrupt > 0);
+}

@@ -175,11 +175,8 @@ impl Engine {
     fn resources(&self, py: Python<'_>, action: &str) -> PyResult<Vec<(String, String)>> {
         let snapshot = self.inner.snapshot();
         let number = find_action_number(py, snapshot.bundle(), action, |ty, id| snapshot.find_actions(ty, id))?;
-        let uids = py.detach(|| {
-            let owned = |entity| snapshot.uid(entity).map(|uid| (uid.ty.to_owned(), uid.id.to_owned()));
-            snapshot.resources(number).into_iter().map(owned).collect::<Option<Vec<_>>>()
-        });
-        uids.ok_or_else(|| raise(py, "BundleError", "the bundle names an entity without an id: compile it anew"))
+        let resources = py.detach(|| snapshot.resources(number));
+        uids(py, &snapshot, resources)
     }
 
     /// Whether a session may do something with each of them: a byte each, 1 or 0.
@@ -191,26 +188,23 @@ impl Engine {
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let snapshot = self.inner.snapshot();
-        let bundle = snapshot.bundle();
-        let number = find_action_number(py, bundle, action, |ty, id| snapshot.find_actions(ty, id))?;
-        let meta = bundle.meta().actions.get(number as usize).zip(bundle.actions().get(number as usize));
-        let Some((meta, record)) = meta else { return Ok(PyBytes::new(py, &[])) };
-        let mut builder = RequestBuilder::new(&snapshot, record.slots.len as usize);
-        let principal = self.inner.session_principal(&snapshot, SessionId(session));
-        if let Ok(principal) = principal {
-            builder.know(principal);
-        }
-        Reader { action }.request(&meta.context, "", context, &mut builder)?;
-        let request = builder.finish();
-        let allowed = py.detach(|| {
-            let resources = snapshot.resources(number);
-            match principal {
-                Ok(principal) => snapshot.entitlements(number, principal, &resources, &request),
-                Err(_) => vec![false; resources.len()],
-            }
-        });
+        let (_, allowed) = self.over_the_store(py, &snapshot, session, action, context)?;
         let bytes: Vec<u8> = allowed.into_iter().map(u8::from).collect();
         Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// The uids of those that it may do it with.
+    fn entitled(
+        &self,
+        py: Python<'_>,
+        session: u64,
+        action: &str,
+        context: &Bound<'_, PyDict>,
+    ) -> PyResult<Vec<(String, String)>> {
+        let snapshot = self.inner.snapshot();
+        let (resources, allowed) = self.over_the_store(py, &snapshot, session, action, context)?;
+        let of = resources.into_iter().zip(allowed).filter(|(_, allowed)| *allowed).map(|(entity, _)| entity);
+        uids(py, &snapshot, of)
     }
 
     /// Cedar's own answer: (allow, reasons, errors, request problem).
@@ -261,6 +255,36 @@ impl Engine {
     /// What reads entities by the current bundle's schema.
     fn reader(&self) -> Arc<EntityReader> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The resources in a snapshot's store, and whether a session may do something with each.
+    fn over_the_store(
+        &self,
+        py: Python<'_>,
+        snapshot: &Snapshot,
+        session: u64,
+        action: &str,
+        context: &Bound<'_, PyDict>,
+    ) -> PyResult<(Vec<EntityRef>, Vec<bool>)> {
+        let bundle = snapshot.bundle();
+        let number = find_action_number(py, bundle, action, |ty, id| snapshot.find_actions(ty, id))?;
+        let meta = bundle.meta().actions.get(number as usize).zip(bundle.actions().get(number as usize));
+        let Some((meta, record)) = meta else { return Ok((Vec::new(), Vec::new())) };
+        let mut builder = RequestBuilder::new(snapshot, record.slots.len as usize);
+        let principal = self.inner.session_principal(snapshot, SessionId(session));
+        if let Ok(principal) = principal {
+            builder.know(principal);
+        }
+        Reader { action }.request(&meta.context, "", context, &mut builder)?;
+        let request = builder.finish();
+        Ok(py.detach(|| {
+            let resources = snapshot.resources(number);
+            let allowed = match principal {
+                Ok(principal) => snapshot.entitlements(number, principal, &resources, &request),
+                Err(_) => vec![false; resources.len()],
+            };
+            (resources, allowed)
+        }))
     }
 
     fn by_policy<'py>(
@@ -368,6 +392,17 @@ fn no_engine(py: Python<'_>, error: &EngineError) -> PyErr {
         EngineError::Bundle(_) => "BundleError",
     };
     raise(py, class, &error.to_string())
+}
+
+/// The uids of entities of a snapshot.
+fn uids(
+    py: Python<'_>,
+    snapshot: &Snapshot,
+    entities: impl IntoIterator<Item = EntityRef>,
+) -> PyResult<Vec<(String, String)>> {
+    let owned = |entity| snapshot.uid(entity).map(|uid| (uid.ty.to_owned(), uid.id.to_owned()));
+    let uids = entities.into_iter().map(owned).collect::<Option<Vec<_>>>();
+    uids.ok_or_else(|| raise(py, "BundleError", "the bundle names an entity without an id: compile it anew"))
 }
 
 /// What reads entities by a bundle's schema. Of the sources only the schema is read: the policies may be many.

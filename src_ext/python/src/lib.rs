@@ -23,7 +23,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The compiled core of ztfast. Use the names in `ztfast`; these are not for direct use.
 ///
-/// Every class is frozen, and what changes behind it is atomic or has a lock of its own: nothing relies on the GIL.
+/// What classes that several threads share change is atomic or has a lock of its own, and `PyO3` lends what is not frozen to
+/// one thread at a time: nothing relies on the GIL.
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
