@@ -260,7 +260,8 @@ def test_literals_are_texts_of_the_bundle_until_the_next_swap(
 def test_a_batch_begun_between_leaves_a_call_by_its_bundle(
     api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource
 ) -> None:
-    own = table.clone(api, engine.prepare("note", "text", "who").address)
+    note = engine.prepare("note", "text", "who")
+    own = table.clone(api, note.address)
     text, who, batch = c_int64(), c_int64(), c_void_p()
     nobody = engine.resource('User::"nobody"').handle
     assert api["begin"](own) == OK
