@@ -430,8 +430,8 @@ class Engine:
     def swap(self, bundle: Bundle) -> None:
         """Decide by another bundle from now on.
 
-        Readers never wait: decisions under way end by the old bundle. Sessions, handles and gates stay good. What
-        :meth:`upsert` and :meth:`remove` changed is forgotten.
+        Readers never wait: decisions under way end by the old bundle, which a gate keeps until it decides again.
+        Sessions, handles and gates stay good. What :meth:`upsert` and :meth:`remove` changed is forgotten.
 
         Raises:
             BundleError: where the bundle's sections are not what their hashes say; the old bundle stays.

@@ -201,8 +201,9 @@ cdef class Gate:
     takes them, at its speed. A gate survives bundle swaps; where the new bundle no longer has the action or changes
     these attributes, it denies with code STALE_GATE.
 
-    Threads may share a gate, with and without the GIL, and nobody waits: who finds it in use decides by one of the
-    thread's own, which is made then. So a gate per thread is what is fast; embedders (``ztfast.h``) must do it so.
+    Threads may share a gate, with and without the GIL, and no decision waits for another: who finds it in use decides by
+    one of the thread's own, which is prepared when that first happens. So a gate per thread is what is fast; embedders
+    (``ztfast.h``) must do it so.
 
     >>> import ztfast, time
     >>> engine = ztfast.Engine(ztfast.examples.tiny())

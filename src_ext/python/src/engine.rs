@@ -88,14 +88,17 @@ impl Engine {
 
     /// The number of a uid's handle. Raises `CapacityError` when all are in use.
     fn handle(&self, py: Python<'_>, ty: &str, id: &str) -> PyResult<u32> {
-        let handle = self.inner.handle(ty, id).map_err(|error| raise(py, "CapacityError", &error.to_string()))?;
+        // Detached, as all that may wait for a swap: decisions of other threads go on.
+        let handle = py.detach(|| self.inner.handle(ty, id));
+        let handle = handle.map_err(|error| raise(py, "CapacityError", &error.to_string()))?;
         Ok(handle.0)
     }
 
     /// Open a session for a handle's principal. Raises `CapacityError` when all slots are in use.
     fn admit(&self, py: Python<'_>, principal: u32, not_before_ns: i64, not_after_ns: i64) -> PyResult<u64> {
         let admission = Admission { principal: Handle(principal), not_before_ns, not_after_ns };
-        let session = self.inner.admit(&admission).map_err(|e| raise(py, "CapacityError", &e.to_string()))?;
+        let session = py.detach(|| self.inner.admit(&admission));
+        let session = session.map_err(|error| raise(py, "CapacityError", &error.to_string()))?;
         Ok(session.0)
     }
 
@@ -237,7 +240,7 @@ impl Engine {
         let snapshot = self.inner.snapshot();
         let meta = find_action(py, snapshot.bundle(), action)?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let gate = self.inner.prepare(&meta.ty, &meta.id, &names).map_err(|error| {
+        let gate = py.detach(|| self.inner.prepare(&meta.ty, &meta.id, &names)).map_err(|error| {
             let class = match error {
                 PrepareError::UnknownAction { .. } => "ActionError",
                 PrepareError::Memory(_) => "CapacityError",
@@ -506,8 +509,9 @@ impl Gate {
     }
 
     /// Another of the same action and attributes; `None` where the newest bundle has no such action or attributes.
-    fn fork(&self) -> Option<Self> {
-        Some(Self::new(self.seed.gate()?, self.action.clone(), self.names.clone()))
+    fn fork(&self, py: Python<'_>) -> Option<Self> {
+        let gate = py.detach(|| self.seed.gate())?;
+        Some(Self::new(gate, self.action.clone(), self.names.clone()))
     }
 
     /// The attributes' names, in the order of the arguments.
