@@ -492,7 +492,10 @@ fn alike_in(
         }
         return Ok(true);
     }
-    let program = Program::read(bundle.programs(), cell_program(cell)).ok_or(Code::Corrupt)?;
+    let mut program = Program::read(bundle.programs(), cell_program(cell)).ok_or(Code::Corrupt)?;
+    if program.opaque {
+        return Ok(false);
+    }
     let column = |slot: u32| {
         let position = binding.positions.get(slot as usize).copied().unwrap_or(u16::MAX);
         columns.get(position as usize)
@@ -501,16 +504,12 @@ fn alike_in(
     let never = |entry: &EntryView<'_>| entry.ranges().any(|range| column(range.slot).is_none());
     let (forbids, entries) = (u64::from(program.forbids), u64::from(program.forbids) + u64::from(program.permits));
     let mut ahead = program.clone();
-    for _ in 0..if program.opaque { 0 } else { entries } {
+    for _ in 0..entries {
         let entry = ahead.next().ok_or(Code::Corrupt)?;
         if entry.has_conjuncts() && !never(&entry) {
             return Ok(false);
         }
     }
-    if program.opaque {
-        return Ok(false);
-    }
-    let mut program = program;
     for at in 0..entries {
         let entry = program.next().ok_or(Code::Corrupt)?;
         if never(&entry) {
