@@ -56,6 +56,14 @@ class Code(enum.IntEnum):
     """After a swap of bundles, the gate's action or attributes are no longer what it was prepared for."""
     CORRUPT = 12
     """The bundle's tables do not make sense together, or a value is beyond every measure."""
+    BAD_VALUE = 13
+    """A value is of its attribute's type, but out of its range."""
+    FORKED = 14
+    """The engine was opened before the process was forked: this process has to open it anew."""
+    TOO_LARGE = 15
+    """The request is larger than the engine takes: ``max_context``, or a call's room for texts."""
+    UNKNOWN_HANDLE = 16
+    """The handle is not one of this engine's."""
 
 
 @dataclass(frozen=True, slots=True)

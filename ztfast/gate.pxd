@@ -33,6 +33,10 @@ cdef extern from "ztfast.h" nogil:
         ZTFAST_KILLED
         ZTFAST_STALE_GATE
         ZTFAST_CORRUPT
+        ZTFAST_BAD_VALUE
+        ZTFAST_FORKED
+        ZTFAST_TOO_LARGE
+        ZTFAST_UNKNOWN_HANDLE
     # Statuses of all other calls.
     enum:
         ZTFAST_OK

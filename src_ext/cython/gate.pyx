@@ -160,7 +160,8 @@ cdef class Decision:
         effect: ``"ALLOW"`` or ``"DENY"``.
         code: Why: ``"POLICY"`` (a permit or forbid determined it), ``"DEFAULT"`` (no policy applied), or what denied
             before any policy was looked at: ``"EXPIRED"``, ``"NOT_YET_VALID"``, ``"REVOKED"``, ``"QUARANTINED"``,
-            ``"UNKNOWN_SESSION"``, ``"KILLED"``, ``"NOT_APPLICABLE"``, ``"STALE_GATE"``, ``"CORRUPT"``.
+            ``"UNKNOWN_SESSION"``, ``"UNKNOWN_HANDLE"``, ``"KILLED"``, ``"NOT_APPLICABLE"``, ``"STALE_GATE"``,
+            ``"BAD_VALUE"``, ``"TOO_LARGE"``, ``"FORKED"``, ``"CORRUPT"``.
         number: The same as the number that ``decide_many`` gives, see :class:`ztfast.Code`.
         reasons: Ids of the determining policies, in their order (Cedar: the satisfied forbids, else the satisfied
             permits).

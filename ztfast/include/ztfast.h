@@ -83,7 +83,11 @@ enum {
     ZTFAST_UNKNOWN_SESSION = 9, /* there is no such session (any more) */
     ZTFAST_KILLED = 10,         /* the kill switch is on */
     ZTFAST_STALE_GATE = 11,     /* after a swap of bundles the gate no longer fits */
-    ZTFAST_CORRUPT = 12         /* the bundle's tables, or a call's arguments, do not make sense */
+    ZTFAST_CORRUPT = 12,        /* the bundle's tables, or a call's arguments, do not make sense */
+    ZTFAST_BAD_VALUE = 13,      /* a value is of its attribute's type, but out of its range */
+    ZTFAST_FORKED = 14,         /* the engine was opened before the process was forked: open it anew */
+    ZTFAST_TOO_LARGE = 15,      /* the request is larger than the engine takes */
+    ZTFAST_UNKNOWN_HANDLE = 16  /* the handle is not one of this engine's */
 };
 
 /* Statuses of all other calls. */

@@ -34,9 +34,17 @@ impl Code {
     pub const STALE_GATE: Self = Self(11);
     /// The bundle's tables, or a call's arguments, do not make sense.
     pub const CORRUPT: Self = Self(12);
+    /// A value is of its attribute's type, but out of its range.
+    pub const BAD_VALUE: Self = Self(13);
+    /// The engine was opened before the process was forked: this process has to open it anew.
+    pub const FORKED: Self = Self(14);
+    /// The request is larger than the engine takes: `max_context`, or a call's room for texts.
+    pub const TOO_LARGE: Self = Self(15);
+    /// The handle is not one of this engine's.
+    pub const UNKNOWN_HANDLE: Self = Self(16);
 
     /// All codes there are in this version.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::DEFAULT,
         Self::ALLOW,
         Self::FORBID,
@@ -49,6 +57,10 @@ impl Code {
         Self::KILLED,
         Self::STALE_GATE,
         Self::CORRUPT,
+        Self::BAD_VALUE,
+        Self::FORKED,
+        Self::TOO_LARGE,
+        Self::UNKNOWN_HANDLE,
     ];
 
     /// Whether this is [`Self::ALLOW`].
@@ -73,6 +85,10 @@ impl Code {
             Self::KILLED => c"KILLED",
             Self::STALE_GATE => c"STALE_GATE",
             Self::CORRUPT => c"CORRUPT",
+            Self::BAD_VALUE => c"BAD_VALUE",
+            Self::FORKED => c"FORKED",
+            Self::TOO_LARGE => c"TOO_LARGE",
+            Self::UNKNOWN_HANDLE => c"UNKNOWN_HANDLE",
             _ => c"UNKNOWN_CODE",
         }
     }

@@ -29,11 +29,19 @@ pub enum Code {
     StaleGate = 11,
     /// DENY: the bundle's tables do not make sense together, or a value is beyond every measure.
     Corrupt = 12,
+    /// DENY: a value is of its attribute's type, but out of its range.
+    BadValue = 13,
+    /// DENY: the engine was opened before the process was forked: this process has to open it anew.
+    Forked = 14,
+    /// DENY: the request is larger than the engine takes: `max_context`, or a call's room for texts.
+    TooLarge = 15,
+    /// DENY: the handle is not one of this engine's.
+    UnknownHandle = 16,
 }
 
 impl Code {
     /// All codes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Default,
         Self::Allow,
         Self::Forbid,
@@ -46,6 +54,10 @@ impl Code {
         Self::Killed,
         Self::StaleGate,
         Self::Corrupt,
+        Self::BadValue,
+        Self::Forked,
+        Self::TooLarge,
+        Self::UnknownHandle,
     ];
 
     /// The name that `Decision.code` shows.
@@ -63,6 +75,10 @@ impl Code {
             Self::Killed => "KILLED",
             Self::StaleGate => "STALE_GATE",
             Self::Corrupt => "CORRUPT",
+            Self::BadValue => "BAD_VALUE",
+            Self::Forked => "FORKED",
+            Self::TooLarge => "TOO_LARGE",
+            Self::UnknownHandle => "UNKNOWN_HANDLE",
         }
     }
 }
