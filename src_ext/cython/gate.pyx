@@ -366,7 +366,11 @@ cdef class Gate:
         return 0
 
     cdef int look_up(self, PyObject *const *arguments, int64_t *values) except -1:
-        """Turn texts and entities into numbers of the bundle that the next decision goes by. This runs no Python code."""
+        """Turn texts and entities into numbers of the bundle that the next decision goes by. This runs no Python code.
+
+        Returns 0, or 1 where the core has no room for the texts. Then the call is over, as it is where this raises: the core
+        denies what is decided without another beginning.
+        """
         cdef size_t at
         cdef PyObject *value
         cdef RememberedText *remembered
@@ -378,8 +382,8 @@ cdef class Gate:
                 remembered = &self._texts[(<uintptr_t>value >> 4) % REMEMBERED]
                 if remembered.text == value:
                     values[at] = remembered.number
-                else:
-                    self.look_up_text(at, value, remembered, &values[at])
+                elif self.look_up_text(at, value, remembered, &values[at]) != 0:
+                    return 1
             elif self._kinds[at] == ZTFAST_ENTITY:
                 # A handle that is nothing in this bundle is no entity of the schema's: no policy can name it.
                 if api.entity(self._gate, (<Resource>value).handle, &values[at]) != ZTFAST_OK:
@@ -395,7 +399,7 @@ cdef class Gate:
             self.wrong_type(at, <object>value)
         if api.literal(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
             if api.text(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
-                raise CapacityError(f"{self.action}: a call takes up to 32 texts and 16 KiB that the bundle lacks")
+                return 1
         elif <void *>value.ob_type == TEXT:
             # The text is kept, so that no other can come to lie where it does. What gives way is a str: freeing it runs
             # nobody's code.
@@ -622,14 +626,15 @@ cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t c
     if user is None:
         return False
     try:
-        if user._looks_up:
-            user.look_up(arguments, values)
-        code = api.allows(
-            user._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, user._count
-        )
+        if not user._looks_up or user.look_up(arguments, values) == 0:
+            code = api.allows(
+                user._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, user._count
+            )
+            return True if code == <uint32_t>ZTFAST_ALLOW else False
     finally:
         ztfast_give(&user._busy)
-    return True if code == <uint32_t>ZTFAST_ALLOW else False
+    # More texts than a gate has room for.
+    return bool(gate.by_context(arguments))
 
 
 cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t count):
@@ -645,19 +650,20 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
     if user is None:
         return Decision(ZTFAST_STALE_GATE)
     try:
-        if user._looks_up:
-            user.look_up(arguments, values)
-        code = api.decide(
-            user._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, user._count, &determining
-        )
-        if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:
-            determining.count = 0
-        if determining.count <= MAX_DETERMINING:
-            # The names of policies are those of the bundle that the decision went by.
-            user.keep_up()
-            return user.decision(code, &determining)
+        if not user._looks_up or user.look_up(arguments, values) == 0:
+            code = api.decide(
+                user._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, user._count,
+                &determining,
+            )
+            if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:
+                determining.count = 0
+            if determining.count <= MAX_DETERMINING:
+                # The names of policies are those of the bundle that the decision went by.
+                user.keep_up()
+                return user.decision(code, &determining)
     finally:
         ztfast_give(&user._busy)
+    # More texts, or more determining policies, than a gate has room for.
     return gate.by_context(arguments)
 
 

@@ -151,7 +151,11 @@ typedef struct {
     uint32_t (*decide)(ztfast_gate *gate, uint64_t session, uint32_t resource, const int64_t *values, size_t count,
                        ztfast_determining *determining);
 
-    /* Before text() and entity(): they and the next decision go by one bundle. */
+    /* Before text() and entity(): they and the next decision go by one bundle. One call is one begin() and one decision: of a
+     * gate with Strings or entities among its arguments, a decision without a begin() of its own, or with a number of an
+     * earlier call (but for those of literal()), is ZTFAST_CORRUPT. Where a text or an entity was refused, the decision is
+     * a denial, whatever values it is given: ZTFAST_TOO_LARGE for want of room, ZTFAST_BAD_VALUE for a text that is no UTF-8,
+     * ZTFAST_NOT_APPLICABLE for a handle that is nothing in this bundle. A call that is given up needs no end. */
     int32_t (*begin)(ztfast_gate *gate);
     /* The number of a text: UTF-8, `len` bytes, need not end with NUL. ZTFAST_E_UTF8; ZTFAST_E_ROOM where begin() was not
      * called, or the call brings more than 32 texts or 16 KiB that the bundle lacks. */
@@ -178,7 +182,7 @@ typedef struct {
     /* Give a gate from gate_clone back. */
     int32_t (*gate_free)(ztfast_gate *gate);
 
-    /* Many decisions by the bundle of this moment; give the batch back with batch_end. */
+    /* Many decisions by the newest bundle, whether or not a call was begun; give the batch back with batch_end. */
     int32_t (*batch_begin)(ztfast_gate *gate, ztfast_batch **batch);
     /* The number of a text for this batch's columns: equal texts have equal numbers, and those that the bundle lacks are
      * kept. ZTFAST_E_UTF8; ZTFAST_E_ROOM where they outgrow 4 GiB. */

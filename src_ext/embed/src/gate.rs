@@ -64,7 +64,9 @@ impl Gate {
         Code(unsafe { (self.api.decide)(self.raw.as_ptr(), session, resource, data, len, determining) })
     }
 
-    /// Before [`Self::text`] and [`Self::entity`]: they and the next decision go by one bundle.
+    /// Before [`Self::text`] and [`Self::entity`]: they and the next decision go by one bundle. Each decision of a gate with
+    /// texts or entities among its arguments has a beginning of its own, else it is [`Code::CORRUPT`]; and where a text or an
+    /// entity was refused it is a denial, whatever values it is given.
     ///
     /// # Errors
     /// None that a gate of this type can meet.

@@ -11,15 +11,32 @@ use crate::sessions::SessionId;
 use crate::snapshot::{Binding, Snapshot};
 use std::sync::Arc;
 use ztfast_bundle::ValueType;
-use ztfast_program::{ARENA_CELLS, Cell, FOREIGN_STRING, STACK_CELLS, Scratch, StringsView};
+use ztfast_program::{ADDED_STRING, ARENA_CELLS, Cell, FOREIGN_STRING, STACK_CELLS, Scratch, StringsView};
 
 /// Texts that one call may bring along and the bundle lacks.
 const MAX_TEXTS: usize = 32;
-/// Their bytes altogether.
+/// Numbers that one call may be given of entities, and of texts that came with a change.
+const MAX_GIVEN: usize = 256;
+/// Bytes of one call's texts altogether.
 const MAX_TEXT_BYTES: usize = 1 << 14;
 
-/// What a gate expects where a call was begun: no state is this.
-const BEGUN: u64 = u64::MAX;
+/// What a gate expects where no decision may be made unseen: no state is this.
+const LOOK: u64 = u64::MAX;
+/// Where the number of a text that a call brings along says of which call it is.
+const CALL_SHIFT: u32 = 34;
+/// Calls that numbers of texts tell apart.
+const CALLS: u64 = 1 << 29;
+
+/// Where a call that brings texts or entities along stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    /// None was begun.
+    None,
+    /// Its texts and entities, and then the decision, go by the gate's snapshot.
+    Begun,
+    /// A text or an entity of it was refused, and so the decision will be, whatever values it is given.
+    Failed(Code),
+}
 
 /// A gate. It is for one thread at a time: every method that decides takes it exclusively.
 pub struct Gate {
@@ -27,8 +44,13 @@ pub struct Gate {
     number: usize,
     seat: Arc<Seat>,
     /// What [`Engine::state`] is while nothing has to be looked at: the snapshot is the newest, the kill switch off. Never
-    /// what it is, where a call was begun.
+    /// what it is where a call was begun, and where one has to be.
     pub(crate) expected: u64,
+    call: Call,
+    /// Whether texts or entities are among its arguments: no decision is without a call of its own then.
+    looks_up: bool,
+    /// Numbers of the call begun that mean something else in another one: entities, and texts that came with a change.
+    given: Vec<i64>,
     pub(crate) snapshot: Arc<Snapshot>,
     /// `None` where the gate fits the newest bundle no more.
     pub(crate) binding: Option<Arc<Binding>>,
@@ -74,8 +96,12 @@ impl Gate {
         room: Room,
     ) -> Self {
         let Room { held, texts, scratch } = room;
+        let looks_up = binding.types.iter().any(|ty| matches!(ty, ValueType::String | ValueType::Entity(_)));
         Self {
-            expected: quiet(snapshot.epoch),
+            expected: if looks_up { LOOK } else { quiet(snapshot.epoch) },
+            call: Call::None,
+            looks_up,
+            given: Vec::with_capacity(if looks_up { MAX_GIVEN } else { 0 }),
             engine,
             number,
             seat,
@@ -124,12 +150,22 @@ impl Gate {
         self.snapshot.base.number
     }
 
-    /// Begin a call that brings texts or entities along: they and the decision go by the same snapshot.
+    /// Begin a call that brings texts or entities along: they and the decision go by the same snapshot. One that was begun
+    /// before is over, and its numbers are.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn begin(&mut self) {
         self.refresh();
-        self.expected = BEGUN;
+        self.expected = LOOK;
+        self.call = Call::Begun;
         self.texts.clear();
+        self.given.clear();
+    }
+
+    /// A text or an entity of the call begun was refused: its decision is a denial with this code, the first that there was.
+    pub const fn fail(&mut self, code: Code) {
+        if matches!(self.call, Call::Begun) {
+            self.call = Call::Failed(code);
+        }
     }
 
     /// The number of a text that the bundle holds: it stays as long as [`Self::epoch`]. `None` for any other text.
@@ -140,28 +176,63 @@ impl Gate {
     }
 
     /// The number of a text in the call begun; `None` where none was begun, since then the decision might go by a newer bundle,
-    /// and where it brings more texts than there is room for.
+    /// and where it brings more texts than there is room for. Then the decision is [`Code::TooLarge`], whatever values it is given.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
     pub fn text(&mut self, text: &str) -> Option<i64> {
-        if self.expected != BEGUN {
+        if self.call == Call::None {
             return None;
         }
-        if let Some(known) = self.snapshot.string(text) {
-            return Some(known as i64);
+        let number = match self.snapshot.string(text) {
+            Some(known) if known & ADDED_STRING == 0 => return Some(known as i64),
+            Some(added) => self.give(added as i64),
+            None => self.texts.number(text).map(|number| number as i64),
+        };
+        if number.is_none() {
+            self.fail(Code::TooLarge);
         }
-        self.texts.number(text).map(|number| (FOREIGN_STRING | u64::from(number)) as i64)
+        number
     }
 
     /// The number of an entity in the call begun; `None` where none was begun, and for a handle that is nothing in this bundle.
-    #[must_use]
+    /// Then the decision is [`Code::NotApplicable`], whatever values it is given.
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
-    pub fn entity(&self, handle: Handle) -> Option<i64> {
-        if self.expected != BEGUN {
+    pub fn entity(&mut self, handle: Handle) -> Option<i64> {
+        if self.call == Call::None {
             return None;
         }
-        self.snapshot.entity(handle).map(|entity| entity.bits() as i64)
+        let Some(entity) = self.snapshot.entity(handle) else {
+            self.fail(Code::NotApplicable);
+            return None;
+        };
+        let number = self.give(entity.bits() as i64);
+        if number.is_none() {
+            self.fail(Code::TooLarge);
+        }
+        number
+    }
+
+    /// Note a number that is for this call only; `None` where there are too many.
+    fn give(&mut self, number: i64) -> Option<i64> {
+        if !self.given.contains(&number) {
+            if self.given.len() == self.given.capacity() {
+                return None;
+            }
+            self.given.push(number);
+        }
+        Some(number)
+    }
+
+    /// Whether these values are numbers of the call begun, where they are texts or entities.
+    #[allow(clippy::cast_sign_loss)] // the bits are what counts
+    fn are_of_this_call(&self, values: &[i64]) -> bool {
+        values.iter().zip(self.types()).all(|(&value, ty)| match ty {
+            ValueType::String if value as u64 & FOREIGN_STRING != 0 => self.texts.has(value as u64),
+            ValueType::String if value as u64 & ADDED_STRING == 0 => true,
+            ValueType::String | ValueType::Entity(_) => self.given.contains(&value),
+            _ => true,
+        })
     }
 
     /// Whether the session may do it: [`Code::Allow`] or why not.
@@ -187,25 +258,33 @@ impl Gate {
         code
     }
 
-    /// Take the newest snapshot, if there is a newer one.
+    /// Take the newest snapshot, if there is a newer one. A call that was begun is over.
     pub(crate) fn refresh(&mut self) {
         if self.engine.epoch() != self.snapshot.epoch {
             self.renew();
         }
-        self.expected = quiet(self.snapshot.epoch);
+        self.call = Call::None;
+        self.expected = if self.looks_up { LOOK } else { quiet(self.snapshot.epoch) };
     }
 
-    /// Look at what is not as expected: a call was begun, there is a newer snapshot, or the kill switch is on. Whether it is.
+    /// Look at what is not as expected: a call was begun or should have been, there is a newer snapshot, or the kill switch is
+    /// on. The denial that comes of it. Whatever it is, the call is over.
     #[cold]
     #[inline(never)]
-    pub(crate) fn catch_up(&mut self) -> bool {
-        if self.expected == BEGUN {
+    pub(crate) fn catch_up(&mut self, values: &[i64]) -> Option<Code> {
+        let denied = match self.call {
             // This decision goes by the snapshot that its texts were looked up in.
-            self.expected = quiet(self.snapshot.epoch);
-        } else {
-            self.refresh();
-        }
-        self.engine.is_killed()
+            Call::Begun => (!self.are_of_this_call(values)).then_some(Code::Corrupt),
+            Call::Failed(code) => Some(code),
+            Call::None => {
+                self.refresh();
+                // Numbers without a call are of another one, which went by another snapshot.
+                (self.looks_up && self.binding.is_some()).then_some(Code::Corrupt)
+            }
+        };
+        self.call = Call::None;
+        self.expected = if self.looks_up { LOOK } else { quiet(self.snapshot.epoch) };
+        if self.engine.is_killed() { Some(Code::Killed) } else { denied }
     }
 
     /// Neither allocates nor frees: bindings and replaced snapshots are kept alive by the engine's writing side.
@@ -219,14 +298,17 @@ impl Gate {
         self.snapshot = snapshot;
     }
 
-    /// What [`Batch::decide_many`] decides over; the gate itself stays free for others.
+    /// What [`Batch::decide_many`] decides over: the newest bundle, wherever a call of the gate's stands. The gate itself stays
+    /// free for others.
     #[must_use]
-    pub fn batch(&mut self) -> Batch {
-        // A call that was begun still goes by the snapshot that its texts were looked up in.
-        if self.expected != BEGUN {
-            self.refresh();
-        }
-        Batch::new(self.engine.clone(), self.snapshot.clone(), self.binding.clone())
+    pub fn batch(&self) -> Batch {
+        let snapshot = self.engine.snapshot();
+        let binding = if Arc::ptr_eq(&snapshot.base, &self.snapshot.base) {
+            self.binding.clone()
+        } else {
+            snapshot.base.bindings.get(self.number).and_then(Clone::clone)
+        };
+        Batch::new(self.engine.clone(), snapshot, binding)
     }
 }
 
@@ -248,12 +330,14 @@ impl Seed {
 pub(crate) struct Texts {
     offsets: Vec<u32>,
     bytes: Vec<u8>,
+    /// Which call they are of.
+    call: u64,
 }
 
 impl Default for Texts {
     /// All room that there will be: taking up a text does not allocate.
     fn default() -> Self {
-        Self { offsets: Vec::with_capacity(MAX_TEXTS + 1), bytes: Vec::with_capacity(MAX_TEXT_BYTES) }
+        Self { offsets: Vec::with_capacity(MAX_TEXTS + 1), bytes: Vec::with_capacity(MAX_TEXT_BYTES), call: 0 }
     }
 }
 
@@ -262,14 +346,25 @@ impl Texts {
         self.offsets.clear();
         self.bytes.clear();
         self.offsets.push(0);
+        self.call = (self.call + 1) % CALLS;
+    }
+
+    /// The bits that all numbers of this call have.
+    const fn mark(&self) -> u64 {
+        FOREIGN_STRING | self.call << CALL_SHIFT
+    }
+
+    /// Whether this is the number of one of the texts.
+    const fn has(&self, number: u64) -> bool {
+        number ^ self.mark() < self.offsets.len().saturating_sub(1) as u64
     }
 
     /// The number of a text; equal texts have equal numbers.
     #[allow(clippy::cast_possible_truncation)] // there are few
-    fn number(&mut self, text: &str) -> Option<u32> {
+    fn number(&mut self, text: &str) -> Option<u64> {
         let same = |w: &[u32]| self.bytes.get(w[0] as usize..w[1] as usize) == Some(text.as_bytes());
         if let Some(before) = self.offsets.windows(2).position(same) {
-            return Some(before as u32);
+            return Some(self.mark() | before as u64);
         }
         let (count, end) = (self.offsets.len(), self.bytes.len() + text.len());
         if count == 0 || count > MAX_TEXTS || end > MAX_TEXT_BYTES {
@@ -277,7 +372,7 @@ impl Texts {
         }
         self.bytes.extend_from_slice(text.as_bytes());
         self.offsets.push(end as u32);
-        Some(count as u32 - 1)
+        Some(self.mark() | (count as u64 - 1))
     }
 
     /// What programs read.

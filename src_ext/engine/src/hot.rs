@@ -34,8 +34,10 @@ impl Gate {
     #[inline(always)]
     #[allow(clippy::inline_always)] // what is handed over must stay in registers
     pub(crate) fn walk<N: Note>(&mut self, session: SessionId, resource: Handle, values: &[i64], note: &mut N) -> Code {
-        if self.engine.state() != self.expected && self.catch_up() {
-            return Code::Killed;
+        if self.engine.state() != self.expected
+            && let Some(denied) = self.catch_up(values)
+        {
+            return denied;
         }
         let now_ns = now_ns();
         let Some(principal) = self.engine.sessions.valid(session, now_ns) else { return self.refused(session, now_ns) };

@@ -34,6 +34,7 @@ fn decide_all(parts: &Parts) -> Vec<Code> {
                     let s = gate.text("unknown x").unwrap_or(0);
                     let who = gate.entity(users[0]).unwrap_or(0);
                     codes.push(gate.allows(session, doc, &[n, s, who]));
+                    gate.begin();
                     codes.push(gate.decide(session, doc, &[n, 0, 0], &mut determining));
                 }
             }

@@ -134,7 +134,9 @@ unsafe extern "C" fn text(gate: *mut RawGate, data: *const u8, len: usize, numbe
     guarded(|| {
         let gate = gate.ok_or(Status::NULL)?;
         // SAFETY: the header demands what `number_of` does.
-        unsafe { number_of(data, len, number, |text| gate.text(text)) }
+        let found = unsafe { number_of(data, len, number, |text| gate.text(text)) };
+        // Whoever does not look at the status must not decide by a number that was never given.
+        found.inspect_err(|&status| gate.fail(if status == Status::UTF8 { Code::BadValue } else { Code::Corrupt }))
     })
 }
 
@@ -142,7 +144,11 @@ unsafe extern "C" fn entity(gate: *mut RawGate, handle: u32, number: *mut i64) -
     // SAFETY: as in `allows`; `number` is NULL or the caller's.
     let (gate, number) = unsafe { (gate.cast::<Gate>().as_mut(), number.as_mut()) };
     guarded(|| {
-        let (gate, number) = gate.zip(number).ok_or(Status::NULL)?;
+        let gate = gate.ok_or(Status::NULL)?;
+        let Some(number) = number else {
+            gate.fail(Code::Corrupt);
+            return Err(Status::NULL);
+        };
         *number = gate.entity(Handle(handle)).ok_or(Status::HANDLE)?;
         Ok(())
     })
@@ -248,7 +254,7 @@ unsafe extern "C" fn gate_free(gate: *mut RawGate) -> i32 {
 
 unsafe extern "C" fn batch_begin(gate: *mut RawGate, batch: *mut *mut RawBatch) -> i32 {
     // SAFETY: as in `allows`; `batch` is NULL or the caller's.
-    let (gate, batch) = unsafe { (gate.cast::<Gate>().as_mut(), batch.as_mut()) };
+    let (gate, batch) = unsafe { (gate.cast::<Gate>().as_ref(), batch.as_mut()) };
     guarded(|| {
         let (gate, batch) = gate.zip(batch).ok_or(Status::NULL)?;
         *batch = Box::into_raw(Box::new(gate.batch())).cast();

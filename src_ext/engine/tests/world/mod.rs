@@ -149,8 +149,12 @@ impl Desk {
                     let s = self.gate.text("unknown x").unwrap_or(0);
                     let who = self.gate.entity(self.users[0]).unwrap_or(0);
                     count(self.gate.allows(session, doc, &[n, s, who]));
+                    self.gate.begin();
+                    let who = self.gate.entity(self.users[0]).unwrap_or(0);
                     let literal = self.gate.literal("axb").unwrap_or(0);
-                    count(self.gate.allows(session, doc, &[n, literal, 0]));
+                    count(self.gate.allows(session, doc, &[n, literal, who]));
+                    self.gate.begin();
+                    let who = self.gate.entity(self.users[0]).unwrap_or(0);
                     count(self.gate.decide(session, doc, &[n, 0, who], &mut determining));
                 }
                 // Too few numbers.
@@ -164,6 +168,8 @@ impl Desk {
             text[number] = b'y';
             let _ = self.gate.text(std::str::from_utf8(&text).unwrap());
         }
+        count(self.gate.allows(self.sessions[0], self.docs[0], &[1, 0, 0]));
+        self.gate.begin();
         let columns = [Column::each(&self.numbers), Column::each(&self.numbers), Column::all(&[0_i64])];
         let mut run = |sessions, docs, columns: &[Column<'_, i64>]| {
             self.batch.decide_many(sessions, docs, columns, &mut self.codes);
