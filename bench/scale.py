@@ -4,7 +4,8 @@ What it holds itself to, each as a figure or a ratio of one run (exit code 1 whe
 
 - 100,000 policies over 1,000,000 principals and 1,000,000 resources compile in 30 s and 8 GiB, 10,000 policies over
   10,000 + 10,000 in 1 s; the time grows near-linearly (the exponent over the sizes is printed);
-- the large bundle opens in 10 ms, and processes that open it share its pages;
+- the large bundle, which is copied so that nobody can change it, opens in 2.5 times what reading its file costs on this
+  machine at that moment, and processes that are handed its memory share its pages;
 - a decision's median at 100,000 policies is at most 1.2 times that at 10, on the same requests;
 - at 1,000 to 1,000,000 entities drawn at random it is at most twice what two dependent loads at random places of as
   many bytes cost on this machine at that moment;
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import random
 import resource
 import subprocess
@@ -190,43 +192,58 @@ def from_base(root: Path, estate: Estate) -> list[Row]:
 
 OPEN = """
 import re, sys, time, ztfast
-bundle = ztfast.Bundle.load(sys.argv[1])
+bundle = ztfast.Bundle.load(int(sys.argv[1]))
 engine = ztfast.Engine(bundle, sessions=16, handles=16)
 print("ready", flush=True)
 sys.stdin.readline()
 text = open("/proc/self/smaps").read()
-entry = next(part for part in re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", text) if sys.argv[1] in part)
+entry = next(part for part in re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", text) if "memfd:ztfast-bundle" in part)
 size = lambda name: int(re.search(rf"(?m)^{name}: +(\\d+)", entry)[1])
 print(size("Rss"), size("Pss"), size("Private_Clean") + size("Private_Dirty"))
 """
 
 
 def opening(path: Path, marks: Marks) -> list[Row]:
-    """How long it takes to open a bundle, and what two processes that have it open share."""
-    taken = []
+    """How long it takes to open a bundle, and what two processes that are handed it share."""
+    taken, floor = [], []
     for _ in range(9):
         began = time.perf_counter()
-        ztfast.Bundle.load(path)
+        path.read_bytes()
+        floor.append((time.perf_counter() - began) * 1e3)
+        began = time.perf_counter()
+        bundle = ztfast.Bundle.load(path)
         taken.append((time.perf_counter() - began) * 1e3)
     began = time.perf_counter()
-    ztfast.Bundle.load(path).check()
+    bundle.check()
     checked = (time.perf_counter() - began) * 1e3
-    command = [sys.executable, "-c", OPEN, str(path)]
-    several = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    descriptor = bundle.share()
+    began = time.perf_counter()
+    ztfast.Bundle.load(descriptor)
+    handed = (time.perf_counter() - began) * 1e3
+    command = [sys.executable, "-c", OPEN, str(descriptor)]
+    several = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[descriptor])
+        for _ in range(2)
+    ]
+    os.close(descriptor)
     for process in several:
         if process.stdout is not None:
             process.stdout.readline()
     sizes = [list(map(int, process.communicate("\n")[0].split())) for process in several]
     rss, pss, private = sizes[0]
+    opened, read = float(np.median(taken)), float(np.median(floor))
     rows: list[Row] = [
-        {"what": "open (median of 9)", "found": float(np.median(taken)), "unit": "ms"},
+        {"what": "open (median of 9)", "found": opened, "unit": "ms"},
+        {"what": "read the file, nothing else (median of 9)", "found": read, "unit": "ms"},
         {"what": "check every byte", "found": checked, "unit": "ms"},
-        {"what": "mapped pages in memory, one of two processes", "found": rss / 1024, "unit": "MiB"},
+        {"what": "open a descriptor of its memory", "found": handed, "unit": "ms"},
+        {"what": "pages in memory, one of two processes that were handed it", "found": rss / 1024, "unit": "MiB"},
         {"what": "of them not shared", "found": private / 1024, "unit": "MiB"},
         {"what": "its proportional share", "found": pss / 1024, "unit": "MiB"},
     ]
     table(f"Opening {path.stat().st_size / 1e6:,.0f} MB", rows)
-    marks.hold("open the large bundle", float(np.median(taken)), 10, "ms")
+    marks.hold("open the large bundle", opened / read, 2.5, "times reading its file")
+    marks.hold("open a descriptor of its memory", handed, 10, "ms")
     marks.hold("pages of it that two processes do not share", private / max(rss, 1), 0.01, "of its pages")
     return rows
 

@@ -167,16 +167,43 @@ class Bundle:
         """What the compiler found worth a look, as diagnostics; empty for a loaded bundle."""
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Bundle:
-        """Map a bundle's file read-only, after checking its header; a file of up to 8 MiB is checked whole.
+    def load(cls, source: str | os.PathLike[str] | int) -> Bundle:
+        """Read a bundle's file into memory of its own, after checking its header.
 
-        The sections of a larger file are checked before they are first used: when an engine takes the bundle, or by
+        The file is opened once and read once: whoever changes, cuts, replaces or removes it afterwards changes
+        nothing. This takes the time that copying its bytes takes. A file of up to 8 MiB is checked whole at once; the
+        sections of a larger one are checked before they are first used: when an engine takes the bundle, or by
         :meth:`check`.
 
+        Args:
+            source: The file's path, or a descriptor of it, such as one of :meth:`share` that another process sent: its
+                memory is taken as it is, without a copy. The descriptor stays the caller's.
+
         Raises:
-            BundleError: where the file is missing, foreign, of another version, cut, padded or damaged.
+            BundleError: where the file is missing, no regular file (a FIFO, a device), foreign, of another version,
+                cut, padded, damaged, changed while it is read, or larger than memory.
         """
-        return cls(_core.Bundle.load(os.fspath(path)))
+        path = f"/proc/self/fd/{source:d}" if isinstance(source, int) else os.fspath(source)
+        return cls(_core.Bundle.load(path))
+
+    def share(self) -> int:
+        """A descriptor of memory that holds the bundle and that nobody can change any more (a sealed memfd), for other
+        processes.
+
+        Send it (``socket.send_fds``, ``subprocess``'s ``pass_fds``) and let them :meth:`load` it: all then decide over
+        the same pages. Children of a fork share a bundle's pages without it. It is the caller's to close. Linux only.
+
+        Raises:
+            BundleError: where the system has no such memory.
+
+        >>> import os, ztfast
+        >>> bundle = ztfast.examples.tiny()
+        >>> descriptor = bundle.share()
+        >>> ztfast.Bundle.load(descriptor).hash == bundle.hash
+        True
+        >>> os.close(descriptor)
+        """
+        return self._core.share()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bundle's file, atomically: the name has either its old content or the whole new one.

@@ -162,7 +162,7 @@ class MemoryUse:
     """What an engine keeps in memory for decisions, in bytes.
 
     Attributes:
-        bundle: The bundle's file.
+        bundle: The bundle.
         tables: The tables of sessions and handles.
         gates: The gates' working memory.
         locked: Of all these, what is locked.
@@ -180,8 +180,8 @@ class Engine:
     """Decides over a bundle, in the process, in memory.
 
     With the defaults, no decision waits for a page: the bundle and all room are there before the first one, and a
-    bundle is there before :meth:`swap` lets it decide. The system may still take pages of the bundle's file away when
-    memory runs out; ``locked`` forbids that.
+    bundle is there before :meth:`swap` lets it decide. The system may still move pages out when memory runs out;
+    ``locked`` forbids that. What becomes of the bundle's file is of no concern: it was read whole.
 
     Threads may share an engine. Deciding takes no lock; changes (:meth:`swap`, :meth:`upsert`, :meth:`remove`) wait for
     each other.
@@ -192,9 +192,9 @@ class Engine:
         handles: Uids that can have a handle (sessions' principals, resources), 16 bytes each.
         prefault: Have every page there beforehand. Without it, room takes no memory until it is used, and the first use
             of a page waits for it.
-        locked: Lock all that in memory. The engine then decides over a copy of the bundle's file. What else the process
+        locked: Lock all that in memory. The engine then decides over a copy of the bundle. What else the process
             has is for its owner to lock (``mlockall``).
-        huge_pages: Decide over a copy of the bundle's file in large pages, from the system's pool
+        huge_pages: Decide over a copy of the bundle in large pages, from the system's pool
             (``vm.nr_hugepages``) or, where that is empty, transparent ones. It spares the processor looking pages up in
             bundles far larger than its caches: some per cent of a decision, so measure it. Where there are none, small
             pages serve. :attr:`memory` says what came of it.

@@ -73,11 +73,23 @@ pub enum OpenError {
         /// Bytes found.
         found: u64,
     },
+    /// No file that could be read whole.
+    #[error("this is {what}, no regular file: a bundle is read whole, at once")]
+    Kind {
+        /// What it is.
+        what: &'static str,
+    },
+    /// Somebody wrote it meanwhile.
+    #[error(
+        "the file was changed while it was read. Write bundles beside their name and rename them, as `save` does, then \
+         open it again"
+    )]
+    Changed,
     /// No memory for a copy.
     #[error("the system has no {bytes} bytes of memory for a copy of the bundle: {source}")]
     Copy {
         /// Bytes wanted.
-        bytes: usize,
+        bytes: u64,
         /// What the system said.
         source: io::Error,
     },
@@ -188,21 +200,27 @@ pub(crate) fn check_section(file: &[u8], number: usize, place: &Place) -> Result
     Ok(())
 }
 
-/// Check a file's header and table of sections; the content hash and where its sections are. `elements` has each
-/// section's element size. What the sections hold is left to [`check_section`].
-pub(crate) fn check(file: &[u8], elements: &[usize]) -> Result<([u8; 32], Vec<Place>), OpenError> {
-    let start = padded(HEADER + elements.len() * SECTION);
-    let short = |wanted: usize| OpenError::Length { wanted: wanted as u64, found: file.len() as u64 };
+/// How long header and table of sections are.
+pub(crate) const fn head_length(elements: &[usize]) -> usize {
+    padded(HEADER + elements.len() * SECTION)
+}
+
+/// Check a file's header and table of sections; the content hash and where its sections are. `file` is the file or its
+/// beginning, `found` how long the whole is; `elements` has each section's element size. What the sections hold is left to
+/// [`check_section`].
+pub(crate) fn check(file: &[u8], found: u64, elements: &[usize]) -> Result<([u8; 32], Vec<Place>), OpenError> {
+    let start = head_length(elements);
+    let short = |wanted: usize| OpenError::Length { wanted: wanted as u64, found };
     if !file.starts_with(&MAGIC) {
-        let cut = !file.is_empty() && file.len() < MAGIC.len() && MAGIC.starts_with(file);
+        let cut = file.len() < MAGIC.len() && MAGIC.starts_with(file);
         return Err(if cut { short(start) } else { OpenError::Foreign });
     }
     let (header, _) = Header::read_from_prefix(file).map_err(|_| short(start))?;
     if header.version != FORMAT_VERSION {
         return Err(OpenError::Version { found: header.version });
     }
-    if header.length != file.len() as u64 {
-        return Err(OpenError::Length { wanted: header.length, found: file.len() as u64 });
+    if header.length != found {
+        return Err(OpenError::Length { wanted: header.length, found });
     }
     if header.sections as usize != elements.len() {
         return Err(damaged("header", "it has not the number of sections that this version has"));
@@ -230,38 +248,16 @@ pub(crate) fn check(file: &[u8], elements: &[usize]) -> Result<([u8; 32], Vec<Pl
         let (Some(length), Some(end)) = (length, end) else {
             return Err(damaged(part(), "its entry does not fit"));
         };
-        if end > file.len() {
+        if end as u64 > found {
             return Err(damaged(part(), "it lies outside the file"));
         }
         places.push(Place { range: expected..expected + length, hash: record.hash });
         expected = end;
     }
-    if expected != file.len() {
+    if expected as u64 != found {
         return Err(short(expected));
     }
     Ok((header.hash, places))
-}
-
-/// Two MiB: the large pages of x86-64 and aarch64.
-const LARGE_PAGE_BITS: u8 = 21;
-
-/// A read-only copy of a file in memory of its own, followed by zeros. In large pages: from the system's pool of them, or,
-/// where it keeps none, such as it can make.
-pub(crate) fn copy(file: &[u8], large_pages: bool) -> io::Result<memmap2::Mmap> {
-    let mut options = memmap2::MmapOptions::new();
-    let mut map = if large_pages {
-        options.len(file.len().next_multiple_of(1 << LARGE_PAGE_BITS));
-        options.clone().huge(Some(LARGE_PAGE_BITS)).map_anon().or_else(|_| options.map_anon())?
-    } else {
-        options.len(file.len()).map_anon()?
-    };
-    #[cfg(target_os = "linux")]
-    if large_pages {
-        // Only a wish: where the system makes none, or they are of its pool, nothing changes.
-        let _ = map.advise(memmap2::Advice::HugePage);
-    }
-    map[..file.len()].copy_from_slice(file);
-    map.make_read_only()
 }
 
 /// Write a file so that its name has either the old content or the whole new one, even over a crash.
@@ -286,4 +282,32 @@ pub(crate) fn save(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
         let _ = std::fs::remove_file(&temporary);
         fail(source)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sparse_file_with_right_hashes_is_refused_before_it_takes_memory() {
+        let words = crate::Parts { meta_json: b"{}".to_vec(), ..crate::Parts::default() }.write();
+        let mut head = words.as_bytes().to_vec();
+        let (mut header, _) = Header::read_from_prefix(&head).unwrap();
+        let last = HEADER + (header.sections as usize - 1) * SECTION;
+        let mut record = SectionRec::read_from_bytes(&head[last..last + SECTION]).unwrap();
+        let more = 1 << 40;
+        record.length += more;
+        header.length += more;
+        head[last..last + SECTION].copy_from_slice(record.as_bytes());
+        header.hash = header_hash(&header, &head[HEADER..last + SECTION]);
+        head[..HEADER].copy_from_slice(header.as_bytes());
+        let folder = std::env::temp_dir().join(format!("ztfast-sparse-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("a.ztb");
+        std::fs::write(&path, &head).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(header.length).unwrap();
+        let refused = crate::Bundle::open(&path).unwrap_err();
+        assert!(matches!(refused, OpenError::Copy { .. }), "{refused}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::file::{self, OpenError, Place, SaveError, Section};
 use crate::index::{find_entity, find_string};
+use crate::memory::{self, Data};
 use crate::meta::Meta;
 use crate::records::{
     ActionRec, ClassPair, ClassRec, LayerRec, MarkRec, PlanRec, PolicyRec, RowRec, SelectorRec, Span, TypeRec,
@@ -154,25 +155,6 @@ impl Parts {
     }
 }
 
-/// Where the bytes of a bundle are.
-enum Data {
-    Mapped(memmap2::Mmap),
-    /// So many bytes of a mapping.
-    Copied(memmap2::Mmap, usize),
-    /// In words, because the tables want eight-byte alignment.
-    Owned(Box<[u64]>),
-}
-
-impl Data {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Copied(map, bytes) => &map[..*bytes],
-            Self::Owned(words) => words.as_bytes(),
-        }
-    }
-}
-
 /// A checked bundle. It never changes; [`Self::hash`] names its content.
 pub struct Bundle {
     views: Views,
@@ -192,25 +174,16 @@ impl std::fmt::Debug for Bundle {
 }
 
 impl Bundle {
-    /// Map a file and check its header and table of sections; a small one is checked whole.
+    /// Read a file into memory of its own and check its header and table of sections; a small one is checked whole.
     ///
-    /// A large file's sections are checked by [`Self::check`], which whoever decides by the bundle calls first.
-    ///
-    /// The mapping is private and read-only. The file must not be changed in place while it is mapped: bundles are
-    /// written beside their name and renamed ([`Self::save`]), so that whoever has the old one mapped keeps it.
+    /// A large file's sections are checked by [`Self::check`], which whoever decides by the bundle calls first. Whatever
+    /// becomes of the file afterwards changes nothing. It takes the time that copying its bytes takes; a descriptor of
+    /// sealed memory ([`Self::share`], by way of `/proc/self/fd`) is not copied.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong with the file.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let io = |source| OpenError::Io { path: path.to_owned(), source };
-        let file = std::fs::File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.len() == 0 {
-            return Err(OpenError::Length { wanted: 64, found: 0 });
-        }
-        // SAFETY: a mapping is sound while nobody truncates or writes the file. Bundles are replaced by rename only,
-        // by `save`, which leaves the mapped inode alone; that operators do not write to it is documented above.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
-        let bundle = Self::new(Data::Mapped(map))?;
+        let bundle = Self::new(memory::read(path, ELEMENTS)?)?;
         if bundle.bytes().len() <= SMALL {
             bundle.check_all()?;
         }
@@ -247,22 +220,26 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// The same bundle in memory of its own, whatever becomes of the file; in large pages where the system has any.
+    /// The same bundle in other memory, for whoever wants it held in a way of his own; in large pages where the system has
+    /// any.
     ///
     /// # Errors
     /// [`OpenError::Copy`] where there is no memory for it.
     pub fn copy(&self, large_pages: bool) -> Result<Self, OpenError> {
-        let bytes = self.bytes().len();
-        let map = file::copy(self.bytes(), large_pages).map_err(|source| OpenError::Copy { bytes, source })?;
-        let copy = Self::new(Data::Copied(map, bytes))?;
-        if matches!(self.data, Data::Mapped(_)) {
-            // What lies in a file may change under us; what was checked of it is not what was copied.
-            copy.check()?;
-        } else {
-            copy.checked.store(self.checked.load(Ordering::Acquire), Ordering::Release);
-            copy.sources_checked.store(self.sources_checked.load(Ordering::Acquire), Ordering::Release);
-        }
+        let bytes = self.bytes().len() as u64;
+        let copy = Self::new(self.data.copy(large_pages).map_err(|source| OpenError::Copy { bytes, source })?)?;
+        copy.checked.store(self.checked.load(Ordering::Acquire), Ordering::Release);
+        copy.sources_checked.store(self.sources_checked.load(Ordering::Acquire), Ordering::Release);
         Ok(copy)
+    }
+
+    /// A descriptor of sealed memory that holds the file: processes that are handed it and open it share its pages.
+    ///
+    /// # Errors
+    /// [`OpenError::Copy`] where there is no such memory.
+    #[cfg(target_os = "linux")]
+    pub fn share(&self) -> Result<std::os::fd::OwnedFd, OpenError> {
+        self.data.share().map_err(|source| OpenError::Copy { bytes: self.bytes().len() as u64, source })
     }
 
     /// Check all sections that decisions read, if that was not done yet. It also brings them into memory.
@@ -304,12 +281,12 @@ impl Bundle {
 
     fn new(data: Data) -> Result<Self, OpenError> {
         let damaged = |what| OpenError::Damaged { part: "description".into(), what };
-        let (hash, places) = file::check(data.bytes(), ELEMENTS)?;
+        let (hash, places) = file::check(data.bytes(), data.bytes().len() as u64, ELEMENTS)?;
         // The description is read below, so it is checked at once.
         if let Some(place) = places.first() {
             file::check_section(data.bytes(), 0, place)?;
         }
-        // SAFETY: the views borrow from `data`, whose bytes lie in a mapping or a box: they do not move with the
+        // SAFETY: the views borrow from `data`, whose bytes lie in a mapping or a box, which nobody else writes: they do not move with the
         // struct, and live until it is dropped. The 'static lifetime never leaves this module: every accessor gives
         // out a borrow of `self`.
         let bytes: &'static [u8] = unsafe { std::mem::transmute::<&[u8], &'static [u8]>(data.bytes()) };
@@ -493,9 +470,9 @@ mod tests {
         let path = folder.join("a.ztb");
         let bundle = Bundle::from_bytes(&small()).unwrap();
         bundle.save(&path).unwrap();
-        let mapped = Bundle::open(&path).unwrap();
+        let opened = Bundle::open(&path).unwrap();
         bundle.save(&path).unwrap();
-        assert_eq!(mapped.hash(), bundle.hash());
+        assert_eq!(opened.hash(), bundle.hash());
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "no temporary file is left behind");
         assert!(Bundle::open(&folder.join("missing.ztb")).unwrap_err().to_string().contains("missing.ztb"));
         assert!(bundle.save(&folder.join("no/such/folder.ztb")).is_err());

@@ -10,9 +10,9 @@ pub struct Residence {
     /// Have every page there before the first decision, and of a bundle that is swapped in before it decides.
     pub prefault: bool,
     /// Lock the pages in memory, so that the system never takes one away. The engine then decides over a copy of the
-    /// bundle's file.
+    /// bundle, because the system does not count locks: whoever gives up another engine's would give up these.
     pub locked: bool,
-    /// Decide over a copy of the bundle's file in large pages.
+    /// Decide over a copy of the bundle in large pages.
     pub huge_pages: bool,
 }
 

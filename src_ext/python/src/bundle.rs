@@ -132,7 +132,7 @@ impl Bundle {
 
 #[pymethods]
 impl Bundle {
-    /// Map a file and check it. Raises `BundleError`.
+    /// Read a file and check it. Raises `BundleError`.
     #[staticmethod]
     fn load(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         let opened = py.detach(|| ztfast_bundle::Bundle::open(&path));
@@ -153,6 +153,14 @@ impl Bundle {
     /// Write the file, atomically. Raises `BundleError`.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         py.detach(|| self.inner.save(&path)).map_err(|error| raise(py, "BundleError", &error.to_string()))
+    }
+
+    /// A descriptor of sealed memory that holds the file; the caller's to close. Raises `BundleError`.
+    #[cfg(target_os = "linux")]
+    fn share(&self, py: Python<'_>) -> PyResult<i32> {
+        let shared = py.detach(|| self.inner.share());
+        let descriptor = shared.map_err(|error| raise(py, "BundleError", &error.to_string()))?;
+        Ok(std::os::fd::IntoRawFd::into_raw_fd(descriptor))
     }
 
     /// The file's bytes.
