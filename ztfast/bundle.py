@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -265,12 +266,13 @@ class Bundle:
     @cached_property
     def actions(self) -> dict[str, dict[str, Any]]:
         """The actions by their uids: types of ``principals`` and ``resources``, and the ``context``'s attributes as
-        (path, type, required)."""
+        (path, type, required). A path is a name as :meth:`Engine.prepare` takes it: a text, or where that would say two
+        attributes a tuple of its parts."""
         return {
             _core.uid_text(action["ty"], action["id"]): {
                 "principals": action["principals"],
                 "resources": action["resources"],
-                "context": list(_attributes(action["context"], "", True)),
+                "context": _named(list(_attributes(action["context"], (), True))),
             }
             for action in self._meta["actions"]
         }
@@ -283,14 +285,21 @@ class Bundle:
         return f"<ztfast.Bundle {self.hash[:12]}: {self.stats.policies} policies, {self.stats.entities} entities>"
 
 
-def _attributes(fields: list[dict[str, Any]], prefix: str, required: bool) -> Iterable[tuple[str, str, bool]]:
+def _attributes(
+    fields: list[dict[str, Any]], above: tuple[str, ...], required: bool
+) -> Iterable[tuple[tuple[str, ...], str, bool]]:
     for field in fields:
-        path, needed = prefix + field["name"], required and field["required"]
+        path, needed = (*above, field["name"]), required and field["required"]
         kind, node = next(iter(field["node"].items()))
         if kind == "Record":
-            yield from _attributes(node["fields"], f"{path}.", needed)
+            yield from _attributes(node["fields"], path, needed)
         else:
             yield path, _type_name(node["ty"]), needed
+
+
+def _named(attributes: list[tuple[tuple[str, ...], str, bool]]) -> list[tuple[str | tuple[str, ...], str, bool]]:
+    said = Counter(".".join(path) for path, *_ in attributes)
+    return [(text if said[text := ".".join(path)] == 1 else path, ty, needed) for path, ty, needed in attributes]
 
 
 def _type_name(value_type: Any) -> str:

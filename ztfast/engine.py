@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import math
 import threading
 import time
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from ztfast import _core
 from ztfast.bundle import Bundle, Policy
-from ztfast.errors import IdentityError
+from ztfast.errors import ContextError, IdentityError
 from ztfast.gate import Decision, Gate, Resource, Session
 from ztfast.sources import PathOrText, read_entities
 from ztfast.uid import Uid
@@ -309,17 +310,18 @@ class Engine:
         """Change a session by its id: 1 active, 2 revoked, 3 quarantined. Use the methods of :class:`Session`."""
         return self._core.set_session(session, status)
 
-    def prepare(self, action: str, *names: str) -> Gate:
+    def prepare(self, action: str, *names: str | tuple[str, ...]) -> Gate:
         """Prepare decisions about one action.
 
         Args:
             action: A uid, or its id alone where that is unambiguous.
             names: The context's attributes in the order in which their values will be given; attributes of records by
-                their path, as ``"order.qty"``. All that the schema requires must be among them.
+                their path, as ``"order.qty"`` or exactly as ``("order", "qty")``: names may have points, too, and one
+                that says two attributes is refused. All that the schema requires must be among them.
 
         Raises:
             ActionError: where there is no such action.
-            ContextError: where a name is unknown, missing or named twice.
+            ContextError: where a name is unknown, missing, ambiguous or named twice.
             CapacityError: where the system refuses the gate's working memory.
 
         >>> import ztfast
@@ -328,12 +330,40 @@ class Engine:
         """
         return Gate(self, self._core.prepare(action, list(names)))
 
+    def attribute_path(self, action: str, name: str) -> tuple[str, ...]:
+        """The path of the context attribute, or record of attributes, that a text says.
+
+        Args:
+            action: A uid, or its id alone where that is unambiguous.
+            name: The path joined by points, as ``"order.qty"``, or exactly as a JSON list, as ``'["order", "qty"]'``.
+
+        Raises:
+            ActionError: where there is no such action.
+            ContextError: where there is no such attribute, or more than one.
+
+        >>> import ztfast
+        >>> schema = ztfast.Text('''entity User; entity Thing;
+        ...     action buy appliesTo { principal: User, resource: Thing, context: { order: { qty: Long } } };''')
+        >>> bundle = ztfast.compile(ztfast.Text("permit (principal, action, resource);"), schema=schema)
+        >>> ztfast.Engine(bundle).attribute_path("buy", "order.qty")
+        ('order', 'qty')
+        """
+        paths = [tuple(path) for path in self._core.paths(action)]
+        found = [path for path in paths if ".".join(path) == name or json.dumps(path) == _json_list(name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            exactly = " or ".join(json.dumps(path) for path in found)
+            raise ContextError(f"{action}: {name!r} says two context attributes: write one as {exactly}")
+        known = ", ".join(".".join(path) for path in paths) or "none"
+        raise ContextError(f"{action}: the schema has no context attribute {name!r}; it has {known}")
+
     def evaluate_many(
         self,
         principals: UidLike | Resource | Sequence[UidLike | Resource] | NDArray[np.uint32],
         action: str,
         resources: UidLike | Resource | Sequence[UidLike | Resource] | NDArray[np.uint32],
-        context: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | Mapping[tuple[str, ...], Any] | None = None,
     ) -> NDArray[np.uint8]:
         """Decide on many requests by policy alone, by one bundle, without the GIL: no session, no kill switch.
 
@@ -342,8 +372,8 @@ class Engine:
                 uint32. A uid is given a handle, for good.
             action: What for.
             resources: About what, in the same forms.
-            context: Columns by attribute (by its path, as ``"order.qty"``), as for :meth:`Gate.decide_many`: one value
-                for all rows, or one a row.
+            context: Columns by attribute (by its path, as ``"order.qty"`` or ``("order", "qty")``), as for
+                :meth:`Gate.decide_many`: one value for all rows, or one a row.
 
         Returns:
             Array of uint8 with a :class:`Code` per row.
@@ -356,7 +386,7 @@ class Engine:
         >>> engine.evaluate_many(['User::"ann"', 'User::"eve"'], "view", 'Photo::"p1"') == ztfast.Code.ALLOW
         array([ True, False])
         """
-        columns = context or {}
+        columns: Mapping[Any, Any] = context or {}
         gate = self.prepare(action, *columns)
         return gate.evaluate_many(self._handles(principals), self._handles(resources), *columns.values())
 
@@ -547,6 +577,14 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<ztfast.Engine over {self._bundle!r}>"
+
+
+def _json_list(text: str) -> str:
+    """A JSON list in the one spelling that we write; empty for other texts."""
+    try:
+        return json.dumps(json.loads(text)) if text.startswith("[") else ""
+    except (ValueError, RecursionError):
+        return ""
 
 
 def _dict(context: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -164,6 +164,7 @@ cdef class Gate:
     cdef object _engine
     cdef readonly str action
     cdef readonly tuple names
+    cdef readonly tuple paths
 
     cdef object run(self, bint by_session, who, resources, tuple given)
     cdef int check(self, PyObject *const *arguments, Py_ssize_t count) except -1

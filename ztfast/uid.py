@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Self
 
 from ztfast import _core
 
 __all__ = ["Uid"]
 
 
-class Uid(NamedTuple):
+class _Parts(NamedTuple):
+    type: str
+    id: str
+
+
+class Uid(_Parts):
     """The uid of an entity: its fully qualified type and its id, unescaped.
 
     Wherever ztfast takes a uid it takes Cedar's text too, as ``'Instrument::"AAPL"'``. This form needs no escaping and
-    no parsing. (Cedar's grammar: https://docs.cedarpolicy.com/policies/syntax-entity.html)
+    no parsing. (Cedar's grammar: https://docs.cedarpolicy.com/policies/syntax-entity.html) A text is exactly one uid:
+    comments and white space around or inside it, which Cedar allows in policies, are refused.
+
+    Args:
+        type: The type's name with its namespaces, as ``"Settlement::Instruction"``.
+        id: The id, any text.
+
+    Raises:
+        UidError: where the type is no name, or the id no valid text.
 
     >>> Uid.parse('Instrument::"AAPL"')
     Uid(type='Instrument', id='AAPL')
@@ -21,18 +35,30 @@ class Uid(NamedTuple):
     'Desk::Book::"say \\\\"hi\\\\""'
     """
 
-    type: str
-    id: str
+    __slots__ = ()
+
+    def __new__(cls, type: str, id: str) -> Self:
+        """Check the parts."""
+        _core.check_uid(type, id)
+        return tuple.__new__(cls, (type, id))
 
     @classmethod
-    def parse(cls, text: str) -> Uid:
+    def _make(cls, iterable: Iterable[Any]) -> Self:  # type: ignore[override]
+        return cls(*iterable)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
         """Read Cedar's text. Raises :class:`ztfast.UidError` with Cedar's own message."""
-        return cls(*_core.parse_uid(text))
+        return tuple.__new__(cls, _core.parse_uid(text))
 
     @classmethod
-    def of(cls, value: object) -> Uid:
-        """Take a uid, its text, or its Cedar JSON (``{"type": ..., "id": ...}``, also under ``"__entity"``)."""
-        return value if isinstance(value, cls) else cls(*_core.extract_uid(value))
+    def of(cls, value: object) -> Self:
+        """Take a uid, its text, or its Cedar JSON (``{"type": ..., "id": ...}``, also under ``"__entity"``).
+
+        Raises:
+            UidError: where it is none of these.
+        """
+        return value if isinstance(value, cls) else tuple.__new__(cls, _core.extract_uid(value))
 
     def __str__(self) -> str:
         return _core.uid_text(self.type, self.id)

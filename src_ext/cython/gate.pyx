@@ -228,6 +228,7 @@ cdef class Gate:
         self._allows = api.allows
         self.action = core.action
         self.names = tuple(core.names)
+        self.paths = core.paths
         self._count = len(self.names)
         if self._count > MAX_ARGUMENTS:
             raise CapacityError(f"{self.action}: a gate takes up to {MAX_ARGUMENTS} attributes, got {self._count}")
@@ -503,12 +504,11 @@ cdef class Gate:
         cdef size_t at
         context = {}
         for at in range(self._count):
-            name, value = self.names[at], <object>arguments[at + 2]
             inner = context
-            *outer, last = name.split(".")
+            *outer, last = self.paths[at]
             for part in outer:
                 inner = inner.setdefault(part, {})
-            inner[last] = value
+            inner[last] = <object>arguments[at + 2]
         return Decision(*self._engine.decide_handle(session.id, self.action, <object>arguments[1], context))
 
     cdef Decision decision(self, uint32_t code, ztfast_determining *determining):

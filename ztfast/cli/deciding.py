@@ -29,7 +29,12 @@ Context = Annotated[str | None, typer.Option("--context", help="The context, as 
 ContextFile = Annotated[Path | None, typer.Option("--context-file", help="A file with the context as JSON.")]
 Values = Annotated[
     list[str] | None,
-    typer.Option("-c", metavar="NAME=VALUE", help="An attribute of the context; the value as JSON or else as text."),
+    typer.Option(
+        "-c",
+        metavar="NAME=VALUE",
+        help='An attribute of the context by its path, as order.qty or exactly as ["order", "qty"]; '
+        "the value as JSON or else as text.",
+    ),
 ]
 
 
@@ -38,8 +43,10 @@ def parse(text: str) -> Any:
     return json.loads(text, parse_float=str)
 
 
-def read_context(text: str | None, file: Path | None, values: list[str] | None) -> dict[str, Any]:
-    """The context that the options say."""
+def read_context(
+    engine: Engine, action: str, text: str | None, file: Path | None, values: list[str] | None
+) -> dict[str, Any]:
+    """The context that the options say; which attribute a name says, the action's schema knows."""
     context: dict[str, Any] = {}
     for source, given in (("--context", text), (str(file), file.read_text() if file else None)):
         if given is None:
@@ -52,19 +59,38 @@ def read_context(text: str | None, file: Path | None, values: list[str] | None) 
             raise ContextError(f"{source}: wanted a JSON object, got {type(read).__name__}")
         context |= read
     for value in values or []:
-        name, equals, written = value.partition("=")
-        if not equals:
+        if "=" not in value:
             raise ContextError(f"-c {value}: wanted NAME=VALUE")
+        path, written = named(engine, action, value)
         try:
             parsed = parse(written)
         except json.JSONDecodeError:
             parsed = written
-        *outer, last = name.split(".")
+        *outer, last = path
         inner = context
         for part in outer:
             inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise ContextError(f"-c {value}: {part!r} is given as a value, too")
         inner[last] = parsed
     return context
+
+
+def named(engine: Engine, action: str, option: str) -> tuple[tuple[str, ...], str]:
+    """The path and the value that NAME=VALUE says: names may have an equals sign, too."""
+    parts = option.split("=")
+    found: list[tuple[tuple[str, ...], str]] = []
+    refused: list[ContextError] = []
+    for at in range(1, len(parts)):
+        try:
+            found.append((engine.attribute_path(action, "=".join(parts[:at])), "=".join(parts[at:])))
+        except ContextError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    if len(found) > 1:
+        raise ContextError(f"-c {option}: says two context attributes: use --context")
+    return found[0]
 
 
 def decide_command(
@@ -82,7 +108,7 @@ def decide_command(
     [dim]ztfast decide desk.ztb 'Algo::"a7"' order.new 'Instrument::"AAPL"' -c notional=250000 -c qty=100[/]
     """
     engine = Engine(Bundle.load(bundle))
-    decision = engine.evaluate(principal, action, resource, read_context(context, context_file, value))
+    decision = engine.evaluate(principal, action, resource, read_context(engine, action, context, context_file, value))
     if as_json:
         json_out(shown(decision))
     else:
@@ -107,7 +133,7 @@ def explain_command(
     [dim]ztfast explain desk.ztb 'Algo::"a7"' order.new 'Instrument::"AAPL"' -c notional=9000000 -c qty=100[/]
     """
     engine = Engine(Bundle.load(bundle))
-    told = engine.explain(principal, action, resource, read_context(context, context_file, value))
+    told = engine.explain(principal, action, resource, read_context(engine, action, context, context_file, value))
     if as_json:
         json_out(
             {

@@ -10,7 +10,7 @@ use crate::request::OwnedRequest;
 use crate::seat::Seat;
 use crate::sessions::{Admission, AdmitError, SessionId, SessionStatus, Sessions};
 use crate::sets::Instructions;
-use crate::snapshot::{Base, BindError, Reference, Snapshot, layers, slot_kinds};
+use crate::snapshot::{Base, BindError, Name, Path, Reference, Snapshot, layers, slot_kinds};
 use crate::upsert::{ChangeError, EntityData, change};
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,7 +65,7 @@ pub enum PrepareError {
         id: String,
     },
     /// No such attribute.
-    #[error("{action} has no context attribute {name:?}; it has {known}", known = list(known))]
+    #[error("{action} has no context attribute {name}; it has {known}", known = list(known))]
     UnknownAttribute {
         /// The action.
         action: String,
@@ -86,11 +86,34 @@ pub enum PrepareError {
     #[error(transparent)]
     Memory(#[from] MemoryError),
     /// A name given twice.
-    #[error("the context attribute {name:?} is named twice")]
+    #[error("the context attribute {name} is named twice")]
     Twice {
         /// The name.
         name: String,
     },
+    /// A name that says two attributes.
+    #[error("{action} has two context attributes {name}: name one by its path, {} or {}", paths[0], paths[1])]
+    Ambiguous {
+        /// The action.
+        action: String,
+        /// The name given.
+        name: String,
+        /// The paths of both.
+        paths: [String; 2],
+    },
+}
+
+impl PrepareError {
+    fn of(error: BindError, ty: &str, id: &str) -> Self {
+        let action = format!("{ty}::{id:?}");
+        match error {
+            BindError::UnknownAction => Self::UnknownAction { ty: ty.to_owned(), id: id.to_owned() },
+            BindError::UnknownAttribute { name, known } => Self::UnknownAttribute { action, name, known },
+            BindError::Ambiguous { name, paths } => Self::Ambiguous { action, name, paths },
+            BindError::Twice { name } => Self::Twice { name },
+            BindError::Missing { names } => Self::Missing { action, names },
+        }
+    }
 }
 
 fn list(names: &[String]) -> String {
@@ -101,7 +124,8 @@ fn list(names: &[String]) -> String {
 pub(crate) struct GateSpec {
     pub ty: Box<str>,
     pub id: Box<str>,
-    pub names: Box<[Box<str>]>,
+    /// Where the arguments' attributes are. A path stays the same attribute's in every bundle; a text might not.
+    pub paths: Box<[Path]>,
     /// The arguments' types: callers convert by them, so a bundle that changes them is not for this gate.
     pub types: Box<[ValueType]>,
     pub seat: Arc<Seat>,
@@ -198,7 +222,7 @@ impl Engine {
         base.number = self.epoch() + 1;
         base.resolve_handles();
         let bind = |spec: &GateSpec| {
-            let binding = base.bind(&spec.ty, &spec.id, &spec.names).ok()?;
+            let binding = base.bind(&spec.ty, &spec.id, &spec.paths).ok()?;
             (binding.types == spec.types).then(|| Arc::new(binding))
         };
         base.bindings = writer.gates.iter().map(|spec| spec.as_ref().and_then(bind)).collect();
@@ -302,26 +326,27 @@ impl Engine {
         self.sessions.check(session, now_ns)
     }
 
-    /// Prepare decisions about an action, whose context attributes come in the order of `names`.
+    /// Prepare decisions about an action, whose context attributes come in the order of `names`: their paths, joined by
+    /// points.
     ///
     /// # Errors
     /// [`PrepareError`].
     pub fn prepare(self: &Arc<Self>, ty: &str, id: &str, names: &[&str]) -> Result<Gate, PrepareError> {
-        let action = || format!("{ty}::{id:?}");
-        if let Some((_, twice)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
-            return Err(PrepareError::Twice { name: (*twice).to_owned() });
-        }
-        let names: Box<[Box<str>]> = names.iter().map(|&name| name.into()).collect();
+        let names: Vec<Name<'_>> = names.iter().copied().map(Name::Text).collect();
+        self.prepare_named(ty, id, &names)
+    }
+
+    /// The same, where names may be paths part by part.
+    ///
+    /// # Errors
+    /// [`PrepareError`].
+    pub fn prepare_named(self: &Arc<Self>, ty: &str, id: &str, names: &[Name<'_>]) -> Result<Gate, PrepareError> {
         let room = Room::new(self.options.residence)?;
         let mut writer = self.writer();
         let snapshot = self.snapshot();
-        let binding = snapshot.base.bind(ty, id, &names).map_err(|error| match error {
-            BindError::UnknownAction => PrepareError::UnknownAction { ty: ty.to_owned(), id: id.to_owned() },
-            BindError::UnknownAttribute { name, known } => {
-                PrepareError::UnknownAttribute { action: action(), name, known }
-            }
-            BindError::Missing { names } => PrepareError::Missing { action: action(), names },
-        })?;
+        let wrong = |error| PrepareError::of(error, ty, id);
+        let paths = snapshot.base.paths(ty, id, names).map_err(wrong)?;
+        let binding = snapshot.base.bind(ty, id, &paths).map_err(wrong)?;
         let binding = Arc::new(binding);
         let mut late = snapshot.base.late.lock().unwrap_or_else(PoisonError::into_inner);
         // Those of gates that are gone: nobody else has them, so no gate frees one while it decides.
@@ -330,7 +355,7 @@ impl Engine {
         drop(late);
         let seat = Arc::new(Seat::default());
         let spec =
-            Some(GateSpec { ty: ty.into(), id: id.into(), names, types: binding.types.clone(), seat: seat.clone() });
+            Some(GateSpec { ty: ty.into(), id: id.into(), paths, types: binding.types.clone(), seat: seat.clone() });
         let free = writer.gates.iter().position(Option::is_none);
         let number = free.unwrap_or(writer.gates.len());
         if free.is_none() {
@@ -361,13 +386,14 @@ impl Engine {
     /// Prepare a gate like this one, which counts as one of its own. `None` where the newest bundle no longer has what it
     /// was prepared for.
     pub(crate) fn prepare_like(self: &Arc<Self>, gate: usize) -> Option<Gate> {
-        let (ty, id, names, types) = {
+        let (ty, id, paths, types) = {
             let writer = self.writer();
             let spec = writer.gates.get(gate)?.as_ref()?;
-            (spec.ty.clone(), spec.id.clone(), spec.names.clone(), spec.types.clone())
+            (spec.ty.clone(), spec.id.clone(), spec.paths.clone(), spec.types.clone())
         };
-        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-        self.prepare(&ty, &id, &names).ok().filter(|made| made.types() == &*types)
+        let paths: Vec<Vec<&str>> = paths.iter().map(|path| path.iter().map(|part| &**part).collect()).collect();
+        let names: Vec<Name<'_>> = paths.iter().map(|path| Name::Path(path)).collect();
+        self.prepare_named(&ty, &id, &names).ok().filter(|made| made.types() == &*types)
     }
 
     /// Forget a gate.

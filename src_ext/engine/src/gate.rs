@@ -138,6 +138,13 @@ impl Gate {
         self.binding.as_ref().map_or(&[], |binding| &binding.types)
     }
 
+    /// Where the arguments' attributes are in the context: for each the names of the records around it, then its own. Empty for
+    /// a gate that fits the newest bundle no more.
+    pub fn paths(&self) -> impl Iterator<Item = impl Iterator<Item = &str>> {
+        let paths = self.binding.as_ref().map_or(&[][..], |binding| &*binding.paths);
+        paths.iter().map(|path| path.iter().map(|part| &**part))
+    }
+
     /// The snapshot that the gate last decided over.
     #[must_use]
     pub fn snapshot(&self) -> &Arc<Snapshot> {

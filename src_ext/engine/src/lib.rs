@@ -44,5 +44,5 @@ pub use memory::{MemoryError, MemoryUse, Residence};
 pub use request::{OwnedRequest, RequestBuilder};
 pub use sessions::{Admission, AdmitError, SessionId, SessionStatus};
 pub use sets::Instructions;
-pub use snapshot::{Reference, ReferenceAnswer, Snapshot, UidRef};
+pub use snapshot::{Name, Reference, ReferenceAnswer, Snapshot, UidRef};
 pub use upsert::{ChangeError, Datum, EntityData};

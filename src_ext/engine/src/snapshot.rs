@@ -8,6 +8,7 @@ use crate::handles::{Handle, OwnedUid, Uids, uid};
 use crate::memory::Held;
 use crate::sets::Instructions;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use zerocopy::FromZeros;
@@ -65,6 +66,8 @@ pub(crate) struct Binding {
     /// For each context slot the argument's place, or `u16::MAX`.
     pub positions: Box<[u16]>,
     pub kinds: Box<[u32]>,
+    /// Where the arguments' attributes are.
+    pub paths: Box<[Path]>,
     /// The arguments' types.
     pub types: Box<[ValueType]>,
     /// How many numbers a decision is given; `usize::MAX` where some argument cannot be given as one.
@@ -383,8 +386,37 @@ const fn pair(words: u64) -> ClassPair {
 }
 
 impl Base {
-    /// Bind arguments, named by their paths (`order.qty`), to an action's context.
-    pub fn bind(&self, ty: &str, id: &str, names: &[Box<str>]) -> Result<Binding, BindError> {
+    /// The paths of the attributes that names say. A text says the attribute whose path it is, joined by points; where it
+    /// is that of two, neither.
+    pub fn paths(&self, ty: &str, id: &str, names: &[Name<'_>]) -> Result<Box<[Path]>, BindError> {
+        let number = *self.actions.get(&(ty.into(), id.into())).ok_or(BindError::UnknownAction)?;
+        let meta = self.bundle.meta().actions.get(number as usize).ok_or(BindError::UnknownAction)?;
+        let known = leaves(&meta.context);
+        let mut paths: Vec<Path> = Vec::with_capacity(names.len());
+        for name in names {
+            let is = |path: &&Vec<&str>| match name {
+                Name::Text(text) => joins_to(path, text),
+                Name::Path(wanted) => path[..] == **wanted,
+            };
+            let mut found = known.iter().filter(is);
+            let Some(path) = found.next() else {
+                let known = known.iter().map(|path| label(path, &known)).collect();
+                return Err(BindError::UnknownAttribute { name: name.to_string(), known });
+            };
+            if let Some(other) = found.next() {
+                return Err(BindError::Ambiguous { name: name.to_string(), paths: [exact(path), exact(other)] });
+            }
+            let path: Path = path.iter().map(|&part| part.into()).collect();
+            if paths.contains(&path) {
+                return Err(BindError::Twice { name: name.to_string() });
+            }
+            paths.push(path);
+        }
+        Ok(paths.into())
+    }
+
+    /// Bind arguments, each the attribute with its path, to an action's context.
+    pub fn bind(&self, ty: &str, id: &str, names: &[Path]) -> Result<Binding, BindError> {
         let number = *self.actions.get(&(ty.into(), id.into())).ok_or(BindError::UnknownAction)?;
         let meta = self.bundle.meta().actions.get(number as usize).ok_or(BindError::UnknownAction)?;
         let action = *self.bundle.actions().get(number as usize).ok_or(BindError::UnknownAction)?;
@@ -395,19 +427,22 @@ impl Base {
             types: vec![None; names.len()],
             positions: vec![u16::MAX; kinds.len()].into(),
             missing: Vec::new(),
-            known: Vec::new(),
         };
-        binder.fields("", &meta.context, true);
+        binder.fields(&mut Vec::new(), &meta.context, true);
+        let known = leaves(&meta.context);
         if let Some(at) = binder.types.iter().position(Option::is_none) {
-            return Err(BindError::UnknownAttribute { name: names[at].to_string(), known: binder.known });
+            let name = exact(&names[at].iter().map(|part| &**part).collect::<Vec<_>>());
+            let known = known.iter().map(|path| label(path, &known)).collect();
+            return Err(BindError::UnknownAttribute { name, known });
         }
         if !binder.missing.is_empty() {
-            return Err(BindError::Missing { names: binder.missing });
+            return Err(BindError::Missing { names: binder.missing.iter().map(|path| label(path, &known)).collect() });
         }
         let types: Box<[ValueType]> = binder.types.into_iter().flatten().collect();
         let other = |ty: &ValueType| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_));
         let count = if types.iter().any(other) { usize::MAX } else { types.len() };
-        Ok(Binding { action: number, layers, positions: binder.positions, kinds, types, count })
+        let paths = names.into();
+        Ok(Binding { action: number, layers, positions: binder.positions, kinds, paths, types, count })
     }
 }
 
@@ -423,50 +458,109 @@ pub(crate) fn layers<'b>(bundle: &'b Bundle, action: &ActionRec) -> Option<&'b [
     bundle.layers().get(start..start.checked_add(action.layers.len as usize)?)
 }
 
+/// Where an attribute is in a context: the names of the records around it, then its own.
+pub(crate) type Path = Box<[Box<str>]>;
+
+/// How an argument says which attribute it is.
+#[derive(Debug, Clone, Copy)]
+pub enum Name<'a> {
+    /// By its path, joined by points. Names may have points, too: a text that says two attributes is refused.
+    Text(&'a str),
+    /// By its path, part by part.
+    Path(&'a [&'a str]),
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Path(path) => f.write_str(&exact(path)),
+        }
+    }
+}
+
+/// The paths of a context's attributes, down to those that are no records.
+fn leaves(fields: &[Field]) -> Vec<Vec<&str>> {
+    fn add<'f>(above: &mut Vec<&'f str>, fields: &'f [Field], all: &mut Vec<Vec<&'f str>>) {
+        for field in fields {
+            above.push(&field.name);
+            match &field.node {
+                Node::Leaf { .. } => all.push(above.clone()),
+                Node::Record { fields, .. } => add(above, fields, all),
+            }
+            above.pop();
+        }
+    }
+    let mut all = Vec::new();
+    add(&mut Vec::new(), fields, &mut all);
+    all
+}
+
+/// Whether a path, joined by points, is this text.
+fn joins_to(path: &[&str], text: &str) -> bool {
+    let mut rest = Some(text);
+    for (at, part) in path.iter().enumerate() {
+        let ahead = if at == 0 { rest } else { rest.and_then(|rest| rest.strip_prefix('.')) };
+        rest = ahead.and_then(|rest| rest.strip_prefix(part));
+    }
+    rest == Some("")
+}
+
+/// A path as it is said exactly.
+fn exact(path: &[&str]) -> String {
+    match path {
+        [one] => format!("({one:?},)"),
+        _ => format!("({})", path.iter().map(|part| format!("{part:?}")).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// A path as it is said: joined by points, unless that says another, too.
+fn label(path: &[&str], all: &[Vec<&str>]) -> String {
+    let text = path.join(".");
+    if all.iter().filter(|other| joins_to(other, &text)).count() == 1 { text } else { exact(path) }
+}
+
 /// Why arguments do not fit an action's context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BindError {
     UnknownAction,
     UnknownAttribute { name: String, known: Vec<String> },
+    Ambiguous { name: String, paths: [String; 2] },
+    Twice { name: String },
     Missing { names: Vec<String> },
 }
 
 struct Binder<'a> {
-    names: &'a [Box<str>],
+    names: &'a [Path],
     types: Vec<Option<ValueType>>,
     positions: Box<[u16]>,
-    missing: Vec<String>,
-    known: Vec<String>,
+    missing: Vec<Vec<&'a str>>,
 }
 
-impl Binder<'_> {
+impl<'a> Binder<'a> {
     /// Bind the fields of a record; some argument's place, if it has any.
-    fn fields(&mut self, prefix: &str, fields: &[Field], required: bool) -> Option<u16> {
+    fn fields(&mut self, path: &mut Vec<&'a str>, fields: &'a [Field], required: bool) -> Option<u16> {
         let mut given = None;
         for field in fields {
-            let path = format!("{prefix}{}", field.name);
+            path.push(&field.name);
             let needed = required && field.required;
             match &field.node {
                 Node::Leaf { slot, ty } => {
-                    self.known.push(path.clone());
-                    let place = self.names.iter().position(|name| **name == path);
-                    let Some(place) = place.and_then(|place| u16::try_from(place).ok()) else {
-                        if needed {
-                            self.missing.push(path);
+                    let place = self.names.iter().position(|name| begins(name, path) && name.len() == path.len());
+                    if let Some(place) = place.and_then(|place| u16::try_from(place).ok()) {
+                        self.types[place as usize] = Some(ty.clone());
+                        if let Some(position) = self.positions.get_mut(*slot as usize) {
+                            *position = place;
                         }
-                        continue;
-                    };
-                    self.types[place as usize] = Some(ty.clone());
-                    if let Some(position) = self.positions.get_mut(*slot as usize) {
-                        *position = place;
+                        given = Some(place);
+                    } else if needed {
+                        self.missing.push(path.clone());
                     }
-                    given = Some(place);
                 }
                 Node::Record { presence, fields } => {
-                    let prefix = format!("{path}.");
                     // An optional record is there iff one of its attributes is given; then it must be whole.
-                    let there = needed || self.names.iter().any(|name| name.starts_with(&prefix));
-                    let inner = self.fields(&prefix, fields, there);
+                    let there = needed || self.names.iter().any(|name| begins(name, path));
+                    let inner = self.fields(path, fields, there);
                     if let (Some(slot), Some(place)) = (presence, inner)
                         && let Some(position) = self.positions.get_mut(*slot as usize)
                     {
@@ -475,9 +569,15 @@ impl Binder<'_> {
                     given = inner.or(given);
                 }
             }
+            path.pop();
         }
         given
     }
+}
+
+/// Whether a path begins with another.
+fn begins(path: &Path, with: &[&str]) -> bool {
+    path.len() >= with.len() && path.iter().zip(with).all(|(part, with)| **part == **with)
 }
 
 /// The uid of an entity in a request that has foreign uids of its own.

@@ -339,13 +339,13 @@ impl Reader<'_> {
                         break;
                     }
                 };
-                // The core's parser takes every spelling of a uid; that of `EntityUid` wants the normal one.
-                match uid.parse::<ast::EntityUID>() {
+                // Ours: the core's parser takes comments, too, and that of `EntityUid` no escapes.
+                match crate::values::parse_uid(uid).and_then(|uid| crate::values::uid_to_cedar(&uid)) {
                     Ok(uid) => {
                         values.insert(slot_id, EntityUid::from(uid));
                     }
                     Err(error) => {
-                        wrong = Some(format!("`{uid}` is no entity uid: {}", crate::values::sentence(&error)));
+                        wrong = Some(format!("`{uid}` is no entity uid: {error}"));
                         break;
                     }
                 }

@@ -3,6 +3,7 @@
 //! Extension values are opaque in Cedar; what it offers is the call that makes them anew. So a `decimal` is read from
 //! the text of `decimal("1.2500")`, and written by calling Cedar's own constructor.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -38,15 +39,60 @@ impl Names {
     }
 }
 
-/// Reads an entity uid in Cedar's syntax, `Type::"id"`, with its escapes.
+/// Reads an entity uid in Cedar's syntax, `Type::"id"`, with its escapes. Nothing else is in the text: no comment and no
+/// white space, which Cedar's own parser of uids passes over.
 ///
 /// # Errors
-/// Cedar's own message if the text is no uid.
+/// What is wrong with it, in Cedar's own words where Cedar refuses it, too.
 pub fn parse_uid(text: &str) -> Result<Uid, String> {
-    match text.parse::<ast::EntityUID>() {
-        Ok(uid) => Ok(Names::default().uid(&uid)),
-        Err(error) => Err(sentence(&error)),
+    let (ty, id) = uid_parts(text)?;
+    Ok(Uid::new(ty, &*id))
+}
+
+/// The same, without a copy where the text has no escapes.
+///
+/// # Errors
+/// As [`parse_uid`].
+pub fn uid_parts(text: &str) -> Result<(&str, Cow<'_, str>), String> {
+    if let Some((ty, literal)) = text.split_once("::\"")
+        && let Some(id) = literal.strip_suffix('"')
+        && is_type_name(ty)
+    {
+        if !id.contains(['"', '\\']) && !id.contains(char::is_control) {
+            return Ok((ty, Cow::Borrowed(id)));
+        }
+        // A quote that is not escaped would be the literal's end.
+        let mut rest = id.chars();
+        let mut whole = true;
+        while let Some(char) = rest.next() {
+            whole &= char != '"' && (char != '\\' || rest.next().is_some());
+        }
+        if whole {
+            let uid: ast::EntityUID = text.parse().map_err(|error| sentence(&error))?;
+            return Ok((ty, Cow::Owned(AsRef::<str>::as_ref(uid.eid()).to_owned())));
+        }
     }
+    Err(match text.parse::<ast::EntityUID>() {
+        Err(error) => sentence(&error),
+        Ok(_) => {
+            "a uid is the name of a type, `::` and one text in double quotes: no white space, comment or anything \
+                  else before, between or after them"
+                .to_owned()
+        }
+    })
+}
+
+/// Whether a text is the name of an entity type as Cedar writes it, `Settlement::Instruction`: none of its parts is a word
+/// that Cedar keeps to itself.
+#[must_use]
+pub fn is_type_name(text: &str) -> bool {
+    const RESERVED: [&str; 10] = ["true", "false", "if", "then", "else", "in", "is", "like", "has", "__cedar"];
+    text.split("::").all(|part| {
+        let mut bytes = part.bytes();
+        bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+            && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && !RESERVED.contains(&part)
+    })
 }
 
 /// Writes a uid in Cedar's syntax; [`parse_uid`] reads it back.

@@ -8,9 +8,9 @@ use crate::uid;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString, PyTuple};
 use std::sync::{Arc, Mutex, PoisonError};
-use ztfast_bundle::{ActionMeta, OpenError};
+use ztfast_bundle::{ActionMeta, Field, Node, OpenError};
 use ztfast_engine::{
-    Admission, Code, Determining, EngineError, EngineOptions, EntityData, Handle, MemoryUse, PrepareError,
+    Admission, Code, Determining, EngineError, EngineOptions, EntityData, Handle, MemoryUse, Name, PrepareError,
     RequestBuilder, Residence, Seed, SessionId, SessionStatus, Snapshot,
 };
 use ztfast_explain::{Cedar, entity_data};
@@ -235,12 +235,36 @@ impl Engine {
         self.inner.handle_uid(Handle(handle)).map(|(ty, id)| (ty.to_owned(), id.to_owned()))
     }
 
+    /// The paths of an action's context attributes, records and what is in them.
+    fn paths(&self, py: Python<'_>, action: &str) -> PyResult<Vec<Vec<String>>> {
+        fn add(above: &mut Vec<String>, fields: &[Field], all: &mut Vec<Vec<String>>) {
+            for field in fields {
+                above.push(field.name.clone());
+                all.push(above.clone());
+                if let Node::Record { fields, .. } = &field.node {
+                    add(above, fields, all);
+                }
+                above.pop();
+            }
+        }
+        let snapshot = self.inner.snapshot();
+        let mut all = Vec::new();
+        add(&mut Vec::new(), &find_action(py, snapshot.bundle(), action)?.context, &mut all);
+        Ok(all)
+    }
+
     /// Prepare a gate.
-    fn prepare(&self, py: Python<'_>, action: &str, names: Vec<String>) -> PyResult<Gate> {
+    fn prepare(&self, py: Python<'_>, action: &str, names: Vec<Bound<'_, PyAny>>) -> PyResult<Gate> {
         let snapshot = self.inner.snapshot();
         let meta = find_action(py, snapshot.bundle(), action)?;
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let gate = py.detach(|| self.inner.prepare(&meta.ty, &meta.id, &names)).map_err(|error| {
+        let given: Vec<Given> = names.iter().map(|name| Given::read(action, name)).collect::<PyResult<_>>()?;
+        let parts: Vec<Vec<&str>> = given.iter().map(|name| name.parts.iter().map(String::as_str).collect()).collect();
+        let named = given
+            .iter()
+            .zip(&parts)
+            .map(|(name, parts)| if name.whole { Name::Path(parts) } else { Name::Text(parts[0]) });
+        let named: Vec<Name<'_>> = named.collect();
+        let gate = py.detach(|| self.inner.prepare_named(&meta.ty, &meta.id, &named)).map_err(|error| {
             let class = match error {
                 PrepareError::UnknownAction { .. } => "ActionError",
                 PrepareError::Memory(_) => "CapacityError",
@@ -249,8 +273,7 @@ impl Engine {
             raise(py, class, &error.to_string())
         })?;
         let action = action_text(meta);
-        let names = names.into_iter().map(str::to_owned).collect();
-        Ok(Gate::new(gate, action, names))
+        Ok(Gate::new(gate, action, given.iter().map(|name| name.parts.join(".")).collect()))
     }
 }
 
@@ -369,9 +392,9 @@ impl Engine {
         value: &Bound<'_, PyAny>,
     ) -> PyResult<Option<EntityRef>> {
         if let Ok(text) = value.cast::<PyString>() {
-            let text = text.to_cow()?;
+            let text = uid::text_of(text)?;
             let (ty, id) = uid::split(value.py(), &text)?;
-            return Ok(builder.entity(&ty, &id));
+            return Ok(builder.entity(ty, &id));
         }
         if let Some(handle) = handle_number(value) {
             return Ok(self.inner.handle_entity(snapshot, Handle(handle)));
@@ -453,14 +476,13 @@ fn find_action_number(
     action: &str,
     find: impl Fn(Option<&str>, &str) -> Vec<u32>,
 ) -> PyResult<u32> {
-    let found = find(None, action);
-    let found = match (found.is_empty(), action.contains("::")) {
-        (true, true) => {
-            let (ty, id) = uid::split(py, action)?;
-            find(Some(&ty), &id)
-        }
-        _ => found,
-    };
+    // An action's id may itself read as another's uid: then both are meant.
+    let mut found = find(None, action);
+    match uid::split(py, action) {
+        Ok((ty, id)) => found.extend(find(Some(ty), &id)),
+        Err(wrong) if found.is_empty() && action.contains("::") => return Err(wrong),
+        Err(_) => {}
+    }
     if let [one] = found[..] {
         return Ok(one);
     }
@@ -478,6 +500,27 @@ fn find_action_number(
     Err(raise(py, "ActionError", &message))
 }
 
+/// A name of an attribute as it is given: a text, or a path part by part.
+struct Given {
+    parts: Vec<String>,
+    whole: bool,
+}
+
+impl Given {
+    fn read(action: &str, name: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Ok(text) = name.extract::<String>() {
+            return Ok(Self { parts: vec![text], whole: false });
+        }
+        let path = name.cast::<PyTuple>().ok().and_then(|path| path.extract::<Vec<String>>().ok());
+        if let Some(parts) = path.filter(|parts| !parts.is_empty()) {
+            return Ok(Self { parts, whole: true });
+        }
+        let shown = name.repr().map_or_else(|_| "?".to_owned(), |repr| repr.to_string());
+        let wanted = "wanted an attribute's path, as \"order.qty\" or (\"order\", \"qty\")";
+        Err(raise(name.py(), "ContextError", &format!("{action}: {wanted}; got {shown}")))
+    }
+}
+
 /// A gate's core. `ztfast.gate.Gate` calls it by its address.
 #[pyclass(frozen, module = "ztfast._core")]
 pub(crate) struct Gate {
@@ -486,6 +529,7 @@ pub(crate) struct Gate {
     seed: Seed,
     action: String,
     names: Vec<String>,
+    paths: Vec<Vec<String>>,
 }
 
 // SAFETY: the pointer is the only way to the gate, and whoever calls by it promises (see `ztfast.h`) to do so from one
@@ -519,11 +563,19 @@ impl Gate {
     fn names(&self) -> Vec<String> {
         self.names.clone()
     }
+
+    /// Where the attributes are in the context, in the same order.
+    #[getter]
+    fn paths<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let paths: Vec<_> = self.paths.iter().map(|path| PyTuple::new(py, path)).collect::<PyResult<_>>()?;
+        PyTuple::new(py, paths)
+    }
 }
 
 impl Gate {
     fn new(gate: ztfast_engine::Gate, action: String, names: Vec<String>) -> Self {
-        Self { seed: gate.seed(), core: Box::into_raw(Box::new(gate)), action, names }
+        let paths = gate.paths().map(|path| path.map(str::to_owned).collect()).collect();
+        Self { seed: gate.seed(), core: Box::into_raw(Box::new(gate)), action, names, paths }
     }
 
     /// The core.

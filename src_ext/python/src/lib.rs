@@ -41,7 +41,7 @@ mod _core {
     #[pymodule_export]
     use crate::reference::Reference;
     #[pymodule_export]
-    use crate::uid::{extract_uid, parse_uid, uid_text};
+    use crate::uid::{check_uid, extract_uid, parse_uid, uid_text};
 
     use pyo3::prelude::*;
 

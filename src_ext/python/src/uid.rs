@@ -9,7 +9,7 @@ use std::borrow::Cow;
 #[pyfunction]
 pub(crate) fn parse_uid(py: Python<'_>, text: &str) -> PyResult<(String, String)> {
     let (ty, id) = split(py, text)?;
-    Ok((ty.into_owned(), id.into_owned()))
+    Ok((ty.to_owned(), id.into_owned()))
 }
 
 /// Type and id of whatever stands for a uid.
@@ -24,25 +24,40 @@ pub(crate) fn uid_text(ty: &str, id: &str) -> String {
     ztfast_policy::uid_text(&ztfast_policy::ir::Uid::new(ty, id))
 }
 
-/// Type and id. Escapes and odd spacing are Cedar's own parser's; the common form is taken apart here.
-pub(crate) fn split<'t>(py: Python<'_>, text: &'t str) -> PyResult<(Cow<'t, str>, Cow<'t, str>)> {
-    let simple = text.strip_suffix('"').and_then(|rest| rest.split_once("::\""));
-    if let Some((ty, id)) = simple {
-        let name = |part: &str| {
-            let mut bytes = part.bytes();
-            bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-                && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        };
-        if ty.split("::").all(name) && !id.contains(['"', '\\']) && !id.contains(char::is_control) {
-            return Ok((Cow::Borrowed(ty), Cow::Borrowed(id)));
-        }
+/// Refuse what is no uid's type and id.
+#[pyfunction]
+pub(crate) fn check_uid(ty: &Bound<'_, PyAny>, id: &Bound<'_, PyAny>) -> PyResult<()> {
+    let text = |part: &Bound<'_, PyAny>| part.cast::<PyString>().is_ok_and(|part| part.to_cow().is_ok());
+    if text(ty) && text(id) && is_name(ty)? {
+        return Ok(());
     }
-    let parsed = ztfast_policy::parse_uid(text).map_err(|why| {
+    let wanted = "wanted a uid's type, as \"Settlement::Instruction\", and its id, both valid texts";
+    Err(raise(ty.py(), "UidError", &format!("{wanted}; got {} and {}", safe(ty), safe(id))))
+}
+
+fn is_name(ty: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(ztfast_policy::is_type_name(&ty.cast::<PyString>()?.to_cow()?))
+}
+
+/// Type and id.
+pub(crate) fn split<'t>(py: Python<'_>, text: &'t str) -> PyResult<(&'t str, Cow<'t, str>)> {
+    ztfast_policy::uid_parts(text).map_err(|why| {
         let wanted =
             "wanted a uid in Cedar's syntax, as 'Instrument::\"AAPL\"' or ztfast.Uid(\"Instrument\", \"AAPL\")";
         raise(py, "UidError", &format!("{wanted}; got {text:?}: {why}"))
-    })?;
-    Ok((Cow::Owned(parsed.ty.to_string()), Cow::Owned(parsed.id.to_string())))
+    })
+}
+
+/// The text of a str.
+pub(crate) fn text_of<'t>(text: &'t Bound<'_, PyString>) -> PyResult<Cow<'t, str>> {
+    text.to_cow().map_err(|_| {
+        let message = format!("wanted a uid, got a str with a lone surrogate: {}", safe(text));
+        raise(text.py(), "UidError", &message)
+    })
+}
+
+fn safe(value: &Bound<'_, PyAny>) -> String {
+    value.repr().map_or_else(|_| "?".to_owned(), |repr| repr.to_string())
 }
 
 /// Type and id of whatever stands for a uid.
@@ -52,27 +67,33 @@ pub(crate) fn extract(value: &Bound<'_, PyAny>) -> PyResult<(String, String)> {
     }
     // A handle, or Cedar's JSON, says its uid one level down; not deeper, so that nothing can contain itself.
     let inner = match value.cast::<PyDict>() {
-        Ok(dict) => dict.get_item("__entity")?,
+        Ok(dict) if dict.len() == 1 => dict.get_item("__entity")?,
+        Ok(_) => None,
         Err(_) => value.getattr("uid").ok(),
     };
     if let Some(uid) = inner.map(|inner| read(&inner)).transpose()?.flatten() {
         return Ok(uid);
     }
-    let given = value.get_type().qualname()?;
+    let given = value.get_type().qualname().map_or_else(|_| "?".to_owned(), |name| name.to_string());
     let wanted =
         "wanted a uid: Cedar text as 'Instrument::\"AAPL\"', ztfast.Uid(type, id) or {\"type\": ..., \"id\": ...}";
-    Err(raise(value.py(), "UidError", &format!("{wanted}; got {given}: {}", value.repr()?)))
+    Err(raise(value.py(), "UidError", &format!("{wanted}; got {given}: {}", safe(value))))
 }
 
 /// A uid as text, as `ztfast.Uid`, or as a dict of type and id; `None` for anything else.
 fn read(value: &Bound<'_, PyAny>) -> PyResult<Option<(String, String)>> {
     if let Ok(text) = value.cast::<PyString>() {
-        return parse_uid(value.py(), &text.to_cow()?).map(Some);
+        return parse_uid(value.py(), &text_of(text)?).map(Some);
     }
     let (ty, id) = match value.cast::<PyDict>() {
-        Ok(dict) => (dict.get_item("type")?, dict.get_item("id")?),
+        Ok(dict) if dict.len() == 2 => (dict.get_item("type")?, dict.get_item("id")?),
+        Ok(_) => (None, None),
         Err(_) => (value.getattr("type").ok(), value.getattr("id").ok()),
     };
-    let text = |part: Option<Bound<'_, PyAny>>| part.and_then(|part| part.extract::<String>().ok());
-    Ok(text(ty).zip(text(id)))
+    let (Some(ty), Some(id)) = (ty, id) else { return Ok(None) };
+    if !ty.is_instance_of::<PyString>() || !id.is_instance_of::<PyString>() {
+        return Ok(None);
+    }
+    check_uid(&ty, &id)?;
+    Ok(Some((ty.extract()?, id.extract()?)))
 }

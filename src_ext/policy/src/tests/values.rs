@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ir::{Ip, Uid, Value};
 use crate::values::{Names, of_cedar, to_cedar};
-use crate::{construct_extension, parse_uid, uid_text};
+use crate::{construct_extension, is_type_name, parse_uid, uid_text};
 
 #[track_caller]
 fn there_and_back(value: &Value) {
@@ -107,5 +107,125 @@ fn uids_as_cedar_writes_them() {
     }
     for ty in ["", "a b", "1", "A::", "A :: B", "if", "__cedar"] {
         assert!(to_cedar(&Value::Entity(Uid::new(ty, "x"))).is_err(), "{ty}");
+    }
+}
+
+#[test]
+fn a_uid_is_the_whole_text() {
+    // Cedar's parser, which reads policies, takes all of these for the same user.
+    for other in [
+        r#"User::"ann"//""#,
+        r#"User::"ann"//"#,
+        r#"User::"ann"/* "*/"#,
+        r#"/**/User::"ann""#,
+        r#"User//"
+::"ann""#,
+        r#"User::/*"*/"ann""#,
+        r#"User::"x"//
+::"ann""#,
+        r#" User::"ann""#,
+        r#"User::"ann" "#,
+        "User::\"ann\"\n",
+        r#"User ::"ann""#,
+        r#"User:: "ann""#,
+        "\u{feff}User::\"ann\"",
+        "User::\"ann\"\0",
+        "User\0::\"ann\"",
+        r#"__cedar::"ann""#,
+        r#"A::__cedar::"ann""#,
+        r#"if::"ann""#,
+        r#"A::true::"ann""#,
+        r#"::"ann""#,
+        r#"User::::"ann""#,
+        r#"User::"ann""bob""#,
+        r#"User::"ann\"#,
+        r#"User::"ann\""#,
+        r#"User::'ann'"#,
+        r#"Usér::"ann""#,
+        r#"User::"\u{d800}""#,
+        r#"User::"\q""#,
+        r#"User::"ann"::"bob""#,
+    ] {
+        assert!(parse_uid(other).is_err(), "{other:?}");
+    }
+    assert_eq!(parse_uid(r#"User::"\u{61}nn""#), Ok(Uid::new("User", "ann")), "escapes are no other text");
+    assert_eq!(parse_uid(r#"User::"ann\"//""#), Ok(Uid::new("User", "ann\"//")));
+    assert_eq!(parse_uid(r#"User::"//""#), Ok(Uid::new("User", "//")));
+}
+
+#[test]
+fn whatever_is_taken_for_a_uid_prints_to_the_same() {
+    // Every text of up to five of these pieces.
+    let pieces = ["User", "::", "\"", "a", "\\", "/", "*", " ", "\n", "u{61}", "é"];
+    let mut texts = vec![String::new()];
+    let (mut taken, mut begin) = (0, 0);
+    for _ in 0..5 {
+        let end = texts.len();
+        for at in begin..end {
+            for piece in pieces {
+                texts.push(format!("{}{piece}", texts[at]));
+            }
+        }
+        begin = end;
+    }
+    for text in texts.iter().map(|text| format!("User::\"{text}")).chain(texts.iter().cloned()) {
+        let Ok(uid) = parse_uid(&text) else { continue };
+        taken += 1;
+        assert_eq!(parse_uid(&uid_text(&uid)).as_ref(), Ok(&uid), "{text:?}");
+        let cedar: cedar_policy_core::ast::EntityUID = text.parse().unwrap();
+        assert_eq!(AsRef::<str>::as_ref(cedar.eid()), &*uid.id, "{text:?}");
+        assert_eq!(cedar.entity_type().to_string(), &*uid.ty, "{text:?}");
+        assert!(text.starts_with(&format!("{}::\"", uid.ty)) && text.ends_with('"'), "{text:?}");
+    }
+    assert!(taken > 1000, "{taken}");
+}
+
+#[test]
+fn names_of_types_are_those_that_cedar_has() {
+    for name in [
+        "",
+        "A",
+        "A::B",
+        "_",
+        "_1",
+        "a9",
+        "9a",
+        "A:B",
+        "A::",
+        "::A",
+        "A b",
+        " A",
+        "A ",
+        "A::B//",
+        "A/**/",
+        "é",
+        "A::é",
+        "if",
+        "A::if",
+        "iff",
+        "__cedar",
+        "A::__cedar",
+        "__cedar::A",
+        "__cedars",
+        "true",
+        "false",
+        "then",
+        "else",
+        "in",
+        "is",
+        "like",
+        "has",
+        "principal",
+        "action",
+        "permit",
+        "when",
+        "A\0",
+        "A\n",
+        "\"A\"",
+        "Set",
+        "String",
+    ] {
+        let cedar = cedar_policy_core::ast::EntityType::from_normalized_str(name).is_ok();
+        assert_eq!(is_type_name(name), cedar, "{name:?}");
     }
 }
