@@ -31,6 +31,7 @@ from ztfast.errors import (
     Error,
     IdentityError,
     PolicyError,
+    PolicyWarning,
     SourceError,
     UidError,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "Policy",
     "PolicyError",
     "PolicyText",
+    "PolicyWarning",
     "Resource",
     "Session",
     "SourceError",

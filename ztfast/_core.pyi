@@ -16,6 +16,7 @@ def compile(
     schema: _File,
     entities: _File | None,
     strict: bool,
+    revalidate: bool,
     form: str | None,
     base: Bundle | None,
     progress: Callable[[str, int, int], object] | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings as notices
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ztfast import _core
-from ztfast.sources import PathOrText, read_entities, read_file, read_policies
+from ztfast.errors import PolicyError, PolicyWarning
+from ztfast.folders import one_line
+from ztfast.sources import Source, read_entities, read_policies, read_schema
 
 __all__ = ["ActionStats", "Bundle", "LayerStats", "Memory", "Policy", "Stats", "compile"]
 
@@ -316,11 +319,12 @@ def _type_name(value_type: Any) -> str:
 
 
 def compile(
-    policies: PathOrText | Iterable[PathOrText],
+    policies: Source | Iterable[Source],
     *,
-    schema: PathOrText,
-    entities: PathOrText | Iterable[Any] | None = None,
+    schema: Source,
+    entities: Source | Iterable[Any] | None = None,
     validate: Literal["strict", "permissive"] = "strict",
+    warnings: Literal["error", "warn", "ignore"] = "warn",
     form: Form | None = None,
     base: Bundle | None = None,
     progress: Progress | None = None,
@@ -328,23 +332,28 @@ def compile(
     """Compile policies, a schema and entities into a bundle.
 
     Args:
-        policies: Folders (searched whole for ``*.cedar``, ``*.cedar.json`` and ``*.links.json``), files, or
-            :class:`ztfast.Text`. Files hold policies in Cedar's syntax, policy sets in Cedar's JSON, or template links
-            (the JSON list of Cedar's command line: ``template_id``, ``link_id``, ``args``).
-        schema: The schema, in Cedar's syntax or JSON.
+        policies: Folders (searched whole for ``*.cedar``, ``*.cedar.json`` and ``*.links.json``), files, open files,
+            :class:`ztfast.Text`, or dicts. Files hold policies in Cedar's syntax, a policy or a policy set in Cedar's
+            JSON, or template links (the JSON list of Cedar's command line: ``template_id``, ``link_id``, ``args``).
+            In folders, links are followed and each file is read once; hidden folders and files are not read. What looks
+            like a policy but is not read is warned of.
+        schema: The schema, in Cedar's syntax or JSON: a file, an open file, a text, or a dict.
         entities: The entities, in Cedar's JSON: a file, a text, or the list itself. They are read with the schema, so
             that extension values may be plain strings, and its actions are in the store.
         validate: ``"strict"`` refuses what Cedar's strict validation refuses; ``"permissive"`` compiles it all the
             same, with warnings.
+        warnings: What becomes of what the author should look at: files of a folder that are not read, templates that
+            are never linked, what Cedar's validation warns of. ``"warn"`` gives each to Python's :mod:`warnings` as a
+            :class:`ztfast.PolicyWarning`; ``"error"`` refuses to compile; :attr:`Bundle.warnings` has them in any case.
         form: The form of all tables, for measuring; None takes the one that costs least, layer by layer.
         base: A bundle compiled before, of which what did not change is taken: its entities, if schema and entities are
-            the same; the outcome of validation, if schema and policies are (warnings are not repeated then). The result
-            is the same bundle as without it, byte for byte, sooner.
+            the same; the outcome of validation, if schema and policies are (its warnings are not repeated then, unless
+            they are errors). The result is the same bundle as without it, byte for byte, sooner.
         progress: Called now and then with (what, done, all).
 
     Raises:
-        SourceError: where a file cannot be read.
-        PolicyError: where Cedar refuses something; with file, line and caret.
+        SourceError: where something cannot be read, or is not what can be compiled.
+        PolicyError: where Cedar refuses something; with file, line and caret. Also for warnings, if they are errors.
         CompileError: where a limit of the tables is exceeded.
 
     >>> import ztfast
@@ -358,13 +367,24 @@ def compile(
     """
     if validate not in ("strict", "permissive"):
         raise ValueError(f'validate: wanted "strict" or "permissive", got {validate!r}')
-    core, warnings = _core.compile(
-        read_policies(policies),
-        read_file(schema),
+    if warnings not in ("error", "warn", "ignore"):
+        raise ValueError(f'warnings: wanted "error", "warn" or "ignore", got {warnings!r}')
+    files, unread = read_policies(policies, schema, entities)
+    core, found = _core.compile(
+        files,
+        read_schema(schema),
         read_entities(entities),
         validate == "strict",
+        warnings == "error",
         form,
         None if base is None else base._core,
         progress,
     )
-    return Bundle(core, warnings)
+    bundle = Bundle(core, [*unread, *found])
+    if bundle.warnings and warnings == "error":
+        raise PolicyError("\n\n".join(w["rendered"].rstrip() for w in bundle.warnings), list(bundle.warnings))
+    if warnings == "warn":
+        for warning in bundle.warnings:
+            line = "" if warning["line"] is None else f":{warning['line']}"
+            notices.warn(f"{one_line(warning['file'])}{line}: {warning['message']}", PolicyWarning, stacklevel=2)
+    return bundle

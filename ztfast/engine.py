@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ztfast import _core
 from ztfast.bundle import Bundle, Policy
-from ztfast.errors import ContextError, IdentityError
+from ztfast.errors import ContextError, IdentityError, SourceError
 from ztfast.gate import Decision, Gate, Resource, Session
-from ztfast.sources import PathOrText, read_entities
+from ztfast.sources import Source, read_entities
 from ztfast.uid import Uid
 
 __all__ = ["Code", "Engine", "Explanation", "Identity", "MemoryUse", "PolicyText"]
@@ -479,7 +479,7 @@ class Engine:
             self._core.swap(bundle._core)
             self._bundle = bundle
 
-    def upsert(self, entities: PathOrText | Iterable[Any]) -> None:
+    def upsert(self, entities: Source | Iterable[Any]) -> None:
         """Put entities into the store, or others in their place, between two decisions.
 
         Decisions are then what they would be by a bundle compiled with these entities. One change is one step: no
@@ -503,7 +503,8 @@ class Engine:
         'ALLOW'
         """
         source = read_entities(entities)
-        assert source is not None
+        if source is None:
+            raise SourceError("upsert: wanted a list of entities in Cedar's JSON, a file or ztfast.Text(...); got None")
         with self._changing:
             self._core.change(source[1], [])
 

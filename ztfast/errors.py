@@ -18,6 +18,7 @@ __all__ = [
     "Error",
     "IdentityError",
     "PolicyError",
+    "PolicyWarning",
     "SourceError",
     "UidError",
 ]
@@ -26,10 +27,26 @@ __all__ = [
 class Error(Exception):
     """Base of everything that ztfast raises.
 
+    Errors can be pickled and copied, with all that they say, whatever their classes take to make one.
+
     >>> import ztfast
     >>> issubclass(ztfast.ContextError, ztfast.Error)
     True
     """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__getstate__())
+
+
+def _again(cls: type[Error], args: tuple[Any, ...], state: Any) -> Error:
+    """An error with what it had when it was pickled. Its class is not called: that may want more than ``args``."""
+    error = cls.__new__(cls, *args)
+    error.args = args
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    error.__dict__.update(attributes or {})
+    for name, value in (slots or {}).items():
+        setattr(error, name, value)
+    return error
 
 
 class SourceError(Error):
@@ -56,6 +73,10 @@ class PolicyError(Error):
     def __init__(self, message: str, diagnostics: list[dict[str, Any]]) -> None:
         super().__init__(message)
         self.diagnostics = diagnostics
+
+
+class PolicyWarning(UserWarning):
+    """Something that the author of policies should look at; see :func:`ztfast.compile`."""
 
 
 class CompileError(Error):

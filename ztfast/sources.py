@@ -1,16 +1,17 @@
-"""What is compiled: finding and reading files."""
+"""What is compiled: reading files, and whatever else stands for policies, a schema or entities."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, NamedTuple
+import stat
+from collections.abc import Iterable, Mapping
+from typing import IO, Any, NamedTuple
 
 from ztfast.errors import SourceError
+from ztfast.folders import KINDS, Found, Warned, find, name_of, one_line, state, unchanged
 
-__all__ = ["File", "PathOrText", "Text", "read_entities", "read_file", "read_policies"]
+__all__ = ["File", "Source", "Text", "read_entities", "read_file", "read_policies", "read_schema"]
 
 File = tuple[str, str]
 """A name, for messages, and a text."""
@@ -31,58 +32,223 @@ class Text(NamedTuple):
     name: str = "inline.cedar"
 
 
-PathOrText = str | os.PathLike[str] | Text
+Source = str | os.PathLike[str] | Text | Mapping[str, Any] | IO[str] | IO[bytes]
+"""A path, a text, an open file, or Cedar's JSON as a dict."""
+
+POLICIES = "a folder, a file, ztfast.Text(...), a dict in Cedar's JSON, or a list of these"
+SCHEMA = "a file, ztfast.Text(...), or a dict in Cedar's JSON"
+ENTITIES = "a file, ztfast.Text(...), or a list of entities in Cedar's JSON"
+
+BOM = b"\xef\xbb\xbf"
+"""What some editors write before UTF-8."""
+
+SHOWN = 60
+"""Characters of what was given that a message shows."""
 
 
-def read_file(source: PathOrText) -> File:
-    """Name and content of a file or text."""
-    if isinstance(source, Text):
-        return source.name, source.text
-    path = Path(source)
-    try:
-        return str(path), path.read_text(encoding="utf-8")
-    except IsADirectoryError:
-        raise SourceError(f"{path}: wanted a file, got a folder") from None
-    except OSError as error:
-        raise SourceError(f"{path}: cannot read it: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: not UTF-8 at byte {error.start}") from error
+def read_policies(sources: Source | Iterable[Source], *others: Any) -> tuple[list[File], list[Warned]]:
+    """The policy files in folders (searched whole, in order of their names) and files, each once.
 
+    Args:
+        sources: Where they are.
+        others: What else is compiled, of which no folder warns: the schema, the entities.
 
-def read_policies(sources: PathOrText | Iterable[PathOrText]) -> list[File]:
-    """The policy files in folders (searched whole, in order of their paths) and files."""
-    listed: Iterable[PathOrText]
-    listed = [sources] if isinstance(sources, (str, os.PathLike, Text)) else sources
+    Returns:
+        The files, and warnings about what is not read.
+
+    Raises:
+        SourceError: where something cannot be read.
+    """
     files: list[File] = []
-    for source in listed:
-        if not isinstance(source, Text) and Path(source).is_dir():
-            files.extend(read_file(path) for path in policy_files(Path(source)))
-        else:
-            files.append(read_file(source))
+    unread: list[tuple[str, Warned]] = []
+    folders: list[tuple[str, tuple[int, ...]]] = []
+    read = {os.path.realpath(path) for path in map(_path, others) if path}
+    taken: set[str] = set()
+    for source in _listed(sources):
+        path = _path(source)
+        if path is None or not os.path.isdir(path):
+            real = None if path is None else os.path.realpath(path)
+            if real is None or real not in taken:
+                files.append(_read(source, "policies", POLICIES))
+            taken |= {real} if real else set()
+            continue
+        tree = find(path)
+        files.extend(_content(found) for found in tree.files if found.real not in taken)
+        taken |= {found.real for found in tree.files}
+        unread.extend(tree.unread)
+        folders.extend(tree.folders)
+    unchanged(folders)
     if not files:
         raise SourceError("nothing to compile: give at least one policy file or folder")
-    return files
+    return files, [warning for real, warning in unread if real not in read | taken]
 
 
-def policy_files(folder: Path) -> list[Path]:
-    """The policy files below a folder: ``*.cedar``, and JSON policy sets and links as ``*.cedar.json``."""
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and (path.suffix == ".cedar" or path.name.endswith((".cedar.json", ".links.json")))
-    )
-    if not found:
-        raise SourceError(f"{folder}: no policies in there: looked for *.cedar, *.cedar.json and *.links.json")
-    return found
+def read_schema(source: Source) -> File:
+    """The schema's name and text."""
+    return _read(source, "schema", SCHEMA)
 
 
-def read_entities(source: PathOrText | Iterable[Any] | None) -> File | None:
+def read_entities(source: Source | Iterable[Any] | None) -> File | None:
     """Entities as Cedar JSON: a file, a text, or the list itself."""
     if source is None:
         return None
-    if isinstance(source, (str, os.PathLike, Text)):
-        return read_file(source)
+    if isinstance(source, Mapping):
+        if "uid" not in source:
+            raise SourceError(f"entities: wanted {ENTITIES}; got {_given(source)}, which has no uid")
+        source = [source]
+    if _is_one(source) or not isinstance(source, Iterable):
+        return _read(source, "entities", ENTITIES)
+    listed = list(source)
+    for entity in listed:
+        if not isinstance(entity, Mapping):
+            wanted = "wanted dicts with uid, attrs and parents in the list"
+            raise SourceError(f"entities: {wanted}; got {_given(entity)}")
+    return "entities", _json(listed, "entities")
+
+
+def read_file(path: str) -> File:
+    """Name and content of a file.
+
+    Raises:
+        SourceError: where there is none, it is none, or it holds no UTF-8.
+    """
+    return _content(Found(path, path, ()))
+
+
+def _listed(sources: Any) -> list[Any]:
+    if isinstance(sources, Mapping) or _is_one(sources) or not isinstance(sources, Iterable):
+        return [sources]
+    # Sets have another order in each process.
+    return sorted(sources, key=str) if isinstance(sources, (set, frozenset)) else list(sources)
+
+
+def _is_one(source: Any) -> bool:
+    """Whether it is no list of things, though Python may say that it can be walked through."""
+    return isinstance(source, (str, bytes, bytearray, memoryview, os.PathLike, Text)) or hasattr(source, "read")
+
+
+def _path(source: Any) -> str | None:
+    """The path that a source is, if it is one."""
+    if not isinstance(source, (str, os.PathLike)):
+        return None
     try:
-        return "entities", json.dumps(list(source))
+        path = os.fsdecode(source)
+    except (TypeError, ValueError):
+        return None
+    return None if "\0" in path else path
+
+
+def _read(source: Any, what: str, wanted: str) -> File:
+    """Name and text of a source."""
+    if isinstance(source, Text):
+        return _text(source.text, source.name, what)
+    if isinstance(source, Mapping):
+        return f"{what}.json", _json(source, what)
+    if hasattr(source, "read"):
+        return _opened(source, what)
+    path = _path(source)
+    if not path:
+        hint = "; for a text in bytes give ztfast.Text(text.decode())" if isinstance(source, (bytes, bytearray)) else ""
+        raise SourceError(f"{what}: wanted {wanted}; got {_given(source)}{hint}")
+    try:
+        return read_file(path)
+    except SourceError as error:
+        if isinstance(source, str) and any(char in source for char in '\n\r;{}[]"'):
+            given = f"{what}: there is no file {_given(source)}"
+            raise SourceError(f"{given}; to give the text itself, write ztfast.Text(...) around it") from error
+        raise
+
+
+def _given(value: Any) -> str:
+    """What was given, as messages show it."""
+    try:
+        shown = one_line(repr(value))
+    except Exception:
+        shown = "?"
+    shown = shown if len(shown) <= SHOWN else shown[: SHOWN - 3] + "..."
+    return shown if isinstance(value, str) or value is None else f"{type(value).__name__} {shown}"
+
+
+def _json(value: Any, what: str) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, default=_mapping)
+    except RecursionError:
+        raise SourceError(f"{what}: nested too deeply, or contains itself") from None
     except (TypeError, ValueError) as error:
-        raise SourceError(f"entities: wanted a file or a list in Cedar's JSON form: {error}") from error
+        raise SourceError(f"{what}: not Cedar's JSON form: {one_line(str(error))}") from error
+
+
+def _mapping(value: Any) -> Any:
+    """What JSON has no word for: mappings that are no dicts."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is nothing that JSON can say")
+
+
+def _text(text: Any, name: Any, what: str) -> File:
+    """A text that was given, checked."""
+    if not isinstance(text, str) or not isinstance(name, str):
+        raise SourceError(f"{what}: wanted ztfast.Text(text, name) with two str; got {_given((text, name))}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(f"{one_line(name_of(name))}: half a surrogate pair at character {error.start}") from None
+    return name_of(name), text.removeprefix("\ufeff")
+
+
+def _opened(file: Any, what: str) -> File:
+    """Name and content of an open file."""
+    name = getattr(file, "name", None)
+    name = name_of(name) if isinstance(name, str) else f"{what} (an open file)"
+    try:
+        if getattr(file, "seekable", bool)() and file.tell():
+            raise SourceError(f"{one_line(name)}: some of the open file was read before: call seek(0) first")
+        content = file.read()
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{one_line(name)}: not UTF-8 at byte {error.start}") from error
+    except (AttributeError, OSError, ValueError) as error:
+        raise SourceError(f"{one_line(name)}: cannot read the open file: {error}") from error
+    if isinstance(content, bytes):
+        content = _decoded(content, name)
+    return _text(content, name, what)
+
+
+def _content(found: Found) -> File:
+    """Name and content of a file; if it was found in a folder, it has to be what it was then."""
+    shown = one_line(name_of(found.path))
+    changed = f"{shown}: changed or went away while the folder was read: compile again"
+    try:
+        _regular(os.stat(found.path), shown)
+        # Should a FIFO have come into its place meanwhile, it would wait for a writer.
+        opened = os.open(found.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with os.fdopen(opened, "rb") as file:
+            before = os.fstat(opened)
+            _regular(before, shown)
+            content = file.read()
+            after = os.fstat(opened)
+    except FileNotFoundError as error:
+        raise SourceError(changed if found.state else f"{shown}: cannot read it: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{shown}: cannot read it: {getattr(error, 'strerror', None) or error}") from error
+    if state(before) != state(after) or (found.state and state(before) != found.state):
+        raise SourceError(changed)
+    return name_of(found.path), _decoded(content, shown)
+
+
+def _regular(found: os.stat_result, shown: str) -> None:
+    """Refuse what is no file of bytes."""
+    kind = stat.S_IFMT(found.st_mode)
+    if kind != stat.S_IFREG:
+        hint = "; for a pipe give the open file, as sys.stdin" if kind == stat.S_IFIFO else ""
+        raise SourceError(f"{shown}: wanted a file, got {KINDS.get(kind, 'something else')}{hint}")
+
+
+def _decoded(content: bytes, name: str) -> str:
+    """The text that a file's bytes are."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:4]:
+        raise SourceError(f"{one_line(name)}: looks like UTF-16: save it as UTF-8")
+    start = len(BOM) if content.startswith(BOM) else 0
+    try:
+        return content[start:].decode()
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{one_line(name)}: not UTF-8 at byte {start + error.start}") from error

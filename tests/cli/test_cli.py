@@ -173,3 +173,24 @@ def test_check_says_how_each_action_is_laid_out(bundle: str) -> None:
     assert "bytes a principal" in told.stdout
     actions = json.loads(run("check", bundle, "--json").stdout)["actions"]
     assert {layer["form"] for action in actions for layer in action["layers"]} <= {"dense", "rows", "sets"}
+
+
+def test_what_is_not_read_is_warned_of_and_may_be_denied(tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "permit.cedar").write_text("permit (principal, action, resource);")
+    (tmp_path / "policies" / "DENY.CEDAR").write_text("forbid (principal, action, resource);")
+    sources = ["policies", "-s", str(DESK / "desk.cedarschema")]
+    for command in (["compile", *sources, "-o", "out.ztb"], ["check", *sources]):
+        done = run(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "policies/DENY.CEDAR: not read: DENY.CEDAR" in done.stderr
+        told = run(*command, "--json", cwd=tmp_path)
+        assert "not read: DENY.CEDAR" in told.stderr
+        (warning,) = json.loads(told.stdout)["warnings"]
+        assert (warning["file"], warning["severity"]) == ("policies/DENY.CEDAR", "warning")
+        (tmp_path / "out.ztb").unlink(missing_ok=True)
+        denied = run(*command, "--deny-warnings", cwd=tmp_path)
+        assert denied.returncode == 1
+        assert "policies/DENY.CEDAR: not read: DENY.CEDAR" in denied.stderr
+        assert "refused: 1 warning" in denied.stderr
+        assert not (tmp_path / "out.ztb").exists()

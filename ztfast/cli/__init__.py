@@ -58,7 +58,9 @@ def main() -> None:
     except PolicyError as error:
         errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
         count = sum(diagnostic["severity"] == "error" for diagnostic in error.diagnostics)
-        errors.print(f"\n[bold red]error:[/] refused: {count} error{'s' if count != 1 else ''}, see above")
+        what = "error" if count else "warning"
+        count = count or len(error.diagnostics)
+        errors.print(f"\n[bold red]error:[/] refused: {count} {what}{'s' if count != 1 else ''}, see above")
         sys.exit(1)
     except Error as error:
         errors.print("[bold red]error:[/] ", end="")

@@ -17,24 +17,34 @@ __all__ = ["Entities", "Json", "Permissive", "Schema", "check_command", "compile
 Schema = Annotated[Path | None, typer.Option("--schema", "-s", help="The schema, in Cedar's syntax or JSON.")]
 Entities = Annotated[Path | None, typer.Option("--entities", "-e", help="The entities, in Cedar's JSON.")]
 Permissive = Annotated[bool, typer.Option(help="Compile what strict validation refuses, with warnings.")]
+DenyWarnings = Annotated[bool, typer.Option("--deny-warnings", help="Refuse what is otherwise warned of.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def compile_sources(
-    policies: list[Path], schema: Path | None, entities: Path | None, permissive: bool, base: Path | None = None
+    policies: list[Path],
+    schema: Path | None,
+    entities: Path | None,
+    permissive: bool,
+    deny_warnings: bool,
+    base: Path | None = None,
 ) -> Bundle:
-    """Compile what the command line names."""
+    """Compile what the command line names, and say on standard error what should be looked at."""
     if schema is None:
         raise SourceError("a schema is needed to compile: add --schema FILE")
     with working() as progress:
-        return compile(
+        bundle = compile(
             policies,
             schema=schema,
             entities=entities,
             validate="permissive" if permissive else "strict",
+            warnings="error" if deny_warnings else "ignore",
             base=None if base is None else Bundle.load(base),
             progress=progress,
         )
+    for warning in bundle.warnings:
+        errors.print(warning["rendered"].rstrip(), markup=False, highlight=False, soft_wrap=True)
+    return bundle
 
 
 def compile_command(
@@ -46,21 +56,21 @@ def compile_command(
         Path | None, typer.Option(help="A bundle compiled before: what did not change since is taken from it.")
     ] = None,
     permissive: Permissive = False,
+    deny_warnings: DenyWarnings = False,
     as_json: Json = False,
 ) -> None:
     """Compile policies, a schema and entities into a bundle.
 
-    Folders are searched for *.cedar, *.cedar.json (policy sets) and *.links.json (links of templates). The bundle is
-    written atomically: whoever has the old one open keeps it.
+    Folders are searched for *.cedar, *.cedar.json (policies in JSON) and *.links.json (links of templates); what else
+    looks like a policy is warned of. The bundle is written atomically: whoever has the old one open keeps it.
 
     [dim]ztfast compile policies/ --schema desk.cedarschema --entities desk.entities.json -o desk.ztb[/]
     """
-    bundle = compile_sources(policies, schema, entities, permissive, base)
+    bundle = compile_sources(policies, schema, entities, permissive, deny_warnings, base)
     bundle.save(output)
     if as_json:
         json_out({"output": str(output), **summary(bundle)})
         return
-    show_warnings(bundle)
     console.print(totals(bundle, f"{output}"))
     if bundle.fallbacks:
         console.print(
@@ -73,6 +83,7 @@ def check_command(
     schema: Schema = None,
     entities: Entities = None,
     permissive: Permissive = False,
+    deny_warnings: DenyWarnings = False,
     as_json: Json = False,
 ) -> None:
     """Check a bundle or sources, and say what became of each action and policy.
@@ -84,11 +95,10 @@ def check_command(
     if len(sources) == 1 and sources[0].suffix == ".ztb":
         bundle = Bundle.load(sources[0])
     else:
-        bundle = compile_sources(sources, schema, entities, permissive)
+        bundle = compile_sources(sources, schema, entities, permissive, deny_warnings)
     if as_json:
         json_out({**summary(bundle), "actions": [asdict(action) for action in bundle.stats.actions]})
         return
-    show_warnings(bundle)
     console.print(totals(bundle, str(sources[0])))
     console.print()
     actions = table("Actions", "", "policies", "classes", "cells", "programs", "settled", "left")
@@ -164,9 +174,3 @@ def totals(bundle: Bundle, title: str) -> Any:
     ):
         made.add_row(name, value)
     return made
-
-
-def show_warnings(bundle: Bundle) -> None:
-    """What the compiler found worth a look, on standard error."""
-    for warning in bundle.warnings:
-        errors.print(warning["rendered"].rstrip(), markup=False, highlight=False, soft_wrap=True)

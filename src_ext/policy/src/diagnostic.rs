@@ -2,6 +2,7 @@
 //!
 //! Cedar's errors carry offsets into the text they came from but not the name of its file; this module joins the two.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -128,6 +129,20 @@ impl Label {
     }
 }
 
+/// A name from outside as messages show it: on one line, and without anything that a terminal would act upon.
+pub(crate) fn shown(name: &str) -> Cow<'_, str> {
+    let acts = |c: char| {
+        let directs =
+            matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+        directs || c.is_control() || c == '\u{feff}'
+    };
+    if !name.contains(acts) {
+        return Cow::Borrowed(name);
+    }
+    let escaped = name.chars().map(|c| if acts(c) { c.escape_default().to_string() } else { c.to_string() });
+    Cow::Owned(escaped.collect())
+}
+
 /// The message of an error with its causes, and its help.
 pub(crate) fn describe(error: &dyn miette::Diagnostic) -> (String, Option<String>) {
     let mut message = error.to_string();
@@ -191,7 +206,8 @@ pub(crate) fn build(
     help: Option<String>,
     mut labels: Vec<Label>,
 ) -> Diagnostic {
-    let text: Arc<str> = Arc::from(file.text.as_str());
+    // A terminal goes back to the line's beginning at a carriage return.
+    let text: Arc<str> = Arc::from(file.text.replace('\r', " "));
     for label in &mut labels {
         clamp(&text, label);
     }
@@ -201,7 +217,7 @@ pub(crate) fn build(
         severity,
         message: &message,
         help: help.as_deref(),
-        source: (!labels.is_empty()).then(|| NamedSource::new(&file.name, text)),
+        source: (!labels.is_empty()).then(|| NamedSource::new(shown(&file.name), text)),
         labels: &labels,
     };
     let mut rendered = String::new();
@@ -217,7 +233,7 @@ pub(crate) fn build(
         rendered = format!("{message}\n");
     }
     if labels.is_empty() {
-        rendered = format!("{}: {}", file.name, rendered.trim_start());
+        rendered = format!("{}: {}", shown(&file.name), rendered.trim_start());
     }
     Diagnostic {
         severity,
@@ -252,17 +268,17 @@ fn excerpt(file: &SourceFile, message: &str, help: Option<&str>, label: &Label) 
     let (line, column) = position(&file.text, label.start);
     let before = file.text.get(..label.start).unwrap_or_default().lines().next_back().unwrap_or_default();
     let from = before.char_indices().nth_back(AROUND).map_or(0, |(at, _)| at);
-    let lead = before.get(from..).unwrap_or_default();
+    let lead = before.get(from..).unwrap_or_default().replace('\r', " ");
     let rest = file.text.get(label.start..).unwrap_or_default().lines().next().unwrap_or_default();
     let marked = rest.get(..label.len.min(rest.len())).unwrap_or(rest).chars().take(AROUND).count().max(1);
-    let shown: String = rest.chars().take(marked + AROUND).collect();
+    let part: String = rest.chars().take(marked + AROUND).map(|c| if c == '\r' { ' ' } else { c }).collect();
     let number = line.to_string();
     let gap = " ".repeat(number.len());
     let dots = if from > 0 { "..." } else { "" };
     let indent = " ".repeat(dots.len() + lead.chars().count());
     let mut out = format!(
-        "  x {message}\n {gap} ,-[{}:{line}:{column}]\n {number} | {dots}{lead}{shown}\n {gap} : {indent}{}",
-        file.name,
+        "  x {message}\n {gap} ,-[{}:{line}:{column}]\n {number} | {dots}{lead}{part}\n {gap} : {indent}{}",
+        shown(&file.name),
         "^".repeat(marked),
     );
     if let Some(text) = &label.text {

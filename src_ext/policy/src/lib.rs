@@ -9,6 +9,7 @@
 mod diagnostic;
 mod entities;
 pub mod ir;
+mod json;
 mod lower;
 mod nesting;
 mod plain;

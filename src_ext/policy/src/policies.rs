@@ -1,7 +1,7 @@
 //! The policy files: Cedar text, JSON policy sets and template links become one policy set, each policy with the id
 //! that decisions will name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use cedar_policy_core::parser::Loc;
 use serde::Deserialize;
 
 use crate::SourceFile;
-use crate::diagnostic::{self, Diagnostic, Label, Severity};
+use crate::diagnostic::{self, Diagnostic, Label, Severity, shown};
+use crate::json::no_key_twice;
 use crate::nesting::{Brackets, too_deep};
 
 /// The policies of all files.
@@ -52,7 +53,7 @@ impl Place {
     fn text(&self, files: &[SourceFile]) -> String {
         let file = &files[self.file];
         let line = self.label.as_ref().map_or(1, |label| diagnostic::position(&file.text, label.start).0);
-        format!("{}:{line}", file.name)
+        format!("{}:{line}", shown(&file.name))
     }
 }
 
@@ -177,6 +178,7 @@ impl Reader<'_> {
                 let mut items: Vec<Item> = set.policies().cloned().map(Item::Static).collect();
                 items.extend(set.templates().cloned().map(Item::Template));
                 items.sort_by_key(|item| item.ast().loc().map(Loc::start));
+                self.warn_if_empty(items.is_empty(), index, "policy");
                 // Counted along, as counting from the start for each of many policies takes long.
                 let (mut line, mut counted) = (1, 0);
                 for item in items {
@@ -195,7 +197,8 @@ impl Reader<'_> {
     }
 
     fn json(&mut self, index: usize, file: &SourceFile) {
-        let value: serde_json::Value = match serde_json::from_str(&file.text) {
+        let value = no_key_twice(&file.text).and_then(|()| serde_json::from_str::<serde_json::Value>(&file.text));
+        let value = match value {
             Ok(value) => value,
             Err(error) => return self.diagnostics.push(diagnostic::of_json(file, "this is not valid JSON", &error)),
         };
@@ -209,6 +212,7 @@ impl Reader<'_> {
                 return self.diagnostics.push(error);
             }
         };
+        self.warn_if_empty(set.policies().next().is_none() && set.templates().next().is_none(), index, "policy");
         for policy in set.policies().filter(|policy| policy.is_static()) {
             self.add(index, 1, Item::Static(policy.clone()), &Naming::Stated);
         }
@@ -314,13 +318,15 @@ impl Reader<'_> {
     }
 
     fn link_file(&mut self, index: usize, file: &SourceFile) {
-        let links: Vec<LinkText> = match serde_json::from_str(&file.text) {
+        let links = no_key_twice(&file.text).and_then(|()| serde_json::from_str(&file.text));
+        let links: Vec<LinkText> = match links {
             Ok(links) => links,
             Err(error) => {
                 let what = "this is not a list of links, each with \"template_id\", \"link_id\" and \"args\"";
                 return self.diagnostics.push(diagnostic::of_json(file, what, &error));
             }
         };
+        self.warn_if_empty(links.is_empty(), index, "link");
         // JSON gives no places; the id as it is written is the best there is to point at.
         let mut searched = 0;
         for link in links {
@@ -335,7 +341,7 @@ impl Reader<'_> {
                     "?principal" => SlotId::principal(),
                     "?resource" => SlotId::resource(),
                     _ => {
-                        wrong = Some(format!("`{slot}` is no slot: write \"?principal\" or \"?resource\""));
+                        wrong = Some(format!("`{}` is no slot: write \"?principal\" or \"?resource\"", shown(slot)));
                         break;
                     }
                 };
@@ -345,13 +351,13 @@ impl Reader<'_> {
                         values.insert(slot_id, EntityUid::from(uid));
                     }
                     Err(error) => {
-                        wrong = Some(format!("`{uid}` is no entity uid: {error}"));
+                        wrong = Some(format!("`{}` is no entity uid: {error}", shown(uid)));
                         break;
                     }
                 }
             }
             if let Some(wrong) = wrong {
-                let message = format!("link `{}`: {wrong}", link.link_id);
+                let message = format!("link `{}`: {wrong}", shown(&link.link_id));
                 let labels = label.into_iter().collect();
                 self.diagnostics.push(diagnostic::build(Severity::Error, file, message, None, labels));
                 continue;
@@ -365,9 +371,34 @@ impl Reader<'_> {
         }
     }
 
+    /// What is there, but holds nothing, may have been cut short.
+    fn warn_if_empty(&mut self, empty: bool, index: usize, what: &str) {
+        if empty {
+            let message = format!("there is no {what} in this file");
+            let warning = diagnostic::build(Severity::Warning, &self.files[index], message, None, Vec::new());
+            self.diagnostics.push(warning);
+        }
+    }
+
+    /// Warns of templates that nothing links: they neither permit nor forbid.
+    fn warn_of_unlinked(&mut self, linked: &HashSet<PolicyId>) {
+        let unlinked = self.policies.set.templates().map(Template::id).filter(|id| !linked.contains(*id));
+        let mut unlinked: Vec<(&PolicyId, &Place)> =
+            unlinked.filter_map(|id| Some((id, &self.policies.origins.get(id)?.named))).collect();
+        unlinked.sort_by_key(|(_, place)| (place.file, place.label.as_ref().map(|label| label.start)));
+        let help = "link it in a *.links.json file, or take it out";
+        let warnings = unlinked.into_iter().map(|(id, place)| {
+            let message = format!("template `{id}` is never linked, so it neither permits nor forbids anything");
+            let labels = place.label.iter().cloned().collect();
+            diagnostic::build(Severity::Warning, &self.files[place.file], message, Some(help.to_owned()), labels)
+        });
+        self.diagnostics.extend(warnings);
+    }
+
     /// Links the templates, in the order of the files.
     fn finish(mut self) -> Policies {
         let mut links = std::mem::take(&mut self.links);
+        let mut linked_templates = HashSet::new();
         links.sort_by_key(|link| link.named.file);
         for link in links {
             if !self.is_new(&link.id, &link.named) {
@@ -382,12 +413,17 @@ impl Reader<'_> {
                 self.diagnostics.push(diagnostic::build(Severity::Error, file, message, help, labels));
                 continue;
             }
+            linked_templates.insert(link.template.clone());
             // A link is told by its template's text.
             if let Some(template) = self.policies.origins.get(&link.template) {
                 let origin = Origin { named: link.named, ..template.clone() };
                 self.policies.origins.insert(link.id.clone(), origin);
             }
             self.policies.order.push(link.id);
+        }
+        // Where a link was refused, its template is not what has to be looked at.
+        if !crate::refused(self.diagnostics) {
+            self.warn_of_unlinked(&linked_templates);
         }
         self.policies
     }

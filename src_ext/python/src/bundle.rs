@@ -20,6 +20,8 @@ fn sources(files: Vec<File>, schema: File, entities: Option<File>) -> Sources {
 
 /// Compile sources, each a (name, text). `progress(what, done, all)` is called between the steps.
 ///
+/// With `revalidate`, Cedar warns again of what it warned of when the base was compiled.
+///
 /// Returns the bundle and the warnings. Raises `PolicyError` for what Cedar refuses, `CompileError` for limits.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)] // `ztfast.compile` has keywords for them
@@ -29,6 +31,7 @@ pub(crate) fn compile<'py>(
     schema: File,
     entities: Option<File>,
     strict: bool,
+    revalidate: bool,
     form: Option<&str>,
     base: Option<PyRef<'py, Bundle>>,
     progress: Option<Py<PyAny>>,
@@ -46,7 +49,7 @@ pub(crate) fn compile<'py>(
         }
         let old: Option<Sources> = serde_json::from_slice(base.sources().map_err(damaged)?).ok();
         let same = old.is_some_and(|old| old.files == sources.files && old.schema == sources.schema);
-        if strict && base.meta().strict && same {
+        if strict && !revalidate && base.meta().strict && same {
             mode = Mode::Validated;
         }
     }

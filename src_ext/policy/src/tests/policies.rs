@@ -179,3 +179,50 @@ fn no_policies_at_all() {
     assert!(ids(&[]).is_empty());
     assert!(ids(&[("empty.cedar", "// nothing\n")]).is_empty());
 }
+
+#[test]
+fn templates_that_nothing_links_and_files_that_hold_nothing_are_warned_of() {
+    let warnings = |files: &[(&str, &str)]| -> Vec<String> {
+        loaded(files).warnings.iter().map(|warning| warning.message.clone()).collect()
+    };
+    let template = format!("{STATIC}\n@id(\"t\")\n{TEMPLATE}\n@id(\"u\")\n{TEMPLATE}");
+    let uid = |kind: &str| format!("{kind}::\\\"d\\\"");
+    let link = format!(
+        "[{{\"template_id\": \"t\", \"link_id\": \"l\", \"args\": {{\"?principal\": \"{}\", \"?resource\": \"{}\"}}}}]",
+        uid("Human"),
+        uid("Instrument")
+    );
+    let found = warnings(&[("p.cedar", &template), ("l.json", &link)]);
+    assert_eq!(found, ["template `u` is never linked, so it neither permits nor forbids anything"]);
+    let found = loaded(&[("p.cedar", &template)]).warnings;
+    assert_eq!(found.iter().map(|warning| warning.line).collect::<Vec<_>>(), [Some(2), Some(4)]);
+    let nothing = "{\"staticPolicies\": {}, \"templates\": {}, \"templateLinks\": []}";
+    let files = [("p.cedar", STATIC), ("cut.cedar", "// what was here?"), ("l.json", "[]"), ("s.json", nothing)];
+    let said = ["there is no policy in this file", "there is no policy in this file", "there is no link in this file"];
+    assert_eq!(warnings(&files), said);
+}
+
+#[test]
+fn json_that_says_something_twice_is_refused() {
+    let scope = "\"principal\": {\"op\": \"All\"}, \"action\": {\"op\": \"All\"}, \"resource\": {\"op\": \"All\"}, \"conditions\": []";
+    let once = format!("{{\"effect\": \"forbid\", {scope}}}");
+    assert_eq!(ids(&[("p.json", &once)]), ["policy0"]);
+    let twice = format!("{{\"effect\": \"forbid\", \n {scope}, \"effect\": \"permit\"}}");
+    let link = "[{\"template_id\": \"t\", \"link_id\": \"l\", \"args\": {}, \"args\": {}}]";
+    for (text, line, key) in [(&*twice, 2, "effect"), (link, 1, "args")] {
+        let found = errors(&[("p.json", text)], Mode::Strict);
+        assert!(found[0].message.contains(&format!("the key `{key}` is there twice")), "{}", found[0]);
+        assert_eq!(found[0].line, Some(line));
+    }
+}
+
+#[test]
+fn names_from_outside_stay_on_their_line() {
+    let found = errors(&[("a\n\u{1b}[2J\u{202e}.cedar", "permit(")], Mode::Strict);
+    assert!(found[0].rendered.contains("a\\n\\u{1b}[2J\\u{202e}.cedar:1"), "{}", found[0]);
+    let link = "[{\"template_id\": \"t\", \"link_id\": \"l\\nALLOW\", \"args\": {\"?x\\n\": \"\"}}]";
+    let found = errors(&[("l.json", link)], Mode::Strict);
+    assert!(!found[0].message.contains('\n'), "{}", found[0]);
+    let found = errors(&[("r.cedar", "permit(principal, action, resource)\r\nwhen { \r1 + };\r\n")], Mode::Strict);
+    assert_eq!((found[0].line, found[0].rendered.contains('\r')), (Some(2), false), "{}", found[0]);
+}
