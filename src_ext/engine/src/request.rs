@@ -1,7 +1,13 @@
 //! A request that brings its context along: what `evaluate`, `decide` and `explain` build from a dict.
+//!
+//! Its size is the asker's choice, so nothing here searches one by one: texts, entities and values are found by their hashes.
+//! Equal sets, records and addresses lie in one place, so that within a request equality of any two values is equality of
+//! bits.
 
 use crate::handles::OwnedUid;
 use crate::snapshot::{Resolved, Snapshot, owned_uid};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
 use ztfast_program::{Arena, Cell, EntityRef, FOREIGN_STRING, Request, StringsView, Tag};
 
 /// Foreign entities of a request are numbered from here, above all handles.
@@ -42,12 +48,46 @@ impl OwnedRequest {
     }
 }
 
+/// What lies where, by its hash.
+#[derive(Debug, Default)]
+struct Places {
+    keys: RandomState,
+    /// The last place with this hash.
+    last: HashMap<u64, u32>,
+    /// For each place the one before with the same hash, or `u32::MAX`.
+    before: Vec<u32>,
+}
+
+impl Places {
+    /// The place of something, where `is` says whether it lies there; or the next one, and that it is free.
+    fn place(&mut self, of: impl Hash, is: impl Fn(usize) -> bool) -> (u32, bool) {
+        let hash = self.keys.hash_one(of);
+        let found = self.last.get(&hash).copied().unwrap_or(u32::MAX);
+        let mut at = found;
+        while at != u32::MAX {
+            if is(at as usize) {
+                return (at, false);
+            }
+            at = self.before.get(at as usize).copied().unwrap_or(u32::MAX);
+        }
+        let next = u32::try_from(self.before.len()).unwrap_or(u32::MAX);
+        self.before.push(found);
+        self.last.insert(hash, next);
+        (next, true)
+    }
+}
+
 /// Builds a request for one snapshot.
 pub struct RequestBuilder<'s> {
     snapshot: &'s Snapshot,
     request: OwnedRequest,
     /// Entities of handles that the bundle lacks: the same uid elsewhere in the request must be the same entity.
     known: Vec<EntityRef>,
+    texts: Places,
+    entities: Places,
+    values: Places,
+    /// The sets, records and addresses that there are, by their place among `values`.
+    composites: Vec<Cell>,
 }
 
 impl<'s> RequestBuilder<'s> {
@@ -60,7 +100,15 @@ impl<'s> RequestBuilder<'s> {
             text_offsets: vec![0],
             ..OwnedRequest::default()
         };
-        Self { snapshot, request, known: Vec::new() }
+        Self {
+            snapshot,
+            request,
+            known: Vec::new(),
+            texts: Places::default(),
+            entities: Places::default(),
+            values: Places::default(),
+            composites: Vec::new(),
+        }
     }
 
     /// Say which entity a handle of the request is. All handles come before the first uid.
@@ -81,12 +129,13 @@ impl<'s> RequestBuilder<'s> {
         if let Some(&known) = self.known.iter().find(is) {
             return Some(known);
         }
-        let known = self.request.foreign.iter().position(|uid| (&*uid.0, &*uid.1) == (ty, id));
-        let place = known.unwrap_or_else(|| {
-            self.request.foreign.push((ty.into(), id.into()));
-            self.request.foreign.len() - 1
-        });
-        Some(EntityRef { index, foreign: FIRST_FOREIGN + u32::try_from(place).ok()? })
+        let foreign = &mut self.request.foreign;
+        let (place, fresh) =
+            self.entities.place((ty, id), |at| foreign.get(at).is_some_and(|uid| (&*uid.0, &*uid.1) == (ty, id)));
+        if fresh {
+            foreign.push((ty.into(), id.into()));
+        }
+        Some(EntityRef { index, foreign: FIRST_FOREIGN.checked_add(place)? })
     }
 
     /// The cell of a text.
@@ -94,40 +143,30 @@ impl<'s> RequestBuilder<'s> {
         if let Some(known) = self.snapshot.string(text) {
             return Cell::string(known);
         }
-        let request = &mut self.request;
-        let (offsets, bytes) = (&mut request.text_offsets, &mut request.text_bytes);
-        let known = offsets.windows(2).position(|w| &bytes[w[0] as usize..w[1] as usize] == text.as_bytes());
-        let place = known.unwrap_or_else(|| {
+        let OwnedRequest { text_offsets: offsets, text_bytes: bytes, .. } = &mut self.request;
+        let of = |at: usize| bytes.get(*offsets.get(at)? as usize..*offsets.get(at + 1)? as usize);
+        let (place, fresh) = self.texts.place(text, |at| of(at) == Some(text.as_bytes()));
+        if fresh {
             bytes.extend_from_slice(text.as_bytes());
             offsets.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-            offsets.len() - 2
-        });
-        Cell::string(FOREIGN_STRING | place as u64)
+        }
+        Cell::string(FOREIGN_STRING | u64::from(place))
     }
 
     /// The cell of an IPv6 address.
     pub fn ip6(&mut self, bits: u128, prefix: u8) -> Cell {
-        self.request.cells.push(Cell::wide(bits));
-        Cell::ip6(Arena::Request, last(&self.request.cells), prefix)
+        let parts = [Cell::wide(bits)];
+        self.composite(&parts, |start| Cell::ip6(Arena::Request, start, prefix))
     }
 
     /// The cell of a set of these elements.
     pub fn set(&mut self, mut elements: Vec<Cell>) -> Cell {
         let sorted = elements.iter().all(|cell| cell.is_scalar());
-        if sorted {
-            elements.sort_unstable_by_key(|cell| cell.key());
-            elements.dedup();
-        } else {
-            let mut distinct: Vec<Cell> = Vec::with_capacity(elements.len());
-            for element in elements {
-                if !distinct.iter().any(|&other| self.equal(element, other)) {
-                    distinct.push(element);
-                }
-            }
-            elements = distinct;
-        }
-        let start = self.append(&elements);
-        Cell::set(Arena::Request, start, u32::try_from(elements.len()).unwrap_or(u32::MAX), sorted)
+        // Of scalars this is the order of their keys.
+        elements.sort_unstable_by_key(|cell| (cell.tag, cell.payload, cell.aux));
+        elements.dedup();
+        let len = u32::try_from(elements.len()).unwrap_or(u32::MAX);
+        self.composite(&elements, |start| Cell::set(Arena::Request, start, len, sorted))
     }
 
     /// The cell of a record; `None` where a key is no attribute that the bundle names.
@@ -138,8 +177,8 @@ impl<'s> RequestBuilder<'s> {
         }
         pairs.sort_unstable_by_key(|&(key, _)| key);
         let cells: Vec<Cell> = pairs.iter().flat_map(|&(key, value)| [Cell::string(key), value]).collect();
-        let start = self.append(&cells);
-        Some(Cell::record(Arena::Request, start, u32::try_from(pairs.len()).ok()?))
+        let len = u32::try_from(pairs.len()).ok()?;
+        Some(self.composite(&cells, |start| Cell::record(Arena::Request, start, len)))
     }
 
     /// Put a value into a context slot.
@@ -165,29 +204,36 @@ impl<'s> RequestBuilder<'s> {
         self.request
     }
 
-    fn append(&mut self, cells: &[Cell]) -> u32 {
-        let start = u32::try_from(self.request.cells.len()).unwrap_or(u32::MAX);
-        self.request.cells.extend_from_slice(cells);
-        start
+    /// A set, record or address of these parts: the one that there is, or a new one.
+    fn composite(&mut self, parts: &[Cell], at: impl Fn(u32) -> Cell) -> Cell {
+        let (cells, composites) = (&mut self.request.cells, &mut self.composites);
+        let next = u32::try_from(cells.len()).unwrap_or(u32::MAX);
+        let shape = at(next);
+        let same = |place: usize| {
+            composites.get(place).is_some_and(|&other| {
+                let start = other.start() as usize;
+                other == at(other.start()) && cells.get(start..start + parts.len()) == Some(parts)
+            })
+        };
+        // Where it lies is no part of what it is.
+        let hashed = parts.iter().map(|cell| (cell.tag, cell.aux, cell.payload));
+        let (place, fresh) = self.values.place(Sequence(shape.tag, shape.aux, hashed), same);
+        if !fresh {
+            return composites.get(place as usize).copied().unwrap_or(shape);
+        }
+        cells.extend_from_slice(parts);
+        composites.push(shape);
+        shape
     }
+}
 
-    /// Equality of two values of this request. (Both lie in its own arena: nothing else has been built.)
-    fn equal(&self, a: Cell, b: Cell) -> bool {
-        let part =
-            |cell: Cell, at: u32| self.request.cells.get((cell.start() + at) as usize).copied().unwrap_or_default();
-        if a.tag != b.tag || a.is_scalar() {
-            return a == b;
-        }
-        if a.len() != b.len() {
-            return false;
-        }
-        if a.is(Tag::Ip6) {
-            part(a, 0) == part(b, 0)
-        } else if a.is(Tag::Set) {
-            (0..a.len()).all(|i| (0..b.len()).any(|j| self.equal(part(a, i), part(b, j))))
-        } else {
-            (0..2 * a.len()).all(|i| self.equal(part(a, i), part(b, i)))
-        }
+/// A composite's tag, its length or prefix, and its parts, as they are hashed.
+struct Sequence<I>(u32, u32, I);
+
+impl<I: Iterator<Item = (u32, u32, u64)> + Clone> Hash for Sequence<I> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.0, self.1).hash(state);
+        self.2.clone().for_each(|part| part.hash(state));
     }
 }
 

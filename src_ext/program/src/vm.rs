@@ -315,16 +315,16 @@ impl<'a, 's> Vm<'a, 's> {
     }
 
     fn contains(&mut self, set: Cell, wanted: Cell) -> Result<bool, Fault> {
+        self.contains_within(set, wanted, 0)
+    }
+
+    fn contains_within(&mut self, set: Cell, wanted: Cell, nesting: u32) -> Result<bool, Fault> {
         if set.is_sorted() {
             self.spend(1)?;
             let found = wanted.is_scalar()
                 && self.parts(set, 1)?.binary_search_by_key(&wanted.key(), |cell| cell.key()).is_ok();
             return Ok(found);
         }
-        self.contains_within(set, wanted, 0)
-    }
-
-    fn contains_within(&mut self, set: Cell, wanted: Cell, nesting: u32) -> Result<bool, Fault> {
         for index in 0..set.len() as usize {
             let element = self.part(set, index)?;
             if self.equal_within(element, wanted, nesting)? {
@@ -346,13 +346,25 @@ impl<'a, 's> Vm<'a, 's> {
         if nesting > MAX_NESTING {
             return Err(Fault::Exhausted);
         }
-        match Tag::from_u32(a.tag).ok_or(Fault::Corrupt)? {
+        let tag = Tag::from_u32(a.tag).ok_or(Fault::Corrupt)?;
+        if !tag.is_scalar() && tag != Tag::Missing {
+            // What lies in the same place is the same; and a request holds equal values in one place.
+            if a == b || (a.arena() == Arena::Request && b.arena() == Arena::Request) {
+                return Ok(a == b);
+            }
+        }
+        match tag {
             Tag::Missing => Err(Fault::Corrupt),
             Tag::Ip6 => Ok(a.len() == b.len() && self.wide(a) == self.wide(b)),
             Tag::Set => {
                 // Neither holds an element twice, so equal sizes and one inclusion are equality.
                 if a.len() != b.len() {
                     return Ok(false);
+                }
+                if a.is_sorted() && b.is_sorted() {
+                    self.spend(a.len())?;
+                    let (a, b) = (self.parts(a, 1)?, self.parts(b, 1)?);
+                    return Ok(a.iter().zip(b).all(|(a, b)| a.key() == b.key()));
                 }
                 for index in 0..a.len() as usize {
                     let element = self.part(a, index)?;
