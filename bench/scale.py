@@ -257,12 +257,15 @@ class Desk:
     def __init__(self, bundle: ztfast.Bundle, principals: int, resources: int) -> None:
         self.bundle = bundle
         self.engine = ztfast.Engine(bundle, sessions=principals + 1, handles=principals + resources + 64)
-        core = self.engine._core
-        self.sessions = np.array(
-            [core.admit(core.handle("Algo", f"a{n}"), 0, 2**62) for n in range(principals)], np.uint64
-        )
-        self.resources = np.array([core.handle("Instrument", f"i{n}") for n in range(resources)], np.uint32)
-        self.gate = core.prepare("order.new", NAMES)
+        forever = float("inf")
+        self.admitted = [
+            self.engine.admit(ztfast.Identity(ztfast.Uid("Algo", f"a{n}"), not_after=forever))
+            for n in range(principals)
+        ]
+        self.named = [self.engine.resource(ztfast.Uid("Instrument", f"i{n}")) for n in range(resources)]
+        self.sessions = np.array([session.id for session in self.admitted], np.uint64)
+        self.resources = np.array([resource.handle for resource in self.named], np.uint64)
+        self.gate = self.engine._core.prepare("order.new", NAMES)
 
     def draw(self, count: int, seed: int = 1) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Random sessions and resources."""
@@ -391,9 +394,10 @@ def batches(desk: Desk, marks: Marks, count: int) -> list[Row]:
     gate = desk.engine.prepare("order.new", *NAMES)
     loop = _core.time_all(desk.gate, sessions.tolist(), resources.tolist(), VALUES) / count
     some = min(count, 200_000)
+    by_id = {session.id: session for session in desk.admitted}
+    by_handle = {resource.handle: resource for resource in desk.named}
     as_objects = [
-        (ztfast.gate.Session(desk.engine._core, int(s), None), ztfast.Resource(int(r), None))
-        for s, r in zip(sessions[:some], resources[:some], strict=True)
+        (by_id[s], by_handle[r]) for s, r in zip(sessions[:some].tolist(), resources[:some].tolist(), strict=True)
     ]
     qty, notional = VALUES
     loops, many = [], []

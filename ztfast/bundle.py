@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ztfast import _core
-from ztfast.errors import PolicyError, PolicyWarning
+from ztfast.errors import OwnerError, PolicyError, PolicyWarning
 from ztfast.folders import one_line
 from ztfast.sources import Source, read_entities, read_policies, read_schema
 
@@ -216,6 +216,11 @@ class Bundle:
             BundleError: where the file cannot be written.
         """
         self._core.save(os.fspath(path))
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        raise OwnerError(
+            "a bundle is neither copied nor pickled: send bundle.to_bytes(), or the path that it was saved to"
+        )
 
     def check(self) -> None:
         """Check every section against its hash.

@@ -1,6 +1,6 @@
 """Columns of a batch: what users have (numpy arrays, sequences, categoricals) as the arrays that the core reads.
 
-An array that has the right type already is taken as it lies, without a copy: ``uint64`` ids of sessions, ``uint32``
+An array that has the right type already is taken as it lies, without a copy: ``uint64`` ids of sessions and
 handles of resources, ``int64`` numbers.
 """
 
@@ -115,8 +115,8 @@ def numbers(where: str, kind: Kind, given: Any, resource: type, number_of: Calla
     if kind is Kind.STRING:
         return _texts(where, given, number_of)
     if kind is Kind.ENTITY:
-        array, each = handles(where, given, resource, "handle", np.uint32)
-        return Column(array.astype(np.int64), each)
+        array, each = handles(where, given, resource, "handle", np.uint64)
+        return Column(array.view(np.int64), each)
     array = np.asarray(given)
     if array.ndim > 1:
         raise ContextError(f"{where}: wanted one dimension, got {array.ndim}")

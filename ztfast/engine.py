@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ztfast import _core
+from ztfast import _core, gate
 from ztfast.bundle import Bundle, Policy
-from ztfast.errors import ContextError, IdentityError, SourceError
+from ztfast.errors import ContextError, IdentityError, OwnerError, SourceError
 from ztfast.gate import Decision, Gate, Resource, Session
 from ztfast.sources import Source, read_entities
 from ztfast.uid import Uid
@@ -286,9 +286,7 @@ class Engine:
         Raises:
             CapacityError: where all slots are taken by sessions that are still good.
         """
-        principal = self._core.handle(*identity.principal)
-        session = self._core.admit(principal, _ns(identity.not_before), _ns(identity.not_after))
-        return Session(self._core, session, identity)
+        return gate.admit(self._core, identity, _ns(identity.not_before), _ns(identity.not_after))
 
     def decide(
         self,
@@ -297,18 +295,15 @@ class Engine:
         resource: UidLike | Resource,
         context: Mapping[str, Any] | None = None,
     ) -> Decision:
-        """Decide for a session: its validity, the kill switch, and policy. Takes what :meth:`evaluate` takes."""
-        return Decision(*self._core.decide(session.id, action, resource, _dict(context)))
+        """Decide for a session: its validity, the kill switch, and policy. Takes what :meth:`evaluate` takes.
 
-    def decide_handle(
-        self, session: int, action: str, resource: Resource, context: dict[str, Any]
-    ) -> tuple[int, tuple[str, ...]]:
-        """Code and reasons, for a session's id: what gates fall back to for values that are no numbers."""
-        return self._core.decide(session, action, resource, context)
+        A session of another engine is DENY with code UNKNOWN_SESSION, another engine's handle with UNKNOWN_HANDLE.
 
-    def set_session(self, session: int, status: int) -> bool:
-        """Change a session by its id: 1 active, 2 revoked, 3 quarantined. Use the methods of :class:`Session`."""
-        return self._core.set_session(session, status)
+        Raises:
+            OwnerError: where it is no session at all.
+            ActionError, ContextError, UidError: as :meth:`evaluate`.
+        """
+        return Decision(*self._core.decide(_id(session), action, resource, _dict(context)))
 
     def prepare(self, action: str, *names: str | tuple[str, ...]) -> Gate:
         """Prepare decisions about one action.
@@ -328,7 +323,7 @@ class Engine:
         >>> ztfast.Engine(ztfast.examples.tiny()).prepare("view")
         <ztfast.Gate Action::"view" ()>
         """
-        return Gate(self, self._core.prepare(action, list(names)))
+        return gate.prepare(self, action, list(names))
 
     def attribute_path(self, action: str, name: str) -> tuple[str, ...]:
         """The path of the context attribute, or record of attributes, that a text says.
@@ -360,16 +355,16 @@ class Engine:
 
     def evaluate_many(
         self,
-        principals: UidLike | Resource | Sequence[UidLike | Resource] | NDArray[np.uint32],
+        principals: UidLike | Resource | Sequence[UidLike | Resource] | NDArray[np.uint64],
         action: str,
-        resources: UidLike | Resource | Sequence[UidLike | Resource] | NDArray[np.uint32],
+        resources: UidLike | Resource | Sequence[UidLike | Resource] | NDArray[np.uint64],
         context: Mapping[str, Any] | Mapping[tuple[str, ...], Any] | None = None,
     ) -> NDArray[np.uint8]:
         """Decide on many requests by policy alone, by one bundle, without the GIL: no session, no kill switch.
 
         Args:
             principals: Who asks: one for all rows, or one a row. Uids or handles, or handles' numbers as an array of
-                uint32. A uid is given a handle, for good.
+                uint64. A uid is given a handle, for good.
             action: What for.
             resources: About what, in the same forms.
             context: Columns by attribute (by its path, as ``"order.qty"`` or ``("order", "qty")``), as for
@@ -387,8 +382,8 @@ class Engine:
         array([ True, False])
         """
         columns: Mapping[Any, Any] = context or {}
-        gate = self.prepare(action, *columns)
-        return gate.evaluate_many(self._handles(principals), self._handles(resources), *columns.values())
+        prepared = self.prepare(action, *columns)
+        return prepared.evaluate_many(self._handles(principals), self._handles(resources), *columns.values())
 
     def _handles(self, given: Any) -> Any:
         if isinstance(given, np.ndarray) and given.dtype != object:
@@ -435,7 +430,7 @@ class Engine:
         >>> dict(zip(map(str, engine.resources("view")), engine.entitlements(session, "view").tolist()))
         {'Photo::"p1"': False, 'Photo::"p2"': True}
         """
-        allowed = self._core.entitlements(session.id, action, _dict(context))
+        allowed = self._core.entitlements(_id(session), action, _dict(context))
         return np.frombuffer(allowed, np.bool_)
 
     def entitled(self, session: Session, action: str, context: Mapping[str, Any] | None = None) -> list[Uid]:
@@ -450,7 +445,7 @@ class Engine:
         >>> engine.entitled(session, "view")
         [Uid(type='Photo', id='p2')]
         """
-        return [Uid(*uid) for uid in self._core.entitled(session.id, action, _dict(context))]
+        return [Uid(*uid) for uid in self._core.entitled(_id(session), action, _dict(context))]
 
     def resource(self, uid: UidLike) -> Resource:
         """The handle of an entity: good over bundle swaps, whether or not the entity is in the store.
@@ -462,7 +457,7 @@ class Engine:
         uid = Uid.of(uid)
         known = self._resources.get(uid)
         if known is None:
-            known = self._resources.setdefault(uid, Resource(self._core.handle(*uid), uid))
+            known = self._resources.setdefault(uid, gate.resource(self._core, uid))
         return known
 
     def swap(self, bundle: Bundle) -> None:
@@ -549,6 +544,9 @@ class Engine:
             who: A session (as for :meth:`decide`) or a principal's uid (as for :meth:`evaluate`).
             action, resource, context: As for :meth:`evaluate`.
 
+        Raises:
+            OwnerError: where the session or a handle is another engine's.
+
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
         >>> explanation = engine.explain('User::"ann"', "view", 'Photo::"p1"')
@@ -558,6 +556,8 @@ class Engine:
         bundle = self._bundle
         principal: UidLike
         if isinstance(who, Session):
+            if not gate.belongs(who, self._core):
+                raise OwnerError(f"{who!r} is another engine's: admit the principal to this one, or give its uid")
             decision, principal = self.decide(who, action, resource, context), who.principal
         else:
             decision, principal = self.evaluate(who, action, resource, context), who
@@ -576,6 +576,12 @@ class Engine:
             problem,
         )
 
+    def __reduce_ex__(self, protocol: object) -> Any:
+        raise OwnerError(
+            "an engine is neither copied nor pickled: send its bundle (bundle.to_bytes()), and open an engine over it "
+            "there"
+        )
+
     def __repr__(self) -> str:
         return f"<ztfast.Engine over {self._bundle!r}>"
 
@@ -586,6 +592,12 @@ def _json_list(text: str) -> str:
         return json.dumps(json.loads(text)) if text.startswith("[") else ""
     except (ValueError, RecursionError):
         return ""
+
+
+def _id(session: Session) -> int:
+    if not isinstance(session, Session):
+        raise OwnerError(f"wanted a ztfast.Session (see Engine.admit), got {type(session).__qualname__}: {session!r}")
+    return session.id
 
 
 def _dict(context: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ __all__ = [
     "EntityError",
     "Error",
     "IdentityError",
+    "OwnerError",
     "PolicyError",
     "PolicyWarning",
     "SourceError",
@@ -105,6 +106,13 @@ class EntityError(Error, ValueError):
 
 class IdentityError(Error, ValueError):
     """An identity's times or factors make no sense."""
+
+
+class OwnerError(Error, TypeError):
+    """What belongs to one engine in one process is made by hand, copied, pickled, or given to another engine.
+
+    Sessions, handles, gates and engines are good in the process and by the engine that made them, and nowhere else.
+    """
 
 
 class CapacityError(Error):

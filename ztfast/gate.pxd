@@ -51,6 +51,7 @@ cdef extern from "ztfast.h" nogil:
         ZTFAST_E_VERSION
         ZTFAST_E_SIZE
         ZTFAST_E_TEXT
+        ZTFAST_E_FOREIGN
     # Kinds of arguments.
     enum:
         ZTFAST_OTHER
@@ -76,11 +77,11 @@ cdef extern from "ztfast.h" nogil:
     ctypedef struct ztfast_api:
         uint32_t abi_version
         uint32_t size
-        uint32_t (*allows)(ztfast_gate *, uint64_t, uint32_t, const int64_t *, size_t) noexcept nogil
-        uint32_t (*decide)(ztfast_gate *, uint64_t, uint32_t, const int64_t *, size_t, ztfast_determining *) noexcept nogil
+        uint32_t (*allows)(ztfast_gate *, uint64_t, uint64_t, const int64_t *, size_t) noexcept nogil
+        uint32_t (*decide)(ztfast_gate *, uint64_t, uint64_t, const int64_t *, size_t, ztfast_determining *) noexcept nogil
         int32_t (*begin)(ztfast_gate *) noexcept nogil
         int32_t (*text)(ztfast_gate *, const uint8_t *, size_t, int64_t *) noexcept nogil
-        int32_t (*entity)(ztfast_gate *, uint32_t, int64_t *) noexcept nogil
+        int32_t (*entity)(ztfast_gate *, uint64_t, int64_t *) noexcept nogil
         int32_t (*literal)(const ztfast_gate *, const uint8_t *, size_t, int64_t *) noexcept nogil
         int32_t (*kinds)(const ztfast_gate *, uint8_t *, size_t, size_t *) noexcept nogil
         int32_t (*policy)(const ztfast_gate *, uint32_t, const uint8_t **, size_t *) noexcept nogil
@@ -126,12 +127,14 @@ cdef struct CacheKey:
 cdef class Session:
     cdef readonly uint64_t id
     cdef readonly object identity
-    cdef object _engine
+    cdef object _core
+
+    cdef object become(self, int status)
 
 
 @cython.final
 cdef class Resource:
-    cdef readonly uint32_t handle
+    cdef readonly uint64_t handle
     cdef readonly object uid
 
 
@@ -146,7 +149,7 @@ cdef class Decision:
 @cython.final
 cdef class Gate:
     cdef ztfast_gate *_gate
-    cdef uint32_t (*_allows)(ztfast_gate *, uint64_t, uint32_t, const int64_t *, size_t) noexcept nogil
+    cdef uint32_t (*_allows)(ztfast_gate *, uint64_t, uint64_t, const int64_t *, size_t) noexcept nogil
     # Arguments of a call, session and resource among them, if all values are Long; else -1.
     cdef Py_ssize_t _plain
     # Not 0 while somebody decides by the gate and Python code may run.
@@ -166,6 +169,8 @@ cdef class Gate:
     cdef readonly tuple names
     cdef readonly tuple paths
 
+    cdef int set_up(self, engine, core) except -1
+    cdef int check_made(self) except -1
     cdef object run(self, bint by_session, who, resources, tuple given)
     cdef int check(self, PyObject *const *arguments, Py_ssize_t count) except -1
     cdef int numbers(self, PyObject *const *arguments, int64_t *values) except -1
@@ -194,7 +199,7 @@ cdef inline ztfast_gate *core(Gate gate) noexcept nogil:
 
 
 cdef inline uint32_t allows(
-    Gate gate, uint64_t session, uint32_t resource, const int64_t *values, size_t count
+    Gate gate, uint64_t session, uint64_t resource, const int64_t *values, size_t count
 ) noexcept nogil:
     """Whether the session may do it to the resource: ZTFAST_ALLOW, or why not. No Python object is touched.
 

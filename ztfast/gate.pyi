@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 @final
 class Session:
-    def __init__(self, engine: _core.Engine, id: int, identity: Identity, /) -> None: ...
     @property
     def id(self) -> int: ...
     @property
@@ -27,7 +26,6 @@ class Session:
 
 @final
 class Resource:
-    def __init__(self, handle: int, uid: Uid, /) -> None: ...
     @property
     def handle(self) -> int: ...
     @property
@@ -48,7 +46,6 @@ class Decision:
 
 @final
 class Gate:
-    def __init__(self, engine: Engine, core: _core.Gate, /) -> None: ...
     @property
     def action(self) -> str: ...
     @property
@@ -62,16 +59,20 @@ class Gate:
     def decide_many(
         self,
         sessions: Session | Sequence[Session] | NDArray[np.uint64],
-        resources: Resource | Sequence[Resource] | NDArray[np.uint32],
+        resources: Resource | Sequence[Resource] | NDArray[np.uint64],
         /,
         *columns: ArrayLike | Resource | Sequence[Resource] | Categorical,
     ) -> NDArray[np.uint8]: ...
     def evaluate_many(
         self,
-        principals: Resource | Sequence[Resource] | NDArray[np.uint32],
-        resources: Resource | Sequence[Resource] | NDArray[np.uint32],
+        principals: Resource | Sequence[Resource] | NDArray[np.uint64],
+        resources: Resource | Sequence[Resource] | NDArray[np.uint64],
         /,
         *columns: ArrayLike | Resource | Sequence[Resource] | Categorical,
     ) -> NDArray[np.uint8]: ...
 
+def admit(core: _core.Engine, identity: Identity, not_before_ns: int, not_after_ns: int, /) -> Session: ...
+def belongs(session: Session, core: _core.Engine, /) -> bool: ...
+def resource(core: _core.Engine, uid: Uid, /) -> Resource: ...
+def prepare(engine: Engine, action: str, names: list[str | tuple[str, ...]], /) -> Gate: ...
 def empty_call(*arguments: object) -> None: ...

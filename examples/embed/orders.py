@@ -44,19 +44,19 @@ class Orders:
 
     Attributes:
         sessions: Who sends it: ``session.id``, uint64.
-        instruments: ``resource.handle``, uint32.
+        instruments: ``resource.handle``, uint64.
         notional: Whole US dollars, int64.
         quantity: Pieces, int64.
         agents: Who cancels it: ``session.id``, uint64.
-        people: In whose name: ``resource.handle``, uint32.
+        people: In whose name: ``resource.handle``, uint64.
     """
 
     sessions: NDArray[np.uint64]
-    instruments: NDArray[np.uint32]
+    instruments: NDArray[np.uint64]
     notional: NDArray[np.int64]
     quantity: NDArray[np.int64]
     agents: NDArray[np.uint64]
-    people: NDArray[np.uint32]
+    people: NDArray[np.uint64]
 
 
 def desk_bundle(*forbidden: str) -> ztfast.Bundle:
@@ -102,7 +102,7 @@ def draw(desk: Desk, count: int, seed: int = 1) -> Orders:
     """So many orders: half of them in the trader's reach, so that caps decide; the others at random."""
     chance = np.random.default_rng(seed)
     traders = np.array([session.id for session in desk.traders], np.uint64)
-    instruments = np.array([resource.handle for resource in desk.instruments], np.uint32)
+    instruments = np.array([resource.handle for resource in desk.instruments], np.uint64)
     who, what = np.repeat(traders, len(instruments)), np.tile(instruments, len(traders))
     reach = np.flatnonzero(desk.order_new.decide_many(who, what, 1_000, 10) == ztfast.Code.ALLOW)
     pairs = np.where(chance.random(count) < 0.5, chance.choice(reach, count), chance.integers(0, len(who), count))
@@ -113,5 +113,5 @@ def draw(desk: Desk, count: int, seed: int = 1) -> Orders:
         notional=quantity * chance.integers(5, 500, count),
         quantity=quantity,
         agents=chance.choice(np.array([session.id for session in desk.agents], np.uint64), count),
-        people=chance.choice(np.array([resource.handle for resource in desk.people], np.uint32), count),
+        people=chance.choice(np.array([resource.handle for resource in desk.people], np.uint64), count),
     )

@@ -16,7 +16,7 @@ import threading
 import numpy
 
 from ztfast import _core, columns as columns_of
-from ztfast.errors import CapacityError, ContextError, Error
+from ztfast.errors import CapacityError, ContextError, Error, OwnerError
 
 cdef extern from *:
     """
@@ -80,6 +80,19 @@ if ztfast_check(api) != ZTFAST_OK:
 cdef dict CODE_NAMES = dict(_core.CODES)
 cdef tuple NO_REASONS = ()
 
+cdef str COPIED_SESSION = (
+    "a session is good in its process and by its engine only: it is neither copied nor pickled. "
+    "Send the principal's uid (str(session.principal)), and admit it there"
+)
+cdef str COPIED_RESOURCE = (
+    "a handle is good in its process and by its engine only: it is neither copied nor pickled. "
+    "Send the uid's text (str(resource.uid)), and call engine.resource(...) there"
+)
+cdef str COPIED_GATE = (
+    "a gate is good in its process and by its engine only: it is neither copied nor pickled. "
+    "Call engine.prepare(...) there; threads may share one"
+)
+
 
 cdef class Session:
     """A live session, made by :meth:`ztfast.Engine.admit`.
@@ -99,10 +112,8 @@ cdef class Session:
     'REVOKED'
     """
 
-    def __init__(self, engine, uint64_t id, identity, /):
-        self._engine = engine
-        self.id = id
-        self.identity = identity
+    def __init__(self, *arguments, **names):
+        raise OwnerError("a session is not made by hand: call engine.admit(identity)")
 
     @property
     def principal(self):
@@ -114,17 +125,44 @@ cdef class Session:
 
         Returns whether there was anything to revoke.
         """
-        return self._engine.set_session(self.id, 2)
+        return self.become(2)
 
     def quarantine(self, on=True, /):
         """Deny everything with code QUARANTINED until ``quarantine(False)``.
 
         Returns whether the session could be changed (a revoked one cannot).
         """
-        return self._engine.set_session(self.id, 3 if on else 1)
+        return self.become(3 if on else 1)
+
+    cdef object become(self, int status):
+        if self._core is None:
+            raise OwnerError("a session is not made by hand: call engine.admit(identity)")
+        return self._core.set_session(self.id, status)
 
     def __repr__(self):
+        if self._core is None:
+            return "<ztfast.Session of nobody>"
         return f"<ztfast.Session {self.id:#x} of {self.identity.principal}>"
+
+    def __reduce__(self):
+        raise OwnerError(COPIED_SESSION)
+
+    def __reduce_ex__(self, protocol, /):
+        raise OwnerError(COPIED_SESSION)
+
+    def __getstate__(self):
+        raise OwnerError(COPIED_SESSION)
+
+    def __copy__(self):
+        raise OwnerError(COPIED_SESSION)
+
+    def __deepcopy__(self, memo, /):
+        raise OwnerError(COPIED_SESSION)
+
+
+def belongs(Session session not None, core, /):
+    """Whether a session is of this core's engine."""
+    return session._core is core
 
 
 cdef class Resource:
@@ -138,12 +176,47 @@ cdef class Resource:
     <ztfast.Resource Photo::"p1">
     """
 
-    def __init__(self, uint32_t handle, uid, /):
-        self.handle = handle
-        self.uid = uid
+    def __init__(self, *arguments, **names):
+        raise OwnerError("a handle is not made by hand: call engine.resource(uid)")
 
     def __repr__(self):
         return f"<ztfast.Resource {self.uid}>"
+
+    def __reduce__(self):
+        raise OwnerError(COPIED_RESOURCE)
+
+    def __reduce_ex__(self, protocol, /):
+        raise OwnerError(COPIED_RESOURCE)
+
+    def __getstate__(self):
+        raise OwnerError(COPIED_RESOURCE)
+
+    def __copy__(self):
+        raise OwnerError(COPIED_RESOURCE)
+
+    def __deepcopy__(self, memo, /):
+        raise OwnerError(COPIED_RESOURCE)
+
+
+def admit(core, identity, int64_t not_before_ns, int64_t not_after_ns, /):
+    """A session of a core's engine. Use :meth:`ztfast.Engine.admit`."""
+    if type(core) is not _core.Engine:
+        raise OwnerError(f"wanted an engine's core, got {type(core).__qualname__}: call engine.admit(identity)")
+    cdef Session session = Session.__new__(Session)
+    session.id = core.admit(core.handle(*identity.principal), not_before_ns, not_after_ns)
+    session.identity = identity
+    session._core = core
+    return session
+
+
+def resource(core, uid, /):
+    """A handle of a core's engine. Use :meth:`ztfast.Engine.resource`."""
+    if type(core) is not _core.Engine:
+        raise OwnerError(f"wanted an engine's core, got {type(core).__qualname__}: call engine.resource(uid)")
+    cdef Resource resource = Resource.__new__(Resource)
+    resource.handle = core.handle(*uid)
+    resource.uid = uid
+    return resource
 
 
 # Exact types: comparing pointers is all that a call can afford.
@@ -218,10 +291,11 @@ cdef class Gate:
         # Until it is prepared, no call has the arguments that it wants.
         self._plain = -1
 
-    def __init__(self, engine, core, /):
+    def __init__(self, *arguments, **names):
+        raise OwnerError("a gate is not made by hand: call engine.prepare(action, *names)")
+
+    cdef int set_up(self, engine, core) except -1:
         cdef size_t at, count
-        if self._gate != NULL:
-            raise TypeError(f"{self.action}: a gate is prepared once; call engine.prepare(...) for another")
         self._engine = engine
         self._core = core
         self._gate = <ztfast_gate *><uintptr_t>core.address
@@ -242,6 +316,7 @@ cdef class Gate:
         api.epoch(self._gate, &self._epoch)
         self._decisions = [None] * CACHED
         self._spares = threading.local()
+        return 0
 
     def __dealloc__(self):
         self.forget_texts()
@@ -256,13 +331,13 @@ cdef class Gate:
 
         Args:
             sessions: A :class:`Session` for all rows, a sequence of them, or their ids as an array of uint64.
-            resources: A :class:`Resource` for all rows, a sequence of them, or their handles as an array of uint32.
+            resources: A :class:`Resource` for all rows, a sequence of them, or their handles as an array of uint64.
             columns: One per attribute, an array or sequence with a value per row, or one value for all rows. Long:
-                integers; Bool: bool; String: str, or a :class:`ztfast.Categorical`; entity: handles (uint32) or
+                integers; Bool: bool; String: str, or a :class:`ztfast.Categorical`; entity: handles (uint64) or
                 Resources; decimal: int64 in ten-thousandths; datetime and duration: datetime64 and timedelta64, or int64
                 in milliseconds.
 
-        Contiguous arrays of uint64 (sessions), uint32 (resources) and int64 (numbers) are read where they lie.
+        Contiguous arrays of uint64 (sessions, resources) and int64 (numbers) are read where they lie.
 
         Returns:
             numpy array of uint8 with a :class:`ztfast.Code` per row; ``codes == ztfast.Code.ALLOW`` is what is allowed.
@@ -285,7 +360,7 @@ cdef class Gate:
 
         Args:
             principals: A handle (:class:`Resource`, of :meth:`ztfast.Engine.resource`) for all rows, a sequence of
-                them, or their numbers as an array of uint32.
+                them, or their numbers as an array of uint64.
             resources, columns: As for :meth:`decide_many`.
 
         Returns:
@@ -294,10 +369,11 @@ cdef class Gate:
         Raises:
             ContextError: where columns do not fit the attributes or each other.
         """
-        who = columns_of.handles("principals", principals, Resource, "handle", numpy.uint32)
+        who = columns_of.handles("principals", principals, Resource, "handle", numpy.uint64)
         return self.run(False, who, resources, columns)
 
     cdef object run(self, bint by_session, who, resources, tuple given):
+        self.check_made()
         if len(given) != self._count:
             raise ContextError(
                 f"{self.action}: wanted {self._count} columns ({', '.join(self.names) or 'none'}), got {len(given)}"
@@ -310,7 +386,7 @@ cdef class Gate:
         cdef Batch batch = Batch(self)
         columns = [
             ("sessions" if by_session else "principals", who),
-            ("resources", columns_of.handles("resources", resources, Resource, "handle", numpy.uint32)),
+            ("resources", columns_of.handles("resources", resources, Resource, "handle", numpy.uint64)),
         ]
         for at, column in enumerate(given):
             where = f"{self.action}: column {self.names[at]!r}"
@@ -334,10 +410,16 @@ cdef class Gate:
 
     cdef int check(self, PyObject *const *arguments, Py_ssize_t count) except -1:
         """Check how many arguments a call has, (session, resource, *values), and who they are about."""
+        self.check_made()
         if count != <Py_ssize_t>self._count + 2:
             self.wrong_count(arguments, count)
         if <void *>arguments[0].ob_type != SESSION or <void *>arguments[1].ob_type != RESOURCE:
             self.wrong_parties(<object>arguments[0], <object>arguments[1])
+        return 0
+
+    cdef int check_made(self) except -1:
+        if self._gate == NULL:
+            raise OwnerError("a gate is not made by hand: call engine.prepare(action, *names)")
         return 0
 
     cdef int numbers(self, PyObject *const *arguments, int64_t *values) except -1:
@@ -375,6 +457,7 @@ cdef class Gate:
         cdef size_t at
         cdef PyObject *value
         cdef RememberedText *remembered
+        cdef int32_t status
         api.begin(self._gate)
         self.keep_up()
         for at in range(self._count):
@@ -386,8 +469,12 @@ cdef class Gate:
                 elif self.look_up_text(at, value, remembered, &values[at]) != 0:
                     return 1
             elif self._kinds[at] == ZTFAST_ENTITY:
-                # A handle that is nothing in this bundle is no entity of the schema's: no policy can name it.
-                if api.entity(self._gate, (<Resource>value).handle, &values[at]) != ZTFAST_OK:
+                status = api.entity(self._gate, (<Resource>value).handle, &values[at])
+                if status == ZTFAST_E_FOREIGN:
+                    # The decision begun is then a DENY.
+                    values[at] = 0
+                elif status != ZTFAST_OK:
+                    # A handle that is nothing in this bundle is no entity of the schema's: no policy can name it.
                     self.wrong_type(at, <object>value)
         return 0
 
@@ -441,7 +528,7 @@ cdef class Gate:
             core = self._core.fork()
             if core is None:
                 return None
-            spare = self._spares.gate = Gate(self._engine, core)
+            spare = self._spares.gate = made(self._engine, core)
         return spare.taken()
 
     cdef object wrong_count(self, PyObject *const *arguments, Py_ssize_t count):
@@ -509,7 +596,7 @@ cdef class Gate:
             for part in outer:
                 inner = inner.setdefault(part, {})
             inner[last] = <object>arguments[at + 2]
-        return Decision(*self._engine.decide_handle(session.id, self.action, <object>arguments[1], context))
+        return Decision(*self._engine._core.decide(session.id, self.action, <object>arguments[1], context))
 
     cdef Decision decision(self, uint32_t code, ztfast_determining *determining):
         """The decision object of a code and its policies: a remembered one where there is one."""
@@ -542,7 +629,37 @@ cdef class Gate:
         return made
 
     def __repr__(self):
+        if self._gate == NULL:
+            return "<ztfast.Gate that was not prepared>"
         return f"<ztfast.Gate {self.action} ({', '.join(self.names)})>"
+
+    def __reduce__(self):
+        raise OwnerError(COPIED_GATE)
+
+    def __reduce_ex__(self, protocol, /):
+        raise OwnerError(COPIED_GATE)
+
+    def __getstate__(self):
+        raise OwnerError(COPIED_GATE)
+
+    def __copy__(self):
+        raise OwnerError(COPIED_GATE)
+
+    def __deepcopy__(self, memo, /):
+        raise OwnerError(COPIED_GATE)
+
+
+cdef Gate made(engine, core):
+    cdef Gate gate = Gate.__new__(Gate)
+    gate.set_up(engine, core)
+    return gate
+
+
+def prepare(engine, str action, list names, /):
+    """A gate of an engine. Use :meth:`ztfast.Engine.prepare`."""
+    if type(engine._core) is not _core.Engine:
+        raise OwnerError(f"wanted an engine, got {type(engine).__qualname__}: call engine.prepare(action, *names)")
+    return made(engine, engine._core.prepare(action, names))
 
 
 cdef class Batch:

@@ -402,8 +402,8 @@ def test_columns_are_decided_as_single_rows(build, admit) -> None:
         assert codes[row] == single.number
     assert len(set(codes)) >= 4
     ids = np.array([session.id for session in sessions], np.uint64)[who]
-    handles = np.array([doc.handle for doc in docs], np.uint32)[which]
-    handles_of_people = np.array([one.handle for one in people], np.uint32)[person]
+    handles = np.array([doc.handle for doc in docs], np.uint64)[which]
+    handles_of_people = np.array([one.handle for one in people], np.uint64)[person]
     assert (gate.decide_many(ids, handles, note, size, handles_of_people, fast, 1, floor) == codes).all()
     timed = engine.prepare("edit", "size", "place.room", "price", "at")
     prices = np.array([99_900, 99_901])

@@ -56,7 +56,7 @@ def test_evaluate_many_is_evaluate_of_each_row(engine) -> None:
 
 
 def test_evaluate_many_takes_one_for_all_rows_and_arrays_of_handles(engine) -> None:
-    handles = np.array([engine.resource(one).handle for one in (D1, D2, D1)], np.uint32)
+    handles = np.array([engine.resource(one).handle for one in (D1, D2, D1)], np.uint64)
     assert engine.evaluate_many(ANN, "view", handles).tolist() == [Code.ALLOW, Code.DEFAULT, Code.ALLOW]
     assert engine.evaluate_many(engine.resource(BOB), "view", D2).tolist() == [Code.ALLOW]
     assert engine.evaluate_many([ANN, engine.resource(BOB)], "view", ztfast.Uid("Doc", "d2")).tolist() == [
@@ -82,7 +82,7 @@ def test_evaluate_many_refuses_what_is_no_request(engine) -> None:
         engine.evaluate_many(["ann"], "view", D1)
     with pytest.raises(ztfast.ActionError):
         engine.evaluate_many(ANN, "no such", D1)
-    with pytest.raises(ztfast.ContextError, match="principals: wanted a one-dimensional array of uint32, got int64"):
+    with pytest.raises(ztfast.ContextError, match="principals: wanted a one-dimensional array of uint64, got int64"):
         engine.evaluate_many(np.array([1, 2]), "view", D1)
 
 
@@ -285,7 +285,7 @@ def test_masked_values_raise(engine) -> None:
     with pytest.raises(ztfast.ContextError, match="'size': a masked value cannot be decided on"):
         gate.decide_many(admit(engine, ANN), engine.resource(D1), masked, 1)
     with pytest.raises(ztfast.ContextError, match="resources: a masked value"):
-        gate.decide_many(admit(engine, ANN), masked.astype(np.uint32), 1, 1)
+        gate.decide_many(admit(engine, ANN), masked.astype(np.uint64), 1, 1)
 
 
 def test_a_gate_of_slow_values_is_stale_where_a_bundle_has_others(build) -> None:
@@ -310,9 +310,9 @@ def test_a_gate_is_prepared_once_and_does_nothing_before(engine) -> None:
     gate = engine.prepare("view")
     raw = type(gate).__new__(type(gate))
     for call in (raw.allows, raw.decide):
-        with pytest.raises(TypeError, match="wanted"):
+        with pytest.raises(ztfast.OwnerError, match=r"engine\.prepare"):
             call()
-    with pytest.raises(TypeError, match="prepared once"):
+    with pytest.raises(ztfast.OwnerError, match=r"engine\.prepare"):
         gate.__init__(engine, engine._core.prepare("view", []))
     assert gate.allows(admit(engine, ANN), engine.resource(D1))
 

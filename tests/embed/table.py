@@ -25,11 +25,11 @@ class Column(ctypes.Structure):
 
 
 SIGNATURES: dict[str, tuple[Any, ...]] = {
-    "allows": (c_uint32, c_void_p, c_uint64, c_uint32, POINTER(c_int64), c_size_t),
-    "decide": (c_uint32, c_void_p, c_uint64, c_uint32, POINTER(c_int64), c_size_t, POINTER(Determining)),
+    "allows": (c_uint32, c_void_p, c_uint64, c_uint64, POINTER(c_int64), c_size_t),
+    "decide": (c_uint32, c_void_p, c_uint64, c_uint64, POINTER(c_int64), c_size_t, POINTER(Determining)),
     "begin": (c_int32, c_void_p),
     "text": (c_int32, c_void_p, c_char_p, c_size_t, POINTER(c_int64)),
-    "entity": (c_int32, c_void_p, c_uint32, POINTER(c_int64)),
+    "entity": (c_int32, c_void_p, c_uint64, POINTER(c_int64)),
     "literal": (c_int32, c_void_p, c_char_p, c_size_t, POINTER(c_int64)),
     "kinds": (c_int32, c_void_p, POINTER(c_uint8), c_size_t, POINTER(c_size_t)),
     "policy": (c_int32, c_void_p, c_uint32, POINTER(c_void_p), POINTER(c_size_t)),

@@ -239,7 +239,7 @@ def test_a_gate_that_no_longer_fits_cannot_be_cloned(order_gateway: Any, strateg
     engine.swap(compiled(", qty: Long, more: Bool"))
     assert bot.run(np.array([0, 10]), *room) == (1, 0)
     assert room[2][0] == Code.STALE_GATE
-    one = [np.array([at], kind) for at, kind in ((session.id, "u8"), (book.handle, "u4"), (1, "i8"), (1, "i8"))]
+    one = [np.array([at], kind) for at, kind in ((session.id, "u8"), (book.handle, "u8"), (1, "i8"), (1, "i8"))]
     for clone in (
         lambda: strategy.Momentum(gate, session, book, rise=1, quantity=1),
         lambda: cancel_loop.CancelLoop(gate),

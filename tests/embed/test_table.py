@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from ctypes import byref, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import byref, c_int64, c_size_t, c_uint8, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from tests.embed import table
 from tests.embed.table import Column, Determining, values
 
 OK, *ERRORS = table.statuses().values()
-NULL, UTF8, ROOM, HANDLE, COLUMNS, STALE, POLICY, _PANIC, _VERSION, _SIZE, TEXT = ERRORS
+NULL, UTF8, ROOM, HANDLE, COLUMNS, STALE, POLICY, _PANIC, _VERSION, _SIZE, TEXT, FOREIGN = ERRORS
 Code = ztfast.Code
 
 POLICIES = """\
@@ -115,7 +115,7 @@ def test_the_header_compiles_without_a_warning(compiler: str, standard: str, suf
 
 
 def test_version_and_size_are_the_headers() -> None:
-    assert table.numbers() == (2, 8 + 8 * len(table.SIGNATURES))
+    assert table.numbers() == (3, 8 + 8 * len(table.SIGNATURES))
 
 
 def test_codes_and_statuses_have_names(api: dict[str, Any]) -> None:
@@ -123,7 +123,7 @@ def test_codes_and_statuses_have_names(api: dict[str, Any]) -> None:
         assert api["code_name"](code).decode() == code.name
     assert api["code_name"](2) == api["code_name"](2**32 - 1) == b"UNKNOWN_CODE"
     texts = [api["status_text"](status) for status in (OK, *ERRORS)]
-    assert len(set(texts)) == len(texts) == 12
+    assert len(set(texts)) == len(texts) == 13
     assert api["status_text"](7) == api["status_text"](-1000) == b"an unknown status"
 
 
@@ -223,7 +223,8 @@ def test_texts_and_entities_are_those_of_python(
             assert code == note.decide(ann, book, text, person).number
     assert api["begin"](own) == OK
     assert api["text"](own, b"\xff", 1, byref(number)) == UTF8
-    assert api["entity"](own, 4_000_000, byref(number)) == HANDLE
+    assert api["entity"](own, engine._core.handle("Nothing", "n"), byref(number)) == HANDLE
+    assert api["entity"](own, 4_000_000, byref(number)) == FOREIGN
     taken = [api["text"](own, f"t{at}".encode(), len(f"t{at}"), byref(number)) for at in range(40)]
     assert taken == [OK] * 32 + [ROOM] * 8
     assert api["begin"](own) == OK
@@ -360,7 +361,7 @@ def test_batches_decide_as_gates_and_refuse_columns_that_do_not_fit(
     assert api["batch_begin"](own, byref(batch)) == OK
     rows = 4
     sessions = (c_uint64 * rows)(ann.id, ann.id, 12345, ann.id)
-    handle, quantity = c_uint32(book.handle), (c_int64 * (rows + 1))(1, 101, 1, 100, 0)
+    handle, quantity = c_uint64(book.handle), (c_int64 * (rows + 1))(1, 101, 1, 100, 0)
     address = ctypes.addressof
 
     def run(*columns: Column, count: int = 3) -> tuple[int, list[int]]:
@@ -380,7 +381,7 @@ def test_batches_decide_as_gates_and_refuse_columns_that_do_not_fit(
     assert run(each, Column(address(handle), 0, 0), quantities) == denied
     assert run(each, one, Column(address(quantity) + 4, rows, 1)) == denied
     # By policy alone: a principal's handle instead of a session.
-    asker = c_uint32(engine.resource('User::"ann"').handle)
+    asker = c_uint64(engine.resource('User::"ann"').handle)
     principal = Column(address(asker), 1, 0)
     codes = (c_uint8 * rows)()
     assert api["batch_evaluate"](batch, rows, (Column * 3)(principal, one, quantities), 3, codes) == OK
@@ -403,7 +404,7 @@ def test_texts_of_a_batch(
     assert columns[1] == columns[3] != columns[2]
     assert api["batch_text"](batch, b"\xff", 1, byref(number)) == UTF8
     bob = engine.resource('User::"bob"')
-    session, handle, person = c_uint64(ann.id), c_uint32(book.handle), c_int64(bob.handle)
+    session, handle, person = c_uint64(ann.id), c_uint64(book.handle), c_int64(bob.handle)
     laid_out = (Column * 4)(
         *(Column(ctypes.addressof(one), 1, 0) for one in (session, handle)),
         Column(ctypes.addressof(values_of := values(*columns)), 4, 1),

@@ -163,7 +163,7 @@ def columns(work: Workload, pairs: list[tuple[Session, Resource]], count: int) -
     """Nanoseconds of a decision of ``decide_many`` over columns of these pairs."""
     at = np.arange(count) % len(pairs)
     sessions = np.array([session.id for session, _ in pairs], np.uint64)[at]
-    resources = np.array([resource.handle for _, resource in pairs], np.uint32)[at]
+    resources = np.array([resource.handle for _, resource in pairs], np.uint64)[at]
     values = [np.full(count, value) for value in work.values]
 
     given = pairs[0] if len(pairs) == 1 else (sessions, resources)

@@ -24,6 +24,9 @@
  *
  * examples/embed has this in C++, Cython and Rust.
  *
+ * Sessions and handles are their engine's: by a gate of another engine they are ZTFAST_UNKNOWN_SESSION and
+ * ZTFAST_UNKNOWN_HANDLE, as numbers are that no engine gave. A handle's top bit is 0.
+ *
  * VALUES are 64-bit numbers in the order of the names given to prepare(), by the attribute's type in the schema:
  *     Bool      0 or 1
  *     Long      itself
@@ -68,7 +71,7 @@ extern "C" {
 #define ZTFAST_CAPSULE "ztfast._core._C_API"
 
 /* Changes when an entry of the table changes its meaning. New entries are added at the end, and `size` grows. */
-#define ZTFAST_ABI_VERSION 2
+#define ZTFAST_ABI_VERSION 3
 
 /* Codes of a decision. Everything but ZTFAST_ALLOW denies, also numbers that are not listed here. */
 enum {
@@ -103,7 +106,8 @@ enum {
     ZTFAST_E_PANIC = -8,   /* the core failed inside; what was asked for was not done */
     ZTFAST_E_VERSION = -9, /* ztfast_check: the table has another version than this header */
     ZTFAST_E_SIZE = -10,   /* ztfast_check: the table is shorter than this header's */
-    ZTFAST_E_TEXT = -11    /* the bundle holds no such text */
+    ZTFAST_E_TEXT = -11,   /* the bundle holds no such text */
+    ZTFAST_E_FOREIGN = -12 /* a handle is not one of this engine's */
 };
 
 /* Kinds of arguments. */
@@ -146,9 +150,9 @@ typedef struct {
 
     /* Whether the session may do it: ZTFAST_ALLOW, or why not. `count` values; NULL is good for none. A wrong count, or a
      * gate with attributes that cannot be given as numbers, is ZTFAST_CORRUPT. */
-    uint32_t (*allows)(ztfast_gate *gate, uint64_t session, uint32_t resource, const int64_t *values, size_t count);
+    uint32_t (*allows)(ztfast_gate *gate, uint64_t session, uint64_t resource, const int64_t *values, size_t count);
     /* The same, and which policies determined it. They are meant for ZTFAST_ALLOW and ZTFAST_FORBID only. */
-    uint32_t (*decide)(ztfast_gate *gate, uint64_t session, uint32_t resource, const int64_t *values, size_t count,
+    uint32_t (*decide)(ztfast_gate *gate, uint64_t session, uint64_t resource, const int64_t *values, size_t count,
                        ztfast_determining *determining);
 
     /* Before text() and entity(): they and the next decision go by one bundle. One call is one begin() and one decision: of a
@@ -160,8 +164,9 @@ typedef struct {
     /* The number of a text: UTF-8, `len` bytes, need not end with NUL. ZTFAST_E_UTF8; ZTFAST_E_ROOM where begin() was not
      * called, or the call brings more than 32 texts or 16 KiB that the bundle lacks. */
     int32_t (*text)(ztfast_gate *gate, const uint8_t *text, size_t len, int64_t *number);
-    /* The number of a handle's entity. ZTFAST_E_HANDLE where begin() was not called, or it is nothing in this bundle. */
-    int32_t (*entity)(ztfast_gate *gate, uint32_t handle, int64_t *number);
+    /* The number of a handle's entity. ZTFAST_E_HANDLE where begin() was not called, or it is nothing in this bundle.
+     * ZTFAST_E_FOREIGN for another engine's handle: the decision begun is then ZTFAST_UNKNOWN_HANDLE, whatever its values. */
+    int32_t (*entity)(ztfast_gate *gate, uint64_t handle, int64_t *number);
 
     /* The number of a text that the bundle holds, UTF-8 as above, at any time: it stays as long as epoch(). So an order loop
      * asks once for its venues and sides, calls begin() before each decision, and asks anew where epoch() has changed.
@@ -187,12 +192,12 @@ typedef struct {
     /* The number of a text for this batch's columns: equal texts have equal numbers, and those that the bundle lacks are
      * kept. ZTFAST_E_UTF8; ZTFAST_E_ROOM where they outgrow 4 GiB. */
     int32_t (*batch_text)(ztfast_batch *batch, const uint8_t *text, size_t len, int64_t *number);
-    /* Decide on each row; codes go to `codes`, one byte a row. `count` columns: sessions (uint64_t), resources (uint32_t
+    /* Decide on each row; codes go to `codes`, one byte a row. `count` columns: sessions (uint64_t), resources (uint64_t
      * handles), then one of int64_t per argument (entities as handles). ZTFAST_E_COLUMNS for another count, length or
      * alignment. Of a gate that no longer fits all rows are ZTFAST_STALE_GATE, whatever the columns. */
     int32_t (*batch_run)(const ztfast_batch *batch, size_t rows, const ztfast_column *columns, size_t count,
                          uint8_t *codes);
-    /* The same by policy alone: no session, no kill switch. The first column is of principals (uint32_t handles). */
+    /* The same by policy alone: no session, no kill switch. The first column is of principals (uint64_t handles). */
     int32_t (*batch_evaluate)(const ztfast_batch *batch, size_t rows, const ztfast_column *columns, size_t count,
                               uint8_t *codes);
     int32_t (*batch_end)(ztfast_batch *batch);

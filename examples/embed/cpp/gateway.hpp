@@ -23,7 +23,7 @@ namespace gateway {
 
 struct Order {
     std::uint64_t session;    // session.id
-    std::uint32_t instrument; // resource.handle
+    std::uint64_t instrument; // resource.handle
     std::uint32_t number;     // of the client's, 0, 1, 2, ...: where the answer goes
     std::int64_t values[2];   // as the gate was prepared: notional in whole US dollars, quantity in pieces
 };

@@ -78,7 +78,7 @@ PyDoc_STRVAR(run_doc, R"(run(gate, sessions, instruments, notional, quantity, th
 
 Send orders through a gateway of so many threads, without the GIL, and wait for all answers.
 
-gate is a ztfast.Gate prepared with two Long attributes; sessions (uint64) are their ids and instruments (uint32) the
+gate is a ztfast.Gate prepared with two Long attributes; sessions (uint64) are their ids and instruments (uint64) the
 resources' handles; notional and quantity (int64) the attributes' values. Returns (answers, report): a ztfast.Code for
 each order as bytes, and a dict of codes by name, decisions a second, and the times of one decision in nanoseconds.)");
 
@@ -96,7 +96,7 @@ PyObject *run(PyObject *, PyObject *const *arguments, Py_ssize_t count) {
 
     const Column<std::uint64_t> sessions(arguments[1], "sessions", 'u');
     if (!sessions) return nullptr;
-    const Column<std::uint32_t> instruments(arguments[2], "instruments", 'u');
+    const Column<std::uint64_t> instruments(arguments[2], "instruments", 'u');
     if (!instruments) return nullptr;
     const Column<std::int64_t> notional(arguments[3], "notional", 'i');
     if (!notional) return nullptr;

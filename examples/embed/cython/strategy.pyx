@@ -41,7 +41,7 @@ cdef class Momentum:
 
     cdef ztfast_gate *gate
     cdef uint64_t session
-    cdef uint32_t instrument
+    cdef uint64_t instrument
     cdef int64_t rise, quantity
     cdef char running
 

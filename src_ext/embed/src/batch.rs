@@ -65,11 +65,11 @@ impl Batch {
     pub fn run(
         &self,
         sessions: Column<'_, u64>,
-        resources: Column<'_, u32>,
+        resources: Column<'_, u64>,
         values: &[Column<'_, i64>],
         codes: &mut [u8],
     ) -> Result<(), Status> {
-        // SAFETY: sessions are u64, resources u32, and the values i64.
+        // SAFETY: sessions and resources are u64, and the values i64.
         unsafe { self.decide(self.api.batch_run, sessions.raw(), resources, values, codes) }
     }
 
@@ -79,12 +79,12 @@ impl Batch {
     /// As [`Self::run`].
     pub fn evaluate(
         &self,
-        principals: Column<'_, u32>,
-        resources: Column<'_, u32>,
+        principals: Column<'_, u64>,
+        resources: Column<'_, u64>,
         values: &[Column<'_, i64>],
         codes: &mut [u8],
     ) -> Result<(), Status> {
-        // SAFETY: principals and resources are u32, and the values i64.
+        // SAFETY: principals and resources are u64, and the values i64.
         unsafe { self.decide(self.api.batch_evaluate, principals.raw(), resources, values, codes) }
     }
 
@@ -94,7 +94,7 @@ impl Batch {
         &self,
         function: unsafe extern "C" fn(*const RawBatch, usize, *const RawColumn, usize, *mut u8) -> i32,
         who: RawColumn,
-        resources: Column<'_, u32>,
+        resources: Column<'_, u64>,
         values: &[Column<'_, i64>],
         codes: &mut [u8],
     ) -> Result<(), Status> {

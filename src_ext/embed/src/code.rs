@@ -148,9 +148,11 @@ impl Status {
 
     /// The bundle holds no such text.
     pub const TEXT: Self = Self(-11);
+    /// A handle is not one of this engine's.
+    pub const FOREIGN: Self = Self(-12);
 
     /// All statuses there are in this version.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::OK,
         Self::NULL,
         Self::UTF8,
@@ -163,6 +165,7 @@ impl Status {
         Self::VERSION,
         Self::SIZE,
         Self::TEXT,
+        Self::FOREIGN,
     ];
 
     /// What the status says, for people.
@@ -181,6 +184,7 @@ impl Status {
             Self::VERSION => c"the core's table has another version: build against the ztfast that is installed",
             Self::SIZE => c"the core's table is shorter: install the ztfast that this was built against",
             Self::TEXT => c"the bundle holds no such text",
+            Self::FOREIGN => c"the handle is not one of this engine's: take it from this engine",
             _ => c"an unknown status",
         }
     }

@@ -51,14 +51,14 @@ impl Gate {
     ///
     /// A wrong count of values is [`Code::CORRUPT`].
     #[inline]
-    pub fn allows(&mut self, session: u64, resource: u32, values: &[i64]) -> Code {
+    pub fn allows(&mut self, session: u64, resource: u64, values: &[i64]) -> Code {
         // SAFETY: our gate lives, and nobody else uses it; the values are a slice's.
         Code(unsafe { (self.api.allows)(self.raw.as_ptr(), session, resource, values.as_ptr(), values.len()) })
     }
 
     /// The same, and which policies determined it; [`Self::policy`] names them.
     #[inline]
-    pub fn decide(&mut self, session: u64, resource: u32, values: &[i64], determining: &mut Determining) -> Code {
+    pub fn decide(&mut self, session: u64, resource: u64, values: &[i64], determining: &mut Determining) -> Code {
         let (data, len) = (values.as_ptr(), values.len());
         // SAFETY: as in `allows`; the struct is the caller's.
         Code(unsafe { (self.api.decide)(self.raw.as_ptr(), session, resource, data, len, determining) })
@@ -100,8 +100,9 @@ impl Gate {
     /// The number of a handle's entity in the call begun.
     ///
     /// # Errors
-    /// [`Status::HANDLE`] where it is nothing in this bundle.
-    pub fn entity(&mut self, handle: u32) -> Result<i64, Status> {
+    /// [`Status::HANDLE`] where it is nothing in this bundle; [`Status::FOREIGN`] where it is another engine's: the decision
+    /// is then [`Code::UNKNOWN_HANDLE`].
+    pub fn entity(&mut self, handle: u64) -> Result<i64, Status> {
         let mut number = 0;
         // SAFETY: as in `text`.
         Status(unsafe { (self.api.entity)(self.raw.as_ptr(), handle, &raw mut number) }).ok()?;

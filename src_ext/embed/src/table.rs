@@ -7,7 +7,7 @@ use std::marker::{PhantomData, PhantomPinned};
 /// Name of the capsule that holds the table.
 pub const CAPSULE: &CStr = c"ztfast._core._C_API";
 /// Version of the table. It changes when an entry changes its meaning; new entries only make the table longer.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 /// Arguments that a gate can have, at most.
 pub const MAX_ARGUMENTS: usize = 64;
 /// Determining policies that [`Determining`] has room for.
@@ -72,15 +72,15 @@ pub struct Api {
     /// Bytes of this struct as the core knows it.
     pub size: u32,
     /// `allows(gate, session, resource, values, count)`: a code.
-    pub allows: unsafe extern "C" fn(*mut RawGate, u64, u32, *const i64, usize) -> u32,
+    pub allows: unsafe extern "C" fn(*mut RawGate, u64, u64, *const i64, usize) -> u32,
     /// `decide(gate, session, resource, values, count, determining)`: a code.
-    pub decide: unsafe extern "C" fn(*mut RawGate, u64, u32, *const i64, usize, *mut Determining) -> u32,
+    pub decide: unsafe extern "C" fn(*mut RawGate, u64, u64, *const i64, usize, *mut Determining) -> u32,
     /// `begin(gate)`.
     pub begin: unsafe extern "C" fn(*mut RawGate) -> i32,
     /// `text(gate, text, len, &number)`.
     pub text: unsafe extern "C" fn(*mut RawGate, *const u8, usize, *mut i64) -> i32,
     /// `entity(gate, handle, &number)`.
-    pub entity: unsafe extern "C" fn(*mut RawGate, u32, *mut i64) -> i32,
+    pub entity: unsafe extern "C" fn(*mut RawGate, u64, *mut i64) -> i32,
     /// `literal(gate, text, len, &number)`.
     pub literal: unsafe extern "C" fn(*const RawGate, *const u8, usize, *mut i64) -> i32,
     /// `kinds(gate, kinds, room, &count)`.

@@ -47,6 +47,7 @@ fn expected() -> Vec<(String, i64)> {
         "E_VERSION",
         "E_SIZE",
         "E_TEXT",
+        "E_FOREIGN",
     ];
     out.extend(statuses.iter().zip(Status::ALL).map(|(name, status)| (format!("ZTFAST_{name}"), i64::from(status.0))));
     let kinds = [

@@ -19,7 +19,7 @@ fn calls() -> Vec<String> {
     CALLS.take()
 }
 
-unsafe extern "C" fn allows(_: *mut RawGate, session: u64, resource: u32, values: *const i64, count: usize) -> u32 {
+unsafe extern "C" fn allows(_: *mut RawGate, session: u64, resource: u64, values: *const i64, count: usize) -> u32 {
     // SAFETY: the wrapper gives a slice.
     let values = unsafe { std::slice::from_raw_parts(values, count) };
     note(format!("allows {session} {resource} {values:?}"));
@@ -29,7 +29,7 @@ unsafe extern "C" fn allows(_: *mut RawGate, session: u64, resource: u32, values
 unsafe extern "C" fn decide(
     _: *mut RawGate,
     _: u64,
-    _: u32,
+    _: u64,
     _: *const i64,
     _: usize,
     determining: *mut Determining,
@@ -54,12 +54,12 @@ unsafe extern "C" fn text(_: *mut RawGate, text: *const u8, len: usize, number: 
     Status::OK.0
 }
 
-unsafe extern "C" fn entity(_: *mut RawGate, handle: u32, number: *mut i64) -> i32 {
+unsafe extern "C" fn entity(_: *mut RawGate, handle: u64, number: *mut i64) -> i32 {
     if handle == 0 {
         return Status::HANDLE.0;
     }
     // SAFETY: the wrapper gives a number.
-    unsafe { number.write(i64::from(handle) * 10) };
+    unsafe { number.write(handle.cast_signed() * 10) };
     Status::OK.0
 }
 

@@ -5,7 +5,7 @@ use crate::clock::now_ns;
 use crate::code::Code;
 use crate::decide::{EffectOnly, End, Tally, Walk, cell, pair, prefetch_cell};
 use crate::engine::Engine;
-use crate::handles::Handle;
+use crate::handles::{Handle, Place};
 use crate::memory::prefetch;
 use crate::sessions::SessionId;
 use crate::sets::Candidates;
@@ -78,16 +78,16 @@ pub enum Who<'a> {
     /// Sessions, by their ids: their validity and the kill switch are looked at.
     Sessions(Column<'a, u64>),
     /// Principals, by their handles: policy alone.
-    Principals(Column<'a, u32>),
+    Principals(Column<'a, u64>),
 }
 
 impl Who<'_> {
-    /// The principal of a row, or why it may nothing; `None` where the column lacks the row.
+    /// Where the principal of a row is, or why it may nothing; `None` where the column lacks the row.
     #[inline]
-    fn principal(&self, engine: &Engine, row: usize, now_ns: i64) -> Option<Result<Handle, Code>> {
+    fn principal(&self, engine: &Engine, row: usize, now_ns: i64) -> Option<Result<Place, Code>> {
         match self {
             Self::Sessions(sessions) => Some(engine.principal(SessionId(sessions.get(row)?), now_ns)),
-            Self::Principals(principals) => Some(Ok(Handle(principals.get(row)?))),
+            Self::Principals(principals) => Some(Ok(engine.place(Handle(principals.get(row)?)))),
         }
     }
 
@@ -158,7 +158,7 @@ impl Batch {
     /// for all rows. One thread at a time decides in the batch's own working memory; others that run the same batch
     /// meanwhile allocate theirs.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
-    pub fn decide_many(&self, who: Who<'_>, resources: Column<'_, u32>, columns: &[Column<'_, i64>], out: &mut [u8]) {
+    pub fn decide_many(&self, who: Who<'_>, resources: Column<'_, u64>, columns: &[Column<'_, i64>], out: &mut [u8]) {
         let Some(binding) = &self.binding else { return out.fill(Code::StaleGate as u8) };
         if columns.len() > MAX_COLUMNS || columns.len() != binding.count {
             return out.fill(Code::Corrupt as u8);
@@ -177,7 +177,7 @@ impl Batch {
             let plain = !entities.contains(&true) && columns.iter().all(|column| column.covers(first, codes.len()));
             if let (true, Some(resource), true) = (who.is_one(), resources.one(), plain) {
                 let principal = who.principal(&self.engine, first, now_ns).unwrap_or(Err(Code::Corrupt));
-                match self.alike(binding, principal, Handle(resource), columns, first, codes) {
+                match self.alike(binding, principal, self.engine.place(Handle(resource)), columns, first, codes) {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(code) => {
@@ -198,7 +198,7 @@ impl Batch {
     fn look_up(
         &self,
         who: Who<'_>,
-        resources: Column<'_, u32>,
+        resources: Column<'_, u64>,
         now_ns: i64,
         first: usize,
         codes: &mut [u8],
@@ -211,14 +211,14 @@ impl Batch {
                 self.engine.sessions.prefetch(SessionId(session));
             }
             if let Some(resource) = resources.get(at) {
-                self.snapshot.base.prefetch(Handle(resource));
+                self.snapshot.base.prefetch(self.engine.place(Handle(resource)));
             }
         }
         for ((at, code), principal) in (first..).zip(&mut *codes).zip(&mut block.principals) {
             match who.principal(&self.engine, at, now_ns).unwrap_or(Err(Code::Corrupt)) {
-                Ok(handle) => {
-                    self.snapshot.base.prefetch(handle);
-                    (*principal, *code) = (u64::from(handle.0), UNDECIDED);
+                Ok(place) => {
+                    self.snapshot.base.prefetch(place);
+                    (*principal, *code) = (place.0 as u64, UNDECIDED);
                 }
                 Err(denial) => *code = denial as u8,
             }
@@ -228,16 +228,16 @@ impl Batch {
                 *code = Code::Corrupt as u8;
                 continue;
             };
-            #[allow(clippy::cast_possible_truncation)] // it is a handle's number
-            let principal = self.snapshot.party(Handle(block.principals[row] as u32));
-            match principal.zip(self.snapshot.party(Handle(resource))) {
-                Some((principal, resource)) => {
+            #[allow(clippy::cast_possible_truncation)] // it was a place
+            let places = (Place(block.principals[row] as usize), self.engine.place(Handle(resource)));
+            match self.snapshot.parties(places.0, places.1) {
+                Ok((principal, resource)) => {
                     block.principals[row] = principal.entity.bits();
                     block.resources[row] = resource.entity.bits();
                     block.classes[0][row] = principal.classes.principal;
                     block.classes[1][row] = resource.classes.resource;
                 }
-                None => *code = Code::NotApplicable as u8,
+                Err(denial) => *code = denial as u8,
             }
         }
     }
@@ -259,8 +259,7 @@ impl Batch {
                 let mut value = column.get(first + row).ok_or(Code::Corrupt);
                 if entity {
                     value = value.and_then(|number| {
-                        let handle = u32::try_from(number).map_err(|_| Code::NotApplicable)?;
-                        let entity = self.snapshot.entity(Handle(handle)).ok_or(Code::NotApplicable)?;
+                        let entity = self.engine.handle_entity(&self.snapshot, Handle(number.cast_unsigned()))?;
                         Ok(entity.bits() as i64)
                     });
                 }
@@ -393,15 +392,14 @@ impl Batch {
     fn alike(
         &self,
         binding: &Binding,
-        principal: Result<Handle, Code>,
-        resource: Handle,
+        principal: Result<Place, Code>,
+        resource: Place,
         columns: &[Column<'_, i64>],
         first: usize,
         codes: &mut [u8],
     ) -> Result<bool, Code> {
         let bundle = self.snapshot.bundle();
-        let principal = self.snapshot.party(principal?).ok_or(Code::NotApplicable)?;
-        let resource = self.snapshot.party(resource).ok_or(Code::NotApplicable)?;
+        let (principal, resource) = self.snapshot.parties(principal?, resource)?;
         let classes = ClassPair { principal: principal.classes.principal, resource: resource.classes.resource };
         if classes.principal == UNCLASSED || classes.resource == UNCLASSED {
             return Ok(false);
@@ -447,7 +445,7 @@ impl Room {
 
 /// The rows under way, field by field.
 struct Block {
-    /// Handles, then bits of the entities.
+    /// Places, then bits of the entities.
     principals: [u64; ROWS],
     resources: [u64; ROWS],
     /// Classes of principals, and of resources.

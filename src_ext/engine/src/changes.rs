@@ -27,8 +27,8 @@ pub(crate) struct Changes {
     /// Numbers of texts that the bundle does not hold, and the texts.
     pub strings: Map<Arc<str>, u32>,
     pub texts: Vector<Arc<str>>,
-    /// Handles whose entity the bundle does not name, but a change did.
-    pub handles: Map<u32, u32>,
+    /// Places of handles whose entity the bundle does not name, but a change did.
+    pub handles: Map<usize, u32>,
     /// Entities that a change put below an entity; they may have left it since.
     pub children: Map<u32, Arc<[u32]>>,
     /// Entities that a change let refer to an entity; they may have ceased to since.

@@ -4,7 +4,7 @@ use crate::changes::Changes;
 use crate::code::Code;
 use crate::decide::{Determining, Walk};
 use crate::gate::{Gate, Room};
-use crate::handles::{Handle, HandlesFull, Register, Uids};
+use crate::handles::{Handle, HandleError, Key, Place, Register, Uids};
 use crate::memory::{MemoryError, MemoryUse, Residence};
 use crate::request::OwnedRequest;
 use crate::seat::Seat;
@@ -51,6 +51,9 @@ pub enum EngineError {
     /// Memory could not be had as it was asked for.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// The system gave no random numbers.
+    #[error("the system gives no random numbers, without which handles could be guessed: {0}")]
+    NoRandomness(#[from] getrandom::Error),
 }
 
 /// Why a gate could not be prepared.
@@ -155,6 +158,7 @@ pub struct Engine {
     current: ArcSwap<Snapshot>,
     /// What every decision looks at first: the current snapshot's number, above [`KILLED`].
     state: AtomicU64,
+    key: Key,
     uids: Arc<Uids>,
     writer: Mutex<Writer>,
     options: EngineOptions,
@@ -173,12 +177,14 @@ impl Engine {
         // The first reading of the clock looks for it; no decision shall.
         let _ = crate::clock::now_ns();
         let uids = Arc::new(Uids::new());
-        let base = Base::new(bundle, &options, uids.clone(), reference)?;
+        let key = Key::random()?;
+        let base = Base::new(bundle, &options, key, uids.clone(), reference)?;
         let snapshot = Snapshot { base: Arc::new(base), changes: None, epoch: 1 };
         Ok(Arc::new(Self {
             sessions: Sessions::new(options.sessions, options.residence)?,
             state: AtomicU64::new(quiet(snapshot.epoch)),
             current: ArcSwap::from_pointee(snapshot),
+            key,
             uids,
             writer: Mutex::new(Writer {
                 register: Register::new(options.handles),
@@ -217,7 +223,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError`]; the old one stays.
     pub fn swap(&self, bundle: Arc<Bundle>, reference: Option<Box<dyn Reference>>) -> Result<(), EngineError> {
-        let mut base = Base::new(bundle, &self.options, self.uids.clone(), reference)?;
+        let mut base = Base::new(bundle, &self.options, self.key, self.uids.clone(), reference)?;
         let mut writer = self.writer();
         base.number = self.epoch() + 1;
         base.resolve_handles();
@@ -244,16 +250,16 @@ impl Engine {
         for &entity in &changed.touched {
             // Those who hold the handle look at the changes from now on, and find nothing there until they are published.
             let uid = changed.uid(&snapshot.base, entity);
-            if let Some(handle) = uid.and_then(|(ty, id)| writer.register.find(ty, id)) {
-                snapshot.base.mark_changed(handle);
+            if let Some(place) = uid.and_then(|(ty, id)| writer.register.find(ty, id)) {
+                snapshot.base.mark_changed(place);
             }
         }
         let mut changes = changed.changes;
         for &entity in changed.touched.iter().filter(|&&entity| entity as usize >= snapshot.bundle().entities().len()) {
-            let handle =
+            let place =
                 Changes::uid(&changes, &snapshot.base, entity).and_then(|(ty, id)| writer.register.find(ty, id));
-            if let Some(handle) = handle {
-                changes.handles.insert(handle.0, entity);
+            if let Some(place) = place {
+                changes.handles.insert(place.0, entity);
             }
         }
         self.publish(&mut writer, snapshot.base.clone(), Some(Arc::new(changes)));
@@ -278,15 +284,15 @@ impl Engine {
     /// The handle of a uid. It is good for the life of the engine, whether or not a bundle knows the entity.
     ///
     /// # Errors
-    /// [`HandlesFull`].
-    pub fn handle(&self, ty: &str, id: &str) -> Result<Handle, HandlesFull> {
+    /// [`HandleError`].
+    pub fn handle(&self, ty: &str, id: &str) -> Result<Handle, HandleError> {
         let mut writer = self.writer();
-        let (handle, fresh) = writer.register.handle(ty, id, &self.uids)?;
+        let (place, fresh) = writer.register.place(ty, id, &self.uids)?;
         if fresh {
             let snapshot = self.snapshot();
-            snapshot.base.resolve_handle(handle, snapshot.changes.as_deref());
+            snapshot.base.resolve_handle(place, snapshot.changes.as_deref());
         }
-        Ok(handle)
+        Ok(self.key.handle(place))
     }
 
     /// Open a session.
@@ -294,7 +300,9 @@ impl Engine {
     /// # Errors
     /// [`AdmitError`].
     pub fn admit(&self, admission: &Admission) -> Result<SessionId, AdmitError> {
-        self.sessions.admit(admission, crate::clock::now_ns())
+        let principal = self.key.place(admission.principal);
+        self.uids.get(principal.0).ok_or(AdmitError::UnknownHandle)?;
+        self.sessions.admit(principal, admission, crate::clock::now_ns())
     }
 
     /// Change a session's status; `false` where there is no such session, or it was revoked.
@@ -317,9 +325,15 @@ impl Engine {
         self.state() & KILLED != 0
     }
 
-    /// The session's principal as a handle, or why it may nothing.
+    /// The place that a handle names, if it is one of this engine's.
     #[inline]
-    pub(crate) fn principal(&self, session: SessionId, now_ns: i64) -> Result<Handle, Code> {
+    pub(crate) fn place(&self, handle: Handle) -> Place {
+        self.key.place(handle)
+    }
+
+    /// Where the session's principal is, or why it may nothing.
+    #[inline]
+    pub(crate) fn principal(&self, session: SessionId, now_ns: i64) -> Result<Place, Code> {
         if self.is_killed() {
             return Err(Code::Killed);
         }
@@ -438,14 +452,17 @@ impl Engine {
     }
 
     /// The entity of a handle in this snapshot's bundle.
-    #[must_use]
-    pub fn handle_entity(&self, snapshot: &Snapshot, handle: Handle) -> Option<EntityRef> {
-        snapshot.entity(handle)
+    ///
+    /// # Errors
+    /// [`Code::UnknownHandle`] where it is not one of this engine's, [`Code::NotApplicable`] where it is nothing in this bundle.
+    pub fn handle_entity(&self, snapshot: &Snapshot, handle: Handle) -> Result<EntityRef, Code> {
+        let place = self.key.place(handle);
+        snapshot.entity(place).ok_or_else(|| snapshot.why_nothing(place))
     }
 
-    /// The uid of a handle.
+    /// The uid of a handle; `None` where it is not one of this engine's.
     #[must_use]
     pub fn handle_uid(&self, handle: Handle) -> Option<(&str, &str)> {
-        crate::handles::uid(&self.uids, handle)
+        crate::handles::uid(&self.uids, self.key.place(handle))
     }
 }

@@ -201,23 +201,24 @@ impl Gate {
         number
     }
 
-    /// The number of an entity in the call begun; `None` where none was begun, and for a handle that is nothing in this bundle.
-    /// Then the decision is [`Code::NotApplicable`], whatever values it is given.
+    /// The number of an entity in the call begun.
+    ///
+    /// # Errors
+    /// [`Code::NotApplicable`] where no call was begun, and for a handle that is nothing in this bundle;
+    /// [`Code::UnknownHandle`] for one that is not this engine's; [`Code::TooLarge`] where there are too many. The decision begun
+    /// is then a denial with this code, whatever values it is given.
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
-    pub fn entity(&mut self, handle: Handle) -> Option<i64> {
+    pub fn entity(&mut self, handle: Handle) -> Result<i64, Code> {
         if self.call == Call::None {
-            return None;
+            return Err(Code::NotApplicable);
         }
-        let Some(entity) = self.snapshot.entity(handle) else {
-            self.fail(Code::NotApplicable);
-            return None;
+        let place = self.snapshot.base.key.place(handle);
+        let number = match self.snapshot.entity(place) {
+            Some(entity) => self.give(entity.bits() as i64).ok_or(Code::TooLarge),
+            None => Err(self.snapshot.why_nothing(place)),
         };
-        let number = self.give(entity.bits() as i64);
-        if number.is_none() {
-            self.fail(Code::TooLarge);
-        }
-        number
+        number.inspect_err(|&code| self.fail(code))
     }
 
     /// Note a number that is for this call only; `None` where there are too many.
@@ -278,7 +279,7 @@ impl Gate {
     /// on. The denial that comes of it. Whatever it is, the call is over.
     #[cold]
     #[inline(never)]
-    pub(crate) fn catch_up(&mut self, values: &[i64]) -> Option<Code> {
+    pub(crate) fn catch_up(&mut self, session: SessionId, values: &[i64]) -> Option<Code> {
         let denied = match self.call {
             // This decision goes by the snapshot that its texts were looked up in.
             Call::Begun => (!self.are_of_this_call(values)).then_some(Code::Corrupt),
@@ -291,7 +292,11 @@ impl Gate {
         };
         self.call = Call::None;
         self.expected = if self.looks_up { LOOK } else { quiet(self.snapshot.epoch) };
-        if self.engine.is_killed() { Some(Code::Killed) } else { denied }
+        if self.engine.is_killed() {
+            return Some(Code::Killed);
+        }
+        // What is wrong with the session comes before what is wrong with the request.
+        denied.map(|code| self.engine.principal(session, crate::clock::now_ns()).err().unwrap_or(code))
     }
 
     /// Neither allocates nor frees: bindings and replaced snapshots are kept alive by the engine's writing side.

@@ -9,7 +9,7 @@ use crate::clock::now_ns;
 use crate::code::Code;
 use crate::decide::{Note, Walk, cell, pair};
 use crate::gate::Gate;
-use crate::handles::Handle;
+use crate::handles::{Handle, Place};
 use crate::sessions::SessionId;
 use crate::snapshot::Binding;
 use ztfast_bundle::{Bundle, CellKind, ClassPair, Form, LayerRec, Program, Tests, cell_program, pack_cell};
@@ -35,7 +35,7 @@ impl Gate {
     #[allow(clippy::inline_always)] // what is handed over must stay in registers
     pub(crate) fn walk<N: Note>(&mut self, session: SessionId, resource: Handle, values: &[i64], note: &mut N) -> Code {
         if self.engine.state() != self.expected
-            && let Some(denied) = self.catch_up(values)
+            && let Some(denied) = self.catch_up(session, values)
         {
             return denied;
         }
@@ -47,7 +47,9 @@ impl Gate {
         let Some(principal) = base.settled(principal) else {
             return self.rest(parties, values, 0, Code::Default, note);
         };
-        let Some(resource) = base.settled(resource) else { return self.rest(parties, values, 0, Code::Default, note) };
+        let Some(resource) = base.settled(base.key.place(resource)) else {
+            return self.rest(parties, values, 0, Code::Default, note);
+        };
         // An attribute that is not given would keep forbids from applying.
         if values.len() != binding.count {
             return Code::Corrupt;
@@ -71,9 +73,9 @@ impl Gate {
 
     /// The decision from the second layer on; `code` is what the first one says.
     #[inline(never)]
-    fn further<N: Note>(&mut self, parties: (Handle, Handle), values: &[i64], mut code: Code, note: &mut N) -> Code {
+    fn further<N: Note>(&mut self, parties: (Place, Handle), values: &[i64], mut code: Code, note: &mut N) -> Code {
         let (Some(binding), base) = (&self.binding, &*self.snapshot.base) else { return Code::StaleGate };
-        if let (Some(principal), Some(resource)) = (base.settled(parties.0), base.settled(parties.1)) {
+        if let (Some(principal), Some(resource)) = (base.settled(parties.0), base.settled(base.key.place(parties.1))) {
             let classes = ClassPair { principal: principal.principal, resource: resource.resource };
             for (at, layer) in binding.layers.iter().enumerate().skip(1) {
                 match plain_layer(&base.bundle, layer, classes, binding, values, code, note) {
@@ -91,20 +93,21 @@ impl Gate {
         self.rest(parties, values, 0, Code::Default, note)
     }
 
-    /// The decision from a layer on, about whatever the two handles are now; `code` is what the layers before it say. The
-    /// handles are looked up again, because keeping what they are would take registers from the hot path.
+    /// The decision from a layer on, about whatever the two parties are now; `code` is what the layers before it say. The
+    /// parties are looked up again, because keeping what they are would take registers from the hot path.
     #[inline(never)]
     fn rest<N: Note>(
         &mut self,
-        (principal, resource): (Handle, Handle),
+        (principal, resource): (Place, Handle),
         values: &[i64],
         first: usize,
         code: Code,
         note: &mut N,
     ) -> Code {
         let Self { snapshot, binding: Some(binding), scratch, texts, .. } = self else { return Code::StaleGate };
-        let (Some(principal), Some(resource)) = (snapshot.party(principal), snapshot.party(resource)) else {
-            return Code::NotApplicable;
+        let (principal, resource) = match snapshot.parties(principal, snapshot.base.key.place(resource)) {
+            Ok(parties) => parties,
+            Err(denial) => return denial,
         };
         if values.len() != binding.count {
             return Code::Corrupt;

@@ -39,7 +39,7 @@ pub use code::Code;
 pub use decide::{Determining, MAX_DETERMINING};
 pub use engine::{Engine, EngineError, EngineOptions, PrepareError};
 pub use gate::{Gate, Seed};
-pub use handles::{Handle, HandlesFull};
+pub use handles::{Handle, HandleError};
 pub use memory::{MemoryError, MemoryUse, Residence};
 pub use request::{OwnedRequest, RequestBuilder};
 pub use sessions::{Admission, AdmitError, SessionId, SessionStatus};

@@ -3,8 +3,9 @@
 
 use crate::changes::{Changes, Store};
 use crate::classify::Classifier;
+use crate::code::Code;
 use crate::engine::{EngineError, EngineOptions};
-use crate::handles::{Handle, OwnedUid, Uids, uid};
+use crate::handles::{Key, OwnedUid, Place, Uids, uid};
 use crate::memory::Held;
 use crate::sets::Instructions;
 use std::collections::HashMap;
@@ -113,6 +114,7 @@ pub(crate) struct Base {
     pub bindings: Vec<Option<Arc<Binding>>>,
     /// Bindings made later: kept here so that no gate frees one while it decides.
     pub late: Mutex<Vec<Arc<Binding>>>,
+    pub key: Key,
     pub uids: Arc<Uids>,
     pub reference: Option<Box<dyn Reference>>,
     /// What changes of entities go by, made beforehand, so that the first takes no longer than the others.
@@ -141,6 +143,7 @@ impl Base {
     pub fn new(
         bundle: Arc<Bundle>,
         options: &EngineOptions,
+        key: Key,
         uids: Arc<Uids>,
         reference: Option<Box<dyn Reference>>,
     ) -> Result<Self, EngineError> {
@@ -171,31 +174,32 @@ impl Base {
             instructions,
             bindings: Vec::new(),
             late: Mutex::default(),
+            key,
             uids,
             reference,
         })
     }
 
-    /// The classes of a handle, if it is something here and no change had to do with it.
+    /// The classes of what is at a place, if it is something here and no change had to do with it.
     #[inline(always)]
     #[allow(clippy::inline_always)] // on the hot path they must stay in registers
-    pub fn settled(&self, handle: Handle) -> Option<ClassPair> {
-        let slot = self.slots.get(handle.0 as usize)?;
+    pub fn settled(&self, place: Place) -> Option<ClassPair> {
+        let slot = self.slots.get(place.0)?;
         let entity = slot.entity.load(Ordering::Acquire);
         let classes = slot.classes.load(Ordering::Relaxed);
         (entity & (RESOLVED | CHANGED) == RESOLVED).then_some(pair(classes))
     }
 
-    /// Ask for what a handle is to be brought near.
+    /// Ask for what is at a place to be brought near.
     #[inline]
-    pub fn prefetch(&self, handle: Handle) {
-        crate::memory::prefetch(&self.slots, handle.0 as usize);
+    pub fn prefetch(&self, place: Place) {
+        crate::memory::prefetch(&self.slots, place.0);
     }
 
     /// Note what all handles are in this bundle.
     pub fn resolve_handles(&self) {
-        for number in 0..u32::try_from(self.uids.count()).unwrap_or(u32::MAX) {
-            self.resolve_handle(Handle(number), None);
+        for place in 0..self.uids.count() {
+            self.resolve_handle(Place(place), None);
         }
     }
 
@@ -222,17 +226,19 @@ impl Base {
     }
 
     /// Note what a handle is in this bundle and its changes.
-    pub fn resolve_handle(&self, handle: Handle, changes: Option<&Changes>) {
-        let Some((ty, id)) = uid(&self.uids, handle) else { return };
+    pub fn resolve_handle(&self, place: Place, changes: Option<&Changes>) {
+        let Some((ty, id)) = uid(&self.uids, place) else { return };
         let entity = match self.resolve(ty, id, changes) {
             Resolved::Known(entity) => entity,
-            // The handle's number tells foreign entities apart; 0 is for known ones.
-            Resolved::Foreign(index) => EntityRef { index, foreign: handle.0 + 1 },
+            // The place tells foreign entities apart; 0 is for known ones.
+            Resolved::Foreign(index) => {
+                EntityRef { index, foreign: u32::try_from(place.0).unwrap_or(u32::MAX - 1) + 1 }
+            }
             Resolved::Nothing => return,
         };
         let changed = changes.is_some_and(|changes| changes.entities.contains_key(&entity.index));
         let classes = self.bundle.classes().get(entity.index as usize).copied().unwrap_or_default();
-        if let Some(slot) = self.slots.get(handle.0 as usize) {
+        if let Some(slot) = self.slots.get(place.0) {
             let words = u64::from(classes.principal) | u64::from(classes.resource) << 32;
             slot.classes.store(words, Ordering::Relaxed);
             let flags = RESOLVED | if changed { CHANGED } else { 0 };
@@ -241,8 +247,8 @@ impl Base {
     }
 
     /// From now on the changes say what a handle is. Snapshots without such a change go by the bundle, as before.
-    pub fn mark_changed(&self, handle: Handle) {
-        if let Some(slot) = self.slots.get(handle.0 as usize) {
+    pub fn mark_changed(&self, place: Place) {
+        if let Some(slot) = self.slots.get(place.0) {
             slot.entity.fetch_or(CHANGED, Ordering::Release);
         }
     }
@@ -270,10 +276,10 @@ impl Snapshot {
         }
     }
 
-    /// The entity of a handle, and its classes.
+    /// The entity at a place, and its classes.
     #[inline]
-    pub(crate) fn party(&self, handle: Handle) -> Option<Party> {
-        let slot = self.base.slots.get(handle.0 as usize)?;
+    pub(crate) fn party(&self, place: Place) -> Option<Party> {
+        let slot = self.base.slots.get(place.0)?;
         let bits = slot.entity.load(Ordering::Acquire);
         if bits & RESOLVED == 0 {
             return None;
@@ -282,23 +288,36 @@ impl Snapshot {
             entity: EntityRef::from_bits(bits & !(RESOLVED | CHANGED)),
             classes: pair(slot.classes.load(Ordering::Relaxed)),
         };
-        if bits & CHANGED == 0 { Some(party) } else { Some(self.changed_party(handle, party)) }
+        if bits & CHANGED == 0 { Some(party) } else { Some(self.changed_party(place, party)) }
     }
 
     #[cold]
-    fn changed_party(&self, handle: Handle, party: Party) -> Party {
+    fn changed_party(&self, place: Place, party: Party) -> Party {
         let Some(changes) = &self.changes else { return party };
-        let index = changes.handles.get(&handle.0).copied().unwrap_or(party.entity.index);
+        let index = changes.handles.get(&place.0).copied().unwrap_or(party.entity.index);
         match changes.entities.get(&index) {
             Some(changed) => Party { entity: EntityRef::known(index), classes: changed.classes },
             None => party,
         }
     }
 
-    /// The entity of a handle.
+    /// The entity at a place.
     #[inline]
-    pub(crate) fn entity(&self, handle: Handle) -> Option<EntityRef> {
-        self.party(handle).map(|party| party.entity)
+    pub(crate) fn entity(&self, place: Place) -> Option<EntityRef> {
+        self.party(place).map(|party| party.entity)
+    }
+
+    /// Both sides of a request, or why there is none.
+    #[inline]
+    pub(crate) fn parties(&self, principal: Place, resource: Place) -> Result<(Party, Party), Code> {
+        let party = |place| self.party(place).ok_or_else(|| self.why_nothing(place));
+        Ok((party(principal)?, party(resource)?))
+    }
+
+    /// Why nothing is at a place.
+    #[cold]
+    pub(crate) fn why_nothing(&self, place: Place) -> Code {
+        if self.base.uids.get(place.0).is_some() { Code::NotApplicable } else { Code::UnknownHandle }
     }
 
     /// The classes of an entity.
@@ -359,7 +378,7 @@ impl Snapshot {
     #[must_use]
     pub fn uid(&self, entity: EntityRef) -> Option<UidRef<'_>> {
         if entity.foreign != 0 {
-            let (ty, id) = uid(&self.base.uids, Handle(entity.foreign - 1))?;
+            let (ty, id) = uid(&self.base.uids, Place(entity.foreign as usize - 1))?;
             return Some(UidRef { ty, id });
         }
         let bundle = &self.base.bundle;

@@ -167,8 +167,8 @@ struct Ways {
     gate: Gate,
     kinds: Vec<ValueType>,
     sessions: Vec<u64>,
-    principals: Vec<u32>,
-    resources: Vec<u32>,
+    principals: Vec<u64>,
+    resources: Vec<u64>,
     columns: Vec<Vec<Argument>>,
     expected: Vec<Code>,
 }
@@ -371,7 +371,7 @@ impl Desk {
                 let number = |argument: &Argument| match argument {
                     Argument::Number(n) => Some(*n),
                     Argument::Text(text) => batch.text(text),
-                    Argument::Entity(handle) => Some(i64::from(handle.0)),
+                    Argument::Entity(handle) => Some(handle.0.cast_signed()),
                 };
                 columns.push(column.iter().map(number).collect::<Option<_>>().ok_or("too many texts")?);
             }
@@ -409,7 +409,7 @@ impl Ways {
         let number = |argument: &Argument| match argument {
             Argument::Number(n) => Some(*n),
             Argument::Text(text) => gate.text(text),
-            Argument::Entity(handle) => gate.entity(*handle),
+            Argument::Entity(handle) => gate.entity(*handle).ok(),
         };
         arguments.iter().map(number).collect::<Option<_>>().ok_or_else(|| "no number for an argument".into())
     }

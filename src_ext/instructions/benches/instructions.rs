@@ -68,7 +68,7 @@ fn revoked() -> Box<Hot> {
 }
 
 fn rows() -> Box<Rows> {
-    let mut hot = *order();
+    let hot = *order();
     let batch = hot.gate.batch();
     let rows = Rows { hot, batch, columns: VALUES.map(|value| vec![value; ROWS]), codes: vec![0; ROWS] };
     // Memory that a batch asks for is zeroed if it was used before, so let it be so, always.

@@ -77,7 +77,7 @@ unsafe fn values<'a, T>(data: *const T, len: usize) -> Option<&'a [T]> {
     Some(unsafe { slice::from_raw_parts(data, len) })
 }
 
-unsafe extern "C" fn allows(gate: *mut RawGate, session: u64, resource: u32, data: *const i64, len: usize) -> u32 {
+unsafe extern "C" fn allows(gate: *mut RawGate, session: u64, resource: u64, data: *const i64, len: usize) -> u32 {
     // SAFETY: the header demands NULL, or a live gate that no other thread uses during the call; and `len` numbers.
     let (gate, values) = unsafe { (gate.cast::<Gate>().as_mut(), values(data, len)) };
     let (Some(gate), Some(values)) = (gate, values) else { return Code::Corrupt as u32 };
@@ -87,7 +87,7 @@ unsafe extern "C" fn allows(gate: *mut RawGate, session: u64, resource: u32, dat
 unsafe extern "C" fn decide(
     gate: *mut RawGate,
     session: u64,
-    resource: u32,
+    resource: u64,
     data: *const i64,
     len: usize,
     determining: *mut ztfast_embed::Determining,
@@ -140,7 +140,7 @@ unsafe extern "C" fn text(gate: *mut RawGate, data: *const u8, len: usize, numbe
     })
 }
 
-unsafe extern "C" fn entity(gate: *mut RawGate, handle: u32, number: *mut i64) -> i32 {
+unsafe extern "C" fn entity(gate: *mut RawGate, handle: u64, number: *mut i64) -> i32 {
     // SAFETY: as in `allows`; `number` is NULL or the caller's.
     let (gate, number) = unsafe { (gate.cast::<Gate>().as_mut(), number.as_mut()) };
     guarded(|| {
@@ -149,7 +149,11 @@ unsafe extern "C" fn entity(gate: *mut RawGate, handle: u32, number: *mut i64) -
             gate.fail(Code::Corrupt);
             return Err(Status::NULL);
         };
-        *number = gate.entity(Handle(handle)).ok_or(Status::HANDLE)?;
+        *number = gate.entity(Handle(handle)).map_err(|why| match why {
+            Code::UnknownHandle => Status::FOREIGN,
+            Code::TooLarge => Status::ROOM,
+            _ => Status::HANDLE,
+        })?;
         Ok(())
     })
 }
@@ -295,7 +299,7 @@ unsafe extern "C" fn batch_evaluate(
     count: usize,
     codes: *mut u8,
 ) -> i32 {
-    // SAFETY: the header demands what `decide_rows` does, and that the first column is of u32.
+    // SAFETY: the header demands what `decide_rows` does, and that the first column is of u64.
     unsafe { decide_rows(batch, rows, columns, count, codes, |who| Ok(Who::Principals(column(who, rows)?))) }
 }
 
@@ -303,7 +307,7 @@ unsafe extern "C" fn batch_evaluate(
 ///
 /// # Safety
 /// As the header demands: `batch` is NULL or a live batch, `columns` NULL or so many columns, which hold what they say; the
-/// second is of u32, those after it of i64; `codes` is NULL or has room for a code per row.
+/// second is of u64, those after it of i64; `codes` is NULL or has room for a code per row.
 unsafe fn decide_rows<'a>(
     batch: *const RawBatch,
     rows: usize,
@@ -333,7 +337,7 @@ unsafe fn decide_rows<'a>(
             return Err(Status::COLUMNS);
         }
         // SAFETY: the caller's promise.
-        let (who, resources) = (who(first)?, unsafe { column::<u32>(resources, rows) }?);
+        let (who, resources) = (who(first)?, unsafe { column::<u64>(resources, rows) }?);
         // SAFETY: the caller's promise.
         let arguments = arguments.iter().map(|argument| unsafe { column::<i64>(argument, rows) });
         batch.decide_many(who, resources, &arguments.collect::<Result<Vec<_>, _>>()?, codes);

@@ -7,7 +7,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyMapping, PyString};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use ztfast_bundle::{Field, Node, ValueType};
-use ztfast_engine::RequestBuilder;
+use ztfast_engine::{Code, RequestBuilder};
 use ztfast_explain::cell;
 use ztfast_policy::ir::{Uid, Value};
 use ztfast_policy::{construct_extension, ir};
@@ -18,10 +18,28 @@ type Visit<'v> = &'v mut dyn FnMut(&Field, &str, &Bound<'_, PyAny>) -> PyResult<
 
 /// Reads values for one action, and names it and the attribute in what it raises.
 pub(crate) struct Reader<'a> {
-    pub action: &'a str,
+    action: &'a str,
+    /// The engine whose handles are taken; without one the uids that they carry are.
+    engine: Option<&'a ztfast_engine::Engine>,
+    /// What the request is denied with, because of something that it brings along.
+    refusal: std::cell::Cell<Option<Code>>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub const fn new(action: &'a str, engine: Option<&'a ztfast_engine::Engine>) -> Self {
+        Self { action, engine, refusal: std::cell::Cell::new(None) }
+    }
+
+    /// What the request read is denied with, if it brings something along that cannot be decided on.
+    pub const fn refusal(&self) -> Option<Code> {
+        self.refusal.get()
+    }
+
+    /// Deny the request, unless it is already.
+    fn refuse(&self, code: Code) {
+        self.refusal.set(self.refusal.get().or(Some(code)));
+    }
+
     fn error(&self, value: &Bound<'_, PyAny>, path: &str, wanted: &str) -> PyErr {
         let py = value.py();
         let given = value.get_type().qualname().map_or_else(|_| "?".to_owned(), |name| name.to_string());
@@ -163,6 +181,11 @@ impl Reader<'_> {
                 let (ty, id) = uid::extract(value).map_err(|_| self.error(value, path, &wanted_text()))?;
                 if ty != *wanted {
                     return Err(self.error(value, path, &wanted_text()));
+                }
+                if let (Some(engine), Some(handle)) = (self.engine, uid::handle(value))
+                    && engine.handle_uid(handle).is_none()
+                {
+                    self.refuse(Code::UnknownHandle);
                 }
                 Ok(Value::Entity(Uid::new(ty, id)))
             }

@@ -10,8 +10,8 @@ use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString, PyTuple};
 use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{ActionMeta, Field, Node, OpenError};
 use ztfast_engine::{
-    Admission, Code, Determining, EngineError, EngineOptions, EntityData, Handle, MemoryUse, Name, PrepareError,
-    RequestBuilder, Residence, Seed, SessionId, SessionStatus, Snapshot,
+    Admission, AdmitError, Code, Determining, EngineError, EngineOptions, EntityData, Handle, MemoryUse, Name,
+    PrepareError, RequestBuilder, Residence, Seed, SessionId, SessionStatus, Snapshot,
 };
 use ztfast_explain::{Cedar, entity_data};
 use ztfast_policy::ir::{Uid, Value};
@@ -31,10 +31,10 @@ pub(crate) struct Engine {
 /// Decision code and the determining policies' ids, as a tuple.
 type Decided<'py> = (u8, Bound<'py, PyTuple>);
 
-/// Who asks, and about what: a resource is a handle's number or a uid.
+/// Who asks, and about what.
 struct Parties {
-    principal: Option<EntityRef>,
-    resource: Option<EntityRef>,
+    principal: EntityRef,
+    resource: EntityRef,
 }
 
 #[pymethods]
@@ -87,7 +87,7 @@ impl Engine {
     }
 
     /// The number of a uid's handle. Raises `CapacityError` when all are in use.
-    fn handle(&self, py: Python<'_>, ty: &str, id: &str) -> PyResult<u32> {
+    fn handle(&self, py: Python<'_>, ty: &str, id: &str) -> PyResult<u64> {
         // Detached, as all that may wait for a swap: decisions of other threads go on.
         let handle = py.detach(|| self.inner.handle(ty, id));
         let handle = handle.map_err(|error| raise(py, "CapacityError", &error.to_string()))?;
@@ -95,10 +95,16 @@ impl Engine {
     }
 
     /// Open a session for a handle's principal. Raises `CapacityError` when all slots are in use.
-    fn admit(&self, py: Python<'_>, principal: u32, not_before_ns: i64, not_after_ns: i64) -> PyResult<u64> {
+    fn admit(&self, py: Python<'_>, principal: u64, not_before_ns: i64, not_after_ns: i64) -> PyResult<u64> {
         let admission = Admission { principal: Handle(principal), not_before_ns, not_after_ns };
         let session = py.detach(|| self.inner.admit(&admission));
-        let session = session.map_err(|error| raise(py, "CapacityError", &error.to_string()))?;
+        let session = session.map_err(|error| {
+            raise(
+                py,
+                if error == AdmitError::UnknownHandle { "OwnerError" } else { "CapacityError" },
+                &error.to_string(),
+            )
+        })?;
         Ok(session.0)
     }
 
@@ -143,10 +149,10 @@ impl Engine {
         let decided = self.by_policy(py, &snapshot, action, context, |builder| {
             self.know(&snapshot, builder, principal);
             self.know(&snapshot, builder, resource);
-            Ok(Ok(Parties {
-                principal: self.entity(&snapshot, builder, principal)?,
-                resource: self.entity(&snapshot, builder, resource)?,
-            }))
+            // Both are looked at before either denies: who writes a uid wrong is told so.
+            let principal = self.entity(&snapshot, builder, principal)?;
+            let resource = self.entity(&snapshot, builder, resource)?;
+            Ok(principal.and_then(|principal| Ok(Parties { principal, resource: resource? })))
         })?;
         Ok(decided)
     }
@@ -170,7 +176,7 @@ impl Engine {
             builder.know(principal);
             self.know(&snapshot, builder, resource);
             let resource = self.entity(&snapshot, builder, resource)?;
-            Ok(Ok(Parties { principal: Some(principal), resource }))
+            Ok(resource.map(|resource| Parties { principal, resource }))
         })
     }
 
@@ -222,7 +228,12 @@ impl Engine {
         let bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).clone_ref(py);
         let cedar: Arc<Cedar> = bundle.get().cedar(py)?;
         let meta = find_action(py, &bundle.get().inner, action)?;
-        let context = Reader { action: &action_text(meta) }.record(&meta.context, "", context)?;
+        let action = action_text(meta);
+        let reader = Reader::new(&action, Some(&self.inner));
+        let context = reader.record(&meta.context, "", context)?;
+        if reader.refusal() == Some(Code::UnknownHandle) {
+            return Err(foreign_handle(py));
+        }
         let (principal, resource) = (self.uid(principal)?, self.uid(resource)?);
         let uid = Uid::new(meta.ty.as_str(), meta.id.as_str());
         let problem = cedar.reference().validate_request(&principal, &uid, &resource, &context).err();
@@ -231,7 +242,7 @@ impl Engine {
     }
 
     /// The uid of a handle's number.
-    fn handle_uid(&self, handle: u32) -> Option<(String, String)> {
+    fn handle_uid(&self, handle: u64) -> Option<(String, String)> {
         self.inner.handle_uid(Handle(handle)).map(|(ty, id)| (ty.to_owned(), id.to_owned()))
     }
 
@@ -301,7 +312,9 @@ impl Engine {
         if let Ok(principal) = principal {
             builder.know(principal);
         }
-        Reader { action }.request(&meta.context, "", context, &mut builder)?;
+        let reader = Reader::new(action, Some(&self.inner));
+        reader.request(&meta.context, "", context, &mut builder)?;
+        let principal = reader.refusal().map_or(principal, Err);
         let request = builder.finish();
         Ok(py.detach(|| {
             let resources = snapshot.resources(number);
@@ -331,14 +344,12 @@ impl Engine {
         let mut builder = RequestBuilder::new(snapshot, record.slots.len as usize);
         let parties = parties(&mut builder)?;
         // The text of the action is only made when it is wanted for a message.
-        let reader = Reader { action };
+        let reader = Reader::new(action, Some(&self.inner));
         reader.request(&meta.context, "", context, &mut builder)?;
-        let parties = match parties {
+        let parties = parties.and_then(|parties| reader.refusal().map_or(Ok(parties), Err));
+        let Parties { principal, resource } = match parties {
             Ok(parties) => parties,
             Err(code) => return Ok((code as u8, PyTuple::empty(py))),
-        };
-        let (Some(principal), Some(resource)) = (parties.principal, parties.resource) else {
-            return Ok((Code::NotApplicable as u8, PyTuple::empty(py)));
         };
         let request = builder.finish();
         let mut determining = Determining::default();
@@ -368,7 +379,7 @@ impl Engine {
     ) -> PyResult<Decided<'py>> {
         let bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).clone_ref(py);
         let cedar = bundle.get().cedar(py)?;
-        let context: Value = Reader { action: &action_text(meta) }.record(&meta.context, "", context)?;
+        let context: Value = Reader::new(&action_text(meta), None).record(&meta.context, "", context)?;
         let uid = |entity| {
             request.uid(snapshot, entity).map(|(ty, id)| Uid::new(ty, id)).ok_or_else(|| raise(py, "Error", "no uid"))
         };
@@ -378,33 +389,33 @@ impl Engine {
 
     /// Tell the builder of a handle.
     fn know(&self, snapshot: &Snapshot, builder: &mut RequestBuilder<'_>, value: &Bound<'_, PyAny>) {
-        let handle = handle_number(value);
-        if let Some(entity) = handle.and_then(|handle| self.inner.handle_entity(snapshot, Handle(handle))) {
+        if let Some(Ok(entity)) = uid::handle(value).map(|handle| self.inner.handle_entity(snapshot, handle)) {
             builder.know(entity);
         }
     }
 
-    /// The entity of a handle (anything with a `handle` number) or of a uid.
+    /// The entity of a handle (anything with a `handle` number) or of a uid, or what it is denied with.
     fn entity(
         &self,
         snapshot: &Snapshot,
         builder: &mut RequestBuilder<'_>,
         value: &Bound<'_, PyAny>,
-    ) -> PyResult<Option<EntityRef>> {
+    ) -> PyResult<Result<EntityRef, Code>> {
         if let Ok(text) = value.cast::<PyString>() {
             let text = uid::text_of(text)?;
             let (ty, id) = uid::split(value.py(), &text)?;
-            return Ok(builder.entity(ty, &id));
+            return Ok(builder.entity(ty, &id).ok_or(Code::NotApplicable));
         }
-        if let Some(handle) = handle_number(value) {
-            return Ok(self.inner.handle_entity(snapshot, Handle(handle)));
+        if let Some(handle) = uid::handle(value) {
+            return Ok(self.inner.handle_entity(snapshot, handle));
         }
         let (ty, id) = uid::extract(value)?;
-        Ok(builder.entity(&ty, &id))
+        Ok(builder.entity(&ty, &id).ok_or(Code::NotApplicable))
     }
 
     fn uid(&self, value: &Bound<'_, PyAny>) -> PyResult<Uid> {
-        if let Some((ty, id)) = handle_number(value).and_then(|handle| self.handle_uid(handle)) {
+        if let Some(handle) = uid::handle(value) {
+            let (ty, id) = self.inner.handle_uid(handle).ok_or_else(|| foreign_handle(value.py()))?;
             return Ok(Uid::new(ty, id));
         }
         uid::extract(value).map(|(ty, id)| Uid::new(ty, id))
@@ -414,7 +425,9 @@ impl Engine {
 /// Why there is no engine over a bundle, as an exception.
 fn no_engine(py: Python<'_>, error: &EngineError) -> PyErr {
     let class = match error {
-        EngineError::Memory(_) | EngineError::Bundle(OpenError::Copy { .. }) => "CapacityError",
+        EngineError::Memory(_) | EngineError::NoRandomness(_) | EngineError::Bundle(OpenError::Copy { .. }) => {
+            "CapacityError"
+        }
         EngineError::Bundle(_) => "BundleError",
     };
     raise(py, class, &error.to_string())
@@ -444,12 +457,10 @@ fn entity_reader(py: Python<'_>, bundle: &ztfast_bundle::Bundle) -> PyResult<Arc
     Ok(Arc::new(reader))
 }
 
-/// The number of a `ztfast.Resource`.
-fn handle_number(value: &Bound<'_, PyAny>) -> Option<u32> {
-    if value.is_instance_of::<PyString>() || value.is_instance_of::<PyDict>() {
-        return None;
-    }
-    value.getattr("handle").ok()?.extract().ok()
+/// What is not decided but asked with another engine's handle.
+fn foreign_handle(py: Python<'_>) -> PyErr {
+    let message = "the handle is another engine's, or none at all: take it from this engine (engine.resource(uid))";
+    raise(py, "OwnerError", message)
 }
 
 /// The action that a text names: a uid, or an id alone where that is unambiguous.

@@ -57,7 +57,7 @@ fn elapsed_ns(began: Instant) -> u64 {
 /// A list of requests for a gate: sessions, resources, and the values of all requests.
 struct Requests {
     sessions: Vec<u64>,
-    resources: Vec<u32>,
+    resources: Vec<u64>,
     values: Vec<i64>,
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn time_each(
     py: Python<'_>,
     gate: PyRef<'_, crate::engine::Gate>,
     sessions: Vec<u64>,
-    resources: Vec<u32>,
+    resources: Vec<u64>,
     values: Vec<i64>,
 ) -> Vec<u32> {
     // SAFETY: nobody else decides by a gate that is being measured (see `ztfast.h`), and `gate` keeps the core alive.
@@ -100,7 +100,7 @@ pub(crate) fn time_all(
     py: Python<'_>,
     gate: PyRef<'_, crate::engine::Gate>,
     sessions: Vec<u64>,
-    resources: Vec<u32>,
+    resources: Vec<u64>,
     values: Vec<i64>,
 ) -> u64 {
     // SAFETY: nobody else decides by a gate that is being measured (see `ztfast.h`), and `gate` keeps the core alive.
@@ -122,7 +122,7 @@ pub(crate) fn time_table(
     py: Python<'_>,
     gate: PyRef<'_, crate::engine::Gate>,
     sessions: Vec<u64>,
-    resources: Vec<u32>,
+    resources: Vec<u64>,
     values: Vec<i64>,
     reasons: bool,
 ) -> u64 {
@@ -155,7 +155,7 @@ pub(crate) fn closed_loop(
     py: Python<'_>,
     gate: PyRef<'_, crate::engine::Gate>,
     sessions: Vec<u64>,
-    resources: Vec<u32>,
+    resources: Vec<u64>,
     values: Vec<i64>,
 ) -> PyResult<Histogram> {
     // SAFETY: nobody else decides by a gate that is being measured (see `ztfast.h`), and `gate` keeps the core alive.
@@ -195,7 +195,7 @@ pub(crate) fn open_loop(
     py: Python<'_>,
     gate: PyRef<'_, crate::engine::Gate>,
     sessions: Vec<u64>,
-    resources: Vec<u32>,
+    resources: Vec<u64>,
     values: Vec<i64>,
     per_second: f64,
 ) -> PyResult<(Histogram, Histogram)> {

@@ -38,7 +38,7 @@ impl Reference {
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Answer> {
         let meta = &crate::engine::find_action(py, self.cedar.bundle(), action)?;
-        let context = Reader { action: &action_text(meta) }.record(&meta.context, "", context)?;
+        let context = Reader::new(&action_text(meta), None).record(&meta.context, "", context)?;
         let uid = |value| uid::extract(value).map(|(ty, id)| Uid::new(ty, id));
         let action = Uid::new(meta.ty.as_str(), meta.id.as_str());
         let (principal, resource) = (uid(principal)?, uid(resource)?);

@@ -4,6 +4,7 @@ use crate::errors::raise;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use std::borrow::Cow;
+use ztfast_engine::Handle;
 
 /// Type and id of a uid in Cedar's syntax: `Instrument::"AAPL"`.
 #[pyfunction]
@@ -58,6 +59,14 @@ pub(crate) fn text_of<'t>(text: &'t Bound<'_, PyString>) -> PyResult<Cow<'t, str
 
 fn safe(value: &Bound<'_, PyAny>) -> String {
     value.repr().map_or_else(|_| "?".to_owned(), |repr| repr.to_string())
+}
+
+/// The handle of a `ztfast.Resource`.
+pub(crate) fn handle(value: &Bound<'_, PyAny>) -> Option<Handle> {
+    if value.is_instance_of::<PyString>() || value.is_instance_of::<PyDict>() {
+        return None;
+    }
+    value.getattr("handle").ok()?.extract().ok().map(Handle)
 }
 
 /// Type and id of whatever stands for a uid.

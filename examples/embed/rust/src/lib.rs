@@ -19,9 +19,9 @@ struct Cancel {
     /// `session.id` of the agent.
     session: u64,
     /// `resource.handle` of the instrument.
-    instrument: u32,
+    instrument: u64,
     /// `resource.handle` of the person in whose name it is.
-    person: u32,
+    person: u64,
 }
 
 /// What came of the cancels.
@@ -64,13 +64,13 @@ impl CancelLoop {
         Ok(Self { gate: Mutex::new(own) })
     }
 
-    /// Decide one by one, without the GIL: sessions (uint64), instruments and people (uint32 handles) as arrays.
+    /// Decide one by one, without the GIL: sessions, instruments and people (handles) as arrays of uint64.
     fn run(
         &self,
         py: Python<'_>,
         sessions: PyBuffer<u64>,
-        instruments: PyBuffer<u32>,
-        people: PyBuffer<u32>,
+        instruments: PyBuffer<u64>,
+        people: PyBuffer<u64>,
     ) -> PyResult<Outcome> {
         let columns = (sessions.to_vec(py)?, instruments.to_vec(py)?, people.to_vec(py)?);
         check_lengths(&columns)?;
@@ -95,14 +95,14 @@ impl CancelLoop {
         &self,
         py: Python<'py>,
         sessions: PyBuffer<u64>,
-        instruments: PyBuffer<u32>,
-        people: PyBuffer<u32>,
+        instruments: PyBuffer<u64>,
+        people: PyBuffer<u64>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let columns = (sessions.to_vec(py)?, instruments.to_vec(py)?, people.to_vec(py)?);
         check_lengths(&columns)?;
         let codes = py.detach(|| {
             let batch = self.gate.lock().unwrap_or_else(PoisonError::into_inner).batch()?;
-            let people: Vec<i64> = columns.2.iter().map(|&person| i64::from(person)).collect();
+            let people: Vec<i64> = columns.2.iter().map(|&person| person.cast_signed()).collect();
             let mut codes = vec![0; people.len()];
             let (sessions, instruments) = (Column::Each(&columns.0), Column::Each(&columns.1));
             batch.run(sessions, instruments, &[Column::Each(&people)], &mut codes)?;
@@ -117,6 +117,8 @@ fn decide(gate: &mut Gate, cancel: &Cancel, log: &mut Log) -> Result<(), Status>
     gate.begin()?;
     let code = match gate.entity(cancel.person) {
         Ok(person) => gate.decide(cancel.session, cancel.instrument, &[person], &mut log.determining),
+        // Nobody that this engine gave a handle.
+        Err(Status::FOREIGN) => Code::UNKNOWN_HANDLE,
         // Somebody of whom the schema knows not even the type.
         Err(_) => Code::NOT_APPLICABLE,
     };
@@ -149,7 +151,7 @@ fn table(py: Python<'_>) -> PyResult<&'static Api> {
     unsafe { Api::from_capsule(pointer) }.map_err(|error| PyImportError::new_err(error.to_string()))
 }
 
-fn check_lengths((sessions, instruments, people): &(Vec<u64>, Vec<u32>, Vec<u32>)) -> PyResult<()> {
+fn check_lengths((sessions, instruments, people): &(Vec<u64>, Vec<u64>, Vec<u64>)) -> PyResult<()> {
     if sessions.len() == instruments.len() && instruments.len() == people.len() {
         return Ok(());
     }
