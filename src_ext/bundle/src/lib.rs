@@ -3,12 +3,14 @@
 //! The compiler fills [`Parts`]; [`Parts::write`] lays them out; [`Bundle`] holds the file's bytes in memory of its own
 //! and hands out its tables as slices. A file is taken only if it is whole: its header carries a hash of the table of sections, and the
 //! table a hash of each section with its padding, so that no byte of the file is left out. Header and table are checked
-//! when the file is opened, the sections before they are first used ([`Bundle::check`]). What the hashes do not promise is that the tables make sense together: whoever reads them must check every index, and does.
+//! when the file is opened, the sections before they are first used ([`Bundle::check`]), and what their counts come to. What neither promises is that the tables make sense together: whoever
+//! reads them must check every index, and does.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("the bundle is used where it lies, and its numbers are little-endian");
 
+mod bounds;
 mod file;
 mod index;
 mod memory;

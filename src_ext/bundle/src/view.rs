@@ -196,6 +196,7 @@ impl Bundle {
     /// [`OpenError`] if the description is not one.
     pub fn of(parts: &Parts) -> Result<Self, OpenError> {
         let bundle = Self::new(Data::Owned(parts.write()))?;
+        crate::bounds::check(&bundle)?;
         // Its hashes were taken of these very bytes a moment ago.
         bundle.checked.store(true, Ordering::Release);
         bundle.sources_checked.store(true, Ordering::Release);
@@ -242,7 +243,8 @@ impl Bundle {
         self.data.share().map_err(|source| OpenError::Copy { bytes: self.bytes().len() as u64, source })
     }
 
-    /// Check all sections that decisions read, if that was not done yet. It also brings them into memory.
+    /// Check all sections that decisions read, and that what they name is no longer than they are, if that was not done yet.
+    /// It also brings them into memory.
     ///
     /// # Errors
     /// [`OpenError::Damaged`] names the section.
@@ -251,6 +253,7 @@ impl Bundle {
             for (number, place) in self.places.iter().enumerate().filter(|&(number, _)| number != SOURCES) {
                 file::check_section(self.bytes(), number, place)?;
             }
+            crate::bounds::check(self)?;
             self.checked.store(true, Ordering::Release);
         }
         Ok(())

@@ -119,11 +119,25 @@ pub(crate) struct Tally<'n, N> {
     memo: Memo,
 }
 
+/// Steps of one decision, over all its conditions: half a second's. A crafted bundle may have its policies share conditions
+/// without end.
+const STEPS: u32 = 1 << 27;
+
 /// What some conditions came to in this decision: many policies share their conditions, and one evaluation serves them all.
-#[derive(Default)]
-struct Memo([u64; 4]);
+struct Memo {
+    known: [u64; 4],
+    /// Steps that are left.
+    steps: u32,
+}
 
 impl Memo {
+    /// Take steps.
+    #[inline]
+    fn spend(&mut self, steps: u32) -> Result<(), Fault> {
+        self.steps = self.steps.checked_sub(steps).ok_or(Fault::Exhausted)?;
+        Ok(())
+    }
+
     /// A place in the code, above a bit that says that there is one, above the result.
     const fn word(start: u32, holds: bool) -> u64 {
         (start as u64) << 2 | 2 | holds as u64
@@ -131,13 +145,13 @@ impl Memo {
 
     #[inline]
     fn get(&self, start: u32) -> Option<bool> {
-        let word = *self.0.get(start as usize % 4)?;
+        let word = *self.known.get(start as usize % 4)?;
         (word | 1 == Self::word(start, true)).then_some(word & 1 != 0)
     }
 
     #[inline]
     fn put(&mut self, start: u32, holds: bool) {
-        if let Some(word) = self.0.get_mut(start as usize % 4) {
+        if let Some(word) = self.known.get_mut(start as usize % 4) {
             *word = Self::word(start, holds);
         }
     }
@@ -147,8 +161,9 @@ impl<'n, N: Note> Tally<'n, N> {
     /// What is known so far.
     #[inline]
     pub fn new(code: Code, note: &'n mut N) -> Self {
-        Self { code, note, memo: Memo::default() }
+        Self { code, note, memo: Memo { known: [0; 4], steps: STEPS } }
     }
+
     /// A policy applies. `Err` where no other can change the answer.
     #[inline]
     pub fn apply(&mut self, policy: u32, forbid: bool) -> Result<(), End> {
@@ -257,6 +272,7 @@ impl Walk<'_> {
 
     #[inline]
     fn applies(&self, entry: &EntryView<'_>, scratch: &mut Scratch, memo: &mut Memo) -> Result<bool, Fault> {
+        memo.spend(1)?;
         for test in entry.ranges() {
             if !self.request.number(test.slot).is_some_and(|number| test.holds(number)) {
                 return Ok(false);
@@ -265,7 +281,7 @@ impl Walk<'_> {
         for (start, len) in entry.conjuncts().ok_or(Fault::Corrupt)? {
             let holds = match memo.get(start) {
                 Some(known) => known,
-                None => self.condition_holds(start, len, scratch)?,
+                None => self.condition_holds(start, len, scratch, memo)?,
             };
             memo.put(start, holds);
             if !holds {
@@ -276,14 +292,21 @@ impl Walk<'_> {
     }
 
     /// Whether a condition is true; a false and an error are the same here.
-    fn condition_holds(&self, start: u32, len: u32, scratch: &mut Scratch) -> Result<bool, Fault> {
+    fn condition_holds(&self, start: u32, len: u32, scratch: &mut Scratch, memo: &mut Memo) -> Result<bool, Fault> {
+        memo.spend(len)?;
         let bundle = &*self.snapshot.base.bundle;
         let start = start as usize;
         let code = bundle.code().get(start..start + len as usize).ok_or(Fault::Corrupt)?;
-        self.snapshot.with_store(|store| match Vm::new(store, self.request, scratch).holds(code) {
-            Ok(holds) => Ok(holds),
-            Err(Fault::Error) => Ok(false),
-            Err(fault) => Err(fault),
+        self.snapshot.with_store(|store| {
+            let mut vm = Vm::new(store, self.request, scratch).with_budget(memo.steps);
+            let given = vm.budget();
+            let holds = vm.holds(code);
+            memo.spend(given - vm.budget())?;
+            match holds {
+                Ok(holds) => Ok(holds),
+                Err(Fault::Error) => Ok(false),
+                Err(fault) => Err(fault),
+            }
         })
     }
 
@@ -338,10 +361,12 @@ impl Walk<'_> {
                 of(&0) + held[side].lists(bundle).flatten().map(of).sum::<usize>()
             };
             let by = usize::from(policies(1) < policies(0));
+            let other_lists = u32::try_from(held[1 - by].lists(bundle).count()).unwrap_or(u32::MAX);
             for selector in [0].iter().chain(held[by].lists(bundle).flatten()) {
                 for &number in index.plans[by].get(selector).into_iter().flatten() {
                     let plan = bundle.plans().get(number as usize).ok_or(Fault::Corrupt)?;
                     let other = if by == 0 { plan.resource } else { plan.principal };
+                    tally.memo.spend(other_lists)?;
                     if other == 0 || held[1 - by].lists(bundle).any(|list| list.binary_search(&other).is_ok()) {
                         self.plan(plan, scratch, tally)?;
                     }

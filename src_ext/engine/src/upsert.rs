@@ -150,10 +150,9 @@ impl Reverse {
             }
             for (number, record) in numbered() {
                 for (start, len) in [(record.attrs_start, record.attrs_len), (record.tags_start, record.tags_len)] {
-                    let pairs = bundle.cells().get(start as usize..).unwrap_or_default();
-                    let values = pairs.iter().take(len as usize * 2).skip(1).step_by(2);
-                    for &value in values {
-                        referred(value, bundle.cells(), MAX_NESTING, &mut |entity| note(entity, number));
+                    let end = (start as usize + len as usize * 2).min(bundle.cells().len());
+                    for at in (start as usize + 1..end).step_by(2) {
+                        referred(bundle.cells(), at, MAX_NESTING, &mut |entity| note(entity, number));
                     }
                 }
             }
@@ -167,23 +166,16 @@ fn parents<'b>(bundle: &'b Bundle, record: &EntityRec) -> &'b [u32] {
     bundle.ancestors().get(start..start + record.parents_len as usize).unwrap_or_default()
 }
 
-/// The entities in a value whose parts lie in these cells.
-///
-/// Values lie before what they are parts of, so that one that a crafted bundle nests into itself is not followed; and none
+/// The entities in the value at a place of these cells: as many steps as were counted when the bundle was checked, and none
 /// is nested deeper than the compiler nests.
-fn referred(value: Cell, cells: &[Cell], nesting: u32, note: &mut dyn FnMut(u32)) {
-    let width = match Tag::from_u32(value.tag) {
-        Some(Tag::Entity) => return note(EntityRef::from_bits(value.payload).index),
-        Some(Tag::Set) => 1,
-        Some(Tag::Record) => 2,
-        _ => return,
-    };
-    let start = value.start() as usize;
-    let before = cells.get(..start + value.len() as usize * width).unwrap_or_default();
-    for &part in before.get(start..).unwrap_or_default() {
-        if part.is_scalar() || ((part.start() as usize) < start && nesting > 0) {
-            referred(part, before, nesting.saturating_sub(1), note);
-        }
+fn referred(cells: &[Cell], at: usize, nesting: u32, note: &mut dyn FnMut(u32)) {
+    let Some(value) = cells.get(at) else { return };
+    if value.is(Tag::Entity) {
+        note(EntityRef::from_bits(value.payload).index);
+    } else if let Some((start, end)) = value.parts_before(at)
+        && let Some(below) = nesting.checked_sub(1)
+    {
+        (start..end).for_each(|part| referred(cells, part, below, note));
     }
 }
 
@@ -509,6 +501,9 @@ impl Changer<'_> {
     fn look_through(&mut self) {
         let mut edge: Vec<u32> = self.looks.iter().copied().collect();
         for _ in 0..self.base.bundle.meta().reach {
+            if edge.is_empty() {
+                return;
+            }
             let mut next = Vec::new();
             for entity in edge {
                 let added = self.changes.referrers.get(&entity).cloned().unwrap_or_default();

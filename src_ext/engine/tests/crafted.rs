@@ -4,69 +4,13 @@
 mod world;
 
 use std::sync::Arc;
+
 use world::sources::parts;
-use world::{changed_user, uid};
+use world::spoilt::decide_all;
 use zerocopy::IntoBytes;
 use ztfast_bundle::{Bundle, Form, Parts};
-use ztfast_engine::{
-    Admission, Code, Column, Determining, Engine, EngineOptions, Handle, RequestBuilder, SessionId, Who,
-};
+use ztfast_engine::{Admission, Code, Column, Engine, EngineOptions, Who};
 use ztfast_program::{Cell, Instr, Op};
-
-/// Decide over the bundle in every way there is.
-fn decide_all(parts: &Parts) -> Vec<Code> {
-    let Ok(bundle) = Bundle::of(parts) else { return Vec::new() };
-    let options = EngineOptions { sessions: 4, handles: 16, ..EngineOptions::default() };
-    let engine = Engine::new(Arc::new(bundle), None, options).unwrap();
-    let mut codes = Vec::new();
-    let users: Vec<Handle> = ["u", "v", "new"].iter().map(|id| engine.handle("User", id).unwrap()).collect();
-    let docs: Vec<Handle> = ["d", "new"].iter().map(|id| engine.handle("Doc", id).unwrap()).collect();
-    let sessions: Vec<SessionId> = users
-        .iter()
-        .map(|&principal| engine.admit(&Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX }).unwrap())
-        .collect();
-    if let Ok(mut gate) = engine.prepare("Action", "view", &["n", "s", "who"]) {
-        let mut determining = Determining::default();
-        for &session in &sessions {
-            for &doc in &docs {
-                for n in [1, 8] {
-                    gate.begin();
-                    let s = gate.text("unknown x").unwrap_or(0);
-                    let who = gate.entity(users[0]).unwrap_or(0);
-                    codes.push(gate.allows(session, doc, &[n, s, who]));
-                    gate.begin();
-                    codes.push(gate.decide(session, doc, &[n, 0, 0], &mut determining));
-                }
-            }
-        }
-        let mut out = [0; 3];
-        let ids: Vec<u64> = sessions.iter().map(|session| session.0).collect();
-        let one = [docs[0].0];
-        let columns = [Column::all(&[8_i64]), Column::all(&[0]), Column::all(&[0])];
-        gate.batch().decide_many(Who::Sessions(Column::each(&ids)), Column::all(&one), &columns, &mut out);
-    }
-    // Whether it can be done over spoilt tables is of no interest; that decisions go on, is.
-    let _ = engine.change(&[changed_user("u")], &[uid("Team", "t")]);
-    if let Ok(mut gate) = engine.prepare("Action", "view", &["n", "s", "who"]) {
-        for &session in &sessions {
-            codes.push(gate.allows(session, docs[0], &[8, 0, 0]));
-        }
-    }
-    let snapshot = engine.snapshot();
-    for slots in [3, 0] {
-        let mut builder = RequestBuilder::new(&snapshot, slots);
-        let (Some(user), Some(doc)) = (builder.entity("User", "u"), builder.entity("Doc", "d")) else { continue };
-        let text = builder.text("fresh");
-        builder.put(0, Cell::number(ztfast_program::Tag::Long, 8));
-        builder.put(1, text);
-        let request = builder.finish();
-        let mut determining = Determining::default();
-        for action in [0, 1, u32::MAX] {
-            codes.push(engine.evaluate(&snapshot, action, user, doc, &request, &mut determining));
-        }
-    }
-    codes
-}
 
 /// A small generator of numbers (splitmix64): the test is the same at each run.
 struct Chance(u64);
@@ -126,6 +70,7 @@ fn tables(parts: &mut Parts) -> Vec<&mut [u8]> {
         parts.parts.as_mut_bytes(),
         parts.part_selectors.as_mut_bytes(),
         parts.policies.as_mut_bytes(),
+        parts.annotations.as_mut_bytes(),
     ]
 }
 
@@ -195,6 +140,31 @@ fn no_table_makes_a_decision_panic_or_run_on() {
         corrupt += usize::from(decide_all(&bad).contains(&Code::Corrupt));
     }
     assert!(corrupt > 1_000, "only {corrupt} bundles were noticed: the test no longer spoils what is read");
+}
+
+#[test]
+fn no_number_of_any_record_makes_anything_run_on_or_take_memory() {
+    // What is more than this is asked for by a number of the file, and aborts.
+    let most = libc::rlimit { rlim_cur: 3 << 30, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the struct is borrowed during the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const most) }, 0);
+    let mut chance = Chance(11);
+    for form in [Form::Dense, Form::Rows, Form::Sets] {
+        let good = parts(Some(form));
+        let lengths: Vec<usize> = tables(&mut good.clone()).iter().map(|table| table.len() / 4).collect();
+        for (table, words) in lengths.into_iter().enumerate() {
+            for word in 0..words {
+                for number in [0, 1, u32::MAX, 1 << 31, 1 << 16, u32::try_from(chance.next() >> 32).unwrap()] {
+                    let mut bad = good.clone();
+                    tables(&mut bad)[table][word * 4..word * 4 + 4].copy_from_slice(&number.to_le_bytes());
+                    let began = std::time::Instant::now();
+                    decide_all(&bad);
+                    let took = began.elapsed();
+                    assert!(took.as_millis() < 1000, "{form:?}: table {table}, word {word} = {number}: {took:?}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -248,6 +248,20 @@ impl Cell {
         self.payload as u32
     }
 
+    /// Where the parts of a set or record lie that is itself at a place of the bundle's pool. Parts lie before what they are
+    /// parts of; what says otherwise, and what has none, has no such parts.
+    #[must_use]
+    pub const fn parts_before(self, at: usize) -> Option<(usize, usize)> {
+        let width = match Tag::from_u32(self.tag) {
+            Some(Tag::Set) => 1,
+            Some(Tag::Record) => 2,
+            _ => return None,
+        };
+        let start = self.start() as usize;
+        let end = start + self.len() as usize * width;
+        if start < end && end <= at { Some((start, end)) } else { None }
+    }
+
     /// Whether a set is sorted by [`Self::key`].
     #[must_use]
     pub const fn is_sorted(self) -> bool {

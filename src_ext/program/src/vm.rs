@@ -68,6 +68,19 @@ impl<'a, 's> Vm<'a, 's> {
         Self { store, request, scratch, depth: 0, used: 0, budget: BUDGET }
     }
 
+    /// With so many steps of comparing, searching and matching, if that is less than any program may take.
+    #[must_use]
+    pub fn with_budget(mut self, steps: u32) -> Self {
+        self.budget = steps.min(BUDGET);
+        self
+    }
+
+    /// The steps that are left.
+    #[must_use]
+    pub const fn budget(&self) -> u32 {
+        self.budget
+    }
+
     /// Whether the program's value is `true`; a value that is no boolean is an error.
     ///
     /// # Errors

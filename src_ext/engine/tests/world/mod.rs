@@ -4,6 +4,8 @@
 
 #[cfg(not(ztfast_rtsan))]
 pub mod sources;
+#[cfg(not(ztfast_rtsan))]
+pub mod spoilt;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

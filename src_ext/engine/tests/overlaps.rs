@@ -1,0 +1,255 @@
+//! Small bundles that name more than they have: lists that overlap, values that double, counts beyond everything. Each is
+//! refused when it is checked, or everything that can be asked of it is answered soon.
+
+#![cfg(not(ztfast_rtsan))]
+
+mod world;
+
+use std::time::Instant;
+
+use world::sources::{compile, parts};
+use world::spoilt::decide_all;
+use ztfast_bundle::{
+    Bundle, ClassRec, Entry, Form, LayerRec, Parts, PlanRec, PolicyRec, SelectorRec, Span, TypeRec, write_program,
+};
+use ztfast_program::{Arena, Cell, EntityRec, EntityRef, Instr, Op};
+
+/// Whether the bundle is refused; if not, all is answered within a second.
+#[track_caller]
+fn refused(parts: &Parts) -> bool {
+    let began = Instant::now();
+    let refused = Bundle::of(parts).is_err();
+    if !refused {
+        decide_all(parts);
+    }
+    let took = began.elapsed();
+    assert!(took.as_millis() < 1500, "{took:?}");
+    refused
+}
+
+fn with_reach(parts: &mut Parts, reach: u32) {
+    let text = String::from_utf8(std::mem::take(&mut parts.meta_json)).unwrap();
+    let (before, after) = text.split_once("\"reach\":").unwrap();
+    let (_, after) = after.split_once(',').unwrap();
+    parts.meta_json = format!("{before}\"reach\":{reach},{after}").into_bytes();
+}
+
+fn span(start: usize, len: usize) -> Span {
+    Span { start: u32::try_from(start).unwrap(), len: u32::try_from(len).unwrap() }
+}
+
+const MANY: usize = 20_000;
+
+#[test]
+fn honest_bundles_are_far_from_the_bounds() {
+    assert!(!refused(&parts(None)));
+    assert!(!refused(&world::sources::crowded(5_000)));
+    let shared: String = (0..20)
+        .map(|n| format!("@note(\"{}\")permit (principal == User::\"u{n}\", action, resource);", "x".repeat(9_000)))
+        .collect();
+    assert!(!refused(&compile(
+        &shared,
+        "entity User; action view appliesTo { principal: User, resource: User };",
+        None,
+        None
+    )));
+}
+
+#[test]
+fn context_slots_beyond_the_file() {
+    for len in [1 << 20, u32::MAX] {
+        let mut bad = parts(None);
+        bad.actions[0].slots.len = len;
+        assert!(refused(&bad));
+    }
+}
+
+#[test]
+fn conditions_that_look_away_without_end() {
+    for reach in [100_000, u32::MAX] {
+        let mut bad = parts(None);
+        with_reach(&mut bad, reach);
+        assert!(refused(&bad));
+    }
+    let mut far = parts(None);
+    with_reach(&mut far, 10_000);
+    assert!(!refused(&far));
+}
+
+/// An entity more with these values.
+fn entity(parts: &mut Parts, attrs: (usize, usize), parents: (usize, usize)) {
+    let template = parts.entities[parts.entities.len() - 1];
+    let (attrs, parents) = (span(attrs.0, attrs.1), span(parents.0, parents.1));
+    parts.entities.push(EntityRec {
+        attrs_start: attrs.start,
+        attrs_len: attrs.len,
+        parents_start: parents.start,
+        parents_len: parents.len,
+        ..template
+    });
+    parts.classes.push(parts.classes[parts.classes.len() - 1]);
+}
+
+#[test]
+fn values_that_double() {
+    for width in [2, 3, 100] {
+        let mut bad = parts(None);
+        with_reach(&mut bad, 2);
+        let mut inner = Cell::entity(EntityRef::known(1));
+        for _ in 0..100 {
+            let start = bad.cells.len();
+            bad.cells.extend(vec![inner; width]);
+            inner = Cell::set(Arena::Bundle, u32::try_from(start).unwrap(), u32::try_from(width).unwrap(), false);
+        }
+        let start = bad.cells.len();
+        bad.cells.extend([Cell::string(1), inner]);
+        entity(&mut bad, (start, 1), (0, 0));
+        assert!(refused(&bad));
+    }
+}
+
+#[test]
+fn values_that_lie_in_themselves() {
+    let mut bad = parts(None);
+    with_reach(&mut bad, 2);
+    let start = bad.cells.len();
+    for _ in 0..50 {
+        bad.cells.push(Cell::string(1));
+        bad.cells.push(Cell::set(Arena::Bundle, u32::try_from(start).unwrap(), 100, false));
+    }
+    entity(&mut bad, (start, 50), (0, 0));
+    assert!(!refused(&bad));
+}
+
+#[test]
+fn attributes_that_everybody_shares_and_parents_that_everybody_has() {
+    let mut bad = parts(None);
+    with_reach(&mut bad, 1);
+    let start = bad.cells.len();
+    bad.cells.extend([Cell::string(1), Cell::entity(EntityRef::known(1))].repeat(MANY));
+    for _ in 0..MANY {
+        entity(&mut bad, (start, MANY), (0, 0));
+    }
+    assert!(refused(&bad));
+    let mut bad = parts(None);
+    let start = bad.ancestors.len();
+    bad.ancestors.extend(vec![0; MANY]);
+    for _ in 0..MANY {
+        entity(&mut bad, (0, 0), (start, MANY));
+    }
+    assert!(refused(&bad));
+    let mut bad = parts(None);
+    (0..MANY).for_each(|_| entity(&mut bad, (0, 0), (0, u32::MAX as usize)));
+    assert!(refused(&bad));
+}
+
+#[test]
+fn selectors_that_name_everybody_or_run_everything() {
+    let mut bad = parts(None);
+    let start = bad.selector_entities.len();
+    bad.selector_entities.extend(vec![3; MANY]);
+    let all = SelectorRec { ty: u32::MAX, entity: u32::MAX, within: span(start, MANY), ..SelectorRec::default() };
+    bad.resource_selectors.extend(vec![all; MANY]);
+    assert!(refused(&bad));
+    let mut bad = parts(None);
+    let (code, places) = (bad.code.len(), bad.selector_code.len());
+    bad.code.extend(vec![Instr::new(Op::NeedBool, 0); MANY]);
+    bad.selector_code.extend(vec![span(code, MANY); MANY]);
+    let all = SelectorRec { ty: u32::MAX, entity: u32::MAX, conjuncts: span(places, MANY), ..SelectorRec::default() };
+    bad.principal_selectors.extend(vec![all; 100]);
+    assert!(refused(&bad));
+}
+
+#[test]
+fn classes_of_the_same_long_parts() {
+    for split in [0, 1] {
+        let mut bad = parts(None);
+        let (selectors, list, part) = (bad.part_selectors.len(), bad.parts.len(), bad.class_parts.len());
+        bad.part_selectors.extend(vec![0; MANY]);
+        bad.parts.push(span(selectors, MANY));
+        bad.class_parts.extend(vec![u32::try_from(list).unwrap(); MANY]);
+        let ty = bad.principal_classes[1].ty;
+        let all = span(part, MANY);
+        let class = ClassRec { ty, parts_start: all.start, parts_len: all.len, split };
+        bad.principal_classes.extend(vec![class; MANY]);
+        assert!(refused(&bad));
+    }
+}
+
+#[test]
+fn layers_of_the_same_long_plans() {
+    let mut bad = parts(Some(Form::Sets));
+    let start = bad.plans.len();
+    bad.plans.extend(vec![PlanRec::default(); MANY]);
+    let layer = LayerRec { plans: span(start, MANY), ..bad.layers[0] };
+    let first = bad.layers.len();
+    bad.layers.extend(vec![layer; MANY]);
+    assert!(refused(&bad));
+    bad.layers.truncate(first + 1);
+    bad.actions[0].layers = span(first, 1);
+    assert!(!refused(&bad));
+    bad.layers.extend(vec![layer; 20]);
+    bad.actions[0].layers = span(first, 20);
+    assert!(refused(&bad), "no action has so many layers");
+}
+
+#[test]
+fn texts_that_overlap_and_names_that_all_have() {
+    let mut bad = parts(None);
+    let end = u32::try_from(bad.string_bytes.len()).unwrap();
+    bad.string_offsets.extend([0, end].repeat(MANY));
+    assert!(refused(&bad));
+    let mut long = parts(None);
+    long.string_bytes.extend(vec![b'x'; 1 << 20]);
+    long.string_offsets.push(u32::try_from(long.string_bytes.len()).unwrap());
+    let text = u32::try_from(long.string_offsets.len() - 2).unwrap();
+    let mut bad = long.clone();
+    bad.types.extend(vec![TypeRec { name: text, ..bad.types[0] }; MANY]);
+    assert!(refused(&bad));
+    let mut bad = long.clone();
+    bad.policies.extend(vec![PolicyRec { id: text, ..bad.policies[0] }; MANY]);
+    assert!(refused(&bad));
+    let mut bad = parts(None);
+    let start = bad.annotations.len();
+    bad.annotations.extend(vec![1; 2 * MANY]);
+    let all = span(start, MANY);
+    let policy = PolicyRec { annotations_start: all.start, annotations_len: all.len, ..bad.policies[0] };
+    bad.policies.extend(vec![policy; MANY]);
+    assert!(refused(&bad));
+}
+
+/// A program whose policies all have all of these conditions.
+fn conditions(parts: &mut Parts, condition: (u32, u32)) {
+    // The memo knows the last condition of each place: these never are the same.
+    let conjuncts = (0..1_000).map(|n| (condition.0, condition.1 - n % 7)).collect();
+    let entry = Entry { policy: 0, ranges: Vec::new(), conjuncts };
+    let start = u32::try_from(parts.programs.len()).unwrap();
+    write_program(&mut parts.programs, [].iter(), std::iter::repeat_n(&entry, 400), false).unwrap();
+    parts.table.iter_mut().for_each(|cell| *cell = ztfast_bundle::pack_cell(ztfast_bundle::CellKind::Program, start));
+}
+
+#[test]
+fn policies_that_share_long_conditions() {
+    let mut bad = parts(Some(Form::Dense));
+    let start = u32::try_from(bad.code.len()).unwrap();
+    let value = u32::try_from(bad.cells.len()).unwrap();
+    bad.cells.push(Cell::bool(true));
+    bad.code.push(Instr::new(Op::Const, value));
+    bad.code.extend(vec![Instr::new(Op::NeedBool, 0); MANY]);
+    conditions(&mut bad, (start, u32::try_from(MANY).unwrap()));
+    assert!(!refused(&bad));
+}
+
+#[test]
+fn policies_that_share_slow_conditions() {
+    let mut bad = parts(Some(Form::Dense));
+    let start = u32::try_from(bad.code.len()).unwrap();
+    let cells = u32::try_from(bad.cells.len()).unwrap();
+    bad.cells.extend((0..2_000).map(|n| Cell::number(ztfast_program::Tag::Long, n)));
+    bad.cells.push(Cell::set(Arena::Bundle, cells, 2_000, false));
+    let set = u32::try_from(bad.cells.len() - 1).unwrap();
+    bad.code.extend([Instr::new(Op::Const, set), Instr::new(Op::Const, set), Instr::new(Op::ContainsAll, 0)]);
+    bad.code.extend([Instr::new(Op::NeedBool, 0); 10]);
+    conditions(&mut bad, (start, 13));
+    assert!(!refused(&bad));
+}
