@@ -1,21 +1,24 @@
 """Columns of a batch: what users have (numpy arrays, sequences, categoricals) as the arrays that the core reads.
 
 An array that has the right type already is taken as it lies, without a copy: ``uint64`` ids of sessions and
-handles of resources, ``int64`` numbers.
+handles of resources, ``int64`` numbers. Arrays are read by their types; in all else each value is read as a gate reads
+one, so that a row is decided as it would be alone.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ztfast.errors import ContextError
+from ztfast.uid import Uid
+from ztfast.values import ABSENT, milliseconds
 
-__all__ = ["Categorical", "Column", "Kind", "handles", "numbers", "rows"]
+__all__ = ["Categorical", "Column", "Kind", "Reading", "handles", "marks", "numbers", "rows", "taken"]
 
 Array = NDArray[Any]
 
@@ -57,20 +60,42 @@ class Column(NamedTuple):
     Attributes:
         array: One-dimensional, contiguous, of the type that the core wants.
         each: Whether it has a value per row, or one for all rows.
+        bad: Where a value is out of its type's range; ``None`` where none is.
+        absent: Where there is no value; ``None`` where all are there.
     """
 
     array: Array
     each: bool
+    bad: NDArray[np.bool_] | None = None
+    absent: NDArray[np.bool_] | None = None
+
+
+class Reading(NamedTuple):
+    """How single values of an attribute are read.
+
+    Attributes:
+        value: The number, or the text, of a value; ``None`` where it is out of range. Raises ContextError.
+        handle: The handle's number of a uid. Raises UidError.
+        entity: The name of the type of which its entities are; ``None`` for other attributes.
+    """
+
+    value: Callable[[Any], Any]
+    handle: Callable[[Any], int]
+    entity: str | None = None
 
 
 _WANTED = {
     Kind.BOOL: "bool",
     Kind.LONG: "integers of 64 bits",
-    Kind.DECIMAL: "integers (ten-thousandths)",
-    Kind.DATETIME: "datetime64, or integers (milliseconds)",
-    Kind.DURATION: "timedelta64, or integers (milliseconds)",
+    Kind.STRING: "str",
+    Kind.DECIMAL: "decimals, or integers (whole units)",
+    Kind.DATETIME: "datetime64, aware datetimes, or integers (milliseconds)",
+    Kind.DURATION: "timedelta64 with a unit that has a length, timedeltas, or integers (milliseconds)",
 }
-_TIMES = {Kind.DATETIME: ("M", "datetime64[ms]"), Kind.DURATION: ("m", "timedelta64[ms]")}
+_TIMES = {Kind.DATETIME: "M", Kind.DURATION: "m"}
+_DTYPES: dict[Kind, tuple[type, Any]] = {Kind.LONG: (int, np.int64), Kind.BOOL: (bool, np.bool_)}
+# The most whole units that a decimal can have.
+_MOST_UNITS = (2**63 - 1) // 10_000
 
 
 def handles(name: str, given: Any, cls: type, attribute: str, dtype: type) -> Column:
@@ -98,41 +123,175 @@ def handles(name: str, given: Any, cls: type, attribute: str, dtype: type) -> Co
     return Column(np.array([getattr(member, attribute) for member in members], dtype), True)
 
 
-def numbers(where: str, kind: Kind, given: Any, resource: type, number_of: Callable[[str], int]) -> Column:
+def numbers(
+    where: str,
+    kind: Kind,
+    given: Any,
+    resource: type,
+    number_of: Callable[[str], int | None],
+    reading: Reading | None = None,
+) -> Column:
     """The values of an attribute as ``int64``.
 
     Args:
         where: What messages begin with.
         kind: The attribute's kind.
-        given: One value, a sequence, an array, or for texts a :class:`Categorical`.
+        given: One value, a sequence, an array, or for texts a :class:`Categorical`. What an array masks is absent.
         resource: The class of handles.
-        number_of: The number of a text in this batch.
+        number_of: The number of a text in this batch; ``None`` for what is no text in UTF-8.
+        reading: How single values are read.
 
     Raises:
-        ContextError: where the values are not of this kind, or an index is out of range.
+        ContextError: where values are not of this kind.
     """
-    _no_mask(where, given)
-    if kind is Kind.STRING:
-        return _texts(where, given, number_of)
-    if kind is Kind.ENTITY:
-        array, each = handles(where, given, resource, "handle", np.uint64)
-        return Column(array.view(np.int64), each)
-    array = np.asarray(given)
-    if array.ndim > 1:
-        raise ContextError(f"{where}: wanted one dimension, got {array.ndim}")
-    time_kind, unit = _TIMES.get(kind, ("", ""))
-    if array.dtype.kind == time_kind:
-        if np.isnat(array).any():
-            raise ContextError(f"{where}: NaT in row {int(np.isnat(np.atleast_1d(array)).argmax())} is no time")
-        array, fits = array.astype(unit).astype(np.int64), True
+    if isinstance(given, np.ma.MaskedArray) and given.ndim:
+        return _masked(where, kind, given, resource, number_of, reading)
+    if kind is Kind.STRING and hasattr(given, "codes") and hasattr(given, "categories"):
+        return _categorical(where, np.asarray(given.codes), given.categories, number_of)
+    if _is_one(given, resource):
+        return _each(where, kind, [given], resource, number_of, reading)._replace(each=False)
+    if not isinstance(given, np.ndarray) and hasattr(given, "__array__"):
+        given = np.asarray(given)
+    if isinstance(given, np.ndarray):
+        if given.ndim > 1:
+            raise ContextError(f"{where}: wanted one dimension, got {given.ndim}")
+        if given.dtype != object and not (kind is Kind.STRING and given.dtype.kind in "UT"):
+            if kind is Kind.ENTITY:
+                column = handles(where, given, resource, "handle", np.uint64)
+                return Column(column.array.view(np.int64), True)
+            return _array(where, kind, given)
+        given = given.tolist()
+    return _each(where, kind, list(given), resource, number_of, reading)
+
+
+def _is_one(given: Any, resource: type) -> bool:
+    """Whether what is given is one value for all rows."""
+    if isinstance(given, np.ndarray):
+        return given.ndim == 0
+    if isinstance(given, (str, bytes, Mapping, Uid, resource, np.generic)):
+        return True
+    return not isinstance(given, Iterable) and not hasattr(given, "__array__")
+
+
+def _masked(
+    where: str,
+    kind: Kind,
+    given: Any,
+    resource: type,
+    number_of: Callable[[str], int | None],
+    reading: Reading | None,
+) -> Column:
+    mask = np.ma.getmaskarray(given)
+    if mask.ndim > 1:
+        raise ContextError(f"{where}: wanted one dimension, got {mask.ndim}")
+    plain = np.asarray(given.data)
+    # What lies under the mask is nobody's value: it is not looked at.
+    if plain.dtype == object or plain.dtype.kind in "UT":
+        values = [ABSENT if gone else value for value, gone in zip(plain.tolist(), mask, strict=True)]
+        return _each(where, kind, values, resource, number_of, reading)
+    plain = np.where(mask, np.zeros((), plain.dtype), plain)
+    column = numbers(where, kind, plain, resource, number_of, reading)
+    bad = None if column.bad is None else column.bad & ~mask
+    return column._replace(bad=bad, absent=mask if mask.any() else None)
+
+
+def _array(where: str, kind: Kind, array: Array) -> Column:
+    """The numbers of an array of a type of numpy's."""
+    bad: NDArray[np.bool_] | None = None
+    if array.dtype.kind == _TIMES.get(kind):
+        times = milliseconds(array)
+        if times is None:
+            raise ContextError(f"{where}: wanted {_WANTED[kind]}, got {array.dtype}")
+        array, bad = times
     elif kind is Kind.BOOL:
-        fits = array.dtype == np.bool_
-    else:
-        fits = array.dtype.kind == "i" or (array.dtype.kind == "u" and array.dtype.itemsize < 8)
-    # numpy makes floats of an empty list: it has no values that could be wrong.
-    if not fits and array.size:
+        if array.dtype != np.bool_:
+            raise ContextError(f"{where}: wanted {_WANTED[kind]}, got {array.dtype}")
+    elif array.dtype.kind not in "iu" or kind is Kind.STRING:
         raise ContextError(f"{where}: wanted {_WANTED[kind]}, got {array.dtype}")
-    return Column(np.ascontiguousarray(np.atleast_1d(array), np.int64), array.ndim == 1)
+    elif kind is Kind.DECIMAL:
+        bad = array > _MOST_UNITS
+        if array.dtype.kind == "i":
+            bad |= array < -_MOST_UNITS
+        array = np.where(bad, 0, array).astype(np.int64) * 10_000
+    elif array.dtype.kind == "u":
+        bad = array > np.uint64(2**63 - 1)
+        array = np.where(bad, 0, array)
+    return Column(np.ascontiguousarray(array, np.int64), True, bad if bad is not None and bad.any() else None)
+
+
+def _each(
+    where: str,
+    kind: Kind,
+    values: list[Any],
+    resource: type,
+    number_of: Callable[[str], int | None],
+    reading: Reading | None,
+) -> Column:
+    """The numbers of single values, each read as a gate reads one."""
+    plain, dtype = _DTYPES.get(kind, (None, None))
+    if plain is not None and set(map(type, values)) <= {plain}:
+        try:
+            return Column(np.array(values, dtype).astype(np.int64), True)
+        except OverflowError:
+            pass
+    array, bad, absent = (np.zeros(len(values), dtype) for dtype in (np.int64, np.bool_, np.bool_))
+    known: dict[str, int | None] = {}
+    for row, value in enumerate(values):
+        if value is ABSENT or value is np.ma.masked:
+            absent[row] = True
+            continue
+        number = _one(where, kind, row, value, resource, number_of, reading, known)
+        if number is None:
+            bad[row] = True
+        else:
+            array[row] = number
+    return Column(array, True, bad if bad.any() else None, absent if absent.any() else None)
+
+
+def _one(
+    where: str,
+    kind: Kind,
+    row: int,
+    value: Any,
+    resource: type,
+    number_of: Callable[[str], int | None],
+    reading: Reading | None,
+    known: dict[str, int | None],
+) -> int | None:
+    if kind is Kind.ENTITY:
+        return _handle(where, row, value, resource, reading)
+    if isinstance(value, str) and kind is Kind.STRING:
+        # A str of its own: subclasses may compare as they like.
+        text = value if type(value) is str else str.__str__(value)
+    else:
+        if reading is None or isinstance(value, (list, tuple)) or getattr(value, "ndim", 0):
+            given = f"{type(value).__qualname__} in row {row}"
+            raise ContextError(f"{where}: wanted one dimension of {_WANTED[kind]}, got {given}")
+        try:
+            read = reading.value(value)
+        except ContextError as error:
+            raise ContextError(f"{where}: wanted {_WANTED[kind]}; in row {row}: {error}") from error.__cause__
+        if kind is not Kind.STRING or read is None:
+            return read
+        text = read
+    if text not in known:
+        known[text] = number_of(text)
+    return known[text]
+
+
+def _handle(where: str, row: int, value: Any, resource: type, reading: Reading | None) -> int:
+    wanted = reading.entity if reading is not None else None
+    try:
+        uid = value.uid if isinstance(value, resource) else Uid.of(value)
+    except ValueError as error:
+        got = f"{type(value).__qualname__} in row {row}"
+        raise ContextError(f"{where}: wanted entities ({resource.__name__} objects, or uids), got {got}") from error
+    if wanted is not None and uid.type != wanted:
+        raise ContextError(f"{where}: wanted entities of type {wanted}, got {uid} in row {row}")
+    if isinstance(value, resource):
+        return int(value.handle)  # type: ignore[attr-defined]
+    assert reading is not None
+    return reading.handle(uid)
 
 
 def _no_mask(where: str, given: Any) -> None:
@@ -140,27 +299,7 @@ def _no_mask(where: str, given: Any) -> None:
         raise ContextError(f"{where}: a masked value cannot be decided on: leave its row out, and give a plain array")
 
 
-def _texts(where: str, given: Any, number_of: Callable[[str], int]) -> Column:
-    if isinstance(given, str):
-        return Column(np.array([number_of(given)], np.int64), False)
-    if hasattr(given, "codes") and hasattr(given, "categories"):
-        return _categorical(where, np.asarray(given.codes), given.categories, number_of)
-    if not isinstance(given, Iterable):
-        raise ContextError(f"{where}: wanted str, got {type(given).__qualname__}")
-    known: dict[str, int] = {}
-    values = list(given)
-    array = np.empty(len(values), np.int64)
-    for row, value in enumerate(values):
-        if not isinstance(value, str):
-            raise ContextError(f"{where}: wanted str, got {type(value).__qualname__} in row {row}")
-        number = known.get(value)
-        if number is None:
-            number = known[value] = number_of(value)
-        array[row] = number
-    return Column(array, True)
-
-
-def _categorical(where: str, codes: Array, categories: Iterable[Any], number_of: Callable[[str], int]) -> Column:
+def _categorical(where: str, codes: Array, categories: Iterable[Any], number_of: Callable[[str], int | None]) -> Column:
     if codes.ndim != 1 or codes.dtype.kind not in "iu":
         raise ContextError(f"{where}: wanted a one-dimensional array of integer codes, got {codes.dtype} {codes.shape}")
     texts = list(categories)
@@ -174,7 +313,10 @@ def _categorical(where: str, codes: Array, categories: Iterable[Any], number_of:
             f"{where}: code {codes[row]} in row {row} is none of the {len(texts)} categories "
             "(a missing value cannot be decided on: leave the row out)"
         )
-    return Column(np.array([number_of(text) for text in texts], np.int64)[codes], True)
+    found = [number_of(str.__str__(text)) for text in texts]
+    array = np.array([number or 0 for number in found], np.int64)[codes] if texts else np.zeros(0, np.int64)
+    bad = np.array([number is None for number in found], np.bool_)
+    return Column(array, True, bad[codes] if bad.any() else None)
 
 
 def rows(where: str, columns: Sequence[tuple[str, Column]]) -> int:
@@ -188,3 +330,24 @@ def rows(where: str, columns: Sequence[tuple[str, Column]]) -> int:
         named = ", ".join(f"{name} {len(column.array)}" for name, column in columns if column.each)
         raise ContextError(f"{where}: columns of different lengths: {named}")
     return lengths.pop() if lengths else 1
+
+
+def marks(columns: Sequence[Column], count: int) -> tuple[NDArray[np.bool_] | None, NDArray[np.uint64] | None]:
+    """Which rows have a value that is out of range, and as bits, by their places, which columns each row lacks.
+
+    ``None`` for either where there is nothing of the kind.
+    """
+    bad: NDArray[np.bool_] | None = None
+    absent: NDArray[np.uint64] | None = None
+    for place, column in enumerate(columns):
+        if column.bad is not None:
+            bad = column.bad | (np.zeros(count, np.bool_) if bad is None else bad)
+        if column.absent is not None:
+            bit = np.where(column.absent, np.uint64(1 << place), np.uint64(0))
+            absent = bit | (np.zeros(count, np.uint64) if absent is None else absent)
+    return bad, absent
+
+
+def taken(column: Column, at: NDArray[np.intp]) -> Column:
+    """Some rows of a column."""
+    return Column(np.ascontiguousarray(column.array[at]), True) if column.each else Column(column.array, False)

@@ -221,6 +221,7 @@ class Engine:
         prefault: bool = True,
         locked: bool = False,
         huge_pages: bool = False,
+        strict: bool = False,
     ) -> None:
         for name, value in (("sessions", sessions), ("handles", handles)):
             if not 0 < value < 1 << 30:
@@ -232,6 +233,7 @@ class Engine:
             prefault=prefault,
             locked=locked,
             huge_pages=huge_pages,
+            strict=strict,
         )
         self._bundle = bundle
         self._changing = threading.Lock()
@@ -384,6 +386,10 @@ class Engine:
         columns: Mapping[Any, Any] = context or {}
         prepared = self.prepare(action, *columns)
         return prepared.evaluate_many(self._handles(principals), self._handles(resources), *columns.values())
+
+    def handle_of(self, uid: UidLike) -> int:
+        """The number of a uid's handle: for gates, whose columns of entities may hold uids."""
+        return self.resource(uid).handle
 
     def _handles(self, given: Any) -> Any:
         if isinstance(given, np.ndarray) and given.dtype != object:

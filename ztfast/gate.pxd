@@ -52,6 +52,8 @@ cdef extern from "ztfast.h" nogil:
         ZTFAST_E_SIZE
         ZTFAST_E_TEXT
         ZTFAST_E_FOREIGN
+        ZTFAST_E_TYPE
+        ZTFAST_E_REQUIRED
     # Kinds of arguments.
     enum:
         ZTFAST_OTHER
@@ -81,7 +83,7 @@ cdef extern from "ztfast.h" nogil:
         uint32_t (*decide)(ztfast_gate *, uint64_t, uint64_t, const int64_t *, size_t, ztfast_determining *) noexcept nogil
         int32_t (*begin)(ztfast_gate *) noexcept nogil
         int32_t (*text)(ztfast_gate *, const uint8_t *, size_t, int64_t *) noexcept nogil
-        int32_t (*entity)(ztfast_gate *, uint64_t, int64_t *) noexcept nogil
+        int32_t (*entity)(ztfast_gate *, uint64_t, size_t, int64_t *) noexcept nogil
         int32_t (*literal)(const ztfast_gate *, const uint8_t *, size_t, int64_t *) noexcept nogil
         int32_t (*kinds)(const ztfast_gate *, uint8_t *, size_t, size_t *) noexcept nogil
         int32_t (*policy)(const ztfast_gate *, uint32_t, const uint8_t **, size_t *) noexcept nogil
@@ -95,6 +97,12 @@ cdef extern from "ztfast.h" nogil:
         int32_t (*batch_end)(ztfast_batch *) noexcept nogil
         const char *(*code_name)(uint32_t) noexcept nogil
         const char *(*status_text)(int32_t) noexcept nogil
+        uint32_t (*refuse)(ztfast_gate *, uint64_t, uint64_t) noexcept nogil
+        int32_t (*gate_without)(const ztfast_gate *, uint64_t, ztfast_gate **) noexcept nogil
+        int32_t (*batch_without)(const ztfast_batch *, uint64_t, ztfast_batch **) noexcept nogil
+        int32_t (*batch_refuse)(
+            const ztfast_batch *, size_t, const ztfast_column *, size_t, uint32_t, uint8_t *
+        ) noexcept nogil
 
     int32_t ztfast_check(const ztfast_api *) noexcept
     const char *ztfast_check_text(int32_t) noexcept
@@ -163,6 +171,8 @@ cdef class Gate:
     cdef CacheKey _keys[CACHED]
     cdef list _decisions
     cdef object _spares
+    # Gates of fewer attributes, by the bits of those that are absent.
+    cdef dict _without
     cdef object _core
     cdef object _engine
     cdef readonly str action
@@ -182,6 +192,9 @@ cdef class Gate:
     cdef object wrong_count(self, PyObject *const *arguments, Py_ssize_t count)
     cdef object wrong_parties(self, session, resource)
     cdef object wrong_type(self, size_t at, value)
+    cdef int scalar(self, size_t at, value, int64_t *number) except -1
+    cdef Decision without(self, PyObject *const *arguments)
+    cdef object strictly(self, PyObject *const *arguments)
     cdef Decision by_context(self, PyObject *const *arguments)
     cdef object fitting(self)
     cdef Decision by_dict(self, PyObject *const *arguments)
@@ -191,6 +204,11 @@ cdef class Gate:
 @cython.final
 cdef class Batch:
     cdef ztfast_batch *_batch
+    cdef str _action
+
+    cdef Batch lacking(self, Gate gate, uint64_t absent)
+    cdef int run(self, bint by_session, list columns, codes) except -1
+    cdef int refuse(self, bint by_session, list columns, codes) except -1
 
 
 cdef inline ztfast_gate *core(Gate gate) noexcept nogil:

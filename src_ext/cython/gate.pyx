@@ -11,12 +11,14 @@ from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp
 
+import functools
 import threading
 
 import numpy
 
 from ztfast import _core, columns as columns_of
 from ztfast.errors import CapacityError, ContextError, Error, OwnerError
+from ztfast.values import ABSENT as ABSENT_VALUE
 
 cdef extern from *:
     """
@@ -224,6 +226,20 @@ cdef void *SESSION = <void *>Session
 cdef void *RESOURCE = <void *>Resource
 cdef void *LONG = <void *>int
 cdef void *TEXT = <void *>str
+# What stands for a value that is not there. Both live as long as the module does.
+cdef object absent_value = ABSENT_VALUE, masked_value = numpy.ma.masked
+cdef void *ABSENT = <void *>absent_value
+cdef void *MASKED = <void *>masked_value
+
+cdef enum Numbers:
+    # All are there.
+    READ = 0
+    # One is out of its type's range.
+    OUT_OF_RANGE = 1
+    # An attribute is absent: the gate without it decides.
+    LACKING = 2
+    # One is of the right type, perhaps, and no number by itself: a context decides.
+    IN_WORDS = 3
 
 
 cdef class Decision:
@@ -271,8 +287,10 @@ cdef class Gate:
     """Decisions about one action, like a prepared statement; made by :meth:`ztfast.Engine.prepare`.
 
     The context's attributes are given by position, in the order of the names given to ``prepare``: ``int`` for Long,
-    ``bool`` for Bool, ``str`` for String, :class:`Resource` for entities; other types as :meth:`ztfast.Engine.decide`
-    takes them, at its speed. A gate survives bundle swaps; where the new bundle no longer has the action or changes
+    ``bool`` for Bool, ``str`` for String, :class:`Resource` for entities are the quick ones; whatever else
+    :meth:`ztfast.Engine.decide` takes is taken alike (``docs/conversions.md``). ``ztfast.ABSENT`` leaves an optional
+    attribute out. A value of a wrong type raises; one that is out of its type's range is DENY with code BAD_VALUE, as
+    long as the session is good. A gate survives bundle swaps; where the new bundle no longer has the action or changes
     these attributes, it denies with code STALE_GATE.
 
     Threads may share a gate, with and without the GIL, and no decision waits for another: who finds it in use decides by
@@ -309,13 +327,14 @@ cdef class Gate:
         api.kinds(self._gate, self._kinds, MAX_ARGUMENTS, &count)
         self._plain = self._count + 2
         for at in range(self._count):
-            self._slow |= self._kinds[at] not in (ZTFAST_BOOL, ZTFAST_LONG, ZTFAST_STRING, ZTFAST_ENTITY)
+            self._slow |= self._kinds[at] == ZTFAST_OTHER
             self._looks_up |= self._kinds[at] in (ZTFAST_STRING, ZTFAST_ENTITY)
             if self._kinds[at] != ZTFAST_LONG:
                 self._plain = -1
         api.epoch(self._gate, &self._epoch)
         self._decisions = [None] * CACHED
         self._spares = threading.local()
+        self._without = {}
         return 0
 
     def __dealloc__(self):
@@ -332,11 +351,13 @@ cdef class Gate:
         Args:
             sessions: A :class:`Session` for all rows, a sequence of them, or their ids as an array of uint64.
             resources: A :class:`Resource` for all rows, a sequence of them, or their handles as an array of uint64.
-            columns: One per attribute, an array or sequence with a value per row, or one value for all rows. Long:
-                integers; Bool: bool; String: str, or a :class:`ztfast.Categorical`; entity: handles (uint64) or
-                Resources; decimal: int64 in ten-thousandths; datetime and duration: datetime64 and timedelta64, or int64
-                in milliseconds.
+            columns: One per attribute, an array or sequence with a value per row, or one value for all rows, of what
+                :meth:`decide` takes. Arrays of numpy's are read by their types (``docs/conversions.md``): integers for
+                Long, decimal (whole units), datetime and duration (milliseconds); bool for Bool; text for String, or a
+                :class:`ztfast.Categorical`; handles for entities; datetime64 and timedelta64. ``ztfast.ABSENT``, and
+                what a masked array masks, leave an optional attribute out of a row.
 
+        A row with a value that is out of its type's range is BAD_VALUE; the other rows are decided.
         Contiguous arrays of uint64 (sessions, resources) and int64 (numbers) are read where they lie.
 
         Returns:
@@ -378,12 +399,9 @@ cdef class Gate:
             raise ContextError(
                 f"{self.action}: wanted {self._count} columns ({', '.join(self.names) or 'none'}), got {len(given)}"
             )
-        if self._slow and any(self._kinds[at] == ZTFAST_OTHER for at in range(self._count)):
+        if self._slow:
             raise ContextError(f"{self.action}: ipaddr, set and record attributes have no columns; use decide()")
-        cdef ztfast_column laid_out[MAX_ARGUMENTS + 2]
-        cdef size_t rows
-        cdef int32_t status
-        cdef Batch batch = Batch(self)
+        cdef Batch batch = Batch(self), part
         columns = [
             ("sessions" if by_session else "principals", who),
             ("resources", columns_of.handles("resources", resources, Resource, "handle", numpy.uint64)),
@@ -391,21 +409,39 @@ cdef class Gate:
         for at, column in enumerate(given):
             where = f"{self.action}: column {self.names[at]!r}"
             kind = columns_of.Kind(self._kinds[at])
-            columns.append((self.names[at], columns_of.numbers(where, kind, column, Resource, batch.text)))
+            reading = columns_of.Reading(
+                functools.partial(self._core.scalar, at), self._engine.handle_of, self._core.entity_type(at)
+            )
+            read = columns_of.numbers(where, kind, column, Resource, batch.text, reading)
+            if read.bad is not None and self._core.strict:
+                raise ContextError(f"{where}: the value in row {int(read.bad.argmax())} is out of its type's range")
+            columns.append((self.names[at], read))
         rows = columns_of.rows(self.action, columns)
-        for at, (_, (array, each)) in enumerate(columns):
-            laid_out[at].data = <const void *><uintptr_t>array.ctypes.data
-            laid_out[at].len = len(array)
-            laid_out[at].each = each
         codes = numpy.full(rows, ZTFAST_STALE_GATE, numpy.uint8)
         if batch._batch == NULL:
             return codes
-        decide = api.batch_run if by_session else api.batch_evaluate
-        out = <uint8_t *><uintptr_t>codes.ctypes.data
-        with nogil:
-            status = decide(batch._batch, rows, laid_out, self._count + 2, out)
-        if status != ZTFAST_OK:
-            raise ContextError(f"{self.action}: {api.status_text(status).decode()}")
+        taken = [column for _, column in columns]
+        bad, absent = columns_of.marks(taken[2:], rows)
+        if bad is None and absent is None:
+            batch.run(by_session, taken, codes)
+            return codes
+        patterns = numpy.zeros(rows, numpy.uint64) if absent is None else absent
+        good = numpy.ones(rows, numpy.bool_) if bad is None else ~bad
+        for pattern in numpy.unique(patterns).tolist():
+            # Also where all its rows are bad: an attribute that is required may be absent from none.
+            part = batch.lacking(self, pattern) if pattern else batch
+            at = numpy.flatnonzero((patterns == pattern) & good)
+            if part is None or not len(at):
+                continue
+            kept = taken[:2] + [column for place, column in enumerate(taken[2:]) if not pattern >> place & 1]
+            some = numpy.full(len(at), ZTFAST_CORRUPT, numpy.uint8)
+            part.run(by_session, [columns_of.taken(column, at) for column in kept], some)
+            codes[at] = some
+        at = numpy.flatnonzero(~good)
+        if len(at):
+            some = numpy.full(len(at), ZTFAST_CORRUPT, numpy.uint8)
+            batch.refuse(by_session, [columns_of.taken(column, at) for column in taken[:2]], some)
+            codes[at] = some
         return codes
 
     cdef int check(self, PyObject *const *arguments, Py_ssize_t count) except -1:
@@ -423,41 +459,58 @@ cdef class Gate:
         return 0
 
     cdef int numbers(self, PyObject *const *arguments, int64_t *values) except -1:
-        """Turn those values into numbers that need no look-up, and check the others. This may run Python code."""
+        """Turn those values into numbers that need no look-up, and check the others: one of `Numbers`.
+
+        This may run Python code. Where a value is out of its range the others are checked all the same.
+        """
         cdef size_t at
-        cdef int kind
+        cdef int kind, found = READ
         cdef PyObject *given
         for at in range(self._count):
             given, kind = arguments[at + 2], self._kinds[at]
             value = <object>given
-            if kind == ZTFAST_LONG:
-                if <void *>given.ob_type != LONG:
-                    if isinstance(value, (bool, numpy.bool_)) or not hasattr(value, "__index__"):
-                        self.wrong_type(at, value)
-                    value = int(value.__index__())
-                if ztfast_number(<PyObject *>value, &values[at]) != 0:
-                    self.wrong_type(at, value)
-            elif kind == ZTFAST_BOOL:
-                if value is not True and value is not False and not isinstance(value, numpy.bool_):
-                    self.wrong_type(at, value)
-                values[at] = 1 if value else 0
-            elif kind == ZTFAST_STRING:
-                if <void *>given.ob_type != TEXT and not isinstance(value, str):
-                    self.wrong_type(at, value)
-            elif <void *>given.ob_type != RESOURCE:
-                self.wrong_type(at, value)
-        return 0
+            if kind == ZTFAST_LONG and <void *>given.ob_type == LONG:
+                if (
+                    ztfast_number(given, &values[at]) != 0
+                    and self.scalar(at, value, &values[at]) != READ and found == READ
+                ):
+                    found = OUT_OF_RANGE
+            elif kind == ZTFAST_BOOL and (value is True or value is False):
+                values[at] = value is True
+            elif kind == ZTFAST_STRING and (<void *>given.ob_type == TEXT or isinstance(value, str)):
+                pass
+            elif kind == ZTFAST_ENTITY and <void *>given.ob_type == RESOURCE:
+                pass
+            elif <void *>given == ABSENT or <void *>given == MASKED:
+                return LACKING
+            elif kind == ZTFAST_STRING or kind == ZTFAST_ENTITY:
+                if self._core.scalar(at, value) is not None:
+                    found = IN_WORDS
+                elif found == READ:
+                    found = OUT_OF_RANGE
+            elif self.scalar(at, value, &values[at]) != READ and found == READ:
+                found = OUT_OF_RANGE
+        return found
+
+    cdef int scalar(self, size_t at, value, int64_t *number) except -1:
+        """The number of a value that is not plainly one."""
+        made = self._core.scalar(at, value)
+        if made is None:
+            return OUT_OF_RANGE
+        number[0] = made
+        return READ
 
     cdef int look_up(self, PyObject *const *arguments, int64_t *values) except -1:
         """Turn texts and entities into numbers of the bundle that the next decision goes by. This runs no Python code.
 
-        Returns 0, or 1 where the core has no room for the texts. Then the call is over, as it is where this raises: the core
-        denies what is decided without another beginning.
+        READ; OUT_OF_RANGE; or IN_WORDS where the core has no room for the texts. Then the call is over, as it is where this
+        raises: the core denies what is decided without another beginning.
         """
         cdef size_t at
+        cdef int looked, found = READ
+        cdef int32_t status
         cdef PyObject *value
         cdef RememberedText *remembered
-        cdef int32_t status
         api.begin(self._gate)
         self.keep_up()
         for at in range(self._count):
@@ -466,17 +519,24 @@ cdef class Gate:
                 remembered = &self._texts[(<uintptr_t>value >> 4) % REMEMBERED]
                 if remembered.text == value:
                     values[at] = remembered.number
-                elif self.look_up_text(at, value, remembered, &values[at]) != 0:
-                    return 1
+                else:
+                    looked = self.look_up_text(at, value, remembered, &values[at])
+                    if looked == IN_WORDS:
+                        return IN_WORDS
+                    if looked != READ:
+                        found = OUT_OF_RANGE
             elif self._kinds[at] == ZTFAST_ENTITY:
-                status = api.entity(self._gate, (<Resource>value).handle, &values[at])
+                status = api.entity(self._gate, (<Resource>value).handle, at, &values[at])
                 if status == ZTFAST_E_FOREIGN:
                     # The decision begun is then a DENY.
                     values[at] = 0
-                elif status != ZTFAST_OK:
-                    # A handle that is nothing in this bundle is no entity of the schema's: no policy can name it.
+                    continue
+                if status == ZTFAST_E_TYPE:
                     self.wrong_type(at, <object>value)
-        return 0
+                # A gate that fits no bundle denies, whatever it is given.
+                if status != ZTFAST_OK and status != ZTFAST_E_STALE:
+                    found = OUT_OF_RANGE
+        return found
 
     cdef int look_up_text(self, size_t at, PyObject *value, RememberedText *remembered, int64_t *number) except -1:
         cdef Py_ssize_t length
@@ -484,10 +544,10 @@ cdef class Gate:
         try:
             text = PyUnicode_AsUTF8AndSize(<object>value, &length)
         except UnicodeEncodeError:
-            self.wrong_type(at, <object>value)
+            return OUT_OF_RANGE
         if api.literal(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
             if api.text(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
-                return 1
+                return IN_WORDS
         elif <void *>value.ob_type == TEXT:
             # The text is kept, so that no other can come to lie where it does. What gives way is a str: freeing it runs
             # nobody's code.
@@ -546,14 +606,41 @@ cdef class Gate:
                 )
 
     cdef object wrong_type(self, size_t at, value):
-        wanted = {
-            ZTFAST_BOOL: "a Bool", ZTFAST_LONG: "a Long (an int of 64 bits)", ZTFAST_STRING: "a String (str)",
-            ZTFAST_ENTITY: "an entity (engine.resource(...)) of a type in the schema",
-        }
+        wanted = self._core.entity_type(at)
         raise ContextError(
-            f"{self.action}: context attribute {self.names[at]!r}: wanted {wanted[self._kinds[at]]}; "
-            f"got {type(value).__qualname__}: {value!r}"
+            f"{self.action}: context attribute {self.names[at]!r}: wanted an entity of type {wanted}; got {value!r}"
         )
+
+    cdef Decision without(self, PyObject *const *arguments):
+        """The decision where attributes are absent, by the gate of the others: prepared when they first are."""
+        cdef PyObject *kept[MAX_ARGUMENTS + 2]
+        cdef size_t at, count = 2
+        cdef uint64_t lacking = 0
+        if self.fitting() is None:
+            return Decision(ZTFAST_STALE_GATE)
+        kept[0], kept[1] = arguments[0], arguments[1]
+        for at in range(self._count):
+            if <void *>arguments[at + 2] == ABSENT or <void *>arguments[at + 2] == MASKED:
+                lacking |= <uint64_t>1 << at
+            else:
+                kept[count] = arguments[at + 2]
+                count += 1
+        gate = self._without.get(lacking)
+        if gate is None:
+            core = self._core.without(lacking)
+            if core is None:
+                return Decision(ZTFAST_STALE_GATE)
+            gate = self._without.setdefault(lacking, Gate(self._engine, core))
+        return gate_decide(gate, kept, count)
+
+    cdef object strictly(self, PyObject *const *arguments):
+        """Raise for what is out of its range, if that is wanted."""
+        cdef size_t at
+        if self._core.strict:
+            for at in range(self._count):
+                if self._kinds[at] != ZTFAST_ENTITY:
+                    self._core.scalar(at, <object>arguments[at + 2])
+            raise ContextError(f"{self.action}: an enumerated type has no such entity")
 
     cdef Decision by_context(self, PyObject *const *arguments):
         """The same decision by way of a context dict, for values that are no numbers; of a bundle that the gate fits."""
@@ -668,6 +755,7 @@ cdef class Batch:
     def __init__(self, Gate gate, /):
         cdef Gate user = gate.taken()
         cdef int32_t status
+        self._action = gate.action
         if user is None:
             return
         status = api.batch_begin(user._gate, &self._batch)
@@ -680,15 +768,66 @@ cdef class Batch:
             api.batch_end(self._batch)
 
     def text(self, str text, /):
-        """The number of a text for the columns of this batch."""
+        """The number of a text for the columns of this batch; None for what is no text in UTF-8."""
         cdef int64_t number
         cdef Py_ssize_t length
-        cdef const char *data = PyUnicode_AsUTF8AndSize(text, &length)
+        cdef const char *data
+        try:
+            data = PyUnicode_AsUTF8AndSize(text, &length)
+        except UnicodeEncodeError:
+            return None
         if self._batch == NULL:
             return 0
         if api.batch_text(self._batch, <const uint8_t *>data, length, &number) != ZTFAST_OK:
             raise CapacityError("a batch takes up to 4 GiB of distinct texts that the bundle lacks")
         return number
+
+    cdef Batch lacking(self, Gate gate, uint64_t absent):
+        """The batch of the same moment without some attributes: the numbers of texts are the same."""
+        cdef Batch made = Batch.__new__(Batch)
+        cdef int32_t status = api.batch_without(self._batch, absent, &made._batch)
+        made._action = self._action
+        if status == ZTFAST_OK:
+            return made
+        if status == ZTFAST_E_STALE:
+            return None
+        # It says which.
+        gate._core.without(absent)
+        raise ContextError(f"{gate.action}: {api.status_text(status).decode()}")
+
+    cdef int run(self, bint by_session, list columns, codes) except -1:
+        """Decide on the rows of columns."""
+        cdef ztfast_column laid_out[MAX_ARGUMENTS + 2]
+        cdef size_t count = lay_out(columns, laid_out), rows = len(codes)
+        cdef uint8_t *out = <uint8_t *><uintptr_t>codes.ctypes.data
+        cdef int32_t status
+        decide = api.batch_run if by_session else api.batch_evaluate
+        with nogil:
+            status = decide(self._batch, rows, laid_out, count, out)
+        if status != ZTFAST_OK:
+            raise ContextError(f"{self._action}: {api.status_text(status).decode()}")
+        return 0
+
+    cdef int refuse(self, bint by_session, list columns, codes) except -1:
+        """The codes of rows with values that are out of range, which depend on who asks about what only."""
+        cdef ztfast_column laid_out[MAX_ARGUMENTS + 2]
+        cdef size_t count = lay_out(columns, laid_out), rows = len(codes)
+        cdef uint8_t *out = <uint8_t *><uintptr_t>codes.ctypes.data
+        cdef int32_t status
+        with nogil:
+            status = api.batch_refuse(self._batch, rows, laid_out, count, by_session, out)
+        if status != ZTFAST_OK:
+            raise ContextError(f"{self._action}: {api.status_text(status).decode()}")
+        return 0
+
+
+cdef size_t lay_out(list columns, ztfast_column *laid_out) except 0:
+    cdef size_t at
+    for at, column in enumerate(columns):
+        laid_out[at].data = <const void *><uintptr_t>column.array.ctypes.data
+        laid_out[at].len = len(column.array)
+        laid_out[at].each = column.each
+    return len(columns)
 
 
 # allows() and decide() take their arguments from the caller's stack (METH_FASTCALL): what Cython makes of a signature
@@ -734,16 +873,26 @@ cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t c
     """For values that are not all plain ints, for a gate that is in use, and for whatever is wrong."""
     cdef int64_t values[MAX_ARGUMENTS]
     cdef uint32_t code
+    cdef int found, looked = READ
     cdef Gate user
     gate.check(arguments, count)
     if gate._slow:
         return bool(gate.by_context(arguments))
-    gate.numbers(arguments, values)
+    found = gate.numbers(arguments, values)
+    if found == LACKING:
+        return bool(gate.without(arguments))
+    if found == IN_WORDS:
+        return bool(gate.by_context(arguments))
     user = gate.taken()
     if user is None:
         return False
     try:
-        if not user._looks_up or user.look_up(arguments, values) == 0:
+        if user._looks_up:
+            looked = user.look_up(arguments, values)
+        if looked == OUT_OF_RANGE or (looked == READ and found == OUT_OF_RANGE):
+            user.strictly(arguments)
+            return False
+        if looked == READ:
             code = api.allows(
                 user._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, user._count
             )
@@ -758,16 +907,26 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
     cdef int64_t values[MAX_ARGUMENTS]
     cdef ztfast_determining determining
     cdef uint32_t code
+    cdef int found, looked = READ
     cdef Gate user
     gate.check(arguments, count)
     if gate._slow:
         return gate.by_context(arguments)
-    gate.numbers(arguments, values)
+    found = gate.numbers(arguments, values)
+    if found == LACKING:
+        return gate.without(arguments)
+    if found == IN_WORDS:
+        return gate.by_context(arguments)
     user = gate.taken()
     if user is None:
         return Decision(ZTFAST_STALE_GATE)
     try:
-        if not user._looks_up or user.look_up(arguments, values) == 0:
+        if user._looks_up:
+            looked = user.look_up(arguments, values)
+        if looked == OUT_OF_RANGE or (looked == READ and found == OUT_OF_RANGE):
+            user.strictly(arguments)
+            return Decision(api.refuse(user._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle))
+        if looked == READ:
             code = api.decide(
                 user._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, user._count,
                 &determining,

@@ -219,13 +219,13 @@ def test_more_texts_than_a_gate_remembers_and_equal_ones_elsewhere_in_memory(bui
             assert gate.allows(session, ann, str(bytes(name, "ascii"), "ascii")) == (number % 2 == 0)
 
 
-def test_a_text_that_is_no_unicode_raises(build) -> None:
+def test_a_text_that_is_no_unicode_is_denied(build) -> None:
     engine = ztfast.Engine(
         build('permit (principal, action == Action::"look", resource) when { context has a && context.a == "x" };')
     )
     gate, session, ann = engine.prepare("look", "a"), admit(engine, ANN), engine.resource(ANN)
-    with pytest.raises(ztfast.ContextError, match="'a': wanted a String"):
-        gate.allows(session, ann, "\ud800")
+    assert not gate.allows(session, ann, "\ud800")
+    assert gate.decide(session, ann, "\ud800").code == "BAD_VALUE"
     assert gate.allows(session, ann, "x")
 
 
@@ -247,8 +247,8 @@ def test_whole_numbers_of_every_size(build) -> None:
             edge for edge in edges if edge <= limit
         ]
     for beyond in (2**63, -(2**63) - 1, 2**200):
-        with pytest.raises(ztfast.ContextError, match="'size': wanted a Long"):
-            gate.allows(session, d1, beyond, 1)
+        assert not gate.allows(session, d1, beyond, 1)
+        assert gate.decide(session, d1, beyond, 1).code == "BAD_VALUE"
 
 
 def test_a_call_in_the_middle_of_a_call_is_a_call_of_its_own(build) -> None:
@@ -279,10 +279,10 @@ def test_a_call_in_the_middle_of_a_call_is_a_call_of_its_own(build) -> None:
 # ---- what must not be decided --------------------------------------------------------------------------------------
 
 
-def test_masked_values_raise(engine) -> None:
+def test_masked_values_of_what_is_required_raise(engine) -> None:
     gate = engine.prepare("edit", "size", "place.room")
     masked = np.ma.MaskedArray([1, 2], [False, True])
-    with pytest.raises(ztfast.ContextError, match="'size': a masked value cannot be decided on"):
+    with pytest.raises(ztfast.ContextError, match="size, which cannot be absent"):
         gate.decide_many(admit(engine, ANN), engine.resource(D1), masked, 1)
     with pytest.raises(ztfast.ContextError, match="resources: a masked value"):
         gate.decide_many(admit(engine, ANN), masked.astype(np.uint64), 1, 1)

@@ -296,7 +296,7 @@ def test_the_table_takes_nothing_of_another_engine(
         codes = []
         for name, more in (("allows", ()), ("decide", (byref(determining),))):
             assert api["begin"](own) == 0
-            status = api["entity"](own, who.handle, byref(number))
+            status = api["entity"](own, who.handle, 1, byref(number))
             assert status == (0 if who is ours.ann else foreign)
             codes.append(api[name](own, session.id, line.handle, values(1, number.value), 2, *more))
         return codes

@@ -29,7 +29,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "decide": (c_uint32, c_void_p, c_uint64, c_uint64, POINTER(c_int64), c_size_t, POINTER(Determining)),
     "begin": (c_int32, c_void_p),
     "text": (c_int32, c_void_p, c_char_p, c_size_t, POINTER(c_int64)),
-    "entity": (c_int32, c_void_p, c_uint64, POINTER(c_int64)),
+    "entity": (c_int32, c_void_p, c_uint64, c_size_t, POINTER(c_int64)),
     "literal": (c_int32, c_void_p, c_char_p, c_size_t, POINTER(c_int64)),
     "kinds": (c_int32, c_void_p, POINTER(c_uint8), c_size_t, POINTER(c_size_t)),
     "policy": (c_int32, c_void_p, c_uint32, POINTER(c_void_p), POINTER(c_size_t)),
@@ -43,6 +43,10 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "batch_end": (c_int32, c_void_p),
     "code_name": (c_char_p, c_uint32),
     "status_text": (c_char_p, c_int32),
+    "refuse": (c_uint32, c_void_p, c_uint64, c_uint64),
+    "gate_without": (c_int32, c_void_p, c_uint64, POINTER(c_void_p)),
+    "batch_without": (c_int32, c_void_p, c_uint64, POINTER(c_void_p)),
+    "batch_refuse": (c_int32, c_void_p, c_size_t, POINTER(Column), c_size_t, c_uint32, POINTER(c_uint8)),
 }
 
 

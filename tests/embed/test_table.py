@@ -24,7 +24,7 @@ from tests.embed import table
 from tests.embed.table import Column, Determining, values
 
 OK, *ERRORS = table.statuses().values()
-NULL, UTF8, ROOM, HANDLE, COLUMNS, STALE, POLICY, _PANIC, _VERSION, _SIZE, TEXT, FOREIGN = ERRORS
+NULL, UTF8, ROOM, HANDLE, COLUMNS, STALE, POLICY, _PANIC, _VERSION, _SIZE, TEXT, FOREIGN, TYPE, REQUIRED = ERRORS
 Code = ztfast.Code
 
 POLICIES = """\
@@ -123,7 +123,7 @@ def test_codes_and_statuses_have_names(api: dict[str, Any]) -> None:
         assert api["code_name"](code).decode() == code.name
     assert api["code_name"](2) == api["code_name"](2**32 - 1) == b"UNKNOWN_CODE"
     texts = [api["status_text"](status) for status in (OK, *ERRORS)]
-    assert len(set(texts)) == len(texts) == 13
+    assert len(set(texts)) == len(texts) == 15
     assert api["status_text"](7) == api["status_text"](-1000) == b"an unknown status"
 
 
@@ -177,7 +177,7 @@ def test_null_is_refused_by_every_function(api: dict[str, Any], own: c_void_p) -
     refused = {
         "begin": [(None,)],
         "text": [(None, b"a", 1, number), (own, None, 1, number), (own, b"a", 1, None)],
-        "entity": [(None, 0, number), (own, 0, None)],
+        "entity": [(None, 0, 0, number), (own, 0, 0, None)],
         "literal": [(None, b"a", 1, number), (own, None, 1, number), (own, b"a", 1, None)],
         "kinds": [(None, None, 0, count), (own, None, 0, None)],
         "policy": [(None, 0, text, count), (own, 0, None, count), (own, 0, text, None)],
@@ -189,8 +189,11 @@ def test_null_is_refused_by_every_function(api: dict[str, Any], own: c_void_p) -
         "batch_run": [(None, 1, None, 0, code), (batch, 1, None, 3, code), (batch, 1, None, 0, None)],
         "batch_evaluate": [(None, 1, None, 0, code), (batch, 1, None, 3, code), (batch, 1, None, 0, None)],
         "batch_end": [(None,)],
+        "gate_without": [(None, 0, pointer), (own, 0, None)],
+        "batch_without": [(None, 0, pointer), (batch, 0, None)],
+        "batch_refuse": [(None, 1, None, 0, 1, code), (batch, 1, None, 2, 1, code), (batch, 1, None, 0, 1, None)],
     }
-    assert set(refused) | {"allows", "decide", "code_name", "status_text"} == set(api)
+    assert set(refused) | {"allows", "decide", "refuse", "code_name", "status_text"} == set(api)
     for name, calls in refused.items():
         for call in calls:
             assert api[name](*call) == NULL, (name, call)
@@ -209,7 +212,7 @@ def test_texts_and_entities_are_those_of_python(
     # Nothing was begun yet: a decision might go by a newer bundle than the numbers.
     for text in (b"never heard of", b"hello"):
         assert api["text"](own, text, len(text), byref(number)) == ROOM
-    assert api["entity"](own, book.handle, byref(number)) == HANDLE
+    assert api["entity"](own, book.handle, 1, byref(number)) == HANDLE
     people = [engine.resource(f'User::"{name}"') for name in ("ann", "bob", "nobody")]
     for text in ("hello", "hell", "", "draft-é", "draft-" + "x" * 5000):
         for person in people:
@@ -217,14 +220,14 @@ def test_texts_and_entities_are_those_of_python(
             assert api["begin"](own) == OK
             assert api["text"](own, text.encode(), len(text.encode()), byref(number)) == OK
             given.append(number.value)
-            assert api["entity"](own, person.handle, byref(number)) == OK
+            assert api["entity"](own, person.handle, 1, byref(number)) == OK
             given.append(number.value)
             code = api["allows"](own, ann.id, book.handle, values(*given), 2)
             assert code == note.decide(ann, book, text, person).number
     assert api["begin"](own) == OK
     assert api["text"](own, b"\xff", 1, byref(number)) == UTF8
-    assert api["entity"](own, engine._core.handle("Nothing", "n"), byref(number)) == HANDLE
-    assert api["entity"](own, 4_000_000, byref(number)) == FOREIGN
+    assert api["entity"](own, engine._core.handle("Nothing", "n"), 1, byref(number)) == TYPE
+    assert api["entity"](own, 4_000_000, 1, byref(number)) == FOREIGN
     taken = [api["text"](own, f"t{at}".encode(), len(f"t{at}"), byref(number)) for at in range(40)]
     assert taken == [OK] * 32 + [ROOM] * 8
     assert api["begin"](own) == OK
@@ -253,7 +256,7 @@ def test_literals_are_texts_of_the_bundle_until_the_next_swap(
         found = api["literal"](own, b"hello", 5, byref(text))
         assert found == (OK if allowed else TEXT)
         if found == OK:
-            assert api["entity"](own, nobody, byref(who)) == OK
+            assert api["entity"](own, nobody, 1, byref(who)) == OK
             assert api["allows"](own, ann.id, book.handle, values(text.value, who.value), 2) == Code.ALLOW
     assert api["gate_free"](own) == OK
 
@@ -267,13 +270,13 @@ def test_a_batch_begun_between_leaves_a_call_by_its_bundle(
     nobody = engine.resource('User::"nobody"').handle
     assert api["begin"](own) == OK
     assert api["text"](own, b"hello", 5, byref(text)) == OK
-    assert api["entity"](own, nobody, byref(who)) == OK
+    assert api["entity"](own, nobody, 1, byref(who)) == OK
     engine.swap(bundle(policies=POLICIES.replace('"hello"', '"hullo"')))
     assert api["batch_begin"](own, byref(batch)) == OK
     assert api["allows"](own, ann.id, book.handle, values(text.value, who.value), 2) == Code.ALLOW
     assert api["begin"](own) == OK
     assert api["text"](own, b"hello", 5, byref(text)) == OK
-    assert api["entity"](own, nobody, byref(who)) == OK
+    assert api["entity"](own, nobody, 1, byref(who)) == OK
     assert api["allows"](own, ann.id, book.handle, values(text.value, who.value), 2) == Code.DEFAULT
     assert api["batch_end"](batch) == OK
     assert api["gate_free"](own) == OK

@@ -35,7 +35,8 @@
  *     duration  milliseconds
  *     String    the number from text()      } both asked for after begin() and before the decision;
  *     entity    the number from entity()    } in a batch: batch_text(), and the handle itself
- * ipaddr, sets and records cannot be given as numbers: use Engine.decide() in Python.
+ * ipaddr, sets and records cannot be given as numbers: use Engine.decide() in Python. A value that is out of its type's
+ * range has no number: ask refuse() for the denial. For requests that lack an optional attribute, see gate_without.
  *
  * OWNERSHIP. The table and all names and texts are static. Gates from gate_clone and batches from batch_begin are the
  * caller's until gate_free and batch_end, each once. `gate.address` stays the Python object's: it is good as long as that
@@ -49,8 +50,8 @@
  * Sessions, swaps, revocations and the kill switch are Python's; what they change holds for decisions that begin later, on
  * all threads.
  * allows, decide, begin, text, entity, literal, kinds, policy, epoch, code_name and status_text neither allocate, lock nor block
- * (a policy that is left to Cedar's own evaluator, see `ztfast check`, allocates when it is met). gate_clone, gate_free and
- * the functions of batches allocate; gate_clone and gate_free lock. Call these outside the order loop.
+ * (a policy that is left to Cedar's own evaluator, see `ztfast check`, allocates when it is met). gate_clone,
+ * gate_without, gate_free and the functions of batches allocate; those of gates lock. Call these outside the order loop.
  *
  * FAILURE. allows and decide always give a code, and everything but ZTFAST_ALLOW denies: a NULL gate, missing values or a
  * wrong count of them is ZTFAST_CORRUPT. All other functions give a status: ZTFAST_OK, or a negative number, and then they
@@ -107,7 +108,9 @@ enum {
     ZTFAST_E_VERSION = -9, /* ztfast_check: the table has another version than this header */
     ZTFAST_E_SIZE = -10,   /* ztfast_check: the table is shorter than this header's */
     ZTFAST_E_TEXT = -11,   /* the bundle holds no such text */
-    ZTFAST_E_FOREIGN = -12 /* a handle is not one of this engine's */
+    ZTFAST_E_FOREIGN = -12, /* a handle is not one of this engine's */
+    ZTFAST_E_TYPE = -13,   /* an entity is not of the attribute's type */
+    ZTFAST_E_REQUIRED = -14 /* an attribute that every request must have would be absent */
 };
 
 /* Kinds of arguments. */
@@ -158,15 +161,18 @@ typedef struct {
     /* Before text() and entity(): they and the next decision go by one bundle. One call is one begin() and one decision: of a
      * gate with Strings or entities among its arguments, a decision without a begin() of its own, or with a number of an
      * earlier call (but for those of literal()), is ZTFAST_CORRUPT. Where a text or an entity was refused, the decision is
-     * a denial, whatever values it is given: ZTFAST_TOO_LARGE for want of room, ZTFAST_BAD_VALUE for a text that is no UTF-8,
-     * ZTFAST_NOT_APPLICABLE for a handle that is nothing in this bundle. A call that is given up needs no end. */
+     * a denial, whatever values it is given: ZTFAST_TOO_LARGE for want of room, ZTFAST_BAD_VALUE for a text that is no UTF-8
+     * and for an entity that its enumerated type lacks, ZTFAST_CORRUPT for an entity of another type. A call that is given up
+     * needs no end. */
     int32_t (*begin)(ztfast_gate *gate);
     /* The number of a text: UTF-8, `len` bytes, need not end with NUL. ZTFAST_E_UTF8; ZTFAST_E_ROOM where begin() was not
      * called, or the call brings more than 32 texts or 16 KiB that the bundle lacks. */
     int32_t (*text)(ztfast_gate *gate, const uint8_t *text, size_t len, int64_t *number);
-    /* The number of a handle's entity. ZTFAST_E_HANDLE where begin() was not called, or it is nothing in this bundle.
-     * ZTFAST_E_FOREIGN for another engine's handle: the decision begun is then ZTFAST_UNKNOWN_HANDLE, whatever its values. */
-    int32_t (*entity)(ztfast_gate *gate, uint64_t handle, int64_t *number);
+    /* The number of a handle's entity, for the attribute at this place (counted from 0) of those named to prepare().
+     * ZTFAST_E_HANDLE where begin() was not called, or its type is enumerated and has no such entity; ZTFAST_E_TYPE where
+     * the attribute's entities are of another type, or it is none of entities; ZTFAST_E_FOREIGN for another engine's handle:
+     * the decision begun is then ZTFAST_UNKNOWN_HANDLE, whatever its values; ZTFAST_E_STALE. */
+    int32_t (*entity)(ztfast_gate *gate, uint64_t handle, size_t place, int64_t *number);
 
     /* The number of a text that the bundle holds, UTF-8 as above, at any time: it stays as long as epoch(). So an order loop
      * asks once for its venues and sides, calls begin() before each decision, and asks anew where epoch() has changed.
@@ -194,7 +200,8 @@ typedef struct {
     int32_t (*batch_text)(ztfast_batch *batch, const uint8_t *text, size_t len, int64_t *number);
     /* Decide on each row; codes go to `codes`, one byte a row. `count` columns: sessions (uint64_t), resources (uint64_t
      * handles), then one of int64_t per argument (entities as handles). ZTFAST_E_COLUMNS for another count, length or
-     * alignment. Of a gate that no longer fits all rows are ZTFAST_STALE_GATE, whatever the columns. */
+     * alignment; ZTFAST_E_TYPE where a row's entity is not of the attribute's type. Of a gate that no longer fits all rows
+     * are ZTFAST_STALE_GATE, whatever the columns. */
     int32_t (*batch_run)(const ztfast_batch *batch, size_t rows, const ztfast_column *columns, size_t count,
                          uint8_t *codes);
     /* The same by policy alone: no session, no kill switch. The first column is of principals (uint64_t handles). */
@@ -206,6 +213,21 @@ typedef struct {
     const char *(*code_name)(uint32_t code);
     /* What a status says, for people. Static, ends with NUL, never NULL. */
     const char *(*status_text)(int32_t status);
+
+    /* The denial of a request of which a value is out of its attribute's range, and so has no number: ZTFAST_BAD_VALUE, or
+     * what denies whatever the values are. A call that was begun is over. */
+    uint32_t (*refuse)(ztfast_gate *gate, uint64_t session, uint64_t resource);
+    /* A gate of the same action without the attributes whose bits are set (bit 0 is the first of those named to prepare()):
+     * for requests in which they are absent, as the limit price is from market orders. Its values are those that are left,
+     * in their order. Make it once, beside the gate itself; give it back with gate_free. ZTFAST_E_REQUIRED where the schema
+     * requires one of them, or one of an optional record of which another stays; ZTFAST_E_STALE. */
+    int32_t (*gate_without)(const ztfast_gate *gate, uint64_t absent, ztfast_gate **clone);
+    /* The same for a batch: of the same moment, and texts that batch_text has numbered have the same numbers in it. */
+    int32_t (*batch_without)(const ztfast_batch *batch, uint64_t absent, ztfast_batch **clone);
+    /* The codes of rows that cannot be decided because a value is out of its attribute's range: ZTFAST_BAD_VALUE, or what
+     * denies whatever the values are. `count` is 2: sessions (sessions = 1) or principals (0), and resources, as above. */
+    int32_t (*batch_refuse)(const ztfast_batch *batch, size_t rows, const ztfast_column *columns, size_t count,
+                            uint32_t sessions, uint8_t *codes);
 } ztfast_api;
 
 /* Whether this table can be used by code that was compiled with this header: ZTFAST_OK, ZTFAST_E_NULL, ZTFAST_E_VERSION or

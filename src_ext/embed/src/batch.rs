@@ -88,6 +88,19 @@ impl Batch {
         unsafe { self.decide(self.api.batch_evaluate, principals.raw(), resources, values, codes) }
     }
 
+    /// A batch of the same moment without the attributes whose bits are set: for rows in which they are absent. Texts that
+    /// [`Self::text`] has numbered have the same numbers in it.
+    ///
+    /// # Errors
+    /// [`Status::REQUIRED`] where one of them must be there; [`Status::STALE`].
+    pub fn without(&self, absent: u64) -> Result<Self, Status> {
+        let mut raw = ptr::null_mut();
+        // SAFETY: the batch lives; `raw` is ours to write to.
+        Status(unsafe { (self.api.batch_without)(self.raw.as_ptr(), absent, &raw mut raw) }).ok()?;
+        // SAFETY: the core made this batch for us, and nobody else has it.
+        NonNull::new(raw).map(|raw| unsafe { Self::new(self.api, raw) }).ok_or(Status::NULL)
+    }
+
     /// # Safety
     /// The first column has the type that the function wants.
     unsafe fn decide(

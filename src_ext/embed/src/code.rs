@@ -150,9 +150,13 @@ impl Status {
     pub const TEXT: Self = Self(-11);
     /// A handle is not one of this engine's.
     pub const FOREIGN: Self = Self(-12);
+    /// An entity is not of the attribute's type.
+    pub const TYPE: Self = Self(-13);
+    /// An attribute that every request must have would be absent.
+    pub const REQUIRED: Self = Self(-14);
 
     /// All statuses there are in this version.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::OK,
         Self::NULL,
         Self::UTF8,
@@ -166,6 +170,8 @@ impl Status {
         Self::SIZE,
         Self::TEXT,
         Self::FOREIGN,
+        Self::TYPE,
+        Self::REQUIRED,
     ];
 
     /// What the status says, for people.
@@ -185,6 +191,8 @@ impl Status {
             Self::SIZE => c"the core's table is shorter: install the ztfast that this was built against",
             Self::TEXT => c"the bundle holds no such text",
             Self::FOREIGN => c"the handle is not one of this engine's: take it from this engine",
+            Self::TYPE => c"an entity is not of the attribute's type",
+            Self::REQUIRED => c"an attribute that every request must have is absent",
             _ => c"an unknown status",
         }
     }

@@ -47,6 +47,18 @@ impl Gate {
         NonNull::new(raw).map(|raw| Self { api: self.api, raw }).ok_or(Status::NULL)
     }
 
+    /// A gate of the same action without the attributes whose bits are set, for requests in which they are absent. Its values
+    /// are those that are left. Allocates and locks: make it once, beside this one.
+    ///
+    /// # Errors
+    /// [`Status::REQUIRED`] where one of them must be there; [`Status::STALE`].
+    pub fn without(&self, absent: u64) -> Result<Self, Status> {
+        let mut raw = ptr::null_mut();
+        // SAFETY: as in `try_clone`.
+        Status(unsafe { (self.api.gate_without)(self.raw.as_ptr(), absent, &raw mut raw) }).ok()?;
+        NonNull::new(raw).map(|raw| Self { api: self.api, raw }).ok_or(Status::NULL)
+    }
+
     /// Whether the session (`session.id`) may do it to the resource (`resource.handle`): [`Code::ALLOW`], or why not.
     ///
     /// A wrong count of values is [`Code::CORRUPT`].
@@ -62,6 +74,13 @@ impl Gate {
         let (data, len) = (values.as_ptr(), values.len());
         // SAFETY: as in `allows`; the struct is the caller's.
         Code(unsafe { (self.api.decide)(self.raw.as_ptr(), session, resource, data, len, determining) })
+    }
+
+    /// The denial of a request of which a value is out of its attribute's range, and so has no number:
+    /// [`Code::BAD_VALUE`], or what denies whatever the values are. A call that was begun is over.
+    pub fn refuse(&mut self, session: u64, resource: u64) -> Code {
+        // SAFETY: as in `allows`.
+        Code(unsafe { (self.api.refuse)(self.raw.as_ptr(), session, resource) })
     }
 
     /// Before [`Self::text`] and [`Self::entity`]: they and the next decision go by one bundle. Each decision of a gate with
@@ -97,15 +116,16 @@ impl Gate {
         Ok(number)
     }
 
-    /// The number of a handle's entity in the call begun.
+    /// The number of a handle's entity in the call begun, for the attribute at this place.
     ///
     /// # Errors
-    /// [`Status::HANDLE`] where it is nothing in this bundle; [`Status::FOREIGN`] where it is another engine's: the decision
-    /// is then [`Code::UNKNOWN_HANDLE`].
-    pub fn entity(&mut self, handle: u64) -> Result<i64, Status> {
+    /// [`Status::TYPE`] where the attribute's entities are of another type; [`Status::HANDLE`] where its type is enumerated
+    /// and has no such entity; [`Status::FOREIGN`] where the handle is another engine's; [`Status::STALE`]. The decision is
+    /// a denial then.
+    pub fn entity(&mut self, handle: u64, place: usize) -> Result<i64, Status> {
         let mut number = 0;
         // SAFETY: as in `text`.
-        Status(unsafe { (self.api.entity)(self.raw.as_ptr(), handle, &raw mut number) }).ok()?;
+        Status(unsafe { (self.api.entity)(self.raw.as_ptr(), handle, place, &raw mut number) }).ok()?;
         Ok(number)
     }
 

@@ -79,8 +79,8 @@ pub struct Api {
     pub begin: unsafe extern "C" fn(*mut RawGate) -> i32,
     /// `text(gate, text, len, &number)`.
     pub text: unsafe extern "C" fn(*mut RawGate, *const u8, usize, *mut i64) -> i32,
-    /// `entity(gate, handle, &number)`.
-    pub entity: unsafe extern "C" fn(*mut RawGate, u64, *mut i64) -> i32,
+    /// `entity(gate, handle, place, &number)`.
+    pub entity: unsafe extern "C" fn(*mut RawGate, u64, usize, *mut i64) -> i32,
     /// `literal(gate, text, len, &number)`.
     pub literal: unsafe extern "C" fn(*const RawGate, *const u8, usize, *mut i64) -> i32,
     /// `kinds(gate, kinds, room, &count)`.
@@ -107,6 +107,14 @@ pub struct Api {
     pub code_name: extern "C" fn(u32) -> *const c_char,
     /// `status_text(status)`: static, ends with NUL, never NULL.
     pub status_text: extern "C" fn(i32) -> *const c_char,
+    /// `refuse(gate, session, resource)`: a code.
+    pub refuse: unsafe extern "C" fn(*mut RawGate, u64, u64) -> u32,
+    /// `gate_without(gate, absent, &clone)`.
+    pub gate_without: unsafe extern "C" fn(*const RawGate, u64, *mut *mut RawGate) -> i32,
+    /// `batch_without(batch, absent, &clone)`.
+    pub batch_without: unsafe extern "C" fn(*const RawBatch, u64, *mut *mut RawBatch) -> i32,
+    /// `batch_refuse(batch, rows, columns, count, sessions, codes)`.
+    pub batch_refuse: unsafe extern "C" fn(*const RawBatch, usize, *const RawColumn, usize, u32, *mut u8) -> i32,
 }
 
 /// Why a table cannot be used.

@@ -31,7 +31,8 @@ fn expected() -> Vec<(String, i64)> {
     }
     entries! {
         abi_version size allows decide begin text entity literal kinds policy epoch gate_clone gate_free
-        batch_begin batch_text batch_run batch_evaluate batch_end code_name status_text
+        batch_begin batch_text batch_run batch_evaluate batch_end code_name status_text refuse gate_without
+        batch_without batch_refuse
     }
     out.extend(Code::ALL.map(|code| (format!("ZTFAST_{code}"), i64::from(code.0))));
     let statuses = [
@@ -48,6 +49,8 @@ fn expected() -> Vec<(String, i64)> {
         "E_SIZE",
         "E_TEXT",
         "E_FOREIGN",
+        "E_TYPE",
+        "E_REQUIRED",
     ];
     out.extend(statuses.iter().zip(Status::ALL).map(|(name, status)| (format!("ZTFAST_{name}"), i64::from(status.0))));
     let kinds = [

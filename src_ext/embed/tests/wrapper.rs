@@ -54,7 +54,10 @@ unsafe extern "C" fn text(_: *mut RawGate, text: *const u8, len: usize, number: 
     Status::OK.0
 }
 
-unsafe extern "C" fn entity(_: *mut RawGate, handle: u64, number: *mut i64) -> i32 {
+unsafe extern "C" fn entity(_: *mut RawGate, handle: u64, place: usize, number: *mut i64) -> i32 {
+    if place > 1 {
+        return Status::TYPE.0;
+    }
     if handle == 0 {
         return Status::HANDLE.0;
     }
@@ -170,6 +173,39 @@ extern "C" fn status_text(status: i32) -> *const c_char {
     Status(status).c_text().as_ptr()
 }
 
+unsafe extern "C" fn refuse(_: *mut RawGate, session: u64, _: u64) -> u32 {
+    if session == 0 { Code::UNKNOWN_SESSION.0 } else { Code::BAD_VALUE.0 }
+}
+
+unsafe extern "C" fn gate_without(gate: *const RawGate, absent: u64, clone: *mut *mut RawGate) -> i32 {
+    if absent == 1 {
+        return Status::REQUIRED.0;
+    }
+    // SAFETY: the wrapper gives room for a pointer.
+    unsafe { clone.write(ptr::without_provenance_mut(gate.addr() + 1)) };
+    Status::OK.0
+}
+
+unsafe extern "C" fn batch_without(batch: *const RawBatch, absent: u64, clone: *mut *mut RawBatch) -> i32 {
+    if absent == 1 {
+        return Status::REQUIRED.0;
+    }
+    // SAFETY: the wrapper gives room for a pointer.
+    unsafe { clone.write(ptr::without_provenance_mut(batch.addr() + 1)) };
+    Status::OK.0
+}
+
+unsafe extern "C" fn batch_refuse(
+    _: *const RawBatch,
+    _: usize,
+    _: *const RawColumn,
+    _: usize,
+    _: u32,
+    _: *mut u8,
+) -> i32 {
+    Status::OK.0
+}
+
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
 static FAKE: Api = Api {
     abi_version: ABI_VERSION,
@@ -192,6 +228,10 @@ static FAKE: Api = Api {
     batch_end,
     code_name,
     status_text,
+    refuse,
+    gate_without,
+    batch_without,
+    batch_refuse,
 };
 
 fn gate() -> Gate {
@@ -247,8 +287,20 @@ fn texts_entities_and_kinds_are_values_or_statuses() {
     assert_eq!(gate.text("FIX"), Ok(i64::from(b'F')));
     assert_eq!(gate.text("too long a text"), Err(Status::ROOM));
     assert_eq!((gate.literal("FIX"), gate.literal("too long a text")), (Ok(-7), Err(Status::TEXT)));
-    assert_eq!((gate.entity(4), gate.entity(0)), (Ok(40), Err(Status::HANDLE)));
+    assert_eq!((gate.entity(4, 1), gate.entity(0, 1)), (Ok(40), Err(Status::HANDLE)));
+    assert_eq!(gate.entity(4, 2), Err(Status::TYPE));
     assert_eq!(gate.kinds(), Ok(vec![Kind::Long, Kind::String, Kind::Other]));
+}
+
+#[test]
+fn what_is_absent_or_out_of_range_has_its_own_way() {
+    let mut gate = gate();
+    assert_eq!((gate.refuse(1, 2), gate.refuse(0, 2)), (Code::BAD_VALUE, Code::UNKNOWN_SESSION));
+    assert!(gate.without(2).is_ok());
+    assert_eq!(gate.without(1).unwrap_err(), Status::REQUIRED);
+    let batch = gate.batch().expect("the fake makes batches");
+    assert!(batch.without(2).is_ok());
+    assert_eq!(batch.without(1).unwrap_err(), Status::REQUIRED);
 }
 
 #[test]

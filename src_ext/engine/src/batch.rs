@@ -9,7 +9,7 @@ use crate::handles::{Handle, Place};
 use crate::memory::prefetch;
 use crate::sessions::SessionId;
 use crate::sets::Candidates;
-use crate::snapshot::{Binding, Snapshot};
+use crate::snapshot::{Binding, NoEntity, Snapshot};
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, Mutex};
 use ztfast_bundle::{
@@ -97,6 +97,10 @@ impl Who<'_> {
     }
 }
 
+/// An entity is not of its argument's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrongType;
+
 /// A gate's view of one moment, for many decisions at once on any thread.
 pub struct Batch {
     engine: Arc<Engine>,
@@ -158,11 +162,25 @@ impl Batch {
     /// for all rows. One thread at a time decides in the batch's own working memory; others that run the same batch
     /// meanwhile allocate theirs.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
-    pub fn decide_many(&self, who: Who<'_>, resources: Column<'_, u64>, columns: &[Column<'_, i64>], out: &mut [u8]) {
-        let Some(binding) = &self.binding else { return out.fill(Code::StaleGate as u8) };
+    ///
+    /// # Errors
+    /// [`WrongType`] where a row's entity is not of its argument's type; then all rows are [`Code::Corrupt`].
+    pub fn decide_many(
+        &self,
+        who: Who<'_>,
+        resources: Column<'_, u64>,
+        columns: &[Column<'_, i64>],
+        out: &mut [u8],
+    ) -> Result<(), WrongType> {
+        let Some(binding) = &self.binding else {
+            out.fill(Code::StaleGate as u8);
+            return Ok(());
+        };
         if columns.len() > MAX_COLUMNS || columns.len() != binding.count {
-            return out.fill(Code::Corrupt as u8);
+            out.fill(Code::Corrupt as u8);
+            return Ok(());
         }
+        let mut fits = true;
         let mut own = self.room.try_lock().ok();
         let mut other = None;
         let room = match own.as_deref_mut() {
@@ -187,9 +205,44 @@ impl Batch {
                 }
             }
             self.look_up(who, resources, now_ns, first, codes, block);
-            self.take_arguments(entities, columns, first, codes, block);
+            fits &= self.take_arguments(binding, columns, first, codes, block);
             self.decide_block(binding, codes, block, scratch);
         }
+        if !fits {
+            out.fill(Code::Corrupt as u8);
+            return Err(WrongType);
+        }
+        Ok(())
+    }
+
+    /// The codes of rows that cannot be decided, because a value is out of its range: [`Code::BadValue`], or what denies
+    /// whatever the values are.
+    pub fn refuse(&self, who: Who<'_>, resources: Column<'_, u64>, out: &mut [u8]) {
+        if self.binding.is_none() {
+            return out.fill(Code::StaleGate as u8);
+        }
+        let mut block = Box::new(Block::new(0));
+        for (number, codes) in out.chunks_mut(ROWS).enumerate() {
+            self.look_up(who, resources, now_ns(), number * ROWS, codes, &mut block);
+            codes.iter_mut().filter(|code| **code == UNDECIDED).for_each(|code| *code = Code::BadValue as u8);
+        }
+    }
+
+    /// A batch of the same moment without some arguments, by their bits, for rows in which they are absent; texts keep their
+    /// numbers. `None` for a stale one, and where one of them must be there.
+    #[must_use]
+    pub fn without(&self, absent: u64) -> Option<Self> {
+        let binding = self.snapshot.base.bind_without(self.binding.as_ref()?, absent).ok()?;
+        let room = Mutex::new(Room::new(&self.snapshot, Some(&binding)));
+        Some(Self {
+            engine: self.engine.clone(),
+            snapshot: self.snapshot.clone(),
+            binding: Some(Arc::new(binding)),
+            text_offsets: self.text_offsets.clone(),
+            text_bytes: self.text_bytes.clone(),
+            texts: self.texts.clone(),
+            room,
+        })
     }
 
     /// Look up who asks about what in a block of rows: each step asks for the memory of the next step, for all rows, so
@@ -242,25 +295,35 @@ impl Batch {
         }
     }
 
-    /// The arguments of the rows.
+    /// The arguments of the rows. Whether all entities are of their arguments' types.
     #[inline]
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
     fn take_arguments(
         &self,
-        entities: &[bool],
+        binding: &Binding,
         columns: &[Column<'_, i64>],
         first: usize,
         codes: &mut [u8],
         block: &mut Block,
-    ) {
-        let width = columns.len();
-        for (place, (column, &entity)) in columns.iter().zip(entities).enumerate() {
+    ) -> bool {
+        let (width, mut fits) = (columns.len(), true);
+        let types = binding.types.iter().zip(&binding.entity_types);
+        for (place, (column, (ty, &number))) in columns.iter().zip(types).enumerate() {
+            let entity = matches!(ty, ValueType::Entity(_));
             for (row, code) in codes.iter_mut().enumerate() {
                 let mut value = column.get(first + row).ok_or(Code::Corrupt);
                 if entity {
-                    value = value.and_then(|number| {
-                        let entity = self.engine.handle_entity(&self.snapshot, Handle(number.cast_unsigned()))?;
-                        Ok(entity.bits() as i64)
+                    value = value.and_then(|handle| {
+                        let place = self.engine.place(Handle(handle.cast_unsigned()));
+                        match self.snapshot.entity_of(place, number, ty) {
+                            Ok(entity) => Ok(entity.bits() as i64),
+                            Err(NoEntity::Type) => {
+                                fits = false;
+                                Err(Code::Corrupt)
+                            }
+                            Err(NoEntity::Foreign) => Err(Code::UnknownHandle),
+                            Err(_) => Err(Code::BadValue),
+                        }
                     });
                 }
                 match (value, block.values.get_mut(row * width + place)) {
@@ -270,6 +333,7 @@ impl Batch {
                 }
             }
         }
+        fits
     }
 
     /// Decide the rows of a block that are not denied yet, layer by layer.

@@ -10,7 +10,7 @@ use crate::request::OwnedRequest;
 use crate::seat::Seat;
 use crate::sessions::{Admission, AdmitError, SessionId, SessionStatus, Sessions};
 use crate::sets::Instructions;
-use crate::snapshot::{Base, BindError, Name, Path, Reference, Snapshot, layers, slot_kinds};
+use crate::snapshot::{Base, BindError, Name, Path, Reference, Snapshot, layers, slot_kinds, without};
 use crate::upsert::{ChangeError, EntityData, change};
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -400,14 +400,28 @@ impl Engine {
     /// Prepare a gate like this one, which counts as one of its own. `None` where the newest bundle no longer has what it
     /// was prepared for.
     pub(crate) fn prepare_like(self: &Arc<Self>, gate: usize) -> Option<Gate> {
+        self.prepare_without(gate, 0).ok().flatten()
+    }
+
+    /// The same without some of its arguments, by their bits.
+    ///
+    /// # Errors
+    /// Where one of them must be there.
+    pub(crate) fn prepare_without(self: &Arc<Self>, gate: usize, absent: u64) -> Result<Option<Gate>, PrepareError> {
         let (ty, id, paths, types) = {
             let writer = self.writer();
-            let spec = writer.gates.get(gate)?.as_ref()?;
-            (spec.ty.clone(), spec.id.clone(), spec.paths.clone(), spec.types.clone())
+            let Some(spec) = writer.gates.get(gate).and_then(Option::as_ref) else { return Ok(None) };
+            let (paths, types) = (without(&spec.paths, absent), without(&spec.types, absent));
+            (spec.ty.clone(), spec.id.clone(), paths, types)
         };
         let paths: Vec<Vec<&str>> = paths.iter().map(|path| path.iter().map(|part| &**part).collect()).collect();
         let names: Vec<Name<'_>> = paths.iter().map(|path| Name::Path(path)).collect();
-        self.prepare_named(&ty, &id, &names).ok().filter(|made| made.types() == &*types)
+        match self.prepare_named(&ty, &id, &names) {
+            Ok(made) => Ok(Some(made).filter(|made| made.types() == &*types)),
+            Err(error @ (PrepareError::Missing { .. } | PrepareError::Memory(_))) => Err(error),
+            // The newest bundle is another one.
+            Err(_) => Ok(None),
+        }
     }
 
     /// Forget a gate.

@@ -1,17 +1,18 @@
 //! A gate: decisions about one action, like a prepared statement.
 
 use crate::batch::Batch;
+use crate::clock::now_ns;
 use crate::code::Code;
 use crate::decide::{Determining, EffectOnly, Note};
-use crate::engine::{Engine, quiet};
+use crate::engine::{Engine, PrepareError, quiet};
 use crate::handles::Handle;
 use crate::memory::{Held, MemoryError, Residence};
 use crate::seat::Seat;
 use crate::sessions::SessionId;
-use crate::snapshot::{Binding, Snapshot};
+use crate::snapshot::{Binding, NoEntity, Snapshot};
 use std::sync::Arc;
 use ztfast_bundle::ValueType;
-use ztfast_program::{ADDED_STRING, ARENA_CELLS, Cell, FOREIGN_STRING, STACK_CELLS, Scratch, StringsView};
+use ztfast_program::{ADDED_STRING, ARENA_CELLS, Cell, EntityRef, FOREIGN_STRING, STACK_CELLS, Scratch, StringsView};
 
 /// Texts that one call may bring along and the bundle lacks.
 const MAX_TEXTS: usize = 32;
@@ -201,24 +202,36 @@ impl Gate {
         number
     }
 
-    /// The number of an entity in the call begun.
+    /// The number of an entity in the call begun, for the argument at this place. Where there is none, the decision is a denial,
+    /// whatever values it is given.
     ///
     /// # Errors
-    /// [`Code::NotApplicable`] where no call was begun, and for a handle that is nothing in this bundle;
-    /// [`Code::UnknownHandle`] for one that is not this engine's; [`Code::TooLarge`] where there are too many. The decision begun
-    /// is then a denial with this code, whatever values it is given.
+    /// [`NoEntity`].
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
-    pub fn entity(&mut self, handle: Handle) -> Result<i64, Code> {
+    pub fn entity(&mut self, handle: Handle, place: usize) -> Result<i64, NoEntity> {
         if self.call == Call::None {
-            return Err(Code::NotApplicable);
+            return Err(NoEntity::Nothing);
         }
-        let place = self.snapshot.base.key.place(handle);
-        let number = match self.snapshot.entity(place) {
-            Some(entity) => self.give(entity.bits() as i64).ok_or(Code::TooLarge),
-            None => Err(self.snapshot.why_nothing(place)),
-        };
-        number.inspect_err(|&code| self.fail(code))
+        let found = self.entity_for(handle, place);
+        let found = found.and_then(|entity| self.give(entity.bits() as i64).ok_or(NoEntity::Room));
+        if let Err(why) = found {
+            self.fail(match why {
+                NoEntity::Nothing => Code::BadValue,
+                NoEntity::Type => Code::Corrupt,
+                NoEntity::Stale => Code::StaleGate,
+                NoEntity::Room => Code::TooLarge,
+                NoEntity::Foreign => Code::UnknownHandle,
+            });
+        }
+        found
+    }
+
+    fn entity_for(&self, handle: Handle, place: usize) -> Result<EntityRef, NoEntity> {
+        let binding = self.binding.as_ref().ok_or(NoEntity::Stale)?;
+        let wanted = binding.entity_types.get(place).zip(binding.types.get(place));
+        let (&number, ty) = wanted.ok_or(NoEntity::Type)?;
+        self.snapshot.entity_of(self.snapshot.base.key.place(handle), number, ty)
     }
 
     /// Note a number that is for this call only; `None` where there are too many.
@@ -232,15 +245,37 @@ impl Gate {
         Some(number)
     }
 
-    /// Whether these values are numbers of the call begun, where they are texts or entities.
+    /// Whether these values are numbers of the call begun, where they are texts or entities; entities also of their types.
     #[allow(clippy::cast_sign_loss)] // the bits are what counts
     fn are_of_this_call(&self, values: &[i64]) -> bool {
-        values.iter().zip(self.types()).all(|(&value, ty)| match ty {
+        let Some(binding) = &self.binding else { return true };
+        let arguments = binding.types.iter().zip(&binding.entity_types);
+        values.iter().zip(arguments).all(|(&value, (ty, &number))| match ty {
             ValueType::String if value as u64 & FOREIGN_STRING != 0 => self.texts.has(value as u64),
             ValueType::String if value as u64 & ADDED_STRING == 0 => true,
-            ValueType::String | ValueType::Entity(_) => self.given.contains(&value),
+            ValueType::String => self.given.contains(&value),
+            ValueType::Entity(_) => {
+                let of = || self.snapshot.type_of(EntityRef::from_bits(value as u64));
+                self.given.contains(&value) && of() == Some(number)
+            }
             _ => true,
         })
+    }
+
+    /// The denial of a request of which a value is out of its range: [`Code::BadValue`], or what denies whatever the values
+    /// are. A call that was begun is over.
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
+    pub fn refuse(&mut self, session: SessionId, resource: Handle) -> Code {
+        self.refresh();
+        let principal = match self.engine.principal(session, now_ns()) {
+            Ok(principal) => principal,
+            Err(code) => return code,
+        };
+        if self.is_stale() {
+            return Code::StaleGate;
+        }
+        let resource = self.snapshot.base.key.place(resource);
+        self.snapshot.parties(principal, resource).err().unwrap_or(Code::BadValue)
     }
 
     /// Whether the session may do it: [`Code::Allow`] or why not.
@@ -335,6 +370,14 @@ impl Seed {
     #[must_use]
     pub fn gate(&self) -> Option<Gate> {
         self.engine.prepare_like(self.number)
+    }
+
+    /// A gate without some of its arguments, by their bits, for requests in which they are absent. `None` as above.
+    ///
+    /// # Errors
+    /// [`PrepareError::Missing`] where one of them must be there.
+    pub fn without(&self, absent: u64) -> Result<Option<Gate>, PrepareError> {
+        self.engine.prepare_without(self.number, absent)
     }
 }
 

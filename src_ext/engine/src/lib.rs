@@ -33,7 +33,7 @@ mod sets;
 mod snapshot;
 mod upsert;
 
-pub use batch::{Batch, Column, Who};
+pub use batch::{Batch, Column, Who, WrongType};
 pub use clock::now_ns;
 pub use code::Code;
 pub use decide::{Determining, MAX_DETERMINING};
@@ -44,5 +44,5 @@ pub use memory::{MemoryError, MemoryUse, Residence};
 pub use request::{OwnedRequest, RequestBuilder};
 pub use sessions::{Admission, AdmitError, SessionId, SessionStatus};
 pub use sets::Instructions;
-pub use snapshot::{Name, Reference, ReferenceAnswer, Snapshot, UidRef};
+pub use snapshot::{Name, NoEntity, Reference, ReferenceAnswer, Snapshot, UidRef};
 pub use upsert::{ChangeError, Datum, EntityData};

@@ -69,10 +69,29 @@ pub(crate) struct Binding {
     pub kinds: Box<[u32]>,
     /// Where the arguments' attributes are.
     pub paths: Box<[Path]>,
-    /// The arguments' types.
+    /// The arguments' types, and for those that are entities the numbers of their types; [`NO_TYPE`] for others.
     pub types: Box<[ValueType]>,
+    pub entity_types: Box<[u32]>,
     /// How many numbers a decision is given; `usize::MAX` where some argument cannot be given as one.
     pub count: usize,
+}
+
+/// The number of no type.
+pub(crate) const NO_TYPE: u32 = u32::MAX;
+
+/// Why an argument cannot be the entity of a handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoEntity {
+    /// No call was begun, or the attribute's type is enumerated and has no such entity.
+    Nothing,
+    /// The attribute's entities are of another type.
+    Type,
+    /// The call brings more than there is room for.
+    Room,
+    /// The handle is not one of this engine's.
+    Foreign,
+    /// The gate fits the bundle no more.
+    Stale,
 }
 
 /// One side of a request: who, and which classes that is.
@@ -320,6 +339,25 @@ impl Snapshot {
         if self.base.uids.get(place.0).is_some() { Code::NotApplicable } else { Code::UnknownHandle }
     }
 
+    /// The entity at a place, if it is of a type, of which the number is given as well as the name.
+    pub(crate) fn entity_of(&self, place: Place, number: u32, ty: &ValueType) -> Result<EntityRef, NoEntity> {
+        let ValueType::Entity(name) = ty else { return Err(NoEntity::Type) };
+        let Some(entity) = self.entity(place) else {
+            let Some((ty, _)) = uid(&self.base.uids, place) else { return Err(NoEntity::Foreign) };
+            // The type is enumerated and has no such entity, or the bundle has no such type.
+            return Err(if ty == name { NoEntity::Nothing } else { NoEntity::Type });
+        };
+        if self.type_of(entity) == Some(number) { Ok(entity) } else { Err(NoEntity::Type) }
+    }
+
+    /// The number of an entity's type.
+    pub(crate) fn type_of(&self, entity: EntityRef) -> Option<u32> {
+        match self.base.bundle.entities().get(entity.index as usize) {
+            Some(record) => Some(record.ty),
+            None => Some(self.changes.as_ref()?.entities.get(&entity.index)?.ty),
+        }
+    }
+
     /// The classes of an entity.
     pub(crate) fn classes(&self, entity: EntityRef) -> ClassPair {
         if let Some(changed) = self.changes.as_ref().and_then(|changes| changes.entities.get(&entity.index)) {
@@ -460,9 +498,26 @@ impl Base {
         let types: Box<[ValueType]> = binder.types.into_iter().flatten().collect();
         let other = |ty: &ValueType| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_));
         let count = if types.iter().any(other) { usize::MAX } else { types.len() };
-        let paths = names.into();
-        Ok(Binding { action: number, layers, positions: binder.positions, kinds, paths, types, count })
+        let number_of = |ty: &ValueType| match ty {
+            ValueType::Entity(name) => self.type_number(name).unwrap_or(NO_TYPE),
+            _ => NO_TYPE,
+        };
+        let entity_types = types.iter().map(number_of).collect();
+        let (paths, positions) = (names.into(), binder.positions);
+        Ok(Binding { action: number, layers, positions, kinds, paths, types, entity_types, count })
     }
+
+    /// The same without some arguments, by their bits; what is left is in its order.
+    pub fn bind_without(&self, binding: &Binding, absent: u64) -> Result<Binding, BindError> {
+        let meta = self.bundle.meta().actions.get(binding.action as usize).ok_or(BindError::UnknownAction)?;
+        self.bind(&meta.ty, &meta.id, &without(&binding.paths, absent))
+    }
+}
+
+/// Those of the arguments that are not absent.
+pub(crate) fn without<T: Clone>(arguments: &[T], absent: u64) -> Box<[T]> {
+    let is_there = |at: usize| u32::try_from(at).ok().and_then(|at| absent.checked_shr(at)).unwrap_or(0) & 1 == 0;
+    arguments.iter().enumerate().filter(|(at, _)| is_there(*at)).map(|(_, argument)| argument.clone()).collect()
 }
 
 /// The kinds of an action's context slots.

@@ -185,12 +185,10 @@ fn a_batch_says_of_a_program_that_is_cut_off_what_a_gate_says() {
                 let expected = gate.allows(session, doc, &[n]);
                 let mut codes = [0; 2];
                 let (sessions, docs, values) = ([session.0], [doc.0], [n, n]);
-                gate.batch().decide_many(
-                    Who::Sessions(Column::all(&sessions)),
-                    Column::all(&docs),
-                    &[Column::each(&values)],
-                    &mut codes,
-                );
+                let who = Who::Sessions(Column::all(&sessions));
+                gate.batch()
+                    .decide_many(who, Column::all(&docs), &[Column::each(&values)], &mut codes)
+                    .expect("there are no entities");
                 // A gate ends at the first policy that settles the effect, and may not get to where the words end.
                 let same = codes == [expected as u8; 2];
                 assert!(same || codes == [Code::Corrupt as u8; 2], "{len} {user} {n}: {expected:?} {codes:?}");

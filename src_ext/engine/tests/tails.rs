@@ -75,7 +75,7 @@ impl Crowd {
             let (session, doc, who) = (self.sessions[at(33)], self.docs[at(21)], self.users[at(40)]);
             self.gate.begin();
             let text = self.gate.text(if n % 2 == 0 { "no x here" } else { "nor here" }).unwrap();
-            let values = [i64::from(n % 16), text, self.gate.entity(who).unwrap()];
+            let values = [i64::from(n % 16), text, self.gate.entity(who, 2).unwrap()];
             let code = if n % 4 == 0 {
                 self.gate.decide(session, doc, &values, &mut determining)
             } else {

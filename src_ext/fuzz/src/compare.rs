@@ -378,7 +378,8 @@ impl Desk {
             let laid_out: Vec<Column<'_, i64>> = columns.iter().map(|column| Column::each(column)).collect();
             for who in [Who::Sessions(Column::each(&ways.sessions)), Who::Principals(Column::each(&ways.principals))] {
                 let mut out = vec![u8::MAX; ways.expected.len()];
-                batch.decide_many(who, Column::each(&ways.resources), &laid_out, &mut out);
+                let decided = batch.decide_many(who, Column::each(&ways.resources), &laid_out, &mut out);
+                decided.map_err(|_| "an entity that fits its argument is refused")?;
                 for (row, (&code, &expected)) in out.iter().zip(&ways.expected).enumerate() {
                     if code != expected as u8 {
                         return Err(format!("row {row} says {code}, Cedar {expected:?}"));
@@ -406,12 +407,17 @@ impl Ways {
             self.gate.begin();
         }
         let gate = &mut self.gate;
-        let number = |argument: &Argument| match argument {
+        let number = |(place, argument): (usize, &Argument)| match argument {
             Argument::Number(n) => Some(*n),
             Argument::Text(text) => gate.text(text),
-            Argument::Entity(handle) => gate.entity(*handle).ok(),
+            Argument::Entity(handle) => gate.entity(*handle, place).ok(),
         };
-        arguments.iter().map(number).collect::<Option<_>>().ok_or_else(|| "no number for an argument".into())
+        arguments
+            .iter()
+            .enumerate()
+            .map(number)
+            .collect::<Option<_>>()
+            .ok_or_else(|| "no number for an argument".into())
     }
 }
 

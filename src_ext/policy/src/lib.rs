@@ -32,7 +32,7 @@ pub use entities::EntityReader;
 pub use nesting::with_deep_stack;
 pub use reference::{Answer, CedarStore, Reference, strictly_valid};
 pub use slice::{SliceEntity, Store};
-pub use values::{construct_extension, is_type_name, parse_uid, uid_parts, uid_text};
+pub use values::{NoExtension, construct_extension, is_type_name, parse_uid, read_extension, uid_parts, uid_text};
 
 use policies::Policies;
 use values::Names;

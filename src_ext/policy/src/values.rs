@@ -11,6 +11,9 @@ use std::sync::Arc;
 use std::thread::LocalKey;
 
 use cedar_policy_core::ast::{self, Literal, PartialValue, RestrictedExpr, ValueKind};
+use cedar_policy_core::entities::json::err::JsonDeserializationErrorContext;
+use cedar_policy_core::entities::json::{SchemaType, ValueParser};
+use cedar_policy_core::evaluator::{EvaluationError, RestrictedEvaluator};
 use cedar_policy_core::extensions::Extensions;
 
 use crate::diagnostic::describe;
@@ -111,6 +114,45 @@ pub fn construct_extension(kind: &str, text: &str) -> Result<Value, String> {
     }
     let value = call(kind, &[ast::Value::from(text.to_owned())])?;
     of_cedar(&value, &mut Names::default())
+}
+
+/// Why an extension value cannot be read from JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoExtension {
+    /// It is no value of this type.
+    Type(String),
+    /// It is, but says nothing that the type can hold.
+    Range(String),
+}
+
+/// Reads an extension value of the type of constructor `kind` from JSON as Cedar does where a schema says its type: text,
+/// `{"__extn": {"fn": ..., "arg": ...}}`, or the same without `__extn`.
+///
+/// # Errors
+/// [`NoExtension`], with Cedar's own message.
+pub fn read_extension(kind: &str, json: &str) -> Result<Value, NoExtension> {
+    let ty = |error: &dyn std::fmt::Display| NoExtension::Type(error.to_string());
+    let json: serde_json::Value = serde_json::from_str(json).map_err(|error| ty(&error))?;
+    let name = if kind == "ip" { "ipaddr" } else { kind };
+    let name = once(&FUNCTIONS, name, |name| ast::Name::parse_unqualified_name(name).map_err(|e| sentence(&e)));
+    let expected = SchemaType::Extension { name: name.map_err(NoExtension::Type)? };
+    let extensions = Extensions::all_available();
+    let context = || JsonDeserializationErrorContext::Context;
+    let read = ValueParser::new(extensions).val_into_restricted_expr(json, Some(&expected), &context);
+    let read = read.map_err(|error| NoExtension::Type(sentence(&error)))?;
+    let value = RestrictedEvaluator::new(extensions).interpret(read.as_borrowed()).map_err(|error| match error {
+        EvaluationError::FailedExtensionFunctionExecution(_) => NoExtension::Range(sentence(&error)),
+        _ => NoExtension::Type(sentence(&error)),
+    })?;
+    let value = of_cedar(&value, &mut Names::default()).map_err(NoExtension::Type)?;
+    let fits = match value {
+        Value::Decimal(_) => "decimal",
+        Value::Datetime(_) => "datetime",
+        Value::Duration(_) => "duration",
+        Value::Ip(_) => "ip",
+        _ => "",
+    };
+    if fits == kind { Ok(value) } else { Err(NoExtension::Type("it is a value of another type".to_owned())) }
 }
 
 /// Whether the function of this name makes an extension value of a string.

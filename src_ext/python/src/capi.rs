@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 use ztfast_bundle::ValueType;
 use ztfast_embed::{ABI_VERSION, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, Status};
-use ztfast_engine::{Batch, Code, Column, Determining, Gate, Handle, SessionId, Who};
+use ztfast_engine::{Batch, Code, Column, Determining, Gate, Handle, NoEntity, PrepareError, SessionId, Who};
 
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
 pub(crate) static API: Api = Api {
@@ -36,6 +36,10 @@ pub(crate) static API: Api = Api {
     batch_end,
     code_name,
     status_text,
+    refuse,
+    gate_without,
+    batch_without,
+    batch_refuse,
 };
 
 /// The capsule that `ztfast.gate` and embedders import.
@@ -140,7 +144,7 @@ unsafe extern "C" fn text(gate: *mut RawGate, data: *const u8, len: usize, numbe
     })
 }
 
-unsafe extern "C" fn entity(gate: *mut RawGate, handle: u64, number: *mut i64) -> i32 {
+unsafe extern "C" fn entity(gate: *mut RawGate, handle: u64, place: usize, number: *mut i64) -> i32 {
     // SAFETY: as in `allows`; `number` is NULL or the caller's.
     let (gate, number) = unsafe { (gate.cast::<Gate>().as_mut(), number.as_mut()) };
     guarded(|| {
@@ -149,10 +153,12 @@ unsafe extern "C" fn entity(gate: *mut RawGate, handle: u64, number: *mut i64) -
             gate.fail(Code::Corrupt);
             return Err(Status::NULL);
         };
-        *number = gate.entity(Handle(handle)).map_err(|why| match why {
-            Code::UnknownHandle => Status::FOREIGN,
-            Code::TooLarge => Status::ROOM,
-            _ => Status::HANDLE,
+        *number = gate.entity(Handle(handle), place).map_err(|why| match why {
+            NoEntity::Nothing => Status::HANDLE,
+            NoEntity::Type => Status::TYPE,
+            NoEntity::Stale => Status::STALE,
+            NoEntity::Room => Status::ROOM,
+            NoEntity::Foreign => Status::FOREIGN,
         })?;
         Ok(())
     })
@@ -236,6 +242,26 @@ unsafe extern "C" fn gate_clone(gate: *const RawGate, clone: *mut *mut RawGate) 
     })
 }
 
+unsafe extern "C" fn refuse(gate: *mut RawGate, session: u64, resource: u64) -> u32 {
+    // SAFETY: as in `allows`.
+    let Some(gate) = (unsafe { gate.cast::<Gate>().as_mut() }) else { return Code::Corrupt as u32 };
+    decided(|| gate.refuse(SessionId(session), Handle(resource)))
+}
+
+unsafe extern "C" fn gate_without(gate: *const RawGate, absent: u64, clone: *mut *mut RawGate) -> i32 {
+    // SAFETY: as in `allows`; `clone` is NULL or the caller's.
+    let (gate, clone) = unsafe { (gate.cast::<Gate>().as_ref(), clone.as_mut()) };
+    guarded(|| {
+        let (gate, clone) = gate.zip(clone).ok_or(Status::NULL)?;
+        let made = gate.seed().without(absent).map_err(|error| match error {
+            PrepareError::Missing { .. } => Status::REQUIRED,
+            _ => Status::ROOM,
+        })?;
+        *clone = Box::into_raw(Box::new(made.ok_or(Status::STALE)?)).cast();
+        Ok(())
+    })
+}
+
 /// Drop what was given away as a pointer.
 ///
 /// # Safety
@@ -264,6 +290,50 @@ unsafe extern "C" fn batch_begin(gate: *mut RawGate, batch: *mut *mut RawBatch) 
         *batch = Box::into_raw(Box::new(gate.batch())).cast();
         Ok(())
     })
+}
+
+unsafe extern "C" fn batch_without(batch: *const RawBatch, absent: u64, clone: *mut *mut RawBatch) -> i32 {
+    // SAFETY: the header demands NULL, or a live batch that no text is given to meanwhile; `clone` is NULL or the caller's.
+    let (batch, clone) = unsafe { (batch.cast::<Batch>().as_ref(), clone.as_mut()) };
+    guarded(|| {
+        let (batch, clone) = batch.zip(clone).ok_or(Status::NULL)?;
+        if batch.is_stale() {
+            return Err(Status::STALE);
+        }
+        *clone = Box::into_raw(Box::new(batch.without(absent).ok_or(Status::REQUIRED)?)).cast();
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn batch_refuse(
+    batch: *const RawBatch,
+    rows: usize,
+    columns: *const RawColumn,
+    count: usize,
+    sessions: u32,
+    codes: *mut u8,
+) -> i32 {
+    let job = |batch: &Batch, who: Who<'_>, resources: Column<'_, u64>, arguments: &[RawColumn], codes: &mut [u8]| {
+        if !arguments.is_empty() {
+            return Err(Status::COLUMNS);
+        }
+        batch.refuse(who, resources, codes);
+        Ok(())
+    };
+    // SAFETY: the header demands what `over_rows` does, and that the first column is of what `sessions` says.
+    unsafe {
+        over_rows(
+            batch,
+            rows,
+            columns,
+            count,
+            codes,
+            |who| {
+                Ok(if sessions == 0 { Who::Principals(column(who, rows)?) } else { Who::Sessions(column(who, rows)?) })
+            },
+            job,
+        )
+    }
 }
 
 unsafe extern "C" fn batch_text(batch: *mut RawBatch, data: *const u8, len: usize, number: *mut i64) -> i32 {
@@ -306,8 +376,7 @@ unsafe extern "C" fn batch_evaluate(
 /// Decide on each row.
 ///
 /// # Safety
-/// As the header demands: `batch` is NULL or a live batch, `columns` NULL or so many columns, which hold what they say; the
-/// second is of u64, those after it of i64; `codes` is NULL or has room for a code per row.
+/// As for [`over_rows`]; the columns after the second are of i64.
 unsafe fn decide_rows<'a>(
     batch: *const RawBatch,
     rows: usize,
@@ -315,6 +384,33 @@ unsafe fn decide_rows<'a>(
     count: usize,
     codes: *mut u8,
     who: impl FnOnce(&RawColumn) -> Result<Who<'a>, Status>,
+) -> i32 {
+    let job = |batch: &Batch, who: Who<'_>, resources: Column<'_, u64>, arguments: &[RawColumn], codes: &mut [u8]| {
+        if arguments.len() != batch.types().len() {
+            return Err(Status::COLUMNS);
+        }
+        // SAFETY: the caller's promise.
+        let arguments = arguments.iter().map(|argument| unsafe { column::<i64>(argument, rows) });
+        let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
+        batch.decide_many(who, resources, &arguments, codes).map_err(|_| Status::TYPE)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { over_rows(batch, rows, columns, count, codes, who, job) }
+}
+
+/// Do something with rows: who, about what, and the other columns.
+///
+/// # Safety
+/// As the header demands: `batch` is NULL or a live batch, `columns` NULL or so many columns, which hold what they say; the
+/// second is of u64; `codes` is NULL or has room for a code per row.
+unsafe fn over_rows<'a>(
+    batch: *const RawBatch,
+    rows: usize,
+    columns: *const RawColumn,
+    count: usize,
+    codes: *mut u8,
+    who: impl FnOnce(&RawColumn) -> Result<Who<'a>, Status>,
+    job: impl FnOnce(&Batch, Who<'a>, Column<'_, u64>, &[RawColumn], &mut [u8]) -> Result<(), Status>,
 ) -> i32 {
     if rows > isize::MAX as usize {
         return Status::COLUMNS.0;
@@ -333,15 +429,9 @@ unsafe fn decide_rows<'a>(
             return Ok(());
         }
         let [first, resources, arguments @ ..] = columns else { return Err(Status::COLUMNS) };
-        if arguments.len() != batch.types().len() {
-            return Err(Status::COLUMNS);
-        }
         // SAFETY: the caller's promise.
         let (who, resources) = (who(first)?, unsafe { column::<u64>(resources, rows) }?);
-        // SAFETY: the caller's promise.
-        let arguments = arguments.iter().map(|argument| unsafe { column::<i64>(argument, rows) });
-        batch.decide_many(who, resources, &arguments.collect::<Result<Vec<_>, _>>()?, codes);
-        Ok(())
+        job(batch, who, resources, arguments, codes)
     });
     if status != Status::OK.0 {
         codes.fill(Code::Corrupt as u8);

@@ -1,20 +1,20 @@
 //! The engine as Python sees it: uids as text, contexts as dicts.
 
 use crate::bundle::Bundle;
-use crate::context::{Reader, action_text};
+use crate::context::{Reader, Refused, Scalar, action_text};
 use crate::errors::{raise, refused};
 use crate::reference::{Answer, answer};
 use crate::uid;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString, PyTuple};
 use std::sync::{Arc, Mutex, PoisonError};
-use ztfast_bundle::{ActionMeta, Field, Node, OpenError};
+use ztfast_bundle::{ActionMeta, Field, Node, OpenError, ValueType};
 use ztfast_engine::{
     Admission, AdmitError, Code, Determining, EngineError, EngineOptions, EntityData, Handle, MemoryUse, Name,
     PrepareError, RequestBuilder, Residence, Seed, SessionId, SessionStatus, Snapshot,
 };
 use ztfast_explain::{Cedar, entity_data};
-use ztfast_policy::ir::{Uid, Value};
+use ztfast_policy::ir::Uid;
 use ztfast_policy::{EntityReader, SourceFile};
 use ztfast_program::EntityRef;
 
@@ -22,6 +22,8 @@ use ztfast_program::EntityRef;
 #[pyclass(frozen, module = "ztfast._core")]
 pub(crate) struct Engine {
     inner: Arc<ztfast_engine::Engine>,
+    /// Whether values that are out of their range raise.
+    strict: bool,
     /// Cedar over the current bundle, for `explain`.
     bundle: Mutex<Py<Bundle>>,
     /// Reads entities by the current bundle's schema: made with it, so that the first change takes no longer than others.
@@ -40,7 +42,7 @@ struct Parties {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (bundle, *, sessions, handles, prefault, locked, huge_pages))]
+    #[pyo3(signature = (bundle, *, sessions, handles, prefault, locked, huge_pages, strict))]
     #[allow(clippy::fn_params_excessive_bools)] // keywords, in Python
     fn new(
         py: Python<'_>,
@@ -50,6 +52,7 @@ impl Engine {
         prefault: bool,
         locked: bool,
         huge_pages: bool,
+        strict: bool,
     ) -> PyResult<Self> {
         let residence = Residence { prefault, locked, huge_pages };
         let options = EngineOptions { sessions, handles, residence, ..EngineOptions::default() };
@@ -58,7 +61,7 @@ impl Engine {
         let made = py.detach(|| ztfast_engine::Engine::new(of, fallback, options));
         let inner = made.map_err(|error| no_engine(py, &error))?;
         let reader = Mutex::new(entity_reader(py, inner.snapshot().bundle())?);
-        Ok(Self { inner, bundle: Mutex::new(bundle.clone().unbind()), reader })
+        Ok(Self { inner, strict, bundle: Mutex::new(bundle.clone().unbind()), reader })
     }
 
     /// Decide by another bundle from now on.
@@ -141,12 +144,12 @@ impl Engine {
         &self,
         py: Python<'py>,
         principal: &Bound<'_, PyAny>,
-        action: &str,
+        action: ActionName,
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Decided<'py>> {
         let snapshot = self.inner.snapshot();
-        let decided = self.by_policy(py, &snapshot, action, context, |builder| {
+        let decided = self.by_policy(py, &snapshot, &action, context, |builder| {
             self.know(&snapshot, builder, principal);
             self.know(&snapshot, builder, resource);
             // Both are looked at before either denies: who writes a uid wrong is told so.
@@ -162,12 +165,12 @@ impl Engine {
         &self,
         py: Python<'py>,
         session: u64,
-        action: &str,
+        action: ActionName,
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Decided<'py>> {
         let snapshot = self.inner.snapshot();
-        self.by_policy(py, &snapshot, action, context, |builder| {
+        self.by_policy(py, &snapshot, &action, context, |builder| {
             let principal = match self.inner.session_principal(&snapshot, SessionId(session)) {
                 Ok(principal) => principal,
                 // A bad request still raises: only then is it known that the session alone denies.
@@ -181,9 +184,9 @@ impl Engine {
     }
 
     /// The uids of the resources in the store to which an action applies.
-    fn resources(&self, py: Python<'_>, action: &str) -> PyResult<Vec<(String, String)>> {
+    fn resources(&self, py: Python<'_>, action: ActionName) -> PyResult<Vec<(String, String)>> {
         let snapshot = self.inner.snapshot();
-        let number = find_action_number(py, snapshot.bundle(), action, |ty, id| snapshot.find_actions(ty, id))?;
+        let number = find_action_number(py, snapshot.bundle(), &action, |ty, id| snapshot.find_actions(ty, id))?;
         let resources = py.detach(|| snapshot.resources(number));
         uids(py, &snapshot, resources)
     }
@@ -193,11 +196,11 @@ impl Engine {
         &self,
         py: Python<'py>,
         session: u64,
-        action: &str,
+        action: ActionName,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let snapshot = self.inner.snapshot();
-        let (_, allowed) = self.over_the_store(py, &snapshot, session, action, context)?;
+        let (_, allowed) = self.over_the_store(py, &snapshot, session, &action, context)?;
         let bytes: Vec<u8> = allowed.into_iter().map(u8::from).collect();
         Ok(PyBytes::new(py, &bytes))
     }
@@ -207,11 +210,11 @@ impl Engine {
         &self,
         py: Python<'_>,
         session: u64,
-        action: &str,
+        action: ActionName,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Vec<(String, String)>> {
         let snapshot = self.inner.snapshot();
-        let (resources, allowed) = self.over_the_store(py, &snapshot, session, action, context)?;
+        let (resources, allowed) = self.over_the_store(py, &snapshot, session, &action, context)?;
         let of = resources.into_iter().zip(allowed).filter(|(_, allowed)| *allowed).map(|(entity, _)| entity);
         uids(py, &snapshot, of)
     }
@@ -221,19 +224,21 @@ impl Engine {
         &self,
         py: Python<'_>,
         principal: &Bound<'_, PyAny>,
-        action: &str,
+        action: ActionName,
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<(Answer, Option<String>)> {
         let bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).clone_ref(py);
         let cedar: Arc<Cedar> = bundle.get().cedar(py)?;
-        let meta = find_action(py, &bundle.get().inner, action)?;
-        let action = action_text(meta);
-        let reader = Reader::new(&action, Some(&self.inner));
-        let context = reader.record(&meta.context, "", context)?;
-        if reader.refusal() == Some(Code::UnknownHandle) {
-            return Err(foreign_handle(py));
-        }
+        let meta = find_action(py, &bundle.get().inner, &action)?;
+        let context = match Reader::new(&action_text(meta), Some(&self.inner)).record(&meta.context, context)? {
+            Ok(context) => context,
+            Err(refused) if refused.code == Code::UnknownHandle => return Err(foreign_handle(py)),
+            Err(refused) => {
+                self.strictly(py, &refused)?;
+                return Ok(((false, Vec::new(), Vec::new()), Some(refused.why)));
+            }
+        };
         let (principal, resource) = (self.uid(principal)?, self.uid(resource)?);
         let uid = Uid::new(meta.ty.as_str(), meta.id.as_str());
         let problem = cedar.reference().validate_request(&principal, &uid, &resource, &context).err();
@@ -247,7 +252,7 @@ impl Engine {
     }
 
     /// The paths of an action's context attributes, records and what is in them.
-    fn paths(&self, py: Python<'_>, action: &str) -> PyResult<Vec<Vec<String>>> {
+    fn paths(&self, py: Python<'_>, action: ActionName) -> PyResult<Vec<Vec<String>>> {
         fn add(above: &mut Vec<String>, fields: &[Field], all: &mut Vec<Vec<String>>) {
             for field in fields {
                 above.push(field.name.clone());
@@ -260,31 +265,25 @@ impl Engine {
         }
         let snapshot = self.inner.snapshot();
         let mut all = Vec::new();
-        add(&mut Vec::new(), &find_action(py, snapshot.bundle(), action)?.context, &mut all);
+        add(&mut Vec::new(), &find_action(py, snapshot.bundle(), &action)?.context, &mut all);
         Ok(all)
     }
 
     /// Prepare a gate.
-    fn prepare(&self, py: Python<'_>, action: &str, names: Vec<Bound<'_, PyAny>>) -> PyResult<Gate> {
+    fn prepare(&self, py: Python<'_>, action: ActionName, names: Vec<Bound<'_, PyAny>>) -> PyResult<Gate> {
         let snapshot = self.inner.snapshot();
-        let meta = find_action(py, snapshot.bundle(), action)?;
-        let given: Vec<Given> = names.iter().map(|name| Given::read(action, name)).collect::<PyResult<_>>()?;
+        let meta = find_action(py, snapshot.bundle(), &action)?;
+        let given: Vec<Given> = names.iter().map(|name| Given::read(&action.text, name)).collect::<PyResult<_>>()?;
         let parts: Vec<Vec<&str>> = given.iter().map(|name| name.parts.iter().map(String::as_str).collect()).collect();
         let named = given
             .iter()
             .zip(&parts)
             .map(|(name, parts)| if name.whole { Name::Path(parts) } else { Name::Text(parts[0]) });
         let named: Vec<Name<'_>> = named.collect();
-        let gate = py.detach(|| self.inner.prepare_named(&meta.ty, &meta.id, &named)).map_err(|error| {
-            let class = match error {
-                PrepareError::UnknownAction { .. } => "ActionError",
-                PrepareError::Memory(_) => "CapacityError",
-                _ => "ContextError",
-            };
-            raise(py, class, &error.to_string())
-        })?;
+        let gate = py.detach(|| self.inner.prepare_named(&meta.ty, &meta.id, &named));
+        let gate = gate.map_err(|error| not_prepared(py, &error))?;
         let action = action_text(meta);
-        Ok(Gate::new(gate, action, given.iter().map(|name| name.parts.join(".")).collect()))
+        Ok(Gate::new(gate, action, given.iter().map(|name| name.parts.join(".")).collect(), self.strict))
     }
 }
 
@@ -294,13 +293,21 @@ impl Engine {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Raise for a value that is out of its range, if that is wanted.
+    fn strictly(&self, py: Python<'_>, refused: &Refused) -> PyResult<()> {
+        if self.strict && refused.code == Code::BadValue {
+            return Err(raise(py, "ContextError", &refused.why));
+        }
+        Ok(())
+    }
+
     /// The resources in a snapshot's store, and whether a session may do something with each.
     fn over_the_store(
         &self,
         py: Python<'_>,
         snapshot: &Snapshot,
         session: u64,
-        action: &str,
+        action: &ActionName,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<(Vec<EntityRef>, Vec<bool>)> {
         let bundle = snapshot.bundle();
@@ -312,9 +319,14 @@ impl Engine {
         if let Ok(principal) = principal {
             builder.know(principal);
         }
-        let reader = Reader::new(action, Some(&self.inner));
-        reader.request(&meta.context, "", context, &mut builder)?;
-        let principal = reader.refusal().map_or(principal, Err);
+        let read = Reader::new(&action.text, Some(&self.inner)).request(&meta.context, context, &mut builder)?;
+        let principal = match read {
+            Ok(()) => principal,
+            Err(refused) => {
+                self.strictly(py, &refused)?;
+                principal.and(Err(refused.code))
+            }
+        };
         let request = builder.finish();
         Ok(py.detach(|| {
             let resources = snapshot.resources(number);
@@ -330,7 +342,7 @@ impl Engine {
         &self,
         py: Python<'py>,
         snapshot: &Snapshot,
-        action: &str,
+        action: &ActionName,
         context: &Bound<'_, PyDict>,
         parties: impl FnOnce(&mut RequestBuilder<'_>) -> PyResult<Result<Parties, Code>>,
     ) -> PyResult<Decided<'py>> {
@@ -344,9 +356,12 @@ impl Engine {
         let mut builder = RequestBuilder::new(snapshot, record.slots.len as usize);
         let parties = parties(&mut builder)?;
         // The text of the action is only made when it is wanted for a message.
-        let reader = Reader::new(action, Some(&self.inner));
-        reader.request(&meta.context, "", context, &mut builder)?;
-        let parties = parties.and_then(|parties| reader.refusal().map_or(Ok(parties), Err));
+        let read = Reader::new(&action.text, Some(&self.inner)).request(&meta.context, context, &mut builder)?;
+        if let Err(refused) = &read {
+            self.strictly(py, refused)?;
+        }
+        // The parties come first: what denies whatever the values are has a code of its own.
+        let parties = parties.and_then(|parties| read.map_or_else(|refused| Err(refused.code), |()| Ok(parties)));
         let Parties { principal, resource } = match parties {
             Ok(parties) => parties,
             Err(code) => return Ok((code as u8, PyTuple::empty(py))),
@@ -379,7 +394,9 @@ impl Engine {
     ) -> PyResult<Decided<'py>> {
         let bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).clone_ref(py);
         let cedar = bundle.get().cedar(py)?;
-        let context: Value = Reader::new(&action_text(meta), None).record(&meta.context, "", context)?;
+        let Ok(context) = Reader::new(&action_text(meta), None).record(&meta.context, context)? else {
+            return Ok((Code::BadValue as u8, PyTuple::empty(py)));
+        };
         let uid = |entity| {
             request.uid(snapshot, entity).map(|(ty, id)| Uid::new(ty, id)).ok_or_else(|| raise(py, "Error", "no uid"))
         };
@@ -420,6 +437,16 @@ impl Engine {
         }
         uid::extract(value).map(|(ty, id)| Uid::new(ty, id))
     }
+}
+
+/// Why a gate cannot be prepared, as an exception.
+fn not_prepared(py: Python<'_>, error: &PrepareError) -> PyErr {
+    let class = match error {
+        PrepareError::UnknownAction { .. } => "ActionError",
+        PrepareError::Memory(_) => "CapacityError",
+        _ => "ContextError",
+    };
+    raise(py, class, &error.to_string())
 }
 
 /// Why there is no engine over a bundle, as an exception.
@@ -463,11 +490,32 @@ fn foreign_handle(py: Python<'_>) -> PyErr {
     raise(py, "OwnerError", message)
 }
 
+/// An action as callers name it: an id alone, or a uid in any form.
+pub(crate) struct ActionName {
+    text: String,
+    /// Where it was no text: an id may look like a uid.
+    uid: Option<(String, String)>,
+}
+
+impl<'py> FromPyObject<'_, 'py> for ActionName {
+    type Error = PyErr;
+
+    fn extract(given: pyo3::Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let py = given.py();
+        if let Ok(text) = given.cast::<PyString>() {
+            let no_text = |_| raise(py, "ActionError", "an action's name with surrogates is no text in UTF-8");
+            return Ok(Self { text: text.to_cow().map_err(no_text)?.into_owned(), uid: None });
+        }
+        let (ty, id) = uid::extract(&given.to_owned())?;
+        Ok(Self { text: Uid::new(ty.as_str(), id.as_str()).to_string(), uid: Some((ty, id)) })
+    }
+}
+
 /// The action that a text names: a uid, or an id alone where that is unambiguous.
 pub(crate) fn find_action<'b>(
     py: Python<'_>,
     bundle: &'b ztfast_bundle::Bundle,
-    action: &str,
+    action: &ActionName,
 ) -> PyResult<&'b ActionMeta> {
     let actions = &bundle.meta().actions;
     let find = |ty: Option<&str>, id: &str| {
@@ -484,16 +532,22 @@ pub(crate) fn find_action<'b>(
 fn find_action_number(
     py: Python<'_>,
     bundle: &ztfast_bundle::Bundle,
-    action: &str,
+    action: &ActionName,
     find: impl Fn(Option<&str>, &str) -> Vec<u32>,
 ) -> PyResult<u32> {
-    // An action's id may itself read as another's uid: then both are meant.
-    let mut found = find(None, action);
-    match uid::split(py, action) {
-        Ok((ty, id)) => found.extend(find(Some(ty), &id)),
-        Err(wrong) if found.is_empty() && action.contains("::") => return Err(wrong),
-        Err(_) => {}
-    }
+    let ActionName { text: action, uid } = action;
+    let found = if let Some((ty, id)) = uid {
+        find(Some(ty), id)
+    } else {
+        // An action's id may itself read as another's uid: then both are meant.
+        let mut found = find(None, action);
+        match uid::split(py, action) {
+            Ok((ty, id)) => found.extend(find(Some(ty), &id)),
+            Err(wrong) if found.is_empty() && action.contains("::") => return Err(wrong),
+            Err(_) => {}
+        }
+        found
+    };
     if let [one] = found[..] {
         return Ok(one);
     }
@@ -541,6 +595,9 @@ pub(crate) struct Gate {
     action: String,
     names: Vec<String>,
     paths: Vec<Vec<String>>,
+    /// The attributes' types, for which it was prepared.
+    types: Box<[ValueType]>,
+    strict: bool,
 }
 
 // SAFETY: the pointer is the only way to the gate, and whoever calls by it promises (see `ztfast.h`) to do so from one
@@ -566,7 +623,49 @@ impl Gate {
     /// Another of the same action and attributes; `None` where the newest bundle has no such action or attributes.
     fn fork(&self, py: Python<'_>) -> Option<Self> {
         let gate = py.detach(|| self.seed.gate())?;
-        Some(Self::new(gate, self.action.clone(), self.names.clone()))
+        Some(Self::new(gate, self.action.clone(), self.names.clone(), self.strict))
+    }
+
+    /// Another of the same action without some attributes, by their bits, for requests in which they are absent; `None` as
+    /// above. Raises `ContextError` where one of them must be there.
+    fn without(&self, py: Python<'_>, absent: u64) -> PyResult<Option<Self>> {
+        let gate = py.detach(|| self.seed.without(absent)).map_err(|error| match error {
+            PrepareError::Missing { .. } => raise(py, "ContextError", &format!("{error}, which cannot be absent")),
+            _ => not_prepared(py, &error),
+        })?;
+        let is_there = |at: &usize| u32::try_from(*at).ok().and_then(|at| absent.checked_shr(at)).unwrap_or(0) & 1 == 0;
+        let names = (0..self.names.len()).filter(is_there).filter_map(|at| self.names.get(at).cloned());
+        Ok(gate.map(|gate| Self::new(gate, self.action.clone(), names.collect(), self.strict)))
+    }
+
+    /// An attribute's value as the gate takes it: a number, for a String its text, for an entity what stands for it. `None`
+    /// where it is out of range.
+    fn scalar<'py>(&self, at: usize, value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = value.py();
+        let (Some(ty), Some(name)) = (self.types.get(at), self.names.get(at)) else {
+            return Err(raise(py, "Error", "a gate has no such attribute"));
+        };
+        match Reader::new(&self.action, None).scalar(ty, name, value)? {
+            Ok(Scalar::Number(number)) => Ok(Some(number.into_pyobject(py)?.into_any())),
+            Ok(Scalar::Text(text)) => Ok(Some(text.into_pyobject(py)?.into_any())),
+            Ok(Scalar::Entity) => Ok(Some(value.clone())),
+            Err(refused) if self.strict => Err(raise(py, "ContextError", &refused.why)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The name of the type of which an attribute's entities are.
+    fn entity_type(&self, at: usize) -> Option<&str> {
+        match self.types.get(at)? {
+            ValueType::Entity(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether values that are out of their range raise.
+    #[getter]
+    const fn strict(&self) -> bool {
+        self.strict
     }
 
     /// The attributes' names, in the order of the arguments.
@@ -584,9 +683,10 @@ impl Gate {
 }
 
 impl Gate {
-    fn new(gate: ztfast_engine::Gate, action: String, names: Vec<String>) -> Self {
+    fn new(gate: ztfast_engine::Gate, action: String, names: Vec<String>, strict: bool) -> Self {
         let paths = gate.paths().map(|path| path.map(str::to_owned).collect()).collect();
-        Self { seed: gate.seed(), core: Box::into_raw(Box::new(gate)), action, names, paths }
+        let types = gate.types().into();
+        Self { types, strict, seed: gate.seed(), core: Box::into_raw(Box::new(gate)), action, names, paths }
     }
 
     /// The core.

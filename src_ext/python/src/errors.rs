@@ -14,6 +14,13 @@ pub(crate) fn raise(py: Python<'_>, class: &str, message: &str) -> PyErr {
     }
 }
 
+/// The same, for what another exception is the cause of.
+pub(crate) fn raise_from(py: Python<'_>, class: &str, message: &str, cause: PyErr) -> PyErr {
+    let error = raise(py, class, message);
+    error.set_cause(py, Some(cause));
+    error
+}
+
 /// A `PolicyError` with its diagnostics.
 pub(crate) fn refused(py: Python<'_>, error: &LoadError) -> PyErr {
     let made = (|| {

@@ -33,12 +33,13 @@ impl Reference {
         &self,
         py: Python<'_>,
         principal: &Bound<'_, PyAny>,
-        action: &str,
+        action: crate::engine::ActionName,
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Answer> {
-        let meta = &crate::engine::find_action(py, self.cedar.bundle(), action)?;
-        let context = Reader::new(&action_text(meta), None).record(&meta.context, "", context)?;
+        let meta = &crate::engine::find_action(py, self.cedar.bundle(), &action)?;
+        let context = Reader::new(&action_text(meta), None).record(&meta.context, context)?;
+        let context = context.map_err(|refused| raise(py, "ContextError", &refused.why))?;
         let uid = |value| uid::extract(value).map(|(ty, id)| Uid::new(ty, id));
         let action = Uid::new(meta.ty.as_str(), meta.id.as_str());
         let (principal, resource) = (uid(principal)?, uid(resource)?);

@@ -115,11 +115,11 @@ impl CancelLoop {
 /// What the loop does with each cancel.
 fn decide(gate: &mut Gate, cancel: &Cancel, log: &mut Log) -> Result<(), Status> {
     gate.begin()?;
-    let code = match gate.entity(cancel.person) {
+    let code = match gate.entity(cancel.person, 0) {
         Ok(person) => gate.decide(cancel.session, cancel.instrument, &[person], &mut log.determining),
         // Nobody that this engine gave a handle.
         Err(Status::FOREIGN) => Code::UNKNOWN_HANDLE,
-        // Somebody of whom the schema knows not even the type.
+        // Nobody of the type that the schema wants there.
         Err(_) => Code::NOT_APPLICABLE,
     };
     if code.is_allow() {

@@ -151,14 +151,14 @@ impl Desk {
                 for n in [1, 5, 8] {
                     self.gate.begin();
                     let s = self.gate.text("unknown x").unwrap_or(0);
-                    let who = self.gate.entity(self.users[0]).unwrap_or(0);
+                    let who = self.gate.entity(self.users[0], 2).unwrap_or(0);
                     count(self.gate.allows(session, doc, &[n, s, who]));
                     self.gate.begin();
-                    let who = self.gate.entity(self.users[0]).unwrap_or(0);
+                    let who = self.gate.entity(self.users[0], 2).unwrap_or(0);
                     let literal = self.gate.literal("axb").unwrap_or(0);
                     count(self.gate.allows(session, doc, &[n, literal, who]));
                     self.gate.begin();
-                    let who = self.gate.entity(self.users[0]).unwrap_or(0);
+                    let who = self.gate.entity(self.users[0], 2).unwrap_or(0);
                     count(self.gate.decide(session, doc, &[n, 0, who], &mut determining));
                 }
                 // Too few numbers.
@@ -176,7 +176,7 @@ impl Desk {
         self.gate.begin();
         let columns = [Column::each(&self.numbers), Column::each(&self.numbers), Column::all(&[0_i64])];
         let mut run = |sessions, docs, columns: &[Column<'_, i64>]| {
-            self.batch.decide_many(sessions, docs, columns, &mut self.codes);
+            self.batch.decide_many(sessions, docs, columns, &mut self.codes).expect("entities of their types");
             self.codes.iter().for_each(|&code| counts[usize::from(code)] += 1);
         };
         run(Who::Sessions(Column::each(&self.ids)), Column::each(&self.handles), &columns);

@@ -27,7 +27,7 @@ pub fn decide_all(parts: &Parts) -> Vec<Code> {
                 for n in [1, 8] {
                     gate.begin();
                     let s = gate.text("unknown x").unwrap_or(0);
-                    let who = gate.entity(users[0]).unwrap_or(0);
+                    let who = gate.entity(users[0], 2).unwrap_or(0);
                     codes.push(gate.allows(session, doc, &[n, s, who]));
                     gate.begin();
                     codes.push(gate.decide(session, doc, &[n, 0, 0], &mut determining));
@@ -38,7 +38,7 @@ pub fn decide_all(parts: &Parts) -> Vec<Code> {
         let ids: Vec<u64> = sessions.iter().map(|session| session.0).collect();
         let one = [docs[0].0];
         let columns = [Column::all(&[8_i64]), Column::all(&[0]), Column::all(&[0])];
-        gate.batch().decide_many(Who::Sessions(Column::each(&ids)), Column::all(&one), &columns, &mut out);
+        let _ = gate.batch().decide_many(Who::Sessions(Column::each(&ids)), Column::all(&one), &columns, &mut out);
     }
     // Whether it can be done over spoilt tables is of no interest; that decisions go on, is.
     let _ = engine.change(&[changed_user("u")], &[uid("Team", "t")]);
