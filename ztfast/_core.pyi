@@ -11,6 +11,7 @@ _C_API: object
 _File = tuple[str, str]
 _Answer = tuple[bool, list[str], list[tuple[str, str]]]
 
+def write_file(path: str, content: bytes) -> None: ...
 def compile(
     files: list[_File],
     schema: _File,

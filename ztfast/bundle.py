@@ -212,8 +212,15 @@ class Bundle:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bundle's file, atomically: the name has either its old content or the whole new one.
 
+        That holds over a crash, and whoever else saves there: threads and processes may save one path at once. Whoever
+        has the old file open keeps it. Its mode is kept, and its owner and group as far as the system allows; a new
+        file has the mode that the process gives new files (its umask). A link is followed, and what it leads to
+        replaced.
+        Whoever is killed leaves nothing, or a file ``.ztfast-*.tmp`` that the next save there removes.
+
         Raises:
-            BundleError: where the file cannot be written.
+            BundleError: where the file cannot be written; where the path is a folder, a FIFO, a socket, a device
+                (``/dev/stdout``), or a link that leads nowhere. The old file is as it was then.
         """
         self._core.save(os.fspath(path))
 

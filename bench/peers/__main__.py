@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.peers import install, race, report
 from bench.peers.roster import PEERS, Peer, chosen
 from bench.peers.workload import SIZES
+from ztfast import _core
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Names = Annotated[list[str] | None, typer.Argument(metavar="[PEER]...", help=", ".join(peer.name for peer in PEERS))]
@@ -84,9 +85,9 @@ def run(
             f"{mark.policies:>6,} policies  {mark.text}, {mark.wanted}: {mark.found:,.2f}x, {word}", highlight=False
         )
     if json_file:
-        json_file.write_text(json.dumps(report.as_json(heats, found), indent=1) + "\n")
+        _core.write_file(str(json_file), (json.dumps(report.as_json(heats, found), indent=1) + "\n").encode())
     if markdown_file:
-        markdown_file.write_text(report.markdown(heats))
+        _core.write_file(str(markdown_file), report.markdown(heats).encode())
     differences = [(heat.policies, heat.difference) for heat in heats if heat.difference]
     for size, difference in differences:
         complaints.print(f"ANSWERS DIFFER at {size:,} policies: {difference}", highlight=False, soft_wrap=True)

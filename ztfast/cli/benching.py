@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ztfast import _core
 from ztfast.bench import BenchError, Change, Report, Settings, compare, plot, run, slower_than
 from ztfast.bench.compare import table as changes_table
 from ztfast.bench.report import tables
@@ -99,9 +100,9 @@ def write(file: Path, text: str) -> None:
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
     except OSError as error:
         raise BenchError(f"{file}: {error.strerror}") from None
+    _core.write_file(str(file), text.encode())
 
 
 def judge(report: Report, quiet: bool) -> bool:

@@ -1,4 +1,4 @@
-//! The file: header, table of sections, sections; writing and checking.
+//! The file: header, table of sections, sections; laying out and checking.
 //!
 //! ```text
 //! 0    magic (8)  version (4)  sections (4)  length (8)  zero (8)  hash of header and table (32)
@@ -9,7 +9,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of the layout. A reader takes its own version only.
@@ -101,16 +101,6 @@ pub enum OpenError {
         /// What does not fit.
         what: &'static str,
     },
-}
-
-/// Why a bundle could not be written.
-#[derive(Debug, thiserror::Error)]
-#[error("{path}: cannot write the bundle: {source}", path = path.display())]
-pub struct SaveError {
-    /// The file.
-    pub path: PathBuf,
-    /// What the system said.
-    pub source: io::Error,
 }
 
 /// A section to write: bytes and the size of an element.
@@ -258,30 +248,6 @@ pub(crate) fn check(file: &[u8], found: u64, elements: &[usize]) -> Result<([u8;
         return Err(short(expected));
     }
     Ok((header.hash, places))
-}
-
-/// Write a file so that its name has either the old content or the whole new one, even over a crash.
-pub(crate) fn save(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
-    use std::io::Write;
-    let fail = |source| SaveError { path: path.to_owned(), source };
-    let name = path.file_name().ok_or_else(|| fail(io::Error::other("the path names no file")))?;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = folder.join(temporary);
-    let written = (|| {
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
-        std::fs::File::open(folder)?.sync_all()
-    })();
-    written.map_err(|source| {
-        // The first failure is the one to tell; a temporary file that cannot be removed either changes nothing.
-        let _ = std::fs::remove_file(&temporary);
-        fail(source)
-    })
 }
 
 #[cfg(test)]

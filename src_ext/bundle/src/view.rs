@@ -1,12 +1,13 @@
 //! The bundle in memory: [`Parts`] to write, [`Bundle`] to read.
 
-use crate::file::{self, OpenError, Place, SaveError, Section};
+use crate::file::{self, OpenError, Place, Section};
 use crate::index::{find_entity, find_string};
 use crate::memory::{self, Data};
 use crate::meta::Meta;
 use crate::records::{
     ActionRec, ClassPair, ClassRec, LayerRec, MarkRec, PlanRec, PolicyRec, RowRec, SelectorRec, Span, TypeRec,
 };
+use crate::save::{SaveError, write_file};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -299,12 +300,13 @@ impl Bundle {
         Ok(Self { views, hash, meta, places, checked, sources_checked, data })
     }
 
-    /// Write the bundle to a file, atomically: the name has either its old content or the whole new one.
+    /// Write the bundle to a file, atomically: the name has either its old content or the whole new one, whoever else writes
+    /// it ([`write_file`]).
     ///
     /// # Errors
     /// [`SaveError`] names the file and what the system said.
     pub fn save(&self, path: &Path) -> Result<(), SaveError> {
-        file::save(path, self.bytes())
+        write_file(path, self.bytes())
     }
 
     /// The whole file.

@@ -94,6 +94,12 @@ pub(crate) fn compile<'py>(
     Ok((bundle, diagnostics(py, &warnings)?))
 }
 
+/// Write a file whole or not at all. Raises `Error`.
+#[pyfunction]
+pub(crate) fn write_file(py: Python<'_>, path: PathBuf, content: &[u8]) -> PyResult<()> {
+    py.detach(|| ztfast_bundle::write_file(&path, content)).map_err(|error| raise(py, "Error", &error.to_string()))
+}
+
 /// Whether Cedar's strict validation, and nothing of ours, accepts the policies.
 #[pyfunction]
 pub(crate) fn strictly_valid(py: Python<'_>, files: Vec<File>, schema: File) -> PyResult<bool> {

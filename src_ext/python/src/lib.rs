@@ -28,7 +28,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
-    use crate::bundle::{Bundle, compile, strictly_valid};
+    use crate::bundle::{Bundle, compile, strictly_valid, write_file};
     #[pymodule_export]
     use crate::engine::{Engine, Gate};
     #[pymodule_export]
