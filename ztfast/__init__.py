@@ -39,10 +39,12 @@ from ztfast.errors import (
 from ztfast.gate import Decision, Gate, Resource, Session
 from ztfast.sources import Text
 from ztfast.uid import Uid
+from ztfast.values import ABSENT
 
 __version__ = _core.__version__
 
 __all__ = [
+    "ABSENT",
     "ActionError",
     "ActionStats",
     "Bundle",

@@ -258,7 +258,7 @@ class Engine:
     def evaluate(
         self,
         principal: UidLike,
-        action: str,
+        action: UidLike,
         resource: UidLike | Resource,
         context: Mapping[str, Any] | None = None,
     ) -> Decision:
@@ -293,7 +293,7 @@ class Engine:
     def decide(
         self,
         session: Session,
-        action: str,
+        action: UidLike,
         resource: UidLike | Resource,
         context: Mapping[str, Any] | None = None,
     ) -> Decision:
@@ -307,7 +307,7 @@ class Engine:
         """
         return Decision(*self._core.decide(_id(session), action, resource, _dict(context)))
 
-    def prepare(self, action: str, *names: str | tuple[str, ...]) -> Gate:
+    def prepare(self, action: UidLike, *names: str | tuple[str, ...]) -> Gate:
         """Prepare decisions about one action.
 
         Args:
@@ -327,7 +327,7 @@ class Engine:
         """
         return gate.prepare(self, action, list(names))
 
-    def attribute_path(self, action: str, name: str) -> tuple[str, ...]:
+    def attribute_path(self, action: UidLike, name: str) -> tuple[str, ...]:
         """The path of the context attribute, or record of attributes, that a text says.
 
         Args:
@@ -358,7 +358,7 @@ class Engine:
     def evaluate_many(
         self,
         principals: UidLike | Resource | Sequence[UidLike | Resource] | NDArray[np.uint64],
-        action: str,
+        action: UidLike,
         resources: UidLike | Resource | Sequence[UidLike | Resource] | NDArray[np.uint64],
         context: Mapping[str, Any] | Mapping[tuple[str, ...], Any] | None = None,
     ) -> NDArray[np.uint8]:
@@ -398,7 +398,7 @@ class Engine:
             return given if isinstance(given, Resource) else self.resource(given)
         return [one if isinstance(one, Resource) else self.resource(one) for one in given]
 
-    def resources(self, action: str) -> list[Uid]:
+    def resources(self, action: UidLike) -> list[Uid]:
         """The resources in the store that an action applies to: the bundle's, then those that were added since.
 
         Raises:
@@ -411,7 +411,7 @@ class Engine:
         return [Uid(*uid) for uid in self._core.resources(action)]
 
     def entitlements(
-        self, session: Session, action: str, context: Mapping[str, Any] | None = None
+        self, session: Session, action: UidLike, context: Mapping[str, Any] | None = None
     ) -> NDArray[np.bool_]:
         """What a session may do an action with, over the whole store: for screens, books and subscriptions.
 
@@ -439,7 +439,7 @@ class Engine:
         allowed = self._core.entitlements(_id(session), action, _dict(context))
         return np.frombuffer(allowed, np.bool_)
 
-    def entitled(self, session: Session, action: str, context: Mapping[str, Any] | None = None) -> list[Uid]:
+    def entitled(self, session: Session, action: UidLike, context: Mapping[str, Any] | None = None) -> list[Uid]:
         """The resources that a session may do an action with: :meth:`entitlements` and :meth:`resources` at one moment.
 
         Raises:
@@ -540,7 +540,7 @@ class Engine:
     def explain(
         self,
         who: Session | UidLike,
-        action: str,
+        action: UidLike,
         resource: UidLike | Resource,
         context: Mapping[str, Any] | None = None,
     ) -> Explanation:

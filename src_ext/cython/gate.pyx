@@ -424,6 +424,10 @@ cdef class Gate:
         bad, absent = columns_of.marks(taken[2:], rows)
         if bad is None and absent is None:
             batch.run(by_session, taken, codes)
+            # What no conversion sees: an entity that its enumerated type lacks.
+            if self._core.strict and (codes == ZTFAST_BAD_VALUE).any():
+                row = int((codes == ZTFAST_BAD_VALUE).argmax())
+                raise ContextError(f"{self.action}: a value in row {row} is out of its type's range")
             return codes
         patterns = numpy.zeros(rows, numpy.uint64) if absent is None else absent
         good = numpy.ones(rows, numpy.bool_) if bad is None else ~bad
@@ -630,7 +634,7 @@ cdef class Gate:
             core = self._core.without(lacking)
             if core is None:
                 return Decision(ZTFAST_STALE_GATE)
-            gate = self._without.setdefault(lacking, Gate(self._engine, core))
+            gate = self._without.setdefault(lacking, made(self._engine, core))
         return gate_decide(gate, kept, count)
 
     cdef object strictly(self, PyObject *const *arguments):
@@ -742,7 +746,7 @@ cdef Gate made(engine, core):
     return gate
 
 
-def prepare(engine, str action, list names, /):
+def prepare(engine, action, list names, /):
     """A gate of an engine. Use :meth:`ztfast.Engine.prepare`."""
     if type(engine._core) is not _core.Engine:
         raise OwnerError(f"wanted an engine, got {type(engine).__qualname__}: call engine.prepare(action, *names)")
