@@ -234,7 +234,8 @@ def _each(
             return Column(np.array(values, dtype).astype(np.int64), True)
         except OverflowError:
             pass
-    array, bad, absent = (np.zeros(len(values), dtype) for dtype in (np.int64, np.bool_, np.bool_))
+    array = np.zeros(len(values), np.int64)
+    bad, absent = np.zeros(len(values), np.bool_), np.zeros(len(values), np.bool_)
     known: dict[str, int | None] = {}
     for row, value in enumerate(values):
         if value is ABSENT or value is np.ma.masked:
@@ -264,7 +265,7 @@ def _one(
         # A str of its own: subclasses may compare as they like.
         text = value if type(value) is str else str.__str__(value)
     else:
-        if reading is None or isinstance(value, (list, tuple)) or getattr(value, "ndim", 0):
+        if reading is None or isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) != 0:
             given = f"{type(value).__qualname__} in row {row}"
             raise ContextError(f"{where}: wanted one dimension of {_WANTED[kind]}, got {given}")
         try:
@@ -272,8 +273,8 @@ def _one(
         except ContextError as error:
             raise ContextError(f"{where}: wanted {_WANTED[kind]}; in row {row}: {error}") from error.__cause__
         if kind is not Kind.STRING or read is None:
-            return read
-        text = read
+            return read if read is None else int(read)
+        text = str(read)
     if text not in known:
         known[text] = number_of(text)
     return known[text]
@@ -282,14 +283,14 @@ def _one(
 def _handle(where: str, row: int, value: Any, resource: type, reading: Reading | None) -> int:
     wanted = reading.entity if reading is not None else None
     try:
-        uid = value.uid if isinstance(value, resource) else Uid.of(value)
+        uid = Uid.of(getattr(value, "uid", None) if isinstance(value, resource) else value)
     except ValueError as error:
         got = f"{type(value).__qualname__} in row {row}"
         raise ContextError(f"{where}: wanted entities ({resource.__name__} objects, or uids), got {got}") from error
     if wanted is not None and uid.type != wanted:
         raise ContextError(f"{where}: wanted entities of type {wanted}, got {uid} in row {row}")
     if isinstance(value, resource):
-        return int(value.handle)  # type: ignore[attr-defined]
+        return int(getattr(value, "handle"))  # noqa: B009 (the class is given)
     assert reading is not None
     return reading.handle(uid)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 import json
 import math
@@ -73,13 +74,16 @@ class Identity:
 
     Args:
         principal: The principal's uid.
-        not_after: Epoch seconds from which it is no longer good. ``math.inf`` for no end.
-        not_before: Epoch seconds from which it is good.
+        not_after: From when it is no longer good: epoch seconds, an aware ``datetime`` or its ``isoformat()``.
+            ``math.inf`` for no end.
+        not_before: From when it is good, likewise.
         factors: What it was proved with, as ``("x509", "fido2")``.
-        auth_time: Epoch seconds of the proof; now, if it is left out.
+        auth_time: When it was proved, likewise; now, if it is left out.
+
+    The attributes are epoch seconds, however they were given.
 
     Raises:
-        IdentityError: where the times make no sense.
+        IdentityError: where the times make no sense, or are datetimes without a time zone.
         UidError: where the principal is no uid.
 
     >>> Identity('Algo::"a7"', not_after=2_000_000_000, factors=["x509"]).principal
@@ -96,15 +100,13 @@ class Identity:
         self,
         principal: UidLike,
         *,
-        not_after: float,
-        not_before: float = 0.0,
+        not_after: float | datetime.datetime | str,
+        not_before: float | datetime.datetime | str = 0.0,
         factors: Iterable[str] = (),
-        auth_time: float | None = None,
+        auth_time: float | datetime.datetime | str | None = None,
     ) -> None:
-        auth_time = time.time() if auth_time is None else auth_time
-        for name, value in (("not_after", not_after), ("not_before", not_before), ("auth_time", auth_time)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
-                raise IdentityError(f"{name}: wanted epoch seconds, got {value!r}")
+        not_after, not_before = _seconds("not_after", not_after), _seconds("not_before", not_before)
+        auth_time = time.time() if auth_time is None else _seconds("auth_time", auth_time)
         if not_after <= not_before:
             raise IdentityError(f"not_after ({not_after}) must be later than not_before ({not_before})")
         if isinstance(factors, str):
@@ -199,6 +201,8 @@ class Engine:
             (``vm.nr_hugepages``) or, where that is empty, transparent ones. It spares the processor looking pages up in
             bundles far larger than its caches: some per cent of a decision, so measure it. Where there are none, small
             pages serve. :attr:`memory` says what came of it.
+        strict: Raise ContextError for a value that is out of its type's range, instead of denying with code BAD_VALUE:
+            for tests. In the field such values come from the market, and must not end a program.
 
     Raises:
         BundleError: where the bundle's sections are not what their hashes say.
@@ -269,7 +273,9 @@ class Engine:
             action: What for: a uid, or its id alone where that is unambiguous, as ``"order.new"``.
             resource: About what: a uid or a handle.
             context: The context, by the schema's types: Python values, numpy scalars, or Cedar's JSON forms
-                (``{"__entity": ...}``, ``{"__extn": ...}``).
+                (``{"__entity": ...}``, ``{"__extn": ...}``); ``docs/conversions.md`` has them all. ``ztfast.ABSENT``
+                leaves an optional attribute out. A value that is out of its type's range, as a number beyond 64 bits
+                or a NaN, is DENY with code BAD_VALUE.
 
         Raises:
             ActionError, ContextError, UidError: where the request is not one that the schema knows. Entities need not
@@ -609,7 +615,36 @@ def _id(session: Session) -> int:
 def _dict(context: Mapping[str, Any] | None) -> dict[str, Any]:
     if context is None:
         return {}
-    return context if isinstance(context, dict) else dict(context)
+    if isinstance(context, dict):
+        return context
+    if not isinstance(context, Mapping):
+        raise ContextError(f"wanted the context as a mapping of attributes to values, got {type(context).__qualname__}")
+    return dict(context)
+
+
+def _seconds(name: str, given: Any) -> float:
+    """A time of an identity as epoch seconds."""
+    wanted = f"{name}: wanted epoch seconds, an aware datetime or its isoformat()"
+    value: Any = given
+    if isinstance(value, str):
+        try:
+            value = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            raise IdentityError(f"{wanted}, got {given!r}") from None
+    if isinstance(value, datetime.datetime):
+        at: datetime.datetime = value
+        if at.utcoffset() is None:
+            hint = "without a time zone it is no instant: datetime.now(datetime.UTC), or value.astimezone()"
+            raise IdentityError(f"{wanted}, got {given!r}: {hint}")
+        return at.timestamp()
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        raise IdentityError(f"{wanted}, got {given!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise IdentityError(f"{wanted}, got a number beyond all times") from None
 
 
 def _ns(seconds: float) -> int:

@@ -409,9 +409,11 @@ cdef class Gate:
         for at, column in enumerate(given):
             where = f"{self.action}: column {self.names[at]!r}"
             kind = columns_of.Kind(self._kinds[at])
-            reading = columns_of.Reading(
-                functools.partial(self._core.scalar, at), self._engine.handle_of, self._core.entity_type(at)
-            )
+            # A gate that fits no bundle denies, of whatever types the entities are now.
+            entity = self._core.entity_type(at)
+            if entity is not None and self.fitting() is None:
+                entity = None
+            reading = columns_of.Reading(functools.partial(self._core.scalar, at), self._engine.handle_of, entity)
             read = columns_of.numbers(where, kind, column, Resource, batch.text, reading)
             if read.bad is not None and self._core.strict:
                 raise ContextError(f"{where}: the value in row {int(read.bad.argmax())} is out of its type's range")

@@ -136,7 +136,7 @@ class World:
             "timedelta": datetime.timedelta,
             "timezone": datetime.timezone,
         }
-        return eval(text, given)  # noqa: S307 (our own table)
+        return eval(text, given)
 
     def said(self, section: str, job: Callable[[], object]) -> str:
         """What a way in makes of a value, in the table's words."""
@@ -177,13 +177,19 @@ def command_line(world: World, command: str, section: str, value: object) -> str
     if result.exit_code == 1:
         return REFUSED
     said = json.loads(result.stdout)
-    return world.said(section, lambda: ztfast.Decision(13 if said["code"] == "BAD_VALUE" else 1, tuple(said["reasons"])))
+    return world.said(
+        section, lambda: ztfast.Decision(13 if said["code"] == "BAD_VALUE" else 1, tuple(said["reasons"]))
+    )
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if not row.is_array], ids=lambda row: f"{row.section}: {row.given}")
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if not row.is_array], ids=lambda row: f"{row.section}: {row.given}"
+)
 def test_a_value_is_what_the_table_says_in_every_way(world: World, row: Row) -> None:
     engine, session, doc, section = world.engine, world.session, world.doc, row.section
-    gate = engine.prepare(ztfast.Uid("Action", section), "v" if section != "Record" else "v.a", *(["v.b"] if section == "Record" else []))
+    gate = engine.prepare(
+        ztfast.Uid("Action", section), "v" if section != "Record" else "v.a", *(["v.b"] if section == "Record" else [])
+    )
     [word] = row.said
 
     def value() -> Any:
@@ -247,7 +253,9 @@ def test_an_array_is_what_the_table_says_row_by_row(world: World, row: Row) -> N
     if row.said == (REFUSED,):
         return
     # Which value was read: each is compared with what it should be, and with nothing else.
-    values = list(column) if not isinstance(column, ztfast.Categorical) else [column.categories[at] for at in column.codes]
+    values = (
+        list(column) if not isinstance(column, ztfast.Categorical) else [column.categories[at] for at in column.codes]
+    )
     for value, word in zip(values, row.said, strict=True):
         if isinstance(column, np.ndarray) and section in ("Entity", "Enumerated entity") and column.dtype != object:
             continue

@@ -449,3 +449,148 @@ def test_clones_decide_on_threads_of_their_own_while_the_engine_changes(
     for gate in gates:
         assert api["gate_free"](gate) == OK
     assert wrong == []
+
+
+MIXED = """\
+entity User; entity Desk; entity Book in [Desk];
+entity Side enum ["buy", "sell"];
+action trade appliesTo {
+    principal: User, resource: Book,
+    context: { qty: Long, who?: User, desk?: Desk, side?: Side, limit?: { px: Long, text?: String } }
+};
+"""
+RULES = """\
+@id("who") permit (principal, action, resource) when { context has who && context.who == User::"ann" };
+@id("market") permit (principal, action, resource) when { !(context has limit) && context.qty < 10 };
+@id("limit") permit (principal, action, resource) when { context has limit && context.limit.px < 100 };
+@id("text") forbid (principal, action, resource) when { context has limit.text && context.limit.text == "never heard of" };
+"""
+
+
+@pytest.fixture
+def mixed() -> ztfast.Engine:
+    return ztfast.Engine(bundle(MIXED, RULES))
+
+
+def test_an_entity_of_another_type_denies(api: dict[str, Any], mixed: ztfast.Engine) -> None:
+    session = mixed.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
+    book, ann, desk, side, none = (
+        mixed.resource(uid) for uid in ('Book::"b1"', 'User::"ann"', 'Desk::"d1"', 'Side::"buy"', 'Side::"none"')
+    )
+    gate = mixed.prepare("trade", "qty", "who", "desk", "side")
+    own, number = table.clone(api, gate.address), c_int64()
+
+    def entity(resource: ztfast.Resource, place: int) -> int:
+        status: int = api["entity"](own, resource.handle, place, byref(number))
+        return status
+
+    for resource, place, status, code in (
+        (desk, 1, TYPE, Code.CORRUPT),
+        (ann, 2, TYPE, Code.CORRUPT),
+        (ann, 0, TYPE, Code.CORRUPT),
+        (ann, 4, TYPE, Code.CORRUPT),
+        (ann, 2**63, TYPE, Code.CORRUPT),
+        (none, 3, HANDLE, Code.BAD_VALUE),
+    ):
+        assert api["begin"](own) == OK
+        given = []
+        for one, at in ((ann, 1), (desk, 2), (side, 3)):
+            assert entity(one, at) == OK
+            given.append(number.value)
+        assert entity(resource, place) == status
+        # Whoever overlooks the status, and has good numbers, is denied all the same.
+        assert api["allows"](own, session.id, book.handle, values(1, *given), 4) == code
+    # Numbers of the call, each at another's place.
+    assert api["begin"](own) == OK
+    given = []
+    for one, at in ((ann, 1), (desk, 2), (side, 3)):
+        assert entity(one, at) == OK
+        given.append(number.value)
+    assert api["allows"](own, session.id, book.handle, values(1, given[1], given[0], given[2]), 4) == Code.CORRUPT
+    assert api["begin"](own) == OK
+    given = []
+    for one, at in ((ann, 1), (desk, 2), (side, 3)):
+        assert entity(one, at) == OK
+        given.append(number.value)
+    assert api["allows"](own, session.id, book.handle, values(1, *given), 4) == Code.ALLOW
+    # Columns.
+    batch = c_void_p()
+    assert api["batch_begin"](own, byref(batch)) == OK
+    codes = (c_uint8 * 2)(1, 1)
+    cells = (c_uint64(session.id), c_uint64(book.handle), c_int64(1), (c_uint64 * 2)(ann.handle, desk.handle),
+             c_uint64(desk.handle), c_uint64(side.handle))  # fmt: skip
+    columns = [Column(ctypes.addressof(cell), 2 if at == 3 else 1, int(at == 3)) for at, cell in enumerate(cells)]
+    assert api["batch_run"](batch, 2, (Column * 6)(*columns), 6, codes) == TYPE
+    assert list(codes) == [Code.CORRUPT] * 2
+    assert api["batch_end"](batch) == OK
+    assert api["gate_free"](own) == OK
+
+
+def test_gates_and_batches_without_what_is_absent(api: dict[str, Any], mixed: ztfast.Engine) -> None:
+    session = mixed.admit(ztfast.Identity('User::"eve"', not_after=math.inf))
+    book = mixed.resource('Book::"b1"')
+    gate = mixed.prepare("trade", "qty", "limit.px", "limit.text")
+    own, market, plain, number = table.clone(api, gate.address), c_void_p(), c_void_p(), c_int64()
+    assert api["gate_without"](own, 0b110, byref(market)) == OK
+    assert api["gate_without"](own, 0b100, byref(plain)) == OK
+    for required in (0b001, 0b111, 0b010):
+        assert api["gate_without"](own, required, byref(c_void_p())) == REQUIRED
+    for qty in (9, 10):
+        wanted = mixed.decide(session, "trade", book, {"qty": qty}).number
+        assert api["allows"](market, session.id, book.handle, values(qty), 1) == wanted
+        assert api["allows"](market, session.id, book.handle, values(qty, 1), 2) == Code.CORRUPT
+    for px in (99, 100):
+        wanted = mixed.decide(session, "trade", book, {"qty": 1, "limit": {"px": px}}).number
+        assert api["allows"](plain, session.id, book.handle, values(1, px), 2) == wanted
+    # Bits beyond the arguments say nothing.
+    again = c_void_p()
+    assert api["gate_without"](own, 1 << 63 | 0b110, byref(again)) == OK
+    assert api["allows"](again, session.id, book.handle, values(9), 1) == Code.ALLOW
+    # A batch of the same moment, and with the same texts.
+    batch, fewer = c_void_p(), c_void_p()
+    assert api["batch_begin"](own, byref(batch)) == OK
+    text = b"never heard of"
+    assert api["batch_text"](batch, text, len(text), byref(number)) == OK
+    mixed.swap(bundle(MIXED, "forbid (principal, action, resource);"))
+    assert api["batch_without"](batch, 0b110, byref(fewer)) == OK
+    assert api["batch_without"](batch, 0b010, byref(c_void_p())) == REQUIRED
+    cells = (c_uint64(session.id), c_uint64(book.handle), (c_int64 * 2)(9, 10))
+    columns = [Column(ctypes.addressof(cell), 2 if at == 2 else 1, int(at == 2)) for at, cell in enumerate(cells)]
+    codes = (c_uint8 * 2)()
+    assert api["batch_run"](fewer, 2, (Column * 3)(*columns), 3, codes) == OK
+    assert list(codes) == [Code.ALLOW, Code.DEFAULT]
+    assert api["allows"](market, session.id, book.handle, values(9), 1) == Code.FORBID
+    for made in (batch, fewer):
+        assert api["batch_end"](made) == OK
+    mixed.swap(bundle(MIXED.replace("qty: Long", "qty: String"), "permit (principal, action, resource);"))
+    assert api["allows"](market, session.id, book.handle, values(9), 1) == Code.STALE_GATE
+    assert api["gate_without"](own, 0b110, byref(c_void_p())) == STALE
+    for made in (own, market, plain, again):
+        assert api["gate_free"](made) == OK
+
+
+def test_what_is_out_of_range_is_refused_with_the_sessions_code_first(
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource, own: c_void_p
+) -> None:
+    nothing = engine.resource('Nothing::"x"')
+    assert api["refuse"](own, ann.id, book.handle) == Code.BAD_VALUE
+    assert api["refuse"](own, ann.id, nothing.handle) == Code.NOT_APPLICABLE
+    assert api["refuse"](own, ann.id, 2**62) == Code.UNKNOWN_HANDLE
+    assert api["refuse"](own, 12345, book.handle) == Code.UNKNOWN_SESSION
+    assert api["refuse"](None, ann.id, book.handle) == Code.CORRUPT
+    batch, codes = c_void_p(), (c_uint8 * 3)()
+    assert api["batch_begin"](own, byref(batch)) == OK
+    gone = engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
+    gone.revoke()
+    who, line = (c_uint64 * 3)(ann.id, gone.id, 12345), c_uint64(book.handle)
+    columns = (Column * 2)(Column(ctypes.addressof(who), 3, 1), Column(ctypes.addressof(line), 1, 0))
+    assert api["batch_refuse"](batch, 3, columns, 2, 1, codes) == OK
+    assert list(codes) == [Code.BAD_VALUE, Code.REVOKED, Code.UNKNOWN_SESSION]
+    asker = c_uint64(engine.resource('User::"ann"').handle)
+    columns = (Column * 2)(Column(ctypes.addressof(asker), 1, 0), Column(ctypes.addressof(line), 1, 0))
+    assert api["batch_refuse"](batch, 3, columns, 2, 0, codes) == OK
+    assert list(codes) == [Code.BAD_VALUE] * 3
+    assert api["batch_refuse"](batch, 3, (Column * 3)(*columns, columns[0]), 3, 0, codes) == COLUMNS
+    assert api["batch_end"](batch) == OK
+    engine.kill_switch(True)
+    assert api["refuse"](own, ann.id, book.handle) == Code.KILLED
