@@ -11,7 +11,7 @@ from typing import IO, Any, NamedTuple
 from ztfast.errors import SourceError
 from ztfast.folders import KINDS, Found, Warned, find, name_of, one_line, state, unchanged
 
-__all__ = ["File", "Source", "Text", "read_entities", "read_file", "read_policies", "read_schema"]
+__all__ = ["File", "Source", "Text", "decoded", "read_entities", "read_file", "read_policies", "read_schema"]
 
 File = tuple[str, str]
 """A name, for messages, and a text."""
@@ -209,7 +209,7 @@ def _opened(file: Any, what: str) -> File:
     except (AttributeError, OSError, ValueError) as error:
         raise SourceError(f"{one_line(name)}: cannot read the open file: {error}") from error
     if isinstance(content, bytes):
-        content = _decoded(content, name)
+        content = decoded(content, name)
     return _text(content, name, what)
 
 
@@ -232,7 +232,7 @@ def _content(found: Found) -> File:
         raise SourceError(f"{shown}: cannot read it: {getattr(error, 'strerror', None) or error}") from error
     if state(before) != state(after) or (found.state and state(before) != found.state):
         raise SourceError(changed)
-    return name_of(found.path), _decoded(content, shown)
+    return name_of(found.path), decoded(content, shown)
 
 
 def _regular(found: os.stat_result, shown: str) -> None:
@@ -243,8 +243,12 @@ def _regular(found: os.stat_result, shown: str) -> None:
         raise SourceError(f"{shown}: wanted a file, got {KINDS.get(kind, 'something else')}{hint}")
 
 
-def _decoded(content: bytes, name: str) -> str:
-    """The text that a file's bytes are."""
+def decoded(content: bytes, name: str) -> str:
+    """The text that a file's bytes are.
+
+    Raises:
+        SourceError: where they are not UTF-8.
+    """
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:4]:
         raise SourceError(f"{one_line(name)}: looks like UTF-16: save it as UTF-8")
     start = len(BOM) if content.startswith(BOM) else 0

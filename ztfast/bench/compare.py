@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from ztfast.bench.report import Report, Spread
+from ztfast.folders import one_line
 
 __all__ = ["Change", "compare", "slower_than", "table"]
 
@@ -72,12 +74,15 @@ def _change(key: str, name: str, before: Spread, now: Spread) -> Change:
 def table(changes: list[Change], before: Report) -> Table:
     """The changes as people read them."""
     made = Table(
-        title=f"Against the run of {before.machine['when']}, as ratios of floors",
+        title=f"Against the run of {one_line(str(before.machine['when']))}, as ratios of floors",
         title_justify="left", title_style="bold", header_style="dim", pad_edge=False, box=None,
     )  # fmt: skip
     for position, column in enumerate(("", "before", "now", "change", "")):
         made.add_column(column, justify="right" if position else "left", no_wrap=True)
     for of in changes:
-        verdict = ("[red]slower[/]" if of.percent > 0 else "[green]faster[/]") if of.beyond else "[dim]within spread[/]"
-        made.add_row(of.name, f"{of.before.median:,.2f}", f"{of.now.median:,.2f}", f"{of.percent:+,.1f} %", verdict)
+        verdict = ("slower", "red") if of.percent > 0 else ("faster", "green")
+        shown = Text(*verdict) if of.beyond else Text("within spread", "dim")
+        made.add_row(
+            one_line(of.name), f"{of.before.median:,.2f}", f"{of.now.median:,.2f}", f"{of.percent:+,.1f} %", shown
+        )
     return made

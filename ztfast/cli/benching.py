@@ -15,7 +15,7 @@ from ztfast.bench import BenchError, Change, Report, Settings, compare, plot, ru
 from ztfast.bench.compare import table as changes_table
 from ztfast.bench.report import tables
 from ztfast.bench.suite import PER_SECOND
-from ztfast.cli.output import console, errors
+from ztfast.cli.output import console, errors, say
 
 __all__ = ["bench_command"]
 
@@ -72,7 +72,7 @@ def bench_command(
     missed = judge(report, quiet=only_json) if marks else False
     worse = slower_than(changes, fail_above) if fail_above is not None else []
     for change in worse:
-        errors.print(slower(change), highlight=False)
+        say(slower(change), to=errors)
     if missed or worse:
         raise typer.Exit(FAILED)
 
@@ -109,11 +109,12 @@ def judge(report: Report, quiet: bool) -> bool:
     """Show each mark (where standard output is for JSON: those missed, on standard error); whether any was missed."""
     out = errors if quiet else console
     if not quiet:
-        out.print("\n[bold]Marks[/]")
+        out.print()
+        say(("Marks", "bold"), to=out)
     for mark in report.marks:
         if not (quiet and mark.met):
-            verdict = "[green]met   [/]" if mark.met else "[red]MISSED[/]"
-            out.print(f"{verdict}  {mark.what}: {mark.found:.2f}x, at most {mark.at_most:g}x", highlight=False)
+            verdict = ("met   ", "green") if mark.met else ("MISSED", "red")
+            say(verdict, f"  {mark.what}: {mark.found:.2f}x, at most {mark.at_most:g}x", to=out)
     return not all(mark.met for mark in report.marks)
 
 

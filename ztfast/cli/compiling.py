@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from ztfast.bundle import Bundle, compile
-from ztfast.cli.output import console, errors, json_out, number, size, table, working
+from ztfast.cli.output import block, console, errors, json_out, number, say, size, table, working
 from ztfast.errors import SourceError
 
 __all__ = ["Entities", "Json", "Permissive", "Schema", "check_command", "compile_command"]
@@ -43,7 +44,7 @@ def compile_sources(
             progress=progress,
         )
     for warning in bundle.warnings:
-        errors.print(warning["rendered"].rstrip(), markup=False, highlight=False, soft_wrap=True)
+        errors.print(Text(block(warning["rendered"].rstrip())), soft_wrap=True)
     return bundle
 
 
@@ -73,8 +74,9 @@ def compile_command(
         return
     console.print(totals(bundle, f"{output}"))
     if bundle.fallbacks:
-        console.print(
-            f"[yellow]{len(bundle.fallbacks)} policies are left to Cedar's own evaluator[/]: ztfast check {output}"
+        say(
+            (f"{len(bundle.fallbacks)} policies are left to Cedar's own evaluator", "yellow"),
+            f": ztfast check {output}",
         )
 
 
@@ -127,15 +129,16 @@ def check_command(
             )
     console.print(layers)
     memory = bundle.stats.memory
-    console.print(
-        f"[dim]bytes a principal {memory.per_principal:,.0f}, a resource {memory.per_resource:,.0f}, "
-        f"a policy {memory.per_policy:,.0f}[/]"
-    )
-    console.print("[dim]classes: principals x resources; settled: conditions on both that the table answers;[/]")
-    console.print("[dim]left: conditions looked at on each decision[/]")
+    for note in (
+        f"bytes a principal {memory.per_principal:,.0f}, a resource {memory.per_resource:,.0f}, "
+        f"a policy {memory.per_policy:,.0f}",
+        "classes: principals x resources; settled: conditions on both that the table answers;",
+        "left: conditions looked at on each decision",
+    ):
+        say((note, "dim"))
     console.print()
     if not bundle.fallbacks:
-        console.print("All policies are compiled; none is left to Cedar's own evaluator.")
+        say("All policies are compiled; none is left to Cedar's own evaluator.")
         return
     fallbacks = table("Left to Cedar's own evaluator (right, but slow)", "policy", "where", "why", right=3)
     for policy in bundle.fallbacks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,9 +11,9 @@ from rich.syntax import Syntax
 
 from ztfast.bundle import Bundle
 from ztfast.cli.compiling import Json
-from ztfast.cli.output import console, json_out
+from ztfast.cli.contexts import read_context
+from ztfast.cli.output import block, console, json_out, say
 from ztfast.engine import Engine, PolicyText
-from ztfast.errors import ContextError
 from ztfast.gate import Decision
 
 __all__ = ["decide_command", "explain_command"]
@@ -26,7 +25,9 @@ Principal = Annotated[str, typer.Argument(help="Who: a uid, as 'Algo::\"a7\"'.",
 Action = Annotated[str, typer.Argument(help="What for: an action, as order.new.", show_default=False)]
 ResourceUid = Annotated[str, typer.Argument(help="About what: a uid.", show_default=False)]
 Context = Annotated[str | None, typer.Option("--context", help="The context, as JSON.")]
-ContextFile = Annotated[Path | None, typer.Option("--context-file", help="A file with the context as JSON.")]
+ContextFile = Annotated[
+    Path | None, typer.Option("--context-file", help="A file with the context as JSON; - is standard input.")
+]
 Values = Annotated[
     list[str] | None,
     typer.Option(
@@ -36,61 +37,6 @@ Values = Annotated[
         "the value as JSON or else as text.",
     ),
 ]
-
-
-def parse(text: str) -> Any:
-    """A JSON value. Cedar has no floating point: a number with a point is the text of a decimal."""
-    return json.loads(text, parse_float=str)
-
-
-def read_context(
-    engine: Engine, action: str, text: str | None, file: Path | None, values: list[str] | None
-) -> dict[str, Any]:
-    """The context that the options say; which attribute a name says, the action's schema knows."""
-    context: dict[str, Any] = {}
-    for source, given in (("--context", text), (str(file), file.read_text() if file else None)):
-        if given is None:
-            continue
-        try:
-            read = parse(given)
-        except json.JSONDecodeError as error:
-            raise ContextError(f"{source}: not JSON: {error}") from None
-        if not isinstance(read, dict):
-            raise ContextError(f"{source}: wanted a JSON object, got {type(read).__name__}")
-        context |= read
-    for value in values or []:
-        if "=" not in value:
-            raise ContextError(f"-c {value}: wanted NAME=VALUE")
-        path, written = named(engine, action, value)
-        try:
-            parsed = parse(written)
-        except json.JSONDecodeError:
-            parsed = written
-        *outer, last = path
-        inner = context
-        for part in outer:
-            inner = inner.setdefault(part, {})
-            if not isinstance(inner, dict):
-                raise ContextError(f"-c {value}: {part!r} is given as a value, too")
-        inner[last] = parsed
-    return context
-
-
-def named(engine: Engine, action: str, option: str) -> tuple[tuple[str, ...], str]:
-    """The path and the value that NAME=VALUE says: names may have an equals sign, too."""
-    parts = option.split("=")
-    found: list[tuple[tuple[str, ...], str]] = []
-    refused: list[ContextError] = []
-    for at in range(1, len(parts)):
-        try:
-            found.append((engine.attribute_path(action, "=".join(parts[:at])), "=".join(parts[at:])))
-        except ContextError as error:
-            refused.append(error)
-    if not found:
-        raise refused[0]
-    if len(found) > 1:
-        raise ContextError(f"-c {option}: says two context attributes: use --context")
-    return found[0]
 
 
 def decide_command(
@@ -150,20 +96,22 @@ def explain_command(
     else:
         show(told.decision)
         if told.problem:
-            console.print(f"[yellow]The request does not fit the schema:[/] {told.problem}")
+            say(("The request does not fit the schema: ", "yellow"), told.problem)
         effect = "permits" if told.allow else "forbids"
         for heading, texts in (
             (f"Determining {effect}", told.reasons),
             ("Policies that erred, and so do not apply", told.errors),
         ):
             if texts:
-                console.print(f"\n[bold]{heading}[/]")
+                console.print()
+                say((heading, "bold"))
             for text in texts:
                 show_policy(text)
         if not told.reasons:
-            console.print("\nNo permit applies, and what is not permitted is denied.")
+            console.print()
+            say("No permit applies, and what is not permitted is denied.")
         if not told.agrees:
-            console.print("[bold red]Cedar decides otherwise. This is a bug of ztfast: please report it.[/]")
+            say(("Cedar decides otherwise. This is a bug of ztfast: please report it.", "bold red"))
     raise typer.Exit(1 if not told.agrees else 0 if told.decision else DENIED)
 
 
@@ -176,7 +124,7 @@ def show(decision: Decision) -> None:
     """A decision as people read it."""
     colour = "green" if decision else "red"
     reasons = f"  {', '.join(decision.reasons)}" if decision.reasons else ""
-    console.print(f"[bold {colour}]{decision.effect}[/]  {decision.code}{reasons}", soft_wrap=True)
+    say((decision.effect, f"bold {colour}"), f"  {decision.code}{reasons}")
 
 
 def policy(text: PolicyText) -> dict[str, Any]:
@@ -186,8 +134,9 @@ def policy(text: PolicyText) -> dict[str, Any]:
 
 def show_policy(text: PolicyText) -> None:
     """A policy of an explanation, with where it stands and its source."""
-    console.print(f"[cyan]{text.policy.id}[/]  [dim]{text.policy.file}:{text.policy.line}[/]", soft_wrap=True)
+    say((text.policy.id, "cyan"), "  ", (f"{text.policy.file}:{text.policy.line}", "dim"))
     if text.error:
-        console.print(f"  [yellow]{text.error}[/]")
+        say("  ", (text.error, "yellow"))
     # Cedar looks enough like Rust for its highlighter.
-    console.print(Syntax(text.source.strip(), "rust", theme="ansi_dark", background_color="default", word_wrap=True))
+    source = block(text.source.strip())
+    console.print(Syntax(source, "rust", theme="ansi_dark", background_color="default", word_wrap=True))

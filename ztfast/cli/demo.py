@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.text import Text as Styled
 
 from ztfast import examples
 from ztfast.bench import Histogram, bulk, closed_loop, quantiles
@@ -16,7 +17,7 @@ from ztfast.bench.floors import empty_function
 from ztfast.bench.loops import quiet
 from ztfast.bundle import Bundle, compile
 from ztfast.cli.compiling import Json, totals
-from ztfast.cli.output import console, json_out, number, progress_bar, table, working
+from ztfast.cli.output import console, json_out, number, progress_bar, say, table, working
 from ztfast.cli.stream import Desk, Request
 from ztfast.engine import Engine, Identity
 from ztfast.errors import SourceError
@@ -151,7 +152,9 @@ def tell(desk: Desk, bundle: Bundle, count: int, quiet: bool) -> tuple[Story, En
 
 def show_story(story: Story, count: int) -> None:
     """The tables of what was decided."""
-    console.print(f"\n{number(count)} requests decided in {story.seconds:.1f} s, contexts as dicts\n")
+    console.print()
+    say(f"{number(count)} requests decided in {story.seconds:.1f} s, contexts as dicts")
+    console.print()
     segments = table("Decisions by segment", "", "ALLOW", "DENY")
     for segment in SEGMENTS:
         allowed, denied = (story.by_segment[segment, effect] for effect in ("ALLOW", "DENY"))
@@ -159,17 +162,17 @@ def show_story(story: Story, count: int) -> None:
     console.print(segments)
     console.print()
     for effect, colour in (("ALLOW", "green"), ("DENY", "red")):
-        reasons = table(f"[{colour}]{effect}[/]: most frequent reasons", "", "")
+        reasons = table(Styled.assemble((effect, colour), ": most frequent reasons"), "", "")
         of_effect = Counter({reason: n for (reason, e), n in story.by_reason.items() if e == effect})
         for reason, n in of_effect.most_common(8):
             reasons.add_row(reason, number(n))
         console.print(reasons)
         console.print()
-    console.print(f"[bold]Under way[/]: may {HERO} buy 100 {STOCK} for 250,000?")
+    say(("Under way", "bold"), f": may {HERO} buy 100 {STOCK} for 250,000?")
     for event in story.events:
-        console.print(f"  after {number(event['after'])} requests: {event['event']} ({event['seconds'] * 1e3:.2f} ms)")
-        console.print(f"    before: {event['before']}", soft_wrap=True)
-        console.print(f"    then:   {event['then']}", soft_wrap=True)
+        say(f"  after {number(event['after'])} requests: {event['event']} ({event['seconds'] * 1e3:.2f} ms)")
+        say(f"    before: {event['before']}")
+        say(f"    then:   {event['then']}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,16 +218,16 @@ def show_latency(measured: Measured) -> None:
     console.print(calls)
     console.print()
     taken = quantiles(measured.taken)
-    console.print(
-        f"[bold]Gate.allows, {number(taken.count)} calls timed one by one[/]: random algorithms and instruments; "
-        f"the clock's own {measured.clock_ns:.0f} ns are in each"
+    say(
+        (f"Gate.allows, {number(taken.count)} calls timed one by one", "bold"),
+        f": random algorithms and instruments; the clock's own {measured.clock_ns:.0f} ns are in each",
     )
     histogram(measured.taken)
     shown = (("p50", taken.p50_ns), ("p99", taken.p99_ns), ("p99.9", taken.p999_ns), ("max", taken.max_ns))
-    console.print("  " + "   ".join(f"{name} {value:,.0f} ns" for name, value in shown))
+    say("  " + "   ".join(f"{name} {value:,.0f} ns" for name, value in shown))
     net = max(taken.p50_ns - measured.clock_ns, 0)
-    console.print(f"  p50 less the clock: {net:,.0f} ns, {net / c_call:.1f} empty C calls")
-    console.print("  `ztfast bench` measures all of it with care.")
+    say(f"  p50 less the clock: {net:,.0f} ns, {net / c_call:.1f} empty C calls")
+    say("  `ztfast bench` measures all of it with care.")
 
 
 def histogram(taken: Histogram) -> None:
@@ -236,4 +239,4 @@ def histogram(taken: Histogram) -> None:
     longest = np.log10(counts.max() + 1)
     for start, end, count in zip(edges, edges[1:], counts, strict=False):
         bar = "█" * round(np.log10(count + 1) / longest * 36)
-        console.print(f"  {start:>9,.0f} - {end:>9,.0f} ns  {bar:<36} {count:>9,}", highlight=False)
+        say(f"  {start:>9,.0f} - {end:>9,.0f} ns  {bar:<36} {count:>9,}")

@@ -1,30 +1,80 @@
-"""What all commands print with: tables on standard output, progress and errors on standard error."""
+"""What all commands print with: tables on standard output, progress and errors on standard error.
+
+Policies, files, entities and messages are texts from outside. Nothing that is printed is read as markup, and what a
+terminal would act upon (escape sequences, letters that turn the direction of writing) is written out.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["console", "errors", "json_out", "number", "progress_bar", "size", "table", "working"]
+from ztfast.folders import one_line
 
-console = Console()
-errors = Console(stderr=True)
+__all__ = ["block", "console", "errors", "json_out", "number", "progress_bar", "say", "size", "table", "working"]
+
+CLOSED = "its reader is gone"
+"""What is said where standard output is a pipe that nobody reads."""
 
 PATIENCE_S = 1.0
 """What takes longer than this gets a progress bar."""
 
 
+def block(text: str) -> str:
+    r"""A text of several lines from outside, as it may be shown: each line as :func:`ztfast.folders.one_line` has it.
+
+    >>> block("permit\r\n\twhen \x1b[2J")
+    'permit\n\twhen \\x1b[2J'
+    """
+    if text.isprintable():
+        return text
+    return "\n".join("\t".join(map(one_line, line.split("\t"))) for line in text.replace("\r\n", "\n").split("\n"))
+
+
+class Out(Console):
+    """A console to which every text is a text."""
+
+    def __init__(self, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render, as a last net below everything that prints, without what a terminal would act upon."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(block(segment.text), segment.style)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to :func:`ztfast.cli.main`, which says so."""
+        raise BrokenPipeError(CLOSED)
+
+
+console = Out()
+errors = Out(stderr=True)
+
+
+def say(*parts: str | tuple[str, str], to: Console = console) -> None:
+    """Print a line of parts: texts, or texts with a style."""
+    texts = [one_line(part) if isinstance(part, str) else (one_line(part[0]), part[1]) for part in parts]
+    to.print(Text.assemble(*texts), soft_wrap=True)
+
+
 def json_out(value: Any) -> None:
     """Print a value as JSON, one line."""
-    sys.stdout.write(json.dumps(value) + "\n")
+    try:
+        sys.stdout.write(json.dumps(value) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Without its number, by which typer would end the program without a word.
+        raise BrokenPipeError(CLOSED) from None
 
 
 def number(value: int) -> str:
@@ -42,9 +92,18 @@ def size(count: int) -> str:
     return f"{scaled:.1f} GiB"
 
 
-def table(title: str, *columns: str, right: int = 1) -> Table:
+class Sheet(Table):
+    """A table whose cells stay on their line."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """Add a row."""
+        super().add_row(*(one_line(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+
+def table(title: str | Text, *columns: str, right: int = 1) -> Table:
     """A table whose columns are numbers from ``right`` on."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="dim", pad_edge=False, box=None)
+    title = one_line(title) if isinstance(title, str) else title
+    made = Sheet(title=title, title_justify="left", title_style="bold", header_style="dim", pad_edge=False, box=None)
     for position, column in enumerate(columns):
         made.add_column(column, justify="right" if position >= right else "left", overflow="fold")
     return made
@@ -53,7 +112,7 @@ def table(title: str, *columns: str, right: int = 1) -> Table:
 def progress_bar() -> Progress:
     """A progress bar on standard error."""
     return Progress(
-        TextColumn("{task.description:<28}"),
+        TextColumn("{task.description:<28}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -1,0 +1,136 @@
+"""The context of a request, as the command line's options say it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ztfast.engine import Engine
+from ztfast.errors import ContextError, SourceError
+from ztfast.folders import one_line
+from ztfast.sources import decoded, read_file
+
+__all__ = ["read_context"]
+
+SHOWN = 80
+"""Characters of an option that a message shows."""
+
+MOST = 100
+"""Equals signs of an option that may be a part of its name."""
+
+
+def read_context(
+    engine: Engine, action: str, text: str | None, file: Path | None, values: list[str] | None
+) -> dict[str, Any]:
+    """The context that the options say: ``--context``, over it ``--context-file``, over it each ``-c NAME=VALUE``.
+
+    Which attribute a name says, the action's schema knows.
+
+    Raises:
+        ContextError: where one says no JSON object, something twice, or what contradicts another.
+        SourceError: where the file cannot be read.
+    """
+    context: dict[str, Any] = {}
+    if text is not None:
+        context |= read_object(text, "--context")
+    if file is not None:
+        name, content = ("standard input", standard_input()) if str(file) == "-" else read_file(str(file))
+        context |= read_object(content, name)
+    given: set[tuple[str, ...]] = set()
+    for value in values or []:
+        put(context, engine, action, value, given)
+    return context
+
+
+def standard_input() -> str:
+    """All of standard input."""
+    try:
+        return decoded(sys.stdin.buffer.read(), "standard input")
+    except (AttributeError, OSError) as error:
+        why = getattr(error, "strerror", None) or "it is closed"
+        raise SourceError(f"standard input: cannot read it: {why}") from None
+
+
+def read_object(text: str, source: str) -> dict[str, Any]:
+    """The JSON object that a text is."""
+    try:
+        read = parse(text, source)
+    except ValueError as error:
+        raise ContextError(f"{shown(source)}: not JSON: {error}") from None
+    if not isinstance(read, dict):
+        raise ContextError(f"{shown(source)}: wanted a JSON object, got {type(read).__name__}")
+    return read
+
+
+def parse(text: str, source: str) -> Any:
+    """A JSON value. Cedar has no floating point: a number with a point is the text of a decimal.
+
+    Raises:
+        ContextError: where it cannot be what was meant: a key that is there twice, nesting without end.
+        ValueError: where it is no JSON.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ContextError(f'{shown(source)}: "{shown(key)}" is there twice')
+            found[key] = value
+        return found
+
+    def none(constant: str) -> Any:
+        raise json.JSONDecodeError(f"{constant} is no number", "", 0)
+
+    try:
+        return json.loads(text, parse_float=str, parse_constant=none, object_pairs_hook=once)
+    except RecursionError:
+        raise ContextError(f"{shown(source)}: nested too deeply") from None
+
+
+def put(context: dict[str, Any], engine: Engine, action: str, option: str, given: set[tuple[str, ...]]) -> None:
+    """Put ``NAME=VALUE`` into a context; ``given`` are the paths that were put there before."""
+    said = f"-c {shown(option)}"
+    if "=" not in option:
+        raise ContextError(f"{said}: wanted NAME=VALUE")
+    path, written = named(engine, action, option)
+    try:
+        value = parse(written, said)
+    except json.JSONDecodeError:
+        value = written
+    except ValueError as error:
+        raise ContextError(f"{said}: {error}") from None
+    for before in given:
+        if before[: len(path)] == path or path[: len(before)] == before:
+            raise ContextError(f"{said}: {shown('.'.join(before))} is given by another -c")
+    given.add(path)
+    inner = context
+    for depth, part in enumerate(path[:-1], 1):
+        inner = inner.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ContextError(f"{said}: {shown('.'.join(path[:depth]))} is given already, and is no record")
+    inner[path[-1]] = value
+
+
+def named(engine: Engine, action: str, option: str) -> tuple[tuple[str, ...], str]:
+    """The path and the value that NAME=VALUE says: names may have an equals sign, too."""
+    parts = option.split("=")
+    found: list[tuple[tuple[str, ...], str]] = []
+    refused: list[ContextError] = []
+    for at in range(1, min(len(parts), MOST)):
+        try:
+            found.append((engine.attribute_path(action, "=".join(parts[:at])), "=".join(parts[at:])))
+        except ContextError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    if len(found) > 1:
+        raise ContextError(f"-c {shown(option)}: says two context attributes: use --context")
+    return found[0]
+
+
+def shown(text: str) -> str:
+    """A text from outside in a message: on one line, not longer than anyone reads."""
+    text = one_line(text)
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
