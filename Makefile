@@ -76,8 +76,8 @@ fuzz: ## hold the engine against Cedar on random worlds: make fuzz SECONDS=600
 	$(CARGO) build $(MANIFEST) --quiet -p ztfast-fuzz
 	src_ext/target/debug/ztfast-fuzz --seconds $(SECONDS) --seed $$(date +%s) --failures build/fuzz-failures
 
-mutants: ## show that the fuzzer finds the mistakes that are easily made
-	$(PYTHON) tests/differential/mutants.py
+mutants: setup ## show that the fuzzer and the tests find the mistakes that are easily made
+	$(BIN)/python tests/differential/mutants.py
 
 test-python: setup
 	$(BIN)/python -m pytest

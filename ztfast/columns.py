@@ -18,7 +18,7 @@ from ztfast.errors import ContextError
 from ztfast.uid import Uid
 from ztfast.values import ABSENT, milliseconds
 
-__all__ = ["Categorical", "Column", "Kind", "Reading", "handles", "marks", "numbers", "rows", "taken"]
+__all__ = ["Categorical", "Column", "Kind", "Reading", "handles", "marks", "numbers", "rows", "taken", "too_large"]
 
 Array = NDArray[Any]
 
@@ -94,6 +94,8 @@ _WANTED = {
 }
 _TIMES = {Kind.DATETIME: "M", Kind.DURATION: "m"}
 _DTYPES: dict[Kind, tuple[type, Any]] = {Kind.LONG: (int, np.int64), Kind.BOOL: (bool, np.bool_)}
+# In a row that is bad: the text is longer than the engine takes.
+TOO_LARGE = -1
 # The most whole units that a decimal can have.
 _MOST_UNITS = (2**63 - 1) // 10_000
 
@@ -138,7 +140,7 @@ def numbers(
         kind: The attribute's kind.
         given: One value, a sequence, an array, or for texts a :class:`Categorical`. What an array masks is absent.
         resource: The class of handles.
-        number_of: The number of a text in this batch; ``None`` for what is no text in UTF-8.
+        number_of: The number of a text in this batch; ``None`` for what is no text in UTF-8, -1 for one too long.
         reading: How single values are read.
 
     Raises:
@@ -242,10 +244,8 @@ def _each(
             absent[row] = True
             continue
         number = _one(where, kind, row, value, resource, number_of, reading, known)
-        if number is None:
-            bad[row] = True
-        else:
-            array[row] = number
+        bad[row] = number is None or (kind is Kind.STRING and number == TOO_LARGE)
+        array[row] = number or 0
     return Column(array, True, bad if bad.any() else None, absent if absent.any() else None)
 
 
@@ -316,7 +316,7 @@ def _categorical(where: str, codes: Array, categories: Iterable[Any], number_of:
         )
     found = [number_of(str.__str__(text)) for text in texts]
     array = np.array([number or 0 for number in found], np.int64)[codes] if texts else np.zeros(0, np.int64)
-    bad = np.array([number is None for number in found], np.bool_)
+    bad = np.array([number in (None, TOO_LARGE) for number in found], np.bool_)
     return Column(array, True, bad[codes] if bad.any() else None)
 
 
@@ -347,6 +347,15 @@ def marks(columns: Sequence[Column], count: int) -> tuple[NDArray[np.bool_] | No
             bit = np.where(column.absent, np.uint64(1 << place), np.uint64(0))
             absent = bit | (np.zeros(count, np.uint64) if absent is None else absent)
     return bad, absent
+
+
+def too_large(columns: Sequence[Column], count: int) -> NDArray[np.bool_]:
+    """In which rows a text is longer than the engine takes."""
+    large = np.zeros(count, np.bool_)
+    for column in columns:
+        if column.bad is not None:
+            large |= column.bad & (column.array == TOO_LARGE)
+    return large
 
 
 def taken(column: Column, at: NDArray[np.intp]) -> Column:

@@ -203,6 +203,9 @@ class Engine:
             pages serve. :attr:`memory` says what came of it.
         strict: Raise ContextError for a value that is out of its type's range, instead of denying with code BAD_VALUE:
             for tests. In the field such values come from the market, and must not end a program.
+        max_context: Bytes that the context of a request may take: 16 for each attribute and for each element of a set,
+            and those of its texts in UTF-8 (ids of entities among them). A larger one is DENY with code TOO_LARGE,
+            before anything is done with what is in it; with ``strict`` it raises ContextError.
 
     Raises:
         BundleError: where the bundle's sections are not what their hashes say.
@@ -226,10 +229,13 @@ class Engine:
         locked: bool = False,
         huge_pages: bool = False,
         strict: bool = False,
+        max_context: int = 1 << 22,
     ) -> None:
         for name, value in (("sessions", sessions), ("handles", handles)):
             if not 0 < value < 1 << 30:
                 raise ValueError(f"{name}: wanted a number from 1 to {(1 << 30) - 1}, got {value}")
+        if isinstance(max_context, bool) or not isinstance(max_context, int) or not 0 < max_context < 1 << 63:
+            raise ValueError(f"max_context: wanted a number of bytes from 1 to {(1 << 63) - 1}, got {max_context!r}")
         self._core = _core.Engine(
             bundle._core,
             sessions=sessions,
@@ -238,6 +244,7 @@ class Engine:
             locked=locked,
             huge_pages=huge_pages,
             strict=strict,
+            max_context=max_context,
         )
         self._bundle = bundle
         self._changing = threading.Lock()

@@ -163,6 +163,8 @@ cdef class Gate:
     # Not 0 while somebody decides by the gate and Python code may run.
     cdef char _busy
     cdef size_t _count
+    # Bytes of a text that a context has room for.
+    cdef Py_ssize_t _longest
     cdef bint _looks_up
     cdef bint _slow
     cdef uint8_t _kinds[MAX_ARGUMENTS]
@@ -205,6 +207,7 @@ cdef class Gate:
 cdef class Batch:
     cdef ztfast_batch *_batch
     cdef str _action
+    cdef Py_ssize_t _longest
 
     cdef Batch lacking(self, Gate gate, uint64_t absent)
     cdef int run(self, bint by_session, list columns, codes) except -1

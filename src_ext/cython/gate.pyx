@@ -321,6 +321,7 @@ cdef class Gate:
         self.action = core.action
         self.names = tuple(core.names)
         self.paths = core.paths
+        self._longest = core.longest_text
         self._count = len(self.names)
         if self._count > MAX_ARGUMENTS:
             raise CapacityError(f"{self.action}: a gate takes up to {MAX_ARGUMENTS} attributes, got {self._count}")
@@ -416,7 +417,10 @@ cdef class Gate:
             reading = columns_of.Reading(functools.partial(self._core.scalar, at), self._engine.handle_of, entity)
             read = columns_of.numbers(where, kind, column, Resource, batch.text, reading)
             if read.bad is not None and self._core.strict:
-                raise ContextError(f"{where}: the value in row {int(read.bad.argmax())} is out of its type's range")
+                raise ContextError(
+                    f"{where}: the value in row {int(read.bad.argmax())} is out of its type's range, or takes more than "
+                    f"max_context={self._longest} bytes"
+                )
             columns.append((self.names[at], read))
         rows = columns_of.rows(self.action, columns)
         codes = numpy.full(rows, ZTFAST_STALE_GATE, numpy.uint8)
@@ -447,6 +451,8 @@ cdef class Gate:
         if len(at):
             some = numpy.full(len(at), ZTFAST_CORRUPT, numpy.uint8)
             batch.refuse(by_session, [columns_of.taken(column, at) for column in taken[:2]], some)
+            large = columns_of.too_large(taken[2:], rows)[at]
+            some[(some == ZTFAST_BAD_VALUE) & large] = ZTFAST_TOO_LARGE
             codes[at] = some
         return codes
 
@@ -551,6 +557,9 @@ cdef class Gate:
             text = PyUnicode_AsUTF8AndSize(<object>value, &length)
         except UnicodeEncodeError:
             return OUT_OF_RANGE
+        if length > self._longest:
+            # Too large for a context: there it is said what comes of it.
+            return IN_WORDS
         if api.literal(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
             if api.text(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
                 return IN_WORDS
@@ -762,6 +771,7 @@ cdef class Batch:
         cdef Gate user = gate.taken()
         cdef int32_t status
         self._action = gate.action
+        self._longest = gate._longest
         if user is None:
             return
         status = api.batch_begin(user._gate, &self._batch)
@@ -784,6 +794,8 @@ cdef class Batch:
             return None
         if self._batch == NULL:
             return 0
+        if length > self._longest:
+            return columns_of.TOO_LARGE
         if api.batch_text(self._batch, <const uint8_t *>data, length, &number) != ZTFAST_OK:
             raise CapacityError("a batch takes up to 4 GiB of distinct texts that the bundle lacks")
         return number

@@ -1,7 +1,8 @@
-"""Whether the fuzzer bites: ``make mutants``.
+"""Whether the tests bite: ``make mutants``.
 
-Each mutant is our own code with one mistake in it, of a kind that is easily made. A copy of the workspace is built with it
-and fuzzed; a mutant that is not found within a minute makes this fail.
+Each mutant is our own code with one mistake in it, of a kind that is easily made, or that was made once. A copy of the project
+is built with it, and the fuzzer, or the tests that are named for it, must find it; one that is not found makes this fail. Words
+as arguments choose mutants by their names.
 """
 
 from __future__ import annotations
@@ -10,22 +11,89 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+COPY = ROOT / "build" / "mutants"
+# A folder of builds of its own: Cargo takes files for the same that lie at the same place of two workspaces.
+TARGET = ROOT / "src_ext" / "target" / "mutants"
+ENVIRONMENT = {**os.environ, "CARGO_TARGET_DIR": str(TARGET), "PYO3_PYTHON": sys.executable, "PYTHONPATH": str(COPY)}
 SECONDS = 60
+
+
+def cargo(*arguments: str) -> list[str]:
+    """A command of Cargo's over the copy."""
+    name, *rest = arguments
+    return ["cargo", name, "--locked", "--quiet", "--manifest-path", str(COPY / "src_ext" / "Cargo.toml"), *rest]
+
+
+class Fuzzer:
+    """The fuzzer finds it, within a minute."""
+
+    def build(self) -> None:
+        """Build it."""
+        subprocess.run(cargo("build", "-p", "ztfast-fuzz"), env=ENVIRONMENT, check=True)
+
+    def finds(self) -> bool:
+        """Run it."""
+        fuzzer, failures = TARGET / "debug" / "ztfast-fuzz", COPY / "failures"
+        command = [fuzzer, "--seconds", str(SECONDS), "--first", "--failures", failures]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 1
+
+
+FUZZER = Fuzzer()
+
+
+@dataclass(frozen=True)
+class Rust:
+    """A test in Rust finds it."""
+
+    package: str
+    test: str
+
+    def build(self) -> None:
+        """Build the package's tests."""
+        subprocess.run(cargo("test", "--no-run", "-p", self.package), env=ENVIRONMENT, check=True)
+
+    def finds(self) -> bool:
+        """Run the test."""
+        command = cargo("test", "-p", self.package, self.test)
+        return subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=False).returncode != 0
+
+
+@dataclass(frozen=True)
+class Python:
+    """Tests in Python find it, by failing or by the end of the process."""
+
+    tests: tuple[str, ...]
+
+    def build(self) -> None:
+        """Build the modules, and put them into the copy."""
+        subprocess.run(cargo("build", "-p", "ztfast-python"), env=ENVIRONMENT, check=True)
+        library = next(path for path in (TARGET / "debug").glob("lib*.*") if path.suffix in (".so", ".dylib"))
+        shutil.copyfile(library, COPY / "ztfast" / f"_core{sysconfig.get_config_var('EXT_SUFFIX')}")
+        command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
+        subprocess.run(command, cwd=COPY, env=ENVIRONMENT, capture_output=True, check=True)
+
+    def finds(self) -> bool:
+        """Run the tests."""
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *self.tests]
+        status = subprocess.run(command, cwd=COPY, env=ENVIRONMENT, capture_output=True, check=False).returncode
+        return status == 1 or status < 0
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A mistake: in ``file``, ``new`` where ``old`` stood."""
+    """A mistake: in ``file``, ``new`` where ``old`` stood. Files of Rust are named from src_ext."""
 
     name: str
     file: str
     old: str
     new: str
+    finder: Fuzzer | Rust | Python = FUZZER
 
 
 MUTANTS = (
@@ -47,8 +115,8 @@ MUTANTS = (
     Mutant(
         "a dropped presence test: what is not there is in every range",
         "engine/src/decide.rs",
-        ".is_some_and(|number| range.holds(number))",
-        ".is_none_or(|number| range.holds(number))",
+        ".is_some_and(|number| test.holds(number))",
+        ".is_none_or(|number| test.holds(number))",
     ),
     Mutant(
         "a dropped presence test: `has` of an attribute of the context holds always",
@@ -101,8 +169,8 @@ MUTANTS = (
     Mutant(
         "unknown entities of a type are all the same one",
         "engine/src/request.rs",
-        "foreign: FIRST_FOREIGN + u32::try_from(place).ok()? })",
-        "foreign: FIRST_FOREIGN + u32::try_from(place).ok()?.min(0) })",
+        "foreign: FIRST_FOREIGN.checked_add(place)? })",
+        "foreign: FIRST_FOREIGN.checked_add(place.min(0))? })",
     ),
     Mutant(
         "a change does not reach those below the changed entity",
@@ -126,52 +194,36 @@ MUTANTS = (
 
 
 def main() -> int:
-    """Build and fuzz each mutant; 1 if one of them lives."""
+    """Build each mutant and look for it; 1 if one of them lives."""
     wanted = sys.argv[1:]
-    copy = ROOT / "build" / "mutants" / "src_ext"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(ROOT / "src_ext", copy, ignore=shutil.ignore_patterns("target"))
-    # A folder of builds of its own: Cargo takes files for the same that lie at the same place of two workspaces.
-    target = ROOT / "src_ext" / "target" / "mutants"
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
+    shutil.rmtree(COPY, ignore_errors=True)
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in filter(
+        None, subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
+    ):
+        if (ROOT / name).is_file():
+            (COPY / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, COPY / name)
     alive = 0
     for mutant in MUTANTS:
         if wanted and not any(word in mutant.name for word in wanted):
             continue
-        file = copy / mutant.file
+        inside = COPY / "src_ext" / mutant.file
+        file = inside if inside.is_file() else COPY / mutant.file
         sound = file.read_text()
         if sound.count(mutant.old) != 1:
             print(f"{mutant.name}: {mutant.file} has not exactly one place for it: write the mutant anew")
             alive += 1
             continue
         file.write_text(sound.replace(mutant.old, mutant.new))
-        build = [
-            "cargo",
-            "build",
-            "--locked",
-            "--quiet",
-            "--manifest-path",
-            str(copy / "Cargo.toml"),
-            "-p",
-            "ztfast-fuzz",
-        ]
-        subprocess.run(build, env=environment, check=True)
+        mutant.finder.build()
         began = time.monotonic()
-        command = [
-            target / "debug" / "ztfast-fuzz",
-            "--seconds",
-            str(SECONDS),
-            "--first",
-            "--failures",
-            str(copy.parent / "failures"),
-        ]
-        status = subprocess.run(command, capture_output=True, text=True, check=False)
-        took = time.monotonic() - began
-        found = status.returncode == 1
+        found = mutant.finder.finds()
         alive += not found
+        took = time.monotonic() - began
         print(f"{'found' if found else 'NOT FOUND'} in {took:5.1f} s: {mutant.name}", flush=True)
         file.write_text(sound)
-    shutil.rmtree(copy.parent, ignore_errors=True)
+    shutil.rmtree(COPY, ignore_errors=True)
     return 1 if alive else 0
 
 

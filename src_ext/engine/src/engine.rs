@@ -10,7 +10,9 @@ use crate::request::OwnedRequest;
 use crate::seat::Seat;
 use crate::sessions::{Admission, AdmitError, SessionId, SessionStatus, Sessions};
 use crate::sets::Instructions;
-use crate::snapshot::{Base, BindError, Name, Path, Reference, Snapshot, layers, slot_kinds, without};
+use crate::snapshot::{
+    Base, BindError, Name, Path, Reference, ReferenceAnswer, Snapshot, UidRef, layers, slot_kinds, without,
+};
 use crate::upsert::{ChangeError, EntityData, change};
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +27,8 @@ pub struct EngineOptions {
     pub sessions: usize,
     /// Uids that can have a handle.
     pub handles: usize,
+    /// Bytes that the context of a request may take, for whoever reads one.
+    pub max_context: usize,
     /// How memory is held.
     pub residence: Residence,
     /// What joins sets of policies.
@@ -36,6 +40,7 @@ impl Default for EngineOptions {
         Self {
             sessions: 1 << 16,
             handles: 1 << 22,
+            max_context: 1 << 22,
             residence: Residence::default(),
             instructions: Instructions::default(),
         }
@@ -455,6 +460,30 @@ impl Engine {
         let code = walk.decide(&mut snapshot.scratch(), determining);
         determining.sort();
         code
+    }
+
+    /// Bytes that the context of a request may take.
+    #[must_use]
+    pub const fn max_context(&self) -> usize {
+        self.options.max_context
+    }
+
+    /// Ask Cedar's own evaluator for a request's answer: for all policies that determine it, where they are too many for
+    /// [`Determining`]. `None` is a failure.
+    pub fn ask(
+        &self,
+        reference: &dyn Reference,
+        snapshot: &Snapshot,
+        action: u32,
+        principal: EntityRef,
+        resource: EntityRef,
+        request: &OwnedRequest,
+    ) -> Option<ReferenceAnswer> {
+        let kinds = slot_kinds(snapshot.bundle(), snapshot.bundle().actions().get(action as usize)?)?;
+        let uid = |entity| request.uid(snapshot, entity);
+        let ((who, who_id), (what, what_id)) = (uid(principal)?, uid(resource)?);
+        let (who, what) = (UidRef { ty: &who, id: &who_id }, UidRef { ty: &what, id: &what_id });
+        reference.authorize(snapshot, action, who, what, &request.view(principal, resource, kinds), &uid)
     }
 
     /// The entity in whose name a session asks, or why it may nothing.

@@ -366,6 +366,12 @@ pub struct Seed {
 }
 
 impl Seed {
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// A gate; `None` where the newest bundle has no such action or attributes.
     #[must_use]
     pub fn gate(&self) -> Option<Gate> {

@@ -8,9 +8,9 @@ use crate::uid;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyInt, PyString, PyType};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyInt, PyList, PyMapping, PyString, PyType};
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell as StdCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use ztfast_bundle::{Field, Node, ValueType};
@@ -27,11 +27,19 @@ type Visit<'v> = &'v mut dyn FnMut(&Field, &str, &Bound<'_, PyAny>) -> PyResult<
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Refused {
-    /// What it is denied with: a value is out of its type's range, or a handle is not this engine's.
+    /// What it is denied with: a value is out of its type's range, a handle is not this engine's, or it is more than is taken.
     pub code: Code,
     /// What is to be said of it.
     pub why: String,
 }
+
+/// Bytes that each attribute and each element counts for, whatever it is.
+pub(crate) const EACH: usize = 16;
+/// Elements after which other threads, and signals, have their turn.
+const TURN: usize = 1 << 10;
+/// Bytes from which it is worth the while to let other threads go on: sorting, building and deciding then take longer than
+/// that does.
+const LARGE: usize = 1 << 12;
 
 /// Reads values for one action, and names it and the attribute in what it raises.
 pub(crate) struct Reader<'a> {
@@ -40,6 +48,9 @@ pub(crate) struct Reader<'a> {
     engine: Option<&'a ztfast_engine::Engine>,
     /// Why the request cannot be decided, if it cannot.
     refused: RefCell<Option<Refused>>,
+    /// Bytes that a context may take.
+    most: usize,
+    left: StdCell<usize>,
 }
 
 /// A scalar attribute's value, as a gate takes it.
@@ -111,17 +122,52 @@ const ADDRESS: Extension = Extension {
     // No number is an address: what converts them gives text.
     value: Value::Long,
 };
+/// Nesting of calls in Cedar's JSON: an offset of a datetime by a duration.
+const CALLS: usize = 4;
 const LONG: &str = "a Long (an int of 64 bits)";
 
 impl<'a> Reader<'a> {
-    pub const fn new(action: &'a str, engine: Option<&'a ztfast_engine::Engine>) -> Self {
-        Self { action, engine, refused: RefCell::new(None) }
+    /// A reader of contexts as large as the engine takes them.
+    pub fn new(action: &'a str, engine: Option<&'a ztfast_engine::Engine>) -> Self {
+        let most = engine.map_or(usize::MAX, ztfast_engine::Engine::max_context);
+        Self { action, engine, refused: RefCell::new(None), most, left: StdCell::new(most) }
+    }
+
+    /// Whether what was read is so large that it pays to let other threads go on.
+    pub const fn is_large(&self) -> bool {
+        self.most - self.left.get() > LARGE
+    }
+
+    /// Take room for something, before anything is done with it. `Err` where there is none, so that nothing more is read.
+    fn charge(&self, py: Python<'_>, path: &str, bytes: usize) -> PyResult<()> {
+        let left = self.left.get().checked_sub(bytes);
+        self.left.set(left.unwrap_or(0));
+        if left.is_some() {
+            return Ok(());
+        }
+        let why = format!(
+            "{}: the context takes more than max_context={} bytes, at attribute '{path}': {EACH} for each attribute and \
+             element, and those of the texts",
+            self.action, self.most
+        );
+        let error = raise(py, "ContextError", &why);
+        *self.refused.borrow_mut() = Some(Refused { code: Code::TooLarge, why });
+        Err(error)
+    }
+
+    /// What was read, unless it is not to be decided on.
+    fn read<T>(&self, read: PyResult<T>) -> PyResult<Result<T, Refused>> {
+        match (self.refused.take(), read) {
+            (Some(out), Err(_)) if out.code == Code::TooLarge => Ok(Err(out)),
+            (_, Err(error)) => Err(error),
+            (Some(out), Ok(_)) => Ok(Err(out)),
+            (None, Ok(read)) => Ok(Ok(read)),
+        }
     }
 
     /// A whole context as a record.
     pub fn record(&self, fields: &[Field], dict: &Bound<'_, PyDict>) -> PyResult<Result<Value, Refused>> {
-        let value = self.fields(fields, "", dict)?;
-        Ok(self.refused.take().map_or(Ok(value), Err))
+        self.read(self.fields(fields, "", dict))
     }
 
     /// A whole context into a request's slots. Where a value is out of range, the request is not to be decided on.
@@ -131,13 +177,26 @@ impl<'a> Reader<'a> {
         dict: &Bound<'_, PyDict>,
         builder: &mut RequestBuilder<'_>,
     ) -> PyResult<Result<(), Refused>> {
-        self.fill(fields, "", dict, builder)?;
-        Ok(self.refused.take().map_or(Ok(()), Err))
+        let mut large = Vec::new();
+        let filled = match self.read(self.fill(fields, "", dict, builder, &mut large))? {
+            Ok(()) if large.is_empty() => return Ok(Ok(())),
+            Ok(()) if self.is_large() => dict.py().detach(|| put(large, builder)),
+            Ok(()) => put(large, builder),
+            Err(out) => return Ok(Err(out)),
+        };
+        Ok(filled.map_err(|path| Refused {
+            code: Code::BadValue,
+            why: format!("{}: context attribute '{path}': an enumerated type has no such entity", self.action),
+        }))
     }
 
     /// A scalar attribute's value. Raises for types that have none.
     pub fn scalar(&self, ty: &ValueType, path: &str, value: &Bound<'_, PyAny>) -> PyResult<Result<Scalar, Refused>> {
-        let read = match ty {
+        self.read(self.scalar_of(ty, path, value))
+    }
+
+    fn scalar_of(&self, ty: &ValueType, path: &str, value: &Bound<'_, PyAny>) -> PyResult<Scalar> {
+        Ok(match ty {
             ValueType::Bool => Scalar::Number(i64::from(self.bool(path, value)?)),
             ValueType::Long => Scalar::Number(self.long(path, value)?),
             ValueType::String => Scalar::Text(self.text(path, value)?.into_owned()),
@@ -146,8 +205,7 @@ impl<'a> Reader<'a> {
                 Value::Entity(_) => Scalar::Entity,
                 _ => return Err(self.error(value, path, "a value that is a number")),
             },
-        };
-        Ok(self.refused.take().map_or(Ok(read), Err))
+        })
     }
 
     fn error(&self, value: &Bound<'_, PyAny>, path: &str, wanted: &str) -> PyErr {
@@ -200,9 +258,14 @@ impl<'a> Reader<'a> {
         prefix: &str,
         dict: &Bound<'_, PyDict>,
         builder: &mut RequestBuilder<'_>,
+        large: &mut Vec<Pending>,
     ) -> PyResult<()> {
         self.each(fields, prefix, dict, &mut |field, path, value| {
             match &field.node {
+                Node::Leaf { slot, ty: ty @ (ValueType::Set(_) | ValueType::Record(_)) } => {
+                    let value = self.value(ty, path, value)?;
+                    large.push(Pending { slot: *slot, path: path.to_owned(), value });
+                }
                 Node::Leaf { slot, ty } => {
                     let cell = self.cell(ty, path, value, builder)?;
                     builder.put(*slot, cell);
@@ -211,7 +274,7 @@ impl<'a> Reader<'a> {
                     if let Some(slot) = presence {
                         builder.put(*slot, Cell::bool(true));
                     }
-                    self.fill(fields, &format!("{path}."), self.dict(path, value)?, builder)?;
+                    self.fill(fields, &format!("{path}."), self.dict(path, value)?, builder, large)?;
                 }
             }
             Ok(())
@@ -236,7 +299,9 @@ impl<'a> Reader<'a> {
             return Ok(true);
         }
         let (Node::Record { fields, .. }, Ok(dict)) = (&field.node, value.cast::<PyDict>()) else { return Ok(false) };
-        for (name, inner) in dict {
+        // A copy: comparing a key may run anybody's code.
+        for item in dict.items() {
+            let (name, inner): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
             let field = fields.iter().find(|field| name.eq(field.name.as_str()).unwrap_or(false));
             if !field.map_or(Ok(false), |field| Self::is_all_absent(field, &inner))? {
                 return Ok(false);
@@ -252,6 +317,7 @@ impl<'a> Reader<'a> {
         for field in fields {
             match dict.get_item(field.name.as_str())? {
                 Some(value) if Self::is_given(field, &value)? => {
+                    self.charge(py, &field.name, EACH)?;
                     if prefix.is_empty() {
                         visit(field, &field.name, &value)?;
                     } else {
@@ -339,6 +405,7 @@ impl<'a> Reader<'a> {
             ValueType::Entity(wanted) => {
                 let wanted_text = || format!("an entity of type {wanted}");
                 let (ty, id) = uid::extract(value).map_err(|_| self.error(value, path, &wanted_text()))?;
+                self.charge(value.py(), path, ty.len() + id.len())?;
                 if ty != *wanted {
                     return Err(self.error(value, path, &wanted_text()));
                 }
@@ -359,6 +426,7 @@ impl<'a> Reader<'a> {
                     match dict.get_item(name.as_str())? {
                         Some(value) if is_absent(&value)? && !required => absent += 1,
                         Some(value) => {
+                            self.charge(value.py(), path, EACH)?;
                             let value = self.value(ty, &format!("{path}.{name}"), &value)?;
                             record.insert(Arc::from(name.as_str()), value);
                         }
@@ -383,11 +451,41 @@ impl<'a> Reader<'a> {
             || value.is_instance_of::<PyByteArray>()
             // It is a tuple, too.
             || value.is_instance(Known::get(value.py())?.uid.bind(value.py()))?;
-        let elements = value.try_iter().ok().filter(|_| !not_a_set);
-        let elements = elements.ok_or_else(|| self.error(value, path, wanted))?;
-        let path = format!("{path}[]");
-        let elements: PyResult<BTreeSet<Value>> = elements.map(|value| self.value(element, &path, &value?)).collect();
-        elements.map(Value::Set)
+        // What has no size may have no end.
+        if not_a_set || value.cast::<PyMapping>().is_ok() {
+            return Err(self.error(value, path, wanted));
+        }
+        let (py, path) = (value.py(), format!("{path}[]"));
+        let failed = |error: PyErr| self.failed(value, &path, wanted, error);
+        let size = value.len().map_err(failed)?;
+        self.charge(py, &path, size.saturating_mul(EACH))?;
+        let mut elements = Vec::with_capacity(size.min(TURN));
+        for read in value.try_iter().map_err(failed)? {
+            let read = read.map_err(failed)?;
+            // It may have grown meanwhile, or not said the truth.
+            if elements.len() >= size {
+                self.charge(py, &path, EACH)?;
+            }
+            elements.push(self.value(element, &path, &read)?);
+            if elements.len() % TURN == 0 {
+                py.detach(|| {});
+                py.check_signals()?;
+            }
+        }
+        let sort = || elements.into_iter().collect::<BTreeSet<Value>>();
+        Ok(Value::Set(if size > TURN { py.detach(sort) } else { sort() }))
+    }
+
+    /// What a value's own code raised, as what it means here.
+    fn failed(&self, value: &Bound<'_, PyAny>, path: &str, wanted: &str, error: PyErr) -> PyErr {
+        let py = value.py();
+        if !error.is_instance_of::<PyException>(py) {
+            return error;
+        }
+        match self.message(value, path, wanted) {
+            Ok(message) => raise_from(py, "ContextError", &format!("{message}: {error}"), error),
+            Err(error) => error,
+        }
     }
 
     /// What Python makes of a value that is not plainly of its type; `None` where it is out of range, which is noted.
@@ -450,7 +548,10 @@ impl<'a> Reader<'a> {
     fn text<'v>(&self, path: &str, value: &'v Bound<'_, PyAny>) -> PyResult<Cow<'v, str>> {
         let wanted = "a String (str)";
         if let Ok(text) = value.cast::<PyString>() {
+            let characters = text.as_any().len()?;
+            self.charge(value.py(), path, characters)?;
             if let Ok(text) = text.to_cow() {
+                self.charge(value.py(), path, text.len() - characters)?;
                 return Ok(text);
             }
             self.note(value, path, wanted, "surrogates are no text in UTF-8")?;
@@ -460,6 +561,32 @@ impl<'a> Reader<'a> {
             Some(made) => Ok(Cow::Owned(self.text(path, &made)?.into_owned())),
             None => Ok(Cow::Borrowed("")),
         }
+    }
+
+    /// Whether a dict has no more in it than a constructor's call in Cedar's JSON: nothing large is written out to find that
+    /// it is none.
+    fn is_call(&self, dict: &Bound<'_, PyDict>, path: &str, nesting: usize) -> PyResult<bool> {
+        let Some(nesting) = nesting.checked_sub(1).filter(|_| dict.len() <= 2) else { return Ok(false) };
+        for item in dict.items() {
+            let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+            let parts: Vec<Bound<'_, PyAny>> = match value.cast::<PyList>() {
+                Ok(list) if list.len() > 2 => return Ok(false),
+                Ok(list) => list.iter().collect(),
+                Err(_) => vec![value],
+            };
+            for part in [key].into_iter().chain(parts) {
+                if let Ok(inner) = part.cast::<PyDict>() {
+                    if !self.is_call(inner, path, nesting)? {
+                        return Ok(false);
+                    }
+                } else if let Ok(text) = part.cast::<PyString>() {
+                    self.charge(part.py(), path, text.as_any().len()?)?;
+                } else {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     fn extension(&self, of: &Extension, path: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
@@ -473,6 +600,7 @@ impl<'a> Reader<'a> {
             }
         };
         if let Ok(text) = made.cast::<PyString>() {
+            self.charge(value.py(), path, text.as_any().len()?)?;
             let text = text.to_cow().unwrap_or(Cow::Borrowed("\u{fffd}"));
             let read = construct_extension(of.constructor, &text);
             let read = read.or_else(|why| if of.kind == "datetime" { iso(&text).ok_or(why) } else { Err(why) });
@@ -485,6 +613,9 @@ impl<'a> Reader<'a> {
             };
         }
         if let Ok(dict) = made.cast::<PyDict>() {
+            if !self.is_call(dict, path, CALLS)? {
+                return Err(self.error(value, path, of.wanted));
+            }
             let json =
                 value.py().import("json")?.call_method1("dumps", (dict,)).and_then(|json| json.extract::<String>());
             let json = json.map_err(|_| self.error(value, path, of.wanted))?;
@@ -499,6 +630,22 @@ impl<'a> Reader<'a> {
         }
         Ok(self.number(&made, of.wanted, path, value)?.map_or_else(any, of.value))
     }
+}
+
+/// A set or a record that is still to be put into its slot.
+struct Pending {
+    slot: u32,
+    path: String,
+    value: Value,
+}
+
+/// Put them all; the path of one that names an entity that there cannot be.
+fn put(all: Vec<Pending>, builder: &mut RequestBuilder<'_>) -> Result<(), String> {
+    for Pending { slot, path, value } in all {
+        let Some(cell) = cell(&value, builder) else { return Err(path) };
+        builder.put(slot, cell);
+    }
+    Ok(())
 }
 
 /// Whether a value says that its attribute is not there: `ztfast.ABSENT`, or what a masked array gives for such a row.

@@ -13,7 +13,7 @@ use ztfast_engine::{
     Admission, AdmitError, Code, Determining, EngineError, EngineOptions, EntityData, Handle, MemoryUse, Name,
     PrepareError, RequestBuilder, Residence, Seed, SessionId, SessionStatus, Snapshot,
 };
-use ztfast_explain::{Cedar, entity_data};
+use ztfast_explain::{Cedar, Fallback, entity_data};
 use ztfast_policy::ir::Uid;
 use ztfast_policy::{EntityReader, SourceFile};
 use ztfast_program::EntityRef;
@@ -42,7 +42,7 @@ struct Parties {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (bundle, *, sessions, handles, prefault, locked, huge_pages, strict))]
+    #[pyo3(signature = (bundle, *, sessions, handles, prefault, locked, huge_pages, strict, max_context))]
     #[allow(clippy::fn_params_excessive_bools)] // keywords, in Python
     fn new(
         py: Python<'_>,
@@ -53,9 +53,10 @@ impl Engine {
         locked: bool,
         huge_pages: bool,
         strict: bool,
+        max_context: usize,
     ) -> PyResult<Self> {
         let residence = Residence { prefault, locked, huge_pages };
-        let options = EngineOptions { sessions, handles, residence, ..EngineOptions::default() };
+        let options = EngineOptions { sessions, handles, residence, max_context, ..EngineOptions::default() };
         let fallback = bundle.get().fallback(py)?;
         let of = bundle.get().inner.clone();
         let made = py.detach(|| ztfast_engine::Engine::new(of, fallback, options));
@@ -149,15 +150,15 @@ impl Engine {
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Decided<'py>> {
         let snapshot = self.inner.snapshot();
-        let decided = self.by_policy(py, &snapshot, &action, context, |builder| {
+        let parties = |builder: &mut RequestBuilder<'_>| {
             self.know(&snapshot, builder, principal);
             self.know(&snapshot, builder, resource);
             // Both are looked at before either denies: who writes a uid wrong is told so.
             let principal = self.entity(&snapshot, builder, principal)?;
             let resource = self.entity(&snapshot, builder, resource)?;
             Ok(principal.and_then(|principal| Ok(Parties { principal, resource: resource? })))
-        })?;
-        Ok(decided)
+        };
+        self.by_policy(py, &snapshot, &action, context, parties, || Ok(()))
     }
 
     /// Decide for a session.
@@ -170,7 +171,7 @@ impl Engine {
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Decided<'py>> {
         let snapshot = self.inner.snapshot();
-        self.by_policy(py, &snapshot, &action, context, |builder| {
+        let parties = |builder: &mut RequestBuilder<'_>| {
             let principal = match self.inner.session_principal(&snapshot, SessionId(session)) {
                 Ok(principal) => principal,
                 // A bad request still raises: only then is it known that the session alone denies.
@@ -180,7 +181,9 @@ impl Engine {
             self.know(&snapshot, builder, resource);
             let resource = self.entity(&snapshot, builder, resource)?;
             Ok(resource.map(|resource| Parties { principal, resource }))
-        })
+        };
+        let still = || self.inner.session_principal(&snapshot, SessionId(session)).map(|_| ());
+        self.by_policy(py, &snapshot, &action, context, parties, still)
     }
 
     /// The uids of the resources in the store to which an action applies.
@@ -241,8 +244,11 @@ impl Engine {
         };
         let (principal, resource) = (self.uid(principal)?, self.uid(resource)?);
         let uid = Uid::new(meta.ty.as_str(), meta.id.as_str());
-        let problem = cedar.reference().validate_request(&principal, &uid, &resource, &context).err();
-        let given = answer(py, cedar.answer(&self.inner.snapshot(), &principal, meta, &resource, &context))?;
+        let (problem, answered) = py.detach(|| {
+            let problem = cedar.reference().validate_request(&principal, &uid, &resource, &context).err();
+            (problem, cedar.answer(&self.inner.snapshot(), &principal, meta, &resource, &context))
+        });
+        let given = answer(py, answered)?;
         Ok((given, problem.map(|problem| problem.to_string())))
     }
 
@@ -295,7 +301,7 @@ impl Engine {
 
     /// Raise for a value that is out of its range, if that is wanted.
     fn strictly(&self, py: Python<'_>, refused: &Refused) -> PyResult<()> {
-        if self.strict && refused.code == Code::BadValue {
+        if self.strict && matches!(refused.code, Code::BadValue | Code::TooLarge) {
             return Err(raise(py, "ContextError", &refused.why));
         }
         Ok(())
@@ -345,6 +351,7 @@ impl Engine {
         action: &ActionName,
         context: &Bound<'_, PyDict>,
         parties: impl FnOnce(&mut RequestBuilder<'_>) -> PyResult<Result<Parties, Code>>,
+        still: impl FnOnce() -> Result<(), Code>,
     ) -> PyResult<Decided<'py>> {
         let number = find_action_number(py, snapshot.bundle(), action, |ty, id| snapshot.find_actions(ty, id))?;
         let bundle = snapshot.bundle();
@@ -356,7 +363,8 @@ impl Engine {
         let mut builder = RequestBuilder::new(snapshot, record.slots.len as usize);
         let parties = parties(&mut builder)?;
         // The text of the action is only made when it is wanted for a message.
-        let read = Reader::new(&action.text, Some(&self.inner)).request(&meta.context, context, &mut builder)?;
+        let reader = Reader::new(&action.text, Some(&self.inner));
+        let read = reader.request(&meta.context, context, &mut builder)?;
         if let Err(refused) = &read {
             self.strictly(py, refused)?;
         }
@@ -368,13 +376,20 @@ impl Engine {
         };
         let request = builder.finish();
         let mut determining = Determining::default();
-        let code = self.inner.evaluate(snapshot, number, principal, resource, &request, &mut determining);
+        let mut evaluate = || self.inner.evaluate(snapshot, number, principal, resource, &request, &mut determining);
+        // Cedar's own evaluator takes long.
+        let long = reader.is_large() || bundle.meta().stats.fallbacks > 0;
+        let code = if long { py.detach(evaluate) } else { evaluate() };
+        // Reading the context may have taken a while, or run anybody's code.
+        if let Err(code) = still() {
+            return Ok((code as u8, PyTuple::empty(py)));
+        }
         let kept = matches!(code, Code::Allow | Code::Forbid);
         let policies = if kept { determining.as_slice() } else { &[] };
         let id = |&policy: &u32| bundle.policy_id(policy);
         if kept && determining.count as usize > policies.len() {
             // More than there is room for: Cedar lists them all.
-            return self.all_determining(py, code, meta, principal, resource, context, snapshot, &request);
+            return self.all_determining(py, code, number, principal, resource, snapshot, &request);
         }
         let reasons: Vec<&str> = policies.iter().filter_map(id).collect();
         Ok((code as u8, PyTuple::new(py, reasons)?))
@@ -385,23 +400,18 @@ impl Engine {
         &self,
         py: Python<'py>,
         code: Code,
-        meta: &ActionMeta,
+        action: u32,
         principal: EntityRef,
         resource: EntityRef,
-        context: &Bound<'_, PyDict>,
         snapshot: &Snapshot,
         request: &ztfast_engine::OwnedRequest,
     ) -> PyResult<Decided<'py>> {
         let bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).clone_ref(py);
-        let cedar = bundle.get().cedar(py)?;
-        let Ok(context) = Reader::new(&action_text(meta), None).record(&meta.context, context)? else {
-            return Ok((Code::BadValue as u8, PyTuple::empty(py)));
-        };
-        let uid = |entity| {
-            request.uid(snapshot, entity).map(|(ty, id)| Uid::new(ty, id)).ok_or_else(|| raise(py, "Error", "no uid"))
-        };
-        let given = answer(py, cedar.answer(snapshot, &uid(principal)?, meta, &uid(resource)?, &context))?;
-        Ok((code as u8, PyTuple::new(py, given.1)?))
+        let cedar = Fallback(bundle.get().cedar(py)?);
+        let answer = py.detach(|| self.inner.ask(&cedar, snapshot, action, principal, resource, request));
+        let reasons = answer.map(|answer| answer.reasons).unwrap_or_default();
+        let reasons: Vec<&str> = reasons.iter().filter_map(|&policy| snapshot.bundle().policy_id(policy)).collect();
+        Ok((code as u8, PyTuple::new(py, reasons)?))
     }
 
     /// Tell the builder of a handle.
@@ -660,6 +670,12 @@ impl Gate {
             ValueType::Entity(name) => Some(name),
             _ => None,
         }
+    }
+
+    /// Bytes of a text that a context has room for.
+    #[getter]
+    fn longest_text(&self) -> isize {
+        isize::try_from(self.seed.engine().max_context().saturating_sub(crate::context::EACH)).unwrap_or(isize::MAX)
     }
 
     /// Whether values that are out of their range raise.
