@@ -152,8 +152,8 @@ def numbers(
         return _categorical(where, np.asarray(given.codes), given.categories, number_of)
     if _is_one(given, resource):
         return _each(where, kind, [given], resource, number_of, reading)._replace(each=False)
-    if not isinstance(given, np.ndarray) and hasattr(given, "__array__"):
-        given = np.asarray(given)
+    if not isinstance(given, np.ndarray):
+        given = _listed(where, given)
     if isinstance(given, np.ndarray):
         if given.ndim > 1:
             raise ContextError(f"{where}: wanted one dimension, got {given.ndim}")
@@ -163,7 +163,15 @@ def numbers(
                 return Column(column.array.view(np.int64), True)
             return _array(where, kind, given)
         given = given.tolist()
-    return _each(where, kind, list(given), resource, number_of, reading)
+    return _each(where, kind, given, resource, number_of, reading)
+
+
+def _listed(where: str, given: Any) -> Any:
+    """What pandas, pyarrow and their like make an array of, or a list of what there is."""
+    try:
+        return np.asarray(given) if hasattr(given, "__array__") else list(given)
+    except Exception as error:
+        raise ContextError(f"{where}: wanted values, got {type(given).__qualname__}, which fails: {error!r}") from error
 
 
 def _is_one(given: Any, resource: type) -> bool:

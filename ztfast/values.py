@@ -65,6 +65,9 @@ def convert(kind: str, value: Any) -> Any:
         if value.ndim:
             return NotImplemented
         value = value[()]
+    # pandas' NaT is a datetime by its class, and no time.
+    if type(value).__name__ == "NaTType" and kind in ("datetime", "duration"):
+        raise OutOfRange("it is no time")
     return _CONVERTERS[kind](value)
 
 
@@ -85,7 +88,11 @@ def _long(value: Any) -> Any:
     if isinstance(value, (bool, np.bool_, np.ndarray)) or not hasattr(type(value), "__index__"):
         return NotImplemented
     # numpy's durations have the method, and refuse.
-    return NotImplemented if isinstance(value, np.timedelta64) else int(operator.index(value))
+    if isinstance(value, np.timedelta64):
+        return NotImplemented
+    number = operator.index(value)
+    # What a subclass of int is, whatever it says of itself.
+    return number if type(number) is int else int.__pos__(number)
 
 
 def _decimal(value: Any) -> Any:

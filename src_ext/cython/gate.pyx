@@ -231,6 +231,9 @@ cdef object absent_value = ABSENT_VALUE, masked_value = numpy.ma.masked
 cdef void *ABSENT = <void *>absent_value
 cdef void *MASKED = <void *>masked_value
 
+# The most whole units that a decimal can have.
+cdef int64_t MOST_UNITS = 922_337_203_685_477
+
 cdef enum Numbers:
     # All are there.
     READ = 0
@@ -481,11 +484,14 @@ cdef class Gate:
         for at in range(self._count):
             given, kind = arguments[at + 2], self._kinds[at]
             value = <object>given
-            if kind == ZTFAST_LONG and <void *>given.ob_type == LONG:
-                if (
-                    ztfast_number(given, &values[at]) != 0
-                    and self.scalar(at, value, &values[at]) != READ and found == READ
-                ):
+            if <void *>given.ob_type == LONG and kind in (ZTFAST_LONG, ZTFAST_DECIMAL, ZTFAST_DATETIME, ZTFAST_DURATION):
+                if ztfast_number(given, &values[at]) == 0:
+                    if kind != ZTFAST_DECIMAL:
+                        continue
+                    if -MOST_UNITS <= values[at] <= MOST_UNITS:
+                        values[at] *= 10_000
+                        continue
+                if self.scalar(at, value, &values[at]) != READ and found == READ:
                     found = OUT_OF_RANGE
             elif kind == ZTFAST_BOOL and (value is True or value is False):
                 values[at] = value is True

@@ -43,7 +43,7 @@ struct Parties {
 impl Engine {
     #[new]
     #[pyo3(signature = (bundle, *, sessions, handles, prefault, locked, huge_pages, strict, max_context))]
-    #[allow(clippy::fn_params_excessive_bools)] // keywords, in Python
+    #[allow(clippy::fn_params_excessive_bools, clippy::too_many_arguments)] // keywords, in Python
     fn new(
         py: Python<'_>,
         bundle: &Bound<'_, Bundle>,
