@@ -20,7 +20,7 @@ from pathlib import Path
 from ztfast import _core, examples
 from ztfast.bundle import ActionStats, Bundle, LayerStats, Memory, Policy, Stats, compile
 from ztfast.columns import Categorical
-from ztfast.engine import Code, Engine, Explanation, Identity, MemoryUse, PolicyText
+from ztfast.engine import Code, Engine, Explanation, Identity, MemoryUse, PolicyText, StaleGate, Swap
 from ztfast.errors import (
     ActionError,
     BundleError,
@@ -34,6 +34,7 @@ from ztfast.errors import (
     PolicyError,
     PolicyWarning,
     SourceError,
+    StaleGateError,
     UidError,
 )
 from ztfast.gate import Decision, Gate, Resource, Session
@@ -73,6 +74,9 @@ __all__ = [
     "Resource",
     "Session",
     "SourceError",
+    "StaleGate",
+    "StaleGateError",
+    "Swap",
     "Stats",
     "Text",
     "Uid",

@@ -5,24 +5,27 @@ from __future__ import annotations
 import datetime
 import enum
 import json
+import logging
 import math
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ztfast import _core, gate
 from ztfast.bundle import Bundle, Policy
-from ztfast.errors import ContextError, IdentityError, OwnerError, SourceError
+from ztfast.errors import ContextError, IdentityError, OwnerError, SourceError, StaleGateError
 from ztfast.gate import Decision, Gate, Resource, Session
 from ztfast.sources import Source, read_entities
 from ztfast.uid import Uid
 
-__all__ = ["Code", "Engine", "Explanation", "Identity", "MemoryUse", "PolicyText"]
+__all__ = ["Code", "Engine", "Explanation", "Identity", "MemoryUse", "PolicyText", "StaleGate", "Swap"]
+
+_LOG = logging.getLogger("ztfast")
 
 UidLike = Uid | str | Mapping[str, Any]
 
@@ -167,7 +170,11 @@ class MemoryUse:
     Attributes:
         bundle: The bundle.
         tables: The tables of sessions and handles.
-        gates: The gates' working memory.
+        gates: The gates and their working memory.
+        changes: Entities that were changed since the bundle was made, with all texts that they ever had;
+            :meth:`Engine.compact` releases those that were replaced.
+        uids: The uids that have a handle.
+        replaced: Bundles that were replaced and that somebody still holds: a gate holds its own until it decides again.
         locked: Of all these, what is locked.
         huge: Of bundle and tables, what the system holds in large pages now.
     """
@@ -175,8 +182,48 @@ class MemoryUse:
     bundle: int
     tables: int
     gates: int
+    changes: int
+    uids: int
+    replaced: int
     locked: int
     huge: int
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """What came of a swap.
+
+    Attributes:
+        kept: Entities that were changed since the old bundle was made, and are so in the new one.
+        forgotten: Entities that were changed, and are again what the new bundle says.
+    """
+
+    kept: tuple[Uid, ...] = ()
+    forgotten: tuple[Uid, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StaleGate:
+    """Live gates of one kind that a bundle would not fit.
+
+    Attributes:
+        action: Their action.
+        names: Their attributes.
+        count: How many there are.
+        why: What the bundle lacks for them, or has otherwise.
+        already: Whether they do not fit the bundle of now either.
+    """
+
+    action: str
+    names: tuple[str, ...]
+    count: int
+    why: str
+    already: bool
+
+    @classmethod
+    def _of(cls, gates: tuple[str, list[str], int, str, bool]) -> StaleGate:
+        action, names, count, why, already = gates
+        return cls(action, tuple(names), count, why, already)
 
 
 class Engine:
@@ -217,7 +264,7 @@ class Engine:
     'ALLOW'
     """
 
-    __slots__ = ("_bundle", "_changing", "_core", "_resources")
+    __slots__ = ("_core", "_resources")
 
     def __init__(
         self,
@@ -238,6 +285,7 @@ class Engine:
             raise ValueError(f"max_context: wanted a number of bytes from 1 to {(1 << 63) - 1}, got {max_context!r}")
         self._core = _core.Engine(
             bundle._core,
+            bundle,
             sessions=sessions,
             handles=handles,
             prefault=prefault,
@@ -246,14 +294,13 @@ class Engine:
             strict=strict,
             max_context=max_context,
         )
-        self._bundle = bundle
-        self._changing = threading.Lock()
-        self._resources: dict[Uid, Resource] = {}
+        self._resources: WeakValueDictionary[Uid, Resource] = WeakValueDictionary()
 
     @property
     def bundle(self) -> Bundle:
         """The bundle that decisions go by now."""
-        return self._bundle
+        bundle: Bundle = self._core.bundle
+        return bundle
 
     @property
     def memory(self) -> MemoryUse:
@@ -479,25 +526,105 @@ class Engine:
             known = self._resources.setdefault(uid, gate.resource(self._core, uid))
         return known
 
-    def swap(self, bundle: Bundle) -> None:
+    def swap(
+        self,
+        bundle: Bundle,
+        *,
+        keep_changes: bool | None = None,
+        upsert: Source | Iterable[Any] | None = None,
+        allow_stale: bool = False,
+    ) -> Swap:
         """Decide by another bundle from now on.
 
         Readers never wait: decisions under way end by the old bundle, which a gate keeps until it decides again.
-        Sessions, handles and gates stay good. What :meth:`upsert` and :meth:`remove` changed is forgotten.
+        Sessions, handles and gates stay good. All that comes with it is one step: no decision goes by the new bundle
+        without the entities that were kept or put in.
+
+        Args:
+            bundle: What to decide by.
+            keep_changes: Make the changes of :meth:`upsert` and :meth:`remove` again, each entity as it was last put
+                in or taken out. ``False`` forgets them. So does leaving it out, but then a warning of the logger
+                ``"ztfast"`` says what was forgotten.
+            upsert: Entities to put into the new bundle's store, as for :meth:`upsert`.
+            allow_stale: Go on where live gates do not fit the bundle. Each decision by them is then DENY with code
+                STALE_GATE, until a bundle comes that they fit.
+
+        Returns:
+            Which changes were kept and which forgotten.
 
         Raises:
-            BundleError: where the bundle's sections are not what their hashes say; the old bundle stays.
-            CapacityError: where the system refuses the memory for it; the old bundle stays.
+            StaleGateError: where live gates that fit the old bundle would not fit this one, see :meth:`stale_gates`.
+            PolicyError: where an entity that is kept or put in does not fit the new schema.
+            EntityError: where an entity would be its own ancestor, or is named twice.
+            BundleError: where the bundle's sections are not what their hashes say.
+            CapacityError: where the system refuses the memory for it.
+
+            Whatever is raised, the old bundle stays, with its changes.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> engine.remove(['User::"bob"'])
+        >>> engine.swap(ztfast.examples.tiny(), keep_changes=True)
+        Swap(kept=(Uid(type='User', id='bob'),), forgotten=())
+        >>> engine.swap(ztfast.examples.tiny(), keep_changes=False).forgotten
+        (Uid(type='User', id='bob'),)
         """
-        with self._changing:
-            self._core.swap(bundle._core)
-            self._bundle = bundle
+        if not isinstance(bundle, Bundle):
+            raise TypeError(f"swap: wanted a ztfast.Bundle (see ztfast.compile), got {type(bundle).__qualname__}")
+        source = None if upsert is None else read_entities(upsert)
+        kept, forgotten, stale = self._core.swap(
+            bundle._core, bundle, bool(keep_changes), None if source is None else source[1], allow_stale
+        )
+        if stale:
+            gates = tuple(StaleGate._of(gate) for gate in stale)
+            named = "; ".join(f"{gate.count} of {gate.action} ({', '.join(gate.names)}): {gate.why}" for gate in gates)
+            raise StaleGateError(
+                f"the bundle would make live gates stale, and each decision by them DENY: {named}. Compile a bundle "
+                "that they fit, drop them, or swap(bundle, allow_stale=True)",
+                gates,
+            )
+        done = Swap(tuple(Uid(*uid) for uid in kept), tuple(Uid(*uid) for uid in forgotten))
+        if done.forgotten and keep_changes is None:
+            shown = ", ".join(map(str, done.forgotten[:5]))
+            more = f" and {len(done.forgotten) - 5} more" if len(done.forgotten) > 5 else ""
+            _LOG.warning(
+                "the swap forgot what upsert() and remove() changed: %s%s; swap(bundle, keep_changes=True) keeps it",
+                shown,
+                more,
+            )
+        return done
+
+    def stale_gates(self, bundle: Bundle) -> tuple[StaleGate, ...]:
+        """The live gates that a bundle would not fit, and why: what :meth:`swap` refuses it for.
+
+        Those that do not fit the bundle of now either are among them, and say so.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> view = engine.prepare("view")
+        >>> engine.stale_gates(ztfast.examples.tiny())
+        ()
+        """
+        return tuple(StaleGate._of(gate) for gate in self._core.stale_gates(bundle._core))
+
+    def compact(self) -> None:
+        """Release what is kept for nobody any more: texts that were replaced, entities that were added and removed.
+
+        It takes as long as a :meth:`swap` to the bundle of now that keeps the changes, and is as gentle: nobody waits,
+        and sessions, handles and gates stay good.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> engine.compact()
+        """
+        self._core.compact()
 
     def upsert(self, entities: Source | Iterable[Any]) -> None:
         """Put entities into the store, or others in their place, between two decisions.
 
         Decisions are then what they would be by a bundle compiled with these entities. One change is one step: no
-        decision sees a part of it. The next :meth:`swap` forgets it, so change what the next bundle is made of too.
+        decision sees a part of it. The next :meth:`swap` forgets it unless it is told to keep it, so change what the
+        next bundle is made of too.
 
         Args:
             entities: As for :func:`ztfast.compile`: a file, a text, or a list in Cedar's JSON. Each replaces the entity
@@ -519,8 +646,7 @@ class Engine:
         source = read_entities(entities)
         if source is None:
             raise SourceError("upsert: wanted a list of entities in Cedar's JSON, a file or ztfast.Text(...); got None")
-        with self._changing:
-            self._core.change(source[1], [])
+        self._core.change(source[1], [])
 
     def remove(self, uids: Iterable[UidLike]) -> None:
         """Take entities out of the store, between two decisions. What the store lacks already is no error.
@@ -538,8 +664,7 @@ class Engine:
         'DENY'
         """
         removals = [(uid.type, uid.id) for uid in map(Uid.of, uids)]
-        with self._changing:
-            self._core.change(None, removals)
+        self._core.change(None, removals)
 
     def kill_switch(self, on: bool) -> None:
         """Deny every session everything, with code KILLED, until it is switched off."""
@@ -572,15 +697,17 @@ class Engine:
         >>> explanation.allow, explanation.agrees, explanation.reasons[0].policy.line
         (True, True, 1)
         """
-        bundle = self._bundle
-        principal: UidLike
-        if isinstance(who, Session):
-            if not gate.belongs(who, self._core):
-                raise OwnerError(f"{who!r} is another engine's: admit the principal to this one, or give its uid")
-            decision, principal = self.decide(who, action, resource, context), who.principal
-        else:
-            decision, principal = self.evaluate(who, action, resource, context), who
-        (allow, reasons, errors), problem = self._core.explain(principal, action, resource, _dict(context))
+        session = who if isinstance(who, Session) else None
+        if session is not None and not gate.belongs(session, self._core):
+            raise OwnerError(f"{who!r} is another engine's: admit the principal to this one, or give its uid")
+        decided, (allow, reasons, errors), problem, shown = self._core.explain(
+            None if session is None else session.id,
+            who if session is None else session.principal,
+            action,
+            resource,
+            _dict(context),
+        )
+        decision, bundle = Decision(*decided), cast(Bundle, shown)
         by_id = {policy.id: policy for policy in bundle.policies}
 
         def text(policy: str, error: str | None = None) -> PolicyText:
@@ -602,7 +729,7 @@ class Engine:
         )
 
     def __repr__(self) -> str:
-        return f"<ztfast.Engine over {self._bundle!r}>"
+        return f"<ztfast.Engine over {self.bundle!r}>"
 
 
 def _json_list(text: str) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "PolicyError",
     "PolicyWarning",
     "SourceError",
+    "StaleGateError",
     "UidError",
 ]
 
@@ -117,3 +118,18 @@ class OwnerError(Error, TypeError):
 
 class CapacityError(Error):
     """An engine has no room for more sessions or handles, or the system refuses the memory that it is to have."""
+
+
+class StaleGateError(Error):
+    """A swap was refused because live gates would no longer fit: each order by them would be denied.
+
+    Attributes:
+        gates: A :class:`ztfast.StaleGate` for each kind of gate concerned.
+    """
+
+    def __init__(self, message: str, gates: tuple[Any, ...] = ()) -> None:
+        super().__init__(message, gates)
+        self.gates = gates
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -144,6 +144,8 @@ cdef class Session:
 cdef class Resource:
     cdef readonly uint64_t handle
     cdef readonly object uid
+    # The engine knows the handles that somebody has.
+    cdef object __weakref__
 
 
 @cython.final
@@ -168,6 +170,7 @@ cdef class Gate:
     cdef bint _looks_up
     cdef bint _slow
     cdef uint8_t _kinds[MAX_ARGUMENTS]
+    cdef bytes _every_kind
     cdef uint64_t _epoch
     cdef RememberedText _texts[REMEMBERED]
     cdef CacheKey _keys[CACHED]

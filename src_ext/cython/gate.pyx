@@ -4,6 +4,7 @@ A call of ``Gate.allows`` unpacks its arguments into numbers on the stack and ca
 allocated, and no other Python code runs.
 """
 
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_Import
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -326,11 +327,15 @@ cdef class Gate:
         self.paths = core.paths
         self._longest = core.longest_text
         self._count = len(self.names)
-        if self._count > MAX_ARGUMENTS:
-            raise CapacityError(f"{self.action}: a gate takes up to {MAX_ARGUMENTS} attributes, got {self._count}")
-        api.kinds(self._gate, self._kinds, MAX_ARGUMENTS, &count)
+        kinds = bytearray(self._count)
+        api.kinds(self._gate, kinds, self._count, &count)
+        self._every_kind = bytes(kinds)
         self._plain = self._count + 2
-        for at in range(self._count):
+        if self._count > MAX_ARGUMENTS:
+            # More than a call takes on its stack: one decision goes by the context, many go by columns.
+            self._slow, self._plain = True, -1
+        for at in range(min(self._count, <size_t>MAX_ARGUMENTS)):
+            self._kinds[at] = kinds[at]
             self._slow |= self._kinds[at] == ZTFAST_OTHER
             self._looks_up |= self._kinds[at] in (ZTFAST_STRING, ZTFAST_ENTITY)
             if self._kinds[at] != ZTFAST_LONG:
@@ -403,7 +408,7 @@ cdef class Gate:
             raise ContextError(
                 f"{self.action}: wanted {self._count} columns ({', '.join(self.names) or 'none'}), got {len(given)}"
             )
-        if self._slow:
+        if ZTFAST_OTHER in self._every_kind:
             raise ContextError(f"{self.action}: ipaddr, set and record attributes have no columns; use decide()")
         cdef Batch batch = Batch(self), part
         columns = [
@@ -412,7 +417,7 @@ cdef class Gate:
         ]
         for at, column in enumerate(given):
             where = f"{self.action}: column {self.names[at]!r}"
-            kind = columns_of.Kind(self._kinds[at])
+            kind = columns_of.Kind(self._every_kind[at])
             # A gate that fits no bundle denies, of whatever types the entities are now.
             entity = self._core.entity_type(at)
             if entity is not None and self.fitting() is None:
@@ -771,13 +776,14 @@ def prepare(engine, action, list names, /):
 
 
 cdef class Batch:
-    """A batch of the core's, given back when this goes. It is none where no bundle fits the gate any more."""
+    """A batch of the core's by a gate, given back when this goes. It is none where no bundle fits the gate any more."""
 
     def __init__(self, Gate gate, /):
-        cdef Gate user = gate.taken()
+        cdef Gate user
         cdef int32_t status
         self._action = gate.action
         self._longest = gate._longest
+        user = gate.taken()
         if user is None:
             return
         status = api.batch_begin(user._gate, &self._batch)
@@ -821,7 +827,8 @@ cdef class Batch:
 
     cdef int run(self, bint by_session, list columns, codes) except -1:
         """Decide on the rows of columns."""
-        cdef ztfast_column laid_out[MAX_ARGUMENTS + 2]
+        cdef bytearray room = bytearray(len(columns) * sizeof(ztfast_column))
+        cdef ztfast_column *laid_out = <ztfast_column *><char *>room
         cdef size_t count = lay_out(columns, laid_out), rows = len(codes)
         cdef uint8_t *out = <uint8_t *><uintptr_t>codes.ctypes.data
         cdef int32_t status
@@ -834,7 +841,8 @@ cdef class Batch:
 
     cdef int refuse(self, bint by_session, list columns, codes) except -1:
         """The codes of rows with values that are out of range, which depend on who asks about what only."""
-        cdef ztfast_column laid_out[MAX_ARGUMENTS + 2]
+        cdef bytearray room = bytearray(len(columns) * sizeof(ztfast_column))
+        cdef ztfast_column *laid_out = <ztfast_column *><char *>room
         cdef size_t count = lay_out(columns, laid_out), rows = len(codes)
         cdef uint8_t *out = <uint8_t *><uintptr_t>codes.ctypes.data
         cdef int32_t status

@@ -581,7 +581,7 @@ def test_a_gate_that_fits_no_longer_denies_and_may_fit_again(build, admit) -> No
         SCHEMA.replace("size: Long", "size: Long, colour: Long"),
         SCHEMA.replace("action edit", "action other"),
     ):
-        engine.swap(build(ALL, schema=ztfast.Text(changed)))
+        engine.swap(build(ALL, schema=ztfast.Text(changed)), allow_stale=True)
         decision = gate.decide(session, d1, 1, 1)
         assert (decision.effect, decision.code) == ("DENY", "STALE_GATE")
         assert not gate.allows(session, d1, 1, 1)

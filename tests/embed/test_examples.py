@@ -236,7 +236,7 @@ def test_a_gate_that_no_longer_fits_cannot_be_cloned(order_gateway: Any, strateg
     book = engine.resource('Book::"b1"')
     bot = strategy.Momentum(gate, session, book, rise=1, quantity=1)
     room = np.empty(2, np.int64), np.empty(2, np.int64), np.empty(2, np.uint8)
-    engine.swap(compiled(", qty: Long, more: Bool"))
+    engine.swap(compiled(", qty: Long, more: Bool"), allow_stale=True)
     assert bot.run(np.array([0, 10]), *room) == (1, 0)
     assert room[2][0] == Code.STALE_GATE
     one = [np.array([at], kind) for at, kind in ((session.id, "u8"), (book.handle, "u8"), (1, "i8"), (1, "i8"))]

@@ -341,7 +341,7 @@ def test_a_gate_that_no_longer_fits_says_so(
     before, after, batch = c_uint64(), c_uint64(), c_void_p()
     assert api["epoch"](own, byref(before)) == OK
     for schema, policies in ((WITHOUT, "permit (principal, action, resource);"), (CHANGED, POLICIES)):
-        engine.swap(bundle(schema, policies))
+        engine.swap(bundle(schema, policies), allow_stale=True)
         # The gate lacks an attribute that the new schema requires, or its action.
         assert api["allows"](own, ann.id, book.handle, values(1), 1) == Code.STALE_GATE
         assert api["kinds"](own, None, 0, byref(c_size_t())) == STALE
@@ -562,7 +562,9 @@ def test_gates_and_batches_without_what_is_absent(api: dict[str, Any], mixed: zt
     assert api["allows"](market, session.id, book.handle, values(9), 1) == Code.FORBID
     for made in (batch, fewer):
         assert api["batch_end"](made) == OK
-    mixed.swap(bundle(MIXED.replace("qty: Long", "qty: String"), "permit (principal, action, resource);"))
+    mixed.swap(
+        bundle(MIXED.replace("qty: Long", "qty: String"), "permit (principal, action, resource);"), allow_stale=True
+    )
     assert api["allows"](market, session.id, book.handle, values(9), 1) == Code.STALE_GATE
     assert api["gate_without"](own, 0b110, byref(c_void_p())) == STALE
     for made in (own, market, plain, again):

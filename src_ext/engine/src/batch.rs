@@ -116,8 +116,6 @@ pub struct Batch {
 
 /// Rows that a batch decides together: under a few microseconds' worth, and more loads than a processor has under way.
 const ROWS: usize = 64;
-/// Arguments that a batch takes on its stack.
-const MAX_COLUMNS: usize = 64;
 
 impl Batch {
     pub(crate) fn new(engine: Arc<Engine>, snapshot: Arc<Snapshot>, binding: Option<Arc<Binding>>) -> Self {
@@ -176,7 +174,7 @@ impl Batch {
             out.fill(Code::StaleGate as u8);
             return Ok(());
         };
-        if columns.len() > MAX_COLUMNS || columns.len() != binding.count {
+        if columns.len() != binding.count {
             out.fill(Code::Corrupt as u8);
             return Ok(());
         }

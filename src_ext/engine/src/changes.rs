@@ -5,7 +5,7 @@
 
 use crate::snapshot::Base;
 use imbl::shared_ptr::DefaultSharedPtr;
-use imbl::{GenericHashMap, Vector};
+use imbl::{GenericHashMap, GenericHashSet, Vector};
 use rustc_hash::FxBuildHasher;
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, ClassPair};
@@ -17,22 +17,26 @@ pub(crate) const UNCLASSED: u32 = u32::MAX;
 /// A map that shares what did not change with its older versions.
 pub(crate) type Map<K, V> = GenericHashMap<K, V, FxBuildHasher, DefaultSharedPtr>;
 
+/// Entities, likewise.
+pub(crate) type Set = GenericHashSet<u32, FxBuildHasher, DefaultSharedPtr>;
+
 /// Everything that changed.
 #[derive(Clone, Default)]
 pub(crate) struct Changes {
     /// By number. Numbers from the bundle's count of entities on are of entities that the bundle does not name.
     pub entities: Map<u32, Arc<Changed>>,
-    /// Numbers of entities that the bundle does not name.
-    pub numbers: Map<(u32, Arc<str>), u32>,
+    /// Numbers of entities that the bundle does not name, by type and id, and how many there are.
+    pub numbers: Map<u32, Map<Arc<str>, u32>>,
+    pub added: u32,
     /// Numbers of texts that the bundle does not hold, and the texts.
     pub strings: Map<Arc<str>, u32>,
     pub texts: Vector<Arc<str>>,
     /// Places of handles whose entity the bundle does not name, but a change did.
     pub handles: Map<usize, u32>,
     /// Entities that a change put below an entity; they may have left it since.
-    pub children: Map<u32, Arc<[u32]>>,
+    pub children: Map<u32, Set>,
     /// Entities that a change let refer to an entity; they may have ceased to since.
-    pub referrers: Map<u32, Arc<[u32]>>,
+    pub referrers: Map<u32, Set>,
 }
 
 /// A changed entity.
@@ -66,10 +70,28 @@ pub(crate) struct Values {
     pub tags_start: usize,
 }
 
+/// What an element takes beside its content: places in the maps, whose nodes are half full.
+const PER_TEXT: usize = 128;
+const PER_ENTITY: usize = size_of::<Changed>() + 128;
+const PER_MEMBER: usize = 16;
+
 impl Changes {
     /// A text that the bundle does not hold: its number, as string cells have it.
     pub fn string(&self, text: &str) -> Option<u64> {
         self.strings.get(text).map(|&number| ADDED_STRING | u64::from(number))
+    }
+
+    /// How many bytes all this takes, about.
+    pub fn bytes(&self) -> usize {
+        let texts: usize = self.texts.iter().map(|text| text.len() + PER_TEXT).sum();
+        let entities = self.entities.values().map(|changed| {
+            let lists = changed.parents.len() + changed.ancestors.len();
+            let selectors: usize = changed.selectors.iter().map(|held| held.len()).sum();
+            let cells = changed.values.as_ref().map_or(0, |values| values.cells.len());
+            PER_ENTITY + (lists + selectors) * size_of::<u32>() + cells * size_of::<Cell>()
+        });
+        let sets = self.children.values().chain(self.referrers.values()).map(|set| PER_MEMBER * (set.len() + 1));
+        texts + entities.sum::<usize>() + sets.sum::<usize>()
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::changes::Changes;
 use crate::code::Code;
 use crate::decide::{Determining, Walk};
-use crate::gate::{Gate, Room};
+use crate::gate::{Gate, GateSpec, Room, Texts, fixed_bytes};
 use crate::handles::{Handle, HandleError, Key, Place, Register, Uids};
 use crate::memory::{MemoryError, MemoryUse, Residence};
 use crate::request::OwnedRequest;
@@ -11,13 +11,14 @@ use crate::seat::Seat;
 use crate::sessions::{Admission, AdmitError, SessionId, SessionStatus, Sessions};
 use crate::sets::Instructions;
 use crate::snapshot::{
-    Base, BindError, Name, Path, Reference, ReferenceAnswer, Snapshot, UidRef, layers, slot_kinds, without,
+    Attached, Base, BindError, Name, Reference, ReferenceAnswer, Snapshot, UidRef, layers, slot_kinds, without,
 };
-use crate::upsert::{ChangeError, EntityData, change};
+use crate::upsert::{Change, ChangeError, EntityData, change};
 use arc_swap::ArcSwap;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use ztfast_bundle::{Bundle, ClassPair, OpenError, ValueType};
+use ztfast_bundle::{Bundle, ClassPair, OpenError};
 use ztfast_program::EntityRef;
 
 /// How much room an engine has, and how it holds its memory.
@@ -109,10 +110,22 @@ pub enum PrepareError {
         /// The paths of both.
         paths: [String; 2],
     },
+    /// An attribute that is of another type than it was.
+    #[error("{action}: the context attribute {name:?} was {before} and is {now}")]
+    Type {
+        /// The action.
+        action: String,
+        /// The name.
+        name: String,
+        /// The type that the gate was prepared for.
+        before: String,
+        /// The type in the bundle.
+        now: String,
+    },
 }
 
 impl PrepareError {
-    fn of(error: BindError, ty: &str, id: &str) -> Self {
+    pub(crate) fn of(error: BindError, ty: &str, id: &str) -> Self {
         let action = format!("{ty}::{id:?}");
         match error {
             BindError::UnknownAction => Self::UnknownAction { ty: ty.to_owned(), id: id.to_owned() },
@@ -124,29 +137,108 @@ impl PrepareError {
     }
 }
 
+/// Gates of one specification that a bundle would not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaleGates {
+    /// The action's type and id.
+    pub action: (String, String),
+    /// The attributes' names.
+    pub names: Vec<String>,
+    /// How many gates there are.
+    pub count: usize,
+    /// Why the bundle does not fit them.
+    pub why: String,
+    /// Whether they fit the bundle that decides now no more either.
+    pub already: bool,
+}
+
+/// Why a swap was refused. The old bundle stays.
+#[derive(Debug, thiserror::Error)]
+pub enum SwapError {
+    /// There is nothing that could decide by the bundle.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Entities that were to be put in or taken out with it do not fit it.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// Gates that fit the old bundle and not this one.
+    #[error("the bundle would make gates stale")]
+    Stale(Vec<StaleGates>),
+}
+
+/// What comes with a swap.
+pub struct Swap<'a> {
+    /// Answers for policies that are left to Cedar.
+    pub reference: Option<Box<dyn Reference>>,
+    /// What [`Snapshot::attached`] gives.
+    pub attached: Option<Attached>,
+    /// Entities that are put into the bundle's store in the same step.
+    pub upserts: &'a [EntityData],
+    /// Entities that are taken out of it in the same step.
+    pub removals: &'a [(String, String)],
+    /// Whether gates may become stale.
+    pub allow_stale: bool,
+}
+
+impl Default for Swap<'_> {
+    fn default() -> Self {
+        Self { reference: None, attached: None, upserts: &[], removals: &[], allow_stale: true }
+    }
+}
+
 fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// What a gate was prepared for, and where it finds the next snapshot.
-pub(crate) struct GateSpec {
-    pub ty: Box<str>,
-    pub id: Box<str>,
-    /// Where the arguments' attributes are. A path stays the same attribute's in every bundle; a text might not.
-    pub paths: Box<[Path]>,
-    /// The arguments' types: callers convert by them, so a bundle that changes them is not for this gate.
-    pub types: Box<[ValueType]>,
-    pub seat: Arc<Seat>,
+/// A gate as the writing side knows it.
+struct Listed {
+    spec: Arc<GateSpec>,
+    seat: Arc<Seat>,
+    /// How many cells its working memory has, on the stack and in the arena, and how many bytes it takes.
+    cells: (usize, usize),
+    bytes: usize,
 }
 
-/// What only the writing side touches.
+/// What only the writing side touches, and never for long.
 struct Writer {
     register: Register,
-    /// By gate number.
-    gates: Vec<Option<GateSpec>>,
-    /// Replaced snapshots that a reader may still hold: freed here, never on the deciding side.
+    /// By gate number. Those of gates that are gone are found and freed when the next come.
+    gates: Vec<Option<Listed>>,
+    free: Vec<usize>,
+    /// Gates that there are when those that are gone are looked for.
+    crowd: usize,
+    /// Replaced snapshots that a reader may still hold: freed by the writing side, never on the deciding side.
     /// Whoever decides drops a reference, but never the last.
     retired: Vec<Arc<Snapshot>>,
+}
+
+impl Writer {
+    /// Forget gates that are gone.
+    fn forget(&mut self) {
+        for (number, gate) in self.gates.iter_mut().enumerate() {
+            if gate.as_ref().is_some_and(|gate| gate.seat.is_gone()) {
+                *gate = None;
+                self.free.push(number);
+            }
+        }
+        self.crowd = 2 * (self.gates.len() - self.free.len()).max(32);
+    }
+
+    /// A number for another gate.
+    fn number(&mut self) -> usize {
+        if self.free.is_empty() && self.gates.len() >= self.crowd {
+            self.forget();
+        }
+        self.free.pop().unwrap_or_else(|| {
+            self.gates.push(None);
+            self.gates.len() - 1
+        })
+    }
+
+    /// Gates that live.
+    fn live(&self) -> impl Iterator<Item = &Listed> {
+        self.gates.iter().flatten().filter(|gate| !gate.seat.is_gone())
+    }
 }
 
 /// In [`Engine::state`]: the kill switch is on.
@@ -165,6 +257,9 @@ pub struct Engine {
     state: AtomicU64,
     key: Key,
     uids: Arc<Uids>,
+    /// Held by whoever swaps or changes entities, as long as that takes.
+    changing: Mutex<()>,
+    /// Held for moments only: whoever prepares a gate or asks for a handle waits for it. Taken after `changing`.
     writer: Mutex<Writer>,
     options: EngineOptions,
 }
@@ -179,11 +274,24 @@ impl Engine {
         reference: Option<Box<dyn Reference>>,
         options: EngineOptions,
     ) -> Result<Arc<Self>, EngineError> {
+        Self::with(bundle, reference, None, options)
+    }
+
+    /// The same, with something that its first snapshot gives as [`Snapshot::attached`].
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn with(
+        bundle: Arc<Bundle>,
+        reference: Option<Box<dyn Reference>>,
+        attached: Option<Attached>,
+        options: EngineOptions,
+    ) -> Result<Arc<Self>, EngineError> {
         // The first reading of the clock looks for it; no decision shall.
         let _ = crate::clock::now_ns();
         let uids = Arc::new(Uids::new());
         let key = Key::random()?;
-        let base = Base::new(bundle, &options, key, uids.clone(), reference)?;
+        let base = Base::new(bundle, &options, key, uids.clone(), reference, attached)?;
         let snapshot = Snapshot { base: Arc::new(base), changes: None, epoch: 1 };
         Ok(Arc::new(Self {
             sessions: Sessions::new(options.sessions, options.residence)?,
@@ -191,9 +299,12 @@ impl Engine {
             current: ArcSwap::from_pointee(snapshot),
             key,
             uids,
+            changing: Mutex::default(),
             writer: Mutex::new(Writer {
                 register: Register::new(options.handles),
                 gates: Vec::new(),
+                free: Vec::new(),
+                crowd: 64,
                 retired: Vec::new(),
             }),
             options,
@@ -222,23 +333,122 @@ impl Engine {
         self.state() >> 1
     }
 
-    /// Decide by another bundle from now on, without what was changed since the old one was made. Decisions under way end
-    /// by the old one; nobody waits. The new one is in memory, as the options want it, before the first decision goes by it.
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decide by another bundle from now on, without what was changed since the old one was made; gates may become stale.
+    /// Decisions under way end by the old one; nobody waits. The new one is in memory, as the options want it, before the
+    /// first decision goes by it.
     ///
     /// # Errors
     /// [`EngineError`]; the old one stays.
     pub fn swap(&self, bundle: Arc<Bundle>, reference: Option<Box<dyn Reference>>) -> Result<(), EngineError> {
-        let mut base = Base::new(bundle, &self.options, self.key, self.uids.clone(), reference)?;
-        let mut writer = self.writer();
+        self.swap_with(bundle, Swap { reference, ..Swap::default() }).map_err(|error| match error {
+            SwapError::Engine(error) => error,
+            SwapError::Change(_) | SwapError::Stale(_) => {
+                unreachable!("nothing is changed, and gates may become stale")
+            }
+        })
+    }
+
+    /// The same, and entities that change in the same step: no decision goes by the bundle without them.
+    ///
+    /// # Errors
+    /// [`SwapError`]; the old one stays then, with what was changed.
+    pub fn swap_with(&self, bundle: Arc<Bundle>, swap: Swap<'_>) -> Result<(), SwapError> {
+        let Swap { reference, attached, upserts, removals, allow_stale } = swap;
+        let mut base = Base::new(bundle, &self.options, self.key, self.uids.clone(), reference, attached)?;
+        let changing = self.changing();
         base.number = self.epoch() + 1;
-        base.resolve_handles();
-        let bind = |spec: &GateSpec| {
-            let binding = base.bind(&spec.ty, &spec.id, &spec.paths).ok()?;
-            (binding.types == spec.types).then(|| Arc::new(binding))
+        // What takes long is done before anybody is kept waiting, and what came meanwhile is done again.
+        let resolved = self.uids.count();
+        base.resolve_handles(0..resolved);
+        let cells = base.cells();
+        let mut bindings = Vec::new();
+        let mut rooms = Vec::new();
+        let specs: Vec<Option<(Arc<GateSpec>, (usize, usize))>> = {
+            let mut writer = self.writer();
+            writer.forget();
+            writer.gates.iter().map(|gate| gate.as_ref().map(|gate| (gate.spec.clone(), gate.cells))).collect()
         };
-        base.bindings = writer.gates.iter().map(|spec| spec.as_ref().and_then(bind)).collect();
-        self.publish(&mut writer, Arc::new(base), None);
+        for spec in specs {
+            let (spec, had) = spec.unzip();
+            bindings.push(spec.map(|spec| (base.bind_spec(&spec).ok().map(Arc::new), spec)));
+            rooms.push(had.map(|had| self.room(had, cells)).transpose().map_err(EngineError::Memory)?.flatten());
+        }
+        let base = Arc::new(base);
+        let mut changed = None;
+        if !upserts.is_empty() || !removals.is_empty() {
+            let plain = Snapshot { base: base.clone(), changes: None, epoch: 0 };
+            changed = Some(change(&plain, upserts, removals)?);
+        }
+        let mut writer = self.writer();
+        base.resolve_handles(resolved..self.uids.count());
+        bindings.resize_with(writer.gates.len(), || None);
+        rooms.resize_with(writer.gates.len(), || None);
+        for (at, gate) in writer.gates.iter().enumerate() {
+            let Some(gate) = gate else {
+                bindings[at] = None;
+                continue;
+            };
+            // A gate that came meanwhile, maybe by the number of another.
+            if bindings[at].as_ref().is_none_or(|(_, spec)| !Arc::ptr_eq(spec, &gate.spec)) {
+                bindings[at] = Some((base.bind_spec(&gate.spec).ok().map(Arc::new), gate.spec.clone()));
+            }
+            if rooms[at].is_none() {
+                rooms[at] = self.room(gate.cells, cells).map_err(EngineError::Memory)?;
+            }
+        }
+        if !allow_stale {
+            let stale = self.stale(&writer, |spec| base.bind_spec(spec).err());
+            if stale.iter().any(|stale| !stale.already) {
+                return Err(SwapError::Stale(stale.into_iter().filter(|stale| !stale.already).collect()));
+            }
+        }
+        for (gate, room) in writer.gates.iter_mut().zip(rooms) {
+            if let Some((gate, room)) = gate.as_mut().zip(room) {
+                gate.cells = (gate.cells.0.max(cells.0), gate.cells.1.max(cells.1));
+                gate.bytes = room.bytes();
+                gate.seat.put_room(room);
+            }
+        }
+        base.bind_gates(bindings.into_iter().map(|bound| bound?.0).collect());
+        let changes = changed.map(|changed| note_changes(&writer.register, &base, changed));
+        let old = self.snapshot().base.clone();
+        let done = self.publish(&mut writer, base, changes);
+        drop(writer);
+        // Last, when nobody waits: it may be much.
+        drop(done);
+        if Arc::strong_count(&old) > 1 {
+            old.give_up();
+        }
+        drop(changing);
         Ok(())
+    }
+
+    /// More working memory for a gate that has so many cells, where a bundle needs more.
+    fn room(&self, had: (usize, usize), needed: (usize, usize)) -> Result<Option<Box<Room>>, MemoryError> {
+        if had.0 >= needed.0 && had.1 >= needed.1 {
+            return Ok(None);
+        }
+        Room::new((had.0.max(needed.0), had.1.max(needed.1)), self.options.residence).map(Some)
+    }
+
+    /// The gates that a bundle would not fit, those of one specification together.
+    #[must_use]
+    pub fn stale_gates(&self, bundle: &Bundle) -> Vec<StaleGates> {
+        let number = |ty: &str, id: &str| {
+            let at = bundle.meta().actions.iter().position(|action| action.ty == ty && action.id == id)?;
+            u32::try_from(at).ok()
+        };
+        let specs: Vec<Arc<GateSpec>> = self.writer().live().map(|gate| gate.spec.clone()).collect();
+        let now = self.snapshot();
+        gather(specs.iter(), &now, |spec| crate::snapshot::bind_spec(bundle, number(&spec.ty, &spec.id), spec).err())
+    }
+
+    fn stale(&self, writer: &Writer, fits: impl Fn(&GateSpec) -> Option<PrepareError>) -> Vec<StaleGates> {
+        gather(writer.live().map(|gate| &gate.spec), &self.snapshot(), fits)
     }
 
     /// Put entities into the store, or others in their place, and take some out: decisions that begin later go by it.
@@ -249,41 +459,33 @@ impl Engine {
     /// # Errors
     /// [`ChangeError`]; nothing has changed then.
     pub fn change(&self, upserts: &[EntityData], removals: &[(String, String)]) -> Result<(), ChangeError> {
-        let mut writer = self.writer();
+        let changing = self.changing();
         let snapshot = self.snapshot();
         let changed = change(&snapshot, upserts, removals)?;
-        for &entity in &changed.touched {
-            // Those who hold the handle look at the changes from now on, and find nothing there until they are published.
-            let uid = changed.uid(&snapshot.base, entity);
-            if let Some(place) = uid.and_then(|(ty, id)| writer.register.find(ty, id)) {
-                snapshot.base.mark_changed(place);
-            }
-        }
-        let mut changes = changed.changes;
-        for &entity in changed.touched.iter().filter(|&&entity| entity as usize >= snapshot.bundle().entities().len()) {
-            let place =
-                Changes::uid(&changes, &snapshot.base, entity).and_then(|(ty, id)| writer.register.find(ty, id));
-            if let Some(place) = place {
-                changes.handles.insert(place.0, entity);
-            }
-        }
-        self.publish(&mut writer, snapshot.base.clone(), Some(Arc::new(changes)));
+        let mut writer = self.writer();
+        let changes = note_changes(&writer.register, &snapshot.base, changed);
+        let done = self.publish(&mut writer, snapshot.base.clone(), Some(changes));
+        drop(writer);
+        drop(changing);
+        drop((done, snapshot));
         Ok(())
     }
 
-    /// Let decisions go by this from now on.
-    fn publish(&self, writer: &mut Writer, base: Arc<Base>, changes: Option<Arc<Changes>>) {
+    /// Let decisions go by this from now on. What nobody decides by any more, to be dropped when nobody waits.
+    fn publish(&self, writer: &mut Writer, base: Arc<Base>, changes: Option<Arc<Changes>>) -> Vec<Arc<Snapshot>> {
         let epoch = self.epoch() + 1;
         let new = Arc::new(Snapshot { base, changes, epoch });
         let old = self.current.swap(new.clone());
-        for spec in writer.gates.iter().flatten() {
-            spec.seat.put(new.clone());
+        for gate in writer.gates.iter().flatten() {
+            gate.seat.put(new.clone());
         }
         // Last: a gate that sees the new number finds this snapshot, or a newer one, in its seat. Only the writing side gets
         // here, one at a time; the kill switch is left as it is.
         self.state.fetch_add(quiet(1), Ordering::Release);
         writer.retired.push(old);
-        writer.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        let (kept, done) = std::mem::take(&mut writer.retired).into_iter().partition(|one| Arc::strong_count(one) > 1);
+        writer.retired = kept;
+        done
     }
 
     /// The handle of a uid. It is good for the life of the engine, whether or not a bundle knows the entity.
@@ -360,79 +562,89 @@ impl Engine {
     /// # Errors
     /// [`PrepareError`].
     pub fn prepare_named(self: &Arc<Self>, ty: &str, id: &str, names: &[Name<'_>]) -> Result<Gate, PrepareError> {
-        let room = Room::new(self.options.residence)?;
-        let mut writer = self.writer();
-        let snapshot = self.snapshot();
-        let wrong = |error| PrepareError::of(error, ty, id);
-        let paths = snapshot.base.paths(ty, id, names).map_err(wrong)?;
-        let binding = snapshot.base.bind(ty, id, &paths).map_err(wrong)?;
-        let binding = Arc::new(binding);
-        let mut late = snapshot.base.late.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those of gates that are gone: nobody else has them, so no gate frees one while it decides.
-        late.retain(|binding| Arc::strong_count(binding) > 1);
-        late.push(binding.clone());
-        drop(late);
-        let seat = Arc::new(Seat::default());
-        let spec =
-            Some(GateSpec { ty: ty.into(), id: id.into(), paths, types: binding.types.clone(), seat: seat.clone() });
-        let free = writer.gates.iter().position(Option::is_none);
-        let number = free.unwrap_or(writer.gates.len());
-        if free.is_none() {
-            writer.gates.push(None);
-        }
-        writer.gates[number] = spec;
-        Ok(Gate::new(self.clone(), number, seat, snapshot, binding, room))
-    }
-
-    /// What is kept in memory for decisions.
-    #[must_use]
-    pub fn memory(&self) -> MemoryUse {
-        let gates = self.writer().gates.iter().flatten().count();
-        let snapshot = self.snapshot();
-        let [bundle, handles] = &snapshot.base.held;
-        let all = [bundle, handles, self.sessions.held()];
-        let gates = gates * Room::BYTES;
-        let locked_gates = if self.options.residence.locked { gates } else { 0 };
-        MemoryUse {
-            bundle: bundle.len(),
-            tables: handles.len() + self.sessions.held().len(),
-            gates,
-            locked: all.iter().map(|held| held.locked()).sum::<usize>() + locked_gates,
-            huge: crate::memory::in_huge_pages(all.into_iter()),
+        let (paths, binding) = self.snapshot().base.bind_named(ty, id, names)?;
+        let spec = GateSpec { ty: ty.into(), id: id.into(), paths, types: binding.types };
+        match self.prepare_like(&Arc::new(spec)) {
+            // A bundle that changes a type came between.
+            Err(PrepareError::Type { .. }) => self.prepare_named(ty, id, names),
+            prepared => prepared,
         }
     }
 
-    /// Prepare a gate like this one, which counts as one of its own. `None` where the newest bundle no longer has what it
-    /// was prepared for.
-    pub(crate) fn prepare_like(self: &Arc<Self>, gate: usize) -> Option<Gate> {
-        self.prepare_without(gate, 0).ok().flatten()
+    /// Prepare a gate like others, which counts as one of its own.
+    pub(crate) fn prepare_like(self: &Arc<Self>, spec: &Arc<GateSpec>) -> Result<Gate, PrepareError> {
+        let texts = if spec.looks_up() { Texts::new(self.options.residence)? } else { Texts::default() };
+        let mut room = None;
+        loop {
+            let needed = self.snapshot().base.cells();
+            let room = match room.take() {
+                Some(room) => room,
+                None => Room::new(needed, self.options.residence)?,
+            };
+            let mut writer = self.writer();
+            let snapshot = self.snapshot();
+            let cells = snapshot.base.cells();
+            if cells.0 > needed.0 || cells.1 > needed.1 {
+                // Another bundle came between.
+                continue;
+            }
+            let binding = Arc::new(snapshot.base.bind_spec(spec)?);
+            snapshot.base.keep(binding.clone());
+            let seat = Arc::new(Seat::default());
+            let number = writer.number();
+            let bytes = room.bytes();
+            writer.gates[number] = Some(Listed { spec: spec.clone(), seat: seat.clone(), cells: needed, bytes });
+            drop(writer);
+            return Ok(Gate::new(self.clone(), number, (spec.clone(), seat), snapshot, binding, (texts, room)));
+        }
     }
 
-    /// The same without some of its arguments, by their bits.
+    /// Prepare a gate like others, without some of their arguments, by their bits. `None` where the newest bundle does not fit
+    /// them any more.
     ///
     /// # Errors
-    /// Where one of them must be there.
-    pub(crate) fn prepare_without(self: &Arc<Self>, gate: usize, absent: u64) -> Result<Option<Gate>, PrepareError> {
-        let (ty, id, paths, types) = {
-            let writer = self.writer();
-            let Some(spec) = writer.gates.get(gate).and_then(Option::as_ref) else { return Ok(None) };
-            let (paths, types) = (without(&spec.paths, absent), without(&spec.types, absent));
-            (spec.ty.clone(), spec.id.clone(), paths, types)
-        };
-        let paths: Vec<Vec<&str>> = paths.iter().map(|path| path.iter().map(|part| &**part).collect()).collect();
-        let names: Vec<Name<'_>> = paths.iter().map(|path| Name::Path(path)).collect();
-        match self.prepare_named(&ty, &id, &names) {
-            Ok(made) => Ok(Some(made).filter(|made| made.types() == &*types)),
+    /// Where one of them must be there, or the system refuses the memory.
+    pub(crate) fn prepare_without(
+        self: &Arc<Self>,
+        spec: &GateSpec,
+        absent: u64,
+    ) -> Result<Option<Gate>, PrepareError> {
+        let (paths, types) = (without(&spec.paths, absent), without(&spec.types, absent));
+        let less = GateSpec { ty: spec.ty.clone(), id: spec.id.clone(), paths, types };
+        match self.prepare_like(&Arc::new(less)) {
+            Ok(gate) => Ok(Some(gate)),
             Err(error @ (PrepareError::Missing { .. } | PrepareError::Memory(_))) => Err(error),
             // The newest bundle is another one.
             Err(_) => Ok(None),
         }
     }
 
-    /// Forget a gate.
-    pub(crate) fn release(&self, gate: usize) {
-        if let Some(spec) = self.writer().gates.get_mut(gate) {
-            *spec = None;
+    /// What is kept in memory for decisions.
+    #[must_use]
+    pub fn memory(&self) -> MemoryUse {
+        let (gates, pages, replaced) = {
+            let writer = self.writer();
+            let pages: usize = writer.live().map(|gate| gate.bytes).sum();
+            let fixed: usize = writer.live().map(|gate| fixed_bytes(gate.spec.looks_up())).sum();
+            let mut replaced: Vec<Arc<Base>> = writer.retired.iter().map(|one| one.base.clone()).collect();
+            replaced.sort_unstable_by_key(Arc::as_ptr);
+            replaced.dedup_by(|a, b| Arc::ptr_eq(a, b));
+            (pages + fixed, pages, replaced)
+        };
+        let snapshot = self.snapshot();
+        let [bundle, handles] = &snapshot.base.held;
+        let all = [bundle, handles, self.sessions.held()];
+        let locked_gates = if self.options.residence.locked { pages } else { 0 };
+        let replaced = replaced.iter().filter(|base| !Arc::ptr_eq(base, &snapshot.base));
+        MemoryUse {
+            bundle: bundle.len(),
+            tables: handles.len() + self.sessions.held().len(),
+            gates,
+            changes: snapshot.changes.as_ref().map_or(0, |changes| changes.bytes()),
+            uids: self.uids.iter().map(|(_, (ty, id))| 2 * (ty.len() + id.len() + 4 * size_of::<usize>()) + 32).sum(),
+            replaced: replaced.map(|base| base.held[0].len()).sum(),
+            locked: all.iter().map(|held| held.locked()).sum::<usize>() + locked_gates,
+            huge: crate::memory::in_huge_pages(all.into_iter()),
         }
     }
 
@@ -508,4 +720,47 @@ impl Engine {
     pub fn handle_uid(&self, handle: Handle) -> Option<(&str, &str)> {
         crate::handles::uid(&self.uids, self.key.place(handle))
     }
+}
+
+/// Let those who hold the handles of everybody concerned look at the changes.
+fn note_changes(register: &Register, base: &Base, changed: Change) -> Arc<Changes> {
+    let Change { mut changes, touched } = changed;
+    for entity in touched {
+        let place = Changes::uid(&changes, base, entity).and_then(|(ty, id)| register.find(ty, id));
+        let Some(place) = place else { continue };
+        // From now on they look there, and find nothing until the changes are published.
+        base.mark_changed(place);
+        if entity as usize >= base.bundle.entities().len() {
+            changes.handles.insert(place.0, entity);
+        }
+    }
+    Arc::new(changes)
+}
+
+/// Gates that do not fit, those of one specification together.
+fn gather<'a>(
+    specs: impl Iterator<Item = &'a Arc<GateSpec>>,
+    now: &Snapshot,
+    fits: impl Fn(&GateSpec) -> Option<PrepareError>,
+) -> Vec<StaleGates> {
+    let mut counts: Vec<(&GateSpec, usize)> = Vec::new();
+    let mut places: HashMap<&GateSpec, usize> = HashMap::new();
+    for spec in specs {
+        let place = *places.entry(spec).or_insert_with(|| {
+            counts.push((spec, 0));
+            counts.len() - 1
+        });
+        counts[place].1 += 1;
+    }
+    let stale = counts.into_iter().filter_map(|(spec, count)| {
+        let why = fits(spec)?.to_string();
+        Some(StaleGates {
+            action: (spec.ty.to_string(), spec.id.to_string()),
+            names: spec.labels(),
+            count,
+            why,
+            already: now.base.bind_spec(spec).is_err(),
+        })
+    });
+    stale.collect()
 }

@@ -9,10 +9,11 @@ use crate::handles::Handle;
 use crate::memory::{Held, MemoryError, Residence};
 use crate::seat::Seat;
 use crate::sessions::SessionId;
-use crate::snapshot::{Binding, NoEntity, Snapshot};
+use crate::snapshot::{Binding, NoEntity, Path, Snapshot};
+use std::io;
 use std::sync::Arc;
 use ztfast_bundle::ValueType;
-use ztfast_program::{ADDED_STRING, ARENA_CELLS, Cell, EntityRef, FOREIGN_STRING, STACK_CELLS, Scratch, StringsView};
+use ztfast_program::{ADDED_STRING, Cell, EntityRef, FOREIGN_STRING, Scratch, StringsView};
 
 /// Texts that one call may bring along and the bundle lacks.
 const MAX_TEXTS: usize = 32;
@@ -43,6 +44,7 @@ enum Call {
 pub struct Gate {
     pub(crate) engine: Arc<Engine>,
     number: usize,
+    spec: Arc<GateSpec>,
     seat: Arc<Seat>,
     /// What [`Engine::state`] is while nothing has to be looked at: the snapshot is the newest, the kill switch off. Never
     /// what it is where a call was begun, and where one has to be.
@@ -50,81 +52,105 @@ pub struct Gate {
     call: Call,
     /// Whether texts or entities are among its arguments: no decision is without a call of its own then.
     looks_up: bool,
-    /// Numbers of the call begun that mean something else in another one: entities, and texts that came with a change.
-    given: Vec<i64>,
     pub(crate) snapshot: Arc<Snapshot>,
     /// `None` where the gate fits the newest bundle no more.
     pub(crate) binding: Option<Arc<Binding>>,
-    /// The pages of the texts and of the scratch. Before both, so that it is dropped before them.
-    _held: [Held; 4],
     pub(crate) texts: Texts,
-    pub(crate) scratch: Box<Scratch>,
+    pub(crate) room: Box<Room>,
 }
 
-/// What a gate works in: made beforehand, so that deciding allocates nothing.
+/// What a gate was prepared for.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct GateSpec {
+    pub ty: Box<str>,
+    pub id: Box<str>,
+    /// Where the arguments' attributes are. A path stays the same attribute's in every bundle; a text might not.
+    pub paths: Box<[Path]>,
+    /// The arguments' types: callers convert by them, so a bundle that changes them is not for this gate.
+    pub types: Box<[ValueType]>,
+}
+
+impl GateSpec {
+    /// The paths, joined by points.
+    pub fn labels(&self) -> Vec<String> {
+        self.paths.iter().map(|path| path.join(".")).collect()
+    }
+
+    /// Whether texts or entities are among the arguments.
+    pub fn looks_up(&self) -> bool {
+        self.types.iter().any(|ty| matches!(ty, ValueType::String | ValueType::Entity(_)))
+    }
+}
+
+/// What programs work in: made beforehand, as large as a bundle's programs need it, so that deciding allocates nothing.
 pub(crate) struct Room {
-    held: [Held; 4],
-    texts: Texts,
-    scratch: Box<Scratch>,
+    /// Before the scratch, so that it is dropped before it.
+    held: [Held; 2],
+    pub(crate) scratch: Scratch,
+    /// What the gate worked in before.
+    pub next: Option<Box<Self>>,
 }
 
 impl Room {
-    /// How many bytes it has.
-    pub const BYTES: usize =
-        (STACK_CELLS + ARENA_CELLS) * size_of::<Cell>() + (MAX_TEXTS + 1) * size_of::<u32>() + MAX_TEXT_BYTES;
-
-    pub fn new(residence: Residence) -> Result<Self, MemoryError> {
-        let (mut texts, mut scratch) = (Texts::default(), Box::<Scratch>::default());
+    /// Room for programs that need so many cells on the stack and in the arena.
+    pub fn new((stack, cells): (usize, usize), residence: Residence) -> Result<Box<Self>, MemoryError> {
         let what = "working memory of a gate";
+        let bytes = (stack + cells) * size_of::<Cell>();
+        let missing = || MemoryError::Missing { what, bytes, source: io::ErrorKind::OutOfMemory.into() };
+        let mut scratch = Scratch::try_new(stack, cells).ok_or_else(missing)?;
         let [stack, cells] = scratch.rooms();
-        let held = [
-            Held::write(what, texts.offsets.spare_capacity_mut(), residence)?,
-            Held::write(what, texts.bytes.spare_capacity_mut(), residence)?,
-            Held::write(what, stack, residence)?,
-            Held::write(what, cells, residence)?,
-        ];
-        Ok(Self { held, texts, scratch })
+        let held = [Held::write(what, stack, residence)?, Held::write(what, cells, residence)?];
+        Ok(Box::new(Self { held, scratch, next: None }))
     }
+
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.held.iter().map(Held::len).sum::<usize>()
+    }
+}
+
+/// What a gate needs beside what programs work in.
+pub(crate) const fn fixed_bytes(looks_up: bool) -> usize {
+    size_of::<Gate>() + if looks_up { Texts::BYTES } else { 0 }
 }
 
 impl Gate {
     pub(crate) fn new(
         engine: Arc<Engine>,
         number: usize,
-        seat: Arc<Seat>,
+        (spec, seat): (Arc<GateSpec>, Arc<Seat>),
         snapshot: Arc<Snapshot>,
         binding: Arc<Binding>,
-        room: Room,
+        (texts, room): (Texts, Box<Room>),
     ) -> Self {
-        let Room { held, texts, scratch } = room;
-        let looks_up = binding.types.iter().any(|ty| matches!(ty, ValueType::String | ValueType::Entity(_)));
+        let looks_up = spec.looks_up();
         Self {
             expected: if looks_up { LOOK } else { quiet(snapshot.epoch) },
             call: Call::None,
             looks_up,
-            given: Vec::with_capacity(if looks_up { MAX_GIVEN } else { 0 }),
             engine,
             number,
+            spec,
             seat,
             snapshot,
             binding: Some(binding),
-            _held: held,
             texts,
-            scratch,
+            room,
         }
     }
 
-    /// Another gate of the same action and attributes, for another thread. It allocates and locks. `None` where the newest
-    /// bundle has no such action or attributes.
-    #[must_use]
-    pub fn fork(&self) -> Option<Self> {
-        self.seed().gate()
+    /// Another gate of the same action and attributes, for another thread. It allocates and locks.
+    ///
+    /// # Errors
+    /// [`PrepareError`]: where the newest bundle has no such action or attributes, or the system refuses the memory.
+    pub fn fork(&self) -> Result<Self, PrepareError> {
+        self.engine.prepare_like(&self.spec)
     }
 
-    /// What others like this can be made of while somebody decides by it. It must not outlive the gate.
+    /// What others like this can be made of while somebody decides by it, and after it is gone.
     #[must_use]
     pub fn seed(&self) -> Seed {
-        Seed { engine: self.engine.clone(), number: self.number }
+        Seed { engine: self.engine.clone(), spec: self.spec.clone() }
     }
 
     /// Whether the bundle it was last used with has no such action or attributes.
@@ -166,7 +192,6 @@ impl Gate {
         self.expected = LOOK;
         self.call = Call::Begun;
         self.texts.clear();
-        self.given.clear();
     }
 
     /// A text or an entity of the call begun was refused: its decision is a denial with this code, the first that there was.
@@ -236,11 +261,12 @@ impl Gate {
 
     /// Note a number that is for this call only; `None` where there are too many.
     fn give(&mut self, number: i64) -> Option<i64> {
-        if !self.given.contains(&number) {
-            if self.given.len() == self.given.capacity() {
+        let given = &mut self.texts.given;
+        if !given.contains(&number) {
+            if given.len() == given.capacity() {
                 return None;
             }
-            self.given.push(number);
+            given.push(number);
         }
         Some(number)
     }
@@ -253,10 +279,10 @@ impl Gate {
         values.iter().zip(arguments).all(|(&value, (ty, &number))| match ty {
             ValueType::String if value as u64 & FOREIGN_STRING != 0 => self.texts.has(value as u64),
             ValueType::String if value as u64 & ADDED_STRING == 0 => true,
-            ValueType::String => self.given.contains(&value),
+            ValueType::String => self.texts.given.contains(&value),
             ValueType::Entity(_) => {
                 let of = || self.snapshot.type_of(EntityRef::from_bits(value as u64));
-                self.given.contains(&value) && of() == Some(number)
+                self.texts.given.contains(&value) && of() == Some(number)
             }
             _ => true,
         })
@@ -340,9 +366,12 @@ impl Gate {
         let Some(snapshot) = self.seat.take() else { return };
         // A change of entities leaves the bundle, and with it the binding, as they were.
         if !Arc::ptr_eq(&snapshot.base, &self.snapshot.base) {
-            self.binding = snapshot.base.bindings.get(self.number).and_then(Clone::clone);
+            self.binding = snapshot.base.binding(self.number);
         }
         self.snapshot = snapshot;
+        if let Some(room) = self.seat.take_room() {
+            self.seat.give_back(std::mem::replace(&mut self.room, room));
+        }
     }
 
     /// What [`Batch::decide_many`] decides over: the newest bundle, wherever a call of the gate's stands. The gate itself stays
@@ -353,16 +382,16 @@ impl Gate {
         let binding = if Arc::ptr_eq(&snapshot.base, &self.snapshot.base) {
             self.binding.clone()
         } else {
-            snapshot.base.bindings.get(self.number).and_then(Clone::clone)
+            snapshot.base.binding(self.number)
         };
         Batch::new(self.engine.clone(), snapshot, binding)
     }
 }
 
-/// What a gate was prepared for.
+/// What gates can be made of without one at hand: what was prepared, not its number, which another gate may have by now.
 pub struct Seed {
     engine: Arc<Engine>,
-    number: usize,
+    spec: Arc<GateSpec>,
 }
 
 impl Seed {
@@ -372,10 +401,12 @@ impl Seed {
         &self.engine
     }
 
-    /// A gate; `None` where the newest bundle has no such action or attributes.
-    #[must_use]
-    pub fn gate(&self) -> Option<Gate> {
-        self.engine.prepare_like(self.number)
+    /// A gate.
+    ///
+    /// # Errors
+    /// [`PrepareError`]: where the newest bundle has no such action or attributes, or the system refuses the memory.
+    pub fn gate(&self) -> Result<Gate, PrepareError> {
+        self.engine.prepare_like(&self.spec)
     }
 
     /// A gate without some of its arguments, by their bits, for requests in which they are absent. `None` as above.
@@ -383,30 +414,51 @@ impl Seed {
     /// # Errors
     /// [`PrepareError::Missing`] where one of them must be there.
     pub fn without(&self, absent: u64) -> Result<Option<Gate>, PrepareError> {
-        self.engine.prepare_without(self.number, absent)
+        self.engine.prepare_without(&self.spec, absent)
     }
 }
 
 /// Texts that one call brings along and the bundle lacks.
+#[derive(Default)]
 pub(crate) struct Texts {
+    /// Before what it holds, so that it is dropped before it.
+    _held: [Held; 3],
     offsets: Vec<u32>,
     bytes: Vec<u8>,
+    /// Numbers that mean something else in another call: entities, and texts that came with a change.
+    given: Vec<i64>,
     /// Which call they are of.
     call: u64,
 }
 
-impl Default for Texts {
-    /// All room that there will be: taking up a text does not allocate.
-    fn default() -> Self {
-        Self { offsets: Vec::with_capacity(MAX_TEXTS + 1), bytes: Vec::with_capacity(MAX_TEXT_BYTES), call: 0 }
-    }
-}
-
 impl Texts {
+    const BYTES: usize = (MAX_TEXTS + 1) * size_of::<u32>() + MAX_TEXT_BYTES + MAX_GIVEN * size_of::<i64>();
+
+    /// All room that there will be: taking up a text does not allocate.
+    pub fn new(residence: Residence) -> Result<Self, MemoryError> {
+        let what = "working memory of a gate";
+        let mut texts = Self::default();
+        let reserved = texts.offsets.try_reserve_exact(MAX_TEXTS + 1).and_then(|()| {
+            texts.bytes.try_reserve_exact(MAX_TEXT_BYTES)?;
+            texts.given.try_reserve_exact(MAX_GIVEN)
+        });
+        let missing = |_| MemoryError::Missing { what, bytes: Self::BYTES, source: io::ErrorKind::OutOfMemory.into() };
+        reserved.map_err(missing)?;
+        texts._held = [
+            Held::write(what, texts.offsets.spare_capacity_mut(), residence)?,
+            Held::write(what, texts.bytes.spare_capacity_mut(), residence)?,
+            Held::write(what, texts.given.spare_capacity_mut(), residence)?,
+        ];
+        Ok(texts)
+    }
+
     fn clear(&mut self) {
         self.offsets.clear();
         self.bytes.clear();
-        self.offsets.push(0);
+        self.given.clear();
+        if self.offsets.capacity() > 0 {
+            self.offsets.push(0);
+        }
         self.call = (self.call + 1) % CALLS;
     }
 
@@ -444,6 +496,7 @@ impl Texts {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        self.engine.release(self.number);
+        // Nobody waits here: the writing side finds out.
+        self.seat.leave();
     }
 }

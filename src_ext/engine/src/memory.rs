@@ -60,13 +60,22 @@ pub struct MemoryUse {
     pub bundle: usize,
     /// The tables of sessions and handles.
     pub tables: usize,
-    /// The gates' working memory.
+    /// The gates and their working memory.
     pub gates: usize,
+    /// Entities that were changed since the bundle was made, with their texts.
+    pub changes: usize,
+    /// The uids that have a handle.
+    pub uids: usize,
+    /// Bundles that were replaced and that somebody still holds: gates that did not decide since.
+    pub replaced: usize,
     /// Of all these, what is locked.
     pub locked: usize,
     /// Of bundle and tables, what the system holds in large pages now.
     pub huge: usize,
 }
+
+/// Nothing but atomics for which zeros are good at any time.
+pub(crate) trait Clearable {}
 
 /// The pages of some memory, held as it was asked for until this is dropped: which must be before the memory is.
 #[derive(Debug, Default)]
@@ -147,6 +156,26 @@ impl Held {
             }
         }
         Ok(())
+    }
+
+    /// Give the memory back, locked or not, but keep the room for it: from now on it reads as zeros.
+    ///
+    /// It may be read meanwhile: what is read is then a zero or what was there.
+    pub fn give_up(&self, all: &[impl Clearable]) {
+        debug_assert_eq!(self.bytes.start, all.as_ptr().addr());
+        #[cfg(target_os = "linux")]
+        {
+            let (start, end) = (self.bytes.start.next_multiple_of(page()), self.bytes.end / page() * page());
+            if start < end {
+                if self.locked {
+                    // SAFETY: unlocking changes no content.
+                    let _ = unsafe { libc::munlock(start as *const libc::c_void, end - start) };
+                }
+                // SAFETY: the pages lie within the slice, whose elements are nothing but atomics that may be zero at any
+                // time: pages that read as zeros are such elements. What the system refuses stays there, which harms nobody.
+                let _ = unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+            }
+        }
     }
 
     /// How many bytes are held.

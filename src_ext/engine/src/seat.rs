@@ -1,16 +1,25 @@
-//! How a gate comes by the newest snapshot: the engine lays it into the gate's seat, and the gate takes it out.
+//! What the engine and a gate hand each other without a lock: the newest snapshot and larger working memory go to the gate, what
+//! it worked in before comes back, and so does the word that the gate is gone.
 //!
 //! Taking is one exchange of a pointer. It needs no lock, and no memory of the thread's own, which schemes for any number
 //! of readers allocate when a thread first reads; a gate may be handed to a new thread between two decisions.
 
+use crate::gate::Room;
 use crate::snapshot::Snapshot;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-/// A place for one snapshot: null, or a counted reference that the seat owns.
+/// Places for one snapshot and for working memory, each null or owned by the seat.
 #[derive(Default)]
-pub(crate) struct Seat(AtomicPtr<Snapshot>);
+pub(crate) struct Seat {
+    snapshot: AtomicPtr<Snapshot>,
+    /// Working memory that a newer bundle needs.
+    room: AtomicPtr<Room>,
+    /// Working memory that the gate needs no more, a list: freed by the writing side.
+    used: AtomicPtr<Room>,
+    gone: AtomicBool,
+}
 
 impl Seat {
     /// Lay a snapshot in, and drop the one that nobody took. For the writing side: this may free memory.
@@ -24,15 +33,54 @@ impl Seat {
     }
 
     fn exchange(&self, new: *mut Snapshot) -> Option<Arc<Snapshot>> {
-        let old = self.0.swap(new, Ordering::AcqRel);
+        let old = self.snapshot.swap(new, Ordering::AcqRel);
         // SAFETY: every pointer in the seat came from `Arc::into_raw` in `put`, and the exchange that takes it out is the
         // only one to get it, so its reference is given back once.
         (!old.is_null()).then(|| unsafe { Arc::from_raw(old) })
     }
+
+    /// Lay working memory in, before the snapshot that needs it, and free what came back. For the writing side.
+    pub fn put_room(&self, room: Box<Room>) {
+        drop(exchange_room(&self.room, Some(room)));
+        drop(exchange_room(&self.used, None));
+    }
+
+    /// Take working memory that was laid in.
+    pub fn take_room(&self) -> Option<Box<Room>> {
+        exchange_room(&self.room, None)
+    }
+
+    /// Give working memory back, in front of what was given back before. For the gate.
+    pub fn give_back(&self, mut room: Box<Room>) {
+        room.next = exchange_room(&self.used, None);
+        let between = exchange_room(&self.used, Some(room));
+        debug_assert!(between.is_none(), "nobody else gives back");
+    }
+
+    /// Say that the gate is gone; what lies here for it is in the way no more.
+    pub fn leave(&self) {
+        // The engine holds this snapshot as long as the seat does: nothing is freed here.
+        drop(self.take());
+        self.gone.store(true, Ordering::Release);
+    }
+
+    /// Whether the gate is gone.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+}
+
+fn exchange_room(place: &AtomicPtr<Room>, new: Option<Box<Room>>) -> Option<Box<Room>> {
+    let old = place.swap(new.map_or(ptr::null_mut(), Box::into_raw), Ordering::AcqRel);
+    // SAFETY: every pointer in these places came from `Box::into_raw` here, and the exchange that takes it out is the only
+    // one to get it.
+    (!old.is_null()).then(|| unsafe { Box::from_raw(old) })
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         drop(self.take());
+        drop(self.take_room());
+        drop(exchange_room(&self.used, None));
     }
 }

@@ -4,14 +4,18 @@
 use crate::changes::{Changes, Store};
 use crate::classify::Classifier;
 use crate::code::Code;
-use crate::engine::{EngineError, EngineOptions};
+use crate::engine::{EngineError, EngineOptions, PrepareError};
+use crate::gate::GateSpec;
 use crate::handles::{Key, OwnedUid, Place, Uids, uid};
 use crate::memory::Held;
 use crate::sets::Instructions;
+use crate::upsert::Reverse;
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use zerocopy::FromZeros;
 use ztfast_bundle::{ActionRec, Bundle, ClassPair, Field, LayerRec, Node, ValueType};
 use ztfast_program::{ARENA_CELLS, EntityRef, Facts, Request, STACK_CELLS, Scratch, StoreView};
@@ -111,9 +115,14 @@ struct Slot {
     classes: AtomicU64,
 }
 
+impl crate::memory::Clearable for Slot {}
+
 const RESOLVED: u64 = 1 << 63;
 /// A change may have made something else of it: the changes say what.
 const CHANGED: u64 = 1 << 62;
+
+/// Something of the owner's that comes and goes with a bundle.
+pub type Attached = Arc<dyn Any + Send + Sync>;
 
 /// One bundle, and what is derived from it once. Snapshots that differ in changes only share it.
 pub(crate) struct Base {
@@ -128,17 +137,21 @@ pub(crate) struct Base {
     actions: HashMap<(Box<str>, Box<str>), u32>,
     actions_by_id: HashMap<Box<str>, Vec<u32>>,
     slots: Box<[Slot]>,
+    /// Another bundle decides now. The slots may be empty; what a handle is is found anew.
+    replaced: AtomicBool,
     pub instructions: Instructions,
     /// Per gate, by its number: those that were there when the bundle came.
-    pub bindings: Vec<Option<Arc<Binding>>>,
+    bindings: OnceLock<Vec<Option<Arc<Binding>>>>,
     /// Bindings made later: kept here so that no gate frees one while it decides.
-    pub late: Mutex<Vec<Arc<Binding>>>,
+    late: Mutex<Vec<Arc<Binding>>>,
+    attached: Option<Attached>,
     pub key: Key,
     pub uids: Arc<Uids>,
     pub reference: Option<Box<dyn Reference>>,
     /// What changes of entities go by, made beforehand, so that the first takes no longer than the others.
     pub classifier: Classifier,
-    pub reverse: crate::upsert::Reverse,
+    /// None where another bundle decides.
+    reverse: Mutex<Option<Arc<Reverse>>>,
 }
 
 /// One bundle, ready to decide, with what changed since.
@@ -165,6 +178,7 @@ impl Base {
         key: Key,
         uids: Arc<Uids>,
         reference: Option<Box<dyn Reference>>,
+        attached: Option<Attached>,
     ) -> Result<Self, EngineError> {
         let EngineOptions { handles, residence, instructions, .. } = *options;
         let own = residence.locked || residence.huge_pages;
@@ -183,16 +197,18 @@ impl Base {
         Ok(Self {
             held: [file, table],
             classifier: Classifier::new(&bundle),
-            reverse: crate::upsert::Reverse::new(&bundle),
+            reverse: Mutex::new(Some(Arc::new(Reverse::new(&bundle)))),
             bundle,
             number: 1,
             types,
             actions,
             actions_by_id,
             slots,
+            replaced: AtomicBool::new(false),
             instructions,
-            bindings: Vec::new(),
+            bindings: OnceLock::new(),
             late: Mutex::default(),
+            attached,
             key,
             uids,
             reference,
@@ -215,11 +231,58 @@ impl Base {
         crate::memory::prefetch(&self.slots, place.0);
     }
 
-    /// Note what all handles are in this bundle.
-    pub fn resolve_handles(&self) {
-        for place in 0..self.uids.count() {
+    /// Note what is at these places in this bundle.
+    pub fn resolve_handles(&self, places: Range<usize>) {
+        for place in places {
             self.resolve_handle(Place(place), None);
         }
+    }
+
+    /// How many cells its programs need, on the stack and in the arena.
+    pub fn cells(&self) -> (usize, usize) {
+        let (stack, cells) = self.bundle.meta().stats.scratch;
+        let room = |wanted: u64, most: usize| usize::try_from(wanted).unwrap_or(most).min(most);
+        (room(stack, STACK_CELLS), room(cells, ARENA_CELLS))
+    }
+
+    /// How the gates that there are map to this bundle.
+    pub fn bind_gates(&self, bindings: Vec<Option<Arc<Binding>>>) {
+        let _ = self.bindings.set(bindings);
+    }
+
+    /// How a gate maps to this bundle, which it was there before.
+    pub fn binding(&self, gate: usize) -> Option<Arc<Binding>> {
+        self.bindings.get()?.get(gate).and_then(Clone::clone)
+    }
+
+    /// Keep the binding of a gate that comes later.
+    pub fn keep(&self, binding: Arc<Binding>) {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        if late.len() == late.capacity() {
+            // Those of gates that are gone: nobody else has them, so no gate frees one while it decides.
+            late.retain(|binding| Arc::strong_count(binding) > 1);
+        }
+        late.push(binding);
+    }
+
+    /// Who is below whom, and who refers to whom.
+    pub fn reverse(&self) -> Arc<Reverse> {
+        let mut reverse = self.reverse.lock().unwrap_or_else(PoisonError::into_inner);
+        reverse.get_or_insert_with(|| Arc::new(Reverse::new(&self.bundle))).clone()
+    }
+
+    /// Another bundle decides: give up what only deciding fast and changing need. An idle gate may hold this one for long.
+    pub fn give_up(&self) {
+        self.replaced.store(true, Ordering::SeqCst);
+        self.reverse.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.held[1].give_up(&self.slots);
+    }
+
+    /// Whether another bundle decides now.
+    #[cold]
+    pub fn is_replaced(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.replaced.load(Ordering::SeqCst)
     }
 
     /// The number of a type.
@@ -233,9 +296,7 @@ impl Base {
         if let Some(entity) = self.bundle.find_entity(number, id) {
             return Resolved::Known(entity);
         }
-        if let Some(changes) = changes.filter(|changes| !changes.numbers.is_empty())
-            && let Some(&entity) = changes.numbers.get(&(number, Arc::from(id)))
-        {
+        if let Some(&entity) = changes.and_then(|changes| changes.numbers.get(&number)?.get(id)) {
             return Resolved::Known(EntityRef::known(entity));
         }
         match self.bundle.types().get(number as usize) {
@@ -244,17 +305,22 @@ impl Base {
         }
     }
 
-    /// Note what a handle is in this bundle and its changes.
-    pub fn resolve_handle(&self, place: Place, changes: Option<&Changes>) {
-        let Some((ty, id)) = uid(&self.uids, place) else { return };
-        let entity = match self.resolve(ty, id, changes) {
-            Resolved::Known(entity) => entity,
+    /// What is at a place, in this bundle and its changes.
+    fn find(&self, place: Place, changes: Option<&Changes>) -> Option<EntityRef> {
+        let (ty, id) = uid(&self.uids, place)?;
+        match self.resolve(ty, id, changes) {
+            Resolved::Known(entity) => Some(entity),
             // The place tells foreign entities apart; 0 is for known ones.
             Resolved::Foreign(index) => {
-                EntityRef { index, foreign: u32::try_from(place.0).unwrap_or(u32::MAX - 1) + 1 }
+                Some(EntityRef { index, foreign: u32::try_from(place.0).unwrap_or(u32::MAX - 1) + 1 })
             }
-            Resolved::Nothing => return,
-        };
+            Resolved::Nothing => None,
+        }
+    }
+
+    /// Note what a handle is in this bundle and its changes.
+    pub fn resolve_handle(&self, place: Place, changes: Option<&Changes>) {
+        let Some(entity) = self.find(place, changes) else { return };
         let changed = changes.is_some_and(|changes| changes.entities.contains_key(&entity.index));
         let classes = self.bundle.classes().get(entity.index as usize).copied().unwrap_or_default();
         if let Some(slot) = self.slots.get(place.0) {
@@ -300,13 +366,26 @@ impl Snapshot {
     pub(crate) fn party(&self, place: Place) -> Option<Party> {
         let slot = self.base.slots.get(place.0)?;
         let bits = slot.entity.load(Ordering::Acquire);
+        let classes = slot.classes.load(Ordering::Relaxed);
+        if bits & RESOLVED == 0 || classes == 0 {
+            return self.party_of_little(place, bits);
+        }
+        let party = Party { entity: EntityRef::from_bits(bits & !(RESOLVED | CHANGED)), classes: pair(classes) };
+        if bits & CHANGED == 0 { Some(party) } else { Some(self.changed_party(place, party)) }
+    }
+
+    /// What is at a place whose slot says little: because there is little to say, or because the table was given up.
+    #[cold]
+    fn party_of_little(&self, place: Place, bits: u64) -> Option<Party> {
+        if self.base.is_replaced() {
+            let entity = self.base.find(place, self.changes.as_deref())?;
+            return Some(Party { entity, classes: self.classes(entity) });
+        }
         if bits & RESOLVED == 0 {
             return None;
         }
-        let party = Party {
-            entity: EntityRef::from_bits(bits & !(RESOLVED | CHANGED)),
-            classes: pair(slot.classes.load(Ordering::Relaxed)),
-        };
+        let entity = EntityRef::from_bits(bits & !(RESOLVED | CHANGED));
+        let party = Party { entity, classes: ClassPair::default() };
         if bits & CHANGED == 0 { Some(party) } else { Some(self.changed_party(place, party)) }
     }
 
@@ -368,9 +447,14 @@ impl Snapshot {
 
     /// Working memory for this bundle's programs.
     pub(crate) fn scratch(&self) -> Scratch {
-        let (stack, cells) = self.bundle().meta().stats.scratch;
-        let room = |wanted: u64, most: usize| usize::try_from(wanted).unwrap_or(most).min(most);
-        Scratch::new(room(stack, STACK_CELLS), room(cells, ARENA_CELLS))
+        let (stack, cells) = self.base.cells();
+        Scratch::new(stack, cells)
+    }
+
+    /// What came with the bundle.
+    #[must_use]
+    pub fn attached(&self) -> Option<&Attached> {
+        self.base.attached.as_ref()
     }
 
     /// The number of a text that the bundle or a change holds, as string cells have it.
@@ -446,7 +530,7 @@ impl Base {
     /// The paths of the attributes that names say. A text says the attribute whose path it is, joined by points; where it
     /// is that of two, neither.
     pub fn paths(&self, ty: &str, id: &str, names: &[Name<'_>]) -> Result<Box<[Path]>, BindError> {
-        let number = *self.actions.get(&(ty.into(), id.into())).ok_or(BindError::UnknownAction)?;
+        let number = self.action(ty, id).ok_or(BindError::UnknownAction)?;
         let meta = self.bundle.meta().actions.get(number as usize).ok_or(BindError::UnknownAction)?;
         let known = leaves(&meta.context);
         let mut paths: Vec<Path> = Vec::with_capacity(names.len());
@@ -472,46 +556,92 @@ impl Base {
         Ok(paths.into())
     }
 
-    /// Bind arguments, each the attribute with its path, to an action's context.
-    pub fn bind(&self, ty: &str, id: &str, names: &[Path]) -> Result<Binding, BindError> {
-        let number = *self.actions.get(&(ty.into(), id.into())).ok_or(BindError::UnknownAction)?;
-        let meta = self.bundle.meta().actions.get(number as usize).ok_or(BindError::UnknownAction)?;
-        let action = *self.bundle.actions().get(number as usize).ok_or(BindError::UnknownAction)?;
-        let kinds: Box<[u32]> = slot_kinds(&self.bundle, &action).ok_or(BindError::UnknownAction)?.into();
-        let layers: Box<[LayerRec]> = layers(&self.bundle, &action).ok_or(BindError::UnknownAction)?.into();
-        let mut binder = Binder {
-            names,
-            types: vec![None; names.len()],
-            positions: vec![u16::MAX; kinds.len()].into(),
-            missing: Vec::new(),
-        };
-        binder.fields(&mut Vec::new(), &meta.context, true);
-        let known = leaves(&meta.context);
-        if let Some(at) = binder.types.iter().position(Option::is_none) {
-            let name = exact(&names[at].iter().map(|part| &**part).collect::<Vec<_>>());
-            let known = known.iter().map(|path| label(path, &known)).collect();
-            return Err(BindError::UnknownAttribute { name, known });
-        }
-        if !binder.missing.is_empty() {
-            return Err(BindError::Missing { names: binder.missing.iter().map(|path| label(path, &known)).collect() });
-        }
-        let types: Box<[ValueType]> = binder.types.into_iter().flatten().collect();
-        let other = |ty: &ValueType| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_));
-        let count = if types.iter().any(other) { usize::MAX } else { types.len() };
-        let number_of = |ty: &ValueType| match ty {
-            ValueType::Entity(name) => self.type_number(name).unwrap_or(NO_TYPE),
-            _ => NO_TYPE,
-        };
-        let entity_types = types.iter().map(number_of).collect();
-        let (paths, positions) = (names.into(), binder.positions);
-        Ok(Binding { action: number, layers, positions, kinds, paths, types, entity_types, count })
+    /// The number of an action.
+    fn action(&self, ty: &str, id: &str) -> Option<u32> {
+        self.actions.get(&(ty.into(), id.into())).copied()
     }
 
-    /// The same without some arguments, by their bits; what is left is in its order.
-    pub fn bind_without(&self, binding: &Binding, absent: u64) -> Result<Binding, BindError> {
-        let meta = self.bundle.meta().actions.get(binding.action as usize).ok_or(BindError::UnknownAction)?;
-        self.bind(&meta.ty, &meta.id, &without(&binding.paths, absent))
+    /// Bind arguments by their names, and the paths of their attributes.
+    pub fn bind_named(&self, ty: &str, id: &str, names: &[Name<'_>]) -> Result<(Box<[Path]>, Binding), PrepareError> {
+        let wrong = |error| PrepareError::of(error, ty, id);
+        let paths = self.paths(ty, id, names).map_err(wrong)?;
+        let binding = bind(&self.bundle, self.action(ty, id), &paths).map_err(wrong)?;
+        Ok((paths, binding))
     }
+
+    /// Bind the arguments of a gate.
+    pub fn bind_spec(&self, spec: &GateSpec) -> Result<Binding, PrepareError> {
+        bind_spec(&self.bundle, self.action(&spec.ty, &spec.id), spec)
+    }
+
+    /// A binding without some arguments, by their bits; what is left is in its order.
+    pub fn bind_without(&self, binding: &Binding, absent: u64) -> Result<Binding, BindError> {
+        bind(&self.bundle, Some(binding.action), &without(&binding.paths, absent))
+    }
+}
+
+/// Bind the arguments of a gate to an action of a bundle.
+pub(crate) fn bind_spec(bundle: &Bundle, action: Option<u32>, spec: &GateSpec) -> Result<Binding, PrepareError> {
+    let binding = bind(bundle, action, &spec.paths).map_err(|error| PrepareError::of(error, &spec.ty, &spec.id))?;
+    let types = || spec.types.iter().zip(&binding.types).enumerate();
+    if let Some((at, (before, now))) = types().find(|(_, (before, now))| before != now) {
+        return Err(PrepareError::Type {
+            action: format!("{}::{:?}", spec.ty, spec.id),
+            name: spec.paths[at].join("."),
+            before: type_text(before),
+            now: type_text(now),
+        });
+    }
+    Ok(binding)
+}
+
+/// A type as a schema writes it, near enough.
+fn type_text(ty: &ValueType) -> String {
+    match ty {
+        ValueType::Entity(ty) => format!("an entity of {ty:?}"),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Bind arguments, each the attribute with its path, to an action's context.
+fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Result<Binding, BindError> {
+    let number = number.ok_or(BindError::UnknownAction)?;
+    let meta = bundle.meta().actions.get(number as usize).ok_or(BindError::UnknownAction)?;
+    let action = *bundle.actions().get(number as usize).ok_or(BindError::UnknownAction)?;
+    let kinds: Box<[u32]> = slot_kinds(bundle, &action).ok_or(BindError::UnknownAction)?.into();
+    let layers: Box<[LayerRec]> = layers(bundle, &action).ok_or(BindError::UnknownAction)?.into();
+    let mut binder = Binder {
+        names,
+        types: vec![None; names.len()],
+        positions: vec![u16::MAX; kinds.len()].into(),
+        missing: Vec::new(),
+    };
+    binder.fields(&mut Vec::new(), &meta.context, true);
+    let known = leaves(&meta.context);
+    if let Some(at) = binder.types.iter().position(Option::is_none) {
+        let name = exact(&names[at].iter().map(|part| &**part).collect::<Vec<_>>());
+        let known = known.iter().map(|path| label(path, &known)).collect();
+        return Err(BindError::UnknownAttribute { name, known });
+    }
+    if !binder.missing.is_empty() {
+        return Err(BindError::Missing { names: binder.missing.iter().map(|path| label(path, &known)).collect() });
+    }
+    let types: Box<[ValueType]> = binder.types.into_iter().flatten().collect();
+    let other = |ty: &ValueType| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_));
+    let count = if types.iter().any(other) { usize::MAX } else { types.len() };
+    let number_of = |ty: &ValueType| match ty {
+        ValueType::Entity(name) => type_number(bundle, name).unwrap_or(NO_TYPE),
+        _ => NO_TYPE,
+    };
+    let entity_types = types.iter().map(number_of).collect();
+    let (paths, positions) = (names.into(), binder.positions);
+    Ok(Binding { action: number, layers, positions, kinds, paths, types, entity_types, count })
+}
+
+/// The number of a type.
+fn type_number(bundle: &Bundle, name: &str) -> Option<u32> {
+    let at = bundle.types().iter().position(|record| bundle.string(record.name) == Some(name))?;
+    u32::try_from(at).ok()
 }
 
 /// Those of the arguments that are not absent.

@@ -3,7 +3,7 @@
 //! A change of one entity concerns itself; if its parents change, all below it; and if conditions look through
 //! attributes (`principal.desk.limit`), those who refer to it. All of them get their classes anew, and nobody else.
 
-use crate::changes::{Changed, Changes, Map, Store, UNCLASSED, Values, is_present};
+use crate::changes::{Changed, Changes, Map, Set, Store, UNCLASSED, Values, is_present};
 use crate::snapshot::Base;
 use crate::snapshot::Snapshot;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -186,13 +186,6 @@ pub(crate) struct Change {
     pub touched: Vec<u32>,
 }
 
-impl Change {
-    /// The type and id of an entity.
-    pub fn uid<'a>(&'a self, base: &'a Base, entity: u32) -> Option<(&'a str, &'a str)> {
-        Changes::uid(&self.changes, base, entity)
-    }
-}
-
 impl Changes {
     /// The type and id of an entity.
     pub fn uid<'a>(changes: &'a Self, base: &'a Base, entity: u32) -> Option<(&'a str, &'a str)> {
@@ -217,7 +210,8 @@ pub(crate) fn change(
 ) -> Result<Change, ChangeError> {
     let base = &*snapshot.base;
     let changes = snapshot.changes.as_deref().cloned().unwrap_or_default();
-    let mut changer = Changer { base, changes, moved: Vec::new(), looks: FxHashSet::default() };
+    let reverse = base.reverse();
+    let mut changer = Changer { base, reverse, changes, moved: Vec::new(), looks: FxHashSet::default() };
     let mut named: FxHashSet<u32> = FxHashSet::default();
     for data in upserts {
         let (ty, id) = &data.uid;
@@ -243,6 +237,7 @@ pub(crate) fn change(
 
 struct Changer<'a> {
     base: &'a Base,
+    reverse: Arc<Reverse>,
     changes: Changes,
     /// Entities whose parents changed.
     moved: Vec<u32>,
@@ -277,11 +272,11 @@ impl Changer<'_> {
         if let Some(known) = bundle.find_entity(number, id) {
             return Ok(known.index);
         }
-        let key = (number, Arc::<str>::from(id));
-        if let Some(&known) = self.changes.numbers.get(&key) {
+        if let Some(&known) = self.changes.numbers.get(&number).and_then(|ids| ids.get(id)) {
             return Ok(known);
         }
-        let fresh = u32::try_from(bundle.entities().len() + self.changes.numbers.len())
+        let key: Arc<str> = id.into();
+        let fresh = u32::try_from(bundle.entities().len() + self.changes.added as usize)
             .ok()
             .filter(|&fresh| fresh < u32::MAX >> 1)
             .ok_or(ChangeError::TooMany)?;
@@ -298,7 +293,8 @@ impl Changer<'_> {
             like,
             selectors: [Box::default(), Box::default()],
         };
-        self.changes.numbers.insert(key, fresh);
+        self.changes.numbers.entry(number).or_default().insert(key, fresh);
+        self.changes.added += 1;
         self.changes.entities.insert(fresh, Arc::new(changed));
         self.looks.insert(fresh);
         Ok(fresh)
@@ -484,9 +480,10 @@ impl Changer<'_> {
 
     /// The entities that have this one as a parent now.
     fn children(&self, entity: u32) -> Vec<u32> {
-        let mut found: Vec<u32> = self.changes.children.get(&entity).map_or_else(Vec::new, |added| added.to_vec());
+        let mut found: Vec<u32> =
+            self.changes.children.get(&entity).map_or_else(Vec::new, |added| added.iter().copied().collect());
         if self.has(entity, PARENT) {
-            found.extend(self.base.reverse.children.get(entity));
+            found.extend(self.reverse.children.get(entity));
         }
         found.sort_unstable();
         found.dedup();
@@ -507,7 +504,7 @@ impl Changer<'_> {
             let mut next = Vec::new();
             for entity in edge {
                 let added = self.changes.referrers.get(&entity).cloned().unwrap_or_default();
-                let reverse = self.has(entity, REFERRED).then(|| self.base.reverse.referrers.get(entity));
+                let reverse = self.has(entity, REFERRED).then(|| self.reverse.referrers.get(entity));
                 for &referrer in added.iter().chain(reverse.into_iter().flatten()) {
                     if self.looks.insert(referrer) {
                         next.push(referrer);
@@ -549,10 +546,7 @@ impl Changer<'_> {
     }
 }
 
-/// Add an entity to the list of another.
-fn add(lists: &mut Map<u32, Arc<[u32]>>, of: u32, entity: u32) {
-    let known = lists.get(&of).cloned().unwrap_or_default();
-    if !known.contains(&entity) {
-        lists.insert(of, known.iter().copied().chain([entity]).collect());
-    }
+/// Add an entity to those of another.
+fn add(sets: &mut Map<u32, Set>, of: u32, entity: u32) {
+    sets.entry(of).or_default().insert(entity);
 }

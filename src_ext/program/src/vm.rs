@@ -40,6 +40,13 @@ impl Scratch {
         Self { stack: zeroed(stack), cells: zeroed(cells) }
     }
 
+    /// Room for programs that need no more than this; `None` where the system has no such memory.
+    #[must_use]
+    pub fn try_new(stack: usize, cells: usize) -> Option<Self> {
+        let zeroed = |len: usize| <[Cell]>::new_box_zeroed_with_elems(len).ok();
+        Some(Self { stack: zeroed(stack)?, cells: zeroed(cells)? })
+    }
+
     /// All of it, for whoever wants it in memory beforehand.
     pub fn rooms(&mut self) -> [&mut [Cell]; 2] {
         [&mut self.stack, &mut self.cells]

@@ -198,7 +198,7 @@ unsafe extern "C" fn kinds(gate: *const RawGate, kinds: *mut u8, room: usize, co
     })
 }
 
-const fn kind_of(ty: &ValueType) -> Kind {
+pub(crate) const fn kind_of(ty: &ValueType) -> Kind {
     match ty {
         ValueType::Bool => Kind::Bool,
         ValueType::Long => Kind::Long,
@@ -237,7 +237,11 @@ unsafe extern "C" fn gate_clone(gate: *const RawGate, clone: *mut *mut RawGate) 
     let (gate, clone) = unsafe { (gate.cast::<Gate>().as_ref(), clone.as_mut()) };
     guarded(|| {
         let (gate, clone) = gate.zip(clone).ok_or(Status::NULL)?;
-        *clone = Box::into_raw(Box::new(gate.fork().ok_or(Status::STALE)?)).cast();
+        *clone = Box::into_raw(Box::new(gate.fork().map_err(|error| match error {
+            PrepareError::Memory(_) => Status::ROOM,
+            _ => Status::STALE,
+        })?))
+        .cast();
         Ok(())
     })
 }

@@ -1,33 +1,31 @@
 //! The engine as Python sees it: uids as text, contexts as dicts.
 
 use crate::bundle::Bundle;
+use crate::changing::{self, Belongings, Log, OwnedUid, no_engine};
 use crate::context::{Reader, Refused, Scalar, action_text};
-use crate::errors::{raise, refused};
+use crate::errors::raise;
 use crate::reference::{Answer, answer};
 use crate::uid;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString, PyTuple};
 use std::sync::{Arc, Mutex, PoisonError};
-use ztfast_bundle::{ActionMeta, Field, Node, OpenError, ValueType};
+use ztfast_bundle::{ActionMeta, Field, Node, ValueType};
 use ztfast_engine::{
-    Admission, AdmitError, Code, Determining, EngineError, EngineOptions, EntityData, Handle, MemoryUse, Name,
-    PrepareError, RequestBuilder, Residence, Seed, SessionId, SessionStatus, Snapshot,
+    Admission, AdmitError, Code, Determining, EngineOptions, Handle, MemoryUse, Name, PrepareError, RequestBuilder,
+    Residence, Seed, SessionId, SessionStatus, Snapshot, StaleGates,
 };
-use ztfast_explain::{Cedar, Fallback, entity_data};
+use ztfast_explain::{Cedar, Fallback};
 use ztfast_policy::ir::Uid;
-use ztfast_policy::{EntityReader, SourceFile};
 use ztfast_program::EntityRef;
 
 /// A policy decision point over a bundle.
 #[pyclass(frozen, module = "ztfast._core")]
 pub(crate) struct Engine {
-    inner: Arc<ztfast_engine::Engine>,
+    pub inner: Arc<ztfast_engine::Engine>,
     /// Whether values that are out of their range raise.
     strict: bool,
-    /// Cedar over the current bundle, for `explain`.
-    bundle: Mutex<Py<Bundle>>,
-    /// Reads entities by the current bundle's schema: made with it, so that the first change takes no longer than others.
-    reader: Mutex<Arc<EntityReader>>,
+    /// What was changed since the bundle came. Held by whoever swaps or changes, who lets go of the GIL before.
+    pub log: Mutex<Log>,
 }
 
 /// Decision code and the determining policies' ids, as a tuple.
@@ -42,11 +40,12 @@ struct Parties {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (bundle, *, sessions, handles, prefault, locked, huge_pages, strict, max_context))]
+    #[pyo3(signature = (bundle, shown, *, sessions, handles, prefault, locked, huge_pages, strict, max_context))]
     #[allow(clippy::fn_params_excessive_bools, clippy::too_many_arguments)] // keywords, in Python
     fn new(
         py: Python<'_>,
         bundle: &Bound<'_, Bundle>,
+        shown: Py<PyAny>,
         sessions: usize,
         handles: usize,
         prefault: bool,
@@ -59,35 +58,46 @@ impl Engine {
         let options = EngineOptions { sessions, handles, residence, max_context, ..EngineOptions::default() };
         let fallback = bundle.get().fallback(py)?;
         let of = bundle.get().inner.clone();
-        let made = py.detach(|| ztfast_engine::Engine::new(of, fallback, options));
+        let attached = Some(Belongings::new(py, bundle, shown)?.attach());
+        let made = py.detach(|| ztfast_engine::Engine::with(of, fallback, attached, options));
         let inner = made.map_err(|error| no_engine(py, &error))?;
-        let reader = Mutex::new(entity_reader(py, inner.snapshot().bundle())?);
-        Ok(Self { inner, strict, bundle: Mutex::new(bundle.clone().unbind()), reader })
+        Ok(Self { inner, strict, log: Mutex::default() })
     }
 
-    /// Decide by another bundle from now on.
-    fn swap(&self, py: Python<'_>, bundle: &Bound<'_, Bundle>) -> PyResult<()> {
-        let fallback = bundle.get().fallback(py)?;
-        let inner = bundle.get().inner.clone();
-        let reader = entity_reader(py, &inner)?;
-        let swapped = py.detach(|| self.inner.swap(inner, fallback));
-        swapped.map_err(|error| no_engine(py, &error))?;
-        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = reader;
-        *self.bundle.lock().unwrap_or_else(PoisonError::into_inner) = bundle.clone().unbind();
-        Ok(())
+    /// The bundle that decides now, as `ztfast` shows it.
+    #[getter]
+    fn bundle(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(Belongings::of(py, &self.inner.snapshot())?.shown.clone_ref(py))
+    }
+
+    /// Decide by another bundle from now on: the changes that were kept, those that were forgotten, and the gates for whose
+    /// sake it was refused.
+    fn swap(
+        &self,
+        py: Python<'_>,
+        bundle: &Bound<'_, Bundle>,
+        shown: Py<PyAny>,
+        keep: bool,
+        upserts: Option<&str>,
+        allow_stale: bool,
+    ) -> PyResult<(Vec<OwnedUid>, Vec<OwnedUid>, Vec<Stale>)> {
+        let done = changing::swap(py, self, (bundle, shown), keep, upserts, allow_stale)?;
+        Ok((done.kept, done.forgotten, done.stale.into_iter().map(stale).collect()))
+    }
+
+    /// Begin anew over the bundle that decides now, with what was changed since: nothing is kept for nobody.
+    fn compact(&self, py: Python<'_>) -> PyResult<()> {
+        changing::compact(py, self)
+    }
+
+    /// The gates that a bundle would not fit.
+    fn stale_gates(&self, py: Python<'_>, bundle: &Bundle) -> Vec<Stale> {
+        py.detach(|| self.inner.stale_gates(&bundle.inner)).into_iter().map(stale).collect()
     }
 
     /// Put the entities of a list in Cedar's JSON into the store, and take those of these uids out.
-    fn change(&self, py: Python<'_>, upserts: Option<String>, removals: Vec<(String, String)>) -> PyResult<()> {
-        let mut entities = Vec::new();
-        if let Some(text) = upserts {
-            let reader = self.reader();
-            let file = SourceFile { name: "<entities>".to_owned(), text };
-            entities = py.detach(|| reader.read(&file)).map_err(|error| refused(py, &error))?;
-        }
-        let data: Vec<EntityData> = entities.into_iter().map(entity_data).collect();
-        let changed = py.detach(|| self.inner.change(&data, &removals));
-        changed.map_err(|error| raise(py, "EntityError", &error.to_string()))
+    fn change(&self, py: Python<'_>, upserts: Option<&str>, removals: Vec<OwnedUid>) -> PyResult<()> {
+        changing::change(py, self, upserts, &removals)
     }
 
     /// The number of a uid's handle. Raises `CapacityError` when all are in use.
@@ -136,8 +146,11 @@ impl Engine {
     /// What is kept in memory for decisions, in bytes, by the names of `ztfast.MemoryUse`'s fields.
     fn memory<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let memory = py.detach(|| self.inner.memory());
-        let MemoryUse { bundle, tables, gates, locked, huge } = memory;
-        [("bundle", bundle), ("tables", tables), ("gates", gates), ("locked", locked), ("huge", huge)].into_py_dict(py)
+        let log = py.detach(|| self.log.lock().unwrap_or_else(PoisonError::into_inner).bytes());
+        let MemoryUse { bundle, tables, gates, changes, uids, replaced, locked, huge } = memory;
+        let changes = changes + log;
+        let fields = [("bundle", bundle), ("tables", tables), ("gates", gates), ("changes", changes), ("uids", uids)];
+        fields.into_iter().chain([("replaced", replaced), ("locked", locked), ("huge", huge)]).into_py_dict(py)
     }
 
     /// Decide by policy alone.
@@ -149,16 +162,7 @@ impl Engine {
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Decided<'py>> {
-        let snapshot = self.inner.snapshot();
-        let parties = |builder: &mut RequestBuilder<'_>| {
-            self.know(&snapshot, builder, principal);
-            self.know(&snapshot, builder, resource);
-            // Both are looked at before either denies: who writes a uid wrong is told so.
-            let principal = self.entity(&snapshot, builder, principal)?;
-            let resource = self.entity(&snapshot, builder, resource)?;
-            Ok(principal.and_then(|principal| Ok(Parties { principal, resource: resource? })))
-        };
-        self.by_policy(py, &snapshot, &action, context, parties, || Ok(()))
+        self.evaluate_by(py, &self.inner.snapshot(), principal, &action, resource, context)
     }
 
     /// Decide for a session.
@@ -170,20 +174,7 @@ impl Engine {
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Decided<'py>> {
-        let snapshot = self.inner.snapshot();
-        let parties = |builder: &mut RequestBuilder<'_>| {
-            let principal = match self.inner.session_principal(&snapshot, SessionId(session)) {
-                Ok(principal) => principal,
-                // A bad request still raises: only then is it known that the session alone denies.
-                Err(code) => return self.entity(&snapshot, builder, resource).map(|_| Err(code)),
-            };
-            builder.know(principal);
-            self.know(&snapshot, builder, resource);
-            let resource = self.entity(&snapshot, builder, resource)?;
-            Ok(resource.map(|resource| Parties { principal, resource }))
-        };
-        let still = || self.inner.session_principal(&snapshot, SessionId(session)).map(|_| ());
-        self.by_policy(py, &snapshot, &action, context, parties, still)
+        self.decide_by(py, &self.inner.snapshot(), session, &action, resource, context)
     }
 
     /// The uids of the resources in the store to which an action applies.
@@ -222,34 +213,47 @@ impl Engine {
         uids(py, &snapshot, of)
     }
 
-    /// Cedar's own answer: (allow, reasons, errors, request problem).
-    fn explain(
+    /// The engine's decision, for a session if there is one; Cedar's own answer (allow, reasons, errors) and what it says of
+    /// the request; and the bundle, as `ztfast` shows it. All by one snapshot.
+    #[allow(clippy::type_complexity)] // it is taken apart where it is called
+    fn explain<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
+        session: Option<u64>,
         principal: &Bound<'_, PyAny>,
         action: ActionName,
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
-    ) -> PyResult<(Answer, Option<String>)> {
-        let bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).clone_ref(py);
-        let cedar: Arc<Cedar> = bundle.get().cedar(py)?;
-        let meta = find_action(py, &bundle.get().inner, &action)?;
+    ) -> PyResult<(Decided<'py>, Answer, Option<String>, Py<PyAny>)> {
+        let snapshot = self.inner.snapshot();
+        let belongings = Belongings::of(py, &snapshot)?;
+        let decided = match session {
+            Some(session) => self.decide_by(py, &snapshot, session, &action, resource, context)?,
+            None => self.evaluate_by(py, &snapshot, principal, &action, resource, context)?,
+        };
+        let cedar: Arc<Cedar> = belongings.bundle.get().cedar(py)?;
+        let meta = find_action(py, snapshot.bundle(), &action)?;
         let context = match Reader::new(&action_text(meta), Some(&self.inner)).record(&meta.context, context)? {
             Ok(context) => context,
             Err(refused) if refused.code == Code::UnknownHandle => return Err(foreign_handle(py)),
             Err(refused) => {
                 self.strictly(py, &refused)?;
-                return Ok(((false, Vec::new(), Vec::new()), Some(refused.why)));
+                return Ok((
+                    decided,
+                    (false, Vec::new(), Vec::new()),
+                    Some(refused.why),
+                    belongings.shown.clone_ref(py),
+                ));
             }
         };
         let (principal, resource) = (self.uid(principal)?, self.uid(resource)?);
         let uid = Uid::new(meta.ty.as_str(), meta.id.as_str());
         let (problem, answered) = py.detach(|| {
             let problem = cedar.reference().validate_request(&principal, &uid, &resource, &context).err();
-            (problem, cedar.answer(&self.inner.snapshot(), &principal, meta, &resource, &context))
+            (problem, cedar.answer(&snapshot, &principal, meta, &resource, &context))
         });
         let given = answer(py, answered)?;
-        Ok((given, problem.map(|problem| problem.to_string())))
+        Ok((decided, given, problem.map(|problem| problem.to_string()), belongings.shown.clone_ref(py)))
     }
 
     /// The uid of a handle's number.
@@ -281,22 +285,57 @@ impl Engine {
         let meta = find_action(py, snapshot.bundle(), &action)?;
         let given: Vec<Given> = names.iter().map(|name| Given::read(&action.text, name)).collect::<PyResult<_>>()?;
         let parts: Vec<Vec<&str>> = given.iter().map(|name| name.parts.iter().map(String::as_str).collect()).collect();
-        let named = given
-            .iter()
-            .zip(&parts)
-            .map(|(name, parts)| if name.whole { Name::Path(parts) } else { Name::Text(parts[0]) });
-        let named: Vec<Name<'_>> = named.collect();
+        let named: Vec<Name<'_>> = given.iter().zip(&parts).map(|(name, parts)| name.named(parts)).collect();
         let gate = py.detach(|| self.inner.prepare_named(&meta.ty, &meta.id, &named));
-        let gate = gate.map_err(|error| not_prepared(py, &error))?;
+        let gate = gate.map_err(|error| unprepared(py, &error))?;
         let action = action_text(meta);
         Ok(Gate::new(gate, action, given.iter().map(|name| name.parts.join(".")).collect(), self.strict))
     }
 }
 
 impl Engine {
-    /// What reads entities by the current bundle's schema.
-    fn reader(&self) -> Arc<EntityReader> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn evaluate_by<'py>(
+        &self,
+        py: Python<'py>,
+        snapshot: &Snapshot,
+        principal: &Bound<'_, PyAny>,
+        action: &ActionName,
+        resource: &Bound<'_, PyAny>,
+        context: &Bound<'_, PyDict>,
+    ) -> PyResult<Decided<'py>> {
+        let parties = |builder: &mut RequestBuilder<'_>| {
+            self.know(snapshot, builder, principal);
+            self.know(snapshot, builder, resource);
+            // Both are looked at before either denies: who writes a uid wrong is told so.
+            let principal = self.entity(snapshot, builder, principal)?;
+            let resource = self.entity(snapshot, builder, resource)?;
+            Ok(principal.and_then(|principal| Ok(Parties { principal, resource: resource? })))
+        };
+        self.by_policy(py, snapshot, action, context, parties, || Ok(()))
+    }
+
+    fn decide_by<'py>(
+        &self,
+        py: Python<'py>,
+        snapshot: &Snapshot,
+        session: u64,
+        action: &ActionName,
+        resource: &Bound<'_, PyAny>,
+        context: &Bound<'_, PyDict>,
+    ) -> PyResult<Decided<'py>> {
+        let parties = |builder: &mut RequestBuilder<'_>| {
+            let principal = match self.inner.session_principal(snapshot, SessionId(session)) {
+                Ok(principal) => principal,
+                // A bad request still raises: only then is it known that the session alone denies.
+                Err(code) => return self.entity(snapshot, builder, resource).map(|_| Err(code)),
+            };
+            builder.know(principal);
+            self.know(snapshot, builder, resource);
+            let resource = self.entity(snapshot, builder, resource)?;
+            Ok(resource.map(|resource| Parties { principal, resource }))
+        };
+        let still = || self.inner.session_principal(snapshot, SessionId(session)).map(|_| ());
+        self.by_policy(py, snapshot, action, context, parties, still)
     }
 
     /// Raise for a value that is out of its range, if that is wanted.
@@ -406,8 +445,7 @@ impl Engine {
         snapshot: &Snapshot,
         request: &ztfast_engine::OwnedRequest,
     ) -> PyResult<Decided<'py>> {
-        let bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).clone_ref(py);
-        let cedar = Fallback(bundle.get().cedar(py)?);
+        let cedar = Fallback(Belongings::of(py, snapshot)?.bundle.get().cedar(py)?);
         let answer = py.detach(|| self.inner.ask(&cedar, snapshot, action, principal, resource, request));
         let reasons = answer.map(|answer| answer.reasons).unwrap_or_default();
         let reasons: Vec<&str> = reasons.iter().filter_map(|&policy| snapshot.bundle().policy_id(policy)).collect();
@@ -449,8 +487,8 @@ impl Engine {
     }
 }
 
-/// Why a gate cannot be prepared, as an exception.
-fn not_prepared(py: Python<'_>, error: &PrepareError) -> PyErr {
+/// Why nothing could be prepared, as an exception.
+fn unprepared(py: Python<'_>, error: &PrepareError) -> PyErr {
     let class = match error {
         PrepareError::UnknownAction { .. } => "ActionError",
         PrepareError::Memory(_) => "CapacityError",
@@ -459,15 +497,12 @@ fn not_prepared(py: Python<'_>, error: &PrepareError) -> PyErr {
     raise(py, class, &error.to_string())
 }
 
-/// Why there is no engine over a bundle, as an exception.
-fn no_engine(py: Python<'_>, error: &EngineError) -> PyErr {
-    let class = match error {
-        EngineError::Memory(_) | EngineError::NoRandomness(_) | EngineError::Bundle(OpenError::Copy { .. }) => {
-            "CapacityError"
-        }
-        EngineError::Bundle(_) => "BundleError",
-    };
-    raise(py, class, &error.to_string())
+/// Gates that a bundle would not fit: action, names, how many, why, and whether they are stale already.
+type Stale = (String, Vec<String>, usize, String, bool);
+
+fn stale(gates: StaleGates) -> Stale {
+    let StaleGates { action: (ty, id), names, count, why, already } = gates;
+    (Uid::new(ty, id).to_string(), names, count, why, already)
 }
 
 /// The uids of entities of a snapshot.
@@ -479,19 +514,6 @@ fn uids(
     let owned = |entity| snapshot.uid(entity).map(|uid| (uid.ty.to_owned(), uid.id.to_owned()));
     let uids = entities.into_iter().map(owned).collect::<Option<Vec<_>>>();
     uids.ok_or_else(|| raise(py, "BundleError", "the bundle names an entity without an id: compile it anew"))
-}
-
-/// What reads entities by a bundle's schema. Of the sources only the schema is read: the policies may be many.
-fn entity_reader(py: Python<'_>, bundle: &ztfast_bundle::Bundle) -> PyResult<Arc<EntityReader>> {
-    #[derive(serde::Deserialize)]
-    struct Schema {
-        schema: SourceFile,
-    }
-    let damaged = |error: &dyn std::fmt::Display| raise(py, "BundleError", &error.to_string());
-    let sources = bundle.sources().map_err(|error| damaged(&error))?;
-    let sources: Schema = serde_json::from_slice(sources).map_err(|error| damaged(&error))?;
-    let reader = py.detach(|| EntityReader::new(&sources.schema)).map_err(|error| refused(py, &error))?;
-    Ok(Arc::new(reader))
 }
 
 /// What is not decided but asked with another engine's handle.
@@ -594,6 +616,11 @@ impl Given {
         let wanted = "wanted an attribute's path, as \"order.qty\" or (\"order\", \"qty\")";
         Err(raise(name.py(), "ContextError", &format!("{action}: {wanted}; got {shown}")))
     }
+
+    /// As the engine takes it; `parts` are its own.
+    fn named<'a>(&self, parts: &'a [&'a str]) -> Name<'a> {
+        if self.whole { Name::Path(parts) } else { Name::Text(parts[0]) }
+    }
 }
 
 /// A gate's core. `ztfast.gate.Gate` calls it by its address.
@@ -631,9 +658,12 @@ impl Gate {
     }
 
     /// Another of the same action and attributes; `None` where the newest bundle has no such action or attributes.
-    fn fork(&self, py: Python<'_>) -> Option<Self> {
-        let gate = py.detach(|| self.seed.gate())?;
-        Some(Self::new(gate, self.action.clone(), self.names.clone(), self.strict))
+    fn fork(&self, py: Python<'_>) -> PyResult<Option<Self>> {
+        match py.detach(|| self.seed.gate()) {
+            Ok(gate) => Ok(Some(Self::new(gate, self.action.clone(), self.names.clone(), self.strict))),
+            Err(error @ PrepareError::Memory(_)) => Err(unprepared(py, &error)),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Another of the same action without some attributes, by their bits, for requests in which they are absent; `None` as
@@ -641,7 +671,7 @@ impl Gate {
     fn without(&self, py: Python<'_>, absent: u64) -> PyResult<Option<Self>> {
         let gate = py.detach(|| self.seed.without(absent)).map_err(|error| match error {
             PrepareError::Missing { .. } => raise(py, "ContextError", &format!("{error}, which cannot be absent")),
-            _ => not_prepared(py, &error),
+            _ => unprepared(py, &error),
         })?;
         let is_there = |at: &usize| u32::try_from(*at).ok().and_then(|at| absent.checked_shr(at)).unwrap_or(0) & 1 == 0;
         let names = (0..self.names.len()).filter(is_there).filter_map(|at| self.names.get(at).cloned());

@@ -8,6 +8,7 @@
 
 mod bundle;
 mod capi;
+mod changing;
 mod context;
 mod engine;
 mod errors;
