@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ztfast_bundle::{ActionMeta, Bundle, Field, Form, Node, ValueType};
 use ztfast_compile::Options;
 use ztfast_engine::{
-    Admission, Code, Column, Determining, Engine, EngineOptions, Gate, Handle, MAX_DETERMINING, RequestBuilder,
+    Admission, Batch, Code, Column, Determining, Engine, EngineOptions, Gate, Handle, MAX_DETERMINING, RequestBuilder,
     SessionId, Snapshot, Who,
 };
 use ztfast_explain::{Cedar, Fallback, cell, entity_data};
@@ -88,8 +88,16 @@ pub(crate) fn compare(
             let upserts: Vec<_> = upserts.into_iter().map(entity_data).collect();
             let removals: Vec<_> =
                 step.remove.iter().filter_map(uid_of).map(|u| (u.ty.to_string(), u.id.to_string())).collect();
-            for desk in &desks {
+            for desk in &mut desks {
+                for ways in desk.gates.values_mut() {
+                    ways.fail()?;
+                }
                 desk.engine.change(&upserts, &removals).map_err(|e| format!("step {number}: {e}"))?;
+                for ways in desk.gates.values_mut() {
+                    ways.early = Some(ways.gate.batch());
+                    // The call that failed is over with a decision, which nobody asked for.
+                    ways.gate.allows(SessionId(0), Handle(0), &[]);
+                }
             }
         }
         step_through(&cedar, &store, &mut desks, asks, tally).map_err(|what| format!("step {number}: {what}"))?;
@@ -130,6 +138,7 @@ fn step_through(
             tally.explained += 1;
         }
     }
+    crate::strangers::ask(desks, tally)?;
     for desk in desks {
         desk.compare_rows(tally).map_err(|what| format!("{:?}: decide_many: {what}", desk.form))?;
     }
@@ -153,31 +162,44 @@ fn explain(cedar: &Cedar, desk: &Desk, ask: &Ask, answer: &Answer) -> Result<(),
 }
 
 /// An engine over one form of the bundle.
-struct Desk {
+pub(crate) struct Desk {
     form: Option<Form>,
     bundle: Arc<Bundle>,
-    engine: Arc<Engine>,
-    sessions: HashMap<Uid, SessionId>,
+    pub engine: Arc<Engine>,
+    pub sessions: HashMap<Uid, SessionId>,
     /// By action and the attributes that are there.
-    gates: HashMap<(u32, Vec<String>), Ways>,
+    pub gates: HashMap<(u32, Vec<String>), Ways>,
 }
 
 /// A gate and the rows that it is to decide once more, all at once.
-struct Ways {
-    gate: Gate,
-    kinds: Vec<ValueType>,
-    sessions: Vec<u64>,
-    principals: Vec<u64>,
-    resources: Vec<u64>,
-    columns: Vec<Vec<Argument>>,
-    expected: Vec<Code>,
+pub(crate) struct Ways {
+    pub gate: Gate,
+    pub kinds: Vec<ValueType>,
+    pub sessions: Vec<u64>,
+    pub principals: Vec<u64>,
+    pub resources: Vec<u64>,
+    pub columns: Vec<Vec<Argument>>,
+    pub expected: Vec<Code>,
+    /// Taken when the step began, behind a call that had failed half-way before the store changed.
+    early: Option<Batch>,
 }
 
 #[derive(Clone)]
-enum Argument {
+pub(crate) enum Argument {
     Number(i64),
     Text(Arc<str>),
     Entity(Handle),
+}
+
+impl Argument {
+    /// What a column has for it.
+    pub fn number(&self, batch: &mut Batch) -> Option<i64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Text(text) => batch.text(text),
+            Self::Entity(handle) => Some(handle.0.cast_signed()),
+        }
+    }
 }
 
 fn code_of(answer: &Answer) -> Code {
@@ -342,10 +364,14 @@ impl Desk {
                 resources: vec![],
                 columns,
                 expected: vec![],
+                early: None,
             };
             self.gates.insert(key.clone(), ways);
         }
         let Some(ways) = self.gates.get_mut(&key) else { return Ok(()) };
+        if ways.expected.len() % 8 == 0 {
+            ways.denies_failed(session, resource)?;
+        }
         let mut determining = Determining::default();
         let values = ways.values(&arguments)?;
         let decided = ways.gate.decide(session, resource, &values, &mut determining);
@@ -365,27 +391,26 @@ impl Desk {
 
     fn compare_rows(&mut self, tally: &mut Tally) -> Result<(), String> {
         for ways in self.gates.values_mut() {
-            let mut batch = ways.gate.batch();
-            let mut columns: Vec<Vec<i64>> = Vec::with_capacity(ways.columns.len());
-            for column in &ways.columns {
-                let number = |argument: &Argument| match argument {
-                    Argument::Number(n) => Some(*n),
-                    Argument::Text(text) => batch.text(text),
-                    Argument::Entity(handle) => Some(handle.0.cast_signed()),
-                };
-                columns.push(column.iter().map(number).collect::<Option<_>>().ok_or("too many texts")?);
-            }
-            let laid_out: Vec<Column<'_, i64>> = columns.iter().map(|column| Column::each(column)).collect();
-            for who in [Who::Sessions(Column::each(&ways.sessions)), Who::Principals(Column::each(&ways.principals))] {
-                let mut out = vec![u8::MAX; ways.expected.len()];
-                let decided = batch.decide_many(who, Column::each(&ways.resources), &laid_out, &mut out);
-                decided.map_err(|_| "an entity that fits its argument is refused")?;
-                for (row, (&code, &expected)) in out.iter().zip(&ways.expected).enumerate() {
-                    if code != expected as u8 {
-                        return Err(format!("row {row} says {code}, Cedar {expected:?}"));
-                    }
+            for mut batch in ways.early.take().into_iter().chain([ways.gate.batch()]) {
+                let mut columns: Vec<Vec<i64>> = Vec::with_capacity(ways.columns.len());
+                for column in &ways.columns {
+                    let numbers = column.iter().map(|argument| argument.number(&mut batch));
+                    columns.push(numbers.collect::<Option<_>>().ok_or("too many texts")?);
                 }
-                tally.decisions += out.len() as u64;
+                let laid_out: Vec<Column<'_, i64>> = columns.iter().map(|column| Column::each(column)).collect();
+                for who in
+                    [Who::Sessions(Column::each(&ways.sessions)), Who::Principals(Column::each(&ways.principals))]
+                {
+                    let mut out = vec![u8::MAX; ways.expected.len()];
+                    let decided = batch.decide_many(who, Column::each(&ways.resources), &laid_out, &mut out);
+                    decided.map_err(|_| "an entity that fits its argument is refused")?;
+                    for (row, (&code, &expected)) in out.iter().zip(&ways.expected).enumerate() {
+                        if code != expected as u8 {
+                            return Err(format!("row {row} says {code}, Cedar {expected:?}"));
+                        }
+                    }
+                    tally.decisions += out.len() as u64;
+                }
             }
             ways.sessions.clear();
             ways.principals.clear();
@@ -398,7 +423,7 @@ impl Desk {
 }
 
 impl Ways {
-    fn values(&mut self, arguments: &[Argument]) -> Result<Vec<i64>, String> {
+    pub fn values(&mut self, arguments: &[Argument]) -> Result<Vec<i64>, String> {
         if arguments.len() != self.kinds.len() {
             return Err("the gate takes another number of arguments".into());
         }

@@ -18,6 +18,7 @@ mod generate;
 mod literals;
 mod policies;
 mod shrink;
+mod strangers;
 mod tree;
 mod world;
 
