@@ -23,6 +23,7 @@ from ztfast.columns import Categorical
 from ztfast.engine import Code, Engine, Explanation, Identity, MemoryUse, PolicyText, StaleGate, Swap
 from ztfast.errors import (
     ActionError,
+    ArgumentError,
     BundleError,
     CapacityError,
     CompileError,
@@ -48,6 +49,7 @@ __all__ = [
     "ABSENT",
     "ActionError",
     "ActionStats",
+    "ArgumentError",
     "Bundle",
     "BundleError",
     "CapacityError",

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ztfast import _core
 from ztfast.errors import OwnerError, PolicyError, PolicyWarning
-from ztfast.folders import one_line
+from ztfast.shown import one_line, refused
 from ztfast.sources import Source, read_entities, read_policies, read_schema
 
 __all__ = ["ActionStats", "Bundle", "LayerStats", "Memory", "Policy", "Stats", "compile"]
@@ -166,6 +166,8 @@ class Bundle:
     __slots__ = ("__dict__", "_core", "warnings")
 
     def __init__(self, core: _core.Bundle, warnings: Iterable[dict[str, Any]] = ()) -> None:
+        if not isinstance(core, _core.Bundle):
+            raise refused("Bundle", "what ztfast.compile or ztfast.Bundle.load makes", core)
         self._core = core
         self.warnings: tuple[dict[str, Any], ...] = tuple(warnings)
         """What the compiler found worth a look, as diagnostics; empty for a loaded bundle."""
@@ -187,8 +189,9 @@ class Bundle:
             BundleError: where the file is missing, no regular file (a FIFO, a device), foreign, of another version,
                 cut, padded, damaged, changed while it is read, or larger than memory.
         """
-        path = f"/proc/self/fd/{source:d}" if isinstance(source, int) else os.fspath(source)
-        return cls(_core.Bundle.load(path))
+        if isinstance(source, int) and not isinstance(source, bool):
+            return cls(_core.Bundle.load(f"/proc/self/fd/{source}"))
+        return cls(_core.Bundle.load(_path("Bundle.load", source)))
 
     def share(self) -> int:
         """A descriptor of memory that holds the bundle and that nobody can change any more (a sealed memfd), for other
@@ -222,7 +225,7 @@ class Bundle:
             BundleError: where the file cannot be written; where the path is a folder, a FIFO, a socket, a device
                 (``/dev/stdout``), or a link that leads nowhere. The old file is as it was then.
         """
-        self._core.save(os.fspath(path))
+        self._core.save(_path("Bundle.save", path))
 
     def __reduce_ex__(self, protocol: object) -> Any:
         raise OwnerError(
@@ -293,7 +296,11 @@ class Bundle:
         }
 
     def policy_source(self, policy: str) -> tuple[str, int, str] | None:
-        """File, first line and text of a policy."""
+        """File, first line and text of a policy, or None where there is no such policy."""
+        if not isinstance(policy, str):
+            raise refused("policy_source", "a policy's id", policy)
+        if not policy.isascii() and policy != policy.encode(errors="replace").decode():
+            return None
         return self._core.policy_source(policy)
 
     def __repr__(self) -> str:
@@ -315,6 +322,18 @@ def _attributes(
 def _named(attributes: list[tuple[tuple[str, ...], str, bool]]) -> list[tuple[str | tuple[str, ...], str, bool]]:
     said = Counter(".".join(path) for path, *_ in attributes)
     return [(text if said[text := ".".join(path)] == 1 else path, ty, needed) for path, ty, needed in attributes]
+
+
+def _path(what: str, given: Any) -> str:
+    """A path that was given."""
+    try:
+        path = os.fsdecode(given)
+        os.fsencode(path)
+    except (TypeError, ValueError):
+        path = ""
+    if not path or "\0" in path:
+        raise refused(what, "a path", given)
+    return path
 
 
 def _type_name(value_type: Any) -> str:
@@ -365,6 +384,7 @@ def compile(
 
     Raises:
         SourceError: where something cannot be read, or is not what can be compiled.
+        ArgumentError: where another argument is not what is wanted.
         PolicyError: where Cedar refuses something; with file, line and caret. Also for warnings, if they are errors.
         CompileError: where a limit of the tables is exceeded.
 
@@ -377,10 +397,17 @@ def compile(
     >>> ztfast.Engine(bundle).evaluate('Algo::"a7"', "trade", 'Book::"b"', {"qty": 101}).code
     'DEFAULT'
     """
-    if validate not in ("strict", "permissive"):
-        raise ValueError(f'validate: wanted "strict" or "permissive", got {validate!r}')
-    if warnings not in ("error", "warn", "ignore"):
-        raise ValueError(f'warnings: wanted "error", "warn" or "ignore", got {warnings!r}')
+    for name, value, known in (
+        ("validate", validate, ("strict", "permissive")),
+        ("warnings", warnings, ("error", "warn", "ignore")),
+        ("form", form, ("dense", "rows", "sets", None)),
+    ):
+        if not (value is None or isinstance(value, str)) or value not in known:
+            raise refused(name, " or ".join(map(repr, known)), value)
+    if base is not None and not isinstance(base, Bundle):
+        raise refused("base", "a ztfast.Bundle, as ztfast.Bundle.load(path) gives", base)
+    if progress is not None and not callable(progress):
+        raise refused("progress", "something to call with (what, done, all)", progress)
     files, unread = read_policies(policies, schema, entities)
     core, found = _core.compile(
         files,

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from ztfast import _core, gate
 from ztfast.bundle import Bundle, Policy
-from ztfast.errors import ContextError, IdentityError, OwnerError, SourceError, StaleGateError
+from ztfast.errors import ContextError, IdentityError, OwnerError, SourceError, StaleGateError, UidError
 from ztfast.gate import Decision, Gate, Resource, Session
+from ztfast.shown import given as shown
+from ztfast.shown import refused
 from ztfast.sources import Source, read_entities
 from ztfast.uid import Uid
 
@@ -80,7 +82,9 @@ class Identity:
         not_after: From when it is no longer good: epoch seconds, an aware ``datetime`` or its ``isoformat()``.
             ``math.inf`` for no end.
         not_before: From when it is good, likewise.
-        factors: What it was proved with, as ``("x509", "fido2")``.
+        factors: What it was proved with, as ``("x509", "fido2")``. **No decision reads them yet**, nor ``auth_time``:
+            they are checked and kept here, and dropped at admission. What policies ask of a proof (a second factor, a
+            fresh login) has to be given in the context.
         auth_time: When it was proved, likewise; now, if it is left out.
 
     The attributes are epoch seconds, however they were given.
@@ -112,12 +116,16 @@ class Identity:
         auth_time = time.time() if auth_time is None else _seconds("auth_time", auth_time)
         if not_after <= not_before:
             raise IdentityError(f"not_after ({not_after}) must be later than not_before ({not_before})")
-        if isinstance(factors, str):
-            raise IdentityError(f"factors: wanted several names, as [{factors!r}], got a str")
+        try:
+            names = None if isinstance(factors, (str, bytes)) else tuple(iter(factors))
+        except TypeError:
+            names = None
+        if names is None or not all(isinstance(name, str) for name in names):
+            raise IdentityError(f"factors: wanted several names, as ['x509', 'fido2']; got {shown(factors)}")
         object.__setattr__(self, "principal", Uid.of(principal))
         object.__setattr__(self, "not_after", not_after)
         object.__setattr__(self, "not_before", not_before)
-        object.__setattr__(self, "factors", tuple(factors))
+        object.__setattr__(self, "factors", names)
         object.__setattr__(self, "auth_time", auth_time)
 
 
@@ -255,6 +263,7 @@ class Engine:
             before anything is done with what is in it; with ``strict`` it raises ContextError.
 
     Raises:
+        ArgumentError: where something is not what is wanted.
         BundleError: where the bundle's sections are not what their hashes say.
         CapacityError: where the system refuses the memory, or refuses to lock it (``RLIMIT_MEMLOCK``).
 
@@ -278,11 +287,16 @@ class Engine:
         strict: bool = False,
         max_context: int = 1 << 22,
     ) -> None:
-        for name, value in (("sessions", sessions), ("handles", handles)):
-            if not 0 < value < 1 << 30:
-                raise ValueError(f"{name}: wanted a number from 1 to {(1 << 30) - 1}, got {value}")
-        if isinstance(max_context, bool) or not isinstance(max_context, int) or not 0 < max_context < 1 << 63:
-            raise ValueError(f"max_context: wanted a number of bytes from 1 to {(1 << 63) - 1}, got {max_context!r}")
+        _bundle("Engine", bundle)
+        for name, value, most in (
+            ("sessions", sessions, (1 << 30) - 1),
+            ("handles", handles, (1 << 30) - 1),
+            ("max_context", max_context, (1 << 63) - 1),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
+                raise refused(name, f"a number from 1 to {most}", value)
+        for name, on in (("prefault", prefault), ("locked", locked), ("huge_pages", huge_pages), ("strict", strict)):
+            _bool(name, on)
         self._core = _core.Engine(
             bundle._core,
             bundle,
@@ -348,6 +362,8 @@ class Engine:
         Raises:
             CapacityError: where all slots are taken by sessions that are still good.
         """
+        if not isinstance(identity, Identity):
+            raise refused("admit", "a ztfast.Identity", identity)
         return gate.admit(self._core, identity, _ns(identity.not_before), _ns(identity.not_after))
 
     def decide(
@@ -405,15 +421,17 @@ class Engine:
         >>> ztfast.Engine(bundle).attribute_path("buy", "order.qty")
         ('order', 'qty')
         """
+        if not isinstance(name, str):
+            raise ContextError(f"wanted an attribute's path as text; got {shown(name)}")
         paths = [tuple(path) for path in self._core.paths(action)]
         found = [path for path in paths if ".".join(path) == name or json.dumps(path) == _json_list(name)]
         if len(found) == 1:
             return found[0]
         if found:
             exactly = " or ".join(json.dumps(path) for path in found)
-            raise ContextError(f"{action}: {name!r} says two context attributes: write one as {exactly}")
+            raise ContextError(f"{shown(action)}: {shown(name)} says two context attributes: write one as {exactly}")
         known = ", ".join(".".join(path) for path in paths) or "none"
-        raise ContextError(f"{action}: the schema has no context attribute {name!r}; it has {known}")
+        raise ContextError(f"{shown(action)}: the schema has no context attribute {shown(name)}; it has {known}")
 
     def evaluate_many(
         self,
@@ -443,7 +461,7 @@ class Engine:
         >>> engine.evaluate_many(['User::"ann"', 'User::"eve"'], "view", 'Photo::"p1"') == ztfast.Code.ALLOW
         array([ True, False])
         """
-        columns: Mapping[Any, Any] = context or {}
+        columns: Mapping[Any, Any] = _dict(context)
         prepared = self.prepare(action, *columns)
         return prepared.evaluate_many(self._handles(principals), self._handles(resources), *columns.values())
 
@@ -456,7 +474,7 @@ class Engine:
             return given
         if isinstance(given, (str, Uid, Resource, Mapping)):
             return given if isinstance(given, Resource) else self.resource(given)
-        return [one if isinstance(one, Resource) else self.resource(one) for one in given]
+        return [one if isinstance(one, Resource) else self.resource(one) for one in _several("uids or handles", given)]
 
     def resources(self, action: UidLike) -> list[Uid]:
         """The resources in the store that an action applies to: the bundle's, then those that were added since.
@@ -569,8 +587,7 @@ class Engine:
         >>> engine.swap(ztfast.examples.tiny(), keep_changes=False).forgotten
         (Uid(type='User', id='bob'),)
         """
-        if not isinstance(bundle, Bundle):
-            raise TypeError(f"swap: wanted a ztfast.Bundle (see ztfast.compile), got {type(bundle).__qualname__}")
+        _bundle("swap", bundle)
         source = None if upsert is None else read_entities(upsert)
         kept, forgotten, stale = self._core.swap(
             bundle._core, bundle, bool(keep_changes), None if source is None else source[1], allow_stale
@@ -663,7 +680,7 @@ class Engine:
         >>> engine.evaluate('User::"bob"', "view", 'Photo::"p2"').effect
         'DENY'
         """
-        removals = [(uid.type, uid.id) for uid in map(Uid.of, uids)]
+        removals = [(uid.type, uid.id) for uid in map(Uid.of, _several("a list of uids", uids))]
         self._core.change(None, removals)
 
     def kill_switch(self, on: bool) -> None:
@@ -742,11 +759,32 @@ def _json_list(text: str) -> str:
 
 def _id(session: Session) -> int:
     if not isinstance(session, Session):
-        raise OwnerError(f"wanted a ztfast.Session (see Engine.admit), got {type(session).__qualname__}: {session!r}")
+        raise OwnerError(f"wanted a ztfast.Session (see Engine.admit), got {shown(session)}")
     return session.id
 
 
-def _dict(context: Mapping[str, Any] | None) -> dict[str, Any]:
+def _bundle(what: str, bundle: object) -> None:
+    if not isinstance(bundle, Bundle):
+        raise refused(what, "a ztfast.Bundle, as ztfast.Bundle.load(path) or ztfast.compile(...) gives", bundle)
+
+
+def _bool(what: str, on: object) -> None:
+    if not isinstance(on, (bool, np.bool_)):
+        raise refused(what, "True or False", on)
+
+
+def _several(wanted: str, many: Any) -> Iterable[Any]:
+    if not isinstance(many, (str, bytes, Mapping)):
+        try:
+            walk: Iterable[Any] = iter(many)
+        except TypeError:
+            pass
+        else:
+            return walk
+    raise UidError(f"wanted {wanted}; got {shown(many)}")
+
+
+def _dict(context: Mapping[Any, Any] | None) -> dict[Any, Any]:
     if context is None:
         return {}
     if isinstance(context, dict):
@@ -764,17 +802,17 @@ def _seconds(name: str, given: Any) -> float:
         try:
             value = datetime.datetime.fromisoformat(value)
         except ValueError:
-            raise IdentityError(f"{wanted}, got {given!r}") from None
+            raise IdentityError(f"{wanted}, got {shown(given)}") from None
     if isinstance(value, datetime.datetime):
         at: datetime.datetime = value
         if at.utcoffset() is None:
             hint = "without a time zone it is no instant: datetime.now(datetime.UTC), or value.astimezone()"
-            raise IdentityError(f"{wanted}, got {given!r}: {hint}")
+            raise IdentityError(f"{wanted}, got {shown(given)}: {hint}")
         return at.timestamp()
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        raise IdentityError(f"{wanted}, got {given!r}")
+        raise IdentityError(f"{wanted}, got {shown(given)}")
     try:
         return float(value)
     except OverflowError:

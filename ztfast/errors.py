@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "ActionError",
+    "ArgumentError",
     "BundleError",
     "CapacityError",
     "CompileError",
@@ -49,6 +50,10 @@ def _again(cls: type[Error], args: tuple[Any, ...], state: Any) -> Error:
     for name, value in (slots or {}).items():
         setattr(error, name, value)
     return error
+
+
+class ArgumentError(Error, TypeError, ValueError):
+    """Something was given that is not what was wanted: of another type, or out of its range."""
 
 
 class SourceError(Error):

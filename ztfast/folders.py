@@ -14,8 +14,9 @@ from pathlib import PurePath
 from typing import Any
 
 from ztfast.errors import SourceError
+from ztfast.shown import name_of, one_line
 
-__all__ = ["Found", "Warned", "find", "name_of", "one_line", "unchanged", "warned"]
+__all__ = ["KINDS", "Found", "Warned", "find", "state", "unchanged", "warned"]
 
 POLICIES = (".cedar", ".cedar.json", ".links.json")
 """How the names of policy files end."""
@@ -76,22 +77,6 @@ class Tree:
     files: list[Found] = field(default_factory=list)
     unread: list[tuple[str, Warned]] = field(default_factory=list)
     folders: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
-
-
-def one_line(text: str) -> str:
-    r"""A text from outside on one line, with everything that a terminal would not show as it is written out.
-
-    >>> print(one_line("deny\n\x1b[2J.cedar"))
-    deny\n\x1b[2J.cedar
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
-def name_of(path: str) -> str:
-    """What messages call a path: names that are no Unicode text have their bytes written out."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def warned(file: str, message: str, help: str | None = None) -> Warned:

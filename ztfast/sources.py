@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import IO, Any, NamedTuple
 
 from ztfast.errors import SourceError
-from ztfast.folders import KINDS, Found, Warned, find, name_of, one_line, state, unchanged
+from ztfast.folders import KINDS, Found, Warned, find, state, unchanged
+from ztfast.shown import given, name_of, one_line
 
 __all__ = ["File", "Source", "Text", "decoded", "read_entities", "read_file", "read_policies", "read_schema"]
 
@@ -41,9 +42,6 @@ ENTITIES = "a file, ztfast.Text(...), or a list of entities in Cedar's JSON"
 
 BOM = b"\xef\xbb\xbf"
 """What some editors write before UTF-8."""
-
-SHOWN = 60
-"""Characters of what was given that a message shows."""
 
 
 def read_policies(sources: Source | Iterable[Source], *others: Any) -> tuple[list[File], list[Warned]]:
@@ -94,15 +92,15 @@ def read_entities(source: Source | Iterable[Any] | None) -> File | None:
         return None
     if isinstance(source, Mapping):
         if "uid" not in source:
-            raise SourceError(f"entities: wanted {ENTITIES}; got {_given(source)}, which has no uid")
+            raise SourceError(f"entities: wanted {ENTITIES}; got {given(source)}, which has no uid")
         source = [source]
-    if _is_one(source) or not isinstance(source, Iterable):
+    if _is_one(source):
         return _read(source, "entities", ENTITIES)
-    listed = list(source)
+    listed: list[Any] = list(source)  # type: ignore[arg-type] # the others are one
     for entity in listed:
         if not isinstance(entity, Mapping):
             wanted = "wanted dicts with uid, attrs and parents in the list"
-            raise SourceError(f"entities: {wanted}; got {_given(entity)}")
+            raise SourceError(f"entities: {wanted}; got {given(entity)}")
     return "entities", _json(listed, "entities")
 
 
@@ -116,7 +114,7 @@ def read_file(path: str) -> File:
 
 
 def _listed(sources: Any) -> list[Any]:
-    if isinstance(sources, Mapping) or _is_one(sources) or not isinstance(sources, Iterable):
+    if isinstance(sources, Mapping) or _is_one(sources):
         return [sources]
     # Sets have another order in each process.
     return sorted(sources, key=str) if isinstance(sources, (set, frozenset)) else list(sources)
@@ -124,7 +122,13 @@ def _listed(sources: Any) -> list[Any]:
 
 def _is_one(source: Any) -> bool:
     """Whether it is no list of things, though Python may say that it can be walked through."""
-    return isinstance(source, (str, bytes, bytearray, memoryview, os.PathLike, Text)) or hasattr(source, "read")
+    if isinstance(source, (str, bytes, bytearray, memoryview, os.PathLike, Text)) or hasattr(source, "read"):
+        return True
+    try:
+        iter(source)
+    except TypeError:
+        return True
+    return False
 
 
 def _path(source: Any) -> str | None:
@@ -133,6 +137,7 @@ def _path(source: Any) -> str | None:
         return None
     try:
         path = os.fsdecode(source)
+        os.fsencode(path)
     except (TypeError, ValueError):
         return None
     return None if "\0" in path else path
@@ -149,24 +154,14 @@ def _read(source: Any, what: str, wanted: str) -> File:
     path = _path(source)
     if not path:
         hint = "; for a text in bytes give ztfast.Text(text.decode())" if isinstance(source, (bytes, bytearray)) else ""
-        raise SourceError(f"{what}: wanted {wanted}; got {_given(source)}{hint}")
+        raise SourceError(f"{what}: wanted {wanted}; got {given(source)}{hint}")
     try:
         return read_file(path)
     except SourceError as error:
         if isinstance(source, str) and any(char in source for char in '\n\r;{}[]"'):
-            given = f"{what}: there is no file {_given(source)}"
-            raise SourceError(f"{given}; to give the text itself, write ztfast.Text(...) around it") from error
+            none = f"{what}: there is no file {given(source)}"
+            raise SourceError(f"{none}; to give the text itself, write ztfast.Text(...) around it") from error
         raise
-
-
-def _given(value: Any) -> str:
-    """What was given, as messages show it."""
-    try:
-        shown = one_line(repr(value))
-    except Exception:
-        shown = "?"
-    shown = shown if len(shown) <= SHOWN else shown[: SHOWN - 3] + "..."
-    return shown if isinstance(value, str) or value is None else f"{type(value).__name__} {shown}"
 
 
 def _json(value: Any, what: str) -> str:
@@ -188,7 +183,7 @@ def _mapping(value: Any) -> Any:
 def _text(text: Any, name: Any, what: str) -> File:
     """A text that was given, checked."""
     if not isinstance(text, str) or not isinstance(name, str):
-        raise SourceError(f"{what}: wanted ztfast.Text(text, name) with two str; got {_given((text, name))}")
+        raise SourceError(f"{what}: wanted ztfast.Text(text, name) with two str; got {given((text, name))}")
     try:
         text.encode()
     except UnicodeEncodeError as error:

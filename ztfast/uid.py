@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Self
 
 from ztfast import _core
+from ztfast.errors import UidError
+from ztfast.shown import given
 
 __all__ = ["Uid"]
 
@@ -49,7 +51,10 @@ class Uid(_Parts):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read Cedar's text. Raises :class:`ztfast.UidError` with Cedar's own message."""
-        return tuple.__new__(cls, _core.parse_uid(text))
+        try:
+            return tuple.__new__(cls, _core.parse_uid(text))
+        except (TypeError, UnicodeEncodeError):
+            raise UidError(f"wanted a uid as text, as 'Instrument::\"AAPL\"'; got {given(text)}") from None
 
     @classmethod
     def of(cls, value: object) -> Self:

@@ -18,7 +18,8 @@ import threading
 import numpy
 
 from ztfast import _core, columns as columns_of
-from ztfast.errors import CapacityError, ContextError, Error, OwnerError
+from ztfast.errors import ArgumentError, CapacityError, ContextError, Error, OwnerError
+from ztfast.shown import given
 from ztfast.values import ABSENT as ABSENT_VALUE
 
 cdef extern from *:
@@ -268,7 +269,10 @@ cdef class Decision:
     def __init__(self, int number, tuple reasons=NO_REASONS, /):
         self.number = number
         self.effect = "ALLOW" if number == ZTFAST_ALLOW else "DENY"
-        self.code = CODE_NAMES[number]
+        try:
+            self.code = CODE_NAMES[number]
+        except KeyError:
+            raise ArgumentError(f"Decision: wanted a ztfast.Code, got {number}") from None
         self.reasons = reasons
 
     def __bool__(self):
@@ -619,16 +623,16 @@ cdef class Gate:
 
     cdef object wrong_count(self, PyObject *const *arguments, Py_ssize_t count):
         if count < 2:
-            raise TypeError(f"wanted (session, resource, *values), got {count} arguments")
+            raise ArgumentError(f"wanted (session, resource, *values), got {count} arguments")
         names = ", ".join(self.names) or "none"
         raise ContextError(f"{self.action}: wanted {self._count} values ({names}), got {count - 2}")
 
     cdef object wrong_parties(self, session, resource):
         for value, wanted in ((session, Session), (resource, Resource)):
             if type(value) is not wanted:
-                raise TypeError(
+                raise ArgumentError(
                     f"{self.action}: wanted a ztfast.{wanted.__name__} (see Engine.admit, Engine.resource), "
-                    f"got {type(value).__qualname__}: {value!r}"
+                    f"got {given(value)}"
                 )
 
     cdef object wrong_type(self, size_t at, value):

@@ -385,7 +385,7 @@ def test_warnings_are_errors_over_a_base_too(folder: Path) -> None:
     assert base.warnings
     with pytest.raises(ztfast.PolicyError):
         compiled(folder, base=base, warnings="error")
-    with pytest.raises(ValueError, match='"error", "warn" or "ignore"'):
+    with pytest.raises(ztfast.ArgumentError, match="'error' or 'warn' or 'ignore'; got str 'loud'"):
         compiled(folder, warnings="loud")
 
 

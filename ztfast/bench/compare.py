@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ztfast.bench.report import Report, Spread
-from ztfast.folders import one_line
+from ztfast.shown import one_line
 
 __all__ = ["Change", "compare", "slower_than", "table"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ztfast.engine import Engine
 from ztfast.errors import ContextError, SourceError
-from ztfast.folders import one_line
+from ztfast.shown import one_line
 from ztfast.sources import decoded, read_file
 
 __all__ = ["read_context"]

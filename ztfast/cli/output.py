@@ -19,7 +19,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from ztfast.folders import one_line
+from ztfast.shown import one_line
 
 __all__ = ["block", "console", "errors", "json_out", "number", "progress_bar", "say", "size", "table", "working"]
 
@@ -31,7 +31,7 @@ PATIENCE_S = 1.0
 
 
 def block(text: str) -> str:
-    r"""A text of several lines from outside, as it may be shown: each line as :func:`ztfast.folders.one_line` has it.
+    r"""A text of several lines from outside, as it may be shown: each line as :func:`ztfast.shown.one_line` has it.
 
     >>> block("permit\r\n\twhen \x1b[2J")
     'permit\n\twhen \\x1b[2J'

@@ -130,7 +130,8 @@ impl Label {
 }
 
 /// A name from outside as messages show it: on one line, and without anything that a terminal would act upon.
-pub(crate) fn shown(name: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn shown(name: &str) -> Cow<'_, str> {
     let acts = |c: char| {
         let directs =
             matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use diagnostic::{Diagnostic, LoadError, RequestError, Severity};
+pub use diagnostic::{Diagnostic, LoadError, RequestError, Severity, shown};
 pub use entities::EntityReader;
 pub use nesting::with_deep_stack;
 pub use reference::{Answer, CedarStore, Reference, strictly_valid};

@@ -4,10 +4,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use ztfast_policy::{Diagnostic, LoadError, Severity};
 
-/// An exception of `ztfast.errors` by its class's name.
+/// An exception of `ztfast.errors` by its class's name. Its message stays on one line, whatever from outside is in it.
 pub(crate) fn raise(py: Python<'_>, class: &str, message: &str) -> PyErr {
-    let made =
-        py.import("ztfast.errors").and_then(|errors| errors.getattr(class)).and_then(|class| class.call1((message,)));
+    let message = ztfast_policy::shown(message);
+    let class = py.import("ztfast.errors").and_then(|errors| errors.getattr(class));
+    let made = class.and_then(|class| class.call1((&*message,)));
     match made {
         Ok(error) => PyErr::from_value(error),
         Err(error) => error,

@@ -1,0 +1,159 @@
+"""Whatever an argument is given, it is taken or refused by an error of ours, in one sentence."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ztfast
+
+WHO, WHAT = 'User::"ann"', 'Photo::"p1"'
+SCHEMA = ztfast.Text("entity U;")
+BUNDLE = ztfast.examples.tiny()
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("shows nothing")
+
+
+class Multiline:
+    def __repr__(self) -> str:
+        return "first\nerror: second\x1b[2J"
+
+
+class Text(str):
+    __slots__ = ()
+
+
+ODD: list[Any] = [
+    None, True, 0, 5, -1, 1 << 70, 1.5, math.nan, math.inf, "", "x", WHO, "\ud800", "a\0b", "a\nb", Text(WHO), b"x", bytearray(b"x"),
+    [], [None], [5], ["\ud800"], [[]], [WHO, None], (), {}, {1: 2}, {"a": 1}, {"type": "User"}, {"type": 1, "id": 2}, {"__entity": 1},
+    set(), {WHO}, object(), int, io.StringIO("x"), iter([]), BUNDLE, ztfast.Engine, Unshowable(), Multiline(), [Unshowable()],
+    np.array(5), np.array([1.5]), np.array(["x"]), np.array([object()]), np.float32(1), np.datetime64("NaT"), 1j, ..., NotImplemented,
+]  # fmt: skip
+
+
+class Desk:
+    """What the calls are about."""
+
+    def __init__(self) -> None:
+        self.engine = ztfast.Engine(BUNDLE, sessions=64, handles=1024)
+        self.session = self.engine.admit(ztfast.Identity(WHO, not_after=math.inf))
+        self.view = self.engine.prepare("view")
+        self.upload = self.engine.prepare("upload", "megabytes")
+        self.photo = self.engine.resource(WHAT)
+
+
+CALLS: dict[str, Callable[[Desk, Any], object]] = {
+    "compile policies": lambda _, x: ztfast.compile(x, schema=SCHEMA),
+    "compile schema": lambda _, x: ztfast.compile(ztfast.Text(""), schema=x),
+    "compile entities": lambda _, x: ztfast.compile(ztfast.Text(""), schema=SCHEMA, entities=x),
+    "compile validate": lambda _, x: ztfast.compile(ztfast.Text(""), schema=SCHEMA, validate=x),
+    "compile warnings": lambda _, x: ztfast.compile(ztfast.Text(""), schema=SCHEMA, warnings=x),
+    "compile form": lambda _, x: ztfast.compile(ztfast.Text(""), schema=SCHEMA, form=x),
+    "compile base": lambda _, x: ztfast.compile(ztfast.Text(""), schema=SCHEMA, base=x),
+    "Bundle": lambda _, x: ztfast.Bundle(x),
+    "Bundle.load": lambda _, x: ztfast.Bundle.load(x),
+    "Bundle.policy_source": lambda _, x: BUNDLE.policy_source(x),
+    "Engine": lambda _, x: x is BUNDLE or ztfast.Engine(x),
+    "Engine sessions": lambda _, x: ztfast.Engine(BUNDLE, sessions=x, handles=8),
+    "Engine handles": lambda _, x: ztfast.Engine(BUNDLE, sessions=8, handles=x),
+    "Engine prefault": lambda _, x: ztfast.Engine(BUNDLE, sessions=8, handles=8, prefault=x),
+    "Engine strict": lambda _, x: ztfast.Engine(BUNDLE, sessions=8, handles=8, strict=x),
+    "Engine max_context": lambda _, x: ztfast.Engine(BUNDLE, sessions=8, handles=8, max_context=x),
+    "evaluate principal": lambda on, x: on.engine.evaluate(x, "view", WHAT),
+    "evaluate action": lambda on, x: on.engine.evaluate(WHO, x, WHAT),
+    "evaluate resource": lambda on, x: on.engine.evaluate(WHO, "view", x),
+    "evaluate context": lambda on, x: on.engine.evaluate(WHO, "view", WHAT, x),
+    "evaluate a Long": lambda on, x: on.engine.evaluate(WHO, "upload", WHAT, {"megabytes": x}),
+    "evaluate a String": lambda on, x: on.engine.evaluate(WHO, "upload", WHAT, {"megabytes": 1, "camera": x}),
+    "evaluate a name": lambda on, x: on.engine.evaluate(WHO, "view", WHAT, {x: 1} if x.__hash__ else {}),
+    "decide session": lambda on, x: on.engine.decide(x, "view", WHAT),
+    "decide action": lambda on, x: on.engine.decide(on.session, x, WHAT),
+    "decide resource": lambda on, x: on.engine.decide(on.session, "view", x),
+    "decide context": lambda on, x: on.engine.decide(on.session, "view", WHAT, x),
+    "admit": lambda on, x: on.engine.admit(x),
+    "prepare action": lambda on, x: on.engine.prepare(x),
+    "prepare name": lambda on, x: on.engine.prepare("upload", "megabytes", x),
+    "attribute_path action": lambda on, x: on.engine.attribute_path(x, "megabytes"),
+    "attribute_path name": lambda on, x: on.engine.attribute_path("upload", x),
+    "evaluate_many principals": lambda on, x: on.engine.evaluate_many(x, "view", WHAT),
+    "evaluate_many action": lambda on, x: on.engine.evaluate_many(WHO, x, WHAT),
+    "evaluate_many resources": lambda on, x: on.engine.evaluate_many(WHO, "view", x),
+    "evaluate_many context": lambda on, x: on.engine.evaluate_many(WHO, "view", WHAT, x),
+    "evaluate_many a column": lambda on, x: on.engine.evaluate_many(WHO, "upload", WHAT, {"megabytes": x}),
+    "resources": lambda on, x: on.engine.resources(x),
+    "entitlements session": lambda on, x: on.engine.entitlements(x, "view"),
+    "entitlements action": lambda on, x: on.engine.entitlements(on.session, x),
+    "entitlements context": lambda on, x: on.engine.entitlements(on.session, "view", x),
+    "entitled session": lambda on, x: on.engine.entitled(x, "view"),
+    "entitled action": lambda on, x: on.engine.entitled(on.session, x),
+    "resource": lambda on, x: on.engine.resource(x),
+    "swap": lambda on, x: x is BUNDLE or on.engine.swap(x),
+    "upsert": lambda on, x: on.engine.upsert(x),
+    "remove": lambda on, x: on.engine.remove(x),
+    "remove one": lambda on, x: on.engine.remove([x]),
+    "explain who": lambda on, x: on.engine.explain(x, "view", WHAT),
+    "explain action": lambda on, x: on.engine.explain(WHO, x, WHAT),
+    "explain resource": lambda on, x: on.engine.explain(WHO, "view", x),
+    "explain context": lambda on, x: on.engine.explain(WHO, "view", WHAT, x),
+    "allows session": lambda on, x: on.view.allows(x, on.photo),
+    "allows resource": lambda on, x: on.view.allows(on.session, x),
+    "allows a value": lambda on, x: on.upload.allows(on.session, on.photo, x),
+    "gate.decide session": lambda on, x: on.view.decide(x, on.photo),
+    "gate.decide resource": lambda on, x: on.view.decide(on.session, x),
+    "gate.decide a value": lambda on, x: on.upload.decide(on.session, on.photo, x),
+    "decide_many session": lambda on, x: on.view.decide_many(x, on.photo),
+    "decide_many resources": lambda on, x: on.view.decide_many(on.session, x),
+    "decide_many a column": lambda on, x: on.upload.decide_many(on.session, on.photo, x),
+    "gate.evaluate_many principals": lambda on, x: on.view.evaluate_many(x, on.photo),
+    "gate.evaluate_many resources": lambda on, x: on.view.evaluate_many(on.photo, x),
+    "Identity principal": lambda _, x: ztfast.Identity(x, not_after=5),
+    "Identity not_after": lambda _, x: ztfast.Identity(WHO, not_after=x),
+    "Identity not_before": lambda _, x: ztfast.Identity(WHO, not_after=math.inf, not_before=x),
+    "Identity factors": lambda _, x: ztfast.Identity(WHO, not_after=5, factors=x),
+    "Identity auth_time": lambda _, x: ztfast.Identity(WHO, not_after=5, auth_time=x),
+    "Uid": lambda _, x: ztfast.Uid(x, x),
+    "Uid.parse": lambda _, x: ztfast.Uid.parse(x),
+    "Uid.of": lambda _, x: ztfast.Uid.of(x),
+    "Categorical codes": lambda _, x: ztfast.Categorical(x, ["a"]),
+    "Categorical values": lambda _, x: ztfast.Categorical([0], x),
+}
+
+
+@pytest.mark.filterwarnings("ignore::ztfast.PolicyWarning")
+@pytest.mark.parametrize("name", CALLS)
+def test_every_argument_is_taken_or_refused_by_an_error_of_ours(name: str) -> None:
+    on = Desk()
+    wrong = []
+    for odd in ODD:
+        try:
+            CALLS[name](on, odd)
+        except ztfast.PolicyError:
+            pass
+        except ztfast.Error as error:
+            if len(str(error).splitlines()) > 1:
+                wrong.append(f"{type(odd).__name__}: {type(error).__name__} in several lines: {error}")
+        except BaseException as error:
+            wrong.append(f"{type(odd).__name__}: {type(error).__name__}: {error}")
+    assert wrong == []
+    # Nothing of it left anything behind.
+    assert on.engine.evaluate(WHO, "view", WHAT)
+    assert on.view.allows(on.session, on.photo)
+
+
+def test_the_sentence_says_what_to_give() -> None:
+    with pytest.raises(
+        ztfast.ArgumentError, match=r"Engine: wanted a ztfast\.Bundle, as ztfast\.Bundle\.load\(path\).*'x\.ztb'"
+    ):
+        ztfast.Engine("x.ztb")  # type: ignore[arg-type]
+    with pytest.raises(ztfast.ArgumentError, match=r"swap: wanted a ztfast\.Bundle.*'x\.ztb'"):
+        ztfast.Engine(BUNDLE, sessions=8, handles=8).swap("x.ztb")  # type: ignore[arg-type]
+    with pytest.raises(ztfast.ArgumentError, match=r"admit: wanted a ztfast\.Identity"):
+        ztfast.Engine(BUNDLE, sessions=8, handles=8).admit(WHO)  # type: ignore[arg-type]

@@ -1,0 +1,45 @@
+"""Texts and values from outside, as messages show them."""
+
+from __future__ import annotations
+
+from ztfast.errors import ArgumentError
+
+__all__ = ["given", "name_of", "one_line", "refused"]
+
+SHOWN = 60
+"""Characters of a value that a message shows."""
+
+
+def one_line(text: str) -> str:
+    r"""A text from outside on one line, with everything that a terminal would not show as it is written out.
+
+    >>> print(one_line("deny\n\x1b[2J.cedar"))
+    deny\n\x1b[2J.cedar
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def name_of(path: str) -> str:
+    """What messages call a path: names that are no Unicode text have their bytes written out."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def given(value: object) -> str:
+    """What was given: its type, and its beginning.
+
+    >>> given(5), given("x.ztb"), given(None)
+    ('int 5', "str 'x.ztb'", 'None')
+    """
+    try:
+        shown = one_line(repr(value))
+    except Exception:
+        shown = "that cannot be shown"
+    shown = shown if len(shown) <= SHOWN else shown[: SHOWN - 3] + "..."
+    return shown if value is None else f"{type(value).__name__} {shown}"
+
+
+def refused(what: str, wanted: str, value: object) -> ArgumentError:
+    """The error about an argument."""
+    return ArgumentError(f"{what}: wanted {wanted}; got {given(value)}")
