@@ -150,7 +150,7 @@ def test_the_cpp_gateway_refuses_what_is_not_an_order(order_gateway: Any, orders
     drawn = orders.draw(desk, 10)
     good = [drawn.sessions, drawn.instruments, drawn.notional, drawn.quantity]
     for at, bad in (
-        (0, drawn.instruments),
+        (0, drawn.notional),
         (1, drawn.notional),
         (2, drawn.sessions),
         (3, drawn.quantity.astype(float)),
