@@ -119,6 +119,8 @@ cdef enum:
     CACHED_POLICIES = 6
     # Texts of the bundle that a gate remembers.
     REMEMBERED = 64
+    # Gates that a gate keeps for requests that lack some of its attributes.
+    MOST_WITHOUT = 32
 
 cdef struct RememberedText:
     # Kept alive by the gate.
@@ -199,6 +201,7 @@ cdef class Gate:
     cdef object wrong_type(self, size_t at, value)
     cdef int scalar(self, size_t at, value, int64_t *number) except -1
     cdef Decision without(self, PyObject *const *arguments)
+    cdef object made_without(self, uint64_t lacking)
     cdef object strictly(self, PyObject *const *arguments)
     cdef Decision by_context(self, PyObject *const *arguments)
     cdef object fitting(self)

@@ -657,11 +657,21 @@ cdef class Gate:
                 count += 1
         gate = self._without.get(lacking)
         if gate is None:
-            core = self._core.without(lacking)
-            if core is None:
-                return Decision(ZTFAST_STALE_GATE)
-            gate = self._without.setdefault(lacking, made(self._engine, core))
+            gate = self.made_without(lacking)
+            if gate is None:
+                return self.by_context(arguments)
         return gate_decide(gate, kept, count)
+
+    cdef object made_without(self, uint64_t lacking):
+        """A gate without some attributes, kept; None where a context has to decide, which takes longer."""
+        # Which attributes are absent may be as the market has it: not every combination is worth a gate.
+        if len(self._without) >= MOST_WITHOUT:
+            return None
+        try:
+            core = self._core.without(lacking)
+        except CapacityError:
+            return None
+        return None if core is None else self._without.setdefault(lacking, made(self._engine, core))
 
     cdef object strictly(self, PyObject *const *arguments):
         """Raise for what is out of its range, if that is wanted."""

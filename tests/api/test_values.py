@@ -378,6 +378,26 @@ def test_masks_are_absent_rows_of_every_kind(having: ztfast.Engine, admit) -> No
         gate.decide_many(session, np.ma.array([1, 2], np.uint64, mask=[False, True]), 1, 1, 1, "a", ANN)
 
 
+def test_more_combinations_than_a_gate_keeps_gates_for(build, admit) -> None:
+    names = [f"a{at}" for at in range(7)]
+    schema = ", ".join(f"{name}?: Long" for name in names)
+    schema = f"entity U; action go appliesTo {{ principal: U, resource: U, context: {{ {schema} }} }};"
+    rules = "".join(
+        f'@id("{name}") permit (principal, action, resource) when {{ context has {name} }};' for name in names
+    )
+    engine = ztfast.Engine(ztfast.compile(ztfast.Text(rules), schema=ztfast.Text(schema)))
+    session, one = engine.admit(ztfast.Identity('U::"1"', not_after=math.inf)), engine.resource('U::"1"')
+    gate = engine.prepare("go", *names)
+    before = engine.memory.gates
+    for pattern in range(1 << len(names)):
+        values = [1 if pattern >> at & 1 else ABSENT for at in range(len(names))]
+        there = tuple(name for name, value in zip(names, values, strict=True) if value is not ABSENT)
+        assert gate.decide(session, one, *values).reasons == there
+    columns = [[1 if pattern >> at & 1 else ABSENT for pattern in range(1 << len(names))] for at in range(len(names))]
+    assert gate.decide_many(session, one, *columns).tolist() == [Code.DEFAULT] + [Code.ALLOW] * 127
+    assert engine.memory.gates < before * 40
+
+
 def test_absent_is_one_thing(having: ztfast.Engine) -> None:
     assert repr(ABSENT) == "ztfast.ABSENT"
     assert pickle.loads(pickle.dumps(ABSENT)) is copy.deepcopy(ABSENT) is copy.copy(ABSENT) is ABSENT
