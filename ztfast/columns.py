@@ -328,6 +328,24 @@ def _categorical(where: str, codes: Array, categories: Iterable[Any], number_of:
     return Column(array, True, bad[codes] if bad.any() else None)
 
 
+def count(where: str, given: Iterable[tuple[str, Any]]) -> int:
+    """How many rows columns have together that nobody reads: 1, if each has one value for all.
+
+    Raises:
+        ContextError: where they differ.
+    """
+    lengths = {}
+    for name, column in given:
+        column = getattr(column, "codes", column)
+        is_one = isinstance(column, (str, bytes, Mapping)) or hasattr(column, "type") or getattr(column, "ndim", 1) == 0
+        if not is_one and hasattr(column, "__len__"):
+            lengths[name] = len(column)
+    if len(set(lengths.values())) > 1:
+        named = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ContextError(f"{where}: columns of different lengths: {named}")
+    return next(iter(lengths.values()), 1)
+
+
 def rows(where: str, columns: Sequence[tuple[str, Column]]) -> int:
     """How many rows the columns have together: 1, if each has one value for all.
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ztfast import _core, gate
+from ztfast import columns as columns_of
 from ztfast.bundle import Bundle, Policy
 from ztfast.errors import ContextError, IdentityError, OwnerError, SourceError, StaleGateError, UidError
 from ztfast.gate import Decision, Gate, Resource, Session
@@ -241,6 +242,11 @@ class Engine:
     bundle is there before :meth:`swap` lets it decide. The system may still move pages out when memory runs out;
     ``locked`` forbids that. What becomes of the bundle's file is of no concern: it was read whole.
 
+    A forked child is another process: there every decision of its parent's engine is DENY with code FORKED, and what
+    would change something raises :class:`ForkedError`, since no revocation, swap or kill switch of the parent reaches
+    it. So open an engine in the child, also with ``multiprocessing``'s start method ``fork`` (better: ``spawn`` or
+    ``forkserver``).
+
     Threads may share an engine. Deciding takes no lock; changes (:meth:`swap`, :meth:`upsert`, :meth:`remove`) wait for
     each other.
 
@@ -462,6 +468,13 @@ class Engine:
         array([ True, False])
         """
         columns: Mapping[Any, Any] = _dict(context)
+        if self._core.forked:
+            given: list[tuple[str, Any]] = [
+                ("principals", principals),
+                ("resources", resources),
+                *((str(name), of) for name, of in columns.items()),
+            ]
+            return np.full(columns_of.count(str(action), given), Code.FORKED, np.uint8)
         prepared = self.prepare(action, *columns)
         return prepared.evaluate_many(self._handles(principals), self._handles(resources), *columns.values())
 

@@ -17,6 +17,7 @@ __all__ = [
     "ContextError",
     "EntityError",
     "Error",
+    "ForkedError",
     "IdentityError",
     "OwnerError",
     "PolicyError",
@@ -118,6 +119,14 @@ class OwnerError(Error, TypeError):
     """What belongs to one engine in one process is made by hand, copied, pickled, or given to another engine.
 
     Sessions, handles, gates and engines are good in the process and by the engine that made them, and nowhere else.
+    """
+
+
+class ForkedError(Error, RuntimeError):
+    """An engine that was opened before a fork is to change or admit something in the child.
+
+    What happens in the parent no longer reaches it, so it decides nothing there either: each decision is DENY with code
+    FORKED. Open an engine anew in the child.
     """
 
 

@@ -204,6 +204,7 @@ cdef class Gate:
     cdef object made_without(self, uint64_t lacking)
     cdef object strictly(self, PyObject *const *arguments)
     cdef Decision by_context(self, PyObject *const *arguments)
+    cdef Decision no_bundle(self)
     cdef object fitting(self)
     cdef Decision by_dict(self, PyObject *const *arguments)
     cdef Decision decision(self, uint32_t code, ztfast_determining *determining)

@@ -412,6 +412,12 @@ cdef class Gate:
             raise ContextError(
                 f"{self.action}: wanted {self._count} columns ({', '.join(self.names) or 'none'}), got {len(given)}"
             )
+        if self._engine._core.forked:
+            # Nothing that could lock is called in a child.
+            known = [("resources", resources), *zip(self.names, given)]
+            if who.each:
+                known.append(("sessions" if by_session else "principals", who.array))
+            return numpy.full(columns_of.count(self.action, known), ZTFAST_FORKED, numpy.uint8)
         if ZTFAST_OTHER in self._every_kind:
             raise ContextError(f"{self.action}: ipaddr, set and record attributes have no columns; use decide()")
         cdef Batch batch = Batch(self), part
@@ -647,7 +653,7 @@ cdef class Gate:
         cdef size_t at, count = 2
         cdef uint64_t lacking = 0
         if self.fitting() is None:
-            return Decision(ZTFAST_STALE_GATE)
+            return self.no_bundle()
         kept[0], kept[1] = arguments[0], arguments[1]
         for at in range(self._count):
             if <void *>arguments[at + 2] == ABSENT or <void *>arguments[at + 2] == MASKED:
@@ -697,13 +703,20 @@ cdef class Gate:
                 continue
             if self.fitting() == before:
                 return decided
-        return Decision(ZTFAST_STALE_GATE)
+        return self.no_bundle()
+
+    cdef Decision no_bundle(self):
+        """The decision where no bundle fits the gate, or its engine is another process's."""
+        return Decision(ZTFAST_FORKED if self._engine._core.forked else ZTFAST_STALE_GATE)
 
     cdef object fitting(self):
         """The newest bundle's number; None where the gate does not fit it."""
-        cdef Gate user = self.taken()
+        cdef Gate user
         cdef uint64_t epoch = 0
         cdef size_t count
+        if self._engine._core.forked:
+            return None
+        user = self.taken()
         if user is None:
             return None
         # A decision that no session asks for: it takes the newest bundle, and ends a call that was begun.
@@ -965,7 +978,7 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
         return gate.by_context(arguments)
     user = gate.taken()
     if user is None:
-        return Decision(ZTFAST_STALE_GATE)
+        return gate.no_bundle()
     try:
         if user._looks_up:
             looked = user.look_up(arguments, values)

@@ -1,7 +1,7 @@
 //! Many decisions at once, over columns.
 
 use crate::changes::UNCLASSED;
-use crate::clock::now_ns;
+use crate::clock::monotonic_ns;
 use crate::code::Code;
 use crate::decide::{EffectOnly, End, Tally, Walk, cell, pair, prefetch_cell};
 use crate::engine::Engine;
@@ -124,10 +124,11 @@ impl Batch {
         Self { engine, snapshot, binding, text_offsets: vec![0], text_bytes: Vec::new(), texts, room }
     }
 
-    /// Whether its gate did not fit the bundle: all rows are [`Code::StaleGate`].
+    /// What all rows are denied with, whatever they are: the engine is another process's, or the gate did not fit the bundle.
     #[must_use]
-    pub const fn is_stale(&self) -> bool {
-        self.binding.is_none()
+    pub fn refusal(&self) -> Option<Code> {
+        let stale = self.binding.is_none().then_some(Code::StaleGate);
+        if self.engine.is_forked() { Some(Code::Forked) } else { stale }
     }
 
     /// The arguments' types.
@@ -170,6 +171,10 @@ impl Batch {
         columns: &[Column<'_, i64>],
         out: &mut [u8],
     ) -> Result<(), WrongType> {
+        if let Some(code) = self.refusal() {
+            out.fill(code as u8);
+            return Ok(());
+        }
         let Some(binding) = &self.binding else {
             out.fill(Code::StaleGate as u8);
             return Ok(());
@@ -186,14 +191,18 @@ impl Batch {
             None => other.insert(Room::new(&self.snapshot, Some(binding))),
         };
         let Room { entities, scratch, block } = room;
+        // Handles in columns must become entities first.
+        let alike = who.is_one() && !entities.contains(&true);
+        let resource = resources.one().filter(|_| alike).map(|handle| self.engine.place(Handle(handle)));
         for (number, codes) in out.chunks_mut(ROWS).enumerate() {
             let first = number * ROWS;
-            let now_ns = now_ns();
-            // Handles in columns must become entities first, and a row that a column lacks must not be decided at all.
-            let plain = !entities.contains(&true) && columns.iter().all(|column| column.covers(first, codes.len()));
-            if let (true, Some(resource), true) = (who.is_one(), resources.one(), plain) {
+            let now_ns = monotonic_ns();
+            // A row that a column lacks must not be decided at all.
+            if let Some(resource) = resource
+                && columns.iter().all(|column| column.covers(first, codes.len()))
+            {
                 let principal = who.principal(&self.engine, first, now_ns).unwrap_or(Err(Code::Corrupt));
-                match self.alike(binding, principal, self.engine.place(Handle(resource)), columns, first, codes) {
+                match self.alike(binding, principal, resource, columns, first, codes) {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(code) => {
@@ -216,12 +225,12 @@ impl Batch {
     /// The codes of rows that cannot be decided, because a value is out of its range: [`Code::BadValue`], or what denies
     /// whatever the values are.
     pub fn refuse(&self, who: Who<'_>, resources: Column<'_, u64>, out: &mut [u8]) {
-        if self.binding.is_none() {
-            return out.fill(Code::StaleGate as u8);
+        if let Some(code) = self.refusal() {
+            return out.fill(code as u8);
         }
         let mut block = Box::new(Block::new(0));
         for (number, codes) in out.chunks_mut(ROWS).enumerate() {
-            self.look_up(who, resources, now_ns(), number * ROWS, codes, &mut block);
+            self.look_up(who, resources, monotonic_ns(), number * ROWS, codes, &mut block);
             codes.iter_mut().filter(|code| **code == UNDECIDED).for_each(|code| *code = Code::BadValue as u8);
         }
     }

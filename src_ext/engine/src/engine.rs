@@ -6,6 +6,7 @@ use crate::decide::{Determining, Walk};
 use crate::gate::{Gate, GateSpec, Room, Texts, fixed_bytes};
 use crate::handles::{Handle, HandleError, Key, Place, Register, Uids};
 use crate::memory::{MemoryError, MemoryUse, Residence};
+use crate::process::Forked;
 use crate::request::OwnedRequest;
 use crate::seat::Seat;
 use crate::sessions::{Admission, AdmitError, SessionId, SessionStatus, Sessions};
@@ -60,6 +61,12 @@ pub enum EngineError {
     /// The system gave no random numbers.
     #[error("the system gives no random numbers, without which handles could be guessed: {0}")]
     NoRandomness(#[from] getrandom::Error),
+    /// The system does not let a process know itself from its children.
+    #[error("the system refuses what tells this process from its forked children: {0}")]
+    Process(std::io::Error),
+    /// The engine is another process's.
+    #[error(transparent)]
+    Forked(#[from] Forked),
 }
 
 /// Why a gate could not be prepared.
@@ -94,6 +101,9 @@ pub enum PrepareError {
     /// Memory could not be had as it was asked for.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// The engine is another process's.
+    #[error(transparent)]
+    Forked(#[from] Forked),
     /// A name given twice.
     #[error("the context attribute {name} is named twice")]
     Twice {
@@ -256,6 +266,8 @@ pub struct Engine {
     /// What every decision looks at first: the current snapshot's number, above [`KILLED`].
     state: AtomicU64,
     key: Key,
+    /// The mark of the process that opened it.
+    process: u64,
     uids: Arc<Uids>,
     /// Held by whoever swaps or changes entities, as long as that takes.
     changing: Mutex<()>,
@@ -289,15 +301,17 @@ impl Engine {
     ) -> Result<Arc<Self>, EngineError> {
         // The first reading of the clock looks for it; no decision shall.
         let _ = crate::clock::now_ns();
+        let process = crate::process::enter().map_err(EngineError::Process)?;
         let uids = Arc::new(Uids::new());
         let key = Key::random()?;
         let base = Base::new(bundle, &options, key, uids.clone(), reference, attached)?;
         let snapshot = Snapshot { base: Arc::new(base), changes: None, epoch: 1 };
-        Ok(Arc::new(Self {
+        let engine = Self {
             sessions: Sessions::new(options.sessions, options.residence)?,
             state: AtomicU64::new(quiet(snapshot.epoch)),
             current: ArcSwap::from_pointee(snapshot),
             key,
+            process,
             uids,
             changing: Mutex::default(),
             writer: Mutex::new(Writer {
@@ -308,7 +322,26 @@ impl Engine {
                 retired: Vec::new(),
             }),
             options,
-        }))
+        };
+        engine.sessions.watch();
+        Ok(Arc::new(engine))
+    }
+
+    /// Whether this is a forked child of the process that opened the engine: then every decision is [`Code::Forked`].
+    #[inline]
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        crate::process::mark() != self.process
+    }
+
+    /// Before whatever changes something or takes a lock, which another thread may have held at the fork, so that nobody gives
+    /// it back in the child. Whoever changes something also looks at the wall clock.
+    fn own(&self) -> Result<(), Forked> {
+        if self.is_forked() {
+            return Err(Forked);
+        }
+        self.sessions.follow();
+        Ok(())
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -357,6 +390,7 @@ impl Engine {
     /// # Errors
     /// [`SwapError`]; the old one stays then, with what was changed.
     pub fn swap_with(&self, bundle: Arc<Bundle>, swap: Swap<'_>) -> Result<(), SwapError> {
+        self.own().map_err(EngineError::from)?;
         let Swap { reference, attached, upserts, removals, allow_stale } = swap;
         let mut base = Base::new(bundle, &self.options, self.key, self.uids.clone(), reference, attached)?;
         let changing = self.changing();
@@ -459,6 +493,7 @@ impl Engine {
     /// # Errors
     /// [`ChangeError`]; nothing has changed then.
     pub fn change(&self, upserts: &[EntityData], removals: &[(String, String)]) -> Result<(), ChangeError> {
+        self.own()?;
         let changing = self.changing();
         let snapshot = self.snapshot();
         let changed = change(&snapshot, upserts, removals)?;
@@ -493,6 +528,7 @@ impl Engine {
     /// # Errors
     /// [`HandleError`].
     pub fn handle(&self, ty: &str, id: &str) -> Result<Handle, HandleError> {
+        self.own()?;
         let mut writer = self.writer();
         let (place, fresh) = writer.register.place(ty, id, &self.uids)?;
         if fresh {
@@ -507,23 +543,33 @@ impl Engine {
     /// # Errors
     /// [`AdmitError`].
     pub fn admit(&self, admission: &Admission) -> Result<SessionId, AdmitError> {
+        self.own()?;
         let principal = self.key.place(admission.principal);
         self.uids.get(principal.0).ok_or(AdmitError::UnknownHandle)?;
-        self.sessions.admit(principal, admission, crate::clock::now_ns())
+        self.sessions.admit(principal, admission)
     }
 
     /// Change a session's status; `false` where there is no such session, or it was revoked.
-    pub fn set_session(&self, session: SessionId, status: SessionStatus) -> bool {
-        self.sessions.set(session, status)
+    ///
+    /// # Errors
+    /// [`Forked`].
+    pub fn set_session(&self, session: SessionId, status: SessionStatus) -> Result<bool, Forked> {
+        self.own()?;
+        Ok(self.sessions.set(session, status))
     }
 
     /// Deny everything, or no longer.
-    pub fn kill_switch(&self, on: bool) {
+    ///
+    /// # Errors
+    /// [`Forked`].
+    pub fn kill_switch(&self, on: bool) -> Result<(), Forked> {
+        self.own()?;
         if on {
             self.state.fetch_or(KILLED, Ordering::Release);
         } else {
             self.state.fetch_and(!KILLED, Ordering::Release);
         }
+        Ok(())
     }
 
     /// Whether the kill switch is on.
@@ -542,9 +588,15 @@ impl Engine {
     #[inline]
     pub(crate) fn principal(&self, session: SessionId, now_ns: i64) -> Result<Place, Code> {
         if self.is_killed() {
-            return Err(Code::Killed);
+            return Err(if self.is_forked() { Code::Forked } else { Code::Killed });
         }
-        self.sessions.check(session, now_ns)
+        self.sessions.valid(session, now_ns).ok_or_else(|| self.why(session, now_ns))
+    }
+
+    /// Why a session that was not good just now was not.
+    #[cold]
+    pub(crate) fn why(&self, session: SessionId, now_ns: i64) -> Code {
+        if self.is_forked() { Code::Forked } else { self.sessions.why(session, now_ns) }
     }
 
     /// Prepare decisions about an action, whose context attributes come in the order of `names`: their paths, joined by
@@ -562,6 +614,7 @@ impl Engine {
     /// # Errors
     /// [`PrepareError`].
     pub fn prepare_named(self: &Arc<Self>, ty: &str, id: &str, names: &[Name<'_>]) -> Result<Gate, PrepareError> {
+        self.own()?;
         let (paths, binding) = self.snapshot().base.bind_named(ty, id, names)?;
         let spec = GateSpec { ty: ty.into(), id: id.into(), paths, types: binding.types };
         match self.prepare_like(&Arc::new(spec)) {
@@ -573,6 +626,7 @@ impl Engine {
 
     /// Prepare a gate like others, which counts as one of its own.
     pub(crate) fn prepare_like(self: &Arc<Self>, spec: &Arc<GateSpec>) -> Result<Gate, PrepareError> {
+        self.own()?;
         let texts = if spec.looks_up() { Texts::new(self.options.residence)? } else { Texts::default() };
         let mut room = None;
         loop {
@@ -620,8 +674,11 @@ impl Engine {
     }
 
     /// What is kept in memory for decisions.
-    #[must_use]
-    pub fn memory(&self) -> MemoryUse {
+    ///
+    /// # Errors
+    /// [`Forked`].
+    pub fn memory(&self) -> Result<MemoryUse, Forked> {
+        self.own()?;
         let (gates, pages, replaced) = {
             let writer = self.writer();
             let pages: usize = writer.live().map(|gate| gate.bytes).sum();
@@ -636,7 +693,7 @@ impl Engine {
         let all = [bundle, handles, self.sessions.held()];
         let locked_gates = if self.options.residence.locked { pages } else { 0 };
         let replaced = replaced.iter().filter(|base| !Arc::ptr_eq(base, &snapshot.base));
-        MemoryUse {
+        Ok(MemoryUse {
             bundle: bundle.len(),
             tables: handles.len() + self.sessions.held().len(),
             gates,
@@ -645,7 +702,7 @@ impl Engine {
             replaced: replaced.map(|base| base.held[0].len()).sum(),
             locked: all.iter().map(|held| held.locked()).sum::<usize>() + locked_gates,
             huge: crate::memory::in_huge_pages(all.into_iter()),
-        }
+        })
     }
 
     /// Decide by policy alone: no session, no kill switch.
@@ -658,6 +715,9 @@ impl Engine {
         request: &OwnedRequest,
         determining: &mut Determining,
     ) -> Code {
+        if self.is_forked() {
+            return Code::Forked;
+        }
         let bundle = snapshot.bundle();
         let record = bundle.actions().get(action as usize);
         let tables = record.and_then(|record| Some((slot_kinds(bundle, record)?, layers(bundle, record)?)));
@@ -703,7 +763,7 @@ impl Engine {
     /// # Errors
     /// The code of the denial.
     pub fn session_principal(&self, snapshot: &Snapshot, session: SessionId) -> Result<EntityRef, Code> {
-        snapshot.entity(self.principal(session, crate::clock::now_ns())?).ok_or(Code::NotApplicable)
+        snapshot.entity(self.principal(session, crate::clock::monotonic_ns())?).ok_or(Code::NotApplicable)
     }
 
     /// The entity of a handle in this snapshot's bundle.

@@ -1,7 +1,7 @@
 //! A gate: decisions about one action, like a prepared statement.
 
 use crate::batch::Batch;
-use crate::clock::now_ns;
+use crate::clock::monotonic_ns;
 use crate::code::Code;
 use crate::decide::{Determining, EffectOnly, Note};
 use crate::engine::{Engine, PrepareError, quiet};
@@ -293,7 +293,7 @@ impl Gate {
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn refuse(&mut self, session: SessionId, resource: Handle) -> Code {
         self.refresh();
-        let principal = match self.engine.principal(session, now_ns()) {
+        let principal = match self.engine.principal(session, monotonic_ns()) {
             Ok(principal) => principal,
             Err(code) => return code,
         };
@@ -341,6 +341,9 @@ impl Gate {
     #[cold]
     #[inline(never)]
     pub(crate) fn catch_up(&mut self, session: SessionId, values: &[i64]) -> Option<Code> {
+        if self.engine.is_forked() {
+            return Some(Code::Forked);
+        }
         let denied = match self.call {
             // This decision goes by the snapshot that its texts were looked up in.
             Call::Begun => (!self.are_of_this_call(values)).then_some(Code::Corrupt),
@@ -357,7 +360,7 @@ impl Gate {
             return Some(Code::Killed);
         }
         // What is wrong with the session comes before what is wrong with the request.
-        denied.map(|code| self.engine.principal(session, crate::clock::now_ns()).err().unwrap_or(code))
+        denied.map(|code| self.engine.principal(session, monotonic_ns()).err().unwrap_or(code))
     }
 
     /// Neither allocates nor frees: bindings and replaced snapshots are kept alive by the engine's writing side.

@@ -4,6 +4,7 @@
 //! number; each snapshot knows what every handle is in its bundle. It is the uid's place in the engine's tables, joined with
 //! a random key of the engine: a handle of another engine leads to no place in this one's.
 
+use crate::process::Forked;
 use std::collections::HashMap;
 
 /// A uid's number, good for the life of the engine, and for no other engine. The top bit is 0.
@@ -45,6 +46,9 @@ pub enum HandleError {
     /// No more are to be had.
     #[error("all {0} handles are in use; give the engine more (handles=...)")]
     Full(usize),
+    /// The engine is another process's.
+    #[error(transparent)]
+    Forked(#[from] Forked),
 }
 
 /// An entity's type and id.

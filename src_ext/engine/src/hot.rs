@@ -5,7 +5,7 @@
 //! which are never inlined: more layers in [`Gate::further`]; what asks for more than ranges in [`Gate::rest`], which
 //! builds the request and walks as everybody else does.
 
-use crate::clock::now_ns;
+use crate::clock::monotonic_ns;
 use crate::code::Code;
 use crate::decide::{Note, Walk, cell, pair};
 use crate::gate::Gate;
@@ -39,7 +39,7 @@ impl Gate {
         {
             return denied;
         }
-        let now_ns = now_ns();
+        let now_ns = monotonic_ns();
         let Some(principal) = self.engine.sessions.valid(session, now_ns) else { return self.refused(session, now_ns) };
         let Some(binding) = &self.binding else { return Code::StaleGate };
         let base = &*self.snapshot.base;
@@ -68,7 +68,7 @@ impl Gate {
     #[cold]
     #[inline(never)]
     fn refused(&self, session: SessionId, now_ns: i64) -> Code {
-        self.engine.principal(session, now_ns).err().unwrap_or(Code::UnknownSession)
+        self.engine.why(session, now_ns)
     }
 
     /// The decision from the second layer on; `code` is what the first one says.

@@ -1,5 +1,6 @@
 //! What is asked of memory beyond reading it: to be near soon, to be there at all, to stay, and to come in large pages.
 
+use crate::process::Pages;
 use std::io;
 use std::ops::Range;
 use zerocopy::{FromZeros, KnownLayout};
@@ -272,14 +273,34 @@ where
         bytes,
         source: io::ErrorKind::OutOfMemory.into(),
     })?;
+    wish_for_large_pages(&mut slots);
+    let held = Held::write(what, &mut slots, residence)?;
+    Ok((slots, held))
+}
+
+/// The same, of pages that are zeros again in a forked child.
+pub(crate) fn wiped_table<T: FromZeros>(
+    what: &'static str,
+    capacity: usize,
+    residence: Residence,
+) -> Result<(Pages<T>, Held), MemoryError> {
+    let bytes = capacity.saturating_mul(size_of::<T>());
+    let mut slots = Pages::new(capacity).map_err(|source| MemoryError::Missing { what, bytes, source })?;
+    wish_for_large_pages(slots.as_mut());
+    let held = Held::write(what, slots.as_mut(), residence)?;
+    Ok((slots, held))
+}
+
+/// Only a wish, and only where a large page fits.
+fn wish_for_large_pages<T>(table: &mut [T]) {
     #[cfg(target_os = "linux")]
     {
-        let (start, end) = (slots.as_ptr().addr().next_multiple_of(page()), slots.as_ptr().addr() + bytes);
+        let (start, end) = (table.as_ptr().addr().next_multiple_of(page()), table.as_ptr().addr() + size_of_val(table));
         if let Some(len) = (end / page() * page()).checked_sub(start).filter(|&len| len >= 2 << 20) {
-            // SAFETY: the pages lie within the table, which is ours; MADV_HUGEPAGE changes no content.
+            // SAFETY: the pages lie within the table, which is exclusively borrowed; MADV_HUGEPAGE changes no content.
             let _ = unsafe { libc::madvise(start as *mut libc::c_void, len, libc::MADV_HUGEPAGE) };
         }
     }
-    let held = Held::write(what, &mut slots, residence)?;
-    Ok((slots, held))
+    #[cfg(not(target_os = "linux"))]
+    let _ = table;
 }

@@ -3,12 +3,20 @@
 //! A session is a slot and a random tag, another for each admission: an id of another engine, an old one or one made up
 //! names no session. Deciding reads the slot without a lock: the state word before and after the other fields (a sequence
 //! lock), so that a slot that is being reused is never read half old, half new.
+//!
+//! A session's bounds are given by the wall clock, and decisions hold them against the monotonic one. Where the wall clock is
+//! set, the bounds follow it: what it ends is over, and what is over stays so.
 
+use crate::clock::Reading;
 use crate::code::Code;
 use crate::handles::{Handle, Place};
 use crate::memory::{Held, MemoryError, Residence};
-use std::sync::Mutex;
+use crate::process::{Forked, Pages};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 /// A session: its slot in the low bits (as many as the table's numbers have), the tag of its admission above; the top two
@@ -35,8 +43,19 @@ pub struct Admission {
     pub principal: Handle,
     /// Nanoseconds since the epoch from which the session is good.
     pub not_before_ns: i64,
-    /// Nanoseconds since the epoch from which it is no longer.
+    /// Nanoseconds since the epoch from which it is no longer; `i64::MAX` for no end.
     pub not_after_ns: i64,
+}
+
+impl Admission {
+    /// When the session begins and ends by the monotonic clock, as the wall clock has it now.
+    fn bounds(&self, now: &Reading) -> (i64, i64) {
+        let by_monotonic = |wall: i64| now.monotonic.saturating_add(wall.saturating_sub(now.wall));
+        (
+            by_monotonic(self.not_before_ns),
+            if self.not_after_ns == i64::MAX { i64::MAX } else { by_monotonic(self.not_after_ns) },
+        )
+    }
 }
 
 /// Why an admission was refused.
@@ -48,6 +67,9 @@ pub enum AdmitError {
     /// The principal's handle is not one of this engine's.
     #[error("the principal's handle is not one of this engine's: take it from this engine")]
     UnknownHandle,
+    /// The engine is another process's.
+    #[error(transparent)]
+    Forked(#[from] Forked),
     /// The system gave no random numbers.
     #[error("the system gives no random numbers, without which a session's id could be guessed: {0}")]
     NoRandomness(#[from] getrandom::Error),
@@ -74,29 +96,77 @@ impl SessionStatus {
 #[repr(C, align(64))]
 struct Slot {
     state: AtomicU64,
+    /// By the monotonic clock: what decisions look at. The end only ever comes nearer.
+    from_ns: AtomicI64,
+    to_ns: AtomicI64,
+    principal: AtomicU32,
+    reserved: u32,
+    /// As admitted, by the wall clock.
     not_before_ns: AtomicI64,
     not_after_ns: AtomicI64,
-    principal: AtomicU32,
-    reserved: [u32; 9],
+    /// The end as it was at admission, by the clock that goes on while the machine sleeps.
+    awake_to_ns: AtomicI64,
+    reserved_too: u64,
+}
+
+impl Slot {
+    /// Have the bounds follow the clocks.
+    fn follow(&self, now: &Reading) {
+        let admission = Admission {
+            principal: Handle(0),
+            not_before_ns: self.not_before_ns.load(Ordering::Relaxed),
+            not_after_ns: self.not_after_ns.load(Ordering::Relaxed),
+        };
+        let (from_ns, to_ns) = admission.bounds(now);
+        let awake_to_ns = self.awake_to_ns.load(Ordering::Relaxed);
+        let slept = now.boottime.saturating_sub(now.monotonic);
+        let awake_to_ns = if awake_to_ns == i64::MAX { i64::MAX } else { awake_to_ns.saturating_sub(slept) };
+        let to_ns = to_ns.min(awake_to_ns).min(self.to_ns.load(Ordering::Relaxed));
+        // The end first: it alone could be too late.
+        self.to_ns.store(to_ns, Ordering::Release);
+        self.from_ns.store(from_ns, Ordering::Release);
+    }
 }
 
 /// All sessions of an engine.
 pub(crate) struct Sessions {
-    /// Before the slots, so that it is dropped before them.
-    held: Held,
-    slots: Box<[Slot]>,
+    /// The slots of `table`, so that a decision need not go by way of it.
+    slots: NonNull<[Slot]>,
     /// The bits of an id that are its slot's number. What they say is checked against the table as any index is.
     mask: u64,
-    /// Slots never used begin at `fresh`; those given back are in `free`.
+    table: Arc<Table>,
+}
+
+// SAFETY: the slots are shared as `&[Slot]`, which is Sync, for as long as the table lives, which this keeps alive.
+unsafe impl Send for Sessions {}
+// SAFETY: as above.
+unsafe impl Sync for Sessions {}
+
+/// The slots, and what the writing side knows about them.
+pub(crate) struct Table {
+    /// Before the slots, so that it is dropped before them.
+    held: Held,
+    slots: Pages<Slot>,
+    mask: u64,
+    /// [`Reading::offset`], and how long the machine had slept, when the bounds were last worked out.
+    offset: AtomicI64,
+    slept: AtomicI64,
     spare: Mutex<Spare>,
 }
 
+/// Which slots can be had: those never used begin at `fresh`.
 #[derive(Default)]
 struct Spare {
     fresh: usize,
-    free: Vec<u32>,
+    /// Ids of sessions that were revoked, the first to go first.
+    revoked: VecDeque<u64>,
+    /// Ends and ids of sessions, the next to end first. Some may be gone, and some end sooner.
+    ends: BinaryHeap<Reverse<(i64, u64)>>,
     random: Random,
 }
+
+/// How much longer the machine must have slept for the bounds to be worked out anew.
+const SLEPT_NS: i64 = 1_000_000;
 
 /// Random numbers, asked of the system many at a time: an admission shall not wait for it each time.
 struct Random {
@@ -122,12 +192,111 @@ impl Random {
     }
 }
 
+impl Table {
+    fn spare(&self) -> MutexGuard<'_, Spare> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self, id: u64) -> Option<&Slot> {
+        self.slots.get(usize::try_from(id & self.mask).ok()?)
+    }
+
+    fn is_behind(&self, now: &Reading) -> bool {
+        let slept = now.boottime.saturating_sub(now.monotonic);
+        now.offset() != self.offset.load(Ordering::Acquire)
+            || slept > self.slept.load(Ordering::Acquire).saturating_add(SLEPT_NS)
+    }
+
+    /// Have all bounds follow the wall clock, if it was set or the machine slept. `true`.
+    pub fn follow(&self) -> bool {
+        if self.is_behind(&Reading::now()) {
+            let mut spare = self.spare();
+            // Read anew: another thread may have been here by a later reading.
+            self.work_out(&mut spare, &Reading::now());
+        }
+        true
+    }
+
+    fn work_out(&self, spare: &mut Spare, now: &Reading) {
+        for slot in self.slots.iter().take(spare.fresh) {
+            slot.follow(now);
+        }
+        self.list_ends(spare);
+        self.slept.store(now.boottime.saturating_sub(now.monotonic), Ordering::Release);
+        self.offset.store(now.offset(), Ordering::Release);
+    }
+
+    /// List the ends of all sessions anew.
+    fn list_ends(&self, spare: &mut Spare) {
+        let live = |slot: &&Slot| slot.state.load(Ordering::Relaxed) & STATUS_MASK != FREE;
+        let end = |slot: &Slot| {
+            Reverse((slot.to_ns.load(Ordering::Relaxed), slot.state.load(Ordering::Relaxed) & !STATUS_MASK))
+        };
+        spare.ends.clear();
+        spare.ends.extend(self.slots.iter().take(spare.fresh).filter(live).map(end).filter(|end| end.0.0 != i64::MAX));
+    }
+
+    /// A slot for another session: one never used, else that of the session that was revoked first, else that of one that is
+    /// over.
+    fn free_slot(&self, spare: &mut Spare, now_ns: i64) -> Option<usize> {
+        if spare.fresh < self.slots.len() {
+            spare.fresh += 1;
+            return Some(spare.fresh - 1);
+        }
+        while let Some(id) = spare.revoked.pop_front() {
+            let is_its = |slot: &&Slot| slot.state.load(Ordering::Relaxed) == id | SessionStatus::Revoked.bits();
+            if self.slot(id).is_some_and(|slot| is_its(&slot)) {
+                return usize::try_from(id & self.mask).ok();
+            }
+        }
+        while let Some(&Reverse((to_ns, id))) = spare.ends.peek() {
+            if to_ns > now_ns {
+                return None;
+            }
+            spare.ends.pop();
+            let is_its = |slot: &&Slot| slot.state.load(Ordering::Relaxed) & !STATUS_MASK == id;
+            if self.slot(id).is_some_and(|slot| is_its(&slot)) {
+                return usize::try_from(id & self.mask).ok();
+            }
+        }
+        None
+    }
+}
+
 impl Sessions {
     pub fn new(capacity: usize, residence: Residence) -> Result<Self, MemoryError> {
         let capacity = capacity.min(MAX_SLOTS);
-        let (slots, held) = crate::memory::table("table of sessions", capacity, residence)?;
+        let (slots, held) = crate::memory::wiped_table("table of sessions", capacity, residence)?;
         let mask = capacity.next_power_of_two() as u64 - 1;
-        Ok(Self { held, slots, mask, spare: Mutex::new(Spare::default()) })
+        let table =
+            Table { held, slots, mask, offset: AtomicI64::new(0), slept: AtomicI64::new(0), spare: Mutex::default() };
+        table.work_out(&mut table.spare(), &Reading::now());
+        let table = Arc::new(table);
+        Ok(Self { slots: NonNull::from(&*table.slots), mask, table })
+    }
+
+    /// Have the process's keeper look after the table.
+    pub fn watch(&self) {
+        if let Some(keeper) = crate::process::keeper() {
+            keeper.watch(&self.table);
+        }
+    }
+
+    /// Have the bounds follow the wall clock, if it was set.
+    pub fn follow(&self) {
+        self.table.follow();
+    }
+
+    /// What the table takes.
+    pub fn held(&self) -> &Held {
+        &self.table.held
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // on the hot path
+    const fn slots(&self) -> &[Slot] {
+        // SAFETY: the table lives as long as this does, and nobody has its slots otherwise than shared.
+        unsafe { self.slots.as_ref() }
     }
 
     /// The number of a session's slot, were it one of this table.
@@ -138,7 +307,7 @@ impl Sessions {
     }
 
     fn slot(&self, session: SessionId) -> Option<&Slot> {
-        self.slots.get(self.number(session))
+        self.slots().get(self.number(session))
     }
 
     /// Whether a slot's state is that of this session, in whatever status but free.
@@ -146,65 +315,63 @@ impl Sessions {
         state & !STATUS_MASK == session.0 && session.0 & !self.mask != 0 && state & STATUS_MASK != FREE
     }
 
-    /// What the table takes.
-    pub const fn held(&self) -> &Held {
-        &self.held
-    }
-
     /// Ask for a session's slot to be brought near.
     #[inline]
     pub fn prefetch(&self, session: SessionId) {
-        crate::memory::prefetch(&self.slots, self.number(session));
+        crate::memory::prefetch(self.slots(), self.number(session));
     }
 
     /// Open a session for the principal at a place.
-    pub fn admit(&self, principal: Place, admission: &Admission, now_ns: i64) -> Result<SessionId, AdmitError> {
+    pub fn admit(&self, principal: Place, admission: &Admission) -> Result<SessionId, AdmitError> {
+        let mut spare = self.table.spare();
+        self.admit_at(&mut spare, principal, admission, &Reading::now())
+    }
+
+    fn admit_at(
+        &self,
+        spare: &mut Spare,
+        principal: Place,
+        admission: &Admission,
+        now: &Reading,
+    ) -> Result<SessionId, AdmitError> {
         let principal = u32::try_from(principal.0).map_err(|_| AdmitError::UnknownHandle)?;
-        let mut spare = self.spare.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if spare.fresh == self.slots.len() && spare.free.is_empty() {
-            self.reclaim(&mut spare, now_ns);
+        if self.table.is_behind(now) {
+            self.table.work_out(spare, now);
         }
         let tag = spare.random.next()? & !self.mask & !STATUS_MASK;
-        let full = AdmitError::Full(self.slots.len());
-        let number = match spare.free.pop() {
-            Some(number) => number,
-            None if spare.fresh < self.slots.len() => {
-                spare.fresh += 1;
-                u32::try_from(spare.fresh - 1).map_err(|_| full)?
-            }
-            None => return Err(full),
-        };
-        let slot = &self.slots[number as usize];
+        let full = || AdmitError::Full(self.slots().len());
+        let number = self.table.free_slot(spare, now.monotonic).ok_or_else(full)?;
+        let slot = self.slots().get(number).ok_or_else(full)?;
         let before = slot.state.load(Ordering::Relaxed) & !self.mask & !STATUS_MASK;
         // Neither the tag of the session before, whose id must stay dead, nor that of a slot never used.
         let tag = [tag, tag ^ self.step(), tag ^ self.step() << 1].into_iter().find(|&tag| tag != 0 && tag != before);
-        let id = tag.unwrap_or(self.step()) | u64::from(number);
+        let id = tag.unwrap_or(self.step()) | number as u64;
+        let (from_ns, to_ns) = admission.bounds(now);
+        let slept = now.boottime.saturating_sub(now.monotonic);
+        let awake_to_ns = if to_ns == i64::MAX { i64::MAX } else { to_ns.saturating_add(slept) };
         slot.state.store(id | FREE, Ordering::Relaxed);
         // The fields may be seen only after the state that takes the slot out of use.
         fence(Ordering::Release);
+        slot.from_ns.store(from_ns, Ordering::Relaxed);
+        slot.to_ns.store(to_ns, Ordering::Relaxed);
+        slot.principal.store(principal, Ordering::Relaxed);
         slot.not_before_ns.store(admission.not_before_ns, Ordering::Relaxed);
         slot.not_after_ns.store(admission.not_after_ns, Ordering::Relaxed);
-        slot.principal.store(principal, Ordering::Relaxed);
+        slot.awake_to_ns.store(awake_to_ns, Ordering::Relaxed);
         slot.state.store(id | SessionStatus::Active.bits(), Ordering::Release);
+        if to_ns != i64::MAX {
+            spare.ends.push(Reverse((to_ns, id)));
+            // Of sessions that were revoked, ends are left behind.
+            if spare.ends.len() > 2 * self.slots().len() + 64 {
+                self.table.list_ends(spare);
+            }
+        }
         Ok(SessionId(id))
     }
 
     /// The lowest bit of a tag.
     const fn step(&self) -> u64 {
         self.mask + 1
-    }
-
-    /// Take back the slots of sessions that are over. Their ids then name no session.
-    fn reclaim(&self, spare: &mut Spare, now_ns: i64) {
-        for (number, slot) in (0_u32..).zip(&self.slots) {
-            let state = slot.state.load(Ordering::Relaxed);
-            let over = state & STATUS_MASK == SessionStatus::Revoked.bits()
-                || slot.not_after_ns.load(Ordering::Relaxed) <= now_ns;
-            if over {
-                slot.state.store(state & !STATUS_MASK | FREE, Ordering::Release);
-                spare.free.push(number);
-            }
-        }
     }
 
     /// Change a session's status; `false` where there is no such session, or it was revoked: that is for good.
@@ -214,34 +381,37 @@ impl Sessions {
             let revoked = state & STATUS_MASK == SessionStatus::Revoked.bits();
             (self.is_of(state, session) && !revoked).then_some(session.0 | status.bits())
         });
+        if changed.is_ok() && status == SessionStatus::Revoked {
+            // Its slot can be had from now on. That waits for its turn; the revocation did not.
+            self.table.spare().revoked.push_back(session.0);
+        }
         changed.is_ok()
     }
 
-    /// The principal of a session that is good now.
+    /// Where the principal of a session is that is good now, by the monotonic clock.
     #[inline(always)]
     #[allow(clippy::inline_always)] // on the hot path the answer must stay in a register
     pub fn valid(&self, session: SessionId, now_ns: i64) -> Option<Place> {
-        let slot = self.slots.get(self.number(session))?;
+        let slot = self.slots().get(self.number(session))?;
         let active = session.0 | SessionStatus::Active.bits();
         if slot.state.load(Ordering::Acquire) != active {
             return None;
         }
-        let (from, to) = (slot.not_before_ns.load(Ordering::Relaxed), slot.not_after_ns.load(Ordering::Relaxed));
+        let (from, to) = (slot.from_ns.load(Ordering::Relaxed), slot.to_ns.load(Ordering::Relaxed));
         let principal = slot.principal.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
         let good = slot.state.load(Ordering::Relaxed) == active && now_ns < to && from <= now_ns;
         good.then_some(Place(principal as usize))
     }
 
-    /// The session's principal, or why it may nothing.
-    #[inline]
-    pub fn check(&self, session: SessionId, now_ns: i64) -> Result<Place, Code> {
+    #[cfg(test)]
+    fn check(&self, session: SessionId, now_ns: i64) -> Result<Place, Code> {
         self.valid(session, now_ns).ok_or_else(|| self.why(session, now_ns))
     }
 
     /// Why a session that was not good just now was not, as far as its slot still says.
-    #[cold]
-    fn why(&self, session: SessionId, now_ns: i64) -> Code {
+    #[inline]
+    pub fn why(&self, session: SessionId, now_ns: i64) -> Code {
         let Some(slot) = self.slot(session) else { return Code::UnknownSession };
         let state = slot.state.load(Ordering::Acquire);
         if !self.is_of(state, session) {
@@ -250,8 +420,8 @@ impl Sessions {
         match state & STATUS_MASK {
             status if status == SessionStatus::Revoked.bits() => Code::Revoked,
             status if status == SessionStatus::Quarantined.bits() => Code::Quarantined,
-            _ if now_ns >= slot.not_after_ns.load(Ordering::Relaxed) => Code::Expired,
-            _ if now_ns < slot.not_before_ns.load(Ordering::Relaxed) => Code::NotYetValid,
+            _ if now_ns >= slot.to_ns.load(Ordering::Relaxed) => Code::Expired,
+            _ if now_ns < slot.from_ns.load(Ordering::Relaxed) => Code::NotYetValid,
             // It was in quarantine, and is so no longer.
             _ => Code::Quarantined,
         }
@@ -264,8 +434,29 @@ mod tests {
 
     const ADMISSION: Admission = Admission { principal: Handle(0), not_before_ns: 10, not_after_ns: 20 };
 
+    /// Wall and monotonic clock alike, and no sleep.
+    const fn at(now_ns: i64) -> Reading {
+        Reading { wall: now_ns, monotonic: now_ns, boottime: now_ns }
+    }
+
+    fn admit_as(
+        sessions: &Sessions,
+        principal: usize,
+        admission: &Admission,
+        now: &Reading,
+    ) -> Result<SessionId, AdmitError> {
+        sessions.admit_at(&mut sessions.table.spare(), Place(principal), admission, now)
+    }
+
     fn admit(sessions: &Sessions, principal: usize, now_ns: i64) -> Result<SessionId, AdmitError> {
-        sessions.admit(Place(principal), &ADMISSION, now_ns)
+        admit_as(sessions, principal, &ADMISSION, &at(now_ns))
+    }
+
+    /// What the keeper does when it finds the clocks like this.
+    fn follow(sessions: &Sessions, now: &Reading) {
+        assert!(sessions.table.is_behind(now));
+        sessions.table.work_out(&mut sessions.table.spare(), now);
+        assert!(!sessions.table.is_behind(now));
     }
 
     #[test]
@@ -346,8 +537,136 @@ mod tests {
         assert_eq!(sessions.check(first, 15), Err(Code::UnknownSession));
         assert_eq!(sessions.check(second, 15), Ok(Place(2)));
         let late = Admission { not_after_ns: 50, ..ADMISSION };
-        let fourth = sessions.admit(Place(4), &late, 30).unwrap();
+        let fourth = admit_as(&sessions, 4, &late, &at(30)).unwrap();
         assert_eq!(sessions.check(fourth, 30), Ok(Place(4)));
         assert_eq!(sessions.check(second, 30), Err(Code::UnknownSession));
+    }
+
+    // The clocks, in seconds: the machine started when the wall clock said 1,000.
+    const fn clocks(wall: i64, monotonic: i64, slept: i64) -> Reading {
+        const SECOND: i64 = 1_000_000_000;
+        Reading { wall: wall * SECOND, monotonic: monotonic * SECOND, boottime: (monotonic + slept) * SECOND }
+    }
+
+    const fn seconds(from: i64, to: i64) -> Admission {
+        const SECOND: i64 = 1_000_000_000;
+        let to = if to == i64::MAX { to } else { to * SECOND };
+        Admission { principal: Handle(0), not_before_ns: from * SECOND, not_after_ns: to }
+    }
+
+    fn code(sessions: &Sessions, session: SessionId, now: &Reading) -> Code {
+        sessions.check(session, now.monotonic).map_or_else(|code| code, |_| Code::Allow)
+    }
+
+    #[test]
+    fn what_expired_stays_so_when_the_wall_clock_steps_back() {
+        let sessions = Sessions::new(4, Residence::default()).unwrap();
+        let session = admit_as(&sessions, 7, &seconds(1_000, 1_060), &clocks(1_010, 10, 0)).unwrap();
+        assert_eq!(code(&sessions, session, &clocks(1_059, 59, 0)), Code::Allow);
+        assert_eq!(code(&sessions, session, &clocks(1_060, 60, 0)), Code::Expired);
+        // Back by half a minute, with and without the keeper.
+        assert_eq!(code(&sessions, session, &clocks(1_031, 61, 0)), Code::Expired);
+        follow(&sessions, &clocks(1_031, 61, 0));
+        assert_eq!(code(&sessions, session, &clocks(1_031, 61, 0)), Code::Expired);
+        assert_eq!(code(&sessions, session, &clocks(1_040, 70, 0)), Code::Expired);
+    }
+
+    #[test]
+    fn a_wall_clock_that_steps_back_prolongs_nothing() {
+        let sessions = Sessions::new(4, Residence::default()).unwrap();
+        let session = admit_as(&sessions, 7, &seconds(1_000, 1_060), &clocks(1_010, 10, 0)).unwrap();
+        follow(&sessions, &clocks(1_005, 20, 0));
+        assert_eq!(code(&sessions, session, &clocks(1_044, 59, 0)), Code::Allow);
+        assert_eq!(code(&sessions, session, &clocks(1_045, 60, 0)), Code::Expired);
+    }
+
+    #[test]
+    fn a_wall_clock_that_steps_forward_ends_sessions_for_good() {
+        let sessions = Sessions::new(4, Residence::default()).unwrap();
+        let session = admit_as(&sessions, 7, &seconds(1_000, 1_060), &clocks(1_010, 10, 0)).unwrap();
+        let longer = admit_as(&sessions, 7, &seconds(1_000, 1_090), &clocks(1_010, 10, 0)).unwrap();
+        follow(&sessions, &clocks(1_070, 20, 0));
+        assert_eq!(code(&sessions, session, &clocks(1_070, 20, 0)), Code::Expired);
+        assert_eq!(code(&sessions, longer, &clocks(1_070, 20, 0)), Code::Allow);
+        // It was a mistake, and is put right: what it ended is over.
+        follow(&sessions, &clocks(1_021, 21, 0));
+        assert_eq!(code(&sessions, session, &clocks(1_021, 21, 0)), Code::Expired);
+        assert_eq!(code(&sessions, longer, &clocks(1_039, 39, 0)), Code::Allow);
+        assert_eq!(code(&sessions, longer, &clocks(1_040, 40, 0)), Code::Expired);
+    }
+
+    #[test]
+    fn sessions_begin_by_the_wall_clock() {
+        let sessions = Sessions::new(4, Residence::default()).unwrap();
+        let session = admit_as(&sessions, 7, &seconds(1_030, 1_060), &clocks(1_010, 10, 0)).unwrap();
+        assert_eq!(code(&sessions, session, &clocks(1_029, 29, 0)), Code::NotYetValid);
+        follow(&sessions, &clocks(1_035, 29, 0));
+        assert_eq!(code(&sessions, session, &clocks(1_035, 29, 0)), Code::Allow);
+        follow(&sessions, &clocks(1_020, 30, 0));
+        assert_eq!(code(&sessions, session, &clocks(1_020, 30, 0)), Code::NotYetValid);
+        assert_eq!(code(&sessions, session, &clocks(1_030, 40, 0)), Code::Allow);
+    }
+
+    #[test]
+    fn what_has_no_end_has_none_by_any_clock() {
+        let sessions = Sessions::new(4, Residence::default()).unwrap();
+        let session = admit_as(&sessions, 7, &seconds(0, i64::MAX), &clocks(1_010, 10, 0)).unwrap();
+        for now in [clocks(9_000_000_000, 20, 0), clocks(1, 21, 0), clocks(1_020, 22, 3_000_000)] {
+            follow(&sessions, &now);
+            assert_eq!(code(&sessions, session, &now), Code::Allow);
+        }
+        assert_eq!(sessions.check(session, i64::MAX), Err(Code::Expired), "no clock could be read");
+    }
+
+    #[test]
+    fn a_machine_that_slept_ends_sessions_though_its_wall_clock_stood_still() {
+        let sessions = Sessions::new(4, Residence::default()).unwrap();
+        let session = admit_as(&sessions, 7, &seconds(1_000, 1_060), &clocks(1_010, 10, 5)).unwrap();
+        let longer = admit_as(&sessions, 7, &seconds(1_000, 1_090), &clocks(1_010, 10, 5)).unwrap();
+        follow(&sessions, &clocks(1_020, 20, 65));
+        assert_eq!(code(&sessions, session, &clocks(1_020, 20, 65)), Code::Expired);
+        assert_eq!(code(&sessions, longer, &clocks(1_029, 29, 65)), Code::Allow);
+        assert_eq!(code(&sessions, longer, &clocks(1_030, 30, 65)), Code::Expired);
+    }
+
+    #[test]
+    fn an_admission_notices_that_the_clock_was_set() {
+        let sessions = Sessions::new(4, Residence::default()).unwrap();
+        let session = admit_as(&sessions, 7, &seconds(1_000, 1_060), &clocks(1_010, 10, 0)).unwrap();
+        let other = admit_as(&sessions, 8, &seconds(1_000, 1_060), &clocks(1_050, 20, 0)).unwrap();
+        for session in [session, other] {
+            assert_eq!(code(&sessions, session, &clocks(1_059, 29, 0)), Code::Allow);
+            assert_eq!(code(&sessions, session, &clocks(1_060, 30, 0)), Code::Expired);
+        }
+    }
+
+    #[test]
+    fn slots_of_sessions_that_the_clock_ended_can_be_had() {
+        let sessions = Sessions::new(2, Residence::default()).unwrap();
+        let admit = |to, now: &Reading| admit_as(&sessions, 7, &seconds(0, to), now);
+        admit(1_060, &clocks(1_010, 10, 0)).unwrap();
+        let endless = admit(i64::MAX, &clocks(1_010, 10, 0)).unwrap();
+        assert_eq!(admit(1_060, &clocks(1_020, 20, 0)), Err(AdmitError::Full(2)));
+        assert!(admit(1_090, &clocks(1_070, 21, 0)).is_ok());
+        assert_eq!(admit(1_060, &clocks(1_071, 22, 0)), Err(AdmitError::Full(2)));
+        assert_eq!(code(&sessions, endless, &clocks(1_071, 22, 0)), Code::Allow);
+    }
+
+    #[test]
+    fn the_first_revoked_gives_way_first_and_lists_stay_short() {
+        let sessions = Sessions::new(3, Residence::default()).unwrap();
+        let mut live = VecDeque::new();
+        for round in 0..1_000 {
+            let session = admit_as(&sessions, 7, &seconds(0, 1_000_000), &clocks(1_010, 10, 0)).unwrap();
+            live.push_back(session);
+            if live.len() == 3 {
+                // The last one revoked is still known to be.
+                let gone = live.pop_front().unwrap();
+                assert!(sessions.set(gone, SessionStatus::Revoked));
+                assert_eq!(code(&sessions, gone, &clocks(1_010, 10, 0)), Code::Revoked, "{round}");
+            }
+        }
+        let spare = sessions.table.spare();
+        assert!(spare.ends.len() <= 2 * 3 + 64 && spare.revoked.len() <= 3);
     }
 }

@@ -51,6 +51,9 @@ pub enum Datum {
 /// Why a change was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
+    /// The engine is another process's.
+    #[error(transparent)]
+    Forked(#[from] crate::process::Forked),
     /// A type that the schema lacks.
     #[error("the bundle's schema has no entity type {0:?}")]
     UnknownType(String),

@@ -181,7 +181,7 @@ fn locked_memory_is_locked_until_the_engine_is_gone() {
     let before = locked_kib();
     let crowd =
         Crowd::new(Arc::new(Bundle::of(&crowded(CROWD)).unwrap()), Residence { locked: true, ..Residence::default() });
-    let memory = crowd.engine.memory();
+    let memory = crowd.engine.memory().unwrap();
     assert_eq!(memory.locked, memory.bundle + memory.tables + memory.gates);
     let locked = (locked_kib() - before) << 10;
     assert!(locked >= memory.locked, "{locked} bytes are locked, {memory:?}");

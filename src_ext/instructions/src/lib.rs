@@ -55,7 +55,11 @@ impl Hot {
     #[must_use]
     pub fn refused(action: &str, names: &[&str]) -> Self {
         let hot = Self::new(action, names);
-        assert!(hot.engine.set_session(hot.session, SessionStatus::Revoked), "a live session can be revoked");
+        assert_eq!(
+            hot.engine.set_session(hot.session, SessionStatus::Revoked),
+            Ok(true),
+            "a live session can be revoked"
+        );
         hot
     }
 }

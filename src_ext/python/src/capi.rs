@@ -301,7 +301,7 @@ unsafe extern "C" fn batch_without(batch: *const RawBatch, absent: u64, clone: *
     let (batch, clone) = unsafe { (batch.cast::<Batch>().as_ref(), clone.as_mut()) };
     guarded(|| {
         let (batch, clone) = batch.zip(clone).ok_or(Status::NULL)?;
-        if batch.is_stale() {
+        if batch.refusal().is_some() {
             return Err(Status::STALE);
         }
         *clone = Box::into_raw(Box::new(batch.without(absent).ok_or(Status::REQUIRED)?)).cast();
@@ -428,8 +428,8 @@ unsafe fn over_rows<'a>(
     let (batch, columns) = unsafe { (batch.cast::<Batch>().as_ref(), values(columns, count)) };
     let status = guarded(|| {
         let (batch, columns) = batch.zip(columns).ok_or(Status::NULL)?;
-        if batch.is_stale() {
-            codes.fill(Code::StaleGate as u8);
+        if let Some(code) = batch.refusal() {
+            codes.fill(code as u8);
             return Ok(());
         }
         let [first, resources, arguments @ ..] = columns else { return Err(Status::COLUMNS) };

@@ -1,14 +1,14 @@
 //! Swaps and changes as Python asks for them: what came with a bundle, and what was changed since.
 
 use crate::bundle::Bundle;
-use crate::errors::{raise, refused};
+use crate::errors::{forked, raise, refused};
 use pyo3::prelude::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use ztfast_bundle::OpenError;
-use ztfast_engine::{Attached, EngineError, EntityData, Snapshot, StaleGates, Swap, SwapError};
+use ztfast_engine::{Attached, ChangeError, EngineError, EntityData, Snapshot, StaleGates, Swap, SwapError};
 use ztfast_explain::entity_data;
 use ztfast_policy::{EntityReader, LoadError, SourceFile};
 
@@ -264,6 +264,7 @@ impl Refusal {
             Self::Damaged(why) => raise(py, "BundleError", why),
             Self::Load(error) => refused(py, error),
             Self::Swap(SwapError::Engine(error)) => no_engine(py, error),
+            Self::Swap(SwapError::Change(ChangeError::Forked(_))) => forked(py),
             Self::Swap(error) => raise(py, "EntityError", &error.to_string()),
         }
     }
@@ -272,9 +273,11 @@ impl Refusal {
 /// Why there is no engine over a bundle, as an exception.
 pub(crate) fn no_engine(py: Python<'_>, error: &EngineError) -> PyErr {
     let class = match error {
-        EngineError::Memory(_) | EngineError::NoRandomness(_) | EngineError::Bundle(OpenError::Copy { .. }) => {
-            "CapacityError"
-        }
+        EngineError::Forked(_) => return crate::errors::forked(py),
+        EngineError::Memory(_)
+        | EngineError::NoRandomness(_)
+        | EngineError::Process(_)
+        | EngineError::Bundle(OpenError::Copy { .. }) => "CapacityError",
         EngineError::Bundle(_) => "BundleError",
     };
     raise(py, class, &error.to_string())

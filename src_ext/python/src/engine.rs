@@ -3,7 +3,7 @@
 use crate::bundle::Bundle;
 use crate::changing::{self, Belongings, Log, OwnedUid, no_engine};
 use crate::context::{Reader, Refused, Scalar, action_text};
-use crate::errors::raise;
+use crate::errors::{forked, raise};
 use crate::reference::{Answer, answer};
 use crate::uid;
 use pyo3::prelude::*;
@@ -11,8 +11,8 @@ use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString, PyTuple};
 use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{ActionMeta, Field, Node, ValueType};
 use ztfast_engine::{
-    Admission, AdmitError, Code, Determining, EngineOptions, Handle, MemoryUse, Name, PrepareError, RequestBuilder,
-    Residence, Seed, SessionId, SessionStatus, Snapshot, StaleGates,
+    Admission, AdmitError, Code, Determining, EngineOptions, Handle, HandleError, MemoryUse, Name, PrepareError,
+    RequestBuilder, Residence, Seed, SessionId, SessionStatus, Snapshot, StaleGates,
 };
 use ztfast_explain::{Cedar, Fallback};
 use ztfast_policy::ir::Uid;
@@ -81,22 +81,26 @@ impl Engine {
         upserts: Option<&str>,
         allow_stale: bool,
     ) -> PyResult<(Vec<OwnedUid>, Vec<OwnedUid>, Vec<Stale>)> {
+        self.own(py)?;
         let done = changing::swap(py, self, (bundle, shown), keep, upserts, allow_stale)?;
         Ok((done.kept, done.forgotten, done.stale.into_iter().map(stale).collect()))
     }
 
     /// Begin anew over the bundle that decides now, with what was changed since: nothing is kept for nobody.
     fn compact(&self, py: Python<'_>) -> PyResult<()> {
+        self.own(py)?;
         changing::compact(py, self)
     }
 
     /// The gates that a bundle would not fit.
-    fn stale_gates(&self, py: Python<'_>, bundle: &Bundle) -> Vec<Stale> {
-        py.detach(|| self.inner.stale_gates(&bundle.inner)).into_iter().map(stale).collect()
+    fn stale_gates(&self, py: Python<'_>, bundle: &Bundle) -> PyResult<Vec<Stale>> {
+        self.own(py)?;
+        Ok(py.detach(|| self.inner.stale_gates(&bundle.inner)).into_iter().map(stale).collect())
     }
 
     /// Put the entities of a list in Cedar's JSON into the store, and take those of these uids out.
     fn change(&self, py: Python<'_>, upserts: Option<&str>, removals: Vec<OwnedUid>) -> PyResult<()> {
+        self.own(py)?;
         changing::change(py, self, upserts, &removals)
     }
 
@@ -104,7 +108,10 @@ impl Engine {
     fn handle(&self, py: Python<'_>, ty: &str, id: &str) -> PyResult<u64> {
         // Detached, as all that may wait for a swap: decisions of other threads go on.
         let handle = py.detach(|| self.inner.handle(ty, id));
-        let handle = handle.map_err(|error| raise(py, "CapacityError", &error.to_string()))?;
+        let handle = handle.map_err(|error| match error {
+            HandleError::Full(_) => raise(py, "CapacityError", &error.to_string()),
+            HandleError::Forked(_) => forked(py),
+        })?;
         Ok(handle.0)
     }
 
@@ -112,29 +119,33 @@ impl Engine {
     fn admit(&self, py: Python<'_>, principal: u64, not_before_ns: i64, not_after_ns: i64) -> PyResult<u64> {
         let admission = Admission { principal: Handle(principal), not_before_ns, not_after_ns };
         let session = py.detach(|| self.inner.admit(&admission));
-        let session = session.map_err(|error| {
-            raise(
-                py,
-                if error == AdmitError::UnknownHandle { "OwnerError" } else { "CapacityError" },
-                &error.to_string(),
-            )
+        let session = session.map_err(|error| match error {
+            AdmitError::UnknownHandle => raise(py, "OwnerError", &error.to_string()),
+            AdmitError::Forked(_) => forked(py),
+            AdmitError::Full(_) | AdmitError::NoRandomness(_) => raise(py, "CapacityError", &error.to_string()),
         })?;
         Ok(session.0)
     }
 
     /// Change a session: 1 active, 2 revoked, 3 quarantined; `False` if there is no such session or it was revoked.
-    fn set_session(&self, session: u64, status: u8) -> bool {
+    fn set_session(&self, py: Python<'_>, session: u64, status: u8) -> PyResult<bool> {
         let status = match status {
             1 => SessionStatus::Active,
             3 => SessionStatus::Quarantined,
             _ => SessionStatus::Revoked,
         };
-        self.inner.set_session(SessionId(session), status)
+        py.detach(|| self.inner.set_session(SessionId(session), status)).map_err(|_| forked(py))
     }
 
     /// Deny everything, or no longer.
-    fn kill_switch(&self, on: bool) {
-        self.inner.kill_switch(on);
+    fn kill_switch(&self, py: Python<'_>, on: bool) -> PyResult<()> {
+        self.inner.kill_switch(on).map_err(|_| forked(py))
+    }
+
+    /// Whether the engine was opened before this process was forked.
+    #[getter]
+    fn forked(&self) -> bool {
+        self.inner.is_forked()
     }
 
     /// Whether the kill switch is on.
@@ -145,7 +156,7 @@ impl Engine {
 
     /// What is kept in memory for decisions, in bytes, by the names of `ztfast.MemoryUse`'s fields.
     fn memory<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let memory = py.detach(|| self.inner.memory());
+        let memory = py.detach(|| self.inner.memory()).map_err(|_| forked(py))?;
         let log = py.detach(|| self.log.lock().unwrap_or_else(PoisonError::into_inner).bytes());
         let MemoryUse { bundle, tables, gates, changes, uids, replaced, locked, huge } = memory;
         let changes = changes + log;
@@ -179,6 +190,7 @@ impl Engine {
 
     /// The uids of the resources in the store to which an action applies.
     fn resources(&self, py: Python<'_>, action: ActionName) -> PyResult<Vec<(String, String)>> {
+        self.own(py)?;
         let snapshot = self.inner.snapshot();
         let number = find_action_number(py, snapshot.bundle(), &action, |ty, id| snapshot.find_actions(ty, id))?;
         let resources = py.detach(|| snapshot.resources(number));
@@ -225,6 +237,7 @@ impl Engine {
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<(Decided<'py>, Answer, Option<String>, Py<PyAny>)> {
+        self.own(py)?;
         let snapshot = self.inner.snapshot();
         let belongings = Belongings::of(py, &snapshot)?;
         let decided = match session {
@@ -294,6 +307,11 @@ impl Engine {
 }
 
 impl Engine {
+    /// Before whatever changes something or takes a lock, which another thread may have held at a fork.
+    pub(crate) fn own(&self, py: Python<'_>) -> PyResult<()> {
+        if self.inner.is_forked() { Err(forked(py)) } else { Ok(()) }
+    }
+
     fn evaluate_by<'py>(
         &self,
         py: Python<'py>,
@@ -392,6 +410,9 @@ impl Engine {
         parties: impl FnOnce(&mut RequestBuilder<'_>) -> PyResult<Result<Parties, Code>>,
         still: impl FnOnce() -> Result<(), Code>,
     ) -> PyResult<Decided<'py>> {
+        if self.inner.is_forked() {
+            return Ok((Code::Forked as u8, PyTuple::empty(py)));
+        }
         let number = find_action_number(py, snapshot.bundle(), action, |ty, id| snapshot.find_actions(ty, id))?;
         let bundle = snapshot.bundle();
         let (Some(meta), Some(record)) =
@@ -492,6 +513,7 @@ fn unprepared(py: Python<'_>, error: &PrepareError) -> PyErr {
     let class = match error {
         PrepareError::UnknownAction { .. } => "ActionError",
         PrepareError::Memory(_) => "CapacityError",
+        PrepareError::Forked(_) => "ForkedError",
         _ => "ContextError",
     };
     raise(py, class, &error.to_string())

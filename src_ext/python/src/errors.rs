@@ -22,6 +22,11 @@ pub(crate) fn raise_from(py: Python<'_>, class: &str, message: &str, cause: PyEr
     error
 }
 
+/// The `ForkedError` of an engine that is another process's.
+pub(crate) fn forked(py: Python<'_>) -> PyErr {
+    raise(py, "ForkedError", &ztfast_engine::Forked.to_string())
+}
+
 /// A `PolicyError` with its diagnostics.
 pub(crate) fn refused(py: Python<'_>, error: &LoadError) -> PyErr {
     let made = (|| {

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use ztfast_engine::{Determining, Gate, Handle, SessionId, now_ns};
+use ztfast_engine::{Determining, Gate, Handle, SessionId, monotonic_ns};
 
 /// The time-stamp counter, after everything before it and before everything after it.
 #[cfg(target_arch = "x86_64")]
@@ -248,7 +248,7 @@ pub(crate) fn spin(py: Python<'_>, milliseconds: f64) -> PyResult<Histogram> {
 }
 
 /// A function as the table of embedders has them, that does nothing.
-extern "C" fn nothing(_: *mut Gate, _: u64, _: u32, _: *const i64, _: usize) -> u32 {
+extern "C" fn nothing(_: *mut Gate, _: u64, _: u64, _: *const i64, _: usize) -> u32 {
     0
 }
 
@@ -256,7 +256,7 @@ extern "C" fn nothing(_: *mut Gate, _: u64, _: u32, _: *const i64, _: usize) -> 
 #[pyfunction]
 pub(crate) fn time_pointer_calls(py: Python<'_>, count: u64) -> u64 {
     py.detach(|| {
-        let call: extern "C" fn(*mut Gate, u64, u32, *const i64, usize) -> u32 = black_box(nothing);
+        let call: extern "C" fn(*mut Gate, u64, u64, *const i64, usize) -> u32 = black_box(nothing);
         let began = Instant::now();
         for at in 0..count {
             black_box(call(std::ptr::null_mut(), at, 0, std::ptr::null(), 0));
@@ -271,7 +271,7 @@ pub(crate) fn time_session_clock(py: Python<'_>, count: u64) -> u64 {
     py.detach(|| {
         let began = Instant::now();
         for _ in 0..count {
-            black_box(now_ns());
+            black_box(monotonic_ns());
         }
         elapsed_ns(began)
     })

@@ -115,7 +115,7 @@ impl Desk {
         sessions.push(admit(users[0], i64::MAX - 1, i64::MAX));
         for status in [SessionStatus::Revoked, SessionStatus::Quarantined] {
             let session = admit(users[0], 0, i64::MAX);
-            assert!(engine.set_session(session, status));
+            assert_eq!(engine.set_session(session, status), Ok(true));
             sessions.push(session);
         }
         sessions.push(SessionId(0));
@@ -204,9 +204,9 @@ pub const STEPS: [Step; 9] = [
         desk.engine.swap(bundle.clone(), None).unwrap();
         desk.renew_batch();
     }),
-    ("killed", |desk, _| desk.engine.kill_switch(true)),
+    ("killed", |desk, _| desk.engine.kill_switch(true).unwrap()),
     ("by a foreign bundle", |desk, _| {
-        desk.engine.kill_switch(false);
+        desk.engine.kill_switch(false).unwrap();
         desk.engine.swap(Kind::Foreign.bundle(), None).unwrap();
     }),
     ("and back", |desk, bundle| desk.engine.swap(bundle.clone(), None).unwrap()),

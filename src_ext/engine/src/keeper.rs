@@ -1,0 +1,101 @@
+//! The keeper: one thread in a process, which notices when the wall clock is set and has the tables of sessions follow it.
+//!
+//! Decisions read a clock that nobody can set. The system wakes the keeper when the wall clock is set (a timer that is
+//! cancelled by that); what it does not tell, a machine that slept, the keeper finds each second. Whoever admits or changes
+//! something looks as well, so nothing relies on the keeper but how soon a session ends.
+
+use crate::sessions::Table;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+/// How long the keeper waits where nobody wakes it.
+const PERIOD: Duration = Duration::from_secs(1);
+/// The same where the system does not tell when the clock is set.
+#[cfg(target_os = "linux")]
+const BLIND: Duration = Duration::from_millis(100);
+
+/// The tables of this process.
+#[derive(Default)]
+pub(crate) struct Keeper {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    tables: Vec<Weak<Table>>,
+    runs: bool,
+}
+
+impl Keeper {
+    /// Have a table follow the wall clock from now on. Where the system gives no thread, the next table asks for one again.
+    pub fn watch(&'static self, table: &Arc<Table>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.tables.retain(|table| table.strong_count() > 0);
+        state.tables.push(Arc::downgrade(table));
+        if !state.runs {
+            let thread = std::thread::Builder::new().name("ztfast-clock".to_owned()).stack_size(128 << 10);
+            state.runs = without_signals(|| thread.spawn(|| self.run()).is_ok());
+        }
+    }
+
+    fn follow(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.tables.retain(|table| table.upgrade().is_some_and(|table| table.follow()));
+    }
+
+    #[cfg(target_os = "linux")]
+    fn run(&self) -> ! {
+        use rustix::event::{PollFd, PollFlags, poll};
+        use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
+        let timer = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK).ok();
+        loop {
+            let armed = timer.as_ref().filter(|timer| arm(timer));
+            // After arming: what happens from here on wakes.
+            self.follow();
+            let Some(timer) = armed else {
+                std::thread::sleep(BLIND);
+                continue;
+            };
+            let timeout = rustix::time::Timespec { tv_sec: PERIOD.as_secs().cast_signed(), tv_nsec: 0 };
+            if poll(&mut [PollFd::new(timer, PollFlags::IN)], Some(&timeout)).is_err() {
+                std::thread::sleep(BLIND);
+            }
+            // It says that it was cancelled. Arming it anew is all that matters.
+            let _ = rustix::io::read(timer, &mut [0_u8; 8]);
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn run(&self) -> ! {
+        loop {
+            self.follow();
+            std::thread::sleep(PERIOD);
+        }
+    }
+}
+
+/// Set a timer to the end of time, to be cancelled when the wall clock is set.
+#[cfg(target_os = "linux")]
+fn arm(timer: &impl std::os::fd::AsFd) -> bool {
+    use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
+    let never = Timespec { tv_sec: 1 << 33, tv_nsec: 0 };
+    let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: never };
+    timerfd_settime(timer, TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET, &once).is_ok()
+}
+
+/// Do something with all signals blocked: a thread that is made meanwhile gets none of the process's signals.
+fn without_signals<T>(job: impl FnOnce() -> T) -> T {
+    let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the first call fills the set that the second one reads; both are ours.
+    let blocked = unsafe {
+        libc::sigfillset(all.as_mut_ptr()) == 0
+            && libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) == 0
+    };
+    let done = job();
+    if blocked {
+        // SAFETY: the set was filled above.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    }
+    done
+}

@@ -1,0 +1,261 @@
+//! Which process this is. A child of `fork()` has a copy of its parent's engines, to which no revocation, swap or kill switch
+//! of the parent's comes any more: it must decide nothing by them.
+//!
+//! The table of sessions lies in pages that the system hands a child as zeros (`MADV_WIPEONFORK`), so that the check of a
+//! slot, which every decision makes, fails there without another instruction. A page of the same kind holds this process's
+//! mark: an engine that was opened under another was opened before a fork. Where the system has no such pages, a handler of
+//! `pthread_atfork` wipes them.
+
+use crate::keeper::Keeper;
+use std::io;
+use std::ops::Deref;
+use std::ptr::{self, NonNull};
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use zerocopy::FromZeros;
+
+/// The engine was opened in a process from which this one was forked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this engine was opened before a fork, and is its parent's: open it anew in this process (ztfast.Engine(bundle))"
+)]
+pub struct Forked;
+
+/// Pages of zeros, which are zeros again in a forked child. Never empty.
+pub(crate) struct Pages<T> {
+    start: NonNull<T>,
+    len: usize,
+    bytes: usize,
+    listed: Option<&'static Listed>,
+}
+
+// SAFETY: it owns its memory, and lends out what `T` lets threads share.
+unsafe impl<T: Sync> Sync for Pages<T> {}
+// SAFETY: as above; nothing is bound to a thread.
+unsafe impl<T: Send> Send for Pages<T> {}
+
+impl<T: FromZeros> Pages<T> {
+    /// Room for so many, all zeros.
+    pub fn new(len: usize) -> io::Result<Self> {
+        let bytes = len.max(1).checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
+        // SAFETY: a new mapping at a place of the system's choice.
+        let start = unsafe { libc::mmap(ptr::null_mut(), bytes, access, kind, -1, 0) };
+        let start = NonNull::new(start).filter(|start| start.as_ptr() != libc::MAP_FAILED);
+        let start = start.ok_or_else(io::Error::last_os_error)?;
+        let mut pages = Self { start: start.cast(), len, bytes, listed: None };
+        // SAFETY: the pages are ours.
+        let wiped = unsafe { wipe_on_fork(start.as_ptr(), bytes) };
+        if !wiped {
+            pages.listed = Some(list(start.as_ptr().addr(), bytes)?);
+        }
+        Ok(pages)
+    }
+
+    /// All of them.
+    pub const fn as_mut(&mut self) -> &mut [T] {
+        // SAFETY: the mapping is as large, lives as long as this, is aligned to pages and began as zeros, which are values.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T> Deref for Pages<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: as in `as_mut`; a child finds zeros in place of what was there, which are values, too.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T> Drop for Pages<T> {
+    fn drop(&mut self) {
+        if let Some(listed) = self.listed {
+            listed.start.store(0, Ordering::Release);
+        }
+        // SAFETY: the mapping is ours, and nothing of it is lent out any more.
+        let _ = unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// Ask the system to give a child zeros.
+///
+/// # Safety
+/// The pages are a mapping of the caller's.
+unsafe fn wipe_on_fork(start: *mut libc::c_void, bytes: usize) -> bool {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the caller's promise; the advice changes nothing in this process.
+    return unsafe { libc::madvise(start, bytes, libc::MADV_WIPEONFORK) } == 0;
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (start, bytes);
+        false
+    }
+}
+
+/// Pages that the handler wipes: an entry of a list that only grows, since it is read where no lock may be taken.
+struct Listed {
+    /// 0 where they are gone.
+    start: AtomicUsize,
+    bytes: usize,
+    next: *mut Listed,
+}
+
+static LIST: AtomicPtr<Listed> = AtomicPtr::new(ptr::null_mut());
+
+fn list(start: usize, bytes: usize) -> io::Result<&'static Listed> {
+    static HANDLER: Once = Once::new();
+    static REFUSED: AtomicUsize = AtomicUsize::new(0);
+    HANDLER.call_once(|| {
+        // SAFETY: the handler lives as long as the process, and does only what it may in a child.
+        let status = unsafe { libc::pthread_atfork(None, None, Some(wipe)) };
+        REFUSED.store(usize::from(status != 0), Ordering::Release);
+    });
+    if REFUSED.load(Ordering::Acquire) != 0 {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    let made =
+        Box::leak(Box::new(Listed { start: AtomicUsize::new(start), bytes, next: LIST.load(Ordering::Acquire) }));
+    let entry = ptr::from_mut(made);
+    loop {
+        // SAFETY: nobody else has the entry before it is in the list.
+        let before = unsafe { (*entry).next };
+        match LIST.compare_exchange(before, entry, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: it was leaked, and is only read from now on.
+            Ok(_) => return Ok(unsafe { &*entry }),
+            // SAFETY: as above.
+            Err(now) => unsafe { (*entry).next = now },
+        }
+    }
+}
+
+/// In a child: no lock, no memory, stores only.
+extern "C" fn wipe() {
+    let mut at = LIST.load(Ordering::Acquire);
+    // SAFETY: entries of the list were leaked.
+    while let Some(listed) = unsafe { at.as_ref() } {
+        let start = listed.start.load(Ordering::Acquire);
+        if start != 0 {
+            // SAFETY: the entry is zeroed before its pages are unmapped, and the child has one thread only; what lies there is
+            // made for being zeros.
+            unsafe { ptr::with_exposed_provenance_mut::<u8>(start).write_bytes(0, listed.bytes) };
+        }
+        at = listed.next;
+    }
+}
+
+/// What a process has once.
+#[derive(FromZeros)]
+#[repr(C)]
+struct Process {
+    /// A random number; 0 where no engine was opened since the fork.
+    mark: AtomicU64,
+    /// Its keeper, or 0.
+    keeper: AtomicUsize,
+}
+
+static PROCESS: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
+
+fn process() -> Option<&'static Process> {
+    // SAFETY: pages of a process are leaked by `enter`.
+    unsafe { PROCESS.load(Ordering::Acquire).as_ref() }
+}
+
+/// This process's mark; 0 where no engine was opened in it.
+pub(crate) fn mark() -> u64 {
+    process().map_or(0, |process| process.mark.load(Ordering::Acquire))
+}
+
+/// This process's mark, which it has from now on.
+pub(crate) fn enter() -> io::Result<u64> {
+    let process = match process() {
+        Some(process) => process,
+        None => {
+            let made = Box::into_raw(Box::new(Pages::<Process>::new(1)?));
+            // SAFETY: it was just made, and holds one.
+            let first = unsafe { (*made).start.as_ptr() };
+            let before = PROCESS.compare_exchange(ptr::null_mut(), first, Ordering::AcqRel, Ordering::Acquire);
+            if before.is_err() {
+                // SAFETY: another thread was first, and nobody has seen this one.
+                drop(unsafe { Box::from_raw(made) });
+            }
+            process().ok_or(io::ErrorKind::OutOfMemory)?
+        }
+    };
+    let known = process.mark.load(Ordering::Acquire);
+    if known != 0 {
+        return Ok(known);
+    }
+    let fresh = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))? | 1;
+    let before = process.mark.compare_exchange(0, fresh, Ordering::AcqRel, Ordering::Acquire);
+    Ok(before.map_or_else(|known| known, |_| fresh))
+}
+
+/// This process's keeper, if it has a mark.
+pub(crate) fn keeper() -> Option<&'static Keeper> {
+    let place = &process()?.keeper;
+    let known = place.load(Ordering::Acquire);
+    let known = if known == 0 {
+        let made = Box::into_raw(Box::<Keeper>::default());
+        match place.compare_exchange(0, made.expose_provenance(), Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => made.expose_provenance(),
+            Err(first) => {
+                // SAFETY: another thread was first, and nobody has seen this one.
+                drop(unsafe { Box::from_raw(made) });
+                first
+            }
+        }
+    } else {
+        known
+    };
+    // SAFETY: the keeper was leaked, by a pointer whose provenance was exposed.
+    unsafe { ptr::with_exposed_provenance::<Keeper>(known).as_ref() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a forked child answers.
+    fn in_child(job: impl FnOnce() -> bool) -> bool {
+        // SAFETY: the child does what `job` does, which takes no lock, and ends at once.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::_exit(i32::from(!job()));
+            }
+            let mut status = -1;
+            libc::waitpid(child, &raw mut status, 0) == child && status == 0
+        }
+    }
+
+    #[test]
+    fn a_child_has_no_mark_until_it_is_given_one_of_its_own() {
+        let own = enter().unwrap();
+        assert_eq!((mark(), enter().unwrap()), (own, own));
+        assert!(in_child(|| mark() == 0
+            && enter().is_ok_and(|mark| mark != 0 && mark != own)
+            && in_child(|| mark() == 0)));
+        assert_eq!(mark(), own);
+    }
+
+    #[test]
+    fn pages_are_zeros_in_a_child_and_stay_what_they_are_here() {
+        let pages = Pages::<AtomicU64>::new(5_000).unwrap();
+        pages.iter().for_each(|word| word.store(7, Ordering::Release));
+        assert!(in_child(|| pages.iter().all(|word| word.load(Ordering::Acquire) == 0)));
+        assert!(pages.iter().all(|word| word.load(Ordering::Acquire) == 7));
+    }
+
+    #[test]
+    fn without_help_of_the_system_the_handler_wipes() {
+        let words: Vec<AtomicU64> = (0..100).map(|_| AtomicU64::new(7)).collect();
+        let gone: Vec<AtomicU64> = (0..100).map(|_| AtomicU64::new(7)).collect();
+        let listed = list(words.as_ptr().expose_provenance(), 800).unwrap();
+        list(gone.as_ptr().expose_provenance(), 800).unwrap().start.store(0, Ordering::Release);
+        let all = |words: &[AtomicU64], value| words.iter().all(|word| word.load(Ordering::Acquire) == value);
+        assert!(in_child(|| all(&words, 0) && all(&gone, 7)));
+        assert!(all(&words, 7));
+        listed.start.store(0, Ordering::Release);
+    }
+}
