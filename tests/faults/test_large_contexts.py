@@ -37,9 +37,10 @@ def engine(bundle: ztfast.Bundle) -> ztfast.Engine:
 
 
 def took(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    """Seconds of a processor that a call takes: what else the machine does meanwhile does not count."""
+    began = time.process_time()
     call()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 @pytest.mark.parametrize("kind", ["texts", "entities", "numbers", "records", "sets", "addresses"])
@@ -68,7 +69,6 @@ def test_a_hundred_thousand_elements_are_decided_at_once(engine: ztfast.Engine, 
 @pytest.mark.parametrize("kind", ["texts", "entities", "records"])
 def test_others_go_on_meanwhile(engine: ztfast.Engine, kind: str) -> None:
     context = contexts(60_000)[kind]
-    whole = took(lambda: engine.evaluate(WHO, "go", WHAT, context))
     stop, longest = threading.Event(), [0.0]
 
     def look() -> None:
@@ -78,18 +78,20 @@ def test_others_go_on_meanwhile(engine: ztfast.Engine, kind: str) -> None:
             longest[0] = max(longest[0], now - last)
             last = now
 
-    stalls = []
+    waited = []
     for _ in range(3):
         longest[0] = 0.0
         stop.clear()
         other = threading.Thread(target=look)
         other.start()
+        began = time.perf_counter()
         engine.evaluate(WHO, "go", WHAT, context)
+        whole = time.perf_counter() - began
         stop.set()
         other.join()
-        stalls.append(longest[0])
+        waited.append(longest[0] / whole)
     # With the interpreter's lock held throughout, the other thread would wait as long as the call takes.
-    assert min(stalls) < max(0.05, whole / 2), (stalls, whole)
+    assert min(waited) < 0.5, waited
 
 
 def ways(engine: ztfast.Engine) -> Iterator[tuple[str, Callable[[dict[str, Any]], str]]]:
