@@ -379,14 +379,18 @@ def compile(
         form: The form of all tables, for measuring; None takes the one that costs least, layer by layer.
         base: A bundle compiled before, of which what did not change is taken: its entities, if schema and entities are
             the same; the outcome of validation, if schema and policies are (its warnings are not repeated then, unless
-            they are errors). The result is the same bundle as without it, byte for byte, sooner.
+            they are errors). The result is the same bundle as without it, byte for byte, sooner. It is trusted as the
+            sources are: give a bundle of your own making only. Whether its entities are those that its hash was taken
+            of cannot be known without reading them; that its tables make sense and its actions are the schema's is
+            checked.
         progress: Called now and then with (what, done, all).
 
     Raises:
         SourceError: where something cannot be read, or is not what can be compiled.
         ArgumentError: where another argument is not what is wanted.
         PolicyError: where Cedar refuses something; with file, line and caret. Also for warnings, if they are errors.
-        CompileError: where a limit of the tables is exceeded.
+        CompileError: where a limit of the tables is exceeded, ``base`` makes no sense, or the system has no memory to
+            compile in.
 
     >>> import ztfast
     >>> bundle = ztfast.compile(

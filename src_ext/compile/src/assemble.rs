@@ -29,8 +29,9 @@ pub(crate) fn assemble(
 ) -> Result<Parts, CompileError> {
     let entities = count(model.entities.len());
     let base = base.filter(|base| base.meta().store.hash == options.store);
-    let (mut tables, store) = match base.and_then(Tables::of_base) {
-        Some(tables) => tables,
+    let (mut tables, store) = match base {
+        // The model's own entities may be missing then, so there is no doing without it.
+        Some(base) => Tables::of_base(base, &model)?,
         None => Tables::of_entities(&mut model, &mut |done| progress("entities", count(done), entities))?,
     };
     tables.add_policies(&model)?;
@@ -38,6 +39,9 @@ pub(crate) fn assemble(
     progress("policies", 0, 1);
     let mut plans = Plans::new(&model, &mut tables);
     let layouts: Vec<Layout> = model.actions.iter().map(|action| Layout::new(&action.context, &mut tables)).collect();
+    if let Some((action, _)) = model.actions.iter().zip(&layouts).find(|(_, layout)| layout.is_too_deep()) {
+        return Err(CompileError::Nested { action: action.uid.to_string() });
+    }
     let of_actions: Vec<_> = model.actions.iter().map(|action| plans.of_action(&model, action, &mut tables)).collect();
     let plans = plans;
     let all = count(tables.entities.len());

@@ -23,6 +23,11 @@ impl Layout {
         Self { fields, kinds }
     }
 
+    /// Whether the bundle's description can say what is nested in what.
+    pub fn is_too_deep(&self) -> bool {
+        levels(&self.fields) > LEVELS
+    }
+
     /// The attributes of the context, or of the record in it that a path names.
     pub fn fields_of(&self, expr: &Expr) -> Option<&[Field]> {
         match expr {
@@ -33,6 +38,26 @@ impl Layout {
             },
             _ => None,
         }
+    }
+}
+
+/// Levels of JSON that attributes may take: its reader takes 127, some of which are around them.
+const LEVELS: usize = 120;
+
+/// Levels of JSON that these attributes take.
+fn levels(fields: &[Field]) -> usize {
+    let of = |field: &Field| match &field.node {
+        Node::Leaf { ty, .. } => levels_of(ty),
+        Node::Record { fields, .. } => levels(fields),
+    };
+    4 + fields.iter().map(of).max().unwrap_or_default()
+}
+
+fn levels_of(ty: &ValueType) -> usize {
+    match ty {
+        ValueType::Set(element) => 1 + levels_of(element),
+        ValueType::Record(fields) => 3 + fields.iter().map(|(_, _, ty)| levels_of(ty)).max().unwrap_or_default(),
+        _ => 1,
     }
 }
 

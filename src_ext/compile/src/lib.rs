@@ -57,6 +57,21 @@ pub enum CompileError {
         /// Why.
         why: String,
     },
+    /// A context deeper than the bundle's description can say.
+    #[error("{action}: records and sets of its context are nested deeper than 30 levels")]
+    Nested {
+        /// The action.
+        action: String,
+    },
+    /// Another bundle's tables are not what the compiler writes.
+    #[error(
+        "the base is no bundle that this ztfast compiled from the same schema and entities: its tables make no sense. \
+         Compile without it"
+    )]
+    Base,
+    /// No stack to compile on.
+    #[error(transparent)]
+    NoStack(#[from] ztfast_policy::NoStack),
     /// A count that has to fit 32 bits does not.
     #[error("too many {what}: more than the file format has room for")]
     TooMany {
@@ -97,7 +112,7 @@ pub fn compile(
     progress: Progress<'_>,
 ) -> Result<Parts, CompileError> {
     // Expressions are as deep here as they were in the policies.
-    ztfast_policy::with_deep_stack(|| assemble::assemble(model, sources, options, base, progress))
+    ztfast_policy::with_deep_stack(|| assemble::assemble(model, sources, options, base, progress))?
 }
 
 /// A count as the 32-bit number that the tables hold.

@@ -42,6 +42,9 @@ pub(crate) struct Tables {
     pub scratch: (usize, usize),
 }
 
+/// Ancestors that there may be over all entities, besides some for each: a chain of ten thousand has fewer.
+const ANCESTORS: usize = 1 << 26;
+
 /// A cell as a key.
 type Cell2 = (u32, u32, u64);
 
@@ -81,7 +84,7 @@ impl Tables {
         self.settled = true;
         self.name_the_rest(model);
         self.add_stand_ins(model);
-        self.close_hierarchy();
+        self.close_hierarchy()?;
         self.check_sizes()
     }
 
@@ -182,7 +185,9 @@ impl Tables {
     }
 
     /// Find each entity's ancestors: its parents and theirs. Entities with the same parents share them.
-    fn close_hierarchy(&mut self) {
+    fn close_hierarchy(&mut self) -> Result<(), CompileError> {
+        // Their number is the square of a chain's length: far below what the file has room for, memory ends.
+        let most = ANCESTORS + 256 * self.entities.len();
         let mut known: FxHashMap<(u32, u32), (u32, u32)> = FxHashMap::default();
         known.insert((0, 0), (0, 0));
         let mut begun = vec![false; self.entities.len()];
@@ -211,6 +216,9 @@ impl Tables {
                     all.sort_unstable();
                     all.dedup();
                     let made = self.list(&all);
+                    if self.ancestors.len() > most {
+                        return Err(CompileError::TooMany { what: "ancestors" });
+                    }
                     known.insert(key, made);
                     made
                 };
@@ -219,6 +227,7 @@ impl Tables {
                 pending.pop();
             }
         }
+        Ok(())
     }
 
     /// The number of an entity, which may be a new one.

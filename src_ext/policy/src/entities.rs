@@ -41,7 +41,8 @@ impl EntityReader {
         let (parsed, diagnostics) = crate::nesting::with_deep_stack(|| {
             let mut diagnostics = Vec::new();
             (crate::schema::parse(schema, &mut diagnostics), diagnostics)
-        });
+        })
+        .unwrap_or_else(|no_stack| (None, vec![failure(schema, no_stack.to_string())]));
         let parsed = parsed.ok_or(LoadError { diagnostics })?;
         Ok(Self { file: schema.clone(), schema: parsed })
     }
@@ -115,7 +116,11 @@ pub(crate) fn read(
     };
     found.retain(|entity| !is_action(&entity.uid.ty));
     found.extend(actions);
-    found.par_sort_by(|a, b| a.uid.cmp(&b.uid));
+    on_all_processors(
+        &mut found,
+        |found| found.par_sort_by(|a, b| a.uid.cmp(&b.uid)),
+        |found| found.sort_by(|a, b| a.uid.cmp(&b.uid)),
+    );
     found.dedup();
     let twice = found.windows(2).any(|pair| pair[0].uid == pair[1].uid);
     if twice || has_cycle(&found) {
@@ -126,6 +131,23 @@ pub(crate) fn read(
         return None;
     }
     Some(found)
+}
+
+/// Does something with a list on all processors, by threads of this call's own; `alone` where the list is too short to be
+/// worth them, and where the system has none. (Rayon's own threads would stay, and once they could not be had it would
+/// panic for ever.)
+fn on_all_processors<L: AsRef<[E]> + Send, E, T: Send>(
+    list: &mut L,
+    together: impl FnOnce(&mut L) -> T + Send,
+    alone: impl FnOnce(&mut L) -> T,
+) -> T {
+    if list.as_ref().len() <= CHUNK {
+        return alone(list);
+    }
+    match rayon::ThreadPoolBuilder::new().stack_size(STACK).build() {
+        Ok(pool) => pool.install(|| together(list)),
+        Err(_) => alone(list),
+    }
 }
 
 /// The entities of a list, each read by Cedar.
@@ -151,16 +173,11 @@ fn listed(
         heard(done.fetch_add(part.len(), Ordering::Relaxed) + part.len(), list.len());
         (entities, errors)
     };
-    let all = || -> Vec<_> { list.par_chunks(CHUNK).map(chunk).collect() };
-    // Small lists are not worth the threads.
-    let parts = if list.len() <= CHUNK {
-        vec![chunk(list)]
-    } else {
-        match rayon::ThreadPoolBuilder::new().stack_size(STACK).build() {
-            Ok(pool) => pool.install(all),
-            Err(_) => list.chunks(CHUNK).map(chunk).collect(),
-        }
-    };
+    let parts: Vec<_> = on_all_processors(
+        &mut &*list,
+        |list| list.par_chunks(CHUNK).map(chunk).collect(),
+        |list| list.chunks(CHUNK).map(chunk).collect(),
+    );
     let mut errors: Vec<Diagnostic> = Vec::new();
     let mut entities = Vec::with_capacity(list.len());
     for (mut some, mut wrong) in parts {

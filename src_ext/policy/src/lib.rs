@@ -8,6 +8,7 @@
 
 mod diagnostic;
 mod entities;
+mod expansion;
 pub mod ir;
 mod json;
 mod lower;
@@ -29,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 pub use diagnostic::{Diagnostic, LoadError, RequestError, Severity, shown};
 pub use entities::EntityReader;
-pub use nesting::with_deep_stack;
+pub use nesting::{NoStack, with_deep_stack};
 pub use reference::{Answer, CedarStore, Reference, strictly_valid};
 pub use slice::{SliceEntity, Store};
 pub use values::{NoExtension, construct_extension, is_type_name, parse_uid, read_extension, uid_parts, uid_text};
@@ -105,6 +106,7 @@ pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 /// twice, and, if `mode` is strict, what Cedar's strict validation refuses.
 pub fn load(sources: &Sources, mode: Mode, progress: Progress<'_>) -> Result<Loaded, LoadError> {
     with_deep_stack(|| load_here(sources, mode, progress))
+        .unwrap_or_else(|no_stack| Err(LoadError { diagnostics: vec![failure(&sources.schema, no_stack.to_string())] }))
 }
 
 fn load_here(sources: &Sources, mode: Mode, progress: Progress<'_>) -> Result<Loaded, LoadError> {

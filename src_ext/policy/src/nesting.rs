@@ -1,6 +1,7 @@
 //! A limit on nesting, looked at before Cedar parses: its parser is recursive and does not watch its stack, which ends
 //! the process when it runs out.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 /// Levels of nesting that are let through: far above what a person writes, and within [`with_deep_stack`]'s stack.
@@ -8,22 +9,52 @@ const MAX_NESTING: usize = 2_000;
 
 const STACK: usize = 256 << 20;
 
+/// There is neither a thread nor memory for a stack as deep as sources may be nested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoStack;
+
+impl fmt::Display for NoStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the system has no {} MiB of memory for the compiler's stack; with more of it (RLIMIT_AS, the group's \
+             memory.max) compile again",
+            STACK >> 20
+        )
+    }
+}
+
+impl std::error::Error for NoStack {}
+
 /// Runs work that is as deep as sources are nested, on a stack for far more levels than are let through. The threads of a
 /// process may have 2 MiB, which a hundred levels can use up.
 ///
+/// # Errors
+/// [`NoStack`]; nothing was done then.
+///
 /// # Panics
 /// If the work does.
-pub fn with_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub fn with_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, NoStack> {
     let work = Mutex::new(Some(work));
     let run = || work.lock().unwrap_or_else(PoisonError::into_inner).take().map(|work| work());
     let done = std::thread::scope(|scope| {
         match std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run) {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            // No memory or no more threads: what is not nested deeply does well without.
-            Err(_) => run(),
+            Ok(thread) => Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+            // No more threads: such a stack can be had without.
+            Err(_) if has_room() => Ok(stacker::grow(STACK, run)),
+            Err(_) => Err(NoStack),
         }
     });
-    done.expect("the work is there to be done once")
+    done.map(|done| done.expect("the work is there to be done once"))
+}
+
+/// Whether there is memory for a stack and more. Asked beforehand, because without it making one panics.
+fn has_room() -> bool {
+    let mut room = Vec::<u8>::new();
+    let reserved = room.try_reserve_exact(2 * STACK).is_ok();
+    // Or the optimiser takes it that memory which nobody uses can always be had.
+    std::hint::black_box(&room);
+    reserved
 }
 
 /// Where a text in one of Cedar's syntaxes becomes nested too deeply, if it does: the offset, and what to say.

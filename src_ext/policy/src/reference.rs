@@ -223,7 +223,10 @@ fn request(
 /// # Errors
 /// If schema or policies cannot be parsed or linked.
 pub fn strictly_valid(sources: &Sources) -> Result<bool, LoadError> {
-    with_deep_stack(|| strictly_valid_here(sources))
+    with_deep_stack(|| strictly_valid_here(sources)).unwrap_or_else(|no_stack| {
+        let what = diagnostic::build(Severity::Error, &sources.schema, no_stack.to_string(), None, Vec::new());
+        Err(LoadError { diagnostics: vec![what] })
+    })
 }
 
 fn strictly_valid_here(sources: &Sources) -> Result<bool, LoadError> {

@@ -3,19 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cedar_policy::Schema;
+use cedar_policy::{Schema, SchemaFragment};
 use cedar_policy_core::validator::types::{Attributes, EntityKind, OpenTag, Type as CedarType};
 use cedar_policy_core::validator::{ValidatorActionId, ValidatorEntityTypeKind, ValidatorSchema};
 
 use crate::SourceFile;
 use crate::diagnostic::{self, Diagnostic, Label, Severity};
+use crate::expansion::too_large;
 use crate::ir::{Action, Attribute, EntityType, Type, Uid};
 use crate::nesting::{Brackets, too_deep};
 use crate::values::Names;
 
 /// Reads a schema. Warnings are added to `diagnostics`, and so are the errors if there is no schema to return.
 pub(crate) fn parse(file: &SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Option<Schema> {
+    let refuse = |diagnostics: &mut Vec<Diagnostic>, what: String, labels| {
+        diagnostics.push(diagnostic::build(Severity::Error, file, what, None, labels));
+    };
     let schema = if is_json(file) {
+        // What is no JSON, Cedar says best.
+        let value = serde_json::from_str(file.text.trim_start_matches('\u{feff}'));
+        if let Some(what) = value.ok().as_ref().and_then(too_large) {
+            refuse(diagnostics, what, Vec::new());
+            return None;
+        }
         match Schema::from_json_str(&file.text) {
             Ok(schema) => schema,
             Err(error) => {
@@ -25,7 +35,13 @@ pub(crate) fn parse(file: &SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Opt
         }
     } else {
         if let Some((at, what)) = too_deep(&file.text, Brackets::OfSchema) {
-            diagnostics.push(diagnostic::build(Severity::Error, file, what, None, vec![Label::new(at, 1)]));
+            refuse(diagnostics, what, vec![Label::new(at, 1)]);
+            return None;
+        }
+        let fragment = SchemaFragment::from_cedarschema_str(&file.text).ok();
+        let value = fragment.and_then(|(fragment, _)| fragment.to_json_value().ok());
+        if let Some(what) = value.as_ref().and_then(too_large) {
+            refuse(diagnostics, what, Vec::new());
             return None;
         }
         match Schema::from_cedarschema_str(&file.text) {

@@ -36,6 +36,9 @@ pub(crate) fn compile<'py>(
     base: Option<PyRef<'py, Bundle>>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(Bundle, Vec<Bound<'py, PyDict>>)> {
+    // Asked for beforehand: what the system lacks is no fault of the policies.
+    let room = py.detach(|| ztfast_policy::with_deep_stack(|| ()));
+    room.map_err(|no_stack| raise(py, "CompileError", &no_stack.to_string()))?;
     let mut sources = sources(files, schema, entities);
     let mut mode = if strict { Mode::Strict } else { Mode::Permissive };
     let store = py

@@ -2,17 +2,28 @@
 //!
 //! What follows from the store alone comes first in every table of a bundle, so it is cut off there; and what the tables
 //! know of themselves while they are filled (which texts and values there are) is found again.
+//!
+//! A base is trusted to be the compiler's own: whether its entities are what its hash was taken of cannot be known without
+//! reading them. What can be known is looked at: that its tables make sense, and that its actions are the schema's.
 
-use super::Tables;
+use super::{Tables, number};
+use crate::CompileError;
 use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::IntoBytes;
 use ztfast_bundle::{Bundle, Store};
-use ztfast_program::{StringsView, Tag};
+use ztfast_policy::ir::{Entity, Model};
+use ztfast_program::{Arena, Cell, EntityRec, EntityRef, PARENT, PRESENT, REFERRED, StringsView, Tag};
 
 impl Tables {
-    /// The tables of an older bundle's store, and how far they go. `None` where they do not make sense.
-    pub fn of_base(base: &Bundle) -> Option<(Self, Store)> {
+    /// The tables of an older bundle's store, and how far they go.
+    pub fn of_base(base: &Bundle, model: &Model) -> Result<(Self, Store), CompileError> {
         let store = base.meta().store.clone();
+        let tables = Self::taken(base, &store).filter(|tables| tables.has_actions(model)).ok_or(CompileError::Base)?;
+        number(tables.cells.len(), "values")?;
+        Ok((tables, store))
+    }
+
+    fn taken(base: &Bundle, store: &Store) -> Option<Self> {
         let upto = |n: u32| n as usize;
         let string_offsets = base.string_offsets().get(..=upto(store.strings))?.to_vec();
         let string_bytes = base.string_bytes().get(..*string_offsets.last()? as usize)?.to_vec();
@@ -26,63 +37,172 @@ impl Tables {
             ..Self::default()
         };
         let view = StringsView { offsets: &tables.string_offsets, bytes: &tables.string_bytes };
-        for text in 0..store.strings {
-            let hash = xxh3_64(view.get(text)?);
-            tables.strings.insert_unique(hash, text, |&text| xxh3_64(view.get(text).unwrap_or_default()));
+        let text = |number: u32| std::str::from_utf8(view.get(number)?).ok();
+        for number in 0..store.strings {
+            let (own, hash) = (text(number)?, xxh3_64(view.get(number)?));
+            // Equal texts are equal numbers: there are none twice.
+            if tables.strings.find(hash, |&other| view.get(other) == Some(own.as_bytes())).is_some() {
+                return None;
+            }
+            tables.strings.insert_unique(hash, number, |&text| xxh3_64(view.get(text).unwrap_or_default()));
         }
         for (ty, record) in (0_u32..).zip(&mut tables.types) {
-            let name = std::str::from_utf8(view.get(record.name)?).ok()?;
-            tables.type_numbers.insert(name.into(), ty);
+            if tables.type_numbers.insert(text(record.name)?.into(), ty).is_some() {
+                return None;
+            }
             (record.absent, record.enumerated) = (u32::MAX, 0);
         }
         tables.know_blocks()?;
+        let view = StringsView { offsets: &tables.string_offsets, bytes: &tables.string_bytes };
         for (entity, record) in (0_u32..).zip(&mut tables.entities) {
-            tables.entity_numbers.insert((record.ty, record.id), entity);
+            view.get(record.id)?;
+            if tables.entity_numbers.insert((record.ty, record.id), entity).is_some() {
+                return None;
+            }
             (record.ancestors_start, record.ancestors_len) = (0, 0);
         }
-        Some((tables, store))
+        Some(tables)
     }
 
-    /// Note which lists and blocks of values there are, so that equal ones are not kept twice.
+    /// Note which lists and blocks of values there are, so that equal ones are not kept twice. `None` where something is not
+    /// what the compiler writes.
     fn know_blocks(&mut self) -> Option<()> {
-        let mut seen = vec![false; self.ancestors.len()];
-        let mut pending: Vec<(u32, u32)> = Vec::new();
+        let mut flags = vec![0; self.entities.len()];
+        let mut seen = vec![0; self.ancestors.len()];
+        let mut pending: Vec<(Block, Kind)> = Vec::new();
         for record in &self.entities {
+            self.types.get(record.ty as usize)?;
             let parents = (record.parents_start, record.parents_len);
-            if parents.1 > 0 && !std::mem::replace(seen.get_mut(parents.0 as usize)?, true) {
-                let pool = &self.ancestors;
-                let of = |(start, len): (u32, u32)| pool.get(start as usize..start as usize + len as usize);
-                let hash = |list: (u32, u32)| of(list).map(|list| xxh3_64(list.as_bytes())).unwrap_or_default();
-                of(parents)?;
-                self.lists.insert_unique(hash(parents), parents, |&list| hash(list));
+            let list = self.ancestors.get(parents.0 as usize..parents.0 as usize + parents.1 as usize)?;
+            if !list.iter().is_sorted_by(|a, b| a < b) {
+                return None;
             }
-            pending.push((record.attrs_start, record.attrs_len.checked_mul(2)?));
-            pending.push((record.tags_start, record.tags_len.checked_mul(2)?));
+            list.iter().try_for_each(|&parent| flags.get_mut(parent as usize).map(|flags| *flags |= PARENT))?;
+            if parents.1 > 0 && first(&mut seen, parents)? {
+                let pool = &self.ancestors;
+                let hash = |(start, len): Block| {
+                    pool.get(start as usize..start as usize + len as usize).map(|list| xxh3_64(list.as_bytes()))
+                };
+                self.lists.insert_unique(hash(parents)?, parents, |&list| hash(list).unwrap_or_default());
+            }
+            pending.push(((record.attrs_start, record.attrs_len.checked_mul(2)?), Kind::Pairs));
+            pending.push(((record.tags_start, record.tags_len.checked_mul(2)?), Kind::Pairs));
         }
-        let mut seen = vec![false; self.cells.len()];
+        let (mut known, mut kinds) = (vec![0; self.cells.len()], vec![0_u8; self.cells.len()]);
         let cells = &self.cells;
-        let of = |(start, len): (u32, u32)| cells.get(start as usize..start as usize + len as usize);
-        let hash = |block: (u32, u32)| of(block).map(|block| xxh3_64(block.as_bytes())).unwrap_or_default();
-        while let Some(block) = pending.pop() {
-            if block.1 == 0 || std::mem::replace(seen.get_mut(block.0 as usize)?, true) {
+        let of = |(start, len): Block| cells.get(start as usize..start as usize + len as usize);
+        let hash = |block: &Block| of(*block).map(|block| xxh3_64(block.as_bytes())).unwrap_or_default();
+        while let Some((block, kind)) = pending.pop() {
+            let values = of(block)?;
+            if block.1 == 0 {
                 continue;
             }
-            for cell in of(block)? {
-                match Tag::from_u32(cell.tag) {
-                    Some(Tag::Set) => pending.push((cell.start(), cell.len())),
-                    Some(Tag::Record) => pending.push((cell.start(), cell.len().checked_mul(2)?)),
-                    Some(Tag::Ip6) => {
-                        // The bits of an address are no value of their own, and must not be taken for one.
-                        let bits = (cell.start(), 1);
-                        if !std::mem::replace(seen.get_mut(bits.0 as usize)?, true) {
-                            self.blocks.insert_unique(hash(bits), bits, |&block| hash(block));
-                        }
+            if first(&mut known, block)? {
+                self.blocks.insert_unique(hash(&block), block, hash);
+            }
+            let looked_at = kinds.get_mut(block.0 as usize)?;
+            if *looked_at & kind as u8 != 0 {
+                continue;
+            }
+            *looked_at |= kind as u8;
+            match kind {
+                // The bits of an address are no value of their own, and must not be taken for one.
+                Kind::Bits => continue,
+                Kind::Pairs if !are_pairs(values) => return None,
+                Kind::Pairs | Kind::Set => {}
+            }
+            for (at, cell) in (block.0 as usize..).zip(values) {
+                match Tag::from_u32(cell.tag)? {
+                    Tag::Missing => return None,
+                    Tag::String if cell.payload >= self.string_offsets.len() as u64 - 1 => return None,
+                    Tag::Entity => {
+                        let entity = EntityRef::from_bits(cell.payload);
+                        *flags.get_mut(entity.index as usize).filter(|_| entity.foreign == 0)? |= REFERRED;
                     }
+                    Tag::Set | Tag::Record | Tag::Ip6 if cell.arena() != Arena::Bundle => return None,
+                    Tag::Set => {
+                        let parts = (cell.start(), cell.len());
+                        if !parts_lie_before(*cell, at) || is_sorted(of(parts)?) != cell.is_sorted() {
+                            return None;
+                        }
+                        pending.push((parts, Kind::Set));
+                    }
+                    Tag::Record => {
+                        if !parts_lie_before(*cell, at) {
+                            return None;
+                        }
+                        pending.push(((cell.start(), cell.len().checked_mul(2)?), Kind::Pairs));
+                    }
+                    Tag::Ip6 => pending.push(((cell.start(), 1), Kind::Bits)),
                     _ => {}
                 }
             }
-            self.blocks.insert_unique(hash(block), block, |&block| hash(block));
         }
-        Some(())
+        let same = |(record, &found): (&EntityRec, &u32)| record.flags & !PRESENT == found;
+        self.entities.iter().zip(&flags).all(same).then_some(())
     }
+
+    /// Whether the actions are the schema's, with their groups.
+    fn has_actions(&self, model: &Model) -> bool {
+        let is_action = |entity: &&Entity| &*entity.uid.ty == "Action" || entity.uid.ty.ends_with("::Action");
+        model.entities.iter().filter(is_action).all(|entity| {
+            let find = |uid: &ztfast_policy::ir::Uid| {
+                let ty = *self.type_numbers.get(&uid.ty)?;
+                let id = self.find_string(&uid.id)?;
+                self.entity_numbers.get(&(ty, id)).copied()
+            };
+            let Some(record) = find(&entity.uid).and_then(|at| self.entities.get(at as usize)) else { return false };
+            let parents: Option<Vec<u32>> = entity.parents.iter().map(find).collect();
+            let Some(mut parents) = parents else { return false };
+            parents.sort_unstable();
+            parents.dedup();
+            let start = record.parents_start as usize;
+            record.flags & PRESENT != 0
+                && self.ancestors.get(start..start + record.parents_len as usize) == Some(&*parents)
+        })
+    }
+
+    fn find_string(&self, text: &str) -> Option<u32> {
+        let view = StringsView { offsets: &self.string_offsets, bytes: &self.string_bytes };
+        self.strings.find(xxh3_64(text.as_bytes()), |&number| view.get(number) == Some(text.as_bytes())).copied()
+    }
+}
+
+/// A place in a pool: where it begins, and of how many.
+type Block = (u32, u32);
+
+/// What a block of values is.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Keys and values.
+    Pairs = 1,
+    Set = 2,
+    /// Of an address.
+    Bits = 4,
+}
+
+/// Whether a place is met for the first time. `None` where another begins there: the compiler's do not overlap.
+fn first(seen: &mut [u32], (start, len): Block) -> Option<bool> {
+    let before = seen.get_mut(start as usize)?;
+    if *before == 0 {
+        *before = len;
+        return Some(true);
+    }
+    (*before == len).then_some(false)
+}
+
+fn are_pairs(values: &[Cell]) -> bool {
+    let (pairs, rest) = values.as_chunks::<2>();
+    rest.is_empty()
+        && pairs.iter().all(|[key, _]| key.is(Tag::String))
+        && pairs.is_sorted_by(|[a, _], [b, _]| a.payload < b.payload)
+}
+
+/// As sets of values that are nothing but themselves are kept.
+fn is_sorted(parts: &[Cell]) -> bool {
+    parts.iter().all(|cell| cell.is_scalar()) && parts.is_sorted_by_key(|cell| cell.key())
+}
+
+fn parts_lie_before(cell: Cell, at: usize) -> bool {
+    cell.is_empty() || cell.parts_before(at).is_some()
 }
