@@ -18,7 +18,7 @@ impl Tables {
     /// The tables of an older bundle's store, and how far they go.
     pub fn of_base(base: &Bundle, model: &Model) -> Result<(Self, Store), CompileError> {
         let store = base.meta().store.clone();
-        let tables = Self::taken(base, &store).filter(|tables| tables.has_actions(model)).ok_or(CompileError::Base)?;
+        let tables = Self::taken(base, &store).filter(|tables| tables.fit(model)).ok_or(CompileError::Base)?;
         number(tables.cells.len(), "values")?;
         Ok((tables, store))
     }
@@ -142,8 +142,11 @@ impl Tables {
         self.entities.iter().zip(&flags).all(same).then_some(())
     }
 
-    /// Whether the actions are the schema's, with their groups.
-    fn has_actions(&self, model: &Model) -> bool {
+    /// Whether the types are the schema's, and its actions are there with their groups.
+    fn fit(&self, model: &Model) -> bool {
+        if !model.types.iter().all(|ty| self.type_numbers.contains_key(&ty.name)) {
+            return false;
+        }
         let is_action = |entity: &&Entity| &*entity.uid.ty == "Action" || entity.uid.ty.ends_with("::Action");
         model.entities.iter().filter(is_action).all(|entity| {
             let find = |uid: &ztfast_policy::ir::Uid| {

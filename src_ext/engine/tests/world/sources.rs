@@ -44,6 +44,23 @@ pub fn compile(policies: &str, schema: &str, entities: Option<&str>, form: Optio
     ztfast_compile::compile(loaded.model, &sources, &options, None, &mut |_, _, _| {}).unwrap()
 }
 
+/// The world's bundle by another's tables, or by none; its entities are read in the latter case only.
+pub fn compile_from(base: Option<&ztfast_bundle::Bundle>) -> Result<Parts, ztfast_compile::CompileError> {
+    let file = |name: &str, text: &str| SourceFile { name: name.into(), text: text.into() };
+    let mut sources = Sources {
+        files: vec![file("p.cedar", POLICIES)],
+        schema: file("s.cedarschema", SCHEMA),
+        entities: Some(file("e.json", ENTITIES)),
+    };
+    let store = ztfast_bundle::store_hash(SCHEMA, Some(ENTITIES));
+    if base.is_some() {
+        sources.entities = None;
+    }
+    let loaded = ztfast_policy::load(&sources, Mode::Permissive, &|_, _| {}).unwrap_or_else(|error| panic!("{error}"));
+    let options = Options { strict: true, store, ..Options::default() };
+    ztfast_compile::compile(loaded.model, &sources, &options, base, &mut |_, _, _| {})
+}
+
 /// The world's bundle.
 pub fn parts(form: Option<Form>) -> Parts {
     compile(POLICIES, SCHEMA, Some(ENTITIES), form)
