@@ -291,6 +291,34 @@ MUTANTS = (
         "good = numpy.ones(rows, numpy.bool_) if bad is None else bad | ~bad",
         Python(("tests/api/test_conversions.py", "tests/api/test_values.py")),
     ),
+    Mutant(
+        "a session lives on when the wall clock steps back",
+        "engine/src/sessions.rs",
+        "let to_ns = to_ns.min(awake_to_ns).min(self.to_ns.load(Ordering::Relaxed));",
+        "let to_ns = to_ns.max(awake_to_ns.min(0));",
+        Rust("ztfast-engine", "wall_clock"),
+    ),
+    Mutant(
+        "a forked child is not told apart",
+        "engine/src/engine.rs",
+        "crate::process::mark() != self.process",
+        "crate::process::mark() != self.process && self.process == 0",
+        Python(("tests/faults/test_fork.py",)),
+    ),
+    Mutant(
+        "a swap forgets the changes that it is to keep",
+        "ztfast/engine.py",
+        "bundle._core, bundle, bool(keep_changes), None if",
+        "bundle._core, bundle, bool(keep_changes) and upsert is not None, None if",
+        Python(("tests/api/test_swap.py",)),
+    ),
+    Mutant(
+        "a swap that makes gates stale is passed over in silence",
+        "ztfast/engine.py",
+        "        if stale:\n            gates = tuple(",
+        "        if stale and allow_stale:\n            gates = tuple(",
+        Python(("tests/api/test_swap.py",)),
+    ),
 )
 
 
