@@ -148,7 +148,7 @@ def numbers(
     """
     if isinstance(given, np.ma.MaskedArray) and given.ndim:
         return _masked(where, kind, given, resource, number_of, reading)
-    if kind is Kind.STRING and hasattr(given, "codes") and hasattr(given, "categories"):
+    if kind is Kind.STRING and _is_categorical(where, given):
         return _categorical(where, np.asarray(given.codes), given.categories, number_of)
     if _is_one(given, resource):
         return _each(where, kind, [given], resource, number_of, reading)._replace(each=False)
@@ -168,10 +168,20 @@ def numbers(
 
 def _listed(where: str, given: Any) -> Any:
     """What pandas, pyarrow and their like make an array of, or a list of what there is."""
+    # What has no size may have no end.
+    if not hasattr(type(given), "__array__") and not hasattr(type(given), "__len__"):
+        raise ContextError(f"{where}: wanted a sequence, an array or one value, got {type(given).__qualname__}")
     try:
-        return np.asarray(given) if hasattr(given, "__array__") else list(given)
+        return np.asarray(given) if hasattr(type(given), "__array__") else list(given)
     except Exception as error:
         raise ContextError(f"{where}: wanted values, got {type(given).__qualname__}, which fails: {error!r}") from error
+
+
+def _is_categorical(where: str, given: Any) -> bool:
+    try:
+        return hasattr(given, "codes") and hasattr(given, "categories")
+    except Exception as error:
+        raise ContextError(f"{where}: wanted str, got {type(given).__qualname__}, which fails: {error!r}") from error
 
 
 def _is_one(given: Any, resource: type) -> bool:
@@ -180,7 +190,7 @@ def _is_one(given: Any, resource: type) -> bool:
         return given.ndim == 0
     if isinstance(given, (str, bytes, Mapping, Uid, resource, np.generic)):
         return True
-    return not isinstance(given, Iterable) and not hasattr(given, "__array__")
+    return not isinstance(given, Iterable) and not hasattr(type(given), "__array__")
 
 
 def _masked(
@@ -273,7 +283,7 @@ def _one(
         # A str of its own: subclasses may compare as they like.
         text = value if type(value) is str else str.__str__(value)
     else:
-        if reading is None or isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) != 0:
+        if reading is None or isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
             given = f"{type(value).__qualname__} in row {row}"
             raise ContextError(f"{where}: wanted one dimension of {_WANTED[kind]}, got {given}")
         try:

@@ -563,3 +563,41 @@ def test_an_identitys_times_are_seconds_datetimes_or_their_text(open_to_all) -> 
     for wrong in ("soon", True, math.nan, None, 10**400, object(), b"2033-05-18T03:33:20Z"):
         with pytest.raises(ztfast.IdentityError, match="not_after"):
             ztfast.Identity(ANN, not_after=wrong)
+
+
+# ---- whatever else is given ----------------------------------------------------------------------------------------
+
+
+class Failing:
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+class FailingArray:
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("no array")
+
+
+@pytest.mark.parametrize("name", ["size", "note", "price", "at", "within", "who", "fast"])
+def test_columns_that_fail_or_never_end_are_refused(open_to_all, admit, name: str) -> None:
+    import ipaddress
+    import itertools
+
+    engine = open_to_all
+    extra = [] if name == "size" else [name]
+    gate, session, d1 = engine.prepare("edit", "size", "place.room", *extra), admit(engine), engine.resource(D1)
+    for wrong in (Failing(), FailingArray(), itertools.count(), ipaddress.ip_network("fe80::/10"), {1: 2}, loop()):
+        values = [1, 1, *extra]
+        values[-1 if extra else 0] = wrong
+        with pytest.raises(ztfast.ContextError):
+            gate.decide_many(session, d1, *values)
+        with pytest.raises(ztfast.ContextError):
+            gate.decide_many(session, d1, *([value] for value in values))
+        with pytest.raises(ztfast.ContextError):
+            gate.decide(session, d1, *values)
+
+
+def loop() -> list[Any]:
+    endless: list[Any] = []
+    endless.append(endless)
+    return endless
