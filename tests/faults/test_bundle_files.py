@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,17 @@ def test_a_large_bundles_sections_are_checked_before_they_are_used(large: Path) 
         with pytest.raises(ztfast.BundleError, match="damaged"):
             engine.swap(ztfast.Bundle.load(damaged))
         assert engine.evaluate(*request)
+
+
+def test_the_command_line_checks_large_bundles_whole(large: Path) -> None:
+    content = bytearray(large.read_bytes())
+    content[-100] ^= 1
+    damaged = large.with_name("checked.ztb")
+    damaged.write_bytes(content)
+    for path, code in ((large, 0), (damaged, 1)):
+        command = [sys.executable, "-m", "ztfast.cli", "check", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == code, done.stderr
 
 
 def test_a_damaged_base_is_refused(large: Path, build) -> None:

@@ -96,6 +96,8 @@ def check_command(
     """
     if len(sources) == 1 and sources[0].suffix == ".ztb":
         bundle = Bundle.load(sources[0])
+        # A large file is checked whole only when that is asked for.
+        bundle.check()
     else:
         bundle = compile_sources(sources, schema, entities, permissive, deny_warnings)
     if as_json:

@@ -21,6 +21,9 @@ const CHUNK: usize = 1 << 20;
 /// Two MiB: the large pages of x86-64 and aarch64.
 const LARGE_PAGE_BITS: u8 = 21;
 
+/// Fills some room with the file's bytes from a place on.
+type ReadAt<'a> = &'a dyn Fn(&mut [u8], u64) -> Result<(), OpenError>;
+
 /// Where the bytes of a bundle are.
 pub(crate) enum Data {
     /// In words, because the tables want eight-byte alignment.
@@ -116,16 +119,15 @@ pub(crate) fn read(path: &Path, elements: &[usize]) -> Result<Data, OpenError> {
     {
         return Err(missing(io::Error::other(format!("there are {room}"))));
     }
-    let data = match sealed(length, &read_at)? {
-        Some(data) => data,
-        None => {
-            let mut map = MmapMut::map_anon(size).map_err(missing)?;
-            if length > SHARED {
-                wish_for_large_pages(&map);
-            }
-            read_at(&mut map, 0)?;
-            Data::Anonymous(map.make_read_only().map_err(missing)?, size)
+    let data = if let Some(data) = sealed(length, &read_at)? {
+        data
+    } else {
+        let mut map = MmapMut::map_anon(size).map_err(missing)?;
+        if length > SHARED {
+            wish_for_large_pages(&map);
         }
+        read_at(&mut map, 0)?;
+        Data::Anonymous(map.make_read_only().map_err(missing)?, size)
     };
     let after = file.metadata().map_err(fail)?;
     let stamp = |of: &std::fs::Metadata| (of.len(), of.mtime(), of.mtime_nsec());
@@ -148,7 +150,7 @@ fn kind(mode: u32) -> &'static str {
 /// Copy a large file to sealed memory. `None` where it is small, and where the system has no such memory for us: a sandbox
 /// may forbid it, and a limit on the size of files counts for it.
 #[cfg(target_os = "linux")]
-fn sealed(length: u64, read_at: &dyn Fn(&mut [u8], u64) -> Result<(), OpenError>) -> Result<Option<Data>, OpenError> {
+fn sealed(length: u64, read_at: ReadAt<'_>) -> Result<Option<Data>, OpenError> {
     // Whoever writes a file beyond the limit gets a signal that ends him.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if length <= SHARED || limit.is_some_and(|limit| limit < length) {
@@ -176,7 +178,7 @@ fn sealed(length: u64, read_at: &dyn Fn(&mut [u8], u64) -> Result<(), OpenError>
 }
 
 #[cfg(not(target_os = "linux"))]
-fn sealed(_: u64, _: &dyn Fn(&mut [u8], u64) -> Result<(), OpenError>) -> Result<Option<Data>, OpenError> {
+fn sealed(_: u64, _: ReadAt<'_>) -> Result<Option<Data>, OpenError> {
     Ok(None)
 }
 

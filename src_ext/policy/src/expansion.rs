@@ -138,7 +138,7 @@ fn hierarchies(namespaces: &[(&str, &Map<String, Value>)]) -> Option<String> {
         // Who was met last from whom.
         let mut met = vec![usize::MAX; all.len()];
         let mut count = 0;
-        for from in 0..all.len() {
+        for (from, (space, name, _)) in all.iter().enumerate() {
             let mut pending = vec![from];
             while let Some(at) = pending.pop() {
                 for &parent in &parents[at] {
@@ -148,7 +148,7 @@ fn hierarchies(namespaces: &[(&str, &Map<String, Value>)]) -> Option<String> {
                     }
                 }
                 if count > MOST_ABOVE {
-                    let name = full(all[from].0, all[from].1);
+                    let name = full(space, name);
                     return Some(format!(
                         "the {what} have more than {MOST_ABOVE} pairs of one and another above it, at `{name}`: the \
                          hierarchy is too deep"
