@@ -20,7 +20,7 @@ from pathlib import Path
 from ztfast import _core, examples
 from ztfast.bundle import ActionStats, Bundle, LayerStats, Memory, Policy, Stats, compile
 from ztfast.columns import Categorical
-from ztfast.engine import Code, Engine, Explanation, Identity, MemoryUse, PolicyText, StaleGate, Swap
+from ztfast.engine import ALL_ACTIONS, Code, Engine, Explanation, Identity, MemoryUse, PolicyText, StaleGate, Swap
 from ztfast.errors import (
     ActionError,
     ArgumentError,
@@ -47,6 +47,7 @@ from ztfast.values import ABSENT
 __version__ = _core.__version__
 
 __all__ = [
+    "ALL_ACTIONS",
     "ABSENT",
     "ActionError",
     "ActionStats",

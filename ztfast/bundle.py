@@ -15,6 +15,7 @@ from ztfast import _core
 from ztfast.errors import OwnerError, PolicyError, PolicyWarning
 from ztfast.shown import one_line, refused
 from ztfast.sources import Source, read_entities, read_policies, read_schema
+from ztfast.uid import Uid
 
 __all__ = ["ActionStats", "Bundle", "LayerStats", "Memory", "Policy", "Stats", "compile"]
 
@@ -359,6 +360,7 @@ def compile(
     form: Form | None = None,
     base: Bundle | None = None,
     progress: Progress | None = None,
+    exempt: Uid | str | None = None,
 ) -> Bundle:
     """Compile policies, a schema and entities into a bundle.
 
@@ -384,8 +386,11 @@ def compile(
             of cannot be known without reading them; that its tables make sense and its actions are the schema's is
             checked.
         progress: Called now and then with (what, done, all).
+        exempt: The group of actions that the kill switch leaves alone unless it is named, as
+            ``'Action::"reduce-risk"'``: cancels, and whatever else reduces risk.
 
     Raises:
+        ActionError: where the schema has no such group.
         SourceError: where something cannot be read, or is not what can be compiled.
         ArgumentError: where another argument is not what is wanted.
         PolicyError: where Cedar refuses something; with file, line and caret. Also for warnings, if they are errors.
@@ -412,6 +417,7 @@ def compile(
         raise refused("base", "a ztfast.Bundle, as ztfast.Bundle.load(path) gives", base)
     if progress is not None and not callable(progress):
         raise refused("progress", "something to call with (what, done, all)", progress)
+    group = None if exempt is None else Uid.of(exempt)
     files, unread = read_policies(policies, schema, entities)
     core, found = _core.compile(
         files,
@@ -422,6 +428,7 @@ def compile(
         form,
         None if base is None else base._core,
         progress,
+        None if group is None else (group.type, group.id),
     )
     bundle = Bundle(core, [*unread, *found])
     if bundle.warnings and warnings == "error":

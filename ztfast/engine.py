@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, Literal, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -31,6 +31,19 @@ __all__ = ["Code", "Engine", "Explanation", "Identity", "MemoryUse", "PolicyText
 _LOG = logging.getLogger("ztfast")
 
 UidLike = Uid | str | Mapping[str, Any]
+
+
+class AllActions(enum.Enum):
+    """The type of :data:`ztfast.ALL_ACTIONS`."""
+
+    ALL_ACTIONS = "all actions"
+
+    def __repr__(self) -> str:
+        return "ztfast.ALL_ACTIONS"
+
+
+ALL_ACTIONS: Final[Literal[AllActions.ALL_ACTIONS]] = AllActions.ALL_ACTIONS
+"""All actions, also those that the bundle exempts from the kill switch; see :meth:`Engine.kill_switch`."""
 
 
 class Code(enum.IntEnum):
@@ -91,7 +104,8 @@ class Identity:
     The attributes are epoch seconds, however they were given.
 
     Raises:
-        IdentityError: where the times make no sense, or are datetimes without a time zone.
+        IdentityError: where the times make no sense, are beyond the year 2200 (milliseconds or nanoseconds, most
+            likely), or are datetimes without a time zone.
         UidError: where the principal is no uid.
 
     >>> Identity('Algo::"a7"', not_after=2_000_000_000, factors=["x509"]).principal
@@ -115,6 +129,8 @@ class Identity:
     ) -> None:
         not_after, not_before = _seconds("not_after", not_after), _seconds("not_before", not_before)
         auth_time = time.time() if auth_time is None else _seconds("auth_time", auth_time)
+        for name, value in (("not_after", not_after), ("not_before", not_before), ("auth_time", auth_time)):
+            _check_unit(name, value)
         if not_after <= not_before:
             raise IdentityError(f"not_after ({not_after}) must be later than not_before ({not_before})")
         try:
@@ -696,13 +712,39 @@ class Engine:
         removals = [(uid.type, uid.id) for uid in map(Uid.of, _several("a list of uids", uids))]
         self._core.change(None, removals)
 
-    def kill_switch(self, on: bool) -> None:
-        """Deny every session everything, with code KILLED, until it is switched off."""
-        self._core.kill_switch(on)
+    def kill_switch(self, on: bool, actions: AllActions | UidLike | Iterable[UidLike] | None = None) -> None:
+        """Deny sessions actions, with code KILLED, until it is switched off. It holds over every :meth:`swap`.
+
+        Args:
+            on: Whether to deny, or to do so no longer.
+            actions: Which ones. By default all but those that the bundle exempts (``ztfast.compile(exempt=...)``), so
+                that what reduces risk still passes; :data:`ztfast.ALL_ACTIONS` for those too; or these actions and
+                groups of actions, exempt or not.
+
+        ``kill_switch(False)`` lifts everything that was switched on; ``kill_switch(False, actions=[...])`` what was
+        switched on by these names: what another switch stops stays stopped.
+
+        Raises:
+            ActionError: where the bundle has no such action or group; nothing has changed then.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> engine.kill_switch(True, actions=["view"])
+        >>> engine.killed
+        True
+        >>> engine.kill_switch(False)
+        """
+        everything = actions is ALL_ACTIONS
+        names: list[object] | None = None
+        if isinstance(actions, (str, Uid, Mapping)):
+            names = [actions]
+        elif actions is not None and not isinstance(actions, AllActions):
+            names = list(actions)
+        self._core.kill_switch(bool(on), everything, names)
 
     @property
     def killed(self) -> bool:
-        """Whether the kill switch is on."""
+        """Whether the kill switch stops anything."""
         return self._core.killed
 
     def explain(
@@ -805,6 +847,22 @@ def _dict(context: Mapping[Any, Any] | None) -> dict[Any, Any]:
     if not isinstance(context, Mapping):
         raise ContextError(f"wanted the context as a mapping of attributes to values, got {type(context).__qualname__}")
     return dict(context)
+
+
+_YEAR_2200 = 7_258_118_400
+
+
+def _check_unit(name: str, seconds: float) -> None:
+    """Refuse what is beyond the year 2200: it is meant in another unit."""
+    if not _YEAR_2200 <= seconds < math.inf:
+        return
+    for unit, each in (("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9)):
+        if seconds / each < _YEAR_2200:
+            hint = f"is it in {unit}? Divide it by {each:,.0f}"
+            break
+    else:
+        hint = "math.inf is for no end"
+    raise IdentityError(f"{name}: wanted epoch seconds, and {seconds:,.0f} is beyond the year 2200: {hint}")
 
 
 def _seconds(name: str, given: Any) -> float:

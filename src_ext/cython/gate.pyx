@@ -206,6 +206,7 @@ def admit(core, identity, int64_t not_before_ns, int64_t not_after_ns, /):
     """A session of a core's engine. Use :meth:`ztfast.Engine.admit`."""
     if type(core) is not _core.Engine:
         raise OwnerError(f"wanted an engine's core, got {type(core).__qualname__}: call engine.admit(identity)")
+    core.check_principal(*identity.principal)
     cdef Session session = Session.__new__(Session)
     session.id = core.admit(core.handle(*identity.principal), not_before_ns, not_after_ns)
     session.identity = identity

@@ -100,7 +100,7 @@ def through_changes(desk: Any, orders: Any) -> Any:
     yield "swapped"
     desk.engine.remove([desk.instruments[3].uid, desk.instruments[7].uid])
     yield "removed"
-    desk.engine.kill_switch(True)
+    desk.engine.kill_switch(True, actions=ztfast.ALL_ACTIONS)
     yield "killed"
     desk.engine.kill_switch(False)
 

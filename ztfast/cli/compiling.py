@@ -29,6 +29,7 @@ def compile_sources(
     permissive: bool,
     deny_warnings: bool,
     base: Path | None = None,
+    exempt: str | None = None,
 ) -> Bundle:
     """Compile what the command line names, and say on standard error what should be looked at."""
     if schema is None:
@@ -42,6 +43,7 @@ def compile_sources(
             warnings="error" if deny_warnings else "ignore",
             base=None if base is None else Bundle.load(base),
             progress=progress,
+            exempt=exempt,
         )
     for warning in bundle.warnings:
         errors.print(Text(block(warning["rendered"].rstrip())), soft_wrap=True)
@@ -56,6 +58,10 @@ def compile_command(
     base: Annotated[
         Path | None, typer.Option(help="A bundle compiled before: what did not change since is taken from it.")
     ] = None,
+    exempt: Annotated[
+        str | None,
+        typer.Option(help="The group of actions that the kill switch leaves alone, as 'Action::\"reduce-risk\"'."),
+    ] = None,
     permissive: Permissive = False,
     deny_warnings: DenyWarnings = False,
     as_json: Json = False,
@@ -67,7 +73,7 @@ def compile_command(
 
     [dim]ztfast compile policies/ --schema desk.cedarschema --entities desk.entities.json -o desk.ztb[/]
     """
-    bundle = compile_sources(policies, schema, entities, permissive, deny_warnings, base)
+    bundle = compile_sources(policies, schema, entities, permissive, deny_warnings, base, exempt)
     bundle.save(output)
     if as_json:
         json_out({"output": str(output), **summary(bundle)})

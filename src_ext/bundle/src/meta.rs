@@ -13,6 +13,9 @@ pub struct Meta {
     pub actions: Vec<ActionMeta>,
     /// How many entities away from principal and resource conditions look: `principal.desk.limit` is 1.
     pub reach: u32,
+    /// The group of actions, or the action, that the kill switch leaves alone unless it is named: type and id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exempt: Option<(String, String)>,
     /// The store that was compiled, for a later bundle to see whether it is still the same.
     pub store: Store,
     /// What was compiled, and into what.

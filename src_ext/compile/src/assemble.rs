@@ -57,8 +57,13 @@ pub(crate) fn assemble(
     let principal = sort(Side::Principal, "classes of principals", |action| &action.principals);
     let resource = sort(Side::Resource, "classes of resources", |action| &action.resources);
     let mut parts = Parts::default();
-    let mut meta =
-        Meta { writer: env!("CARGO_PKG_VERSION").to_owned(), strict: options.strict, store, ..Meta::default() };
+    let mut meta = Meta {
+        writer: env!("CARGO_PKG_VERSION").to_owned(),
+        strict: options.strict,
+        store,
+        exempt: options.exempt.clone(),
+        ..Meta::default()
+    };
     let mut finer = Finer::new(&principal, &resource);
     let mut made: Vec<(LayerRec, LayerSide, LayerSide)> = Vec::new();
     for (at, action) in model.actions.iter().enumerate() {

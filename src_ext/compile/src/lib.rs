@@ -94,6 +94,8 @@ pub struct Options {
     pub split: bool,
     /// [`ztfast_bundle::store_hash`] of what the entities were read from.
     pub store: String,
+    /// The group of actions that the kill switch leaves alone: type and id.
+    pub exempt: Option<(String, String)>,
 }
 
 /// Compile a model. `sources` (without the entities) travel in the bundle, so that Cedar itself can explain a decision

@@ -84,9 +84,9 @@ pub enum Who<'a> {
 impl Who<'_> {
     /// Where the principal of a row is, or why it may nothing; `None` where the column lacks the row.
     #[inline]
-    fn principal(&self, engine: &Engine, row: usize, now_ns: i64) -> Option<Result<Place, Code>> {
+    fn principal(&self, engine: &Engine, row: usize, now_ns: i64, killed: bool) -> Option<Result<Place, Code>> {
         match self {
-            Self::Sessions(sessions) => Some(engine.principal(SessionId(sessions.get(row)?), now_ns)),
+            Self::Sessions(sessions) => Some(engine.principal(SessionId(sessions.get(row)?), now_ns, killed)),
             Self::Principals(principals) => Some(Ok(engine.place(Handle(principals.get(row)?)))),
         }
     }
@@ -122,6 +122,12 @@ impl Batch {
         let room = Mutex::new(Room::new(&snapshot, binding.as_deref()));
         let texts = FxHashMap::default();
         Self { engine, snapshot, binding, text_offsets: vec![0], text_bytes: Vec::new(), texts, room }
+    }
+
+    /// Whether the kill switch stops the action.
+    #[inline]
+    fn is_killed(&self) -> bool {
+        self.engine.stops(&self.snapshot.base, self.binding.as_ref().map(|binding| binding.action))
     }
 
     /// What all rows are denied with, whatever they are: the engine is another process's, or the gate did not fit the bundle.
@@ -201,7 +207,8 @@ impl Batch {
             if let Some(resource) = resource
                 && columns.iter().all(|column| column.covers(first, codes.len()))
             {
-                let principal = who.principal(&self.engine, first, now_ns).unwrap_or(Err(Code::Corrupt));
+                let principal =
+                    who.principal(&self.engine, first, now_ns, self.is_killed()).unwrap_or(Err(Code::Corrupt));
                 match self.alike(binding, principal, resource, columns, first, codes) {
                     Ok(true) => continue,
                     Ok(false) => {}
@@ -274,8 +281,9 @@ impl Batch {
                 self.snapshot.base.prefetch(self.engine.place(Handle(resource)));
             }
         }
+        let killed = self.is_killed();
         for ((at, code), principal) in (first..).zip(&mut *codes).zip(&mut block.principals) {
-            match who.principal(&self.engine, at, now_ns).unwrap_or(Err(Code::Corrupt)) {
+            match who.principal(&self.engine, at, now_ns, killed).unwrap_or(Err(Code::Corrupt)) {
                 Ok(place) => {
                     self.snapshot.base.prefetch(place);
                     (*principal, *code) = (place.0 as u64, UNDECIDED);

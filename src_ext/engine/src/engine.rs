@@ -5,6 +5,7 @@ use crate::code::Code;
 use crate::decide::{Determining, Walk};
 use crate::gate::{Gate, GateSpec, Room, Texts, fixed_bytes};
 use crate::handles::{Handle, HandleError, Key, Place, Register, Uids};
+use crate::kills::{Kill, Kills};
 use crate::memory::{MemoryError, MemoryUse, Residence};
 use crate::process::Forked;
 use crate::request::OwnedRequest;
@@ -266,6 +267,7 @@ pub struct Engine {
     /// What every decision looks at first: the current snapshot's number, above [`KILLED`].
     state: AtomicU64,
     key: Key,
+    kills: Arc<Kills>,
     /// The mark of the process that opened it.
     process: u64,
     uids: Arc<Uids>,
@@ -304,13 +306,15 @@ impl Engine {
         let process = crate::process::enter().map_err(EngineError::Process)?;
         let uids = Arc::new(Uids::new());
         let key = Key::random()?;
-        let base = Base::new(bundle, &options, key, uids.clone(), reference, attached)?;
+        let kills = Arc::new(Kills::default());
+        let base = Base::new(bundle, &options, key, &kills, uids.clone(), reference, attached)?;
         let snapshot = Snapshot { base: Arc::new(base), changes: None, epoch: 1 };
         let engine = Self {
             sessions: Sessions::new(options.sessions, options.residence)?,
             state: AtomicU64::new(quiet(snapshot.epoch)),
             current: ArcSwap::from_pointee(snapshot),
             key,
+            kills,
             process,
             uids,
             changing: Mutex::default(),
@@ -392,7 +396,7 @@ impl Engine {
     pub fn swap_with(&self, bundle: Arc<Bundle>, swap: Swap<'_>) -> Result<(), SwapError> {
         self.own().map_err(EngineError::from)?;
         let Swap { reference, attached, upserts, removals, allow_stale } = swap;
-        let mut base = Base::new(bundle, &self.options, self.key, self.uids.clone(), reference, attached)?;
+        let mut base = Base::new(bundle, &self.options, self.key, &self.kills, self.uids.clone(), reference, attached)?;
         let changing = self.changing();
         base.number = self.epoch() + 1;
         // What takes long is done before anybody is kept waiting, and what came meanwhile is done again.
@@ -558,24 +562,33 @@ impl Engine {
         Ok(self.sessions.set(session, status))
     }
 
-    /// Deny everything, or no longer.
+    /// Deny some actions, or no longer. To lift what is usually stopped, or everything, lifts all; to lift some actions lifts
+    /// those that were stopped by these names.
     ///
     /// # Errors
     /// [`Forked`].
-    pub fn kill_switch(&self, on: bool) -> Result<(), Forked> {
+    pub fn kill_switch(&self, on: bool, what: Kill<'_>) -> Result<(), Forked> {
         self.own()?;
-        if on {
-            self.state.fetch_or(KILLED, Ordering::Release);
-        } else {
-            self.state.fetch_and(!KILLED, Ordering::Release);
-        }
+        self.kills.switch(on, what, |any| {
+            if any {
+                self.state.fetch_or(KILLED, Ordering::Release);
+            } else {
+                self.state.fetch_and(!KILLED, Ordering::Release);
+            }
+        });
         Ok(())
     }
 
-    /// Whether the kill switch is on.
+    /// Whether the kill switch stops anything.
     #[must_use]
     pub fn is_killed(&self) -> bool {
         self.state() & KILLED != 0
+    }
+
+    /// Whether the kill switch stops an action of a bundle.
+    #[inline]
+    pub(crate) fn stops(&self, base: &Base, action: Option<u32>) -> bool {
+        self.is_killed() && self.kills.stop(action.and_then(|action| base.switches.get(action as usize)))
     }
 
     /// The place that a handle names, if it is one of this engine's.
@@ -586,8 +599,8 @@ impl Engine {
 
     /// Where the session's principal is, or why it may nothing.
     #[inline]
-    pub(crate) fn principal(&self, session: SessionId, now_ns: i64) -> Result<Place, Code> {
-        if self.is_killed() {
+    pub(crate) fn principal(&self, session: SessionId, now_ns: i64, killed: bool) -> Result<Place, Code> {
+        if killed {
             return Err(if self.is_forked() { Code::Forked } else { Code::Killed });
         }
         self.sessions.valid(session, now_ns).ok_or_else(|| self.why(session, now_ns))
@@ -762,8 +775,9 @@ impl Engine {
     ///
     /// # Errors
     /// The code of the denial.
-    pub fn session_principal(&self, snapshot: &Snapshot, session: SessionId) -> Result<EntityRef, Code> {
-        snapshot.entity(self.principal(session, crate::clock::monotonic_ns())?).ok_or(Code::NotApplicable)
+    pub fn session_principal(&self, snapshot: &Snapshot, action: u32, session: SessionId) -> Result<EntityRef, Code> {
+        let killed = self.stops(&snapshot.base, Some(action));
+        snapshot.entity(self.principal(session, crate::clock::monotonic_ns(), killed)?).ok_or(Code::NotApplicable)
     }
 
     /// The entity of a handle in this snapshot's bundle.

@@ -293,7 +293,7 @@ impl Gate {
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn refuse(&mut self, session: SessionId, resource: Handle) -> Code {
         self.refresh();
-        let principal = match self.engine.principal(session, monotonic_ns()) {
+        let principal = match self.engine.principal(session, monotonic_ns(), self.is_killed()) {
             Ok(principal) => principal,
             Err(code) => return code,
         };
@@ -302,6 +302,12 @@ impl Gate {
         }
         let resource = self.snapshot.base.key.place(resource);
         self.snapshot.parties(principal, resource).err().unwrap_or(Code::BadValue)
+    }
+
+    /// Whether the kill switch stops its action.
+    fn is_killed(&self) -> bool {
+        let action = self.binding.as_ref().map(|binding| binding.action);
+        self.engine.stops(&self.snapshot.base, action)
     }
 
     /// Whether the session may do it: [`Code::Allow`] or why not.
@@ -356,11 +362,11 @@ impl Gate {
         };
         self.call = Call::None;
         self.expected = if self.looks_up { LOOK } else { quiet(self.snapshot.epoch) };
-        if self.engine.is_killed() {
+        if self.is_killed() {
             return Some(Code::Killed);
         }
         // What is wrong with the session comes before what is wrong with the request.
-        denied.map(|code| self.engine.principal(session, monotonic_ns()).err().unwrap_or(code))
+        denied.map(|code| self.engine.principal(session, monotonic_ns(), self.is_killed()).err().unwrap_or(code))
     }
 
     /// Neither allocates nor frees: bindings and replaced snapshots are kept alive by the engine's writing side.

@@ -7,6 +7,7 @@ use crate::code::Code;
 use crate::engine::{EngineError, EngineOptions, PrepareError};
 use crate::gate::GateSpec;
 use crate::handles::{Key, OwnedUid, Place, Uids, uid};
+use crate::kills::{Kills, Switches};
 use crate::memory::Held;
 use crate::sets::Instructions;
 use crate::upsert::Reverse;
@@ -146,6 +147,8 @@ pub(crate) struct Base {
     late: Mutex<Vec<Arc<Binding>>>,
     attached: Option<Attached>,
     pub key: Key,
+    /// What stops the actions, by their numbers.
+    pub switches: Box<[Switches]>,
     pub uids: Arc<Uids>,
     pub reference: Option<Box<dyn Reference>>,
     /// What changes of entities go by, made beforehand, so that the first takes no longer than the others.
@@ -176,6 +179,7 @@ impl Base {
         bundle: Arc<Bundle>,
         options: &EngineOptions,
         key: Key,
+        kills: &Kills,
         uids: Arc<Uids>,
         reference: Option<Box<dyn Reference>>,
         attached: Option<Attached>,
@@ -184,6 +188,7 @@ impl Base {
         let own = residence.locked || residence.huge_pages;
         let bundle = if own { Arc::new(bundle.copy(residence.huge_pages)?) } else { bundle };
         bundle.check()?;
+        let switches = kills.of(&bundle);
         let file = Held::read("bundle", bundle.bytes(), residence)?;
         let name = |number| bundle.string(number).unwrap_or_default().into();
         let types = (0_u32..).zip(bundle.types()).map(|(number, ty)| (name(ty.name), number)).collect();
@@ -210,6 +215,7 @@ impl Base {
             late: Mutex::default(),
             attached,
             key,
+            switches,
             uids,
             reference,
         })

@@ -17,7 +17,7 @@ pub(crate) fn ask(desks: &mut [Desk], tally: &mut crate::compare::Tally) -> Resu
     let sessions: Vec<SessionId> = desk.sessions.keys().filter_map(|uid| other.sessions.get(uid).copied()).collect();
     let snapshot = desk.engine.snapshot();
     for &session in &sessions {
-        if desk.engine.session_principal(&snapshot, session) != Err(Code::UnknownSession) {
+        if desk.engine.session_principal(&snapshot, 0, session) != Err(Code::UnknownSession) {
             return Err("another engine's session has a principal here".into());
         }
     }

@@ -35,6 +35,7 @@ pub(crate) fn compile<'py>(
     form: Option<&str>,
     base: Option<PyRef<'py, Bundle>>,
     progress: Option<Py<PyAny>>,
+    exempt: Option<(String, String)>,
 ) -> PyResult<(Bundle, Vec<Bound<'py, PyDict>>)> {
     // Asked for beforehand: what the system lacks is no fault of the policies.
     let room = py.detach(|| ztfast_policy::with_deep_stack(|| ()));
@@ -80,7 +81,7 @@ pub(crate) fn compile<'py>(
             return Err(PyValueError::new_err(format!("form: wanted \"dense\", \"rows\" or \"sets\", got {other:?}")));
         }
     };
-    let options = ztfast_compile::Options { strict, form, split: false, store };
+    let options = ztfast_compile::Options { strict, form, split: false, store, exempt };
     let ztfast_policy::Loaded { model, reference, warnings, .. } = loaded;
     let compiled = py.detach(|| {
         ztfast_compile::compile(model, &sources, &options, base.as_deref(), &mut |what, done, all| {
@@ -93,8 +94,23 @@ pub(crate) fn compile<'py>(
     let parts = compiled.map_err(|error| raise(py, "CompileError", &error.to_string()))?;
     let bundle = py.detach(|| ztfast_bundle::Bundle::of(&parts));
     let bundle = Bundle::new(bundle.map_err(|error| raise(py, "BundleError", &error.to_string()))?);
+    if let Some((ty, id)) = &options.exempt
+        && !has_action(&bundle.inner, ty, id)
+    {
+        let uid = ztfast_policy::ir::Uid::new(ty.as_str(), id.as_str());
+        let message = format!("exempt: the schema has no action and no group of actions {uid}");
+        return Err(raise(py, "ActionError", &message));
+    }
     let _ = bundle.cedar.set(Arc::new(Cedar::of(&bundle.inner, reference)));
     Ok((bundle, diagnostics(py, &warnings)?))
+}
+
+/// Whether the schema has an action, or a group of actions.
+fn has_action(bundle: &ztfast_bundle::Bundle, ty: &str, id: &str) -> bool {
+    let is = |name: u32| bundle.string(name).is_some_and(|name| name == ty);
+    let number = (0_u32..).zip(bundle.types()).find(|(_, record)| is(record.name)).map(|(number, _)| number);
+    let is_action = ty == "Action" || ty.ends_with("::Action");
+    is_action && number.is_some_and(|number| bundle.find_entity(number, id).is_some())
 }
 
 /// Write a file whole or not at all. Raises `Error`.

@@ -11,7 +11,7 @@ use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString, PyTuple};
 use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{ActionMeta, Field, Node, ValueType};
 use ztfast_engine::{
-    Admission, AdmitError, Code, Determining, EngineOptions, Handle, HandleError, MemoryUse, Name, PrepareError,
+    Admission, AdmitError, Code, Determining, EngineOptions, Handle, HandleError, Kill, MemoryUse, Name, PrepareError,
     RequestBuilder, Residence, Seed, SessionId, SessionStatus, Snapshot, StaleGates,
 };
 use ztfast_explain::{Cedar, Fallback};
@@ -127,6 +127,28 @@ impl Engine {
         Ok(session.0)
     }
 
+    /// Raise for a principal of a type that the schema lacks, or that it lists and has no such entity.
+    fn check_principal(&self, py: Python<'_>, ty: &str, id: &str) -> PyResult<()> {
+        let snapshot = self.inner.snapshot();
+        if RequestBuilder::new(&snapshot, 0).entity(ty, id).is_some() {
+            return Ok(());
+        }
+        let bundle = snapshot.bundle();
+        let mut known: Vec<&str> = bundle.types().iter().filter_map(|record| bundle.string(record.name)).collect();
+        known.retain(|name| *name != "Action" && !name.ends_with("::Action"));
+        let uid = Uid::new(ty, id);
+        let message = if known.contains(&ty) {
+            format!("{uid}: the schema lists the entities of {ty}, and this is none of them")
+        } else {
+            known.sort_unstable();
+            let more = known.len().saturating_sub(20);
+            known.truncate(20);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("{uid}: the schema has no entity type {ty}; it has {}{more}", known.join(", "))
+        };
+        Err(raise(py, "EntityError", &message))
+    }
+
     /// Change a session: 1 active, 2 revoked, 3 quarantined; `False` if there is no such session or it was revoked.
     fn set_session(&self, py: Python<'_>, session: u64, status: u8) -> PyResult<bool> {
         let status = match status {
@@ -138,8 +160,24 @@ impl Engine {
     }
 
     /// Deny everything, or no longer.
-    fn kill_switch(&self, py: Python<'_>, on: bool) -> PyResult<()> {
-        self.inner.kill_switch(on).map_err(|_| forked(py))
+    /// Deny some actions, or no longer: those named; without any, all but those that the bundle exempts, or `everything`.
+    fn kill_switch(
+        &self,
+        py: Python<'_>,
+        on: bool,
+        everything: bool,
+        actions: Option<Vec<ActionName>>,
+    ) -> PyResult<()> {
+        self.own(py)?;
+        let snapshot = self.inner.snapshot();
+        let uids = actions.map(|actions| actions.iter().map(|one| switched(py, &snapshot, one, on)).collect());
+        let uids: Option<Vec<(String, String)>> = uids.transpose()?;
+        let what = match &uids {
+            Some(uids) => Kill::Actions(uids),
+            None if everything => Kill::Everything,
+            None => Kill::Usual,
+        };
+        self.inner.kill_switch(on, what).map_err(|_| forked(py))
     }
 
     /// Whether the engine was opened before this process was forked.
@@ -321,7 +359,7 @@ impl Engine {
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Decided<'py>> {
-        let parties = |builder: &mut RequestBuilder<'_>| {
+        let parties = |builder: &mut RequestBuilder<'_>, _| {
             self.know(snapshot, builder, principal);
             self.know(snapshot, builder, resource);
             // Both are looked at before either denies: who writes a uid wrong is told so.
@@ -329,7 +367,7 @@ impl Engine {
             let resource = self.entity(snapshot, builder, resource)?;
             Ok(principal.and_then(|principal| Ok(Parties { principal, resource: resource? })))
         };
-        self.by_policy(py, snapshot, action, context, parties, || Ok(()))
+        self.by_policy(py, snapshot, action, context, parties, |_| Ok(()))
     }
 
     fn decide_by<'py>(
@@ -341,8 +379,8 @@ impl Engine {
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Decided<'py>> {
-        let parties = |builder: &mut RequestBuilder<'_>| {
-            let principal = match self.inner.session_principal(snapshot, SessionId(session)) {
+        let parties = |builder: &mut RequestBuilder<'_>, number| {
+            let principal = match self.inner.session_principal(snapshot, number, SessionId(session)) {
                 Ok(principal) => principal,
                 // A bad request still raises: only then is it known that the session alone denies.
                 Err(code) => return self.entity(snapshot, builder, resource).map(|_| Err(code)),
@@ -352,7 +390,7 @@ impl Engine {
             let resource = self.entity(snapshot, builder, resource)?;
             Ok(resource.map(|resource| Parties { principal, resource }))
         };
-        let still = || self.inner.session_principal(snapshot, SessionId(session)).map(|_| ());
+        let still = |number| self.inner.session_principal(snapshot, number, SessionId(session)).map(|_| ());
         self.by_policy(py, snapshot, action, context, parties, still)
     }
 
@@ -378,7 +416,7 @@ impl Engine {
         let meta = bundle.meta().actions.get(number as usize).zip(bundle.actions().get(number as usize));
         let Some((meta, record)) = meta else { return Ok((Vec::new(), Vec::new())) };
         let mut builder = RequestBuilder::new(snapshot, record.slots.len as usize);
-        let principal = self.inner.session_principal(snapshot, SessionId(session));
+        let principal = self.inner.session_principal(snapshot, number, SessionId(session));
         if let Ok(principal) = principal {
             builder.know(principal);
         }
@@ -407,8 +445,8 @@ impl Engine {
         snapshot: &Snapshot,
         action: &ActionName,
         context: &Bound<'_, PyDict>,
-        parties: impl FnOnce(&mut RequestBuilder<'_>) -> PyResult<Result<Parties, Code>>,
-        still: impl FnOnce() -> Result<(), Code>,
+        parties: impl FnOnce(&mut RequestBuilder<'_>, u32) -> PyResult<Result<Parties, Code>>,
+        still: impl FnOnce(u32) -> Result<(), Code>,
     ) -> PyResult<Decided<'py>> {
         if self.inner.is_forked() {
             return Ok((Code::Forked as u8, PyTuple::empty(py)));
@@ -421,7 +459,7 @@ impl Engine {
             return Ok((Code::Corrupt as u8, PyTuple::empty(py)));
         };
         let mut builder = RequestBuilder::new(snapshot, record.slots.len as usize);
-        let parties = parties(&mut builder)?;
+        let parties = parties(&mut builder, number)?;
         // The text of the action is only made when it is wanted for a message.
         let reader = Reader::new(&action.text, Some(&self.inner));
         let read = reader.request(&meta.context, context, &mut builder)?;
@@ -441,7 +479,7 @@ impl Engine {
         let long = reader.is_large() || bundle.meta().stats.fallbacks > 0;
         let code = if long { py.detach(evaluate) } else { evaluate() };
         // Reading the context may have taken a while, or run anybody's code.
-        if let Err(code) = still() {
+        if let Err(code) = still(number) {
             return Ok((code as u8, PyTuple::empty(py)));
         }
         let kept = matches!(code, Code::Allow | Code::Forbid);
@@ -563,6 +601,21 @@ impl<'py> FromPyObject<'_, 'py> for ActionName {
         let (ty, id) = uid::extract(&given.to_owned())?;
         Ok(Self { text: Uid::new(ty.as_str(), id.as_str()).to_string(), uid: Some((ty, id)) })
     }
+}
+
+/// The uid of an action, or of a group of actions, that is to be stopped. To be stopped no longer, it need not be in the bundle.
+fn switched(py: Python<'_>, snapshot: &Snapshot, action: &ActionName, on: bool) -> PyResult<(String, String)> {
+    let unknown = match find_action(py, snapshot.bundle(), action) {
+        Ok(meta) => return Ok((meta.ty.clone(), meta.id.clone())),
+        Err(error) => error,
+    };
+    let uid = match (&action.uid, action.text.contains("::")) {
+        (Some(uid), _) => uid.clone(),
+        (None, true) => uid::split(py, &action.text).map(|(ty, id)| (ty.to_owned(), id.into_owned()))?,
+        (None, false) => ("Action".to_owned(), action.text.clone()),
+    };
+    let is_action = uid.0 == "Action" || uid.0.ends_with("::Action");
+    if is_action && (!on || snapshot.find(&uid.0, &uid.1).is_some()) { Ok(uid) } else { Err(unknown) }
 }
 
 /// The action that a text names: a uid, or an id alone where that is unambiguous.

@@ -1,0 +1,54 @@
+"""What admission refuses: principals that no policy can ever name, and times in another unit."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+
+import ztfast
+
+
+def test_a_principal_of_no_type_is_refused_with_the_known_types() -> None:
+    engine = ztfast.Engine(ztfast.examples.tiny())
+    for principal in ('Usr::"ann"', 'user::"ann"', 'Stratgy::"X"'):
+        with pytest.raises(ztfast.EntityError, match=r"has no entity type .*; it has .*User"):
+            engine.admit(ztfast.Identity(principal, not_after=math.inf))
+    # One that the store lacks, and one of a type that no action applies to, may come.
+    engine.admit(ztfast.Identity('User::"nobody"', not_after=math.inf))
+    engine.admit(ztfast.Identity('Group::"guests"', not_after=math.inf))
+
+
+def test_an_entity_that_is_not_listed_is_refused() -> None:
+    schema = 'entity Role enum ["dealer"]; entity Book; action view appliesTo { principal: Role, resource: Book };'
+    engine = ztfast.Engine(
+        ztfast.compile(ztfast.Text("permit (principal, action, resource);"), schema=ztfast.Text(schema))
+    )
+    assert engine.admit(ztfast.Identity('Role::"dealer"', not_after=math.inf))
+    with pytest.raises(ztfast.EntityError, match="lists the entities of Role"):
+        engine.admit(ztfast.Identity('Role::"daeler"', not_after=math.inf))
+
+
+def test_a_type_that_a_later_bundle_lacks_is_a_denial() -> None:
+    engine = ztfast.Engine(ztfast.examples.tiny())
+    session = engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
+    schema = "entity Person; entity Photo; action view appliesTo { principal: Person, resource: Photo };"
+    engine.swap(ztfast.compile(ztfast.Text("permit (principal, action, resource);"), schema=ztfast.Text(schema)))
+    assert engine.decide(session, "view", 'Photo::"p1"').code == "NOT_APPLICABLE"
+
+
+@pytest.mark.parametrize("unit", ["milliseconds", "microseconds", "nanoseconds"])
+@pytest.mark.parametrize("name", ["not_after", "not_before", "auth_time"])
+def test_times_in_another_unit_are_refused_with_a_hint(name: str, unit: str) -> None:
+    factor = {"milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}[unit]
+    times: dict[str, float] = {"not_after": math.inf, name: int(time.time()) * factor}
+    with pytest.raises(ztfast.IdentityError, match=f"{name}: .*is it in {unit}"):
+        ztfast.Identity('User::"ann"', **times)  # type: ignore[arg-type]
+
+
+def test_times_before_the_year_2200_and_no_end_are_taken() -> None:
+    for not_after in (7_258_118_399, 2e9, math.inf):
+        assert ztfast.Identity('User::"ann"', not_after=not_after).not_after == not_after
+    with pytest.raises(ztfast.IdentityError, match="beyond the year 2200"):
+        ztfast.Identity('User::"ann"', not_after=7_258_118_400)
