@@ -37,6 +37,8 @@ import ztfast
 from ztfast import _core
 from ztfast.bench.histogram import Quantiles
 from ztfast.bench.loops import BenchError
+from ztfast.errors import SourceError
+from ztfast.sources import read_file
 
 __all__ = ["Figure", "Mark", "Noise", "Report", "Spread", "TailFigure", "machine", "spread", "tables"]
 
@@ -164,16 +166,16 @@ class Report:
             BenchError: where the file is missing, is no result of a run, or is one of another format.
         """
         try:
-            found = json.loads(path.read_text())
-        except OSError as error:
-            raise BenchError(f"{path}: {error.strerror}") from None
-        except ValueError as error:
+            found = json.loads(read_file(str(path))[1])
+        except SourceError as error:
+            raise BenchError(str(error)) from None
+        except (ValueError, RecursionError) as error:
             raise BenchError(f"{path}: not JSON: {error}") from None
         if not isinstance(found, dict) or found.get("schema") != SCHEMA:
             raise BenchError(f"{path}: wanted a result of this version's `ztfast bench --json` (schema {SCHEMA})")
         try:
             return _report(found)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BenchError(f"{path}: not a whole result of `ztfast bench --json`: {error}") from None
 
 

@@ -8,7 +8,7 @@ use crate::uid;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyInt, PyList, PyMapping, PyString, PyType};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 use std::borrow::Cow;
 use std::cell::{Cell as StdCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -451,8 +451,14 @@ impl<'a> Reader<'a> {
             || value.is_instance_of::<PyByteArray>()
             // It is a tuple, too.
             || value.is_instance(Known::get(value.py())?.uid.bind(value.py()))?;
+        let plain = value.is_instance_of::<PyList>()
+            || value.is_instance_of::<PySet>()
+            || value.is_instance_of::<PyFrozenSet>()
+            || value.is_instance_of::<PyTuple>();
+        // PyO3's own question whether it is a mapping loses what a signal's handler raises meanwhile (Ctrl-C).
+        let mapping = || value.is_instance(&value.py().import("collections.abc")?.getattr("Mapping")?);
         // What has no size may have no end.
-        if not_a_set || value.cast::<PyMapping>().is_ok() {
+        if not_a_set || (!plain && mapping()?) {
             return Err(self.error(value, path, wanted));
         }
         let (py, path) = (value.py(), format!("{path}[]"));
