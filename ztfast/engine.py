@@ -347,7 +347,9 @@ class Engine:
         >>> engine.memory.tables, engine.memory.locked
         (80000, 0)
         """
-        return MemoryUse(**self._core.memory())
+        counted = self._core.memory()
+        counted["gates"] += self._core.gate_objects * gate.OBJECT_BYTES
+        return MemoryUse(**counted)
 
     def evaluate(
         self,

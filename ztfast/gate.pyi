@@ -13,6 +13,8 @@ from ztfast.uid import Uid
 if TYPE_CHECKING:
     from ztfast.engine import Engine, Identity
 
+OBJECT_BYTES: int
+
 @final
 class Session:
     @property

@@ -13,6 +13,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_
 from libc.string cimport memcmp
 
 import functools
+import sys
 import threading
 
 import numpy
@@ -1047,6 +1048,10 @@ cdef int add_method(PyTypeObject *cls, PyMethodDef *definition) except -1:
     PyType_Modified(cls)
     return 0
 
+
+# What a gate takes beside the core's working memory, in bytes: the object with the texts and decisions that it remembers, and
+# about so much for names, types and what the core keeps of each.
+OBJECT_BYTES = Gate.__basicsize__ + sys.getsizeof([None] * CACHED) + 1900
 
 add_method(<PyTypeObject *>Gate, &allows_definition)
 add_method(<PyTypeObject *>Gate, &decide_definition)

@@ -640,6 +640,7 @@ impl Engine {
     /// Prepare a gate like others, which counts as one of its own.
     pub(crate) fn prepare_like(self: &Arc<Self>, spec: &Arc<GateSpec>) -> Result<Gate, PrepareError> {
         self.own()?;
+        crate::memory::room("a gate", 1 << 20)?;
         let texts = if spec.looks_up() { Texts::new(self.options.residence)? } else { Texts::default() };
         let mut room = None;
         loop {

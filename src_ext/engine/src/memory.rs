@@ -242,6 +242,13 @@ pub(crate) fn in_huge_pages<'a>(all: impl Iterator<Item = &'a Held>) -> usize {
     huge
 }
 
+/// Whether there is memory for what is about to be allocated in small pieces, none of which can be refused: where there is
+/// none for so much at once, this is an error, and what the pieces would have been is none.
+pub(crate) fn room(what: &'static str, bytes: usize) -> Result<(), MemoryError> {
+    let missing = |_| MemoryError::Missing { what, bytes, source: io::ErrorKind::OutOfMemory.into() };
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(missing)
+}
+
 /// Ask for an element to be brought near. It is only asked for: nothing happens where there is none.
 #[inline]
 pub(crate) fn prefetch<T>(all: &[T], at: usize) {

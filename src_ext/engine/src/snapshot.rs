@@ -187,6 +187,7 @@ impl Base {
         let EngineOptions { handles, residence, instructions, .. } = *options;
         let own = residence.locked || residence.huge_pages;
         let bundle = if own { Arc::new(bundle.copy(residence.huge_pages)?) } else { bundle };
+        crate::memory::room("what is derived from a bundle", bundle.bytes().len() + (4 << 20))?;
         bundle.check()?;
         let switches = kills.of(&bundle);
         let file = Held::read("bundle", bundle.bytes(), residence)?;

@@ -8,6 +8,7 @@ use crate::reference::{Answer, answer};
 use crate::uid;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString, PyTuple};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{ActionMeta, Field, Node, ValueType};
 use ztfast_engine::{
@@ -26,6 +27,8 @@ pub(crate) struct Engine {
     strict: bool,
     /// What was changed since the bundle came. Held by whoever swaps or changes, who lets go of the GIL before.
     pub log: Mutex<Log>,
+    /// Gates that Python has.
+    gates: Arc<AtomicUsize>,
 }
 
 /// Decision code and the determining policies' ids, as a tuple.
@@ -61,7 +64,7 @@ impl Engine {
         let attached = Some(Belongings::new(py, bundle, shown)?.attach());
         let made = py.detach(|| ztfast_engine::Engine::with(of, fallback, attached, options));
         let inner = made.map_err(|error| no_engine(py, &error))?;
-        Ok(Self { inner, strict, log: Mutex::default() })
+        Ok(Self { inner, strict, log: Mutex::default(), gates: Arc::default() })
     }
 
     /// The bundle that decides now, as `ztfast` shows it.
@@ -202,6 +205,12 @@ impl Engine {
         fields.into_iter().chain([("replaced", replaced), ("locked", locked), ("huge", huge)]).into_py_dict(py)
     }
 
+    /// How many gates Python has of this engine.
+    #[getter]
+    fn gate_objects(&self) -> usize {
+        self.gates.load(Ordering::Relaxed)
+    }
+
     /// Decide by policy alone.
     fn evaluate<'py>(
         &self,
@@ -340,7 +349,13 @@ impl Engine {
         let gate = py.detach(|| self.inner.prepare_named(&meta.ty, &meta.id, &named));
         let gate = gate.map_err(|error| unprepared(py, &error))?;
         let action = action_text(meta);
-        Ok(Gate::new(gate, action, given.iter().map(|name| name.parts.join(".")).collect(), self.strict))
+        Ok(Gate::new(
+            gate,
+            action,
+            given.iter().map(|name| name.parts.join(".")).collect(),
+            self.strict,
+            self.gates.clone(),
+        ))
     }
 }
 
@@ -710,6 +725,8 @@ pub(crate) struct Gate {
     /// The attributes' types, for which it was prepared.
     types: Box<[ValueType]>,
     strict: bool,
+    /// How many there are of the engine's.
+    count: Arc<AtomicUsize>,
 }
 
 // SAFETY: the pointer is the only way to the gate, and whoever calls by it promises (see `ztfast.h`) to do so from one
@@ -735,7 +752,9 @@ impl Gate {
     /// Another of the same action and attributes; `None` where the newest bundle has no such action or attributes.
     fn fork(&self, py: Python<'_>) -> PyResult<Option<Self>> {
         match py.detach(|| self.seed.gate()) {
-            Ok(gate) => Ok(Some(Self::new(gate, self.action.clone(), self.names.clone(), self.strict))),
+            Ok(gate) => {
+                Ok(Some(Self::new(gate, self.action.clone(), self.names.clone(), self.strict, self.count.clone())))
+            }
             Err(error @ PrepareError::Memory(_)) => Err(unprepared(py, &error)),
             Err(_) => Ok(None),
         }
@@ -750,7 +769,7 @@ impl Gate {
         })?;
         let is_there = |at: &usize| u32::try_from(*at).ok().and_then(|at| absent.checked_shr(at)).unwrap_or(0) & 1 == 0;
         let names = (0..self.names.len()).filter(is_there).filter_map(|at| self.names.get(at).cloned());
-        Ok(gate.map(|gate| Self::new(gate, self.action.clone(), names.collect(), self.strict)))
+        Ok(gate.map(|gate| Self::new(gate, self.action.clone(), names.collect(), self.strict, self.count.clone())))
     }
 
     /// An attribute's value as the gate takes it: a number, for a String its text, for an entity what stands for it. `None`
@@ -804,10 +823,17 @@ impl Gate {
 }
 
 impl Gate {
-    fn new(gate: ztfast_engine::Gate, action: String, names: Vec<String>, strict: bool) -> Self {
+    fn new(
+        gate: ztfast_engine::Gate,
+        action: String,
+        names: Vec<String>,
+        strict: bool,
+        count: Arc<AtomicUsize>,
+    ) -> Self {
         let paths = gate.paths().map(|path| path.map(str::to_owned).collect()).collect();
         let types = gate.types().into();
-        Self { types, strict, seed: gate.seed(), core: Box::into_raw(Box::new(gate)), action, names, paths }
+        count.fetch_add(1, Ordering::Relaxed);
+        Self { types, strict, count, seed: gate.seed(), core: Box::into_raw(Box::new(gate)), action, names, paths }
     }
 
     /// The core.
@@ -818,6 +844,7 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
         // SAFETY: the pointer came from Box::into_raw in `prepare`, and nobody else frees it.
         drop(unsafe { Box::from_raw(self.core) });
     }

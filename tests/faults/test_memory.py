@@ -1,0 +1,207 @@
+"""Memory: what is kept is counted, bounded and given back, and where there is none an error says so.
+
+Each test runs in a process of its own: what an allocator has kept of earlier tests would count, too.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PRELUDE = """
+import gc, math, resource, time
+import ztfast
+SCHEMA = '''
+entity Group; entity User in [Group] { note: String }; entity Doc;
+action read appliesTo { principal: User, resource: Doc, context: { n: Long } };
+action say appliesTo { principal: User, resource: Doc, context: { text: String } };
+'''
+def compiled(policies="permit (principal, action, resource);"):
+    return ztfast.compile(ztfast.Text(policies), schema=ztfast.Text(SCHEMA))
+def rss():
+    with open("/proc/self/smaps_rollup") as smaps:
+        return sum(int(line.split()[1]) << 10 for line in smaps if line.startswith("Rss:"))
+def user(name, note="", group=None):
+    parents = [] if group is None else [{"type": "Group", "id": group}]
+    return {"uid": {"type": "User", "id": name}, "attrs": {"note": note}, "parents": parents}
+MIB = 1 << 20
+"""
+
+
+def run(program: str, timeout: int = 120) -> str:
+    """Run a program in a process of its own; what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PRELUDE + textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
+    return done.stdout
+
+
+def test_idle_gates_keep_no_table_of_a_replaced_bundle() -> None:
+    run(
+        """
+        bundles = [compiled(), compiled("permit (principal, action, resource); ")]
+        engine = ztfast.Engine(bundles[0], sessions=64)
+        session = engine.admit(ztfast.Identity('User::"u"', not_after=math.inf))
+        doc = engine.resource('Doc::"d"')
+        idle = []
+        for at in range(4):
+            engine.swap(bundles[at % 2])
+        before = rss()
+        for at in range(12):
+            gate = engine.prepare("read", "n")
+            assert gate.allows(session, doc, 1)
+            idle.append(gate)
+            engine.swap(bundles[at % 2])
+        grown = rss() - before
+        # Each of the tables has 64 MiB.
+        assert engine.memory.tables > 64 * MIB
+        assert grown < 100 * MIB, grown / MIB
+        assert engine.memory.replaced > 0
+        assert all(gate.allows(session, doc, 1) for gate in idle)
+        engine.swap(bundles[0])
+        engine.swap(bundles[0])
+        del idle, gate
+        engine.swap(bundles[0])
+        assert engine.memory.replaced == 0
+        """
+    )
+
+
+@pytest.mark.parametrize(("action", "name"), [("read", "n"), ("say", "text")])
+def test_the_memory_of_gates_is_what_is_said(action: str, name: str) -> None:
+    run(
+        f"""
+        engine = ztfast.Engine(compiled(), sessions=64, handles=1024)
+        warm = [engine.prepare({action!r}, {name!r}) for _ in range(200)]
+        gc.collect()
+        before, said = rss(), engine.memory.gates
+        gates = [engine.prepare({action!r}, {name!r}) for _ in range(10_000)]
+        grown, more = rss() - before, engine.memory.gates - said
+        print(grown / 10_000, more / 10_000)
+        assert abs(grown - more) < 0.1 * grown, (grown / 10_000, more / 10_000)
+        assert grown < 400 * MIB, grown / MIB
+        del gates
+        gc.collect()
+        engine.prepare({action!r}, {name!r})
+        assert engine.memory.gates < said + more / 100
+        """
+    )
+
+
+def test_texts_and_entities_that_were_replaced_are_given_back() -> None:
+    run(
+        """
+        engine = ztfast.Engine(compiled(), sessions=64, handles=1024)
+        session = engine.admit(ztfast.Identity('User::"u"', not_after=math.inf))
+        gate, doc = engine.prepare("read", "n"), engine.resource('Doc::"d"')
+        engine.upsert([user("u", "x")])
+        small = engine.memory.changes
+        for at in range(200):
+            engine.upsert([user("u", str(at) * 20_000)])
+        large = engine.memory.changes
+        assert large > small + 200 * 20_000, (small, large)
+        engine.compact()
+        assert engine.memory.changes < small + 300_000, engine.memory
+        for at in range(2_000):
+            engine.upsert([user(f"guest {at}", "y" * 100)])
+        engine.remove([f'User::"guest {at}"' for at in range(2_000)])
+        assert engine.memory.changes > 2_000 * 100
+        before = engine.memory.changes
+        engine.compact()
+        assert engine.memory.changes < before
+        assert gate.allows(session, doc, 1)
+        assert engine.evaluate('User::"guest 1"', "read", doc, {"n": 1})
+        assert engine.swap(compiled(), keep_changes=True).kept[-1] == ztfast.Uid("User", "u")
+        """
+    )
+
+
+def test_resources_that_nobody_holds_leave_no_objects() -> None:
+    run(
+        """
+        engine = ztfast.Engine(compiled(), sessions=64, handles=1 << 17)
+        held = engine.resource('Doc::"held"')
+        before = len(gc.get_objects()), engine.memory.uids
+        for at in range(20_000):
+            engine.resource(f'Doc::"{at}"')
+        gc.collect()
+        assert len(engine._resources) == 1
+        assert engine.resource('Doc::"held"') is held
+        assert engine.memory.uids > before[1] + 20_000 * 20
+        """
+    )
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+@pytest.mark.parametrize("by", ["children", "referrers"])
+def test_many_below_one_take_time_by_their_number(one_by_one: bool, by: str) -> None:
+    run(
+        f"""
+        schema = SCHEMA.replace("note: String", "note: String, boss?: User")
+        policies = 'permit (principal in Group::"g", action, resource) when {{ principal has boss && principal.boss.note == "b" }};'
+        bundle = ztfast.compile(ztfast.Text(policies), schema=ztfast.Text(schema))
+        def entity(at):
+            made = user(f"u{{at}}", "n", "g")
+            if {by!r} == "referrers":
+                made["attrs"]["boss"] = {{"__entity": {{"type": "User", "id": "boss"}}}}
+            return made
+        def taken(count):
+            engine = ztfast.Engine(bundle, sessions=64, handles=1024)
+            entities = [entity(at) for at in range(count)]
+            began = time.process_time()
+            if {one_by_one}:
+                for one in entities:
+                    engine.upsert([one])
+            else:
+                engine.upsert(entities)
+            return time.process_time() - began
+        small, large = ({{True: (1_000, 8_000), False: (4_000, 64_000)}})[{one_by_one}]
+        taken(small)
+        first, second = taken(small), taken(large)
+        times = large // small
+        print(first, second)
+        assert second < 3 * times * first + 0.2, (first, second)
+        """
+    )
+
+
+def test_no_memory_for_a_gate_or_a_swap_is_an_error() -> None:
+    run(
+        """
+        engine = ztfast.Engine(compiled(), sessions=64, handles=1 << 27, prefault=False)
+        session = engine.admit(ztfast.Identity('User::"u"', not_after=math.inf))
+        doc, gates, other = engine.resource('Doc::"d"'), [], compiled("permit (principal, action, resource); ")
+        first = engine.prepare("say", "text")
+        spare = bytearray(8 * MIB)
+        with open("/proc/self/statm") as statm:
+            used = int(statm.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 64 * MIB, resource.RLIM_INFINITY))
+        try:
+            engine.swap(other)
+        except ztfast.CapacityError as error:
+            assert "memory" in str(error)
+        else:
+            raise AssertionError("there was room for another table")
+        try:
+            for _ in range(100_000):
+                gates.append(engine.prepare("say", "text"))
+        except (ztfast.CapacityError, MemoryError) as error:
+            refused = error
+        else:
+            raise AssertionError("there was room for all gates")
+        del spare
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert first.allows(session, doc, "x")
+        assert gates[-1].allows(session, doc, "never heard of")
+        engine.swap(other)
+        assert engine.prepare("say", "text").allows(session, doc, "x")
+        """
+    )
