@@ -17,6 +17,9 @@ True
 
 from pathlib import Path
 
+from ztfast import _alone  # noqa: F401
+
+# isort: split
 from ztfast import _core, examples
 from ztfast.bundle import ActionStats, Bundle, LayerStats, Memory, Policy, Stats, compile
 from ztfast.columns import Categorical

@@ -380,6 +380,11 @@ def marks(columns: Sequence[Column], count: int) -> tuple[NDArray[np.bool_] | No
         if column.bad is not None:
             bad = column.bad | (np.zeros(count, np.bool_) if bad is None else bad)
         if column.absent is not None:
+            if place >= 64:
+                raise ContextError(
+                    f"column {place + 1}: values may be absent from the first 64 columns only; decide those rows one "
+                    "by one"
+                )
             bit = np.where(column.absent, np.uint64(1 << place), np.uint64(0))
             absent = bit | (np.zeros(count, np.uint64) if absent is None else absent)
     return bad, absent
