@@ -152,6 +152,10 @@ pub(crate) fn change(
     upserts: Option<&str>,
     removals: &[OwnedUid],
 ) -> PyResult<()> {
+    // Before any lock is taken: whoever held it at the fork gives it back in the parent only.
+    if engine.inner.is_forked() {
+        return Err(forked(py));
+    }
     // No Python code runs in here: whoever waits for the lock waits for nobody who waits for Python.
     let snapshot = engine.inner.snapshot();
     let reader = Belongings::of(py, &snapshot)?.reader.clone();
@@ -182,6 +186,10 @@ pub(crate) fn swap(
     upserts: Option<&str>,
     allow_stale: bool,
 ) -> PyResult<Swapped> {
+    // Before any lock is taken: whoever held it at the fork gives it back in the parent only.
+    if engine.inner.is_forked() {
+        return Err(forked(py));
+    }
     let reference = bundle.get().fallback(py)?;
     let (inner, owner) = (bundle.get().inner.clone(), bundle.clone().unbind());
     // All at once: whoever lets go of the GIL may wait long for it.
@@ -233,6 +241,10 @@ pub(crate) fn swap(
 
 /// Decide by the same bundle from now on, without what nobody needs.
 pub(crate) fn compact(py: Python<'_>, engine: &super::engine::Engine) -> PyResult<()> {
+    // Before any lock is taken: whoever held it at the fork gives it back in the parent only.
+    if engine.inner.is_forked() {
+        return Err(forked(py));
+    }
     // Another swap may come between: then it has done the work, unless changes came after it.
     let snapshot = engine.inner.snapshot();
     let belongings = Belongings::of(py, &snapshot)?;
