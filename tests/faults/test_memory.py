@@ -183,7 +183,7 @@ def test_no_memory_for_a_gate_or_a_swap_is_an_error() -> None:
         spare = bytearray(8 * MIB)
         with open("/proc/self/statm") as statm:
             used = int(statm.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + 64 * MIB, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (used + 400 * MIB, resource.RLIM_INFINITY))
         try:
             engine.swap(other)
         except ztfast.CapacityError as error:
