@@ -405,7 +405,7 @@ impl Engine {
         let cells = base.cells();
         let mut bindings = Vec::new();
         let mut rooms = Vec::new();
-        let specs: Vec<Option<(Arc<GateSpec>, (usize, usize))>> = {
+        let specs: Vec<_> = {
             let mut writer = self.writer();
             writer.forget();
             writer.gates.iter().map(|gate| gate.as_ref().map(|gate| (gate.spec.clone(), gate.cells))).collect()

@@ -453,12 +453,12 @@ impl Texts {
         });
         let missing = |_| MemoryError::Missing { what, bytes: Self::BYTES, source: io::ErrorKind::OutOfMemory.into() };
         reserved.map_err(missing)?;
-        texts._held = [
+        let held = [
             Held::write(what, texts.offsets.spare_capacity_mut(), residence)?,
             Held::write(what, texts.bytes.spare_capacity_mut(), residence)?,
             Held::write(what, texts.given.spare_capacity_mut(), residence)?,
         ];
-        Ok(texts)
+        Ok(Self { _held: held, ..texts })
     }
 
     fn clear(&mut self) {
