@@ -49,10 +49,10 @@ impl Keeper {
         use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
         let timer = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK).ok();
         loop {
-            let armed = timer.as_ref().filter(|timer| arm(timer));
+            let armed = timer.as_ref().is_some_and(arm);
             // After arming: what happens from here on wakes.
             self.follow();
-            let Some(timer) = armed else {
+            let Some(timer) = timer.as_ref().filter(|_| armed) else {
                 std::thread::sleep(BLIND);
                 continue;
             };
@@ -76,7 +76,7 @@ impl Keeper {
 
 /// Set a timer to the end of time, to be cancelled when the wall clock is set.
 #[cfg(target_os = "linux")]
-fn arm(timer: &impl std::os::fd::AsFd) -> bool {
+fn arm(timer: &std::os::fd::OwnedFd) -> bool {
     use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
     let never = Timespec { tv_sec: 1 << 33, tv_nsec: 0 };
     let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: never };

@@ -3,6 +3,7 @@
 //! What is stopped is kept by uid, so it holds over every swap, also for actions that a bundle lacks. A bundle's actions know
 //! their own switches and those of the groups that they are in, so deciding looks at a few flags, without a lock.
 
+use crate::handles::OwnedUid;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,11 +21,14 @@ pub enum Kill<'a> {
     Actions(&'a [(String, String)]),
 }
 
+/// On or off, of one action or group.
+type Switch = Arc<AtomicBool>;
+
 /// The switches of one action of a bundle.
 pub(crate) struct Switches {
     exempt: bool,
     /// Its own, and those of the groups that it is in.
-    own: Box<[Arc<AtomicBool>]>,
+    own: Box<[Switch]>,
 }
 
 /// All switches of an engine.
@@ -32,7 +36,7 @@ pub(crate) struct Switches {
 pub(crate) struct Kills {
     usual: AtomicBool,
     everything: AtomicBool,
-    by_uid: Mutex<HashMap<(Box<str>, Box<str>), Arc<AtomicBool>>>,
+    by_uid: Mutex<HashMap<OwnedUid, Switch>>,
 }
 
 impl Kills {

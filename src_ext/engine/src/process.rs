@@ -168,19 +168,18 @@ pub(crate) fn mark() -> u64 {
 
 /// This process's mark, which it has from now on.
 pub(crate) fn enter() -> io::Result<u64> {
-    let process = match process() {
-        Some(process) => process,
-        None => {
-            let made = Box::into_raw(Box::new(Pages::<Process>::new(1)?));
-            // SAFETY: it was just made, and holds one.
-            let first = unsafe { (*made).start.as_ptr() };
-            let before = PROCESS.compare_exchange(ptr::null_mut(), first, Ordering::AcqRel, Ordering::Acquire);
-            if before.is_err() {
-                // SAFETY: another thread was first, and nobody has seen this one.
-                drop(unsafe { Box::from_raw(made) });
-            }
-            process().ok_or(io::ErrorKind::OutOfMemory)?
+    let process = if let Some(process) = process() {
+        process
+    } else {
+        let made = Box::into_raw(Box::new(Pages::<Process>::new(1)?));
+        // SAFETY: it was just made, and holds one.
+        let first = unsafe { (*made).start.as_ptr() };
+        let before = PROCESS.compare_exchange(ptr::null_mut(), first, Ordering::AcqRel, Ordering::Acquire);
+        if before.is_err() {
+            // SAFETY: another thread was first, and nobody has seen this one.
+            drop(unsafe { Box::from_raw(made) });
         }
+        process().ok_or(io::ErrorKind::OutOfMemory)?
     };
     let known = process.mark.load(Ordering::Acquire);
     if known != 0 {
