@@ -109,16 +109,17 @@ def handles(name: str, given: Any, cls: type, attribute: str, dtype: type) -> Co
     if isinstance(given, cls):
         return Column(np.array([getattr(given, attribute)], dtype), False)
     _no_mask(name, given)
+    if isinstance(given, (str, bytes, Mapping)):
+        raise ContextError(f"{name}: wanted {cls.__name__} objects, got {type(given).__qualname__}")
+    if not isinstance(given, np.ndarray):
+        given = _listed(name, given)
     if isinstance(given, np.ndarray) and given.dtype != object:
         if given.dtype != dtype or given.ndim != 1:
             raise ContextError(
                 f"{name}: wanted a one-dimensional array of {np.dtype(dtype)}, got {given.dtype} {given.shape}"
             )
         return Column(np.ascontiguousarray(given), True)
-    try:
-        members = list(given)
-    except TypeError:
-        members = [given]
+    members = list(given) if isinstance(given, list) or given.ndim else [given]
     for row, member in enumerate(members):
         if not isinstance(member, cls):
             raise ContextError(f"{name}: wanted {cls.__name__} objects, got {type(member).__qualname__} in row {row}")

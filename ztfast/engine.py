@@ -72,7 +72,7 @@ class Code(enum.IntEnum):
     UNKNOWN_SESSION = 9
     """There is no such session (any more)."""
     KILLED = 10
-    """The kill switch is on."""
+    """The kill switch stops the action."""
     STALE_GATE = 11
     """After a swap of bundles, the gate's action or attributes are no longer what it was prepared for."""
     CORRUPT = 12
@@ -383,8 +383,19 @@ class Engine:
     def admit(self, identity: Identity) -> Session:
         """Open a session for an identity that trusted code has established.
 
+        The principal need not be in the store, but its type must be one of the schema's.
+
         Raises:
-            CapacityError: where all slots are taken by sessions that are still good.
+            ArgumentError: where it is no identity.
+            CapacityError: where all slots are taken by sessions that are still good, or all handles are in use.
+            EntityError: where the schema has no such type, or does not list the entity in its enumerated type.
+            ForkedError: where the engine was opened before a fork.
+
+        >>> import ztfast, time
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=time.time() + 60))
+        >>> session.principal
+        Uid(type='User', id='ann')
         """
         if not isinstance(identity, Identity):
             raise refused("admit", "a ztfast.Identity", identity)
@@ -404,6 +415,12 @@ class Engine:
         Raises:
             OwnerError: where it is no session at all.
             ActionError, ContextError, UidError: as :meth:`evaluate`.
+
+        >>> import ztfast, math
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
+        >>> engine.decide(session, "view", 'Photo::"p1"')
+        Decision(ALLOW, POLICY, reasons=('owners-view',))
         """
         return Decision(*self._core.decide(_id(session), action, resource, _dict(context)))
 
@@ -496,7 +513,7 @@ class Engine:
         prepared = self.prepare(action, *columns)
         return prepared.evaluate_many(self._handles(principals), self._handles(resources), *columns.values())
 
-    def handle_of(self, uid: UidLike) -> int:
+    def _handle_of(self, uid: UidLike) -> int:
         """The number of a uid's handle: for gates, whose columns of entities may hold uids."""
         return self.resource(uid).handle
 
@@ -505,6 +522,9 @@ class Engine:
             return given
         if isinstance(given, (str, Uid, Resource, Mapping)):
             return given if isinstance(given, Resource) else self.resource(given)
+        # What has no size may have no end.
+        if not hasattr(type(given), "__len__"):
+            raise UidError(f"wanted uids or handles, one or a sequence of them; got {shown(given)}")
         return [one if isinstance(one, Resource) else self.resource(one) for one in _several("uids or handles", given)]
 
     def resources(self, action: UidLike) -> list[Uid]:
@@ -568,6 +588,12 @@ class Engine:
         Raises:
             UidError: where it is no uid.
             CapacityError: where all handles are in use.
+            ForkedError: where the engine was opened before a fork.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> engine.resource('Photo::"p1"').uid
+        Uid(type='Photo', id='p1')
         """
         uid = Uid.of(uid)
         known = self._resources.get(uid)
@@ -619,6 +645,9 @@ class Engine:
         (Uid(type='User', id='bob'),)
         """
         _bundle("swap", bundle)
+        if keep_changes is not None:
+            _bool("swap: keep_changes", keep_changes)
+        _bool("swap: allow_stale", allow_stale)
         source = None if upsert is None else read_entities(upsert)
         kept, forgotten, stale = self._core.swap(
             bundle._core, bundle, bool(keep_changes), None if source is None else source[1], allow_stale
@@ -653,6 +682,7 @@ class Engine:
         >>> engine.stale_gates(ztfast.examples.tiny())
         ()
         """
+        _bundle("stale_gates", bundle)
         return tuple(StaleGate._of(gate) for gate in self._core.stale_gates(bundle._core))
 
     def compact(self) -> None:
@@ -728,6 +758,9 @@ class Engine:
 
         Raises:
             ActionError: where the bundle has no such action or group; nothing has changed then.
+            ArgumentError: where ``on`` is neither True nor False, or ``actions`` names none: a switch that stops
+                nothing is not what anybody wants of one.
+            ForkedError: where the engine was opened before a fork.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -736,13 +769,19 @@ class Engine:
         True
         >>> engine.kill_switch(False)
         """
-        everything = actions is ALL_ACTIONS
+        _bool("kill_switch", on)
         names: list[object] | None = None
         if isinstance(actions, (str, Uid, Mapping)):
             names = [actions]
         elif actions is not None and not isinstance(actions, AllActions):
-            names = list(actions)
-        self._core.kill_switch(bool(on), everything, names)
+            try:
+                names = [] if isinstance(actions, (bytes, bytearray)) else list(actions)
+            except TypeError:
+                names = []
+            if not names:
+                wanted = "an action, a list of at least one, or ztfast.ALL_ACTIONS"
+                raise refused("kill_switch: actions", wanted, actions)
+        self._core.kill_switch(bool(on), actions is ALL_ACTIONS, names)
 
     @property
     def killed(self) -> bool:
@@ -831,7 +870,8 @@ def _bool(what: str, on: object) -> None:
 
 
 def _several(wanted: str, many: Any) -> Iterable[Any]:
-    if not isinstance(many, (str, bytes, Mapping)):
+    # A uid can be walked through, too: its parts are no uids.
+    if not isinstance(many, (str, bytes, Mapping, Uid)):
         try:
             walk: Iterable[Any] = iter(many)
         except TypeError:
@@ -870,7 +910,7 @@ def _check_unit(name: str, seconds: float) -> None:
 def _seconds(name: str, given: Any) -> float:
     """A time of an identity as epoch seconds."""
     wanted = f"{name}: wanted epoch seconds, an aware datetime or its isoformat()"
-    value: Any = given
+    value: Any = given[()] if isinstance(given, np.ndarray) and given.ndim == 0 else given
     if isinstance(value, str):
         try:
             value = datetime.datetime.fromisoformat(value)
@@ -881,8 +921,10 @@ def _seconds(name: str, given: Any) -> float:
         if at.utcoffset() is None:
             hint = "without a time zone it is no instant: datetime.now(datetime.UTC), or value.astimezone()"
             raise IdentityError(f"{wanted}, got {shown(given)}: {hint}")
-        return at.timestamp()
-    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        # pandas' NaT is a datetime by its class, and its time is NaN.
+        value = at.timestamp()
+    # numpy's times are no seconds: what number stands for one depends on its unit.
+    if isinstance(value, (np.integer, np.floating)) and not isinstance(value, np.timedelta64):
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         raise IdentityError(f"{wanted}, got {shown(given)}")

@@ -434,7 +434,7 @@ cdef class Gate:
             entity = self._core.entity_type(at)
             if entity is not None and self.fitting() is None:
                 entity = None
-            reading = columns_of.Reading(functools.partial(self._core.scalar, at), self._engine.handle_of, entity)
+            reading = columns_of.Reading(functools.partial(self._core.scalar, at), self._engine._handle_of, entity)
             read = columns_of.numbers(where, kind, column, Resource, batch.text, reading)
             if read.bad is not None and self._core.strict:
                 raise ContextError(

@@ -101,7 +101,6 @@ def test_everything_is_stopped_where_it_is_said(desk: Desk) -> None:
         (["trade"], {NEW, AMEND}),
         ([EXEMPT], {CANCEL}),
         (['Action::"pull"'], {CANCEL}),
-        ([], set()),
     ],
     ids=str,
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import io
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -96,6 +98,14 @@ CALLS: dict[str, Callable[[Desk, Any], object]] = {
     "entitled action": lambda on, x: on.engine.entitled(on.session, x),
     "resource": lambda on, x: on.engine.resource(x),
     "swap": lambda on, x: x is BUNDLE or on.engine.swap(x),
+    "swap keep_changes": lambda on, x: on.engine.swap(BUNDLE, keep_changes=x),
+    "swap allow_stale": lambda on, x: on.engine.swap(BUNDLE, allow_stale=x),
+    "swap upsert": lambda on, x: on.engine.swap(BUNDLE, upsert=x),
+    "stale_gates": lambda on, x: on.engine.stale_gates(x),
+    "kill_switch": lambda on, x: x is True or on.engine.kill_switch(x),
+    "kill_switch actions": lambda on, x: on.engine.kill_switch(False, actions=x),
+    "kill_switch one action": lambda on, x: on.engine.kill_switch(False, actions=[x]),
+    "compile exempt": lambda _, x: ztfast.compile(ztfast.Text(""), schema=SCHEMA, exempt=x),
     "upsert": lambda on, x: on.engine.upsert(x),
     "remove": lambda on, x: on.engine.remove(x),
     "remove one": lambda on, x: on.engine.remove([x]),
@@ -157,3 +167,67 @@ def test_the_sentence_says_what_to_give() -> None:
         ztfast.Engine(BUNDLE, sessions=8, handles=8).swap("x.ztb")  # type: ignore[arg-type]
     with pytest.raises(ztfast.ArgumentError, match=r"admit: wanted a ztfast\.Identity"):
         ztfast.Engine(BUNDLE, sessions=8, handles=8).admit(WHO)  # type: ignore[arg-type]
+    with pytest.raises(ztfast.UidError, match=r"wanted a list of uids; got Uid"):
+        ztfast.Engine(BUNDLE, sessions=8, handles=8).remove(ztfast.Uid("User", "ann"))
+
+
+@pytest.mark.parametrize("yes", ["no", "False", 0, 1, [], object()])
+def test_what_is_neither_true_nor_false_is_taken_for_neither(yes: Any) -> None:
+    on = Desk()
+    on.engine.remove([WHO])
+    with pytest.raises(ztfast.ArgumentError, match="True or False"):
+        on.engine.swap(BUNDLE, keep_changes=yes)
+    with pytest.raises(ztfast.ArgumentError, match="True or False"):
+        on.engine.swap(BUNDLE, allow_stale=yes)
+    with pytest.raises(ztfast.ArgumentError, match="True or False"):
+        on.engine.kill_switch(yes)
+    assert not on.engine.killed
+    assert on.engine.swap(BUNDLE, keep_changes=True).kept == (ztfast.Uid("User", "ann"),)
+
+
+def test_a_kill_switch_that_stops_nothing_is_refused() -> None:
+    """A list of actions that came out empty would leave the market open, without a word."""
+    on = Desk()
+    for nothing in ([], (), set(), iter([]), b"view", 5, object()):
+        with pytest.raises(ztfast.ArgumentError, match="at least one"):
+            on.engine.kill_switch(True, actions=nothing)
+        assert not on.engine.killed
+
+
+def test_columns_of_parties_have_an_end() -> None:
+    on = Desk()
+    endless = (itertools.repeat(on.session), itertools.repeat(on.photo), itertools.repeat(WHAT))
+    for call in (
+        lambda: on.view.decide_many(endless[0], on.photo),
+        lambda: on.view.decide_many(on.session, endless[1]),
+        lambda: on.view.evaluate_many(endless[1], on.photo),
+        lambda: on.engine.evaluate_many(endless[2], "view", WHAT),
+        lambda: on.engine.evaluate_many(WHO, "view", endless[2]),
+        lambda: on.view.decide_many({}, on.photo),
+    ):
+        with pytest.raises(ztfast.Error, match="wanted"):
+            call()
+
+
+class NoTime(datetime.datetime):
+    """What pandas' NaT is: a datetime by its class, with a zone, and no time."""
+
+    def timestamp(self) -> float:
+        return math.nan
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        NoTime(2030, 1, 1, tzinfo=datetime.UTC),
+        np.datetime64("2030-01-01", "ns"),
+        np.datetime64("2030-01-01", "s"),
+        np.timedelta64(1, "s"),
+        np.timedelta64(2 * 10**9, "ns"),
+        np.array(2 * 10**9, "timedelta64[ns]"),
+    ],
+)
+def test_what_is_no_number_of_seconds_is_no_time_of_an_identity(when: Any) -> None:
+    for name in ("not_after", "not_before", "auth_time"):
+        with pytest.raises(ztfast.IdentityError, match=name):
+            ztfast.Identity(WHO, **{"not_after": math.inf, name: when})
