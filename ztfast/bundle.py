@@ -230,7 +230,8 @@ class Bundle:
 
     def __reduce_ex__(self, protocol: object) -> Any:
         raise OwnerError(
-            "a bundle is neither copied nor pickled: send bundle.to_bytes(), or the path that it was saved to"
+            "a bundle is neither copied nor pickled: send the path that it was saved to (bundle.save(path)), or the "
+            "descriptor of bundle.share(), and call ztfast.Bundle.load(...) there"
         )
 
     def check(self) -> None:

@@ -837,8 +837,8 @@ class Engine:
 
     def __reduce_ex__(self, protocol: object) -> Any:
         raise OwnerError(
-            "an engine is neither copied nor pickled: send its bundle (bundle.to_bytes()), and open an engine over it "
-            "there"
+            "an engine is neither copied nor pickled: save its bundle (engine.bundle.save(path)), and open an engine "
+            "over ztfast.Bundle.load(path) there"
         )
 
     def __repr__(self) -> str:

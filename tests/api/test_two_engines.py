@@ -10,6 +10,7 @@ import copy
 import ctypes
 import math
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from ctypes import byref, c_int64, c_uint8, c_uint64, c_void_p
 from typing import Any
@@ -350,6 +351,11 @@ def test_nothing_of_an_engine_is_copied_or_pickled(name: str, ours: Side) -> Non
             with pytest.raises(ztfast.OwnerError, match=r"neither copied nor pickled.*[.(]") as raised:
                 make(given)
             assert isinstance(raised.value, TypeError)
+            # What it says to call is there to be called.
+            owners = {"engine": ours.engine, "session": ours.session, "resource": ours.line, "bundle": ours.engine.bundle}
+            named = re.findall(r"\b(engine|session|resource|bundle)\.(\w+)", str(raised.value))
+            assert named
+            assert all(hasattr(owners[owner], method) for owner, method in named), named
     if name in ("session", "line", "view"):
         for method in ("__reduce__", "__getstate__", "__copy__"):
             with pytest.raises(ztfast.OwnerError):

@@ -261,12 +261,22 @@ def test_arguments_that_are_no_text(bundle: str, tmp_path: Path) -> None:
         Path(os.fsdecode(path)).rename(bundle)
 
 
+def processor_time(process: int) -> float:
+    """Seconds of a processor that a process has had."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @pytest.mark.parametrize("arguments", [["demo", "-n", "5000000"], ["bench"]], ids=["demo", "bench"])
 def test_ctrl_c(arguments: list[str]) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "ztfast.cli", *arguments]
     running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(3)
+    # Until it is at its work: by the time of a processor, since a busy machine takes longer to get there.
+    until = time.monotonic() + 60
+    while processor_time(running.pid) < 2.5 and time.monotonic() < until:
+        assert running.poll() is None
+        time.sleep(0.05)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
