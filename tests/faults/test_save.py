@@ -453,3 +453,36 @@ def test_results_of_measuring_are_written_alike(tmp_path: Path) -> None:
     for device in ("/dev/full", "/dev/null", str(tmp_path)):
         with pytest.raises(ztfast.Error, match=Path(device).name):
             write(Path(device), "three")
+
+
+REFUSING = """
+import ctypes, errno, platform, struct, sys
+import ztfast
+numbers = {"flock": {"x86_64": 73, "aarch64": 32}, "linkat": {"x86_64": 265, "aarch64": 37}}
+number, error = numbers[sys.argv[1]][platform.machine()], getattr(errno, sys.argv[2])
+libc = ctypes.CDLL(None, use_errno=True)
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50000 | error), (0x06, 0, 0, 0x7FFF0000)]
+steps = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+class Filter(ctypes.Structure):
+    _fields_ = [("count", ctypes.c_ushort), ("steps", ctypes.c_void_p)]
+program = Filter(4, ctypes.addressof(steps))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0
+assert libc.syscall(number, -1, 0, -1, 0, 0) == -1 and ctypes.get_errno() == error
+bundle = ztfast.examples.tiny()
+for _ in range(3):
+    bundle.save(sys.argv[3])
+assert ztfast.Bundle.load(sys.argv[3]).hash == bundle.hash
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [("flock", "ENOLCK"), ("flock", "ENOSYS"), ("flock", "EOPNOTSUPP"), ("linkat", "ENOENT"), ("linkat", "EPERM")],
+)
+def test_a_system_without_locks_or_names_for_the_nameless_is_written_to(tmp_path: Path, call: str, error: str) -> None:
+    path = tmp_path / "b.ztb"
+    command = [sys.executable, "-c", REFUSING, call, error, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path) == ["b.ztb"]

@@ -48,12 +48,24 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = Folder::open(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     // Nobody may read what replaces a private file, not even before it has its mode.
     let mode = if old.is_some() { Mode::from_raw_mode(0o600) } else { Mode::from_raw_mode(0o666) };
-    let mut new = Temporary::create(&folder, name, mode)?;
-    new.file.write_all(bytes)?;
-    if let Some(old) = &old {
-        keep(&new.file, old)?;
+    let fill = |new: &mut Temporary<'_>| {
+        new.file.write_all(bytes)?;
+        if let Some(old) = &old {
+            keep(&new.file, old)?;
+        }
+        new.file.sync_all()
+    };
+    #[cfg(target_os = "linux")]
+    if let Some(mut new) = Temporary::nameless(&folder, name, mode) {
+        fill(&mut new)?;
+        // It cannot have a name where there is no /proc, say.
+        if new.link() {
+            new.rename(name)?;
+            return folder.sync();
+        }
     }
-    new.file.sync_all()?;
+    let mut new = Temporary::named(&folder, name, mode)?;
+    fill(&mut new)?;
     new.rename(name)?;
     folder.sync()
 }
@@ -167,32 +179,41 @@ impl Names {
     }
 }
 
+/// Lock a file; `None` where the file system has no locks, and `false` where somebody else holds it.
+fn try_lock(file: &File) -> Option<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Some(true),
+        Err(Errno::WOULDBLOCK) => Some(false),
+        Err(_) => None,
+    }
+}
+
 fn lock(file: &File) -> bool {
-    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+    try_lock(file) == Some(true)
 }
 
 impl<'f> Temporary<'f> {
-    fn create(folder: &'f Folder, name: &OsStr, mode: Mode) -> io::Result<Self> {
+    /// A file that has no name yet, where the system has such.
+    #[cfg(target_os = "linux")]
+    fn nameless(folder: &'f Folder, name: &OsStr, mode: Mode) -> Option<Self> {
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(&folder.descriptor, ".", flags, mode).ok()?);
+        // Before it has a name, so that nobody takes it for somebody's who was killed. Nobody else has it, and without locks
+        // nobody takes any.
+        let _ = lock(&file);
+        Some(Self { folder, file, name: None, names: Names::of(name) })
+    }
+
+    fn named(folder: &'f Folder, name: &OsStr, mode: Mode) -> io::Result<Self> {
         let names = Names::of(name);
-        #[cfg(target_os = "linux")]
-        {
-            let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-            if let Ok(file) = rustix::fs::openat(&folder.descriptor, ".", flags, mode) {
-                let file = File::from(file);
-                // Before it has a name, so that nobody takes it for somebody's who was killed. Nobody else has it.
-                if lock(&file) {
-                    return Ok(Self { folder, file, name: None, names });
-                }
-            }
-        }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
         for name in names.all() {
             let made = rustix::io::retry_on_intr(|| rustix::fs::openat(&folder.descriptor, &name, flags, mode));
             match made {
                 Ok(file) => {
                     let file = File::from(file);
-                    // Somebody may have taken it for a dead one's before it was locked.
-                    if lock(&file) && folder.has(&name, &file) {
+                    // Somebody may have taken it for a dead one's before it was locked. Without locks nobody does.
+                    if try_lock(&file) != Some(false) && folder.has(&name, &file) {
                         return Ok(Self { folder, file, name: Some(name), names });
                     }
                 }
@@ -203,25 +224,29 @@ impl<'f> Temporary<'f> {
         Err(io::Error::other("too many write it at once"))
     }
 
-    /// Give it the name, which then is it and nothing else.
-    fn rename(mut self, name: &OsStr) -> io::Result<()> {
-        let folder = &self.folder.descriptor;
-        #[cfg(target_os = "linux")]
-        if self.name.is_none() {
-            use std::os::fd::AsRawFd;
-            let nameless = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            for between in self.names.all() {
-                match rustix::fs::linkat(rustix::fs::CWD, &nameless, folder, &between, AtFlags::SYMLINK_FOLLOW) {
-                    Ok(()) => {
-                        self.name = Some(between);
-                        break;
-                    }
-                    Err(Errno::EXIST) => clear(self.folder, &between),
-                    Err(error) => return Err(error.into()),
+    /// Give it one of the names that it may have meanwhile; whether it has one now.
+    #[cfg(target_os = "linux")]
+    fn link(&mut self) -> bool {
+        use std::os::fd::AsRawFd;
+        let nameless = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        for between in self.names.all() {
+            let folder = &self.folder.descriptor;
+            match rustix::fs::linkat(rustix::fs::CWD, &nameless, folder, &between, AtFlags::SYMLINK_FOLLOW) {
+                Ok(()) => {
+                    self.name = Some(between);
+                    return true;
                 }
+                Err(Errno::EXIST) => clear(self.folder, &between),
+                Err(_) => return false,
             }
         }
-        let between = self.name.take().ok_or_else(|| io::Error::other("too many write it at once"))?;
+        false
+    }
+
+    /// Give it the name, which then is it and nothing else.
+    fn rename(mut self, name: &OsStr) -> io::Result<()> {
+        let between = self.name.take().ok_or_else(|| io::Error::other("it has no name"))?;
+        let folder = &self.folder.descriptor;
         let renamed = rustix::fs::renameat(folder, &between, folder, name);
         if renamed.is_err() {
             self.name = Some(between);
