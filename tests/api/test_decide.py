@@ -635,3 +635,20 @@ def test_a_revocation_is_seen_by_a_batch_under_way(build, admit) -> None:
     denied = np.flatnonzero(codes != Code.ALLOW)
     assert set(codes[denied]) <= {Code.REVOKED}
     assert len(denied) == 0 or (codes[denied[0] :] == Code.REVOKED).all()
+
+
+def test_a_session_that_ends_while_its_context_is_read_may_nothing(build, admit) -> None:
+    engine = ztfast.Engine(build(ALL))
+
+    class Revoking(list):
+        def __iter__(self):
+            session.revoke()
+            return super().__iter__()
+
+    context = {"size": 1, "place": {"room": 1}, "tags": Revoking(["a"])}
+    session = admit(engine)
+    assert engine.decide(session, "edit", D1, context).code == "REVOKED"
+    session = admit(engine)
+    assert engine.entitled(session, "edit", context) == []
+    session = admit(engine)
+    assert not engine.entitlements(session, "edit", context).any()

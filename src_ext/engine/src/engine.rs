@@ -474,15 +474,19 @@ impl Engine {
     }
 
     /// The gates that a bundle would not fit, those of one specification together.
-    #[must_use]
-    pub fn stale_gates(&self, bundle: &Bundle) -> Vec<StaleGates> {
+    ///
+    /// # Errors
+    /// [`Forked`].
+    pub fn stale_gates(&self, bundle: &Bundle) -> Result<Vec<StaleGates>, Forked> {
+        self.own()?;
         let number = |ty: &str, id: &str| {
             let at = bundle.meta().actions.iter().position(|action| action.ty == ty && action.id == id)?;
             u32::try_from(at).ok()
         };
         let specs: Vec<Arc<GateSpec>> = self.writer().live().map(|gate| gate.spec.clone()).collect();
         let now = self.snapshot();
-        gather(specs.iter(), &now, |spec| crate::snapshot::bind_spec(bundle, number(&spec.ty, &spec.id), spec).err())
+        let fits = |spec: &GateSpec| crate::snapshot::bind_spec(bundle, number(&spec.ty, &spec.id), spec).err();
+        Ok(gather(specs.iter(), &now, fits))
     }
 
     fn stale(&self, writer: &Writer, fits: impl Fn(&GateSpec) -> Option<PrepareError>) -> Vec<StaleGates> {
@@ -642,13 +646,9 @@ impl Engine {
         self.own()?;
         crate::memory::room("a gate", 1 << 20)?;
         let texts = if spec.looks_up() { Texts::new(self.options.residence)? } else { Texts::default() };
-        let mut room = None;
         loop {
             let needed = self.snapshot().base.cells();
-            let room = match room.take() {
-                Some(room) => room,
-                None => Room::new(needed, self.options.residence)?,
-            };
+            let room = Room::new(needed, self.options.residence)?;
             let mut writer = self.writer();
             let snapshot = self.snapshot();
             let cells = snapshot.base.cells();

@@ -97,8 +97,8 @@ impl Engine {
 
     /// The gates that a bundle would not fit.
     fn stale_gates(&self, py: Python<'_>, bundle: &Bundle) -> PyResult<Vec<Stale>> {
-        self.own(py)?;
-        Ok(py.detach(|| self.inner.stale_gates(&bundle.inner)).into_iter().map(stale).collect())
+        let gates = py.detach(|| self.inner.stale_gates(&bundle.inner)).map_err(|_| forked(py))?;
+        Ok(gates.into_iter().map(stale).collect())
     }
 
     /// Put the entities of a list in Cedar's JSON into the store, and take those of these uids out.
@@ -162,7 +162,6 @@ impl Engine {
         py.detach(|| self.inner.set_session(SessionId(session), status)).map_err(|_| forked(py))
     }
 
-    /// Deny everything, or no longer.
     /// Deny some actions, or no longer: those named; without any, all but those that the bundle exempts, or `everything`.
     fn kill_switch(
         &self,
@@ -446,10 +445,14 @@ impl Engine {
         let request = builder.finish();
         Ok(py.detach(|| {
             let resources = snapshot.resources(number);
-            let allowed = match principal {
+            let mut allowed = match principal {
                 Ok(principal) => snapshot.entitlements(number, principal, &resources, &request),
                 Err(_) => vec![false; resources.len()],
             };
+            // All this took a while, and reading the context may have run anybody's code.
+            if self.inner.session_principal(snapshot, number, SessionId(session)).is_err() {
+                allowed.fill(false);
+            }
             (resources, allowed)
         }))
     }
