@@ -49,9 +49,9 @@
  * Python may be in the middle of a call by it at any time. No function needs the GIL otherwise.
  * Sessions, swaps, revocations and the kill switch are Python's; what they change holds for decisions that begin later, on
  * all threads.
- * allows, decide, begin, text, entity, literal, kinds, policy, epoch, code_name and status_text neither allocate, lock nor block
- * (a policy that is left to Cedar's own evaluator, see `ztfast check`, allocates when it is met). gate_clone,
- * gate_without, gate_free and the functions of batches allocate; those of gates lock. Call these outside the order loop.
+ * allows, decide, refuse, begin, text, entity, literal, kinds, policy, epoch, code_name and status_text neither allocate, lock
+ * nor block (a policy that is left to Cedar's own evaluator, see `ztfast check`, allocates when it is met). gate_clone and
+ * gate_without allocate and lock; gate_free frees; the functions of batches allocate. Call these outside the order loop.
  *
  * FAILURE. allows and decide always give a code, and everything but ZTFAST_ALLOW denies: a NULL gate, missing values or a
  * wrong count of them is ZTFAST_CORRUPT. All other functions give a status: ZTFAST_OK, or a negative number, and then they

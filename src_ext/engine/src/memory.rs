@@ -246,7 +246,11 @@ pub(crate) fn in_huge_pages<'a>(all: impl Iterator<Item = &'a Held>) -> usize {
 /// none for so much at once, this is an error, and what the pieces would have been is none.
 pub(crate) fn room(what: &'static str, bytes: usize) -> Result<(), MemoryError> {
     let missing = |_| MemoryError::Missing { what, bytes, source: io::ErrorKind::OutOfMemory.into() };
-    Vec::<u8>::new().try_reserve_exact(bytes).map_err(missing)
+    let mut all = Vec::<u8>::new();
+    all.try_reserve_exact(bytes).map_err(missing)?;
+    // The compiler may leave out what is allocated for nothing, and then takes it for had.
+    std::hint::black_box(&mut all);
+    Ok(())
 }
 
 /// Ask for an element to be brought near. It is only asked for: nothing happens where there is none.

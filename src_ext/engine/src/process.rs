@@ -47,7 +47,7 @@ impl<T: FromZeros> Pages<T> {
         // SAFETY: the pages are ours.
         let wiped = unsafe { wipe_on_fork(start.as_ptr(), bytes) };
         if !wiped {
-            pages.listed = Some(list(start.as_ptr().addr(), bytes)?);
+            pages.listed = Some(list(start.as_ptr().expose_provenance(), bytes)?);
         }
         Ok(pages)
     }
