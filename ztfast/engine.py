@@ -7,6 +7,7 @@ import enum
 import json
 import logging
 import math
+import operator
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -310,25 +311,25 @@ class Engine:
         max_context: int = 1 << 22,
     ) -> None:
         _bundle("Engine", bundle)
+        counts: dict[str, int] = {}
         for name, value, most in (
             ("sessions", sessions, (1 << 30) - 1),
             ("handles", handles, (1 << 30) - 1),
             ("max_context", max_context, (1 << 63) - 1),
         ):
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
+            counts[name] = _count(value)
+            if not 0 < counts[name] <= most:
                 raise refused(name, f"a number from 1 to {most}", value)
         for name, on in (("prefault", prefault), ("locked", locked), ("huge_pages", huge_pages), ("strict", strict)):
             _bool(name, on)
         self._core = _core.Engine(
             bundle._core,
             bundle,
-            sessions=sessions,
-            handles=handles,
+            **counts,
             prefault=prefault,
             locked=locked,
             huge_pages=huge_pages,
             strict=strict,
-            max_context=max_context,
         )
         self._resources: WeakValueDictionary[Uid, Resource] = WeakValueDictionary()
 
@@ -862,6 +863,14 @@ def _id(session: Session) -> int:
 def _bundle(what: str, bundle: object) -> None:
     if not isinstance(bundle, Bundle):
         raise refused(what, "a ztfast.Bundle, as ztfast.Bundle.load(path) or ztfast.compile(...) gives", bundle)
+
+
+def _count(number: Any) -> int:
+    """A whole number, numpy's among them; 0 for what is none."""
+    try:
+        return 0 if isinstance(number, bool) else operator.index(number)
+    except Exception:
+        return 0
 
 
 def _bool(what: str, on: object) -> None:

@@ -8,6 +8,8 @@ import stat
 from collections.abc import Iterable, Mapping
 from typing import IO, Any, NamedTuple
 
+import numpy as np
+
 from ztfast.errors import SourceError
 from ztfast.folders import KINDS, Found, Warned, find, state, unchanged
 from ztfast.shown import given, name_of, one_line
@@ -166,17 +168,23 @@ def _read(source: Any, what: str, wanted: str) -> File:
 
 def _json(value: Any, what: str) -> str:
     try:
-        return json.dumps(value, allow_nan=False, default=_mapping)
+        return json.dumps(value, allow_nan=False, default=_plain)
     except RecursionError:
         raise SourceError(f"{what}: nested too deeply, or contains itself") from None
     except (TypeError, ValueError) as error:
         raise SourceError(f"{what}: not Cedar's JSON form: {one_line(str(error))}") from error
 
 
-def _mapping(value: Any) -> Any:
-    """What JSON has no word for: mappings that are no dicts."""
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: mappings that are no dicts, and numbers of numpy's."""
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, np.integer) and not isinstance(value, np.timedelta64):
+        return int(value)
     raise TypeError(f"{type(value).__name__} is nothing that JSON can say")
 
 

@@ -352,7 +352,12 @@ def test_nothing_of_an_engine_is_copied_or_pickled(name: str, ours: Side) -> Non
                 make(given)
             assert isinstance(raised.value, TypeError)
             # What it says to call is there to be called.
-            owners = {"engine": ours.engine, "session": ours.session, "resource": ours.line, "bundle": ours.engine.bundle}
+            owners = {
+                "engine": ours.engine,
+                "session": ours.session,
+                "resource": ours.line,
+                "bundle": ours.engine.bundle,
+            }
             named = re.findall(r"\b(engine|session|resource|bundle)\.(\w+)", str(raised.value))
             assert named
             assert all(hasattr(owners[owner], method) for owner, method in named), named

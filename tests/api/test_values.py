@@ -237,6 +237,43 @@ def test_what_a_values_own_code_raises_is_the_cause_and_an_interrupt_passes(open
         assert gate.allows(session, d1, 1, 1)
 
 
+class Other(str):
+    """A text that is not found by its letters, as those are that ignore case."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return hash(f"other {str.__str__(self)}")
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def test_an_attribute_by_a_key_that_is_not_its_name_is_not_passed_over(build, admit) -> None:
+    """It would be absent: a forbid that asks for it would not apply."""
+    forbids = 'forbid (principal, action == Action::"edit", resource) when { context has note };'
+    forbids += 'forbid (principal, action == Action::"edit", resource) when { context.place has floor };'
+    engine = ztfast.Engine(build(f"{ALL} {forbids}"))
+    session = admit(engine)
+    assert engine.evaluate(ANN, "edit", D1, BASE)
+    for context in (
+        {**BASE, Other("note"): "a"},
+        {**BASE, "note": ABSENT, Other("note"): "a"},
+        {"size": 1, "place": {"room": 1, Other("floor"): 2}},
+        {Other("size"): 1, "place": {"room": 1}},
+    ):
+        for call in (
+            lambda: engine.evaluate(ANN, "edit", D1, context),  # noqa: B023
+            lambda: engine.decide(session, "edit", D1, context),  # noqa: B023
+            lambda: engine.explain(ANN, "edit", D1, context),  # noqa: B023
+            lambda: engine.entitled(session, "edit", context),  # noqa: B023
+        ):
+            with pytest.raises(ztfast.ContextError):
+                call()
+    # By columns each is read by its text.
+    assert engine.evaluate_many(ANN, "edit", D1, {"size": 1, "place.room": 1, Other("note"): "a"}) == [Code.FORBID]
+
+
 def test_a_context_that_is_no_mapping_is_refused(open_to_all) -> None:
     for wrong in (5, "size", [("size", 1)], object()):
         with pytest.raises(ztfast.ContextError, match="mapping"):

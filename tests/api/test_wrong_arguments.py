@@ -185,6 +185,26 @@ def test_what_is_neither_true_nor_false_is_taken_for_neither(yes: Any) -> None:
     assert on.engine.swap(BUNDLE, keep_changes=True).kept == (ztfast.Uid("User", "ann"),)
 
 
+def test_numbers_of_numpy_are_taken_wherever_an_int_is() -> None:
+    schema = ztfast.Text("entity U { n: Long, b: Bool }; action a appliesTo { principal: U, resource: U };")
+    policies = ztfast.Text("permit (principal, action, resource) when { principal.n == 5 && principal.b };")
+
+    def user(id: str, n: object, b: object) -> dict[str, Any]:
+        return {"uid": {"type": "U", "id": id}, "attrs": {"n": n, "b": b}, "parents": []}
+
+    given = [user("a", np.int64(5), np.bool_(True)), user("b", np.array(5), np.array(True))]
+    bundle = ztfast.compile(policies, schema=schema, entities=given)
+    for eight in (np.int64(8), np.uint8(8), np.array(8)):
+        engine = ztfast.Engine(bundle, sessions=eight, handles=eight, max_context=eight)
+        engine.upsert([user("c", np.uint64(5), np.True_)])
+        assert [bool(engine.evaluate(f'U::"{id}"', "a", 'U::"x"')) for id in "abcd"] == [True, True, True, False]
+    for wrong in (np.float64(5), np.timedelta64(5), np.array([5]), np.bool_(True), np.datetime64(5, "s")):
+        with pytest.raises(ztfast.Error):
+            engine.upsert([user("c", wrong, True)])
+        with pytest.raises(ztfast.ArgumentError, match="a number from 1"):
+            ztfast.Engine(bundle, sessions=wrong)  # type: ignore[arg-type]
+
+
 def test_a_kill_switch_that_stops_nothing_is_refused() -> None:
     """A list of actions that came out empty would leave the market open, without a word."""
     on = Desk()

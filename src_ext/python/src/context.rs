@@ -362,6 +362,17 @@ impl<'a> Reader<'a> {
                 return Err(raise(py, "ContextError", &message));
             }
         }
+        // All names are the schema's, yet some were not found by them: keys that are equal to something else than their text.
+        if dict.len() > used {
+            let odd = dict.keys().iter().find(|key| !key.is_exact_instance_of::<PyString>());
+            let odd =
+                odd.and_then(|key| key.get_type().name().ok()).map_or_else(|| "str".into(), |name| name.to_string());
+            let message = format!(
+                "{}: the context has an attribute by a key that is not equal to its name ({odd}): wanted names as str",
+                self.action
+            );
+            return Err(raise(py, "ContextError", &message));
+        }
         Ok(())
     }
 
