@@ -107,13 +107,12 @@ impl Given {
         let raw: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
         let mut texts = Vec::with_capacity(raw.len());
         for raw in raw {
-            match uid_of(raw.get()) {
-                Some(uid) => texts.push((uid, raw.get().into())),
+            if let Some(uid) = uid_of(raw.get()) {
+                texts.push((uid, raw.get().into()));
+            } else {
                 // A form that only Cedar knows.
-                None => {
-                    let own = reader.read(&file(&format!("[{}]", raw.get())))?;
-                    texts.extend(own.into_iter().map(|own| (entity_data(own).uid, raw.get().into())));
-                }
+                let own = reader.read(&file(&format!("[{}]", raw.get())))?;
+                texts.extend(own.into_iter().map(|own| (entity_data(own).uid, raw.get().into())));
             }
         }
         // Actions come from the schema, and change nothing.
