@@ -652,7 +652,7 @@ class Engine:
         _bool("swap: allow_stale", allow_stale)
         source = None if upsert is None else read_entities(upsert)
         kept, forgotten, stale = self._core.swap(
-            bundle._core, bundle, bool(keep_changes), None if source is None else source[1], allow_stale
+            bundle._core, bundle, bool(keep_changes), None if source is None else source[1], bool(allow_stale)
         )
         if stale:
             gates = tuple(StaleGate._of(gate) for gate in stale)
@@ -928,7 +928,11 @@ def _seconds(name: str, given: Any) -> float:
             raise IdentityError(f"{wanted}, got {shown(given)}") from None
     if isinstance(value, datetime.datetime):
         at: datetime.datetime = value
-        if at.utcoffset() is None:
+        try:
+            offset = at.utcoffset()
+        except Exception as error:
+            raise IdentityError(f"{wanted}, got one whose time zone fails: {error!r}") from error
+        if offset is None:
             hint = "without a time zone it is no instant: datetime.now(datetime.UTC), or value.astimezone()"
             raise IdentityError(f"{wanted}, got {shown(given)}: {hint}")
         # pandas' NaT is a datetime by its class, and its time is NaN.

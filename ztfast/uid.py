@@ -42,7 +42,8 @@ class Uid(_Parts):
     def __new__(cls, type: str, id: str) -> Self:
         """Check the parts."""
         _core.check_uid(type, id)
-        return tuple.__new__(cls, (type, id))
+        # Texts of their own: subclasses may compare as they like, and handles are looked up by comparing.
+        return tuple.__new__(cls, (str.__str__(type), str.__str__(id)))
 
     @classmethod
     def _make(cls, iterable: Iterable[Any]) -> Self:  # type: ignore[override]
@@ -63,7 +64,8 @@ class Uid(_Parts):
         Raises:
             UidError: where it is none of these.
         """
-        return value if isinstance(value, cls) else tuple.__new__(cls, _core.extract_uid(value))
+        # A subclass may compare as it likes, too.
+        return value if type(value) is cls else tuple.__new__(cls, _core.extract_uid(value))
 
     def __str__(self) -> str:
         return _core.uid_text(self.type, self.id)

@@ -268,14 +268,17 @@ cdef class Decision:
     Decision(ALLOW, POLICY, reasons=('owners-view',))
     """
 
-    def __init__(self, int number, tuple reasons=NO_REASONS, /):
+    def __cinit__(self, number=0, tuple reasons=NO_REASONS, /):
+        # Once and for all: a gate gives the decisions that it remembers to everybody.
+        if isinstance(number, bool) or not isinstance(number, int) or number not in CODE_NAMES:
+            raise ArgumentError(f"Decision: wanted a ztfast.Code, got {given(number)}")
         self.number = number
         self.effect = "ALLOW" if number == ZTFAST_ALLOW else "DENY"
-        try:
-            self.code = CODE_NAMES[number]
-        except KeyError:
-            raise ArgumentError(f"Decision: wanted a ztfast.Code, got {number}") from None
+        self.code = CODE_NAMES[number]
         self.reasons = reasons
+
+    def __reduce__(self):
+        return Decision, (self.number, self.reasons)
 
     def __bool__(self):
         return self.number == ZTFAST_ALLOW

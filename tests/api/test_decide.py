@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import decimal
 import ipaddress
 import math
+import pickle
 import threading
 import time
 
@@ -652,3 +654,30 @@ def test_a_session_that_ends_while_its_context_is_read_may_nothing(build, admit)
     assert engine.entitled(session, "edit", context) == []
     session = admit(engine)
     assert not engine.entitlements(session, "edit", context).any()
+
+
+def test_a_decision_stays_what_it_is(tiny: ztfast.Engine) -> None:
+    gate = tiny.prepare("view")
+    session = tiny.admit(ztfast.Identity('User::"eve"', not_after=math.inf))
+    photo = tiny.resource('Photo::"p1"')
+    decision = gate.decide(session, photo)
+    assert not decision
+    # The gate remembers it, and gives it to the next who asks.
+    decision.__init__(1, ("owners-view",))  # type: ignore[misc]
+    assert not hasattr(decision, "__setstate_cython__")
+    again = gate.decide(session, photo)
+    assert again is decision
+    assert (bool(again), again.effect, again.code, again.reasons) == (False, "DENY", "DEFAULT", ())
+    allowed = tiny.evaluate('User::"ann"', "view", 'Photo::"p1"')
+    for copied in (pickle.loads(pickle.dumps(allowed)), copy.deepcopy(allowed)):
+        assert copied == allowed
+        assert copied.code == "POLICY"
+    for number in (99, -1, 1 << 40, "x", None, True):
+        with pytest.raises(ztfast.ArgumentError, match=r"Decision: wanted a ztfast\.Code"):
+            ztfast.Decision(number)
+    assert ztfast.Decision(Code.FORBID).code == "POLICY"
+
+
+@pytest.fixture
+def tiny() -> ztfast.Engine:
+    return ztfast.Engine(ztfast.examples.tiny(), sessions=8, handles=64)

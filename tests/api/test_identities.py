@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import time
 
@@ -52,3 +53,12 @@ def test_times_before_the_year_2200_and_no_end_are_taken() -> None:
         assert ztfast.Identity('User::"ann"', not_after=not_after).not_after == not_after
     with pytest.raises(ztfast.IdentityError, match="beyond the year 2200"):
         ztfast.Identity('User::"ann"', not_after=7_258_118_400)
+
+
+def test_a_time_zone_that_fails_is_refused() -> None:
+    class Broken(datetime.tzinfo):
+        def utcoffset(self, dt: datetime.datetime | None) -> datetime.timedelta:
+            raise RuntimeError("no zones today")
+
+    with pytest.raises(ztfast.IdentityError, match=r"not_after.*time zone fails.*no zones today"):
+        ztfast.Identity('User::"ann"', not_after=datetime.datetime(2030, 1, 1, tzinfo=Broken()))

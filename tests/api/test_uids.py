@@ -233,3 +233,37 @@ def test_whatever_is_taken_prints_to_a_text_that_says_the_same(text: str) -> Non
 def test_every_id_prints_to_a_text_that_says_it(id: str) -> None:
     uid = ztfast.Uid("A::B", id)
     assert ztfast.Uid.parse(str(uid)) == uid
+
+
+class AnyCase(str):
+    """A text that compares as some systems' ids do."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and str.lower(self) == str.lower(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(str.lower(self))
+
+
+class Everybody(ztfast.Uid):
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    def __hash__(self) -> int:
+        return hash(("User", "ann"))
+
+
+def test_texts_that_compare_as_they_like_are_no_other_entitys_handle(engine: ztfast.Engine) -> None:
+    ann = engine.resource('User::"ann"')
+    for other in (ztfast.Uid("User", AnyCase("ANN")), ztfast.Uid(AnyCase("User"), "ANN"), Everybody("User", "ANN")):
+        handle = engine.resource(other)
+        assert handle.handle != ann.handle
+        assert str(handle.uid) == 'User::"ANN"'
+        assert list(map(type, handle.uid)) == [str, str]
+        assert type(handle.uid) is ztfast.Uid
