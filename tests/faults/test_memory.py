@@ -124,6 +124,39 @@ def test_texts_and_entities_that_were_replaced_are_given_back() -> None:
     )
 
 
+def test_entities_that_come_and_go_leave_nothing() -> None:
+    run(
+        """
+        text = ztfast.Text("permit (principal, action, resource);")
+        bundle = ztfast.compile(text, schema=ztfast.Text(SCHEMA), entities=[user("ann", "x")])
+        engine = ztfast.Engine(bundle, sessions=64, handles=1024)
+        for day in range(3):
+            engine.upsert([user(f"guest {day} {at}", "y" * 100) for at in range(2_000)] + [user("bob", "z")])
+            engine.remove([f'User::"guest {day} {at}"' for at in range(2_000)] + ['User::"ann"'])
+            assert engine.memory.changes > 2_000 * 100
+            engine.compact()
+            assert engine.memory.changes < 4_000, engine.memory
+        # Neither what was added nor what was taken out of the bundle is forgotten.
+        kept = engine.swap(bundle, keep_changes=True).kept
+        assert kept == (ztfast.Uid("User", "ann"), ztfast.Uid("User", "bob"))
+        assert engine.memory.changes < 4_000, engine.memory
+        """
+    )
+
+
+def test_swaps_that_keep_changes_keep_nothing_of_what_a_bundle_lacks() -> None:
+    run(
+        """
+        engine = ztfast.Engine(compiled(), sessions=64, handles=1024)
+        engine.upsert([user(f"guest {at}", "y" * 100) for at in range(2_000)])
+        engine.remove([f'User::"guest {at}"' for at in range(2_000)])
+        assert len(engine.swap(compiled(), keep_changes=True).kept) == 2_000
+        # The uids alone.
+        assert engine.memory.changes < 2_000 * 250, engine.memory
+        """
+    )
+
+
 def test_resources_that_nobody_holds_leave_no_objects() -> None:
     run(
         """

@@ -210,12 +210,8 @@ pub(crate) fn swap(
             let texts: Vec<&str> = kept.clone().filter_map(|(_, text)| text.as_deref()).collect();
             let text = format!("[{}]", texts.join(",\n"));
             data = Given::read(&reader, "<changes since the last bundle>", &text).map_err(Refusal::Load)?.data;
-            // Of a type that the bundle lacks there is nothing to take out.
-            let types: HashSet<&str> = inner.types().iter().filter_map(|record| inner.string(record.name)).collect();
-            removals = kept
-                .filter(|((ty, _), text)| text.is_none() && types.contains(ty.as_str()))
-                .map(|(uid, _)| uid.clone())
-                .collect();
+            let has = names(&inner);
+            removals = kept.filter(|(uid, text)| text.is_none() && has(uid)).map(|(uid, _)| uid.clone()).collect();
             done.kept = log.entries.keys().filter(|uid| !named.contains(uid)).cloned().collect();
         } else {
             done.forgotten = log.entries.keys().filter(|uid| !named.contains(uid)).cloned().collect();
@@ -236,6 +232,14 @@ pub(crate) fn swap(
         Ok(done)
     });
     done.map_err(|refusal: Refusal| refusal.raise(py))
+}
+
+/// Whether a bundle names an entity: of others there is nothing to take out, and noting that they are not there takes room.
+fn names(bundle: &ztfast_bundle::Bundle) -> impl Fn(&OwnedUid) -> bool {
+    let name = |record: &ztfast_bundle::TypeRec| bundle.string(record.name);
+    let types: HashMap<&str, u32> =
+        (0_u32..).zip(bundle.types()).filter_map(|(number, record)| Some((name(record)?, number))).collect();
+    move |(ty, id)| types.get(ty.as_str()).is_some_and(|&number| bundle.find_entity(number, id).is_some())
 }
 
 /// Decide by the same bundle from now on, without what nobody needs.
@@ -259,10 +263,12 @@ pub(crate) fn compact(py: Python<'_>, engine: &super::engine::Engine) -> PyResul
         let texts: Vec<&str> = log.entries.values().filter_map(|text| text.as_deref()).collect();
         let text = format!("[{}]", texts.join(",\n"));
         let data = Given::read(&reader, "<changes since the last bundle>", &text).map_err(Refusal::Load)?.data;
-        let removals: Vec<OwnedUid> =
-            log.entries.iter().filter(|(_, text)| text.is_none()).map(|(uid, _)| uid.clone()).collect();
+        let has = names(&bundle);
+        let taken = log.entries.iter().filter(|(uid, text)| text.is_none() && has(uid));
+        let removals: Vec<OwnedUid> = taken.map(|(uid, _)| uid.clone()).collect();
         let swap = Swap { reference, attached, upserts: &data, removals: &removals, allow_stale: true };
-        engine.inner.swap_with(bundle, swap).map_err(Refusal::Swap)?;
+        engine.inner.swap_with(bundle.clone(), swap).map_err(Refusal::Swap)?;
+        log.entries.retain(|uid, text| text.is_some() || has(uid));
         log.entries.shrink_to_fit();
         Ok(())
     });
