@@ -690,8 +690,8 @@ class Engine:
     def compact(self) -> None:
         """Release what is kept for nobody any more: texts that were replaced, entities that were added and removed.
 
-        Of what was added and removed again nothing is left, as if neither had been: a later swap that keeps changes does
-        not take it out of a bundle that has it.
+        Of what was added and removed again nothing is left, as if neither had been: a later swap that keeps changes
+        does not take it out of a bundle that has it.
 
         It takes as long as a :meth:`swap` to the bundle of now that keeps the changes, and is as gentle: nobody waits,
         and sessions, handles and gates stay good.
