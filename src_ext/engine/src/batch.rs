@@ -466,6 +466,17 @@ impl Batch {
         })
     }
 
+    /// The classes of two places.
+    #[inline]
+    fn classes(&self, principal: Place, resource: Place) -> Result<ClassPair, Code> {
+        let base = &self.snapshot.base;
+        if let (Some(principal), Some(resource)) = (base.settled(principal), base.settled(resource)) {
+            return Ok(ClassPair { principal: principal.principal, resource: resource.resource });
+        }
+        let (principal, resource) = self.snapshot.parties(principal, resource)?;
+        Ok(ClassPair { principal: principal.classes.principal, resource: resource.classes.resource })
+    }
+
     /// Decide rows that differ in their arguments only, if ranges are all that is left to look at: one condition after
     /// the other over all rows, which the compiler makes SIMD of. `false` where there is more to look at.
     fn alike(
@@ -478,8 +489,7 @@ impl Batch {
         codes: &mut [u8],
     ) -> Result<bool, Code> {
         let bundle = self.snapshot.bundle();
-        let (principal, resource) = self.snapshot.parties(principal?, resource)?;
-        let classes = ClassPair { principal: principal.classes.principal, resource: resource.classes.resource };
+        let classes = self.classes(principal?, resource)?;
         if classes.principal == UNCLASSED || classes.resource == UNCLASSED {
             return Ok(false);
         }

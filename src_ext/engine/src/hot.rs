@@ -11,8 +11,8 @@ use crate::decide::{Note, Walk, cell, pair};
 use crate::gate::Gate;
 use crate::handles::{Handle, Place};
 use crate::sessions::SessionId;
-use crate::snapshot::{Base, Binding};
-use ztfast_bundle::{CellKind, ClassPair, Form, LayerRec, Program, Tests, cell_program, pack_cell};
+use crate::snapshot::Binding;
+use ztfast_bundle::{Bundle, CellKind, ClassPair, Form, LayerRec, Program, Tests, cell_program, pack_cell};
 use ztfast_program::Request;
 
 /// The least cells of the kinds, which are in the order of the numbers.
@@ -56,7 +56,7 @@ impl Gate {
         }
         let Some((layer, others)) = binding.layers.split_first() else { return Code::Default };
         let classes = ClassPair { principal: principal.principal, resource: resource.resource };
-        match plain_layer(base, layer, classes, binding, values, Code::Default, note) {
+        match plain_layer(&base.bundle, layer, classes, binding, values, Code::Default, note) {
             Step::SoFar(code) if others.is_empty() => code,
             Step::SoFar(code) => self.further(parties, values, code, note),
             Step::Known(code) => code,
@@ -78,7 +78,7 @@ impl Gate {
         if let (Some(principal), Some(resource)) = (base.settled(parties.0), base.settled(base.key.place(parties.1))) {
             let classes = ClassPair { principal: principal.principal, resource: resource.resource };
             for (at, layer) in binding.layers.iter().enumerate().skip(1) {
-                match plain_layer(base, layer, classes, binding, values, code, note) {
+                match plain_layer(&base.bundle, layer, classes, binding, values, code, note) {
                     Step::SoFar(said) => code = said,
                     Step::Known(code) => return code,
                     // Where all policies are wanted, this layer may have noted some already.
@@ -134,7 +134,7 @@ impl Gate {
 #[inline(always)]
 #[allow(clippy::inline_always)] // as above
 fn plain_layer<N: Note>(
-    base: &Base,
+    bundle: &Bundle,
     layer: &LayerRec,
     classes: ClassPair,
     binding: &Binding,
@@ -145,11 +145,8 @@ fn plain_layer<N: Note>(
     if layer.form == Form::Sets as u32 {
         return Step::Rest;
     }
-    let bundle = &*base.bundle;
     let cell = match pair(bundle, layer, classes) {
         Ok((principal, resource)) => cell(bundle, layer, principal, resource),
-        // The table of handles may have been given up between its entities and its classes.
-        Err(_) if base.is_replaced() => return Step::Rest,
         Err(code) => return Step::Known(code),
     };
     let Ok(cell) = cell else { return Step::Known(Code::Corrupt) };

@@ -227,8 +227,9 @@ impl Base {
     #[allow(clippy::inline_always)] // on the hot path they must stay in registers
     pub fn settled(&self, place: Place) -> Option<ClassPair> {
         let slot = self.slots.get(place.0)?;
+        // In this order: where the table is given up meanwhile, the entity is gone if the classes were.
+        let classes = slot.classes.load(Ordering::Acquire);
         let entity = slot.entity.load(Ordering::Acquire);
-        let classes = slot.classes.load(Ordering::Relaxed);
         (entity & (RESOLVED | CHANGED) == RESOLVED).then_some(pair(classes))
     }
 
@@ -372,28 +373,24 @@ impl Snapshot {
     #[inline]
     pub(crate) fn party(&self, place: Place) -> Option<Party> {
         let slot = self.base.slots.get(place.0)?;
+        // In this order, as in `Base::settled`.
+        let classes = slot.classes.load(Ordering::Acquire);
         let bits = slot.entity.load(Ordering::Acquire);
-        let classes = slot.classes.load(Ordering::Relaxed);
-        if bits & RESOLVED == 0 || classes == 0 {
-            return self.party_of_little(place, bits);
+        if bits & RESOLVED == 0 {
+            return self.unresolved_party(place);
         }
         let party = Party { entity: EntityRef::from_bits(bits & !(RESOLVED | CHANGED)), classes: pair(classes) };
         if bits & CHANGED == 0 { Some(party) } else { Some(self.changed_party(place, party)) }
     }
 
-    /// What is at a place whose slot says little: because there is little to say, or because the table was given up.
+    /// What is at a place whose slot says nothing: nothing, or what it was before the table was given up.
     #[cold]
-    fn party_of_little(&self, place: Place, bits: u64) -> Option<Party> {
-        if self.base.is_replaced() {
-            let entity = self.base.find(place, self.changes.as_deref())?;
-            return Some(Party { entity, classes: self.classes(entity) });
-        }
-        if bits & RESOLVED == 0 {
+    fn unresolved_party(&self, place: Place) -> Option<Party> {
+        if !self.base.is_replaced() {
             return None;
         }
-        let entity = EntityRef::from_bits(bits & !(RESOLVED | CHANGED));
-        let party = Party { entity, classes: ClassPair::default() };
-        if bits & CHANGED == 0 { Some(party) } else { Some(self.changed_party(place, party)) }
+        let entity = self.base.find(place, self.changes.as_deref())?;
+        Some(Party { entity, classes: self.classes(entity) })
     }
 
     #[cold]
