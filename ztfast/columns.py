@@ -62,12 +62,14 @@ class Column(NamedTuple):
         each: Whether it has a value per row, or one for all rows.
         bad: Where a value is out of its type's range; ``None`` where none is.
         absent: Where there is no value; ``None`` where all are there.
+        sizes: Bytes of the texts that are given; ``None`` where there are none.
     """
 
     array: Array
     each: bool
     bad: NDArray[np.bool_] | None = None
     absent: NDArray[np.bool_] | None = None
+    sizes: NDArray[np.int64] | None = None
 
 
 class Reading(NamedTuple):
@@ -96,6 +98,8 @@ _TIMES = {Kind.DATETIME: "M", Kind.DURATION: "m"}
 _DTYPES: dict[Kind, tuple[type, Any]] = {Kind.LONG: (int, np.int64), Kind.BOOL: (bool, np.bool_)}
 # In a row that is bad: the text is longer than the engine takes.
 TOO_LARGE = -1
+# Bytes that each attribute counts for in a context, whatever it is.
+_EACH = 16
 # The most whole units that a decimal can have.
 _MOST_UNITS = (2**63 - 1) // 10_000
 
@@ -257,15 +261,17 @@ def _each(
             pass
     array = np.zeros(len(values), np.int64)
     bad, absent = np.zeros(len(values), np.bool_), np.zeros(len(values), np.bool_)
-    known: dict[str, int | None] = {}
+    sizes = np.zeros(len(values), np.int64)
+    known: dict[str, tuple[int | None, int]] = {}
     for row, value in enumerate(values):
         if value is ABSENT or value is np.ma.masked:
             absent[row] = True
             continue
-        number = _one(where, kind, row, value, resource, number_of, reading, known)
+        number, sizes[row] = _one(where, kind, row, value, resource, number_of, reading, known)
         bad[row] = number is None or (kind is Kind.STRING and number == TOO_LARGE)
         array[row] = number or 0
-    return Column(array, True, bad if bad.any() else None, absent if absent.any() else None)
+    marked = (bad if bad.any() else None, absent if absent.any() else None, sizes if sizes.any() else None)
+    return Column(array, True, *marked)
 
 
 def _one(
@@ -276,8 +282,8 @@ def _one(
     resource: type,
     number_of: Callable[[str], int | None],
     reading: Reading | None,
-    known: dict[str, int | None],
-) -> int | None:
+    known: dict[str, tuple[int | None, int]],
+) -> tuple[int | None, int]:
     if kind is Kind.ENTITY:
         return _handle(where, row, value, resource, reading)
     if isinstance(value, str) and kind is Kind.STRING:
@@ -292,14 +298,27 @@ def _one(
         except ContextError as error:
             raise ContextError(f"{where}: wanted {_WANTED[kind]}; in row {row}: {error}") from error.__cause__
         if kind is not Kind.STRING or read is None:
-            return read if read is None else int(read)
+            return (None if read is None else int(read)), _said(value)
         text = str(read)
     if text not in known:
-        known[text] = number_of(text)
+        known[text] = number_of(text), _bytes(text)
     return known[text]
 
 
-def _handle(where: str, row: int, value: Any, resource: type, reading: Reading | None) -> int:
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))
+
+
+def _said(value: Any) -> int:
+    """The texts of a value that Cedar is to read."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(_said(key) + _said(inner) for key, inner in value.items())
+    return sum(map(_said, value)) if isinstance(value, list) else 0
+
+
+def _handle(where: str, row: int, value: Any, resource: type, reading: Reading | None) -> tuple[int, int]:
     wanted = reading.entity if reading is not None else None
     try:
         uid = Uid.of(getattr(value, "uid", None) if isinstance(value, resource) else value)
@@ -308,10 +327,11 @@ def _handle(where: str, row: int, value: Any, resource: type, reading: Reading |
         raise ContextError(f"{where}: wanted entities ({resource.__name__} objects, or uids), got {got}") from error
     if wanted is not None and uid.type != wanted:
         raise ContextError(f"{where}: wanted entities of type {wanted}, got {uid} in row {row}")
+    size = _bytes(uid.type) + _bytes(uid.id)
     if isinstance(value, resource):
-        return int(getattr(value, "handle"))  # noqa: B009 (the class is given)
+        return int(getattr(value, "handle")), size  # noqa: B009 (the class is given)
     assert reading is not None
-    return reading.handle(uid)
+    return reading.handle(uid), size
 
 
 def _no_mask(where: str, given: Any) -> None:
@@ -336,7 +356,8 @@ def _categorical(where: str, codes: Array, categories: Iterable[Any], number_of:
     found = [number_of(str.__str__(text)) for text in texts]
     array = np.array([number or 0 for number in found], np.int64)[codes] if texts else np.zeros(0, np.int64)
     bad = np.array([number in (None, TOO_LARGE) for number in found], np.bool_)
-    return Column(array, True, bad[codes] if bad.any() else None)
+    sizes = np.array([_bytes(str.__str__(text)) for text in texts], np.int64)
+    return Column(array, True, bad[codes] if bad.any() else None, None, sizes[codes] if sizes.any() else None)
 
 
 def count(where: str, given: Iterable[tuple[str, Any]]) -> int:
@@ -391,13 +412,34 @@ def marks(columns: Sequence[Column], count: int) -> tuple[NDArray[np.bool_] | No
     return bad, absent
 
 
-def too_large(columns: Sequence[Column], count: int) -> NDArray[np.bool_]:
-    """In which rows a text is longer than the engine takes."""
-    large = np.zeros(count, np.bool_)
-    for column in columns:
-        if column.bad is not None:
-            large |= column.bad & (column.array == TOO_LARGE)
-    return large
+def too_large(
+    columns: Sequence[Column], paths: Sequence[Sequence[str]], count: int, most: int
+) -> NDArray[np.bool_] | None:
+    """Which rows take more bytes than a context may; ``None`` where none does.
+
+    Args:
+        columns: Those of the attributes.
+        paths: Where the attributes are in the context.
+        count: How many rows there are.
+        most: Bytes that a context may take.
+    """
+    records: dict[tuple[str, ...], NDArray[np.bool_] | bool] = {}
+    for path in paths:
+        for end in range(1, len(path)):
+            records[tuple(path[:end])] = False
+    counted = _EACH * (len(columns) + len(records))
+    if counted + sum(int(column.sizes.max(initial=0)) for column in columns if column.sizes is not None) <= most:
+        return None
+    taken = np.zeros(count, np.int64)
+    for column, path in zip(columns, paths, strict=True):
+        there = True if column.absent is None else ~column.absent
+        taken += there * (_EACH + (0 if column.sizes is None else column.sizes))
+        for end in range(1, len(path)):
+            records[tuple(path[:end])] |= there
+    for there in records.values():
+        taken += _EACH * np.asarray(there, np.int64)
+    large = taken > most
+    return large if large.any() else None
 
 
 def taken(column: Column, at: NDArray[np.intp]) -> Column:

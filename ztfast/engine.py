@@ -283,8 +283,8 @@ class Engine:
             for tests. In the field such values come from the market, and must not end a program.
         max_context: Bytes that the context of a request may take: 16 for each attribute and for each element of a set,
             and those of its texts in UTF-8 (ids of entities among them). A larger one is DENY with code TOO_LARGE,
-            before anything is done with what is in it; with ``strict`` it raises ContextError. What a gate is given by
-            position, and rows of columns, are not added up: there each text by itself is held against it.
+            before anything is done with what is in it; with ``strict`` it raises ContextError. Gates and columns count
+            alike; of handles that are given as numbers (arrays of uint64, embedders) the ids are not counted.
 
     Raises:
         ArgumentError: where something is not what is wanted.

@@ -125,6 +125,7 @@ cdef enum:
 cdef struct RememberedText:
     # Kept alive by the gate.
     PyObject *text
+    Py_ssize_t length
     int64_t number
 
 cdef struct CacheKey:
@@ -146,6 +147,8 @@ cdef class Session:
 cdef class Resource:
     cdef readonly uint64_t handle
     cdef readonly object uid
+    # Bytes of the uid's texts.
+    cdef Py_ssize_t _size
     # The engine knows the handles that somebody has.
     cdef object __weakref__
 
@@ -167,8 +170,8 @@ cdef class Gate:
     # Not 0 while somebody decides by the gate and Python code may run.
     cdef char _busy
     cdef size_t _count
-    # Bytes of a text that a context has room for.
-    cdef Py_ssize_t _longest
+    # Bytes that a context has for the texts of a call.
+    cdef Py_ssize_t _room
     cdef bint _looks_up
     cdef bint _slow
     cdef uint8_t _kinds[MAX_ARGUMENTS]
@@ -192,7 +195,7 @@ cdef class Gate:
     cdef int check(self, PyObject *const *arguments, Py_ssize_t count) except -1
     cdef int numbers(self, PyObject *const *arguments, int64_t *values) except -1
     cdef int look_up(self, PyObject *const *arguments, int64_t *values) except -1
-    cdef int look_up_text(self, size_t at, PyObject *value, RememberedText *remembered, int64_t *number) except -1
+    cdef int look_up_text(self, PyObject *value, RememberedText *remembered, Py_ssize_t *room, int64_t *number) except -1
     cdef int keep_up(self) except -1
     cdef int forget_texts(self) noexcept
     cdef Gate taken(self)

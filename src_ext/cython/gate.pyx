@@ -222,6 +222,7 @@ def resource(core, uid, /):
     cdef Resource resource = Resource.__new__(Resource)
     resource.handle = core.handle(*uid)
     resource.uid = uid
+    resource._size = sum([len(part.encode()) for part in uid])
     return resource
 
 
@@ -334,7 +335,7 @@ cdef class Gate:
         self.action = core.action
         self.names = tuple(core.names)
         self.paths = core.paths
-        self._longest = core.longest_text
+        self._room = core.room_for_texts
         self._count = len(self.names)
         kinds = bytearray(self._count)
         api.kinds(self._gate, kinds, self._count, &count)
@@ -342,6 +343,9 @@ cdef class Gate:
         self._plain = self._count + 2
         if self._count > MAX_ARGUMENTS:
             # More than a call takes on its stack: one decision goes by the context, many go by columns.
+            self._slow, self._plain = True, -1
+        if self._room < 0:
+            # Any call is too large: a context says so.
             self._slow, self._plain = True, -1
         for at in range(min(self._count, <size_t>MAX_ARGUMENTS)):
             self._kinds[at] = kinds[at]
@@ -442,7 +446,7 @@ cdef class Gate:
             if read.bad is not None and self._core.strict:
                 raise ContextError(
                     f"{where}: the value in row {int(read.bad.argmax())} is out of its type's range, or takes more than "
-                    f"max_context={self._longest} bytes"
+                    f"max_context={self._core.max_context} bytes"
                 )
             columns.append((self.names[at], read))
         rows = columns_of.rows(self.action, columns)
@@ -451,6 +455,13 @@ cdef class Gate:
             return codes
         taken = [column for _, column in columns]
         bad, absent = columns_of.marks(taken[2:], rows)
+        large = columns_of.too_large(taken[2:], self.paths, rows, self._core.max_context)
+        if large is not None:
+            if self._core.strict:
+                raise ContextError(
+                    f"{self.action}: row {int(large.argmax())} takes more than max_context={self._core.max_context} bytes"
+                )
+            bad = large if bad is None else bad | large
         if bad is None and absent is None:
             batch.run(by_session, taken, codes)
             # What no conversion sees: an entity that its enumerated type lacks.
@@ -474,8 +485,8 @@ cdef class Gate:
         if len(at):
             some = numpy.full(len(at), ZTFAST_CORRUPT, numpy.uint8)
             batch.refuse(by_session, [columns_of.taken(column, at) for column in taken[:2]], some)
-            large = columns_of.too_large(taken[2:], rows)[at]
-            some[(some == ZTFAST_BAD_VALUE) & large] = ZTFAST_TOO_LARGE
+            if large is not None:
+                some[(some == ZTFAST_BAD_VALUE) & large[at]] = ZTFAST_TOO_LARGE
             codes[at] = some
         return codes
 
@@ -526,6 +537,9 @@ cdef class Gate:
                     found = IN_WORDS
                 elif found == READ:
                     found = OUT_OF_RANGE
+            elif isinstance(value, (str, dict)):
+                # A text counts for the size of a context.
+                found = IN_WORDS
             elif self.scalar(at, value, &values[at]) != READ and found == READ:
                 found = OUT_OF_RANGE
         return found
@@ -549,6 +563,7 @@ cdef class Gate:
         cdef int32_t status
         cdef PyObject *value
         cdef RememberedText *remembered
+        cdef Py_ssize_t room = self._room
         api.begin(self._gate)
         self.keep_up()
         for at in range(self._count):
@@ -557,13 +572,20 @@ cdef class Gate:
                 remembered = &self._texts[(<uintptr_t>value >> 4) % REMEMBERED]
                 if remembered.text == value:
                     values[at] = remembered.number
+                    room -= remembered.length
                 else:
-                    looked = self.look_up_text(at, value, remembered, &values[at])
+                    looked = self.look_up_text(value, remembered, &room, &values[at])
                     if looked == IN_WORDS:
                         return IN_WORDS
                     if looked != READ:
                         found = OUT_OF_RANGE
+                if room < 0:
+                    return IN_WORDS
             elif self._kinds[at] == ZTFAST_ENTITY:
+                room -= (<Resource>value)._size
+                if room < 0:
+                    # Too large for a context: there it is said what comes of it.
+                    return IN_WORDS
                 status = api.entity(self._gate, (<Resource>value).handle, at, &values[at])
                 if status == ZTFAST_E_FOREIGN:
                     # The decision begun is then a DENY.
@@ -576,15 +598,16 @@ cdef class Gate:
                     found = OUT_OF_RANGE
         return found
 
-    cdef int look_up_text(self, size_t at, PyObject *value, RememberedText *remembered, int64_t *number) except -1:
+    cdef int look_up_text(self, PyObject *value, RememberedText *remembered, Py_ssize_t *room, int64_t *number) except -1:
         cdef Py_ssize_t length
         cdef const char *text
         try:
             text = PyUnicode_AsUTF8AndSize(<object>value, &length)
         except UnicodeEncodeError:
+            room[0] -= len(<str>value)
             return OUT_OF_RANGE
-        if length > self._longest:
-            # Too large for a context: there it is said what comes of it.
+        room[0] -= length
+        if room[0] < 0:
             return IN_WORDS
         if api.literal(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
             if api.text(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
@@ -595,7 +618,7 @@ cdef class Gate:
             Py_INCREF(<object>value)
             if remembered.text != NULL:
                 Py_DECREF(<object>remembered.text)
-            remembered.text, remembered.number = value, number[0]
+            remembered.text, remembered.length, remembered.number = value, length, number[0]
         return 0
 
     cdef int keep_up(self) except -1:
@@ -814,7 +837,7 @@ cdef class Batch:
         cdef Gate user
         cdef int32_t status
         self._action = gate.action
-        self._longest = gate._longest
+        self._longest = gate._core.max_context
         user = gate.taken()
         if user is None:
             return

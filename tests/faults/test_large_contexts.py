@@ -365,3 +365,54 @@ def test_a_text_beyond_max_context_in_a_column_is_too_large(bundle: ztfast.Bundl
     assert [gate.allows(session, thing, text) for text in texts] == [False] * 3
     codes = gate.decide_many(session, thing, ztfast.Categorical(np.array([0, 1, 2]), texts))
     assert codes.tolist() == wanted
+
+
+def test_every_way_of_deciding_counts_the_bytes_of_a_context_alike() -> None:
+    schema = """entity User; entity Thing;
+        action go appliesTo { principal: User, resource: Thing, context: {
+            a: String, b?: String, who?: User, px?: decimal, at?: { n?: Long, deep?: { name?: String } } } };"""
+    everybody = ztfast.compile(ztfast.Text("permit (principal, action, resource);"), schema=ztfast.Text(schema))
+    names = ("a", "b", "who", "px", ("at", "n"), ("at", "deep", "name"))
+    rows: list[tuple[Any, ...]] = [
+        ("x" * 9, "y" * 20, ztfast.Uid("User", "somebody"), "150.25", 5, "z" * 7),
+        ("é" * 5, "€", 'User::"é"', {"fn": "decimal", "arg": "150.25"}, ztfast.ABSENT, "𝄞"),
+        ("x", ztfast.ABSENT, ztfast.ABSENT, 5, ztfast.ABSENT, ztfast.ABSENT),
+        ("", "x" * 50, ztfast.Uid("User", "u" * 40), ztfast.ABSENT, 5, ztfast.ABSENT),
+        ("x", "a\ud800", ztfast.ABSENT, "1.23456", 10**30, ""),
+    ]
+    seen = set()
+    for most in range(1, 260):
+        engine = ztfast.Engine(everybody, sessions=4, handles=64, max_context=most)
+        session, thing = engine.admit(ztfast.Identity(WHO, not_after=math.inf)), engine.resource(WHAT)
+        gate = engine.prepare("go", *names)
+        wanted = []
+        for a, b, who, px, n, name in rows:
+            context = {"a": a, "b": b, "who": who, "px": px, "at": {"n": n, "deep": {"name": name}}}
+            wanted.append(engine.evaluate(WHO, "go", WHAT, context).number)
+        seen.add(tuple(wanted))
+        handles = [
+            [engine.resource(v) if at == 2 and v is not ztfast.ABSENT else v for at, v in enumerate(r)] for r in rows
+        ]
+        for given in (rows, handles):
+            # Twice, as a gate remembers texts.
+            for _ in range(2):
+                assert [gate.decide(session, thing, *row).number for row in given] == wanted, most
+                assert [gate.allows(session, thing, *row) for row in given] == [code == 1 for code in wanted], most
+            columns = [list(column) for column in zip(*given, strict=True)]
+            assert gate.decide_many(session, thing, *columns).tolist() == wanted, most
+            assert engine.evaluate_many(WHO, "go", WHAT, dict(zip(names, columns, strict=True))).tolist() == wanted, (
+                most
+            )
+            for row, code in zip(given, wanted, strict=True):
+                assert gate.decide_many(session, [thing], *row).tolist() == [code], most
+    assert len(seen) == len(rows) + 1
+    texts = ["x" * 20, "y" * 60]
+    engine = ztfast.Engine(everybody, sessions=4, handles=64, max_context=120)
+    gate, thing = engine.prepare("go", "a", "b"), engine.resource(WHAT)
+    column = ztfast.Categorical(np.array([0, 1, 0, 1]), texts)
+    masked = np.ma.array(["y" * 60] * 4, mask=[False, False, False, True])
+    codes = gate.evaluate_many(engine.resource(WHO), thing, column, masked)
+    assert codes.tolist() == [1, 15, 1, 1]
+    strict = ztfast.Engine(everybody, sessions=4, handles=64, max_context=120, strict=True)
+    with pytest.raises(ztfast.ContextError, match="row 1 takes more than max_context=120"):
+        strict.evaluate_many(WHO, "go", WHAT, {"a": texts, "b": "y" * 60})

@@ -8,6 +8,7 @@ use crate::reference::{Answer, answer};
 use crate::uid;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString, PyTuple};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{ActionMeta, Field, Node, ValueType};
@@ -799,10 +800,19 @@ impl Gate {
         }
     }
 
-    /// Bytes of a text that a context has room for.
+    /// Bytes that a context may take.
     #[getter]
-    fn longest_text(&self) -> isize {
-        isize::try_from(self.seed.engine().max_context().saturating_sub(crate::context::EACH)).unwrap_or(isize::MAX)
+    fn max_context(&self) -> isize {
+        isize::try_from(self.seed.engine().max_context()).unwrap_or(isize::MAX)
+    }
+
+    /// Bytes that are left of those for the texts of a call, beside what its attributes and their records count for.
+    #[getter]
+    fn room_for_texts(&self) -> isize {
+        let records: BTreeSet<&[String]> =
+            self.paths.iter().flat_map(|path| (1..path.len()).filter_map(|end| path.get(..end))).collect();
+        let counted = (self.paths.len() + records.len()).saturating_mul(crate::context::EACH);
+        self.max_context().saturating_sub(isize::try_from(counted).unwrap_or(isize::MAX))
     }
 
     /// Whether values that are out of their range raise.
