@@ -198,3 +198,12 @@ def test_compiling_leaves_no_threads_behind(build) -> None:
     while threads() > before and time.monotonic() < until:
         time.sleep(0.01)
     assert threads() <= before
+
+
+def test_an_action_that_applies_to_more_types_than_can_be_looked_at_is_refused() -> None:
+    # Validation looks at each pair of types: two million took a gigabyte.
+    names = [f"E{n}" for n in range(1_500)]
+    every = ", ".join(names)
+    schema = f"entity {every}; action view appliesTo {{ principal: [{every}], resource: [{every}] }};"
+    with pytest.raises(ztfast.PolicyError, match=r"more than 1048576 pairs of a type of principals"):
+        ztfast.compile(ztfast.Text("permit (principal, action, resource);"), schema=ztfast.Text(schema))

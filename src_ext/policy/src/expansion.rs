@@ -10,6 +10,8 @@ const MOST: u64 = 1 << 16;
 const MOST_TOGETHER: u64 = 1 << 19;
 /// Pairs of somebody and who is above him, over a hierarchy of actions or of entity types.
 const MOST_ABOVE: usize = 1 << 20;
+/// Pairs of a type of principals and one of resources, over all actions: Cedar's validation looks at each.
+const MOST_PAIRS: usize = 1 << 20;
 /// Common types that are made of one another, one after the other.
 const MOST_DEEP: usize = 1 << 12;
 
@@ -23,7 +25,7 @@ pub(crate) fn too_large(schema: &Value) -> Option<String> {
             types.known.insert(full(space, name), (space, ty, Size::Unknown));
         }
     }
-    let mut all = 0_u64;
+    let (mut all, mut pairs) = (0_u64, 0_usize);
     let mut add = |what: String, size: u64| {
         all = all.saturating_add(size);
         let most = if size > MOST { Some(MOST) } else { (all > MOST_TOGETHER).then_some(MOST_TOGETHER) }?;
@@ -48,6 +50,15 @@ pub(crate) fn too_large(schema: &Value) -> Option<String> {
             }
         }
         for (name, action) in entries(declared, "actions") {
+            let named = |of: &str| action.get("appliesTo")?.get(of)?.as_array().map(Vec::len);
+            let both = named("principalTypes").unwrap_or(0).saturating_mul(named("resourceTypes").unwrap_or(0));
+            pairs = pairs.saturating_add(both);
+            if pairs > MOST_PAIRS {
+                return Some(format!(
+                    "the actions apply to more than {MOST_PAIRS} pairs of a type of principals and one of resources, at \
+                     `{name}`: let types that are treated alike be one type"
+                ));
+            }
             let context = action.get("appliesTo").and_then(|applies| applies.get("context"));
             let why = add(format!("the context of the action `{name}`"), context.map_or(0, |ty| types.size(space, ty)));
             if why.is_some() {
@@ -215,6 +226,19 @@ mod tests {
         };
         assert_eq!(checked(&actions(1_000)), None);
         assert!(checked(&actions(3_000)).is_some_and(|why| why.contains("actions")));
+    }
+
+    #[test]
+    fn actions_that_apply_to_everything_are_named() {
+        let schema = |types: usize, actions: usize| {
+            let entities: String = (0..types).map(|n| format!("entity E{n};")).collect();
+            let all = (0..types).map(|n| format!("E{n}")).collect::<Vec<_>>().join(", ");
+            let action = |n| format!("action a{n} appliesTo {{ principal: [{all}], resource: [{all}] }};");
+            entities + &(0..actions).map(action).collect::<String>()
+        };
+        assert_eq!(checked(&schema(300, 10)), None);
+        assert!(checked(&schema(1_100, 1)).is_some_and(|why| why.contains("at `a0`")));
+        assert!(checked(&schema(400, 10)).is_some_and(|why| why.contains("at `a6`")));
     }
 
     #[test]
