@@ -758,6 +758,9 @@ class Engine:
                 that what reduces risk still passes; :data:`ztfast.ALL_ACTIONS` for those too; or these actions and
                 groups of actions, exempt or not.
 
+        A group is stopped with the actions that are in it then, and stops those that later bundles put into it; what a
+        bundle takes out of it stays stopped, until the group is lifted.
+
         ``kill_switch(False)`` lifts everything that was switched on; ``kill_switch(False, actions=[...])`` what was
         switched on by these names: what another switch stops stays stopped.
 

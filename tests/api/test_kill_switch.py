@@ -184,3 +184,29 @@ def test_the_session_is_still_looked_at(desk: Desk) -> None:
     desk.session.revoke()
     assert desk.cancel.decide(desk.session, desk.book, "a text").code == "REVOKED"
     assert desk.new.decide(desk.session, desk.book, 1).code == "KILLED"
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_action_that_a_bundle_takes_out_of_a_stopped_group_stays_stopped(gone: bool) -> None:
+    desk = Desk(bundle(exempt=EXEMPT))
+    without = SCHEMA.replace('action "order.new" in ["trade"]', 'action "order.new"')
+    if gone:
+        without = without.replace('action "trade";', "").replace(
+            'action "order.amend" in ["trade"]', 'action "order.amend"'
+        )
+    desk.engine.kill_switch(True, actions=['Action::"trade"'])
+    assert desk.killed() == {"order.new", "order.amend"}
+    desk.engine.swap(bundle(without, exempt=EXEMPT))
+    assert desk.killed() == {"order.new", "order.amend"}
+    desk.engine.compact()
+    desk.engine.swap(bundle(without, exempt=EXEMPT))
+    assert desk.killed() == {"order.new", "order.amend"}
+    desk.engine.kill_switch(False, actions=['Action::"trade"'])
+    assert desk.killed() == set()
+    assert not desk.engine.killed
+    # By the bundle of now, it is not in the group.
+    if not gone:
+        desk.engine.kill_switch(True, actions=['Action::"trade"'])
+        assert desk.killed() == {"order.amend"}
+        desk.engine.kill_switch(False)
+    assert desk.killed() == set()

@@ -573,7 +573,7 @@ impl Engine {
     /// [`Forked`].
     pub fn kill_switch(&self, on: bool, what: Kill<'_>) -> Result<(), Forked> {
         self.own()?;
-        self.kills.switch(on, what, |any| {
+        self.kills.switch(on, what, self.snapshot().bundle(), |any| {
             if any {
                 self.state.fetch_or(KILLED, Ordering::Release);
             } else {

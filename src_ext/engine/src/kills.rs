@@ -1,13 +1,14 @@
 //! What the kill switch stops: everything but the actions that the bundle names for it, or the actions that are named.
 //!
-//! What is stopped is kept by uid, so it holds over every swap, also for actions that a bundle lacks. A bundle's actions know
-//! their own switches and those of the groups that they are in, so deciding looks at a few flags, without a lock.
+//! What is stopped is kept by uid, so it holds over every swap, also for actions that a bundle lacks, and for those that a
+//! bundle takes out of a group that is stopped. A bundle's actions know their own switches and those of the groups that they
+//! are or were in, so deciding looks at a few flags, without a lock.
 
 use crate::handles::OwnedUid;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use ztfast_bundle::Bundle;
+use ztfast_bundle::{ActionMeta, Bundle};
 use ztfast_program::EntityRef;
 
 /// What is to be stopped, or no longer.
@@ -27,7 +28,7 @@ type Switch = Arc<AtomicBool>;
 /// The switches of one action of a bundle.
 pub(crate) struct Switches {
     exempt: bool,
-    /// Its own, and those of the groups that it is in.
+    /// Its own, those of the groups that it is in, and those of its memberships.
     own: Box<[Switch]>,
 }
 
@@ -36,7 +37,32 @@ pub(crate) struct Switches {
 pub(crate) struct Kills {
     usual: AtomicBool,
     everything: AtomicBool,
-    by_uid: Mutex<HashMap<OwnedUid, Switch>>,
+    by_uid: Mutex<ByUid>,
+}
+
+#[derive(Default)]
+struct ByUid {
+    /// Of actions and groups.
+    switches: HashMap<OwnedUid, Switch>,
+    /// By group and action: on for the actions that were in a group when it was stopped, until it is no longer.
+    members: HashMap<OwnedUid, HashMap<OwnedUid, Switch>>,
+}
+
+impl ByUid {
+    /// The switches of an action that is in these groups.
+    fn of(&mut self, action: &OwnedUid, groups: Vec<OwnedUid>) -> Box<[Switch]> {
+        let mut own = vec![self.switches.entry(action.clone()).or_default().clone()];
+        for group in groups {
+            own.push(self.switches.entry(group.clone()).or_default().clone());
+            self.members.entry(group).or_default().entry(action.clone()).or_default();
+        }
+        own.extend(self.members.values().filter_map(|members| members.get(action)).cloned());
+        own.into()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Switch> {
+        self.switches.values().chain(self.members.values().flat_map(HashMap::values))
+    }
 }
 
 impl Kills {
@@ -44,16 +70,13 @@ impl Kills {
     pub fn of(&self, bundle: &Bundle) -> Box<[Switches]> {
         let mut by_uid = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
         let exempt = bundle.meta().exempt.as_ref();
-        let of_action = |action: &ztfast_bundle::ActionMeta| {
-            let mut uids = vec![(action.ty.clone(), action.id.clone())];
-            uids.extend(groups(bundle, &action.ty, &action.id));
-            Switches {
-                exempt: exempt.is_some_and(|exempt| uids.contains(exempt)),
-                own: uids
-                    .into_iter()
-                    .map(|(ty, id)| by_uid.entry((ty.into(), id.into())).or_default().clone())
-                    .collect(),
-            }
+        let of_action = |action: &ActionMeta| {
+            let uid = (action.ty.as_str().into(), action.id.as_str().into());
+            let groups = groups(bundle, action);
+            let is_exempt = |exempt: &(String, String)| {
+                std::iter::once(&uid).chain(&groups).any(|(ty, id)| (&**ty, &**id) == (&*exempt.0, &*exempt.1))
+            };
+            Switches { exempt: exempt.is_some_and(is_exempt), own: by_uid.of(&uid, groups) }
         };
         bundle.meta().actions.iter().map(of_action).collect()
     }
@@ -67,14 +90,26 @@ impl Kills {
             || action.own.iter().any(|switch| switch.load(Ordering::Acquire))
     }
 
-    /// Throw a switch; `publish` is told whether any is on, before the next can be thrown.
-    pub fn switch(&self, on: bool, what: Kill<'_>, publish: impl FnOnce(bool)) {
+    /// Throw a switch; a group is stopped with the actions that are in it by `bundle`. `publish` is told whether any is on,
+    /// before the next can be thrown.
+    pub fn switch(&self, on: bool, what: Kill<'_>, bundle: &Bundle, publish: impl FnOnce(bool)) {
         let mut by_uid = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
         match what {
             Kill::Actions(uids) => {
-                for (ty, id) in uids {
-                    let switch = by_uid.entry((ty.as_str().into(), id.as_str().into())).or_default();
-                    switch.store(on, Ordering::Release);
+                let uids: Vec<OwnedUid> =
+                    uids.iter().map(|(ty, id)| (ty.as_str().into(), id.as_str().into())).collect();
+                for uid in &uids {
+                    by_uid.switches.entry(uid.clone()).or_default().store(on, Ordering::Release);
+                    let members = by_uid.members.get(uid).into_iter().flat_map(HashMap::values);
+                    members.filter(|_| !on).for_each(|switch| switch.store(false, Ordering::Release));
+                }
+                for action in bundle.meta().actions.iter().filter(|_| on) {
+                    let uid = (action.ty.as_str().into(), action.id.as_str().into());
+                    for group in groups(bundle, action).iter().filter(|group| uids.contains(group)) {
+                        if let Some(switch) = by_uid.members.get(group).and_then(|members| members.get(&uid)) {
+                            switch.store(true, Ordering::Release);
+                        }
+                    }
                 }
             }
             Kill::Usual if on => self.usual.store(true, Ordering::Release),
@@ -82,25 +117,25 @@ impl Kills {
             Kill::Usual | Kill::Everything => {
                 self.usual.store(false, Ordering::Release);
                 self.everything.store(false, Ordering::Release);
-                by_uid.values().for_each(|switch| switch.store(false, Ordering::Release));
+                by_uid.all().for_each(|switch| switch.store(false, Ordering::Release));
             }
         }
         let general = self.usual.load(Ordering::Acquire) || self.everything.load(Ordering::Acquire);
-        publish(general || by_uid.values().any(|switch| switch.load(Ordering::Acquire)));
+        publish(general || by_uid.all().any(|switch| switch.load(Ordering::Acquire)));
     }
 }
 
 /// The uids of the groups that an action is in, directly or not.
-fn groups(bundle: &Bundle, ty: &str, id: &str) -> Vec<(String, String)> {
+fn groups(bundle: &Bundle, action: &ActionMeta) -> Vec<OwnedUid> {
     let name = |number: u32| bundle.string(number).unwrap_or_default();
-    let number = (0_u32..).zip(bundle.types()).find(|(_, record)| name(record.name) == ty).map(|(number, _)| number);
-    let entity = number.and_then(|number| bundle.find_entity(number, id));
+    let number = (0_u32..).zip(bundle.types()).find(|(_, record)| name(record.name) == action.ty);
+    let entity = number.and_then(|(number, _)| bundle.find_entity(number, &action.id));
     let store = bundle.store();
     let facts = entity.and_then(|entity: EntityRef| store.facts(entity));
     let uid = |&index: &u32| {
         let record = bundle.entities().get(index as usize)?;
         let ty = bundle.types().get(record.ty as usize)?;
-        Some((name(ty.name).to_owned(), name(record.id).to_owned()))
+        Some((name(ty.name).into(), name(record.id).into()))
     };
     facts.map_or_else(Vec::new, |facts| facts.ancestors.iter().filter_map(uid).collect())
 }
