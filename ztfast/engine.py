@@ -199,7 +199,8 @@ class MemoryUse:
         gates: The gates and their working memory.
         changes: Entities that were changed since the bundle was made, with all texts that they ever had;
             :meth:`Engine.compact` releases those that were replaced.
-        uids: The uids that have a handle.
+        uids: The uids that have a handle, and those of principals that have a session, or had one: :meth:`Engine.compact`
+            releases these.
         replaced: Bundles that were replaced and that somebody still holds: a gate holds its own until it decides again.
         locked: Of all these, what is locked.
         huge: Of bundle and tables, what the system holds in large pages now.
@@ -688,7 +689,11 @@ class Engine:
         return tuple(StaleGate._of(gate) for gate in self._core.stale_gates(bundle._core))
 
     def compact(self) -> None:
-        """Release what is kept for nobody any more: texts that were replaced, entities that were added and removed.
+        """Release what is kept for nobody any more: texts that were replaced, entities that were added and removed, and
+        the uids of principals whose sessions are over. A uid of which :meth:`resource` gave a handle is kept for good.
+
+        Where all handles are in use, an admission does so by itself. A gate that has decided nothing since holds what it
+        decided by until it decides again.
 
         Of what was added and removed again nothing is left, as if neither had been: a later swap that keeps changes
         does not take it out of a bundle that has it.

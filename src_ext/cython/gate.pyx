@@ -209,7 +209,7 @@ def admit(core, identity, int64_t not_before_ns, int64_t not_after_ns, /):
         raise OwnerError(f"wanted an engine's core, got {type(core).__qualname__}: call engine.admit(identity)")
     core.check_principal(*identity.principal)
     cdef Session session = Session.__new__(Session)
-    session.id = core.admit(core.handle(*identity.principal), not_before_ns, not_after_ns)
+    session.id = core.admit(*identity.principal, not_before_ns, not_after_ns)
     session.identity = identity
     session._core = core
     return session

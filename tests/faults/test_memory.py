@@ -238,3 +238,72 @@ def test_no_memory_for_a_gate_or_a_swap_is_an_error() -> None:
         assert engine.prepare("say", "text").allows(session, doc, "x")
         """
     )
+
+
+def test_principals_whose_sessions_are_over_are_released() -> None:
+    run(
+        """
+        engine = ztfast.Engine(compiled(), sessions=1024, handles=1 << 18)
+        gate, doc, held = engine.prepare("read", "n"), engine.resource('Doc::"d"'), engine.resource('User::"held"')
+        stays = engine.admit(ztfast.Identity('User::"stays"', not_after=math.inf))
+        parked = engine.admit(ztfast.Identity('User::"parked"', not_after=math.inf))
+        parked.quarantine()
+        small, before = engine.memory.uids, rss()
+        for at in range(200_000):
+            who = ztfast.Uid("User", f"{at} " + "x" * 1_000)
+            engine.admit(ztfast.Identity(who, not_after=math.inf)).revoke()
+        large = engine.memory.uids
+        assert large > small + 200 * MIB * 95 // 100, (small, large)
+        for _ in range(2):
+            engine.compact()
+            # A gate lets go of what it decided by.
+            assert gate.allows(stays, doc, 1)
+        assert engine.memory.uids < small + 4_096, engine.memory
+        assert rss() < before + 40 * MIB, (before >> 20, rss() >> 20)
+        parked.quarantine(False)
+        assert gate.allows(parked, doc, 1)
+        assert engine.resource('User::"held"').handle == held.handle
+        """
+    )
+
+
+def test_logins_one_after_the_other_never_run_out_of_handles() -> None:
+    run(
+        """
+        engine = ztfast.Engine(compiled(), sessions=64, handles=1_000)
+        gate, doc, _idle = engine.prepare("read", "n"), engine.resource('Doc::"d"'), engine.prepare("read", "n")
+        largest = 0
+        for at in range(200_000):
+            session = engine.admit(ztfast.Identity(f'User::"{at}"', not_after=math.inf))
+            if at % 1_000 == 0:
+                assert gate.allows(session, doc, 1)
+                largest = max(largest, engine.memory.uids)
+            session.revoke()
+        assert largest < MIB
+        """
+    )
+
+
+def test_where_all_handles_are_needed_who_comes_is_refused_at_once() -> None:
+    run(
+        """
+        engine = ztfast.Engine(compiled(), sessions=4_096, handles=1_000)
+        sessions = [engine.admit(ztfast.Identity(f'User::"{at}"', not_after=math.inf)) for at in range(1_000)]
+        taken = []
+        for at in range(2_000):
+            began = time.perf_counter()
+            try:
+                engine.admit(ztfast.Identity('User::"more"', not_after=math.inf))
+            except ztfast.CapacityError as error:
+                assert "handles" in str(error)
+            else:
+                raise AssertionError
+            taken.append(time.perf_counter() - began)
+        assert sorted(taken)[len(taken) * 9 // 10] < 0.001, max(taken)
+        sessions[0].revoke()
+        time.sleep(1)
+        more = engine.admit(ztfast.Identity('User::"more"', not_after=math.inf))
+        for session in sessions[1:]:
+            assert session.principal != more.principal
+        """
+    )

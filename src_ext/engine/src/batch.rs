@@ -207,8 +207,7 @@ impl Batch {
             if let Some(resource) = resource
                 && columns.iter().all(|column| column.covers(first, codes.len()))
             {
-                let principal =
-                    who.principal(&self.engine, first, now_ns, self.is_killed()).unwrap_or(Err(Code::Corrupt));
+                let principal = self.principal(who, first, now_ns, self.is_killed()).unwrap_or(Err(Code::Corrupt));
                 match self.alike(binding, principal, resource, columns, first, codes) {
                     Ok(true) => continue,
                     Ok(false) => {}
@@ -259,10 +258,40 @@ impl Batch {
         })
     }
 
+    /// Where the principal of a row is, or why it may nothing; `None` where the column lacks the row.
+    fn principal(&self, who: Who<'_>, row: usize, now_ns: i64, killed: bool) -> Option<Result<Place, Code>> {
+        let later = if matches!(who, Who::Sessions(_)) { Code::UnknownSession } else { Code::UnknownHandle };
+        let found = who.principal(&self.engine, row, now_ns, killed)?;
+        Some(found.and_then(|place| self.covered(place, later)))
+    }
+
+    /// A place, unless it came later than the batch's snapshot, where it may be another's.
+    fn covered(&self, place: Place, later: Code) -> Result<Place, Code> {
+        if self.snapshot.base.uids.covers(place) { Ok(place) } else { Err(later) }
+    }
+
     /// Look up who asks about what in a block of rows: each step asks for the memory of the next step, for all rows, so
     /// that the block waits for memory once a step and not once a row.
     #[inline]
     fn look_up(
+        &self,
+        who: Who<'_>,
+        resources: Column<'_, u64>,
+        now_ns: i64,
+        first: usize,
+        codes: &mut [u8],
+        block: &mut Block,
+    ) {
+        self.look_up_in::<false>(who, resources, now_ns, first, codes, block);
+        // Looked at last: by then all that the rows name is read.
+        if !self.snapshot.base.uids.is_newest() {
+            self.look_up_in::<true>(who, resources, now_ns, first, codes, block);
+        }
+    }
+
+    /// The same; where `LATE`, what came later than the snapshot is refused.
+    #[inline]
+    fn look_up_in<const LATE: bool>(
         &self,
         who: Who<'_>,
         resources: Column<'_, u64>,
@@ -283,7 +312,12 @@ impl Batch {
         }
         let killed = self.is_killed();
         for ((at, code), principal) in (first..).zip(&mut *codes).zip(&mut block.principals) {
-            match who.principal(&self.engine, at, now_ns, killed).unwrap_or(Err(Code::Corrupt)) {
+            let found = if LATE {
+                self.principal(who, at, now_ns, killed)
+            } else {
+                who.principal(&self.engine, at, now_ns, killed)
+            };
+            match found.unwrap_or(Err(Code::Corrupt)) {
                 Ok(place) => {
                     self.snapshot.base.prefetch(place);
                     (*principal, *code) = (place.0 as u64, UNDECIDED);
@@ -298,6 +332,10 @@ impl Batch {
             };
             #[allow(clippy::cast_possible_truncation)] // it was a place
             let places = (Place(block.principals[row] as usize), self.engine.place(Handle(resource)));
+            if LATE && let Err(denial) = self.covered(places.1, Code::UnknownHandle) {
+                *code = denial as u8;
+                continue;
+            }
             match self.snapshot.parties(places.0, places.1) {
                 Ok((principal, resource)) => {
                     block.principals[row] = principal.entity.bits();
@@ -312,8 +350,25 @@ impl Batch {
 
     /// The arguments of the rows. Whether all entities are of their arguments' types.
     #[inline]
-    #[allow(clippy::cast_possible_wrap)] // the bits are what counts
     fn take_arguments(
+        &self,
+        binding: &Binding,
+        columns: &[Column<'_, i64>],
+        first: usize,
+        codes: &mut [u8],
+        block: &mut Block,
+    ) -> bool {
+        let fits = self.take_arguments_in::<false>(binding, columns, first, codes, block);
+        // As above.
+        if self.snapshot.base.uids.is_newest() {
+            return fits;
+        }
+        self.take_arguments_in::<true>(binding, columns, first, codes, block)
+    }
+
+    #[inline]
+    #[allow(clippy::cast_possible_wrap)] // the bits are what counts
+    fn take_arguments_in<const LATE: bool>(
         &self,
         binding: &Binding,
         columns: &[Column<'_, i64>],
@@ -330,6 +385,9 @@ impl Batch {
                 if entity {
                     value = value.and_then(|handle| {
                         let place = self.engine.place(Handle(handle.cast_unsigned()));
+                        if LATE {
+                            self.covered(place, Code::UnknownHandle)?;
+                        }
                         match self.snapshot.entity_of(place, number, ty) {
                             Ok(entity) => Ok(entity.bits() as i64),
                             Err(NoEntity::Type) => {
@@ -489,7 +547,7 @@ impl Batch {
         codes: &mut [u8],
     ) -> Result<bool, Code> {
         let bundle = self.snapshot.bundle();
-        let classes = self.classes(principal?, resource)?;
+        let classes = self.classes(principal?, self.covered(resource, Code::UnknownHandle)?)?;
         if classes.principal == UNCLASSED || classes.resource == UNCLASSED {
             return Ok(false);
         }

@@ -4,7 +4,7 @@ use crate::changes::Changes;
 use crate::code::Code;
 use crate::decide::{Determining, Walk};
 use crate::gate::{Gate, GateSpec, Room, Texts, fixed_bytes};
-use crate::handles::{Handle, HandleError, Key, Place, Register, Uids};
+use crate::handles::{For, Handle, HandleError, Key, OwnedUid, Place, Register, Uids};
 use crate::kills::{Kill, Kills};
 use crate::memory::{MemoryError, MemoryUse, Residence};
 use crate::process::Forked;
@@ -17,7 +17,7 @@ use crate::snapshot::{
 };
 use crate::upsert::{Change, ChangeError, EntityData, change};
 use arc_swap::ArcSwap;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ztfast_bundle::{Bundle, ClassPair, OpenError};
@@ -224,6 +224,11 @@ struct Writer {
 }
 
 impl Writer {
+    /// Let go of the principals of sessions that are over.
+    fn release(&mut self, sessions: &Sessions, uids: &Uids) -> HashSet<Place> {
+        self.register.release(&sessions.principals(), uids)
+    }
+
     /// Forget gates that are gone.
     fn forget(&mut self) {
         for (number, gate) in self.gates.iter_mut().enumerate() {
@@ -233,6 +238,13 @@ impl Writer {
             }
         }
         self.crowd = 2 * (self.gates.len() - self.free.len()).max(32);
+    }
+
+    /// The replaced snapshots that nobody holds any more, to be dropped when nobody waits.
+    fn sweep(&mut self) -> Vec<Arc<Snapshot>> {
+        let (kept, done) = std::mem::take(&mut self.retired).into_iter().partition(|one| Arc::strong_count(one) > 1);
+        self.retired = kept;
+        done
     }
 
     /// A number for another gate.
@@ -270,7 +282,6 @@ pub struct Engine {
     kills: Arc<Kills>,
     /// The mark of the process that opened it.
     process: u64,
-    uids: Arc<Uids>,
     /// Held by whoever swaps or changes entities, as long as that takes.
     changing: Mutex<()>,
     /// Held for moments only: whoever prepares a gate or asks for a handle waits for it. Taken after `changing`.
@@ -307,7 +318,7 @@ impl Engine {
         let uids = Arc::new(Uids::new());
         let key = Key::random()?;
         let kills = Arc::new(Kills::default());
-        let base = Base::new(bundle, &options, key, &kills, uids.clone(), reference, attached)?;
+        let base = Base::new(bundle, &options, key, &kills, uids, reference, attached)?;
         let snapshot = Snapshot { base: Arc::new(base), changes: None, epoch: 1 };
         let engine = Self {
             sessions: Sessions::new(options.sessions, options.residence)?,
@@ -316,7 +327,6 @@ impl Engine {
             key,
             kills,
             process,
-            uids,
             changing: Mutex::default(),
             writer: Mutex::new(Writer {
                 register: Register::new(options.handles),
@@ -396,11 +406,25 @@ impl Engine {
     pub fn swap_with(&self, bundle: Arc<Bundle>, swap: Swap<'_>) -> Result<(), SwapError> {
         self.own().map_err(EngineError::from)?;
         let Swap { reference, attached, upserts, removals, allow_stale } = swap;
-        let mut base = Base::new(bundle, &self.options, self.key, &self.kills, self.uids.clone(), reference, attached)?;
+        let mut base = Base::new(
+            bundle,
+            &self.options,
+            self.key,
+            &self.kills,
+            self.snapshot().base.uids.clone(),
+            reference,
+            attached,
+        )?;
         let changing = self.changing();
         base.number = self.epoch() + 1;
         // What takes long is done before anybody is kept waiting, and what came meanwhile is done again.
-        let resolved = self.uids.count();
+        let uids = self.snapshot().base.uids.clone();
+        let released = self.writer().release(&self.sessions, &uids);
+        let resolved = uids.count();
+        base.uids = if released.is_empty() { uids.clone() } else { Arc::new(uids.next()) };
+        if !released.is_empty() {
+            base.uids.take_over(&uids, 0..resolved, &released);
+        }
         base.resolve_handles(0..resolved);
         let cells = base.cells();
         let mut bindings = Vec::new();
@@ -422,7 +446,15 @@ impl Engine {
             changed = Some(change(&plain, upserts, removals)?);
         }
         let mut writer = self.writer();
-        base.resolve_handles(resolved..self.uids.count());
+        let count = uids.count();
+        if !released.is_empty() {
+            base.uids.take_over(&uids, resolved..count, &released);
+        }
+        base.resolve_handles(resolved..count);
+        for &place in writer.register.taken() {
+            base.uids.take_late(&uids, place);
+            base.resolve_handle(place, None);
+        }
         bindings.resize_with(writer.gates.len(), || None);
         rooms.resize_with(writer.gates.len(), || None);
         for (at, gate) in writer.gates.iter().enumerate() {
@@ -454,6 +486,11 @@ impl Engine {
         base.bind_gates(bindings.into_iter().map(|bound| bound?.0).collect());
         let changes = changed.map(|changed| note_changes(&writer.register, &base, changed));
         let old = self.snapshot().base.clone();
+        if !released.is_empty() {
+            // Before any place is another's: whoever decides over an older generation from now on looks twice.
+            base.uids.begin();
+            writer.register.reuse();
+        }
         let done = self.publish(&mut writer, base, changes);
         drop(writer);
         // Last, when nobody waits: it may be much.
@@ -526,9 +563,7 @@ impl Engine {
         // here, one at a time; the kill switch is left as it is.
         self.state.fetch_add(quiet(1), Ordering::Release);
         writer.retired.push(old);
-        let (kept, done) = std::mem::take(&mut writer.retired).into_iter().partition(|one| Arc::strong_count(one) > 1);
-        writer.retired = kept;
-        done
+        writer.sweep()
     }
 
     /// The handle of a uid. It is good for the life of the engine, whether or not a bundle knows the entity.
@@ -537,13 +572,17 @@ impl Engine {
     /// [`HandleError`].
     pub fn handle(&self, ty: &str, id: &str) -> Result<Handle, HandleError> {
         self.own()?;
-        let mut writer = self.writer();
-        let (place, fresh) = writer.register.place(ty, id, &self.uids)?;
+        let place = self.place_of(&mut self.writer(), ty, id, For::Good)?;
+        Ok(self.key.handle(place))
+    }
+
+    fn place_of(&self, writer: &mut Writer, ty: &str, id: &str, what_for: For) -> Result<Place, HandleError> {
+        let snapshot = self.snapshot();
+        let (place, fresh) = writer.register.place(ty, id, &snapshot.base.uids, what_for)?;
         if fresh {
-            let snapshot = self.snapshot();
             snapshot.base.resolve_handle(place, snapshot.changes.as_deref());
         }
-        Ok(self.key.handle(place))
+        Ok(place)
     }
 
     /// Open a session.
@@ -553,8 +592,31 @@ impl Engine {
     pub fn admit(&self, admission: &Admission) -> Result<SessionId, AdmitError> {
         self.own()?;
         let principal = self.key.place(admission.principal);
-        self.uids.get(principal.0).ok_or(AdmitError::UnknownHandle)?;
+        let writer = self.writer();
+        if !writer.register.is_given(principal, &self.snapshot().base.uids) {
+            return Err(AdmitError::UnknownHandle);
+        }
         self.sessions.admit(principal, admission)
+    }
+
+    /// Open a session for a uid, from `not_before_ns` to `not_after_ns` as [`Admission`] has them. Unlike that of
+    /// [`Self::handle`], its place among the handles is released once no session needs it: by the next swap.
+    ///
+    /// # Errors
+    /// [`AdmitError`].
+    pub fn admit_uid(
+        &self,
+        ty: &str,
+        id: &str,
+        not_before_ns: i64,
+        not_after_ns: i64,
+    ) -> Result<SessionId, AdmitError> {
+        self.own()?;
+        // Held until there is the session: before that nobody knows that the place is needed.
+        let mut writer = self.writer();
+        let principal = self.place_of(&mut writer, ty, id, For::Session)?;
+        let admission = Admission { principal: self.key.handle(principal), not_before_ns, not_after_ns };
+        self.sessions.admit(principal, &admission)
     }
 
     /// Change a session's status; `false` where there is no such session, or it was revoked.
@@ -694,6 +756,11 @@ impl Engine {
     pub fn memory(&self) -> Result<MemoryUse, Forked> {
         self.own()?;
         let (gates, pages, replaced) = {
+            let mut writer = self.writer();
+            // What nobody holds any more is not in use, and need not wait for the next swap.
+            let done = writer.sweep();
+            drop(writer);
+            drop(done);
             let writer = self.writer();
             let pages: usize = writer.live().map(|gate| gate.bytes).sum();
             let fixed: usize = writer.live().map(|gate| fixed_bytes(gate.spec.looks_up())).sum();
@@ -706,13 +773,18 @@ impl Engine {
         let [bundle, handles] = &snapshot.base.held;
         let all = [bundle, handles, self.sessions.held()];
         let locked_gates = if self.options.residence.locked { pages } else { 0 };
+        let uids = &snapshot.base.uids;
+        let mut older: Vec<&Arc<Uids>> = replaced.iter().map(|base| &base.uids).collect();
+        older.sort_unstable_by_key(|uids| Arc::as_ptr(uids));
+        older.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        older.retain(|older| !Arc::ptr_eq(older, uids));
         let replaced = replaced.iter().filter(|base| !Arc::ptr_eq(base, &snapshot.base));
         Ok(MemoryUse {
             bundle: bundle.len(),
             tables: handles.len() + self.sessions.held().len(),
             gates,
             changes: snapshot.changes.as_ref().map_or(0, |changes| changes.bytes()),
-            uids: self.uids.iter().map(|(_, (ty, id))| 2 * (ty.len() + id.len() + 4 * size_of::<usize>()) + 32).sum(),
+            uids: uids.bytes() + older.iter().map(|older| older.bytes_beside(uids)).sum::<usize>(),
             replaced: replaced.map(|base| base.held[0].len()).sum(),
             locked: all.iter().map(|held| held.locked()).sum::<usize>() + locked_gates,
             huge: crate::memory::in_huge_pages(all.into_iter()),
@@ -778,7 +850,11 @@ impl Engine {
     /// The code of the denial.
     pub fn session_principal(&self, snapshot: &Snapshot, action: u32, session: SessionId) -> Result<EntityRef, Code> {
         let killed = self.stops(&snapshot.base, Some(action));
-        snapshot.entity(self.principal(session, crate::clock::monotonic_ns(), killed)?).ok_or(Code::NotApplicable)
+        let place = self.principal(session, crate::clock::monotonic_ns(), killed)?;
+        if !snapshot.base.uids.covers(place) {
+            return Err(Code::UnknownSession);
+        }
+        snapshot.entity(place).ok_or(Code::NotApplicable)
     }
 
     /// The entity of a handle in this snapshot's bundle.
@@ -787,13 +863,16 @@ impl Engine {
     /// [`Code::UnknownHandle`] where it is not one of this engine's, [`Code::NotApplicable`] where it is nothing in this bundle.
     pub fn handle_entity(&self, snapshot: &Snapshot, handle: Handle) -> Result<EntityRef, Code> {
         let place = self.key.place(handle);
+        if !snapshot.base.uids.covers(place) {
+            return Err(Code::UnknownHandle);
+        }
         snapshot.entity(place).ok_or_else(|| snapshot.why_nothing(place))
     }
 
     /// The uid of a handle; `None` where it is not one of this engine's.
     #[must_use]
-    pub fn handle_uid(&self, handle: Handle) -> Option<(&str, &str)> {
-        crate::handles::uid(&self.uids, self.key.place(handle))
+    pub fn handle_uid(&self, handle: Handle) -> Option<OwnedUid> {
+        self.snapshot().base.uids.get(self.key.place(handle)).map(|uid| (**uid).clone())
     }
 }
 

@@ -301,6 +301,13 @@ impl Gate {
             return Code::StaleGate;
         }
         let resource = self.snapshot.base.key.place(resource);
+        let uids = &self.snapshot.base.uids;
+        if !uids.covers(principal) {
+            return Code::UnknownSession;
+        }
+        if !uids.covers(resource) {
+            return Code::UnknownHandle;
+        }
         self.snapshot.parties(principal, resource).err().unwrap_or(Code::BadValue)
     }
 
@@ -352,7 +359,8 @@ impl Gate {
         }
         let denied = match self.call {
             // This decision goes by the snapshot that its texts were looked up in.
-            Call::Begun => (!self.are_of_this_call(values)).then_some(Code::Corrupt),
+            Call::Begun if !self.are_of_this_call(values) => Some(Code::Corrupt),
+            Call::Begun => self.came_later(session),
             Call::Failed(code) => Some(code),
             Call::None => {
                 self.refresh();
@@ -367,6 +375,21 @@ impl Gate {
         }
         // What is wrong with the session comes before what is wrong with the request.
         denied.map(|code| self.engine.principal(session, monotonic_ns(), self.is_killed()).err().unwrap_or(code))
+    }
+
+    /// The denial of a session, or of any resource, that may be another in the call's snapshot, since it came later.
+    #[cold]
+    fn came_later(&self, session: SessionId) -> Option<Code> {
+        let uids = &self.snapshot.base.uids;
+        if uids.is_newest() {
+            return None;
+        }
+        match self.engine.principal(session, monotonic_ns(), false) {
+            Ok(principal) if !uids.covers(principal) => Some(Code::UnknownSession),
+            Ok(_) if !uids.covers_handles() => Some(Code::UnknownHandle),
+            Ok(_) => None,
+            Err(code) => Some(code),
+        }
     }
 
     /// Neither allocates nor frees: bindings and replaced snapshots are kept alive by the engine's writing side.

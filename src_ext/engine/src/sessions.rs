@@ -9,11 +9,11 @@
 
 use crate::clock::Reading;
 use crate::code::Code;
-use crate::handles::{Handle, Place};
+use crate::handles::{Handle, HandleError, Place};
 use crate::memory::{Held, MemoryError, Residence};
 use crate::process::{Forked, Pages};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,6 +64,9 @@ pub enum AdmitError {
     /// All slots hold sessions that are still good.
     #[error("all {0} session slots are in use by sessions that are still valid; give the engine more (sessions=...)")]
     Full(usize),
+    /// No handle is to be had for the principal.
+    #[error(transparent)]
+    NoHandle(HandleError),
     /// The principal's handle is not one of this engine's.
     #[error("the principal's handle is not one of this engine's: take it from this engine")]
     UnknownHandle,
@@ -73,6 +76,15 @@ pub enum AdmitError {
     /// The system gave no random numbers.
     #[error("the system gives no random numbers, without which a session's id could be guessed: {0}")]
     NoRandomness(#[from] getrandom::Error),
+}
+
+impl From<HandleError> for AdmitError {
+    fn from(error: HandleError) -> Self {
+        match error {
+            HandleError::Full(_) => Self::NoHandle(error),
+            HandleError::Forked(forked) => Self::Forked(forked),
+        }
+    }
 }
 
 /// Slots that a table has at most: a tag has at least the 32 bits between their numbers and the status.
@@ -164,6 +176,9 @@ struct Spare {
     ends: BinaryHeap<Reverse<(i64, u64)>>,
     random: Random,
 }
+
+/// How far the clocks of two threads may be apart.
+const MOMENT_NS: i64 = 1_000_000;
 
 /// How much longer the machine must have slept for the bounds to be worked out anew.
 const SLEPT_NS: i64 = 1_000_000;
@@ -367,6 +382,20 @@ impl Sessions {
             }
         }
         Ok(SessionId(id))
+    }
+
+    /// The principals of all sessions that are not over: those that were revoked are, and those that ended a moment ago,
+    /// since nobody reads a clock that is further behind.
+    pub fn principals(&self) -> HashSet<Place> {
+        let spare = self.table.spare();
+        let over_ns = Reading::now().monotonic.saturating_sub(MOMENT_NS);
+        let lives = |slot: &&Slot| {
+            let status = slot.state.load(Ordering::Acquire) & STATUS_MASK;
+            let is_good = status != FREE && status != SessionStatus::Revoked.bits();
+            is_good && slot.to_ns.load(Ordering::Relaxed) > over_ns
+        };
+        let place = |slot: &Slot| Place(slot.principal.load(Ordering::Relaxed) as usize);
+        self.slots().iter().take(spare.fresh).filter(lives).map(place).collect()
     }
 
     /// The lowest bit of a tag.

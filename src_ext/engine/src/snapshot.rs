@@ -419,7 +419,7 @@ impl Snapshot {
     /// Why nothing is at a place.
     #[cold]
     pub(crate) fn why_nothing(&self, place: Place) -> Code {
-        if self.base.uids.get(place.0).is_some() { Code::NotApplicable } else { Code::UnknownHandle }
+        if self.base.uids.get(place).is_some() { Code::NotApplicable } else { Code::UnknownHandle }
     }
 
     /// The entity at a place, if it is of a type, of which the number is given as well as the name.

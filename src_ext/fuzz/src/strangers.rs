@@ -26,7 +26,7 @@ pub(crate) fn ask(desks: &mut [Desk], tally: &mut crate::compare::Tally) -> Resu
         let uid = |handle: u64| desk.engine.handle_uid(Handle(handle));
         let theirs = |handle: u64| {
             let (ty, id) = uid(handle).ok_or("a handle without a uid")?;
-            other.engine.handle(ty, id).map_err(|e| e.to_string())
+            other.engine.handle(&ty, &id).map_err(|e| e.to_string())
         };
         let (resource, principal) = (theirs(row.resource)?, theirs(row.principal)?);
         let foreign = sessions.first().copied().unwrap_or(SessionId(0));

@@ -11,9 +11,10 @@ use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString, PyTuple};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use ztfast_bundle::{ActionMeta, Field, Node, ValueType};
 use ztfast_engine::{
-    Admission, AdmitError, Code, Determining, EngineOptions, Handle, HandleError, Kill, MemoryUse, Name, PrepareError,
+    AdmitError, Code, Determining, EngineOptions, Handle, HandleError, Kill, MemoryUse, Name, PrepareError,
     RequestBuilder, Residence, Seed, SessionId, SessionStatus, Snapshot, StaleGates,
 };
 use ztfast_explain::{Cedar, Fallback};
@@ -30,6 +31,23 @@ pub(crate) struct Engine {
     pub log: Mutex<Log>,
     /// Gates that Python has.
     gates: Arc<AtomicUsize>,
+    /// What came of the last try to release handles, when none was left. Never held by whoever has the GIL.
+    tried: Mutex<Option<Tried>>,
+}
+
+/// A try to release handles.
+struct Tried {
+    ended: Instant,
+    took: Duration,
+    helped: bool,
+}
+
+impl Tried {
+    /// Whether another try is worth its time: the last one helped, or there was time for others to end their sessions. So
+    /// where all handles are needed, those who come are refused at once.
+    fn is_past(&self) -> bool {
+        self.helped || self.ended.elapsed() > 100 * self.took
+    }
 }
 
 /// Decision code and the determining policies' ids, as a tuple.
@@ -65,7 +83,7 @@ impl Engine {
         let attached = Some(Belongings::new(py, bundle, shown)?.attach());
         let made = py.detach(|| ztfast_engine::Engine::with(of, fallback, attached, options));
         let inner = made.map_err(|error| no_engine(py, &error))?;
-        Ok(Self { inner, strict, log: Mutex::default(), gates: Arc::default() })
+        Ok(Self { inner, strict, log: Mutex::default(), gates: Arc::default(), tried: Mutex::default() })
     }
 
     /// The bundle that decides now, as `ztfast` shows it.
@@ -93,7 +111,11 @@ impl Engine {
     /// Begin anew over the bundle that decides now, with what was changed since: nothing is kept for nobody.
     fn compact(&self, py: Python<'_>) -> PyResult<()> {
         self.own(py)?;
-        changing::compact(py, self)
+        changing::compact(py, self)?;
+        // What is replaced but kept until now may be in use no more.
+        let _ = py.detach(|| self.inner.memory());
+        crate::give_back();
+        Ok(())
     }
 
     /// The gates that a bundle would not fit.
@@ -110,8 +132,8 @@ impl Engine {
 
     /// The number of a uid's handle. Raises `CapacityError` when all are in use.
     fn handle(&self, py: Python<'_>, ty: &str, id: &str) -> PyResult<u64> {
-        // Detached, as all that may wait for a swap: decisions of other threads go on.
-        let handle = py.detach(|| self.inner.handle(ty, id));
+        let is_full = |error: &HandleError| matches!(error, HandleError::Full(_));
+        let handle = self.releasing(py, is_full, || self.inner.handle(ty, id))?;
         let handle = handle.map_err(|error| match error {
             HandleError::Full(_) => raise(py, "CapacityError", &error.to_string()),
             HandleError::Forked(_) => forked(py),
@@ -119,14 +141,17 @@ impl Engine {
         Ok(handle.0)
     }
 
-    /// Open a session for a handle's principal. Raises `CapacityError` when all slots are in use.
-    fn admit(&self, py: Python<'_>, principal: u64, not_before_ns: i64, not_after_ns: i64) -> PyResult<u64> {
-        let admission = Admission { principal: Handle(principal), not_before_ns, not_after_ns };
-        let session = py.detach(|| self.inner.admit(&admission));
+    /// Open a session for a uid. Raises `CapacityError` when all slots, or all handles, are in use.
+    fn admit(&self, py: Python<'_>, ty: &str, id: &str, not_before_ns: i64, not_after_ns: i64) -> PyResult<u64> {
+        let is_full = |error: &AdmitError| matches!(error, AdmitError::NoHandle(_));
+        let admit = || self.inner.admit_uid(ty, id, not_before_ns, not_after_ns);
+        let session = self.releasing(py, is_full, admit)?;
         let session = session.map_err(|error| match error {
             AdmitError::UnknownHandle => raise(py, "OwnerError", &error.to_string()),
             AdmitError::Forked(_) => forked(py),
-            AdmitError::Full(_) | AdmitError::NoRandomness(_) => raise(py, "CapacityError", &error.to_string()),
+            AdmitError::Full(_) | AdmitError::NoHandle(_) | AdmitError::NoRandomness(_) => {
+                raise(py, "CapacityError", &error.to_string())
+            }
         })?;
         Ok(session.0)
     }
@@ -318,7 +343,7 @@ impl Engine {
 
     /// The uid of a handle's number.
     fn handle_uid(&self, handle: u64) -> Option<(String, String)> {
-        self.inner.handle_uid(Handle(handle)).map(|(ty, id)| (ty.to_owned(), id.to_owned()))
+        self.inner.handle_uid(Handle(handle)).map(|(ty, id)| (ty.into(), id.into()))
     }
 
     /// The paths of an action's context attributes, records and what is in them.
@@ -360,6 +385,35 @@ impl Engine {
 }
 
 impl Engine {
+    /// Do something that needs a handle, detached, as all that may wait for a swap: decisions of other threads go on. Where
+    /// none is left, those of principals whose sessions are over are released first.
+    fn releasing<T: Send, E: Send>(
+        &self,
+        py: Python<'_>,
+        is_full: impl Fn(&E) -> bool + Sync,
+        job: impl Fn() -> Result<T, E> + Sync,
+    ) -> PyResult<Result<T, E>> {
+        let full = py.detach(|| job().map_err(|error| (is_full(&error), error)));
+        match full {
+            Ok(done) => return Ok(Ok(done)),
+            Err((false, error)) => return Ok(Err(error)),
+            Err((true, _)) => {}
+        }
+        py.detach(|| {
+            let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+            // Another thread may have done it while this one waited.
+            let again = job();
+            if !again.as_ref().is_err_and(&is_full) || tried.as_ref().is_some_and(|tried| !tried.is_past()) {
+                return Ok(again);
+            }
+            let began = Instant::now();
+            Python::attach(|py| changing::compact(py, self))?;
+            let again = job();
+            *tried = Some(Tried { ended: Instant::now(), took: began.elapsed(), helped: again.is_ok() });
+            Ok(again)
+        })
+    }
+
     /// Before whatever changes something or takes a lock, which another thread may have held at a fork.
     pub(crate) fn own(&self, py: Python<'_>) -> PyResult<()> {
         if self.inner.is_forked() { Err(forked(py)) } else { Ok(()) }
@@ -559,7 +613,7 @@ impl Engine {
     fn uid(&self, value: &Bound<'_, PyAny>) -> PyResult<Uid> {
         if let Some(handle) = uid::handle(value) {
             let (ty, id) = self.inner.handle_uid(handle).ok_or_else(|| foreign_handle(value.py()))?;
-            return Ok(Uid::new(ty, id));
+            return Ok(Uid::new(&*ty, &*id));
         }
         uid::extract(value).map(|(ty, id)| Uid::new(ty, id))
     }

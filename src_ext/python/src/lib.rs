@@ -22,6 +22,17 @@ use pyo3::prelude::*;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+unsafe extern "C" {
+    /// The allocator's: give pages that nobody uses back to the system.
+    fn mi_collect(force: bool);
+}
+
+/// Give what was freed back to the system now, as far as this thread's memory goes; else it does so when it next needs some.
+pub(crate) fn give_back() {
+    // SAFETY: the allocator above is linked, and any thread may ask this of it at any time.
+    unsafe { mi_collect(true) };
+}
+
 /// The compiled core of ztfast. Use the names in `ztfast`; these are not for direct use.
 ///
 /// What classes that several threads share change is atomic or has a lock of its own, and `PyO3` lends what is not frozen to
