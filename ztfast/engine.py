@@ -199,8 +199,8 @@ class MemoryUse:
         gates: The gates and their working memory.
         changes: Entities that were changed since the bundle was made, with all texts that they ever had;
             :meth:`Engine.compact` releases those that were replaced.
-        uids: The uids that have a handle, and those of principals that have a session, or had one: :meth:`Engine.compact`
-            releases these.
+        uids: The uids that have a handle, and those of principals that have a session, or had one:
+            :meth:`Engine.compact` releases these.
         replaced: Bundles that were replaced and that somebody still holds: a gate holds its own until it decides again.
         locked: Of all these, what is locked.
         huge: Of bundle and tables, what the system holds in large pages now.
@@ -518,7 +518,8 @@ class Engine:
 
     def _handle_of(self, uid: UidLike) -> int:
         """The number of a uid's handle: for gates, whose columns of entities may hold uids."""
-        return self.resource(uid).handle
+        # Without an object that goes again: what weak references do then loses a signal that comes meanwhile (Ctrl-C).
+        return self._core.handle(*Uid.of(uid))
 
     def _handles(self, given: Any) -> Any:
         if isinstance(given, np.ndarray) and given.dtype != object:
@@ -528,7 +529,10 @@ class Engine:
         # What has no size may have no end.
         if not hasattr(type(given), "__len__"):
             raise UidError(f"wanted uids or handles, one or a sequence of them; got {shown(given)}")
-        return [one if isinstance(one, Resource) else self.resource(one) for one in _several("uids or handles", given)]
+        several = _several("uids or handles", given)
+        return np.array(
+            [one.handle if isinstance(one, Resource) else self._handle_of(one) for one in several], np.uint64
+        )
 
     def resources(self, action: UidLike) -> list[Uid]:
         """The resources in the store that an action applies to: the bundle's, then those that were added since.
@@ -692,8 +696,8 @@ class Engine:
         """Release what is kept for nobody any more: texts that were replaced, entities that were added and removed, and
         the uids of principals whose sessions are over. A uid of which :meth:`resource` gave a handle is kept for good.
 
-        Where all handles are in use, an admission does so by itself. A gate that has decided nothing since holds what it
-        decided by until it decides again.
+        Where all handles are in use, an admission does so by itself. A gate that has decided nothing since holds what
+        it decided by until it decides again.
 
         Of what was added and removed again nothing is left, as if neither had been: a later swap that keeps changes
         does not take it out of a bundle that has it.

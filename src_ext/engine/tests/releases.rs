@@ -92,7 +92,9 @@ fn places_of_principals_are_released_and_those_of_handles_are_not() {
             Err(AdmitError::NoHandle(HandleError::Full(GIVEN + FREE)))
         );
         let (kept, over) = sessions.split_first().unwrap();
-        over.iter().for_each(|&session| desk.revoke(session));
+        for &session in over {
+            desk.revoke(session);
+        }
         desk.release();
         let more: Vec<_> = (1..FREE).map(|at| desk.admit(&format!("more {round} {at}"))).collect();
         let principal = |session| {
@@ -101,7 +103,9 @@ fn places_of_principals_are_released_and_those_of_handles_are_not() {
             snapshot.uid(entity).unwrap().id.to_owned()
         };
         assert_eq!(principal(*kept), format!("{round} 0"));
-        more.iter().for_each(|&session| desk.revoke(session));
+        for &session in &more {
+            desk.revoke(session);
+        }
         desk.revoke(*kept);
         assert_eq!(desk.engine.handle_uid(desk.who).unwrap(), ("User".into(), "u".into()));
         desk.release();
@@ -181,7 +185,9 @@ fn deciders_never_take_one_for_another() {
                     last.push(session);
                 }
                 if last.len() >= FREE {
-                    last.drain(..).for_each(|session| desk.revoke(session));
+                    for session in last.drain(..) {
+                        desk.revoke(session);
+                    }
                     desk.release();
                 }
             }

@@ -3,7 +3,7 @@
 //! A value of a wrong type raises. One of the right type that is out of its range is noted, and the rest is read on, so
 //! that a wrong type beside it still raises: whoever asked has no value then, but what was noted.
 
-use crate::errors::{raise, raise_from};
+use crate::errors::{if_any, raise, raise_from, shown};
 use crate::uid;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -302,8 +302,13 @@ impl<'a> Reader<'a> {
         // A copy: comparing a key may run anybody's code.
         for item in dict.items() {
             let (name, inner): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
-            let field = fields.iter().find(|field| name.eq(field.name.as_str()).unwrap_or(false));
-            if !field.map_or(Ok(false), |field| Self::is_all_absent(field, &inner))? {
+            let mut named = None;
+            for field in fields {
+                if named.is_none() && if_any(value.py(), name.eq(field.name.as_str()))?.unwrap_or(false) {
+                    named = Some(field);
+                }
+            }
+            if !named.map_or(Ok(false), |field| Self::is_all_absent(field, &inner))? {
                 return Ok(false);
             }
         }
@@ -328,11 +333,12 @@ impl<'a> Reader<'a> {
                     let given = |field: &Field| -> PyResult<bool> {
                         dict.get_item(field.name.as_str())?.map_or(Ok(false), |value| Self::is_given(field, &value))
                     };
-                    let missing: Vec<String> = fields
-                        .iter()
-                        .filter(|field| field.required && !given(field).unwrap_or(true))
-                        .map(|field| format!("{prefix}{}", field.name))
-                        .collect();
+                    let mut missing = Vec::new();
+                    for field in fields.iter().filter(|field| field.required) {
+                        if !if_any(py, given(field))?.unwrap_or(true) {
+                            missing.push(format!("{prefix}{}", field.name));
+                        }
+                    }
                     let message =
                         format!("{}: the context lacks the required attributes {}", self.action, missing.join(", "));
                     return Err(raise(py, "ContextError", &message));
@@ -354,10 +360,7 @@ impl<'a> Reader<'a> {
                     "{}: the schema has no context attribute {}{}; it has {known}",
                     self.action,
                     prefix,
-                    name.map_or_else(
-                        || key.repr().map_or_else(|_| "?".into(), |r| r.to_string()),
-                        |n| format!("{n:?}")
-                    )
+                    name.map_or_else(|| shown(&key), |name| Ok(format!("{name:?}")))?
                 );
                 return Err(raise(py, "ContextError", &message));
             }
@@ -415,12 +418,13 @@ impl<'a> Reader<'a> {
             ValueType::Ip => self.extension(&ADDRESS, path, value),
             ValueType::Entity(wanted) => {
                 let wanted_text = || format!("an entity of type {wanted}");
-                let (ty, id) = uid::extract(value).map_err(|_| self.error(value, path, &wanted_text()))?;
+                let (ty, id) =
+                    if_any(value.py(), uid::extract(value))?.ok_or_else(|| self.error(value, path, &wanted_text()))?;
                 self.charge(value.py(), path, ty.len() + id.len())?;
                 if ty != *wanted {
                     return Err(self.error(value, path, &wanted_text()));
                 }
-                if let (Some(engine), Some(handle)) = (self.engine, uid::handle(value))
+                if let (Some(engine), Some(handle)) = (self.engine, uid::handle(value)?)
                     && engine.handle_uid(handle).is_none()
                 {
                     let why = format!("{}: the handle for '{path}' is another engine's", self.action);
@@ -555,7 +559,7 @@ impl<'a> Reader<'a> {
         path: &str,
         value: &Bound<'_, PyAny>,
     ) -> PyResult<Option<i64>> {
-        let number = made.extract().ok();
+        let number = if_any(made.py(), made.extract())?;
         if number.is_none() {
             self.note(value, path, wanted, "it has more than 64 bits")?;
         }
@@ -635,7 +639,7 @@ impl<'a> Reader<'a> {
             }
             let json =
                 value.py().import("json")?.call_method1("dumps", (dict,)).and_then(|json| json.extract::<String>());
-            let json = json.map_err(|_| self.error(value, path, of.wanted))?;
+            let json = if_any(value.py(), json)?.ok_or_else(|| self.error(value, path, of.wanted))?;
             return match read_extension(of.constructor, &json) {
                 Ok(read) => Ok(read),
                 Err(NoExtension::Range(why)) => {

@@ -429,8 +429,8 @@ impl Engine {
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Decided<'py>> {
         let parties = |builder: &mut RequestBuilder<'_>, _| {
-            self.know(snapshot, builder, principal);
-            self.know(snapshot, builder, resource);
+            self.know(snapshot, builder, principal)?;
+            self.know(snapshot, builder, resource)?;
             // Both are looked at before either denies: who writes a uid wrong is told so.
             let principal = self.entity(snapshot, builder, principal)?;
             let resource = self.entity(snapshot, builder, resource)?;
@@ -455,7 +455,7 @@ impl Engine {
                 Err(code) => return self.entity(snapshot, builder, resource).map(|_| Err(code)),
             };
             builder.know(principal);
-            self.know(snapshot, builder, resource);
+            self.know(snapshot, builder, resource)?;
             let resource = self.entity(snapshot, builder, resource)?;
             Ok(resource.map(|resource| Parties { principal, resource }))
         };
@@ -585,10 +585,11 @@ impl Engine {
     }
 
     /// Tell the builder of a handle.
-    fn know(&self, snapshot: &Snapshot, builder: &mut RequestBuilder<'_>, value: &Bound<'_, PyAny>) {
-        if let Some(Ok(entity)) = uid::handle(value).map(|handle| self.inner.handle_entity(snapshot, handle)) {
+    fn know(&self, snapshot: &Snapshot, builder: &mut RequestBuilder<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Some(Ok(entity)) = uid::handle(value)?.map(|handle| self.inner.handle_entity(snapshot, handle)) {
             builder.know(entity);
         }
+        Ok(())
     }
 
     /// The entity of a handle (anything with a `handle` number) or of a uid, or what it is denied with.
@@ -603,7 +604,7 @@ impl Engine {
             let (ty, id) = uid::split(value.py(), &text)?;
             return Ok(builder.entity(ty, &id).ok_or(Code::NotApplicable));
         }
-        if let Some(handle) = uid::handle(value) {
+        if let Some(handle) = uid::handle(value)? {
             return Ok(self.inner.handle_entity(snapshot, handle));
         }
         let (ty, id) = uid::extract(value)?;
@@ -611,7 +612,7 @@ impl Engine {
     }
 
     fn uid(&self, value: &Bound<'_, PyAny>) -> PyResult<Uid> {
-        if let Some(handle) = uid::handle(value) {
+        if let Some(handle) = uid::handle(value)? {
             let (ty, id) = self.inner.handle_uid(handle).ok_or_else(|| foreign_handle(value.py()))?;
             return Ok(Uid::new(&*ty, &*id));
         }
@@ -760,7 +761,7 @@ impl Given {
         if let Some(parts) = path.filter(|parts| !parts.is_empty()) {
             return Ok(Self { parts, whole: true });
         }
-        let shown = name.repr().map_or_else(|_| "?".to_owned(), |repr| repr.to_string());
+        let shown = crate::errors::shown(name)?;
         let wanted = "wanted an attribute's path, as \"order.qty\" or (\"order\", \"qty\")";
         Err(raise(name.py(), "ContextError", &format!("{action}: {wanted}; got {shown}")))
     }

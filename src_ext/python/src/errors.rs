@@ -1,5 +1,6 @@
 //! Errors of the programmer as exceptions of `ztfast.errors`.
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use ztfast_policy::{Diagnostic, LoadError, Severity};
@@ -13,6 +14,21 @@ pub(crate) fn raise(py: Python<'_>, class: &str, message: &str) -> PyErr {
         Ok(error) => PyErr::from_value(error),
         Err(error) => error,
     }
+}
+
+/// What code of a value's own gave; `None` where it failed. An interrupt that came meanwhile is no failure of its: it goes on.
+pub(crate) fn if_any<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
+    match result {
+        Ok(made) => Ok(Some(made)),
+        Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a value shows of itself, in messages.
+pub(crate) fn shown(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let repr = if_any(value.py(), value.repr())?;
+    Ok(repr.map_or_else(|| "?".to_owned(), |repr| repr.to_string_lossy().into_owned()))
 }
 
 /// The same, for what another exception is the cause of.

@@ -1,6 +1,6 @@
 //! Uids as callers write them: Cedar text, `ztfast.Uid`, Cedar's JSON.
 
-use crate::errors::raise;
+use crate::errors::{if_any, raise, shown};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use std::borrow::Cow;
@@ -33,7 +33,7 @@ pub(crate) fn check_uid(ty: &Bound<'_, PyAny>, id: &Bound<'_, PyAny>) -> PyResul
         return Ok(());
     }
     let wanted = "wanted a uid's type, as \"Settlement::Instruction\", and its id, both valid texts";
-    Err(raise(ty.py(), "UidError", &format!("{wanted}; got {} and {}", safe(ty), safe(id))))
+    Err(raise(ty.py(), "UidError", &format!("{wanted}; got {} and {}", shown(ty)?, shown(id)?)))
 }
 
 fn is_name(ty: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -52,21 +52,18 @@ pub(crate) fn split<'t>(py: Python<'_>, text: &'t str) -> PyResult<(&'t str, Cow
 /// The text of a str.
 pub(crate) fn text_of<'t>(text: &'t Bound<'_, PyString>) -> PyResult<Cow<'t, str>> {
     text.to_cow().map_err(|_| {
-        let message = format!("wanted a uid, got a str with a lone surrogate: {}", safe(text));
-        raise(text.py(), "UidError", &message)
+        let shown = shown(text).map(|shown| format!("wanted a uid, got a str with a lone surrogate: {shown}"));
+        shown.map_or_else(|error| error, |message| raise(text.py(), "UidError", &message))
     })
 }
 
-fn safe(value: &Bound<'_, PyAny>) -> String {
-    value.repr().map_or_else(|_| "?".to_owned(), |repr| repr.to_string())
-}
-
 /// The handle of a `ztfast.Resource`.
-pub(crate) fn handle(value: &Bound<'_, PyAny>) -> Option<Handle> {
+pub(crate) fn handle(value: &Bound<'_, PyAny>) -> PyResult<Option<Handle>> {
     if value.is_instance_of::<PyString>() || value.is_instance_of::<PyDict>() {
-        return None;
+        return Ok(None);
     }
-    value.getattr("handle").ok()?.extract().ok().map(Handle)
+    let Some(number) = if_any(value.py(), value.getattr("handle"))? else { return Ok(None) };
+    Ok(if_any(value.py(), number.extract())?.map(Handle))
 }
 
 /// Type and id of whatever stands for a uid.
@@ -78,7 +75,7 @@ pub(crate) fn extract(value: &Bound<'_, PyAny>) -> PyResult<(String, String)> {
     let inner = match value.cast::<PyDict>() {
         Ok(dict) if dict.len() == 1 => dict.get_item("__entity")?,
         Ok(_) => None,
-        Err(_) => value.getattr("uid").ok(),
+        Err(_) => if_any(value.py(), value.getattr("uid"))?,
     };
     if let Some(uid) = inner.map(|inner| read(&inner)).transpose()?.flatten() {
         return Ok(uid);
@@ -86,7 +83,7 @@ pub(crate) fn extract(value: &Bound<'_, PyAny>) -> PyResult<(String, String)> {
     let given = value.get_type().qualname().map_or_else(|_| "?".to_owned(), |name| name.to_string());
     let wanted =
         "wanted a uid: Cedar text as 'Instrument::\"AAPL\"', ztfast.Uid(type, id) or {\"type\": ..., \"id\": ...}";
-    Err(raise(value.py(), "UidError", &format!("{wanted}; got {given}: {}", safe(value))))
+    Err(raise(value.py(), "UidError", &format!("{wanted}; got {given}: {}", shown(value)?)))
 }
 
 /// A uid as text, as `ztfast.Uid`, or as a dict of type and id; `None` for anything else.
@@ -97,7 +94,10 @@ fn read(value: &Bound<'_, PyAny>) -> PyResult<Option<(String, String)>> {
     let (ty, id) = match value.cast::<PyDict>() {
         Ok(dict) if dict.len() == 2 => (dict.get_item("type")?, dict.get_item("id")?),
         Ok(_) => (None, None),
-        Err(_) => (value.getattr("type").ok(), value.getattr("id").ok()),
+        Err(_) => {
+            let part = |name: &str| if_any(value.py(), value.getattr(name));
+            (part("type")?, part("id")?)
+        }
     };
     let (Some(ty), Some(id)) = (ty, id) else { return Ok(None) };
     if !ty.is_instance_of::<PyString>() || !id.is_instance_of::<PyString>() {
