@@ -636,8 +636,9 @@ class Engine:
 
         Raises:
             StaleGateError: where live gates that fit the old bundle would not fit this one, see :meth:`stale_gates`.
-            PolicyError: where an entity that is kept or put in does not fit the new schema.
-            EntityError: where an entity would be its own ancestor, or is named twice.
+            PolicyError: where an entity that is kept or put in does not fit the new schema, or is there twice and
+                differs.
+            EntityError: where an entity would be its own ancestor.
             BundleError: where the bundle's sections are not what their hashes say.
             CapacityError: where the system refuses the memory for it.
 
@@ -723,8 +724,8 @@ class Engine:
                 with its uid whole, parents, attributes and tags.
 
         Raises:
-            PolicyError: where an entity does not fit the schema.
-            EntityError: where an entity would be its own ancestor, or is named twice.
+            PolicyError: where an entity does not fit the schema, or is there twice and differs.
+            EntityError: where an entity would be its own ancestor.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())

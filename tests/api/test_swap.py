@@ -258,3 +258,16 @@ def test_an_engine_names_the_bundle_that_decides() -> None:
     engine.swap(second)
     assert engine.bundle is second
     assert engine.explain(BOB, "read", DOC, {"n": 1}).reasons[0].policy.id == "all"
+
+
+def test_an_entity_that_is_there_twice_has_to_be_the_same() -> None:
+    engine = ztfast.Engine(ztfast.examples.tiny(), sessions=8, handles=64)
+    eve = {"uid": {"type": "User", "id": "eve"}, "attrs": {}, "parents": []}
+    guest = {**eve, "parents": [{"type": "Group", "id": "guests"}]}
+    for change in (engine.upsert, lambda many: engine.swap(ztfast.examples.tiny(), upsert=many)):
+        with pytest.raises(ztfast.PolicyError, match="duplicate entity"):
+            change([eve, guest])
+        assert not engine.evaluate('User::"eve"', "view", 'Photo::"p2"')
+        change([guest, guest])
+        assert engine.evaluate('User::"eve"', "view", 'Photo::"p2"')
+        engine.remove(['User::"eve"'])
