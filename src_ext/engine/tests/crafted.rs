@@ -202,16 +202,17 @@ fn a_batch_says_of_a_program_that_is_cut_off_what_a_gate_says() {
 #[test]
 fn a_base_whose_tables_lie_is_refused_and_one_that_tells_the_truth_is_taken() {
     use world::sources::compile_from;
+    type Lie = fn(&mut Parts);
     let good = compile_from(None).unwrap();
     let taken = |parts: &Parts| compile_from(Some(&Bundle::of(parts).ok()?)).ok();
     assert_eq!(taken(&good).unwrap().write(), good.write());
-    let lies: [(&str, fn(&mut Parts)); 9] = [
+    let lies: [(&str, Lie); 9] = [
         ("an entity twice", |bad| bad.entities[1] = bad.entities[0]),
         ("a type that there is not", |bad| bad.entities[0].ty = 999),
         ("an id that there is not", |bad| bad.entities[0].id = 1 << 30),
         ("a parent that there is not", |bad| bad.ancestors.iter_mut().for_each(|entity| *entity = 1 << 30)),
         ("nobody is a parent", |bad| {
-            bad.entities.iter_mut().for_each(|entity| entity.flags &= !ztfast_program::PARENT)
+            bad.entities.iter_mut().for_each(|entity| entity.flags &= !ztfast_program::PARENT);
         }),
         ("nobody is named", |bad| bad.entities.iter_mut().for_each(|entity| entity.flags &= !ztfast_program::REFERRED)),
         ("values are nothing", |bad| bad.cells.iter_mut().for_each(|cell| cell.tag = 77)),

@@ -44,9 +44,9 @@ const MANY: usize = 20_000;
 fn honest_bundles_are_far_from_the_bounds() {
     assert!(!refused(&parts(None)));
     assert!(!refused(&world::sources::crowded(5_000)));
-    let shared: String = (0..20)
-        .map(|n| format!("@note(\"{}\")permit (principal == User::\"u{n}\", action, resource);", "x".repeat(9_000)))
-        .collect();
+    let note = "x".repeat(9_000);
+    let policy = |n| format!("@note(\"{note}\")permit (principal == User::\"u{n}\", action, resource);");
+    let shared = (0..20).map(policy).collect::<Vec<_>>().concat();
     assert!(!refused(&compile(
         &shared,
         "entity User; action view appliesTo { principal: User, resource: User };",

@@ -180,8 +180,13 @@ mod tests {
         too_large(&fragment.to_json_value().unwrap())
     }
 
+    /// One declaration for each number.
+    fn each(numbers: std::ops::Range<usize>, declare: impl Fn(usize) -> String) -> String {
+        numbers.map(declare).collect::<Vec<_>>().concat()
+    }
+
     fn doubling(steps: usize) -> String {
-        let types = (0..steps).map(|n| format!("type T{n} = {{ x: T{}, y: T{} }};", n + 1, n + 1)).collect::<String>();
+        let types = each(0..steps, |n| format!("type T{n} = {{ x: T{}, y: T{} }};", n + 1, n + 1));
         types + &format!("type T{steps} = {{ x: Long }};")
     }
 
@@ -192,38 +197,34 @@ mod tests {
             let why = checked(&doubling(steps)).unwrap();
             assert!(why.contains("the type `T"), "{why}");
         }
-        let sets = (0..40).map(|n| format!("type T{n} = {{ x: Set<T{}>, y: Set<T{}> }};", n + 1, n + 1));
-        assert!(checked(&(sets.collect::<String>() + "type T40 = Long;")).is_some());
+        let sets = each(0..40, |n| format!("type T{n} = {{ x: Set<T{}>, y: Set<T{}> }};", n + 1, n + 1));
+        assert!(checked(&(sets + "type T40 = Long;")).is_some());
         assert!(checked(&format!("namespace A {{ {} }} entity E {{ a: A::T0 }};", doubling(30))).is_some());
     }
 
     #[test]
     fn what_only_entities_and_contexts_repeat_is_named() {
-        let wide: String = (0..200).map(|n| format!("a{n}: Long,")).collect();
+        let wide = each(0..200, |n| format!("a{n}: Long,"));
         let types = format!("type W = {{ {wide} }};");
-        let attributes: String = (0..400).map(|n| format!("w{n}: W,")).collect();
+        let attributes = each(0..400, |n| format!("w{n}: W,"));
         let why = checked(&format!("{types} entity E {{ {attributes} }};")).unwrap();
         assert!(why.contains("the entity type `E`"), "{why}");
         let why = checked(&format!(
             "{types} entity E; action go appliesTo {{ principal: E, resource: E, context: {{ {attributes} }} }};"
         ));
         assert!(why.is_some_and(|why| why.contains("the context of the action `go`")));
-        let many: String = (0..3_000).map(|n| format!("entity E{n} {{ w: W }};")).collect();
+        let many = each(0..3_000, |n| format!("entity E{n} {{ w: W }};"));
         assert!(checked(&format!("{types} {many}")).is_some_and(|why| why.contains("together")));
-        let honest: String = (0..1_000).map(|n| format!("entity E{n} {{ w: W }};")).collect();
+        let honest = each(0..1_000, |n| format!("entity E{n} {{ w: W }};"));
         assert_eq!(checked(&format!("{types} {honest}")), None);
     }
 
     #[test]
     fn hierarchies_that_are_too_deep_are_named() {
-        let types = |count: usize| {
-            (1..count).map(|n| format!("entity E{n} in [E{}];", n - 1)).collect::<String>() + "entity E0;"
-        };
+        let types = |count: usize| each(1..count, |n| format!("entity E{n} in [E{}];", n - 1)) + "entity E0;";
         assert_eq!(checked(&types(1_000)), None);
         assert!(checked(&types(3_000)).is_some_and(|why| why.contains("entity types")));
-        let actions = |count: usize| {
-            (1..count).map(|n| format!("action a{n} in [a{}];", n - 1)).collect::<String>() + "action a0;"
-        };
+        let actions = |count: usize| each(1..count, |n| format!("action a{n} in [a{}];", n - 1)) + "action a0;";
         assert_eq!(checked(&actions(1_000)), None);
         assert!(checked(&actions(3_000)).is_some_and(|why| why.contains("actions")));
     }

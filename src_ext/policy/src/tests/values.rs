@@ -140,7 +140,7 @@ fn a_uid_is_the_whole_text() {
         r#"User::"ann""bob""#,
         r#"User::"ann\"#,
         r#"User::"ann\""#,
-        r#"User::'ann'"#,
+        r"User::'ann'",
         r#"Usér::"ann""#,
         r#"User::"\u{d800}""#,
         r#"User::"\q""#,
