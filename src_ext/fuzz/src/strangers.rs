@@ -132,17 +132,17 @@ impl Ways {
     }
 
     /// Arguments that are entities take none of another engine's, and none of a wrong type.
-    fn refuses_entities<'u>(
+    fn refuses_entities(
         &mut self,
         foreign: Handle,
         own: &[Handle],
-        uid: impl Fn(u64) -> Option<(&'u str, &'u str)>,
+        uid: impl Fn(u64) -> Option<(Box<str>, Box<str>)>,
     ) -> Result<(), String> {
         let row = self.row(0).ok_or("no row")?;
         let kinds = self.kinds.clone();
         for (place, kind) in kinds.iter().enumerate() {
             let ValueType::Entity(wanted) = kind else { continue };
-            let wrong = own.iter().copied().filter(|handle| uid(handle.0).is_some_and(|(ty, _)| ty != wanted));
+            let wrong = own.iter().copied().filter(|handle| uid(handle.0).is_some_and(|(ty, _)| *ty != **wanted));
             for handle in wrong.chain([foreign]) {
                 self.gate.begin();
                 if let Ok(number) = self.gate.entity(handle, place) {
