@@ -8,6 +8,7 @@ use crate::reference::{Answer, answer};
 use crate::uid;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString, PyTuple};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -384,6 +385,26 @@ impl Engine {
     }
 }
 
+thread_local! {
+    static RELEASING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This thread is releasing handles; until it is dropped, also by a panic.
+struct Releasing;
+
+impl Releasing {
+    /// `None` where the thread does so already.
+    fn begin() -> Option<Self> {
+        (!RELEASING.replace(true)).then_some(Self)
+    }
+}
+
+impl Drop for Releasing {
+    fn drop(&mut self) {
+        RELEASING.set(false);
+    }
+}
+
 impl Engine {
     /// Do something that needs a handle, detached, as all that may wait for a swap: decisions of other threads go on. Where
     /// none is left, those of principals whose sessions are over are released first.
@@ -400,6 +421,8 @@ impl Engine {
             Err((true, _)) => {}
         }
         py.detach(|| {
+            // A finalizer or a signal handler that runs meanwhile, in this thread, must not wait for itself.
+            let Some(_releasing) = Releasing::begin() else { return Ok(job()) };
             let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
             // Another thread may have done it while this one waited.
             let again = job();
