@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn actions_that_apply_to_everything_are_named() {
         let schema = |types: usize, actions: usize| {
-            let entities: String = (0..types).map(|n| format!("entity E{n};")).collect();
+            let entities = (0..types).map(|n| format!("entity E{n};")).collect::<Vec<_>>().concat();
             let all = (0..types).map(|n| format!("E{n}")).collect::<Vec<_>>().join(", ");
             let action = |n| format!("action a{n} appliesTo {{ principal: [{all}], resource: [{all}] }};");
             entities + &(0..actions).map(action).collect::<String>()
