@@ -83,6 +83,7 @@ mod watched {
             let session = engine.admit(&Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX }).unwrap();
             let doc = engine.handle("Doc", "d").unwrap();
             let mut gate = engine.prepare("Action", "view", &["n", "s"]).unwrap();
+            gate.begin();
             println!("{:?}", gate.allows(session, doc, &[1, 0]));
             return;
         }
