@@ -98,6 +98,7 @@ lint: setup ## formatters and linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest ztfast._core ztfast.gate --allowlist tests/stubs.allowlist --mypy-config-file pyproject.toml
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny $(MANIFEST) check bans licenses sources; \
 	else echo "cargo-deny is not installed: licences and sources of crates were not checked"; fi
 

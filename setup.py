@@ -25,6 +25,8 @@ setup(
             "wraparound": False,
             "cdivision": True,
             "embedsignature": True,
+            # So that inspect.signature() and the check of gate.pyi see them.
+            "embedsignature.format": "clinic",
             # Importing the gate leaves a free-threaded interpreter without the GIL.
             "freethreading_compatible": True,
         },
