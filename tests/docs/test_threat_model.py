@@ -1,0 +1,63 @@
+"""The documents name tests that exist, and the threat model says of each attack what shows that it is defended against, or that
+it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.named import ROOT, documents, missing, named
+
+THREATS = ROOT / "docs" / "threat-model.md"
+ATTACKS = ["attack", "what happens", "shown by"]
+NOT_DEFENDED = "Not defended"
+
+
+def rows(text: str) -> list[list[str]]:
+    """The rows of all tables of attacks."""
+    found, inside = [], False
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+        if cells == ATTACKS:
+            inside = True
+        elif not cells:
+            inside = False
+        elif inside and not set(line) <= set("|- :"):
+            found.append(cells)
+    return found
+
+
+def unproven(text: str) -> list[str]:
+    """Attacks for which there is neither a test nor a reason why they are not defended against."""
+    return [
+        row[0]
+        for row in rows(text)
+        if len(row) != len(ATTACKS) or not (named(row[2]) or (row[1].startswith(NOT_DEFENDED) and not row[2]))
+    ]
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_test_that_a_document_names_exists(document: Path) -> None:
+    assert missing(document.read_text()) == []
+
+
+def test_every_attack_has_a_test_or_a_reason() -> None:
+    text = THREATS.read_text()
+    assert len(rows(text)) > 80, "the tables are not read"
+    assert unproven(text) == []
+    assert any(row[1].startswith(NOT_DEFENDED) for row in rows(text))
+
+
+def test_a_false_document_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "a.rs").write_text("#[test]\n#[ignore]\nfn there() {}\nfn helper() {}\n")
+    (tmp_path / "a.py").write_text(
+        "def test_there(): ...\ndef helper(): ...\nclass TestIt:\n    def test_within(self): ...\n"
+    )
+    text = "`a.rs::there` `a.rs::helper` `a.py::test_there` `a.py::helper` `a.py::test_within` `b.py::test_there`"
+    assert missing(text, tmp_path) == ["a.rs::helper", "a.py::helper", "b.py::test_there"]
+    table = "| attack | what happens | shown by |\n| --- | --- | --- |\n"
+    assert unproven(f"{table}| an attack | It is refused. | |\n") == ["an attack"]
+    assert unproven(f"{table}| an attack | It is refused. | a test |\n") == ["an attack"]
+    assert unproven(f"{table}| an attack | It | is | refused. |\n") == ["an attack"]
+    assert unproven(f"{table}| an attack | Not defended. | |\n| another | Refused. | `a.py::test_b` |\n") == []
