@@ -13,7 +13,7 @@ BUILD := pyproject.toml build_backend/backend.py
 SECONDS ?= 60
 
 .PHONY: help setup demo test test-rust test-realtime test-without-avx test-fuzz test-python test-free-threaded fuzz mutants \
-	lint format bench bench-instructions bench-scale bench-peers lock clean
+	lint format bench bench-instructions bench-python bench-scale bench-peers lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -128,6 +128,9 @@ bench-instructions: setup $(RUNNER) ## count the instructions of a decision; fai
 	$(BIN)/python -c 'from ztfast.bench.workload import bundle; bundle().save("build/bench/hot.ztb")'
 	GUNGRAUN_RUNNER=$(CURDIR)/$(RUNNER) $(CARGO) bench $(MANIFEST) --quiet -p ztfast-instructions --bench instructions
 
+bench-python: setup ## benchmark the Python API with pytest-benchmark, and compare with the run before
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-autosave $$(test -d .benchmarks && echo --benchmark-compare)
+
 bench-scale: setup ## compile, open, decide, change and swap at the scale of a whole firm
 	$(BIN)/python -m bench.scale
 
@@ -140,5 +143,5 @@ lock: $(VENV)/.requirements ## renew requirements/dev.txt from requirements/dev.
 	$(BIN)/pip-compile --quiet --no-header --allow-unsafe --strip-extras --no-emit-find-links -o requirements/dev.txt requirements/dev.in
 
 clean: ## remove what was built
-	rm -rf $(VENV) build src_ext/target ztfast/*.so ztfast/_desk
+	rm -rf $(VENV) build .benchmarks src_ext/target ztfast/*.so ztfast/_desk
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
