@@ -63,7 +63,7 @@ test-without-avx: ## run the engine's tests on an emulated processor without AVX
 	  echo "SKIPPED test-without-avx: no qemu-x86_64 (Debian: qemu-user). The plain instructions alone were tested by test-rust"; \
 	else \
 	  CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(QEMU) -cpu Nehalem" $(CARGO) test $(MANIFEST) --quiet \
-	    -p ztfast-engine --lib --test instructions --test no_alloc --test realtime; \
+	    -p ztfast-engine --lib --test simd --test no_alloc --test realtime; \
 	fi
 
 # Two million requests that no one wrote, and the cases that failed once.
@@ -126,7 +126,7 @@ bench-instructions: setup $(RUNNER) ## count the instructions of a decision; fai
 	@command -v valgrind >/dev/null || { echo "instruction counts need valgrind: it is not on the PATH"; exit 1; }
 	mkdir -p build/bench
 	$(BIN)/python -c 'from ztfast.bench.workload import bundle; bundle().save("build/bench/hot.ztb")'
-	GUNGRAUN_RUNNER=$(CURDIR)/$(RUNNER) $(CARGO) bench $(MANIFEST) --quiet -p ztfast-instructions --bench instructions
+	GUNGRAUN_RUNNER=$(CURDIR)/$(RUNNER) $(CARGO) bench $(MANIFEST) --quiet -p ztfast-icount --bench icount
 
 bench-python: setup ## benchmark the Python API with pytest-benchmark, and compare with the run before
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-autosave $$(test -d .benchmarks && echo --benchmark-compare)

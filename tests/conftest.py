@@ -76,9 +76,9 @@ ENTITIES = [
 Build = Callable[..., ztfast.Bundle]
 
 
-def cedar_over(bundle: ztfast.Bundle, entities: list[dict[str, Any]]) -> _core.Reference:
+def cedar_over(bundle: ztfast.Bundle, entities: list[dict[str, Any]]) -> _core.Authorizer:
     """Cedar itself over a bundle's policies and these entities, with nothing that the compiler made of them between."""
-    return _core.Reference(bundle._core, ("entities", json.dumps(entities)))
+    return _core.Authorizer(bundle._core, ("entities", json.dumps(entities)))
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ from ztfast.errors import (
     StaleGateError,
     UidError,
 )
-from ztfast.gate import Decision, Gate, Resource, Session
+from ztfast.gate import Decision, Gate, EntityHandle, Session
 from ztfast.sources import Text
 from ztfast.uid import Uid
 from ztfast.values import ABSENT
@@ -79,7 +79,7 @@ __all__ = [
     "PolicyError",
     "PolicyText",
     "PolicyWarning",
-    "Resource",
+    "EntityHandle",
     "Session",
     "SourceError",
     "StaleGate",

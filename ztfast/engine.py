@@ -21,7 +21,7 @@ from ztfast import _core, gate
 from ztfast import columns as columns_of
 from ztfast.bundle import Bundle, Policy
 from ztfast.errors import ContextError, IdentityError, OwnerError, SourceError, StaleGateError, UidError
-from ztfast.gate import Decision, Gate, Resource, Session
+from ztfast.gate import Decision, Gate, EntityHandle, Session
 from ztfast.shown import given as shown
 from ztfast.shown import refused
 from ztfast.sources import Source, read_entities
@@ -183,7 +183,7 @@ class Explanation:
     @property
     def agrees(self) -> bool:
         """Whether the engine came to Cedar's decision by the same policies, or denied before it looked at any."""
-        if self.decision.code not in ("POLICY", "DEFAULT"):
+        if self.decision.code not in ("ALLOW", "FORBID", "DEFAULT"):
             return True
         ids = tuple(reason.policy.id for reason in self.reasons)
         return bool(self.decision) == self.allow and self.decision.reasons == ids
@@ -333,7 +333,7 @@ class Engine:
             huge_pages=huge_pages,
             strict=strict,
         )
-        self._resources: WeakValueDictionary[Uid, Resource] = WeakValueDictionary()
+        self._resources: WeakValueDictionary[Uid, EntityHandle] = WeakValueDictionary()
 
     @property
     def bundle(self) -> Bundle:
@@ -358,7 +358,7 @@ class Engine:
         self,
         principal: UidLike,
         action: UidLike,
-        resource: UidLike | Resource,
+        resource: UidLike | EntityHandle,
         context: Mapping[str, Any] | None = None,
     ) -> Decision:
         """Decide by policy alone: no session, no kill switch.
@@ -408,7 +408,7 @@ class Engine:
         self,
         session: Session,
         action: UidLike,
-        resource: UidLike | Resource,
+        resource: UidLike | EntityHandle,
         context: Mapping[str, Any] | None = None,
     ) -> Decision:
         """Decide for a session: its validity, the kill switch, and policy. Takes what :meth:`evaluate` takes.
@@ -423,7 +423,7 @@ class Engine:
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
         >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
         >>> engine.decide(session, "view", 'Photo::"p1"')
-        Decision(ALLOW, POLICY, reasons=('owners-view',))
+        Decision(ALLOW, reasons=('owners-view',))
         """
         return Decision(*self._core.decide(_id(session), action, resource, _dict(context)))
 
@@ -479,9 +479,9 @@ class Engine:
 
     def evaluate_many(
         self,
-        principals: UidLike | Resource | Sequence[UidLike | Resource] | NDArray[np.uint64],
+        principals: UidLike | EntityHandle | Sequence[UidLike | EntityHandle] | NDArray[np.uint64],
         action: UidLike,
-        resources: UidLike | Resource | Sequence[UidLike | Resource] | NDArray[np.uint64],
+        resources: UidLike | EntityHandle | Sequence[UidLike | EntityHandle] | NDArray[np.uint64],
         context: Mapping[str, Any] | Mapping[tuple[str, ...], Any] | None = None,
     ) -> NDArray[np.uint8]:
         """Decide on many requests by policy alone, by one bundle, without the GIL: no session, no kill switch.
@@ -524,14 +524,14 @@ class Engine:
     def _handles(self, given: Any) -> Any:
         if isinstance(given, np.ndarray) and given.dtype != object:
             return given
-        if isinstance(given, (str, Uid, Resource, Mapping)):
-            return given if isinstance(given, Resource) else self.resource(given)
+        if isinstance(given, (str, Uid, EntityHandle, Mapping)):
+            return given if isinstance(given, EntityHandle) else self.resource(given)
         # What has no size may have no end.
         if not hasattr(type(given), "__len__"):
             raise UidError(f"wanted uids or handles, one or a sequence of them; got {shown(given)}")
         several = _several("uids or handles", given)
         return np.array(
-            [one.handle if isinstance(one, Resource) else self._handle_of(one) for one in several], np.uint64
+            [one.handle if isinstance(one, EntityHandle) else self._handle_of(one) for one in several], np.uint64
         )
 
     def resources(self, action: UidLike) -> list[Uid]:
@@ -589,7 +589,7 @@ class Engine:
         """
         return [Uid(*uid) for uid in self._core.entitled(_id(session), action, _dict(context))]
 
-    def resource(self, uid: UidLike) -> Resource:
+    def resource(self, uid: UidLike) -> EntityHandle:
         """The handle of an entity: good over bundle swaps, whether or not the entity is in the store.
 
         Raises:
@@ -810,7 +810,7 @@ class Engine:
         self,
         who: Session | UidLike,
         action: UidLike,
-        resource: UidLike | Resource,
+        resource: UidLike | EntityHandle,
         context: Mapping[str, Any] | None = None,
     ) -> Explanation:
         """Cedar's own answer, with the policies' sources, beside the engine's. Slow: it runs Cedar itself.

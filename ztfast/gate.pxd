@@ -1,10 +1,10 @@
-"""Decisions from Cython, without the GIL: `from ztfast.gate cimport Gate, Resource, Session, ZTFAST_ALLOW, allows`.
+"""Decisions from Cython, without the GIL: `from ztfast.gate cimport Gate, EntityHandle, Session, ZTFAST_ALLOW, allows`.
 
 Compile with ``include_dirs=[ztfast.get_include()]``. Units, ownership and thread rules are those of ``ztfast.h``: a gate
 serves one thread at a time, so a strategy that runs without the GIL clones its own by ``api.gate_clone(core(gate), ...)``,
 or makes sure that Python leaves the gate alone meanwhile.
 
-Of the classes a strategy reads ``Session.id``, ``Resource.handle`` and, by ``core()``, the gate's pointer. They come first in
+Of the classes a strategy reads ``Session.id``, ``EntityHandle.handle`` and, by ``core()``, the gate's pointer. They come first in
 their classes and stay there; what begins with an underscore is the gate's own and changes from version to version. Cython
 compares the sizes of the classes when the module is imported.
 """
@@ -87,7 +87,7 @@ cdef extern from "ztfast.h" nogil:
         int32_t (*literal)(const ztfast_gate *, const uint8_t *, size_t, int64_t *) noexcept nogil
         int32_t (*kinds)(const ztfast_gate *, uint8_t *, size_t, size_t *) noexcept nogil
         int32_t (*policy)(const ztfast_gate *, uint32_t, const uint8_t **, size_t *) noexcept nogil
-        int32_t (*epoch)(const ztfast_gate *, uint64_t *) noexcept nogil
+        int32_t (*generation)(const ztfast_gate *, uint64_t *) noexcept nogil
         int32_t (*gate_clone)(const ztfast_gate *, ztfast_gate **) noexcept nogil
         int32_t (*gate_free)(ztfast_gate *) noexcept nogil
         int32_t (*batch_begin)(ztfast_gate *, ztfast_batch **) noexcept nogil
@@ -144,7 +144,7 @@ cdef class Session:
 
 
 @cython.final
-cdef class Resource:
+cdef class EntityHandle:
     cdef readonly uint64_t handle
     cdef readonly object uid
     # Bytes of the uid's texts.
@@ -176,7 +176,7 @@ cdef class Gate:
     cdef bint _slow
     cdef uint8_t _kinds[MAX_ARGUMENTS]
     cdef bytes _every_kind
-    cdef uint64_t _epoch
+    cdef uint64_t _generation
     cdef RememberedText _texts[REMEMBERED]
     cdef CacheKey _keys[CACHED]
     cdef list _decisions
@@ -200,7 +200,7 @@ cdef class Gate:
     cdef int forget_texts(self) noexcept
     cdef Gate taken(self)
     cdef object wrong_count(self, PyObject *const *arguments, Py_ssize_t count)
-    cdef object wrong_parties(self, session, resource)
+    cdef object wrong_handles(self, session, resource)
     cdef object wrong_type(self, size_t at, value)
     cdef int scalar(self, size_t at, value, int64_t *number) except -1
     cdef Decision without(self, PyObject *const *arguments)

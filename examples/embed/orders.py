@@ -34,8 +34,8 @@ class Desk:
     order_cancel: ztfast.Gate
     traders: list[ztfast.Session]
     agents: list[ztfast.Session]
-    instruments: list[ztfast.Resource]
-    people: list[ztfast.Resource]
+    instruments: list[ztfast.EntityHandle]
+    people: list[ztfast.EntityHandle]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def open_desk() -> Desk:
         uids = [ztfast.Uid(kind, name) for name in names[kind]]
         return [engine.admit(ztfast.Identity(uid, not_after=math.inf, factors=["x509"])) for uid in uids]
 
-    def resources(kind: str) -> list[ztfast.Resource]:
+    def resources(kind: str) -> list[ztfast.EntityHandle]:
         return [engine.resource(ztfast.Uid(kind, name)) for name in names[kind]]
 
     return Desk(

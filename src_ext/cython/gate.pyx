@@ -170,7 +170,7 @@ def belongs(Session session not None, core, /):
     return session._core is core
 
 
-cdef class Resource:
+cdef class EntityHandle:
     """A handle: an entity's number that survives bundle swaps, made by :meth:`ztfast.Engine.resource`.
 
     The entity need not be in the store: then policies see it as Cedar would, without attributes or ancestors.
@@ -178,14 +178,14 @@ cdef class Resource:
     >>> import ztfast
     >>> engine = ztfast.Engine(ztfast.examples.tiny())
     >>> engine.resource('Photo::"p1"')
-    <ztfast.Resource Photo::"p1">
+    <ztfast.EntityHandle Photo::"p1">
     """
 
     def __init__(self, *arguments, **names):
         raise OwnerError("a handle is not made by hand: call engine.resource(uid)")
 
     def __repr__(self):
-        return f"<ztfast.Resource {self.uid}>"
+        return f"<ztfast.EntityHandle {self.uid}>"
 
     def __reduce__(self):
         raise OwnerError(COPIED_RESOURCE)
@@ -219,7 +219,7 @@ def resource(core, uid, /):
     """A handle of a core's engine. Use :meth:`ztfast.Engine.resource`."""
     if type(core) is not _core.Engine:
         raise OwnerError(f"wanted an engine's core, got {type(core).__qualname__}: call engine.resource(uid)")
-    cdef Resource resource = Resource.__new__(Resource)
+    cdef EntityHandle resource = EntityHandle.__new__(EntityHandle)
     resource.handle = core.handle(*uid)
     resource.uid = uid
     resource._size = sum([len(part.encode()) for part in uid])
@@ -228,7 +228,7 @@ def resource(core, uid, /):
 
 # Exact types: comparing pointers is all that a call can afford.
 cdef void *SESSION = <void *>Session
-cdef void *RESOURCE = <void *>Resource
+cdef void *RESOURCE = <void *>EntityHandle
 cdef void *LONG = <void *>int
 cdef void *TEXT = <void *>str
 # What stands for a value that is not there. Both live as long as the module does.
@@ -255,8 +255,8 @@ cdef class Decision:
 
     Attributes:
         effect: ``"ALLOW"`` or ``"DENY"``.
-        code: Why: ``"POLICY"`` (a permit or forbid determined it), ``"DEFAULT"`` (no policy applied), or what denied
-            before any policy was looked at: ``"EXPIRED"``, ``"NOT_YET_VALID"``, ``"REVOKED"``, ``"QUARANTINED"``,
+        code: Why, the name of a :class:`ztfast.Code`: ``"ALLOW"`` (a permit applied), ``"FORBID"`` (a forbid applied),
+            ``"DEFAULT"`` (no policy applied), or what denied before any policy was looked at: ``"EXPIRED"``, ``"NOT_YET_VALID"``, ``"REVOKED"``, ``"QUARANTINED"``,
             ``"UNKNOWN_SESSION"``, ``"UNKNOWN_HANDLE"``, ``"KILLED"``, ``"NOT_APPLICABLE"``, ``"STALE_GATE"``,
             ``"BAD_VALUE"``, ``"TOO_LARGE"``, ``"FORKED"``, ``"CORRUPT"``.
         number: The same as the number that ``decide_many`` gives, see :class:`ztfast.Code`.
@@ -266,7 +266,7 @@ cdef class Decision:
     >>> import ztfast
     >>> engine = ztfast.Engine(ztfast.examples.tiny())
     >>> engine.evaluate('User::"ann"', "view", 'Photo::"p1"')
-    Decision(ALLOW, POLICY, reasons=('owners-view',))
+    Decision(ALLOW, reasons=('owners-view',))
     """
 
     def __cinit__(self, number=0, tuple reasons=NO_REASONS, /):
@@ -294,14 +294,15 @@ cdef class Decision:
 
     def __repr__(self):
         reasons = f", reasons={self.reasons!r}" if self.reasons else ""
-        return f"Decision({self.effect}, {self.code}{reasons})"
+        code = "" if self.code == self.effect else f", {self.code}"
+        return f"Decision({self.effect}{code}{reasons})"
 
 
 cdef class Gate:
     """Decisions about one action, like a prepared statement; made by :meth:`ztfast.Engine.prepare`.
 
     The context's attributes are given by position, in the order of the names given to ``prepare``: ``int`` for Long,
-    ``bool`` for Bool, ``str`` for String, :class:`Resource` for entities are the quick ones; whatever else
+    ``bool`` for Bool, ``str`` for String, :class:`EntityHandle` for entities are the quick ones; whatever else
     :meth:`ztfast.Engine.decide` takes is taken alike (``docs/conversions.md``). ``ztfast.ABSENT`` leaves an optional
     attribute out. A value of a wrong type raises; one that is out of its type's range is DENY with code BAD_VALUE, as
     long as the session is good. A gate survives bundle swaps; where the new bundle no longer has the action or changes
@@ -353,7 +354,7 @@ cdef class Gate:
             self._looks_up |= self._kinds[at] in (ZTFAST_STRING, ZTFAST_ENTITY)
             if self._kinds[at] != ZTFAST_LONG:
                 self._plain = -1
-        api.epoch(self._gate, &self._epoch)
+        api.generation(self._gate, &self._generation)
         self._decisions = [None] * CACHED
         self._spares = threading.local()
         self._without = {}
@@ -372,7 +373,7 @@ cdef class Gate:
 
         Args:
             sessions: A :class:`Session` for all rows, a sequence of them, or their ids as an array of uint64.
-            resources: A :class:`Resource` for all rows, a sequence of them, or their handles as an array of uint64.
+            resources: A :class:`EntityHandle` for all rows, a sequence of them, or their handles as an array of uint64.
             columns: One per attribute, an array or sequence with a value per row, or one value for all rows, of what
                 :meth:`decide` takes. Arrays of numpy's are read by their types (``docs/conversions.md``): integers for
                 Long, decimal (whole units), datetime and duration (milliseconds); bool for Bool; text for String, or a
@@ -402,7 +403,7 @@ cdef class Gate:
         """Decide on many rows by policy alone, by one bundle, without the GIL: no session, no kill switch.
 
         Args:
-            principals: A handle (:class:`Resource`, of :meth:`ztfast.Engine.resource`) for all rows, a sequence of
+            principals: A handle (:class:`EntityHandle`, of :meth:`ztfast.Engine.resource`) for all rows, a sequence of
                 them, or their numbers as an array of uint64.
             resources, columns: As for :meth:`decide_many`.
 
@@ -412,7 +413,7 @@ cdef class Gate:
         Raises:
             ContextError: where columns do not fit the attributes or each other.
         """
-        who = columns_of.handles("principals", principals, Resource, "handle", numpy.uint64)
+        who = columns_of.handles("principals", principals, EntityHandle, "handle", numpy.uint64)
         return self.run(False, who, resources, columns)
 
     cdef object run(self, bint by_session, who, resources, tuple given):
@@ -432,7 +433,7 @@ cdef class Gate:
         cdef Batch batch = Batch(self), part
         columns = [
             ("sessions" if by_session else "principals", who),
-            ("resources", columns_of.handles("resources", resources, Resource, "handle", numpy.uint64)),
+            ("resources", columns_of.handles("resources", resources, EntityHandle, "handle", numpy.uint64)),
         ]
         for at, column in enumerate(given):
             where = f"{self.action}: column {self.names[at]!r}"
@@ -442,7 +443,7 @@ cdef class Gate:
             if entity is not None and self.fitting() is None:
                 entity = None
             reading = columns_of.Reading(functools.partial(self._core.scalar, at), self._engine._handle_of, entity)
-            read = columns_of.numbers(where, kind, column, Resource, batch.text, reading)
+            read = columns_of.numbers(where, kind, column, EntityHandle, batch.text, reading)
             if read.bad is not None and self._core.strict:
                 raise ContextError(
                     f"{where}: the value in row {int(read.bad.argmax())} is out of its type's range, or takes more than "
@@ -496,7 +497,7 @@ cdef class Gate:
         if count != <Py_ssize_t>self._count + 2:
             self.wrong_count(arguments, count)
         if <void *>arguments[0].ob_type != SESSION or <void *>arguments[1].ob_type != RESOURCE:
-            self.wrong_parties(<object>arguments[0], <object>arguments[1])
+            self.wrong_handles(<object>arguments[0], <object>arguments[1])
         return 0
 
     cdef int check_made(self) except -1:
@@ -582,11 +583,11 @@ cdef class Gate:
                 if room < 0:
                     return IN_WORDS
             elif self._kinds[at] == ZTFAST_ENTITY:
-                room -= (<Resource>value)._size
+                room -= (<EntityHandle>value)._size
                 if room < 0:
                     # Too large for a context: there it is said what comes of it.
                     return IN_WORDS
-                status = api.entity(self._gate, (<Resource>value).handle, at, &values[at])
+                status = api.entity(self._gate, (<EntityHandle>value).handle, at, &values[at])
                 if status == ZTFAST_E_FOREIGN:
                     # The decision begun is then a DENY.
                     values[at] = 0
@@ -623,15 +624,15 @@ cdef class Gate:
 
     cdef int keep_up(self) except -1:
         """Forget what was remembered of another bundle than the one that the gate goes by now."""
-        cdef uint64_t epoch = 0
+        cdef uint64_t generation = 0
         cdef size_t at
-        api.epoch(self._gate, &epoch)
-        if epoch != self._epoch:
+        api.generation(self._gate, &generation)
+        if generation != self._generation:
             self.forget_texts()
             # In place: a new list might let the garbage collector run, and with it anybody's code.
             for at in range(CACHED):
                 self._decisions[at] = None
-            self._epoch = epoch
+            self._generation = generation
         return 0
 
     cdef int forget_texts(self) noexcept:
@@ -661,8 +662,8 @@ cdef class Gate:
         names = ", ".join(self.names) or "none"
         raise ContextError(f"{self.action}: wanted {self._count} values ({names}), got {count - 2}")
 
-    cdef object wrong_parties(self, session, resource):
-        for value, wanted in ((session, Session), (resource, Resource)):
+    cdef object wrong_handles(self, session, resource):
+        for value, wanted in ((session, Session), (resource, EntityHandle)):
             if type(value) is not wanted:
                 raise ArgumentError(
                     f"{self.action}: wanted a ztfast.{wanted.__name__} (see Engine.admit, Engine.resource), "
@@ -740,7 +741,7 @@ cdef class Gate:
     cdef object fitting(self):
         """The newest bundle's number; None where the gate does not fit it."""
         cdef Gate user
-        cdef uint64_t epoch = 0
+        cdef uint64_t generation = 0
         cdef size_t count
         if self._engine._core.forked:
             return None
@@ -750,9 +751,9 @@ cdef class Gate:
         # A decision that no session asks for: it takes the newest bundle, and ends a call that was begun.
         api.allows(user._gate, 0, 0, NULL, 0)
         status = api.kinds(user._gate, NULL, 0, &count)
-        api.epoch(user._gate, &epoch)
+        api.generation(user._gate, &generation)
         ztfast_give(&user._busy)
-        return epoch if status == ZTFAST_OK else None
+        return generation if status == ZTFAST_OK else None
 
     cdef Decision by_dict(self, PyObject *const *arguments):
         cdef Session session = <Session>arguments[0]
@@ -950,7 +951,7 @@ cdef object gate_allows(Gate gate, PyObject *const *arguments, Py_ssize_t count)
     if not ztfast_take_at_once(&gate._busy):
         return allows_otherwise(gate, arguments, count)
     code = gate._allows(
-        gate._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, <size_t>(count - 2)
+        gate._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, <size_t>(count - 2)
     )
     ztfast_give_at_once(&gate._busy)
     return True if code == <uint32_t>ZTFAST_ALLOW else False
@@ -981,7 +982,7 @@ cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t c
             return False
         if looked == READ:
             code = api.allows(
-                user._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, user._count
+                user._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, user._count
             )
             return True if code == <uint32_t>ZTFAST_ALLOW else False
     finally:
@@ -1012,10 +1013,10 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
             looked = user.look_up(arguments, values)
         if looked == OUT_OF_RANGE or (looked == READ and found == OUT_OF_RANGE):
             user.strictly(arguments)
-            return Decision(api.refuse(user._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle))
+            return Decision(api.refuse(user._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle))
         if looked == READ:
             code = api.decide(
-                user._gate, (<Session>arguments[0]).id, (<Resource>arguments[1]).handle, values, user._count,
+                user._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, user._count,
                 &determining,
             )
             if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:

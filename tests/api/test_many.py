@@ -178,10 +178,10 @@ def test_columns_that_fit_are_not_copied(engine) -> None:
     from ztfast.columns import Kind, handles, numbers
 
     size = np.arange(8, dtype=np.int64)
-    assert np.shares_memory(numbers("size", Kind.LONG, size, ztfast.Resource, int).array, size)
+    assert np.shares_memory(numbers("size", Kind.LONG, size, ztfast.EntityHandle, int).array, size)
     ids = np.arange(8, dtype=np.uint64)
     assert np.shares_memory(handles("sessions", ids, ztfast.Session, "id", np.uint64).array, ids)
-    assert not np.shares_memory(numbers("size", Kind.LONG, size[::2], ztfast.Resource, int).array, size)
+    assert not np.shares_memory(numbers("size", Kind.LONG, size[::2], ztfast.EntityHandle, int).array, size)
 
 
 # ---- texts of gates ------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def test_codes_are_the_cores() -> None:
     names = {code.value: code.name for code in ztfast.Code}
     assert set(names) == {number for number, _ in _core.CODES}
     for number, name in _core.CODES:
-        assert name == names[number] or (name == "POLICY" and names[number] in ("ALLOW", "FORBID"))
+        assert name == names[number]
 
 
 def test_versions_agree() -> None:

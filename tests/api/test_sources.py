@@ -35,7 +35,7 @@ def compiled(*policies: Any, schema: Any = None, **options: Any) -> ztfast.Bundl
 
 
 def forbids(bundle: ztfast.Bundle) -> bool:
-    return decided(bundle).code == "POLICY" and not decided(bundle)
+    return decided(bundle).code == "FORBID"
 
 
 def decided(bundle: ztfast.Bundle) -> ztfast.Decision:

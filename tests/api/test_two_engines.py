@@ -188,7 +188,7 @@ def test_an_entity_of_another_engine_within_a_value_decides_nothing(where: str, 
             ours.engine.decide(ours.session, "tag", ours.line, context).code,
         ]
 
-    assert answers(tags(ours.ann, where, ours)) == ["POLICY", "POLICY"]
+    assert answers(tags(ours.ann, where, ours)) == ["ALLOW", "ALLOW"]
     assert answers(tags(theirs.ann, where, ours)) == ["UNKNOWN_HANDLE", "UNKNOWN_HANDLE"]
     with pytest.raises(ztfast.OwnerError):
         ours.engine.explain('User::"ann"', "tag", ours.line, tags(theirs.ann, where, ours))
@@ -207,7 +207,7 @@ def test_one_row_of_another_engine_is_denied_and_the_others_are_not(ours: Side, 
 
 def test_a_call_with_a_foreign_entity_leaves_the_gate_as_it_was(ours: Side, theirs: Side) -> None:
     assert ours.note.decide(ours.session, ours.line, 1, theirs.ann).code == "UNKNOWN_HANDLE"
-    assert ours.note.decide(ours.session, ours.line, 1, ours.ann).code == "POLICY"
+    assert ours.note.decide(ours.session, ours.line, 1, ours.ann).code == "ALLOW"
     ours.session.revoke()
     # The session comes first.
     assert ours.note.decide(ours.session, ours.line, 1, theirs.ann).code == "REVOKED"
@@ -293,7 +293,7 @@ def test_the_table_takes_nothing_of_another_engine(
     foreign = table.statuses()["E_FOREIGN"]
     number, determining = c_int64(), Determining()
 
-    def call(session: ztfast.Session, line: ztfast.Resource, who: ztfast.Resource) -> list[int]:
+    def call(session: ztfast.Session, line: ztfast.EntityHandle, who: ztfast.EntityHandle) -> list[int]:
         codes = []
         for name, more in (("allows", ()), ("decide", (byref(determining),))):
             assert api["begin"](own) == 0
@@ -375,8 +375,8 @@ def test_nothing_is_made_by_hand(ours: Side, theirs: Side) -> None:
         lambda: ztfast.Session(core, ours.session.id, identity),
         lambda: ztfast.Session(ours.engine, 5, identity),
         lambda: ztfast.Session(),
-        lambda: ztfast.Resource(0, ztfast.Uid("Line", "l1")),
-        lambda: ztfast.Resource(),
+        lambda: ztfast.EntityHandle(0, ztfast.Uid("Line", "l1")),
+        lambda: ztfast.EntityHandle(),
         lambda: ztfast.Gate(ours.engine, core),
         lambda: ztfast.Gate(),
         lambda: gate.admit(ours.engine, identity, 0, 1),
@@ -414,7 +414,7 @@ def test_nothing_is_made_by_hand(ours: Side, theirs: Side) -> None:
 
 
 def test_what_was_not_admitted_decides_nothing(ours: Side) -> None:
-    session, line = ztfast.Session.__new__(ztfast.Session), ztfast.Resource.__new__(ztfast.Resource)
+    session, line = ztfast.Session.__new__(ztfast.Session), ztfast.EntityHandle.__new__(ztfast.EntityHandle)
     assert not ours.view.allows(session, ours.line)
     assert ours.view.decide(session, ours.line).code == "UNKNOWN_SESSION"
     assert ours.engine.decide(session, "view", ours.line).code == "UNKNOWN_SESSION"

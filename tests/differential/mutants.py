@@ -99,7 +99,7 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "two-valued ||: an error on its left is a false",
-        "program/src/vm.rs",
+        "vm/src/interpreter.rs",
         "if let Some(target) = self.step(op, instr.imm)? {",
         """let stepped = match self.step(op, instr.imm) {
                 Err(Fault::Error) => {
@@ -120,7 +120,7 @@ MUTANTS = (
     ),
     Mutant(
         "a dropped presence test: `has` of an attribute of the context holds always",
-        "program/src/vm.rs",
+        "vm/src/interpreter.rs",
         "Cell::bool(self.request.number(imm).is_some())",
         "Cell::bool(self.request.number(imm).is_some() || imm < u32::MAX)",
     ),
@@ -132,7 +132,7 @@ MUTANTS = (
     ),
     Mutant(
         "unordered errors: the operands of && and || in another order",
-        "policy/src/lower.rs",
+        "cedar/src/lower.rs",
         "Some(right) => join(Arc::new(left), Arc::new(right)),",
         "Some(right) => join(Arc::new(right), Arc::new(left)),",
     ),
@@ -251,10 +251,10 @@ MUTANTS = (
     ),
     Mutant(
         "a uid's text ends where Cedar's parser of policies says",
-        "policy/src/values.rs",
+        "cedar/src/values.rs",
         """whole &= char != '"' && (char != '\\\\' || rest.next().is_some());""",
         """whole &= char != '\\\\' || rest.next().is_some();""",
-        Rust("ztfast-policy", "a_uid_is_the_whole_text"),
+        Rust("ztfast-cedar", "a_uid_is_the_whole_text"),
     ),
     Mutant(
         "a name with points says the first of two attributes",

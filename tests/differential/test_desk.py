@@ -123,7 +123,7 @@ def compare(share: tuple[int, int]) -> tuple[int, int, set[str], list[str]]:
     seed, count = share
     bundle = desk_bundle()
     entities = (ztfast.examples.desk() / "desk.entities.json").read_text()
-    engine, cedar = ztfast.Engine(bundle), _core.Reference(bundle._core, ("desk.entities.json", entities))
+    engine, cedar = ztfast.Engine(bundle), _core.Authorizer(bundle._core, ("desk.entities.json", entities))
     generator = Generator(bundle, seed)
     allowed, met, wrong = 0, set(), []
     for _ in range(count):

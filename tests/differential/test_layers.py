@@ -57,7 +57,7 @@ def test_rules_over_both_sides_are_settled_in_a_layer_of_their_own() -> None:
     assert action.layers[1].dense_bytes > 4 << 16
     assert action.tabulated > 0
 
-    cedar = _core.Reference(bundle._core, ("store", json.dumps(entities)))
+    cedar = _core.Authorizer(bundle._core, ("store", json.dumps(entities)))
     engine = ztfast.Engine(bundle)
     order = engine.prepare("order.new", "notional", "qty")
     chance, found = random.Random(1), set()

@@ -33,7 +33,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "literal": (c_int32, c_void_p, c_char_p, c_size_t, POINTER(c_int64)),
     "kinds": (c_int32, c_void_p, POINTER(c_uint8), c_size_t, POINTER(c_size_t)),
     "policy": (c_int32, c_void_p, c_uint32, POINTER(c_void_p), POINTER(c_size_t)),
-    "epoch": (c_int32, c_void_p, POINTER(c_uint64)),
+    "generation": (c_int32, c_void_p, POINTER(c_uint64)),
     "gate_clone": (c_int32, c_void_p, POINTER(c_void_p)),
     "gate_free": (c_int32, c_void_p),
     "batch_begin": (c_int32, c_void_p, POINTER(c_void_p)),

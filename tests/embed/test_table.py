@@ -69,7 +69,7 @@ def ann(engine: ztfast.Engine) -> ztfast.Session:
 
 
 @pytest.fixture
-def book(engine: ztfast.Engine) -> ztfast.Resource:
+def book(engine: ztfast.Engine) -> ztfast.EntityHandle:
     return engine.resource('Book::"b1"')
 
 
@@ -128,7 +128,7 @@ def test_codes_and_statuses_have_names(api: dict[str, Any]) -> None:
 
 
 def test_decisions_are_pythons(
-    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource, own: c_void_p
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle, own: c_void_p
 ) -> None:
     order = engine.prepare("order", "qty")
     eve = engine.admit(ztfast.Identity('User::"eve"', not_after=math.inf))
@@ -152,7 +152,7 @@ def test_decisions_are_pythons(
     assert api["allows"](own, 2**63, book.handle, values(1), 1) == Code.UNKNOWN_SESSION
 
 
-def test_what_is_missing_denies(api: dict[str, Any], ann: ztfast.Session, book: ztfast.Resource, own: c_void_p) -> None:
+def test_what_is_missing_denies(api: dict[str, Any], ann: ztfast.Session, book: ztfast.EntityHandle, own: c_void_p) -> None:
     determining = Determining(7)
     for gate, given, count in (
         (None, values(1), 1),
@@ -170,7 +170,7 @@ def test_what_is_missing_denies(api: dict[str, Any], ann: ztfast.Session, book: 
 
 
 def test_null_is_refused_by_every_function(api: dict[str, Any], own: c_void_p) -> None:
-    number, count, text, epoch = byref(c_int64()), byref(c_size_t()), byref(c_void_p()), byref(c_uint64())
+    number, count, text, generation = byref(c_int64()), byref(c_size_t()), byref(c_void_p()), byref(c_uint64())
     pointer, code = byref(c_void_p()), byref(c_uint8())
     batch = c_void_p()
     assert api["batch_begin"](own, byref(batch)) == OK
@@ -181,7 +181,7 @@ def test_null_is_refused_by_every_function(api: dict[str, Any], own: c_void_p) -
         "literal": [(None, b"a", 1, number), (own, None, 1, number), (own, b"a", 1, None)],
         "kinds": [(None, None, 0, count), (own, None, 0, None)],
         "policy": [(None, 0, text, count), (own, 0, None, count), (own, 0, text, None)],
-        "epoch": [(None, epoch), (own, None)],
+        "generation": [(None, generation), (own, None)],
         "gate_clone": [(None, pointer), (own, None)],
         "gate_free": [(None,)],
         "batch_begin": [(None, pointer), (own, None)],
@@ -204,7 +204,7 @@ def test_null_is_refused_by_every_function(api: dict[str, Any], own: c_void_p) -
 
 
 def test_texts_and_entities_are_those_of_python(
-    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle
 ) -> None:
     note = engine.prepare("note", "text", "who")
     own = table.clone(api, note.address)
@@ -236,13 +236,13 @@ def test_texts_and_entities_are_those_of_python(
 
 
 def test_literals_are_texts_of_the_bundle_until_the_next_swap(
-    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle
 ) -> None:
     # The address is good as long as the gate lives: until it is cloned.
     note = engine.prepare("note", "text", "who")
     own = table.clone(api, note.address)
     before, after, text, who = c_uint64(), c_uint64(), c_int64(), c_int64()
-    assert api["epoch"](own, byref(before)) == OK
+    assert api["generation"](own, byref(before)) == OK
     assert api["literal"](own, b"hello", 5, byref(text)) == OK
     assert api["literal"](own, b"never heard of", 14, byref(c_int64())) == TEXT
     assert api["literal"](own, b"\xff", 1, byref(c_int64())) == UTF8
@@ -250,7 +250,7 @@ def test_literals_are_texts_of_the_bundle_until_the_next_swap(
     for policies, allowed in ((POLICIES, True), (POLICIES.replace('"hello"', '"hullo"'), False)):
         engine.swap(bundle(policies=policies))
         assert api["begin"](own) == OK
-        assert api["epoch"](own, byref(after)) == OK
+        assert api["generation"](own, byref(after)) == OK
         assert after.value != before.value
         before.value = after.value
         found = api["literal"](own, b"hello", 5, byref(text))
@@ -262,7 +262,7 @@ def test_literals_are_texts_of_the_bundle_until_the_next_swap(
 
 
 def test_a_batch_begun_between_leaves_a_call_by_its_bundle(
-    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle
 ) -> None:
     note = engine.prepare("note", "text", "who")
     own = table.clone(api, note.address)
@@ -298,7 +298,7 @@ def test_kinds(api: dict[str, Any], engine: ztfast.Engine) -> None:
 
 
 def test_a_gate_whose_attributes_are_no_numbers_denies(
-    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle
 ) -> None:
     gate = engine.prepare("address", "ip")
     assert api["allows"](gate.address, ann.id, book.handle, values(1), 1) == Code.CORRUPT
@@ -321,7 +321,7 @@ def test_a_clone_outlives_its_original_and_the_engine(api: dict[str, Any]) -> No
 
 
 def test_a_freed_clone_leaves_its_original_and_other_gates_alone(
-    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource, order: ztfast.Gate
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle, order: ztfast.Gate
 ) -> None:
     clones = [table.clone(api, order.address) for _ in range(3)]
     assert api["gate_free"](clones.pop(1)) == OK
@@ -336,10 +336,10 @@ def test_a_freed_clone_leaves_its_original_and_other_gates_alone(
 
 
 def test_a_gate_that_no_longer_fits_says_so(
-    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource, own: c_void_p
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle, own: c_void_p
 ) -> None:
     before, after, batch = c_uint64(), c_uint64(), c_void_p()
-    assert api["epoch"](own, byref(before)) == OK
+    assert api["generation"](own, byref(before)) == OK
     for schema, policies in ((WITHOUT, "permit (principal, action, resource);"), (CHANGED, POLICIES)):
         engine.swap(bundle(schema, policies), allow_stale=True)
         # The gate lacks an attribute that the new schema requires, or its action.
@@ -353,12 +353,12 @@ def test_a_gate_that_no_longer_fits_says_so(
         assert api["batch_end"](batch) == OK
     engine.swap(bundle())
     assert api["allows"](own, ann.id, book.handle, values(1), 1) == Code.ALLOW
-    assert api["epoch"](own, byref(after)) == OK
+    assert api["generation"](own, byref(after)) == OK
     assert before.value != after.value
 
 
 def test_batches_decide_as_gates_and_refuse_columns_that_do_not_fit(
-    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource, own: c_void_p
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle, own: c_void_p
 ) -> None:
     batch = c_void_p()
     assert api["batch_begin"](own, byref(batch)) == OK
@@ -395,7 +395,7 @@ def test_batches_decide_as_gates_and_refuse_columns_that_do_not_fit(
 
 
 def test_texts_of_a_batch(
-    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle
 ) -> None:
     note, batch, number = engine.prepare("note", "text", "who"), c_void_p(), c_int64()
     assert api["batch_begin"](note.address, byref(batch)) == OK
@@ -421,7 +421,7 @@ def test_texts_of_a_batch(
 
 
 def test_clones_decide_on_threads_of_their_own_while_the_engine_changes(
-    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource, order: ztfast.Gate
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle, order: ztfast.Gate
 ) -> None:
     """ctypes lets go of the GIL, so the calls really run beside each other, and beside swaps and new clones."""
     bundles = [bundle(), bundle(policies=POLICIES.replace("100", "50"))]
@@ -480,7 +480,7 @@ def test_an_entity_of_another_type_denies(api: dict[str, Any], mixed: ztfast.Eng
     gate = mixed.prepare("trade", "qty", "who", "desk", "side")
     own, number = table.clone(api, gate.address), c_int64()
 
-    def entity(resource: ztfast.Resource, place: int) -> int:
+    def entity(resource: ztfast.EntityHandle, place: int) -> int:
         status: int = api["entity"](own, resource.handle, place, byref(number))
         return status
 
@@ -572,7 +572,7 @@ def test_gates_and_batches_without_what_is_absent(api: dict[str, Any], mixed: zt
 
 
 def test_what_is_out_of_range_is_refused_with_the_sessions_code_first(
-    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.Resource, own: c_void_p
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle, own: c_void_p
 ) -> None:
     nothing = engine.resource('Nothing::"x"')
     assert api["refuse"](own, ann.id, book.handle) == Code.BAD_VALUE

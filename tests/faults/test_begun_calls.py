@@ -186,7 +186,7 @@ class Raw:
         status = self.api["text"](self.own, text.encode(), len(text.encode()), byref(number))
         return status, number.value
 
-    def entity(self, resource: ztfast.Resource) -> tuple[int, int]:
+    def entity(self, resource: ztfast.EntityHandle) -> tuple[int, int]:
         number = c_int64(-7)
         return self.api["entity"](self.own, resource.handle, 1, byref(number)), number.value
 
@@ -277,9 +277,9 @@ def test_a_call_given_up_harms_nothing(desk: Desk, raw: Raw) -> None:
     raw.begin()
     text, who = raw.text("open")[1], raw.entity(desk.ann)[1]
     desk.engine.swap(compiled(NEVER))
-    batch, count, epoch, number = c_void_p(), c_size_t(), c_uint64(), c_int64()
+    batch, count, generation, number = c_void_p(), c_size_t(), c_uint64(), c_int64()
     assert raw.api["kinds"](raw.own, None, 0, byref(count)) == 0
-    assert raw.api["epoch"](raw.own, byref(epoch)) == 0
+    assert raw.api["generation"](raw.own, byref(generation)) == 0
     # The call goes on by its own bundle, and so does what it asks.
     assert raw.api["literal"](raw.own, b"never heard of", 14, byref(number)) < 0
     other = c_void_p()

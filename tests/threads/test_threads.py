@@ -73,8 +73,8 @@ class Answer(NamedTuple):
 def by_policy(store: Store, n: int) -> Answer:
     """What policies say."""
     if n != store.own:
-        return Answer("POLICY", (f"forbid-{store.own}",))
-    return Answer("POLICY", (f"permit-{store.own}",)) if store.member else Answer("DEFAULT")
+        return Answer("FORBID", (f"forbid-{store.own}",))
+    return Answer("ALLOW", (f"permit-{store.own}",)) if store.member else Answer("DEFAULT")
 
 
 State = TypeVar("State")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ztfast import _core
 from ztfast.bench.loops import Bulk, bulk, over_rows
 from ztfast.bench.workload import Workload
-from ztfast.gate import Resource, Session, empty_call
+from ztfast.gate import EntityHandle, Session, empty_call
 
 __all__ = ["FLOORS", "TWO_LOADS_BYTES", "empty_function", "floors"]
 
@@ -31,7 +31,7 @@ def empty_function(session: object, resource: object, notional: object, qty: obj
     """
 
 
-def floors(work: Workload, rows: list[tuple[Session, Resource]]) -> dict[str, Bulk]:
+def floors(work: Workload, rows: list[tuple[Session, EntityHandle]]) -> dict[str, Bulk]:
     """How each floor is measured, by its key; ``rows`` are the random requests of the series.
 
     >>> sorted(floors(Workload(), [])) == sorted(FLOORS)

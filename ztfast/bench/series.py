@@ -16,7 +16,7 @@ from ztfast import _core
 from ztfast.bench.histogram import Histogram
 from ztfast.bench.loops import Bulk, bulk, closed_loop, open_loop, over_rows
 from ztfast.bench.workload import POLICIES, SCHEMA, Workload, entities
-from ztfast.gate import Resource, Session, empty_call
+from ztfast.gate import EntityHandle, Session, empty_call
 
 __all__ = ["Series", "Tail", "rows", "series", "tails"]
 
@@ -65,13 +65,13 @@ class Tail:
     count: int
 
 
-def rows(work: Workload) -> list[tuple[Session, Resource]]:
+def rows(work: Workload) -> list[tuple[Session, EntityHandle]]:
     """Random sessions and resources, the same in every run."""
     chance = random.Random(1)
     return [(chance.choice(work.sessions), chance.choice(work.resources)) for _ in range(ROWS)]
 
 
-def series(work: Workload, pairs: list[tuple[Session, Resource]], count: int) -> list[Series]:
+def series(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int) -> list[Series]:
     """All that is measured in bulk, with about so many calls of the quick ones in a round."""
     request = work.session, work.resource, *work.values
     engine, context = work.engine, {"notional": 250_000, "qty": 100}
@@ -99,7 +99,7 @@ def series(work: Workload, pairs: list[tuple[Session, Resource]], count: int) ->
     return found
 
 
-def tails(work: Workload, pairs: list[tuple[Session, Resource]], count: int, per_second: float) -> list[Tail]:
+def tails(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int, per_second: float) -> list[Tail]:
     """All that is timed one by one, with so many native calls in a round, and calls of open loops due at that rate."""
     request = work.session, work.resource, *work.values
     rows = [(*pair, *work.values) for pair in pairs]
@@ -127,7 +127,7 @@ def tails(work: Workload, pairs: list[tuple[Session, Resource]], count: int, per
 class Native:
     """Decisions of a gate without Python between, over these pairs again and again."""
 
-    def __init__(self, work: Workload, pairs: list[tuple[Session, Resource]], room: int) -> None:
+    def __init__(self, work: Workload, pairs: list[tuple[Session, EntityHandle]], room: int) -> None:
         self.gate = work.engine._core.prepare("order.new", ["notional", "qty"])
         self.values = list(work.values)
         again = -(-room // len(pairs))
@@ -159,7 +159,7 @@ class Native:
         return _core.open_loop(self.gate, *self.requests(count), per_second)[0]
 
 
-def columns(work: Workload, pairs: list[tuple[Session, Resource]], count: int) -> Bulk:
+def columns(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int) -> Bulk:
     """Nanoseconds of a decision of ``decide_many`` over columns of these pairs."""
     at = np.arange(count) % len(pairs)
     sessions = np.array([session.id for session, _ in pairs], np.uint64)[at]

@@ -111,7 +111,7 @@ def check_command(
         return
     console.print(totals(bundle, str(sources[0])))
     console.print()
-    actions = table("Actions", "", "policies", "classes", "cells", "programs", "settled", "left")
+    actions = table("Actions", "", "policies", "classes", "cells", "programs", "resolved", "left")
     for action in bundle.stats.actions:
         actions.add_row(
             action.action,
@@ -140,7 +140,7 @@ def check_command(
     for note in (
         f"bytes a principal {memory.per_principal:,.0f}, a resource {memory.per_resource:,.0f}, "
         f"a policy {memory.per_policy:,.0f}",
-        "classes: principals x resources; settled: conditions on both that the table answers;",
+        "classes: principals x resources; resolved: conditions on both that the table answers;",
         "left: conditions looked at on each decision",
     ):
         say((note, "dim"))

@@ -49,7 +49,7 @@
  * Python may be in the middle of a call by it at any time. No function needs the GIL otherwise.
  * Sessions, swaps, revocations and the kill switch are Python's; what they change holds for decisions that begin later, on
  * all threads.
- * allows, decide, refuse, begin, text, entity, literal, kinds, policy, epoch, code_name and status_text neither allocate, lock
+ * allows, decide, refuse, begin, text, entity, literal, kinds, policy, generation, code_name and status_text neither allocate, lock
  * nor block (a policy that is left to Cedar's own evaluator, see `ztfast check`, allocates when it is met). gate_clone and
  * gate_without allocate and lock; gate_free frees; the functions of batches allocate. Call these outside the order loop.
  *
@@ -174,8 +174,8 @@ typedef struct {
      * the decision begun is then ZTFAST_UNKNOWN_HANDLE, whatever its values; ZTFAST_E_STALE. */
     int32_t (*entity)(ztfast_gate *gate, uint64_t handle, size_t place, int64_t *number);
 
-    /* The number of a text that the bundle holds, UTF-8 as above, at any time: it stays as long as epoch(). So an order loop
-     * asks once for its venues and sides, calls begin() before each decision, and asks anew where epoch() has changed.
+    /* The number of a text that the bundle holds, UTF-8 as above, at any time: it stays as long as generation(). So an order loop
+     * asks once for its venues and sides, calls begin() before each decision, and asks anew where generation() has changed.
      * ZTFAST_E_TEXT where the bundle holds no such text: then each call brings it along by text(). */
     int32_t (*literal)(const ztfast_gate *gate, const uint8_t *text, size_t len, int64_t *number);
 
@@ -186,7 +186,7 @@ typedef struct {
      * begin() or the gate's next decision. ZTFAST_E_POLICY. */
     int32_t (*policy)(const ztfast_gate *gate, uint32_t policy, const uint8_t **id, size_t *len);
     /* A number that changes when the gate decides by another bundle: what was kept of policy() and literal() is old then. */
-    int32_t (*epoch)(const ztfast_gate *gate, uint64_t *epoch);
+    int32_t (*generation)(const ztfast_gate *gate, uint64_t *generation);
 
     /* A gate of the same action and attributes, for another thread; give it back with gate_free. ZTFAST_E_STALE. */
     int32_t (*gate_clone)(const ztfast_gate *gate, ztfast_gate **clone);

@@ -6,7 +6,7 @@ from ztfast.gate cimport (
     ZTFAST_ALLOW,
     ZTFAST_OK,
     Gate,
-    Resource,
+    EntityHandle,
     Session,
     api,
     core,
@@ -45,7 +45,7 @@ cdef class Momentum:
     cdef int64_t rise, quantity
     cdef char running
 
-    def __cinit__(self, Gate gate, Session session, Resource instrument, *, int64_t rise, int64_t quantity):
+    def __cinit__(self, Gate gate, Session session, EntityHandle instrument, *, int64_t rise, int64_t quantity):
         # With the GIL: nobody decides by the given gate meanwhile.
         status = api.gate_clone(core(gate), &self.gate)
         if status != ZTFAST_OK:

@@ -7,7 +7,7 @@
 use crate::file::OpenError;
 use crate::records::Span;
 use crate::view::Bundle;
-use ztfast_program::Cell;
+use ztfast_vm::Value;
 
 /// Elements that any bundle may name, however small it is: a tenth of a second's work.
 const ANY: u64 = 1 << 24;
@@ -135,7 +135,7 @@ fn named(bundle: &Bundle, mut budget: Budget) -> Result<(), OpenError> {
 
 /// Entities' values, with all that is nested in them, and their parents and ancestors.
 fn entities(bundle: &Bundle, mut values: Budget, mut hierarchy: Budget) -> Result<(), OpenError> {
-    let nested = Nested::new(bundle.cells());
+    let nested = Nested::new(bundle.values());
     for entity in bundle.entities() {
         for (start, len) in [(entity.attrs_start, entity.attrs_len), (entity.tags_start, entity.tags_len)] {
             values.spend(nested.of(start as usize, start as usize + 2 * len as usize))?;
@@ -145,20 +145,20 @@ fn entities(bundle: &Bundle, mut values: Budget, mut hierarchy: Budget) -> Resul
     Ok(())
 }
 
-/// How many values lie in others, level by level: values share their parts, so this may be far more than there are cells.
+/// How many values lie in others, level by level: values share their parts, so this may be far more than there are values.
 struct Nested {
     /// The sets and records that hold anything, by their place, and what lies in all of them up to there.
     sums: Vec<(usize, u64)>,
-    cells: usize,
+    values: usize,
 }
 
 impl Nested {
-    fn new(cells: &[Cell]) -> Self {
-        let mut nested = Self { sums: Vec::new(), cells: cells.len() };
+    fn new(values: &[Value]) -> Self {
+        let mut nested = Self { sums: Vec::new(), values: values.len() };
         let mut sum = 0_u64;
-        for (at, cell) in cells.iter().enumerate().take(u32::MAX as usize) {
+        for (at, value) in values.iter().enumerate().take(u32::MAX as usize) {
             // Parts lie before what they are parts of. What says otherwise is no value, and is not followed.
-            if let Some((start, end)) = cell.parts_before(at) {
+            if let Some((start, end)) = value.parts_before(at) {
                 // More is more than any budget, and a sum of such must stay one of which a part can be told.
                 sum += nested.of(start, end).min(1 << 32);
                 nested.sums.push((at, sum));
@@ -173,7 +173,7 @@ impl Nested {
             let before = self.sums.partition_point(|&(at, _)| at < place);
             before.checked_sub(1).and_then(|last| self.sums.get(last)).map_or(0, |&(_, sum)| sum)
         };
-        let own = end.min(self.cells).saturating_sub(start) as u64;
+        let own = end.min(self.values).saturating_sub(start) as u64;
         upto(end).saturating_sub(upto(start)).saturating_add(own)
     }
 }

@@ -15,18 +15,18 @@ mod file;
 mod index;
 mod memory;
 mod meta;
-mod program;
 mod records;
+mod residual;
 mod save;
 mod view;
 
 pub use file::{FORMAT_VERSION, OpenError, store_hash};
 pub use index::{build_entity_index, build_string_index};
 pub use meta::{ActionMeta, ActionStats, Field, LayerStats, Memory, Meta, Node, Stats, Store, ValueType};
-pub use program::{Entry, EntryView, Program, Tests, TooLong, write_program};
 pub use records::{
     ActionRec, BLOCK_BITS, BLOCK_WORDS, CellKind, ClassPair, ClassRec, Form, LayerRec, MarkRec, PlanRec, PolicyRec,
     RangeRec, RowRec, SelectorRec, Span, Test, TypeRec, cell_kind, cell_program, pack_cell,
 };
+pub use residual::{Program, Residual, ResidualView, Tests, TooLong, write_program};
 pub use save::{SaveError, write_file};
 pub use view::{Bundle, Parts, PolicyView};

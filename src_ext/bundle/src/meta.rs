@@ -37,7 +37,7 @@ pub struct Store {
     /// Parents.
     pub parents: u32,
     /// Values.
-    pub cells: u32,
+    pub values: u32,
 }
 
 /// An action.
@@ -124,7 +124,7 @@ pub struct Stats {
     pub residual: u64,
     /// Instructions.
     pub instructions: u64,
-    /// Depth of stack that the deepest program needs, and cells that the one that builds most may build.
+    /// Depth of stack that the deepest program needs, and values that the one that builds most may build.
     pub scratch: (u64, u64),
     /// Bytes that decisions may read, by what they grow with.
     pub memory: Memory,
@@ -166,7 +166,7 @@ pub struct ActionStats {
     pub cells: u64,
     /// Distinct programs.
     pub programs: u64,
-    /// Conditions over principal and resource that were settled in the table.
+    /// Conditions over principal and resource that were resolved in the table.
     pub tabulated: u64,
     /// Conditions left for decision time.
     pub residual: u64,

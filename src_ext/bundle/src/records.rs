@@ -208,7 +208,7 @@ pub enum CellKind {
 
 const PROGRAM_BITS: u32 = 30;
 
-/// A cell of its kind and its program, which names the determining policies even where the kind settles the effect.
+/// A cell of its kind and its program, which names the determining policies even where the kind resolves the effect.
 #[must_use]
 pub const fn pack_cell(kind: CellKind, program: u32) -> u32 {
     (kind as u32) << PROGRAM_BITS | (program & ((1 << PROGRAM_BITS) - 1))

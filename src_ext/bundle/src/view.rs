@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-use ztfast_program::{Cell, EntityRec, EntityRef, Instr, PatternRec, StoreView, StringsView};
+use ztfast_vm::{EntityRec, EntityRef, Instr, PatternRec, StoreView, StringsView, Value};
 
 /// Declares the sections once: the owned form, the mapped form, and their order in the file.
 macro_rules! sections {
@@ -75,7 +75,7 @@ sections! {
     /// Ancestors and parents of entities.
     ancestors: u32,
     /// The value pool.
-    cells: Cell,
+    values: Value,
     /// Patterns of `like`.
     patterns: PatternRec,
     /// Their elements.
@@ -339,7 +339,7 @@ impl Bundle {
     pub fn store(&self) -> StoreView<'_> {
         let views = &self.views;
         StoreView {
-            cells: views.cells,
+            values: views.values,
             strings: StringsView { offsets: views.string_offsets, bytes: views.string_bytes },
             entities: views.entities,
             ancestors: views.ancestors,
@@ -415,7 +415,7 @@ mod tests {
             string_offsets: offsets,
             string_bytes: bytes,
             string_index,
-            cells: vec![Cell::bool(true); 5],
+            values: vec![Value::bool(true); 5],
             ..Parts::default()
         };
         parts.write().as_bytes().to_vec()
@@ -424,7 +424,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         let bundle = Bundle::from_bytes(&small()).unwrap();
-        assert_eq!(bundle.cells(), [Cell::bool(true); 5]);
+        assert_eq!(bundle.values(), [Value::bool(true); 5]);
         assert_eq!(bundle.find_string("abc"), Some(0));
         assert_eq!(bundle.find_string(""), Some(1));
         assert_eq!(bundle.string(2), Some("defgh"));
@@ -437,7 +437,7 @@ mod tests {
         for large_pages in [false, true] {
             let copy = bundle.copy(large_pages).unwrap();
             assert_eq!(copy.bytes(), bundle.bytes());
-            assert_eq!((copy.hash(), copy.cells()), (bundle.hash(), bundle.cells()));
+            assert_eq!((copy.hash(), copy.values()), (bundle.hash(), bundle.values()));
             assert_ne!(copy.bytes().as_ptr(), bundle.bytes().as_ptr());
             copy.check_all().unwrap();
         }

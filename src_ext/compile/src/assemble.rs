@@ -5,7 +5,7 @@ use crate::forms::lay_out;
 use crate::layers::{LayerSide, layers};
 use crate::layout::Layout;
 use crate::plan::{Plans, Selectors, Side, reach};
-use crate::programs::{Programs, Settled};
+use crate::programs::{Programs, Resolved};
 use crate::refine::{one_sided, refine};
 use crate::tables::Tables;
 use crate::{CompileError, Options, Progress, number};
@@ -16,9 +16,9 @@ use ztfast_bundle::{
     ActionMeta, ActionRec, ActionStats, Bundle, ClassPair, ClassRec, Form, LayerRec, Memory, Meta, Parts, PolicyRec,
     SelectorRec, Span, Store,
 };
-use ztfast_policy::Sources;
-use ztfast_policy::ir::{Action, Effect, Model};
-use ztfast_program::EntityRef;
+use ztfast_cedar::Sources;
+use ztfast_cedar::ir::{Action, Effect, Model};
+use ztfast_vm::EntityRef;
 
 pub(crate) fn assemble(
     mut model: Model,
@@ -79,17 +79,17 @@ pub(crate) fn assemble(
         let cells = parts.table.len();
         for mut layer in layers(action, &of_actions[at], &plans, &principal, &resource, &tables, options.split) {
             let unrefined = (layer.principal.clone(), layer.resource.clone());
-            let (mut settled, mut split) = (Settled::default(), None);
+            let (mut resolved, mut split) = (Resolved::default(), None);
             if options.form != Some(Form::Sets) {
                 let mut refined = refine(&mut layer, &plans, &principal, &resource, &mut tables);
                 split = Some(std::mem::take(&mut refined.split));
-                settled = Settled::new(refined, &plans, &mut tables);
+                resolved = Resolved::new(refined, &plans, &mut tables);
             }
-            let unrefined = (!settled.is_nothing()).then_some(unrefined);
+            let unrefined = (!resolved.is_nothing()).then_some(unrefined);
             let (record, layer_stats) = lay_out(
                 &mut layer,
                 unrefined.as_ref(),
-                &settled,
+                &resolved,
                 options.form,
                 &mut programs,
                 &mut tables,
@@ -101,7 +101,7 @@ pub(crate) fn assemble(
             }
             stats.principal_classes += layer_stats.principals;
             stats.resource_classes += layer_stats.resources;
-            stats.tabulated += if is_sets { 0 } else { count(settled.tabulated()) };
+            stats.tabulated += if is_sets { 0 } else { count(resolved.tabulated()) };
             stats.layers.push(layer_stats);
             made.push((record, layer.principal, layer.resource));
         }
@@ -129,8 +129,8 @@ pub(crate) fn assemble(
     finer.write(&principal, &resource, made, &mut parts)?;
     write_policies(&model, sources, &plans, &mut tables, &mut parts)?;
     // What classes depend on: conditions of one side or both, and what conditions of the request read of either side.
-    let settled = plans.conjuncts.iter().filter(|conjunct| !conjunct.unsettled);
-    meta.reach = settled
+    let resolved = plans.conjuncts.iter().filter(|conjunct| !conjunct.unresolved);
+    meta.reach = resolved
         .map(|conjunct| {
             if conjunct.reads.context {
                 one_sided(&conjunct.expr).iter().map(|(_, part)| reach(part)).max().unwrap_or(0)
@@ -335,7 +335,7 @@ fn write_policies(
 
 /// Count what there is.
 fn describe(model: &Model, plans: &Plans, tables: &Tables, parts: &Parts, meta: &mut Meta) {
-    let present = tables.entities.iter().filter(|entity| entity.flags & ztfast_program::PRESENT != 0).count();
+    let present = tables.entities.iter().filter(|entity| entity.flags & ztfast_vm::PRESENT != 0).count();
     let stats = &mut meta.stats;
     let over_actions = |of: fn(&ActionStats) -> u64| stats.actions.iter().map(of).sum::<u64>();
     let classes = over_actions(|a| a.principal_classes + a.resource_classes);
@@ -371,7 +371,7 @@ fn measure(meta: &mut Meta, parts: &Parts) {
     let of_entities = bytes(&[
         size_of_val(&*parts.entities) + size_of_val(&*parts.entity_index) + size_of_val(&*parts.classes),
         size_of_val(&*parts.string_offsets) + size_of_val(&*parts.string_bytes) + size_of_val(&*parts.string_index),
-        size_of_val(&*parts.ancestors) + size_of_val(&*parts.cells),
+        size_of_val(&*parts.ancestors) + size_of_val(&*parts.values),
     ]);
     let each = |bytes: u64, of: usize| if of == 0 { 0.0 } else { (bytes as f64 / of as f64 * 10.0).round() / 10.0 };
     let per_entity = each(of_entities, parts.entities.len());

@@ -11,8 +11,8 @@ use crate::plan::{Conjunct, Plans, Selector, Selectors, Side};
 use crate::tables::Tables;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
-use ztfast_policy::ir::{Binary, Expr, Var};
-use ztfast_program::{EntityRef, Fault, Instr, Request, Scratch, StoreView, Vm, field};
+use ztfast_cedar::ir::{Binary, Expr, Var};
+use ztfast_vm::{EntityRef, Fault, Instr, Request, Scratch, StoreView, Vm, field};
 
 /// The classes of one side. Class 0 is for entities to which no action applies.
 pub(crate) struct Classes {
@@ -218,11 +218,11 @@ impl Atoms {
                 self.attrs.extend(path.first().map(|name| tables.string(name)));
             }
             Expr::Is(base, _) if is_var(base) => {}
-            Expr::Binary(Binary::In, base, other) if is_var(base) && matches!(**other, Expr::Value(_)) => {
+            Expr::Binary(Binary::In, base, other) if is_var(base) && matches!(**other, Expr::Datum(_)) => {
                 (self.ancestors, self.named) = (true, true);
             }
             Expr::Binary(Binary::Eq, a, b)
-                if (is_var(a) && matches!(**b, Expr::Value(_))) || (is_var(b) && matches!(**a, Expr::Value(_))) =>
+                if (is_var(a) && matches!(**b, Expr::Datum(_))) || (is_var(b) && matches!(**a, Expr::Datum(_))) =>
             {
                 self.named = true;
             }
@@ -252,7 +252,7 @@ pub(crate) fn sign(
     out.push(u64::from(record.ty));
     for &name in &atoms.attrs {
         match field(facts.attrs, u64::from(name)) {
-            Some(cell) => out.extend([u64::from(cell.tag) << 32 | u64::from(cell.aux), cell.payload]),
+            Some(value) => out.extend([u64::from(value.tag) << 32 | u64::from(value.aux), value.payload]),
             None => out.push(u64::MAX),
         }
     }

@@ -4,18 +4,18 @@ use crate::layout::Layout;
 use crate::tables::Tables;
 use std::sync::Arc;
 use ztfast_bundle::{Field, Node};
-use ztfast_policy::ir::{Binary, Expr, Ext, Unary, Value, Var};
-use ztfast_program::{ARENA_CELLS, Cell, ExtOp, Instr, Op, STACK_CELLS};
+use ztfast_cedar::ir::{Binary, Datum, Expr, Ext, Unary, Var};
+use ztfast_vm::{ARENA_VALUES, ExtOp, Instr, Op, STACK_VALUES, Value};
 
 /// Code for an expression, or why there can be none and Cedar has to answer.
 pub(crate) fn generate(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Result<Vec<Instr>, Arc<str>> {
     let mut codegen = Codegen { layout, tables, code: Vec::new(), depth: 0, deepest: 0, built: 0 };
     codegen.emit(expr)?;
-    if codegen.deepest > STACK_CELLS {
-        return Err(format!("it needs a stack of {} values, more than {STACK_CELLS}", codegen.deepest).into());
+    if codegen.deepest > STACK_VALUES {
+        return Err(format!("it needs a stack of {} values, more than {STACK_VALUES}", codegen.deepest).into());
     }
-    if codegen.built > ARENA_CELLS {
-        return Err(format!("it builds sets and records of {} values, more than {ARENA_CELLS}", codegen.built).into());
+    if codegen.built > ARENA_VALUES {
+        return Err(format!("it builds sets and records of {} values, more than {ARENA_VALUES}", codegen.built).into());
     }
     let Codegen { code, deepest, built, tables, .. } = codegen;
     tables.scratch = (tables.scratch.0.max(deepest), tables.scratch.1.max(built));
@@ -29,7 +29,7 @@ struct Codegen<'a> {
     /// Stack depth here, and its maximum.
     depth: usize,
     deepest: usize,
-    /// Cells that sets and records built so far may take: each instruction runs at most once.
+    /// Values that sets and records built so far may take: each instruction runs at most once.
     built: usize,
 }
 
@@ -39,12 +39,12 @@ impl Codegen<'_> {
     /// Code that pushes the expression's value.
     fn emit(&mut self, expr: &Expr) -> Emitted {
         if let Some(value) = constant(expr) {
-            let cell = self.tables.value(&value);
-            self.constant(cell);
+            let value = self.tables.value(&value);
+            self.constant(value);
             return Ok(());
         }
         match expr {
-            Expr::Value(_) => unreachable!("constants are handled above"),
+            Expr::Datum(_) => unreachable!("constants are handled above"),
             Expr::Error => self.push(Op::Error, 0),
             Expr::Opaque(reason) => return Err(reason.clone()),
             Expr::Var(Var::Principal) => self.push(Op::Principal, 0),
@@ -109,7 +109,7 @@ impl Codegen<'_> {
                     entries.iter().map(|(key, value)| (self.tables.string(key), value)).collect();
                 entries.sort_unstable_by_key(|&(key, _)| key);
                 for &(key, value) in &entries {
-                    self.constant(Cell::string(u64::from(key)));
+                    self.constant(Value::string(u64::from(key)));
                     self.emit(value)?;
                 }
                 self.make_record(entries.len());
@@ -177,8 +177,8 @@ impl Codegen<'_> {
         self.need_records(base);
         match fields.iter().find(|field| field.name == **name).map(|field| &field.node) {
             Some(Node::Leaf { slot, .. } | Node::Record { presence: Some(slot), .. }) => self.push(Op::HasSlot, *slot),
-            Some(Node::Record { presence: None, .. }) => self.constant(Cell::bool(true)),
-            None => self.constant(Cell::bool(false)),
+            Some(Node::Record { presence: None, .. }) => self.constant(Value::bool(true)),
+            None => self.constant(Value::bool(false)),
         }
         Ok(())
     }
@@ -199,7 +199,7 @@ impl Codegen<'_> {
         let mut fields: Vec<&Field> = fields.iter().collect();
         fields.sort_unstable_by_key(|field| field.key);
         for field in &fields {
-            self.constant(Cell::string(u64::from(field.key)));
+            self.constant(Value::string(u64::from(field.key)));
             match &field.node {
                 Node::Leaf { slot, .. } => self.push(Op::SlotOrMissing, *slot),
                 Node::Record { presence: None, fields } => self.record(fields),
@@ -223,8 +223,8 @@ impl Codegen<'_> {
         self.apply(Op::MakeRecord, count(pairs), 2 * pairs);
     }
 
-    fn constant(&mut self, cell: Cell) {
-        let place = self.tables.constant(cell);
+    fn constant(&mut self, value: Value) {
+        let place = self.tables.constant(value);
         self.push(Op::Const, place);
     }
 
@@ -253,15 +253,15 @@ impl Codegen<'_> {
 }
 
 /// The value of an expression that is written out.
-fn constant(expr: &Expr) -> Option<Value> {
+fn constant(expr: &Expr) -> Option<Datum> {
     match expr {
-        Expr::Value(value) => Some(value.clone()),
-        Expr::Set(elements) => elements.iter().map(constant).collect::<Option<_>>().map(Value::Set),
+        Expr::Datum(value) => Some(value.clone()),
+        Expr::Set(elements) => elements.iter().map(constant).collect::<Option<_>>().map(Datum::Set),
         Expr::Record(entries) => entries
             .iter()
             .map(|(key, value)| Some((key.clone(), constant(value)?)))
             .collect::<Option<_>>()
-            .map(Value::Record),
+            .map(Datum::Record),
         _ => None,
     }
 }

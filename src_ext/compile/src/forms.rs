@@ -8,7 +8,7 @@
 
 use crate::layers::{Layer, LayerSide};
 use crate::plan::Plan;
-use crate::programs::{Programs, Settled, Stop};
+use crate::programs::{Programs, Resolved, Stop};
 use crate::tables::Tables;
 use crate::{CompileError, number};
 use ztfast_bundle::{BLOCK_BITS, BLOCK_WORDS, Form, LayerRec, LayerStats, MarkRec, Parts, PlanRec, RowRec, Span};
@@ -30,7 +30,7 @@ const SET_WORDS: u64 = 1 << 28;
 pub(crate) fn lay_out(
     layer: &mut Layer,
     unrefined: Option<&(LayerSide, LayerSide)>,
-    settled: &Settled,
+    resolved: &Resolved,
     forced: Option<Form>,
     programs: &mut Programs<'_>,
     tables: &mut Tables,
@@ -49,10 +49,10 @@ pub(crate) fn lay_out(
     for form in forms {
         let before = Sizes::of(parts);
         let made = match form {
-            Form::Dense => dense(layer, settled, programs, tables, parts),
-            Form::Rows => rows(layer, settled, programs, tables, parts),
+            Form::Dense => dense(layer, resolved, programs, tables, parts),
+            Form::Rows => rows(layer, resolved, programs, tables, parts),
             Form::Sets => {
-                // Whatever finer classes would settle is decided when the request comes.
+                // Whatever finer classes would resolve is decided when the request comes.
                 if let Some((principal, resource)) = unrefined {
                     (layer.principal, layer.resource) = (principal.clone(), resource.clone());
                 }
@@ -235,7 +235,7 @@ impl<'l> RowMaker<'l> {
 
 fn dense(
     layer: &Layer,
-    settled: &Settled,
+    resolved: &Resolved,
     programs: &mut Programs<'_>,
     tables: &mut Tables,
     parts: &mut Parts,
@@ -248,13 +248,13 @@ fn dense(
     let resources = layer.resource.samples.len();
     // Class 0 on either side: the action does not apply, and no policy can.
     let nobody = (layer.principal.samples[0], layer.resource.samples[0]);
-    let nothing = programs.cell(&[], nobody, settled, tables, parts)?;
+    let nothing = programs.cell(&[], nobody, resolved, tables, parts)?;
     parts.table.extend(std::iter::repeat_n(nothing, resources));
     let mut maker = RowMaker::new(layer);
     for (principal, &sample) in layer.principal.samples.iter().enumerate().skip(1) {
         maker.begin(principal);
-        let rule = if settled.is_nothing() {
-            Some(programs.cell(&maker.plans(0), (sample, nobody.1), settled, tables, parts)?)
+        let rule = if resolved.is_nothing() {
+            Some(programs.cell(&maker.plans(0), (sample, nobody.1), resolved, tables, parts)?)
         } else {
             None
         };
@@ -262,7 +262,7 @@ fn dense(
         for (resource, &other) in layer.resource.samples.iter().enumerate().skip(1) {
             let cell = match rule {
                 Some(rule) if maker.somewhere[resource].is_empty() => rule,
-                _ => programs.cell(&maker.plans(resource), (sample, other), settled, tables, parts)?,
+                _ => programs.cell(&maker.plans(resource), (sample, other), resolved, tables, parts)?,
             };
             parts.table.push(cell);
         }
@@ -276,7 +276,7 @@ fn dense(
 
 fn rows(
     layer: &Layer,
-    settled: &Settled,
+    resolved: &Resolved,
     programs: &mut Programs<'_>,
     tables: &mut Tables,
     parts: &mut Parts,
@@ -285,7 +285,7 @@ fn rows(
     let table = number(parts.rows.len(), "rows")?;
     let resources = layer.resource.samples.len();
     let nobody = (layer.principal.samples[0], layer.resource.samples[0]);
-    let nothing = programs.cell(&[], nobody, settled, tables, parts)?;
+    let nothing = programs.cell(&[], nobody, resolved, tables, parts)?;
     let mut maker = RowMaker::new(layer);
     for (principal, &sample) in layer.principal.samples.iter().enumerate() {
         let marks = number(parts.marks.len(), "marks of cells")?;
@@ -293,16 +293,16 @@ fn rows(
         let mut rule = nothing;
         if principal != 0 {
             maker.begin(principal);
-            if settled.is_nothing() {
-                rule = programs.cell(&maker.plans(0), (sample, nobody.1), settled, tables, parts)?;
+            if resolved.is_nothing() {
+                rule = programs.cell(&maker.plans(0), (sample, nobody.1), resolved, tables, parts)?;
                 for &class in &maker.touched {
                     let class = class as usize;
                     let pair = (sample, layer.resource.samples[class]);
-                    cells.push((class, programs.cell(&maker.plans(class), pair, settled, tables, parts)?));
+                    cells.push((class, programs.cell(&maker.plans(class), pair, resolved, tables, parts)?));
                 }
             } else {
                 for (class, &other) in layer.resource.samples.iter().enumerate().skip(1) {
-                    cells.push((class, programs.cell(&maker.plans(class), (sample, other), settled, tables, parts)?));
+                    cells.push((class, programs.cell(&maker.plans(class), (sample, other), resolved, tables, parts)?));
                 }
             }
             cells.push((0, nothing));

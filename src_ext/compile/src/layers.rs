@@ -8,8 +8,8 @@
 use crate::classes::Classes;
 use crate::plan::{Plan, Plans, Selectors, Side};
 use rustc_hash::FxHashMap;
-use ztfast_policy::ir::Action;
-use ztfast_program::EntityRef;
+use ztfast_cedar::ir::Action;
+use ztfast_vm::EntityRef;
 
 use crate::tables::Tables;
 
@@ -49,7 +49,7 @@ impl Layer {
     }
 }
 
-/// Group the policies of an action. One layer, unless several are much smaller or can be settled further.
+/// Group the policies of an action. One layer, unless several are much smaller or can be resolved further.
 pub(crate) fn layers(
     action: &Action,
     plans: &[Plan],
@@ -69,7 +69,7 @@ pub(crate) fn layers(
         selector.entity.is_some() || !selector.within.is_empty()
     };
     let names_entities = |plan: &Plan| names(&all.principal, plan.principal) || names(&all.resource, plan.resource);
-    // What reads both sides is settled where there are few classes. Among the classes of policies that name desks and books
+    // What reads both sides is resolved where there are few classes. Among the classes of policies that name desks and books
     // it would be left for every decision; by themselves such rules of the firm have few.
     let reads_both = |&at: &u32| {
         let reads = &all.conjuncts[at as usize].reads;
@@ -77,7 +77,7 @@ pub(crate) fn layers(
     };
     // Each keeps the order of the plans: forbids come first in every layer.
     let (coupled, rest): (Vec<Plan>, Vec<Plan>) =
-        plans.iter().copied().partition(|plan| !names_entities(plan) && all.rest(plan).iter().any(reads_both));
+        plans.iter().copied().partition(|plan| !names_entities(plan) && all.residual(plan).iter().any(reads_both));
     let own = (!coupled.is_empty() && !rest.is_empty()).then(|| of(&coupled)).filter(|own| own.pairs() <= SMALL);
     let (rest, whole) = if own.is_some() { (rest.clone(), of(&rest)) } else { (plans.to_vec(), whole) };
     let (scoped, global): (Vec<Plan>, Vec<Plan>) = rest.iter().copied().partition(names_entities);

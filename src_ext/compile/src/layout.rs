@@ -4,8 +4,8 @@ use crate::tables::Tables;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use ztfast_bundle::{Field, Node, ValueType};
-use ztfast_policy::ir::{Attribute, Expr, Type, Var};
-use ztfast_program::Tag;
+use ztfast_cedar::ir::{Attribute, Expr, Type, Var};
+use ztfast_vm::Tag;
 
 /// The slots of an action's context.
 #[derive(Default)]

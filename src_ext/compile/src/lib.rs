@@ -6,7 +6,7 @@
 //!       ── classes   entities for which the same selectors hold become one class
 //!       ── layout    each action's context becomes slots
 //!       ── layers    each action's policies are grouped where that keeps classes few
-//!       ── refine    small layers: classes are split by values, to settle more in the table
+//!       ── refine    small layers: classes are split by values, to resolve more in the table
 //!       ── forms     each layer's table: dense, rows, or sets
 //!       ── programs  what is left of policies for decision time
 //! ```
@@ -30,8 +30,8 @@ mod specialise;
 mod tables;
 
 use ztfast_bundle::{Bundle, Form, Parts};
-use ztfast_policy::Sources;
-use ztfast_policy::ir::Model;
+use ztfast_cedar::Sources;
+use ztfast_cedar::ir::Model;
 
 /// Why a model could not be compiled. The policies are well-formed by then: these are limits of the tables.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ pub enum CompileError {
     Base,
     /// No stack to compile on.
     #[error(transparent)]
-    NoStack(#[from] ztfast_policy::NoStack),
+    NoStack(#[from] ztfast_cedar::NoStack),
     /// A count that has to fit 32 bits does not.
     #[error("too many {what}: more than the file format has room for")]
     TooMany {
@@ -114,7 +114,7 @@ pub fn compile(
     progress: Progress<'_>,
 ) -> Result<Parts, CompileError> {
     // Expressions are as deep here as they were in the policies.
-    ztfast_policy::with_deep_stack(|| assemble::assemble(model, sources, options, base, progress))?
+    ztfast_cedar::with_deep_stack(|| assemble::assemble(model, sources, options, base, progress))?
 }
 
 /// A count as the 32-bit number that the tables hold.

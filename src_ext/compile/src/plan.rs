@@ -8,8 +8,8 @@ use crate::layout::Layout;
 use crate::tables::Tables;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
-use ztfast_policy::ir::{Action, ActionScope, Binary, Effect, Expr, Model, Policy, Scope, Uid, Value, Var};
-use ztfast_program::{EntityRef, Instr, Request, Scratch, Vm};
+use ztfast_cedar::ir::{Action, ActionScope, Binary, Datum, Effect, Expr, Model, Policy, Scope, Uid, Var};
+use ztfast_vm::{EntityRef, Instr, Request, Scratch, Vm};
 
 /// The two sides of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +47,7 @@ pub(crate) struct Conjunct {
     opaque: Option<Arc<str>>,
     /// Whether it looks into an entity that the policy names. A change of that entity changes it for everybody, so it
     /// stays for decision time.
-    pub unsettled: bool,
+    pub unresolved: bool,
 }
 
 /// What a policy asks of one side.
@@ -95,7 +95,7 @@ pub(crate) struct Plan {
     /// Its selectors.
     pub principal: u32,
     pub resource: u32,
-    /// Where the conjuncts are that neither side settles alone.
+    /// Where the conjuncts are that neither side resolves alone.
     rest: (u32, u32),
     /// Whether Cedar has to answer for the policy. Its compiled conjuncts still narrow down where.
     pub opaque: bool,
@@ -170,8 +170,8 @@ impl Plans {
         plans
     }
 
-    /// The conjuncts of a plan that neither side settles alone.
-    pub fn rest(&self, plan: &Plan) -> &[u32] {
+    /// The conjuncts of a plan that neither side resolves alone.
+    pub fn residual(&self, plan: &Plan) -> &[u32] {
         &self.rests[plan.rest.0 as usize..][..plan.rest.1 as usize]
     }
 
@@ -194,8 +194,8 @@ impl Plans {
         }
         let expr = Arc::new(expr.clone());
         let fresh = count(self.conjuncts.len());
-        let unsettled = looks_into_named(&expr);
-        self.conjuncts.push(Conjunct { expr: expr.clone(), reads, code, opaque: reason, unsettled });
+        let unresolved = looks_into_named(&expr);
+        self.conjuncts.push(Conjunct { expr: expr.clone(), reads, code, opaque: reason, unresolved });
         self.numbers.insert(expr, fresh);
         fresh
     }
@@ -207,7 +207,7 @@ impl Plans {
             return conjunct;
         }
         let filled = known.expr.map(&mut |expr| match expr {
-            Expr::Var(Var::Action) => Some(Expr::Value(Value::Entity(action.clone()))),
+            Expr::Var(Var::Action) => Some(Expr::Datum(Datum::Entity(action.clone()))),
             _ => None,
         });
         self.conjunct(&filled, tables)
@@ -226,7 +226,7 @@ impl Plans {
                 continue;
             }
             let side = match conjunct.reads {
-                _ if conjunct.unsettled => None,
+                _ if conjunct.unresolved => None,
                 Reads { principal: true, resource: false, context: false, .. } => Some(Side::Principal),
                 Reads { principal: false, resource: true, context: false, .. } => Some(Side::Resource),
                 Reads { principal: false, resource: false, context: false, .. } => {
@@ -308,7 +308,7 @@ fn narrow(selector: &mut Selector, expr: &Expr, var: Var, tables: &mut Tables) -
         }
         Expr::Binary(Binary::Eq, a, b) => {
             let uid = match (&**a, &**b) {
-                (Expr::Value(Value::Entity(uid)), other) | (other, Expr::Value(Value::Entity(uid)))
+                (Expr::Datum(Datum::Entity(uid)), other) | (other, Expr::Datum(Datum::Entity(uid)))
                     if is_var(other) =>
                 {
                     uid
@@ -323,10 +323,10 @@ fn narrow(selector: &mut Selector, expr: &Expr, var: Var, tables: &mut Tables) -
         }
         Expr::Binary(Binary::In, a, b) if is_var(a) && selector.within.is_empty() => {
             selector.within = match &**b {
-                Expr::Value(Value::Entity(uid)) => vec![tables.entity(uid).index],
-                Expr::Value(Value::Set(elements)) => {
-                    let uid = |element: &'_ Value| match element {
-                        Value::Entity(uid) => Some(tables.entity(uid).index),
+                Expr::Datum(Datum::Entity(uid)) => vec![tables.entity(uid).index],
+                Expr::Datum(Datum::Set(elements)) => {
+                    let uid = |element: &'_ Datum| match element {
+                        Datum::Entity(uid) => Some(tables.entity(uid).index),
                         _ => None,
                     };
                     elements.iter().map(uid).collect::<Option<Vec<u32>>>().unwrap_or_default()
@@ -379,7 +379,7 @@ fn subject(expr: &Expr) -> Option<&Expr> {
 /// Whether an expression looks into an entity that is written in it.
 fn looks_into_named(expr: &Expr) -> bool {
     fn names(expr: &Expr) -> bool {
-        let mut found = matches!(expr, Expr::Value(value) if holds_entity(value));
+        let mut found = matches!(expr, Expr::Datum(value) if holds_entity(value));
         expr.children(&mut |child| found |= names(child));
         found
     }
@@ -388,11 +388,11 @@ fn looks_into_named(expr: &Expr) -> bool {
     found
 }
 
-fn holds_entity(value: &Value) -> bool {
+fn holds_entity(value: &Datum) -> bool {
     match value {
-        Value::Entity(_) => true,
-        Value::Set(elements) => elements.iter().any(holds_entity),
-        Value::Record(fields) => fields.values().any(holds_entity),
+        Datum::Entity(_) => true,
+        Datum::Set(elements) => elements.iter().any(holds_entity),
+        Datum::Record(fields) => fields.values().any(holds_entity),
         _ => false,
     }
 }

@@ -11,9 +11,9 @@ use crate::tables::Tables;
 use crate::{CompileError, number};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
-use ztfast_bundle::{CellKind, Entry, Parts, pack_cell, write_program};
-use ztfast_policy::ir::Expr;
-use ztfast_program::{EntityRef, Scratch};
+use ztfast_bundle::{CellKind, Parts, Residual, pack_cell, write_program};
+use ztfast_cedar::ir::Expr;
+use ztfast_vm::{EntityRef, Scratch};
 
 /// Words that all programs may have: a cell has so many bits for a program's place.
 const MAX_PROGRAM_WORDS: u32 = 1 << 30;
@@ -44,32 +44,32 @@ pub(crate) struct Programs<'a> {
     numbers: FxHashMap<(u32, Vec<Arc<Expr>>), u32>,
     /// Programs by the variants that may apply.
     made: FxHashMap<Box<[u32]>, u32>,
-    /// Variants of policies of which nothing is settled, by policy.
+    /// Variants of policies of which nothing is resolved, by policy.
     whole: FxHashMap<u32, u32>,
     scratch: Scratch,
 }
 
-/// What is left of a policy once a table has settled the rest.
+/// What is left of a policy once a table has resolved the rest.
 struct Variant {
     plan: Plan,
-    entry: Entry,
+    residual: Residual,
 }
 
 impl Variant {
     const fn is_certain(&self) -> bool {
-        self.entry.ranges.is_empty() && self.entry.conjuncts.is_empty() && !self.plan.opaque
+        self.residual.ranges.is_empty() && self.residual.conjuncts.is_empty() && !self.plan.opaque
     }
 }
 
-/// What classes settle in a layer.
+/// What classes resolve in a layer.
 #[derive(Default)]
-pub(crate) struct Settled {
+pub(crate) struct Resolved {
     refined: Refined,
     /// By conjunct.
     specialisers: FxHashMap<u32, Specialiser>,
 }
 
-impl Settled {
+impl Resolved {
     pub fn new(refined: Refined, plans: &Plans, tables: &mut Tables) -> Self {
         let specialisers = refined
             .specialised
@@ -79,7 +79,7 @@ impl Settled {
         Self { refined, specialisers }
     }
 
-    /// Whether the table settles nothing that is not the same for all entities of the unrefined classes.
+    /// Whether the table resolves nothing that is not the same for all entities of the unrefined classes.
     pub fn is_nothing(&self) -> bool {
         self.refined.tabulated.is_empty() && self.specialisers.is_empty()
     }
@@ -116,7 +116,10 @@ impl<'a> Programs<'a> {
 
     /// Conditions that are left, over all variants.
     pub fn residual(&self) -> u64 {
-        self.variants.iter().map(|variant| (variant.entry.ranges.len() + variant.entry.conjuncts.len()) as u64).sum()
+        self.variants
+            .iter()
+            .map(|variant| (variant.residual.ranges.len() + variant.residual.conjuncts.len()) as u64)
+            .sum()
     }
 
     /// The cell of a pair of classes, given by a sample of each, in which these policies may apply.
@@ -124,15 +127,15 @@ impl<'a> Programs<'a> {
         &mut self,
         plans: &[Plan],
         sample: (EntityRef, EntityRef),
-        settled: &Settled,
+        resolved: &Resolved,
         tables: &mut Tables,
         parts: &mut Parts,
     ) -> Result<u32, CompileError> {
         let mut variants = Vec::with_capacity(plans.len());
         for plan in plans {
-            if settled.is_nothing() {
+            if resolved.is_nothing() {
                 variants.push(self.whole(plan, tables, parts)?);
-            } else if let Some(left) = self.left(plan, sample, settled, tables) {
+            } else if let Some(left) = self.left(plan, sample, resolved, tables) {
                 variants.push(self.variant(plan, left, tables, parts)?);
             }
         }
@@ -140,7 +143,7 @@ impl<'a> Programs<'a> {
         Ok(pack_cell(self.kind(&variants), program))
     }
 
-    /// A program of one policy alone, of which nothing is settled but what each side settles alone.
+    /// A program of one policy alone, of which nothing is resolved but what each side resolves alone.
     pub fn alone(&mut self, plan: &Plan, tables: &mut Tables, parts: &mut Parts) -> Result<u32, CompileError> {
         let variant = self.whole(plan, tables, parts)?;
         self.program(&[variant], parts)
@@ -151,7 +154,7 @@ impl<'a> Programs<'a> {
             return Ok(known);
         }
         let plans = self.plans;
-        let left = plans.rest(plan).iter().map(|&at| plans.conjuncts[at as usize].expr.clone()).collect();
+        let left = plans.residual(plan).iter().map(|&at| plans.conjuncts[at as usize].expr.clone()).collect();
         let variant = self.variant(plan, left, tables, parts)?;
         self.whole.insert(plan.policy, variant);
         Ok(variant)
@@ -162,19 +165,19 @@ impl<'a> Programs<'a> {
         &mut self,
         plan: &Plan,
         sample: (EntityRef, EntityRef),
-        settled: &Settled,
+        resolved: &Resolved,
         tables: &mut Tables,
     ) -> Option<Vec<Arc<Expr>>> {
         let mut left = Vec::new();
-        for &at in self.plans.rest(plan) {
+        for &at in self.plans.residual(plan) {
             let conjunct = &self.plans.conjuncts[at as usize];
-            if settled.refined.tabulated.binary_search(&at).is_ok() {
+            if resolved.refined.tabulated.binary_search(&at).is_ok() {
                 if !holds(&tables.view(), &conjunct.code, sample.0, sample.1, &mut self.scratch) {
                     return None;
                 }
                 continue;
             }
-            let Some(specialiser) = settled.specialisers.get(&at) else {
+            let Some(specialiser) = resolved.specialisers.get(&at) else {
                 left.push(conjunct.expr.clone());
                 continue;
             };
@@ -197,16 +200,16 @@ impl<'a> Programs<'a> {
         if let Some(&known) = self.numbers.get(&key) {
             return Ok(known);
         }
-        let mut entry = Entry { policy: plan.policy, ..Entry::default() };
+        let mut residual = Residual { policy: plan.policy, ..Residual::default() };
         for expr in &key.1 {
             if let Some(range) = range(expr, self.layout, tables) {
-                entry.ranges.push(range);
+                residual.ranges.push(range);
                 continue;
             }
-            entry.conjuncts.push(self.place(expr, tables, parts)?);
+            residual.conjuncts.push(self.place(expr, tables, parts)?);
         }
         let fresh = number(self.variants.len(), "variants of policies")?;
-        self.variants.push(Variant { plan: *plan, entry });
+        self.variants.push(Variant { plan: *plan, residual });
         self.numbers.insert(key, fresh);
         Ok(fresh)
     }
@@ -253,9 +256,9 @@ impl<'a> Programs<'a> {
             return Err(CompileError::TooMany { what: "programs" });
         }
         let (forbids, permits) = self.by_effect(variants);
-        let entry = |&variant: &u32| &self.variants[variant as usize].entry;
+        let residual = |&variant: &u32| &self.variants[variant as usize].residual;
         let opaque = variants.iter().any(|&variant| self.variants[variant as usize].plan.opaque);
-        write_program(&mut parts.programs, forbids.iter().map(entry), permits.iter().map(entry), opaque)
+        write_program(&mut parts.programs, forbids.iter().map(residual), permits.iter().map(residual), opaque)
             .map_err(|_| CompileError::TooMany { what: "conditions in one policy" })?;
         self.made.insert(variants.into(), start);
         Ok(start)

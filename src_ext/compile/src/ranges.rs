@@ -3,8 +3,8 @@
 use crate::layout::Layout;
 use crate::tables::Tables;
 use ztfast_bundle::{Node, RangeRec};
-use ztfast_policy::ir::{Binary, Expr, Ext, Unary, Value};
-use ztfast_program::Tag;
+use ztfast_cedar::ir::{Binary, Datum, Expr, Ext, Unary};
+use ztfast_vm::Tag;
 
 /// A slot that a path of attributes leads to.
 #[derive(Clone, Copy)]
@@ -25,25 +25,25 @@ pub(crate) fn range(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Option
         }
         Expr::Binary(Binary::Eq, a, b) => {
             let (slot, value) = slot_and_value(a, b, layout).or_else(|| slot_and_value(b, a, layout))?;
-            let cell = tables.value(value);
-            if slot.kind == Tag::Bool && cell.is(Tag::Bool) {
-                return Some(truth(slot, cell.payload != 0));
+            let value = tables.value(value);
+            if slot.kind == Tag::Bool && value.is(Tag::Bool) {
+                return Some(truth(slot, value.payload != 0));
             }
-            (cell.is(slot.kind) && cell.is_scalar()).then(|| within(slot, cell.as_i64(), cell.as_i64()))
+            (value.is(slot.kind) && value.is_scalar()).then(|| within(slot, value.as_i64(), value.as_i64()))
         }
         Expr::Binary(op @ (Binary::Less | Binary::LessEq), a, b) => {
-            let ordered = |slot: Slot, value: &Value| match (slot.kind, value) {
-                (Tag::Long, Value::Long(n))
-                | (Tag::Datetime, Value::Datetime(n))
-                | (Tag::Duration, Value::Duration(n)) => Some((slot, *n)),
+            let ordered = |slot: Slot, value: &Datum| match (slot.kind, value) {
+                (Tag::Long, Datum::Long(n))
+                | (Tag::Datetime, Datum::Datetime(n))
+                | (Tag::Duration, Datum::Duration(n)) => Some((slot, *n)),
                 _ => None,
             };
             compare(a, b, *op == Binary::Less, layout, ordered)
         }
         Expr::Ext(method, operands) => {
             let [a, b] = operands.as_slice() else { return None };
-            let ordered = |slot: Slot, value: &Value| match (slot.kind, value) {
-                (Tag::Decimal, Value::Decimal(n)) => Some((slot, *n)),
+            let ordered = |slot: Slot, value: &Datum| match (slot.kind, value) {
+                (Tag::Decimal, Datum::Decimal(n)) => Some((slot, *n)),
                 _ => None,
             };
             match method {
@@ -76,7 +76,7 @@ fn compare(
     b: &Expr,
     strict: bool,
     layout: &Layout,
-    ordered: impl Fn(Slot, &Value) -> Option<(Slot, i64)>,
+    ordered: impl Fn(Slot, &Datum) -> Option<(Slot, i64)>,
 ) -> Option<RangeRec> {
     let empty = |slot| within(slot, 0, -1);
     if let Some((slot, value)) = slot_and_value(a, b, layout) {
@@ -103,9 +103,9 @@ const fn within(slot: Slot, low: i64, high: i64) -> RangeRec {
     RangeRec { slot: slot.number, inverted: false, low, high }
 }
 
-fn slot_and_value<'e>(a: &Expr, b: &'e Expr, layout: &Layout) -> Option<(Slot, &'e Value)> {
+fn slot_and_value<'e>(a: &Expr, b: &'e Expr, layout: &Layout) -> Option<(Slot, &'e Datum)> {
     match b {
-        Expr::Value(value) => Some((slot(a, layout)?, value)),
+        Expr::Datum(value) => Some((slot(a, layout)?, value)),
         _ => None,
     }
 }

@@ -1,5 +1,5 @@
 //! Finer classes for small layers: split by the values that conditions read of one side, so that conditions over both
-//! sides are settled in the table, and conditions of the request have constants where they had attributes.
+//! sides are resolved in the table, and conditions of the request have constants where they had attributes.
 //!
 //! Only while the table stays small enough for the nearest caches: otherwise such conditions stay for decision time.
 
@@ -11,20 +11,20 @@ use crate::plan::{Plans, Side, reads};
 use crate::tables::Tables;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
-use ztfast_policy::ir::{Expr, Var};
-use ztfast_program::{Arena, Cell, EntityRef, Fault, Instr, Scratch, StoreView, Tag};
+use ztfast_cedar::ir::{Expr, Var};
+use ztfast_vm::{Arena, EntityRef, Fault, Instr, Scratch, StoreView, Tag, Value};
 
-/// Cells that settling conjuncts in the table may cost a layer.
+/// Cells that resolving conjuncts in the table may cost a layer.
 const REFINEMENT_BUDGET: u64 = 1 << 16;
 /// Ways to split that are tried, at most.
 const MAX_SPLITTERS: usize = 64;
 
-/// What finer classes settle.
+/// What finer classes resolve.
 #[derive(Default)]
 pub(crate) struct Refined {
     /// Conjuncts whose truth is the same for all pairs of entities of two classes, sorted.
     pub tabulated: Vec<u32>,
-    /// Conditions of the request in which classes settle a part, sorted.
+    /// Conditions of the request in which classes resolve a part, sorted.
     pub specialised: Vec<u32>,
     /// By class of principals, and of resources, whether values split it (or would split it from a new entity).
     pub split: [Vec<bool>; 2],
@@ -51,7 +51,7 @@ pub(crate) fn refine(
             scored.push((split.pairs(), splitter));
         }
     }
-    // Those that split least come first, so that the budget settles as many as it can.
+    // Those that split least come first, so that the budget resolves as many as it can.
     scored.sort_by_key(|(pairs, splitter)| (*pairs, splitter.conjuncts.first().copied()));
     for (_, splitter) in scored {
         let Some(split) = splitter.apply(layer, principal, resource, tables) else { continue };
@@ -112,10 +112,10 @@ fn splitters(layer: &Layer, plans: &Plans, tables: &mut Tables) -> Vec<Splitter>
     let mut by_reads: BTreeMap<Vec<(Side, Expr)>, Splitter> = BTreeMap::new();
     let mut parts_of: FxHashMap<u32, Option<Vec<(Side, Expr)>>> = FxHashMap::default();
     for plan in &layer.plans {
-        for &conjunct in plans.rest(plan) {
+        for &conjunct in plans.residual(plan) {
             let parts = parts_of.entry(conjunct).or_insert_with(|| {
                 let known = &plans.conjuncts[conjunct as usize];
-                (!known.unsettled).then(|| to_split_by(&known.expr, known.reads.context)).flatten()
+                (!known.unresolved).then(|| to_split_by(&known.expr, known.reads.context)).flatten()
             });
             let Some(parts) = parts else { continue };
             if !by_reads.contains_key(parts) {
@@ -276,23 +276,23 @@ fn names(expr: &Expr) -> bool {
 
 /// Numbers that are equal only for equal values. (Equal sets may differ in order where they hold composites: then there
 /// is a class too many, which costs a little room and nothing else.)
-fn describe(value: Result<Cell, Fault>, view: &StoreView<'_>, scratch: &Scratch, out: &mut Vec<u64>) {
-    let Ok(cell) = value else { return out.push(u64::MAX) };
-    out.push(u64::from(cell.tag));
-    let cells = if cell.arena() == Arena::Scratch { scratch.cells() } else { view.cells };
-    let start = cell.start() as usize;
-    let width = match Tag::from_u32(cell.tag) {
+fn describe(value: Result<Value, Fault>, view: &StoreView<'_>, scratch: &Scratch, out: &mut Vec<u64>) {
+    let Ok(value) = value else { return out.push(u64::MAX) };
+    out.push(u64::from(value.tag));
+    let values = if value.arena() == Arena::Scratch { scratch.values() } else { view.values };
+    let start = value.start() as usize;
+    let width = match Tag::from_u32(value.tag) {
         Some(Tag::Set) => 1,
         Some(Tag::Record) => 2,
         Some(Tag::Ip6) => {
-            out.push(u64::from(cell.len()));
-            let bits = cells.get(start).map_or(0, |wide| wide.wide_bits());
+            out.push(u64::from(value.len()));
+            let bits = values.get(start).map_or(0, |wide| wide.wide_bits());
             return out.extend([(bits >> 64) as u64, u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0)]);
         }
-        _ => return out.push(cell.payload),
+        _ => return out.push(value.payload),
     };
-    out.push(u64::from(cell.len()));
-    for &part in cells.get(start..start + cell.len() as usize * width).unwrap_or_default() {
+    out.push(u64::from(value.len()));
+    for &part in values.get(start..start + value.len() as usize * width).unwrap_or_default() {
         describe(Ok(part), view, scratch, out);
     }
 }

@@ -1,4 +1,4 @@
-//! Conditions of the request with what a class settles filled in: `context.qty > principal.maxQty` becomes a comparison
+//! Conditions of the request with what a class resolves filled in: `context.qty > principal.maxQty` becomes a comparison
 //! with a constant for a class of principals that have the same `maxQty`.
 //!
 //! Exact, because Cedar is pure: a subexpression that reads one entity only has the same value, or the same error, for
@@ -11,8 +11,8 @@ use crate::plan::{Side, reads};
 use crate::refine::one_sided;
 use crate::tables::Tables;
 use std::sync::Arc;
-use ztfast_policy::ir::{Expr, Value};
-use ztfast_program::{EntityRef, Fault, Instr, Scratch};
+use ztfast_cedar::ir::{Datum, Expr};
+use ztfast_vm::{EntityRef, Fault, Instr, Scratch};
 
 /// What is left of a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,31 +23,31 @@ pub(crate) enum Left {
     All(Vec<Expr>),
 }
 
-/// Fills in what a class settles of one condition.
+/// Fills in what a class resolves of one condition.
 pub(crate) struct Specialiser {
     expr: Expr,
-    /// Subexpressions that one side settles, with their code.
-    settled: Vec<(Side, Expr, Vec<Instr>)>,
+    /// Subexpressions that one side resolves, with their code.
+    resolved: Vec<(Side, Expr, Vec<Instr>)>,
 }
 
 impl Specialiser {
-    /// `None` where neither side settles anything.
+    /// `None` where neither side resolves anything.
     pub fn new(expr: &Expr, tables: &mut Tables) -> Option<Self> {
         let nothing = Layout::default();
-        let settled: Vec<_> = one_sided(expr)
+        let resolved: Vec<_> = one_sided(expr)
             .into_iter()
             .filter_map(|(side, expr)| {
                 let code = generate(&expr, &nothing, tables).ok()?;
                 Some((side, expr, code))
             })
             .collect();
-        (!settled.is_empty()).then(|| Self { expr: expr.clone(), settled })
+        (!resolved.is_empty()).then(|| Self { expr: expr.clone(), resolved })
     }
 
     /// What is left of the condition for two classes, by a sample of each.
     pub fn left(&self, principal: EntityRef, resource: EntityRef, tables: &mut Tables, scratch: &mut Scratch) -> Left {
         let known: Vec<(&Expr, Expr)> = self
-            .settled
+            .resolved
             .iter()
             .filter_map(|(side, expr, code)| {
                 let entity = if *side == Side::Principal { principal } else { resource };
@@ -62,9 +62,9 @@ impl Specialiser {
 }
 
 /// A value as an expression; `None` for one that cannot be written down (an entity that the bundle does not name).
-fn constant(value: Result<ztfast_program::Cell, Fault>, tables: &Tables, scratch: &Scratch) -> Option<Expr> {
+fn constant(value: Result<ztfast_vm::Value, Fault>, tables: &Tables, scratch: &Scratch) -> Option<Expr> {
     match value {
-        Ok(cell) => tables.value_of(cell, scratch.cells()).map(Expr::Value),
+        Ok(value) => tables.value_of(value, scratch.values()).map(Expr::Datum),
         Err(Fault::Error) => Some(Expr::Error),
         Err(_) => None,
     }
@@ -84,7 +84,7 @@ impl Fill<'_> {
         }
         let mut arc = |expr: &Arc<Expr>| Arc::new(self.fill(expr));
         let filled = match expr {
-            Expr::Value(_) | Expr::Error | Expr::Var(_) | Expr::Opaque(_) => return expr.clone(),
+            Expr::Datum(_) | Expr::Error | Expr::Var(_) | Expr::Opaque(_) => return expr.clone(),
             Expr::And(a, b) => Expr::And(arc(a), arc(b)),
             Expr::Or(a, b) => Expr::Or(arc(a), arc(b)),
             Expr::If(a, b, c) => Expr::If(arc(a), arc(b), arc(c)),
@@ -101,7 +101,7 @@ impl Fill<'_> {
             }
         };
         match &filled {
-            // The first operand alone can settle these.
+            // The first operand alone can resolve these.
             Expr::And(a, _) if is_bool(a, false) => boolean(false),
             Expr::Or(a, _) if is_bool(a, true) => boolean(true),
             Expr::If(test, then, _) if is_bool(test, true) => (**then).clone(),
@@ -127,8 +127,8 @@ impl Fill<'_> {
 fn flatten(expr: &Expr, conjuncts: &mut Vec<Expr>) -> bool {
     match expr {
         Expr::And(a, b) => flatten(a, conjuncts) && flatten(b, conjuncts),
-        Expr::Value(Value::Bool(true)) => true,
-        Expr::Value(_) | Expr::Error => false,
+        Expr::Datum(Datum::Bool(true)) => true,
+        Expr::Datum(_) | Expr::Error => false,
         _ => {
             if !conjuncts.contains(expr) {
                 conjuncts.push(expr.clone());
@@ -139,7 +139,7 @@ fn flatten(expr: &Expr, conjuncts: &mut Vec<Expr>) -> bool {
 }
 
 const fn boolean(value: bool) -> Expr {
-    Expr::Value(Value::Bool(value))
+    Expr::Datum(Datum::Bool(value))
 }
 
 fn is_bool(expr: &Expr, value: bool) -> bool {
@@ -150,7 +150,7 @@ fn is_bool(expr: &Expr, value: bool) -> bool {
 const fn is_no_bool(expr: &Expr) -> bool {
     match expr {
         Expr::Error => true,
-        Expr::Value(value) => !matches!(value, Value::Bool(_)),
+        Expr::Datum(value) => !matches!(value, Datum::Bool(_)),
         _ => false,
     }
 }

@@ -1,4 +1,4 @@
-//! Strings, types, entities and values as numbers and cells.
+//! Strings, types, entities and values as numbers and values.
 
 use crate::{CompileError, number};
 use hashbrown::HashTable;
@@ -8,9 +8,9 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::IntoBytes;
 use ztfast_bundle::{Parts, Store, TypeRec, build_entity_index, build_string_index};
-use ztfast_policy::ir::{ActionScope, Entity, Expr, Ip, Model, PatternElem, Scope, Uid, Value};
-use ztfast_program::{
-    Arena, Cell, EntityRec, EntityRef, PARENT, PRESENT, PatternRec, REFERRED, StoreView, StringsView, Tag, WILDCARD,
+use ztfast_cedar::ir::{ActionScope, Datum, Entity, Expr, Ip, Model, PatternElem, Scope, Uid};
+use ztfast_vm::{
+    Arena, EntityRec, EntityRef, PARENT, PRESENT, PatternRec, REFERRED, StoreView, StringsView, Tag, Value, WILDCARD,
 };
 
 mod base;
@@ -30,22 +30,22 @@ pub(crate) struct Tables {
     pub named: Vec<bool>,
     ancestors: Vec<u32>,
     lists: HashTable<(u32, u32)>,
-    cells: Vec<Cell>,
+    values: Vec<Value>,
     blocks: HashTable<(u32, u32)>,
     constants: FxHashMap<Cell2, u32>,
     patterns: Vec<PatternRec>,
     pattern_elems: Vec<u32>,
     pattern_numbers: FxHashMap<Arc<[PatternElem]>, u32>,
     /// Whether all entities are in: values are the policies' from then on.
-    settled: bool,
-    /// Stack and built cells that programs need at most.
+    resolved: bool,
+    /// Stack and built values that programs need at most.
     pub scratch: (usize, usize),
 }
 
 /// Ancestors that there may be over all entities, besides some for each: a chain of ten thousand has fewer.
 const ANCESTORS: usize = 1 << 26;
 
-/// A cell as a key.
+/// A value as a key.
 type Cell2 = (u32, u32, u64);
 
 impl Tables {
@@ -74,14 +74,14 @@ impl Tables {
             strings: number(tables.string_offsets.len() - 1, "strings")?,
             entities: number(tables.entities.len(), "entities")?,
             parents: number(tables.ancestors.len(), "ancestors")?,
-            cells: number(tables.cells.len(), "values")?,
+            values: number(tables.values.len(), "values")?,
         };
         Ok((tables, store))
     }
 
     /// Number what the schema and the policies name besides.
     pub fn add_policies(&mut self, model: &Model) -> Result<(), CompileError> {
-        self.settled = true;
+        self.resolved = true;
         self.name_the_rest(model);
         self.add_stand_ins(model);
         self.close_hierarchy()?;
@@ -89,7 +89,7 @@ impl Tables {
     }
 
     fn check_sizes(&self) -> Result<(), CompileError> {
-        number(self.cells.len(), "values")?;
+        number(self.values.len(), "values")?;
         number(self.string_bytes.len(), "bytes of text")?;
         number(self.ancestors.len(), "ancestors")?;
         number(self.entities.len(), "entities").map(drop)
@@ -284,70 +284,72 @@ impl Tables {
         EntityRef { index: number, foreign: u32::from(stand_in) }
     }
 
-    /// The cell of a value. Equal values have equal cells.
+    /// The value of a value. Equal values have equal values.
     #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks the pool's size
-    pub fn value(&mut self, value: &Value) -> Cell {
+    pub fn value(&mut self, value: &Datum) -> Value {
         match value {
-            Value::Bool(b) => Cell::bool(*b),
-            Value::Long(n) => Cell::number(Tag::Long, *n),
-            Value::String(text) => Cell::string(u64::from(self.string(text))),
-            Value::Entity(uid) => {
+            Datum::Bool(b) => Value::bool(*b),
+            Datum::Long(n) => Value::number(Tag::Long, *n),
+            Datum::String(text) => Value::string(u64::from(self.string(text))),
+            Datum::Entity(uid) => {
                 let entity = self.entity(uid);
-                if !self.settled {
+                if !self.resolved {
                     self.entities[entity.index as usize].flags |= REFERRED;
                 }
-                Cell::entity(entity)
+                Value::entity(entity)
             }
-            Value::Decimal(n) => Cell::number(Tag::Decimal, *n),
-            Value::Datetime(n) => Cell::number(Tag::Datetime, *n),
-            Value::Duration(n) => Cell::number(Tag::Duration, *n),
-            Value::Ip(Ip::V4(addr, prefix)) => Cell::ip4(*addr, *prefix),
-            Value::Ip(Ip::V6(bits, prefix)) => {
-                let (start, _) = self.block(&[Cell::wide(*bits)]);
-                Cell::ip6(Arena::Bundle, start, *prefix)
+            Datum::Decimal(n) => Value::number(Tag::Decimal, *n),
+            Datum::Datetime(n) => Value::number(Tag::Datetime, *n),
+            Datum::Duration(n) => Value::number(Tag::Duration, *n),
+            Datum::Ip(Ip::V4(addr, prefix)) => Value::ip4(*addr, *prefix),
+            Datum::Ip(Ip::V6(bits, prefix)) => {
+                let (start, _) = self.block(&[Value::wide(*bits)]);
+                Value::ip6(Arena::Bundle, start, *prefix)
             }
-            Value::Set(elements) => {
-                let mut parts: Vec<Cell> = elements.iter().map(|element| self.value(element)).collect();
-                let sorted = parts.iter().all(|cell| cell.is_scalar());
+            Datum::Set(elements) => {
+                let mut parts: Vec<Value> = elements.iter().map(|element| self.value(element)).collect();
+                let sorted = parts.iter().all(|value| value.is_scalar());
                 if sorted {
-                    parts.sort_unstable_by_key(|cell| cell.key());
+                    parts.sort_unstable_by_key(|value| value.key());
                 }
                 let (start, len) = self.block(&parts);
-                Cell::set(Arena::Bundle, start, len, sorted)
+                Value::set(Arena::Bundle, start, len, sorted)
             }
-            Value::Record(fields) => {
+            Datum::Record(fields) => {
                 let (start, len) = self.pairs(fields.iter());
-                Cell::record(Arena::Bundle, start, len)
+                Value::record(Arena::Bundle, start, len)
             }
         }
     }
 
-    /// The value of a cell whose parts lie in the pool or in `scratch`; `None` for an entity that nothing names.
-    pub fn value_of(&self, cell: Cell, scratch: &[Cell]) -> Option<Value> {
-        let composite = !cell.is_scalar();
-        let cells = if composite && cell.arena() == Arena::Scratch { scratch } else { &self.cells };
-        let part = |at: u32| cells.get((cell.start() + at) as usize).copied();
-        Some(match Tag::from_u32(cell.tag)? {
+    /// The value of a value whose parts lie in the pool or in `scratch`; `None` for an entity that nothing names.
+    pub fn value_of(&self, value: Value, scratch: &[Value]) -> Option<Datum> {
+        let composite = !value.is_scalar();
+        let values = if composite && value.arena() == Arena::Scratch { scratch } else { &self.values };
+        let part = |at: u32| values.get((value.start() + at) as usize).copied();
+        Some(match Tag::from_u32(value.tag)? {
             Tag::Missing => return None,
-            Tag::Bool => Value::Bool(cell.payload != 0),
-            Tag::Long => Value::Long(cell.as_i64()),
-            Tag::String => Value::String(self.text(u32::try_from(cell.payload).ok()?)?),
-            Tag::Entity => Value::Entity(self.uid(EntityRef::from_bits(cell.payload))?),
-            Tag::Decimal => Value::Decimal(cell.as_i64()),
-            Tag::Datetime => Value::Datetime(cell.as_i64()),
-            Tag::Duration => Value::Duration(cell.as_i64()),
+            Tag::Bool => Datum::Bool(value.payload != 0),
+            Tag::Long => Datum::Long(value.as_i64()),
+            Tag::String => Datum::String(self.text(u32::try_from(value.payload).ok()?)?),
+            Tag::Entity => Datum::Entity(self.uid(EntityRef::from_bits(value.payload))?),
+            Tag::Decimal => Datum::Decimal(value.as_i64()),
+            Tag::Datetime => Datum::Datetime(value.as_i64()),
+            Tag::Duration => Datum::Duration(value.as_i64()),
             Tag::Ip4 => {
-                let [a, b, c, d, prefix, ..] = cell.payload.to_le_bytes();
-                Value::Ip(Ip::V4(u32::from_le_bytes([a, b, c, d]), prefix))
+                let [a, b, c, d, prefix, ..] = value.payload.to_le_bytes();
+                Datum::Ip(Ip::V4(u32::from_le_bytes([a, b, c, d]), prefix))
             }
-            Tag::Ip6 => Value::Ip(Ip::V6(part(0)?.wide_bits(), u8::try_from(cell.len()).ok()?)),
-            Tag::Set => Value::Set((0..cell.len()).map(|at| self.value_of(part(at)?, scratch)).collect::<Option<_>>()?),
+            Tag::Ip6 => Datum::Ip(Ip::V6(part(0)?.wide_bits(), u8::try_from(value.len()).ok()?)),
+            Tag::Set => {
+                Datum::Set((0..value.len()).map(|at| self.value_of(part(at)?, scratch)).collect::<Option<_>>()?)
+            }
             Tag::Record => {
                 let field = |at| {
                     let key = self.text(u32::try_from(part(2 * at)?.payload).ok()?)?;
                     Some((key, self.value_of(part(2 * at + 1)?, scratch)?))
                 };
-                Value::Record((0..cell.len()).map(field).collect::<Option<_>>()?)
+                Datum::Record((0..value.len()).map(field).collect::<Option<_>>()?)
             }
         })
     }
@@ -365,32 +367,33 @@ impl Tables {
     }
 
     /// Pairs of key and value, sorted by the keys' numbers: where they begin, and how many they are.
-    fn pairs<'v>(&mut self, fields: impl Iterator<Item = (&'v Arc<str>, &'v Value)>) -> (u32, u32) {
-        let mut pairs: Vec<(u32, Cell)> = fields.map(|(key, value)| (self.string(key), self.value(value))).collect();
+    fn pairs<'v>(&mut self, fields: impl Iterator<Item = (&'v Arc<str>, &'v Datum)>) -> (u32, u32) {
+        let mut pairs: Vec<(u32, Value)> = fields.map(|(key, value)| (self.string(key), self.value(value))).collect();
         pairs.sort_unstable_by_key(|&(key, _)| key);
-        let cells: Vec<Cell> = pairs.iter().flat_map(|&(key, value)| [Cell::string(u64::from(key)), value]).collect();
-        let (start, len) = self.block(&cells);
+        let values: Vec<Value> =
+            pairs.iter().flat_map(|&(key, value)| [Value::string(u64::from(key)), value]).collect();
+        let (start, len) = self.block(&values);
         (start, len / 2)
     }
 
-    /// Cells in the pool; equal ones are there once.
+    /// Values in the pool; equal ones are there once.
     #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks the pool's size
-    fn block(&mut self, block: &[Cell]) -> (u32, u32) {
+    fn block(&mut self, block: &[Value]) -> (u32, u32) {
         if block.is_empty() {
             return (0, 0);
         }
-        let cells = &mut self.cells;
+        let values = &mut self.values;
         let hash = xxh3_64(block.as_bytes());
-        let of = |cells: &[Cell], (start, len): (u32, u32)| -> u64 {
-            xxh3_64(cells[start as usize..][..len as usize].as_bytes())
+        let of = |values: &[Value], (start, len): (u32, u32)| -> u64 {
+            xxh3_64(values[start as usize..][..len as usize].as_bytes())
         };
-        if let Some(&known) = self.blocks.find(hash, |&(start, len)| cells[start as usize..][..len as usize] == *block)
+        if let Some(&known) = self.blocks.find(hash, |&(start, len)| values[start as usize..][..len as usize] == *block)
         {
             return known;
         }
-        let place = (cells.len() as u32, block.len() as u32);
-        cells.extend_from_slice(block);
-        self.blocks.insert_unique(hash, place, |&place| of(cells, place));
+        let place = (values.len() as u32, block.len() as u32);
+        values.extend_from_slice(block);
+        self.blocks.insert_unique(hash, place, |&place| of(values, place));
         place
     }
 
@@ -414,11 +417,11 @@ impl Tables {
 
     /// The place of a constant in the value pool.
     #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks the pool's size
-    pub fn constant(&mut self, cell: Cell) -> u32 {
-        let cells = &mut self.cells;
-        *self.constants.entry((cell.tag, cell.aux, cell.payload)).or_insert_with(|| {
-            cells.push(cell);
-            cells.len() as u32 - 1
+    pub fn constant(&mut self, value: Value) -> u32 {
+        let values = &mut self.values;
+        *self.constants.entry((value.tag, value.aux, value.payload)).or_insert_with(|| {
+            values.push(value);
+            values.len() as u32 - 1
         })
     }
 
@@ -441,7 +444,7 @@ impl Tables {
     /// What programs read.
     pub fn view(&self) -> StoreView<'_> {
         StoreView {
-            cells: &self.cells,
+            values: &self.values,
             strings: StringsView { offsets: &self.string_offsets, bytes: &self.string_bytes },
             entities: &self.entities,
             ancestors: &self.ancestors,
@@ -461,23 +464,23 @@ impl Tables {
         parts.types = self.types;
         parts.entities = self.entities;
         parts.ancestors = self.ancestors;
-        parts.cells = self.cells;
+        parts.values = self.values;
         parts.patterns = self.patterns;
         parts.pattern_elems = self.pattern_elems;
     }
 }
 
-fn value_uids(value: &Value, name: &mut impl FnMut(&Uid)) {
+fn value_uids(value: &Datum, name: &mut impl FnMut(&Uid)) {
     match value {
-        Value::Entity(uid) => name(uid),
-        Value::Set(elements) => elements.iter().for_each(|element| value_uids(element, name)),
-        Value::Record(fields) => fields.values().for_each(|field| value_uids(field, name)),
+        Datum::Entity(uid) => name(uid),
+        Datum::Set(elements) => elements.iter().for_each(|element| value_uids(element, name)),
+        Datum::Record(fields) => fields.values().for_each(|field| value_uids(field, name)),
         _ => {}
     }
 }
 
 fn expr_uids(expr: &Expr, name: &mut impl FnMut(&Uid)) {
-    if let Expr::Value(value) = expr {
+    if let Expr::Datum(value) = expr {
         value_uids(value, name);
     }
     expr.children(&mut |child| expr_uids(child, name));

@@ -105,7 +105,7 @@ impl Gate {
         Ok(number)
     }
 
-    /// The number of a text that the bundle holds, wherever a call stands: it stays as long as [`Self::epoch`] does.
+    /// The number of a text that the bundle holds, wherever a call stands: it stays as long as [`Self::generation`] does.
     ///
     /// # Errors
     /// [`Status::TEXT`] where the bundle holds no such text: then each call brings it along by [`Self::text`].
@@ -158,11 +158,11 @@ impl Gate {
     ///
     /// # Errors
     /// None that a gate of this type can meet.
-    pub fn epoch(&self) -> Result<u64, Status> {
-        let mut epoch = 0;
+    pub fn generation(&self) -> Result<u64, Status> {
+        let mut generation = 0;
         // SAFETY: as in `text`.
-        Status(unsafe { (self.api.epoch)(self.raw.as_ptr(), &raw mut epoch) }).ok()?;
-        Ok(epoch)
+        Status(unsafe { (self.api.generation)(self.raw.as_ptr(), &raw mut generation) }).ok()?;
+        Ok(generation)
     }
 
     /// A batch: many decisions by the bundle of this moment. Allocates.

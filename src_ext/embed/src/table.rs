@@ -87,8 +87,8 @@ pub struct Api {
     pub kinds: unsafe extern "C" fn(*const RawGate, *mut u8, usize, *mut usize) -> i32,
     /// `policy(gate, policy, &id, &len)`.
     pub policy: unsafe extern "C" fn(*const RawGate, u32, *mut *const u8, *mut usize) -> i32,
-    /// `epoch(gate, &epoch)`.
-    pub epoch: unsafe extern "C" fn(*const RawGate, *mut u64) -> i32,
+    /// `generation(gate, &generation)`.
+    pub generation: unsafe extern "C" fn(*const RawGate, *mut u64) -> i32,
     /// `gate_clone(gate, &clone)`.
     pub gate_clone: unsafe extern "C" fn(*const RawGate, *mut *mut RawGate) -> i32,
     /// `gate_free(gate)`.

@@ -30,7 +30,7 @@ fn expected() -> Vec<(String, i64)> {
         };
     }
     entries! {
-        abi_version size allows decide begin text entity literal kinds policy epoch gate_clone gate_free
+        abi_version size allows decide begin text entity literal kinds policy generation gate_clone gate_free
         batch_begin batch_text batch_run batch_evaluate batch_end code_name status_text refuse gate_without
         batch_without batch_refuse
     }

@@ -98,9 +98,9 @@ unsafe extern "C" fn policy(_: *const RawGate, policy: u32, id: *mut *const u8, 
     Status::OK.0
 }
 
-unsafe extern "C" fn epoch(_: *const RawGate, epoch: *mut u64) -> i32 {
+unsafe extern "C" fn generation(_: *const RawGate, generation: *mut u64) -> i32 {
     // SAFETY: the wrapper gives a number.
-    unsafe { epoch.write(9) };
+    unsafe { generation.write(9) };
     Status::OK.0
 }
 
@@ -218,7 +218,7 @@ static FAKE: Api = Api {
     literal,
     kinds,
     policy,
-    epoch,
+    generation,
     gate_clone,
     gate_free,
     batch_begin,
@@ -276,7 +276,7 @@ fn decisions_go_through_with_their_numbers_and_names() {
     assert_eq!(determining.as_slice(), [41]);
     assert_eq!(gate.policy(41), Ok("no-penny-limits"));
     assert_eq!(gate.policy(42), Err(Status::POLICY));
-    assert_eq!(gate.epoch(), Ok(9));
+    assert_eq!(gate.generation(), Ok(9));
     assert_eq!(calls(), ["allows 7 3 [250000, -1]", "allows 7 3 []"]);
 }
 

@@ -3,7 +3,7 @@
 use crate::changes::UNCLASSED;
 use crate::clock::monotonic_ns;
 use crate::code::Code;
-use crate::decide::{EffectOnly, End, Tally, Walk, cell, pair, prefetch_cell};
+use crate::decide::{EffectOnly, End, Verdict, Walk, cell, layer_classes, prefetch_cell};
 use crate::engine::Engine;
 use crate::handles::{Handle, Place};
 use crate::memory::prefetch;
@@ -13,9 +13,9 @@ use crate::snapshot::{Binding, NoEntity, Snapshot};
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, Mutex};
 use ztfast_bundle::{
-    Bundle, CellKind, ClassPair, EntryView, Form, LayerRec, Program, ValueType, cell_kind, cell_program,
+    Bundle, CellKind, ClassPair, Form, LayerRec, Program, ResidualView, ValueType, cell_kind, cell_program,
 };
-use ztfast_program::{Cell, EntityRef, FOREIGN_STRING, Request, Scratch, StringsView};
+use ztfast_vm::{EntityRef, FOREIGN_STRING, Request, Scratch, StringsView, Value};
 
 /// A column of a batch: one number per decision, or one for all.
 #[derive(Debug, Clone, Copy)]
@@ -111,7 +111,7 @@ pub struct Batch {
     /// Numbers of the texts that the bundle lacks: equal texts must have equal numbers.
     texts: FxHashMap<Box<str>, u32>,
     /// Made with the batch, so that deciding allocates nothing.
-    room: Mutex<Room>,
+    room: Mutex<BatchMemory>,
 }
 
 /// Rows that a batch decides together: under a few microseconds' worth, and more loads than a processor has under way.
@@ -119,7 +119,7 @@ const ROWS: usize = 64;
 
 impl Batch {
     pub(crate) fn new(engine: Arc<Engine>, snapshot: Arc<Snapshot>, binding: Option<Arc<Binding>>) -> Self {
-        let room = Mutex::new(Room::new(&snapshot, binding.as_deref()));
+        let room = Mutex::new(BatchMemory::new(&snapshot, binding.as_deref()));
         let texts = FxHashMap::default();
         Self { engine, snapshot, binding, text_offsets: vec![0], text_bytes: Vec::new(), texts, room }
     }
@@ -194,12 +194,12 @@ impl Batch {
         let mut other = None;
         let room = match own.as_deref_mut() {
             Some(room) => room,
-            None => other.insert(Room::new(&self.snapshot, Some(binding))),
+            None => other.insert(BatchMemory::new(&self.snapshot, Some(binding))),
         };
-        let Room { entities, scratch, block } = room;
+        let BatchMemory { entities, scratch, block } = room;
         // Handles in columns must become entities first.
-        let alike = who.is_one() && !entities.contains(&true);
-        let resource = resources.one().filter(|_| alike).map(|handle| self.engine.place(Handle(handle)));
+        let uniform = who.is_one() && !entities.contains(&true);
+        let resource = resources.one().filter(|_| uniform).map(|handle| self.engine.place(Handle(handle)));
         for (number, codes) in out.chunks_mut(ROWS).enumerate() {
             let first = number * ROWS;
             let now_ns = monotonic_ns();
@@ -208,7 +208,7 @@ impl Batch {
                 && columns.iter().all(|column| column.covers(first, codes.len()))
             {
                 let principal = self.principal(who, first, now_ns, self.is_killed()).unwrap_or(Err(Code::Corrupt));
-                match self.alike(binding, principal, resource, columns, first, codes) {
+                match self.uniform(binding, principal, resource, columns, first, codes) {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(code) => {
@@ -246,7 +246,7 @@ impl Batch {
     #[must_use]
     pub fn without(&self, absent: u64) -> Option<Self> {
         let binding = self.snapshot.base.bind_without(self.binding.as_ref()?, absent).ok()?;
-        let room = Mutex::new(Room::new(&self.snapshot, Some(&binding)));
+        let room = Mutex::new(BatchMemory::new(&self.snapshot, Some(&binding)));
         Some(Self {
             engine: self.engine.clone(),
             snapshot: self.snapshot.clone(),
@@ -336,7 +336,7 @@ impl Batch {
                 *code = denial as u8;
                 continue;
             }
-            match self.snapshot.parties(places.0, places.1) {
+            match self.snapshot.resolve_both(places.0, places.1) {
                 Ok((principal, resource)) => {
                     block.principals[row] = principal.entity.bits();
                     block.resources[row] = resource.entity.bits();
@@ -430,17 +430,17 @@ impl Batch {
                     continue;
                 }
                 decided[row] = self.walk(binding, block, row, classes, |walk| {
-                    let mut note = EffectOnly;
-                    let mut tally = Tally::new(decided[row], &mut note);
+                    let mut sink = EffectOnly;
+                    let mut verdict = Verdict::new(decided[row], &mut sink);
                     let result = if layer.form == Form::Sets as u32 {
-                        pair(bundle, layer, classes).map_err(End::Known).and_then(|(principal, resource)| {
-                            walk.sets(layer, principal, resource, scratch, &mut tally)
+                        layer_classes(bundle, layer, classes).map_err(End::Known).and_then(|(principal, resource)| {
+                            walk.sets(layer, principal, resource, scratch, &mut verdict)
                         })
                     } else {
-                        walk.cell(block.cells[row], scratch, &mut tally)
+                        walk.cell(block.cells[row], scratch, &mut verdict)
                     };
                     match result {
-                        Ok(()) => tally.code,
+                        Ok(()) => verdict.code,
                         Err(end) => walk.end(&end, &mut EffectOnly),
                     }
                 });
@@ -471,7 +471,7 @@ impl Batch {
             if classes.principal == UNCLASSED || classes.resource == UNCLASSED {
                 continue;
             }
-            match pair(bundle, layer, classes) {
+            match layer_classes(bundle, layer, classes) {
                 Ok(found) if is_sets => Candidates::prefetch(bundle, layer, found),
                 Ok(found) => {
                     pairs[row] = found;
@@ -508,10 +508,10 @@ impl Batch {
         let request = Request {
             principal: EntityRef::from_bits(block.principals[row]),
             resource: EntityRef::from_bits(block.resources[row]),
-            values: block.values.get(row * width..(row + 1) * width).unwrap_or_default(),
+            numbers: block.values.get(row * width..(row + 1) * width).unwrap_or_default(),
             positions: &binding.positions,
             kinds: &binding.kinds,
-            cells: &[],
+            arena: &[],
             strings: StringsView { offsets: &self.text_offsets, bytes: &self.text_bytes },
         };
         job(&Walk {
@@ -528,16 +528,16 @@ impl Batch {
     #[inline]
     fn classes(&self, principal: Place, resource: Place) -> Result<ClassPair, Code> {
         let base = &self.snapshot.base;
-        if let (Some(principal), Some(resource)) = (base.settled(principal), base.settled(resource)) {
+        if let (Some(principal), Some(resource)) = (base.resolved(principal), base.resolved(resource)) {
             return Ok(ClassPair { principal: principal.principal, resource: resource.resource });
         }
-        let (principal, resource) = self.snapshot.parties(principal, resource)?;
+        let (principal, resource) = self.snapshot.resolve_both(principal, resource)?;
         Ok(ClassPair { principal: principal.classes.principal, resource: resource.classes.resource })
     }
 
     /// Decide rows that differ in their arguments only, if ranges are all that is left to look at: one condition after
     /// the other over all rows, which the compiler makes SIMD of. `false` where there is more to look at.
-    fn alike(
+    fn uniform(
         &self,
         binding: &Binding,
         principal: Result<Place, Code>,
@@ -556,8 +556,8 @@ impl Batch {
             if layer.form == Form::Sets as u32 {
                 return Ok(false);
             }
-            let (principal, resource) = pair(bundle, layer, classes)?;
-            if !alike_in(bundle, cell(bundle, layer, principal, resource)?, binding, columns, first, codes)? {
+            let (principal, resource) = layer_classes(bundle, layer, classes)?;
+            if !uniform_in(bundle, cell(bundle, layer, principal, resource)?, binding, columns, first, codes)? {
                 return Ok(false);
             }
         }
@@ -569,19 +569,19 @@ impl Batch {
 const UNDECIDED: u8 = u8::MAX;
 
 /// What deciding a batch works in.
-struct Room {
+struct BatchMemory {
     /// Which arguments are entities.
     entities: Vec<bool>,
     scratch: Scratch,
     block: Box<Block>,
 }
 
-impl Room {
+impl BatchMemory {
     fn new(snapshot: &Snapshot, binding: Option<&Binding>) -> Self {
         let types = binding.map_or(&[][..], |binding| &binding.types);
         let mut scratch = snapshot.scratch();
         // Memory that was never written may not be there yet.
-        scratch.rooms().into_iter().for_each(|room| std::hint::black_box(room).fill(Cell::default()));
+        scratch.rooms().into_iter().for_each(|room| std::hint::black_box(room).fill(Value::default()));
         Self {
             entities: types.iter().map(|ty| matches!(ty, ValueType::Entity(_))).collect(),
             scratch,
@@ -616,7 +616,7 @@ impl Block {
 }
 
 /// What a layer says of rows that differ in their arguments only; `false` where ranges are not all that it looks at.
-fn alike_in(
+fn uniform_in(
     bundle: &Bundle,
     cell: u32,
     binding: &Binding,
@@ -624,13 +624,13 @@ fn alike_in(
     first: usize,
     codes: &mut [u8],
 ) -> Result<bool, Code> {
-    let settled = match cell_kind(cell) {
+    let resolved = match cell_kind(cell) {
         CellKind::Default => return Ok(true),
         CellKind::Allow => Some(Code::Allow),
         CellKind::Forbid => Some(Code::Forbid),
         CellKind::Program => None,
     };
-    if let Some(code) = settled {
+    if let Some(code) = resolved {
         // A forbid counts more than a permit, and has the greater number.
         for decided in codes {
             *decided = (*decided).max(code as u8);
@@ -646,7 +646,7 @@ fn alike_in(
         columns.get(position as usize)
     };
     // What reads an attribute that the gate does not have cannot apply, whatever else it asks for.
-    let never = |entry: &EntryView<'_>| entry.ranges().any(|range| column(range.slot).is_none());
+    let never = |entry: &ResidualView<'_>| entry.ranges().any(|range| column(range.slot).is_none());
     let (forbids, entries) = (u64::from(program.forbids), u64::from(program.forbids) + u64::from(program.permits));
     let mut ahead = program.clone();
     for _ in 0..entries {

@@ -9,7 +9,7 @@ use imbl::{GenericHashMap, GenericHashSet, Vector};
 use rustc_hash::FxBuildHasher;
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, ClassPair};
-use ztfast_program::{ADDED_STRING, Cell, EntityRef, Facts, PRESENT, StoreView};
+use ztfast_vm::{ADDED_STRING, EntityRef, Facts, PRESENT, StoreView, Value};
 
 /// The class of an entity for whose selectors the bundle has no class: its policies are found one by one.
 pub(crate) const UNCLASSED: u32 = u32::MAX;
@@ -43,7 +43,7 @@ pub(crate) struct Changes {
 #[derive(Clone)]
 pub(crate) struct Changed {
     pub ty: u32,
-    /// The number of its id, as string cells have it.
+    /// The number of its id, as string values have it.
     pub id: u64,
     /// Whether the store holds it.
     pub present: bool,
@@ -65,7 +65,7 @@ pub(crate) struct Changed {
 #[derive(Clone, Default)]
 pub(crate) struct Values {
     /// Parts of sets and records, then the pairs of attributes, then those of tags.
-    pub cells: Box<[Cell]>,
+    pub values: Box<[Value]>,
     pub attrs_start: usize,
     pub tags_start: usize,
 }
@@ -76,7 +76,7 @@ const PER_ENTITY: usize = size_of::<Changed>() + 128;
 const PER_MEMBER: usize = 16;
 
 impl Changes {
-    /// A text that the bundle does not hold: its number, as string cells have it.
+    /// A text that the bundle does not hold: its number, as string values have it.
     pub fn string(&self, text: &str) -> Option<u64> {
         self.strings.get(text).map(|&number| ADDED_STRING | u64::from(number))
     }
@@ -87,8 +87,8 @@ impl Changes {
         let entities = self.entities.values().map(|changed| {
             let lists = changed.parents.len() + changed.ancestors.len();
             let selectors: usize = changed.selectors.iter().map(|held| held.len()).sum();
-            let cells = changed.values.as_ref().map_or(0, |values| values.cells.len());
-            PER_ENTITY + (lists + selectors) * size_of::<u32>() + cells * size_of::<Cell>()
+            let values = changed.values.as_ref().map_or(0, |values| values.values.len());
+            PER_ENTITY + (lists + selectors) * size_of::<u32>() + values * size_of::<Value>()
         });
         let sets = self.children.values().chain(self.referrers.values()).map(|set| PER_MEMBER * (set.len() + 1));
         texts + entities.sum::<usize>() + sets.sum::<usize>()
@@ -108,16 +108,16 @@ impl Store<'_> {
     }
 }
 
-impl ztfast_program::Changes for Store<'_> {
-    fn entity(&self, index: u32) -> Option<(Facts<'_>, &[Cell])> {
+impl ztfast_vm::Changes for Store<'_> {
+    fn entity(&self, index: u32) -> Option<(Facts<'_>, &[Value])> {
         let changed = self.changes.entities.get(&index)?;
         let facts = Facts { ty: changed.ty, ancestors: &changed.ancestors, ..Facts::default() };
         let Some(values) = &changed.values else {
             let own = self.bundle.store().facts(EntityRef::known(index))?;
             return Some((Facts { ancestors: &changed.ancestors, ..own }, &[]));
         };
-        let attrs = values.cells.get(values.attrs_start..values.tags_start)?;
-        Some((Facts { attrs, tags: values.cells.get(values.tags_start..)?, ..facts }, &values.cells))
+        let attrs = values.values.get(values.attrs_start..values.tags_start)?;
+        Some((Facts { attrs, tags: values.values.get(values.tags_start..)?, ..facts }, &values.values))
     }
 
     fn text(&self, number: u32) -> Option<&[u8]> {

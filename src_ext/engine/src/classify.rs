@@ -6,7 +6,7 @@
 use rustc_hash::FxHashMap;
 use std::hash::{Hash, Hasher};
 use ztfast_bundle::{Bundle, ClassRec, LayerRec, SelectorRec, Span};
-use ztfast_program::{EntityRef, Request, Scratch, StoreView, Vm};
+use ztfast_vm::{EntityRef, Request, Scratch, StoreView, Vm};
 
 /// Everything that finding classes needs beyond the bundle.
 pub(crate) struct Classifier {

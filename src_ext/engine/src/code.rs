@@ -65,7 +65,8 @@ impl Code {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Default => "DEFAULT",
-            Self::Allow | Self::Forbid => "POLICY",
+            Self::Allow => "ALLOW",
+            Self::Forbid => "FORBID",
             Self::NotApplicable => "NOT_APPLICABLE",
             Self::Expired => "EXPIRED",
             Self::NotYetValid => "NOT_YET_VALID",

@@ -7,9 +7,9 @@ use crate::memory::prefetch;
 use crate::sets::Candidates;
 use crate::snapshot::Snapshot;
 use ztfast_bundle::{
-    Bundle, CellKind, ClassPair, EntryView, Form, LayerRec, PlanRec, Program, cell_kind, cell_program,
+    Bundle, CellKind, ClassPair, Form, LayerRec, PlanRec, Program, ResidualView, cell_kind, cell_program,
 };
-use ztfast_program::{EntityRef, Fault, Request, Scratch, Vm};
+use ztfast_vm::{EntityRef, Fault, Request, Scratch, Vm};
 
 /// Determining policies that [`Determining`] has room for.
 pub const MAX_DETERMINING: usize = 64;
@@ -47,17 +47,17 @@ impl Determining {
 }
 
 /// Where a decision notes the policies that determine it.
-pub(crate) trait Note {
+pub(crate) trait Sink {
     /// Whether all of them are wanted: then every policy of the cell is looked at, instead of stopping at the first that
-    /// settles the effect.
+    /// resolves the effect.
     const ALL: bool;
     /// Forget what was noted.
     fn clear(&mut self);
-    /// Note a policy.
+    /// Sink a policy.
     fn push(&mut self, policy: u32);
 }
 
-impl Note for Determining {
+impl Sink for Determining {
     const ALL: bool = true;
 
     fn clear(&mut self) {
@@ -75,7 +75,7 @@ impl Note for Determining {
 /// For those who want to know the effect only.
 pub(crate) struct EffectOnly;
 
-impl Note for EffectOnly {
+impl Sink for EffectOnly {
     const ALL: bool = false;
 
     fn clear(&mut self) {}
@@ -103,7 +103,7 @@ pub(crate) enum End {
     /// The tables make no sense together, or a value is beyond every measure.
     Fault,
     /// Cedar's own evaluator has to answer.
-    Reference,
+    Fallback,
 }
 
 impl From<Fault> for End {
@@ -113,9 +113,9 @@ impl From<Fault> for End {
 }
 
 /// What the policies looked at so far say together.
-pub(crate) struct Tally<'n, N> {
+pub(crate) struct Verdict<'n, N> {
     pub code: Code,
-    note: &'n mut N,
+    sink: &'n mut N,
     memo: Memo,
 }
 
@@ -157,11 +157,11 @@ impl Memo {
     }
 }
 
-impl<'n, N: Note> Tally<'n, N> {
+impl<'n, N: Sink> Verdict<'n, N> {
     /// What is known so far.
     #[inline]
-    pub fn new(code: Code, note: &'n mut N) -> Self {
-        Self { code, note, memo: Memo { known: [0; 4], steps: STEPS } }
+    pub fn new(code: Code, sink: &'n mut N) -> Self {
+        Self { code, sink, memo: Memo { known: [0; 4], steps: STEPS } }
     }
 
     /// A policy applies. `Err` where no other can change the answer.
@@ -172,13 +172,13 @@ impl<'n, N: Note> Tally<'n, N> {
                 return Err(End::Known(Code::Forbid));
             }
             if self.code != Code::Forbid {
-                self.note.clear();
+                self.sink.clear();
             }
             self.code = Code::Forbid;
-            self.note.push(policy);
+            self.sink.push(policy);
         } else if self.code != Code::Forbid {
             self.code = Code::Allow;
-            self.note.push(policy);
+            self.sink.push(policy);
         }
         Ok(())
     }
@@ -187,43 +187,43 @@ impl<'n, N: Note> Tally<'n, N> {
 impl Walk<'_> {
     /// Whether, and by what kind of answer.
     #[inline]
-    pub fn decide<N: Note>(&self, scratch: &mut Scratch, note: &mut N) -> Code {
-        self.go_on(Code::Default, scratch, note)
+    pub fn decide<N: Sink>(&self, scratch: &mut Scratch, sink: &mut N) -> Code {
+        self.resume(Code::Default, scratch, sink)
     }
 
     /// The same, where layers before these said something.
     #[inline]
-    pub fn go_on<N: Note>(&self, code: Code, scratch: &mut Scratch, note: &mut N) -> Code {
-        let mut tally = Tally::new(code, note);
-        match self.look(scratch, &mut tally) {
-            Ok(()) => tally.code,
-            Err(end) => self.end(&end, tally.note),
+    pub fn resume<N: Sink>(&self, code: Code, scratch: &mut Scratch, sink: &mut N) -> Code {
+        let mut verdict = Verdict::new(code, sink);
+        match self.look(scratch, &mut verdict) {
+            Ok(()) => verdict.code,
+            Err(end) => self.end(&end, verdict.sink),
         }
     }
 
     /// The answer where a walk ended before its end.
     #[inline]
-    pub fn end<N: Note>(&self, end: &End, note: &mut N) -> Code {
+    pub fn end<N: Sink>(&self, end: &End, sink: &mut N) -> Code {
         match end {
             End::Known(code) => *code,
             End::Fault => Code::Corrupt,
-            End::Reference => self.reference(note),
+            End::Fallback => self.fallback(sink),
         }
     }
 
     #[inline]
-    fn look<N: Note>(&self, scratch: &mut Scratch, tally: &mut Tally<'_, N>) -> Result<(), End> {
+    fn look<N: Sink>(&self, scratch: &mut Scratch, verdict: &mut Verdict<'_, N>) -> Result<(), End> {
         if self.classes.principal == UNCLASSED || self.classes.resource == UNCLASSED {
-            return self.one_by_one(scratch, tally);
+            return self.one_by_one(scratch, verdict);
         }
         let bundle = &*self.snapshot.base.bundle;
         for layer in self.layers {
-            let (principal, resource) = pair(bundle, layer, self.classes).map_err(End::Known)?;
+            let (principal, resource) = layer_classes(bundle, layer, self.classes).map_err(End::Known)?;
             if layer.form == Form::Sets as u32 {
-                self.sets(layer, principal, resource, scratch, tally)?;
+                self.sets(layer, principal, resource, scratch, verdict)?;
             } else {
                 let cell = cell(bundle, layer, principal, resource).map_err(End::Known)?;
-                self.cell(cell, scratch, tally)?;
+                self.cell(cell, scratch, verdict)?;
             }
         }
         Ok(())
@@ -231,37 +231,37 @@ impl Walk<'_> {
 
     /// What a cell says.
     #[inline]
-    pub fn cell<N: Note>(&self, cell: u32, scratch: &mut Scratch, tally: &mut Tally<'_, N>) -> Result<(), End> {
+    pub fn cell<N: Sink>(&self, cell: u32, scratch: &mut Scratch, verdict: &mut Verdict<'_, N>) -> Result<(), End> {
         let kind = cell_kind(cell);
         if kind == CellKind::Default {
             Ok(())
         } else if kind == CellKind::Program || N::ALL {
-            self.program(cell_program(cell), scratch, tally)
+            self.program(cell_program(cell), scratch, verdict)
         } else {
-            tally.apply(0, kind == CellKind::Forbid)
+            verdict.apply(0, kind == CellKind::Forbid)
         }
     }
 
     #[inline]
-    fn program<N: Note>(&self, start: u32, scratch: &mut Scratch, tally: &mut Tally<'_, N>) -> Result<(), End> {
+    fn program<N: Sink>(&self, start: u32, scratch: &mut Scratch, verdict: &mut Verdict<'_, N>) -> Result<(), End> {
         let mut program = Program::read(self.snapshot.base.bundle.programs(), start).ok_or(Fault::Corrupt)?;
         if program.opaque {
-            return Err(End::Reference);
+            return Err(End::Fallback);
         }
         for _ in 0..program.forbids {
             let entry = program.next().ok_or(Fault::Corrupt)?;
-            if self.applies(&entry, scratch, &mut tally.memo)? {
-                tally.apply(entry.policy, true)?;
+            if self.applies(&entry, scratch, &mut verdict.memo)? {
+                verdict.apply(entry.policy, true)?;
             }
         }
         // Permits change nothing any more where a forbid applies, nor the effect where another does.
-        if tally.code == Code::Forbid || (!N::ALL && tally.code == Code::Allow) {
+        if verdict.code == Code::Forbid || (!N::ALL && verdict.code == Code::Allow) {
             return Ok(());
         }
         for _ in 0..program.permits {
             let entry = program.next().ok_or(Fault::Corrupt)?;
-            if self.applies(&entry, scratch, &mut tally.memo)? {
-                tally.apply(entry.policy, false)?;
+            if self.applies(&entry, scratch, &mut verdict.memo)? {
+                verdict.apply(entry.policy, false)?;
                 if !N::ALL {
                     return Ok(());
                 }
@@ -271,7 +271,7 @@ impl Walk<'_> {
     }
 
     #[inline]
-    fn applies(&self, entry: &EntryView<'_>, scratch: &mut Scratch, memo: &mut Memo) -> Result<bool, Fault> {
+    fn applies(&self, entry: &ResidualView<'_>, scratch: &mut Scratch, memo: &mut Memo) -> Result<bool, Fault> {
         memo.spend(1)?;
         for test in entry.ranges() {
             if !self.request.number(test.slot).is_some_and(|number| test.holds(number)) {
@@ -311,13 +311,13 @@ impl Walk<'_> {
     }
 
     /// The policies that both classes admit, in a layer that keeps sets of them.
-    pub fn sets<N: Note>(
+    pub fn sets<N: Sink>(
         &self,
         layer: &LayerRec,
         principal: u32,
         resource: u32,
         scratch: &mut Scratch,
-        tally: &mut Tally<'_, N>,
+        verdict: &mut Verdict<'_, N>,
     ) -> Result<(), End> {
         let bundle = &*self.snapshot.base.bundle;
         let instructions = self.snapshot.base.instructions;
@@ -331,29 +331,29 @@ impl Walk<'_> {
             }
             // Forbids have the first bits, so this layer has none left; permits change nothing where a forbid applies, and
             // nothing where a permit does, of this layer or of another.
-            if plan.forbid == 0 && (tally.code == Code::Forbid || (!N::ALL && tally.code == Code::Allow)) {
+            if plan.forbid == 0 && (verdict.code == Code::Forbid || (!N::ALL && verdict.code == Code::Allow)) {
                 return Ok(());
             }
-            self.plan(plan, scratch, tally)?;
+            self.plan(plan, scratch, verdict)?;
         }
         Ok(())
     }
 
     #[inline]
-    fn plan<N: Note>(&self, plan: &PlanRec, scratch: &mut Scratch, tally: &mut Tally<'_, N>) -> Result<(), End> {
-        if plan.program == u32::MAX { Ok(()) } else { self.program(plan.program, scratch, tally) }
+    fn plan<N: Sink>(&self, plan: &PlanRec, scratch: &mut Scratch, verdict: &mut Verdict<'_, N>) -> Result<(), End> {
+        if plan.program == u32::MAX { Ok(()) } else { self.program(plan.program, scratch, verdict) }
     }
 
     /// The policies that both sides' selectors admit, where a side has changed so that the bundle has no class for it.
     #[cold]
-    fn one_by_one<N: Note>(&self, scratch: &mut Scratch, tally: &mut Tally<'_, N>) -> Result<(), End> {
+    fn one_by_one<N: Sink>(&self, scratch: &mut Scratch, verdict: &mut Verdict<'_, N>) -> Result<(), End> {
         let bundle = &*self.snapshot.base.bundle;
         let classifier = &self.snapshot.base.classifier;
         let held = [self.held(0).ok_or(Fault::Corrupt)?, self.held(1).ok_or(Fault::Corrupt)?];
         let action = bundle.actions().get(self.action as usize).ok_or(Fault::Corrupt)?;
         for (at, layer) in (action.layers.start as usize..).zip(self.layers) {
             let like = ClassPair { principal: held[0].like, resource: held[1].like };
-            pair(bundle, layer, like).map_err(End::Known)?;
+            layer_classes(bundle, layer, like).map_err(End::Known)?;
             let index = classifier.layer(at).ok_or(Fault::Corrupt)?;
             // Go by the side that fewer policies have to do with.
             let policies = |side: usize| {
@@ -366,9 +366,9 @@ impl Walk<'_> {
                 for &number in index.plans[by].get(selector).into_iter().flatten() {
                     let plan = bundle.plans().get(number as usize).ok_or(Fault::Corrupt)?;
                     let other = if by == 0 { plan.resource } else { plan.principal };
-                    tally.memo.spend(other_lists)?;
+                    verdict.memo.spend(other_lists)?;
                     if other == 0 || held[1 - by].lists(bundle).any(|list| list.binary_search(&other).is_ok()) {
-                        self.plan(plan, scratch, tally)?;
+                        self.plan(plan, scratch, verdict)?;
                     }
                 }
             }
@@ -377,27 +377,27 @@ impl Walk<'_> {
     }
 
     /// The selectors that hold for one side's entity.
-    fn held(&self, side: usize) -> Option<Held<'_>> {
+    fn held(&self, side: usize) -> Option<SideSelectors<'_>> {
         let (class, entity) = match side {
             0 => (self.classes.principal, self.request.principal),
             _ => (self.classes.resource, self.request.resource),
         };
         if class != UNCLASSED {
-            return Some(Held { side, class, own: None, like: class });
+            return Some(SideSelectors { side, class, own: None, like: class });
         }
         let changed = self.snapshot.changes.as_ref()?.entities.get(&entity.index)?;
         let like = if side == 0 { changed.like.principal } else { changed.like.resource };
-        Some(Held { side, class, own: Some(&changed.selectors[side]), like })
+        Some(SideSelectors { side, class, own: Some(&changed.selectors[side]), like })
     }
 
     /// Cedar's own evaluator answers: slow, and it allocates. The bundle's statistics name the policies.
     #[cold]
-    fn reference<N: Note>(&self, note: &mut N) -> Code {
+    fn fallback<N: Sink>(&self, sink: &mut N) -> Code {
         let uid = |entity: EntityRef| crate::snapshot::owned_uid(self.snapshot, entity, self.foreign);
         let answer = (|| {
-            let reference = self.snapshot.base.reference.as_ref()?;
+            let fallback = self.snapshot.base.fallback.as_ref()?;
             let (principal, resource) = (uid(self.request.principal)?, uid(self.request.resource)?);
-            reference.authorize(
+            fallback.authorize(
                 self.snapshot,
                 self.action,
                 crate::snapshot::UidRef { ty: &principal.0, id: &principal.1 },
@@ -407,8 +407,8 @@ impl Walk<'_> {
             )
         })();
         let Some(answer) = answer else { return Code::Corrupt };
-        note.clear();
-        answer.reasons.iter().for_each(|&policy| note.push(policy));
+        sink.clear();
+        answer.reasons.iter().for_each(|&policy| sink.push(policy));
         match (answer.allow, answer.reasons.is_empty()) {
             (true, _) => Code::Allow,
             (false, true) => Code::Default,
@@ -418,7 +418,7 @@ impl Walk<'_> {
 }
 
 /// The selectors of one side of a request.
-struct Held<'a> {
+struct SideSelectors<'a> {
     side: usize,
     class: u32,
     /// Those of a changed entity.
@@ -427,7 +427,7 @@ struct Held<'a> {
     like: u32,
 }
 
-impl Held<'_> {
+impl SideSelectors<'_> {
     /// The selectors, as sorted lists.
     fn lists<'b>(&'b self, bundle: &'b Bundle) -> impl Iterator<Item = &'b [u32]> {
         let of_class = self.own.is_none().then(|| class_selectors(bundle, self.side, self.class));
@@ -438,7 +438,7 @@ impl Held<'_> {
 /// A layer's classes for two classes of the bundle.
 #[inline(always)]
 #[allow(clippy::inline_always)] // the hot path needs them in registers
-pub(crate) fn pair(bundle: &Bundle, layer: &LayerRec, classes: ClassPair) -> Result<(u32, u32), Code> {
+pub(crate) fn layer_classes(bundle: &Bundle, layer: &LayerRec, classes: ClassPair) -> Result<(u32, u32), Code> {
     let map = bundle.maps();
     let principal = map.get(layer.principal_map as usize + classes.principal as usize);
     let resource = map.get(layer.resource_map as usize + classes.resource as usize);

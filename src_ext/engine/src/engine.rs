@@ -3,17 +3,17 @@
 use crate::changes::Changes;
 use crate::code::Code;
 use crate::decide::{Determining, Walk};
-use crate::gate::{Gate, GateSpec, Room, Texts, fixed_bytes};
+use crate::gate::{Gate, GateSpec, Texts, WorkingMemory, fixed_bytes};
 use crate::handles::{For, Handle, HandleError, Key, OwnedUid, Place, Register, Uids};
 use crate::kills::{Kill, Kills};
+use crate::mailbox::Mailbox;
 use crate::memory::{MemoryError, MemoryUse, Residence};
 use crate::process::Forked;
 use crate::request::OwnedRequest;
-use crate::seat::Seat;
 use crate::sessions::{Admission, AdmitError, SessionId, SessionStatus, Sessions};
-use crate::sets::Instructions;
+use crate::sets::SimdLevel;
 use crate::snapshot::{
-    Attached, Base, BindError, Name, Reference, ReferenceAnswer, Snapshot, UidRef, layers, slot_kinds, without,
+    Attached, Base, BindError, Fallback, FallbackAnswer, Name, Snapshot, UidRef, layers, slot_kinds, without,
 };
 use crate::upsert::{Change, ChangeError, EntityData, change};
 use arc_swap::ArcSwap;
@@ -21,7 +21,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ztfast_bundle::{Bundle, ClassPair, OpenError};
-use ztfast_program::EntityRef;
+use ztfast_vm::EntityRef;
 
 /// How much room an engine has, and how it holds its memory.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,7 @@ pub struct EngineOptions {
     /// How memory is held.
     pub residence: Residence,
     /// What joins sets of policies.
-    pub instructions: Instructions,
+    pub instructions: SimdLevel,
 }
 
 impl Default for EngineOptions {
@@ -45,7 +45,7 @@ impl Default for EngineOptions {
             handles: 1 << 22,
             max_context: 1 << 22,
             residence: Residence::default(),
-            instructions: Instructions::default(),
+            instructions: SimdLevel::default(),
         }
     }
 }
@@ -180,7 +180,7 @@ pub enum SwapError {
 /// What comes with a swap.
 pub struct Swap<'a> {
     /// Answers for policies that are left to Cedar.
-    pub reference: Option<Box<dyn Reference>>,
+    pub fallback: Option<Box<dyn Fallback>>,
     /// What [`Snapshot::attached`] gives.
     pub attached: Option<Attached>,
     /// Entities that are put into the bundle's store in the same step.
@@ -193,7 +193,7 @@ pub struct Swap<'a> {
 
 impl Default for Swap<'_> {
     fn default() -> Self {
-        Self { reference: None, attached: None, upserts: &[], removals: &[], allow_stale: true }
+        Self { fallback: None, attached: None, upserts: &[], removals: &[], allow_stale: true }
     }
 }
 
@@ -202,9 +202,9 @@ fn list(names: &[String]) -> String {
 }
 
 /// A gate as the writing side knows it.
-struct Listed {
+struct GateRecord {
     spec: Arc<GateSpec>,
-    seat: Arc<Seat>,
+    mailbox: Arc<Mailbox>,
     /// How many cells its working memory has, on the stack and in the arena, and how many bytes it takes.
     cells: (usize, usize),
     bytes: usize,
@@ -214,10 +214,10 @@ struct Listed {
 struct Writer {
     register: Register,
     /// By gate number. Those of gates that are gone are found and freed when the next come.
-    gates: Vec<Option<Listed>>,
+    gates: Vec<Option<GateRecord>>,
     free: Vec<usize>,
     /// Gates that there are when those that are gone are looked for.
-    crowd: usize,
+    sweep_at: usize,
     /// Replaced snapshots that a reader may still hold: freed by the writing side, never on the deciding side.
     /// Whoever decides drops a reference, but never the last.
     retired: Vec<Arc<Snapshot>>,
@@ -232,12 +232,12 @@ impl Writer {
     /// Forget gates that are gone.
     fn forget(&mut self) {
         for (number, gate) in self.gates.iter_mut().enumerate() {
-            if gate.as_ref().is_some_and(|gate| gate.seat.is_gone()) {
+            if gate.as_ref().is_some_and(|gate| gate.mailbox.is_gone()) {
                 *gate = None;
                 self.free.push(number);
             }
         }
-        self.crowd = 2 * (self.gates.len() - self.free.len()).max(32);
+        self.sweep_at = 2 * (self.gates.len() - self.free.len()).max(32);
     }
 
     /// The replaced snapshots that nobody holds any more, to be dropped when nobody waits.
@@ -249,7 +249,7 @@ impl Writer {
 
     /// A number for another gate.
     fn number(&mut self) -> usize {
-        if self.free.is_empty() && self.gates.len() >= self.crowd {
+        if self.free.is_empty() && self.gates.len() >= self.sweep_at {
             self.forget();
         }
         self.free.pop().unwrap_or_else(|| {
@@ -259,8 +259,8 @@ impl Writer {
     }
 
     /// Gates that live.
-    fn live(&self) -> impl Iterator<Item = &Listed> {
-        self.gates.iter().flatten().filter(|gate| !gate.seat.is_gone())
+    fn live(&self) -> impl Iterator<Item = &GateRecord> {
+        self.gates.iter().flatten().filter(|gate| !gate.mailbox.is_gone())
     }
 }
 
@@ -268,8 +268,8 @@ impl Writer {
 const KILLED: u64 = 1;
 
 /// The state of an engine whose snapshot has this number, with the kill switch off.
-pub(crate) const fn quiet(epoch: u64) -> u64 {
-    epoch << 1
+pub(crate) const fn quiet(version: u64) -> u64 {
+    version << 1
 }
 
 /// A policy decision point.
@@ -282,24 +282,24 @@ pub struct Engine {
     kills: Arc<Kills>,
     /// The mark of the process that opened it.
     process: u64,
-    /// Held by whoever swaps or changes entities, as long as that takes.
+    /// Resident by whoever swaps or changes entities, as long as that takes.
     changing: Mutex<()>,
-    /// Held for moments only: whoever prepares a gate or asks for a handle waits for it. Taken after `changing`.
+    /// Resident for moments only: whoever prepares a gate or asks for a handle waits for it. Taken after `changing`.
     writer: Mutex<Writer>,
     options: EngineOptions,
 }
 
 impl Engine {
-    /// An engine over a bundle. `reference` answers for policies that are left to Cedar.
+    /// An engine over a bundle. `fallback` answers for policies that are left to Cedar.
     ///
     /// # Errors
     /// [`EngineError`].
     pub fn new(
         bundle: Arc<Bundle>,
-        reference: Option<Box<dyn Reference>>,
+        fallback: Option<Box<dyn Fallback>>,
         options: EngineOptions,
     ) -> Result<Arc<Self>, EngineError> {
-        Self::with(bundle, reference, None, options)
+        Self::with(bundle, fallback, None, options)
     }
 
     /// The same, with something that its first snapshot gives as [`Snapshot::attached`].
@@ -308,7 +308,7 @@ impl Engine {
     /// [`EngineError`].
     pub fn with(
         bundle: Arc<Bundle>,
-        reference: Option<Box<dyn Reference>>,
+        fallback: Option<Box<dyn Fallback>>,
         attached: Option<Attached>,
         options: EngineOptions,
     ) -> Result<Arc<Self>, EngineError> {
@@ -318,11 +318,11 @@ impl Engine {
         let uids = Arc::new(Uids::new());
         let key = Key::random()?;
         let kills = Arc::new(Kills::default());
-        let base = Base::new(bundle, &options, key, &kills, uids, reference, attached)?;
-        let snapshot = Snapshot { base: Arc::new(base), changes: None, epoch: 1 };
+        let base = Base::new(bundle, &options, key, &kills, uids, fallback, attached)?;
+        let snapshot = Snapshot { base: Arc::new(base), changes: None, version: 1 };
         let engine = Self {
             sessions: Sessions::new(options.sessions, options.residence)?,
-            state: AtomicU64::new(quiet(snapshot.epoch)),
+            state: AtomicU64::new(quiet(snapshot.version)),
             current: ArcSwap::from_pointee(snapshot),
             key,
             kills,
@@ -332,7 +332,7 @@ impl Engine {
                 register: Register::new(options.handles),
                 gates: Vec::new(),
                 free: Vec::new(),
-                crowd: 64,
+                sweep_at: 64,
                 retired: Vec::new(),
             }),
             options,
@@ -376,7 +376,7 @@ impl Engine {
 
     /// The current snapshot's number.
     #[inline]
-    pub(crate) fn epoch(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.state() >> 1
     }
 
@@ -390,8 +390,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`]; the old one stays.
-    pub fn swap(&self, bundle: Arc<Bundle>, reference: Option<Box<dyn Reference>>) -> Result<(), EngineError> {
-        self.swap_with(bundle, Swap { reference, ..Swap::default() }).map_err(|error| match error {
+    pub fn swap(&self, bundle: Arc<Bundle>, fallback: Option<Box<dyn Fallback>>) -> Result<(), EngineError> {
+        self.swap_with(bundle, Swap { fallback, ..Swap::default() }).map_err(|error| match error {
             SwapError::Engine(error) => error,
             SwapError::Change(_) | SwapError::Stale(_) => {
                 unreachable!("nothing is changed, and gates may become stale")
@@ -405,18 +405,18 @@ impl Engine {
     /// [`SwapError`]; the old one stays then, with what was changed.
     pub fn swap_with(&self, bundle: Arc<Bundle>, swap: Swap<'_>) -> Result<(), SwapError> {
         self.own().map_err(EngineError::from)?;
-        let Swap { reference, attached, upserts, removals, allow_stale } = swap;
+        let Swap { fallback, attached, upserts, removals, allow_stale } = swap;
         let mut base = Base::new(
             bundle,
             &self.options,
             self.key,
             &self.kills,
             self.snapshot().base.uids.clone(),
-            reference,
+            fallback,
             attached,
         )?;
         let changing = self.changing();
-        base.number = self.epoch() + 1;
+        base.generation = self.version() + 1;
         // What takes long is done before anybody is kept waiting, and what came meanwhile is done again.
         let uids = self.snapshot().base.uids.clone();
         let released = self.writer().release(&self.sessions, &uids);
@@ -426,7 +426,7 @@ impl Engine {
             base.uids.take_over(&uids, 0..resolved, &released);
         }
         base.resolve_handles(0..resolved);
-        let cells = base.cells();
+        let cells = base.scratch_size();
         let mut bindings = Vec::new();
         let mut rooms = Vec::new();
         let specs: Vec<_> = {
@@ -442,7 +442,7 @@ impl Engine {
         let base = Arc::new(base);
         let mut changed = None;
         if !upserts.is_empty() || !removals.is_empty() {
-            let plain = Snapshot { base: base.clone(), changes: None, epoch: 0 };
+            let plain = Snapshot { base: base.clone(), changes: None, version: 0 };
             changed = Some(change(&plain, upserts, removals)?);
         }
         let mut writer = self.writer();
@@ -480,7 +480,7 @@ impl Engine {
             if let Some((gate, room)) = gate.as_mut().zip(room) {
                 gate.cells = (gate.cells.0.max(cells.0), gate.cells.1.max(cells.1));
                 gate.bytes = room.bytes();
-                gate.seat.put_room(room);
+                gate.mailbox.put_memory(room);
             }
         }
         base.bind_gates(bindings.into_iter().map(|bound| bound?.0).collect());
@@ -503,11 +503,11 @@ impl Engine {
     }
 
     /// More working memory for a gate that has so many cells, where a bundle needs more.
-    fn room(&self, had: (usize, usize), needed: (usize, usize)) -> Result<Option<Box<Room>>, MemoryError> {
+    fn room(&self, had: (usize, usize), needed: (usize, usize)) -> Result<Option<Box<WorkingMemory>>, MemoryError> {
         if had.0 >= needed.0 && had.1 >= needed.1 {
             return Ok(None);
         }
-        Room::new((had.0.max(needed.0), had.1.max(needed.1)), self.options.residence).map(Some)
+        WorkingMemory::new((had.0.max(needed.0), had.1.max(needed.1)), self.options.residence).map(Some)
     }
 
     /// The gates that a bundle would not fit, those of one specification together.
@@ -553,13 +553,13 @@ impl Engine {
 
     /// Let decisions go by this from now on. What nobody decides by any more, to be dropped when nobody waits.
     fn publish(&self, writer: &mut Writer, base: Arc<Base>, changes: Option<Arc<Changes>>) -> Vec<Arc<Snapshot>> {
-        let epoch = self.epoch() + 1;
-        let new = Arc::new(Snapshot { base, changes, epoch });
+        let version = self.version() + 1;
+        let new = Arc::new(Snapshot { base, changes, version });
         let old = self.current.swap(new.clone());
         for gate in writer.gates.iter().flatten() {
-            gate.seat.put(new.clone());
+            gate.mailbox.put(new.clone());
         }
-        // Last: a gate that sees the new number finds this snapshot, or a newer one, in its seat. Only the writing side gets
+        // Last: a gate that sees the new number finds this snapshot, or a newer one, in its mailbox. Only the writing side gets
         // here, one at a time; the kill switch is left as it is.
         self.state.fetch_add(quiet(1), Ordering::Release);
         writer.retired.push(old);
@@ -612,7 +612,7 @@ impl Engine {
         not_after_ns: i64,
     ) -> Result<SessionId, AdmitError> {
         self.own()?;
-        // Held until there is the session: before that nobody knows that the place is needed.
+        // Resident until there is the session: before that nobody knows that the place is needed.
         let mut writer = self.writer();
         let principal = self.place_of(&mut writer, ty, id, For::Session)?;
         let admission = Admission { principal: self.key.handle(principal), not_before_ns, not_after_ns };
@@ -709,23 +709,24 @@ impl Engine {
         crate::memory::room("a gate", 1 << 20)?;
         let texts = if spec.looks_up() { Texts::new(self.options.residence)? } else { Texts::default() };
         loop {
-            let needed = self.snapshot().base.cells();
-            let room = Room::new(needed, self.options.residence)?;
+            let needed = self.snapshot().base.scratch_size();
+            let room = WorkingMemory::new(needed, self.options.residence)?;
             let mut writer = self.writer();
             let snapshot = self.snapshot();
-            let cells = snapshot.base.cells();
+            let cells = snapshot.base.scratch_size();
             if cells.0 > needed.0 || cells.1 > needed.1 {
                 // Another bundle came between.
                 continue;
             }
             let binding = Arc::new(snapshot.base.bind_spec(spec)?);
             snapshot.base.keep(binding.clone());
-            let seat = Arc::new(Seat::default());
+            let mailbox = Arc::new(Mailbox::default());
             let number = writer.number();
             let bytes = room.bytes();
-            writer.gates[number] = Some(Listed { spec: spec.clone(), seat: seat.clone(), cells: needed, bytes });
+            writer.gates[number] =
+                Some(GateRecord { spec: spec.clone(), mailbox: mailbox.clone(), cells: needed, bytes });
             drop(writer);
-            return Ok(Gate::new(self.clone(), number, (spec.clone(), seat), snapshot, binding, (texts, room)));
+            return Ok(Gate::new(self.clone(), number, (spec.clone(), mailbox), snapshot, binding, (texts, room)));
         }
     }
 
@@ -830,18 +831,18 @@ impl Engine {
     /// [`Determining`]. `None` is a failure.
     pub fn ask(
         &self,
-        reference: &dyn Reference,
+        fallback: &dyn Fallback,
         snapshot: &Snapshot,
         action: u32,
         principal: EntityRef,
         resource: EntityRef,
         request: &OwnedRequest,
-    ) -> Option<ReferenceAnswer> {
+    ) -> Option<FallbackAnswer> {
         let kinds = slot_kinds(snapshot.bundle(), snapshot.bundle().actions().get(action as usize)?)?;
         let uid = |entity| request.uid(snapshot, entity);
         let ((who, who_id), (what, what_id)) = (uid(principal)?, uid(resource)?);
         let (who, what) = (UidRef { ty: &who, id: &who_id }, UidRef { ty: &what, id: &what_id });
-        reference.authorize(snapshot, action, who, what, &request.view(principal, resource, kinds), &uid)
+        fallback.authorize(snapshot, action, who, what, &request.view(principal, resource, kinds), &uid)
     }
 
     /// The entity in whose name a session asks, or why it may nothing.

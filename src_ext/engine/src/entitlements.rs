@@ -6,7 +6,7 @@ use crate::decide::{EffectOnly, Walk};
 use crate::request::OwnedRequest;
 use crate::snapshot::{Snapshot, layers, slot_kinds};
 use ztfast_bundle::ClassPair;
-use ztfast_program::{EntityRef, Scratch};
+use ztfast_vm::{EntityRef, Scratch};
 
 impl Snapshot {
     /// The resources in the store to which an action applies: those of the bundle in its order, then those that were added

@@ -3,17 +3,17 @@
 use crate::batch::Batch;
 use crate::clock::monotonic_ns;
 use crate::code::Code;
-use crate::decide::{Determining, EffectOnly, Note};
+use crate::decide::{Determining, EffectOnly, Sink};
 use crate::engine::{Engine, PrepareError, quiet};
 use crate::handles::Handle;
-use crate::memory::{Held, MemoryError, Residence};
-use crate::seat::Seat;
+use crate::mailbox::Mailbox;
+use crate::memory::{MemoryError, Residence, Resident};
 use crate::sessions::SessionId;
 use crate::snapshot::{Binding, NoEntity, Path, Snapshot};
 use std::io;
 use std::sync::Arc;
 use ztfast_bundle::ValueType;
-use ztfast_program::{ADDED_STRING, Cell, EntityRef, FOREIGN_STRING, Scratch, StringsView};
+use ztfast_vm::{ADDED_STRING, EntityRef, FOREIGN_STRING, Scratch, StringsView, Value};
 
 /// Texts that one call may bring along and the bundle lacks.
 const MAX_TEXTS: usize = 32;
@@ -45,7 +45,7 @@ pub struct Gate {
     pub(crate) engine: Arc<Engine>,
     number: usize,
     spec: Arc<GateSpec>,
-    seat: Arc<Seat>,
+    mailbox: Arc<Mailbox>,
     /// What [`Engine::state`] is while nothing has to be looked at: the snapshot is the newest, the kill switch off. Never
     /// what it is where a call was begun, and where one has to be.
     pub(crate) expected: u64,
@@ -56,7 +56,7 @@ pub struct Gate {
     /// `None` where the gate fits the newest bundle no more.
     pub(crate) binding: Option<Arc<Binding>>,
     pub(crate) texts: Texts,
-    pub(crate) room: Box<Room>,
+    pub(crate) room: Box<WorkingMemory>,
 }
 
 /// What a gate was prepared for.
@@ -83,29 +83,29 @@ impl GateSpec {
 }
 
 /// What programs work in: made beforehand, as large as a bundle's programs need it, so that deciding allocates nothing.
-pub(crate) struct Room {
+pub(crate) struct WorkingMemory {
     /// Before the scratch, so that it is dropped before it.
-    held: [Held; 2],
+    held: [Resident; 2],
     pub(crate) scratch: Scratch,
     /// What the gate worked in before.
     pub next: Option<Box<Self>>,
 }
 
-impl Room {
-    /// Room for programs that need so many cells on the stack and in the arena.
+impl WorkingMemory {
+    /// WorkingMemory for programs that need so many cells on the stack and in the arena.
     pub fn new((stack, cells): (usize, usize), residence: Residence) -> Result<Box<Self>, MemoryError> {
         let what = "working memory of a gate";
-        let bytes = (stack + cells) * size_of::<Cell>();
+        let bytes = (stack + cells) * size_of::<Value>();
         let missing = || MemoryError::Missing { what, bytes, source: io::ErrorKind::OutOfMemory.into() };
         let mut scratch = Scratch::try_new(stack, cells).ok_or_else(missing)?;
         let [stack, cells] = scratch.rooms();
-        let held = [Held::write(what, stack, residence)?, Held::write(what, cells, residence)?];
+        let held = [Resident::write(what, stack, residence)?, Resident::write(what, cells, residence)?];
         Ok(Box::new(Self { held, scratch, next: None }))
     }
 
     /// How many bytes it has.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.held.iter().map(Held::len).sum::<usize>()
+        size_of::<Self>() + self.held.iter().map(Resident::len).sum::<usize>()
     }
 }
 
@@ -118,20 +118,20 @@ impl Gate {
     pub(crate) fn new(
         engine: Arc<Engine>,
         number: usize,
-        (spec, seat): (Arc<GateSpec>, Arc<Seat>),
+        (spec, mailbox): (Arc<GateSpec>, Arc<Mailbox>),
         snapshot: Arc<Snapshot>,
         binding: Arc<Binding>,
-        (texts, room): (Texts, Box<Room>),
+        (texts, room): (Texts, Box<WorkingMemory>),
     ) -> Self {
         let looks_up = spec.looks_up();
         Self {
-            expected: if looks_up { LOOK } else { quiet(snapshot.epoch) },
+            expected: if looks_up { LOOK } else { quiet(snapshot.version) },
             call: Call::None,
             looks_up,
             engine,
             number,
             spec,
-            seat,
+            mailbox,
             snapshot,
             binding: Some(binding),
             texts,
@@ -180,8 +180,8 @@ impl Gate {
 
     /// The bundle's number: it changes with every swap that the gate has noticed.
     #[must_use]
-    pub fn epoch(&self) -> u64 {
-        self.snapshot.base.number
+    pub fn generation(&self) -> u64 {
+        self.snapshot.base.generation
     }
 
     /// Begin a call that brings texts or entities along: they and the decision go by the same snapshot. One that was begun
@@ -201,7 +201,7 @@ impl Gate {
         }
     }
 
-    /// The number of a text that the bundle holds: it stays as long as [`Self::epoch`]. `None` for any other text.
+    /// The number of a text that the bundle holds: it stays as long as [`Self::generation`]. `None` for any other text.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[must_use]
     pub fn literal(&self, text: &str) -> Option<i64> {
@@ -239,13 +239,13 @@ impl Gate {
             return Err(NoEntity::Nothing);
         }
         let found = self.entity_for(handle, place);
-        let found = found.and_then(|entity| self.give(entity.bits() as i64).ok_or(NoEntity::Room));
+        let found = found.and_then(|entity| self.give(entity.bits() as i64).ok_or(NoEntity::TooMany));
         if let Err(why) = found {
             self.fail(match why {
                 NoEntity::Nothing => Code::BadValue,
                 NoEntity::Type => Code::Corrupt,
                 NoEntity::Stale => Code::StaleGate,
-                NoEntity::Room => Code::TooLarge,
+                NoEntity::TooMany => Code::TooLarge,
                 NoEntity::Foreign => Code::UnknownHandle,
             });
         }
@@ -259,7 +259,7 @@ impl Gate {
         self.snapshot.entity_of(self.snapshot.base.key.place(handle), number, ty)
     }
 
-    /// Note a number that is for this call only; `None` where there are too many.
+    /// Sink a number that is for this call only; `None` where there are too many.
     fn give(&mut self, number: i64) -> Option<i64> {
         let given = &mut self.texts.given;
         if !given.contains(&number) {
@@ -308,7 +308,7 @@ impl Gate {
         if !uids.covers(resource) {
             return Code::UnknownHandle;
         }
-        self.snapshot.parties(principal, resource).err().unwrap_or(Code::BadValue)
+        self.snapshot.resolve_both(principal, resource).err().unwrap_or(Code::BadValue)
     }
 
     /// Whether the kill switch stops its action.
@@ -342,11 +342,11 @@ impl Gate {
 
     /// Take the newest snapshot, if there is a newer one. A call that was begun is over.
     pub(crate) fn refresh(&mut self) {
-        if self.engine.epoch() != self.snapshot.epoch {
+        if self.engine.version() != self.snapshot.version {
             self.renew();
         }
         self.call = Call::None;
-        self.expected = if self.looks_up { LOOK } else { quiet(self.snapshot.epoch) };
+        self.expected = if self.looks_up { LOOK } else { quiet(self.snapshot.version) };
     }
 
     /// Look at what is not as expected: a call was begun or should have been, there is a newer snapshot, or the kill switch is
@@ -369,7 +369,7 @@ impl Gate {
             }
         };
         self.call = Call::None;
-        self.expected = if self.looks_up { LOOK } else { quiet(self.snapshot.epoch) };
+        self.expected = if self.looks_up { LOOK } else { quiet(self.snapshot.version) };
         if self.is_killed() {
             return Some(Code::Killed);
         }
@@ -395,14 +395,14 @@ impl Gate {
     /// Neither allocates nor frees: bindings and replaced snapshots are kept alive by the engine's writing side.
     fn renew(&mut self) {
         // Empty where this gate took the newest already, and the engine is still handing it to others.
-        let Some(snapshot) = self.seat.take() else { return };
+        let Some(snapshot) = self.mailbox.take() else { return };
         // A change of entities leaves the bundle, and with it the binding, as they were.
         if !Arc::ptr_eq(&snapshot.base, &self.snapshot.base) {
             self.binding = snapshot.base.binding(self.number);
         }
         self.snapshot = snapshot;
-        if let Some(room) = self.seat.take_room() {
-            self.seat.give_back(std::mem::replace(&mut self.room, room));
+        if let Some(room) = self.mailbox.take_memory() {
+            self.mailbox.give_back(std::mem::replace(&mut self.room, room));
         }
     }
 
@@ -454,7 +454,7 @@ impl Seed {
 #[derive(Default)]
 pub(crate) struct Texts {
     /// Before what it holds, so that it is dropped before it.
-    _held: [Held; 3],
+    _held: [Resident; 3],
     offsets: Vec<u32>,
     bytes: Vec<u8>,
     /// Numbers that mean something else in another call: entities, and texts that came with a change.
@@ -477,9 +477,9 @@ impl Texts {
         let missing = |_| MemoryError::Missing { what, bytes: Self::BYTES, source: io::ErrorKind::OutOfMemory.into() };
         reserved.map_err(missing)?;
         let held = [
-            Held::write(what, texts.offsets.spare_capacity_mut(), residence)?,
-            Held::write(what, texts.bytes.spare_capacity_mut(), residence)?,
-            Held::write(what, texts.given.spare_capacity_mut(), residence)?,
+            Resident::write(what, texts.offsets.spare_capacity_mut(), residence)?,
+            Resident::write(what, texts.bytes.spare_capacity_mut(), residence)?,
+            Resident::write(what, texts.given.spare_capacity_mut(), residence)?,
         ];
         Ok(Self { _held: held, ..texts })
     }
@@ -529,6 +529,6 @@ impl Texts {
 impl Drop for Gate {
     fn drop(&mut self) {
         // Nobody waits here: the writing side finds out.
-        self.seat.leave();
+        self.mailbox.leave();
     }
 }

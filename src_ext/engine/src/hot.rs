@@ -2,18 +2,18 @@
 //!
 //! Most decisions meet two entities that did not change since the bundle was made, one table of cells, and a program that
 //! is ranges. They stay in registers from the gate to the answer. Whatever else they meet is done in functions of its own,
-//! which are never inlined: more layers in [`Gate::further`]; what asks for more than ranges in [`Gate::rest`], which
+//! which are never inlined: more layers in [`Gate::later_layers`]; what asks for more than ranges in [`Gate::slow_path`], which
 //! builds the request and walks as everybody else does.
 
 use crate::clock::monotonic_ns;
 use crate::code::Code;
-use crate::decide::{Note, Walk, cell, pair};
+use crate::decide::{Sink, Walk, cell, layer_classes};
 use crate::gate::Gate;
 use crate::handles::{Handle, Place};
 use crate::sessions::SessionId;
 use crate::snapshot::Binding;
 use ztfast_bundle::{Bundle, CellKind, ClassPair, Form, LayerRec, Program, Tests, cell_program, pack_cell};
-use ztfast_program::Request;
+use ztfast_vm::Request;
 
 /// The least cells of the kinds, which are in the order of the numbers.
 const ALLOW: u32 = pack_cell(CellKind::Allow, 0);
@@ -27,13 +27,13 @@ enum Step {
     /// The answer, whatever other layers say.
     Known(Code),
     /// It takes more than ranges to say.
-    Rest,
+    SlowPath,
 }
 
 impl Gate {
     #[inline(always)]
     #[allow(clippy::inline_always)] // what is handed over must stay in registers
-    pub(crate) fn walk<N: Note>(&mut self, session: SessionId, resource: Handle, values: &[i64], note: &mut N) -> Code {
+    pub(crate) fn walk<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
         if self.engine.state() != self.expected
             && let Some(denied) = self.catch_up(session, values)
         {
@@ -43,12 +43,12 @@ impl Gate {
         let Some(principal) = self.engine.sessions.valid(session, now_ns) else { return self.refused(session, now_ns) };
         let Some(binding) = &self.binding else { return Code::StaleGate };
         let base = &*self.snapshot.base;
-        let parties = (principal, resource);
-        let Some(principal) = base.settled(principal) else {
-            return self.rest(parties, values, 0, Code::Default, note);
+        let entities = (principal, resource);
+        let Some(principal) = base.resolved(principal) else {
+            return self.slow_path(entities, values, 0, Code::Default, sink);
         };
-        let Some(resource) = base.settled(base.key.place(resource)) else {
-            return self.rest(parties, values, 0, Code::Default, note);
+        let Some(resource) = base.resolved(base.key.place(resource)) else {
+            return self.slow_path(entities, values, 0, Code::Default, sink);
         };
         // An attribute that is not given would keep forbids from applying.
         if values.len() != binding.count {
@@ -56,11 +56,11 @@ impl Gate {
         }
         let Some((layer, others)) = binding.layers.split_first() else { return Code::Default };
         let classes = ClassPair { principal: principal.principal, resource: resource.resource };
-        match plain_layer(&base.bundle, layer, classes, binding, values, Code::Default, note) {
+        match plain_layer(&base.bundle, layer, classes, binding, values, Code::Default, sink) {
             Step::SoFar(code) if others.is_empty() => code,
-            Step::SoFar(code) => self.further(parties, values, code, note),
+            Step::SoFar(code) => self.later_layers(entities, values, code, sink),
             Step::Known(code) => code,
-            Step::Rest => self.rest(parties, values, 0, Code::Default, note),
+            Step::SlowPath => self.slow_path(entities, values, 0, Code::Default, sink),
         }
     }
 
@@ -73,79 +73,87 @@ impl Gate {
 
     /// The decision from the second layer on; `code` is what the first one says.
     #[inline(never)]
-    fn further<N: Note>(&mut self, parties: (Place, Handle), values: &[i64], mut code: Code, note: &mut N) -> Code {
+    fn later_layers<N: Sink>(
+        &mut self,
+        entities: (Place, Handle),
+        values: &[i64],
+        mut code: Code,
+        sink: &mut N,
+    ) -> Code {
         let (Some(binding), base) = (&self.binding, &*self.snapshot.base) else { return Code::StaleGate };
-        if let (Some(principal), Some(resource)) = (base.settled(parties.0), base.settled(base.key.place(parties.1))) {
+        if let (Some(principal), Some(resource)) =
+            (base.resolved(entities.0), base.resolved(base.key.place(entities.1)))
+        {
             let classes = ClassPair { principal: principal.principal, resource: resource.resource };
             for (at, layer) in binding.layers.iter().enumerate().skip(1) {
-                match plain_layer(&base.bundle, layer, classes, binding, values, code, note) {
+                match plain_layer(&base.bundle, layer, classes, binding, values, code, sink) {
                     Step::SoFar(said) => code = said,
                     Step::Known(code) => return code,
                     // Where all policies are wanted, this layer may have noted some already.
-                    Step::Rest if N::ALL => break,
-                    Step::Rest => return self.rest(parties, values, at, code, note),
+                    Step::SlowPath if N::ALL => break,
+                    Step::SlowPath => return self.slow_path(entities, values, at, code, sink),
                 }
                 if at + 1 == binding.layers.len() {
                     return code;
                 }
             }
         }
-        self.rest(parties, values, 0, Code::Default, note)
+        self.slow_path(entities, values, 0, Code::Default, sink)
     }
 
-    /// The decision from a layer on, about whatever the two parties are now; `code` is what the layers before it say. The
-    /// parties are looked up again, because keeping what they are would take registers from the hot path.
+    /// The decision from a layer on, about whatever the two entities are now; `code` is what the layers before it say. The
+    /// entities are looked up again, because keeping what they are would take registers from the hot path.
     #[inline(never)]
-    fn rest<N: Note>(
+    fn slow_path<N: Sink>(
         &mut self,
         (principal, resource): (Place, Handle),
         values: &[i64],
         first: usize,
         code: Code,
-        note: &mut N,
+        sink: &mut N,
     ) -> Code {
         let Self { snapshot, binding: Some(binding), room, texts, .. } = self else { return Code::StaleGate };
-        let (principal, resource) = match snapshot.parties(principal, snapshot.base.key.place(resource)) {
-            Ok(parties) => parties,
+        let (principal, resource) = match snapshot.resolve_both(principal, snapshot.base.key.place(resource)) {
+            Ok(entities) => entities,
             Err(denial) => return denial,
         };
         if values.len() != binding.count {
             return Code::Corrupt;
         }
         let Some(layers) = binding.layers.get(first..) else { return Code::Corrupt };
-        note.clear();
+        sink.clear();
         let request = Request {
             principal: principal.entity,
             resource: resource.entity,
-            values,
+            numbers: values,
             positions: &binding.positions,
             kinds: &binding.kinds,
-            cells: &[],
+            arena: &[],
             strings: texts.view(),
         };
         let classes = ClassPair { principal: principal.classes.principal, resource: resource.classes.resource };
         let (action, foreign) = (binding.action, &|_| None);
-        Walk { snapshot, action, layers, classes, request: &request, foreign }.go_on(code, &mut room.scratch, note)
+        Walk { snapshot, action, layers, classes, request: &request, foreign }.resume(code, &mut room.scratch, sink)
     }
 }
 
-/// What a layer says, if it has cells, and the cell is settled or asks for ranges only; `code` is what the layers before it
+/// What a layer says, if it has cells, and the cell is resolved or asks for ranges only; `code` is what the layers before it
 /// say.
 #[inline(always)]
 #[allow(clippy::inline_always)] // as above
-fn plain_layer<N: Note>(
+fn plain_layer<N: Sink>(
     bundle: &Bundle,
     layer: &LayerRec,
     classes: ClassPair,
     binding: &Binding,
     values: &[i64],
     code: Code,
-    note: &mut N,
+    sink: &mut N,
 ) -> Step {
     if layer.form == Form::Sets as u32 {
-        return Step::Rest;
+        return Step::SlowPath;
     }
-    let cell = match pair(bundle, layer, classes) {
+    let cell = match layer_classes(bundle, layer, classes) {
         Ok((principal, resource)) => cell(bundle, layer, principal, resource),
         Err(code) => return Step::Known(code),
     };
@@ -159,8 +167,8 @@ fn plain_layer<N: Note>(
         };
     }
     match Program::read(bundle.programs(), cell_program(cell)) {
-        Some(program) if !program.opaque => plain_program(program, binding, values, code, note),
-        Some(_) => Step::Rest,
+        Some(program) if !program.opaque => plain_program(program, binding, values, code, sink),
+        Some(_) => Step::SlowPath,
         None => Step::Known(Code::Corrupt),
     }
 }
@@ -168,27 +176,27 @@ fn plain_layer<N: Note>(
 /// What a program says, if ranges are all that it asks.
 #[inline(always)]
 #[allow(clippy::inline_always)] // as above
-fn plain_program<N: Note>(
+fn plain_program<N: Sink>(
     mut program: Program<'_>,
     binding: &Binding,
     values: &[i64],
     mut code: Code,
-    note: &mut N,
+    sink: &mut N,
 ) -> Step {
     for _ in 0..program.forbids {
         let Some(entry) = program.next() else { return Step::Known(Code::Corrupt) };
         if pass(entry.ranges(), binding, values) {
             if entry.has_conjuncts() {
-                return Step::Rest;
+                return Step::SlowPath;
             }
             if !N::ALL {
                 return Step::Known(Code::Forbid);
             }
             if code != Code::Forbid {
-                note.clear();
+                sink.clear();
             }
             code = Code::Forbid;
-            note.push(entry.policy);
+            sink.push(entry.policy);
         }
     }
     // Permits change nothing any more where a forbid applies, nor the effect where another does.
@@ -199,13 +207,13 @@ fn plain_program<N: Note>(
         let Some(entry) = program.next() else { return Step::Known(Code::Corrupt) };
         if pass(entry.ranges(), binding, values) {
             if entry.has_conjuncts() {
-                return Step::Rest;
+                return Step::SlowPath;
             }
             code = Code::Allow;
             if !N::ALL {
                 return Step::SoFar(code);
             }
-            note.push(entry.policy);
+            sink.push(entry.policy);
         }
     }
     Step::SoFar(code)

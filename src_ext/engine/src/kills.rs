@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{ActionMeta, Bundle};
-use ztfast_program::EntityRef;
+use ztfast_vm::EntityRef;
 
 /// What is to be stopped, or no longer.
 #[derive(Debug, Clone, Copy)]

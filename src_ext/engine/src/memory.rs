@@ -80,12 +80,12 @@ pub(crate) trait Clearable {}
 
 /// The pages of some memory, held as it was asked for until this is dropped: which must be before the memory is.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct Resident {
     bytes: Range<usize>,
     locked: bool,
 }
 
-impl Held {
+impl Resident {
     /// Hold memory that decisions only read.
     pub fn read<T>(what: &'static str, all: &[T], residence: Residence) -> Result<Self, MemoryError> {
         // SAFETY: the memory is borrowed, and is not to be written.
@@ -196,7 +196,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Resident {
     fn drop(&mut self) {
         if self.locked {
             // The first and the last page may hold something else that is locked: these stay.
@@ -222,7 +222,7 @@ fn lock_limit() -> u64 {
 }
 
 /// How much of this memory is in large pages now, as far as the system tells.
-pub(crate) fn in_huge_pages<'a>(all: impl Iterator<Item = &'a Held>) -> usize {
+pub(crate) fn in_huge_pages<'a>(all: impl Iterator<Item = &'a Resident>) -> usize {
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
     let ranges: Vec<Range<usize>> = all.map(|held| held.bytes.clone()).collect();
     let (mut huge, mut within) = (0, 0);
@@ -274,7 +274,7 @@ pub(crate) fn table<T: FromZeros>(
     what: &'static str,
     capacity: usize,
     residence: Residence,
-) -> Result<(Box<[T]>, Held), MemoryError>
+) -> Result<(Box<[T]>, Resident), MemoryError>
 where
     [T]: KnownLayout<PointerMetadata = usize>,
 {
@@ -285,7 +285,7 @@ where
         source: io::ErrorKind::OutOfMemory.into(),
     })?;
     wish_for_large_pages(&mut slots);
-    let held = Held::write(what, &mut slots, residence)?;
+    let held = Resident::write(what, &mut slots, residence)?;
     Ok((slots, held))
 }
 
@@ -294,11 +294,11 @@ pub(crate) fn wiped_table<T: FromZeros>(
     what: &'static str,
     capacity: usize,
     residence: Residence,
-) -> Result<(Pages<T>, Held), MemoryError> {
+) -> Result<(Pages<T>, Resident), MemoryError> {
     let bytes = capacity.saturating_mul(size_of::<T>());
     let mut slots = Pages::new(capacity).map_err(|source| MemoryError::Missing { what, bytes, source })?;
     wish_for_large_pages(slots.as_mut());
-    let held = Held::write(what, slots.as_mut(), residence)?;
+    let held = Resident::write(what, slots.as_mut(), residence)?;
     Ok((slots, held))
 }
 

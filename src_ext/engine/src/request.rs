@@ -8,7 +8,7 @@ use crate::handles::OwnedUid;
 use crate::snapshot::{Resolved, Snapshot, owned_uid};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
-use ztfast_program::{Arena, Cell, EntityRef, FOREIGN_STRING, Request, StringsView, Tag};
+use ztfast_vm::{Arena, EntityRef, FOREIGN_STRING, Request, StringsView, Tag, Value};
 
 /// Foreign entities of a request are numbered from here, above all handles.
 const FIRST_FOREIGN: u32 = 1 << 30;
@@ -16,9 +16,9 @@ const FIRST_FOREIGN: u32 = 1 << 30;
 /// A request's own values.
 #[derive(Debug, Default)]
 pub struct OwnedRequest {
-    values: Vec<i64>,
+    numbers: Vec<i64>,
     positions: Vec<u16>,
-    cells: Vec<Cell>,
+    arena: Vec<Value>,
     text_offsets: Vec<u32>,
     text_bytes: Vec<u8>,
     foreign: Vec<OwnedUid>,
@@ -29,10 +29,10 @@ impl OwnedRequest {
         Request {
             principal,
             resource,
-            values: &self.values,
+            numbers: &self.numbers,
             positions: &self.positions,
             kinds,
-            cells: &self.cells,
+            arena: &self.arena,
             strings: StringsView { offsets: &self.text_offsets, bytes: &self.text_bytes },
         }
     }
@@ -87,7 +87,7 @@ pub struct RequestBuilder<'s> {
     entities: Places,
     values: Places,
     /// The sets, records and addresses that there are, by their place among `values`.
-    composites: Vec<Cell>,
+    composites: Vec<Value>,
 }
 
 impl<'s> RequestBuilder<'s> {
@@ -95,7 +95,7 @@ impl<'s> RequestBuilder<'s> {
     #[must_use]
     pub fn new(snapshot: &'s Snapshot, slots: usize) -> Self {
         let request = OwnedRequest {
-            values: vec![0; slots],
+            numbers: vec![0; slots],
             positions: vec![u16::MAX; slots],
             text_offsets: vec![0],
             ..OwnedRequest::default()
@@ -138,10 +138,10 @@ impl<'s> RequestBuilder<'s> {
         Some(EntityRef { index, foreign: FIRST_FOREIGN.checked_add(place)? })
     }
 
-    /// The cell of a text.
-    pub fn text(&mut self, text: &str) -> Cell {
+    /// The value of a text.
+    pub fn text(&mut self, text: &str) -> Value {
         if let Some(known) = self.snapshot.string(text) {
-            return Cell::string(known);
+            return Value::string(known);
         }
         let OwnedRequest { text_offsets: offsets, text_bytes: bytes, .. } = &mut self.request;
         let of = |at: usize| bytes.get(*offsets.get(at)? as usize..*offsets.get(at + 1)? as usize);
@@ -150,50 +150,50 @@ impl<'s> RequestBuilder<'s> {
             bytes.extend_from_slice(text.as_bytes());
             offsets.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         }
-        Cell::string(FOREIGN_STRING | u64::from(place))
+        Value::string(FOREIGN_STRING | u64::from(place))
     }
 
-    /// The cell of an IPv6 address.
-    pub fn ip6(&mut self, bits: u128, prefix: u8) -> Cell {
-        let parts = [Cell::wide(bits)];
-        self.composite(&parts, |start| Cell::ip6(Arena::Request, start, prefix))
+    /// The value of an IPv6 address.
+    pub fn ip6(&mut self, bits: u128, prefix: u8) -> Value {
+        let parts = [Value::wide(bits)];
+        self.composite(&parts, |start| Value::ip6(Arena::Request, start, prefix))
     }
 
-    /// The cell of a set of these elements.
-    pub fn set(&mut self, mut elements: Vec<Cell>) -> Cell {
-        let sorted = elements.iter().all(|cell| cell.is_scalar());
+    /// The value of a set of these elements.
+    pub fn set(&mut self, mut elements: Vec<Value>) -> Value {
+        let sorted = elements.iter().all(|value| value.is_scalar());
         // Of scalars this is the order of their keys.
-        elements.sort_unstable_by_key(|cell| (cell.tag, cell.payload, cell.aux));
+        elements.sort_unstable_by_key(|value| (value.tag, value.payload, value.aux));
         elements.dedup();
         let len = u32::try_from(elements.len()).unwrap_or(u32::MAX);
-        self.composite(&elements, |start| Cell::set(Arena::Request, start, len, sorted))
+        self.composite(&elements, |start| Value::set(Arena::Request, start, len, sorted))
     }
 
-    /// The cell of a record; `None` where a key is no attribute that the bundle names.
-    pub fn record(&mut self, fields: &[(&str, Cell)]) -> Option<Cell> {
-        let mut pairs: Vec<(u64, Cell)> = Vec::with_capacity(fields.len());
+    /// The value of a record; `None` where a key is no attribute that the bundle names.
+    pub fn record(&mut self, fields: &[(&str, Value)]) -> Option<Value> {
+        let mut pairs: Vec<(u64, Value)> = Vec::with_capacity(fields.len());
         for &(key, value) in fields {
             pairs.push((self.snapshot.string(key)?, value));
         }
         pairs.sort_unstable_by_key(|&(key, _)| key);
-        let cells: Vec<Cell> = pairs.iter().flat_map(|&(key, value)| [Cell::string(key), value]).collect();
+        let values: Vec<Value> = pairs.iter().flat_map(|&(key, value)| [Value::string(key), value]).collect();
         let len = u32::try_from(pairs.len()).ok()?;
-        Some(self.composite(&cells, |start| Cell::record(Arena::Request, start, len)))
+        Some(self.composite(&values, |start| Value::record(Arena::Request, start, len)))
     }
 
     /// Put a value into a context slot.
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
-    pub fn put(&mut self, slot: u32, cell: Cell) {
-        let number = if cell.is_scalar() && !cell.is(Tag::Ip4) {
-            cell.as_i64()
+    pub fn put(&mut self, slot: u32, value: Value) {
+        let number = if value.is_scalar() && !value.is(Tag::Ip4) {
+            value.as_i64()
         } else {
-            self.request.cells.push(cell);
-            i64::from(last(&self.request.cells))
+            self.request.arena.push(value);
+            i64::from(last(&self.request.arena))
         };
         let request = &mut self.request;
-        let (values, positions) = (&mut request.values, &mut request.positions);
-        if let (Some(value), Some(position)) = (values.get_mut(slot as usize), positions.get_mut(slot as usize)) {
-            *value = number;
+        let (numbers, positions) = (&mut request.numbers, &mut request.positions);
+        if let (Some(place), Some(position)) = (numbers.get_mut(slot as usize), positions.get_mut(slot as usize)) {
+            *place = number;
             *position = u16::try_from(slot).unwrap_or(u16::MAX);
         }
     }
@@ -205,23 +205,23 @@ impl<'s> RequestBuilder<'s> {
     }
 
     /// A set, record or address of these parts: the one that there is, or a new one.
-    fn composite(&mut self, parts: &[Cell], at: impl Fn(u32) -> Cell) -> Cell {
-        let (cells, composites) = (&mut self.request.cells, &mut self.composites);
-        let next = u32::try_from(cells.len()).unwrap_or(u32::MAX);
+    fn composite(&mut self, parts: &[Value], at: impl Fn(u32) -> Value) -> Value {
+        let (arena, composites) = (&mut self.request.arena, &mut self.composites);
+        let next = u32::try_from(arena.len()).unwrap_or(u32::MAX);
         let shape = at(next);
         let same = |place: usize| {
             composites.get(place).is_some_and(|&other| {
                 let start = other.start() as usize;
-                other == at(other.start()) && cells.get(start..start + parts.len()) == Some(parts)
+                other == at(other.start()) && arena.get(start..start + parts.len()) == Some(parts)
             })
         };
         // Where it lies is no part of what it is.
-        let hashed = parts.iter().map(|cell| (cell.tag, cell.aux, cell.payload));
+        let hashed = parts.iter().map(|value| (value.tag, value.aux, value.payload));
         let (place, fresh) = self.values.place(Sequence(shape.tag, shape.aux, hashed), same);
         if !fresh {
             return composites.get(place as usize).copied().unwrap_or(shape);
         }
-        cells.extend_from_slice(parts);
+        arena.extend_from_slice(parts);
         composites.push(shape);
         shape
     }
@@ -238,6 +238,6 @@ impl<I: Iterator<Item = (u32, u32, u64)> + Clone> Hash for Sequence<I> {
 }
 
 #[allow(clippy::cast_possible_truncation)] // a request is far smaller than 4 Gi values
-fn last(cells: &[Cell]) -> u32 {
-    cells.len() as u32 - 1
+fn last(values: &[Value]) -> u32 {
+    values.len() as u32 - 1
 }

@@ -10,7 +10,7 @@
 use crate::clock::Reading;
 use crate::code::Code;
 use crate::handles::{Handle, HandleError, Place};
-use crate::memory::{Held, MemoryError, Residence};
+use crate::memory::{MemoryError, Residence, Resident};
 use crate::process::{Forked, Pages};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet, VecDeque};
@@ -157,7 +157,7 @@ unsafe impl Sync for Sessions {}
 /// The slots, and what the writing side knows about them.
 pub(crate) struct Table {
     /// Before the slots, so that it is dropped before them.
-    held: Held,
+    held: Resident,
     slots: Pages<Slot>,
     mask: u64,
     /// [`Reading::offset`], and how long the machine had slept, when the bounds were last worked out.
@@ -303,7 +303,7 @@ impl Sessions {
     }
 
     /// What the table takes.
-    pub fn held(&self) -> &Held {
+    pub fn held(&self) -> &Resident {
         &self.table.held
     }
 

@@ -10,7 +10,7 @@ type Block = [u64; BLOCK_WORDS];
 /// The policies of a layer that both classes admit, by their bits, in order.
 pub(crate) struct Candidates<'b> {
     sets: &'b [u64],
-    instructions: Instructions,
+    instructions: SimdLevel,
     /// Word of the summaries at hand, and what is left of it.
     word: usize,
     left: u64,
@@ -41,7 +41,7 @@ impl<'b> Candidates<'b> {
         layer: &LayerRec,
         principal: u32,
         resource: u32,
-        instructions: Instructions,
+        instructions: SimdLevel,
     ) -> Option<Self> {
         let summary = layer.summary as usize;
         let padded = summary.next_multiple_of(BLOCK_WORDS);
@@ -147,7 +147,7 @@ impl<'b> Candidates<'b> {
 ///
 /// Nobody but this module makes one, and it makes only those that the processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Instructions(Width);
+pub struct SimdLevel(Width);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Width {
@@ -158,7 +158,7 @@ enum Width {
     Avx512,
 }
 
-impl Instructions {
+impl SimdLevel {
     /// Those that every processor of this architecture has.
     pub const PLAIN: Self = Self(Width::Plain);
 
@@ -193,7 +193,7 @@ impl Instructions {
     }
 }
 
-impl Default for Instructions {
+impl Default for SimdLevel {
     /// The widest that this processor has.
     fn default() -> Self {
         Self::available().last().copied().unwrap_or(Self::PLAIN)
@@ -245,7 +245,7 @@ mod tests {
             };
             let (a, b) = (block(round % 2 == 0), block(round % 3 == 0));
             let expected: Block = std::array::from_fn(|at| a[at] & b[at]);
-            for instructions in Instructions::available() {
+            for instructions in SimdLevel::available() {
                 assert_eq!(instructions.and(&a, &b), expected, "{instructions:?} {a:x?} {b:x?}");
             }
         }

@@ -8,8 +8,8 @@ use crate::engine::{EngineError, EngineOptions, PrepareError};
 use crate::gate::GateSpec;
 use crate::handles::{Key, OwnedUid, Place, Uids, uid};
 use crate::kills::{Kills, Switches};
-use crate::memory::Held;
-use crate::sets::Instructions;
+use crate::memory::Resident;
+use crate::sets::SimdLevel;
 use crate::upsert::Reverse;
 use std::any::Any;
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use zerocopy::FromZeros;
 use ztfast_bundle::{ActionRec, Bundle, ClassPair, Field, LayerRec, Node, ValueType};
-use ztfast_program::{ARENA_CELLS, EntityRef, Facts, Request, STACK_CELLS, Scratch, StoreView};
+use ztfast_vm::{ARENA_VALUES, EntityRef, Facts, Request, STACK_VALUES, Scratch, StoreView};
 
 /// An entity's uid: type and id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct UidRef<'a> {
 }
 
 /// Cedar's own evaluator, for policies that the compiler leaves to it.
-pub trait Reference: Send + Sync {
+pub trait Fallback: Send + Sync {
     /// Decide the whole request. `None` is a failure, and denies.
     fn authorize(
         &self,
@@ -41,12 +41,12 @@ pub trait Reference: Send + Sync {
         resource: UidRef<'_>,
         request: &Request<'_>,
         uid: &dyn Fn(EntityRef) -> Option<(String, String)>,
-    ) -> Option<ReferenceAnswer>;
+    ) -> Option<FallbackAnswer>;
 }
 
 /// What Cedar's own evaluator says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReferenceAnswer {
+pub struct FallbackAnswer {
     /// ALLOW.
     pub allow: bool,
     /// Numbers of the determining policies.
@@ -92,7 +92,7 @@ pub enum NoEntity {
     /// The attribute's entities are of another type.
     Type,
     /// The call brings more than there is room for.
-    Room,
+    TooMany,
     /// The handle is not one of this engine's.
     Foreign,
     /// The gate fits the bundle no more.
@@ -101,7 +101,7 @@ pub enum NoEntity {
 
 /// One side of a request: who, and which classes that is.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Party {
+pub(crate) struct ResolvedEntity {
     pub entity: EntityRef,
     pub classes: ClassPair,
 }
@@ -109,14 +109,14 @@ pub(crate) struct Party {
 /// What a handle is in a bundle. The first word may gain [`CHANGED`], else neither changes once it is written.
 #[derive(FromZeros)]
 #[repr(C, align(16))]
-struct Slot {
+struct HandleSlot {
     /// [`RESOLVED`], [`CHANGED`], and the bits of its entity; 0 where it is nothing here.
     entity: AtomicU64,
     /// The classes: of a principal, and above it of a resource.
     classes: AtomicU64,
 }
 
-impl crate::memory::Clearable for Slot {}
+impl crate::memory::Clearable for HandleSlot {}
 
 const RESOLVED: u64 = 1 << 63;
 /// A change may have made something else of it: the changes say what.
@@ -128,19 +128,19 @@ pub type Attached = Arc<dyn Any + Send + Sync>;
 /// One bundle, and what is derived from it once. Snapshots that differ in changes only share it.
 pub(crate) struct Base {
     /// The pages of the bundle and of the slots. Before both, so that it is dropped before them.
-    pub held: [Held; 2],
+    pub held: [Resident; 2],
     pub bundle: Arc<Bundle>,
     /// Another for each swap: the number of the first snapshot over it.
-    pub number: u64,
+    pub generation: u64,
     /// Types by name.
     types: HashMap<Box<str>, u32>,
     /// Actions by type and id, and by id alone.
     actions: HashMap<(Box<str>, Box<str>), u32>,
     actions_by_id: HashMap<Box<str>, Vec<u32>>,
-    slots: Box<[Slot]>,
+    slots: Box<[HandleSlot]>,
     /// Another bundle decides now. The slots may be empty; what a handle is is found anew.
     replaced: AtomicBool,
-    pub instructions: Instructions,
+    pub instructions: SimdLevel,
     /// Per gate, by its number: those that were there when the bundle came.
     bindings: OnceLock<Vec<Option<Arc<Binding>>>>,
     /// Bindings made later: kept here so that no gate frees one while it decides.
@@ -150,7 +150,7 @@ pub(crate) struct Base {
     /// What stops the actions, by their numbers.
     pub switches: Box<[Switches]>,
     pub uids: Arc<Uids>,
-    pub reference: Option<Box<dyn Reference>>,
+    pub fallback: Option<Box<dyn Fallback>>,
     /// What changes of entities go by, made beforehand, so that the first takes no longer than the others.
     pub classifier: Classifier,
     /// None where another bundle decides.
@@ -161,14 +161,14 @@ pub(crate) struct Base {
 pub struct Snapshot {
     pub(crate) base: Arc<Base>,
     pub(crate) changes: Option<Arc<Changes>>,
-    pub(crate) epoch: u64,
+    pub(crate) version: u64,
 }
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Snapshot")
             .field("bundle", &self.base.bundle)
-            .field("epoch", &self.epoch)
+            .field("version", &self.version)
             .finish_non_exhaustive()
     }
 }
@@ -181,7 +181,7 @@ impl Base {
         key: Key,
         kills: &Kills,
         uids: Arc<Uids>,
-        reference: Option<Box<dyn Reference>>,
+        fallback: Option<Box<dyn Fallback>>,
         attached: Option<Attached>,
     ) -> Result<Self, EngineError> {
         let EngineOptions { handles, residence, instructions, .. } = *options;
@@ -190,7 +190,7 @@ impl Base {
         crate::memory::room("what is derived from a bundle", bundle.bytes().len() + (4 << 20))?;
         bundle.check()?;
         let switches = kills.of(&bundle);
-        let file = Held::read("bundle", bundle.bytes(), residence)?;
+        let file = Resident::read("bundle", bundle.bytes(), residence)?;
         let name = |number| bundle.string(number).unwrap_or_default().into();
         let types = (0_u32..).zip(bundle.types()).map(|(number, ty)| (name(ty.name), number)).collect();
         let metas = || (0_u32..).zip(&bundle.meta().actions);
@@ -205,7 +205,7 @@ impl Base {
             classifier: Classifier::new(&bundle),
             reverse: Mutex::new(Some(Arc::new(Reverse::new(&bundle)))),
             bundle,
-            number: 1,
+            generation: 1,
             types,
             actions,
             actions_by_id,
@@ -218,19 +218,19 @@ impl Base {
             key,
             switches,
             uids,
-            reference,
+            fallback,
         })
     }
 
     /// The classes of what is at a place, if it is something here and no change had to do with it.
     #[inline(always)]
     #[allow(clippy::inline_always)] // on the hot path they must stay in registers
-    pub fn settled(&self, place: Place) -> Option<ClassPair> {
+    pub fn resolved(&self, place: Place) -> Option<ClassPair> {
         let slot = self.slots.get(place.0)?;
         // In this order: where the table is given up meanwhile, the entity is gone if the classes were.
         let classes = slot.classes.load(Ordering::Acquire);
         let entity = slot.entity.load(Ordering::Acquire);
-        (entity & (RESOLVED | CHANGED) == RESOLVED).then_some(pair(classes))
+        (entity & (RESOLVED | CHANGED) == RESOLVED).then_some(unpack_classes(classes))
     }
 
     /// Ask for what is at a place to be brought near.
@@ -247,10 +247,10 @@ impl Base {
     }
 
     /// How many cells its programs need, on the stack and in the arena.
-    pub fn cells(&self) -> (usize, usize) {
+    pub fn scratch_size(&self) -> (usize, usize) {
         let (stack, cells) = self.bundle.meta().stats.scratch;
         let room = |wanted: u64, most: usize| usize::try_from(wanted).unwrap_or(most).min(most);
-        (room(stack, STACK_CELLS), room(cells, ARENA_CELLS))
+        (room(stack, STACK_VALUES), room(cells, ARENA_VALUES))
     }
 
     /// How the gates that there are map to this bundle.
@@ -371,49 +371,56 @@ impl Snapshot {
 
     /// The entity at a place, and its classes.
     #[inline]
-    pub(crate) fn party(&self, place: Place) -> Option<Party> {
+    pub(crate) fn resolve_place(&self, place: Place) -> Option<ResolvedEntity> {
         let slot = self.base.slots.get(place.0)?;
-        // In this order, as in `Base::settled`.
+        // In this order, as in `Base::resolved`.
         let classes = slot.classes.load(Ordering::Acquire);
         let bits = slot.entity.load(Ordering::Acquire);
         if bits & RESOLVED == 0 {
             return self.unresolved_party(place);
         }
-        let party = Party { entity: EntityRef::from_bits(bits & !(RESOLVED | CHANGED)), classes: pair(classes) };
-        if bits & CHANGED == 0 { Some(party) } else { Some(self.changed_party(place, party)) }
+        let resolved = ResolvedEntity {
+            entity: EntityRef::from_bits(bits & !(RESOLVED | CHANGED)),
+            classes: unpack_classes(classes),
+        };
+        if bits & CHANGED == 0 { Some(resolved) } else { Some(self.changed_entity(place, resolved)) }
     }
 
     /// What is at a place whose slot says nothing: nothing, or what it was before the table was given up.
     #[cold]
-    fn unresolved_party(&self, place: Place) -> Option<Party> {
+    fn unresolved_party(&self, place: Place) -> Option<ResolvedEntity> {
         if !self.base.is_replaced() {
             return None;
         }
         let entity = self.base.find(place, self.changes.as_deref())?;
-        Some(Party { entity, classes: self.classes(entity) })
+        Some(ResolvedEntity { entity, classes: self.classes(entity) })
     }
 
     #[cold]
-    fn changed_party(&self, place: Place, party: Party) -> Party {
-        let Some(changes) = &self.changes else { return party };
-        let index = changes.handles.get(&place.0).copied().unwrap_or(party.entity.index);
+    fn changed_entity(&self, place: Place, resolved: ResolvedEntity) -> ResolvedEntity {
+        let Some(changes) = &self.changes else { return resolved };
+        let index = changes.handles.get(&place.0).copied().unwrap_or(resolved.entity.index);
         match changes.entities.get(&index) {
-            Some(changed) => Party { entity: EntityRef::known(index), classes: changed.classes },
-            None => party,
+            Some(changed) => ResolvedEntity { entity: EntityRef::known(index), classes: changed.classes },
+            None => resolved,
         }
     }
 
     /// The entity at a place.
     #[inline]
     pub(crate) fn entity(&self, place: Place) -> Option<EntityRef> {
-        self.party(place).map(|party| party.entity)
+        self.resolve_place(place).map(|resolved| resolved.entity)
     }
 
     /// Both sides of a request, or why there is none.
     #[inline]
-    pub(crate) fn parties(&self, principal: Place, resource: Place) -> Result<(Party, Party), Code> {
-        let party = |place| self.party(place).ok_or_else(|| self.why_nothing(place));
-        Ok((party(principal)?, party(resource)?))
+    pub(crate) fn resolve_both(
+        &self,
+        principal: Place,
+        resource: Place,
+    ) -> Result<(ResolvedEntity, ResolvedEntity), Code> {
+        let resolve = |place| self.resolve_place(place).ok_or_else(|| self.why_nothing(place));
+        Ok((resolve(principal)?, resolve(resource)?))
     }
 
     /// Why nothing is at a place.
@@ -451,7 +458,7 @@ impl Snapshot {
 
     /// Working memory for this bundle's programs.
     pub(crate) fn scratch(&self) -> Scratch {
-        let (stack, cells) = self.base.cells();
+        let (stack, cells) = self.base.scratch_size();
         Scratch::new(stack, cells)
     }
 
@@ -494,7 +501,7 @@ impl Snapshot {
     #[must_use]
     pub fn text(&self, number: u64) -> Option<&str> {
         let low = u32::try_from(number & u64::from(u32::MAX)).ok()?;
-        if number & ztfast_program::ADDED_STRING != 0 {
+        if number & ztfast_vm::ADDED_STRING != 0 {
             return self.changes.as_ref()?.texts.get(low as usize).map(|text| &**text);
         }
         self.base.bundle.string(low)
@@ -526,7 +533,7 @@ impl Snapshot {
 }
 
 #[allow(clippy::cast_possible_truncation)] // taking words apart is what this is for
-const fn pair(words: u64) -> ClassPair {
+const fn unpack_classes(words: u64) -> ClassPair {
     ClassPair { principal: words as u32, resource: (words >> 32) as u32 }
 }
 

@@ -9,7 +9,7 @@ use crate::snapshot::Snapshot;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, ClassPair};
-use ztfast_program::{Arena, Cell, EntityRec, EntityRef, PARENT, REFERRED, Scratch, Tag};
+use ztfast_vm::{Arena, EntityRec, EntityRef, PARENT, REFERRED, Scratch, Tag, Value};
 
 /// An entity for the store: type, id, parents, attributes and tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,15 +19,15 @@ pub struct EntityData {
     /// Types and ids of its parents.
     pub parents: Vec<(String, String)>,
     /// Its attributes.
-    pub attrs: Vec<(String, Datum)>,
+    pub attrs: Vec<(String, AttrValue)>,
     /// Its tags.
-    pub tags: Vec<(String, Datum)>,
+    pub tags: Vec<(String, AttrValue)>,
 }
 
 /// A value of an attribute or a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Datum {
+pub enum AttrValue {
     Bool(bool),
     Long(i64),
     String(String),
@@ -44,8 +44,8 @@ pub enum Datum {
     /// Address and prefix.
     Ip6(u128, u8),
     /// Each element once.
-    Set(Vec<Datum>),
-    Record(Vec<(String, Datum)>),
+    Set(Vec<AttrValue>),
+    Record(Vec<(String, AttrValue)>),
 }
 
 /// Why a change was refused.
@@ -153,9 +153,9 @@ impl Reverse {
             }
             for (number, record) in numbered() {
                 for (start, len) in [(record.attrs_start, record.attrs_len), (record.tags_start, record.tags_len)] {
-                    let end = (start as usize + len as usize * 2).min(bundle.cells().len());
+                    let end = (start as usize + len as usize * 2).min(bundle.values().len());
                     for at in (start as usize + 1..end).step_by(2) {
-                        referred(bundle.cells(), at, MAX_NESTING, &mut |entity| note(entity, number));
+                        referred(bundle.values(), at, MAX_NESTING, &mut |entity| note(entity, number));
                     }
                 }
             }
@@ -169,16 +169,16 @@ fn parents<'b>(bundle: &'b Bundle, record: &EntityRec) -> &'b [u32] {
     bundle.ancestors().get(start..start + record.parents_len as usize).unwrap_or_default()
 }
 
-/// The entities in the value at a place of these cells: as many steps as were counted when the bundle was checked, and none
+/// The entities in the value at a place of these values: as many steps as were counted when the bundle was checked, and none
 /// is nested deeper than the compiler nests.
-fn referred(cells: &[Cell], at: usize, nesting: u32, note: &mut dyn FnMut(u32)) {
-    let Some(value) = cells.get(at) else { return };
+fn referred(values: &[Value], at: usize, nesting: u32, note: &mut dyn FnMut(u32)) {
+    let Some(value) = values.get(at) else { return };
     if value.is(Tag::Entity) {
         note(EntityRef::from_bits(value.payload).index);
     } else if let Some((start, end)) = value.parts_before(at)
         && let Some(below) = nesting.checked_sub(1)
     {
-        (start..end).for_each(|part| referred(cells, part, below, note));
+        (start..end).for_each(|part| referred(values, part, below, note));
     }
 }
 
@@ -261,7 +261,7 @@ impl Changer<'_> {
         let fresh = u32::try_from(self.changes.texts.len()).unwrap_or(u32::MAX);
         self.changes.texts.push_back(text.clone());
         self.changes.strings.insert(text, fresh);
-        ztfast_program::ADDED_STRING | u64::from(fresh)
+        ztfast_vm::ADDED_STRING | u64::from(fresh)
     }
 
     /// The number of an entity, which may be a new one.
@@ -332,13 +332,13 @@ impl Changer<'_> {
         }
         own.sort_unstable();
         own.dedup();
-        let mut cells = Vec::new();
-        let attrs = self.pairs(&data.attrs, entity, &mut cells)?;
-        let tags = self.pairs(&data.tags, entity, &mut cells)?;
-        let attrs_start = cells.len();
-        cells.extend(attrs);
-        let tags_start = cells.len();
-        cells.extend(tags);
+        let mut values = Vec::new();
+        let attrs = self.pairs(&data.attrs, entity, &mut values)?;
+        let tags = self.pairs(&data.tags, entity, &mut values)?;
+        let attrs_start = values.len();
+        values.extend(attrs);
+        let tags_start = values.len();
+        values.extend(tags);
         if *changed.parents != *own {
             for &parent in own.iter().filter(|parent| changed.parents.binary_search(parent).is_err()) {
                 add(&mut self.changes.children, parent, entity);
@@ -347,13 +347,13 @@ impl Changer<'_> {
             self.moved.push(entity);
         }
         if self.base.bundle.meta().reach > 0 {
-            for &cell in &cells {
-                if cell.is(Tag::Entity) {
-                    add(&mut self.changes.referrers, EntityRef::from_bits(cell.payload).index, entity);
+            for &value in &values {
+                if value.is(Tag::Entity) {
+                    add(&mut self.changes.referrers, EntityRef::from_bits(value.payload).index, entity);
                 }
             }
         }
-        changed.values = Some(Values { cells: cells.into(), attrs_start, tags_start });
+        changed.values = Some(Values { values: values.into(), attrs_start, tags_start });
         changed.present = true;
         self.changes.entities.insert(entity, Arc::new(changed));
         self.looks.insert(entity);
@@ -370,54 +370,54 @@ impl Changer<'_> {
         self.looks.insert(entity);
     }
 
-    /// Pairs of key and value, sorted by the keys' numbers. Parts of sets and records go to `cells`.
+    /// Pairs of key and value, sorted by the keys' numbers. Parts of sets and records go to `values`.
     fn pairs(
         &mut self,
-        fields: &[(String, Datum)],
+        fields: &[(String, AttrValue)],
         owner: u32,
-        cells: &mut Vec<Cell>,
-    ) -> Result<Vec<Cell>, ChangeError> {
+        values: &mut Vec<Value>,
+    ) -> Result<Vec<Value>, ChangeError> {
         let mut pairs = Vec::with_capacity(fields.len());
         for (key, value) in fields {
-            pairs.push((self.string(key), self.value(value, owner, cells)?));
+            pairs.push((self.string(key), self.value(value, owner, values)?));
         }
         pairs.sort_unstable_by_key(|&(key, _)| key);
-        Ok(pairs.into_iter().flat_map(|(key, value)| [Cell::string(key), value]).collect())
+        Ok(pairs.into_iter().flat_map(|(key, value)| [Value::string(key), value]).collect())
     }
 
     #[allow(clippy::cast_possible_truncation)] // an entity has fewer than 2^32 values
-    fn value(&mut self, value: &Datum, owner: u32, cells: &mut Vec<Cell>) -> Result<Cell, ChangeError> {
+    fn value(&mut self, value: &AttrValue, owner: u32, values: &mut Vec<Value>) -> Result<Value, ChangeError> {
         Ok(match value {
-            Datum::Bool(b) => Cell::bool(*b),
-            Datum::Long(n) => Cell::number(Tag::Long, *n),
-            Datum::String(text) => Cell::string(self.string(text)),
-            Datum::Entity(ty, id) => Cell::entity(EntityRef::known(self.entity(ty, id)?)),
-            Datum::Decimal(n) => Cell::number(Tag::Decimal, *n),
-            Datum::Datetime(n) => Cell::number(Tag::Datetime, *n),
-            Datum::Duration(n) => Cell::number(Tag::Duration, *n),
-            Datum::Ip4(addr, prefix) => Cell::ip4(*addr, *prefix),
-            Datum::Ip6(bits, prefix) => {
-                cells.push(Cell::wide(*bits));
-                Cell::ip6(Arena::Changed, cells.len() as u32 - 1, *prefix).owned_by(owner)
+            AttrValue::Bool(b) => Value::bool(*b),
+            AttrValue::Long(n) => Value::number(Tag::Long, *n),
+            AttrValue::String(text) => Value::string(self.string(text)),
+            AttrValue::Entity(ty, id) => Value::entity(EntityRef::known(self.entity(ty, id)?)),
+            AttrValue::Decimal(n) => Value::number(Tag::Decimal, *n),
+            AttrValue::Datetime(n) => Value::number(Tag::Datetime, *n),
+            AttrValue::Duration(n) => Value::number(Tag::Duration, *n),
+            AttrValue::Ip4(addr, prefix) => Value::ip4(*addr, *prefix),
+            AttrValue::Ip6(bits, prefix) => {
+                values.push(Value::wide(*bits));
+                Value::ip6(Arena::Changed, values.len() as u32 - 1, *prefix).owned_by(owner)
             }
-            Datum::Set(elements) => {
+            AttrValue::Set(elements) => {
                 let mut parts = Vec::with_capacity(elements.len());
                 for element in elements {
-                    parts.push(self.value(element, owner, cells)?);
+                    parts.push(self.value(element, owner, values)?);
                 }
-                let sorted = parts.iter().all(|cell| cell.is_scalar());
+                let sorted = parts.iter().all(|value| value.is_scalar());
                 if sorted {
-                    parts.sort_unstable_by_key(|cell| cell.key());
+                    parts.sort_unstable_by_key(|value| value.key());
                 }
-                let start = cells.len() as u32;
-                cells.extend_from_slice(&parts);
-                Cell::set(Arena::Changed, start, parts.len() as u32, sorted).owned_by(owner)
+                let start = values.len() as u32;
+                values.extend_from_slice(&parts);
+                Value::set(Arena::Changed, start, parts.len() as u32, sorted).owned_by(owner)
             }
-            Datum::Record(fields) => {
-                let pairs = self.pairs(fields, owner, cells)?;
-                let start = cells.len() as u32;
-                cells.extend_from_slice(&pairs);
-                Cell::record(Arena::Changed, start, pairs.len() as u32 / 2).owned_by(owner)
+            AttrValue::Record(fields) => {
+                let pairs = self.pairs(fields, owner, values)?;
+                let start = values.len() as u32;
+                values.extend_from_slice(&pairs);
+                Value::record(Arena::Changed, start, pairs.len() as u32 / 2).owned_by(owner)
             }
         })
     }

@@ -10,7 +10,7 @@ use world::spoilt::decide_all;
 use zerocopy::IntoBytes;
 use ztfast_bundle::{Bundle, Form, Parts};
 use ztfast_engine::{Admission, Code, Column, Engine, EngineOptions, Who};
-use ztfast_program::{Cell, Instr, Op};
+use ztfast_vm::{Instr, Op, Value};
 
 /// A small generator of numbers (splitmix64): the test is the same at each run.
 struct Chance(u64);
@@ -51,7 +51,7 @@ fn tables(parts: &mut Parts) -> Vec<&mut [u8]> {
         parts.slot_kinds.as_mut_bytes(),
         parts.programs.as_mut_bytes(),
         parts.code.as_mut_bytes(),
-        parts.cells.as_mut_bytes(),
+        parts.values.as_mut_bytes(),
         parts.entities.as_mut_bytes(),
         parts.ancestors.as_mut_bytes(),
         parts.types.as_mut_bytes(),
@@ -83,16 +83,16 @@ fn spoil(parts: &mut Parts, chance: &mut Chance) {
             parts.code.get_mut(at).into_iter().for_each(|instr| *instr = Instr::new(op, n));
         }
         1 => {
-            let at = chance.below(parts.cells.len());
-            let bad = Cell { tag: chance.number() % 13, aux: n, payload: chance.next() >> chance.below(64) };
-            parts.cells.get_mut(at).into_iter().for_each(|cell| *cell = bad);
+            let at = chance.below(parts.values.len());
+            let bad = Value { tag: chance.number() % 13, aux: n, payload: chance.next() >> chance.below(64) };
+            parts.values.get_mut(at).into_iter().for_each(|value| *value = bad);
         }
-        2 => parts.table.iter_mut().for_each(|cell| *cell = n),
+        2 => parts.table.iter_mut().for_each(|value| *value = n),
         3 => match chance.below(8) {
             0 => parts.table.truncate(n as usize),
             1 => parts.programs.truncate(n as usize),
             2 => parts.code.truncate(n as usize),
-            3 => parts.cells.truncate(n as usize),
+            3 => parts.values.truncate(n as usize),
             4 => parts.types.truncate(n as usize),
             5 => parts.sets.truncate(n as usize),
             6 => parts.marks.truncate(n as usize),
@@ -212,10 +212,10 @@ fn a_base_whose_tables_lie_is_refused_and_one_that_tells_the_truth_is_taken() {
         ("an id that there is not", |bad| bad.entities[0].id = 1 << 30),
         ("a parent that there is not", |bad| bad.ancestors.iter_mut().for_each(|entity| *entity = 1 << 30)),
         ("nobody is a parent", |bad| {
-            bad.entities.iter_mut().for_each(|entity| entity.flags &= !ztfast_program::PARENT);
+            bad.entities.iter_mut().for_each(|entity| entity.flags &= !ztfast_vm::PARENT);
         }),
-        ("nobody is named", |bad| bad.entities.iter_mut().for_each(|entity| entity.flags &= !ztfast_program::REFERRED)),
-        ("values are nothing", |bad| bad.cells.iter_mut().for_each(|cell| cell.tag = 77)),
+        ("nobody is named", |bad| bad.entities.iter_mut().for_each(|entity| entity.flags &= !ztfast_vm::REFERRED)),
+        ("values are nothing", |bad| bad.values.iter_mut().for_each(|value| value.tag = 77)),
         ("a type twice", |bad| bad.types[1].name = bad.types[0].name),
         ("no entities at all", |bad| bad.entities.clear()),
     ];

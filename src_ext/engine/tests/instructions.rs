@@ -5,7 +5,7 @@ mod world;
 use std::sync::Arc;
 use world::Kind;
 use ztfast_bundle::{Bundle, Form};
-use ztfast_engine::{Admission, Code, Determining, Engine, EngineOptions, Instructions};
+use ztfast_engine::{Admission, Code, Determining, Engine, EngineOptions, SimdLevel};
 
 /// More policies than one block of a set holds, so that sets of several blocks are joined: user `n` is in the teams whose
 /// number `n` is a multiple of, and each policy lets one team see one kind of document.
@@ -35,7 +35,7 @@ const TEAMS: u32 = 40;
 const ENTITIES: u32 = 120;
 
 /// What everybody may do with everything, and why.
-fn decide(bundle: &Arc<Bundle>, instructions: Instructions) -> Vec<(Code, Vec<u32>)> {
+fn decide(bundle: &Arc<Bundle>, instructions: SimdLevel) -> Vec<(Code, Vec<u32>)> {
     let options = EngineOptions { sessions: 256, handles: 512, instructions, ..EngineOptions::default() };
     let engine = Engine::new(bundle.clone(), None, options).unwrap();
     let mut gate = engine.prepare("Action", "see", &[]).unwrap();
@@ -57,11 +57,11 @@ fn decide(bundle: &Arc<Bundle>, instructions: Instructions) -> Vec<(Code, Vec<u3
 #[test]
 fn all_instructions_decide_alike() {
     let bundle = bundle();
-    let plain = decide(&bundle, Instructions::PLAIN);
+    let plain = decide(&bundle, SimdLevel::PLAIN);
     for code in [Code::Allow, Code::Forbid] {
         assert!(plain.iter().filter(|(given, _)| *given == code).count() > 1_000, "{code:?} is rare");
     }
-    for instructions in Instructions::available() {
+    for instructions in SimdLevel::available() {
         println!("with {instructions:?}");
         assert!(decide(&bundle, instructions) == plain, "{instructions:?} decides otherwise");
     }
@@ -75,6 +75,6 @@ fn the_world_is_the_same_without_wide_instructions() {
             let options = EngineOptions { sessions: 64, handles: 64, instructions, ..EngineOptions::default() };
             world::decide_after_each_step(&bundle, options, || {}, || {})
         };
-        assert_eq!(counts(Instructions::PLAIN), counts(Instructions::default()), "{form:?}");
+        assert_eq!(counts(SimdLevel::PLAIN), counts(SimdLevel::default()), "{form:?}");
     }
 }

@@ -10,9 +10,9 @@ use std::time::Instant;
 use world::sources::{compile, parts};
 use world::spoilt::decide_all;
 use ztfast_bundle::{
-    Bundle, ClassRec, Entry, Form, LayerRec, Parts, PlanRec, PolicyRec, SelectorRec, Span, TypeRec, write_program,
+    Bundle, ClassRec, Form, LayerRec, Parts, PlanRec, PolicyRec, Residual, SelectorRec, Span, TypeRec, write_program,
 };
-use ztfast_program::{Arena, Cell, EntityRec, EntityRef, Instr, Op};
+use ztfast_vm::{Arena, EntityRec, EntityRef, Instr, Op, Value};
 
 /// Whether the bundle is refused; if not, all is answered within a second.
 #[track_caller]
@@ -95,14 +95,14 @@ fn values_that_double() {
     for width in [2, 3, 100] {
         let mut bad = parts(None);
         with_reach(&mut bad, 2);
-        let mut inner = Cell::entity(EntityRef::known(1));
+        let mut inner = Value::entity(EntityRef::known(1));
         for _ in 0..100 {
-            let start = bad.cells.len();
-            bad.cells.extend(vec![inner; width]);
-            inner = Cell::set(Arena::Bundle, u32::try_from(start).unwrap(), u32::try_from(width).unwrap(), false);
+            let start = bad.values.len();
+            bad.values.extend(vec![inner; width]);
+            inner = Value::set(Arena::Bundle, u32::try_from(start).unwrap(), u32::try_from(width).unwrap(), false);
         }
-        let start = bad.cells.len();
-        bad.cells.extend([Cell::string(1), inner]);
+        let start = bad.values.len();
+        bad.values.extend([Value::string(1), inner]);
         entity(&mut bad, (start, 1), (0, 0));
         assert!(refused(&bad));
     }
@@ -112,10 +112,10 @@ fn values_that_double() {
 fn values_that_lie_in_themselves() {
     let mut bad = parts(None);
     with_reach(&mut bad, 2);
-    let start = bad.cells.len();
+    let start = bad.values.len();
     for _ in 0..50 {
-        bad.cells.push(Cell::string(1));
-        bad.cells.push(Cell::set(Arena::Bundle, u32::try_from(start).unwrap(), 100, false));
+        bad.values.push(Value::string(1));
+        bad.values.push(Value::set(Arena::Bundle, u32::try_from(start).unwrap(), 100, false));
     }
     entity(&mut bad, (start, 50), (0, 0));
     assert!(!refused(&bad));
@@ -125,8 +125,8 @@ fn values_that_lie_in_themselves() {
 fn attributes_that_everybody_shares_and_parents_that_everybody_has() {
     let mut bad = parts(None);
     with_reach(&mut bad, 1);
-    let start = bad.cells.len();
-    bad.cells.extend([Cell::string(1), Cell::entity(EntityRef::known(1))].repeat(MANY));
+    let start = bad.values.len();
+    bad.values.extend([Value::string(1), Value::entity(EntityRef::known(1))].repeat(MANY));
     for _ in 0..MANY {
         entity(&mut bad, (start, MANY), (0, 0));
     }
@@ -222,18 +222,18 @@ fn texts_that_overlap_and_names_that_all_have() {
 fn conditions(parts: &mut Parts, condition: (u32, u32)) {
     // The memo knows the last condition of each place: these never are the same.
     let conjuncts = (0..1_000).map(|n| (condition.0, condition.1 - n % 7)).collect();
-    let entry = Entry { policy: 0, ranges: Vec::new(), conjuncts };
+    let residual = Residual { policy: 0, ranges: Vec::new(), conjuncts };
     let start = u32::try_from(parts.programs.len()).unwrap();
-    write_program(&mut parts.programs, [].iter(), std::iter::repeat_n(&entry, 400), false).unwrap();
-    parts.table.iter_mut().for_each(|cell| *cell = ztfast_bundle::pack_cell(ztfast_bundle::CellKind::Program, start));
+    write_program(&mut parts.programs, [].iter(), std::iter::repeat_n(&residual, 400), false).unwrap();
+    parts.table.iter_mut().for_each(|value| *value = ztfast_bundle::pack_cell(ztfast_bundle::CellKind::Program, start));
 }
 
 #[test]
 fn policies_that_share_long_conditions() {
     let mut bad = parts(Some(Form::Dense));
     let start = u32::try_from(bad.code.len()).unwrap();
-    let value = u32::try_from(bad.cells.len()).unwrap();
-    bad.cells.push(Cell::bool(true));
+    let value = u32::try_from(bad.values.len()).unwrap();
+    bad.values.push(Value::bool(true));
     bad.code.push(Instr::new(Op::Const, value));
     bad.code.extend(vec![Instr::new(Op::NeedBool, 0); MANY]);
     conditions(&mut bad, (start, u32::try_from(MANY).unwrap()));
@@ -244,10 +244,10 @@ fn policies_that_share_long_conditions() {
 fn policies_that_share_slow_conditions() {
     let mut bad = parts(Some(Form::Dense));
     let start = u32::try_from(bad.code.len()).unwrap();
-    let cells = u32::try_from(bad.cells.len()).unwrap();
-    bad.cells.extend((0..2_000).map(|n| Cell::number(ztfast_program::Tag::Long, n)));
-    bad.cells.push(Cell::set(Arena::Bundle, cells, 2_000, false));
-    let set = u32::try_from(bad.cells.len() - 1).unwrap();
+    let values = u32::try_from(bad.values.len()).unwrap();
+    bad.values.extend((0..2_000).map(|n| Value::number(ztfast_vm::Tag::Long, n)));
+    bad.values.push(Value::set(Arena::Bundle, values, 2_000, false));
+    let set = u32::try_from(bad.values.len() - 1).unwrap();
     bad.code.extend([Instr::new(Op::Const, set), Instr::new(Op::Const, set), Instr::new(Op::ContainsAll, 0)]);
     bad.code.extend([Instr::new(Op::NeedBool, 0); 10]);
     conditions(&mut bad, (start, 13));

@@ -42,8 +42,8 @@ fn saved_bundles_decide_as_those_in_memory() {
 mod watched {
     use super::*;
     use std::process::Command;
-    use ztfast_engine::{Admission, Engine, Reference, ReferenceAnswer, Snapshot, UidRef};
-    use ztfast_program::{EntityRef, Request};
+    use ztfast_engine::{Admission, Engine, Fallback, FallbackAnswer, Snapshot, UidRef};
+    use ztfast_vm::{EntityRef, Request};
 
     #[test]
     fn deciding_never_waits() {
@@ -57,7 +57,7 @@ mod watched {
     /// Cedar's own evaluator allocates, and so does this one.
     struct Allocating;
 
-    impl Reference for Allocating {
+    impl Fallback for Allocating {
         fn authorize(
             &self,
             _: &Snapshot,
@@ -66,7 +66,7 @@ mod watched {
             _: UidRef<'_>,
             _: &Request<'_>,
             _: &dyn Fn(EntityRef) -> Option<(String, String)>,
-        ) -> Option<ReferenceAnswer> {
+        ) -> Option<FallbackAnswer> {
             std::hint::black_box(Vec::<u8>::with_capacity(1));
             None
         }

@@ -1,33 +1,33 @@
 //! Values and entities as Cedar reads them, as the engine takes them.
 
 use std::sync::Arc;
-use ztfast_engine::{Datum, EntityData, RequestBuilder};
-use ztfast_policy::ir::{Entity, Ip, Uid, Value};
-use ztfast_program::{Cell, Tag};
+use ztfast_cedar::ir::{Datum, Entity, Ip, Uid};
+use ztfast_engine::{AttrValue, EntityData, RequestBuilder};
+use ztfast_vm::{Tag, Value};
 
 /// A value in a request; `None` where it names an entity of a type that the bundle lacks.
 #[must_use]
-pub fn cell(value: &Value, builder: &mut RequestBuilder<'_>) -> Option<Cell> {
-    Some(match value {
-        Value::Bool(b) => Cell::bool(*b),
-        Value::Long(n) => Cell::number(Tag::Long, *n),
-        Value::String(text) => builder.text(text),
-        Value::Entity(uid) => Cell::entity(builder.entity(&uid.ty, &uid.id)?),
-        Value::Decimal(n) => Cell::number(Tag::Decimal, *n),
-        Value::Datetime(n) => Cell::number(Tag::Datetime, *n),
-        Value::Duration(n) => Cell::number(Tag::Duration, *n),
-        Value::Ip(Ip::V4(bits, prefix)) => Cell::ip4(*bits, *prefix),
-        Value::Ip(Ip::V6(bits, prefix)) => builder.ip6(*bits, *prefix),
-        Value::Set(elements) => {
-            let cells: Option<Vec<Cell>> = elements.iter().map(|element| cell(element, builder)).collect();
-            builder.set(cells?)
+pub fn request_value(datum: &Datum, builder: &mut RequestBuilder<'_>) -> Option<Value> {
+    Some(match datum {
+        Datum::Bool(b) => Value::bool(*b),
+        Datum::Long(n) => Value::number(Tag::Long, *n),
+        Datum::String(text) => builder.text(text),
+        Datum::Entity(uid) => Value::entity(builder.entity(&uid.ty, &uid.id)?),
+        Datum::Decimal(n) => Value::number(Tag::Decimal, *n),
+        Datum::Datetime(n) => Value::number(Tag::Datetime, *n),
+        Datum::Duration(n) => Value::number(Tag::Duration, *n),
+        Datum::Ip(Ip::V4(bits, prefix)) => Value::ip4(*bits, *prefix),
+        Datum::Ip(Ip::V6(bits, prefix)) => builder.ip6(*bits, *prefix),
+        Datum::Set(elements) => {
+            let values: Option<Vec<Value>> = elements.iter().map(|element| request_value(element, builder)).collect();
+            builder.set(values?)
         }
-        Value::Record(fields) => {
-            let mut cells = Vec::with_capacity(fields.len());
-            for (name, value) in fields {
-                cells.push((&**name, cell(value, builder)?));
+        Datum::Record(fields) => {
+            let mut values = Vec::with_capacity(fields.len());
+            for (name, field) in fields {
+                values.push((&**name, request_value(field, builder)?));
             }
-            builder.record(&cells)?
+            builder.record(&values)?
         }
     })
 }
@@ -36,8 +36,8 @@ pub fn cell(value: &Value, builder: &mut RequestBuilder<'_>) -> Option<Cell> {
 #[must_use]
 pub fn entity_data(entity: Entity) -> EntityData {
     let uid = |uid: Uid| (uid.ty.to_string(), uid.id.to_string());
-    let fields = |fields: Vec<(Arc<str>, Value)>| {
-        fields.into_iter().map(|(key, value)| (key.to_string(), datum(value))).collect()
+    let fields = |fields: Vec<(Arc<str>, Datum)>| {
+        fields.into_iter().map(|(key, value)| (key.to_string(), attr_value(value))).collect()
     };
     EntityData {
         uid: uid(entity.uid),
@@ -47,20 +47,20 @@ pub fn entity_data(entity: Entity) -> EntityData {
     }
 }
 
-fn datum(value: Value) -> Datum {
-    match value {
-        Value::Bool(b) => Datum::Bool(b),
-        Value::Long(n) => Datum::Long(n),
-        Value::String(text) => Datum::String(text.to_string()),
-        Value::Entity(uid) => Datum::Entity(uid.ty.to_string(), uid.id.to_string()),
-        Value::Decimal(n) => Datum::Decimal(n),
-        Value::Datetime(n) => Datum::Datetime(n),
-        Value::Duration(n) => Datum::Duration(n),
-        Value::Ip(Ip::V4(addr, prefix)) => Datum::Ip4(addr, prefix),
-        Value::Ip(Ip::V6(bits, prefix)) => Datum::Ip6(bits, prefix),
-        Value::Set(elements) => Datum::Set(elements.into_iter().map(datum).collect()),
-        Value::Record(fields) => {
-            Datum::Record(fields.into_iter().map(|(key, value)| (key.to_string(), datum(value))).collect())
+fn attr_value(datum: Datum) -> AttrValue {
+    match datum {
+        Datum::Bool(b) => AttrValue::Bool(b),
+        Datum::Long(n) => AttrValue::Long(n),
+        Datum::String(text) => AttrValue::String(text.to_string()),
+        Datum::Entity(uid) => AttrValue::Entity(uid.ty.to_string(), uid.id.to_string()),
+        Datum::Decimal(n) => AttrValue::Decimal(n),
+        Datum::Datetime(n) => AttrValue::Datetime(n),
+        Datum::Duration(n) => AttrValue::Duration(n),
+        Datum::Ip(Ip::V4(addr, prefix)) => AttrValue::Ip4(addr, prefix),
+        Datum::Ip(Ip::V6(bits, prefix)) => AttrValue::Ip6(bits, prefix),
+        Datum::Set(elements) => AttrValue::Set(elements.into_iter().map(attr_value).collect()),
+        Datum::Record(fields) => {
+            AttrValue::Record(fields.into_iter().map(|(key, value)| (key.to_string(), attr_value(value))).collect())
         }
     }
 }

@@ -8,19 +8,19 @@ mod convert;
 mod store;
 mod values;
 
-pub use convert::{cell, entity_data};
+pub use convert::{entity_data, request_value};
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use ztfast_bundle::{ActionMeta, Bundle};
-use ztfast_engine::{ReferenceAnswer, Snapshot, UidRef};
-use ztfast_policy::ir::{Uid, Value};
-use ztfast_policy::{Answer, Mode, Reference, RequestError, Sources};
-use ztfast_program::{EntityRef, Request};
+use ztfast_cedar::ir::{Datum, Uid};
+use ztfast_cedar::{Answer, Authorizer, Mode, RequestError, Sources};
+use ztfast_engine::{FallbackAnswer, Snapshot, UidRef};
+use ztfast_vm::{EntityRef, Request};
 
 /// Cedar over the policies and the schema that a bundle was compiled from.
 pub struct Cedar {
-    reference: Reference,
+    authorizer: Authorizer,
     /// Policy numbers by id.
     numbers: HashMap<String, u32>,
     bundle: Arc<Bundle>,
@@ -34,21 +34,21 @@ impl Cedar {
     pub fn read(bundle: &Arc<Bundle>) -> Result<Self, String> {
         let sources = bundle.sources().map_err(|e| e.to_string())?;
         let sources: Sources = serde_json::from_slice(sources).map_err(|e| e.to_string())?;
-        let loaded = ztfast_policy::load(&sources, Mode::Permissive, &|_, _| {}).map_err(|e| e.to_string())?;
-        Ok(Self::of(bundle, loaded.reference))
+        let loaded = ztfast_cedar::load(&sources, Mode::Permissive, &|_, _| {}).map_err(|e| e.to_string())?;
+        Ok(Self::of(bundle, loaded.authorizer))
     }
 
     /// The same, of what the compiler has read already.
     #[must_use]
-    pub fn of(bundle: &Arc<Bundle>, reference: Reference) -> Self {
+    pub fn of(bundle: &Arc<Bundle>, authorizer: Authorizer) -> Self {
         let numbers = (0_u32..).map_while(|number| Some((bundle.policy_id(number)?.to_owned(), number))).collect();
-        Self { reference, numbers, bundle: bundle.clone() }
+        Self { authorizer, numbers, bundle: bundle.clone() }
     }
 
     /// Cedar itself.
     #[must_use]
-    pub const fn reference(&self) -> &Reference {
-        &self.reference
+    pub const fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
     }
 
     /// The bundle whose policies these are.
@@ -67,18 +67,18 @@ impl Cedar {
         principal: &Uid,
         action: &ActionMeta,
         resource: &Uid,
-        context: &Value,
+        context: &Datum,
     ) -> Result<Answer, RequestError> {
         let action = Uid::new(action.ty.as_str(), action.id.as_str());
         let store = |uid: &Uid| store::slice_entity(snapshot, uid);
-        self.reference.authorize_over(principal, &action, resource, context, &store)
+        self.authorizer.authorize_over(principal, &action, resource, context, &store)
     }
 }
 
 /// What an engine asks for policies that are left to Cedar.
-pub struct Fallback(pub Arc<Cedar>);
+pub struct CedarFallback(pub Arc<Cedar>);
 
-impl ztfast_engine::Reference for Fallback {
+impl ztfast_engine::Fallback for CedarFallback {
     fn authorize(
         &self,
         snapshot: &Snapshot,
@@ -87,13 +87,13 @@ impl ztfast_engine::Reference for Fallback {
         resource: UidRef<'_>,
         request: &Request<'_>,
         uid: &dyn Fn(EntityRef) -> Option<(String, String)>,
-    ) -> Option<ReferenceAnswer> {
+    ) -> Option<FallbackAnswer> {
         let cedar = &*self.0;
         let action = cedar.bundle.meta().actions.get(action as usize)?;
         let context = values::Values { snapshot, request, uid }.context(&action.context)?;
         let ir = |uid: UidRef<'_>| Uid::new(uid.ty, uid.id);
         let answer = cedar.answer(snapshot, &ir(principal), action, &ir(resource), &context).ok()?;
         let reasons: Option<Vec<u32>> = answer.reasons.iter().map(|id| cedar.numbers.get(&**id).copied()).collect();
-        Some(ReferenceAnswer { allow: answer.allow, reasons: reasons? })
+        Some(FallbackAnswer { allow: answer.allow, reasons: reasons? })
     }
 }

@@ -2,18 +2,18 @@
 
 use std::cell::Cell as StdCell;
 use std::sync::Arc;
+use ztfast_cedar::SliceEntity;
+use ztfast_cedar::ir::{Datum, Ip, Uid};
 use ztfast_engine::Snapshot;
-use ztfast_policy::SliceEntity;
-use ztfast_policy::ir::{Ip, Uid, Value};
-use ztfast_program::{Arena, Cell, EntityRef, StoreView, Tag};
+use ztfast_vm::{Arena, EntityRef, StoreView, Tag, Value};
 
 /// An entity of a snapshot's store, as Cedar wants it.
 pub(crate) fn slice_entity(snapshot: &Snapshot, uid: &Uid) -> Option<SliceEntity> {
     let entity = snapshot.find(&uid.ty, &uid.id)?;
     snapshot.with_entity(entity, |view, facts| {
         let reader = Stored { snapshot, view, budget: StdCell::new(MAX_VALUES) };
-        let fields = |pairs: &[Cell]| {
-            let field = |[key, value]: &[Cell; 2]| Some((snapshot.text(key.payload)?.into(), reader.value(*value)?));
+        let fields = |pairs: &[Value]| {
+            let field = |[key, value]: &[Value; 2]| Some((snapshot.text(key.payload)?.into(), reader.value(*value)?));
             pairs.as_chunks::<2>().0.iter().map(field).collect::<Option<Vec<_>>>()
         };
         let above = |&index: &u32| {
@@ -41,39 +41,39 @@ const MAX_VALUES: u32 = 1 << 20;
 const MAX_NESTING: u32 = 129;
 
 impl Stored<'_> {
-    fn value(&self, cell: Cell) -> Option<Value> {
-        self.nested(cell, MAX_NESTING)
+    fn value(&self, value: Value) -> Option<Datum> {
+        self.nested(value, MAX_NESTING)
     }
 
     #[allow(clippy::cast_possible_truncation)] // IPv4 addresses have 32 bits
-    fn nested(&self, cell: Cell, nesting: u32) -> Option<Value> {
+    fn nested(&self, value: Value, nesting: u32) -> Option<Datum> {
         let nesting = nesting.checked_sub(1)?;
         self.budget.set(self.budget.get().checked_sub(1)?);
         let part = |at: u32| {
-            let cells = match cell.arena() {
-                Arena::Bundle => self.view.cells,
-                _ => self.view.changes?.entity(cell.owner())?.1,
+            let values = match value.arena() {
+                Arena::Bundle => self.view.values,
+                _ => self.view.changes?.entity(value.owner())?.1,
             };
-            cells.get(cell.start() as usize + at as usize).copied()
+            values.get(value.start() as usize + at as usize).copied()
         };
         let text = |number| self.snapshot.text(number).map(Arc::<str>::from);
-        Some(match Tag::from_u32(cell.tag)? {
+        Some(match Tag::from_u32(value.tag)? {
             Tag::Missing => return None,
-            Tag::Bool => Value::Bool(cell.payload != 0),
-            Tag::Long => Value::Long(cell.as_i64()),
-            Tag::String => Value::String(text(cell.payload)?),
+            Tag::Bool => Datum::Bool(value.payload != 0),
+            Tag::Long => Datum::Long(value.as_i64()),
+            Tag::String => Datum::String(text(value.payload)?),
             Tag::Entity => {
-                let uid = self.snapshot.uid(EntityRef::from_bits(cell.payload))?;
-                Value::Entity(Uid::new(uid.ty, uid.id))
+                let uid = self.snapshot.uid(EntityRef::from_bits(value.payload))?;
+                Datum::Entity(Uid::new(uid.ty, uid.id))
             }
-            Tag::Decimal => Value::Decimal(cell.as_i64()),
-            Tag::Datetime => Value::Datetime(cell.as_i64()),
-            Tag::Duration => Value::Duration(cell.as_i64()),
-            Tag::Ip4 => Value::Ip(Ip::V4(cell.payload as u32, (cell.payload >> 32) as u8)),
-            Tag::Ip6 => Value::Ip(Ip::V6(part(0)?.wide_bits(), u8::try_from(cell.len()).ok()?)),
-            Tag::Set => Value::Set((0..cell.len()).map(|at| self.nested(part(at)?, nesting)).collect::<Option<_>>()?),
-            Tag::Record => Value::Record(
-                (0..cell.len())
+            Tag::Decimal => Datum::Decimal(value.as_i64()),
+            Tag::Datetime => Datum::Datetime(value.as_i64()),
+            Tag::Duration => Datum::Duration(value.as_i64()),
+            Tag::Ip4 => Datum::Ip(Ip::V4(value.payload as u32, (value.payload >> 32) as u8)),
+            Tag::Ip6 => Datum::Ip(Ip::V6(part(0)?.wide_bits(), u8::try_from(value.len()).ok()?)),
+            Tag::Set => Datum::Set((0..value.len()).map(|at| self.nested(part(at)?, nesting)).collect::<Option<_>>()?),
+            Tag::Record => Datum::Record(
+                (0..value.len())
                     .map(|at| Some((text(part(2 * at)?.payload)?, self.nested(part(2 * at + 1)?, nesting)?)))
                     .collect::<Option<_>>()?,
             ),

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use ztfast_bundle::{Field, Node};
+use ztfast_cedar::ir::{Datum, Ip, Uid};
 use ztfast_engine::Snapshot;
-use ztfast_policy::ir::{Ip, Uid, Value};
-use ztfast_program::{Arena, Cell, EntityRef, FOREIGN_STRING, Request, Tag};
+use ztfast_vm::{Arena, EntityRef, FOREIGN_STRING, Request, Tag, Value};
 
 /// A request's slots as Cedar values.
 pub(crate) struct Values<'a> {
@@ -16,12 +16,12 @@ pub(crate) struct Values<'a> {
 
 impl Values<'_> {
     /// The whole context as a record.
-    pub fn context(&self, fields: &[Field]) -> Option<Value> {
+    pub fn context(&self, fields: &[Field]) -> Option<Datum> {
         let mut record = BTreeMap::new();
         for field in fields {
             let value = match &field.node {
                 Node::Leaf { slot, .. } => match self.request.slot(*slot) {
-                    Some(cell) => self.value(cell)?,
+                    Some(value) => self.value(value)?,
                     None => continue,
                 },
                 Node::Record { presence: Some(slot), .. } if self.request.number(*slot).is_none() => continue,
@@ -29,32 +29,32 @@ impl Values<'_> {
             };
             record.insert(Arc::from(field.name.as_str()), value);
         }
-        Some(Value::Record(record))
+        Some(Datum::Record(record))
     }
 
     #[allow(clippy::cast_possible_truncation)] // numbers of texts and IPv4 addresses have 32 bits
-    fn value(&self, cell: Cell) -> Option<Value> {
-        let part = |at: u32| self.request.cells.get(cell.start() as usize + at as usize).copied();
-        if !cell.is_scalar() && cell.arena() != Arena::Request {
+    fn value(&self, value: Value) -> Option<Datum> {
+        let part = |at: u32| self.request.arena.get(value.start() as usize + at as usize).copied();
+        if !value.is_scalar() && value.arena() != Arena::Request {
             return None;
         }
-        Some(match Tag::from_u32(cell.tag)? {
+        Some(match Tag::from_u32(value.tag)? {
             Tag::Missing => return None,
-            Tag::Bool => Value::Bool(cell.payload != 0),
-            Tag::Long => Value::Long(cell.as_i64()),
-            Tag::String => Value::String(self.text(cell.payload)?.into()),
+            Tag::Bool => Datum::Bool(value.payload != 0),
+            Tag::Long => Datum::Long(value.as_i64()),
+            Tag::String => Datum::String(self.text(value.payload)?.into()),
             Tag::Entity => {
-                let (ty, id) = (self.uid)(EntityRef::from_bits(cell.payload))?;
-                Value::Entity(Uid::new(ty, id))
+                let (ty, id) = (self.uid)(EntityRef::from_bits(value.payload))?;
+                Datum::Entity(Uid::new(ty, id))
             }
-            Tag::Decimal => Value::Decimal(cell.as_i64()),
-            Tag::Datetime => Value::Datetime(cell.as_i64()),
-            Tag::Duration => Value::Duration(cell.as_i64()),
-            Tag::Ip4 => Value::Ip(Ip::V4(cell.payload as u32, (cell.payload >> 32) as u8)),
-            Tag::Ip6 => Value::Ip(Ip::V6(part(0)?.wide_bits(), u8::try_from(cell.len()).ok()?)),
-            Tag::Set => Value::Set((0..cell.len()).map(|at| self.value(part(at)?)).collect::<Option<_>>()?),
-            Tag::Record => Value::Record(
-                (0..cell.len())
+            Tag::Decimal => Datum::Decimal(value.as_i64()),
+            Tag::Datetime => Datum::Datetime(value.as_i64()),
+            Tag::Duration => Datum::Duration(value.as_i64()),
+            Tag::Ip4 => Datum::Ip(Ip::V4(value.payload as u32, (value.payload >> 32) as u8)),
+            Tag::Ip6 => Datum::Ip(Ip::V6(part(0)?.wide_bits(), u8::try_from(value.len()).ok()?)),
+            Tag::Set => Datum::Set((0..value.len()).map(|at| self.value(part(at)?)).collect::<Option<_>>()?),
+            Tag::Record => Datum::Record(
+                (0..value.len())
                     .map(|at| Some((self.text(part(2 * at)?.payload)?.into(), self.value(part(2 * at + 1)?)?)))
                     .collect::<Option<_>>()?,
             ),

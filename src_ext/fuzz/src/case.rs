@@ -3,8 +3,8 @@
 use crate::literals::{uid_json, value_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
-use ztfast_policy::ir::{Uid, Value};
-use ztfast_policy::{Mode, Reference, SourceFile, Sources};
+use ztfast_cedar::ir::{Datum, Uid};
+use ztfast_cedar::{Authorizer, Mode, SourceFile, Sources};
 
 /// Policies, schema, a store, and what happens to it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub(crate) struct Ask {
     pub principal: Uid,
     pub action: Uid,
     pub resource: Uid,
-    pub context: Value,
+    pub context: Datum,
 }
 
 impl Ask {
@@ -62,10 +62,10 @@ impl Ask {
 
 impl RequestText {
     /// As values.
-    pub fn ask(&self, reference: &Reference) -> Result<Ask, String> {
+    pub fn ask(&self, authorizer: &Authorizer) -> Result<Ask, String> {
         let uid = |json: &Json| uid_of(json).ok_or_else(|| format!("no uid: {json}"));
         let action = uid(&self.action)?;
-        let context = reference.context_from_json(&action, &self.context.to_string()).map_err(|e| e.to_string())?;
+        let context = authorizer.context_from_json(&action, &self.context.to_string()).map_err(|e| e.to_string())?;
         Ok(Ask { principal: uid(&self.principal)?, action, resource: uid(&self.resource)?, context })
     }
 }
@@ -99,15 +99,15 @@ impl Case {
     /// The requests of each step as values.
     pub fn asks(&self) -> Result<Vec<Vec<Ask>>, String> {
         let sources = Sources { entities: None, ..self.sources() };
-        let loaded = ztfast_policy::load(&sources, Mode::Permissive, &|_, _| {}).map_err(|e| e.to_string())?;
-        let of = |step: &Step| step.requests.iter().map(|request| request.ask(&loaded.reference)).collect();
+        let loaded = ztfast_cedar::load(&sources, Mode::Permissive, &|_, _| {}).map_err(|e| e.to_string())?;
+        let of = |step: &Step| step.requests.iter().map(|request| request.ask(&loaded.authorizer)).collect();
         self.steps.iter().map(of).collect()
     }
 }
 
 /// An entity in Cedar's JSON.
 pub(crate) fn entity_json(entity: &crate::world::Entity) -> Json {
-    let fields = |fields: &std::collections::BTreeMap<std::sync::Arc<str>, Value>| -> Json {
+    let fields = |fields: &std::collections::BTreeMap<std::sync::Arc<str>, Datum>| -> Json {
         Json::Object(fields.iter().map(|(key, value)| (key.to_string(), value_json(value))).collect())
     };
     let mut made = json!({

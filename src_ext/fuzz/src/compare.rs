@@ -4,14 +4,14 @@ use crate::case::{Ask, Case, entity_file, uid_of};
 use std::collections::HashMap;
 use std::sync::Arc;
 use ztfast_bundle::{ActionMeta, Bundle, Field, Form, Node, ValueType};
+use ztfast_cedar::ir::{Datum, Uid};
+use ztfast_cedar::{Answer, CedarStore, EntityReader, Mode};
 use ztfast_compile::Options;
 use ztfast_engine::{
     Admission, Batch, Code, Column, Determining, Engine, EngineOptions, Gate, Handle, MAX_DETERMINING, RequestBuilder,
     SessionId, Snapshot, Who,
 };
-use ztfast_explain::{Cedar, Fallback, cell, entity_data};
-use ztfast_policy::ir::{Uid, Value};
-use ztfast_policy::{Answer, CedarStore, EntityReader, Mode};
+use ztfast_explain::{Cedar, CedarFallback, entity_data, request_value};
 
 /// What was compared.
 #[derive(Debug, Clone, Copy, Default)]
@@ -53,13 +53,14 @@ pub(crate) fn compare(
     tally: &mut Tally,
 ) -> Result<(), String> {
     let sources = case.sources();
-    let loaded = ztfast_policy::load(&sources, Mode::Permissive, &|_, _| {}).map_err(|e| format!("refused: {e}"))?;
+    let loaded = ztfast_cedar::load(&sources, Mode::Permissive, &|_, _| {}).map_err(|e| format!("refused: {e}"))?;
     tally.worlds += 1;
     tally.strict += u64::from(loaded.strict);
     let mut entities = case.entities.clone();
-    let mut store = loaded.reference.store(Some(&entity_file(&entities))).map_err(|e| format!("Cedar refuses: {e}"))?;
+    let mut store =
+        loaded.authorizer.store(Some(&entity_file(&entities))).map_err(|e| format!("Cedar refuses: {e}"))?;
     let mut cedar: Option<Arc<Cedar>> = None;
-    let mut reference = Some(loaded.reference);
+    let mut authorizer = Some(loaded.authorizer);
     let mut desks = Vec::new();
     for &(form, split) in forms {
         let options = Options { strict: loaded.strict, form, split, ..Options::default() };
@@ -71,8 +72,8 @@ pub(crate) fn compare(
             return Err(format!("{fallbacks} policies that strict validation accepts are left to Cedar"));
         }
         tally.fallbacks += fallbacks;
-        if let Some(reference) = reference.take() {
-            cedar = Some(Arc::new(Cedar::of(&bundle, reference)));
+        if let Some(authorizer) = authorizer.take() {
+            cedar = Some(Arc::new(Cedar::of(&bundle, authorizer)));
         }
         let fallback = cedar.clone().filter(|_| fallbacks > 0);
         desks.push(Desk::new(form, bundle, fallback)?);
@@ -83,7 +84,7 @@ pub(crate) fn compare(
         if !step.upsert.is_empty() || !step.remove.is_empty() {
             change(&mut entities, step);
             store =
-                cedar.reference().store(Some(&entity_file(&entities))).map_err(|e| format!("Cedar refuses: {e}"))?;
+                cedar.authorizer().store(Some(&entity_file(&entities))).map_err(|e| format!("Cedar refuses: {e}"))?;
             let upserts = reader.read(&entity_file(&step.upsert)).map_err(|e| e.to_string())?;
             let upserts: Vec<_> = upserts.into_iter().map(entity_data).collect();
             let removals: Vec<_> =
@@ -123,7 +124,7 @@ fn step_through(
 ) -> Result<(), String> {
     for (number, ask) in asks.iter().enumerate() {
         let told = |what: String| format!("request {number}, {}: {what}", describe(ask));
-        let answer = cedar.reference().authorize(&ask.principal, &ask.action, &ask.resource, &ask.context, store);
+        let answer = cedar.authorizer().authorize(&ask.principal, &ask.action, &ask.resource, &ask.context, store);
         let answer = answer.map_err(|e| told(e.to_string()))?;
         tally.requests += 1;
         tally.allowed += u64::from(answer.allow);
@@ -213,7 +214,7 @@ fn code_of(answer: &Answer) -> Code {
 impl Desk {
     fn new(form: Option<Form>, bundle: Arc<Bundle>, fallback: Option<Arc<Cedar>>) -> Result<Self, String> {
         let options = EngineOptions { sessions: 256, handles: 1024, ..EngineOptions::default() };
-        let fallback = fallback.map(|cedar| Box::new(Fallback(cedar)) as _);
+        let fallback = fallback.map(|cedar| Box::new(CedarFallback(cedar)) as _);
         let engine = Engine::new(bundle.clone(), fallback, options).map_err(|e| e.to_string())?;
         Ok(Self { form, bundle, engine, sessions: HashMap::new(), gates: HashMap::new() })
     }
@@ -291,15 +292,15 @@ impl Desk {
         &self,
         fields: &[Field],
         prefix: &str,
-        context: &Value,
+        context: &Datum,
         out: &mut Vec<(String, Argument)>,
     ) -> Result<bool, String> {
-        let Value::Record(record) = context else { return Err("the context is no record".into()) };
+        let Datum::Record(record) = context else { return Err("the context is no record".into()) };
         for field in fields {
             let Some(value) = record.get(field.name.as_str()) else { continue };
             let path = format!("{prefix}{}", field.name);
             let argument = match (&field.node, value) {
-                (Node::Record { fields: inner, presence }, Value::Record(given)) => {
+                (Node::Record { fields: inner, presence }, Datum::Record(given)) => {
                     // An optional record is there for a gate iff one of its attributes is.
                     if presence.is_some() && given.is_empty() {
                         return Ok(false);
@@ -313,12 +314,12 @@ impl Desk {
                     }
                     continue;
                 }
-                (_, Value::Bool(b)) => Argument::Number(i64::from(*b)),
-                (_, Value::Long(n) | Value::Decimal(n) | Value::Datetime(n) | Value::Duration(n)) => {
+                (_, Datum::Bool(b)) => Argument::Number(i64::from(*b)),
+                (_, Datum::Long(n) | Datum::Decimal(n) | Datum::Datetime(n) | Datum::Duration(n)) => {
                     Argument::Number(*n)
                 }
-                (_, Value::String(text)) => Argument::Text(text.clone()),
-                (_, Value::Entity(uid)) => Argument::Entity(self.handle(uid)?),
+                (_, Datum::String(text)) => Argument::Text(text.clone()),
+                (_, Datum::Entity(uid)) => Argument::Entity(self.handle(uid)?),
                 _ => return Ok(false),
             };
             out.push((path, argument));
@@ -446,18 +447,18 @@ impl Ways {
     }
 }
 
-fn put(fields: &[Field], context: &Value, builder: &mut RequestBuilder<'_>) -> Result<(), String> {
-    let Value::Record(record) = context else { return Err("the context is no record".into()) };
+fn put(fields: &[Field], context: &Datum, builder: &mut RequestBuilder<'_>) -> Result<(), String> {
+    let Datum::Record(record) = context else { return Err("the context is no record".into()) };
     for field in fields {
         let Some(value) = record.get(field.name.as_str()) else { continue };
         match &field.node {
             Node::Leaf { slot, .. } => {
-                let cell = cell(value, builder).ok_or("a value that the bundle has no number for")?;
-                builder.put(*slot, cell);
+                let found = request_value(value, builder).ok_or("a value that the bundle has no number for")?;
+                builder.put(*slot, found);
             }
             Node::Record { presence, fields } => {
                 if let Some(slot) = presence {
-                    let there = cell(&Value::Bool(true), builder).ok_or("no boolean")?;
+                    let there = request_value(&Datum::Bool(true), builder).ok_or("no boolean")?;
                     builder.put(*slot, there);
                 }
                 put(fields, value, builder)?;

@@ -5,7 +5,7 @@ use crate::literals::uid_json;
 use crate::policies::{Policy, links, policies, text};
 use crate::world::{Entity, World, chance, pick};
 use fastrand::Rng;
-use ztfast_policy::ir::{Uid, Value};
+use ztfast_cedar::ir::{Datum, Uid};
 
 /// A case in parts.
 #[derive(Debug, Clone)]
@@ -86,8 +86,8 @@ fn ask(rng: &mut Rng, world: &World) -> Ask {
     let (principal, resource) = (*pick(rng, principals), *pick(rng, resources));
     let mut context = world.values(rng, &action.context);
     for value in context.values_mut() {
-        if matches!(value, Value::String(_)) && chance(rng, 15) {
-            *value = Value::String(crate::literals::Literals::odd_text(rng).into());
+        if matches!(value, Datum::String(_)) && chance(rng, 15) {
+            *value = Datum::String(crate::literals::Literals::odd_text(rng).into());
         }
     }
     let resource = world.uid(rng, resource);
@@ -96,7 +96,7 @@ fn ask(rng: &mut Rng, world: &World) -> Ask {
     if principal.ty == resource.ty && chance(rng, 25) {
         principal = resource.clone();
     }
-    Ask { principal, action: action.uid.clone(), resource, context: Value::Record(context) }
+    Ask { principal, action: action.uid.clone(), resource, context: Datum::Record(context) }
 }
 
 /// A change of a few entities; `store` is what it is applied to.

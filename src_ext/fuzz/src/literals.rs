@@ -6,8 +6,8 @@ use serde_json::{Value as Json, json};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::OnceLock;
-use ztfast_policy::construct_extension;
-use ztfast_policy::ir::{Uid, Value};
+use ztfast_cedar::construct_extension;
+use ztfast_cedar::ir::{Datum, Uid};
 
 const LONGS: [i64; 9] = [0, 1, -1, 2, i64::MAX, i64::MIN, i64::MAX - 1, i64::MIN + 1, 3_037_000_500];
 const TEXTS: [&str; 9] = ["", "a", "b", "ab", "a*b", "aab", "é\u{301}", "\"\\\n", "*"];
@@ -53,8 +53,8 @@ const fn extension_of(ty: &Ty) -> usize {
 }
 
 /// Extension values with their constructors and texts.
-fn extensions() -> &'static [Vec<(Value, &'static str)>; 4] {
-    static ALL: OnceLock<[Vec<(Value, &'static str)>; 4]> = OnceLock::new();
+fn extensions() -> &'static [Vec<(Datum, &'static str)>; 4] {
+    static ALL: OnceLock<[Vec<(Datum, &'static str)>; 4]> = OnceLock::new();
     ALL.get_or_init(|| {
         EXTENSIONS.map(|(name, texts)| {
             let value = |&text: &&'static str| (construct_extension(name, text).expect("Cedar takes the text"), text);
@@ -64,8 +64,8 @@ fn extensions() -> &'static [Vec<(Value, &'static str)>; 4] {
 }
 
 /// Constructor and text of an extension value.
-fn extension_text(value: &Value) -> (&'static str, &'static str) {
-    static BY_VALUE: OnceLock<HashMap<Value, (&'static str, &'static str)>> = OnceLock::new();
+fn extension_text(value: &Datum) -> (&'static str, &'static str) {
+    static BY_VALUE: OnceLock<HashMap<Datum, (&'static str, &'static str)>> = OnceLock::new();
     let all = BY_VALUE.get_or_init(|| {
         let named = EXTENSIONS.iter().zip(extensions());
         named.flat_map(|((name, _), all)| all.iter().map(|(value, text)| (value.clone(), (*name, *text)))).collect()
@@ -107,7 +107,7 @@ impl Literals {
         format!("unheard of {}", rng.u32(0..4))
     }
 
-    pub fn extension(rng: &mut Rng, ty: &Ty) -> Value {
+    pub fn extension(rng: &mut Rng, ty: &Ty) -> Datum {
         pick(rng, &extensions()[extension_of(ty)]).0.clone()
     }
 
@@ -137,22 +137,22 @@ pub(crate) fn uid_text(uid: &Uid) -> String {
 }
 
 /// A value as an expression.
-pub(crate) fn cedar_text(value: &Value) -> String {
+pub(crate) fn cedar_text(value: &Datum) -> String {
     match value {
-        Value::Bool(b) => b.to_string(),
-        Value::Long(n) if *n < 0 => format!("({n})"),
-        Value::Long(n) => n.to_string(),
-        Value::String(text) => quoted(text),
-        Value::Entity(uid) => uid_text(uid),
-        Value::Set(elements) => format!("[{}]", elements.iter().map(cedar_text).collect::<Vec<_>>().join(", ")),
-        Value::Record(fields) => {
+        Datum::Bool(b) => b.to_string(),
+        Datum::Long(n) if *n < 0 => format!("({n})"),
+        Datum::Long(n) => n.to_string(),
+        Datum::String(text) => quoted(text),
+        Datum::Entity(uid) => uid_text(uid),
+        Datum::Set(elements) => format!("[{}]", elements.iter().map(cedar_text).collect::<Vec<_>>().join(", ")),
+        Datum::Record(fields) => {
             let mut out = String::from("{");
             for (at, (key, value)) in fields.iter().enumerate() {
                 let _ = write!(out, "{}{}: {}", if at > 0 { ", " } else { "" }, quoted(key), cedar_text(value));
             }
             out + "}"
         }
-        Value::Decimal(_) | Value::Datetime(_) | Value::Duration(_) | Value::Ip(_) => {
+        Datum::Decimal(_) | Datum::Datetime(_) | Datum::Duration(_) | Datum::Ip(_) => {
             let (constructor, text) = extension_text(value);
             format!("{constructor}(\"{text}\")")
         }
@@ -165,17 +165,17 @@ pub(crate) fn uid_json(uid: &Uid) -> Json {
 }
 
 /// A value in Cedar's JSON.
-pub(crate) fn value_json(value: &Value) -> Json {
+pub(crate) fn value_json(value: &Datum) -> Json {
     match value {
-        Value::Bool(b) => json!(b),
-        Value::Long(n) => json!(n),
-        Value::String(text) => json!(&**text),
-        Value::Entity(uid) => json!({"__entity": uid_json(uid)}),
-        Value::Set(elements) => elements.iter().map(value_json).collect(),
-        Value::Record(fields) => {
+        Datum::Bool(b) => json!(b),
+        Datum::Long(n) => json!(n),
+        Datum::String(text) => json!(&**text),
+        Datum::Entity(uid) => json!({"__entity": uid_json(uid)}),
+        Datum::Set(elements) => elements.iter().map(value_json).collect(),
+        Datum::Record(fields) => {
             Json::Object(fields.iter().map(|(key, value)| (key.to_string(), value_json(value))).collect())
         }
-        Value::Decimal(_) | Value::Datetime(_) | Value::Duration(_) | Value::Ip(_) => {
+        Datum::Decimal(_) | Datum::Datetime(_) | Datum::Duration(_) | Datum::Ip(_) => {
             let (constructor, text) = extension_text(value);
             json!({"__extn": {"fn": constructor, "arg": text}})
         }

@@ -144,7 +144,7 @@ fn policy(
             continue;
         }
         let mut exprs = Exprs::new(world, action, principal, resource, near_miss);
-        // Conditions on one side are settled when the bundle is made.
+        // Conditions on one side are resolved when the bundle is made.
         exprs.only = only.or([None, None, None, Some("principal"), Some("resource"), Some("context")][rng.usize(0..6)]);
         let depth = if crowd { rng.u32(0..2) } else { rng.u32(0..4) };
         let condition = exprs.guarded(rng, depth);

@@ -5,7 +5,7 @@ use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
-use ztfast_policy::ir::{Uid, Value};
+use ztfast_cedar::ir::{Datum, Uid};
 
 /// A type of the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +60,8 @@ pub(crate) struct Action {
 pub(crate) struct Entity {
     pub uid: Uid,
     pub parents: Vec<Uid>,
-    pub attrs: BTreeMap<Arc<str>, Value>,
-    pub tags: BTreeMap<Arc<str>, Value>,
+    pub attrs: BTreeMap<Arc<str>, Datum>,
+    pub tags: BTreeMap<Arc<str>, Datum>,
 }
 
 /// A schema and its literals.
@@ -243,24 +243,24 @@ impl World {
     }
 
     /// A value of a type.
-    pub fn value(&self, rng: &mut Rng, ty: &Ty) -> Value {
+    pub fn value(&self, rng: &mut Rng, ty: &Ty) -> Datum {
         match ty {
-            Ty::Bool => Value::Bool(rng.bool()),
-            Ty::Long => Value::Long(self.literals.long(rng)),
-            Ty::Text => Value::String(self.literals.text(rng).into()),
+            Ty::Bool => Datum::Bool(rng.bool()),
+            Ty::Long => Datum::Long(self.literals.long(rng)),
+            Ty::Text => Datum::String(self.literals.text(rng).into()),
             Ty::Decimal | Ty::Datetime | Ty::Duration | Ty::Ip => Literals::extension(rng, ty),
-            Ty::Entity(ty) => Value::Entity(self.uid(rng, *ty)),
+            Ty::Entity(ty) => Datum::Entity(self.uid(rng, *ty)),
             Ty::Set(element) => {
                 let count = if chance(rng, 5) { rng.usize(0..40) } else { rng.usize(0..4) };
-                let elements: BTreeSet<Value> = (0..count).map(|_| self.value(rng, element)).collect();
-                Value::Set(elements)
+                let elements: BTreeSet<Datum> = (0..count).map(|_| self.value(rng, element)).collect();
+                Datum::Set(elements)
             }
-            Ty::Record(fields) => Value::Record(self.values(rng, fields)),
+            Ty::Record(fields) => Datum::Record(self.values(rng, fields)),
         }
     }
 
     /// Values of attributes, of which the optional ones may be missing.
-    pub fn values(&self, rng: &mut Rng, fields: &[Field]) -> BTreeMap<Arc<str>, Value> {
+    pub fn values(&self, rng: &mut Rng, fields: &[Field]) -> BTreeMap<Arc<str>, Datum> {
         let mut values = BTreeMap::new();
         for field in fields {
             if field.required || rng.bool() {

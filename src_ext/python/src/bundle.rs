@@ -7,8 +7,8 @@ use pyo3::types::{IntoPyDict, PyBytes, PyDict};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use ztfast_bundle::{Form, store_hash};
-use ztfast_explain::{Cedar, Fallback};
-use ztfast_policy::{Mode, SourceFile, Sources};
+use ztfast_cedar::{Mode, SourceFile, Sources};
+use ztfast_explain::{Cedar, CedarFallback};
 
 /// A name and a text.
 type File = (String, String);
@@ -38,7 +38,7 @@ pub(crate) fn compile<'py>(
     exempt: Option<(String, String)>,
 ) -> PyResult<(Bundle, Vec<Bound<'py, PyDict>>)> {
     // Asked for beforehand: what the system lacks is no fault of the policies.
-    let room = py.detach(|| ztfast_policy::with_deep_stack(|| ()));
+    let room = py.detach(|| ztfast_cedar::with_deep_stack(|| ()));
     room.map_err(|no_stack| raise(py, "CompileError", &no_stack.to_string()))?;
     let mut sources = sources(files, schema, entities);
     let mut mode = if strict { Mode::Strict } else { Mode::Permissive };
@@ -71,7 +71,7 @@ pub(crate) fn compile<'py>(
     report("policies", 0, 0);
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let read = |done, all| report("read entities", count(done), count(all));
-    let loaded = py.detach(|| ztfast_policy::load(&sources, mode, &read)).map_err(|error| refused(py, &error))?;
+    let loaded = py.detach(|| ztfast_cedar::load(&sources, mode, &read)).map_err(|error| refused(py, &error))?;
     let form = match form {
         None => None,
         Some("dense") => Some(Form::Dense),
@@ -82,7 +82,7 @@ pub(crate) fn compile<'py>(
         }
     };
     let options = ztfast_compile::Options { strict, form, split: false, store, exempt };
-    let ztfast_policy::Loaded { model, reference, warnings, .. } = loaded;
+    let ztfast_cedar::Loaded { model, authorizer, warnings, .. } = loaded;
     let compiled = py.detach(|| {
         ztfast_compile::compile(model, &sources, &options, base.as_deref(), &mut |what, done, all| {
             report(what, done, all);
@@ -97,11 +97,11 @@ pub(crate) fn compile<'py>(
     if let Some((ty, id)) = &options.exempt
         && !has_action(&bundle.inner, ty, id)
     {
-        let uid = ztfast_policy::ir::Uid::new(ty.as_str(), id.as_str());
+        let uid = ztfast_cedar::ir::Uid::new(ty.as_str(), id.as_str());
         let message = format!("exempt: the schema has no action and no group of actions {uid}");
         return Err(raise(py, "ActionError", &message));
     }
-    let _ = bundle.cedar.set(Arc::new(Cedar::of(&bundle.inner, reference)));
+    let _ = bundle.cedar.set(Arc::new(Cedar::of(&bundle.inner, authorizer)));
     Ok((bundle, diagnostics(py, &warnings)?))
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn write_file(py: Python<'_>, path: PathBuf, content: &[u8]) -> PyRes
 #[pyfunction]
 pub(crate) fn strictly_valid(py: Python<'_>, files: Vec<File>, schema: File) -> PyResult<bool> {
     let sources = sources(files, schema, None);
-    py.detach(|| ztfast_policy::strictly_valid(&sources)).map_err(|error| refused(py, &error))
+    py.detach(|| ztfast_cedar::strictly_valid(&sources)).map_err(|error| refused(py, &error))
 }
 
 /// A checked bundle.
@@ -150,11 +150,11 @@ impl Bundle {
     }
 
     /// What the engine needs for policies that are left to Cedar.
-    pub fn fallback(&self, py: Python<'_>) -> PyResult<Option<Box<dyn ztfast_engine::Reference>>> {
+    pub fn fallback(&self, py: Python<'_>) -> PyResult<Option<Box<dyn ztfast_engine::Fallback>>> {
         if self.inner.meta().stats.fallbacks == 0 {
             return Ok(None);
         }
-        Ok(Some(Box::new(Fallback(self.cedar(py)?))))
+        Ok(Some(Box::new(CedarFallback(self.cedar(py)?))))
     }
 }
 
@@ -246,7 +246,7 @@ impl Bundle {
     /// File, first line and text of a policy.
     fn policy_source(&self, py: Python<'_>, id: &str) -> PyResult<Option<(String, u32, String)>> {
         let cedar = self.cedar(py)?;
-        let source = cedar.reference().policy_source(id);
+        let source = cedar.authorizer().policy_source(id);
         Ok(source.map(|(file, line, text)| (file.to_owned(), line, text.to_owned())))
     }
 }

@@ -26,7 +26,7 @@ pub(crate) static API: Api = Api {
     literal,
     kinds,
     policy,
-    epoch,
+    generation,
     gate_clone,
     gate_free,
     batch_begin,
@@ -157,7 +157,7 @@ unsafe extern "C" fn entity(gate: *mut RawGate, handle: u64, place: usize, numbe
             NoEntity::Nothing => Status::HANDLE,
             NoEntity::Type => Status::TYPE,
             NoEntity::Stale => Status::STALE,
-            NoEntity::Room => Status::ROOM,
+            NoEntity::TooMany => Status::ROOM,
             NoEntity::Foreign => Status::FOREIGN,
         })?;
         Ok(())
@@ -222,12 +222,12 @@ unsafe extern "C" fn policy(gate: *const RawGate, number: u32, id: *mut *const u
     })
 }
 
-unsafe extern "C" fn epoch(gate: *const RawGate, epoch: *mut u64) -> i32 {
-    // SAFETY: as in `allows`; `epoch` is NULL or the caller's.
-    let (gate, epoch) = unsafe { (gate.cast::<Gate>().as_ref(), epoch.as_mut()) };
+unsafe extern "C" fn generation(gate: *const RawGate, generation: *mut u64) -> i32 {
+    // SAFETY: as in `allows`; `generation` is NULL or the caller's.
+    let (gate, generation) = unsafe { (gate.cast::<Gate>().as_ref(), generation.as_mut()) };
     guarded(|| {
-        let (gate, epoch) = gate.zip(epoch).ok_or(Status::NULL)?;
-        *epoch = gate.epoch();
+        let (gate, generation) = gate.zip(generation).ok_or(Status::NULL)?;
+        *generation = gate.generation();
         Ok(())
     })
 }

@@ -8,9 +8,9 @@ use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use ztfast_bundle::OpenError;
+use ztfast_cedar::{EntityReader, LoadError, SourceFile};
 use ztfast_engine::{Attached, ChangeError, EngineError, EntityData, Snapshot, StaleGates, Swap, SwapError};
 use ztfast_explain::entity_data;
-use ztfast_policy::{EntityReader, LoadError, SourceFile};
 
 /// What comes and goes with a bundle.
 pub(crate) struct Belongings {
@@ -189,7 +189,7 @@ pub(crate) fn swap(
     if engine.inner.is_forked() {
         return Err(forked(py));
     }
-    let reference = bundle.get().fallback(py)?;
+    let fallback = bundle.get().fallback(py)?;
     let (inner, owner) = (bundle.get().inner.clone(), bundle.clone().unbind());
     // All at once: whoever lets go of the GIL may wait long for it.
     let done = py.detach(move || {
@@ -217,7 +217,7 @@ pub(crate) fn swap(
             done.forgotten = log.entries.keys().filter(|uid| !named.contains(uid)).cloned().collect();
         }
         data.extend(given.data.iter().cloned());
-        let swap = Swap { reference, attached, upserts: &data, removals: &removals, allow_stale };
+        let swap = Swap { fallback, attached, upserts: &data, removals: &removals, allow_stale };
         match engine.inner.swap_with(inner.clone(), swap) {
             Ok(()) => {}
             Err(SwapError::Stale(stale)) => return Ok(Swapped { stale, ..Swapped::default() }),
@@ -251,7 +251,7 @@ pub(crate) fn compact(py: Python<'_>, engine: &super::engine::Engine) -> PyResul
     // Another swap may come between: then it has done the work, unless changes came after it.
     let snapshot = engine.inner.snapshot();
     let belongings = Belongings::of(py, &snapshot)?;
-    let reference = belongings.bundle.get().fallback(py)?;
+    let fallback = belongings.bundle.get().fallback(py)?;
     let (bundle, reader) = (snapshot.bundle().clone(), belongings.reader.clone());
     let attached = snapshot.attached().cloned();
     drop(snapshot);
@@ -266,7 +266,7 @@ pub(crate) fn compact(py: Python<'_>, engine: &super::engine::Engine) -> PyResul
         let has = names(&bundle);
         let taken = log.entries.iter().filter(|(uid, text)| text.is_none() && has(uid));
         let removals: Vec<OwnedUid> = taken.map(|(uid, _)| uid.clone()).collect();
-        let swap = Swap { reference, attached, upserts: &data, removals: &removals, allow_stale: true };
+        let swap = Swap { fallback, attached, upserts: &data, removals: &removals, allow_stale: true };
         engine.inner.swap_with(bundle.clone(), swap).map_err(Refusal::Swap)?;
         log.entries.retain(|uid, text| text.is_some() || has(uid));
         log.entries.shrink_to_fit();

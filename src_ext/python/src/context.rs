@@ -10,15 +10,15 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 use std::borrow::Cow;
-use std::cell::{Cell as StdCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use ztfast_bundle::{Field, Node, ValueType};
+use ztfast_cedar::ir::{Datum, Uid};
+use ztfast_cedar::{NoExtension, construct_extension, ir, read_extension};
 use ztfast_engine::{Code, RequestBuilder};
-use ztfast_explain::cell;
-use ztfast_policy::ir::{Uid, Value};
-use ztfast_policy::{NoExtension, construct_extension, ir, read_extension};
-use ztfast_program::{Cell, Tag};
+use ztfast_explain::request_value;
+use ztfast_vm::{Tag, Value};
 
 /// What is done with an attribute that is given: its field, its path, its value.
 type Visit<'v> = &'v mut dyn FnMut(&Field, &str, &Bound<'_, PyAny>) -> PyResult<()>;
@@ -50,7 +50,7 @@ pub(crate) struct Reader<'a> {
     refused: RefCell<Option<Refused>>,
     /// Bytes that a context may take.
     most: usize,
-    left: StdCell<usize>,
+    left: Cell<usize>,
 }
 
 /// A scalar attribute's value, as a gate takes it.
@@ -92,35 +92,35 @@ struct Extension {
     kind: &'static str,
     constructor: &'static str,
     wanted: &'static str,
-    value: fn(i64) -> Value,
+    value: fn(i64) -> Datum,
 }
 
 const DECIMAL: Extension = Extension {
     kind: "decimal",
     constructor: "decimal",
     wanted: "a decimal (decimal.Decimal, an int of whole units, or text as \"12.34\")",
-    value: Value::Decimal,
+    value: Datum::Decimal,
 };
 const DATETIME: Extension = Extension {
     kind: "datetime",
     constructor: "datetime",
     wanted: "a datetime (an aware datetime.datetime, datetime64, an int of milliseconds since 1970, or text as \
              \"2024-10-15T09:30:00Z\")",
-    value: Value::Datetime,
+    value: Datum::Datetime,
 };
 const DURATION: Extension = Extension {
     kind: "duration",
     constructor: "duration",
     wanted: "a duration (datetime.timedelta, timedelta64 with a unit that has a length, an int of milliseconds, or text \
              as \"1h30m\")",
-    value: Value::Duration,
+    value: Datum::Duration,
 };
 const ADDRESS: Extension = Extension {
     kind: "ipaddr",
     constructor: "ip",
     wanted: "an IP address (ipaddress object or text as \"10.0.0.0/8\")",
     // No number is an address: what converts them gives text.
-    value: Value::Long,
+    value: Datum::Long,
 };
 /// Nesting of calls in Cedar's JSON: an offset of a datetime by a duration.
 const CALLS: usize = 4;
@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
     /// A reader of contexts as large as the engine takes them.
     pub fn new(action: &'a str, engine: Option<&'a ztfast_engine::Engine>) -> Self {
         let most = engine.map_or(usize::MAX, ztfast_engine::Engine::max_context);
-        Self { action, engine, refused: RefCell::new(None), most, left: StdCell::new(most) }
+        Self { action, engine, refused: RefCell::new(None), most, left: Cell::new(most) }
     }
 
     /// Whether what was read is so large that it pays to let other threads go on.
@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole context as a record.
-    pub fn record(&self, fields: &[Field], dict: &Bound<'_, PyDict>) -> PyResult<Result<Value, Refused>> {
+    pub fn record(&self, fields: &[Field], dict: &Bound<'_, PyDict>) -> PyResult<Result<Datum, Refused>> {
         self.read(self.fields(fields, "", dict))
     }
 
@@ -201,8 +201,8 @@ impl<'a> Reader<'a> {
             ValueType::Long => Scalar::Number(self.long(path, value)?),
             ValueType::String => Scalar::Text(self.text(path, value)?.into_owned()),
             _ => match self.value(ty, path, value)? {
-                Value::Decimal(number) | Value::Datetime(number) | Value::Duration(number) => Scalar::Number(number),
-                Value::Entity(_) => Scalar::Entity,
+                Datum::Decimal(number) | Datum::Datetime(number) | Datum::Duration(number) => Scalar::Number(number),
+                Datum::Entity(_) => Scalar::Entity,
                 _ => return Err(self.error(value, path, "a value that is a number")),
             },
         })
@@ -239,7 +239,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn fields(&self, fields: &[Field], prefix: &str, dict: &Bound<'_, PyDict>) -> PyResult<Value> {
+    fn fields(&self, fields: &[Field], prefix: &str, dict: &Bound<'_, PyDict>) -> PyResult<Datum> {
         let mut record = BTreeMap::new();
         self.each(fields, prefix, dict, &mut |field, path, value| {
             let value = match &field.node {
@@ -249,7 +249,7 @@ impl<'a> Reader<'a> {
             record.insert(Arc::from(field.name.as_str()), value);
             Ok(())
         })?;
-        Ok(Value::Record(record))
+        Ok(Datum::Record(record))
     }
 
     fn fill(
@@ -267,12 +267,12 @@ impl<'a> Reader<'a> {
                     large.push(Pending { slot: *slot, path: path.to_owned(), value });
                 }
                 Node::Leaf { slot, ty } => {
-                    let cell = self.cell(ty, path, value, builder)?;
-                    builder.put(*slot, cell);
+                    let found = self.request_value(ty, path, value, builder)?;
+                    builder.put(*slot, found);
                 }
                 Node::Record { presence, fields } => {
                     if let Some(slot) = presence {
-                        builder.put(*slot, Cell::bool(true));
+                        builder.put(*slot, Value::bool(true));
                     }
                     self.fill(fields, &format!("{path}."), self.dict(path, value)?, builder, large)?;
                 }
@@ -383,35 +383,35 @@ impl<'a> Reader<'a> {
         value.cast::<PyDict>().map_err(|_| self.error(value, path, "a record (dict)"))
     }
 
-    /// A value's cell: scalars at once, the rest by way of [`Self::value`].
-    fn cell(
+    /// A value in the request: scalars at once, the rest by way of [`Self::value`].
+    fn request_value(
         &self,
         ty: &ValueType,
         path: &str,
         value: &Bound<'_, PyAny>,
         builder: &mut RequestBuilder<'_>,
-    ) -> PyResult<Cell> {
+    ) -> PyResult<Value> {
         match ty {
-            ValueType::Long => Ok(Cell::number(Tag::Long, self.long(path, value)?)),
-            ValueType::Bool => Ok(Cell::bool(self.bool(path, value)?)),
+            ValueType::Long => Ok(Value::number(Tag::Long, self.long(path, value)?)),
+            ValueType::Bool => Ok(Value::bool(self.bool(path, value)?)),
             ValueType::String => Ok(builder.text(&self.text(path, value)?)),
             _ => {
                 let converted = self.value(ty, path, value)?;
-                if let Some(cell) = cell(&converted, builder) {
-                    return Ok(cell);
+                if let Some(found) = request_value(&converted, builder) {
+                    return Ok(found);
                 }
                 self.note(value, path, "entities of the schema", "an enumerated type has no such entity")?;
-                Ok(Cell::default())
+                Ok(Value::default())
             }
         }
     }
 
     /// A value of a type; any value of it where it is out of range, which is noted.
-    fn value(&self, ty: &ValueType, path: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
+    fn value(&self, ty: &ValueType, path: &str, value: &Bound<'_, PyAny>) -> PyResult<Datum> {
         match ty {
-            ValueType::Bool => self.bool(path, value).map(Value::Bool),
-            ValueType::Long => self.long(path, value).map(Value::Long),
-            ValueType::String => Ok(Value::String(Arc::from(&*self.text(path, value)?))),
+            ValueType::Bool => self.bool(path, value).map(Datum::Bool),
+            ValueType::Long => self.long(path, value).map(Datum::Long),
+            ValueType::String => Ok(Datum::String(Arc::from(&*self.text(path, value)?))),
             ValueType::Decimal => self.extension(&DECIMAL, path, value),
             ValueType::Datetime => self.extension(&DATETIME, path, value),
             ValueType::Duration => self.extension(&DURATION, path, value),
@@ -430,7 +430,7 @@ impl<'a> Reader<'a> {
                     let why = format!("{}: the handle for '{path}' is another engine's", self.action);
                     *self.refused.borrow_mut() = Some(Refused { code: Code::UnknownHandle, why });
                 }
-                Ok(Value::Entity(Uid::new(ty, id)))
+                Ok(Datum::Entity(Uid::new(ty, id)))
             }
             ValueType::Set(element) => self.set(element, path, value),
             ValueType::Record(fields) => {
@@ -453,12 +453,12 @@ impl<'a> Reader<'a> {
                     let names: Vec<&str> = fields.iter().map(|(name, ..)| name.as_str()).collect();
                     return Err(self.error(value, path, &format!("a record of {} only", names.join(", "))));
                 }
-                Ok(Value::Record(record))
+                Ok(Datum::Record(record))
             }
         }
     }
 
-    fn set(&self, element: &ValueType, path: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
+    fn set(&self, element: &ValueType, path: &str, value: &Bound<'_, PyAny>) -> PyResult<Datum> {
         let wanted = "a set (set, frozenset, list or tuple)";
         let not_a_set = value.is_instance_of::<PyString>()
             || value.is_instance_of::<PyDict>()
@@ -493,8 +493,8 @@ impl<'a> Reader<'a> {
                 py.check_signals()?;
             }
         }
-        let sort = || elements.into_iter().collect::<BTreeSet<Value>>();
-        Ok(Value::Set(if size > TURN { py.detach(sort) } else { sort() }))
+        let sort = || elements.into_iter().collect::<BTreeSet<Datum>>();
+        Ok(Datum::Set(if size > TURN { py.detach(sort) } else { sort() }))
     }
 
     /// What a value's own code raised, as what it means here.
@@ -610,7 +610,7 @@ impl<'a> Reader<'a> {
         Ok(true)
     }
 
-    fn extension(&self, of: &Extension, path: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
+    fn extension(&self, of: &Extension, path: &str, value: &Bound<'_, PyAny>) -> PyResult<Datum> {
         let any = || (of.value)(0);
         let made = if value.is_instance_of::<PyString>() || value.is_instance_of::<PyDict>() {
             value.clone()
@@ -657,14 +657,14 @@ impl<'a> Reader<'a> {
 struct Pending {
     slot: u32,
     path: String,
-    value: Value,
+    value: Datum,
 }
 
 /// Put them all; the path of one that names an entity that there cannot be.
 fn put(all: Vec<Pending>, builder: &mut RequestBuilder<'_>) -> Result<(), String> {
     for Pending { slot, path, value } in all {
-        let Some(cell) = cell(&value, builder) else { return Err(path) };
-        builder.put(slot, cell);
+        let Some(found) = request_value(&value, builder) else { return Err(path) };
+        builder.put(slot, found);
     }
     Ok(())
 }
@@ -677,7 +677,7 @@ fn is_absent(value: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// The instant of what `datetime.isoformat` writes of an aware datetime, in milliseconds, rounded down: offsets have a
 /// colon there and seconds six digits, which Cedar's constructor refuses.
-fn iso(text: &str) -> Option<Value> {
+fn iso(text: &str) -> Option<Datum> {
     let digits = |from: usize, to: usize| -> Option<i64> {
         let part = text.get(from..to)?;
         if part.bytes().all(|b| b.is_ascii_digit()) { part.parse().ok() } else { None }
@@ -698,7 +698,7 @@ fn iso(text: &str) -> Option<Value> {
     };
     let days = days_from_civil(year, month, day)?;
     let micros = days * 86_400_000_000 + clock_micros(clock)? - offset;
-    Some(Value::Datetime(micros.div_euclid(1_000)))
+    Some(Datum::Datetime(micros.div_euclid(1_000)))
 }
 
 /// Microseconds of `HH:MM`, `HH:MM:SS`, `HH:MM:SS.mmm` or `HH:MM:SS.mmmmmm`.

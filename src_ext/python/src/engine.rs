@@ -1,10 +1,10 @@
 //! The engine as Python sees it: uids as text, contexts as dicts.
 
+use crate::authorizer::{Answer, answer};
 use crate::bundle::Bundle;
 use crate::changing::{self, Belongings, Log, OwnedUid, no_engine};
 use crate::context::{Reader, Refused, Scalar, action_text};
 use crate::errors::{forked, raise};
-use crate::reference::{Answer, answer};
 use crate::uid;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyString, PyTuple};
@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use ztfast_bundle::{ActionMeta, Field, Node, ValueType};
+use ztfast_cedar::ir::Uid;
 use ztfast_engine::{
     AdmitError, Code, Determining, EngineOptions, Handle, HandleError, Kill, MemoryUse, Name, PrepareError,
     RequestBuilder, Residence, Seed, SessionId, SessionStatus, Snapshot, StaleGates,
 };
-use ztfast_explain::{Cedar, Fallback};
-use ztfast_policy::ir::Uid;
-use ztfast_program::EntityRef;
+use ztfast_explain::{Cedar, CedarFallback};
+use ztfast_vm::EntityRef;
 
 /// A policy decision point over a bundle.
 #[pyclass(frozen, module = "ztfast._core")]
@@ -335,7 +335,7 @@ impl Engine {
         let (principal, resource) = (self.uid(principal)?, self.uid(resource)?);
         let uid = Uid::new(meta.ty.as_str(), meta.id.as_str());
         let (problem, answered) = py.detach(|| {
-            let problem = cedar.reference().validate_request(&principal, &uid, &resource, &context).err();
+            let problem = cedar.authorizer().validate_request(&principal, &uid, &resource, &context).err();
             (problem, cedar.answer(&snapshot, &principal, meta, &resource, &context))
         });
         let given = answer(py, answered)?;
@@ -600,7 +600,7 @@ impl Engine {
         snapshot: &Snapshot,
         request: &ztfast_engine::OwnedRequest,
     ) -> PyResult<Decided<'py>> {
-        let cedar = Fallback(Belongings::of(py, snapshot)?.bundle.get().cedar(py)?);
+        let cedar = CedarFallback(Belongings::of(py, snapshot)?.bundle.get().cedar(py)?);
         let answer = py.detach(|| self.inner.ask(&cedar, snapshot, action, principal, resource, request));
         let reasons = answer.map(|answer| answer.reasons).unwrap_or_default();
         let reasons: Vec<&str> = reasons.iter().filter_map(|&policy| snapshot.bundle().policy_id(policy)).collect();

@@ -3,11 +3,11 @@
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use ztfast_policy::{Diagnostic, LoadError, Severity};
+use ztfast_cedar::{Diagnostic, LoadError, Severity};
 
 /// An exception of `ztfast.errors` by its class's name. Its message stays on one line, whatever from outside is in it.
 pub(crate) fn raise(py: Python<'_>, class: &str, message: &str) -> PyErr {
-    let message = ztfast_policy::shown(message);
+    let message = ztfast_cedar::shown(message);
     let class = py.import("ztfast.errors").and_then(|errors| errors.getattr(class));
     let made = class.and_then(|class| class.call1((&*message,)));
     match made {

@@ -6,6 +6,7 @@
 // PyO3 hands over what it has converted from Python objects: owned.
 #![allow(clippy::needless_pass_by_value)]
 
+mod authorizer;
 mod bundle;
 mod capi;
 mod changing;
@@ -14,7 +15,6 @@ mod engine;
 mod errors;
 mod histogram;
 mod measure;
-mod reference;
 mod uid;
 
 use pyo3::prelude::*;
@@ -40,6 +40,8 @@ pub(crate) fn give_back() {
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
+    use crate::authorizer::Authorizer;
+    #[pymodule_export]
     use crate::bundle::{Bundle, compile, strictly_valid, write_file};
     #[pymodule_export]
     use crate::engine::{Engine, Gate};
@@ -50,8 +52,6 @@ mod _core {
         Chain, closed_loop, empty_loop, open_loop, spin, ticks_per_ns, time_all, time_counter, time_each, time_loads,
         time_nothing, time_pointer_calls, time_session_clock, time_table,
     };
-    #[pymodule_export]
-    use crate::reference::Reference;
     #[pymodule_export]
     use crate::uid::{check_uid, extract_uid, parse_uid, uid_text};
 

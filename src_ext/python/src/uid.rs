@@ -22,7 +22,7 @@ pub(crate) fn extract_uid(value: &Bound<'_, PyAny>) -> PyResult<(String, String)
 /// A uid in Cedar's syntax.
 #[pyfunction]
 pub(crate) fn uid_text(ty: &str, id: &str) -> String {
-    ztfast_policy::uid_text(&ztfast_policy::ir::Uid::new(ty, id))
+    ztfast_cedar::uid_text(&ztfast_cedar::ir::Uid::new(ty, id))
 }
 
 /// Refuse what is no uid's type and id.
@@ -37,12 +37,12 @@ pub(crate) fn check_uid(ty: &Bound<'_, PyAny>, id: &Bound<'_, PyAny>) -> PyResul
 }
 
 fn is_name(ty: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(ztfast_policy::is_type_name(&ty.cast::<PyString>()?.to_cow()?))
+    Ok(ztfast_cedar::is_type_name(&ty.cast::<PyString>()?.to_cow()?))
 }
 
 /// Type and id.
 pub(crate) fn split<'t>(py: Python<'_>, text: &'t str) -> PyResult<(&'t str, Cow<'t, str>)> {
-    ztfast_policy::uid_parts(text).map_err(|why| {
+    ztfast_cedar::uid_parts(text).map_err(|why| {
         let wanted =
             "wanted a uid in Cedar's syntax, as 'Instrument::\"AAPL\"' or ztfast.Uid(\"Instrument\", \"AAPL\")";
         raise(py, "UidError", &format!("{wanted}; got {text:?}: {why}"))
@@ -57,7 +57,7 @@ pub(crate) fn text_of<'t>(text: &'t Bound<'_, PyString>) -> PyResult<Cow<'t, str
     })
 }
 
-/// The handle of a `ztfast.Resource`.
+/// The handle of a `ztfast.EntityHandle`.
 pub(crate) fn handle(value: &Bound<'_, PyAny>) -> PyResult<Option<Handle>> {
     if value.is_instance_of::<PyString>() || value.is_instance_of::<PyDict>() {
         return Ok(None);

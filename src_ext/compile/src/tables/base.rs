@@ -11,15 +11,15 @@ use crate::CompileError;
 use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::IntoBytes;
 use ztfast_bundle::{Bundle, Store};
-use ztfast_policy::ir::{Entity, Model};
-use ztfast_program::{Arena, Cell, EntityRec, EntityRef, PARENT, PRESENT, REFERRED, StringsView, Tag};
+use ztfast_cedar::ir::{Entity, Model};
+use ztfast_vm::{Arena, EntityRec, EntityRef, PARENT, PRESENT, REFERRED, StringsView, Tag, Value};
 
 impl Tables {
     /// The tables of an older bundle's store, and how far they go.
     pub fn of_base(base: &Bundle, model: &Model) -> Result<(Self, Store), CompileError> {
         let store = base.meta().store.clone();
         let tables = Self::taken(base, &store).filter(|tables| tables.fit(model)).ok_or(CompileError::Base)?;
-        number(tables.cells.len(), "values")?;
+        number(tables.values.len(), "values")?;
         Ok((tables, store))
     }
 
@@ -31,7 +31,7 @@ impl Tables {
             types: base.types().get(..upto(store.types))?.to_vec(),
             entities: base.entities().get(..upto(store.entities))?.to_vec(),
             ancestors: base.ancestors().get(..upto(store.parents))?.to_vec(),
-            cells: base.cells().get(..upto(store.cells))?.to_vec(),
+            values: base.values().get(..upto(store.values))?.to_vec(),
             string_offsets,
             string_bytes,
             ..Self::default()
@@ -88,9 +88,9 @@ impl Tables {
             pending.push(((record.attrs_start, record.attrs_len.checked_mul(2)?), Kind::Pairs));
             pending.push(((record.tags_start, record.tags_len.checked_mul(2)?), Kind::Pairs));
         }
-        let (mut known, mut kinds) = (vec![0; self.cells.len()], vec![0_u8; self.cells.len()]);
-        let cells = &self.cells;
-        let of = |(start, len): Block| cells.get(start as usize..start as usize + len as usize);
+        let (mut known, mut kinds) = (vec![0; self.values.len()], vec![0_u8; self.values.len()]);
+        let values = &self.values;
+        let of = |(start, len): Block| values.get(start as usize..start as usize + len as usize);
         let hash = |block: &Block| of(*block).map(|block| xxh3_64(block.as_bytes())).unwrap_or_default();
         while let Some((block, kind)) = pending.pop() {
             let values = of(block)?;
@@ -111,29 +111,29 @@ impl Tables {
                 Kind::Pairs if !are_pairs(values) => return None,
                 Kind::Pairs | Kind::Set => {}
             }
-            for (at, cell) in (block.0 as usize..).zip(values) {
-                match Tag::from_u32(cell.tag)? {
+            for (at, value) in (block.0 as usize..).zip(values) {
+                match Tag::from_u32(value.tag)? {
                     Tag::Missing => return None,
-                    Tag::String if cell.payload >= self.string_offsets.len() as u64 - 1 => return None,
+                    Tag::String if value.payload >= self.string_offsets.len() as u64 - 1 => return None,
                     Tag::Entity => {
-                        let entity = EntityRef::from_bits(cell.payload);
+                        let entity = EntityRef::from_bits(value.payload);
                         *flags.get_mut(entity.index as usize).filter(|_| entity.foreign == 0)? |= REFERRED;
                     }
-                    Tag::Set | Tag::Record | Tag::Ip6 if cell.arena() != Arena::Bundle => return None,
+                    Tag::Set | Tag::Record | Tag::Ip6 if value.arena() != Arena::Bundle => return None,
                     Tag::Set => {
-                        let parts = (cell.start(), cell.len());
-                        if !parts_lie_before(*cell, at) || is_sorted(of(parts)?) != cell.is_sorted() {
+                        let parts = (value.start(), value.len());
+                        if !parts_lie_before(*value, at) || is_sorted(of(parts)?) != value.is_sorted() {
                             return None;
                         }
                         pending.push((parts, Kind::Set));
                     }
                     Tag::Record => {
-                        if !parts_lie_before(*cell, at) {
+                        if !parts_lie_before(*value, at) {
                             return None;
                         }
-                        pending.push(((cell.start(), cell.len().checked_mul(2)?), Kind::Pairs));
+                        pending.push(((value.start(), value.len().checked_mul(2)?), Kind::Pairs));
                     }
-                    Tag::Ip6 => pending.push(((cell.start(), 1), Kind::Bits)),
+                    Tag::Ip6 => pending.push(((value.start(), 1), Kind::Bits)),
                     _ => {}
                 }
             }
@@ -149,7 +149,7 @@ impl Tables {
         }
         let is_action = |entity: &&Entity| &*entity.uid.ty == "Action" || entity.uid.ty.ends_with("::Action");
         model.entities.iter().filter(is_action).all(|entity| {
-            let find = |uid: &ztfast_policy::ir::Uid| {
+            let find = |uid: &ztfast_cedar::ir::Uid| {
                 let ty = *self.type_numbers.get(&uid.ty)?;
                 let id = self.find_string(&uid.id)?;
                 self.entity_numbers.get(&(ty, id)).copied()
@@ -194,7 +194,7 @@ fn first(seen: &mut [u32], (start, len): Block) -> Option<bool> {
     (*before == len).then_some(false)
 }
 
-fn are_pairs(values: &[Cell]) -> bool {
+fn are_pairs(values: &[Value]) -> bool {
     let (pairs, rest) = values.as_chunks::<2>();
     rest.is_empty()
         && pairs.iter().all(|[key, _]| key.is(Tag::String))
@@ -202,10 +202,10 @@ fn are_pairs(values: &[Cell]) -> bool {
 }
 
 /// As sets of values that are nothing but themselves are kept.
-fn is_sorted(parts: &[Cell]) -> bool {
-    parts.iter().all(|cell| cell.is_scalar()) && parts.is_sorted_by_key(|cell| cell.key())
+fn is_sorted(parts: &[Value]) -> bool {
+    parts.iter().all(|value| value.is_scalar()) && parts.is_sorted_by_key(|value| value.key())
 }
 
-fn parts_lie_before(cell: Cell, at: usize) -> bool {
-    cell.is_empty() || cell.parts_before(at).is_some()
+fn parts_lie_before(value: Value, at: usize) -> bool {
+    value.is_empty() || value.parts_before(at).is_some()
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, Form};
 use ztfast_engine::{
-    Admission, Batch, Code, Column, Datum, Determining, Engine, EngineOptions, EntityData, Gate, Handle, SessionId,
+    Admission, AttrValue, Batch, Code, Column, Determining, Engine, EngineOptions, EntityData, Gate, Handle, SessionId,
     SessionStatus, Who, now_ns,
 };
 
@@ -67,9 +67,9 @@ pub fn changed_user(id: &str) -> EntityData {
         uid: uid("User", id),
         parents: vec![uid("Team", "new")],
         attrs: vec![
-            ("level".to_owned(), Datum::Long(7)),
-            ("name".to_owned(), Datum::String("a new one".to_owned())),
-            ("peers".to_owned(), Datum::Set(vec![Datum::Entity("User".to_owned(), "newer".to_owned())])),
+            ("level".to_owned(), AttrValue::Long(7)),
+            ("name".to_owned(), AttrValue::String("a new one".to_owned())),
+            ("peers".to_owned(), AttrValue::Set(vec![AttrValue::Entity("User".to_owned(), "newer".to_owned())])),
         ],
         tags: Vec::new(),
     }

@@ -2,8 +2,8 @@
 
 use super::Kind;
 use ztfast_bundle::{Form, Parts};
+use ztfast_cedar::{Mode, SourceFile, Sources};
 use ztfast_compile::Options;
-use ztfast_policy::{Mode, SourceFile, Sources};
 
 const SCHEMA: &str = r"
 entity Team;
@@ -39,7 +39,7 @@ pub fn compile(policies: &str, schema: &str, entities: Option<&str>, form: Optio
         schema: file("s.cedarschema", schema),
         entities: entities.map(|entities| file("e.json", entities)),
     };
-    let loaded = ztfast_policy::load(&sources, Mode::Permissive, &|_, _| {}).unwrap_or_else(|error| panic!("{error}"));
+    let loaded = ztfast_cedar::load(&sources, Mode::Permissive, &|_, _| {}).unwrap_or_else(|error| panic!("{error}"));
     let options = Options { strict: true, form, ..Options::default() };
     ztfast_compile::compile(loaded.model, &sources, &options, None, &mut |_, _, _| {}).unwrap()
 }
@@ -56,7 +56,7 @@ pub fn compile_from(base: Option<&ztfast_bundle::Bundle>) -> Result<Parts, ztfas
     if base.is_some() {
         sources.entities = None;
     }
-    let loaded = ztfast_policy::load(&sources, Mode::Permissive, &|_, _| {}).unwrap_or_else(|error| panic!("{error}"));
+    let loaded = ztfast_cedar::load(&sources, Mode::Permissive, &|_, _| {}).unwrap_or_else(|error| panic!("{error}"));
     let options = Options { strict: true, store, ..Options::default() };
     ztfast_compile::compile(loaded.model, &sources, &options, base, &mut |_, _, _| {})
 }

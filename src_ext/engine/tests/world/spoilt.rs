@@ -6,7 +6,7 @@ use ztfast_bundle::{Bundle, Parts};
 use ztfast_engine::{
     Admission, Code, Column, Determining, Engine, EngineOptions, Handle, RequestBuilder, SessionId, Who,
 };
-use ztfast_program::Cell;
+use ztfast_vm::Value;
 
 /// Everything that can be asked of the bundle; the codes of the decisions. None where it is refused.
 pub fn decide_all(parts: &Parts) -> Vec<Code> {
@@ -53,7 +53,7 @@ pub fn decide_all(parts: &Parts) -> Vec<Code> {
         let mut builder = RequestBuilder::new(&snapshot, slots);
         let (Some(user), Some(doc)) = (builder.entity("User", "u"), builder.entity("Doc", "d")) else { continue };
         let text = builder.text("fresh");
-        builder.put(0, Cell::number(ztfast_program::Tag::Long, 8));
+        builder.put(0, Value::number(ztfast_vm::Tag::Long, 8));
         builder.put(1, text);
         let request = builder.finish();
         let mut determining = Determining::default();

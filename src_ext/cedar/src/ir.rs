@@ -1,0 +1,359 @@
+//! The intermediate representation: what the compiler sees of Cedar.
+//!
+//! Nothing in here mentions a Cedar type, so that a change of `cedar-policy-core` (which promises no stability) stops
+//! at this crate. Expressions are untyped, like Cedar's own: an operation on a value of the wrong kind is an error of
+//! the evaluation, whatever the validator thought of it, so strict and permissive policies compile alike.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// The uid of an entity: its fully qualified type and its id (unescaped).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uid {
+    /// Fully qualified type name, as `Settlement::Instruction`.
+    pub ty: Arc<str>,
+    /// The id without quotes and with its escapes resolved.
+    pub id: Arc<str>,
+}
+
+impl Uid {
+    /// A uid of its two parts, taken as they are.
+    pub fn new(ty: impl Into<Arc<str>>, id: impl Into<Arc<str>>) -> Self {
+        Self { ty: ty.into(), id: id.into() }
+    }
+}
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}::\"{}\"", self.ty, self.id.escape_debug())
+    }
+}
+
+/// An IP address or range (Cedar's `ipaddr`): bits of the address, right-aligned, and the prefix length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ip {
+    /// IPv4 address and prefix (0 to 32).
+    V4(u32, u8),
+    /// IPv6 address and prefix (0 to 128).
+    V6(u128, u8),
+}
+
+/// A Cedar value. Sets and records are in canonical order, so that equality is Cedar's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Datum {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A 64-bit signed integer.
+    Long(i64),
+    /// A string.
+    String(Arc<str>),
+    /// A reference to an entity.
+    Entity(Uid),
+    /// `decimal`: the number times 10,000.
+    Decimal(i64),
+    /// `datetime`: milliseconds since 1970-01-01T00:00:00Z.
+    Datetime(i64),
+    /// `duration`: milliseconds.
+    Duration(i64),
+    /// `ipaddr`.
+    Ip(Ip),
+    /// A set.
+    Set(BTreeSet<Datum>),
+    /// A record.
+    Record(BTreeMap<Arc<str>, Datum>),
+}
+
+/// The variables of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Var {
+    Principal,
+    Action,
+    Resource,
+    Context,
+}
+
+/// Operators of one operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Unary {
+    Not,
+    Neg,
+    IsEmpty,
+}
+
+/// Operators of two operands, both always evaluated (left first).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Binary {
+    Eq,
+    Less,
+    LessEq,
+    Add,
+    Sub,
+    Mul,
+    In,
+    Contains,
+    ContainsAll,
+    ContainsAny,
+    GetTag,
+    HasTag,
+}
+
+/// Methods of the extension types whose operands are extension values (constructors from literals are folded away).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Ext {
+    DecimalLessThan,
+    DecimalLessThanOrEqual,
+    DecimalGreaterThan,
+    DecimalGreaterThanOrEqual,
+    IsIpv4,
+    IsIpv6,
+    IsLoopback,
+    IsMulticast,
+    IsInRange,
+    Offset,
+    DurationSince,
+    ToDate,
+    ToTime,
+    ToMilliseconds,
+    ToSeconds,
+    ToMinutes,
+    ToHours,
+    ToDays,
+}
+
+/// An element of a `like` pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum PatternElem {
+    Char(char),
+    Wildcard,
+}
+
+/// An expression.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Expr {
+    /// A literal, or a constant subexpression already evaluated by Cedar.
+    Datum(Datum),
+    /// A constant subexpression whose evaluation is an error.
+    Error,
+    /// A variable of the request.
+    Var(Var),
+    /// `a && b`, short-circuit.
+    And(Arc<Expr>, Arc<Expr>),
+    /// `a || b`, short-circuit.
+    Or(Arc<Expr>, Arc<Expr>),
+    /// `if a then b else c`.
+    If(Arc<Expr>, Arc<Expr>, Arc<Expr>),
+    /// An operator of one operand.
+    Unary(Unary, Arc<Expr>),
+    /// An operator of two operands.
+    Binary(Binary, Arc<Expr>, Arc<Expr>),
+    /// A method of an extension type.
+    Ext(Ext, Vec<Expr>),
+    /// `e.attr`.
+    GetAttr(Arc<Expr>, Arc<str>),
+    /// `e has a.b.c`: the path has at least one element.
+    HasAttr(Arc<Expr>, Vec<Arc<str>>),
+    /// `e like "pattern"`.
+    Like(Arc<Expr>, Arc<[PatternElem]>),
+    /// `e is Type`.
+    Is(Arc<Expr>, Arc<str>),
+    /// A set of expressions.
+    Set(Vec<Expr>),
+    /// A record of expressions.
+    Record(BTreeMap<Arc<str>, Expr>),
+    /// What only Cedar's own evaluator can answer, and why (shown by `check`).
+    Opaque(Arc<str>),
+}
+
+impl Expr {
+    /// Visit the direct subexpressions.
+    pub fn children<'e>(&'e self, visit: &mut dyn FnMut(&'e Self)) {
+        match self {
+            Self::Datum(_) | Self::Error | Self::Var(_) | Self::Opaque(_) => {}
+            Self::And(a, b) | Self::Or(a, b) | Self::Binary(_, a, b) => {
+                visit(a);
+                visit(b);
+            }
+            Self::If(a, b, c) => {
+                visit(a);
+                visit(b);
+                visit(c);
+            }
+            Self::Unary(_, a) | Self::GetAttr(a, _) | Self::HasAttr(a, _) | Self::Like(a, _) | Self::Is(a, _) => {
+                visit(a);
+            }
+            Self::Ext(_, parts) | Self::Set(parts) => parts.iter().for_each(visit),
+            Self::Record(entries) => entries.values().for_each(visit),
+        }
+    }
+}
+
+impl Expr {
+    /// The expression with some of its parts replaced: `replace` says by what, and `None` leaves a part as it is.
+    #[must_use]
+    pub fn map(&self, replace: &mut dyn FnMut(&Self) -> Option<Self>) -> Self {
+        if let Some(replaced) = replace(self) {
+            return replaced;
+        }
+        let mut arc = |part: &Arc<Self>| Arc::new(part.map(replace));
+        match self {
+            Self::Datum(_) | Self::Error | Self::Var(_) | Self::Opaque(_) => self.clone(),
+            Self::And(a, b) => Self::And(arc(a), arc(b)),
+            Self::Or(a, b) => Self::Or(arc(a), arc(b)),
+            Self::If(a, b, c) => Self::If(arc(a), arc(b), arc(c)),
+            Self::Unary(op, a) => Self::Unary(*op, arc(a)),
+            Self::Binary(op, a, b) => Self::Binary(*op, arc(a), arc(b)),
+            Self::GetAttr(a, name) => Self::GetAttr(arc(a), name.clone()),
+            Self::HasAttr(a, path) => Self::HasAttr(arc(a), path.clone()),
+            Self::Like(a, pattern) => Self::Like(arc(a), pattern.clone()),
+            Self::Is(a, ty) => Self::Is(arc(a), ty.clone()),
+            Self::Ext(method, parts) => Self::Ext(*method, parts.iter().map(|part| part.map(replace)).collect()),
+            Self::Set(parts) => Self::Set(parts.iter().map(|part| part.map(replace)).collect()),
+            Self::Record(entries) => {
+                Self::Record(entries.iter().map(|(key, value)| (key.clone(), value.map(replace))).collect())
+            }
+        }
+    }
+}
+
+/// What a policy does when it is satisfied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Effect {
+    Permit,
+    Forbid,
+}
+
+/// A principal or resource constraint of a policy's scope.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// `principal`.
+    Any,
+    /// `principal == uid`.
+    Eq(Uid),
+    /// `principal in uid`.
+    In(Uid),
+    /// `principal is Type`.
+    Is(Arc<str>),
+    /// `principal is Type in uid`.
+    IsIn(Arc<str>, Uid),
+}
+
+/// The action constraint of a policy's scope.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ActionScope {
+    /// `action`.
+    Any,
+    /// `action == uid`.
+    Eq(Uid),
+    /// `action in [uid, ...]` (also the form without brackets).
+    In(Vec<Uid>),
+}
+
+/// A policy (static, or a template with its slots filled), its conditions split into conjuncts.
+///
+/// The policy is satisfied iff its scope matches and each conjunct, evaluated alone, is `true`.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The id that decisions name.
+    pub id: Arc<str>,
+    /// Permit or forbid.
+    pub effect: Effect,
+    /// Annotations in source order of their keys.
+    pub annotations: BTreeMap<Arc<str>, Arc<str>>,
+    /// Constraint on the principal.
+    pub principal: Scope,
+    /// Constraint on the action.
+    pub action: ActionScope,
+    /// Constraint on the resource.
+    pub resource: Scope,
+    /// The conditions, flattened at top-level `&&`, in source order.
+    pub conjuncts: Vec<Expr>,
+    /// Index of the file among [`crate::Sources::files`] that holds the policy's text.
+    pub file: u32,
+    /// First line (from 1) of the policy in that file.
+    pub line: u32,
+    /// The policy's own source text (a link has its template's).
+    pub source: Arc<str>,
+}
+
+/// A type of the schema, as far as values of the context need one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Type {
+    Bool,
+    Long,
+    String,
+    Decimal,
+    Datetime,
+    Duration,
+    Ip,
+    /// An entity of this type.
+    Entity(Arc<str>),
+    Set(Box<Type>),
+    Record(BTreeMap<Arc<str>, Attribute>),
+}
+
+/// An attribute of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Attribute {
+    /// The attribute's type.
+    pub ty: Type,
+    /// Whether each record must have it (in a schema without the `?`).
+    pub required: bool,
+}
+
+/// An action of the schema.
+#[derive(Debug, Clone)]
+pub struct Action {
+    /// Its uid, as `Action::"order.new"`.
+    pub uid: Uid,
+    /// The action groups above it, transitively, without itself.
+    pub ancestors: BTreeSet<Uid>,
+    /// Types of principal it applies to.
+    pub principals: BTreeSet<Arc<str>>,
+    /// Types of resource it applies to.
+    pub resources: BTreeSet<Arc<str>>,
+    /// The context's attributes.
+    pub context: BTreeMap<Arc<str>, Attribute>,
+}
+
+/// An entity type of the schema.
+#[derive(Debug, Clone)]
+pub struct EntityType {
+    /// Fully qualified name.
+    pub name: Arc<str>,
+    /// For an enumerated type, the only ids there are.
+    pub enumerated: Option<BTreeSet<Arc<str>>>,
+}
+
+/// An entity of the store (the schema's actions among them).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entity {
+    /// Its uid.
+    pub uid: Uid,
+    /// Its parents as they are listed, sorted, each once.
+    pub parents: Vec<Uid>,
+    /// Its attributes, sorted by key.
+    pub attrs: Vec<(Arc<str>, Datum)>,
+    /// Its tags, sorted by key.
+    pub tags: Vec<(Arc<str>, Datum)>,
+}
+
+/// Everything the compiler reads: one epoch of policies, schema and entities.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// Static policies in source order, then links.
+    pub policies: Vec<Policy>,
+    /// Actions that apply to something (groups without `appliesTo` are left out), sorted by uid.
+    pub actions: Vec<Action>,
+    /// Entity types, sorted by name. The types of actions are not among them.
+    pub types: Vec<EntityType>,
+    /// Entities sorted by uid.
+    pub entities: Vec<Entity>,
+}

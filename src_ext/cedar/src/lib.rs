@@ -1,0 +1,222 @@
+//! Cedar in: policies, schema and entities are parsed and validated by Cedar, and become a [`ir::Model`] that the
+//! compiler reads, each policy split into conjuncts. [`Authorizer`] keeps Cedar's own view beside it.
+//!
+//! This is the only crate that knows `cedar-policy`.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod authorizer;
+mod diagnostic;
+mod entities;
+mod expansion;
+pub mod ir;
+mod json;
+mod lower;
+mod nesting;
+mod plain;
+mod policies;
+mod schema;
+mod slice;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use authorizer::{Answer, Authorizer, CedarStore, strictly_valid};
+pub use diagnostic::{Diagnostic, LoadError, RequestError, Severity, shown};
+pub use entities::EntityReader;
+pub use nesting::{NoStack, with_deep_stack};
+pub use slice::{SliceEntity, Store};
+pub use values::{NoExtension, construct_extension, is_type_name, parse_uid, read_extension, uid_parts, uid_text};
+
+use policies::Policies;
+use values::Names;
+
+/// A file's name and text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// The path as the user gave it: messages show it, and ids may begin with its stem.
+    pub name: String,
+    /// The content.
+    pub text: String,
+}
+
+impl SourceFile {
+    /// The first character that is no white space: enough to tell JSON from Cedar's syntaxes.
+    pub(crate) fn first_char(&self) -> Option<char> {
+        self.text.trim_start_matches('\u{feff}').trim_start().chars().next()
+    }
+
+    pub(crate) fn is_named_json(&self) -> bool {
+        Path::new(&self.name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
+    }
+}
+
+/// All that is compiled, as text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sources {
+    /// Policies in Cedar's syntax, JSON policy sets, or lists of template links (the JSON of Cedar's command line).
+    pub files: Vec<SourceFile>,
+    /// The schema, in Cedar's syntax or JSON.
+    pub schema: SourceFile,
+    /// The entities, in Cedar's JSON.
+    pub entities: Option<SourceFile>,
+}
+
+/// What becomes of policies that strict validation refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// They are refused.
+    #[default]
+    Strict,
+    /// They are compiled, with a warning each.
+    Permissive,
+    /// There are none: these very policies were validated before, by this very schema. Nothing is validated again, and
+    /// what was warned of is not said again.
+    Validated,
+}
+
+/// Sources that were accepted.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the compiler reads.
+    pub model: ir::Model,
+    /// Cedar's own view of the same.
+    pub authorizer: Authorizer,
+    /// Whether Cedar's strict validation accepts all policies.
+    pub strict: bool,
+    /// What the author should look at.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Called as entities are read, from any thread, with how many are read and how many there are.
+pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+
+/// Parses and validates policies, schema and entities.
+///
+/// # Errors
+/// Everything found to be wrong, not only the first: what does not parse, link or fit the schema, ids that are used
+/// twice, and, if `mode` is strict, what Cedar's strict validation refuses.
+pub fn load(sources: &Sources, mode: Mode, progress: Progress<'_>) -> Result<Loaded, LoadError> {
+    with_deep_stack(|| load_here(sources, mode, progress))
+        .unwrap_or_else(|no_stack| Err(LoadError { diagnostics: vec![failure(&sources.schema, no_stack.to_string())] }))
+}
+
+fn load_here(sources: &Sources, mode: Mode, progress: Progress<'_>) -> Result<Loaded, LoadError> {
+    let mut diagnostics = Vec::new();
+    let schema = schema::parse(&sources.schema, &mut diagnostics);
+    let Some(schema) = schema else {
+        policies::parse(&sources.files, &mut diagnostics);
+        return Err(LoadError { diagnostics });
+    };
+    let of_policies = || {
+        let mut diagnostics = Vec::new();
+        let policies = policies::parse(&sources.files, &mut diagnostics);
+        // Validating what could not be read in full would report errors that are none.
+        if refused(&diagnostics) {
+            return (policies, false, diagnostics);
+        }
+        let severity = match mode {
+            Mode::Strict => Severity::Error,
+            Mode::Permissive => Severity::Warning,
+            Mode::Validated => return (policies, true, diagnostics),
+        };
+        let strict = authorizer::validate(&policies, &schema, sources, severity, &mut diagnostics);
+        (policies, strict, diagnostics)
+    };
+    let of_entities = || {
+        let mut diagnostics = Vec::new();
+        let read = entities::read(sources.entities.as_ref(), &sources.schema, &schema, &mut diagnostics, progress);
+        (read, diagnostics)
+    };
+    // Large stores are read while Cedar reads the policies; for small ones a thread costs more than it saves.
+    let large = sources.entities.as_ref().is_some_and(|file| file.text.len() > LARGE);
+    let ((policies, strict, mut found), (entities, mut wrong)) =
+        if large { beside(of_policies, of_entities) } else { (of_policies(), of_entities()) };
+    diagnostics.append(&mut found);
+    diagnostics.append(&mut wrong);
+    let mut names = Names::default();
+    let model = entities.map(|entities| ir::Model {
+        policies: lowered(&policies, &sources.files, &mut names, &mut diagnostics),
+        actions: schema::actions(&sources.schema, schema.as_ref(), &mut names, &mut diagnostics),
+        types: schema::types(schema.as_ref(), &mut names),
+        entities,
+    });
+    match model {
+        Some(model) if !refused(&diagnostics) => {
+            Ok(Loaded { model, authorizer: Authorizer::new(policies, schema, sources), strict, warnings: diagnostics })
+        }
+        _ => Err(LoadError { diagnostics }),
+    }
+}
+
+/// Bytes of entities that are worth a thread.
+const LARGE: usize = 1 << 20;
+
+/// Does two things at once, the first on this thread.
+fn beside<A, B: Send>(first: impl FnOnce() -> A, second: impl Fn() -> B + Sync) -> (A, B) {
+    std::thread::scope(|scope| {
+        let running = std::thread::Builder::new().spawn_scoped(scope, &second);
+        let done = first();
+        let other = match running {
+            Ok(running) => running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => second(),
+        };
+        (done, other)
+    })
+}
+
+fn refused(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}
+
+fn failure(file: &SourceFile, what: String) -> Diagnostic {
+    diagnostic::build(Severity::Error, file, what, None, Vec::new())
+}
+
+/// The policies of the model: static ones in source order, then links.
+fn lowered(
+    policies: &Policies,
+    files: &[SourceFile],
+    names: &mut Names,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<ir::Policy> {
+    let mut all = Vec::with_capacity(policies.order.len());
+    for id in &policies.order {
+        let (Some(policy), Some(origin)) = (policies.set.policy(id), policies.origins.get(id)) else { continue };
+        let policy = policy.as_ref();
+        let principal = lower::scope(policy.principal_constraint().as_inner(), names);
+        let resource = lower::scope(policy.resource_constraint().as_inner(), names);
+        let (Some(principal), Some(resource)) = (principal, resource) else {
+            // Linking checks that all slots have values; were that to change, then not silently.
+            diagnostics.push(failure(&files[origin.file], format!("policy `{id}` has a slot without a value")));
+            continue;
+        };
+        all.push(ir::Policy {
+            id: names.get(id.as_ref()),
+            effect: match policy.effect() {
+                cedar_policy::Effect::Permit => ir::Effect::Permit,
+                cedar_policy::Effect::Forbid => ir::Effect::Forbid,
+            },
+            annotations: policy
+                .annotations()
+                .map(|(key, annotation)| (names.get(key.as_ref()), Arc::from(annotation.as_ref())))
+                .collect(),
+            principal,
+            action: lower::action_scope(policy.action_constraint(), names),
+            resource,
+            conjuncts: lower::conjuncts(policy, names),
+            file: u32::try_from(origin.file).unwrap_or(u32::MAX),
+            line: origin.line,
+            source: origin.source.clone(),
+        });
+    }
+    all
+}

@@ -1,0 +1,61 @@
+//! Cedar itself for Python: for tests that hold the engine against it.
+
+use crate::context::{Reader, action_text};
+use crate::errors::{raise, refused};
+use crate::uid;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::sync::Arc;
+use ztfast_cedar::ir::Uid;
+use ztfast_cedar::{CedarStore, RequestError, SourceFile};
+use ztfast_explain::Cedar;
+
+/// Cedar's own authorizer over the policies of a bundle and entities of its own, without anything of ours between.
+#[pyclass(frozen, module = "ztfast._core")]
+pub(crate) struct Authorizer {
+    cedar: Arc<Cedar>,
+    store: CedarStore,
+}
+
+#[pymethods]
+impl Authorizer {
+    /// `entities` are a file's name and text, in Cedar's JSON; `None`: there are none but the schema's actions.
+    #[new]
+    fn new(py: Python<'_>, bundle: &crate::bundle::Bundle, entities: Option<(String, String)>) -> PyResult<Self> {
+        let cedar = bundle.cedar(py)?;
+        let entities = entities.map(|(name, text)| SourceFile { name, text });
+        let store = py.detach(|| cedar.authorizer().store(entities.as_ref())).map_err(|error| refused(py, &error))?;
+        Ok(Self { cedar, store })
+    }
+
+    /// Cedar's decision: (allow, reasons, errors as (policy id, message)). The context is a dict by the schema's types.
+    fn authorize(
+        &self,
+        py: Python<'_>,
+        principal: &Bound<'_, PyAny>,
+        action: crate::engine::ActionName,
+        resource: &Bound<'_, PyAny>,
+        context: &Bound<'_, PyDict>,
+    ) -> PyResult<Answer> {
+        let meta = &crate::engine::find_action(py, self.cedar.bundle(), &action)?;
+        let context = Reader::new(&action_text(meta), None).record(&meta.context, context)?;
+        let context = context.map_err(|refused| raise(py, "ContextError", &refused.why))?;
+        let uid = |value| uid::extract(value).map(|(ty, id)| Uid::new(ty, id));
+        let action = Uid::new(meta.ty.as_str(), meta.id.as_str());
+        let (principal, resource) = (uid(principal)?, uid(resource)?);
+        answer(py, self.cedar.authorizer().authorize(&principal, &action, &resource, &context, &self.store))
+    }
+}
+
+/// Decision, determining policies, and the policies that erred with their messages.
+pub(crate) type Answer = (bool, Vec<String>, Vec<(String, String)>);
+
+/// Cedar's answer for Python.
+pub(crate) fn answer(py: Python<'_>, answer: Result<ztfast_cedar::Answer, RequestError>) -> PyResult<Answer> {
+    let answer = answer.map_err(|error| raise(py, "ContextError", &error.to_string()))?;
+    Ok((
+        answer.allow,
+        answer.reasons.iter().map(ToString::to_string).collect(),
+        answer.errors.into_iter().map(|(id, message)| (id.to_string(), message)).collect(),
+    ))
+}

@@ -1,0 +1,505 @@
+//! The interpreter.
+
+use crate::instr::{ExtOp, Instr, Op};
+use crate::ops::{self, Fault};
+use crate::store::{Facts, Request, StoreView, arena, field, text};
+use crate::value::{Arena, EntityRef, Tag, Value};
+use alloc::boxed::Box;
+use zerocopy::FromZeros;
+
+/// Depth of the stack: more than a condition of a thousand levels, or a set of as many elements, needs.
+pub const STACK_VALUES: usize = 1 << 12;
+/// Values that a program can build.
+pub const ARENA_VALUES: usize = 1 << 14;
+
+/// Steps of comparing, searching and matching for one program: far above what any honest one takes, so that a crafted
+/// bundle or context cannot hang a decision.
+const BUDGET: u32 = 1 << 24;
+/// Nesting of values that comparisons follow: that of the deepest literal that is let through.
+const MAX_NESTING: u32 = 2_000;
+
+/// The interpreter's working memory: allocated once, beforehand, and used by one decision at a time.
+#[derive(Debug, Clone)]
+pub struct Scratch {
+    stack: Box<[Value]>,
+    values: Box<[Value]>,
+}
+
+impl Default for Scratch {
+    /// Room for every program there can be. Memory that no program uses is never touched.
+    fn default() -> Self {
+        Self::new(STACK_VALUES, ARENA_VALUES)
+    }
+}
+
+impl Scratch {
+    /// Room for programs that need no more than this.
+    #[must_use]
+    pub fn new(stack: usize, values: usize) -> Self {
+        let zeroed = |len: usize| <[Value]>::new_box_zeroed_with_elems(len).unwrap_or_default();
+        Self { stack: zeroed(stack), values: zeroed(values) }
+    }
+
+    /// Room for programs that need no more than this; `None` where the system has no such memory.
+    #[must_use]
+    pub fn try_new(stack: usize, values: usize) -> Option<Self> {
+        let zeroed = |len: usize| <[Value]>::new_box_zeroed_with_elems(len).ok();
+        Some(Self { stack: zeroed(stack)?, values: zeroed(values)? })
+    }
+
+    /// All of it, for whoever wants it in memory beforehand.
+    pub fn rooms(&mut self) -> [&mut [Value]; 2] {
+        [&mut self.stack, &mut self.values]
+    }
+
+    /// What the last run built: values of [`crate::Arena::Scratch`] point into it.
+    #[must_use]
+    pub const fn values(&self) -> &[Value] {
+        &self.values
+    }
+}
+
+/// One run of one program.
+pub struct Vm<'a, 's> {
+    store: &'a StoreView<'a>,
+    request: &'a Request<'a>,
+    scratch: &'s mut Scratch,
+    depth: usize,
+    used: usize,
+    budget: u32,
+}
+
+impl<'a, 's> Vm<'a, 's> {
+    /// An interpreter over a bundle and a request.
+    pub fn new(store: &'a StoreView<'a>, request: &'a Request<'a>, scratch: &'s mut Scratch) -> Self {
+        Self { store, request, scratch, depth: 0, used: 0, budget: BUDGET }
+    }
+
+    /// With so many steps of comparing, searching and matching, if that is less than any program may take.
+    #[must_use]
+    pub fn with_budget(mut self, steps: u32) -> Self {
+        self.budget = steps.min(BUDGET);
+        self
+    }
+
+    /// The steps that are left.
+    #[must_use]
+    pub const fn budget(&self) -> u32 {
+        self.budget
+    }
+
+    /// Whether the program's value is `true`; a value that is no boolean is an error.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn holds(&mut self, code: &[Instr]) -> Result<bool, Fault> {
+        as_bool(self.run(code)?)
+    }
+
+    /// The program's value. Sets and records that it built lie in the scratch memory until the next run.
+    ///
+    /// # Errors
+    /// [`Fault::Error`] where Cedar's evaluation errs; the others where the program is not one of the compiler's.
+    pub fn run(&mut self, code: &[Instr]) -> Result<Value, Fault> {
+        (self.depth, self.used) = (0, 0);
+        let mut at = 0_usize;
+        while let Some(instr) = code.get(at) {
+            at += 1;
+            let op = Op::from_u8(instr.op).ok_or(Fault::Corrupt)?;
+            if let Some(target) = self.step(op, instr.imm)? {
+                // Forward only: this is what bounds the loop.
+                if target < at {
+                    return Err(Fault::Corrupt);
+                }
+                at = target;
+            }
+        }
+        self.pop()
+    }
+
+    /// Execute one instruction; `Some` is where to go on instead of at the next.
+    fn step(&mut self, op: Op, imm: u32) -> Result<Option<usize>, Fault> {
+        match op {
+            Op::Const => self.push(*self.store.values.get(imm as usize).ok_or(Fault::Corrupt)?)?,
+            Op::Principal => self.push(Value::entity(self.request.principal))?,
+            Op::Resource => self.push(Value::entity(self.request.resource))?,
+            Op::Slot => self.push(self.request.slot(imm).ok_or(Fault::Error)?)?,
+            Op::SlotOrMissing => self.push(self.request.slot(imm).unwrap_or(Value::MISSING))?,
+            Op::HasSlot => self.push(Value::bool(self.request.number(imm).is_some()))?,
+            Op::NeedSlot => _ = self.request.number(imm).ok_or(Fault::Error)?,
+            Op::GetAttr => {
+                let subject = self.pop()?;
+                let value = self.attribute(subject, imm)?.ok_or(Fault::Error)?;
+                self.push(value)?;
+            }
+            Op::HasAttr => {
+                let subject = self.pop()?;
+                let found = self.attribute(subject, imm)?.is_some();
+                self.push(Value::bool(found))?;
+            }
+            Op::GetTag | Op::HasTag => {
+                let (subject, key) = self.pop_two()?;
+                let found = self.tag(subject, key)?;
+                self.push(match op {
+                    Op::HasTag => Value::bool(found.is_some()),
+                    _ => found.ok_or(Fault::Error)?,
+                })?;
+            }
+            Op::Eq => {
+                let (a, b) = self.pop_two()?;
+                let equal = self.equal(a, b)?;
+                self.push(Value::bool(equal))?;
+            }
+            Op::Less | Op::LessEq => {
+                let (a, b) = self.pop_two()?;
+                let (a, b) = comparable(a, b)?;
+                self.push(Value::bool(if op == Op::Less { a < b } else { a <= b }))?;
+            }
+            Op::Add => self.arithmetic(i64::checked_add)?,
+            Op::Sub => self.arithmetic(i64::checked_sub)?,
+            Op::Mul => self.arithmetic(i64::checked_mul)?,
+            Op::Neg => {
+                let value = as_long(self.pop()?)?.checked_neg().ok_or(Fault::Error)?;
+                self.push(Value::number(Tag::Long, value))?;
+            }
+            Op::Not => {
+                let value = as_bool(self.pop()?)?;
+                self.push(Value::bool(!value))?;
+            }
+            Op::In => {
+                let (a, b) = self.pop_two()?;
+                let within = self.is_in(a, b)?;
+                self.push(Value::bool(within))?;
+            }
+            Op::Contains => {
+                let (a, b) = self.pop_two()?;
+                let found = self.contains(as_set(a)?, b)?;
+                self.push(Value::bool(found))?;
+            }
+            Op::ContainsAll | Op::ContainsAny => {
+                let (a, b) = self.pop_two()?;
+                let (a, b) = (as_set(a)?, as_set(b)?);
+                let all = op == Op::ContainsAll;
+                let mut result = all;
+                for index in 0..b.len() as usize {
+                    let element = self.part(b, index)?;
+                    if self.contains(a, element)? != all {
+                        result = !all;
+                        break;
+                    }
+                }
+                self.push(Value::bool(result))?;
+            }
+            Op::IsEmpty => {
+                let empty = as_set(self.pop()?)?.is_empty();
+                self.push(Value::bool(empty))?;
+            }
+            Op::Like => {
+                let subject = self.pop()?;
+                let matched = self.like(subject, imm)?;
+                self.push(Value::bool(matched))?;
+            }
+            Op::Is => {
+                let entity = as_entity(self.pop()?)?;
+                let ty = self.facts(entity)?.ty;
+                self.push(Value::bool(ty == imm))?;
+            }
+            Op::MakeSet => self.make_set(imm as usize)?,
+            Op::MakeRecord => self.make_record(imm as usize)?,
+            Op::Jump => return Ok(Some(imm as usize)),
+            Op::AndThen | Op::OrElse => {
+                if as_bool(self.peek()?)? == (op == Op::OrElse) {
+                    return Ok(Some(imm as usize));
+                }
+                self.pop()?;
+            }
+            Op::Branch => {
+                if !as_bool(self.pop()?)? {
+                    return Ok(Some(imm as usize));
+                }
+            }
+            Op::NeedBool => _ = as_bool(self.peek()?)?,
+            Op::Ext => {
+                let method = ExtOp::from_u32(imm).ok_or(Fault::Corrupt)?;
+                let (a, b) = match method.operands() {
+                    1 => (self.pop()?, Value::MISSING),
+                    _ => self.pop_two()?,
+                };
+                let value = ops::extension(method, a, b, |value| self.wide(value))?;
+                self.push(value)?;
+            }
+            Op::Error => return Err(Fault::Error),
+            Op::Missing => self.push(Value::MISSING)?,
+        }
+        Ok(None)
+    }
+
+    fn push(&mut self, value: Value) -> Result<(), Fault> {
+        *self.scratch.stack.get_mut(self.depth).ok_or(Fault::Corrupt)? = value;
+        self.depth += 1;
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Result<Value, Fault> {
+        self.depth = self.depth.checked_sub(1).ok_or(Fault::Corrupt)?;
+        self.scratch.stack.get(self.depth).copied().ok_or(Fault::Corrupt)
+    }
+
+    fn pop_two(&mut self) -> Result<(Value, Value), Fault> {
+        let b = self.pop()?;
+        Ok((self.pop()?, b))
+    }
+
+    fn peek(&self) -> Result<Value, Fault> {
+        let top = self.depth.checked_sub(1).ok_or(Fault::Corrupt)?;
+        self.scratch.stack.get(top).copied().ok_or(Fault::Corrupt)
+    }
+
+    fn spend(&mut self, steps: u32) -> Result<(), Fault> {
+        self.budget = self.budget.checked_sub(steps).ok_or(Fault::Exhausted)?;
+        Ok(())
+    }
+
+    /// The values that a set or record points to, `width` for each element.
+    fn parts<'c>(&'c self, value: Value, width: usize) -> Result<&'c [Value], Fault>
+    where
+        'a: 'c,
+    {
+        let values = self.arena(value)?;
+        let start = value.start() as usize;
+        values.get(start..start + value.len() as usize * width).ok_or(Fault::Corrupt)
+    }
+
+    fn arena<'c>(&'c self, value: Value) -> Result<&'c [Value], Fault>
+    where
+        'a: 'c,
+    {
+        arena(self.store, self.request, &self.scratch.values, value).ok_or(Fault::Corrupt)
+    }
+
+    /// Element `index` of a set (`width` 1) or value `index` of a record (`width` 2).
+    fn part(&self, value: Value, index: usize) -> Result<Value, Fault> {
+        self.arena(value)?.get(value.start() as usize + index).copied().ok_or(Fault::Corrupt)
+    }
+
+    fn wide(&self, value: Value) -> Option<u128> {
+        self.part(value, 0).ok().map(Value::wide_bits)
+    }
+
+    fn facts(&self, entity: EntityRef) -> Result<Facts<'a>, Fault> {
+        self.store.facts(entity).ok_or(Fault::Corrupt)
+    }
+
+    /// An attribute of an entity or a record. An entity that the store lacks has none: `has` is false, access an error.
+    fn attribute(&self, subject: Value, name: u32) -> Result<Option<Value>, Fault> {
+        if subject.is(Tag::Entity) {
+            Ok(field(self.facts(EntityRef::from_bits(subject.payload))?.attrs, u64::from(name)))
+        } else if subject.is(Tag::Record) {
+            Ok(field(self.parts(subject, 2)?, u64::from(name)))
+        } else {
+            Err(Fault::Error)
+        }
+    }
+
+    fn tag(&self, subject: Value, key: Value) -> Result<Option<Value>, Fault> {
+        let facts = self.facts(as_entity(subject)?)?;
+        if !key.is(Tag::String) {
+            return Err(Fault::Error);
+        }
+        Ok(field(facts.tags, key.payload))
+    }
+
+    fn arithmetic(&mut self, apply: fn(i64, i64) -> Option<i64>) -> Result<(), Fault> {
+        let (a, b) = self.pop_two()?;
+        let value = apply(as_long(a)?, as_long(b)?).ok_or(Fault::Error)?;
+        self.push(Value::number(Tag::Long, value))
+    }
+
+    fn is_in(&mut self, a: Value, b: Value) -> Result<bool, Fault> {
+        let entity = as_entity(a)?;
+        let ancestors = self.facts(entity)?.ancestors;
+        let within = |b: EntityRef| entity == b || (b.foreign == 0 && ancestors.binary_search(&b.index).is_ok());
+        if b.is(Tag::Entity) {
+            return Ok(within(EntityRef::from_bits(b.payload)));
+        }
+        if !b.is(Tag::Set) {
+            return Err(Fault::Error);
+        }
+        // Cedar looks at every element's type before it looks for the entity.
+        self.spend(b.len())?;
+        let mut found = false;
+        for &element in self.parts(b, 1)? {
+            found |= within(as_entity(element)?);
+        }
+        Ok(found)
+    }
+
+    fn contains(&mut self, set: Value, wanted: Value) -> Result<bool, Fault> {
+        self.contains_within(set, wanted, 0)
+    }
+
+    fn contains_within(&mut self, set: Value, wanted: Value, nesting: u32) -> Result<bool, Fault> {
+        if set.is_sorted() {
+            self.spend(1)?;
+            let found = wanted.is_scalar()
+                && self.parts(set, 1)?.binary_search_by_key(&wanted.key(), |value| value.key()).is_ok();
+            return Ok(found);
+        }
+        for index in 0..set.len() as usize {
+            let element = self.part(set, index)?;
+            if self.equal_within(element, wanted, nesting)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn equal(&mut self, a: Value, b: Value) -> Result<bool, Fault> {
+        self.equal_within(a, b, 0)
+    }
+
+    fn equal_within(&mut self, a: Value, b: Value, nesting: u32) -> Result<bool, Fault> {
+        self.spend(1)?;
+        if a.tag != b.tag {
+            return Ok(false);
+        }
+        if nesting > MAX_NESTING {
+            return Err(Fault::Exhausted);
+        }
+        let tag = Tag::from_u32(a.tag).ok_or(Fault::Corrupt)?;
+        if !tag.is_scalar() && tag != Tag::Missing {
+            // What lies in the same place is the same; and a request holds equal values in one place.
+            if a == b || (a.arena() == Arena::Request && b.arena() == Arena::Request) {
+                return Ok(a == b);
+            }
+        }
+        match tag {
+            Tag::Missing => Err(Fault::Corrupt),
+            Tag::Ip6 => Ok(a.len() == b.len() && self.wide(a) == self.wide(b)),
+            Tag::Set => {
+                // Neither holds an element twice, so equal sizes and one inclusion are equality.
+                if a.len() != b.len() {
+                    return Ok(false);
+                }
+                if a.is_sorted() && b.is_sorted() {
+                    self.spend(a.len())?;
+                    let (a, b) = (self.parts(a, 1)?, self.parts(b, 1)?);
+                    return Ok(a.iter().zip(b).all(|(a, b)| a.key() == b.key()));
+                }
+                for index in 0..a.len() as usize {
+                    let element = self.part(a, index)?;
+                    if !self.contains_within(b, element, nesting + 1)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Tag::Record => {
+                if a.len() != b.len() {
+                    return Ok(false);
+                }
+                for index in 0..a.len() as usize {
+                    let keys = (self.part(a, 2 * index)?, self.part(b, 2 * index)?);
+                    let values = (self.part(a, 2 * index + 1)?, self.part(b, 2 * index + 1)?);
+                    if keys.0 != keys.1 || !self.equal_within(values.0, values.1, nesting + 1)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            _ => Ok(a.payload == b.payload),
+        }
+    }
+
+    fn like(&mut self, subject: Value, pattern: u32) -> Result<bool, Fault> {
+        if !subject.is(Tag::String) {
+            return Err(Fault::Error);
+        }
+        let text = text(self.store, self.request, subject.payload).ok_or(Fault::Corrupt)?;
+        let text = core::str::from_utf8(text).map_err(|_| Fault::Corrupt)?;
+        let pattern = self.store.patterns.get(pattern as usize).ok_or(Fault::Corrupt)?;
+        let start = pattern.start as usize;
+        let elems = self.store.pattern_elems.get(start..start + pattern.len as usize).ok_or(Fault::Corrupt)?;
+        ops::like(text, elems, &mut self.budget)
+    }
+
+    /// Room for `count` values of scratch memory.
+    fn reserve(&mut self, count: usize) -> Result<usize, Fault> {
+        let start = self.used;
+        self.used = start.checked_add(count).filter(|&end| end <= self.scratch.values.len()).ok_or(Fault::Corrupt)?;
+        Ok(start)
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // ARENA_VALUES fits
+    fn make_set(&mut self, count: usize) -> Result<(), Fault> {
+        let from = self.depth.checked_sub(count).ok_or(Fault::Corrupt)?;
+        let start = self.reserve(count)?;
+        let elements = self.scratch.stack.get(from..self.depth).ok_or(Fault::Corrupt)?;
+        let sorted = elements.iter().all(|value| value.is_scalar());
+        let room = self.scratch.values.get_mut(start..start + count).ok_or(Fault::Corrupt)?;
+        room.copy_from_slice(elements);
+        let mut kept = 0;
+        if sorted {
+            room.sort_unstable_by_key(|value| value.key());
+            for index in 0..count {
+                if kept == 0 || room.get(index) != room.get(kept - 1) {
+                    room.swap(index, kept);
+                    kept += 1;
+                }
+            }
+        } else {
+            for index in 0..count {
+                let so_far = Value::set(Arena::Scratch, start as u32, kept as u32, false);
+                let element = self.part(so_far, index)?;
+                if !self.contains_within(so_far, element, 0)? {
+                    self.scratch.values.swap(start + index, start + kept);
+                    kept += 1;
+                }
+            }
+        }
+        self.depth = from;
+        self.push(Value::set(Arena::Scratch, start as u32, kept as u32, sorted))
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // ARENA_VALUES fits
+    fn make_record(&mut self, count: usize) -> Result<(), Fault> {
+        let from = self.depth.checked_sub(2 * count).ok_or(Fault::Corrupt)?;
+        let start = self.reserve(2 * count)?;
+        let mut kept = 0;
+        for index in 0..count {
+            let at = from + 2 * index;
+            let &[key, value] = self.scratch.stack.get(at..at + 2).ok_or(Fault::Corrupt)? else {
+                return Err(Fault::Corrupt);
+            };
+            if !value.is(Tag::Missing) {
+                let at = start + 2 * kept;
+                self.scratch.values.get_mut(at..at + 2).ok_or(Fault::Corrupt)?.copy_from_slice(&[key, value]);
+                kept += 1;
+            }
+        }
+        self.depth = from;
+        self.push(Value::record(Arena::Scratch, start as u32, kept as u32))
+    }
+}
+
+fn as_bool(value: Value) -> Result<bool, Fault> {
+    if value.is(Tag::Bool) { Ok(value.payload != 0) } else { Err(Fault::Error) }
+}
+
+fn as_long(value: Value) -> Result<i64, Fault> {
+    if value.is(Tag::Long) { Ok(value.as_i64()) } else { Err(Fault::Error) }
+}
+
+fn as_set(value: Value) -> Result<Value, Fault> {
+    if value.is(Tag::Set) { Ok(value) } else { Err(Fault::Error) }
+}
+
+fn as_entity(value: Value) -> Result<EntityRef, Fault> {
+    if value.is(Tag::Entity) { Ok(EntityRef::from_bits(value.payload)) } else { Err(Fault::Error) }
+}
+
+/// `<` and `<=` are for two longs, two datetimes or two durations; decimals have methods.
+fn comparable(a: Value, b: Value) -> Result<(i64, i64), Fault> {
+    let ordered = [Tag::Long, Tag::Datetime, Tag::Duration].iter().any(|&tag| a.is(tag) && b.is(tag));
+    if ordered { Ok((a.as_i64(), b.as_i64())) } else { Err(Fault::Error) }
+}

@@ -1,0 +1,27 @@
+//! Residual programs: values, instructions and the interpreter.
+//!
+//! The compiler runs programs over entities to sort them into classes; the engine runs what is left at decision time.
+//! Both run this interpreter, so there is one semantics of Cedar's expressions in the product, held against Cedar by
+//! the differential tests. It neither allocates nor panics, and every loop is bounded: jumps go forward only, and
+//! comparisons of nested values draw on a budget.
+//!
+//! Source of the semantics: the Cedar Language Specification (<https://docs.cedarpolicy.com/policies/syntax-operators.html>)
+//! and the evaluator of the pinned `cedar-policy-core`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod instr;
+mod interpreter;
+mod ops;
+mod store;
+mod value;
+
+pub use instr::{ExtOp, Instr, Op};
+pub use interpreter::{ARENA_VALUES, STACK_VALUES, Scratch, Vm};
+pub use ops::Fault;
+pub use store::{
+    Changes, EntityRec, Facts, PARENT, PRESENT, PatternRec, REFERRED, Request, StoreView, StringsView, WILDCARD, field,
+};
+pub use value::{ADDED_STRING, Arena, EntityRef, FOREIGN_STRING, Tag, Value};

@@ -1,0 +1,244 @@
+//! What a program reads: the bundle's entities, and the request.
+
+use crate::value::{ADDED_STRING, Arena, EntityRef, FOREIGN_STRING, Tag, Value};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// In a pattern's elements, where `*` stands; every other element is a Unicode scalar value.
+pub const WILDCARD: u32 = u32::MAX;
+
+/// An entity of the bundle, or an entity type's stand-in for all entities that the bundle lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct EntityRec {
+    /// Number of the entity's type.
+    pub ty: u32,
+    /// Number of the string that is its id; `u32::MAX` for the stand-in.
+    pub id: u32,
+    /// [`PRESENT`], [`REFERRED`] and [`PARENT`].
+    pub flags: u32,
+    /// First value of the attributes: pairs sorted by the keys' numbers.
+    pub attrs_start: u32,
+    /// Pairs of attributes.
+    pub attrs_len: u32,
+    /// First value of the tags: pairs sorted by the keys' numbers.
+    pub tags_start: u32,
+    /// Pairs of tags.
+    pub tags_len: u32,
+    /// First of the ancestors' indices, sorted.
+    pub ancestors_start: u32,
+    /// Ancestors, transitively.
+    pub ancestors_len: u32,
+    /// First of the parents' indices, sorted, where the ancestors' are.
+    pub parents_start: u32,
+    /// Parents.
+    pub parents_len: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// Flag of an entity that the store holds; without it the entity is only named.
+pub const PRESENT: u32 = 1;
+/// Flag of an entity that is a value, or in one, of some entity's attributes or tags.
+pub const REFERRED: u32 = 2;
+/// Flag of an entity that is a parent.
+pub const PARENT: u32 = 4;
+
+/// What programs may ask of an entity.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts<'a> {
+    /// Number of the entity's type.
+    pub ty: u32,
+    /// Attributes: pairs sorted by the keys' numbers.
+    pub attrs: &'a [Value],
+    /// Tags: pairs sorted by the keys' numbers.
+    pub tags: &'a [Value],
+    /// Indices of the ancestors, sorted.
+    pub ancestors: &'a [u32],
+}
+
+/// Entities that were changed since the bundle was made.
+pub trait Changes {
+    /// A changed entity, and the values that its values of [`Arena::Changed`] point into.
+    fn entity(&self, index: u32) -> Option<(Facts<'_>, &[Value])>;
+    /// A text of [`ADDED_STRING`].
+    fn text(&self, number: u32) -> Option<&[u8]>;
+}
+
+/// A `like` pattern's elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PatternRec {
+    /// First element.
+    pub start: u32,
+    /// Elements.
+    pub len: u32,
+}
+
+/// Numbered texts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StringsView<'a> {
+    /// Where each text begins, and at the end where the last one ends.
+    pub offsets: &'a [u32],
+    /// The texts, UTF-8, one after the other.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> StringsView<'a> {
+    /// The text of this number.
+    #[must_use]
+    pub fn get(&self, number: u32) -> Option<&'a [u8]> {
+        let at = number as usize;
+        let start = *self.offsets.get(at)? as usize;
+        let end = *self.offsets.get(at.checked_add(1)?)? as usize;
+        self.bytes.get(start..end)
+    }
+}
+
+/// The bundle, as far as programs read it, and what changed since it was made.
+#[derive(Clone, Copy, Default)]
+pub struct StoreView<'a> {
+    /// The value pool.
+    pub values: &'a [Value],
+    /// The bundle's strings.
+    pub strings: StringsView<'a>,
+    /// The entity table.
+    pub entities: &'a [EntityRec],
+    /// Indices of ancestors.
+    pub ancestors: &'a [u32],
+    /// Patterns of `like`.
+    pub patterns: &'a [PatternRec],
+    /// Their elements.
+    pub pattern_elems: &'a [u32],
+    /// Entities that were changed since.
+    pub changes: Option<&'a dyn Changes>,
+}
+
+impl<'a> StoreView<'a> {
+    /// The bundle's record of an entity.
+    #[must_use]
+    pub fn entity(&self, entity: EntityRef) -> Option<&'a EntityRec> {
+        self.entities.get(entity.index as usize)
+    }
+
+    /// The ancestors that a record of the bundle names, sorted.
+    #[must_use]
+    pub fn ancestors(&self, record: &EntityRec) -> Option<&'a [u32]> {
+        span(self.ancestors, record.ancestors_start, record.ancestors_len as usize)
+    }
+
+    /// What is to be known of an entity now.
+    #[must_use]
+    pub fn facts(&self, entity: EntityRef) -> Option<Facts<'a>> {
+        if let Some((facts, _)) = self.changes.and_then(|changes| changes.entity(entity.index)) {
+            return Some(facts);
+        }
+        let record = self.entity(entity)?;
+        Some(Facts {
+            ty: record.ty,
+            attrs: span(self.values, record.attrs_start, record.attrs_len as usize * 2)?,
+            tags: span(self.values, record.tags_start, record.tags_len as usize * 2)?,
+            ancestors: self.ancestors(record)?,
+        })
+    }
+}
+
+/// `len` elements from `start`.
+fn span<T>(all: &[T], start: u32, len: usize) -> Option<&[T]> {
+    let start = start as usize;
+    all.get(start..start.checked_add(len)?)
+}
+
+/// A request, as far as programs read it.
+///
+/// `numbers[positions[slot]]` is the number in a context slot; a position past the end means that the attribute is
+/// absent. So a gate hands over its arguments in the caller's order, as they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Who asks.
+    pub principal: EntityRef,
+    /// About what.
+    pub resource: EntityRef,
+    /// The numbers handed over.
+    pub numbers: &'a [i64],
+    /// For each context slot its place in `numbers`; `u16::MAX` where there is none.
+    pub positions: &'a [u16],
+    /// For each context slot a [`Tag`]'s number. IP addresses, sets and records have [`Tag::Set`]: their number is a
+    /// place in `arena`.
+    pub kinds: &'a [u32],
+    /// Sets, records and addresses of the request.
+    pub arena: &'a [Value],
+    /// Texts of the request that the bundle lacks.
+    pub strings: StringsView<'a>,
+}
+
+impl Request<'_> {
+    /// A request without context.
+    #[must_use]
+    pub const fn bare(principal: EntityRef, resource: EntityRef) -> Self {
+        Self {
+            principal,
+            resource,
+            numbers: &[],
+            positions: &[],
+            kinds: &[],
+            arena: &[],
+            strings: StringsView { offsets: &[], bytes: &[] },
+        }
+    }
+
+    /// The number in a context slot.
+    #[inline]
+    #[must_use]
+    pub fn number(&self, slot: u32) -> Option<i64> {
+        let position = *self.positions.get(slot as usize)?;
+        self.numbers.get(position as usize).copied()
+    }
+
+    /// The value in a context slot.
+    #[must_use]
+    #[allow(clippy::cast_sign_loss)]
+    pub fn slot(&self, slot: u32) -> Option<Value> {
+        let number = self.number(slot)? as u64;
+        match Tag::from_u32(*self.kinds.get(slot as usize)?)? {
+            Tag::Missing => None,
+            Tag::Set | Tag::Record | Tag::Ip4 | Tag::Ip6 => self.arena.get(usize::try_from(number).ok()?).copied(),
+            Tag::Bool => Some(Value::bool(number != 0)),
+            tag => Some(Value::scalar(tag, number)),
+        }
+    }
+}
+
+/// The text of a string value.
+#[allow(clippy::cast_possible_truncation)]
+pub(crate) fn text<'a>(store: &StoreView<'a>, request: &Request<'a>, number: u64) -> Option<&'a [u8]> {
+    if number & FOREIGN_STRING != 0 {
+        request.strings.get(number as u32)
+    } else if number & ADDED_STRING != 0 {
+        store.changes?.text(number as u32)
+    } else {
+        store.strings.get(number as u32)
+    }
+}
+
+/// The values that a composite points into.
+pub(crate) fn arena<'c>(
+    store: &StoreView<'c>,
+    request: &Request<'c>,
+    scratch: &'c [Value],
+    value: Value,
+) -> Option<&'c [Value]> {
+    match value.arena() {
+        Arena::Bundle => Some(store.values),
+        Arena::Request => Some(request.arena),
+        Arena::Scratch => Some(scratch),
+        Arena::Changed => store.changes?.entity(value.owner()).map(|(_, values)| values),
+    }
+}
+
+/// The value of a key among pairs sorted by key.
+#[must_use]
+pub fn field(pairs: &[Value], key: u64) -> Option<Value> {
+    let (pairs, _) = pairs.as_chunks::<2>();
+    let at = pairs.partition_point(|[name, _]| name.payload < key);
+    pairs.get(at).filter(|[name, _]| name.payload == key).map(|&[_, value]| value)
+}
