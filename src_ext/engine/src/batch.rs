@@ -1,109 +1,26 @@
 //! Many decisions at once, over columns.
 
+use crate::binding::Binding;
 use crate::changes::UNCLASSED;
-use crate::clock::monotonic_ns;
-use crate::code::Code;
+use crate::columns::{Column, Who, WrongType};
 use crate::decide::{EffectOnly, End, Verdict, Walk, cell, layer_classes, prefetch_cell};
-use crate::engine::Engine;
-use crate::handles::{Handle, Place};
-use crate::memory::prefetch;
-use crate::sessions::SessionId;
 use crate::sets::Candidates;
-use crate::snapshot::{Binding, NoEntity, Snapshot};
+use crate::shared::Shared;
+use crate::snapshot::{NoEntity, Snapshot};
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, Mutex};
 use ztfast_bundle::{
     Bundle, CellKind, ClassPair, Form, LayerRec, Program, ResidualView, ValueType, cell_kind, cell_program,
 };
+use ztfast_codes::Code;
+use ztfast_live::{Handle, Place, SessionId};
+use ztfast_pages::monotonic_ns;
+use ztfast_pages::prefetch;
 use ztfast_vm::{EntityRef, FOREIGN_STRING, Request, Scratch, StringsView, Value};
-
-/// A column of a batch: one number per decision, or one for all.
-#[derive(Debug, Clone, Copy)]
-pub struct Column<'a, T> {
-    data: &'a [T],
-    /// 1, or 0 where the first number is for all rows.
-    step: usize,
-}
-
-impl<'a, T: Copy> Column<'a, T> {
-    /// A number per decision.
-    #[must_use]
-    pub const fn each(data: &'a [T]) -> Self {
-        Self { data, step: 1 }
-    }
-
-    /// The first number for all decisions.
-    #[must_use]
-    pub const fn all(data: &'a [T]) -> Self {
-        Self { data, step: 0 }
-    }
-
-    #[inline]
-    fn get(&self, at: usize) -> Option<T> {
-        self.data.get(at * self.step).copied()
-    }
-
-    /// Whether there is a number for each of these rows.
-    fn covers(&self, first: usize, rows: usize) -> bool {
-        let last = (first + rows).saturating_sub(1) * self.step;
-        last < self.data.len()
-    }
-
-    /// Keep those of the rows from `first` on for which the number passes a test; rows that the column lacks do not.
-    #[inline]
-    fn test(&self, first: usize, rows: &mut [bool], test: impl Fn(T) -> bool) {
-        if let Some(one) = self.one() {
-            let passes = test(one);
-            for row in rows {
-                *row &= passes;
-            }
-            return;
-        }
-        let numbers = self.data.get(first..).unwrap_or_default();
-        let there = numbers.len().min(rows.len());
-        let (found, missing) = rows.split_at_mut(there);
-        found.iter_mut().zip(numbers).for_each(|(row, &number)| *row &= test(number));
-        missing.fill(false);
-    }
-
-    /// The number for all rows, if there is one.
-    fn one(&self) -> Option<T> {
-        if self.step == 0 { self.data.first().copied() } else { None }
-    }
-}
-
-/// Who asks in a batch.
-#[derive(Debug, Clone, Copy)]
-pub enum Who<'a> {
-    /// Sessions, by their ids: their validity and the kill switch are looked at.
-    Sessions(Column<'a, u64>),
-    /// Principals, by their handles: policy alone.
-    Principals(Column<'a, u64>),
-}
-
-impl Who<'_> {
-    /// Where the principal of a row is, or why it may nothing; `None` where the column lacks the row.
-    #[inline]
-    fn principal(&self, engine: &Engine, row: usize, now_ns: i64, killed: bool) -> Option<Result<Place, Code>> {
-        match self {
-            Self::Sessions(sessions) => Some(engine.principal(SessionId(sessions.get(row)?), now_ns, killed)),
-            Self::Principals(principals) => Some(Ok(engine.place(Handle(principals.get(row)?)))),
-        }
-    }
-
-    /// Whether one is for all rows.
-    const fn is_one(&self) -> bool {
-        matches!(self, Self::Sessions(Column { step: 0, .. }) | Self::Principals(Column { step: 0, .. }))
-    }
-}
-
-/// An entity is not of its argument's type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WrongType;
 
 /// A gate's view of one moment, for many decisions at once on any thread.
 pub struct Batch {
-    engine: Arc<Engine>,
+    shared: Arc<Shared>,
     snapshot: Arc<Snapshot>,
     binding: Option<Arc<Binding>>,
     text_offsets: Vec<u32>,
@@ -118,23 +35,23 @@ pub struct Batch {
 const ROWS: usize = 64;
 
 impl Batch {
-    pub(crate) fn new(engine: Arc<Engine>, snapshot: Arc<Snapshot>, binding: Option<Arc<Binding>>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, snapshot: Arc<Snapshot>, binding: Option<Arc<Binding>>) -> Self {
         let room = Mutex::new(BatchMemory::new(&snapshot, binding.as_deref()));
         let texts = FxHashMap::default();
-        Self { engine, snapshot, binding, text_offsets: vec![0], text_bytes: Vec::new(), texts, room }
+        Self { shared, snapshot, binding, text_offsets: vec![0], text_bytes: Vec::new(), texts, room }
     }
 
     /// Whether the kill switch stops the action.
     #[inline]
     fn is_killed(&self) -> bool {
-        self.engine.stops(&self.snapshot.base, self.binding.as_ref().map(|binding| binding.action))
+        self.shared.stops(&self.snapshot.base, self.binding.as_ref().map(|binding| binding.action))
     }
 
     /// What all rows are denied with, whatever they are: the engine is another process's, or the gate did not fit the bundle.
     #[must_use]
     pub fn refusal(&self) -> Option<Code> {
         let stale = self.binding.is_none().then_some(Code::StaleGate);
-        if self.engine.is_forked() { Some(Code::Forked) } else { stale }
+        if self.shared.is_forked() { Some(Code::Forked) } else { stale }
     }
 
     /// The arguments' types.
@@ -199,7 +116,7 @@ impl Batch {
         let BatchMemory { entities, scratch, block } = room;
         // Handles in columns must become entities first.
         let uniform = who.is_one() && !entities.contains(&true);
-        let resource = resources.one().filter(|_| uniform).map(|handle| self.engine.place(Handle(handle)));
+        let resource = resources.one().filter(|_| uniform).map(|handle| self.shared.place(Handle(handle)));
         for (number, codes) in out.chunks_mut(ROWS).enumerate() {
             let first = number * ROWS;
             let now_ns = monotonic_ns();
@@ -248,7 +165,7 @@ impl Batch {
         let binding = self.snapshot.base.bind_without(self.binding.as_ref()?, absent).ok()?;
         let room = Mutex::new(BatchMemory::new(&self.snapshot, Some(&binding)));
         Some(Self {
-            engine: self.engine.clone(),
+            shared: self.shared.clone(),
             snapshot: self.snapshot.clone(),
             binding: Some(Arc::new(binding)),
             text_offsets: self.text_offsets.clone(),
@@ -261,7 +178,7 @@ impl Batch {
     /// Where the principal of a row is, or why it may nothing; `None` where the column lacks the row.
     fn principal(&self, who: Who<'_>, row: usize, now_ns: i64, killed: bool) -> Option<Result<Place, Code>> {
         let later = if matches!(who, Who::Sessions(_)) { Code::UnknownSession } else { Code::UnknownHandle };
-        let found = who.principal(&self.engine, row, now_ns, killed)?;
+        let found = who.principal(&self.shared, row, now_ns, killed)?;
         Some(found.and_then(|place| self.covered(place, later)))
     }
 
@@ -304,10 +221,10 @@ impl Batch {
             if let Who::Sessions(sessions) = who
                 && let Some(session) = sessions.get(at)
             {
-                self.engine.sessions.prefetch(SessionId(session));
+                self.shared.sessions.prefetch(SessionId(session));
             }
             if let Some(resource) = resources.get(at) {
-                self.snapshot.base.prefetch(self.engine.place(Handle(resource)));
+                self.snapshot.base.prefetch(self.shared.place(Handle(resource)));
             }
         }
         let killed = self.is_killed();
@@ -315,7 +232,7 @@ impl Batch {
             let found = if LATE {
                 self.principal(who, at, now_ns, killed)
             } else {
-                who.principal(&self.engine, at, now_ns, killed)
+                who.principal(&self.shared, at, now_ns, killed)
             };
             match found.unwrap_or(Err(Code::Corrupt)) {
                 Ok(place) => {
@@ -331,7 +248,7 @@ impl Batch {
                 continue;
             };
             #[allow(clippy::cast_possible_truncation)] // it was a place
-            let places = (Place(block.principals[row] as usize), self.engine.place(Handle(resource)));
+            let places = (Place(block.principals[row] as usize), self.shared.place(Handle(resource)));
             if LATE && let Err(denial) = self.covered(places.1, Code::UnknownHandle) {
                 *code = denial as u8;
                 continue;
@@ -384,7 +301,7 @@ impl Batch {
                 let mut value = column.get(first + row).ok_or(Code::Corrupt);
                 if entity {
                     value = value.and_then(|handle| {
-                        let place = self.engine.place(Handle(handle.cast_unsigned()));
+                        let place = self.shared.place(Handle(handle.cast_unsigned()));
                         if LATE {
                             self.covered(place, Code::UnknownHandle)?;
                         }

@@ -3,7 +3,6 @@
 //! The maps share what did not change with their older versions, so that a change costs its own size, not that of all
 //! changes before it. A version is never altered once a snapshot holds it.
 
-use crate::snapshot::Base;
 use imbl::shared_ptr::DefaultSharedPtr;
 use imbl::{GenericHashMap, GenericHashSet, Vector};
 use rustc_hash::FxBuildHasher;
@@ -95,6 +94,21 @@ impl Changes {
     }
 }
 
+impl Changes {
+    /// The type and id of an entity.
+    pub fn uid<'a>(&'a self, bundle: &'a Bundle, entity: u32) -> Option<(&'a str, &'a str)> {
+        let (ty, id) = match bundle.entities().get(entity as usize) {
+            Some(record) => (record.ty, u64::from(record.id)),
+            None => self.entities.get(&entity).map(|changed| (changed.ty, changed.id))?,
+        };
+        let id = match u32::try_from(id) {
+            Ok(number) => bundle.string(number)?,
+            Err(_) => self.texts.get(usize::try_from(id & u64::from(u32::MAX)).ok()?)?,
+        };
+        Some((bundle.string(bundle.types().get(ty as usize)?.name)?, id))
+    }
+}
+
 /// A bundle with what changed since, as programs read it.
 pub(crate) struct Store<'a> {
     pub bundle: &'a Bundle,
@@ -108,7 +122,7 @@ impl Store<'_> {
     }
 }
 
-impl ztfast_vm::Changes for Store<'_> {
+impl ztfast_vm::ChangedEntities for Store<'_> {
     fn entity(&self, index: u32) -> Option<(Facts<'_>, &[Value])> {
         let changed = self.changes.entities.get(&index)?;
         let facts = Facts { ty: changed.ty, ancestors: &changed.ancestors, ..Facts::default() };
@@ -126,9 +140,9 @@ impl ztfast_vm::Changes for Store<'_> {
 }
 
 /// Whether the store holds an entity.
-pub(crate) fn is_present(base: &Base, changes: Option<&Changes>, entity: u32) -> bool {
+pub(crate) fn is_present(bundle: &Bundle, changes: Option<&Changes>, entity: u32) -> bool {
     match changes.and_then(|changes| changes.entities.get(&entity)) {
         Some(changed) => changed.present,
-        None => base.bundle.entities().get(entity as usize).is_some_and(|record| record.flags & PRESENT != 0),
+        None => bundle.entities().get(entity as usize).is_some_and(|record| record.flags & PRESENT != 0),
     }
 }

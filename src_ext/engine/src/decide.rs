@@ -2,13 +2,13 @@
 
 use crate::changes::UNCLASSED;
 use crate::classify::class_selectors;
-use crate::code::Code;
-use crate::memory::prefetch;
 use crate::sets::Candidates;
 use crate::snapshot::Snapshot;
 use ztfast_bundle::{
     Bundle, CellKind, ClassPair, Form, LayerRec, PlanRec, Program, ResidualView, cell_kind, cell_program,
 };
+use ztfast_codes::Code;
+use ztfast_pages::prefetch;
 use ztfast_vm::{EntityRef, Fault, Request, Scratch, Vm};
 
 /// Determining policies that [`Determining`] has room for.
@@ -320,8 +320,8 @@ impl Walk<'_> {
         verdict: &mut Verdict<'_, N>,
     ) -> Result<(), End> {
         let bundle = &*self.snapshot.base.bundle;
-        let instructions = self.snapshot.base.instructions;
-        let mut candidates = Candidates::new(bundle, layer, principal, resource, instructions).ok_or(Fault::Corrupt)?;
+        let simd = self.snapshot.base.simd;
+        let mut candidates = Candidates::new(bundle, layer, principal, resource, simd).ok_or(Fault::Corrupt)?;
         while let Some(bit) = candidates.next_bit().ok_or(Fault::Corrupt)? {
             let plan = bundle.plans().get(layer.plans.start as usize + bit as usize).ok_or(Fault::Corrupt)?;
             if plan.program == u32::MAX {

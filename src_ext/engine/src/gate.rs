@@ -1,34 +1,20 @@
 //! A gate: decisions about one action, like a prepared statement.
 
 use crate::batch::Batch;
-use crate::clock::monotonic_ns;
-use crate::code::Code;
-use crate::decide::{Determining, EffectOnly, Sink};
-use crate::engine::{Engine, PrepareError, quiet};
-use crate::handles::Handle;
+use crate::binding::{Binding, GateSpec};
 use crate::mailbox::Mailbox;
-use crate::memory::{MemoryError, Residence, Resident};
-use crate::sessions::SessionId;
-use crate::snapshot::{Binding, NoEntity, Path, Snapshot};
-use std::io;
+use crate::shared::{Shared, quiet};
+use crate::snapshot::{NoEntity, Snapshot};
+use crate::working::{Texts, WorkingMemory};
 use std::sync::Arc;
 use ztfast_bundle::ValueType;
-use ztfast_vm::{ADDED_STRING, EntityRef, FOREIGN_STRING, Scratch, StringsView, Value};
-
-/// Texts that one call may bring along and the bundle lacks.
-const MAX_TEXTS: usize = 32;
-/// Numbers that one call may be given of entities, and of texts that came with a change.
-const MAX_GIVEN: usize = 256;
-/// Bytes of one call's texts altogether.
-const MAX_TEXT_BYTES: usize = 1 << 14;
+use ztfast_codes::Code;
+use ztfast_live::{Handle, SessionId};
+use ztfast_pages::monotonic_ns;
+use ztfast_vm::{ADDED_STRING, EntityRef, FOREIGN_STRING};
 
 /// What a gate expects where no decision may be made unseen: no state is this.
 const LOOK: u64 = u64::MAX;
-/// Where the number of a text that a call brings along says of which call it is.
-const CALL_SHIFT: u32 = 34;
-/// Calls that numbers of texts tell apart.
-const CALLS: u64 = 1 << 29;
-
 /// Where a call that brings texts or entities along stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {
@@ -42,11 +28,11 @@ enum Call {
 
 /// A gate. It is for one thread at a time: every method that decides takes it exclusively.
 pub struct Gate {
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) shared: Arc<Shared>,
     number: usize,
     spec: Arc<GateSpec>,
     mailbox: Arc<Mailbox>,
-    /// What [`Engine::state`] is while nothing has to be looked at: the snapshot is the newest, the kill switch off. Never
+    /// What [`Shared::state`] is while nothing has to be looked at: the snapshot is the newest, the kill switch off. Never
     /// what it is where a call was begun, and where one has to be.
     pub(crate) expected: u64,
     call: Call,
@@ -56,57 +42,7 @@ pub struct Gate {
     /// `None` where the gate fits the newest bundle no more.
     pub(crate) binding: Option<Arc<Binding>>,
     pub(crate) texts: Texts,
-    pub(crate) room: Box<WorkingMemory>,
-}
-
-/// What a gate was prepared for.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(crate) struct GateSpec {
-    pub ty: Box<str>,
-    pub id: Box<str>,
-    /// Where the arguments' attributes are. A path stays the same attribute's in every bundle; a text might not.
-    pub paths: Box<[Path]>,
-    /// The arguments' types: callers convert by them, so a bundle that changes them is not for this gate.
-    pub types: Box<[ValueType]>,
-}
-
-impl GateSpec {
-    /// The paths, joined by points.
-    pub fn labels(&self) -> Vec<String> {
-        self.paths.iter().map(|path| path.join(".")).collect()
-    }
-
-    /// Whether texts or entities are among the arguments.
-    pub fn looks_up(&self) -> bool {
-        self.types.iter().any(|ty| matches!(ty, ValueType::String | ValueType::Entity(_)))
-    }
-}
-
-/// What programs work in: made beforehand, as large as a bundle's programs need it, so that deciding allocates nothing.
-pub(crate) struct WorkingMemory {
-    /// Before the scratch, so that it is dropped before it.
-    held: [Resident; 2],
-    pub(crate) scratch: Scratch,
-    /// What the gate worked in before.
-    pub next: Option<Box<Self>>,
-}
-
-impl WorkingMemory {
-    /// WorkingMemory for programs that need so many cells on the stack and in the arena.
-    pub fn new((stack, cells): (usize, usize), residence: Residence) -> Result<Box<Self>, MemoryError> {
-        let what = "working memory of a gate";
-        let bytes = (stack + cells) * size_of::<Value>();
-        let missing = || MemoryError::Missing { what, bytes, source: io::ErrorKind::OutOfMemory.into() };
-        let mut scratch = Scratch::try_new(stack, cells).ok_or_else(missing)?;
-        let [stack, cells] = scratch.rooms();
-        let held = [Resident::write(what, stack, residence)?, Resident::write(what, cells, residence)?];
-        Ok(Box::new(Self { held, scratch, next: None }))
-    }
-
-    /// How many bytes it has.
-    pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.held.iter().map(Resident::len).sum::<usize>()
-    }
+    pub(crate) memory: Box<WorkingMemory>,
 }
 
 /// What a gate needs beside what programs work in.
@@ -116,41 +52,32 @@ pub(crate) const fn fixed_bytes(looks_up: bool) -> usize {
 
 impl Gate {
     pub(crate) fn new(
-        engine: Arc<Engine>,
+        shared: Arc<Shared>,
         number: usize,
         (spec, mailbox): (Arc<GateSpec>, Arc<Mailbox>),
         snapshot: Arc<Snapshot>,
         binding: Arc<Binding>,
-        (texts, room): (Texts, Box<WorkingMemory>),
+        (texts, memory): (Texts, Box<WorkingMemory>),
     ) -> Self {
         let looks_up = spec.looks_up();
         Self {
             expected: if looks_up { LOOK } else { quiet(snapshot.version) },
             call: Call::None,
             looks_up,
-            engine,
+            shared,
             number,
             spec,
             mailbox,
             snapshot,
             binding: Some(binding),
             texts,
-            room,
+            memory,
         }
     }
 
-    /// Another gate of the same action and attributes, for another thread. It allocates and locks.
-    ///
-    /// # Errors
-    /// [`PrepareError`]: where the newest bundle has no such action or attributes, or the system refuses the memory.
-    pub fn fork(&self) -> Result<Self, PrepareError> {
-        self.engine.prepare_like(&self.spec)
-    }
-
-    /// What others like this can be made of while somebody decides by it, and after it is gone.
-    #[must_use]
-    pub fn seed(&self) -> Seed {
-        Seed { engine: self.engine.clone(), spec: self.spec.clone() }
+    /// What it was prepared for.
+    pub(crate) const fn spec(&self) -> &Arc<GateSpec> {
+        &self.spec
     }
 
     /// Whether the bundle it was last used with has no such action or attributes.
@@ -293,7 +220,7 @@ impl Gate {
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn refuse(&mut self, session: SessionId, resource: Handle) -> Code {
         self.refresh();
-        let principal = match self.engine.principal(session, monotonic_ns(), self.is_killed()) {
+        let principal = match self.shared.principal(session, monotonic_ns(), self.is_killed()) {
             Ok(principal) => principal,
             Err(code) => return code,
         };
@@ -314,35 +241,12 @@ impl Gate {
     /// Whether the kill switch stops its action.
     fn is_killed(&self) -> bool {
         let action = self.binding.as_ref().map(|binding| binding.action);
-        self.engine.stops(&self.snapshot.base, action)
-    }
-
-    /// Whether the session may do it: [`Code::Allow`] or why not.
-    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
-    #[inline]
-    pub fn allows(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Code {
-        self.walk(session, resource, values, &mut EffectOnly)
-    }
-
-    /// The same, and the policies that determined it.
-    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
-    #[inline]
-    pub fn decide(
-        &mut self,
-        session: SessionId,
-        resource: Handle,
-        values: &[i64],
-        determining: &mut Determining,
-    ) -> Code {
-        determining.clear();
-        let code = self.walk(session, resource, values, determining);
-        determining.sort();
-        code
+        self.shared.stops(&self.snapshot.base, action)
     }
 
     /// Take the newest snapshot, if there is a newer one. A call that was begun is over.
     pub(crate) fn refresh(&mut self) {
-        if self.engine.version() != self.snapshot.version {
+        if self.shared.version() != self.snapshot.version {
             self.renew();
         }
         self.call = Call::None;
@@ -354,7 +258,7 @@ impl Gate {
     #[cold]
     #[inline(never)]
     pub(crate) fn catch_up(&mut self, session: SessionId, values: &[i64]) -> Option<Code> {
-        if self.engine.is_forked() {
+        if self.shared.is_forked() {
             return Some(Code::Forked);
         }
         let denied = match self.call {
@@ -374,7 +278,7 @@ impl Gate {
             return Some(Code::Killed);
         }
         // What is wrong with the session comes before what is wrong with the request.
-        denied.map(|code| self.engine.principal(session, monotonic_ns(), self.is_killed()).err().unwrap_or(code))
+        denied.map(|code| self.shared.principal(session, monotonic_ns(), self.is_killed()).err().unwrap_or(code))
     }
 
     /// The denial of a session, or of any resource, that may be another in the call's snapshot, since it came later.
@@ -384,7 +288,7 @@ impl Gate {
         if uids.is_newest() {
             return None;
         }
-        match self.engine.principal(session, monotonic_ns(), false) {
+        match self.shared.principal(session, monotonic_ns(), false) {
             Ok(principal) if !uids.covers(principal) => Some(Code::UnknownSession),
             Ok(_) if !uids.covers_handles() => Some(Code::UnknownHandle),
             Ok(_) => None,
@@ -401,8 +305,8 @@ impl Gate {
             self.binding = snapshot.base.binding(self.number);
         }
         self.snapshot = snapshot;
-        if let Some(room) = self.mailbox.take_memory() {
-            self.mailbox.give_back(std::mem::replace(&mut self.room, room));
+        if let Some(memory) = self.mailbox.take_memory() {
+            self.mailbox.give_back(std::mem::replace(&mut self.memory, memory));
         }
     }
 
@@ -410,119 +314,13 @@ impl Gate {
     /// free for others.
     #[must_use]
     pub fn batch(&self) -> Batch {
-        let snapshot = self.engine.snapshot();
+        let snapshot = self.shared.snapshot();
         let binding = if Arc::ptr_eq(&snapshot.base, &self.snapshot.base) {
             self.binding.clone()
         } else {
             snapshot.base.binding(self.number)
         };
-        Batch::new(self.engine.clone(), snapshot, binding)
-    }
-}
-
-/// What gates can be made of without one at hand: what was prepared, not its number, which another gate may have by now.
-pub struct Seed {
-    engine: Arc<Engine>,
-    spec: Arc<GateSpec>,
-}
-
-impl Seed {
-    /// The engine.
-    #[must_use]
-    pub fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    /// A gate.
-    ///
-    /// # Errors
-    /// [`PrepareError`]: where the newest bundle has no such action or attributes, or the system refuses the memory.
-    pub fn gate(&self) -> Result<Gate, PrepareError> {
-        self.engine.prepare_like(&self.spec)
-    }
-
-    /// A gate without some of its arguments, by their bits, for requests in which they are absent. `None` as above.
-    ///
-    /// # Errors
-    /// [`PrepareError::Missing`] where one of them must be there.
-    pub fn without(&self, absent: u64) -> Result<Option<Gate>, PrepareError> {
-        self.engine.prepare_without(&self.spec, absent)
-    }
-}
-
-/// Texts that one call brings along and the bundle lacks.
-#[derive(Default)]
-pub(crate) struct Texts {
-    /// Before what it holds, so that it is dropped before it.
-    _held: [Resident; 3],
-    offsets: Vec<u32>,
-    bytes: Vec<u8>,
-    /// Numbers that mean something else in another call: entities, and texts that came with a change.
-    given: Vec<i64>,
-    /// Which call they are of.
-    call: u64,
-}
-
-impl Texts {
-    const BYTES: usize = (MAX_TEXTS + 1) * size_of::<u32>() + MAX_TEXT_BYTES + MAX_GIVEN * size_of::<i64>();
-
-    /// All room that there will be: taking up a text does not allocate.
-    pub fn new(residence: Residence) -> Result<Self, MemoryError> {
-        let what = "working memory of a gate";
-        let mut texts = Self::default();
-        let reserved = texts.offsets.try_reserve_exact(MAX_TEXTS + 1).and_then(|()| {
-            texts.bytes.try_reserve_exact(MAX_TEXT_BYTES)?;
-            texts.given.try_reserve_exact(MAX_GIVEN)
-        });
-        let missing = |_| MemoryError::Missing { what, bytes: Self::BYTES, source: io::ErrorKind::OutOfMemory.into() };
-        reserved.map_err(missing)?;
-        let held = [
-            Resident::write(what, texts.offsets.spare_capacity_mut(), residence)?,
-            Resident::write(what, texts.bytes.spare_capacity_mut(), residence)?,
-            Resident::write(what, texts.given.spare_capacity_mut(), residence)?,
-        ];
-        Ok(Self { _held: held, ..texts })
-    }
-
-    fn clear(&mut self) {
-        self.offsets.clear();
-        self.bytes.clear();
-        self.given.clear();
-        if self.offsets.capacity() > 0 {
-            self.offsets.push(0);
-        }
-        self.call = (self.call + 1) % CALLS;
-    }
-
-    /// The bits that all numbers of this call have.
-    const fn mark(&self) -> u64 {
-        FOREIGN_STRING | self.call << CALL_SHIFT
-    }
-
-    /// Whether this is the number of one of the texts.
-    const fn has(&self, number: u64) -> bool {
-        number ^ self.mark() < self.offsets.len().saturating_sub(1) as u64
-    }
-
-    /// The number of a text; equal texts have equal numbers.
-    #[allow(clippy::cast_possible_truncation)] // there are few
-    fn number(&mut self, text: &str) -> Option<u64> {
-        let same = |w: &[u32]| self.bytes.get(w[0] as usize..w[1] as usize) == Some(text.as_bytes());
-        if let Some(before) = self.offsets.windows(2).position(same) {
-            return Some(self.mark() | before as u64);
-        }
-        let (count, end) = (self.offsets.len(), self.bytes.len() + text.len());
-        if count == 0 || count > MAX_TEXTS || end > MAX_TEXT_BYTES {
-            return None;
-        }
-        self.bytes.extend_from_slice(text.as_bytes());
-        self.offsets.push(end as u32);
-        Some(self.mark() | (count as u64 - 1))
-    }
-
-    /// What programs read.
-    pub(crate) fn view(&self) -> StringsView<'_> {
-        StringsView { offsets: &self.offsets, bytes: &self.bytes }
+        Batch::new(self.shared.clone(), snapshot, binding)
     }
 }
 

@@ -5,14 +5,13 @@
 //! which are never inlined: more layers in [`Gate::later_layers`]; what asks for more than ranges in [`Gate::slow_path`], which
 //! builds the request and walks as everybody else does.
 
-use crate::clock::monotonic_ns;
-use crate::code::Code;
-use crate::decide::{Sink, Walk, cell, layer_classes};
+use crate::binding::Binding;
+use crate::decide::{Determining, EffectOnly, Sink, Walk, cell, layer_classes};
 use crate::gate::Gate;
-use crate::handles::{Handle, Place};
-use crate::sessions::SessionId;
-use crate::snapshot::Binding;
 use ztfast_bundle::{Bundle, CellKind, ClassPair, Form, LayerRec, Program, Tests, cell_program, pack_cell};
+use ztfast_codes::Code;
+use ztfast_live::{Handle, Place, SessionId};
+use ztfast_pages::monotonic_ns;
 use ztfast_vm::Request;
 
 /// The least cells of the kinds, which are in the order of the numbers.
@@ -31,16 +30,39 @@ enum Step {
 }
 
 impl Gate {
+    /// Whether the session may do it: [`Code::Allow`] or why not.
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
+    #[inline]
+    pub fn allows(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Code {
+        self.walk(session, resource, values, &mut EffectOnly)
+    }
+
+    /// The same, and the policies that determined it.
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
+    #[inline]
+    pub fn decide(
+        &mut self,
+        session: SessionId,
+        resource: Handle,
+        values: &[i64],
+        determining: &mut Determining,
+    ) -> Code {
+        determining.clear();
+        let code = self.walk(session, resource, values, determining);
+        determining.sort();
+        code
+    }
+
     #[inline(always)]
     #[allow(clippy::inline_always)] // what is handed over must stay in registers
-    pub(crate) fn walk<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
-        if self.engine.state() != self.expected
+    fn walk<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
+        if self.shared.state() != self.expected
             && let Some(denied) = self.catch_up(session, values)
         {
             return denied;
         }
         let now_ns = monotonic_ns();
-        let Some(principal) = self.engine.sessions.valid(session, now_ns) else { return self.refused(session, now_ns) };
+        let Some(principal) = self.shared.sessions.valid(session, now_ns) else { return self.refused(session, now_ns) };
         let Some(binding) = &self.binding else { return Code::StaleGate };
         let base = &*self.snapshot.base;
         let entities = (principal, resource);
@@ -68,7 +90,7 @@ impl Gate {
     #[cold]
     #[inline(never)]
     fn refused(&self, session: SessionId, now_ns: i64) -> Code {
-        self.engine.why(session, now_ns)
+        self.shared.why(session, now_ns)
     }
 
     /// The decision from the second layer on; `code` is what the first one says.
@@ -112,7 +134,7 @@ impl Gate {
         code: Code,
         sink: &mut N,
     ) -> Code {
-        let Self { snapshot, binding: Some(binding), room, texts, .. } = self else { return Code::StaleGate };
+        let Self { snapshot, binding: Some(binding), memory, texts, .. } = self else { return Code::StaleGate };
         let (principal, resource) = match snapshot.resolve_both(principal, snapshot.base.key.place(resource)) {
             Ok(entities) => entities,
             Err(denial) => return denial,
@@ -133,7 +155,7 @@ impl Gate {
         };
         let classes = ClassPair { principal: principal.classes.principal, resource: resource.classes.resource };
         let (action, foreign) = (binding.action, &|_| None);
-        Walk { snapshot, action, layers, classes, request: &request, foreign }.resume(code, &mut room.scratch, sink)
+        Walk { snapshot, action, layers, classes, request: &request, foreign }.resume(code, &mut memory.scratch, sink)
     }
 }
 

@@ -4,11 +4,11 @@
 //! bundle takes out of a group that is stopped. A bundle's actions know their own switches and those of the groups that they
 //! are or were in, so deciding looks at a few flags, without a lock.
 
-use crate::handles::OwnedUid;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{ActionMeta, Bundle};
+use ztfast_live::OwnedUid;
 use ztfast_vm::EntityRef;
 
 /// What is to be stopped, or no longer.

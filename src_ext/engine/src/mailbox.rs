@@ -4,8 +4,8 @@
 //! Taking is one exchange of a pointer. It needs no lock, and no memory of the thread's own, which schemes for any number
 //! of readers allocate when a thread first reads; a gate may be handed to a new thread between two decisions.
 
-use crate::gate::WorkingMemory;
 use crate::snapshot::Snapshot;
+use crate::working::WorkingMemory;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};

@@ -4,10 +4,10 @@
 //! Equal sets, records and addresses lie in one place, so that within a request equality of any two values is equality of
 //! bits.
 
-use crate::handles::OwnedUid;
 use crate::snapshot::{Resolved, Snapshot, owned_uid};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
+use ztfast_live::OwnedUid;
 use ztfast_vm::{Arena, EntityRef, FOREIGN_STRING, Request, StringsView, Tag, Value};
 
 /// Foreign entities of a request are numbered from here, above all handles.

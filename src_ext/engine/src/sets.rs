@@ -10,7 +10,7 @@ type Block = [u64; BLOCK_WORDS];
 /// The policies of a layer that both classes admit, by their bits, in order.
 pub(crate) struct Candidates<'b> {
     sets: &'b [u64],
-    instructions: SimdLevel,
+    simd: SimdLevel,
     /// Word of the summaries at hand, and what is left of it.
     word: usize,
     left: u64,
@@ -36,13 +36,7 @@ struct SideOf {
 impl<'b> Candidates<'b> {
     /// `None` where the layer's tables lead nowhere.
     #[inline]
-    pub fn new(
-        bundle: &'b Bundle,
-        layer: &LayerRec,
-        principal: u32,
-        resource: u32,
-        instructions: SimdLevel,
-    ) -> Option<Self> {
+    pub fn new(bundle: &'b Bundle, layer: &LayerRec, principal: u32, resource: u32, simd: SimdLevel) -> Option<Self> {
         let summary = layer.summary as usize;
         let padded = summary.next_multiple_of(BLOCK_WORDS);
         let masks = layer.masks as usize * BLOCK_WORDS;
@@ -54,7 +48,7 @@ impl<'b> Candidates<'b> {
         let sides = [side(0, principal as usize)?, side(1, layer.principals as usize + resource as usize)?];
         let mut candidates = Self {
             sets: bundle.sets(),
-            instructions,
+            simd,
             word: 0,
             left: 0,
             summary,
@@ -75,7 +69,7 @@ impl<'b> Candidates<'b> {
         let places = bundle.set_places();
         for place in [principal as usize, layer.principals as usize + resource as usize] {
             if let Some(&line) = places.get(layer.table as usize + place) {
-                crate::memory::prefetch(bundle.sets(), line as usize * BLOCK_WORDS);
+                ztfast_pages::prefetch(bundle.sets(), line as usize * BLOCK_WORDS);
             }
         }
     }
@@ -119,7 +113,7 @@ impl<'b> Candidates<'b> {
             let bit = self.left.trailing_zeros();
             self.left &= self.left - 1;
             let blocks = [self.block_of(0, bit)?, self.block_of(1, bit)?];
-            self.block = self.instructions.and(blocks[0], blocks[1]);
+            self.block = self.simd.and(blocks[0], blocks[1]);
             self.block_number = self.word * 64 + bit as usize;
             self.next = 0;
         }
@@ -224,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_instructions_agree() {
+    fn all_levels_agree() {
         // xorshift: the test is the same at each run.
         let mut state = 0x9E37_79B9_7F4A_7C15_u64;
         let mut number = || {
@@ -245,8 +239,8 @@ mod tests {
             };
             let (a, b) = (block(round % 2 == 0), block(round % 3 == 0));
             let expected: Block = std::array::from_fn(|at| a[at] & b[at]);
-            for instructions in SimdLevel::available() {
-                assert_eq!(instructions.and(&a, &b), expected, "{instructions:?} {a:x?} {b:x?}");
+            for simd in SimdLevel::available() {
+                assert_eq!(simd.and(&a, &b), expected, "{simd:?} {a:x?} {b:x?}");
             }
         }
     }

@@ -1,24 +1,23 @@
 //! A snapshot: one bundle, what the engine derives from it once, and what changed since. Readers hold it; it is replaced
 //! whole.
 
-use crate::changes::{Changes, Store};
+use crate::binding::{BindError, Binding, GateSpec, Name, Path, PrepareError, bind, bind_spec, paths, without};
+use crate::changes::{Changes, Store, is_present};
 use crate::classify::Classifier;
-use crate::code::Code;
-use crate::engine::{EngineError, EngineOptions, PrepareError};
-use crate::gate::GateSpec;
-use crate::handles::{Key, OwnedUid, Place, Uids, uid};
 use crate::kills::{Kills, Switches};
-use crate::memory::Resident;
+use crate::options::{EngineError, EngineOptions};
+use crate::reverse::Reverse;
 use crate::sets::SimdLevel;
-use crate::upsert::Reverse;
 use std::any::Any;
 use std::collections::HashMap;
-use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use zerocopy::FromZeros;
-use ztfast_bundle::{ActionRec, Bundle, ClassPair, Field, LayerRec, Node, ValueType};
+use ztfast_bundle::{Bundle, ClassPair, ValueType};
+use ztfast_codes::Code;
+use ztfast_live::{Key, OwnedUid, Place, Uids, uid};
+use ztfast_pages::{Clearable, Resident, ensure_available, prefetch, table};
 use ztfast_vm::{ARENA_VALUES, EntityRef, Facts, Request, STACK_VALUES, Scratch, StoreView};
 
 /// An entity's uid: type and id.
@@ -64,26 +63,6 @@ pub enum Resolved {
     Nothing,
 }
 
-/// How a gate's arguments map to an action's context.
-#[derive(Debug)]
-pub(crate) struct Binding {
-    pub action: u32,
-    pub layers: Box<[LayerRec]>,
-    /// For each context slot the argument's place, or `u16::MAX`.
-    pub positions: Box<[u16]>,
-    pub kinds: Box<[u32]>,
-    /// Where the arguments' attributes are.
-    pub paths: Box<[Path]>,
-    /// The arguments' types, and for those that are entities the numbers of their types; [`NO_TYPE`] for others.
-    pub types: Box<[ValueType]>,
-    pub entity_types: Box<[u32]>,
-    /// How many numbers a decision is given; `usize::MAX` where some argument cannot be given as one.
-    pub count: usize,
-}
-
-/// The number of no type.
-pub(crate) const NO_TYPE: u32 = u32::MAX;
-
 /// Why an argument cannot be the entity of a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoEntity {
@@ -116,7 +95,7 @@ struct HandleSlot {
     classes: AtomicU64,
 }
 
-impl crate::memory::Clearable for HandleSlot {}
+impl Clearable for HandleSlot {}
 
 const RESOLVED: u64 = 1 << 63;
 /// A change may have made something else of it: the changes say what.
@@ -140,7 +119,7 @@ pub(crate) struct Base {
     slots: Box<[HandleSlot]>,
     /// Another bundle decides now. The slots may be empty; what a handle is is found anew.
     replaced: AtomicBool,
-    pub instructions: SimdLevel,
+    pub simd: SimdLevel,
     /// Per gate, by its number: those that were there when the bundle came.
     bindings: OnceLock<Vec<Option<Arc<Binding>>>>,
     /// Bindings made later: kept here so that no gate frees one while it decides.
@@ -184,10 +163,10 @@ impl Base {
         fallback: Option<Box<dyn Fallback>>,
         attached: Option<Attached>,
     ) -> Result<Self, EngineError> {
-        let EngineOptions { handles, residence, instructions, .. } = *options;
+        let EngineOptions { handles, residence, simd, .. } = *options;
         let own = residence.locked || residence.huge_pages;
         let bundle = if own { Arc::new(bundle.copy(residence.huge_pages)?) } else { bundle };
-        crate::memory::room("what is derived from a bundle", bundle.bytes().len() + (4 << 20))?;
+        ensure_available("what is derived from a bundle", bundle.bytes().len() + (4 << 20))?;
         bundle.check()?;
         let switches = kills.of(&bundle);
         let file = Resident::read("bundle", bundle.bytes(), residence)?;
@@ -199,7 +178,7 @@ impl Base {
         for (number, action) in metas() {
             actions_by_id.entry(action.id.as_str().into()).or_default().push(number);
         }
-        let (slots, table) = crate::memory::table("table of handles", handles, residence)?;
+        let (slots, table) = table("table of handles", handles, residence)?;
         Ok(Self {
             held: [file, table],
             classifier: Classifier::new(&bundle),
@@ -211,7 +190,7 @@ impl Base {
             actions_by_id,
             slots,
             replaced: AtomicBool::new(false),
-            instructions,
+            simd,
             bindings: OnceLock::new(),
             late: Mutex::default(),
             attached,
@@ -236,7 +215,7 @@ impl Base {
     /// Ask for what is at a place to be brought near.
     #[inline]
     pub fn prefetch(&self, place: Place) {
-        crate::memory::prefetch(&self.slots, place.0);
+        prefetch(&self.slots, place.0);
     }
 
     /// Note what is at these places in this bundle.
@@ -491,7 +470,7 @@ impl Snapshot {
         entity: EntityRef,
         job: impl FnOnce(&StoreView<'_>, &Facts<'_>) -> Option<T>,
     ) -> Option<T> {
-        if entity.foreign != 0 || !crate::changes::is_present(&self.base, self.changes.as_deref(), entity.index) {
+        if entity.foreign != 0 || !is_present(&self.base.bundle, self.changes.as_deref(), entity.index) {
             return None;
         }
         self.with_store(|view| job(view, &view.facts(entity)?))
@@ -538,35 +517,6 @@ const fn unpack_classes(words: u64) -> ClassPair {
 }
 
 impl Base {
-    /// The paths of the attributes that names say. A text says the attribute whose path it is, joined by points; where it
-    /// is that of two, neither.
-    pub fn paths(&self, ty: &str, id: &str, names: &[Name<'_>]) -> Result<Box<[Path]>, BindError> {
-        let number = self.action(ty, id).ok_or(BindError::UnknownAction)?;
-        let meta = self.bundle.meta().actions.get(number as usize).ok_or(BindError::UnknownAction)?;
-        let known = leaves(&meta.context);
-        let mut paths: Vec<Path> = Vec::with_capacity(names.len());
-        for name in names {
-            let is = |path: &&Vec<&str>| match name {
-                Name::Text(text) => joins_to(path, text),
-                Name::Path(wanted) => path[..] == **wanted,
-            };
-            let mut found = known.iter().filter(is);
-            let Some(path) = found.next() else {
-                let known = known.iter().map(|path| label(path, &known)).collect();
-                return Err(BindError::UnknownAttribute { name: name.to_string(), known });
-            };
-            if let Some(other) = found.next() {
-                return Err(BindError::Ambiguous { name: name.to_string(), paths: [exact(path), exact(other)] });
-            }
-            let path: Path = path.iter().map(|&part| part.into()).collect();
-            if paths.contains(&path) {
-                return Err(BindError::Twice { name: name.to_string() });
-            }
-            paths.push(path);
-        }
-        Ok(paths.into())
-    }
-
     /// The number of an action.
     fn action(&self, ty: &str, id: &str) -> Option<u32> {
         self.actions.get(&(ty.into(), id.into())).copied()
@@ -575,7 +525,7 @@ impl Base {
     /// Bind arguments by their names, and the paths of their attributes.
     pub fn bind_named(&self, ty: &str, id: &str, names: &[Name<'_>]) -> Result<(Box<[Path]>, Binding), PrepareError> {
         let wrong = |error| PrepareError::of(error, ty, id);
-        let paths = self.paths(ty, id, names).map_err(wrong)?;
+        let paths = paths(&self.bundle, self.action(ty, id), names).map_err(wrong)?;
         let binding = bind(&self.bundle, self.action(ty, id), &paths).map_err(wrong)?;
         Ok((paths, binding))
     }
@@ -589,210 +539,6 @@ impl Base {
     pub fn bind_without(&self, binding: &Binding, absent: u64) -> Result<Binding, BindError> {
         bind(&self.bundle, Some(binding.action), &without(&binding.paths, absent))
     }
-}
-
-/// Bind the arguments of a gate to an action of a bundle.
-pub(crate) fn bind_spec(bundle: &Bundle, action: Option<u32>, spec: &GateSpec) -> Result<Binding, PrepareError> {
-    let binding = bind(bundle, action, &spec.paths).map_err(|error| PrepareError::of(error, &spec.ty, &spec.id))?;
-    let types = || spec.types.iter().zip(&binding.types).enumerate();
-    if let Some((at, (before, now))) = types().find(|(_, (before, now))| before != now) {
-        return Err(PrepareError::Type {
-            action: format!("{}::{:?}", spec.ty, spec.id),
-            name: spec.paths[at].join("."),
-            before: type_text(before),
-            now: type_text(now),
-        });
-    }
-    Ok(binding)
-}
-
-/// A type as a schema writes it, near enough.
-fn type_text(ty: &ValueType) -> String {
-    match ty {
-        ValueType::Entity(ty) => format!("an entity of {ty:?}"),
-        other => format!("{other:?}"),
-    }
-}
-
-/// Bind arguments, each the attribute with its path, to an action's context.
-fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Result<Binding, BindError> {
-    let number = number.ok_or(BindError::UnknownAction)?;
-    let meta = bundle.meta().actions.get(number as usize).ok_or(BindError::UnknownAction)?;
-    let action = *bundle.actions().get(number as usize).ok_or(BindError::UnknownAction)?;
-    let kinds: Box<[u32]> = slot_kinds(bundle, &action).ok_or(BindError::UnknownAction)?.into();
-    let layers: Box<[LayerRec]> = layers(bundle, &action).ok_or(BindError::UnknownAction)?.into();
-    let mut binder = Binder {
-        names,
-        types: vec![None; names.len()],
-        positions: vec![u16::MAX; kinds.len()].into(),
-        missing: Vec::new(),
-    };
-    binder.fields(&mut Vec::new(), &meta.context, true);
-    let known = leaves(&meta.context);
-    if let Some(at) = binder.types.iter().position(Option::is_none) {
-        let name = exact(&names[at].iter().map(|part| &**part).collect::<Vec<_>>());
-        let known = known.iter().map(|path| label(path, &known)).collect();
-        return Err(BindError::UnknownAttribute { name, known });
-    }
-    if !binder.missing.is_empty() {
-        return Err(BindError::Missing { names: binder.missing.iter().map(|path| label(path, &known)).collect() });
-    }
-    let types: Box<[ValueType]> = binder.types.into_iter().flatten().collect();
-    let other = |ty: &ValueType| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_));
-    let count = if types.iter().any(other) { usize::MAX } else { types.len() };
-    let number_of = |ty: &ValueType| match ty {
-        ValueType::Entity(name) => type_number(bundle, name).unwrap_or(NO_TYPE),
-        _ => NO_TYPE,
-    };
-    let entity_types = types.iter().map(number_of).collect();
-    let (paths, positions) = (names.into(), binder.positions);
-    Ok(Binding { action: number, layers, positions, kinds, paths, types, entity_types, count })
-}
-
-/// The number of a type.
-fn type_number(bundle: &Bundle, name: &str) -> Option<u32> {
-    let at = bundle.types().iter().position(|record| bundle.string(record.name) == Some(name))?;
-    u32::try_from(at).ok()
-}
-
-/// Those of the arguments that are not absent.
-pub(crate) fn without<T: Clone>(arguments: &[T], absent: u64) -> Box<[T]> {
-    let is_there = |at: usize| u32::try_from(at).ok().and_then(|at| absent.checked_shr(at)).unwrap_or(0) & 1 == 0;
-    arguments.iter().enumerate().filter(|(at, _)| is_there(*at)).map(|(_, argument)| argument.clone()).collect()
-}
-
-/// The kinds of an action's context slots.
-pub(crate) fn slot_kinds<'b>(bundle: &'b Bundle, action: &ActionRec) -> Option<&'b [u32]> {
-    let start = action.slots.start as usize;
-    bundle.slot_kinds().get(start..start.checked_add(action.slots.len as usize)?)
-}
-
-/// The layers of an action.
-pub(crate) fn layers<'b>(bundle: &'b Bundle, action: &ActionRec) -> Option<&'b [LayerRec]> {
-    let start = action.layers.start as usize;
-    bundle.layers().get(start..start.checked_add(action.layers.len as usize)?)
-}
-
-/// Where an attribute is in a context: the names of the records around it, then its own.
-pub(crate) type Path = Box<[Box<str>]>;
-
-/// How an argument says which attribute it is.
-#[derive(Debug, Clone, Copy)]
-pub enum Name<'a> {
-    /// By its path, joined by points. Names may have points, too: a text that says two attributes is refused.
-    Text(&'a str),
-    /// By its path, part by part.
-    Path(&'a [&'a str]),
-}
-
-impl fmt::Display for Name<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => write!(f, "{text:?}"),
-            Self::Path(path) => f.write_str(&exact(path)),
-        }
-    }
-}
-
-/// The paths of a context's attributes, down to those that are no records.
-fn leaves(fields: &[Field]) -> Vec<Vec<&str>> {
-    fn add<'f>(above: &mut Vec<&'f str>, fields: &'f [Field], all: &mut Vec<Vec<&'f str>>) {
-        for field in fields {
-            above.push(&field.name);
-            match &field.node {
-                Node::Leaf { .. } => all.push(above.clone()),
-                Node::Record { fields, .. } => add(above, fields, all),
-            }
-            above.pop();
-        }
-    }
-    let mut all = Vec::new();
-    add(&mut Vec::new(), fields, &mut all);
-    all
-}
-
-/// Whether a path, joined by points, is this text.
-fn joins_to(path: &[&str], text: &str) -> bool {
-    let mut rest = Some(text);
-    for (at, part) in path.iter().enumerate() {
-        let ahead = if at == 0 { rest } else { rest.and_then(|rest| rest.strip_prefix('.')) };
-        rest = ahead.and_then(|rest| rest.strip_prefix(part));
-    }
-    rest == Some("")
-}
-
-/// A path as it is said exactly.
-fn exact(path: &[&str]) -> String {
-    match path {
-        [one] => format!("({one:?},)"),
-        _ => format!("({})", path.iter().map(|part| format!("{part:?}")).collect::<Vec<_>>().join(", ")),
-    }
-}
-
-/// A path as it is said: joined by points, unless that says another, too.
-fn label(path: &[&str], all: &[Vec<&str>]) -> String {
-    let text = path.join(".");
-    if all.iter().filter(|other| joins_to(other, &text)).count() == 1 { text } else { exact(path) }
-}
-
-/// Why arguments do not fit an action's context.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum BindError {
-    UnknownAction,
-    UnknownAttribute { name: String, known: Vec<String> },
-    Ambiguous { name: String, paths: [String; 2] },
-    Twice { name: String },
-    Missing { names: Vec<String> },
-}
-
-struct Binder<'a> {
-    names: &'a [Path],
-    types: Vec<Option<ValueType>>,
-    positions: Box<[u16]>,
-    missing: Vec<Vec<&'a str>>,
-}
-
-impl<'a> Binder<'a> {
-    /// Bind the fields of a record; some argument's place, if it has any.
-    fn fields(&mut self, path: &mut Vec<&'a str>, fields: &'a [Field], required: bool) -> Option<u16> {
-        let mut given = None;
-        for field in fields {
-            path.push(&field.name);
-            let needed = required && field.required;
-            match &field.node {
-                Node::Leaf { slot, ty } => {
-                    let place = self.names.iter().position(|name| begins(name, path) && name.len() == path.len());
-                    if let Some(place) = place.and_then(|place| u16::try_from(place).ok()) {
-                        self.types[place as usize] = Some(ty.clone());
-                        if let Some(position) = self.positions.get_mut(*slot as usize) {
-                            *position = place;
-                        }
-                        given = Some(place);
-                    } else if needed {
-                        self.missing.push(path.clone());
-                    }
-                }
-                Node::Record { presence, fields } => {
-                    // An optional record is there iff one of its attributes is given; then it must be whole.
-                    let there = needed || self.names.iter().any(|name| begins(name, path));
-                    let inner = self.fields(path, fields, there);
-                    if let (Some(slot), Some(place)) = (presence, inner)
-                        && let Some(position) = self.positions.get_mut(*slot as usize)
-                    {
-                        *position = place;
-                    }
-                    given = inner.or(given);
-                }
-            }
-            path.pop();
-        }
-        given
-    }
-}
-
-/// Whether a path begins with another.
-fn begins(path: &Path, with: &[&str]) -> bool {
-    path.len() >= with.len() && path.iter().zip(with).all(|(part, with)| **part == **with)
 }
 
 /// The uid of an entity in a request that has foreign uids of its own.

@@ -4,12 +4,12 @@
 //! attributes (`principal.desk.limit`), those who refer to it. All of them get their classes anew, and nobody else.
 
 use crate::changes::{Changed, Changes, Map, Set, Store, UNCLASSED, Values, is_present};
-use crate::snapshot::Base;
-use crate::snapshot::Snapshot;
+use crate::reverse::{Reverse, parents};
+use crate::snapshot::{Base, Snapshot};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
-use ztfast_bundle::{Bundle, ClassPair};
-use ztfast_vm::{Arena, EntityRec, EntityRef, PARENT, REFERRED, Scratch, Tag, Value};
+use ztfast_bundle::ClassPair;
+use ztfast_vm::{Arena, EntityRef, PARENT, REFERRED, Scratch, Tag, Value};
 
 /// An entity for the store: type, id, parents, attributes and tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub enum AttrValue {
 pub enum ChangeError {
     /// The engine is another process's.
     #[error(transparent)]
-    Forked(#[from] crate::process::Forked),
+    Forked(#[from] ztfast_pages::Forked),
     /// A type that the schema lacks.
     #[error("the bundle's schema has no entity type {0:?}")]
     UnknownType(String),
@@ -88,121 +88,11 @@ pub enum ChangeError {
     TooMany,
 }
 
-/// Nesting of values that is followed: JSON nests no deeper.
-const MAX_NESTING: u32 = 128;
-
-/// Who is below whom, and who refers to whom, in the bundle.
-pub(crate) struct Reverse {
-    children: Lists,
-    referrers: Lists,
-}
-
-/// Lists of entities by entity.
-struct Lists {
-    starts: Vec<u32>,
-    all: Vec<u32>,
-}
-
-impl Lists {
-    /// `each` calls back for each pair of an entity and one for its list; it is asked twice.
-    fn new(entities: usize, each: impl Fn(&mut dyn FnMut(u32, u32))) -> Self {
-        let mut starts = vec![0_u32; entities + 2];
-        each(&mut |of, _| {
-            if let Some(count) = starts.get_mut(of as usize + 2) {
-                *count += 1;
-            }
-        });
-        for at in 1..starts.len() {
-            starts[at] += starts[at - 1];
-        }
-        let mut all = vec![0_u32; starts.last().map_or(0, |&all| all as usize)];
-        each(&mut |of, entity| {
-            if let Some(next) = starts.get_mut(of as usize + 1) {
-                if let Some(place) = all.get_mut(*next as usize) {
-                    *place = entity;
-                }
-                *next += 1;
-            }
-        });
-        Self { starts, all }
-    }
-
-    fn get(&self, of: u32) -> &[u32] {
-        let span = |at: usize| self.starts.get(at).map(|&start| start as usize);
-        match (span(of as usize), span(of as usize + 1)) {
-            (Some(start), Some(end)) => self.all.get(start..end).unwrap_or_default(),
-            _ => &[],
-        }
-    }
-}
-
-impl Reverse {
-    pub fn new(bundle: &Bundle) -> Self {
-        let entities = bundle.entities();
-        let numbered = || (0_u32..).zip(entities);
-        let children = Lists::new(entities.len(), |note| {
-            for (number, record) in numbered() {
-                for &parent in parents(bundle, record) {
-                    note(parent, number);
-                }
-            }
-        });
-        let referrers = Lists::new(entities.len(), |note| {
-            if bundle.meta().reach == 0 {
-                return;
-            }
-            for (number, record) in numbered() {
-                for (start, len) in [(record.attrs_start, record.attrs_len), (record.tags_start, record.tags_len)] {
-                    let end = (start as usize + len as usize * 2).min(bundle.values().len());
-                    for at in (start as usize + 1..end).step_by(2) {
-                        referred(bundle.values(), at, MAX_NESTING, &mut |entity| note(entity, number));
-                    }
-                }
-            }
-        });
-        Self { children, referrers }
-    }
-}
-
-fn parents<'b>(bundle: &'b Bundle, record: &EntityRec) -> &'b [u32] {
-    let start = record.parents_start as usize;
-    bundle.ancestors().get(start..start + record.parents_len as usize).unwrap_or_default()
-}
-
-/// The entities in the value at a place of these values: as many steps as were counted when the bundle was checked, and none
-/// is nested deeper than the compiler nests.
-fn referred(values: &[Value], at: usize, nesting: u32, note: &mut dyn FnMut(u32)) {
-    let Some(value) = values.get(at) else { return };
-    if value.is(Tag::Entity) {
-        note(EntityRef::from_bits(value.payload).index);
-    } else if let Some((start, end)) = value.parts_before(at)
-        && let Some(below) = nesting.checked_sub(1)
-    {
-        (start..end).for_each(|part| referred(values, part, below, note));
-    }
-}
-
 /// What a change comes to.
 pub(crate) struct Change {
     pub changes: Changes,
     /// Everybody whose classes may be others now.
     pub touched: Vec<u32>,
-}
-
-impl Changes {
-    /// The type and id of an entity.
-    pub fn uid<'a>(changes: &'a Self, base: &'a Base, entity: u32) -> Option<(&'a str, &'a str)> {
-        let bundle = &base.bundle;
-        let (ty, id) = match bundle.entities().get(entity as usize) {
-            Some(record) => (record.ty, u64::from(record.id)),
-            None => changes.entities.get(&entity).map(|changed| (changed.ty, changed.id))?,
-        };
-        let id = match u32::try_from(id) {
-            Ok(number) => bundle.string(number)?,
-            Err(_) => changes.texts.get(usize::try_from(id & u64::from(u32::MAX)).ok()?)?,
-        };
-        Some((bundle.string(bundle.types().get(ty as usize)?.name)?, id))
-    }
 }
 
 /// Change the store.
@@ -314,7 +204,7 @@ impl Changer<'_> {
         Changed {
             ty: record.ty,
             id: u64::from(record.id),
-            present: is_present(self.base, None, entity),
+            present: is_present(&self.base.bundle, None, entity),
             values: None,
             parents: parents(bundle, &record).into(),
             ancestors: bundle.store().ancestors(&record).unwrap_or_default().into(),
@@ -474,7 +364,7 @@ impl Changer<'_> {
         }
         if done < below.len() {
             let own = below.iter().find(|entity| waits.get(entity).is_some_and(|&count| count > 0));
-            let uid = own.and_then(|&entity| Changes::uid(&self.changes, self.base, entity));
+            let uid = own.and_then(|&entity| self.changes.uid(&self.base.bundle, entity));
             let (ty, id) = uid.unwrap_or_default();
             return Err(ChangeError::Cycle { ty: ty.to_owned(), id: id.to_owned() });
         }

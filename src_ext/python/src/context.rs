@@ -129,7 +129,7 @@ const LONG: &str = "a Long (an int of 64 bits)";
 impl<'a> Reader<'a> {
     /// A reader of contexts as large as the engine takes them.
     pub fn new(action: &'a str, engine: Option<&'a ztfast_engine::Engine>) -> Self {
-        let most = engine.map_or(usize::MAX, ztfast_engine::Engine::max_context);
+        let most = engine.map_or(usize::MAX, |engine| engine.max_context());
         Self { action, engine, refused: RefCell::new(None), most, left: Cell::new(most) }
     }
 

@@ -881,7 +881,7 @@ impl Gate {
     /// Bytes that a context may take.
     #[getter]
     fn max_context(&self) -> isize {
-        isize::try_from(self.seed.engine().max_context()).unwrap_or(isize::MAX)
+        isize::try_from(self.seed.shared().max_context()).unwrap_or(isize::MAX)
     }
 
     /// Bytes that are left of those for the texts of a call, beside what its attributes and their records count for.

@@ -22,6 +22,7 @@ pub use instr::{ExtOp, Instr, Op};
 pub use interpreter::{ARENA_VALUES, STACK_VALUES, Scratch, Vm};
 pub use ops::Fault;
 pub use store::{
-    Changes, EntityRec, Facts, PARENT, PRESENT, PatternRec, REFERRED, Request, StoreView, StringsView, WILDCARD, field,
+    ChangedEntities, EntityRec, Facts, PARENT, PRESENT, PatternRec, REFERRED, Request, StoreView, StringsView,
+    WILDCARD, field,
 };
 pub use value::{ADDED_STRING, Arena, EntityRef, FOREIGN_STRING, Tag, Value};

@@ -57,7 +57,7 @@ pub struct Facts<'a> {
 }
 
 /// Entities that were changed since the bundle was made.
-pub trait Changes {
+pub trait ChangedEntities {
     /// A changed entity, and the values that its values of [`Arena::Changed`] point into.
     fn entity(&self, index: u32) -> Option<(Facts<'_>, &[Value])>;
     /// A text of [`ADDED_STRING`].
@@ -110,7 +110,7 @@ pub struct StoreView<'a> {
     /// Their elements.
     pub pattern_elems: &'a [u32],
     /// Entities that were changed since.
-    pub changes: Option<&'a dyn Changes>,
+    pub changes: Option<&'a dyn ChangedEntities>,
 }
 
 impl<'a> StoreView<'a> {

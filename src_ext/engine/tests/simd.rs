@@ -35,8 +35,8 @@ const TEAMS: u32 = 40;
 const ENTITIES: u32 = 120;
 
 /// What everybody may do with everything, and why.
-fn decide(bundle: &Arc<Bundle>, instructions: SimdLevel) -> Vec<(Code, Vec<u32>)> {
-    let options = EngineOptions { sessions: 256, handles: 512, instructions, ..EngineOptions::default() };
+fn decide(bundle: &Arc<Bundle>, simd: SimdLevel) -> Vec<(Code, Vec<u32>)> {
+    let options = EngineOptions { sessions: 256, handles: 512, simd, ..EngineOptions::default() };
     let engine = Engine::new(bundle.clone(), None, options).unwrap();
     let mut gate = engine.prepare("Action", "see", &[]).unwrap();
     let mut determining = Determining::default();
@@ -55,15 +55,15 @@ fn decide(bundle: &Arc<Bundle>, instructions: SimdLevel) -> Vec<(Code, Vec<u32>)
 }
 
 #[test]
-fn all_instructions_decide_alike() {
+fn all_levels_decide_the_same() {
     let bundle = bundle();
     let plain = decide(&bundle, SimdLevel::PLAIN);
     for code in [Code::Allow, Code::Forbid] {
         assert!(plain.iter().filter(|(given, _)| *given == code).count() > 1_000, "{code:?} is rare");
     }
-    for instructions in SimdLevel::available() {
-        println!("with {instructions:?}");
-        assert!(decide(&bundle, instructions) == plain, "{instructions:?} decides otherwise");
+    for simd in SimdLevel::available() {
+        println!("with {simd:?}");
+        assert!(decide(&bundle, simd) == plain, "{simd:?} decides otherwise");
     }
 }
 
@@ -71,8 +71,8 @@ fn all_instructions_decide_alike() {
 fn the_world_is_the_same_without_wide_instructions() {
     for form in world::FORMS {
         let bundle = Kind::World(form).bundle();
-        let counts = |instructions| {
-            let options = EngineOptions { sessions: 64, handles: 64, instructions, ..EngineOptions::default() };
+        let counts = |simd| {
+            let options = EngineOptions { sessions: 64, handles: 64, simd, ..EngineOptions::default() };
             world::decide_after_each_step(&bundle, options, || {}, || {})
         };
         assert_eq!(counts(SimdLevel::PLAIN), counts(SimdLevel::default()), "{form:?}");

@@ -7,56 +7,17 @@
 //! A session's bounds are given by the wall clock, and decisions hold them against the monotonic one. Where the wall clock is
 //! set, the bounds follow it: what it ends is over, and what is over stays so.
 
-use crate::clock::Reading;
-use crate::code::Code;
-use crate::handles::{Handle, HandleError, Place};
-use crate::memory::{MemoryError, Residence, Resident};
-use crate::process::{Forked, Pages};
+use crate::handles::{HandleError, Place};
+use crate::keeper::{self, Follow};
+use crate::slot::{Admission, FREE, STATUS_MASK, SessionId, SessionSlot, SessionStatus, is_of};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use zerocopy::{FromBytes, IntoBytes, KnownLayout};
-
-/// A session: its slot in the low bits (as many as the table's numbers have), the tag of its admission above; the top two
-/// bits are 0. 0 is no session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(transparent)]
-pub struct SessionId(pub u64);
-
-/// What a session is being told to become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionStatus {
-    /// Decisions go by policy.
-    Active,
-    /// Every decision is DENY, for good.
-    Revoked,
-    /// Every decision is DENY until it is made active again.
-    Quarantined,
-}
-
-/// Who is admitted, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Admission {
-    /// The principal.
-    pub principal: Handle,
-    /// Nanoseconds since the epoch from which the session is good.
-    pub not_before_ns: i64,
-    /// Nanoseconds since the epoch from which it is no longer; `i64::MAX` for no end.
-    pub not_after_ns: i64,
-}
-
-impl Admission {
-    /// When the session begins and ends by the monotonic clock, as the wall clock has it now.
-    fn bounds(&self, now: &Reading) -> (i64, i64) {
-        let by_monotonic = |wall: i64| now.monotonic.saturating_add(wall.saturating_sub(now.wall));
-        (
-            by_monotonic(self.not_before_ns),
-            if self.not_after_ns == i64::MAX { i64::MAX } else { by_monotonic(self.not_after_ns) },
-        )
-    }
-}
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use zerocopy::IntoBytes;
+use ztfast_codes::Code;
+use ztfast_pages::{Forked, MemoryError, Reading, Residence, Resident, WipedPages, wiped_table};
 
 /// Why an admission was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -89,76 +50,26 @@ impl From<HandleError> for AdmitError {
 
 /// Slots that a table has at most: a tag has at least the 32 bits between their numbers and the status.
 const MAX_SLOTS: usize = 1 << 30;
-const STATUS_MASK: u64 = 3 << 62;
-const FREE: u64 = 3 << 62;
-
-impl SessionStatus {
-    /// The status in a slot's state. That of an active session is its id, so that one comparison says that it is.
-    const fn bits(self) -> u64 {
-        match self {
-            Self::Active => 0,
-            Self::Revoked => 1 << 62,
-            Self::Quarantined => 2 << 62,
-        }
-    }
-}
-
-/// A slot. `state` is the id of its session with the status in the top bits; the tag of one never used is 0.
-#[derive(FromBytes, IntoBytes, KnownLayout)]
-#[repr(C, align(64))]
-struct Slot {
-    state: AtomicU64,
-    /// By the monotonic clock: what decisions look at. The end only ever comes nearer.
-    from_ns: AtomicI64,
-    to_ns: AtomicI64,
-    principal: AtomicU32,
-    reserved: u32,
-    /// As admitted, by the wall clock.
-    not_before_ns: AtomicI64,
-    not_after_ns: AtomicI64,
-    /// The end as it was at admission, by the clock that goes on while the machine sleeps.
-    awake_to_ns: AtomicI64,
-    reserved_too: u64,
-}
-
-impl Slot {
-    /// Have the bounds follow the clocks.
-    fn follow(&self, now: &Reading) {
-        let admission = Admission {
-            principal: Handle(0),
-            not_before_ns: self.not_before_ns.load(Ordering::Relaxed),
-            not_after_ns: self.not_after_ns.load(Ordering::Relaxed),
-        };
-        let (from_ns, to_ns) = admission.bounds(now);
-        let awake_to_ns = self.awake_to_ns.load(Ordering::Relaxed);
-        let slept = now.boottime.saturating_sub(now.monotonic);
-        let awake_to_ns = if awake_to_ns == i64::MAX { i64::MAX } else { awake_to_ns.saturating_sub(slept) };
-        let to_ns = to_ns.min(awake_to_ns).min(self.to_ns.load(Ordering::Relaxed));
-        // The end first: it alone could be too late.
-        self.to_ns.store(to_ns, Ordering::Release);
-        self.from_ns.store(from_ns, Ordering::Release);
-    }
-}
 
 /// All sessions of an engine.
-pub(crate) struct Sessions {
+pub struct Sessions {
     /// The slots of `table`, so that a decision need not go by way of it.
-    slots: NonNull<[Slot]>,
+    slots: NonNull<[SessionSlot]>,
     /// The bits of an id that are its slot's number. What they say is checked against the table as any index is.
     mask: u64,
     table: Arc<Table>,
 }
 
-// SAFETY: the slots are shared as `&[Slot]`, which is Sync, for as long as the table lives, which this keeps alive.
+// SAFETY: the slots are shared as `&[SessionSlot]`, which is Sync, for as long as the table lives, which this keeps alive.
 unsafe impl Send for Sessions {}
 // SAFETY: as above.
 unsafe impl Sync for Sessions {}
 
 /// The slots, and what the writing side knows about them.
-pub(crate) struct Table {
+struct Table {
     /// Before the slots, so that it is dropped before them.
     held: Resident,
-    slots: Pages<Slot>,
+    slots: WipedPages<SessionSlot>,
     mask: u64,
     /// [`Reading::offset`], and how long the machine had slept, when the bounds were last worked out.
     offset: AtomicI64,
@@ -212,7 +123,7 @@ impl Table {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn slot(&self, id: u64) -> Option<&Slot> {
+    fn slot(&self, id: u64) -> Option<&SessionSlot> {
         self.slots.get(usize::try_from(id & self.mask).ok()?)
     }
 
@@ -220,16 +131,6 @@ impl Table {
         let slept = now.boottime.saturating_sub(now.monotonic);
         now.offset() != self.offset.load(Ordering::Acquire)
             || slept > self.slept.load(Ordering::Acquire).saturating_add(SLEPT_NS)
-    }
-
-    /// Have all bounds follow the wall clock, if it was set or the machine slept. `true`.
-    pub fn follow(&self) -> bool {
-        if self.is_behind(&Reading::now()) {
-            let mut spare = self.spare();
-            // Read anew: another thread may have been here by a later reading.
-            self.work_out(&mut spare, &Reading::now());
-        }
-        true
     }
 
     fn work_out(&self, spare: &mut Spare, now: &Reading) {
@@ -243,8 +144,8 @@ impl Table {
 
     /// List the ends of all sessions anew.
     fn list_ends(&self, spare: &mut Spare) {
-        let live = |slot: &&Slot| slot.state.load(Ordering::Relaxed) & STATUS_MASK != FREE;
-        let end = |slot: &Slot| {
+        let live = |slot: &&SessionSlot| slot.state.load(Ordering::Relaxed) & STATUS_MASK != FREE;
+        let end = |slot: &SessionSlot| {
             Reverse((slot.to_ns.load(Ordering::Relaxed), slot.state.load(Ordering::Relaxed) & !STATUS_MASK))
         };
         spare.ends.clear();
@@ -259,7 +160,7 @@ impl Table {
             return Some(spare.fresh - 1);
         }
         while let Some(id) = spare.revoked.pop_front() {
-            let is_its = |slot: &&Slot| slot.state.load(Ordering::Relaxed) == id | SessionStatus::Revoked.bits();
+            let is_its = |slot: &&SessionSlot| slot.state.load(Ordering::Relaxed) == id | SessionStatus::Revoked.bits();
             if self.slot(id).is_some_and(|slot| is_its(&slot)) {
                 return usize::try_from(id & self.mask).ok();
             }
@@ -269,7 +170,7 @@ impl Table {
                 return None;
             }
             spare.ends.pop();
-            let is_its = |slot: &&Slot| slot.state.load(Ordering::Relaxed) & !STATUS_MASK == id;
+            let is_its = |slot: &&SessionSlot| slot.state.load(Ordering::Relaxed) & !STATUS_MASK == id;
             if self.slot(id).is_some_and(|slot| is_its(&slot)) {
                 return usize::try_from(id & self.mask).ok();
             }
@@ -278,10 +179,25 @@ impl Table {
     }
 }
 
+impl Follow for Table {
+    /// Have all bounds follow the wall clock, if it was set or the machine slept.
+    fn follow(&self) {
+        if self.is_behind(&Reading::now()) {
+            let mut spare = self.spare();
+            // Read anew: another thread may have been here by a later reading.
+            self.work_out(&mut spare, &Reading::now());
+        }
+    }
+}
+
 impl Sessions {
+    /// A table with this many slots.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
     pub fn new(capacity: usize, residence: Residence) -> Result<Self, MemoryError> {
         let capacity = capacity.min(MAX_SLOTS);
-        let (slots, held) = crate::memory::wiped_table("table of sessions", capacity, residence)?;
+        let (slots, held) = wiped_table("table of sessions", capacity, residence)?;
         let mask = capacity.next_power_of_two() as u64 - 1;
         let table =
             Table { held, slots, mask, offset: AtomicI64::new(0), slept: AtomicI64::new(0), spare: Mutex::default() };
@@ -292,9 +208,8 @@ impl Sessions {
 
     /// Have the process's keeper look after the table.
     pub fn watch(&self) {
-        if let Some(keeper) = crate::process::keeper() {
-            keeper.watch(&self.table);
-        }
+        let table: Weak<Table> = Arc::downgrade(&self.table);
+        keeper::watch(table);
     }
 
     /// Have the bounds follow the wall clock, if it was set.
@@ -303,13 +218,14 @@ impl Sessions {
     }
 
     /// What the table takes.
+    #[must_use]
     pub fn held(&self) -> &Resident {
         &self.table.held
     }
 
     #[inline(always)]
     #[allow(clippy::inline_always)] // on the hot path
-    const fn slots(&self) -> &[Slot] {
+    const fn slots(&self) -> &[SessionSlot] {
         // SAFETY: the table lives as long as this does, and nobody has its slots otherwise than shared.
         unsafe { self.slots.as_ref() }
     }
@@ -321,19 +237,14 @@ impl Sessions {
         (session.0 & self.mask) as usize
     }
 
-    fn slot(&self, session: SessionId) -> Option<&Slot> {
+    fn slot(&self, session: SessionId) -> Option<&SessionSlot> {
         self.slots().get(self.number(session))
-    }
-
-    /// Whether a slot's state is that of this session, in whatever status but free.
-    const fn is_of(&self, state: u64, session: SessionId) -> bool {
-        state & !STATUS_MASK == session.0 && session.0 & !self.mask != 0 && state & STATUS_MASK != FREE
     }
 
     /// Ask for a session's slot to be brought near.
     #[inline]
     pub fn prefetch(&self, session: SessionId) {
-        crate::memory::prefetch(self.slots(), self.number(session));
+        ztfast_pages::prefetch(self.slots(), self.number(session));
     }
 
     /// Open a session for the principal at a place.
@@ -361,19 +272,7 @@ impl Sessions {
         // Neither the tag of the session before, whose id must stay dead, nor that of a slot never used.
         let tag = [tag, tag ^ self.step(), tag ^ self.step() << 1].into_iter().find(|&tag| tag != 0 && tag != before);
         let id = tag.unwrap_or(self.step()) | number as u64;
-        let (from_ns, to_ns) = admission.bounds(now);
-        let slept = now.boottime.saturating_sub(now.monotonic);
-        let awake_to_ns = if to_ns == i64::MAX { i64::MAX } else { to_ns.saturating_add(slept) };
-        slot.state.store(id | FREE, Ordering::Relaxed);
-        // The fields may be seen only after the state that takes the slot out of use.
-        fence(Ordering::Release);
-        slot.from_ns.store(from_ns, Ordering::Relaxed);
-        slot.to_ns.store(to_ns, Ordering::Relaxed);
-        slot.principal.store(principal, Ordering::Relaxed);
-        slot.not_before_ns.store(admission.not_before_ns, Ordering::Relaxed);
-        slot.not_after_ns.store(admission.not_after_ns, Ordering::Relaxed);
-        slot.awake_to_ns.store(awake_to_ns, Ordering::Relaxed);
-        slot.state.store(id | SessionStatus::Active.bits(), Ordering::Release);
+        let to_ns = slot.open(id, principal, admission, now);
         if to_ns != i64::MAX {
             spare.ends.push(Reverse((to_ns, id)));
             // Of sessions that were revoked, ends are left behind.
@@ -389,12 +288,12 @@ impl Sessions {
     pub fn principals(&self) -> HashSet<Place> {
         let spare = self.table.spare();
         let over_ns = Reading::now().monotonic.saturating_sub(MOMENT_NS);
-        let lives = |slot: &&Slot| {
+        let lives = |slot: &&SessionSlot| {
             let status = slot.state.load(Ordering::Acquire) & STATUS_MASK;
             let is_good = status != FREE && status != SessionStatus::Revoked.bits();
             is_good && slot.to_ns.load(Ordering::Relaxed) > over_ns
         };
-        let place = |slot: &Slot| Place(slot.principal.load(Ordering::Relaxed) as usize);
+        let place = |slot: &SessionSlot| Place(slot.principal.load(Ordering::Relaxed) as usize);
         self.slots().iter().take(spare.fresh).filter(lives).map(place).collect()
     }
 
@@ -405,32 +304,19 @@ impl Sessions {
 
     /// Change a session's status; `false` where there is no such session, or it was revoked: that is for good.
     pub fn set(&self, session: SessionId, status: SessionStatus) -> bool {
-        let Some(slot) = self.slot(session) else { return false };
-        let changed = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-            let revoked = state & STATUS_MASK == SessionStatus::Revoked.bits();
-            (self.is_of(state, session) && !revoked).then_some(session.0 | status.bits())
-        });
-        if changed.is_ok() && status == SessionStatus::Revoked {
+        let changed = self.slot(session).is_some_and(|slot| slot.set(session, self.mask, status));
+        if changed && status == SessionStatus::Revoked {
             // Its slot can be had from now on. That waits for its turn; the revocation did not.
             self.table.spare().revoked.push_back(session.0);
         }
-        changed.is_ok()
+        changed
     }
 
     /// Where the principal of a session is that is good now, by the monotonic clock.
     #[inline(always)]
     #[allow(clippy::inline_always)] // on the hot path the answer must stay in a register
     pub fn valid(&self, session: SessionId, now_ns: i64) -> Option<Place> {
-        let slot = self.slots().get(self.number(session))?;
-        let active = session.0 | SessionStatus::Active.bits();
-        if slot.state.load(Ordering::Acquire) != active {
-            return None;
-        }
-        let (from, to) = (slot.from_ns.load(Ordering::Relaxed), slot.to_ns.load(Ordering::Relaxed));
-        let principal = slot.principal.load(Ordering::Relaxed);
-        fence(Ordering::Acquire);
-        let good = slot.state.load(Ordering::Relaxed) == active && now_ns < to && from <= now_ns;
-        good.then_some(Place(principal as usize))
+        self.slots().get(self.number(session))?.valid(session, now_ns).map(|place| Place(place as usize))
     }
 
     #[cfg(test)]
@@ -443,7 +329,7 @@ impl Sessions {
     pub fn why(&self, session: SessionId, now_ns: i64) -> Code {
         let Some(slot) = self.slot(session) else { return Code::UnknownSession };
         let state = slot.state.load(Ordering::Acquire);
-        if !self.is_of(state, session) {
+        if !is_of(state, session, self.mask) {
             return Code::UnknownSession;
         }
         match state & STATUS_MASK {
@@ -460,6 +346,7 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handles::Handle;
 
     const ADMISSION: Admission = Admission { principal: Handle(0), not_before_ns: 10, not_after_ns: 20 };
 

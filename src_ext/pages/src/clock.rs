@@ -28,7 +28,7 @@ pub fn monotonic_ns() -> i64 {
 
 /// The clocks at one moment, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reading {
+pub struct Reading {
     /// Since the epoch.
     pub wall: i64,
     /// What decisions read.
@@ -38,12 +38,15 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Read them.
+    #[must_use]
     pub fn now() -> Self {
         let (wall, monotonic) = together();
         Self { wall, monotonic, boottime: monotonic.saturating_add(asleep()) }
     }
 
     /// How far the wall clock is ahead of the monotonic one: this changes only when it is set, and by sleep.
+    #[must_use]
     pub const fn offset(&self) -> i64 {
         self.wall.saturating_sub(self.monotonic)
     }

@@ -6,12 +6,12 @@
 //! mark: an engine that was opened under another was opened before a fork. Where the system has no such pages, a handler of
 //! `pthread_atfork` wipes them.
 
-use crate::keeper::Keeper;
 use std::io;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::Once;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use zerocopy::FromZeros;
 
 /// The engine was opened in a process from which this one was forked.
@@ -22,7 +22,7 @@ use zerocopy::FromZeros;
 pub struct Forked;
 
 /// Pages of zeros, which are zeros again in a forked child. Never empty.
-pub(crate) struct Pages<T> {
+pub struct WipedPages<T> {
     start: NonNull<T>,
     len: usize,
     bytes: usize,
@@ -30,11 +30,11 @@ pub(crate) struct Pages<T> {
 }
 
 // SAFETY: it owns its memory, and lends out what `T` lets threads share.
-unsafe impl<T: Sync> Sync for Pages<T> {}
+unsafe impl<T: Sync> Sync for WipedPages<T> {}
 // SAFETY: as above; nothing is bound to a thread.
-unsafe impl<T: Send> Send for Pages<T> {}
+unsafe impl<T: Send> Send for WipedPages<T> {}
 
-impl<T: FromZeros> Pages<T> {
+impl<T: FromZeros> WipedPages<T> {
     /// Room for so many, all zeros.
     pub fn new(len: usize) -> io::Result<Self> {
         let bytes = len.max(1).checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
@@ -59,7 +59,7 @@ impl<T: FromZeros> Pages<T> {
     }
 }
 
-impl<T> Deref for Pages<T> {
+impl<T> Deref for WipedPages<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -68,7 +68,7 @@ impl<T> Deref for Pages<T> {
     }
 }
 
-impl<T> Drop for Pages<T> {
+impl<T> Drop for WipedPages<T> {
     fn drop(&mut self) {
         if let Some(listed) = self.listed {
             listed.start.store(0, Ordering::Release);
@@ -144,76 +144,104 @@ extern "C" fn wipe() {
     }
 }
 
-/// What a process has once.
-#[derive(FromZeros)]
-#[repr(C)]
-struct Process {
-    /// A random number; 0 where no engine was opened since the fork.
-    mark: AtomicU64,
-    /// Its keeper, or 0.
-    keeper: AtomicUsize,
+/// What a process has once, made when it is first asked for: a forked child makes its own.
+pub struct PerProcess<T: 'static> {
+    /// A page that a fork wipes, whose word is where the value is, or 0.
+    page: AtomicPtr<AtomicUsize>,
+    of: PhantomData<&'static T>,
 }
 
-static PROCESS: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
-
-fn process() -> Option<&'static Process> {
-    // SAFETY: pages of a process are leaked by `enter`.
-    unsafe { PROCESS.load(Ordering::Acquire).as_ref() }
-}
-
-/// This process's mark; 0 where no engine was opened in it.
-pub(crate) fn mark() -> u64 {
-    process().map_or(0, |process| process.mark.load(Ordering::Acquire))
-}
-
-/// This process's mark, which it has from now on.
-pub(crate) fn enter() -> io::Result<u64> {
-    let process = if let Some(process) = process() {
-        process
-    } else {
-        let made = Box::into_raw(Box::new(Pages::<Process>::new(1)?));
-        // SAFETY: it was just made, and holds one.
-        let first = unsafe { (*made).start.as_ptr() };
-        let before = PROCESS.compare_exchange(ptr::null_mut(), first, Ordering::AcqRel, Ordering::Acquire);
-        if before.is_err() {
-            // SAFETY: another thread was first, and nobody has seen this one.
-            drop(unsafe { Box::from_raw(made) });
-        }
-        process().ok_or(io::ErrorKind::OutOfMemory)?
-    };
-    let known = process.mark.load(Ordering::Acquire);
-    if known != 0 {
-        return Ok(known);
+impl<T: 'static> PerProcess<T> {
+    /// Nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { page: AtomicPtr::new(ptr::null_mut()), of: PhantomData }
     }
-    let fresh = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))? | 1;
-    let before = process.mark.compare_exchange(0, fresh, Ordering::AcqRel, Ordering::Acquire);
-    Ok(before.map_or_else(|known| known, |_| fresh))
-}
 
-/// This process's keeper, if it has a mark.
-pub(crate) fn keeper() -> Option<&'static Keeper> {
-    let place = &process()?.keeper;
-    let known = place.load(Ordering::Acquire);
-    let known = if known == 0 {
-        let made = Box::into_raw(Box::<Keeper>::default());
-        match place.compare_exchange(0, made.expose_provenance(), Ordering::AcqRel, Ordering::Acquire) {
+    /// What this process has; `None` where it has nothing yet.
+    pub fn get(&self) -> Option<&'static T> {
+        // SAFETY: `word` leaked the page.
+        let word = unsafe { self.page.load(Ordering::Acquire).as_ref() }?;
+        Self::value(word.load(Ordering::Acquire))
+    }
+
+    /// What this process has; what `make` gives where it has nothing yet.
+    ///
+    /// # Errors
+    /// Where the system gives no page, and what `make` gives.
+    pub fn get_or_make(&self, make: impl FnOnce() -> io::Result<T>) -> io::Result<&'static T> {
+        let word = self.word()?;
+        let known = word.load(Ordering::Acquire);
+        if let Some(known) = Self::value(known) {
+            return Ok(known);
+        }
+        let made = Box::into_raw(Box::new(make()?));
+        let at = match word.compare_exchange(0, made.expose_provenance(), Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => made.expose_provenance(),
             Err(first) => {
                 // SAFETY: another thread was first, and nobody has seen this one.
                 drop(unsafe { Box::from_raw(made) });
                 first
             }
+        };
+        Self::value(at).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    fn value(at: usize) -> Option<&'static T> {
+        // SAFETY: 0, or where `get_or_make` leaked a value, whose provenance was exposed.
+        unsafe { ptr::with_exposed_provenance::<T>(at).as_ref() }
+    }
+
+    fn word(&self) -> io::Result<&'static AtomicUsize> {
+        // SAFETY: pages of this are leaked below.
+        if let Some(word) = unsafe { self.page.load(Ordering::Acquire).as_ref() } {
+            return Ok(word);
         }
-    } else {
-        known
-    };
-    // SAFETY: the keeper was leaked, by a pointer whose provenance was exposed.
-    unsafe { ptr::with_exposed_provenance::<Keeper>(known).as_ref() }
+        let made = Box::into_raw(Box::new(WipedPages::<AtomicUsize>::new(1)?));
+        // SAFETY: it was just made, and holds one.
+        let first = unsafe { (*made).start.as_ptr() };
+        match self.page.compare_exchange(ptr::null_mut(), first, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: its pages are leaked with it.
+            Ok(_) => Ok(unsafe { &*first }),
+            Err(before) => {
+                // SAFETY: another thread was first, and nobody has seen this one; the other's is leaked.
+                unsafe {
+                    drop(Box::from_raw(made));
+                    Ok(&*before)
+                }
+            }
+        }
+    }
+}
+
+impl<T: 'static> Default for PerProcess<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A random number, which a process has from its first engine on.
+static MARK: PerProcess<u64> = PerProcess::new();
+
+/// This process's mark; 0 where no engine was opened in it.
+#[must_use]
+pub fn mark() -> u64 {
+    MARK.get().copied().unwrap_or(0)
+}
+
+/// This process's mark, which it has from now on.
+///
+/// # Errors
+/// Where the system gives no page, or no random number.
+pub fn enter() -> io::Result<u64> {
+    let random = || getrandom::u64().map(|number| number | 1).map_err(|error| io::Error::other(error.to_string()));
+    MARK.get_or_make(random).copied()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicU64;
 
     /// What a forked child answers.
     fn in_child(job: impl FnOnce() -> bool) -> bool {
@@ -240,7 +268,7 @@ mod tests {
 
     #[test]
     fn pages_are_zeros_in_a_child_and_stay_what_they_are_here() {
-        let pages = Pages::<AtomicU64>::new(5_000).unwrap();
+        let pages = WipedPages::<AtomicU64>::new(5_000).unwrap();
         pages.iter().for_each(|word| word.store(7, Ordering::Release));
         assert!(in_child(|| pages.iter().all(|word| word.load(Ordering::Acquire) == 0)));
         assert!(pages.iter().all(|word| word.load(Ordering::Acquire) == 7));

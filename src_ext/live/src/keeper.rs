@@ -4,9 +4,9 @@
 //! cancelled by that); what it does not tell, a machine that slept, the keeper finds each second. Whoever admits or changes
 //! something looks as well, so nothing relies on the keeper but how soon a session ends.
 
-use crate::sessions::Table;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Mutex, PoisonError, Weak};
 use std::time::Duration;
+use ztfast_pages::PerProcess;
 
 /// How long the keeper waits where nobody wakes it.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -14,24 +14,39 @@ const PERIOD: Duration = Duration::from_secs(1);
 #[cfg(target_os = "linux")]
 const BLIND: Duration = Duration::from_millis(100);
 
+/// What follows the wall clock.
+pub(crate) trait Follow: Send + Sync {
+    /// Look at the clocks, and follow the wall clock if it was set.
+    fn follow(&self);
+}
+
+/// Have a table follow the wall clock from now on.
+pub(crate) fn watch(table: Weak<dyn Follow>) {
+    static KEEPER: PerProcess<Keeper> = PerProcess::new();
+    // Without a page for the keeper, whoever admits or changes something still looks.
+    if let Ok(keeper) = KEEPER.get_or_make(|| Ok(Keeper::default())) {
+        keeper.watch(table);
+    }
+}
+
 /// The tables of this process.
 #[derive(Default)]
-pub(crate) struct Keeper {
+struct Keeper {
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    tables: Vec<Weak<Table>>,
+    tables: Vec<Weak<dyn Follow>>,
     runs: bool,
 }
 
 impl Keeper {
-    /// Have a table follow the wall clock from now on. Where the system gives no thread, the next table asks for one again.
-    pub fn watch(&'static self, table: &Arc<Table>) {
+    /// Where the system gives no thread, the next table asks for one again.
+    fn watch(&'static self, table: Weak<dyn Follow>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.tables.retain(|table| table.strong_count() > 0);
-        state.tables.push(Arc::downgrade(table));
+        state.tables.push(table);
         if !state.runs {
             let thread = std::thread::Builder::new().name("ztfast-clock".to_owned()).stack_size(128 << 10);
             state.runs = without_signals(|| thread.spawn(|| self.run()).is_ok());
@@ -40,7 +55,7 @@ impl Keeper {
 
     fn follow(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.tables.retain(|table| table.upgrade().is_some_and(|table| table.follow()));
+        state.tables.retain(|table| table.upgrade().map(|table| table.follow()).is_some());
     }
 
     #[cfg(target_os = "linux")]

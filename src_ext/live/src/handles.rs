@@ -4,11 +4,11 @@
 //! number; each snapshot knows what every handle is in its bundle. It is the uid's place in the engine's tables, joined with
 //! a random key of the engine: a handle of another engine leads to no place in this one's.
 
-use crate::process::Forked;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use ztfast_pages::Forked;
 
 /// A uid's number, good for the life of the engine, and for no other engine. The top bit is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,11 +18,11 @@ pub struct Handle(pub u64);
 /// A handle's place in the engine's tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
-pub(crate) struct Place(pub usize);
+pub struct Place(pub usize);
 
 /// What makes handles of places, and places of handles.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Key(u64);
+pub struct Key(u64);
 
 impl Key {
     /// A key that nobody can guess: handles of two engines meet once in 2^63 / (handles given out) tries.
@@ -55,14 +55,14 @@ pub enum HandleError {
 }
 
 /// An entity's type and id.
-pub(crate) type OwnedUid = (Box<str>, Box<str>);
+pub type OwnedUid = (Box<str>, Box<str>);
 
 /// The uids of all handles, by place: those of one generation. Only grows, and is read without a lock. Where a principal was
 /// released, the place is empty until another uid takes it.
 ///
 /// Each release begins another generation, over a table of handles of its own. So within one generation a place is one uid's
 /// only, and a decision under way over an older one, for a session that has just ended, finds what it always found there.
-pub(crate) struct Uids {
+pub struct Uids {
     /// How many came before.
     pub generation: u64,
     entries: boxcar::Vec<OnceLock<Arc<OwnedUid>>>,
@@ -72,7 +72,7 @@ pub(crate) struct Uids {
 /// Since which generation each place is what it is now. For those who decide over an older one: what was admitted or given out
 /// since then is nothing there, or another's.
 #[derive(Default)]
-pub(crate) struct Turns {
+pub struct Turns {
     newest: AtomicU64,
     since: boxcar::Vec<AtomicU64>,
     /// The last of the generations of which a place that had been another's was given out.
@@ -80,6 +80,8 @@ pub(crate) struct Turns {
 }
 
 impl Uids {
+    /// A table of the first generation, empty.
+    #[must_use]
     pub fn new() -> Self {
         Self { generation: 0, entries: boxcar::Vec::new(), turns: Arc::default() }
     }
@@ -89,6 +91,8 @@ impl Uids {
         self.entries.count()
     }
 
+    /// The uid at a place.
+    #[must_use]
     pub fn get(&self, place: Place) -> Option<&Arc<OwnedUid>> {
         self.entries.get(place.0)?.get()
     }
@@ -165,13 +169,13 @@ fn size(uid: &Arc<OwnedUid>) -> usize {
 }
 
 /// The uid at a place.
-pub(crate) fn uid(uids: &Uids, place: Place) -> Option<(&str, &str)> {
+pub fn uid(uids: &Uids, place: Place) -> Option<(&str, &str)> {
     uids.get(place).map(|uid| (&*uid.0, &*uid.1))
 }
 
 /// What a place is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum For {
+pub enum Wanted {
     /// A session's principal: it may be released when no session needs it.
     Session,
     /// A handle that somebody has: it is kept for good.
@@ -179,7 +183,7 @@ pub(crate) enum For {
 }
 
 /// Gives out places.
-pub(crate) struct Register {
+pub struct Register {
     places: HashMap<Arc<OwnedUid>, Place>,
     /// The places of uids that are only principals of sessions.
     principals: HashSet<Place>,
@@ -193,6 +197,8 @@ pub(crate) struct Register {
 }
 
 impl Register {
+    /// A register that gives out this many places at most.
+    #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self {
             places: HashMap::new(),
@@ -216,11 +222,11 @@ impl Register {
     }
 
     /// The place of a uid, and whether it is new. A new uid is noted in `uids`, which are the newest.
-    pub fn place(&mut self, ty: &str, id: &str, uids: &Uids, what_for: For) -> Result<(Place, bool), HandleError> {
+    pub fn place(&mut self, ty: &str, id: &str, uids: &Uids, what_for: Wanted) -> Result<(Place, bool), HandleError> {
         let uid: OwnedUid = (ty.into(), id.into());
         let turns = &*uids.turns;
         if let Some(&known) = self.places.get(&uid) {
-            if what_for == For::Good && self.principals.remove(&known) {
+            if what_for == Wanted::Good && self.principals.remove(&known) {
                 let since = turns.since.get(known.0).map_or(u64::MAX, |since| since.load(Ordering::Relaxed));
                 turns.given.fetch_max(since, Ordering::Release);
             }
@@ -230,7 +236,7 @@ impl Register {
         let (fresh, generation) = (uids.count(), uids.generation);
         // Handles rather take places that were nobody's: those are nothing else in any generation.
         let place = match self.free.last() {
-            Some(&free) if what_for == For::Session || fresh >= self.capacity => free,
+            Some(&free) if what_for == Wanted::Session || fresh >= self.capacity => free,
             _ if fresh < self.capacity => Place(fresh),
             _ => return Err(HandleError::Full(self.capacity)),
         };
@@ -244,11 +250,11 @@ impl Register {
                 since.store(generation, Ordering::Release);
                 let _ = entry.set(uid.clone());
             }
-            if what_for == For::Good {
+            if what_for == Wanted::Good {
                 turns.given.fetch_max(generation, Ordering::Release);
             }
         }
-        if what_for == For::Session {
+        if what_for == Wanted::Session {
             self.principals.insert(place);
         }
         self.places.insert(uid, place);

@@ -1,6 +1,6 @@
 //! What is asked of memory beyond reading it: to be near soon, to be there at all, to stay, and to come in large pages.
 
-use crate::process::Pages;
+use crate::process::WipedPages;
 use std::io;
 use std::ops::Range;
 use zerocopy::{FromZeros, KnownLayout};
@@ -54,33 +54,12 @@ pub enum MemoryError {
     },
 }
 
-/// What an engine keeps in memory for decisions, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemoryUse {
-    /// The bundle's file.
-    pub bundle: usize,
-    /// The tables of sessions and handles.
-    pub tables: usize,
-    /// The gates and their working memory.
-    pub gates: usize,
-    /// Entities that were changed since the bundle was made, with their texts.
-    pub changes: usize,
-    /// The uids that have a handle.
-    pub uids: usize,
-    /// Bundles that were replaced and that somebody still holds: gates that did not decide since.
-    pub replaced: usize,
-    /// Of all these, what is locked.
-    pub locked: usize,
-    /// Of bundle and tables, what the system holds in large pages now.
-    pub huge: usize,
-}
-
 /// Nothing but atomics for which zeros are good at any time.
-pub(crate) trait Clearable {}
+pub trait Clearable {}
 
 /// The pages of some memory, held as it was asked for until this is dropped: which must be before the memory is.
 #[derive(Debug, Default)]
-pub(crate) struct Resident {
+pub struct Resident {
     bytes: Range<usize>,
     locked: bool,
 }
@@ -222,7 +201,7 @@ fn lock_limit() -> u64 {
 }
 
 /// How much of this memory is in large pages now, as far as the system tells.
-pub(crate) fn in_huge_pages<'a>(all: impl Iterator<Item = &'a Resident>) -> usize {
+pub fn in_huge_pages<'a>(all: impl Iterator<Item = &'a Resident>) -> usize {
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
     let ranges: Vec<Range<usize>> = all.map(|held| held.bytes.clone()).collect();
     let (mut huge, mut within) = (0, 0);
@@ -244,7 +223,7 @@ pub(crate) fn in_huge_pages<'a>(all: impl Iterator<Item = &'a Resident>) -> usiz
 
 /// Whether there is memory for what is about to be allocated in small pieces, none of which can be refused: where there is
 /// none for so much at once, this is an error, and what the pieces would have been is none.
-pub(crate) fn room(what: &'static str, bytes: usize) -> Result<(), MemoryError> {
+pub fn ensure_available(what: &'static str, bytes: usize) -> Result<(), MemoryError> {
     let missing = |_| MemoryError::Missing { what, bytes, source: io::ErrorKind::OutOfMemory.into() };
     let mut all = Vec::<u8>::new();
     all.try_reserve_exact(bytes).map_err(missing)?;
@@ -255,7 +234,7 @@ pub(crate) fn room(what: &'static str, bytes: usize) -> Result<(), MemoryError> 
 
 /// Ask for an element to be brought near. It is only asked for: nothing happens where there is none.
 #[inline]
-pub(crate) fn prefetch<T>(all: &[T], at: usize) {
+pub fn prefetch<T>(all: &[T], at: usize) {
     let Some(element) = all.get(at) else { return };
     #[cfg(target_arch = "x86_64")]
     // SAFETY: prefetching reads nothing that the program could see, and the address is that of an element.
@@ -270,7 +249,7 @@ pub(crate) fn prefetch<T>(all: &[T], at: usize) {
 ///
 /// Room that no page was asked for takes no memory. Large pages are wished for whatever was asked, because a table is read
 /// at random, and a processor knows the places of few small ones.
-pub(crate) fn table<T: FromZeros>(
+pub fn table<T: FromZeros>(
     what: &'static str,
     capacity: usize,
     residence: Residence,
@@ -290,13 +269,13 @@ where
 }
 
 /// The same, of pages that are zeros again in a forked child.
-pub(crate) fn wiped_table<T: FromZeros>(
+pub fn wiped_table<T: FromZeros>(
     what: &'static str,
     capacity: usize,
     residence: Residence,
-) -> Result<(Pages<T>, Resident), MemoryError> {
+) -> Result<(WipedPages<T>, Resident), MemoryError> {
     let bytes = capacity.saturating_mul(size_of::<T>());
-    let mut slots = Pages::new(capacity).map_err(|source| MemoryError::Missing { what, bytes, source })?;
+    let mut slots = WipedPages::new(capacity).map_err(|source| MemoryError::Missing { what, bytes, source })?;
     wish_for_large_pages(slots.as_mut());
     let held = Resident::write(what, slots.as_mut(), residence)?;
     Ok((slots, held))

@@ -1,0 +1,363 @@
+//! How a gate's arguments map to an action's context: which slot each of them fills, and why they may not fit.
+
+use std::fmt;
+use ztfast_bundle::{ActionRec, Bundle, Field, LayerRec, Node, ValueType};
+use ztfast_pages::{Forked, MemoryError};
+
+/// What a gate was prepared for.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct GateSpec {
+    pub ty: Box<str>,
+    pub id: Box<str>,
+    /// Where the arguments' attributes are. A path stays the same attribute's in every bundle; a text might not.
+    pub paths: Box<[Path]>,
+    /// The arguments' types: callers convert by them, so a bundle that changes them is not for this gate.
+    pub types: Box<[ValueType]>,
+}
+
+impl GateSpec {
+    /// The paths, joined by points.
+    pub fn labels(&self) -> Vec<String> {
+        self.paths.iter().map(|path| path.join(".")).collect()
+    }
+
+    /// Whether texts or entities are among the arguments.
+    pub fn looks_up(&self) -> bool {
+        self.types.iter().any(|ty| matches!(ty, ValueType::String | ValueType::Entity(_)))
+    }
+}
+
+/// How a gate's arguments map to an action's context.
+#[derive(Debug)]
+pub(crate) struct Binding {
+    pub action: u32,
+    pub layers: Box<[LayerRec]>,
+    /// For each context slot the argument's place, or `u16::MAX`.
+    pub positions: Box<[u16]>,
+    pub kinds: Box<[u32]>,
+    /// Where the arguments' attributes are.
+    pub paths: Box<[Path]>,
+    /// The arguments' types, and for those that are entities the numbers of their types; [`NO_TYPE`] for others.
+    pub types: Box<[ValueType]>,
+    pub entity_types: Box<[u32]>,
+    /// How many numbers a decision is given; `usize::MAX` where some argument cannot be given as one.
+    pub count: usize,
+}
+
+/// The number of no type.
+pub(crate) const NO_TYPE: u32 = u32::MAX;
+
+/// Why a gate could not be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// No such action.
+    #[error("the bundle has no action {ty}::{id:?} that applies to anything")]
+    UnknownAction {
+        /// The action's type.
+        ty: String,
+        /// The action's id.
+        id: String,
+    },
+    /// No such attribute.
+    #[error("{action} has no context attribute {name}; it has {known}", known = list(known))]
+    UnknownAttribute {
+        /// The action.
+        action: String,
+        /// The name given.
+        name: String,
+        /// All names there are.
+        known: Vec<String>,
+    },
+    /// An attribute that each request must have was not named.
+    #[error("{action} also requires the context attributes {names}", names = list(names))]
+    Missing {
+        /// The action.
+        action: String,
+        /// The names.
+        names: Vec<String>,
+    },
+    /// Memory could not be had as it was asked for.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The engine is another process's.
+    #[error(transparent)]
+    Forked(#[from] Forked),
+    /// A name given twice.
+    #[error("the context attribute {name} is named twice")]
+    Twice {
+        /// The name.
+        name: String,
+    },
+    /// A name that says two attributes.
+    #[error("{action} has two context attributes {name}: name one by its path, {} or {}", paths[0], paths[1])]
+    Ambiguous {
+        /// The action.
+        action: String,
+        /// The name given.
+        name: String,
+        /// The paths of both.
+        paths: [String; 2],
+    },
+    /// An attribute that is of another type than it was.
+    #[error("{action}: the context attribute {name:?} was {before} and is {now}")]
+    Type {
+        /// The action.
+        action: String,
+        /// The name.
+        name: String,
+        /// The type that the gate was prepared for.
+        before: String,
+        /// The type in the bundle.
+        now: String,
+    },
+}
+
+impl PrepareError {
+    pub(crate) fn of(error: BindError, ty: &str, id: &str) -> Self {
+        let action = format!("{ty}::{id:?}");
+        match error {
+            BindError::UnknownAction => Self::UnknownAction { ty: ty.to_owned(), id: id.to_owned() },
+            BindError::UnknownAttribute { name, known } => Self::UnknownAttribute { action, name, known },
+            BindError::Ambiguous { name, paths } => Self::Ambiguous { action, name, paths },
+            BindError::Twice { name } => Self::Twice { name },
+            BindError::Missing { names } => Self::Missing { action, names },
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// The paths of the attributes that names say. A text says the attribute whose path it is, joined by points; where it
+/// is that of two, neither.
+pub(crate) fn paths(bundle: &Bundle, action: Option<u32>, names: &[Name<'_>]) -> Result<Box<[Path]>, BindError> {
+    let number = action.ok_or(BindError::UnknownAction)?;
+    let meta = bundle.meta().actions.get(number as usize).ok_or(BindError::UnknownAction)?;
+    let known = leaves(&meta.context);
+    let mut paths: Vec<Path> = Vec::with_capacity(names.len());
+    for name in names {
+        let is = |path: &&Vec<&str>| match name {
+            Name::Text(text) => joins_to(path, text),
+            Name::Path(wanted) => path[..] == **wanted,
+        };
+        let mut found = known.iter().filter(is);
+        let Some(path) = found.next() else {
+            let known = known.iter().map(|path| label(path, &known)).collect();
+            return Err(BindError::UnknownAttribute { name: name.to_string(), known });
+        };
+        if let Some(other) = found.next() {
+            return Err(BindError::Ambiguous { name: name.to_string(), paths: [exact(path), exact(other)] });
+        }
+        let path: Path = path.iter().map(|&part| part.into()).collect();
+        if paths.contains(&path) {
+            return Err(BindError::Twice { name: name.to_string() });
+        }
+        paths.push(path);
+    }
+    Ok(paths.into())
+}
+
+/// Bind the arguments of a gate to an action of a bundle.
+pub(crate) fn bind_spec(bundle: &Bundle, action: Option<u32>, spec: &GateSpec) -> Result<Binding, PrepareError> {
+    let binding = bind(bundle, action, &spec.paths).map_err(|error| PrepareError::of(error, &spec.ty, &spec.id))?;
+    let types = || spec.types.iter().zip(&binding.types).enumerate();
+    if let Some((at, (before, now))) = types().find(|(_, (before, now))| before != now) {
+        return Err(PrepareError::Type {
+            action: format!("{}::{:?}", spec.ty, spec.id),
+            name: spec.paths[at].join("."),
+            before: type_text(before),
+            now: type_text(now),
+        });
+    }
+    Ok(binding)
+}
+
+/// A type as a schema writes it, near enough.
+fn type_text(ty: &ValueType) -> String {
+    match ty {
+        ValueType::Entity(ty) => format!("an entity of {ty:?}"),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Bind arguments, each the attribute with its path, to an action's context.
+pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Result<Binding, BindError> {
+    let number = number.ok_or(BindError::UnknownAction)?;
+    let meta = bundle.meta().actions.get(number as usize).ok_or(BindError::UnknownAction)?;
+    let action = *bundle.actions().get(number as usize).ok_or(BindError::UnknownAction)?;
+    let kinds: Box<[u32]> = slot_kinds(bundle, &action).ok_or(BindError::UnknownAction)?.into();
+    let layers: Box<[LayerRec]> = layers(bundle, &action).ok_or(BindError::UnknownAction)?.into();
+    let mut binder = Binder {
+        names,
+        types: vec![None; names.len()],
+        positions: vec![u16::MAX; kinds.len()].into(),
+        missing: Vec::new(),
+    };
+    binder.fields(&mut Vec::new(), &meta.context, true);
+    let known = leaves(&meta.context);
+    if let Some(at) = binder.types.iter().position(Option::is_none) {
+        let name = exact(&names[at].iter().map(|part| &**part).collect::<Vec<_>>());
+        let known = known.iter().map(|path| label(path, &known)).collect();
+        return Err(BindError::UnknownAttribute { name, known });
+    }
+    if !binder.missing.is_empty() {
+        return Err(BindError::Missing { names: binder.missing.iter().map(|path| label(path, &known)).collect() });
+    }
+    let types: Box<[ValueType]> = binder.types.into_iter().flatten().collect();
+    let other = |ty: &ValueType| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_));
+    let count = if types.iter().any(other) { usize::MAX } else { types.len() };
+    let number_of = |ty: &ValueType| match ty {
+        ValueType::Entity(name) => type_number(bundle, name).unwrap_or(NO_TYPE),
+        _ => NO_TYPE,
+    };
+    let entity_types = types.iter().map(number_of).collect();
+    let (paths, positions) = (names.into(), binder.positions);
+    Ok(Binding { action: number, layers, positions, kinds, paths, types, entity_types, count })
+}
+
+/// The number of a type.
+fn type_number(bundle: &Bundle, name: &str) -> Option<u32> {
+    let at = bundle.types().iter().position(|record| bundle.string(record.name) == Some(name))?;
+    u32::try_from(at).ok()
+}
+
+/// Those of the arguments that are not absent.
+pub(crate) fn without<T: Clone>(arguments: &[T], absent: u64) -> Box<[T]> {
+    let is_there = |at: usize| u32::try_from(at).ok().and_then(|at| absent.checked_shr(at)).unwrap_or(0) & 1 == 0;
+    arguments.iter().enumerate().filter(|(at, _)| is_there(*at)).map(|(_, argument)| argument.clone()).collect()
+}
+
+/// The kinds of an action's context slots.
+pub(crate) fn slot_kinds<'b>(bundle: &'b Bundle, action: &ActionRec) -> Option<&'b [u32]> {
+    let start = action.slots.start as usize;
+    bundle.slot_kinds().get(start..start.checked_add(action.slots.len as usize)?)
+}
+
+/// The layers of an action.
+pub(crate) fn layers<'b>(bundle: &'b Bundle, action: &ActionRec) -> Option<&'b [LayerRec]> {
+    let start = action.layers.start as usize;
+    bundle.layers().get(start..start.checked_add(action.layers.len as usize)?)
+}
+
+/// Where an attribute is in a context: the names of the records around it, then its own.
+pub(crate) type Path = Box<[Box<str>]>;
+
+/// How an argument says which attribute it is.
+#[derive(Debug, Clone, Copy)]
+pub enum Name<'a> {
+    /// By its path, joined by points. Names may have points, too: a text that says two attributes is refused.
+    Text(&'a str),
+    /// By its path, part by part.
+    Path(&'a [&'a str]),
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Path(path) => f.write_str(&exact(path)),
+        }
+    }
+}
+
+/// The paths of a context's attributes, down to those that are no records.
+fn leaves(fields: &[Field]) -> Vec<Vec<&str>> {
+    fn add<'f>(above: &mut Vec<&'f str>, fields: &'f [Field], all: &mut Vec<Vec<&'f str>>) {
+        for field in fields {
+            above.push(&field.name);
+            match &field.node {
+                Node::Leaf { .. } => all.push(above.clone()),
+                Node::Record { fields, .. } => add(above, fields, all),
+            }
+            above.pop();
+        }
+    }
+    let mut all = Vec::new();
+    add(&mut Vec::new(), fields, &mut all);
+    all
+}
+
+/// Whether a path, joined by points, is this text.
+fn joins_to(path: &[&str], text: &str) -> bool {
+    let mut rest = Some(text);
+    for (at, part) in path.iter().enumerate() {
+        let ahead = if at == 0 { rest } else { rest.and_then(|rest| rest.strip_prefix('.')) };
+        rest = ahead.and_then(|rest| rest.strip_prefix(part));
+    }
+    rest == Some("")
+}
+
+/// A path as it is said exactly.
+fn exact(path: &[&str]) -> String {
+    match path {
+        [one] => format!("({one:?},)"),
+        _ => format!("({})", path.iter().map(|part| format!("{part:?}")).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// A path as it is said: joined by points, unless that says another, too.
+fn label(path: &[&str], all: &[Vec<&str>]) -> String {
+    let text = path.join(".");
+    if all.iter().filter(|other| joins_to(other, &text)).count() == 1 { text } else { exact(path) }
+}
+
+/// Why arguments do not fit an action's context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BindError {
+    UnknownAction,
+    UnknownAttribute { name: String, known: Vec<String> },
+    Ambiguous { name: String, paths: [String; 2] },
+    Twice { name: String },
+    Missing { names: Vec<String> },
+}
+
+struct Binder<'a> {
+    names: &'a [Path],
+    types: Vec<Option<ValueType>>,
+    positions: Box<[u16]>,
+    missing: Vec<Vec<&'a str>>,
+}
+
+impl<'a> Binder<'a> {
+    /// Bind the fields of a record; some argument's place, if it has any.
+    fn fields(&mut self, path: &mut Vec<&'a str>, fields: &'a [Field], required: bool) -> Option<u16> {
+        let mut given = None;
+        for field in fields {
+            path.push(&field.name);
+            let needed = required && field.required;
+            match &field.node {
+                Node::Leaf { slot, ty } => {
+                    let place = self.names.iter().position(|name| begins(name, path) && name.len() == path.len());
+                    if let Some(place) = place.and_then(|place| u16::try_from(place).ok()) {
+                        self.types[place as usize] = Some(ty.clone());
+                        if let Some(position) = self.positions.get_mut(*slot as usize) {
+                            *position = place;
+                        }
+                        given = Some(place);
+                    } else if needed {
+                        self.missing.push(path.clone());
+                    }
+                }
+                Node::Record { presence, fields } => {
+                    // An optional record is there iff one of its attributes is given; then it must be whole.
+                    let there = needed || self.names.iter().any(|name| begins(name, path));
+                    let inner = self.fields(path, fields, there);
+                    if let (Some(slot), Some(place)) = (presence, inner)
+                        && let Some(position) = self.positions.get_mut(*slot as usize)
+                    {
+                        *position = place;
+                    }
+                    given = inner.or(given);
+                }
+            }
+            path.pop();
+        }
+        given
+    }
+}
+
+/// Whether a path begins with another.
+fn begins(path: &Path, with: &[&str]) -> bool {
+    path.len() >= with.len() && path.iter().zip(with).all(|(part, with)| **part == **with)
+}

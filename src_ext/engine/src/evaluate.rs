@@ -1,0 +1,142 @@
+//! Decisions by policy alone, and what else there is to ask of a snapshot without a gate: who a session or a handle is, and
+//! what one principal may do with every resource of the store.
+
+use crate::binding::{layers, slot_kinds};
+use crate::changes::{UNCLASSED, is_present};
+use crate::decide::{Determining, EffectOnly, Walk};
+use crate::request::OwnedRequest;
+use crate::shared::Shared;
+use crate::snapshot::{Fallback, FallbackAnswer, Snapshot, UidRef};
+use ztfast_bundle::ClassPair;
+use ztfast_codes::Code;
+use ztfast_live::{Handle, SessionId};
+use ztfast_vm::{EntityRef, Scratch};
+
+impl Shared {
+    /// Decide by policy alone: no session, no kill switch.
+    pub fn evaluate(
+        &self,
+        snapshot: &Snapshot,
+        action: u32,
+        principal: EntityRef,
+        resource: EntityRef,
+        request: &OwnedRequest,
+        determining: &mut Determining,
+    ) -> Code {
+        if self.is_forked() {
+            return Code::Forked;
+        }
+        let bundle = snapshot.bundle();
+        let record = bundle.actions().get(action as usize);
+        let tables = record.and_then(|record| Some((slot_kinds(bundle, record)?, layers(bundle, record)?)));
+        let Some((kinds, layers)) = tables else { return Code::Corrupt };
+        let request_view = request.view(principal, resource, kinds);
+        let foreign = |number| request.foreign_uid(number);
+        let classes = ClassPair {
+            principal: snapshot.classes(principal).principal,
+            resource: snapshot.classes(resource).resource,
+        };
+        let walk = Walk { snapshot, action, layers, classes, request: &request_view, foreign: &foreign };
+        let code = walk.decide(&mut snapshot.scratch(), determining);
+        determining.sort();
+        code
+    }
+
+    /// Ask Cedar's own evaluator for a request's answer: for all policies that determine it, where they are too many for
+    /// [`Determining`]. `None` is a failure.
+    pub fn ask(
+        &self,
+        fallback: &dyn Fallback,
+        snapshot: &Snapshot,
+        action: u32,
+        principal: EntityRef,
+        resource: EntityRef,
+        request: &OwnedRequest,
+    ) -> Option<FallbackAnswer> {
+        let kinds = slot_kinds(snapshot.bundle(), snapshot.bundle().actions().get(action as usize)?)?;
+        let uid = |entity| request.uid(snapshot, entity);
+        let ((who, who_id), (what, what_id)) = (uid(principal)?, uid(resource)?);
+        let (who, what) = (UidRef { ty: &who, id: &who_id }, UidRef { ty: &what, id: &what_id });
+        fallback.authorize(snapshot, action, who, what, &request.view(principal, resource, kinds), &uid)
+    }
+
+    /// The entity in whose name a session asks, or why it may nothing.
+    ///
+    /// # Errors
+    /// The code of the denial.
+    pub fn session_principal(&self, snapshot: &Snapshot, action: u32, session: SessionId) -> Result<EntityRef, Code> {
+        let killed = self.stops(&snapshot.base, Some(action));
+        let place = self.principal(session, ztfast_pages::monotonic_ns(), killed)?;
+        if !snapshot.base.uids.covers(place) {
+            return Err(Code::UnknownSession);
+        }
+        snapshot.entity(place).ok_or(Code::NotApplicable)
+    }
+
+    /// The entity of a handle in this snapshot's bundle.
+    ///
+    /// # Errors
+    /// [`Code::UnknownHandle`] where it is not one of this engine's, [`Code::NotApplicable`] where it is nothing in this bundle.
+    pub fn handle_entity(&self, snapshot: &Snapshot, handle: Handle) -> Result<EntityRef, Code> {
+        let place = self.key.place(handle);
+        if !snapshot.base.uids.covers(place) {
+            return Err(Code::UnknownHandle);
+        }
+        snapshot.entity(place).ok_or_else(|| snapshot.why_nothing(place))
+    }
+}
+
+impl Snapshot {
+    /// The resources in the store to which an action applies: those of the bundle in its order, then those that were added
+    /// since.
+    #[must_use]
+    pub fn resources(&self, action: u32) -> Vec<EntityRef> {
+        let changes = self.changes.as_deref();
+        let bundle = &self.base.bundle;
+        let layer = bundle.actions().get(action as usize).and_then(|action| layers(bundle, action)?.first());
+        let Some(layer) = layer else { return Vec::new() };
+        let applies = |entity: u32| {
+            let changed = changes.and_then(|changes| changes.entities.get(&entity));
+            let class = match changed {
+                Some(changed) if changed.classes.resource == UNCLASSED => changed.like.resource,
+                Some(changed) => changed.classes.resource,
+                None => bundle.classes().get(entity as usize).map_or(0, |classes| classes.resource),
+            };
+            let mapped = bundle.maps().get(layer.resource_map as usize + class as usize);
+            mapped.is_some_and(|&class| class != 0) && is_present(bundle, changes, entity)
+        };
+        let known = u32::try_from(bundle.entities().len()).unwrap_or(u32::MAX);
+        let mut added: Vec<u32> = changes
+            .into_iter()
+            .flat_map(|changes| changes.entities.keys().copied())
+            .filter(|&entity| entity >= known)
+            .collect();
+        added.sort_unstable();
+        (0..known).chain(added).filter(|&entity| applies(entity)).map(EntityRef::known).collect()
+    }
+
+    /// Whether policy allows a principal an action on each of these resources, in one context: in their order.
+    #[must_use]
+    pub fn entitlements(
+        &self,
+        action: u32,
+        principal: EntityRef,
+        resources: &[EntityRef],
+        request: &OwnedRequest,
+    ) -> Vec<bool> {
+        let bundle = self.bundle();
+        let record = bundle.actions().get(action as usize);
+        let tables = record.and_then(|record| Some((slot_kinds(bundle, record)?, layers(bundle, record)?)));
+        let Some((kinds, layers)) = tables else { return vec![false; resources.len()] };
+        let foreign = |number| request.foreign_uid(number);
+        let mut scratch = Scratch::default();
+        let principal_class = self.classes(principal).principal;
+        let mut allowed = |resource: EntityRef| {
+            let classes = ClassPair { principal: principal_class, resource: self.classes(resource).resource };
+            let view = request.view(principal, resource, kinds);
+            let walk = Walk { snapshot: self, action, layers, classes, request: &view, foreign: &foreign };
+            walk.decide(&mut scratch, &mut EffectOnly) == Code::Allow
+        };
+        resources.iter().map(|&resource| allowed(resource)).collect()
+    }
+}

@@ -1,0 +1,158 @@
+//! One session's slot: a cache line that is read without a lock.
+//!
+//! A reader looks at the state word before and after the other fields (a sequence lock), so that a slot that is being reused
+//! is never read half old, half new.
+
+use crate::handles::Handle;
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
+use zerocopy::{FromBytes, IntoBytes, KnownLayout};
+use ztfast_pages::Reading;
+
+/// A session: its slot in the low bits (as many as the table's numbers have), the tag of its admission above; the top two
+/// bits are 0. 0 is no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct SessionId(pub u64);
+
+/// What a session is being told to become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionStatus {
+    /// Decisions go by policy.
+    Active,
+    /// Every decision is DENY, for good.
+    Revoked,
+    /// Every decision is DENY until it is made active again.
+    Quarantined,
+}
+
+/// Who is admitted, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// The principal.
+    pub principal: Handle,
+    /// Nanoseconds since the epoch from which the session is good.
+    pub not_before_ns: i64,
+    /// Nanoseconds since the epoch from which it is no longer; `i64::MAX` for no end.
+    pub not_after_ns: i64,
+}
+
+impl Admission {
+    /// When the session begins and ends by the monotonic clock, as the wall clock has it now.
+    pub(crate) fn bounds(&self, now: &Reading) -> (i64, i64) {
+        let by_monotonic = |wall: i64| now.monotonic.saturating_add(wall.saturating_sub(now.wall));
+        (
+            by_monotonic(self.not_before_ns),
+            if self.not_after_ns == i64::MAX { i64::MAX } else { by_monotonic(self.not_after_ns) },
+        )
+    }
+}
+
+/// The bits of a slot's state that say its status.
+pub(crate) const STATUS_MASK: u64 = 3 << 62;
+/// The status of a slot that is being reused.
+pub(crate) const FREE: u64 = 3 << 62;
+
+impl SessionStatus {
+    /// The status in a slot's state. That of an active session is its id, so that one comparison says that it is.
+    pub(crate) const fn bits(self) -> u64 {
+        match self {
+            Self::Active => 0,
+            Self::Revoked => 1 << 62,
+            Self::Quarantined => 2 << 62,
+        }
+    }
+}
+
+/// A slot. `state` is the id of its session with the status in the top bits; the tag of one never used is 0.
+#[derive(FromBytes, IntoBytes, KnownLayout)]
+#[repr(C, align(64))]
+pub(crate) struct SessionSlot {
+    pub state: AtomicU64,
+    /// By the monotonic clock: what decisions look at. The end only ever comes nearer.
+    pub from_ns: AtomicI64,
+    pub to_ns: AtomicI64,
+    pub principal: AtomicU32,
+    reserved: u32,
+    /// As admitted, by the wall clock.
+    not_before_ns: AtomicI64,
+    not_after_ns: AtomicI64,
+    /// The end as it was at admission, by the clock that goes on while the machine sleeps.
+    awake_to_ns: AtomicI64,
+    reserved_too: u64,
+}
+
+impl SessionSlot {
+    /// Make it another session's, whose id is `id`.
+    pub fn open(&self, id: u64, principal: u32, admission: &Admission, now: &Reading) -> i64 {
+        let (from_ns, to_ns) = admission.bounds(now);
+        let slept = now.boottime.saturating_sub(now.monotonic);
+        let awake_to_ns = if to_ns == i64::MAX { i64::MAX } else { to_ns.saturating_add(slept) };
+        self.state.store(id | FREE, Ordering::Relaxed);
+        // The fields may be seen only after the state that takes the slot out of use.
+        fence(Ordering::Release);
+        self.from_ns.store(from_ns, Ordering::Relaxed);
+        self.to_ns.store(to_ns, Ordering::Relaxed);
+        self.principal.store(principal, Ordering::Relaxed);
+        self.not_before_ns.store(admission.not_before_ns, Ordering::Relaxed);
+        self.not_after_ns.store(admission.not_after_ns, Ordering::Relaxed);
+        self.awake_to_ns.store(awake_to_ns, Ordering::Relaxed);
+        self.state.store(id | SessionStatus::Active.bits(), Ordering::Release);
+        to_ns
+    }
+
+    /// The place of a session's principal, if the slot is the session's and it is good now, by the monotonic clock.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // on the hot path the answer must stay in a register
+    pub fn valid(&self, session: SessionId, now_ns: i64) -> Option<u32> {
+        let active = session.0 | SessionStatus::Active.bits();
+        if self.state.load(Ordering::Acquire) != active {
+            return None;
+        }
+        let (from, to) = (self.from_ns.load(Ordering::Relaxed), self.to_ns.load(Ordering::Relaxed));
+        let principal = self.principal.load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        let good = self.state.load(Ordering::Relaxed) == active && now_ns < to && from <= now_ns;
+        good.then_some(principal)
+    }
+
+    /// Change the status of a session of a table with this mask; `false` where the slot is another's, and where it was
+    /// revoked: that is for good.
+    pub fn set(&self, session: SessionId, mask: u64, status: SessionStatus) -> bool {
+        let changed = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+            let revoked = state & STATUS_MASK == SessionStatus::Revoked.bits();
+            (is_of(state, session, mask) && !revoked).then_some(session.0 | status.bits())
+        });
+        changed.is_ok()
+    }
+
+    /// Have the bounds follow the clocks.
+    pub fn follow(&self, now: &Reading) {
+        let admission = Admission {
+            principal: Handle(0),
+            not_before_ns: self.not_before_ns.load(Ordering::Relaxed),
+            not_after_ns: self.not_after_ns.load(Ordering::Relaxed),
+        };
+        let (from_ns, to_ns) = admission.bounds(now);
+        let awake_to_ns = self.awake_to_ns.load(Ordering::Relaxed);
+        let slept = now.boottime.saturating_sub(now.monotonic);
+        let awake_to_ns = if awake_to_ns == i64::MAX { i64::MAX } else { awake_to_ns.saturating_sub(slept) };
+        let to_ns = to_ns.min(awake_to_ns).min(self.to_ns.load(Ordering::Relaxed));
+        // The end first: it alone could be too late.
+        self.to_ns.store(to_ns, Ordering::Release);
+        self.from_ns.store(from_ns, Ordering::Release);
+    }
+}
+
+/// The version of what lies in a slot, and where.
+pub const LAYOUT: u32 = 1;
+
+const _: () = {
+    assert!(size_of::<SessionSlot>() == 64 && align_of::<SessionSlot>() == 64);
+    assert!(offset_of!(SessionSlot, state) == 0 && offset_of!(SessionSlot, principal) == 24);
+};
+
+/// Whether a slot's state is that of this session, in whatever status but free.
+pub(crate) const fn is_of(state: u64, session: SessionId, mask: u64) -> bool {
+    state & !STATUS_MASK == session.0 && session.0 & !mask != 0 && state & STATUS_MASK != FREE
+}
