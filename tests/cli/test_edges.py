@@ -25,7 +25,7 @@ action a appliesTo { principal: U, resource: U, context: { deep?: { a: Long }, n
 """
 PERMIT = '@id("all") permit (principal, action, resource);'
 WHO = ['U::"u"', "a", 'U::"v"']
-HOSTILE = "[green]ALLOW[/green] :smile: \x1b[2J\x1b]0;title\x07 \u202eevil\u202c\nALLOW  POLICY\r\x9b1m\u2028\ufeff"
+HOSTILE = "[green]ALLOW[/green] :smile: \x1b[2J\x1b]0;title\x07 \u202eevil\u202c\nALLOW  FORBID\r\x9b1m\u2028\ufeff"
 
 
 def run(
@@ -285,11 +285,11 @@ def test_ctrl_c(arguments: list[str]) -> None:
 
 
 def test_a_terminal_is_told_nothing_by_a_bundle(hostile: str) -> None:
-    shown = r"[green]ALLOW[/green] :smile: \x1b[2J\x1b]0;title\x07 \u202eevil\u202c\nALLOW  POLICY\r\x9b1m\u2028\ufeff"
+    shown = r"[green]ALLOW[/green] :smile: \x1b[2J\x1b]0;title\x07 \u202eevil\u202c\nALLOW  FORBID\r\x9b1m\u2028\ufeff"
     for command in ("decide", "explain"):
         done = run(command, hostile, *WHO)
         assert done.returncode == 3
-        assert done.stdout.splitlines()[0].decode() == f"DENY  POLICY  {shown}"
+        assert done.stdout.splitlines()[0].decode() == f"DENY  FORBID  {shown}"
         harmless(done.stdout + done.stderr)
         told = run(command, hostile, *WHO, "--json")
         assert json.loads(told.stdout)["reasons"] == [HOSTILE]

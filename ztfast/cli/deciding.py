@@ -124,7 +124,8 @@ def show(decision: Decision) -> None:
     """A decision as people read it."""
     colour = "green" if decision else "red"
     reasons = f"  {', '.join(decision.reasons)}" if decision.reasons else ""
-    say((decision.effect, f"bold {colour}"), f"  {decision.code}{reasons}")
+    code = "" if decision.code == decision.effect else f"  {decision.code}"
+    say((decision.effect, f"bold {colour}"), f"{code}{reasons}")
 
 
 def policy(text: PolicyText) -> dict[str, Any]:
