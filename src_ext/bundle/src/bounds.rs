@@ -5,8 +5,9 @@
 //! they are added up, without walking any: what takes an engine long to read, or much memory, is refused.
 
 use crate::file::OpenError;
+use crate::meta::Meta;
 use crate::records::Span;
-use crate::view::Bundle;
+use crate::sections::Views;
 use ztfast_vm::Value;
 
 /// Elements that any bundle may name, however small it is: a tenth of a second's work.
@@ -35,35 +36,35 @@ fn refused(part: &str, what: &'static str) -> OpenError {
 }
 
 /// Check that nothing in the bundle is longer than its size allows.
-pub(crate) fn check(bundle: &Bundle) -> Result<(), OpenError> {
-    let most = ANY + EACH_BYTE * bundle.bytes().len() as u64;
+pub(crate) fn check(views: &Views, meta: &Meta, bytes: usize) -> Result<(), OpenError> {
+    let most = ANY + EACH_BYTE * bytes as u64;
     let budget = |part| Budget { part, left: most };
-    let texts = bundle.string_offsets();
-    if !texts.is_sorted() || texts.last().is_some_and(|&end| end as usize > bundle.string_bytes().len()) {
+    let texts = views.string_offsets;
+    if !texts.is_sorted() || texts.last().is_some_and(|&end| end as usize > views.string_bytes.len()) {
         return Err(refused("table of texts", "its places are not in order"));
     }
-    actions(bundle)?;
-    selectors(bundle, budget("selectors"))?;
-    classes(bundle, most)?;
+    actions(views, meta)?;
+    selectors(views, budget("selectors"))?;
+    classes(views, most)?;
     let mut plans = budget("plans");
-    bundle.layers().iter().try_for_each(|layer| plans.spend(u64::from(layer.plans.len)))?;
-    named(bundle, budget("names"))?;
+    views.layers.iter().try_for_each(|layer| plans.spend(u64::from(layer.plans.len)))?;
+    named(views, budget("names"))?;
     // Those who turn them round number them in 32 bits.
     let counted = |part| Budget { part, left: most.min(u64::from(u32::MAX)) };
-    entities(bundle, counted("entities"), counted("hierarchy"))
+    entities(views, counted("entities"), counted("hierarchy"))
 }
 
-fn actions(bundle: &Bundle) -> Result<(), OpenError> {
+fn actions(views: &Views, meta: &Meta) -> Result<(), OpenError> {
     let within = |span: Span, all: usize| span.start as usize + span.len as usize <= all;
-    for action in bundle.actions() {
-        if !within(action.slots, bundle.slot_kinds().len()) {
+    for action in views.actions {
+        if !within(action.slots, views.slot_kinds.len()) {
             return Err(refused("table of actions", "there are no such context slots"));
         }
-        if !within(action.layers, bundle.layers().len()) || action.layers.len > LAYERS {
+        if !within(action.layers, views.layers.len()) || action.layers.len > LAYERS {
             return Err(refused("table of actions", "there are no such layers"));
         }
     }
-    if bundle.meta().reach > REACH {
+    if meta.reach > REACH {
         return Err(refused("description", "no condition looks so far"));
     }
     Ok(())
@@ -90,9 +91,9 @@ impl Sums {
     }
 }
 
-fn selectors(bundle: &Bundle, mut budget: Budget) -> Result<(), OpenError> {
-    let code = Sums::new(bundle.selector_code().iter().map(|place| u64::from(place.len) + 1));
-    for selector in bundle.principal_selectors().iter().chain(bundle.resource_selectors()) {
+fn selectors(views: &Views, mut budget: Budget) -> Result<(), OpenError> {
+    let code = Sums::new(views.selector_code.iter().map(|place| u64::from(place.len) + 1));
+    for selector in views.principal_selectors.iter().chain(views.resource_selectors) {
         budget.spend(u64::from(selector.within.len))?;
         budget.spend(code.of(selector.conjuncts))?;
     }
@@ -100,11 +101,11 @@ fn selectors(bundle: &Bundle, mut budget: Budget) -> Result<(), OpenError> {
 }
 
 /// Each class may be walked at one decision, and those that selectors alone make are walked when an engine is made.
-fn classes(bundle: &Bundle, most: u64) -> Result<(), OpenError> {
-    let lists = bundle.parts();
+fn classes(views: &Views, most: u64) -> Result<(), OpenError> {
+    let lists = views.parts;
     let of_part = |&part: &u32| lists.get(part as usize).map_or(0, |list| u64::from(list.len)) + 1;
-    let parts = Sums::new(bundle.class_parts().iter().map(of_part));
-    for side in [bundle.principal_classes(), bundle.resource_classes()] {
+    let parts = Sums::new(views.class_parts.iter().map(of_part));
+    for side in [views.principal_classes, views.resource_classes] {
         let mut all = Budget { part: "classes", left: most };
         for class in side {
             let length = parts.of(Span { start: class.parts_start, len: class.parts_len });
@@ -119,12 +120,12 @@ fn classes(bundle: &Bundle, most: u64) -> Result<(), OpenError> {
 }
 
 /// Names and annotations, which are copied whenever they are asked for.
-fn named(bundle: &Bundle, mut budget: Budget) -> Result<(), OpenError> {
-    let strings = bundle.store().strings;
+fn named(views: &Views, mut budget: Budget) -> Result<(), OpenError> {
+    let strings = views.store().strings;
     let length = |number: u32| strings.get(number).map_or(0, |text| text.len() as u64) + 1;
-    bundle.types().iter().try_for_each(|ty| budget.spend(length(ty.name)))?;
-    let annotations = Sums::new(bundle.annotations().iter().map(|&text| length(text)));
-    for policy in bundle.policies() {
+    views.types.iter().try_for_each(|ty| budget.spend(length(ty.name)))?;
+    let annotations = Sums::new(views.annotations.iter().map(|&text| length(text)));
+    for policy in views.policies {
         budget.spend(length(policy.id) + length(policy.file) + length(policy.fallback))?;
         // In pairs, so twice as long: more than a 32-bit number counts is more than there is.
         let len = policy.annotations_len.saturating_mul(2);
@@ -134,9 +135,9 @@ fn named(bundle: &Bundle, mut budget: Budget) -> Result<(), OpenError> {
 }
 
 /// Entities' values, with all that is nested in them, and their parents and ancestors.
-fn entities(bundle: &Bundle, mut values: Budget, mut hierarchy: Budget) -> Result<(), OpenError> {
-    let nested = Nested::new(bundle.values());
-    for entity in bundle.entities() {
+fn entities(views: &Views, mut values: Budget, mut hierarchy: Budget) -> Result<(), OpenError> {
+    let nested = Nested::new(views.values);
+    for entity in views.entities {
         for (start, len) in [(entity.attrs_start, entity.attrs_len), (entity.tags_start, entity.tags_len)] {
             values.spend(nested.of(start as usize, start as usize + 2 * len as usize))?;
         }

@@ -18,6 +18,7 @@ mod meta;
 mod records;
 mod residual;
 mod save;
+mod sections;
 mod view;
 
 pub use file::{FORMAT_VERSION, OpenError, store_hash};
@@ -29,4 +30,5 @@ pub use records::{
 };
 pub use residual::{Program, Residual, ResidualView, Tests, TooLong, write_program};
 pub use save::{SaveError, write_file};
-pub use view::{Bundle, Parts, PolicyView};
+pub use sections::Parts;
+pub use view::{Bundle, PolicyView};

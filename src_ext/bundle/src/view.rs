@@ -1,6 +1,7 @@
-//! The bundle in memory: [`Parts`] to write, [`Bundle`] to read.
+//! The bundle in memory: checked, and read as slices.
 
-use crate::file::{self, OpenError, Place, Section};
+use crate::bounds;
+use crate::file::{self, OpenError, Place};
 use crate::index::{find_entity, find_string};
 use crate::memory::{self, Data};
 use crate::meta::Meta;
@@ -8,123 +9,22 @@ use crate::records::{
     ActionRec, ClassPair, ClassRec, LayerRec, MarkRec, PlanRec, PolicyRec, RowRec, SelectorRec, Span, TypeRec,
 };
 use crate::save::{SaveError, write_file};
-use std::ops::Range;
+use crate::sections::{ELEMENTS, Parts, Views, for_each_section};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-use ztfast_vm::{EntityRec, EntityRef, Instr, PatternRec, StoreView, StringsView, Value};
+use zerocopy::IntoBytes;
+use ztfast_vm::{EntityRec, EntityRef, Instr, PatternRec, StoreView, Value};
 
-/// Declares the sections once: the owned form, the mapped form, and their order in the file.
-macro_rules! sections {
+/// A bundle gives out each section as a slice.
+macro_rules! accessors {
     ($($(#[$doc:meta])* $name:ident: $element:ty,)*) => {
-        /// A bundle's sections while they are being made.
-        #[derive(Debug, Default, Clone)]
-        pub struct Parts {
-            $($(#[$doc])* pub $name: Vec<$element>,)*
-        }
-
-        impl Parts {
-            fn sections(&self) -> Vec<Section<'_>> {
-                vec![$(Section { bytes: self.$name.as_bytes(), element: size_of::<$element>() },)*]
-            }
-        }
-
-        /// The sections of a mapped file.
-        #[derive(Clone, Copy)]
-        struct Views {
-            $($name: &'static [$element],)*
-        }
-
-        const ELEMENTS: &[usize] = &[$(size_of::<$element>(),)*];
-
-        impl Views {
-            /// The sections at these places of `data`.
-            fn new(data: &'static [u8], places: &[Place]) -> Option<Self> {
-                let mut places = places.iter();
-                Some(Self { $($name: slice(data, places.next()?.range.clone())?,)* })
-            }
-        }
-
         impl Bundle {
             $($(#[$doc])* #[inline] #[must_use] pub fn $name(&self) -> &[$element] { self.views.$name })*
         }
     };
 }
 
-sections! {
-    /// The bundle's description ([`Meta`]) as JSON.
-    meta_json: u8,
-    /// Policies and schema as JSON, so that Cedar itself can explain a decision.
-    sources_json: u8,
-    /// Policies.
-    policies: PolicyRec,
-    /// Keys and values of the policies' annotations, as numbers of strings.
-    annotations: u32,
-    /// Where each string begins in `string_bytes`, and one past the last.
-    string_offsets: u32,
-    /// The strings, UTF-8.
-    string_bytes: u8,
-    /// Index over the strings.
-    string_index: u32,
-    /// Entity types.
-    types: TypeRec,
-    /// Entities.
-    entities: EntityRec,
-    /// Index over the entities.
-    entity_index: u32,
-    /// Ancestors and parents of entities.
-    ancestors: u32,
-    /// The value pool.
-    values: Value,
-    /// Patterns of `like`.
-    patterns: PatternRec,
-    /// Their elements.
-    pattern_elems: u32,
-    /// For each entity its classes.
-    classes: ClassPair,
-    /// What principals are asked for.
-    principal_selectors: SelectorRec,
-    /// What resources are asked for.
-    resource_selectors: SelectorRec,
-    /// Entities that selectors name.
-    selector_entities: u32,
-    /// Where the code of selectors' conditions is.
-    selector_code: Span,
-    /// Classes of principals.
-    principal_classes: ClassRec,
-    /// Classes of resources.
-    resource_classes: ClassRec,
-    /// Parts of classes, as numbers of `parts`.
-    class_parts: u32,
-    /// Lists of selectors.
-    parts: Span,
-    /// Their selectors.
-    part_selectors: u32,
-    /// Actions.
-    actions: ActionRec,
-    /// Kinds of the actions' context slots.
-    slot_kinds: u32,
-    /// Layers of the actions.
-    layers: LayerRec,
-    /// Policies of the layers.
-    plans: PlanRec,
-    /// For each layer and side: the layer's class for each class.
-    maps: u32,
-    /// Cells of dense tables and of rows.
-    table: u32,
-    /// Rows.
-    rows: RowRec,
-    /// Their marks.
-    marks: MarkRec,
-    /// Where each set begins.
-    set_places: u32,
-    /// Sets of policies: summaries and blocks.
-    sets: u64,
-    /// Programs, each in one piece.
-    programs: u64,
-    /// Code of their conjuncts.
-    code: Instr,
-}
+for_each_section!(accessors);
 
 /// A policy of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,14 +47,6 @@ pub struct PolicyView<'a> {
 const SOURCES: usize = 1;
 /// Files up to this size are checked whole when they are opened: it takes a few milliseconds.
 const SMALL: usize = 8 << 20;
-
-impl Parts {
-    /// The file.
-    #[must_use]
-    pub fn write(&self) -> Box<[u64]> {
-        file::write(&self.sections())
-    }
-}
 
 /// A checked bundle. It never changes; [`Self::hash`] names its content.
 pub struct Bundle {
@@ -197,7 +89,7 @@ impl Bundle {
     /// [`OpenError`] if the description is not one.
     pub fn of(parts: &Parts) -> Result<Self, OpenError> {
         let bundle = Self::new(Data::Owned(parts.write()))?;
-        crate::bounds::check(&bundle)?;
+        bounds::check(&bundle.views, &bundle.meta, bundle.bytes().len())?;
         // Its hashes were taken of these very bytes a moment ago.
         bundle.checked.store(true, Ordering::Release);
         bundle.sources_checked.store(true, Ordering::Release);
@@ -254,7 +146,7 @@ impl Bundle {
             for (number, place) in self.places.iter().enumerate().filter(|&(number, _)| number != SOURCES) {
                 file::check_section(self.bytes(), number, place)?;
             }
-            crate::bounds::check(self)?;
+            bounds::check(&self.views, &self.meta, self.bytes().len())?;
             self.checked.store(true, Ordering::Release);
         }
         Ok(())
@@ -337,16 +229,7 @@ impl Bundle {
     #[inline]
     #[must_use]
     pub fn store(&self) -> StoreView<'_> {
-        let views = &self.views;
-        StoreView {
-            values: views.values,
-            strings: StringsView { offsets: views.string_offsets, bytes: views.string_bytes },
-            entities: views.entities,
-            ancestors: views.ancestors,
-            patterns: views.patterns,
-            pattern_elems: views.pattern_elems,
-            changes: None,
-        }
+        self.views.store()
     }
 
     /// A policy by its number.
@@ -395,11 +278,6 @@ impl Bundle {
         };
         find_entity(self.views.entity_index, ty, id, is).map(EntityRef::known)
     }
-}
-
-/// A section as a slice of its elements.
-fn slice<T: FromBytes + Immutable + KnownLayout>(data: &'static [u8], range: Range<usize>) -> Option<&'static [T]> {
-    <[T]>::ref_from_bytes(data.get(range)?).ok()
 }
 
 #[cfg(test)]

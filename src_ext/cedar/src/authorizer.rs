@@ -15,8 +15,8 @@ use crate::ir::{Datum, Uid};
 use crate::nesting::{Brackets, too_deep, with_deep_stack};
 use crate::policies::Policies;
 use crate::slice::{self, Store};
+use crate::sources::{SourceFile, Sources};
 use crate::values::{self, Names};
-use crate::{SourceFile, Sources};
 
 /// Cedar's own view of one epoch of policies and schema. Entities are given with each question: a large store is not
 /// kept twice.

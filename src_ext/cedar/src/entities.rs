@@ -11,10 +11,10 @@ use cedar_policy::{Entities, Entity, Schema};
 use rayon::prelude::*;
 use serde_json::value::RawValue;
 
-use crate::SourceFile;
 use crate::diagnostic::{self, Diagnostic, Label, LoadError, MAX_TOLD, Severity};
 use crate::ir;
 use crate::plain::Plain;
+use crate::sources::SourceFile;
 use crate::values::{self, Names};
 
 /// Entities that are read as one piece of work.

@@ -18,12 +18,12 @@ mod plain;
 mod policies;
 mod schema;
 mod slice;
+mod sources;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -33,41 +33,11 @@ pub use diagnostic::{Diagnostic, LoadError, RequestError, Severity, shown};
 pub use entities::EntityReader;
 pub use nesting::{NoStack, with_deep_stack};
 pub use slice::{SliceEntity, Store};
+pub use sources::{SourceFile, Sources};
 pub use values::{NoExtension, construct_extension, is_type_name, parse_uid, read_extension, uid_parts, uid_text};
 
 use policies::Policies;
 use values::Names;
-
-/// A file's name and text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceFile {
-    /// The path as the user gave it: messages show it, and ids may begin with its stem.
-    pub name: String,
-    /// The content.
-    pub text: String,
-}
-
-impl SourceFile {
-    /// The first character that is no white space: enough to tell JSON from Cedar's syntaxes.
-    pub(crate) fn first_char(&self) -> Option<char> {
-        self.text.trim_start_matches('\u{feff}').trim_start().chars().next()
-    }
-
-    pub(crate) fn is_named_json(&self) -> bool {
-        Path::new(&self.name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
-    }
-}
-
-/// All that is compiled, as text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sources {
-    /// Policies in Cedar's syntax, JSON policy sets, or lists of template links (the JSON of Cedar's command line).
-    pub files: Vec<SourceFile>,
-    /// The schema, in Cedar's syntax or JSON.
-    pub schema: SourceFile,
-    /// The entities, in Cedar's JSON.
-    pub entities: Option<SourceFile>,
-}
 
 /// What becomes of policies that strict validation refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -10,10 +10,10 @@ use cedar_policy_core::ast;
 use cedar_policy_core::parser::Loc;
 use serde::Deserialize;
 
-use crate::SourceFile;
 use crate::diagnostic::{self, Diagnostic, Label, Severity, shown};
 use crate::json::no_key_twice;
 use crate::nesting::{Brackets, too_deep};
+use crate::sources::SourceFile;
 
 /// The policies of all files.
 #[derive(Debug, Default)]

@@ -7,11 +7,11 @@ use cedar_policy::{Schema, SchemaFragment};
 use cedar_policy_core::validator::types::{Attributes, EntityKind, OpenTag, Type as CedarType};
 use cedar_policy_core::validator::{ValidatorActionId, ValidatorEntityTypeKind, ValidatorSchema};
 
-use crate::SourceFile;
 use crate::diagnostic::{self, Diagnostic, Label, Severity};
 use crate::expansion::too_large;
 use crate::ir::{Action, Attribute, EntityType, Type, Uid};
 use crate::nesting::{Brackets, too_deep};
+use crate::sources::SourceFile;
 use crate::values::Names;
 
 /// Reads a schema. Warnings are added to `diagnostics`, and so are the errors if there is no schema to return.

@@ -1,14 +1,15 @@
 //! The whole compilation, step by step, and what the bundle says about it.
 
 use crate::classes::{Classes, classes};
+use crate::error::{CompileError, number};
 use crate::forms::lay_out;
 use crate::layers::{LayerSide, layers};
 use crate::layout::Layout;
+use crate::options::{Options, Progress};
 use crate::plan::{Plans, Selectors, Side, reach};
 use crate::programs::{Programs, Resolved};
 use crate::refine::{one_sided, refine};
 use crate::tables::Tables;
-use crate::{CompileError, Options, Progress, number};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -6,11 +6,11 @@
 //! - **sets**: for each class the policies that it admits, as bits in blocks of 512, and a summary of the blocks; a decision
 //!   is the AND of two. Its size is the sum of both sides, never their product: nothing makes it explode.
 
+use crate::error::{CompileError, number};
 use crate::layers::{Layer, LayerSide};
 use crate::plan::Plan;
 use crate::programs::{Programs, Resolved, Stop};
 use crate::tables::Tables;
-use crate::{CompileError, number};
 use ztfast_bundle::{BLOCK_BITS, BLOCK_WORDS, Form, LayerRec, LayerStats, MarkRec, Parts, PlanRec, RowRec, Span};
 
 /// Cells that a dense table may have before rows are looked at.

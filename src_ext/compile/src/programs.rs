@@ -2,13 +2,13 @@
 
 use crate::classes::holds;
 use crate::codegen::generate;
+use crate::error::{CompileError, number};
 use crate::layout::Layout;
 use crate::plan::{Plan, Plans};
 use crate::ranges::range;
 use crate::refine::Refined;
 use crate::specialise::{Left, Specialiser};
 use crate::tables::Tables;
-use crate::{CompileError, number};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use ztfast_bundle::{CellKind, Parts, Residual, pack_cell, write_program};

@@ -1,6 +1,6 @@
 //! Strings, types, entities and values as numbers and values.
 
-use crate::{CompileError, number};
+use crate::error::{CompileError, number};
 use hashbrown::HashTable;
 use rustc_hash::FxHashMap;
 use std::collections::HashSet;

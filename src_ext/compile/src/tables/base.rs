@@ -7,7 +7,7 @@
 //! reading them. What can be known is looked at: that its tables make sense, and that its actions are the schema's.
 
 use super::{Tables, number};
-use crate::CompileError;
+use crate::error::CompileError;
 use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::IntoBytes;
 use ztfast_bundle::{Bundle, Store};
