@@ -22,8 +22,9 @@ from ztfast import _alone  # noqa: F401
 # isort: split
 from ztfast import _core, examples
 from ztfast.bundle import ActionStats, Bundle, LayerStats, Memory, Policy, Stats, compile
+from ztfast.codes import Code
 from ztfast.columns import Categorical
-from ztfast.engine import ALL_ACTIONS, Code, Engine, Explanation, Identity, MemoryUse, PolicyText, StaleGate, Swap
+from ztfast.engine import ALL_ACTIONS, Engine, Explanation, Identity, MemoryUse, PolicyText, StaleGate, Swap
 from ztfast.errors import (
     ActionError,
     ArgumentError,
@@ -42,7 +43,7 @@ from ztfast.errors import (
     StaleGateError,
     UidError,
 )
-from ztfast.gate import Decision, Gate, EntityHandle, Session
+from ztfast.gate import Decision, EntityHandle, Gate, Session
 from ztfast.sources import Text
 from ztfast.uid import Uid
 from ztfast.values import ABSENT

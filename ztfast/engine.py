@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from ztfast import _core, gate
 from ztfast import columns as columns_of
 from ztfast.bundle import Bundle, Policy
+from ztfast.codes import Code
 from ztfast.errors import ContextError, IdentityError, OwnerError, SourceError, StaleGateError, UidError
-from ztfast.gate import Decision, Gate, EntityHandle, Session
+from ztfast.gate import Decision, EntityHandle, Gate, Session
 from ztfast.shown import given as shown
 from ztfast.shown import refused
 from ztfast.sources import Source, read_entities
@@ -45,47 +46,6 @@ class AllActions(enum.Enum):
 
 ALL_ACTIONS: Final[Literal[AllActions.ALL_ACTIONS]] = AllActions.ALL_ACTIONS
 """All actions, also those that the bundle exempts from the kill switch; see :meth:`Engine.kill_switch`."""
-
-
-class Code(enum.IntEnum):
-    """The numbers that :meth:`Gate.decide_many` gives. Everything but ALLOW denies.
-
-    >>> Code.ALLOW == 1
-    True
-    """
-
-    DEFAULT = 0
-    """No policy applies."""
-    ALLOW = 1
-    """A permit applies, and no forbid does."""
-    FORBID = 3
-    """A forbid applies."""
-    NOT_APPLICABLE = 4
-    """The schema does not apply the action to such a principal or resource, or has no such type."""
-    EXPIRED = 5
-    """The session's validity is over."""
-    NOT_YET_VALID = 6
-    """The session's validity has not begun."""
-    REVOKED = 7
-    """The session was revoked."""
-    QUARANTINED = 8
-    """The session is in quarantine."""
-    UNKNOWN_SESSION = 9
-    """There is no such session (any more)."""
-    KILLED = 10
-    """The kill switch stops the action."""
-    STALE_GATE = 11
-    """After a swap of bundles, the gate's action or attributes are no longer what it was prepared for."""
-    CORRUPT = 12
-    """The bundle's tables do not make sense together, or a value is beyond every measure."""
-    BAD_VALUE = 13
-    """A value is of its attribute's type, but out of its range."""
-    FORKED = 14
-    """The engine was opened before the process was forked: this process has to open it anew."""
-    TOO_LARGE = 15
-    """The request is larger than the engine takes: ``max_context``, or a call's room for texts."""
-    UNKNOWN_HANDLE = 16
-    """The handle is not one of this engine's."""
 
 
 @dataclass(frozen=True, slots=True)
