@@ -13,7 +13,7 @@ BUILD := pyproject.toml build_backend/backend.py
 SECONDS ?= 60
 
 .PHONY: help setup demo test test-rust test-realtime test-without-avx test-fuzz test-python test-free-threaded fuzz mutants \
-	lint format bench bench-instructions bench-python bench-scale bench-peers lock clean
+	lint deny check-oldest-rust format bench bench-instructions bench-python bench-scale bench-peers lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -99,8 +99,32 @@ lint: setup ## formatters and linters
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest ztfast._core ztfast.gate --allowlist tests/stubs.allowlist --mypy-config-file pyproject.toml
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny $(MANIFEST) check bans licenses sources; \
-	else echo "cargo-deny is not installed: licences and sources of crates were not checked"; fi
+	@$(MAKE) --no-print-directory deny
+
+# Known vulnerabilities are looked up in a list that has to be fetched; the rest is read from the lock file.
+deny: ## check licences, sources and known vulnerabilities of the crates that are built on, where there is cargo-deny
+	@if ! cargo deny --version >/dev/null 2>&1; then \
+	  echo "SKIPPED deny: no cargo-deny (cargo install cargo-deny --locked). Licences, sources, bans and vulnerabilities of" \
+	    "crates were not checked"; \
+	else \
+	  cargo deny --locked $(MANIFEST) check --hide-inclusion-graph bans licenses sources && \
+	  if cargo deny --locked $(MANIFEST) fetch db; then \
+	    cargo deny --locked $(MANIFEST) check advisories; \
+	  else \
+	    echo "SKIPPED deny: the list of vulnerabilities could not be fetched. Known vulnerabilities were not looked up"; \
+	  fi; \
+	fi
+
+# What is shipped; tests may use newer things.
+OLDEST_RUST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' src_ext/Cargo.toml)
+check-oldest-rust: $(VENV)/.requirements ## check that the oldest Rust that we promise compiles us, where it is installed
+	@if ! cargo +$(OLDEST_RUST) --version >/dev/null 2>&1; then \
+	  echo "SKIPPED check-oldest-rust: no Rust $(OLDEST_RUST)" \
+	    "(rustup toolchain install $(OLDEST_RUST) --profile minimal). Only clippy looked for what is newer"; \
+	else \
+	  PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo +$(OLDEST_RUST) check --locked $(MANIFEST) --quiet \
+	    --target-dir src_ext/target/oldest -p ztfast-python -p ztfast-embed; \
+	fi
 
 format: setup ## format everything
 	cargo fmt $(MANIFEST) --all
