@@ -1,4 +1,4 @@
-//! What `benches/instructions.rs` counts: an engine over the bundle of `ztfast.bench.workload`, which make saves.
+//! What `benches/icount.rs` counts: an engine over the bundle of `ztfast.bench.workload`, which make saves.
 //!
 //! A crate of its own: the engine's own tests link Cedar, which takes minutes to build with optimizations. Nothing here does.
 #![forbid(unsafe_code)]

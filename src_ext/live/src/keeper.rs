@@ -24,7 +24,7 @@ pub(crate) trait Follow: Send + Sync {
 pub(crate) fn watch(table: Weak<dyn Follow>) {
     static KEEPER: PerProcess<Keeper> = PerProcess::new();
     // Without a page for the keeper, whoever admits or changes something still looks.
-    if let Ok(keeper) = KEEPER.get_or_make(|| Ok(Keeper::default())) {
+    if let Ok(keeper) = KEEPER.get_or_make(Keeper::default) {
         keeper.watch(table);
     }
 }

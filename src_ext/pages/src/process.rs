@@ -144,73 +144,81 @@ extern "C" fn wipe() {
     }
 }
 
-/// What a process has once, made when it is first asked for: a forked child makes its own.
-pub struct PerProcess<T: 'static> {
-    /// A page that a fork wipes, whose word is where the value is, or 0.
-    page: AtomicPtr<AtomicUsize>,
-    of: PhantomData<&'static T>,
-}
+/// A word that each process has for itself: 0 until it is set, and 0 again in a forked child.
+struct Word(AtomicPtr<AtomicUsize>);
 
-impl<T: 'static> PerProcess<T> {
-    /// Nothing yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { page: AtomicPtr::new(ptr::null_mut()), of: PhantomData }
+impl Word {
+    const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
     }
 
-    /// What this process has; `None` where it has nothing yet.
-    pub fn get(&self) -> Option<&'static T> {
-        // SAFETY: `word` leaked the page.
-        let word = unsafe { self.page.load(Ordering::Acquire).as_ref() }?;
-        Self::value(word.load(Ordering::Acquire))
+    /// The word's value; 0 where it was not set.
+    #[inline]
+    fn get(&self) -> usize {
+        self.known().map_or(0, |word| word.load(Ordering::Acquire))
     }
 
-    /// What this process has; what `make` gives where it has nothing yet.
-    ///
-    /// # Errors
-    /// Where the system gives no page, and what `make` gives.
-    pub fn get_or_make(&self, make: impl FnOnce() -> io::Result<T>) -> io::Result<&'static T> {
-        let word = self.word()?;
-        let known = word.load(Ordering::Acquire);
-        if let Some(known) = Self::value(known) {
-            return Ok(known);
-        }
-        let made = Box::into_raw(Box::new(make()?));
-        let at = match word.compare_exchange(0, made.expose_provenance(), Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => made.expose_provenance(),
-            Err(first) => {
-                // SAFETY: another thread was first, and nobody has seen this one.
-                drop(unsafe { Box::from_raw(made) });
-                first
-            }
-        };
-        Self::value(at).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    /// Set the word, unless another thread has. Its value.
+    fn set(&self, value: usize) -> io::Result<usize> {
+        let before = self.page()?.compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire);
+        Ok(before.map_or_else(|known| known, |_| value))
     }
 
-    fn value(at: usize) -> Option<&'static T> {
-        // SAFETY: 0, or where `get_or_make` leaked a value, whose provenance was exposed.
-        unsafe { ptr::with_exposed_provenance::<T>(at).as_ref() }
+    #[inline]
+    fn known(&self) -> Option<&'static AtomicUsize> {
+        // SAFETY: null, or a page that `page` leaked.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
     }
 
-    fn word(&self) -> io::Result<&'static AtomicUsize> {
-        // SAFETY: pages of this are leaked below.
-        if let Some(word) = unsafe { self.page.load(Ordering::Acquire).as_ref() } {
+    /// The word, in a page that a fork wipes.
+    fn page(&self) -> io::Result<&'static AtomicUsize> {
+        if let Some(word) = self.known() {
             return Ok(word);
         }
         let made = Box::into_raw(Box::new(WipedPages::<AtomicUsize>::new(1)?));
         // SAFETY: it was just made, and holds one.
         let first = unsafe { (*made).start.as_ptr() };
-        match self.page.compare_exchange(ptr::null_mut(), first, Ordering::AcqRel, Ordering::Acquire) {
-            // SAFETY: its pages are leaked with it.
-            Ok(_) => Ok(unsafe { &*first }),
-            Err(before) => {
-                // SAFETY: another thread was first, and nobody has seen this one; the other's is leaked.
-                unsafe {
-                    drop(Box::from_raw(made));
-                    Ok(&*before)
-                }
+        if self.0.compare_exchange(ptr::null_mut(), first, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // SAFETY: another thread was first, and no thread has seen this page.
+            drop(unsafe { Box::from_raw(made) });
+        }
+        self.known().ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+}
+
+/// A value that each process has for itself. A forked child makes its own.
+pub struct PerProcess<T: 'static> {
+    /// Where the value is, or 0.
+    at: Word,
+    of: PhantomData<&'static T>,
+}
+
+impl<T: 'static> PerProcess<T> {
+    /// Hold no value yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { at: Word::new(), of: PhantomData }
+    }
+
+    /// Get this process's value; make it if there is none.
+    ///
+    /// # Errors
+    /// Where the system gives no page.
+    pub fn get_or_make(&self, make: impl FnOnce() -> T) -> io::Result<&'static T> {
+        let mut known = self.at.get();
+        if known == 0 {
+            let made = Box::into_raw(Box::new(make()));
+            known = self.at.set(made.expose_provenance()).inspect_err(|_| {
+                // SAFETY: no thread has seen the value.
+                drop(unsafe { Box::from_raw(made) });
+            })?;
+            if known != made.expose_provenance() {
+                // SAFETY: another thread was first, and no thread has seen this value.
+                drop(unsafe { Box::from_raw(made) });
             }
         }
+        // SAFETY: a value was leaked there above, and its provenance was exposed.
+        unsafe { ptr::with_exposed_provenance::<T>(known).as_ref() }.ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 }
 
@@ -221,21 +229,27 @@ impl<T: 'static> Default for PerProcess<T> {
 }
 
 /// A random number, which a process has from its first engine on.
-static MARK: PerProcess<u64> = PerProcess::new();
+static MARK: Word = Word::new();
 
-/// This process's mark; 0 where no engine was opened in it.
+/// Get this process's mark; 0 where no engine was opened in it.
+#[inline]
 #[must_use]
 pub fn mark() -> u64 {
-    MARK.get().copied().unwrap_or(0)
+    MARK.get() as u64
 }
 
-/// This process's mark, which it has from now on.
+/// Get this process's mark, which it has from now on.
 ///
 /// # Errors
 /// Where the system gives no page, or no random number.
 pub fn enter() -> io::Result<u64> {
-    let random = || getrandom::u64().map(|number| number | 1).map_err(|error| io::Error::other(error.to_string()));
-    MARK.get_or_make(random).copied()
+    let known = mark();
+    if known != 0 {
+        return Ok(known);
+    }
+    let mut random = [0; size_of::<usize>()];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    MARK.set(usize::from_ne_bytes(random) | 1).map(|mark| mark as u64)
 }
 
 #[cfg(test)]
