@@ -76,8 +76,9 @@ fuzz: ## hold the engine against Cedar on random worlds: make fuzz SECONDS=600
 	$(CARGO) build $(MANIFEST) --quiet -p ztfast-fuzz
 	src_ext/target/debug/ztfast-fuzz --seconds $(SECONDS) --seed $$(date +%s) --failures build/fuzz-failures
 
+# MUTANTS: words that choose some of them, and options (--help): make mutants MUTANTS="--json build/mutants.json --resume".
 mutants: setup ## show that the fuzzer and the tests find the mistakes that are easily made
-	$(BIN)/python tests/differential/mutants.py
+	$(BIN)/python tests/mutants $(MUTANTS)
 
 test-python: setup
 	$(BIN)/python -m pytest

@@ -1,0 +1,71 @@
+"""Mutants of what a bundle is made with, read with and explained with."""
+
+from mutant import Mutant, Python, Rust
+
+MUTANTS = (
+    Mutant(
+        "two-valued ||: an error on its left is a false",
+        "vm/src/interpreter.rs",
+        "if let Some(target) = self.step(op, instr.imm)? {",
+        """let stepped = match self.step(op, instr.imm) {
+                Err(Fault::Error) => {
+                    let rest = code.get(at..).unwrap_or_default();
+                    let or_else = rest.iter().position(|instr| instr.op == Op::OrElse as u8);
+                    at += or_else.ok_or(Fault::Error)? + 1;
+                    None
+                }
+                stepped => stepped?,
+            };
+            if let Some(target) = stepped {""",
+    ),
+    Mutant(
+        "a dropped presence test: `has` of an attribute of the context holds always",
+        "vm/src/interpreter.rs",
+        "Value::bool(self.request.number(imm).is_some())",
+        "Value::bool(self.request.number(imm).is_some() || imm < u32::MAX)",
+    ),
+    Mutant(
+        "dropped action ancestors: an action is in no group",
+        "compile/src/plan.rs",
+        "*uid == action.uid || action.ancestors.contains(uid)",
+        "*uid == action.uid",
+    ),
+    Mutant(
+        "unordered errors: the operands of && and || in another order",
+        "cedar/src/lower.rs",
+        "Some(right) => join(Arc::new(left), Arc::new(right)),",
+        "Some(right) => join(Arc::new(right), Arc::new(left)),",
+    ),
+    Mutant(
+        "off by one at a range's edge: < is <=",
+        "compile/src/ranges.rs",
+        "most.checked_sub(i64::from(strict))",
+        "most.checked_sub(i64::from(strict && most < 0))",
+    ),
+    Mutant(
+        "off by one at a range's edge: the least number is outside",
+        "bundle/src/records.rs",
+        "number.wrapping_sub(self.low).cast_unsigned() <= self.width",
+        "number.wrapping_sub(self.low).cast_unsigned().wrapping_sub(1) < self.width",
+    ),
+    Mutant(
+        "explanations do without tags",
+        "explain/src/store.rs",
+        "tags: fields(facts.tags)?",
+        "tags: fields(facts.tags).map(|_| Vec::new())?",
+    ),
+    Mutant(
+        "a uid's text ends where Cedar's parser of policies says",
+        "cedar/src/values.rs",
+        """whole &= char != '"' && (char != '\\\\' || rest.next().is_some());""",
+        """whole &= char != '\\\\' || rest.next().is_some();""",
+        Rust("cedar/src/tests/values.rs", "a_uid_is_the_whole_text"),
+    ),
+    Mutant(
+        "a bundle's file is mapped, and what is written into it decides",
+        "bundle/src/memory.rs",
+        "if length > 0 && is_sealed(&file, &before) {",
+        "if length > 0 && (is_sealed(&file, &before) || before.is_file()) {",
+        Python("tests/faults/test_changed_files.py::test_decisions_go_by_the_bundle_that_was_opened"),
+    ),
+)

@@ -1,0 +1,55 @@
+"""Mutants of the Python side: the extension module, the gate, columns and the package."""
+
+from mutant import Mutant, Python
+
+MUTANTS = (
+    Mutant(
+        "a set is read before it is known to have room",
+        "python/src/context.rs",
+        "        self.charge(py, &path, size.saturating_mul(EACH))?;\n",
+        "",
+        Python("tests/faults/test_large_contexts.py::test_sizes_are_looked_at_before_elements"),
+    ),
+    Mutant(
+        "texts of a context are not counted",
+        "python/src/context.rs",
+        "            self.charge(value.py(), path, characters)?;\n",
+        "            self.charge(value.py(), path, characters.min(0))?;\n",
+        Python("tests/faults/test_large_contexts.py::test_more_than_max_context_is_too_large"),
+    ),
+    Mutant(
+        "values that take the slow way are put where the points in a name say",
+        "cython/gate.pyx",
+        "*outer, last = self.paths[at]",
+        '*outer, last = self.names[at].split(".")',
+        Python("tests/api/test_names.py"),
+    ),
+    Mutant(
+        "durations that overflow wrap",
+        "ztfast/values.py",
+        "    bad = bad | (raw > most) | (raw < -((_MOST + 1) // by))\n",
+        "",
+        Python("tests/api/test_conversions.py", "tests/api/test_values.py"),
+    ),
+    Mutant(
+        "a row that is out of range is decided by the number that it is not",
+        "cython/gate.pyx",
+        "good = numpy.ones(rows, numpy.bool_) if bad is None else ~bad",
+        "good = numpy.ones(rows, numpy.bool_) if bad is None else bad | ~bad",
+        Python("tests/api/test_conversions.py", "tests/api/test_values.py"),
+    ),
+    Mutant(
+        "a swap forgets the changes that it is to keep",
+        "ztfast/engine.py",
+        "bundle._core, bundle, bool(keep_changes), None if",
+        "bundle._core, bundle, bool(keep_changes) and upsert is not None, None if",
+        Python("tests/api/test_swap.py"),
+    ),
+    Mutant(
+        "a swap that makes gates stale is passed over in silence",
+        "ztfast/engine.py",
+        "        if stale:\n            gates = tuple(",
+        "        if stale and allow_stale:\n            gates = tuple(",
+        Python("tests/api/test_swap.py"),
+    ),
+)

@@ -1,0 +1,161 @@
+"""What a mutant is, where it is built, and the three kinds of tests that find one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["COPY", "FUZZER", "ROOT", "TARGET", "Fuzzer", "Mutant", "Python", "Rust"]
+
+ROOT = Path(__file__).resolve().parents[2]
+COPY = ROOT / "build" / "mutants"
+# The copy has a target folder of its own: Cargo takes files of two workspaces for the same if they lie at the same place.
+TARGET = ROOT / "src_ext" / "target" / "mutants"
+ENVIRONMENT = {
+    **os.environ,
+    "CARGO_TARGET_DIR": str(TARGET),
+    "PYO3_PYTHON": sys.executable,
+    "PYTHONPATH": str(COPY),
+    "PYTHONDONTWRITEBYTECODE": "1",
+    # The gate need not be fast here.
+    "CFLAGS": "-O0",
+}
+# The fuzzer gets so many seconds.
+SECONDS = 60
+# Tests that take longer than this hang.
+LIMIT = 900
+SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
+
+
+def cargo(*arguments: str) -> list[str]:
+    """Return a command of Cargo's over the copy."""
+    name, *rest = arguments
+    return ["cargo", name, "--locked", "--quiet", "--manifest-path", str(COPY / "src_ext" / "Cargo.toml"), *rest]
+
+
+def run(command: list[str], *, cwd: Path = COPY) -> tuple[int, str]:
+    """Run a command to its end; return its status and what it wrote.
+
+    Raises:
+        subprocess.TimeoutExpired: where it hangs.
+    """
+    done = subprocess.run(
+        command, cwd=cwd, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=LIMIT
+    )
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+def build(command: list[str]) -> None:
+    """Run a command that must not fail: a mutant that does not build shows nothing.
+
+    Raises:
+        RuntimeError: where it fails.
+    """
+    status, said = run(command)
+    if status:
+        raise RuntimeError(f"{' '.join(command)}:\n{said}")
+
+
+@dataclass(frozen=True)
+class Fuzzer:
+    """The fuzzer finds it, within a minute."""
+
+    def build(self, _file: str) -> None:
+        """Build the fuzzer."""
+        build(cargo("build", "-p", "ztfast-fuzz"))
+
+    def finds(self) -> str | None:
+        """Run the fuzzer; return what found the mutant, if anything did."""
+        fuzzer, failures = str(TARGET / "debug" / "ztfast-fuzz"), str(COPY / "build" / "failures")
+        status, _ = run([fuzzer, "--seconds", str(SECONDS), "--first", "--failures", failures])
+        if status < 0:
+            return f"the fuzzer, by signal {-status}"
+        return "the fuzzer" if status == 1 else None
+
+
+FUZZER = Fuzzer()
+
+
+@dataclass(frozen=True)
+class Rust:
+    """A test in Rust finds it. The file is named from src_ext."""
+
+    file: str
+    test: str
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command that builds the test, and runs it unless an argument says otherwise."""
+        crate, folder, *_ = Path(self.file).parts
+        target = ["--lib"] if folder == "src" else ["--test", Path(self.file).stem]
+        return cargo("test", "-p", f"ztfast-{crate}", *target, *arguments)
+
+    def build(self, _file: str) -> None:
+        """Build the test."""
+        build(self.command("--no-run"))
+
+    def finds(self) -> str | None:
+        """Run the test; return what found the mutant, if anything did."""
+        status, said = run(self.command(self.test))
+        failed = re.search(r"^test (\S+) .*FAILED$", said, re.MULTILINE)
+        return (failed[1] if failed else self.test) if status else None
+
+
+@dataclass(frozen=True, init=False)
+class Python:
+    """Tests in Python find it, by failing or by the end of the process: files, or tests as ``file::test``."""
+
+    tests: tuple[str, ...]
+
+    def __init__(self, *tests: str) -> None:
+        object.__setattr__(self, "tests", tests)
+
+    def build(self, file: str) -> None:
+        """Build the compiled modules that the mutant is in; the others are those of this checkout."""
+        for module in ("_core", "gate"):
+            shutil.copyfile(ROOT / "ztfast" / f"{module}{SUFFIX}", COPY / "ztfast" / f"{module}{SUFFIX}")
+        if file.endswith(".rs"):
+            build(cargo("build", "-p", "ztfast-python"))
+            library = next(path for path in (TARGET / "debug").glob("lib_core.*") if path.suffix in (".so", ".dylib"))
+            shutil.copyfile(library, COPY / "ztfast" / f"_core{SUFFIX}")
+        elif not file.endswith(".py"):
+            build([sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", "--force"])
+
+    def finds(self) -> str | None:
+        """Run the tests; return what found the mutant, if anything did."""
+        status, said = run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *self.tests])
+        if status < 0:
+            return f"{self.tests[0]}, by signal {-status}"
+        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
+        return (failed[1] if failed else self.tests[0]) if status == 1 else None
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A mistake: in ``file``, ``new`` where ``old`` stood. Files in Rust and Cython are named from src_ext."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    finder: Fuzzer | Rust | Python = FUZZER
+
+    def place(self, root: Path) -> Path:
+        """Return where the file is in a checkout."""
+        return root / self.file if self.file.startswith("ztfast/") else root / "src_ext" / self.file
+
+    def mutated(self, text: str) -> str:
+        """Return the file's text with the mistake in it.
+
+        Raises:
+            ValueError: where there is not exactly one place for it.
+        """
+        places = text.count(self.old)
+        if places != 1:
+            raise ValueError(f"{self.name}: {self.file} has {places} places for it, not one: write the mutant anew")
+        return text.replace(self.old, self.new)
