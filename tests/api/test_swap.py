@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
-import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import ztfast
+from tests.racing import Repeat, beside
 
 SCHEMA = """
 entity Group; entity Venue;
@@ -162,31 +162,27 @@ def test_uids_in_cedars_other_forms_are_kept(engine: ztfast.Engine) -> None:
 
 def test_no_decision_goes_by_the_new_bundle_without_what_is_kept(engine: ztfast.Engine) -> None:
     session = engine.admit(ztfast.Identity(BOB, not_after=math.inf))
-    doc, seen, stop = engine.resource(DOC), [], threading.Event()
+    doc = engine.resource(DOC)
     engine.upsert([user("bob", 5)])
 
-    def decide() -> None:
+    def decider() -> Callable[[], None]:
         gate = engine.prepare("read", "n")
-        while not stop.is_set():
-            seen.append(gate.allows(session, doc, 5))
-            seen.append(bool(engine.evaluate(BOB, "read", DOC, {"n": 5})))
-            seen.append(bool(engine.evaluate_many(BOB, "read", DOC, {"n": [5]})[0] == ztfast.Code.ALLOW))
 
-    threads = [threading.Thread(target=decide) for _ in range(2)]
-    for thread in threads:
-        thread.start()
+        def decide() -> None:
+            assert gate.allows(session, doc, 5)
+            assert engine.evaluate(BOB, "read", DOC, {"n": 5})
+            assert engine.evaluate_many(BOB, "read", DOC, {"n": [5]}).tolist() == [ztfast.Code.ALLOW]
+
+        return decide
+
     bundles = [compiled(), compiled(policies=POLICIES + "// other")]
-    until = time.monotonic() + 2
     swaps = 0
-    while time.monotonic() < until:
-        engine.swap(bundles[swaps % 2], keep_changes=True)
-        swaps += 1
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert swaps > 10
-    assert len(seen) > 100
-    assert all(seen)
+    with beside(decider(), decider()) as turns:
+        repeat = Repeat("swaps, and decisions beside them", at_least=2)
+        while repeat.until(swaps > 10 and min(turns) > 30):
+            turn = repeat.turn
+            engine.swap(bundles[turn % 2], keep_changes=True)
+            swaps += 1
 
 
 OTHER = {

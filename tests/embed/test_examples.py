@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 
 import ztfast
+from tests.racing import Repeat
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "embed"
@@ -124,25 +126,41 @@ def test_the_cpp_gateway_decides_as_python(order_gateway: Any, orders: Any) -> N
 
 
 def test_the_cpp_gateway_runs_on_while_python_revokes_and_swaps(order_gateway: Any, orders: Any) -> None:
-    desk = orders.open_desk()
-    drawn = orders.draw(desk, 50 * COUNT)
+    desk, bundles = orders.open_desk(), (orders.desk_bundle("AAPL"), orders.desk_bundle())
+    drawn = orders.draw(desk, 20 * COUNT)
     columns = (drawn.sessions, drawn.instruments, drawn.notional, drawn.quantity)
-    before = desk.order_new.decide_many(*columns)
-    answers = []
-    runner = threading.Thread(target=lambda: answers.append(order_gateway.run(desk.order_new, *columns, 2)[0]))
-    other = orders.desk_bundle("AAPL")
-    runner.start()
-    revoked = desk.traders[0]
-    revoked.revoke()
-    for _ in range(5):
-        desk.engine.swap(other)
-    runner.join()
-    codes = np.frombuffer(answers[0], np.uint8)
-    after = desk.order_new.decide_many(*columns)
-    # Each order was decided by what held before or by what holds now.
-    swapped = drawn.sessions != revoked.id
-    assert ((codes == before) | (codes == after))[swapped].all()
-    assert np.isin(codes[~swapped], [*np.unique(before[~swapped]), Code.REVOKED, *np.unique(after[~swapped])]).all()
+    wanted = []
+    for bundle in bundles:
+        desk.engine.swap(bundle)
+        wanted.append(desk.order_new.decide_many(*columns))
+    began = time.monotonic()
+    order_gateway.run(desk.order_new, *columns, 2)
+    whole, over = time.monotonic() - began, np.zeros(len(drawn.sessions), bool)
+
+    def change(trader: ztfast.Session) -> None:
+        trader.revoke()
+        for at in range(5):
+            desk.engine.swap(bundles[at % 2])
+
+    swapped = revoked = False
+    repeat = Repeat("a swap and a revocation in the middle of a run")
+    while repeat.until(swapped and revoked):
+        trader = desk.traders[repeat.turn]
+        desk.engine.swap(bundles[1])
+        timer = threading.Timer(whole * (repeat.turn % 6 + 1) / 8, change, (trader,))
+        timer.start()
+        codes = np.frombuffer(order_gateway.run(desk.order_new, *columns, 2)[0], np.uint8)
+        timer.join()
+        of_trader = drawn.sessions == trader.id
+        # Each order was decided by one of the bundles, unless its trader was revoked already.
+        gone = codes == Code.REVOKED
+        assert ((codes == wanted[0]) | (codes == wanted[1]) | gone).all()
+        assert not gone[~over & ~of_trader].any()
+        assert gone[over].all()
+        over |= of_trader
+        other = (codes == wanted[0])[~over & (wanted[0] != wanted[1])]
+        swapped |= other.any() and not other.all()
+        revoked |= gone[of_trader].any() and not gone[of_trader].all()
 
 
 def test_the_cpp_gateway_refuses_what_is_not_an_order(order_gateway: Any, orders: Any) -> None:

@@ -11,8 +11,7 @@ import gc
 import math
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ctypes import byref, c_int64, c_size_t, c_uint8, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import pytest
 import ztfast
 from tests.embed import table
 from tests.embed.table import Column, Determining, values
+from tests.racing import Repeat, beside
 
 OK, *ERRORS = table.statuses().values()
 NULL, UTF8, ROOM, HANDLE, COLUMNS, STALE, POLICY, _PANIC, _VERSION, _SIZE, TEXT, FOREIGN, TYPE, REQUIRED = ERRORS
@@ -425,30 +425,32 @@ def test_clones_decide_on_threads_of_their_own_while_the_engine_changes(
 ) -> None:
     """ctypes lets go of the GIL, so the calls really run beside each other, and beside swaps and new clones."""
     bundles = [bundle(), bundle(policies=POLICIES.replace("100", "50"))]
-    done = threading.Event()
-    wrong: list[int] = []
-
-    def decide(gate: c_void_p) -> None:
-        while not done.is_set():
-            # 50 is allowed by both bundles, 101 by neither.
-            if api["allows"](gate, ann.id, book.handle, values(50), 1) != Code.ALLOW:
-                wrong.append(50)
-            if api["allows"](gate, ann.id, book.handle, values(101), 1) != Code.DEFAULT:
-                wrong.append(101)
-
     gates = [table.clone(api, order.address) for _ in range(3)]
-    threads = [threading.Thread(target=decide, args=(gate,)) for gate in gates]
-    for thread in threads:
-        thread.start()
-    for at in range(60):
-        engine.swap(bundles[at % 2])
-        assert api["gate_free"](table.clone(api, order.address)) == OK
-    done.set()
-    for thread in threads:
-        thread.join()
+    # What each was told of 100, which one of the bundles allows.
+    told: list[list[int]] = [[] for _ in gates]
+
+    def decider(gate: c_void_p, said: list[int]) -> Callable[[], None]:
+        def decide() -> None:
+            # 50 is allowed by both bundles, 101 by neither.
+            assert api["allows"](gate, ann.id, book.handle, values(50), 1) == Code.ALLOW
+            assert api["allows"](gate, ann.id, book.handle, values(101), 1) == Code.DEFAULT
+            code = api["allows"](gate, ann.id, book.handle, values(100), 1)
+            if said[-1:] != [code]:
+                said.append(code)
+
+        return decide
+
+    swaps = 0
+    with beside(*(decider(gate, said) for gate, said in zip(gates, told, strict=True))):
+        repeat = Repeat("changes of the bundle in each thread")
+        while repeat.until(swaps >= 60 and min(map(len, told)) >= 5):
+            turn = repeat.turn
+            engine.swap(bundles[turn % 2])
+            assert api["gate_free"](table.clone(api, order.address)) == OK
+            swaps += 1
     for gate in gates:
         assert api["gate_free"](gate) == OK
-    assert wrong == []
+    assert set().union(*told) == {Code.ALLOW, Code.DEFAULT}
 
 
 MIXED = """\

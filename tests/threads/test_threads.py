@@ -26,6 +26,7 @@ import numpy
 import pytest
 
 import ztfast
+from tests.racing import Repeat
 
 SECONDS = float(os.environ.get("ZTFAST_THREADS_SECONDS", "8"))
 
@@ -252,23 +253,37 @@ def test_every_answer_is_one_of_a_state_during_the_call() -> None:
         "kill switch": lambda: kill_and_revive(desk),
         "sessions": lambda: revoke_and_admit(desk),
     }
-    done = run(desk, jobs)
-    assert not desk.failures, desk.failures[:5]
-    assert done == set(jobs), f"threads that raised: {set(jobs) - done}"
+    repeat, missing = Repeat("what shows something", limit=10 * SECONDS), ["all"]
+    while repeat.until(not missing):
+        # A busy machine gets another time.
+        desk.until = time.monotonic() + SECONDS
+        done = run(desk, jobs)
+        assert not desk.failures, desk.failures[:5]
+        assert done == set(jobs), f"threads that raised: {set(jobs) - done}"
+        missing = unseen(desk)
+        repeat.what = f"{missing} of {desk.seen}"
 
+
+def unseen(desk: Desk) -> list[str]:
+    """What a run has to show, and did not show yet."""
     swaps = sum(before.own != after.own for before, after in itertools.pairwise(desk.store.states))
-    assert swaps > SECONDS, "too few swaps to show anything"
-    assert len(desk.killed.states) > SECONDS
-    for way in ("own gate", "shared gate, one", "shared gate, two"):
-        for call in ("allows", "decides", "decides many"):
-            # What is certain shows most: one answer only is right.
-            assert desk.seen[f"{way} {call}", "certain"] > 10 * SECONDS, desk.seen
-    for expected in (
+    ways = [
+        f"{way} {call}"
+        for way in ("own gate", "shared gate, one", "shared gate, two")
+        for call in ("allows", "decides", "decides many")
+    ]
+    answers = [
         *(by_policy(Store(own, member), n) for own in (1, 2) for member in (True, False) for n in (1, 2)),
         Answer("KILLED"),
         Answer("REVOKED"),
-    ):
-        assert desk.seen["own gate decides", str(expected)] > 0, (expected, desk.seen)
+    ]
+    return [
+        *(["swaps"] if swaps <= SECONDS else []),
+        *(["kill switches"] if len(desk.killed.states) <= SECONDS else []),
+        # What is certain shows most: one answer only is right.
+        *(way for way in (*ways, "context") if desk.seen[way, "certain"] <= 10 * SECONDS),
+        *(str(answer) for answer in answers if not desk.seen["own gate decides", str(answer)]),
+    ]
 
 
 def run(desk: Desk, jobs: dict[str, Callable[[], None]]) -> set[str]:
@@ -317,18 +332,25 @@ def test_a_checker_that_is_lied_to_says_so() -> None:
 
 def test_changes_of_several_threads_wait_for_each_other() -> None:
     desk = Desk()
-    desk.until = time.monotonic() + min(SECONDS, 2)
+    inside, met = set[int](), 0
 
     def swap(own: int) -> Callable[[], None]:
         def job() -> None:
+            nonlocal met
             while desk.going_on():
+                inside.add(own)
                 desk.engine.swap(desk.bundles[own])
                 desk.engine.upsert([user(False)])
+                met += 3 - own in inside
+                inside.discard(own)
 
         return job
 
     jobs = {f"swap {own}": swap(own) for own in (1, 2)}
-    assert run(desk, jobs) == set(jobs), desk.failures
+    repeat = Repeat("threads that change the engine at once")
+    while repeat.until(met > 10):
+        desk.until = time.monotonic() + min(SECONDS, 2)
+        assert run(desk, jobs) == set(jobs), desk.failures
     # The bundle that the engine names is the one that decides, and that Cedar explains by.
     for _ in range(2):
         (own,) = (own for own, bundle in desk.bundles.items() if bundle is desk.engine.bundle)
