@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -90,6 +92,7 @@ def test_evaluate_many_refuses_what_is_no_request(engine) -> None:
 
 
 def test_entitlements_are_decisions_on_every_resource_of_the_store(engine) -> None:
+    seen: set[bool] = set()
     for who in (ANN, BOB, 'User::"nobody"', 'Bot::"b"'):
         session = admit(engine, who)
         allowed = engine.entitlements(session, "view")
@@ -98,15 +101,19 @@ def test_entitlements_are_decisions_on_every_resource_of_the_store(engine) -> No
         assert allowed.tolist() == expected
         named = [uid for uid, may in zip(engine.resources("view"), expected, strict=True) if may]
         assert engine.entitled(session, "view") == named
+        seen.update(expected)
+    assert seen == {True, False}
     assert engine.resources("view") == [ztfast.Uid("Doc", "d1"), ztfast.Uid("Doc", "d2")]
 
 
 def test_entitlements_go_by_the_context(engine) -> None:
-    session = admit(engine, ANN)
+    session, seen = admit(engine, ANN), set()
     for size, room, note in ((1, 1, "shut"), (11, 1, "open"), (1, 9, "open"), (11, 9, "shut")):
         context = {"size": size, "place": {"room": room}, "note": note, "tags": {"a", "b"}}
         expected = [bool(engine.decide(session, "edit", uid, context)) for uid in engine.resources("edit")]
         assert engine.entitlements(session, "edit", context).tolist() == expected
+        seen.add(tuple(expected))
+    assert len(seen) >= 3
     with pytest.raises(ztfast.ContextError, match="size"):
         engine.entitlements(session, "edit")
     with pytest.raises(ztfast.ActionError):
@@ -318,13 +325,15 @@ def test_a_gate_is_prepared_once_and_does_nothing_before(engine) -> None:
 
 
 def test_gates_that_are_gone_leave_nothing(engine) -> None:
-    import resource
-
-    def peak() -> int:
+    def kib_after_more() -> int:
         for _ in range(3_000):
             engine.evaluate_many(ANN, "view", D1)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        gc.collect()
+        status = Path("/proc/self/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
-    peak()
-    before = peak()
-    assert peak() - before < 512
+    gates = engine.memory.gates
+    kib_after_more()
+    before = kib_after_more()
+    assert kib_after_more() - before < 512
+    assert engine.memory.gates <= gates + 64 * 1024

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import ztfast
+from tests.racing import Repeat
 
 PERMIT = "permit (principal, action, resource) when { context.n > 1 };"
 FORBID = "forbid (principal, action, resource);"
@@ -152,7 +153,7 @@ def test_what_is_changed_while_it_is_opened_is_refused_or_whole(
     contents = [path.read_bytes() for path in files[size]]
     live.write_bytes(contents[0])
     script = """
-        import os, sys
+        import os, sys, time
         live, contents = sys.argv[1], [open(path, "rb").read() for path in sys.argv[2:4]]
         file = os.open(live, os.O_WRONLY)
         print("ready", flush=True)
@@ -165,15 +166,18 @@ def test_what_is_changed_while_it_is_opened_is_refused_or_whole(
             if n % 5 == 0:
                 os.ftruncate(file, len(content) + 64)
             os.ftruncate(file, len(content))
+            if n % 50 == 0:
+                # Long enough to be opened as it is, unless it is changed again just then.
+                time.sleep(0.1)
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(live), *map(str, files[size])]
     effects = {ztfast.Bundle.load(path).hash: e for path, e in zip(files[size], ("ALLOW", "DENY"), strict=True)}
     with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
-        refused = 0
-        until = time.monotonic() + 4
-        while time.monotonic() < until:
+        refused = whole = 0
+        repeat = Repeat("a file that was changed while it was read, and one that was whole", at_least=4)
+        while repeat.until(refused and whole):
             try:
                 engine = ztfast.Engine(ztfast.Bundle.load(live), sessions=16, handles=16)
             except ztfast.BundleError:
@@ -181,9 +185,9 @@ def test_what_is_changed_while_it_is_opened_is_refused_or_whole(
                 continue
             assert engine.evaluate(*REQUEST).effect == effects[engine.bundle.hash]
             engine.bundle.check()
+            whole += 1
         assert writer.poll() is None
         writer.kill()
-    assert refused, "nothing was refused: the file was not changed while it was read"
 
 
 def test_a_file_that_grows_or_shrinks_is_told_apart_from_a_damaged_one(tmp_path: Path) -> None:
@@ -233,7 +237,8 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), str(path)], capture_output=True, text=True, timeout=20
     )
-    assert path.name in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert path.name in done.stdout
 
 
 def test_a_fifo_that_somebody_writes_is_refused_too(tmp_path: Path) -> None:
@@ -269,14 +274,17 @@ def test_sparse_files_of_every_length_take_no_memory(tmp_path: Path, length: int
     path.write_bytes(head(length if promised is None else promised)[:length])
     os.truncate(path, length)
     script = """
-        import resource, sys, time, ztfast
-        began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        import sys, time, ztfast
+        def peak():
+            # Of this process alone: what getrusage says begins with the peak of the one that started it.
+            return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+        before, began = peak(), time.process_time()
         try:
             ztfast.Bundle.load(sys.argv[1])
         except ztfast.BundleError as error:
             print(error)
-        assert time.monotonic() - began < 5
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
+        assert time.process_time() - began < 5
+        assert peak() - before < 64 << 10
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), str(path)], capture_output=True, text=True, timeout=60
@@ -343,11 +351,13 @@ def test_opening_leaves_no_descriptor_to_children_and_needs_no_permission_to_wri
     shutil.copyfile(files["large"][0], path)
     path.chmod(0o400)
     bundle = ztfast.Bundle.load(path)
-    assert all(
-        os.get_inheritable(int(name)) is False
+    held = [
+        int(name)
         for name in os.listdir("/proc/self/fd")
         if os.path.exists(f"/proc/self/fd/{name}") and "ztfast-bundle" in os.readlink(f"/proc/self/fd/{name}")
-    )
+    ]
+    assert held
+    assert not any(os.get_inheritable(descriptor) for descriptor in held)
     assert ztfast.Engine(bundle).evaluate(*REQUEST)
 
 
@@ -382,11 +392,21 @@ def test_without_memory_for_the_bundle_it_is_refused(files: dict[str, tuple[Path
 
 
 def test_signals_do_not_break_opening(files: dict[str, tuple[Path, Path]]) -> None:
-    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    came = 0
+
+    def count(*_: object) -> None:
+        nonlocal came
+        came += 1
+
+    loads = 0
+    before = signal.signal(signal.SIGALRM, count)
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
     try:
-        for _ in range(20):
+        repeat = Repeat("signals while bundles were opened")
+        while repeat.until(loads >= 20):
+            already = came
             ztfast.Bundle.load(files["large"][0]).check()
+            loads += came > already
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

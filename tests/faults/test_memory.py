@@ -162,10 +162,12 @@ def test_resources_that_nobody_holds_leave_no_objects() -> None:
         """
         engine = ztfast.Engine(compiled(), sessions=64, handles=1 << 17)
         held = engine.resource('Doc::"held"')
+        gc.collect()
         before = len(gc.get_objects()), engine.memory.uids
         for at in range(20_000):
             engine.resource(f'Doc::"{at}"')
         gc.collect()
+        assert len(gc.get_objects()) < before[0] + 100
         assert len(engine._resources) == 1
         assert engine.resource('Doc::"held"') is held
         assert engine.memory.uids > before[1] + 20_000 * 20
@@ -287,7 +289,8 @@ def test_logins_one_after_the_other_never_run_out_of_handles() -> None:
 def test_where_all_handles_are_needed_who_comes_is_refused_at_once() -> None:
     run(
         """
-        engine = ztfast.Engine(compiled(), sessions=4_096, handles=1_000)
+        policy = 'permit (principal == User::"more", action, resource);'
+        engine = ztfast.Engine(compiled(policy), sessions=4_096, handles=1_000)
         sessions = [engine.admit(ztfast.Identity(f'User::"{at}"', not_after=math.inf)) for at in range(1_000)]
         taken = []
         for at in range(2_000):
@@ -301,9 +304,16 @@ def test_where_all_handles_are_needed_who_comes_is_refused_at_once() -> None:
             taken.append(time.perf_counter() - began)
         assert sorted(taken)[len(taken) * 9 // 10] < 0.001, max(taken)
         sessions[0].revoke()
-        time.sleep(1)
-        more = engine.admit(ztfast.Identity('User::"more"', not_after=math.inf))
-        for session in sessions[1:]:
-            assert session.principal != more.principal
+        # Looked for again after a while: the longer the search takes, which is the machine's affair, the later.
+        more, until = None, time.monotonic() + 60
+        while more is None:
+            time.sleep(0.1)
+            try:
+                more = engine.admit(ztfast.Identity('User::"more"', not_after=math.inf))
+            except ztfast.CapacityError:
+                assert time.monotonic() < until
+        # The place that it was given is nobody else's.
+        assert engine.decide(more, "read", 'Doc::"d"', {"n": 1})
+        assert not any(engine.decide(session, "read", 'Doc::"d"', {"n": 1}) for session in sessions)
         """
     )
