@@ -175,6 +175,7 @@ def command_line(world: World, command: str, section: str, value: object) -> str
     arguments = [command, str(world.file), WHO, f'Action::"{section}"', WHAT, "--context", context, "--json"]
     result = CliRunner().invoke(app, arguments)
     if result.exit_code == 1:
+        assert isinstance(result.exception, ztfast.ContextError), result.exception
         return REFUSED
     said = json.loads(result.stdout)
     return world.said(

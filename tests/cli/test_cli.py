@@ -172,7 +172,10 @@ def test_check_says_how_each_action_is_laid_out(bundle: str) -> None:
     assert "dense" in told.stdout
     assert "bytes a principal" in told.stdout
     actions = json.loads(run("check", bundle, "--json").stdout)["actions"]
-    assert {layer["form"] for action in actions for layer in action["layers"]} <= {"dense", "rows", "sets"}
+    assert {action["action"] for action in actions} == set(ztfast.Bundle.load(bundle).actions)
+    for action in actions:
+        assert action["layers"], action
+        assert {layer["form"] for layer in action["layers"]} <= {"dense", "rows", "sets"}
 
 
 def test_what_is_not_read_is_warned_of_and_may_be_denied(tmp_path: Path) -> None:

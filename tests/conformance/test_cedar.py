@@ -116,6 +116,8 @@ def test_every_public_test_of_cedar_is_answered_as_cedar_answers(tmp_path: Path)
             wrong += mismatches
     print(dict(counts))
     assert not wrong, f"{len(wrong)} mismatches, the first of them:\n" + "\n".join(wrong[:20])
-    assert counts["tests"] == len(tests) > 0
+    assert counts["tests"] == len(tests)
+    for met in ("ALLOW", "DENY", "validated strictly", "refused strictly"):
+        assert counts[met] > 0, counts
     # Everything that strict validation accepts is compiled; nothing of it is left to Cedar's own evaluator.
     assert counts["fallbacks strict"] == 0
