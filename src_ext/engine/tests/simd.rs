@@ -61,6 +61,9 @@ fn all_levels_decide_the_same() {
     for code in [Code::Allow, Code::Forbid] {
         assert!(plain.iter().filter(|(given, _)| *given == code).count() > 1_000, "{code:?} is rare");
     }
+    if SimdLevel::available().len() == 1 {
+        world::skipped("this processor has no wide instructions, so that there was nothing to compare");
+    }
     for simd in SimdLevel::available() {
         println!("with {simd:?}");
         assert!(decide(&bundle, simd) == plain, "{simd:?} decides otherwise");

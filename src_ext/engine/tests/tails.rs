@@ -5,8 +5,8 @@ mod world;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use world::changed_user;
 use world::sources::crowded;
+use world::{changed_user, skipped};
 use ztfast_bundle::Bundle;
 use ztfast_engine::{Admission, Code, Determining, Engine, EngineOptions, Gate, Handle, Residence, SessionId};
 
@@ -125,7 +125,7 @@ fn a_fresh_engine_has_all_its_pages() {
         Residence { locked: true, ..AT_USE },
     ] {
         if residence.locked && !may_lock() {
-            eprintln!("SKIPPED: locked memory was not tried, because the system lets this process lock too little");
+            skipped("locked memory was not tried, because the system lets this process lock too little");
             continue;
         }
         let mut crowd = Crowd::new(file.open(), residence);
@@ -170,7 +170,7 @@ fn locked_kib() -> usize {
 #[test]
 fn locked_memory_is_locked_until_the_engine_is_gone() {
     if !may_lock() {
-        eprintln!("SKIPPED: the system lets this process lock too little memory (ulimit -l)");
+        skipped("the system lets this process lock too little memory (ulimit -l)");
         return;
     }
     // In a process of its own: other tests lock memory meanwhile.

@@ -98,7 +98,7 @@ impl Random {
 #[test]
 fn true_iff_each_conjunct_alone_is_true() {
     let (mut random, entities) = (Random(7), Entities::new());
-    let mut seen = HashMap::new();
+    let (mut seen, mut firsts) = (HashMap::new(), 0);
     for _ in 0..4_000 {
         let text = random.condition(4);
         let condition: ast::Expr = text.parse().unwrap();
@@ -117,6 +117,7 @@ fn true_iff_each_conjunct_alone_is_true() {
         let first = outcomes.iter().find(|o| **o != Outcome::True).unwrap_or(&Outcome::True);
         if matches!(condition.expr_kind(), ast::ExprKind::And { .. }) {
             assert_eq!(whole, *first, "{text}: {outcomes:?}");
+            firsts += u32::from(whole == Outcome::Other);
         }
 
         // As lowered, and raised again.
@@ -128,7 +129,8 @@ fn true_iff_each_conjunct_alone_is_true() {
             assert_eq!(evaluate(&raise(lowered), &entities), outcome, "{text}: {lowered:?}");
         }
     }
-    assert!(seen.values().all(|n| *n > 300), "not all outcomes are tried: {seen:?}");
+    assert!(seen.len() == 3 && seen.values().all(|n| *n > 300), "not all outcomes are tried: {seen:?}");
+    assert!(firsts > 100, "only {firsts} conjunctions err");
 }
 
 /// Handwritten, through the whole of Cedar: a policy is satisfied iff the policies of one conjunct each all are.
@@ -151,6 +153,7 @@ fn policies_of_one_conjunct_each() {
     ];
     let context = Datum::Record([("ok".into(), Datum::Bool(true)), ("no".into(), Datum::Bool(false))].into());
     let (h, a) = (uid("Human::\"h\""), uid("Action::\"view\""));
+    let mut seen = [0; 2];
     for condition in errors_at.into_iter().chain(more) {
         let whole = format!("permit(principal, action, resource) when {{ {condition} }};");
         let whole = loaded(&[("p.cedar", &whole)]);
@@ -160,7 +163,9 @@ fn policies_of_one_conjunct_each() {
             ask(&loaded(&[("p.cedar", &alone)]), None, [&h, &a, &h], &context).allow
         });
         assert_eq!(satisfied, each, "{condition}");
+        seen[usize::from(satisfied)] += 1;
     }
+    assert!(seen[0] > 2 && seen[1] > 2, "{seen:?}");
 }
 
 /// Our expression as one of Cedar's.

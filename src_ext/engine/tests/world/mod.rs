@@ -7,6 +7,7 @@ pub mod sources;
 #[cfg(not(ztfast_rtsan))]
 pub mod spoilt;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, Form};
@@ -56,6 +57,11 @@ impl Kind {
 
 /// The folder of the bundles that builds without the compiler read.
 pub const BUNDLES: &str = "ZTFAST_TEST_BUNDLES";
+
+/// Say that a test was skipped, past what captures the output of tests that pass.
+pub fn skipped(why: &str) {
+    std::io::stderr().write_all(format!("SKIPPED: {why}\n").as_bytes()).unwrap();
+}
 
 pub fn uid(ty: &str, id: &str) -> (String, String) {
     (ty.to_owned(), id.to_owned())
