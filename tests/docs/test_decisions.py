@@ -24,6 +24,7 @@ def title(record: Path) -> tuple[int, str]:
 
 def test_the_index_lists_each_record_by_its_title() -> None:
     listed = re.findall(r"^\| (\d+) \| \[(.+)\]\((.+)\) \|$", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    assert RECORDS
     assert [(int(number), text, name) for number, text, name in listed] == [
         (*title(record), record.name) for record in RECORDS
     ]
