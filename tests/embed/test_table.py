@@ -152,7 +152,9 @@ def test_decisions_are_pythons(
     assert api["allows"](own, 2**63, book.handle, values(1), 1) == Code.UNKNOWN_SESSION
 
 
-def test_what_is_missing_denies(api: dict[str, Any], ann: ztfast.Session, book: ztfast.EntityHandle, own: c_void_p) -> None:
+def test_what_is_missing_denies(
+    api: dict[str, Any], ann: ztfast.Session, book: ztfast.EntityHandle, own: c_void_p
+) -> None:
     determining = Determining(7)
     for gate, given, count in (
         (None, values(1), 1),
