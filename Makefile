@@ -13,7 +13,7 @@ BUILD := pyproject.toml build_backend/backend.py
 SECONDS ?= 60
 
 .PHONY: help setup demo test test-rust test-realtime test-without-avx test-fuzz test-python test-free-threaded fuzz mutants \
-	lint deny check-oldest-rust format bench bench-instructions bench-python bench-scale bench-peers lock clean
+	lint deny check-oldest-rust format codes bench bench-instructions bench-python bench-scale bench-peers lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -126,6 +126,9 @@ check-oldest-rust: $(VENV)/.requirements ## check that the oldest Rust that we p
 	  PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo +$(OLDEST_RUST) check --locked $(MANIFEST) --quiet \
 	    --target-dir src_ext/target/oldest -p ztfast-python -p ztfast-embed; \
 	fi
+
+codes: ## write the lists of decision codes for C, Cython and Python from src_ext/codes
+	UPDATE_CODES=1 $(CARGO) test $(MANIFEST) --quiet -p ztfast-codes --test copies
 
 format: setup ## format everything
 	cargo fmt $(MANIFEST) --all

@@ -14,6 +14,7 @@ class Code(enum.IntEnum):
     True
     """
 
+    # codes: begin (from src_ext/codes: `make codes` writes these lines)
     DEFAULT = 0
     """No policy applies."""
     ALLOW = 1
@@ -37,7 +38,7 @@ class Code(enum.IntEnum):
     STALE_GATE = 11
     """After a swap of bundles, the gate's action or attributes are no longer what it was prepared for."""
     CORRUPT = 12
-    """The bundle's tables do not make sense together, or a value is beyond every measure."""
+    """The bundle's tables or the call's arguments make no sense, a comparison is too long, or the core failed."""
     BAD_VALUE = 13
     """A value is of its attribute's type, but out of its range."""
     FORKED = 14
@@ -46,3 +47,4 @@ class Code(enum.IntEnum):
     """The request is larger than the engine takes: ``max_context``, or a call's room for texts."""
     UNKNOWN_HANDLE = 16
     """The handle is not one of this engine's."""
+    # codes: end

@@ -21,6 +21,7 @@ cdef extern from "ztfast.h" nogil:
         ZTFAST_MAX_DETERMINING
     # Codes of a decision: everything but ZTFAST_ALLOW denies.
     enum:
+        # codes: begin (from src_ext/codes: `make codes` writes these lines)
         ZTFAST_DEFAULT
         ZTFAST_ALLOW
         ZTFAST_FORBID
@@ -37,6 +38,7 @@ cdef extern from "ztfast.h" nogil:
         ZTFAST_FORKED
         ZTFAST_TOO_LARGE
         ZTFAST_UNKNOWN_HANDLE
+        # codes: end
     # Statuses of all other calls.
     enum:
         ZTFAST_OK

@@ -255,10 +255,8 @@ cdef class Decision:
 
     Attributes:
         effect: ``"ALLOW"`` or ``"DENY"``.
-        code: Why, the name of a :class:`ztfast.Code`: ``"ALLOW"`` (a permit applied), ``"FORBID"`` (a forbid applied),
-            ``"DEFAULT"`` (no policy applied), or what denied before any policy was looked at: ``"EXPIRED"``, ``"NOT_YET_VALID"``, ``"REVOKED"``, ``"QUARANTINED"``,
-            ``"UNKNOWN_SESSION"``, ``"UNKNOWN_HANDLE"``, ``"KILLED"``, ``"NOT_APPLICABLE"``, ``"STALE_GATE"``,
-            ``"BAD_VALUE"``, ``"TOO_LARGE"``, ``"FORKED"``, ``"CORRUPT"``.
+        code: Why, the name of a :class:`ztfast.Code`. ``"ALLOW"``, ``"FORBID"`` and ``"DEFAULT"`` come from the policies;
+            each other code denied before any policy was looked at.
         number: The same as the number that ``decide_many`` gives, see :class:`ztfast.Code`.
         reasons: Ids of the determining policies, in their order (Cedar: the satisfied forbids, else the satisfied
             permits).

@@ -76,22 +76,40 @@ extern "C" {
 
 /* Codes of a decision. Everything but ZTFAST_ALLOW denies, also numbers that are not listed here. */
 enum {
-    ZTFAST_DEFAULT = 0,         /* no policy applies */
-    ZTFAST_ALLOW = 1,           /* a permit applies, and no forbid does */
-    ZTFAST_FORBID = 3,          /* a forbid applies */
-    ZTFAST_NOT_APPLICABLE = 4,  /* the action does not apply to such a principal or resource */
-    ZTFAST_EXPIRED = 5,         /* the session's validity is over */
-    ZTFAST_NOT_YET_VALID = 6,   /* the session's validity has not begun */
-    ZTFAST_REVOKED = 7,         /* the session was revoked */
-    ZTFAST_QUARANTINED = 8,     /* the session is in quarantine */
-    ZTFAST_UNKNOWN_SESSION = 9, /* there is no such session (any more) */
-    ZTFAST_KILLED = 10,         /* the kill switch is on */
-    ZTFAST_STALE_GATE = 11,     /* after a swap of bundles the gate no longer fits */
-    ZTFAST_CORRUPT = 12,        /* the bundle's tables, or a call's arguments, do not make sense */
-    ZTFAST_BAD_VALUE = 13,      /* a value is of its attribute's type, but out of its range */
-    ZTFAST_FORKED = 14,         /* the engine was opened before the process was forked: open it anew */
-    ZTFAST_TOO_LARGE = 15,      /* the request is larger than the engine takes */
-    ZTFAST_UNKNOWN_HANDLE = 16  /* the handle is not one of this engine's */
+    /* codes: begin (from src_ext/codes: `make codes` writes these lines) */
+    /* No policy applies. */
+    ZTFAST_DEFAULT = 0,
+    /* A permit applies, and no forbid does. */
+    ZTFAST_ALLOW = 1,
+    /* A forbid applies. */
+    ZTFAST_FORBID = 3,
+    /* The schema does not apply the action to such a principal or resource, or has no such type. */
+    ZTFAST_NOT_APPLICABLE = 4,
+    /* The session's validity is over. */
+    ZTFAST_EXPIRED = 5,
+    /* The session's validity has not begun. */
+    ZTFAST_NOT_YET_VALID = 6,
+    /* The session was revoked. */
+    ZTFAST_REVOKED = 7,
+    /* The session is in quarantine. */
+    ZTFAST_QUARANTINED = 8,
+    /* There is no such session (any more). */
+    ZTFAST_UNKNOWN_SESSION = 9,
+    /* The kill switch stops the action. */
+    ZTFAST_KILLED = 10,
+    /* After a swap of bundles, the gate's action or attributes are no longer what it was prepared for. */
+    ZTFAST_STALE_GATE = 11,
+    /* The bundle's tables or the call's arguments make no sense, a comparison is too long, or the core failed. */
+    ZTFAST_CORRUPT = 12,
+    /* A value is of its attribute's type, but out of its range. */
+    ZTFAST_BAD_VALUE = 13,
+    /* The engine was opened before the process was forked: this process has to open it anew. */
+    ZTFAST_FORKED = 14,
+    /* The request is larger than the engine takes: `max_context`, or a call's room for texts. */
+    ZTFAST_TOO_LARGE = 15,
+    /* The handle is not one of this engine's. */
+    ZTFAST_UNKNOWN_HANDLE = 16
+    /* codes: end */
 };
 
 /* Statuses of all other calls. */

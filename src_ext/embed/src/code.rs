@@ -9,91 +9,44 @@ use std::fmt;
 #[must_use]
 pub struct Code(pub u32);
 
+macro_rules! define {
+    ($(#[doc = $meaning:literal] $variant:ident $name:ident = $number:literal;)*) => {
+        impl Code {
+            $(#[doc = $meaning] pub const $name: Self = Self($number);)*
+
+            /// All codes there are in this version.
+            pub const ALL: [Self; [$($number),*].len()] = [$(Self::$name),*];
+
+            /// The name, as in `ztfast.Code` and, after `ZTFAST_`, in the header; `UNKNOWN_CODE` for other numbers.
+            #[must_use]
+            pub const fn c_name(self) -> &'static CStr {
+                match self {
+                    $(Self::$name => const { terminated(concat!(stringify!($name), "\0")) },)*
+                    _ => c"UNKNOWN_CODE",
+                }
+            }
+        }
+    };
+}
+
+ztfast_codes::codes!(define);
+
+/// A text that ends with NUL, as C has it.
+const fn terminated(text: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(text) => text,
+        Err(_) => panic!("a name ends with its only NUL"),
+    }
+}
+
 impl Code {
-    /// No policy applies.
-    pub const DEFAULT: Self = Self(0);
-    /// A permit applies, and no forbid does.
-    pub const ALLOW: Self = Self(1);
-    /// A forbid applies.
-    pub const FORBID: Self = Self(3);
-    /// The action does not apply to such a principal or resource.
-    pub const NOT_APPLICABLE: Self = Self(4);
-    /// The session's validity is over.
-    pub const EXPIRED: Self = Self(5);
-    /// The session's validity has not begun.
-    pub const NOT_YET_VALID: Self = Self(6);
-    /// The session was revoked.
-    pub const REVOKED: Self = Self(7);
-    /// The session is in quarantine.
-    pub const QUARANTINED: Self = Self(8);
-    /// There is no such session (any more).
-    pub const UNKNOWN_SESSION: Self = Self(9);
-    /// The kill switch is on.
-    pub const KILLED: Self = Self(10);
-    /// After a swap of bundles the gate no longer fits.
-    pub const STALE_GATE: Self = Self(11);
-    /// The bundle's tables, or a call's arguments, do not make sense.
-    pub const CORRUPT: Self = Self(12);
-    /// A value is of its attribute's type, but out of its range.
-    pub const BAD_VALUE: Self = Self(13);
-    /// The engine was opened before the process was forked: this process has to open it anew.
-    pub const FORKED: Self = Self(14);
-    /// The request is larger than the engine takes: `max_context`, or a call's room for texts.
-    pub const TOO_LARGE: Self = Self(15);
-    /// The handle is not one of this engine's.
-    pub const UNKNOWN_HANDLE: Self = Self(16);
-
-    /// All codes there are in this version.
-    pub const ALL: [Self; 16] = [
-        Self::DEFAULT,
-        Self::ALLOW,
-        Self::FORBID,
-        Self::NOT_APPLICABLE,
-        Self::EXPIRED,
-        Self::NOT_YET_VALID,
-        Self::REVOKED,
-        Self::QUARANTINED,
-        Self::UNKNOWN_SESSION,
-        Self::KILLED,
-        Self::STALE_GATE,
-        Self::CORRUPT,
-        Self::BAD_VALUE,
-        Self::FORKED,
-        Self::TOO_LARGE,
-        Self::UNKNOWN_HANDLE,
-    ];
-
     /// Whether this is [`Self::ALLOW`].
     #[must_use]
     pub const fn is_allow(self) -> bool {
         self.0 == Self::ALLOW.0
     }
 
-    /// The name, as in `ztfast.Code` and, after `ZTFAST_`, in the header; `UNKNOWN_CODE` for other numbers.
-    #[must_use]
-    pub const fn c_name(self) -> &'static CStr {
-        match self {
-            Self::DEFAULT => c"DEFAULT",
-            Self::ALLOW => c"ALLOW",
-            Self::FORBID => c"FORBID",
-            Self::NOT_APPLICABLE => c"NOT_APPLICABLE",
-            Self::EXPIRED => c"EXPIRED",
-            Self::NOT_YET_VALID => c"NOT_YET_VALID",
-            Self::REVOKED => c"REVOKED",
-            Self::QUARANTINED => c"QUARANTINED",
-            Self::UNKNOWN_SESSION => c"UNKNOWN_SESSION",
-            Self::KILLED => c"KILLED",
-            Self::STALE_GATE => c"STALE_GATE",
-            Self::CORRUPT => c"CORRUPT",
-            Self::BAD_VALUE => c"BAD_VALUE",
-            Self::FORKED => c"FORKED",
-            Self::TOO_LARGE => c"TOO_LARGE",
-            Self::UNKNOWN_HANDLE => c"UNKNOWN_HANDLE",
-            _ => c"UNKNOWN_CODE",
-        }
-    }
-
-    /// The same as a `str`.
+    /// [`Self::c_name`] as a `str`.
     ///
     /// ```
     /// assert_eq!(ztfast_embed::Code::REVOKED.name(), "REVOKED");
