@@ -69,3 +69,6 @@ class Uid(_Parts):
 
     def __str__(self) -> str:
         return _core.uid_text(self.type, self.id)
+
+
+_core.register_uid(Uid)

@@ -1,7 +1,9 @@
 //! Cedar itself for Python: for tests that hold the engine against it.
 
-use crate::context::{Reader, action_text};
-use crate::errors::{raise, refused};
+use crate::action::{ActionName, action_text, find_action};
+use crate::errors::raise;
+use crate::exceptions::policy_error;
+use crate::reader::Reader;
 use crate::uid;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -24,7 +26,8 @@ impl Authorizer {
     fn new(py: Python<'_>, bundle: &crate::bundle::Bundle, entities: Option<(String, String)>) -> PyResult<Self> {
         let cedar = bundle.cedar(py)?;
         let entities = entities.map(|(name, text)| SourceFile { name, text });
-        let store = py.detach(|| cedar.authorizer().store(entities.as_ref())).map_err(|error| refused(py, &error))?;
+        let store =
+            py.detach(|| cedar.authorizer().store(entities.as_ref())).map_err(|error| policy_error(py, &error))?;
         Ok(Self { cedar, store })
     }
 
@@ -33,11 +36,11 @@ impl Authorizer {
         &self,
         py: Python<'_>,
         principal: &Bound<'_, PyAny>,
-        action: crate::engine::ActionName,
+        action: ActionName,
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Answer> {
-        let meta = &crate::engine::find_action(py, self.cedar.bundle(), &action)?;
+        let meta = &find_action(py, self.cedar.bundle(), &action)?;
         let context = Reader::new(&action_text(meta), None).record(&meta.context, context)?;
         let context = context.map_err(|refused| raise(py, "ContextError", &refused.why))?;
         let uid = |value| uid::extract(value).map(|(ty, id)| Uid::new(ty, id));

@@ -1,6 +1,7 @@
 //! Compiling, loading and saving bundles.
 
-use crate::errors::{diagnostics, raise, refused};
+use crate::errors::raise;
+use crate::exceptions::{diagnostics, policy_error};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict};
@@ -71,7 +72,7 @@ pub(crate) fn compile<'py>(
     report("policies", 0, 0);
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let read = |done, all| report("read entities", count(done), count(all));
-    let loaded = py.detach(|| ztfast_cedar::load(&sources, mode, &read)).map_err(|error| refused(py, &error))?;
+    let loaded = py.detach(|| ztfast_cedar::load(&sources, mode, &read)).map_err(|error| policy_error(py, &error))?;
     let form = match form {
         None => None,
         Some("dense") => Some(Form::Dense),
@@ -123,7 +124,7 @@ pub(crate) fn write_file(py: Python<'_>, path: PathBuf, content: &[u8]) -> PyRes
 #[pyfunction]
 pub(crate) fn strictly_valid(py: Python<'_>, files: Vec<File>, schema: File) -> PyResult<bool> {
     let sources = sources(files, schema, None);
-    py.detach(|| ztfast_cedar::strictly_valid(&sources)).map_err(|error| refused(py, &error))
+    py.detach(|| ztfast_cedar::strictly_valid(&sources)).map_err(|error| policy_error(py, &error))
 }
 
 /// A checked bundle.

@@ -1,9 +1,7 @@
-//! Errors of the programmer as exceptions of `ztfast.errors`.
+//! Raising exceptions of `ztfast.errors`, and what messages show of values.
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use ztfast_cedar::{Diagnostic, LoadError, Severity};
 
 /// An exception of `ztfast.errors` by its class's name. Its message stays on one line, whatever from outside is in it.
 pub(crate) fn raise(py: Python<'_>, class: &str, message: &str) -> PyErr {
@@ -36,40 +34,4 @@ pub(crate) fn raise_from(py: Python<'_>, class: &str, message: &str, cause: PyEr
     let error = raise(py, class, message);
     error.set_cause(py, Some(cause));
     error
-}
-
-/// The `ForkedError` of an engine that is another process's.
-pub(crate) fn forked(py: Python<'_>) -> PyErr {
-    raise(py, "ForkedError", &ztfast_engine::Forked.to_string())
-}
-
-/// A `PolicyError` with its diagnostics.
-pub(crate) fn refused(py: Python<'_>, error: &LoadError) -> PyErr {
-    let made = (|| {
-        let class = py.import("ztfast.errors")?.getattr("PolicyError")?;
-        class.call1((error.to_string(), diagnostics(py, &error.diagnostics)?))
-    })();
-    match made {
-        Ok(error) => PyErr::from_value(error),
-        Err(error) => error,
-    }
-}
-
-/// Diagnostics as dicts.
-pub(crate) fn diagnostics<'py>(py: Python<'py>, all: &[Diagnostic]) -> PyResult<Vec<Bound<'py, PyDict>>> {
-    all.iter()
-        .map(|diagnostic| {
-            let dict = PyDict::new(py);
-            dict.set_item("severity", if diagnostic.severity == Severity::Error { "error" } else { "warning" })?;
-            dict.set_item("message", &diagnostic.message)?;
-            dict.set_item("file", &diagnostic.file)?;
-            dict.set_item("line", diagnostic.line)?;
-            dict.set_item("column", diagnostic.column)?;
-            dict.set_item("end_line", diagnostic.end_line)?;
-            dict.set_item("end_column", diagnostic.end_column)?;
-            dict.set_item("help", &diagnostic.help)?;
-            dict.set_item("rendered", &diagnostic.rendered)?;
-            Ok(dict)
-        })
-        .collect()
 }

@@ -6,32 +6,29 @@
 // PyO3 hands over what it has converted from Python objects: owned.
 #![allow(clippy::needless_pass_by_value)]
 
+mod action;
+mod allocator;
 mod authorizer;
+mod belongings;
 mod bundle;
 mod capi;
+mod changelog;
 mod changing;
 mod context;
+mod deciding;
 mod engine;
 mod errors;
+mod exceptions;
+mod gate;
 mod histogram;
 mod measure;
+mod reader;
+mod releasing;
+mod timestamps;
 mod uid;
+mod values;
 
 use pyo3::prelude::*;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-unsafe extern "C" {
-    /// The allocator's: give pages that nobody uses back to the system.
-    fn mi_collect(force: bool);
-}
-
-/// Give what was freed back to the system now, as far as this thread's memory goes; else it does so when it next needs some.
-pub(crate) fn give_back() {
-    // SAFETY: the allocator above is linked, and any thread may ask this of it at any time.
-    unsafe { mi_collect(true) };
-}
 
 /// The compiled core of ztfast. Use the names in `ztfast`; these are not for direct use.
 ///
@@ -44,7 +41,9 @@ mod _core {
     #[pymodule_export]
     use crate::bundle::{Bundle, compile, strictly_valid, write_file};
     #[pymodule_export]
-    use crate::engine::{Engine, Gate};
+    use crate::engine::Engine;
+    #[pymodule_export]
+    use crate::gate::Gate;
     #[pymodule_export]
     use crate::histogram::Histogram;
     #[pymodule_export]
@@ -53,7 +52,7 @@ mod _core {
         time_nothing, time_pointer_calls, time_session_clock, time_table,
     };
     #[pymodule_export]
-    use crate::uid::{check_uid, extract_uid, parse_uid, uid_text};
+    use crate::uid::{check_uid, extract_uid, parse_uid, register_uid, uid_text};
 
     use pyo3::prelude::*;
 

@@ -75,7 +75,7 @@ impl Requests {
 #[pyfunction]
 pub(crate) fn time_each(
     py: Python<'_>,
-    gate: PyRef<'_, crate::engine::Gate>,
+    gate: PyRef<'_, crate::gate::Gate>,
     sessions: Vec<u64>,
     resources: Vec<u64>,
     values: Vec<i64>,
@@ -98,7 +98,7 @@ pub(crate) fn time_each(
 #[pyfunction]
 pub(crate) fn time_all(
     py: Python<'_>,
-    gate: PyRef<'_, crate::engine::Gate>,
+    gate: PyRef<'_, crate::gate::Gate>,
     sessions: Vec<u64>,
     resources: Vec<u64>,
     values: Vec<i64>,
@@ -120,7 +120,7 @@ pub(crate) fn time_all(
 #[pyfunction]
 pub(crate) fn time_table(
     py: Python<'_>,
-    gate: PyRef<'_, crate::engine::Gate>,
+    gate: PyRef<'_, crate::gate::Gate>,
     sessions: Vec<u64>,
     resources: Vec<u64>,
     values: Vec<i64>,
@@ -153,7 +153,7 @@ pub(crate) fn time_table(
 #[pyfunction]
 pub(crate) fn closed_loop(
     py: Python<'_>,
-    gate: PyRef<'_, crate::engine::Gate>,
+    gate: PyRef<'_, crate::gate::Gate>,
     sessions: Vec<u64>,
     resources: Vec<u64>,
     values: Vec<i64>,
@@ -193,7 +193,7 @@ pub(crate) fn empty_loop(py: Python<'_>, count: usize) -> PyResult<Histogram> {
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // ticks of some hours
 pub(crate) fn open_loop(
     py: Python<'_>,
-    gate: PyRef<'_, crate::engine::Gate>,
+    gate: PyRef<'_, crate::gate::Gate>,
     sessions: Vec<u64>,
     resources: Vec<u64>,
     values: Vec<i64>,

@@ -2,9 +2,24 @@
 
 use crate::errors::{if_any, raise, shown};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString, PyType};
 use std::borrow::Cow;
 use ztfast_engine::Handle;
+
+/// `ztfast.Uid`, which hands itself over: this module imports nothing that imports it.
+static UID: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+
+/// Take `ztfast.Uid` for what it is. Called once, by the module that defines it.
+#[pyfunction]
+pub(crate) fn register_uid(uid: Bound<'_, PyType>) {
+    let _ = UID.set(uid.py(), uid.clone().unbind());
+}
+
+/// Whether a value is a `ztfast.Uid`.
+pub(crate) fn is_uid(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    UID.get(value.py()).map_or(Ok(false), |class| value.is_instance(class.bind(value.py())))
+}
 
 /// Type and id of a uid in Cedar's syntax: `Instrument::"AAPL"`.
 #[pyfunction]

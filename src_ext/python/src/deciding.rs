@@ -1,0 +1,225 @@
+//! Decisions by policy over what Python brings along: who asks, about what, and the values of a context.
+
+use crate::action::{ActionName, find_action_number};
+use crate::belongings::Belongings;
+use crate::reader::{Reader, Refused};
+use crate::uid;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+use ztfast_bundle::Field;
+use ztfast_engine::{Code, Determining, OwnedRequest, RequestBuilder, SessionId, Shared, Snapshot};
+use ztfast_explain::CedarFallback;
+use ztfast_vm::EntityRef;
+
+/// Decision code and the determining policies' ids, as a tuple.
+pub(crate) type Decided<'py> = (u8, Bound<'py, PyTuple>);
+
+/// A denial before any policy was looked at.
+pub(crate) fn denied(py: Python<'_>, code: Code) -> Decided<'_> {
+    (code as u8, PyTuple::empty(py))
+}
+
+/// An action of a snapshot's bundle, and its text as messages have it.
+pub(crate) struct Asked<'a> {
+    pub number: u32,
+    pub text: &'a str,
+}
+
+impl<'a> Asked<'a> {
+    pub fn find(py: Python<'_>, snapshot: &Snapshot, action: &'a ActionName) -> PyResult<Self> {
+        let find = |ty: Option<&str>, id: &str| snapshot.find_actions(ty, id);
+        Ok(Self { number: find_action_number(py, snapshot.bundle(), action, find)?, text: &action.text })
+    }
+}
+
+/// What reads a context's values into a request.
+type Fill<'f> = &'f dyn Fn(&Reader<'_>, &[Field], &mut RequestBuilder<'_>) -> PyResult<Result<(), Refused>>;
+
+/// Who asks, and about what.
+struct Parties {
+    principal: EntityRef,
+    resource: EntityRef,
+}
+
+/// What decisions go by.
+pub(crate) struct Decider<'e> {
+    pub shared: &'e Shared,
+    pub snapshot: &'e Snapshot,
+    /// Whether values that are out of their range raise.
+    pub strict: bool,
+}
+
+impl Decider<'_> {
+    /// Decide by policy alone.
+    pub fn evaluate<'py>(
+        &self,
+        py: Python<'py>,
+        principal: &Bound<'_, PyAny>,
+        asked: &Asked<'_>,
+        resource: &Bound<'_, PyAny>,
+        fill: Fill<'_>,
+    ) -> PyResult<Decided<'py>> {
+        let parties = |builder: &mut RequestBuilder<'_>| {
+            self.know(builder, principal)?;
+            self.know(builder, resource)?;
+            // Both are looked at before either denies: who writes a uid wrong is told so.
+            let principal = self.entity(builder, principal)?;
+            let resource = self.entity(builder, resource)?;
+            Ok(principal.and_then(|principal| Ok(Parties { principal, resource: resource? })))
+        };
+        self.by_policy(py, asked, fill, parties, || Ok(()))
+    }
+
+    /// Decide for a session.
+    pub fn decide<'py>(
+        &self,
+        py: Python<'py>,
+        session: u64,
+        asked: &Asked<'_>,
+        resource: &Bound<'_, PyAny>,
+        fill: Fill<'_>,
+    ) -> PyResult<Decided<'py>> {
+        let principal = || self.shared.session_principal(self.snapshot, asked.number, SessionId(session));
+        let parties = |builder: &mut RequestBuilder<'_>| {
+            let principal = match principal() {
+                Ok(principal) => principal,
+                // A bad request still raises: only then is it known that the session alone denies.
+                Err(code) => return self.entity(builder, resource).map(|_| Err(code)),
+            };
+            builder.know(principal);
+            self.know(builder, resource)?;
+            let resource = self.entity(builder, resource)?;
+            Ok(resource.map(|resource| Parties { principal, resource }))
+        };
+        self.by_policy(py, asked, fill, parties, || principal().map(drop))
+    }
+
+    /// The resources in the store, and whether a session may do something with each.
+    pub fn over_the_store(
+        &self,
+        py: Python<'_>,
+        session: u64,
+        asked: &Asked<'_>,
+        fill: Fill<'_>,
+    ) -> PyResult<(Vec<EntityRef>, Vec<bool>)> {
+        let (bundle, number) = (self.snapshot.bundle(), asked.number);
+        let meta = bundle.meta().actions.get(number as usize).zip(bundle.actions().get(number as usize));
+        let Some((meta, record)) = meta else { return Ok((Vec::new(), Vec::new())) };
+        let mut builder = RequestBuilder::new(self.snapshot, record.slots.len as usize);
+        let principal = self.shared.session_principal(self.snapshot, number, SessionId(session));
+        if let Ok(principal) = principal {
+            builder.know(principal);
+        }
+        let principal = match fill(&Reader::new(asked.text, Some(self.shared)), &meta.context, &mut builder)? {
+            Ok(()) => principal,
+            Err(refused) => {
+                refused.strictly(py, self.strict)?;
+                principal.and(Err(refused.code))
+            }
+        };
+        let request = builder.finish();
+        Ok(py.detach(|| {
+            let resources = self.snapshot.resources(number);
+            let mut allowed = match principal {
+                Ok(principal) => self.snapshot.entitlements(number, principal, &resources, &request),
+                Err(_) => vec![false; resources.len()],
+            };
+            // All this took a while, and reading the context may have run anybody's code.
+            if self.shared.session_principal(self.snapshot, number, SessionId(session)).is_err() {
+                allowed.fill(false);
+            }
+            (resources, allowed)
+        }))
+    }
+
+    fn by_policy<'py>(
+        &self,
+        py: Python<'py>,
+        asked: &Asked<'_>,
+        fill: Fill<'_>,
+        parties: impl FnOnce(&mut RequestBuilder<'_>) -> PyResult<Result<Parties, Code>>,
+        still: impl FnOnce() -> Result<(), Code>,
+    ) -> PyResult<Decided<'py>> {
+        let (bundle, number) = (self.snapshot.bundle(), asked.number);
+        let (Some(meta), Some(record)) =
+            (bundle.meta().actions.get(number as usize), bundle.actions().get(number as usize))
+        else {
+            return Ok(denied(py, Code::Corrupt));
+        };
+        let mut builder = RequestBuilder::new(self.snapshot, record.slots.len as usize);
+        let parties = parties(&mut builder)?;
+        let reader = Reader::new(asked.text, Some(self.shared));
+        let read = fill(&reader, &meta.context, &mut builder)?;
+        if let Err(refused) = &read {
+            refused.strictly(py, self.strict)?;
+        }
+        // The parties come first: what denies whatever the values are has a code of its own.
+        let parties = parties.and_then(|parties| read.map_or_else(|refused| Err(refused.code), |()| Ok(parties)));
+        let parties = match parties {
+            Ok(parties) => parties,
+            Err(code) => return Ok(denied(py, code)),
+        };
+        let request = builder.finish();
+        let mut determining = Determining::default();
+        let Parties { principal, resource } = parties;
+        let mut evaluate =
+            || self.shared.evaluate(self.snapshot, number, principal, resource, &request, &mut determining);
+        // Cedar's own evaluator takes long.
+        let long = reader.is_large() || bundle.meta().stats.fallbacks > 0;
+        let code = if long { py.detach(evaluate) } else { evaluate() };
+        // Reading the context may have taken a while, or run anybody's code.
+        if let Err(code) = still() {
+            return Ok(denied(py, code));
+        }
+        if !matches!(code, Code::Allow | Code::Forbid) {
+            return Ok(denied(py, code));
+        }
+        let policies = determining.as_slice();
+        if determining.count as usize > policies.len() {
+            // More than there is room for: Cedar lists them all.
+            return self.all_determining(py, code, number, &parties, &request);
+        }
+        let reasons: Vec<&str> = policies.iter().filter_map(|&policy| bundle.policy_id(policy)).collect();
+        Ok((code as u8, PyTuple::new(py, reasons)?))
+    }
+
+    fn all_determining<'py>(
+        &self,
+        py: Python<'py>,
+        code: Code,
+        action: u32,
+        parties: &Parties,
+        request: &OwnedRequest,
+    ) -> PyResult<Decided<'py>> {
+        let cedar = CedarFallback(Belongings::of(py, self.snapshot)?.bundle.get().cedar(py)?);
+        let Parties { principal, resource } = *parties;
+        let answer = py.detach(|| self.shared.ask(&cedar, self.snapshot, action, principal, resource, request));
+        let reasons = answer.map(|answer| answer.reasons).unwrap_or_default();
+        let id = |&policy: &u32| self.snapshot.bundle().policy_id(policy);
+        let reasons: Vec<&str> = reasons.iter().filter_map(id).collect();
+        Ok((code as u8, PyTuple::new(py, reasons)?))
+    }
+
+    /// Tell the builder of a handle.
+    fn know(&self, builder: &mut RequestBuilder<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let entity = uid::handle(value)?.map(|handle| self.shared.handle_entity(self.snapshot, handle));
+        if let Some(Ok(entity)) = entity {
+            builder.know(entity);
+        }
+        Ok(())
+    }
+
+    /// The entity of a handle (anything with a `handle` number) or of a uid, or what it is denied with.
+    fn entity(&self, builder: &mut RequestBuilder<'_>, value: &Bound<'_, PyAny>) -> PyResult<Result<EntityRef, Code>> {
+        if let Ok(text) = value.cast::<PyString>() {
+            let text = uid::text_of(text)?;
+            let (ty, id) = uid::split(value.py(), &text)?;
+            return Ok(builder.entity(ty, &id).ok_or(Code::NotApplicable));
+        }
+        if let Some(handle) = uid::handle(value)? {
+            return Ok(self.shared.handle_entity(self.snapshot, handle));
+        }
+        let (ty, id) = uid::extract(value)?;
+        Ok(builder.entity(&ty, &id).ok_or(Code::NotApplicable))
+    }
+}

@@ -1,0 +1,87 @@
+//! What Rust's errors are in Python: each type of error has its exception here.
+
+use crate::errors::raise;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use ztfast_bundle::OpenError;
+use ztfast_cedar::{Diagnostic, LoadError, Severity};
+use ztfast_engine::{AdmitError, EngineError, HandleError, PrepareError};
+
+/// The `ForkedError` of an engine that is another process's.
+pub(crate) fn forked(py: Python<'_>) -> PyErr {
+    raise(py, "ForkedError", &ztfast_engine::Forked.to_string())
+}
+
+/// A `PolicyError` with its diagnostics.
+pub(crate) fn policy_error(py: Python<'_>, error: &LoadError) -> PyErr {
+    let made = (|| {
+        let class = py.import("ztfast.errors")?.getattr("PolicyError")?;
+        class.call1((error.to_string(), diagnostics(py, &error.diagnostics)?))
+    })();
+    match made {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+/// Diagnostics as dicts.
+pub(crate) fn diagnostics<'py>(py: Python<'py>, all: &[Diagnostic]) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    all.iter()
+        .map(|diagnostic| {
+            let dict = PyDict::new(py);
+            dict.set_item("severity", if diagnostic.severity == Severity::Error { "error" } else { "warning" })?;
+            dict.set_item("message", &diagnostic.message)?;
+            dict.set_item("file", &diagnostic.file)?;
+            dict.set_item("line", diagnostic.line)?;
+            dict.set_item("column", diagnostic.column)?;
+            dict.set_item("end_line", diagnostic.end_line)?;
+            dict.set_item("end_column", diagnostic.end_column)?;
+            dict.set_item("help", &diagnostic.help)?;
+            dict.set_item("rendered", &diagnostic.rendered)?;
+            Ok(dict)
+        })
+        .collect()
+}
+
+/// Why there is no engine over a bundle, as an exception.
+pub(crate) fn engine_error(py: Python<'_>, error: &EngineError) -> PyErr {
+    let class = match error {
+        EngineError::Forked(_) => return forked(py),
+        EngineError::Memory(_)
+        | EngineError::NoRandomness(_)
+        | EngineError::Process(_)
+        | EngineError::Bundle(OpenError::Copy { .. }) => "CapacityError",
+        EngineError::Bundle(_) => "BundleError",
+    };
+    raise(py, class, &error.to_string())
+}
+
+/// Why nothing could be prepared, as an exception.
+pub(crate) fn prepare_error(py: Python<'_>, error: &PrepareError) -> PyErr {
+    let class = match error {
+        PrepareError::UnknownAction { .. } => "ActionError",
+        PrepareError::Memory(_) => "CapacityError",
+        PrepareError::Forked(_) => "ForkedError",
+        _ => "ContextError",
+    };
+    raise(py, class, &error.to_string())
+}
+
+/// Why a uid has no handle, as an exception.
+pub(crate) fn handle_error(py: Python<'_>, error: &HandleError) -> PyErr {
+    match error {
+        HandleError::Full(_) => raise(py, "CapacityError", &error.to_string()),
+        HandleError::Forked(_) => forked(py),
+    }
+}
+
+/// Why a session was not opened, as an exception.
+pub(crate) fn admit_error(py: Python<'_>, error: &AdmitError) -> PyErr {
+    match error {
+        AdmitError::UnknownHandle => raise(py, "OwnerError", &error.to_string()),
+        AdmitError::Forked(_) => forked(py),
+        AdmitError::Full(_) | AdmitError::NoHandle(_) | AdmitError::NoRandomness(_) => {
+            raise(py, "CapacityError", &error.to_string())
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The core of a gate, as Python has it: what makes more of its kind, and what reads single values.
+
+use crate::errors::{raise, shown};
+use crate::exceptions::prepare_error;
+use crate::reader::{EACH, Reader};
+use crate::values::Scalar;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use ztfast_bundle::{ActionMeta, ValueType};
+use ztfast_engine::{Engine, Name, PrepareError, Seed};
+
+/// A name of an attribute as it is given: a text, or a path part by part.
+struct Given {
+    parts: Vec<String>,
+    whole: bool,
+}
+
+impl Given {
+    fn read(action: &str, name: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Ok(text) = name.extract::<String>() {
+            return Ok(Self { parts: vec![text], whole: false });
+        }
+        let path = name.cast::<PyTuple>().ok().and_then(|path| path.extract::<Vec<String>>().ok());
+        if let Some(parts) = path.filter(|parts| !parts.is_empty()) {
+            return Ok(Self { parts, whole: true });
+        }
+        let shown = shown(name)?;
+        let wanted = "wanted an attribute's path, as \"order.qty\" or (\"order\", \"qty\")";
+        Err(raise(name.py(), "ContextError", &format!("{action}: {wanted}; got {shown}")))
+    }
+
+    /// As the engine takes it; `parts` are its own.
+    fn named<'a>(&self, parts: &'a [&'a str]) -> Name<'a> {
+        if self.whole { Name::Path(parts) } else { Name::Text(parts[0]) }
+    }
+}
+
+/// What gates of one kind have in common.
+#[derive(Clone)]
+pub(crate) struct Spec {
+    /// The action as Cedar text.
+    pub action: String,
+    /// Whether values that are out of their range raise.
+    pub strict: bool,
+    /// How many gates there are of the engine's.
+    pub count: Arc<AtomicUsize>,
+}
+
+/// Prepare decisions about an action, whose name is `text` in messages about the attributes' names.
+pub(crate) fn prepare(
+    py: Python<'_>,
+    engine: &Engine,
+    action: &ActionMeta,
+    text: &str,
+    names: &[Bound<'_, PyAny>],
+    spec: Spec,
+) -> PyResult<Gate> {
+    let given: Vec<Given> = names.iter().map(|name| Given::read(text, name)).collect::<PyResult<_>>()?;
+    let parts: Vec<Vec<&str>> = given.iter().map(|name| name.parts.iter().map(String::as_str).collect()).collect();
+    let named: Vec<Name<'_>> = given.iter().zip(&parts).map(|(name, parts)| name.named(parts)).collect();
+    let gate = py.detach(|| engine.prepare_named(&action.ty, &action.id, &named));
+    let gate = gate.map_err(|error| prepare_error(py, &error))?;
+    Ok(Gate::new(gate, spec, given.iter().map(|name| name.parts.join(".")).collect()))
+}
+
+/// A gate's core. `ztfast.gate.Gate` calls it by its address.
+#[pyclass(frozen, module = "ztfast._core")]
+pub(crate) struct Gate {
+    core: *mut ztfast_engine::Gate,
+    /// Beside it, because nobody may look into a gate while somebody decides by it.
+    seed: Seed,
+    spec: Spec,
+    names: Vec<String>,
+    paths: Vec<Vec<String>>,
+    /// The attributes' types, for which it was prepared.
+    types: Box<[ValueType]>,
+}
+
+// SAFETY: the pointer is the only way to the gate, and whoever calls by it promises (see `ztfast.h`) to do so from one
+// thread at a time; `ztfast_engine::Gate` is Send.
+unsafe impl Send for Gate {}
+// SAFETY: shared access to this object reads the pointer's value and plain strings only.
+unsafe impl Sync for Gate {}
+
+#[pymethods]
+impl Gate {
+    /// The gate's address, good as long as this object lives.
+    #[getter]
+    fn address(&self) -> usize {
+        self.core as usize
+    }
+
+    /// The action as Cedar text.
+    #[getter]
+    fn action(&self) -> &str {
+        &self.spec.action
+    }
+
+    /// Another of the same action and attributes; `None` where the newest bundle has no such action or attributes.
+    fn fork(&self, py: Python<'_>) -> PyResult<Option<Self>> {
+        match py.detach(|| self.seed.gate()) {
+            Ok(gate) => Ok(Some(Self::new(gate, self.spec.clone(), self.names.clone()))),
+            Err(error @ PrepareError::Memory(_)) => Err(prepare_error(py, &error)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Another of the same action without some attributes, by their bits, for requests in which they are absent; `None` as
+    /// above. Raises `ContextError` where one of them must be there.
+    fn without(&self, py: Python<'_>, absent: u64) -> PyResult<Option<Self>> {
+        let gate = py.detach(|| self.seed.without(absent)).map_err(|error| match error {
+            PrepareError::Missing { .. } => raise(py, "ContextError", &format!("{error}, which cannot be absent")),
+            _ => prepare_error(py, &error),
+        })?;
+        let is_there = |at: &usize| u32::try_from(*at).ok().and_then(|at| absent.checked_shr(at)).unwrap_or(0) & 1 == 0;
+        let names = (0..self.names.len()).filter(is_there).filter_map(|at| self.names.get(at).cloned());
+        Ok(gate.map(|gate| Self::new(gate, self.spec.clone(), names.collect())))
+    }
+
+    /// An attribute's value as the gate takes it: a number, for a String its text, for an entity what stands for it. `None`
+    /// where it is out of range.
+    fn scalar<'py>(&self, at: usize, value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = value.py();
+        let (Some(ty), Some(name)) = (self.types.get(at), self.names.get(at)) else {
+            return Err(raise(py, "Error", "a gate has no such attribute"));
+        };
+        match Reader::new(&self.spec.action, None).scalar(ty, name, value)? {
+            Ok(Scalar::Number(number)) => Ok(Some(number.into_pyobject(py)?.into_any())),
+            Ok(Scalar::Text(text)) => Ok(Some(text.into_pyobject(py)?.into_any())),
+            Ok(Scalar::Entity) => Ok(Some(value.clone())),
+            Err(refused) if self.spec.strict => Err(raise(py, "ContextError", &refused.why)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The name of the type of which an attribute's entities are.
+    fn entity_type(&self, at: usize) -> Option<&str> {
+        match self.types.get(at)? {
+            ValueType::Entity(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Bytes that a context may take.
+    #[getter]
+    fn max_context(&self) -> isize {
+        isize::try_from(self.seed.shared().max_context()).unwrap_or(isize::MAX)
+    }
+
+    /// Bytes that are left of those for the texts of a call, beside what its attributes and their records count for.
+    #[getter]
+    fn room_for_texts(&self) -> isize {
+        let records: BTreeSet<&[String]> =
+            self.paths.iter().flat_map(|path| (1..path.len()).filter_map(|end| path.get(..end))).collect();
+        let counted = (self.paths.len() + records.len()).saturating_mul(EACH);
+        self.max_context().saturating_sub(isize::try_from(counted).unwrap_or(isize::MAX))
+    }
+
+    /// Whether values that are out of their range raise.
+    #[getter]
+    const fn strict(&self) -> bool {
+        self.spec.strict
+    }
+
+    /// The attributes' names, in the order of the arguments.
+    #[getter]
+    fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+
+    /// Where the attributes are in the context, in the same order.
+    #[getter]
+    fn paths<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let paths: Vec<_> = self.paths.iter().map(|path| PyTuple::new(py, path)).collect::<PyResult<_>>()?;
+        PyTuple::new(py, paths)
+    }
+}
+
+impl Gate {
+    fn new(gate: ztfast_engine::Gate, spec: Spec, names: Vec<String>) -> Self {
+        let paths = gate.paths().map(|path| path.map(str::to_owned).collect()).collect();
+        let types = gate.types().into();
+        spec.count.fetch_add(1, Ordering::Relaxed);
+        Self { types, seed: gate.seed(), core: Box::into_raw(Box::new(gate)), spec, names, paths }
+    }
+
+    /// The core.
+    pub const fn core(&self) -> *mut ztfast_engine::Gate {
+        self.core
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.spec.count.fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: the pointer came from Box::into_raw in `prepare`, and nobody else frees it.
+        drop(unsafe { Box::from_raw(self.core) });
+    }
+}

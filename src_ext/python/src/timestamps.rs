@@ -1,0 +1,69 @@
+//! Instants as `datetime.isoformat` writes them, which Cedar's constructor does not read.
+
+/// The instant of what `datetime.isoformat` writes of an aware datetime, in milliseconds, rounded down: offsets have a
+/// colon there and seconds six digits, which Cedar's constructor refuses.
+pub(crate) fn iso_millis(text: &str) -> Option<i64> {
+    let digits = |from: usize, to: usize| -> Option<i64> {
+        let part = text.get(from..to)?;
+        if part.bytes().all(|b| b.is_ascii_digit()) { part.parse().ok() } else { None }
+    };
+    let is = |at: usize, what: u8| text.as_bytes().get(at) == Some(&what);
+    if !(is(4, b'-') && is(7, b'-') && is(10, b'T') && is(13, b':')) {
+        return None;
+    }
+    let (year, month, day) = (digits(0, 4)?, digits(5, 7)?, digits(8, 10)?);
+    let clock = text.get(11..)?;
+    let end = clock.find(['Z', '+', '-'])?;
+    let (clock, zone) = clock.split_at_checked(end)?;
+    let offset = match zone.as_bytes().first()? {
+        b'Z' if zone.len() == 1 => 0,
+        b'+' => clock_micros(zone.get(1..)?)?,
+        b'-' => -clock_micros(zone.get(1..)?)?,
+        _ => return None,
+    };
+    let days = days_from_civil(year, month, day)?;
+    let micros = days * 86_400_000_000 + clock_micros(clock)? - offset;
+    Some(micros.div_euclid(1_000))
+}
+
+/// Microseconds of `HH:MM`, `HH:MM:SS`, `HH:MM:SS.mmm` or `HH:MM:SS.mmmmmm`.
+fn clock_micros(text: &str) -> Option<i64> {
+    let number = |part: &str| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse::<i64>().ok())?;
+    let two = |part: &str, below: i64| number(part).filter(|&n| part.len() == 2 && n < below);
+    let (clock, fraction) = text.split_once('.').map_or((text, None), |(clock, fraction)| (clock, Some(fraction)));
+    let mut parts = clock.split(':');
+    let (hours, minutes) = (two(parts.next()?, 24)?, two(parts.next()?, 60)?);
+    let seconds = match (parts.next(), fraction) {
+        (Some(seconds), _) => two(seconds, 60)?,
+        (None, None) => 0,
+        (None, Some(_)) => return None,
+    };
+    let micros = match fraction {
+        None => 0,
+        Some(fraction) if fraction.len() == 6 => number(fraction)?,
+        Some(fraction) if fraction.len() == 3 => number(fraction)? * 1_000,
+        Some(_) => return None,
+    };
+    parts.next().is_none().then_some(((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + micros)
+}
+
+/// Days since 1970-01-01 of a date of the years 1 to 9999; `None` for one that there is not.
+fn days_from_civil(year: i64, month: i64, day: i64) -> Option<i64> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if year < 1 || !(1..=length).contains(&day) {
+        return None;
+    }
+    // Years that begin in March have the leap day at their end (Howard Hinnant, "chrono-Compatible Low-Level Date
+    // Algorithms").
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
+}
