@@ -105,6 +105,7 @@ cdef extern from "ztfast.h" nogil:
         int32_t (*batch_refuse)(
             const ztfast_batch *, size_t, const ztfast_column *, size_t, uint32_t, uint8_t *
         ) noexcept nogil
+        int32_t (*refresh)(ztfast_gate *, uint64_t *) noexcept nogil
 
     int32_t ztfast_check(const ztfast_api *) noexcept
     const char *ztfast_check_text(int32_t) noexcept
@@ -210,8 +211,7 @@ cdef class Gate:
     cdef object strictly(self, PyObject *const *arguments)
     cdef Decision by_context(self, PyObject *const *arguments)
     cdef Decision no_bundle(self)
-    cdef object fitting(self)
-    cdef Decision by_dict(self, PyObject *const *arguments)
+    cdef bint fits(self) except -1
     cdef Decision decision(self, uint32_t code, ztfast_determining *determining)
 
 

@@ -19,7 +19,7 @@ import threading
 import numpy
 
 from ztfast import _core, columns as columns_of
-from ztfast.errors import ArgumentError, CapacityError, ContextError, Error, OwnerError
+from ztfast.errors import ArgumentError, CapacityError, ContextError, OwnerError
 from ztfast.shown import given
 from ztfast.values import ABSENT as ABSENT_VALUE
 
@@ -438,7 +438,7 @@ cdef class Gate:
             kind = columns_of.Kind(self._every_kind[at])
             # A gate that fits no bundle denies, of whatever types the entities are now.
             entity = self._core.entity_type(at)
-            if entity is not None and self.fitting() is None:
+            if entity is not None and not self.fits():
                 entity = None
             reading = columns_of.Reading(functools.partial(self._core.scalar, at), self._engine._handle_of, entity)
             read = columns_of.numbers(where, kind, column, EntityHandle, batch.text, reading)
@@ -679,7 +679,7 @@ cdef class Gate:
         cdef PyObject *kept[MAX_ARGUMENTS + 2]
         cdef size_t at, count = 2
         cdef uint64_t lacking = 0
-        if self.fitting() is None:
+        if not self.fits():
             return self.no_bundle()
         kept[0], kept[1] = arguments[0], arguments[1]
         for at in range(self._count):
@@ -716,54 +716,30 @@ cdef class Gate:
             raise ContextError(f"{self.action}: an enumerated type has no such entity")
 
     cdef Decision by_context(self, PyObject *const *arguments):
-        """The same decision by way of a context dict, for values that are no numbers; of a bundle that the gate fits."""
-        for _ in range(8):
-            before = self.fitting()
-            if before is None:
-                break
-            try:
-                decided = self.by_dict(arguments)
-            except Error:
-                # Unless it is of a bundle that came meanwhile, it is the caller's.
-                if self.fitting() == before:
-                    raise
-                continue
-            if self.fitting() == before:
-                return decided
-        return self.no_bundle()
+        """The same decision by the values as they are, for those that are no numbers; of a bundle that the gate fits."""
+        cdef size_t at
+        if not self.fits():
+            return self.no_bundle()
+        values = [<object>arguments[at + 2] for at in range(self._count)]
+        return Decision(*self._core.decide((<Session>arguments[0]).id, <object>arguments[1], values))
 
     cdef Decision no_bundle(self):
         """The decision where no bundle fits the gate, or its engine is another process's."""
         return Decision(ZTFAST_FORKED if self._engine._core.forked else ZTFAST_STALE_GATE)
 
-    cdef object fitting(self):
-        """The newest bundle's number; None where the gate does not fit it."""
+    cdef bint fits(self) except -1:
+        """Whether the gate, which takes the newest bundle for it, fits that."""
         cdef Gate user
-        cdef uint64_t generation = 0
-        cdef size_t count
+        cdef uint64_t generation
+        cdef int32_t status
         if self._engine._core.forked:
-            return None
+            return False
         user = self.taken()
         if user is None:
-            return None
-        # A decision that no session asks for: it takes the newest bundle, and ends a call that was begun.
-        api.allows(user._gate, 0, 0, NULL, 0)
-        status = api.kinds(user._gate, NULL, 0, &count)
-        api.generation(user._gate, &generation)
+            return False
+        status = api.refresh(user._gate, &generation)
         ztfast_give(&user._busy)
-        return generation if status == ZTFAST_OK else None
-
-    cdef Decision by_dict(self, PyObject *const *arguments):
-        cdef Session session = <Session>arguments[0]
-        cdef size_t at
-        context = {}
-        for at in range(self._count):
-            inner = context
-            *outer, last = self.paths[at]
-            for part in outer:
-                inner = inner.setdefault(part, {})
-            inner[last] = <object>arguments[at + 2]
-        return Decision(*self._engine._core.decide(session.id, self.action, <object>arguments[1], context))
+        return status == ZTFAST_OK
 
     cdef Decision decision(self, uint32_t code, ztfast_determining *determining):
         """The decision object of a code and its policies: a remembered one where there is one."""

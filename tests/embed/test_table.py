@@ -184,6 +184,7 @@ def test_null_is_refused_by_every_function(api: dict[str, Any], own: c_void_p) -
         "kinds": [(None, None, 0, count), (own, None, 0, None)],
         "policy": [(None, 0, text, count), (own, 0, None, count), (own, 0, text, None)],
         "generation": [(None, generation), (own, None)],
+        "refresh": [(None, generation), (own, None)],
         "gate_clone": [(None, pointer), (own, None)],
         "gate_free": [(None,)],
         "batch_begin": [(None, pointer), (own, None)],
@@ -335,6 +336,43 @@ def test_a_freed_clone_leaves_its_original_and_other_gates_alone(
     assert note.allows(ann, book, "hello", engine.resource('User::"bob"'))
     for gate in clones:
         assert api["gate_free"](gate) == OK
+
+
+def test_a_refresh_takes_the_newest_bundle_and_says_whether_the_gate_fits_it(
+    api: dict[str, Any], engine: ztfast.Engine, own: c_void_p
+) -> None:
+    first, fresh, same = c_uint64(), c_uint64(), c_uint64()
+    assert api["refresh"](own, byref(first)) == OK
+    engine.swap(bundle(policies=POLICIES + "permit (principal, action, resource);"))
+    assert engine.memory.replaced > 0
+    assert api["generation"](own, byref(same)) == OK
+    assert same.value == first.value
+    assert api["refresh"](own, byref(fresh)) == OK
+    assert fresh.value != first.value
+    # What it went by before is nobody's.
+    assert engine.memory.replaced == 0
+    for schema, status in ((CHANGED, STALE), (SCHEMA, OK)):
+        before = fresh.value
+        engine.swap(bundle(schema), allow_stale=True)
+        assert api["refresh"](own, byref(fresh)) == status
+        assert fresh.value != before
+        assert api["generation"](own, byref(same)) == OK
+        assert same.value == fresh.value
+
+
+def test_a_refresh_ends_a_call_that_was_begun(
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle
+) -> None:
+    note = engine.prepare("note", "text", "who")
+    own = table.clone(api, note.address)
+    text, who = c_int64(), c_int64()
+    for refreshed, code in ((False, Code.ALLOW), (True, Code.CORRUPT)):
+        assert api["begin"](own) == OK
+        assert api["text"](own, b"hello", 5, byref(text)) == OK
+        assert api["entity"](own, engine.resource('User::"ann"').handle, 1, byref(who)) == OK
+        assert not refreshed or api["refresh"](own, byref(c_uint64())) == OK
+        assert api["allows"](own, ann.id, book.handle, values(text.value, who.value), 2) == code
+    assert api["gate_free"](own) == OK
 
 
 def test_a_gate_that_no_longer_fits_says_so(

@@ -5,24 +5,24 @@ from mutant import Mutant, Python
 MUTANTS = (
     Mutant(
         "a set is read before it is known to have room",
-        "python/src/context.rs",
+        "python/src/values.rs",
         "        self.charge(py, &path, size.saturating_mul(EACH))?;\n",
         "",
         Python("tests/faults/test_large_contexts.py::test_sizes_are_looked_at_before_elements"),
     ),
     Mutant(
         "texts of a context are not counted",
-        "python/src/context.rs",
+        "python/src/values.rs",
         "            self.charge(value.py(), path, characters)?;\n",
         "            self.charge(value.py(), path, characters.min(0))?;\n",
         Python("tests/faults/test_large_contexts.py::test_more_than_max_context_is_too_large"),
     ),
     Mutant(
-        "values that take the slow way are put where the points in a name say",
-        "cython/gate.pyx",
-        "*outer, last = self.paths[at]",
-        '*outer, last = self.names[at].split(".")',
-        Python("tests/api/test_names.py"),
+        "values that take the slow way are put in the order of the arguments",
+        "python/src/arguments.rs",
+        "self.values.get(self.arguments.place(slot)?)",
+        "self.values.get(usize::try_from(slot).ok()?)",
+        Python("tests/api/test_values_that_are_no_numbers.py"),
     ),
     Mutant(
         "durations that overflow wrap",

@@ -49,8 +49,8 @@
  * Python may be in the middle of a call by it at any time. No function needs the GIL otherwise.
  * Sessions, swaps, revocations and the kill switch are Python's; what they change holds for decisions that begin later, on
  * all threads.
- * allows, decide, refuse, begin, text, entity, literal, kinds, policy, generation, code_name and status_text neither allocate, lock
- * nor block (a policy that is left to Cedar's own evaluator, see `ztfast check`, allocates when it is met). gate_clone and
+ * allows, decide, refuse, begin, text, entity, literal, kinds, policy, generation, refresh, code_name and status_text neither
+ * allocate, lock nor block (a policy that is left to Cedar's own evaluator, see `ztfast check`, allocates when it is met). gate_clone and
  * gate_without allocate and lock; gate_free frees; the functions of batches allocate. Call these outside the order loop.
  *
  * FAILURE. allows and decide always give a code, and everything but ZTFAST_ALLOW denies: a NULL gate, missing values or a
@@ -246,6 +246,10 @@ typedef struct {
      * denies whatever the values are. `count` is 2: sessions (sessions = 1) or principals (0), and resources, as above. */
     int32_t (*batch_refuse)(const ztfast_batch *batch, size_t rows, const ztfast_column *columns, size_t count,
                             uint32_t sessions, uint8_t *codes);
+
+    /* Take the newest bundle now, as the next decision would, and say its generation(). ZTFAST_E_STALE where the gate does
+     * not fit that bundle: the generation is set then, too. A call that was begun is over. */
+    int32_t (*refresh)(ztfast_gate *gate, uint64_t *generation);
 } ztfast_api;
 
 /* Whether this table can be used by code that was compiled with this header: ZTFAST_OK, ZTFAST_E_NULL, ZTFAST_E_VERSION or

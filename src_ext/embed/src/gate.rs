@@ -165,6 +165,17 @@ impl Gate {
         Ok(generation)
     }
 
+    /// Take the newest bundle now, as the next decision would, and say its [`Self::generation`]. A call that was begun is over.
+    ///
+    /// # Errors
+    /// [`Status::STALE`] where the gate does not fit that bundle.
+    pub fn refresh(&mut self) -> Result<u64, Status> {
+        let mut generation = 0;
+        // SAFETY: as in `text`.
+        Status(unsafe { (self.api.refresh)(self.raw.as_ptr(), &raw mut generation) }).ok()?;
+        Ok(generation)
+    }
+
     /// A batch: many decisions by the bundle of this moment. Allocates.
     ///
     /// # Errors

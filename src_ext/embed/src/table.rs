@@ -115,6 +115,8 @@ pub struct Api {
     pub batch_without: unsafe extern "C" fn(*const RawBatch, u64, *mut *mut RawBatch) -> i32,
     /// `batch_refuse(batch, rows, columns, count, sessions, codes)`.
     pub batch_refuse: unsafe extern "C" fn(*const RawBatch, usize, *const RawColumn, usize, u32, *mut u8) -> i32,
+    /// `refresh(gate, &generation)`.
+    pub refresh: unsafe extern "C" fn(*mut RawGate, *mut u64) -> i32,
 }
 
 /// Why a table cannot be used.

@@ -206,6 +206,13 @@ unsafe extern "C" fn batch_refuse(
     Status::OK.0
 }
 
+unsafe extern "C" fn refresh(gate: *mut RawGate, generation: *mut u64) -> i32 {
+    note("refresh".to_owned());
+    // SAFETY: the wrapper gives a number.
+    unsafe { generation.write(10) };
+    if gate.addr() == 2001 { Status::STALE.0 } else { Status::OK.0 }
+}
+
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
 static FAKE: Api = Api {
     abi_version: ABI_VERSION,
@@ -232,6 +239,7 @@ static FAKE: Api = Api {
     gate_without,
     batch_without,
     batch_refuse,
+    refresh,
 };
 
 fn gate() -> Gate {
@@ -290,6 +298,16 @@ fn texts_entities_and_kinds_are_values_or_statuses() {
     assert_eq!((gate.entity(4, 1), gate.entity(0, 1)), (Ok(40), Err(Status::HANDLE)));
     assert_eq!(gate.entity(4, 2), Err(Status::TYPE));
     assert_eq!(gate.kinds(), Ok(vec![Kind::Long, Kind::String, Kind::Other]));
+}
+
+#[test]
+fn a_gate_is_refreshed_or_says_that_it_is_stale() {
+    let mut gate = gate();
+    // SAFETY: the fake looks behind no pointer.
+    let mut stale = unsafe { Gate::clone_of(&FAKE, 2000) }.expect("the fake refuses only NULL");
+    calls();
+    assert_eq!((gate.refresh(), stale.refresh()), (Ok(10), Err(Status::STALE)));
+    assert_eq!(calls(), ["refresh", "refresh"]);
 }
 
 #[test]

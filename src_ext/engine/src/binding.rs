@@ -44,6 +44,25 @@ pub(crate) struct Binding {
     pub count: usize,
 }
 
+/// Where a gate's arguments are in a bundle: for whoever makes a request of their values without a gate.
+#[derive(Debug)]
+pub struct Arguments(pub(crate) Binding);
+
+impl Arguments {
+    /// The action's number.
+    #[must_use]
+    pub const fn action(&self) -> u32 {
+        self.0.action
+    }
+
+    /// The place of the argument that fills a slot of the action's context.
+    #[must_use]
+    pub fn place(&self, slot: u32) -> Option<usize> {
+        let place = *self.0.positions.get(slot as usize)?;
+        (place != u16::MAX).then_some(usize::from(place))
+    }
+}
+
 /// The number of no type.
 pub(crate) const NO_TYPE: u32 = u32::MAX;
 

@@ -245,7 +245,8 @@ impl Gate {
     }
 
     /// Take the newest snapshot, if there is a newer one. A call that was begun is over.
-    pub(crate) fn refresh(&mut self) {
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
+    pub fn refresh(&mut self) {
         if self.shared.version() != self.snapshot.version {
             self.renew();
         }

@@ -38,7 +38,7 @@ mod upsert;
 mod working;
 
 pub use batch::Batch;
-pub use binding::{Name, PrepareError};
+pub use binding::{Arguments, Name, PrepareError};
 pub use columns::{Column, Who, WrongType};
 pub use decide::{Determining, MAX_DETERMINING};
 pub use engine::{Engine, StaleGates, Swap, SwapError};

@@ -1,10 +1,11 @@
 //! Preparing gates: the binding, the mailbox and the working memory of each, and its place in the registry.
 
-use crate::binding::{GateSpec, Name, PrepareError, without};
+use crate::binding::{Arguments, GateSpec, Name, PrepareError, without};
 use crate::gate::Gate;
 use crate::mailbox::Mailbox;
 use crate::registry::GateRecord;
 use crate::shared::Shared;
+use crate::snapshot::Snapshot;
 use crate::working::{Texts, WorkingMemory};
 use std::sync::Arc;
 use ztfast_pages::ensure_available;
@@ -105,6 +106,12 @@ impl Seed {
     /// [`PrepareError`]: where the newest bundle has no such action or attributes, or the system refuses the memory.
     pub fn gate(&self) -> Result<Gate, PrepareError> {
         self.shared.prepare_like(&self.spec)
+    }
+
+    /// Where the arguments are in a snapshot's bundle; `None` where it does not fit them.
+    #[must_use]
+    pub fn arguments(&self, snapshot: &Snapshot) -> Option<Arguments> {
+        snapshot.base.bind_spec(&self.spec).ok().map(Arguments)
     }
 
     /// A gate without some of its arguments, by their bits, for requests in which they are absent. `None` as above.

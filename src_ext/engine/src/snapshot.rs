@@ -333,6 +333,12 @@ impl Snapshot {
         &self.base.bundle
     }
 
+    /// The bundle's number: another for each swap.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.base.generation
+    }
+
     /// What a uid is in this bundle and its changes.
     #[must_use]
     pub fn resolve(&self, ty: &str, id: &str) -> Resolved {

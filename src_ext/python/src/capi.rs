@@ -40,6 +40,7 @@ pub(crate) static API: Api = Api {
     gate_without,
     batch_without,
     batch_refuse,
+    refresh,
 };
 
 /// The capsule that `ztfast.gate` and embedders import.
@@ -229,6 +230,17 @@ unsafe extern "C" fn generation(gate: *const RawGate, generation: *mut u64) -> i
         let (gate, generation) = gate.zip(generation).ok_or(Status::NULL)?;
         *generation = gate.generation();
         Ok(())
+    })
+}
+
+unsafe extern "C" fn refresh(gate: *mut RawGate, generation: *mut u64) -> i32 {
+    // SAFETY: as in `allows`; `generation` is NULL or the caller's.
+    let (gate, generation) = unsafe { (gate.cast::<Gate>().as_mut(), generation.as_mut()) };
+    guarded(|| {
+        let (gate, generation) = gate.zip(generation).ok_or(Status::NULL)?;
+        gate.refresh();
+        *generation = gate.generation();
+        if gate.is_stale() { Err(Status::STALE) } else { Ok(()) }
     })
 }
 

@@ -32,9 +32,21 @@ impl Reader<'_> {
         builder: &mut RequestBuilder<'_>,
     ) -> PyResult<Result<(), Refused>> {
         let mut large = Vec::new();
-        let filled = match self.read(self.fill(fields, "", dict, builder, &mut large))? {
+        let read = self.fill(fields, "", dict, builder, &mut large);
+        self.filled(dict.py(), read, large, builder)
+    }
+
+    /// Put what is still to be put, unless the request is not to be decided on.
+    pub fn filled(
+        &self,
+        py: Python<'_>,
+        read: PyResult<()>,
+        large: Vec<Pending>,
+        builder: &mut RequestBuilder<'_>,
+    ) -> PyResult<Result<(), Refused>> {
+        let filled = match self.read(read)? {
             Ok(()) if large.is_empty() => return Ok(Ok(())),
-            Ok(()) if self.is_large() => dict.py().detach(|| put(large, builder)),
+            Ok(()) if self.is_large() => py.detach(|| put(large, builder)),
             Ok(()) => put(large, builder),
             Err(out) => return Ok(Err(out)),
         };
@@ -67,14 +79,7 @@ impl Reader<'_> {
     ) -> PyResult<()> {
         self.each(fields, prefix, dict, &mut |field, path, value| {
             match &field.node {
-                Node::Leaf { slot, ty: ty @ (ValueType::Set(_) | ValueType::Record(_)) } => {
-                    let value = self.value(ty, path, value)?;
-                    large.push(Pending { slot: *slot, path: path.to_owned(), value });
-                }
-                Node::Leaf { slot, ty } => {
-                    let found = self.request_value(ty, path, value, builder)?;
-                    builder.put(*slot, found);
-                }
+                Node::Leaf { slot, ty } => self.fill_leaf(*slot, ty, path, value, builder, large)?,
                 Node::Record { presence, fields } => {
                     if let Some(slot) = presence {
                         builder.put(*slot, Value::bool(true));
@@ -84,6 +89,32 @@ impl Reader<'_> {
             }
             Ok(())
         })
+    }
+
+    /// One value into its slot; what is large is put when all was read.
+    pub fn fill_leaf(
+        &self,
+        slot: u32,
+        ty: &ValueType,
+        path: &str,
+        value: &Bound<'_, PyAny>,
+        builder: &mut RequestBuilder<'_>,
+        large: &mut Vec<Pending>,
+    ) -> PyResult<()> {
+        if matches!(ty, ValueType::Set(_) | ValueType::Record(_)) {
+            let value = self.value(ty, path, value)?;
+            large.push(Pending { slot, path: path.to_owned(), value });
+        } else {
+            let found = self.request_value(ty, path, value, builder)?;
+            builder.put(slot, found);
+        }
+        Ok(())
+    }
+
+    /// What is raised where attributes that must be there are not.
+    pub fn lacks(&self, py: Python<'_>, missing: &[String]) -> PyErr {
+        let missing = missing.join(", ");
+        raise(py, "ContextError", &format!("{}: the context lacks the required attributes {missing}", self.action))
     }
 
     /// Whether an attribute is there: what is absent is as if it were left out, and so is an optional record of which all
@@ -144,9 +175,7 @@ impl Reader<'_> {
                             missing.push(format!("{prefix}{}", field.name));
                         }
                     }
-                    let message =
-                        format!("{}: the context lacks the required attributes {}", self.action, missing.join(", "));
-                    return Err(raise(py, "ContextError", &message));
+                    return Err(self.lacks(py, &missing));
                 }
                 Some(_) => {}
                 None => continue,
@@ -209,7 +238,7 @@ impl Reader<'_> {
 }
 
 /// A set or a record that is still to be put into its slot.
-struct Pending {
+pub(crate) struct Pending {
     slot: u32,
     path: String,
     value: Datum,

@@ -23,6 +23,12 @@ pub(crate) fn if_any<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<
     }
 }
 
+/// Whether an exception is one of `ztfast.errors`.
+pub(crate) fn is_ours(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+    let class = py.import("ztfast.errors")?.getattr("Error")?;
+    Ok(error.is_instance(py, &class))
+}
+
 /// What a value shows of itself, in messages.
 pub(crate) fn shown(value: &Bound<'_, PyAny>) -> PyResult<String> {
     let repr = if_any(value.py(), value.repr())?;

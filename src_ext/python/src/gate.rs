@@ -1,6 +1,8 @@
 //! The core of a gate, as Python has it: what makes more of its kind, and what reads single values.
 
-use crate::errors::{raise, shown};
+use crate::arguments::Call;
+use crate::deciding::{Asked, Decided, Decider, denied};
+use crate::errors::{is_ours, raise, shown};
 use crate::exceptions::prepare_error;
 use crate::reader::{EACH, Reader};
 use crate::values::Scalar;
@@ -10,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use ztfast_bundle::{ActionMeta, ValueType};
-use ztfast_engine::{Engine, Name, PrepareError, Seed};
+use ztfast_engine::{Code, Engine, Name, PrepareError, Seed};
 
 /// A name of an attribute as it is given: a text, or a path part by part.
 struct Given {
@@ -37,6 +39,9 @@ impl Given {
         if self.whole { Name::Path(parts) } else { Name::Text(parts[0]) }
     }
 }
+
+/// How often a decision is made anew where another bundle comes meanwhile each time.
+const TRIES: usize = 8;
 
 /// What gates of one kind have in common.
 #[derive(Clone)]
@@ -118,6 +123,41 @@ impl Gate {
         let is_there = |at: &usize| u32::try_from(*at).ok().and_then(|at| absent.checked_shr(at)).unwrap_or(0) & 1 == 0;
         let names = (0..self.names.len()).filter(is_there).filter_map(|at| self.names.get(at).cloned());
         Ok(gate.map(|gate| Self::new(gate, self.spec.clone(), names.collect())))
+    }
+
+    /// Decide for a session, by values of which some are no numbers: a call takes them as they are.
+    ///
+    /// The decision, or what is raised, is that of the newest bundle, although reading the values may run anybody's code and
+    /// let another bundle come meanwhile.
+    fn decide<'py>(
+        &self,
+        py: Python<'py>,
+        session: u64,
+        resource: &Bound<'_, PyAny>,
+        values: Vec<Bound<'_, PyAny>>,
+    ) -> PyResult<Decided<'py>> {
+        let shared = self.seed.shared();
+        for _ in 0..TRIES {
+            if shared.is_forked() {
+                break;
+            }
+            let snapshot = shared.snapshot();
+            let Some(arguments) = self.seed.arguments(&snapshot) else { break };
+            let call = Call { arguments: &arguments, values: &values };
+            let asked = Asked { number: arguments.action(), text: &self.spec.action };
+            let decider = Decider { shared, snapshot: &snapshot, strict: self.spec.strict };
+            let decided = decider.decide(py, session, &asked, resource, &|reader, fields, builder| {
+                reader.call(py, fields, &call, builder)
+            });
+            let is_newest = !shared.is_forked() && shared.snapshot().generation() == snapshot.generation();
+            match decided {
+                decided if is_newest => return decided,
+                // What comes of values by an old bundle only is nobody's fault.
+                Err(error) if !is_ours(py, &error)? => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(denied(py, if shared.is_forked() { Code::Forked } else { Code::StaleGate }))
     }
 
     /// An attribute's value as the gate takes it: a number, for a String its text, for an entity what stands for it. `None`

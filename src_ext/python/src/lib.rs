@@ -8,6 +8,7 @@
 
 mod action;
 mod allocator;
+mod arguments;
 mod authorizer;
 mod belongings;
 mod bundle;
