@@ -6,7 +6,7 @@ CARGO := cargo --locked
 MANIFEST := --manifest-path src_ext/Cargo.toml
 
 RUST := $(shell find src_ext -path src_ext/target -prune -o \( -name '*.rs' -o -name 'Cargo.*' \) -print)
-GATE := src_ext/cython/gate.pyx ztfast/gate.pxd ztfast/include/ztfast.h setup.py
+GATE := $(wildcard src_ext/cython/*) ztfast/gate.pxd ztfast/include/ztfast.h setup.py
 BUILD := pyproject.toml build_backend/backend.py
 
 # How long `make fuzz` runs.

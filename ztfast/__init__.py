@@ -24,7 +24,7 @@ from ztfast import _core, examples
 from ztfast.bundle import ActionStats, Bundle, LayerStats, Memory, Policy, Stats, compile
 from ztfast.codes import Code
 from ztfast.columns import Categorical
-from ztfast.engine import ALL_ACTIONS, Engine, Explanation, Identity, MemoryUse, PolicyText, StaleGate, Swap
+from ztfast.engine import ALL_ACTIONS, Engine
 from ztfast.errors import (
     ActionError,
     ArgumentError,
@@ -43,7 +43,10 @@ from ztfast.errors import (
     StaleGateError,
     UidError,
 )
+from ztfast.explanation import Explanation, PolicyText
 from ztfast.gate import Decision, EntityHandle, Gate, Session
+from ztfast.identities import Identity
+from ztfast.reports import MemoryUse, StaleGate, Swap
 from ztfast.sources import Text
 from ztfast.uid import Uid
 from ztfast.values import ABSENT

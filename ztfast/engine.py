@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import enum
 import json
 import logging
-import math
 import operator
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 from weakref import WeakValueDictionary
 
@@ -19,20 +15,21 @@ from numpy.typing import NDArray
 
 from ztfast import _core, gate
 from ztfast import columns as columns_of
-from ztfast.bundle import Bundle, Policy
+from ztfast.bundle import Bundle
 from ztfast.codes import Code
-from ztfast.errors import ContextError, IdentityError, OwnerError, SourceError, StaleGateError, UidError
+from ztfast.errors import ContextError, OwnerError, SourceError, StaleGateError, UidError
+from ztfast.explanation import Explanation, PolicyText
 from ztfast.gate import Decision, EntityHandle, Gate, Session
+from ztfast.identities import Identity, nanoseconds
+from ztfast.reports import MemoryUse, StaleGate, Swap
 from ztfast.shown import given as shown
 from ztfast.shown import refused
 from ztfast.sources import Source, read_entities
-from ztfast.uid import Uid
+from ztfast.uid import Uid, UidLike
 
 __all__ = ["Code", "Engine", "Explanation", "Identity", "MemoryUse", "PolicyText", "StaleGate", "Swap"]
 
 _LOG = logging.getLogger("ztfast")
-
-UidLike = Uid | str | Mapping[str, Any]
 
 
 class AllActions(enum.Enum):
@@ -46,171 +43,6 @@ class AllActions(enum.Enum):
 
 ALL_ACTIONS: Final[Literal[AllActions.ALL_ACTIONS]] = AllActions.ALL_ACTIONS
 """All actions, also those that the bundle exempts from the kill switch; see :meth:`Engine.kill_switch`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who someone is, as trusted code has established it.
-
-    Args:
-        principal: The principal's uid.
-        not_after: From when it is no longer good: epoch seconds, an aware ``datetime`` or its ``isoformat()``.
-            ``math.inf`` for no end.
-        not_before: From when it is good, likewise.
-        factors: What it was proved with, as ``("x509", "fido2")``. **No decision reads them yet**, nor ``auth_time``:
-            they are checked and kept here, and dropped at admission. What policies ask of a proof (a second factor, a
-            fresh login) has to be given in the context.
-        auth_time: When it was proved, likewise; now, if it is left out.
-
-    The attributes are epoch seconds, however they were given.
-
-    Raises:
-        IdentityError: where the times make no sense, are beyond the year 2200 (milliseconds or nanoseconds, most
-            likely), or are datetimes without a time zone.
-        UidError: where the principal is no uid.
-
-    >>> Identity('Algo::"a7"', not_after=2_000_000_000, factors=["x509"]).principal
-    Uid(type='Algo', id='a7')
-    """
-
-    principal: Uid
-    not_after: float
-    not_before: float = 0.0
-    factors: tuple[str, ...] = ()
-    auth_time: float | None = None
-
-    def __init__(
-        self,
-        principal: UidLike,
-        *,
-        not_after: float | datetime.datetime | str,
-        not_before: float | datetime.datetime | str = 0.0,
-        factors: Iterable[str] = (),
-        auth_time: float | datetime.datetime | str | None = None,
-    ) -> None:
-        not_after, not_before = _seconds("not_after", not_after), _seconds("not_before", not_before)
-        auth_time = time.time() if auth_time is None else _seconds("auth_time", auth_time)
-        for name, value in (("not_after", not_after), ("not_before", not_before), ("auth_time", auth_time)):
-            _check_unit(name, value)
-        if not_after <= not_before:
-            raise IdentityError(f"not_after ({not_after}) must be later than not_before ({not_before})")
-        try:
-            names = None if isinstance(factors, (str, bytes)) else tuple(iter(factors))
-        except TypeError:
-            names = None
-        if names is None or not all(isinstance(name, str) for name in names):
-            raise IdentityError(f"factors: wanted several names, as ['x509', 'fido2']; got {shown(factors)}")
-        object.__setattr__(self, "principal", Uid.of(principal))
-        object.__setattr__(self, "not_after", not_after)
-        object.__setattr__(self, "not_before", not_before)
-        object.__setattr__(self, "factors", names)
-        object.__setattr__(self, "auth_time", auth_time)
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyText:
-    """A policy in an explanation, with its source.
-
-    Attributes:
-        policy: The policy.
-        source: Its text.
-        error: What its evaluation ran into, if it erred.
-    """
-
-    policy: Policy
-    source: str
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Cedar's own answer to a request, beside the engine's.
-
-    Attributes:
-        decision: The engine's decision.
-        allow: Cedar's decision by policy alone.
-        reasons: The policies that determined Cedar's decision.
-        errors: The policies whose evaluation erred; Cedar skips them.
-        problem: Why Cedar's request validation would refuse the request, or None.
-    """
-
-    decision: Decision
-    allow: bool
-    reasons: tuple[PolicyText, ...]
-    errors: tuple[PolicyText, ...]
-    problem: str | None
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the engine came to Cedar's decision by the same policies, or denied before it looked at any."""
-        if self.decision.code not in ("ALLOW", "FORBID", "DEFAULT"):
-            return True
-        ids = tuple(reason.policy.id for reason in self.reasons)
-        return bool(self.decision) == self.allow and self.decision.reasons == ids
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryUse:
-    """What an engine keeps in memory for decisions, in bytes.
-
-    Attributes:
-        bundle: The bundle.
-        tables: The tables of sessions and handles.
-        gates: The gates and their working memory.
-        changes: Entities that were changed since the bundle was made, with all texts that they ever had;
-            :meth:`Engine.compact` releases those that were replaced.
-        uids: The uids that have a handle, and those of principals that have a session, or had one:
-            :meth:`Engine.compact` releases these.
-        replaced: Bundles that were replaced and that somebody still holds: a gate holds its own until it decides again.
-        locked: Of all these, what is locked.
-        huge: Of bundle and tables, what the system holds in large pages now.
-    """
-
-    bundle: int
-    tables: int
-    gates: int
-    changes: int
-    uids: int
-    replaced: int
-    locked: int
-    huge: int
-
-
-@dataclass(frozen=True, slots=True)
-class Swap:
-    """What came of a swap.
-
-    Attributes:
-        kept: Entities that were changed since the old bundle was made, and are so in the new one.
-        forgotten: Entities that were changed, and are again what the new bundle says.
-    """
-
-    kept: tuple[Uid, ...] = ()
-    forgotten: tuple[Uid, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StaleGate:
-    """Live gates of one kind that a bundle would not fit.
-
-    Attributes:
-        action: Their action.
-        names: Their attributes.
-        count: How many there are.
-        why: What the bundle lacks for them, or has otherwise.
-        already: Whether they do not fit the bundle of now either.
-    """
-
-    action: str
-    names: tuple[str, ...]
-    count: int
-    why: str
-    already: bool
-
-    @classmethod
-    def _of(cls, gates: tuple[str, list[str], int, str, bool]) -> StaleGate:
-        action, names, count, why, already = gates
-        return cls(action, tuple(names), count, why, already)
 
 
 class Engine:
@@ -362,7 +194,7 @@ class Engine:
         """
         if not isinstance(identity, Identity):
             raise refused("admit", "a ztfast.Identity", identity)
-        return gate.admit(self._core, identity, _ns(identity.not_before), _ns(identity.not_after))
+        return gate.admit(self._core, identity, nanoseconds(identity.not_before), nanoseconds(identity.not_after))
 
     def decide(
         self,
@@ -405,7 +237,7 @@ class Engine:
         >>> ztfast.Engine(ztfast.examples.tiny()).prepare("view")
         <ztfast.Gate Action::"view" ()>
         """
-        return gate.prepare(self, action, list(names))
+        return gate.prepare(self._core, action, list(names))
 
     def attribute_path(self, action: UidLike, name: str) -> tuple[str, ...]:
         """The path of the context attribute, or record of attributes, that a text says.
@@ -476,11 +308,6 @@ class Engine:
         prepared = self.prepare(action, *columns)
         return prepared.evaluate_many(self._handles(principals), self._handles(resources), *columns.values())
 
-    def _handle_of(self, uid: UidLike) -> int:
-        """The number of a uid's handle: for gates, whose columns of entities may hold uids."""
-        # Without an object that goes again: what weak references do then loses a signal that comes meanwhile (Ctrl-C).
-        return self._core.handle(*Uid.of(uid))
-
     def _handles(self, given: Any) -> Any:
         if isinstance(given, np.ndarray) and given.dtype != object:
             return given
@@ -491,7 +318,8 @@ class Engine:
             raise UidError(f"wanted uids or handles, one or a sequence of them; got {shown(given)}")
         several = _several("uids or handles", given)
         return np.array(
-            [one.handle if isinstance(one, EntityHandle) else self._handle_of(one) for one in several], np.uint64
+            [one.handle if isinstance(one, EntityHandle) else gate.handle_of(self._core, one) for one in several],
+            np.uint64,
         )
 
     def resources(self, action: UidLike) -> list[Uid]:
@@ -875,58 +703,3 @@ def _dict(context: Mapping[Any, Any] | None) -> dict[Any, Any]:
     if not isinstance(context, Mapping):
         raise ContextError(f"wanted the context as a mapping of attributes to values, got {type(context).__qualname__}")
     return dict(context)
-
-
-_YEAR_2200 = 7_258_118_400
-
-
-def _check_unit(name: str, seconds: float) -> None:
-    """Refuse what is beyond the year 2200: it is meant in another unit."""
-    if not _YEAR_2200 <= seconds < math.inf:
-        return
-    for unit, each in (("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9)):
-        if seconds / each < _YEAR_2200:
-            hint = f"is it in {unit}? Divide it by {each:,.0f}"
-            break
-    else:
-        hint = "math.inf is for no end"
-    raise IdentityError(f"{name}: wanted epoch seconds, and {seconds:,.0f} is beyond the year 2200: {hint}")
-
-
-def _seconds(name: str, given: Any) -> float:
-    """A time of an identity as epoch seconds."""
-    wanted = f"{name}: wanted epoch seconds, an aware datetime or its isoformat()"
-    value: Any = given[()] if isinstance(given, np.ndarray) and given.ndim == 0 else given
-    if isinstance(value, str):
-        try:
-            value = datetime.datetime.fromisoformat(value)
-        except ValueError:
-            raise IdentityError(f"{wanted}, got {shown(given)}") from None
-    if isinstance(value, datetime.datetime):
-        at: datetime.datetime = value
-        try:
-            offset = at.utcoffset()
-        except Exception as error:
-            raise IdentityError(f"{wanted}, got one whose time zone fails: {error!r}") from error
-        if offset is None:
-            hint = "without a time zone it is no instant: datetime.now(datetime.UTC), or value.astimezone()"
-            raise IdentityError(f"{wanted}, got {shown(given)}: {hint}")
-        # pandas' NaT is a datetime by its class, and its time is NaN.
-        value = at.timestamp()
-    # numpy's times are no seconds: what number stands for one depends on its unit.
-    if isinstance(value, (np.integer, np.floating)) and not isinstance(value, np.timedelta64):
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        raise IdentityError(f"{wanted}, got {shown(given)}")
-    try:
-        return float(value)
-    except OverflowError:
-        raise IdentityError(f"{wanted}, got a number beyond all times") from None
-
-
-def _ns(seconds: float) -> int:
-    """Epoch seconds as the nanoseconds that the core counts, cut to what it can count."""
-    least, most = -(1 << 63), (1 << 63) - 1
-    if math.isinf(seconds):
-        return most if seconds > 0 else least
-    return max(least, min(most, round(seconds * 1_000_000_000)))

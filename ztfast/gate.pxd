@@ -1,12 +1,12 @@
 """Decisions from Cython, without the GIL: `from ztfast.gate cimport Gate, EntityHandle, Session, ZTFAST_ALLOW, allows`.
 
-Compile with ``include_dirs=[ztfast.get_include()]``. Units, ownership and thread rules are those of ``ztfast.h``: a gate
-serves one thread at a time, so a strategy that runs without the GIL clones its own by ``api.gate_clone(core(gate), ...)``,
-or makes sure that Python leaves the gate alone meanwhile.
+Compile with ``include_dirs=[ztfast.get_include()]``. Units, ownership and thread rules are those of ``ztfast.h``: a
+gate serves one thread at a time, so a strategy that runs without the GIL clones its own by
+``api.gate_clone(core(gate), ...)``, or makes sure that Python leaves the gate alone meanwhile.
 
-Of the classes a strategy reads ``Session.id``, ``EntityHandle.handle`` and, by ``core()``, the gate's pointer. They come first in
-their classes and stay there; what begins with an underscore is the gate's own and changes from version to version. Cython
-compares the sizes of the classes when the module is imported.
+Of the classes a strategy reads ``Session.id``, ``EntityHandle.handle`` and, by ``core()``, the gate's pointer. They
+come first in their classes and stay there; what begins with an underscore is the gate's own and changes from version to
+version. Cython compares the sizes of the classes when the module is imported.
 """
 
 cimport cython
@@ -82,7 +82,9 @@ cdef extern from "ztfast.h" nogil:
         uint32_t abi_version
         uint32_t size
         uint32_t (*allows)(ztfast_gate *, uint64_t, uint64_t, const int64_t *, size_t) noexcept nogil
-        uint32_t (*decide)(ztfast_gate *, uint64_t, uint64_t, const int64_t *, size_t, ztfast_determining *) noexcept nogil
+        uint32_t (*decide)(
+            ztfast_gate *, uint64_t, uint64_t, const int64_t *, size_t, ztfast_determining *
+        ) noexcept nogil
         int32_t (*begin)(ztfast_gate *) noexcept nogil
         int32_t (*text)(ztfast_gate *, const uint8_t *, size_t, int64_t *) noexcept nogil
         int32_t (*entity)(ztfast_gate *, uint64_t, size_t, int64_t *) noexcept nogil
@@ -194,11 +196,12 @@ cdef class Gate:
 
     cdef int set_up(self, engine, core) except -1
     cdef int check_made(self) except -1
-    cdef object run(self, bint by_session, who, resources, tuple given)
     cdef int check(self, PyObject *const *arguments, Py_ssize_t count) except -1
     cdef int numbers(self, PyObject *const *arguments, int64_t *values) except -1
     cdef int look_up(self, PyObject *const *arguments, int64_t *values) except -1
-    cdef int look_up_text(self, PyObject *value, RememberedText *remembered, Py_ssize_t *room, int64_t *number) except -1
+    cdef int look_up_text(
+        self, PyObject *value, RememberedText *remembered, Py_ssize_t *room, int64_t *number
+    ) except -1
     cdef int keep_up(self) except -1
     cdef int forget_texts(self) noexcept
     cdef Gate taken(self)

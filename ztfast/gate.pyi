@@ -1,17 +1,15 @@
 """The hot path (Cython): see the classes' own documentation."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Never, NoReturn, Self, final
+from typing import Any, Literal, Never, NoReturn, Self, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ztfast import _core
 from ztfast.columns import Categorical
-from ztfast.uid import Uid
-
-if TYPE_CHECKING:
-    from ztfast.engine import Engine, Identity
+from ztfast.identities import Identity
+from ztfast.uid import Uid, UidLike
 
 OBJECT_BYTES: int
 
@@ -90,5 +88,6 @@ class Batch:
 def admit(core: _core.Engine, identity: Identity, not_before_ns: int, not_after_ns: int, /) -> Session: ...
 def belongs(session: Session, core: _core.Engine, /) -> bool: ...
 def resource(core: _core.Engine, uid: Uid, /) -> EntityHandle: ...
-def prepare(engine: Engine, action: object, names: list[str | tuple[str, ...]], /) -> Gate: ...
+def handle_of(core: _core.Engine, uid: UidLike, /) -> int: ...
+def prepare(core: _core.Engine, action: object, names: list[str | tuple[str, ...]], /) -> Gate: ...
 def empty_call(*arguments: object) -> None: ...

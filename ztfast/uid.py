@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
 from ztfast import _core
 from ztfast.errors import UidError
 from ztfast.shown import given
 
-__all__ = ["Uid"]
+__all__ = ["Uid", "UidLike"]
 
 
 class _Parts(NamedTuple):
@@ -70,5 +70,7 @@ class Uid(_Parts):
     def __str__(self) -> str:
         return _core.uid_text(self.type, self.id)
 
+
+UidLike = Uid | str | Mapping[str, Any]
 
 _core.register_uid(Uid)

@@ -2,6 +2,8 @@
 
 A call of ``Gate.allows`` unpacks its arguments into numbers on the stack and calls one function pointer. Nothing is
 allocated, and no other Python code runs.
+
+This file has the gate. What it includes is one module with it: calls between modules of Cython go through pointers.
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -21,59 +23,8 @@ import numpy
 from ztfast import _core, columns as columns_of
 from ztfast.errors import ArgumentError, CapacityError, ContextError, OwnerError
 from ztfast.shown import given
+from ztfast.uid import Uid
 from ztfast.values import ABSENT as ABSENT_VALUE
-
-cdef extern from *:
-    """
-    /* The number of an exact int. -1 where it has more than 64 bits. An int of a digit or two, which nearly all are, is
-     * read where it lies. */
-    static inline int ztfast_number(PyObject *value, int64_t *number) {
-    #if PY_VERSION_HEX >= 0x030C0000
-        if (PyUnstable_Long_IsCompact((PyLongObject *)value)) {
-            *number = (int64_t)PyUnstable_Long_CompactValue((PyLongObject *)value);
-            return 0;
-        }
-    #else
-        const Py_ssize_t size = Py_SIZE(value);
-        const digit *digits = ((PyLongObject *)value)->ob_digit;
-        if ((size_t)(size + 1) <= 2) {
-            *number = (int64_t)size * digits[0];
-            return 0;
-        }
-        if (size == 2) {
-            *number = (int64_t)digits[0] | (int64_t)digits[1] << PyLong_SHIFT;
-            return 0;
-        }
-    #endif
-        int overflow = 0;
-        *number = PyLong_AsLongLongAndOverflow(value, &overflow);
-        return overflow ? -1 : 0;
-    }
-
-    /* Whether the caller has the gate to itself until ztfast_give: another thread may be in the middle of a decision by it,
-     * and so may this one, where the interpreter ran somebody's finalizer. Nobody waits. */
-    #ifdef Py_GIL_DISABLED
-    #define ztfast_take(busy) (!__atomic_test_and_set((busy), __ATOMIC_ACQUIRE))
-    #define ztfast_give(busy) __atomic_clear((busy), __ATOMIC_RELEASE)
-    #define ztfast_take_at_once(busy) ztfast_take(busy)
-    #define ztfast_give_at_once(busy) ztfast_give(busy)
-    #else
-    static inline int ztfast_take(char *busy) {
-        if (*busy) return 0;
-        *busy = 1;
-        return 1;
-    }
-    #define ztfast_give(busy) (*(busy) = 0)
-    /* Where no Python code runs until the gate is given back, the GIL sees to it that nobody else takes it. */
-    #define ztfast_take_at_once(busy) (!*(busy))
-    #define ztfast_give_at_once(busy) ((void)0)
-    #endif
-    """
-    int ztfast_number(PyObject *value, int64_t *number) noexcept
-    bint ztfast_take(char *busy) noexcept
-    void ztfast_give(char *busy) noexcept
-    bint ztfast_take_at_once(char *busy) noexcept
-    void ztfast_give_at_once(char *busy) noexcept
 
 api = <const ztfast_api *>PyCapsule_Import(ZTFAST_CAPSULE, 0)
 if ztfast_check(api) != ZTFAST_OK:
@@ -82,148 +33,14 @@ if ztfast_check(api) != ZTFAST_OK:
         f"but ztfast._core has version {api.abi_version} ({api.size} bytes): reinstall ztfast"
     )
 
-cdef dict CODE_NAMES = dict(_core.CODES)
-cdef tuple NO_REASONS = ()
+include "integers.pxi"
+include "sessions.pxi"
+include "decisions.pxi"
 
-cdef str COPIED_SESSION = (
-    "a session is good in its process and by its engine only: it is neither copied nor pickled. "
-    "Send the principal's uid (str(session.principal)), and admit it there"
-)
-cdef str COPIED_RESOURCE = (
-    "a handle is good in its process and by its engine only: it is neither copied nor pickled. "
-    "Send the uid's text (str(resource.uid)), and call engine.resource(...) there"
-)
 cdef str COPIED_GATE = (
     "a gate is good in its process and by its engine only: it is neither copied nor pickled. "
     "Call engine.prepare(...) there; threads may share one"
 )
-
-
-cdef class Session:
-    """A live session, made by :meth:`ztfast.Engine.admit`.
-
-    It is good until its validity ends, it is revoked, or its slot is needed for another after that; every decision
-    looks at it. Sessions survive bundle swaps.
-
-    >>> import ztfast, time
-    >>> engine = ztfast.Engine(ztfast.examples.tiny())
-    >>> identity = ztfast.Identity('User::"ann"', not_after=time.time() + 60)
-    >>> session = engine.admit(identity)
-    >>> bool(engine.decide(session, "view", 'Photo::"p1"'))
-    True
-    >>> session.revoke()
-    True
-    >>> engine.decide(session, "view", 'Photo::"p1"').code
-    'REVOKED'
-    """
-
-    def __init__(self, *arguments, **names):
-        raise OwnerError("a session is not made by hand: call engine.admit(identity)")
-
-    @property
-    def principal(self):
-        """The principal's :class:`ztfast.Uid`."""
-        return self.identity.principal
-
-    def revoke(self, /):
-        """End the session for good: from now on every decision is DENY with code REVOKED.
-
-        Returns whether there was anything to revoke.
-        """
-        return self.become(2)
-
-    def quarantine(self, on=True, /):
-        """Deny everything with code QUARANTINED until ``quarantine(False)``.
-
-        Returns whether the session could be changed (a revoked one cannot).
-        """
-        return self.become(3 if on else 1)
-
-    cdef object become(self, int status):
-        if self._core is None:
-            raise OwnerError("a session is not made by hand: call engine.admit(identity)")
-        return self._core.set_session(self.id, status)
-
-    def __repr__(self):
-        if self._core is None:
-            return "<ztfast.Session of nobody>"
-        return f"<ztfast.Session {self.id:#x} of {self.identity.principal}>"
-
-    def __reduce__(self):
-        raise OwnerError(COPIED_SESSION)
-
-    def __reduce_ex__(self, protocol, /):
-        raise OwnerError(COPIED_SESSION)
-
-    def __getstate__(self):
-        raise OwnerError(COPIED_SESSION)
-
-    def __copy__(self):
-        raise OwnerError(COPIED_SESSION)
-
-    def __deepcopy__(self, memo, /):
-        raise OwnerError(COPIED_SESSION)
-
-
-def belongs(Session session not None, core, /):
-    """Whether a session is of this core's engine."""
-    return session._core is core
-
-
-cdef class EntityHandle:
-    """A handle: an entity's number that survives bundle swaps, made by :meth:`ztfast.Engine.resource`.
-
-    The entity need not be in the store: then policies see it as Cedar would, without attributes or ancestors.
-
-    >>> import ztfast
-    >>> engine = ztfast.Engine(ztfast.examples.tiny())
-    >>> engine.resource('Photo::"p1"')
-    <ztfast.EntityHandle Photo::"p1">
-    """
-
-    def __init__(self, *arguments, **names):
-        raise OwnerError("a handle is not made by hand: call engine.resource(uid)")
-
-    def __repr__(self):
-        return f"<ztfast.EntityHandle {self.uid}>"
-
-    def __reduce__(self):
-        raise OwnerError(COPIED_RESOURCE)
-
-    def __reduce_ex__(self, protocol, /):
-        raise OwnerError(COPIED_RESOURCE)
-
-    def __getstate__(self):
-        raise OwnerError(COPIED_RESOURCE)
-
-    def __copy__(self):
-        raise OwnerError(COPIED_RESOURCE)
-
-    def __deepcopy__(self, memo, /):
-        raise OwnerError(COPIED_RESOURCE)
-
-
-def admit(core, identity, int64_t not_before_ns, int64_t not_after_ns, /):
-    """A session of a core's engine. Use :meth:`ztfast.Engine.admit`."""
-    if type(core) is not _core.Engine:
-        raise OwnerError(f"wanted an engine's core, got {type(core).__qualname__}: call engine.admit(identity)")
-    core.check_principal(*identity.principal)
-    cdef Session session = Session.__new__(Session)
-    session.id = core.admit(*identity.principal, not_before_ns, not_after_ns)
-    session.identity = identity
-    session._core = core
-    return session
-
-
-def resource(core, uid, /):
-    """A handle of a core's engine. Use :meth:`ztfast.Engine.resource`."""
-    if type(core) is not _core.Engine:
-        raise OwnerError(f"wanted an engine's core, got {type(core).__qualname__}: call engine.resource(uid)")
-    cdef EntityHandle resource = EntityHandle.__new__(EntityHandle)
-    resource.handle = core.handle(*uid)
-    resource.uid = uid
-    resource._size = sum([len(part.encode()) for part in uid])
-    return resource
 
 
 # Exact types: comparing pointers is all that a call can afford.
@@ -250,52 +67,6 @@ cdef enum Numbers:
     IN_WORDS = 3
 
 
-cdef class Decision:
-    """What was decided, and why. True iff the effect is ALLOW.
-
-    Attributes:
-        effect: ``"ALLOW"`` or ``"DENY"``.
-        code: Why, the name of a :class:`ztfast.Code`. ``"ALLOW"``, ``"FORBID"`` and ``"DEFAULT"`` come from the policies;
-            each other code denied before any policy was looked at.
-        number: The same as the number that ``decide_many`` gives, see :class:`ztfast.Code`.
-        reasons: Ids of the determining policies, in their order (Cedar: the satisfied forbids, else the satisfied
-            permits).
-
-    >>> import ztfast
-    >>> engine = ztfast.Engine(ztfast.examples.tiny())
-    >>> engine.evaluate('User::"ann"', "view", 'Photo::"p1"')
-    Decision(ALLOW, reasons=('owners-view',))
-    """
-
-    def __cinit__(self, number=0, tuple reasons=NO_REASONS, /):
-        # Once and for all: a gate gives the decisions that it remembers to everybody.
-        if isinstance(number, bool) or not isinstance(number, int) or number not in CODE_NAMES:
-            raise ArgumentError(f"Decision: wanted a ztfast.Code, got {given(number)}")
-        self.number = number
-        self.effect = "ALLOW" if number == ZTFAST_ALLOW else "DENY"
-        self.code = CODE_NAMES[number]
-        self.reasons = reasons
-
-    def __reduce__(self):
-        return Decision, (self.number, self.reasons)
-
-    def __bool__(self):
-        return self.number == ZTFAST_ALLOW
-
-    def __eq__(self, other):
-        if not isinstance(other, Decision):
-            return NotImplemented
-        return self.number == (<Decision>other).number and self.reasons == (<Decision>other).reasons
-
-    def __hash__(self):
-        return hash((self.number, self.reasons))
-
-    def __repr__(self):
-        reasons = f", reasons={self.reasons!r}" if self.reasons else ""
-        code = "" if self.code == self.effect else f", {self.code}"
-        return f"Decision({self.effect}{code}{reasons})"
-
-
 cdef class Gate:
     """Decisions about one action, like a prepared statement; made by :meth:`ztfast.Engine.prepare`.
 
@@ -306,9 +77,9 @@ cdef class Gate:
     long as the session is good. A gate survives bundle swaps; where the new bundle no longer has the action or changes
     these attributes, it denies with code STALE_GATE.
 
-    Threads may share a gate, with and without the GIL, and no decision waits for another: who finds it in use decides by
-    one of the thread's own, which is prepared when that first happens. So a gate per thread is what is fast; embedders
-    (``ztfast.h``) must do it so.
+    Threads may share a gate, with and without the GIL, and no decision waits for another: who finds it in use decides
+    by one of the thread's own, which is prepared when that first happens. So a gate per thread is what is fast;
+    embedders (``ztfast.h``) must do it so.
 
     >>> import ztfast, time
     >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -395,7 +166,7 @@ cdef class Gate:
         array([ True, False])
         """
         who = columns_of.handles("sessions", sessions, Session, "id", numpy.uint64)
-        return self.run(True, who, resources, columns)
+        return decide_rows(self, True, who, resources, columns)
 
     def evaluate_many(self, principals, resources, /, *columns):
         """Decide on many rows by policy alone, by one bundle, without the GIL: no session, no kill switch.
@@ -412,82 +183,7 @@ cdef class Gate:
             ContextError: where columns do not fit the attributes or each other.
         """
         who = columns_of.handles("principals", principals, EntityHandle, "handle", numpy.uint64)
-        return self.run(False, who, resources, columns)
-
-    cdef object run(self, bint by_session, who, resources, tuple given):
-        self.check_made()
-        if len(given) != self._count:
-            raise ContextError(
-                f"{self.action}: wanted {self._count} columns ({', '.join(self.names) or 'none'}), got {len(given)}"
-            )
-        if self._engine._core.forked:
-            # Nothing that could lock is called in a child.
-            known = [("resources", resources), *zip(self.names, given)]
-            if who.each:
-                known.append(("sessions" if by_session else "principals", who.array))
-            return numpy.full(columns_of.count(self.action, known), ZTFAST_FORKED, numpy.uint8)
-        if ZTFAST_OTHER in self._every_kind:
-            raise ContextError(f"{self.action}: ipaddr, set and record attributes have no columns; use decide()")
-        cdef Batch batch = Batch(self), part
-        columns = [
-            ("sessions" if by_session else "principals", who),
-            ("resources", columns_of.handles("resources", resources, EntityHandle, "handle", numpy.uint64)),
-        ]
-        for at, column in enumerate(given):
-            where = f"{self.action}: column {self.names[at]!r}"
-            kind = columns_of.Kind(self._every_kind[at])
-            # A gate that fits no bundle denies, of whatever types the entities are now.
-            entity = self._core.entity_type(at)
-            if entity is not None and not self.fits():
-                entity = None
-            reading = columns_of.Reading(functools.partial(self._core.scalar, at), self._engine._handle_of, entity)
-            read = columns_of.numbers(where, kind, column, EntityHandle, batch.text, reading)
-            if read.bad is not None and self._core.strict:
-                raise ContextError(
-                    f"{where}: the value in row {int(read.bad.argmax())} is out of its type's range, or takes more than "
-                    f"max_context={self._core.max_context} bytes"
-                )
-            columns.append((self.names[at], read))
-        rows = columns_of.rows(self.action, columns)
-        codes = numpy.full(rows, ZTFAST_STALE_GATE, numpy.uint8)
-        if batch._batch == NULL:
-            return codes
-        taken = [column for _, column in columns]
-        bad, absent = columns_of.marks(taken[2:], rows)
-        large = columns_of.too_large(taken[2:], self.paths, rows, self._core.max_context)
-        if large is not None:
-            if self._core.strict:
-                raise ContextError(
-                    f"{self.action}: row {int(large.argmax())} takes more than max_context={self._core.max_context} bytes"
-                )
-            bad = large if bad is None else bad | large
-        if bad is None and absent is None:
-            batch.run(by_session, taken, codes)
-            # What no conversion sees: an entity that its enumerated type lacks.
-            if self._core.strict and (codes == ZTFAST_BAD_VALUE).any():
-                row = int((codes == ZTFAST_BAD_VALUE).argmax())
-                raise ContextError(f"{self.action}: a value in row {row} is out of its type's range")
-            return codes
-        patterns = numpy.zeros(rows, numpy.uint64) if absent is None else absent
-        good = numpy.ones(rows, numpy.bool_) if bad is None else ~bad
-        for pattern in numpy.unique(patterns).tolist():
-            # Also where all its rows are bad: an attribute that is required may be absent from none.
-            part = batch.lacking(self, pattern) if pattern else batch
-            at = numpy.flatnonzero((patterns == pattern) & good)
-            if part is None or not len(at):
-                continue
-            kept = taken[:2] + [column for place, column in enumerate(taken[2:]) if not pattern >> place & 1]
-            some = numpy.full(len(at), ZTFAST_CORRUPT, numpy.uint8)
-            part.run(by_session, [columns_of.taken(column, at) for column in kept], some)
-            codes[at] = some
-        at = numpy.flatnonzero(~good)
-        if len(at):
-            some = numpy.full(len(at), ZTFAST_CORRUPT, numpy.uint8)
-            batch.refuse(by_session, [columns_of.taken(column, at) for column in taken[:2]], some)
-            if large is not None:
-                some[(some == ZTFAST_BAD_VALUE) & large[at]] = ZTFAST_TOO_LARGE
-            codes[at] = some
-        return codes
+        return decide_rows(self, False, who, resources, columns)
 
     cdef int check(self, PyObject *const *arguments, Py_ssize_t count) except -1:
         """Check how many arguments a call has, (session, resource, *values), and who they are about."""
@@ -514,7 +210,9 @@ cdef class Gate:
         for at in range(self._count):
             given, kind = arguments[at + 2], self._kinds[at]
             value = <object>given
-            if <void *>given.ob_type == LONG and kind in (ZTFAST_LONG, ZTFAST_DECIMAL, ZTFAST_DATETIME, ZTFAST_DURATION):
+            if <void *>given.ob_type == LONG and kind in (
+                ZTFAST_LONG, ZTFAST_DECIMAL, ZTFAST_DATETIME, ZTFAST_DURATION
+            ):
                 if ztfast_number(given, &values[at]) == 0:
                     if kind != ZTFAST_DECIMAL:
                         continue
@@ -554,8 +252,8 @@ cdef class Gate:
     cdef int look_up(self, PyObject *const *arguments, int64_t *values) except -1:
         """Turn texts and entities into numbers of the bundle that the next decision goes by. This runs no Python code.
 
-        READ; OUT_OF_RANGE; or IN_WORDS where the core has no room for the texts. Then the call is over, as it is where this
-        raises: the core denies what is decided without another beginning.
+        READ; OUT_OF_RANGE; or IN_WORDS where the core has no room for the texts. Then the call is over, as it is where
+        this raises: the core denies what is decided without another beginning.
         """
         cdef size_t at
         cdef int looked, found = READ
@@ -597,7 +295,9 @@ cdef class Gate:
                     found = OUT_OF_RANGE
         return found
 
-    cdef int look_up_text(self, PyObject *value, RememberedText *remembered, Py_ssize_t *room, int64_t *number) except -1:
+    cdef int look_up_text(
+        self, PyObject *value, RememberedText *remembered, Py_ssize_t *room, int64_t *number
+    ) except -1:
         cdef Py_ssize_t length
         cdef const char *text
         try:
@@ -642,7 +342,7 @@ cdef class Gate:
         return 0
 
     cdef Gate taken(self):
-        """This gate, taken; or, where it is in use, this thread's own of the same kind; None where no bundle fits it."""
+        """This gate, taken; or, where it is in use, this thread's own of its kind; None where no bundle fits it."""
         cdef Gate spare
         if ztfast_take(&self._busy):
             return self
@@ -716,7 +416,7 @@ cdef class Gate:
             raise ContextError(f"{self.action}: an enumerated type has no such entity")
 
     cdef Decision by_context(self, PyObject *const *arguments):
-        """The same decision by the values as they are, for those that are no numbers; of a bundle that the gate fits."""
+        """The same decision by the values as they are, where some are no numbers; of a bundle that the gate fits."""
         cdef size_t at
         if not self.fits():
             return self.no_bundle()
@@ -725,14 +425,14 @@ cdef class Gate:
 
     cdef Decision no_bundle(self):
         """The decision where no bundle fits the gate, or its engine is another process's."""
-        return Decision(ZTFAST_FORKED if self._engine._core.forked else ZTFAST_STALE_GATE)
+        return Decision(ZTFAST_FORKED if self._engine.forked else ZTFAST_STALE_GATE)
 
     cdef bint fits(self) except -1:
         """Whether the gate, which takes the newest bundle for it, fits that."""
         cdef Gate user
         cdef uint64_t generation
         cdef int32_t status
-        if self._engine._core.forked:
+        if self._engine.forked:
             return False
         user = self.taken()
         if user is None:
@@ -798,260 +498,20 @@ cdef Gate made(engine, core):
     return gate
 
 
-def prepare(engine, action, list names, /):
-    """A gate of an engine. Use :meth:`ztfast.Engine.prepare`."""
-    if type(engine._core) is not _core.Engine:
-        raise OwnerError(f"wanted an engine, got {type(engine).__qualname__}: call engine.prepare(action, *names)")
-    return made(engine, engine._core.prepare(action, names))
+def prepare(core, action, list names, /):
+    """A gate of a core's engine. Use :meth:`ztfast.Engine.prepare`."""
+    if type(core) is not _core.Engine:
+        raise OwnerError(
+            f"wanted an engine's core, got {type(core).__qualname__}: call engine.prepare(action, *names)"
+        )
+    return made(core, core.prepare(action, names))
 
 
-cdef class Batch:
-    """A batch of the core's by a gate, given back when this goes. It is none where no bundle fits the gate any more."""
+include "many.pxi"
+include "calls.pxi"
 
-    def __init__(self, Gate gate, /):
-        cdef Gate user
-        cdef int32_t status
-        self._action = gate.action
-        self._longest = gate._core.max_context
-        user = gate.taken()
-        if user is None:
-            return
-        status = api.batch_begin(user._gate, &self._batch)
-        ztfast_give(&user._busy)
-        if status != ZTFAST_OK:
-            raise RuntimeError(f"{gate.action}: {api.status_text(status).decode()}")
-
-    def __dealloc__(self):
-        if self._batch != NULL:
-            api.batch_end(self._batch)
-
-    def text(self, str text, /):
-        """The number of a text for the columns of this batch; None for what is no text in UTF-8."""
-        cdef int64_t number
-        cdef Py_ssize_t length
-        cdef const char *data
-        try:
-            data = PyUnicode_AsUTF8AndSize(text, &length)
-        except UnicodeEncodeError:
-            return None
-        if self._batch == NULL:
-            return 0
-        if length > self._longest:
-            return columns_of.TOO_LARGE
-        if api.batch_text(self._batch, <const uint8_t *>data, length, &number) != ZTFAST_OK:
-            raise CapacityError("a batch takes up to 4 GiB of distinct texts that the bundle lacks")
-        return number
-
-    cdef Batch lacking(self, Gate gate, uint64_t absent):
-        """The batch of the same moment without some attributes: the numbers of texts are the same."""
-        cdef Batch made = Batch.__new__(Batch)
-        cdef int32_t status = api.batch_without(self._batch, absent, &made._batch)
-        made._action = self._action
-        if status == ZTFAST_OK:
-            return made
-        if status == ZTFAST_E_STALE:
-            return None
-        # It says which.
-        gate._core.without(absent)
-        raise ContextError(f"{gate.action}: {api.status_text(status).decode()}")
-
-    cdef int run(self, bint by_session, list columns, codes) except -1:
-        """Decide on the rows of columns."""
-        cdef bytearray room = bytearray(len(columns) * sizeof(ztfast_column))
-        cdef ztfast_column *laid_out = <ztfast_column *><char *>room
-        cdef size_t count = lay_out(columns, laid_out), rows = len(codes)
-        cdef uint8_t *out = <uint8_t *><uintptr_t>codes.ctypes.data
-        cdef int32_t status
-        decide = api.batch_run if by_session else api.batch_evaluate
-        with nogil:
-            status = decide(self._batch, rows, laid_out, count, out)
-        if status != ZTFAST_OK:
-            raise ContextError(f"{self._action}: {api.status_text(status).decode()}")
-        return 0
-
-    cdef int refuse(self, bint by_session, list columns, codes) except -1:
-        """The codes of rows with values that are out of range, which depend on who asks about what only."""
-        cdef bytearray room = bytearray(len(columns) * sizeof(ztfast_column))
-        cdef ztfast_column *laid_out = <ztfast_column *><char *>room
-        cdef size_t count = lay_out(columns, laid_out), rows = len(codes)
-        cdef uint8_t *out = <uint8_t *><uintptr_t>codes.ctypes.data
-        cdef int32_t status
-        with nogil:
-            status = api.batch_refuse(self._batch, rows, laid_out, count, by_session, out)
-        if status != ZTFAST_OK:
-            raise ContextError(f"{self._action}: {api.status_text(status).decode()}")
-        return 0
-
-
-cdef size_t lay_out(list columns, ztfast_column *laid_out) except 0:
-    cdef size_t at
-    for at, column in enumerate(columns):
-        laid_out[at].data = <const void *><uintptr_t>column.array.ctypes.data
-        laid_out[at].len = len(column.array)
-        laid_out[at].each = column.each
-    return len(columns)
-
-
-# allows() and decide() take their arguments from the caller's stack (METH_FASTCALL): what Cython makes of a signature
-# with optional arguments costs more than the decision.
-
-cdef extern from "Python.h":
-    ctypedef struct PyTypeObject:
-        PyObject *tp_dict
-    ctypedef struct PyMethodDef:
-        const char *ml_name
-        void *ml_meth
-        int ml_flags
-        const char *ml_doc
-    int METH_FASTCALL
-    object PyCFunction_New(PyMethodDef *, object)
-    object PyDescr_NewMethod(PyTypeObject *, PyMethodDef *)
-    void PyType_Modified(PyTypeObject *)
-
-
-cdef object gate_allows(Gate gate, PyObject *const *arguments, Py_ssize_t count):
-    cdef int64_t values[MAX_ARGUMENTS]
-    cdef Py_ssize_t at
-    cdef uint32_t code
-    if (
-        count != gate._plain
-        or <void *>arguments[0].ob_type != SESSION
-        or <void *>arguments[1].ob_type != RESOURCE
-    ):
-        return allows_otherwise(gate, arguments, count)
-    for at in range(2, count):
-        if <void *>arguments[at].ob_type != LONG or ztfast_number(arguments[at], &values[at - 2]) != 0:
-            return allows_otherwise(gate, arguments, count)
-    if not ztfast_take_at_once(&gate._busy):
-        return allows_otherwise(gate, arguments, count)
-    code = gate._allows(
-        gate._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, <size_t>(count - 2)
-    )
-    ztfast_give_at_once(&gate._busy)
-    return True if code == <uint32_t>ZTFAST_ALLOW else False
-
-
-cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t count):
-    """For values that are not all plain ints, for a gate that is in use, and for whatever is wrong."""
-    cdef int64_t values[MAX_ARGUMENTS]
-    cdef uint32_t code
-    cdef int found, looked = READ
-    cdef Gate user
-    gate.check(arguments, count)
-    if gate._slow:
-        return bool(gate.by_context(arguments))
-    found = gate.numbers(arguments, values)
-    if found == LACKING:
-        return bool(gate.without(arguments))
-    if found == IN_WORDS:
-        return bool(gate.by_context(arguments))
-    user = gate.taken()
-    if user is None:
-        return False
-    try:
-        if user._looks_up:
-            looked = user.look_up(arguments, values)
-        if looked == OUT_OF_RANGE or (looked == READ and found == OUT_OF_RANGE):
-            user.strictly(arguments)
-            return False
-        if looked == READ:
-            code = api.allows(
-                user._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, user._count
-            )
-            return True if code == <uint32_t>ZTFAST_ALLOW else False
-    finally:
-        ztfast_give(&user._busy)
-    # More texts than a gate has room for.
-    return bool(gate.by_context(arguments))
-
-
-cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t count):
-    cdef int64_t values[MAX_ARGUMENTS]
-    cdef ztfast_determining determining
-    cdef uint32_t code
-    cdef int found, looked = READ
-    cdef Gate user
-    gate.check(arguments, count)
-    if gate._slow:
-        return gate.by_context(arguments)
-    found = gate.numbers(arguments, values)
-    if found == LACKING:
-        return gate.without(arguments)
-    if found == IN_WORDS:
-        return gate.by_context(arguments)
-    user = gate.taken()
-    if user is None:
-        return gate.no_bundle()
-    try:
-        if user._looks_up:
-            looked = user.look_up(arguments, values)
-        if looked == OUT_OF_RANGE or (looked == READ and found == OUT_OF_RANGE):
-            user.strictly(arguments)
-            return Decision(api.refuse(user._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle))
-        if looked == READ:
-            code = api.decide(
-                user._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, user._count,
-                &determining,
-            )
-            if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:
-                determining.count = 0
-            if determining.count <= MAX_DETERMINING:
-                # The names of policies are those of the bundle that the decision went by.
-                user.keep_up()
-                return user.decision(code, &determining)
-    finally:
-        ztfast_give(&user._busy)
-    # More texts, or more determining policies, than a gate has room for.
-    return gate.by_context(arguments)
-
-
-cdef object nothing(object module, PyObject *const *arguments, Py_ssize_t count):
-    return None
-
-
-cdef PyMethodDef allows_definition
-allows_definition.ml_name = b"allows"
-allows_definition.ml_meth = <void *>gate_allows
-allows_definition.ml_flags = METH_FASTCALL
-allows_definition.ml_doc = b"""allows($self, session, resource, /, *values)
---
-
-Whether the session may do it to the resource: True for ALLOW, False for everything else.
-
-Raises ContextError where the values do not fit the attributes."""
-
-cdef PyMethodDef decide_definition
-decide_definition.ml_name = b"decide"
-decide_definition.ml_meth = <void *>gate_decide
-decide_definition.ml_flags = METH_FASTCALL
-decide_definition.ml_doc = b"""decide($self, session, resource, /, *values)
---
-
-The decision with its code and determining policies, as a ztfast.Decision.
-
-Equal decisions are the same object as long as the gate remembers them, so that none is made anew.
-Raises ContextError where the values do not fit the attributes."""
-
-cdef PyMethodDef empty_call_definition
-empty_call_definition.ml_name = b"empty_call"
-empty_call_definition.ml_meth = <void *>nothing
-empty_call_definition.ml_flags = METH_FASTCALL
-empty_call_definition.ml_doc = b"""empty_call(*arguments)
---
-
-Takes any arguments and does nothing: the floor that measurements are set against."""
-
-empty_call = PyCFunction_New(&empty_call_definition, None)
-
-
-cdef int add_method(PyTypeObject *cls, PyMethodDef *definition) except -1:
-    (<dict>cls.tp_dict)[(<bytes>definition.ml_name).decode()] = PyDescr_NewMethod(cls, definition)
-    PyType_Modified(cls)
-    return 0
-
-
-# What a gate takes beside the core's working memory, in bytes: the object with the texts and decisions that it remembers, and
-# about so much for names, types and what the core keeps of each.
+# What a gate takes beside the core's working memory, in bytes: the object with the texts and decisions that it
+# remembers, and about so much for names, types and what the core keeps of each.
 OBJECT_BYTES = Gate.__basicsize__ + sys.getsizeof([None] * CACHED) + 1900
 
 add_method(<PyTypeObject *>Gate, &allows_definition)

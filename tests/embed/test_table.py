@@ -339,7 +339,7 @@ def test_a_freed_clone_leaves_its_original_and_other_gates_alone(
 
 
 def test_a_refresh_takes_the_newest_bundle_and_says_whether_the_gate_fits_it(
-    api: dict[str, Any], engine: ztfast.Engine, own: c_void_p
+    api: dict[str, Any], engine: ztfast.Engine, order: ztfast.Gate, own: c_void_p
 ) -> None:
     first, fresh, same = c_uint64(), c_uint64(), c_uint64()
     assert api["refresh"](own, byref(first)) == OK
@@ -349,7 +349,8 @@ def test_a_refresh_takes_the_newest_bundle_and_says_whether_the_gate_fits_it(
     assert same.value == first.value
     assert api["refresh"](own, byref(fresh)) == OK
     assert fresh.value != first.value
-    # What it went by before is nobody's.
+    # Now nobody goes by the bundle of before.
+    assert api["refresh"](order.address, byref(same)) == OK
     assert engine.memory.replaced == 0
     for schema, status in ((CHANGED, STALE), (SCHEMA, OK)):
         before = fresh.value

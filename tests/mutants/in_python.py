@@ -33,7 +33,7 @@ MUTANTS = (
     ),
     Mutant(
         "a row that is out of range is decided by the number that it is not",
-        "cython/gate.pyx",
+        "cython/many.pxi",
         "good = numpy.ones(rows, numpy.bool_) if bad is None else ~bad",
         "good = numpy.ones(rows, numpy.bool_) if bad is None else bad | ~bad",
         Python("tests/api/test_conversions.py", "tests/api/test_values.py"),

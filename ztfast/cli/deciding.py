@@ -13,7 +13,8 @@ from ztfast.bundle import Bundle
 from ztfast.cli.compiling import Json
 from ztfast.cli.contexts import read_context
 from ztfast.cli.output import block, console, json_out, say
-from ztfast.engine import Engine, PolicyText
+from ztfast.engine import Engine
+from ztfast.explanation import PolicyText
 from ztfast.gate import Decision
 
 __all__ = ["decide_command", "explain_command"]

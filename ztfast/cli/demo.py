@@ -19,9 +19,10 @@ from ztfast.bundle import Bundle, compile
 from ztfast.cli.compiling import Json, totals
 from ztfast.cli.output import console, json_out, number, progress_bar, say, table, working
 from ztfast.cli.stream import Desk, Request
-from ztfast.engine import Engine, Identity
+from ztfast.engine import Engine
 from ztfast.errors import SourceError
 from ztfast.gate import Decision, Session, empty_call
+from ztfast.identities import Identity
 from ztfast.sources import Text
 
 __all__ = ["demo_command"]

@@ -165,7 +165,8 @@ impl Gate {
         Ok(generation)
     }
 
-    /// Take the newest bundle now, as the next decision would, and say its [`Self::generation`]. A call that was begun is over.
+    /// Take the newest bundle now, as the next decision would, and say its [`Self::generation`]. A call that was begun is
+    /// over.
     ///
     /// # Errors
     /// [`Status::STALE`] where the gate does not fit that bundle.

@@ -29,7 +29,8 @@ impl<'py> FromPyObject<'_, 'py> for ActionName {
     }
 }
 
-/// The uid of an action, or of a group of actions, that is to be stopped. To be stopped no longer, it need not be in the bundle.
+/// The uid of an action, or of a group of actions, that is to be stopped. To be stopped no longer, it need not be in
+/// the bundle.
 pub(crate) fn switched(
     py: Python<'_>,
     snapshot: &Snapshot,

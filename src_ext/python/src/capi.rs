@@ -1,8 +1,8 @@
 //! The table of functions behind `ztfast.h`: the hot path without a Python object.
 //!
-//! The header documents units, ownership and thread rules, and [`ztfast_embed::Api`] is the table's type; this fills it in.
-//! Every function is guarded: a panic denies, or becomes a status. On the hot path that costs no instruction, since the
-//! landing pad takes the place of the one that would end the process at the boundary.
+//! The header documents units, ownership and thread rules, and [`ztfast_embed::Api`] is the table's type; this fills it
+//! in. Every function is guarded: a panic denies, or becomes a status. On the hot path that costs no instruction, since
+//! the landing pad takes the place of the one that would end the process at the boundary.
 
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
@@ -54,8 +54,8 @@ pub(crate) fn capsule(py: Python<'_>) -> PyResult<Bound<'_, PyCapsule>> {
 #[inline(always)]
 #[allow(clippy::inline_always)] // on the hot path
 fn decided(job: impl FnOnce() -> Code) -> u32 {
-    // What a panic leaves behind: a gate or a batch that begins each decision anew, and an engine whose locks recover by
-    // themselves and whose writing side publishes last.
+    // What a panic leaves behind: a gate or a batch that begins each decision anew, and an engine whose locks recover
+    // by themselves and whose writing side publishes last.
     catch_unwind(AssertUnwindSafe(job)).unwrap_or(Code::Corrupt) as u32
 }
 
@@ -97,7 +97,8 @@ unsafe extern "C" fn decide(
     len: usize,
     determining: *mut ztfast_embed::Determining,
 ) -> u32 {
-    // SAFETY: as in `allows`; the header demands NULL or a struct of the caller's, whose layout is the engine's (below).
+    // SAFETY: as in `allows`; the header demands NULL or a struct of the caller's, whose layout is the engine's
+    // (below).
     let (gate, values, determining) =
         unsafe { (gate.cast::<Gate>().as_mut(), values(data, len), determining.cast::<Determining>().as_mut()) };
     let Some(determining) = determining else { return Code::Corrupt as u32 };
@@ -309,7 +310,8 @@ unsafe extern "C" fn batch_begin(gate: *mut RawGate, batch: *mut *mut RawBatch) 
 }
 
 unsafe extern "C" fn batch_without(batch: *const RawBatch, absent: u64, clone: *mut *mut RawBatch) -> i32 {
-    // SAFETY: the header demands NULL, or a live batch that no text is given to meanwhile; `clone` is NULL or the caller's.
+    // SAFETY: the header demands NULL, or a live batch that no text is given to meanwhile; `clone` is NULL or the
+    // caller's.
     let (batch, clone) = unsafe { (batch.cast::<Batch>().as_ref(), clone.as_mut()) };
     guarded(|| {
         let (batch, clone) = batch.zip(clone).ok_or(Status::NULL)?;
@@ -417,8 +419,8 @@ unsafe fn decide_rows<'a>(
 /// Do something with rows: who, about what, and the other columns.
 ///
 /// # Safety
-/// As the header demands: `batch` is NULL or a live batch, `columns` NULL or so many columns, which hold what they say; the
-/// second is of u64; `codes` is NULL or has room for a code per row.
+/// As the header demands: `batch` is NULL or a live batch, `columns` NULL or so many columns, which hold what they say;
+/// the second is of u64; `codes` is NULL or has room for a code per row.
 unsafe fn over_rows<'a>(
     batch: *const RawBatch,
     rows: usize,

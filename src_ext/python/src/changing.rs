@@ -110,7 +110,8 @@ pub(crate) fn swap(
     done.map_err(|refusal: Refusal| refusal.raise(py))
 }
 
-/// Whether a bundle names an entity: of others there is nothing to take out, and noting that they are not there takes room.
+/// Whether a bundle names an entity: of others there is nothing to take out, and noting that they are not there takes
+/// room.
 fn names(bundle: &ztfast_bundle::Bundle) -> impl Fn(&OwnedUid) -> bool {
     let name = |record: &ztfast_bundle::TypeRec| bundle.string(record.name);
     let types: HashMap<&str, u32> =

@@ -117,8 +117,8 @@ impl Reader<'_> {
         raise(py, "ContextError", &format!("{}: the context lacks the required attributes {missing}", self.action))
     }
 
-    /// Whether an attribute is there: what is absent is as if it were left out, and so is an optional record of which all
-    /// is absent.
+    /// Whether an attribute is there: what is absent is as if it were left out, and so is an optional record of which
+    /// all is absent.
     fn is_given(field: &Field, value: &Bound<'_, PyAny>) -> PyResult<bool> {
         if is_absent(value)? {
             return Ok(false);
@@ -199,7 +199,8 @@ impl Reader<'_> {
                 return Err(raise(py, "ContextError", &message));
             }
         }
-        // All names are the schema's, yet some were not found by them: keys that are equal to something else than their text.
+        // All names are the schema's, yet some were not found by them: keys that are equal to something else than their
+        // text.
         if dict.len() > used {
             let odd = dict.keys().iter().find(|key| !key.is_exact_instance_of::<PyString>());
             let odd =

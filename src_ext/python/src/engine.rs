@@ -73,8 +73,8 @@ impl Engine {
         Ok(Belongings::of(py, &self.inner.snapshot())?.shown.clone_ref(py))
     }
 
-    /// Decide by another bundle from now on: the changes that were kept, those that were forgotten, and the gates for whose
-    /// sake it was refused.
+    /// Decide by another bundle from now on: the changes that were kept, those that were forgotten, and the gates for
+    /// whose sake it was refused.
     fn swap(
         &self,
         py: Python<'_>,
@@ -160,7 +160,8 @@ impl Engine {
         py.detach(|| self.inner.set_session(SessionId(session), status)).map_err(|_| forked(py))
     }
 
-    /// Deny some actions, or no longer: those named; without any, all but those that the bundle exempts, or `everything`.
+    /// Deny some actions, or no longer: those named; without any, all but those that the bundle exempts, or
+    /// `everything`.
     fn kill_switch(
         &self,
         py: Python<'_>,
@@ -269,8 +270,8 @@ impl Engine {
         uids(py, &snapshot, of)
     }
 
-    /// The engine's decision, for a session if there is one; Cedar's own answer (allow, reasons, errors) and what it says of
-    /// the request; and the bundle, as `ztfast` shows it. All by one snapshot.
+    /// The engine's decision, for a session if there is one; Cedar's own answer (allow, reasons, errors) and what it
+    /// says of the request; and the bundle, as `ztfast` shows it. All by one snapshot.
     #[allow(clippy::type_complexity)] // it is taken apart where it is called
     fn explain<'py>(
         &self,

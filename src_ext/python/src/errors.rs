@@ -14,7 +14,8 @@ pub(crate) fn raise(py: Python<'_>, class: &str, message: &str) -> PyErr {
     }
 }
 
-/// What code of a value's own gave; `None` where it failed. An interrupt that came meanwhile is no failure of its: it goes on.
+/// What code of a value's own gave; `None` where it failed. An interrupt that came meanwhile is no failure of its: it
+/// goes on.
 pub(crate) fn if_any<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
     match result {
         Ok(made) => Ok(Some(made)),

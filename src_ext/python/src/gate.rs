@@ -113,8 +113,8 @@ impl Gate {
         }
     }
 
-    /// Another of the same action without some attributes, by their bits, for requests in which they are absent; `None` as
-    /// above. Raises `ContextError` where one of them must be there.
+    /// Another of the same action without some attributes, by their bits, for requests in which they are absent; `None`
+    /// as above. Raises `ContextError` where one of them must be there.
     fn without(&self, py: Python<'_>, absent: u64) -> PyResult<Option<Self>> {
         let gate = py.detach(|| self.seed.without(absent)).map_err(|error| match error {
             PrepareError::Missing { .. } => raise(py, "ContextError", &format!("{error}, which cannot be absent")),
@@ -127,8 +127,8 @@ impl Gate {
 
     /// Decide for a session, by values of which some are no numbers: a call takes them as they are.
     ///
-    /// The decision, or what is raised, is that of the newest bundle, although reading the values may run anybody's code and
-    /// let another bundle come meanwhile.
+    /// The decision, or what is raised, is that of the newest bundle, although reading the values may run anybody's
+    /// code and let another bundle come meanwhile.
     fn decide<'py>(
         &self,
         py: Python<'py>,
@@ -160,8 +160,8 @@ impl Gate {
         Ok(denied(py, if shared.is_forked() { Code::Forked } else { Code::StaleGate }))
     }
 
-    /// An attribute's value as the gate takes it: a number, for a String its text, for an entity what stands for it. `None`
-    /// where it is out of range.
+    /// An attribute's value as the gate takes it: a number, for a String its text, for an entity what stands for it.
+    /// `None` where it is out of range.
     fn scalar<'py>(&self, at: usize, value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = value.py();
         let (Some(ty), Some(name)) = (self.types.get(at), self.names.get(at)) else {

@@ -33,8 +33,8 @@ use pyo3::prelude::*;
 
 /// The compiled core of ztfast. Use the names in `ztfast`; these are not for direct use.
 ///
-/// What classes that several threads share change is atomic or has a lock of its own, and `PyO3` lends what is not frozen to
-/// one thread at a time: nothing relies on the GIL.
+/// What classes that several threads share change is atomic or has a lock of its own, and `PyO3` lends what is not
+/// frozen to one thread at a time: nothing relies on the GIL.
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]

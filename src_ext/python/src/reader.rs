@@ -12,7 +12,8 @@ use ztfast_engine::{Code, Shared};
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Refused {
-    /// What it is denied with: a value is out of its type's range, a handle is not this engine's, or it is more than is taken.
+    /// What it is denied with: a value is out of its type's range, a handle is not this engine's, or it is more than is
+    /// taken.
     pub code: Code,
     /// What is to be said of it.
     pub why: String,
@@ -30,8 +31,8 @@ impl Refused {
 
 /// Bytes that each attribute and each element counts for, whatever it is.
 pub(crate) const EACH: usize = 16;
-/// Bytes from which it is worth the while to let other threads go on: sorting, building and deciding then take longer than
-/// that does.
+/// Bytes from which it is worth the while to let other threads go on: sorting, building and deciding then take longer
+/// than that does.
 const LARGE: usize = 1 << 12;
 
 /// Reads values for one action, and names it and the attribute in what it raises.
@@ -81,7 +82,8 @@ impl<'a> Reader<'a> {
         self.most - self.left.get() > LARGE
     }
 
-    /// Take room for something, before anything is done with it. `Err` where there is none, so that nothing more is read.
+    /// Take room for something, before anything is done with it. `Err` where there is none, so that nothing more is
+    /// read.
     pub fn charge(&self, py: Python<'_>, path: &str, bytes: usize) -> PyResult<()> {
         let left = self.left.get().checked_sub(bytes);
         self.left.set(left.unwrap_or(0));
@@ -89,8 +91,8 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let why = format!(
-            "{}: the context takes more than max_context={} bytes, at attribute '{path}': {EACH} for each attribute and \
-             element, and those of the texts",
+            "{}: the context takes more than max_context={} bytes, at attribute '{path}': {EACH} for each attribute \
+             and element, and those of the texts",
             self.action, self.most
         );
         let error = raise(py, "ContextError", &why);

@@ -16,8 +16,8 @@ struct Tried {
 }
 
 impl Tried {
-    /// Whether another try is worth its time: the last one helped, or there was time for others to end their sessions. So
-    /// where all handles are needed, those who come are refused at once.
+    /// Whether another try is worth its time: the last one helped, or there was time for others to end their sessions.
+    /// So where all handles are needed, those who come are refused at once.
     fn is_past(&self) -> bool {
         self.helped || self.ended.elapsed() > 100 * self.took
     }
@@ -48,8 +48,8 @@ impl Drop for Releasing {
 pub(crate) struct Tries(Mutex<Option<Tried>>);
 
 impl Tries {
-    /// Do something that needs a handle, detached, as all that may wait for a swap: decisions of other threads go on. Where
-    /// none is left, those of principals whose sessions are over are released first.
+    /// Do something that needs a handle, detached, as all that may wait for a swap: decisions of other threads go on.
+    /// Where none is left, those of principals whose sessions are over are released first.
     pub fn releasing<T: Send, E: Send>(
         &self,
         py: Python<'_>,

@@ -47,8 +47,8 @@ const DATETIME: Extension = Extension {
 const DURATION: Extension = Extension {
     kind: "duration",
     constructor: "duration",
-    wanted: "a duration (datetime.timedelta, timedelta64 with a unit that has a length, an int of milliseconds, or text \
-             as \"1h30m\")",
+    wanted: "a duration (datetime.timedelta, timedelta64 with a unit that has a length, an int of milliseconds, or \
+             text as \"1h30m\")",
     value: Datum::Duration,
 };
 const ADDRESS: Extension = Extension {
@@ -224,8 +224,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether a dict has no more in it than a constructor's call in Cedar's JSON: nothing large is written out to find that
-    /// it is none.
+    /// Whether a dict has no more in it than a constructor's call in Cedar's JSON: nothing large is written out to find
+    /// that it is none.
     fn is_call(&self, dict: &Bound<'_, PyDict>, path: &str, nesting: usize) -> PyResult<bool> {
         let Some(nesting) = nesting.checked_sub(1).filter(|_| dict.len() <= 2) else { return Ok(false) };
         for item in dict.items() {

@@ -1,0 +1,156 @@
+# The calls of a gate, allows() and decide(). They take their arguments from the caller's stack (METH_FASTCALL): what
+# Cython makes of a signature with optional arguments costs more than the decision.
+
+cdef extern from "Python.h":
+    ctypedef struct PyTypeObject:
+        PyObject *tp_dict
+    ctypedef struct PyMethodDef:
+        const char *ml_name
+        void *ml_meth
+        int ml_flags
+        const char *ml_doc
+    int METH_FASTCALL
+    object PyCFunction_New(PyMethodDef *, object)
+    object PyDescr_NewMethod(PyTypeObject *, PyMethodDef *)
+    void PyType_Modified(PyTypeObject *)
+
+
+cdef object gate_allows(Gate gate, PyObject *const *arguments, Py_ssize_t count):
+    cdef int64_t values[MAX_ARGUMENTS]
+    cdef Py_ssize_t at
+    cdef uint32_t code
+    if (
+        count != gate._plain
+        or <void *>arguments[0].ob_type != SESSION
+        or <void *>arguments[1].ob_type != RESOURCE
+    ):
+        return allows_otherwise(gate, arguments, count)
+    for at in range(2, count):
+        if <void *>arguments[at].ob_type != LONG or ztfast_number(arguments[at], &values[at - 2]) != 0:
+            return allows_otherwise(gate, arguments, count)
+    if not ztfast_take_at_once(&gate._busy):
+        return allows_otherwise(gate, arguments, count)
+    code = gate._allows(
+        gate._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, <size_t>(count - 2)
+    )
+    ztfast_give_at_once(&gate._busy)
+    return True if code == <uint32_t>ZTFAST_ALLOW else False
+
+
+cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t count):
+    """For values that are not all plain ints, for a gate that is in use, and for whatever is wrong."""
+    cdef int64_t values[MAX_ARGUMENTS]
+    cdef uint32_t code
+    cdef int found, looked = READ
+    cdef Gate user
+    gate.check(arguments, count)
+    if gate._slow:
+        return bool(gate.by_context(arguments))
+    found = gate.numbers(arguments, values)
+    if found == LACKING:
+        return bool(gate.without(arguments))
+    if found == IN_WORDS:
+        return bool(gate.by_context(arguments))
+    user = gate.taken()
+    if user is None:
+        return False
+    try:
+        if user._looks_up:
+            looked = user.look_up(arguments, values)
+        if looked == OUT_OF_RANGE or (looked == READ and found == OUT_OF_RANGE):
+            user.strictly(arguments)
+            return False
+        if looked == READ:
+            code = api.allows(
+                user._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, user._count
+            )
+            return True if code == <uint32_t>ZTFAST_ALLOW else False
+    finally:
+        ztfast_give(&user._busy)
+    # More texts than a gate has room for.
+    return bool(gate.by_context(arguments))
+
+
+cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t count):
+    cdef int64_t values[MAX_ARGUMENTS]
+    cdef ztfast_determining determining
+    cdef uint32_t code
+    cdef int found, looked = READ
+    cdef Gate user
+    gate.check(arguments, count)
+    if gate._slow:
+        return gate.by_context(arguments)
+    found = gate.numbers(arguments, values)
+    if found == LACKING:
+        return gate.without(arguments)
+    if found == IN_WORDS:
+        return gate.by_context(arguments)
+    user = gate.taken()
+    if user is None:
+        return gate.no_bundle()
+    try:
+        if user._looks_up:
+            looked = user.look_up(arguments, values)
+        if looked == OUT_OF_RANGE or (looked == READ and found == OUT_OF_RANGE):
+            user.strictly(arguments)
+            return Decision(api.refuse(user._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle))
+        if looked == READ:
+            code = api.decide(
+                user._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, user._count,
+                &determining,
+            )
+            if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:
+                determining.count = 0
+            if determining.count <= MAX_DETERMINING:
+                # The names of policies are those of the bundle that the decision went by.
+                user.keep_up()
+                return user.decision(code, &determining)
+    finally:
+        ztfast_give(&user._busy)
+    # More texts, or more determining policies, than a gate has room for.
+    return gate.by_context(arguments)
+
+
+cdef object nothing(object module, PyObject *const *arguments, Py_ssize_t count):
+    return None
+
+
+cdef PyMethodDef allows_definition
+allows_definition.ml_name = b"allows"
+allows_definition.ml_meth = <void *>gate_allows
+allows_definition.ml_flags = METH_FASTCALL
+allows_definition.ml_doc = b"""allows($self, session, resource, /, *values)
+--
+
+Whether the session may do it to the resource: True for ALLOW, False for everything else.
+
+Raises ContextError where the values do not fit the attributes."""
+
+cdef PyMethodDef decide_definition
+decide_definition.ml_name = b"decide"
+decide_definition.ml_meth = <void *>gate_decide
+decide_definition.ml_flags = METH_FASTCALL
+decide_definition.ml_doc = b"""decide($self, session, resource, /, *values)
+--
+
+The decision with its code and determining policies, as a ztfast.Decision.
+
+Equal decisions are the same object as long as the gate remembers them, so that none is made anew.
+Raises ContextError where the values do not fit the attributes."""
+
+cdef PyMethodDef empty_call_definition
+empty_call_definition.ml_name = b"empty_call"
+empty_call_definition.ml_meth = <void *>nothing
+empty_call_definition.ml_flags = METH_FASTCALL
+empty_call_definition.ml_doc = b"""empty_call(*arguments)
+--
+
+Takes any arguments and does nothing: the floor that measurements are set against."""
+
+empty_call = PyCFunction_New(&empty_call_definition, None)
+
+
+cdef int add_method(PyTypeObject *cls, PyMethodDef *definition) except -1:
+    (<dict>cls.tp_dict)[(<bytes>definition.ml_name).decode()] = PyDescr_NewMethod(cls, definition)
+    PyType_Modified(cls)
+    return 0

@@ -1,0 +1,164 @@
+# Many decisions at once: columns to a batch of the core's, and codes back.
+
+cdef object decide_rows(Gate gate, bint by_session, who, resources, tuple given):
+    """The codes of all rows of these columns, by one bundle."""
+    gate.check_made()
+    if len(given) != gate._count:
+        raise ContextError(
+            f"{gate.action}: wanted {gate._count} columns ({', '.join(gate.names) or 'none'}), got {len(given)}"
+        )
+    if gate._engine.forked:
+        # Nothing that could lock is called in a child.
+        known = [("resources", resources), *zip(gate.names, given)]
+        if who.each:
+            known.append(("sessions" if by_session else "principals", who.array))
+        return numpy.full(columns_of.count(gate.action, known), ZTFAST_FORKED, numpy.uint8)
+    if ZTFAST_OTHER in gate._every_kind:
+        raise ContextError(f"{gate.action}: ipaddr, set and record attributes have no columns; use decide()")
+    cdef Batch batch = Batch(gate), part
+    columns = [
+        ("sessions" if by_session else "principals", who),
+        ("resources", columns_of.handles("resources", resources, EntityHandle, "handle", numpy.uint64)),
+    ]
+    for at, column in enumerate(given):
+        where = f"{gate.action}: column {gate.names[at]!r}"
+        kind = columns_of.Kind(gate._every_kind[at])
+        # A gate that fits no bundle denies, of whatever types the entities are now.
+        entity = gate._core.entity_type(at)
+        if entity is not None and not gate.fits():
+            entity = None
+        scalar, handle = functools.partial(gate._core.scalar, at), functools.partial(handle_of, gate._engine)
+        reading = columns_of.Reading(scalar, handle, entity)
+        read = columns_of.numbers(where, kind, column, EntityHandle, batch.text, reading)
+        if read.bad is not None and gate._core.strict:
+            raise ContextError(
+                f"{where}: the value in row {int(read.bad.argmax())} is out of its type's range, or takes more than "
+                f"max_context={gate._core.max_context} bytes"
+            )
+        columns.append((gate.names[at], read))
+    rows = columns_of.rows(gate.action, columns)
+    codes = numpy.full(rows, ZTFAST_STALE_GATE, numpy.uint8)
+    if batch._batch == NULL:
+        return codes
+    taken = [column for _, column in columns]
+    bad, absent = columns_of.marks(taken[2:], rows)
+    large = columns_of.too_large(taken[2:], gate.paths, rows, gate._core.max_context)
+    if large is not None:
+        if gate._core.strict:
+            raise ContextError(
+                f"{gate.action}: row {int(large.argmax())} takes more than max_context={gate._core.max_context} bytes"
+            )
+        bad = large if bad is None else bad | large
+    if bad is None and absent is None:
+        batch.run(by_session, taken, codes)
+        # What no conversion sees: an entity that its enumerated type lacks.
+        if gate._core.strict and (codes == ZTFAST_BAD_VALUE).any():
+            row = int((codes == ZTFAST_BAD_VALUE).argmax())
+            raise ContextError(f"{gate.action}: a value in row {row} is out of its type's range")
+        return codes
+    patterns = numpy.zeros(rows, numpy.uint64) if absent is None else absent
+    good = numpy.ones(rows, numpy.bool_) if bad is None else ~bad
+    for pattern in numpy.unique(patterns).tolist():
+        # Also where all its rows are bad: an attribute that is required may be absent from none.
+        part = batch.lacking(gate, pattern) if pattern else batch
+        at = numpy.flatnonzero((patterns == pattern) & good)
+        if part is None or not len(at):
+            continue
+        kept = taken[:2] + [column for place, column in enumerate(taken[2:]) if not pattern >> place & 1]
+        some = numpy.full(len(at), ZTFAST_CORRUPT, numpy.uint8)
+        part.run(by_session, [columns_of.taken(column, at) for column in kept], some)
+        codes[at] = some
+    at = numpy.flatnonzero(~good)
+    if len(at):
+        some = numpy.full(len(at), ZTFAST_CORRUPT, numpy.uint8)
+        batch.refuse(by_session, [columns_of.taken(column, at) for column in taken[:2]], some)
+        if large is not None:
+            some[(some == ZTFAST_BAD_VALUE) & large[at]] = ZTFAST_TOO_LARGE
+        codes[at] = some
+    return codes
+
+cdef class Batch:
+    """A batch of the core's by a gate, given back when this goes. It is none where no bundle fits the gate any more."""
+
+    def __init__(self, Gate gate, /):
+        cdef Gate user
+        cdef int32_t status
+        self._action = gate.action
+        self._longest = gate._core.max_context
+        user = gate.taken()
+        if user is None:
+            return
+        status = api.batch_begin(user._gate, &self._batch)
+        ztfast_give(&user._busy)
+        if status != ZTFAST_OK:
+            raise RuntimeError(f"{gate.action}: {api.status_text(status).decode()}")
+
+    def __dealloc__(self):
+        if self._batch != NULL:
+            api.batch_end(self._batch)
+
+    def text(self, str text, /):
+        """The number of a text for the columns of this batch; None for what is no text in UTF-8."""
+        cdef int64_t number
+        cdef Py_ssize_t length
+        cdef const char *data
+        try:
+            data = PyUnicode_AsUTF8AndSize(text, &length)
+        except UnicodeEncodeError:
+            return None
+        if self._batch == NULL:
+            return 0
+        if length > self._longest:
+            return columns_of.TOO_LARGE
+        if api.batch_text(self._batch, <const uint8_t *>data, length, &number) != ZTFAST_OK:
+            raise CapacityError("a batch takes up to 4 GiB of distinct texts that the bundle lacks")
+        return number
+
+    cdef Batch lacking(self, Gate gate, uint64_t absent):
+        """The batch of the same moment without some attributes: the numbers of texts are the same."""
+        cdef Batch made = Batch.__new__(Batch)
+        cdef int32_t status = api.batch_without(self._batch, absent, &made._batch)
+        made._action = self._action
+        if status == ZTFAST_OK:
+            return made
+        if status == ZTFAST_E_STALE:
+            return None
+        # It says which.
+        gate._core.without(absent)
+        raise ContextError(f"{gate.action}: {api.status_text(status).decode()}")
+
+    cdef int run(self, bint by_session, list columns, codes) except -1:
+        """Decide on the rows of columns."""
+        cdef bytearray room = bytearray(len(columns) * sizeof(ztfast_column))
+        cdef ztfast_column *laid_out = <ztfast_column *><char *>room
+        cdef size_t count = lay_out(columns, laid_out), rows = len(codes)
+        cdef uint8_t *out = <uint8_t *><uintptr_t>codes.ctypes.data
+        cdef int32_t status
+        decide = api.batch_run if by_session else api.batch_evaluate
+        with nogil:
+            status = decide(self._batch, rows, laid_out, count, out)
+        if status != ZTFAST_OK:
+            raise ContextError(f"{self._action}: {api.status_text(status).decode()}")
+        return 0
+
+    cdef int refuse(self, bint by_session, list columns, codes) except -1:
+        """The codes of rows with values that are out of range, which depend on who asks about what only."""
+        cdef bytearray room = bytearray(len(columns) * sizeof(ztfast_column))
+        cdef ztfast_column *laid_out = <ztfast_column *><char *>room
+        cdef size_t count = lay_out(columns, laid_out), rows = len(codes)
+        cdef uint8_t *out = <uint8_t *><uintptr_t>codes.ctypes.data
+        cdef int32_t status
+        with nogil:
+            status = api.batch_refuse(self._batch, rows, laid_out, count, by_session, out)
+        if status != ZTFAST_OK:
+            raise ContextError(f"{self._action}: {api.status_text(status).decode()}")
+        return 0
+
+
+cdef size_t lay_out(list columns, ztfast_column *laid_out) except 0:
+    cdef size_t at
+    for at, column in enumerate(columns):
+        laid_out[at].data = <const void *><uintptr_t>column.array.ctypes.data
+        laid_out[at].len = len(column.array)
+        laid_out[at].each = column.each
+    return len(columns)

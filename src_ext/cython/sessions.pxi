@@ -1,0 +1,141 @@
+# Sessions and handles: numbers of an engine as objects, which the engine gives and nobody copies.
+
+cdef str COPIED_SESSION = (
+    "a session is good in its process and by its engine only: it is neither copied nor pickled. "
+    "Send the principal's uid (str(session.principal)), and admit it there"
+)
+cdef str COPIED_RESOURCE = (
+    "a handle is good in its process and by its engine only: it is neither copied nor pickled. "
+    "Send the uid's text (str(resource.uid)), and call engine.resource(...) there"
+)
+cdef class Session:
+    """A live session, made by :meth:`ztfast.Engine.admit`.
+
+    It is good until its validity ends, it is revoked, or its slot is needed for another after that; every decision
+    looks at it. Sessions survive bundle swaps.
+
+    >>> import ztfast, time
+    >>> engine = ztfast.Engine(ztfast.examples.tiny())
+    >>> identity = ztfast.Identity('User::"ann"', not_after=time.time() + 60)
+    >>> session = engine.admit(identity)
+    >>> bool(engine.decide(session, "view", 'Photo::"p1"'))
+    True
+    >>> session.revoke()
+    True
+    >>> engine.decide(session, "view", 'Photo::"p1"').code
+    'REVOKED'
+    """
+
+    def __init__(self, *arguments, **names):
+        raise OwnerError("a session is not made by hand: call engine.admit(identity)")
+
+    @property
+    def principal(self):
+        """The principal's :class:`ztfast.Uid`."""
+        return self.identity.principal
+
+    def revoke(self, /):
+        """End the session for good: from now on every decision is DENY with code REVOKED.
+
+        Returns whether there was anything to revoke.
+        """
+        return self.become(2)
+
+    def quarantine(self, on=True, /):
+        """Deny everything with code QUARANTINED until ``quarantine(False)``.
+
+        Returns whether the session could be changed (a revoked one cannot).
+        """
+        return self.become(3 if on else 1)
+
+    cdef object become(self, int status):
+        if self._core is None:
+            raise OwnerError("a session is not made by hand: call engine.admit(identity)")
+        return self._core.set_session(self.id, status)
+
+    def __repr__(self):
+        if self._core is None:
+            return "<ztfast.Session of nobody>"
+        return f"<ztfast.Session {self.id:#x} of {self.identity.principal}>"
+
+    def __reduce__(self):
+        raise OwnerError(COPIED_SESSION)
+
+    def __reduce_ex__(self, protocol, /):
+        raise OwnerError(COPIED_SESSION)
+
+    def __getstate__(self):
+        raise OwnerError(COPIED_SESSION)
+
+    def __copy__(self):
+        raise OwnerError(COPIED_SESSION)
+
+    def __deepcopy__(self, memo, /):
+        raise OwnerError(COPIED_SESSION)
+
+
+def belongs(Session session not None, core, /):
+    """Whether a session is of this core's engine."""
+    return session._core is core
+
+
+cdef class EntityHandle:
+    """A handle: an entity's number that survives bundle swaps, made by :meth:`ztfast.Engine.resource`.
+
+    The entity need not be in the store: then policies see it as Cedar would, without attributes or ancestors.
+
+    >>> import ztfast
+    >>> engine = ztfast.Engine(ztfast.examples.tiny())
+    >>> engine.resource('Photo::"p1"')
+    <ztfast.EntityHandle Photo::"p1">
+    """
+
+    def __init__(self, *arguments, **names):
+        raise OwnerError("a handle is not made by hand: call engine.resource(uid)")
+
+    def __repr__(self):
+        return f"<ztfast.EntityHandle {self.uid}>"
+
+    def __reduce__(self):
+        raise OwnerError(COPIED_RESOURCE)
+
+    def __reduce_ex__(self, protocol, /):
+        raise OwnerError(COPIED_RESOURCE)
+
+    def __getstate__(self):
+        raise OwnerError(COPIED_RESOURCE)
+
+    def __copy__(self):
+        raise OwnerError(COPIED_RESOURCE)
+
+    def __deepcopy__(self, memo, /):
+        raise OwnerError(COPIED_RESOURCE)
+
+
+def admit(core, identity, int64_t not_before_ns, int64_t not_after_ns, /):
+    """A session of a core's engine. Use :meth:`ztfast.Engine.admit`."""
+    if type(core) is not _core.Engine:
+        raise OwnerError(f"wanted an engine's core, got {type(core).__qualname__}: call engine.admit(identity)")
+    core.check_principal(*identity.principal)
+    cdef Session session = Session.__new__(Session)
+    session.id = core.admit(*identity.principal, not_before_ns, not_after_ns)
+    session.identity = identity
+    session._core = core
+    return session
+
+
+def resource(core, uid, /):
+    """A handle of a core's engine. Use :meth:`ztfast.Engine.resource`."""
+    if type(core) is not _core.Engine:
+        raise OwnerError(f"wanted an engine's core, got {type(core).__qualname__}: call engine.resource(uid)")
+    cdef EntityHandle resource = EntityHandle.__new__(EntityHandle)
+    resource.handle = core.handle(*uid)
+    resource.uid = uid
+    resource._size = sum([len(part.encode()) for part in uid])
+    return resource
+
+
+def handle_of(core, uid, /):
+    """Give a uid a handle of a core's engine, for good, and return its number."""
+    # Without an object that goes again: what weak references do then loses a signal that comes meanwhile (Ctrl-C).
+    return core.handle(*Uid.of(uid))

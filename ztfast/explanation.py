@@ -1,0 +1,52 @@
+"""Explanations: Cedar's own answer beside the engine's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ztfast.bundle import Policy
+from ztfast.gate import Decision
+
+__all__ = ["Explanation", "PolicyText"]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyText:
+    """A policy in an explanation, with its source.
+
+    Attributes:
+        policy: The policy.
+        source: Its text.
+        error: What its evaluation ran into, if it erred.
+    """
+
+    policy: Policy
+    source: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Cedar's own answer to a request, beside the engine's.
+
+    Attributes:
+        decision: The engine's decision.
+        allow: Cedar's decision by policy alone.
+        reasons: The policies that determined Cedar's decision.
+        errors: The policies whose evaluation erred; Cedar skips them.
+        problem: Why Cedar's request validation would refuse the request, or None.
+    """
+
+    decision: Decision
+    allow: bool
+    reasons: tuple[PolicyText, ...]
+    errors: tuple[PolicyText, ...]
+    problem: str | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the engine came to Cedar's decision by the same policies, or denied before it looked at any."""
+        if self.decision.code not in ("ALLOW", "FORBID", "DEFAULT"):
+            return True
+        ids = tuple(reason.policy.id for reason in self.reasons)
+        return bool(self.decision) == self.allow and self.decision.reasons == ids

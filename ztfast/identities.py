@@ -1,0 +1,131 @@
+"""Identities: who someone is, and for how long."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ztfast.errors import IdentityError
+from ztfast.shown import given as shown
+from ztfast.uid import Uid, UidLike
+
+__all__ = ["Identity", "nanoseconds"]
+
+_YEAR_2200 = 7_258_118_400
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who someone is, as trusted code has established it.
+
+    Args:
+        principal: The principal's uid.
+        not_after: From when it is no longer good: epoch seconds, an aware ``datetime`` or its ``isoformat()``.
+            ``math.inf`` for no end.
+        not_before: From when it is good, likewise.
+        factors: What it was proved with, as ``("x509", "fido2")``. **No decision reads them yet**, nor ``auth_time``:
+            they are checked and kept here, and dropped at admission. What policies ask of a proof (a second factor, a
+            fresh login) has to be given in the context.
+        auth_time: When it was proved, likewise; now, if it is left out.
+
+    The attributes are epoch seconds, however they were given.
+
+    Raises:
+        IdentityError: where the times make no sense, are beyond the year 2200 (milliseconds or nanoseconds, most
+            likely), or are datetimes without a time zone.
+        UidError: where the principal is no uid.
+
+    >>> Identity('Algo::"a7"', not_after=2_000_000_000, factors=["x509"]).principal
+    Uid(type='Algo', id='a7')
+    """
+
+    principal: Uid
+    not_after: float
+    not_before: float = 0.0
+    factors: tuple[str, ...] = ()
+    auth_time: float | None = None
+
+    def __init__(
+        self,
+        principal: UidLike,
+        *,
+        not_after: float | datetime.datetime | str,
+        not_before: float | datetime.datetime | str = 0.0,
+        factors: Iterable[str] = (),
+        auth_time: float | datetime.datetime | str | None = None,
+    ) -> None:
+        not_after, not_before = _seconds("not_after", not_after), _seconds("not_before", not_before)
+        auth_time = time.time() if auth_time is None else _seconds("auth_time", auth_time)
+        for name, value in (("not_after", not_after), ("not_before", not_before), ("auth_time", auth_time)):
+            _check_unit(name, value)
+        if not_after <= not_before:
+            raise IdentityError(f"not_after ({not_after}) must be later than not_before ({not_before})")
+        try:
+            names = None if isinstance(factors, (str, bytes)) else tuple(iter(factors))
+        except TypeError:
+            names = None
+        if names is None or not all(isinstance(name, str) for name in names):
+            raise IdentityError(f"factors: wanted several names, as ['x509', 'fido2']; got {shown(factors)}")
+        object.__setattr__(self, "principal", Uid.of(principal))
+        object.__setattr__(self, "not_after", not_after)
+        object.__setattr__(self, "not_before", not_before)
+        object.__setattr__(self, "factors", names)
+        object.__setattr__(self, "auth_time", auth_time)
+
+
+def _check_unit(name: str, seconds: float) -> None:
+    """Refuse what is beyond the year 2200: it is meant in another unit."""
+    if not _YEAR_2200 <= seconds < math.inf:
+        return
+    for unit, each in (("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9)):
+        if seconds / each < _YEAR_2200:
+            hint = f"is it in {unit}? Divide it by {each:,.0f}"
+            break
+    else:
+        hint = "math.inf is for no end"
+    raise IdentityError(f"{name}: wanted epoch seconds, and {seconds:,.0f} is beyond the year 2200: {hint}")
+
+
+def _seconds(name: str, given: Any) -> float:
+    """A time of an identity as epoch seconds."""
+    wanted = f"{name}: wanted epoch seconds, an aware datetime or its isoformat()"
+    value: Any = given[()] if isinstance(given, np.ndarray) and given.ndim == 0 else given
+    if isinstance(value, str):
+        try:
+            value = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            raise IdentityError(f"{wanted}, got {shown(given)}") from None
+    if isinstance(value, datetime.datetime):
+        at: datetime.datetime = value
+        try:
+            offset = at.utcoffset()
+        except Exception as error:
+            raise IdentityError(f"{wanted}, got one whose time zone fails: {error!r}") from error
+        if offset is None:
+            hint = "without a time zone it is no instant: datetime.now(datetime.UTC), or value.astimezone()"
+            raise IdentityError(f"{wanted}, got {shown(given)}: {hint}")
+        # pandas' NaT is a datetime by its class, and its time is NaN.
+        value = at.timestamp()
+    # numpy's times are no seconds: what number stands for one depends on its unit.
+    if isinstance(value, (np.integer, np.floating)) and not isinstance(value, np.timedelta64):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        raise IdentityError(f"{wanted}, got {shown(given)}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise IdentityError(f"{wanted}, got a number beyond all times") from None
+
+
+def nanoseconds(seconds: float) -> int:
+    """Epoch seconds as the nanoseconds that the core counts, cut to what it can count."""
+    least, most = -(1 << 63), (1 << 63) - 1
+    if math.isinf(seconds):
+        return most if seconds > 0 else least
+    return max(least, min(most, round(seconds * 1_000_000_000)))
