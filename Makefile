@@ -12,8 +12,9 @@ BUILD := pyproject.toml build_backend/backend.py
 # How long `make fuzz` runs.
 SECONDS ?= 60
 
-.PHONY: help setup demo test test-rust test-realtime test-without-avx test-fuzz test-python test-free-threaded fuzz mutants \
-	lint deny check-oldest-rust format codes bench bench-instructions bench-python bench-scale bench-peers lock clean
+.PHONY: help setup demo test test-rust test-realtime test-without-avx test-fuzz test-python test-shipped \
+	test-free-threaded cpu-time fuzz mutants lint deny check-oldest-rust format codes bench bench-instructions bench-python \
+	bench-scale bench-peers lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -25,19 +26,35 @@ $(VENV)/.requirements: requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.requirements $(RUST) $(GATE) $(BUILD)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+# The package holds one of two builds of the module: the shipped one, for the demo and for measurements, or the tests' one,
+# which has assertions and shares its crates with the tests in Rust. Linters, and whoever only compiles a bundle, take either.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+SOURCES := $(VENV)/.requirements $(RUST) $(GATE) $(BUILD)
+SHIPPED := $(VENV)/.installed
+TESTED := $(VENV)/.tested
+EITHER := $(firstword $(wildcard $(SHIPPED) $(TESTED)) $(TESTED))
+
+$(SHIPPED): $(SOURCES)
+	rm -f $(TESTED)
+	$(INSTALL)
 	touch $@
 
-setup: $(VENV)/.installed ## set everything up in .venv
+$(TESTED): $(SOURCES)
+	rm -f $(SHIPPED)
+	MATURIN_PEP517_ARGS="--profile dev" $(INSTALL)
+	touch $@
+
+setup: $(SHIPPED) ## set everything up in .venv
 
 demo: setup ## compile the example desk, decide, revoke, swap, and show latencies
 	$(BIN)/ztfast demo
 
 test: test-rust test-realtime test-without-avx test-fuzz test-python test-free-threaded ## all tests
 
+# Python's tests test the module. The crate that counts instructions wants other features of crates that Cedar is built on.
+CRATES := --workspace --exclude ztfast-python --exclude ztfast-icount
 test-rust:
-	$(CARGO) test $(MANIFEST) --workspace --exclude ztfast-python --quiet
+	$(CARGO) test $(MANIFEST) $(CRATES) --quiet
 
 # The sanitizer watches code that is compiled with it, so this builds the engine anew, without Cedar: the tests' bundles are
 # compiled by the build that test-rust uses. Little optimised: it is quicker to build.
@@ -80,8 +97,12 @@ fuzz: ## hold the engine against Cedar on random worlds: make fuzz SECONDS=600
 mutants: setup ## show that the fuzzer and the tests find the mistakes that are easily made
 	$(BIN)/python tests/mutants $(MUTANTS)
 
-test-python: setup
+test-python: $(TESTED)
 	$(BIN)/python -m pytest
+
+# The shipped module has no assertions and is optimised across crates, so some tests run with it as well.
+test-shipped: $(SHIPPED) ## build the module as it is shipped and run the tests of the API, the desk and threads with it
+	$(BIN)/python -m pytest tests/api tests/differential tests/threads README.md
 
 FREE_THREADED ?= $(shell command -v python3.15t || command -v python3.14t)
 test-free-threaded: ## build for a CPython without the GIL and run the tests of threads, where there is one
@@ -91,11 +112,15 @@ test-free-threaded: ## build for a CPython without the GIL and run the tests of 
 	  $(PYTHON) tests/threads/free_threaded.py "$(FREE_THREADED)"; \
 	fi
 
-lint: setup ## formatters and linters
+cpu-time: ## clone this into build/cold, run all tests there, and say how much processor time each part takes
+	$(PYTHON) tests/build/cost.py
+
+lint: $(EITHER) ## formatters and linters
 	cargo fmt $(MANIFEST) --all --check
 	cargo fmt --manifest-path examples/embed/rust/Cargo.toml --check
 	cargo fmt --manifest-path bench/peers/rust/Cargo.toml -p ztfast-peers --check
-	$(CARGO) clippy $(MANIFEST) --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) clippy $(MANIFEST) --workspace --exclude ztfast-icount --all-targets --quiet -- -D warnings
+	$(CARGO) clippy $(MANIFEST) -p ztfast-icount --all-targets --quiet -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -150,7 +175,7 @@ RUNNER := build/tools/gungraun-$(GUNGRAUN)/bin/gungraun-runner
 $(RUNNER):
 	cargo install --debug --quiet --locked --version =$(GUNGRAUN) --root build/tools/gungraun-$(GUNGRAUN) gungraun-runner
 
-bench-instructions: setup $(RUNNER) ## count the instructions of a decision; fails where they are more than the limits
+bench-instructions: $(EITHER) $(RUNNER) ## count the instructions of a decision; fails where they are more than the limits
 	@command -v valgrind >/dev/null || { echo "instruction counts need valgrind: it is not on the PATH"; exit 1; }
 	mkdir -p build/bench
 	$(BIN)/python -c 'from ztfast.bench.workload import bundle; bundle().save("build/bench/hot.ztb")'

@@ -1,0 +1,57 @@
+"""What a cold run of the tests costs: ``make cpu-time``.
+
+    python tests/build/cost.py [TARGET...]
+
+Clones the last commit into ``build/cold`` and makes each part of ``make test`` there, or the targets that are named, one after
+the other. Processor time hardly depends on what else the machine does, the time by the clock does.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COLD = ROOT / "build" / "cold"
+# In the order of `make test`. The first part that needs something pays for it.
+PARTS = (
+    *(".venv/.requirements", "test-rust", "test-realtime", "test-without-avx", "test-fuzz"),
+    *(".venv/.tested", "test-python", "test-free-threaded"),
+)
+
+
+def spent_s() -> float:
+    """Processor time of all child processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def main() -> int:
+    """Make the parts; the status of the first that fails."""
+    shutil.rmtree(COLD, ignore_errors=True)
+    subprocess.run(["git", "clone", "--quiet", "--local", ROOT, COLD], check=True)
+    # This may itself run under make.
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    }
+    first_s, began = spent_s(), time.monotonic()
+    costs = []
+    for part in sys.argv[1:] or PARTS:
+        before_s, then = spent_s(), time.monotonic()
+        status = subprocess.run(["make", part], cwd=COLD, env=environment, check=False).returncode
+        costs.append((part, spent_s() - before_s, time.monotonic() - then))
+        if status:
+            print(f"{part} failed", file=sys.stderr)
+            return status
+    for part, cpu_s, wall_s in [*costs, ("together", spent_s() - first_s, time.monotonic() - began)]:
+        print(f"{part:20} {cpu_s / 60:6.2f} CPU minutes {wall_s / 60:6.2f} minutes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
