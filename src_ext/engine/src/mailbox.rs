@@ -2,13 +2,22 @@
 //! it worked in before comes back, and so does the word that the gate is gone.
 //!
 //! Taking is one exchange of a pointer. It needs no lock, and no memory of the thread's own, which schemes for any number
-//! of readers allocate when a thread first reads; a gate may be handed to a new thread between two decisions.
+//! of readers allocate when a thread first reads; a gate may be handed to a new thread between two decisions. The crate `loom`
+//! runs this file in every order in which the two sides can meet.
 
 use crate::snapshot::Snapshot;
 use crate::working::WorkingMemory;
+#[cfg(loom)]
+use loom::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicPtr, Ordering},
+};
 use std::ptr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+#[cfg(not(loom))]
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicPtr, Ordering},
+};
 
 /// Places for one snapshot and for working memory, each null or owned by the mailbox.
 #[derive(Default)]

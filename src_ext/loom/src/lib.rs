@@ -1,0 +1,2 @@
+//! Nothing: what is tested are files of other crates, which the tests take as they are.
+#![no_std]
