@@ -9,12 +9,12 @@ RUST := $(shell find src_ext -path src_ext/target -prune -o \( -name '*.rs' -o -
 GATE := $(wildcard src_ext/cython/*) ztfast/gate.pxd ztfast/include/ztfast.h setup.py
 BUILD := pyproject.toml build_backend/backend.py
 
-# How long `make fuzz` runs.
+# How long `make fuzz` and `make fuzz-bundles` run.
 SECONDS ?= 60
 
-.PHONY: help setup demo test test-rust test-realtime test-without-avx test-fuzz test-python test-shipped \
-	test-free-threaded cpu-time fuzz mutants lint deny check-oldest-rust format codes bench bench-instructions bench-python \
-	bench-scale bench-peers lock clean
+.PHONY: help setup demo test test-rust test-loom test-realtime test-without-avx test-fuzz test-python test-shipped \
+	test-free-threaded cpu-time fuzz fuzz-bundles mutants lint deny check-oldest-rust format codes bench bench-instructions \
+	bench-python bench-scale bench-peers lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -49,12 +49,15 @@ setup: $(SHIPPED) ## set everything up in .venv
 demo: setup ## compile the example desk, decide, revoke, swap, and show latencies
 	$(BIN)/ztfast demo
 
-test: test-rust test-realtime test-without-avx test-fuzz test-python test-free-threaded ## all tests
+test: test-rust test-loom test-realtime test-without-avx test-fuzz test-python test-free-threaded ## all tests
 
 # Python's tests test the module. The crate that counts instructions wants other features of crates that Cedar is built on.
 CRATES := --workspace --exclude ztfast-python --exclude ztfast-icount
 test-rust:
 	$(CARGO) test $(MANIFEST) $(CRATES) --quiet
+
+test-loom: ## run what threads share without locks in every order in which they can meet
+	$(CARGO) test --manifest-path src_ext/loom/Cargo.toml --target-dir src_ext/target/loom --quiet
 
 # The sanitizer watches code that is compiled with it, so this builds the engine anew, without Cedar: the tests' bundles are
 # compiled by the build that test-rust uses. Little optimised: it is quicker to build.
@@ -94,6 +97,25 @@ fuzz: ## hold the engine against Cedar on random worlds: make fuzz SECONDS=600
 	src_ext/target/debug/ztfast-fuzz --seconds $(SECONDS) --seed $$(date +%s) --failures build/fuzz-failures
 
 # MUTANTS: words that choose some of them, and options (--help): make mutants MUTANTS="--json build/mutants.json --resume".
+# libFuzzer asks for code that is compiled to be watched, and AddressSanitizer for a runtime: stable compilers have neither.
+CARGO_FUZZ := build/tools/cargo-fuzz-0.13.2
+BUNDLES := build/fuzz-bundles
+$(CARGO_FUZZ)/bin/cargo-fuzz:
+	cargo install --debug --quiet --locked --version =$(lastword $(subst -, ,$(CARGO_FUZZ))) --root $(CARGO_FUZZ) cargo-fuzz
+
+fuzz-bundles: ## open and decide by mutated bundles under libFuzzer, where there is a nightly toolchain: SECONDS=600
+	@if ! cargo +nightly --version >/dev/null 2>&1; then \
+	  echo "SKIPPED fuzz-bundles: no nightly Rust toolchain (rustup toolchain install nightly)"; \
+	elif ! ls "$$(rustc +nightly --print sysroot)"/lib/rustlib/*/lib/*rt.asan.a >/dev/null 2>&1; then \
+	  echo "SKIPPED fuzz-bundles: $$(rustc +nightly --version) has no runtime of AddressSanitizer for this system"; \
+	else \
+	  $(MAKE) --no-print-directory $(CARGO_FUZZ)/bin/cargo-fuzz && mkdir -p $(BUNDLES)/corpus $(BUNDLES)/failures && \
+	  ZTFAST_TEST_SEEDS="$(CURDIR)/$(BUNDLES)/seeds" $(CARGO) test $(MANIFEST) --quiet -p ztfast-libfuzzer --test replay seeds && \
+	  PATH="$(CURDIR)/$(CARGO_FUZZ)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir src_ext/libfuzzer \
+	    --target-dir src_ext/target/libfuzzer --dev --features libfuzzer bundle $(BUNDLES)/corpus $(BUNDLES)/seeds -- \
+	    -max_total_time=$(SECONDS) -timeout=10 -max_len=131072 -artifact_prefix=$(BUNDLES)/failures/; \
+	fi
+
 mutants: setup ## show that the fuzzer and the tests find the mistakes that are easily made
 	$(BIN)/python tests/mutants $(MUTANTS)
 
@@ -117,10 +139,12 @@ cpu-time: ## clone this into build/cold, run all tests there, and say how much p
 
 lint: $(EITHER) ## formatters and linters
 	cargo fmt $(MANIFEST) --all --check
+	cargo fmt --manifest-path src_ext/loom/Cargo.toml --check
 	cargo fmt --manifest-path examples/embed/rust/Cargo.toml --check
 	cargo fmt --manifest-path bench/peers/rust/Cargo.toml -p ztfast-peers --check
 	$(CARGO) clippy $(MANIFEST) --workspace --exclude ztfast-icount --all-targets --quiet -- -D warnings
 	$(CARGO) clippy $(MANIFEST) -p ztfast-icount --all-targets --quiet -- -D warnings
+	$(CARGO) clippy --manifest-path src_ext/loom/Cargo.toml --target-dir src_ext/target/loom --all-targets --quiet -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -157,6 +181,7 @@ codes: ## write the lists of decision codes for C, Cython and Python from src_ex
 
 format: setup ## format everything
 	cargo fmt $(MANIFEST) --all
+	cargo fmt --manifest-path src_ext/loom/Cargo.toml
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -175,12 +175,11 @@ impl Word {
         if let Some(word) = self.known() {
             return Ok(word);
         }
-        let made = Box::into_raw(Box::new(WipedPages::<AtomicUsize>::new(1)?));
-        // SAFETY: it was just made, and holds one.
-        let first = unsafe { (*made).start.as_ptr() };
-        if self.0.compare_exchange(ptr::null_mut(), first, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            // SAFETY: another thread was first, and no thread has seen this page.
-            drop(unsafe { Box::from_raw(made) });
+        let made = WipedPages::<AtomicUsize>::new(1)?;
+        let first = made.start.as_ptr();
+        // Where another thread was first, no thread has seen this page, and it is dropped.
+        if self.0.compare_exchange(ptr::null_mut(), first, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            std::mem::forget(made);
         }
         self.known().ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }

@@ -1,0 +1,88 @@
+//! What the fuzzers do, on a stable compiler: the seeds, files that failed once, and a few thousand mutations go through the
+//! same functions. `make fuzz-bundles` has this write the seeds for the fuzzers.
+
+use fastrand::Rng;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use ztfast_engine::Code;
+use ztfast_libfuzzer::{File, decide, mutate};
+
+#[cfg(not(miri))]
+mod seeds;
+
+/// The folder that the seeds are written to, and that Miri reads them from.
+const FOLDER: &str = "ZTFAST_TEST_SEEDS";
+
+/// The seeds, by name.
+fn seeds() -> Vec<(String, Vec<u8>)> {
+    #[cfg(not(miri))]
+    return seeds::seeds().into_iter().map(|(name, file)| (name.to_owned(), file)).collect();
+    #[cfg(miri)]
+    {
+        let files = std::fs::read_dir(std::env::var_os(FOLDER).expect("`make test-miri` names it")).unwrap();
+        let read = |path: std::path::PathBuf| {
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(path).unwrap())
+        };
+        files.map(|file| read(file.unwrap().path())).collect()
+    }
+}
+
+/// Decide over a file, which must not take long.
+fn decide_soon(file: &[u8], what: &str) -> Option<Vec<Code>> {
+    let began = Instant::now();
+    let codes = decide(file);
+    assert!(cfg!(miri) || began.elapsed() < Duration::from_secs(5), "{what}: {:?}", began.elapsed());
+    codes
+}
+
+#[test]
+fn seeds_are_small_and_decide() {
+    let folder = std::env::var_os(FOLDER).filter(|_| !cfg!(miri));
+    let mut counts = [0_u32; 17];
+    for (name, file) in seeds() {
+        assert!(file.len() < 48 << 10, "{name} has {} bytes", file.len());
+        let codes = decide_soon(&file, &name).unwrap();
+        assert_eq!(codes.contains(&Code::Corrupt), name == "opaque", "{name}");
+        codes.into_iter().for_each(|code| counts[code as usize] += 1);
+        if let Some(folder) = &folder {
+            std::fs::create_dir_all(folder).unwrap();
+            std::fs::write(Path::new(folder).join(&name), file).unwrap();
+        }
+    }
+    for code in [Code::Allow, Code::Forbid, Code::Default, Code::Killed, Code::NotApplicable] {
+        assert!(counts[code as usize] > 0, "{code:?} never came up: {counts:?}");
+    }
+}
+
+#[test]
+fn a_file_is_put_together_as_it_was() {
+    for (name, file) in seeds() {
+        let taken = File::read(&file).unwrap();
+        assert_eq!(taken.write(), file, "{name}");
+    }
+}
+
+#[test]
+fn no_mutation_makes_anything_panic_or_run_on() {
+    let seeds = seeds();
+    let mut rng = Rng::with_seed(1);
+    let (mut taken, mut corrupt) = (0, 0);
+    const ROUNDS: usize = if cfg!(miri) { 60 } else { 3_000 };
+    for round in 0..ROUNDS {
+        let (name, seed) = &seeds[round % seeds.len()];
+        let mut file = seed.clone();
+        for _ in 0..rng.usize(1..=3) {
+            let mut bytes = Rng::with_seed(rng.u64(..));
+            file = mutate(&file, 1 << 17, rng.u32(..), &mut |all, _| {
+                if let Some(byte) = bytes.choice(all) {
+                    *byte ^= 1 << bytes.u8(..8);
+                }
+            });
+        }
+        let codes = decide_soon(&file, &format!("round {round}, {name}"));
+        taken += usize::from(codes.is_some());
+        corrupt += usize::from(codes.is_some_and(|codes| codes.contains(&Code::Corrupt)));
+    }
+    assert!(taken > ROUNDS / 3, "only {taken} files were taken: their hashes are not right");
+    assert!(corrupt > ROUNDS / 50, "only {corrupt} files were noticed: mutations no longer change what is read");
+}
