@@ -1,4 +1,4 @@
-//! Many decisions at once, over columns.
+//! Batches: many decisions at once, over columns.
 
 use crate::binding::Binding;
 use crate::changes::UNCLASSED;
@@ -18,50 +18,52 @@ use ztfast_pages::monotonic_ns;
 use ztfast_pages::prefetch;
 use ztfast_vm::{EntityRef, FOREIGN_STRING, Request, Scratch, StringsView, Value};
 
-/// A gate's view of one moment, for many decisions at once on any thread.
+/// A gate's view of one snapshot, for many decisions at once on any thread.
 pub struct Batch {
     shared: Arc<Shared>,
     snapshot: Arc<Snapshot>,
     binding: Option<Arc<Binding>>,
     text_offsets: Vec<u32>,
     text_bytes: Vec<u8>,
-    /// Numbers of the texts that the bundle lacks: equal texts must have equal numbers.
+    /// The numbers of the texts that the bundle lacks: equal texts must have equal numbers.
     texts: FxHashMap<Box<str>, u32>,
-    /// Made with the batch, so that deciding allocates nothing.
-    room: Mutex<BatchMemory>,
+    /// Working memory, allocated with the batch, so that deciding allocates nothing.
+    memory: Mutex<BatchMemory>,
 }
 
-/// Rows that a batch decides together: under a few microseconds' worth, and more loads than a processor has under way.
+/// The rows of a block, which is decided together: a few microseconds' work, and more loads than a processor has in
+/// flight.
 const ROWS: usize = 64;
 
 impl Batch {
     pub(crate) fn new(shared: Arc<Shared>, snapshot: Arc<Snapshot>, binding: Option<Arc<Binding>>) -> Self {
-        let room = Mutex::new(BatchMemory::new(&snapshot, binding.as_deref()));
+        let memory = Mutex::new(BatchMemory::new(&snapshot, binding.as_deref()));
         let texts = FxHashMap::default();
-        Self { shared, snapshot, binding, text_offsets: vec![0], text_bytes: Vec::new(), texts, room }
+        Self { shared, snapshot, binding, text_offsets: vec![0], text_bytes: Vec::new(), texts, memory }
     }
 
-    /// Whether the kill switch stops the action.
+    /// Return whether the kill switch stops the action.
     #[inline]
     fn is_killed(&self) -> bool {
         self.shared.stops(&self.snapshot.base, self.binding.as_ref().map(|binding| binding.action))
     }
 
-    /// What all rows are denied with, whatever they are: the engine is another process's, or the gate did not fit the bundle.
+    /// Return the code with which all rows are denied, if the engine belongs to another process or the gate did not fit
+    /// the bundle.
     #[must_use]
     pub fn refusal(&self) -> Option<Code> {
         let stale = self.binding.is_none().then_some(Code::StaleGate);
         if self.shared.is_forked() { Some(Code::Forked) } else { stale }
     }
 
-    /// The arguments' types.
+    /// Return the types of the arguments.
     #[must_use]
     pub fn types(&self) -> &[ValueType] {
         self.binding.as_ref().map_or(&[], |binding| &binding.types)
     }
 
-    /// The number of a text for the columns of this batch: equal texts have equal numbers. Those that the bundle lacks are
-    /// kept; `None` where they outgrow 4 GiB.
+    /// Return the number of a text for the columns of this batch: equal texts have equal numbers. Texts that the bundle
+    /// lacks are kept; `None` if they exceed 4 GiB.
     #[allow(clippy::cast_possible_wrap)] // numbers of texts are small
     pub fn text(&mut self, text: &str) -> Option<i64> {
         if let Some(known) = self.snapshot.string(text) {
@@ -78,15 +80,15 @@ impl Batch {
         Some((FOREIGN_STRING | u64::from(fresh)) as i64)
     }
 
-    /// Decide on each row; a row that a column lacks is [`Code::Corrupt`]. Columns of entities hold handles.
+    /// Decide each row; a row that a column lacks is [`Code::Corrupt`]. Columns of entities hold handles.
     ///
-    /// Rows are decided in blocks. The clock is read once a block, and so are a session and a resource that are the same
-    /// for all rows. One thread at a time decides in the batch's own working memory; others that run the same batch
-    /// meanwhile allocate theirs.
+    /// Rows are decided in blocks. The clock is read once per block, and so are a session and a resource that all rows
+    /// share. One thread at a time uses the batch's own working memory. Other threads that run the same batch meanwhile
+    /// allocate theirs.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     ///
     /// # Errors
-    /// [`WrongType`] where a row's entity is not of its argument's type; then all rows are [`Code::Corrupt`].
+    /// [`WrongType`] if an entity in a row does not have its argument's type; then all rows are [`Code::Corrupt`].
     pub fn decide_many(
         &self,
         who: Who<'_>,
@@ -107,20 +109,20 @@ impl Batch {
             return Ok(());
         }
         let mut fits = true;
-        let mut own = self.room.try_lock().ok();
-        let mut other = None;
-        let room = match own.as_deref_mut() {
-            Some(room) => room,
-            None => other.insert(BatchMemory::new(&self.snapshot, Some(binding))),
+        let mut batch_memory = self.memory.try_lock().ok();
+        let mut call_memory = None;
+        let memory = match batch_memory.as_deref_mut() {
+            Some(memory) => memory,
+            None => call_memory.insert(BatchMemory::new(&self.snapshot, Some(binding))),
         };
-        let BatchMemory { entities, scratch, block } = room;
-        // Handles in columns must become entities first.
+        let BatchMemory { entities, scratch, block } = memory;
+        // Handles in columns must be resolved first, which the path for uniform rows does not do.
         let uniform = who.is_one() && !entities.contains(&true);
         let resource = resources.one().filter(|_| uniform).map(|handle| self.shared.place(Handle(handle)));
         for (number, codes) in out.chunks_mut(ROWS).enumerate() {
             let first = number * ROWS;
             let now_ns = monotonic_ns();
-            // A row that a column lacks must not be decided at all.
+            // A row that a column lacks must not be decided.
             if let Some(resource) = resource
                 && columns.iter().all(|column| column.covers(first, codes.len()))
             {
@@ -145,8 +147,8 @@ impl Batch {
         Ok(())
     }
 
-    /// The codes of rows that cannot be decided, because a value is out of its range: [`Code::BadValue`], or what denies
-    /// whatever the values are.
+    /// Write the codes of rows with a value out of its range: [`Code::BadValue`], or the code that applies whatever the
+    /// values are.
     pub fn refuse(&self, who: Who<'_>, resources: Column<'_, u64>, out: &mut [u8]) {
         if let Some(code) = self.refusal() {
             return out.fill(code as u8);
@@ -158,12 +160,12 @@ impl Batch {
         }
     }
 
-    /// A batch of the same moment without some arguments, by their bits, for rows in which they are absent; texts keep their
-    /// numbers. `None` for a stale one, and where one of them must be there.
+    /// Return a batch over the same snapshot, without the arguments whose bits are set in `absent`, for rows in which
+    /// they are absent. Texts keep their numbers. `None` if the batch is stale, or if one of the arguments is required.
     #[must_use]
     pub fn without(&self, absent: u64) -> Option<Self> {
         let binding = self.snapshot.base.bind_without(self.binding.as_ref()?, absent).ok()?;
-        let room = Mutex::new(BatchMemory::new(&self.snapshot, Some(&binding)));
+        let memory = Mutex::new(BatchMemory::new(&self.snapshot, Some(&binding)));
         Some(Self {
             shared: self.shared.clone(),
             snapshot: self.snapshot.clone(),
@@ -171,24 +173,25 @@ impl Batch {
             text_offsets: self.text_offsets.clone(),
             text_bytes: self.text_bytes.clone(),
             texts: self.texts.clone(),
-            room,
+            memory,
         })
     }
 
-    /// Where the principal of a row is, or why it may nothing; `None` where the column lacks the row.
+    /// Return the place of a row's principal, or the code of its denial; `None` if the column lacks the row.
     fn principal(&self, who: Who<'_>, row: usize, now_ns: i64, killed: bool) -> Option<Result<Place, Code>> {
         let later = if matches!(who, Who::Sessions(_)) { Code::UnknownSession } else { Code::UnknownHandle };
         let found = who.principal(&self.shared, row, now_ns, killed)?;
         Some(found.and_then(|place| self.covered(place, later)))
     }
 
-    /// A place, unless it came later than the batch's snapshot, where it may be another's.
+    /// Return the place, or `later` if it was reused after the batch's snapshot was taken: it may name another entity
+    /// now.
     fn covered(&self, place: Place, later: Code) -> Result<Place, Code> {
         if self.snapshot.base.uids.covers(place) { Ok(place) } else { Err(later) }
     }
 
-    /// Look up who asks about what in a block of rows: each step asks for the memory of the next step, for all rows, so
-    /// that the block waits for memory once a step and not once a row.
+    /// Resolve the sessions and entities of a block of rows. Each step prefetches the memory of the next step for all
+    /// rows, so that the block waits for memory once per step and not once per row.
     #[inline]
     fn look_up(
         &self,
@@ -200,13 +203,14 @@ impl Batch {
         block: &mut Block,
     ) {
         self.look_up_in::<false>(who, resources, now_ns, first, codes, block);
-        // Looked at last: by then all that the rows name is read.
+        // This check comes last, when all data of the rows has been read.
         if !self.snapshot.base.uids.is_newest() {
             self.look_up_in::<true>(who, resources, now_ns, first, codes, block);
         }
     }
 
-    /// The same; where `LATE`, what came later than the snapshot is refused.
+    /// Resolve a block as [`Self::look_up`] does. With `LATE`, refuse places that were reused after the snapshot was
+    /// taken.
     #[inline]
     fn look_up_in<const LATE: bool>(
         &self,
@@ -265,7 +269,7 @@ impl Batch {
         }
     }
 
-    /// The arguments of the rows. Whether all entities are of their arguments' types.
+    /// Fill in the arguments of the rows. Return whether all entities have their arguments' types.
     #[inline]
     fn take_arguments(
         &self,
@@ -276,7 +280,7 @@ impl Batch {
         block: &mut Block,
     ) -> bool {
         let fits = self.take_arguments_in::<false>(binding, columns, first, codes, block);
-        // As above.
+        // This check comes last, as in `look_up`.
         if self.snapshot.base.uids.is_newest() {
             return fits;
         }
@@ -336,7 +340,7 @@ impl Batch {
             for (row, code) in codes.iter_mut().enumerate().filter(|(_, code)| **code == UNDECIDED) {
                 let classes = ClassPair { principal: block.classes[0][row], resource: block.classes[1][row] };
                 if classes.principal == UNCLASSED || classes.resource == UNCLASSED {
-                    // All layers at once, and only once.
+                    // An unclassed row is decided in all layers at once, and only once.
                     if at == 0 {
                         decided[row] =
                             self.walk(binding, block, row, classes, |walk| walk.decide(scratch, &mut EffectOnly));
@@ -361,7 +365,7 @@ impl Batch {
                         Err(end) => walk.end(&end, &mut EffectOnly),
                     }
                 });
-                // What is neither allowed nor forbidden nor open is denied for good.
+                // Other codes are denials that no layer changes.
                 if !matches!(decided[row], Code::Default | Code::Allow | Code::Forbid) {
                     *code = decided[row] as u8;
                 }
@@ -372,7 +376,7 @@ impl Batch {
         }
     }
 
-    /// The cells of a layer for the rows of a block, each step for all rows.
+    /// Find the cells of a layer for the rows of a block, each step for all rows.
     #[inline]
     fn find_cells(&self, layer: &LayerRec, codes: &mut [u8], block: &mut Block) {
         let bundle = self.snapshot.bundle();
@@ -411,7 +415,7 @@ impl Batch {
         }
     }
 
-    /// Do something with the walk of a row.
+    /// Run `job` over the walk of a row.
     #[inline]
     fn walk<T>(
         &self,
@@ -441,7 +445,7 @@ impl Batch {
         })
     }
 
-    /// The classes of two places.
+    /// Return the classes of two places.
     #[inline]
     fn classes(&self, principal: Place, resource: Place) -> Result<ClassPair, Code> {
         let base = &self.snapshot.base;
@@ -452,8 +456,8 @@ impl Batch {
         Ok(ClassPair { principal: principal.classes.principal, resource: resource.classes.resource })
     }
 
-    /// Decide rows that differ in their arguments only, if ranges are all that is left to look at: one condition after
-    /// the other over all rows, which the compiler makes SIMD of. `false` where there is more to look at.
+    /// Decide rows that differ in their arguments only, if only ranges are left to test: one condition after the other
+    /// over all rows, which the compiler vectorizes. `false` if there is more to test.
     fn uniform(
         &self,
         binding: &Binding,
@@ -482,12 +486,12 @@ impl Batch {
     }
 }
 
-/// No code: the row is not decided yet.
+/// The mark of a row that is not decided yet. It is no code.
 const UNDECIDED: u8 = u8::MAX;
 
-/// What deciding a batch works in.
+/// A batch's working memory.
 struct BatchMemory {
-    /// Which arguments are entities.
+    /// For each argument, whether it is an entity.
     entities: Vec<bool>,
     scratch: Scratch,
     block: Box<Block>,
@@ -497,8 +501,8 @@ impl BatchMemory {
     fn new(snapshot: &Snapshot, binding: Option<&Binding>) -> Self {
         let types = binding.map_or(&[][..], |binding| &binding.types);
         let mut scratch = snapshot.scratch();
-        // Memory that was never written may not be there yet.
-        scratch.rooms().into_iter().for_each(|room| std::hint::black_box(room).fill(Value::default()));
+        // Write to the memory, since the system may not have provided its pages yet.
+        scratch.rooms().into_iter().for_each(|memory| std::hint::black_box(memory).fill(Value::default()));
         Self {
             entities: types.iter().map(|ty| matches!(ty, ValueType::Entity(_))).collect(),
             scratch,
@@ -507,14 +511,14 @@ impl BatchMemory {
     }
 }
 
-/// The rows under way, field by field.
+/// The rows of the current block, field by field.
 struct Block {
-    /// Places, then bits of the entities.
+    /// Places first; later the bits of the entities.
     principals: [u64; ROWS],
     resources: [u64; ROWS],
     /// Classes of principals, and of resources.
     classes: [[u32; ROWS]; 2],
-    /// Cells of the layer at hand.
+    /// Cells of the current layer.
     cells: [u32; ROWS],
     /// Arguments, row by row.
     values: Vec<i64>,
@@ -532,7 +536,7 @@ impl Block {
     }
 }
 
-/// What a layer says of rows that differ in their arguments only; `false` where ranges are not all that it looks at.
+/// Apply a cell to rows that differ in their arguments only; `false` if the cell needs more than ranges.
 fn uniform_in(
     bundle: &Bundle,
     cell: u32,
@@ -548,7 +552,7 @@ fn uniform_in(
         CellKind::Program => None,
     };
     if let Some(code) = resolved {
-        // A forbid counts more than a permit, and has the greater number.
+        // A forbid takes precedence over a permit, and has the greater number.
         for decided in codes {
             *decided = (*decided).max(code as u8);
         }
@@ -562,7 +566,7 @@ fn uniform_in(
         let position = binding.positions.get(slot as usize).copied().unwrap_or(u16::MAX);
         columns.get(position as usize)
     };
-    // What reads an attribute that the gate does not have cannot apply, whatever else it asks for.
+    // A policy that reads an attribute that the gate lacks cannot apply.
     let never = |entry: &ResidualView<'_>| entry.ranges().any(|range| column(range.slot).is_none());
     let (forbids, entries) = (u64::from(program.forbids), u64::from(program.forbids) + u64::from(program.permits));
     let mut ahead = program.clone();

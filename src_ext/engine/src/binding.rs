@@ -1,61 +1,62 @@
-//! How a gate's arguments map to an action's context: which slot each of them fills, and why they may not fit.
+//! The binding of a gate: maps its arguments to the context slots of an action, or says why they do not fit.
 
 use std::fmt;
 use ztfast_bundle::{ActionRec, Bundle, Field, LayerRec, Node, ValueType};
 use ztfast_pages::{Forked, MemoryError};
 
-/// What a gate was prepared for.
+/// The specification of a gate: what it was prepared for.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct GateSpec {
     pub ty: Box<str>,
     pub id: Box<str>,
-    /// Where the arguments' attributes are. A path stays the same attribute's in every bundle; a text might not.
+    /// The paths of the arguments' attributes. A path names the same attribute in every bundle; a joined text might
+    /// not.
     pub paths: Box<[Path]>,
-    /// The arguments' types: callers convert by them, so a bundle that changes them is not for this gate.
+    /// The types of the arguments. Callers convert values by them, so a bundle with other types does not fit the gate.
     pub types: Box<[ValueType]>,
 }
 
 impl GateSpec {
-    /// The paths, joined by points.
+    /// Return the paths, joined by points.
     pub fn labels(&self) -> Vec<String> {
         self.paths.iter().map(|path| path.join(".")).collect()
     }
 
-    /// Whether texts or entities are among the arguments.
+    /// Return whether some arguments are texts or entities.
     pub fn looks_up(&self) -> bool {
         self.types.iter().any(|ty| matches!(ty, ValueType::String | ValueType::Entity(_)))
     }
 }
 
-/// How a gate's arguments map to an action's context.
+/// The mapping of a gate's arguments to an action's context.
 #[derive(Debug)]
 pub(crate) struct Binding {
     pub action: u32,
     pub layers: Box<[LayerRec]>,
-    /// For each context slot the argument's place, or `u16::MAX`.
+    /// For each context slot, the position of its argument, or `u16::MAX`.
     pub positions: Box<[u16]>,
     pub kinds: Box<[u32]>,
-    /// Where the arguments' attributes are.
+    /// The paths of the arguments' attributes.
     pub paths: Box<[Path]>,
-    /// The arguments' types, and for those that are entities the numbers of their types; [`NO_TYPE`] for others.
+    /// The types of the arguments; and for entities the numbers of their types, for others [`NO_TYPE`].
     pub types: Box<[ValueType]>,
     pub entity_types: Box<[u32]>,
-    /// How many numbers a decision is given; `usize::MAX` where some argument cannot be given as one.
+    /// The number of values that a decision takes; `usize::MAX` if some argument cannot be passed as a number.
     pub count: usize,
 }
 
-/// Where a gate's arguments are in a bundle: for whoever makes a request of their values without a gate.
+/// The places of a gate's arguments in a bundle, to make a request of their values without a gate.
 #[derive(Debug)]
 pub struct Arguments(pub(crate) Binding);
 
 impl Arguments {
-    /// The action's number.
+    /// Return the action's number.
     #[must_use]
     pub const fn action(&self) -> u32 {
         self.0.action
     }
 
-    /// The place of the argument that fills a slot of the action's context.
+    /// Return the place of the argument that fills a slot of the action's context.
     #[must_use]
     pub fn place(&self, slot: u32) -> Option<usize> {
         let place = *self.0.positions.get(slot as usize)?;
@@ -63,13 +64,13 @@ impl Arguments {
     }
 }
 
-/// The number of no type.
+/// Stands for "no type" among the numbers of types.
 pub(crate) const NO_TYPE: u32 = u32::MAX;
 
 /// Why a gate could not be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    /// No such action.
+    /// The bundle has no such action.
     #[error("the bundle has no action {ty}::{id:?} that applies to anything")]
     UnknownAction {
         /// The action's type.
@@ -77,17 +78,17 @@ pub enum PrepareError {
         /// The action's id.
         id: String,
     },
-    /// No such attribute.
+    /// The action has no such context attribute.
     #[error("{action} has no context attribute {name}; it has {known}", known = list(known))]
     UnknownAttribute {
         /// The action.
         action: String,
         /// The name given.
         name: String,
-        /// All names there are.
+        /// All names of the action's context attributes.
         known: Vec<String>,
     },
-    /// An attribute that each request must have was not named.
+    /// A required attribute was not named.
     #[error("{action} also requires the context attributes {names}", names = list(names))]
     Missing {
         /// The action.
@@ -95,19 +96,19 @@ pub enum PrepareError {
         /// The names.
         names: Vec<String>,
     },
-    /// Memory could not be had as it was asked for.
+    /// The system refused memory, or refused to hold it as the options ask.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// The engine is another process's.
+    /// The engine belongs to another process.
     #[error(transparent)]
     Forked(#[from] Forked),
-    /// A name given twice.
+    /// A name was given twice.
     #[error("the context attribute {name} is named twice")]
     Twice {
         /// The name.
         name: String,
     },
-    /// A name that says two attributes.
+    /// A name fits two attributes.
     #[error("{action} has two context attributes {name}: name one by its path, {} or {}", paths[0], paths[1])]
     Ambiguous {
         /// The action.
@@ -117,7 +118,7 @@ pub enum PrepareError {
         /// The paths of both.
         paths: [String; 2],
     },
-    /// An attribute that is of another type than it was.
+    /// An attribute's type has changed.
     #[error("{action}: the context attribute {name:?} was {before} and is {now}")]
     Type {
         /// The action.
@@ -148,8 +149,8 @@ fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// The paths of the attributes that names say. A text says the attribute whose path it is, joined by points; where it
-/// is that of two, neither.
+/// Return the paths of the attributes that names refer to. A text refers to the attribute whose path, joined by points,
+/// is that text. A text that fits two attributes is refused.
 pub(crate) fn paths(bundle: &Bundle, action: Option<u32>, names: &[Name<'_>]) -> Result<Box<[Path]>, BindError> {
     let number = action.ok_or(BindError::UnknownAction)?;
     let meta = bundle.meta().actions.get(number as usize).ok_or(BindError::UnknownAction)?;
@@ -192,7 +193,7 @@ pub(crate) fn bind_spec(bundle: &Bundle, action: Option<u32>, spec: &GateSpec) -
     Ok(binding)
 }
 
-/// A type as a schema writes it, near enough.
+/// Write a type about as a schema does.
 fn type_text(ty: &ValueType) -> String {
     match ty {
         ValueType::Entity(ty) => format!("an entity of {ty:?}"),
@@ -200,7 +201,7 @@ fn type_text(ty: &ValueType) -> String {
     }
 }
 
-/// Bind arguments, each the attribute with its path, to an action's context.
+/// Bind arguments, given as paths of attributes, to an action's context.
 pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Result<Binding, BindError> {
     let number = number.ok_or(BindError::UnknownAction)?;
     let meta = bundle.meta().actions.get(number as usize).ok_or(BindError::UnknownAction)?;
@@ -235,39 +236,39 @@ pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Resu
     Ok(Binding { action: number, layers, positions, kinds, paths, types, entity_types, count })
 }
 
-/// The number of a type.
+/// Return the number of a type.
 fn type_number(bundle: &Bundle, name: &str) -> Option<u32> {
     let at = bundle.types().iter().position(|record| bundle.string(record.name) == Some(name))?;
     u32::try_from(at).ok()
 }
 
-/// Those of the arguments that are not absent.
+/// Return the arguments whose bits in `absent` are 0.
 pub(crate) fn without<T: Clone>(arguments: &[T], absent: u64) -> Box<[T]> {
     let is_there = |at: usize| u32::try_from(at).ok().and_then(|at| absent.checked_shr(at)).unwrap_or(0) & 1 == 0;
     arguments.iter().enumerate().filter(|(at, _)| is_there(*at)).map(|(_, argument)| argument.clone()).collect()
 }
 
-/// The kinds of an action's context slots.
+/// Return the kinds of an action's context slots.
 pub(crate) fn slot_kinds<'b>(bundle: &'b Bundle, action: &ActionRec) -> Option<&'b [u32]> {
     let start = action.slots.start as usize;
     bundle.slot_kinds().get(start..start.checked_add(action.slots.len as usize)?)
 }
 
-/// The layers of an action.
+/// Return the layers of an action.
 pub(crate) fn layers<'b>(bundle: &'b Bundle, action: &ActionRec) -> Option<&'b [LayerRec]> {
     let start = action.layers.start as usize;
     bundle.layers().get(start..start.checked_add(action.layers.len as usize)?)
 }
 
-/// Where an attribute is in a context: the names of the records around it, then its own.
+/// The path of an attribute in a context: the names of the records around it, then its own.
 pub(crate) type Path = Box<[Box<str>]>;
 
-/// How an argument says which attribute it is.
+/// The name by which an argument refers to its attribute.
 #[derive(Debug, Clone, Copy)]
 pub enum Name<'a> {
-    /// By its path, joined by points. Names may have points, too: a text that says two attributes is refused.
+    /// The attribute's path, joined by points. Names may contain points, so a text that fits two attributes is refused.
     Text(&'a str),
-    /// By its path, part by part.
+    /// The attribute's path, part by part.
     Path(&'a [&'a str]),
 }
 
@@ -280,7 +281,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// The paths of a context's attributes, down to those that are no records.
+/// Return the paths of a context's attributes, down to those that are not records.
 fn leaves(fields: &[Field]) -> Vec<Vec<&str>> {
     fn add<'f>(above: &mut Vec<&'f str>, fields: &'f [Field], all: &mut Vec<Vec<&'f str>>) {
         for field in fields {
@@ -297,7 +298,7 @@ fn leaves(fields: &[Field]) -> Vec<Vec<&str>> {
     all
 }
 
-/// Whether a path, joined by points, is this text.
+/// Return whether a path, joined by points, is this text.
 fn joins_to(path: &[&str], text: &str) -> bool {
     let mut rest = Some(text);
     for (at, part) in path.iter().enumerate() {
@@ -307,7 +308,7 @@ fn joins_to(path: &[&str], text: &str) -> bool {
     rest == Some("")
 }
 
-/// A path as it is said exactly.
+/// Write a path exactly, as a tuple.
 fn exact(path: &[&str]) -> String {
     match path {
         [one] => format!("({one:?},)"),
@@ -315,7 +316,7 @@ fn exact(path: &[&str]) -> String {
     }
 }
 
-/// A path as it is said: joined by points, unless that says another, too.
+/// Write a path joined by points, or exactly if the joined text fits another path too.
 fn label(path: &[&str], all: &[Vec<&str>]) -> String {
     let text = path.join(".");
     if all.iter().filter(|other| joins_to(other, &text)).count() == 1 { text } else { exact(path) }
@@ -339,7 +340,7 @@ struct Binder<'a> {
 }
 
 impl<'a> Binder<'a> {
-    /// Bind the fields of a record; some argument's place, if it has any.
+    /// Bind the fields of a record. Return the position of one of its arguments, if it has any.
     fn fields(&mut self, path: &mut Vec<&'a str>, fields: &'a [Field], required: bool) -> Option<u16> {
         let mut given = None;
         for field in fields {
@@ -359,7 +360,7 @@ impl<'a> Binder<'a> {
                     }
                 }
                 Node::Record { presence, fields } => {
-                    // An optional record is there iff one of its attributes is given; then it must be whole.
+                    // An optional record is present iff one of its attributes is given. Then it must be whole.
                     let there = needed || self.names.iter().any(|name| begins(name, path));
                     let inner = self.fields(path, fields, there);
                     if let (Some(slot), Some(place)) = (presence, inner)
@@ -376,7 +377,7 @@ impl<'a> Binder<'a> {
     }
 }
 
-/// Whether a path begins with another.
+/// Return whether a path begins with another.
 fn begins(path: &Path, with: &[&str]) -> bool {
     path.len() >= with.len() && path.iter().zip(with).all(|(part, with)| **part == **with)
 }

@@ -1,6 +1,6 @@
-//! Entities that were changed since the bundle was made: what upserts and removals leave.
+//! Changes: the entities that upserts and removals changed since the bundle was compiled.
 //!
-//! The maps share what did not change with their older versions, so that a change costs its own size, not that of all
+//! The maps share their unchanged parts with older versions, so that a change costs its own size, not that of all
 //! changes before it. A version is never altered once a snapshot holds it.
 
 use imbl::shared_ptr::DefaultSharedPtr;
@@ -10,31 +10,32 @@ use std::sync::Arc;
 use ztfast_bundle::{Bundle, ClassPair};
 use ztfast_vm::{ADDED_STRING, EntityRef, Facts, PRESENT, StoreView, Value};
 
-/// The class of an entity for whose selectors the bundle has no class: its policies are found one by one.
+/// The class of an entity whose selectors match no class of the bundle: its policies are found one by one.
 pub(crate) const UNCLASSED: u32 = u32::MAX;
 
-/// A map that shares what did not change with its older versions.
+/// A map that shares its unchanged parts with older versions.
 pub(crate) type Map<K, V> = GenericHashMap<K, V, FxBuildHasher, DefaultSharedPtr>;
 
-/// Entities, likewise.
+/// A set of entities that shares its unchanged parts with older versions.
 pub(crate) type Set = GenericHashSet<u32, FxBuildHasher, DefaultSharedPtr>;
 
-/// Everything that changed.
+/// All changes since the bundle was compiled.
 #[derive(Clone, Default)]
 pub(crate) struct Changes {
-    /// By number. Numbers from the bundle's count of entities on are of entities that the bundle does not name.
+    /// Changed entities, by number. Numbers from the bundle's count of entities on stand for entities that the bundle
+    /// does not name.
     pub entities: Map<u32, Arc<Changed>>,
-    /// Numbers of entities that the bundle does not name, by type and id, and how many there are.
+    /// Numbers of the entities that the bundle does not name, by type and id; and how many there are.
     pub numbers: Map<u32, Map<Arc<str>, u32>>,
     pub added: u32,
-    /// Numbers of texts that the bundle does not hold, and the texts.
+    /// Numbers of the texts that the bundle does not hold; and the texts.
     pub strings: Map<Arc<str>, u32>,
     pub texts: Vector<Arc<str>>,
-    /// Places of handles whose entity the bundle does not name, but a change did.
+    /// Entities by place, for handles whose entity a change named and the bundle does not.
     pub handles: Map<usize, u32>,
-    /// Entities that a change put below an entity; they may have left it since.
+    /// Entities that a change put below an entity. They may have left it since.
     pub children: Map<u32, Set>,
-    /// Entities that a change let refer to an entity; they may have ceased to since.
+    /// Entities that a change made refer to an entity. They may have ceased to since.
     pub referrers: Map<u32, Set>,
 }
 
@@ -42,50 +43,50 @@ pub(crate) struct Changes {
 #[derive(Clone)]
 pub(crate) struct Changed {
     pub ty: u32,
-    /// The number of its id, as string values have it.
+    /// The number of the id, as string values have it.
     pub id: u64,
-    /// Whether the store holds it.
+    /// Whether the store holds the entity.
     pub present: bool,
-    /// Its own values; none where they are still the bundle's.
+    /// The entity's values; `None` if they are still the bundle's.
     pub values: Option<Values>,
-    /// Sorted.
+    /// The parents, sorted.
     pub parents: Box<[u32]>,
-    /// Sorted.
+    /// The ancestors, sorted.
     pub ancestors: Box<[u32]>,
-    /// Its classes; [`UNCLASSED`] where the bundle has none.
+    /// The classes; [`UNCLASSED`] on a side for which the bundle has none.
     pub classes: ClassPair,
-    /// A class of the bundle's that entities of its type have: it tells which actions apply.
-    pub like: ClassPair,
-    /// Selectors that hold, sorted: of principals, and of resources.
+    /// Classes of the bundle that entities of this type have: they say which actions apply.
+    pub type_classes: ClassPair,
+    /// The selectors that hold, sorted: as a principal, and as a resource.
     pub selectors: [Box<[u32]>; 2],
 }
 
-/// Attributes and tags.
+/// An entity's attributes and tags.
 #[derive(Clone, Default)]
 pub(crate) struct Values {
-    /// Parts of sets and records, then the pairs of attributes, then those of tags.
+    /// The parts of sets and records, then the pairs of attributes, then those of tags.
     pub values: Box<[Value]>,
     pub attrs_start: usize,
     pub tags_start: usize,
 }
 
-/// What an element takes beside its content: places in the maps, whose nodes are half full.
+/// Bytes per element besides its content: entries of the maps, whose nodes are half full.
 const PER_TEXT: usize = 128;
 const PER_ENTITY: usize = size_of::<Changed>() + 128;
 const PER_MEMBER: usize = 16;
 
 impl Changes {
-    /// A text that the bundle does not hold: its number, as string values have it.
+    /// Return the number of a text that the bundle does not hold, as string values have it.
     pub fn string(&self, text: &str) -> Option<u64> {
         self.strings.get(text).map(|&number| ADDED_STRING | u64::from(number))
     }
 
-    /// How many bytes all this takes, about.
+    /// Estimate the bytes that the changes take.
     pub fn bytes(&self) -> usize {
         let texts: usize = self.texts.iter().map(|text| text.len() + PER_TEXT).sum();
         let entities = self.entities.values().map(|changed| {
             let lists = changed.parents.len() + changed.ancestors.len();
-            let selectors: usize = changed.selectors.iter().map(|held| held.len()).sum();
+            let selectors: usize = changed.selectors.iter().map(|list| list.len()).sum();
             let values = changed.values.as_ref().map_or(0, |values| values.values.len());
             PER_ENTITY + (lists + selectors) * size_of::<u32>() + values * size_of::<Value>()
         });
@@ -95,7 +96,7 @@ impl Changes {
 }
 
 impl Changes {
-    /// The type and id of an entity.
+    /// Return the type and id of an entity.
     pub fn uid<'a>(&'a self, bundle: &'a Bundle, entity: u32) -> Option<(&'a str, &'a str)> {
         let (ty, id) = match bundle.entities().get(entity as usize) {
             Some(record) => (record.ty, u64::from(record.id)),
@@ -109,14 +110,14 @@ impl Changes {
     }
 }
 
-/// A bundle with what changed since, as programs read it.
+/// A bundle with the changes since, as programs read it.
 pub(crate) struct Store<'a> {
     pub bundle: &'a Bundle,
     pub changes: &'a Changes,
 }
 
 impl Store<'_> {
-    /// What programs read.
+    /// Return the store as programs read it.
     pub fn view(&self) -> StoreView<'_> {
         StoreView { changes: Some(self), ..self.bundle.store() }
     }
@@ -139,7 +140,7 @@ impl ztfast_vm::ChangedEntities for Store<'_> {
     }
 }
 
-/// Whether the store holds an entity.
+/// Return whether the store holds an entity.
 pub(crate) fn is_present(bundle: &Bundle, changes: Option<&Changes>, entity: u32) -> bool {
     match changes.and_then(|changes| changes.entities.get(&entity)) {
         Some(changed) => changed.present,

@@ -1,18 +1,18 @@
-//! Classes of entities that change after the bundle was made, by the selectors that the compiler left in it.
+//! The classifier: finds the classes of entities that change, by the selectors that the compiler left in the bundle.
 //!
-//! The compiler sorts all entities at once; here it is one at a time, so selectors that name an entity are found through
-//! an index over it and its ancestors, and the others are evaluated.
+//! The compiler classifies all entities at once. Here it is one at a time: selectors that name an entity are found
+//! through an index over the entity and its ancestors, and the others are evaluated.
 
 use rustc_hash::FxHashMap;
 use std::hash::{Hash, Hasher};
 use ztfast_bundle::{Bundle, ClassRec, LayerRec, SelectorRec, Span};
 use ztfast_vm::{EntityRef, Request, Scratch, StoreView, Vm};
 
-/// Everything that finding classes needs beyond the bundle.
+/// The indexes by which classes are found.
 pub(crate) struct Classifier {
-    /// Of principals, and of resources.
+    /// For principals, and for resources.
     sides: [Side; 2],
-    /// By layer.
+    /// Indexes, by layer.
     layers: Vec<LayerIndex>,
 }
 
@@ -21,7 +21,7 @@ struct Side {
     by_ancestor: FxHashMap<u32, Vec<u32>>,
     /// Selectors that name no entity.
     others: Vec<u32>,
-    /// Classes that their selectors alone make, by the hash of type and selectors.
+    /// Classes that no refinement split, by the hash of type and selectors.
     classes: FxHashMap<u64, u32>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct LayerIndex {
     pub plans: [FxHashMap<u32, Vec<u32>>; 2],
 }
 
-/// Elements of a pool.
+/// Return the elements of a pool.
 fn span<T>(pool: &[T], span: Span) -> &[T] {
     let start = span.start as usize;
     pool.get(start..start.saturating_add(span.len as usize)).unwrap_or_default()
@@ -44,7 +44,7 @@ fn classes(bundle: &Bundle, side: usize) -> &[ClassRec] {
     if side == 0 { bundle.principal_classes() } else { bundle.resource_classes() }
 }
 
-/// The selectors of a class, as the lists that it is made of.
+/// Return the selectors of a class, as the lists that it consists of.
 pub(crate) fn class_selectors(bundle: &Bundle, side: usize, class: u32) -> impl Iterator<Item = &[u32]> {
     let parts = classes(bundle, side)
         .get(class as usize)
@@ -80,19 +80,19 @@ impl Classifier {
                     }
                 }
             }
-            let mut held: Vec<u32> = Vec::new();
+            let mut list: Vec<u32> = Vec::new();
             for (at, class) in (0_u32..).zip(classes(bundle, number)).skip(1).filter(|(_, class)| class.split == 0) {
-                held.clear();
-                class_selectors(bundle, number, at).for_each(|part| held.extend(part));
-                held.sort_unstable();
-                side.classes.insert(key(class.ty, &held), at);
+                list.clear();
+                class_selectors(bundle, number, at).for_each(|part| list.extend(part));
+                list.sort_unstable();
+                side.classes.insert(key(class.ty, &list), at);
             }
             side
         };
         let layer = |layer: &LayerRec| {
             let mut plans = [FxHashMap::default(), FxHashMap::default()];
             for (offset, plan) in (0_u32..).zip(span(bundle.plans(), layer.plans)) {
-                // Not past the end: there are plans here.
+                // No overflow: the span contains this plan.
                 let at = layer.plans.start + offset;
                 if plan.program != u32::MAX {
                     let [principal, resource]: &mut [FxHashMap<u32, Vec<u32>>; 2] = &mut plans;
@@ -105,13 +105,13 @@ impl Classifier {
         Self { sides: [side(0), side(1)], layers: bundle.layers().iter().map(layer).collect() }
     }
 
-    /// The index of a layer.
+    /// Return the index of a layer.
     pub fn layer(&self, number: usize) -> Option<&LayerIndex> {
         self.layers.get(number)
     }
 
-    /// The selectors that hold for an entity on one side, sorted.
-    pub fn held(
+    /// Return the selectors that hold for an entity on one side, sorted.
+    pub fn selectors(
         &self,
         bundle: &Bundle,
         side: usize,
@@ -144,13 +144,13 @@ impl Classifier {
         candidates.into()
     }
 
-    /// The class whose entities have this type and these selectors, if the bundle has one.
-    pub fn class(&self, bundle: &Bundle, side: usize, ty: u32, held: &[u32]) -> Option<u32> {
-        let &class = self.sides[side].classes.get(&key(ty, held))?;
-        // Hashes may be equal by chance, or by design: only equal selectors make it this class.
-        let mut own: Vec<u32> = class_selectors(bundle, side, class).flatten().copied().collect();
-        own.sort_unstable();
+    /// Find the class of the bundle with this type and these selectors.
+    pub fn class(&self, bundle: &Bundle, side: usize, ty: u32, selectors: &[u32]) -> Option<u32> {
+        let &class = self.sides[side].classes.get(&key(ty, selectors))?;
+        // Hashes may be equal by chance, or by design, so the selectors are compared.
+        let mut found: Vec<u32> = class_selectors(bundle, side, class).flatten().copied().collect();
+        found.sort_unstable();
         let record = classes(bundle, side).get(class as usize)?;
-        (record.ty == ty && own == held).then_some(class)
+        (record.ty == ty && found == selectors).then_some(class)
     }
 }

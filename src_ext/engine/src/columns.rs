@@ -13,13 +13,13 @@ pub struct Column<'a, T> {
 }
 
 impl<'a, T: Copy> Column<'a, T> {
-    /// A number per decision.
+    /// Create a column with a number per decision.
     #[must_use]
     pub const fn each(data: &'a [T]) -> Self {
         Self { data, step: 1 }
     }
 
-    /// The first number for all decisions.
+    /// Create a column whose first number is for all decisions.
     #[must_use]
     pub const fn all(data: &'a [T]) -> Self {
         Self { data, step: 0 }
@@ -30,13 +30,13 @@ impl<'a, T: Copy> Column<'a, T> {
         self.data.get(at * self.step).copied()
     }
 
-    /// Whether there is a number for each of these rows.
+    /// Return whether the column has a number for each of these rows.
     pub(crate) fn covers(&self, first: usize, rows: usize) -> bool {
         let last = (first + rows).saturating_sub(1) * self.step;
         last < self.data.len()
     }
 
-    /// Keep those of the rows from `first` on for which the number passes a test; rows that the column lacks do not.
+    /// Clear the rows, from `first` on, whose number fails the test or that the column lacks.
     #[inline]
     pub(crate) fn test(&self, first: usize, rows: &mut [bool], test: impl Fn(T) -> bool) {
         if let Some(one) = self.one() {
@@ -53,23 +53,23 @@ impl<'a, T: Copy> Column<'a, T> {
         missing.fill(false);
     }
 
-    /// The number for all rows, if there is one.
+    /// Return the number for all rows, if there is one.
     pub(crate) fn one(&self) -> Option<T> {
         if self.step == 0 { self.data.first().copied() } else { None }
     }
 }
 
-/// Who asks in a batch.
+/// The principals of a batch.
 #[derive(Debug, Clone, Copy)]
 pub enum Who<'a> {
-    /// Sessions, by their ids: their validity and the kill switch are looked at.
+    /// Sessions, by their ids: validity and kill switch are checked.
     Sessions(Column<'a, u64>),
-    /// Principals, by their handles: policy alone.
+    /// Principals, by their handles: policy alone decides.
     Principals(Column<'a, u64>),
 }
 
 impl Who<'_> {
-    /// Where the principal of a row is, or why it may nothing; `None` where the column lacks the row.
+    /// Return the place of a row's principal, or the code of its denial; `None` if the column lacks the row.
     #[inline]
     pub(crate) fn principal(
         &self,
@@ -84,12 +84,12 @@ impl Who<'_> {
         }
     }
 
-    /// Whether one is for all rows.
+    /// Return whether all rows have the same principal.
     pub(crate) const fn is_one(&self) -> bool {
         matches!(self, Self::Sessions(Column { step: 0, .. }) | Self::Principals(Column { step: 0, .. }))
     }
 }
 
-/// An entity is not of its argument's type.
+/// An entity does not have its argument's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrongType;

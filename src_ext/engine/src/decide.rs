@@ -1,4 +1,5 @@
-//! The walk: two classes; in each layer of the action a cell, or two sets of policies; and where they say so programs.
+//! The walk over an action's layers: it maps two classes to a cell, or to two sets of policies, and runs their
+//! programs.
 
 use crate::changes::UNCLASSED;
 use crate::classify::class_selectors;
@@ -11,14 +12,14 @@ use ztfast_codes::Code;
 use ztfast_pages::prefetch;
 use ztfast_vm::{EntityRef, Fault, Request, Scratch, Vm};
 
-/// Determining policies that [`Determining`] has room for.
+/// The number of policies that [`Determining`] can hold.
 pub const MAX_DETERMINING: usize = 64;
 
-/// The policies that determined a decision, by number.
+/// The numbers of the policies that determine a decision.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Determining {
-    /// How many there are; more than [`MAX_DETERMINING`] are counted but not kept.
+    /// How many policies there are. Those beyond [`MAX_DETERMINING`] are counted but not kept.
     pub count: u32,
     /// Their numbers, in the order of the policies.
     pub policies: [u32; MAX_DETERMINING],
@@ -31,7 +32,7 @@ impl Default for Determining {
 }
 
 impl Determining {
-    /// Put them into the order of the policies.
+    /// Sort the numbers into the order of the policies.
     pub(crate) fn sort(&mut self) {
         let kept = (self.count as usize).min(MAX_DETERMINING);
         if let Some(kept) = self.policies.get_mut(..kept).filter(|kept| kept.len() > 1) {
@@ -39,21 +40,21 @@ impl Determining {
         }
     }
 
-    /// The numbers that are kept.
+    /// Return the numbers that were kept.
     #[must_use]
     pub fn as_slice(&self) -> &[u32] {
         self.policies.get(..self.count as usize).unwrap_or(&self.policies)
     }
 }
 
-/// Where a decision notes the policies that determine it.
+/// A sink for the policies that determine a decision.
 pub(crate) trait Sink {
-    /// Whether all of them are wanted: then every policy of the cell is looked at, instead of stopping at the first that
-    /// resolves the effect.
+    /// Whether the sink wants all of them. Then every policy of the cell is evaluated, instead of stopping at the first
+    /// that settles the effect.
     const ALL: bool;
-    /// Forget what was noted.
+    /// Drop the policies recorded so far.
     fn clear(&mut self);
-    /// Sink a policy.
+    /// Record a policy.
     fn push(&mut self, policy: u32);
 }
 
@@ -72,7 +73,7 @@ impl Sink for Determining {
     }
 }
 
-/// For those who want to know the effect only.
+/// A sink for callers that want the effect only.
 pub(crate) struct EffectOnly;
 
 impl Sink for EffectOnly {
@@ -83,7 +84,7 @@ impl Sink for EffectOnly {
     fn push(&mut self, _policy: u32) {}
 }
 
-/// Everything that one decision looks at besides the request.
+/// The inputs of one decision.
 pub(crate) struct Walk<'a> {
     pub snapshot: &'a Snapshot,
     /// The action's number.
@@ -92,17 +93,17 @@ pub(crate) struct Walk<'a> {
     /// The principal's class as a principal, and the resource's as a resource.
     pub classes: ClassPair,
     pub request: &'a Request<'a>,
-    /// Uids of foreign entities that only the request knows.
+    /// Returns the uids of foreign entities that only the request knows.
     pub foreign: &'a dyn Fn(u32) -> Option<(Box<str>, Box<str>)>,
 }
 
-/// Why a walk ends before all policies were looked at.
+/// Why a walk ends before it has evaluated all policies.
 pub(crate) enum End {
-    /// The answer is known.
+    /// The decision is known.
     Known(Code),
-    /// The tables make no sense together, or a value is beyond every measure.
+    /// The tables contradict each other, or a value exceeds a limit.
     Fault,
-    /// Cedar's own evaluator has to answer.
+    /// Cedar's own evaluator must decide.
     Fallback,
 }
 
@@ -112,33 +113,33 @@ impl From<Fault> for End {
     }
 }
 
-/// What the policies looked at so far say together.
+/// The verdict of the policies evaluated so far.
 pub(crate) struct Verdict<'n, N> {
     pub code: Code,
     sink: &'n mut N,
     memo: Memo,
 }
 
-/// Steps of one decision, over all its conditions: half a second's. A crafted bundle may have its policies share conditions
-/// without end.
+/// The steps that one decision may take over all its conditions: about half a second. In a crafted bundle, policies may
+/// share conditions without end.
 const STEPS: u32 = 1 << 27;
 
-/// What some conditions came to in this decision: many policies share their conditions, and one evaluation serves them all.
+/// The results of some conditions in this decision. Many policies share conditions, which are then evaluated once.
 struct Memo {
     known: [u64; 4],
-    /// Steps that are left.
+    /// The steps left.
     steps: u32,
 }
 
 impl Memo {
-    /// Take steps.
+    /// Use up steps.
     #[inline]
     fn spend(&mut self, steps: u32) -> Result<(), Fault> {
         self.steps = self.steps.checked_sub(steps).ok_or(Fault::Exhausted)?;
         Ok(())
     }
 
-    /// A place in the code, above a bit that says that there is one, above the result.
+    /// Pack the place of a condition in the code, a bit that marks the entry as used, and the result.
     const fn word(start: u32, holds: bool) -> u64 {
         (start as u64) << 2 | 2 | holds as u64
     }
@@ -158,13 +159,13 @@ impl Memo {
 }
 
 impl<'n, N: Sink> Verdict<'n, N> {
-    /// What is known so far.
+    /// Start from the verdict of the layers before.
     #[inline]
     pub fn new(code: Code, sink: &'n mut N) -> Self {
         Self { code, sink, memo: Memo { known: [0; 4], steps: STEPS } }
     }
 
-    /// A policy applies. `Err` where no other can change the answer.
+    /// Record that a policy applies. `Err` if no other policy can change the decision.
     #[inline]
     pub fn apply(&mut self, policy: u32, forbid: bool) -> Result<(), End> {
         if forbid {
@@ -185,13 +186,13 @@ impl<'n, N: Sink> Verdict<'n, N> {
 }
 
 impl Walk<'_> {
-    /// Whether, and by what kind of answer.
+    /// Decide over all layers.
     #[inline]
     pub fn decide<N: Sink>(&self, scratch: &mut Scratch, sink: &mut N) -> Code {
         self.resume(Code::Default, scratch, sink)
     }
 
-    /// The same, where layers before these said something.
+    /// Decide over these layers, where the layers before gave `code`.
     #[inline]
     pub fn resume<N: Sink>(&self, code: Code, scratch: &mut Scratch, sink: &mut N) -> Code {
         let mut verdict = Verdict::new(code, sink);
@@ -201,7 +202,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The answer where a walk ended before its end.
+    /// Return the decision of a walk that ended early.
     #[inline]
     pub fn end<N: Sink>(&self, end: &End, sink: &mut N) -> Code {
         match end {
@@ -229,7 +230,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// What a cell says.
+    /// Apply a cell.
     #[inline]
     pub fn cell<N: Sink>(&self, cell: u32, scratch: &mut Scratch, verdict: &mut Verdict<'_, N>) -> Result<(), End> {
         let kind = cell_kind(cell);
@@ -254,7 +255,7 @@ impl Walk<'_> {
                 verdict.apply(entry.policy, true)?;
             }
         }
-        // Permits change nothing any more where a forbid applies, nor the effect where another does.
+        // Permits change nothing once a forbid applies. Once a permit applies, others do not change the effect.
         if verdict.code == Code::Forbid || (!N::ALL && verdict.code == Code::Allow) {
             return Ok(());
         }
@@ -291,7 +292,7 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    /// Whether a condition is true; a false and an error are the same here.
+    /// Return whether a condition is true. A false and an error are the same here.
     fn condition_holds(&self, start: u32, len: u32, scratch: &mut Scratch, memo: &mut Memo) -> Result<bool, Fault> {
         memo.spend(len)?;
         let bundle = &*self.snapshot.base.bundle;
@@ -310,7 +311,7 @@ impl Walk<'_> {
         })
     }
 
-    /// The policies that both classes admit, in a layer that keeps sets of them.
+    /// Apply the policies that both classes admit, in a layer whose form is sets.
     pub fn sets<N: Sink>(
         &self,
         layer: &LayerRec,
@@ -325,12 +326,12 @@ impl Walk<'_> {
         while let Some(bit) = candidates.next_bit().ok_or(Fault::Corrupt)? {
             let plan = bundle.plans().get(layer.plans.start as usize + bit as usize).ok_or(Fault::Corrupt)?;
             if plan.program == u32::MAX {
-                // The end of policies that ask nothing of either side.
+                // This bit marks the end of the policies that ask nothing of either side.
                 candidates.skip_block();
                 continue;
             }
-            // Forbids have the first bits, so this layer has none left; permits change nothing where a forbid applies, and
-            // nothing where a permit does, of this layer or of another.
+            // Forbids have the first bits, so this layer has no forbid left. Permits change nothing once a forbid
+            // applies, nor, if only the effect is wanted, once a permit of any layer applies.
             if plan.forbid == 0 && (verdict.code == Code::Forbid || (!N::ALL && verdict.code == Code::Allow)) {
                 return Ok(());
             }
@@ -344,30 +345,31 @@ impl Walk<'_> {
         if plan.program == u32::MAX { Ok(()) } else { self.program(plan.program, scratch, verdict) }
     }
 
-    /// The policies that both sides' selectors admit, where a side has changed so that the bundle has no class for it.
+    /// Apply the policies that the selectors of both sides admit, one by one: for a changed entity whose class the
+    /// bundle lacks.
     #[cold]
     fn one_by_one<N: Sink>(&self, scratch: &mut Scratch, verdict: &mut Verdict<'_, N>) -> Result<(), End> {
         let bundle = &*self.snapshot.base.bundle;
         let classifier = &self.snapshot.base.classifier;
-        let held = [self.held(0).ok_or(Fault::Corrupt)?, self.held(1).ok_or(Fault::Corrupt)?];
+        let selectors = [self.selectors(0).ok_or(Fault::Corrupt)?, self.selectors(1).ok_or(Fault::Corrupt)?];
         let action = bundle.actions().get(self.action as usize).ok_or(Fault::Corrupt)?;
         for (at, layer) in (action.layers.start as usize..).zip(self.layers) {
-            let like = ClassPair { principal: held[0].like, resource: held[1].like };
-            layer_classes(bundle, layer, like).map_err(End::Known)?;
+            let type_classes = ClassPair { principal: selectors[0].type_class, resource: selectors[1].type_class };
+            layer_classes(bundle, layer, type_classes).map_err(End::Known)?;
             let index = classifier.layer(at).ok_or(Fault::Corrupt)?;
-            // Go by the side that fewer policies have to do with.
+            // Iterate over the side that has fewer policies.
             let policies = |side: usize| {
                 let of = |selector: &u32| index.plans[side].get(selector).map_or(0, Vec::len);
-                of(&0) + held[side].lists(bundle).flatten().map(of).sum::<usize>()
+                of(&0) + selectors[side].lists(bundle).flatten().map(of).sum::<usize>()
             };
             let by = usize::from(policies(1) < policies(0));
-            let other_lists = u32::try_from(held[1 - by].lists(bundle).count()).unwrap_or(u32::MAX);
-            for selector in [0].iter().chain(held[by].lists(bundle).flatten()) {
+            let other_lists = u32::try_from(selectors[1 - by].lists(bundle).count()).unwrap_or(u32::MAX);
+            for selector in [0].iter().chain(selectors[by].lists(bundle).flatten()) {
                 for &number in index.plans[by].get(selector).into_iter().flatten() {
                     let plan = bundle.plans().get(number as usize).ok_or(Fault::Corrupt)?;
                     let other = if by == 0 { plan.resource } else { plan.principal };
                     verdict.memo.spend(other_lists)?;
-                    if other == 0 || held[1 - by].lists(bundle).any(|list| list.binary_search(&other).is_ok()) {
+                    if other == 0 || selectors[1 - by].lists(bundle).any(|list| list.binary_search(&other).is_ok()) {
                         self.plan(plan, scratch, verdict)?;
                     }
                 }
@@ -376,21 +378,21 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The selectors that hold for one side's entity.
-    fn held(&self, side: usize) -> Option<SideSelectors<'_>> {
+    /// Return the selectors that hold for the entity on one side.
+    fn selectors(&self, side: usize) -> Option<SideSelectors<'_>> {
         let (class, entity) = match side {
             0 => (self.classes.principal, self.request.principal),
             _ => (self.classes.resource, self.request.resource),
         };
         if class != UNCLASSED {
-            return Some(SideSelectors { side, class, own: None, like: class });
+            return Some(SideSelectors { side, class, changed: None, type_class: class });
         }
         let changed = self.snapshot.changes.as_ref()?.entities.get(&entity.index)?;
-        let like = if side == 0 { changed.like.principal } else { changed.like.resource };
-        Some(SideSelectors { side, class, own: Some(&changed.selectors[side]), like })
+        let type_class = if side == 0 { changed.type_classes.principal } else { changed.type_classes.resource };
+        Some(SideSelectors { side, class, changed: Some(&changed.selectors[side]), type_class })
     }
 
-    /// Cedar's own evaluator answers: slow, and it allocates. The bundle's statistics name the policies.
+    /// Ask Cedar's own evaluator, which is slow and allocates. The bundle's statistics name the policies that need it.
     #[cold]
     fn fallback<N: Sink>(&self, sink: &mut N) -> Code {
         let uid = |entity: EntityRef| crate::snapshot::owned_uid(self.snapshot, entity, self.foreign);
@@ -421,23 +423,23 @@ impl Walk<'_> {
 struct SideSelectors<'a> {
     side: usize,
     class: u32,
-    /// Those of a changed entity.
-    own: Option<&'a [u32]>,
-    /// A class that says which actions apply.
-    like: u32,
+    /// The selectors of a changed entity.
+    changed: Option<&'a [u32]>,
+    /// The class that says which actions apply.
+    type_class: u32,
 }
 
 impl SideSelectors<'_> {
-    /// The selectors, as sorted lists.
+    /// Return the selectors, as sorted lists.
     fn lists<'b>(&'b self, bundle: &'b Bundle) -> impl Iterator<Item = &'b [u32]> {
-        let of_class = self.own.is_none().then(|| class_selectors(bundle, self.side, self.class));
-        self.own.into_iter().chain(of_class.into_iter().flatten())
+        let of_class = self.changed.is_none().then(|| class_selectors(bundle, self.side, self.class));
+        self.changed.into_iter().chain(of_class.into_iter().flatten())
     }
 }
 
-/// A layer's classes for two classes of the bundle.
+/// Map two classes of the bundle to the layer's classes.
 #[inline(always)]
-#[allow(clippy::inline_always)] // the hot path needs them in registers
+#[allow(clippy::inline_always)] // the hot path needs the result in registers
 pub(crate) fn layer_classes(bundle: &Bundle, layer: &LayerRec, classes: ClassPair) -> Result<(u32, u32), Code> {
     let map = bundle.maps();
     let principal = map.get(layer.principal_map as usize + classes.principal as usize);
@@ -449,7 +451,7 @@ pub(crate) fn layer_classes(bundle: &Bundle, layer: &LayerRec, classes: ClassPai
     }
 }
 
-/// The cell of two classes of a layer that has cells.
+/// Look up the cell of two classes, in a layer that has cells.
 #[inline(always)]
 #[allow(clippy::inline_always)] // as above
 pub(crate) fn cell(bundle: &Bundle, layer: &LayerRec, principal: u32, resource: u32) -> Result<u32, Code> {
@@ -462,7 +464,7 @@ pub(crate) fn cell(bundle: &Bundle, layer: &LayerRec, principal: u32, resource: 
     found.ok_or(Code::Corrupt)
 }
 
-/// Ask for what [`cell`] reads first to be brought near.
+/// Prefetch what [`cell`] reads first.
 #[inline]
 pub(crate) fn prefetch_cell(bundle: &Bundle, layer: &LayerRec, (principal, resource): (u32, u32)) {
     let (principal, resource) = (principal as usize, resource as usize);

@@ -1,4 +1,5 @@
-//! The engine: what swaps bundles and changes entities, on top of what it shares with its readers.
+//! The engine: the writer, which swaps bundles and changes entities. It stands on top of what it shares with its
+//! readers.
 
 use crate::binding::{GateSpec, Name, PrepareError, bind_spec};
 use crate::changes::Changes;
@@ -17,7 +18,7 @@ use ztfast_bundle::Bundle;
 use ztfast_live::{Key, Register, Sessions, Uids};
 use ztfast_pages::{Forked, MemoryError};
 
-/// Gates of one specification that a bundle would not fit.
+/// Gates with the same specification that a bundle does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaleGates {
     /// The action's type and id.
@@ -26,35 +27,35 @@ pub struct StaleGates {
     pub names: Vec<String>,
     /// How many gates there are.
     pub count: usize,
-    /// Why the bundle does not fit them.
+    /// Why the bundle does not fit the gates.
     pub why: String,
-    /// Whether they fit the bundle that decides now no more either.
+    /// Whether the gates do not fit the current bundle either.
     pub already: bool,
 }
 
-/// Why a swap was refused. The old bundle stays.
+/// Why a swap was refused. The old bundle stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum SwapError {
-    /// There is nothing that could decide by the bundle.
+    /// The engine could not be set up over the bundle.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Entities that were to be put in or taken out with it do not fit it.
+    /// The upserts or removals given with the swap do not fit the bundle.
     #[error(transparent)]
     Change(#[from] ChangeError),
-    /// Gates that fit the old bundle and not this one.
+    /// Gates fit the old bundle but not the new one.
     #[error("the bundle would make gates stale")]
     Stale(Vec<StaleGates>),
 }
 
-/// What comes with a swap.
+/// The options of a swap.
 pub struct Swap<'a> {
-    /// Answers for policies that are left to Cedar.
+    /// Cedar's own evaluator, for the policies that the compiler leaves to it.
     pub fallback: Option<Box<dyn Fallback>>,
-    /// What [`Snapshot::attached`] gives.
+    /// The value that [`Snapshot::attached`] returns.
     pub attached: Option<Attached>,
-    /// Entities that are put into the bundle's store in the same step.
+    /// Entities to put into the new bundle's store in the same step.
     pub upserts: &'a [EntityData],
-    /// Entities that are taken out of it in the same step.
+    /// Entities to take out of the new bundle's store in the same step.
     pub removals: &'a [(String, String)],
     /// Whether gates may become stale.
     pub allow_stale: bool,
@@ -68,10 +69,11 @@ impl Default for Swap<'_> {
 
 /// A policy decision point.
 ///
-/// Asking it (sessions, handles, policy alone) is asking what it [shares](Shared) with its gates.
+/// It dereferences to [`Shared`], the part that it shares with its gates: sessions, handles and decisions by policy
+/// alone.
 pub struct Engine {
     shared: Arc<Shared>,
-    /// Locked by whoever swaps or changes entities, as long as that takes.
+    /// Held during a whole swap or change, so that there is one writer at a time.
     changing: Mutex<()>,
 }
 
@@ -84,7 +86,7 @@ impl Deref for Engine {
 }
 
 impl Engine {
-    /// An engine over a bundle. `fallback` answers for policies that are left to Cedar.
+    /// Create an engine over a bundle. `fallback` decides for policies that are left to Cedar.
     ///
     /// # Errors
     /// [`EngineError`].
@@ -96,7 +98,8 @@ impl Engine {
         Self::with(bundle, fallback, None, options)
     }
 
-    /// The same, with something that its first snapshot gives as [`Snapshot::attached`].
+    /// Create an engine as [`Engine::new`] does, with a value that the first snapshot returns as
+    /// [`Snapshot::attached`].
     ///
     /// # Errors
     /// [`EngineError`].
@@ -106,7 +109,7 @@ impl Engine {
         attached: Option<Attached>,
         options: EngineOptions,
     ) -> Result<Arc<Self>, EngineError> {
-        // The first reading of the clock looks for it; no decision shall.
+        // The first reading of the clock finds out where the kernel keeps it. No decision should take that time.
         let _ = ztfast_pages::now_ns();
         let process = ztfast_pages::enter().map_err(EngineError::Process)?;
         let kills = Kills::default();
@@ -118,7 +121,7 @@ impl Engine {
         Ok(Arc::new(Self { shared, changing: Mutex::default() }))
     }
 
-    /// Prepare decisions about an action, whose context attributes come in the order of `names`: their paths, joined by
+    /// Prepare a gate for an action. Its arguments are context attributes in the order of `names`: paths joined by
     /// points.
     ///
     /// # Errors
@@ -128,7 +131,7 @@ impl Engine {
         self.shared.prepare(ty, id, &names)
     }
 
-    /// The same, where names may be paths part by part.
+    /// Prepare a gate as [`Engine::prepare`] does, with names that may also be paths given part by part.
     ///
     /// # Errors
     /// [`PrepareError`].
@@ -140,12 +143,13 @@ impl Engine {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Decide by another bundle from now on, without what was changed since the old one was made; gates may become stale.
-    /// Decisions under way end by the old one; nobody waits. The new one is in memory, as the options want it, before the
-    /// first decision goes by it.
+    /// Replace the bundle. Changes made since the old bundle was compiled are dropped, and gates may become stale.
+    ///
+    /// Decisions under way end by the old bundle, and none of them waits. The new bundle is in memory, as the options
+    /// ask, before the first decision uses it.
     ///
     /// # Errors
-    /// [`EngineError`]; the old one stays.
+    /// [`EngineError`]; the old bundle stays in force.
     pub fn swap(&self, bundle: Arc<Bundle>, fallback: Option<Box<dyn Fallback>>) -> Result<(), EngineError> {
         self.swap_with(bundle, Swap { fallback, ..Swap::default() }).map_err(|error| match error {
             SwapError::Engine(error) => error,
@@ -155,12 +159,12 @@ impl Engine {
         })
     }
 
-    /// The same, and entities that change in the same step: no decision goes by the bundle without them.
+    /// Replace the bundle and change entities in the same step: no decision uses the new bundle without these changes.
     ///
     /// # Errors
-    /// [`SwapError`]; the old one stays then, with what was changed.
+    /// [`SwapError`]; the old bundle stays in force, with its changes.
     pub fn swap_with(&self, bundle: Arc<Bundle>, swap: Swap<'_>) -> Result<(), SwapError> {
-        self.own().map_err(EngineError::from)?;
+        self.check_process().map_err(EngineError::from)?;
         let Swap { fallback, attached, upserts, removals, allow_stale } = swap;
         let mut base = Base::new(
             bundle,
@@ -173,13 +177,14 @@ impl Engine {
         )?;
         let changing = self.changing();
         base.generation = self.version() + 1;
-        // What takes long is done before anybody is kept waiting, and what came meanwhile is done again.
+        // Slow work is done before the registry is locked. Handles and gates that are added meanwhile are handled under
+        // the lock.
         let uids = self.snapshot().base.uids.clone();
         let released = self.registry().release(&self.sessions, &uids);
         let resolved = uids.count();
         base.uids = if released.is_empty() { uids.clone() } else { Arc::new(uids.next()) };
         if !released.is_empty() {
-            base.uids.take_over(&uids, 0..resolved, &released);
+            base.uids.copy_from(&uids, 0..resolved, &released);
         }
         base.resolve_handles(0..resolved);
         let scratch = base.scratch_size();
@@ -206,11 +211,11 @@ impl Engine {
         let mut registry = self.registry();
         let count = uids.count();
         if !released.is_empty() {
-            base.uids.take_over(&uids, resolved..count, &released);
+            base.uids.copy_from(&uids, resolved..count, &released);
         }
         base.resolve_handles(resolved..count);
         for &place in registry.register.taken() {
-            base.uids.take_late(&uids, place);
+            base.uids.copy_late(&uids, place);
             base.resolve_handle(place, None);
         }
         bindings.resize_with(registry.gates.len(), || None);
@@ -220,7 +225,7 @@ impl Engine {
                 bindings[at] = None;
                 continue;
             };
-            // A gate that came meanwhile, maybe by the number of another.
+            // This gate was prepared meanwhile, perhaps under the number of a gate that is gone.
             if bindings[at].as_ref().is_none_or(|(_, spec)| !Arc::ptr_eq(spec, &gate.spec)) {
                 bindings[at] = Some((base.bind_spec(&gate.spec).ok().map(Arc::new), gate.spec.clone()));
             }
@@ -245,22 +250,23 @@ impl Engine {
         let changes = changed.map(|changed| note_changes(&registry.register, &base, changed));
         let old = self.snapshot().base.clone();
         if !released.is_empty() {
-            // Before any place is another's: whoever decides over an older generation from now on looks twice.
+            // This comes before any place is reused: from now on, decisions over an older generation of uids check
+            // twice.
             base.uids.begin();
             registry.register.reuse();
         }
         let done = self.publish(&mut registry, base, changes);
         drop(registry);
-        // Last, when nobody waits: it may be much.
+        // Dropping may take long, so it comes after the lock is released.
         drop(done);
         if Arc::strong_count(&old) > 1 {
-            old.give_up();
+            old.retire();
         }
         drop(changing);
         Ok(())
     }
 
-    /// More working memory for a gate that has so much, where a bundle needs more.
+    /// Allocate larger working memory for a gate whose memory has the size `had`, if a bundle needs more.
     fn more_memory(
         &self,
         had: (usize, usize),
@@ -272,12 +278,12 @@ impl Engine {
         WorkingMemory::new((had.0.max(needed.0), had.1.max(needed.1)), self.options.residence).map(Some)
     }
 
-    /// The gates that a bundle would not fit, those of one specification together.
+    /// Return the gates that a bundle does not fit, grouped by specification.
     ///
     /// # Errors
     /// [`Forked`].
     pub fn stale_gates(&self, bundle: &Bundle) -> Result<Vec<StaleGates>, Forked> {
-        self.own()?;
+        self.check_process()?;
         let number = |ty: &str, id: &str| {
             let at = bundle.meta().actions.iter().position(|action| action.ty == ty && action.id == id)?;
             u32::try_from(at).ok()
@@ -292,15 +298,14 @@ impl Engine {
         gather(registry.live().map(|gate| &gate.spec), &self.snapshot(), fits)
     }
 
-    /// Put entities into the store, or others in their place, and take some out: decisions that begin later go by it.
+    /// Upsert and remove entities. Decisions that begin later see the change.
     ///
-    /// Decisions are then what they would be by a bundle that had been compiled with these entities. The next swap
-    /// forgets it.
+    /// They are then what they would be with a bundle compiled from these entities. The next swap drops the change.
     ///
     /// # Errors
-    /// [`ChangeError`]; nothing has changed then.
+    /// [`ChangeError`]; the store is then unchanged.
     pub fn change(&self, upserts: &[EntityData], removals: &[(String, String)]) -> Result<(), ChangeError> {
-        self.own()?;
+        self.check_process()?;
         let changing = self.changing();
         let snapshot = self.snapshot();
         let changed = change(&snapshot, upserts, removals)?;
@@ -313,7 +318,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Let decisions go by this from now on. What nobody decides by any more, to be dropped when nobody waits.
+    /// Publish a new snapshot. Return the snapshots that no reader holds, for the caller to drop after it unlocks the
+    /// registry.
     fn publish(&self, registry: &mut Registry, base: Arc<Base>, changes: Option<Arc<Changes>>) -> Vec<Arc<Snapshot>> {
         let version = self.version() + 1;
         let new = Arc::new(Snapshot { base, changes, version });
@@ -321,21 +327,21 @@ impl Engine {
         for gate in registry.gates.iter().flatten() {
             gate.mailbox.put(new.clone());
         }
-        // Last: a gate that sees the new version finds this snapshot, or a newer one, in its mailbox.
+        // This comes last: a gate that sees the new version finds this snapshot, or a newer one, in its mailbox.
         self.announce();
         registry.retired.push(old);
         registry.sweep()
     }
 
-    /// What is kept in memory for decisions.
+    /// Return how much memory the engine uses for decisions.
     ///
     /// # Errors
     /// [`Forked`].
     pub fn memory(&self) -> Result<MemoryUse, Forked> {
-        self.own()?;
+        self.check_process()?;
         let (gates, pages, replaced) = {
             let mut registry = self.registry();
-            // What nobody holds any more is not in use, and need not wait for the next swap.
+            // Snapshots that no reader holds are not in use, and need not wait for the next swap.
             let done = registry.sweep();
             drop(registry);
             drop(done);
@@ -348,8 +354,8 @@ impl Engine {
             (pages + fixed, pages, replaced)
         };
         let snapshot = self.snapshot();
-        let [bundle, handles] = &snapshot.base.held;
-        let all = [bundle, handles, self.sessions.held()];
+        let [bundle, handles] = &snapshot.base.resident;
+        let all = [bundle, handles, self.sessions.resident()];
         let locked_gates = if self.options.residence.locked { pages } else { 0 };
         let uids = &snapshot.base.uids;
         let mut older: Vec<&Arc<Uids>> = replaced.iter().map(|base| &base.uids).collect();
@@ -359,24 +365,24 @@ impl Engine {
         let replaced = replaced.iter().filter(|base| !Arc::ptr_eq(base, &snapshot.base));
         Ok(MemoryUse {
             bundle: bundle.len(),
-            tables: handles.len() + self.sessions.held().len(),
+            tables: handles.len() + self.sessions.resident().len(),
             gates,
             changes: snapshot.changes.as_ref().map_or(0, |changes| changes.bytes()),
             uids: uids.bytes() + older.iter().map(|older| older.bytes_beside(uids)).sum::<usize>(),
-            replaced: replaced.map(|base| base.held[0].len()).sum(),
-            locked: all.iter().map(|held| held.locked()).sum::<usize>() + locked_gates,
+            replaced: replaced.map(|base| base.resident[0].len()).sum(),
+            locked: all.iter().map(|resident| resident.locked()).sum::<usize>() + locked_gates,
             huge: ztfast_pages::in_huge_pages(all.into_iter()),
         })
     }
 }
 
-/// Let those who hold the handles of everybody concerned look at the changes.
+/// Mark the handle slots of all entities concerned, so that readers look them up in the changes.
 fn note_changes(register: &Register, base: &Base, changed: Change) -> Arc<Changes> {
     let Change { mut changes, touched } = changed;
     for entity in touched {
         let place = changes.uid(&base.bundle, entity).and_then(|(ty, id)| register.find(ty, id));
         let Some(place) = place else { continue };
-        // From now on they look there, and find nothing until the changes are published.
+        // From now on readers look in their changes, and find none until these are published.
         base.mark_changed(place);
         if entity as usize >= base.bundle.entities().len() {
             changes.handles.insert(place.0, entity);
@@ -385,7 +391,7 @@ fn note_changes(register: &Register, base: &Base, changed: Change) -> Arc<Change
     Arc::new(changes)
 }
 
-/// Gates that do not fit, those of one specification together.
+/// Group the gates that do not fit by their specification.
 fn gather<'a>(
     specs: impl Iterator<Item = &'a Arc<GateSpec>>,
     now: &Snapshot,

@@ -1,5 +1,5 @@
-//! Decisions by policy alone, and what else there is to ask of a snapshot without a gate: who a session or a handle is, and
-//! what one principal may do with every resource of the store.
+//! Decisions by policy alone, and queries of a snapshot that need no gate: the entity of a session or a handle, and the
+//! resources on which a principal may act.
 
 use crate::binding::{layers, slot_kinds};
 use crate::changes::{UNCLASSED, is_present};
@@ -13,7 +13,7 @@ use ztfast_live::{Handle, SessionId};
 use ztfast_vm::{EntityRef, Scratch};
 
 impl Shared {
-    /// Decide by policy alone: no session, no kill switch.
+    /// Decide by policy alone, without session and kill switch.
     pub fn evaluate(
         &self,
         snapshot: &Snapshot,
@@ -42,7 +42,7 @@ impl Shared {
         code
     }
 
-    /// Ask Cedar's own evaluator for a request's answer: for all policies that determine it, where they are too many for
+    /// Ask Cedar's own evaluator about a request, to learn all determining policies where they are too many for
     /// [`Determining`]. `None` is a failure.
     pub fn ask(
         &self,
@@ -60,7 +60,7 @@ impl Shared {
         fallback.authorize(snapshot, action, who, what, &request.view(principal, resource, kinds), &uid)
     }
 
-    /// The entity in whose name a session asks, or why it may nothing.
+    /// Return the entity of a session's principal.
     ///
     /// # Errors
     /// The code of the denial.
@@ -73,21 +73,22 @@ impl Shared {
         snapshot.entity(place).ok_or(Code::NotApplicable)
     }
 
-    /// The entity of a handle in this snapshot's bundle.
+    /// Return the entity of a handle in this snapshot's bundle.
     ///
     /// # Errors
-    /// [`Code::UnknownHandle`] where it is not one of this engine's, [`Code::NotApplicable`] where it is nothing in this bundle.
+    /// [`Code::UnknownHandle`] if the handle is not this engine's, [`Code::NotApplicable`] if the bundle knows no such
+    /// entity.
     pub fn handle_entity(&self, snapshot: &Snapshot, handle: Handle) -> Result<EntityRef, Code> {
         let place = self.key.place(handle);
         if !snapshot.base.uids.covers(place) {
             return Err(Code::UnknownHandle);
         }
-        snapshot.entity(place).ok_or_else(|| snapshot.why_nothing(place))
+        snapshot.entity(place).ok_or_else(|| snapshot.denial_without_entity(place))
     }
 }
 
 impl Snapshot {
-    /// The resources in the store to which an action applies: those of the bundle in its order, then those that were added
+    /// Return the resources in the store to which an action applies: those of the bundle in its order, then those added
     /// since.
     #[must_use]
     pub fn resources(&self, action: u32) -> Vec<EntityRef> {
@@ -98,7 +99,7 @@ impl Snapshot {
         let applies = |entity: u32| {
             let changed = changes.and_then(|changes| changes.entities.get(&entity));
             let class = match changed {
-                Some(changed) if changed.classes.resource == UNCLASSED => changed.like.resource,
+                Some(changed) if changed.classes.resource == UNCLASSED => changed.type_classes.resource,
                 Some(changed) => changed.classes.resource,
                 None => bundle.classes().get(entity as usize).map_or(0, |classes| classes.resource),
             };
@@ -115,7 +116,7 @@ impl Snapshot {
         (0..known).chain(added).filter(|&entity| applies(entity)).map(EntityRef::known).collect()
     }
 
-    /// Whether policy allows a principal an action on each of these resources, in one context: in their order.
+    /// Return for each resource, in order, whether policy allows a principal the action in one context.
     #[must_use]
     pub fn entitlements(
         &self,

@@ -1,4 +1,4 @@
-//! A gate: decisions about one action, like a prepared statement.
+//! A gate: decides on one action, as a prepared statement runs one query.
 
 use crate::batch::Batch;
 use crate::binding::{Binding, GateSpec};
@@ -13,39 +13,39 @@ use ztfast_live::{Handle, SessionId};
 use ztfast_pages::monotonic_ns;
 use ztfast_vm::{ADDED_STRING, EntityRef, FOREIGN_STRING};
 
-/// What a gate expects where no decision may be made unseen: no state is this.
-const LOOK: u64 = u64::MAX;
-/// Where a call that brings texts or entities along stands.
+/// A value of [`Gate::expected`] that no state equals, so that the next decision takes the slow path.
+const SLOW: u64 = u64::MAX;
+/// The state of a call that brings texts or entities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {
-    /// None was begun.
+    /// No call was begun.
     None,
-    /// Its texts and entities, and then the decision, go by the gate's snapshot.
+    /// A call was begun: its texts, its entities and its decision use the gate's snapshot.
     Begun,
-    /// A text or an entity of it was refused, and so the decision will be, whatever values it is given.
+    /// A text or an entity of the call was refused, so its decision is a denial with this code, whatever its values.
     Failed(Code),
 }
 
-/// A gate. It is for one thread at a time: every method that decides takes it exclusively.
+/// A gate. One thread at a time uses it: every method that decides borrows it exclusively.
 pub struct Gate {
     pub(crate) shared: Arc<Shared>,
     number: usize,
     spec: Arc<GateSpec>,
     mailbox: Arc<Mailbox>,
-    /// What [`Shared::state`] is while nothing has to be looked at: the snapshot is the newest, the kill switch off. Never
-    /// what it is where a call was begun, and where one has to be.
+    /// The value of [`Shared::state`] for which a decision may stay on the hot path: the snapshot is the newest and the
+    /// kill switch is off. [`SLOW`] while a call is under way, and always in a gate whose arguments need a call.
     pub(crate) expected: u64,
     call: Call,
-    /// Whether texts or entities are among its arguments: no decision is without a call of its own then.
+    /// Whether some arguments are texts or entities. Then each decision needs a call of its own.
     looks_up: bool,
     pub(crate) snapshot: Arc<Snapshot>,
-    /// `None` where the gate fits the newest bundle no more.
+    /// `None` if the gate does not fit the newest bundle.
     pub(crate) binding: Option<Arc<Binding>>,
     pub(crate) texts: Texts,
     pub(crate) memory: Box<WorkingMemory>,
 }
 
-/// What a gate needs beside what programs work in.
+/// Return the bytes that a gate takes besides its working memory.
 pub(crate) const fn fixed_bytes(looks_up: bool) -> usize {
     size_of::<Gate>() + if looks_up { Texts::BYTES } else { 0 }
 }
@@ -61,7 +61,7 @@ impl Gate {
     ) -> Self {
         let looks_up = spec.looks_up();
         Self {
-            expected: if looks_up { LOOK } else { quiet(snapshot.version) },
+            expected: if looks_up { SLOW } else { quiet(snapshot.version) },
             call: Call::None,
             looks_up,
             shared,
@@ -75,68 +75,68 @@ impl Gate {
         }
     }
 
-    /// What it was prepared for.
+    /// Return the specification that the gate was prepared for.
     pub(crate) const fn spec(&self) -> &Arc<GateSpec> {
         &self.spec
     }
 
-    /// Whether the bundle it was last used with has no such action or attributes.
+    /// Return whether the gate does not fit the bundle that it last used: that lacks the action or the attributes.
     #[must_use]
     pub const fn is_stale(&self) -> bool {
         self.binding.is_none()
     }
 
-    /// The arguments' types, as of the bundle it was last used with; empty for a gate that fits it no more.
+    /// Return the types of the arguments by the bundle that the gate last used; none if the gate is stale.
     #[must_use]
     pub fn types(&self) -> &[ValueType] {
         self.binding.as_ref().map_or(&[], |binding| &binding.types)
     }
 
-    /// Where the arguments' attributes are in the context: for each the names of the records around it, then its own. Empty for
-    /// a gate that fits the newest bundle no more.
+    /// Return the paths of the arguments' attributes in the context; none if the gate is stale.
     pub fn paths(&self) -> impl Iterator<Item = impl Iterator<Item = &str>> {
         let paths = self.binding.as_ref().map_or(&[][..], |binding| &*binding.paths);
         paths.iter().map(|path| path.iter().map(|part| &**part))
     }
 
-    /// The snapshot that the gate last decided over.
+    /// Return the snapshot that the gate last used.
     #[must_use]
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
     }
 
-    /// The bundle's number: it changes with every swap that the gate has noticed.
+    /// Return the bundle generation. It changes with each swap that the gate notices.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.snapshot.base.generation
     }
 
-    /// Begin a call that brings texts or entities along: they and the decision go by the same snapshot. One that was begun
-    /// before is over, and its numbers are.
+    /// Begin a call that brings texts or entities. They and the decision use one snapshot. This ends the call before
+    /// and makes its numbers invalid.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn begin(&mut self) {
         self.refresh();
-        self.expected = LOOK;
+        self.expected = SLOW;
         self.call = Call::Begun;
         self.texts.clear();
     }
 
-    /// A text or an entity of the call begun was refused: its decision is a denial with this code, the first that there was.
+    /// Record that a text or an entity of the call was refused. The decision is then a denial with the first such code.
     pub const fn fail(&mut self, code: Code) {
         if matches!(self.call, Call::Begun) {
             self.call = Call::Failed(code);
         }
     }
 
-    /// The number of a text that the bundle holds: it stays as long as [`Self::generation`]. `None` for any other text.
+    /// Return the number of a text that the bundle holds, valid while [`Self::generation`] stays the same. `None` for
+    /// any other text.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[must_use]
     pub fn literal(&self, text: &str) -> Option<i64> {
         self.snapshot.base.bundle.find_string(text).map(i64::from)
     }
 
-    /// The number of a text in the call begun; `None` where none was begun, since then the decision might go by a newer bundle,
-    /// and where it brings more texts than there is room for. Then the decision is [`Code::TooLarge`], whatever values it is given.
+    /// Return the number of a text in this call. `None` if no call was begun, since the decision might then use a newer
+    /// bundle; or if the call's texts exceed the memory reserved for them, and then the decision is [`Code::TooLarge`].
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
     pub fn text(&mut self, text: &str) -> Option<i64> {
@@ -154,8 +154,8 @@ impl Gate {
         number
     }
 
-    /// The number of an entity in the call begun, for the argument at this place. Where there is none, the decision is a denial,
-    /// whatever values it is given.
+    /// Return the number of an entity in this call, for the argument at `place`. If this fails, the decision is a
+    /// denial, whatever values it is given.
     ///
     /// # Errors
     /// [`NoEntity`].
@@ -186,7 +186,7 @@ impl Gate {
         self.snapshot.entity_of(self.snapshot.base.key.place(handle), number, ty)
     }
 
-    /// Sink a number that is for this call only; `None` where there are too many.
+    /// Record a number that is valid in this call only. `None` if the call has too many.
     fn give(&mut self, number: i64) -> Option<i64> {
         let given = &mut self.texts.given;
         if !given.contains(&number) {
@@ -198,7 +198,8 @@ impl Gate {
         Some(number)
     }
 
-    /// Whether these values are numbers of the call begun, where they are texts or entities; entities also of their types.
+    /// Return whether the values that are texts or entities are numbers of this call, and entities have their
+    /// argument's type.
     #[allow(clippy::cast_sign_loss)] // the bits are what counts
     fn are_of_this_call(&self, values: &[i64]) -> bool {
         let Some(binding) = &self.binding else { return true };
@@ -215,8 +216,8 @@ impl Gate {
         })
     }
 
-    /// The denial of a request of which a value is out of its range: [`Code::BadValue`], or what denies whatever the values
-    /// are. A call that was begun is over.
+    /// Return the denial of a request with a value out of its range: [`Code::BadValue`], or the code that applies
+    /// whatever the values are. This ends a call that was begun.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn refuse(&mut self, session: SessionId, resource: Handle) -> Code {
         self.refresh();
@@ -238,24 +239,24 @@ impl Gate {
         self.snapshot.resolve_both(principal, resource).err().unwrap_or(Code::BadValue)
     }
 
-    /// Whether the kill switch stops its action.
+    /// Return whether the kill switch stops the gate's action.
     fn is_killed(&self) -> bool {
         let action = self.binding.as_ref().map(|binding| binding.action);
         self.shared.stops(&self.snapshot.base, action)
     }
 
-    /// Take the newest snapshot, if there is a newer one. A call that was begun is over.
+    /// Take the newest snapshot, if there is a newer one. This ends a call that was begun.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn refresh(&mut self) {
         if self.shared.version() != self.snapshot.version {
-            self.renew();
+            self.take_newest();
         }
         self.call = Call::None;
-        self.expected = if self.looks_up { LOOK } else { quiet(self.snapshot.version) };
+        self.expected = if self.looks_up { SLOW } else { quiet(self.snapshot.version) };
     }
 
-    /// Look at what is not as expected: a call was begun or should have been, there is a newer snapshot, or the kill switch is
-    /// on. The denial that comes of it. Whatever it is, the call is over.
+    /// Handle a state other than the expected one: a call was begun or is missing, there is a newer snapshot, or the
+    /// kill switch is on. Return the denial, if that leads to one. This ends the call.
     #[cold]
     #[inline(never)]
     pub(crate) fn catch_up(&mut self, session: SessionId, values: &[i64]) -> Option<Code> {
@@ -263,28 +264,29 @@ impl Gate {
             return Some(Code::Forked);
         }
         let denied = match self.call {
-            // This decision goes by the snapshot that its texts were looked up in.
+            // This decision uses the snapshot in which its texts were looked up.
             Call::Begun if !self.are_of_this_call(values) => Some(Code::Corrupt),
-            Call::Begun => self.came_later(session),
+            Call::Begun => self.denial_if_reused(session),
             Call::Failed(code) => Some(code),
             Call::None => {
                 self.refresh();
-                // Numbers without a call are of another one, which went by another snapshot.
+                // Numbers without a call belong to another call, which used another snapshot.
                 (self.looks_up && self.binding.is_some()).then_some(Code::Corrupt)
             }
         };
         self.call = Call::None;
-        self.expected = if self.looks_up { LOOK } else { quiet(self.snapshot.version) };
+        self.expected = if self.looks_up { SLOW } else { quiet(self.snapshot.version) };
         if self.is_killed() {
             return Some(Code::Killed);
         }
-        // What is wrong with the session comes before what is wrong with the request.
+        // A denial of the session takes precedence over a denial of the request.
         denied.map(|code| self.shared.principal(session, monotonic_ns(), self.is_killed()).err().unwrap_or(code))
     }
 
-    /// The denial of a session, or of any resource, that may be another in the call's snapshot, since it came later.
+    /// Return the denial of a session or resource whose place was reused after the call's snapshot was taken: there it
+    /// may name another entity.
     #[cold]
-    fn came_later(&self, session: SessionId) -> Option<Code> {
+    fn denial_if_reused(&self, session: SessionId) -> Option<Code> {
         let uids = &self.snapshot.base.uids;
         if uids.is_newest() {
             return None;
@@ -297,11 +299,13 @@ impl Gate {
         }
     }
 
-    /// Neither allocates nor frees: bindings and replaced snapshots are kept alive by the engine's writing side.
-    fn renew(&mut self) {
-        // Empty where this gate took the newest already, and the engine is still handing it to others.
+    /// Take the newest snapshot from the mailbox. This neither allocates nor frees: the writer keeps bindings and
+    /// replaced snapshots alive.
+    fn take_newest(&mut self) {
+        // The mailbox is empty if this gate took the newest snapshot while the engine was still handing it to other
+        // gates.
         let Some(snapshot) = self.mailbox.take() else { return };
-        // A change of entities leaves the bundle, and with it the binding, as they were.
+        // A change of entities keeps the bundle, and with it the binding.
         if !Arc::ptr_eq(&snapshot.base, &self.snapshot.base) {
             self.binding = snapshot.base.binding(self.number);
         }
@@ -311,8 +315,8 @@ impl Gate {
         }
     }
 
-    /// What [`Batch::decide_many`] decides over: the newest bundle, wherever a call of the gate's stands. The gate itself stays
-    /// free for others.
+    /// Return a batch over the newest bundle, whatever call the gate has begun. The gate stays free for other
+    /// decisions.
     #[must_use]
     pub fn batch(&self) -> Batch {
         let snapshot = self.shared.snapshot();
@@ -327,7 +331,7 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        // Nobody waits here: the writing side finds out.
+        // The gate does not wait: the writer finds the mark later.
         self.mailbox.leave();
     }
 }

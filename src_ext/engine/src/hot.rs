@@ -1,9 +1,9 @@
-//! The hot path: what nearly all decisions need, without building what only a few do.
+//! The hot path: the steps that nearly all decisions need, without preparing what only a few need.
 //!
-//! Most decisions meet two entities that did not change since the bundle was made, one table of cells, and a program that
-//! is ranges. They stay in registers from the gate to the answer. Whatever else they meet is done in functions of its own,
-//! which are never inlined: more layers in [`Gate::later_layers`]; what asks for more than ranges in [`Gate::slow_path`], which
-//! builds the request and walks as everybody else does.
+//! Most decisions meet two entities that did not change since the bundle was compiled, one table of cells, and a
+//! program that consists of ranges. Their data stays in registers from the gate to the decision. Functions that are
+//! never inlined handle the others: [`Gate::later_layers`] the layers after the first, [`Gate::slow_path`] conditions
+//! beyond ranges. The slow path builds the request and uses [`Walk`], as batches and `evaluate` do.
 
 use crate::binding::Binding;
 use crate::decide::{Determining, EffectOnly, Sink, Walk, cell, layer_classes};
@@ -14,30 +14,30 @@ use ztfast_live::{Handle, Place, SessionId};
 use ztfast_pages::monotonic_ns;
 use ztfast_vm::Request;
 
-/// The least cells of the kinds, which are in the order of the numbers.
+/// The least cell of each kind. The kinds are in the order of their numbers.
 const ALLOW: u32 = pack_cell(CellKind::Allow, 0);
 const FORBID: u32 = pack_cell(CellKind::Forbid, 0);
 const PROGRAM: u32 = pack_cell(CellKind::Program, 0);
 
-/// What a layer says.
+/// The result of one layer.
 enum Step {
-    /// The answer so far; other layers may change it.
+    /// The code so far; other layers may change it.
     SoFar(Code),
-    /// The answer, whatever other layers say.
+    /// The decision, whatever other layers say.
     Known(Code),
-    /// It takes more than ranges to say.
+    /// The layer needs more than ranges.
     SlowPath,
 }
 
 impl Gate {
-    /// Whether the session may do it: [`Code::Allow`] or why not.
+    /// Decide: [`Code::Allow`], or the code of the denial.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
     pub fn allows(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Code {
         self.walk(session, resource, values, &mut EffectOnly)
     }
 
-    /// The same, and the policies that determined it.
+    /// Decide, and record the policies that determine the decision.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
     pub fn decide(
@@ -54,7 +54,7 @@ impl Gate {
     }
 
     #[inline(always)]
-    #[allow(clippy::inline_always)] // what is handed over must stay in registers
+    #[allow(clippy::inline_always)] // what is passed on must stay in registers
     fn walk<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
         if self.shared.state() != self.expected
             && let Some(denied) = self.catch_up(session, values)
@@ -72,7 +72,7 @@ impl Gate {
         let Some(resource) = base.resolved(base.key.place(resource)) else {
             return self.slow_path(entities, values, 0, Code::Default, sink);
         };
-        // An attribute that is not given would keep forbids from applying.
+        // A missing attribute would keep forbids from applying.
         if values.len() != binding.count {
             return Code::Corrupt;
         }
@@ -86,14 +86,14 @@ impl Gate {
         }
     }
 
-    /// Why the session may nothing.
+    /// Return the code of the denial of a session.
     #[cold]
     #[inline(never)]
     fn refused(&self, session: SessionId, now_ns: i64) -> Code {
         self.shared.why(session, now_ns)
     }
 
-    /// The decision from the second layer on; `code` is what the first one says.
+    /// Decide from the second layer on, where the first layer gave `code`.
     #[inline(never)]
     fn later_layers<N: Sink>(
         &mut self,
@@ -111,7 +111,7 @@ impl Gate {
                 match plain_layer(&base.bundle, layer, classes, binding, values, code, sink) {
                     Step::SoFar(said) => code = said,
                     Step::Known(code) => return code,
-                    // Where all policies are wanted, this layer may have noted some already.
+                    // If all policies are wanted, this layer may have recorded some already, so the walk starts again.
                     Step::SlowPath if N::ALL => break,
                     Step::SlowPath => return self.slow_path(entities, values, at, code, sink),
                 }
@@ -123,8 +123,8 @@ impl Gate {
         self.slow_path(entities, values, 0, Code::Default, sink)
     }
 
-    /// The decision from a layer on, about whatever the two entities are now; `code` is what the layers before it say. The
-    /// entities are looked up again, because keeping what they are would take registers from the hot path.
+    /// Decide from the layer `first` on, where the layers before gave `code`. It resolves the two entities again,
+    /// because keeping the results would take registers from the hot path.
     #[inline(never)]
     fn slow_path<N: Sink>(
         &mut self,
@@ -159,8 +159,7 @@ impl Gate {
     }
 }
 
-/// What a layer says, if it has cells, and the cell is resolved or asks for ranges only; `code` is what the layers before it
-/// say.
+/// Apply a layer that has cells, where the cell is resolved or asks for ranges only. The layers before gave `code`.
 #[inline(always)]
 #[allow(clippy::inline_always)] // as above
 fn plain_layer<N: Sink>(
@@ -180,7 +179,7 @@ fn plain_layer<N: Sink>(
         Err(code) => return Step::Known(code),
     };
     let Ok(cell) = cell else { return Step::Known(Code::Corrupt) };
-    // The kinds' order instead of a match on them: that becomes a jump table, and indirect jumps predict worst.
+    // Comparisons by the kinds' order, because a match becomes a jump table, and indirect jumps are predicted badly.
     if cell < if N::ALL { ALLOW } else { PROGRAM } {
         return match cell {
             ..ALLOW => Step::SoFar(code),
@@ -195,7 +194,7 @@ fn plain_layer<N: Sink>(
     }
 }
 
-/// What a program says, if ranges are all that it asks.
+/// Apply a program that asks for ranges only.
 #[inline(always)]
 #[allow(clippy::inline_always)] // as above
 fn plain_program<N: Sink>(
@@ -221,7 +220,7 @@ fn plain_program<N: Sink>(
             sink.push(entry.policy);
         }
     }
-    // Permits change nothing any more where a forbid applies, nor the effect where another does.
+    // Permits change nothing once a forbid applies. Once a permit applies, others do not change the effect.
     if code == if N::ALL { Code::Forbid } else { Code::Allow } {
         return Step::SoFar(code);
     }
@@ -241,7 +240,7 @@ fn plain_program<N: Sink>(
     Step::SoFar(code)
 }
 
-/// Whether the values pass all tests; one that is not given passes none.
+/// Return whether the values pass all tests. A missing value passes none.
 #[inline(always)]
 #[allow(clippy::inline_always)] // as above
 fn pass(mut tests: Tests<'_>, binding: &Binding, values: &[i64]) -> bool {

@@ -1,8 +1,8 @@
-//! What the kill switch stops: everything but the actions that the bundle names for it, or the actions that are named.
+//! The kill switch. It stops all actions but those that the bundle exempts, all actions, or actions given by name.
 //!
-//! What is stopped is kept by uid, so it holds over every swap, also for actions that a bundle lacks, and for those that a
-//! bundle takes out of a group that is stopped. A bundle's actions know their own switches and those of the groups that they
-//! are or were in, so deciding looks at a few flags, without a lock.
+//! Stops are kept by uid, so they outlast swaps, also for actions that a bundle lacks, and for actions that a bundle
+//! takes out of a stopped group. Each action of a bundle knows its own switch and those of the groups that it is or was
+//! in, so a decision reads a few flags without a lock.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,25 +11,25 @@ use ztfast_bundle::{ActionMeta, Bundle};
 use ztfast_live::OwnedUid;
 use ztfast_vm::EntityRef;
 
-/// What is to be stopped, or no longer.
+/// The actions to stop, or to let go on.
 #[derive(Debug, Clone, Copy)]
 pub enum Kill<'a> {
-    /// Everything but the actions that the bundle exempts.
+    /// All actions but those that the bundle exempts.
     Usual,
-    /// Everything.
+    /// All actions.
     Everything,
     /// These actions and groups of actions, by type and id, exempt or not.
     Actions(&'a [(String, String)]),
 }
 
-/// On or off, of one action or group.
+/// The switch of one action or group.
 type Switch = Arc<AtomicBool>;
 
 /// The switches of one action of a bundle.
 pub(crate) struct Switches {
     exempt: bool,
-    /// Its own, those of the groups that it is in, and those of its memberships.
-    own: Box<[Switch]>,
+    /// The action's own switch, those of its groups, and those of its memberships.
+    switches: Box<[Switch]>,
 }
 
 /// All switches of an engine.
@@ -42,14 +42,15 @@ pub(crate) struct Kills {
 
 #[derive(Default)]
 struct ByUid {
-    /// Of actions and groups.
+    /// Switches of actions and groups.
     switches: HashMap<OwnedUid, Switch>,
-    /// By group and action: on for the actions that were in a group when it was stopped, until it is no longer.
+    /// Switches by group and action. One is on if its action was in the group when the group was stopped, until the
+    /// stop is lifted.
     members: HashMap<OwnedUid, HashMap<OwnedUid, Switch>>,
 }
 
 impl ByUid {
-    /// The switches of an action that is in these groups.
+    /// Return the switches of an action that is in these groups.
     fn of(&mut self, action: &OwnedUid, groups: Vec<OwnedUid>) -> Box<[Switch]> {
         let mut own = vec![self.switches.entry(action.clone()).or_default().clone()];
         for group in groups {
@@ -66,7 +67,7 @@ impl ByUid {
 }
 
 impl Kills {
-    /// The switches of a bundle's actions, by number.
+    /// Return the switches of a bundle's actions, by number.
     pub fn of(&self, bundle: &Bundle) -> Box<[Switches]> {
         let mut by_uid = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
         let exempt = bundle.meta().exempt.as_ref();
@@ -76,22 +77,22 @@ impl Kills {
             let is_exempt = |exempt: &(String, String)| {
                 std::iter::once(&uid).chain(&groups).any(|(ty, id)| (&**ty, &**id) == (&*exempt.0, &*exempt.1))
             };
-            Switches { exempt: exempt.is_some_and(is_exempt), own: by_uid.of(&uid, groups) }
+            Switches { exempt: exempt.is_some_and(is_exempt), switches: by_uid.of(&uid, groups) }
         };
         bundle.meta().actions.iter().map(of_action).collect()
     }
 
-    /// Whether an action is stopped.
+    /// Return whether an action is stopped.
     pub fn stop(&self, action: Option<&Switches>) -> bool {
-        // What is not of this bundle is stopped with everything else.
+        // An action that is not of this bundle is stopped as soon as anything is.
         let Some(action) = action else { return true };
         self.everything.load(Ordering::Acquire)
             || self.usual.load(Ordering::Acquire) && !action.exempt
-            || action.own.iter().any(|switch| switch.load(Ordering::Acquire))
+            || action.switches.iter().any(|switch| switch.load(Ordering::Acquire))
     }
 
-    /// Throw a switch; a group is stopped with the actions that are in it by `bundle`. `publish` is told whether any is on,
-    /// before the next can be thrown.
+    /// Stop actions, or lift stops. A group is stopped with the actions that are in it by `bundle`. `publish` learns
+    /// whether any switch is on, before the next call can change one.
     pub fn switch(&self, on: bool, what: Kill<'_>, bundle: &Bundle, publish: impl FnOnce(bool)) {
         let mut by_uid = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
         match what {
@@ -125,7 +126,7 @@ impl Kills {
     }
 }
 
-/// The uids of the groups that an action is in, directly or not.
+/// Return the uids of the groups that an action is in, directly or not.
 fn groups(bundle: &Bundle, action: &ActionMeta) -> Vec<OwnedUid> {
     let name = |number: u32| bundle.string(number).unwrap_or_default();
     let number = (0_u32..).zip(bundle.types()).find(|(_, record)| name(record.name) == action.ty);

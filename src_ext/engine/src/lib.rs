@@ -1,17 +1,18 @@
 //! The engine: decides over a bundle's tables.
 //!
 //! ```text
-//! Engine ── Sessions    who may ask: validity, revocation, quarantine
+//! Engine ── Sessions    which principals may act: validity, revocation, quarantine
 //!        ── Handles     numbers for uids that outlive the bundle
-//!        ── Snapshot    one bundle, what is derived from it, and what changed since; replaced whole
+//!        ── Snapshot    one bundle, the data derived from it, and the changes made since; replaced as a whole
 //! Gate   ── decides on one action, over the newest snapshot
 //! ```
 //!
 //! The deciding side ([`Gate::allows`], [`Gate::decide`], [`Batch::decide_many`]) neither allocates, locks, blocks nor
-//! panics, except where a policy needs Cedar's own evaluator, which the bundle's statistics count. Whatever a bundle
-//! holds, an index that leads nowhere is a DENY with code [`Code::Corrupt`].
+//! panics. There are two exceptions: policies that need Cedar's own evaluator, which the bundle's statistics count, and
+//! a batch that several threads run at once, where all but one of them allocate working memory. An index that leads
+//! nowhere, in whatever bundle, is a DENY with the code [`Code::Corrupt`].
 #![deny(unsafe_op_in_unsafe_fn)]
-// RealtimeSanitizer, which `make test-realtime` turns on, watches the deciding side.
+// `make test-realtime` builds with RealtimeSanitizer, which checks the deciding side.
 #![cfg_attr(ztfast_rtsan, feature(sanitize))]
 
 mod batch;

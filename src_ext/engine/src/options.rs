@@ -1,21 +1,21 @@
-//! What an engine is asked for, what it takes, and why there is none.
+//! The options of an engine, its use of memory, and why one could not be created.
 
 use crate::sets::SimdLevel;
 use ztfast_bundle::OpenError;
 use ztfast_pages::{Forked, MemoryError, Residence};
 
-/// How much room an engine has, and how it holds its memory.
+/// The capacity of an engine, and how it holds its memory.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineOptions {
-    /// Sessions that can be live at once.
+    /// The sessions that can be live at once.
     pub sessions: usize,
-    /// Uids that can have a handle.
+    /// The uids that can have a handle.
     pub handles: usize,
-    /// Bytes that the context of a request may take, for whoever reads one.
+    /// The bytes that the context of a request may take. Callers that read contexts enforce this.
     pub max_context: usize,
-    /// How memory is held.
+    /// How the memory is held.
     pub residence: Residence,
-    /// What joins sets of policies.
+    /// The instructions that intersect sets of policies.
     pub simd: SimdLevel,
 }
 
@@ -31,27 +31,27 @@ impl Default for EngineOptions {
     }
 }
 
-/// Why there is no engine over a bundle.
+/// Why an engine could not be set up over a bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The bundle's sections are not what their hashes say.
+    /// The bundle's sections do not match their hashes.
     #[error(transparent)]
     Bundle(#[from] OpenError),
-    /// Memory could not be had as it was asked for.
+    /// The system refused memory, or refused to hold it as the options ask.
     #[error(transparent)]
     Memory(#[from] MemoryError),
     /// The system gave no random numbers.
     #[error("the system gives no random numbers, without which handles could be guessed: {0}")]
     NoRandomness(#[from] getrandom::Error),
-    /// The system does not let a process know itself from its children.
+    /// The system offers no memory by which a process can tell itself from its forked children.
     #[error("the system refuses what tells this process from its forked children: {0}")]
     Process(std::io::Error),
-    /// The engine is another process's.
+    /// The engine belongs to another process.
     #[error(transparent)]
     Forked(#[from] Forked),
 }
 
-/// What an engine keeps in memory for decisions, in bytes.
+/// The memory that an engine uses for decisions, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryUse {
     /// The bundle's file.
@@ -60,14 +60,14 @@ pub struct MemoryUse {
     pub tables: usize,
     /// The gates and their working memory.
     pub gates: usize,
-    /// Entities that were changed since the bundle was made, with their texts.
+    /// Entities that were changed since the bundle was compiled, with their texts.
     pub changes: usize,
     /// The uids that have a handle.
     pub uids: usize,
-    /// Bundles that were replaced and that somebody still holds: gates that did not decide since.
+    /// Replaced bundles that gates still hold, because they have not decided since.
     pub replaced: usize,
-    /// Of all these, what is locked.
+    /// The locked part of all these.
     pub locked: usize,
-    /// Of bundle and tables, what the system holds in large pages now.
+    /// The part of bundle and tables that the system holds in large pages now.
     pub huge: usize,
 }

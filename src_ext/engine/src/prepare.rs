@@ -1,4 +1,4 @@
-//! Preparing gates: the binding, the mailbox and the working memory of each, and its place in the registry.
+//! Prepares gates: the binding, the mailbox and the working memory of each, and its record in the registry.
 
 use crate::binding::{Arguments, GateSpec, Name, PrepareError, without};
 use crate::gate::Gate;
@@ -11,21 +11,21 @@ use std::sync::Arc;
 use ztfast_pages::ensure_available;
 
 impl Shared {
-    /// Prepare decisions about an action, whose context attributes come in the order of `names`.
+    /// Prepare a gate for an action. Its arguments are context attributes in the order of `names`.
     pub(crate) fn prepare(self: &Arc<Self>, ty: &str, id: &str, names: &[Name<'_>]) -> Result<Gate, PrepareError> {
-        self.own()?;
+        self.check_process()?;
         let (paths, binding) = self.snapshot().base.bind_named(ty, id, names)?;
         let spec = GateSpec { ty: ty.into(), id: id.into(), paths, types: binding.types };
-        match self.prepare_like(&Arc::new(spec)) {
-            // A bundle that changes a type came between.
+        match self.prepare_spec(&Arc::new(spec)) {
+            // A swap meanwhile changed a type.
             Err(PrepareError::Type { .. }) => self.prepare(ty, id, names),
             prepared => prepared,
         }
     }
 
-    /// Prepare a gate like others, which counts as one of its own.
-    pub(crate) fn prepare_like(self: &Arc<Self>, spec: &Arc<GateSpec>) -> Result<Gate, PrepareError> {
-        self.own()?;
+    /// Prepare a gate from a specification. Gates that share one count as gates of one kind.
+    pub(crate) fn prepare_spec(self: &Arc<Self>, spec: &Arc<GateSpec>) -> Result<Gate, PrepareError> {
+        self.check_process()?;
         ensure_available("a gate", 1 << 20)?;
         let texts = if spec.looks_up() { Texts::new(self.options.residence)? } else { Texts::default() };
         loop {
@@ -35,7 +35,7 @@ impl Shared {
             let snapshot = self.snapshot();
             let size = snapshot.base.scratch_size();
             if size.0 > needed.0 || size.1 > needed.1 {
-                // Another bundle came between.
+                // A swap came meanwhile.
                 continue;
             }
             let binding = Arc::new(snapshot.base.bind_spec(spec)?);
@@ -50,11 +50,11 @@ impl Shared {
         }
     }
 
-    /// Prepare a gate like others, without some of their arguments, by their bits. `None` where the newest bundle does not fit
-    /// them any more.
+    /// Prepare a gate from a specification without the arguments whose bits are set in `absent`. `None` if the newest
+    /// bundle does not fit the specification any more.
     ///
     /// # Errors
-    /// Where one of them must be there, or the system refuses the memory.
+    /// If one of these arguments is required, or the system refuses the memory.
     pub(crate) fn prepare_without(
         self: &Arc<Self>,
         spec: &GateSpec,
@@ -62,62 +62,64 @@ impl Shared {
     ) -> Result<Option<Gate>, PrepareError> {
         let (paths, types) = (without(&spec.paths, absent), without(&spec.types, absent));
         let less = GateSpec { ty: spec.ty.clone(), id: spec.id.clone(), paths, types };
-        match self.prepare_like(&Arc::new(less)) {
+        match self.prepare_spec(&Arc::new(less)) {
             Ok(gate) => Ok(Some(gate)),
             Err(error @ (PrepareError::Missing { .. } | PrepareError::Memory(_))) => Err(error),
-            // The newest bundle is another one.
+            // A swap came meanwhile.
             Err(_) => Ok(None),
         }
     }
 }
 
 impl Gate {
-    /// Another gate of the same action and attributes, for another thread. It allocates and locks.
+    /// Prepare another gate of the same action and attributes, for another thread. This allocates and locks.
     ///
     /// # Errors
-    /// [`PrepareError`]: where the newest bundle has no such action or attributes, or the system refuses the memory.
+    /// [`PrepareError`]: the newest bundle lacks the action or the attributes, or the system refuses the memory.
     pub fn fork(&self) -> Result<Self, PrepareError> {
-        self.shared.prepare_like(self.spec())
+        self.shared.prepare_spec(self.spec())
     }
 
-    /// What others like this can be made of while somebody decides by it, and after it is gone.
+    /// Return a seed, from which gates like this one can be prepared while this one is in use, and after it is gone.
     #[must_use]
     pub fn seed(&self) -> Seed {
         Seed { shared: self.shared.clone(), spec: self.spec().clone() }
     }
 }
 
-/// What gates can be made of without one at hand: what was prepared, not its number, which another gate may have by now.
+/// A source of gates that needs no gate. It holds the specification, and not the number, which another gate may have by
+/// now.
 pub struct Seed {
     shared: Arc<Shared>,
     spec: Arc<GateSpec>,
 }
 
 impl Seed {
-    /// What they share with the engine.
+    /// Return the state that the gates share with the engine.
     #[must_use]
     pub fn shared(&self) -> &Shared {
         &self.shared
     }
 
-    /// A gate.
+    /// Prepare a gate.
     ///
     /// # Errors
-    /// [`PrepareError`]: where the newest bundle has no such action or attributes, or the system refuses the memory.
+    /// [`PrepareError`]: the newest bundle lacks the action or the attributes, or the system refuses the memory.
     pub fn gate(&self) -> Result<Gate, PrepareError> {
-        self.shared.prepare_like(&self.spec)
+        self.shared.prepare_spec(&self.spec)
     }
 
-    /// Where the arguments are in a snapshot's bundle; `None` where it does not fit them.
+    /// Look up the arguments' places in a snapshot's bundle. `None` if it does not fit the specification.
     #[must_use]
     pub fn arguments(&self, snapshot: &Snapshot) -> Option<Arguments> {
         snapshot.base.bind_spec(&self.spec).ok().map(Arguments)
     }
 
-    /// A gate without some of its arguments, by their bits, for requests in which they are absent. `None` as above.
+    /// Prepare a gate without the arguments whose bits are set in `absent`, for requests in which they are absent.
+    /// `None` if the newest bundle does not fit the specification any more.
     ///
     /// # Errors
-    /// [`PrepareError::Missing`] where one of them must be there.
+    /// [`PrepareError::Missing`] if one of these arguments is required.
     pub fn without(&self, absent: u64) -> Result<Option<Gate>, PrepareError> {
         self.shared.prepare_without(&self.spec, absent)
     }

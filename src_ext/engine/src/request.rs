@@ -1,8 +1,8 @@
-//! A request that brings its context along: what `evaluate`, `decide` and `explain` build from a dict.
+//! A request with its own context, which `evaluate`, `decide` and `explain` build from a dict.
 //!
-//! Its size is the asker's choice, so nothing here searches one by one: texts, entities and values are found by their hashes.
-//! Equal sets, records and addresses lie in one place, so that within a request equality of any two values is equality of
-//! bits.
+//! The caller chooses its size, so nothing here searches linearly: texts, entities and values are found by their
+//! hashes. Equal sets, records and addresses share one place, so that within a request two values are equal iff their
+//! bits are.
 
 use crate::snapshot::{Resolved, Snapshot, owned_uid};
 use std::collections::HashMap;
@@ -10,10 +10,10 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use ztfast_live::OwnedUid;
 use ztfast_vm::{Arena, EntityRef, FOREIGN_STRING, Request, StringsView, Tag, Value};
 
-/// Foreign entities of a request are numbered from here, above all handles.
+/// The first number of a request's foreign entities, above all handles.
 const FIRST_FOREIGN: u32 = 1 << 30;
 
-/// A request's own values.
+/// The values of a request.
 #[derive(Debug, Default)]
 pub struct OwnedRequest {
     numbers: Vec<i64>,
@@ -37,7 +37,7 @@ impl OwnedRequest {
         }
     }
 
-    /// The uid of an entity of this request.
+    /// Return the uid of an entity of this request.
     #[must_use]
     pub fn uid(&self, snapshot: &Snapshot, entity: EntityRef) -> Option<(String, String)> {
         owned_uid(snapshot, entity, |number| self.foreign_uid(number))
@@ -48,18 +48,19 @@ impl OwnedRequest {
     }
 }
 
-/// What lies where, by its hash.
+/// An index of elements by their hashes.
 #[derive(Debug, Default)]
 struct Places {
     keys: RandomState,
     /// The last place with this hash.
     last: HashMap<u64, u32>,
-    /// For each place the one before with the same hash, or `u32::MAX`.
+    /// For each place, the place before it with the same hash, or `u32::MAX`.
     before: Vec<u32>,
 }
 
 impl Places {
-    /// The place of something, where `is` says whether it lies there; or the next one, and that it is free.
+    /// Find the place of an element, where `is` compares it with the element at a place; or add a place. Return whether
+    /// it is new.
     fn place(&mut self, of: impl Hash, is: impl Fn(usize) -> bool) -> (u32, bool) {
         let hash = self.keys.hash_one(of);
         let found = self.last.get(&hash).copied().unwrap_or(u32::MAX);
@@ -81,17 +82,18 @@ impl Places {
 pub struct RequestBuilder<'s> {
     snapshot: &'s Snapshot,
     request: OwnedRequest,
-    /// Entities of handles that the bundle lacks: the same uid elsewhere in the request must be the same entity.
+    /// Foreign entities that the request has by handle. Their uids elsewhere in the request must mean the same
+    /// entities.
     known: Vec<EntityRef>,
     texts: Places,
     entities: Places,
     values: Places,
-    /// The sets, records and addresses that there are, by their place among `values`.
+    /// The sets, records and addresses, by their place in `values`.
     composites: Vec<Value>,
 }
 
 impl<'s> RequestBuilder<'s> {
-    /// A builder for an action with this many context slots.
+    /// Create a builder for an action with this many context slots.
     #[must_use]
     pub fn new(snapshot: &'s Snapshot, slots: usize) -> Self {
         let request = OwnedRequest {
@@ -111,14 +113,14 @@ impl<'s> RequestBuilder<'s> {
         }
     }
 
-    /// Say which entity a handle of the request is. All handles come before the first uid.
+    /// Add the entity of a handle of the request. All handles must be added before the first uid.
     pub fn know(&mut self, entity: EntityRef) {
         if entity.foreign != 0 {
             self.known.push(entity);
         }
     }
 
-    /// The entity of a uid; `None` where the bundle can have no such entity.
+    /// Return the entity of a uid; `None` if the bundle rules such an entity out.
     pub fn entity(&mut self, ty: &str, id: &str) -> Option<EntityRef> {
         let index = match self.snapshot.resolve(ty, id) {
             Resolved::Known(entity) => return Some(entity),
@@ -138,7 +140,7 @@ impl<'s> RequestBuilder<'s> {
         Some(EntityRef { index, foreign: FIRST_FOREIGN.checked_add(place)? })
     }
 
-    /// The value of a text.
+    /// Return the value of a text.
     pub fn text(&mut self, text: &str) -> Value {
         if let Some(known) = self.snapshot.string(text) {
             return Value::string(known);
@@ -153,23 +155,23 @@ impl<'s> RequestBuilder<'s> {
         Value::string(FOREIGN_STRING | u64::from(place))
     }
 
-    /// The value of an IPv6 address.
+    /// Return the value of an IPv6 address.
     pub fn ip6(&mut self, bits: u128, prefix: u8) -> Value {
         let parts = [Value::wide(bits)];
         self.composite(&parts, |start| Value::ip6(Arena::Request, start, prefix))
     }
 
-    /// The value of a set of these elements.
+    /// Return the value of a set of these elements.
     pub fn set(&mut self, mut elements: Vec<Value>) -> Value {
         let sorted = elements.iter().all(|value| value.is_scalar());
-        // Of scalars this is the order of their keys.
+        // For scalars, this is the order of their keys.
         elements.sort_unstable_by_key(|value| (value.tag, value.payload, value.aux));
         elements.dedup();
         let len = u32::try_from(elements.len()).unwrap_or(u32::MAX);
         self.composite(&elements, |start| Value::set(Arena::Request, start, len, sorted))
     }
 
-    /// The value of a record; `None` where a key is no attribute that the bundle names.
+    /// Return the value of a record; `None` if a key is not an attribute that the bundle names.
     pub fn record(&mut self, fields: &[(&str, Value)]) -> Option<Value> {
         let mut pairs: Vec<(u64, Value)> = Vec::with_capacity(fields.len());
         for &(key, value) in fields {
@@ -198,13 +200,13 @@ impl<'s> RequestBuilder<'s> {
         }
     }
 
-    /// The request.
+    /// Return the request.
     #[must_use]
     pub fn finish(self) -> OwnedRequest {
         self.request
     }
 
-    /// A set, record or address of these parts: the one that there is, or a new one.
+    /// Return the set, record or address with these parts, and add it if it is new.
     fn composite(&mut self, parts: &[Value], at: impl Fn(u32) -> Value) -> Value {
         let (arena, composites) = (&mut self.request.arena, &mut self.composites);
         let next = u32::try_from(arena.len()).unwrap_or(u32::MAX);
@@ -215,7 +217,7 @@ impl<'s> RequestBuilder<'s> {
                 other == at(other.start()) && arena.get(start..start + parts.len()) == Some(parts)
             })
         };
-        // Where it lies is no part of what it is.
+        // The start is not part of a value's identity.
         let hashed = parts.iter().map(|value| (value.tag, value.aux, value.payload));
         let (place, fresh) = self.values.place(Sequence(shape.tag, shape.aux, hashed), same);
         if !fresh {
@@ -227,7 +229,7 @@ impl<'s> RequestBuilder<'s> {
     }
 }
 
-/// A composite's tag, its length or prefix, and its parts, as they are hashed.
+/// A composite's tag, its length or prefix, and its parts, as input for the hash.
 struct Sequence<I>(u32, u32, I);
 
 impl<I: Iterator<Item = (u32, u32, u64)> + Clone> Hash for Sequence<I> {

@@ -1,25 +1,26 @@
-//! Who is below whom, and who refers to whom, in a bundle: by these lists a change finds everybody whom it concerns.
+//! The reverse of a bundle's hierarchy and references: children by parent, and referrers by entity. Through them a
+//! change finds the entities that it concerns.
 
 use ztfast_bundle::Bundle;
 use ztfast_vm::{EntityRec, EntityRef, Tag, Value};
 
-/// Nesting of values that is followed: JSON nests no deeper.
+/// The nesting of values that is followed. JSON does not nest deeper.
 const MAX_NESTING: u32 = 128;
 
-/// The lists.
+/// The children and the referrers of each entity.
 pub(crate) struct Reverse {
     pub children: Lists,
     pub referrers: Lists,
 }
 
-/// Lists of entities by entity.
+/// A list of entities for each entity.
 pub(crate) struct Lists {
     starts: Vec<u32>,
     all: Vec<u32>,
 }
 
 impl Lists {
-    /// `each` calls back for each pair of an entity and one for its list; it is asked twice.
+    /// Build the lists. `each` calls back for each pair of an entity and an element of its list, and runs twice.
     fn new(entities: usize, each: impl Fn(&mut dyn FnMut(u32, u32))) -> Self {
         let mut starts = vec![0_u32; entities + 2];
         each(&mut |of, _| {
@@ -79,14 +80,14 @@ impl Reverse {
     }
 }
 
-/// The parents of an entity.
+/// Return the parents of an entity.
 pub(crate) fn parents<'b>(bundle: &'b Bundle, record: &EntityRec) -> &'b [u32] {
     let start = record.parents_start as usize;
     bundle.ancestors().get(start..start + record.parents_len as usize).unwrap_or_default()
 }
 
-/// The entities in the value at a place of these values: as many steps as were counted when the bundle was checked, and none
-/// is nested deeper than the compiler nests.
+/// Visit the entities in a value. The steps are bounded, because they were counted when the bundle was checked, and no
+/// value nests deeper than the compiler nests.
 fn referred(values: &[Value], at: usize, nesting: u32, note: &mut dyn FnMut(u32)) {
     let Some(value) = values.get(at) else { return };
     if value.is(Tag::Entity) {

@@ -1,26 +1,28 @@
-//! The policies that two sets share: summaries first, then blocks of 512 policies, with the widest instructions there are.
+//! The intersection of two sets of policies: summaries first, then blocks of 512 policies, with the widest instructions
+//! that the processor has.
 //!
-//! A set is a summary, a bit for each block that it holds, and these blocks one after the other, each a line of the cache.
-//! Blocks of policies that ask nothing of a side are in no set of that side: masks of the layer mark them.
+//! A set consists of a summary, which has a bit for each block that the set holds, and of these blocks in order, each
+//! one cache line. Blocks of policies that ask nothing of a side are in no set of that side: masks of the layer mark
+//! them.
 
 use ztfast_bundle::{BLOCK_BITS, BLOCK_WORDS, Bundle, LayerRec};
 
 type Block = [u64; BLOCK_WORDS];
 
-/// The policies of a layer that both classes admit, by their bits, in order.
+/// An iterator over the policies of a layer that both classes admit, by their bits, in order.
 pub(crate) struct Candidates<'b> {
     sets: &'b [u64],
     simd: SimdLevel,
-    /// Word of the summaries at hand, and what is left of it.
+    /// The current word of the summaries, and its bits that are left.
     word: usize,
     left: u64,
     summary: usize,
-    /// Where the masks, the sets' summaries and their next blocks are: of the principal, and of the resource.
+    /// The places of the masks, the summaries and the next blocks: of the principal, and of the resource.
     sides: [SideOf; 2],
-    /// The block at hand.
+    /// The current block.
     block: Block,
     block_number: usize,
-    /// Its next word.
+    /// The next word of the block.
     next: usize,
 }
 
@@ -29,12 +31,12 @@ struct SideOf {
     mask: usize,
     set: usize,
     blocks: usize,
-    /// Bits of the summary's word at hand: those of the set alone.
-    own: u64,
+    /// The bits of the current summary word that come from the set alone, without the mask.
+    bits: u64,
 }
 
 impl<'b> Candidates<'b> {
-    /// `None` where the layer's tables lead nowhere.
+    /// Start at the first policy. `None` if the layer's tables lead nowhere.
     #[inline]
     pub fn new(bundle: &'b Bundle, layer: &LayerRec, principal: u32, resource: u32, simd: SimdLevel) -> Option<Self> {
         let summary = layer.summary as usize;
@@ -43,7 +45,7 @@ impl<'b> Candidates<'b> {
         let places = bundle.set_places();
         let side = |number: usize, place: usize| {
             let set = *places.get(layer.table as usize + place)? as usize * BLOCK_WORDS;
-            Some(SideOf { mask: masks + number * padded, set, blocks: set + padded, own: 0 })
+            Some(SideOf { mask: masks + number * padded, set, blocks: set + padded, bits: 0 })
         };
         let sides = [side(0, principal as usize)?, side(1, layer.principals as usize + resource as usize)?];
         let mut candidates = Self {
@@ -63,7 +65,7 @@ impl<'b> Candidates<'b> {
         Some(candidates)
     }
 
-    /// Ask for the sets of two classes to be brought near.
+    /// Prefetch the sets of two classes.
     #[inline]
     pub fn prefetch(bundle: &Bundle, layer: &LayerRec, (principal, resource): (u32, u32)) {
         let places = bundle.set_places();
@@ -74,21 +76,21 @@ impl<'b> Candidates<'b> {
         }
     }
 
-    /// Take the summaries' word at hand.
+    /// Load the current word of the summaries.
     fn load_word(&mut self) -> Option<()> {
         let mut both = u64::MAX;
         for side in &mut self.sides {
-            side.own = *self.sets.get(side.set + self.word)?;
-            both &= side.own | *self.sets.get(side.mask + self.word)?;
+            side.bits = *self.sets.get(side.set + self.word)?;
+            both &= side.bits | *self.sets.get(side.mask + self.word)?;
         }
         self.left = both;
         Some(())
     }
 
-    /// The next policy's bit, or `None` at the end; outer `None` where the tables lead nowhere.
+    /// Return the next policy's bit, or an inner `None` at the end; the outer `None` if the tables lead nowhere.
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // a layer has fewer than 2^32 policies
-    #[allow(clippy::option_option)] // the end, and tables that lead nowhere, are two different things
+    #[allow(clippy::option_option)] // the end and tables that lead nowhere are two different things
     pub fn next_bit(&mut self) -> Option<Option<u32>> {
         loop {
             while let Some(word) = self.block.get_mut(self.next) {
@@ -100,9 +102,9 @@ impl<'b> Candidates<'b> {
                 self.next += 1;
             }
             while self.left == 0 {
-                // The blocks of the words before lie before those of the next.
+                // The blocks of one summary word lie before those of the next.
                 for side in &mut self.sides {
-                    side.blocks += side.own.count_ones() as usize * BLOCK_WORDS;
+                    side.blocks += side.bits.count_ones() as usize * BLOCK_WORDS;
                 }
                 self.word += 1;
                 if self.word >= self.summary {
@@ -119,27 +121,27 @@ impl<'b> Candidates<'b> {
         }
     }
 
-    /// Leave out what is left of the block at hand.
+    /// Skip the rest of the current block.
     pub fn skip_block(&mut self) {
         self.next = BLOCK_WORDS;
     }
 
-    /// A side's block; all of it where no set of the side holds it because every one would.
+    /// Return a side's block: all ones if the layer's mask, and not the set, covers the block.
     #[inline]
     fn block_of(&self, side: usize, bit: u32) -> Option<&'b Block> {
         const ALL: Block = [u64::MAX; BLOCK_WORDS];
         let side = self.sides.get(side)?;
-        if side.own >> bit & 1 == 0 {
+        if side.bits >> bit & 1 == 0 {
             return Some(&ALL);
         }
-        let before = (side.own & ((1 << bit) - 1)).count_ones() as usize;
+        let before = (side.bits & ((1 << bit) - 1)).count_ones() as usize;
         self.sets.get(side.blocks + before * BLOCK_WORDS..)?.first_chunk()
     }
 }
 
-/// Which instructions join sets of policies. All give the same; wider ones take fewer steps.
+/// The instructions that intersect sets of policies. All give the same result; wider ones take fewer steps.
 ///
-/// Nobody but this module makes one, and it makes only those that the processor has.
+/// Only this module creates values, and only for instructions that the processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SimdLevel(Width);
 
@@ -153,10 +155,10 @@ enum Width {
 }
 
 impl SimdLevel {
-    /// Those that every processor of this architecture has.
+    /// The instructions that every processor of this architecture has.
     pub const PLAIN: Self = Self(Width::Plain);
 
-    /// All that this processor has, the widest last.
+    /// Return all levels that this processor has, the widest last.
     #[must_use]
     pub fn available() -> Vec<Self> {
         let mut all = vec![Self::PLAIN];
@@ -172,23 +174,23 @@ impl SimdLevel {
         all
     }
 
-    /// What two blocks share.
+    /// Intersect two blocks.
     #[inline]
     fn and(self, a: &Block, b: &Block) -> Block {
         match self.0 {
             Width::Plain => and_plain(a, b),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `available` makes this value only where the processor has AVX2, and nobody else makes one.
+            // SAFETY: only `available` makes this value, and only if the processor has AVX2.
             Width::Avx2 => unsafe { and_avx2(a, b) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `available` makes this value only where the processor has AVX-512F, and nobody else makes one.
+            // SAFETY: only `available` makes this value, and only if the processor has AVX-512F.
             Width::Avx512 => unsafe { and_avx512(a, b) },
         }
     }
 }
 
 impl Default for SimdLevel {
-    /// The widest that this processor has.
+    /// Return the widest level that this processor has.
     fn default() -> Self {
         Self::available().last().copied().unwrap_or(Self::PLAIN)
     }
@@ -199,14 +201,14 @@ fn and_plain(a: &Block, b: &Block) -> Block {
     std::array::from_fn(|at| a[at] & b[at])
 }
 
-/// The same, for the compiler to make two instructions of.
+/// Intersect two blocks; the compiler makes two instructions of it.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn and_avx2(a: &Block, b: &Block) -> Block {
     and_plain(a, b)
 }
 
-/// The same, for the compiler to make one instruction of.
+/// Intersect two blocks; the compiler makes one instruction of it.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn and_avx512(a: &Block, b: &Block) -> Block {
@@ -219,7 +221,7 @@ mod tests {
 
     #[test]
     fn all_levels_agree() {
-        // xorshift: the test is the same at each run.
+        // A xorshift generator, so that each run of the test is the same.
         let mut state = 0x9E37_79B9_7F4A_7C15_u64;
         let mut number = || {
             state ^= state << 13;
@@ -228,7 +230,7 @@ mod tests {
             state
         };
         for round in 0..10_000_u32 {
-            // Full, empty and sparse words among them.
+            // Mix full, empty and sparse words.
             let mut block = |thin: bool| -> Block {
                 std::array::from_fn(|_| match number() % 8 {
                     0 => 0,

@@ -1,5 +1,5 @@
-//! A snapshot: one bundle, what the engine derives from it once, and what changed since. Readers hold it; it is replaced
-//! whole.
+//! A snapshot: one bundle, the data that the engine derives from it once, and the changes made since. Readers hold it;
+//! the writer replaces it as a whole.
 
 use crate::binding::{BindError, Binding, GateSpec, Name, Path, PrepareError, bind, bind_spec, paths, without};
 use crate::changes::{Changes, Store, is_present};
@@ -43,100 +43,103 @@ pub trait Fallback: Send + Sync {
     ) -> Option<FallbackAnswer>;
 }
 
-/// What Cedar's own evaluator says.
+/// The answer of Cedar's own evaluator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FallbackAnswer {
-    /// ALLOW.
+    /// Whether the request is allowed.
     pub allow: bool,
-    /// Numbers of the determining policies.
+    /// The numbers of the determining policies.
     pub reasons: Vec<u32>,
 }
 
-/// What a uid is in a bundle.
+/// The meaning of a uid in a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolved {
     /// An entity that the bundle names.
     Known(EntityRef),
-    /// An entity of this stand-in's type that the bundle lacks.
+    /// An entity that the bundle lacks, of the type whose stand-in has this number.
     Foreign(u32),
-    /// The bundle has no such type, or the type has no entities but those listed.
+    /// The bundle lacks the type, or the type is enumerated and lacks the entity.
     Nothing,
 }
 
-/// Why an argument cannot be the entity of a handle.
+/// Why a handle's entity cannot be an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoEntity {
-    /// No call was begun, or the attribute's type is enumerated and has no such entity.
+    /// No call was begun, or the attribute's type is enumerated and lacks the entity.
     Nothing,
-    /// The attribute's entities are of another type.
+    /// The attribute's entities have another type.
     Type,
-    /// The call brings more than there is room for.
+    /// The call brings more entities than the gate can record.
     TooMany,
-    /// The handle is not one of this engine's.
+    /// The handle is not this engine's.
     Foreign,
-    /// The gate fits the bundle no more.
+    /// The gate does not fit the newest bundle.
     Stale,
 }
 
-/// One side of a request: who, and which classes that is.
+/// One side of a request: an entity and its classes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResolvedEntity {
     pub entity: EntityRef,
     pub classes: ClassPair,
 }
 
-/// What a handle is in a bundle. The first word may gain [`CHANGED`], else neither changes once it is written.
+/// A handle's entity in a bundle. [`CHANGED`] may be added to the first word; otherwise neither word changes once
+/// written.
 #[derive(FromZeros)]
 #[repr(C, align(16))]
 struct HandleSlot {
-    /// [`RESOLVED`], [`CHANGED`], and the bits of its entity; 0 where it is nothing here.
+    /// [`RESOLVED`], [`CHANGED`] and the bits of the entity; 0 if the bundle knows no entity for the handle.
     entity: AtomicU64,
-    /// The classes: of a principal, and above it of a resource.
+    /// The class of the entity as a principal; above it, the class as a resource.
     classes: AtomicU64,
 }
 
 impl Clearable for HandleSlot {}
 
 const RESOLVED: u64 = 1 << 63;
-/// A change may have made something else of it: the changes say what.
+/// A change may have replaced the entity: readers look in their changes.
 const CHANGED: u64 = 1 << 62;
 
-/// Something of the owner's that comes and goes with a bundle.
+/// A value of the embedder's that travels with a bundle.
 pub type Attached = Arc<dyn Any + Send + Sync>;
 
-/// One bundle, and what is derived from it once. Snapshots that differ in changes only share it.
+/// One bundle, and the data derived from it once. Snapshots of one bundle that differ in changes share it.
 pub(crate) struct Base {
-    /// The pages of the bundle and of the slots. Before both, so that it is dropped before them.
-    pub held: [Resident; 2],
+    /// The pages of the bundle and of the slots. The field stands before both, so that it is dropped before them.
+    pub resident: [Resident; 2],
     pub bundle: Arc<Bundle>,
-    /// Another for each swap: the number of the first snapshot over it.
+    /// The bundle generation: the version of the first snapshot over this bundle.
     pub generation: u64,
-    /// Types by name.
+    /// Numbers of types, by name.
     types: HashMap<Box<str>, u32>,
-    /// Actions by type and id, and by id alone.
+    /// Numbers of actions, by type and id, and by id alone.
     actions: HashMap<(Box<str>, Box<str>), u32>,
     actions_by_id: HashMap<Box<str>, Vec<u32>>,
     slots: Box<[HandleSlot]>,
-    /// Another bundle decides now. The slots may be empty; what a handle is is found anew.
+    /// Whether another bundle has replaced this one. The slots may then be empty, and handles are looked up in the
+    /// bundle.
     replaced: AtomicBool,
     pub simd: SimdLevel,
-    /// Per gate, by its number: those that were there when the bundle came.
+    /// The bindings, by gate number, of the gates that existed when the bundle came.
     bindings: OnceLock<Vec<Option<Arc<Binding>>>>,
-    /// Bindings made later: kept here so that no gate frees one while it decides.
+    /// Bindings made later. They are kept here so that no gate frees one while it decides.
     late: Mutex<Vec<Arc<Binding>>>,
     attached: Option<Attached>,
     pub key: Key,
-    /// What stops the actions, by their numbers.
+    /// The kill switches of the actions, by number.
     pub switches: Box<[Switches]>,
     pub uids: Arc<Uids>,
     pub fallback: Option<Box<dyn Fallback>>,
-    /// What changes of entities go by, made beforehand, so that the first takes no longer than the others.
+    /// The index for changes of entities. It is built beforehand, so that the first change takes no longer than the
+    /// others.
     pub classifier: Classifier,
-    /// None where another bundle decides.
+    /// `None` once another bundle has replaced this one.
     reverse: Mutex<Option<Arc<Reverse>>>,
 }
 
-/// One bundle, ready to decide, with what changed since.
+/// One bundle, ready to decide, and the changes made since it was compiled.
 pub struct Snapshot {
     pub(crate) base: Arc<Base>,
     pub(crate) changes: Option<Arc<Changes>>,
@@ -153,7 +156,7 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Base {
-    /// What decides by a bundle: checked, and in memory as the options want it.
+    /// Check a bundle, bring it into memory as the options ask, and derive what deciding needs.
     pub fn new(
         bundle: Arc<Bundle>,
         options: &EngineOptions,
@@ -164,8 +167,8 @@ impl Base {
         attached: Option<Attached>,
     ) -> Result<Self, EngineError> {
         let EngineOptions { handles, residence, simd, .. } = *options;
-        let own = residence.locked || residence.huge_pages;
-        let bundle = if own { Arc::new(bundle.copy(residence.huge_pages)?) } else { bundle };
+        let copied = residence.locked || residence.huge_pages;
+        let bundle = if copied { Arc::new(bundle.copy(residence.huge_pages)?) } else { bundle };
         ensure_available("what is derived from a bundle", bundle.bytes().len() + (4 << 20))?;
         bundle.check()?;
         let switches = kills.of(&bundle);
@@ -180,7 +183,7 @@ impl Base {
         }
         let (slots, table) = table("table of handles", handles, residence)?;
         Ok(Self {
-            held: [file, table],
+            resident: [file, table],
             classifier: Classifier::new(&bundle),
             reverse: Mutex::new(Some(Arc::new(Reverse::new(&bundle)))),
             bundle,
@@ -201,83 +204,85 @@ impl Base {
         })
     }
 
-    /// The classes of what is at a place, if it is something here and no change had to do with it.
+    /// Return the classes of a place's entity, if the bundle knows it and no change concerns it.
     #[inline(always)]
-    #[allow(clippy::inline_always)] // on the hot path they must stay in registers
+    #[allow(clippy::inline_always)] // the hot path needs the result in registers
     pub fn resolved(&self, place: Place) -> Option<ClassPair> {
         let slot = self.slots.get(place.0)?;
-        // In this order: where the table is given up meanwhile, the entity is gone if the classes were.
+        // The order matters: if the table is cleared meanwhile and the classes are gone, so is the entity.
         let classes = slot.classes.load(Ordering::Acquire);
         let entity = slot.entity.load(Ordering::Acquire);
         (entity & (RESOLVED | CHANGED) == RESOLVED).then_some(unpack_classes(classes))
     }
 
-    /// Ask for what is at a place to be brought near.
+    /// Prefetch the slot of a place.
     #[inline]
     pub fn prefetch(&self, place: Place) {
         prefetch(&self.slots, place.0);
     }
 
-    /// Note what is at these places in this bundle.
+    /// Fill the slots of these places.
     pub fn resolve_handles(&self, places: Range<usize>) {
         for place in places {
             self.resolve_handle(Place(place), None);
         }
     }
 
-    /// How many cells its programs need, on the stack and in the arena.
+    /// Return how many values the bundle's programs need on the stack and in the arena.
     pub fn scratch_size(&self) -> (usize, usize) {
         let (stack, cells) = self.bundle.meta().stats.scratch;
-        let room = |wanted: u64, most: usize| usize::try_from(wanted).unwrap_or(most).min(most);
-        (room(stack, STACK_VALUES), room(cells, ARENA_VALUES))
+        let bounded = |wanted: u64, most: usize| usize::try_from(wanted).unwrap_or(most).min(most);
+        (bounded(stack, STACK_VALUES), bounded(cells, ARENA_VALUES))
     }
 
-    /// How the gates that there are map to this bundle.
+    /// Set the bindings of the gates that exist now.
     pub fn bind_gates(&self, bindings: Vec<Option<Arc<Binding>>>) {
         let _ = self.bindings.set(bindings);
     }
 
-    /// How a gate maps to this bundle, which it was there before.
+    /// Return the binding of a gate that existed when the bundle came.
     pub fn binding(&self, gate: usize) -> Option<Arc<Binding>> {
         self.bindings.get()?.get(gate).and_then(Clone::clone)
     }
 
-    /// Keep the binding of a gate that comes later.
+    /// Keep the binding of a gate that was prepared later.
     pub fn keep(&self, binding: Arc<Binding>) {
         let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
         if late.len() == late.capacity() {
-            // Those of gates that are gone: nobody else has them, so no gate frees one while it decides.
+            // Drop the bindings of gates that are gone. Only this list holds them, so no gate frees one while it
+            // decides.
             late.retain(|binding| Arc::strong_count(binding) > 1);
         }
         late.push(binding);
     }
 
-    /// Who is below whom, and who refers to whom.
+    /// Return the reverse lists, and build them if they are missing.
     pub fn reverse(&self) -> Arc<Reverse> {
         let mut reverse = self.reverse.lock().unwrap_or_else(PoisonError::into_inner);
         reverse.get_or_insert_with(|| Arc::new(Reverse::new(&self.bundle))).clone()
     }
 
-    /// Another bundle decides: give up what only deciding fast and changing need. An idle gate may hold this one for long.
-    pub fn give_up(&self) {
+    /// Mark this bundle as replaced, and free the memory that only fast decisions and changes need. An idle gate may
+    /// hold the bundle for long.
+    pub fn retire(&self) {
         self.replaced.store(true, Ordering::SeqCst);
         self.reverse.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.held[1].give_up(&self.slots);
+        self.resident[1].discard(&self.slots);
     }
 
-    /// Whether another bundle decides now.
+    /// Return whether another bundle has replaced this one.
     #[cold]
     pub fn is_replaced(&self) -> bool {
         fence(Ordering::SeqCst);
         self.replaced.load(Ordering::SeqCst)
     }
 
-    /// The number of a type.
+    /// Return the number of a type.
     pub fn type_number(&self, ty: &str) -> Option<u32> {
         self.types.get(ty).copied()
     }
 
-    /// What a uid is in this bundle and its changes.
+    /// Resolve a uid in this bundle and its changes.
     pub fn resolve(&self, ty: &str, id: &str, changes: Option<&Changes>) -> Resolved {
         let Some(&number) = self.types.get(ty) else { return Resolved::Nothing };
         if let Some(entity) = self.bundle.find_entity(number, id) {
@@ -292,12 +297,12 @@ impl Base {
         }
     }
 
-    /// What is at a place, in this bundle and its changes.
+    /// Find the entity of a place in this bundle and its changes.
     fn find(&self, place: Place, changes: Option<&Changes>) -> Option<EntityRef> {
         let (ty, id) = uid(&self.uids, place)?;
         match self.resolve(ty, id, changes) {
             Resolved::Known(entity) => Some(entity),
-            // The place tells foreign entities apart; 0 is for known ones.
+            // The place tells foreign entities apart; 0 marks known ones.
             Resolved::Foreign(index) => {
                 Some(EntityRef { index, foreign: u32::try_from(place.0).unwrap_or(u32::MAX - 1) + 1 })
             }
@@ -305,7 +310,7 @@ impl Base {
         }
     }
 
-    /// Note what a handle is in this bundle and its changes.
+    /// Fill the slot of a place from this bundle and its changes.
     pub fn resolve_handle(&self, place: Place, changes: Option<&Changes>) {
         let Some(entity) = self.find(place, changes) else { return };
         let changed = changes.is_some_and(|changes| changes.entities.contains_key(&entity.index));
@@ -318,7 +323,7 @@ impl Base {
         }
     }
 
-    /// From now on the changes say what a handle is. Snapshots without such a change go by the bundle, as before.
+    /// Make readers look in their changes for this place. Snapshots without such a change use the bundle, as before.
     pub fn mark_changed(&self, place: Place) {
         if let Some(slot) = self.slots.get(place.0) {
             slot.entity.fetch_or(CHANGED, Ordering::Release);
@@ -327,25 +332,25 @@ impl Base {
 }
 
 impl Snapshot {
-    /// The bundle.
+    /// Return the bundle.
     #[must_use]
     pub fn bundle(&self) -> &Arc<Bundle> {
         &self.base.bundle
     }
 
-    /// The bundle's number: another for each swap.
+    /// Return the bundle generation.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.base.generation
     }
 
-    /// What a uid is in this bundle and its changes.
+    /// Resolve a uid in this bundle and its changes.
     #[must_use]
     pub fn resolve(&self, ty: &str, id: &str) -> Resolved {
         self.base.resolve(ty, id, self.changes.as_deref())
     }
 
-    /// The entity of a uid that the bundle or a change names.
+    /// Find the entity of a uid that the bundle or a change names.
     #[must_use]
     pub fn find(&self, ty: &str, id: &str) -> Option<EntityRef> {
         match self.resolve(ty, id) {
@@ -354,15 +359,15 @@ impl Snapshot {
         }
     }
 
-    /// The entity at a place, and its classes.
+    /// Return the entity of a place, and its classes.
     #[inline]
     pub(crate) fn resolve_place(&self, place: Place) -> Option<ResolvedEntity> {
         let slot = self.base.slots.get(place.0)?;
-        // In this order, as in `Base::resolved`.
+        // The order matters, as in `Base::resolved`.
         let classes = slot.classes.load(Ordering::Acquire);
         let bits = slot.entity.load(Ordering::Acquire);
         if bits & RESOLVED == 0 {
-            return self.unresolved_party(place);
+            return self.resolve_empty_slot(place);
         }
         let resolved = ResolvedEntity {
             entity: EntityRef::from_bits(bits & !(RESOLVED | CHANGED)),
@@ -371,9 +376,9 @@ impl Snapshot {
         if bits & CHANGED == 0 { Some(resolved) } else { Some(self.changed_entity(place, resolved)) }
     }
 
-    /// What is at a place whose slot says nothing: nothing, or what it was before the table was given up.
+    /// Resolve a place whose slot is empty: its entity is unknown, or the table was cleared after a swap.
     #[cold]
-    fn unresolved_party(&self, place: Place) -> Option<ResolvedEntity> {
+    fn resolve_empty_slot(&self, place: Place) -> Option<ResolvedEntity> {
         if !self.base.is_replaced() {
             return None;
         }
@@ -391,41 +396,41 @@ impl Snapshot {
         }
     }
 
-    /// The entity at a place.
+    /// Return the entity of a place.
     #[inline]
     pub(crate) fn entity(&self, place: Place) -> Option<EntityRef> {
         self.resolve_place(place).map(|resolved| resolved.entity)
     }
 
-    /// Both sides of a request, or why there is none.
+    /// Resolve both sides of a request, or return the code of the denial.
     #[inline]
     pub(crate) fn resolve_both(
         &self,
         principal: Place,
         resource: Place,
     ) -> Result<(ResolvedEntity, ResolvedEntity), Code> {
-        let resolve = |place| self.resolve_place(place).ok_or_else(|| self.why_nothing(place));
+        let resolve = |place| self.resolve_place(place).ok_or_else(|| self.denial_without_entity(place));
         Ok((resolve(principal)?, resolve(resource)?))
     }
 
-    /// Why nothing is at a place.
+    /// Return the code of the denial for a place without an entity.
     #[cold]
-    pub(crate) fn why_nothing(&self, place: Place) -> Code {
+    pub(crate) fn denial_without_entity(&self, place: Place) -> Code {
         if self.base.uids.get(place).is_some() { Code::NotApplicable } else { Code::UnknownHandle }
     }
 
-    /// The entity at a place, if it is of a type, of which the number is given as well as the name.
+    /// Return the entity of a place if it has the given type, of which the caller passes the number and the name.
     pub(crate) fn entity_of(&self, place: Place, number: u32, ty: &ValueType) -> Result<EntityRef, NoEntity> {
         let ValueType::Entity(name) = ty else { return Err(NoEntity::Type) };
         let Some(entity) = self.entity(place) else {
             let Some((ty, _)) = uid(&self.base.uids, place) else { return Err(NoEntity::Foreign) };
-            // The type is enumerated and has no such entity, or the bundle has no such type.
+            // If the names are equal, the type is enumerated and lacks the entity; otherwise the bundle lacks the type.
             return Err(if ty == name { NoEntity::Nothing } else { NoEntity::Type });
         };
         if self.type_of(entity) == Some(number) { Ok(entity) } else { Err(NoEntity::Type) }
     }
 
-    /// The number of an entity's type.
+    /// Return the number of an entity's type.
     pub(crate) fn type_of(&self, entity: EntityRef) -> Option<u32> {
         match self.base.bundle.entities().get(entity.index as usize) {
             Some(record) => Some(record.ty),
@@ -433,7 +438,7 @@ impl Snapshot {
         }
     }
 
-    /// The classes of an entity.
+    /// Return the classes of an entity.
     pub(crate) fn classes(&self, entity: EntityRef) -> ClassPair {
         if let Some(changed) = self.changes.as_ref().and_then(|changes| changes.entities.get(&entity.index)) {
             return changed.classes;
@@ -441,19 +446,19 @@ impl Snapshot {
         self.base.bundle.classes().get(entity.index as usize).copied().unwrap_or_default()
     }
 
-    /// Working memory for this bundle's programs.
+    /// Allocate working memory for this bundle's programs.
     pub(crate) fn scratch(&self) -> Scratch {
         let (stack, cells) = self.base.scratch_size();
         Scratch::new(stack, cells)
     }
 
-    /// What came with the bundle.
+    /// Return the value that was attached to the bundle.
     #[must_use]
     pub fn attached(&self) -> Option<&Attached> {
         self.base.attached.as_ref()
     }
 
-    /// The number of a text that the bundle or a change holds, as string cells have it.
+    /// Return the number of a text that the bundle or a change holds, as string values have it.
     #[inline]
     pub(crate) fn string(&self, text: &str) -> Option<u64> {
         match self.base.bundle.find_string(text) {
@@ -462,7 +467,7 @@ impl Snapshot {
         }
     }
 
-    /// Do something with what programs read.
+    /// Run `job` over the store as programs read it.
     pub(crate) fn with_store<T>(&self, job: impl FnOnce(&StoreView<'_>) -> T) -> T {
         match &self.changes {
             None => job(&self.base.bundle.store()),
@@ -470,7 +475,7 @@ impl Snapshot {
         }
     }
 
-    /// Do something with what there is to know of an entity that the store holds; `None` where it holds none.
+    /// Run `job` over an entity's data; `None` if the store does not hold the entity.
     pub fn with_entity<T>(
         &self,
         entity: EntityRef,
@@ -482,7 +487,7 @@ impl Snapshot {
         self.with_store(|view| job(view, &view.facts(entity)?))
     }
 
-    /// A text by its number, as string cells have it.
+    /// Return the text with this number, as string values have it.
     #[must_use]
     pub fn text(&self, number: u64) -> Option<&str> {
         let low = u32::try_from(number & u64::from(u32::MAX)).ok()?;
@@ -492,7 +497,7 @@ impl Snapshot {
         self.base.bundle.string(low)
     }
 
-    /// The uid of an entity: the bundle's, a change's, or a handle's.
+    /// Return the uid of an entity, which the bundle, a change or a handle names.
     #[must_use]
     pub fn uid(&self, entity: EntityRef) -> Option<UidRef<'_>> {
         if entity.foreign != 0 {
@@ -507,7 +512,7 @@ impl Snapshot {
         Some(UidRef { ty: bundle.string(bundle.types().get(ty as usize)?.name)?, id: self.text(id)? })
     }
 
-    /// The numbers of the actions with this id, or with this type and id.
+    /// Find the numbers of the actions with this id, or with this type and id.
     #[must_use]
     pub fn find_actions(&self, ty: Option<&str>, id: &str) -> Vec<u32> {
         match ty {
@@ -517,18 +522,18 @@ impl Snapshot {
     }
 }
 
-#[allow(clippy::cast_possible_truncation)] // taking words apart is what this is for
+#[allow(clippy::cast_possible_truncation)] // unpacking truncates on purpose
 const fn unpack_classes(words: u64) -> ClassPair {
     ClassPair { principal: words as u32, resource: (words >> 32) as u32 }
 }
 
 impl Base {
-    /// The number of an action.
+    /// Return the number of an action.
     fn action(&self, ty: &str, id: &str) -> Option<u32> {
         self.actions.get(&(ty.into(), id.into())).copied()
     }
 
-    /// Bind arguments by their names, and the paths of their attributes.
+    /// Bind arguments given by name. Return their paths and the binding.
     pub fn bind_named(&self, ty: &str, id: &str, names: &[Name<'_>]) -> Result<(Box<[Path]>, Binding), PrepareError> {
         let wrong = |error| PrepareError::of(error, ty, id);
         let paths = paths(&self.bundle, self.action(ty, id), names).map_err(wrong)?;
@@ -541,13 +546,13 @@ impl Base {
         bind_spec(&self.bundle, self.action(&spec.ty, &spec.id), spec)
     }
 
-    /// A binding without some arguments, by their bits; what is left is in its order.
+    /// Bind the arguments whose bits in `absent` are 0, in the same order.
     pub fn bind_without(&self, binding: &Binding, absent: u64) -> Result<Binding, BindError> {
         bind(&self.bundle, Some(binding.action), &without(&binding.paths, absent))
     }
 }
 
-/// The uid of an entity in a request that has foreign uids of its own.
+/// Return the uid of an entity in a request that has foreign entities of its own.
 pub(crate) fn owned_uid(
     snapshot: &Snapshot,
     entity: EntityRef,

@@ -1,7 +1,7 @@
-//! Upserts and removals: what they change, for whom, and into which classes that puts everybody concerned.
+//! Upserts and removals: finds the entities that a change concerns, and their new classes.
 //!
-//! A change of one entity concerns itself; if its parents change, all below it; and if conditions look through
-//! attributes (`principal.desk.limit`), those who refer to it. All of them get their classes anew, and nobody else.
+//! A change concerns the entity itself; if its parents change, all entities below it; and if conditions look through
+//! attributes (`principal.desk.limit`), the entities that refer to it. Only these are classified again.
 
 use crate::changes::{Changed, Changes, Map, Set, Store, UNCLASSED, Values, is_present};
 use crate::reverse::{Reverse, parents};
@@ -11,16 +11,16 @@ use std::sync::Arc;
 use ztfast_bundle::ClassPair;
 use ztfast_vm::{Arena, EntityRef, PARENT, REFERRED, Scratch, Tag, Value};
 
-/// An entity for the store: type, id, parents, attributes and tags.
+/// An entity to put into the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntityData {
-    /// Its type and id.
+    /// The type and id.
     pub uid: (String, String),
-    /// Types and ids of its parents.
+    /// The types and ids of the parents.
     pub parents: Vec<(String, String)>,
-    /// Its attributes.
+    /// The attributes.
     pub attrs: Vec<(String, AttrValue)>,
-    /// Its tags.
+    /// The tags.
     pub tags: Vec<(String, AttrValue)>,
 }
 
@@ -51,13 +51,13 @@ pub enum AttrValue {
 /// Why a change was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
-    /// The engine is another process's.
+    /// The engine belongs to another process.
     #[error(transparent)]
     Forked(#[from] ztfast_pages::Forked),
-    /// A type that the schema lacks.
+    /// The schema lacks the type.
     #[error("the bundle's schema has no entity type {0:?}")]
     UnknownType(String),
-    /// Actions come from the schema.
+    /// The entity is an action, and actions come from the schema.
     #[error(
         "{ty}::{id:?} is an action: actions come from the schema, so compile a bundle with another schema and swap"
     )]
@@ -67,7 +67,7 @@ pub enum ChangeError {
         /// The action's id.
         id: String,
     },
-    /// An entity would be its own ancestor.
+    /// The entity would be its own ancestor.
     #[error("{ty}::{id:?} would be its own ancestor")]
     Cycle {
         /// The entity's type.
@@ -75,7 +75,7 @@ pub enum ChangeError {
         /// The entity's id.
         id: String,
     },
-    /// An entity that is both put in and taken out, or put in twice.
+    /// The entity is both upserted and removed, or named twice.
     #[error("{ty}::{id:?} is named twice in one change")]
     Twice {
         /// The entity's type.
@@ -83,19 +83,19 @@ pub enum ChangeError {
         /// The entity's id.
         id: String,
     },
-    /// More than numbers can tell apart.
+    /// The engine has no numbers left for entities.
     #[error("more entities than the engine can number; compile a new bundle")]
     TooMany,
 }
 
-/// What a change comes to.
+/// The result of a change.
 pub(crate) struct Change {
     pub changes: Changes,
-    /// Everybody whose classes may be others now.
+    /// The entities whose classes may have changed.
     pub touched: Vec<u32>,
 }
 
-/// Change the store.
+/// Apply upserts and removals to a snapshot's changes.
 pub(crate) fn change(
     snapshot: &Snapshot,
     upserts: &[EntityData],
@@ -134,12 +134,12 @@ struct Changer<'a> {
     changes: Changes,
     /// Entities whose parents changed.
     moved: Vec<u32>,
-    /// Entities of which something changed that conditions may look at.
+    /// Entities with a change that conditions may read.
     looks: FxHashSet<u32>,
 }
 
 impl Changer<'_> {
-    /// The number of a text.
+    /// Return the number of a text, and add it if it is new.
     fn string(&mut self, text: &str) -> u64 {
         if let Some(number) = self.base.bundle.find_string(text) {
             return u64::from(number);
@@ -154,7 +154,7 @@ impl Changer<'_> {
         ztfast_vm::ADDED_STRING | u64::from(fresh)
     }
 
-    /// The number of an entity, which may be a new one.
+    /// Return the number of an entity, and add it if it is new.
     fn entity(&mut self, ty: &str, id: &str) -> Result<u32, ChangeError> {
         let bundle = &self.base.bundle;
         let number = self.base.type_number(ty).ok_or_else(|| ChangeError::UnknownType(ty.to_owned()))?;
@@ -174,7 +174,7 @@ impl Changer<'_> {
             .filter(|&fresh| fresh < u32::MAX >> 1)
             .ok_or(ChangeError::TooMany)?;
         let id = self.string(id);
-        let like = bundle.classes().get(stand_in as usize).copied().unwrap_or_default();
+        let type_classes = bundle.classes().get(stand_in as usize).copied().unwrap_or_default();
         let changed = Changed {
             ty: number,
             id,
@@ -183,7 +183,7 @@ impl Changer<'_> {
             parents: Box::default(),
             ancestors: Box::default(),
             classes: ClassPair::default(),
-            like,
+            type_classes,
             selectors: [Box::default(), Box::default()],
         };
         self.changes.numbers.entry(number).or_default().insert(key, fresh);
@@ -193,7 +193,7 @@ impl Changer<'_> {
         Ok(fresh)
     }
 
-    /// What there is of an entity now.
+    /// Return the current state of an entity.
     fn current(&self, entity: u32) -> Changed {
         if let Some(changed) = self.changes.entities.get(&entity) {
             return (**changed).clone();
@@ -209,7 +209,7 @@ impl Changer<'_> {
             parents: parents(bundle, &record).into(),
             ancestors: bundle.store().ancestors(&record).unwrap_or_default().into(),
             classes,
-            like: classes,
+            type_classes: classes,
             selectors: [Box::default(), Box::default()],
         }
     }
@@ -260,7 +260,7 @@ impl Changer<'_> {
         self.looks.insert(entity);
     }
 
-    /// Pairs of key and value, sorted by the keys' numbers. Parts of sets and records go to `values`.
+    /// Return pairs of key and value, sorted by the keys' numbers. The parts of sets and records go to `values`.
     fn pairs(
         &mut self,
         fields: &[(String, AttrValue)],
@@ -312,12 +312,12 @@ impl Changer<'_> {
         })
     }
 
-    /// Whether the bundle's record has a flag.
+    /// Return whether the bundle's record has a flag.
     fn has(&self, entity: u32, flag: u32) -> bool {
         self.base.bundle.entities().get(entity as usize).is_some_and(|record| record.flags & flag != 0)
     }
 
-    /// Find the ancestors of all entities whose parents changed, and of all below them.
+    /// Compute the ancestors of all entities whose parents changed, and of all entities below them.
     fn close_hierarchy(&mut self) -> Result<(), ChangeError> {
         let mut below: Vec<u32> = std::mem::take(&mut self.moved);
         let mut known: FxHashSet<u32> = below.iter().copied().collect();
@@ -330,7 +330,7 @@ impl Changer<'_> {
                 }
             }
         }
-        // Parents come before children: each waits for those of its parents that are concerned too.
+        // Parents come before children: each entity waits for those of its parents that are affected too.
         let mut waits: FxHashMap<u32, usize> = FxHashMap::default();
         let mut ready: Vec<u32> = Vec::new();
         for &entity in &below {
@@ -371,7 +371,7 @@ impl Changer<'_> {
         Ok(())
     }
 
-    /// The entities that have this one as a parent now.
+    /// Return the entities that have this one as a parent now.
     fn children(&self, entity: u32) -> Vec<u32> {
         let mut found: Vec<u32> =
             self.changes.children.get(&entity).map_or_else(Vec::new, |added| added.iter().copied().collect());
@@ -387,7 +387,7 @@ impl Changer<'_> {
         found
     }
 
-    /// Add those who refer to what changed, as far as conditions look.
+    /// Add the entities that refer to changed ones, as many steps away as conditions look.
     fn look_through(&mut self) {
         let mut edge: Vec<u32> = self.looks.iter().copied().collect();
         for _ in 0..self.base.bundle.meta().reach {
@@ -408,7 +408,7 @@ impl Changer<'_> {
         }
     }
 
-    /// Find the classes of everybody concerned.
+    /// Find the classes of all entities concerned.
     fn classify(&mut self, entities: &[u32]) {
         let bundle = &self.base.bundle;
         let classifier = &self.base.classifier;
@@ -419,15 +419,15 @@ impl Changer<'_> {
             let view = store.view();
             for &entity in entities {
                 let mut changed = self.current(entity);
-                let mut side = |number: usize, like: u32, ty: u32| {
-                    if like == 0 {
+                let mut side = |number: usize, type_class: u32, ty: u32| {
+                    if type_class == 0 {
                         return (0, Box::default());
                     }
-                    let held = classifier.held(bundle, number, entity, &view, &mut scratch);
-                    (classifier.class(bundle, number, ty, &held).unwrap_or(UNCLASSED), held)
+                    let selectors = classifier.selectors(bundle, number, entity, &view, &mut scratch);
+                    (classifier.class(bundle, number, ty, &selectors).unwrap_or(UNCLASSED), selectors)
                 };
-                let (principal, of_principal) = side(0, changed.like.principal, changed.ty);
-                let (resource, of_resource) = side(1, changed.like.resource, changed.ty);
+                let (principal, of_principal) = side(0, changed.type_classes.principal, changed.ty);
+                let (resource, of_resource) = side(1, changed.type_classes.resource, changed.ty);
                 changed.classes = ClassPair { principal, resource };
                 changed.selectors = [of_principal, of_resource];
                 found.push((entity, Arc::new(changed)));
@@ -439,7 +439,7 @@ impl Changer<'_> {
     }
 }
 
-/// Add an entity to those of another.
+/// Add an entity to the set of another.
 fn add(sets: &mut Map<u32, Set>, of: u32, entity: u32) {
     sets.entry(of).or_default().insert(entity);
 }

@@ -1,5 +1,5 @@
-//! Bundles whose hashes are right and whose tables are nonsense: whatever they hold, a decision ends, does not panic, and
-//! nothing is read out of bounds (this crate indexes by checked access only, and a panic fails the test).
+//! Bundles with right hashes and nonsensical tables. With any of them, a decision ends, does not panic, and reads
+//! nothing out of bounds (this crate indexes by checked access only, so a panic fails the test).
 
 mod world;
 
@@ -12,7 +12,7 @@ use ztfast_bundle::{Bundle, Form, Parts};
 use ztfast_engine::{Admission, Code, Column, Engine, EngineOptions, Who};
 use ztfast_vm::{Instr, Op, Value};
 
-/// A small generator of numbers (splitmix64): the test is the same at each run.
+/// A generator of numbers (splitmix64), so that each run of the test is the same.
 struct Chance(u64);
 
 impl Chance {
@@ -28,14 +28,14 @@ impl Chance {
         usize::try_from(self.next() % count.max(1) as u64).unwrap()
     }
 
-    /// A number that is likely to hurt.
+    /// Return a number that is likely to cause trouble.
     fn number(&mut self) -> u32 {
         let small = u32::try_from(self.next() % 40).unwrap();
         [0, 1, small, small, u32::MAX, u32::MAX - small, 1 << 30, 1 << 31][self.below(8)]
     }
 }
 
-/// The words of each table that decisions and changes walk.
+/// Return the words of each table that decisions and changes read.
 fn tables(parts: &mut Parts) -> Vec<&mut [u8]> {
     vec![
         parts.classes.as_mut_bytes(),
@@ -104,7 +104,7 @@ fn spoil(parts: &mut Parts, chance: &mut Chance) {
             let at = chance.below(tables.len());
             let words = tables[at].len() / 4;
             if words > 0 {
-                // One word of the table, or all that are at its place in their records.
+                // Change one word of the table, or all words at the same position of their records.
                 let step = [usize::MAX, 1, 4][chance.below(3)];
                 let mut word = chance.below(words);
                 while word < words {
@@ -144,7 +144,7 @@ fn no_table_makes_a_decision_panic_or_run_on() {
 
 #[test]
 fn no_number_of_any_record_makes_anything_run_on_or_take_memory() {
-    // What is more than this is asked for by a number of the file, and aborts.
+    // A larger allocation has its size from the file, and aborts.
     let most = libc::rlimit { rlim_cur: 3 << 30, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: the struct is borrowed during the call.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const most) }, 0);
@@ -191,7 +191,7 @@ fn a_batch_says_of_a_program_that_is_cut_off_what_a_gate_says() {
                 gate.batch()
                     .decide_many(who, Column::all(&docs), &[Column::each(&values)], &mut codes)
                     .expect("there are no entities");
-                // A gate ends at the first policy that settles the effect, and may not get to where the words end.
+                // A gate ends at the first policy that settles the effect, and may not reach the changed words.
                 let same = codes == [expected as u8; 2];
                 assert!(same || codes == [Code::Corrupt as u8; 2], "{len} {user} {n}: {expected:?} {codes:?}");
                 corrupt += u32::from(expected == Code::Corrupt && same);
@@ -224,10 +224,10 @@ fn a_base_whose_tables_lie_is_refused_and_one_that_tells_the_truth_is_taken() {
     for (lie, tell) in lies {
         let mut bad = good.clone();
         tell(&mut bad);
-        // The bundle itself can be opened: it is the compiler that does not take it.
+        // The bundle itself opens; the compiler refuses it as a base.
         assert!(compile_from(Some(&Bundle::of(&bad).unwrap())).is_err(), "{lie}");
     }
-    // Whatever else is not so: nothing panics, and nothing runs on.
+    // Whatever the tables say, nothing panics and nothing runs on.
     let (mut chance, mut outcomes) = (Chance(5), [0; 2]);
     for _ in 0..3_000 {
         let mut bad = good.clone();

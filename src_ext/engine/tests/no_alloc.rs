@@ -1,4 +1,4 @@
-//! Deciding allocates nothing and frees nothing: an allocator that aborts if it does proves it.
+//! Deciding allocates nothing and frees nothing, or else this test's allocator aborts.
 
 mod world;
 
@@ -8,11 +8,11 @@ use std::process::Command;
 use ztfast_engine::EngineOptions;
 
 thread_local! {
-    /// Without a destructor and made at compile time: looking at it allocates nothing itself.
+    /// Reading this allocates nothing, because it has no destructor and is initialized at compile time.
     static DECIDING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The system's allocator, for threads that do not decide.
+/// The system's allocator, which aborts in a thread that decides.
 struct Watched;
 
 fn watch(what: &str) {
@@ -23,29 +23,29 @@ fn watch(what: &str) {
     }
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Watched {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         watch("allocates");
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         watch("frees");
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.dealloc(memory, layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         watch("reallocates");
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.realloc(memory, layout, size) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         watch("allocates");
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 }
@@ -72,7 +72,7 @@ fn deciding_neither_allocates_nor_frees() {
     world::assert_everything_was_met(&all);
 }
 
-/// Which of the failures below a child process is to run into.
+/// The variable that tells a child process which failure to provoke.
 const FAILURE: &str = "ZTFAST_TEST_FAILURE";
 
 #[test]

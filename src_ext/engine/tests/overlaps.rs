@@ -1,5 +1,5 @@
-//! Small bundles that name more than they have: lists that overlap, values that double, counts beyond everything. Each is
-//! refused when it is checked, or everything that can be asked of it is answered soon.
+//! Small bundles that refer to more than they contain: lists that overlap, values that double, huge counts. Each is
+//! refused by the check, or everything that can be asked of it is answered soon.
 
 #![cfg(not(ztfast_rtsan))]
 
@@ -13,7 +13,7 @@ use ztfast_bundle::{
 };
 use ztfast_vm::{Arena, EntityRec, EntityRef, Instr, Op, Value};
 
-/// Why the bundle is refused; if it is not, all is answered soon.
+/// Return why the bundle is refused. If it is not, every query must be answered soon.
 #[track_caller]
 fn refusal(parts: &Parts) -> Option<OpenError> {
     let began = processor_time();
@@ -26,7 +26,7 @@ fn refusal(parts: &Parts) -> Option<OpenError> {
     refusal
 }
 
-/// The bundle is refused for this part of it, and not for one that the test spoilt beside.
+/// Assert that the bundle is refused for this part of it, and not for another that the test spoilt too.
 #[track_caller]
 fn refused(parts: &Parts, part: &str) {
     match refusal(parts) {
@@ -84,7 +84,7 @@ fn conditions_that_look_away_without_end() {
     taken(&far);
 }
 
-/// An entity more with these values.
+/// Add an entity with these values.
 fn entity(parts: &mut Parts, attrs: (usize, usize), parents: (usize, usize)) {
     let template = parts.entities[parts.entities.len() - 1];
     let (attrs, parents) = (span(attrs.0, attrs.1), span(parents.0, parents.1));
@@ -228,9 +228,9 @@ fn texts_that_overlap_and_names_that_all_have() {
     refused(&bad, "names");
 }
 
-/// A program whose policies all have all of these conditions.
+/// Make a program in which each policy has all these conditions.
 fn conditions(parts: &mut Parts, condition: (u32, u32)) {
-    // The memo knows the last condition of each place: these never are the same.
+    // The memo keeps the last condition of each place; here no two in a row are the same.
     let conjuncts = (0..1_000).map(|n| (condition.0, condition.1 - n % 7)).collect();
     let residual = Residual { policy: 0, ranges: Vec::new(), conjuncts };
     let start = u32::try_from(parts.programs.len()).unwrap();

@@ -1,5 +1,6 @@
-//! `RealtimeSanitizer` watches the deciding side: it ends the process at the first call that may wait, whether that is for
-//! memory, a lock or the system. `make test-realtime` builds these tests with it; built as usual, they make its bundles.
+//! `RealtimeSanitizer` watches the deciding side: it ends the process at the first call that may wait for memory, a
+//! lock or the system. `make test-realtime` builds these tests with it; built without it, they write the bundles that
+//! it needs.
 
 mod world;
 
@@ -54,7 +55,7 @@ mod watched {
         world::assert_everything_was_met(&all);
     }
 
-    /// Cedar's own evaluator allocates, and so does this one.
+    /// A fallback that allocates, as Cedar's own evaluator does.
     struct Allocating;
 
     impl Fallback for Allocating {
@@ -72,7 +73,7 @@ mod watched {
         }
     }
 
-    /// Says that this is the process that is to end.
+    /// The variable that tells a child process to run into the sanitizer.
     const CHILD: &str = "ZTFAST_TEST_WAITING";
 
     #[test]

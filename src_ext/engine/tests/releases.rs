@@ -1,5 +1,5 @@
-//! Principals of sessions that are over give their places to others: whoever decides meanwhile, by whatever snapshot, never
-//! takes one principal for another.
+//! The places of principals whose sessions are over are reused. A decision made meanwhile, over whatever snapshot,
+//! never takes one principal for another.
 
 mod world;
 
@@ -10,7 +10,7 @@ use ztfast_engine::{
     AdmitError, Batch, Code, Column, Engine, EngineOptions, Gate, Handle, HandleError, SessionId, SessionStatus, Who,
 };
 
-/// Handles that are kept for good, and what there is beside.
+/// The number of handles that are kept, and of places beside them.
 const GIVEN: usize = 2;
 const FREE: usize = 4;
 
@@ -18,7 +18,7 @@ struct Desk {
     engine: Arc<Engine>,
     doc: Handle,
     who: Handle,
-    /// A number with which the member may, and a guest may not.
+    /// A number with which the policy allows the member, and not a guest.
     n: i64,
 }
 
@@ -59,7 +59,7 @@ impl Desk {
         self.engine.swap(self.engine.snapshot().bundle().clone(), None).unwrap();
     }
 
-    /// Decide for a session that comes after the call was begun.
+    /// Decide for a session that is admitted after the call was begun.
     fn decide(&self, gate: &mut Gate, n: i64, session: impl FnOnce() -> SessionId) -> Code {
         gate.begin();
         let text = gate.text("axb").unwrap();
@@ -144,7 +144,7 @@ fn what_came_later_is_unknown_to_an_older_snapshot() {
     let code = desk.decide(&mut begun, desk.n, || {
         desk.revoke(member);
         desk.release();
-        // All places are others' now; in the older snapshots one is still the member's.
+        // All places are reused now; in the older snapshots one still belongs to the member.
         guests.extend((0..FREE).map(|at| desk.admit(&format!("guest {at}"))));
         guests[0]
     });

@@ -1,4 +1,4 @@
-//! A processor without AVX2, or without AVX-512, decides the same.
+//! Decisions do not depend on whether the processor has AVX2 or AVX-512.
 
 mod world;
 
@@ -7,8 +7,8 @@ use world::Kind;
 use ztfast_bundle::{Bundle, Form};
 use ztfast_engine::{Admission, Code, Determining, Engine, EngineOptions, SimdLevel};
 
-/// More policies than one block of a set holds, so that sets of several blocks are joined: user `n` is in the teams whose
-/// number `n` is a multiple of, and each policy lets one team see one kind of document.
+/// Make a bundle with more policies than one block of a set holds, so that sets of several blocks are intersected. User
+/// `n` is in the teams by whose number `n` is divisible, and each policy lets one team see one kind of document.
 fn bundle() -> Arc<Bundle> {
     let team = |n: u32| format!(r#"{{"type": "Team", "id": "t{n}"}}"#);
     let entity = |ty: &str, n: u32, parents: Vec<String>| {
@@ -34,7 +34,7 @@ fn bundle() -> Arc<Bundle> {
 const TEAMS: u32 = 40;
 const ENTITIES: u32 = 120;
 
-/// What everybody may do with everything, and why.
+/// Return every decision of every user on every document, with the determining policies.
 fn decide(bundle: &Arc<Bundle>, simd: SimdLevel) -> Vec<(Code, Vec<u32>)> {
     let options = EngineOptions { sessions: 256, handles: 512, simd, ..EngineOptions::default() };
     let engine = Engine::new(bundle.clone(), None, options).unwrap();

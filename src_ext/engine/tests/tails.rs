@@ -1,4 +1,4 @@
-//! No page is missing when a decision is made: the system counts the pages that a thread had to wait for.
+//! A decision meets no page fault: the system counts the pages for which a thread had to wait.
 
 mod world;
 
@@ -12,7 +12,7 @@ use ztfast_engine::{Admission, Code, Determining, Engine, EngineOptions, Gate, H
 
 const CROWD: u32 = 4_000;
 
-/// A bundle's file, gone when this is dropped.
+/// A bundle's file, deleted on drop.
 struct File(PathBuf);
 
 impl File {
@@ -22,13 +22,14 @@ impl File {
         Self(path)
     }
 
-    /// The bundle, opened and checked, in memory that processes share, whose pages the system took away from this one again,
-    /// as it may under pressure.
+    /// Open and check the bundle, in memory that processes share, and drop its pages from this process, as the system
+    /// may do when memory is short.
     fn open(&self) -> Arc<Bundle> {
         let memory = Bundle::open(&self.0).unwrap().share().unwrap();
         let bundle = Bundle::open(Path::new(&format!("/proc/self/fd/{}", memory.as_raw_fd()))).unwrap();
         let bytes = bundle.bytes();
-        // SAFETY: the bytes are a private mapping of sealed memory, which nobody can write: they come back from there.
+        // SAFETY: the bytes are a private mapping of sealed memory, which cannot be written; dropped pages come back
+        // from there.
         let status = unsafe { libc::madvise(bytes.as_ptr().cast_mut().cast(), bytes.len(), libc::MADV_DONTNEED) };
         assert_eq!(status, 0);
         Arc::new(bundle)
@@ -67,7 +68,7 @@ impl Crowd {
         Self { engine, gate, sessions, docs, users }
     }
 
-    /// Decide at random; how many were allowed, and how many pages were missing meanwhile.
+    /// Decide at random. Return how many decisions were ALLOW, and how many pages were missing meanwhile.
     fn decide(&mut self, count: u32) -> (u32, i64) {
         let mut determining = Determining::default();
         let (mut state, mut allowed) = (u64::from(count), 0);
@@ -91,9 +92,9 @@ impl Crowd {
     }
 }
 
-/// Pages that this thread had to wait for until now, whether they were on a disk or not.
+/// Return how many page faults this thread has had, whether from disk or not.
 fn missed_pages() -> i64 {
-    // SAFETY: a struct of numbers, for which zero is a value.
+    // SAFETY: the struct consists of numbers, for which zero is valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: the struct is exclusively borrowed during the call.
     assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) }, 0);
@@ -102,8 +103,8 @@ fn missed_pages() -> i64 {
 
 const AT_USE: Residence = Residence { prefault: false, locked: false, huge_pages: false };
 
-/// The process's own pages (code, the thread's stack) are there from now on. What it returns keeps its memory, so that the
-/// next engine gets other.
+/// Fault in the process's own pages (code, the thread's stack). The returned world keeps its memory, so that the next
+/// engine gets other pages.
 fn warm_up() -> Crowd {
     let mut crowd = Crowd::new(Arc::new(Bundle::of(&crowded(CROWD)).unwrap()), AT_USE);
     crowd.engine.change(&[changed_user("u0")], &[]).unwrap();
@@ -150,17 +151,17 @@ fn a_bundle_has_all_its_pages_before_it_decides() {
     }
 }
 
-/// Whether the system lets this process lock as much as these tests want.
+/// Return whether the system lets this process lock as much memory as these tests need.
 fn may_lock() -> bool {
     let residence = Residence { locked: true, ..AT_USE };
     let probe = EngineOptions { sessions: 1 << 16, handles: 1 << 18, residence, ..EngineOptions::default() };
     Engine::new(Arc::new(Bundle::of(&crowded(1)).unwrap()), None, probe).is_ok()
 }
 
-/// Says that this is the process in which memory is locked.
+/// The variable that marks the child process in which memory is locked.
 const CHILD: &str = "ZTFAST_TEST_LOCKED";
 
-/// KiB that this process has locked.
+/// Return how many KiB this process has locked.
 fn locked_kib() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
@@ -173,7 +174,7 @@ fn locked_memory_is_locked_until_the_engine_is_gone() {
         skipped("the system lets this process lock too little memory (ulimit -l)");
         return;
     }
-    // In a process of its own: other tests lock memory meanwhile.
+    // This runs in a process of its own, because other tests lock memory too.
     if std::env::var_os(CHILD).is_none() {
         let name = "locked_memory_is_locked_until_the_engine_is_gone";
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
@@ -185,14 +186,14 @@ fn locked_memory_is_locked_until_the_engine_is_gone() {
     let crowd =
         Crowd::new(Arc::new(Bundle::of(&crowded(CROWD)).unwrap()), Residence { locked: true, ..Residence::default() });
     let memory = crowd.engine.memory().unwrap();
-    // The gate's own objects lie in the heap; its room is locked.
+    // The gate's own objects lie in the heap; its working memory is locked.
     let objects = memory.bundle + memory.tables + memory.gates - memory.locked;
     assert!(objects < 24 << 10, "{objects} bytes are not locked, {memory:?}");
     let locked = (locked_kib() - before) << 10;
     assert!(locked >= memory.locked, "{locked} bytes are locked, {memory:?}");
     crowd.engine.swap(Arc::new(Bundle::of(&crowded(CROWD)).unwrap()), None).unwrap();
     drop(crowd);
-    // A gate's memory is of the heap's pages, which stay locked until the heap gives them back.
+    // A gate's memory comes from the heap's pages, which stay locked until the heap returns them.
     let left = (locked_kib() - before) << 10;
     assert!(left <= memory.gates + (64 << 10), "{left} bytes are still locked, {memory:?}");
 }

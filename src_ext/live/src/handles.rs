@@ -1,8 +1,9 @@
 //! Handles: numbers for uids that outlive the bundle.
 //!
-//! A bundle numbers its entities afresh, so a caller cannot keep its numbers over a swap. A handle is the engine's own
-//! number; each snapshot knows what every handle is in its bundle. It is the uid's place in the engine's tables, joined with
-//! a random key of the engine: a handle of another engine leads to no place in this one's.
+//! Each bundle numbers its entities anew, so a caller cannot keep their numbers over a swap. A handle is the engine's
+//! own number, and each snapshot knows the entity of every handle in its bundle. A handle is the uid's place in the
+//! engine's tables, XORed with a random key of the engine, so a handle of another engine leads to no place in this
+//! one's.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -10,46 +11,47 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use ztfast_pages::Forked;
 
-/// A uid's number, good for the life of the engine, and for no other engine. The top bit is 0.
+/// A number for a uid, valid for the life of the engine, and in no other engine. The top bit is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Handle(pub u64);
 
-/// A handle's place in the engine's tables.
+/// A handle's index in the engine's tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Place(pub usize);
 
-/// What makes handles of places, and places of handles.
+/// The key that converts places to handles and back.
 #[derive(Debug, Clone, Copy)]
 pub struct Key(u64);
 
 impl Key {
-    /// A key that nobody can guess: handles of two engines meet once in 2^63 / (handles given out) tries.
+    /// Create a key that cannot be guessed: a guessed handle of another engine is valid in this one once in 2^63 /
+    /// (handles given out) tries.
     pub fn random() -> Result<Self, getrandom::Error> {
         Ok(Self(getrandom::u64()? >> 1))
     }
 
-    /// The place that a handle names, if it is one of this engine's; else a place that no table has.
+    /// Return the place of a handle. For a handle that is not this engine's, the place is outside of every table.
     #[inline(always)]
     #[allow(clippy::inline_always)] // on the hot path
     pub fn place(self, handle: Handle) -> Place {
         Place(usize::try_from(handle.0 ^ self.0).unwrap_or(usize::MAX))
     }
 
-    /// The handle of a place.
+    /// Return the handle of a place.
     pub const fn handle(self, place: Place) -> Handle {
         Handle(place.0 as u64 ^ self.0)
     }
 }
 
-/// Why there is no handle to be had.
+/// Why no handle could be given out.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum HandleError {
-    /// No more are to be had.
+    /// All handles are in use.
     #[error("all {0} handles are in use; give the engine more (handles=...)")]
     Full(usize),
-    /// The engine is another process's.
+    /// The engine belongs to another process.
     #[error(transparent)]
     Forked(#[from] Forked),
 }
@@ -57,85 +59,87 @@ pub enum HandleError {
 /// An entity's type and id.
 pub type OwnedUid = (Box<str>, Box<str>);
 
-/// The uids of all handles, by place: those of one generation. Only grows, and is read without a lock. Where a principal was
-/// released, the place is empty until another uid takes it.
+/// The uids of all handles, by place, in one generation. The table only grows, and is read without a lock. A place
+/// whose principal was released is empty until another uid takes it.
 ///
-/// Each release begins another generation, over a table of handles of its own. So within one generation a place is one uid's
-/// only, and a decision under way over an older one, for a session that has just ended, finds what it always found there.
+/// Each release begins another generation, with a table of handles of its own. So within one generation a place belongs
+/// to one uid only, and a decision under way over an older generation, for a session that has just ended, still finds
+/// the old uid there.
 pub struct Uids {
-    /// How many came before.
+    /// The number of the generation, from 0.
     pub generation: u64,
     entries: boxcar::Vec<OnceLock<Arc<OwnedUid>>>,
-    turns: Arc<Turns>,
+    generations: Arc<Generations>,
 }
 
-/// Since which generation each place is what it is now. For those who decide over an older one: what was admitted or given out
-/// since then is nothing there, or another's.
+/// The generation in which each place got its uid. A decision over an older generation uses this to tell that a place
+/// was empty there, or belonged to another uid.
 #[derive(Default)]
-pub struct Turns {
+pub struct Generations {
     newest: AtomicU64,
     since: boxcar::Vec<AtomicU64>,
-    /// The last of the generations of which a place that had been another's was given out.
+    /// The last generation in which the handle of a reused place was given out.
     given: AtomicU64,
 }
 
 impl Uids {
-    /// A table of the first generation, empty.
+    /// Create the empty table of the first generation.
     #[must_use]
     pub fn new() -> Self {
-        Self { generation: 0, entries: boxcar::Vec::new(), turns: Arc::default() }
+        Self { generation: 0, entries: boxcar::Vec::new(), generations: Arc::default() }
     }
 
-    /// How many places there are.
+    /// Return the number of places.
     pub fn count(&self) -> usize {
         self.entries.count()
     }
 
-    /// The uid at a place.
+    /// Return the uid of a place.
     #[must_use]
     pub fn get(&self, place: Place) -> Option<&Arc<OwnedUid>> {
         self.entries.get(place.0)?.get()
     }
 
-    /// What a place means here, it means now. For a place that is a session's principal or a handle now.
+    /// Return whether a place has the same uid in this generation as in the newest. The place must be that of a
+    /// session's principal or of a handle now.
     #[inline]
     pub fn covers(&self, place: Place) -> bool {
         self.is_newest() || self.has_since(place)
     }
 
-    /// Whether it is that of the newest generation.
+    /// Return whether this is the newest generation.
     #[inline]
     pub fn is_newest(&self) -> bool {
-        self.turns.newest.load(Ordering::Acquire) == self.generation
+        self.generations.newest.load(Ordering::Acquire) == self.generation
     }
 
     #[cold]
     fn has_since(&self, place: Place) -> bool {
-        self.turns.since.get(place.0).is_some_and(|since| since.load(Ordering::Acquire) <= self.generation)
+        self.generations.since.get(place.0).is_some_and(|since| since.load(Ordering::Acquire) <= self.generation)
     }
 
-    /// Whether all handles that were given out mean here what they mean now, or nothing.
+    /// Return whether each handle given out has the same uid in this generation as in the newest, or none.
     #[inline]
     pub fn covers_handles(&self) -> bool {
-        self.is_newest() || self.turns.given.load(Ordering::Acquire) <= self.generation
+        self.is_newest() || self.generations.given.load(Ordering::Acquire) <= self.generation
     }
 
-    /// What is kept for nobody but this table.
+    /// Return the bytes of the uids that `newest` does not share.
     pub fn bytes_beside(&self, newest: &Self) -> usize {
-        let is_own = |(place, entry): &(usize, &OnceLock<Arc<OwnedUid>>)| {
+        let is_unshared = |(place, entry): &(usize, &OnceLock<Arc<OwnedUid>>)| {
             let (own, other) = (entry.get(), newest.get(Place(*place)));
             own.is_some_and(|own| other.is_none_or(|other| !Arc::ptr_eq(own, other)))
         };
-        self.entries.iter().filter(is_own).filter_map(|(_, entry)| entry.get()).map(size).sum()
+        self.entries.iter().filter(is_unshared).filter_map(|(_, entry)| entry.get()).map(size).sum()
     }
 
-    /// What it keeps.
+    /// Return the bytes of the uids.
     pub fn bytes(&self) -> usize {
         self.entries.iter().filter_map(|(_, entry)| entry.get()).map(size).sum()
     }
 
-    /// Take over the uids of some places, but for those that are released.
-    pub fn take_over(&self, old: &Self, places: Range<usize>, released: &HashSet<Place>) {
+    /// Copy the uids of some places from an older table, except those of released places.
+    pub fn copy_from(&self, old: &Self, places: Range<usize>, released: &HashSet<Place>) {
         for place in places.map(Place) {
             let entry = OnceLock::new();
             if let Some(uid) = old.get(place).filter(|_| !released.contains(&place)) {
@@ -145,59 +149,60 @@ impl Uids {
         }
     }
 
-    /// Take over the uid of a place that was passed by, since it was empty then.
-    pub fn take_late(&self, old: &Self, place: Place) {
+    /// Copy the uid of a place that was empty when [`Self::copy_from`] passed it.
+    pub fn copy_late(&self, old: &Self, place: Place) {
         if let Some((entry, uid)) = self.entries.get(place.0).zip(old.get(place)) {
             let _ = entry.set(uid.clone());
         }
     }
 
-    /// The table of the next generation, empty.
+    /// Create the empty table of the next generation.
     pub fn next(&self) -> Self {
-        Self { generation: self.generation + 1, entries: boxcar::Vec::new(), turns: self.turns.clone() }
+        Self { generation: self.generation + 1, entries: boxcar::Vec::new(), generations: self.generations.clone() }
     }
 
-    /// From now on it is the newest.
+    /// Make this the newest generation.
     pub fn begin(&self) {
-        self.turns.newest.store(self.generation, Ordering::Release);
+        self.generations.newest.store(self.generation, Ordering::Release);
     }
 }
 
-/// What a uid takes, with its places in the tables.
+/// Return the bytes that a uid takes, with its entries in the tables.
 fn size(uid: &Arc<OwnedUid>) -> usize {
     uid.0.len() + uid.1.len() + 16 * size_of::<usize>()
 }
 
-/// The uid at a place.
+/// Return the uid of a place, as type and id.
 pub fn uid(uids: &Uids, place: Place) -> Option<(&str, &str)> {
     uids.get(place).map(|uid| (&*uid.0, &*uid.1))
 }
 
-/// What a place is wanted for.
+/// The use for which a place is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// A session's principal: it may be released when no session needs it.
+    /// The principal of a session: the place is released once no session needs it.
     Session,
-    /// A handle that somebody has: it is kept for good.
-    Good,
+    /// A handle for a caller: the place is kept for the life of the engine.
+    Handle,
 }
 
-/// Gives out places.
+/// Gives out places, and releases them.
 pub struct Register {
     places: HashMap<Arc<OwnedUid>, Place>,
     /// The places of uids that are only principals of sessions.
     principals: HashSet<Place>,
-    /// Places that nobody can get any more, and that are no generation's yet.
+    /// Released places. They are given out again only in the next generation.
     released: HashSet<Place>,
-    /// Places that were another's in an older generation.
+    /// Places that belonged to other uids in older generations.
     free: Vec<Place>,
-    /// Those of them that were taken since the last release: whoever takes over uids meanwhile has passed them by.
+    /// The reused places that were given out since the last release. A copy of the table made meanwhile may lack their
+    /// uids.
     taken: Vec<Place>,
     capacity: usize,
 }
 
 impl Register {
-    /// A register that gives out this many places at most.
+    /// Create a register that gives out this many places at most.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self {
@@ -206,63 +211,63 @@ impl Register {
             released: HashSet::new(),
             free: Vec::new(),
             taken: Vec::new(),
-            // Two bits of an entity's word say what became of the handle.
+            // A slot keeps an entity in 62 bits, because two bits hold flags.
             capacity: capacity.min((1 << 30) - 1),
         }
     }
 
-    /// The place of a uid, if it has one.
+    /// Return the place of a uid, if it has one.
     pub fn find(&self, ty: &str, id: &str) -> Option<Place> {
         self.places.get(&(Box::from(ty), Box::from(id))).copied()
     }
 
-    /// Whether somebody was given the handle of a place.
+    /// Return whether the handle of a place was given out.
     pub fn is_given(&self, place: Place, uids: &Uids) -> bool {
         !self.principals.contains(&place) && uids.get(place).is_some() && !self.released.contains(&place)
     }
 
-    /// The place of a uid, and whether it is new. A new uid is noted in `uids`, which are the newest.
-    pub fn place(&mut self, ty: &str, id: &str, uids: &Uids, what_for: Wanted) -> Result<(Place, bool), HandleError> {
+    /// Return the place of a uid, and whether it is new. A new uid is added to `uids`, which must be the newest.
+    pub fn place(&mut self, ty: &str, id: &str, uids: &Uids, wanted: Wanted) -> Result<(Place, bool), HandleError> {
         let uid: OwnedUid = (ty.into(), id.into());
-        let turns = &*uids.turns;
+        let generations = &*uids.generations;
         if let Some(&known) = self.places.get(&uid) {
-            if what_for == Wanted::Good && self.principals.remove(&known) {
-                let since = turns.since.get(known.0).map_or(u64::MAX, |since| since.load(Ordering::Relaxed));
-                turns.given.fetch_max(since, Ordering::Release);
+            if wanted == Wanted::Handle && self.principals.remove(&known) {
+                let since = generations.since.get(known.0).map_or(u64::MAX, |since| since.load(Ordering::Relaxed));
+                generations.given.fetch_max(since, Ordering::Release);
             }
             return Ok((known, false));
         }
         let uid = Arc::new(uid);
         let (fresh, generation) = (uids.count(), uids.generation);
-        // Handles rather take places that were nobody's: those are nothing else in any generation.
+        // Handles take new places first: in older generations these are empty.
         let place = match self.free.last() {
-            Some(&free) if what_for == Wanted::Session || fresh >= self.capacity => free,
+            Some(&free) if wanted == Wanted::Session || fresh >= self.capacity => free,
             _ if fresh < self.capacity => Place(fresh),
             _ => return Err(HandleError::Full(self.capacity)),
         };
         if place.0 == fresh {
-            turns.since.push(AtomicU64::new(generation));
+            generations.since.push(AtomicU64::new(generation));
             uids.entries.push(OnceLock::from(uid.clone()));
         } else {
             self.free.pop();
             self.taken.push(place);
-            if let (Some(since), Some(entry)) = (turns.since.get(place.0), uids.entries.get(place.0)) {
+            if let (Some(since), Some(entry)) = (generations.since.get(place.0), uids.entries.get(place.0)) {
                 since.store(generation, Ordering::Release);
                 let _ = entry.set(uid.clone());
             }
-            if what_for == Wanted::Good {
-                turns.given.fetch_max(generation, Ordering::Release);
+            if wanted == Wanted::Handle {
+                generations.given.fetch_max(generation, Ordering::Release);
             }
         }
-        if what_for == Wanted::Session {
+        if wanted == Wanted::Session {
             self.principals.insert(place);
         }
         self.places.insert(uid, place);
         Ok((place, true))
     }
 
-    /// Let go of the principals that no session needs, given those that some needs: nobody gets their places any more. All
-    /// places that the next generation shall have without a uid.
+    /// Release the principals that no session needs; `needed` lists the places that sessions need. Return all places
+    /// that are to be empty in the next generation.
     pub fn release(&mut self, needed: &HashSet<Place>, uids: &Uids) -> HashSet<Place> {
         self.taken = Vec::new();
         let over: Vec<Place> = self.principals.iter().filter(|place| !needed.contains(place)).copied().collect();
@@ -280,12 +285,12 @@ impl Register {
         self.released.clone()
     }
 
-    /// Places that were another's, and were taken since the last release.
+    /// Return the reused places that were given out since the last release.
     pub fn taken(&self) -> &[Place] {
         &self.taken
     }
 
-    /// A generation begins in which these places are empty.
+    /// Let the released places be given out again, in a generation in which they are empty.
     pub fn reuse(&mut self) {
         self.free.extend(self.released.drain());
         self.released = HashSet::new();

@@ -1,29 +1,29 @@
-//! The keeper: one thread in a process, which notices when the wall clock is set and has the tables of sessions follow it.
+//! The keeper: a thread, one per process, that notices when the wall clock is set and makes session tables follow it.
 //!
-//! Decisions read a clock that nobody can set. The system wakes the keeper when the wall clock is set (a timer that is
-//! cancelled by that); what it does not tell, a machine that slept, the keeper finds each second. Whoever admits or changes
-//! something looks as well, so nothing relies on the keeper but how soon a session ends.
+//! Decisions read a clock that cannot be set. The system wakes the keeper when the wall clock is set, by cancelling a
+//! timer. It does not report that the machine slept, so the keeper checks for this each second. Every method that
+//! admits or changes something checks too, so only the delay with which a session ends depends on the keeper.
 
 use std::sync::{Mutex, PoisonError, Weak};
 use std::time::Duration;
 use ztfast_pages::PerProcess;
 
-/// How long the keeper waits where nobody wakes it.
+/// The period of the keeper's checks.
 const PERIOD: Duration = Duration::from_secs(1);
-/// The same where the system does not tell when the clock is set.
+/// The period where the system does not report that the clock was set.
 #[cfg(target_os = "linux")]
 const BLIND: Duration = Duration::from_millis(100);
 
-/// What follows the wall clock.
+/// A table that follows the wall clock.
 pub(crate) trait Follow: Send + Sync {
-    /// Look at the clocks, and follow the wall clock if it was set.
+    /// Read the clocks, and follow the wall clock if it was set.
     fn follow(&self);
 }
 
-/// Have a table follow the wall clock from now on.
+/// Make a table follow the wall clock from now on.
 pub(crate) fn watch(table: Weak<dyn Follow>) {
     static KEEPER: PerProcess<Keeper> = PerProcess::new();
-    // Without a page for the keeper, whoever admits or changes something still looks.
+    // If the keeper cannot be created, methods that admit or change something still check.
     if let Ok(keeper) = KEEPER.get_or_make(Keeper::default) {
         keeper.watch(table);
     }
@@ -42,7 +42,7 @@ struct State {
 }
 
 impl Keeper {
-    /// Where the system gives no thread, the next table asks for one again.
+    /// Add a table, and start the thread if it does not run. If that fails, the next table tries again.
     fn watch(&'static self, table: Weak<dyn Follow>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.tables.retain(|table| table.strong_count() > 0);
@@ -65,7 +65,7 @@ impl Keeper {
         let timer = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK).ok();
         loop {
             let armed = timer.as_ref().is_some_and(arm);
-            // After arming: what happens from here on wakes.
+            // This comes after arming: if the clock is set from here on, the timer wakes the thread.
             self.follow();
             let Some(timer) = timer.as_ref().filter(|_| armed) else {
                 std::thread::sleep(BLIND);
@@ -75,7 +75,7 @@ impl Keeper {
             if poll(&mut [PollFd::new(timer, PollFlags::IN)], Some(&timeout)).is_err() {
                 std::thread::sleep(BLIND);
             }
-            // It says that it was cancelled. Arming it anew is all that matters.
+            // Reading reports the cancellation, which does not matter: the timer is armed again.
             let _ = rustix::io::read(timer, &mut [0_u8; 8]);
         }
     }
@@ -89,7 +89,7 @@ impl Keeper {
     }
 }
 
-/// Set a timer to the end of time, to be cancelled when the wall clock is set.
+/// Arm a timer that never expires. The system cancels it when the wall clock is set.
 #[cfg(target_os = "linux")]
 fn arm(timer: &std::os::fd::OwnedFd) -> bool {
     use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
@@ -98,11 +98,11 @@ fn arm(timer: &std::os::fd::OwnedFd) -> bool {
     timerfd_settime(timer, TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET, &once).is_ok()
 }
 
-/// Do something with all signals blocked: a thread that is made meanwhile gets none of the process's signals.
+/// Run `job` with all signals blocked, so that a thread created by it receives none of the process's signals.
 fn without_signals<T>(job: impl FnOnce() -> T) -> T {
     let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the first call fills the set that the second one reads; both are ours.
+    // SAFETY: the first call fills the set that the second one reads; both are local variables.
     let blocked = unsafe {
         libc::sigfillset(all.as_mut_ptr()) == 0
             && libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) == 0

@@ -1,13 +1,14 @@
-//! Live state: who may ask, and what numbers stand for uids.
+//! Live state: sessions, and handles for uids.
 //!
 //! ```text
-//! slot       one session's cache line, and how it is read without a lock
-//! sessions   the table of them: admission, revocation, quarantine
-//! keeper     the thread that has tables follow the wall clock
+//! slot       one session's cache line, which is read without a lock
+//! sessions   the table of sessions: admission, revocation, quarantine
+//! keeper     the thread that makes session tables follow the wall clock
 //! handles    numbers for uids that outlive a bundle
 //! ```
 //!
-//! What lies here is laid out with `repr(C)`, so that it can lie in memory that processes share; [`LAYOUT`] is its version.
+//! Session slots are laid out with `repr(C)`, so that they can lie in memory that processes share; [`LAYOUT`] is the
+//! version of the layout.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod handles;

@@ -1,11 +1,11 @@
-//! The table of live sessions: one cache line each.
+//! The table of sessions, one cache line each.
 //!
-//! A session is a slot and a random tag, another for each admission: an id of another engine, an old one or one made up
-//! names no session. Deciding reads the slot without a lock: the state word before and after the other fields (a sequence
-//! lock), so that a slot that is being reused is never read half old, half new.
+//! A session's id is a slot and a random tag, a new one for each admission. An id of another engine, an old id or a
+//! forged id therefore names no session. A decision reads the slot without a lock: it reads the state word before and
+//! after the other fields (a sequence lock), so it never sees a slot half old and half new.
 //!
-//! A session's bounds are given by the wall clock, and decisions hold them against the monotonic one. Where the wall clock is
-//! set, the bounds follow it: what it ends is over, and what is over stays so.
+//! The wall clock gives a session's bounds, and decisions compare them with the monotonic clock. When the wall clock is
+//! set, the bounds follow it. A session that this ends stays expired.
 
 use crate::handles::{HandleError, Place};
 use crate::keeper::{self, Follow};
@@ -22,16 +22,16 @@ use ztfast_pages::{Forked, MemoryError, Reading, Residence, Resident, WipedPages
 /// Why an admission was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AdmitError {
-    /// All slots hold sessions that are still good.
+    /// All slots hold valid sessions.
     #[error("all {0} session slots are in use by sessions that are still valid; give the engine more (sessions=...)")]
     Full(usize),
-    /// No handle is to be had for the principal.
+    /// The principal could get no handle.
     #[error(transparent)]
     NoHandle(HandleError),
-    /// The principal's handle is not one of this engine's.
+    /// The principal's handle is not this engine's.
     #[error("the principal's handle is not one of this engine's: take it from this engine")]
     UnknownHandle,
-    /// The engine is another process's.
+    /// The engine belongs to another process.
     #[error(transparent)]
     Forked(#[from] Forked),
     /// The system gave no random numbers.
@@ -48,53 +48,54 @@ impl From<HandleError> for AdmitError {
     }
 }
 
-/// Slots that a table has at most: a tag has at least the 32 bits between their numbers and the status.
+/// The most slots of a table. With these, a tag still has 32 bits, between the slot's number and the status.
 const MAX_SLOTS: usize = 1 << 30;
 
 /// All sessions of an engine.
 pub struct Sessions {
-    /// The slots of `table`, so that a decision need not go by way of it.
+    /// The slots of `table`, stored here to save decisions an indirection.
     slots: NonNull<[SessionSlot]>,
-    /// The bits of an id that are its slot's number. What they say is checked against the table as any index is.
+    /// The bits of an id that hold the slot's number. That number is checked against the table as any index is.
     mask: u64,
     table: Arc<Table>,
 }
 
-// SAFETY: the slots are shared as `&[SessionSlot]`, which is Sync, for as long as the table lives, which this keeps alive.
+// SAFETY: the slots are shared as `&[SessionSlot]`, which is Sync, for as long as the table lives, and `table` keeps it
+// alive.
 unsafe impl Send for Sessions {}
 // SAFETY: as above.
 unsafe impl Sync for Sessions {}
 
-/// The slots, and what the writing side knows about them.
+/// The slots, and the writer's data about them.
 struct Table {
-    /// Before the slots, so that it is dropped before them.
-    held: Resident,
+    /// The pages of the slots. The field stands before them, so that it is dropped before them.
+    resident: Resident,
     slots: WipedPages<SessionSlot>,
     mask: u64,
-    /// [`Reading::offset`], and how long the machine had slept, when the bounds were last worked out.
+    /// [`Reading::offset`], and how long the machine had slept, when the bounds were last computed.
     offset: AtomicI64,
     slept: AtomicI64,
     spare: Mutex<Spare>,
 }
 
-/// Which slots can be had: those never used begin at `fresh`.
+/// The slots that can be given out. Those from `fresh` on were never used.
 #[derive(Default)]
 struct Spare {
     fresh: usize,
-    /// Ids of sessions that were revoked, the first to go first.
+    /// Ids of revoked sessions, in the order of their revocation. Their slots are reused in this order.
     revoked: VecDeque<u64>,
-    /// Ends and ids of sessions, the next to end first. Some may be gone, and some end sooner.
+    /// Ends and ids of sessions, the next to end first. Some of these sessions may be gone, and some end sooner.
     ends: BinaryHeap<Reverse<(i64, u64)>>,
     random: Random,
 }
 
-/// How far the clocks of two threads may be apart.
+/// How far the clock readings of two threads may be apart.
 const MOMENT_NS: i64 = 1_000_000;
 
-/// How much longer the machine must have slept for the bounds to be worked out anew.
+/// How much longer the machine must have slept for the bounds to be computed again.
 const SLEPT_NS: i64 = 1_000_000;
 
-/// Random numbers, asked of the system many at a time: an admission shall not wait for it each time.
+/// Random numbers, read from the system many at a time, so that most admissions make no system call for them.
 struct Random {
     numbers: [u64; 64],
     left: usize,
@@ -113,7 +114,7 @@ impl Random {
             self.left = self.numbers.len();
         }
         self.left -= 1;
-        // Used once, and kept nowhere but in the slot.
+        // The number is used once, and kept nowhere but in the slot.
         Ok(self.numbers.get_mut(self.left).map_or(0, std::mem::take))
     }
 }
@@ -133,7 +134,7 @@ impl Table {
             || slept > self.slept.load(Ordering::Acquire).saturating_add(SLEPT_NS)
     }
 
-    fn work_out(&self, spare: &mut Spare, now: &Reading) {
+    fn recompute_bounds(&self, spare: &mut Spare, now: &Reading) {
         for slot in self.slots.iter().take(spare.fresh) {
             slot.follow(now);
         }
@@ -142,7 +143,7 @@ impl Table {
         self.offset.store(now.offset(), Ordering::Release);
     }
 
-    /// List the ends of all sessions anew.
+    /// Build the list of ends again.
     fn list_ends(&self, spare: &mut Spare) {
         let live = |slot: &&SessionSlot| slot.state.load(Ordering::Relaxed) & STATUS_MASK != FREE;
         let end = |slot: &SessionSlot| {
@@ -152,8 +153,8 @@ impl Table {
         spare.ends.extend(self.slots.iter().take(spare.fresh).filter(live).map(end).filter(|end| end.0.0 != i64::MAX));
     }
 
-    /// A slot for another session: one never used, else that of the session that was revoked first, else that of one that is
-    /// over.
+    /// Return a slot for another session: one never used, else that of the session revoked first, else that of an
+    /// expired one.
     fn free_slot(&self, spare: &mut Spare, now_ns: i64) -> Option<usize> {
         if spare.fresh < self.slots.len() {
             spare.fresh += 1;
@@ -180,57 +181,63 @@ impl Table {
 }
 
 impl Follow for Table {
-    /// Have all bounds follow the wall clock, if it was set or the machine slept.
+    /// Recompute all bounds if the wall clock was set or the machine slept.
     fn follow(&self) {
         if self.is_behind(&Reading::now()) {
             let mut spare = self.spare();
-            // Read anew: another thread may have been here by a later reading.
-            self.work_out(&mut spare, &Reading::now());
+            // Read the clocks again: meanwhile another thread may have recomputed the bounds by a later reading.
+            self.recompute_bounds(&mut spare, &Reading::now());
         }
     }
 }
 
 impl Sessions {
-    /// A table with this many slots.
+    /// Create a table with this many slots.
     ///
     /// # Errors
     /// [`MemoryError`].
     pub fn new(capacity: usize, residence: Residence) -> Result<Self, MemoryError> {
         let capacity = capacity.min(MAX_SLOTS);
-        let (slots, held) = wiped_table("table of sessions", capacity, residence)?;
+        let (slots, resident) = wiped_table("table of sessions", capacity, residence)?;
         let mask = capacity.next_power_of_two() as u64 - 1;
-        let table =
-            Table { held, slots, mask, offset: AtomicI64::new(0), slept: AtomicI64::new(0), spare: Mutex::default() };
-        table.work_out(&mut table.spare(), &Reading::now());
+        let table = Table {
+            resident,
+            slots,
+            mask,
+            offset: AtomicI64::new(0),
+            slept: AtomicI64::new(0),
+            spare: Mutex::default(),
+        };
+        table.recompute_bounds(&mut table.spare(), &Reading::now());
         let table = Arc::new(table);
         Ok(Self { slots: NonNull::from(&*table.slots), mask, table })
     }
 
-    /// Have the process's keeper look after the table.
+    /// Register the table with the process's keeper.
     pub fn watch(&self) {
         let table: Weak<Table> = Arc::downgrade(&self.table);
         keeper::watch(table);
     }
 
-    /// Have the bounds follow the wall clock, if it was set.
+    /// Make the bounds follow the wall clock, if it was set.
     pub fn follow(&self) {
         self.table.follow();
     }
 
-    /// What the table takes.
+    /// Return the pages of the table.
     #[must_use]
-    pub fn held(&self) -> &Resident {
-        &self.table.held
+    pub fn resident(&self) -> &Resident {
+        &self.table.resident
     }
 
     #[inline(always)]
     #[allow(clippy::inline_always)] // on the hot path
     const fn slots(&self) -> &[SessionSlot] {
-        // SAFETY: the table lives as long as this does, and nobody has its slots otherwise than shared.
+        // SAFETY: the table lives as long as `self`, and its slots are only ever shared.
         unsafe { self.slots.as_ref() }
     }
 
-    /// The number of a session's slot, were it one of this table.
+    /// Return the slot number in a session's id.
     #[inline(always)]
     #[allow(clippy::inline_always, clippy::cast_possible_truncation)] // on the hot path; the mask has 30 bits
     const fn number(&self, session: SessionId) -> usize {
@@ -241,13 +248,13 @@ impl Sessions {
         self.slots().get(self.number(session))
     }
 
-    /// Ask for a session's slot to be brought near.
+    /// Prefetch a session's slot.
     #[inline]
     pub fn prefetch(&self, session: SessionId) {
         ztfast_pages::prefetch(self.slots(), self.number(session));
     }
 
-    /// Open a session for the principal at a place.
+    /// Admit a session for the principal at a place.
     pub fn admit(&self, principal: Place, admission: &Admission) -> Result<SessionId, AdmitError> {
         let mut spare = self.table.spare();
         self.admit_at(&mut spare, principal, admission, &Reading::now())
@@ -262,20 +269,20 @@ impl Sessions {
     ) -> Result<SessionId, AdmitError> {
         let principal = u32::try_from(principal.0).map_err(|_| AdmitError::UnknownHandle)?;
         if self.table.is_behind(now) {
-            self.table.work_out(spare, now);
+            self.table.recompute_bounds(spare, now);
         }
         let tag = spare.random.next()? & !self.mask & !STATUS_MASK;
         let full = || AdmitError::Full(self.slots().len());
         let number = self.table.free_slot(spare, now.monotonic).ok_or_else(full)?;
         let slot = self.slots().get(number).ok_or_else(full)?;
         let before = slot.state.load(Ordering::Relaxed) & !self.mask & !STATUS_MASK;
-        // Neither the tag of the session before, whose id must stay dead, nor that of a slot never used.
+        // The tag must differ from the slot's last one, whose id must stay invalid, and from that of a slot never used.
         let tag = [tag, tag ^ self.step(), tag ^ self.step() << 1].into_iter().find(|&tag| tag != 0 && tag != before);
         let id = tag.unwrap_or(self.step()) | number as u64;
         let to_ns = slot.open(id, principal, admission, now);
         if to_ns != i64::MAX {
             spare.ends.push(Reverse((to_ns, id)));
-            // Of sessions that were revoked, ends are left behind.
+            // Revoked sessions leave their ends behind.
             if spare.ends.len() > 2 * self.slots().len() + 64 {
                 self.table.list_ends(spare);
             }
@@ -283,8 +290,8 @@ impl Sessions {
         Ok(SessionId(id))
     }
 
-    /// The principals of all sessions that are not over: those that were revoked are, and those that ended a moment ago,
-    /// since nobody reads a clock that is further behind.
+    /// Return the principals of all sessions that are not over. Revoked sessions are over, and so are those that
+    /// expired a moment ago: no thread's clock reading is further behind.
     pub fn principals(&self) -> HashSet<Place> {
         let spare = self.table.spare();
         let over_ns = Reading::now().monotonic.saturating_sub(MOMENT_NS);
@@ -297,24 +304,24 @@ impl Sessions {
         self.slots().iter().take(spare.fresh).filter(lives).map(place).collect()
     }
 
-    /// The lowest bit of a tag.
+    /// Return the lowest bit of a tag.
     const fn step(&self) -> u64 {
         self.mask + 1
     }
 
-    /// Change a session's status; `false` where there is no such session, or it was revoked: that is for good.
+    /// Set a session's status. Return `false` if there is no such session, or it was revoked, which is final.
     pub fn set(&self, session: SessionId, status: SessionStatus) -> bool {
         let changed = self.slot(session).is_some_and(|slot| slot.set(session, self.mask, status));
         if changed && status == SessionStatus::Revoked {
-            // Its slot can be had from now on. That waits for its turn; the revocation did not.
+            // The slot can be reused from now on. Only this waits for the lock; the revocation did not.
             self.table.spare().revoked.push_back(session.0);
         }
         changed
     }
 
-    /// Where the principal of a session is that is good now, by the monotonic clock.
+    /// Return the place of a session's principal, if the session is valid now, by the monotonic clock.
     #[inline(always)]
-    #[allow(clippy::inline_always)] // on the hot path the answer must stay in a register
+    #[allow(clippy::inline_always)] // the hot path needs the result in a register
     pub fn valid(&self, session: SessionId, now_ns: i64) -> Option<Place> {
         self.slots().get(self.number(session))?.valid(session, now_ns).map(|place| Place(place as usize))
     }
@@ -324,7 +331,7 @@ impl Sessions {
         self.valid(session, now_ns).ok_or_else(|| self.why(session, now_ns))
     }
 
-    /// Why a session that was not good just now was not, as far as its slot still says.
+    /// Return the code of the denial of a session that was found invalid, as far as its slot still tells.
     #[inline]
     pub fn why(&self, session: SessionId, now_ns: i64) -> Code {
         let Some(slot) = self.slot(session) else { return Code::UnknownSession };
@@ -337,7 +344,7 @@ impl Sessions {
             status if status == SessionStatus::Quarantined.bits() => Code::Quarantined,
             _ if now_ns >= slot.to_ns.load(Ordering::Relaxed) => Code::Expired,
             _ if now_ns < slot.from_ns.load(Ordering::Relaxed) => Code::NotYetValid,
-            // It was in quarantine, and is so no longer.
+            // The session was in quarantine, and is not any more.
             _ => Code::Quarantined,
         }
     }
@@ -350,7 +357,7 @@ mod tests {
 
     const ADMISSION: Admission = Admission { principal: Handle(0), not_before_ns: 10, not_after_ns: 20 };
 
-    /// Wall and monotonic clock alike, and no sleep.
+    /// Return a reading where wall and monotonic clock agree, without sleep.
     const fn at(now_ns: i64) -> Reading {
         Reading { wall: now_ns, monotonic: now_ns, boottime: now_ns }
     }
@@ -368,10 +375,10 @@ mod tests {
         admit_as(sessions, principal, &ADMISSION, &at(now_ns))
     }
 
-    /// What the keeper does when it finds the clocks like this.
+    /// Do what the keeper does when it reads these clocks.
     fn follow(sessions: &Sessions, now: &Reading) {
         assert!(sessions.table.is_behind(now));
-        sessions.table.work_out(&mut sessions.table.spare(), now);
+        sessions.table.recompute_bounds(&mut sessions.table.spare(), now);
         assert!(!sessions.table.is_behind(now));
     }
 
@@ -398,7 +405,7 @@ mod tests {
 
     #[test]
     fn sessions_of_another_table_are_unknown() {
-        // Tables of one slot, of some, and of a number that is no power of two.
+        // Capacities of one, of some, and one that is no power of two.
         for capacity in [1, 4, 5, 1 << 12] {
             let tables = [(); 2].map(|()| Sessions::new(capacity, Residence::default()).unwrap());
             let ids = tables.each_ref().map(|table| admit(table, 7, 0).unwrap());
@@ -455,13 +462,13 @@ mod tests {
         let late = Admission { not_after_ns: 50, ..ADMISSION };
         let fourth = admit_as(&sessions, 4, &late, &at(30)).unwrap();
         assert_eq!(sessions.check(fourth, 30), Ok(Place(4)));
-        // Both others are over, and one of them gave way.
+        // Both others have expired, and the slot of one of them was reused.
         let mut codes = [second, third].map(|session| sessions.check(session, 30).unwrap_err() as u8);
         codes.sort_unstable();
         assert_eq!(codes, [Code::Expired as u8, Code::UnknownSession as u8]);
     }
 
-    // The clocks, in seconds: the machine started when the wall clock said 1,000.
+    // Clocks in seconds: the machine started when the wall clock showed 1,000.
     const fn clocks(wall: i64, monotonic: i64, slept: i64) -> Reading {
         const SECOND: i64 = 1_000_000_000;
         Reading { wall: wall * SECOND, monotonic: monotonic * SECOND, boottime: (monotonic + slept) * SECOND }
@@ -483,7 +490,7 @@ mod tests {
         let session = admit_as(&sessions, 7, &seconds(1_000, 1_060), &clocks(1_010, 10, 0)).unwrap();
         assert_eq!(code(&sessions, session, &clocks(1_059, 59, 0)), Code::Allow);
         assert_eq!(code(&sessions, session, &clocks(1_060, 60, 0)), Code::Expired);
-        // Back by half a minute, with and without the keeper.
+        // The clock steps back by half a minute, with and without the keeper.
         assert_eq!(code(&sessions, session, &clocks(1_031, 61, 0)), Code::Expired);
         follow(&sessions, &clocks(1_031, 61, 0));
         assert_eq!(code(&sessions, session, &clocks(1_031, 61, 0)), Code::Expired);
@@ -507,7 +514,7 @@ mod tests {
         follow(&sessions, &clocks(1_070, 20, 0));
         assert_eq!(code(&sessions, session, &clocks(1_070, 20, 0)), Code::Expired);
         assert_eq!(code(&sessions, longer, &clocks(1_070, 20, 0)), Code::Allow);
-        // It was a mistake, and is put right: what it ended is over.
+        // The clock is corrected. The session that it ended stays expired.
         follow(&sessions, &clocks(1_021, 21, 0));
         assert_eq!(code(&sessions, session, &clocks(1_021, 21, 0)), Code::Expired);
         assert_eq!(code(&sessions, longer, &clocks(1_039, 39, 0)), Code::Allow);
@@ -579,7 +586,7 @@ mod tests {
             let session = admit_as(&sessions, 7, &seconds(0, 1_000_000), &clocks(1_010, 10, 0)).unwrap();
             live.push_back(session);
             if live.len() == 3 {
-                // The last one revoked is still known to be.
+                // The slot of the session revoked last is not reused yet.
                 let gone = live.pop_front().unwrap();
                 assert!(sessions.set(gone, SessionStatus::Revoked));
                 assert_eq!(code(&sessions, gone, &clocks(1_010, 10, 0)), Code::Revoked, "{round}");

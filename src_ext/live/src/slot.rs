@@ -1,7 +1,7 @@
-//! One session's slot: a cache line that is read without a lock.
+//! A session's slot: one cache line that is read without a lock.
 //!
-//! A reader looks at the state word before and after the other fields (a sequence lock), so that a slot that is being reused
-//! is never read half old, half new. The crate `loom` runs this file in every order in which threads can meet.
+//! A reader reads the state word before and after the other fields (a sequence lock), so it never sees a slot half old
+//! and half new. The crate `loom` runs this file in every order in which threads can meet.
 
 use crate::handles::Handle;
 #[cfg(loom)]
@@ -10,36 +10,36 @@ use loom::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 use ztfast_pages::Reading;
 
-/// A session: its slot in the low bits (as many as the table's numbers have), the tag of its admission above; the top two
-/// bits are 0. 0 is no session.
+/// The id of a session: the number of its slot in the low bits (as many as the table's slot numbers need), and the tag
+/// of its admission above. The top two bits are 0. The id 0 names no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct SessionId(pub u64);
 
-/// What a session is being told to become.
+/// The status to which a session is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionStatus {
-    /// Decisions go by policy.
+    /// Policy decides.
     Active,
-    /// Every decision is DENY, for good.
+    /// Every decision is DENY. This is final.
     Revoked,
-    /// Every decision is DENY until it is made active again.
+    /// Every decision is DENY until the session is active again.
     Quarantined,
 }
 
-/// Who is admitted, and for how long.
+/// A request to admit a principal for some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admission {
     /// The principal.
     pub principal: Handle,
-    /// Nanoseconds since the epoch from which the session is good.
+    /// When the session becomes valid, in nanoseconds since the epoch.
     pub not_before_ns: i64,
-    /// Nanoseconds since the epoch from which it is no longer; `i64::MAX` for no end.
+    /// When the session expires, in nanoseconds since the epoch; `i64::MAX` for never.
     pub not_after_ns: i64,
 }
 
 impl Admission {
-    /// When the session begins and ends by the monotonic clock, as the wall clock has it now.
+    /// Convert the bounds to the monotonic clock, by the current difference of the clocks.
     pub(crate) fn bounds(&self, now: &Reading) -> (i64, i64) {
         let by_monotonic = |wall: i64| now.monotonic.saturating_add(wall.saturating_sub(now.wall));
         (
@@ -49,13 +49,14 @@ impl Admission {
     }
 }
 
-/// The bits of a slot's state that say its status.
+/// The bits of a slot's state that hold its status.
 pub(crate) const STATUS_MASK: u64 = 3 << 62;
 /// The status of a slot that is being reused.
 pub(crate) const FREE: u64 = 3 << 62;
 
 impl SessionStatus {
-    /// The status in a slot's state. That of an active session is its id, so that one comparison says that it is.
+    /// Return the status bits of a slot's state. Those of an active session are 0, so that its state equals its id, and
+    /// one comparison checks both.
     pub(crate) const fn bits(self) -> u64 {
         match self {
             Self::Active => 0,
@@ -65,33 +66,33 @@ impl SessionStatus {
     }
 }
 
-/// A slot. `state` is the id of its session with the status in the top bits; the tag of one never used is 0.
+/// A slot. `state` is the id of its session, with the status in the top bits. The tag of a slot never used is 0.
 #[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 #[cfg_attr(loom, derive(Default))]
 #[repr(C, align(64))]
 pub(crate) struct SessionSlot {
     pub state: AtomicU64,
-    /// By the monotonic clock: what decisions look at. The end only ever comes nearer.
+    /// The bounds by the monotonic clock, which decisions compare. The end only ever comes nearer.
     pub from_ns: AtomicI64,
     pub to_ns: AtomicI64,
     pub principal: AtomicU32,
     reserved: u32,
-    /// As admitted, by the wall clock.
+    /// The bounds as admitted, by the wall clock.
     not_before_ns: AtomicI64,
     not_after_ns: AtomicI64,
-    /// The end as it was at admission, by the clock that goes on while the machine sleeps.
+    /// The end as it was at admission, by the clock that also counts sleep.
     awake_to_ns: AtomicI64,
     reserved_too: u64,
 }
 
 impl SessionSlot {
-    /// Make it another session's, whose id is `id`.
+    /// Give the slot to another session, whose id is `id`. Return its end.
     pub fn open(&self, id: u64, principal: u32, admission: &Admission, now: &Reading) -> i64 {
         let (from_ns, to_ns) = admission.bounds(now);
         let slept = now.boottime.saturating_sub(now.monotonic);
         let awake_to_ns = if to_ns == i64::MAX { i64::MAX } else { to_ns.saturating_add(slept) };
         self.state.store(id | FREE, Ordering::Relaxed);
-        // The fields may be seen only after the state that takes the slot out of use.
+        // The fields must become visible only after the state that takes the slot out of use.
         fence(Ordering::Release);
         self.from_ns.store(from_ns, Ordering::Relaxed);
         self.to_ns.store(to_ns, Ordering::Relaxed);
@@ -103,9 +104,10 @@ impl SessionSlot {
         to_ns
     }
 
-    /// The place of a session's principal, if the slot is the session's and it is good now, by the monotonic clock.
+    /// Return the place of a session's principal, if the slot is the session's and it is valid now, by the monotonic
+    /// clock.
     #[inline(always)]
-    #[allow(clippy::inline_always)] // on the hot path the answer must stay in a register
+    #[allow(clippy::inline_always)] // the hot path needs the result in a register
     pub fn valid(&self, session: SessionId, now_ns: i64) -> Option<u32> {
         let active = session.0 | SessionStatus::Active.bits();
         if self.state.load(Ordering::Acquire) != active {
@@ -119,8 +121,8 @@ impl SessionSlot {
         good.then_some(principal)
     }
 
-    /// Change the status of a session of a table with this mask; `false` where the slot is another's, and where it was
-    /// revoked: that is for good.
+    /// Set the status of a session in a table with this mask. Return `false` if the slot is another session's, or this
+    /// one was revoked, which is final.
     pub fn set(&self, session: SessionId, mask: u64, status: SessionStatus) -> bool {
         let changed = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
             let revoked = state & STATUS_MASK == SessionStatus::Revoked.bits();
@@ -129,7 +131,7 @@ impl SessionSlot {
         changed.is_ok()
     }
 
-    /// Have the bounds follow the clocks.
+    /// Recompute the bounds from the clocks.
     pub fn follow(&self, now: &Reading) {
         let admission = Admission {
             principal: Handle(0),
@@ -141,13 +143,13 @@ impl SessionSlot {
         let slept = now.boottime.saturating_sub(now.monotonic);
         let awake_to_ns = if awake_to_ns == i64::MAX { i64::MAX } else { awake_to_ns.saturating_sub(slept) };
         let to_ns = to_ns.min(awake_to_ns).min(self.to_ns.load(Ordering::Relaxed));
-        // The end first: it alone could be too late.
+        // The end comes first: only the end could be too late.
         self.to_ns.store(to_ns, Ordering::Release);
         self.from_ns.store(from_ns, Ordering::Release);
     }
 }
 
-/// The version of what lies in a slot, and where.
+/// The version of a slot's layout.
 pub const LAYOUT: u32 = 1;
 
 #[cfg(not(loom))]
@@ -157,7 +159,7 @@ const _: () = {
     assert!(offset_of!(SessionSlot, state) == 0 && offset_of!(SessionSlot, principal) == 24);
 };
 
-/// Whether a slot's state is that of this session, in whatever status but free.
+/// Return whether a slot's state belongs to this session, with a status other than free.
 pub(crate) const fn is_of(state: u64, session: SessionId, mask: u64) -> bool {
     state & !STATUS_MASK == session.0 && session.0 & !mask != 0 && state & STATUS_MASK != FREE
 }

@@ -1,26 +1,26 @@
-//! The clocks that sessions are held against, as cheap as they come.
+//! The clocks by which sessions are checked.
 //!
-//! A session's bounds are given by the wall clock, which anybody who may can set, also back. Decisions therefore read the
-//! monotonic clock, which nobody can, and the writing side works out what the bounds are by it.
+//! The wall clock gives a session's bounds, and privileged users can set it, also back. Decisions therefore read the
+//! monotonic clock, which cannot be set, and the writer converts the bounds to it.
 
-/// Nanoseconds since 1970-01-01T00:00:00Z, by the wall clock.
+/// Return the nanoseconds since 1970-01-01T00:00:00Z, by the wall clock.
 ///
-/// On Linux this is the kernel's coarse clock: a few milliseconds in resolution.
+/// On Linux this is the kernel's coarse clock, with a resolution of a few milliseconds.
 #[must_use]
 pub fn now_ns() -> i64 {
     Reading::now().wall
 }
 
-/// Nanoseconds since some moment before this, by a clock that only goes forward.
+/// Return nanoseconds by the monotonic clock.
 ///
-/// On Linux this is the kernel's coarse clock: a few nanoseconds to read, a few milliseconds in resolution. A session is thus
-/// honoured at most one tick (1 to 4 ms) too long.
+/// On Linux this is the kernel's coarse clock: it takes a few nanoseconds to read, and has a resolution of a few
+/// milliseconds. A session may therefore be honoured one tick (1 to 4 ms) too long.
 #[inline]
 #[must_use]
 pub fn monotonic_ns() -> i64 {
-    // A clock that cannot be read must not prolong a session: the end of time expires them all.
+    // A clock that cannot be read must not prolong a session: at this time all sessions have expired.
     #[cfg(target_os = "linux")]
-    // Not beyond 64 bits for the first 292 years after the machine was started.
+    // This does not overflow within 292 years after the machine was started.
     return get(MONOTONIC).map_or(i64::MAX, |(s, ns)| s.wrapping_mul(1_000_000_000).wrapping_add(ns));
     #[cfg(not(target_os = "linux"))]
     read(MONOTONIC).unwrap_or(i64::MAX)
@@ -29,23 +29,24 @@ pub fn monotonic_ns() -> i64 {
 /// The clocks at one moment, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// Since the epoch.
+    /// The wall clock, since the epoch.
     pub wall: i64,
-    /// What decisions read.
+    /// The monotonic clock, which decisions read.
     pub monotonic: i64,
-    /// The same, with the time for which the machine slept.
+    /// The monotonic clock, plus the time for which the machine slept.
     pub boottime: i64,
 }
 
 impl Reading {
-    /// Read them.
+    /// Read the clocks.
     #[must_use]
     pub fn now() -> Self {
         let (wall, monotonic) = together();
         Self { wall, monotonic, boottime: monotonic.saturating_add(asleep()) }
     }
 
-    /// How far the wall clock is ahead of the monotonic one: this changes only when it is set, and by sleep.
+    /// Return how far the wall clock is ahead of the monotonic clock. This changes only when the wall clock is set or
+    /// the machine sleeps.
     #[must_use]
     pub const fn offset(&self) -> i64 {
         self.wall.saturating_sub(self.monotonic)
@@ -60,12 +61,13 @@ const MONOTONIC: ClockId = ClockId::MonotonicCoarse;
 #[cfg(target_os = "linux")]
 const WALL: ClockId = ClockId::RealtimeCoarse;
 
-/// Seconds and nanoseconds.
+/// Read a clock as seconds and nanoseconds.
 #[cfg(target_os = "linux")]
 #[inline]
 fn get(clock: ClockId) -> Option<(i64, i64)> {
     use rustix::time::{DynamicClockId, clock_gettime_dynamic};
-    // Not through the C library: that costs as much again as the clock. The form that gives an error, because the other panics.
+    // This does not go through the C library, which would double the cost. Of the two functions, it is the one that
+    // returns an error instead of a panic.
     let now = clock_gettime_dynamic(DynamicClockId::Known(clock)).ok()?;
     Some((now.tv_sec, now.tv_nsec))
 }
@@ -76,7 +78,7 @@ fn read(clock: ClockId) -> Option<i64> {
     seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
 }
 
-/// Wall and monotonic clock of one tick: both are brought forward together, so their difference is exact.
+/// Read wall and monotonic clock within one tick. Both advance together, so their difference is exact.
 fn together() -> (i64, i64) {
     let mut before = monotonic_ns();
     for _ in 0..16 {
@@ -90,7 +92,7 @@ fn together() -> (i64, i64) {
     (read(WALL).unwrap_or(i64::MAX), before)
 }
 
-/// For how long the machine slept since it was started, as far as is certain: never more, and never less than before.
+/// Return for how long the machine has certainly slept since it was started. The result never decreases.
 #[cfg(target_os = "linux")]
 fn asleep() -> i64 {
     use std::sync::atomic::{AtomicI64, Ordering};

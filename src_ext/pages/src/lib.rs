@@ -1,9 +1,9 @@
-//! What the deciding side asks of the system: memory that is there and stays, clocks, and pages that a forked child does not get.
+//! The services of the operating system on which decisions rely: resident memory, clocks, and pages that a fork wipes.
 //!
 //! ```text
-//! process    which process this is; pages that a fork wipes, and what a process has once
-//! memory     tables in memory that was asked for beforehand, locked or in large pages
-//! clock      the kernel's coarse clocks, and what they were at one moment
+//! process    the process's mark, pages that a fork wipes, and values that a process has once
+//! memory     tables in memory that is prefaulted, locked or in large pages
+//! clock      the kernel's coarse clocks, and their readings at one moment
 //! ```
 #![deny(unsafe_op_in_unsafe_fn)]
 

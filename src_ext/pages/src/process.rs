@@ -1,10 +1,10 @@
-//! Which process this is. A child of `fork()` has a copy of its parent's engines, to which no revocation, swap or kill switch
-//! of the parent's comes any more: it must decide nothing by them.
+//! Detection of forks. A child of `fork()` has a copy of its parent's engines, which the parent's revocations, swaps
+//! and kill switch no longer reach: it must not decide by them.
 //!
-//! The table of sessions lies in pages that the system hands a child as zeros (`MADV_WIPEONFORK`), so that the check of a
-//! slot, which every decision makes, fails there without another instruction. A page of the same kind holds this process's
-//! mark: an engine that was opened under another was opened before a fork. Where the system has no such pages, a handler of
-//! `pthread_atfork` wipes them.
+//! The table of sessions lies in pages that the system gives a child as zeros (`MADV_WIPEONFORK`), so that the check of
+//! a slot, which every decision makes, fails in the child without an extra instruction. A page of the same kind holds
+//! the process's mark: an engine that was opened under another mark was opened before a fork. Where the system has no
+//! such pages, a handler registered by `pthread_atfork` wipes them.
 
 use std::io;
 use std::marker::PhantomData;
@@ -21,7 +21,7 @@ use zerocopy::FromZeros;
 )]
 pub struct Forked;
 
-/// Pages of zeros, which are zeros again in a forked child. Never empty.
+/// Pages of zeros, which become zeros again in a forked child. Never empty.
 pub struct WipedPages<T> {
     start: NonNull<T>,
     len: usize,
@@ -29,22 +29,22 @@ pub struct WipedPages<T> {
     listed: Option<&'static Listed>,
 }
 
-// SAFETY: it owns its memory, and lends out what `T` lets threads share.
+// SAFETY: the value owns its memory, and lends out only what `T` lets threads share.
 unsafe impl<T: Sync> Sync for WipedPages<T> {}
 // SAFETY: as above; nothing is bound to a thread.
 unsafe impl<T: Send> Send for WipedPages<T> {}
 
 impl<T: FromZeros> WipedPages<T> {
-    /// Room for so many, all zeros.
+    /// Allocate `len` elements, all zeros.
     pub fn new(len: usize) -> io::Result<Self> {
         let bytes = len.max(1).checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
-        // SAFETY: a new mapping at a place of the system's choice.
+        // SAFETY: this makes a new mapping at an address of the system's choice.
         let start = unsafe { libc::mmap(ptr::null_mut(), bytes, access, kind, -1, 0) };
         let start = NonNull::new(start).filter(|start| start.as_ptr() != libc::MAP_FAILED);
         let start = start.ok_or_else(io::Error::last_os_error)?;
         let mut pages = Self { start: start.cast(), len, bytes, listed: None };
-        // SAFETY: the pages are ours.
+        // SAFETY: the pages were just mapped here.
         let wiped = unsafe { wipe_on_fork(start.as_ptr(), bytes) };
         if !wiped {
             pages.listed = Some(list(start.as_ptr().expose_provenance(), bytes)?);
@@ -52,9 +52,10 @@ impl<T: FromZeros> WipedPages<T> {
         Ok(pages)
     }
 
-    /// All of them.
+    /// Return all elements.
     pub const fn as_mut(&mut self) -> &mut [T] {
-        // SAFETY: the mapping is as large, lives as long as this, is aligned to pages and began as zeros, which are values.
+        // SAFETY: the mapping has this size, lives as long as `self`, is aligned to pages and began as zeros, which are
+        // valid.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
@@ -63,7 +64,7 @@ impl<T> Deref for WipedPages<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: as in `as_mut`; a child finds zeros in place of what was there, which are values, too.
+        // SAFETY: as in `as_mut`; a child finds zeros instead, which are valid too.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
@@ -73,7 +74,7 @@ impl<T> Drop for WipedPages<T> {
         if let Some(listed) = self.listed {
             listed.start.store(0, Ordering::Release);
         }
-        // SAFETY: the mapping is ours, and nothing of it is lent out any more.
+        // SAFETY: `self` owns the mapping, and nothing borrows from it any more.
         let _ = unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
     }
 }
@@ -84,7 +85,7 @@ impl<T> Drop for WipedPages<T> {
 /// The pages are a mapping of the caller's.
 unsafe fn wipe_on_fork(start: *mut libc::c_void, bytes: usize) -> bool {
     #[cfg(target_os = "linux")]
-    // SAFETY: the caller's promise; the advice changes nothing in this process.
+    // SAFETY: the caller owns the mapping; the advice changes nothing in this process.
     return unsafe { libc::madvise(start, bytes, libc::MADV_WIPEONFORK) } == 0;
     #[cfg(not(target_os = "linux"))]
     {
@@ -93,9 +94,9 @@ unsafe fn wipe_on_fork(start: *mut libc::c_void, bytes: usize) -> bool {
     }
 }
 
-/// Pages that the handler wipes: an entry of a list that only grows, since it is read where no lock may be taken.
+/// Pages that the handler wipes: an entry of a list that only grows, because the handler may not take a lock.
 struct Listed {
-    /// 0 where they are gone.
+    /// The address of the pages; 0 once they are unmapped.
     start: AtomicUsize,
     bytes: usize,
     next: *mut Listed,
@@ -107,7 +108,7 @@ fn list(start: usize, bytes: usize) -> io::Result<&'static Listed> {
     static HANDLER: Once = Once::new();
     static REFUSED: AtomicUsize = AtomicUsize::new(0);
     HANDLER.call_once(|| {
-        // SAFETY: the handler lives as long as the process, and does only what it may in a child.
+        // SAFETY: the handler lives as long as the process, and does only what a handler in a child may do.
         let status = unsafe { libc::pthread_atfork(None, None, Some(wipe)) };
         REFUSED.store(usize::from(status != 0), Ordering::Release);
     });
@@ -118,10 +119,10 @@ fn list(start: usize, bytes: usize) -> io::Result<&'static Listed> {
         Box::leak(Box::new(Listed { start: AtomicUsize::new(start), bytes, next: LIST.load(Ordering::Acquire) }));
     let entry = ptr::from_mut(made);
     loop {
-        // SAFETY: nobody else has the entry before it is in the list.
+        // SAFETY: no other thread knows the entry before it is in the list.
         let before = unsafe { (*entry).next };
         match LIST.compare_exchange(before, entry, Ordering::AcqRel, Ordering::Acquire) {
-            // SAFETY: it was leaked, and is only read from now on.
+            // SAFETY: the entry was leaked, and is only read from now on.
             Ok(_) => return Ok(unsafe { &*entry }),
             // SAFETY: as above.
             Err(now) => unsafe { (*entry).next = now },
@@ -129,15 +130,15 @@ fn list(start: usize, bytes: usize) -> io::Result<&'static Listed> {
     }
 }
 
-/// In a child: no lock, no memory, stores only.
+/// Wipe the listed pages in a child. This takes no lock, allocates nothing, and only stores.
 extern "C" fn wipe() {
     let mut at = LIST.load(Ordering::Acquire);
     // SAFETY: entries of the list were leaked.
     while let Some(listed) = unsafe { at.as_ref() } {
         let start = listed.start.load(Ordering::Acquire);
         if start != 0 {
-            // SAFETY: the entry is zeroed before its pages are unmapped, and the child has one thread only; what lies there is
-            // made for being zeros.
+            // SAFETY: the entry is zeroed before its pages are unmapped, and the child has one thread only. The pages
+            // hold values for which zeros are valid.
             unsafe { ptr::with_exposed_provenance_mut::<u8>(start).write_bytes(0, listed.bytes) };
         }
         at = listed.next;
@@ -227,20 +228,20 @@ impl<T: 'static> Default for PerProcess<T> {
     }
 }
 
-/// A random number, which a process has from its first engine on.
+/// The process's mark: a random number that a process has from its first engine on.
 static MARK: Word = Word::new();
 
-/// Get this process's mark; 0 where no engine was opened in it.
+/// Return this process's mark; 0 if no engine was opened in it.
 #[inline]
 #[must_use]
 pub fn mark() -> u64 {
     MARK.get() as u64
 }
 
-/// Get this process's mark, which it has from now on.
+/// Return this process's mark, and make one if there is none.
 ///
 /// # Errors
-/// Where the system gives no page, or no random number.
+/// If the system gives no page, or no random number.
 pub fn enter() -> io::Result<u64> {
     let known = mark();
     if known != 0 {
@@ -256,9 +257,9 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicU64;
 
-    /// What a forked child answers.
+    /// Run `job` in a forked child, and return its result.
     fn in_child(job: impl FnOnce() -> bool) -> bool {
-        // SAFETY: the child does what `job` does, which takes no lock, and ends at once.
+        // SAFETY: the child runs `job`, which takes no lock, and exits at once.
         unsafe {
             let child = libc::fork();
             if child == 0 {

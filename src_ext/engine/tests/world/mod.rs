@@ -1,5 +1,5 @@
-//! A small world that meets everything the deciding side can meet: all forms of tables, programs with code, values that
-//! programs build, changed entities, sessions that are over, swaps. Tests decide in it while they watch for something.
+//! A small world that covers the deciding side: all forms of tables, programs with code, values that programs build,
+//! changed entities, expired sessions, and swaps. Tests decide in it while they check an invariant.
 #![allow(dead_code)] // each test binary uses a part of it
 
 #[cfg(not(ztfast_rtsan))]
@@ -19,14 +19,14 @@ use ztfast_engine::{
 /// Every form, and the one that the compiler chooses.
 pub const FORMS: [Option<Form>; 4] = [None, Some(Form::Dense), Some(Form::Rows), Some(Form::Sets)];
 
-/// The bundles that there are.
+/// The bundles of the world.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
-    /// The world's, with tables of this form.
+    /// The world's own bundle, with tables of this form.
     World(Option<Form>),
-    /// One by which the world's gates do not fit.
+    /// A bundle that the world's gates do not fit.
     Foreign,
-    /// One whose decisions Cedar's own evaluator makes.
+    /// A bundle whose decisions Cedar's own evaluator makes.
     Opaque,
 }
 
@@ -40,7 +40,7 @@ impl Kind {
         Self::Opaque,
     ];
 
-    /// The bundle: compiled, or, in a build without the compiler, read.
+    /// Return the bundle: compiled, or, in a build without the compiler, read from its file.
     pub fn bundle(self) -> Arc<Bundle> {
         #[cfg(not(ztfast_rtsan))]
         let bundle = Bundle::of(&sources::parts_of(self));
@@ -49,13 +49,13 @@ impl Kind {
         Arc::new(bundle.unwrap())
     }
 
-    /// Its file's name in a folder.
+    /// Return the path of its file in a folder.
     pub fn path(self, folder: &Path) -> PathBuf {
         folder.join(format!("{self:?}.ztb"))
     }
 }
 
-/// The folder of the bundles that builds without the compiler read.
+/// The variable that names the folder of bundles that builds without the compiler read.
 pub const BUNDLES: &str = "ZTFAST_TEST_BUNDLES";
 
 /// Say that a test was skipped, past what captures the output of tests that pass.
@@ -67,7 +67,7 @@ pub fn uid(ty: &str, id: &str) -> (String, String) {
     (ty.to_owned(), id.to_owned())
 }
 
-/// A user of another level and name, in a team that the bundle lacks, with a peer that it lacks.
+/// Return a user with another level and name, in a team and with a peer that the bundle lacks.
 pub fn changed_user(id: &str) -> EntityData {
     EntityData {
         uid: uid("User", id),
@@ -81,10 +81,10 @@ pub fn changed_user(id: &str) -> EntityData {
     }
 }
 
-/// How often each code was given.
+/// How often each code was returned.
 pub type Counts = [u32; 17];
 
-/// An engine over the world, and everything that decisions are asked with.
+/// An engine over the world, and the inputs of its decisions.
 pub struct Desk {
     pub engine: Arc<Engine>,
     pub gate: Gate,
@@ -98,7 +98,7 @@ pub struct Desk {
     codes: Vec<u8>,
 }
 
-/// Rows of a batch: two blocks and a part.
+/// The rows of a batch: two blocks and a part of one.
 const ROWS: usize = 150;
 
 impl Desk {
@@ -108,9 +108,9 @@ impl Desk {
             |ty: &str, ids: &[&str]| -> Vec<Handle> { ids.iter().map(|id| engine.handle(ty, id).unwrap()).collect() };
         let users = handles("User", &["u", "v", "new"]);
         let mut docs = handles("Doc", &["d", "new"]);
-        // Something that the action does not apply to, and something that no schema has.
+        // A resource that the action does not apply to, and one whose type no schema has.
         docs.extend([engine.handle("Box", "b").unwrap(), engine.handle("Nothing", "n").unwrap()]);
-        // And a handle of another engine.
+        // A handle of another engine.
         docs.push(Handle(docs[0].0 ^ 1 << 40));
         let admit = |principal, from, to| {
             engine.admit(&Admission { principal, not_before_ns: from, not_after_ns: to }).unwrap()
@@ -148,7 +148,7 @@ impl Desk {
         self.batch = self.gate.batch();
     }
 
-    /// Decide in every way there is. This is the deciding side and nothing else.
+    /// Decide in every way. This consists of calls of the deciding side only.
     pub fn decide(&mut self, counts: &mut Counts) {
         let mut determining = Determining::default();
         let mut count = |code: Code| counts[code as usize] += 1;
@@ -167,11 +167,11 @@ impl Desk {
                     let who = self.gate.entity(self.users[0], 2).unwrap_or(0);
                     count(self.gate.decide(session, doc, &[n, 0, who], &mut determining));
                 }
-                // Too few numbers.
+                // This call has too few numbers.
                 count(self.gate.allows(session, doc, &[1]));
             }
         }
-        // More texts than there is room for.
+        // These texts exceed the memory of a call.
         self.gate.begin();
         let mut text = [b'x'; 40];
         for number in 0..40 {
@@ -192,10 +192,10 @@ impl Desk {
     }
 }
 
-/// What happens between two rounds of decisions.
+/// An event between two rounds of decisions.
 pub type Step = (&'static str, fn(&mut Desk, &Arc<Bundle>));
 
-/// Everything that can happen to an engine.
+/// Every kind of event.
 pub const STEPS: [Step; 9] = [
     ("at first", |_, _| {}),
     ("after a change", |desk, _| {
@@ -218,7 +218,8 @@ pub const STEPS: [Step; 9] = [
     ("and back", |desk, bundle| desk.engine.swap(bundle.clone(), None).unwrap()),
 ];
 
-/// Decide after each step, in this thread and in a new one, between `begin` and `end`; how often each code was given.
+/// Decide after each step, in this thread and in a new one, between `begin` and `end`. Return how often each code was
+/// returned.
 pub fn decide_after_each_step(bundle: &Arc<Bundle>, options: EngineOptions, begin: fn(), end: fn()) -> Counts {
     let mut desk = Desk::new(bundle.clone(), options);
     let mut counts = Counts::default();
@@ -230,7 +231,7 @@ pub fn decide_after_each_step(bundle: &Arc<Bundle>, options: EngineOptions, begi
             desk.decide(&mut counts);
             end();
         };
-        // The new thread goes first: what a thread does when it first decides, it then does here.
+        // The new thread goes first, so that work that a thread does on its first decision happens there.
         std::thread::scope(|threads| {
             threads.spawn(&mut round);
         });
@@ -239,9 +240,10 @@ pub fn decide_after_each_step(bundle: &Arc<Bundle>, options: EngineOptions, begi
     counts
 }
 
-/// Every code but those of a bundle that makes no sense comes up, so nothing of the deciding side was left out.
+/// Check that every code came up except those of nonsensical bundles, so that no part of the deciding side was left
+/// out.
 pub fn assert_everything_was_met(counts: &Counts) {
-    // Values come checked; and a forked process is a test of its own.
+    // The values are checked before, and a forked process has a test of its own.
     let elsewhere = [Code::BadValue, Code::Forked];
     for code in Code::ALL.into_iter().filter(|code| !elsewhere.contains(code)) {
         assert!(counts[code as usize] > 0, "{code:?} never came up: {counts:?}");

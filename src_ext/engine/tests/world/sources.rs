@@ -1,4 +1,4 @@
-//! What the world's bundles are compiled from.
+//! The sources of the world's bundles.
 
 use super::Kind;
 use ztfast_bundle::{Form, Parts};
@@ -44,7 +44,7 @@ pub fn compile(policies: &str, schema: &str, entities: Option<&str>, form: Optio
     ztfast_compile::compile(loaded.model, &sources, &options, None, &mut |_, _, _| {}).unwrap()
 }
 
-/// The world's bundle by another's tables, or by none; its entities are read in the latter case only.
+/// Compile the world's bundle, over the tables of another or anew. Its entities are read in the latter case only.
 pub fn compile_from(base: Option<&ztfast_bundle::Bundle>) -> Result<Parts, ztfast_compile::CompileError> {
     let file = |name: &str, text: &str| SourceFile { name: name.into(), text: text.into() };
     let mut sources = Sources {
@@ -61,12 +61,12 @@ pub fn compile_from(base: Option<&ztfast_bundle::Bundle>) -> Result<Parts, ztfas
     ztfast_compile::compile(loaded.model, &sources, &options, base, &mut |_, _, _| {})
 }
 
-/// The world's bundle.
+/// Compile the world's bundle.
 pub fn parts(form: Option<Form>) -> Parts {
     compile(POLICIES, SCHEMA, Some(ENTITIES), form)
 }
 
-/// A bundle of the world with so many users and documents more, `u0` and `d0` the first.
+/// Compile the world's bundle with `count` more users and documents, from `u0` and `d0` on.
 pub fn crowded(count: u32) -> Parts {
     use std::fmt::Write;
     let mut entities = ENTITIES.trim_end().trim_end_matches(']').to_owned();
@@ -88,20 +88,20 @@ pub fn crowded(count: u32) -> Parts {
     compile(POLICIES, SCHEMA, Some(&(entities + "]")), None)
 }
 
-/// A bundle whose decisions Cedar's own evaluator makes.
+/// Compile a bundle whose decisions Cedar's own evaluator makes.
 fn opaque_parts() -> Parts {
     let policy = "permit (principal, action, resource) when { ip(context.s).isLoopback() };";
     compile(policy, SCHEMA, Some(ENTITIES), None)
 }
 
-/// A bundle by which the world's gates do not fit.
+/// Compile a bundle that the world's gates do not fit.
 fn foreign_parts() -> Parts {
     let schema = "entity Team, Box; entity User in [Team]; entity Doc; \
                   action view appliesTo { principal: User, resource: Doc, context: { n: String } };";
     compile("permit (principal, action, resource);", schema, None, None)
 }
 
-/// The parts of a bundle.
+/// Compile the parts of a bundle.
 pub fn parts_of(kind: Kind) -> Parts {
     match kind {
         Kind::World(form) => parts(form),

@@ -1,4 +1,4 @@
-//! Deciding, changing and asking over a bundle that may hold nonsense, in every way there is.
+//! Decides, changes and queries in every way over a bundle that may hold nonsense.
 
 use super::{changed_user, uid};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use ztfast_engine::{
 };
 use ztfast_vm::Value;
 
-/// How long this thread had a processor: what else the machine does meanwhile does not count.
+/// Return how long this thread has run on a processor: other work of the machine does not count.
 pub fn processor_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the struct is exclusively borrowed during the call.
@@ -17,7 +17,7 @@ pub fn processor_time() -> Duration {
     Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
 }
 
-/// Everything that can be asked of the bundle; the codes of the decisions. None where it is refused.
+/// Query everything of the bundle, and return the codes of the decisions; none if the bundle is refused.
 pub fn decide_all(parts: &Parts) -> Vec<Code> {
     let Ok(bundle) = Bundle::of(parts) else { return Vec::new() };
     let options = EngineOptions { sessions: 4, handles: 16, ..EngineOptions::default() };
@@ -49,7 +49,7 @@ pub fn decide_all(parts: &Parts) -> Vec<Code> {
         let columns = [Column::all(&[8_i64]), Column::all(&[0]), Column::all(&[0])];
         let _ = gate.batch().decide_many(Who::Sessions(Column::each(&ids)), Column::all(&one), &columns, &mut out);
     }
-    // Whether it can be done over spoilt tables is of no interest; that decisions go on, is.
+    // Whether the change succeeds over spoilt tables does not matter; decisions must go on.
     let _ = engine.change(&[changed_user("u")], &[uid("Team", "t")]);
     if let Ok(mut gate) = engine.prepare("Action", "view", &["n", "s", "who"]) {
         for &session in &sessions {
@@ -73,7 +73,7 @@ pub fn decide_all(parts: &Parts) -> Vec<Code> {
         }
     }
     let bundle = snapshot.bundle();
-    // Whoever lists them gets them all.
+    // Listing the policies reaches all their annotations.
     let _ = (0_u32..).map_while(|number| bundle.policy(number)).map(|policy| policy.annotations.len()).sum::<usize>();
     engine.swap(bundle.clone(), None).unwrap();
     codes
