@@ -1,8 +1,9 @@
-//! What a bundle's counts come to, checked before anything is done by them.
+//! The check of a bundle's counts, before anything is done by them.
 //!
-//! Hashes say that a file is what its writer wrote, not that he meant well. Every index is checked when it is used; but lists
-//! may overlap, so that a small file names more elements than it has bytes, and whoever walks all of them never ends. Here
-//! they are added up, without walking any: what takes an engine long to read, or much memory, is refused.
+//! Hashes show that a file is as its writer wrote it, not that the writer was honest. Every index is checked when it is
+//! used. But lists may overlap, so a small file can name more elements than it has bytes, and a loop over all of them
+//! would not end in time. This check adds the counts up without visiting the elements. It refuses a bundle that would
+//! take an engine long to read, or much memory.
 
 use crate::file::OpenError;
 use crate::meta::Meta;
@@ -10,13 +11,14 @@ use crate::records::Span;
 use crate::sections::Views;
 use ztfast_vm::Value;
 
-/// Elements that any bundle may name, however small it is: a tenth of a second's work.
+/// The elements that any bundle may name, however small it is: a tenth of a second's work.
 const ANY: u64 = 1 << 24;
-/// Elements more for each byte of the file. Lists that many share are kept once: the compiler's own files stay far below.
+/// The further elements allowed per byte of the file. Shared lists are stored once: the compiler's own files stay far
+/// below.
 const EACH_BYTE: u64 = 256;
-/// Layers of an action; the compiler makes no more than three.
+/// The most layers of an action. The compiler makes at most three.
 const LAYERS: u32 = 16;
-/// Entities that conditions look away: no expression is nested deeper.
+/// The most entities between principal or resource and what a condition reads. No expression nests deeper.
 const REACH: u32 = 1 << 14;
 
 struct Budget {
@@ -26,7 +28,8 @@ struct Budget {
 
 impl Budget {
     fn spend(&mut self, steps: u64) -> Result<(), OpenError> {
-        self.left = self.left.checked_sub(steps).ok_or_else(|| refused(self.part, "it names more than it has"))?;
+        self.left =
+            self.left.checked_sub(steps).ok_or_else(|| refused(self.part, "it names more elements than it has"))?;
         Ok(())
     }
 }
@@ -35,13 +38,13 @@ fn refused(part: &str, what: &'static str) -> OpenError {
     OpenError::Damaged { part: part.to_owned(), what }
 }
 
-/// Check that nothing in the bundle is longer than its size allows.
+/// Check that the bundle names no more than its size allows.
 pub(crate) fn check(views: &Views, meta: &Meta, bytes: usize) -> Result<(), OpenError> {
     let most = ANY + EACH_BYTE * bytes as u64;
     let budget = |part| Budget { part, left: most };
     let texts = views.string_offsets;
     if !texts.is_sorted() || texts.last().is_some_and(|&end| end as usize > views.string_bytes.len()) {
-        return Err(refused("table of texts", "its places are not in order"));
+        return Err(refused("table of texts", "its offsets are not in order"));
     }
     actions(views, meta)?;
     selectors(views, budget("selectors"))?;
@@ -49,7 +52,7 @@ pub(crate) fn check(views: &Views, meta: &Meta, bytes: usize) -> Result<(), Open
     let mut plans = budget("plans");
     views.layers.iter().try_for_each(|layer| plans.spend(u64::from(layer.plans.len)))?;
     named(views, budget("names"))?;
-    // Those who turn them round number them in 32 bits.
+    // The reverse lists number these in 32 bits.
     let counted = |part| Budget { part, left: most.min(u64::from(u32::MAX)) };
     entities(views, counted("entities"), counted("hierarchy"))
 }
@@ -58,19 +61,19 @@ fn actions(views: &Views, meta: &Meta) -> Result<(), OpenError> {
     let within = |span: Span, all: usize| span.start as usize + span.len as usize <= all;
     for action in views.actions {
         if !within(action.slots, views.slot_kinds.len()) {
-            return Err(refused("table of actions", "there are no such context slots"));
+            return Err(refused("table of actions", "it names context slots that do not exist"));
         }
         if !within(action.layers, views.layers.len()) || action.layers.len > LAYERS {
-            return Err(refused("table of actions", "there are no such layers"));
+            return Err(refused("table of actions", "it names layers that do not exist"));
         }
     }
     if meta.reach > REACH {
-        return Err(refused("description", "no condition looks so far"));
+        return Err(refused("description", "its reach is too large"));
     }
     Ok(())
 }
 
-/// Adding up spans of spans: where each begins, of how many elements.
+/// Prefix sums of lengths, to add up spans of spans.
 struct Sums(Vec<u64>);
 
 impl Sums {
@@ -83,7 +86,7 @@ impl Sums {
         Self(sums)
     }
 
-    /// What the lengths in a span come to; those that are not there, to nothing.
+    /// Return the sum of the lengths in a span. Lengths beyond the table count as 0.
     fn of(&self, span: Span) -> u64 {
         let last = self.0.len() - 1;
         let at = |at: usize| self.0.get(at.min(last)).copied().unwrap_or_default();
@@ -100,7 +103,8 @@ fn selectors(views: &Views, mut budget: Budget) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Each class may be walked at one decision, and those that selectors alone make are walked when an engine is made.
+/// Check the classes. A decision may read the selectors of any one class, and a new engine reads those of all classes
+/// that no refinement split.
 fn classes(views: &Views, most: u64) -> Result<(), OpenError> {
     let lists = views.parts;
     let of_part = |&part: &u32| lists.get(part as usize).map_or(0, |list| u64::from(list.len)) + 1;
@@ -119,7 +123,7 @@ fn classes(views: &Views, most: u64) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Names and annotations, which are copied whenever they are asked for.
+/// Check names and annotations, which are copied each time they are asked for.
 fn named(views: &Views, mut budget: Budget) -> Result<(), OpenError> {
     let strings = views.store().strings;
     let length = |number: u32| strings.get(number).map_or(0, |text| text.len() as u64) + 1;
@@ -127,14 +131,14 @@ fn named(views: &Views, mut budget: Budget) -> Result<(), OpenError> {
     let annotations = Sums::new(views.annotations.iter().map(|&text| length(text)));
     for policy in views.policies {
         budget.spend(length(policy.id) + length(policy.file) + length(policy.fallback))?;
-        // In pairs, so twice as long: more than a 32-bit number counts is more than there is.
+        // These are pairs, so the list is twice as long. A length that saturates exceeds every list.
         let len = policy.annotations_len.saturating_mul(2);
         budget.spend(annotations.of(Span { start: policy.annotations_start, len }))?;
     }
     Ok(())
 }
 
-/// Entities' values, with all that is nested in them, and their parents and ancestors.
+/// Check entities' values, with everything nested in them, and their parents.
 fn entities(views: &Views, mut values: Budget, mut hierarchy: Budget) -> Result<(), OpenError> {
     let nested = Nested::new(views.values);
     for entity in views.entities {
@@ -146,9 +150,9 @@ fn entities(views: &Views, mut values: Budget, mut hierarchy: Budget) -> Result<
     Ok(())
 }
 
-/// How many values lie in others, level by level: values share their parts, so this may be far more than there are values.
+/// The numbers of values nested in others. Values share their parts, so this may be far more than the number of values.
 struct Nested {
-    /// The sets and records that hold anything, by their place, and what lies in all of them up to there.
+    /// For each set and record that has parts: its place, and the number of values nested in it and those before it.
     sums: Vec<(usize, u64)>,
     values: usize,
 }
@@ -158,9 +162,9 @@ impl Nested {
         let mut nested = Self { sums: Vec::new(), values: values.len() };
         let mut sum = 0_u64;
         for (at, value) in values.iter().enumerate().take(u32::MAX as usize) {
-            // Parts lie before what they are parts of. What says otherwise is no value, and is not followed.
+            // Parts lie before their composite. A value that says otherwise is invalid, and is not followed.
             if let Some((start, end)) = value.parts_before(at) {
-                // More is more than any budget, and a sum of such must stay one of which a part can be told.
+                // A larger number exceeds every budget, and the sums must stay exact enough to subtract.
                 sum += nested.of(start, end).min(1 << 32);
                 nested.sums.push((at, sum));
             }
@@ -168,7 +172,7 @@ impl Nested {
         nested
     }
 
-    /// What lies in the values at these places, with themselves.
+    /// Return the number of values at these places, with everything nested in them.
     fn of(&self, start: usize, end: usize) -> u64 {
         let upto = |place: usize| {
             let before = self.sums.partition_point(|&(at, _)| at < place);

@@ -1,18 +1,18 @@
-//! The file: header, table of sections, sections; laying out and checking.
+//! The file format: a header, a table of sections, and the sections; how they are laid out and checked.
 //!
 //! ```text
 //! 0    magic (8)  version (4)  sections (4)  length (8)  zero (8)  hash of header and table (32)
 //! 64   per section: kind (4)  element size (4)  offset (8)  length (8)  zero (8)  hash of the section (32)
 //! ...  the sections, each from a multiple of 64, zero up to the next
 //! ```
-//! Hashes are BLAKE3. The header's is taken with its own field zero. A section's covers its padding.
+//! Hashes are BLAKE3. The header's hash is computed with its own field zero. A section's hash covers its padding.
 
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Version of the layout. A reader takes its own version only.
+/// The version of the format. A reader accepts its own version only.
 pub const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"ztfast\x1a\n";
@@ -51,59 +51,59 @@ pub enum OpenError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Not a bundle at all.
+    /// The file is not a bundle.
     #[error("this is not a ztfast bundle: it does not begin with the bundle's mark. Make one with `ztfast compile`")]
     Foreign,
-    /// A bundle of another version.
+    /// The bundle has another version of the format.
     #[error("the bundle has format version {found}, this ztfast reads version {FORMAT_VERSION}. Compile it again")]
     Version {
         /// The version found.
         found: u32,
     },
-    /// Shorter or longer than it says.
+    /// The file is shorter or longer than its header says.
     #[error(
         "the bundle is {found} bytes long but should have {wanted}: it was cut or padded. Copy or compile it again"
     )]
     Length {
-        /// Bytes that the header (or the least header) wants.
+        /// The bytes that the header requires, or the size of a header.
         wanted: u64,
         /// Bytes found.
         found: u64,
     },
-    /// No file that could be read whole.
-    #[error("this is {what}, no regular file: a bundle is read whole, at once")]
+    /// The path names something other than a regular file.
+    #[error("this is {what}, not a regular file, and a bundle must be one")]
     Kind {
-        /// What it is.
+        /// The kind of file.
         what: &'static str,
     },
-    /// Somebody wrote it meanwhile.
+    /// The file was written while it was read.
     #[error(
         "the file was changed while it was read. Write bundles beside their name and rename them, as `save` does, then \
          open it again"
     )]
     Changed,
-    /// No memory for a copy.
+    /// There is no memory for a copy.
     #[error("the system has no {bytes} bytes of memory for a copy of the bundle: {source}")]
     Copy {
-        /// Bytes wanted.
+        /// The size of the copy.
         bytes: u64,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A byte changed.
+    /// A part of the file is damaged.
     #[error("the bundle's {part} is damaged: {what}. Copy or compile it again")]
     Damaged {
-        /// Header, or the section's number.
+        /// The header, or a section by its number.
         part: String,
-        /// What does not fit.
+        /// The damage.
         what: &'static str,
     },
 }
 
-/// A section to write: bytes and the size of an element.
+/// A section to write: its bytes, and the size of an element.
 pub(crate) struct Section<'a> {
     pub bytes: &'a [u8],
     pub element: usize,
@@ -124,19 +124,19 @@ fn header_hash(header: &Header, table: &[u8]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// The hash (BLAKE3) of what a store is read from: the schema's text and the entities'.
+/// Return the hash (BLAKE3) of a store's sources: the texts of the schema and the entities.
 #[must_use]
 pub fn store_hash(schema: &str, entities: Option<&str>) -> String {
     let mut hasher = blake3::Hasher::new();
     for text in [Some(schema), entities] {
-        // Lengths first, so that no two pairs of texts run together to the same bytes.
+        // Lengths come first, so that different pairs of texts never give the same bytes.
         hasher.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
         hasher.update(text.unwrap_or_default().as_bytes());
     }
     hasher.finalize().to_hex().to_string()
 }
 
-/// Lay out the sections, numbered as they come. In words, because the tables want eight-byte alignment.
+/// Lay out the sections, numbered in order. The file is built in words, because the tables need eight-byte alignment.
 pub(crate) fn write(sections: &[Section<'_>]) -> Box<[u64]> {
     let start = padded(HEADER + sections.len() * SECTION);
     let length = start + sections.iter().map(|s| padded(s.bytes.len())).sum::<usize>();
@@ -172,9 +172,9 @@ pub(crate) fn write(sections: &[Section<'_>]) -> Box<[u64]> {
     words
 }
 
-/// Where a section is, and its hash.
+/// The place of a section in the file, and its hash.
 pub(crate) struct Place {
-    /// Without its padding.
+    /// The section without its padding.
     pub range: Range<usize>,
     hash: [u8; 32],
 }
@@ -185,19 +185,19 @@ pub(crate) fn check_section(file: &[u8], number: usize, place: &Place) -> Result
     let body = place.range.start..padded(place.range.end);
     let body = file.get(body).ok_or_else(|| damaged(part(), "it lies outside the file"))?;
     if *blake3::hash(body).as_bytes() != place.hash {
-        return Err(damaged(part(), "its hash does not fit"));
+        return Err(damaged(part(), "its hash does not match"));
     }
     Ok(())
 }
 
-/// How long header and table of sections are.
+/// Return the length of the header and the table of sections.
 pub(crate) const fn head_length(elements: &[usize]) -> usize {
     padded(HEADER + elements.len() * SECTION)
 }
 
-/// Check a file's header and table of sections; the content hash and where its sections are. `file` is the file or its
-/// beginning, `found` how long the whole is; `elements` has each section's element size. What the sections hold is left to
-/// [`check_section`].
+/// Check a file's header and table of sections, and return the content hash and the sections' places. `file` is the
+/// file or its beginning, `found` the whole length; `elements` has each section's element size. [`check_section`]
+/// checks the sections.
 pub(crate) fn check(file: &[u8], found: u64, elements: &[usize]) -> Result<([u8; 32], Vec<Place>), OpenError> {
     let start = head_length(elements);
     let short = |wanted: usize| OpenError::Length { wanted: wanted as u64, found };
@@ -213,12 +213,12 @@ pub(crate) fn check(file: &[u8], found: u64, elements: &[usize]) -> Result<([u8;
         return Err(OpenError::Length { wanted: header.length, found });
     }
     if header.sections as usize != elements.len() {
-        return Err(damaged("header", "it has not the number of sections that this version has"));
+        return Err(damaged("header", "its number of sections is not that of this version"));
     }
     let table = file.get(HEADER..start).ok_or_else(|| short(start))?;
     let (table, padding) = table.split_at(elements.len() * SECTION);
     if header_hash(&header, table) != header.hash {
-        return Err(damaged("header", "its hash does not fit"));
+        return Err(damaged("header", "its hash does not match"));
     }
     if padding.iter().any(|&byte| byte != 0) {
         return Err(damaged("header", "its padding is not zero"));
@@ -227,7 +227,7 @@ pub(crate) fn check(file: &[u8], found: u64, elements: &[usize]) -> Result<([u8;
     let mut expected = start;
     for (kind, (record, &element)) in table.chunks_exact(SECTION).zip(elements).enumerate() {
         let part = || format!("section {kind}");
-        let record = SectionRec::read_from_bytes(record).map_err(|_| damaged(part(), "its entry is cut"))?;
+        let record = SectionRec::read_from_bytes(record).map_err(|_| damaged(part(), "its entry is truncated"))?;
         let fits = record.kind as usize == kind
             && record.element as usize == element
             && record.offset == expected as u64
@@ -236,7 +236,7 @@ pub(crate) fn check(file: &[u8], found: u64, elements: &[usize]) -> Result<([u8;
         let length = usize::try_from(record.length).ok().filter(|_| fits);
         let end = length.and_then(|length| expected.checked_add(length.checked_next_multiple_of(ALIGN)?));
         let (Some(length), Some(end)) = (length, end) else {
-            return Err(damaged(part(), "its entry does not fit"));
+            return Err(damaged(part(), "its entry is not valid"));
         };
         if end as u64 > found {
             return Err(damaged(part(), "it lies outside the file"));

@@ -1,10 +1,10 @@
-//! The bundle: one file that holds everything a decision reads, used where it lies.
+//! The bundle: one file that holds everything a decision reads. Decisions read its tables in place.
 //!
-//! The compiler fills [`Parts`]; [`Parts::write`] lays them out; [`Bundle`] holds the file's bytes in memory of its own
-//! and hands out its tables as slices. A file is taken only if it is whole: its header carries a hash of the table of sections, and the
-//! table a hash of each section with its padding, so that no byte of the file is left out. Header and table are checked
-//! when the file is opened, the sections before they are first used ([`Bundle::check`]), and what their counts come to. What neither promises is that the tables make sense together: whoever
-//! reads them must check every index, and does.
+//! The compiler fills [`Parts`], and [`Parts::write`] lays them out. [`Bundle`] holds the file's bytes in its own
+//! memory and returns its tables as slices. Every byte of a file is covered by a hash: the header has a hash of the
+//! table of sections, and the table a hash of each section with its padding. Header and table are checked when the file
+//! is opened. The sections, and the sums of their counts, are checked before first use ([`Bundle::check`]). Neither
+//! check promises that the tables fit each other, so readers must check every index, and do.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 #[cfg(not(target_endian = "little"))]

@@ -1,8 +1,9 @@
-//! A bundle's bytes in memory of our own: whoever changes, cuts or replaces the file changes no decision.
+//! A bundle's bytes in memory of our own, so that writing, truncating or replacing the file changes no decision.
 //!
-//! A file is opened once, read once from its beginning to its end, and never looked at again; every check is of the copy.
-//! A small one goes to anonymous memory that is then made read-only. A large one goes to a memory file (memfd) with all
-//! seals: nobody can write it any more, not even this process, and processes that are given its descriptor share its pages.
+//! A file is opened once, read once from beginning to end, and never read again; every check is of the copy. A small
+//! file is copied to anonymous memory, which is then made read-only. A large one is copied to a memory file (memfd)
+//! with all seals: no process can write it any more, this one included, and processes that are given its descriptor
+//! share its pages.
 
 use crate::file::{self, OpenError};
 use memmap2::{Mmap, MmapMut, MmapOptions};
@@ -14,23 +15,23 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use zerocopy::IntoBytes;
 
-/// Larger files go to sealed memory: what others can share is worth a descriptor.
+/// Larger files go to sealed memory: sharing them is worth a descriptor.
 const SHARED: u64 = 4 << 20;
-/// Bytes that are read at once: they stay in the processor's cache until they are written.
+/// The bytes read at once: they stay in the processor's cache until they are written.
 const CHUNK: usize = 1 << 20;
-/// Two MiB: the large pages of x86-64 and aarch64.
+/// Two MiB: the size of large pages on x86-64 and aarch64.
 const LARGE_PAGE_BITS: u8 = 21;
 
-/// Fills some room with the file's bytes from a place on.
+/// Fills a buffer with the file's bytes from an offset on.
 type ReadAt<'a> = &'a dyn Fn(&mut [u8], u64) -> Result<(), OpenError>;
 
-/// Where the bytes of a bundle are.
+/// The memory that holds a bundle's bytes.
 pub(crate) enum Data {
-    /// In words, because the tables want eight-byte alignment.
+    /// Words, because the tables need eight-byte alignment.
     Owned(Box<[u64]>),
-    /// So many bytes of anonymous memory, read-only.
+    /// Anonymous memory, read-only, and how many of its bytes are the bundle's.
     Anonymous(Mmap, usize),
-    /// A sealed memory file.
+    /// A sealed memory file, and its mapping.
     Sealed(Mmap, OwnedFd),
 }
 
@@ -43,7 +44,7 @@ impl Data {
         }
     }
 
-    /// A descriptor of sealed memory that holds the bytes: this memory itself, where it is sealed.
+    /// Return a descriptor of sealed memory that holds the bytes: of this memory, if it is sealed.
     #[cfg(target_os = "linux")]
     pub fn share(&self) -> io::Result<OwnedFd> {
         if let Self::Sealed(_, memory) = self {
@@ -55,8 +56,8 @@ impl Data {
         Ok(memory.into())
     }
 
-    /// The same bytes in anonymous memory; in large pages, from the system's pool of them or, where it keeps none, such as
-    /// it can make.
+    /// Copy the bytes to anonymous memory. Large pages come from the system's pool, or else from transparent huge
+    /// pages.
     pub fn copy(&self, large_pages: bool) -> io::Result<Self> {
         let bytes = self.bytes();
         let mut map = if large_pages {
@@ -67,26 +68,26 @@ impl Data {
             MmapMut::map_anon(bytes.len())?
         };
         if large_pages {
-            wish_for_large_pages(&map);
+            advise_huge_pages(&map);
         }
         map.get_mut(..bytes.len()).unwrap_or_default().copy_from_slice(bytes);
         Ok(Self::Anonymous(map.make_read_only()?, bytes.len()))
     }
 }
 
-/// Only a wish: where the system makes none, or they are of its pool, nothing changes.
-fn wish_for_large_pages(map: &MmapMut) {
+/// Advise the system to use large pages. It may ignore this, and it changes nothing for pages of the pool.
+fn advise_huge_pages(map: &MmapMut) {
     #[cfg(target_os = "linux")]
     let _ = map.advise(memmap2::Advice::HugePage);
     #[cfg(not(target_os = "linux"))]
     let _ = map;
 }
 
-/// Read a file whole. Its header and table of sections are looked at first, so that nothing is read, and no memory taken,
-/// for a file that is none or is not as long as it says.
+/// Read a whole file. The header and the table of sections are checked first, so that a file that is not a bundle, or
+/// is not as long as it says, is neither read nor given memory.
 pub(crate) fn read(path: &Path, elements: &[usize]) -> Result<Data, OpenError> {
     let fail = |source| OpenError::Io { path: path.to_owned(), source };
-    // Not to wait for the other end of a FIFO, nor to become a terminal's process: neither is read.
+    // These flags keep a FIFO from blocking, and a terminal from taking this process. Neither is read.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file =
         rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty())).map_err(|e| fail(e.into()))?;
@@ -98,8 +99,8 @@ pub(crate) fn read(path: &Path, elements: &[usize]) -> Result<Data, OpenError> {
     let length = before.len();
     #[cfg(target_os = "linux")]
     if length > 0 && is_sealed(&file, &before) {
-        // SAFETY: a mapping is sound while nobody writes or cuts the file. The seals forbid it to everybody, for good, and
-        // all its pages are there.
+        // SAFETY: a mapping is sound while the file is neither written nor truncated. The seals forbid both for good,
+        // and all its pages exist.
         let map = unsafe { MmapOptions::new().map_copy_read_only(&file) }.map_err(fail)?;
         return Ok(Data::Sealed(map, file.into()));
     }
@@ -115,16 +116,16 @@ pub(crate) fn read(path: &Path, elements: &[usize]) -> Result<Data, OpenError> {
     let size = usize::try_from(length).ok().filter(|&size| size <= isize::MAX.cast_unsigned());
     let size = size.ok_or_else(|| missing(io::ErrorKind::OutOfMemory.into()))?;
     if length > SHARED
-        && let Some(room) = room().filter(|&room| length > room)
+        && let Some(available) = available_memory().filter(|&available| length > available)
     {
-        return Err(missing(io::Error::other(format!("there are {room}"))));
+        return Err(missing(io::Error::other(format!("only {available} are available"))));
     }
     let data = if let Some(data) = sealed(length, &read_at)? {
         data
     } else {
         let mut map = MmapMut::map_anon(size).map_err(missing)?;
         if length > SHARED {
-            wish_for_large_pages(&map);
+            advise_huge_pages(&map);
         }
         read_at(&mut map, 0)?;
         Data::Anonymous(map.make_read_only().map_err(missing)?, size)
@@ -147,11 +148,11 @@ fn kind(mode: u32) -> &'static str {
     }
 }
 
-/// Copy a large file to sealed memory. `None` where it is small, and where the system has no such memory for us: a sandbox
-/// may forbid it, and a limit on the size of files counts for it.
+/// Copy a large file to sealed memory. `None` if the file is small, or the system refuses such memory: a sandbox may
+/// forbid it, and a limit on the size of files applies to it.
 #[cfg(target_os = "linux")]
 fn sealed(length: u64, read_at: ReadAt<'_>) -> Result<Option<Data>, OpenError> {
-    // Whoever writes a file beyond the limit gets a signal that ends him.
+    // Writing beyond the limit would raise a signal that ends the process.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if length <= SHARED || limit.is_some_and(|limit| limit < length) {
         return Ok(None);
@@ -171,8 +172,9 @@ fn sealed(length: u64, read_at: ReadAt<'_>) -> Result<Option<Data>, OpenError> {
     if seal(&memory).is_err() {
         return Ok(None);
     }
-    // SAFETY: a mapping is sound while nobody writes or cuts the file: it has just been sealed against both, for good.
-    // (Private, because kernels before 6.7 refuse shared mappings of sealed memory; its pages are shared all the same.)
+    // SAFETY: a mapping is sound while the file is neither written nor truncated: it has just been sealed against both,
+    // for good. (It is private, because kernels before 6.7 refuse shared mappings of sealed memory; its pages are
+    // shared all the same.)
     let map = unsafe { MmapOptions::new().map_copy_read_only(&memory) };
     Ok(map.ok().map(|map| Data::Sealed(map, memory.into())))
 }
@@ -202,8 +204,9 @@ fn seal(memory: &File) -> io::Result<()> {
     Ok(rustix::fs::fcntl_add_seals(memory, SEALS)?)
 }
 
-/// Whether it is memory that nobody can write or cut any more, and all of it is there: a page that is not could not be had
-/// when it is read, and in large pages of the system's pool each one may be such.
+/// Return whether the file is memory that is sealed against writing and truncating, with all its pages allocated. A
+/// missing page might not be available when it is read, and in large pages of the system's pool any page may be
+/// missing.
 #[cfg(target_os = "linux")]
 fn is_sealed(file: &File, metadata: &std::fs::Metadata) -> bool {
     const TMPFS: u64 = 0x0102_1994;
@@ -212,10 +215,10 @@ fn is_sealed(file: &File, metadata: &std::fs::Metadata) -> bool {
         && metadata.blocks().saturating_mul(512) >= metadata.len()
 }
 
-/// How many bytes of memory the system and the process's group have, as far as they say: reading more would not fail but
-/// end somebody.
+/// Return how many bytes of memory the system and the process's control group have left, as far as they tell. Reading
+/// more would not fail, but make the system kill a process.
 #[cfg(target_os = "linux")]
-fn room() -> Option<u64> {
+fn available_memory() -> Option<u64> {
     let system = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let kib = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
         Some(kib.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
@@ -231,6 +234,6 @@ fn room() -> Option<u64> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn room() -> Option<u64> {
+fn available_memory() -> Option<u64> {
     None
 }

@@ -1,32 +1,33 @@
-//! What a bundle says about itself: policies, actions and their context, statistics. Read once, when it is loaded.
+//! The bundle's description: policies, actions and their contexts, statistics. It is read once, when the bundle is
+//! opened.
 
 use serde::{Deserialize, Serialize};
 
-/// The bundle's own description.
+/// The bundle's description.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Meta {
-    /// Version of ztfast that wrote it.
+    /// The version of ztfast that wrote the bundle.
     pub writer: String,
-    /// Whether the policies passed strict validation (else they were compiled permissively).
+    /// Whether the policies passed strict validation. Otherwise they were compiled permissively.
     pub strict: bool,
-    /// The actions, in their numbers' order.
+    /// The actions, in the order of their numbers.
     pub actions: Vec<ActionMeta>,
-    /// How many entities away from principal and resource conditions look: `principal.desk.limit` is 1.
+    /// How many entities lie between principal or resource and what conditions read: `principal.desk.limit` has 1.
     pub reach: u32,
-    /// The group of actions, or the action, that the kill switch leaves alone unless it is named: type and id.
+    /// The action, or group of actions, that the kill switch exempts unless it is named: type and id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exempt: Option<(String, String)>,
-    /// The store that was compiled, for a later bundle to see whether it is still the same.
+    /// The store that was compiled, by which a later compilation sees whether it is unchanged.
     pub store: Store,
-    /// What was compiled, and into what.
+    /// Statistics of the compilation.
     pub stats: Stats,
 }
 
-/// A store of entities: what it was read from, and how far the tables are what follows from it alone. The policies' own
-/// names and values come after that.
+/// A store of entities: the hash of its sources, and how much of each table follows from the store alone. Names and
+/// values that only policies bring come after that.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Store {
-    /// [`store_hash`](crate::store_hash) of the texts.
+    /// The [`store_hash`](crate::store_hash) of the sources.
     pub hash: String,
     /// Types.
     pub types: u32,
@@ -43,32 +44,32 @@ pub struct Store {
 /// An action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionMeta {
-    /// Its type, as `Action`.
+    /// The type, as `Action`.
     pub ty: String,
-    /// Its id, as `order.new`.
+    /// The id, as `order.new`.
     pub id: String,
-    /// Types of principal that it applies to.
+    /// The types of principal that the action applies to.
     pub principals: Vec<String>,
-    /// Types of resource that it applies to.
+    /// The types of resource that the action applies to.
     pub resources: Vec<String>,
-    /// The attributes of its context, sorted by name.
+    /// The attributes of the context, sorted by name.
     pub context: Vec<Field>,
 }
 
 /// An attribute of a context or of a record in one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Field {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Number of the string that is its name.
+    /// The number of the string that is the name.
     pub key: u32,
-    /// Whether it must be there.
+    /// Whether the attribute is required.
     pub required: bool,
-    /// Where its value goes.
+    /// The attribute's slot, or those of its own attributes.
     pub node: Node,
 }
 
-/// Where an attribute of the context goes: a slot, or, for a record, its attributes' slots.
+/// The context slots of an attribute: one slot, or, for a record, those of its attributes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Node {
     /// One value.
@@ -78,11 +79,11 @@ pub enum Node {
         /// The value's type.
         ty: ValueType,
     },
-    /// A record, flattened.
+    /// A flattened record.
     Record {
-        /// A slot that only says whether the record is there: for optional ones.
+        /// For optional records, a slot that only tells whether the record is present.
         presence: Option<u32>,
-        /// Its attributes, sorted by name.
+        /// The record's attributes, sorted by name.
         fields: Vec<Field>,
     },
 }
@@ -101,92 +102,92 @@ pub enum ValueType {
     /// An entity of the type with this name.
     Entity(String),
     Set(Box<ValueType>),
-    /// A record inside a set: its fields' nodes are leaves without a slot of their own (`slot` is 0).
+    /// A record inside a set. The nodes of its fields are leaves without a slot of their own (`slot` is 0).
     Record(Vec<(String, bool, ValueType)>),
 }
 
-/// What was compiled, and into what.
+/// Statistics of the compilation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Stats {
-    /// Policies, links among them.
+    /// The number of policies, linked ones included.
     pub policies: u64,
-    /// Entities of the store, actions among them.
+    /// The number of entities in the store, actions included.
     pub entities: u64,
-    /// Classes of principals and of resources, over all actions.
+    /// The number of classes of principals and of resources, over all actions.
     pub classes: u64,
-    /// Cells, over all actions.
+    /// The number of cells, over all actions.
     pub cells: u64,
-    /// Distinct programs.
+    /// The number of distinct programs.
     pub programs: u64,
-    /// Policies for which Cedar's own evaluator answers.
+    /// The number of fallbacks: policies for which Cedar's own evaluator decides.
     pub fallbacks: u64,
-    /// Conditions left for decision time, counted per action and policy.
+    /// The number of conditions left for decision time, counted per action and policy.
     pub residual: u64,
-    /// Instructions.
+    /// The number of instructions.
     pub instructions: u64,
-    /// Depth of stack that the deepest program needs, and values that the one that builds most may build.
+    /// The depth of stack that programs need at most, and the number of values that one may build at most.
     pub scratch: (u64, u64),
-    /// Bytes that decisions may read, by what they grow with.
+    /// The bytes that decisions may read, by what they grow with.
     pub memory: Memory,
-    /// Per action.
+    /// Statistics per action.
     pub actions: Vec<ActionStats>,
 }
 
-/// Where a bundle's bytes are.
+/// The bytes of a bundle, by use.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Memory {
-    /// Entities, their texts, values and classes, divided by their number.
+    /// The bytes of entities, texts, values and classes, divided by the number of entities.
     pub per_entity: f64,
-    /// The same, of what is kept of a principal.
+    /// The bytes per principal.
     pub per_principal: f64,
-    /// The same, of what is kept of a resource.
+    /// The bytes per resource.
     pub per_resource: f64,
-    /// Tables, programs and code, divided by the policies.
+    /// The bytes of tables, programs and code, divided by the number of policies.
     pub per_policy: f64,
-    /// Tables, programs and code.
+    /// The bytes of tables, programs and code.
     pub tables: u64,
-    /// Entities, texts, values and classes.
+    /// The bytes of entities, texts, values and classes.
     pub entities: u64,
-    /// Policies and schema as text.
+    /// The bytes of policies and schema as text.
     pub sources: u64,
 }
 
-/// What became of one action.
+/// Statistics of one action.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ActionStats {
     /// The action, as Cedar text.
     pub action: String,
-    /// Policies whose scope admits it.
+    /// The number of policies whose scope admits the action.
     pub policies: u64,
-    /// Classes of principals, over its layers.
+    /// The number of classes of principals, over the action's layers.
     pub principal_classes: u64,
-    /// Classes of resources, over its layers.
+    /// The number of classes of resources, over the action's layers.
     pub resource_classes: u64,
-    /// Cells that are stored.
+    /// The number of cells stored.
     pub cells: u64,
-    /// Distinct programs.
+    /// The number of distinct programs.
     pub programs: u64,
-    /// Conditions over principal and resource that were resolved in the table.
+    /// The number of conditions over principal and resource that the table resolves.
     pub tabulated: u64,
-    /// Conditions left for decision time.
+    /// The number of conditions left for decision time.
     pub residual: u64,
-    /// How each of its layers is laid out, and why.
+    /// The layers, with their forms and what speaks for these.
     pub layers: Vec<LayerStats>,
 }
 
-/// What became of one layer of an action.
+/// Statistics of one layer of an action.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LayerStats {
     /// `dense`, `rows` or `sets`.
     pub form: String,
-    /// Policies in it.
+    /// The number of policies.
     pub policies: u64,
-    /// Classes of principals.
+    /// The number of classes of principals.
     pub principals: u64,
-    /// Classes of resources.
+    /// The number of classes of resources.
     pub resources: u64,
-    /// Bytes that the form takes.
+    /// The bytes that the form takes.
     pub bytes: u64,
-    /// Bytes that a cell for each pair of classes would take.
+    /// The bytes that the dense form would take.
     pub dense_bytes: u64,
 }

@@ -1,4 +1,4 @@
-//! Records of the tables that decisions walk: types, actions, cells, ranges.
+//! The records of the tables that decisions read: types, actions, cells, ranges.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -6,41 +6,42 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct TypeRec {
-    /// Number of the string that is its name.
+    /// The number of the string that is its name.
     pub name: u32,
-    /// The stand-in for entities of this type that the bundle lacks; `u32::MAX` where there can be none (actions).
+    /// The number of the stand-in for entities of this type that the bundle lacks; `u32::MAX` if there can be none
+    /// (actions).
     pub absent: u32,
     /// 1 for an enumerated type, whose ids are all listed.
     pub enumerated: u32,
 }
 
-/// A policy, as far as decisions and reports name it. Texts are numbers of strings; `u32::MAX` is none.
+/// A policy, with what decisions and reports show of it. Texts are numbers of strings; `u32::MAX` means none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct PolicyRec {
-    /// Its id.
+    /// The id.
     pub id: u32,
     /// 1 for a forbid.
     pub forbid: u32,
-    /// The file that holds it, as the compiler was given it.
+    /// The file that contains the policy, as it was named to the compiler.
     pub file: u32,
-    /// Its first line there, from 1.
+    /// The policy's first line in the file, from 1.
     pub line: u32,
-    /// Its first annotation, in pairs of key and value.
+    /// The first annotation, in pairs of key and value.
     pub annotations_start: u32,
-    /// Annotations.
+    /// The number of annotations.
     pub annotations_len: u32,
-    /// Why Cedar's own evaluator answers for it, where it does.
+    /// Why the policy is a fallback, if it is one.
     pub fallback: u32,
 }
 
-/// The classes of an entity: as a principal, and as a resource. 0: no action applies to it.
+/// The classes of an entity, as a principal and as a resource. 0 means that no action applies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ClassPair {
-    /// Class as a principal.
+    /// The class as a principal.
     pub principal: u32,
-    /// Class as a resource.
+    /// The class as a resource.
     pub resource: u32,
 }
 
@@ -50,35 +51,35 @@ pub struct ClassPair {
 pub struct ClassRec {
     /// The entities' type; `u32::MAX` for class 0.
     pub ty: u32,
-    /// First of its parts, which are lists of selectors.
+    /// The first of the class's parts, which are lists of selectors.
     pub parts_start: u32,
-    /// Parts.
+    /// The number of parts.
     pub parts_len: u32,
-    /// 1 where the selectors alone do not make the class: values that conditions read split it from others.
+    /// 1 if values that conditions read split the class from others with the same selectors.
     pub split: u32,
 }
 
-/// A list of numbers in a pool.
+/// A range of elements in a pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Span {
-    /// The first.
+    /// The first element.
     pub start: u32,
-    /// How many.
+    /// The number of elements.
     pub len: u32,
 }
 
-/// What a policy asks of one side alone. Selector 0 of either side asks for nothing.
+/// A selector: what a policy asks of one side alone. Selector 0 of each side asks nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SelectorRec {
-    /// Type of the entity; `u32::MAX` for any.
+    /// The type of the entity; `u32::MAX` for any.
     pub ty: u32,
     /// The entity itself; `u32::MAX` for any.
     pub entity: u32,
-    /// Entities of which one must be the entity or an ancestor; none: whatever its ancestors are.
+    /// Entities of which one must be the entity or an ancestor. If there are none, any ancestors will do.
     pub within: Span,
-    /// Conditions, as places of their code.
+    /// The conditions, as places of their code.
     pub conjuncts: Span,
 }
 
@@ -88,26 +89,27 @@ pub struct SelectorRec {
 pub struct ActionRec {
     /// The action's own entity.
     pub entity: u32,
-    /// Kinds of its context slots.
+    /// The kinds of the action's context slots.
     pub slots: Span,
-    /// Its layers: what each says of a pair of entities, together, is the decision.
+    /// The action's layers. The decision combines what they say of a pair of entities.
     pub layers: Span,
 }
 
-/// How a layer is laid out.
+/// The form of a layer's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Form {
     /// A cell for each pair of classes.
     Dense = 0,
-    /// For each class of principals a cell that is the rule, and the cells of the classes of resources that differ.
+    /// For each class of principals a cell that is the rule, and the cells of those classes of resources that differ
+    /// from it.
     Rows = 1,
-    /// For each class the policies that it admits: the pair's are what both have.
+    /// For each class the set of policies that it admits. A pair's policies are the intersection of both sets.
     Sets = 2,
 }
 
 impl Form {
-    /// The form with this number.
+    /// Return the form with this number.
     #[inline]
     #[must_use]
     pub const fn from_u32(number: u32) -> Option<Self> {
@@ -119,7 +121,7 @@ impl Form {
         }
     }
 
-    /// Its name in statistics.
+    /// Return the form's name in statistics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -130,39 +132,39 @@ impl Form {
     }
 }
 
-/// Some policies of an action, and what they say of each pair of classes.
+/// A layer: some policies of an action, and their table for pairs of classes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct LayerRec {
     /// A [`Form`]'s number.
     pub form: u32,
-    /// Where the layer's class for each class of principals begins.
+    /// The start of the map from classes of principals to the layer's classes.
     pub principal_map: u32,
-    /// Where the layer's class for each class of resources begins.
+    /// The start of the map from classes of resources to the layer's classes.
     pub resource_map: u32,
-    /// Classes of principals, with class 0: "the action does not apply".
+    /// The number of classes of principals, including class 0: "the action does not apply".
     pub principals: u32,
-    /// Classes of resources, likewise.
+    /// The number of classes of resources, including class 0.
     pub resources: u32,
-    /// The first cell (dense), row (rows), or place of a set: of principals, then of resources.
+    /// The first cell (dense), row (rows), or place of a set: those of principals, then those of resources.
     pub table: u32,
-    /// Words of a set's summary: a bit for each block of 512 policies.
+    /// The number of words of a set's summary, which has a bit for each block of 512 policies.
     pub summary: u32,
-    /// Where the blocks that all principals have are marked, then those that all resources have.
+    /// The start of the masks, which mark the blocks that all principals have, then those that all resources have.
     pub masks: u32,
-    /// The layer's policies, forbids first. With sets, the number of a policy is the number of its bit.
+    /// The layer's policies, forbids first. With sets, a policy's number is also the number of its bit.
     pub plans: Span,
 }
 
-/// A policy as an action sees it.
+/// A policy within an action.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct PlanRec {
-    /// What it asks of the principal alone.
+    /// The selector of the principal.
     pub principal: u32,
-    /// What it asks of the resource alone.
+    /// The selector of the resource.
     pub resource: u32,
-    /// What else it asks: a program of this policy alone; `u32::MAX` where there is no policy here.
+    /// The program of the policy's other conditions; `u32::MAX` if there is no policy here.
     pub program: u32,
     /// 1 for a forbid.
     pub forbid: u32,
@@ -174,26 +176,26 @@ pub struct PlanRec {
 pub struct RowRec {
     /// The cell that is the rule.
     pub rule: u32,
-    /// Where the marks of the cells that differ begin.
+    /// The start of the marks of the cells that differ from the rule.
     pub marks: u32,
 }
 
-/// Marks of 64 cells.
+/// The marks of 64 cells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct MarkRec {
-    /// Which of them differ from the row's rule.
+    /// The cells that differ from the row's rule, one bit each.
     pub differ: u64,
-    /// Where those that do are, among the table's cells.
+    /// The place in the table of the cells that differ.
     pub cells: u64,
 }
 
-/// Policies in a block of a set.
+/// The number of policies in a block of a set.
 pub const BLOCK_BITS: usize = 512;
-/// Words in a block of a set.
+/// The number of words in a block of a set.
 pub const BLOCK_WORDS: usize = BLOCK_BITS / 64;
 
-/// What a cell of an action's table says without looking at the context.
+/// What a cell says without looking at the context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CellKind {
     /// DENY: no policy applies.
@@ -208,13 +210,14 @@ pub enum CellKind {
 
 const PROGRAM_BITS: u32 = 30;
 
-/// A cell of its kind and its program, which names the determining policies even where the kind resolves the effect.
+/// Pack a cell from its kind and its program. The program names the determining policies even if the kind settles the
+/// effect.
 #[must_use]
 pub const fn pack_cell(kind: CellKind, program: u32) -> u32 {
     (kind as u32) << PROGRAM_BITS | (program & ((1 << PROGRAM_BITS) - 1))
 }
 
-/// The kind of a cell.
+/// Return the kind of a cell.
 #[inline]
 #[must_use]
 pub const fn cell_kind(cell: u32) -> CellKind {
@@ -226,63 +229,63 @@ pub const fn cell_kind(cell: u32) -> CellKind {
     }
 }
 
-/// The program of a cell.
+/// Return the program of a cell.
 #[inline]
 #[must_use]
 pub const fn cell_program(cell: u32) -> u32 {
     cell & ((1 << PROGRAM_BITS) - 1)
 }
 
-/// A condition on one context slot: it is there, and its number is in (or, inverted, outside) `low..=high`.
+/// A condition on one context slot: it is present, and its number lies in `low..=high`, or outside of it if inverted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RangeRec {
     /// The slot.
     pub slot: u32,
-    /// Outside instead of in.
+    /// Whether the number must lie outside.
     pub inverted: bool,
-    /// Least number.
+    /// The least number.
     pub low: i64,
-    /// Greatest number.
+    /// The greatest number.
     pub high: i64,
 }
 
 impl RangeRec {
-    /// Whether a number is in the range (outside, if inverted).
+    /// Return whether a number satisfies the condition.
     #[must_use]
     pub const fn holds(&self, number: i64) -> bool {
         (self.low <= number && number <= self.high) != self.inverted
     }
 
-    /// The same as one comparison.
+    /// Express the range as one comparison.
     #[must_use]
     pub const fn test(&self) -> Test {
         let (empty, all) = (self.low > self.high, self.low == i64::MIN && self.high == i64::MAX);
         let (low, high) = match (self.inverted, empty, all) {
             (true, true, _) | (false, _, true) => (i64::MIN, i64::MAX),
-            // No decision has such a slot.
+            // No request has this slot, so the test never passes.
             (true, _, true) | (false, true, _) => return Test { slot: u32::MAX, low: 0, width: 0 },
             (false, false, false) => (self.low, self.high),
-            // What is outside is a range as well, around the end of the numbers.
+            // The outside is a range too, which wraps around the end of the numbers.
             (true, false, false) => (self.high.wrapping_add(1), self.low.wrapping_sub(1)),
         };
         Test { slot: self.slot, low, width: high.wrapping_sub(low).cast_unsigned() }
     }
 }
 
-/// A [`RangeRec`] as programs hold it: the slot is there, and its number is no more than `width` above `low`, counted
-/// around the end of the numbers.
+/// A [`RangeRec`] as programs store it: the slot is present, and its number is at most `width` above `low`, in wrapping
+/// arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Test {
     /// The slot.
     pub slot: u32,
-    /// Least number.
+    /// The least number.
     pub low: i64,
-    /// How far above it the greatest is.
+    /// The distance from the least to the greatest number.
     pub width: u64,
 }
 
 impl Test {
-    /// Whether a number passes.
+    /// Return whether a number passes.
     #[inline]
     #[must_use]
     pub const fn holds(&self, number: i64) -> bool {

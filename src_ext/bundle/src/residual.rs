@@ -1,6 +1,6 @@
-//! Programs: the policies that may apply in a cell, as far as they are left for decision time.
+//! Programs: the residuals of the policies that may apply in a cell.
 //!
-//! A program lies in one piece, in the order in which a decision reads it, so that a short one is a cache line or two:
+//! A program is contiguous, in the order in which a decision reads it, so that a short one takes a cache line or two:
 //!
 //! ```text
 //! header     forbids (32 bits), permits (31), opaque (1)
@@ -13,25 +13,25 @@
 use crate::records::{RangeRec, Test};
 
 const OPAQUE: u64 = 1 << 63;
-/// Words of a range.
+/// The number of words of a range.
 const RANGE: usize = 3;
 
-/// What is left of a policy, for writing.
+/// The residual of a policy, for writing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Residual {
-    /// Number of the policy.
+    /// The number of the policy.
     pub policy: u32,
-    /// Conditions on single slots.
+    /// The conditions on single slots.
     pub ranges: Vec<RangeRec>,
-    /// Code of the other conditions: first instruction, number of instructions.
+    /// The code of the other conditions: first instruction, number of instructions.
     pub conjuncts: Vec<(u32, u32)>,
 }
 
-/// More conditions in one policy, or policies in one program, than the format has bits for.
+/// A policy has more conditions, or a program more policies, than the format has bits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
-/// Append a program; `opaque`: Cedar's own evaluator has to answer.
+/// Append a program. `opaque` marks it for Cedar's own evaluator.
 ///
 /// # Errors
 /// [`TooLong`].
@@ -60,21 +60,21 @@ pub fn write_program<'e>(
 /// A program in a bundle, read from its beginning.
 #[derive(Debug, Clone)]
 pub struct Program<'a> {
-    /// All programs there are: an index into them takes fewer registers than what is left of them.
+    /// The words of all programs: an index into these takes fewer registers than a slice of the rest.
     words: &'a [u64],
     at: usize,
-    /// Forbids.
+    /// The number of forbids.
     pub forbids: u32,
-    /// Permits.
+    /// The number of permits.
     pub permits: u32,
-    /// Whether Cedar's own evaluator has to answer.
+    /// Whether Cedar's own evaluator must decide.
     pub opaque: bool,
 }
 
-/// An entry in a bundle.
+/// A residual in a bundle.
 #[derive(Debug, Clone, Copy)]
 pub struct ResidualView<'a> {
-    /// Number of the policy.
+    /// The number of the policy.
     pub policy: u32,
     ranges: &'a [u64],
     words: &'a [u64],
@@ -82,9 +82,9 @@ pub struct ResidualView<'a> {
     conjuncts: usize,
 }
 
-#[allow(clippy::cast_possible_truncation)] // taking words apart is what this is for
+#[allow(clippy::cast_possible_truncation)] // unpacking truncates on purpose
 impl<'a> Program<'a> {
-    /// The program that begins at a word; `None` where there is none.
+    /// Read the program that begins at a word; `None` if there is no such word.
     #[inline]
     #[must_use]
     pub fn read(words: &'a [u64], start: u32) -> Option<Self> {
@@ -99,7 +99,7 @@ impl<'a> Program<'a> {
     }
 }
 
-/// The ranges of an residual.
+/// The ranges of a residual.
 #[derive(Debug, Clone)]
 pub struct Tests<'a>(&'a [u64]);
 
@@ -115,8 +115,8 @@ impl Iterator for Tests<'_> {
     }
 }
 
-/// The entries, one after the other; `None` where the words hold no more.
-#[allow(clippy::cast_possible_truncation)] // taking words apart is what this is for
+/// Iterate over the residuals; `None` once the words end.
+#[allow(clippy::cast_possible_truncation)] // unpacking truncates on purpose
 impl<'a> Iterator for Program<'a> {
     type Item = ResidualView<'a>;
 
@@ -136,23 +136,24 @@ impl<'a> Iterator for Program<'a> {
     }
 }
 
-#[allow(clippy::cast_possible_truncation)] // taking words apart is what this is for
+#[allow(clippy::cast_possible_truncation)] // unpacking truncates on purpose
 impl<'a> ResidualView<'a> {
-    /// The conditions on single slots.
+    /// Return the conditions on single slots.
     #[inline]
     #[must_use]
     pub const fn ranges(&self) -> Tests<'a> {
         Tests(self.ranges)
     }
 
-    /// Whether there are other conditions.
+    /// Return whether there are other conditions.
     #[inline]
     #[must_use]
     pub const fn has_conjuncts(&self) -> bool {
         self.conjuncts != 0
     }
 
-    /// The code of the other conditions: first instruction, number of instructions. `None` where the words end before.
+    /// Return the code of the other conditions: first instruction, number of instructions. `None` if the words end
+    /// before.
     #[inline]
     #[must_use]
     pub fn conjuncts(&self) -> Option<impl Iterator<Item = (u32, u32)> + use<'a>> {

@@ -1,10 +1,10 @@
-//! Writing a file so that its name has either its old content or the whole new one, whoever else writes it and wherever the
-//! writer ends.
+//! Atomic writing of a file: its name has either the old content or the whole new one, whichever processes write it and
+//! wherever one of them ends.
 //!
-//! The content goes to a file of its own in the same folder, to the disk, and then by one renaming to its name. Where the
-//! system can, that file has no name until it is whole, so that whoever is killed leaves nothing. Otherwise its name is one
-//! of a few, and its writer holds a lock on it: a name whose lock is free belongs to somebody who was killed, and is taken
-//! over by the next.
+//! The content is written to a separate file in the same folder, flushed to the disk, and renamed. If the system
+//! supports it, that file has no name until it is complete, so that a killed process leaves nothing behind. Otherwise
+//! it has one of a few names, and its writer holds a lock on it: a name whose lock is free was left by a killed
+//! process, and the next writer takes it.
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -22,31 +22,31 @@ use std::path::{Path, PathBuf};
 pub struct SaveError {
     /// The file.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     pub source: io::Error,
 }
 
-/// Writers of one name at a time.
+/// The most processes that can write one name at once.
 const WRITERS: u32 = 10_000;
 
-/// Write a file so that its name has either its old content or the whole new one, even over a crash.
+/// Write a file atomically: its name has either its old content or the whole new one, even after a crash.
 ///
-/// A link is followed, and what it leads to replaced; one that leads nowhere is refused, and so is what is no regular file.
-/// The mode of what is replaced is kept, and its owner and group as far as the system allows; a new file has the mode that
-/// the process gives new files.
+/// A link is followed, and its target replaced. A broken link is refused, and so is anything but a regular file. The
+/// new file keeps the mode of the old one, and its owner and group as far as the system allows. A file that is new has
+/// the mode that the process gives new files.
 ///
 /// # Errors
-/// [`SaveError`] names the file and what the system said. It has its old content then, unless it was the folder that could
-/// not be brought to the disk.
+/// [`SaveError`] names the file and the system's error. The file then has its old content, unless only flushing the
+/// folder failed.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
     write(path, bytes).map_err(|source| SaveError { path: path.to_owned(), source })
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (path, old) = target(path)?;
-    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
+    let name = path.file_name().ok_or_else(|| io::Error::other("the path does not name a file"))?;
     let folder = Folder::open(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
-    // Nobody may read what replaces a private file, not even before it has its mode.
+    // The replacement of a private file must not be readable by others, even before it gets its mode.
     let mode = if old.is_some() { Mode::from_raw_mode(0o600) } else { Mode::from_raw_mode(0o666) };
     let fill = |new: &mut Temporary<'_>| {
         new.file.write_all(bytes)?;
@@ -58,7 +58,7 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     if let Some(mut new) = Temporary::nameless(&folder, name, mode) {
         fill(&mut new)?;
-        // It cannot have a name where there is no /proc, say.
+        // Linking fails without /proc, for example.
         if new.link() {
             new.rename(name)?;
             return folder.sync();
@@ -70,13 +70,13 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     folder.sync()
 }
 
-/// What is to be replaced, or the path of a new file.
+/// Return the path and metadata of the file to replace, or the path of a new file.
 fn target(path: &Path) -> io::Result<(PathBuf, Option<Metadata>)> {
     let old = match path.metadata() {
         Ok(old) => old,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return match path.symlink_metadata() {
-                Ok(_) => Err(io::Error::other("it is a link that leads nowhere")),
+                Ok(_) => Err(io::Error::other("it is a broken link")),
                 Err(_) => Ok((path.to_owned(), None)),
             };
         }
@@ -87,21 +87,22 @@ fn target(path: &Path) -> io::Result<(PathBuf, Option<Metadata>)> {
         return Err(io::Error::other(if kind.is_dir() {
             "it is a folder"
         } else if kind.is_fifo() {
-            "it is a FIFO, no regular file"
+            "it is a FIFO, not a regular file"
         } else if kind.is_socket() {
-            "it is a socket, no regular file"
+            "it is a socket, not a regular file"
         } else {
-            "it is a device, no regular file"
+            "it is a device, not a regular file"
         }));
     }
     if !path.symlink_metadata()?.is_symlink() {
         return Ok((path.to_owned(), Some(old)));
     }
     let real = path.canonicalize()?;
-    // The system may refuse to follow a link, as somebody else's in a folder for all; it was asked above.
+    // The system may refuse to follow a link, such as another user's in a shared folder: `metadata` above did follow
+    // it.
     let same = real.symlink_metadata().is_ok_and(|found| (found.dev(), found.ino()) == (old.dev(), old.ino()));
     if !same {
-        return Err(io::Error::other("where the link leads was changed meanwhile"));
+        return Err(io::Error::other("the link was changed meanwhile"));
     }
     Ok((real, Some(old)))
 }
@@ -111,11 +112,12 @@ fn keep(new: &File, old: &Metadata) -> io::Result<()> {
     let own = new.metadata()?;
     let mut mode = old.mode() & 0o777;
     if own.uid() != old.uid() {
-        // Only the system's administrator gives files away: for others it becomes theirs, as if they had copied it.
+        // Only the administrator can give files away. For other users the file becomes theirs, as if they had copied
+        // it.
         let _ = std::os::unix::fs::fchown(new, Some(old.uid()), None);
     }
     if own.gid() != old.gid() && std::os::unix::fs::fchown(new, None, Some(old.gid())).is_err() {
-        // What one group might do is not for another: it may what all may.
+        // The permissions of one group are not for another, which gets those of all users.
         mode &= !0o070 | (mode & 0o007) << 3;
     }
     rustix::fs::fchmod(new, Mode::from_raw_mode(mode))?;
@@ -130,7 +132,7 @@ impl Folder {
     fn open(path: &Path) -> io::Result<Self> {
         let open = |flags| rustix::fs::open(path, flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let opened = match open(OFlags::RDONLY) {
-            // One may write into a folder that one may not read.
+            // A folder may be writable without being readable.
             #[cfg(target_os = "linux")]
             Err(Errno::ACCESS) => open(OFlags::PATH),
             other => other,
@@ -138,16 +140,16 @@ impl Folder {
         Ok(Self { descriptor: opened? })
     }
 
-    /// Bring the folder to the disk, where it can be.
+    /// Flush the folder to the disk, if it can be flushed.
     fn sync(&self) -> io::Result<()> {
         match rustix::io::retry_on_intr(|| rustix::fs::fsync(&self.descriptor)) {
-            // One that may not be read, and file systems that do this by themselves.
+            // The folder is not readable, or its file system flushes by itself.
             Err(Errno::BADF | Errno::INVAL) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Whether a name is this file.
+    /// Return whether a name refers to this file.
     fn has(&self, name: &OsStr, file: &File) -> bool {
         let there = rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW);
         let own = rustix::fs::fstat(file);
@@ -155,16 +157,16 @@ impl Folder {
     }
 }
 
-/// The new content, on its way to its name. Nothing is left of it when it is dropped.
+/// The new content, before it has its name. It is deleted on drop.
 struct Temporary<'f> {
     folder: &'f Folder,
     file: File,
-    /// The name that it has meanwhile.
+    /// The file's temporary name.
     name: Option<OsString>,
     names: Names,
 }
 
-/// The names that what becomes of a name may have meanwhile. They are as long as any other, however long that one is.
+/// The temporary names of one target name. Their length does not depend on the target's.
 struct Names(String);
 
 impl Names {
@@ -179,7 +181,7 @@ impl Names {
     }
 }
 
-/// Lock a file; `None` where the file system has no locks, and `false` where somebody else holds it.
+/// Lock a file; `None` if the file system has no locks, and `false` if another process holds the lock.
 fn try_lock(file: &File) -> Option<bool> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Some(true),
@@ -193,13 +195,13 @@ fn lock(file: &File) -> bool {
 }
 
 impl<'f> Temporary<'f> {
-    /// A file that has no name yet, where the system has such.
+    /// Create a file that has no name yet, if the system supports it.
     #[cfg(target_os = "linux")]
     fn nameless(folder: &'f Folder, name: &OsStr, mode: Mode) -> Option<Self> {
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(&folder.descriptor, ".", flags, mode).ok()?);
-        // Before it has a name, so that nobody takes it for somebody's who was killed. Nobody else has it, and without locks
-        // nobody takes any.
+        // It is locked before it gets a name, so that no other process takes it for a leftover. No other process has it
+        // open, and without locks none looks for leftovers.
         let _ = lock(&file);
         Some(Self { folder, file, name: None, names: Names::of(name) })
     }
@@ -212,7 +214,7 @@ impl<'f> Temporary<'f> {
             match made {
                 Ok(file) => {
                     let file = File::from(file);
-                    // Somebody may have taken it for a dead one's before it was locked. Without locks nobody does.
+                    // Another process may have taken it for a leftover before it was locked. Without locks none does.
                     if try_lock(&file) != Some(false) && folder.has(&name, &file) {
                         return Ok(Self { folder, file, name: Some(name), names });
                     }
@@ -221,10 +223,10 @@ impl<'f> Temporary<'f> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(io::Error::other("too many write it at once"))
+        Err(io::Error::other("too many processes write it at once"))
     }
 
-    /// Give it one of the names that it may have meanwhile; whether it has one now.
+    /// Give the file one of its temporary names. Return whether it has one now.
     #[cfg(target_os = "linux")]
     fn link(&mut self) -> bool {
         use std::os::fd::AsRawFd;
@@ -243,7 +245,7 @@ impl<'f> Temporary<'f> {
         false
     }
 
-    /// Give it the name, which then is it and nothing else.
+    /// Rename the file to its final name.
     fn rename(mut self, name: &OsStr) -> io::Result<()> {
         let between = self.name.take().ok_or_else(|| io::Error::other("it has no name"))?;
         let folder = &self.folder.descriptor;
@@ -255,13 +257,13 @@ impl<'f> Temporary<'f> {
     }
 }
 
-/// Remove what somebody who was killed left at this name. Whoever removes a file holds its lock, so it is nobody else's.
+/// Remove a leftover of a killed process at this name. Only the holder of a file's lock removes it.
 fn clear(folder: &Folder, name: &OsStr) {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(file) = rustix::fs::openat(&folder.descriptor, name, flags, Mode::empty()) else { return };
     let file = File::from(file);
     if file.metadata().is_ok_and(|it| it.is_file()) && lock(&file) && folder.has(name, &file) {
-        // If it cannot be removed, it is another's, and the next name is tried.
+        // If it cannot be removed, the next name is tried.
         let _ = rustix::fs::unlinkat(&folder.descriptor, name, AtFlags::empty());
     }
 }
@@ -269,7 +271,7 @@ fn clear(folder: &Folder, name: &OsStr) {
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
-            // The first failure is the one to tell; a file that cannot be removed either changes nothing.
+            // The first failure is the one to report; failing to remove the file changes nothing.
             let _ = rustix::fs::unlinkat(&self.folder.descriptor, name, AtFlags::empty());
         }
     }
@@ -294,14 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_dead_left_is_taken_over_and_what_the_living_write_is_not() {
+    fn leftovers_of_killed_writers_are_removed_and_files_of_live_writers_stay() {
         let folder = folder("dead");
         let path = folder.join("a");
         let names: Vec<OsString> = Names::of(OsStr::new("a")).all().take(3).collect();
-        std::fs::write(folder.join(&names[0]), "of a dead one").unwrap();
-        let living = File::create(folder.join(&names[1])).unwrap();
-        assert!(lock(&living));
-        // Somebody put these there: nothing is written through them, and they stay.
+        std::fs::write(folder.join(&names[0]), "of a killed writer").unwrap();
+        let locked = File::create(folder.join(&names[1])).unwrap();
+        assert!(lock(&locked));
+        // An attacker put this link there: nothing is written through it, and it stays.
         std::os::unix::fs::symlink("victim", folder.join(&names[2])).unwrap();
         for content in ["one", "two"] {
             write_file(&path, content.as_bytes()).unwrap();
@@ -309,19 +311,19 @@ mod tests {
         }
         let names: Vec<&str> = names[1..].iter().map(|name| name.to_str().unwrap()).collect();
         let left: Vec<String> = entries(&folder).into_iter().filter(|name| !names.contains(&&**name)).collect();
-        let of_dead = Names::of(OsStr::new("a")).0 + "-0.tmp";
-        assert!(left == ["a"] || left == [of_dead.clone(), "a".to_owned()], "{left:?}");
+        let leftover = Names::of(OsStr::new("a")).0 + "-0.tmp";
+        assert!(left == ["a"] || left == [leftover.clone(), "a".to_owned()], "{left:?}");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
-    fn without_nameless_files_it_is_the_same() {
+    fn it_works_without_nameless_files() {
         let folder = folder("named");
         let opened = Folder::open(&folder).unwrap();
         let name = OsStr::new("a");
         let names = Names::of(name);
         let first = names.all().next().unwrap();
-        std::fs::write(folder.join(&first), "of a dead one").unwrap();
+        std::fs::write(folder.join(&first), "of a killed writer").unwrap();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
         clear(&opened, &first);
         let file =
@@ -329,7 +331,7 @@ mod tests {
         assert!(lock(&file));
         clear(&opened, &first);
         let new = Temporary { folder: &opened, file, name: Some(first.clone()), names: Names::of(name) };
-        assert_eq!(entries(&folder).len(), 1, "what is locked stays");
+        assert_eq!(entries(&folder).len(), 1, "a locked file stays");
         new.rename(name).unwrap();
         assert_eq!(entries(&folder), ["a"]);
         let file = File::create(folder.join(&first)).unwrap();

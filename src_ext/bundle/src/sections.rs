@@ -1,4 +1,4 @@
-//! The sections of a bundle: what they are called, what they hold, and in which order they lie in the file.
+//! The sections of a bundle: their names, elements, and order in the file.
 
 use crate::file::{self, Place, Section};
 use crate::records::{
@@ -8,10 +8,10 @@ use std::ops::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use ztfast_vm::{EntityRec, Instr, PatternRec, StoreView, StringsView, Value};
 
-/// Declares the owned form and the form in the file.
+/// Declare the owned form and the form in the file.
 macro_rules! sections {
     ($($(#[$doc:meta])* $name:ident: $element:ty,)*) => {
-        /// A bundle's sections while they are being made.
+        /// A bundle's sections while they are being built.
         #[derive(Debug, Default, Clone)]
         pub struct Parts {
             $($(#[$doc])* pub $name: Vec<$element>,)*
@@ -23,7 +23,7 @@ macro_rules! sections {
             }
         }
 
-        /// The sections of a mapped file.
+        /// The sections of a file in memory.
         #[derive(Clone, Copy)]
         pub(crate) struct Views {
             $(pub $name: &'static [$element],)*
@@ -33,7 +33,7 @@ macro_rules! sections {
         pub(crate) const ELEMENTS: &[usize] = &[$(size_of::<$element>(),)*];
 
         impl Views {
-            /// The sections at these places of `data`.
+            /// Read the sections at these places of `data`.
             pub fn new(data: &'static [u8], places: &[Place]) -> Option<Self> {
                 let mut places = places.iter();
                 Some(Self { $($name: slice(data, places.next()?.range.clone())?,)* })
@@ -42,19 +42,19 @@ macro_rules! sections {
     };
 }
 
-/// The sections, in their order in the file: `define` is a macro that is given names and types.
+/// Pass the sections' names and types, in their order in the file, to the macro `define`.
 macro_rules! for_each_section {
     ($define:ident) => {
         $define! {
             /// The bundle's description ([`Meta`]) as JSON.
             meta_json: u8,
-            /// Policies and schema as JSON, so that Cedar itself can explain a decision.
+            /// Policies and schema as JSON, for Cedar to explain decisions.
             sources_json: u8,
             /// Policies.
             policies: PolicyRec,
             /// Keys and values of the policies' annotations, as numbers of strings.
             annotations: u32,
-            /// Where each string begins in `string_bytes`, and one past the last.
+            /// The start of each string in `string_bytes`, and the end of the last.
             string_offsets: u32,
             /// The strings, UTF-8.
             string_bytes: u8,
@@ -72,27 +72,27 @@ macro_rules! for_each_section {
             values: Value,
             /// Patterns of `like`.
             patterns: PatternRec,
-            /// Their elements.
+            /// The patterns' elements.
             pattern_elems: u32,
-            /// For each entity its classes.
+            /// The classes of each entity.
             classes: ClassPair,
-            /// What principals are asked for.
+            /// Selectors of principals.
             principal_selectors: SelectorRec,
-            /// What resources are asked for.
+            /// Selectors of resources.
             resource_selectors: SelectorRec,
-            /// Entities that selectors name.
+            /// The entities that selectors name.
             selector_entities: u32,
-            /// Where the code of selectors' conditions is.
+            /// The places of the code of selectors' conditions.
             selector_code: Span,
             /// Classes of principals.
             principal_classes: ClassRec,
             /// Classes of resources.
             resource_classes: ClassRec,
-            /// Parts of classes, as numbers of `parts`.
+            /// The parts of classes, as numbers of `parts`.
             class_parts: u32,
             /// Lists of selectors.
             parts: Span,
-            /// Their selectors.
+            /// The lists' selectors.
             part_selectors: u32,
             /// Actions.
             actions: ActionRec,
@@ -100,23 +100,23 @@ macro_rules! for_each_section {
             slot_kinds: u32,
             /// Layers of the actions.
             layers: LayerRec,
-            /// Policies of the layers.
+            /// The policies of the layers.
             plans: PlanRec,
-            /// For each layer and side: the layer's class for each class.
+            /// For each layer and side, the map from classes to the layer's classes.
             maps: u32,
             /// Cells of dense tables and of rows.
             table: u32,
             /// Rows.
             rows: RowRec,
-            /// Their marks.
+            /// The rows' marks.
             marks: MarkRec,
-            /// Where each set begins.
+            /// The start of each set.
             set_places: u32,
             /// Sets of policies: summaries and blocks.
             sets: u64,
-            /// Programs, each in one piece.
+            /// Programs, each contiguous.
             programs: u64,
-            /// Code of their conjuncts.
+            /// The code of the programs' conjuncts.
             code: Instr,
         }
     };
@@ -126,20 +126,20 @@ pub(crate) use for_each_section;
 for_each_section!(sections);
 
 impl Parts {
-    /// The file.
+    /// Lay out the file.
     #[must_use]
     pub fn write(&self) -> Box<[u64]> {
         file::write(&self.sections())
     }
 }
 
-/// A section as a slice of its elements.
+/// Return a section as a slice of its elements.
 fn slice<T: FromBytes + Immutable + KnownLayout>(data: &'static [u8], range: Range<usize>) -> Option<&'static [T]> {
     <[T]>::ref_from_bytes(data.get(range)?).ok()
 }
 
 impl Views {
-    /// The tables that programs read.
+    /// Return the tables that programs read.
     #[inline]
     pub fn store(&self) -> StoreView<'_> {
         StoreView {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use zerocopy::IntoBytes;
 use ztfast_vm::{EntityRec, EntityRef, Instr, PatternRec, StoreView, Value};
 
-/// A bundle gives out each section as a slice.
+/// Declare an accessor for each section, which returns it as a slice.
 macro_rules! accessors {
     ($($(#[$doc:meta])* $name:ident: $element:ty,)*) => {
         impl Bundle {
@@ -29,23 +29,23 @@ for_each_section!(accessors);
 /// A policy of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyView<'a> {
-    /// Its id.
+    /// The id.
     pub id: &'a str,
-    /// Whether it forbids.
+    /// Whether it is a forbid.
     pub forbid: bool,
-    /// Its annotations, sorted by key.
+    /// The annotations, sorted by key.
     pub annotations: Vec<(&'a str, &'a str)>,
-    /// The file that holds it, as the compiler was given it.
+    /// The file that contains the policy, as it was named to the compiler.
     pub file: &'a str,
-    /// Its first line there, from 1.
+    /// The policy's first line in the file, from 1.
     pub line: u32,
-    /// Why Cedar's own evaluator answers for it, where it does.
+    /// Why the policy is a fallback, if it is one.
     pub fallback: Option<&'a str>,
 }
 
-/// The section `sources_json`: decisions never read it.
+/// The number of the section `sources_json`. Decisions never read it.
 const SOURCES: usize = 1;
-/// Files up to this size are checked whole when they are opened: it takes a few milliseconds.
+/// Files up to this size are checked completely when they are opened, which takes a few milliseconds.
 const SMALL: usize = 8 << 20;
 
 /// A checked bundle. It never changes; [`Self::hash`] names its content.
@@ -54,7 +54,7 @@ pub struct Bundle {
     hash: [u8; 32],
     meta: Meta,
     places: Vec<Place>,
-    /// Whether the sections were checked, apart from the sources.
+    /// Whether the sections other than the sources were checked.
     checked: AtomicBool,
     sources_checked: AtomicBool,
     data: Data,
@@ -67,11 +67,12 @@ impl std::fmt::Debug for Bundle {
 }
 
 impl Bundle {
-    /// Read a file into memory of its own and check its header and table of sections; a small one is checked whole.
+    /// Read a file into memory of our own, and check its header and table of sections; a small one is checked
+    /// completely.
     ///
-    /// A large file's sections are checked by [`Self::check`], which whoever decides by the bundle calls first. Whatever
-    /// becomes of the file afterwards changes nothing. It takes the time that copying its bytes takes; a descriptor of
-    /// sealed memory ([`Self::share`], by way of `/proc/self/fd`) is not copied.
+    /// [`Self::check`] checks the sections of a large file, and an engine calls it before it decides by the bundle.
+    /// Later changes of the file have no effect. Opening takes the time of copying the bytes; a descriptor of sealed
+    /// memory ([`Self::share`], through `/proc/self/fd`) is not copied.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong with the file.
@@ -83,14 +84,14 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// The bundle of these parts, in memory.
+    /// Create a bundle from its parts, in memory.
     ///
     /// # Errors
-    /// [`OpenError`] if the description is not one.
+    /// [`OpenError`] if the description is invalid.
     pub fn of(parts: &Parts) -> Result<Self, OpenError> {
         let bundle = Self::new(Data::Owned(parts.write()))?;
         bounds::check(&bundle.views, &bundle.meta, bundle.bytes().len())?;
-        // Its hashes were taken of these very bytes a moment ago.
+        // The hashes were just computed from these bytes.
         bundle.checked.store(true, Ordering::Release);
         bundle.sources_checked.store(true, Ordering::Release);
         Ok(bundle)
@@ -114,11 +115,10 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// The same bundle in other memory, for whoever wants it held in a way of his own; in large pages where the system has
-    /// any.
+    /// Copy the bundle to other memory, which the caller can hold as it likes; in large pages if the system has any.
     ///
     /// # Errors
-    /// [`OpenError::Copy`] where there is no memory for it.
+    /// [`OpenError::Copy`] if there is no memory for it.
     pub fn copy(&self, large_pages: bool) -> Result<Self, OpenError> {
         let bytes = self.bytes().len() as u64;
         let copy = Self::new(self.data.copy(large_pages).map_err(|source| OpenError::Copy { bytes, source })?)?;
@@ -127,17 +127,17 @@ impl Bundle {
         Ok(copy)
     }
 
-    /// A descriptor of sealed memory that holds the file: processes that are handed it and open it share its pages.
+    /// Return a descriptor of sealed memory that holds the file. Processes that receive it and open it share its pages.
     ///
     /// # Errors
-    /// [`OpenError::Copy`] where there is no such memory.
+    /// [`OpenError::Copy`] if there is no such memory.
     #[cfg(target_os = "linux")]
     pub fn share(&self) -> Result<std::os::fd::OwnedFd, OpenError> {
         self.data.share().map_err(|source| OpenError::Copy { bytes: self.bytes().len() as u64, source })
     }
 
-    /// Check all sections that decisions read, and that what they name is no longer than they are, if that was not done yet.
-    /// It also brings them into memory.
+    /// Check all sections that decisions read, and that they name no more than they have, unless this was done before.
+    /// This also brings them into memory.
     ///
     /// # Errors
     /// [`OpenError::Damaged`] names the section.
@@ -161,7 +161,7 @@ impl Bundle {
         self.sources().map(|_| ())
     }
 
-    /// Policies and schema as JSON, checked.
+    /// Return policies and schema as JSON, and check their section first.
     ///
     /// # Errors
     /// [`OpenError::Damaged`].
@@ -178,13 +178,13 @@ impl Bundle {
     fn new(data: Data) -> Result<Self, OpenError> {
         let damaged = |what| OpenError::Damaged { part: "description".into(), what };
         let (hash, places) = file::check(data.bytes(), data.bytes().len() as u64, ELEMENTS)?;
-        // The description is read below, so it is checked at once.
+        // The description is read below, so it is checked now.
         if let Some(place) = places.first() {
             file::check_section(data.bytes(), 0, place)?;
         }
-        // SAFETY: the views borrow from `data`, whose bytes lie in a mapping or a box, which nobody else writes: they do not move with the
-        // struct, and live until it is dropped. The 'static lifetime never leaves this module: every accessor gives
-        // out a borrow of `self`.
+        // SAFETY: the views borrow from `data`, whose bytes lie in a mapping or a box that is never written. They do
+        // not move with the struct, and live until it is dropped. The 'static lifetime never leaves this module: every
+        // accessor returns a borrow of `self`.
         let bytes: &'static [u8] = unsafe { std::mem::transmute::<&[u8], &'static [u8]>(data.bytes()) };
         let views = Views::new(bytes, &places).ok_or_else(|| damaged("a section is not aligned"))?;
         let meta = serde_json::from_slice(views.meta_json).map_err(|_| damaged("it cannot be read"))?;
@@ -192,47 +192,47 @@ impl Bundle {
         Ok(Self { views, hash, meta, places, checked, sources_checked, data })
     }
 
-    /// Write the bundle to a file, atomically: the name has either its old content or the whole new one, whoever else writes
-    /// it ([`write_file`]).
+    /// Write the bundle to a file, atomically: the name has either its old content or the whole new one
+    /// ([`write_file`]).
     ///
     /// # Errors
-    /// [`SaveError`] names the file and what the system said.
+    /// [`SaveError`] names the file and the system's error.
     pub fn save(&self, path: &Path) -> Result<(), SaveError> {
         write_file(path, self.bytes())
     }
 
-    /// The whole file.
+    /// Return the whole file.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.data.bytes()
     }
 
-    /// The hash (BLAKE3) that names the content.
+    /// Return the hash (BLAKE3) that identifies the content.
     #[must_use]
     pub const fn hash(&self) -> &[u8; 32] {
         &self.hash
     }
 
-    /// [`Self::hash`] in hexadecimal digits.
+    /// Return [`Self::hash`] in hexadecimal digits.
     #[must_use]
     pub fn hash_hex(&self) -> String {
         blake3::Hash::from_bytes(self.hash).to_hex().to_string()
     }
 
-    /// What the bundle says about itself.
+    /// Return the bundle's description.
     #[must_use]
     pub const fn meta(&self) -> &Meta {
         &self.meta
     }
 
-    /// The tables that programs read.
+    /// Return the tables that programs read.
     #[inline]
     #[must_use]
     pub fn store(&self) -> StoreView<'_> {
         self.views.store()
     }
 
-    /// A policy by its number.
+    /// Return a policy by its number.
     #[must_use]
     pub fn policy(&self, number: u32) -> Option<PolicyView<'_>> {
         let record = self.views.policies.get(number as usize)?;
@@ -249,27 +249,27 @@ impl Bundle {
         })
     }
 
-    /// The id of a policy by its number.
+    /// Return the id of a policy by its number.
     #[inline]
     #[must_use]
     pub fn policy_id(&self, number: u32) -> Option<&str> {
         self.string(self.views.policies.get(number as usize)?.id)
     }
 
-    /// The number of a text.
+    /// Return the number of a text.
     #[must_use]
     pub fn find_string(&self, text: &str) -> Option<u32> {
         let strings = self.store().strings;
         find_string(self.views.string_index, text.as_bytes(), |number| strings.get(number) == Some(text.as_bytes()))
     }
 
-    /// The text of a number.
+    /// Return the text with this number.
     #[must_use]
     pub fn string(&self, number: u32) -> Option<&str> {
         std::str::from_utf8(self.store().strings.get(number)?).ok()
     }
 
-    /// An entity that the bundle names, by the number of its type and its id.
+    /// Return an entity that the bundle names, by the number of its type and its id.
     #[must_use]
     pub fn find_entity(&self, ty: u32, id: &str) -> Option<EntityRef> {
         let id = self.find_string(id)?;

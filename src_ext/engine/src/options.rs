@@ -44,7 +44,7 @@ pub enum EngineError {
     #[error("the system gives no random numbers, without which handles could be guessed: {0}")]
     NoRandomness(#[from] getrandom::Error),
     /// The system offers no memory by which a process can tell itself from its forked children.
-    #[error("the system refuses what tells this process from its forked children: {0}")]
+    #[error("the system refuses the memory by which this process is told from its forked children: {0}")]
     Process(std::io::Error),
     /// The engine belongs to another process.
     #[error(transparent)]

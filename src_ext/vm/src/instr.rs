@@ -1,8 +1,8 @@
-//! The instruction set: eight bytes each, over a stack of values.
+//! The instruction set: instructions of eight bytes, over a stack of values.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// What an instruction does. The numbers are part of the bundle's format.
+/// The operation of an instruction. The numbers are part of the bundle's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Op {
@@ -16,13 +16,13 @@ pub enum Op {
     Slot = 3,
     /// Push context slot `imm`, or `Missing`.
     SlotOrMissing = 4,
-    /// Push whether context slot `imm` is there.
+    /// Push whether context slot `imm` is present.
     HasSlot = 5,
-    /// An error unless context slot `imm` is there.
+    /// Fail unless context slot `imm` is present.
     NeedSlot = 6,
-    /// Attribute `imm` (a string) of the entity or record on top.
+    /// Replace the entity or record on top by its attribute `imm` (a string).
     GetAttr = 7,
-    /// Whether the entity or record on top has attribute `imm`.
+    /// Replace the entity or record on top by whether it has attribute `imm`.
     HasAttr = 8,
     /// `e.getTag(key)`.
     GetTag = 9,
@@ -58,23 +58,23 @@ pub enum Op {
     Like = 24,
     /// `a is type imm`.
     Is = 25,
-    /// A set of the `imm` topmost values.
+    /// Make a set of the `imm` topmost values.
     MakeSet = 26,
-    /// A record of the `imm` topmost pairs of key and value; pairs whose value is `Missing` are left out.
+    /// Make a record of the `imm` topmost pairs of key and value; pairs whose value is `Missing` are left out.
     MakeRecord = 27,
-    /// Go on at `imm` (always forward).
+    /// Continue at `imm` (always forward).
     Jump = 28,
-    /// An error unless the top is a boolean; if it is false, leave it and go on at `imm`, else drop it.
+    /// Fail unless the top is a boolean. If it is false, keep it and continue at `imm`; else drop it.
     AndThen = 29,
-    /// An error unless the top is a boolean; if it is true, leave it and go on at `imm`, else drop it.
+    /// Fail unless the top is a boolean. If it is true, keep it and continue at `imm`; else drop it.
     OrElse = 30,
-    /// An error unless the top is a boolean; drop it, and if it was false go on at `imm`.
+    /// Fail unless the top is a boolean. Drop it, and if it was false continue at `imm`.
     Branch = 31,
-    /// An error unless the top is a boolean.
+    /// Fail unless the top is a boolean.
     NeedBool = 32,
-    /// A method of an extension type: `imm` is an [`ExtOp`].
+    /// Call a method of an extension type: `imm` is an [`ExtOp`].
     Ext = 33,
-    /// Always an error.
+    /// Fail.
     Error = 34,
     /// Push `Missing`.
     Missing = 35,
@@ -121,7 +121,7 @@ impl Op {
         Self::Missing,
     ];
 
-    /// The operation with this number.
+    /// Return the operation with this number.
     #[must_use]
     pub const fn from_u8(number: u8) -> Option<Self> {
         if (number as usize) < Self::ALL.len() { Some(Self::ALL[number as usize]) } else { None }
@@ -176,13 +176,13 @@ impl ExtOp {
         Self::ToDays,
     ];
 
-    /// The method with this number.
+    /// Return the method with this number.
     #[must_use]
     pub const fn from_u32(number: u32) -> Option<Self> {
         if (number as usize) < Self::ALL.len() { Some(Self::ALL[number as usize]) } else { None }
     }
 
-    /// Operands that the method takes, its subject among them.
+    /// Return the number of operands, the subject included.
     #[must_use]
     pub const fn operands(self) -> usize {
         match self {
@@ -202,15 +202,15 @@ impl ExtOp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Instr {
-    /// An [`Op`]'s number. Instructions come from files, so any number may stand here.
+    /// An [`Op`]'s number. Instructions come from files, so this may be any number.
     pub op: u8,
     reserved: [u8; 3],
-    /// The operand that stands in the instruction.
+    /// The immediate operand.
     pub imm: u32,
 }
 
 impl Instr {
-    /// An instruction of its operation and operand.
+    /// Create an instruction.
     #[must_use]
     pub const fn new(op: Op, imm: u32) -> Self {
         Self { op: op as u8, reserved: [0; 3], imm }

@@ -1,4 +1,4 @@
-//! The interpreter.
+//! The interpreter: runs one program over a bundle and a request.
 
 use crate::instr::{ExtOp, Instr, Op};
 use crate::ops::{self, Fault};
@@ -7,18 +7,18 @@ use crate::value::{Arena, EntityRef, Tag, Value};
 use alloc::boxed::Box;
 use zerocopy::FromZeros;
 
-/// Depth of the stack: more than a condition of a thousand levels, or a set of as many elements, needs.
+/// The depth of the stack: more than a condition of a thousand levels needs, or a set of as many elements.
 pub const STACK_VALUES: usize = 1 << 12;
-/// Values that a program can build.
+/// The number of values that a program can build.
 pub const ARENA_VALUES: usize = 1 << 14;
 
-/// Steps of comparing, searching and matching for one program: far above what any honest one takes, so that a crafted
-/// bundle or context cannot hang a decision.
+/// The steps of comparing, searching and matching that one program may take. Honest programs take far fewer; the limit
+/// keeps a crafted bundle or context from hanging a decision.
 const BUDGET: u32 = 1 << 24;
-/// Nesting of values that comparisons follow: that of the deepest literal that is let through.
+/// The nesting of values that comparisons follow. No literal that is accepted nests deeper.
 const MAX_NESTING: u32 = 2_000;
 
-/// The interpreter's working memory: allocated once, beforehand, and used by one decision at a time.
+/// The interpreter's working memory: allocated beforehand, and used by one decision at a time.
 #[derive(Debug, Clone)]
 pub struct Scratch {
     stack: Box<[Value]>,
@@ -26,40 +26,40 @@ pub struct Scratch {
 }
 
 impl Default for Scratch {
-    /// Room for every program there can be. Memory that no program uses is never touched.
+    /// Allocate enough for any program. Memory that no program uses is never touched.
     fn default() -> Self {
         Self::new(STACK_VALUES, ARENA_VALUES)
     }
 }
 
 impl Scratch {
-    /// Room for programs that need no more than this.
+    /// Allocate enough for programs that need at most this much.
     #[must_use]
     pub fn new(stack: usize, values: usize) -> Self {
         let zeroed = |len: usize| <[Value]>::new_box_zeroed_with_elems(len).unwrap_or_default();
         Self { stack: zeroed(stack), values: zeroed(values) }
     }
 
-    /// Room for programs that need no more than this; `None` where the system has no such memory.
+    /// Allocate enough for programs that need at most this much; `None` if the system has too little memory.
     #[must_use]
     pub fn try_new(stack: usize, values: usize) -> Option<Self> {
         let zeroed = |len: usize| <[Value]>::new_box_zeroed_with_elems(len).ok();
         Some(Self { stack: zeroed(stack)?, values: zeroed(values)? })
     }
 
-    /// All of it, for whoever wants it in memory beforehand.
+    /// Return the stack and the arena, for callers that make them resident.
     pub fn rooms(&mut self) -> [&mut [Value]; 2] {
         [&mut self.stack, &mut self.values]
     }
 
-    /// What the last run built: values of [`crate::Arena::Scratch`] point into it.
+    /// Return the values that the last run built. Values of [`crate::Arena::Scratch`] point into them.
     #[must_use]
     pub const fn values(&self) -> &[Value] {
         &self.values
     }
 }
 
-/// One run of one program.
+/// A run of one program.
 pub struct Vm<'a, 's> {
     store: &'a StoreView<'a>,
     request: &'a Request<'a>,
@@ -70,25 +70,25 @@ pub struct Vm<'a, 's> {
 }
 
 impl<'a, 's> Vm<'a, 's> {
-    /// An interpreter over a bundle and a request.
+    /// Create an interpreter over a bundle and a request.
     pub fn new(store: &'a StoreView<'a>, request: &'a Request<'a>, scratch: &'s mut Scratch) -> Self {
         Self { store, request, scratch, depth: 0, used: 0, budget: BUDGET }
     }
 
-    /// With so many steps of comparing, searching and matching, if that is less than any program may take.
+    /// Limit the steps of comparing, searching and matching, below the limit of every program.
     #[must_use]
     pub fn with_budget(mut self, steps: u32) -> Self {
         self.budget = steps.min(BUDGET);
         self
     }
 
-    /// The steps that are left.
+    /// Return the steps left.
     #[must_use]
     pub const fn budget(&self) -> u32 {
         self.budget
     }
 
-    /// Whether the program's value is `true`; a value that is no boolean is an error.
+    /// Return whether the program's value is `true`. A value that is no boolean is an error.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -96,10 +96,11 @@ impl<'a, 's> Vm<'a, 's> {
         as_bool(self.run(code)?)
     }
 
-    /// The program's value. Sets and records that it built lie in the scratch memory until the next run.
+    /// Run the program and return its value. Sets and records that it built lie in the scratch memory until the next
+    /// run.
     ///
     /// # Errors
-    /// [`Fault::Error`] where Cedar's evaluation errs; the others where the program is not one of the compiler's.
+    /// [`Fault::Error`] if Cedar's evaluation fails; the others if the compiler cannot have written the program.
     pub fn run(&mut self, code: &[Instr]) -> Result<Value, Fault> {
         (self.depth, self.used) = (0, 0);
         let mut at = 0_usize;
@@ -107,7 +108,7 @@ impl<'a, 's> Vm<'a, 's> {
             at += 1;
             let op = Op::from_u8(instr.op).ok_or(Fault::Corrupt)?;
             if let Some(target) = self.step(op, instr.imm)? {
-                // Forward only: this is what bounds the loop.
+                // Jumps only go forward: this bounds the loop.
                 if target < at {
                     return Err(Fault::Corrupt);
                 }
@@ -117,7 +118,7 @@ impl<'a, 's> Vm<'a, 's> {
         self.pop()
     }
 
-    /// Execute one instruction; `Some` is where to go on instead of at the next.
+    /// Execute one instruction. `Some` is the next instruction if it is not the following one.
     fn step(&mut self, op: Op, imm: u32) -> Result<Option<usize>, Fault> {
         match op {
             Op::Const => self.push(*self.store.values.get(imm as usize).ok_or(Fault::Corrupt)?)?,
@@ -260,7 +261,7 @@ impl<'a, 's> Vm<'a, 's> {
         Ok(())
     }
 
-    /// The values that a set or record points to, `width` for each element.
+    /// Return the values of a set or record, `width` for each element.
     fn parts<'c>(&'c self, value: Value, width: usize) -> Result<&'c [Value], Fault>
     where
         'a: 'c,
@@ -277,7 +278,7 @@ impl<'a, 's> Vm<'a, 's> {
         arena(self.store, self.request, &self.scratch.values, value).ok_or(Fault::Corrupt)
     }
 
-    /// Element `index` of a set (`width` 1) or value `index` of a record (`width` 2).
+    /// Return element `index` of a set, or value `index` of a record.
     fn part(&self, value: Value, index: usize) -> Result<Value, Fault> {
         self.arena(value)?.get(value.start() as usize + index).copied().ok_or(Fault::Corrupt)
     }
@@ -290,7 +291,8 @@ impl<'a, 's> Vm<'a, 's> {
         self.store.facts(entity).ok_or(Fault::Corrupt)
     }
 
-    /// An attribute of an entity or a record. An entity that the store lacks has none: `has` is false, access an error.
+    /// Look up an attribute of an entity or a record. An entity that the store lacks has none: `has` is false, access
+    /// an error.
     fn attribute(&self, subject: Value, name: u32) -> Result<Option<Value>, Fault> {
         if subject.is(Tag::Entity) {
             Ok(field(self.facts(EntityRef::from_bits(subject.payload))?.attrs, u64::from(name)))
@@ -325,7 +327,7 @@ impl<'a, 's> Vm<'a, 's> {
         if !b.is(Tag::Set) {
             return Err(Fault::Error);
         }
-        // Cedar looks at every element's type before it looks for the entity.
+        // Cedar checks every element's type before it looks for the entity.
         self.spend(b.len())?;
         let mut found = false;
         for &element in self.parts(b, 1)? {
@@ -368,7 +370,7 @@ impl<'a, 's> Vm<'a, 's> {
         }
         let tag = Tag::from_u32(a.tag).ok_or(Fault::Corrupt)?;
         if !tag.is_scalar() && tag != Tag::Missing {
-            // What lies in the same place is the same; and a request holds equal values in one place.
+            // Composites in the same place are equal, and in a request equal composites share a place.
             if a == b || (a.arena() == Arena::Request && b.arena() == Arena::Request) {
                 return Ok(a == b);
             }
@@ -377,7 +379,7 @@ impl<'a, 's> Vm<'a, 's> {
             Tag::Missing => Err(Fault::Corrupt),
             Tag::Ip6 => Ok(a.len() == b.len() && self.wide(a) == self.wide(b)),
             Tag::Set => {
-                // Neither holds an element twice, so equal sizes and one inclusion are equality.
+                // Neither set has an element twice, so equal sizes and one inclusion mean equality.
                 if a.len() != b.len() {
                     return Ok(false);
                 }
@@ -423,7 +425,7 @@ impl<'a, 's> Vm<'a, 's> {
         ops::like(text, elems, &mut self.budget)
     }
 
-    /// Room for `count` values of scratch memory.
+    /// Reserve `count` values of the arena. Return the first.
     fn reserve(&mut self, count: usize) -> Result<usize, Fault> {
         let start = self.used;
         self.used = start.checked_add(count).filter(|&end| end <= self.scratch.values.len()).ok_or(Fault::Corrupt)?;
@@ -436,14 +438,14 @@ impl<'a, 's> Vm<'a, 's> {
         let start = self.reserve(count)?;
         let elements = self.scratch.stack.get(from..self.depth).ok_or(Fault::Corrupt)?;
         let sorted = elements.iter().all(|value| value.is_scalar());
-        let room = self.scratch.values.get_mut(start..start + count).ok_or(Fault::Corrupt)?;
-        room.copy_from_slice(elements);
+        let built = self.scratch.values.get_mut(start..start + count).ok_or(Fault::Corrupt)?;
+        built.copy_from_slice(elements);
         let mut kept = 0;
         if sorted {
-            room.sort_unstable_by_key(|value| value.key());
+            built.sort_unstable_by_key(|value| value.key());
             for index in 0..count {
-                if kept == 0 || room.get(index) != room.get(kept - 1) {
-                    room.swap(index, kept);
+                if kept == 0 || built.get(index) != built.get(kept - 1) {
+                    built.swap(index, kept);
                     kept += 1;
                 }
             }
@@ -498,7 +500,8 @@ fn as_entity(value: Value) -> Result<EntityRef, Fault> {
     if value.is(Tag::Entity) { Ok(EntityRef::from_bits(value.payload)) } else { Err(Fault::Error) }
 }
 
-/// `<` and `<=` are for two longs, two datetimes or two durations; decimals have methods.
+/// Return the numbers that `<` and `<=` compare: of two longs, two datetimes or two durations. Decimals have methods
+/// instead.
 fn comparable(a: Value, b: Value) -> Result<(i64, i64), Fault> {
     let ordered = [Tag::Long, Tag::Datetime, Tag::Duration].iter().any(|&tag| a.is(tag) && b.is(tag));
     if ordered { Ok((a.as_i64(), b.as_i64())) } else { Err(Fault::Error) }

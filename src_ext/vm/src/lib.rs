@@ -1,12 +1,12 @@
-//! Residual programs: values, instructions and the interpreter.
+//! Programs: values, instructions and the interpreter.
 //!
-//! The compiler runs programs over entities to sort them into classes; the engine runs what is left at decision time.
-//! Both run this interpreter, so there is one semantics of Cedar's expressions in the product, held against Cedar by
-//! the differential tests. It neither allocates nor panics, and every loop is bounded: jumps go forward only, and
+//! The compiler runs programs over entities to classify them; the engine runs what is left at decision time. Both use
+//! this interpreter, so Cedar's expressions have one semantics in the product, and differential tests compare it with
+//! Cedar. The interpreter neither allocates nor panics, and every loop is bounded: jumps only go forward, and
 //! comparisons of nested values draw on a budget.
 //!
-//! Source of the semantics: the Cedar Language Specification (<https://docs.cedarpolicy.com/policies/syntax-operators.html>)
-//! and the evaluator of the pinned `cedar-policy-core`.
+//! The semantics follow the Cedar Language Specification
+//! (<https://docs.cedarpolicy.com/policies/syntax-operators.html>) and the evaluator of the pinned `cedar-policy-core`.
 #![no_std]
 #![forbid(unsafe_code)]
 

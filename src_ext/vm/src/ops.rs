@@ -1,23 +1,23 @@
-//! Operations on values that are more than a line: extension methods, `like`.
+//! The longer operations on values: extension methods and `like`.
 
 use crate::instr::ExtOp;
 use crate::store::WILDCARD;
 use crate::value::{Tag, Value};
 
-/// Why a program did not come to a value.
+/// Why a program has no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// An error of Cedar's semantics: the policy does not apply.
+    /// Cedar's semantics define an error: the policy does not apply.
     Error,
-    /// The program or its data is not what the compiler writes.
+    /// The compiler cannot have written the program or its data.
     Corrupt,
-    /// The budget is spent, or values nest too deeply.
+    /// The budget is used up, or values nest too deeply.
     Exhausted,
 }
 
 const DAY_MS: i64 = 86_400_000;
 
-/// An IP address or range as its first and last address. Families never compare equal.
+/// An IP address or range. Addresses of different families are never equal.
 struct IpRange {
     v4: bool,
     addr: u128,
@@ -29,7 +29,7 @@ impl IpRange {
         if self.v4 { 32 } else { 128 }
     }
 
-    /// First and last address of the range.
+    /// Return the first and last address of the range.
     fn bounds(&self) -> (u128, u128) {
         let all = if self.v4 { u128::from(u32::MAX) } else { u128::MAX };
         let host_bits = self.width().saturating_sub(self.prefix);
@@ -67,7 +67,7 @@ fn number(value: Value, tag: Tag) -> Result<i64, Fault> {
     if value.is(tag) { Ok(value.as_i64()) } else { Err(Fault::Error) }
 }
 
-/// Apply a method: `b` is the second operand of those that have one. `wide` reads the bits of an IPv6 value.
+/// Apply a method. `b` is the second operand, if the method has one. `wide` reads the bits of an IPv6 value.
 pub(crate) fn extension(op: ExtOp, a: Value, b: Value, wide: impl Fn(Value) -> Option<u128>) -> Result<Value, Fault> {
     let decimals = || Ok((number(a, Tag::Decimal)?, number(b, Tag::Decimal)?));
     let datetime = || number(a, Tag::Datetime);
@@ -104,9 +104,9 @@ pub(crate) fn extension(op: ExtOp, a: Value, b: Value, wide: impl Fn(Value) -> O
     })
 }
 
-/// Whether a pattern matches the whole text; each step draws one from `budget`.
+/// Return whether a pattern matches the whole text. Each step takes one from `budget`.
 ///
-/// The usual walk with one point to return to: on a mismatch the last `*` takes one character more.
+/// The walk remembers one point of return: on a mismatch, the last `*` takes one more character.
 pub(crate) fn like(text: &str, pattern: &[u32], budget: &mut u32) -> Result<bool, Fault> {
     let (mut rest, mut at) = (text.chars(), 0);
     let mut star: Option<(core::str::Chars<'_>, usize)> = None;

@@ -1,76 +1,76 @@
-//! What a program reads: the bundle's entities, and the request.
+//! The data that a program reads: the bundle's entities, and the request.
 
 use crate::value::{ADDED_STRING, Arena, EntityRef, FOREIGN_STRING, Tag, Value};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// In a pattern's elements, where `*` stands; every other element is a Unicode scalar value.
+/// The element of a pattern that stands for `*`. Every other element is a Unicode scalar value.
 pub const WILDCARD: u32 = u32::MAX;
 
-/// An entity of the bundle, or an entity type's stand-in for all entities that the bundle lacks.
+/// An entity of the bundle, or a type's stand-in for all entities that the bundle lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct EntityRec {
-    /// Number of the entity's type.
+    /// The number of the entity's type.
     pub ty: u32,
-    /// Number of the string that is its id; `u32::MAX` for the stand-in.
+    /// The number of the string that is its id; `u32::MAX` for the stand-in.
     pub id: u32,
     /// [`PRESENT`], [`REFERRED`] and [`PARENT`].
     pub flags: u32,
-    /// First value of the attributes: pairs sorted by the keys' numbers.
+    /// The first value of the attributes: pairs sorted by the keys' numbers.
     pub attrs_start: u32,
-    /// Pairs of attributes.
+    /// The number of attributes.
     pub attrs_len: u32,
-    /// First value of the tags: pairs sorted by the keys' numbers.
+    /// The first value of the tags: pairs sorted by the keys' numbers.
     pub tags_start: u32,
-    /// Pairs of tags.
+    /// The number of tags.
     pub tags_len: u32,
-    /// First of the ancestors' indices, sorted.
+    /// The first of the ancestors' indices, sorted.
     pub ancestors_start: u32,
-    /// Ancestors, transitively.
+    /// The number of ancestors, transitively.
     pub ancestors_len: u32,
-    /// First of the parents' indices, sorted, where the ancestors' are.
+    /// The first of the parents' indices, sorted, in the same table.
     pub parents_start: u32,
-    /// Parents.
+    /// The number of parents.
     pub parents_len: u32,
     /// Always 0.
     pub reserved: u32,
 }
 
-/// Flag of an entity that the store holds; without it the entity is only named.
+/// The flag of an entity that the store holds. Without it, the entity is only named.
 pub const PRESENT: u32 = 1;
-/// Flag of an entity that is a value, or in one, of some entity's attributes or tags.
+/// The flag of an entity that occurs in a value of some entity's attributes or tags.
 pub const REFERRED: u32 = 2;
-/// Flag of an entity that is a parent.
+/// The flag of an entity that is a parent.
 pub const PARENT: u32 = 4;
 
-/// What programs may ask of an entity.
+/// The data of an entity that programs can read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Facts<'a> {
-    /// Number of the entity's type.
+    /// The number of the entity's type.
     pub ty: u32,
-    /// Attributes: pairs sorted by the keys' numbers.
+    /// The attributes: pairs sorted by the keys' numbers.
     pub attrs: &'a [Value],
-    /// Tags: pairs sorted by the keys' numbers.
+    /// The tags: pairs sorted by the keys' numbers.
     pub tags: &'a [Value],
-    /// Indices of the ancestors, sorted.
+    /// The indices of the ancestors, sorted.
     pub ancestors: &'a [u32],
 }
 
-/// Entities that were changed since the bundle was made.
+/// The entities that were changed since the bundle was compiled.
 pub trait ChangedEntities {
-    /// A changed entity, and the values that its values of [`Arena::Changed`] point into.
+    /// Return a changed entity, and the values that its values of [`Arena::Changed`] point into.
     fn entity(&self, index: u32) -> Option<(Facts<'_>, &[Value])>;
-    /// A text of [`ADDED_STRING`].
+    /// Return a text of [`ADDED_STRING`].
     fn text(&self, number: u32) -> Option<&[u8]>;
 }
 
-/// A `like` pattern's elements.
+/// A `like` pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct PatternRec {
-    /// First element.
+    /// The first element.
     pub start: u32,
-    /// Elements.
+    /// The number of elements.
     pub len: u32,
 }
 
@@ -84,7 +84,7 @@ pub struct StringsView<'a> {
 }
 
 impl<'a> StringsView<'a> {
-    /// The text of this number.
+    /// Return the text with this number.
     #[must_use]
     pub fn get(&self, number: u32) -> Option<&'a [u8]> {
         let at = number as usize;
@@ -94,7 +94,7 @@ impl<'a> StringsView<'a> {
     }
 }
 
-/// The bundle, as far as programs read it, and what changed since it was made.
+/// The part of the bundle that programs read, and the changes since it was compiled.
 #[derive(Clone, Copy, Default)]
 pub struct StoreView<'a> {
     /// The value pool.
@@ -105,28 +105,28 @@ pub struct StoreView<'a> {
     pub entities: &'a [EntityRec],
     /// Indices of ancestors.
     pub ancestors: &'a [u32],
-    /// Patterns of `like`.
+    /// The patterns of `like`.
     pub patterns: &'a [PatternRec],
-    /// Their elements.
+    /// The elements of the patterns.
     pub pattern_elems: &'a [u32],
-    /// Entities that were changed since.
+    /// The entities that were changed since.
     pub changes: Option<&'a dyn ChangedEntities>,
 }
 
 impl<'a> StoreView<'a> {
-    /// The bundle's record of an entity.
+    /// Return the bundle's record of an entity.
     #[must_use]
     pub fn entity(&self, entity: EntityRef) -> Option<&'a EntityRec> {
         self.entities.get(entity.index as usize)
     }
 
-    /// The ancestors that a record of the bundle names, sorted.
+    /// Return the ancestors that a record of the bundle names, sorted.
     #[must_use]
     pub fn ancestors(&self, record: &EntityRec) -> Option<&'a [u32]> {
         span(self.ancestors, record.ancestors_start, record.ancestors_len as usize)
     }
 
-    /// What is to be known of an entity now.
+    /// Return the current data of an entity.
     #[must_use]
     pub fn facts(&self, entity: EntityRef) -> Option<Facts<'a>> {
         if let Some((facts, _)) = self.changes.and_then(|changes| changes.entity(entity.index)) {
@@ -142,37 +142,37 @@ impl<'a> StoreView<'a> {
     }
 }
 
-/// `len` elements from `start`.
+/// Return `len` elements from `start`.
 fn span<T>(all: &[T], start: u32, len: usize) -> Option<&[T]> {
     let start = start as usize;
     all.get(start..start.checked_add(len)?)
 }
 
-/// A request, as far as programs read it.
+/// The part of a request that programs read.
 ///
-/// `numbers[positions[slot]]` is the number in a context slot; a position past the end means that the attribute is
-/// absent. So a gate hands over its arguments in the caller's order, as they are.
+/// `numbers[positions[slot]]` is the number in a context slot. A position past the end means that the attribute is
+/// absent. So a gate passes its arguments on in the caller's order, without copying them.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// Who asks.
+    /// The principal.
     pub principal: EntityRef,
-    /// About what.
+    /// The resource.
     pub resource: EntityRef,
-    /// The numbers handed over.
+    /// The numbers that the caller passed.
     pub numbers: &'a [i64],
-    /// For each context slot its place in `numbers`; `u16::MAX` where there is none.
+    /// For each context slot its position in `numbers`; `u16::MAX` if there is none.
     pub positions: &'a [u16],
     /// For each context slot a [`Tag`]'s number. IP addresses, sets and records have [`Tag::Set`]: their number is a
     /// place in `arena`.
     pub kinds: &'a [u32],
-    /// Sets, records and addresses of the request.
+    /// The request's sets, records and addresses.
     pub arena: &'a [Value],
-    /// Texts of the request that the bundle lacks.
+    /// The request's texts that the bundle lacks.
     pub strings: StringsView<'a>,
 }
 
 impl Request<'_> {
-    /// A request without context.
+    /// Create a request without context.
     #[must_use]
     pub const fn bare(principal: EntityRef, resource: EntityRef) -> Self {
         Self {
@@ -186,7 +186,7 @@ impl Request<'_> {
         }
     }
 
-    /// The number in a context slot.
+    /// Return the number in a context slot.
     #[inline]
     #[must_use]
     pub fn number(&self, slot: u32) -> Option<i64> {
@@ -194,7 +194,7 @@ impl Request<'_> {
         self.numbers.get(position as usize).copied()
     }
 
-    /// The value in a context slot.
+    /// Return the value in a context slot.
     #[must_use]
     #[allow(clippy::cast_sign_loss)]
     pub fn slot(&self, slot: u32) -> Option<Value> {
@@ -208,7 +208,7 @@ impl Request<'_> {
     }
 }
 
-/// The text of a string value.
+/// Return the text of a string value.
 #[allow(clippy::cast_possible_truncation)]
 pub(crate) fn text<'a>(store: &StoreView<'a>, request: &Request<'a>, number: u64) -> Option<&'a [u8]> {
     if number & FOREIGN_STRING != 0 {
@@ -220,7 +220,7 @@ pub(crate) fn text<'a>(store: &StoreView<'a>, request: &Request<'a>, number: u64
     }
 }
 
-/// The values that a composite points into.
+/// Return the values that a composite points into.
 pub(crate) fn arena<'c>(
     store: &StoreView<'c>,
     request: &Request<'c>,
@@ -235,7 +235,7 @@ pub(crate) fn arena<'c>(
     }
 }
 
-/// The value of a key among pairs sorted by key.
+/// Return the value of a key among pairs sorted by key.
 #[must_use]
 pub fn field(pairs: &[Value], key: u64) -> Option<Value> {
     let (pairs, _) = pairs.as_chunks::<2>();

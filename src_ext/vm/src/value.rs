@@ -1,12 +1,13 @@
 //! The value: sixteen bytes that hold any Cedar value.
 //!
-//! Scalars lie in the value. Strings and entities are numbers: what the bundle knows has its number there, what only the
-//! request knows has a number of the request's, marked as foreign; within one decision equal texts have equal numbers,
-//! so equality of scalars is equality of bits. Sets, records and IPv6 addresses point into one of three arenas.
+//! Scalars lie in the value itself. Strings and entities are numbers. Those that the bundle knows have its numbers;
+//! those that only the request knows have numbers of the request, marked as foreign. Within one decision equal texts
+//! have equal numbers, so scalars are equal iff their bits are. Sets, records and IPv6 addresses point into one of four
+//! arenas.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Kind of a value. The numbers are part of the bundle's format.
+/// The kind of a value. The numbers are part of the bundle's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 #[allow(missing_docs)]
@@ -27,7 +28,7 @@ pub enum Tag {
 }
 
 impl Tag {
-    /// The tag with this number.
+    /// Return the tag with this number.
     #[must_use]
     pub const fn from_u32(number: u32) -> Option<Self> {
         Some(match number {
@@ -47,7 +48,7 @@ impl Tag {
         })
     }
 
-    /// Whether the payload alone is the value.
+    /// Return whether the payload alone is the value.
     #[must_use]
     pub const fn is_scalar(self) -> bool {
         matches!(
@@ -64,7 +65,7 @@ impl Tag {
     }
 }
 
-/// Where the parts of a set, a record or an IPv6 address lie.
+/// The arena that holds the parts of a set, a record or an IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Arena {
@@ -72,47 +73,47 @@ pub enum Arena {
     Bundle = 0,
     /// The request's values.
     Request = 1,
-    /// Values that the program itself builds.
+    /// The values that the program itself builds.
     Scratch = 2,
-    /// Values of an entity that was changed since the bundle was made; the value says of which.
+    /// The values of an entity that was changed since the bundle was compiled; the value names the entity.
     Changed = 3,
 }
 
-/// Bit of a string's number: the text is the request's, not the bundle's.
+/// The bit of a string's number that marks a text of the request.
 pub const FOREIGN_STRING: u64 = 1 << 32;
-/// Bit of a string's number: the text came with a change of entities since the bundle was made.
+/// The bit of a string's number that marks a text added by a change of entities.
 pub const ADDED_STRING: u64 = 1 << 33;
 
 const LEN_MASK: u32 = (1 << 30) - 1;
 const SORTED: u64 = 1 << 32;
-/// Where the payload of a composite in [`Arena::Changed`] holds its entity.
+/// The shift of the entity's number in the payload of a composite in [`Arena::Changed`].
 const OWNER_SHIFT: u32 = 33;
 
 /// An entity: its index in the bundle's table, and for entities that the bundle lacks a number that tells them apart.
 ///
-/// A foreign entity has the index of its type's `absent` record, so that classes and types are looked up alike.
+/// A foreign entity has the index of its type's `absent` record, so its classes and type are looked up in the same way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EntityRef {
-    /// Index in the bundle's entity table.
+    /// The index in the bundle's entity table.
     pub index: u32,
-    /// 0 for an entity that the bundle names; else a number, equal for equal uids within one decision.
+    /// 0 for an entity that the bundle names; otherwise a number, equal for equal uids within one decision.
     pub foreign: u32,
 }
 
 impl EntityRef {
-    /// An entity that the bundle names.
+    /// Refer to an entity that the bundle names.
     #[must_use]
     pub const fn known(index: u32) -> Self {
         Self { index, foreign: 0 }
     }
 
-    /// The number that values and context slots hold.
+    /// Return the number that values and context slots hold.
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.index as u64 | (self.foreign as u64) << 32
     }
 
-    /// The inverse of [`Self::bits`].
+    /// Restore an entity from [`Self::bits`].
     #[must_use]
     #[allow(clippy::cast_possible_truncation)]
     pub const fn from_bits(bits: u64) -> Self {
@@ -120,13 +121,13 @@ impl EntityRef {
     }
 }
 
-/// A value.
+/// A Cedar value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Value {
-    /// A [`Tag`]'s number. Values come from files, so any number may stand here.
+    /// A [`Tag`]'s number. Values come from files, so this may be any number.
     pub tag: u32,
-    /// Arena (two high bits) and length or prefix.
+    /// The arena (two high bits), and the length or prefix.
     pub aux: u32,
     /// The value, or where its parts begin.
     pub payload: u64,
@@ -134,64 +135,64 @@ pub struct Value {
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
 impl Value {
-    /// The absent attribute of a record being built.
+    /// The mark of an absent attribute in a record being built.
     pub const MISSING: Self = Self::scalar(Tag::Missing, 0);
 
-    /// A scalar of its tag and payload.
+    /// Create a scalar from its tag and payload.
     #[must_use]
     pub const fn scalar(tag: Tag, payload: u64) -> Self {
         Self { tag: tag as u32, aux: 0, payload }
     }
 
-    /// A boolean.
+    /// Create a boolean.
     #[must_use]
     pub const fn bool(value: bool) -> Self {
         Self::scalar(Tag::Bool, value as u64)
     }
 
-    /// A long, decimal, datetime or duration.
+    /// Create a long, decimal, datetime or duration.
     #[must_use]
     pub const fn number(tag: Tag, value: i64) -> Self {
         Self::scalar(tag, value as u64)
     }
 
-    /// A string by its number.
+    /// Create a string from its number.
     #[must_use]
     pub const fn string(number: u64) -> Self {
         Self::scalar(Tag::String, number)
     }
 
-    /// An entity.
+    /// Create an entity.
     #[must_use]
     pub const fn entity(entity: EntityRef) -> Self {
         Self::scalar(Tag::Entity, entity.bits())
     }
 
-    /// An IPv4 address or range.
+    /// Create an IPv4 address or range.
     #[must_use]
     pub const fn ip4(addr: u32, prefix: u8) -> Self {
         Self::scalar(Tag::Ip4, addr as u64 | (prefix as u64) << 32)
     }
 
-    /// An IPv6 address or range, whose 128 bits are [`Self::wide`] at `start` of the arena.
+    /// Create an IPv6 address or range, whose 128 bits are [`Self::wide`] at `start` of the arena.
     #[must_use]
     pub const fn ip6(arena: Arena, start: u32, prefix: u8) -> Self {
         Self { tag: Tag::Ip6 as u32, aux: (arena as u32) << 30 | prefix as u32, payload: start as u64 }
     }
 
-    /// Sixteen raw bytes, to which an [`Self::ip6`] points.
+    /// Create the sixteen raw bytes to which an [`Self::ip6`] points.
     #[must_use]
     pub const fn wide(bits: u128) -> Self {
         Self { tag: bits as u32, aux: (bits >> 32) as u32, payload: (bits >> 64) as u64 }
     }
 
-    /// The inverse of [`Self::wide`].
+    /// Restore the bits of [`Self::wide`].
     #[must_use]
     pub const fn wide_bits(self) -> u128 {
         self.tag as u128 | (self.aux as u128) << 32 | (self.payload as u128) << 64
     }
 
-    /// A set of `len` values from `start`. `sorted`: all are scalars in the order of [`Self::key`].
+    /// Create a set of `len` values from `start`. `sorted` means that all are scalars, in the order of [`Self::key`].
     #[must_use]
     pub const fn set(arena: Arena, start: u32, len: u32, sorted: bool) -> Self {
         Self {
@@ -201,13 +202,13 @@ impl Value {
         }
     }
 
-    /// A record of `len` pairs of a key (a string of the bundle) and a value, sorted by the keys' numbers.
+    /// Create a record of `len` pairs of a key (a string of the bundle) and a value, sorted by the keys' numbers.
     #[must_use]
     pub const fn record(arena: Arena, start: u32, len: u32) -> Self {
         Self { tag: Tag::Record as u32, aux: (arena as u32) << 30 | (len & LEN_MASK), payload: start as u64 }
     }
 
-    /// The arena of a set, record or IPv6 address.
+    /// Return the arena of a set, record or IPv6 address.
     #[must_use]
     pub const fn arena(self) -> Arena {
         match self.aux >> 30 {
@@ -218,38 +219,38 @@ impl Value {
         }
     }
 
-    /// A composite of [`Arena::Changed`] as that of this entity.
+    /// Mark a composite of [`Arena::Changed`] as this entity's.
     #[must_use]
     pub const fn owned_by(self, entity: u32) -> Self {
         Self { payload: self.payload | (entity as u64) << OWNER_SHIFT, ..self }
     }
 
-    /// The entity whose values hold the parts of a composite in [`Arena::Changed`].
+    /// Return the entity whose values hold the parts of a composite in [`Arena::Changed`].
     #[must_use]
     pub const fn owner(self) -> u32 {
         (self.payload >> OWNER_SHIFT) as u32
     }
 
-    /// Elements of a set, pairs of a record, prefix of an IPv6 address.
+    /// Return the number of a set's elements or a record's pairs, or the prefix of an IPv6 address.
     #[must_use]
     pub const fn len(self) -> u32 {
         self.aux & LEN_MASK
     }
 
-    /// Whether [`Self::len`] is 0.
+    /// Return whether [`Self::len`] is 0.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.len() == 0
     }
 
-    /// Where the parts begin.
+    /// Return where the parts begin.
     #[must_use]
     pub const fn start(self) -> u32 {
         self.payload as u32
     }
 
-    /// Where the parts of a set or record lie that is itself at a place of the bundle's pool. Parts lie before what they are
-    /// parts of; what says otherwise, and what has none, has no such parts.
+    /// Return where the parts of a set or record lie, if it lies at place `at` of the bundle's pool. Parts lie before
+    /// their composite. `None` if that is not so, and for values without parts.
     #[must_use]
     pub const fn parts_before(self, at: usize) -> Option<(usize, usize)> {
         let width = match Tag::from_u32(self.tag) {
@@ -262,31 +263,31 @@ impl Value {
         if start < end && end <= at { Some((start, end)) } else { None }
     }
 
-    /// Whether a set is sorted by [`Self::key`].
+    /// Return whether a set is sorted by [`Self::key`].
     #[must_use]
     pub const fn is_sorted(self) -> bool {
         self.payload & SORTED != 0
     }
 
-    /// The payload as a signed number.
+    /// Return the payload as a signed number.
     #[must_use]
     pub const fn as_i64(self) -> i64 {
         self.payload as i64
     }
 
-    /// Order and identity of scalars.
+    /// Return the key by which scalars are ordered and compared.
     #[must_use]
     pub const fn key(self) -> u128 {
         (self.tag as u128) << 64 | self.payload as u128
     }
 
-    /// Whether the value has this tag.
+    /// Return whether the value has this tag.
     #[must_use]
     pub const fn is(self, tag: Tag) -> bool {
         self.tag == tag as u32
     }
 
-    /// Whether the payload alone is the value.
+    /// Return whether the payload alone is the value.
     #[must_use]
     pub const fn is_scalar(self) -> bool {
         match Tag::from_u32(self.tag) {
