@@ -1,4 +1,4 @@
-//! The whole compilation, step by step, and what the bundle says about it.
+//! The whole compilation, step by step, and the bundle's description.
 
 use crate::classes::{Classes, classes};
 use crate::error::{CompileError, number};
@@ -31,7 +31,7 @@ pub(crate) fn assemble(
     let entities = count(model.entities.len());
     let base = base.filter(|base| base.meta().store.hash == options.store);
     let (mut tables, store) = match base {
-        // The model's own entities may be missing then, so there is no doing without it.
+        // The model may then lack its entities, so compilation cannot go on without the base.
         Some(base) => Tables::of_base(base, &model)?,
         None => Tables::of_entities(&mut model, &mut |done| progress("entities", count(done), entities))?,
     };
@@ -129,7 +129,7 @@ pub(crate) fn assemble(
     write_selectors(&plans, &mut parts)?;
     finer.write(&principal, &resource, made, &mut parts)?;
     write_policies(&model, sources, &plans, &mut tables, &mut parts)?;
-    // What classes depend on: conditions of one side or both, and what conditions of the request read of either side.
+    // Classes depend on conditions of one side or both, and on what conditions of the request read of either side.
     let resolved = plans.conjuncts.iter().filter(|conjunct| !conjunct.unresolved);
     meta.reach = resolved
         .map(|conjunct| {
@@ -156,14 +156,14 @@ fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
 
-/// Plain data as JSON.
+/// Serialize plain data as JSON.
 fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("data without maps of other keys than texts becomes JSON")
 }
 
-/// The classes of the bundle: those of selectors, split by whatever the layers split them by.
+/// The bundle's classes: those that selectors make, split further as the layers need.
 struct Finer {
-    /// By class of selectors, whether a layer splits it.
+    /// For each class that selectors make, whether a layer splits it.
     split: [Vec<bool>; 2],
 }
 
@@ -180,7 +180,7 @@ impl Finer {
         }
     }
 
-    /// Write classes, and for each layer what they are there.
+    /// Write the classes, and for each layer the map to its own classes.
     fn write(
         &self,
         principal: &Classes,
@@ -201,7 +201,7 @@ impl Finer {
             .zip(&of_resources)
             .map(|(&principal, &resource)| ClassPair { principal, resource })
             .collect();
-        // The maps of principals come first, then those of resources; each layer has one as long as there are classes.
+        // The maps of principals come first, then those of resources; each layer has one entry per class.
         let (of_side, of_other) = (parts.principal_classes.len(), parts.resource_classes.len());
         let second = layers.len() * of_side;
         for (at, layer) in layers.iter_mut().enumerate() {
@@ -212,7 +212,7 @@ impl Finer {
         Ok(())
     }
 
-    /// Write one side; the classes by entity.
+    /// Write one side. Return the class of each entity.
     fn side(
         &self,
         side: usize,
@@ -221,7 +221,7 @@ impl Finer {
         parts: &mut Parts,
     ) -> Result<Vec<u32>, CompileError> {
         let columns: Vec<&Vec<u32>> = layers.iter().filter_map(|layer| layer.column.as_ref()).collect();
-        // By class of the bundle: its class of selectors, and one of its entities.
+        // For each class of the bundle: the class that selectors make, and one of its entities.
         let mut all: Vec<(u32, EntityRef)> = vec![(0, EntityRef::known(0))];
         let of_entity = if columns.is_empty() {
             all.extend((0_u32..).zip(&classes.all).skip(1).map(|(number, class)| (number, class.sample)));
@@ -232,7 +232,7 @@ impl Finer {
             for (entity, &class) in classes.of_entity.iter().enumerate().filter(|&(_, &class)| class != 0) {
                 let key = std::iter::once(class).chain(columns.iter().map(|column| column[entity])).collect();
                 of_entity[entity] = *numbers.entry(key).or_insert_with(|| {
-                    // Only the number counts: layers look up their columns by it.
+                    // Only the number matters: layers look up their columns by it.
                     all.push((class, EntityRef::known(u32::try_from(entity).unwrap_or(u32::MAX))));
                     u32::try_from(all.len() - 1).unwrap_or(u32::MAX)
                 });
@@ -267,7 +267,7 @@ impl Finer {
     }
 }
 
-/// Write what policies ask of one side, for entities that change after the bundle was made.
+/// Write the selectors, by which an engine classifies entities that change.
 fn write_selectors(plans: &Plans, parts: &mut Parts) -> Result<(), CompileError> {
     let mut placed: FxHashMap<u32, Span> = FxHashMap::default();
     let mut write = |selectors: &Selectors, parts: &mut Parts| {
@@ -334,7 +334,7 @@ fn write_policies(
     Ok(())
 }
 
-/// Count what there is.
+/// Fill in the statistics.
 fn describe(model: &Model, plans: &Plans, tables: &Tables, parts: &Parts, meta: &mut Meta) {
     let present = tables.entities.iter().filter(|entity| entity.flags & ztfast_vm::PRESENT != 0).count();
     let stats = &mut meta.stats;
@@ -351,8 +351,8 @@ fn describe(model: &Model, plans: &Plans, tables: &Tables, parts: &Parts, meta: 
     stats.instructions = count(parts.code.len());
 }
 
-/// Say how many bytes of the bundle there are to an entity and to a policy.
-#[allow(clippy::cast_precision_loss)] // these are for people
+/// Fill in how many bytes of the bundle an entity and a policy take.
+#[allow(clippy::cast_precision_loss)] // these figures are for people
 fn measure(meta: &mut Meta, parts: &Parts) {
     let bytes = |of: &[usize]| count(of.iter().sum());
     let tables = bytes(&[

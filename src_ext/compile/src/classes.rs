@@ -1,11 +1,12 @@
-//! Entities to classes: one class for all entities of a type for which the same selectors hold.
+//! Classification: all entities of a type for which the same selectors hold form one class.
 //!
-//! Selectors that name an entity are found by an index over the entity and its ancestors. The others look at values, and
-//! are evaluated once for each combination of the values that they read, not once for each entity: a thousand conditions
-//! on `resource.sector` cost a thousand evaluations a sector, whether there are a hundred resources or a million.
+//! Selectors that name an entity are found by an index over the entity and its ancestors. The others read values. They
+//! are evaluated once for each combination of the values that they read, not once for each entity: a thousand
+//! conditions on `resource.sector` cost a thousand evaluations per sector, whether there are a hundred resources or a
+//! million.
 //!
-//! A class is kept as a few *parts*, lists of selectors: one for those found by the index, and one for each group of
-//! conditions that read the same. So a class costs a few words, however many selectors hold.
+//! A class is stored as a few *parts*, which are lists of selectors: one for those found by the index, and one for each
+//! group of conditions that read the same values. So a class costs a few words, however many selectors hold.
 
 use crate::plan::{Conjunct, Plans, Selector, Selectors, Side};
 use crate::tables::Tables;
@@ -14,9 +15,9 @@ use std::collections::BTreeSet;
 use ztfast_cedar::ir::{Binary, Expr, Var};
 use ztfast_vm::{EntityRef, Fault, Instr, Request, Scratch, StoreView, Vm, field};
 
-/// The classes of one side. Class 0 is for entities to which no action applies.
+/// The classes of one side. Class 0 holds the entities to which no action applies.
 pub(crate) struct Classes {
-    /// By entity.
+    /// The class of each entity.
     pub of_entity: Vec<u32>,
     pub all: Vec<Class>,
     /// Lists of selectors, each sorted.
@@ -26,13 +27,13 @@ pub(crate) struct Classes {
 /// A class.
 pub(crate) struct Class {
     pub ty: u32,
-    /// Numbers of parts.
+    /// The numbers of the parts.
     pub parts: Box<[u32]>,
-    /// One of its entities.
+    /// One of the class's entities.
     pub sample: EntityRef,
 }
 
-/// Sort the entities of these types into classes.
+/// Classify the entities of these types.
 pub(crate) fn classes(
     side: Side,
     types: &[bool],
@@ -97,7 +98,7 @@ pub(crate) fn classes(
     classes
 }
 
-/// The part that holds no selector: it is not kept.
+/// The part without selectors, which is not stored.
 const NOTHING: u32 = u32::MAX;
 
 struct Sorter<'a> {
@@ -111,7 +112,7 @@ struct Sorter<'a> {
 }
 
 impl Sorter<'_> {
-    /// The part of the selectors that name the entity or what is above it.
+    /// Add the part of the selectors that name the entity or an ancestor.
     fn by_index(&mut self, entity: EntityRef, ty: u32, parts: &mut Vec<u32>) {
         if self.index.is_empty() {
             return;
@@ -133,20 +134,20 @@ impl Sorter<'_> {
         }
     }
 
-    /// The part of those of these selectors that hold.
+    /// Return the part of those of these selectors that hold.
     fn part(&mut self, entity: EntityRef, ty: u32, selectors: &[u32]) -> u32 {
-        let mut held: Vec<u32> = Vec::new();
+        let mut holding: Vec<u32> = Vec::new();
         for &number in selectors {
             if self.holds(entity, ty, &self.selectors.all[number as usize]) {
-                held.push(number);
+                holding.push(number);
             }
         }
-        if held.is_empty() {
+        if holding.is_empty() {
             return NOTHING;
         }
         let parts = &mut self.parts;
-        *self.part_numbers.entry(held.into_boxed_slice()).or_insert_with_key(|held| {
-            parts.push(held.clone());
+        *self.part_numbers.entry(holding.into_boxed_slice()).or_insert_with_key(|holding| {
+            parts.push(holding.clone());
             u32::try_from(parts.len() - 1).expect("parts are no more than entities and groups of conditions")
         })
     }
@@ -194,16 +195,17 @@ impl Index {
     }
 }
 
-/// What expressions over one side read of the entity: entities that do not differ in this do not differ for them.
+/// The properties of an entity that expressions over one side read. The expressions do not tell entities apart that
+/// agree in these.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-#[allow(clippy::struct_excessive_bools)] // each is one thing that is read or not
+#[allow(clippy::struct_excessive_bools)] // each is one property that is read or not
 pub(crate) struct Atoms {
     attrs: BTreeSet<u32>,
     tags: bool,
     ancestors: bool,
-    /// Whether it is one of the entities that the policies name.
+    /// Whether the entity is one that the policies name.
     named: bool,
-    /// Which entity it is.
+    /// The entity's identity.
     identity: bool,
 }
 
@@ -235,9 +237,9 @@ impl Atoms {
     }
 }
 
-/// Append what the atoms are for an entity; `false` where each entity is its own case.
+/// Append the properties of an entity to a signature; `false` if each entity has its own.
 ///
-/// Equal values have equal cells, and equal lists and blocks lie at one place, so places stand for contents.
+/// Equal values have equal bits, and equal lists and blocks share one place, so places stand for contents.
 pub(crate) fn sign(
     atoms: &Atoms,
     entity: EntityRef,
@@ -269,7 +271,7 @@ pub(crate) fn sign(
     true
 }
 
-/// Selectors that name no entity, by what they read.
+/// Selectors that name no entity, grouped by what they read.
 struct Families {
     all: Vec<Family>,
 }
@@ -311,7 +313,7 @@ impl Families {
     }
 }
 
-/// Run something over one or two entities.
+/// Run `job` over one or two entities.
 pub(crate) fn run<T>(
     view: &StoreView<'_>,
     principal: EntityRef,
@@ -323,7 +325,7 @@ pub(crate) fn run<T>(
     job(&mut Vm::new(view, &request, scratch))
 }
 
-/// Whether a conjunct over both sides holds for these two entities.
+/// Return whether a conjunct over both sides holds for these two entities.
 pub(crate) fn holds(
     view: &StoreView<'_>,
     code: &[Instr],

@@ -1,4 +1,4 @@
-//! Expressions to instructions.
+//! Code generation: expressions to instructions.
 
 use crate::layout::Layout;
 use crate::tables::Tables;
@@ -7,7 +7,7 @@ use ztfast_bundle::{Field, Node};
 use ztfast_cedar::ir::{Binary, Datum, Expr, Ext, Unary, Var};
 use ztfast_vm::{ARENA_VALUES, ExtOp, Instr, Op, STACK_VALUES, Value};
 
-/// Code for an expression, or why there can be none and Cedar has to answer.
+/// Generate code for an expression, or say why Cedar has to evaluate it.
 pub(crate) fn generate(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Result<Vec<Instr>, Arc<str>> {
     let mut codegen = Codegen { layout, tables, code: Vec::new(), depth: 0, deepest: 0, built: 0 };
     codegen.emit(expr)?;
@@ -26,17 +26,17 @@ struct Codegen<'a> {
     layout: &'a Layout,
     tables: &'a mut Tables,
     code: Vec<Instr>,
-    /// Stack depth here, and its maximum.
+    /// The current depth of the stack, and its maximum.
     depth: usize,
     deepest: usize,
-    /// Values that sets and records built so far may take: each instruction runs at most once.
+    /// The values that the sets and records built so far may take. Each instruction runs at most once.
     built: usize,
 }
 
 type Emitted = Result<(), Arc<str>>;
 
 impl Codegen<'_> {
-    /// Code that pushes the expression's value.
+    /// Emit code that pushes the expression's value.
     fn emit(&mut self, expr: &Expr) -> Emitted {
         if let Some(value) = constant(expr) {
             let value = self.tables.value(&value);
@@ -79,7 +79,7 @@ impl Codegen<'_> {
             }
             Expr::Ext(method, operands) => {
                 let method = extension(*method);
-                // Cedar refuses a wrong number of operands when it evaluates the call.
+                // Cedar reports a wrong number of operands when it evaluates the call.
                 if operands.len() != method.operands() {
                     self.push(Op::Error, 0);
                     return Ok(());
@@ -149,7 +149,7 @@ impl Codegen<'_> {
         Ok(())
     }
 
-    /// `base has a.b.c` is `base has a && base.a has b && base.a.b has c`.
+    /// Emit `base has a.b.c` as `base has a && base.a has b && base.a.b has c`.
     fn has_attr(&mut self, base: &Expr, path: &[Arc<str>]) -> Emitted {
         let mut base = base.clone();
         let mut to_end = Vec::new();
@@ -183,7 +183,7 @@ impl Codegen<'_> {
         Ok(())
     }
 
-    /// Errors for the optional records on the way to `base` that are absent.
+    /// Emit a failure for each optional record on the way to `base` that is absent.
     fn need_records(&mut self, base: &Expr) {
         let Expr::GetAttr(outer, name) = base else { return };
         self.need_records(outer);
@@ -194,7 +194,7 @@ impl Codegen<'_> {
         }
     }
 
-    /// Code that builds a record of the context whole.
+    /// Emit code that builds a whole record of the context.
     fn record(&mut self, fields: &[Field]) {
         let mut fields: Vec<&Field> = fields.iter().collect();
         fields.sort_unstable_by_key(|field| field.key);
@@ -234,13 +234,13 @@ impl Codegen<'_> {
         self.deepest = self.deepest.max(self.depth);
     }
 
-    /// An instruction that takes `operands` values and leaves one.
+    /// Emit an instruction that takes `operands` values and leaves one.
     fn apply(&mut self, op: Op, imm: u32, operands: usize) {
         self.depth -= operands;
         self.push(op, imm);
     }
 
-    /// A jump whose target comes later; going on with the next instruction it has taken `operands` values.
+    /// Emit a jump whose target is set later. If it is not taken, it has consumed `operands` values.
     fn jump(&mut self, op: Op, operands: usize) -> usize {
         self.code.push(Instr::new(op, 0));
         self.depth -= operands;
@@ -252,7 +252,7 @@ impl Codegen<'_> {
     }
 }
 
-/// The value of an expression that is written out.
+/// Return the value of an expression that consists of constants.
 fn constant(expr: &Expr) -> Option<Datum> {
     match expr {
         Expr::Datum(value) => Some(value.clone()),
@@ -266,7 +266,7 @@ fn constant(expr: &Expr) -> Option<Datum> {
     }
 }
 
-/// Whether Cedar itself has to answer for the expression, and why.
+/// Return the reason why Cedar has to evaluate the expression, if there is one.
 pub(crate) fn opaque(expr: &Expr) -> Option<Arc<str>> {
     if let Expr::Opaque(reason) = expr {
         return Some(reason.clone());

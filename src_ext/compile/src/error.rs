@@ -1,53 +1,53 @@
-//! Why a model could not be compiled.
+//! The error of the compiler.
 
-/// Why a model could not be compiled. The policies are well-formed by then: these are limits of the tables.
+/// Why a model could not be compiled. The policies are well-formed at this point: these are limits of the tables.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    /// No form of an action's table fits.
+    /// No form of a layer's table fits.
     #[error(
-        "{action}: {principals} classes of principals and {resources} of resources take more room than a table may have, \
+        "{action}: {principals} classes of principals and {resources} of resources exceed the size of a table, \
          in every form; let policies name groups instead of single entities"
     )]
     TableTooLarge {
         /// The action.
         action: String,
-        /// Classes of principals.
+        /// The number of classes of principals.
         principals: u64,
-        /// Classes of resources.
+        /// The number of classes of resources.
         resources: u64,
     },
-    /// A condition could not be laid out.
-    #[error("{action}: a condition cannot be laid out: {why}")]
+    /// No code could be generated for a condition.
+    #[error("{action}: no code can be generated for a condition: {why}")]
     Condition {
         /// The action.
         action: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// A context deeper than the bundle's description can say.
+    /// A context nests deeper than the bundle's description allows.
     #[error("{action}: records and sets of its context are nested deeper than 30 levels")]
     Nested {
         /// The action.
         action: String,
     },
-    /// Another bundle's tables are not what the compiler writes.
+    /// The compiler cannot have written the base's tables.
     #[error(
-        "the base is no bundle that this ztfast compiled from the same schema and entities: its tables make no sense. \
-         Compile without it"
+        "the base is not a bundle that this ztfast compiled from the same schema and entities: its tables are \
+         inconsistent. Compile without it"
     )]
     Base,
-    /// No stack to compile on.
+    /// There is no memory for the compiler's stack.
     #[error(transparent)]
     NoStack(#[from] ztfast_cedar::NoStack),
-    /// A count that has to fit 32 bits does not.
-    #[error("too many {what}: more than the file format has room for")]
+    /// A count does not fit 32 bits.
+    #[error("too many {what}: the file format cannot number them")]
     TooMany {
-        /// What there are too many of.
+        /// The elements counted.
         what: &'static str,
     },
 }
 
-/// A count as the 32-bit number that the tables hold.
+/// Convert a count to the 32 bits of the tables.
 pub(crate) fn number(count: usize, what: &'static str) -> Result<u32, CompileError> {
     u32::try_from(count).map_err(|_| CompileError::TooMany { what })
 }

@@ -1,10 +1,11 @@
-//! A layer's table, in the form that costs least.
+//! The forms of a layer's table. The compiler takes the first that fits its budget, the one that decides fastest first.
 //!
 //! - **dense**: a cell for each pair of classes. One load, if the table fits.
 //! - **rows**: for each class of principals the cell that is the rule, and the cells of those classes of resources that
-//!   differ, found by a bitmap and its running count. Two loads; small where a principal has to do with few resources.
-//! - **sets**: for each class the policies that it admits, as bits in blocks of 512, and a summary of the blocks; a decision
-//!   is the AND of two. Its size is the sum of both sides, never their product: nothing makes it explode.
+//!   differ from it, found by a bitmap and its running count. Two loads; small if each principal has to do with few
+//!   resources.
+//! - **sets**: for each class the policies that it admits, as bits in blocks of 512, and a summary of the blocks; a
+//!   decision intersects two sets. The size is the sum of both sides, never their product, so it stays bounded.
 
 use crate::error::{CompileError, number};
 use crate::layers::{Layer, LayerSide};
@@ -13,20 +14,20 @@ use crate::programs::{Programs, Resolved, Stop};
 use crate::tables::Tables;
 use ztfast_bundle::{BLOCK_BITS, BLOCK_WORDS, Form, LayerRec, LayerStats, MarkRec, Parts, PlanRec, RowRec, Span};
 
-/// Cells that a dense table may have before rows are looked at.
+/// The most cells of a dense table before rows are considered.
 const DENSE_CELLS: u64 = 1 << 22;
-/// Cells that a dense table may have when it is asked for.
+/// The most cells of a dense table that the options ask for.
 const MAX_CELLS: u64 = 1 << 27;
-/// Cells that may be computed for a table.
+/// The most cells that are computed for a table.
 const WORK: u64 = 1 << 25;
-/// Bytes of marks that rows may have.
+/// The most bytes of marks in rows.
 const MARK_BYTES: u64 = 1 << 28;
-/// Words of programs that a table of cells may add.
+/// The most words of programs that a table of cells may add.
 const PROGRAM_WORDS: usize = 1 << 23;
-/// Words that the sets of a layer may have.
+/// The most words of a layer's sets.
 const SET_WORDS: u64 = 1 << 28;
 
-/// Lay a layer out. Returns its record, without the places of its maps.
+/// Lay out a layer. Return its record, without the places of its maps.
 pub(crate) fn lay_out(
     layer: &mut Layer,
     unrefined: Option<&(LayerSide, LayerSide)>,
@@ -41,7 +42,7 @@ pub(crate) fn lay_out(
         Some(form) => vec![form],
         None => choices(layer),
     };
-    // Sets need no room that is not there already.
+    // Sets come last: their size is bounded.
     if forms.last() != Some(&Form::Sets) {
         forms.push(Form::Sets);
     }
@@ -52,7 +53,7 @@ pub(crate) fn lay_out(
             Form::Dense => dense(layer, resolved, programs, tables, parts),
             Form::Rows => rows(layer, resolved, programs, tables, parts),
             Form::Sets => {
-                // Whatever finer classes would resolve is decided when the request comes.
+                // Sets use the unrefined classes. What finer classes would resolve is left for decision time.
                 if let Some((principal, resource)) = unrefined {
                     (layer.principal, layer.resource) = (principal.clone(), resource.clone());
                 }
@@ -85,13 +86,13 @@ pub(crate) fn lay_out(
     })
 }
 
-/// The forms to try, the cheapest to decide with first.
+/// Return the forms to try, the one that decides fastest first.
 fn choices(layer: &Layer) -> Vec<Form> {
     let mut forms = Vec::new();
     if layer.pairs() <= DENSE_CELLS {
         forms.push(Form::Dense);
     }
-    // Each pair of classes in which a policy may apply that does not apply to all resources.
+    // Count the pairs of classes in which a policy may apply that does not apply to all resources.
     let (principals, resources) = (by_selector(&layer.principal), by_selector(&layer.resource));
     let classes = |of: &[Vec<u32>], selector: u32, side: &LayerSide| match selector {
         0 => side.count(),
@@ -115,7 +116,7 @@ fn choices(layer: &Layer) -> Vec<Form> {
     forms
 }
 
-/// The classes in which each selector holds.
+/// Return the classes in which each selector holds.
 fn by_selector(side: &LayerSide) -> Vec<Vec<u32>> {
     let most = side.selectors.iter().flatten().max().map_or(0, |&most| most as usize + 1);
     let mut classes = vec![Vec::new(); most];
@@ -127,7 +128,7 @@ fn by_selector(side: &LayerSide) -> Vec<Vec<u32>> {
     classes
 }
 
-/// What a failed attempt must not leave behind.
+/// The sizes of the tables before an attempt, to which a failed one truncates them.
 struct Sizes {
     table: usize,
     rows: usize,
@@ -158,7 +159,7 @@ impl Sizes {
         parts.plans.truncate(self.plans);
     }
 
-    /// Bytes that came since.
+    /// Return the bytes added since.
     fn grown(&self, parts: &Parts) -> u64 {
         let bytes = 4 * (parts.table.len() - self.table)
             + size_of::<RowRec>() * (parts.rows.len() - self.rows)
@@ -174,13 +175,13 @@ struct RowMaker<'l> {
     layer: &'l Layer,
     /// Plans by the principals' selector.
     by_principal: Vec<Vec<u32>>,
-    /// Classes of resources by selector.
+    /// Classes of resources, by selector.
     resources: Vec<Vec<u32>>,
-    /// Plans that apply to all resources, for the row at hand.
+    /// Plans in the current row that apply to all resources.
     everywhere: Vec<u32>,
-    /// Plans that apply to some resources only, by class of them, for the row at hand.
+    /// Plans in the current row that apply to some resources only, by class of resources.
     somewhere: Vec<Vec<u32>>,
-    /// The classes of resources that have any.
+    /// The classes of resources that have such plans.
     touched: Vec<u32>,
 }
 
@@ -225,7 +226,7 @@ impl<'l> RowMaker<'l> {
         self.touched.sort_unstable();
     }
 
-    /// The plans that may apply in a pair of classes, in their order.
+    /// Return the plans that may apply in a pair of classes, in their order.
     fn plans(&self, resource: usize) -> Vec<Plan> {
         let mut numbers: Vec<u32> = self.everywhere.iter().chain(&self.somewhere[resource]).copied().collect();
         numbers.sort_unstable();
@@ -246,15 +247,15 @@ fn dense(
     let limit = parts.programs.len() + PROGRAM_WORDS;
     let table = number(parts.table.len(), "cells")?;
     let resources = layer.resource.samples.len();
-    // Class 0 on either side: the action does not apply, and no policy can.
-    let nobody = (layer.principal.samples[0], layer.resource.samples[0]);
-    let nothing = programs.cell(&[], nobody, resolved, tables, parts)?;
+    // Class 0 on either side means that the action does not apply, so no policy can.
+    let class_zero = (layer.principal.samples[0], layer.resource.samples[0]);
+    let nothing = programs.cell(&[], class_zero, resolved, tables, parts)?;
     parts.table.extend(std::iter::repeat_n(nothing, resources));
     let mut maker = RowMaker::new(layer);
     for (principal, &sample) in layer.principal.samples.iter().enumerate().skip(1) {
         maker.begin(principal);
         let rule = if resolved.is_nothing() {
-            Some(programs.cell(&maker.plans(0), (sample, nobody.1), resolved, tables, parts)?)
+            Some(programs.cell(&maker.plans(0), (sample, class_zero.1), resolved, tables, parts)?)
         } else {
             None
         };
@@ -284,8 +285,8 @@ fn rows(
     let limit = parts.programs.len() + PROGRAM_WORDS;
     let table = number(parts.rows.len(), "rows")?;
     let resources = layer.resource.samples.len();
-    let nobody = (layer.principal.samples[0], layer.resource.samples[0]);
-    let nothing = programs.cell(&[], nobody, resolved, tables, parts)?;
+    let class_zero = (layer.principal.samples[0], layer.resource.samples[0]);
+    let nothing = programs.cell(&[], class_zero, resolved, tables, parts)?;
     let mut maker = RowMaker::new(layer);
     for (principal, &sample) in layer.principal.samples.iter().enumerate() {
         let marks = number(parts.marks.len(), "marks of cells")?;
@@ -294,7 +295,7 @@ fn rows(
         if principal != 0 {
             maker.begin(principal);
             if resolved.is_nothing() {
-                rule = programs.cell(&maker.plans(0), (sample, nobody.1), resolved, tables, parts)?;
+                rule = programs.cell(&maker.plans(0), (sample, class_zero.1), resolved, tables, parts)?;
                 for &class in &maker.touched {
                     let class = class as usize;
                     let pair = (sample, layer.resource.samples[class]);
@@ -351,15 +352,15 @@ fn sets(layer: &Layer, programs: &mut Programs<'_>, tables: &mut Tables, parts: 
                 bits[selector(plan) as usize].push(bit);
             }
         }
-        for held in &side.selectors {
-            let mut own: Vec<u32> =
-                held.iter().filter_map(|&held| bits.get(held as usize)).flatten().copied().collect();
-            own.sort_unstable();
-            // Sets begin at lines of the cache: a place is a line's number.
+        for selectors in &side.selectors {
+            let mut set: Vec<u32> =
+                selectors.iter().filter_map(|&selector| bits.get(selector as usize)).flatten().copied().collect();
+            set.sort_unstable();
+            // Sets begin at cache lines: a place is the number of a line.
             parts.set_places.push(number(parts.sets.len() / BLOCK_WORDS, "words of sets")?);
             let start = parts.sets.len();
             parts.sets.resize(start + summary.next_multiple_of(BLOCK_WORDS), 0);
-            for of_block in own.chunk_by(|a, b| *a as usize / BLOCK_BITS == *b as usize / BLOCK_BITS) {
+            for of_block in set.chunk_by(|a, b| *a as usize / BLOCK_BITS == *b as usize / BLOCK_BITS) {
                 let block = of_block[0] as usize / BLOCK_BITS;
                 parts.sets[start + block / 64] |= 1 << (block % 64);
                 let mut words = [0_u64; BLOCK_WORDS];
@@ -378,19 +379,19 @@ fn sets(layer: &Layer, programs: &mut Programs<'_>, tables: &mut Tables, parts: 
     Ok(LayerRec { summary: number(summary, "policies")?, masks: masks / number(BLOCK_WORDS, "words")?, ..record })
 }
 
-/// Which policy has which bit of the sets.
+/// The assignment of policies to bits of the sets.
 struct Order {
-    /// By bit a number of a plan; `u32::MAX` where there is none.
+    /// The number of a plan for each bit; `u32::MAX` if the bit has none.
     bits: Vec<u32>,
-    /// Blocks whose policies ask nothing of the principal; all principals have them, so no set holds them.
+    /// Blocks whose policies ask nothing of the principal. All principals have them, so no set contains them.
     all_principals: Vec<usize>,
-    /// The same for resources.
+    /// Blocks whose policies ask nothing of the resource.
     all_resources: Vec<usize>,
 }
 
 impl Order {
-    /// Forbids first; then by which sides a policy asks something of; then so that the side with more classes has its
-    /// policies near each other.
+    /// Order forbids first; then by the sides of which policies ask something; then so that the side with more classes
+    /// has its policies close together.
     fn new(layer: &Layer) -> Self {
         let mut order = Self { bits: Vec::new(), all_principals: Vec::new(), all_resources: Vec::new() };
         let by_principal = layer.principal.count() >= layer.resource.count();
@@ -429,7 +430,8 @@ fn in_order(layer: &Layer) -> Vec<u32> {
     (0..u32::try_from(layer.plans.len()).unwrap_or(u32::MAX)).collect()
 }
 
-/// Write the layer's policies, each on its own: for sets, and for entities that change after the bundle was made.
+/// Write the layer's policies, each with a program of its own: for sets, and for entities that change after
+/// compilation.
 fn finish(
     layer: &Layer,
     form: Form,

@@ -1,9 +1,9 @@
-//! An action's policies as layers, and the classes of each.
+//! Layers: an action's policies in groups, each with classes of its own.
 //!
-//! The decision is what all policies say together, so they may be looked at in groups: each group of policies, a *layer*,
-//! has classes and a table of its own, and the strongest answer counts. That matters because classes multiply: a firm
-//! whose desks trade segments and whose global rules look at sector, region and size has desks x regions classes of
-//! principals and segments x sectors x sizes of resources, but as two layers only their sum.
+//! All policies together make the decision, so they may be evaluated in groups: each group, a *layer*, has its own
+//! classes and table, and the strongest result counts. This matters because classes multiply. Take a firm whose desks
+//! trade segments, and whose global rules look at sector, region and size. In one table it has desks x regions classes
+//! of principals and segments x sectors x sizes of resources, but in two layers only their sum.
 
 use crate::classes::Classes;
 use crate::plan::{Plan, Plans, Selectors, Side};
@@ -13,7 +13,7 @@ use ztfast_vm::EntityRef;
 
 use crate::tables::Tables;
 
-/// Cells that are few enough not to look for a split into layers: the table stays in the nearest caches.
+/// The most cells for which no split is tried: such a table stays in the nearest caches.
 const SMALL: u64 = 1 << 16;
 
 /// Some policies of an action, and both sides' classes for them.
@@ -23,21 +23,21 @@ pub(crate) struct Layer {
     pub resource: LayerSide,
 }
 
-/// One side's classes for a layer. Class 0: the action does not apply.
+/// One side's classes for a layer. Class 0 means that the action does not apply.
 #[derive(Clone)]
 pub(crate) struct LayerSide {
-    /// By the class of the entity.
+    /// The layer's class for each class of entities.
     pub of_class: Vec<u32>,
-    /// By the layer's class: the selectors that hold, sorted, without selector 0.
+    /// For each class of the layer, the selectors that hold, sorted, without selector 0.
     pub selectors: Vec<Vec<u32>>,
-    /// An entity of each.
+    /// One entity of each class of the layer.
     pub samples: Vec<EntityRef>,
-    /// By entity, where the layer's classes are finer than those of the entities.
+    /// The layer's class for each entity, if the layer's classes are finer than those of the entities.
     pub column: Option<Vec<u32>>,
 }
 
 impl LayerSide {
-    /// Classes, without class 0.
+    /// Return the number of classes without class 0.
     pub fn count(&self) -> u64 {
         self.samples.len() as u64 - 1
     }
@@ -49,7 +49,7 @@ impl Layer {
     }
 }
 
-/// Group the policies of an action. One layer, unless several are much smaller or can be resolved further.
+/// Group an action's policies into layers. There is one layer, unless several are much smaller or resolve more.
 pub(crate) fn layers(
     action: &Action,
     plans: &[Plan],
@@ -69,13 +69,13 @@ pub(crate) fn layers(
         selector.entity.is_some() || !selector.within.is_empty()
     };
     let names_entities = |plan: &Plan| names(&all.principal, plan.principal) || names(&all.resource, plan.resource);
-    // What reads both sides is resolved where there are few classes. Among the classes of policies that name desks and books
-    // it would be left for every decision; by themselves such rules of the firm have few.
+    // Conjuncts over both sides are resolved where classes are few. Among the classes of policies that name desks and
+    // books they would stay for decision time; in a layer of their own, such rules of the firm have few classes.
     let reads_both = |&at: &u32| {
         let reads = &all.conjuncts[at as usize].reads;
         reads.principal && reads.resource
     };
-    // Each keeps the order of the plans: forbids come first in every layer.
+    // Each layer keeps the order of the plans, so forbids come first.
     let (coupled, rest): (Vec<Plan>, Vec<Plan>) =
         plans.iter().copied().partition(|plan| !names_entities(plan) && all.residual(plan).iter().any(reads_both));
     let own = (!coupled.is_empty() && !rest.is_empty()).then(|| of(&coupled)).filter(|own| own.pairs() <= SMALL);
@@ -88,7 +88,7 @@ pub(crate) fn layers(
         let smaller = parts.iter().map(Layer::pairs).sum::<u64>() < whole.pairs() / 2;
         if smaller || split { parts.into() } else { vec![whole] }
     };
-    // First: what such a rule denies ends the decision.
+    // This layer comes first, because a denial by such a rule ends the decision.
     found.splice(0..0, own);
     found
 }
@@ -123,7 +123,7 @@ fn layer(
     Layer { plans, principal, resource }
 }
 
-/// The classes as far as these selectors tell them apart.
+/// Merge the classes that these selectors do not tell apart.
 fn project(classes: &Classes, used: &[bool], types: &[bool]) -> LayerSide {
     let mut lists: Vec<Vec<u32>> = vec![Vec::new()];
     let mut numbers: FxHashMap<Vec<u32>, u32> = FxHashMap::default();

@@ -1,4 +1,4 @@
-//! An action's context as slots: one per attribute, records flattened.
+//! The layout of an action's context: one slot per attribute, with records flattened.
 
 use crate::tables::Tables;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use ztfast_vm::Tag;
 pub(crate) struct Layout {
     /// The attributes, sorted by name.
     pub fields: Vec<Field>,
-    /// For each slot the kind of its number.
+    /// The kind of each slot's number.
     pub kinds: Vec<Tag>,
 }
 
@@ -23,12 +23,12 @@ impl Layout {
         Self { fields, kinds }
     }
 
-    /// Whether the bundle's description can say what is nested in what.
+    /// Return whether the context nests deeper than the bundle's description allows.
     pub fn is_too_deep(&self) -> bool {
         levels(&self.fields) > LEVELS
     }
 
-    /// The attributes of the context, or of the record in it that a path names.
+    /// Return the attributes of the context, or of the record in it that a path names.
     pub fn fields_of(&self, expr: &Expr) -> Option<&[Field]> {
         match expr {
             Expr::Var(Var::Context) => Some(&self.fields),
@@ -41,10 +41,10 @@ impl Layout {
     }
 }
 
-/// Levels of JSON that attributes may take: its reader takes 127, some of which are around them.
+/// The most levels of JSON that attributes may take: the reader accepts 127, some of which surround them.
 const LEVELS: usize = 120;
 
-/// Levels of JSON that these attributes take.
+/// Return the levels of JSON that these attributes take.
 fn levels(fields: &[Field]) -> usize {
     let of = |field: &Field| match &field.node {
         Node::Leaf { ty, .. } => levels_of(ty),
@@ -81,7 +81,7 @@ fn fields(attributes: &BTreeMap<Arc<str>, Attribute>, tables: &mut Tables, kinds
         .collect()
 }
 
-/// Keys of records inside sets must have numbers, because a request's records are sorted by them.
+/// Intern the keys of records inside sets, because a request's records are sorted by the keys' numbers.
 fn intern_names(ty: &Type, tables: &mut Tables) {
     match ty {
         Type::Set(element) => intern_names(element, tables),

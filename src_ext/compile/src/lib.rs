@@ -1,19 +1,19 @@
-//! The compiler: one epoch of policies, schema and entities in, the tables of a bundle out.
+//! The compiler: turns policies, schema and entities into the tables of a bundle.
 //!
 //! ```text
-//! model ── tables    strings, types, entities and values become numbers and cells
+//! model ── tables    strings, types, entities and values become numbers and 16-byte values
 //!       ── plan      policies become selectors of either side, and what is left
 //!       ── classes   entities for which the same selectors hold become one class
 //!       ── layout    each action's context becomes slots
 //!       ── layers    each action's policies are grouped where that keeps classes few
 //!       ── refine    small layers: classes are split by values, to resolve more in the table
 //!       ── forms     each layer's table: dense, rows, or sets
-//!       ── programs  what is left of policies for decision time
+//!       ── programs  the residuals of policies for decision time
 //! ```
 //!
 //! Why this is exact: a policy is satisfied iff its scope matches and each conjunct, evaluated alone, is true; an error
 //! and a false are both "not true". So the conjuncts may be evaluated in any order and at any time, as long as each is
-//! evaluated whole, by Cedar's semantics. See ARCHITECTURE.md for the cases in which that is easy to get wrong.
+//! evaluated as a whole, by Cedar's semantics. ARCHITECTURE.md lists the cases in which this is easy to get wrong.
 #![forbid(unsafe_code)]
 
 mod assemble;
@@ -38,14 +38,13 @@ use ztfast_bundle::{Bundle, Parts};
 use ztfast_cedar::Sources;
 use ztfast_cedar::ir::Model;
 
-/// Compile a model. `sources` (without the entities) travel in the bundle, so that Cedar itself can explain a decision
-/// later.
+/// Compile a model. The bundle contains `sources` (without the entities), so that Cedar can explain decisions later.
 ///
-/// If there is a `base` whose store is that of the options, its entities are taken instead of the model's, which then
-/// need not have any. The bundle is the same either way, byte for byte.
+/// If `base` has the store that the options name, its entities are used instead of the model's, which may then be
+/// missing. The bundle is the same either way, byte for byte.
 ///
 /// # Errors
-/// [`CompileError`] where a limit of the tables is exceeded.
+/// [`CompileError`] if a limit of the tables is exceeded.
 pub fn compile(
     model: Model,
     sources: &Sources,
@@ -53,6 +52,6 @@ pub fn compile(
     base: Option<&Bundle>,
     progress: Progress<'_>,
 ) -> Result<Parts, CompileError> {
-    // Expressions are as deep here as they were in the policies.
+    // Expressions nest as deeply here as in the policies.
     ztfast_cedar::with_deep_stack(|| assemble::assemble(model, sources, options, base, progress))?
 }

@@ -1,21 +1,21 @@
-//! How to compile, and who is told how far it is.
+//! The options of the compiler, and its progress callback.
 
 use ztfast_bundle::Form;
 
-/// Called as the work goes on: what is being done, how much of it is done, how much there is.
+/// A callback for progress: the current step, how much of it is done, and how much there is.
 pub type Progress<'a> = &'a mut (dyn FnMut(&str, u64, u64) + Send);
 
-/// How to compile.
+/// The options of a compilation.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Whether the policies passed strict validation: the bundle says so.
+    /// Whether the policies passed strict validation, which the bundle records.
     pub strict: bool,
-    /// The form of all tables; none: the one that costs least, layer by layer.
+    /// The form of all tables; by default, for each layer the first form that fits.
     pub form: Option<Form>,
-    /// Whether to group policies into layers wherever that can be done, be their table ever so small: for tests.
+    /// Whether to split policies into layers wherever possible, however small the table is; for tests.
     pub split: bool,
-    /// [`ztfast_bundle::store_hash`] of what the entities were read from.
+    /// The [`ztfast_bundle::store_hash`] of the entities' sources.
     pub store: String,
-    /// The group of actions that the kill switch leaves alone: type and id.
+    /// The action, or group of actions, that the kill switch exempts: type and id.
     pub exempt: Option<(String, String)>,
 }

@@ -1,7 +1,9 @@
-//! Policies as the compiler sees them: what each asks of the principal alone, of the resource alone, and what is left.
+//! Plans: the parts of a policy. These are what it asks of the principal alone, of the resource alone, and what is
+//! left.
 //!
-//! What a policy asks of one side is a *selector*: its scope, and its conjuncts over that side. Policies share selectors,
-//! and actions share policies, so each selector is looked at once per entity, however many policies and actions have it.
+//! The part over one side is a *selector*: the policy's scope, and its conjuncts over that side. Policies share
+//! selectors, and actions share policies, so each selector is evaluated once per entity, however many policies and
+//! actions have it.
 
 use crate::codegen::{generate, opaque};
 use crate::layout::Layout;
@@ -27,7 +29,7 @@ impl Side {
     }
 }
 
-/// What a conjunct reads.
+/// The variables that a conjunct reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(clippy::struct_excessive_bools)] // four variables, each read or not
 pub(crate) struct Reads {
@@ -41,12 +43,12 @@ pub(crate) struct Reads {
 pub(crate) struct Conjunct {
     pub expr: Arc<Expr>,
     pub reads: Reads,
-    /// Empty for those that read the context: their code depends on the action's slots.
+    /// The code; empty for conjuncts that read the context, whose code depends on the action's slots.
     pub code: Vec<Instr>,
-    /// Why Cedar has to answer for it.
+    /// Why Cedar has to evaluate the conjunct, if it has to.
     opaque: Option<Arc<str>>,
-    /// Whether it looks into an entity that the policy names. A change of that entity changes it for everybody, so it
-    /// stays for decision time.
+    /// Whether the conjunct looks into an entity that the policy names. A change of that entity changes the conjunct
+    /// for all requests, so it stays for decision time.
     pub unresolved: bool,
 }
 
@@ -55,13 +57,13 @@ pub(crate) struct Conjunct {
 pub(crate) struct Selector {
     pub ty: Option<u32>,
     pub entity: Option<u32>,
-    /// One of these must be the entity or above it; none: whatever is above it.
+    /// Entities of which one must be the entity or an ancestor. If there are none, any ancestors will do.
     pub within: Vec<u32>,
-    /// Sorted.
+    /// The conjuncts, sorted.
     pub conjuncts: Vec<u32>,
 }
 
-/// The selectors of one side. The first asks for nothing.
+/// The selectors of one side. The first asks nothing.
 pub(crate) struct Selectors {
     pub all: Vec<Selector>,
     numbers: FxHashMap<Selector, u32>,
@@ -86,32 +88,32 @@ impl Selectors {
     }
 }
 
-/// A policy as an action sees it.
+/// A policy within an action.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
-    /// Its number in the model.
+    /// The policy's number in the model.
     pub policy: u32,
     pub forbid: bool,
-    /// Its selectors.
+    /// The policy's selectors.
     pub principal: u32,
     pub resource: u32,
-    /// Where the conjuncts are that neither side resolves alone.
+    /// The place of the conjuncts that neither side resolves alone.
     rest: (u32, u32),
-    /// Whether Cedar has to answer for the policy. Its compiled conjuncts still narrow down where.
+    /// Whether Cedar has to evaluate the policy. Its compiled conjuncts still narrow down where it applies.
     pub opaque: bool,
 }
 
-/// What does not depend on the action.
+/// The part of a plan that does not depend on the action.
 #[derive(Clone)]
 enum Prepared {
-    /// A conjunct that reads nothing is not true: the policy never applies.
+    /// The policy never applies, because a conjunct that reads nothing is not true.
     Never,
     Plan(Plan),
-    /// Conjuncts read the action: these are all.
+    /// Some conjuncts read the action: these are all conjuncts.
     PerAction(Vec<u32>),
 }
 
-/// All policies' conjuncts and selectors.
+/// The conjuncts and selectors of all policies.
 pub(crate) struct Plans {
     pub conjuncts: Vec<Conjunct>,
     numbers: FxHashMap<Arc<Expr>, u32>,
@@ -119,13 +121,13 @@ pub(crate) struct Plans {
     pub resource: Selectors,
     prepared: Vec<Prepared>,
     rests: Vec<u32>,
-    /// Why Cedar has to answer, by policy.
+    /// Why Cedar has to evaluate a policy, by policy.
     pub fallbacks: FxHashMap<u32, Arc<str>>,
     scratch: Scratch,
 }
 
 impl Plans {
-    /// Sort the conjuncts of all policies.
+    /// Split all policies into conjuncts and selectors.
     pub fn new(model: &Model, tables: &mut Tables) -> Self {
         let mut plans = Self {
             conjuncts: Vec::new(),
@@ -149,7 +151,7 @@ impl Plans {
         plans
     }
 
-    /// The policies that can apply to an action, forbids first, each in the model's order.
+    /// Return the policies that can apply to an action, forbids first, each in the model's order.
     pub fn of_action(&mut self, model: &Model, action: &Action, tables: &mut Tables) -> Vec<Plan> {
         let mut plans = Vec::new();
         for (number, policy) in model.policies.iter().enumerate() {
@@ -170,12 +172,12 @@ impl Plans {
         plans
     }
 
-    /// The conjuncts of a plan that neither side resolves alone.
+    /// Return the conjuncts of a plan that neither side resolves alone.
     pub fn residual(&self, plan: &Plan) -> &[u32] {
         &self.rests[plan.rest.0 as usize..][..plan.rest.1 as usize]
     }
 
-    /// The number of a conjunct.
+    /// Return the number of a conjunct, and add it if it is new.
     fn conjunct(&mut self, expr: &Expr, tables: &mut Tables) -> u32 {
         if let Some(&known) = self.numbers.get(expr) {
             return known;
@@ -184,7 +186,8 @@ impl Plans {
         let mut reason = opaque(expr);
         let mut code = Vec::new();
         if reason.is_none() && !reads.action {
-            // What reads the context is generated where its slots are known; here it is only seen whether it can be.
+            // The code of conjuncts that read the context is generated once their slots are known. This only checks
+            // that it can be.
             let generated = generate(expr, &Layout::default(), tables);
             match generated {
                 Ok(made) if !reads.context => code = made,
@@ -200,7 +203,7 @@ impl Plans {
         fresh
     }
 
-    /// The conjunct with `action` filled in.
+    /// Fill the action into a conjunct.
     fn with_action(&mut self, conjunct: u32, action: &Uid, tables: &mut Tables) -> u32 {
         let known = &self.conjuncts[conjunct as usize];
         if !known.reads.action {
@@ -213,7 +216,8 @@ impl Plans {
         self.conjunct(&filled, tables)
     }
 
-    /// `None` where a conjunct that reads nothing is not true: the policy never applies.
+    /// Make the plan of a policy; `None` if a conjunct that reads nothing is not true, so that the policy never
+    /// applies.
     fn plan(&mut self, number: u32, policy: &Policy, conjuncts: &[u32], tables: &mut Tables) -> Option<Plan> {
         let mut sides = [selector(&policy.principal, tables), selector(&policy.resource, tables)];
         let mut rest: Vec<u32> = Vec::new();
@@ -294,8 +298,8 @@ fn selector(scope: &Scope, tables: &mut Tables) -> Selector {
     selector
 }
 
-/// Take a condition that says no more than a scope could: it is found by an index then, instead of being evaluated.
-/// (None of these can err, and a scope and a condition hold together iff each does.)
+/// Move a condition that a scope could express into the selector, so that an index finds it instead of an evaluation.
+/// (None of these conditions can fail, and a scope and a condition hold together iff each does.)
 fn narrow(selector: &mut Selector, expr: &Expr, var: Var, tables: &mut Tables) -> bool {
     let is_var = |expr: &Expr| *expr == Expr::Var(var);
     match expr {
@@ -341,13 +345,13 @@ fn narrow(selector: &mut Selector, expr: &Expr, var: Var, tables: &mut Tables) -
 }
 
 fn holds_always(code: &[Instr], scratch: &mut Scratch, tables: &Tables) -> bool {
-    let nobody = EntityRef::known(0);
-    let request = Request::bare(nobody, nobody);
+    let any_entity = EntityRef::known(0);
+    let request = Request::bare(any_entity, any_entity);
     let view = tables.view();
     Vm::new(&view, &request, scratch).holds(code) == Ok(true)
 }
 
-/// What an expression reads.
+/// Return the variables that an expression reads.
 pub(crate) fn reads(expr: &Expr) -> Reads {
     let mut found = match expr {
         Expr::Var(Var::Principal) => Reads { principal: true, ..Reads::default() },
@@ -366,7 +370,7 @@ pub(crate) fn reads(expr: &Expr) -> Reads {
     found
 }
 
-/// What an operator looks into: the entity whose attributes, tags or ancestors it asks for.
+/// Return the entity whose attributes, tags or ancestors an operator asks for.
 fn subject(expr: &Expr) -> Option<&Expr> {
     match expr {
         Expr::GetAttr(subject, _)
@@ -376,7 +380,7 @@ fn subject(expr: &Expr) -> Option<&Expr> {
     }
 }
 
-/// Whether an expression looks into an entity that is written in it.
+/// Return whether an expression looks into an entity that it names.
 fn looks_into_named(expr: &Expr) -> bool {
     fn names(expr: &Expr) -> bool {
         let mut found = matches!(expr, Expr::Datum(value) if holds_entity(value));
@@ -397,7 +401,8 @@ fn holds_entity(value: &Datum) -> bool {
     }
 }
 
-/// How many entities away from the principal or the resource an expression looks: `principal.desk.limit` is 1.
+/// Return how many entities lie between principal or resource and what the expression reads: `principal.desk.limit` has
+/// 1.
 pub(crate) fn reach(expr: &Expr) -> u32 {
     fn steps(expr: &Expr) -> u32 {
         let mut most = 0;

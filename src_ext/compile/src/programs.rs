@@ -1,4 +1,4 @@
-//! What is left of policies for decision time: entries, and the programs that hold them.
+//! Programs: the residuals of policies for decision time, and the programs that consist of them.
 
 use crate::classes::holds;
 use crate::codegen::generate;
@@ -15,12 +15,12 @@ use ztfast_bundle::{CellKind, Parts, Residual, pack_cell, write_program};
 use ztfast_cedar::ir::Expr;
 use ztfast_vm::{EntityRef, Scratch};
 
-/// Words that all programs may have: a cell has so many bits for a program's place.
+/// The most words of all programs: a cell has 30 bits for a program's place.
 const MAX_PROGRAM_WORDS: u32 = 1 << 30;
 
-/// Why a table is not built.
+/// Why a table was not built.
 pub(crate) enum Stop {
-    /// Its programs take more room than they may: another form is to be tried.
+    /// The table exceeds a budget; another form may fit.
     TooLarge,
     Error(CompileError),
 }
@@ -36,20 +36,20 @@ pub(crate) struct Programs<'a> {
     action: String,
     layout: &'a Layout,
     plans: &'a Plans,
-    /// Code by the expression that it is of.
+    /// The place of each condition's code.
     placed: FxHashMap<Arc<Expr>, (u32, u32)>,
-    /// Ranges by conjunct, as it was written: looked for once.
+    /// The variants, each with the ranges and code of its conjuncts.
     variants: Vec<Variant>,
-    /// Variants by policy and what is left.
+    /// Variants, by policy and residual conditions.
     numbers: FxHashMap<(u32, Vec<Arc<Expr>>), u32>,
-    /// Programs by the variants that may apply.
+    /// Programs, by the variants that may apply.
     made: FxHashMap<Box<[u32]>, u32>,
-    /// Variants of policies of which nothing is resolved, by policy.
+    /// The variants of policies of which nothing is resolved, by policy.
     whole: FxHashMap<u32, u32>,
     scratch: Scratch,
 }
 
-/// What is left of a policy once a table has resolved the rest.
+/// A policy after a table has resolved a part of it.
 struct Variant {
     plan: Plan,
     residual: Residual,
@@ -61,11 +61,11 @@ impl Variant {
     }
 }
 
-/// What classes resolve in a layer.
+/// What the classes of a layer resolve.
 #[derive(Default)]
 pub(crate) struct Resolved {
     refined: Refined,
-    /// By conjunct.
+    /// Specialisers, by conjunct.
     specialisers: FxHashMap<u32, Specialiser>,
 }
 
@@ -79,7 +79,7 @@ impl Resolved {
         Self { refined, specialisers }
     }
 
-    /// Whether the table resolves nothing that is not the same for all entities of the unrefined classes.
+    /// Return whether the table resolves nothing beyond what the unrefined classes resolve.
     pub fn is_nothing(&self) -> bool {
         self.refined.tabulated.is_empty() && self.specialisers.is_empty()
     }
@@ -104,17 +104,17 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// The action, as Cedar text.
+    /// Return the action, as Cedar text.
     pub fn action(&self) -> &str {
         &self.action
     }
 
-    /// How many distinct programs there are.
+    /// Return the number of distinct programs.
     pub fn count(&self) -> u64 {
         self.made.len() as u64
     }
 
-    /// Conditions that are left, over all variants.
+    /// Return the number of conditions that are left, over all variants.
     pub fn residual(&self) -> u64 {
         self.variants
             .iter()
@@ -122,7 +122,7 @@ impl<'a> Programs<'a> {
             .sum()
     }
 
-    /// The cell of a pair of classes, given by a sample of each, in which these policies may apply.
+    /// Make the cell of a pair of classes, given by a sample of each, in which these policies may apply.
     pub fn cell(
         &mut self,
         plans: &[Plan],
@@ -143,7 +143,7 @@ impl<'a> Programs<'a> {
         Ok(pack_cell(self.kind(&variants), program))
     }
 
-    /// A program of one policy alone, of which nothing is resolved but what each side resolves alone.
+    /// Make a program of one policy, of which only the selectors are resolved.
     pub fn alone(&mut self, plan: &Plan, tables: &mut Tables, parts: &mut Parts) -> Result<u32, CompileError> {
         let variant = self.whole(plan, tables, parts)?;
         self.program(&[variant], parts)
@@ -160,7 +160,7 @@ impl<'a> Programs<'a> {
         Ok(variant)
     }
 
-    /// What is left of a policy in a pair of classes; `None` where it cannot apply.
+    /// Return the conditions of a policy that are left in a pair of classes; `None` if it cannot apply.
     fn left(
         &mut self,
         plan: &Plan,
@@ -214,7 +214,7 @@ impl<'a> Programs<'a> {
         Ok(fresh)
     }
 
-    /// Where the code of a condition lies.
+    /// Return the place of a condition's code, and generate it if it is new.
     fn place(&mut self, expr: &Arc<Expr>, tables: &mut Tables, parts: &mut Parts) -> Result<(u32, u32), CompileError> {
         if let Some(&known) = self.placed.get(expr) {
             return Ok(known);
@@ -227,7 +227,7 @@ impl<'a> Programs<'a> {
         Ok(place)
     }
 
-    /// What is certain without looking at the request.
+    /// Return the kind of a cell: what is certain without looking at the request.
     fn kind(&self, variants: &[u32]) -> CellKind {
         let certain = |&variant: &u32| self.variants[variant as usize].is_certain();
         let (forbids, permits) = self.by_effect(variants);
@@ -242,7 +242,7 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// Forbids and permits: policies, and so a cell's variants, are in this order.
+    /// Split variants into forbids and permits. Policies, and so a cell's variants, have forbids first.
     fn by_effect<'v>(&self, variants: &'v [u32]) -> (&'v [u32], &'v [u32]) {
         variants.split_at(variants.partition_point(|&variant| self.variants[variant as usize].plan.forbid))
     }

@@ -1,4 +1,4 @@
-//! Conjuncts that are a comparison of one context attribute with a constant: the bulk of trading conditions.
+//! Ranges: conjuncts that compare one context attribute with a constant. Most trading conditions are of this kind.
 
 use crate::layout::Layout;
 use crate::tables::Tables;
@@ -6,17 +6,17 @@ use ztfast_bundle::{Node, RangeRec};
 use ztfast_cedar::ir::{Binary, Datum, Expr, Ext, Unary};
 use ztfast_vm::Tag;
 
-/// A slot that a path of attributes leads to.
+/// A slot that a path of attributes refers to.
 #[derive(Clone, Copy)]
 struct Slot {
     number: u32,
     kind: Tag,
 }
 
-/// The range that a conjunct is, if it is one.
+/// Convert a conjunct to a range, if it is one.
 ///
-/// A range demands that the slot is there. That is the error of reading an absent attribute, and under a `!` the error
-/// stays an error, so inverting a range keeps the demand.
+/// A range requires the slot to be present. This models the error of reading an absent attribute. Under a `!` the error
+/// stays an error, so inverting a range keeps the requirement.
 pub(crate) fn range(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Option<RangeRec> {
     match expr {
         Expr::Unary(Unary::Not, inner) => {
@@ -70,7 +70,7 @@ pub(crate) fn range(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Option
     }
 }
 
-/// `a < b` or `a <= b` where one is a slot and the other a constant.
+/// Convert `a < b` or `a <= b`, where one side is a slot and the other a constant.
 fn compare(
     a: &Expr,
     b: &Expr,
@@ -94,7 +94,7 @@ fn compare(
     })
 }
 
-/// A Bool is what is not 0, as everywhere.
+/// Test a Bool: any number but 0 is true, as everywhere.
 const fn truth(slot: Slot, value: bool) -> RangeRec {
     RangeRec { slot: slot.number, inverted: value, low: 0, high: 0 }
 }
@@ -110,7 +110,7 @@ fn slot_and_value<'e>(a: &Expr, b: &'e Expr, layout: &Layout) -> Option<(Slot, &
     }
 }
 
-/// The slot that `context.a.b` names. The slot of an attribute in an optional record is there only if the record is.
+/// Return the slot of `context.a.b`. The slot of an attribute in an optional record is present only if the record is.
 fn slot(expr: &Expr, layout: &Layout) -> Option<Slot> {
     let Expr::GetAttr(base, name) = expr else { return None };
     match &layout.fields_of(base)?.iter().find(|field| field.name == **name)?.node {

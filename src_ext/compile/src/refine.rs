@@ -1,7 +1,7 @@
-//! Finer classes for small layers: split by the values that conditions read of one side, so that conditions over both
-//! sides are resolved in the table, and conditions of the request have constants where they had attributes.
+//! Refinement: splits the classes of small layers by the values that conditions read of one side. Then the table
+//! resolves conditions over both sides, and conditions of the request compare with constants instead of attributes.
 //!
-//! Only while the table stays small enough for the nearest caches: otherwise such conditions stay for decision time.
+//! The table must stay small enough for the nearest caches. Otherwise such conditions stay for decision time.
 
 use crate::classes::{Atoms, Classes, run, sign};
 use crate::codegen::generate;
@@ -14,23 +14,23 @@ use std::collections::BTreeMap;
 use ztfast_cedar::ir::{Expr, Var};
 use ztfast_vm::{Arena, EntityRef, Fault, Instr, Scratch, StoreView, Tag, Value};
 
-/// Cells that resolving conjuncts in the table may cost a layer.
+/// The most cells of a refined layer.
 const REFINEMENT_BUDGET: u64 = 1 << 16;
-/// Ways to split that are tried, at most.
+/// The most ways to split that are tried.
 const MAX_SPLITTERS: usize = 64;
 
-/// What finer classes resolve.
+/// The conjuncts that the finer classes resolve.
 #[derive(Default)]
 pub(crate) struct Refined {
     /// Conjuncts whose truth is the same for all pairs of entities of two classes, sorted.
     pub tabulated: Vec<u32>,
-    /// Conditions of the request in which classes resolve a part, sorted.
+    /// Conditions of the request of which the classes resolve a part, sorted.
     pub specialised: Vec<u32>,
-    /// By class of principals, and of resources, whether values split it (or would split it from a new entity).
+    /// For each class of principals, and of resources, whether values split it, or would split a new entity from it.
     pub split: [Vec<bool>; 2],
 }
 
-/// Split a layer's classes as far as that keeps its table small.
+/// Split a layer's classes as far as its table stays small.
 pub(crate) fn refine(
     layer: &mut Layer,
     plans: &Plans,
@@ -51,7 +51,7 @@ pub(crate) fn refine(
             scored.push((split.pairs(), splitter));
         }
     }
-    // Those that split least come first, so that the budget resolves as many as it can.
+    // Splitters that add the fewest classes come first, so that the budget resolves as many conjuncts as possible.
     scored.sort_by_key(|(pairs, splitter)| (*pairs, splitter.conjuncts.first().copied()));
     for (_, splitter) in scored {
         let Some(split) = splitter.apply(layer, principal, resource, tables) else { continue };
@@ -76,7 +76,7 @@ pub(crate) fn refine(
 /// Splits classes by the values that some conjuncts read of either side.
 struct Splitter {
     conjuncts: Vec<u32>,
-    /// Of the principal, and of the resource.
+    /// The principal's side, and the resource's.
     sides: [SplitterSide; 2],
 }
 
@@ -84,18 +84,18 @@ struct Splitter {
 struct SplitterSide {
     code: Vec<Vec<Instr>>,
     atoms: Atoms,
-    /// Selectors of the policies that have the conjuncts.
+    /// The selectors of the policies that have the conjuncts.
     selectors: FxHashSet<u32>,
 }
 
 impl SplitterSide {
-    /// Whether a policy with one of the conjuncts can apply to entities for which these selectors hold.
+    /// Return whether a policy with one of the conjuncts can apply to entities for which these selectors hold.
     fn wants(&self, selectors: &[u32]) -> bool {
         self.selectors.contains(&0) || selectors.iter().any(|selector| self.selectors.contains(selector))
     }
 }
 
-/// Classes of both sides, split.
+/// The classes of both sides after a split.
 struct Split {
     principal: LayerSide,
     resource: LayerSide,
@@ -107,7 +107,7 @@ impl Split {
     }
 }
 
-/// The ways to split: conjuncts that read the same expressions of either side share one.
+/// Collect the ways to split. Conjuncts that read the same expressions of either side share one.
 fn splitters(layer: &Layer, plans: &Plans, tables: &mut Tables) -> Vec<Splitter> {
     let mut by_reads: BTreeMap<Vec<(Side, Expr)>, Splitter> = BTreeMap::new();
     let mut parts_of: FxHashMap<u32, Option<Vec<(Side, Expr)>>> = FxHashMap::default();
@@ -140,9 +140,9 @@ fn splitters(layer: &Layer, plans: &Plans, tables: &mut Tables) -> Vec<Splitter>
     by_reads.into_values().collect()
 }
 
-/// The expressions to split by. `None` where there is nothing to split by, and where the conjunct compares who the
-/// principal is with who the resource is: of two entities that the bundle lacks, the stand-ins do not say whether they
-/// are the same.
+/// Return the expressions to split by. `None` if there are none, or if the conjunct compares the identity of the
+/// principal with that of the resource: two entities that the bundle lacks share stand-ins, which do not tell whether
+/// they are the same.
 fn to_split_by(expr: &Expr, context: bool) -> Option<Vec<(Side, Expr)>> {
     let mut parts = if context { one_sided(expr) } else { all_one_sided(expr) };
     let named = |side| parts.iter().any(|(of, expr)| *of == side && names(expr));
@@ -165,7 +165,7 @@ fn code(parts: &[(Side, Expr)], tables: &mut Tables) -> Option<[SplitterSide; 2]
 }
 
 impl Splitter {
-    /// `None` where that would make too many classes.
+    /// Split both sides; `None` if that would make too many classes.
     fn apply(&self, layer: &Layer, principal: &Classes, resource: &Classes, tables: &Tables) -> Option<Split> {
         let most = |other: &LayerSide, own: &LayerSide| (REFINEMENT_BUDGET / (other.count() + 1)).max(own.count() + 1);
         let most_principals = most(&layer.resource, &layer.principal);
@@ -238,7 +238,8 @@ impl SplitterSide {
     }
 }
 
-/// The largest subexpressions that read one side only: what the rest of the expression sees of that side.
+/// Return the largest subexpressions that read one side only: the rest of the expression depends on that side only
+/// through them.
 fn all_one_sided(expr: &Expr) -> Vec<(Side, Expr)> {
     fn collect(expr: &Expr, found: &mut Vec<(Side, Expr)>) {
         let read = reads(expr);
@@ -257,12 +258,13 @@ fn all_one_sided(expr: &Expr) -> Vec<(Side, Expr)> {
     found
 }
 
-/// Those of them whose value does not hold the principal or the resource itself, and so is the same for many.
+/// Return those of [`all_one_sided`] whose value cannot contain the principal or the resource itself, so that many
+/// entities share it.
 pub(crate) fn one_sided(expr: &Expr) -> Vec<(Side, Expr)> {
     all_one_sided(expr).into_iter().filter(|(_, expr)| !names(expr)).collect()
 }
 
-/// Whether the expression's value can hold the principal or the resource itself.
+/// Return whether the expression's value can contain the principal or the resource itself.
 fn names(expr: &Expr) -> bool {
     match expr {
         Expr::Var(Var::Principal | Var::Resource) => true,
@@ -274,8 +276,8 @@ fn names(expr: &Expr) -> bool {
     }
 }
 
-/// Numbers that are equal only for equal values. (Equal sets may differ in order where they hold composites: then there
-/// is a class too many, which costs a little room and nothing else.)
+/// Append numbers that are equal only for equal values. (Equal sets of composites may differ in order. That makes a
+/// class too many, which only costs a little memory.)
 fn describe(value: Result<Value, Fault>, view: &StoreView<'_>, scratch: &Scratch, out: &mut Vec<u64>) {
     let Ok(value) = value else { return out.push(u64::MAX) };
     out.push(u64::from(value.tag));

@@ -1,8 +1,8 @@
-//! Conditions of the request with what a class resolves filled in: `context.qty > principal.maxQty` becomes a comparison
-//! with a constant for a class of principals that have the same `maxQty`.
+//! Specialisation: fills what a class resolves into conditions of the request. `context.qty > principal.maxQty` becomes
+//! a comparison with a constant for a class of principals with the same `maxQty`.
 //!
-//! Exact, because Cedar is pure: a subexpression that reads one entity only has the same value, or the same error, for
-//! all entities of a class that was split by it.
+//! This is exact because Cedar is pure: a subexpression that reads one entity only has the same value, or the same
+//! error, for all entities of a class that was split by it.
 
 use crate::classes::run;
 use crate::codegen::generate;
@@ -17,21 +17,21 @@ use ztfast_vm::{EntityRef, Fault, Instr, Scratch};
 /// What is left of a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Left {
-    /// It cannot be true.
+    /// The condition cannot be true.
     Never,
-    /// It is true iff all of these are; none: it is.
+    /// The condition is true iff all of these are.
     All(Vec<Expr>),
 }
 
 /// Fills in what a class resolves of one condition.
 pub(crate) struct Specialiser {
     expr: Expr,
-    /// Subexpressions that one side resolves, with their code.
+    /// The subexpressions that one side resolves, with their code.
     resolved: Vec<(Side, Expr, Vec<Instr>)>,
 }
 
 impl Specialiser {
-    /// `None` where neither side resolves anything.
+    /// Prepare a condition; `None` if neither side resolves anything.
     pub fn new(expr: &Expr, tables: &mut Tables) -> Option<Self> {
         let nothing = Layout::default();
         let resolved: Vec<_> = one_sided(expr)
@@ -44,7 +44,7 @@ impl Specialiser {
         (!resolved.is_empty()).then(|| Self { expr: expr.clone(), resolved })
     }
 
-    /// What is left of the condition for two classes, by a sample of each.
+    /// Return what is left of the condition for two classes, given by a sample of each.
     pub fn left(&self, principal: EntityRef, resource: EntityRef, tables: &mut Tables, scratch: &mut Scratch) -> Left {
         let known: Vec<(&Expr, Expr)> = self
             .resolved
@@ -61,7 +61,7 @@ impl Specialiser {
     }
 }
 
-/// A value as an expression; `None` for one that cannot be written down (an entity that the bundle does not name).
+/// Convert a value to an expression; `None` if it cannot be written (an entity that the bundle does not name).
 fn constant(value: Result<ztfast_vm::Value, Fault>, tables: &Tables, scratch: &Scratch) -> Option<Expr> {
     match value {
         Ok(value) => tables.value_of(value, scratch.values()).map(Expr::Datum),
@@ -77,7 +77,7 @@ struct Fill<'a> {
 }
 
 impl Fill<'_> {
-    /// The expression with what is known filled in, and what then reads nothing evaluated.
+    /// Fill in the known values, and evaluate subexpressions that then read nothing.
     fn fill(&mut self, expr: &Expr) -> Expr {
         if let Some((_, value)) = self.known.iter().find(|(known, _)| *known == expr) {
             return value.clone();
@@ -101,7 +101,7 @@ impl Fill<'_> {
             }
         };
         match &filled {
-            // The first operand alone can resolve these.
+            // The first operand alone can settle these.
             Expr::And(a, _) if is_bool(a, false) => boolean(false),
             Expr::Or(a, _) if is_bool(a, true) => boolean(true),
             Expr::If(test, then, _) if is_bool(test, true) => (**then).clone(),
@@ -117,13 +117,13 @@ impl Fill<'_> {
             return expr;
         }
         let Ok(code) = generate(&expr, &Layout::default(), self.tables) else { return expr };
-        let nobody = EntityRef::known(0);
-        let value = run(&self.tables.view(), nobody, nobody, self.scratch, |vm| vm.run(&code));
+        let any_entity = EntityRef::known(0);
+        let value = run(&self.tables.view(), any_entity, any_entity, self.scratch, |vm| vm.run(&code));
         constant(value, self.tables, self.scratch).unwrap_or(expr)
     }
 }
 
-/// Collect the conjuncts of a chain; `false` where one of them can never be true.
+/// Collect the conjuncts of a chain; `false` if one of them can never be true.
 fn flatten(expr: &Expr, conjuncts: &mut Vec<Expr>) -> bool {
     match expr {
         Expr::And(a, b) => flatten(a, conjuncts) && flatten(b, conjuncts),
@@ -146,7 +146,7 @@ fn is_bool(expr: &Expr, value: bool) -> bool {
     *expr == boolean(value)
 }
 
-/// Whether the expression is known and no boolean: an error, or a value of another kind.
+/// Return whether the expression is known and not a boolean: an error, or a value of another kind.
 const fn is_no_bool(expr: &Expr) -> bool {
     match expr {
         Expr::Error => true,

@@ -1,4 +1,4 @@
-//! Strings, types, entities and values as numbers and values.
+//! The tables that number strings, types and entities, and store values.
 
 use crate::error::{CompileError, number};
 use hashbrown::HashTable;
@@ -24,32 +24,33 @@ pub(crate) struct Tables {
     pub types: Vec<TypeRec>,
     type_numbers: FxHashMap<Arc<str>, u32>,
     pub entities: Vec<EntityRec>,
-    /// By the numbers of type and id.
+    /// The numbers of entities, by the numbers of type and id.
     entity_numbers: FxHashMap<(u32, u32), u32>,
-    /// Entities that policies name in their conditions.
+    /// For each entity, whether a policy's conditions name it.
     pub named: Vec<bool>,
     ancestors: Vec<u32>,
     lists: HashTable<(u32, u32)>,
     values: Vec<Value>,
     blocks: HashTable<(u32, u32)>,
-    constants: FxHashMap<Cell2, u32>,
+    constants: FxHashMap<ValueKey, u32>,
     patterns: Vec<PatternRec>,
     pattern_elems: Vec<u32>,
     pattern_numbers: FxHashMap<Arc<[PatternElem]>, u32>,
-    /// Whether all entities are in: values are the policies' from then on.
+    /// Whether all entities have been added: later values come from policies.
     resolved: bool,
-    /// Stack and built values that programs need at most.
+    /// The stack and the built values that programs need at most.
     pub scratch: (usize, usize),
 }
 
-/// Ancestors that there may be over all entities, besides some for each: a chain of ten thousand has fewer.
+/// The most ancestors over all entities, besides some for each: a chain of ten thousand has fewer.
 const ANCESTORS: usize = 1 << 26;
 
-/// A value as a key.
-type Cell2 = (u32, u32, u64);
+/// A value as a key of a map.
+type ValueKey = (u32, u32, u64);
 
 impl Tables {
-    /// Number the entities and what they hold; and how far that goes. `progress` hears how many are done.
+    /// Add the model's entities. Return the tables, and how far they follow from the store alone. `progress` is called
+    /// with the number of entities done.
     pub fn of_entities(model: &mut Model, progress: &mut dyn FnMut(usize)) -> Result<(Self, Store), CompileError> {
         let mut tables = Self { string_offsets: vec![0], ..Self::default() };
         for ty in &model.types {
@@ -79,7 +80,7 @@ impl Tables {
         Ok((tables, store))
     }
 
-    /// Number what the schema and the policies name besides.
+    /// Add the entities that the schema and the policies name, and complete the hierarchy.
     pub fn add_policies(&mut self, model: &Model) -> Result<(), CompileError> {
         self.resolved = true;
         self.name_the_rest(model);
@@ -95,7 +96,7 @@ impl Tables {
         number(self.entities.len(), "entities").map(drop)
     }
 
-    /// Take an entity's parents, attributes and tags.
+    /// Add an entity's parents, attributes and tags.
     #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks
     fn fill(&mut self, entity: &Entity, parents: &mut Vec<u32>) {
         let at = self.name(&entity.uid) as usize;
@@ -123,7 +124,7 @@ impl Tables {
         };
     }
 
-    /// Number what only the schema or the policies name.
+    /// Add entities that only the schema or the policies name.
     fn name_the_rest(&mut self, model: &Model) {
         for ty in &model.types {
             for id in ty.enumerated.iter().flatten() {
@@ -166,7 +167,7 @@ impl Tables {
         }
     }
 
-    /// Give each type that is not one of actions a stand-in for the entities that the bundle lacks.
+    /// Add a stand-in for each entity type, except those of actions, for the entities that the bundle lacks.
     #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks
     fn add_stand_ins(&mut self, model: &Model) {
         let action_types: HashSet<&Arc<str>> = model.actions.iter().map(|action| &action.uid.ty).collect();
@@ -184,9 +185,10 @@ impl Tables {
         self.named.resize(self.entities.len(), false);
     }
 
-    /// Find each entity's ancestors: its parents and theirs. Entities with the same parents share them.
+    /// Compute each entity's ancestors: its parents and theirs. Entities with the same parents share a list.
     fn close_hierarchy(&mut self) -> Result<(), CompileError> {
-        // Their number is the square of a chain's length: far below what the file has room for, memory ends.
+        // The ancestors of a chain grow with the square of its length, and would exhaust memory long before the file's
+        // limit.
         let most = ANCESTORS + 256 * self.entities.len();
         let mut known: FxHashMap<(u32, u32), (u32, u32)> = FxHashMap::default();
         known.insert((0, 0), (0, 0));
@@ -199,7 +201,7 @@ impl Tables {
                 let key = (record.parents_start, record.parents_len);
                 let parents = &self.ancestors[key.0 as usize..][..key.1 as usize];
                 if !known.contains_key(&key) && !std::mem::replace(&mut begun[at as usize], true) {
-                    // First the parents. (The loader refuses cycles; one would end here all the same.)
+                    // The parents come first. (The loader refuses cycles; with one, this would end all the same.)
                     pending.extend(parents.iter().filter(|&&parent| !begun[parent as usize]));
                     continue;
                 }
@@ -230,7 +232,7 @@ impl Tables {
         Ok(())
     }
 
-    /// The number of an entity, which may be a new one.
+    /// Return the number of an entity, and add it if it is new.
     #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks
     fn name(&mut self, uid: &Uid) -> u32 {
         let (ty, id) = (self.name_type(&uid.ty), self.string(&uid.id));
@@ -252,7 +254,7 @@ impl Tables {
         self.types.len() as u32 - 1
     }
 
-    /// The number of a text.
+    /// Return the number of a text, and add it if it is new.
     #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks the bytes' count, and offsets are no more
     pub fn string(&mut self, text: &str) -> u32 {
         let (offsets, bytes) = (&self.string_offsets, &self.string_bytes);
@@ -268,23 +270,23 @@ impl Tables {
         fresh
     }
 
-    /// The number of an entity type; one that nothing else names gets a number that no entity has.
+    /// Return the number of an entity type. A type that nothing else names gets a number that no entity has.
     pub fn type_number(&self, name: &str) -> u32 {
         self.type_numbers.get(name).copied().unwrap_or(u32::MAX)
     }
 
-    /// A named entity.
+    /// Return an entity, and add it if it is new.
     pub fn entity(&mut self, uid: &Uid) -> EntityRef {
         EntityRef::known(self.name(uid))
     }
 
-    /// An entity as a request would name it: a stand-in is some entity that the bundle lacks.
+    /// Return an entity as a request would refer to it: a stand-in counts as some entity that the bundle lacks.
     pub fn sample(&self, number: u32) -> EntityRef {
         let stand_in = self.entities.get(number as usize).is_some_and(|entity| entity.id == u32::MAX);
         EntityRef { index: number, foreign: u32::from(stand_in) }
     }
 
-    /// The value of a value. Equal values have equal values.
+    /// Convert a datum to a value. Equal data have equal values.
     #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks the pool's size
     pub fn value(&mut self, value: &Datum) -> Value {
         match value {
@@ -322,7 +324,8 @@ impl Tables {
         }
     }
 
-    /// The value of a value whose parts lie in the pool or in `scratch`; `None` for an entity that nothing names.
+    /// Convert a value, whose parts lie in the pool or in `scratch`, to a datum; `None` for an entity that nothing
+    /// names.
     pub fn value_of(&self, value: Value, scratch: &[Value]) -> Option<Datum> {
         let composite = !value.is_scalar();
         let values = if composite && value.arena() == Arena::Scratch { scratch } else { &self.values };
@@ -359,14 +362,14 @@ impl Tables {
         std::str::from_utf8(bytes).ok().map(Arc::from)
     }
 
-    /// The uid of a named entity.
+    /// Return the uid of a named entity.
     fn uid(&self, entity: EntityRef) -> Option<Uid> {
         let record = self.entities.get(entity.index as usize).filter(|_| entity.foreign == 0)?;
         let ty = self.text(self.types.get(record.ty as usize)?.name)?;
         Some(Uid { ty, id: self.text(record.id)? })
     }
 
-    /// Pairs of key and value, sorted by the keys' numbers: where they begin, and how many they are.
+    /// Add pairs of key and value, sorted by the keys' numbers. Return their start, and how many pairs there are.
     fn pairs<'v>(&mut self, fields: impl Iterator<Item = (&'v Arc<str>, &'v Datum)>) -> (u32, u32) {
         let mut pairs: Vec<(u32, Value)> = fields.map(|(key, value)| (self.string(key), self.value(value))).collect();
         pairs.sort_unstable_by_key(|&(key, _)| key);
@@ -376,7 +379,7 @@ impl Tables {
         (start, len / 2)
     }
 
-    /// Values in the pool; equal ones are there once.
+    /// Add values to the pool. Equal blocks are stored once.
     #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks the pool's size
     fn block(&mut self, block: &[Value]) -> (u32, u32) {
         if block.is_empty() {
@@ -397,7 +400,7 @@ impl Tables {
         place
     }
 
-    /// Entities in the pool of ancestors; equal lists are there once.
+    /// Add entities to the pool of ancestors. Equal lists are stored once.
     #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks the pool's size
     fn list(&mut self, list: &[u32]) -> (u32, u32) {
         if list.is_empty() {
@@ -415,7 +418,7 @@ impl Tables {
         place
     }
 
-    /// The place of a constant in the value pool.
+    /// Return the place of a constant in the value pool.
     #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks the pool's size
     pub fn constant(&mut self, value: Value) -> u32 {
         let values = &mut self.values;
@@ -425,7 +428,7 @@ impl Tables {
         })
     }
 
-    /// The number of a pattern.
+    /// Return the number of a pattern.
     #[allow(clippy::cast_possible_truncation)] // patterns come from policy texts
     pub fn pattern(&mut self, elems: &Arc<[PatternElem]>) -> u32 {
         if let Some(&known) = self.pattern_numbers.get(elems) {
@@ -441,7 +444,7 @@ impl Tables {
         fresh
     }
 
-    /// What programs read.
+    /// Return the tables as programs read them.
     pub fn view(&self) -> StoreView<'_> {
         StoreView {
             values: &self.values,
@@ -454,7 +457,7 @@ impl Tables {
         }
     }
 
-    /// Hand the tables over.
+    /// Move the tables into the bundle's parts.
     pub fn finish(self, parts: &mut Parts) {
         parts.string_index = build_string_index(&self.string_offsets, &self.string_bytes);
         let keys: Vec<(u32, u32)> = self.entities.iter().map(|entity| (entity.ty, entity.id)).collect();

@@ -1,10 +1,10 @@
-//! Tables taken from an older bundle with the same store, instead of from the entities themselves.
+//! Tables taken from an older bundle with the same store, instead of from the entities.
 //!
-//! What follows from the store alone comes first in every table of a bundle, so it is cut off there; and what the tables
-//! know of themselves while they are filled (which texts and values there are) is found again.
+//! In every table of a bundle, the part that follows from the store alone comes first, so it is cut off there. The
+//! indexes that exist only during compilation (of texts, lists and blocks) are built again.
 //!
-//! A base is trusted to be the compiler's own: whether its entities are what its hash was taken of cannot be known without
-//! reading them. What can be known is looked at: that its tables make sense, and that its actions are the schema's.
+//! A base is trusted to be the compiler's own: whether its entities match its hash cannot be known without reading the
+//! sources. What can be checked is checked: that its tables fit each other, and that its actions are the schema's.
 
 use super::{Tables, number};
 use crate::error::CompileError;
@@ -15,7 +15,7 @@ use ztfast_cedar::ir::{Entity, Model};
 use ztfast_vm::{Arena, EntityRec, EntityRef, PARENT, PRESENT, REFERRED, StringsView, Tag, Value};
 
 impl Tables {
-    /// The tables of an older bundle's store, and how far they go.
+    /// Take the tables of an older bundle's store. Return them, and how far they go.
     pub fn of_base(base: &Bundle, model: &Model) -> Result<(Self, Store), CompileError> {
         let store = base.meta().store.clone();
         let tables = Self::taken(base, &store).filter(|tables| tables.fit(model)).ok_or(CompileError::Base)?;
@@ -40,7 +40,7 @@ impl Tables {
         let text = |number: u32| std::str::from_utf8(view.get(number)?).ok();
         for number in 0..store.strings {
             let (own, hash) = (text(number)?, xxh3_64(view.get(number)?));
-            // Equal texts are equal numbers: there are none twice.
+            // Equal texts have equal numbers, so no text may occur twice.
             if tables.strings.find(hash, |&other| view.get(other) == Some(own.as_bytes())).is_some() {
                 return None;
             }
@@ -64,8 +64,8 @@ impl Tables {
         Some(tables)
     }
 
-    /// Note which lists and blocks of values there are, so that equal ones are not kept twice. `None` where something is not
-    /// what the compiler writes.
+    /// Index the lists and blocks of values, so that equal ones are stored once. `None` if the compiler cannot have
+    /// written them.
     fn know_blocks(&mut self) -> Option<()> {
         let mut flags = vec![0; self.entities.len()];
         let mut seen = vec![0; self.ancestors.len()];
@@ -106,7 +106,7 @@ impl Tables {
             }
             *looked_at |= kind as u8;
             match kind {
-                // The bits of an address are no value of their own, and must not be taken for one.
+                // The bits of an address are not a value, and must not be read as one.
                 Kind::Bits => continue,
                 Kind::Pairs if !are_pairs(values) => return None,
                 Kind::Pairs | Kind::Set => {}
@@ -142,7 +142,7 @@ impl Tables {
         self.entities.iter().zip(&flags).all(same).then_some(())
     }
 
-    /// Whether the types are the schema's, and its actions are there with their groups.
+    /// Return whether the types are the schema's, and its actions exist with their groups.
     fn fit(&self, model: &Model) -> bool {
         if !model.types.iter().all(|ty| self.type_numbers.contains_key(&ty.name)) {
             return false;
@@ -171,20 +171,21 @@ impl Tables {
     }
 }
 
-/// A place in a pool: where it begins, and of how many.
+/// A place in a pool: the start and the length.
 type Block = (u32, u32);
 
-/// What a block of values is.
+/// The kind of a block of values.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// Keys and values.
+    /// Pairs of keys and values.
     Pairs = 1,
     Set = 2,
-    /// Of an address.
+    /// The bits of an address.
     Bits = 4,
 }
 
-/// Whether a place is met for the first time. `None` where another begins there: the compiler's do not overlap.
+/// Return whether a place is met for the first time. `None` if another length begins there: the compiler's blocks do
+/// not overlap.
 fn first(seen: &mut [u32], (start, len): Block) -> Option<bool> {
     let before = seen.get_mut(start as usize)?;
     if *before == 0 {
@@ -201,7 +202,7 @@ fn are_pairs(values: &[Value]) -> bool {
         && pairs.is_sorted_by(|[a, _], [b, _]| a.payload < b.payload)
 }
 
-/// As sets of values that are nothing but themselves are kept.
+/// Return whether these are scalars in the order of their keys, as sets of scalars are stored.
 fn is_sorted(parts: &[Value]) -> bool {
     parts.iter().all(|value| value.is_scalar()) && parts.is_sorted_by_key(|value| value.key())
 }
