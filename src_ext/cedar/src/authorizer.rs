@@ -1,4 +1,4 @@
-//! Cedar itself, kept in the product: what `explain` answers with, and what every compiled decision is held against.
+//! Cedar's own authorizer. `explain` answers with it, and the fuzzer compares every compiled decision with it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -9,7 +9,7 @@ use cedar_policy::{
 };
 use cedar_policy_core::ast;
 
-use crate::diagnostic::{self, Diagnostic, LoadError, MAX_TOLD, RequestError, Severity};
+use crate::diagnostic::{self, Diagnostic, LoadError, MAX_REPORTED, RequestError, Severity};
 use crate::entities;
 use crate::ir::{Datum, Uid};
 use crate::nesting::{Brackets, too_deep, with_deep_stack};
@@ -18,18 +18,18 @@ use crate::slice::{self, Store};
 use crate::sources::{SourceFile, Sources};
 use crate::values::{self, Names};
 
-/// Cedar's own view of one epoch of policies and schema. Entities are given with each question: a large store is not
-/// kept twice.
+/// Cedar's view of a bundle's policies and schema. Each request brings its entities, so that a large store is not kept
+/// twice.
 #[derive(Debug)]
 pub struct Authorizer {
     policies: PolicySet,
     schema: Schema,
     schema_file: SourceFile,
-    /// Ids in policy order (static policies, then links), and each one's place in it.
+    /// Ids in policy order (static policies, then links), and the place of each in it.
     ids: Vec<Arc<str>>,
     places: HashMap<Arc<str>, usize>,
     sources: HashMap<Arc<str>, Source>,
-    /// Uids that conditions name.
+    /// The uids that conditions name.
     named: OnceLock<BTreeSet<Uid>>,
     authorizer: CedarAuthorizer,
 }
@@ -41,13 +41,13 @@ struct Source {
     text: Arc<str>,
 }
 
-/// A whole store of entities, as Cedar keeps it.
+/// A whole store of entities, in Cedar's representation.
 #[derive(Debug)]
 pub struct CedarStore(Entities);
 
 #[cfg(test)]
 impl CedarStore {
-    /// Its entities as ours.
+    /// Convert the entities to ours.
     pub(crate) fn entities(&self) -> Vec<crate::ir::Entity> {
         let mut all: Vec<_> = self.0.iter().map(|e| entities::of_cedar(e, &mut Names::default()).unwrap()).collect();
         all.sort_by(|a, b| a.uid.cmp(&b.uid));
@@ -58,11 +58,11 @@ impl CedarStore {
 /// Cedar's answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Allow or deny.
+    /// Whether the request is allowed.
     pub allow: bool,
-    /// Ids of the policies that determined it, in policy order.
+    /// The ids of the determining policies, in policy order.
     pub reasons: Vec<Arc<str>>,
-    /// Ids of the policies that erred, in policy order, with Cedar's message.
+    /// The ids of the policies that erred, in policy order, with Cedar's messages.
     pub errors: Vec<(Arc<str>, String)>,
 }
 
@@ -89,19 +89,19 @@ impl Authorizer {
         }
     }
 
-    /// Reads a whole store as Cedar keeps it, with nothing of ours between; `None`: the schema's actions alone.
+    /// Read a whole store with Cedar alone. Without a file, the store holds the schema's actions.
     ///
     /// # Errors
-    /// What Cedar refuses.
+    /// Cedar's errors about the entities.
     pub fn store(&self, entities: Option<&SourceFile>) -> Result<CedarStore, LoadError> {
         entities::of_file(entities, &self.schema_file, &self.schema).map(CedarStore)
     }
 
-    /// Asks Cedar over a store of its own. The request is not validated against the schema: what does not fit it gets an answer all the same
-    /// (see [`Self::validate_request`]).
+    /// Decide a request over a store in Cedar's representation. The request is not validated against the schema: one
+    /// that does not fit it is decided all the same (see [`Self::validate_request`]).
     ///
     /// # Errors
-    /// If a uid or the context is nothing that Cedar could represent.
+    /// If Cedar cannot represent a uid or the context.
     pub fn authorize(
         &self,
         principal: &Uid,
@@ -114,7 +114,7 @@ impl Authorizer {
         Ok(self.answer(&request, &store.0))
     }
 
-    /// Asks Cedar over a store of ours: of it, the entities that the request can reach are fetched.
+    /// Decide a request over our store, of which the entities that the request can reach are fetched.
     ///
     /// # Errors
     /// As [`Self::authorize`].
@@ -153,11 +153,11 @@ impl Authorizer {
         }
     }
 
-    /// Validates a request against the schema, as Cedar does.
+    /// Validate a request against the schema, as Cedar does.
     ///
     /// # Errors
-    /// Cedar's own: an action that the schema lacks or that does not apply to these types, or a context that does not
-    /// fit it.
+    /// Cedar's own: the schema lacks the action, the action does not apply to these types, or the context does not fit
+    /// it.
     pub fn validate_request(
         &self,
         principal: &Uid,
@@ -168,8 +168,8 @@ impl Authorizer {
         request(principal, action, resource, context, Some(&self.schema)).map(|_| ())
     }
 
-    /// Reads a context in Cedar's JSON form with the types that the schema gives it, so that uids and extension values
-    /// need no `__entity` and `__extn`.
+    /// Read a context in Cedar's JSON form with the schema's types, so that uids and extension values need no
+    /// `__entity` and `__extn`.
     ///
     /// # Errors
     /// If the schema lacks the action, or the JSON does not fit the action's context.
@@ -186,7 +186,7 @@ impl Authorizer {
         }
     }
 
-    /// File name, first line and text of a policy; a link has its template's.
+    /// Return the file name, first line and text of a policy; a link has its template's.
     #[must_use]
     pub fn policy_source(&self, id: &str) -> Option<(&str, u32, &str)> {
         let source = self.sources.get(id)?;
@@ -217,8 +217,8 @@ fn request(
         .map_err(|error| RequestError::of(&error))
 }
 
-/// Whether Cedar's strict validation accepts these policies: `cedar-policy` alone, without our reading of the files,
-/// so that tests can hold [`crate::load`] against it.
+/// Return whether Cedar's strict validation accepts these policies. This uses `cedar-policy` alone, without our reading
+/// of the files, so that tests can compare [`crate::load`] with it.
 ///
 /// # Errors
 /// If schema or policies cannot be parsed or linked.
@@ -281,7 +281,7 @@ fn strictly_valid_here(sources: &Sources) -> Result<bool, LoadError> {
     Ok(Validator::new(schema).validate(&all, ValidationMode::Strict).validation_passed())
 }
 
-/// Validates strictly; what is an error there is one of `severity` here. Whether there was none.
+/// Validate strictly, and report errors with `severity`. Return whether there were none.
 pub(crate) fn validate(
     policies: &Policies,
     schema: &Schema,
@@ -293,26 +293,26 @@ pub(crate) fn validate(
     let result = Validator::new(schema.clone()).validate(&policies.set, ValidationMode::Strict);
     let mut add = |severity, id: &PolicyId, problem: &dyn miette::Diagnostic| {
         let Some(origin) = policies.origins.get(id) else {
-            // A problem of no policy is one of the schema as a whole.
+            // A problem without a policy concerns the schema as a whole.
             return diagnostics.push(diagnostic::of_cedar(severity, schema_file, problem, None));
         };
-        // Cedar's own labels are into the text of the policy; a problem of a link alone has none.
+        // Cedar's labels are offsets into the policy's text; a problem of a link has none.
         let in_policy = diagnostic::of_cedar(severity, &files[origin.file], problem, None);
         diagnostics.push(match in_policy.line {
             Some(_) => in_policy,
             None => diagnostic::of_cedar(severity, &files[origin.named.file], problem, origin.named.label.clone()),
         });
     };
-    for error in result.validation_errors().take(MAX_TOLD) {
+    for error in result.validation_errors().take(MAX_REPORTED) {
         add(severity, error.policy_id(), error);
     }
-    for warning in result.validation_warnings().take(MAX_TOLD) {
+    for warning in result.validation_warnings().take(MAX_REPORTED) {
         add(Severity::Warning, warning.policy_id(), warning);
     }
     for (severity, count) in
         [(severity, result.validation_errors().count()), (Severity::Warning, result.validation_warnings().count())]
     {
-        if count > MAX_TOLD {
+        if count > MAX_REPORTED {
             diagnostics.push(diagnostic::more(severity, schema_file));
         }
     }

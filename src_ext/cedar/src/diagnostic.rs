@@ -1,6 +1,6 @@
-//! What goes wrong while loading, told with file, line and column, and with the source line underlined.
+//! Diagnostics of the sources, with file, line and column, and with the source line underlined.
 //!
-//! Cedar's errors carry offsets into the text they came from but not the name of its file; this module joins the two.
+//! Cedar's errors carry offsets into their text but not the name of its file; this module joins the two.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::sources::SourceFile;
 
-/// How bad a [`Diagnostic`] is.
+/// The severity of a [`Diagnostic`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The sources are refused.
     Error,
-    /// The sources are accepted; the author should look all the same.
+    /// The sources are accepted, but the author should look at this.
     Warning,
 }
 
@@ -26,21 +26,21 @@ pub enum Severity {
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
-    /// What is wrong, in one or two sentences.
+    /// The problem, in one or two sentences.
     pub message: String,
-    /// Name of the file, as the user gave it.
+    /// The name of the file, as the user gave it.
     pub file: String,
-    /// Line of the offending text, from 1; `None` if only the file is known.
+    /// The line of the offending text, from 1; `None` if only the file is known.
     pub line: Option<u32>,
-    /// Column (in characters) of the offending text, from 1.
+    /// The column (in characters) of the offending text, from 1.
     pub column: Option<u32>,
-    /// Line of the end of the offending text.
+    /// The line of the end of the offending text.
     pub end_line: Option<u32>,
-    /// Column just behind the offending text.
+    /// The column just behind the offending text.
     pub end_column: Option<u32>,
-    /// What to do about it, if Cedar has an advice.
+    /// Cedar's advice, if there is any.
     pub help: Option<String>,
-    /// All of the above for a terminal without colours: `file:line:column`, the source line and the offending text
+    /// All of the above for a terminal without colours: `file:line:column`, and the source line with the offending text
     /// underlined.
     pub rendered: String,
 }
@@ -54,7 +54,7 @@ impl fmt::Display for Diagnostic {
 /// Why sources were refused: every error found, and the warnings beside them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadError {
-    /// At least one of them is an error.
+    /// The errors and warnings, at least one of them an error.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -71,12 +71,12 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// Why a request cannot be asked.
+/// Why a request cannot be decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestError {
-    /// What is wrong with it.
+    /// The problem.
     pub message: String,
-    /// What to do about it, if Cedar has an advice.
+    /// Cedar's advice, if there is any.
     pub help: Option<String>,
 }
 
@@ -103,15 +103,21 @@ impl fmt::Display for RequestError {
 
 impl std::error::Error for RequestError {}
 
-/// How many problems of one kind are told. Each costs a walk through its file, and nobody reads more.
-pub(crate) const MAX_TOLD: usize = 200;
+/// The most problems of one kind that are reported. Each costs a walk through its file, and readers look at fewer.
+pub(crate) const MAX_REPORTED: usize = 200;
 
-/// Says that there are more than [`MAX_TOLD`].
+/// Report that there are more than [`MAX_REPORTED`].
 pub(crate) fn more(severity: Severity, file: &SourceFile) -> Diagnostic {
-    build(severity, file, format!("and more of these, of which the first {MAX_TOLD} are told"), None, Vec::new())
+    build(
+        severity,
+        file,
+        format!("there are more of these; only the first {MAX_REPORTED} are reported"),
+        None,
+        Vec::new(),
+    )
 }
 
-/// Bytes of a file that a diagnostic points at, and what to write there.
+/// A range of a file's bytes to which a diagnostic points, and the text to write there.
 #[derive(Debug, Clone)]
 pub(crate) struct Label {
     pub start: usize,
@@ -129,7 +135,7 @@ impl Label {
     }
 }
 
-/// A name from outside as messages show it: on one line, and without anything that a terminal would act upon.
+/// Make a name from outside safe for messages: on one line, and without control characters that a terminal would obey.
 #[must_use]
 pub fn shown(name: &str) -> Cow<'_, str> {
     let acts = |c: char| {
@@ -144,13 +150,13 @@ pub fn shown(name: &str) -> Cow<'_, str> {
     Cow::Owned(escaped.collect())
 }
 
-/// The message of an error with its causes, and its help.
+/// Return the message of an error with its causes, and its help.
 pub(crate) fn describe(error: &dyn miette::Diagnostic) -> (String, Option<String>) {
     let mut message = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         let text = error.to_string();
-        // Many of Cedar's errors already have the text of their cause within their own.
+        // Many of Cedar's errors already contain the text of their cause.
         if !message.contains(&text) {
             message.push_str(": ");
             message.push_str(&text);
@@ -166,8 +172,8 @@ pub(crate) fn describe(error: &dyn miette::Diagnostic) -> (String, Option<String
     (message, help)
 }
 
-/// Makes a diagnostic of an error of Cedar. The error's own labels are used if it has any (their offsets are into the
-/// text of `file`); else the one that it is given.
+/// Make a diagnostic of a Cedar error. It has the error's own labels if there are any (their offsets are into the text
+/// of `file`), or else the given one.
 pub(crate) fn of_cedar(
     severity: Severity,
     file: &SourceFile,
@@ -176,7 +182,7 @@ pub(crate) fn of_cedar(
 ) -> Diagnostic {
     let (message, help) = describe(error);
     let mut labels = labels_of(error, &file.text);
-    // Cedar marks the reading errors of a JSON text by words only.
+    // Cedar gives the place of a JSON error only in words.
     if labels.is_empty() {
         labels.extend(json_position(&message).map(|(line, column)| json_label(&file.text, line, column)));
     }
@@ -186,20 +192,20 @@ pub(crate) fn of_cedar(
     build(severity, file, message, help, labels)
 }
 
-/// Makes diagnostics of an error of Cedar and of all that it found beside.
+/// Make diagnostics of a Cedar error and of all others reported with it.
 pub(crate) fn all_of_cedar(severity: Severity, file: &SourceFile, error: &dyn miette::Diagnostic) -> Vec<Diagnostic> {
     let mut all = vec![of_cedar(severity, file, error, None)];
     all.extend(error.related().into_iter().flatten().map(|related| of_cedar(severity, file, related, None)));
     all
 }
 
-/// Makes a diagnostic of an error that `serde_json` found.
+/// Make a diagnostic of an error of `serde_json`.
 pub(crate) fn of_json(file: &SourceFile, what: &str, error: &serde_json::Error) -> Diagnostic {
     let label = json_label(&file.text, error.line(), error.column());
     build(Severity::Error, file, format!("{what}: {error}"), None, vec![label])
 }
 
-/// Makes a diagnostic of our own words.
+/// Make a diagnostic of our own.
 pub(crate) fn build(
     severity: Severity,
     file: &SourceFile,
@@ -207,7 +213,7 @@ pub(crate) fn build(
     help: Option<String>,
     mut labels: Vec<Label>,
 ) -> Diagnostic {
-    // A terminal goes back to the line's beginning at a carriage return.
+    // A terminal moves to the start of the line at a carriage return.
     let text: Arc<str> = Arc::from(file.text.replace('\r', " "));
     for label in &mut labels {
         clamp(&text, label);
@@ -223,14 +229,15 @@ pub(crate) fn build(
     };
     let mut rendered = String::new();
     let mut theme = GraphicalTheme::none();
-    // The theme has a bar where the label's text hangs, which for a single character leaves no caret at all.
+    // The theme draws a bar where the label's text hangs, so a single character would get no caret at all.
     theme.characters.underbar = '^';
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(100);
     let long = labels.first().filter(|label| longest_line(&file.text, label) > MAX_LINE);
     if let Some(label) = long {
         rendered = excerpt(file, &message, help.as_deref(), label);
     } else if handler.render_report(&mut rendered, &report).is_err() {
-        // The handler refuses spans outside its text only, and they have been clamped; but better plain than silent.
+        // The handler refuses only spans outside the text, and these were clamped. If it fails, the plain message must
+        // do.
         rendered = format!("{message}\n");
     }
     if labels.is_empty() {
@@ -249,12 +256,12 @@ pub(crate) fn build(
     }
 }
 
-/// Bytes of a line that the report handler shows whole. (It panics on lines of more than 65,535 characters.)
+/// The longest line that the report handler shows in full. (It panics on lines of more than 65,535 characters.)
 const MAX_LINE: usize = 400;
-/// Characters shown on either side of the offending text in a longer line.
+/// The characters shown on either side of the offending text in a longer line.
 const AROUND: usize = 30;
 
-/// The longest of the lines that the handler would show: those of the label, and their neighbours.
+/// Return the length of the longest line that the handler would show: of the label's lines and their neighbours.
 fn longest_line(text: &str, label: &Label) -> usize {
     let before = text.get(..label.start).unwrap_or_default();
     let start = before.rfind('\n').and_then(|line| before.get(..line)?.rfind('\n')).unwrap_or(0);
@@ -264,7 +271,7 @@ fn longest_line(text: &str, label: &Label) -> usize {
     text.get(start..end).unwrap_or_default().lines().map(str::len).max().unwrap_or(0)
 }
 
-/// What the report handler would show, with a part of the line only.
+/// Render what the report handler would show, with a part of the line only.
 fn excerpt(file: &SourceFile, message: &str, help: Option<&str>, label: &Label) -> String {
     let (line, column) = position(&file.text, label.start);
     let before = file.text.get(..label.start).unwrap_or_default().lines().next_back().unwrap_or_default();
@@ -292,7 +299,7 @@ fn excerpt(file: &SourceFile, message: &str, help: Option<&str>, label: &Label) 
     out
 }
 
-/// Line and column (in characters), from 1, of a byte of a text.
+/// Return the line and column (in characters), from 1, of a byte of a text.
 pub(crate) fn position(text: &str, offset: usize) -> (u32, u32) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |i| i + 1);
@@ -301,13 +308,13 @@ pub(crate) fn position(text: &str, offset: usize) -> (u32, u32) {
     (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
 }
 
-/// The labels of an error or of the nearest of its causes that has some; the one that matters most comes first.
+/// Return the labels of an error, or of the nearest of its causes that has any; the most important one comes first.
 fn labels_of(error: &dyn miette::Diagnostic, text: &str) -> Vec<Label> {
     let mut next = Some(error);
     while let Some(error) = next {
         let mut spans: Vec<LabeledSpan> = error.labels().into_iter().flatten().collect();
         if !spans.is_empty() {
-            // What Cedar parses out of a JSON string has offsets into that string: of no use here.
+            // An error inside a JSON string has offsets into that string, which are of no use here.
             if !error.source_code().is_some_and(|source| is_text(source, text)) {
                 return Vec::new();
             }
@@ -322,13 +329,13 @@ fn labels_of(error: &dyn miette::Diagnostic, text: &str) -> Vec<Label> {
     Vec::new()
 }
 
-/// Whether a source of offsets is this text.
+/// Return whether a source of offsets is this text.
 fn is_text(source: &dyn miette::SourceCode, text: &str) -> bool {
-    // No span, and every line behind it: the whole text.
+    // An empty span with all following lines: the whole text.
     source.read_span(&(0, 0).into(), 0, usize::MAX).is_ok_and(|all| all.data() == text.as_bytes())
 }
 
-/// Finds the "at line 3 column 14" that `serde_json` ends its messages with.
+/// Find the "at line 3 column 14" with which `serde_json` ends its messages.
 fn json_position(message: &str) -> Option<(usize, usize)> {
     let (_, rest) = message.rsplit_once(" at line ")?;
     let (line, rest) = rest.split_once(" column ")?;
@@ -336,16 +343,17 @@ fn json_position(message: &str) -> Option<(usize, usize)> {
     Some((line.parse().ok()?, rest.get(..digits)?.parse().ok()?))
 }
 
-/// `serde_json` counts lines from 1 and columns in bytes; the column is that of the last byte read, 0 at a line's start.
+/// Make a label from `serde_json`'s position. It counts lines from 1 and columns in bytes; the column is that of the
+/// last byte read, 0 at the start of a line.
 fn json_label(text: &str, line: usize, column: usize) -> Label {
     let start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
     Label::new(start + column.saturating_sub(1), 1)
 }
 
-/// Keeps a label within its text and between characters, and gives it something to underline.
+/// Keep a label within its text and between characters, and make it at least one character long.
 fn clamp(text: &str, label: &mut Label) {
     if label.len == 0 {
-        // At the end of a text stands nothing, so the last that does is shown.
+        // Nothing stands at the end of a text, so the last character before it is shown.
         let end = text.trim_end().len();
         label.start = label.start.min(end.saturating_sub(1));
         label.len = 1;
@@ -362,7 +370,7 @@ fn clamp(text: &str, label: &mut Label) {
     label.len = end - start;
 }
 
-/// What the report handler is given.
+/// The data for the report handler.
 #[derive(Debug)]
 struct Report<'a> {
     severity: Severity,

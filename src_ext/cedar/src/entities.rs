@@ -1,8 +1,8 @@
-//! The entity store: read with the schema, so that the schema's actions and their hierarchy are in it.
+//! The entities of the store, read with the schema, so that the schema's actions and their hierarchy are among them.
 //!
-//! Each entity is read on its own, on all processors: those in plain JSON by [`Plain`], all others by Cedar. A store of
-//! millions is never there as Cedar's entities. What concerns several entities (one named twice, cycles) is looked at here, and
-//! where something is found Cedar is asked for its own words.
+//! Each entity is read on its own, on all processors: those in plain JSON by [`Plain`], all others by Cedar. So a store
+//! of millions never exists in Cedar's representation. Problems of several entities (one named twice, cycles) are
+//! detected here, and if there are any, Cedar reports them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,21 +11,21 @@ use cedar_policy::{Entities, Entity, Schema};
 use rayon::prelude::*;
 use serde_json::value::RawValue;
 
-use crate::diagnostic::{self, Diagnostic, Label, LoadError, MAX_TOLD, Severity};
+use crate::diagnostic::{self, Diagnostic, Label, LoadError, MAX_REPORTED, Severity};
 use crate::ir;
 use crate::plain::Plain;
 use crate::sources::SourceFile;
 use crate::values::{self, Names};
 
-/// Entities that are read as one piece of work.
+/// The number of entities in one piece of work.
 const CHUNK: usize = 1 << 11;
-/// JSON nests no deeper than 128 levels, and Cedar's reader takes a few kilobytes for each.
+/// JSON nests at most 128 levels deep, and Cedar's reader takes a few kilobytes for each.
 const STACK: usize = 16 << 20;
 
-/// Called with the number of entities read so far, and of all; from any thread.
-pub(crate) type Heard<'a> = &'a (dyn Fn(usize, usize) + Sync);
+/// A callback for the number of entities read so far, and of all; called from any thread.
+pub(crate) type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
-/// Reads entities by a schema, for those who change a store.
+/// A reader of entities by a schema, for changes of a store.
 #[derive(Debug)]
 pub struct EntityReader {
     file: SourceFile,
@@ -33,10 +33,10 @@ pub struct EntityReader {
 }
 
 impl EntityReader {
-    /// A reader by this schema.
+    /// Create a reader for this schema.
     ///
     /// # Errors
-    /// What is wrong with the schema.
+    /// The errors in the schema.
     pub fn new(schema: &SourceFile) -> Result<Self, LoadError> {
         let (parsed, diagnostics) = crate::nesting::with_deep_stack(|| {
             let mut diagnostics = Vec::new();
@@ -47,7 +47,7 @@ impl EntityReader {
         Ok(Self { file: schema.clone(), schema: parsed })
     }
 
-    /// The entities of a list in Cedar's JSON, sorted by uid.
+    /// Read a list of entities in Cedar's JSON. Return them sorted by uid.
     ///
     /// # Errors
     /// Everything that does not fit the schema.
@@ -60,12 +60,12 @@ impl EntityReader {
     }
 }
 
-/// Whether a type is one of actions.
+/// Return whether a type is a type of actions.
 fn is_action(ty: &str) -> bool {
     ty == "Action" || ty.ends_with("::Action")
 }
 
-/// Reads the entities with Cedar alone.
+/// Read the entities with Cedar alone.
 pub(crate) fn of_file(
     file: Option<&SourceFile>,
     schema_file: &SourceFile,
@@ -78,25 +78,25 @@ pub(crate) fn of_file(
     read.map_err(|error| LoadError { diagnostics: vec![diagnostic::of_cedar(Severity::Error, file, &error, None)] })
 }
 
-/// Reads the entities, or takes the schema's actions alone if there is no file; sorted by uid. The errors are added to
+/// Read the entities, or without a file only the schema's actions. Return them sorted by uid. Errors are added to
 /// `diagnostics`.
 pub(crate) fn read(
     file: Option<&SourceFile>,
     schema_file: &SourceFile,
     schema: &Schema,
     diagnostics: &mut Vec<Diagnostic>,
-    heard: Heard<'_>,
+    progress: Progress<'_>,
 ) -> Option<Vec<ir::Entity>> {
     let list = match file.map(|file| (file, serde_json::from_str::<Vec<&RawValue>>(&file.text))) {
         None => Vec::new(),
         Some((_, Ok(list))) => list,
-        // No list at all: Cedar says it best.
+        // The file is not a list; Cedar reports that best.
         Some((file, Err(_))) => {
             diagnostics.extend(of_file(Some(file), schema_file, schema).err().into_iter().flat_map(|e| e.diagnostics));
             return None;
         }
     };
-    let mut found = match file.map(|file| listed(&list, file, schema, heard)) {
+    let mut found = match file.map(|file| read_with_cedar(&list, file, schema, progress)) {
         None => Vec::new(),
         Some(Ok(found)) => found,
         Some(Err(mut errors)) => {
@@ -104,7 +104,7 @@ pub(crate) fn read(
             return None;
         }
     };
-    // Actions are the schema's. Those in the file must be the same, all together, as Cedar wants it.
+    // Actions come from the schema. Cedar requires those in the file to be the same, all together.
     let listed_actions: Vec<&RawValue> =
         list.iter().zip(&found).filter(|(_, entity)| is_action(&entity.uid.ty)).map(|(raw, _)| *raw).collect();
     let actions = match of_actions(&listed_actions, file, schema_file, schema) {
@@ -133,8 +133,8 @@ pub(crate) fn read(
     Some(found)
 }
 
-/// Does something with a list on all processors, by threads of this call's own; `alone` where the list is too short to be
-/// worth them, and where the system has none. (Rayon's own threads would stay, and once they could not be had it would
+/// Process a list on all processors, in threads that end with this call. If the list is too short for that, or the
+/// system has no threads, call `alone`. (Rayon's own threads would stay, and if they could not be created it would
 /// panic for ever.)
 fn on_all_processors<L: AsRef<[E]> + Send, E, T: Send>(
     list: &mut L,
@@ -150,12 +150,12 @@ fn on_all_processors<L: AsRef<[E]> + Send, E, T: Send>(
     }
 }
 
-/// The entities of a list, each read by Cedar.
-fn listed(
+/// Read the entities of a list with Cedar, one by one.
+fn read_with_cedar(
     list: &[&RawValue],
     file: &SourceFile,
     schema: &Schema,
-    heard: Heard<'_>,
+    progress: Progress<'_>,
 ) -> Result<Vec<ir::Entity>, Vec<Diagnostic>> {
     let done = AtomicUsize::new(0);
     let plain = Plain::new(schema.as_ref());
@@ -166,11 +166,11 @@ fn listed(
             let read = plain.read(raw, &mut names).map_or_else(|| one(raw, file, schema, &mut names), Ok);
             match read {
                 Ok(entity) => entities.push(entity),
-                Err(error) if errors.len() < MAX_TOLD => errors.push(*error),
+                Err(error) if errors.len() < MAX_REPORTED => errors.push(*error),
                 Err(_) => break,
             }
         }
-        heard(done.fetch_add(part.len(), Ordering::Relaxed) + part.len(), list.len());
+        progress(done.fetch_add(part.len(), Ordering::Relaxed) + part.len(), list.len());
         (entities, errors)
     };
     let parts: Vec<_> = on_all_processors(
@@ -187,14 +187,14 @@ fn listed(
     if errors.is_empty() {
         return Ok(entities);
     }
-    if errors.len() >= MAX_TOLD {
-        errors.truncate(MAX_TOLD);
+    if errors.len() >= MAX_REPORTED {
+        errors.truncate(MAX_REPORTED);
         errors.push(diagnostic::more(Severity::Error, file));
     }
     Err(errors)
 }
 
-/// One entity of the list, whose error names its place in the file.
+/// Read one entity of the list. Errors name its place in the file.
 fn one(raw: &RawValue, file: &SourceFile, schema: &Schema, names: &mut Names) -> Result<ir::Entity, Box<Diagnostic>> {
     let text = raw.get();
     // Raw values borrow from the text, so their place in it is the difference of the addresses.
@@ -202,7 +202,7 @@ fn one(raw: &RawValue, file: &SourceFile, schema: &Schema, names: &mut Names) ->
     let label = || vec![Label::new(start, text.lines().next().map_or(0, str::len))];
     let mut read = Entity::from_json_str(text, Some(schema));
     if read.is_err() {
-        // An action is looked at with all actions together, as it may name its parents only.
+        // Actions are checked all together later, since one may name its direct parents only.
         let alone = Entity::from_json_str(text, None).ok();
         let action = alone.filter(|entity| entity.as_ref().uid().entity_type().is_action());
         read = action.map_or(read, Ok);
@@ -214,7 +214,7 @@ fn one(raw: &RawValue, file: &SourceFile, schema: &Schema, names: &mut Names) ->
     of_cedar(&entity, names).map_err(|what| Box::new(diagnostic::build(Severity::Error, file, what, None, label())))
 }
 
-/// The schema's actions; Cedar checks those in the file, if there are any, against them.
+/// Return the schema's actions. Cedar checks those in the file, if there are any, against them.
 fn of_actions(
     listed: &[&RawValue],
     file: Option<&SourceFile>,
@@ -236,7 +236,7 @@ fn failure(file: &SourceFile, what: String) -> Diagnostic {
     diagnostic::build(Severity::Error, file, what, None, Vec::new())
 }
 
-/// Our entity of Cedar's.
+/// Convert Cedar's entity to ours.
 pub(crate) fn of_cedar(entity: &Entity, names: &mut Names) -> Result<ir::Entity, String> {
     let entity = entity.as_ref();
     let in_entity = |what: String| format!("{what} (in {})", entity.uid());
@@ -250,7 +250,8 @@ pub(crate) fn of_cedar(entity: &Entity, names: &mut Names) -> Result<ir::Entity,
     })
 }
 
-/// Whether an entity is its own ancestor. Only those that are a parent and have one can be, and they are few.
+/// Return whether an entity is its own ancestor. Only entities that have parents and are parents can be, and these are
+/// few.
 fn has_cycle(entities: &[ir::Entity]) -> bool {
     let above: HashSet<&ir::Uid> = entities.iter().flat_map(|entity| &entity.parents).collect();
     let between: HashMap<&ir::Uid, &[ir::Uid]> = entities
@@ -258,7 +259,7 @@ fn has_cycle(entities: &[ir::Entity]) -> bool {
         .filter(|entity| !entity.parents.is_empty() && above.contains(&entity.uid))
         .map(|entity| (&entity.uid, &*entity.parents))
         .collect();
-    // Begun and not ended: on the way from the start.
+    // `false` marks entities on the current path, `true` those that are finished.
     let mut ended: HashMap<&ir::Uid, bool> = HashMap::new();
     for &start in between.keys() {
         let mut pending = vec![(start, false)];

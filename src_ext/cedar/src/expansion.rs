@@ -1,21 +1,21 @@
-//! How large a schema becomes when its common types are written out, and its hierarchies closed: looked at before Cedar does
-//! either. Types that name others twice double with each step, so that a page of text takes gigabytes.
+//! A limit on the size of a schema once its common types are written out and its hierarchies closed, checked before
+//! Cedar does either. Types that name others twice double with each step, so a page of text could take gigabytes.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-/// Attributes and elements of a type with all that it is made of; and of all types together, eight times as many.
-const MOST: u64 = 1 << 16;
-const MOST_TOGETHER: u64 = 1 << 19;
-/// Pairs of somebody and who is above him, over a hierarchy of actions or of entity types.
-const MOST_ABOVE: usize = 1 << 20;
-/// Pairs of a type of principals and one of resources, over all actions: Cedar's validation looks at each.
-const MOST_PAIRS: usize = 1 << 20;
-/// Common types that are made of one another, one after the other.
-const MOST_DEEP: usize = 1 << 12;
+/// The most attributes and elements of a type with all its parts; and of all types together, eight times as many.
+const MAX_SIZE: u64 = 1 << 16;
+const MAX_TOTAL: u64 = 1 << 19;
+/// The most pairs of an action or entity type and an ancestor of it, over the hierarchy.
+const MAX_ANCESTORS: usize = 1 << 20;
+/// The most pairs of a type of principals and one of resources, over all actions: Cedar's validation looks at each.
+const MAX_PAIRS: usize = 1 << 20;
+/// The longest chain of common types, each of which contains the next.
+const MAX_CHAIN: usize = 1 << 12;
 
-/// Why a schema, in Cedar's JSON, is too large, if it is.
+/// Return why a schema, in Cedar's JSON, is too large, if it is.
 pub(crate) fn too_large(schema: &Value) -> Option<String> {
     let namespaces: Vec<(&str, &Map<String, Value>)> =
         schema.as_object()?.iter().filter_map(|(name, space)| Some((&**name, space.as_object()?))).collect();
@@ -28,11 +28,11 @@ pub(crate) fn too_large(schema: &Value) -> Option<String> {
     let (mut all, mut pairs) = (0_u64, 0_usize);
     let mut add = |what: String, size: u64| {
         all = all.saturating_add(size);
-        let most = if size > MOST { Some(MOST) } else { (all > MOST_TOGETHER).then_some(MOST_TOGETHER) }?;
-        let together = if size > MOST { "" } else { ", together with all that come before it," };
+        let most = if size > MAX_SIZE { Some(MAX_SIZE) } else { (all > MAX_TOTAL).then_some(MAX_TOTAL) }?;
+        let together = if size > MAX_SIZE { "" } else { ", together with all that come before it," };
         Some(format!(
             "{what} has more than {most} attributes{together} when the types that it is made of are written out: let \
-             attributes be entities instead of records that repeat"
+             attributes be entities instead of repeated records"
         ))
     };
     for &(space, declared) in &namespaces {
@@ -53,10 +53,10 @@ pub(crate) fn too_large(schema: &Value) -> Option<String> {
             let named = |of: &str| action.get("appliesTo")?.get(of)?.as_array().map(Vec::len);
             let both = named("principalTypes").unwrap_or(0).saturating_mul(named("resourceTypes").unwrap_or(0));
             pairs = pairs.saturating_add(both);
-            if pairs > MOST_PAIRS {
+            if pairs > MAX_PAIRS {
                 return Some(format!(
-                    "the actions apply to more than {MOST_PAIRS} pairs of a type of principals and one of resources, at \
-                     `{name}`: let types that are treated alike be one type"
+                    "the actions apply to more than {MAX_PAIRS} pairs of a type of principals and one of resources, at \
+                     `{name}`: merge types that policies treat in the same way"
                 ));
             }
             let context = action.get("appliesTo").and_then(|applies| applies.get("context"));
@@ -80,19 +80,19 @@ fn full(space: &str, name: &str) -> String {
 #[derive(Clone, Copy)]
 enum Size {
     Unknown,
-    /// Being looked at: a type that is made of itself, which Cedar refuses.
+    /// The size is being computed: the type contains itself, which Cedar refuses.
     Open,
     Known(u64),
 }
 
 struct Types<'v> {
-    /// By full name: namespace, declaration, and its size.
+    /// Types by full name: namespace, declaration, and size.
     known: HashMap<String, (&'v str, &'v Value, Size)>,
     deep: usize,
 }
 
 impl<'v> Types<'v> {
-    /// Attributes and elements of a type, written out.
+    /// Return the number of attributes and elements of a type, written out.
     fn size(&mut self, space: &'v str, ty: &'v Value) -> u64 {
         let name = |key: &str| ty.get(key).and_then(Value::as_str);
         match name("type") {
@@ -116,7 +116,7 @@ impl<'v> Types<'v> {
         match size {
             Size::Known(size) => size,
             Size::Open => 1,
-            Size::Unknown if self.deep >= MOST_DEEP => u64::MAX,
+            Size::Unknown if self.deep >= MAX_CHAIN => u64::MAX,
             Size::Unknown => {
                 self.known.insert(key.clone(), (space, ty, Size::Open));
                 self.deep += 1;
@@ -129,7 +129,7 @@ impl<'v> Types<'v> {
     }
 }
 
-/// Why the hierarchies of actions or entity types are too large, if they are.
+/// Return why the hierarchies of actions or entity types are too large, if they are.
 fn hierarchies(namespaces: &[(&str, &Map<String, Value>)]) -> Option<String> {
     for (what, of, above) in [("entity types", "entityTypes", "memberOfTypes"), ("actions", "actions", "memberOf")] {
         let mut numbers: HashMap<String, usize> = HashMap::new();
@@ -146,7 +146,7 @@ fn hierarchies(namespaces: &[(&str, &Map<String, Value>)]) -> Option<String> {
             names.filter_map(|name| numbers.get(&full(space, name)).or_else(|| numbers.get(name)).copied()).collect()
         };
         let parents: Vec<Vec<usize>> = all.iter().map(parents).collect();
-        // Who was met last from whom.
+        // For each element, the last one from which it was reached.
         let mut met = vec![usize::MAX; all.len()];
         let mut count = 0;
         for (from, (space, name, _)) in all.iter().enumerate() {
@@ -158,10 +158,10 @@ fn hierarchies(namespaces: &[(&str, &Map<String, Value>)]) -> Option<String> {
                         pending.push(parent);
                     }
                 }
-                if count > MOST_ABOVE {
+                if count > MAX_ANCESTORS {
                     let name = full(space, name);
                     return Some(format!(
-                        "the {what} have more than {MOST_ABOVE} pairs of one and another above it, at `{name}`: the \
+                        "the {what} have more than {MAX_ANCESTORS} pairs of one and another above it, at `{name}`: the \
                          hierarchy is too deep"
                     ));
                 }
@@ -180,7 +180,7 @@ mod tests {
         too_large(&fragment.to_json_value().unwrap())
     }
 
-    /// One declaration for each number.
+    /// Concatenate one declaration for each number.
     fn each(numbers: std::ops::Range<usize>, declare: impl Fn(usize) -> String) -> String {
         numbers.map(declare).collect::<Vec<_>>().concat()
     }

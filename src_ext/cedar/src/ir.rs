@@ -1,8 +1,8 @@
-//! The intermediate representation: what the compiler sees of Cedar.
+//! The intermediate representation of policies, schema and entities, which the compiler reads.
 //!
-//! Nothing in here mentions a Cedar type, so that a change of `cedar-policy-core` (which promises no stability) stops
-//! at this crate. Expressions are untyped, like Cedar's own: an operation on a value of the wrong kind is an error of
-//! the evaluation, whatever the validator thought of it, so strict and permissive policies compile alike.
+//! No type in here is Cedar's, so that a change of `cedar-policy-core` (which promises no stability) stops at this
+//! crate. Expressions are untyped, like Cedar's own: an operation on a value of the wrong kind is an error of the
+//! evaluation, whatever the validator found, so strict and permissive policies are compiled in the same way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,14 +11,14 @@ use std::sync::Arc;
 /// The uid of an entity: its fully qualified type and its id (unescaped).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uid {
-    /// Fully qualified type name, as `Settlement::Instruction`.
+    /// The fully qualified type name, as `Settlement::Instruction`.
     pub ty: Arc<str>,
     /// The id without quotes and with its escapes resolved.
     pub id: Arc<str>,
 }
 
 impl Uid {
-    /// A uid of its two parts, taken as they are.
+    /// Create a uid from its two parts, taken as they are.
     pub fn new(ty: impl Into<Arc<str>>, id: impl Into<Arc<str>>) -> Self {
         Self { ty: ty.into(), id: id.into() }
     }
@@ -30,7 +30,7 @@ impl fmt::Display for Uid {
     }
 }
 
-/// An IP address or range (Cedar's `ipaddr`): bits of the address, right-aligned, and the prefix length.
+/// An IP address or range (Cedar's `ipaddr`): the bits of the address, right-aligned, and the prefix length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ip {
     /// IPv4 address and prefix (0 to 32).
@@ -83,7 +83,7 @@ pub enum Unary {
     IsEmpty,
 }
 
-/// Operators of two operands, both always evaluated (left first).
+/// Operators of two operands. Both are always evaluated, the left one first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Binary {
@@ -101,7 +101,8 @@ pub enum Binary {
     HasTag,
 }
 
-/// Methods of the extension types whose operands are extension values (constructors from literals are folded away).
+/// Methods of the extension types whose operands are extension values. (Calls of constructors with literals are already
+/// evaluated.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Ext {
@@ -166,7 +167,7 @@ pub enum Expr {
     Set(Vec<Expr>),
     /// A record of expressions.
     Record(BTreeMap<Arc<str>, Expr>),
-    /// What only Cedar's own evaluator can answer, and why (shown by `check`).
+    /// An expression that only Cedar's own evaluator can evaluate, and why (shown by `check`).
     Opaque(Arc<str>),
 }
 
@@ -194,7 +195,7 @@ impl Expr {
 }
 
 impl Expr {
-    /// The expression with some of its parts replaced: `replace` says by what, and `None` leaves a part as it is.
+    /// Replace parts of the expression: `replace` returns the replacement of a part, or `None` to keep it.
     #[must_use]
     pub fn map(&self, replace: &mut dyn FnMut(&Self) -> Option<Self>) -> Self {
         if let Some(replaced) = replace(self) {
@@ -221,7 +222,7 @@ impl Expr {
     }
 }
 
-/// What a policy does when it is satisfied.
+/// The effect of a policy when it is satisfied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Effect {
@@ -260,25 +261,25 @@ pub enum ActionScope {
 /// The policy is satisfied iff its scope matches and each conjunct, evaluated alone, is `true`.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// The id that decisions name.
+    /// The id, which decisions name.
     pub id: Arc<str>,
     /// Permit or forbid.
     pub effect: Effect,
-    /// Annotations in source order of their keys.
+    /// The annotations, sorted by their keys.
     pub annotations: BTreeMap<Arc<str>, Arc<str>>,
-    /// Constraint on the principal.
+    /// The constraint on the principal.
     pub principal: Scope,
-    /// Constraint on the action.
+    /// The constraint on the action.
     pub action: ActionScope,
-    /// Constraint on the resource.
+    /// The constraint on the resource.
     pub resource: Scope,
     /// The conditions, flattened at top-level `&&`, in source order.
     pub conjuncts: Vec<Expr>,
-    /// Index of the file among [`crate::Sources::files`] that holds the policy's text.
+    /// The index in [`crate::Sources::files`] of the file that contains the policy.
     pub file: u32,
-    /// First line (from 1) of the policy in that file.
+    /// The first line (from 1) of the policy in that file.
     pub line: u32,
-    /// The policy's own source text (a link has its template's).
+    /// The policy's source text (a link has its template's).
     pub source: Arc<str>,
 }
 
@@ -304,20 +305,20 @@ pub enum Type {
 pub struct Attribute {
     /// The attribute's type.
     pub ty: Type,
-    /// Whether each record must have it (in a schema without the `?`).
+    /// Whether each record must have it (in a schema, without the `?`).
     pub required: bool,
 }
 
 /// An action of the schema.
 #[derive(Debug, Clone)]
 pub struct Action {
-    /// Its uid, as `Action::"order.new"`.
+    /// The uid, as `Action::"order.new"`.
     pub uid: Uid,
-    /// The action groups above it, transitively, without itself.
+    /// The action groups that it is in, transitively, without the action itself.
     pub ancestors: BTreeSet<Uid>,
-    /// Types of principal it applies to.
+    /// The types of principal that it applies to.
     pub principals: BTreeSet<Arc<str>>,
-    /// Types of resource it applies to.
+    /// The types of resource that it applies to.
     pub resources: BTreeSet<Arc<str>>,
     /// The context's attributes.
     pub context: BTreeMap<Arc<str>, Attribute>,
@@ -326,34 +327,34 @@ pub struct Action {
 /// An entity type of the schema.
 #[derive(Debug, Clone)]
 pub struct EntityType {
-    /// Fully qualified name.
+    /// The fully qualified name.
     pub name: Arc<str>,
-    /// For an enumerated type, the only ids there are.
+    /// For an enumerated type, its ids; no others exist.
     pub enumerated: Option<BTreeSet<Arc<str>>>,
 }
 
-/// An entity of the store (the schema's actions among them).
+/// An entity of the store, which includes the schema's actions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entity {
-    /// Its uid.
+    /// The uid.
     pub uid: Uid,
-    /// Its parents as they are listed, sorted, each once.
+    /// The parents as listed, sorted, each once.
     pub parents: Vec<Uid>,
-    /// Its attributes, sorted by key.
+    /// The attributes, sorted by key.
     pub attrs: Vec<(Arc<str>, Datum)>,
-    /// Its tags, sorted by key.
+    /// The tags, sorted by key.
     pub tags: Vec<(Arc<str>, Datum)>,
 }
 
-/// Everything the compiler reads: one epoch of policies, schema and entities.
+/// Everything that the compiler reads: policies, schema and entities.
 #[derive(Debug, Clone)]
 pub struct Model {
     /// Static policies in source order, then links.
     pub policies: Vec<Policy>,
-    /// Actions that apply to something (groups without `appliesTo` are left out), sorted by uid.
+    /// The actions that apply to something (groups without `appliesTo` are left out), sorted by uid.
     pub actions: Vec<Action>,
-    /// Entity types, sorted by name. The types of actions are not among them.
+    /// The entity types without those of actions, sorted by name.
     pub types: Vec<EntityType>,
-    /// Entities sorted by uid.
+    /// The entities, sorted by uid.
     pub entities: Vec<Entity>,
 }

@@ -1,4 +1,4 @@
-//! JSON that says nothing twice: of two equal keys a reader would take one and lose the other without a word.
+//! A check of JSON for repeated keys: a reader would silently take one of two equal keys and lose the other.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,10 +10,10 @@ use crate::diagnostic::shown;
 /// Any JSON, read for its keys only.
 struct Once;
 
-/// Checks that no object of a text has a key twice.
+/// Check that no object of a text repeats a key.
 ///
 /// # Errors
-/// What is wrong, and where: a key that is there twice, or a text that is no JSON.
+/// The problem and its place: a repeated key, or a text that is not JSON.
 pub(crate) fn no_key_twice(text: &str) -> Result<(), serde_json::Error> {
     serde_json::from_str::<Once>(text).map(drop)
 }
@@ -64,7 +64,7 @@ impl<'de> Visitor<'de> for Once {
         let mut keys = HashSet::new();
         while let Some(key) = object.next_key::<String>()? {
             if keys.contains(&key) {
-                return Err(A::Error::custom(format!("the key `{}` is there twice", shown(&key))));
+                return Err(A::Error::custom(format!("the key `{}` occurs twice", shown(&key))));
             }
             keys.insert(key);
             object.next_value::<Self>()?;
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn equal_keys_are_found_at_any_depth_however_they_are_written() {
         let text = r#"{"a": 1, "b": [{"a": null, "c": {"x": -1, "\u0078": 1.5}}]}"#;
-        assert!(no_key_twice(text).unwrap_err().to_string().contains("`x` is there twice at line 1"));
+        assert!(no_key_twice(text).unwrap_err().to_string().contains("`x` occurs twice at line 1"));
         assert!(no_key_twice(r#"{"a": true, "b": {"a": "", "A": []}}"#).is_ok());
         assert!(no_key_twice("{").is_err());
     }

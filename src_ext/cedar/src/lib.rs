@@ -1,7 +1,8 @@
-//! Cedar in: policies, schema and entities are parsed and validated by Cedar, and become a [`ir::Model`] that the
-//! compiler reads, each policy split into conjuncts. [`Authorizer`] keeps Cedar's own view beside it.
+//! The front end: Cedar parses and validates policies, schema and entities, and this crate turns them into an
+//! [`ir::Model`] for the compiler, with each policy split into conjuncts. [`Authorizer`] keeps Cedar's own
+//! representation beside it.
 //!
-//! This is the only crate that knows `cedar-policy`.
+//! This is the only crate that depends on `cedar-policy`.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -39,7 +40,7 @@ pub use values::{NoExtension, construct_extension, is_type_name, parse_uid, read
 use policies::Policies;
 use values::Names;
 
-/// What becomes of policies that strict validation refuses.
+/// What happens to policies that strict validation refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -48,32 +49,32 @@ pub enum Mode {
     Strict,
     /// They are compiled, with a warning each.
     Permissive,
-    /// There are none: these very policies were validated before, by this very schema. Nothing is validated again, and
-    /// what was warned of is not said again.
+    /// Such policies cannot occur: these policies were validated before, by this schema. Nothing is validated again,
+    /// and warnings are not repeated.
     Validated,
 }
 
 /// Sources that were accepted.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What the compiler reads.
+    /// The model for the compiler.
     pub model: ir::Model,
-    /// Cedar's own view of the same.
+    /// Cedar's own representation of the same sources.
     pub authorizer: Authorizer,
     /// Whether Cedar's strict validation accepts all policies.
     pub strict: bool,
-    /// What the author should look at.
+    /// Warnings for the author.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Called as entities are read, from any thread, with how many are read and how many there are.
+/// A callback for the number of entities read so far, and of all; called from any thread.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
-/// Parses and validates policies, schema and entities.
+/// Parse and validate policies, schema and entities.
 ///
 /// # Errors
-/// Everything found to be wrong, not only the first: what does not parse, link or fit the schema, ids that are used
-/// twice, and, if `mode` is strict, what Cedar's strict validation refuses.
+/// All problems, not only the first: sources that do not parse, link or fit the schema, ids that are used twice, and,
+/// if `mode` is strict, everything that Cedar's strict validation refuses.
 pub fn load(sources: &Sources, mode: Mode, progress: Progress<'_>) -> Result<Loaded, LoadError> {
     with_deep_stack(|| load_here(sources, mode, progress))
         .unwrap_or_else(|no_stack| Err(LoadError { diagnostics: vec![failure(&sources.schema, no_stack.to_string())] }))
@@ -89,7 +90,7 @@ fn load_here(sources: &Sources, mode: Mode, progress: Progress<'_>) -> Result<Lo
     let of_policies = || {
         let mut diagnostics = Vec::new();
         let policies = policies::parse(&sources.files, &mut diagnostics);
-        // Validating what could not be read in full would report errors that are none.
+        // Validating incomplete policies would report errors that are none.
         if refused(&diagnostics) {
             return (policies, false, diagnostics);
         }
@@ -106,7 +107,7 @@ fn load_here(sources: &Sources, mode: Mode, progress: Progress<'_>) -> Result<Lo
         let read = entities::read(sources.entities.as_ref(), &sources.schema, &schema, &mut diagnostics, progress);
         (read, diagnostics)
     };
-    // Large stores are read while Cedar reads the policies; for small ones a thread costs more than it saves.
+    // A large store is read while Cedar reads the policies; for a small one a thread costs more than it saves.
     let large = sources.entities.as_ref().is_some_and(|file| file.text.len() > LARGE);
     let ((policies, strict, mut found), (entities, mut wrong)) =
         if large { beside(of_policies, of_entities) } else { (of_policies(), of_entities()) };
@@ -127,10 +128,10 @@ fn load_here(sources: &Sources, mode: Mode, progress: Progress<'_>) -> Result<Lo
     }
 }
 
-/// Bytes of entities that are worth a thread.
+/// The size of a file of entities that is worth a thread.
 const LARGE: usize = 1 << 20;
 
-/// Does two things at once, the first on this thread.
+/// Run two jobs at once, the first on this thread.
 fn beside<A, B: Send>(first: impl FnOnce() -> A, second: impl Fn() -> B + Sync) -> (A, B) {
     std::thread::scope(|scope| {
         let running = std::thread::Builder::new().spawn_scoped(scope, &second);
@@ -151,7 +152,7 @@ fn failure(file: &SourceFile, what: String) -> Diagnostic {
     diagnostic::build(Severity::Error, file, what, None, Vec::new())
 }
 
-/// The policies of the model: static ones in source order, then links.
+/// Lower the policies: static ones in source order, then links.
 fn lowered(
     policies: &Policies,
     files: &[SourceFile],
@@ -165,7 +166,7 @@ fn lowered(
         let principal = lower::scope(policy.principal_constraint().as_inner(), names);
         let resource = lower::scope(policy.resource_constraint().as_inner(), names);
         let (Some(principal), Some(resource)) = (principal, resource) else {
-            // Linking checks that all slots have values; were that to change, then not silently.
+            // Linking checks that all slots have values; if that ever changes, it must not go unnoticed.
             diagnostics.push(failure(&files[origin.file], format!("policy `{id}` has a slot without a value")));
             continue;
         };

@@ -1,28 +1,30 @@
-//! Policies to conjuncts: Cedar's expressions become ours, split so that a policy is satisfied iff each of its
+//! Lowering: Cedar's expressions become ours, and policies are split so that each is satisfied iff each of its
 //! conjuncts, evaluated alone, is true.
 //!
 //! # Why the splitting is exact
 //!
-//! Cedar's evaluation of an expression is pure and total: a value or an error, whatever else is evaluated before or
-//! after (Cedar's Lean formalization has it as the function `Cedar.Spec.evaluate` from a request, the entities and an
-//! expression to `Result Datum`; a policy is satisfied iff that gives `ok true`). So the question of a policy is only
-//! whether `eval(e) = true`; `false`, an error and a value that is no boolean all mean "not satisfied". Write `T(e)`
-//! for `eval(e) = true` and `F(e)` for `eval(e) = false`. From the rules of the language reference (`&&` and `||`
-//! evaluate their left operand, which must be a boolean; then, unless that decides, the right one, which must be a
-//! boolean; `!` and the condition of `if` want a boolean):
+//! Cedar's evaluation of an expression is pure and total: it gives a value or an error, whatever else is evaluated
+//! before or after. (Cedar's Lean formalization defines it as the function `Cedar.Spec.evaluate` from a request, the
+//! entities and an expression to `Result Datum`; a policy is satisfied iff that gives `ok true`.) So all that matters
+//! of a policy is whether `eval(e) = true`; `false`, an error and a value that is not a boolean all mean "not
+//! satisfied". Write `T(e)` for `eval(e) = true` and `F(e)` for `eval(e) = false`. The language reference defines that
+//! `&&` and `||` evaluate their left operand, which must be a boolean, and then, unless that settles the result, the
+//! right one, which must be a boolean; and that `!` and the condition of `if` need a boolean. It follows:
 //!
-//! * `T(a && b)` iff `T(a)` and `T(b)`. If `a` is false the whole is false; if `a` errs or is no boolean the whole errs;
-//!   if `a` is true the whole is `b`, except that a `b` which is no boolean is an error: not true either way.
-//! * `F(a || b)` iff `F(a)` and `F(b)`: the mirror image.
-//! * `T(!a)` iff `F(a)`, and `F(!a)` iff `T(a)`: where `a` errs or is no boolean, `!a` errs and neither holds.
-//! * `T(if c then t else false)` iff `T(c)` and `T(t)`; the other three branches that are literals alike.
+//! - `T(a && b)` iff `T(a)` and `T(b)`. If `a` is false, the whole is false; if `a` is an error or not a boolean, the
+//!   whole is an error; if `a` is true, the whole is `b`, except that a `b` that is not a boolean is an error, which is
+//!   not true either.
+//! - `F(a || b)` iff `F(a)` and `F(b)`, by symmetry.
+//! - `T(!a)` iff `F(a)`, and `F(!a)` iff `T(a)`: if `a` is an error or not a boolean, `!a` is an error and neither
+//!   holds.
+//! - `T(if c then t else false)` iff `T(c)` and `T(t)`; the other three forms with a literal branch are similar.
 //!
-//! So `T` of a policy's condition unfolds into a conjunction of `T(e)` and `F(e)`, and `F(e)` of what does not unfold
-//! further is `T(!e)`. Nothing else is unfolded: `T(a || b)` is no function of `T(a)` and `T(b)`, as an error in `a` is
-//! an error of the whole though `b` be true; `F(a && b)` and other forms of `if` alike.
+//! So `T` of a policy's condition unfolds into a conjunction of `T(e)` and `F(e)`, and an `F(e)` that does not unfold
+//! further is `T(!e)`. Nothing else is unfolded. `T(a || b)` is not a function of `T(a)` and `T(b)`, because an error
+//! in `a` is an error of the whole even if `b` is true; the same goes for `F(a && b)` and other forms of `if`.
 //!
-//! Which policy *errs* is not lost: it does iff the first conjunct, in source order, that is not true errs or is no
-//! boolean.
+//! It can still be told which policy *errs*: one whose first conjunct, in source order, that is not true is an error or
+//! not a boolean.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,14 +36,15 @@ use cedar_policy_core::ast::{
 use crate::ir::{ActionScope, Binary, Datum, Expr, Ext, PatternElem, Scope, Unary, Var};
 use crate::values::{self, Names};
 
-/// Levels of nesting (chains of `&&` or `||` count as one) that are lowered: more than brackets may nest, as a sum of so
-/// many terms nests as deep without any. Within [`with_deep_stack`](crate::with_deep_stack)'s stack.
+/// The most levels of nesting that are lowered (a chain of `&&` or `||` counts as one). Brackets may not nest this
+/// deep, but a sum of so many terms does without any. It fits into the stack of
+/// [`with_deep_stack`](crate::with_deep_stack).
 const MAX_DEPTH: u32 = 10_000;
 
-/// Why an expression is left to Cedar.
+/// The reason why an expression is left to Cedar.
 type Opaque = Arc<str>;
 
-/// The conditions of a policy, split into conjuncts in source order, its slots filled.
+/// Split the conditions of a policy, with its slots filled, into conjuncts in source order.
 pub(crate) fn conjuncts(policy: &ast::Policy, names: &mut Names) -> Vec<Expr> {
     let mut lowering = Lowering { slots: policy.env(), names };
     let Some(condition) = policy.non_scope_constraints() else { return Vec::new() };
@@ -57,15 +60,15 @@ pub(crate) fn conjuncts(policy: &ast::Policy, names: &mut Names) -> Vec<Expr> {
     found
 }
 
-/// Calls `emit` for expressions, each with the truth wanted of it, that together hold iff `condition` is true.
+/// Call `emit` for expressions and the truth values wanted of them, which together hold iff `condition` is true.
 ///
-/// Not recursive, as the clauses of a long policy nest as deep as they are many.
+/// This is not recursive, because a long policy nests as deep as it has clauses.
 pub(crate) fn split<'e>(condition: &'e ast::Expr, mut emit: impl FnMut(&'e ast::Expr, bool)) {
     let mut open = vec![(condition, true)];
-    // The stack is last in, first out: what comes first in the source is pushed last.
+    // The stack is last in, first out, so what comes first in the source is pushed last.
     while let Some((expr, wanted)) = open.pop() {
         match (expr.expr_kind(), wanted) {
-            // A literal that is as wanted holds always.
+            // A literal of the wanted value always holds.
             (ExprKind::Lit(Literal::Bool(b)), _) if *b == wanted => {}
             (ExprKind::And { left, right }, true) | (ExprKind::Or { left, right }, false) => {
                 open.push((right, wanted));
@@ -89,7 +92,7 @@ fn is_literal(expr: &ast::Expr, wanted: bool) -> bool {
     matches!(expr.expr_kind(), ExprKind::Lit(Literal::Bool(b)) if *b == wanted)
 }
 
-/// A constraint of the scope on the principal or the resource; `None` if it has a slot that was not filled.
+/// Convert a constraint of the scope on the principal or the resource; `None` if it has an unfilled slot.
 pub(crate) fn scope(constraint: &PrincipalOrResourceConstraint, names: &mut Names) -> Option<Scope> {
     let uid = |reference: &EntityReference, names: &mut Names| match reference {
         EntityReference::EUID(uid) => Some(names.uid(uid)),
@@ -104,7 +107,7 @@ pub(crate) fn scope(constraint: &PrincipalOrResourceConstraint, names: &mut Name
     })
 }
 
-/// The constraint of the scope on the action.
+/// Convert the constraint of the scope on the action.
 pub(crate) fn action_scope(constraint: &ActionConstraint, names: &mut Names) -> ActionScope {
     match constraint {
         ActionConstraint::Any => ActionScope::Any,
@@ -134,7 +137,7 @@ impl Lowering<'_> {
             }),
             ExprKind::Slot(slot) => match self.slots.get(slot) {
                 Some(uid) => Expr::Datum(Datum::Entity(self.names.uid(uid))),
-                // What Cedar's evaluator says of a slot without a value.
+                // Cedar's evaluator reports an error for a slot without a value.
                 None => Expr::Error,
             },
             ExprKind::Unknown(unknown) => {
@@ -198,7 +201,7 @@ impl Lowering<'_> {
         })
     }
 
-    /// Lowers an operand and wraps it; what is done to an error is an error.
+    /// Lower an operand and wrap it. An operation on an error is an error.
     fn on(&mut self, arg: &ast::Expr, depth: u32, wrap: impl FnOnce(Arc<Expr>) -> Expr) -> Result<Expr, Opaque> {
         Ok(match self.lower(arg, depth)? {
             Expr::Error => Expr::Error,
@@ -210,9 +213,9 @@ impl Lowering<'_> {
         exprs.map(|expr| self.lower(expr, depth)).collect()
     }
 
-    /// Lowers a chain of `&&` or of `||` as one level. Both are associative in all outcomes (an operand is reached iff
-    /// all before it leave the matter open, however they are grouped), so the chain becomes a balanced tree and a list
-    /// of a thousand alternatives is ten levels deep.
+    /// Lower a chain of `&&` or of `||` as one level. Both are associative in all outcomes (an operand is reached iff
+    /// all operands before it leave the result open, however they are grouped). So the chain becomes a balanced tree,
+    /// and a list of a thousand alternatives is ten levels deep.
     fn chain(
         &mut self,
         expr: &ast::Expr,
@@ -227,7 +230,7 @@ impl Lowering<'_> {
                 None => found.push(self.lower(expr, depth)?),
             }
         }
-        // The first operand is evaluated always.
+        // The first operand is always evaluated.
         if matches!(found.first(), Some(Expr::Error)) {
             return Ok(Expr::Error);
         }
@@ -248,7 +251,7 @@ impl Lowering<'_> {
             })
             .collect();
         if let Some(constants) = constants {
-            // Not a value that Cedar could not have, as these came from Cedar; so an error is the function's own.
+            // These values came from Cedar, so Cedar can represent them, and an error is the function's own.
             let result = constants.into_iter().map(values::to_cedar).collect::<Result<Vec<_>, _>>();
             let result = result.and_then(|args| values::call(name, &args));
             return Ok(match result.and_then(|value| values::of_cedar(&value, self.names)) {
@@ -264,7 +267,7 @@ impl Lowering<'_> {
         }
         Ok(match method(name) {
             Some((method, arity)) if arity == args.len() => Expr::Ext(method, args),
-            // The wrong number of arguments, or no function: an error of the evaluation in Cedar too.
+            // A wrong number of arguments or an unknown function is an error of the evaluation in Cedar too.
             _ => Expr::Error,
         })
     }
@@ -284,7 +287,7 @@ fn or_operands(expr: &ast::Expr) -> Option<(&ast::Expr, &ast::Expr)> {
     }
 }
 
-/// Joins operands, of which there is at least one, in their order.
+/// Join operands, of which there is at least one, in their order.
 fn balanced(mut operands: Vec<Expr>, join: fn(Arc<Expr>, Arc<Expr>) -> Expr) -> Expr {
     while operands.len() > 1 {
         let mut next = Vec::with_capacity(operands.len().div_ceil(2));
@@ -340,7 +343,7 @@ fn binary(op: BinaryOp) -> Binary {
     }
 }
 
-/// The method of this name and the number of its operands.
+/// Return the method of this name and the number of its operands.
 fn method(name: &str) -> Option<(Ext, usize)> {
     Some(match name {
         "lessThan" => (Ext::DecimalLessThan, 2),
@@ -351,7 +354,7 @@ fn method(name: &str) -> Option<(Ext, usize)> {
         "isIpv6" => (Ext::IsIpv6, 1),
         "isLoopback" => (Ext::IsLoopback, 1),
         "isMulticast" => (Ext::IsMulticast, 1),
-        // Variadic only with a feature of Cedar that is off by default, and off here.
+        // This is variadic only with a feature of Cedar that is off by default, and off here.
         "isInRange" => (Ext::IsInRange, 2),
         "offset" => (Ext::Offset, 2),
         "durationSince" => (Ext::DurationSince, 2),

@@ -1,15 +1,14 @@
-//! A limit on nesting, looked at before Cedar parses: its parser is recursive and does not watch its stack, which ends
-//! the process when it runs out.
+//! A limit on nesting, checked before Cedar parses: its parser is recursive, and running out of stack ends the process.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// Levels of nesting that are let through: far above what a person writes, and within [`with_deep_stack`]'s stack.
+/// The most levels of nesting that are accepted: far more than a person writes, and within [`with_deep_stack`]'s stack.
 const MAX_NESTING: usize = 2_000;
 
 const STACK: usize = 256 << 20;
 
-/// There is neither a thread nor memory for a stack as deep as sources may be nested.
+/// The system has neither a thread nor memory for a stack as deep as sources may nest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoStack;
 
@@ -17,8 +16,8 @@ impl fmt::Display for NoStack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the system has no {} MiB of memory for the compiler's stack; with more of it (RLIMIT_AS, the group's \
-             memory.max) compile again",
+            "the system has no {} MiB of memory for the compiler's stack: raise the limit (RLIMIT_AS, the control \
+             group's memory.max) and compile again",
             STACK >> 20
         )
     }
@@ -26,11 +25,11 @@ impl fmt::Display for NoStack {
 
 impl std::error::Error for NoStack {}
 
-/// Runs work that is as deep as sources are nested, on a stack for far more levels than are let through. The threads of a
-/// process may have 2 MiB, which a hundred levels can use up.
+/// Run work that recurses as deep as sources nest, on a stack for far more levels than are accepted. The threads of a
+/// process may have only 2 MiB, which a hundred levels can use up.
 ///
 /// # Errors
-/// [`NoStack`]; nothing was done then.
+/// [`NoStack`]; the work was then not begun.
 ///
 /// # Panics
 /// If the work does.
@@ -40,22 +39,22 @@ pub fn with_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, No
     let done = std::thread::scope(|scope| {
         match std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run) {
             Ok(thread) => Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
-            // No more threads: such a stack can be had without.
-            Err(_) if has_room() => Ok(stacker::grow(STACK, run)),
+            // The system has no more threads, but such a stack can be allocated without one.
+            Err(_) if has_memory() => Ok(stacker::grow(STACK, run)),
             Err(_) => Err(NoStack),
         }
     });
     done.map(|done| done.expect("the work is there to be done once"))
 }
 
-/// Whether there is memory for a stack and more. Asked beforehand, because without it making one panics.
-fn has_room() -> bool {
+/// Return whether there is memory for the stack and more. Without it, allocating the stack would panic.
+fn has_memory() -> bool {
     memmap2::MmapMut::map_anon(2 * STACK).is_ok()
 }
 
-/// Where a text in one of Cedar's syntaxes becomes nested too deeply, if it does: the offset, and what to say.
+/// Return the offset at which a text in one of Cedar's syntaxes nests too deeply, and a message, if it does.
 ///
-/// Brackets nest; so do the branches of `if`, which need none, and every `if` of a policy is taken to be in the one
+/// Brackets nest; so do the branches of `if`, which need none, so every `if` of a policy counts as nested in the one
 /// before it.
 pub(crate) fn too_deep(text: &str, brackets: Brackets) -> Option<(usize, String)> {
     let bytes = text.as_bytes();
@@ -93,7 +92,7 @@ pub(crate) fn too_deep(text: &str, brackets: Brackets) -> Option<(usize, String)
     None
 }
 
-/// Which signs are brackets: `<` is one in a schema, and an operator in a policy.
+/// The characters that count as brackets: `<` is one in a schema, and an operator in a policy.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Brackets {
     OfPolicies,

@@ -1,8 +1,9 @@
-//! Entities in plain JSON, read without Cedar: an explicit uid, attributes of the schema's types written the short way,
-//! parents. That is how stores of millions are written, and Cedar takes ten times as long for them.
+//! A reader for entities in plain JSON, which does not use Cedar: entities with an explicit uid, parents, and
+//! attributes of the schema's types in the short notation. Stores of millions are written in this way, and Cedar takes
+//! ten times as long for them.
 //!
-//! Nothing is refused here. Whatever is not plain (another spelling, extension values, records, tags, enumerated types,
-//! anything that does not fit the schema) is left to Cedar, which reads it or says what is wrong with it.
+//! This reader refuses nothing. Whatever is not plain (another notation, extension values, records, tags, enumerated
+//! types, anything that does not fit the schema) is left to Cedar, which reads it or reports the error.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -18,7 +19,7 @@ use crate::ir::{self, Datum, Type, Uid};
 use crate::schema;
 use crate::values::Names;
 
-/// What plain entities of each type of a schema look like.
+/// The shapes of plain entities of each type of a schema.
 pub(crate) struct Plain {
     types: HashMap<Arc<str>, Shape>,
 }
@@ -27,7 +28,7 @@ struct Shape {
     name: Arc<str>,
     attributes: HashMap<Arc<str>, (Arc<str>, Kind)>,
     required: usize,
-    /// Types of entities that may be parents.
+    /// The types of entities that may be parents.
     parents: HashSet<Arc<str>>,
 }
 
@@ -71,7 +72,7 @@ impl Plain {
                         Type::Long => Kind::Long { required },
                         Type::String => Kind::String { required },
                         Type::Entity(ty) if !enumerated.contains(&ty) => Kind::Entity { required, ty },
-                        // An entity may do without it and still be plain, if the schema lets it.
+                        // An optional attribute of another type does not keep an entity from being plain that lacks it.
                         _ if !required => return Some(None),
                         _ => return None,
                     };
@@ -87,7 +88,7 @@ impl Plain {
         for above in schema.entity_types() {
             let name = names.ty(above.name());
             for below in &above.descendants {
-                // One of an enumerated type may be a parent too, but Cedar then looks at which.
+                // An entity of an enumerated type may also be a parent, but then Cedar checks which.
                 if let Some(shape) = types.get_mut(&names.ty(below)).filter(|_| !enumerated.contains(&name)) {
                     shape.parents.insert(name.clone());
                 }
@@ -96,7 +97,7 @@ impl Plain {
         Self { types }
     }
 
-    /// The entity, if it is plain.
+    /// Read an entity; `None` if it is not plain.
     pub fn read(&self, raw: &RawValue, names: &mut Names) -> Option<ir::Entity> {
         let entity: Entity<'_> = serde_json::from_str(raw.get()).ok()?;
         let shape = self.types.get(&*entity.uid.ty)?;
@@ -185,7 +186,7 @@ impl<'de: 't, 't> Deserialize<'de> for Fields<'t> {
     }
 }
 
-/// A text that borrows from the JSON where it has no escapes.
+/// A text that borrows from the JSON if it has no escapes.
 #[derive(Deserialize)]
 struct Key<'t>(#[serde(borrow)] Cow<'t, str>);
 
@@ -223,7 +224,7 @@ impl<'de: 't, 't> Deserialize<'de> for Json<'t> {
                 Err(serde::de::Error::custom("a set"))
             }
 
-            /// `{"type": ..., "id": ...}` or `{"__entity": {...}}`.
+            /// Read `{"type": ..., "id": ...}` or `{"__entity": {...}}`.
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let (mut ty, mut id, mut members) = (None, None, 0);
                 while let Some(Key(key)) = map.next_key()? {

@@ -1,5 +1,5 @@
-//! The policy files: Cedar text, JSON policy sets and template links become one policy set, each policy with the id
-//! that decisions will name.
+//! The policy files: Cedar text, JSON policy sets and template links become one policy set, in which each policy has
+//! the id that decisions name.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -18,38 +18,38 @@ use crate::sources::SourceFile;
 /// The policies of all files.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
-    /// Cedar's own set, with our ids.
+    /// Cedar's own policy set, with our ids.
     pub set: PolicySet,
-    /// The ids of what can be satisfied: static policies in source order, then links.
+    /// The ids of the policies that can be satisfied: static policies in source order, then links.
     pub order: Vec<PolicyId>,
-    /// Where each policy, template and link comes from.
+    /// The origin of each policy, template and link.
     pub origins: HashMap<PolicyId, Origin>,
 }
 
-/// Where a policy comes from.
+/// The origin of a policy.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
-    /// Index of its file.
+    /// The index of its file.
     pub file: usize,
-    /// Its first line (from 1) in that file.
+    /// The first line (from 1) in that file.
     pub line: u32,
-    /// Its own text; a link has its template's.
+    /// The policy's text; a link has its template's.
     pub source: Arc<str>,
-    /// Where it got its id, which for a link is another place than its template's.
+    /// The place where it got its id, which for a link is not its template's.
     pub named: Place,
 }
 
 /// A place to point at.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
-    /// Index of the file.
+    /// The index of the file.
     pub file: usize,
-    /// What to underline in it, if that is known.
+    /// The text to underline, if it is known.
     pub label: Option<Label>,
 }
 
 impl Place {
-    /// `file:line`.
+    /// Write the place as `file:line`.
     fn text(&self, files: &[SourceFile]) -> String {
         let file = &files[self.file];
         let line = self.label.as_ref().map_or(1, |label| diagnostic::position(&file.text, label.start).0);
@@ -57,7 +57,7 @@ impl Place {
     }
 }
 
-/// A link, as Cedar's command line has it in its files.
+/// A link in a file, in the format of Cedar's command line.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LinkText {
@@ -66,7 +66,7 @@ struct LinkText {
     args: BTreeMap<String, String>,
 }
 
-/// A link whose template has the id that it ended up with.
+/// A link with the final id of its template.
 struct Link {
     template: PolicyId,
     id: PolicyId,
@@ -102,7 +102,7 @@ impl Item {
         }
     }
 
-    /// The `@id` annotation, unless it is empty.
+    /// Return the `@id` annotation, unless it is empty.
     fn annotated_id(&self) -> Option<&str> {
         let id = match self {
             Self::Static(policy) => policy.annotation("id"),
@@ -112,15 +112,15 @@ impl Item {
     }
 }
 
-/// How ids are made for the policies of a file that have no annotation.
+/// The source of ids for policies without an annotation.
 enum Naming {
-    /// Cedar's own, by order in the file, with the file's stem before them if there are several files.
+    /// Cedar's own ids, numbered within the file, with the file's stem in front if there are several files.
     Numbered,
-    /// Those that the file states.
+    /// The ids that the file states.
     Stated,
 }
 
-/// What a file holds.
+/// The kind of a file.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Text,
@@ -129,7 +129,7 @@ enum Kind {
 }
 
 fn kind(file: &SourceFile) -> Kind {
-    // A policy in Cedar's syntax begins with none of these.
+    // No policy in Cedar's syntax begins with one of these.
     match file.first_char() {
         Some('{') => Kind::Json,
         Some('[') => Kind::Links,
@@ -138,7 +138,7 @@ fn kind(file: &SourceFile) -> Kind {
     }
 }
 
-/// Reads all policy files. The errors are added to `diagnostics`; what is returned then lacks what they are about.
+/// Read all policy files. Errors are added to `diagnostics`, and the result then lacks the policies that they concern.
 pub(crate) fn parse(files: &[SourceFile], diagnostics: &mut Vec<Diagnostic>) -> Policies {
     let several = files.iter().filter(|file| kind(file) != Kind::Links).count() > 1;
     let mut reader = Reader { files, diagnostics, several, policies: Policies::default(), links: Vec::new() };
@@ -149,7 +149,7 @@ pub(crate) fn parse(files: &[SourceFile], diagnostics: &mut Vec<Diagnostic>) -> 
             Kind::Links => {}
         }
     }
-    // Only now, as links may come before their templates.
+    // Links come last, because they may stand before their templates.
     for (index, file) in files.iter().enumerate() {
         if kind(file) == Kind::Links {
             reader.link_file(index, file);
@@ -174,12 +174,12 @@ impl Reader<'_> {
         }
         match file.text.parse::<PolicySet>() {
             Ok(set) => {
-                // Cedar keeps policies and templates apart; their places in the text give the order back.
+                // Cedar keeps policies and templates apart; their places in the text restore the order.
                 let mut items: Vec<Item> = set.policies().cloned().map(Item::Static).collect();
                 items.extend(set.templates().cloned().map(Item::Template));
                 items.sort_by_key(|item| item.ast().loc().map(Loc::start));
                 self.warn_if_empty(items.is_empty(), index, "policy");
-                // Counted along, as counting from the start for each of many policies takes long.
+                // Lines are counted along: counting from the start for each of many policies takes long.
                 let (mut line, mut counted) = (1, 0);
                 for item in items {
                     if let Some(loc) = item.ast().loc() {
@@ -224,7 +224,7 @@ impl Reader<'_> {
             }
         }
         for link in set.policies() {
-            // A link whose template was refused says nothing new.
+            // The template was refused and reported, so its links are not.
             if let (Some(template), Some(values)) = (link.template_id(), link.template_links())
                 && let Some(template) = renamed.get(template)
             {
@@ -235,7 +235,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A file with one policy or template in JSON, without an id.
+    /// Read a file with one policy or template in JSON, without an id.
     fn single_json(&mut self, index: usize, file: &SourceFile, value: serde_json::Value) {
         let id = PolicyId::new("policy0");
         match Policy::from_json(Some(id.clone()), value.clone()) {
@@ -251,7 +251,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Gives an item, which begins on this line, its id and adds it to the set, unless that id is taken.
+    /// Give an item that begins on this line its id, and add it to the set, unless the id is taken.
     fn add(&mut self, index: usize, line: u32, item: Item, naming: &Naming) -> Option<PolicyId> {
         let id = match (item.annotated_id(), naming) {
             (Some(id), _) => PolicyId::new(id),
@@ -300,7 +300,7 @@ impl Reader<'_> {
         Some(id)
     }
 
-    /// Whether an id is free; if not, says where it is used.
+    /// Return whether an id is free; if it is not, report where it is used.
     fn is_new(&mut self, id: &PolicyId, here: &Place) -> bool {
         let Some(Origin { named: first, .. }) = self.policies.origins.get(id) else { return true };
         let mut labels: Vec<Label> = here.label.iter().map(|l| l.clone().saying("again here")).collect();
@@ -327,7 +327,7 @@ impl Reader<'_> {
             }
         };
         self.warn_if_empty(links.is_empty(), index, "link");
-        // JSON gives no places; the id as it is written is the best there is to point at.
+        // JSON gives no places, so the label points at the id as it is written.
         let mut searched = 0;
         for link in links {
             let quoted = serde_json::to_string(&link.link_id).unwrap_or_default();
@@ -341,17 +341,18 @@ impl Reader<'_> {
                     "?principal" => SlotId::principal(),
                     "?resource" => SlotId::resource(),
                     _ => {
-                        wrong = Some(format!("`{}` is no slot: write \"?principal\" or \"?resource\"", shown(slot)));
+                        wrong = Some(format!("`{}` is not a slot: write \"?principal\" or \"?resource\"", shown(slot)));
                         break;
                     }
                 };
-                // Ours: the core's parser takes comments, too, and that of `EntityUid` no escapes.
+                // Our own parser is used: Cedar's core parser accepts comments, and that of `EntityUid` rejects
+                // escapes.
                 match crate::values::parse_uid(uid).and_then(|uid| crate::values::uid_to_cedar(&uid)) {
                     Ok(uid) => {
                         values.insert(slot_id, EntityUid::from(uid));
                     }
                     Err(error) => {
-                        wrong = Some(format!("`{}` is no entity uid: {error}", shown(uid)));
+                        wrong = Some(format!("`{}` is not an entity uid: {error}", shown(uid)));
                         break;
                     }
                 }
@@ -371,7 +372,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What is there, but holds nothing, may have been cut short.
+    /// Warn of a file without content, which may have been truncated.
     fn warn_if_empty(&mut self, empty: bool, index: usize, what: &str) {
         if empty {
             let message = format!("there is no {what} in this file");
@@ -380,7 +381,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Warns of templates that nothing links: they neither permit nor forbid.
+    /// Warn of templates that are never linked: they neither permit nor forbid.
     fn warn_of_unlinked(&mut self, linked: &HashSet<PolicyId>) {
         let unlinked = self.policies.set.templates().map(Template::id).filter(|id| !linked.contains(*id));
         let mut unlinked: Vec<(&PolicyId, &Place)> =
@@ -395,7 +396,7 @@ impl Reader<'_> {
         self.diagnostics.extend(warnings);
     }
 
-    /// Links the templates, in the order of the files.
+    /// Link the templates, in the order of the files.
     fn finish(mut self) -> Policies {
         let mut links = std::mem::take(&mut self.links);
         let mut linked_templates = HashSet::new();
@@ -414,14 +415,14 @@ impl Reader<'_> {
                 continue;
             }
             linked_templates.insert(link.template.clone());
-            // A link is told by its template's text.
+            // The source of a link is its template's text.
             if let Some(template) = self.policies.origins.get(&link.template) {
                 let origin = Origin { named: link.named, ..template.clone() };
                 self.policies.origins.insert(link.id.clone(), origin);
             }
             self.policies.order.push(link.id);
         }
-        // Where a link was refused, its template is not what has to be looked at.
+        // If a link was refused, that its template is unlinked is no news.
         if !crate::refused(self.diagnostics) {
             self.warn_of_unlinked(&linked_templates);
         }
@@ -429,12 +430,12 @@ impl Reader<'_> {
     }
 }
 
-/// How many lines a text ends.
+/// Count the line ends in a text.
 fn lines(text: &str) -> u32 {
     u32::try_from(text.bytes().filter(|b| *b == b'\n').count()).unwrap_or(u32::MAX)
 }
 
-/// The first line of a text that starts at this offset of its file.
+/// Label the first line of a text that starts at this offset of its file.
 fn first_line(start: usize, text: &str) -> Label {
     Label::new(start, text.lines().next().map_or(0, str::len))
 }

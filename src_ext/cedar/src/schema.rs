@@ -1,4 +1,4 @@
-//! The schema: read in either of Cedar's syntaxes, and what of it the compiler needs.
+//! The schema, read in either of Cedar's syntaxes, and its parts that the compiler needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::nesting::{Brackets, too_deep};
 use crate::sources::SourceFile;
 use crate::values::Names;
 
-/// Reads a schema. Warnings are added to `diagnostics`, and so are the errors if there is no schema to return.
+/// Read a schema. Warnings are added to `diagnostics`, and so are the errors if the schema is refused.
 pub(crate) fn parse(file: &SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Option<Schema> {
     let refuse = |diagnostics: &mut Vec<Diagnostic>, what: String, labels| {
         diagnostics.push(diagnostic::build(Severity::Error, file, what, None, labels));
     };
     let schema = if is_json(file) {
-        // What is no JSON, Cedar says best.
+        // Cedar reports texts that are not JSON best.
         let value = serde_json::from_str(file.text.trim_start_matches('\u{feff}'));
         if let Some(what) = value.ok().as_ref().and_then(too_large) {
             refuse(diagnostics, what, Vec::new());
@@ -63,12 +63,12 @@ pub(crate) fn parse(file: &SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Opt
     Some(schema)
 }
 
-/// Cedar's own syntax never begins with a brace.
+/// Return whether the file is JSON: Cedar's own syntax never begins with a brace.
 fn is_json(file: &SourceFile) -> bool {
     file.first_char() == Some('{') || file.is_named_json()
 }
 
-/// The actions that apply to something, sorted by uid.
+/// Return the actions that apply to something, sorted by uid.
 pub(crate) fn actions(
     file: &SourceFile,
     schema: &ValidatorSchema,
@@ -117,7 +117,7 @@ pub(crate) fn actions(
     actions
 }
 
-/// The entity types, sorted by name.
+/// Return the entity types, sorted by name.
 pub(crate) fn types(schema: &ValidatorSchema, names: &mut Names) -> Vec<EntityType> {
     let mut types: Vec<EntityType> = schema
         .entity_types()
@@ -141,7 +141,7 @@ fn context(action: &ValidatorActionId, names: &mut Names) -> Result<BTreeMap<Arc
     }
 }
 
-/// Our attributes of the validator's.
+/// Convert the validator's attributes to ours.
 pub(crate) fn attributes(attrs: &Attributes, names: &mut Names) -> Result<BTreeMap<Arc<str>, Attribute>, String> {
     attrs
         .iter()
@@ -152,7 +152,7 @@ pub(crate) fn attributes(attrs: &Attributes, names: &mut Names) -> Result<BTreeM
         .collect()
 }
 
-/// Our type of one of the validator's. The validator has more of them than a schema can express; those are refused.
+/// Convert a type of the validator's to ours. The validator has types that no schema can express; those are refused.
 fn of_cedar(ty: &CedarType, names: &mut Names) -> Result<Type, String> {
     Ok(match ty {
         CedarType::Bool(_) => Type::Bool,

@@ -1,7 +1,7 @@
-//! Cedar over a slice of the store: the entities that one request can reach, fetched when it comes.
+//! Decisions of Cedar over a slice of the store: the entities that a request can reach, fetched on demand.
 //!
-//! A large store need not be kept twice, once in the bundle's tables and once as Cedar wants it; and what changed since the
-//! bundle was made counts.
+//! This saves keeping a large store twice, in the bundle's tables and in Cedar's representation, and it sees the
+//! changes made since the bundle was compiled.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use crate::values::{self, Names};
 /// An entity with its ancestors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SliceEntity {
-    /// All ancestors, transitively, without itself.
+    /// All ancestors, transitively, without the entity itself.
     pub ancestors: Vec<Uid>,
-    /// Its attributes.
+    /// The attributes.
     pub attrs: Vec<(Arc<str>, Datum)>,
-    /// Its tags.
+    /// The tags.
     pub tags: Vec<(Arc<str>, Datum)>,
 }
 
-/// Where entities are fetched from; `None` for one that the store lacks.
+/// A function that fetches an entity; `None` if the store lacks it.
 pub type Store<'a> = &'a dyn Fn(&Uid) -> Option<SliceEntity>;
 
-/// The entities that are reached from these through attributes and tags.
+/// Fetch the entities that can be reached from these through attributes and tags.
 pub(crate) fn gather(start: impl IntoIterator<Item = Uid>, store: Store<'_>) -> Result<Entities, RequestError> {
     let mut pending: Vec<Uid> = start.into_iter().collect();
     let mut known: HashSet<Uid> = HashSet::new();
@@ -59,7 +59,7 @@ fn to_cedar(uid: &Uid, entity: &SliceEntity) -> Result<ast::Entity, String> {
             |(key, value): &(Arc<str>, Datum)| Ok((key.as_ref().into(), PartialValue::Value(values::to_cedar(value)?)));
         fields.iter().map(field).collect::<Result<Vec<_>, String>>()
     };
-    // Whether an ancestor is a parent makes no difference to an evaluation.
+    // Evaluation does not distinguish parents from other ancestors.
     let ancestors = entity.ancestors.iter().map(values::uid_to_cedar).collect::<Result<_, _>>()?;
     Ok(ast::Entity::new_with_attr_partial_value(
         values::uid_to_cedar(uid)?,
@@ -80,7 +80,7 @@ pub(crate) fn uids(value: &Datum, found: &mut Vec<Uid>) {
     }
 }
 
-/// The uids that conditions of policies name: their attributes may be read whoever asks.
+/// Return the uids that conditions of policies name: any request may read their attributes.
 pub(crate) fn named<'p>(policies: impl Iterator<Item = &'p Policy>) -> BTreeSet<Uid> {
     let mut names = Names::default();
     let mut found = BTreeSet::new();

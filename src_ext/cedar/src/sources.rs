@@ -1,4 +1,4 @@
-//! What is read: policies, schema and entities as text.
+//! The sources of a bundle: policies, schema and entities as text.
 
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::path::Path;
 /// A file's name and text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
-    /// The path as the user gave it: messages show it, and ids may begin with its stem.
+    /// The path as the user gave it. Messages show it, and ids may begin with its stem.
     pub name: String,
     /// The content.
     pub text: String,
 }
 
 impl SourceFile {
-    /// The first character that is no white space: enough to tell JSON from Cedar's syntaxes.
+    /// Return the first character that is not white space, which tells JSON from Cedar's syntaxes.
     pub(crate) fn first_char(&self) -> Option<char> {
         self.text.trim_start_matches('\u{feff}').trim_start().chars().next()
     }
@@ -23,10 +23,11 @@ impl SourceFile {
     }
 }
 
-/// All that is compiled, as text.
+/// All sources of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sources {
-    /// Policies in Cedar's syntax, JSON policy sets, or lists of template links (the JSON of Cedar's command line).
+    /// The policies, in Cedar's syntax, as JSON policy sets, or as lists of template links (the JSON of Cedar's command
+    /// line).
     pub files: Vec<SourceFile>,
     /// The schema, in Cedar's syntax or JSON.
     pub schema: SourceFile,

@@ -1,7 +1,7 @@
-//! Values and uids, from Cedar's representation to ours and back, exactly.
+//! Exact conversion of values and uids between Cedar's representation and ours.
 //!
-//! Extension values are opaque in Cedar; what it offers is the call that makes them anew. So a `decimal` is read from
-//! the text of `decimal("1.2500")`, and written by calling Cedar's own constructor.
+//! Extension values are opaque in Cedar, which only offers the call that makes them. So a `decimal` is read from the
+//! text of `decimal("1.2500")`, and written by calling Cedar's own constructor.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -19,7 +19,7 @@ use cedar_policy_core::extensions::Extensions;
 use crate::diagnostic::describe;
 use crate::ir::{Datum, Ip, Uid};
 
-/// Texts that occur many times (types, ids, attributes), each kept once.
+/// Interned texts: types, ids and attributes occur many times.
 #[derive(Default)]
 pub(crate) struct Names(HashSet<Arc<str>>);
 
@@ -42,17 +42,17 @@ impl Names {
     }
 }
 
-/// Reads an entity uid in Cedar's syntax, `Type::"id"`, with its escapes. Nothing else is in the text: no comment and no
-/// white space, which Cedar's own parser of uids passes over.
+/// Parse an entity uid in Cedar's syntax, `Type::"id"`, with its escapes. The text must contain nothing else: no
+/// comment and no white space, which Cedar's own parser of uids accepts.
 ///
 /// # Errors
-/// What is wrong with it, in Cedar's own words where Cedar refuses it, too.
+/// The problem, in Cedar's words if Cedar refuses the text too.
 pub fn parse_uid(text: &str) -> Result<Uid, String> {
     let (ty, id) = uid_parts(text)?;
     Ok(Uid::new(ty, &*id))
 }
 
-/// The same, without a copy where the text has no escapes.
+/// Parse a uid as [`parse_uid`] does, without copying texts that have no escapes.
 ///
 /// # Errors
 /// As [`parse_uid`].
@@ -64,7 +64,7 @@ pub fn uid_parts(text: &str) -> Result<(&str, Cow<'_, str>), String> {
         if !id.contains(['"', '\\']) && !id.contains(char::is_control) {
             return Ok((ty, Cow::Borrowed(id)));
         }
-        // A quote that is not escaped would be the literal's end.
+        // An unescaped quote would end the literal.
         let mut rest = id.chars();
         let mut whole = true;
         while let Some(char) = rest.next() {
@@ -85,8 +85,8 @@ pub fn uid_parts(text: &str) -> Result<(&str, Cow<'_, str>), String> {
     })
 }
 
-/// Whether a text is the name of an entity type as Cedar writes it, `Settlement::Instruction`: none of its parts is a word
-/// that Cedar keeps to itself.
+/// Return whether a text is the name of an entity type as Cedar writes it, `Settlement::Instruction`, without reserved
+/// words.
 #[must_use]
 pub fn is_type_name(text: &str) -> bool {
     const RESERVED: [&str; 10] = ["true", "false", "if", "then", "else", "in", "is", "like", "has", "__cedar"];
@@ -98,19 +98,21 @@ pub fn is_type_name(text: &str) -> bool {
     })
 }
 
-/// Writes a uid in Cedar's syntax; [`parse_uid`] reads it back.
+/// Write a uid in Cedar's syntax; [`parse_uid`] reads it back.
 #[must_use]
 pub fn uid_text(uid: &Uid) -> String {
     uid.to_string()
 }
 
-/// Makes an extension value with Cedar's own constructor `kind`: `decimal`, `ip`, `datetime` or `duration`.
+/// Make an extension value with Cedar's own constructor `kind`: `decimal`, `ip`, `datetime` or `duration`.
 ///
 /// # Errors
 /// Cedar's own message, with its advice, if the text is not valid for that kind.
 pub fn construct_extension(kind: &str, text: &str) -> Result<Datum, String> {
     if !is_constructor(kind) {
-        return Err(format!("`{kind}` makes no extension value: write decimal, ip, datetime or duration"));
+        return Err(format!(
+            "`{kind}` is not a constructor of an extension type: write decimal, ip, datetime or duration"
+        ));
     }
     let value = call(kind, &[ast::Value::from(text.to_owned())])?;
     of_cedar(&value, &mut Names::default())
@@ -119,13 +121,13 @@ pub fn construct_extension(kind: &str, text: &str) -> Result<Datum, String> {
 /// Why an extension value cannot be read from JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoExtension {
-    /// It is no value of this type.
+    /// The JSON is not a value of this type.
     Type(String),
-    /// It is, but says nothing that the type can hold.
+    /// The JSON is a value of this type, but out of its range.
     Range(String),
 }
 
-/// Reads an extension value of the type of constructor `kind` from JSON as Cedar does where a schema says its type: text,
+/// Read an extension value of the constructor `kind` from JSON, as Cedar does if a schema gives the type: a text,
 /// `{"__extn": {"fn": ..., "arg": ...}}`, or the same without `__extn`.
 ///
 /// # Errors
@@ -155,15 +157,15 @@ pub fn read_extension(kind: &str, json: &str) -> Result<Datum, NoExtension> {
     if fits == kind { Ok(value) } else { Err(NoExtension::Type("it is a value of another type".to_owned())) }
 }
 
-/// Whether the function of this name makes an extension value of a string.
+/// Return whether the function of this name makes an extension value of a string.
 pub(crate) fn is_constructor(name: &str) -> bool {
     matches!(name, "decimal" | "ip" | "datetime" | "duration")
 }
 
-/// Names that Cedar has read, by text: its parser takes longer for one than all else that is done with it.
+/// Names that Cedar has parsed, by text: parsing one takes longer than everything else that is done with it.
 type Known<T> = RefCell<HashMap<Arc<str>, T>>;
 
-/// Names that a thread keeps: a schema has fewer, and texts from outside must not fill the memory.
+/// The most names that a thread caches. A schema has fewer, and texts from outside must not fill the memory.
 const MOST_KNOWN: usize = 1 << 10;
 
 thread_local! {
@@ -171,7 +173,7 @@ thread_local! {
     static FUNCTIONS: Known<ast::Name> = RefCell::default();
 }
 
-/// A name, read once.
+/// Parse a name, or return it from the cache.
 fn once<T: Clone>(
     known: &'static LocalKey<Known<T>>,
     text: &str,
@@ -189,7 +191,7 @@ fn once<T: Clone>(
     Ok(found)
 }
 
-/// Calls an extension function of Cedar.
+/// Call an extension function of Cedar.
 pub(crate) fn call(name: &str, args: &[ast::Value]) -> Result<ast::Value, String> {
     let name = once(&FUNCTIONS, name, |name| ast::Name::parse_unqualified_name(name).map_err(|e| sentence(&e)))?;
     let function = Extensions::all_available().func(&name).map_err(|error| error.to_string())?;
@@ -200,7 +202,7 @@ pub(crate) fn call(name: &str, args: &[ast::Value]) -> Result<ast::Value, String
     }
 }
 
-/// The uid in Cedar's representation; fails if its type is not a name.
+/// Convert a uid to Cedar's representation. This fails if its type is not a name.
 pub(crate) fn uid_to_cedar(uid: &Uid) -> Result<ast::EntityUID, String> {
     let ty = once(&TYPES, &uid.ty, |ty| {
         ast::EntityType::from_normalized_str(ty).map_err(|e| format!("`{ty}` is not the name of an entity type: {e}"))
@@ -208,7 +210,7 @@ pub(crate) fn uid_to_cedar(uid: &Uid) -> Result<ast::EntityUID, String> {
     Ok(ast::EntityUID::from_components(ty, ast::Eid::new(&*uid.id), None))
 }
 
-/// The value in Cedar's representation; fails for uids and IP ranges that Cedar cannot have.
+/// Convert a value to Cedar's representation. This fails for uids and IP ranges that Cedar cannot represent.
 pub(crate) fn to_cedar(value: &Datum) -> Result<ast::Value, String> {
     let text = |text: String| [ast::Value::from(text)];
     Ok(match value {
@@ -218,7 +220,7 @@ pub(crate) fn to_cedar(value: &Datum) -> Result<ast::Value, String> {
         Datum::Entity(uid) => ast::Value::from(uid_to_cedar(uid)?),
         Datum::Decimal(n) => call("decimal", &text(decimal_text(*n)))?,
         Datum::Duration(ms) => call("duration", &text(format!("{ms}ms")))?,
-        // Cedar reads years 0 to 9999 only, but reaches every instant by an offset.
+        // Cedar reads years 0 to 9999 only, but an offset reaches every instant.
         Datum::Datetime(ms) => {
             let epoch = call("datetime", &text("1970-01-01".to_owned()))?;
             let since = call("duration", &text(format!("{ms}ms")))?;
@@ -233,7 +235,7 @@ pub(crate) fn to_cedar(value: &Datum) -> Result<ast::Value, String> {
     })
 }
 
-/// Our value of one of Cedar's.
+/// Convert Cedar's value to ours.
 pub(crate) fn of_cedar(value: &ast::Value, names: &mut Names) -> Result<Datum, String> {
     Ok(match value.value_kind() {
         ValueKind::Lit(literal) => of_literal(literal, names),
@@ -258,7 +260,7 @@ pub(crate) fn of_literal(literal: &Literal, names: &mut Names) -> Datum {
     }
 }
 
-/// Our record of attributes or tags, which hold no unknowns as partial evaluation is not in use.
+/// Convert attributes or tags to our record. They hold no unknowns, because partial evaluation is not used.
 pub(crate) fn of_fields<'a>(
     fields: impl Iterator<Item = (impl AsRef<str>, &'a PartialValue)>,
     names: &mut Names,
@@ -271,7 +273,7 @@ pub(crate) fn of_fields<'a>(
         .collect()
 }
 
-/// Reads the canonical call that makes an extension value.
+/// Read the canonical call that makes an extension value.
 fn of_call(function: &str, args: &[RestrictedExpr]) -> Option<Datum> {
     if function == "offset" {
         let [epoch, since] = args else { return None };
@@ -298,13 +300,13 @@ fn milliseconds(text: &str) -> Option<i64> {
     text.strip_suffix("ms")?.parse().ok()
 }
 
-/// Reads a decimal in its canonical form, which has four digits behind the point.
+/// Read a decimal in its canonical form, which has four digits behind the point.
 fn decimal(text: &str) -> Option<i64> {
     let (whole, fraction) = text.split_once('.')?;
     if fraction.len() != 4 {
         return None;
     }
-    // The digits without the point are the number times 10,000; so the sign goes along, of "-0.5000" too.
+    // The digits without the point are the number times 10,000. The sign is part of them, so "-0.5000" works too.
     format!("{whole}{fraction}").parse().ok()
 }
 
@@ -317,7 +319,7 @@ fn decimal_text(n: i64) -> String {
 fn ip(text: &str) -> Option<Ip> {
     let (address, prefix) = text.split_once('/')?;
     let prefix = prefix.parse().ok()?;
-    // The standard library reads what Cedar's canonical form has, `::ffff:1.2.3.4` included.
+    // The standard library reads Cedar's canonical form, including `::ffff:1.2.3.4`.
     Some(match address.parse().ok()? {
         IpAddr::V4(address) => Ip::V4(address.into(), prefix),
         IpAddr::V6(address) => Ip::V6(address.into(), prefix),
@@ -328,14 +330,15 @@ fn ip_text(ip: Ip) -> String {
     match ip {
         Ip::V4(bits, prefix) => format!("{}/{prefix}", Ipv4Addr::from(bits)),
         Ip::V6(bits, prefix) => {
-            // All groups in full, as Cedar refuses the dotted form that `Display` has for mapped IPv4 addresses.
+            // All groups are written in full, because Cedar refuses the dotted form in which `Display` writes mapped
+            // IPv4 addresses.
             let groups: Vec<String> = Ipv6Addr::from(bits).segments().iter().map(|g| format!("{g:x}")).collect();
             format!("{}/{prefix}", groups.join(":"))
         }
     }
 }
 
-/// An error and its advice in one line.
+/// Write an error and its advice in one line.
 pub(crate) fn sentence(error: &(dyn miette::Diagnostic + 'static)) -> String {
     match describe(error) {
         (message, Some(help)) => format!("{message} ({help})"),

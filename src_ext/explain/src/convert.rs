@@ -1,11 +1,11 @@
-//! Values and entities as Cedar reads them, as the engine takes them.
+//! Conversion of values and entities from Cedar's form to the engine's.
 
 use std::sync::Arc;
 use ztfast_cedar::ir::{Datum, Entity, Ip, Uid};
 use ztfast_engine::{AttrValue, EntityData, RequestBuilder};
 use ztfast_vm::{Tag, Value};
 
-/// A value in a request; `None` where it names an entity of a type that the bundle lacks.
+/// Convert a value for a request; `None` if it names an entity of a type that the bundle lacks.
 #[must_use]
 pub fn request_value(datum: &Datum, builder: &mut RequestBuilder<'_>) -> Option<Value> {
     Some(match datum {
@@ -32,7 +32,7 @@ pub fn request_value(datum: &Datum, builder: &mut RequestBuilder<'_>) -> Option<
     })
 }
 
-/// An entity as the engine takes it.
+/// Convert an entity to the engine's form.
 #[must_use]
 pub fn entity_data(entity: Entity) -> EntityData {
     let uid = |uid: Uid| (uid.ty.to_string(), uid.id.to_string());

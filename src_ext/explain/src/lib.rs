@@ -1,7 +1,7 @@
-//! Cedar beside an engine: explanations over the engine's own store, with what changed in it since the bundle was made,
-//! and answers for policies that the compiler leaves to Cedar.
+//! Cedar beside an engine: explanations over the engine's store, with the changes made since the bundle was compiled,
+//! and decisions for policies that the compiler leaves to Cedar.
 //!
-//! Nothing in here is on the deciding side, except for bundles whose statistics count fallbacks.
+//! None of this is on the deciding side, except for bundles whose statistics count fallbacks.
 #![forbid(unsafe_code)]
 
 mod convert;
@@ -18,19 +18,19 @@ use ztfast_cedar::{Answer, Authorizer, Mode, RequestError, Sources};
 use ztfast_engine::{FallbackAnswer, Snapshot, UidRef};
 use ztfast_vm::{EntityRef, Request};
 
-/// Cedar over the policies and the schema that a bundle was compiled from.
+/// Cedar over the policies and the schema from which a bundle was compiled.
 pub struct Cedar {
     authorizer: Authorizer,
-    /// Policy numbers by id.
+    /// The numbers of policies, by id.
     numbers: HashMap<String, u32>,
     bundle: Arc<Bundle>,
 }
 
 impl Cedar {
-    /// Read the sources in a bundle again.
+    /// Read the sources that a bundle contains.
     ///
     /// # Errors
-    /// Where they are damaged, or no sources.
+    /// If the section is damaged, or does not contain sources.
     pub fn read(bundle: &Arc<Bundle>) -> Result<Self, String> {
         let sources = bundle.sources().map_err(|e| e.to_string())?;
         let sources: Sources = serde_json::from_slice(sources).map_err(|e| e.to_string())?;
@@ -38,29 +38,29 @@ impl Cedar {
         Ok(Self::of(bundle, loaded.authorizer))
     }
 
-    /// The same, of what the compiler has read already.
+    /// Use sources that the compiler has already read.
     #[must_use]
     pub fn of(bundle: &Arc<Bundle>, authorizer: Authorizer) -> Self {
         let numbers = (0_u32..).map_while(|number| Some((bundle.policy_id(number)?.to_owned(), number))).collect();
         Self { authorizer, numbers, bundle: bundle.clone() }
     }
 
-    /// Cedar itself.
+    /// Return Cedar's authorizer.
     #[must_use]
     pub const fn authorizer(&self) -> &Authorizer {
         &self.authorizer
     }
 
-    /// The bundle whose policies these are.
+    /// Return the bundle whose policies these are.
     #[must_use]
     pub const fn bundle(&self) -> &Arc<Bundle> {
         &self.bundle
     }
 
-    /// Cedar's answer over the store of a snapshot.
+    /// Decide a request with Cedar over the store of a snapshot.
     ///
     /// # Errors
-    /// If a uid or the context is nothing that Cedar could represent.
+    /// If Cedar cannot represent a uid or the context.
     pub fn answer(
         &self,
         snapshot: &Snapshot,
@@ -75,7 +75,7 @@ impl Cedar {
     }
 }
 
-/// What an engine asks for policies that are left to Cedar.
+/// The fallback of an engine: decides by Cedar's own evaluator.
 pub struct CedarFallback(pub Arc<Cedar>);
 
 impl ztfast_engine::Fallback for CedarFallback {

@@ -1,4 +1,4 @@
-//! Entities of a snapshot's store, as Cedar wants them.
+//! Entities of a snapshot's store, in the form that Cedar reads.
 
 use std::cell::Cell as StdCell;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use ztfast_cedar::ir::{Datum, Ip, Uid};
 use ztfast_engine::Snapshot;
 use ztfast_vm::{Arena, EntityRef, StoreView, Tag, Value};
 
-/// An entity of a snapshot's store, as Cedar wants it.
+/// Return an entity of a snapshot's store.
 pub(crate) fn slice_entity(snapshot: &Snapshot, uid: &Uid) -> Option<SliceEntity> {
     let entity = snapshot.find(&uid.ty, &uid.id)?;
     snapshot.with_entity(entity, |view, facts| {
@@ -28,16 +28,16 @@ pub(crate) fn slice_entity(snapshot: &Snapshot, uid: &Uid) -> Option<SliceEntity
     })
 }
 
-/// Values of a store.
+/// The values of a store.
 struct Stored<'a> {
     snapshot: &'a Snapshot,
     view: &'a StoreView<'a>,
     budget: StdCell<u32>,
 }
 
-/// Values that one entity may have, sets' and records' parts among them: a crafted bundle may nest a value into itself.
+/// The most values of one entity, including the parts of sets and records: a crafted bundle may nest a value in itself.
 const MAX_VALUES: u32 = 1 << 20;
-/// Nesting of values that is followed.
+/// The nesting of values that is followed.
 const MAX_NESTING: u32 = 129;
 
 impl Stored<'_> {

@@ -1,4 +1,4 @@
-//! A request's slots as Cedar values.
+//! Conversion of a request's context slots to Cedar values.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use ztfast_cedar::ir::{Datum, Ip, Uid};
 use ztfast_engine::Snapshot;
 use ztfast_vm::{Arena, EntityRef, FOREIGN_STRING, Request, Tag, Value};
 
-/// A request's slots as Cedar values.
+/// The context slots of a request.
 pub(crate) struct Values<'a> {
     pub snapshot: &'a Snapshot,
     pub request: &'a Request<'a>,
@@ -15,7 +15,7 @@ pub(crate) struct Values<'a> {
 }
 
 impl Values<'_> {
-    /// The whole context as a record.
+    /// Return the whole context as a record.
     pub fn context(&self, fields: &[Field]) -> Option<Datum> {
         let mut record = BTreeMap::new();
         for field in fields {

@@ -1,4 +1,4 @@
-//! Cedar behind our interface.
+//! Tests of the authorizer.
 
 use std::collections::BTreeMap;
 

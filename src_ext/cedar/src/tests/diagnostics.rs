@@ -1,9 +1,9 @@
-//! Errors are told with their place: file, line, column and the text underlined.
+//! Errors have a place: file, line, column and the text underlined.
 
 use super::{SCHEMA, errors, file, load, sources};
 use crate::{Diagnostic, Mode, Severity, Sources};
 
-/// Asserts that a diagnostic is at this place and underlines something there.
+/// Assert that a diagnostic is at this place and underlines something there.
 #[track_caller]
 fn at(diagnostic: &Diagnostic, name: &str, line: u32, column: u32) {
     assert_eq!(
@@ -121,14 +121,14 @@ fn entities() {
     sources.entities = Some(file("e.json", "[\n  {\"uid\": ]"));
     at(&refused(&sources)[0], "e.json", 2, 11);
 
-    // No more than anybody reads.
+    // The number of errors reported is bounded.
     let many: Vec<_> = (0..1_000).map(|i| human(&i.to_string(), "\"1\"")).collect();
     sources.entities = Some(file("e.json", &format!("[{}]", many.join(",\n"))));
     let found = refused(&sources);
     assert_eq!(found.len(), 201);
     assert!(found[200].message.contains("and more"), "{}", found[200]);
 
-    // Wrong only together.
+    // Each entity is valid, but not both together.
     sources.entities = Some(file("e.json", &format!("[{}, {}]", human("a", "1"), human("a", "2"))));
     let found = refused(&sources);
     assert!(found[0].message.contains("Human::\"a\"") && found[0].rendered.contains("e.json"), "{}", found[0]);
@@ -144,7 +144,7 @@ fn json_policies() {
             "resource": {{"op": "All"}}, "conditions": [{{"kind": "when", "body": {body}}}]}}}}, "templates": {{}}, "templateLinks": []}}"#
         )
     };
-    // What Cedar finds in a JSON policy has no place; offsets into strings of it must not be taken for one.
+    // Cedar gives no place for errors in a JSON policy; offsets into its strings must not be taken for one.
     for wrong in [r#"{"nothing": []}"#, r#"{"Datum": {"__entity": {"type": "a b", "id": "x"}}}"#] {
         let found = errors(&[("p.json", &body(wrong))], Mode::Strict);
         assert_eq!(found.len(), 1);

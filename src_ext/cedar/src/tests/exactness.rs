@@ -1,5 +1,5 @@
-//! The promise of the lowering, held against Cedar's own evaluator: a condition is true iff each conjunct alone is, and
-//! a conjunct means after the lowering what it meant before.
+//! The lowering is exact by Cedar's own evaluator: a condition is true iff each conjunct alone is, and lowering does
+//! not change the meaning of a conjunct.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::ir::{Binary, Datum, Expr, Ext, PatternElem, Unary, Var};
 use crate::lower;
 use crate::values::{Names, to_cedar, uid_to_cedar};
 
-/// The outcome of an evaluation; all that is neither true nor false is alike.
+/// The outcome of an evaluation. Everything that is neither true nor false counts as one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Outcome {
     True,
@@ -53,7 +53,7 @@ impl Random {
         (self.0 >> 33) % n
     }
 
-    /// A condition of all that may be split, over operands that are true, false, no booleans or errors.
+    /// Make a condition of everything that may be split, over operands that are true, false, not boolean or errors.
     fn condition(&mut self, depth: u32) -> String {
         if depth == 0 || self.below(6) == 0 {
             let atoms = [
@@ -105,7 +105,7 @@ fn true_iff_each_conjunct_alone_is_true() {
         let whole = evaluate(&condition, &entities);
         *seen.entry(format!("{whole:?}")).or_insert(0) += 1;
 
-        // As split, in Cedar's own expressions.
+        // Evaluate the conjuncts as split, in Cedar's own expressions.
         let mut alone = Vec::new();
         lower::split(&condition, |conjunct, wanted| {
             let conjunct = conjunct.clone();
@@ -113,14 +113,14 @@ fn true_iff_each_conjunct_alone_is_true() {
         });
         let outcomes: Vec<_> = alone.iter().map(|conjunct| evaluate(conjunct, &entities)).collect();
         assert_eq!(whole == Outcome::True, outcomes.iter().all(|o| *o == Outcome::True), "{text}: {outcomes:?}");
-        // And if the whole errs, so does the first that is not true.
+        // If the whole is an error, so is the first conjunct that is not true.
         let first = outcomes.iter().find(|o| **o != Outcome::True).unwrap_or(&Outcome::True);
         if matches!(condition.expr_kind(), ast::ExprKind::And { .. }) {
             assert_eq!(whole, *first, "{text}: {outcomes:?}");
             firsts += u32::from(whole == Outcome::Other);
         }
 
-        // As lowered, and raised again.
+        // Evaluate the conjuncts lowered, and converted back.
         let policy =
             ast::Policy::from_when_clause(ast::Effect::Permit, condition, ast::PolicyID::from_string("p"), None);
         let lowered = lower::conjuncts(&policy, &mut Names::default());
@@ -133,7 +133,7 @@ fn true_iff_each_conjunct_alone_is_true() {
     assert!(firsts > 100, "only {firsts} conjunctions err");
 }
 
-/// Handwritten, through the whole of Cedar: a policy is satisfied iff the policies of one conjunct each all are.
+/// Compare policies with sets of policies of one conjunct each, through all of Cedar.
 #[test]
 fn policies_of_one_conjunct_each() {
     let errors_at = ["context.ok && context.none", "context.none && context.ok", "context.none || context.ok"];
@@ -168,7 +168,7 @@ fn policies_of_one_conjunct_each() {
     assert!(seen[0] > 2 && seen[1] > 2, "{seen:?}");
 }
 
-/// Our expression as one of Cedar's.
+/// Convert our expression to Cedar's.
 fn raise(expr: &Expr) -> ast::Expr {
     let new = ExprBuilder::<()>::new;
     let all = |exprs: &[Expr]| exprs.iter().map(raise).collect::<Vec<_>>();

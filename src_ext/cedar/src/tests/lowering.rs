@@ -1,4 +1,4 @@
-//! Policies and the conjuncts they become.
+//! Policies are lowered to the right conjuncts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn deep_nesting_ends_no_process() {
     assert_eq!(refused[0].message, "nested deeper than 2000 levels");
 }
 
-/// The conjuncts of a policy with this `when` clause.
+/// Return the conjuncts of a policy with this `when` clause.
 #[track_caller]
 fn when(condition: &str) -> Vec<Expr> {
     conjuncts(&format!("permit(principal, action, resource) when {{ {condition} }};"))
@@ -42,7 +42,7 @@ fn one(condition: &str) -> Expr {
     found.remove(0)
 }
 
-/// `context.name`.
+/// Return `context.name`.
 fn c(name: &str) -> Expr {
     Expr::GetAttr(Arc::new(Expr::Var(Var::Context)), name.into())
 }
@@ -94,7 +94,7 @@ fn splits() {
         ("if context.a then false else context.b", vec![not(a.clone()), b.clone()]),
         ("!(if context.a then context.b else true)", vec![a.clone(), not(b.clone())]),
         ("!(if context.a then true else context.b)", vec![not(a.clone()), not(b.clone())]),
-        // Not boolean: kept, as it is not true.
+        // A conjunct that is not boolean is kept: it is never true.
         ("context.a && 1", vec![a.clone(), long(1)]),
         // Cedar has no `>`.
         ("context.a > 1", vec![not(bin(Binary::LessEq, a.clone(), long(1)))]),
@@ -192,7 +192,7 @@ fn constants_are_folded() {
     for (constant, expected) in table {
         assert_eq!(value(&format!("context.x == {constant}")), Expr::Datum(expected), "{constant}");
     }
-    // The constant's evaluation errs, and so does all that evaluates it.
+    // The constant's evaluation is an error, and so is everything that evaluates it.
     for condition in [
         r#"decimal("1.23456") == context.x"#,
         r#"!ip("nowhere").isIpv4()"#,
@@ -204,7 +204,7 @@ fn constants_are_folded() {
     ] {
         assert_eq!(one(condition), Expr::Error, "{condition}");
     }
-    // Evaluated only if the left operand is.
+    // The right operand is evaluated only if the left one does not settle the result.
     assert_eq!(one(r#"context.x || decimal("x") == 1"#), or(x(), Expr::Error));
     assert_eq!(one("context.x.isIpv4(1)"), Expr::Error);
     assert_eq!(one("context.x.isInRange(context.x, context.x)"), Expr::Error);
@@ -213,7 +213,7 @@ fn constants_are_folded() {
 
 #[test]
 fn what_is_left_to_cedar() {
-    // Only the conjunct that has it.
+    // Only the conjunct that contains it is opaque.
     let found = when("context.a && decimal(context.x).lessThan(decimal(\"1.0\")) && context.b");
     assert_eq!(found, [c("a"), Expr::Opaque("decimal() of a value known only at decision time".into()), c("b")]);
 }

@@ -1,4 +1,4 @@
-//! The tests, and small sources that they share.
+//! The tests of the crate, and the small sources that they share.
 
 mod authorizer;
 mod diagnostics;
@@ -11,7 +11,7 @@ mod values;
 use crate::ir::{Datum, Model, Uid};
 use crate::{Answer, Diagnostic, LoadError, Loaded, Mode, SourceFile, Sources, parse_uid};
 
-/// A desk in small.
+/// The schema of a small desk.
 const SCHEMA: &str = r#"
     entity Desk;
     entity Human in [Desk] {
@@ -49,7 +49,7 @@ fn load(sources: &Sources, mode: Mode) -> Result<Loaded, LoadError> {
     crate::load(sources, mode, &|_, _| {})
 }
 
-/// Cedar's answer over these entities.
+/// Decide a request with Cedar over these entities.
 #[track_caller]
 fn ask(loaded: &Loaded, entities: Option<&SourceFile>, [p, a, r]: [&Uid; 3], context: &Datum) -> Answer {
     let store = loaded.authorizer.store(entities).unwrap();

@@ -1,4 +1,4 @@
-//! Schema and entities as the compiler sees them.
+//! The model has the right schema and entities.
 
 use std::collections::BTreeMap;
 
@@ -129,7 +129,7 @@ fn sources_survive_serialization() {
     assert_eq!(serde_json::from_str::<crate::Sources>(&text).unwrap(), sources);
 }
 
-/// However an entity is written, and whoever reads it, it is the same.
+/// Both readers read an entity alike, in every notation.
 #[test]
 fn plain_entities_are_read_as_cedar_reads_them() {
     let mut sources = sources(&[]);

@@ -1,4 +1,4 @@
-//! Files, ids, templates and links.
+//! Policy files, ids, templates and links.
 
 use super::{errors, loaded, model, try_files, uid};
 use crate::ir::{ActionScope, Scope};
@@ -31,7 +31,7 @@ fn ids_of_several_files() {
     let named = format!("@id(\"mine\") {STATIC} {STATIC}");
     let files = [("b/limits.cedar", STATIC), ("a/halt.v2.cedar", named.as_str())];
     assert_eq!(ids(&files), ["limits.policy0", "mine", "halt.v2.policy1"]);
-    // A file of links holds no policies of its own.
+    // A file of links contains no policies of its own.
     let files = [("limits.cedar", STATIC), ("links.json", "[]")];
     assert_eq!(ids(&files), ["policy0"]);
 }
@@ -60,7 +60,7 @@ fn duplicate_ids_name_both_places() {
     assert_eq!(found.len(), 1);
     assert!(found[0].message.contains("one.cedar:2 and two.cedar:3"), "{}", found[0]);
 
-    // Stems may clash too.
+    // Stems may be equal too.
     let found = errors(&[("a/p.cedar", STATIC), ("b/p.cedar", STATIC)], Mode::Permissive);
     assert!(found[0].message.contains("`p.policy0`: a/p.cedar:1 and b/p.cedar:1"), "{}", found[0]);
 }
@@ -91,8 +91,8 @@ fn wrong_links() {
         (r#"{"template_id": "u", "link_id": "l", "args": {}}"#, "link `l` of template `u`"),
         (r#"{"template_id": "s", "link_id": "l", "args": {}}"#, "link `l` of template `s`"),
         (r#"{"template_id": "t", "link_id": "l", "args": {"?principal": "Human::\"h\""}}"#, "?resource"),
-        (r#"{"template_id": "t", "link_id": "l", "args": {"?action": "Human::\"h\""}}"#, "`?action` is no slot"),
-        (r#"{"template_id": "t", "link_id": "l", "args": {"?principal": "Human"}}"#, "`Human` is no entity uid"),
+        (r#"{"template_id": "t", "link_id": "l", "args": {"?action": "Human::\"h\""}}"#, "`?action` is not a slot"),
+        (r#"{"template_id": "t", "link_id": "l", "args": {"?principal": "Human"}}"#, "`Human` is not an entity uid"),
         (
             r#"{"template_id": "t", "link_id": "s", "args": {"?principal": "Human::\"h\"", "?resource": "Human::\"h\""}}"#,
             "duplicate policy id `s`: p.cedar:1 and links.json:2",
@@ -132,7 +132,7 @@ fn json_policy_sets() {
     assert_eq!((policies[0].conjuncts.len(), policies[0].line), (1, 1));
     assert!(policies[0].source.starts_with("permit("), "{}", policies[0].source);
     assert_eq!(policies[3].principal, Scope::In(uid("Desk::\"d\"")));
-    // A links file may use its templates, by the ids they ended up with.
+    // A file of links can use templates of other files, by their final ids.
     let links = r#"[{"template_id": "tt", "link_id": "m", "args": {"?principal": "Human::\"h\""}}]"#;
     assert_eq!(ids(&[("p.json", JSON), ("l.json", links)]), ["zeta", "mine", "l", "m"]);
 }
@@ -154,7 +154,7 @@ fn strict_and_permissive() {
     assert_eq!(loaded.model.policies.len(), 1);
     assert!(loaded.warnings[0].message.contains("nothing"));
     assert!(!strictly_valid(&super::sources(&[("p.cedar", wrong)])).unwrap());
-    // What does not parse is refused either way.
+    // A policy that does not parse is refused in both modes.
     for mode in [Mode::Strict, Mode::Permissive] {
         try_files(&[("p.cedar", "permit(principal);")], mode).unwrap_err();
     }
@@ -211,7 +211,7 @@ fn json_that_says_something_twice_is_refused() {
     let link = "[{\"template_id\": \"t\", \"link_id\": \"l\", \"args\": {}, \"args\": {}}]";
     for (text, line, key) in [(&*twice, 2, "effect"), (link, 1, "args")] {
         let found = errors(&[("p.json", text)], Mode::Strict);
-        assert!(found[0].message.contains(&format!("the key `{key}` is there twice")), "{}", found[0]);
+        assert!(found[0].message.contains(&format!("the key `{key}` occurs twice")), "{}", found[0]);
         assert_eq!(found[0].line, Some(line));
     }
 }

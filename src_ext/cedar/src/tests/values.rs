@@ -1,4 +1,4 @@
-//! Values and uids, there and back.
+//! Values and uids survive conversion in both directions.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +61,7 @@ fn cedar_and_we_agree_on_equality() {
     }
     assert_eq!(construct_extension("ip", "10.0.0.1"), Ok(Datum::Ip(Ip::V4(0x0a00_0001, 32))));
     assert_eq!(construct_extension("ip", "::1/128").unwrap(), construct_extension("ip", "::1").unwrap());
-    // Equal ranges, but not equal values.
+    // These are equal ranges, but not equal values.
     assert_ne!(construct_extension("ip", "10.0.0.1/8").unwrap(), construct_extension("ip", "10.0.0.2/8").unwrap());
     assert_eq!(construct_extension("ip", "::ffff:a00:1"), Ok(Datum::Ip(Ip::V6(0xffff_0a00_0001, 128))));
     assert_eq!(construct_extension("duration", "1d1ms"), Ok(Datum::Duration(86_400_001)));
@@ -112,7 +112,7 @@ fn uids_as_cedar_writes_them() {
 
 #[test]
 fn a_uid_is_the_whole_text() {
-    // Cedar's parser, which reads policies, takes all of these for the same user.
+    // Cedar's parser, which reads policies, reads all of these as the same user.
     for other in [
         r#"User::"ann"//""#,
         r#"User::"ann"//"#,
@@ -155,7 +155,7 @@ fn a_uid_is_the_whole_text() {
 
 #[test]
 fn whatever_is_taken_for_a_uid_prints_to_the_same() {
-    // Every text of up to five of these pieces.
+    // Try every text of up to five of these pieces.
     let pieces = ["User", "::", "\"", "a", "\\", "/", "*", " ", "\n", "u{61}", "é"];
     let mut texts = vec![String::new()];
     let (mut taken, mut begin) = (0, 0);
