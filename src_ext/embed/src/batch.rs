@@ -1,4 +1,4 @@
-//! Many decisions by one bundle, over columns.
+//! Batches: many decisions by one bundle, over columns.
 
 use crate::code::{Code, Status};
 use crate::table::{Api, MAX_ARGUMENTS, RawBatch, RawColumn};
@@ -25,43 +25,46 @@ impl<T> Column<'_, T> {
     }
 }
 
-/// A gate's view of one moment, made by [`crate::Gate::batch`]. Any number of threads may run it at once.
+/// A gate's view of one snapshot, made by [`crate::Gate::batch`]. Any number of threads may run it at once.
 #[derive(Debug)]
 pub struct Batch {
     api: &'static Api,
-    /// Ours alone: from `batch_begin`, given to `batch_end` when this is dropped.
+    /// The core's batch, owned by this value: from `batch_begin`, given to `batch_end` on drop.
     raw: NonNull<RawBatch>,
 }
 
 // SAFETY: the core's batches are bound to no thread.
 unsafe impl Send for Batch {}
-// SAFETY: what takes `&self` is `batch_run`, which the table lets any number of threads call at once; `text` is exclusive.
+// SAFETY: only `batch_run` takes `&self`, and the table lets any number of threads call it at once; `text` is
+// exclusive.
 unsafe impl Sync for Batch {}
 
 impl Batch {
     /// # Safety
-    /// The batch came from this table's `batch_begin`, and nobody else has it.
+    /// The batch came from this table's `batch_begin`, and nothing else owns it.
     pub(crate) const unsafe fn new(api: &'static Api, raw: NonNull<RawBatch>) -> Self {
         Self { api, raw }
     }
 
-    /// The number of a text for this batch's columns: equal texts have equal numbers. Texts that the bundle lacks are kept.
+    /// Return the number of a text for this batch's columns. Equal texts have equal numbers. Texts that the bundle
+    /// lacks are kept.
     ///
     /// # Errors
-    /// [`Status::ROOM`] where those outgrow 4 GiB.
+    /// [`Status::ROOM`] if those exceed 4 GiB.
     pub fn text(&mut self, text: &str) -> Result<i64, Status> {
         let mut number = 0;
-        // SAFETY: the batch lives and does not run (`&mut self`); the text is a slice's, the number is ours to write to.
+        // SAFETY: the batch lives and does not run (`&mut self`); the text is a slice, and `number` is a local
+        // variable.
         Status(unsafe { (self.api.batch_text)(self.raw.as_ptr(), text.as_ptr(), text.len(), &raw mut number) }).ok()?;
         Ok(number)
     }
 
-    /// Decide on each row: the code of each goes to `codes` ([`crate::Code`], one byte a row). There are as many rows as
-    /// there is room for codes. Entities in columns are handles.
+    /// Decide each row, and write its code to `codes` ([`crate::Code`], one byte a row). There are as many rows as
+    /// codes. Columns of entities hold handles.
     ///
     /// # Errors
-    /// [`Status::COLUMNS`] where a column has another length or there are more or fewer columns than arguments. All codes
-    /// are [`crate::Code::CORRUPT`] then.
+    /// [`Status::COLUMNS`] if a column has another length, or the number of columns is not that of the arguments. All
+    /// codes are then [`crate::Code::CORRUPT`].
     pub fn run(
         &self,
         sessions: Column<'_, u64>,
@@ -73,7 +76,7 @@ impl Batch {
         unsafe { self.decide(self.api.batch_run, sessions.raw(), resources, values, codes) }
     }
 
-    /// The same by policy alone, for principals' handles: no session, no kill switch.
+    /// Decide each row by policy alone, for principals' handles: without session and kill switch.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -88,21 +91,21 @@ impl Batch {
         unsafe { self.decide(self.api.batch_evaluate, principals.raw(), resources, values, codes) }
     }
 
-    /// A batch of the same moment without the attributes whose bits are set: for rows in which they are absent. Texts that
-    /// [`Self::text`] has numbered have the same numbers in it.
+    /// Return a batch over the same snapshot without the attributes whose bits are set in `absent`, for rows in which
+    /// they are absent. Texts keep the numbers that [`Self::text`] gave them.
     ///
     /// # Errors
-    /// [`Status::REQUIRED`] where one of them must be there; [`Status::STALE`].
+    /// [`Status::REQUIRED`] if one of these attributes is required; [`Status::STALE`].
     pub fn without(&self, absent: u64) -> Result<Self, Status> {
         let mut raw = ptr::null_mut();
-        // SAFETY: the batch lives; `raw` is ours to write to.
+        // SAFETY: the batch lives; `raw` is a local variable.
         Status(unsafe { (self.api.batch_without)(self.raw.as_ptr(), absent, &raw mut raw) }).ok()?;
-        // SAFETY: the core made this batch for us, and nobody else has it.
+        // SAFETY: the core made this batch for us, and nothing else owns it.
         NonNull::new(raw).map(|raw| unsafe { Self::new(self.api, raw) }).ok_or(Status::NULL)
     }
 
     /// # Safety
-    /// The first column has the type that the function wants.
+    /// The first column has the type that the function reads.
     unsafe fn decide(
         &self,
         function: unsafe extern "C" fn(*const RawBatch, usize, *const RawColumn, usize, *mut u8) -> i32,
@@ -120,15 +123,15 @@ impl Batch {
         let given = [who, resources.raw()].into_iter().chain(values.iter().map(Column::raw));
         columns.iter_mut().zip(given).for_each(|(column, given)| *column = given);
         let (rows, out) = (codes.len(), codes.as_mut_ptr());
-        // SAFETY: the batch lives; columns and codes are slices', and have the types that the function wants.
+        // SAFETY: the batch lives; columns and codes are slices of the types that the function reads and writes.
         Status(unsafe { function(self.raw.as_ptr(), rows, columns.as_ptr(), count, out) }).ok()
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        // SAFETY: the batch is ours, from `batch_begin`, and nobody uses it after this.
+        // SAFETY: the batch came from `batch_begin`, is owned here, and is not used after this.
         let ended = Status(unsafe { (self.api.batch_end)(self.raw.as_ptr()) });
-        debug_assert_eq!(ended, Status::OK, "a batch of our own is always to be had back");
+        debug_assert_eq!(ended, Status::OK, "the core takes its batches back");
     }
 }

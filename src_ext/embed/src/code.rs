@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::fmt;
 
-/// A decision. Everything but [`Self::ALLOW`] denies, also a number that is not listed here.
+/// A decision. Everything but [`Self::ALLOW`] denies, including numbers that are not listed here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 #[must_use]
@@ -14,10 +14,10 @@ macro_rules! define {
         impl Code {
             $(#[doc = $meaning] pub const $name: Self = Self($number);)*
 
-            /// All codes there are in this version.
+            /// All codes of this version.
             pub const ALL: [Self; [$($number),*].len()] = [$(Self::$name),*];
 
-            /// The name, as in `ztfast.Code` and, after `ZTFAST_`, in the header; `UNKNOWN_CODE` for other numbers.
+            /// Return the name, as in `ztfast.Code` and, after `ZTFAST_`, in the header; `UNKNOWN_CODE` for other numbers.
             #[must_use]
             pub const fn c_name(self) -> &'static CStr {
                 match self {
@@ -31,7 +31,7 @@ macro_rules! define {
 
 ztfast_codes::codes!(define);
 
-/// A text that ends with NUL, as C has it.
+/// Convert a text that ends with NUL to C's type.
 const fn terminated(text: &'static str) -> &'static CStr {
     match CStr::from_bytes_with_nul(text.as_bytes()) {
         Ok(text) => text,
@@ -40,13 +40,13 @@ const fn terminated(text: &'static str) -> &'static CStr {
 }
 
 impl Code {
-    /// Whether this is [`Self::ALLOW`].
+    /// Return whether this is [`Self::ALLOW`].
     #[must_use]
     pub const fn is_allow(self) -> bool {
         self.0 == Self::ALLOW.0
     }
 
-    /// [`Self::c_name`] as a `str`.
+    /// Return [`Self::c_name`] as a `str`.
     ///
     /// ```
     /// assert_eq!(ztfast_embed::Code::REVOKED.name(), "REVOKED");
@@ -69,46 +69,46 @@ impl fmt::Display for Code {
     }
 }
 
-/// How a call that is no decision went: [`Self::OK`], or a negative number.
+/// The outcome of a call that makes no decision: [`Self::OK`], or a negative number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 #[must_use]
 pub struct Status(pub i32);
 
 impl Status {
-    /// It went well.
+    /// The call succeeded.
     pub const OK: Self = Self(0);
     /// A pointer is NULL.
     pub const NULL: Self = Self(-1);
-    /// A text is not UTF-8.
+    /// The text is not UTF-8.
     pub const UTF8: Self = Self(-2);
-    /// There is no room: see the function.
+    /// The memory for it is full: see the function.
     pub const ROOM: Self = Self(-3);
-    /// A handle is nothing in this bundle.
+    /// The bundle knows no such entity.
     pub const HANDLE: Self = Self(-4);
-    /// Columns do not fit the gate or each other.
+    /// The columns do not fit the gate or each other.
     pub const COLUMNS: Self = Self(-5);
-    /// After a swap of bundles the gate no longer fits.
+    /// The gate does not fit the bundle any more, after a swap.
     pub const STALE: Self = Self(-6);
-    /// There is no policy of this number.
+    /// The bundle has no policy with this number.
     pub const POLICY: Self = Self(-7);
-    /// The core failed inside; what was asked for was not done.
+    /// The core failed internally; the call had no effect.
     pub const PANIC: Self = Self(-8);
-    /// The table has another version than the caller was built for.
+    /// The table's version is not that for which the caller was built.
     pub const VERSION: Self = Self(-9);
-    /// The table is shorter than the one that the caller was built for.
+    /// The table is shorter than the one for which the caller was built.
     pub const SIZE: Self = Self(-10);
 
     /// The bundle holds no such text.
     pub const TEXT: Self = Self(-11);
-    /// A handle is not one of this engine's.
+    /// The handle is not this engine's.
     pub const FOREIGN: Self = Self(-12);
-    /// An entity is not of the attribute's type.
+    /// The entity does not have the attribute's type.
     pub const TYPE: Self = Self(-13);
-    /// An attribute that every request must have would be absent.
+    /// A required attribute would be absent.
     pub const REQUIRED: Self = Self(-14);
 
-    /// All statuses there are in this version.
+    /// All statuses of this version.
     pub const ALL: [Self; 15] = [
         Self::OK,
         Self::NULL,
@@ -127,36 +127,36 @@ impl Status {
         Self::REQUIRED,
     ];
 
-    /// What the status says, for people.
+    /// Return the message of the status.
     #[must_use]
     pub const fn c_text(self) -> &'static CStr {
         match self {
-            Self::OK => c"it went well",
+            Self::OK => c"the call succeeded",
             Self::NULL => c"a pointer is NULL",
             Self::UTF8 => c"the text is not UTF-8",
-            Self::ROOM => c"there is no room for it",
-            Self::HANDLE => c"the handle is nothing in this bundle",
+            Self::ROOM => c"the memory for it is full",
+            Self::HANDLE => c"the bundle knows no entity of this handle",
             Self::COLUMNS => c"the columns do not fit the gate or each other",
-            Self::STALE => c"after a swap of bundles the gate no longer fits: prepare it anew",
-            Self::POLICY => c"the bundle has no policy of this number",
-            Self::PANIC => c"the core failed inside, and nothing was done",
+            Self::STALE => c"the gate does not fit the bundle any more: prepare it again",
+            Self::POLICY => c"the bundle has no policy with this number",
+            Self::PANIC => c"the core failed internally, and the call had no effect",
             Self::VERSION => c"the core's table has another version: build against the ztfast that is installed",
             Self::SIZE => c"the core's table is shorter: install the ztfast that this was built against",
             Self::TEXT => c"the bundle holds no such text",
             Self::FOREIGN => c"the handle is not one of this engine's: take it from this engine",
-            Self::TYPE => c"an entity is not of the attribute's type",
-            Self::REQUIRED => c"an attribute that every request must have is absent",
+            Self::TYPE => c"the entity does not have the attribute's type",
+            Self::REQUIRED => c"a required attribute is absent",
             _ => c"an unknown status",
         }
     }
 
-    /// The same as a `str`.
+    /// Return [`Self::c_text`] as a `str`.
     #[must_use]
     pub fn text(self) -> &'static str {
         self.c_text().to_str().unwrap_or_default()
     }
 
-    /// [`Self::OK`] as `Ok`, everything else as `Err`.
+    /// Convert [`Self::OK`] to `Ok`, and everything else to `Err`.
     ///
     /// # Errors
     /// The status itself.
@@ -179,19 +179,19 @@ impl fmt::Display for Status {
 
 impl std::error::Error for Status {}
 
-/// What an argument of a gate is, and with it what its number means.
+/// The kind of a gate's argument, which tells what its number means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
-    /// ipaddr, set or record: cannot be given as a number.
+    /// An ipaddr, set or record, which cannot be passed as a number.
     Other = 0,
     /// 0 or 1.
     Bool = 1,
-    /// Itself.
+    /// The number itself.
     Long = 2,
     /// A number from `text`.
     String = 3,
-    /// A number from `entity`; in a column of a batch a handle.
+    /// A number from `entity`; in a column of a batch, a handle.
     Entity = 4,
     /// Ten-thousandths.
     Decimal = 5,
@@ -202,7 +202,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind of a number of the table's; [`Self::Other`] for those that this version does not know.
+    /// Return the kind with this number in the table; [`Self::Other`] for numbers that this version does not know.
     #[must_use]
     pub const fn from_number(number: u8) -> Self {
         match number {

@@ -1,57 +1,58 @@
-//! A gate of one's own: a clone of the one that Python has prepared.
+//! Gates of an embedder: clones of a gate that Python has prepared.
 
 use crate::batch::Batch;
 use crate::code::{Code, Kind, Status};
 use crate::table::{Api, Determining, MAX_ARGUMENTS, RawGate};
 use std::ptr::{self, NonNull};
 
-/// Decisions about one action, for one thread at a time: [`Send`], not [`Sync`]. [`Self::try_clone`] makes one for another
-/// thread.
+/// Decides about one action, for one thread at a time: [`Send`], not [`Sync`]. [`Self::try_clone`] makes a gate for
+/// another thread.
 ///
-/// Values are in the order of the names that Python gave to `engine.prepare`, in the units of [`Kind`].
+/// Values are in the order of the names that Python passed to `engine.prepare`, in the units of [`Kind`].
 #[derive(Debug)]
 pub struct Gate {
     api: &'static Api,
-    /// Ours alone: from `gate_clone`, given to `gate_free` when this is dropped.
+    /// The core's gate, owned by this value: from `gate_clone`, given to `gate_free` on drop.
     raw: NonNull<RawGate>,
 }
 
-// SAFETY: the core's gates are bound to no thread, and this one is reached through this object only.
+// SAFETY: the core's gates are bound to no thread, and this one is used only through this value.
 unsafe impl Send for Gate {}
 
 impl Gate {
-    /// A clone of a Python gate, by its `gate.address`. The Python object is not needed afterwards.
+    /// Clone a Python gate by its `gate.address`. The Python object is not needed afterwards.
     ///
     /// # Safety
-    /// The address is 0 or `gate.address` of a `ztfast.Gate` that lives, and that no other thread uses during the call:
+    /// The address is 0, or `gate.address` of a `ztfast.Gate` that lives and that no other thread uses during the call:
     /// hold the GIL, or own the gate.
     ///
     /// # Errors
-    /// [`Status::NULL`] for address 0; [`Status::STALE`] where the gate no longer fits the bundle.
+    /// [`Status::NULL`] for address 0; [`Status::STALE`] if the gate does not fit the bundle any more.
     pub unsafe fn clone_of(api: &'static Api, address: usize) -> Result<Self, Status> {
         let mut raw = ptr::null_mut();
         let original = ptr::with_exposed_provenance::<RawGate>(address);
-        // SAFETY: the caller's promise about the address; `raw` is ours to write to.
+        // SAFETY: the caller promises this of the address; `raw` is a local variable.
         Status(unsafe { (api.gate_clone)(original, &raw mut raw) }).ok()?;
         NonNull::new(raw).map(|raw| Self { api, raw }).ok_or(Status::NULL)
     }
 
-    /// Another gate of the same action and attributes, for another thread. Allocates and locks.
+    /// Make another gate of the same action and attributes, for another thread. This allocates and locks.
     ///
     /// # Errors
-    /// [`Status::STALE`] where the gate no longer fits the bundle.
+    /// [`Status::STALE`] if the gate does not fit the bundle any more.
     pub fn try_clone(&self) -> Result<Self, Status> {
         let mut raw = ptr::null_mut();
-        // SAFETY: our gate lives, and no other thread uses it: this type is not `Sync`.
+        // SAFETY: the gate lives, and no other thread uses it: this type is not `Sync`.
         Status(unsafe { (self.api.gate_clone)(self.raw.as_ptr(), &raw mut raw) }).ok()?;
         NonNull::new(raw).map(|raw| Self { api: self.api, raw }).ok_or(Status::NULL)
     }
 
-    /// A gate of the same action without the attributes whose bits are set, for requests in which they are absent. Its values
-    /// are those that are left. Allocates and locks: make it once, beside this one.
+    /// Make a gate of the same action without the attributes whose bits are set in `absent`, for requests in which they
+    /// are absent. Its values are those of the other attributes. This allocates and locks: make the gate once, beside
+    /// this one.
     ///
     /// # Errors
-    /// [`Status::REQUIRED`] where one of them must be there; [`Status::STALE`].
+    /// [`Status::REQUIRED`] if one of these attributes is required; [`Status::STALE`].
     pub fn without(&self, absent: u64) -> Result<Self, Status> {
         let mut raw = ptr::null_mut();
         // SAFETY: as in `try_clone`.
@@ -59,33 +60,34 @@ impl Gate {
         NonNull::new(raw).map(|raw| Self { api: self.api, raw }).ok_or(Status::NULL)
     }
 
-    /// Whether the session (`session.id`) may do it to the resource (`resource.handle`): [`Code::ALLOW`], or why not.
+    /// Decide whether the session (`session.id`) may act on the resource (`resource.handle`): [`Code::ALLOW`], or the
+    /// code of the denial.
     ///
-    /// A wrong count of values is [`Code::CORRUPT`].
+    /// A wrong number of values is [`Code::CORRUPT`].
     #[inline]
     pub fn allows(&mut self, session: u64, resource: u64, values: &[i64]) -> Code {
-        // SAFETY: our gate lives, and nobody else uses it; the values are a slice's.
+        // SAFETY: the gate lives, and only this thread uses it; the values are a slice.
         Code(unsafe { (self.api.allows)(self.raw.as_ptr(), session, resource, values.as_ptr(), values.len()) })
     }
 
-    /// The same, and which policies determined it; [`Self::policy`] names them.
+    /// Decide, and record the policies that determine the decision; [`Self::policy`] returns their ids.
     #[inline]
     pub fn decide(&mut self, session: u64, resource: u64, values: &[i64], determining: &mut Determining) -> Code {
         let (data, len) = (values.as_ptr(), values.len());
-        // SAFETY: as in `allows`; the struct is the caller's.
+        // SAFETY: as in `allows`; the caller passes the struct exclusively.
         Code(unsafe { (self.api.decide)(self.raw.as_ptr(), session, resource, data, len, determining) })
     }
 
-    /// The denial of a request of which a value is out of its attribute's range, and so has no number:
-    /// [`Code::BAD_VALUE`], or what denies whatever the values are. A call that was begun is over.
+    /// Return the denial of a request with a value out of its attribute's range, which therefore has no number:
+    /// [`Code::BAD_VALUE`], or the code that applies whatever the values are. This ends a call that was begun.
     pub fn refuse(&mut self, session: u64, resource: u64) -> Code {
         // SAFETY: as in `allows`.
         Code(unsafe { (self.api.refuse)(self.raw.as_ptr(), session, resource) })
     }
 
-    /// Before [`Self::text`] and [`Self::entity`]: they and the next decision go by one bundle. Each decision of a gate with
-    /// texts or entities among its arguments has a beginning of its own, else it is [`Code::CORRUPT`]; and where a text or an
-    /// entity was refused it is a denial, whatever values it is given.
+    /// Begin a call, before [`Self::text`] and [`Self::entity`]: they and the next decision use one bundle. In a gate
+    /// whose arguments include texts or entities, each decision needs a call of its own, or it is [`Code::CORRUPT`]. If
+    /// a text or an entity was refused, the decision is a denial, whatever values it is given.
     ///
     /// # Errors
     /// None that a gate of this type can meet.
@@ -94,21 +96,22 @@ impl Gate {
         Status(unsafe { (self.api.begin)(self.raw.as_ptr()) }).ok()
     }
 
-    /// The number of a text in the call begun.
+    /// Return the number of a text in this call.
     ///
     /// # Errors
-    /// [`Status::ROOM`] where the call brings more than 32 texts or 16 KiB that the bundle lacks.
+    /// [`Status::ROOM`] if the call brings more than 32 texts or 16 KiB that the bundle lacks.
     pub fn text(&mut self, text: &str) -> Result<i64, Status> {
         let mut number = 0;
-        // SAFETY: as in `allows`; the text is a slice's, and the number is ours to write to.
+        // SAFETY: as in `allows`; the text is a slice, and `number` is a local variable.
         Status(unsafe { (self.api.text)(self.raw.as_ptr(), text.as_ptr(), text.len(), &raw mut number) }).ok()?;
         Ok(number)
     }
 
-    /// The number of a text that the bundle holds, wherever a call stands: it stays as long as [`Self::generation`] does.
+    /// Return the number of a text that the bundle holds, with or without a call. It is valid as long as
+    /// [`Self::generation`] stays the same.
     ///
     /// # Errors
-    /// [`Status::TEXT`] where the bundle holds no such text: then each call brings it along by [`Self::text`].
+    /// [`Status::TEXT`] if the bundle holds no such text; then each call must pass it to [`Self::text`].
     pub fn literal(&self, text: &str) -> Result<i64, Status> {
         let mut number = 0;
         // SAFETY: as in `text`.
@@ -116,12 +119,12 @@ impl Gate {
         Ok(number)
     }
 
-    /// The number of a handle's entity in the call begun, for the attribute at this place.
+    /// Return the number of a handle's entity in this call, for the attribute at `place`.
     ///
     /// # Errors
-    /// [`Status::TYPE`] where the attribute's entities are of another type; [`Status::HANDLE`] where its type is enumerated
-    /// and has no such entity; [`Status::FOREIGN`] where the handle is another engine's; [`Status::STALE`]. The decision is
-    /// a denial then.
+    /// [`Status::TYPE`] if the attribute's entities have another type; [`Status::HANDLE`] if its type is enumerated and
+    /// lacks the entity; [`Status::FOREIGN`] if the handle is another engine's; [`Status::STALE`]. The decision is then
+    /// a denial.
     pub fn entity(&mut self, handle: u64, place: usize) -> Result<i64, Status> {
         let mut number = 0;
         // SAFETY: as in `text`.
@@ -129,32 +132,32 @@ impl Gate {
         Ok(number)
     }
 
-    /// The arguments' kinds, in their order.
+    /// Return the arguments' kinds, in their order.
     ///
     /// # Errors
-    /// [`Status::STALE`] where the gate no longer fits the bundle.
+    /// [`Status::STALE`] if the gate does not fit the bundle any more.
     pub fn kinds(&self) -> Result<Vec<Kind>, Status> {
         let (mut kinds, mut count) = ([0_u8; MAX_ARGUMENTS], 0_usize);
-        // SAFETY: as in `allows`; the array has as much room as it says, and the count is ours to write to.
+        // SAFETY: as in `allows`; the array is as long as the call says, and `count` is a local variable.
         let status = unsafe { (self.api.kinds)(self.raw.as_ptr(), kinds.as_mut_ptr(), MAX_ARGUMENTS, &raw mut count) };
         Status(status).ok()?;
         Ok(kinds.iter().take(count).map(|&kind| Kind::from_number(kind)).collect())
     }
 
-    /// The id of a policy that [`Self::decide`] gave.
+    /// Return the id of a policy that [`Self::decide`] recorded.
     ///
     /// # Errors
-    /// [`Status::POLICY`] where the bundle that the gate last decided by has no such policy.
+    /// [`Status::POLICY`] if the bundle that the gate last used has no such policy.
     pub fn policy(&self, number: u32) -> Result<&str, Status> {
         let (mut id, mut len) = (ptr::null(), 0);
-        // SAFETY: as in `allows`; both are ours to write to.
+        // SAFETY: as in `allows`; `id` and `len` are local variables.
         Status(unsafe { (self.api.policy)(self.raw.as_ptr(), number, &raw mut id, &raw mut len) }).ok()?;
-        // SAFETY: the table promises `len` bytes that are good until the next decision, which takes `&mut self`.
+        // SAFETY: the table promises `len` bytes that stay valid until the next decision, which takes `&mut self`.
         let id = unsafe { std::slice::from_raw_parts(id, len) };
         std::str::from_utf8(id).map_err(|_| Status::UTF8)
     }
 
-    /// A number that changes when the gate decides by another bundle.
+    /// Return the bundle generation, which changes when the gate uses another bundle.
     ///
     /// # Errors
     /// None that a gate of this type can meet.
@@ -165,11 +168,11 @@ impl Gate {
         Ok(generation)
     }
 
-    /// Take the newest bundle now, as the next decision would, and say its [`Self::generation`]. A call that was begun is
-    /// over.
+    /// Take the newest bundle now, as the next decision would, and return its [`Self::generation`]. This ends a call that
+    /// was begun.
     ///
     /// # Errors
-    /// [`Status::STALE`] where the gate does not fit that bundle.
+    /// [`Status::STALE`] if the gate does not fit that bundle.
     pub fn refresh(&mut self) -> Result<u64, Status> {
         let mut generation = 0;
         // SAFETY: as in `text`.
@@ -177,23 +180,23 @@ impl Gate {
         Ok(generation)
     }
 
-    /// A batch: many decisions by the bundle of this moment. Allocates.
+    /// Make a batch: many decisions by the newest bundle. This allocates.
     ///
     /// # Errors
-    /// [`Status::PANIC`] where the core failed.
+    /// [`Status::PANIC`] if the core failed.
     pub fn batch(&mut self) -> Result<Batch, Status> {
         let mut raw = ptr::null_mut();
-        // SAFETY: as in `allows`; `raw` is ours to write to.
+        // SAFETY: as in `allows`; `raw` is a local variable.
         Status(unsafe { (self.api.batch_begin)(self.raw.as_ptr(), &raw mut raw) }).ok()?;
-        // SAFETY: the core made this batch for us, and nobody else has it.
+        // SAFETY: the core made this batch for us, and nothing else owns it.
         NonNull::new(raw).map(|raw| unsafe { Batch::new(self.api, raw) }).ok_or(Status::NULL)
     }
 }
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        // SAFETY: the gate is ours, from `gate_clone`, and nobody uses it after this.
+        // SAFETY: the gate came from `gate_clone`, is owned here, and is not used after this.
         let freed = Status(unsafe { (self.api.gate_free)(self.raw.as_ptr()) });
-        debug_assert_eq!(freed, Status::OK, "a gate of our own is always to be had back");
+        debug_assert_eq!(freed, Status::OK, "the core takes its gates back");
     }
 }

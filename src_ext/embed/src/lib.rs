@@ -1,7 +1,7 @@
 //! Decisions from a Rust extension module, over the table of functions that `ztfast.h` describes.
 //!
-//! A process has one core: `ztfast._core`, loaded by Python. Linking the engine into a second extension module would make a
-//! second one with sessions of its own. So a strategy in Rust takes the core's table from its capsule, once, and clones
+//! A process has one core: `ztfast._core`, loaded by Python. Linking the engine into a second extension module would make
+//! a second core with sessions of its own. So a strategy in Rust takes the core's table from its capsule, once, and clones
 //! the gate that Python has prepared:
 //!
 //! ```no_run
@@ -10,11 +10,11 @@
 //!
 //! # fn capsule() -> *const c_void { std::ptr::null() }
 //! # fn gate_address() -> usize { 0 }
-//! // With the GIL: what PyCapsule_Import(ztfast_embed::CAPSULE, 0) gives, and the Python object's `gate.address`.
+//! // With the GIL, get the pointer from PyCapsule_Import(ztfast_embed::CAPSULE, 0), and `gate.address` of the Python object.
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // SAFETY: the pointer is the capsule's, and the Python gate lives and is idle during the call.
 //! let mut gate = unsafe { Gate::clone_of(Api::from_capsule(capsule())?, gate_address())? };
-//! // From here on without the GIL, on any thread: numbers of `session.id` and `resource.handle`.
+//! // From here on no GIL is needed, and any thread may decide, with the numbers of `session.id` and `resource.handle`.
 //! let (session, resource) = (7, 3);
 //! if gate.allows(session, resource, &[250_000, 100]) == Code::ALLOW {
 //!     // send the order
@@ -23,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! [`Api`] is the one definition in Rust: the core fills it in, this crate calls it. A test holds it against the header.
+//! [`Api`] is the one definition in Rust: the core fills it in, and this crate calls it. A test compares it with the header.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod batch;

@@ -1,37 +1,37 @@
-//! The table of functions, as it lies in memory. `ztfast.h` says the same in C; units, ownership and thread rules are there.
+//! The table of functions, as it lies in memory. `ztfast.h` declares it in C, with units, ownership and thread rules.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::fmt;
 use std::marker::{PhantomData, PhantomPinned};
 
-/// Name of the capsule that holds the table.
+/// The name of the capsule that holds the table.
 pub const CAPSULE: &CStr = c"ztfast._core._C_API";
-/// Version of the table. It changes when an entry changes its meaning; new entries only make the table longer.
+/// The version of the table. It changes when an entry changes its meaning; new entries only make the table longer.
 pub const ABI_VERSION: u32 = 3;
-/// Arguments that a gate can have, at most.
+/// The most arguments of a gate.
 pub const MAX_ARGUMENTS: usize = 64;
-/// Determining policies that [`Determining`] has room for.
+/// The number of policies that [`Determining`] can hold.
 pub const MAX_DETERMINING: usize = 64;
 
-/// A gate of the core's: only ever behind a pointer.
+/// A gate of the core. It is only used behind a pointer.
 #[repr(C)]
 pub struct RawGate {
     _opaque: [u8; 0],
     _not_send_not_sync_not_unpin: PhantomData<(*mut u8, PhantomPinned)>,
 }
 
-/// A batch of the core's: only ever behind a pointer.
+/// A batch of the core. It is only used behind a pointer.
 #[repr(C)]
 pub struct RawBatch {
     _opaque: [u8; 0],
     _not_send_not_sync_not_unpin: PhantomData<(*mut u8, PhantomPinned)>,
 }
 
-/// The policies that determined a decision, by number.
+/// The numbers of the policies that determine a decision.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Determining {
-    /// How many there are; more than [`MAX_DETERMINING`] are counted but not kept.
+    /// How many policies there are. Those beyond [`MAX_DETERMINING`] are counted but not kept.
     pub count: u32,
     /// Their numbers, in the order of the policies.
     pub policies: [u32; MAX_DETERMINING],
@@ -44,32 +44,32 @@ impl Default for Determining {
 }
 
 impl Determining {
-    /// The numbers that are kept.
+    /// Return the numbers that were kept.
     #[must_use]
     pub fn as_slice(&self) -> &[u32] {
         self.policies.get(..self.count as usize).unwrap_or(&self.policies)
     }
 }
 
-/// A column of a batch as the table takes it.
+/// A column of a batch, as the table takes it.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct RawColumn {
-    /// `len` values, aligned as their type is.
+    /// `len` values, aligned for their type.
     pub data: *const c_void,
-    /// How many there are.
+    /// The number of values.
     pub len: usize,
-    /// 1: a value per row. 0: the first value is for all rows.
+    /// 1 for a value per row; 0 if the first value is for all rows.
     pub each: u32,
 }
 
-/// The table. Take it by [`Api::from_capsule`]; [`crate::Gate`] and [`crate::Batch`] call it.
+/// The table. [`Api::from_capsule`] returns it; [`crate::Gate`] and [`crate::Batch`] call it.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Api {
-    /// [`ABI_VERSION`] of the core.
+    /// The core's [`ABI_VERSION`].
     pub abi_version: u32,
-    /// Bytes of this struct as the core knows it.
+    /// The size of this struct in the core.
     pub size: u32,
     /// `allows(gate, session, resource, values, count)`: a code.
     pub allows: unsafe extern "C" fn(*mut RawGate, u64, u64, *const i64, usize) -> u32,
@@ -124,9 +124,9 @@ pub struct Api {
 pub enum AbiError {
     /// The pointer is null: the capsule could not be imported.
     Null,
-    /// The core has another version of the table, given here.
+    /// The core's table has this other version.
     Version(u32),
-    /// The core's table has only so many bytes, given here.
+    /// The core's table has only this many bytes.
     Size(u32),
 }
 
@@ -152,14 +152,14 @@ impl fmt::Display for AbiError {
 impl std::error::Error for AbiError {}
 
 impl Api {
-    /// The table behind the capsule [`CAPSULE`], if it is one that this crate knows how to call.
+    /// Return the table in the capsule [`CAPSULE`], if this crate can call it.
     ///
     /// # Safety
-    /// The pointer is null, or what `PyCapsule_Import` (or `PyCapsule_GetPointer`) gave for the capsule [`CAPSULE`]: it
-    /// points to a table that is never changed or freed as long as the process lives.
+    /// The pointer is null, or was returned by `PyCapsule_Import` (or `PyCapsule_GetPointer`) for the capsule
+    /// [`CAPSULE`]: it points to a table that is never changed or freed while the process lives.
     ///
     /// # Errors
-    /// [`AbiError`] where the core's table is another version or shorter.
+    /// [`AbiError`] if the core's table has another version or is shorter.
     ///
     /// ```
     /// use ztfast_embed::{AbiError, Api};
@@ -170,8 +170,8 @@ impl Api {
         if pointer.is_null() {
             return Err(AbiError::Null);
         }
-        // SAFETY: the caller's promise. Every version of the table begins with these two numbers; the rest may be missing
-        // yet, so there is no reference to the whole before they were looked at.
+        // SAFETY: the caller promises this. Every version of the table begins with these two numbers. Other entries may
+        // be missing, so no reference to the whole table is made before these were checked.
         let [version, size] = unsafe { pointer.cast::<[u32; 2]>().read() };
         if version != ABI_VERSION {
             return Err(AbiError::Version(version));
@@ -179,7 +179,7 @@ impl Api {
         if (size as usize) < size_of::<Self>() {
             return Err(AbiError::Size(size));
         }
-        // SAFETY: the caller's promise; version and size say that all entries are there.
+        // SAFETY: the caller promises this; version and size show that all entries exist.
         Ok(unsafe { &*pointer.cast::<Self>() })
     }
 }

@@ -1,5 +1,5 @@
-//! The table in Rust is the table in `ztfast.h`: a C program that includes the header says what each number, size and offset
-//! is there.
+//! The table in Rust is the table in `ztfast.h`: a C program that includes the header prints every number, size and
+//! offset.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use ztfast_embed::{
     ABI_VERSION, Api, CAPSULE, Code, Determining, Kind, MAX_ARGUMENTS, MAX_DETERMINING, RawColumn, Status,
 };
 
-/// What the header must say, as C expressions and their values.
+/// Return the C expressions to check, with their expected values.
 fn expected() -> Vec<(String, i64)> {
     let number = |value: usize| i64::try_from(value).expect("sizes are small");
     let mut out = vec![
@@ -73,7 +73,7 @@ fn expected() -> Vec<(String, i64)> {
 fn the_header_has_the_same_numbers_sizes_and_offsets() {
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
     if Command::new(&compiler).arg("--version").output().is_err() {
-        // Written past what captures the output of tests that pass.
+        // This bypasses the capture of output of tests that pass.
         let why = format!("SKIPPED: no C compiler ({compiler}): ztfast.h was not compared with the table\n");
         std::io::stderr().write_all(why.as_bytes()).expect("standard error can be written to");
         return;

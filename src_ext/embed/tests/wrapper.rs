@@ -1,4 +1,5 @@
-//! What the wrapper makes of a table, shown with one whose functions write down how they were called.
+//! The wrapper passes arguments and results of a table's functions correctly, shown with functions that record their
+//! calls.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_void};
@@ -20,7 +21,7 @@ fn calls() -> Vec<String> {
 }
 
 unsafe extern "C" fn allows(_: *mut RawGate, session: u64, resource: u64, values: *const i64, count: usize) -> u32 {
-    // SAFETY: the wrapper gives a slice.
+    // SAFETY: the wrapper passes a slice.
     let values = unsafe { std::slice::from_raw_parts(values, count) };
     note(format!("allows {session} {resource} {values:?}"));
     if values.len() == 2 { Code::ALLOW.0 } else { Code::CORRUPT.0 }
@@ -34,7 +35,7 @@ unsafe extern "C" fn decide(
     _: usize,
     determining: *mut Determining,
 ) -> u32 {
-    // SAFETY: the wrapper gives a reference.
+    // SAFETY: the wrapper passes a reference.
     let determining = unsafe { &mut *determining };
     (determining.count, determining.policies[0]) = (1, 41);
     Code::FORBID.0
@@ -49,7 +50,7 @@ unsafe extern "C" fn text(_: *mut RawGate, text: *const u8, len: usize, number: 
     if len > 8 {
         return Status::ROOM.0;
     }
-    // SAFETY: the wrapper gives a slice and a number.
+    // SAFETY: the wrapper passes a slice and a number.
     unsafe { number.write(i64::from(*text)) };
     Status::OK.0
 }
@@ -61,7 +62,7 @@ unsafe extern "C" fn entity(_: *mut RawGate, handle: u64, place: usize, number: 
     if handle == 0 {
         return Status::HANDLE.0;
     }
-    // SAFETY: the wrapper gives a number.
+    // SAFETY: the wrapper passes a number.
     unsafe { number.write(handle.cast_signed() * 10) };
     Status::OK.0
 }
@@ -70,14 +71,14 @@ unsafe extern "C" fn literal(_: *const RawGate, _: *const u8, len: usize, number
     if len > 3 {
         return Status::TEXT.0;
     }
-    // SAFETY: the wrapper gives a number.
+    // SAFETY: the wrapper passes a number.
     unsafe { number.write(-7) };
     Status::OK.0
 }
 
 unsafe extern "C" fn kinds(_: *const RawGate, kinds: *mut u8, room: usize, count: *mut usize) -> i32 {
     assert!(room >= 3, "room for all arguments that a gate can have");
-    // SAFETY: there is that room, and the wrapper gives a count. 200 is a kind of a later version.
+    // SAFETY: the array is long enough, and the wrapper passes a count. 200 is a kind of a later version.
     unsafe {
         kinds.copy_from([2_u8, 3, 200].as_ptr(), 3);
         count.write(3);
@@ -90,7 +91,7 @@ unsafe extern "C" fn policy(_: *const RawGate, policy: u32, id: *mut *const u8, 
     if policy != 41 {
         return Status::POLICY.0;
     }
-    // SAFETY: the wrapper gives both.
+    // SAFETY: the wrapper passes both.
     unsafe {
         id.write(ID.as_ptr());
         len.write(ID.len());
@@ -99,18 +100,18 @@ unsafe extern "C" fn policy(_: *const RawGate, policy: u32, id: *mut *const u8, 
 }
 
 unsafe extern "C" fn generation(_: *const RawGate, generation: *mut u64) -> i32 {
-    // SAFETY: the wrapper gives a number.
+    // SAFETY: the wrapper passes a number.
     unsafe { generation.write(9) };
     Status::OK.0
 }
 
-/// Gates and batches here are numbers: nobody looks behind the pointers.
+/// Clone a gate. Gates and batches are numbers here: no function reads behind the pointers.
 unsafe extern "C" fn gate_clone(gate: *const RawGate, clone: *mut *mut RawGate) -> i32 {
     if gate.is_null() {
         return Status::NULL.0;
     }
     note(format!("clone {}", gate.addr()));
-    // SAFETY: the wrapper gives room for a pointer.
+    // SAFETY: the wrapper passes memory for a pointer.
     unsafe { clone.write(ptr::without_provenance_mut(gate.addr() + 1)) };
     Status::OK.0
 }
@@ -121,13 +122,13 @@ unsafe extern "C" fn gate_free(gate: *mut RawGate) -> i32 {
 }
 
 unsafe extern "C" fn batch_begin(_: *mut RawGate, batch: *mut *mut RawBatch) -> i32 {
-    // SAFETY: the wrapper gives room for a pointer.
+    // SAFETY: the wrapper passes memory for a pointer.
     unsafe { batch.write(ptr::without_provenance_mut(77)) };
     Status::OK.0
 }
 
 unsafe extern "C" fn batch_text(_: *mut RawBatch, _: *const u8, len: usize, number: *mut i64) -> i32 {
-    // SAFETY: the wrapper gives a number.
+    // SAFETY: the wrapper passes a number.
     unsafe { number.write(i64::try_from(len).unwrap_or(0)) };
     Status::OK.0
 }
@@ -139,7 +140,7 @@ unsafe extern "C" fn batch_run(
     count: usize,
     codes: *mut u8,
 ) -> i32 {
-    // SAFETY: the wrapper gives slices.
+    // SAFETY: the wrapper passes slices.
     let (columns, codes) =
         unsafe { (std::slice::from_raw_parts(columns, count), std::slice::from_raw_parts_mut(codes, rows)) };
     let laid_out: Vec<(usize, u32)> = columns.iter().map(|column| (column.len, column.each)).collect();
@@ -181,7 +182,7 @@ unsafe extern "C" fn gate_without(gate: *const RawGate, absent: u64, clone: *mut
     if absent == 1 {
         return Status::REQUIRED.0;
     }
-    // SAFETY: the wrapper gives room for a pointer.
+    // SAFETY: the wrapper passes memory for a pointer.
     unsafe { clone.write(ptr::without_provenance_mut(gate.addr() + 1)) };
     Status::OK.0
 }
@@ -190,7 +191,7 @@ unsafe extern "C" fn batch_without(batch: *const RawBatch, absent: u64, clone: *
     if absent == 1 {
         return Status::REQUIRED.0;
     }
-    // SAFETY: the wrapper gives room for a pointer.
+    // SAFETY: the wrapper passes memory for a pointer.
     unsafe { clone.write(ptr::without_provenance_mut(batch.addr() + 1)) };
     Status::OK.0
 }
@@ -243,14 +244,14 @@ static FAKE: Api = Api {
 };
 
 fn gate() -> Gate {
-    // SAFETY: the fake looks behind no pointer.
+    // SAFETY: the fake reads behind no pointer.
     unsafe { Gate::clone_of(&FAKE, 1000) }.expect("the fake refuses only NULL")
 }
 
 #[test]
 fn only_a_table_of_this_version_and_size_is_taken() {
     let taken = |numbers: &[u32; 2]| {
-        // SAFETY: the two numbers are all that is looked at before the table is refused.
+        // SAFETY: only the two numbers are read before the table is refused.
         unsafe { Api::from_capsule(ptr::from_ref(numbers).cast::<c_void>()) }.unwrap_err()
     };
     assert_eq!(taken(&[ABI_VERSION - 1, 4096]), AbiError::Version(ABI_VERSION - 1));

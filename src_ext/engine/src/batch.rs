@@ -122,7 +122,7 @@ impl Batch {
         for (number, codes) in out.chunks_mut(ROWS).enumerate() {
             let first = number * ROWS;
             let now_ns = monotonic_ns();
-            // A row that a column lacks must not be decided.
+            // A row that a column lacks must not be decided at all.
             if let Some(resource) = resource
                 && columns.iter().all(|column| column.covers(first, codes.len()))
             {

@@ -153,13 +153,13 @@ impl Word {
         Self(AtomicPtr::new(ptr::null_mut()))
     }
 
-    /// The word's value; 0 where it was not set.
+    /// Return the word's value; 0 if it was not set.
     #[inline]
     fn get(&self) -> usize {
         self.known().map_or(0, |word| word.load(Ordering::Acquire))
     }
 
-    /// Set the word, unless another thread has. Its value.
+    /// Set the word, unless another thread has set it. Return its value.
     fn set(&self, value: usize) -> io::Result<usize> {
         let before = self.page()?.compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire);
         Ok(before.map_or_else(|known| known, |_| value))
@@ -171,7 +171,7 @@ impl Word {
         unsafe { self.0.load(Ordering::Acquire).as_ref() }
     }
 
-    /// The word, in a page that a fork wipes.
+    /// Return the word, in a page that a fork wipes.
     fn page(&self) -> io::Result<&'static AtomicUsize> {
         if let Some(word) = self.known() {
             return Ok(word);
@@ -188,22 +188,22 @@ impl Word {
 
 /// A value that each process has for itself. A forked child makes its own.
 pub struct PerProcess<T: 'static> {
-    /// Where the value is, or 0.
+    /// The address of the value, or 0.
     at: Word,
     of: PhantomData<&'static T>,
 }
 
 impl<T: 'static> PerProcess<T> {
-    /// Hold no value yet.
+    /// Create it without a value.
     #[must_use]
     pub const fn new() -> Self {
         Self { at: Word::new(), of: PhantomData }
     }
 
-    /// Get this process's value; make it if there is none.
+    /// Return this process's value, and make it on first use.
     ///
     /// # Errors
-    /// Where the system gives no page.
+    /// If the system gives no page.
     pub fn get_or_make(&self, make: impl FnOnce() -> T) -> io::Result<&'static T> {
         let mut known = self.at.get();
         if known == 0 {
