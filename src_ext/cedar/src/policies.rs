@@ -352,7 +352,7 @@ impl Reader<'_> {
                         values.insert(slot_id, EntityUid::from(uid));
                     }
                     Err(error) => {
-                        wrong = Some(format!("`{}` is not an entity uid: {error}", shown(uid)));
+                        wrong = Some(format!("`{}` is no entity uid: {error}", shown(uid)));
                         break;
                     }
                 }

@@ -17,7 +17,7 @@ macro_rules! define {
             /// All codes of this version.
             pub const ALL: [Self; [$($number),*].len()] = [$(Self::$name),*];
 
-            /// Return the name, as in `ztfast.Code` and, after `ZTFAST_`, in the header; `UNKNOWN_CODE` for other numbers.
+            /// Return the name, as in `ztfast.Code` and, after `ZTFAST_`, in the header; `UNKNOWN_CODE` if unlisted.
             #[must_use]
             pub const fn c_name(self) -> &'static CStr {
                 match self {
@@ -137,7 +137,7 @@ impl Status {
             Self::ROOM => c"the memory for it is full",
             Self::HANDLE => c"the bundle knows no entity of this handle",
             Self::COLUMNS => c"the columns do not fit the gate or each other",
-            Self::STALE => c"the gate does not fit the bundle any more: prepare it again",
+            Self::STALE => c"the gate no longer fits the bundle: prepare it again",
             Self::POLICY => c"the bundle has no policy with this number",
             Self::PANIC => c"the core failed internally, and the call had no effect",
             Self::VERSION => c"the core's table has another version: build against the ztfast that is installed",

@@ -1,8 +1,8 @@
 //! Decisions from a Rust extension module, over the table of functions that `ztfast.h` describes.
 //!
-//! A process has one core: `ztfast._core`, loaded by Python. Linking the engine into a second extension module would make
-//! a second core with sessions of its own. So a strategy in Rust takes the core's table from its capsule, once, and clones
-//! the gate that Python has prepared:
+//! A process has one core: `ztfast._core`, loaded by Python. Linking the engine into a second extension module would
+//! make a second core with sessions of its own. So a strategy in Rust takes the core's table from its capsule, once,
+//! and clones the gate that Python has prepared:
 //!
 //! ```no_run
 //! use std::ffi::c_void;
@@ -10,7 +10,7 @@
 //!
 //! # fn capsule() -> *const c_void { std::ptr::null() }
 //! # fn gate_address() -> usize { 0 }
-//! // With the GIL, get the pointer from PyCapsule_Import(ztfast_embed::CAPSULE, 0), and `gate.address` of the Python object.
+//! // With the GIL: the result of PyCapsule_Import(ztfast_embed::CAPSULE, 0), and the Python object's `gate.address`.
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // SAFETY: the pointer is the capsule's, and the Python gate lives and is idle during the call.
 //! let mut gate = unsafe { Gate::clone_of(Api::from_capsule(capsule())?, gate_address())? };
@@ -23,7 +23,8 @@
 //! # }
 //! ```
 //!
-//! [`Api`] is the one definition in Rust: the core fills it in, and this crate calls it. A test compares it with the header.
+//! [`Api`] is the one definition in Rust: the core fills it in, and this crate calls it. A test compares it with the
+//! header.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod batch;

@@ -1,4 +1,4 @@
-//! A case: everything that one comparison needs, as text and values; and as the file that a failure leaves.
+//! A case: the inputs of one comparison, as text and values, and as the file that a failure leaves.
 
 use crate::literals::{uid_json, value_json};
 use serde::{Deserialize, Serialize};
@@ -6,26 +6,26 @@ use serde_json::{Value as Json, json};
 use ztfast_cedar::ir::{Datum, Uid};
 use ztfast_cedar::{Authorizer, Mode, SourceFile, Sources};
 
-/// Policies, schema, a store, and what happens to it.
+/// Policies, schema, a store, and changes of it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Case {
-    /// What went wrong, when it was found.
+    /// The failure that the case shows.
     pub found: String,
     pub schema: String,
     pub policies: String,
-    /// Links of templates, as Cedar's command line has them.
+    /// The links of templates, in the format of Cedar's command line.
     pub links: Option<String>,
-    /// Entities of the store, in Cedar's JSON.
+    /// The entities of the store, in Cedar's JSON.
     pub entities: Vec<Json>,
     pub steps: Vec<Step>,
 }
 
-/// A change of the store, and requests after it.
+/// A change of the store, and the requests after it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Step {
-    /// Entities that are put in.
+    /// Entities to upsert.
     pub upsert: Vec<Json>,
-    /// Uids of entities that are taken out.
+    /// Uids of entities to remove.
     pub remove: Vec<Json>,
     pub requests: Vec<RequestText>,
 }
@@ -49,7 +49,7 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    /// As JSON.
+    /// Convert to JSON.
     pub fn text(&self) -> RequestText {
         RequestText {
             principal: uid_json(&self.principal),
@@ -61,7 +61,7 @@ impl Ask {
 }
 
 impl RequestText {
-    /// As values.
+    /// Convert to values.
     pub fn ask(&self, authorizer: &Authorizer) -> Result<Ask, String> {
         let uid = |json: &Json| uid_of(json).ok_or_else(|| format!("no uid: {json}"));
         let action = uid(&self.action)?;
@@ -70,7 +70,7 @@ impl RequestText {
     }
 }
 
-/// The uid of `{"type": ..., "id": ...}`.
+/// Read the uid in `{"type": ..., "id": ...}`.
 pub(crate) fn uid_of(json: &Json) -> Option<Uid> {
     Some(Uid::new(json["type"].as_str()?, json["id"].as_str()?))
 }
@@ -79,13 +79,13 @@ fn file(name: &str, text: String) -> SourceFile {
     SourceFile { name: name.to_owned(), text }
 }
 
-/// A list of entities as a file.
+/// Make a file of a list of entities.
 pub(crate) fn entity_file(entities: &[Json]) -> SourceFile {
     file("store.entities.json", Json::Array(entities.to_vec()).to_string())
 }
 
 impl Case {
-    /// What is compiled.
+    /// Return the sources to compile.
     pub fn sources(&self) -> Sources {
         let mut files = vec![file("case.cedar", self.policies.clone())];
         files.extend(self.links.iter().map(|links| file("case.links.json", links.clone())));
@@ -96,7 +96,7 @@ impl Case {
         }
     }
 
-    /// The requests of each step as values.
+    /// Return the requests of each step as values.
     pub fn asks(&self) -> Result<Vec<Vec<Ask>>, String> {
         let sources = Sources { entities: None, ..self.sources() };
         let loaded = ztfast_cedar::load(&sources, Mode::Permissive, &|_, _| {}).map_err(|e| e.to_string())?;
@@ -105,7 +105,7 @@ impl Case {
     }
 }
 
-/// An entity in Cedar's JSON.
+/// Write an entity in Cedar's JSON.
 pub(crate) fn entity_json(entity: &crate::world::Entity) -> Json {
     let fields = |fields: &std::collections::BTreeMap<std::sync::Arc<str>, Datum>| -> Json {
         Json::Object(fields.iter().map(|(key, value)| (key.to_string(), value_json(value))).collect())

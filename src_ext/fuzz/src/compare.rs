@@ -1,4 +1,4 @@
-//! One case, decided by Cedar and in every way by the engine.
+//! The comparison of one case: Cedar decides it, and the engine in every way.
 
 use crate::case::{Ask, Case, entity_file, uid_of};
 use std::collections::HashMap;
@@ -13,22 +13,22 @@ use ztfast_engine::{
 };
 use ztfast_explain::{Cedar, CedarFallback, entity_data, request_value};
 
-/// What was compared.
+/// Counts of what was compared.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
     pub worlds: u64,
     /// Worlds that strict validation accepts.
     pub strict: u64,
-    /// Requests that Cedar answered.
+    /// Requests that Cedar decided.
     pub requests: u64,
     pub allowed: u64,
     /// Requests with policies that err.
     pub erring: u64,
-    /// Decisions of the engine that were held against Cedar's answers.
+    /// Decisions of the engine that were compared with Cedar's.
     pub decisions: u64,
-    /// Explanations that were held against Cedar's answers.
+    /// Explanations that were compared with Cedar's answers.
     pub explained: u64,
-    /// Policies left to Cedar, in worlds that strict validation refuses.
+    /// Fallbacks, in worlds that strict validation refuses.
     pub fallbacks: u64,
 }
 
@@ -45,7 +45,7 @@ impl Tally {
     }
 }
 
-/// Compare a case, whose requests are given as values; `Err` says what differs.
+/// Compare a case, whose requests are given as values. `Err` describes a difference.
 pub(crate) fn compare(
     case: &Case,
     asks: &[Vec<Ask>],
@@ -96,7 +96,7 @@ pub(crate) fn compare(
                 desk.engine.change(&upserts, &removals).map_err(|e| format!("step {number}: {e}"))?;
                 for ways in desk.gates.values_mut() {
                     ways.early = Some(ways.gate.batch());
-                    // The call that failed is over with a decision, which nobody asked for.
+                    // This decision ends the call that failed; its code does not matter.
                     ways.gate.allows(SessionId(0), Handle(0), &[]);
                 }
             }
@@ -106,7 +106,7 @@ pub(crate) fn compare(
     Ok(())
 }
 
-/// The list of entities after a step.
+/// Apply a step to the list of entities.
 fn change(entities: &mut Vec<serde_json::Value>, step: &crate::case::Step) {
     let gone = |entity: &serde_json::Value| {
         step.remove.contains(&entity["uid"]) || step.upsert.iter().any(|new| new["uid"] == entity["uid"])
@@ -150,7 +150,7 @@ fn describe(ask: &Ask) -> String {
     format!("{} {} {} {}", ask.principal, ask.action, ask.resource, crate::literals::value_json(&ask.context))
 }
 
-/// The explanation over the engine's own store, against Cedar's answer over Cedar's.
+/// Compare the explanation over the engine's store with Cedar's answer over Cedar's store.
 fn explain(cedar: &Cedar, desk: &Desk, ask: &Ask, answer: &Answer) -> Result<(), String> {
     let (_, meta) = desk.action(&ask.action)?;
     let snapshot = desk.engine.snapshot();
@@ -168,11 +168,11 @@ pub(crate) struct Desk {
     bundle: Arc<Bundle>,
     pub engine: Arc<Engine>,
     pub sessions: HashMap<Uid, SessionId>,
-    /// By action and the attributes that are there.
+    /// Gates by action and the attributes that are present.
     pub gates: HashMap<(u32, Vec<String>), Ways>,
 }
 
-/// A gate and the rows that it is to decide once more, all at once.
+/// A gate, and rows that are later decided again, all at once.
 pub(crate) struct Ways {
     pub gate: Gate,
     pub kinds: Vec<ValueType>,
@@ -181,7 +181,7 @@ pub(crate) struct Ways {
     pub resources: Vec<u64>,
     pub columns: Vec<Vec<Argument>>,
     pub expected: Vec<Code>,
-    /// Taken when the step began, behind a call that had failed half-way before the store changed.
+    /// A batch taken when the step began, behind a call that had failed half-way before the store changed.
     early: Option<Batch>,
 }
 
@@ -193,7 +193,7 @@ pub(crate) enum Argument {
 }
 
 impl Argument {
-    /// What a column has for it.
+    /// Return the value for a column.
     pub fn number(&self, batch: &mut Batch) -> Option<i64> {
         match self {
             Self::Number(number) => Some(*number),
@@ -258,7 +258,7 @@ impl Desk {
         put(&meta.context, &ask.context, &mut builder)?;
         let request = builder.finish();
         let code = self.engine.evaluate(snapshot, action, principal, resource, &request, determining);
-        // Twice, since conditions of the first leave something in the scratch.
+        // The resource is listed twice, because conditions leave values in the scratch memory.
         let entitled = snapshot.entitlements(action, principal, &[resource, resource], &request);
         if entitled != [code == Code::Allow; 2] {
             return Err(format!("entitlements says {entitled:?}, evaluate {code:?}"));
@@ -287,7 +287,7 @@ impl Desk {
         Ok(())
     }
 
-    /// The context as a gate's arguments; `false` where it has values that gates do not take.
+    /// Convert the context to a gate's arguments; `false` if it has values that gates do not take.
     fn arguments(
         &self,
         fields: &[Field],
@@ -301,7 +301,7 @@ impl Desk {
             let path = format!("{prefix}{}", field.name);
             let argument = match (&field.node, value) {
                 (Node::Record { fields: inner, presence }, Datum::Record(given)) => {
-                    // An optional record is there for a gate iff one of its attributes is.
+                    // For a gate, an optional record is present iff one of its attributes is.
                     if presence.is_some() && given.is_empty() {
                         return Ok(false);
                     }
@@ -428,7 +428,7 @@ impl Ways {
         if arguments.len() != self.kinds.len() {
             return Err("the gate takes another number of arguments".into());
         }
-        // Numbers alone need no beginning: then the decision itself sees to it that the snapshot is the newest.
+        // A call with numbers only is not begun: the decision itself then takes the newest snapshot.
         if arguments.iter().any(|argument| !matches!(argument, Argument::Number(_))) {
             self.gate.begin();
         }

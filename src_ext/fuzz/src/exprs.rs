@@ -1,11 +1,11 @@
-//! Random expressions: typed, and now and then nearly so.
+//! Random expressions: well-typed, except for some near misses.
 
 use crate::literals::{Literals, quoted, uid_text};
 use crate::tree::{Kind, Tree};
 use crate::world::{Action, Field, Ty, World, chance, pick};
 use fastrand::Rng;
 
-/// A way to reach a value: an expression, and what must be there for it not to err.
+/// A path to a value: an expression, and the condition under which it does not err.
 #[derive(Clone)]
 struct Path {
     ty: Ty,
@@ -19,17 +19,17 @@ pub(crate) struct Exprs<'w> {
     principal: usize,
     action: String,
     paths: Vec<Path>,
-    /// Percent of parts that are of another type than they should be.
+    /// The percentage of parts with a type other than the right one.
     near_miss: u32,
-    /// The one variable that is read, if not all are.
+    /// The only variable that is read, if not all are.
     pub only: Option<&'static str>,
-    /// Guards of what was used, not yet written.
+    /// The guards that the expression so far needs and does not have.
     open: Vec<String>,
     /// Guards that are left to an earlier clause.
     pub earlier: Vec<String>,
 }
 
-/// How far paths go.
+/// The longest path.
 const REACH: u32 = 3;
 
 pub(crate) const fn kind(ty: &Ty) -> Kind {
@@ -99,7 +99,7 @@ impl<'w> Exprs<'w> {
         self.paths.push(path);
     }
 
-    /// An expression of a type that is read from the request or the store, if there is one.
+    /// Make an expression of a type that is read from the request or the store, if there is one.
     fn path(&mut self, rng: &mut Rng, fits: impl Fn(&Ty) -> bool) -> Option<Tree> {
         let of = self.only.unwrap_or_default();
         let fits = |path: &Path| fits(&path.ty) && path.text.starts_with(of);
@@ -110,7 +110,7 @@ impl<'w> Exprs<'w> {
         let path = self.paths[*pick(rng, &fitting)].clone();
         for guard in path.guards {
             match rng.u32(0..20) {
-                // Unguarded: it may err.
+                // Without a guard, the expression may err.
                 0..3 => {}
                 3..6 => self.earlier.push(guard),
                 _ => self.open.push(guard),
@@ -119,7 +119,7 @@ impl<'w> Exprs<'w> {
         Some(Tree::leaf(kind(&path.ty), path.text))
     }
 
-    /// A boolean, with the guards of what it reads before it.
+    /// Make a boolean, preceded by the guards of what it reads.
     pub fn guarded(&mut self, rng: &mut Rng, depth: u32) -> Tree {
         let outer = std::mem::take(&mut self.open);
         let made = self.boolean(rng, depth);
@@ -130,7 +130,7 @@ impl<'w> Exprs<'w> {
             .fold(made, |made, guard| Tree::of(Kind::Bool, "(_ && _)", [Tree::leaf(Kind::Bool, guard), made]))
     }
 
-    /// An expression of a type.
+    /// Make an expression of a type.
     pub fn expr(&mut self, rng: &mut Rng, ty: &Ty, depth: u32) -> Tree {
         if chance(rng, self.near_miss) {
             let other = [Ty::Bool, Ty::Long, Ty::Text, Ty::Ip, Ty::Entity(self.principal), Ty::Set(Box::new(Ty::Long))];
@@ -284,7 +284,7 @@ impl<'w> Exprs<'w> {
             }
             15 => {
                 let of = self.some_entity(rng, depth);
-                // Now and then a long chain.
+                // Some chains are long.
                 let count = if chance(rng, 10) { rng.usize(20..70) } else { rng.usize(1..4) };
                 let ty = rng.usize(0..self.world.types.len());
                 let uid = |rng: &mut Rng| Tree::leaf(Kind::Entity, uid_text(&self.world.uid(rng, ty)));
@@ -329,7 +329,7 @@ impl<'w> Exprs<'w> {
                 bool_of("_.hasTag(_)", vec![of, key])
             }
             21 => {
-                // A long chain of alternatives.
+                // Some chains of alternatives are long.
                 let count = if chance(rng, 20) { rng.usize(20..60) } else { 3 };
                 let ty = self.some_type(rng);
                 let of = self.expr(rng, &ty, 0);

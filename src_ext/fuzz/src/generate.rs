@@ -1,4 +1,4 @@
-//! Everything of one case, still in parts that can be taken away.
+//! A generated case, in parts that the shrinker can remove.
 
 use crate::case::{Ask, Case, Step, entity_json};
 use crate::literals::uid_json;
@@ -16,7 +16,7 @@ pub(crate) struct Generated {
     pub steps: Vec<Change>,
 }
 
-/// A change of the store, and requests after it.
+/// A change of the store, and the requests after it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Change {
     pub upsert: Vec<Entity>,
@@ -24,7 +24,7 @@ pub(crate) struct Change {
     pub asks: Vec<Ask>,
 }
 
-/// Policies that Cedar looks at for one world, over all requests: what bounds its cost.
+/// The bound on Cedar's work: the policies that it evaluates for one world, over all requests.
 const WORK: usize = 16_000;
 const MOST_REQUESTS: usize = 4_000;
 
@@ -46,7 +46,7 @@ impl Generated {
         Self { schema: world.schema(), policies, entities, steps }
     }
 
-    /// As text.
+    /// Write the case as text.
     pub fn case(&self) -> Case {
         let step = |change: &Change| Step {
             upsert: change.upsert.iter().map(entity_json).collect(),
@@ -63,7 +63,7 @@ impl Generated {
         }
     }
 
-    /// As text with the requests: the file that a failure leaves.
+    /// Write the case with its requests, as the file that a failure leaves.
     pub fn file(&self, found: &str) -> Case {
         let mut case = self.case();
         found.clone_into(&mut case.found);
@@ -73,7 +73,7 @@ impl Generated {
         case
     }
 
-    /// The requests of each step.
+    /// Return the requests of each step.
     pub fn asks(&self) -> Vec<Vec<Ask>> {
         self.steps.iter().map(|change| change.asks.clone()).collect()
     }
@@ -92,14 +92,14 @@ fn ask(rng: &mut Rng, world: &World) -> Ask {
     }
     let resource = world.uid(rng, resource);
     let mut principal = world.uid(rng, principal);
-    // The same entity on both sides, where the schema lets it.
+    // Use the same entity on both sides, if the schema allows it.
     if principal.ty == resource.ty && chance(rng, 25) {
         principal = resource.clone();
     }
     Ask { principal, action: action.uid.clone(), resource, context: Datum::Record(context) }
 }
 
-/// A change of a few entities; `store` is what it is applied to.
+/// Make a change of a few entities, and apply it to `store`.
 fn change(rng: &mut Rng, world: &World, store: &mut Vec<Entity>) -> Change {
     let mut made = Change::default();
     for _ in 0..rng.usize(1..7) {

@@ -1,4 +1,4 @@
-//! Literals that are near boundaries, shared by policies, stores and requests so that they meet; and values as text.
+//! Literals near boundaries, shared by policies, stores and requests so that they meet; and values as text.
 
 use crate::world::{Ty, chance, pick};
 use fastrand::Rng;
@@ -12,7 +12,7 @@ use ztfast_cedar::ir::{Datum, Uid};
 const LONGS: [i64; 9] = [0, 1, -1, 2, i64::MAX, i64::MIN, i64::MAX - 1, i64::MIN + 1, 3_037_000_500];
 const TEXTS: [&str; 9] = ["", "a", "b", "ab", "a*b", "aab", "é\u{301}", "\"\\\n", "*"];
 
-/// By type: constructor and texts.
+/// For each extension type, the constructor and texts.
 const EXTENSIONS: [(&str, &[&str]); 4] = [
     ("decimal", &["0.0", "1.5", "1.50", "-0.0001", "922337203685477.5807", "-922337203685477.5808"]),
     (
@@ -52,7 +52,7 @@ const fn extension_of(ty: &Ty) -> usize {
     }
 }
 
-/// Extension values with their constructors and texts.
+/// Return the extension values with their constructors and texts.
 fn extensions() -> &'static [Vec<(Datum, &'static str)>; 4] {
     static ALL: OnceLock<[Vec<(Datum, &'static str)>; 4]> = OnceLock::new();
     ALL.get_or_init(|| {
@@ -63,7 +63,7 @@ fn extensions() -> &'static [Vec<(Datum, &'static str)>; 4] {
     })
 }
 
-/// Constructor and text of an extension value.
+/// Return the constructor and text of an extension value.
 fn extension_text(value: &Datum) -> (&'static str, &'static str) {
     static BY_VALUE: OnceLock<HashMap<Datum, (&'static str, &'static str)>> = OnceLock::new();
     let all = BY_VALUE.get_or_init(|| {
@@ -73,7 +73,7 @@ fn extension_text(value: &Datum) -> (&'static str, &'static str) {
     all[value]
 }
 
-/// A world's own longs and texts.
+/// The longs and texts of a world.
 #[derive(Debug, Clone)]
 pub(crate) struct Literals {
     longs: Vec<i64>,
@@ -88,7 +88,7 @@ impl Literals {
         Self { longs, texts }
     }
 
-    /// One of the world's, or next to it, or at a limit.
+    /// Pick one of the world's numbers, or one next to it, or a limit.
     pub fn long(&self, rng: &mut Rng) -> i64 {
         let base = if chance(rng, 15) { *pick(rng, &LONGS) } else { *pick(rng, &self.longs) };
         match rng.u32(0..6) {
@@ -102,7 +102,7 @@ impl Literals {
         if chance(rng, 10) { pick::<&str>(rng, &TEXTS) } else { pick::<String>(rng, &self.texts) }
     }
 
-    /// A text that nothing else has.
+    /// Make a text that occurs nowhere else.
     pub fn odd_text(rng: &mut Rng) -> String {
         format!("unheard of {}", rng.u32(0..4))
     }
@@ -111,7 +111,7 @@ impl Literals {
         pick(rng, &extensions()[extension_of(ty)]).0.clone()
     }
 
-    /// A pattern of `like`, quoted.
+    /// Make a pattern of `like`, quoted.
     pub fn pattern(&self, rng: &mut Rng) -> String {
         let text = self.text(rng).to_owned();
         let escaped = quoted(&text).replace('*', "\\*");
@@ -127,7 +127,7 @@ impl Literals {
     }
 }
 
-/// A text as Cedar writes it.
+/// Write a text as Cedar does.
 pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.escape_debug().to_string().replace("\\'", "'"))
 }
@@ -136,7 +136,7 @@ pub(crate) fn uid_text(uid: &Uid) -> String {
     format!("{}::{}", uid.ty, quoted(&uid.id))
 }
 
-/// A value as an expression.
+/// Write a value as an expression.
 pub(crate) fn cedar_text(value: &Datum) -> String {
     match value {
         Datum::Bool(b) => b.to_string(),
@@ -159,12 +159,12 @@ pub(crate) fn cedar_text(value: &Datum) -> String {
     }
 }
 
-/// A uid in Cedar's JSON.
+/// Write a uid in Cedar's JSON.
 pub(crate) fn uid_json(uid: &Uid) -> Json {
     json!({"type": &*uid.ty, "id": &*uid.id})
 }
 
-/// A value in Cedar's JSON.
+/// Write a value in Cedar's JSON.
 pub(crate) fn value_json(value: &Datum) -> Json {
     match value {
         Datum::Bool(b) => json!(b),

@@ -1,14 +1,14 @@
-//! Random worlds, decided by the engine and by Cedar: a schema, entities, policies and requests that no one wrote, and the
-//! question whether both come to the same decision by the same policies, and err in the same ones.
+//! Random worlds, decided by the engine and by Cedar. A world has a random schema, entities, policies and requests. The
+//! fuzzer compares the decisions, the determining policies, and the policies that err.
 //!
 //! ```text
 //! ztfast-fuzz [--seconds N] [--requests N] [--seed N] [--threads N] [--failures FOLDER] [--first]
 //! ztfast-fuzz replay FILE...
 //! ```
-//! `--first` stops at the first failure and leaves it as it is: that is how long it takes to find one.
+//! `--first` stops at the first failure and does not shrink it: this measures how long it takes to find one.
 //!
-//! Exit status 0 when nothing differs, 1 when something does (each failure is made small and left as a file that `replay`
-//! and the tests take), 2 for wrong arguments.
+//! The exit status is 0 if nothing differs, 1 if something does (each failure is shrunk and left as a file that
+//! `replay` and the tests read), and 2 for wrong arguments.
 #![forbid(unsafe_code)]
 
 mod case;
@@ -38,7 +38,7 @@ use ztfast_bundle::Form;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Failures after which there is no point in going on.
+/// The number of failures after which the fuzzer stops.
 const ENOUGH: usize = 5;
 
 struct Options {
@@ -47,7 +47,7 @@ struct Options {
     seed: u64,
     threads: usize,
     failures: PathBuf,
-    /// Whether the first failure is enough.
+    /// Whether to stop at the first failure.
     first: bool,
 }
 
@@ -86,15 +86,15 @@ fn main() -> ExitCode {
     fuzz(&options)
 }
 
-/// The forms that a world is compiled to: the one that costs least, and one more; of many policies, sets. And whether its
-/// policies are grouped into layers though they be few.
+/// Return the forms to which a world is compiled: the first that fits, and one more, which for many policies is sets.
+/// Each comes with whether its policies are split into layers even if they are few.
 fn forms(seed: u64, policies: usize) -> [(Option<Form>, bool); 2] {
     let forced = [Form::Dense, Form::Rows, Form::Sets];
     let at = if policies > 50 { 2 } else { usize::try_from(seed % 3).unwrap_or(0) };
     [(None, seed % 5 < 2), (Some(forced[at]), seed % 5 > 1)]
 }
 
-/// How a case fails, if it does.
+/// Return how a case fails, if it does.
 fn failure(generated: &Generated, seed: u64, tally: &mut Tally) -> Option<String> {
     let compared = catch_unwind(AssertUnwindSafe(|| {
         let mut own = Tally::default();
@@ -121,7 +121,7 @@ fn fuzz(options: &Options) -> ExitCode {
     let lock = || total.lock().unwrap_or_else(PoisonError::into_inner);
     let worker = || {
         while !stop.load(Ordering::Relaxed) {
-            // Each world follows from one number, so that a failure can be had again.
+            // Each world follows from one number, so that a failure can be repeated.
             let seed = options.seed.wrapping_mul(1 << 40).wrapping_add(next.fetch_add(1, Ordering::Relaxed));
             let mut tally = Tally::default();
             let generated = Generated::new(seed);
@@ -173,7 +173,7 @@ fn line(tally: &Tally, began: Instant) -> String {
     )
 }
 
-/// Make a failing case small and leave it as a file.
+/// Shrink a failing case, and leave it as a file.
 fn leave(generated: Generated, seed: u64, found: &str, options: &Options) -> PathBuf {
     eprintln!("\nworld {seed}: {found}");
     if !options.first {
@@ -181,7 +181,7 @@ fn leave(generated: Generated, seed: u64, found: &str, options: &Options) -> Pat
     }
     let fails = |case: &Generated| {
         let found = failure(case, seed, &mut Tally::default())?;
-        // What cannot be compiled any more fails for another reason.
+        // A case that does not compile any more fails for another reason.
         (!found.starts_with("refused") && !found.starts_with("Cedar refuses")).then_some(found)
     };
     let small = if options.first { generated } else { shrink::shrink(generated, &fails) };

@@ -1,4 +1,4 @@
-//! Random policy sets: of sizes at the edges of words, with templates, clauses of both kinds, and conditions that many
+//! Random policy sets: with sizes near word boundaries, templates, clauses of both kinds, and conditions that many
 //! policies share.
 
 use crate::exprs::Exprs;
@@ -13,11 +13,11 @@ use std::fmt::Write;
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     pub forbid: bool,
-    /// Constraints on principal, action and resource.
+    /// The constraints on principal, action and resource.
     pub scope: [String; 3],
-    /// `when` or `unless`, and the condition.
+    /// The clauses: whether `when` or `unless`, and the condition.
     pub clauses: Vec<(bool, Tree)>,
-    /// Links, if it is a template: values of its slots.
+    /// The links, if this is a template: values of its slots.
     pub links: Vec<Vec<(&'static str, String)>>,
 }
 
@@ -35,12 +35,12 @@ impl Policy {
     }
 }
 
-/// The policies in Cedar's syntax.
+/// Write the policies in Cedar's syntax.
 pub(crate) fn text(policies: &[Policy]) -> String {
     policies.iter().map(Policy::text).collect::<Vec<_>>().join("\n")
 }
 
-/// The links of the templates, as Cedar's command line has them.
+/// Write the links of the templates in the format of Cedar's command line.
 pub(crate) fn links(policies: &[Policy]) -> Option<String> {
     let mut all: Vec<Json> = Vec::new();
     for (number, policy) in policies.iter().enumerate().filter(|(_, policy)| policy.is_template()) {
@@ -57,15 +57,15 @@ pub(crate) fn links(policies: &[Policy]) -> Option<String> {
 
 const SIZES: [usize; 24] = [0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 8, 12, 20, 63, 64, 65, 511, 513];
 
-/// A policy set for a world.
+/// Make a policy set for a world.
 pub(crate) fn policies(rng: &mut Rng, world: &World) -> Vec<Policy> {
     let near_miss = if chance(rng, 30) { 4 } else { 0 };
     let mut shared: Vec<(bool, Tree)> = Vec::new();
     let mut all: Vec<Policy> = Vec::new();
-    // Most worlds are small: Cedar looks at every policy of the large ones.
+    // Most worlds are small, because Cedar evaluates every policy of a large one.
     let count = if chance(rng, 70) { SIZES[rng.usize(0..17)] } else { *pick(rng, &SIZES) };
     let crowd = count > 50;
-    // Policies of one kind lie side by side in one set.
+    // Policies of one kind lie next to each other in a set.
     let alike = crowd && rng.bool();
     let forbid = rng.bool();
     let side = |rng: &mut Rng, name: &str| {
@@ -144,7 +144,7 @@ fn policy(
             continue;
         }
         let mut exprs = Exprs::new(world, action, principal, resource, near_miss);
-        // Conditions on one side are resolved when the bundle is made.
+        // Conditions on one side are resolved at compilation.
         exprs.only = only.or([None, None, None, Some("principal"), Some("resource"), Some("context")][rng.usize(0..6)]);
         let depth = if crowd { rng.u32(0..2) } else { rng.u32(0..4) };
         let condition = exprs.guarded(rng, depth);

@@ -1,12 +1,12 @@
-//! A failing case made small, step by step, as long as it still fails.
+//! The shrinker: makes a failing case small, step by step, as long as it still fails.
 
 use crate::generate::Generated;
 use std::time::{Duration, Instant};
 
-/// How long one case may take to become small.
+/// How long the shrinker may work on one case.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Shrink a case; `fails` says how it fails, if it does.
+/// Shrink a case. `fails` returns how it fails, if it does.
 pub(crate) fn shrink(mut case: Generated, fails: &dyn Fn(&Generated) -> Option<String>) -> Generated {
     let began = Instant::now();
     loop {
@@ -121,7 +121,7 @@ fn conditions(case: &mut Generated, fails: Fails<'_>, began: Instant) -> bool {
     changed
 }
 
-/// Leave out optional attributes: of entities, and of contexts.
+/// Leave out optional attributes, of entities and of contexts.
 fn values(case: &mut Generated, fails: Fails<'_>, began: Instant) -> bool {
     let mut changed = false;
     for at in 0..case.entities.len() {

@@ -1,19 +1,20 @@
-//! What must be denied, between requests that are right: another engine's sessions and handles, made-up ones, entities of
-//! wrong types, and calls that failed half-way. The right ones go on being decided right.
+//! Requests that must be denied, between valid ones: with another engine's sessions and handles, forged ones, entities
+//! of wrong types, and calls that failed half-way. The valid ones must still be decided right.
 
 use crate::compare::{Desk, Ways};
 use ztfast_bundle::ValueType;
 use ztfast_engine::{Code, Column, Determining, Handle, SessionId, Who};
 
-/// Gates that are looked at after a step, and rows of each.
+/// The gates that are checked after a step, and the rows of each.
 const GATES: usize = 4;
-/// More than a call has room for.
+/// A length that exceeds the memory of a call.
 const LONG: usize = 1 << 15;
 
-/// Ask one engine in the names of another's sessions and about another's entities.
+/// Ask one engine with another's sessions, and about another's entities.
 pub(crate) fn ask(desks: &mut [Desk], tally: &mut crate::compare::Tally) -> Result<(), String> {
     let [desk, other, ..] = desks else { return Ok(()) };
-    // The same principal's session, and the same entities: in two engines that were made alike they lie in the same places.
+    // These are sessions of the same principals, and the same entities: in two engines set up alike they have the same
+    // places.
     let sessions: Vec<SessionId> = desk.sessions.keys().filter_map(|uid| other.sessions.get(uid).copied()).collect();
     let snapshot = desk.engine.snapshot();
     for &session in &sessions {
@@ -58,7 +59,7 @@ impl Ways {
         Some(Row { session, principal, resource: *self.resources.get(at)? })
     }
 
-    /// Fail a call half-way. Whatever is asked next is denied; what comes after that is as if nothing had happened.
+    /// Make a call fail half-way. The next decision is a denial, and those after it are as if the call had never been.
     pub(crate) fn fail(&mut self) -> Result<(), String> {
         self.gate.begin();
         match self.gate.text(&"x".repeat(LONG)) {
@@ -67,7 +68,7 @@ impl Ways {
         }
     }
 
-    /// The decision of a call that failed.
+    /// Check the decision of a call that failed.
     pub(crate) fn denies_failed(&mut self, session: SessionId, resource: Handle) -> Result<(), String> {
         self.fail()?;
         let code = self.gate.allows(session, resource, &vec![0; self.kinds.len()]);
@@ -97,7 +98,7 @@ impl Ways {
         }
     }
 
-    /// The same in a batch, beside a row that is right.
+    /// Check the same in a batch, beside a valid row.
     fn denies_rows(&mut self, session: SessionId, resource: Handle, principal: Handle) -> Result<(), String> {
         let row = self.row(0).ok_or("no row")?;
         let mut batch = self.gate.batch();
@@ -131,7 +132,7 @@ impl Ways {
         Ok(())
     }
 
-    /// Arguments that are entities take none of another engine's, and none of a wrong type.
+    /// Check that arguments that are entities refuse another engine's, and those of a wrong type.
     fn refuses_entities(
         &mut self,
         foreign: Handle,

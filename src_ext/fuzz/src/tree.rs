@@ -1,4 +1,4 @@
-//! Expressions as text with holes: what the generator makes, and what the shrinker takes apart.
+//! Expressions as text with holes: the generator makes them, and the shrinker takes them apart.
 
 /// An expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -7,7 +7,8 @@ pub(crate) struct Tree {
     pub parts: Vec<Part>,
 }
 
-/// What an expression yields, as far as the shrinker cares: one may stand where another of its kind stood.
+/// The kind of an expression's result, as far as the shrinker cares: it may replace an expression by another of its
+/// kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Bool,
@@ -26,12 +27,12 @@ pub(crate) enum Part {
 }
 
 impl Tree {
-    /// An expression without parts.
+    /// Make an expression without parts.
     pub fn leaf(kind: Kind, text: impl Into<String>) -> Self {
         Self { kind, parts: vec![Part::Text(text.into())] }
     }
 
-    /// An expression of a pattern in which each `_` stands for the next part.
+    /// Make an expression of a pattern in which each `_` stands for the next part.
     pub fn of(kind: Kind, pattern: &str, parts: impl IntoIterator<Item = Self>) -> Self {
         let mut made = Self { kind, parts: Vec::new() };
         let mut parts = parts.into_iter();
@@ -44,7 +45,7 @@ impl Tree {
         made
     }
 
-    /// An expression of parts with something between them.
+    /// Make an expression of parts with something between them.
     pub fn joined(kind: Kind, open: &str, between: &str, close: &str, parts: Vec<Self>) -> Self {
         let mut made = Self::leaf(kind, open);
         for (at, part) in parts.into_iter().enumerate() {
@@ -57,7 +58,7 @@ impl Tree {
         made
     }
 
-    /// The text.
+    /// Write the text.
     pub fn text(&self) -> String {
         let mut text = String::new();
         self.write(&mut text);
@@ -87,7 +88,7 @@ impl Tree {
         }
     }
 
-    /// Simpler expressions that may stand in its place, the simplest first.
+    /// Return simpler expressions that may replace this one, the simplest first.
     pub fn simpler(&self) -> Vec<Self> {
         let constants: &[&str] = match self.kind {
             Kind::Bool => &["true", "false"],

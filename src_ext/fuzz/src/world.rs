@@ -1,4 +1,4 @@
-//! A random schema, and what a store and requests by it are made of.
+//! A random schema, and the stores and requests that follow it.
 
 use crate::literals::{Literals, cedar_text};
 use fastrand::Rng;
@@ -34,10 +34,10 @@ pub(crate) struct Field {
 /// An entity type.
 #[derive(Debug, Clone)]
 pub(crate) struct EntityType {
-    /// With its namespace.
+    /// The name with its namespace.
     pub name: String,
     short: String,
-    /// Types of parents.
+    /// The types of parents.
     pub above: Vec<usize>,
     pub attrs: Vec<Field>,
     pub tags: Option<Ty>,
@@ -50,7 +50,7 @@ pub(crate) struct EntityType {
 pub(crate) struct Action {
     pub uid: Uid,
     pub groups: Vec<String>,
-    /// Types of principals and resources; none for a group.
+    /// The types of principals and resources; `None` for a group.
     pub applies: Option<(Vec<usize>, Vec<usize>)>,
     pub context: Vec<Field>,
 }
@@ -73,7 +73,7 @@ pub(crate) struct World {
     pub literals: Literals,
 }
 
-/// Ids of entities; the store holds some of them.
+/// The ids of entities; the store holds some of them.
 const IDS: [&str; 8] = ["x0", "x1", "x2", "x3", "x4", "x5", "o\"d\\d é", ""];
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "odd one"];
 
@@ -169,12 +169,12 @@ impl World {
         }
     }
 
-    /// The actions that apply to something.
+    /// Return the actions that apply to something.
     pub fn applicable(&self) -> Vec<&Action> {
         self.actions.iter().filter(|action| action.applies.is_some()).collect()
     }
 
-    /// The schema in Cedar's syntax.
+    /// Write the schema in Cedar's syntax.
     pub fn schema(&self) -> String {
         let mut out = String::new();
         let names = |of: &[usize]| of.iter().map(|&ty| self.types[ty].short.as_str()).collect::<Vec<_>>().join(", ");
@@ -232,7 +232,7 @@ impl World {
         }
     }
 
-    /// A uid of a type, of an entity that the store may hold or lack.
+    /// Make a uid of a type, of an entity that the store may hold or lack.
     pub fn uid(&self, rng: &mut Rng, ty: usize) -> Uid {
         let ty = &self.types[ty];
         let id = match &ty.listed {
@@ -242,7 +242,7 @@ impl World {
         Uid::new(ty.name.as_str(), id)
     }
 
-    /// A value of a type.
+    /// Make a value of a type.
     pub fn value(&self, rng: &mut Rng, ty: &Ty) -> Datum {
         match ty {
             Ty::Bool => Datum::Bool(rng.bool()),
@@ -259,7 +259,7 @@ impl World {
         }
     }
 
-    /// Values of attributes, of which the optional ones may be missing.
+    /// Make values of attributes, of which optional ones may be missing.
     pub fn values(&self, rng: &mut Rng, fields: &[Field]) -> BTreeMap<Arc<str>, Datum> {
         let mut values = BTreeMap::new();
         for field in fields {
@@ -270,7 +270,7 @@ impl World {
         values
     }
 
-    /// A store: not all that could be in it, and some of it far below the rest.
+    /// Make a store, which lacks some of the possible entities, and sometimes has a long chain of parents.
     pub fn entities(&self, rng: &mut Rng) -> Vec<Entity> {
         let mut all: Vec<Entity> = Vec::new();
         let deep = chance(rng, 20);
@@ -289,7 +289,7 @@ impl World {
                 all.push(entity);
             }
         }
-        // Parents come later in the order of the uids, so that nobody is below itself.
+        // Parents come later in the order of the uids, so that no entity is its own ancestor.
         for entity in &mut all {
             let own = entity.uid.clone();
             entity.parents.retain(|parent| *parent > own);
@@ -302,7 +302,7 @@ impl World {
         all
     }
 
-    /// An entity with random attributes and parents.
+    /// Make an entity with random attributes and parents.
     pub fn entity(&self, rng: &mut Rng, number: usize, uid: Uid) -> Entity {
         let ty = &self.types[number];
         let mut parents: Vec<Uid> = Vec::new();
@@ -313,7 +313,7 @@ impl World {
         }
         parents.sort();
         parents.dedup();
-        // A chain's links stay where they are.
+        // The links of a chain stay as they are.
         parents.retain(|parent| *parent > uid);
         let tags = match &ty.tags {
             Some(tag) => {
@@ -324,7 +324,7 @@ impl World {
         Entity { uid, parents, attrs: self.values(rng, &ty.attrs), tags }
     }
 
-    /// A literal of a type in Cedar's syntax.
+    /// Write a literal of a type in Cedar's syntax.
     pub fn literal(&self, rng: &mut Rng, ty: &Ty) -> String {
         cedar_text(&self.value(rng, ty))
     }

@@ -1,17 +1,17 @@
-//! How many instructions a decision takes, under valgrind: `make bench-instructions`.
+//! The number of instructions that a decision takes, under valgrind: `make bench-instructions`.
 //!
-//! A count does not depend on who else uses the machine, so a change that makes the hot path longer fails here, however noisy
-//! the CI is. What is counted is the decision alone; the engine and its sessions are made before.
-#![allow(missing_docs, clippy::must_use_candidate)] // of what the macros make
-#![allow(clippy::unnecessary_box_returns)] // a pointer is what a measured function is to be given, and to give back
+//! A count does not depend on other work of the machine, so a change that makes the hot path longer fails here, however
+//! noisy the CI is. Only the decision is counted; the engine and its sessions are set up before.
+#![allow(missing_docs, clippy::must_use_candidate)] // for the macros' output
+#![allow(clippy::unnecessary_box_returns)] // a measured function takes and returns a pointer
 
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use std::hint::black_box;
 use ztfast_engine::{Batch, Code, Column, Determining, Who};
 use ztfast_icount::{Hot, VALUES};
 
-// The limits: what was counted when they were last renewed, and 3 % above. To renew them, after a change that is worth its
-// instructions or saves some (or with another compiler): run `make bench-instructions`, and put the new counts
+// The limits: the counts when they were last renewed, and 3 % above. To renew them, after a change that is worth its
+// instructions or saves some (or with another compiler), run `make bench-instructions` and put the new counts
 // (`SimdLevel`, on the left) here.
 const ALLOWS_CELL: u64 = limit(144);
 const ALLOWS_TWO_COMPARISONS: u64 = limit(212);
@@ -41,15 +41,14 @@ struct Rows {
 fn decided(mut rows: Box<Rows>) -> Box<Rows> {
     let columns = rows.columns.each_ref().map(|column| Column::each(column));
     let (session, resource) = ([rows.hot.session.0], [rows.hot.resource.0]);
-    // As through the C API: nothing is known about the columns beforehand.
+    // As through the C API, nothing is known about the columns at compile time.
     let (who, resources, columns) =
         black_box((Who::Sessions(Column::all(&session)), Column::all(&resource), &columns[..]));
     rows.batch.decide_many(who, resources, columns, &mut rows.codes).expect("there are no entities");
     rows
 }
 
-// Everything is boxed, so that it is a pointer that is handed over; and given back, because freeing it is no part of the
-// decision.
+// Everything is boxed, so that a pointer is passed. It is returned too, because freeing it is not part of the decision.
 
 fn cancel() -> Box<Hot> {
     Box::new(Hot::new("order.cancel", &[]))
@@ -71,7 +70,7 @@ fn rows() -> Box<Rows> {
     let hot = *order();
     let batch = hot.gate.batch();
     let rows = Rows { hot, batch, columns: VALUES.map(|value| vec![value; ROWS]), codes: vec![0; ROWS] };
-    // Memory that a batch asks for is zeroed if it was used before, so let it be so, always.
+    // Memory that a batch requests is zeroed if it was used before, so this makes sure that it was.
     let rows = decided(Box::new(rows));
     assert!(rows.codes.iter().all(|&code| code == Code::Allow as u8), "the counted rows must be allowed");
     rows

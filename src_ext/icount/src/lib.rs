@@ -1,6 +1,8 @@
-//! What `benches/icount.rs` counts: an engine over the bundle of `ztfast.bench.workload`, which make saves.
+//! The engine whose instructions `benches/icount.rs` counts, over the bundle of `ztfast.bench.workload`, which make
+//! saves.
 //!
-//! A crate of its own: the engine's own tests link Cedar, which takes minutes to build with optimizations. Nothing here does.
+//! This is a crate of its own because the engine's tests link Cedar, which takes minutes to build with optimizations.
+//! This crate does not depend on Cedar.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -8,13 +10,13 @@ use std::sync::Arc;
 use ztfast_bundle::Bundle;
 use ztfast_engine::{Admission, Code, Engine, EngineOptions, Gate, Handle, SessionId, SessionStatus};
 
-/// Where the bundle is, seen from this crate.
+/// The path of the bundle, from this crate.
 const BUNDLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../build/bench/hot.ztb");
 
-/// The request that is decided again and again: allowed, with these values of `notional` and `qty`.
+/// The values of `notional` and `qty` of the request that is decided again and again, which is allowed.
 pub const VALUES: [i64; 2] = [250_000, 100];
 
-/// A gate that has decided before, and the request's session and resource.
+/// A gate that has decided before, with the request's session and resource.
 pub struct Hot {
     /// The gate.
     pub gate: Gate,
@@ -26,10 +28,10 @@ pub struct Hot {
 }
 
 impl Hot {
-    /// A gate for an action and these attributes.
+    /// Prepare a gate for an action and these attributes.
     ///
     /// # Panics
-    /// Where there is no bundle, or it is not the workload's.
+    /// If there is no bundle, or it is not the workload's.
     #[must_use]
     pub fn new(action: &str, names: &[&str]) -> Self {
         let bundle = Bundle::open(Path::new(BUNDLE)).expect("the bundle that `make bench-instructions` saves first");
@@ -40,7 +42,7 @@ impl Hot {
         let admission = Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX };
         let session = engine.admit(&admission).expect("room for sessions");
         let mut gate = engine.prepare("Action", action, names).expect("the workload's action");
-        // Whatever is done only once is done before anything is counted.
+        // Work that is done only once is done before anything is counted.
         for _ in 0..10 {
             let code = gate.allows(session, resource, &VALUES[..names.len()]);
             assert_eq!(code, Code::Allow, "the counted request must be allowed");
@@ -48,7 +50,7 @@ impl Hot {
         Self { gate, engine, session, resource }
     }
 
-    /// The same with a session that is revoked in the end.
+    /// Prepare a gate, and revoke the session.
     ///
     /// # Panics
     /// As [`Self::new`].

@@ -92,7 +92,7 @@ fn wrong_links() {
         (r#"{"template_id": "s", "link_id": "l", "args": {}}"#, "link `l` of template `s`"),
         (r#"{"template_id": "t", "link_id": "l", "args": {"?principal": "Human::\"h\""}}"#, "?resource"),
         (r#"{"template_id": "t", "link_id": "l", "args": {"?action": "Human::\"h\""}}"#, "`?action` is not a slot"),
-        (r#"{"template_id": "t", "link_id": "l", "args": {"?principal": "Human"}}"#, "`Human` is not an entity uid"),
+        (r#"{"template_id": "t", "link_id": "l", "args": {"?principal": "Human"}}"#, "`Human` is no entity uid"),
         (
             r#"{"template_id": "t", "link_id": "s", "args": {"?principal": "Human::\"h\"", "?resource": "Human::\"h\""}}"#,
             "duplicate policy id `s`: p.cedar:1 and links.json:2",
