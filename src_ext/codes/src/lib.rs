@@ -1,9 +1,9 @@
-//! What a decision is, and why: one byte.
+//! The code of a decision: its effect and the reason, in one byte.
 //!
-//! [`codes!`] is the one list of codes. Rust makes its types of it; `tests/copies.rs` holds the lists for C, Cython and
-//! Python against it, and `make codes` rewrites them.
+//! [`codes!`] is the one list of codes. Rust types are generated from it. `tests/copies.rs` compares the lists for C,
+//! Cython and Python with it, and `make codes` rewrites those.
 
-/// Give all codes to another macro: what each means, its variant in Rust, its name elsewhere, and its number.
+/// Pass all codes to another macro: the meaning of each, its variant in Rust, its name elsewhere, and its number.
 ///
 /// The meaning is one sentence, the same in each language. Numbers rise, and none is used twice.
 #[macro_export]
@@ -60,7 +60,7 @@ macro_rules! define {
             /// All codes, in the order of their numbers.
             pub const ALL: [Self; [$($number),*].len()] = [$(Self::$variant),*];
 
-            /// The name that `Decision.code` shows.
+            /// Return the name that `Decision.code` shows.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -68,7 +68,7 @@ macro_rules! define {
                 }
             }
 
-            /// What it means: a sentence.
+            /// Return the meaning, as a sentence.
             #[must_use]
             pub const fn meaning(self) -> &'static str {
                 match self {

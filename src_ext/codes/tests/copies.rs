@@ -1,5 +1,5 @@
-//! C, Cython and Python list the codes of this crate. With `UPDATE_CODES` set, as `make codes` sets it, the lists are
-//! rewritten.
+//! C, Cython and Python list the codes of this crate. With `UPDATE_CODES` set, as `make codes` does, the test rewrites
+//! the lists.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn python() -> String {
     out
 }
 
-/// A file's text with the lines between its two markers replaced.
+/// Replace the lines between a file's two markers.
 fn with_list(text: &str, list: &str) -> Option<String> {
     let (head, rest) = text.split_once(BEGIN)?;
     let (rest_of_line, rest) = rest.split_once('\n')?;

@@ -159,7 +159,7 @@ fn what_came_later_is_unknown_to_an_older_snapshot() {
     }
 }
 
-/// Whoever ends, by a panic or not, ends the others.
+/// Stops the other threads when its own ends, by a panic or not.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -174,7 +174,7 @@ fn deciders_never_take_one_for_another() {
     let (members, guests) = (AtomicU64::new(0), AtomicU64::new(0));
     let over = AtomicBool::new(false);
     let began = Instant::now();
-    // How often each way of deciding met each code.
+    // For each way of deciding, how often it returned each code.
     let counts = [(); 3].map(|()| Code::ALL.map(|_| AtomicU64::new(0)));
     let rare = || {
         let codes = [Code::Allow, Code::Default, Code::Revoked, Code::UnknownSession];
@@ -187,7 +187,7 @@ fn deciders_never_take_one_for_another() {
             let _ends = Ends(&over);
             let mut last: Vec<SessionId> = Vec::new();
             for round in 0_u64.. {
-                // As long as a busy machine takes to show everything, unless that never comes.
+                // A busy machine gets as long as it needs to show everything, up to a limit.
                 let lasted = began.elapsed();
                 let ends = if rare().is_some() { 60 } else { 3 };
                 if lasted > Duration::from_secs(ends) || over.load(Ordering::Acquire) {

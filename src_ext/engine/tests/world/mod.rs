@@ -58,7 +58,7 @@ impl Kind {
 /// The variable that names the folder of bundles that builds without the compiler read.
 pub const BUNDLES: &str = "ZTFAST_TEST_BUNDLES";
 
-/// Say that a test was skipped, past what captures the output of tests that pass.
+/// Report that a test was skipped, bypassing the capture of output of tests that pass.
 pub fn skipped(why: &str) {
     std::io::stderr().write_all(format!("SKIPPED: {why}\n").as_bytes()).unwrap();
 }
