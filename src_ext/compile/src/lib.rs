@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! model ── tables    strings, types, entities and values become numbers and 16-byte values
-//!       ── plan      policies become selectors of either side, and what is left
+//!       ── plan      policies become selectors of either side, and residual conjuncts
 //!       ── classes   entities for which the same selectors hold become one class
 //!       ── layout    each action's context becomes slots
 //!       ── layers    each action's policies are grouped where that keeps classes few

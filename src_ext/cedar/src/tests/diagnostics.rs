@@ -126,7 +126,7 @@ fn entities() {
     sources.entities = Some(file("e.json", &format!("[{}]", many.join(",\n"))));
     let found = refused(&sources);
     assert_eq!(found.len(), 201);
-    assert!(found[200].message.contains("and more"), "{}", found[200]);
+    assert!(found[200].message.contains("there are more of these"), "{}", found[200]);
 
     // Each entity is valid, but not both together.
     sources.entities = Some(file("e.json", &format!("[{}, {}]", human("a", "1"), human("a", "2"))));
