@@ -1,6 +1,6 @@
-"""ztfast: zero-trust authorization for trading systems, decided in the process in tens of nanoseconds.
+"""ztfast: zero-trust authorization for trading systems, decided inside the process in tens of nanoseconds.
 
-Cedar policies are compiled once; sessions, validity, policy and the kill switch are looked at on every decision.
+Cedar policies are compiled once. Every decision checks the session, its validity, the kill switch and the policies.
 
 >>> import ztfast, time
 >>> bundle = ztfast.compile(
@@ -100,7 +100,7 @@ __all__ = [
 
 
 def get_include() -> str:
-    """The folder of ``ztfast.h``, for compilers of C, C++ and Cython code (``cimport ztfast.gate``).
+    """Return the folder of ``ztfast.h``, for compilers of C, C++ and Cython code (``cimport ztfast.gate``).
 
     >>> get_include().endswith("include")
     True

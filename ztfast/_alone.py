@@ -1,7 +1,7 @@
-"""Refuses to be imported into a second interpreter of the process, before anything else of ztfast or numpy is.
+"""A check that refuses to import ztfast into a subinterpreter, before the core or numpy is loaded.
 
-The core and numpy belong to the interpreter that loads them first: were that a second one, the first could not have
-them any more. Threads of the main interpreter, and other processes, share nothing of the kind.
+The core and numpy belong to the interpreter that loads them first. If a subinterpreter loaded them, the main
+interpreter could not use them any more.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib
 
 
 def _is_second() -> bool:
-    """Whether this is another interpreter than the process's first, as far as Python tells."""
+    """Return whether this is a subinterpreter, as far as Python tells."""
     for name in ("_interpreters", "_xxsubinterpreters"):
         try:
             interpreters = importlib.import_module(name)
@@ -22,6 +22,6 @@ def _is_second() -> bool:
 
 if _is_second():
     raise ImportError(
-        "ztfast cannot be used in a second interpreter of a process (a subinterpreter): import it in the main one, and "
-        "use threads or processes"
+        "ztfast cannot be used in a second interpreter of a process (a subinterpreter): import it in the main "
+        "interpreter, and use threads or processes"
     )

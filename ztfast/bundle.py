@@ -20,24 +20,24 @@ from ztfast.uid import Uid
 __all__ = ["ActionStats", "Bundle", "LayerStats", "Memory", "Policy", "Stats", "compile"]
 
 Form = Literal["dense", "rows", "sets"]
-"""How the table of a layer is laid out; see :class:`LayerStats`."""
+"""The layout of a layer's table; see :class:`LayerStats`."""
 
 Progress = Callable[[str, int, int], object]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""A callback that takes the name of a step, how many items of it are done, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerStats:
-    """How some of an action's policies are laid out. The decision is what all layers of the action say together.
+    """One layer: policies of an action that share classes and a table. A decision combines all layers of its action.
 
     Attributes:
-        form: ``"dense"``: a cell for each pair of classes. ``"rows"``: for each class of principals the cell that is
-            the rule, and those that differ. ``"sets"``: for each class the policies that it admits, as bits; a decision
-            is the AND of two.
-        policies: Policies in it.
-        principals, resources: Classes of principals, and of resources.
-        bytes: Bytes that the form takes, without the programs.
-        dense_bytes: Bytes that a cell for each pair of classes would take.
+        form: ``"dense"``: a cell for each pair of classes. ``"rows"``: for each class of principals the usual cell, and
+            the cells that differ from it. ``"sets"``: for each class the policies that it admits, as bits; a decision
+            ANDs two of these sets.
+        policies: The number of policies in the layer.
+        principals, resources: The numbers of classes of principals and of resources.
+        bytes: The size of the table, without programs.
+        dense_bytes: The size of a dense table in its place.
     """
 
     form: Form
@@ -50,16 +50,16 @@ class LayerStats:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Where a bundle's bytes are.
+    """The memory that the parts of a bundle take, in bytes.
 
     Attributes:
-        per_entity: Bytes of an entity, with its texts, values and classes, on average.
-        per_principal: The same with what is kept for principals only.
-        per_resource: The same with what is kept for resources only.
-        per_policy: Bytes of tables, programs and code, by the number of policies.
-        tables: Bytes of tables, programs and code.
-        entities: Bytes of entities, texts, values and classes.
-        sources: Bytes of the policies and the schema as text.
+        per_entity: The average size of an entity, with its texts, values and classes.
+        per_principal: The same with the data that only principals have.
+        per_resource: The same with the data that only resources have.
+        per_policy: The size of tables, programs and code, divided by the number of policies.
+        tables: The size of tables, programs and code.
+        entities: The size of entities, texts, values and classes.
+        sources: The size of the policies and the schema as text.
     """
 
     per_entity: float
@@ -73,18 +73,19 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class ActionStats:
-    """What became of one action.
+    """The result of compiling one action.
 
     Attributes:
-        action: Its uid as Cedar text.
-        policies: Policies whose scope admits it.
-        principal_classes: Classes of principals, over its layers; all principals of a class are decided on alike.
-        resource_classes: Classes of resources, over its layers.
-        cells: Cells that are stored.
-        programs: Distinct sets of policies that can apply together.
-        tabulated: Conditions over principal and resource that the table settles.
-        residual: Conditions left for decision time, counted per policy.
-        layers: How its policies are laid out.
+        action: The action's uid as Cedar text.
+        policies: The number of policies whose scope admits the action.
+        principal_classes: The number of classes of principals, summed over the layers. All principals of a class get
+            the same decision.
+        resource_classes: The number of classes of resources, summed over the layers.
+        cells: The number of stored cells.
+        programs: The number of distinct sets of policies that can apply together.
+        tabulated: The number of conditions over principal and resource that the table resolves.
+        residual: The number of conditions left for decision time, counted per policy.
+        layers: The layers.
     """
 
     action: str
@@ -100,22 +101,23 @@ class ActionStats:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What was compiled, and into what.
+    """The numbers of what was compiled, and of what it was compiled to.
 
     Attributes:
-        policies: Policies, links of templates among them.
-        entities: Entities of the store, actions among them.
-        classes: Classes of principals and resources over all actions.
-        cells: Cells over all actions.
-        programs: Distinct residual programs.
-        fallbacks: Policies for which Cedar's own evaluator answers: right, but slow. :attr:`Bundle.fallbacks` names
-            them.
-        residual: Conditions left for decision time, counted per action and policy.
-        instructions: Instructions of those that are more than a comparison with a constant.
-        scratch: Values that the deepest program stacks, and that the one that builds most sets and records builds.
-        memory: Where its bytes are.
-        bytes: Size of the bundle.
-        actions: Per action.
+        policies: The number of policies, including links of templates.
+        entities: The number of entities in the store, including actions.
+        classes: The number of classes of principals and resources over all actions.
+        cells: The number of cells over all actions.
+        programs: The number of distinct residual programs.
+        fallbacks: The number of policies that Cedar's own evaluator answers, which is correct but slow.
+            :attr:`Bundle.fallbacks` lists them.
+        residual: The number of conditions left for decision time, counted per action and policy.
+        instructions: The number of instructions of those conditions that are more than a comparison with a constant.
+        scratch: The largest number of values on a program's stack, and of values that a program builds for sets and
+            records.
+        memory: The memory that the parts of the bundle take.
+        bytes: The size of the bundle.
+        actions: The result for each action.
     """
 
     policies: int
@@ -137,12 +139,12 @@ class Policy:
     """A policy of a bundle.
 
     Attributes:
-        id: Its id: the ``@id`` annotation, or Cedar's own with the file's stem before it.
+        id: The ``@id`` annotation, or the file's stem followed by Cedar's own id.
         effect: ``"permit"`` or ``"forbid"``.
-        annotations: All its annotations.
-        file: The file it came from, as the compiler was given it.
-        line: Its first line there, from 1.
-        fallback: Why Cedar's own evaluator answers for it, or None.
+        annotations: All annotations.
+        file: The name of the policy's file, as it was given to the compiler.
+        line: The policy's first line in the file, from 1.
+        fallback: The reason why Cedar's own evaluator answers for this policy; ``None`` if the policy is compiled.
     """
 
     id: str
@@ -154,9 +156,9 @@ class Policy:
 
 
 class Bundle:
-    """Compiled policies, schema and entities. It never changes, and may be shared by engines and threads.
+    """Compiled policies, schema and entities. A bundle is immutable; engines and threads may share it.
 
-    Made by :func:`ztfast.compile` or :meth:`load`.
+    :func:`ztfast.compile` and :meth:`load` make bundles.
 
     >>> import ztfast
     >>> bundle = ztfast.examples.tiny()
@@ -171,38 +173,38 @@ class Bundle:
             raise refused("Bundle", "what ztfast.compile or ztfast.Bundle.load makes", core)
         self._core = core
         self.warnings: tuple[dict[str, Any], ...] = tuple(warnings)
-        """What the compiler found worth a look, as diagnostics; empty for a loaded bundle."""
+        """The compiler's warnings, as diagnostics (see :class:`ztfast.PolicyError`); empty for a loaded bundle."""
 
     @classmethod
     def load(cls, source: str | os.PathLike[str] | int) -> Bundle:
-        """Read a bundle's file into memory of its own, after checking its header.
+        """Check a bundle file's header and read the file into private memory.
 
-        The file is opened once and read once: whoever changes, cuts, replaces or removes it afterwards changes
-        nothing. This takes the time that copying its bytes takes. A file of up to 8 MiB is checked whole at once; the
-        sections of a larger one are checked before they are first used: when an engine takes the bundle, or by
+        The file is opened once and read once. Later changes to the file, its truncation, replacement or removal do not
+        affect the bundle. Loading takes as long as copying the bytes. A file of up to 8 MiB is checked completely. The
+        sections of a larger file are checked before they are first used: when an engine takes the bundle, or by
         :meth:`check`.
 
         Args:
-            source: The file's path, or a descriptor of it, such as one of :meth:`share` that another process sent: its
-                memory is taken as it is, without a copy. The descriptor stays the caller's.
+            source: The file's path or a file descriptor. The memory of a descriptor from :meth:`share`, for example one
+                that another process sent, is used without a copy. The caller keeps the descriptor, and closes it.
 
         Raises:
-            BundleError: where the file is missing, no regular file (a FIFO, a device), foreign, of another version,
-                cut, padded, damaged, changed while it is read, or larger than memory.
+            BundleError: if the file is missing, is not a regular file (a FIFO, a device), is not a bundle, has another
+                version, is truncated, padded or damaged, changes while it is read, or does not fit into memory.
         """
         if isinstance(source, int) and not isinstance(source, bool):
             return cls(_core.Bundle.load(f"/proc/self/fd/{source}"))
         return cls(_core.Bundle.load(_path("Bundle.load", source)))
 
     def share(self) -> int:
-        """A descriptor of memory that holds the bundle and that nobody can change any more (a sealed memfd), for other
-        processes.
+        """Return a descriptor of sealed memory (a memfd) that holds the bundle, for other processes.
 
-        Send it (``socket.send_fds``, ``subprocess``'s ``pass_fds``) and let them :meth:`load` it: all then decide over
-        the same pages. Children of a fork share a bundle's pages without it. It is the caller's to close. Linux only.
+        No process can change the memory. Send the descriptor (``socket.send_fds``, ``pass_fds`` of ``subprocess``), and
+        :meth:`load` it in the other process. All processes then use the same pages. Forked children share a bundle's
+        pages anyway. The caller must close the descriptor. Linux only.
 
         Raises:
-            BundleError: where the system has no such memory.
+            BundleError: if the system has no such memory.
 
         >>> import os, ztfast
         >>> bundle = ztfast.examples.tiny()
@@ -214,23 +216,22 @@ class Bundle:
         return self._core.share()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the bundle's file, atomically: the name has either its old content or the whole new one.
+        """Write the bundle's file atomically: the path has either its old content or the whole new content.
 
-        That holds over a crash, and whoever else saves there: threads and processes may save one path at once. Whoever
-        has the old file open keeps it. Its mode is kept, and its owner and group as far as the system allows; a new
-        file has the mode that the process gives new files (its umask). A link is followed, and what it leads to
-        replaced.
-        Whoever is killed leaves nothing, or a file ``.ztfast-*.tmp`` that the next save there removes.
+        This also holds after a crash, and if other threads and processes save to the same path. Processes that have the
+        old file open keep it. An existing file keeps its mode, and its owner and group as far as the system allows; a
+        new file gets the process's default mode (umask). If the path is a link, its target is replaced. A killed
+        process leaves at most a file ``.ztfast-*.tmp``, which the next save to this folder removes.
 
         Raises:
-            BundleError: where the file cannot be written; where the path is a folder, a FIFO, a socket, a device
-                (``/dev/stdout``), or a link that leads nowhere. The old file is as it was then.
+            BundleError: if the file cannot be written, or if the path is a folder, a FIFO, a socket, a device
+                (``/dev/stdout``), or a broken link. The old file is then unchanged.
         """
         self._core.save(_path("Bundle.save", path))
 
     def __reduce_ex__(self, protocol: object) -> Any:
         raise OwnerError(
-            "a bundle is neither copied nor pickled: send the path that it was saved to (bundle.save(path)), or the "
+            "a bundle cannot be copied or pickled: send the path of a saved bundle (bundle.save(path)) or the "
             "descriptor of bundle.share(), and call ztfast.Bundle.load(...) there"
         )
 
@@ -238,7 +239,7 @@ class Bundle:
         """Check every section against its hash.
 
         Raises:
-            BundleError: where one is damaged.
+            BundleError: if a section is damaged.
 
         >>> import ztfast
         >>> ztfast.examples.tiny().check()
@@ -247,7 +248,7 @@ class Bundle:
 
     @property
     def hash(self) -> str:
-        """The content's hash (BLAKE3), 64 hexadecimal digits. Equal sources make equal bundles."""
+        """The hash (BLAKE3) of the content, as 64 hexadecimal digits. Equal sources make equal bundles."""
         return self._core.hash
 
     @cached_property
@@ -257,7 +258,7 @@ class Bundle:
 
     @cached_property
     def stats(self) -> Stats:
-        """What was compiled, and into what."""
+        """The numbers of what was compiled, and of what it was compiled to."""
         stats = dict(self._meta["stats"])
         actions = tuple(
             ActionStats(**{**action, "layers": tuple(LayerStats(**layer) for layer in action["layers"])})
@@ -268,12 +269,12 @@ class Bundle:
 
     @cached_property
     def policies(self) -> tuple[Policy, ...]:
-        """The policies, in their order."""
+        """The policies, in their order in the sources."""
         return tuple(Policy(**policy) for policy in self._core.policies())
 
     @property
     def fallbacks(self) -> tuple[Policy, ...]:
-        """The policies for which Cedar's own evaluator answers; each says why."""
+        """The policies that Cedar's own evaluator answers; :attr:`Policy.fallback` says why."""
         if self.stats.fallbacks == 0:
             return ()
         return tuple(policy for policy in self.policies if policy.fallback is not None)
@@ -285,9 +286,9 @@ class Bundle:
 
     @cached_property
     def actions(self) -> dict[str, dict[str, Any]]:
-        """The actions by their uids: types of ``principals`` and ``resources``, and the ``context``'s attributes as
-        (path, type, required). A path is a name as :meth:`Engine.prepare` takes it: a text, or where that would say two
-        attributes a tuple of its parts."""
+        """The actions by uid, each with the types of its ``principals`` and ``resources``, and the attributes of its
+        ``context`` as (path, type, required). A path is a name as :meth:`Engine.prepare` takes it: a text, or a tuple
+        of parts if the text would be ambiguous."""
         return {
             _core.uid_text(action["ty"], action["id"]): {
                 "principals": action["principals"],
@@ -298,7 +299,7 @@ class Bundle:
         }
 
     def policy_source(self, policy: str) -> tuple[str, int, str] | None:
-        """File, first line and text of a policy, or None where there is no such policy."""
+        """Return the file, first line and text of a policy, or ``None`` if there is no such policy."""
         if not isinstance(policy, str):
             raise refused("policy_source", "a policy's id", policy)
         if not policy.isascii() and policy != policy.encode(errors="replace").decode():
@@ -327,7 +328,7 @@ def _named(attributes: list[tuple[tuple[str, ...], str, bool]]) -> list[tuple[st
 
 
 def _path(what: str, given: Any) -> str:
-    """A path that was given."""
+    """Check a path and return it as a str."""
     try:
         path = os.fsdecode(given)
         os.fsencode(path)
@@ -366,37 +367,38 @@ def compile(
     """Compile policies, a schema and entities into a bundle.
 
     Args:
-        policies: Folders (searched whole for ``*.cedar``, ``*.cedar.json`` and ``*.links.json``), files, open files,
-            :class:`ztfast.Text`, or dicts. Files hold policies in Cedar's syntax, a policy or a policy set in Cedar's
-            JSON, or template links (the JSON list of Cedar's command line: ``template_id``, ``link_id``, ``args``).
-            In folders, links are followed and each file is read once; hidden folders and files are not read. What looks
-            like a policy but is not read is warned of.
+        policies: Folders (searched recursively for ``*.cedar``, ``*.cedar.json`` and ``*.links.json``), files, open
+            files, :class:`ztfast.Text`, or dicts. Files hold policies in Cedar's syntax, a policy or a policy set in
+            Cedar's JSON, or template links (the JSON list of Cedar's command line: ``template_id``, ``link_id``,
+            ``args``). In folders, links are followed and each file is read once; hidden folders and files are not read.
+            A warning names each file that looks like a policy but is not read.
         schema: The schema, in Cedar's syntax or JSON: a file, an open file, a text, or a dict.
         entities: The entities, in Cedar's JSON: a file, a text, or the list itself. They are read with the schema, so
-            that extension values may be plain strings, and its actions are in the store.
-        validate: ``"strict"`` refuses what Cedar's strict validation refuses; ``"permissive"`` compiles it all the
-            same, with warnings.
-        warnings: What becomes of what the author should look at: files of a folder that are not read, templates that
-            are never linked, what Cedar's validation warns of. ``"warn"`` gives each to Python's :mod:`warnings` as a
-            :class:`ztfast.PolicyWarning`; ``"error"`` refuses to compile; :attr:`Bundle.warnings` has them in any case.
-        form: The form of all tables, for measuring; None takes the one that costs least, layer by layer.
-        base: A bundle compiled before, of which what did not change is taken: its entities, if schema and entities are
-            the same; the outcome of validation, if schema and policies are (its warnings are not repeated then, unless
-            they are errors). The result is the same bundle as without it, byte for byte, sooner. It is trusted as the
-            sources are: give a bundle of your own making only. Whether its entities are those that its hash was taken
-            of cannot be known without reading them; that its tables make sense and its actions are the schema's is
-            checked.
-        progress: Called now and then with (what, done, all).
-        exempt: The group of actions that the kill switch leaves alone unless it is named, as
-            ``'Action::"reduce-risk"'``: cancels, and whatever else reduces risk.
+            extension values may be plain strings, and the schema's actions are in the store.
+        validate: ``"strict"`` refuses policies that Cedar's strict validation refuses; ``"permissive"`` compiles them
+            with warnings.
+        warnings: What to do with warnings: files of a folder that are not read, templates that are never linked, and
+            the warnings of Cedar's validator. ``"warn"`` passes each to Python's :mod:`warnings` as a
+            :class:`ztfast.PolicyWarning`; ``"error"`` refuses to compile; ``"ignore"`` does neither.
+            :attr:`Bundle.warnings` has them in any case.
+        form: The form of all tables, for measuring. ``None`` chooses a form for each layer: the first in the order of
+            decision cost that fits its budget.
+        base: An older bundle, of which unchanged parts are reused: its entities, if schema and entities are the same;
+            the outcome of validation, if schema and policies are the same (its warnings are then not repeated, unless
+            they are errors). The result is byte for byte the same bundle as without a base, but sooner. The base is
+            trusted as the sources are: use only a bundle that you compiled. Compilation checks that its tables are
+            valid and that its actions are the schema's. It cannot check without reading the entities whether they match
+            their hash.
+        progress: A callback that is called now and then with (what, done, all).
+        exempt: The group of actions that the kill switch does not stop unless it is named there, for example
+            ``'Action::"reduce-risk"'``: cancels, and other actions that reduce risk.
 
     Raises:
-        ActionError: where the schema has no such group.
-        SourceError: where something cannot be read, or is not what can be compiled.
-        ArgumentError: where another argument is not what is wanted.
-        PolicyError: where Cedar refuses something; with file, line and caret. Also for warnings, if they are errors.
-        CompileError: where a limit of the tables is exceeded, ``base`` makes no sense, or the system has no memory to
-            compile in.
+        ActionError: if the schema has no such group.
+        SourceError: if a source cannot be read, or is of a kind that cannot be compiled.
+        ArgumentError: if another argument has the wrong type or value.
+        PolicyError: if Cedar refuses a source, with file, line and caret; with ``warnings="error"`` also for a warning.
+        CompileError: if a limit of the tables is exceeded, ``base`` is invalid, or the system has no memory to compile.
 
     >>> import ztfast
     >>> bundle = ztfast.compile(

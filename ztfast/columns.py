@@ -1,8 +1,8 @@
-"""Columns of a batch: what users have (numpy arrays, sequences, categoricals) as the arrays that the core reads.
+"""Columns of a batch: numpy arrays, sequences and categoricals, converted to the arrays that the core reads.
 
-An array that has the right type already is taken as it lies, without a copy: ``uint64`` ids of sessions and
-handles of resources, ``int64`` numbers. Arrays are read by their types; in all else each value is read as a gate reads
-one, so that a row is decided as it would be alone.
+An array that has the right type already is used without a copy: ``uint64`` session ids and handles, ``int64`` numbers.
+Other arrays are converted by their ``dtype``. In sequences and arrays of objects, each value is converted as a gate
+converts it, so a row is decided as it would be alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Array = NDArray[Any]
 
 
 class Kind(enum.IntEnum):
-    """What an attribute is, as the core numbers it (``ztfast.h``)."""
+    """The kind of an attribute, with the core's numbers (``ztfast.h``)."""
 
     OTHER = 0
     BOOL = 1
@@ -37,12 +37,12 @@ class Kind(enum.IntEnum):
 
 
 class Categorical(NamedTuple):
-    """A column of texts as codes into a few categories: each text is looked up once, not once a row.
+    """A column of texts as codes into a few categories: each text is looked up once, instead of once for each row.
 
-    ``pandas.Categorical``, and anything else with these two attributes, is taken as well.
+    ``pandas.Categorical``, and any other object with these two attributes, is accepted too.
 
     Attributes:
-        codes: One-dimensional array of integers, one a row: indices into ``categories``.
+        codes: A one-dimensional array of integers, one for each row: indices into ``categories``.
         categories: The texts.
 
     >>> import numpy as np
@@ -58,11 +58,11 @@ class Column(NamedTuple):
     """A column that the core can read.
 
     Attributes:
-        array: One-dimensional, contiguous, of the type that the core wants.
-        each: Whether it has a value per row, or one for all rows.
-        bad: Where a value is out of its type's range; ``None`` where none is.
-        absent: Where there is no value; ``None`` where all are there.
-        sizes: Bytes of the texts that are given; ``None`` where there are none.
+        array: The values, one-dimensional, contiguous, of the type that the core reads.
+        each: Whether there is a value for each row, or one for all rows.
+        bad: The rows whose value is out of range; ``None`` if there are none.
+        absent: The rows without a value; ``None`` if there are none.
+        sizes: The sizes of the rows' texts in bytes; ``None`` if there are no texts.
     """
 
     array: Array
@@ -73,12 +73,12 @@ class Column(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """How single values of an attribute are read.
+    """The functions that convert single values of an attribute.
 
     Attributes:
-        value: The number, or the text, of a value; ``None`` where it is out of range. Raises ContextError.
-        handle: The handle's number of a uid. Raises UidError.
-        entity: The name of the type of which its entities are; ``None`` for other attributes.
+        value: Converts a value to its number or text; ``None`` if it is out of range. Raises ContextError.
+        handle: Converts a uid to the number of its handle. Raises UidError.
+        entity: The type of the attribute's entities; ``None`` for other attributes.
     """
 
     value: Callable[[Any], Any]
@@ -96,19 +96,19 @@ _WANTED = {
 }
 _TIMES = {Kind.DATETIME: "M", Kind.DURATION: "m"}
 _DTYPES: dict[Kind, tuple[type, Any]] = {Kind.LONG: (int, np.int64), Kind.BOOL: (bool, np.bool_)}
-# In a row that is bad: the text is longer than the engine takes.
+# Stands in place of a text's number for a text that is longer than the engine accepts.
 TOO_LARGE = -1
-# Bytes that each attribute counts for in a context, whatever it is.
+# Each attribute counts for so many bytes of a context, besides its texts.
 _EACH = 16
-# The most whole units that a decimal can have.
+# The largest number of whole units in a decimal.
 _MOST_UNITS = (2**63 - 1) // 10_000
 
 
 def handles(name: str, given: Any, cls: type, attribute: str, dtype: type) -> Column:
-    """Sessions or resources, one or many of them, or an array of their numbers.
+    """Convert sessions or resources: one of them, a sequence of them, or an array of their numbers.
 
     Raises:
-        ContextError: where they are something else.
+        ContextError: if they are something else.
     """
     if isinstance(given, cls):
         return Column(np.array([getattr(given, attribute)], dtype), False)
@@ -138,18 +138,18 @@ def numbers(
     number_of: Callable[[str], int | None],
     reading: Reading | None = None,
 ) -> Column:
-    """The values of an attribute as ``int64``.
+    """Convert the values of an attribute to ``int64``.
 
     Args:
-        where: What messages begin with.
+        where: The beginning of messages.
         kind: The attribute's kind.
-        given: One value, a sequence, an array, or for texts a :class:`Categorical`. What an array masks is absent.
+        given: One value, a sequence, an array, or for texts a :class:`Categorical`. Masked elements are absent.
         resource: The class of handles.
-        number_of: The number of a text in this batch; ``None`` for what is no text in UTF-8, -1 for one too long.
-        reading: How single values are read.
+        number_of: Returns the number of a text in this batch; ``None`` if the text is not UTF-8, -1 if it is too long.
+        reading: The functions that convert single values.
 
     Raises:
-        ContextError: where values are not of this kind.
+        ContextError: if a value is not of this kind.
     """
     if isinstance(given, np.ma.MaskedArray) and given.ndim:
         return _masked(where, kind, given, resource, number_of, reading)
@@ -172,8 +172,8 @@ def numbers(
 
 
 def _listed(where: str, given: Any) -> Any:
-    """What pandas, pyarrow and their like make an array of, or a list of what there is."""
-    # What has no size may have no end.
+    """Convert an object of pandas, pyarrow and similar libraries to an array, and other sequences to a list."""
+    # An iterator may never end.
     if not hasattr(type(given), "__array__") and not hasattr(type(given), "__len__"):
         raise ContextError(f"{where}: wanted a sequence, an array or one value, got {type(given).__qualname__}")
     try:
@@ -190,7 +190,7 @@ def _is_categorical(where: str, given: Any) -> bool:
 
 
 def _is_one(given: Any, resource: type) -> bool:
-    """Whether what is given is one value for all rows."""
+    """Return whether ``given`` is one value for all rows."""
     if isinstance(given, np.ndarray):
         return given.ndim == 0
     if isinstance(given, (str, bytes, Mapping, Uid, resource, np.generic)):
@@ -210,7 +210,7 @@ def _masked(
     if mask.ndim > 1:
         raise ContextError(f"{where}: wanted one dimension, got {mask.ndim}")
     plain = np.asarray(given.data)
-    # What lies under the mask is nobody's value: it is not looked at.
+    # Masked elements have no meaning and must not be checked.
     if plain.dtype == object or plain.dtype.kind in "UT":
         values = [ABSENT if gone else value for value, gone in zip(plain.tolist(), mask, strict=True)]
         return _each(where, kind, values, resource, number_of, reading)
@@ -221,7 +221,7 @@ def _masked(
 
 
 def _array(where: str, kind: Kind, array: Array) -> Column:
-    """The numbers of an array of a type of numpy's."""
+    """Convert an array with a numpy ``dtype`` other than object."""
     bad: NDArray[np.bool_] | None = None
     if array.dtype.kind == _TIMES.get(kind):
         times = milliseconds(array)
@@ -252,7 +252,7 @@ def _each(
     number_of: Callable[[str], int | None],
     reading: Reading | None,
 ) -> Column:
-    """The numbers of single values, each read as a gate reads one."""
+    """Convert single values, each as a gate converts it."""
     plain, dtype = _DTYPES.get(kind, (None, None))
     if plain is not None and set(map(type, values)) <= {plain}:
         try:
@@ -287,7 +287,7 @@ def _one(
     if kind is Kind.ENTITY:
         return _handle(where, row, value, resource, reading)
     if isinstance(value, str) and kind is Kind.STRING:
-        # A str of its own: subclasses may compare as they like.
+        # A plain str, because subclasses may override comparison.
         text = value if type(value) is str else str.__str__(value)
     else:
         if reading is None or isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
@@ -310,7 +310,7 @@ def _bytes(text: str) -> int:
 
 
 def _said(value: Any) -> int:
-    """The texts of a value that Cedar is to read."""
+    """Return the size of the texts in a value that Cedar reads."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
@@ -336,7 +336,7 @@ def _handle(where: str, row: int, value: Any, resource: type, reading: Reading |
 
 def _no_mask(where: str, given: Any) -> None:
     if isinstance(given, np.ma.MaskedArray):
-        raise ContextError(f"{where}: a masked value cannot be decided on: leave its row out, and give a plain array")
+        raise ContextError(f"{where}: wanted an array without masked values: leave their rows out")
 
 
 def _categorical(where: str, codes: Array, categories: Iterable[Any], number_of: Callable[[str], int | None]) -> Column:
@@ -350,8 +350,8 @@ def _categorical(where: str, codes: Array, categories: Iterable[Any], number_of:
     if wrong.any():
         row = int(wrong.argmax())
         raise ContextError(
-            f"{where}: code {codes[row]} in row {row} is none of the {len(texts)} categories "
-            "(a missing value cannot be decided on: leave the row out)"
+            f"{where}: code {codes[row]} in row {row} is not an index into the {len(texts)} categories "
+            "(if the value is missing, leave the row out)"
         )
     found = [number_of(str.__str__(text)) for text in texts]
     array = np.array([number or 0 for number in found], np.int64)[codes] if texts else np.zeros(0, np.int64)
@@ -361,10 +361,10 @@ def _categorical(where: str, codes: Array, categories: Iterable[Any], number_of:
 
 
 def count(where: str, given: Iterable[tuple[str, Any]]) -> int:
-    """How many rows columns have together that nobody reads: 1, if each has one value for all.
+    """Return the number of rows of columns that are not converted; 1 if each has one value for all rows.
 
     Raises:
-        ContextError: where they differ.
+        ContextError: if their lengths differ.
     """
     lengths = {}
     for name, column in given:
@@ -379,10 +379,10 @@ def count(where: str, given: Iterable[tuple[str, Any]]) -> int:
 
 
 def rows(where: str, columns: Sequence[tuple[str, Column]]) -> int:
-    """How many rows the columns have together: 1, if each has one value for all.
+    """Return the number of rows of the columns; 1 if each has one value for all rows.
 
     Raises:
-        ContextError: where they differ.
+        ContextError: if their lengths differ.
     """
     lengths = {len(column.array) for _, column in columns if column.each}
     if len(lengths) > 1:
@@ -392,9 +392,9 @@ def rows(where: str, columns: Sequence[tuple[str, Column]]) -> int:
 
 
 def marks(columns: Sequence[Column], count: int) -> tuple[NDArray[np.bool_] | None, NDArray[np.uint64] | None]:
-    """Which rows have a value that is out of range, and as bits, by their places, which columns each row lacks.
+    """Return the rows with a value out of range, and for each row the columns that it lacks, as bits.
 
-    ``None`` for either where there is nothing of the kind.
+    Either is ``None`` if there are no such rows.
     """
     bad: NDArray[np.bool_] | None = None
     absent: NDArray[np.uint64] | None = None
@@ -404,8 +404,8 @@ def marks(columns: Sequence[Column], count: int) -> tuple[NDArray[np.bool_] | No
         if column.absent is not None:
             if place >= 64:
                 raise ContextError(
-                    f"column {place + 1}: values may be absent from the first 64 columns only; decide those rows one "
-                    "by one"
+                    f"column {place + 1}: only the first 64 columns may have absent values: "
+                    "decide these rows one by one"
                 )
             bit = np.where(column.absent, np.uint64(1 << place), np.uint64(0))
             absent = bit | (np.zeros(count, np.uint64) if absent is None else absent)
@@ -415,13 +415,13 @@ def marks(columns: Sequence[Column], count: int) -> tuple[NDArray[np.bool_] | No
 def too_large(
     columns: Sequence[Column], paths: Sequence[Sequence[str]], count: int, most: int
 ) -> NDArray[np.bool_] | None:
-    """Which rows take more bytes than a context may; ``None`` where none does.
+    """Return the rows whose contexts are too large; ``None`` if there are none.
 
     Args:
-        columns: Those of the attributes.
-        paths: Where the attributes are in the context.
-        count: How many rows there are.
-        most: Bytes that a context may take.
+        columns: The columns of the attributes.
+        paths: The paths of the attributes in the context.
+        count: The number of rows.
+        most: The size in bytes that a context may have.
     """
     records: dict[tuple[str, ...], NDArray[np.bool_] | bool] = {}
     for path in paths:
@@ -443,5 +443,5 @@ def too_large(
 
 
 def taken(column: Column, at: NDArray[np.intp]) -> Column:
-    """Some rows of a column."""
+    """Return some rows of a column."""
     return Column(np.ascontiguousarray(column.array[at]), True) if column.each else Column(column.array, False)

@@ -1,7 +1,7 @@
-"""What ztfast raises: errors of the programmer and of the author of policies.
+"""The errors that ztfast raises, for mistakes in programs and in policies.
 
-Whatever happens in the field (an expired session, an unknown entity, a forbidding policy) is not raised but decided: a
-DENY with its code.
+An expired session, an unknown entity, a forbid or a bad value from the market raises no error: the decision is a DENY
+with a code.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ __all__ = [
 
 
 class Error(Exception):
-    """Base of everything that ztfast raises.
+    """The base class of all errors of ztfast.
 
-    Errors can be pickled and copied, with all that they say, whatever their classes take to make one.
+    Errors can be pickled and copied with all their attributes.
 
     >>> import ztfast
     >>> issubclass(ztfast.ContextError, ztfast.Error)
@@ -43,7 +43,7 @@ class Error(Exception):
 
 
 def _again(cls: type[Error], args: tuple[Any, ...], state: Any) -> Error:
-    """An error with what it had when it was pickled. Its class is not called: that may want more than ``args``."""
+    """Restore a pickled error. The class is not called, because its ``__init__`` may need more than ``args``."""
     error = cls.__new__(cls, *args)
     error.args = args
     attributes, slots = state if isinstance(state, tuple) else (state, None)
@@ -54,21 +54,21 @@ def _again(cls: type[Error], args: tuple[Any, ...], state: Any) -> Error:
 
 
 class ArgumentError(Error, TypeError, ValueError):
-    """Something was given that is not what was wanted: of another type, or out of its range."""
+    """An argument has a wrong type or value."""
 
 
 class SourceError(Error):
-    """A file to compile is missing, cannot be read, or there is nothing to compile."""
+    """A source is missing or cannot be read, or there is nothing to compile."""
 
 
 class PolicyError(Error):
     """Cedar refuses the policies, the schema or the entities.
 
-    The message shows each finding with its file, its line and a caret under the text in question.
+    The message shows each finding with its file, its line and a caret under the text.
 
     Attributes:
-        diagnostics: One dict per finding, with ``severity``, ``message``, ``file``, ``line``, ``column``, ``end_line``,
-            ``end_column``, ``help`` and ``rendered``.
+        diagnostics: A dict for each finding, with ``severity``, ``message``, ``file``, ``line``, ``column``,
+            ``end_line``, ``end_column``, ``help`` and ``rendered``.
 
     >>> import ztfast
     >>> try:
@@ -84,23 +84,23 @@ class PolicyError(Error):
 
 
 class PolicyWarning(UserWarning):
-    """Something that the author of policies should look at; see :func:`ztfast.compile`."""
+    """A likely mistake in the policies or their folder; see :func:`ztfast.compile`."""
 
 
 class CompileError(Error):
-    """The policies are well-formed, but exceed a limit of the tables."""
+    """The policies are valid, but they exceed a limit of the tables."""
 
 
 class BundleError(Error):
-    """A bundle's file is missing, foreign, of another version, cut, padded or damaged, or cannot be written."""
+    """A bundle file is missing, foreign, of another version, truncated, padded or damaged, or cannot be written."""
 
 
 class UidError(Error, ValueError):
-    """Something that should name an entity does not."""
+    """A value is not a uid."""
 
 
 class ActionError(Error, ValueError):
-    """The bundle has no such action, or several."""
+    """The bundle has no such action, or the name is ambiguous."""
 
 
 class ContextError(Error, ValueError):
@@ -108,34 +108,34 @@ class ContextError(Error, ValueError):
 
 
 class EntityError(Error, ValueError):
-    """Entities cannot be changed like this: a type that the schema lacks, an action, a cycle, or one named twice."""
+    """A change of entities is invalid: a type that the schema lacks, an action, a cycle, or a duplicate."""
 
 
 class IdentityError(Error, ValueError):
-    """An identity's times or factors make no sense."""
+    """An identity's times or factors are invalid."""
 
 
 class OwnerError(Error, TypeError):
-    """What belongs to one engine in one process is made by hand, copied, pickled, or given to another engine.
+    """A session, handle or gate was constructed, copied, pickled, or passed to another engine.
 
-    Sessions, handles, gates and engines are good in the process and by the engine that made them, and nowhere else.
+    Sessions, handles, gates and engines are valid only in the process and with the engine that made them.
     """
 
 
 class ForkedError(Error, RuntimeError):
-    """An engine that was opened before a fork is to change or admit something in the child.
+    """A forked child tried to change its parent's engine or to admit a session by it.
 
-    What happens in the parent no longer reaches it, so it decides nothing there either: each decision is DENY with code
-    FORKED. Open an engine anew in the child.
+    The parent's revocations and swaps do not reach the child, so the engine cannot decide there either: each decision
+    is DENY with code FORKED. Open a new engine in the child.
     """
 
 
 class CapacityError(Error):
-    """An engine has no room for more sessions or handles, or the system refuses the memory that it is to have."""
+    """An engine has no room for more sessions or handles, or the system has no memory for it."""
 
 
 class StaleGateError(Error):
-    """A swap was refused because live gates would no longer fit: each order by them would be denied.
+    """A swap was refused because live gates would not fit the new bundle and would deny every request.
 
     Attributes:
         gates: A :class:`ztfast.StaleGate` for each kind of gate concerned.

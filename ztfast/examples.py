@@ -1,4 +1,4 @@
-"""A policy set small enough for documentation and first steps, and where the desk is."""
+"""The examples: a small policy set for documentation and first steps, and the folder of the example desk."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ action upload appliesTo { principal: User, resource: Photo, context: { megabytes
 
 @cache
 def tiny() -> Bundle:
-    """Three policies over a few photos, compiled.
+    """Compile three policies over a few photos.
 
     >>> sorted(tiny().actions)
     ['Action::"upload"', 'Action::"view"']
@@ -50,7 +50,7 @@ def tiny() -> Bundle:
 
 
 def desk() -> Path:
-    """The folder of the example desk: in an installed package its copy, in a checkout ``examples/desk``."""
+    """Return the folder of the example desk: the copy in an installed package, ``examples/desk`` in a checkout."""
     package = Path(__file__).resolve().parent
     copy = package / "_desk"
     return copy if copy.is_dir() else package.parent / "examples" / "desk"

@@ -1,7 +1,7 @@
-"""Folders of policies: which files are read, and what is said of those that are not.
+"""Policy folders: the files that are read, and warnings about the files that are not.
 
-A folder loses nothing without a word: what cannot be read is refused, and what looks as if it should be read but is not
-is warned of by its name.
+No policy is skipped silently: a file that cannot be read is an error, and a warning names each file that looks like a
+policy but is not read.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from ztfast.shown import name_of, one_line
 __all__ = ["KINDS", "Found", "Warned", "find", "state", "unchanged", "warned"]
 
 POLICIES = (".cedar", ".cedar.json", ".links.json")
-"""How the names of policy files end."""
+"""The suffixes of policy files."""
 
 OTHERS = (
     ".cedarschema", ".cedarschema.json", ".schema.json", ".entities.json",
     ".md", ".rst", ".adoc", ".html", ".pdf", ".png", ".svg", ".py", ".pyc", ".sh", ".toml", ".yaml", ".yml", ".ztb",
 )  # fmt: skip
-"""How names end that are no policies by anyone's reading."""
+"""The suffixes of files that cannot be mistaken for policies."""
 
 OTHER_NAMES = frozenset({"schema.json", "entities.json", "makefile", "dockerfile", "codeowners", "owners"})
 OTHER_STEMS = frozenset({"readme", "license", "licence", "notice", "changelog", "contributing", "authors"})
 OTHER_TEXTS = frozenset({"", ".txt"})
 
 DEPTH = 200
-"""Folders in folders. Nobody's policies lie deeper."""
+"""The depth to which folders are searched. Deeper nesting is refused, as links may lead in a circle."""
 
 LOOKED_THROUGH = 100_000
-"""Names that are looked at in a hidden folder, which nothing is read from."""
+"""The number of names in a hidden folder that are checked for policies. No file in it is read."""
 
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -54,9 +54,9 @@ class Found:
     """A policy file of a folder.
 
     Attributes:
-        path: Where it is opened, and what messages call it: its visible name.
-        real: The same without links.
-        state: What it was when it was found; see :func:`state`.
+        path: The visible path, at which the file is opened and by which messages name it.
+        real: The same path without links.
+        state: The file's state when it was found; see :func:`state`.
     """
 
     path: str
@@ -66,12 +66,12 @@ class Found:
 
 @dataclass
 class Tree:
-    """What there is below a folder.
+    """The result of searching a folder.
 
     Attributes:
-        files: Policy files, each once, in the order of their names.
-        unread: Paths without links, and the warnings, of what is not read.
-        folders: The folders that were looked into, and what they were then.
+        files: The policy files, each once, in the order of their names.
+        unread: The files that are not read: their paths without links, and the warnings.
+        folders: The folders that were searched, and their states at that time.
     """
 
     files: list[Found] = field(default_factory=list)
@@ -80,24 +80,24 @@ class Tree:
 
 
 def warned(file: str, message: str, help: str | None = None) -> Warned:
-    """A warning about a file, in the form of a diagnostic."""
+    """Return a warning about a file, in the form of a diagnostic."""
     rendered = f"{one_line(file)}: {message}" + (f"\n  help: {help}" if help else "")
     places = dict.fromkeys(("line", "column", "end_line", "end_column"))
     return {"severity": "warning", "message": message, "file": file, **places, "help": help, "rendered": rendered}
 
 
 def state(of: os.stat_result) -> tuple[int, ...]:
-    """What tells whether a file or folder is still what it was."""
+    """Return the properties that change when a file or folder changes."""
     return of.st_dev, of.st_ino, of.st_size if stat.S_ISREG(of.st_mode) else 0, of.st_mtime_ns
 
 
 def refused(path: str, why: str) -> SourceError:
-    """An error about a path."""
+    """Return an error about a path."""
     return SourceError(f"{one_line(name_of(path))}: {why}")
 
 
 def unchanged(folders: list[tuple[str, tuple[int, ...]]]) -> None:
-    """Refuse folders in which something was renamed, added or taken away since they were looked into."""
+    """Refuse folders in which a file was renamed, added or removed since they were searched."""
     for path, was in folders:
         try:
             now = state(os.stat(path))
@@ -108,11 +108,11 @@ def unchanged(folders: list[tuple[str, tuple[int, ...]]]) -> None:
 
 
 def find(folder: str) -> Tree:
-    """The policy files below a folder, links followed, and what is not read.
+    """Find the policy files below a folder, following links, and the files that are not read.
 
     Raises:
-        SourceError: where a folder or link cannot be read or leads in a circle, where something that is named as a
-            policy is no file, and where there are no policies.
+        SourceError: if a folder or link cannot be read or leads in a circle, if the name of a policy belongs to
+            something other than a file, or if there are no policies.
     """
     walk = _Walk(folder)
     walk.enter(folder, walk.root, None)
@@ -126,12 +126,12 @@ def find(folder: str) -> Tree:
     if not tree.files:
         unread = ", ".join(one_line(warning["file"]) for _, warning in tree.unread[:5])
         looked = "looked for *.cedar, *.cedar.json and *.links.json"
-        raise refused(folder, f"no policies in there: {looked}" + (f"; not read: {unread}" if unread else ""))
+        raise refused(folder, f"the folder has no policies: {looked}" + (f"; not read: {unread}" if unread else ""))
     return tree
 
 
 class _Walk:
-    """A walk through a folder, depth first, each folder once whatever links lead there."""
+    """A depth-first walk through a folder. It enters each folder once, even if several links lead there."""
 
     def __init__(self, folder: str) -> None:
         self.tree = Tree()
@@ -141,9 +141,9 @@ class _Walk:
         self.done: set[str] = set()
 
     def enter(self, path: str, real: str, link: str | None) -> None:
-        """Look into a folder, which ``link`` has led to, if any has."""
+        """Search a folder. ``link`` is the link that led to it, if there was one."""
         if len(self.chain) == DEPTH:
-            raise refused(path, f"folders in folders, {DEPTH} deep: do links lead in a circle?")
+            raise refused(path, f"folders are nested {DEPTH} deep: check whether links lead in a circle")
         if real in self.done:
             return
         self.done.add(real)
@@ -152,12 +152,13 @@ class _Walk:
             self.tree.folders.append((path, state(os.stat(path))))
             names = sorted(os.listdir(path))
         except OSError as error:
-            raise refused(path, f"cannot look into the folder: {error.strerror or error}") from error
+            raise refused(path, f"cannot read the folder: {error.strerror or error}") from error
         for name in names:
             self.entry(os.path.join(path, name), os.path.join(real, name), link)
         self.chain.pop()
 
     def entry(self, path: str, real: str, link: str | None) -> None:
+        """Take one name of a folder: a folder, a policy file, or a file that is not read."""
         name = os.path.basename(path)
         hidden = name.startswith(".")
         try:
@@ -168,10 +169,10 @@ class _Walk:
                 raise refused(path, f"cannot read it: {error.strerror or error}") from error
             if hidden:
                 if looks_like_policy(name):
-                    self.unread(path, real, "a hidden link that leads nowhere")
+                    self.unread(path, real, "it is a hidden and broken link")
                 return
             circle = "leads in a circle" if error.errno == errno.ELOOP else f"cannot be followed: {error.strerror}"
-            raise refused(path, f"the link to {_target(path)} {circle}: mend it or take it away") from error
+            raise refused(path, f"the link to {_target(path)} {circle}: correct or remove it") from error
         if is_link:
             link, real = path, os.path.realpath(path)
         if stat.S_ISDIR(found.st_mode):
@@ -179,7 +180,7 @@ class _Walk:
                 self.hidden.append(path)
                 return
             if any(above == real or above.startswith(real.rstrip("/") + "/") for above in self.chain):
-                raise refused(link or path, f"the link to {_target(link or path)} leads in a circle: take it away")
+                raise refused(link or path, f"the link to {_target(link or path)} leads in a circle: remove it")
             self.enter(path, real, link)
         elif not is_policy(name):
             if not is_other(name):
@@ -190,12 +191,13 @@ class _Walk:
             raise refused(path, f"wanted a file, got {KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}")
 
     def unread(self, path: str, real: str, why: str) -> None:
+        """Add a warning about a file that is not read."""
         name = one_line(name_of(os.path.basename(path)))
-        help = "name it so that it is read, or take it out of the folder"
+        help = "rename it so that it is read, or remove it from the folder"
         self.tree.unread.append((real, warned(name_of(path), f"not read: {name}: {why}", help)))
 
     def named(self) -> list[Found]:
-        """The files, each once: by where it lies if that is visible below the folder, else by the first link to it."""
+        """Return the files, each once: under its own path if that is visible, otherwise under the first link to it."""
         files: dict[str, Found] = {}
         for found in self.tree.files:
             within = os.path.relpath(found.real, self.root)
@@ -213,18 +215,18 @@ def _target(link: str) -> str:
 
 
 def is_policy(name: str) -> bool:
-    """Whether a file of this name is read."""
+    """Return whether a file of this name is read."""
     return name.endswith(POLICIES) and not name.startswith(".")
 
 
 def looks_like_policy(name: str) -> bool:
-    """Whether somebody may take a file of this name for a policy: copies, drafts, other spellings."""
+    """Return whether a user may take a file of this name for a policy: copies, drafts, other spellings."""
     small = name.casefold().replace(".cedarschema", ".schema")
     return ".cedar" in small or ".links.json" in small
 
 
 def is_other(name: str) -> bool:
-    """Whether a file of this name is obviously no policy."""
+    """Return whether a file of this name is certainly not a policy."""
     small = name.casefold()
     stem, suffix = os.path.splitext(small)
     if small in OTHER_NAMES or (stem in OTHER_STEMS and suffix in OTHER_TEXTS):
@@ -239,14 +241,14 @@ def _why(name: str) -> str:
     if name.startswith("."):
         return "its name begins with a dot"
     if small.endswith(POLICIES):
-        return "names of policy files end in small letters, as in .cedar"
+        return "the suffix of a policy file is written in lower case, as in .cedar"
     if small.endswith(".json"):
         return "policies in JSON are read from *.cedar.json, links of templates from *.links.json"
-    return "names of policy files end in .cedar, .cedar.json or .links.json"
+    return "the name of a policy file ends in .cedar, .cedar.json or .links.json"
 
 
 def _looked_through(folder: str, read: set[str]) -> list[tuple[str, Warned]]:
-    """The warning about a hidden folder, if it holds policies that are not read by a visible name."""
+    """Return a warning about a hidden folder if it holds policies that are not read under a visible name."""
     held: list[str] = []
     why = ""
     looked, seen, waiting = 0, set(), [folder]
@@ -259,7 +261,7 @@ def _looked_through(folder: str, read: set[str]) -> list[tuple[str, Warned]]:
         try:
             entries = sorted(os.scandir(path), key=lambda entry: entry.name)
         except OSError as error:
-            why = f"{one_line(name_of(os.path.relpath(path, folder)))} in it cannot be looked into: {error.strerror}"
+            why = f"its folder {one_line(name_of(os.path.relpath(path, folder)))} cannot be read: {error.strerror}"
             continue
         for entry in entries:
             looked += 1
@@ -268,13 +270,13 @@ def _looked_through(folder: str, read: set[str]) -> list[tuple[str, Warned]]:
             elif looks_like_policy(entry.name) and os.path.realpath(entry.path) not in read:
                 held.append(one_line(name_of(os.path.relpath(entry.path, folder))))
         if looked > LOOKED_THROUGH:
-            why = "it holds more names than are looked through"
+            why = f"hidden folders are not read, and it holds more than {LOOKED_THROUGH:,} names"
             break
     if held:
         more = f" and {len(held) - 1} more" if len(held) > 1 else ""
-        why = f"hidden folders are not, and it holds {min(held)}{more}"
+        why = f"hidden folders are not read, and it holds {min(held)}{more}"
     if not why:
         return []
     name = one_line(name_of(os.path.basename(folder)))
-    help = "take it out of the folder, or name it without the dot to have it read"
+    help = "remove it from the folder, or rename it without the dot to have it read"
     return [(os.path.realpath(folder), warned(name_of(folder), f"not read: {name}/: {why}", help))]

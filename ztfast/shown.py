@@ -1,4 +1,4 @@
-"""Texts and values from outside, as messages show them."""
+"""How messages show texts and values from outside."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from ztfast.errors import ArgumentError
 __all__ = ["given", "name_of", "one_line", "refused"]
 
 SHOWN = 60
-"""Characters of a value that a message shows."""
+"""The number of characters of a value that a message shows."""
 
 
 def one_line(text: str) -> str:
-    r"""A text from outside on one line, with everything that a terminal would not show as it is written out.
+    r"""Escape line breaks, control characters and everything else that a terminal would not print literally.
 
     >>> print(one_line("deny\n\x1b[2J.cedar"))
     deny\n\x1b[2J.cedar
@@ -22,12 +22,12 @@ def one_line(text: str) -> str:
 
 
 def name_of(path: str) -> str:
-    """What messages call a path: names that are no Unicode text have their bytes written out."""
+    """Return the name of a path for messages. Bytes that are not UTF-8 are escaped."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def given(value: object) -> str:
-    """What was given: its type, and its beginning.
+    """Describe a value by its type and its beginning.
 
     >>> given(5), given("x.ztb"), given(None)
     ('int 5', "str 'x.ztb'", 'None')
@@ -41,5 +41,5 @@ def given(value: object) -> str:
 
 
 def refused(what: str, wanted: str, value: object) -> ArgumentError:
-    """The error about an argument."""
+    """Return the error for an argument with a wrong type or value."""
     return ArgumentError(f"{what}: wanted {wanted}; got {given(value)}")

@@ -1,4 +1,4 @@
-"""What is compiled: reading files, and whatever else stands for policies, a schema or entities."""
+"""The sources of a compilation: policies, a schema and entities, from files, texts, open files and dicts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ztfast.shown import given, name_of, one_line
 __all__ = ["File", "Source", "Text", "decoded", "read_entities", "read_file", "read_policies", "read_schema"]
 
 File = tuple[str, str]
-"""A name, for messages, and a text."""
+"""A name for messages, and a text."""
 
 
 class Text(NamedTuple):
@@ -25,7 +25,7 @@ class Text(NamedTuple):
 
     Args:
         text: The content.
-        name: What messages call it, and what its kind is told by (``.json`` for JSON).
+        name: The name in messages. Its suffix tells the format (``.json`` for JSON).
 
     >>> Text("permit (principal, action, resource);").name
     'inline.cedar'
@@ -43,21 +43,21 @@ SCHEMA = "a file, ztfast.Text(...), or a dict in Cedar's JSON"
 ENTITIES = "a file, ztfast.Text(...), or a list of entities in Cedar's JSON"
 
 BOM = b"\xef\xbb\xbf"
-"""What some editors write before UTF-8."""
+"""The byte order mark that some editors write at the beginning of UTF-8 files."""
 
 
 def read_policies(sources: Source | Iterable[Source], *others: Any) -> tuple[list[File], list[Warned]]:
-    """The policy files in folders (searched whole, in order of their names) and files, each once.
+    """Read policy files and folders, each file once. Folders are searched recursively, in the order of names.
 
     Args:
-        sources: Where they are.
-        others: What else is compiled, of which no folder warns: the schema, the entities.
+        sources: The files and folders.
+        others: The schema and the entities: no warning names them if they lie in a policy folder.
 
     Returns:
-        The files, and warnings about what is not read.
+        The files, and warnings about files that are not read.
 
     Raises:
-        SourceError: where something cannot be read.
+        SourceError: if a file or folder cannot be read.
     """
     files: list[File] = []
     unread: list[tuple[str, Warned]] = []
@@ -84,12 +84,12 @@ def read_policies(sources: Source | Iterable[Source], *others: Any) -> tuple[lis
 
 
 def read_schema(source: Source) -> File:
-    """The schema's name and text."""
+    """Read the schema: its name and text."""
     return _read(source, "schema", SCHEMA)
 
 
 def read_entities(source: Source | Iterable[Any] | None) -> File | None:
-    """Entities as Cedar JSON: a file, a text, or the list itself."""
+    """Read entities from a file, a text, or a list, and return them as Cedar's JSON."""
     if source is None:
         return None
     if isinstance(source, Mapping):
@@ -107,10 +107,10 @@ def read_entities(source: Source | Iterable[Any] | None) -> File | None:
 
 
 def read_file(path: str) -> File:
-    """Name and content of a file.
+    """Read a file: its name and content.
 
     Raises:
-        SourceError: where there is none, it is none, or it holds no UTF-8.
+        SourceError: if there is no such file, or it is not a regular file of UTF-8 text.
     """
     return _content(Found(path, path, ()))
 
@@ -118,12 +118,12 @@ def read_file(path: str) -> File:
 def _listed(sources: Any) -> list[Any]:
     if isinstance(sources, Mapping) or _is_one(sources):
         return [sources]
-    # Sets have another order in each process.
+    # The order of a set differs from process to process.
     return sorted(sources, key=str) if isinstance(sources, (set, frozenset)) else list(sources)
 
 
 def _is_one(source: Any) -> bool:
-    """Whether it is no list of things, though Python may say that it can be walked through."""
+    """Return whether ``source`` is a single source, even if Python can iterate over it."""
     if isinstance(source, (str, bytes, bytearray, memoryview, os.PathLike, Text)) or hasattr(source, "read"):
         return True
     try:
@@ -134,7 +134,7 @@ def _is_one(source: Any) -> bool:
 
 
 def _path(source: Any) -> str | None:
-    """The path that a source is, if it is one."""
+    """Return a source's path, or ``None`` if it is not a path."""
     if not isinstance(source, (str, os.PathLike)):
         return None
     try:
@@ -146,7 +146,7 @@ def _path(source: Any) -> str | None:
 
 
 def _read(source: Any, what: str, wanted: str) -> File:
-    """Name and text of a source."""
+    """Read a source: its name and text."""
     if isinstance(source, Text):
         return _text(source.text, source.name, what)
     if isinstance(source, Mapping):
@@ -155,14 +155,18 @@ def _read(source: Any, what: str, wanted: str) -> File:
         return _opened(source, what)
     path = _path(source)
     if not path:
-        hint = "; for a text in bytes give ztfast.Text(text.decode())" if isinstance(source, (bytes, bytearray)) else ""
+        hint = (
+            "; to give text from bytes, write ztfast.Text(text.decode())"
+            if isinstance(source, (bytes, bytearray))
+            else ""
+        )
         raise SourceError(f"{what}: wanted {wanted}; got {given(source)}{hint}")
     try:
         return read_file(path)
     except SourceError as error:
         if isinstance(source, str) and any(char in source for char in '\n\r;{}[]"'):
             none = f"{what}: there is no file {given(source)}"
-            raise SourceError(f"{none}; to give the text itself, write ztfast.Text(...) around it") from error
+            raise SourceError(f"{none}; to give the text itself, write ztfast.Text(...)") from error
         raise
 
 
@@ -176,7 +180,7 @@ def _json(value: Any, what: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no word for: mappings that are no dicts, and numbers of numpy's."""
+    """Convert values that the json module does not know: mappings other than dicts, and numpy's numbers."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, np.ndarray) and value.ndim == 0:
@@ -185,11 +189,11 @@ def _plain(value: Any) -> Any:
         return bool(value)
     if isinstance(value, np.integer) and not isinstance(value, np.timedelta64):
         return int(value)
-    raise TypeError(f"{type(value).__name__} is nothing that JSON can say")
+    raise TypeError(f"JSON has no form for {type(value).__name__}")
 
 
 def _text(text: Any, name: Any, what: str) -> File:
-    """A text that was given, checked."""
+    """Check a text and its name."""
     if not isinstance(text, str) or not isinstance(name, str):
         raise SourceError(f"{what}: wanted ztfast.Text(text, name) with two str; got {given((text, name))}")
     try:
@@ -200,12 +204,12 @@ def _text(text: Any, name: Any, what: str) -> File:
 
 
 def _opened(file: Any, what: str) -> File:
-    """Name and content of an open file."""
+    """Read an open file: its name and content."""
     name = getattr(file, "name", None)
     name = name_of(name) if isinstance(name, str) else f"{what} (an open file)"
     try:
         if getattr(file, "seekable", bool)() and file.tell():
-            raise SourceError(f"{one_line(name)}: some of the open file was read before: call seek(0) first")
+            raise SourceError(f"{one_line(name)}: a part of the open file was already read: call seek(0) first")
         content = file.read()
     except UnicodeDecodeError as error:
         raise SourceError(f"{one_line(name)}: not UTF-8 at byte {error.start}") from error
@@ -217,12 +221,12 @@ def _opened(file: Any, what: str) -> File:
 
 
 def _content(found: Found) -> File:
-    """Name and content of a file; if it was found in a folder, it has to be what it was then."""
+    """Read a file: its name and content. A file that was found in a folder must not have changed since."""
     shown = one_line(name_of(found.path))
-    changed = f"{shown}: changed or went away while the folder was read: compile again"
+    changed = f"{shown}: the file changed or disappeared while the folder was read: compile again"
     try:
         _regular(os.stat(found.path), shown)
-        # Should a FIFO have come into its place meanwhile, it would wait for a writer.
+        # If a FIFO has replaced the file meanwhile, opening it without O_NONBLOCK would wait for a writer.
         opened = os.open(found.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         with os.fdopen(opened, "rb") as file:
             before = os.fstat(opened)
@@ -239,21 +243,21 @@ def _content(found: Found) -> File:
 
 
 def _regular(found: os.stat_result, shown: str) -> None:
-    """Refuse what is no file of bytes."""
+    """Refuse a path that is not a regular file."""
     kind = stat.S_IFMT(found.st_mode)
     if kind != stat.S_IFREG:
-        hint = "; for a pipe give the open file, as sys.stdin" if kind == stat.S_IFIFO else ""
+        hint = "; to read a pipe, give the open file, for example sys.stdin" if kind == stat.S_IFIFO else ""
         raise SourceError(f"{shown}: wanted a file, got {KINDS.get(kind, 'something else')}{hint}")
 
 
 def decoded(content: bytes, name: str) -> str:
-    """The text that a file's bytes are.
+    """Decode the bytes of a file.
 
     Raises:
-        SourceError: where they are not UTF-8.
+        SourceError: if they are not UTF-8.
     """
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:4]:
-        raise SourceError(f"{one_line(name)}: looks like UTF-16: save it as UTF-8")
+        raise SourceError(f"{one_line(name)}: the file looks like UTF-16: save it as UTF-8")
     start = len(BOM) if content.startswith(BOM) else 0
     try:
         return content[start:].decode()

@@ -1,7 +1,7 @@
-"""One value as Python has it, as what Cedar's type makes of it; and times of numpy as milliseconds.
+"""Conversion of Python values for Cedar's types, and of numpy's times to milliseconds.
 
-The core asks :func:`convert` for whatever is not plainly an int, a bool, a str or a dict, so that an attribute is read
-alike by every way of deciding. ``docs/conversions.md`` is the table of what is taken.
+The core calls :func:`convert` for every value that is not exactly an int, a bool, a str or a dict, so all ways of
+deciding convert a value in the same way. ``docs/conversions.md`` lists the conversions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["ABSENT", "Absent", "OutOfRange", "convert", "milliseconds"]
 
 
 class Absent(enum.Enum):
-    """The type of :data:`ztfast.ABSENT`: an optional attribute that a request does not have."""
+    """The type of :data:`ztfast.ABSENT`."""
 
     ABSENT = "absent"
 
@@ -31,14 +31,14 @@ class Absent(enum.Enum):
 
 
 ABSENT: Final[Literal[Absent.ABSENT]] = Absent.ABSENT
-"""Given for an optional attribute that a request does not have: ``context has ...`` is false of it then."""
+"""The value of an optional attribute that a request does not have: ``context has ...`` is then false."""
 
 
 class OutOfRange(Exception):
-    """A value is of the right type, and says nothing that the type can hold."""
+    """A value has the right type, but the type cannot hold it."""
 
 
-# Milliseconds of numpy's units, and numpy's units in a millisecond.
+# The milliseconds in each of numpy's larger units, and the number of smaller units in a millisecond.
 _MILLISECONDS = {"W": 604_800_000, "D": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _PER_MILLISECOND = {"us": 10**3, "ns": 10**6, "ps": 10**9, "fs": 10**12, "as": 10**15}
 _DAY = 86_400_000
@@ -48,26 +48,26 @@ _EPOCH = datetime.date(1970, 1, 1).toordinal()
 
 
 def convert(kind: str, value: Any) -> Any:
-    """What a value means for an attribute of a type.
+    """Convert a value for an attribute of a type.
 
     Args:
         kind: ``"Bool"``, ``"Long"``, ``"String"``, ``"decimal"``, ``"datetime"``, ``"duration"`` or ``"ipaddr"``.
         value: The value, or an array without dimensions that holds it.
 
     Returns:
-        A bool; the number (a decimal's ten-thousandths, a time's milliseconds), which may have more than 64 bits; a str
-        or a dict that Cedar is to read; or ``NotImplemented`` for a value of another type.
+        A bool; a number (a decimal's ten-thousandths, a time's milliseconds), which may exceed 64 bits; a str or a dict
+        for Cedar to read; or ``NotImplemented`` for a value of another type.
 
     Raises:
-        OutOfRange: where no value of the type is what it says.
+        OutOfRange: if the type cannot hold the value.
     """
     if isinstance(value, np.ndarray):
         if value.ndim:
             return NotImplemented
         value = value[()]
-    # pandas' NaT is a datetime by its class, and no time.
+    # pandas' NaT is a subclass of datetime, but not a time.
     if type(value).__name__ == "NaTType" and kind in ("datetime", "duration"):
-        raise OutOfRange("it is no time")
+        raise OutOfRange("it is not a time")
     return _CONVERTERS[kind](value)
 
 
@@ -81,17 +81,17 @@ def _text(value: Any) -> Any:
 
 def _long(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
-        # What stands for a number that a market did not give. Any other float is a mistake of the program's.
+        # NaN and infinity stand for a missing number from the market. Any other float is a mistake in the program.
         if not math.isfinite(value):
-            raise OutOfRange("it is no number")
+            raise OutOfRange("it is not a number")
         return NotImplemented
     if isinstance(value, (bool, np.bool_, np.ndarray)) or not hasattr(type(value), "__index__"):
         return NotImplemented
-    # numpy's durations have the method, and refuse.
+    # numpy's durations have the method, but it raises.
     if isinstance(value, np.timedelta64):
         return NotImplemented
     number = operator.index(value)
-    # What a subclass of int is, whatever it says of itself.
+    # The plain int of a subclass, whose own methods may lie.
     return number if type(number) is int else int.__pos__(number)
 
 
@@ -103,13 +103,13 @@ def _decimal(value: Any) -> Any:
         return number if number is NotImplemented else number * 10_000
     sign, digits, exponent = Decimal.as_tuple(value)
     if not isinstance(exponent, int):
-        raise OutOfRange("it is no number")
+        raise OutOfRange("it is not a number")
     if exponent < -4:
-        raise OutOfRange(f"it has {-exponent} digits after the point, and a decimal has up to four: quantize it")
+        raise OutOfRange(f"it has {-exponent} digits after the point, but a decimal has at most four: quantize it")
     if digits == (0,):
         return 0
     if len(digits) + exponent > 20:
-        raise OutOfRange("a decimal is up to 922337203685477.5807")
+        raise OutOfRange("the largest decimal is 922337203685477.5807")
     number = int("".join(map(str, digits))) * 10 ** (exponent + 4)
     return -number if sign else number
 
@@ -143,7 +143,7 @@ def _numpy_time(cls: type, value: Any) -> Any:
         return NotImplemented
     numbers, bad = read
     if bad[0]:
-        raise OutOfRange("it is no time that 64 bits of milliseconds hold")
+        raise OutOfRange("64 bits of milliseconds cannot hold it")
     return int(numbers[0])
 
 
@@ -154,11 +154,11 @@ def _address(value: Any) -> Any:
         value, (ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network)
     ):
         return NotImplemented
-    # An address of one interface's own would be another one without the scope.
+    # Without its scope, a link-local address would mean another address.
     scope = getattr(getattr(value, "network_address", value), "scope_id", None)
     if scope is not None:
-        raise OutOfRange(f"Cedar's addresses have no scope ({scope})")
-    # All groups in full: Cedar refuses the dotted form of mapped IPv4 addresses.
+        raise OutOfRange(f"a Cedar address cannot have a scope ({scope})")
+    # The exploded form, because Cedar refuses the dotted form of mapped IPv4 addresses.
     return value.exploded
 
 
@@ -174,10 +174,10 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
 
 
 def milliseconds(array: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
-    """The milliseconds of an array of datetime64 or timedelta64, rounded down, and where they are none.
+    """Convert an array of datetime64 or timedelta64 to milliseconds, rounded down, and mark the values out of range.
 
-    Exact in every unit of numpy's. ``None`` for an array without a unit, and for durations in months and years, which
-    have no length.
+    The result is exact for every unit of numpy's. It is ``None`` for an array without a unit, and for durations in
+    months and years, which have no fixed length.
     """
     unit, count = np.datetime_data(array.dtype)
     bad = np.isnat(array)
@@ -206,7 +206,7 @@ def _times(raw: NDArray[np.int64], bad: NDArray[np.bool_], by: int) -> tuple[NDA
 def _of_months(
     raw: NDArray[np.int64], bad: NDArray[np.bool_], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    # The years that milliseconds reach, and some more: beyond them the arithmetic of numpy's own would wrap.
+    # A little more than the years that 64 bits of milliseconds reach. Beyond this, numpy's own arithmetic would wrap.
     most = 300_000_000 * 12 // count
     bad = bad | (raw > most) | (raw < -most)
     months = np.where(bad, 0, raw) * count

@@ -1,4 +1,4 @@
-"""Makes ``desk.entities.json``: the people, programs and things of the example desk.
+"""Generator of ``desk.entities.json``: the people, programs and resources of the example desk.
 
 The output is the same at each run. ``--check`` only says whether the file on disk is that output, by its exit code.
 """
@@ -61,7 +61,7 @@ def segment(name: str) -> Entity:
 
 
 def market() -> list[Entity]:
-    """Venues, strategies, instruments, books and feeds."""
+    """Make venues, strategies, instruments, books and feeds."""
     made = []
     for venue, (region, phase) in VENUES.items():
         attrs = {"segment": segment("trading"), "region": ref("Region", region), "phase": phase}
@@ -117,7 +117,7 @@ def instrument(
 
 
 def people(chance: random.Random) -> list[Entity]:
-    """Teams, humans, and the accounts and rules that they look after."""
+    """Make teams, humans, and the accounts and rules that they look after."""
     teams = {
         "traders": ("trading", 24), "quants": ("trading", 12), "risk": ("trading", 8), "operations": ("settlement", 10),
         "compliance": ("customer", 10), "advisors": ("customer", 16), "it": ("general-it", 14),
@@ -140,11 +140,11 @@ def people(chance: random.Random) -> list[Entity]:
         advisor = advisors[place % len(advisors)]
         attrs = {
             "segment": segment("customer"),
-            # Now and then an account has moved and its advisor has not.
+            # A few accounts have moved to another region than their advisors.
             "region": region_of[advisor] if place % 5 else ref("Region", chance.choice(REGIONS)),
             "advisor": ref("Human", advisor),
         }
-        # Advisors sit by region in turns of four, so these are the colleagues at the same office.
+        # Every fourth advisor has the same region, so these are colleagues at the same office.
         office = [one for one in advisors if region_of[one] == region_of[advisor] and one != advisor]
         if place % 8:
             attrs["deputies"] = [ref("Human", deputy) for deputy in office]
@@ -159,11 +159,11 @@ def people(chance: random.Random) -> list[Entity]:
 
 
 def programs() -> list[Entity]:
-    """Algorithms, agents, services, contracts and repositories."""
+    """Make algorithms, agents, services, contracts and repositories."""
     made = []
     strategies = list(STRATEGIES)
     for number in range(1, 49):
-        # a7 is the algorithm that all documentation talks about.
+        # a7 is the algorithm in all documentation.
         strategy = "eq-momentum-us" if number == 7 else strategies[number % len(strategies)]
         attrs = {
             "strategy": ref("Strategy", strategy),
@@ -206,7 +206,7 @@ def programs() -> list[Entity]:
 
 
 def settlement(chance: random.Random) -> list[Entity]:
-    """Instructions, entered by hand or bound to a contract."""
+    """Make settlement instructions, entered by a person or bound to a contract."""
     made = []
     for number in range(1, 61):
         attrs: Entity = {
@@ -217,8 +217,8 @@ def settlement(chance: random.Random) -> list[Entity]:
             "valueDate": {"__extn": {"fn": "datetime", "arg": "2026-11-23" if number % 15 == 0 else "2026-11-20"}},
         }
         if number // 4 % 2:
-            # Contracts k1 to k12 take turns over the regions as instructions do, so the two agree; now and then an
-            # instruction was booked to a contract of the next region, by mistake.
+            # Contracts k1 to k12 and instructions alternate over the regions in the same order, so their regions agree.
+            # A few instructions name a contract of the next region by mistake.
             attrs["contract"] = ref("Contract", f"k{(number + (number % 10 == 0)) % 12 or 12}")
         else:
             # Operations are the humans h45 to h54.

@@ -20,13 +20,13 @@ class Desk:
     """The example desk, ready to decide.
 
     Attributes:
-        engine: Over the desk's bundle.
-        order_new: Its values are notional (whole US dollars) and quantity (pieces).
-        order_cancel: Its value is the person in whose name an agent cancels.
-        traders: Sessions of the algorithms and of the traders among the people.
-        agents: Sessions of the AI agents.
-        instruments: What is traded.
-        people: In whose name agents act.
+        engine: The engine, over the desk's bundle.
+        order_new: A gate whose values are notional (whole US dollars) and quantity (pieces).
+        order_cancel: A gate whose value is the person on whose behalf an agent cancels.
+        traders: The sessions of the algorithms and of the human traders.
+        agents: The sessions of the AI agents.
+        instruments: The handles of the instruments.
+        people: The handles of the people on whose behalf agents act.
     """
 
     engine: ztfast.Engine
@@ -43,12 +43,12 @@ class Orders:
     """New orders as columns, and their cancels.
 
     Attributes:
-        sessions: Who sends it: ``session.id``, uint64.
-        instruments: ``resource.handle``, uint64.
+        sessions: The sender's ``session.id``, uint64.
+        instruments: The instrument's ``resource.handle``, uint64.
         notional: Whole US dollars, int64.
         quantity: Pieces, int64.
-        agents: Who cancels it: ``session.id``, uint64.
-        people: In whose name: ``resource.handle``, uint64.
+        agents: The ``session.id`` of the agent that cancels, uint64.
+        people: The ``resource.handle`` of the person on whose behalf it cancels, uint64.
     """
 
     sessions: NDArray[np.uint64]
@@ -60,7 +60,7 @@ class Orders:
 
 
 def desk_bundle(*forbidden: str) -> ztfast.Bundle:
-    """The desk's policies, and a forbid of all orders in each instrument named: what a risk officer would swap in."""
+    """Compile the desk's policies with a forbid of all orders in the named instruments, as a risk officer would add."""
     folder = ztfast.examples.desk()
     more = "".join(
         f'@id("halt-{name}") forbid (principal, action in [Action::"order.new", Action::"order.cancel"], '
@@ -77,7 +77,7 @@ def desk_bundle(*forbidden: str) -> ztfast.Bundle:
 
 
 def open_desk() -> Desk:
-    """The desk with a session for everybody who trades."""
+    """Open the desk with a session for each trader and agent."""
     engine = ztfast.Engine(desk_bundle())
     names: dict[str, list[str]] = {}
     for entity in json.loads((ztfast.examples.desk() / "desk.entities.json").read_text()):
@@ -102,7 +102,7 @@ def open_desk() -> Desk:
 
 
 def draw(desk: Desk, count: int, seed: int = 1) -> Orders:
-    """So many orders: half of them in the trader's reach, so that caps decide; the others at random."""
+    """Draw orders: half of them in instruments that the trader may trade, so that caps decide; the others at random."""
     chance = np.random.default_rng(seed)
     traders = np.array([session.id for session in desk.traders], np.uint64)
     instruments = np.array([resource.handle for resource in desk.instruments], np.uint64)

@@ -1,4 +1,4 @@
-"""Runs the three examples over the example desk, and shows what a risk officer's revocation and swap do to them.
+"""Runner of the three examples over the example desk. It shows the effect of revocations, a quarantine and a swap.
 
 make -C examples/embed run
 """
@@ -18,13 +18,13 @@ import ztfast
 
 
 def names(codes: bytes) -> str:
-    """How often there was each code."""
+    """Count each code, by name."""
     counts = Counter(codes)
     return ", ".join(f"{ztfast.Code(code).name} {count:,}" for code, count in sorted(counts.items()))
 
 
 def gateway(desk: orders.Desk, drawn: orders.Orders, threads: int) -> None:
-    """Orders through the C++ gateway."""
+    """Send the orders through the C++ gateway."""
     columns = (drawn.sessions, drawn.instruments, drawn.notional, drawn.quantity)
     _, report = order_gateway.run(desk.order_new, *columns, threads)
     codes = ", ".join(f"{name} {count:,}" for name, count in report["codes"].items())
@@ -36,7 +36,7 @@ def gateway(desk: orders.Desk, drawn: orders.Orders, threads: int) -> None:
 
 
 def momentum(desk: orders.Desk, ticks: int) -> None:
-    """A walk of prices through the Cython strategy."""
+    """Run a random walk of prices through the Cython strategy."""
     session = next(session for session in desk.traders if str(session.principal) == 'Algo::"a7"')
     aapl = desk.engine.resource('Instrument::"AAPL"')
     bot = strategy.Momentum(desk.order_new, session, aapl, rise=50, quantity=20)
@@ -49,7 +49,7 @@ def momentum(desk: orders.Desk, ticks: int) -> None:
 
 
 def cancels(desk: orders.Desk, drawn: orders.Orders) -> None:
-    """Cancels through the Rust loop."""
+    """Send the cancels through the Rust loop."""
     outcome = CancelLoop(desk.order_cancel).run(drawn.agents, drawn.instruments, drawn.people)
     print(f"Rust    {len(outcome.codes):,} cancels: {outcome.per_second:,.0f} a second; {names(outcome.codes)}")
     for policy, count in sorted(outcome.forbidden_by.items()):
@@ -70,13 +70,13 @@ def main() -> None:
         cancels(desk, drawn)
 
     run_all()
-    print("\nEvery second trader is revoked, every fourth agent quarantined:")
+    print("\nEvery second trader's session is revoked, every fourth agent's is quarantined:")
     for session in desk.traders[1::2]:
         session.revoke()
     for session in desk.agents[::4]:
         session.quarantine()
     run_all()
-    print("\nAnother bundle, which halts AAPL, is swapped in:")
+    print("\nThe bundle is swapped for one that halts AAPL:")
     desk.engine.swap(orders.desk_bundle("AAPL"))
     run_all()
 

@@ -1,7 +1,7 @@
-// An order gateway: threads that take orders from rings, ask ztfast about each, and send or reject it. No Python here.
+// An order gateway without Python: its threads take orders from rings, decide about each, and send or reject it.
 //
-// Each thread has a ring with one producer and a gate of its own. Between an order and its decision there is no lock, no
-// allocation and no system call, as long as orders keep coming.
+// Each thread has a ring with one producer, and a gate of its own. While orders keep coming, a thread takes no lock,
+// allocates nothing and makes no system call between an order and its decision.
 #pragma once
 
 #include <ztfast.h>
@@ -24,11 +24,11 @@ namespace gateway {
 struct Order {
     std::uint64_t session;    // session.id
     std::uint64_t instrument; // resource.handle
-    std::uint32_t number;     // of the client's, 0, 1, 2, ...: where the answer goes
-    std::int64_t values[2];   // as the gate was prepared: notional in whole US dollars, quantity in pieces
+    std::uint32_t number;     // the client's number of the order, 0, 1, 2, ...: the index of its answer
+    std::int64_t values[2];   // in the gate's order: notional in whole US dollars, quantity in pieces
 };
 
-// A gate of one's own. Move it to the thread that decides by it.
+// A cloned gate. Move it to the thread that uses it.
 class Gate {
 public:
     // Call with the GIL if `original` is a Python gate's address.
@@ -48,7 +48,7 @@ public:
         if (gate_ != nullptr) api_->gate_free(gate_);
     }
 
-    // ZTFAST_ALLOW, or why not.
+    // Return ZTFAST_ALLOW, or the code of the denial.
     std::uint32_t allows(const Order &order) noexcept {
         return api_->allows(gate_, order.session, order.instrument, order.values, std::size(order.values));
     }
@@ -85,13 +85,13 @@ private:
     alignas(64) std::array<Order, SLOTS> slots_{};
 };
 
-// What one thread has seen. Nothing here allocates once it is made.
+// The counts of one thread. They allocate only when they are constructed.
 struct Tally {
-    // By code; what is beyond counts in the last place, which no code has.
+    // By code. Unknown codes count in the last element.
     std::array<std::uint64_t, 32> codes{};
-    // Nanoseconds a decision, clock included; 1 ns wide, the last place for all that took longer.
+    // Times of decisions in nanoseconds, including the clock, in steps of 1 ns. The last element counts all longer times.
     std::vector<std::uint32_t> nanoseconds = std::vector<std::uint32_t>(100'000);
-    // Notional of what was sent, in whole US dollars.
+    // The notional of the orders that were sent, in whole US dollars.
     std::int64_t sent = 0;
 
     void add(const Tally &other) {
@@ -100,7 +100,7 @@ struct Tally {
         sent += other.sent;
     }
 
-    // The time that this share of all decisions took at most.
+    // Return the time that this share of all decisions did not exceed.
     std::size_t quantile_ns(double share) const {
         std::uint64_t all = 0, seen = 0;
         for (const std::uint32_t count : nanoseconds) all += count;
@@ -129,13 +129,13 @@ public:
     Gateway &operator=(const Gateway &) = delete;
     ~Gateway() { close(); }
 
-    // From one thread only. All orders of a session take the same lane, so they keep their order.
+    // Call from one thread only. All orders of a session take the same lane, so they stay in order.
     void submit(const Order &order) noexcept {
         Ring &ring = lanes_[order.session % lanes_.size()]->ring;
         while (!ring.push(order)) std::this_thread::yield();
     }
 
-    // Waits until all orders are answered.
+    // Wait until all orders are answered.
     Tally close() {
         open_.store(false, std::memory_order_release);
         Tally all;
@@ -160,9 +160,9 @@ private:
         Order order;
         for (;;) {
             if (!lane.ring.pop(order)) {
-                // Look once more after the gateway was closed: what was submitted before must be answered.
+                // Check once more after the gateway was closed: orders submitted before must be answered.
                 if (open_.load(std::memory_order_acquire)) {
-                    // A gateway with a processor of its own would spin here.
+                    // A gateway on an isolated core would spin here.
                     std::this_thread::yield();
                     continue;
                 }
@@ -183,13 +183,13 @@ private:
     }
 
     void send(Lane &lane, const Order &order) noexcept {
-        // To the market; here it is counted.
+        // A real gateway would send the order here.
         lane.tally.sent += order.values[0];
         answers_[order.number] = ZTFAST_ALLOW;
     }
 
     void reject(const Order &order, std::uint32_t code) noexcept {
-        // Back to the client, with the code: ztfast_api::code_name has its name for the log.
+        // A real gateway would reject the order here. ztfast_api::code_name returns the name of the code for the log.
         answers_[order.number] = static_cast<std::uint8_t>(code);
     }
 
@@ -198,7 +198,7 @@ private:
     std::uint8_t *answers_;
 };
 
-// Nanoseconds that reading the clock twice takes, half of the time at most: what is in every figure of a Tally.
+// The median time between two readings of the clock, in nanoseconds. Every figure of a Tally contains it.
 inline std::size_t clock_ns() {
     Tally tally;
     for (int round = 0; round < 10'000; ++round) {

@@ -1,4 +1,4 @@
-// The extension module `order_gateway`: hands a Python gate and arrays of orders to the gateway, and lets go of the GIL.
+// The extension module `order_gateway`: it passes a Python gate and arrays of orders to the gateway and releases the GIL.
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -7,10 +7,10 @@
 
 namespace {
 
-// Checked when the module was imported.
+// The table is checked when the module is imported.
 const ztfast_api *api = nullptr;
 
-// A one-dimensional array of T that Python owns, for as long as this lives.
+// A view of a one-dimensional array of T that Python owns. It keeps the array alive.
 template <typename T> class Column {
 public:
     Column(PyObject *array, const char *name, char kind) {
@@ -28,7 +28,7 @@ public:
     ~Column() {
         if (view_.obj != nullptr) PyBuffer_Release(&view_);
     }
-    // Without data there is a Python error.
+    // If there are no data, a Python error is set.
     explicit operator bool() const { return view_.obj != nullptr; }
     std::size_t size() const { return static_cast<std::size_t>(view_.len) / sizeof(T); }
     const T &operator[](std::size_t at) const { return static_cast<const T *>(view_.buf)[at]; }
@@ -108,7 +108,7 @@ PyObject *run(PyObject *, PyObject *const *arguments, Py_ssize_t count) {
         PyErr_SetString(PyExc_ValueError, "wanted arrays of one length and at least one thread");
         return nullptr;
     }
-    // Until an order is answered it is denied.
+    // An order without an answer is denied.
     PyObject *answers = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(orders));
     if (answers == nullptr) return nullptr;
     auto *out = reinterpret_cast<std::uint8_t *>(PyBytes_AS_STRING(answers));
@@ -116,7 +116,7 @@ PyObject *run(PyObject *, PyObject *const *arguments, Py_ssize_t count) {
 
     std::unique_ptr<gateway::Gateway> made;
     try {
-        // With the GIL: the Python gate is idle while it is cloned.
+        // The GIL is held, so the Python gate is idle while it is cloned.
         made = std::make_unique<gateway::Gateway>(api, gate, threads, out);
     } catch (const std::exception &error) {
         Py_DECREF(answers);
@@ -163,7 +163,7 @@ PyMethodDef methods[] = {
 PyModuleDef_Slot slots[] = {
     {Py_mod_exec, reinterpret_cast<void *>(import_table)},
 #ifdef Py_GIL_DISABLED
-    // A run shares nothing with others but the table, which nobody writes to.
+    // Runs share only the table, which is never written to.
     {Py_mod_gil, Py_MOD_GIL_NOT_USED},
 #endif
     {0, nullptr},

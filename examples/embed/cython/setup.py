@@ -1,4 +1,4 @@
-"""Builds the extension module ``strategy``: ``python setup.py build_ext --build-lib build``."""
+"""Build of the extension module ``strategy``: ``python setup.py build_ext --build-lib build``."""
 
 import os
 from pathlib import Path
@@ -17,12 +17,12 @@ setup(
                 "strategy",
                 ["strategy.pyx"],
                 include_dirs=[ztfast.get_include()],
-                # Built against this version of the gate: another one makes it anew.
+                # A new version of the header rebuilds the module.
                 depends=[str(Path(ztfast.get_include()) / "ztfast.h")],
                 extra_compile_args=["-O3"],
             )
         ],
-        # Where the C file goes.
+        # The folder of the generated C file.
         build_dir=os.environ.get("BUILD", "build"),
         compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True},
     ),

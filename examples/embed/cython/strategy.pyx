@@ -1,4 +1,4 @@
-"""A strategy in Cython: reads ticks, and asks ztfast about each order before it leaves. The loop runs without the GIL."""
+"""A strategy in Cython: it reads ticks, and decides about each order before sending it. The loop runs without the GIL."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -22,21 +22,21 @@ cdef extern from *:
     """
     bint take(char *) noexcept nogil
     void give(char *) noexcept nogil
-    # Whether the product is beyond 64 bits.
+    # Return whether the product overflows 64 bits.
     bint multiply(int64_t, int64_t, int64_t *) noexcept nogil
 
 
 cdef class Momentum:
-    """Buys when the price has risen by ``rise`` since the tick before.
+    """A strategy that buys when the price has risen by ``rise`` since the previous tick.
 
-    It decides by a gate of its own, so Python and other strategies may use the one that was given meanwhile.
+    It clones the gate, so Python and other strategies may use the original meanwhile.
 
     Args:
-        gate: Prepared with notional (whole US dollars) and quantity (pieces).
-        session: The algorithm's.
-        instrument: What it trades.
-        rise: In ten-thousandths of a dollar.
-        quantity: Pieces for each ten-thousandth that the price has risen.
+        gate: A gate prepared with notional (whole US dollars) and quantity (pieces).
+        session: The algorithm's session.
+        instrument: The instrument to trade.
+        rise: The rise that triggers an order, in ten-thousandths of a dollar.
+        quantity: The pieces to buy for each ten-thousandth that the price has risen.
     """
 
     cdef ztfast_gate *gate
@@ -46,7 +46,7 @@ cdef class Momentum:
     cdef char running
 
     def __cinit__(self, Gate gate, Session session, EntityHandle instrument, *, int64_t rise, int64_t quantity):
-        # With the GIL: nobody decides by the given gate meanwhile.
+        # The GIL is held, so no other thread uses the given gate.
         status = api.gate_clone(core(gate), &self.gate)
         if status != ZTFAST_OK:
             raise RuntimeError(f"cloning {gate}: {api.status_text(status).decode()}")
@@ -63,30 +63,30 @@ cdef class Momentum:
         """Go through the ticks, without the GIL.
 
         Args:
-            prices: In ten-thousandths of a dollar, a tick each.
-            notional: Room for the orders' notional, in whole US dollars; as many places as there are ticks.
-            quantity: Room for their quantities.
-            codes: Room for the decisions on them, see :class:`ztfast.Code`.
+            prices: The price at each tick, in ten-thousandths of a dollar.
+            notional: An array for the orders' notional, in whole US dollars, at least as long as ``prices``.
+            quantity: An array for their quantities.
+            codes: An array for the decisions, see :class:`ztfast.Code`.
 
         Returns:
-            How many orders there were, and the pieces of those that were sent.
+            The number of orders, and the pieces of those that were sent.
 
         Raises:
-            RuntimeError: where another thread runs it already: its gate serves one thread at a time.
+            RuntimeError: if another thread is running the strategy: its gate serves one thread at a time.
         """
         cdef Py_ssize_t at, orders = 0
         cdef int64_t sent = 0
         cdef uint32_t code
         cdef int64_t values[2]
         if not len(prices) <= min(len(notional), len(quantity), len(codes)):
-            raise ValueError("wanted room for an order each tick")
+            raise ValueError("notional, quantity and codes: wanted arrays at least as long as prices")
         if take(&self.running):
-            raise RuntimeError("another thread runs this strategy: make one for each")
+            raise RuntimeError("another thread runs this strategy: make one for each thread")
         with nogil:
             for at in range(1, prices.shape[0]):
                 if prices[at] - prices[at - 1] < self.rise:
                     continue
-                # An order whose size no number holds must not pass for a small one: it is none.
+                # An order whose size overflows must not look like a small one, so it is skipped.
                 if multiply(prices[at] - prices[at - 1], self.quantity, &values[1]):
                     continue
                 if multiply(prices[at], values[1], &values[0]):
@@ -94,7 +94,7 @@ cdef class Momentum:
                 values[0] = values[0] // 10_000
                 code = api.allows(self.gate, self.session, self.instrument, values, 2)
                 if code == ZTFAST_ALLOW:
-                    # To the market; here it is counted.
+                    # A real strategy would send the order here.
                     sent += values[1]
                 notional[orders] = values[0]
                 quantity[orders] = values[1]
@@ -104,12 +104,12 @@ cdef class Momentum:
         return orders, sent
 
     def may(self, int64_t notional, int64_t quantity):
-        """One question, with the GIL. Raises RuntimeError as :meth:`run` does."""
+        """Decide about one order, with the GIL. Raises RuntimeError as :meth:`run` does."""
         cdef int64_t values[2]
         values[0] = notional
         values[1] = quantity
         if take(&self.running):
-            raise RuntimeError("another thread runs this strategy: make one for each")
+            raise RuntimeError("another thread runs this strategy: make one for each thread")
         code = api.allows(self.gate, self.session, self.instrument, values, 2)
         give(&self.running)
         return code == ZTFAST_ALLOW

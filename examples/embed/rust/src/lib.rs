@@ -1,8 +1,8 @@
-//! The extension module `cancel_loop`: AI agents cancel orders in the name of people, and ztfast is asked about each.
+//! The extension module `cancel_loop`: AI agents cancel orders on behalf of people, and ztfast decides about each cancel.
 //!
-//! The value of `order.cancel` is an entity, the person, so each decision begins with a look-up of that handle.
+//! The value of `order.cancel` is an entity, the person, so each decision begins by looking up that handle.
 #![deny(unsafe_op_in_unsafe_fn)]
-// PyO3 hands over what it has converted from Python objects: owned.
+// PyO3 passes converted Python objects by value.
 #![allow(clippy::needless_pass_by_value)]
 
 use pyo3::buffer::PyBuffer;
@@ -14,30 +14,30 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use ztfast_embed::{Api, CAPSULE, Code, Column, Determining, Gate, Status};
 
-/// A cancel, as an agent asks for it.
+/// A cancel that an agent wants to send.
 struct Cancel {
     /// `session.id` of the agent.
     session: u64,
     /// `resource.handle` of the instrument.
     instrument: u64,
-    /// `resource.handle` of the person in whose name it is.
+    /// `resource.handle` of the person on whose behalf the agent cancels.
     person: u64,
 }
 
-/// What came of the cancels.
+/// The results of a run.
 #[pyclass(frozen, get_all)]
 struct Outcome {
-    /// A `ztfast.Code` for each.
+    /// A `ztfast.Code` for each cancel.
     codes: Py<PyBytes>,
-    /// How many orders were pulled.
+    /// The number of orders that were cancelled.
     pulled: u64,
-    /// How often each policy forbade it.
+    /// How many cancels each policy forbade.
     forbidden_by: HashMap<String, u64>,
-    /// Cancels a second.
+    /// Cancels per second.
     per_second: f64,
 }
 
-/// What the loop writes down.
+/// The loop's records.
 #[derive(Default)]
 struct Log {
     codes: Vec<u8>,
@@ -47,10 +47,11 @@ struct Log {
     forbidden_by: HashMap<String, u64>,
 }
 
-/// Decides on cancels by a gate of its own, whose value is the person (`engine.prepare("order.cancel", "onBehalfOf")`).
+/// A loop that decides about cancels with a cloned gate, whose value is the person
+/// (`engine.prepare("order.cancel", "onBehalfOf")`).
 #[pyclass(frozen)]
 struct CancelLoop {
-    /// A gate is for one thread at a time: whoever runs the loop has it until the end.
+    /// A gate serves one thread at a time, so a run holds this lock until it ends.
     gate: Mutex<Gate>,
 }
 
@@ -117,17 +118,17 @@ fn decide(gate: &mut Gate, cancel: &Cancel, log: &mut Log) -> Result<(), Status>
     gate.begin()?;
     let code = match gate.entity(cancel.person, 0) {
         Ok(person) => gate.decide(cancel.session, cancel.instrument, &[person], &mut log.determining),
-        // Nobody that this engine gave a handle.
+        // The handle is not one of this engine's.
         Err(Status::FOREIGN) => Code::UNKNOWN_HANDLE,
-        // Nobody of the type that the schema wants there.
+        // The entity does not have the type that the schema requires.
         Err(_) => Code::NOT_APPLICABLE,
     };
     if code.is_allow() {
-        // The order is pulled from the market; here it is counted.
+        // A real agent would send the cancel here.
         log.pulled += 1;
     } else if code == Code::FORBID {
         for &policy in log.determining.as_slice() {
-            // Only a policy's first forbid allocates its name.
+            // The name of a policy is allocated only the first time that it forbids.
             let id = gate.policy(policy)?;
             match log.forbidden_by.get_mut(id) {
                 Some(count) => *count += 1,
@@ -135,12 +136,12 @@ fn decide(gate: &mut Gate, cancel: &Cancel, log: &mut Log) -> Result<(), Status>
             }
         }
     }
-    // All else denies too: nobody permits it, or the session, the kill switch or a swap is in the way.
+    // Every other code denies too: no policy applies, or the session, the kill switch or a swap denies it.
     log.codes.push(u8::try_from(code.0).unwrap_or(u8::MAX));
     Ok(())
 }
 
-/// The core's table of functions.
+/// Import the core's table of functions.
 fn table(py: Python<'_>) -> PyResult<&'static Api> {
     // SAFETY: we hold the GIL (`py`), and the name is a capsule's path that ends with NUL.
     let pointer = unsafe { pyo3::ffi::PyCapsule_Import(CAPSULE.as_ptr(), 0) };
@@ -170,7 +171,7 @@ mod cancel_loop {
     use super::{CancelLoop, Outcome};
     use pyo3::prelude::*;
 
-    /// Refuse to load beside a core of another version, instead of failing at the first order.
+    /// Refuse to load with a core of another version, instead of failing at the first order.
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::table(module.py()).map(drop)
