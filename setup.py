@@ -1,4 +1,4 @@
-"""Builds the Cython gate, ``ztfast/gate.*.so``. Called by ``build_backend/backend.py``; the rest is maturin's."""
+"""Build of the Cython gate, ``ztfast/gate.*.so``. ``build_backend/backend.py`` calls it; maturin builds the rest."""
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -19,13 +19,13 @@ setup(
         build_dir="build/cython",
         compiler_directives={
             "language_level": 3,
-            # Methods as plain C functions: measured, the cheapest that CPython can call.
+            # Methods are plain C functions, which are the cheapest for CPython to call.
             "binding": False,
             "boundscheck": False,
             "wraparound": False,
             "cdivision": True,
             "embedsignature": True,
-            # So that inspect.signature() and the check of gate.pyi see them.
+            # inspect.signature() and the check of gate.pyi need this format.
             "embedsignature.format": "clinic",
             # Importing the gate leaves a free-threaded interpreter without the GIL.
             "freethreading_compatible": True,

@@ -1,7 +1,7 @@
-"""How long large contexts take, and how long other threads wait meanwhile: ``python -m bench.contexts``.
+"""The time of decisions with large contexts, and the wait of other threads: ``python -m bench.contexts``.
 
-Sets of texts, entities, numbers and records, and sets of sets, through ``evaluate`` and ``explain``. Beside each, a
-thread counts the longest time that it had to wait for the interpreter.
+The contexts hold sets of texts, entities, numbers and records, and sets of sets. ``evaluate`` and ``explain`` decide
+about them, while another thread measures its longest wait for the interpreter.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ permit (principal, action, resource) when { context has ips && context.ips.conta
 
 
 def contexts(count: int) -> dict[str, dict[str, Any]]:
-    """Large contexts of so many elements."""
+    """Make contexts with sets of a given size."""
     side = round(count**0.5)
     return {
         "texts": {"texts": [f"t{n}" for n in range(count)]},
@@ -45,7 +45,7 @@ def contexts(count: int) -> dict[str, dict[str, Any]]:
 
 
 def waited(call: Callable[[], object]) -> tuple[float, float]:
-    """Seconds that a call takes, and the longest that another thread waited meanwhile."""
+    """Return the seconds that a call takes, and the longest wait of another thread meanwhile."""
     done, longest = threading.Event(), [0.0]
 
     def look() -> None:

@@ -1,8 +1,7 @@
 """Estates of any size: a firm's desks, algorithms, segments and instruments, and policies over them.
 
-The policies are what a firm would have: most bind a desk to a segment with a limit of its own, some name one algorithm,
-some hold for everybody and look at attributes of either side. Everything follows from the sizes: the same sizes give
-the same estate.
+The policies are typical of a firm: most bind a desk to a segment with a limit, some name one algorithm, and some apply
+to all principals and read attributes of either side. The same sizes always give the same estate.
 """
 
 import random
@@ -19,13 +18,13 @@ action "order.cancel" appliesTo { principal: Algo, resource: Instrument, context
 """
 REGIONS = ["emea", "amer", "apac"]
 SECTORS = 40
-#: Policies that hold for everybody, at most: a firm has hundreds of them, however large it is.
+#: The largest number of policies that apply to all principals: even a large firm has only hundreds of them.
 GLOBAL = 200
 
 
 @dataclass(frozen=True)
 class Estate:
-    """Sizes of an estate, and its texts."""
+    """An estate, described by its sizes."""
 
     policies: int
     principals: int
@@ -33,24 +32,24 @@ class Estate:
 
     @property
     def desks(self) -> int:
-        """Desks: about ten policies each."""
+        """The number of desks, for about ten policies each."""
         return max(1, min(self.policies // 10, self.principals))
 
     @property
     def segments(self) -> int:
-        """Segments of the market."""
+        """The number of segments of the market."""
         return max(1, min(1_000, self.resources // 10))
 
     def algo(self, number: int) -> str:
-        """Uid of an algorithm, by its number."""
+        """Return the uid of an algorithm, by its number."""
         return f'Algo::"a{number}"'
 
     def instrument(self, number: int) -> str:
-        """Uid of an instrument, by its number."""
+        """Return the uid of an instrument, by its number."""
         return f'Instrument::"i{number}"'
 
     def policy_text(self) -> str:
-        """The policies in Cedar's syntax."""
+        """Write the policies in Cedar's syntax."""
         draw = random.Random(self.policies)
         shared = min(GLOBAL, self.policies // 10)
         single = self.policies // 10
@@ -79,7 +78,7 @@ class Estate:
         return "\n".join(out) + "\n"
 
     def write_entities(self, path: Path) -> None:
-        """The entities in Cedar's JSON."""
+        """Write the entities in Cedar's JSON."""
         draw = random.Random(self.principals)
         with path.open("w") as file:
             write = file.write
@@ -103,7 +102,7 @@ class Estate:
             write("]\n")
 
     def write(self, folder: Path) -> None:
-        """All three files, as `ztfast compile` takes them."""
+        """Write all three files, as ``ztfast compile`` reads them."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "estate.cedarschema").write_text(SCHEMA)
         (folder / "estate.cedar").write_text(self.policy_text())

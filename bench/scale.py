@@ -1,19 +1,19 @@
-"""A whole firm's estate: ``python -m bench.scale [--json] [--quick] [--folder FOLDER]``.
+"""Measurements at the scale of a whole firm: ``python -m bench.scale [--json] [--quick] [--folder FOLDER]``.
 
-What it holds itself to, each as a figure or a ratio of one run (exit code 1 where one is missed):
+The marks are figures or ratios of one run (exit code 1 if one is missed):
 
 - 100,000 policies over 1,000,000 principals and 1,000,000 resources compile in 30 s and 8 GiB, 10,000 policies over
   10,000 + 10,000 in 1 s; the time grows near-linearly (the exponent over the sizes is printed);
-- the large bundle, which is copied so that nobody can change it, opens in 2.5 times what reading its file costs on this
-  machine at that moment, and processes that are handed its memory share its pages;
-- a decision's median at 100,000 policies is at most 1.2 times that at 10, on the same requests;
-- at 1,000 to 1,000,000 entities drawn at random it is at most twice what two dependent loads at random places of as
-  many bytes cost on this machine at that moment;
+- opening the large bundle, which includes copying it, takes at most 2.5 times as long as reading its file on this
+  machine at that moment, and processes that get its descriptor share its pages;
+- a decision's median at 100,000 policies is at most 1.2 times the median at 10, on the same requests;
+- with 1,000 to 1,000,000 entities drawn at random, the median is at most twice the time of two dependent loads at
+  random places of as many bytes, on this machine at that moment;
 - ``decide_many`` on random principals and resources has at least four times the throughput of the loop of single
   decisions;
 - a change of one entity takes at most 100 microseconds; a swap delays no decision by more than a microsecond.
 
-Decisions are timed by the processor's counter, one by one, without Python between, and the floors beside them alike.
+Native code times the decisions one by one with the processor's counter, and the floors in the same way.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Row = dict[str, Any]
 
 
 def table(title: str, rows: Sequence[Row]) -> None:
-    """Show rows that have the same keys."""
+    """Print a table of rows that have the same keys."""
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
     for at, column in enumerate(rows[0]):
         made.add_column(column, justify="right" if at else "left")
@@ -64,24 +64,24 @@ def table(title: str, rows: Sequence[Row]) -> None:
 
 
 class Marks:
-    """What was promised, and what was found."""
+    """The marks, and the figures found."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
 
     def hold(self, what: str, found: float, most: float, unit: str) -> None:
-        """Note a figure that must not be above its mark."""
+        """Record a figure that must not exceed its mark."""
         self.rows.append(
             {"mark": what, "found": found, "at most": most, "unit": unit, "": "met" if found <= most else "MISSED"}
         )
 
     def met(self) -> bool:
-        """Whether all were kept."""
+        """Whether all marks are met."""
         return all(row[""] == "met" for row in self.rows)
 
 
 def quantiles(ticks: Sequence[int], scale: float) -> dict[str, float]:
-    """Nanoseconds."""
+    """Convert ticks of the counter to nanoseconds."""
     at = np.quantile(np.asarray(ticks) / scale, (0.5, 0.99, 0.999))
     return {"p50": float(at[0]), "p99": float(at[1]), "p99.9": float(at[2])}
 
@@ -104,7 +104,7 @@ print(json.dumps({"seconds": took, "peak_gib": peak / 2**20, "hash": bundle.hash
 
 
 def compile_apart(folder: Path, out: Path, form: str = "", base: str = "") -> Row:
-    """Compile an estate's files in a process of its own, so that its memory is its own."""
+    """Compile an estate's files in a separate process, so that its memory can be measured."""
     command = [sys.executable, "-c", COMPILE, str(folder), str(out), form, base]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: Row = json.loads(done.stdout)
@@ -112,7 +112,7 @@ def compile_apart(folder: Path, out: Path, form: str = "", base: str = "") -> Ro
 
 
 def written(root: Path, estate: Estate) -> Path:
-    """The folder with an estate's files."""
+    """Return the folder with an estate's files."""
     folder = root / f"{estate.policies}-{estate.principals}-{estate.resources}"
     if not folder.is_dir():
         estate.write(folder)
@@ -120,7 +120,7 @@ def written(root: Path, estate: Estate) -> Path:
 
 
 def compiling(root: Path, marks: Marks, sizes: Sequence[Estate]) -> list[Row]:
-    """Compile estates of growing size; the exponent of the time's growth."""
+    """Compile estates of growing size, and compute the exponent of the growth of the time."""
     rows: list[Row] = []
     for estate in sizes:
         folder = written(root, estate)
@@ -204,7 +204,7 @@ print(size("Rss"), size("Pss"), size("Private_Clean") + size("Private_Dirty"))
 
 
 def opening(path: Path, marks: Marks) -> list[Row]:
-    """How long it takes to open a bundle, and what two processes that are handed it share."""
+    """Measure the time of opening a bundle, and the memory that two processes share."""
     taken, floor = [], []
     for _ in range(9):
         began = time.perf_counter()
@@ -268,7 +268,7 @@ class Desk:
         self.gate = self.engine._core.prepare("order.new", NAMES)
 
     def draw(self, count: int, seed: int = 1) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Random sessions and resources."""
+        """Draw random sessions and resources."""
         chance = np.random.default_rng(seed)
         return (
             self.sessions[chance.integers(0, len(self.sessions), count)],
@@ -276,16 +276,16 @@ class Desk:
         )
 
     def each(self, count: int = SAMPLES) -> list[int]:
-        """Ticks of single decisions at random."""
+        """Time single decisions about random pairs, in ticks."""
         sessions, resources = self.draw(count)
         _core.time_each(self.gate, sessions[: count // 4].tolist(), resources[: count // 4].tolist(), VALUES)
         return _core.time_each(self.gate, sessions.tolist(), resources.tolist(), VALUES)
 
 
 def nested(policies: int) -> str:
-    """So many policies, the first ten always the same: four that hold for everybody, six of desk 0.
+    """Write policies of which the first ten are always the same: four apply to all principals, six to desk 0.
 
-    The others are about other desks.
+    The others apply to other desks.
     """
     limit = "context.qty <= 5000 && context.notional < 1000000"
     first = [
@@ -307,8 +307,8 @@ def nested(policies: int) -> str:
 
 
 def over_policies(root: Path, marks: Marks, sizes: Sequence[int]) -> list[Row]:
-    """The same requests, to which the same policies can apply, among ever more policies about others."""
-    # As many desks as Estate makes of 10,000 policies.
+    """Decide the same requests under the same applicable policies, among more and more policies about other desks."""
+    # The number of desks of an Estate with 10,000 policies.
     around = written(root, Estate(10_000, 10_000, 10_000))
     desks = []
     for policies in sizes:
@@ -331,7 +331,7 @@ def over_policies(root: Path, marks: Marks, sizes: Sequence[int]) -> list[Row]:
         sessions, resources = desk.sessions[chosen[:, 0]], desk.resources[chosen[:, 1]]
         return _core.time_each(desk.gate, sessions.tolist(), resources.tolist(), VALUES)
 
-    # In turn, so that a slow spell of the machine falls on all of them.
+    # In turn, so that a slow moment of the machine affects all of them.
     rounds: list[list[dict[str, float]]] = [[] for _ in sizes]
     drawn: list[list[float]] = [[] for _ in sizes]
     for _ in range(7):
@@ -351,7 +351,7 @@ def over_policies(root: Path, marks: Marks, sizes: Sequence[int]) -> list[Row]:
 
 
 def over_entities(root: Path, marks: Marks, sizes: Sequence[Estate]) -> tuple[list[Row], Desk]:
-    """Ever more entities, drawn at random, beside two dependent loads over as many bytes."""
+    """Decide about more and more entities, drawn at random, beside two dependent loads over as many bytes."""
     rows: list[Row] = []
     desk = None
     for estate in sizes:
@@ -360,7 +360,7 @@ def over_entities(root: Path, marks: Marks, sizes: Sequence[Estate]) -> tuple[li
             compile_apart(folder, folder / "estate.ztb")
         bundle = ztfast.Bundle.load(folder / "estate.ztb")
         desk = Desk(bundle, estate.principals, estate.resources)
-        # What decisions may read: the bundle's tables, and the engine's of sessions and handles.
+        # Decisions may read the bundle's tables, and the engine's tables of sessions and handles.
         memory = bundle.stats.memory
         size = memory.tables + memory.entities + 64 * estate.principals + 16 * (estate.principals + estate.resources)
         scale = _core.ticks_per_ns()
@@ -389,7 +389,7 @@ def over_entities(root: Path, marks: Marks, sizes: Sequence[Estate]) -> tuple[li
 
 
 def batches(desk: Desk, marks: Marks, count: int) -> list[Row]:
-    """Many decisions at once against the loop of single ones."""
+    """Compare ``decide_many`` with the loop of single decisions."""
     sessions, resources = desk.draw(count, 2)
     gate = desk.engine.prepare("order.new", *NAMES)
     loop = _core.time_all(desk.gate, sessions.tolist(), resources.tolist(), VALUES) / count
@@ -421,7 +421,7 @@ def batches(desk: Desk, marks: Marks, count: int) -> list[Row]:
 
 
 def forms(root: Path, estate: Estate) -> list[Row]:
-    """Each form on the same policies."""
+    """Measure each form of tables on the same policies."""
     folder = written(root, estate)
     desks = []
     for form in ("", "dense", "rows", "sets"):
@@ -429,7 +429,7 @@ def forms(root: Path, estate: Estate) -> list[Row]:
         made = compile_apart(folder, out, form)
         desks.append((form, made, Desk(ztfast.Bundle.load(out), estate.principals, estate.resources)))
     scale = _core.ticks_per_ns()
-    # The same requests: all forms must say the same.
+    # The requests are the same, so all forms must give the same answers.
     sessions, resources = desks[0][2].draw(100_000, 3)
     wanted = None
     rows: list[Row] = []
@@ -456,7 +456,7 @@ def forms(root: Path, estate: Estate) -> list[Row]:
 
 
 def pathological(root: Path) -> list[Row]:
-    """Inputs that make tables explode, and decisions that have nothing to do with them."""
+    """Compile policies that would make dense tables explode, and time decisions about other policies beside them."""
     scale = _core.ticks_per_ns()
     schema = (
         "entity U { n: Long }; entity D { owner: U, n: Long };"
@@ -515,7 +515,7 @@ def pathological(root: Path) -> list[Row]:
 
 
 def changing(desk: Desk, estate: Estate, marks: Marks) -> list[Row]:
-    """One entity put in and taken out, in the large store."""
+    """Time the upsert and the removal of one entity in the large store."""
     chance = np.random.default_rng(4)
 
     def algo(number: int, level: int) -> Row:
@@ -553,9 +553,9 @@ def changing(desk: Desk, estate: Estate, marks: Marks) -> list[Row]:
 
 
 def swapping(desk: Desk, path: Path, marks: Marks) -> list[Row]:
-    """Decisions under way while the large bundle is swapped again and again, beside the machine's own gaps."""
+    """Time decisions while the large bundle is swapped again and again, beside the gaps of the machine."""
     scale = _core.ticks_per_ns()
-    # One request again and again: nothing but the swap and the machine can delay it.
+    # The request is always the same, so only the swap and the machine can delay it.
     sessions, resources = desk.draw(1, 5)
     count = 2_000_000
     requests = sessions.tolist() * count, resources.tolist() * count
@@ -601,7 +601,7 @@ def swapping(desk: Desk, path: Path, marks: Marks) -> list[Row]:
         )  # fmt: skip
     table("Swapping under way, ns a decision", rows)
     console.print(histogram({"alone": quiet, "swapping": busy}))
-    # A swap touches each gate once: only so many decisions can have met one.
+    # Each swap affects one decision of each gate, so only so many decisions can be slower.
     late = int((busy > np.median(busy) + 1_000).sum())
     rate = float((quiet > np.median(quiet) + 1_000).mean())
     marks.hold("p99.99 over p50 while swapping", rows[2]["p99.99"] - rows[2]["p50"], 1_000, "ns")
@@ -612,7 +612,7 @@ def swapping(desk: Desk, path: Path, marks: Marks) -> list[Row]:
 
 
 def histogram(series: dict[str, np.ndarray[Any, Any]]) -> Table:
-    """Counts by powers of two."""
+    """Count values by powers of two."""
     made = Table(title="Histogram", title_justify="left", box=None, pad_edge=False, header_style="dim")
     made.add_column("up to ns")
     for name in series:
@@ -629,7 +629,7 @@ def histogram(series: dict[str, np.ndarray[Any, Any]]) -> Table:
 
 
 def run(root: Path, quick: bool) -> tuple[dict[str, Any], Marks]:
-    """Everything, in an order in which the large estate is compiled once."""
+    """Run all measurements, in an order that compiles the large estate once."""
     marks = Marks()
     sizes = [Estate(n, n * 10, n * 10) for n in ((100, 1_000) if quick else (100, 1_000, 10_000))]
     sizes += [Estate(10_000, 10_000, 10_000)] if quick else [Estate(10_000, 10_000, 10_000), LARGE]
@@ -658,7 +658,7 @@ def run(root: Path, quick: bool) -> tuple[dict[str, Any], Marks]:
 
 
 def main() -> int:
-    """Print the figures; 1 where a mark is missed."""
+    """Print the figures, and return 1 if a mark is missed."""
     parser = argparse.ArgumentParser(description="Compile, open, decide, change and swap at the scale of a whole firm.")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, to see that it works")

@@ -1,7 +1,7 @@
-"""The build backend: Cython's gate by setuptools, then everything by maturin (PEP 517, PEP 660).
+"""The build backend: setuptools builds the Cython gate, maturin everything else (PEP 517, PEP 660).
 
-One ``pip install .`` has to make two extension modules with two tools. maturin packs the wheel; before that, this
-builds ``ztfast/gate.*.so`` in place, and puts the example desk where the installed package finds it.
+One ``pip install .`` has to make two extension modules with two tools. Before maturin packs the wheel, this backend
+builds ``ztfast/gate.*.so`` in place, and copies the example desk into the package.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Settings = dict[str, Any] | None
 
 
 def _need_tools() -> None:
-    # Without build isolation maturin's program lies beside the interpreter, which need not be on the PATH.
+    # Without build isolation, maturin lies beside the interpreter, whose folder may not be on the PATH.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     if shutil.which("cargo") is None:
-        sys.exit("ztfast: building the core needs a Rust toolchain (1.89 or newer), and `cargo` is not on the PATH")
+        sys.exit("ztfast: building the core needs a Rust toolchain (1.89 or newer), but `cargo` is not on the PATH")
 
 
 def _build_gate() -> None:
-    # A module of another Python, or of an older source, must not get into the wheel.
+    # A module for another Python, or from older sources, must not get into the wheel.
     for stale in PACKAGE.glob("*.so"):
         if not stale.name.startswith("_core"):
             stale.unlink()
@@ -67,7 +67,7 @@ def prepare_metadata_for_build_editable(directory: str, config_settings: Setting
 
 def build_wheel(directory: str, config_settings: Settings = None, metadata: str | None = None) -> str:
     _need_tools()
-    # The core's own module is maturin's to place: one left by an editable install would be packed a second time.
+    # maturin adds the core's module itself. One from an editable install would be packed a second time.
     for stale in PACKAGE.glob("_core*.so"):
         stale.unlink()
     _build_gate()

@@ -1,1 +1,1 @@
-"""One trading workload, answered by ztfast and by its peers: ``python -m bench.peers setup``, then ``run``."""
+"""A benchmark of one trading workload on ztfast and its peers: ``python -m bench.peers setup``, then ``run``."""

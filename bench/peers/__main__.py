@@ -22,7 +22,7 @@ complaints = Console(stderr=True, style="bold red")
 
 
 def selected(names: list[str] | None) -> list[Peer]:
-    """The peers named, or all."""
+    """Return the named peers, or all if there are no names."""
     try:
         return chosen(names or [])
     except ValueError as error:
@@ -33,7 +33,7 @@ def selected(names: list[str] | None) -> list[Peer]:
 def setup(names: Names = None) -> None:
     """Build and install the peers under build/peers, and print their versions.
 
-    Where a tool is missing its peers are left out, loudly; the exit code is 0 all the same.
+    If a tool is missing, its peers are left out with a message; the exit code is still 0.
     """
     for failure in install.set_up(selected(names), console):
         complaints.print(f"LEFT OUT {failure}", highlight=False, soft_wrap=True)
@@ -42,15 +42,17 @@ def setup(names: Names = None) -> None:
 @app.command()
 def run(
     names: Names = None,
-    sizes: Annotated[str, typer.Option(help="How many policies: comma-separated.")] = ",".join(map(str, SIZES)),
-    rounds: Annotated[int, typer.Option(min=1, help="How often each peer is measured, by turns.")] = 9,
-    budget: Annotated[float, typer.Option(min=0.1, help="Seconds of measuring a peer and size, all rounds.")] = 3.0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file, too.")] = None,
-    markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Write README's table to this file.")] = None,
+    sizes: Annotated[str, typer.Option(help="The numbers of policies, comma-separated.")] = ",".join(map(str, SIZES)),
+    rounds: Annotated[int, typer.Option(min=1, help="The number of rounds; each measures all peers in turn.")] = 9,
+    budget: Annotated[float, typer.Option(min=0.1, help="The seconds for each peer and size, over all rounds.")] = 3.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file too.")] = None,
+    markdown_file: Annotated[
+        Path | None, typer.Option("--markdown", help="Write the table of README.md to this file.")
+    ] = None,
 ) -> None:
     """Answer the workload with all peers that are set up, compare the answers, measure, and check the marks.
 
-    Exit code 1 where answers differ or a mark is missed.
+    The exit code is 1 if answers differ or a mark is missed.
     """
     peers = []
     for peer in selected(names):
@@ -62,7 +64,7 @@ def run(
     try:
         policies = [int(size) for size in sizes.split(",")]
     except ValueError as error:
-        raise typer.BadParameter(f"--sizes: wanted numbers with commas between them, got {sizes!r}") from error
+        raise typer.BadParameter(f"--sizes: wanted comma-separated numbers; got {sizes!r}") from error
     heats = []
     columns = (TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:

@@ -1,7 +1,7 @@
-"""The check as a good engineer writes it by hand in Python for exactly these rules: dicts, sets, slots.
+"""The check that a good engineer would write by hand in Python for exactly these rules: dicts, sets, slots.
 
-It knows everything that the policies say, in code and tables made for this workload alone: one look-up for whatever an
-order is asked, cheap questions first. Whoever changes a permit changes one entry of a table.
+Code and tables are made for this workload alone: one look-up for each condition, cheap conditions first. To change a
+permit, one changes an entry of a table.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Algo:
-    """What the rules ask of an algorithm."""
+    """The attributes of an algorithm that the rules read."""
 
     __slots__ = ("desk", "region", "strategy", "venues")
 
@@ -23,7 +23,7 @@ class Algo:
 
 
 class Instrument:
-    """What the rules ask of an instrument."""
+    """The attributes of an instrument that the rules read."""
 
     __slots__ = ("book", "dark", "lists", "region", "venue")
 
@@ -32,7 +32,7 @@ class Instrument:
         self.region = region
         self.venue = venue
         self.dark = dark
-        # Walls may be about these; the restricted list is looked up on its own.
+        # Walls name these lists; the restricted list is checked separately.
         self.lists = lists
 
 
@@ -49,7 +49,7 @@ class Session:
 
 
 class Check:
-    """The rules, by names, and a session for each algorithm under the algorithm's name.
+    """The rules, and a session for each algorithm, with the algorithm's name as its id.
 
     >>> from bench.peers.workload import generate
     >>> work = generate(100)
@@ -82,7 +82,7 @@ class Check:
         self.sessions = {name: Session(name, 0.0, float("inf")) for name in self.algos}
 
     def allows(self, algo_id: str, instrument_id: str, notional: int, qty: int, /) -> bool:
-        """Whether the algorithm may send this order; no session is looked at."""
+        """Return whether the algorithm may send this order, without a session."""
         algo = self.algos.get(algo_id)
         instrument = self.instruments.get(instrument_id)
         if algo is None or instrument is None or instrument_id in self.restricted:
@@ -101,7 +101,7 @@ class Check:
         return False
 
     def session_allows(self, session_id: str, instrument_id: str, notional: int, qty: int, /) -> bool:
-        """The same for whoever the session is of, if it is good now and nobody pulled the kill switch."""
+        """Return the same for a session's algorithm, if the session is active and valid and the kill switch is off."""
         session = self.sessions.get(session_id)
         if self.killed or session is None or session.revoked:
             return False

@@ -1,4 +1,4 @@
-"""Setting the peers up: one Rust program, one Go program, and Python packages, all under ``build/peers``."""
+"""Setup of the peers: one Rust program, one Go program, and Python packages, all under ``build/peers``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CRATES = ("cedar-policy", "regorus", "mimalloc")
 
 
 class SetUpError(Exception):
-    """A tool is missing, or it failed: says which, and what to do."""
+    """A tool is missing or has failed."""
 
 
 def set_up(peers: Sequence[Peer], console: Console) -> list[str]:
-    """Build or install what these peers are in, and print all versions.
+    """Build or install the programs of these peers, and print all versions.
 
     Returns:
-        What could not be set up, each with the reason.
+        The peers that could not be set up, with the reasons.
     """
     failures = []
     for program in dict.fromkeys(peer.program for peer in peers):
@@ -40,21 +40,21 @@ def set_up(peers: Sequence[Peer], console: Console) -> list[str]:
 
 
 def run(*command: str, cwd: object = ROOT) -> str:
-    """What the command wrote to its output; what it says of its progress is shown.
+    """Run a command and return its standard output. Its messages go to standard error.
 
     Raises:
-        SetUpError: where there is no such tool, or it failed.
+        SetUpError: if the tool is missing or fails.
     """
     if shutil.which(command[0]) is None:
-        raise SetUpError(f"{command[0]} is not on the PATH: install it, or do without these peers")
+        raise SetUpError(f"{command[0]} is not on the PATH: install it, or leave these peers out")
     done = subprocess.run(command, cwd=str(cwd), stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise SetUpError(f"{' '.join(command)} failed with code {done.returncode}: its messages are above")
+        raise SetUpError(f"{' '.join(command)} failed with code {done.returncode} (see its messages above)")
     return done.stdout.strip()
 
 
 def rust() -> list[str]:
-    """The Rust program, in release mode."""
+    """Build the Rust program in release mode, and return its versions."""
     version = run("rustc", "--version")
     manifest = HERE / "rust" / "Cargo.toml"
     run(
@@ -66,7 +66,7 @@ def rust() -> list[str]:
 
 
 def go() -> list[str]:
-    """The Go program."""
+    """Build the Go program, and return its versions."""
     version = run("go", "version")
     folder = HERE / "go"
     run("go", "build", "-o", str(GO_PROGRAM), ".", cwd=folder)
@@ -77,7 +77,7 @@ def go() -> list[str]:
 
 
 def python() -> list[str]:
-    """Packages beside the environment, which stays as it is."""
+    """Install the Python packages in a folder of their own, and return their versions."""
     requirements = HERE / "requirements.txt"
     run(
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--upgrade"),

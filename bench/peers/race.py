@@ -1,7 +1,7 @@
-"""One race: for each size of the workload, each peer in a process of its own, measured by turns.
+"""The measurement: for each size of the workload, each peer runs in its own process, and all are measured in turn.
 
-A peer's process answers all requests first. Then all peers are measured, one after the other, round after round, so
-that a slow spell of the machine falls on all of them.
+A peer's process first answers all requests. Then all peers are measured one after the other, round after round, so that
+a slow moment of the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ import ztfast
 from bench.peers.roster import BUILD, PACKAGES, ROOT, Peer
 from bench.peers.workload import Order, generate
 
-# Enough for a steady p99, and for the quickest peers over within milliseconds.
+# Enough for a steady p99. The fastest peers reach this number within milliseconds.
 SAMPLES_PER_ROUND = 20_000
 
 
 class PeerError(Exception):
-    """A peer's program ended before its time."""
+    """A peer's program ended unexpectedly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How one peer did at one size.
+    """The figures of one peer at one size.
 
     Attributes:
-        peer: Who.
-        version: Its own version, empty for what is part of this bench.
-        p50_ns: Nanoseconds per decision, the median of all samples.
-        p99_ns: The 99th percentile. Where a sample is a batch, that of a batch's mean.
-        batch: Requests in a sample.
-        samples: How many there were.
-        answered: How many requests it had time to answer before; these answers are compared.
-        clock_ns: What two readings of its clock are apart: contained once in each sample.
+        peer: The peer.
+        version: The version of the peer; empty if it is a part of this benchmark.
+        p50_ns: The median of all samples, in nanoseconds per decision.
+        p99_ns: The 99th percentile. If a sample is a batch, the percentile of the batches' means.
+        batch: The number of requests in a sample.
+        samples: The number of samples.
+        answered: The number of requests that the peer had time to answer beforehand. These answers are compared.
+        clock_ns: The time between two readings of the peer's clock. Each sample contains it once.
     """
 
     peer: Peer
@@ -62,8 +62,8 @@ class Heat:
     Attributes:
         policies: The size.
         allowed: The share of requests that are allowed.
-        figures: By the peer's name.
-        difference: The first request on which peers differ, described; None where all answers are equal.
+        figures: The figures by the peer's name.
+        difference: A description of the first request on which peers differ; ``None`` if all answers are equal.
     """
 
     policies: int
@@ -73,7 +73,7 @@ class Heat:
 
 
 class Process:
-    """A peer's process, from its first line on."""
+    """A running process of a peer."""
 
     def __init__(self, peer: Peer, folder: Path) -> None:
         self.peer = peer
@@ -92,7 +92,7 @@ class Process:
         self.process.communicate()
 
     def read(self) -> dict[str, Any]:
-        """The next line."""
+        """Read the next line."""
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:
             raise PeerError(f"{self.peer.name}: its program ended with code {self.process.wait()}; see above")
@@ -100,7 +100,7 @@ class Process:
         return answer
 
     def measure(self, budget_ms: int) -> list[float]:
-        """Measure once: nanoseconds per decision, sample by sample."""
+        """Measure once, and return the nanoseconds per decision of each sample."""
         if self.process.stdin is None:
             raise PeerError(f"{self.peer.name}: its program takes no input")
         self.process.stdin.write(json.dumps({"budget_ms": budget_ms, "samples": SAMPLES_PER_ROUND}) + "\n")
@@ -110,7 +110,7 @@ class Process:
 
 
 def prepare(policies: int) -> tuple[Path, tuple[Order, ...]]:
-    """Write the workload of one size and compile ztfast's bundle of it: the folder, and the requests."""
+    """Write the workload of one size and compile its bundle; return the folder and the requests."""
     work = generate(policies)
     folder = BUILD / "workload" / str(policies)
     work.write(folder)
@@ -124,22 +124,22 @@ def prepare(policies: int) -> tuple[Path, tuple[Order, ...]]:
 def heat(
     policies: int, peers: Sequence[Peer], *, rounds: int, budget_ms: int, step: Callable[[str], None] = lambda _: None
 ) -> Heat:
-    """Let these peers answer the workload of one size, and measure them by turns.
+    """Let these peers answer the workload of one size, and measure them in turn.
 
     Args:
         policies: The size.
-        peers: Who takes part.
-        rounds: How often each is measured.
-        budget_ms: How long each measuring takes at most.
-        step: Called with what is done next: len(peers) * (rounds + 1) times.
+        peers: The peers.
+        rounds: The number of rounds.
+        budget_ms: The longest time of one measurement.
+        step: A callback that gets the name of each next step: len(peers) * (rounds + 1) calls.
 
     Raises:
-        PeerError: where a program ends before its time.
+        PeerError: if a program ends unexpectedly.
     """
     folder, orders = prepare(policies)
     with ExitStack() as stack:
         processes = []
-        # One at a time: none is measured, and none answers, while another one sets itself up.
+        # One at a time, so that no peer answers or is measured while another one prepares.
         for peer in peers:
             step(f"{peer.title}: answers")
             processes.append(stack.enter_context(Process(peer, folder)))
@@ -156,7 +156,7 @@ def heat(
 
 
 def summary(peer: Peer, about: dict[str, Any], taken: list[float]) -> Figures:
-    """The figures of one peer's samples."""
+    """Compute the figures of one peer's samples."""
     p50, p99 = (float(value) for value in np.quantile(taken, (0.5, 0.99)))
     return Figures(
         peer, about["version"], p50, p99, about["batch"], len(taken), len(about["answers"]), about["clock_ns"]
@@ -164,7 +164,7 @@ def summary(peer: Peer, about: dict[str, Any], taken: list[float]) -> Figures:
 
 
 def first_difference(answers: dict[str, str], orders: Sequence[Order]) -> str | None:
-    """Describe the first request on which answers differ, among those who answered it.
+    """Describe the first request on which the answers of peers differ.
 
     >>> order = Order("algo1", "instrument2", 1_000, 5)
     >>> first_difference({"one": "11", "other": "1"}, [order, order]) is None

@@ -1,4 +1,4 @@
-"""What a race has shown: tables, marks, JSON."""
+"""The results of a measurement: tables, marks, JSON."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rich.table import Table
 
 from bench.peers.race import Figures, Heat
 
-# From Python: how many times ztfast is to be ahead of the check by hand, and of the fastest engine.
+# From Python: how many times faster than the check by hand, and than the fastest engine, ztfast should be.
 HAND_MARK = 20.0
 ENGINE_MARK = 200.0
-# Natively: how many times the check by hand over ids, session checked, ztfast may take.
+# Natively: ztfast's time, as a multiple of the check by hand over ids with sessions, should not exceed this.
 NATIVE_MARK = 1.25
 
-# What a table needs.
+# The width that a table needs.
 WIDTH = 130
 
 HEADINGS = (("python", "from Python"), ("native", "native"))
@@ -27,14 +27,14 @@ HEADINGS = (("python", "from Python"), ("native", "native"))
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What is to hold at one size.
+    """A wanted ratio at one size.
 
     Attributes:
-        text: What is compared with what.
+        text: The description of the ratio.
         policies: The size.
-        found: The ratio found.
-        wanted: The ratio wanted.
-        met: Whether it holds.
+        found: The measured ratio.
+        wanted: The wanted ratio.
+        met: Whether the mark is met.
     """
 
     text: str
@@ -45,7 +45,7 @@ class Mark:
 
 
 def marks(heats: Sequence[Heat]) -> list[Mark]:
-    """All marks for which there are figures."""
+    """Compute all marks for which there are figures."""
     found = []
     for heat in heats:
         by_name = heat.figures
@@ -75,15 +75,15 @@ def marks(heats: Sequence[Heat]) -> list[Mark]:
 
 
 def is_behind(one: Figures) -> bool:
-    """Whether ztfast is to be ahead of it: all that read policies, and the check by hand that looks up names.
+    """Return whether ztfast should be faster: than all engines, and than the check by hand that looks up names.
 
-    The check over ids is the one to be level with; checks that look at no session do less than ztfast.
+    The check over ids has a mark of its own, and checks without a session do less than ztfast.
     """
     return one.peer.kind == "engine" or one.peer.name == "rust-strings-session"
 
 
 def against(heat: Heat, one: Figures, kind: str) -> float | None:
-    """How many times the p50 of its side's ztfast or floor it takes."""
+    """Return the ratio of a peer's p50 to that of ztfast, or of the floor, on the same side."""
     for other in heat.figures.values():
         if other.peer.side == one.peer.side and other.peer.kind == kind:
             return one.p50_ns / other.p50_ns
@@ -91,7 +91,7 @@ def against(heat: Heat, one: Figures, kind: str) -> float | None:
 
 
 def tables(heats: Sequence[Heat], console: Console) -> None:
-    """Print a table per size: a narrow terminal folds their lines, but nothing is cut."""
+    """Print a table for each size. On a narrow terminal lines are folded, not cut."""
     console.width = max(console.width, WIDTH)
     for heat in heats:
         title = f"{heat.policies:,} policies, {heat.allowed:.0%} of the requests allowed; times are per decision"
@@ -111,7 +111,7 @@ def tables(heats: Sequence[Heat], console: Console) -> None:
 
 
 def row(heat: Heat, one: Figures) -> list[str]:
-    """One peer's cells."""
+    """Return the cells of one peer."""
 
     def times(ratio: float | None) -> str:
         return "" if ratio is None else f"{ratio:,.2f}" if ratio < 10 else f"{ratio:,.0f}"
@@ -123,7 +123,7 @@ def row(heat: Heat, one: Figures) -> list[str]:
 
 
 def duration(ns: float) -> str:
-    """A duration in the unit that suits it, with three digits.
+    """Format a duration in a fitting unit, with three digits.
 
     >>> duration(43.21), duration(8_733), duration(1_102_477), duration(153_000_000)
     ('43.2 ns', '8.73 us', '1.10 ms', '153 ms')
@@ -135,7 +135,7 @@ def duration(ns: float) -> str:
 
 
 def markdown(heats: Sequence[Heat]) -> str:
-    """The table of README.md: p50 and p99 by peer and size."""
+    """Make the table of README.md: p50 and p99 by peer and size."""
     sizes = [f"{heat.policies:,}" for heat in heats]
     lines = [f"| p50 / p99 a decision | version | {' | '.join(sizes)} |", f"|---|---|{'---:|' * len(heats)}"]
     for side, heading in HEADINGS:
@@ -149,7 +149,7 @@ def markdown(heats: Sequence[Heat]) -> str:
 
 
 def as_json(heats: Sequence[Heat], found: Sequence[Mark]) -> dict[str, Any]:
-    """Everything, for other programs: figures in nanoseconds, ratios of p50."""
+    """Convert everything for JSON: figures in nanoseconds, ratios of p50."""
     return {
         "machine": {"processors": os.cpu_count(), "machine": platform.machine(), "system": platform.platform()},
         "sizes": [

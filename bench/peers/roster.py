@@ -1,4 +1,4 @@
-"""Who takes part, and where each one's program lies."""
+"""The peers, and their programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-# Everything that is built or written, out of version control.
+# The folder of everything that is built or written; it is not under version control.
 BUILD = ROOT / "build" / "peers"
 RUST_TARGET = BUILD / "rust-target"
 RUST_PROGRAM = RUST_TARGET / "release" / "ztfast-peers"
@@ -24,14 +24,14 @@ Program = Literal["python", "rust", "go"]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Someone who answers the workload.
+    """An engine, a check or a floor that answers the workload.
 
     Attributes:
-        name: What it is called on the command line, and by its program.
-        title: What it is called in tables.
-        side: Whether it is asked from Python or natively, so what it is compared with.
+        name: The name on the command line, and for its program.
+        title: The name in tables.
+        side: Whether it is called from Python or natively. It is compared with peers on the same side.
         kind: The floor of its side, ztfast, a check written by hand, or an engine that reads policies.
-        program: In which of the programs it is.
+        program: The program that contains it.
         package: The Python package that it needs beyond the standard library.
     """
 
@@ -43,13 +43,13 @@ class Peer:
     package: str | None = None
 
     def command(self, folder: Path) -> list[str]:
-        """What serves it over a folder."""
+        """Return the command that serves it over a folder."""
         if self.program == "python":
             return [sys.executable, "-m", "bench.peers.serve", self.name, str(folder)]
         return [str(RUST_PROGRAM if self.program == "rust" else GO_PROGRAM), self.name, str(folder)]
 
     def missing(self) -> Path | str | None:
-        """What it needs and is not there."""
+        """Return what it needs and is missing, if anything."""
         if self.program == "python":
             search = [str(PACKAGES), str(ROOT), *sys.path]
             found = self.package is None or importlib.machinery.PathFinder.find_spec(self.package, search)
@@ -81,10 +81,10 @@ PEERS = (
 
 
 def chosen(names: list[str]) -> list[Peer]:
-    """The peers of these names (all, where there are none), with what they are compared with: floor and ztfast.
+    """Return the peers with these names (all if there are none), and the floor and ztfast of their sides.
 
     Raises:
-        ValueError: names the names that are nobody's.
+        ValueError: if a name is unknown.
 
     >>> [peer.name for peer in chosen(["opa"])]
     ['native-floor', 'ztfast-native', 'opa']

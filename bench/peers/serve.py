@@ -1,9 +1,9 @@
 """The peers in Python, each in a process of its own: ``python -m bench.peers.serve PEER FOLDER``.
 
-The folder is what the generator wrote for one size. Speaks JSON lines as all programs of this bench do: one about the
-peer and its answers, then one for each line that comes in. A line that comes in is
-``{"budget_ms": 600, "samples": 20000}``: measure for that long, or until there are so many samples. The answer is
-``{"batch": 64, "ns": [...]}``: how long each batch of requests took, the clock's own cost included. Requests are
+The folder is what the generator wrote for one size. Like all programs of this benchmark, this one speaks JSON lines: it
+writes one line about the peer and its answers, and then answers each line that it reads. An input line
+``{"budget_ms": 600, "samples": 20000}`` asks it to measure for that long, or until there are so many samples. The
+output line is ``{"batch": 64, "ns": [...]}``: the time of each batch of requests, including the clock. Requests are
 shuffled before each pass, so that no processor learns their order.
 """
 
@@ -21,18 +21,18 @@ from statistics import median
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
-# Requests in a batch, where one alone is too short for the clock.
+# The requests in a batch, if a single one is too short for the clock.
 BATCH = 64
-# A request is measured alone where it takes as many readings of the clock.
+# A request is measured alone if it takes at least as long as so many readings of the clock.
 CLOCK_READINGS = 100
-# How long answering all requests may take.
+# The time for answering all requests.
 ANSWERING_NS = 3_000_000_000
 
 Row = tuple[Any, Any, Any, Any]
 
 
 class Peer(NamedTuple):
-    """A peer that is set up: what is called, with which four arguments for each request, and whether that is a yes."""
+    """A prepared peer: its function, the four arguments for each request, and the test of an answer for ALLOW."""
 
     call: Callable[[Any, Any, Any, Any], Any]
     rows: list[Row]
@@ -41,12 +41,12 @@ class Peer(NamedTuple):
 
 
 def read(folder: Path, name: str) -> Any:
-    """One of the generator's JSON files."""
+    """Read one of the generator's JSON files."""
     return json.loads((folder / name).read_text())
 
 
 def floor(folder: Path) -> Peer:
-    """A C function that does nothing."""
+    """Prepare the floor: an empty C function."""
     from ztfast.gate import empty_call
 
     python = sys.version.split()[0]
@@ -54,7 +54,7 @@ def floor(folder: Path) -> Peer:
 
 
 def ztfast(folder: Path) -> Peer:
-    """A gate over the bundle, a session for each algorithm, a handle for each instrument."""
+    """Prepare ztfast: a gate over the bundle, a session for each algorithm, a handle for each instrument."""
     import ztfast
 
     engine = ztfast.Engine(ztfast.Bundle.load(folder / "bundle.ztb"))
@@ -70,7 +70,7 @@ def ztfast(folder: Path) -> Peer:
 
 
 def handwritten(folder: Path, method: str) -> Peer:
-    """The check of :mod:`bench.peers.handwritten`."""
+    """Prepare the check of :mod:`bench.peers.handwritten`."""
     from bench.peers.handwritten import Check
 
     check = Check(read(folder, "tables.json"))
@@ -78,7 +78,7 @@ def handwritten(folder: Path, method: str) -> Peer:
 
 
 def cedarpy(folder: Path) -> Peer:
-    """Policies and entities parsed beforehand, and kept on Cedar's side; a request is a dict."""
+    """Prepare cedarpy: policies and entities are parsed beforehand and stay on Cedar's side; a request is a dict."""
     import cedarpy
 
     schema = (folder / "schema.cedarschema").read_text()
@@ -106,7 +106,7 @@ def cedarpy(folder: Path) -> Peer:
 
 
 def casbin(folder: Path) -> Peer:
-    """Model and rules loaded once; a request's attributes are arguments of their own, faster than fields of objects."""
+    """Prepare casbin: model and rules are loaded once. Attributes are separate arguments, which is the fastest way."""
     import casbin
 
     enforcer = casbin.Enforcer(str(folder / "casbin.conf"), str(folder / "casbin.csv"))
@@ -142,7 +142,7 @@ PEERS: dict[str, Callable[[Path], Peer]] = {
 
 
 def answer(peer: Peer) -> tuple[str, float]:
-    """The answers to all requests, or to as many as there is time for; nanoseconds of the median answer."""
+    """Answer all requests, or as many as there is time for, and return the median nanoseconds of an answer."""
     answers, taken = [], []
     started = perf_counter_ns()
     for row in peer.rows:
@@ -157,7 +157,7 @@ def answer(peer: Peer) -> tuple[str, float]:
 
 
 def measure(peer: Peer, batch: int, budget_ms: int, samples: int, chance: random.Random) -> list[int]:
-    """Nanoseconds of each batch."""
+    """Measure the nanoseconds of each batch."""
     call, rows = peer.call, peer.rows
     taken: list[int] = []
     end = perf_counter_ns() + budget_ms * 1_000_000
@@ -175,7 +175,7 @@ def measure(peer: Peer, batch: int, budget_ms: int, samples: int, chance: random
 
 
 def clock_ns() -> int:
-    """What lies between two readings of the clock: the median of many."""
+    """Measure the median time between two readings of the clock."""
     apart = []
     for _ in range(10_001):
         began = perf_counter_ns()

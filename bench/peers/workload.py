@@ -1,9 +1,9 @@
-"""The trading workload that all peers answer, written in the form that each of them reads.
+"""The trading workload that all peers answer, written in the form that each peer reads.
 
-Ten thousand algorithms and ten thousand instruments under 10 to 10,000 policies: desks and strategies may trade books
-within limits; firm-wide rules forbid what is restricted, in another region, on a venue without access, too large, or
-too large for a dark pool; walls keep a desk off a list of instruments. :func:`generate` draws all of it from one seed,
-so that the same size is the same workload on every machine.
+It has ten thousand algorithms and ten thousand instruments, and 10 to 10,000 policies. Desks and strategies may trade
+books within limits. Firm-wide rules forbid restricted instruments, instruments of another region or of a venue without
+access, and orders that are too large, for a dark pool or at all. Walls forbid a desk a list of instruments.
+:func:`generate` draws everything from one seed, so a size gives the same workload on every machine.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ INSTRUMENTS = 10_000
 REQUESTS = 2_000
 SIZES = (10, 100, 1_000, 10_000)
 
-# Region -> its venues; the last of each is a dark pool.
+# The venues of each region; the last is a dark pool.
 VENUES = {"US": ("XNYS", "XNAS", "UBSA"), "EU": ("XLON", "XPAR", "TRQX"), "APAC": ("XTKS", "XHKG", "CHIX")}
 DARK = frozenset(venues[-1] for venues in VENUES.values())
 REGIONS = tuple(VENUES)
-# No order is larger than this, whoever sends it, and none into a dark pool has more shares.
+# The largest notional of an order, and the largest quantity of an order into a dark pool.
 MAX_NOTIONAL = 50_000_000
 MAX_DARK_QTY = 20_000
 FIRM_RULES = 5
@@ -33,7 +33,7 @@ MAX_TRIES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Algo:
-    """A principal: one algorithm of a strategy, which belongs to a desk."""
+    """A principal: an algorithm of a strategy, which belongs to a desk."""
 
     id: str
     strategy: str
@@ -55,7 +55,7 @@ class Instrument:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """A desk or strategy (``group``) may trade a book up to both limits."""
+    """A permit: a desk or strategy (``group``) may trade a book up to both limits."""
 
     group: str
     book: str
@@ -65,7 +65,7 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A request: may this algorithm send this order?"""
+    """A request: an order that an algorithm wants to send."""
 
     algo: str
     instrument: str
@@ -75,15 +75,15 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Everything that is asked, and everything that the answers go by.
+    """The requests, policies and entities of one size.
 
     Attributes:
-        policies: How many policies there are: permits, walls and the five firm-wide rules.
+        policies: The number of policies: permits, walls and the five firm-wide rules.
         algos: The principals.
         instruments: The resources.
-        permits: Who may trade what, up to which limits.
-        walls: Pairs (desk, list): the desk may trade no instrument on the list.
-        orders: The requests, in random order; about half are to be allowed.
+        permits: The permits.
+        walls: Pairs (desk, list): the desk may not trade the instruments on the list.
+        orders: The requests, in random order; about half should be allowed.
     """
 
     policies: int
@@ -94,13 +94,13 @@ class Workload:
     orders: tuple[Order, ...]
 
     def write(self, folder: Path) -> None:
-        """Write all forms into a folder, which is made where there is none."""
+        """Write all forms into a folder, which is created if it is missing."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in self.files().items():
             (folder / name).write_text(text)
 
     def files(self) -> dict[str, str]:
-        """File name -> text.
+        """Return the texts of all files, by name.
 
         >>> sorted(generate(10).files())
         ['casbin.conf', 'casbin.csv', 'data.json', 'entities.json', 'policies.cedar', 'policy.rego', 'requests.json',
@@ -119,7 +119,7 @@ class Workload:
         }
 
     def cedar(self) -> str:
-        """The policies in Cedar."""
+        """Write the policies in Cedar's syntax."""
         texts = [CEDAR_FIRM]
         for permit in self.permits:
             kind = "Desk" if permit.group in self.desks else "Strategy"
@@ -134,11 +134,11 @@ class Workload:
 
     @property
     def desks(self) -> set[str]:
-        """All desks that have an algorithm."""
+        """Return all desks that have an algorithm."""
         return {algo.desk for algo in self.algos}
 
     def entities(self) -> list[dict[str, Any]]:
-        """The entity store in Cedar's JSON."""
+        """Write the entities in Cedar's JSON."""
 
         def made(kind: str, name: str, parents: list[tuple[str, str]], **attrs: object) -> dict[str, Any]:
             above = [{"type": parent_kind, "id": parent} for parent_kind, parent in parents]
@@ -159,10 +159,9 @@ class Workload:
         return found
 
     def rego_data(self) -> dict[str, Any]:
-        """The policies as data for Rego, by what a request has at hand: strategy and book, desk and instrument.
+        """Write the policies as data for Rego, by the keys that a request has: strategy and book, desk and instrument.
 
-        What lists and desks have in common is spread out here, so that no rule goes through anything but the limits
-        of one strategy in one book.
+        Lists and desks are expanded here, so that a rule only goes through the limits of one strategy in one book.
         """
         limits: dict[str, dict[str, list[dict[str, int]]]] = {}
         for permit in self.permits:
@@ -197,14 +196,14 @@ class Workload:
         }
 
     def casbin(self) -> str:
-        """The permits and forbids that are rules; the firm-wide conditions are in the model's matcher."""
+        """Write permits and walls as casbin rules; the firm-wide rules are in the model's matcher."""
         rows = ["p, *, restricted, 0, 0, deny"]
         rows += [f"p, {one.group}, {one.book}, {one.notional}, {one.qty}, allow" for one in self.permits]
         rows += [f"p, {desk}, {name}, 0, 0, deny" for desk, name in self.walls]
         return "\n".join(rows) + "\n"
 
     def tables(self) -> dict[str, Any]:
-        """Plain tables, for the checks written by hand and for peers that take attributes with the request."""
+        """Return plain tables, for the checks written by hand and for peers that take attributes with the request."""
         return {
             "algos": [[one.id, one.strategy, one.desk, one.region, one.venues] for one in self.algos],
             "instruments": [
@@ -218,10 +217,10 @@ class Workload:
 
 
 def generate(policies: int, *, seed: int = 5) -> Workload:
-    """The workload with that many policies (at least 10).
+    """Generate the workload with a number of policies (at least 10).
 
     Raises:
-        ValueError: where there are too few policies for the firm-wide rules, a wall and permits.
+        ValueError: if there are too few policies for the firm-wide rules, a wall and permits.
 
     >>> work = generate(100)
     >>> len(work.permits) + len(work.walls) + FIRM_RULES, len(work.orders)
@@ -242,18 +241,18 @@ def generate(policies: int, *, seed: int = 5) -> Workload:
 
 
 def region_of(number: int) -> str:
-    """The region at home in which a desk or book of this number is."""
+    """Return the home region of a desk or book, by its number."""
     return REGIONS[number % len(REGIONS)]
 
 
 def draw_permits(chance: random.Random, desks: list[str], books: list[str], count: int) -> tuple[Permit, ...]:
-    """Desk by desk: the desk as a whole may trade some books, its strategies some of them up to other limits."""
+    """Make permits, desk by desk: for the desk in some books, and for its strategies in some of them."""
     at_home = {region: [book for at, book in enumerate(books) if region_of(at) == region] for region in REGIONS}
     found: dict[tuple[str, str], Permit] = {}
     turn = 0
     while len(found) < count:
         at = turn % len(desks)
-        # Every second permit is a strategy's.
+        # Every second permit is for a strategy.
         by_strategy = (turn // len(desks)) % 2
         group = f"{desks[at]}-s{chance.randrange(STRATEGIES_PER_DESK)}" if by_strategy else desks[at]
         book = chance.choice(at_home[region_of(at)] if chance.random() < 0.8 else books)
@@ -264,7 +263,7 @@ def draw_permits(chance: random.Random, desks: list[str], books: list[str], coun
 
 
 def draw_algos(chance: random.Random, desks: list[str]) -> tuple[Algo, ...]:
-    """Algorithms go by their strategy; a few sit in another region than their desk."""
+    """Make algorithms. A few are in another region than their desk."""
     access: dict[str, tuple[str, ...]] = {}
     found = []
     for number in range(ALGOS):
@@ -283,7 +282,7 @@ def draw_algos(chance: random.Random, desks: list[str]) -> tuple[Algo, ...]:
 def draw_instruments(
     chance: random.Random, books: list[str], permits: tuple[Permit, ...], walls: tuple[tuple[str, str], ...]
 ) -> tuple[Instrument, ...]:
-    """Instruments are listed where their book is at home, some elsewhere; a few are on lists."""
+    """Make instruments. Most are listed in their book's region, some elsewhere; a few are on lists."""
     walled: dict[str, list[str]] = {}
     for desk, name in walls:
         for permit in permits:
@@ -308,7 +307,7 @@ def draw_orders(
     permits: tuple[Permit, ...],
     walls: tuple[tuple[str, str], ...],
 ) -> tuple[Order, ...]:
-    """Half are as a permit allows and nothing forbids; the others are too large, for any instrument, or forbidden."""
+    """Make orders. Half are allowed; the others are too large, for an arbitrary instrument, or forbidden."""
     members: dict[str, list[Algo]] = {}
     listed: dict[str, list[Instrument]] = {}
     walled = set(walls)
@@ -331,7 +330,7 @@ def draw_orders(
             or (one.venue in DARK and qty > MAX_DARK_QTY)
             or any(name == "restricted" or (algo.desk, name) in walled for name in one.lists)
         )
-        # By turns: as permitted; too many; as permitted; another instrument; ...
+        # In turn: permitted; too large; permitted; another instrument; ...
         turn = len(found) % 8
         if forbidden != (turn == 7):
             continue
@@ -349,7 +348,7 @@ def draw_orders(
 
 
 def compact(value: object) -> str:
-    """JSON without blanks."""
+    """Write JSON without blanks."""
     return json.dumps(value, separators=(",", ":"))
 
 
@@ -376,7 +375,7 @@ forbid (principal, action == Action::"order.new", resource)
 when {{ resource.dark && context.qty > {MAX_DARK_QTY} }};
 """
 
-# One body, cheapest conditions first: a rule of its own for each forbid costs more than what it asks.
+# One body, cheapest conditions first: a separate rule for each forbid costs more than its condition.
 REGO = """\
 package trading
 
@@ -402,7 +401,8 @@ too_dark(instrument) if {
 }
 """
 
-# Cheapest and most selective first: casbin asks this of every rule. within() reads a rule's limits as numbers.
+# The cheapest and most selective conditions come first, because casbin evaluates them for every rule. within() parses
+# the limits of a rule as numbers.
 CASBIN_MODEL = f"""\
 [request_definition]
 r = desk, strategy, region, venues, book, listed, venue, dark, lists, notional, qty

@@ -10,23 +10,23 @@ from bench.python.worlds import WORLDS, Opened, Rows, World, bundle_of, world_na
 
 @pytest.fixture(params=WORLDS)
 def world(request: pytest.FixtureRequest) -> World:
-    """Each world in turn."""
+    """Give each world in turn."""
     return world_named(request.param)
 
 
 @pytest.fixture
 def bundle(world: World) -> ztfast.Bundle:
-    """The world's bundle."""
+    """Give the world's bundle."""
     return bundle_of(world.name)
 
 
 @pytest.fixture
 def opened(world: World, bundle: ztfast.Bundle) -> Opened:
-    """A new engine over the world: what one benchmark changes is not what the next one times."""
+    """Open a new engine over the world, so that no benchmark sees the changes of another."""
     return Opened(world, bundle)
 
 
 @pytest.fixture
 def rows(opened: Opened) -> Rows:
-    """A thousand rows over the same engine."""
+    """Make a thousand rows over the same engine."""
     return Rows(opened)

@@ -1,4 +1,4 @@
-"""What comes between decisions: changed entities, another bundle, explanations."""
+"""Benchmarks of the calls between decisions: changing entities, swapping bundles, explaining."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXPLAIN = "explain"
 
 
 def allowed(opened: Opened) -> bool:
-    """Whether the engine allows the world's request now."""
+    """Return whether the engine now allows the world's request."""
     return opened.gate.allows(opened.session, opened.resource, *opened.values)
 
 

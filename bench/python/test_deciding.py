@@ -1,4 +1,4 @@
-"""One decision: by a gate, with values of each kind, and by a context."""
+"""Benchmarks of single decisions: by a gate, with values of each kind, and with a context."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ NOON = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.UTC)
 
 @dataclass(frozen=True)
 class Asked:
-    """A request of a gate.
+    """A request to a gate.
 
     Attributes:
         world: The world's name.
         action: The gate's action.
-        values: The gate's attributes, and the values that are given.
-        allow: What the answer is.
-        reasons: Ids of the policies that determine it; ``None`` where they have none.
-        principal, resource: Who asks about what; the world's own if left out.
-        entities: Attributes whose values are uids, to be given as handles.
+        values: The gate's attributes, and the values that are passed.
+        allow: Whether the request is allowed.
+        reasons: The ids of the policies that determine the decision; ``None`` if they have no ids.
+        principal, resource: The principal and the resource; by default those of the world.
+        entities: The attributes whose values are uids, which are passed as handles.
     """
 
     world: str
@@ -105,7 +105,7 @@ REQUESTS = {
 
 
 class Prepared:
-    """A request, its gate and what to call it with."""
+    """A request, its gate, and the arguments of the call."""
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
@@ -120,7 +120,7 @@ class Prepared:
 
 @pytest.fixture(params=REQUESTS)
 def prepared(request: pytest.FixtureRequest) -> Prepared:
-    """Each request in turn."""
+    """Give each request in turn."""
     return Prepared(REQUESTS[request.param])
 
 

@@ -1,4 +1,4 @@
-"""Many decisions at once: a thousand rows, and one session over the whole store."""
+"""Benchmarks of many decisions at once: a thousand rows, and one session over the whole store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STORE = "a session over the whole store"
 
 @pytest.fixture(autouse=True)
 def both_answers(request: pytest.FixtureRequest) -> None:
-    """Rows that are all allowed or all denied would show nothing."""
+    """Check that some rows are allowed and some denied."""
     if "rows" in request.fixturenames:
         codes = request.getfixturevalue("rows").codes
         assert 0 < codes.count(ztfast.Code.ALLOW) < ROWS

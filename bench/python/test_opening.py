@@ -1,4 +1,4 @@
-"""What comes before decisions: compiling and loading a bundle, opening an engine, preparing, admitting, revoking."""
+"""Benchmarks of the calls before decisions: compile and load a bundle, open an engine, prepare, admit, revoke."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_resource_that_has_a_handle(benchmark: BenchmarkFixture, opened: Opened)
 
 
 def times(call: Callable[[], object]) -> list[object]:
-    """What so many calls answer."""
+    """Make a thousand calls, and return their results."""
     return [call() for _ in range(ROWS)]
 
 
@@ -92,7 +92,7 @@ def test_admit(benchmark: BenchmarkFixture, opened: Opened) -> None:
         admitted.extend(opened.engine.admit(identity) for _ in range(ROWS))
 
     def revoke() -> None:
-        # Sessions without end would take all slots.
+        # Without this, the sessions would fill all slots.
         for session in admitted:
             session.revoke()
         admitted.clear()

@@ -1,7 +1,7 @@
-"""What the benchmarks decide about: the example desk, the book of ``ztfast bench``, an estate of a thousand policies.
+"""The worlds of the benchmarks: the example desk, the book of ``ztfast bench``, an estate of a thousand policies.
 
-Each world has one request that is allowed, values with which it is denied, and an entity whose change denies it. So
-every benchmark can check that it times what it says.
+Each world has one request that is allowed, values with which it is denied, and an entity whose change denies it. With
+these, every benchmark checks the answer of what it times.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from bench.estate import SCHEMA, Estate
 from ztfast.bench import workload
 
 ROWS = 1_000
-"""Rows of a batch, and calls of a loop."""
+"""The rows of a batch, and the calls of a loop."""
 
 HANDLES = 10_000
-"""Sessions and handles that an engine has room for."""
+"""The numbers of sessions and of handles that an engine has room for."""
 
 ESTATE = Estate(policies=1_000, principals=1_000, resources=1_000)
 
@@ -35,16 +35,16 @@ Entity = dict[str, Any]
 
 @dataclass(frozen=True)
 class World:
-    """Policies over a store, and what is asked of them.
+    """Policies, a store, and requests.
 
     Attributes:
-        name: What benchmarks call it.
-        compile: Compiles the policies over these entities.
+        name: The name in benchmarks.
+        compile: Compiles the policies over the given entities.
         entities: The store.
         principal, action, resource, context: A request that is allowed.
         denied: The same attributes with values for which it is denied.
-        changed: An entity with which it is denied, to be put in place of the one in the store.
-        cancel: An action without required attributes that the same principal may do to the same resource.
+        changed: A changed entity, with which the request is denied.
+        cancel: An action without required attributes that the principal may perform on the resource.
         others: Principals of the same type, for random rows.
     """
 
@@ -62,7 +62,7 @@ class World:
 
     @property
     def original(self) -> Entity:
-        """The entity of the store that ``changed`` takes the place of."""
+        """The entity of the store that ``changed`` replaces."""
         return next(entity for entity in self.entities if entity["uid"] == self.changed["uid"])
 
     @property
@@ -77,7 +77,7 @@ class Opened:
     def __init__(self, world: World, bundle: ztfast.Bundle) -> None:
         self.world = world
         self.bundle = bundle
-        # Room for four million handles takes longer to be made than all else here.
+        # An engine with the default room for four million handles would take most of the time.
         self.engine = ztfast.Engine(bundle, sessions=HANDLES, handles=HANDLES)
         self.session = self.admit(world.principal)
         self.resource = self.engine.resource(world.resource)
@@ -85,12 +85,12 @@ class Opened:
         self.values = tuple(world.context.values())
 
     def admit(self, principal: str) -> ztfast.Session:
-        """A session without end."""
+        """Admit a session without end."""
         return self.engine.admit(ztfast.Identity(principal, not_after=math.inf))
 
 
 class Rows:
-    """Random principals and resources, the same in every run, in the forms that batches take."""
+    """Random principals and resources, the same in every run, in all forms that batches accept."""
 
     def __init__(self, opened: Opened) -> None:
         world, engine, draw = opened.world, opened.engine, random.Random(1)
@@ -103,7 +103,7 @@ class Rows:
         self.session_ids = np.array([session.id for session in self.session_objects], np.uint64)
         self.resource_handles = np.array([resource.handle for resource in self.resource_objects], np.uint64)
         self.principal_handles = np.array([engine.resource(uid).handle for uid in self.principals], np.uint64)
-        # Some rows are over the limits.
+        # Some rows exceed the limits.
         over = [draw.random() < 0.2 for _ in range(ROWS)]
         self.columns = [
             np.array([world.denied[name] if row else allowed for row in over], np.int64)
@@ -117,7 +117,7 @@ class Rows:
 
 
 def desk() -> World:
-    """The example desk: an equity order of ``Algo::"a7"``."""
+    """Make the world of the example desk: an equity order of ``Algo::"a7"``."""
     folder = ztfast.examples.desk()
 
     def compile_desk(entities: list[Entity]) -> ztfast.Bundle:
@@ -146,7 +146,7 @@ def desk() -> World:
 
 
 def book() -> World:
-    """The policies that ``ztfast bench`` measures, over a hundred algorithms and instruments."""
+    """Make the world of the policies that ``ztfast bench`` measures, over a hundred algorithms and instruments."""
 
     def compile_book(entities: list[Entity]) -> ztfast.Bundle:
         return ztfast.compile(
@@ -173,7 +173,7 @@ def book() -> World:
 
 
 def estate() -> World:
-    """A firm's estate of a thousand policies, principals and resources."""
+    """Make the world of an estate of a thousand policies, principals and resources."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "estate.entities.json"
         ESTATE.write_entities(path)
@@ -206,12 +206,12 @@ WORLDS = {"desk": desk, "book": book, "estate": estate}
 
 @cache
 def world_named(name: str) -> World:
-    """A world, made when it is first asked for."""
+    """Return a world. It is made on the first call."""
     return WORLDS[name]()
 
 
 @cache
 def bundle_of(name: str) -> ztfast.Bundle:
-    """Its bundle, compiled when it is first asked for."""
+    """Return a world's bundle. It is compiled on the first call."""
     world = world_named(name)
     return world.compile(world.entities)

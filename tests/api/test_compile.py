@@ -128,7 +128,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     schema = ztfast.Text("entity U;")
     with pytest.raises(ztfast.SourceError, match=r"gone\.cedar"):
         ztfast.compile(tmp_path / "gone.cedar", schema=schema)
-    with pytest.raises(ztfast.SourceError, match="no policies in there"):
+    with pytest.raises(ztfast.SourceError, match="the folder has no policies"):
         ztfast.compile(tmp_path, schema=schema)
     (tmp_path / "latin.cedar").write_bytes(b"// caf\xe9")
     with pytest.raises(ztfast.SourceError, match="not UTF-8 at byte 6"):

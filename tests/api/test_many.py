@@ -167,8 +167,8 @@ def test_categoricals_are_their_texts(engine) -> None:
 @pytest.mark.parametrize(
     ("codes", "categories", "says"),
     [
-        (np.array([0, 2], np.int8), ["a", "b"], "code 2 in row 1 is none of the 2 categories"),
-        (np.array([0, -1], np.int8), ["a", "b"], "code -1 in row 1.*missing value"),
+        (np.array([0, 2], np.int8), ["a", "b"], "code 2 in row 1 is not an index into the 2 categories"),
+        (np.array([0, -1], np.int8), ["a", "b"], "code -1 in row 1.*value is missing"),
         (np.array([0.0, 1.0]), ["a", "b"], "wanted a one-dimensional array of integer codes, got float64"),
         (np.array([[0]]), ["a"], r"integer codes, got int64 \(1, 1\)"),
         (np.array([0]), [1], "wanted str categories, got int as category 0"),
@@ -291,7 +291,7 @@ def test_masked_values_of_what_is_required_raise(engine) -> None:
     masked = np.ma.MaskedArray([1, 2], [False, True])
     with pytest.raises(ztfast.ContextError, match="size, which cannot be absent"):
         gate.decide_many(admit(engine, ANN), engine.resource(D1), masked, 1)
-    with pytest.raises(ztfast.ContextError, match="resources: a masked value"):
+    with pytest.raises(ztfast.ContextError, match="resources: wanted an array without masked values"):
         gate.decide_many(admit(engine, ANN), masked.astype(np.uint64), 1, 1)
 
 

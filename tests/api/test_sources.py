@@ -220,7 +220,7 @@ def test_what_may_not_be_read_is_refused() -> None:
     try:
         (folder / "permit.cedar").write_text(PERMIT)
         (folder / "closed").mkdir(0o000)
-        with pytest.raises(ztfast.SourceError, match=r"closed: cannot look into the folder: Permission denied"):
+        with pytest.raises(ztfast.SourceError, match=r"closed: cannot read the folder: Permission denied"):
             compiled(folder)
         (folder / "closed").chmod(0o700)
         (folder / "closed" / "deny.cedar").write_text(FORBID)
@@ -336,7 +336,7 @@ def test_hidden_folders_are_not_read_and_warned_of_if_they_hold_policies(folder:
 
 def test_a_folder_without_policies_says_what_lies_there(tmp_path: Path) -> None:
     (tmp_path / "DENY.CEDAR").write_text(FORBID)
-    with pytest.raises(ztfast.SourceError, match=r"no policies in there.*not read: .*DENY\.CEDAR"):
+    with pytest.raises(ztfast.SourceError, match=r"the folder has no policies.*not read: .*DENY\.CEDAR"):
         compiled(tmp_path)
 
 
@@ -446,7 +446,7 @@ def test_marks_and_line_ends_of_other_systems_are_read_over(tmp_path: Path, writ
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_utf16_is_refused_with_a_hint(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "deny.cedar").write_bytes(FORBID.encode(encoding))
-    with pytest.raises(ztfast.SourceError, match=r"deny\.cedar: looks like UTF-16: save it as UTF-8"):
+    with pytest.raises(ztfast.SourceError, match=r"deny\.cedar: the file looks like UTF-16: save it as UTF-8"):
         compiled(tmp_path)
 
 

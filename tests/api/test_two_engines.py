@@ -348,7 +348,9 @@ def test_nothing_of_an_engine_is_copied_or_pickled(name: str, ours: Side) -> Non
         for given in (value, [value], {"deep": (value,)}):
             if make is copy.copy and given is not value:
                 continue
-            with pytest.raises(ztfast.OwnerError, match=r"(neither copied nor|cannot be copied or) pickled.*[.(]") as raised:
+            with pytest.raises(
+                ztfast.OwnerError, match=r"(neither copied nor|cannot be copied or) pickled.*[.(]"
+            ) as raised:
                 make(given)
             assert isinstance(raised.value, TypeError)
             # What it says to call is there to be called.

@@ -170,7 +170,7 @@ def test_check_says_how_each_action_is_laid_out(bundle: str) -> None:
     told = run("check", bundle)
     assert told.returncode == 0
     assert "dense" in told.stdout
-    assert "bytes a principal" in told.stdout
+    assert "bytes per principal" in told.stdout
     actions = json.loads(run("check", bundle, "--json").stdout)["actions"]
     assert {action["action"] for action in actions} == set(ztfast.Bundle.load(bundle).actions)
     for action in actions:

@@ -89,14 +89,14 @@ def harmless(output: bytes) -> str:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["-c", "deep=1", "-c", "deep.a=2"], "given by another -c"),
-        (["-c", "deep.a=2", "-c", "deep=1"], "given by another -c"),
-        (["-c", "n=1", "-c", "n=2"], "given by another -c"),
-        (["--context", '{"deep": 1}', "-c", "deep.a=2"], "deep is given already"),
+        (["-c", "deep=1", "-c", "deep.a=2"], "another -c gives"),
+        (["-c", "deep.a=2", "-c", "deep=1"], "another -c gives"),
+        (["-c", "n=1", "-c", "n=2"], "another -c gives"),
+        (["--context", '{"deep": 1}', "-c", "deep.a=2"], "deep was already given"),
         (["--context", '{"n": 1, "n": 2}'], '"n" is there twice'),
         (["--context", '{"deep": {"a": 1, "\\u0061": 2}}'], '"a" is there twice'),
-        (["--context", '{"n": NaN}'], "NaN is no number"),
-        (["--context", '{"n": -Infinity}'], "-Infinity is no number"),
+        (["--context", '{"n": NaN}'], "NaN is not a JSON number"),
+        (["--context", '{"n": -Infinity}'], "-Infinity is not a JSON number"),
         (["--context", "[]"], "wanted a JSON object"),
         (["--context", "null"], "wanted a JSON object"),
         (["--context", ""], "not JSON"),
@@ -134,7 +134,7 @@ def context_files(folder: Path) -> dict[str, tuple[Path, str]]:
     says = {
         "missing": "No such file", "folder": "got a folder", "latin": "not UTF-8 at byte 13", "wide": "UTF-16",
         "deep": "nested too deeply", "deep objects": "nested too deeply", "list": "wanted a JSON object",
-        "nan": "NaN is no number", "twice": '"n" is there twice', "empty": "not JSON", "pipe": "got a FIFO",
+        "nan": "NaN is not a JSON number", "twice": '"n" is there twice', "empty": "not JSON", "pipe": "got a FIFO",
         "loop": "symbolic links",
     }  # fmt: skip
     return {name: (folder / name, text) for name, text in says.items()}

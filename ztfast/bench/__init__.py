@@ -1,10 +1,10 @@
-"""The bench: what a decision costs on this machine, as ratios of what a call costs that does nothing.
+"""The bench: measures the cost of decisions on this machine, as ratios to the cost of an empty call.
 
-Machines differ and are shared, so a nanosecond here is no nanosecond there. Every figure is set against floors that
+Machines differ and are shared, so nanoseconds of two runs cannot be compared. Every figure is compared with floors that
 were measured in the same rounds: an empty C call, an empty Python function, two loads from memory, a reading of the
-clock. What the ratios of two runs then show is the program, and not the machine.
+clock. These ratios depend on the program, and hardly on the machine.
 
-``ztfast bench`` is its command. From Python:
+The command is ``ztfast bench``. From Python:
 
 >>> from ztfast import bench
 >>> report = bench.run(bench.Settings(quick=True))

@@ -1,9 +1,9 @@
-"""One run against an earlier one, as ratios of floors: what the machine does to both cancels out.
+"""Comparison of a run with an earlier one, by ratios to floors, so that the speed of the machine cancels out.
 
-A series is set against the floor that was measured in the same rounds. Its change counts only where the middle halves
-of the two runs' rounds do not meet: what lies within the spread of a machine's own moods is no finding. Two processes
-of the same program have their memory in different places, which can move a figure by some percent all the same: a limit
-should leave room for that, and the instruction counts (``make bench-instructions``) need none.
+Each series is compared with the floor of the same rounds. A change counts only if the middle halves of the two runs'
+rounds do not overlap, because smaller changes lie within the noise of the machine. Two processes of the same program
+have different memory layouts, which can change a figure by some percent. A limit should allow for that; the instruction
+counts (``make bench-instructions``) do not have this problem.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ __all__ = ["Change", "compare", "slower_than", "table"]
 
 
 LEAST_PERCENT = 2.0
-"""Changes up to this are none: single calls are told in steps of the clock, so that rounds may not differ at all."""
+"""Smaller changes do not count: times of single calls are multiples of a clock step, so all rounds may be equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How a figure changed.
+    """The change of a figure.
 
     Attributes:
-        key, name: The figure.
+        key, name: The figure's key and name.
         before, now: Its ratio to its floor in the earlier run and in this one.
-        percent: By how much it grew (slower) or shrank (faster).
-        beyond: Whether that is more than the rounds of the two runs differ among themselves.
+        percent: The growth of the ratio; above 0 is slower.
+        beyond: Whether the change exceeds the spread of the rounds.
     """
 
     key: str
@@ -44,18 +44,18 @@ class Change:
 
 
 def compare(now: Report, before: Report) -> list[Change]:
-    """Every figure that both runs have: series in bulk, and p50 and p99.9 of what was timed one by one."""
+    """Compare the figures that both runs have: series in bulk, and p50 and p99.9 of calls timed one by one."""
     old = {key: found for key, _, found in _ratios(before)}
     return [_change(key, name, old[key], found) for key, name, found in _ratios(now) if key in old]
 
 
 def slower_than(changes: list[Change], percent: float) -> list[Change]:
-    """What became slower by more than so many percent, beyond the spread."""
+    """Return the figures that became slower by more than ``percent``, beyond the spread."""
     return [change for change in changes if change.beyond and change.percent > percent]
 
 
 def _ratios(report: Report) -> Iterator[tuple[str, str, Spread]]:
-    """Keys, names and ratios of whatever has a floor."""
+    """Give the keys, names and ratios of all figures with a floor."""
     for of in report.series:
         if of.ratio:
             yield of.key, of.name, of.ratio
@@ -72,9 +72,9 @@ def _change(key: str, name: str, before: Spread, now: Spread) -> Change:
 
 
 def table(changes: list[Change], before: Report) -> Table:
-    """The changes as people read them."""
+    """Make a table of the changes."""
     made = Table(
-        title=f"Against the run of {one_line(str(before.machine['when']))}, as ratios of floors",
+        title=f"Compared with the run of {one_line(str(before.machine['when']))}, as ratios to floors",
         title_justify="left", title_style="bold", header_style="dim", pad_edge=False, box=None,
     )  # fmt: skip
     for position, column in enumerate(("", "before", "now", "change", "")):

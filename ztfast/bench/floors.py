@@ -1,4 +1,4 @@
-"""What costs nothing less on this machine: the figures that all others are ratios of, taken in the same rounds."""
+"""The floors: the least that calls and loads cost on this machine. All other figures are ratios to floors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ztfast.gate import EntityHandle, Session, empty_call
 __all__ = ["FLOORS", "TWO_LOADS_BYTES", "empty_function", "floors"]
 
 TWO_LOADS_BYTES = 64 << 20
-"""Beyond most caches: what it costs to fetch something that was not asked for lately, and what that refers to."""
+"""The size of the memory for the loads. It exceeds most caches, so the loads go to memory."""
 
 FLOORS = {
     "c_call": "empty C call, 4 arguments",
@@ -21,18 +21,18 @@ FLOORS = {
     "counter": "reading the time-stamp counter",
     "session_clock": "reading the sessions' clock",
 }
-"""The floors' keys in results, and their names for people."""
+"""The floors' keys in results, and their names in tables."""
 
 
 def empty_function(session: object, resource: object, notional: object, qty: object) -> None:
-    """A Python function that does nothing.
+    """Do nothing.
 
     >>> empty_function(1, 2, 3, 4)
     """
 
 
 def floors(work: Workload, rows: list[tuple[Session, EntityHandle]]) -> dict[str, Bulk]:
-    """How each floor is measured, by its key; ``rows`` are the random requests of the series.
+    """Return the measurement of each floor, by key. ``rows`` are the random requests of the series.
 
     >>> sorted(floors(Workload(), [])) == sorted(FLOORS)
     True

@@ -1,4 +1,4 @@
-"""What a histogram of times says: its quantiles, and its curve for a plot."""
+"""Quantiles of a histogram of times, and its curve for a plot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ztfast._core import Histogram
 __all__ = ["Histogram", "Quantiles", "curve", "quantiles"]
 
 STEPS_PER_TEN = 20
-"""Points of a curve for each nine more."""
+"""The points of a curve between 90 % and 99 %, between 99 % and 99.9 %, and so on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,10 @@ class Quantiles:
     """A distribution of times.
 
     Attributes:
-        count: How many times there are.
-        p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns: Nanoseconds that this share of all does not exceed (50 %, 90 %, 99 %,
-            99.9 %, 99.99 %), to three digits.
-        max_ns: The longest.
+        count: The number of times.
+        p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns: The nanoseconds that 50 %, 90 %, 99 %, 99.9 % and 99.99 % of the
+            times do not exceed, to three digits.
+        max_ns: The longest time.
     """
 
     count: int
@@ -33,7 +33,7 @@ class Quantiles:
 
 
 def quantiles(taken: Histogram) -> Quantiles:
-    """Median and tails.
+    """Compute the median and the tail quantiles.
 
     >>> taken = Histogram()
     >>> for ns in range(1, 1_001):
@@ -53,9 +53,9 @@ def quantiles(taken: Histogram) -> Quantiles:
 
 
 def curve(taken: Histogram) -> list[tuple[float, float]]:
-    """Latency by percentile: pairs of (percentile, nanoseconds), denser where the percentiles are higher.
+    """Compute latency by percentile: pairs of (percentile, nanoseconds), denser towards higher percentiles.
 
-    The percentiles go up to where one single time is left, and end with 100 (the longest).
+    The percentiles go up to the last above which a single time remains, and end with 100 (the longest time).
 
     >>> taken = Histogram()
     >>> for ns in range(100):

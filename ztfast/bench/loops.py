@@ -1,12 +1,13 @@
-"""How calls are timed: in bulk, or one by one in a closed or an open loop.
+"""Timing of calls: in bulk, or one by one in a closed or an open loop.
 
-- In bulk, many calls share two readings of the clock, which costs more than a decision: what a call takes on average.
-- In a *closed loop* each call is timed on its own and the next begins when it is done. That shows what a call takes,
-  and hides what a stall does to others: while one call hangs, the calls that would have come meanwhile are not made.
-- In an *open loop* calls are due at a fixed rate, as orders come from a market that does not wait. Each is timed from
-  when it was *due*, so a stall is charged to every call that had to wait for it (coordinated omission, corrected).
+- In bulk, many calls share two readings of the clock, because a reading costs more than a decision. The result is the
+  average time of a call.
+- In a *closed loop* each call is timed by itself, and the next call begins when it ends. This shows the time of a call,
+  but hides the effect of a stall: while one call hangs, no other calls are made.
+- In an *open loop* calls are due at a fixed rate, like orders in a market that does not wait. Each call is timed from
+  the moment when it was *due*, so a stall counts for every call that had to wait (corrected coordinated omission).
 
-Loops around native decisions are in ``ztfast._core`` and give the same histograms.
+``ztfast._core`` has such loops around native decisions. They return the same histograms.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ __all__ = ["BenchError", "bulk", "closed_loop", "open_loop", "over_rows", "pinne
 
 Call = Callable[..., object]
 Bulk = Callable[[int], float]
-"""Makes so many calls; nanoseconds of one."""
+"""A function that makes a given number of calls and returns the nanoseconds of one."""
 
 LEAST_NS = 0.01
-"""What is reported of something that takes no longer than the empty loop around it."""
+"""The result for a call that takes no longer than the empty loop around it."""
 
 
 class BenchError(Error):
-    """Something that the bench was asked for cannot be: a CPU it may not run on, a file that is no result of a run."""
+    """An option of the bench is impossible: a CPU that the process may not use, or a file that is not a result."""
 
 
 def bulk(call: Call, *arguments: object) -> Bulk:
-    """Times many calls with the same arguments, above an empty loop.
+    """Return a function that times calls with the same arguments, without the empty loop.
 
     >>> bulk(len, "")(1_000) > 0
     True
@@ -46,7 +47,7 @@ def bulk(call: Call, *arguments: object) -> Bulk:
 
 
 def over_rows(call: Call, rows: Sequence[tuple[object, object]], *arguments: object) -> Bulk:
-    """Times many calls whose first two arguments change; makes about as many as asked for, all rows each time.
+    """Return a function that times calls whose first two arguments change. It goes through all rows each time.
 
     >>> over_rows(max, [(1, 2), (3, 4)], 0)(1_000) > 0
     True
@@ -55,10 +56,10 @@ def over_rows(call: Call, rows: Sequence[tuple[object, object]], *arguments: obj
 
 
 def _above(loop: str, first: list[str], known: dict[str, Any], arguments: tuple[object, ...], rows: int) -> Bulk:
-    """Times a call within a loop, less the same loop without it."""
+    """Return a function that times a call within a loop, and subtracts the same loop without the call."""
     fixed = {f"a{position}": argument for position, argument in enumerate(arguments)}
     known |= fixed
-    # Local variables: looking up globals is not what is measured.
+    # Local variables, so that looking up globals is not measured.
     setup = "; ".join(f"{name} = given[{name!r}]" for name in known)
     given = {"given": known}
     timed = timeit.Timer(f"{loop}call({', '.join([*first, *fixed])})", setup, perf_counter_ns, given)
@@ -72,7 +73,7 @@ def _above(loop: str, first: list[str], known: dict[str, Any], arguments: tuple[
 
 
 def closed_loop(call: Call, rows: Sequence[tuple[Any, ...]]) -> Histogram:
-    """Time each call over these arguments, one after the other. The clock's own cost is in each.
+    """Time a call with each of these arguments, one after the other. Each time includes reading the clock.
 
     >>> closed_loop(max, [(1, 2)] * 100).count
     100
@@ -87,17 +88,17 @@ def closed_loop(call: Call, rows: Sequence[tuple[Any, ...]]) -> Histogram:
 
 
 def open_loop(call: Call, rows: Sequence[tuple[Any, ...]], per_second: float) -> tuple[Histogram, Histogram]:
-    """Time each call over these arguments, which are due at a fixed rate.
+    """Time a call with each of these arguments, due at a fixed rate.
 
     Returns:
-        Two histograms: from when each call was due, waiting included; and from when it began.
+        Two histograms: of the times since each call was due, including its wait, and of the times since it began.
 
     >>> due, begun = open_loop(max, [(1, 2)] * 100, per_second=100_000)
     >>> due.count == begun.count == 100
     True
     """
     if not per_second > 0:
-        raise ValueError(f"per_second: wanted a rate above 0, got {per_second}")
+        raise ValueError(f"per_second: wanted a rate above 0; got {per_second}")
     waited, taken = Histogram(), Histogram()
     period_ns = 1e9 / per_second
     with quiet():
@@ -116,7 +117,7 @@ def open_loop(call: Call, rows: Sequence[tuple[Any, ...]], per_second: float) ->
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Python's garbage collector, which is put back as it was."""
+    """Disable Python's garbage collector, and restore its state afterwards."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -128,20 +129,20 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def pinned(cpu: int | None = None) -> Iterator[int | None]:
-    """With this thread on one CPU, then on those where it was before.
+    """Pin this thread to one CPU, and restore its CPUs afterwards.
 
     Args:
-        cpu: Which one; else the last of those allowed, because the first is where most interrupts go.
+        cpu: The CPU; by default the last that is allowed, because the first gets most interrupts.
 
     Yields:
-        The CPU's number; ``None`` where the operating system cannot pin threads.
+        The CPU's number; ``None`` if the operating system cannot pin threads.
 
     Raises:
-        BenchError: where this process may not run on that CPU.
+        BenchError: if this process may not run on that CPU.
     """
     if not hasattr(os, "sched_setaffinity"):
         if cpu is not None:
-            raise BenchError(f"CPU {cpu}: this operating system cannot pin threads; leave the option out")
+            raise BenchError(f"CPU {cpu}: this operating system cannot pin threads: leave the option out")
         yield None
         return
     allowed = os.sched_getaffinity(0)

@@ -1,7 +1,7 @@
-"""A plot of latency by percentile, as SVG: how far the tails of decisions are from what the machine does by itself.
+"""A plot of latency by percentile, as SVG: the tails of decisions beside the noise of the machine.
 
-The horizontal axis is logarithmic in what lies above a percentile, so that 99 %, 99.9 % and 99.99 % are as far from
-each other; the vertical axis is logarithmic in nanoseconds.
+The horizontal axis is logarithmic in the share above a percentile, so the steps between 99 %, 99.9 % and 99.99 % have
+equal widths. The vertical axis is logarithmic in nanoseconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["plot"]
 
 WIDTH, HEIGHT = 1000, 620
 LEFT, RIGHT, TOP, BOTTOM = 76, 268, 84, 62
-# Told apart by people who see colours differently, too (Okabe and Ito), and by their dashes.
+# A palette for all kinds of colour vision (Okabe and Ito). The curves also differ by their dashes.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195")
 NOISE = "#777777"
 LEAST_NS, LEAST_DECADES = 10.0, 3
@@ -26,7 +26,7 @@ Points = list[tuple[float, float]]
 
 
 def plot(report: Report) -> str:
-    """The curves of all that was timed one by one, and of the spinning thread, as the text of an SVG file."""
+    """Draw the curves of all calls timed one by one, and of the spinning thread, as the text of an SVG file."""
     curves = [(of.name, of.curve) for of in report.tails]
     curves.append(("spinning thread: its gaps", report.noise.curve))
     nines = max(math.ceil(_nines(points)) for _, points in curves)
@@ -34,7 +34,7 @@ def plot(report: Report) -> str:
     decades = max(math.ceil(math.log10(max(longest, LEAST_NS) / LEAST_NS)), LEAST_DECADES)
 
     def x(above: float) -> float:
-        """Where a percentile is, given the share above it."""
+        """Return the horizontal position of a percentile, given the share above it."""
         return LEFT + -math.log10(above) / nines * (WIDTH - LEFT - RIGHT)
 
     def y(ns: float) -> float:
@@ -53,7 +53,7 @@ def plot(report: Report) -> str:
         *_grid(x, y, nines, decades),
         _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 16, "percentile of decisions", anchor="middle"),
         f'<text transform="translate(20 {(TOP + HEIGHT - BOTTOM) / 2:.0f}) rotate(-90)" text-anchor="middle">'
-        "nanoseconds, the clock's own time in each</text>",
+        "nanoseconds, including the clock</text>",
     ]
     for at, (name, points) in enumerate(curves):
         last = at == len(curves) - 1
@@ -69,28 +69,28 @@ def plot(report: Report) -> str:
 
 
 def _nines(points: Points) -> float:
-    """How many nines the last percentile has that is not the longest time of all."""
+    """Return the number of nines in the last percentile before the longest time."""
     shares = [1 - percentile / 100 for percentile, _ in points if percentile < 100]
     return -math.log10(min(shares)) if shares else 1.0
 
 
 def _shown(points: Points, x: Callable[[float], float]) -> Iterator[tuple[float, float]]:
-    """The points, the longest time where the line ends."""
+    """Return the points of a curve; the longest time is at the right end."""
     end = x(1.0)
     for percentile, ns in points:
-        # Rounding must not put a percentile beyond the last.
+        # Rounding must not put a percentile beyond the end of the axis.
         end = x(1 - percentile / 100) if percentile < 100 else end
         yield end, ns
 
 
 def _grid(x: Callable[[float], float], y: Callable[[float], float], nines: int, decades: int) -> Iterator[str]:
-    """Lines and their names."""
+    """Draw the lines of the grid and their labels."""
     for nine in range(nines + 1):
         for part in (1.0, 0.5) if nine < nines else (1.0,):
             at = x(part / 10**nine)
             main = part == 1.0
             yield _line(at, TOP, at, HEIGHT - BOTTOM, "#ddd" if main else "#f0f0f0")
-            # The median has its name where there is room beside 0 %.
+            # The median gets a label if there is room beside 0 %.
             if main or (nine == 0 and at - LEFT > NAME_WIDTH):
                 percentile = (1 - part / 10**nine) * 100
                 yield _text(at, HEIGHT - BOTTOM + 20, f"{percentile:.{max(nine - 2, 0)}f} %", size=12, anchor="middle")
@@ -104,7 +104,7 @@ def _grid(x: Callable[[float], float], y: Callable[[float], float], nines: int, 
 
 
 def _time(ns: float) -> str:
-    """A time as people read it."""
+    """Format a time."""
     for unit, scale in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
         if ns >= scale:
             return f"{ns / scale:,.0f} {unit}"

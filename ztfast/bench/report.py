@@ -1,18 +1,19 @@
 """The result of a run: its figures, as JSON and as tables.
 
-The JSON is one object; its fields are those of :class:`Report` and of what that holds, under the same names:
+The JSON is one object with the fields of :class:`Report` and of the classes within it:
 
 ==============  ======================================================================================================
-``schema``      The number of this format. A file of another number is refused.
-``machine``     What ran where: ``when`` (UTC), ``ztfast``, ``build`` ("release", or "debug", whose figures mean
-                nothing), ``python``, ``numpy``, ``system``, ``cpu`` (the model), ``cpus``, ``pinned`` (CPU, or null).
+``schema``      The number of this format. A file with another number is refused.
+``machine``     The program and the machine: ``when`` (UTC), ``ztfast``, ``build`` ("release", or "debug", whose
+                figures mean nothing), ``python``, ``numpy``, ``system``, ``cpu`` (the model), ``cpus``, ``pinned``
+                (CPU, or null).
 ``settings``    ``rounds``, ``quick``, ``per_second`` (the rate of the open loops).
 ``floors``      :class:`Figure` of each floor, without ratio.
 ``series``      :class:`Figure` of each series, with the ratio to its floor.
-``tails``       :class:`TailFigure` of all that was timed one by one.
-``noise``       :class:`Noise`: what the machine did to a thread that did nothing, meanwhile.
-``marks``       :class:`Mark` of each promise.
-``comparison``  With ``--compare`` only: ``before`` (when that run was) and ``changes`` (:class:`ztfast.bench.Change`).
+``tails``       :class:`TailFigure` of all calls timed one by one.
+``noise``       :class:`Noise`: the interruptions of a thread that did nothing else, in the same rounds.
+``marks``       :class:`Mark` of each promised ratio.
+``comparison``  With ``--compare`` only: ``before`` (the time of that run), ``changes`` (:class:`ztfast.bench.Change`).
 ==============  ======================================================================================================
 
 All times are in nanoseconds. A spread is an object of ``median``, ``low`` and ``high`` (the quartiles over the rounds).
@@ -47,11 +48,11 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A figure over the rounds.
+    """The distribution of a figure over the rounds.
 
     Attributes:
-        median: In the middle.
-        low, high: The quartiles: half of the rounds lie between.
+        median: The median.
+        low, high: The quartiles. Half of the rounds lie between them.
     """
 
     median: float
@@ -60,7 +61,7 @@ class Spread:
 
 
 def spread(figures: list[float]) -> Spread:
-    """The spread of one figure per round.
+    """Compute the spread of a figure over the rounds.
 
     >>> spread([1.0, 2.0, 3.0, 4.0, 9.0])
     Spread(median=3.0, low=2.0, high=4.0)
@@ -74,11 +75,11 @@ class Figure:
     """A series or a floor.
 
     Attributes:
-        key, name: What it is called in results, and by people.
-        ns: Nanoseconds of one call or decision.
-        floor: The key of the floor it is set against; ``None`` for a floor.
-        ratio: How many times that floor: the spread of each round's own ratio, because a slow spell of the machine
-            falls on both.
+        key, name: The name in results and in tables.
+        ns: The nanoseconds of one call or decision.
+        floor: The key of the floor that it is compared with; ``None`` for a floor.
+        ratio: The ratio to that floor. It is computed for each round, because a slow moment of the machine affects
+            both.
     """
 
     key: str
@@ -93,11 +94,11 @@ class TailFigure:
     """Calls timed one by one.
 
     Attributes:
-        key, name: As of a figure.
-        floor: The key of the tail that is the clock alone; ``None`` for one itself, and for open loops.
-        quantiles: Over all rounds.
-        p50, p999: The same quantiles of each round, as ratios of the floor's median in that round, if it has a floor.
-        curve: Pairs of percentile and nanoseconds.
+        key, name: The name in results and in tables.
+        floor: The key of the tail that measures the clock alone; ``None`` for such a tail, and for open loops.
+        quantiles: The quantiles over all rounds.
+        p50, p999: These quantiles of each round, as ratios to the floor's median in that round, if there is a floor.
+        curve: The curve, as pairs of percentile and nanoseconds.
     """
 
     key: str
@@ -114,9 +115,9 @@ class Noise:
     """The gaps between readings of the clock by a thread that does nothing else.
 
     Attributes:
-        quantiles: Of the gaps, over all rounds.
-        lost: The share of the thread's time, from 0 to 1, that gaps longer than a microsecond took away.
-        curve: Pairs of percentile and nanoseconds.
+        quantiles: The quantiles of the gaps, over all rounds.
+        lost: The share of the thread's time, from 0 to 1, that gaps of more than a microsecond took.
+        curve: The curve, as pairs of percentile and nanoseconds.
     """
 
     quantiles: Quantiles
@@ -126,13 +127,13 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A promise: a ratio that must not be above so much.
+    """A promised ratio.
 
     Attributes:
-        what: The promise.
+        what: The description of the ratio.
         found: The median over the rounds.
-        at_most: What was promised.
-        met: Whether it was kept.
+        at_most: The largest ratio that meets the mark.
+        met: Whether the mark is met.
     """
 
     what: str
@@ -143,7 +144,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All of a run; see the module for its JSON."""
+    """The result of a run; the module describes its JSON."""
 
     machine: dict[str, Any]
     settings: dict[str, Any]
@@ -155,15 +156,15 @@ class Report:
     schema: int = SCHEMA
 
     def to_json(self, **more: Any) -> str:
-        """As JSON, on one line, with these fields added."""
+        """Convert to JSON, on one line, with additional fields."""
         return json.dumps({**asdict(self), **more})
 
     @staticmethod
     def read(path: Path) -> Report:
-        """Read what :meth:`to_json` gave.
+        """Read a file that :meth:`to_json` made.
 
         Raises:
-            BenchError: where the file is missing, is no result of a run, or is one of another format.
+            BenchError: if the file is missing, is not a result of a run, or has another format.
         """
         try:
             found = json.loads(read_file(str(path))[1])
@@ -180,7 +181,7 @@ class Report:
 
 
 def _report(found: dict[str, Any]) -> Report:
-    """A report of its JSON."""
+    """Build a report from its JSON."""
 
     def figure(of: dict[str, Any]) -> Figure:
         return Figure(of["key"], of["name"], Spread(**of["ns"]), of["floor"], ratio(of["ratio"]))
@@ -210,7 +211,7 @@ def _report(found: dict[str, Any]) -> Report:
 
 
 def machine(cpu: int | None) -> dict[str, Any]:
-    """What runs where, on this CPU.
+    """Describe the program and the machine; ``cpu`` is the CPU that the thread is pinned to.
 
     >>> machine(None)["ztfast"] == ztfast.__version__
     True
@@ -229,7 +230,7 @@ def machine(cpu: int | None) -> dict[str, Any]:
 
 
 def _cpu_model() -> str:
-    """The processor's own name; where it tells none, what the platform calls it."""
+    """Return the name of the processor, or the platform's name for it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -239,7 +240,7 @@ def _cpu_model() -> str:
 
 
 def tables(report: Report) -> RenderableType:
-    """A report as people read it."""
+    """Make the tables of a report."""
     about, settings = report.machine, report.settings
     where = "not pinned" if about["pinned"] is None else f"pinned to CPU {about['pinned']} of {about['cpus']}"
     heading = Text(
@@ -283,7 +284,7 @@ def _ratio(ratio: float) -> str:
 
 
 def _tails(report: Report) -> Table:
-    made = _table("One by one, ns, the clock's own time in each", "", "p50", "p90", "p99", "p99.9", "p99.99", "max")
+    made = _table("One by one, ns, including the clock", "", "p50", "p90", "p99", "p99.9", "p99.99", "max")
     rows = [*((of.name, of.quantiles) for of in report.tails), ("a spinning thread's gaps", report.noise.quantiles)]
     for name, of in rows:
         figures = (of.p50_ns, of.p90_ns, of.p99_ns, of.p999_ns, of.p9999_ns, of.max_ns)
@@ -292,7 +293,7 @@ def _tails(report: Report) -> Table:
 
 
 def _short(ns: float) -> str:
-    """Nanoseconds; where they are many, in a larger unit that is said."""
+    """Format nanoseconds; long times get a larger unit."""
     if ns < 10_000:
         return f"{ns:,.0f}"
     return f"{ns / 1e3:,.0f}us" if ns < 1e6 else f"{ns / 1e6:,.1f}ms"

@@ -1,4 +1,4 @@
-"""What is measured: decisions in bulk, each beside its floor, and decisions one by one, for their tails."""
+"""The measured calls: decisions in bulk, each with its floor, and decisions timed one by one, for their tails."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from ztfast.gate import EntityHandle, Session, empty_call
 __all__ = ["Series", "Tail", "rows", "series", "tails"]
 
 ROWS = 1_000
-"""Random requests, again and again: more than a processor's branch predictor learns by heart."""
+"""The number of random requests. They are repeated; a branch predictor cannot learn so many."""
 
 MANY = 100_000
-"""Rows of a batch."""
+"""The rows of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Something that is measured in bulk.
+    """A call that is measured in bulk.
 
     Attributes:
-        key: Its name in results.
-        name: Its name for people.
-        floor: The key of the floor that it is a ratio of.
-        once: Makes so many calls or decisions; nanoseconds of one.
-        count: How many of them in a round.
+        key: The name in results.
+        name: The name in tables.
+        floor: The key of the floor that it is compared with.
+        once: Makes a given number of calls or decisions, and returns the nanoseconds of one.
+        count: The number of calls in a round.
     """
 
     key: str
@@ -48,14 +48,14 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Something whose calls are timed one by one.
+    """A call that is timed one by one.
 
     Attributes:
-        key, name: As of a series.
-        floor: The key of the tail whose median is what the clock adds; ``None`` for those floors, and for open loops:
-            they show what stalls do to whoever waits, and how long a machine stalls is no ratio of anything.
-        once: Times so many calls.
-        count: How many of them in a round.
+        key, name: The name in results and in tables.
+        floor: The key of the tail whose median is the time that the clock adds; ``None`` for such a tail, and for open
+            loops: they show waits after stalls, which have no floor.
+        once: Times a given number of calls.
+        count: The number of calls in a round.
     """
 
     key: str
@@ -66,13 +66,13 @@ class Tail:
 
 
 def rows(work: Workload) -> list[tuple[Session, EntityHandle]]:
-    """Random sessions and resources, the same in every run."""
+    """Draw random sessions and resources, the same in every run."""
     chance = random.Random(1)
     return [(chance.choice(work.sessions), chance.choice(work.resources)) for _ in range(ROWS)]
 
 
 def series(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int) -> list[Series]:
-    """All that is measured in bulk, with about so many calls of the quick ones in a round."""
+    """Return the calls that are measured in bulk. A round makes about ``count`` calls of the fast ones."""
     request = work.session, work.resource, *work.values
     engine, context = work.engine, {"notional": 250_000, "qty": 100}
     native, random_native = Native(work, [(work.session, work.resource)], count), Native(work, pairs, count)
@@ -100,11 +100,11 @@ def series(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int
 
 
 def tails(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int, per_second: float) -> list[Tail]:
-    """All that is timed one by one, with so many native calls in a round, and calls of open loops due at that rate."""
+    """Return the calls that are timed one by one, ``count`` native calls in a round, at this rate in open loops."""
     request = work.session, work.resource, *work.values
     rows = [(*pair, *work.values) for pair in pairs]
     native, random_native = Native(work, [(work.session, work.resource)], count), Native(work, pairs, count)
-    # Python's loop takes more time than some rates leave it: it is given a quarter of the calls and of the rate.
+    # Python's loop is too slow for some rates, so it gets a quarter of the calls and of the rate.
     few, calmly = max(count // 4, 1), per_second / 4
 
     def python_open(calls: int) -> Histogram:
@@ -125,7 +125,7 @@ def tails(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int,
 
 
 class Native:
-    """Decisions of a gate without Python between, over these pairs again and again."""
+    """Decisions of a gate from native code, over the same pairs again and again."""
 
     def __init__(self, work: Workload, pairs: list[tuple[Session, EntityHandle]], room: int) -> None:
         self.gate = work.engine._core.prepare("order.new", ["notional", "qty"])
@@ -135,32 +135,32 @@ class Native:
         self.resources = [resource.handle for _, resource in pairs] * again
 
     def requests(self, count: int) -> tuple[list[int], list[int], list[int]]:
-        """So many of them."""
+        """Repeat the pairs to this number."""
         return self.sessions[:count], self.resources[:count], self.values
 
     def by_table(self, count: int) -> float:
-        """Nanoseconds of an ``allows`` through the table of ``ztfast.h``."""
+        """Return the nanoseconds of an ``allows`` through the table of ``ztfast.h``."""
         return _core.time_table(self.gate, *self.requests(count), False) / count
 
     def with_reasons(self, count: int) -> float:
-        """Nanoseconds of a ``decide`` through the table of ``ztfast.h``."""
+        """Return the nanoseconds of a ``decide`` through the table of ``ztfast.h``."""
         return _core.time_table(self.gate, *self.requests(count), True) / count
 
     def inlined(self, count: int) -> float:
-        """Nanoseconds of an ``allows`` that the Rust compiler has put into the caller."""
+        """Return the nanoseconds of an ``allows`` that the Rust compiler has inlined into its caller."""
         return _core.time_all(self.gate, *self.requests(count)) / count
 
     def closed(self, count: int) -> Histogram:
-        """Each one timed, back to back."""
+        """Time each decision, back to back."""
         return _core.closed_loop(self.gate, *self.requests(count))
 
     def open(self, count: int, per_second: float) -> Histogram:
-        """Each one timed from when it was due."""
+        """Time each decision since it was due."""
         return _core.open_loop(self.gate, *self.requests(count), per_second)[0]
 
 
 def columns(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int) -> Bulk:
-    """Nanoseconds of a decision of ``decide_many`` over columns of these pairs."""
+    """Return a function that measures the nanoseconds of a decision of ``decide_many`` over columns of these pairs."""
     at = np.arange(count) % len(pairs)
     sessions = np.array([session.id for session, _ in pairs], np.uint64)[at]
     resources = np.array([resource.handle for _, resource in pairs], np.uint64)[at]
@@ -169,7 +169,7 @@ def columns(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: in
     given = pairs[0] if len(pairs) == 1 else (sessions, resources)
 
     def once(rows: int) -> float:
-        # Twice: what others did since the last round is not what is measured.
+        # The first call brings the caches back to the state that is measured.
         work.order.decide_many(*given, *values)
         began = perf_counter_ns()
         work.order.decide_many(*given, *values)
@@ -179,7 +179,7 @@ def columns(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: in
 
 
 def cedarpy_call() -> Callable[[], object]:
-    """The same request to cedarpy, with everything parsed beforehand that it can parse beforehand."""
+    """Return a function that decides the same request with cedarpy, with its input parsed beforehand if possible."""
     import cedarpy
 
     request: dict[str, Any] = {

@@ -1,6 +1,6 @@
-"""A run: floors, series and tails in turn, round after round.
+"""A run of the bench: floors, series and tails in turn, round after round.
 
-A slow spell of the machine thus falls on all of them, and a ratio of figures of one round hardly notices it.
+A slow moment of the machine thus affects all of them, and hardly changes the ratios within a round.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from ztfast.bench.workload import Workload
 __all__ = ["Settings", "run"]
 
 MARKS = (
-    ("allows, two comparisons, by an empty C call", "allows_ranges", "c_call", 2.5),
-    ("allows, two comparisons, by an empty Python function", "allows_ranges", "python_call", 1.5),
-    ("the same natively, by an empty C call from Python", "native_allows", "c_call", 1.6),
-    ("a decision of decide_many, by an empty C call", "decide_many_hot", "c_call", 0.8),
+    ("allows, two comparisons / empty C call", "allows_ranges", "c_call", 2.5),
+    ("allows, two comparisons / empty Python function", "allows_ranges", "python_call", 1.5),
+    ("native allows, two comparisons / empty C call from Python", "native_allows", "c_call", 1.6),
+    ("a decision of decide_many / empty C call", "decide_many_hot", "c_call", 0.8),
 )
-"""What is promised of figures in bulk: the promise, the series, the floor, and the most that their ratio may be."""
+"""The marks of figures in bulk: description, series, floor, and the largest ratio that meets the mark."""
 
 PASSES = 5
-"""Passes over all series in a round. Of each series the pass in the middle counts: not the one that was interrupted."""
+"""The passes over all series in a round. The median pass of each series counts, because others may be interrupted."""
 
 SPIN_MS = 10.0
-"""How long a thread spins in each round."""
+"""The milliseconds for which a thread spins in each round."""
 
 TAIL_MARK = 10.0
-"""What p99.9 of native decisions may be of their p50, both less what the clock adds."""
+"""The largest ratio of p99.9 to p50 of native decisions, both without the time of the clock."""
 
 PER_SECOND = 200_000.0
-"""Decisions due in a second unless another rate is asked for."""
+"""The default rate of the open loop, in decisions per second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to run.
+    """The settings of a run.
 
     Attributes:
-        quick: A few short rounds, to see that it works; the figures are rough.
-        cpu: The CPU to pin to; else the last that the process may run on.
-        per_second: How many decisions are due in a second in the native open loop; Python's has a quarter of that.
+        quick: Run a few short rounds; the figures are rough.
+        cpu: The CPU to pin to; by default the last that the process may run on.
+        per_second: The rate of the native open loop, in decisions per second. Python's loop has a quarter of it.
     """
 
     quick: bool = False
@@ -56,17 +56,17 @@ class Settings:
 
     @property
     def rounds(self) -> int:
-        """How many rounds are counted, after one that is not."""
+        """The number of rounds that count, after one that does not."""
         return 5 if self.quick else 101
 
     @property
     def calls(self) -> int:
-        """Calls of a quick series in a pass: under a scheduler's time slice, so that few passes meet its end."""
+        """The calls of a fast series in a pass. They take less than a time slice, so few passes are interrupted."""
         return 1_000 if self.quick else 4_000
 
     @property
     def timed(self) -> int:
-        """Native calls timed one by one in a round."""
+        """The native calls timed one by one in a round."""
         return 2_000 if self.quick else 20_000
 
 
@@ -74,23 +74,23 @@ def run(settings: Settings, progress: Callable[[int, int], object] = lambda done
     """Measure everything.
 
     Args:
-        settings: How.
-        progress: Called between rounds with how many are done and how many there are.
+        settings: The settings.
+        progress: A callback that is called between rounds with the number of rounds done and of all rounds.
 
     Returns:
-        The report, marks included.
+        The report, with marks.
 
     Raises:
-        BenchError: where the process may not run on the CPU asked for.
+        BenchError: if the process may not run on the given CPU.
     """
-    # Compiled before this thread is pinned: threads that the compiler starts would stay where it is.
+    # Compile before this thread is pinned, because threads that the compiler starts inherit the CPU.
     work = Workload()
     with pinned(settings.cpu) as cpu:
         pairs = rows(work)
         calls, timed, per_second = settings.calls, settings.timed, settings.per_second
         rounds = Rounds(floors(work, pairs), series(work, pairs, calls), tails(work, pairs, timed, per_second), calls)
         with quiet():
-            # Until now nothing is in the caches, and CPython has not yet specialised the loops.
+            # The first round fills the caches, and lets CPython specialise the loops.
             rounds.one()
             rounds.forget()
             for done in range(settings.rounds):
@@ -100,7 +100,7 @@ def run(settings: Settings, progress: Callable[[int, int], object] = lambda done
 
 
 class Rounds:
-    """What was found in each round, by key."""
+    """The results of each round, by key."""
 
     def __init__(
         self,
@@ -113,27 +113,27 @@ class Rounds:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Discard all results."""
         self.taken: dict[str, list[float]] = {}
         self.histograms: dict[str, Histogram] = {}
 
     def one(self) -> None:
-        """One round of all."""
+        """Run one round of everything."""
         passes = [self.one_pass() for _ in range(PASSES)]
         for key in passes[0]:
             self.taken.setdefault(key, []).append(median(found[key] for found in passes))
         for tail in self.tails:
             self.count_up(tail.key, tail.once(tail.count))
-        # Long enough that a timer's interrupt, every few milliseconds, is met in each round.
+        # Each round is long enough to contain a timer interrupt, which comes every few milliseconds.
         self.count_up("noise", _core.spin(SPIN_MS))
 
     def one_pass(self) -> dict[str, float]:
-        """What is measured in bulk, once."""
+        """Measure the floors and series in bulk, once."""
         found = {key: floor(self.count) for key, floor in self.floors.items()}
         return found | {of.key: of.once(of.count) for of in self.series}
 
     def count_up(self, key: str, found: Histogram) -> None:
-        """Note a round's histogram."""
+        """Add the histogram of a round."""
         for name, share in (("p50", 0.5), ("p999", 0.999)):
             self.taken.setdefault(f"{key} {name}", []).append(found.quantile_ns(share))
         if key in self.histograms:
@@ -142,11 +142,11 @@ class Rounds:
             self.histograms[key] = found
 
     def ratios(self, key: str, floor: str) -> list[float]:
-        """One figure by another, round by round."""
+        """Divide one figure by another, round by round."""
         return [one / other for one, other in zip(self.taken[key], self.taken[floor], strict=True)]
 
     def report(self, settings: Settings, cpu: int | None) -> Report:
-        """All of it."""
+        """Make the report."""
         noise = self.histograms["noise"]
         return Report(
             machine=machine(cpu),
@@ -162,7 +162,7 @@ class Rounds:
         )
 
     def tail(self, of: Tail) -> TailFigure:
-        """A tail's figure."""
+        """Make the figure of a tail."""
         found = self.histograms[of.key]
         p50, p999 = (
             spread(self.ratios(f"{of.key} {name}", f"{of.floor} p50")) if of.floor else None for name in ("p50", "p999")
@@ -170,11 +170,11 @@ class Rounds:
         return TailFigure(of.key, of.name, of.floor, quantiles(found), p50, p999, curve(found))
 
     def marks(self) -> list[Mark]:
-        """Each promise, and what was found."""
+        """Compare each promised ratio with the result."""
         found = [(what, spread(self.ratios(key, floor)).median, most) for what, key, floor, most in MARKS]
         clock = self.histograms["native_clock"].quantile_ns(0.5)
         native = self.histograms["native_closed"]
         p50, p999 = (native.quantile_ns(share) - clock for share in (0.5, 0.999))
-        # A decision that takes no longer than a step of the clock has no p50 of its own.
-        found.append(("p99.9 of native decisions by their p50, less the clock", p999 / max(p50, 1.0), TAIL_MARK))
+        # If a decision takes no longer than a clock step, its p50 without the clock may be 0.
+        found.append(("native decisions, p99.9 / p50, without the clock", p999 / max(p50, 1.0), TAIL_MARK))
         return [Mark(what, ratio, most, ratio <= most) for what, ratio, most in found]

@@ -1,4 +1,4 @@
-"""What is measured: a small book of policies with the shapes that matter, over a hundred algorithms and instruments."""
+"""The measured policies: a small book with the most important forms, over a hundred algorithms and instruments."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ when { context has collarBps && (context.collarBps > 500 || context.collarBps < 
 
 
 def entities() -> list[dict[str, Any]]:
-    """The store, as Cedar JSON."""
+    """Make the store, as Cedar JSON."""
     desk = [{"type": "Desk", "id": "equities"}]
     made: list[dict[str, Any]] = [{"uid": desk[0], "attrs": {}, "parents": []}]
     for number in range(ALGOS):
@@ -53,7 +53,7 @@ def entities() -> list[dict[str, Any]]:
 
 
 def bundle() -> ztfast.Bundle:
-    """The policies over the store, compiled.
+    """Compile the policies over the store.
 
     >>> bundle().stats.policies
     5
@@ -64,17 +64,17 @@ def bundle() -> ztfast.Bundle:
 
 
 class Workload:
-    """An engine over it, with sessions, handles and gates.
+    """An engine over the book, with sessions, handles and gates.
 
     Attributes:
-        bundle, engine: What decides.
-        sessions: One per algorithm, without end.
-        resources: A handle per instrument.
-        revoked: A session that was revoked: refused before any policy is looked at.
-        cancel: A gate without attributes, of which the tables alone decide.
-        order: A gate of two attributes, ``notional`` and ``qty``: two comparisons are left for decision time.
-        collared: A gate of ``collarBps`` besides, about which a condition is left that runs as code.
-        session, resource, values: The request that is asked again and again: ``order`` allows it.
+        bundle, engine: The bundle and the engine.
+        sessions: A session for each algorithm, without end.
+        resources: A handle for each instrument.
+        revoked: A revoked session, which is denied before any policy is evaluated.
+        cancel: A gate without attributes, whose decisions are resolved in cells.
+        order: A gate with ``notional`` and ``qty``, for which two comparisons are left for decision time.
+        collared: A gate with ``collarBps`` besides, for which a condition is left as code.
+        session, resource, values: The repeated request, which ``order`` allows.
 
     >>> work = Workload()
     >>> work.order.allows(work.session, work.resource, *work.values)

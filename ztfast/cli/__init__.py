@@ -1,6 +1,6 @@
 """The command line: ``ztfast compile | check | decide | explain | demo | bench``.
 
-Exit codes, for scripts: 0 done (for ``decide`` and ``explain``: ALLOW), 1 refused or failed, 2 wrong usage, 3 DENY.
+Exit codes, for scripts: 0 success (for ``decide`` and ``explain``: ALLOW), 1 error, 2 wrong usage, 3 DENY.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ FAILED, USAGE, STOPPED = 1, 2, 130
 
 app = typer.Typer(
     name="ztfast",
-    help="Zero-trust authorization for trading systems: Cedar policies compiled to tables, decided in process.\n\n"
-    "Exit codes: 0 done (decide, explain: ALLOW), 1 refused or failed, 2 wrong usage, 3 DENY.",
+    help="Zero-trust authorization for trading systems: compile Cedar policies to tables, and decide by them.\n\n"
+    "Exit codes: 0 success (decide, explain: ALLOW), 1 error, 2 wrong usage, 3 DENY.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,7 +45,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Options of the program itself."""
+    """Take the options of the program itself."""
 
 
 app.command("compile")(compiling.compile_command)
@@ -59,8 +59,8 @@ app.command("bench")(benching.bench_command)
 def main() -> NoReturn:
     """Run the command line, and exit with its code.
 
-    What goes wrong becomes a message on standard error and exit code 1. So does an answer that could not be written:
-    a script that goes by the exit code must not take it for one that was given.
+    An error is a message on standard error and exit code 1. An answer that could not be written is an error too,
+    because a script must not take a missing answer for ALLOW.
     """
     code = FAILED
     try:
@@ -78,20 +78,20 @@ def main() -> NoReturn:
 
 
 def _streams() -> None:
-    """Make standard streams of which each letter can be written; refuse a standard output that is closed."""
+    """Make the standard streams accept every character, and refuse a closed standard output."""
     output_closed = sys.stdout is None
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            # What is opened next would else become a standard stream.
+            # Otherwise the next file that is opened would become a standard stream.
             os.open(os.devnull, os.O_RDWR)
     if output_closed:
         raise OSError("standard output is closed")
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(getattr(stream, "buffer", None), io.RawIOBase):
-            # Unbuffered (python -u): what a pipe does not take at once would be lost without a word.
+            # The stream is unbuffered (python -u): text that a pipe does not accept at once would be lost silently.
             stream = open(stream.fileno(), "w", encoding=stream.encoding, buffering=1, closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
         if hasattr(stream, "reconfigure"):
@@ -99,7 +99,7 @@ def _streams() -> None:
 
 
 def _run() -> int:
-    """Run the command that the arguments name; its exit code."""
+    """Run the command that the arguments name, and return its exit code."""
     try:
         code = app(standalone_mode=False)
         if code == STOPPED:
@@ -111,37 +111,37 @@ def _run() -> int:
         what = "error" if count else "warning"
         count = count or len(error.diagnostics)
         errors.print()
-        return _told(FAILED, ("error: ", "bold red"), f"refused: {count} {what}{'s' if count != 1 else ''}, see above")
+        return _told(FAILED, ("error: ", "bold red"), f"refused: {count} {what}{'s' if count != 1 else ''} (see above)")
     except Error as error:
         return _told(FAILED, ("error: ", "bold red"), str(error))
     except UnicodeEncodeError as error:
-        # Arguments that are no UTF-8 hold such, and JSON can say them.
+        # Arguments that are not UTF-8, and some JSON, contain lone surrogates.
         given = error.object if len(error.object) <= 80 else error.object[:77] + "..."
-        return _told(FAILED, ("error: ", "bold red"), f"wanted text in UTF-8, got {given}")
+        return _told(FAILED, ("error: ", "bold red"), f"wanted text in UTF-8; got {given}")
     except SystemExit:
-        # What prints the help ends the program so where nobody reads it.
+        # Printing the help raises this if the reader of the pipe is gone.
         raise BrokenPipeError(CLOSED) from None
     except OSError:
         raise
     except typer.Abort:
         return _told(STOPPED, "stopped")
     except Exception as error:
-        # What the parser of arguments raises has a common base in some versions only.
+        # Only some versions of the argument parser have a common base class for its errors.
         if hasattr(error, "format_message"):
             return _misused(error)
         if os.environ.get("ZTFAST_TRACEBACK"):
             raise
         kind = f"{type(error).__name__}: {error}"
-        report = "this is a bug of ztfast: please report it, with what ZTFAST_TRACEBACK=1 shows"
+        report = "this is a bug in ztfast: please report it with the traceback that ZTFAST_TRACEBACK=1 prints"
         return _told(FAILED, ("error: ", "bold red"), f"{kind} ({report})")
 
 
 def _misused(error: Exception) -> int:
-    """Say what is wrong with the arguments."""
+    """Print what is wrong with the arguments, and return the exit code."""
     context = getattr(error, "ctx", None)
     message = error.format_message()  # type: ignore[attr-defined]
     if type(error).__name__ == "NoArgsIsHelpError":
-        # The help was printed when this was raised.
+        # The parser printed the help before it raised this.
         return USAGE
     if context is not None:
         _told(USAGE, " ".join(context.get_usage().split()))
@@ -150,7 +150,7 @@ def _misused(error: Exception) -> int:
 
 
 def _told(code: int, *parts: str | tuple[str, str]) -> int:
-    """Say on standard error why it ends, if that can be written to; the exit code."""
+    """Print a message on standard error, if that can be written to, and return the exit code."""
     try:
         say(*parts, to=errors)
     except OSError:
@@ -159,7 +159,7 @@ def _told(code: int, *parts: str | tuple[str, str]) -> int:
 
 
 def _let_go() -> None:
-    """Flush what can be; where that fails, the interpreter must not try again at its end."""
+    """Flush the standard streams. If that fails, keep the interpreter from trying again when it ends."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

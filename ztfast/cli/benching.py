@@ -1,4 +1,4 @@
-"""``ztfast bench``: what a decision costs here, against this machine's floors and an earlier run."""
+"""``ztfast bench``: the cost of decisions, compared with this machine's floors and with an earlier run."""
 
 from __future__ import annotations
 
@@ -28,33 +28,37 @@ def bench_command(
     ] = None,
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a plot of latency by percentile.")] = None,
     against: Annotated[
-        Path | None, typer.Option("--compare", metavar="OLD.json", help="Compare with an earlier run's --json.")
+        Path | None,
+        typer.Option("--compare", metavar="OLD.json", help="Compare with the --json file of an earlier run."),
     ] = None,
     fail_above: Annotated[
         float | None,
-        typer.Option(metavar="PERCENT", min=0, help="With --compare: exit with 1 where a figure is slower by more."),
+        typer.Option(metavar="PERCENT", min=0, help="With --compare: exit with 1 if a figure is slower by more."),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A few short rounds: rough figures in a second or two.")
+        bool, typer.Option("--quick", help="Run a few short rounds: rough figures in a second or two.")
     ] = False,
     marks: Annotated[
-        bool, typer.Option("--marks", help="Check the promised ratios; exit with 1 where one is missed.")
+        bool, typer.Option("--marks", help="Check the promised ratios; exit with 1 if one is missed.")
     ] = False,
-    cpu: Annotated[int | None, typer.Option(min=0, help="The CPU to run on; else the last one allowed.")] = None,
+    cpu: Annotated[
+        int | None, typer.Option(min=0, help="The CPU to run on; by default the last one that is allowed.")
+    ] = None,
     rate: Annotated[
-        float, typer.Option(metavar="PER_S", min=1, help="Decisions due in a second in the open loop.")
+        float, typer.Option(metavar="PER_S", min=1, help="Decisions per second in the open loop.")
     ] = PER_SECOND,
 ) -> None:
     """Measure decisions against this machine's floors: an empty C call, an empty Python function, loads, the clock.
 
-    All figures are taken in turn, round after round, on one CPU; a ratio is that of figures of the same round. Tails
-    come from calls timed one by one, back to back and at a fixed rate, beside the gaps of a thread that does nothing.
+    All figures are measured in turn, round after round, on one CPU. A ratio compares figures of the same round. Tail
+    latencies come from calls timed one by one, back to back and at a fixed rate. Beside them stand the gaps of a thread
+    that does nothing.
 
     [dim]ztfast bench --marks --json new.json --svg new.svg --compare old.json --fail-above 5[/]
     """
     if fail_above is not None and against is None:
-        raise typer.BadParameter("wanted together with --compare OLD.json", param_hint="--fail-above")
-    # Read first: it may be the file that is written.
+        raise typer.BadParameter("this option needs --compare OLD.json", param_hint="--fail-above")
+    # Read before measuring, because --json may write to the same file.
     before = Report.read(against) if against else None
     report = measured(Settings(quick=quick, cpu=cpu, per_second=rate))
     changes = compare(report, before) if before else []
@@ -78,7 +82,7 @@ def bench_command(
 
 
 def measured(settings: Settings) -> Report:
-    """Run, with a progress bar that moves between rounds only: its own thread would take the GIL from what is timed."""
+    """Run with a progress bar that moves between rounds only, because a thread of its own would take the GIL."""
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         console=errors, transient=True, auto_refresh=False, disable=not errors.is_terminal,
@@ -94,7 +98,7 @@ def measured(settings: Settings) -> Report:
 
 
 def write(file: Path, text: str) -> None:
-    """Write a result where it was asked for."""
+    """Write a result to a file, or to standard output."""
     if file == Path("-"):
         sys.stdout.write(text)
         return
@@ -106,7 +110,7 @@ def write(file: Path, text: str) -> None:
 
 
 def judge(report: Report, quiet: bool) -> bool:
-    """Show each mark (where standard output is for JSON: those missed, on standard error); whether any was missed."""
+    """Print the marks, and return whether one was missed. With ``quiet``, print only missed ones, on stderr."""
     out = errors if quiet else console
     if not quiet:
         out.print()
@@ -119,7 +123,7 @@ def judge(report: Report, quiet: bool) -> bool:
 
 
 def slower(change: Change) -> str:
-    """What a regression is called."""
+    """Describe a regression."""
     return (
         f"slower: {change.name}: {change.percent:+.1f} %, from {change.before.median:.2f}x its floor to "
         f"{change.now.median:.2f}x, beyond the spread of the rounds"

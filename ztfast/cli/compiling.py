@@ -17,8 +17,8 @@ __all__ = ["Entities", "Json", "Permissive", "Schema", "check_command", "compile
 
 Schema = Annotated[Path | None, typer.Option("--schema", "-s", help="The schema, in Cedar's syntax or JSON.")]
 Entities = Annotated[Path | None, typer.Option("--entities", "-e", help="The entities, in Cedar's JSON.")]
-Permissive = Annotated[bool, typer.Option(help="Compile what strict validation refuses, with warnings.")]
-DenyWarnings = Annotated[bool, typer.Option("--deny-warnings", help="Refuse what is otherwise warned of.")]
+Permissive = Annotated[bool, typer.Option(help="Compile policies that strict validation refuses, with warnings.")]
+DenyWarnings = Annotated[bool, typer.Option("--deny-warnings", help="Turn warnings into errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
@@ -31,9 +31,9 @@ def compile_sources(
     base: Path | None = None,
     exempt: str | None = None,
 ) -> Bundle:
-    """Compile what the command line names, and say on standard error what should be looked at."""
+    """Compile the sources that the command line names, and print warnings on standard error."""
     if schema is None:
-        raise SourceError("a schema is needed to compile: add --schema FILE")
+        raise SourceError("compiling needs a schema: add --schema FILE")
     with working() as progress:
         bundle = compile(
             policies,
@@ -55,12 +55,10 @@ def compile_command(
     schema: Schema = None,
     entities: Entities = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")] = Path("policies.ztb"),
-    base: Annotated[
-        Path | None, typer.Option(help="A bundle compiled before: what did not change since is taken from it.")
-    ] = None,
+    base: Annotated[Path | None, typer.Option(help="An older bundle, of which the unchanged parts are reused.")] = None,
     exempt: Annotated[
         str | None,
-        typer.Option(help="The group of actions that the kill switch leaves alone, as 'Action::\"reduce-risk\"'."),
+        typer.Option(help="The group of actions that the kill switch does not stop, as 'Action::\"reduce-risk\"'."),
     ] = None,
     permissive: Permissive = False,
     deny_warnings: DenyWarnings = False,
@@ -68,8 +66,9 @@ def compile_command(
 ) -> None:
     """Compile policies, a schema and entities into a bundle.
 
-    Folders are searched for *.cedar, *.cedar.json (policies in JSON) and *.links.json (links of templates); what else
-    looks like a policy is warned of. The bundle is written atomically: whoever has the old one open keeps it.
+    Folders are searched for *.cedar, *.cedar.json (policies in JSON) and *.links.json (links of templates). A warning
+    names each other file that looks like a policy. The bundle is written atomically: programs that have the old file
+    open keep it.
 
     [dim]ztfast compile policies/ --schema desk.cedarschema --entities desk.entities.json -o desk.ztb[/]
     """
@@ -82,7 +81,7 @@ def compile_command(
     if bundle.fallbacks:
         say(
             (f"{len(bundle.fallbacks)} policies are left to Cedar's own evaluator", "yellow"),
-            f": ztfast check {output}",
+            f": ztfast check {output} lists them",
         )
 
 
@@ -94,15 +93,16 @@ def check_command(
     deny_warnings: DenyWarnings = False,
     as_json: Json = False,
 ) -> None:
-    """Check a bundle or sources, and say what became of each action and policy.
+    """Check a bundle or sources, and show how each action was compiled.
 
-    A bundle is read whole and its hashes are checked. Names the policies that are left to Cedar's own evaluator.
+    A bundle is read completely and its hashes are checked. The output lists the policies that are left to Cedar's own
+    evaluator.
 
     [dim]ztfast check desk.ztb[/]
     """
     if len(sources) == 1 and sources[0].suffix == ".ztb":
         bundle = Bundle.load(sources[0])
-        # A large file is checked whole only when that is asked for.
+        # Loading does not check all sections of a large file.
         bundle.check()
     else:
         bundle = compile_sources(sources, schema, entities, permissive, deny_warnings)
@@ -138,10 +138,10 @@ def check_command(
     console.print(layers)
     memory = bundle.stats.memory
     for note in (
-        f"bytes a principal {memory.per_principal:,.0f}, a resource {memory.per_resource:,.0f}, "
-        f"a policy {memory.per_policy:,.0f}",
+        f"bytes per principal {memory.per_principal:,.0f}, per resource {memory.per_resource:,.0f}, "
+        f"per policy {memory.per_policy:,.0f}",
         "classes: principals x resources; resolved: conditions on both that the table answers;",
-        "left: conditions looked at on each decision",
+        "left: conditions that are checked on each decision",
     ):
         say((note, "dim"))
     console.print()
@@ -155,7 +155,7 @@ def check_command(
 
 
 def summary(bundle: Bundle) -> dict[str, Any]:
-    """What JSON output says of a bundle."""
+    """Return a bundle's part of the JSON output."""
     stats = asdict(bundle.stats)
     del stats["actions"]
     return {
@@ -168,7 +168,7 @@ def summary(bundle: Bundle) -> dict[str, Any]:
 
 
 def totals(bundle: Bundle, title: str) -> Any:
-    """The table of a bundle's totals."""
+    """Make the table of a bundle's totals."""
     stats = bundle.stats
     made = table(title, "", "")
     for name, value in (

@@ -1,4 +1,4 @@
-"""The context of a request, as the command line's options say it."""
+"""The context of a request, from the command line's options."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ztfast.sources import decoded, read_file
 __all__ = ["read_context"]
 
 SHOWN = 80
-"""Characters of an option that a message shows."""
+"""The number of characters of an option that a message shows."""
 
 MOST = 100
-"""Equals signs of an option that may be a part of its name."""
+"""The number of equals signs in an option that may belong to its name."""
 
 
 def read_context(
     engine: Engine, action: str, text: str | None, file: Path | None, values: list[str] | None
 ) -> dict[str, Any]:
-    """The context that the options say: ``--context``, over it ``--context-file``, over it each ``-c NAME=VALUE``.
+    """Build the context from ``--context``, then ``--context-file``, then each ``-c NAME=VALUE``. Later ones override.
 
-    Which attribute a name says, the action's schema knows.
+    The action's schema tells which attribute a name means.
 
     Raises:
-        ContextError: where one says no JSON object, something twice, or what contradicts another.
-        SourceError: where the file cannot be read.
+        ContextError: if an option is not a JSON object, has a duplicate key, or contradicts another option.
+        SourceError: if the file cannot be read.
     """
     context: dict[str, Any] = {}
     if text is not None:
@@ -45,7 +45,7 @@ def read_context(
 
 
 def standard_input() -> str:
-    """All of standard input."""
+    """Read all of standard input."""
     try:
         return decoded(sys.stdin.buffer.read(), "standard input")
     except (AttributeError, OSError) as error:
@@ -54,22 +54,22 @@ def standard_input() -> str:
 
 
 def read_object(text: str, source: str) -> dict[str, Any]:
-    """The JSON object that a text is."""
+    """Parse a JSON object."""
     try:
         read = parse(text, source)
     except ValueError as error:
         raise ContextError(f"{shown(source)}: not JSON: {error}") from None
     if not isinstance(read, dict):
-        raise ContextError(f"{shown(source)}: wanted a JSON object, got {type(read).__name__}")
+        raise ContextError(f"{shown(source)}: wanted a JSON object; got {type(read).__name__}")
     return read
 
 
 def parse(text: str, source: str) -> Any:
-    """A JSON value. Cedar has no floating point: a number with a point is the text of a decimal.
+    """Parse a JSON value. Cedar has no floating point, so a number with a point becomes the text of a decimal.
 
     Raises:
-        ContextError: where it cannot be what was meant: a key that is there twice, nesting without end.
-        ValueError: where it is no JSON.
+        ContextError: if a key is there twice, or values are nested too deeply.
+        ValueError: if the text is not JSON.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def parse(text: str, source: str) -> Any:
         return found
 
     def none(constant: str) -> Any:
-        raise json.JSONDecodeError(f"{constant} is no number", "", 0)
+        raise json.JSONDecodeError(f"{constant} is not a JSON number", "", 0)
 
     try:
         return json.loads(text, parse_float=str, parse_constant=none, object_pairs_hook=once)
@@ -90,7 +90,7 @@ def parse(text: str, source: str) -> Any:
 
 
 def put(context: dict[str, Any], engine: Engine, action: str, option: str, given: set[tuple[str, ...]]) -> None:
-    """Put ``NAME=VALUE`` into a context; ``given`` are the paths that were put there before."""
+    """Put ``NAME=VALUE`` into a context. ``given`` has the paths of earlier options."""
     said = f"-c {shown(option)}"
     if "=" not in option:
         raise ContextError(f"{said}: wanted NAME=VALUE")
@@ -103,18 +103,18 @@ def put(context: dict[str, Any], engine: Engine, action: str, option: str, given
         raise ContextError(f"{said}: {error}") from None
     for before in given:
         if before[: len(path)] == path or path[: len(before)] == before:
-            raise ContextError(f"{said}: {shown('.'.join(before))} is given by another -c")
+            raise ContextError(f"{said}: another -c gives {shown('.'.join(before))}")
     given.add(path)
     inner = context
     for depth, part in enumerate(path[:-1], 1):
         inner = inner.setdefault(part, {})
         if not isinstance(inner, dict):
-            raise ContextError(f"{said}: {shown('.'.join(path[:depth]))} is given already, and is no record")
+            raise ContextError(f"{said}: {shown('.'.join(path[:depth]))} was already given, and is not a record")
     inner[path[-1]] = value
 
 
 def named(engine: Engine, action: str, option: str) -> tuple[tuple[str, ...], str]:
-    """The path and the value that NAME=VALUE says: names may have an equals sign, too."""
+    """Split NAME=VALUE into a path and a value. Names may contain equals signs too."""
     parts = option.split("=")
     found: list[tuple[tuple[str, ...], str]] = []
     refused: list[ContextError] = []
@@ -126,11 +126,11 @@ def named(engine: Engine, action: str, option: str) -> tuple[tuple[str, ...], st
     if not found:
         raise refused[0]
     if len(found) > 1:
-        raise ContextError(f"-c {shown(option)}: says two context attributes: use --context")
+        raise ContextError(f"-c {shown(option)}: the name means two context attributes: use --context")
     return found[0]
 
 
 def shown(text: str) -> str:
-    """A text from outside in a message: on one line, not longer than anyone reads."""
+    """Shorten a text from outside for a message, and put it on one line."""
     text = one_line(text)
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

@@ -22,9 +22,9 @@ __all__ = ["decide_command", "explain_command"]
 DENIED = 3
 
 File = Annotated[Path, typer.Argument(help="The bundle (.ztb).", show_default=False)]
-Principal = Annotated[str, typer.Argument(help="Who: a uid, as 'Algo::\"a7\"'.", show_default=False)]
-Action = Annotated[str, typer.Argument(help="What for: an action, as order.new.", show_default=False)]
-ResourceUid = Annotated[str, typer.Argument(help="About what: a uid.", show_default=False)]
+Principal = Annotated[str, typer.Argument(help="The principal's uid, for example 'Algo::\"a7\"'.", show_default=False)]
+Action = Annotated[str, typer.Argument(help="The action, for example order.new.", show_default=False)]
+ResourceUid = Annotated[str, typer.Argument(help="The resource's uid.", show_default=False)]
 Context = Annotated[str | None, typer.Option("--context", help="The context, as JSON.")]
 ContextFile = Annotated[
     Path | None, typer.Option("--context-file", help="A file with the context as JSON; - is standard input.")
@@ -34,8 +34,8 @@ Values = Annotated[
     typer.Option(
         "-c",
         metavar="NAME=VALUE",
-        help='An attribute of the context by its path, as order.qty or exactly as ["order", "qty"]; '
-        "the value as JSON or else as text.",
+        help='An attribute of the context. The name is its path, as order.qty or exactly as ["order", "qty"]. '
+        "A value that is not JSON is a text.",
     ),
 ]
 
@@ -73,9 +73,9 @@ def explain_command(
     value: Values = None,
     as_json: Json = False,
 ) -> None:
-    """Explain a decision: Cedar's own answer, with the policies' source, beside the engine's.
+    """Explain a decision: show the engine's answer, Cedar's own answer, and the source of the determining policies.
 
-    Exit code 0 is ALLOW, 3 is DENY, 1 a disagreement between the two, which would be a bug.
+    Exit code 0 is ALLOW, 3 is DENY, and 1 is a disagreement between the two, which would be a bug.
 
     [dim]ztfast explain desk.ztb 'Algo::"a7"' order.new 'Instrument::"AAPL"' -c notional=9000000 -c qty=100[/]
     """
@@ -101,7 +101,7 @@ def explain_command(
         effect = "permits" if told.allow else "forbids"
         for heading, texts in (
             (f"Determining {effect}", told.reasons),
-            ("Policies that erred, and so do not apply", told.errors),
+            ("Policies with errors, which do not apply", told.errors),
         ):
             if texts:
                 console.print()
@@ -110,19 +110,19 @@ def explain_command(
                 show_policy(text)
         if not told.reasons:
             console.print()
-            say("No permit applies, and what is not permitted is denied.")
+            say("No permit applies, so the request is denied.")
         if not told.agrees:
-            say(("Cedar decides otherwise. This is a bug of ztfast: please report it.", "bold red"))
+            say(("Cedar's decision differs. This is a bug in ztfast: please report it.", "bold red"))
     raise typer.Exit(1 if not told.agrees else 0 if told.decision else DENIED)
 
 
 def shown(decision: Decision) -> dict[str, Any]:
-    """A decision as JSON output says it."""
+    """Convert a decision for the JSON output."""
     return {"decision": decision.effect, "code": decision.code, "reasons": list(decision.reasons)}
 
 
 def show(decision: Decision) -> None:
-    """A decision as people read it."""
+    """Print a decision."""
     colour = "green" if decision else "red"
     reasons = f"  {', '.join(decision.reasons)}" if decision.reasons else ""
     code = "" if decision.code == decision.effect else f"  {decision.code}"
@@ -130,15 +130,15 @@ def show(decision: Decision) -> None:
 
 
 def policy(text: PolicyText) -> dict[str, Any]:
-    """A policy of an explanation, as JSON output says it."""
+    """Convert a policy of an explanation for the JSON output."""
     return {**asdict(text.policy), "source": text.source, "error": text.error}
 
 
 def show_policy(text: PolicyText) -> None:
-    """A policy of an explanation, with where it stands and its source."""
+    """Print a policy of an explanation, with its file, line and source."""
     say((text.policy.id, "cyan"), "  ", (f"{text.policy.file}:{text.policy.line}", "dim"))
     if text.error:
         say("  ", (text.error, "yellow"))
-    # Cedar looks enough like Rust for its highlighter.
+    # There is no highlighter for Cedar; its syntax is close to Rust's.
     source = block(text.source.strip())
     console.print(Syntax(source, "rust", theme="ansi_dark", background_color="default", word_wrap=True))

@@ -1,4 +1,4 @@
-"""``ztfast demo``: the example desk, from policies to latencies."""
+"""``ztfast demo``: compile the example desk, decide, revoke, swap and measure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ztfast.sources import Text
 __all__ = ["demo_command"]
 
 INCIDENT = """
-// An incident at one venue: its gateways sent back stale prices. Nothing new goes there until it is understood.
+// An incident at one venue: its gateways sent stale prices. No new orders go there until the cause is known.
 @id("incident-xnas")
 forbid (principal, action in [Action::"order.new", Action::"order.amend"], resource is Instrument)
 when { resource.venue == Venue::"XNAS" };
@@ -41,7 +41,7 @@ ROUNDS, CALLS = 15, 20_000
 
 @dataclass
 class Story:
-    """What happened in the stream."""
+    """The results of the stream: decisions by segment and by reason, and events."""
 
     by_segment: Counter[tuple[str, str]] = field(default_factory=Counter)
     by_reason: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -50,20 +50,20 @@ class Story:
 
 
 def demo_command(
-    requests: Annotated[int, typer.Option("--requests", "-n", min=1_000, help="Requests to decide.")] = 200_000,
-    seed: Annotated[int, typer.Option(help="Seed of the stream: the same seed, the same requests.")] = 7,
+    requests: Annotated[
+        int, typer.Option("--requests", "-n", min=1_000, help="The number of requests to decide.")
+    ] = 200_000,
+    seed: Annotated[int, typer.Option(help="The seed of the stream. The same seed gives the same requests.")] = 7,
     as_json: Json = False,
 ) -> None:
     """Show the example desk: compile it, decide, revoke a session, swap the bundle, and measure.
 
-    Prints decisions by segment and by reason, what a revocation and a swap under way change, and how long single
-    decisions take beside an empty C call and an empty Python call measured in the same run.
+    The output shows decisions by segment and by reason, the effects of a revocation and a swap during the stream, and
+    the time of single decisions beside an empty C call and an empty Python call of the same run.
     """
     folder = examples.desk()
     if not (folder / "policies").is_dir():
-        raise SourceError(
-            f"{folder}: the example desk is not there; run the demo from an installed ztfast or a checkout"
-        )
+        raise SourceError(f"{folder}: the example desk is missing; run the demo from an installed ztfast or a checkout")
     bundle = compiled(as_json)
     desk = Desk(folder, seed)
     story, engine, sessions = tell(desk, bundle, requests, quiet=as_json)
@@ -92,7 +92,7 @@ def demo_command(
 
 
 def compiled(quiet: bool, *more: Text) -> Bundle:
-    """The desk, with more policies."""
+    """Compile the desk, with additional policies."""
     folder = examples.desk()
     with working(quiet) as progress:
         return compile(
@@ -105,14 +105,14 @@ def compiled(quiet: bool, *more: Text) -> Bundle:
 
 
 def tell(desk: Desk, bundle: Bundle, count: int, quiet: bool) -> tuple[Story, Engine, dict[str, Session]]:
-    """Decide on the stream; revoke a session and swap the bundle on the way."""
+    """Decide the requests of the stream; swap the bundle and revoke a session meanwhile."""
     engine = Engine(bundle)
     until = time.time() + 3600
     sessions = {uid: engine.admit(Identity(uid, not_after=until, factors=["x509"])) for uid in desk.principals}
     incident = compiled(True, Text(INCIDENT, "incident.cedar"))
     story = Story()
     probe = Request(HERO, "order.new", STOCK, {"notional": 250_000, "qty": 100})
-    # The order of events: the swap first, so that the revoked session's own order still shows it.
+    # The swap comes before the revocation, so that an order of the session that is then revoked shows the swap.
     swap_at, restore_at, revoke_at = count * 3 // 10, count * 5 // 10, count * 7 // 10
 
     def decide(request: Request) -> Decision:
@@ -153,7 +153,7 @@ def tell(desk: Desk, bundle: Bundle, count: int, quiet: bool) -> tuple[Story, En
 
 
 def show_story(story: Story, count: int) -> None:
-    """The tables of what was decided."""
+    """Print the tables of decisions."""
     console.print()
     say(f"{number(count)} requests decided in {story.seconds:.1f} s, contexts as dicts")
     console.print()
@@ -170,16 +170,16 @@ def show_story(story: Story, count: int) -> None:
             reasons.add_row(reason, number(n))
         console.print(reasons)
         console.print()
-    say(("Under way", "bold"), f": may {HERO} buy 100 {STOCK} for 250,000?")
+    say(("Events", "bold"), f": may {HERO} buy 100 {STOCK} for 250,000?")
     for event in story.events:
         say(f"  after {number(event['after'])} requests: {event['event']} ({event['seconds'] * 1e3:.2f} ms)")
         say(f"    before: {event['before']}")
-        say(f"    then:   {event['then']}")
+        say(f"    after:  {event['then']}")
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Nanoseconds of a call: empty in C, empty in Python, of ``Gate.allows``; what the clock adds; calls one by one."""
+    """Nanoseconds per call: empty in C, empty in Python, ``Gate.allows``, reading the clock; and calls one by one."""
 
     c_call_ns: float
     python_call_ns: float
@@ -189,7 +189,7 @@ class Measured:
 
 
 def measure(engine: Engine, sessions: dict[str, Session], desk: Desk) -> Measured:
-    """Time decisions of a gate, and the floors, in turn; then single decisions."""
+    """Time decisions of a gate and the floors in turn, and then single decisions."""
     gate = engine.prepare("order.new", "notional", "qty")
     algos = [uid for uid in desk.by_type["Algo"] if uid != HERO]
     chance = desk.chance
@@ -207,7 +207,7 @@ def measure(engine: Engine, sessions: dict[str, Session], desk: Desk) -> Measure
 
 
 def show_latency(measured: Measured) -> None:
-    """The latency table and histogram."""
+    """Print the latency table and histogram."""
     console.print()
     calls = table("One call of Gate.allows, timed in bulk", "", "ns", "x C call", "x Python call")
     c_call, python_call = measured.c_call_ns, measured.python_call_ns
@@ -222,18 +222,18 @@ def show_latency(measured: Measured) -> None:
     taken = quantiles(measured.taken)
     say(
         (f"Gate.allows, {number(taken.count)} calls timed one by one", "bold"),
-        f": random algorithms and instruments; the clock's own {measured.clock_ns:.0f} ns are in each",
+        f": random algorithms and instruments; each includes {measured.clock_ns:.0f} ns for the clock",
     )
     histogram(measured.taken)
     shown = (("p50", taken.p50_ns), ("p99", taken.p99_ns), ("p99.9", taken.p999_ns), ("max", taken.max_ns))
     say("  " + "   ".join(f"{name} {value:,.0f} ns" for name, value in shown))
     net = max(taken.p50_ns - measured.clock_ns, 0)
-    say(f"  p50 less the clock: {net:,.0f} ns, {net / c_call:.1f} empty C calls")
-    say("  `ztfast bench` measures all of it with care.")
+    say(f"  p50 without the clock: {net:,.0f} ns, {net / c_call:.1f} empty C calls")
+    say("  `ztfast bench` measures these figures more precisely.")
 
 
 def histogram(taken: Histogram) -> None:
-    """Bars over ranges of nanoseconds that double by halves; their length is logarithmic, so that tails show."""
+    """Print a histogram. Two ranges double the time; the bars are logarithmic, so that tails are visible."""
     low = int(np.log2(max(taken.quantile_ns(0.0), 1)) * 2)
     high = int(np.log2(taken.max_ns) * 2) + 1
     edges = [2 ** (step / 2) for step in range(low, high + 1)]

@@ -1,7 +1,7 @@
-"""What all commands print with: tables on standard output, progress and errors on standard error.
+"""Output of all commands: tables on standard output, progress and errors on standard error.
 
-Policies, files, entities and messages are texts from outside. Nothing that is printed is read as markup, and what a
-terminal would act upon (escape sequences, letters that turn the direction of writing) is written out.
+Policies, files, entities and messages are texts from outside. They are never interpreted as markup, and everything that
+a terminal would act upon (escape sequences, characters that change the direction of text) is escaped.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ztfast.shown import one_line
 __all__ = ["block", "console", "errors", "json_out", "number", "progress_bar", "say", "size", "table", "working"]
 
 CLOSED = "its reader is gone"
-"""What is said where standard output is a pipe that nobody reads."""
+"""The reason in the message about a standard output that is a pipe without a reader."""
 
 PATIENCE_S = 1.0
-"""What takes longer than this gets a progress bar."""
+"""The seconds after which work gets a progress bar."""
 
 
 def block(text: str) -> str:
-    r"""A text of several lines from outside, as it may be shown: each line as :func:`ztfast.shown.one_line` has it.
+    r"""Escape a text of several lines from outside, each line like :func:`ztfast.shown.one_line`.
 
     >>> block("permit\r\n\twhen \x1b[2J")
     'permit\n\twhen \\x1b[2J'
@@ -42,18 +42,18 @@ def block(text: str) -> str:
 
 
 class Out(Console):
-    """A console to which every text is a text."""
+    """A console without markup."""
 
     def __init__(self, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render, as a last net below everything that prints, without what a terminal would act upon."""
+        """Render, and as a last resort escape what a terminal would act upon."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(block(segment.text), segment.style)
 
     def on_broken_pipe(self) -> None:
-        """Leave it to :func:`ztfast.cli.main`, which says so."""
+        """Raise the error that :func:`ztfast.cli.main` reports."""
         raise BrokenPipeError(CLOSED)
 
 
@@ -62,28 +62,28 @@ errors = Out(stderr=True)
 
 
 def say(*parts: str | tuple[str, str], to: Console = console) -> None:
-    """Print a line of parts: texts, or texts with a style."""
+    """Print a line of texts, each with or without a style."""
     texts = [one_line(part) if isinstance(part, str) else (one_line(part[0]), part[1]) for part in parts]
     to.print(Text.assemble(*texts), soft_wrap=True)
 
 
 def json_out(value: Any) -> None:
-    """Print a value as JSON, one line."""
+    """Print a value as one line of JSON."""
     try:
         sys.stdout.write(json.dumps(value) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # Without its number, by which typer would end the program without a word.
+        # The new error has no errno: for EPIPE, typer would end the program without a message.
         raise BrokenPipeError(CLOSED) from None
 
 
 def number(value: int) -> str:
-    """A count with separators."""
+    """Format a count with separators."""
     return f"{value:,}"
 
 
 def size(count: int) -> str:
-    """A count of bytes as people read it."""
+    """Format a count of bytes with a unit."""
     scaled = float(count)
     for unit in ("B", "KiB", "MiB"):
         if scaled < 1024:
@@ -93,7 +93,7 @@ def size(count: int) -> str:
 
 
 class Sheet(Table):
-    """A table whose cells stay on their line."""
+    """A table in which the text of each cell stays on one line."""
 
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
         """Add a row."""
@@ -101,7 +101,7 @@ class Sheet(Table):
 
 
 def table(title: str | Text, *columns: str, right: int = 1) -> Table:
-    """A table whose columns are numbers from ``right`` on."""
+    """Make a table. The columns from ``right`` on are numbers."""
     title = one_line(title) if isinstance(title, str) else title
     made = Sheet(title=title, title_justify="left", title_style="bold", header_style="dim", pad_edge=False, box=None)
     for position, column in enumerate(columns):
@@ -110,7 +110,7 @@ def table(title: str | Text, *columns: str, right: int = 1) -> Table:
 
 
 def progress_bar() -> Progress:
-    """A progress bar on standard error."""
+    """Make a progress bar on standard error."""
     return Progress(
         TextColumn("{task.description:<28}", markup=False),
         BarColumn(bar_width=None),
@@ -123,7 +123,7 @@ def progress_bar() -> Progress:
 
 @contextmanager
 def working(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """A ``progress(what, done, all)`` that shows a bar once the work takes over a second."""
+    """Give a callback ``progress(what, done, all)`` that shows a progress bar if the work takes over a second."""
     began = time.monotonic()
     bar = progress_bar()
     task = bar.add_task("compile", total=None)

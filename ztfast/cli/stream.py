@@ -1,4 +1,4 @@
-"""A seeded stream of requests over the example desk: what people and programs do there, and what they should not."""
+"""A seeded stream of requests over the example desk, allowed and denied ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Request(NamedTuple):
 
 
 class Desk:
-    """The desk's entities, and requests drawn from them."""
+    """A source of random requests about the desk's entities."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -44,12 +44,12 @@ class Desk:
         }
 
     def segment(self, uid: str) -> str:
-        """The segment in which a resource lies; strategies, which lie in none, count as trading."""
+        """Return the segment of a resource; strategies, which have none, count as trading."""
         segment = self.attributes.get(uid, {}).get("segment")
         return segment["__entity"]["id"] if segment else "trading"
 
     def requests(self, count: int) -> Iterator[Request]:
-        """The stream."""
+        """Draw the requests of the stream."""
         kinds = (
             (self.order, 55), (self.cancel, 12), (self.market_data, 15), (self.customer, 6), (self.settlement, 5),
             (self.repository, 3), (self.sensitive, 2), (self.connection, 2),
@@ -59,16 +59,16 @@ class Desk:
             yield make()
 
     def one(self, *types: str) -> str:
-        """Some entity of these types."""
+        """Draw an entity of one of these types."""
         return self.chance.choice(self.by_type[self.chance.choice(types)])
 
     def proof(self) -> dict[str, Any]:
-        """A proof of who it is: mostly fresh, mostly with a key."""
+        """Draw a proof of identity: usually fresh, usually with a key."""
         factors = self.chance.choice((["fido2"], ["fido2", "password"], ["password", "totp"], ["password"]))
         return {"authAge": self.chance.choice(("15s", "59s", "60s", "4m", "5m", "14m", "2h")), "factors": factors}
 
     def order(self) -> Request:
-        """An order: mostly an algorithm's own instruments, at and around the caps."""
+        """Draw an order: usually in an algorithm's own instruments, at and around the caps."""
         chance = self.chance
         principal = self.one("Algo") if chance.random() < 0.8 else self.one("Human", "Agent")
         own = self.instruments_of.get(principal)
@@ -86,13 +86,13 @@ class Desk:
         return Request(principal, action, resource, context)
 
     def cancel(self) -> Request:
-        """A cancel, mostly of the algorithm's own instruments."""
+        """Draw a cancel, usually in the algorithm's own instruments."""
         principal = self.one("Algo", "Algo", "Human")
         own = self.instruments_of.get(principal)
         return Request(principal, "order.cancel", self.chance.choice(own) if own else self.one("Instrument"), {})
 
     def market_data(self) -> Request:
-        """A subscription or a look at a book."""
+        """Draw a subscription to a feed or a request for a book."""
         context: dict[str, Any] = {}
         if self.chance.random() < 0.4:
             context["clientIp"] = self.chance.choice(("10.20.1.5", "10.99.0.1", "203.0.113.9", "fd00::1"))
@@ -102,7 +102,7 @@ class Desk:
         return Request(self.one("Algo", "Human", "Agent", "Service"), action, self.one(resource), context)
 
     def customer(self) -> Request:
-        """A look at a customer's account, mostly by its own advisor."""
+        """Draw a read of a customer's account, in half of the cases by its own advisor."""
         resource = self.one("CustomerAccount")
         advisor = self.attributes[resource]["advisor"]["__entity"]["id"]
         principal = (
@@ -119,7 +119,7 @@ class Desk:
         )
 
     def settlement(self) -> Request:
-        """A look at an instruction, or its approval."""
+        """Draw a read or an approval of a settlement instruction."""
         resource = self.one("Settlement::Instruction")
         attributes = self.attributes[resource]
         principal = self.one("Human", "Contract")
@@ -138,13 +138,13 @@ class Desk:
         return Request(principal, "settlement.approve", resource, context)
 
     def repository(self) -> Request:
-        """A read or a write of a strategy's source."""
+        """Draw a read or a write of a strategy's source."""
         branch = self.chance.choice(("main", "release/7", "feature/x", "agent/idea"))
         action = self.chance.choice(("repo.read", "repo.write"))
         return Request(self.one("Human", "Agent", "Service"), action, self.one("AlgoRepository"), {"branch": branch})
 
     def sensitive(self) -> Request:
-        """A change of the rules, the kill switch, or a deployment."""
+        """Draw a change of the rules, a use of the kill switch, or a deployment."""
         if self.chance.random() < 0.5:
             change = {"ticket": self.chance.choice(("CHG-1", "later")), "emergency": self.chance.random() < 0.3}
             action = self.chance.choice(("rules.modify", "kill.engage"))
@@ -158,7 +158,7 @@ class Desk:
         return Request(self.one("Human", "Service"), "strategy.deploy", self.one("Strategy"), context)
 
     def connection(self) -> Request:
-        """A connection to a venue."""
+        """Draw a connection to a venue."""
         session = {
             "host": self.chance.choice(("10.20.7.7", "10.21.0.1")),
             "protocol": self.chance.choice(("FIX.4.4", "FIX.5.0", "telnet")),

@@ -9,8 +9,8 @@ import (
 	"github.com/casbin/casbin/v3"
 )
 
-// casbinGo loads model and rules once; a request's attributes are arguments of their own, which casbin looks up faster
-// than fields of objects. A rule's limits are read as numbers only where desk and book already match.
+// casbinGo loads model and rules once. Attributes are separate arguments, which casbin reads faster than fields of
+// objects. A rule's limits are parsed only if desk and book match.
 func casbinGo(folder string, orders []order) ([]decide, error) {
 	enforcer, err := casbin.NewEnforcer(filepath.Join(folder, "casbin.conf"), filepath.Join(folder, "casbin.csv"))
 	if err != nil {
@@ -49,7 +49,7 @@ func casbinGo(folder string, orders []order) ([]decide, error) {
 	return requests, nil
 }
 
-// within says whether notional and quantity are within a rule's limits, which are texts.
+// within reports whether notional and quantity are within a rule's limits, which are texts.
 func within(arguments ...any) (any, error) {
 	for i := range 2 {
 		value, isNumber := arguments[i].(float64)
@@ -72,7 +72,7 @@ func number(value int64) string {
 	return strconv.FormatInt(value, 10)
 }
 
-// text is a JSON text of the generator's tables.
+// text returns a JSON text of the generator's tables.
 func text(raw json.RawMessage) string {
 	var value string
 	if err := json.Unmarshal(raw, &value); err != nil {
@@ -81,7 +81,7 @@ func text(raw json.RawMessage) string {
 	return value
 }
 
-// texts are a list of them, as casbin's `in` takes it.
+// texts returns a list of JSON texts, as casbin's `in` reads it.
 func texts(raw json.RawMessage) []any {
 	var values []any
 	if err := json.Unmarshal(raw, &values); err != nil {

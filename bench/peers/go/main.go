@@ -1,6 +1,6 @@
 // The peers in Go: `ztfast-peers-go PEER FOLDER`, where the folder is what the generator wrote for one size.
 //
-// Speaks JSON lines, see serve.go: what all programs of this bench speak.
+// It speaks the JSON lines of all programs of this benchmark; see serve.go.
 package main
 
 import (
@@ -11,10 +11,10 @@ import (
 	"runtime/debug"
 )
 
-// decide answers one request, which was made beforehand in the form that the peer takes it in.
+// decide answers one request, which was converted beforehand to the form that the peer reads.
 type decide func() bool
 
-// peers are the functions that set a peer up, with a decision for each order, and the module whose version it has.
+// peers maps each peer to its module, for the version, and to the function that prepares a decision for each order.
 var peers = map[string]struct {
 	module string
 	setUp  func(folder string, orders []order) ([]decide, error)
@@ -34,8 +34,7 @@ func (o *order) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, &[]any{&o.algo, &o.instrument, &o.notional, &o.qty})
 }
 
-// moreGarbage is how much of it may pile up, in percent of what is in use. All peers in Go allocate on each decision, and
-// there is memory enough.
+// moreGarbage is the value for SetGCPercent. All peers in Go allocate on each decision, and there is enough memory.
 const moreGarbage = 800
 
 func run(name, folder string) error {
@@ -64,7 +63,7 @@ func read(folder, name string, into any) error {
 	return json.Unmarshal(text, into)
 }
 
-// version is that of a module that this program was built with.
+// version returns the version of a module that this program was built with.
 func version(module string) string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, dependency := range info.Deps {

@@ -13,8 +13,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/util"
 )
 
-// opa prepares one query over data that is kept as OPA's own values, so that no decision converts any; one read
-// transaction serves all decisions, and inputs are parsed beforehand.
+// opa prepares one query over data that are OPA's own values, so that no decision converts them. One read transaction
+// serves all decisions, and inputs are parsed beforehand.
 func opa(folder string, orders []order) ([]decide, error) {
 	text, err := os.ReadFile(filepath.Join(folder, "data.json"))
 	if err != nil {

@@ -11,23 +11,23 @@ import (
 )
 
 const (
-	// Requests in a batch, where one alone is too short for the clock.
+	// The requests in a batch, if a single one is too short for the clock.
 	batchOf = 64
-	// A request is measured alone where it takes as many readings of the clock.
+	// A request is measured alone if it takes at least as long as so many readings of the clock.
 	clockReadings = 100
-	// How long answering all requests may take.
+	// The time for answering all requests.
 	answering = 3 * time.Second
 )
 
-// measureOrder says how long to measure, or until there are how many samples.
+// measureOrder limits a measurement by its time and by its number of samples.
 type measureOrder struct {
 	BudgetMs int64 `json:"budget_ms"`
 	Samples  int   `json:"samples"`
 }
 
-// serve answers all requests, says so in one line, and then measures once for each line that comes in. The answer to
-// such a line is how long each batch of requests took, the clock's own cost included. Requests are shuffled before each
-// pass, so that no processor learns their order.
+// serve answers all requests, writes one line about that, and then measures once for each line that it reads. It answers
+// such a line with the time of each batch of requests, including the clock. Requests are shuffled before each pass, so
+// that no processor learns their order.
 func serve(version string, requests []decide) error {
 	out := json.NewEncoder(os.Stdout)
 	clockNs := clockNs()
@@ -54,14 +54,14 @@ func serve(version string, requests []decide) error {
 	if err := out.Encode(about); err != nil {
 		return err
 	}
-	// The order differs from pass to pass, and is the same in each run.
+	// The order differs from pass to pass, but is the same in each run.
 	chance := rand.New(rand.NewPCG(1, 1))
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		var order measureOrder
 		if err := json.Unmarshal(in.Bytes(), &order); err != nil {
 			return err
 		}
-		// What others left behind is not this round's to clear away.
+		// Collect garbage of earlier rounds before this round is timed.
 		runtime.GC()
 		taken := measure(requests, batch, order, chance)
 		if err := out.Encode(map[string]any{"batch": batch, "ns": taken}); err != nil {
@@ -93,7 +93,7 @@ func measure(requests []decide, batch int, order measureOrder, chance *rand.Rand
 	}
 }
 
-// clockNs is what lies between two readings of the clock: the median of many.
+// clockNs returns the median time between two readings of the clock.
 func clockNs() int64 {
 	apart := make([]int64, 10_001)
 	for i := range apart {
