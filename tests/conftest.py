@@ -1,4 +1,4 @@
-"""What several tests start from."""
+"""Fixtures and functions that several tests share."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ Build = Callable[..., ztfast.Bundle]
 
 
 def cedar_over(bundle: ztfast.Bundle, entities: list[dict[str, Any]]) -> _core.Authorizer:
-    """Cedar itself over a bundle's policies and these entities, with nothing that the compiler made of them between."""
+    """Return Cedar over a bundle's policies and these entities, without the compiler."""
     return _core.Authorizer(bundle._core, ("entities", json.dumps(entities)))
 
 

@@ -1,4 +1,4 @@
-"""Policies in: files, ids, validation, diagnostics."""
+"""Compiling policies: files, ids, validation, diagnostics."""
 
 from __future__ import annotations
 

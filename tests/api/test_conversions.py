@@ -1,4 +1,4 @@
-"""The table of conversions (docs/conversions.md), run through every way in: all of them answer alike, and as it says."""
+"""The tables of docs/conversions.md, run through all ways of deciding."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ ROWS = list(rows())
 
 
 class World:
-    """An engine with a policy for each value that the table names, so that the policy says which value was read."""
+    """An engine with a policy for each value that the tables name, so that the policy shows which value was read."""
 
     def __init__(self, folder: Path, **options: bool) -> None:
         self.expected: dict[tuple[str, str], str] = {}
@@ -139,7 +139,7 @@ class World:
         return eval(text, given)
 
     def said(self, section: str, job: Callable[[], object]) -> str:
-        """What a way in makes of a value, in the table's words."""
+        """Return what a way of deciding makes of a value, in the words of the tables."""
         try:
             answer = job()
         except ztfast.ContextError:
@@ -163,7 +163,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def by_code(codes: np.ndarray, word: str) -> str:
-    """What a code says where the table says this word: codes name no policies."""
+    """Translate a code to the word of the tables: codes name no policies."""
     [code] = codes.tolist()
     if code == ztfast.Code.BAD_VALUE:
         return OUT

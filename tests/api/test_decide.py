@@ -1,4 +1,4 @@
-"""Decisions out: policy alone, for sessions, by gates, in columns."""
+"""Decisions: by policy alone, for sessions, by gates, in columns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BASE = {"size": 1, "place": {"room": 1}}
 
 
 def same_as_cedar(bundle: ztfast.Bundle, *request) -> ztfast.Decision:
-    """The engine's decision, after seeing that Cedar decides alike."""
+    """Return the engine's decision, after checking that it is Cedar's."""
     decision = ztfast.Engine(bundle).evaluate(*request)
     allow, reasons, _ = cedar_over(bundle, ENTITIES).authorize(*request)
     assert (bool(decision), decision.reasons) == (allow, tuple(reasons))
@@ -246,7 +246,7 @@ def test_errors_of_policies_are_explained_and_do_not_apply(build) -> None:
 
 
 def codes(engine: ztfast.Engine, session: ztfast.Session) -> set[str]:
-    """The code of one request by every way of asking."""
+    """Return the codes of one request in every way of deciding."""
     gate, d1 = engine.prepare("view"), engine.resource(D1)
     found = {engine.decide(session, "view", D1).code, gate.decide(session, d1).code}
     found.add(Code(int(gate.decide_many(session, d1)[0])).name)
@@ -421,7 +421,7 @@ def test_columns_are_decided_as_single_rows(build, admit) -> None:
 
 
 def test_columns_of_one_session_and_resource_are_decided_as_single_rows(build, admit) -> None:
-    """Where only arguments differ, rows are decided many at a time."""
+    """If only arguments differ, many rows are decided together."""
     engine = ztfast.Engine(
         build(
             'permit (principal, action == Action::"edit", resource) when { context.size < 10 && context.place.room != 3 };'
@@ -682,7 +682,7 @@ def test_a_decision_stays_what_it_is(tiny: ztfast.Engine) -> None:
     photo = tiny.resource('Photo::"p1"')
     decision = gate.decide(session, photo)
     assert not decision
-    # The gate remembers it, and gives it to the next who asks.
+    # The gate keeps the decision, and returns it to the next caller.
     decision.__init__(1, ("owners-view",))  # type: ignore[misc]
     assert not hasattr(decision, "__setstate_cython__")
     again = gate.decide(session, photo)

@@ -1,4 +1,4 @@
-"""Errors travel: between processes, and through copies, with all that they say."""
+"""Errors can be pickled and copied with all their attributes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ztfast.bench import BenchError
 
 
 def families() -> list[type[BaseException]]:
-    """Every class of ours that is raised, wherever it is defined."""
+    """Return every class of error that ztfast defines."""
     found = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, BaseException)]
     waiting, known = [*found, BenchError], set()
     while waiting:
@@ -28,7 +28,7 @@ def families() -> list[type[BaseException]]:
 
 
 class Demanding(ztfast.ContextError):
-    """One whose class wants more than its message, and keeps it in several ways."""
+    """An error whose class needs more than a message, and keeps its data in several ways."""
 
     __slots__ = ("attribute",)
 

@@ -1,4 +1,4 @@
-"""What admission refuses: principals that no policy can ever name, and times in another unit."""
+"""Identities that admission refuses: principals that no policy can name, and times in another unit."""
 
 from __future__ import annotations
 

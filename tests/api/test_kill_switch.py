@@ -1,4 +1,4 @@
-"""The kill switch: what reduces risk passes it, unless it is named, and what is stopped stays so over every swap."""
+"""The kill switch: exempt actions, stopped actions and groups, and stopped actions over swaps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Desk:
         self.cancel = self.engine.prepare("order.cancel", "why")
 
     def killed(self) -> set[str]:
-        """What is stopped; all ways of deciding say the same."""
+        """Return which actions are stopped, after checking that all ways of deciding agree."""
         calls: tuple[tuple[ztfast.Gate, tuple[Any, ...], dict[str, Any]], ...] = (
             (self.new, (1,), {"qty": 1}),
             (self.amend, (), {}),
@@ -144,7 +144,7 @@ def test_it_holds_over_swaps(desk: Desk) -> None:
     assert desk.engine.killed
     desk.engine.swap(bundle(exempt=EXEMPT), allow_stale=True)
     assert desk.killed() == {CANCEL}
-    # What is exempt is the bundle's.
+    # The bundle says which actions are exempt.
     desk.engine.kill_switch(False)
     desk.engine.kill_switch(True)
     desk.engine.swap(bundle())

@@ -259,7 +259,7 @@ def test_whole_numbers_of_every_size(build) -> None:
 
 
 def test_a_call_in_the_middle_of_a_call_is_a_call_of_its_own(build) -> None:
-    """An int whose ``__index__`` decides by the same gate: both texts that the bundle lacks must stay what they are."""
+    """An int whose ``__index__`` decides by the same gate: the texts of the outer call must keep their meaning."""
     engine = ztfast.Engine(
         build(
             'permit (principal, action == Action::"edit", resource) when { context has note && context has extra && context.note == context.extra.code };'

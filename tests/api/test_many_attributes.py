@@ -1,4 +1,4 @@
-"""Actions with more attributes than a call takes on its stack: decided as any other, in every way."""
+"""Actions with more attributes than a call takes on its stack: all ways of deciding work as for others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of context attributes with points in them: each name says one attribute, or is refused."""
+"""Names of context attributes with points in them: each name means one attribute, or is refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def engine(bundle: ztfast.Bundle) -> ztfast.Engine:
 
 
 def decided(engine: ztfast.Engine, action: str, values: dict[Any, Any]) -> set[bool]:
-    """What a gate, a batch and columns say."""
+    """Return the decisions of a gate, a batch and columns."""
     gate = engine.prepare(action, *values)
     session = engine.admit(ztfast.Identity(WHO, not_after=math.inf))
     thing = engine.resource(WHAT)

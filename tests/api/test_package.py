@@ -1,4 +1,4 @@
-"""What an installed package has besides code that runs."""
+"""The files of an installed package besides its code."""
 
 from __future__ import annotations
 

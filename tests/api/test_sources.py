@@ -1,4 +1,4 @@
-"""A folder of policies loses nothing without a word, and whatever is given for a source is taken or refused."""
+"""Sources of a compilation: no file of a folder is skipped silently, and every other source is read or refused."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def decided(bundle: ztfast.Bundle) -> ztfast.Decision:
 
 
 def said(bundle: ztfast.Bundle) -> list[str]:
-    """The warnings, as people read them."""
+    """Return the messages of the warnings."""
     return [warning["rendered"] for warning in bundle.warnings]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A permit for all, alone in its folder."""
+    """Make a folder with one policy, which permits everything."""
     folder = tmp_path / "policies"
     folder.mkdir()
     (folder / "permit.cedar").write_text(PERMIT)
@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def nobody() -> Iterator[None]:
-    """A user who may read only what everybody may: root reads everything."""
+    """Become a user without privileges, because root may read everything."""
     if os.geteuid() == 0:
         os.seteuid(65534)
         yield
@@ -174,7 +174,7 @@ def test_a_config_map_that_is_swapped_while_it_is_read_is_refused(
 
 
 def between(folder: Path) -> dict[str, Callable[[], object]]:
-    """What may happen to a folder between its listing and its reading."""
+    """Return the changes that may happen to a folder between its listing and its reading."""
     deny = folder / "sub" / "deny.cedar"
     return {
         "gone": deny.unlink,
@@ -316,7 +316,7 @@ def test_what_is_obviously_no_policy_is_not_warned_of(folder: Path, tmp_path: Pa
     (folder / "people.json").write_text("[]")
     bundle = ztfast.compile(folder, schema=folder / "my.schema", entities=str(folder / "people.json"), warnings="error")
     assert bundle.stats.policies == 1
-    # What is given by name is read, whatever it is called.
+    # A file that is named explicitly is read, whatever its suffix.
     (folder / "my.deny").write_text(FORBID)
     assert forbids(compiled(folder, folder / "my.deny", schema=folder / "my.schema", warnings="ignore"))
 

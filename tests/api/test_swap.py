@@ -1,4 +1,4 @@
-"""Swaps: which changes are kept, which gates would be stale, and that all of it is one step."""
+"""Swaps: which changes are kept, which gates become stale, and that a swap is one step."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_a_bundle_that_makes_gates_stale_is_refused(engine: ztfast.Engine, name:
     assert gates[0].allows(session, doc, 1)
     with pytest.raises(ztfast.StaleGateError):
         engine.swap(bundle)
-    # Gates that are gone hinder nobody.
+    # Dropped gates do not prevent a swap.
     del gates, stale, refused
     assert engine.stale_gates(bundle) == ()
     engine.swap(bundle)

@@ -1,7 +1,7 @@
-"""Two engines over one bundle: what belongs to one decides nothing by the other, in every way of deciding.
+"""Two engines over one bundle: sessions and handles of one have no effect in the other, in every way of deciding.
 
-The worst that an engine could do is to take another one's session or handle for its own: both count from the first slot,
-so the first session of each would be the same number.
+The worst mistake would be to accept another engine's session or handle: both engines count from the first slot, so the
+first session of each would have the same number.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def bundle() -> ztfast.Bundle:
 
 
 class Side:
-    """An engine with a session and handles of its own. What is entitled is Ann's, in the same places in both."""
+    """An engine with a session and handles. Both engines have the same entitlements for Ann, in the same order."""
 
     def __init__(self, bundle: ztfast.Bundle) -> None:
         self.engine = ztfast.Engine(bundle, sessions=8, handles=64)
@@ -70,7 +70,7 @@ def theirs(bundle: ztfast.Bundle) -> Side:
 
 
 def tags(who: Any, where: str, ours: Side) -> dict[str, Any]:
-    """A context whose entities are ours, but in one place."""
+    """Make a context whose entities are ours, except in one place."""
     ann = ours.ann
     return {
         "whos": [ann, who] if where == "set" else [ann],
@@ -88,7 +88,7 @@ def first(codes: Any) -> int:
 
 
 def entitled(side: Side, session: ztfast.Session) -> int:
-    """What the store is asked for as a whole: no code but ALLOW or not."""
+    """Decide over the whole store, which gives no codes: ALLOW if anything is allowed, otherwise UNKNOWN_SESSION."""
     allowed = bool(side.engine.entitled(session, "view")) or bool(side.engine.entitlements(session, "view").any())
     return Code.ALLOW if allowed else Code.UNKNOWN_SESSION
 
@@ -305,7 +305,7 @@ def test_the_table_takes_nothing_of_another_engine(
     assert call(ours.session, ours.line, ours.ann) == [Code.ALLOW] * 2
     assert call(theirs.session, ours.line, ours.ann) == [Code.UNKNOWN_SESSION] * 2
     assert call(ours.session, theirs.line, ours.ann) == [Code.UNKNOWN_HANDLE] * 2
-    # Whoever overlooks the status is denied all the same, also with a number that was good before.
+    # A caller that ignores the status is denied anyway, even with a number that was valid before.
     assert call(ours.session, ours.line, theirs.ann) == [Code.UNKNOWN_HANDLE] * 2
     assert call(ours.session, ours.line, ours.ann) == [Code.ALLOW] * 2
 
@@ -391,7 +391,7 @@ def test_nothing_is_made_by_hand(ours: Side, theirs: Side) -> None:
     for made in (_core.Engine, _core.Gate, _core.Bundle):
         with pytest.raises(TypeError):
             made.__new__(made)
-    # What is begun again stays what it was.
+    # Calling __init__ again changes nothing.
     before = ours.session.id, ours.line.handle
     for again in (
         lambda: ours.session.__init__(theirs.engine, 5, identity),  # type: ignore[misc]

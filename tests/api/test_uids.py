@@ -1,4 +1,4 @@
-"""Uids: a text is exactly one uid, and a type exactly a name, wherever either is taken."""
+"""Uids: a text is exactly one uid, and a type is exactly a name, in all calls that take them."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_every_id_prints_to_a_text_that_says_it(id: str) -> None:
 
 
 class AnyCase(str):
-    """A text that compares as some systems' ids do."""
+    """A text whose comparison ignores case."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, str) and str.lower(self) == str.lower(other)

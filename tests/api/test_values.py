@@ -1,7 +1,7 @@
-"""Values of a context: entities of wrong types, values out of range, and what is absent, in every way of deciding.
+"""Values of a context: entities of wrong types, values out of range, and absent values, in every way of deciding.
 
-Which value means what is in ``docs/conversions.md`` (test_conversions.py). Here: what comes before a value's denial, what
-happens to the other rows, and what Cedar says of requests that lack something.
+``docs/conversions.md`` (test_conversions.py) says which value means what. These tests cover the order of denials, the
+other rows of a batch, and Cedar's answers to requests without some attributes.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def test_a_bad_value_denies_and_hides_nothing_worse(build, admit, name: str) -> 
     assert codes(session) == {"BAD_VALUE"}
     assert engine.evaluate(ANN, "edit", D1, context).code == "BAD_VALUE"
     assert engine.evaluate(ANN, "edit", D1, context).reasons == ()
-    # Who may not do it at all, or does not exist for the schema, is told that.
+    # A request that no value could allow keeps its own code.
     assert engine.evaluate('Nothing::"x"', "edit", D1, context).code == "NOT_APPLICABLE"
     nobody = engine.resource('Nothing::"x"')
     assert gate.evaluate_many(nobody, d1, *[[value] for value in values]).tolist() == [Code.NOT_APPLICABLE]
@@ -164,7 +164,7 @@ def test_nothing_is_entitled_by_a_bad_value_and_explain_says_why(open_to_all, ad
 
 
 def test_an_age_beyond_all_times_never_passes_for_a_young_one(build, admit) -> None:
-    """A number that wraps is below any limit: the forbid would not apply."""
+    """A number that wraps would be below any limit, so the forbid would not apply."""
     engine = ztfast.Engine(
         build(
             f'{ALL} forbid (principal, action, resource) when {{ context has within && context.within > duration("1h") }};'
@@ -186,7 +186,7 @@ def test_an_age_beyond_all_times_never_passes_for_a_young_one(build, admit) -> N
 
 
 class Odd(datetime.tzinfo):
-    """A zone that does what it likes."""
+    """A time zone with arbitrary behaviour."""
 
     def __init__(self, answer: object) -> None:
         self.answer = answer
@@ -239,7 +239,7 @@ def test_what_a_values_own_code_raises_is_the_cause_and_an_interrupt_passes(open
 
 
 class Other(str):
-    """A text that is not found by its letters, as those are that ignore case."""
+    """A text that is not equal to the same text."""
 
     __slots__ = ()
 
@@ -251,7 +251,7 @@ class Other(str):
 
 
 def test_an_attribute_by_a_key_that_is_not_its_name_is_not_passed_over(build, admit) -> None:
-    """It would be absent: a forbid that asks for it would not apply."""
+    """If the attribute were treated as absent, a forbid that reads it would not apply."""
     forbids = 'forbid (principal, action == Action::"edit", resource) when { context has note };'
     forbids += 'forbid (principal, action == Action::"edit", resource) when { context.place has floor };'
     engine = ztfast.Engine(build(f"{ALL} {forbids}"))
@@ -297,7 +297,7 @@ NAMES = ("size", "place.room", "place.floor", "note", "price", "who", "extra.cod
 
 
 def nested(values: dict[str, Any]) -> dict[str, Any]:
-    """A context of what is there."""
+    """Make a context of the attributes that are present."""
     context: dict[str, Any] = {}
     for name, value in values.items():
         if value is ABSENT:
@@ -408,7 +408,7 @@ def test_masks_are_absent_rows_of_every_kind(having: ztfast.Engine, admit) -> No
     ]
     assert gate.decide_many(session, d1, 1, 1, price, note, who).tolist() == wanted
     assert gate.decide_many(session, d1, 1, 1, price, note, handles).tolist() == wanted
-    # What lies under a mask is nobody's value, be it ever so bad.
+    # Masked values are not checked, even if they are invalid.
     times = np.ma.array([1, 10**18], "timedelta64[h]", mask=[False, True])
     timed = engine.prepare("edit", "size", "place.room", "within")
     assert timed.decide_many(session, d1, 1, 1, times).tolist() == [Code.ALLOW, Code.ALLOW]
@@ -450,7 +450,7 @@ def test_a_gate_with_absent_values_follows_swaps_and_goes_stale(build, admit) ->
     engine.swap(build(HAS + forbid.replace("action,", 'action == Action::"edit",')))
     assert gate.decide(session, d1, 1, 1, ABSENT).reasons == ("never",)
     assert gate.decide_many(session, d1, 1, 1, [ABSENT, "1.5"]).tolist() == [Code.FORBID, Code.ALLOW]
-    # Another type of what is absent makes the gate another gate.
+    # A new type of an absent attribute makes the gate stale.
     other = ztfast.Text(SCHEMA.replace("price?: decimal", "price?: Long"), "other.cedarschema")
     engine.swap(build(ALL, schema=other), allow_stale=True)
     assert gate.decide(session, d1, 1, 1, ABSENT).code == "STALE_GATE"
@@ -521,7 +521,7 @@ def test_every_way_reads_a_value_alike(limited: ztfast.Engine, name: str, data: 
 
 
 def exact(name: str, value: Any) -> int | None:
-    """What a value means, by Python's own whole numbers; None where it is not reckoned here."""
+    """Compute a value's meaning with Python's integers; ``None`` for kinds that this function does not compute."""
     if isinstance(value, float) or (isinstance(value, decimal.Decimal) and not value.is_finite()):
         return None
     if isinstance(value, decimal.Decimal):
@@ -603,7 +603,7 @@ def test_an_identitys_times_are_seconds_datetimes_or_their_text(open_to_all) -> 
             ztfast.Identity(ANN, not_after=wrong)
 
 
-# ---- whatever else is given ----------------------------------------------------------------------------------------
+# ---- other arguments -----------------------------------------------------------------------------------------------
 
 
 class Failing:

@@ -1,4 +1,4 @@
-"""Whatever an argument is given, it is taken or refused by an error of ours, in one sentence."""
+"""Wrong arguments: each call accepts them or raises a ``ztfast.Error`` with one sentence."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Text(str):
 
 
 def odd_values() -> list[Any]:
-    """What is odd, made anew: iterators and files can be read once."""
+    """Make odd values anew, because iterators and files can be read only once."""
     return [
     None, True, 0, 5, -1, 1 << 70, 1.5, math.nan, math.inf, "", "x", WHO, "\ud800", "a\0b", "a\nb", Text(WHO), b"x", bytearray(b"x"),
     [], [None], [5], ["\ud800"], [[]], [WHO, None], (), {}, {1: 2}, {"a": 1}, {"type": "User"}, {"type": 1, "id": 2}, {"__entity": 1},
@@ -44,7 +44,7 @@ def odd_values() -> list[Any]:
 
 
 class Desk:
-    """What the calls are about."""
+    """The engine, session and gate of the calls."""
 
     def __init__(self) -> None:
         self.engine = ztfast.Engine(BUNDLE, sessions=64, handles=1024)
@@ -208,7 +208,7 @@ def test_numbers_of_numpy_are_taken_wherever_an_int_is() -> None:
 
 
 def test_a_kill_switch_that_stops_nothing_is_refused() -> None:
-    """A list of actions that came out empty would leave the market open, without a word."""
+    """An empty list of actions would leave the market open silently."""
     on = Desk()
     for nothing in ([], (), set(), iter([]), b"view", 5, object()):
         with pytest.raises(ztfast.ArgumentError, match="at least one"):
@@ -232,7 +232,7 @@ def test_columns_of_parties_have_an_end() -> None:
 
 
 class NoTime(datetime.datetime):
-    """What pandas' NaT is: a datetime by its class, with a zone, and no time."""
+    """A copy of pandas' NaT: a subclass of datetime with a zone, but not a time."""
 
     def timestamp(self) -> float:
         return math.nan

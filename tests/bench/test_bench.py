@@ -1,4 +1,4 @@
-"""The bench: that it measures what it says, and that a regression shows. No test here depends on how fast anything is."""
+"""The bench measures what it names and shows regressions. No test here depends on the speed of anything."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The JSON of a quick run."""
+    """Save the JSON of a quick run."""
     path = tmp_path_factory.mktemp("bench") / "run.json"
     done = run("--json", str(path), "--svg", str(path.with_suffix(".svg")))
     assert done.returncode == 0, done.stderr
@@ -124,7 +124,7 @@ def test_the_plot_has_every_series(saved: Path, report: Report) -> None:
 
 
 def slowed(report: Report, key: str, times: float) -> Report:
-    """A report in which one series takes so many times as long."""
+    """Make a report in which one series is slower by a factor."""
 
     def slow(spread: Spread) -> Spread:
         return Spread(spread.median * times, spread.low * times, spread.high * times)
@@ -147,7 +147,7 @@ def test_a_regression_of_a_ratio_shows_and_nothing_else(report: Report) -> None:
     found = bench.compare(slowed(report, "allows_ranges", 20), report)
     assert [change.key for change in bench.slower_than(found, 5)] == ["allows_ranges"]
     assert next(change.percent for change in found if change.key == "allows_ranges") == pytest.approx(1900)
-    # What is twenty times as fast is beyond the spread, too, but is no regression.
+    # A series that is twenty times faster is beyond the spread too, but is not a regression.
     faster = bench.compare(report, slowed(report, "allows_ranges", 20))
     assert [change.key for change in faster if change.beyond] == ["allows_ranges"]
     assert bench.slower_than(faster, 5) == []
@@ -234,7 +234,7 @@ STALL_NS, RATE, CALLS, STALLED = 20_000_000, 10_000.0, 400, 50
 
 
 def stalling() -> tuple[object, list[tuple[int]]]:
-    """A call that hangs for 20 ms once, and what to call it with."""
+    """Make a function that hangs once for 20 ms, and its arguments."""
 
     def call(position: int) -> None:
         if position == STALLED:

@@ -1,4 +1,4 @@
-"""The workload of ``bench/peers`` and its peers in Python: what they answer, not how fast."""
+"""The workload of ``bench/peers`` and its peers in Python: their answers, not their speed."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_unknown_names_are_refused() -> None:
 
 
 def made(p50s: dict[str, float]) -> Heat:
-    """A heat with these medians."""
+    """Make a heat with these medians."""
     by_name: dict[str, Peer] = {peer.name: peer for peer in PEERS}
     figures = {name: Figures(by_name[name], "1", p50, p50 * 2, 64, 100, 2_000, 20) for name, p50 in p50s.items()}
     return Heat(10, 0.5, figures, None)

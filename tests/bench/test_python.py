@@ -1,4 +1,4 @@
-"""The benchmarks of ``bench/python``: that each of them runs and finds the answer that it expects. Nothing is timed."""
+"""The benchmarks of ``bench/python`` run and find the answers that they expect. Nothing is timed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The command line at its edges: whatever it is given or its output goes to, it ends with a sentence and its code.
+"""The command line with hostile arguments, files and outputs: it ends with one sentence and the right exit code.
 
-Nothing from outside is markup or an escape sequence: not in an id, a file's name, an argument, nor a message.
+No text from outside is interpreted as markup or as an escape sequence: no id, file name, argument or message.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A bundle whose one policy denies, and has all in its id that a terminal could be told."""
+    """Make a bundle with one policy that denies, whose id contains escape sequences, controls and markup."""
     id = json.dumps(HOSTILE, ensure_ascii=False)[1:-1]
     for char in "\x1b\x07\u202e\u202c\x9b\u2028\ufeff":
         id = id.replace(f"\\u{ord(char):04x}", char).replace(char, f"\\u{{{ord(char):x}}}")
@@ -68,7 +68,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def sentence(done: subprocess.CompletedProcess[bytes], code: int = 1) -> str:
-    """What was said on standard error: one sentence."""
+    """Check that standard error has one sentence, and return it."""
     said = done.stderr.decode()
     assert done.returncode == code, said
     assert "Traceback" not in said
@@ -79,7 +79,7 @@ def sentence(done: subprocess.CompletedProcess[bytes], code: int = 1) -> str:
 
 
 def harmless(output: bytes) -> str:
-    """What was printed, which a terminal shows as it is."""
+    """Check that a terminal shows a text literally, and return it."""
     text = output.decode()
     unprintable = sorted({char for char in text if not char.isprintable() and char not in "\n\t"})
     assert unprintable == []
@@ -153,7 +153,7 @@ def test_contexts_from_files_and_standard_input(bundle: str, tmp_path: Path) -> 
     assert shell(f"echo '{{\"n\": 1}}' | ztfast decide '{bundle}' \"$@\" --context-file -", *WHO).returncode == 0
     said = sentence(shell(f"ztfast decide '{bundle}' \"$@\" --context-file - <&-", *WHO))
     assert "standard input: cannot read it: it is closed" in said
-    # What is no JSON is a text, also a word that JSON's readers take for a number.
+    # A value that is not JSON is a text, even a word that JSON parsers accept as a number.
     assert run("decide", bundle, *WHO, "-c", "note=NaN").returncode == 0
     assert run("decide", bundle, *WHO, "-c", "x=y=5").returncode == 0
 
@@ -171,7 +171,7 @@ WRITING = {
 
 @pytest.fixture
 def sources(bundle: str, tmp_path: Path) -> str:
-    """What the commands of ``WRITING`` are about."""
+    """Make the files for the commands of ``WRITING``."""
     (tmp_path / "p.cedar").write_text(PERMIT)
     (tmp_path / "s.cedarschema").write_text(SCHEMA)
     return f"B='{bundle}'; D='{tmp_path}'; "
@@ -263,7 +263,7 @@ def test_arguments_that_are_no_text(bundle: str, tmp_path: Path) -> None:
 
 
 def processor_time(process: int) -> float:
-    """Seconds of a processor that a process has had."""
+    """Return the processor time of a process in seconds."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -299,7 +299,7 @@ def test_a_terminal_is_told_nothing_by_a_bundle(hostile: str) -> None:
 
 
 def test_a_terminal_gets_its_own_colours_only(hostile: str) -> None:
-    """The same on a real terminal, which gets escape sequences of ours."""
+    """On a real terminal, the only escape sequences are those of ztfast."""
     master, slave = pty.openpty()
     environment = {"TERM": "xterm-256color", "COLUMNS": "200"}
     done = run("explain", hostile, *WHO, stdout=slave, stderr=slave, env=environment)

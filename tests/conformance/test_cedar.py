@@ -1,9 +1,9 @@
-"""Cedar's public integration tests, all of them, through compiler, bundle file and engine.
+"""All of Cedar's public integration tests, through compiler, bundle file and engine.
 
-Each test of the collection is a policy file, a schema, entities and requests with the expected decision, reasons and
-errors. What is promised: the engine's decision and reasons are Cedar's on every request, before and after the bundle went
-through a file; ``explain`` names the policies that erred; strict compilation refuses exactly what the pinned Cedar's strict
-validation refuses.
+Each test of the collection has a policy file, a schema, entities and requests with the expected decision, reasons and
+errors. On every request the engine's decision and reasons must be Cedar's, before and after the bundle was saved and
+loaded. ``explain`` must name the policies that erred. Strict compilation must refuse exactly what the strict validation
+of the pinned Cedar version refuses.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def uid(given: dict[str, str]) -> ztfast.Uid:
 
 
 def check(root: Path, test: Path, folder: Path) -> tuple[Counter[str], list[str]]:
-    """Run one test; counts of what was compared, and the mismatches."""
+    """Run one test; return counts of what was compared, and the mismatches."""
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     case: dict[str, Any] = json.loads(test.read_text())

@@ -1,9 +1,8 @@
-"""The desk, request by request, against Cedar itself.
+"""The example desk, compared with Cedar request by request.
 
-What is promised: on 200,000 seeded requests the engine's decision and determining policies are those of ``cedar-policy``'s
-own authorizer over the same sources. Requests are drawn from the schema, not from the policies' intentions: entities that
-the store knows and lacks, attributes there and missing, and values at and around every literal that the policies compare
-with.
+On 200,000 seeded requests, the engine's decision and determining policies must be those of ``cedar-policy``'s own
+authorizer over the same sources. Requests are drawn from the schema, not from the intentions of the policies: known and
+unknown entities, attributes present and absent, and values at and around every literal in the policies.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def desk_bundle() -> ztfast.Bundle:
 
 
 class Generator:
-    """Requests over the desk's schema."""
+    """A generator of requests over the desk's schema."""
 
     def __init__(self, bundle: ztfast.Bundle, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -119,7 +118,7 @@ class Generator:
 
 
 def compare(share: tuple[int, int]) -> tuple[int, int, set[str], list[str]]:
-    """Decide a share of the requests twice: how many, how many ALLOW, the policies met, and the mismatches."""
+    """Decide a share of the requests twice; return their number, the number of ALLOW, the policies met, and the mismatches."""
     seed, count = share
     bundle = desk_bundle()
     entities = (ztfast.examples.desk() / "desk.entities.json").read_text()

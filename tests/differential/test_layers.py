@@ -1,4 +1,4 @@
-"""A firm too large for one table of cells: its rules over both sides become a layer of their own, and decide as Cedar does."""
+"""A firm too large for one table of cells: rules over both sides become a layer, and the decisions are Cedar's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VENUES = ("XNAS", "XNYS", "BATS")
 
 
 def policies() -> str:
-    """Permits that bind desks to books, a few walls between, and rules for all."""
+    """Make permits that bind desks to books, a few walls between them, and rules for all."""
     permits = [
         f'permit (principal in Desk::"{n}", action, resource in Book::"{n}") when {{ context.qty <= {n % 100} }};'
         for n in range(DESKS)
@@ -36,7 +36,7 @@ def policies() -> str:
 
 
 def store() -> list[dict[str, Any]]:
-    """An algorithm and an instrument for each desk and book."""
+    """Make an algorithm and an instrument for each desk and book."""
     made: list[dict[str, Any]] = []
     for n in range(DESKS):
         algo = {"region": ("US", "EU")[n % 2], "venues": [VENUES[n % 3], VENUES[(n + 1) % 3]]}

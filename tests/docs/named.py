@@ -1,4 +1,4 @@
-"""Tests that documents name as ``file::test``, and whether there are such tests."""
+"""The tests that documents name as ``file::test``, and whether they exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUST_TEST = re.compile(r"#\[test\]\s*(?:#\[[^\n]*\]\s*)*(?:unsafe |async )*fn (\
 
 
 def documents() -> list[Path]:
-    """All documents for people: at the root, and under docs."""
+    """Return all documents: at the root, and under docs."""
     return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
@@ -44,5 +44,5 @@ def _tests(file: Path) -> frozenset[str]:
 
 
 def missing(text: str, root: Path = ROOT) -> list[str]:
-    """What a text names and is no test."""
+    """Return the tests that a text names and that do not exist."""
     return [f"{file}::{test}" for file, test in named(text) if test not in _tests(root / file)]

@@ -22,7 +22,7 @@ SOURCES = [path for pattern in PATTERNS for path in sorted(ROOT.glob(pattern))]
 
 
 def mentioned(text: str) -> list[str]:
-    """The codes that a text names, one by one."""
+    """Return the codes that a text names."""
     # A mention may go over the end of a line, also of a comment's.
     text = re.sub(r"\s*\n[ \t]*#?[ \t]*", " ", text)
     return [found["name"] for mention in MENTIONS for found in mention.finditer(text)]

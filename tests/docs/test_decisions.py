@@ -1,4 +1,4 @@
-"""The records of decisions: each is listed, has its parts, and fits on a page."""
+"""Each record of a decision is listed, has its parts, and fits on a page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_LINES = 50
 
 
 def title(record: Path) -> tuple[int, str]:
-    """The number and the title that a record has."""
+    """Return the number and the title of a record."""
     found = re.match(r"# (\d+)\. (.+)\n", record.read_text())
     assert found is not None, f"{record.name} does not begin with its number and title"
     return int(found[1]), found[2]

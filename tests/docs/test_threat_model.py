@@ -1,5 +1,4 @@
-"""The documents name tests that exist, and the threat model says of each attack what shows that it is defended against, or that
-it is not."""
+"""The documents name tests that exist. Each attack of the threat model names a test, or says why it is not defended against."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ NOT_DEFENDED = "Not defended"
 
 
 def rows(text: str) -> list[list[str]]:
-    """The rows of all tables of attacks."""
+    """Return the rows of all tables of attacks."""
     found, inside = [], False
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
@@ -29,7 +28,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def unproven(text: str) -> list[str]:
-    """Attacks for which there is neither a test nor a reason why they are not defended against."""
+    """Return the attacks with neither a test nor a reason."""
     return [
         row[0]
         for row in rows(text)

@@ -1,4 +1,4 @@
-"""The table of functions as a C program sees it, by ctypes, for tests."""
+"""The C table of functions through ctypes, for tests."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 
 def pointer() -> int:
-    """The table's address."""
+    """Return the table's address."""
     get = ctypes.pythonapi.PyCapsule_GetPointer
     get.restype, get.argtypes = c_void_p, (ctypes.py_object, c_char_p)
     return int(get(_core._C_API, CAPSULE))
 
 
 def numbers() -> tuple[int, int]:
-    """Version and size."""
+    """Return version and size."""
     version, size = (c_uint32 * 2).from_address(pointer())
     return version, size
 
 
 def functions() -> dict[str, Any]:
-    """The table's functions, in the order in which the header has them."""
+    """Return the table's functions, in the order of the header."""
     table = HEADER.read_text().split("typedef struct {")[-1]
     names = re.findall(r"\(\*(\w+)\)\(", table)
     assert names == list(SIGNATURES)
@@ -76,18 +76,18 @@ def functions() -> dict[str, Any]:
 
 
 def statuses() -> dict[str, int]:
-    """``ZTFAST_OK`` and the errors, by name without ``ZTFAST_``."""
+    """Return ``ZTFAST_OK`` and the errors, by name without ``ZTFAST_``."""
     found = re.findall(r"ZTFAST_(OK|E_\w+) = (-?\d+)", HEADER.read_text())
     return {name: int(number) for name, number in found}
 
 
 def values(*given: int) -> Any:
-    """Values of a decision as C takes them."""
+    """Convert the values of a decision for C."""
     return (c_int64 * len(given))(*given)
 
 
 def clone(api: dict[str, Any], address: int) -> c_void_p:
-    """A gate of one's own."""
+    """Clone a gate."""
     own = c_void_p()
     assert api["gate_clone"](address, byref(own)) == 0
     return own

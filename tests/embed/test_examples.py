@@ -1,7 +1,7 @@
 """The examples for embedders, built and run.
 
-What is promised: the C++ gateway, the Cython strategy and the Rust loop decide what Python decides on the same orders, also
-after revocations, a quarantine, the kill switch and swaps; and none of them loads beside a core with another table.
+The C++ gateway, the Cython strategy and the Rust loop must decide as Python does on the same orders, also after
+revocations, a quarantine, the kill switch and swaps. None of them may load with a core whose table differs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Code = ztfast.Code
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the examples, as of an engineer who starts from them; the Rust crate is named by where it lies now."""
+    """Copy the examples, as an engineer would who starts from them; the Rust crate is named by its present path."""
     folder = tmp_path_factory.mktemp("embed")
     for name in MODULES:
         shutil.copytree(EXAMPLES / name, folder / name, ignore=shutil.ignore_patterns("build", "target"))
@@ -91,7 +91,7 @@ def orders(folder: Path) -> Any:
 
 
 def through_changes(desk: Any, orders: Any) -> Any:
-    """Give each stage of a day: nothing, revocations, another bundle, entities that change, the kill switch."""
+    """Give each stage of a day: nothing, revocations, another bundle, changed entities, the kill switch."""
     yield "at the beginning"
     for session in desk.traders[1::2]:
         session.revoke()

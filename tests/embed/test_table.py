@@ -1,7 +1,7 @@
 """The table of functions, called as an embedder calls it.
 
-What is promised: decisions are Python's own; whatever is missing or wrong is a status or a DENY; nothing that is NULL is
-followed; the header compiles as C11 and as C++17 without a warning.
+Decisions must be Python's. Every missing or wrong argument must be a status or a DENY, and NULL must never be followed.
+The header must compile as C11 and as C++17 without a warning.
 """
 
 from __future__ import annotations
@@ -464,7 +464,7 @@ def test_texts_of_a_batch(
 def test_clones_decide_on_threads_of_their_own_while_the_engine_changes(
     api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle, order: ztfast.Gate
 ) -> None:
-    """ctypes lets go of the GIL, so the calls really run beside each other, and beside swaps and new clones."""
+    """ctypes releases the GIL, so the calls really run in parallel with each other, with swaps and with new clones."""
     bundles = [bundle(), bundle(policies=POLICIES.replace("100", "50"))]
     gates = [table.clone(api, order.address) for _ in range(3)]
     # What each was told of 100, which one of the bundles allows.
@@ -541,7 +541,7 @@ def test_an_entity_of_another_type_denies(api: dict[str, Any], mixed: ztfast.Eng
             assert entity(one, at) == OK
             given.append(number.value)
         assert entity(resource, place) == status
-        # Whoever overlooks the status, and has good numbers, is denied all the same.
+        # A caller that ignores the status, and has valid numbers, is denied anyway.
         assert api["allows"](own, session.id, book.handle, values(1, *given), 4) == code
     # Numbers of the call, each at another's place.
     assert api["begin"](own) == OK

@@ -1,7 +1,7 @@
-"""Calls that bring texts or entities along, and every way out of one that is not a decision.
+"""Calls with texts or entities, and every way in which one can end without a decision.
 
-What is promised: a call that failed half-way decides nothing, neither with half of its values nor later; and what comes after
-it, one decision or a batch, goes by the newest bundle.
+A call that failed half-way must have no effect on later decisions, and the next decision or batch must use the newest
+bundle.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def compiled(*policies: str) -> ztfast.Bundle:
 
 
 class Desk:
-    """An engine whose bundle permits, and what would forbid all."""
+    """An engine with a session, handles, and a gate that takes a text and an entity."""
 
     def __init__(self, *policies: str) -> None:
         self.engine = ztfast.Engine(compiled(*(policies or (LIKE,))), sessions=16, handles=1024)
@@ -47,7 +47,7 @@ class Desk:
         self.gate = self.engine.prepare("read", "text", "who")
 
     def ways(self, text: str) -> dict[str, Any]:
-        """What the gate says, in all its ways."""
+        """Return the gate's answers in all ways."""
         gate, session, doc = self.gate, self.session, self.doc
         return {
             "allows": gate.allows(session, doc, text, self.ann),
@@ -58,7 +58,7 @@ class Desk:
 
 
 class Loud:
-    """No text: it does what it likes where a message shows it."""
+    """An object that is not a text and runs code when a message shows it."""
 
     then: Callable[[], object] = staticmethod(lambda: None)
 
@@ -85,7 +85,7 @@ def interrupted(desk: Desk, who: object) -> None:
 
 
 def ways_out(desk: Desk) -> dict[str, Callable[[], object]]:
-    """Calls that end before they decide, or decide by another way."""
+    """Return calls that end before they decide, or decide in another way."""
     gate, session, doc, ann = desk.gate, desk.session, desk.doc, desk.ann
     nothing = desk.engine.resource('Nothing::"x"')
     large = "open" + "x" * 20_000
@@ -175,7 +175,7 @@ def test_more_texts_than_a_gate_has_room_for_are_decided_as_evaluate_does() -> N
 
 
 class Raw:
-    """A clone of a gate, called by the table."""
+    """A clone of a gate, called through the table."""
 
     def __init__(self, gate: ztfast.Gate) -> None:
         self.api = table.functions()
@@ -215,7 +215,7 @@ def test_whoever_ignores_a_refused_text_is_denied(desk: Desk, raw: Raw) -> None:
         raw.begin()
         _, who = raw.entity(desk.ann)
         assert raw.text(refused)[0] < 0
-        # Whatever comes after it, and whatever lies in the number.
+        # Later calls and any value of the number make no difference.
         status, text = raw.text("open")
         assert status == 0
         assert raw.decide(desk, text, who) == code
@@ -268,7 +268,7 @@ def test_numbers_are_for_the_call_that_they_were_given_in(desk: Desk, raw: Raw) 
 def test_numbers_that_nobody_gave_are_refused(desk: Desk, raw: Raw) -> None:
     for made_up in (1 << 32, (1 << 32) | 5, 1 << 33, -1, 1 << 62, 3 << 34 | 1 << 32):
         raw.begin()
-        # Nobody is permitted for bob's sake: it would be the text.
+        # No policy permits bob, so an ALLOW would come from the text.
         assert raw.decide(desk, made_up, raw.entity(desk.bob)[1]) in (CODE.CORRUPT, CODE.DEFAULT)
         raw.begin()
         assert raw.decide(desk, raw.text("shut")[1], made_up) == CODE.CORRUPT

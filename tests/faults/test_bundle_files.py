@@ -1,4 +1,4 @@
-"""Bundle files that are not what was written: refused, with a message that helps, and nothing is read out of bounds."""
+"""Changed bundle files are refused with a helpful message, and nothing is read out of bounds."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_bundle_in_use_keeps_its_content_when_its_file_is_replaced(tmp_path: P
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that is too large to be checked whole when it is opened."""
+    """Make a bundle that is too large to be checked completely when it is opened."""
     entities = [{"uid": {"type": "U", "id": f"{n:0100}"}, "attrs": {}, "parents": []} for n in range(60_000)]
     bundle = ztfast.compile(
         ztfast.Text("permit (principal, action, resource) when { context.n > 1 };"),

@@ -1,5 +1,6 @@
-"""A bundle's file that is changed, cut, replaced or removed, before, while and after an engine takes it: decisions go by
-the bundle that was opened, and no process ends by it."""
+"""A bundle file that is changed, truncated, replaced or removed before, while and after an engine takes it: decisions use
+the bundle that was opened, and no process is killed.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ def compiled(policy: str, entities: int) -> ztfast.Bundle:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
-    """For each size a bundle that permits, and one that forbids."""
+    """Make a bundle that permits and one that forbids, for each size."""
     folder = tmp_path_factory.mktemp("bundles")
     found = {}
     for size, entities in (("small", 10), ("large", 60_000)):
@@ -201,7 +202,7 @@ def test_a_file_that_grows_or_shrinks_is_told_apart_from_a_damaged_one(tmp_path:
 
 
 def no_file(kind: str, path: Path) -> Path:
-    """Something at this path, or elsewhere, that is no regular file."""
+    """Make something other than a regular file, at this path or elsewhere."""
     if kind == "fifo":
         os.mkfifo(path)
     elif kind == "fifo-behind-a-link":
@@ -257,7 +258,7 @@ def test_a_fifo_that_somebody_writes_is_refused_too(tmp_path: Path) -> None:
 
 
 def head(length: int) -> bytes:
-    """A header that promises so many bytes."""
+    """Make a header that claims so many bytes."""
     return (
         b"ztfast\x1a\n"
         + (2).to_bytes(4, "little")

@@ -1,5 +1,6 @@
-"""What compiling may take: a schema that doubles, a hierarchy without end, a base that lies, a process that may have no
-thread and little memory. Each is refused with a word that helps, or done; and whoever was refused can go on."""
+"""Limits of compiling: a schema that doubles, an endless hierarchy, a base with false data, a process without threads and
+with little memory. Each is refused with a helpful message, or compiled, and the process can go on.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A forked child decides nothing by the engines of its parent.
+"""A forked child cannot decide with the engines of its parent.
 
-It has a copy of them as they were at the fork: no revocation, swap or kill switch of the parent reaches it. So there each
-decision is DENY with code FORKED, in every way of deciding, what would change or admit something raises at once, and nothing
-waits for a lock that another thread held at the fork.
+It has a copy of them as they were at the fork, and no revocation, swap or kill switch of the parent reaches it. In the
+child each decision is DENY with code FORKED, in every way of deciding. Changes and admissions raise at once. Nothing waits
+for a lock that another thread held at the fork.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Desk:
 
 
 def in_child(job: Callable[[], None], fork: Callable[[], int] = os.fork, seconds: float = 20) -> None:
-    """Run a job in a forked child: it must neither raise nor hang."""
+    """Run a job in a forked child, which must neither raise nor hang."""
     reader, writer = os.pipe()
     child = fork()
     if child == 0:
@@ -94,7 +94,7 @@ def in_child(job: Callable[[], None], fork: Callable[[], int] = os.fork, seconds
 
 
 def check_that_it_is_forked(desk: Desk, expected: str = "FORKED") -> None:
-    """Every way of deciding."""
+    """Check every way of deciding."""
     engine, session, line, ann = desk.engine, desk.session, desk.line, desk.ann
     number = Code[expected]
     codes = [
@@ -191,7 +191,7 @@ def test_however_memory_is_held(options: dict[str, Any]) -> None:
 
 
 def test_whatever_else_is_the_matter() -> None:
-    """Killed, stale, expired, revoked: in a child the answer is that it is one."""
+    """The answer in a child is FORKED, even if the request is also killed, stale, expired or revoked."""
     desk = Desk()
     desk.engine.kill_switch(True)
     in_child(lambda: check_that_it_is_forked(desk))

@@ -1,4 +1,4 @@
-"""A second interpreter in the process: it is told so in a sentence, and the first goes on."""
+"""A second interpreter of a process cannot import ztfast and gets one sentence; the first interpreter goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C is not lost, and makes no good request a bad one, whichever single call is under way when it comes."""
+"""Ctrl-C is never lost and makes no valid request invalid, during any call."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ LASTS_S = 3.0
 
 
 class Interrupt(KeyboardInterrupt):
-    """What the handler raises."""
+    """The exception that the handler raises."""
 
 
 class Number:
-    """A number by its own code."""
+    """A number whose value is computed by its own code."""
 
     def __index__(self) -> int:
         return 1
 
 
 class Somebody:
-    """A uid by its own code."""
+    """A uid whose text is computed by its own code."""
 
     @property
     def type(self) -> str:
@@ -46,7 +46,7 @@ class Somebody:
 
 
 class Holder:
-    """A value that is interrupted whatever it is asked."""
+    """A value that is interrupted at every access."""
 
     def __getattr__(self, name: str) -> object:
         raise Interrupt
@@ -57,7 +57,7 @@ class Holder:
 
 @pytest.fixture
 def interrupts() -> Iterator[list[Any]]:
-    """Interrupts arrive when the timer says; what Python could not raise is kept."""
+    """Send interrupts by a timer, and keep those that Python could not raise."""
 
     def interrupt(*_: object) -> None:
         raise Interrupt

@@ -1,4 +1,6 @@
-"""Contexts of any size and shape: they take time by their size, hold up nobody, and beyond ``max_context`` are DENY TOO_LARGE."""
+"""Contexts of any size and form: the time is linear in the size, other threads go on, and beyond ``max_context`` the answer is
+DENY with code TOO_LARGE.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ def engine(bundle: ztfast.Bundle) -> ztfast.Engine:
 
 
 def took(call: Callable[[], object]) -> float:
-    """Seconds of a processor that a call takes: what else the machine does meanwhile does not count."""
+    """Return the processor time of a call in seconds, which the load of the machine does not affect."""
     began = time.process_time()
     call()
     return time.process_time() - began
@@ -95,7 +97,7 @@ def test_others_go_on_meanwhile(engine: ztfast.Engine, kind: str) -> None:
 
 
 def ways(engine: ztfast.Engine) -> Iterator[tuple[str, Callable[[dict[str, Any]], str]]]:
-    """Every way to decide with a context: what each says is the code."""
+    """Return the codes of every way of deciding with a context."""
     session = engine.admit(ztfast.Identity(WHO, not_after=math.inf))
     thing = engine.resource(WHAT)
 
@@ -163,7 +165,7 @@ def test_what_a_context_takes_is_its_values_and_the_bytes_of_its_texts(bundle: z
 
 
 class Sized:
-    """A collection that says how many elements it has, and gives others."""
+    """A collection with a wrong length."""
 
     def __init__(self, length: int, elements: Any) -> None:
         self.length, self.elements, self.read = length, elements, 0
@@ -211,7 +213,7 @@ def test_what_has_no_size_or_is_no_collection_is_refused(engine: ztfast.Engine, 
 
 
 class Raising:
-    """A collection whose elements cannot be had."""
+    """A collection that raises when its elements are read."""
 
     def __init__(self, error: BaseException, after: int = 0) -> None:
         self.error, self.after = error, after
@@ -255,7 +257,7 @@ def test_a_collection_that_changes_while_it_is_read_is_refused(engine: ztfast.En
             return 1
 
     growing.add(Grows())  # type: ignore[arg-type]
-    # Unless it comes last, what is added is added while the others are still to be read.
+    # Unless this element comes last, the new elements are added before the others are read.
     growing |= set(range(4, 1_000))
     with pytest.raises(ztfast.ContextError, match="changed size"):
         engine.evaluate(WHO, "go", WHAT, {"longs": growing})

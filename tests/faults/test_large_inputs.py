@@ -1,4 +1,4 @@
-"""Inputs beyond every measure: an error or the right answer, never a crash. Each runs in a process of its own."""
+"""Extremely large inputs: an error or the right answer, never a crash. Each runs in its own process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Memory: what is kept is counted, bounded and given back, and where there is none an error says so.
+"""Memory is counted, bounded and given back, and an error says if there is none.
 
-Each test runs in a process of its own: what an allocator has kept of earlier tests would count, too.
+Each test runs in its own process, because memory that the allocator keeps from earlier tests would count too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MIB = 1 << 20
 
 
 def run(program: str, timeout: int = 120) -> str:
-    """Run a program in a process of its own; what it prints."""
+    """Run a program in its own process; return its output."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PRELUDE + textwrap.dedent(program)],
         capture_output=True,
@@ -136,7 +136,7 @@ def test_entities_that_come_and_go_leave_nothing() -> None:
             assert engine.memory.changes > 2_000 * 100
             engine.compact()
             assert engine.memory.changes < 4_000, engine.memory
-        # Neither what was added nor what was taken out of the bundle is forgotten.
+        # compact keeps the added entity (bob) and the removed one (ann).
         kept = engine.swap(bundle, keep_changes=True).kept
         assert kept == (ztfast.Uid("User", "ann"), ztfast.Uid("User", "bob"))
         assert engine.memory.changes < 4_000, engine.memory
@@ -312,7 +312,7 @@ def test_where_all_handles_are_needed_who_comes_is_refused_at_once() -> None:
                 more = engine.admit(ztfast.Identity('User::"more"', not_after=math.inf))
             except ztfast.CapacityError:
                 assert time.monotonic() < until
-        # The place that it was given is nobody else's.
+        # No other uid has its place.
         assert engine.decide(more, "read", 'Doc::"d"', {"n": 1})
         assert not any(engine.decide(session, "read", 'Doc::"d"', {"n": 1}) for session in sessions)
         """

@@ -1,5 +1,6 @@
-"""Saving: the name has either its old content or the whole new one, whatever is at the path, whoever else writes it, and
-however the writer ends."""
+"""Saving is atomic: the file has either its old content or the whole new content, for any path, with other writers, and if the
+writer is killed.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ NOBODY = 65534
 
 @pytest.fixture(scope="module")
 def bundles() -> list[ztfast.Bundle]:
-    """Of different sizes, so that a torn file is one of a wrong length as well."""
+    """Make bundles of different sizes, so that a torn file has a wrong length."""
     return [
         ztfast.compile(
             ztfast.Text(f"permit (principal, action, resource) when {{ context.n > {n} }};"),
@@ -94,7 +95,7 @@ def test_what_a_group_may_is_not_given_to_another(tmp_path: Path, bundles: list[
     new = tmp_path / "new.ztb"
     bundles[1].save(new)
     new.chmod(0o644)
-    # As somebody who may write the folder, and neither owns the file nor is of its group.
+    # As a user who may write to the folder, but does not own the file and is not in its group.
     done = apart(
         """
         bundle = ztfast.Bundle.load(sys.argv[2])
@@ -110,7 +111,7 @@ def test_what_a_group_may_is_not_given_to_another(tmp_path: Path, bundles: list[
 
 
 def apart(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a script in a process of its own."""
+    """Run a script in its own process."""
     prelude = f"import os, resource, signal, sys, threading, time, ztfast\nNOBODY = {NOBODY}\n"
     command = [sys.executable, "-c", prelude + textwrap.dedent(script), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -213,7 +214,7 @@ def test_nothing_is_written_through_links_that_others_put_there(tmp_path: Path, 
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
-    # Whatever names a writer may take beforehand: they are somebody's links.
+    # Another user has made links at all names that a writer may use.
     for pid in range(os.getpid() - 2, os.getpid() + 3):
         (shared / f".b.ztb.{pid}.tmp").symlink_to(victim)
     bundles[0].save(shared / "b.ztb")
@@ -231,7 +232,7 @@ def test_nothing_is_written_through_links_that_others_put_there(tmp_path: Path, 
 
 
 def _names_of(folder: Path) -> str:
-    """The stem of the names that `b.ztb` may have meanwhile: seen when one is there."""
+    """Return the stem of the temporary names of `b.ztb`, after seeing one of them."""
     found: set[str] = set()
     done = threading.Event()
 

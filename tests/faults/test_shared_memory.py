@@ -1,5 +1,6 @@
-"""Memory of a bundle that is shared with others (``Bundle.share``): no holder can change it, and memory that somebody can still
-write, or that holds no whole bundle, is no way around the checks of a file."""
+"""Shared memory of a bundle (``Bundle.share``): no holder can change it. Memory that can still be written, or that holds no
+valid bundle, is checked as a file is.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def compiled(policy: str) -> ztfast.Bundle:
 
 @pytest.fixture(scope="module")
 def contents() -> tuple[bytes, bytes]:
-    """A bundle that permits, and one of the same length that forbids."""
+    """Make a bundle that permits, and one of the same length that forbids."""
     permits, forbids = (compiled(policy)._core.to_bytes() for policy in (PERMIT, FORBID))
     assert len(permits) == len(forbids)
     return permits, forbids
@@ -46,7 +47,7 @@ def shared() -> Iterator[tuple[ztfast.Bundle, int]]:
 
 
 def memory(content: bytes) -> int:
-    """A memory file without seals."""
+    """Make a memory file without seals."""
     descriptor = os.memfd_create("bundle", os.MFD_ALLOW_SEALING)
     assert os.write(descriptor, content) == len(content)
     return descriptor

@@ -1,4 +1,4 @@
-"""Nobody waits for long: not for a gate that goes, not for a swap, and a signal handler may do what it likes."""
+"""No call waits long: not for a gate that is dropped, not for a swap, and not in a signal handler."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCHEMA = "entity User; entity Doc; action read appliesTo { principal: User, reso
 
 
 def compiled(own: int, users: int = 0) -> ztfast.Bundle:
-    """Permits ``n == own``, over a store of so many users."""
+    """Compile a bundle that permits ``n == own``, over a store with so many users."""
     policies = f'@id("permit-{own}") permit (principal, action, resource) when {{ context.n == {own} }};'
     entities: list[dict[str, Any]] = [
         {"uid": {"type": "User", "id": f"u{at}"}, "attrs": {}, "parents": []} for at in range(users)
@@ -148,7 +148,7 @@ def test_explanations_beside_a_swap_are_of_one_bundle() -> None:
 
 
 class Span(NamedTuple):
-    """When something began and ended."""
+    """The begin and the end of something."""
 
     began: float
     ended: float
@@ -191,13 +191,13 @@ def test_whoever_drops_gates_or_decides_on_columns_waits_for_no_swap() -> None:
     }
 
     def is_undisturbed(swap: Span) -> bool:
-        """Whether all kinds of calls came and went during the swap, and none took a good part of its time."""
+        """Return whether calls of all kinds began and ended during the swap, and none took a large part of its time."""
         met = [(name, span) for name, span in others if span.meets(swap)]
         inside = {name for name, span in met if span.within(swap)}
         return inside == set(jobs) and max(span.took() for _, span in met) < swap.took() / 4
 
-    # Whoever waited for a swap would wait for each: their times are compared with the swap's own, since on a busy machine both
-    # take longer, and whatever else the machine does may hold up some of them.
+    # A call that waits for a swap would do so each time. The times are compared with the swap's, since on a busy machine both
+    # take longer, and other programs may delay some of the calls.
     undisturbed = 0
     order = itertools.cycle(bundles)
     with beside(lambda: swaps.append(timed(lambda: engine.swap(next(order))))):

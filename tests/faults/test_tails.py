@@ -1,4 +1,4 @@
-"""How an engine holds its memory: what was asked for is so, and what the system refuses is said."""
+"""The memory of an engine is held as requested, and an error says what the system refuses."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ PR_CAPBSET_DROP = 24
 
 
 def locked_bytes() -> int:
-    """What this process has locked."""
+    """Return the number of locked bytes of this process."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmLck:"))
     return int(line.split()[1]) << 10
 
 
 def forbid_locking() -> None:
-    """Let the program that comes next in this process lock no more than a page."""
+    """Let the next program in this process lock no more than a page."""
     ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_IPC_LOCK, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (4096, 4096))
 
 
 def view(engine: ztfast.Engine, user: str = "ann") -> bool:
-    """Whether the user may view a photo, by way of a new session and gate."""
+    """Return whether the user may view a photo, with a new session and gate."""
     session = engine.admit(ztfast.Identity(f'User::"{user}"', not_after=time.time() + 60))
     return engine.prepare("view").allows(session, engine.resource('Photo::"p1"'))
 

@@ -1,8 +1,8 @@
 """Random policies over a fixed schema and store, decided as Cedar decides them.
 
 The generator writes expressions over principal, resource and context with every operator, biased to boundaries, to missing
-attributes and entities, and to errors in odd places. What is promised: the same decision, the same determining policies,
-and ``explain`` in agreement, whatever was written.
+attributes and entities, and to errors in odd places. For all of them the decision, the determining policies and
+``explain`` must agree with Cedar.
 """
 
 from __future__ import annotations

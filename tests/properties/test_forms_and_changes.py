@@ -1,7 +1,7 @@
-"""What makes no difference: the form of the tables, and whether the store was changed or compiled anew.
+"""The form of the tables makes no difference, and neither does changing the store instead of compiling it anew.
 
-Random policies over the small schema. What is promised: dense tables, rows and sets say the same of every request, by the
-same policies; and an engine whose store was changed decides as one over a bundle compiled from the changed store.
+The policies over the small schema are random. Dense tables, rows and sets must give the same answer to every request, by
+the same policies. An engine whose store was changed must decide as an engine over a bundle compiled from that store.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sets, records and addresses within contexts are equal when Cedar says so, however often and in whatever order they come."""
+"""Sets, records and addresses in contexts are equal exactly if Cedar says so, in any order and with any repetitions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ DEEP = st.lists(st.lists(st.lists(st.integers(1, 3), max_size=2), max_size=2), m
 
 
 def twice(one: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, Any]]:
-    """Two lists, often of the same elements in another order, some of them more than once."""
+    """Draw two lists, often of the same elements in another order, with repetitions."""
 
     def other(first: list[Any]) -> st.SearchStrategy[tuple[list[Any], list[Any]]]:
         same = st.permutations(first + first[:1]) if first else st.just([])

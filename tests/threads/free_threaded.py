@@ -1,8 +1,8 @@
-"""Builds ztfast for a CPython without the GIL and runs the tests of threads, and of decisions, with it.
+"""Build ztfast for a CPython without the GIL, and run the tests of threads and decisions with it.
 
     python tests/threads/free_threaded.py INTERPRETER
 
-Everything goes into ``build/free-threaded``; the interpreter and this checkout's own build stay as they are.
+Everything goes into ``build/free-threaded``; the interpreter and this checkout's own build are not changed.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ print(json.dumps([sys.version, *map(sysconfig.get_config_var, names)]))
 
 
 def run(*command: str | Path, **environment: str) -> None:
-    """Run a command in the tree, and end with its status where it fails."""
+    """Run a command in the copy, and exit with its status if it fails."""
     done = subprocess.run(command, cwd=TREE, env={**os.environ, **environment})
     if done.returncode:
         sys.exit(done.returncode)
 
 
 def copy_sources() -> None:
-    """What Python and Cython need, without what was built for another interpreter."""
+    """Copy what Python and Cython need, without files built for another interpreter."""
     unbuilt = shutil.ignore_patterns("*.so", "__pycache__", "_desk")
     shutil.rmtree(TREE, ignore_errors=True)
     for folder in ("ztfast", "tests", "examples", "src_ext/cython"):

@@ -1,7 +1,7 @@
-"""Two engines in one process, asked by many threads at once: each decides right for its own, and denies the other's.
+"""Two engines in one process, used by many threads at once: each decides correctly for its own sessions and denies the other's.
 
-Beside the right calls there are calls that fail half-way, contexts of 100,000 elements, entities of wrong types, and changes
-and swaps: whatever they do to each other, nothing is allowed that the policies forbid, and nothing that is right is lost.
+Meanwhile other calls fail half-way, have contexts of 100,000 elements or entities of wrong types, or change and swap the
+engines. Nothing that the policies forbid is allowed, and nothing that they allow is denied.
 """
 
 from __future__ import annotations

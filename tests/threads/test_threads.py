@@ -1,10 +1,10 @@
-"""Threads decide while others swap bundles, change entities, admit, revoke and kill: every answer is one that some state
-during the call gives.
+"""Threads decide while others swap bundles, change entities, admit, revoke and kill: every answer is correct for a state
+during the call.
 
-The policies are such that an answer tells the state that it was given in. Each writer notes a state before it goes there,
-and that it is there after the call has returned. What a reader is told must be the answer of a state from the last one
-that was reached before its call to the last one that was begun before its call returned: so nothing of a bundle that was
-replaced, and never ALLOW for a session whose ``revoke()`` has returned.
+The policies are such that an answer shows the state that it was given in. Each writer records a state before its call, and
+records that the state was reached after the call has returned. A reader's answer must belong to a state between the last one
+reached before its call and the last one begun before its call returned. So it never comes from a replaced bundle, and is
+never ALLOW for a session whose ``revoke()`` has returned.
 """
 
 from __future__ import annotations
@@ -46,33 +46,33 @@ POLICIES = """
 
 
 def user(member: bool) -> dict[str, Any]:
-    """The entity of the user, in the team or not."""
+    """Make the entity of the user, in the team or not."""
     parents = [{"type": "Team", "id": "t"}] if member else []
     return {"uid": {"type": "User", "id": "u"}, "attrs": {}, "parents": parents}
 
 
 def compiled(own: int) -> ztfast.Bundle:
-    """The bundle that permits members ``n == own`` and forbids everybody the other number."""
+    """Compile the bundle that permits members ``n == own`` and forbids all users the other number."""
     policies = POLICIES.format(own=own, other=3 - own)
     return ztfast.compile(ztfast.Text(policies), schema=SCHEMA, entities=[user(True)])
 
 
 class Store(NamedTuple):
-    """What policies see: the bundle that decides, and whether the user is in the team."""
+    """The state that policies see: the bundle, and whether the user is in the team."""
 
     own: int
     member: bool
 
 
 class Answer(NamedTuple):
-    """Code and determining policies."""
+    """A code and its determining policies."""
 
     code: str
     reasons: tuple[str, ...] = ()
 
 
 def by_policy(store: Store, n: int) -> Answer:
-    """What policies say."""
+    """Return the answer of the policies."""
     if n != store.own:
         return Answer("FORBID", (f"forbid-{store.own}",))
     return Answer("ALLOW", (f"permit-{store.own}",)) if store.member else Answer("DEFAULT")
@@ -82,7 +82,7 @@ State = TypeVar("State")
 
 
 class Tracked(Generic[State]):
-    """What one writer changes, and which states it may be seen in."""
+    """A state that one writer changes, and the states in which readers may see it."""
 
     def __init__(self, state: State) -> None:
         self.states = [state]
@@ -95,12 +95,12 @@ class Tracked(Generic[State]):
         self.settled = len(self.states) - 1
 
     def since(self, settled: int) -> set[State]:
-        """The states that a call which began when ``settled`` was may have met."""
+        """Return the states that a call may have met if it began when ``settled`` was current."""
         return set(self.states[settled:])
 
 
 class Desk:
-    """An engine, what is known of its state, and everything that the threads share."""
+    """An engine, the tracked states, and everything that the threads share."""
 
     def __init__(self) -> None:
         self.bundles = {own: compiled(own) for own in (1, 2)}
@@ -115,16 +115,16 @@ class Desk:
         self.seen: Counter[tuple[str, str]] = Counter()
 
     def admit(self) -> tuple[ztfast.Session, Tracked[bool]]:
-        """A new session, and whether it is live."""
+        """Admit a new session, which is live or not."""
         return self.engine.admit(ztfast.Identity('User::"u"', not_after=time.time() + 3600)), Tracked(True)
 
     def going_on(self) -> bool:
-        """Whether the threads go on."""
+        """Return whether the threads go on."""
         return time.monotonic() < self.until and not self.failures
 
     @contextmanager
     def answers(self, way: str, live: Tracked[bool]) -> Iterator[Callable[..., None]]:
-        """Watch the state during a call, then check what it says: ``check(*(n, answer))``, all by one store."""
+        """Track the state during a call, then check its answer: ``check(*(n, answer))``, all by one store."""
         settled = self.store.settled, self.killed.settled, live.settled
 
         def check(*rows: tuple[int, Answer | bool]) -> None:
@@ -153,12 +153,12 @@ class Desk:
 
 
 def answer(decision: ztfast.Decision) -> Answer:
-    """A decision as what is compared."""
+    """Convert a decision for comparison."""
     return Answer(decision.code, decision.reasons)
 
 
 def by_gate(desk: Desk, way: str, make: Callable[[], ztfast.Gate]) -> Callable[[], None]:
-    """A reader that uses a gate in all its ways, and asks for it anew from time to time."""
+    """Read by a gate in all its ways, and prepare it again from time to time."""
 
     def read() -> None:
         dice = random.Random(way)
@@ -183,7 +183,7 @@ def by_gate(desk: Desk, way: str, make: Callable[[], ztfast.Gate]) -> Callable[[
 
 
 def by_context(desk: Desk) -> None:
-    """A reader that decides by dicts."""
+    """Read with dicts."""
     dice = random.Random("context")
     while desk.going_on():
         n = dice.choice((1, 2))
@@ -193,7 +193,7 @@ def by_context(desk: Desk) -> None:
 
 
 def change_store(desk: Desk) -> None:
-    """The writer of bundles and entities. A swap forgets what was changed."""
+    """Change bundles and entities. A swap drops the changes."""
     dice = random.Random("store")
     for turn in itertools.count():
         if not desk.going_on():
@@ -211,7 +211,7 @@ def change_store(desk: Desk) -> None:
 
 
 def kill_and_revive(desk: Desk) -> None:
-    """The writer of the kill switch. It is off most of the time, so that policies decide."""
+    """Set the kill switch. It is off most of the time, so that policies decide."""
     while desk.going_on():
         desk.killed.become(True, lambda: desk.engine.kill_switch(True))
         time.sleep(0.001)
@@ -220,7 +220,7 @@ def kill_and_revive(desk: Desk) -> None:
 
 
 def revoke_and_admit(desk: Desk) -> None:
-    """The writer of sessions: revoked ones stay among those that readers choose from, and their slots are reused."""
+    """Revoke and admit sessions. Readers still use revoked ones, and their slots are reused."""
     dice = random.Random("sessions")
     while desk.going_on():
         at = dice.randrange(4)
@@ -234,7 +234,7 @@ def revoke_and_admit(desk: Desk) -> None:
 
 @pytest.fixture
 def quick_switches() -> Iterator[None]:
-    """Threads take turns as often as they can."""
+    """Make threads switch as often as possible."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -265,7 +265,7 @@ def test_every_answer_is_one_of_a_state_during_the_call() -> None:
 
 
 def unseen(desk: Desk) -> list[str]:
-    """What a run has to show, and did not show yet."""
+    """Return what a run must show and has not shown yet."""
     swaps = sum(before.own != after.own for before, after in itertools.pairwise(desk.store.states))
     ways = [
         f"{way} {call}"
@@ -280,14 +280,14 @@ def unseen(desk: Desk) -> list[str]:
     return [
         *(["swaps"] if swaps <= SECONDS else []),
         *(["kill switches"] if len(desk.killed.states) <= SECONDS else []),
-        # What is certain shows most: one answer only is right.
+        # A call during which the state does not change has only one right answer, so it shows the most.
         *(way for way in (*ways, "context") if desk.seen[way, "certain"] <= 10 * SECONDS),
         *(str(answer) for answer in answers if not desk.seen["own gate decides", str(answer)]),
     ]
 
 
 def run(desk: Desk, jobs: dict[str, Callable[[], None]]) -> set[str]:
-    """Run jobs in a thread each; the names of those that came to their end. Threads that never do are shown and fail."""
+    """Run each job in a thread; return the names of those that ended. Print threads that do not end, and fail."""
     done = set()
 
     def job(name: str) -> None:
