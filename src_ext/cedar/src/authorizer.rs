@@ -31,7 +31,7 @@ pub struct Authorizer {
     sources: HashMap<Arc<str>, Source>,
     /// The uids that conditions name.
     named: OnceLock<BTreeSet<Uid>>,
-    authorizer: CedarAuthorizer,
+    cedar: CedarAuthorizer,
 }
 
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Authorizer {
             ids,
             sources,
             named: OnceLock::new(),
-            authorizer: CedarAuthorizer::new(),
+            cedar: CedarAuthorizer::new(),
         }
     }
 
@@ -135,7 +135,7 @@ impl Authorizer {
     }
 
     fn answer(&self, request: &Request, entities: &Entities) -> Answer {
-        let response = self.authorizer.is_authorized(request, &self.policies, entities);
+        let response = self.cedar.is_authorized(request, &self.policies, entities);
         let mut reasons: Vec<usize> = response.diagnostics().reason().filter_map(|id| self.place(id)).collect();
         reasons.sort_unstable();
         let mut errors: Vec<(usize, String)> = response

@@ -65,7 +65,7 @@ pub(crate) struct Changed {
 #[derive(Clone, Default)]
 pub(crate) struct Values {
     /// The parts of sets and records, then the pairs of attributes, then those of tags.
-    pub values: Box<[Value]>,
+    pub all: Box<[Value]>,
     pub attrs_start: usize,
     pub tags_start: usize,
 }
@@ -87,7 +87,7 @@ impl Changes {
         let entities = self.entities.values().map(|changed| {
             let lists = changed.parents.len() + changed.ancestors.len();
             let selectors: usize = changed.selectors.iter().map(|list| list.len()).sum();
-            let values = changed.values.as_ref().map_or(0, |values| values.values.len());
+            let values = changed.values.as_ref().map_or(0, |values| values.all.len());
             PER_ENTITY + (lists + selectors) * size_of::<u32>() + values * size_of::<Value>()
         });
         let sets = self.children.values().chain(self.referrers.values()).map(|set| PER_MEMBER * (set.len() + 1));
@@ -131,8 +131,8 @@ impl ztfast_vm::ChangedEntities for Store<'_> {
             let own = self.bundle.store().facts(EntityRef::known(index))?;
             return Some((Facts { ancestors: &changed.ancestors, ..own }, &[]));
         };
-        let attrs = values.values.get(values.attrs_start..values.tags_start)?;
-        Some((Facts { attrs, tags: values.values.get(values.tags_start..)?, ..facts }, &values.values))
+        let attrs = values.all.get(values.attrs_start..values.tags_start)?;
+        Some((Facts { attrs, tags: values.all.get(values.tags_start..)?, ..facts }, &values.all))
     }
 
     fn text(&self, number: u32) -> Option<&[u8]> {

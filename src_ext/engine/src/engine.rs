@@ -113,7 +113,7 @@ impl Engine {
         let _ = ztfast_pages::now_ns();
         let process = ztfast_pages::enter().map_err(EngineError::Process)?;
         let kills = Kills::default();
-        let base = Base::new(bundle, &options, Key::random()?, &kills, Arc::new(Uids::new()), fallback, attached)?;
+        let base = Base::new(bundle, &options, Key::random()?, &kills, Arc::new(Uids::first()), fallback, attached)?;
         let snapshot = Snapshot { base: Arc::new(base), changes: None, version: 1 };
         let sessions = Sessions::new(options.sessions, options.residence)?;
         let shared = Arc::new(Shared::new(sessions, snapshot, kills, process, options));
@@ -364,12 +364,12 @@ impl Engine {
         older.retain(|older| !Arc::ptr_eq(older, uids));
         let replaced = replaced.iter().filter(|base| !Arc::ptr_eq(base, &snapshot.base));
         Ok(MemoryUse {
-            bundle: bundle.len(),
-            tables: handles.len() + self.sessions.resident().len(),
+            bundle: bundle.size(),
+            tables: handles.size() + self.sessions.resident().size(),
             gates,
             changes: snapshot.changes.as_ref().map_or(0, |changes| changes.bytes()),
             uids: uids.bytes() + older.iter().map(|older| older.bytes_beside(uids)).sum::<usize>(),
-            replaced: replaced.map(|base| base.resident[0].len()).sum(),
+            replaced: replaced.map(|base| base.resident[0].size()).sum(),
             locked: all.iter().map(|resident| resident.locked()).sum::<usize>() + locked_gates,
             huge: ztfast_pages::in_huge_pages(all.into_iter()),
         })

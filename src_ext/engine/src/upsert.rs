@@ -243,7 +243,7 @@ impl Changer<'_> {
                 }
             }
         }
-        changed.values = Some(Values { values: values.into(), attrs_start, tags_start });
+        changed.values = Some(Values { all: values.into(), attrs_start, tags_start });
         changed.present = true;
         self.changes.entities.insert(entity, Arc::new(changed));
         self.looks.insert(entity);

@@ -39,7 +39,7 @@ impl WorkingMemory {
 
     /// Return the size in bytes.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.resident.iter().map(Resident::len).sum::<usize>()
+        size_of::<Self>() + self.resident.iter().map(Resident::size).sum::<usize>()
     }
 }
 

@@ -11,7 +11,10 @@ use ztfast_vm::{EntityRef, Tag, Value};
 /// Actions, and uids of the bundle's entities, that are asked about: each costs time, and the first show as much as all.
 const FEW: usize = 4;
 
-/// The codes of all decisions over a file; `None` where it is refused.
+/// Return the codes of all decisions over a file; `None` if it is refused.
+///
+/// # Panics
+/// Where something that must hold of any file does not: that is what the fuzzer looks for.
 #[must_use]
 pub fn decide(file: &[u8]) -> Option<Vec<Code>> {
     let bundle = Arc::new(Bundle::from_bytes(file).ok()?);

@@ -2,7 +2,7 @@
 //!
 //! Each bundle numbers its entities anew, so a caller cannot keep their numbers over a swap. A handle is the engine's
 //! own number, and each snapshot knows the entity of every handle in its bundle. A handle is the uid's place in the
-//! engine's tables, XORed with a random key of the engine, so a handle of another engine leads to no place in this
+//! engine's tables, joined with a random key of the engine by XOR, so a handle of another engine leads to no place in this
 //! one's.
 
 use std::collections::{HashMap, HashSet};
@@ -28,18 +28,23 @@ pub struct Key(u64);
 impl Key {
     /// Create a key that cannot be guessed: a guessed handle of another engine is valid in this one once in 2^63 /
     /// (handles given out) tries.
+    ///
+    /// # Errors
+    /// The system gives no random number.
     pub fn random() -> Result<Self, getrandom::Error> {
         Ok(Self(getrandom::u64()? >> 1))
     }
 
     /// Return the place of a handle. For a handle that is not this engine's, the place is outside of every table.
     #[inline(always)]
+    #[must_use]
     #[allow(clippy::inline_always)] // on the hot path
     pub fn place(self, handle: Handle) -> Place {
         Place(usize::try_from(handle.0 ^ self.0).unwrap_or(usize::MAX))
     }
 
     /// Return the handle of a place.
+    #[must_use]
     pub const fn handle(self, place: Place) -> Handle {
         Handle(place.0 as u64 ^ self.0)
     }
@@ -85,7 +90,7 @@ pub struct Generations {
 impl Uids {
     /// Create the empty table of the first generation.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn first() -> Self {
         Self { generation: 0, entries: boxcar::Vec::new(), generations: Arc::default() }
     }
 
@@ -157,6 +162,7 @@ impl Uids {
     }
 
     /// Create the empty table of the next generation.
+    #[must_use]
     pub fn next(&self) -> Self {
         Self { generation: self.generation + 1, entries: boxcar::Vec::new(), generations: self.generations.clone() }
     }
@@ -217,6 +223,7 @@ impl Register {
     }
 
     /// Return the place of a uid, if it has one.
+    #[must_use]
     pub fn find(&self, ty: &str, id: &str) -> Option<Place> {
         self.places.get(&(Box::from(ty), Box::from(id))).copied()
     }
@@ -227,6 +234,9 @@ impl Register {
     }
 
     /// Return the place of a uid, and whether it is new. A new uid is added to `uids`, which must be the newest.
+    ///
+    /// # Errors
+    /// [`HandleError::Full`].
     pub fn place(&mut self, ty: &str, id: &str, uids: &Uids, wanted: Wanted) -> Result<(Place, bool), HandleError> {
         let uid: OwnedUid = (ty.into(), id.into());
         let generations = &*uids.generations;
@@ -286,6 +296,7 @@ impl Register {
     }
 
     /// Return the reused places that were given out since the last release.
+    #[must_use]
     pub fn taken(&self) -> &[Place] {
         &self.taken
     }

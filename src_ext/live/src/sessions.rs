@@ -255,6 +255,9 @@ impl Sessions {
     }
 
     /// Admit a session for the principal at a place.
+    ///
+    /// # Errors
+    /// [`AdmitError`].
     pub fn admit(&self, principal: Place, admission: &Admission) -> Result<SessionId, AdmitError> {
         let mut spare = self.table.spare();
         self.admit_at(&mut spare, principal, admission, &Reading::now())
@@ -292,6 +295,7 @@ impl Sessions {
 
     /// Return the principals of all sessions that are not over. Revoked sessions are over, and so are those that
     /// expired a moment ago: no thread's clock reading is further behind.
+    #[must_use]
     pub fn principals(&self) -> HashSet<Place> {
         let spare = self.table.spare();
         let over_ns = Reading::now().monotonic.saturating_sub(MOMENT_NS);
@@ -310,6 +314,7 @@ impl Sessions {
     }
 
     /// Set a session's status. Return `false` if there is no such session, or it was revoked, which is final.
+    #[must_use]
     pub fn set(&self, session: SessionId, status: SessionStatus) -> bool {
         let changed = self.slot(session).is_some_and(|slot| slot.set(session, self.mask, status));
         if changed && status == SessionStatus::Revoked {
@@ -322,6 +327,7 @@ impl Sessions {
     /// Return the place of a session's principal, if the session is valid now, by the monotonic clock.
     #[inline(always)]
     #[allow(clippy::inline_always)] // the hot path needs the result in a register
+    #[must_use]
     pub fn valid(&self, session: SessionId, now_ns: i64) -> Option<Place> {
         self.slots().get(self.number(session))?.valid(session, now_ns).map(|place| Place(place as usize))
     }
@@ -333,6 +339,7 @@ impl Sessions {
 
     /// Return the code of the denial of a session that was found invalid, as far as its slot still tells.
     #[inline]
+    #[must_use]
     pub fn why(&self, session: SessionId, now_ns: i64) -> Code {
         let Some(slot) = self.slot(session) else { return Code::UnknownSession };
         let state = slot.state.load(Ordering::Acquire);
@@ -454,7 +461,7 @@ mod tests {
         let first = admit(&sessions, 1, 15).unwrap();
         let second = admit(&sessions, 2, 15).unwrap();
         assert_eq!(admit(&sessions, 3, 15), Err(AdmitError::Full(2)));
-        sessions.set(first, SessionStatus::Revoked);
+        assert!(sessions.set(first, SessionStatus::Revoked));
         let third = admit(&sessions, 3, 15).unwrap();
         assert_eq!(sessions.check(third, 15), Ok(Place(3)));
         assert_eq!(sessions.check(first, 15), Err(Code::UnknownSession));

@@ -66,12 +66,18 @@ pub struct Resident {
 
 impl Resident {
     /// Make memory resident that decisions only read.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
     pub fn read<T>(what: &'static str, all: &[T], residence: Residence) -> Result<Self, MemoryError> {
         // SAFETY: the memory is borrowed, and is not written.
         unsafe { Self::new(what, all.as_ptr().cast_mut().cast(), size_of_val(all), residence, false) }
     }
 
     /// Make memory resident that decisions also write.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
     pub fn write<T>(what: &'static str, all: &mut [T], residence: Residence) -> Result<Self, MemoryError> {
         // SAFETY: the memory is exclusively borrowed.
         unsafe { Self::new(what, all.as_mut_ptr().cast(), size_of_val(all), residence, true) }
@@ -164,13 +170,15 @@ impl Resident {
     }
 
     /// Return the size in bytes.
-    pub fn len(&self) -> usize {
+    #[must_use]
+    pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
     /// Return the number of locked bytes.
+    #[must_use]
     pub fn locked(&self) -> usize {
-        if self.locked { self.len() } else { 0 }
+        if self.locked { self.size() } else { 0 }
     }
 
     /// Return the pages that contain the bytes.
@@ -228,6 +236,9 @@ pub fn in_huge_pages<'a>(all: impl Iterator<Item = &'a Resident>) -> usize {
 
 /// Fail if the system could not provide this much memory now. Callers check this before they make many small
 /// allocations, which cannot fail gracefully.
+///
+/// # Errors
+/// [`MemoryError`].
 pub fn ensure_available(what: &'static str, bytes: usize) -> Result<(), MemoryError> {
     let missing = |_| MemoryError::Missing { what, bytes, source: io::ErrorKind::OutOfMemory.into() };
     let mut all = Vec::<u8>::new();
@@ -254,6 +265,9 @@ pub fn prefetch<T>(all: &[T], at: usize) {
 ///
 /// Capacity that is not prefaulted takes no memory until it is used. Large pages are requested in any case, because a
 /// table is read at random, and a processor caches the addresses of few small pages.
+///
+/// # Errors
+/// [`MemoryError`].
 pub fn table<T: FromZeros>(
     what: &'static str,
     capacity: usize,
@@ -274,6 +288,9 @@ where
 }
 
 /// Allocate a table of zeros as [`table`] does, in pages that become zeros in a forked child.
+///
+/// # Errors
+/// [`MemoryError`].
 pub fn wiped_table<T: FromZeros>(
     what: &'static str,
     capacity: usize,

@@ -36,6 +36,9 @@ unsafe impl<T: Send> Send for WipedPages<T> {}
 
 impl<T: FromZeros> WipedPages<T> {
     /// Allocate `len` elements, all zeros.
+    ///
+    /// # Errors
+    /// The system refuses the memory.
     pub fn new(len: usize) -> io::Result<Self> {
         let bytes = len.max(1).checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
