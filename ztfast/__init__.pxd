@@ -1,1 +1,1 @@
-# Makes the package known to Cython: `cimport ztfast.gate` then finds gate.pxd.
+"""Make the package known to Cython: `cimport ztfast.gate` then finds gate.pxd."""

@@ -382,22 +382,22 @@ package trading
 default allow := false
 
 allow if {
-	algo := data.algos[input.algo]
-	instrument := data.instruments[input.instrument]
-	algo.region == instrument.region
-	algo.venues[instrument.venue]
-	input.notional <= data.max_notional
-	not data.restricted[input.instrument]
-	not data.walls[algo.desk][input.instrument]
-	not too_dark(instrument)
-	some limit in data.permits[algo.strategy][instrument.book]
-	input.notional <= limit.notional
-	input.qty <= limit.qty
+    algo := data.algos[input.algo]
+    instrument := data.instruments[input.instrument]
+    algo.region == instrument.region
+    algo.venues[instrument.venue]
+    input.notional <= data.max_notional
+    not data.restricted[input.instrument]
+    not data.walls[algo.desk][input.instrument]
+    not too_dark(instrument)
+    some limit in data.permits[algo.strategy][instrument.book]
+    input.notional <= limit.notional
+    input.qty <= limit.qty
 }
 
 too_dark(instrument) if {
-	instrument.dark
-	input.qty > data.max_dark_qty
+    instrument.dark
+    input.qty > data.max_dark_qty
 }
 """
 

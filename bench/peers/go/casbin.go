@@ -1,3 +1,5 @@
+// casbin beside ztfast: its model and rules, asked with the attributes of an order.
+
 package main
 
 import (

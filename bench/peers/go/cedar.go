@@ -1,3 +1,5 @@
+// cedar-go beside ztfast: the same Cedar policies, decided by the implementation in Go.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// OPA beside ztfast: the rules in Rego, prepared once and evaluated in process.
+
 package main
 
 import (

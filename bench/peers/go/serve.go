@@ -1,3 +1,5 @@
+// What all peers in Go do: answer each request once, then be measured round by round, over JSON lines.
+
 package main
 
 import (
