@@ -1,0 +1,218 @@
+"""Rules about documents: the paths, commands and lists that they name are there and are the same everywhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from tests.tidy.lines import CODE
+from tests.tidy.tree import Finding, Tree, line_of
+
+# What was is told there, by names that things had.
+HISTORY = ("CHANGELOG.md",)
+SUFFIXES = "rs|pyx|pyi|pxd|py|hpp|cpp|h|go|md|toml|cedarschema|cedar|json|txt"
+PATH = re.compile(rf"[\w.*-]*(?:/[\w.*-]*)+|[\w*-][\w.*-]*\.(?:{SUFFIXES})")
+WORD = re.compile(rf"(?<![\w/.:*-])(?:[\w.*-]+/)*[\w*-][\w.*-]*\.(?:{SUFFIXES})(?![\w/(]|\.\w)")
+SPAN = re.compile(r"(?P<ticks>`+)(?P<span>[^`]+)(?P=ticks)")
+LINK = re.compile(r"\]\((?P<target>[^)#:\s]+)(?:#[^)]*)?\)")
+# Lines of a head of a file in which it may name others.
+HEAD = 40
+
+
+@dataclass(frozen=True)
+class Span:
+    """Something set as code: where, in which block of lines, and whether it stands in a listing."""
+
+    line: int
+    text: str
+    block: int
+    listing: bool
+
+
+def spans(text: str) -> Iterator[Span]:
+    """What a document sets as code: between ticks, and in listings, line by line. A table's row is a block of its own."""
+    fenced, block = False, 0
+    for line, content in enumerate(text.split("\n"), 1):
+        if content.startswith("```"):
+            fenced = not fenced
+            continue
+        listing = fenced or (content.startswith("    ") and not content.lstrip().startswith(("-", "*")))
+        if not content.strip() or content.startswith(("|", "- ")):
+            block += 1
+        if listing:
+            yield Span(line, content.strip(), block, True)
+        else:
+            for found in SPAN.finditer(content):
+                yield Span(line, found["span"].strip(), block, False)
+
+
+def documents(tree: Tree) -> list[str]:
+    return [path for path in tree.ending(".md") if path not in HISTORY]
+
+
+def documented_paths_exist(tree: Tree) -> Iterator[Finding]:
+    for path in documents(tree):
+        text = tree.text(path)
+        for line, target in named_paths(tree, path, text):
+            yield Finding(path, line, f"`{target}` is no file or folder here: write the name that it has now")
+        for found in LINK.finditer(text):
+            target = str(PurePosixPath(path).parent / found["target"])
+            if not tree.has(normal(target)):
+                yield Finding(path, line_of(text, found.start()), f"the link leads nowhere: {found['target']}")
+
+
+def named_paths(tree: Tree, path: str, text: str) -> Iterator[tuple[int, str]]:
+    """The paths that a document sets as code and that are not there.
+
+    A path is taken from the root, the document's folder or `src_ext`. A bare name lies in a folder that its paragraph or
+    row names, if that names any.
+    """
+    here = str(PurePosixPath(path).parent)
+    tops = {known.partition("/")[0] for known in tree.paths}
+    folders: list[str] = []
+    block = -1
+    for span in spans(text):
+        if span.block != block:
+            folders, block = [], span.block
+        if span.listing:
+            words = [word for word in PATH.findall(span.text) if "/" in word and word.partition("/")[0] in tops]
+        else:
+            words = [span.text] if PATH.fullmatch(span.text) else []
+            folders += [f"src_ext/{span.text}/src"] if tree.has(f"src_ext/{span.text}/src") else []
+        for word in words:
+            if word.startswith(("/", "~")) or tree.ignores(word.rstrip("/")):
+                continue
+            bases = ["", here, "src_ext"]
+            found = next((whole for base in bases if tree.has(whole := normal(f"{base}/{word}"))), None)
+            if found is not None:
+                folders.append(str(PurePosixPath(found).parent) if "." in found.rpartition("/")[2] else found)
+            elif "/" in word or folders:
+                if not any(tree.has(normal(f"{folder}/{word}")) for folder in folders):
+                    yield span.line, word
+            elif not tree.has(f"*/{word}"):
+                yield span.line, word
+
+
+def normal(path: str) -> str:
+    """A path without `.` and `..`, relative to the root."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            parts[-1:] = []
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def heads_name_files_that_exist(tree: Tree) -> Iterator[Finding]:
+    """The comment or docstring that a source file begins with names other files, and they are there."""
+    for path in tree.ending(*CODE):
+        here = PurePosixPath(path).parent
+        for line, text in head(tree, path):
+            for found in WORD.finditer(text):
+                word = found[0]
+                bases = [*map(str, here.parents), str(here), "src_ext"]
+                known = any(tree.has(normal(f"{base}/{word}")) for base in bases) or tree.has(f"*/{word}")
+                if not known and not tree.ignores(word) and "://" not in text:
+                    yield Finding(path, line, f"there is no {word}: write the name that it has now")
+
+
+def head(tree: Tree, path: str) -> Iterator[tuple[int, str]]:
+    quoted = False
+    for line, text in tree.lines(path):
+        if line > HEAD:
+            return
+        if path.endswith((".rs", ".go", ".h", ".hpp", ".cpp")):
+            if not text.startswith(("//", "/*", " *")):
+                return
+            yield line, text
+        elif not text.startswith("#"):
+            yield line, text
+            quoted ^= text.count('"""') == 1
+            if not quoted:
+                return
+
+
+def make_targets_exist(tree: Tree) -> Iterator[Finding]:
+    """Whatever tells a reader to run `make` names a target of that Makefile, and targets that are no files are phony."""
+    for path in [*documents(tree), *tree.ending(*CODE, ".toml", ".in")]:
+        if path.startswith("tests/tidy/"):
+            continue
+        commands = spans(tree.text(path)) if path.endswith(".md") else ticked(tree, path)
+        for span in commands:
+            found = re.match(r"make(?: -C (\S+))? ([a-z][a-z-]*)\b", span.text)
+            if found:
+                makefile = normal(f"{found[1] or ''}/Makefile")
+                if found[2] not in targets(tree, makefile):
+                    yield Finding(path, span.line, f"{makefile} has no target {found[2]!r}: `{found[0]}` does nothing")
+    for makefile in tree.ending("Makefile"):
+        text = tree.text(makefile)
+        phony = " ".join(re.findall(r"^\.PHONY:((?:.*\\\n)*.*)", text, re.M)).replace("\\\n", " ").split()
+        for name in sorted(set(phony) - targets(tree, makefile)):
+            yield Finding(makefile, 1, f".PHONY names {name}, which is no target: remove it")
+        for name in sorted(targets(tree, makefile) - set(phony)):
+            if not tree.has(normal(f"{PurePosixPath(makefile).parent}/{name}")) or tree.has(name):
+                yield Finding(makefile, 1, f"{name} is no file: list it under .PHONY")
+
+
+def ticked(tree: Tree, path: str) -> Iterator[Span]:
+    for line, text in tree.lines(path):
+        for found in SPAN.finditer(text):
+            yield Span(line, found["span"].strip(), line, False)
+
+
+def targets(tree: Tree, makefile: str) -> set[str]:
+    return set(re.findall(r"^([a-z][a-z-]*):(?!=)", tree.text(makefile), re.M)) if tree.has(makefile) else set()
+
+
+def commands_exist(tree: Tree) -> Iterator[Finding]:
+    """Each command that a document names is one of the command line's, and README.md names each of these."""
+    sources = [path for path in tree.ending(".py") if path.startswith("ztfast/cli/")]
+    known = {name for path in sources for name in re.findall(r'\.command\("([a-z-]+)"\)', tree.text(path))}
+    named: set[str] = set()
+    for path in [*documents(tree), *sources]:
+        for span in spans(tree.text(path)) if path.endswith(".md") else ticked(tree, path):
+            for command in command_names(span):
+                if path == "README.md":
+                    named.add(command)
+                if command not in known:
+                    yield Finding(
+                        path, span.line, f"`ztfast {command}` is no command: there are {', '.join(sorted(known))}"
+                    )
+    for command in sorted(known - named):
+        yield Finding("README.md", 1, f"say what `ztfast {command}` does")
+
+
+def command_names(span: Span) -> list[str]:
+    """`ztfast one | two` names two commands; in a listing a command begins with `$`."""
+    found = re.match(r"\$ ztfast (.*)" if span.listing else r"ztfast (.*)", span.text)
+    parts = found[1].split(" | ") if found else []
+    return [word for part in parts if (word := part.partition(" ")[0]) and re.fullmatch(r"[a-z][a-z-]*", word)]
+
+
+def lists_of_crates_agree(tree: Tree) -> Iterator[Finding]:
+    """The folders, the workspace and the list in ARCHITECTURE.md name the same crates in the same order, and each crate
+    depends on those before it."""
+    document, manifest = "ARCHITECTURE.md", "src_ext/Cargo.toml"
+    listed = re.findall(r"^    .*?\bsrc_ext/([\w-]+)", tree.text(document), re.M)
+    members = list(tree.toml(manifest)["workspace"]["members"])
+    folders = {path.split("/")[1] for path in tree.paths if re.match(r"src_ext/[^/]+/", path)}
+    crates = {folder for folder in folders if tree.has(f"src_ext/{folder}/Cargo.toml")}
+    for name in sorted(folders - set(listed)):
+        yield Finding(document, 1, f"the list at the top lacks src_ext/{name}: say what it is")
+    for name in sorted(set(listed) - folders):
+        yield Finding(document, 1, f"the list at the top names src_ext/{name}, which is not there: remove it")
+    for name in sorted(crates - set(members)):
+        yield Finding(manifest, 1, f"src_ext/{name} is a crate and no member of the workspace: add it")
+    if [name for name in listed if name in members] != [name for name in members if name in listed]:
+        yield Finding(document, 1, f"the list at the top has another order than the members in {manifest}: {members}")
+    for place, name in enumerate(members):
+        path = f"src_ext/{name}/Cargo.toml"
+        parsed = tree.toml(path) if tree.has(path) else {}
+        for other in members[place + 1 :]:
+            if f"ztfast-{other}" in parsed.get("dependencies", {}):
+                yield Finding(
+                    path, 1, f"{name} stands before {other} in the workspace and depends on it: one of both is wrong"
+                )
