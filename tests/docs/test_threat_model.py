@@ -49,12 +49,12 @@ def test_every_attack_has_a_test_or_a_reason() -> None:
 
 
 def test_a_false_document_is_noticed(tmp_path: Path) -> None:
-    (tmp_path / "a.rs").write_text("#[test]\n#[ignore]\nfn there() {}\nfn helper() {}\n")
+    (tmp_path / "a.rs").write_text("#[test]\n#[ignore]\nfn there() {}\nfn no_test() {}\n")
     (tmp_path / "a.py").write_text(
-        "def test_there(): ...\ndef helper(): ...\nclass TestIt:\n    def test_within(self): ...\n"
+        "def test_there(): ...\ndef no_test(): ...\nclass TestIt:\n    def test_within(self): ...\n"
     )
-    text = "`a.rs::there` `a.rs::helper` `a.py::test_there` `a.py::helper` `a.py::test_within` `b.py::test_there`"
-    assert missing(text, tmp_path) == ["a.rs::helper", "a.py::helper", "b.py::test_there"]
+    text = "`a.rs::there` `a.rs::no_test` `a.py::test_there` `a.py::no_test` `a.py::test_within` `b.py::test_there`"
+    assert missing(text, tmp_path) == ["a.rs::no_test", "a.py::no_test", "b.py::test_there"]
     table = "| attack | what happens | shown by |\n| --- | --- | --- |\n"
     assert unproven(f"{table}| an attack | It is refused. | |\n") == ["an attack"]
     assert unproven(f"{table}| an attack | It is refused. | a test |\n") == ["an attack"]
