@@ -329,8 +329,8 @@ RIGHT: list[tuple[Rule, dict[str, str]]] = [
         },
     ),
     (graphs.modules_have_no_circle, {"ztfast/__init__.py": "from ztfast import one\n", "ztfast/one.py": "import ztfast.two\n", "ztfast/two.py": ""}),
-    (graphs.no_forbidden_direction, {"src_ext/engine/Cargo.toml": crate("engine", more="[dev-dependencies]\nztfast-policy = {}\n"),
-                                     "src_ext/policy/Cargo.toml": crate("policy")}),
+    (graphs.no_forbidden_direction, {"src_ext/engine/Cargo.toml": crate("engine", more="[dev-dependencies]\nztfast-cedar = {}\n"),
+                                     "src_ext/cedar/Cargo.toml": crate("cedar")}),
     (documents.lists_of_crates_agree, A | {"ARCHITECTURE.md": LISTED, "src_ext/Cargo.toml": WORKSPACE, "src_ext/b/Cargo.toml": crate("b", "a")}),
 ]  # fmt: skip
 

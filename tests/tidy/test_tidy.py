@@ -17,7 +17,7 @@ from tests.tidy.tree import Finding, Tree, less
 LARGE_FILES: dict[str, str] = {}
 
 TESTS_THAT_ASSERT_OTHERWISE = {
-    "src_ext/policy/src/tests/reference.rs::is_shared_between_threads": "the compiler checks the bounds that it states",
+    "src_ext/cedar/src/tests/authorizer.rs::is_shared_between_threads": "the compiler checks the bounds that it states",
     "tests/faults/test_changed_files.py::test_a_limit_on_the_size_of_files_does_not_end_the_process": "its program asserts in "
     "a process of its own, and `check=True` raises where that fails",
 }
