@@ -1,6 +1,6 @@
 //! cedar-policy: policies, entities and requests parsed once; each decision goes through its authorizer.
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::serve::Peer;
 use crate::world;
 use cedar_policy::{

@@ -1,6 +1,6 @@
 //! What a call costs that decides nothing, with as many arguments as a decision.
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::serve::Peer;
 use crate::world;
 use std::hint::black_box;

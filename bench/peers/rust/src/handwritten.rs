@@ -4,7 +4,7 @@
 //! the policies say is looked at where an order needs it. The same rules are asked by the numbers of algorithm and
 //! instrument or by their names, with and without a session that is checked as ztfast checks it.
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::serve::Peer;
 use crate::world::{self, Tables};
 use rustc_hash::{FxHashMap, FxHashSet};

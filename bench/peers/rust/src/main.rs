@@ -4,20 +4,18 @@
 mod cedar;
 mod floor;
 mod handwritten;
+mod outcome;
 mod rego;
 mod serve;
 mod world;
 mod ztfast;
 
-use std::error::Error;
+use outcome::Outcome;
 use std::path::Path;
 use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// What setting up and serving come to.
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn run(peer: &str, folder: &Path) -> Outcome<()> {
     match peer {

@@ -1,6 +1,6 @@
 //! regorus: the policy and its data loaded once, inputs made beforehand; by its interpreter and by its virtual machine.
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::serve::Peer;
 use crate::world;
 use regorus::languages::rego::compiler::Compiler;

@@ -4,7 +4,7 @@
 //! samples. The answer is `{"batch": 64, "ns": [...]}`: how long each batch of requests took, the clock's own cost
 //! included. Requests are shuffled before each pass, so that no processor learns their order.
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use serde::Deserialize;
 use serde_json::json;
 use std::hint::black_box;

@@ -1,6 +1,6 @@
 //! What the generator wrote.
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use serde::Deserialize;
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! ztfast from Rust: a gate over the bundle that was compiled and saved from Python.
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::serve::Peer;
 use crate::world;
 use rustc_hash::FxHashMap;
