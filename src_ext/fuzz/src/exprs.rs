@@ -1,8 +1,10 @@
 //! Random expressions: well-typed, except for some near misses.
 
+use crate::dice::{chance, pick};
 use crate::literals::{Literals, quoted, uid_text};
 use crate::tree::{Kind, Tree};
-use crate::world::{Action, Field, Ty, World, chance, pick};
+use crate::types::{Action, Field, Ty};
+use crate::world::World;
 use fastrand::Rng;
 
 /// A path to a value: an expression, and the condition under which it does not err.

@@ -1,9 +1,10 @@
 //! A generated case, in parts that the shrinker can remove.
 
 use crate::case::{Ask, Case, Step, entity_json};
+use crate::dice::{chance, pick};
 use crate::literals::uid_json;
 use crate::policies::{Policy, links, policies, text};
-use crate::world::{Entity, World, chance, pick};
+use crate::world::{Entity, World};
 use fastrand::Rng;
 use ztfast_cedar::ir::{Datum, Uid};
 

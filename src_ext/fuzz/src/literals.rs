@@ -1,6 +1,7 @@
 //! Literals near boundaries, shared by policies, stores and requests so that they meet; and values as text.
 
-use crate::world::{Ty, chance, pick};
+use crate::dice::{chance, pick};
+use crate::types::Ty;
 use fastrand::Rng;
 use serde_json::{Value as Json, json};
 use std::collections::HashMap;

@@ -13,6 +13,9 @@
 
 mod case;
 mod compare;
+mod counts;
+mod desk;
+mod dice;
 mod exprs;
 mod generate;
 mod literals;
@@ -20,10 +23,13 @@ mod policies;
 mod shrink;
 mod strangers;
 mod tree;
+mod types;
+mod ways;
 mod world;
 
 use case::Case;
-use compare::{Tally, compare};
+use compare::compare;
+use counts::Counts;
 use generate::Generated;
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -95,15 +101,15 @@ fn forms(seed: u64, policies: usize) -> [(Option<Form>, bool); 2] {
 }
 
 /// Return how a case fails, if it does.
-fn failure(generated: &Generated, seed: u64, tally: &mut Tally) -> Option<String> {
+fn failure(generated: &Generated, seed: u64, counts: &mut Counts) -> Option<String> {
     let compared = catch_unwind(AssertUnwindSafe(|| {
-        let mut own = Tally::default();
+        let mut own = Counts::default();
         let result = compare(&generated.case(), &generated.asks(), &forms(seed, generated.policies.len()), &mut own);
         (own, result)
     }));
     match compared {
         Ok((own, result)) => {
-            tally.add(&own);
+            counts.add(&own);
             result.err()
         }
         Err(panic) => {
@@ -115,7 +121,7 @@ fn failure(generated: &Generated, seed: u64, tally: &mut Tally) -> Option<String
 
 fn fuzz(options: &Options) -> ExitCode {
     let began = Instant::now();
-    let total = Mutex::new(Tally::default());
+    let total = Mutex::new(Counts::default());
     let failures = Mutex::new(Vec::<PathBuf>::new());
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let lock = || total.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,9 +129,9 @@ fn fuzz(options: &Options) -> ExitCode {
         while !stop.load(Ordering::Relaxed) {
             // Each world follows from one number, so that a failure can be repeated.
             let seed = options.seed.wrapping_mul(1 << 40).wrapping_add(next.fetch_add(1, Ordering::Relaxed));
-            let mut tally = Tally::default();
+            let mut counts = Counts::default();
             let generated = Generated::new(seed);
-            if let Some(found) = failure(&generated, seed, &mut tally) {
+            if let Some(found) = failure(&generated, seed, &mut counts) {
                 stop.fetch_or(options.first, Ordering::Relaxed);
                 let file = leave(generated, seed, &found, options);
                 let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +139,7 @@ fn fuzz(options: &Options) -> ExitCode {
                 stop.fetch_or(failures.len() >= ENOUGH, Ordering::Relaxed);
             }
             let mut total = lock();
-            total.add(&tally);
+            total.add(&counts);
             let over = total.requests >= options.requests || began.elapsed().as_secs() >= options.seconds;
             stop.fetch_or(over, Ordering::Relaxed);
         }
@@ -163,13 +169,13 @@ fn fuzz(options: &Options) -> ExitCode {
     ExitCode::from(u8::from(!failures.is_empty()))
 }
 
-fn line(tally: &Tally, began: Instant) -> String {
+fn line(counts: &Counts, began: Instant) -> String {
     let seconds = began.elapsed().as_secs().max(1);
     format!(
         "{} requests answered by Cedar, {} decisions compared in {seconds} s ({} requests a second)",
-        tally.requests,
-        tally.decisions,
-        tally.requests / seconds
+        counts.requests,
+        counts.decisions,
+        counts.requests / seconds
     )
 }
 
@@ -180,7 +186,7 @@ fn leave(generated: Generated, seed: u64, found: &str, options: &Options) -> Pat
         eprintln!("making it small ...");
     }
     let fails = |case: &Generated| {
-        let found = failure(case, seed, &mut Tally::default())?;
+        let found = failure(case, seed, &mut Counts::default())?;
         // A case that does not compile any more fails for another reason.
         (!found.starts_with("refused") && !found.starts_with("Cedar refuses")).then_some(found)
     };
@@ -201,7 +207,7 @@ fn leave(generated: Generated, seed: u64, found: &str, options: &Options) -> Pat
 
 /// Compare the cases in files, in all forms.
 fn replay(files: &[PathBuf]) -> ExitCode {
-    let mut tally = Tally::default();
+    let mut counts = Counts::default();
     let mut failed = 0;
     for file in files {
         let compared = std::fs::read_to_string(file).map_err(|e| e.to_string()).and_then(|text| {
@@ -209,7 +215,7 @@ fn replay(files: &[PathBuf]) -> ExitCode {
             let asks = case.asks()?;
             let forms = [None, Some(Form::Dense), Some(Form::Rows), Some(Form::Sets)];
             let forms: Vec<_> = forms.into_iter().flat_map(|form| [(form, false), (form, true)]).collect();
-            catch_unwind(AssertUnwindSafe(|| compare(&case, &asks, &forms, &mut tally)))
+            catch_unwind(AssertUnwindSafe(|| compare(&case, &asks, &forms, &mut counts)))
                 .unwrap_or_else(|_| Err("panic".to_owned()))
         });
         if let Err(what) = compared {
@@ -217,6 +223,6 @@ fn replay(files: &[PathBuf]) -> ExitCode {
             failed += 1;
         }
     }
-    println!("{} files, {} decisions compared, {failed} mismatches", files.len(), tally.decisions);
+    println!("{} files, {} decisions compared, {failed} mismatches", files.len(), counts.decisions);
     ExitCode::from(u8::from(failed > 0))
 }

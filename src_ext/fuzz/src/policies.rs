@@ -1,10 +1,11 @@
 //! Random policy sets: with sizes near word boundaries, templates, clauses of both kinds, and conditions that many
 //! policies share.
 
+use crate::dice::{chance, pick};
 use crate::exprs::Exprs;
 use crate::literals::{quoted, uid_text};
 use crate::tree::Tree;
-use crate::world::{World, chance, pick};
+use crate::world::World;
 use fastrand::Rng;
 use serde_json::{Value as Json, json};
 use std::fmt::Write;
@@ -66,7 +67,7 @@ pub(crate) fn policies(rng: &mut Rng, world: &World) -> Vec<Policy> {
     let count = if chance(rng, 70) { SIZES[rng.usize(0..17)] } else { *pick(rng, &SIZES) };
     let crowd = count > 50;
     // Policies of one kind lie next to each other in a set.
-    let alike = crowd && rng.bool();
+    let uniform = crowd && rng.bool();
     let forbid = rng.bool();
     let side = |rng: &mut Rng, name: &str| {
         if rng.bool() { name.to_owned() } else { format!("{name} is {}", pick(rng, &world.types).name) }
@@ -78,9 +79,9 @@ pub(crate) fn policies(rng: &mut Rng, world: &World) -> Vec<Policy> {
             all.push(again);
             continue;
         }
-        let only = if alike { Some("context") } else { None };
+        let only = if uniform { Some("context") } else { None };
         let mut one = policy(rng, world, near_miss, crowd, only, &mut shared);
-        if alike {
+        if uniform {
             one.forbid = forbid;
             for (constraint, plain) in one.scope.iter_mut().zip(&scope) {
                 constraint.clone_from(plain);

@@ -1,17 +1,16 @@
 //! Requests that must be denied, between valid ones: with another engine's sessions and handles, forged ones, entities
 //! of wrong types, and calls that failed half-way. The valid ones must still be decided right.
 
-use crate::compare::{Desk, Ways};
+use crate::counts::Counts;
+use crate::desk::Desk;
+use crate::ways::Ways;
 use ztfast_bundle::ValueType;
 use ztfast_engine::{Code, Column, Determining, Handle, SessionId, Who};
 
 /// The gates that are checked after a step, and the rows of each.
 const GATES: usize = 4;
-/// A length that exceeds the memory of a call.
-const LONG: usize = 1 << 15;
-
 /// Ask one engine with another's sessions, and about another's entities.
-pub(crate) fn ask(desks: &mut [Desk], tally: &mut crate::compare::Tally) -> Result<(), String> {
+pub(crate) fn ask(desks: &mut [Desk], counts: &mut Counts) -> Result<(), String> {
     let [desk, other, ..] = desks else { return Ok(()) };
     // These are sessions of the same principals, and the same entities: in two engines set up alike they have the same
     // places.
@@ -41,7 +40,7 @@ pub(crate) fn ask(desks: &mut [Desk], tally: &mut crate::compare::Tally) -> Resu
         }
         ways.denies_rows(foreign, resource, principal)?;
         ways.refuses_entities(resource, &[Handle(row.principal), Handle(row.resource)], uid)?;
-        tally.decisions += 20;
+        counts.decisions += 20;
     }
     Ok(())
 }
@@ -57,22 +56,6 @@ impl Ways {
     fn row(&self, at: usize) -> Option<Row> {
         let (session, principal) = (*self.sessions.get(at)?, *self.principals.get(at)?);
         Some(Row { session, principal, resource: *self.resources.get(at)? })
-    }
-
-    /// Make a call fail half-way. The next decision is a denial, and those after it are as if the call had never been.
-    pub(crate) fn fail(&mut self) -> Result<(), String> {
-        self.gate.begin();
-        match self.gate.text(&"x".repeat(LONG)) {
-            None => Ok(()),
-            Some(_) => Err("there is room for a text of 32 KiB".into()),
-        }
-    }
-
-    /// Check the decision of a call that failed.
-    pub(crate) fn denies_failed(&mut self, session: SessionId, resource: Handle) -> Result<(), String> {
-        self.fail()?;
-        let code = self.gate.allows(session, resource, &vec![0; self.kinds.len()]);
-        if code == Code::Allow { Err("a call that failed half-way is allowed".into()) } else { Ok(()) }
     }
 
     fn denies(&mut self, session: SessionId, resource: Handle, wanted: Code) -> Result<(), String> {

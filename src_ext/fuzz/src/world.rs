@@ -1,59 +1,13 @@
 //! A random schema, and the stores and requests that follow it.
 
+use crate::dice::{chance, pick};
 use crate::literals::{Literals, cedar_text};
+use crate::types::{Action, EntityType, Field, Ty};
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 use ztfast_cedar::ir::{Datum, Uid};
-
-/// A type of the schema.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ty {
-    Bool,
-    Long,
-    Text,
-    Decimal,
-    Datetime,
-    Duration,
-    Ip,
-    /// An entity of the type with this number.
-    Entity(usize),
-    Set(Box<Ty>),
-    Record(Vec<Field>),
-}
-
-/// An attribute.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Field {
-    pub name: String,
-    pub ty: Ty,
-    pub required: bool,
-}
-
-/// An entity type.
-#[derive(Debug, Clone)]
-pub(crate) struct EntityType {
-    /// The name with its namespace.
-    pub name: String,
-    short: String,
-    /// The types of parents.
-    pub above: Vec<usize>,
-    pub attrs: Vec<Field>,
-    pub tags: Option<Ty>,
-    /// The ids of an enumerated type.
-    pub listed: Option<Vec<String>>,
-}
-
-/// An action or a group of actions.
-#[derive(Debug, Clone)]
-pub(crate) struct Action {
-    pub uid: Uid,
-    pub groups: Vec<String>,
-    /// The types of principals and resources; `None` for a group.
-    pub applies: Option<(Vec<usize>, Vec<usize>)>,
-    pub context: Vec<Field>,
-}
 
 /// An entity of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,14 +30,6 @@ pub(crate) struct World {
 /// The ids of entities; the store holds some of them.
 const IDS: [&str; 8] = ["x0", "x1", "x2", "x3", "x4", "x5", "o\"d\\d é", ""];
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "odd one"];
-
-pub(crate) fn chance(rng: &mut Rng, percent: u32) -> bool {
-    rng.u32(0..100) < percent
-}
-
-pub(crate) fn pick<'t, T>(rng: &mut Rng, all: &'t [T]) -> &'t T {
-    &all[rng.usize(0..all.len())]
-}
 
 impl World {
     pub fn new(rng: &mut Rng) -> Self {

@@ -1,0 +1,33 @@
+//! Counts of what was compared.
+
+/// Sums over worlds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub worlds: u64,
+    /// Worlds that strict validation accepts.
+    pub strict: u64,
+    /// Requests that Cedar decided.
+    pub requests: u64,
+    pub allowed: u64,
+    /// Requests with policies that err.
+    pub erring: u64,
+    /// Decisions of the engine that were compared with Cedar's.
+    pub decisions: u64,
+    /// Explanations that were compared with Cedar's answers.
+    pub explained: u64,
+    /// Fallbacks, in worlds that strict validation refuses.
+    pub fallbacks: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: &Self) {
+        self.worlds += other.worlds;
+        self.strict += other.strict;
+        self.requests += other.requests;
+        self.allowed += other.allowed;
+        self.erring += other.erring;
+        self.decisions += other.decisions;
+        self.explained += other.explained;
+        self.fallbacks += other.fallbacks;
+    }
+}

@@ -1,0 +1,270 @@
+//! An engine over one form of the bundle, which decides in every way.
+
+use crate::case::Ask;
+use crate::counts::Counts;
+use crate::ways::{Argument, Ways};
+use std::collections::HashMap;
+use std::sync::Arc;
+use ztfast_bundle::{ActionMeta, Bundle, Field, Form, Node};
+use ztfast_cedar::Answer;
+use ztfast_cedar::ir::{Datum, Uid};
+use ztfast_engine::{
+    Admission, Code, Column, Determining, Engine, EngineOptions, Handle, MAX_DETERMINING, RequestBuilder, SessionId,
+    Snapshot, Who,
+};
+use ztfast_explain::{Cedar, CedarFallback, request_value};
+
+/// An engine over one form of the bundle.
+pub(crate) struct Desk {
+    pub form: Option<Form>,
+    bundle: Arc<Bundle>,
+    pub engine: Arc<Engine>,
+    pub sessions: HashMap<Uid, SessionId>,
+    /// Gates by action and the attributes that are present.
+    pub gates: HashMap<(u32, Vec<String>), Ways>,
+}
+
+fn code_of(answer: &Answer) -> Code {
+    match (answer.allow, answer.reasons.is_empty()) {
+        (true, _) => Code::Allow,
+        (false, false) => Code::Forbid,
+        (false, true) => Code::Default,
+    }
+}
+
+impl Desk {
+    pub fn new(form: Option<Form>, bundle: Arc<Bundle>, fallback: Option<Arc<Cedar>>) -> Result<Self, String> {
+        let options = EngineOptions { sessions: 256, handles: 1024, ..EngineOptions::default() };
+        let fallback = fallback.map(|cedar| Box::new(CedarFallback(cedar)) as _);
+        let engine = Engine::new(bundle.clone(), fallback, options).map_err(|e| e.to_string())?;
+        Ok(Self { form, bundle, engine, sessions: HashMap::new(), gates: HashMap::new() })
+    }
+
+    pub fn action(&self, uid: &Uid) -> Result<(u32, &ActionMeta), String> {
+        let actions = (0_u32..).zip(&self.bundle.meta().actions);
+        let found = actions.into_iter().find(|(_, action)| action.id == *uid.id && action.ty == *uid.ty);
+        found.ok_or_else(|| format!("the bundle lacks the action {uid}"))
+    }
+
+    pub fn compare(&mut self, ask: &Ask, answer: &Answer, number: usize, counts: &mut Counts) -> Result<(), String> {
+        let expected = code_of(answer);
+        let (action, meta) = self.action(&ask.action)?;
+        let snapshot = self.engine.snapshot();
+        let mut determining = Determining::default();
+        let code = self.evaluate(&snapshot, action, meta, ask, &mut determining)?;
+        self.agree("evaluate", code, Some(&determining), answer)?;
+        counts.decisions += 1;
+        if number % 2 == 1 {
+            return Ok(());
+        }
+        let mut arguments = Vec::new();
+        if !self.arguments(&meta.context.clone(), "", &ask.context, &mut arguments)? {
+            return Ok(());
+        }
+        self.through_gate(action, ask, arguments, answer, expected, counts)
+    }
+
+    fn evaluate(
+        &self,
+        snapshot: &Snapshot,
+        action: u32,
+        meta: &ActionMeta,
+        ask: &Ask,
+        determining: &mut Determining,
+    ) -> Result<Code, String> {
+        let slots = self.bundle.actions().get(action as usize).map_or(0, |action| action.slots.len as usize);
+        let mut builder = RequestBuilder::new(snapshot, slots);
+        let principal = builder.entity(&ask.principal.ty, &ask.principal.id).ok_or("no such principal")?;
+        let resource = builder.entity(&ask.resource.ty, &ask.resource.id).ok_or("no such resource")?;
+        put(&meta.context, &ask.context, &mut builder)?;
+        let request = builder.finish();
+        let code = self.engine.evaluate(snapshot, action, principal, resource, &request, determining);
+        // The resource is listed twice, because conditions leave values in the scratch memory.
+        let entitled = snapshot.entitlements(action, principal, &[resource, resource], &request);
+        if entitled != [code == Code::Allow; 2] {
+            return Err(format!("entitlements says {entitled:?}, evaluate {code:?}"));
+        }
+        Ok(code)
+    }
+
+    fn agree(&self, way: &str, code: Code, determining: Option<&Determining>, answer: &Answer) -> Result<(), String> {
+        let expected = code_of(answer);
+        if code != expected {
+            return Err(format!("{way} says {code:?}, Cedar {expected:?} by {:?}", answer.reasons));
+        }
+        let Some(determining) = determining.filter(|_| expected != Code::Default) else { return Ok(()) };
+        let ids: Option<Vec<&str>> =
+            determining.as_slice().iter().map(|&number| self.bundle.policy_id(number)).collect();
+        let ids = ids.ok_or("a determining policy has no id")?;
+        let reasons: Vec<&str> = answer.reasons.iter().map(|id| &**id).collect();
+        let all = determining.count as usize == reasons.len()
+            && if reasons.len() <= MAX_DETERMINING {
+                ids == reasons
+            } else {
+                ids.iter().all(|id| reasons.contains(id))
+            };
+        if !all {
+            return Err(format!(
+                "{way} says {code:?} by {} policies: {ids:?}, Cedar by {reasons:?}",
+                determining.count
+            ));
+        }
+        Ok(())
+    }
+
+    /// Convert the context to a gate's arguments; `false` if it has values that gates do not take.
+    fn arguments(
+        &self,
+        fields: &[Field],
+        prefix: &str,
+        context: &Datum,
+        out: &mut Vec<(String, Argument)>,
+    ) -> Result<bool, String> {
+        let Datum::Record(record) = context else { return Err("the context is no record".into()) };
+        for field in fields {
+            let Some(value) = record.get(field.name.as_str()) else { continue };
+            let path = format!("{prefix}{}", field.name);
+            let argument = match (&field.node, value) {
+                (Node::Record { fields: inner, presence }, Datum::Record(given)) => {
+                    // For a gate, an optional record is present iff one of its attributes is.
+                    if presence.is_some() && given.is_empty() {
+                        return Ok(false);
+                    }
+                    let before = out.len();
+                    if !self.arguments(inner, &format!("{path}."), value, out)? {
+                        return Ok(false);
+                    }
+                    if presence.is_some() && out.len() == before {
+                        return Ok(false);
+                    }
+                    continue;
+                }
+                (_, Datum::Bool(b)) => Argument::Number(i64::from(*b)),
+                (_, Datum::Long(n) | Datum::Decimal(n) | Datum::Datetime(n) | Datum::Duration(n)) => {
+                    Argument::Number(*n)
+                }
+                (_, Datum::String(text)) => Argument::Text(text.clone()),
+                (_, Datum::Entity(uid)) => Argument::Entity(self.handle(uid)?),
+                _ => return Ok(false),
+            };
+            out.push((path, argument));
+        }
+        Ok(true)
+    }
+
+    fn handle(&self, uid: &Uid) -> Result<Handle, String> {
+        self.engine.handle(&uid.ty, &uid.id).map_err(|e| e.to_string())
+    }
+
+    fn through_gate(
+        &mut self,
+        action: u32,
+        ask: &Ask,
+        arguments: Vec<(String, Argument)>,
+        answer: &Answer,
+        expected: Code,
+        counts: &mut Counts,
+    ) -> Result<(), String> {
+        let resource = self.handle(&ask.resource)?;
+        let principal = self.handle(&ask.principal)?;
+        let session = if let Some(&session) = self.sessions.get(&ask.principal) {
+            session
+        } else {
+            let admission = Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX };
+            let session = self.engine.admit(&admission).map_err(|e| e.to_string())?;
+            self.sessions.insert(ask.principal.clone(), session);
+            session
+        };
+        let (names, arguments): (Vec<String>, Vec<Argument>) = arguments.into_iter().unzip();
+        let key = (action, names);
+        if !self.gates.contains_key(&key) {
+            let named: Vec<&str> = key.1.iter().map(String::as_str).collect();
+            let gate = self.engine.prepare(&ask.action.ty, &ask.action.id, &named).map_err(|e| e.to_string())?;
+            let kinds = gate.types().to_vec();
+            let columns = vec![Vec::new(); kinds.len()];
+            let ways = Ways {
+                gate,
+                kinds,
+                sessions: vec![],
+                principals: vec![],
+                resources: vec![],
+                columns,
+                expected: vec![],
+                early: None,
+            };
+            self.gates.insert(key.clone(), ways);
+        }
+        let Some(ways) = self.gates.get_mut(&key) else { return Ok(()) };
+        if ways.expected.len() % 8 == 0 {
+            ways.denies_failed(session, resource)?;
+        }
+        let mut determining = Determining::default();
+        let values = ways.values(&arguments)?;
+        let decided = ways.gate.decide(session, resource, &values, &mut determining);
+        let values = ways.values(&arguments)?;
+        let allowed = ways.gate.allows(session, resource, &values);
+        ways.sessions.push(session.0);
+        ways.principals.push(principal.0);
+        ways.resources.push(resource.0);
+        for (column, argument) in ways.columns.iter_mut().zip(arguments) {
+            column.push(argument);
+        }
+        ways.expected.push(expected);
+        counts.decisions += 2;
+        self.agree("Gate::decide", decided, Some(&determining), answer)?;
+        self.agree("Gate::allows", allowed, None, answer)
+    }
+
+    pub fn compare_rows(&mut self, counts: &mut Counts) -> Result<(), String> {
+        for ways in self.gates.values_mut() {
+            for mut batch in ways.early.take().into_iter().chain([ways.gate.batch()]) {
+                let mut columns: Vec<Vec<i64>> = Vec::with_capacity(ways.columns.len());
+                for column in &ways.columns {
+                    let numbers = column.iter().map(|argument| argument.number(&mut batch));
+                    columns.push(numbers.collect::<Option<_>>().ok_or("too many texts")?);
+                }
+                let laid_out: Vec<Column<'_, i64>> = columns.iter().map(|column| Column::each(column)).collect();
+                for who in
+                    [Who::Sessions(Column::each(&ways.sessions)), Who::Principals(Column::each(&ways.principals))]
+                {
+                    let mut out = vec![u8::MAX; ways.expected.len()];
+                    let decided = batch.decide_many(who, Column::each(&ways.resources), &laid_out, &mut out);
+                    decided.map_err(|_| "an entity that fits its argument is refused")?;
+                    for (row, (&code, &expected)) in out.iter().zip(&ways.expected).enumerate() {
+                        if code != expected as u8 {
+                            return Err(format!("row {row} says {code}, Cedar {expected:?}"));
+                        }
+                    }
+                    counts.decisions += out.len() as u64;
+                }
+            }
+            ways.sessions.clear();
+            ways.principals.clear();
+            ways.resources.clear();
+            ways.columns.iter_mut().for_each(Vec::clear);
+            ways.expected.clear();
+        }
+        Ok(())
+    }
+}
+
+fn put(fields: &[Field], context: &Datum, builder: &mut RequestBuilder<'_>) -> Result<(), String> {
+    let Datum::Record(record) = context else { return Err("the context is no record".into()) };
+    for field in fields {
+        let Some(value) = record.get(field.name.as_str()) else { continue };
+        match &field.node {
+            Node::Leaf { slot, .. } => {
+                let found = request_value(value, builder).ok_or("a value that the bundle has no number for")?;
+                builder.put(*slot, found);
+            }
+            Node::Record { presence, fields } => {
+                if let Some(slot) = presence {
+                    let there = request_value(&Datum::Bool(true), builder).ok_or("no boolean")?;
+                    builder.put(*slot, there);
+                }
+                put(fields, value, builder)?;
+            }
+        }
+    }
+    Ok(())
+}
