@@ -2,13 +2,14 @@
 //! changed entities, expired sessions, and swaps. Tests decide in it while they check an invariant.
 #![allow(dead_code)] // each test binary uses a part of it
 
+mod kind;
 #[cfg(not(ztfast_rtsan))]
 pub mod sources;
 #[cfg(not(ztfast_rtsan))]
 pub mod spoilt;
 
+pub use kind::Kind;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, Form};
 use ztfast_engine::{
@@ -19,27 +20,7 @@ use ztfast_engine::{
 /// Every form, and the one that the compiler chooses.
 pub const FORMS: [Option<Form>; 4] = [None, Some(Form::Dense), Some(Form::Rows), Some(Form::Sets)];
 
-/// The bundles of the world.
-#[derive(Debug, Clone, Copy)]
-pub enum Kind {
-    /// The world's own bundle, with tables of this form.
-    World(Option<Form>),
-    /// A bundle that the world's gates do not fit.
-    Foreign,
-    /// A bundle whose decisions Cedar's own evaluator makes.
-    Opaque,
-}
-
 impl Kind {
-    pub const ALL: [Self; 6] = [
-        Self::World(None),
-        Self::World(Some(Form::Dense)),
-        Self::World(Some(Form::Rows)),
-        Self::World(Some(Form::Sets)),
-        Self::Foreign,
-        Self::Opaque,
-    ];
-
     /// Return the bundle: compiled, or, in a build without the compiler, read from its file.
     pub fn bundle(self) -> Arc<Bundle> {
         #[cfg(not(ztfast_rtsan))]
@@ -47,11 +28,6 @@ impl Kind {
         #[cfg(ztfast_rtsan)]
         let bundle = Bundle::open(&self.path(std::path::Path::new(&std::env::var_os(BUNDLES).unwrap())));
         Arc::new(bundle.unwrap())
-    }
-
-    /// Return the path of its file in a folder.
-    pub fn path(self, folder: &Path) -> PathBuf {
-        folder.join(format!("{self:?}.ztb"))
     }
 }
 
@@ -82,7 +58,7 @@ pub fn changed_user(id: &str) -> EntityData {
 }
 
 /// How often each code was returned.
-pub type Counts = [u32; 17];
+pub type Counts = [u32; Code::ALL[Code::ALL.len() - 1] as usize + 1];
 
 /// An engine over the world, and the inputs of its decisions.
 pub struct Desk {

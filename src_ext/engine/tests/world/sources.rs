@@ -1,6 +1,6 @@
 //! The sources of the world's bundles.
 
-use super::Kind;
+use super::kind::Kind;
 use ztfast_bundle::{Form, Parts};
 use ztfast_cedar::{Mode, SourceFile, Sources};
 use ztfast_compile::Options;
