@@ -2,6 +2,7 @@
 //!
 //! [`codes!`] is the one list of codes. Rust types are generated from it. `tests/copies.rs` compares the lists for C,
 //! Cython and Python with it, and `make codes` rewrites those.
+#![forbid(unsafe_code)]
 
 /// Pass all codes to another macro: the meaning of each, its variant in Rust, its name elsewhere, and its number.
 ///
