@@ -98,7 +98,7 @@ pub(crate) fn assemble(
             )?;
             let is_sets = record.form == Form::Sets as u32;
             if let Some(split) = split.filter(|_| !is_sets) {
-                finer.note(&split);
+                finer.add(&split);
             }
             stats.principal_classes += layer_stats.principals;
             stats.resource_classes += layer_stats.resources;
@@ -172,7 +172,7 @@ impl Finer {
         Self { split: [vec![false; principal.all.len()], vec![false; resource.all.len()]] }
     }
 
-    fn note(&mut self, split: &[Vec<bool>; 2]) {
+    fn add(&mut self, split: &[Vec<bool>; 2]) {
         for (known, new) in self.split.iter_mut().zip(split) {
             for (known, &new) in known.iter_mut().zip(new) {
                 *known |= new;

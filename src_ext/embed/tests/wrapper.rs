@@ -12,7 +12,7 @@ thread_local! {
     static CALLS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-fn note(call: String) {
+fn record(call: String) {
     CALLS.with_borrow_mut(|calls| calls.push(call));
 }
 
@@ -23,7 +23,7 @@ fn calls() -> Vec<String> {
 unsafe extern "C" fn allows(_: *mut RawGate, session: u64, resource: u64, values: *const i64, count: usize) -> u32 {
     // SAFETY: the wrapper passes a slice.
     let values = unsafe { std::slice::from_raw_parts(values, count) };
-    note(format!("allows {session} {resource} {values:?}"));
+    record(format!("allows {session} {resource} {values:?}"));
     if values.len() == 2 { Code::ALLOW.0 } else { Code::CORRUPT.0 }
 }
 
@@ -42,7 +42,7 @@ unsafe extern "C" fn decide(
 }
 
 unsafe extern "C" fn begin(_: *mut RawGate) -> i32 {
-    note("begin".to_owned());
+    record("begin".to_owned());
     Status::OK.0
 }
 
@@ -110,14 +110,14 @@ unsafe extern "C" fn gate_clone(gate: *const RawGate, clone: *mut *mut RawGate) 
     if gate.is_null() {
         return Status::NULL.0;
     }
-    note(format!("clone {}", gate.addr()));
+    record(format!("clone {}", gate.addr()));
     // SAFETY: the wrapper passes memory for a pointer.
     unsafe { clone.write(ptr::without_provenance_mut(gate.addr() + 1)) };
     Status::OK.0
 }
 
 unsafe extern "C" fn gate_free(gate: *mut RawGate) -> i32 {
-    note(format!("free {}", gate.addr()));
+    record(format!("free {}", gate.addr()));
     Status::OK.0
 }
 
@@ -144,7 +144,7 @@ unsafe extern "C" fn batch_run(
     let (columns, codes) =
         unsafe { (std::slice::from_raw_parts(columns, count), std::slice::from_raw_parts_mut(codes, rows)) };
     let laid_out: Vec<(usize, u32)> = columns.iter().map(|column| (column.len, column.each)).collect();
-    note(format!("run {rows} {laid_out:?}"));
+    record(format!("run {rows} {laid_out:?}"));
     codes.fill(1);
     Status::OK.0
 }
@@ -156,13 +156,13 @@ unsafe extern "C" fn batch_evaluate(
     count: usize,
     codes: *mut u8,
 ) -> i32 {
-    note("evaluate".to_owned());
+    record("evaluate".to_owned());
     // SAFETY: as in `batch_run`.
     unsafe { batch_run(batch, rows, columns, count, codes) }
 }
 
 unsafe extern "C" fn batch_end(batch: *mut RawBatch) -> i32 {
-    note(format!("end {}", batch.addr()));
+    record(format!("end {}", batch.addr()));
     Status::OK.0
 }
 
