@@ -10,7 +10,7 @@ cdef class Decision:
     Attributes:
         effect: ``"ALLOW"`` or ``"DENY"``.
         code: Why, the name of a :class:`ztfast.Code`. ``"ALLOW"``, ``"FORBID"`` and ``"DEFAULT"`` come from the policies;
-            each other code denied before any policy was looked at.
+            every other code denies whatever they say.
         number: The same as the number that ``decide_many`` gives, see :class:`ztfast.Code`.
         reasons: Ids of the determining policies, in their order (Cedar: the satisfied forbids, else the satisfied
             permits).
