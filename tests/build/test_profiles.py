@@ -62,5 +62,7 @@ def test_cedar_has_the_same_features_whichever_crate_is_tested(edges: str) -> No
         if any(package.startswith("cedar-policy-core ") for package in alone):
             needing_cedar += 1
             unlike = {package: its for package, its in alone.items() if not its <= whole[package]}
-            assert not unlike, f"cargo test -p {member} builds Cedar again: ask for the features of the whole in src_ext/cedar"
+            assert not unlike, (
+                f"cargo test -p {member} builds Cedar again: ask for the features of the whole in src_ext/cedar"
+            )
     assert needing_cedar > 3

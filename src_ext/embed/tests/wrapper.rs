@@ -208,7 +208,7 @@ unsafe extern "C" fn batch_refuse(
 }
 
 unsafe extern "C" fn refresh(gate: *mut RawGate, generation: *mut u64) -> i32 {
-    note("refresh".to_owned());
+    record("refresh".to_owned());
     // SAFETY: the wrapper gives a number.
     unsafe { generation.write(10) };
     if gate.addr() == 2001 { Status::STALE.0 } else { Status::OK.0 }
