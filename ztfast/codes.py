@@ -1,4 +1,4 @@
-"""The numbers of decisions: what a decision is, and why."""
+"""The codes of decisions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Code"]
 
 
 class Code(enum.IntEnum):
-    """The numbers that :meth:`Gate.decide_many` gives. Everything but ALLOW denies.
+    """The code of a decision, as :meth:`Gate.decide_many` returns it. Every code except ALLOW denies.
 
     >>> Code.ALLOW == 1
     True

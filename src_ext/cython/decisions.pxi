@@ -9,8 +9,8 @@ cdef class Decision:
 
     Attributes:
         effect: ``"ALLOW"`` or ``"DENY"``.
-        code: Why, the name of a :class:`ztfast.Code`. ``"ALLOW"``, ``"FORBID"`` and ``"DEFAULT"`` come from the policies;
-            every other code denies whatever they say.
+        code: Why, the name of a :class:`ztfast.Code`. ``"ALLOW"``, ``"FORBID"`` and ``"DEFAULT"`` come from the
+            policies; every other code denies whatever they say.
         number: The same as the number that ``decide_many`` gives, see :class:`ztfast.Code`.
         reasons: Ids of the determining policies, in their order (Cedar: the satisfied forbids, else the satisfied
             permits).

@@ -383,11 +383,11 @@ def test_nothing_is_made_by_hand(ours: Side, theirs: Side) -> None:
         lambda: ztfast.Gate(),
         lambda: gate.admit(ours.engine, identity, 0, 1),
         lambda: gate.resource(object(), ("Line", "l1")),
+        lambda: gate.prepare(ours.engine, "view", []),  # type: ignore[arg-type]
+        lambda: gate.prepare(object.__new__(ztfast.Engine), "view", []),  # type: ignore[arg-type]
     ):
         with pytest.raises(ztfast.OwnerError):
             make()
-    with pytest.raises(AttributeError, match="'Engine' object has no attribute"):
-        gate.prepare(object.__new__(ztfast.Engine), "view", [])
     for made in (_core.Engine, _core.Gate, _core.Bundle):
         with pytest.raises(TypeError):
             made.__new__(made)

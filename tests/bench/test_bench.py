@@ -186,7 +186,7 @@ def test_the_command_fails_where_a_figure_is_slower_by_more(report: Report, tmp_
     done = run("--compare", str(old), "--fail-above", "50")
     assert done.returncode == 1
     assert "slower: evaluate" in done.stderr
-    assert "Against the run of" in done.stdout
+    assert "Compared with the run of" in done.stdout
     fine = run("--compare", str(old), "--json", "-")
     assert fine.returncode == 0, fine.stderr
     comparison = json.loads(fine.stdout)["comparison"]

@@ -59,9 +59,9 @@
  * FAILURE. allows, decide and refuse always return a code, and every code except ZTFAST_ALLOW denies. A NULL gate, missing
  * values or a wrong count of values is ZTFAST_CORRUPT. Apart from code_name and status_text, the other functions return a
  * status: ZTFAST_OK, or a negative number. After a negative status nothing has changed, except that batch_run and
- * batch_evaluate have set all codes to ZTFAST_CORRUPT. Functions refuse NULL; any other pointer must be valid. A panic in
- * the core never reaches the caller: allows and decide then return ZTFAST_CORRUPT, and the other functions
- * ZTFAST_E_PANIC.
+ * batch_evaluate have set all codes to ZTFAST_CORRUPT, and that refresh has taken the bundle that does not fit. Functions
+ * refuse NULL; any other pointer must be valid. A panic in the core never reaches the caller: allows and decide then return
+ * ZTFAST_CORRUPT, and the other functions ZTFAST_E_PANIC.
  */
 #ifndef ZTFAST_H
 #define ZTFAST_H
@@ -255,8 +255,8 @@ typedef struct {
     int32_t (*batch_refuse)(const ztfast_batch *batch, size_t rows, const ztfast_column *columns, size_t count,
                             uint32_t sessions, uint8_t *codes);
 
-    /* Take the newest bundle now, as the next decision would, and return its generation(). ZTFAST_E_STALE if the gate does
-     * not fit that bundle; the generation is set then, too. This ends a call that was begun. */
+    /* Take the newest bundle now, as the next decision would, and write its generation(). ZTFAST_E_STALE if the gate does
+     * not fit that bundle; the generation is written in that case too. This ends a call that was begun. */
     int32_t (*refresh)(ztfast_gate *gate, uint64_t *generation);
 } ztfast_api;
 

@@ -168,8 +168,8 @@ impl Gate {
         Ok(generation)
     }
 
-    /// Take the newest bundle now, as the next decision would, and return its [`Self::generation`]. This ends a call that
-    /// was begun.
+    /// Take the newest bundle now, as the next decision would, and return its [`Self::generation`]. This ends a call
+    /// that was begun.
     ///
     /// # Errors
     /// [`Status::STALE`] if the gate does not fit that bundle.

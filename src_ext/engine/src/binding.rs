@@ -45,7 +45,7 @@ pub(crate) struct Binding {
     pub count: usize,
 }
 
-/// The places of a gate's arguments in a bundle, to make a request of their values without a gate.
+/// Where a gate's arguments are in a bundle, for a request that is made of their values without the gate.
 #[derive(Debug)]
 pub struct Arguments(pub(crate) Binding);
 

@@ -109,7 +109,7 @@ impl Seed {
         self.shared.prepare_spec(&self.spec)
     }
 
-    /// Look up the arguments' places in a snapshot's bundle. `None` if it does not fit the specification.
+    /// Find where the arguments are in a snapshot's bundle. `None` if the bundle does not fit them.
     #[must_use]
     pub fn arguments(&self, snapshot: &Snapshot) -> Option<Arguments> {
         snapshot.base.bind_spec(&self.spec).ok().map(Arguments)

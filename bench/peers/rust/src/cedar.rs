@@ -10,7 +10,7 @@ use cedar_policy::{
 use std::path::Path;
 use std::str::FromStr;
 
-/// Everything that is parsed beforehand.
+/// The input that is parsed beforehand.
 pub struct Cedar {
     authorizer: Authorizer,
     policies: PolicySet,
@@ -25,7 +25,7 @@ impl Peer for Cedar {
     }
 }
 
-/// Parse it.
+/// Parse policies, entities and requests.
 pub fn peer(folder: &Path) -> Outcome<(Cedar, Vec<Request>)> {
     let (schema, _) = Schema::from_cedarschema_str(&world::text(folder, "schema.cedarschema")?)?;
     let policies = PolicySet::from_str(&world::text(folder, "policies.cedar")?)?;

@@ -1,4 +1,4 @@
-//! What a call costs that decides nothing, with as many arguments as a decision.
+//! The floor: an empty call with as many arguments as a decision.
 
 use crate::outcome::Outcome;
 use crate::serve::Peer;
@@ -22,7 +22,7 @@ impl Peer for Floor {
     }
 }
 
-/// As many requests as the others have.
+/// Make as many requests as the other peers have.
 pub fn requests(folder: &Path) -> Outcome<Vec<(u64, u32, [i64; 2])>> {
     Ok(world::orders(folder)?.iter().map(|order| (u64::MAX, 0, [order.2, order.3])).collect())
 }

@@ -1,8 +1,8 @@
-//! The check as a good engineer writes it by hand for exactly these rules, over numbers instead of names.
+//! The check that a good engineer would write by hand for exactly these rules, over numbers instead of names.
 //!
-//! One table says which limits a strategy has in a book: its own and its desk's. Venues are bits. Everything else that
-//! the policies say is looked at where an order needs it. The same rules are asked by the numbers of algorithm and
-//! instrument or by their names, with and without a session that is checked as ztfast checks it.
+//! One table has the limits of a strategy in a book: its own and its desk's. Venues are bits. All other conditions are
+//! checked only if an order needs them. The same rules are called by the numbers of algorithm and instrument, or by
+//! their names, with and without a session, which is checked as ztfast checks it.
 
 use crate::outcome::Outcome;
 use crate::serve::Peer;
@@ -11,7 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
-/// Up to both.
+/// The limits of a permit; an order must fit both.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Limit {
     notional: i64,
@@ -27,7 +27,7 @@ impl Limit {
 }
 
 struct Algo {
-    /// Where its strategy's row of the table begins.
+    /// The begin of its strategy's row in the table.
     row: u32,
     desk: u32,
     venues: u16,
@@ -41,7 +41,7 @@ struct Instrument {
     region: u8,
     dark: bool,
     restricted: bool,
-    /// Whether a wall may be in the way.
+    /// Whether a wall may name it.
     listed: bool,
 }
 
@@ -49,10 +49,10 @@ struct Instrument {
 struct Rules {
     algos: Vec<Algo>,
     instruments: Vec<Instrument>,
-    /// Strategy x book -> number of limits; 0 is none.
+    /// The number of the limits for each strategy and book; 0 means no permit.
     cells: Vec<u32>,
     limits: Vec<[Limit; 2]>,
-    /// Desk and instrument.
+    /// The pairs of desk and instrument that a wall forbids.
     walls: FxHashSet<(u32, u32)>,
     max_notional: i64,
     max_dark_qty: i64,
@@ -79,7 +79,7 @@ impl Rules {
     }
 }
 
-/// Numbers for names, in the order in which they come.
+/// The numbers of names, in the order of their first use.
 #[derive(Default)]
 struct Names(FxHashMap<Box<str>, u32>);
 
@@ -164,7 +164,7 @@ fn rules(tables: &Tables) -> Outcome<Rules> {
     Ok(Rules { algos, instruments, cells, limits, walls, max_notional, max_dark_qty })
 }
 
-/// Numbers of algorithms and instruments: their places in the tables.
+/// Number algorithms and instruments by their places in the tables.
 fn ids(tables: &Tables) -> (Names, Names) {
     (Names::of(tables.algos.iter().map(|(id, ..)| id)), Names::of(tables.instruments.iter().map(|(id, ..)| id)))
 }
@@ -188,7 +188,7 @@ fn numbered(tables: &Tables, folder: &Path) -> Outcome<Vec<Numbered>> {
     Ok(world::orders(folder)?.into_iter().map(number).collect())
 }
 
-/// Asked by the numbers of algorithm and instrument, without a session.
+/// The check by the numbers of algorithm and instrument, without a session.
 pub struct ById(Rules);
 
 impl Peer for ById {
@@ -207,7 +207,7 @@ pub fn by_id(folder: &Path) -> Outcome<(ById, Vec<Numbered>)> {
 
 const ACTIVE: u32 = 1;
 
-/// Another thread may revoke it at any time.
+/// A session. Another thread may revoke it at any time.
 struct Session {
     status: AtomicU32,
     algo: u32,
@@ -215,14 +215,14 @@ struct Session {
     not_after_ns: AtomicI64,
 }
 
-/// What ztfast looks at before any policy.
+/// The kill switch and the sessions, which ztfast checks before any policy.
 struct Sessions {
     killed: AtomicBool,
     all: Vec<Session>,
 }
 
 impl Sessions {
-    /// One for each algorithm, of the same number.
+    /// Make a session for each algorithm, with the same number.
     fn new(algos: &[Algo]) -> Self {
         let session = |(algo, _)| Session {
             status: AtomicU32::new(ACTIVE),
@@ -233,7 +233,7 @@ impl Sessions {
         Self { killed: AtomicBool::new(false), all: (0..).zip(algos).map(session).collect() }
     }
 
-    /// The algorithm of a session that is good now.
+    /// Return the algorithm of a session, if the session is active and valid and the kill switch is off.
     #[inline]
     fn algo(&self, number: u32) -> Option<u32> {
         let now_ns = ztfast_engine::now_ns();
@@ -246,7 +246,7 @@ impl Sessions {
     }
 }
 
-/// Asked by the number of a session, which is looked at as ztfast looks at it: kill switch, status, validity, clock.
+/// The check by the number of a session, which is checked as ztfast checks it: kill switch, status, validity, clock.
 pub struct BySession {
     rules: Rules,
     sessions: Sessions,
@@ -269,8 +269,7 @@ pub fn by_session(folder: &Path) -> Outcome<(BySession, Vec<Numbered>)> {
     Ok((BySession { rules, sessions }, numbered(&tables, folder)?))
 }
 
-/// Asked by names, which are looked up first: the name of an algorithm, or that of its session where sessions are
-/// looked at.
+/// The check by names, which are looked up first: the name of an algorithm or, if sessions are checked, of its session.
 pub struct ByString<const CHECKED: bool> {
     rules: Rules,
     sessions: Sessions,

@@ -1,6 +1,6 @@
 //! The native peers: `ztfast-peers PEER FOLDER`, where the folder is what the generator wrote for one size.
 //!
-//! Speaks JSON lines, see [`serve`]: what all programs of this bench speak.
+//! It speaks the JSON lines of all programs of this benchmark; see [`serve`].
 mod cedar;
 mod floor;
 mod handwritten;
@@ -56,7 +56,7 @@ fn run(peer: &str, folder: &Path) -> Outcome<()> {
     }
 }
 
-/// The version of a crate that this program was built with.
+/// Return the version of a crate that this program was built with.
 fn locked(name: &str) -> String {
     let wanted = format!("name = \"{name}\"");
     let mut lines = include_str!("../Cargo.lock").lines().skip_while(|line| *line != wanted);

@@ -1,6 +1,6 @@
-//! What setting up and serving come to.
+//! The result type of setting up and serving.
 
 use std::error::Error;
 
-/// A value, or any error: the program shows it and ends.
+/// A value, or any error. The program prints the error and exits.
 pub type Outcome<T> = Result<T, Box<dyn Error>>;

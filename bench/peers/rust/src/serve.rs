@@ -1,8 +1,9 @@
-//! Answering and measuring: one JSON line about the peer and its answers, then one for each line that comes in.
+//! Answering and measuring: the program writes one JSON line about the peer and its answers, and then answers each line
+//! that it reads.
 //!
-//! A line that comes in is `{"budget_ms": 600, "samples": 20000}`: measure for that long, or until there are so many
-//! samples. The answer is `{"batch": 64, "ns": [...]}`: how long each batch of requests took, the clock's own cost
-//! included. Requests are shuffled before each pass, so that no processor learns their order.
+//! An input line `{"budget_ms": 600, "samples": 20000}` asks it to measure for that long, or until there are so many
+//! samples. The output line is `{"batch": 64, "ns": [...]}`: the time of each batch of requests, including the clock.
+//! Requests are shuffled before each pass, so that no processor learns their order.
 
 use crate::outcome::Outcome;
 use serde::Deserialize;
@@ -11,19 +12,19 @@ use std::hint::black_box;
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
-/// Requests in a batch, where one alone is too short for the clock.
+/// The requests in a batch, if a single one is too short for the clock.
 const BATCH: usize = 64;
-/// A request is measured alone where it takes as many readings of the clock.
+/// A request is measured alone if it takes at least as long as so many readings of the clock.
 const CLOCK_READINGS: u64 = 100;
-/// How long answering all requests may take.
+/// The time for answering all requests.
 const ANSWERING: Duration = Duration::from_secs(3);
 
-/// Whoever answers requests.
+/// An engine or a check that answers requests.
 pub trait Peer {
-    /// A request in the form that this peer takes it in, made beforehand.
+    /// A request in the form that this peer reads, converted beforehand.
     type Request;
 
-    /// Whether it is allowed.
+    /// Return whether a request is allowed.
     fn allows(&mut self, request: &Self::Request) -> bool;
 }
 
@@ -51,7 +52,7 @@ pub fn serve<P: Peer>(mut peer: P, version: &str, mut requests: Vec<P::Request>)
     let batch = if median(taken) < CLOCK_READINGS * clock_ns { BATCH } else { 1 };
     writeln!(out, "{}", json!({"version": version, "answers": answers, "batch": batch, "clock_ns": clock_ns}))?;
     out.flush()?;
-    // The order differs from pass to pass, and is the same in each run.
+    // The order differs from pass to pass, but is the same in each run.
     let mut chance = fastrand::Rng::with_seed(1);
     for line in std::io::stdin().lock().lines() {
         let order: Order = serde_json::from_str(&line?)?;
@@ -89,7 +90,7 @@ fn measure<P: Peer>(
     }
 }
 
-/// What lies between two readings of the clock: the median of many.
+/// Measure the median time between two readings of the clock.
 fn clock_ns() -> u64 {
     let apart = (0..10_001).map(|_| {
         let began = Instant::now();

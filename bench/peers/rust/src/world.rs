@@ -1,4 +1,4 @@
-//! What the generator wrote.
+//! The files that the generator wrote.
 
 use crate::outcome::Outcome;
 use serde::Deserialize;
@@ -9,15 +9,15 @@ use std::path::Path;
 pub struct Tables {
     /// Id, strategy, desk, region, venues.
     pub algos: Vec<(String, String, String, String, Vec<String>)>,
-    /// Id, book, region, venue, whether that is a dark pool, lists.
+    /// Id, book, region, venue, whether the venue is a dark pool, lists.
     pub instruments: Vec<(String, String, String, String, bool, Vec<String>)>,
     /// Desk or strategy, book, limits of notional and quantity.
     pub permits: Vec<(String, String, i64, i64)>,
     /// Desk and list.
     pub walls: Vec<(String, String)>,
-    /// The firm's own limit.
+    /// The firm's limit of the notional.
     pub max_notional: i64,
-    /// The limit of shares that go into a dark pool.
+    /// The limit of the quantity in a dark pool.
     pub max_dark_qty: i64,
 }
 
