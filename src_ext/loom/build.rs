@@ -1,5 +1,5 @@
-//! Says `cfg(loom)` of this crate alone: the files that its tests share with other crates then take loom's atomics, and no
-//! other crate has to be built again.
+//! Says `cfg(loom)` of this crate alone: the files that its tests share with other crates then take loom's atomics,
+//! and no other crate has to be built again.
 
 fn main() {
     println!("cargo::rustc-cfg=loom");

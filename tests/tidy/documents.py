@@ -197,15 +197,16 @@ def lists_of_crates_agree(tree: Tree) -> Iterator[Finding]:
     depends on those before it."""
     document, manifest = "ARCHITECTURE.md", "src_ext/Cargo.toml"
     listed = re.findall(r"^    .*?\bsrc_ext/([\w-]+)", tree.text(document), re.M)
-    members = list(tree.toml(manifest)["workspace"]["members"])
+    workspace = tree.toml(manifest)["workspace"]
+    members, excluded = list(workspace["members"]), set(workspace.get("exclude", ()))
     folders = {path.split("/")[1] for path in tree.paths if re.match(r"src_ext/[^/]+/", path)}
     crates = {folder for folder in folders if tree.has(f"src_ext/{folder}/Cargo.toml")}
     for name in sorted(folders - set(listed)):
         yield Finding(document, 1, f"the list at the top lacks src_ext/{name}: say what it is")
     for name in sorted(set(listed) - folders):
         yield Finding(document, 1, f"the list at the top names src_ext/{name}, which is not there: remove it")
-    for name in sorted(crates - set(members)):
-        yield Finding(manifest, 1, f"src_ext/{name} is a crate and no member of the workspace: add it")
+    for name in sorted(crates - set(members) - excluded):
+        yield Finding(manifest, 1, f"src_ext/{name} is a crate, and the workspace neither has nor excludes it: add it")
     if [name for name in listed if name in members] != [name for name in members if name in listed]:
         yield Finding(document, 1, f"the list at the top has another order than the members in {manifest}: {members}")
     for place, name in enumerate(members):

@@ -6,6 +6,7 @@ modules and re-exports to the file that defines the name. A method that another 
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -175,7 +176,7 @@ class Crate:
                 places = [below / f"{found['name']}.rs", below / found["name"] / "mod.rs"]
                 named = PATH_ATTRIBUTE.search(self.tree.text(file)[: found.start()])
                 if named:
-                    places = [PurePosixPath(file).parent / named["path"]]
+                    places = [PurePosixPath(posixpath.normpath(PurePosixPath(file).parent / named["path"]))]
                 place = next((place for place in places if self.tree.has(str(place))), None)
                 if place is None:
                     line = line_of(text, found.start())
@@ -255,10 +256,16 @@ def manifests(tree: Tree) -> list[str]:
 
 
 def roots(tree: Tree, manifest: str) -> list[str]:
-    """The files that Cargo compiles as crates of their own: library, programs, tests, benches."""
+    """The files that Cargo compiles as crates of their own: library, programs, tests, benches, and what the manifest names."""
     folder = str(PurePosixPath(manifest).parent)
     base = "" if folder == "." else folder + "/"
-    single = [f"{base}{name}" for name in ("src/lib.rs", "src/main.rs", "build.rs")]
+    named = [
+        target["path"]
+        for kind in ("bin", "test", "bench")
+        for target in tree.toml(manifest).get(kind, ())
+        if "path" in target
+    ]
+    single = [f"{base}{name}" for name in ("src/lib.rs", "src/main.rs", "build.rs", *named)]
     several = [f"{base}{name}/" for name in ("src/bin", "tests", "benches", "examples")]
     return [
         path

@@ -247,7 +247,7 @@ WRONG: list[tuple[Rule, dict[str, str], list[str]]] = [
             "the list at the top has another order",
             "the list at the top lacks src_ext/c",
             "the list at the top names src_ext/gone",
-            "src_ext/Cargo.toml:1: src_ext/c is a crate and no member",
+            "src_ext/Cargo.toml:1: src_ext/c is a crate, and the workspace neither has nor excludes it",
             "src_ext/a/Cargo.toml:1: a stands before b",
         ],
     ),

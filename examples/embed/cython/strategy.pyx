@@ -1,4 +1,4 @@
-"""A strategy in Cython: it reads ticks, and decides about each order before sending it. The loop runs without the GIL."""
+"""A strategy in Cython: it reads ticks and decides about each order before it sends it, in a loop without the GIL."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 

@@ -416,3 +416,8 @@ impl miette::Diagnostic for Report<'_> {
         Some(Box::new(spans))
     }
 }
+
+/// Return whether one of these refuses what was read.
+pub(crate) fn refused(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}

@@ -91,7 +91,7 @@ fn load_here(sources: &Sources, mode: Mode, progress: Progress<'_>) -> Result<Lo
         let mut diagnostics = Vec::new();
         let policies = policies::parse(&sources.files, &mut diagnostics);
         // Validating incomplete policies would report errors that are none.
-        if refused(&diagnostics) {
+        if diagnostic::refused(&diagnostics) {
             return (policies, false, diagnostics);
         }
         let severity = match mode {
@@ -121,7 +121,7 @@ fn load_here(sources: &Sources, mode: Mode, progress: Progress<'_>) -> Result<Lo
         entities,
     });
     match model {
-        Some(model) if !refused(&diagnostics) => {
+        Some(model) if !diagnostic::refused(&diagnostics) => {
             Ok(Loaded { model, authorizer: Authorizer::new(policies, schema, sources), strict, warnings: diagnostics })
         }
         _ => Err(LoadError { diagnostics }),
@@ -142,10 +142,6 @@ fn beside<A, B: Send>(first: impl FnOnce() -> A, second: impl Fn() -> B + Sync) 
         };
         (done, other)
     })
-}
-
-fn refused(diagnostics: &[Diagnostic]) -> bool {
-    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
 }
 
 fn failure(file: &SourceFile, what: String) -> Diagnostic {

@@ -423,7 +423,7 @@ impl Reader<'_> {
             self.policies.order.push(link.id);
         }
         // If a link was refused, that its template is unlinked is no news.
-        if !crate::refused(self.diagnostics) {
+        if !diagnostic::refused(self.diagnostics) {
             self.warn_of_unlinked(&linked_templates);
         }
         self.policies

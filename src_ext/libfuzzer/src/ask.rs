@@ -8,7 +8,8 @@ use ztfast_engine::{
 };
 use ztfast_vm::{EntityRef, Tag, Value};
 
-/// Actions, and uids of the bundle's entities, that are asked about: each costs time, and the first show as much as all.
+/// Actions, and uids of the bundle's entities, that are asked about: each costs time, and the first show as much as
+/// all.
 const FEW: usize = 4;
 
 /// Return the codes of all decisions over a file; `None` if it is refused.

@@ -1,5 +1,5 @@
-//! How a file is changed: its tables' words become numbers that are likely to hurt, records change places, sections shrink
-//! and grow. Its hashes are right afterwards, but for one file in 32, whose bytes are changed as they are.
+//! How a file is changed: its tables' words become numbers that are likely to hurt, records change places, sections
+//! shrink and grow. Its hashes are right afterwards, but for one file in 32, whose bytes are changed as they are.
 
 use crate::sections::{File, Section};
 use fastrand::Rng;

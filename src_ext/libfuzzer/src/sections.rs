@@ -1,5 +1,6 @@
-//! A bundle's file taken apart into its sections, and put together again with right hashes. This is written by the layout
-//! that the crate `bundle` documents, not by its code: a file that it writes and this does not read alike is a finding.
+//! A bundle's file taken apart into its sections, and put together again with right hashes. This is written by the
+//! layout that the crate `bundle` documents, not by its code: a file that it writes and this does not read alike is a
+//! finding.
 
 /// What comes before the table of sections: mark, version, count, length, zeros, hash.
 const HEADER: usize = 64;

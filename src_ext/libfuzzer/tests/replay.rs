@@ -1,5 +1,5 @@
-//! What the fuzzers do, on a stable compiler: the seeds, files that failed once, and a few thousand mutations go through the
-//! same functions. `make fuzz-bundles` has this write the seeds for the fuzzers.
+//! What the fuzzers do, on a stable compiler: the seeds, files that failed once, and a few thousand mutations go
+//! through the same functions. `make fuzz-bundles` has this write the seeds for the fuzzers.
 
 use fastrand::Rng;
 use std::path::Path;
@@ -19,7 +19,8 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     return seeds::seeds().into_iter().map(|(name, file)| (name.to_owned(), file)).collect();
     #[cfg(miri)]
     {
-        let files = std::fs::read_dir(std::env::var_os(FOLDER).expect("`make test-miri` names it")).unwrap();
+        let files = std::fs::read_dir(std::env::var_os(FOLDER).expect("the environment names the folder of the seeds"))
+            .unwrap();
         let read = |path: std::path::PathBuf| {
             (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(path).unwrap())
         };

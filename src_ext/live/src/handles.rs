@@ -2,8 +2,8 @@
 //!
 //! Each bundle numbers its entities anew, so a caller cannot keep their numbers over a swap. A handle is the engine's
 //! own number, and each snapshot knows the entity of every handle in its bundle. A handle is the uid's place in the
-//! engine's tables, joined with a random key of the engine by XOR, so a handle of another engine leads to no place in this
-//! one's.
+//! engine's tables, joined with a random key of the engine by XOR, so a handle of another engine leads to no place in
+//! this one's.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;

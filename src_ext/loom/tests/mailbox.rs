@@ -1,7 +1,7 @@
 //! What an engine and a gate hand each other, while both do.
 
-#[path = "../../engine/src/mailbox.rs"]
 #[allow(dead_code)] // only what threads share is run here
+#[path = "../../engine/src/mailbox.rs"]
 mod mailbox;
 
 use loom::alloc::Track;

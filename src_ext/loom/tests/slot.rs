@@ -1,7 +1,7 @@
 //! A session's slot, while it is reused, revoked and read.
 
-#[path = "../../live/src/slot.rs"]
 #[allow(dead_code)] // only what threads share is run here
+#[path = "../../live/src/slot.rs"]
 mod slot;
 
 extern crate self as ztfast_pages;

@@ -1,4 +1,5 @@
-//! The extension module `cancel_loop`: AI agents cancel orders on behalf of people, and ztfast decides about each cancel.
+//! The extension module `cancel_loop`: AI agents cancel orders on behalf of people, and ztfast decides about each
+//! cancel.
 //!
 //! The value of `order.cancel` is an entity, the person, so each decision begins by looking up that handle.
 #![deny(unsafe_op_in_unsafe_fn)]
