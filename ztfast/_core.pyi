@@ -1,4 +1,4 @@
-"""The compiled core (PyO3). The names in ``ztfast`` are for use; these are what they stand on."""
+"""The compiled core (PyO3). Use the names in ``ztfast``; these are their implementation."""
 
 from collections.abc import Callable
 from typing import Any, Self, final

@@ -114,19 +114,19 @@ def handles(name: str, given: Any, cls: type, attribute: str, dtype: type) -> Co
         return Column(np.array([getattr(given, attribute)], dtype), False)
     _no_mask(name, given)
     if isinstance(given, (str, bytes, Mapping)):
-        raise ContextError(f"{name}: wanted {cls.__name__} objects, got {type(given).__qualname__}")
+        raise ContextError(f"{name}: wanted {cls.__name__} objects; got {type(given).__qualname__}")
     if not isinstance(given, np.ndarray):
         given = _listed(name, given)
     if isinstance(given, np.ndarray) and given.dtype != object:
         if given.dtype != dtype or given.ndim != 1:
             raise ContextError(
-                f"{name}: wanted a one-dimensional array of {np.dtype(dtype)}, got {given.dtype} {given.shape}"
+                f"{name}: wanted a one-dimensional array of {np.dtype(dtype)}; got {given.dtype} {given.shape}"
             )
         return Column(np.ascontiguousarray(given), True)
     members = list(given) if isinstance(given, list) or given.ndim else [given]
     for row, member in enumerate(members):
         if not isinstance(member, cls):
-            raise ContextError(f"{name}: wanted {cls.__name__} objects, got {type(member).__qualname__} in row {row}")
+            raise ContextError(f"{name}: wanted {cls.__name__} objects; got {type(member).__qualname__} in row {row}")
     return Column(np.array([getattr(member, attribute) for member in members], dtype), True)
 
 
@@ -161,7 +161,7 @@ def numbers(
         given = _listed(where, given)
     if isinstance(given, np.ndarray):
         if given.ndim > 1:
-            raise ContextError(f"{where}: wanted one dimension, got {given.ndim}")
+            raise ContextError(f"{where}: wanted one dimension; got {given.ndim}")
         if given.dtype != object and not (kind is Kind.STRING and given.dtype.kind in "UT"):
             if kind is Kind.ENTITY:
                 column = handles(where, given, resource, "handle", np.uint64)
@@ -175,18 +175,18 @@ def _listed(where: str, given: Any) -> Any:
     """Convert an object of pandas, pyarrow and similar libraries to an array, and other sequences to a list."""
     # An iterator may never end.
     if not hasattr(type(given), "__array__") and not hasattr(type(given), "__len__"):
-        raise ContextError(f"{where}: wanted a sequence, an array or one value, got {type(given).__qualname__}")
+        raise ContextError(f"{where}: wanted a sequence, an array or one value; got {type(given).__qualname__}")
     try:
         return np.asarray(given) if hasattr(type(given), "__array__") else list(given)
     except Exception as error:
-        raise ContextError(f"{where}: wanted values, got {type(given).__qualname__}, which fails: {error!r}") from error
+        raise ContextError(f"{where}: wanted values; got {type(given).__qualname__}, which fails: {error!r}") from error
 
 
 def _is_categorical(where: str, given: Any) -> bool:
     try:
         return hasattr(given, "codes") and hasattr(given, "categories")
     except Exception as error:
-        raise ContextError(f"{where}: wanted str, got {type(given).__qualname__}, which fails: {error!r}") from error
+        raise ContextError(f"{where}: wanted str; got {type(given).__qualname__}, which fails: {error!r}") from error
 
 
 def _is_one(given: Any, resource: type) -> bool:
@@ -208,7 +208,7 @@ def _masked(
 ) -> Column:
     mask = np.ma.getmaskarray(given)
     if mask.ndim > 1:
-        raise ContextError(f"{where}: wanted one dimension, got {mask.ndim}")
+        raise ContextError(f"{where}: wanted one dimension; got {mask.ndim}")
     plain = np.asarray(given.data)
     # Masked elements have no meaning and must not be checked.
     if plain.dtype == object or plain.dtype.kind in "UT":
@@ -226,13 +226,13 @@ def _array(where: str, kind: Kind, array: Array) -> Column:
     if array.dtype.kind == _TIMES.get(kind):
         times = milliseconds(array)
         if times is None:
-            raise ContextError(f"{where}: wanted {_WANTED[kind]}, got {array.dtype}")
+            raise ContextError(f"{where}: wanted {_WANTED[kind]}; got {array.dtype}")
         array, bad = times
     elif kind is Kind.BOOL:
         if array.dtype != np.bool_:
-            raise ContextError(f"{where}: wanted {_WANTED[kind]}, got {array.dtype}")
+            raise ContextError(f"{where}: wanted {_WANTED[kind]}; got {array.dtype}")
     elif array.dtype.kind not in "iu" or kind is Kind.STRING:
-        raise ContextError(f"{where}: wanted {_WANTED[kind]}, got {array.dtype}")
+        raise ContextError(f"{where}: wanted {_WANTED[kind]}; got {array.dtype}")
     elif kind is Kind.DECIMAL:
         bad = array > _MOST_UNITS
         if array.dtype.kind == "i":
@@ -292,7 +292,7 @@ def _one(
     else:
         if reading is None or isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
             given = f"{type(value).__qualname__} in row {row}"
-            raise ContextError(f"{where}: wanted one dimension of {_WANTED[kind]}, got {given}")
+            raise ContextError(f"{where}: wanted one dimension of {_WANTED[kind]}; got {given}")
         try:
             read = reading.value(value)
         except ContextError as error:
@@ -324,9 +324,9 @@ def _handle(where: str, row: int, value: Any, resource: type, reading: Reading |
         uid = Uid.of(getattr(value, "uid", None) if isinstance(value, resource) else value)
     except ValueError as error:
         got = f"{type(value).__qualname__} in row {row}"
-        raise ContextError(f"{where}: wanted entities ({resource.__name__} objects, or uids), got {got}") from error
+        raise ContextError(f"{where}: wanted entities ({resource.__name__} objects, or uids); got {got}") from error
     if wanted is not None and uid.type != wanted:
-        raise ContextError(f"{where}: wanted entities of type {wanted}, got {uid} in row {row}")
+        raise ContextError(f"{where}: wanted entities of type {wanted}; got {uid} in row {row}")
     size = _bytes(uid.type) + _bytes(uid.id)
     if isinstance(value, resource):
         return int(getattr(value, "handle")), size  # noqa: B009 (the class is given)
@@ -341,11 +341,11 @@ def _no_mask(where: str, given: Any) -> None:
 
 def _categorical(where: str, codes: Array, categories: Iterable[Any], number_of: Callable[[str], int | None]) -> Column:
     if codes.ndim != 1 or codes.dtype.kind not in "iu":
-        raise ContextError(f"{where}: wanted a one-dimensional array of integer codes, got {codes.dtype} {codes.shape}")
+        raise ContextError(f"{where}: wanted a one-dimensional array of integer codes; got {codes.dtype} {codes.shape}")
     texts = list(categories)
     for at, text in enumerate(texts):
         if not isinstance(text, str):
-            raise ContextError(f"{where}: wanted str categories, got {type(text).__qualname__} as category {at}")
+            raise ContextError(f"{where}: wanted str categories; got {type(text).__qualname__} as category {at}")
     wrong = (codes < 0) | (codes >= len(texts))
     if wrong.any():
         row = int(wrong.argmax())

@@ -1,4 +1,4 @@
-"""The engine: the policy decision point in the process."""
+"""The engine: it decides requests, admits sessions and changes policies, inside the process."""
 
 from __future__ import annotations
 
@@ -42,47 +42,46 @@ class AllActions(enum.Enum):
 
 
 ALL_ACTIONS: Final[Literal[AllActions.ALL_ACTIONS]] = AllActions.ALL_ACTIONS
-"""All actions, also those that the bundle exempts from the kill switch; see :meth:`Engine.kill_switch`."""
+"""All actions, including those that the bundle exempts from the kill switch; see :meth:`Engine.kill_switch`."""
 
 
 class Engine:
-    """Decides over a bundle, in the process, in memory.
+    """An engine that decides over a bundle, inside the process and in memory.
 
-    With the defaults, no decision waits for a page: the bundle and all room are there before the first one, and a
-    bundle is there before :meth:`swap` lets it decide. The system may still move pages out when memory runs out;
-    ``locked`` forbids that. What becomes of the bundle's file is of no concern: it was read whole.
+    With the defaults, no decision waits for a page: the bundle and all tables are in memory before the first decision,
+    and a new bundle is in memory before :meth:`swap` lets it decide. The system may still move pages out if memory runs
+    out; ``locked`` prevents this. Changes to the bundle's file have no effect.
 
-    A forked child is another process: there every decision of its parent's engine is DENY with code FORKED, and what
-    would change something raises :class:`ForkedError`, since no revocation, swap or kill switch of the parent reaches
-    it. So open an engine in the child, also with ``multiprocessing``'s start method ``fork`` (better: ``spawn`` or
-    ``forkserver``).
+    A forked child cannot use its parent's engine, because the parent's revocations, swaps and kill switches do not
+    reach it: there every decision is DENY with code FORKED, and every change raises :class:`ForkedError`. Open an
+    engine in the child, also with ``multiprocessing``'s start method ``fork`` (better: ``spawn`` or ``forkserver``).
 
-    Threads may share an engine. Deciding takes no lock; changes (:meth:`swap`, :meth:`upsert`, :meth:`remove`) wait for
+    Threads may share an engine. Deciding takes no lock. Changes (:meth:`swap`, :meth:`upsert`, :meth:`remove`) wait for
     each other.
 
     Args:
-        bundle: What to decide by.
-        sessions: Sessions that can be live at once, 64 bytes each.
-        handles: Uids that can have a handle (sessions' principals, resources), 16 bytes each.
-        prefault: Have every page there beforehand. Without it, room takes no memory until it is used, and the first use
-            of a page waits for it.
-        locked: Lock all that in memory. The engine then decides over a copy of the bundle. What else the process
-            has is for its owner to lock (``mlockall``).
-        huge_pages: Decide over a copy of the bundle in large pages, from the system's pool
-            (``vm.nr_hugepages``) or, where that is empty, transparent ones. It spares the processor looking pages up in
-            bundles far larger than its caches: some per cent of a decision, so measure it. Where there are none, small
-            pages serve. :attr:`memory` says what came of it.
-        strict: Raise ContextError for a value that is out of its type's range, instead of denying with code BAD_VALUE:
-            for tests. In the field such values come from the market, and must not end a program.
-        max_context: Bytes that the context of a request may take: 16 for each attribute and for each element of a set,
-            and those of its texts in UTF-8 (ids of entities among them). A larger one is DENY with code TOO_LARGE,
-            before anything is done with what is in it; with ``strict`` it raises ContextError. Gates and columns count
-            alike; of handles that are given as numbers (arrays of uint64, embedders) the ids are not counted.
+        bundle: The bundle.
+        sessions: The number of sessions that can be live at once; each takes 64 bytes.
+        handles: The number of uids that can have a handle (principals of sessions, resources); each takes 16 bytes.
+        prefault: Bring every page into memory beforehand. Otherwise the tables take no memory until they are used, and
+            the first use of a page waits.
+        locked: Lock this memory. The engine then decides over a copy of the bundle. The program has to lock its other
+            memory itself (``mlockall``).
+        huge_pages: Decide over a copy of the bundle in large pages, from the system's pool (``vm.nr_hugepages``) or, if
+            that is empty, transparent ones. For bundles far larger than the processor's caches this saves some percent
+            of a decision, so measure it. If there are no large pages, small ones are used. :attr:`memory` shows the
+            result.
+        strict: Raise ContextError for a value out of its type's range, instead of denying with code BAD_VALUE. This is
+            for tests: in production such values come from the market, and must not end the program.
+        max_context: The size in bytes that the context of a request may have: 16 for each attribute and each element of
+            a set, and the UTF-8 bytes of its texts and entity ids. A larger context is DENY with code TOO_LARGE before
+            its values are processed; with ``strict`` it raises ContextError. Gates and columns count in the same way,
+            but do not count the ids of handles that are passed as numbers (arrays of uint64, embedders).
 
     Raises:
-        ArgumentError: where something is not what is wanted.
-        BundleError: where the bundle's sections are not what their hashes say.
-        CapacityError: where the system refuses the memory, or refuses to lock it (``RLIMIT_MEMLOCK``).
+        ArgumentError: if an argument has a wrong type or value.
+        BundleError: if a section of the bundle does not match its hash.
+        CapacityError: if the system has no memory for the engine, or does not allow locking it (``RLIMIT_MEMLOCK``).
 
     >>> import ztfast
     >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -129,13 +128,13 @@ class Engine:
 
     @property
     def bundle(self) -> Bundle:
-        """The bundle that decisions go by now."""
+        """The present bundle."""
         bundle: Bundle = self._core.bundle
         return bundle
 
     @property
     def memory(self) -> MemoryUse:
-        """What is kept in memory for decisions.
+        """The memory that the engine uses.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny(), sessions=1000, handles=1000)
@@ -156,17 +155,17 @@ class Engine:
         """Decide by policy alone: no session, no kill switch.
 
         Args:
-            principal: Who asks: a uid.
-            action: What for: a uid, or its id alone where that is unambiguous, as ``"order.new"``.
-            resource: About what: a uid or a handle.
-            context: The context, by the schema's types: Python values, numpy scalars, or Cedar's JSON forms
-                (``{"__entity": ...}``, ``{"__extn": ...}``); ``docs/conversions.md`` has them all. ``ztfast.ABSENT``
-                leaves an optional attribute out. A value that is out of its type's range, as a number beyond 64 bits
+            principal: The principal's uid.
+            action: The action's uid, or its id alone if that is unambiguous, for example ``"order.new"``.
+            resource: The resource's uid or handle.
+            context: The context: Python values, numpy scalars, or Cedar's JSON forms (``{"__entity": ...}``,
+                ``{"__extn": ...}``) that fit the schema; ``docs/conversions.md`` lists them all. ``ztfast.ABSENT``
+                leaves an optional attribute out. A value out of its type's range, for example a number beyond 64 bits
                 or a NaN, is DENY with code BAD_VALUE.
 
         Raises:
-            ActionError, ContextError, UidError: where the request is not one that the schema knows. Entities need not
-                be in the store, and one of a type to which the action does not apply is DENY with code NOT_APPLICABLE.
+            ActionError, ContextError, UidError: if the request does not fit the schema. Entities need not be in the
+                store. An entity of a type to which the action does not apply is DENY with code NOT_APPLICABLE.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -178,13 +177,13 @@ class Engine:
     def admit(self, identity: Identity) -> Session:
         """Open a session for an identity that trusted code has established.
 
-        The principal need not be in the store, but its type must be one of the schema's.
+        The principal need not be in the store, but the schema must have its type.
 
         Raises:
-            ArgumentError: where it is no identity.
-            CapacityError: where all slots are taken by sessions that are still good, or all handles are in use.
-            EntityError: where the schema has no such type, or does not list the entity in its enumerated type.
-            ForkedError: where the engine was opened before a fork.
+            ArgumentError: if ``identity`` is not an identity.
+            CapacityError: if live sessions take all slots, or all handles are in use.
+            EntityError: if the schema has no such type, or does not list the entity in its enumerated type.
+            ForkedError: if the engine was opened before a fork.
 
         >>> import ztfast, time
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -203,13 +202,14 @@ class Engine:
         resource: UidLike | EntityHandle,
         context: Mapping[str, Any] | None = None,
     ) -> Decision:
-        """Decide for a session: its validity, the kill switch, and policy. Takes what :meth:`evaluate` takes.
+        """Decide for a session: check its validity, the kill switch, and policy.
 
-        A session of another engine is DENY with code UNKNOWN_SESSION, another engine's handle with UNKNOWN_HANDLE.
+        The other arguments are as for :meth:`evaluate`. A session of another engine is DENY with code UNKNOWN_SESSION,
+        another engine's handle with UNKNOWN_HANDLE.
 
         Raises:
-            OwnerError: where it is no session at all.
-            ActionError, ContextError, UidError: as :meth:`evaluate`.
+            OwnerError: if ``session`` is not a session.
+            ActionError, ContextError, UidError: as for :meth:`evaluate`.
 
         >>> import ztfast, math
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -220,18 +220,18 @@ class Engine:
         return Decision(*self._core.decide(_id(session), action, resource, _dict(context)))
 
     def prepare(self, action: UidLike, *names: str | tuple[str, ...]) -> Gate:
-        """Prepare decisions about one action.
+        """Prepare a gate: a decision about one action, like a prepared statement.
 
         Args:
-            action: A uid, or its id alone where that is unambiguous.
-            names: The context's attributes in the order in which their values will be given; attributes of records by
-                their path, as ``"order.qty"`` or exactly as ``("order", "qty")``: names may have points, too, and one
-                that says two attributes is refused. All that the schema requires must be among them.
+            action: The action's uid, or its id alone if that is unambiguous.
+            names: The context attributes, in the order in which the gate takes their values. An attribute of a record
+                is named by its path, as ``"order.qty"`` or exactly as ``("order", "qty")``; names may contain points,
+                and an ambiguous name is refused. All attributes that the schema requires must be named.
 
         Raises:
-            ActionError: where there is no such action.
-            ContextError: where a name is unknown, missing, ambiguous or named twice.
-            CapacityError: where the system refuses the gate's working memory.
+            ActionError: if there is no such action.
+            ContextError: if a name is unknown, missing, ambiguous or named twice.
+            CapacityError: if the system has no memory for the gate.
 
         >>> import ztfast
         >>> ztfast.Engine(ztfast.examples.tiny()).prepare("view")
@@ -240,15 +240,15 @@ class Engine:
         return gate.prepare(self._core, action, list(names))
 
     def attribute_path(self, action: UidLike, name: str) -> tuple[str, ...]:
-        """The path of the context attribute, or record of attributes, that a text says.
+        """Return the path of the context attribute, or of the record of attributes, that a text names.
 
         Args:
-            action: A uid, or its id alone where that is unambiguous.
+            action: The action's uid, or its id alone if that is unambiguous.
             name: The path joined by points, as ``"order.qty"``, or exactly as a JSON list, as ``'["order", "qty"]'``.
 
         Raises:
-            ActionError: where there is no such action.
-            ContextError: where there is no such attribute, or more than one.
+            ActionError: if there is no such action.
+            ContextError: if there is no such attribute, or more than one.
 
         >>> import ztfast
         >>> schema = ztfast.Text('''entity User; entity Thing;
@@ -265,7 +265,7 @@ class Engine:
             return found[0]
         if found:
             exactly = " or ".join(json.dumps(path) for path in found)
-            raise ContextError(f"{shown(action)}: {shown(name)} says two context attributes: write one as {exactly}")
+            raise ContextError(f"{shown(action)}: {shown(name)} means two context attributes: write one as {exactly}")
         known = ", ".join(".".join(path) for path in paths) or "none"
         raise ContextError(f"{shown(action)}: the schema has no context attribute {shown(name)}; it has {known}")
 
@@ -276,21 +276,21 @@ class Engine:
         resources: UidLike | EntityHandle | Sequence[UidLike | EntityHandle] | NDArray[np.uint64],
         context: Mapping[str, Any] | Mapping[tuple[str, ...], Any] | None = None,
     ) -> NDArray[np.uint8]:
-        """Decide on many requests by policy alone, by one bundle, without the GIL: no session, no kill switch.
+        """Decide many requests by policy alone, over one bundle, without the GIL: no session, no kill switch.
 
         Args:
-            principals: Who asks: one for all rows, or one a row. Uids or handles, or handles' numbers as an array of
-                uint64. A uid is given a handle, for good.
-            action: What for.
-            resources: About what, in the same forms.
-            context: Columns by attribute (by its path, as ``"order.qty"`` or ``("order", "qty")``), as for
-                :meth:`Gate.decide_many`: one value for all rows, or one a row.
+            principals: One principal for all rows, or one for each row: uids, handles, or handles' numbers as an array
+                of uint64. Each uid gets a handle, which is kept.
+            action: The action.
+            resources: The resources, in the same forms.
+            context: A column for each attribute (named by its path, as ``"order.qty"`` or ``("order", "qty")``), as for
+                :meth:`Gate.decide_many`: one value for all rows, or one for each row.
 
         Returns:
-            Array of uint8 with a :class:`Code` per row.
+            An array of uint8 with a :class:`Code` for each row.
 
         Raises:
-            ActionError, ContextError, UidError: as :meth:`evaluate`, and where columns differ in length.
+            ActionError, ContextError, UidError: as for :meth:`evaluate`, and if columns differ in length.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -313,7 +313,7 @@ class Engine:
             return given
         if isinstance(given, (str, Uid, EntityHandle, Mapping)):
             return given if isinstance(given, EntityHandle) else self.resource(given)
-        # What has no size may have no end.
+        # An iterator may never end.
         if not hasattr(type(given), "__len__"):
             raise UidError(f"wanted uids or handles, one or a sequence of them; got {shown(given)}")
         several = _several("uids or handles", given)
@@ -323,10 +323,10 @@ class Engine:
         )
 
     def resources(self, action: UidLike) -> list[Uid]:
-        """The resources in the store that an action applies to: the bundle's, then those that were added since.
+        """Return the resources in the store that an action applies to: the bundle's, then those that were added since.
 
         Raises:
-            ActionError: where there is no such action.
+            ActionError: if there is no such action.
 
         >>> import ztfast
         >>> ztfast.Engine(ztfast.examples.tiny()).resources("view")
@@ -337,22 +337,22 @@ class Engine:
     def entitlements(
         self, session: Session, action: UidLike, context: Mapping[str, Any] | None = None
     ) -> NDArray[np.bool_]:
-        """What a session may do an action with, over the whole store: for screens, books and subscriptions.
+        """Decide about an action on each resource of the store, for screens, books and subscriptions.
 
-        All by one bundle, without the GIL, at one moment: it is what :meth:`decide` would say of each. It is no
-        permission to keep: decide again when it is acted upon.
+        The answers are those of :meth:`decide` for each resource, at one moment, over one bundle, without the GIL. Do
+        not keep them as permissions: decide again before acting on a resource.
 
         Args:
-            session: Who asks. One that is not good now may nothing.
-            action: What for.
-            context: As for :meth:`decide`; the same for all resources.
+            session: The session. If it is not active and valid, no resource is allowed.
+            action: The action.
+            context: The context, as for :meth:`decide`, the same for all resources.
 
         Returns:
-            Array of bool with an element for each of :meth:`resources`, in their order. Where the store may change
-            between the two calls, use :meth:`entitled`, which is one.
+            An array of bool with an element for each of :meth:`resources`, in their order. If the store may change
+            between the two calls, use :meth:`entitled`, which is one call.
 
         Raises:
-            ActionError, ContextError: as :meth:`decide`; so where the action requires attributes, give them.
+            ActionError, ContextError: as for :meth:`decide`. Attributes that the action requires must be given.
 
         >>> import ztfast, time
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -364,10 +364,10 @@ class Engine:
         return np.frombuffer(allowed, np.bool_)
 
     def entitled(self, session: Session, action: UidLike, context: Mapping[str, Any] | None = None) -> list[Uid]:
-        """The resources that a session may do an action with: :meth:`entitlements` and :meth:`resources` at one moment.
+        """Return the resources on which a session may perform an action: :meth:`entitlements` as a list of uids.
 
         Raises:
-            ActionError, ContextError: as :meth:`entitlements`.
+            ActionError, ContextError: as for :meth:`entitlements`.
 
         >>> import ztfast, time
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -378,12 +378,12 @@ class Engine:
         return [Uid(*uid) for uid in self._core.entitled(_id(session), action, _dict(context))]
 
     def resource(self, uid: UidLike) -> EntityHandle:
-        """The handle of an entity: good over bundle swaps, whether or not the entity is in the store.
+        """Return the handle of an entity. It stays valid over swaps, whether or not the entity is in the store.
 
         Raises:
-            UidError: where it is no uid.
-            CapacityError: where all handles are in use.
-            ForkedError: where the engine was opened before a fork.
+            UidError: if ``uid`` is not a uid.
+            CapacityError: if all handles are in use.
+            ForkedError: if the engine was opened before a fork.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -404,33 +404,32 @@ class Engine:
         upsert: Source | Iterable[Any] | None = None,
         allow_stale: bool = False,
     ) -> Swap:
-        """Decide by another bundle from now on.
+        """Replace the bundle.
 
-        Readers never wait: decisions under way end by the old bundle, which a gate keeps until it decides again.
-        Sessions, handles and gates stay good. All that comes with it is one step: no decision goes by the new bundle
-        without the entities that were kept or put in.
+        No decision waits: a decision that has begun uses the old bundle, and a gate keeps its bundle until it decides
+        again. Sessions, handles and gates stay valid. A swap is one step: no decision uses the new bundle without the
+        entities that are kept or upserted.
 
         Args:
-            bundle: What to decide by.
-            keep_changes: Make the changes of :meth:`upsert` and :meth:`remove` again, each entity as it was last put
-                in or taken out. ``False`` forgets them. So does leaving it out, but then a warning of the logger
-                ``"ztfast"`` says what was forgotten.
+            bundle: The new bundle.
+            keep_changes: Repeat the changes of :meth:`upsert` and :meth:`remove`, with the last state of each entity.
+                ``False`` drops the changes. By default they are dropped too, but a warning of the logger ``"ztfast"``
+                lists them.
             upsert: Entities to put into the new bundle's store, as for :meth:`upsert`.
-            allow_stale: Go on where live gates do not fit the bundle. Each decision by them is then DENY with code
-                STALE_GATE, until a bundle comes that they fit.
+            allow_stale: Swap even if live gates do not fit the bundle. Each of their decisions is then DENY with code
+                STALE_GATE, until a swap to a bundle that they fit.
 
         Returns:
-            Which changes were kept and which forgotten.
+            The changes that were kept and those that were dropped.
 
         Raises:
-            StaleGateError: where live gates that fit the old bundle would not fit this one, see :meth:`stale_gates`.
-            PolicyError: where an entity that is kept or put in does not fit the new schema, or is there twice and
-                differs.
-            EntityError: where an entity would be its own ancestor.
-            BundleError: where the bundle's sections are not what their hashes say.
-            CapacityError: where the system refuses the memory for it.
+            StaleGateError: if live gates that fit the old bundle would not fit this one, see :meth:`stale_gates`.
+            PolicyError: if a kept or upserted entity does not fit the new schema, or is there twice with differences.
+            EntityError: if an entity would be its own ancestor.
+            BundleError: if a section of the bundle does not match its hash.
+            CapacityError: if the system has no memory for it.
 
-            Whatever is raised, the old bundle stays, with its changes.
+            After any error, the old bundle stays, with its changes.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -452,8 +451,8 @@ class Engine:
             gates = tuple(StaleGate._of(gate) for gate in stale)
             named = "; ".join(f"{gate.count} of {gate.action} ({', '.join(gate.names)}): {gate.why}" for gate in gates)
             raise StaleGateError(
-                f"the bundle would make live gates stale, and each decision by them DENY: {named}. Compile a bundle "
-                "that they fit, drop them, or swap(bundle, allow_stale=True)",
+                f"live gates do not fit the bundle, and would deny every request: {named}. Compile a bundle that they "
+                "fit, drop these gates, or call swap(bundle, allow_stale=True)",
                 gates,
             )
         done = Swap(tuple(Uid(*uid) for uid in kept), tuple(Uid(*uid) for uid in forgotten))
@@ -461,16 +460,16 @@ class Engine:
             shown = ", ".join(map(str, done.forgotten[:5]))
             more = f" and {len(done.forgotten) - 5} more" if len(done.forgotten) > 5 else ""
             _LOG.warning(
-                "the swap forgot what upsert() and remove() changed: %s%s; swap(bundle, keep_changes=True) keeps it",
+                "the swap dropped changes of upsert() and remove(): %s%s; swap(bundle, keep_changes=True) keeps them",
                 shown,
                 more,
             )
         return done
 
     def stale_gates(self, bundle: Bundle) -> tuple[StaleGate, ...]:
-        """The live gates that a bundle would not fit, and why: what :meth:`swap` refuses it for.
+        """Return the live gates that do not fit a bundle, and why. :meth:`swap` refuses a bundle because of them.
 
-        Those that do not fit the bundle of now either are among them, and say so.
+        Gates that do not fit the present bundle either are included, and marked as such.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -482,17 +481,17 @@ class Engine:
         return tuple(StaleGate._of(gate) for gate in self._core.stale_gates(bundle._core))
 
     def compact(self) -> None:
-        """Release what is kept for nobody any more: texts that were replaced, entities that were added and removed, and
-        the uids of principals whose sessions are over. A uid of which :meth:`resource` gave a handle is kept for good.
+        """Free memory that is no longer needed.
 
-        Where all handles are in use, an admission does so by itself. A gate that has decided nothing since holds what
-        it decided by until it decides again.
+        This is the memory of replaced texts, of entities that were added and removed, and of uids of principals whose
+        sessions have ended. A uid for which :meth:`resource` returned a handle is kept. If all handles are in use, an
+        admission frees those of ended sessions by itself. An idle gate holds its old data until it decides again.
 
-        Of what was added and removed again nothing is left, as if neither had been: a later swap that keeps changes
-        does not take it out of a bundle that has it.
+        An entity that was added and removed again leaves no trace: a later swap that keeps changes does not remove it
+        from a bundle that has it.
 
-        It takes as long as a :meth:`swap` to the bundle of now that keeps the changes, and is as gentle: nobody waits,
-        and sessions, handles and gates stay good.
+        The call takes as long as a :meth:`swap` to the present bundle that keeps the changes. No decision waits, and
+        sessions, handles and gates stay valid.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -501,19 +500,19 @@ class Engine:
         self._core.compact()
 
     def upsert(self, entities: Source | Iterable[Any]) -> None:
-        """Put entities into the store, or others in their place, between two decisions.
+        """Add entities to the store, or replace them, between two decisions.
 
-        Decisions are then what they would be by a bundle compiled with these entities. One change is one step: no
-        decision sees a part of it. The next :meth:`swap` forgets it unless it is told to keep it, so change what the
-        next bundle is made of too.
+        Later decisions are those of a bundle compiled with these entities. A change is one step: no decision sees a
+        part of it. The next :meth:`swap` drops it unless ``keep_changes`` is true, so change the sources of the next
+        bundle too.
 
         Args:
-            entities: As for :func:`ztfast.compile`: a file, a text, or a list in Cedar's JSON. Each replaces the entity
-                with its uid whole, parents, attributes and tags.
+            entities: The entities, as for :func:`ztfast.compile`: a file, a text, or a list in Cedar's JSON. Each
+                replaces the whole entity with its uid: parents, attributes and tags.
 
         Raises:
-            PolicyError: where an entity does not fit the schema, or is there twice and differs.
-            EntityError: where an entity would be its own ancestor.
+            PolicyError: if an entity does not fit the schema, or is there twice with differences.
+            EntityError: if an entity would be its own ancestor.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -530,13 +529,13 @@ class Engine:
         self._core.change(source[1], [])
 
     def remove(self, uids: Iterable[UidLike]) -> None:
-        """Take entities out of the store, between two decisions. What the store lacks already is no error.
+        """Remove entities from the store, between two decisions. Entities that are not in the store are ignored.
 
-        Entities below a removed one stay below it, but no longer below what was above it, as in Cedar's JSON.
+        Children of a removed entity keep it as their parent, but lose its ancestors, as in Cedar's JSON.
 
         Raises:
-            UidError: where one is no uid.
-            EntityError: where the schema has no such type, one is an action, or is named twice.
+            UidError: if an element is not a uid.
+            EntityError: if the schema has no such type, or an entity is an action or named twice.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -548,25 +547,24 @@ class Engine:
         self._core.change(None, removals)
 
     def kill_switch(self, on: bool, actions: AllActions | UidLike | Iterable[UidLike] | None = None) -> None:
-        """Deny sessions actions, with code KILLED, until it is switched off. It holds over every :meth:`swap`.
+        """Stop actions for all sessions: deny them with code KILLED until the switch is lifted, also after swaps.
 
         Args:
-            on: Whether to deny, or to do so no longer.
-            actions: Which ones. By default all but those that the bundle exempts (``ztfast.compile(exempt=...)``), so
-                that what reduces risk still passes; :data:`ztfast.ALL_ACTIONS` for those too; or these actions and
-                groups of actions, exempt or not.
+            on: ``True`` to stop actions, ``False`` to lift the switch.
+            actions: By default all actions except those that the bundle exempts (``ztfast.compile(exempt=...)``), so
+                that actions which reduce risk stay possible. :data:`ztfast.ALL_ACTIONS` includes exempt actions. Or
+                these actions and groups of actions, exempt or not.
 
-        A group is stopped with the actions that are in it then, and stops those that later bundles put into it; what a
-        bundle takes out of it stays stopped, until the group is lifted.
+        Stopping a group stops its present actions, and those that later bundles add to it. An action that a bundle
+        takes out of the group stays stopped until the group's switch is lifted.
 
-        ``kill_switch(False)`` lifts everything that was switched on; ``kill_switch(False, actions=[...])`` what was
-        switched on by these names: what another switch stops stays stopped.
+        ``kill_switch(False)`` lifts all switches. ``kill_switch(False, actions=[...])`` lifts the switches with these
+        names; an action that another switch stops too stays stopped.
 
         Raises:
-            ActionError: where the bundle has no such action or group; nothing has changed then.
-            ArgumentError: where ``on`` is neither True nor False, or ``actions`` names none: a switch that stops
-                nothing is not what anybody wants of one.
-            ForkedError: where the engine was opened before a fork.
+            ActionError: if the bundle has no such action or group; nothing has changed then.
+            ArgumentError: if ``on`` is neither True nor False, or ``actions`` is empty.
+            ForkedError: if the engine was opened before a fork.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -591,7 +589,7 @@ class Engine:
 
     @property
     def killed(self) -> bool:
-        """Whether the kill switch stops anything."""
+        """Whether the kill switch stops any action."""
         return self._core.killed
 
     def explain(
@@ -601,14 +599,14 @@ class Engine:
         resource: UidLike | EntityHandle,
         context: Mapping[str, Any] | None = None,
     ) -> Explanation:
-        """Cedar's own answer, with the policies' sources, beside the engine's. Slow: it runs Cedar itself.
+        """Return the engine's decision and Cedar's own answer, with the policies' sources. Slow: it runs Cedar itself.
 
         Args:
             who: A session (as for :meth:`decide`) or a principal's uid (as for :meth:`evaluate`).
             action, resource, context: As for :meth:`evaluate`.
 
         Raises:
-            OwnerError: where the session or a handle is another engine's.
+            OwnerError: if the session or a handle belongs to another engine.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -618,7 +616,7 @@ class Engine:
         """
         session = who if isinstance(who, Session) else None
         if session is not None and not gate.belongs(session, self._core):
-            raise OwnerError(f"{who!r} is another engine's: admit the principal to this one, or give its uid")
+            raise OwnerError(f"{who!r} belongs to another engine: admit the principal to this one, or give its uid")
         decided, (allow, reasons, errors), problem, shown = self._core.explain(
             None if session is None else session.id,
             who if session is None else session.principal,
@@ -643,7 +641,7 @@ class Engine:
 
     def __reduce_ex__(self, protocol: object) -> Any:
         raise OwnerError(
-            "an engine is neither copied nor pickled: save its bundle (engine.bundle.save(path)), and open an engine "
+            "an engine cannot be copied or pickled: save its bundle (engine.bundle.save(path)), and open an engine "
             "over ztfast.Bundle.load(path) there"
         )
 
@@ -652,7 +650,7 @@ class Engine:
 
 
 def _json_list(text: str) -> str:
-    """A JSON list in the one spelling that we write; empty for other texts."""
+    """Normalize the text of a JSON list; return an empty text for other texts."""
     try:
         return json.dumps(json.loads(text)) if text.startswith("[") else ""
     except (ValueError, RecursionError):
@@ -661,7 +659,7 @@ def _json_list(text: str) -> str:
 
 def _id(session: Session) -> int:
     if not isinstance(session, Session):
-        raise OwnerError(f"wanted a ztfast.Session (see Engine.admit), got {shown(session)}")
+        raise OwnerError(f"wanted a ztfast.Session (see Engine.admit); got {shown(session)}")
     return session.id
 
 
@@ -671,7 +669,7 @@ def _bundle(what: str, bundle: object) -> None:
 
 
 def _count(number: Any) -> int:
-    """A whole number, numpy's among them; 0 for what is none."""
+    """Convert an integer, numpy's too; return 0 for other values."""
     try:
         return 0 if isinstance(number, bool) else operator.index(number)
     except Exception:
@@ -684,7 +682,7 @@ def _bool(what: str, on: object) -> None:
 
 
 def _several(wanted: str, many: Any) -> Iterable[Any]:
-    # A uid can be walked through, too: its parts are no uids.
+    # A Uid is iterable too, but its parts are not uids.
     if not isinstance(many, (str, bytes, Mapping, Uid)):
         try:
             walk: Iterable[Any] = iter(many)
@@ -701,5 +699,5 @@ def _dict(context: Mapping[Any, Any] | None) -> dict[Any, Any]:
     if isinstance(context, dict):
         return context
     if not isinstance(context, Mapping):
-        raise ContextError(f"wanted the context as a mapping of attributes to values, got {type(context).__qualname__}")
+        raise ContextError(f"wanted the context as a mapping of attributes to values; got {type(context).__qualname__}")
     return dict(context)

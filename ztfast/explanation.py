@@ -1,4 +1,4 @@
-"""Explanations: Cedar's own answer beside the engine's."""
+"""Explanations: the engine's decision and Cedar's own answer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class PolicyText:
 
     Attributes:
         policy: The policy.
-        source: Its text.
-        error: What its evaluation ran into, if it erred.
+        source: The policy's text.
+        error: The error of its evaluation, if there was one.
     """
 
     policy: Policy
@@ -27,14 +27,14 @@ class PolicyText:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Cedar's own answer to a request, beside the engine's.
+    """The engine's decision on a request, and Cedar's own answer.
 
     Attributes:
         decision: The engine's decision.
         allow: Cedar's decision by policy alone.
         reasons: The policies that determined Cedar's decision.
         errors: The policies whose evaluation erred; Cedar skips them.
-        problem: Why Cedar's request validation would refuse the request, or None.
+        problem: Why Cedar's request validation would refuse the request, or ``None``.
     """
 
     decision: Decision
@@ -45,7 +45,7 @@ class Explanation:
 
     @property
     def agrees(self) -> bool:
-        """Whether the engine came to Cedar's decision by the same policies, or denied before it looked at any."""
+        """Whether the engine made Cedar's decision by the same policies, or denied before it evaluated any."""
         if self.decision.code not in ("ALLOW", "FORBID", "DEFAULT"):
             return True
         ids = tuple(reason.policy.id for reason in self.reasons)

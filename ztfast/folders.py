@@ -188,7 +188,7 @@ class _Walk:
         elif stat.S_ISREG(found.st_mode):
             self.tree.files.append(Found(path, real, state(found)))
         else:
-            raise refused(path, f"wanted a file, got {KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}")
+            raise refused(path, f"wanted a file; got {KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}")
 
     def unread(self, path: str, real: str, why: str) -> None:
         """Add a warning about a file that is not read."""

@@ -1,12 +1,12 @@
 """Decisions from Cython, without the GIL: `from ztfast.gate cimport Gate, EntityHandle, Session, ZTFAST_ALLOW, allows`.
 
-Compile with ``include_dirs=[ztfast.get_include()]``. Units, ownership and thread rules are those of ``ztfast.h``: a
-gate serves one thread at a time, so a strategy that runs without the GIL clones its own by
-``api.gate_clone(core(gate), ...)``, or makes sure that Python leaves the gate alone meanwhile.
+Compile with ``include_dirs=[ztfast.get_include()]``. Units, ownership and thread rules are those of ``ztfast.h``. A gate
+serves one thread at a time, so a strategy that runs without the GIL clones one with ``api.gate_clone(core(gate), ...)``,
+or ensures that Python does not use the gate meanwhile.
 
-Of the classes a strategy reads ``Session.id``, ``EntityHandle.handle`` and, by ``core()``, the gate's pointer. They
-come first in their classes and stay there; what begins with an underscore is the gate's own and changes from version to
-version. Cython compares the sizes of the classes when the module is imported.
+A strategy may read ``Session.id``, ``EntityHandle.handle`` and, through ``core()``, the gate's pointer. They are the
+first fields of their classes and keep these places. Names that begin with an underscore are private and change from
+version to version. Cython compares the sizes of the classes when the module is imported.
 """
 
 cimport cython
@@ -19,7 +19,7 @@ cdef extern from "ztfast.h" nogil:
         ZTFAST_ABI_VERSION
         ZTFAST_MAX_ARGUMENTS
         ZTFAST_MAX_DETERMINING
-    # Codes of a decision: everything but ZTFAST_ALLOW denies.
+    # The codes of a decision. Every code except ZTFAST_ALLOW denies.
     enum:
         # codes: begin (from src_ext/codes: `make codes` writes these lines)
         ZTFAST_DEFAULT
@@ -39,7 +39,7 @@ cdef extern from "ztfast.h" nogil:
         ZTFAST_TOO_LARGE
         ZTFAST_UNKNOWN_HANDLE
         # codes: end
-    # Statuses of all other calls.
+    # The statuses of the other calls.
     enum:
         ZTFAST_OK
         ZTFAST_E_NULL
@@ -112,23 +112,23 @@ cdef extern from "ztfast.h" nogil:
     int32_t ztfast_check(const ztfast_api *) noexcept
     const char *ztfast_check_text(int32_t) noexcept
 
-# The core's table: checked when ztfast.gate was imported.
+# The core's table. It is checked when ztfast.gate is imported.
 cdef const ztfast_api *api
 
 cdef enum:
-    # Attributes that a gate can have: their numbers lie on the stack.
+    # The largest number of attributes whose numbers fit on the stack.
     MAX_ARGUMENTS = ZTFAST_MAX_ARGUMENTS
     MAX_DETERMINING = ZTFAST_MAX_DETERMINING
-    # Decisions that a gate remembers, and the most determining policies in one of them.
+    # The number of decisions that a gate caches, and the largest number of determining policies in one of them.
     CACHED = 256
     CACHED_POLICIES = 6
-    # Texts of the bundle that a gate remembers.
+    # The number of the bundle's texts that a gate caches.
     REMEMBERED = 64
-    # Gates that a gate keeps for requests that lack some of its attributes.
+    # The number of gates that a gate keeps for requests without some of its attributes.
     MOST_WITHOUT = 32
 
 cdef struct RememberedText:
-    # Kept alive by the gate.
+    # The gate keeps the text alive.
     PyObject *text
     Py_ssize_t length
     int64_t number
@@ -152,9 +152,9 @@ cdef class Session:
 cdef class EntityHandle:
     cdef readonly uint64_t handle
     cdef readonly object uid
-    # Bytes of the uid's texts.
+    # The bytes of the uid's texts.
     cdef Py_ssize_t _size
-    # The engine knows the handles that somebody has.
+    # The engine has weak references to its handles.
     cdef object __weakref__
 
 
@@ -170,12 +170,12 @@ cdef class Decision:
 cdef class Gate:
     cdef ztfast_gate *_gate
     cdef uint32_t (*_allows)(ztfast_gate *, uint64_t, uint64_t, const int64_t *, size_t) noexcept nogil
-    # Arguments of a call, session and resource among them, if all values are Long; else -1.
+    # The number of arguments of a call, including session and resource, if all values are Long; otherwise -1.
     cdef Py_ssize_t _plain
-    # Not 0 while somebody decides by the gate and Python code may run.
+    # Not 0 while the gate is in use and Python code may run.
     cdef char _busy
     cdef size_t _count
-    # Bytes that a context has for the texts of a call.
+    # The bytes that a context has for the texts of a call.
     cdef Py_ssize_t _room
     cdef bint _looks_up
     cdef bint _slow
@@ -186,7 +186,7 @@ cdef class Gate:
     cdef CacheKey _keys[CACHED]
     cdef list _decisions
     cdef object _spares
-    # Gates of fewer attributes, by the bits of those that are absent.
+    # The gates without some attributes, by the bits of the absent ones.
     cdef dict _without
     cdef object _core
     cdef object _engine

@@ -1,4 +1,4 @@
-"""The hot path (Cython): see the classes' own documentation."""
+"""The hot path (Cython). The classes' docstrings are in the compiled module."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, Never, NoReturn, Self, final

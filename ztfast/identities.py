@@ -1,4 +1,4 @@
-"""Identities: who someone is, and for how long."""
+"""Identities: a principal, and the times for which it is valid."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _YEAR_2200 = 7_258_118_400
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who someone is, as trusted code has established it.
+    """An identity that trusted code has established.
 
     Args:
         principal: The principal's uid.
-        not_after: From when it is no longer good: epoch seconds, an aware ``datetime`` or its ``isoformat()``.
-            ``math.inf`` for no end.
-        not_before: From when it is good, likewise.
-        factors: What it was proved with, as ``("x509", "fido2")``. **No decision reads them yet**, nor ``auth_time``:
-            they are checked and kept here, and dropped at admission. What policies ask of a proof (a second factor, a
-            fresh login) has to be given in the context.
-        auth_time: When it was proved, likewise; now, if it is left out.
+        not_after: The end of validity: epoch seconds, an aware ``datetime`` or its ``isoformat()``. ``math.inf`` means
+            no end.
+        not_before: The begin of validity, in the same forms.
+        factors: The factors of the login, for example ``("x509", "fido2")``. **No decision reads them yet**, nor
+            ``auth_time``: this class checks and keeps them, and admission drops them. If policies need a proof (a
+            second factor, a fresh login), pass it in the context.
+        auth_time: The time of the login, in the same forms; by default now.
 
-    The attributes are epoch seconds, however they were given.
+    The attributes are always epoch seconds.
 
     Raises:
-        IdentityError: where the times make no sense, are beyond the year 2200 (milliseconds or nanoseconds, most
-            likely), or are datetimes without a time zone.
-        UidError: where the principal is no uid.
+        IdentityError: if the end is not after the begin, a time is after the year 2200 (it is probably in milliseconds
+            or nanoseconds), or a datetime has no time zone.
+        UidError: if the principal is not a uid.
 
     >>> Identity('Algo::"a7"', not_after=2_000_000_000, factors=["x509"]).principal
     Uid(type='Algo', id='a7')
@@ -71,7 +71,7 @@ class Identity:
         except TypeError:
             names = None
         if names is None or not all(isinstance(name, str) for name in names):
-            raise IdentityError(f"factors: wanted several names, as ['x509', 'fido2']; got {shown(factors)}")
+            raise IdentityError(f"factors: wanted a list of names, as ['x509', 'fido2']; got {shown(factors)}")
         object.__setattr__(self, "principal", Uid.of(principal))
         object.__setattr__(self, "not_after", not_after)
         object.__setattr__(self, "not_before", not_before)
@@ -80,7 +80,7 @@ class Identity:
 
 
 def _check_unit(name: str, seconds: float) -> None:
-    """Refuse what is beyond the year 2200: it is meant in another unit."""
+    """Refuse a time after the year 2200, which is probably in another unit."""
     if not _YEAR_2200 <= seconds < math.inf:
         return
     for unit, each in (("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9)):
@@ -88,43 +88,43 @@ def _check_unit(name: str, seconds: float) -> None:
             hint = f"is it in {unit}? Divide it by {each:,.0f}"
             break
     else:
-        hint = "math.inf is for no end"
-    raise IdentityError(f"{name}: wanted epoch seconds, and {seconds:,.0f} is beyond the year 2200: {hint}")
+        hint = "use math.inf for no end"
+    raise IdentityError(f"{name}: wanted epoch seconds, but {seconds:,.0f} is after the year 2200: {hint}")
 
 
 def _seconds(name: str, given: Any) -> float:
-    """A time of an identity as epoch seconds."""
+    """Convert a time of an identity to epoch seconds."""
     wanted = f"{name}: wanted epoch seconds, an aware datetime or its isoformat()"
     value: Any = given[()] if isinstance(given, np.ndarray) and given.ndim == 0 else given
     if isinstance(value, str):
         try:
             value = datetime.datetime.fromisoformat(value)
         except ValueError:
-            raise IdentityError(f"{wanted}, got {shown(given)}") from None
+            raise IdentityError(f"{wanted}; got {shown(given)}") from None
     if isinstance(value, datetime.datetime):
         at: datetime.datetime = value
         try:
             offset = at.utcoffset()
         except Exception as error:
-            raise IdentityError(f"{wanted}, got one whose time zone fails: {error!r}") from error
+            raise IdentityError(f"{wanted}; got one whose time zone fails: {error!r}") from error
         if offset is None:
-            hint = "without a time zone it is no instant: datetime.now(datetime.UTC), or value.astimezone()"
-            raise IdentityError(f"{wanted}, got {shown(given)}: {hint}")
-        # pandas' NaT is a datetime by its class, and its time is NaN.
+            hint = "it has no time zone: use datetime.now(datetime.UTC), or value.astimezone()"
+            raise IdentityError(f"{wanted}; got {shown(given)}: {hint}")
+        # pandas' NaT is a subclass of datetime, and its timestamp is NaN.
         value = at.timestamp()
-    # numpy's times are no seconds: what number stands for one depends on its unit.
+    # numpy's times are not accepted as numbers, because the number depends on the unit.
     if isinstance(value, (np.integer, np.floating)) and not isinstance(value, np.timedelta64):
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        raise IdentityError(f"{wanted}, got {shown(given)}")
+        raise IdentityError(f"{wanted}; got {shown(given)}")
     try:
         return float(value)
     except OverflowError:
-        raise IdentityError(f"{wanted}, got a number beyond all times") from None
+        raise IdentityError(f"{wanted}; got a number that is too large") from None
 
 
 def nanoseconds(seconds: float) -> int:
-    """Epoch seconds as the nanoseconds that the core counts, cut to what it can count."""
+    """Convert epoch seconds to the core's nanoseconds, clamped to 64 bits."""
     least, most = -(1 << 63), (1 << 63) - 1
     if math.isinf(seconds):
         return most if seconds > 0 else least

@@ -1,4 +1,4 @@
-"""What an engine tells of itself: the memory that it keeps, and what came of a swap."""
+"""Reports of an engine: its memory, the result of a swap, and stale gates."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ __all__ = ["MemoryUse", "StaleGate", "Swap"]
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """What an engine keeps in memory for decisions, in bytes.
+    """The memory that an engine uses, in bytes.
 
     Attributes:
         bundle: The bundle.
         tables: The tables of sessions and handles.
         gates: The gates and their working memory.
-        changes: Entities that were changed since the bundle was made, with all texts that they ever had;
-            :meth:`Engine.compact` releases those that were replaced.
-        uids: The uids that have a handle, and those of principals that have a session, or had one:
-            :meth:`Engine.compact` releases these.
-        replaced: Bundles that were replaced and that somebody still holds: a gate holds its own until it decides again.
-        locked: Of all these, what is locked.
-        huge: Of bundle and tables, what the system holds in large pages now.
+        changes: The entities that were changed since the bundle was compiled, with all texts that they ever had.
+            :meth:`Engine.compact` frees replaced texts.
+        uids: The uids with a handle, and those of principals with present or past sessions. :meth:`Engine.compact`
+            frees those of past sessions.
+        replaced: Replaced bundles that are still in use: a gate keeps its bundle until it decides again.
+        locked: The part of all these that is locked.
+        huge: The part of bundle and tables that is in large pages now.
     """
 
     bundle: int
@@ -38,11 +38,11 @@ class MemoryUse:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """What came of a swap.
+    """The result of a swap.
 
     Attributes:
-        kept: Entities that were changed since the old bundle was made, and are so in the new one.
-        forgotten: Entities that were changed, and are again what the new bundle says.
+        kept: The entities whose changes were repeated over the new bundle.
+        forgotten: The entities whose changes were dropped.
     """
 
     kept: tuple[Uid, ...] = ()
@@ -51,14 +51,14 @@ class Swap:
 
 @dataclass(frozen=True, slots=True)
 class StaleGate:
-    """Live gates of one kind that a bundle would not fit.
+    """Live gates with the same action and attributes that do not fit a bundle.
 
     Attributes:
-        action: Their action.
-        names: Their attributes.
-        count: How many there are.
-        why: What the bundle lacks for them, or has otherwise.
-        already: Whether they do not fit the bundle of now either.
+        action: The gates' action.
+        names: The gates' attributes.
+        count: The number of gates.
+        why: What the bundle lacks or changes.
+        already: Whether the gates do not fit the present bundle either.
     """
 
     action: str

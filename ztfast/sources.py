@@ -247,7 +247,7 @@ def _regular(found: os.stat_result, shown: str) -> None:
     kind = stat.S_IFMT(found.st_mode)
     if kind != stat.S_IFREG:
         hint = "; to read a pipe, give the open file, for example sys.stdin" if kind == stat.S_IFIFO else ""
-        raise SourceError(f"{shown}: wanted a file, got {KINDS.get(kind, 'something else')}{hint}")
+        raise SourceError(f"{shown}: wanted a file; got {KINDS.get(kind, 'something else')}{hint}")
 
 
 def decoded(content: bytes, name: str) -> str:

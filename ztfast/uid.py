@@ -1,4 +1,4 @@
-"""Uids: the names of entities."""
+"""Uids: the unique identifiers of entities."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class _Parts(NamedTuple):
 class Uid(_Parts):
     """The uid of an entity: its fully qualified type and its id, unescaped.
 
-    Wherever ztfast takes a uid it takes Cedar's text too, as ``'Instrument::"AAPL"'``. This form needs no escaping and
-    no parsing. (Cedar's grammar: https://docs.cedarpolicy.com/policies/syntax-entity.html) A text is exactly one uid:
-    comments and white space around or inside it, which Cedar allows in policies, are refused.
+    All functions that take a uid also take Cedar's text, as ``'Instrument::"AAPL"'`` (Cedar's grammar:
+    https://docs.cedarpolicy.com/policies/syntax-entity.html). A ``Uid`` needs no escaping and no parsing. A text must
+    be exactly one uid: comments and white space around or inside it, which Cedar allows in policies, are refused.
 
     Args:
         type: The type's name with its namespaces, as ``"Settlement::Instruction"``.
         id: The id, any text.
 
     Raises:
-        UidError: where the type is no name, or the id no valid text.
+        UidError: if the type is not a name, or the id is not valid Unicode text.
 
     >>> Uid.parse('Instrument::"AAPL"')
     Uid(type='Instrument', id='AAPL')
@@ -40,9 +40,9 @@ class Uid(_Parts):
     __slots__ = ()
 
     def __new__(cls, type: str, id: str) -> Self:
-        """Check the parts."""
+        """Check the parts and make the uid."""
         _core.check_uid(type, id)
-        # Texts of their own: subclasses may compare as they like, and handles are looked up by comparing.
+        # Plain str objects, because subclasses may override comparison, and handles are looked up by comparing.
         return tuple.__new__(cls, (str.__str__(type), str.__str__(id)))
 
     @classmethod
@@ -51,7 +51,7 @@ class Uid(_Parts):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read Cedar's text. Raises :class:`ztfast.UidError` with Cedar's own message."""
+        """Parse Cedar's text. Raises :class:`ztfast.UidError` with Cedar's own message."""
         try:
             return tuple.__new__(cls, _core.parse_uid(text))
         except (TypeError, UnicodeEncodeError):
@@ -59,12 +59,12 @@ class Uid(_Parts):
 
     @classmethod
     def of(cls, value: object) -> Self:
-        """Take a uid, its text, or its Cedar JSON (``{"type": ..., "id": ...}``, also under ``"__entity"``).
+        """Convert a uid, its text, or its Cedar JSON (``{"type": ..., "id": ...}``, also under ``"__entity"``).
 
         Raises:
-            UidError: where it is none of these.
+            UidError: if the value is none of these.
         """
-        # A subclass may compare as it likes, too.
+        # A subclass may override comparison, so it is converted too.
         return value if type(value) is cls else tuple.__new__(cls, _core.extract_uid(value))
 
     def __str__(self) -> str:

@@ -1,5 +1,5 @@
-# The calls of a gate, allows() and decide(). They take their arguments from the caller's stack (METH_FASTCALL): what
-# Cython makes of a signature with optional arguments costs more than the decision.
+# The calls of a gate, allows() and decide(). They take their arguments from the caller's stack (METH_FASTCALL), because
+# Cython's code for a signature with optional arguments costs more than the decision.
 
 cdef extern from "Python.h":
     ctypedef struct PyTypeObject:
@@ -38,7 +38,7 @@ cdef object gate_allows(Gate gate, PyObject *const *arguments, Py_ssize_t count)
 
 
 cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t count):
-    """For values that are not all plain ints, for a gate that is in use, and for whatever is wrong."""
+    """Decide if not all values are plain ints, if the gate is in use, or if the arguments are wrong."""
     cdef int64_t values[MAX_ARGUMENTS]
     cdef uint32_t code
     cdef int found, looked = READ
@@ -67,7 +67,7 @@ cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t c
             return True if code == <uint32_t>ZTFAST_ALLOW else False
     finally:
         ztfast_give(&user._busy)
-    # More texts than a gate has room for.
+    # The call has more texts than a gate has room for.
     return bool(gate.by_context(arguments))
 
 
@@ -102,12 +102,12 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
             if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:
                 determining.count = 0
             if determining.count <= MAX_DETERMINING:
-                # The names of policies are those of the bundle that the decision went by.
+                # The names of the policies come from the bundle that the decision used.
                 user.keep_up()
                 return user.decision(code, &determining)
     finally:
         ztfast_give(&user._busy)
-    # More texts, or more determining policies, than a gate has room for.
+    # The call has more texts or determining policies than a gate has room for.
     return gate.by_context(arguments)
 
 
@@ -122,9 +122,9 @@ allows_definition.ml_flags = METH_FASTCALL
 allows_definition.ml_doc = b"""allows($self, session, resource, /, *values)
 --
 
-Whether the session may do it to the resource: True for ALLOW, False for everything else.
+Return whether the session may perform the action on the resource: True for ALLOW, False for every other code.
 
-Raises ContextError where the values do not fit the attributes."""
+Raises ContextError if the values do not fit the attributes."""
 
 cdef PyMethodDef decide_definition
 decide_definition.ml_name = b"decide"
@@ -133,10 +133,10 @@ decide_definition.ml_flags = METH_FASTCALL
 decide_definition.ml_doc = b"""decide($self, session, resource, /, *values)
 --
 
-The decision with its code and determining policies, as a ztfast.Decision.
+Decide, and return the code and the determining policies as a ztfast.Decision.
 
-Equal decisions are the same object as long as the gate remembers them, so that none is made anew.
-Raises ContextError where the values do not fit the attributes."""
+The gate caches decisions, so equal decisions may be the same object.
+Raises ContextError if the values do not fit the attributes."""
 
 cdef PyMethodDef empty_call_definition
 empty_call_definition.ml_name = b"empty_call"
@@ -145,7 +145,7 @@ empty_call_definition.ml_flags = METH_FASTCALL
 empty_call_definition.ml_doc = b"""empty_call(*arguments)
 --
 
-Takes any arguments and does nothing: the floor that measurements are set against."""
+Take any arguments and do nothing: the floor of measurements."""
 
 empty_call = PyCFunction_New(&empty_call_definition, None)
 

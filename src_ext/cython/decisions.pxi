@@ -1,19 +1,19 @@
-# What was decided, as an object.
+# The result of a decision, as an object.
 
 cdef dict CODE_NAMES = dict(_core.CODES)
 cdef tuple NO_REASONS = ()
 
 
 cdef class Decision:
-    """What was decided, and why. True iff the effect is ALLOW.
+    """The result of a decision. It is true only for ALLOW.
 
     Attributes:
         effect: ``"ALLOW"`` or ``"DENY"``.
-        code: Why, the name of a :class:`ztfast.Code`. ``"ALLOW"``, ``"FORBID"`` and ``"DEFAULT"`` come from the
-            policies; every other code denies whatever they say.
-        number: The same as the number that ``decide_many`` gives, see :class:`ztfast.Code`.
-        reasons: Ids of the determining policies, in their order (Cedar: the satisfied forbids, else the satisfied
-            permits).
+        code: The name of a :class:`ztfast.Code`. ``"ALLOW"``, ``"FORBID"`` and ``"DEFAULT"`` come from the policies;
+            every other code denies, whatever the policies say.
+        number: The number of the code, as ``decide_many`` returns it.
+        reasons: The ids of the determining policies, in their order (as in Cedar: the satisfied forbids, or if there
+            are none, the satisfied permits).
 
     >>> import ztfast
     >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -22,9 +22,10 @@ cdef class Decision:
     """
 
     def __cinit__(self, number=0, tuple reasons=NO_REASONS, /):
-        # Once and for all: a gate gives the decisions that it remembers to everybody.
+        # These are set in __cinit__, so that calling __init__ again changes nothing: a gate returns its cached decisions
+        # to all callers.
         if isinstance(number, bool) or not isinstance(number, int) or number not in CODE_NAMES:
-            raise ArgumentError(f"Decision: wanted a ztfast.Code, got {given(number)}")
+            raise ArgumentError(f"Decision: wanted a ztfast.Code; got {given(number)}")
         self.number = number
         self.effect = "ALLOW" if number == ZTFAST_ALLOW else "DENY"
         self.code = CODE_NAMES[number]

@@ -1,9 +1,10 @@
 """The hot path: sessions, handles, decisions and gates as C-level objects over the core's table of functions.
 
-A call of ``Gate.allows`` unpacks its arguments into numbers on the stack and calls one function pointer. Nothing is
-allocated, and no other Python code runs.
+A call of ``Gate.allows`` unpacks its arguments into numbers on the stack and calls one function pointer. It allocates
+nothing and runs no other Python code.
 
-This file has the gate. What it includes is one module with it: calls between modules of Cython go through pointers.
+This file has the gate. The included files belong to the same module, because calls between Cython modules go through
+pointers.
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -38,48 +39,48 @@ include "sessions.pxi"
 include "decisions.pxi"
 
 cdef str COPIED_GATE = (
-    "a gate is good in its process and by its engine only: it is neither copied nor pickled. "
-    "Call engine.prepare(...) there; threads may share one"
+    "a gate is valid only in its process and with its engine, so it cannot be copied or pickled. "
+    "Call engine.prepare(...) there; threads may share a gate"
 )
 
 
-# Exact types: comparing pointers is all that a call can afford.
+# Types are compared by pointer, because a call can afford nothing slower.
 cdef void *SESSION = <void *>Session
 cdef void *RESOURCE = <void *>EntityHandle
 cdef void *LONG = <void *>int
 cdef void *TEXT = <void *>str
-# What stands for a value that is not there. Both live as long as the module does.
+# The values that mean absent. They live as long as the module.
 cdef object absent_value = ABSENT_VALUE, masked_value = numpy.ma.masked
 cdef void *ABSENT = <void *>absent_value
 cdef void *MASKED = <void *>masked_value
 
-# The most whole units that a decimal can have.
+# The largest number of whole units in a decimal.
 cdef int64_t MOST_UNITS = 922_337_203_685_477
 
 cdef enum Numbers:
-    # All are there.
+    # All values have numbers.
     READ = 0
-    # One is out of its type's range.
+    # A value is out of its type's range.
     OUT_OF_RANGE = 1
     # An attribute is absent: the gate without it decides.
     LACKING = 2
-    # One is of the right type, perhaps, and no number by itself: a context decides.
+    # A value may have the right type, but has no number: the slow path decides by a context.
     IN_WORDS = 3
 
 
 cdef class Gate:
-    """Decisions about one action, like a prepared statement; made by :meth:`ztfast.Engine.prepare`.
+    """A prepared decision about one action, like a prepared statement; :meth:`ztfast.Engine.prepare` makes it.
 
-    The context's attributes are given by position, in the order of the names given to ``prepare``: ``int`` for Long,
-    ``bool`` for Bool, ``str`` for String, :class:`EntityHandle` for entities are the quick ones; whatever else
-    :meth:`ztfast.Engine.decide` takes is taken alike (``docs/conversions.md``). ``ztfast.ABSENT`` leaves an optional
-    attribute out. A value of a wrong type raises; one that is out of its type's range is DENY with code BAD_VALUE, as
-    long as the session is good. A gate survives bundle swaps; where the new bundle no longer has the action or changes
-    these attributes, it denies with code STALE_GATE.
+    A call takes the context attributes by position, in the order of the names passed to ``prepare``. The fastest values
+    are ``int`` for Long, ``bool`` for Bool, ``str`` for String, and :class:`EntityHandle` for entities. All other values
+    that :meth:`ztfast.Engine.decide` accepts are accepted too (``docs/conversions.md``). ``ztfast.ABSENT`` leaves an
+    optional attribute out. A value of a wrong type raises. A value out of its type's range is DENY with code BAD_VALUE,
+    if the session is active and valid. A gate stays valid over swaps. If a new bundle lacks the action or changes these
+    attributes, the gate denies with code STALE_GATE.
 
-    Threads may share a gate, with and without the GIL, and no decision waits for another: who finds it in use decides
-    by one of the thread's own, which is prepared when that first happens. So a gate per thread is what is fast;
-    embedders (``ztfast.h``) must do it so.
+    Threads may share a gate, with and without the GIL, and no decision waits for another: a call that finds the gate in
+    use decides with a gate of its own thread, which is prepared when this first happens. A gate for each thread is
+    therefore the fastest; embedders (``ztfast.h``) must use one for each thread.
 
     >>> import ztfast, time
     >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -90,11 +91,11 @@ cdef class Gate:
     """
 
     def __cinit__(self):
-        # Until it is prepared, no call has the arguments that it wants.
+        # No call has this number of arguments, so calls of a gate that was not prepared take the slow path.
         self._plain = -1
 
     def __init__(self, *arguments, **names):
-        raise OwnerError("a gate is not made by hand: call engine.prepare(action, *names)")
+        raise OwnerError("a gate cannot be constructed directly: call engine.prepare(action, *names)")
 
     cdef int set_up(self, engine, core) except -1:
         cdef size_t at, count
@@ -112,10 +113,10 @@ cdef class Gate:
         self._every_kind = bytes(kinds)
         self._plain = self._count + 2
         if self._count > MAX_ARGUMENTS:
-            # More than a call takes on its stack: one decision goes by the context, many go by columns.
+            # There are more attributes than fit on a call's stack: single decisions use the context, batches use columns.
             self._slow, self._plain = True, -1
         if self._room < 0:
-            # Any call is too large: a context says so.
+            # Every call is too large; deciding by a context gives the code.
             self._slow, self._plain = True, -1
         for at in range(min(self._count, <size_t>MAX_ARGUMENTS)):
             self._kinds[at] = kinds[at]
@@ -134,29 +135,31 @@ cdef class Gate:
 
     @property
     def address(self):
-        """The gate's address for ``ztfast.h``, good as long as this object lives."""
+        """The gate's address for ``ztfast.h``, valid as long as this object lives."""
         return <uintptr_t>self._gate
 
     def decide_many(self, sessions, resources, /, *columns):
-        """Decide on many rows by one bundle, without the GIL.
+        """Decide many rows by one bundle, without the GIL.
 
         Args:
             sessions: A :class:`Session` for all rows, a sequence of them, or their ids as an array of uint64.
-            resources: A :class:`EntityHandle` for all rows, a sequence of them, or their handles as an array of uint64.
-            columns: One per attribute, an array or sequence with a value per row, or one value for all rows, of what
-                :meth:`decide` takes. Arrays of numpy's are read by their types (``docs/conversions.md``): integers for
-                Long, decimal (whole units), datetime and duration (milliseconds); bool for Bool; text for String, or a
-                :class:`ztfast.Categorical`; handles for entities; datetime64 and timedelta64. ``ztfast.ABSENT``, and
-                what a masked array masks, leave an optional attribute out of a row.
+            resources: An :class:`EntityHandle` for all rows, a sequence of them, or their handles as an array of uint64.
+            columns: One for each attribute: an array or sequence with a value for each row, or one value for all rows.
+                Values are those that :meth:`decide` accepts. numpy arrays are read by their types
+                (``docs/conversions.md``): integers for Long, decimal (whole units), datetime and duration
+                (milliseconds); bool for Bool; text for String, or a :class:`ztfast.Categorical`; handles for entities;
+                datetime64 and timedelta64. ``ztfast.ABSENT`` and the masked elements of a masked array leave an
+                optional attribute out of a row.
 
-        A row with a value that is out of its type's range is BAD_VALUE; the other rows are decided.
-        Contiguous arrays of uint64 (sessions, resources) and int64 (numbers) are read where they lie.
+        A row with a value out of its type's range is BAD_VALUE; the other rows are decided normally.
+        Contiguous arrays of uint64 (sessions, resources) and int64 (numbers) are read in place.
 
         Returns:
-            numpy array of uint8 with a :class:`ztfast.Code` per row; ``codes == ztfast.Code.ALLOW`` is what is allowed.
+            A numpy array of uint8 with a :class:`ztfast.Code` for each row. ``codes == ztfast.Code.ALLOW`` is true for
+            the allowed rows.
 
         Raises:
-            ContextError: where columns do not fit the attributes or each other.
+            ContextError: if columns do not fit the attributes or each other.
 
         >>> import ztfast, time
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -169,24 +172,24 @@ cdef class Gate:
         return decide_rows(self, True, who, resources, columns)
 
     def evaluate_many(self, principals, resources, /, *columns):
-        """Decide on many rows by policy alone, by one bundle, without the GIL: no session, no kill switch.
+        """Decide many rows by policy alone, by one bundle, without the GIL: no session, no kill switch.
 
         Args:
-            principals: A handle (:class:`EntityHandle`, of :meth:`ztfast.Engine.resource`) for all rows, a sequence of
-                them, or their numbers as an array of uint64.
+            principals: An :class:`EntityHandle` (from :meth:`ztfast.Engine.resource`) for all rows, a sequence of them,
+                or their numbers as an array of uint64.
             resources, columns: As for :meth:`decide_many`.
 
         Returns:
-            numpy array of uint8 with a :class:`ztfast.Code` per row.
+            A numpy array of uint8 with a :class:`ztfast.Code` for each row.
 
         Raises:
-            ContextError: where columns do not fit the attributes or each other.
+            ContextError: if columns do not fit the attributes or each other.
         """
         who = columns_of.handles("principals", principals, EntityHandle, "handle", numpy.uint64)
         return decide_rows(self, False, who, resources, columns)
 
     cdef int check(self, PyObject *const *arguments, Py_ssize_t count) except -1:
-        """Check how many arguments a call has, (session, resource, *values), and who they are about."""
+        """Check the number of a call's arguments (session, resource, *values), and the types of the first two."""
         self.check_made()
         if count != <Py_ssize_t>self._count + 2:
             self.wrong_count(arguments, count)
@@ -196,13 +199,13 @@ cdef class Gate:
 
     cdef int check_made(self) except -1:
         if self._gate == NULL:
-            raise OwnerError("a gate is not made by hand: call engine.prepare(action, *names)")
+            raise OwnerError("a gate cannot be constructed directly: call engine.prepare(action, *names)")
         return 0
 
     cdef int numbers(self, PyObject *const *arguments, int64_t *values) except -1:
-        """Turn those values into numbers that need no look-up, and check the others: one of `Numbers`.
+        """Convert the values that need no look-up to numbers, check the others, and return one of `Numbers`.
 
-        This may run Python code. Where a value is out of its range the others are checked all the same.
+        This may run Python code. If a value is out of its range, the others are still checked.
         """
         cdef size_t at
         cdef int kind, found = READ
@@ -235,14 +238,14 @@ cdef class Gate:
                 elif found == READ:
                     found = OUT_OF_RANGE
             elif isinstance(value, (str, dict)):
-                # A text counts for the size of a context.
+                # The size of a context includes its texts, so the slow path has to count this one.
                 found = IN_WORDS
             elif self.scalar(at, value, &values[at]) != READ and found == READ:
                 found = OUT_OF_RANGE
         return found
 
     cdef int scalar(self, size_t at, value, int64_t *number) except -1:
-        """The number of a value that is not plainly one."""
+        """Convert a value other than an exact int or bool to a number."""
         made = self._core.scalar(at, value)
         if made is None:
             return OUT_OF_RANGE
@@ -250,10 +253,10 @@ cdef class Gate:
         return READ
 
     cdef int look_up(self, PyObject *const *arguments, int64_t *values) except -1:
-        """Turn texts and entities into numbers of the bundle that the next decision goes by. This runs no Python code.
+        """Convert texts and entities to numbers of the bundle that the next decision uses. This runs no Python code.
 
-        READ; OUT_OF_RANGE; or IN_WORDS where the core has no room for the texts. Then the call is over, as it is where
-        this raises: the core denies what is decided without another beginning.
+        Return READ, OUT_OF_RANGE, or IN_WORDS if the core has no room for the texts. After IN_WORDS or an error the
+        call is over: the core denies a decision until another call is begun.
         """
         cdef size_t at
         cdef int looked, found = READ
@@ -281,16 +284,16 @@ cdef class Gate:
             elif self._kinds[at] == ZTFAST_ENTITY:
                 room -= (<EntityHandle>value)._size
                 if room < 0:
-                    # Too large for a context: there it is said what comes of it.
+                    # The context is too large; the slow path gives the code.
                     return IN_WORDS
                 status = api.entity(self._gate, (<EntityHandle>value).handle, at, &values[at])
                 if status == ZTFAST_E_FOREIGN:
-                    # The decision begun is then a DENY.
+                    # The core denies this call's decision.
                     values[at] = 0
                     continue
                 if status == ZTFAST_E_TYPE:
                     self.wrong_type(at, <object>value)
-                # A gate that fits no bundle denies, whatever it is given.
+                # A stale gate denies, whatever the values.
                 if status != ZTFAST_OK and status != ZTFAST_E_STALE:
                     found = OUT_OF_RANGE
         return found
@@ -312,8 +315,8 @@ cdef class Gate:
             if api.text(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
                 return IN_WORDS
         elif <void *>value.ob_type == TEXT:
-            # The text is kept, so that no other can come to lie where it does. What gives way is a str: freeing it runs
-            # nobody's code.
+            # Keep the text alive, so that no other object gets its address. The text that it replaces is a str, so
+            # freeing it runs no Python code.
             Py_INCREF(<object>value)
             if remembered.text != NULL:
                 Py_DECREF(<object>remembered.text)
@@ -321,13 +324,13 @@ cdef class Gate:
         return 0
 
     cdef int keep_up(self) except -1:
-        """Forget what was remembered of another bundle than the one that the gate goes by now."""
+        """Forget texts and decisions of an old bundle."""
         cdef uint64_t generation = 0
         cdef size_t at
         api.generation(self._gate, &generation)
         if generation != self._generation:
             self.forget_texts()
-            # In place: a new list might let the garbage collector run, and with it anybody's code.
+            # Reuse the list, because a new one might start the garbage collector, and with it arbitrary Python code.
             for at in range(CACHED):
                 self._decisions[at] = None
             self._generation = generation
@@ -342,7 +345,7 @@ cdef class Gate:
         return 0
 
     cdef Gate taken(self):
-        """This gate, taken; or, where it is in use, this thread's own of its kind; None where no bundle fits it."""
+        """Take this gate or, if it is in use, this thread's own clone; return None if the gate fits no bundle."""
         cdef Gate spare
         if ztfast_take(&self._busy):
             return self
@@ -356,15 +359,15 @@ cdef class Gate:
 
     cdef object wrong_count(self, PyObject *const *arguments, Py_ssize_t count):
         if count < 2:
-            raise ArgumentError(f"wanted (session, resource, *values), got {count} arguments")
+            raise ArgumentError(f"wanted (session, resource, *values); got {count} arguments")
         names = ", ".join(self.names) or "none"
-        raise ContextError(f"{self.action}: wanted {self._count} values ({names}), got {count - 2}")
+        raise ContextError(f"{self.action}: wanted {self._count} values ({names}); got {count - 2}")
 
     cdef object wrong_handles(self, session, resource):
         for value, wanted in ((session, Session), (resource, EntityHandle)):
             if type(value) is not wanted:
                 raise ArgumentError(
-                    f"{self.action}: wanted a ztfast.{wanted.__name__} (see Engine.admit, Engine.resource), "
+                    f"{self.action}: wanted a ztfast.{wanted.__name__} (see Engine.admit, Engine.resource); "
                     f"got {given(value)}"
                 )
 
@@ -375,7 +378,7 @@ cdef class Gate:
         )
 
     cdef Decision without(self, PyObject *const *arguments):
-        """The decision where attributes are absent, by the gate of the others: prepared when they first are."""
+        """Decide without the absent attributes, by a gate that is prepared when they are first absent together."""
         cdef PyObject *kept[MAX_ARGUMENTS + 2]
         cdef size_t at, count = 2
         cdef uint64_t lacking = 0
@@ -396,8 +399,8 @@ cdef class Gate:
         return gate_decide(gate, kept, count)
 
     cdef object made_without(self, uint64_t lacking):
-        """A gate without some attributes, kept; None where a context has to decide, which takes longer."""
-        # Which attributes are absent may be as the market has it: not every combination is worth a gate.
+        """Make and keep a gate without some attributes; return None if the slow path has to decide by a context."""
+        # Market data may leave out any combination of attributes, so the number of these gates is limited.
         if len(self._without) >= MOST_WITHOUT:
             return None
         try:
@@ -407,7 +410,7 @@ cdef class Gate:
         return None if core is None else self._without.setdefault(lacking, made(self._engine, core))
 
     cdef object strictly(self, PyObject *const *arguments):
-        """Raise for what is out of its range, if that is wanted."""
+        """In strict mode, raise for a value out of its range."""
         cdef size_t at
         if self._core.strict:
             for at in range(self._count):
@@ -416,7 +419,7 @@ cdef class Gate:
             raise ContextError(f"{self.action}: an enumerated type has no such entity")
 
     cdef Decision by_context(self, PyObject *const *arguments):
-        """The same decision by the values as they are, where some are no numbers; of a bundle that the gate fits."""
+        """Decide by a context, if some values have no numbers."""
         cdef size_t at
         if not self.fits():
             return self.no_bundle()
@@ -424,11 +427,11 @@ cdef class Gate:
         return Decision(*self._core.decide((<Session>arguments[0]).id, <object>arguments[1], values))
 
     cdef Decision no_bundle(self):
-        """The decision where no bundle fits the gate, or its engine is another process's."""
+        """Return the decision of a stale gate, or of a gate in a forked child."""
         return Decision(ZTFAST_FORKED if self._engine.forked else ZTFAST_STALE_GATE)
 
     cdef bint fits(self) except -1:
-        """Whether the gate, which takes the newest bundle for it, fits that."""
+        """Take the newest bundle, and return whether the gate fits it."""
         cdef Gate user
         cdef uint64_t generation
         cdef int32_t status
@@ -442,7 +445,7 @@ cdef class Gate:
         return status == ZTFAST_OK
 
     cdef Decision decision(self, uint32_t code, ztfast_determining *determining):
-        """The decision object of a code and its policies: a remembered one where there is one."""
+        """Return the decision object for a code and its policies, from the cache if it is there."""
         cdef CacheKey key
         cdef uint64_t mixed = code
         cdef uint32_t at
@@ -499,10 +502,10 @@ cdef Gate made(engine, core):
 
 
 def prepare(core, action, list names, /):
-    """A gate of a core's engine. Use :meth:`ztfast.Engine.prepare`."""
+    """Prepare a gate of a core's engine. Use :meth:`ztfast.Engine.prepare`."""
     if type(core) is not _core.Engine:
         raise OwnerError(
-            f"wanted an engine's core, got {type(core).__qualname__}: call engine.prepare(action, *names)"
+            f"wanted an engine's core; got {type(core).__qualname__}: call engine.prepare(action, *names)"
         )
     return made(core, core.prepare(action, names))
 
@@ -510,8 +513,8 @@ def prepare(core, action, list names, /):
 include "many.pxi"
 include "calls.pxi"
 
-# What a gate takes beside the core's working memory, in bytes: the object with the texts and decisions that it
-# remembers, and about so much for names, types and what the core keeps of each.
+# The bytes of a gate besides the core's working memory: the object with its caches, and an estimate for names, types and
+# the core's data about each.
 OBJECT_BYTES = Gate.__basicsize__ + sys.getsizeof([None] * CACHED) + 1900
 
 add_method(<PyTypeObject *>Gate, &allows_definition)

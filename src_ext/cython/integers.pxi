@@ -1,9 +1,9 @@
-# Python ints read where they lie, and who has a gate to itself: C, since Cython has no such thing.
+# Reading Python ints in place, and taking a gate for one call. Both are C, because Cython cannot express them.
 
 cdef extern from *:
     """
-    /* The number of an exact int. -1 where it has more than 64 bits. An int of a digit or two, which nearly all are, is
-     * read where it lies. */
+    /* Read an exact int; return -1 if it exceeds 64 bits. Ints of one or two digits, which are the usual ones, are read in
+     * place. */
     static inline int ztfast_number(PyObject *value, int64_t *number) {
     #if PY_VERSION_HEX >= 0x030C0000
         if (PyUnstable_Long_IsCompact((PyLongObject *)value)) {
@@ -27,8 +27,8 @@ cdef extern from *:
         return overflow ? -1 : 0;
     }
 
-    /* Whether the caller has the gate to itself until ztfast_give: another thread may be in the middle of a decision by
-     * it, and so may this one, where the interpreter ran somebody's finalizer. Nobody waits. */
+    /* Take the gate until ztfast_give; return 0 if it is in use: by another thread, or by this one if a finalizer decides
+     * during a decision. This never waits. */
     #ifdef Py_GIL_DISABLED
     #define ztfast_take(busy) (!__atomic_test_and_set((busy), __ATOMIC_ACQUIRE))
     #define ztfast_give(busy) __atomic_clear((busy), __ATOMIC_RELEASE)
@@ -41,7 +41,7 @@ cdef extern from *:
         return 1;
     }
     #define ztfast_give(busy) (*(busy) = 0)
-    /* Where no Python code runs until the gate is given back, the GIL sees to it that nobody else takes it. */
+    /* If no Python code runs until the gate is given back, the GIL keeps other threads from taking it. */
     #define ztfast_take_at_once(busy) (!*(busy))
     #define ztfast_give_at_once(busy) ((void)0)
     #endif

@@ -1,20 +1,20 @@
-# Many decisions at once: columns to a batch of the core's, and codes back.
+# Many decisions at once: columns are passed to a batch of the core, which returns codes.
 
 cdef object decide_rows(Gate gate, bint by_session, who, resources, tuple given):
-    """The codes of all rows of these columns, by one bundle."""
+    """Decide all rows of these columns by one bundle, and return their codes."""
     gate.check_made()
     if len(given) != gate._count:
         raise ContextError(
-            f"{gate.action}: wanted {gate._count} columns ({', '.join(gate.names) or 'none'}), got {len(given)}"
+            f"{gate.action}: wanted {gate._count} columns ({', '.join(gate.names) or 'none'}); got {len(given)}"
         )
     if gate._engine.forked:
-        # Nothing that could lock is called in a child.
+        # In a forked child, nothing that could lock may be called.
         known = [("resources", resources), *zip(gate.names, given)]
         if who.each:
             known.append(("sessions" if by_session else "principals", who.array))
         return numpy.full(columns_of.count(gate.action, known), ZTFAST_FORKED, numpy.uint8)
     if ZTFAST_OTHER in gate._every_kind:
-        raise ContextError(f"{gate.action}: ipaddr, set and record attributes have no columns; use decide()")
+        raise ContextError(f"{gate.action}: ipaddr, set and record attributes cannot be columns: use decide()")
     cdef Batch batch = Batch(gate), part
     columns = [
         ("sessions" if by_session else "principals", who),
@@ -23,7 +23,7 @@ cdef object decide_rows(Gate gate, bint by_session, who, resources, tuple given)
     for at, column in enumerate(given):
         where = f"{gate.action}: column {gate.names[at]!r}"
         kind = columns_of.Kind(gate._every_kind[at])
-        # A gate that fits no bundle denies, of whatever types the entities are now.
+        # A stale gate denies, whatever the types of the entities.
         entity = gate._core.entity_type(at)
         if entity is not None and not gate.fits():
             entity = None
@@ -51,7 +51,7 @@ cdef object decide_rows(Gate gate, bint by_session, who, resources, tuple given)
         bad = large if bad is None else bad | large
     if bad is None and absent is None:
         batch.run(by_session, taken, codes)
-        # What no conversion sees: an entity that its enumerated type lacks.
+        # The conversions cannot detect an entity that its enumerated type lacks.
         if gate._core.strict and (codes == ZTFAST_BAD_VALUE).any():
             row = int((codes == ZTFAST_BAD_VALUE).argmax())
             raise ContextError(f"{gate.action}: a value in row {row} is out of its type's range")
@@ -59,7 +59,7 @@ cdef object decide_rows(Gate gate, bint by_session, who, resources, tuple given)
     patterns = numpy.zeros(rows, numpy.uint64) if absent is None else absent
     good = numpy.ones(rows, numpy.bool_) if bad is None else ~bad
     for pattern in numpy.unique(patterns).tolist():
-        # Also where all its rows are bad: an attribute that is required may be absent from none.
+        # This is also done if all its rows are bad, because a required attribute may not be absent from any row.
         part = batch.lacking(gate, pattern) if pattern else batch
         at = numpy.flatnonzero((patterns == pattern) & good)
         if part is None or not len(at):
@@ -78,7 +78,7 @@ cdef object decide_rows(Gate gate, bint by_session, who, resources, tuple given)
     return codes
 
 cdef class Batch:
-    """A batch of the core's by a gate, given back when this goes. It is none where no bundle fits the gate any more."""
+    """A batch of the core, which is ended when this object is freed. It is NULL if the gate is stale."""
 
     def __init__(self, Gate gate, /):
         cdef Gate user
@@ -98,7 +98,7 @@ cdef class Batch:
             api.batch_end(self._batch)
 
     def text(self, str text, /):
-        """The number of a text for the columns of this batch; None for what is no text in UTF-8."""
+        """Return the number of a text for the columns of this batch; None if the text is not UTF-8."""
         cdef int64_t number
         cdef Py_ssize_t length
         cdef const char *data
@@ -111,11 +111,11 @@ cdef class Batch:
         if length > self._longest:
             return columns_of.TOO_LARGE
         if api.batch_text(self._batch, <const uint8_t *>data, length, &number) != ZTFAST_OK:
-            raise CapacityError("a batch takes up to 4 GiB of distinct texts that the bundle lacks")
+            raise CapacityError("a batch can hold at most 4 GiB of distinct texts that the bundle lacks")
         return number
 
     cdef Batch lacking(self, Gate gate, uint64_t absent):
-        """The batch of the same moment without some attributes: the numbers of texts are the same."""
+        """Make a batch of the same moment without some attributes. Texts have the same numbers in it."""
         cdef Batch made = Batch.__new__(Batch)
         cdef int32_t status = api.batch_without(self._batch, absent, &made._batch)
         made._action = self._action
@@ -123,12 +123,12 @@ cdef class Batch:
             return made
         if status == ZTFAST_E_STALE:
             return None
-        # It says which.
+        # This raises an error that names the attribute.
         gate._core.without(absent)
         raise ContextError(f"{gate.action}: {api.status_text(status).decode()}")
 
     cdef int run(self, bint by_session, list columns, codes) except -1:
-        """Decide on the rows of columns."""
+        """Decide the rows of columns."""
         cdef bytearray room = bytearray(len(columns) * sizeof(ztfast_column))
         cdef ztfast_column *laid_out = <ztfast_column *><char *>room
         cdef size_t count = lay_out(columns, laid_out), rows = len(codes)
@@ -142,7 +142,7 @@ cdef class Batch:
         return 0
 
     cdef int refuse(self, bint by_session, list columns, codes) except -1:
-        """The codes of rows with values that are out of range, which depend on who asks about what only."""
+        """Compute the codes of rows with values out of range; they depend on the session and the resource only."""
         cdef bytearray room = bytearray(len(columns) * sizeof(ztfast_column))
         cdef ztfast_column *laid_out = <ztfast_column *><char *>room
         cdef size_t count = lay_out(columns, laid_out), rows = len(codes)

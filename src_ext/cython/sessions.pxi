@@ -1,18 +1,18 @@
-# Sessions and handles: numbers of an engine as objects, which the engine gives and nobody copies.
+# Sessions and handles: objects for an engine's numbers, which only the engine makes and which cannot be copied.
 
 cdef str COPIED_SESSION = (
-    "a session is good in its process and by its engine only: it is neither copied nor pickled. "
+    "a session is valid only in its process and with its engine, so it cannot be copied or pickled. "
     "Send the principal's uid (str(session.principal)), and admit it there"
 )
 cdef str COPIED_RESOURCE = (
-    "a handle is good in its process and by its engine only: it is neither copied nor pickled. "
+    "a handle is valid only in its process and with its engine, so it cannot be copied or pickled. "
     "Send the uid's text (str(resource.uid)), and call engine.resource(...) there"
 )
 cdef class Session:
-    """A live session, made by :meth:`ztfast.Engine.admit`.
+    """A live session; :meth:`ztfast.Engine.admit` makes it.
 
-    It is good until its validity ends, it is revoked, or its slot is needed for another after that; every decision
-    looks at it. Sessions survive bundle swaps.
+    A session lasts until its validity ends or it is revoked; then its slot may be reused. Every decision checks it.
+    Sessions stay valid over swaps.
 
     >>> import ztfast, time
     >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -27,7 +27,7 @@ cdef class Session:
     """
 
     def __init__(self, *arguments, **names):
-        raise OwnerError("a session is not made by hand: call engine.admit(identity)")
+        raise OwnerError("a session cannot be constructed directly: call engine.admit(identity)")
 
     @property
     def principal(self):
@@ -35,27 +35,27 @@ cdef class Session:
         return self.identity.principal
 
     def revoke(self, /):
-        """End the session for good: from now on every decision is DENY with code REVOKED.
+        """End the session for ever: every later decision is DENY with code REVOKED.
 
-        Returns whether there was anything to revoke.
+        Returns whether the session existed and was not revoked before.
         """
         return self.become(2)
 
     def quarantine(self, on=True, /):
-        """Deny everything with code QUARANTINED until ``quarantine(False)``.
+        """Deny every request with code QUARANTINED until ``quarantine(False)``.
 
-        Returns whether the session could be changed (a revoked one cannot).
+        Returns whether the session could be changed; a revoked session cannot.
         """
         return self.become(3 if on else 1)
 
     cdef object become(self, int status):
         if self._core is None:
-            raise OwnerError("a session is not made by hand: call engine.admit(identity)")
+            raise OwnerError("a session cannot be constructed directly: call engine.admit(identity)")
         return self._core.set_session(self.id, status)
 
     def __repr__(self):
         if self._core is None:
-            return "<ztfast.Session of nobody>"
+            return "<ztfast.Session that was not admitted>"
         return f"<ztfast.Session {self.id:#x} of {self.identity.principal}>"
 
     def __reduce__(self):
@@ -75,14 +75,14 @@ cdef class Session:
 
 
 def belongs(Session session not None, core, /):
-    """Whether a session is of this core's engine."""
+    """Return whether a session belongs to this core's engine."""
     return session._core is core
 
 
 cdef class EntityHandle:
-    """A handle: an entity's number that survives bundle swaps, made by :meth:`ztfast.Engine.resource`.
+    """A handle: a number for a uid that stays valid over swaps; :meth:`ztfast.Engine.resource` makes it.
 
-    The entity need not be in the store: then policies see it as Cedar would, without attributes or ancestors.
+    The entity need not be in the store. If it is not, it has no attributes and ancestors, as in Cedar.
 
     >>> import ztfast
     >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -91,7 +91,7 @@ cdef class EntityHandle:
     """
 
     def __init__(self, *arguments, **names):
-        raise OwnerError("a handle is not made by hand: call engine.resource(uid)")
+        raise OwnerError("a handle cannot be constructed directly: call engine.resource(uid)")
 
     def __repr__(self):
         return f"<ztfast.EntityHandle {self.uid}>"
@@ -113,9 +113,9 @@ cdef class EntityHandle:
 
 
 def admit(core, identity, int64_t not_before_ns, int64_t not_after_ns, /):
-    """A session of a core's engine. Use :meth:`ztfast.Engine.admit`."""
+    """Admit a session to a core's engine. Use :meth:`ztfast.Engine.admit`."""
     if type(core) is not _core.Engine:
-        raise OwnerError(f"wanted an engine's core, got {type(core).__qualname__}: call engine.admit(identity)")
+        raise OwnerError(f"wanted an engine's core; got {type(core).__qualname__}: call engine.admit(identity)")
     core.check_principal(*identity.principal)
     cdef Session session = Session.__new__(Session)
     session.id = core.admit(*identity.principal, not_before_ns, not_after_ns)
@@ -125,9 +125,9 @@ def admit(core, identity, int64_t not_before_ns, int64_t not_after_ns, /):
 
 
 def resource(core, uid, /):
-    """A handle of a core's engine. Use :meth:`ztfast.Engine.resource`."""
+    """Make a handle of a core's engine. Use :meth:`ztfast.Engine.resource`."""
     if type(core) is not _core.Engine:
-        raise OwnerError(f"wanted an engine's core, got {type(core).__qualname__}: call engine.resource(uid)")
+        raise OwnerError(f"wanted an engine's core; got {type(core).__qualname__}: call engine.resource(uid)")
     cdef EntityHandle resource = EntityHandle.__new__(EntityHandle)
     resource.handle = core.handle(*uid)
     resource.uid = uid
@@ -136,6 +136,6 @@ def resource(core, uid, /):
 
 
 def handle_of(core, uid, /):
-    """Give a uid a handle of a core's engine, for good, and return its number."""
-    # Without an object that goes again: what weak references do then loses a signal that comes meanwhile (Ctrl-C).
+    """Give a uid a permanent handle of a core's engine, and return its number."""
+    # This makes no temporary EntityHandle: when one is freed, its weak reference can lose a signal (Ctrl-C).
     return core.handle(*Uid.of(uid))

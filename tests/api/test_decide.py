@@ -497,7 +497,7 @@ def test_columns_that_do_not_fit_raise(build, admit, columns: tuple, says: str) 
     ("values", "says"),
     [
         ((), "wanted 2 values"),
-        ((1,), r"wanted 2 values \(size, place.room\), got 1"),
+        ((1,), r"wanted 2 values \(size, place.room\); got 1"),
         ((1, 2, 3), "got 3"),
         (tuple(range(12)), "got 12"),
         (("1", 2), "'size': wanted a Long.*got str"),

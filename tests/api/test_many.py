@@ -84,7 +84,7 @@ def test_evaluate_many_refuses_what_is_no_request(engine) -> None:
         engine.evaluate_many(["ann"], "view", D1)
     with pytest.raises(ztfast.ActionError):
         engine.evaluate_many(ANN, "no such", D1)
-    with pytest.raises(ztfast.ContextError, match="principals: wanted a one-dimensional array of uint64, got int64"):
+    with pytest.raises(ztfast.ContextError, match="principals: wanted a one-dimensional array of uint64; got int64"):
         engine.evaluate_many(np.array([1, 2]), "view", D1)
 
 
@@ -169,9 +169,9 @@ def test_categoricals_are_their_texts(engine) -> None:
     [
         (np.array([0, 2], np.int8), ["a", "b"], "code 2 in row 1 is not an index into the 2 categories"),
         (np.array([0, -1], np.int8), ["a", "b"], "code -1 in row 1.*value is missing"),
-        (np.array([0.0, 1.0]), ["a", "b"], "wanted a one-dimensional array of integer codes, got float64"),
-        (np.array([[0]]), ["a"], r"integer codes, got int64 \(1, 1\)"),
-        (np.array([0]), [1], "wanted str categories, got int as category 0"),
+        (np.array([0.0, 1.0]), ["a", "b"], "wanted a one-dimensional array of integer codes; got float64"),
+        (np.array([[0]]), ["a"], r"integer codes; got int64 \(1, 1\)"),
+        (np.array([0]), [1], "wanted str categories; got int as category 0"),
     ],
 )
 def test_categoricals_that_are_none_raise(engine, codes, categories, says: str) -> None:

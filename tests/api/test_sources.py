@@ -256,7 +256,7 @@ def test_what_is_named_as_a_policy_and_is_no_file_is_refused(
     else:
         os.symlink("/dev/null", name)
     for source in (folder, folder / name):
-        with pytest.raises(ztfast.SourceError, match=rf"(?i){name}: wanted a file, got a {kind}"):
+        with pytest.raises(ztfast.SourceError, match=rf"(?i){name}: wanted a file; got a {kind}"):
             compiled(source)
 
 

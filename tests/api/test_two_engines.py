@@ -348,9 +348,7 @@ def test_nothing_of_an_engine_is_copied_or_pickled(name: str, ours: Side) -> Non
         for given in (value, [value], {"deep": (value,)}):
             if make is copy.copy and given is not value:
                 continue
-            with pytest.raises(
-                ztfast.OwnerError, match=r"(neither copied nor|cannot be copied or) pickled.*[.(]"
-            ) as raised:
+            with pytest.raises(ztfast.OwnerError, match=r"cannot be copied or pickled.*[.(]") as raised:
                 make(given)
             assert isinstance(raised.value, TypeError)
             # What it says to call is there to be called.
@@ -428,7 +426,10 @@ def test_what_was_not_admitted_decides_nothing(ours: Side) -> None:
         with pytest.raises(ztfast.OwnerError):
             act()
     made = ztfast.Gate.__new__(ztfast.Gate)
-    assert (repr(session), repr(made)) == ("<ztfast.Session of nobody>", "<ztfast.Gate that was not prepared>")
+    assert (repr(session), repr(made)) == (
+        "<ztfast.Session that was not admitted>",
+        "<ztfast.Gate that was not prepared>",
+    )
     for call in (
         lambda: made.allows(ours.session, ours.line),
         lambda: made.decide(ours.session, ours.line),
