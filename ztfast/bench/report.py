@@ -302,7 +302,7 @@ def _short(ns: float) -> str:
 def _noise(report: Report) -> Text:
     of = report.noise.quantiles
     return Text(
-        f"The machine's own noise, gaps of a spinning thread: p50 {of.p50_ns:,.0f} ns, p99.9 {of.p999_ns:,.0f} ns, "
+        f"Noise of the machine, as gaps of a spinning thread: p50 {of.p50_ns:,.0f} ns, p99.9 {of.p999_ns:,.0f} ns, "
         f"max {of.max_ns / 1e3:,.0f} us; gaps above 1 us took {report.noise.lost:.2%} of its time. "
-        "A tail that is no longer than such gaps is the machine's."
+        "A tail that is not longer than these gaps comes from the machine."
     )
