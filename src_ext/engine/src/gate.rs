@@ -13,8 +13,8 @@ use ztfast_live::{Handle, SessionId};
 use ztfast_pages::monotonic_ns;
 use ztfast_vm::{ADDED_STRING, EntityRef, FOREIGN_STRING};
 
-/// A value of [`Gate::expected`] that no state equals, so that the next decision takes the slow path.
-const SLOW: u64 = u64::MAX;
+/// A value of [`Gate::expected`] that no state equals, so that the next decision calls [`Gate::catch_up`].
+const NEVER: u64 = u64::MAX;
 /// The state of a call that brings texts or entities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {
@@ -32,8 +32,8 @@ pub struct Gate {
     number: usize,
     spec: Arc<GateSpec>,
     mailbox: Arc<Mailbox>,
-    /// The value of [`Shared::state`] for which a decision may stay on the hot path: the snapshot is the newest and the
-    /// kill switch is off. [`SLOW`] while a call is under way, and always in a gate whose arguments need a call.
+    /// The value of [`Shared::state`] for which a decision need not call [`Gate::catch_up`]: the snapshot is the newest
+    /// and the kill switch is off. [`NEVER`] while a call is under way, and always if the arguments need a call.
     pub(crate) expected: u64,
     call: Call,
     /// Whether some arguments are texts or entities. Then each decision needs a call of its own.
@@ -61,7 +61,7 @@ impl Gate {
     ) -> Self {
         let looks_up = spec.looks_up();
         Self {
-            expected: if looks_up { SLOW } else { quiet(snapshot.version) },
+            expected: if looks_up { NEVER } else { quiet(snapshot.version) },
             call: Call::None,
             looks_up,
             shared,
@@ -115,7 +115,7 @@ impl Gate {
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn begin(&mut self) {
         self.refresh();
-        self.expected = SLOW;
+        self.expected = NEVER;
         self.call = Call::Begun;
         self.texts.clear();
     }
@@ -252,7 +252,7 @@ impl Gate {
             self.take_newest();
         }
         self.call = Call::None;
-        self.expected = if self.looks_up { SLOW } else { quiet(self.snapshot.version) };
+        self.expected = if self.looks_up { NEVER } else { quiet(self.snapshot.version) };
     }
 
     /// Handle a state other than the expected one: a call was begun or is missing, there is a newer snapshot, or the
@@ -275,7 +275,7 @@ impl Gate {
             }
         };
         self.call = Call::None;
-        self.expected = if self.looks_up { SLOW } else { quiet(self.snapshot.version) };
+        self.expected = if self.looks_up { NEVER } else { quiet(self.snapshot.version) };
         if self.is_killed() {
             return Some(Code::Killed);
         }
