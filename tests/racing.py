@@ -1,7 +1,6 @@
-"""Races for tests: jobs that threads repeat, and repeating until what a test is about has happened.
+"""Tools for tests of races: repeat jobs in threads, and repeat a test until the race was seen.
 
-How long something takes is the machine's affair. So a test repeats until it saw what it is about, however long that takes, and
-fails where that never comes.
+How long this takes depends on the machine. So a test repeats until it has seen the race, and fails if it never does.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ LIMIT_S = 60.0
 
 
 class Repeat:
-    """Turns of a loop, ``while repeat.until(seen): ...``, until something was seen and so many seconds are over."""
+    """A loop, ``while repeat.until(seen): ...``, that repeats until something was seen and a minimum of seconds is over."""
 
     def __init__(self, what: str, at_least: float = 0.0, limit: float = LIMIT_S) -> None:
         self.what, self.at_least, self.limit = what, at_least, max(limit, at_least)
         self.began, self.turn = time.monotonic(), -1
 
     def until(self, seen: object) -> bool:
-        """Say whether another turn is due, and number it. Fail where nothing was seen for too long."""
+        """Return whether another turn is due, and count it. Fail if nothing is seen for too long."""
         self.turn += 1
         taken = time.monotonic() - self.began
         if not seen and taken > self.limit:
@@ -34,7 +33,7 @@ class Repeat:
 
 @contextmanager
 def beside(*jobs: Callable[[], object]) -> Iterator[list[int]]:
-    """Repeat each job in a thread of its own. Give the numbers of turns done. At the end, raise what a job raised."""
+    """Repeat each job in its own thread, and give the numbers of turns. At the end, raise the error of a job, if there is one."""
     stop, turns, raised = threading.Event(), [0] * len(jobs), []
 
     def run(at: int) -> None:

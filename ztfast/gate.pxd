@@ -1,8 +1,8 @@
 """Decisions from Cython, without the GIL: `from ztfast.gate cimport Gate, EntityHandle, Session, ZTFAST_ALLOW, allows`.
 
-Compile with ``include_dirs=[ztfast.get_include()]``. Units, ownership and thread rules are those of ``ztfast.h``. A gate
-serves one thread at a time, so a strategy that runs without the GIL clones one with ``api.gate_clone(core(gate), ...)``,
-or ensures that Python does not use the gate meanwhile.
+Compile with ``include_dirs=[ztfast.get_include()]``. Units, ownership and thread rules are those of ``ztfast.h``. A
+gate serves one thread at a time, so a strategy that runs without the GIL clones one with
+``api.gate_clone(core(gate), ...)``, or ensures that Python does not use the gate meanwhile.
 
 A strategy may read ``Session.id``, ``EntityHandle.handle`` and, through ``core()``, the gate's pointer. They are the
 first fields of their classes and keep these places. Names that begin with an underscore are private and change from

@@ -22,8 +22,8 @@ cdef class Decision:
     """
 
     def __cinit__(self, number=0, tuple reasons=NO_REASONS, /):
-        # These are set in __cinit__, so that calling __init__ again changes nothing: a gate returns its cached decisions
-        # to all callers.
+        # These are set in __cinit__, so that calling __init__ again changes nothing: a gate returns its cached
+        # decisions to all callers.
         if isinstance(number, bool) or not isinstance(number, int) or number not in CODE_NAMES:
             raise ArgumentError(f"Decision: wanted a ztfast.Code; got {given(number)}")
         self.number = number

@@ -72,11 +72,11 @@ cdef class Gate:
     """A prepared decision about one action, like a prepared statement; :meth:`ztfast.Engine.prepare` makes it.
 
     A call takes the context attributes by position, in the order of the names passed to ``prepare``. The fastest values
-    are ``int`` for Long, ``bool`` for Bool, ``str`` for String, and :class:`EntityHandle` for entities. All other values
-    that :meth:`ztfast.Engine.decide` accepts are accepted too (``docs/conversions.md``). ``ztfast.ABSENT`` leaves an
-    optional attribute out. A value of a wrong type raises. A value out of its type's range is DENY with code BAD_VALUE,
-    if the session is active and valid. A gate stays valid over swaps. If a new bundle lacks the action or changes these
-    attributes, the gate denies with code STALE_GATE.
+    are ``int`` for Long, ``bool`` for Bool, ``str`` for String, and :class:`EntityHandle` for entities. All other
+    values that :meth:`ztfast.Engine.decide` accepts are accepted too (``docs/conversions.md``). ``ztfast.ABSENT``
+    leaves an optional attribute out. A value of a wrong type raises. A value out of its type's range is DENY with code
+    BAD_VALUE, if the session is active and valid. A gate stays valid over swaps. If a new bundle lacks the action or
+    changes these attributes, the gate denies with code STALE_GATE.
 
     Threads may share a gate, with and without the GIL, and no decision waits for another: a call that finds the gate in
     use decides with a gate of its own thread, which is prepared when this first happens. A gate for each thread is
@@ -113,7 +113,7 @@ cdef class Gate:
         self._every_kind = bytes(kinds)
         self._plain = self._count + 2
         if self._count > MAX_ARGUMENTS:
-            # There are more attributes than fit on a call's stack: single decisions use the context, batches use columns.
+            # There are more attributes than fit on a call's stack: single decisions use a context, batches use columns.
             self._slow, self._plain = True, -1
         if self._room < 0:
             # Every call is too large; deciding by a context gives the code.
@@ -143,7 +143,7 @@ cdef class Gate:
 
         Args:
             sessions: A :class:`Session` for all rows, a sequence of them, or their ids as an array of uint64.
-            resources: An :class:`EntityHandle` for all rows, a sequence of them, or their handles as an array of uint64.
+            resources: An :class:`EntityHandle` for all rows, a sequence of them, or their numbers as uint64.
             columns: One for each attribute: an array or sequence with a value for each row, or one value for all rows.
                 Values are those that :meth:`decide` accepts. numpy arrays are read by their types
                 (``docs/conversions.md``): integers for Long, decimal (whole units), datetime and duration
@@ -513,8 +513,8 @@ def prepare(core, action, list names, /):
 include "many.pxi"
 include "calls.pxi"
 
-# The bytes of a gate besides the core's working memory: the object with its caches, and an estimate for names, types and
-# the core's data about each.
+# The bytes of a gate besides the core's working memory: the object with its caches, and an estimate for names, types
+# and the core's data about each.
 OBJECT_BYTES = Gate.__basicsize__ + sys.getsizeof([None] * CACHED) + 1900
 
 add_method(<PyTypeObject *>Gate, &allows_definition)

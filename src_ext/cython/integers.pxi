@@ -2,8 +2,8 @@
 
 cdef extern from *:
     """
-    /* Read an exact int; return -1 if it exceeds 64 bits. Ints of one or two digits, which are the usual ones, are read in
-     * place. */
+    /* Read an exact int; return -1 if it exceeds 64 bits. Ints of one or two digits, which are the usual ones, are read
+     * in place. */
     static inline int ztfast_number(PyObject *value, int64_t *number) {
     #if PY_VERSION_HEX >= 0x030C0000
         if (PyUnstable_Long_IsCompact((PyLongObject *)value)) {
@@ -27,8 +27,8 @@ cdef extern from *:
         return overflow ? -1 : 0;
     }
 
-    /* Take the gate until ztfast_give; return 0 if it is in use: by another thread, or by this one if a finalizer decides
-     * during a decision. This never waits. */
+    /* Take the gate until ztfast_give; return 0 if it is in use: by another thread, or by this one if a finalizer
+     * decides during a decision. This never waits. */
     #ifdef Py_GIL_DISABLED
     #define ztfast_take(busy) (!__atomic_test_and_set((busy), __ATOMIC_ACQUIRE))
     #define ztfast_give(busy) __atomic_clear((busy), __ATOMIC_RELEASE)

@@ -1,7 +1,7 @@
-"""Gates whose values are no numbers: sets, addresses, records, and what stands for an absent one among them.
+"""Gates with values that have no numbers: sets, addresses and records, with absent attributes among them.
 
-What is promised: a gate says what ``Engine.decide`` says of the same values in a dict, in whatever order its attributes were
-named; and the decision is that of the newest bundle, although reading a value may run anybody's code.
+A gate must decide as ``Engine.decide`` does with the same values in a dict, in any order of the attributes. The decision must
+use the newest bundle, even if reading a value runs arbitrary Python code.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Desk:
         self.doc = self.engine.resource('Doc::"d"')
 
     def said(self, decide: Callable[[], object]) -> object:
-        """What comes of a decision: itself, or what is raised."""
+        """Return the decision of a call, or the error that it raises."""
         try:
             return decide()
         except ztfast.ContextError as error:
@@ -68,7 +68,7 @@ class Desk:
 
 
 def contexts(paths: tuple[tuple[str, ...], ...]) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """Values in the order of the paths, and the same as a dict."""
+    """Give all combinations of values, in the order of the paths and as a dict."""
     for values in itertools.product(*(GIVEN[path] for path in paths)):
         context: dict[str, Any] = {}
         for path, value in zip(paths, values, strict=True):
@@ -108,7 +108,7 @@ def test_a_large_context_is_too_large_for_both() -> None:
 
 
 class Then(list[Any]):
-    """A list that does something whenever it is walked through."""
+    """A list that runs a function whenever it is iterated."""
 
     def __init__(self, items: list[Any], then: Callable[[], object]) -> None:
         super().__init__(items)
