@@ -163,10 +163,10 @@ cdef class Gate:
 
         >>> import ztfast, time
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
-        >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=time.time() + 60))
+        >>> session = engine.admit(ztfast.Identity('User::"bob"', not_after=time.time() + 60))
         >>> photos = [engine.resource('Photo::"p1"'), engine.resource('Photo::"p2"')]
         >>> engine.prepare("view").decide_many(session, photos) == ztfast.Code.ALLOW
-        array([ True, False])
+        array([False,  True])
         """
         who = columns_of.handles("sessions", sessions, Session, "id", numpy.uint64)
         return decide_rows(self, True, who, resources, columns)
