@@ -30,8 +30,8 @@ class Identity:
             no end.
         not_before: The begin of validity, in the same forms.
         factors: The factors of the login, for example ``("x509", "fido2")``. **No decision reads them yet**, nor
-            ``auth_time``: this class checks and keeps them, and admission drops them. If policies need a proof (a
-            second factor, a fresh login), pass it in the context.
+            ``auth_time``: they are checked and kept in ``session.identity``, and policies do not see them. If policies
+            need a proof (a second factor, a fresh login), pass it in the context.
         auth_time: The time of the login, in the same forms; by default now.
 
     The attributes are always epoch seconds.

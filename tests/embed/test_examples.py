@@ -204,7 +204,7 @@ def test_the_cython_strategy_decides_as_python(strategy: Any, orders: Any) -> No
                 one = (session, instrument, int(notional[row]), int(quantity[row]))
                 assert bot.may(*one[2:]) == desk.order_new.allows(*one) == (wanted[row] == Code.ALLOW)
     assert {Code.ALLOW, Code.FORBID, Code.REVOKED, Code.KILLED} <= seen
-    with pytest.raises(ValueError, match="room for an order"):
+    with pytest.raises(ValueError, match="at least as long as prices"):
         bots[0].run(prices, notional, quantity[:10], codes)
     with pytest.raises(TypeError):
         strategy.Momentum(object(), sessions[0], instrument, rise=1, quantity=1)
