@@ -16,6 +16,9 @@ SECONDS ?= 60
 	test-free-threaded cpu-time fuzz fuzz-bundles mutants lint deny check-oldest-rust format codes bench bench-instructions \
 	bench-python bench-scale bench-peers lock clean
 
+# Two builds of the module take turns in the package.
+.NOTPARALLEL:
+
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
@@ -64,7 +67,7 @@ test-loom: ## run what threads share without locks in every order in which they 
 REALTIME_FLAGS := -Zsanitizer=realtime --cfg ztfast_rtsan
 REALTIME_BUNDLES := $(CURDIR)/build/realtime
 test-realtime: ## run the deciding side under RealtimeSanitizer, where there is a nightly toolchain with it
-	@if ! cargo +nightly --version >/dev/null 2>&1; then \
+	@if ! RUSTUP_AUTO_INSTALL=0 cargo +nightly --version >/dev/null 2>&1; then \
 	  echo "SKIPPED test-realtime: no nightly Rust toolchain (rustup toolchain install nightly)"; \
 	elif ! ls "$$(rustc +nightly --print sysroot)"/lib/rustlib/*/lib/*rt.rtsan.a >/dev/null 2>&1; then \
 	  echo "SKIPPED test-realtime: $$(rustc +nightly --version) has no runtime of RealtimeSanitizer for this system"; \
@@ -104,7 +107,7 @@ $(CARGO_FUZZ)/bin/cargo-fuzz:
 	cargo install --debug --quiet --locked --version =$(lastword $(subst -, ,$(CARGO_FUZZ))) --root $(CARGO_FUZZ) cargo-fuzz
 
 fuzz-bundles: ## open and decide by mutated bundles under libFuzzer, where there is a nightly toolchain: SECONDS=600
-	@if ! cargo +nightly --version >/dev/null 2>&1; then \
+	@if ! RUSTUP_AUTO_INSTALL=0 cargo +nightly --version >/dev/null 2>&1; then \
 	  echo "SKIPPED fuzz-bundles: no nightly Rust toolchain (rustup toolchain install nightly)"; \
 	elif ! ls "$$(rustc +nightly --print sysroot)"/lib/rustlib/*/lib/*rt.asan.a >/dev/null 2>&1; then \
 	  echo "SKIPPED fuzz-bundles: $$(rustc +nightly --version) has no runtime of AddressSanitizer for this system"; \
@@ -168,7 +171,7 @@ deny: ## check licences, sources and known vulnerabilities of the crates that ar
 # What is shipped; tests may use newer things.
 OLDEST_RUST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' src_ext/Cargo.toml)
 check-oldest-rust: $(VENV)/.requirements ## check that the oldest Rust that we promise compiles us, where it is installed
-	@if ! cargo +$(OLDEST_RUST) --version >/dev/null 2>&1; then \
+	@if ! RUSTUP_AUTO_INSTALL=0 cargo +$(OLDEST_RUST) --version >/dev/null 2>&1; then \
 	  echo "SKIPPED check-oldest-rust: no Rust $(OLDEST_RUST)" \
 	    "(rustup toolchain install $(OLDEST_RUST) --profile minimal). Only clippy looked for what is newer"; \
 	else \

@@ -22,7 +22,7 @@ cdef object gate_allows(Gate gate, PyObject *const *arguments, Py_ssize_t count)
     if (
         count != gate._plain
         or <void *>arguments[0].ob_type != SESSION
-        or <void *>arguments[1].ob_type != RESOURCE
+        or <void *>arguments[1].ob_type != HANDLE
     ):
         return allows_otherwise(gate, arguments, count)
     for at in range(2, count):

@@ -46,7 +46,7 @@ cdef str COPIED_GATE = (
 
 # Types are compared by pointer, because a call can afford nothing slower.
 cdef void *SESSION = <void *>Session
-cdef void *RESOURCE = <void *>EntityHandle
+cdef void *HANDLE = <void *>EntityHandle
 cdef void *LONG = <void *>int
 cdef void *TEXT = <void *>str
 # The values that mean absent. They live as long as the module.
@@ -193,7 +193,7 @@ cdef class Gate:
         self.check_made()
         if count != <Py_ssize_t>self._count + 2:
             self.wrong_count(arguments, count)
-        if <void *>arguments[0].ob_type != SESSION or <void *>arguments[1].ob_type != RESOURCE:
+        if <void *>arguments[0].ob_type != SESSION or <void *>arguments[1].ob_type != HANDLE:
             self.wrong_handles(<object>arguments[0], <object>arguments[1])
         return 0
 
@@ -228,7 +228,7 @@ cdef class Gate:
                 values[at] = value is True
             elif kind == ZTFAST_STRING and (<void *>given.ob_type == TEXT or isinstance(value, str)):
                 pass
-            elif kind == ZTFAST_ENTITY and <void *>given.ob_type == RESOURCE:
+            elif kind == ZTFAST_ENTITY and <void *>given.ob_type == HANDLE:
                 pass
             elif <void *>given == ABSENT or <void *>given == MASKED:
                 return LACKING

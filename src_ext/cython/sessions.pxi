@@ -4,7 +4,7 @@ cdef str COPIED_SESSION = (
     "a session is valid only in its process and with its engine, so it cannot be copied or pickled. "
     "Send the principal's uid (str(session.principal)), and admit it there"
 )
-cdef str COPIED_RESOURCE = (
+cdef str COPIED_HANDLE = (
     "a handle is valid only in its process and with its engine, so it cannot be copied or pickled. "
     "Send the uid's text (str(resource.uid)), and call engine.resource(...) there"
 )
@@ -97,19 +97,19 @@ cdef class EntityHandle:
         return f"<ztfast.EntityHandle {self.uid}>"
 
     def __reduce__(self):
-        raise OwnerError(COPIED_RESOURCE)
+        raise OwnerError(COPIED_HANDLE)
 
     def __reduce_ex__(self, protocol, /):
-        raise OwnerError(COPIED_RESOURCE)
+        raise OwnerError(COPIED_HANDLE)
 
     def __getstate__(self):
-        raise OwnerError(COPIED_RESOURCE)
+        raise OwnerError(COPIED_HANDLE)
 
     def __copy__(self):
-        raise OwnerError(COPIED_RESOURCE)
+        raise OwnerError(COPIED_HANDLE)
 
     def __deepcopy__(self, memo, /):
-        raise OwnerError(COPIED_RESOURCE)
+        raise OwnerError(COPIED_HANDLE)
 
 
 def admit(core, identity, int64_t not_before_ns, int64_t not_after_ns, /):

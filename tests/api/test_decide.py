@@ -632,14 +632,14 @@ def test_threads_decide_by_one_bundle_or_the_other_while_they_are_swapped(build,
             engine.swap((even, odd)[turn % 2])
 
 
-@pytest.mark.parametrize("alike", [False, True], ids=["rows of a session each", "one session for all rows"])
-def test_a_revocation_is_seen_by_a_batch_under_way(build, admit, alike: bool) -> None:
+@pytest.mark.parametrize("uniform", [False, True], ids=["rows of a session each", "one session for all rows"])
+def test_a_revocation_is_seen_by_a_batch_under_way(build, admit, uniform: bool) -> None:
     engine = ztfast.Engine(build(ALL), sessions=1 << 16)
     d1, gate, rows = engine.resource(D1), engine.prepare("view"), 3_000_000
     lines = np.full(rows, d1.handle, np.uint64)
 
     def decided(session: ztfast.Session) -> np.ndarray:
-        return gate.decide_many(session if alike else np.full(rows, session.id, np.uint64), lines)
+        return gate.decide_many(session if uniform else np.full(rows, session.id, np.uint64), lines)
 
     began = time.monotonic()
     assert (decided(admit(engine)) == Code.ALLOW).all()

@@ -119,8 +119,8 @@ BY_SESSION: dict[str, Way] = {
             np.array([who.handle] * 3, np.uint64),
         )
     ),
-    "decide_many, alike": lambda s, session, line, _: first(s.view.decide_many(session, line)),
-    "decide_many, alike rows": lambda s, session, line, _: first(s.view.decide_many([session] * 3, line)),
+    "decide_many, uniform": lambda s, session, line, _: first(s.view.decide_many(session, line)),
+    "decide_many, uniform rows": lambda s, session, line, _: first(s.view.decide_many([session] * 3, line)),
     "entitled": lambda s, session, _line, _who: entitled(s, session),
 }
 # Each way of deciding by policy alone.
@@ -145,7 +145,7 @@ BY_POLICY: dict[str, Way] = {
 }
 # Ways that do not look at the resource, or at the entity of the context.
 NO_RESOURCE = {"decide, by text", "entitled"}
-NO_ENTITY = {name for name in (*BY_SESSION, *BY_POLICY) if "plain" in name or "alike" in name} | {"entitled"}
+NO_ENTITY = {name for name in (*BY_SESSION, *BY_POLICY) if "plain" in name or "uniform" in name} | {"entitled"}
 NO_CODE = {name for name in BY_SESSION if "allows" in name}
 
 

@@ -173,10 +173,10 @@ def test_a_change_within_the_spread_of_the_rounds_is_none(report: Report) -> Non
     changes = [change for change in bench.compare(higher, wide) if " " not in change.key]
     assert {round(change.percent) for change in changes} == {10}
     assert bench.slower_than(changes, 5) == []
-    # Rounds that are all alike, as those that are told in steps of the clock.
-    alike = replace(report, series=[replace(of, ratio=Spread(2.5, 2.5, 2.5)) for of in report.series])
+    # Rounds that are all uniform, as those that are told in steps of the clock.
+    uniform = replace(report, series=[replace(of, ratio=Spread(2.5, 2.5, 2.5)) for of in report.series])
     calibrated = replace(report, series=[replace(of, ratio=Spread(2.51, 2.51, 2.51)) for of in report.series])
-    assert bench.slower_than(bench.compare(calibrated, alike), 0) == []
+    assert bench.slower_than(bench.compare(calibrated, uniform), 0) == []
 
 
 def test_the_command_fails_where_a_figure_is_slower_by_more(report: Report, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ MENTIONS = [
     re.compile(rf"\bDENY with +`*{NAME}"),
     re.compile(rf"\bDecision\(DENY, {NAME}"),
 ]
-PATTERNS = ["ztfast/**/*.py", "ztfast/*.pyi", "ztfast/*.pxd", "src_ext/cython/*.pyx", "examples/**/*.py"]
+PATTERNS = ["ztfast/**/*.py", "ztfast/*.pyi", "ztfast/*.pxd", "src_ext/cython/*.p*", "examples/**/*.py"]
 SOURCES = [path for pattern in PATTERNS for path in sorted(ROOT.glob(pattern))]
 
 

@@ -86,17 +86,17 @@ class Tracked(Generic[State]):
 
     def __init__(self, state: State) -> None:
         self.states = [state]
-        self.settled = 0
+        self.published = 0
 
     def become(self, state: State, change: Callable[[], object]) -> None:
         """Go to a state by a call."""
         self.states.append(state)
         change()
-        self.settled = len(self.states) - 1
+        self.published = len(self.states) - 1
 
-    def since(self, settled: int) -> set[State]:
-        """Return the states that a call may have met if it began when ``settled`` was current."""
-        return set(self.states[settled:])
+    def since(self, published: int) -> set[State]:
+        """Return the states that a call may have met if it began when ``published`` was current."""
+        return set(self.states[published:])
 
 
 class Desk:
@@ -125,11 +125,11 @@ class Desk:
     @contextmanager
     def answers(self, way: str, live: Tracked[bool]) -> Iterator[Callable[..., None]]:
         """Track the state during a call, then check its answer: ``check(*(n, answer))``, all by one store."""
-        settled = self.store.settled, self.killed.settled, live.settled
+        published = self.store.published, self.killed.published, live.published
 
         def check(*rows: tuple[int, Answer | bool]) -> None:
             stores, killed, lives = (
-                tracked.since(since) for tracked, since in zip((self.store, self.killed, live), settled, strict=True)
+                tracked.since(since) for tracked, since in zip((self.store, self.killed, live), published, strict=True)
             )
             denials = {Answer("KILLED")} if True in killed else set()
             if False in lives:

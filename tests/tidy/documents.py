@@ -12,7 +12,7 @@ from tests.tidy.tree import Finding, Tree, line_of
 
 # What was is told there, by names that things had.
 HISTORY = ("CHANGELOG.md",)
-SUFFIXES = "rs|pyx|pyi|pxd|py|hpp|cpp|h|go|md|toml|cedarschema|cedar|json|txt"
+SUFFIXES = "rs|pyx|pyi|pxd|pxi|py|hpp|cpp|h|go|md|toml|cedarschema|cedar|json|txt"
 PATH = re.compile(rf"[\w.*-]*(?:/[\w.*-]*)+|[\w*-][\w.*-]*\.(?:{SUFFIXES})")
 WORD = re.compile(rf"(?<![\w/.:*-])(?:[\w.*-]+/)*[\w*-][\w.*-]*\.(?:{SUFFIXES})(?![\w/(]|\.\w)")
 SPAN = re.compile(r"(?P<ticks>`+)(?P<span>[^`]+)(?P=ticks)")

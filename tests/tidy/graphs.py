@@ -15,7 +15,7 @@ from tests.tidy.tree import Finding, Tree, line_of
 
 PACKAGES = ("ztfast", "bench")
 # Modules of the package whose sources lie elsewhere.
-COMPILED = {"ztfast.gate": "src_ext/cython/gate.pyx", "ztfast._core": "src_ext/python/src/"}
+COMPILED = {"ztfast.gate": "src_ext/cython/", "ztfast._core": "src_ext/python/src/"}
 CYTHON_IMPORT = re.compile(
     r"^[ \t]*(?:from\s+(?P<module>[\w.]+)\s+c?import\s+(?P<names>\([^)]*\)|[^\n#]+)|c?import\s+(?P<modules>[\w., ]+))",
     re.M,
@@ -170,7 +170,7 @@ def python_imports(tree: Tree) -> Iterator[Import]:
 
 
 def python_sources(tree: Tree) -> Iterator[tuple[str, str]]:
-    for path in tree.ending(".py", ".pyi", ".pyx", ".pxd", ".rs"):
+    for path in tree.ending(".py", ".pyi", ".pyx", ".pxd", ".pxi", ".rs"):
         for module, where in COMPILED.items():
             if path.startswith(where):
                 yield path, module

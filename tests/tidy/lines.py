@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from tests.tidy import python, rust
 from tests.tidy.tree import Finding, Tree, line_of
 
-PYTHON = (".py", ".pyi", ".pyx", ".pxd")
+PYTHON = (".py", ".pyi", ".pyx", ".pxd", ".pxi")
 CODE = (*PYTHON, ".rs", ".go", ".h", ".hpp", ".cpp")
 # Written by tools, or kept as it is published.
 GENERATED = (".lock", ".sum", ".mod", "LICENSE")
@@ -125,6 +125,10 @@ def first_paragraph(path: str, text: str) -> str:
     if path.endswith(".rs"):
         head = re.match(r"(?://!.*\n)+", text)
         words = re.sub(r"^//! ?", "", head[0], flags=re.M) if head else ""
+    elif path.endswith(".pxi"):
+        # What is included in a module has no docstring of its own.
+        head = re.match(r"(?:#.*\n)+", text)
+        words = re.sub(r"^# ?", "", head[0], flags=re.M) if head else ""
     elif path.endswith(PYTHON):
         head = re.match(r'(?:#.*\n|\s*\n)*r?"""(.*?)"""', text, re.DOTALL)
         words = head[1] if head else ""

@@ -86,7 +86,7 @@ private:
 };
 
 // The counts of one thread. They allocate only when they are constructed.
-struct Tally {
+struct Counts {
     // By code. Unknown codes count in the last element.
     std::array<std::uint64_t, 32> codes{};
     // Times of decisions in nanoseconds, including the clock, in steps of 1 ns. The last element counts all longer times.
@@ -94,7 +94,7 @@ struct Tally {
     // The notional of the orders that were sent, in whole US dollars.
     std::int64_t sent = 0;
 
-    void add(const Tally &other) {
+    void add(const Counts &other) {
         for (std::size_t at = 0; at < codes.size(); ++at) codes[at] += other.codes[at];
         for (std::size_t at = 0; at < nanoseconds.size(); ++at) nanoseconds[at] += other.nanoseconds[at];
         sent += other.sent;
@@ -136,12 +136,12 @@ public:
     }
 
     // Wait until all orders are answered.
-    Tally close() {
+    Counts close() {
         open_.store(false, std::memory_order_release);
-        Tally all;
+        Counts all;
         for (auto &lane : lanes_) {
             if (lane->thread.joinable()) lane->thread.join();
-            all.add(lane->tally);
+            all.add(lane->counts);
         }
         return all;
     }
@@ -151,7 +151,7 @@ private:
         explicit Lane(Gate own) : gate(std::move(own)) {}
         Ring ring;
         Gate gate;
-        Tally tally;
+        Counts counts;
         std::thread thread;
     };
 
@@ -171,9 +171,9 @@ private:
             const auto began = clock::now();
             const std::uint32_t code = lane.gate.allows(order);
             const auto took = std::chrono::duration_cast<std::chrono::nanoseconds>(clock::now() - began).count();
-            auto &counts = lane.tally.nanoseconds;
+            auto &counts = lane.counts.nanoseconds;
             ++counts[std::min(static_cast<std::size_t>(took), counts.size() - 1)];
-            ++lane.tally.codes[std::min<std::size_t>(code, lane.tally.codes.size() - 1)];
+            ++lane.counts.codes[std::min<std::size_t>(code, lane.counts.codes.size() - 1)];
             if (code == ZTFAST_ALLOW) {
                 send(lane, order);
             } else {
@@ -184,7 +184,7 @@ private:
 
     void send(Lane &lane, const Order &order) noexcept {
         // A real gateway would send the order here.
-        lane.tally.sent += order.values[0];
+        lane.counts.sent += order.values[0];
         answers_[order.number] = ZTFAST_ALLOW;
     }
 
@@ -198,16 +198,16 @@ private:
     std::uint8_t *answers_;
 };
 
-// The median time between two readings of the clock, in nanoseconds. Every figure of a Tally contains it.
+// The median time between two readings of the clock, in nanoseconds. Every figure of a Counts contains it.
 inline std::size_t clock_ns() {
-    Tally tally;
+    Counts counts;
     for (int round = 0; round < 10'000; ++round) {
         const auto began = std::chrono::steady_clock::now();
         const auto took = std::chrono::steady_clock::now() - began;
         const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(took).count();
-        ++tally.nanoseconds[std::min(static_cast<std::size_t>(ns), tally.nanoseconds.size() - 1)];
+        ++counts.nanoseconds[std::min(static_cast<std::size_t>(ns), counts.nanoseconds.size() - 1)];
     }
-    return tally.quantile_ns(0.5);
+    return counts.quantile_ns(0.5);
 }
 
 } // namespace gateway

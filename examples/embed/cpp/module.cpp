@@ -44,7 +44,7 @@ int put(PyObject *dict, const char *name, PyObject *value) {
     return status;
 }
 
-PyObject *report(const gateway::Tally &tally, double seconds, std::size_t clock_ns) {
+PyObject *report(const gateway::Counts &counts, double seconds, std::size_t clock_ns) {
     PyObject *out = PyDict_New();
     PyObject *codes = PyDict_New();
     if (out == nullptr || codes == nullptr || put(out, "codes", codes) != 0) {
@@ -52,21 +52,21 @@ PyObject *report(const gateway::Tally &tally, double seconds, std::size_t clock_
         return nullptr;
     }
     std::uint64_t decisions = 0;
-    for (std::size_t code = 0; code < tally.codes.size(); ++code) {
-        decisions += tally.codes[code];
-        if (tally.codes[code] == 0) continue;
+    for (std::size_t code = 0; code < counts.codes.size(); ++code) {
+        decisions += counts.codes[code];
+        if (counts.codes[code] == 0) continue;
         const char *name = api->code_name(static_cast<std::uint32_t>(code));
-        if (put(codes, name, PyLong_FromUnsignedLongLong(tally.codes[code])) != 0) {
+        if (put(codes, name, PyLong_FromUnsignedLongLong(counts.codes[code])) != 0) {
             Py_DECREF(out);
             return nullptr;
         }
     }
     if (put(out, "decisions", PyLong_FromUnsignedLongLong(decisions)) != 0 ||
         put(out, "per_second", PyFloat_FromDouble(static_cast<double>(decisions) / seconds)) != 0 ||
-        put(out, "p50_ns", PyLong_FromSize_t(tally.quantile_ns(0.5))) != 0 ||
-        put(out, "p99_ns", PyLong_FromSize_t(tally.quantile_ns(0.99))) != 0 ||
+        put(out, "p50_ns", PyLong_FromSize_t(counts.quantile_ns(0.5))) != 0 ||
+        put(out, "p99_ns", PyLong_FromSize_t(counts.quantile_ns(0.99))) != 0 ||
         put(out, "clock_ns", PyLong_FromSize_t(clock_ns)) != 0 ||
-        put(out, "sent_usd", PyLong_FromLongLong(tally.sent)) != 0) {
+        put(out, "sent_usd", PyLong_FromLongLong(counts.sent)) != 0) {
         Py_DECREF(out);
         return nullptr;
     }
@@ -123,7 +123,7 @@ PyObject *run(PyObject *, PyObject *const *arguments, Py_ssize_t count) {
         PyErr_SetString(PyExc_RuntimeError, error.what());
         return nullptr;
     }
-    gateway::Tally tally;
+    gateway::Counts counts;
     double seconds = 0;
     std::size_t clock_ns = 0;
     Py_BEGIN_ALLOW_THREADS;
@@ -132,11 +132,11 @@ PyObject *run(PyObject *, PyObject *const *arguments, Py_ssize_t count) {
     for (std::size_t at = 0; at < orders; ++at) {
         made->submit({sessions[at], instruments[at], static_cast<std::uint32_t>(at), {notional[at], quantity[at]}});
     }
-    tally = made->close();
+    counts = made->close();
     seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     made.reset();
     Py_END_ALLOW_THREADS;
-    PyObject *said = report(tally, seconds, clock_ns);
+    PyObject *said = report(counts, seconds, clock_ns);
     if (said == nullptr) {
         Py_DECREF(answers);
         return nullptr;

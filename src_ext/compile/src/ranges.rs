@@ -8,7 +8,7 @@ use ztfast_vm::Tag;
 
 /// A slot that a path of attributes refers to.
 #[derive(Clone, Copy)]
-struct Slot {
+struct ContextSlot {
     number: u32,
     kind: Tag,
 }
@@ -32,7 +32,7 @@ pub(crate) fn range(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Option
             (value.is(slot.kind) && value.is_scalar()).then(|| within(slot, value.as_i64(), value.as_i64()))
         }
         Expr::Binary(op @ (Binary::Less | Binary::LessEq), a, b) => {
-            let ordered = |slot: Slot, value: &Datum| match (slot.kind, value) {
+            let ordered = |slot: ContextSlot, value: &Datum| match (slot.kind, value) {
                 (Tag::Long, Datum::Long(n))
                 | (Tag::Datetime, Datum::Datetime(n))
                 | (Tag::Duration, Datum::Duration(n)) => Some((slot, *n)),
@@ -42,7 +42,7 @@ pub(crate) fn range(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Option
         }
         Expr::Ext(method, operands) => {
             let [a, b] = operands.as_slice() else { return None };
-            let ordered = |slot: Slot, value: &Datum| match (slot.kind, value) {
+            let ordered = |slot: ContextSlot, value: &Datum| match (slot.kind, value) {
                 (Tag::Decimal, Datum::Decimal(n)) => Some((slot, *n)),
                 _ => None,
             };
@@ -62,7 +62,9 @@ pub(crate) fn range(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Option
             let [name] = path.as_slice() else { return None };
             let field = layout.fields_of(base)?.iter().find(|field| field.name == **name)?;
             match &field.node {
-                Node::Leaf { slot, .. } => Some(within(Slot { number: *slot, kind: Tag::Bool }, i64::MIN, i64::MAX)),
+                Node::Leaf { slot, .. } => {
+                    Some(within(ContextSlot { number: *slot, kind: Tag::Bool }, i64::MIN, i64::MAX))
+                }
                 Node::Record { .. } => None,
             }
         }
@@ -76,7 +78,7 @@ fn compare(
     b: &Expr,
     strict: bool,
     layout: &Layout,
-    ordered: impl Fn(Slot, &Datum) -> Option<(Slot, i64)>,
+    ordered: impl Fn(ContextSlot, &Datum) -> Option<(ContextSlot, i64)>,
 ) -> Option<RangeRec> {
     let empty = |slot| within(slot, 0, -1);
     if let Some((slot, value)) = slot_and_value(a, b, layout) {
@@ -95,15 +97,15 @@ fn compare(
 }
 
 /// Test a Bool: any number but 0 is true, as everywhere.
-const fn truth(slot: Slot, value: bool) -> RangeRec {
+const fn truth(slot: ContextSlot, value: bool) -> RangeRec {
     RangeRec { slot: slot.number, inverted: value, low: 0, high: 0 }
 }
 
-const fn within(slot: Slot, low: i64, high: i64) -> RangeRec {
+const fn within(slot: ContextSlot, low: i64, high: i64) -> RangeRec {
     RangeRec { slot: slot.number, inverted: false, low, high }
 }
 
-fn slot_and_value<'e>(a: &Expr, b: &'e Expr, layout: &Layout) -> Option<(Slot, &'e Datum)> {
+fn slot_and_value<'e>(a: &Expr, b: &'e Expr, layout: &Layout) -> Option<(ContextSlot, &'e Datum)> {
     match b {
         Expr::Datum(value) => Some((slot(a, layout)?, value)),
         _ => None,
@@ -111,10 +113,10 @@ fn slot_and_value<'e>(a: &Expr, b: &'e Expr, layout: &Layout) -> Option<(Slot, &
 }
 
 /// Return the slot of `context.a.b`. The slot of an attribute in an optional record is present only if the record is.
-fn slot(expr: &Expr, layout: &Layout) -> Option<Slot> {
+fn slot(expr: &Expr, layout: &Layout) -> Option<ContextSlot> {
     let Expr::GetAttr(base, name) = expr else { return None };
     match &layout.fields_of(base)?.iter().find(|field| field.name == **name)?.node {
-        Node::Leaf { slot, .. } => Some(Slot { number: *slot, kind: layout.kinds[*slot as usize] }),
+        Node::Leaf { slot, .. } => Some(ContextSlot { number: *slot, kind: layout.kinds[*slot as usize] }),
         Node::Record { .. } => None,
     }
 }

@@ -247,7 +247,7 @@ impl Engine {
             }
         }
         base.bind_gates(bindings.into_iter().map(|bound| bound?.0).collect());
-        let changes = changed.map(|changed| note_changes(&registry.register, &base, changed));
+        let changes = changed.map(|changed| mark_changes(&registry.register, &base, changed));
         let old = self.snapshot().base.clone();
         if !released.is_empty() {
             // This comes before any place is reused: from now on, decisions over an older generation of uids check
@@ -310,7 +310,7 @@ impl Engine {
         let snapshot = self.snapshot();
         let changed = change(&snapshot, upserts, removals)?;
         let mut registry = self.registry();
-        let changes = note_changes(&registry.register, &snapshot.base, changed);
+        let changes = mark_changes(&registry.register, &snapshot.base, changed);
         let done = self.publish(&mut registry, snapshot.base.clone(), Some(changes));
         drop(registry);
         drop(changing);
@@ -377,7 +377,7 @@ impl Engine {
 }
 
 /// Mark the handle slots of all entities concerned, so that readers look them up in the changes.
-fn note_changes(register: &Register, base: &Base, changed: Change) -> Arc<Changes> {
+fn mark_changes(register: &Register, base: &Base, changed: Change) -> Arc<Changes> {
     let Change { mut changes, touched } = changed;
     for entity in touched {
         let place = changes.uid(&base.bundle, entity).and_then(|(ty, id)| register.find(ty, id));

@@ -56,14 +56,14 @@ impl Reverse {
     pub fn new(bundle: &Bundle) -> Self {
         let entities = bundle.entities();
         let numbered = || (0_u32..).zip(entities);
-        let children = Lists::new(entities.len(), |note| {
+        let children = Lists::new(entities.len(), |add| {
             for (number, record) in numbered() {
                 for &parent in parents(bundle, record) {
-                    note(parent, number);
+                    add(parent, number);
                 }
             }
         });
-        let referrers = Lists::new(entities.len(), |note| {
+        let referrers = Lists::new(entities.len(), |add| {
             if bundle.meta().reach == 0 {
                 return;
             }
@@ -71,7 +71,7 @@ impl Reverse {
                 for (start, len) in [(record.attrs_start, record.attrs_len), (record.tags_start, record.tags_len)] {
                     let end = (start as usize + len as usize * 2).min(bundle.values().len());
                     for at in (start as usize + 1..end).step_by(2) {
-                        referred(bundle.values(), at, MAX_NESTING, &mut |entity| note(entity, number));
+                        referred(bundle.values(), at, MAX_NESTING, &mut |entity| add(entity, number));
                     }
                 }
             }
@@ -88,13 +88,13 @@ pub(crate) fn parents<'b>(bundle: &'b Bundle, record: &EntityRec) -> &'b [u32] {
 
 /// Visit the entities in a value. The steps are bounded, because they were counted when the bundle was checked, and no
 /// value nests deeper than the compiler nests.
-fn referred(values: &[Value], at: usize, nesting: u32, note: &mut dyn FnMut(u32)) {
+fn referred(values: &[Value], at: usize, nesting: u32, add: &mut dyn FnMut(u32)) {
     let Some(value) = values.get(at) else { return };
     if value.is(Tag::Entity) {
-        note(EntityRef::from_bits(value.payload).index);
+        add(EntityRef::from_bits(value.payload).index);
     } else if let Some((start, end)) = value.parts_before(at)
         && let Some(below) = nesting.checked_sub(1)
     {
-        (start..end).for_each(|part| referred(values, part, below, note));
+        (start..end).for_each(|part| referred(values, part, below, add));
     }
 }

@@ -227,6 +227,7 @@ impl Shared {
     pub fn handle_uid(&self, handle: Handle) -> Option<OwnedUid> {
         self.snapshot().base.uids.get(self.key.place(handle)).map(|uid| (**uid).clone())
     }
+
     /// Return the bytes that the context of a request may take.
     #[must_use]
     pub const fn max_context(&self) -> usize {
