@@ -139,6 +139,17 @@ def test_a_bad_value_denies_its_row_alone(open_to_all, admit) -> None:
     assert (gate.decide_many(good, d1, many, 1, 1, "a") == wanted).all()
 
 
+@pytest.mark.parametrize("dtype", [np.int64, object])
+def test_whole_units_of_a_decimal_are_in_range_or_bad_values(open_to_all, admit, dtype: type) -> None:
+    engine, most = open_to_all, (2**63 - 1) // 10_000
+    gate, session, d1 = engine.prepare("edit", "size", "place.room", "price"), admit(engine), engine.resource(D1)
+    units = [most, most + 1, -most, -most - 1, 2 * most, -2 * most, 0]
+    wanted = [Code.ALLOW, Code.BAD_VALUE, Code.ALLOW, Code.BAD_VALUE, Code.BAD_VALUE, Code.BAD_VALUE, Code.ALLOW]
+    assert gate.decide_many(session, d1, 1, 1, np.array(units, dtype)).tolist() == wanted
+    assert [gate.decide(session, d1, 1, 1, one).number for one in units] == wanted
+    assert [gate.allows(session, d1, 1, 1, one) for one in units] == [code == Code.ALLOW for code in wanted]
+
+
 def test_a_wrong_type_beside_a_bad_value_still_raises(open_to_all, admit) -> None:
     engine = open_to_all
     gate, session, d1 = engine.prepare("edit", "size", "place.room", "price"), admit(engine), engine.resource(D1)

@@ -171,6 +171,19 @@ def test_what_is_missing_denies(
     assert api["allows"](own, ann.id, book.handle, values(1), 1) == Code.ALLOW
 
 
+def test_what_is_missing_denies_where_more_than_ranges_is_asked(
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle, own: c_void_p
+) -> None:
+    # An entity that changed since the bundle was made is looked up by another way.
+    engine.upsert([{"uid": {"type": "User", "id": "ann"}, "attrs": {}, "parents": []}])
+    determining = Determining(7)
+    for given, count in ((None, 0), (values(1, 2), 2), (values(1), 0)):
+        assert api["allows"](own, ann.id, book.handle, given, count) == Code.CORRUPT
+        assert api["decide"](own, ann.id, book.handle, given, count, byref(determining)) == Code.CORRUPT
+        assert determining.count == 0
+    assert api["allows"](own, ann.id, book.handle, values(1), 1) == Code.ALLOW
+
+
 def test_null_is_refused_by_every_function(api: dict[str, Any], own: c_void_p) -> None:
     number, count, text, generation = byref(c_int64()), byref(c_size_t()), byref(c_void_p()), byref(c_uint64())
     pointer, code = byref(c_void_p()), byref(c_uint8())

@@ -1,10 +1,23 @@
 """All mutants."""
 
+import in_batch
+import in_columns
 import in_compiler
 import in_engine
+import in_gate
+import in_hot
 import in_live
 import in_python
 
 __all__ = ["MUTANTS"]
 
-MUTANTS = (*in_compiler.MUTANTS, *in_engine.MUTANTS, *in_live.MUTANTS, *in_python.MUTANTS)
+MUTANTS = (
+    *in_compiler.MUTANTS,
+    *in_engine.MUTANTS,
+    *in_hot.MUTANTS,
+    *in_batch.MUTANTS,
+    *in_live.MUTANTS,
+    *in_python.MUTANTS,
+    *in_gate.MUTANTS,
+    *in_columns.MUTANTS,
+)

@@ -29,14 +29,14 @@ MUTANTS = (
         "ztfast/values.py",
         "    bad = bad | (raw > most) | (raw < -((_MOST + 1) // by))\n",
         "",
-        Python("tests/api/test_conversions.py", "tests/api/test_values.py"),
+        Python("tests/api/test_conversions.py"),
     ),
     Mutant(
         "a row that is out of range is decided by the number that it is not",
         "cython/many.pxi",
         "good = numpy.ones(rows, numpy.bool_) if bad is None else ~bad",
         "good = numpy.ones(rows, numpy.bool_) if bad is None else bad | ~bad",
-        Python("tests/api/test_conversions.py", "tests/api/test_values.py"),
+        Python("tests/api/test_conversions.py"),
     ),
     Mutant(
         "a swap forgets the changes that it is to keep",

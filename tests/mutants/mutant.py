@@ -36,17 +36,19 @@ SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
 def cargo(*arguments: str) -> list[str]:
     """Return a command of Cargo's over the copy."""
     name, *rest = arguments
-    return ["cargo", name, "--locked", "--quiet", "--manifest-path", str(COPY / "src_ext" / "Cargo.toml"), *rest]
+    manifest = str(COPY / "src_ext" / "Cargo.toml")
+    # The fuzzer is named each time: so all need the same features of what they depend on, and it is built once.
+    return ["cargo", name, "--locked", "--quiet", "--manifest-path", manifest, "-p", "ztfast-fuzz", *rest]
 
 
-def run(command: list[str], *, cwd: Path = COPY) -> tuple[int, str]:
+def run(command: list[str]) -> tuple[int, str]:
     """Run a command to its end; return its status and what it wrote.
 
     Raises:
         subprocess.TimeoutExpired: where it hangs.
     """
     done = subprocess.run(
-        command, cwd=cwd, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=LIMIT
+        command, cwd=COPY, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=LIMIT
     )
     return done.returncode, done.stdout.decode(errors="replace")
 
@@ -68,7 +70,7 @@ class Fuzzer:
 
     def build(self, _file: str) -> None:
         """Build the fuzzer."""
-        build(cargo("build", "-p", "ztfast-fuzz"))
+        build(cargo("build"))
 
     def finds(self) -> str | None:
         """Run the fuzzer; return what found the mutant, if anything did."""
@@ -120,7 +122,7 @@ class Python:
         for module in ("_core", "gate"):
             shutil.copyfile(ROOT / "ztfast" / f"{module}{SUFFIX}", COPY / "ztfast" / f"{module}{SUFFIX}")
         if file.endswith(".rs"):
-            build(cargo("build", "-p", "ztfast-python"))
+            build(cargo("build", "-p", "ztfast-python", "--lib"))
             library = next(path for path in (TARGET / "debug").glob("lib_core.*") if path.suffix in (".so", ".dylib"))
             shutil.copyfile(library, COPY / "ztfast" / f"_core{SUFFIX}")
         elif not file.endswith(".py"):
@@ -131,7 +133,7 @@ class Python:
         status, said = run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *self.tests])
         if status < 0:
             return f"{self.tests[0]}, by signal {-status}"
-        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
+        failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", said, re.MULTILINE)
         return (failed[1] if failed else self.tests[0]) if status == 1 else None
 
 

@@ -358,18 +358,21 @@ impl Sessions {
 }
 
 #[cfg(test)]
+mod reuse;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::handles::Handle;
 
-    const ADMISSION: Admission = Admission { principal: Handle(0), not_before_ns: 10, not_after_ns: 20 };
+    pub(super) const ADMISSION: Admission = Admission { principal: Handle(0), not_before_ns: 10, not_after_ns: 20 };
 
     /// Return a reading where wall and monotonic clock agree, without sleep.
-    const fn at(now_ns: i64) -> Reading {
+    pub(super) const fn at(now_ns: i64) -> Reading {
         Reading { wall: now_ns, monotonic: now_ns, boottime: now_ns }
     }
 
-    fn admit_as(
+    pub(super) fn admit_as(
         sessions: &Sessions,
         principal: usize,
         admission: &Admission,
@@ -378,7 +381,7 @@ mod tests {
         sessions.admit_at(&mut sessions.table.spare(), Place(principal), admission, now)
     }
 
-    fn admit(sessions: &Sessions, principal: usize, now_ns: i64) -> Result<SessionId, AdmitError> {
+    pub(super) fn admit(sessions: &Sessions, principal: usize, now_ns: i64) -> Result<SessionId, AdmitError> {
         admit_as(sessions, principal, &ADMISSION, &at(now_ns))
     }
 

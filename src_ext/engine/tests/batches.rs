@@ -1,0 +1,144 @@
+//! What a batch says of rows that its columns lack, and of what happens while it is under way.
+#![cfg(not(ztfast_rtsan))]
+
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+use world::sources::compile;
+use ztfast_bundle::Bundle;
+use ztfast_engine::{
+    Admission, Batch, Code, Column, Engine, EngineOptions, Handle, Kill, SessionId, SessionStatus, Who, now_ns,
+};
+
+const SCHEMA: &str = "
+entity User, Doc;
+action view appliesTo { principal: User, resource: Doc, context: { n: Long, m: Long, who: User } };
+";
+
+/// A row without `m` would be allowed.
+const POLICIES: &str = "
+permit (principal, action, resource) when { context.n > 3 };
+forbid (principal, action, resource) when { context.m > 5 };
+";
+
+/// Arguments that are only numbers, where rows of one session are decided together; and one list with an entity, where
+/// each row is decided by itself.
+const ARGUMENTS: [&[&str]; 2] = [&["n", "m"], &["n", "m", "who"]];
+
+struct Desk {
+    engine: Arc<Engine>,
+    user: Handle,
+    doc: Handle,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let bundle = Arc::new(Bundle::of(&compile(POLICIES, SCHEMA, None, None)).unwrap());
+        let engine = Engine::new(bundle, None, EngineOptions::default()).unwrap();
+        let (user, doc) = (engine.handle("User", "u").unwrap(), engine.handle("Doc", "d").unwrap());
+        Self { engine, user, doc }
+    }
+
+    fn admit(&self, not_after_ns: i64) -> SessionId {
+        self.engine.admit(&Admission { principal: self.user, not_before_ns: 0, not_after_ns }).unwrap()
+    }
+
+    fn batch(&self, names: &[&str]) -> Batch {
+        self.engine.prepare("Action", "view", names).unwrap().batch()
+    }
+
+    /// Decide on rows; the columns of `n` and `m` are given.
+    fn decide(&self, batch: &Batch, who: Who<'_>, docs: Column<'_, u64>, given: [Column<'_, i64>; 2], rows: &mut [u8]) {
+        let user = [self.user.0.cast_signed()];
+        let columns = [given[0], given[1], Column::all(&user)];
+        batch.decide_many(who, docs, &columns[..batch.types().len()], rows).unwrap();
+    }
+}
+
+#[test]
+fn rows_that_a_column_lacks_are_corrupt() {
+    const ROWS: usize = 150;
+    let desk = Desk::new();
+    let session = desk.admit(i64::MAX).0;
+    let (sessions, docs, allowed) = ([session; ROWS], [desk.doc.0; ROWS], [5; ROWS]);
+    for names in ARGUMENTS {
+        let batch = desk.batch(names);
+        for there in [0, 1, 63, 64, 65, 127, 128, 149, 150] {
+            let whole = (Column::all(&sessions), Column::all(&docs), [Column::each(&allowed); 2]);
+            let short = Column::each(&allowed[..there]);
+            for (sessions, docs, given) in [
+                (whole.0, whole.1, [short, whole.2[1]]),
+                (whole.0, whole.1, [whole.2[0], short]),
+                (Column::each(&sessions), whole.1, [whole.2[0], short]),
+                (Column::each(&sessions[..there]), whole.1, whole.2),
+                (whole.0, Column::each(&docs[..there]), whole.2),
+            ] {
+                let mut codes = [u8::MAX; ROWS];
+                desk.decide(&batch, Who::Sessions(sessions), docs, given, &mut codes);
+                let (found, lacking) = codes.split_at(there);
+                assert!(found.iter().all(|&code| code == Code::Allow as u8), "{names:?} {there}: {codes:?}");
+                assert!(lacking.iter().all(|&code| code == Code::Corrupt as u8), "{names:?} {there}: {codes:?}");
+            }
+        }
+        let mut codes = [u8::MAX; ROWS];
+        let given = [Column::all(&allowed), Column::all(&[])];
+        desk.decide(&batch, Who::Sessions(Column::all(&sessions)), Column::all(&docs), given, &mut codes);
+        assert_eq!(codes, [Code::Corrupt as u8; ROWS]);
+    }
+}
+
+#[test]
+fn rows_that_are_refused_are_each_of_their_own_session() {
+    let desk = Desk::new();
+    let (good, revoked) = (desk.admit(i64::MAX), desk.admit(i64::MAX));
+    assert_eq!(desk.engine.set_session(revoked, SessionStatus::Revoked), Ok(true));
+    let sessions: Vec<u64> = (0..150).map(|row| if row < 70 { good.0 } else { revoked.0 }).collect();
+    let mut codes = [u8::MAX; 150];
+    let batch = desk.batch(ARGUMENTS[0]);
+    batch.refuse(Who::Sessions(Column::each(&sessions)), Column::all(&[desk.doc.0]), &mut codes);
+    assert_eq!(codes[..70], [Code::BadValue as u8; 70]);
+    assert_eq!(codes[70..], [Code::Revoked as u8; 80]);
+}
+
+/// What happens while a batch is decided.
+type Event = (Code, fn(&Desk, SessionId));
+
+#[test]
+fn what_happens_meanwhile_is_seen_by_the_rows_that_are_left() {
+    const EVENTS: [Event; 3] = [
+        (Code::Revoked, |desk, session| {
+            desk.engine.set_session(session, SessionStatus::Revoked).unwrap();
+        }),
+        (Code::Killed, |desk, _| desk.engine.kill_switch(true, Kill::Usual).unwrap()),
+        // Nobody does anything: the session ends.
+        (Code::Expired, |_, _| {}),
+    ];
+    let desk = Desk::new();
+    for (names, (denied, event)) in ARGUMENTS.into_iter().flat_map(|names| EVENTS.map(|event| (names, event))) {
+        let batch = desk.batch(names);
+        let mut codes = vec![0; 1 << 20];
+        let seen = (0..60).any(|_| {
+            let ends = if denied == Code::Expired { now_ns() + 20_000_000 } else { i64::MAX };
+            let session = desk.admit(ends);
+            std::thread::scope(|threads| {
+                threads.spawn(|| {
+                    let who = Who::Sessions(Column::all(std::slice::from_ref(&session.0)));
+                    let given = [Column::all(&[5]), Column::all(&[5])];
+                    desk.decide(&batch, who, Column::all(&[desk.doc.0]), given, &mut codes);
+                });
+                std::thread::sleep(Duration::from_millis(10));
+                event(&desk, session);
+            });
+            desk.engine.kill_switch(false, Kill::Usual).unwrap();
+            let allowed = codes.iter().take_while(|&&code| code == Code::Allow as u8).count();
+            assert!(codes[allowed..].iter().all(|&code| code == denied as u8), "{names:?}: {denied:?}");
+            // It came before the first row, or after the last: then there must be more of them.
+            if allowed == codes.len() && codes.len() < 1 << 27 {
+                codes.resize(codes.len() * 2, 0);
+            }
+            0 < allowed && allowed < codes.len()
+        });
+        assert!(seen, "{names:?}: no row of {} was {denied:?}", codes.len());
+    }
+}

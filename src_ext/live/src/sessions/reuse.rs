@@ -1,0 +1,111 @@
+//! Whose slot is given to another session, and when; and that nobody takes one for the other.
+
+use super::tests::{ADMISSION, admit, admit_as, at};
+use super::*;
+use crate::handles::Handle;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::{Duration, Instant};
+
+#[test]
+fn an_id_without_a_tag_is_no_session() {
+    let sessions = Sessions::new(2, Residence::default()).unwrap();
+    for id in [0, 1] {
+        assert_eq!(sessions.check(SessionId(id), 15), Err(Code::UnknownSession));
+        assert!(!sessions.set(SessionId(id), SessionStatus::Revoked));
+    }
+}
+
+#[test]
+fn a_revoked_session_is_known_to_be_while_other_slots_are_free() {
+    let sessions = Sessions::new(3, Residence::default()).unwrap();
+    let gone = admit(&sessions, 1, 15).unwrap();
+    assert!(sessions.set(gone, SessionStatus::Revoked));
+    for _ in 0..2 {
+        admit(&sessions, 2, 15).unwrap();
+        assert_eq!(sessions.check(gone, 15), Err(Code::Revoked));
+    }
+    admit(&sessions, 2, 15).unwrap();
+    assert_eq!(sessions.check(gone, 15), Err(Code::UnknownSession));
+}
+
+#[test]
+fn of_two_revoked_sessions_the_one_that_was_revoked_first_gives_way() {
+    let sessions = Sessions::new(2, Residence::default()).unwrap();
+    let [last, first] = [1, 2].map(|place| admit(&sessions, place, 15).unwrap());
+    for session in [first, last] {
+        assert!(sessions.set(session, SessionStatus::Revoked));
+    }
+    admit(&sessions, 3, 15).unwrap();
+    assert_eq!(sessions.check(first, 15), Err(Code::UnknownSession));
+    assert_eq!(sessions.check(last, 15), Err(Code::Revoked));
+}
+
+#[test]
+fn a_session_gives_way_when_it_is_over_and_not_before() {
+    let sessions = Sessions::new(1, Residence::default()).unwrap();
+    let first = admit(&sessions, 1, 15).unwrap();
+    let late = Admission { not_after_ns: 50, ..ADMISSION };
+    assert_eq!(admit_as(&sessions, 2, &late, &at(19)), Err(AdmitError::Full(1)));
+    assert_eq!(sessions.check(first, 19), Ok(Place(1)));
+    let second = admit_as(&sessions, 2, &late, &at(20)).unwrap();
+    assert_eq!(sessions.check(second, 20), Ok(Place(2)));
+}
+
+#[test]
+fn a_slot_that_was_given_on_is_not_taken_for_what_it_was() {
+    let until = |to| Admission { not_after_ns: to, ..ADMISSION };
+    // Its end is still listed when a session is revoked and its slot given on.
+    let sessions = Sessions::new(1, Residence::default()).unwrap();
+    let first = admit_as(&sessions, 1, &until(30), &at(15)).unwrap();
+    assert!(sessions.set(first, SessionStatus::Revoked));
+    let second = admit_as(&sessions, 2, &until(50), &at(16)).unwrap();
+    assert_eq!(admit_as(&sessions, 3, &until(60), &at(31)), Err(AdmitError::Full(1)));
+    assert_eq!(sessions.check(second, 31), Ok(Place(2)));
+    // And a revocation, when somebody gives the slot on while the revoking thread has not listed it yet.
+    sessions.table.spare().revoked.push_back(first.0);
+    assert_eq!(admit_as(&sessions, 3, &until(60), &at(31)), Err(AdmitError::Full(1)));
+    assert_eq!(sessions.check(second, 31), Ok(Place(2)));
+}
+
+#[test]
+fn principals_are_needed_until_their_sessions_are_over() {
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let now = Reading::now();
+    let endless = Admission { principal: Handle(0), not_before_ns: 0, not_after_ns: i64::MAX };
+    let over = Admission { not_after_ns: now.wall - 1_000_000_000, ..endless };
+    admit_as(&sessions, 1, &over, &now).unwrap();
+    let [_, revoked, quarantined] = [2, 3, 4].map(|place| admit_as(&sessions, place, &endless, &now).unwrap());
+    assert!(sessions.set(revoked, SessionStatus::Revoked));
+    assert!(sessions.set(quarantined, SessionStatus::Quarantined));
+    assert_eq!(sessions.principals(), HashSet::from([Place(2), Place(4)]));
+}
+
+#[test]
+fn a_slot_that_is_reused_is_never_read_half_old_half_new() {
+    let sessions = Sessions::new(1, Residence::default()).unwrap();
+    let (given, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let until = Instant::now() + Duration::from_secs(2);
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let id = given.load(Ordering::Acquire);
+                    // A session's tag says who its principal is: the place of the next one is another.
+                    if let Some(place) = sessions.valid(SessionId(id), 15) {
+                        assert_eq!(place.0 as u64 & 1, id >> 40 & 1, "{id:#x} is {}'s", place.0);
+                    }
+                }
+            });
+        }
+        let slot = &sessions.slots()[0];
+        for round in 1_u64.. {
+            if Instant::now() > until {
+                break;
+            }
+            let id = (round << 41 | (round & 1) << 40) & !STATUS_MASK;
+            slot.open(id, u32::try_from(round & 1).unwrap(), &ADMISSION, &at(15));
+            given.store(id, Ordering::Release);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}

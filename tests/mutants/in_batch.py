@@ -1,0 +1,137 @@
+"""Mutants of batches: `batch.rs` and its `columns.rs`."""
+
+from mutant import Mutant, Python, Rust
+
+BATCH = "engine/src/batch.rs"
+ONE = Python("tests/api/test_decide.py::test_columns_of_one_session_and_resource_are_decided_as_single_rows")
+MEANWHILE = Rust("engine/tests/batches.rs", "what_happens_meanwhile_is_seen_by_the_rows_that_are_left")
+LACKING = Rust("engine/tests/batches.rs", "rows_that_a_column_lacks_are_corrupt")
+
+MUTANTS = (
+    Mutant(
+        "batch: a last block that is not full is not decided",
+        BATCH,
+        "for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n            let first",
+        "for (number, codes) in out.chunks_exact_mut(ROWS).enumerate() {\n            let first",
+    ),
+    Mutant(
+        "batch: each block is of the first block's rows",
+        BATCH,
+        "let first = number * ROWS;",
+        "let first = number.min(0) * ROWS;",
+        ONE,
+    ),
+    Mutant(
+        "batch: refused rows of each block are the first block's",
+        BATCH,
+        "self.look_up(who, resources, monotonic_ns(), number * ROWS, codes, &mut block);",
+        "self.look_up(who, resources, monotonic_ns(), number.min(0) * ROWS, codes, &mut block);",
+        Rust("engine/tests/batches.rs", "rows_that_are_refused_are_each_of_their_own_session"),
+    ),
+    Mutant(
+        "batch: the clock is read once",
+        BATCH,
+        "for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n            let first = number * ROWS;\n"
+        "            let now_ns = monotonic_ns();",
+        "let began_ns = monotonic_ns();\n        for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n"
+        "            let first = number * ROWS;\n            let now_ns = began_ns;",
+        MEANWHILE,
+    ),
+    Mutant(
+        "batch: a session for all rows is looked up once",
+        BATCH,
+        "for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n            let first = number * ROWS;\n"
+        "            let now_ns = monotonic_ns();\n            // A row that a column lacks must not be decided at all.\n"
+        "            if let Some(resource) = resource\n"
+        "                && columns.iter().all(|column| column.covers(first, codes.len()))\n            {\n"
+        "                let principal = self.principal(who, first, now_ns, self.is_killed()).unwrap_or(",
+        "let began = self.principal(who, 0, monotonic_ns(), self.is_killed());\n"
+        "        for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n            let first = number * ROWS;\n"
+        "            let now_ns = monotonic_ns();\n            if let Some(resource) = resource\n"
+        "                && columns.iter().all(|column| column.covers(first, codes.len()))\n            {\n"
+        "                let principal = began.unwrap_or(",
+        MEANWHILE,
+    ),
+    Mutant(
+        "batch: the kill switch is looked at once, where rows differ in their arguments only",
+        BATCH,
+        "self.principal(who, first, now_ns, self.is_killed())",
+        "self.principal(who, first, now_ns, first == 0 && self.is_killed())",
+        MEANWHILE,
+    ),
+    Mutant(
+        "batch: the kill switch is looked at once",
+        BATCH,
+        "let killed = self.is_killed();",
+        "let killed = first == 0 && self.is_killed();",
+        MEANWHILE,
+    ),
+    Mutant(
+        "batch: a row that a column lacks is decided as if its argument passed no test",
+        BATCH,
+        "\n                && columns.iter().all(|column| column.covers(first, codes.len()))",
+        "",
+        LACKING,
+    ),
+    Mutant(
+        "batch: a row that a column lacks is decided by the argument of another row",
+        BATCH,
+        "let mut value = column.get(first + row).ok_or(Code::Corrupt);",
+        "let mut value = column.get(first + row).or(column.get(0)).ok_or(Code::Corrupt);",
+        LACKING,
+    ),
+    Mutant(
+        "batch: a column covers a row more than it has",
+        "engine/src/columns.rs",
+        "last < self.data.len()",
+        "last <= self.data.len()",
+        LACKING,
+    ),
+    Mutant(
+        "batch: the arguments are taken column by column for row by row",
+        BATCH,
+        "block.values.get_mut(row * width + place)",
+        "block.values.get_mut(place * ROWS + row)",
+    ),
+    Mutant(
+        "batch: the first permit of rows that differ in their arguments only forbids",
+        BATCH,
+        "let code = if at < forbids {",
+        "let code = if at <= forbids {",
+        ONE,
+    ),
+    Mutant(
+        "batch: a permit outdoes a forbid in rows that differ in their arguments only",
+        BATCH,
+        "*decided = if holds { (*decided).max(code as u8) } else { *decided };",
+        "*decided = if holds { code as u8 } else { *decided };",
+        ONE,
+    ),
+    Mutant(
+        "batch: what came after the batch's snapshot is another's",
+        BATCH,
+        "        if !self.snapshot.base.uids.is_newest() {\n            self.look_up_in",
+        "        if !self.snapshot.base.uids.is_newest() && codes.is_empty() {\n            self.look_up_in",
+        Rust("engine/tests/releases.rs", "what_came_later_is_unknown_to_an_older_snapshot"),
+    ),
+    Mutant(
+        "batch: equal texts of two columns have two numbers",
+        BATCH,
+        "if let Some(&known) = self.texts.get(text) {",
+        "if let Some(&known) = self.texts.get(text).filter(|_| text.is_empty()) {",
+        Python("tests/api/test_decide.py::test_equal_texts_in_two_columns_are_equal"),
+    ),
+    Mutant(
+        "batch: a bad value hides that the session is none",
+        BATCH,
+        "codes.iter_mut().filter(|code| **code == UNDECIDED).for_each(",
+        "codes.iter_mut().for_each(",
+        Python("tests/api/test_values.py::test_a_bad_value_denies_and_hides_nothing_worse"),
+    ),
+    Mutant(
+        "batch: a forbid of one layer is forgotten by the next",
+        BATCH,
+        "if decided[row] == Code::Forbid {\n                    continue;",
+        "if decided[row] == Code::Forbid {\n                    decided[row] = Code::Default;",
+    ),
+)
