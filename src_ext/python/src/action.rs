@@ -1,4 +1,4 @@
-//! Actions: how callers name them, and which of a bundle's a name says.
+//! Actions: how callers name them, and which action of a bundle a name refers to.
 
 use crate::errors::raise;
 use crate::uid;
@@ -11,7 +11,7 @@ use ztfast_engine::Snapshot;
 /// An action as callers name it: an id alone, or a uid in any form.
 pub(crate) struct ActionName {
     pub text: String,
-    /// Where it was no text: an id may look like a uid.
+    /// Set where the caller did not give a text: an id may look like a uid.
     uid: Option<(String, String)>,
 }
 
@@ -29,8 +29,8 @@ impl<'py> FromPyObject<'_, 'py> for ActionName {
     }
 }
 
-/// The uid of an action, or of a group of actions, that is to be stopped. To be stopped no longer, it need not be in
-/// the bundle.
+/// Return the uid of an action, or of a group of actions, that the kill switch is set for. A uid whose switch is turned
+/// off need not be in the bundle.
 pub(crate) fn switched(
     py: Python<'_>,
     snapshot: &Snapshot,
@@ -50,7 +50,7 @@ pub(crate) fn switched(
     if is_action && (!on || snapshot.find(&uid.0, &uid.1).is_some()) { Ok(uid) } else { Err(unknown) }
 }
 
-/// The action that a text names: a uid, or an id alone where that is unambiguous.
+/// Return the action that a text names: a uid, or an id alone where that is unambiguous.
 pub(crate) fn find_action<'b>(
     py: Python<'_>,
     bundle: &'b ztfast_bundle::Bundle,
@@ -78,7 +78,7 @@ pub(crate) fn find_action_number(
     let found = if let Some((ty, id)) = uid {
         find(Some(ty), id)
     } else {
-        // An action's id may itself read as another's uid: then both are meant.
+        // An action's id may read like the uid of another action: the name then refers to both.
         let mut found = find(None, action);
         match uid::split(py, action) {
             Ok((ty, id)) => found.extend(find(Some(ty), &id)),
@@ -104,7 +104,7 @@ pub(crate) fn find_action_number(
     Err(raise(py, "ActionError", &message))
 }
 
-/// An action's uid as Cedar text.
+/// Return an action's uid as Cedar text.
 pub(crate) fn action_text(action: &ActionMeta) -> String {
     Uid::new(action.ty.as_str(), action.id.as_str()).to_string()
 }

@@ -4,13 +4,13 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 unsafe extern "C" {
-    /// The allocator's: give pages that nobody uses back to the system.
+    /// Give pages that are not in use back to the system. mimalloc defines this function.
     fn mi_collect(force: bool);
 }
 
-/// Give what was freed back to the system now, as far as this thread's memory goes; else it does so when it next needs
-/// some.
+/// Give this thread's freed memory back to the system now. Without this call, the allocator does so when the thread
+/// next needs memory.
 pub(crate) fn give_back() {
-    // SAFETY: the allocator above is linked, and any thread may ask this of it at any time.
+    // SAFETY: the allocator above is linked, and any thread may call this function at any time.
     unsafe { mi_collect(true) };
 }

@@ -1,4 +1,4 @@
-//! A gate's values to a request: each by the place of its attribute among the gate's arguments.
+//! Puts the values of a gate's call into a request, each by the place of its attribute among the gate's arguments.
 
 use crate::context::Pending;
 use crate::reader::{EACH, Reader, Refused, is_absent};
@@ -13,10 +13,10 @@ pub(crate) struct Call<'a, 'py> {
     pub values: &'a [Bound<'py, PyAny>],
 }
 
-/// What a call says of an attribute, or of all that are in a record.
+/// What a call says about an attribute, or about all attributes of a record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Said {
-    /// It is none of the arguments.
+    /// The attribute is not among the arguments.
     Nothing,
     Absent,
     Given,
@@ -41,7 +41,7 @@ impl<'py> Call<'_, 'py> {
 }
 
 impl Reader<'_> {
-    /// A call's values into a request's slots, as [`Self::request`] puts those of a dict.
+    /// Put a call's values into a request's slots, as [`Self::request`] does with those of a dict.
     pub fn call(
         &self,
         py: Python<'_>,
@@ -75,7 +75,7 @@ impl Reader<'_> {
                     _ => {}
                 },
                 Node::Record { presence, fields } => {
-                    // Where all that is in it is absent, an optional record is, too.
+                    // An optional record is absent where all of its attributes are.
                     let least = if field.required { Said::Absent } else { Said::Given };
                     if call.said(field)? < least {
                         continue;
@@ -91,7 +91,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// What is raised where attributes that must be there are absent.
+    /// Return the exception for required attributes that are absent.
     fn lacking(&self, py: Python<'_>, fields: &[Field], prefix: &str, call: &Call<'_, '_>) -> PyResult<PyErr> {
         let mut missing = Vec::new();
         for field in fields.iter().filter(|field| field.required && matches!(field.node, Node::Leaf { .. })) {

@@ -1,4 +1,4 @@
-//! Cedar itself for Python: for tests that hold the engine against it.
+//! Cedar itself for Python: tests compare the engine with it.
 
 use crate::action::{ActionName, action_text, find_action};
 use crate::errors::raise;
@@ -12,7 +12,7 @@ use ztfast_cedar::ir::Uid;
 use ztfast_cedar::{CedarStore, RequestError, SourceFile};
 use ztfast_explain::Cedar;
 
-/// Cedar's own authorizer over the policies of a bundle and entities of its own, without anything of ours between.
+/// Cedar's own authorizer over the policies of a bundle and entities that it is given. No code of ours takes part.
 #[pyclass(frozen, module = "ztfast._core")]
 pub(crate) struct Authorizer {
     cedar: Arc<Cedar>,
@@ -21,7 +21,7 @@ pub(crate) struct Authorizer {
 
 #[pymethods]
 impl Authorizer {
-    /// `entities` are a file's name and text, in Cedar's JSON; `None`: there are none but the schema's actions.
+    /// Read the entities, a file's name and text in Cedar's JSON. With `None` there are only the schema's actions.
     #[new]
     fn new(py: Python<'_>, bundle: &crate::bundle::Bundle, entities: Option<(String, String)>) -> PyResult<Self> {
         let cedar = bundle.cedar(py)?;
@@ -31,7 +31,7 @@ impl Authorizer {
         Ok(Self { cedar, store })
     }
 
-    /// Cedar's decision: (allow, reasons, errors as (policy id, message)). The context is a dict by the schema's types.
+    /// Return Cedar's decision: (allow, reasons, errors as (policy id, message)). The schema gives the context's types.
     fn authorize(
         &self,
         py: Python<'_>,
@@ -50,10 +50,10 @@ impl Authorizer {
     }
 }
 
-/// Decision, determining policies, and the policies that erred with their messages.
+/// The decision, the determining policies, and the policies whose evaluation failed, with their messages.
 pub(crate) type Answer = (bool, Vec<String>, Vec<(String, String)>);
 
-/// Cedar's answer for Python.
+/// Convert Cedar's answer for Python.
 pub(crate) fn answer(py: Python<'_>, answer: Result<ztfast_cedar::Answer, RequestError>) -> PyResult<Answer> {
     let answer = answer.map_err(|error| raise(py, "ContextError", &error.to_string()))?;
     Ok((

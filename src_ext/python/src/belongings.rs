@@ -1,4 +1,4 @@
-//! What comes and goes with a bundle: the objects that show it, and what reads entities by its schema.
+//! Objects that live as long as a bundle decides: those that represent it in Python, and the reader of entities.
 
 use crate::bundle::Bundle;
 use crate::changelog::Refusal;
@@ -9,12 +9,14 @@ use std::sync::Arc;
 use ztfast_cedar::{EntityReader, SourceFile};
 use ztfast_engine::{Attached, Snapshot};
 
-/// What comes and goes with a bundle.
+/// The objects that the engine keeps with a bundle and drops with it.
 pub(crate) struct Belongings {
-    /// The core's bundle, for Cedar's own answers, and the `ztfast.Bundle` that shows it.
+    /// The core's bundle, for Cedar's own answers.
     pub bundle: Py<Bundle>,
+    /// The `ztfast.Bundle` that represents it.
     pub shown: Py<PyAny>,
-    /// Reads entities by the bundle's schema: made with it, so that the first change takes no longer than others.
+    /// Reads entities by the bundle's schema. It is made before the bundle decides, so that the first change takes no
+    /// longer than others.
     pub reader: Arc<EntityReader>,
 }
 
@@ -29,14 +31,15 @@ impl Belongings {
         Arc::new(self)
     }
 
-    /// Those of a snapshot's bundle.
+    /// Return the belongings of a snapshot's bundle.
     pub fn of<'s>(py: Python<'_>, snapshot: &'s Snapshot) -> PyResult<&'s Self> {
         let attached = snapshot.attached().and_then(|attached| attached.downcast_ref::<Self>());
         attached.ok_or_else(|| raise(py, "Error", "the bundle has no owner: this is a bug of ztfast"))
     }
 }
 
-/// What reads entities by a bundle's schema. Of the sources only the schema is read: the policies may be many.
+/// Make a reader of entities by a bundle's schema. Of the sources this reads the schema alone: there may be many
+/// policies.
 pub(crate) fn entity_reader(bundle: &ztfast_bundle::Bundle) -> Result<Arc<EntityReader>, Refusal> {
     #[derive(Deserialize)]
     struct Schema {

@@ -21,7 +21,7 @@ fn sources(files: Vec<File>, schema: File, entities: Option<File>) -> Sources {
 
 /// Compile sources, each a (name, text). `progress(what, done, all)` is called between the steps.
 ///
-/// With `revalidate`, Cedar warns again of what it warned of when the base was compiled.
+/// With `revalidate`, Cedar repeats the warnings that it gave when the base was compiled.
 ///
 /// Returns the bundle and the warnings. Raises `PolicyError` for what Cedar refuses, `CompileError` for limits.
 #[pyfunction]
@@ -38,7 +38,7 @@ pub(crate) fn compile<'py>(
     progress: Option<Py<PyAny>>,
     exempt: Option<(String, String)>,
 ) -> PyResult<(Bundle, Vec<Bound<'py, PyDict>>)> {
-    // Asked for beforehand: what the system lacks is no fault of the policies.
+    // Asking for the stack beforehand keeps a lack of memory apart from faults of the policies.
     let room = py.detach(|| ztfast_cedar::with_deep_stack(|| ()));
     room.map_err(|no_stack| raise(py, "CompileError", &no_stack.to_string()))?;
     let mut sources = sources(files, schema, entities);
@@ -106,7 +106,7 @@ pub(crate) fn compile<'py>(
     Ok((bundle, diagnostics(py, &warnings)?))
 }
 
-/// Whether the schema has an action, or a group of actions.
+/// Return whether the schema has an action, or a group of actions, with this uid.
 fn has_action(bundle: &ztfast_bundle::Bundle, ty: &str, id: &str) -> bool {
     let is = |name: u32| bundle.string(name).is_some_and(|name| name == ty);
     let number = (0_u32..).zip(bundle.types()).find(|(_, record)| is(record.name)).map(|(number, _)| number);
@@ -114,13 +114,13 @@ fn has_action(bundle: &ztfast_bundle::Bundle, ty: &str, id: &str) -> bool {
     is_action && number.is_some_and(|number| bundle.find_entity(number, id).is_some())
 }
 
-/// Write a file whole or not at all. Raises `Error`.
+/// Write a file, whole or not at all. Raises `Error`.
 #[pyfunction]
 pub(crate) fn write_file(py: Python<'_>, path: PathBuf, content: &[u8]) -> PyResult<()> {
     py.detach(|| ztfast_bundle::write_file(&path, content)).map_err(|error| raise(py, "Error", &error.to_string()))
 }
 
-/// Whether Cedar's strict validation, and nothing of ours, accepts the policies.
+/// Return whether Cedar's strict validation accepts the policies. No check of ours takes part.
 #[pyfunction]
 pub(crate) fn strictly_valid(py: Python<'_>, files: Vec<File>, schema: File) -> PyResult<bool> {
     let sources = sources(files, schema, None);
@@ -139,7 +139,7 @@ impl Bundle {
         Self { inner: Arc::new(bundle), cedar: OnceLock::new() }
     }
 
-    /// Cedar over the bundle's sources, read when first asked for.
+    /// Return Cedar over the bundle's sources, which the first call reads.
     pub fn cedar(&self, py: Python<'_>) -> PyResult<Arc<Cedar>> {
         if let Some(cedar) = self.cedar.get() {
             return Ok(cedar.clone());
@@ -150,7 +150,7 @@ impl Bundle {
         Ok(self.cedar.get_or_init(|| Arc::new(cedar)).clone())
     }
 
-    /// What the engine needs for policies that are left to Cedar.
+    /// Return what the engine needs for policies that are left to Cedar.
     pub fn fallback(&self, py: Python<'_>) -> PyResult<Option<Box<dyn ztfast_engine::Fallback>>> {
         if self.inner.meta().stats.fallbacks == 0 {
             return Ok(None);
@@ -184,7 +184,7 @@ impl Bundle {
         py.detach(|| self.inner.save(&path)).map_err(|error| raise(py, "BundleError", &error.to_string()))
     }
 
-    /// A descriptor of sealed memory that holds the file; the caller's to close. Raises `BundleError`.
+    /// Return a descriptor of sealed memory that holds the file. The caller closes it. Raises `BundleError`.
     #[cfg(target_os = "linux")]
     fn share(&self, py: Python<'_>) -> PyResult<i32> {
         let shared = py.detach(|| self.inner.share());
@@ -192,7 +192,7 @@ impl Bundle {
         Ok(std::os::fd::IntoRawFd::into_raw_fd(descriptor))
     }
 
-    /// The file's bytes.
+    /// Return the file's bytes.
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, self.inner.bytes())
     }
@@ -209,7 +209,7 @@ impl Bundle {
         self.inner.bytes().len()
     }
 
-    /// What the bundle says about itself, as JSON.
+    /// The bundle's description, as JSON.
     #[getter]
     fn meta_json(&self) -> String {
         String::from_utf8_lossy(self.inner.meta_json()).into_owned()
@@ -220,7 +220,7 @@ impl Bundle {
         py.detach(|| self.inner.check_all()).map_err(|error| raise(py, "BundleError", &error.to_string()))
     }
 
-    /// The policies, as a list of dicts.
+    /// Return the policies, as a list of dicts.
     fn policies<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         py.detach(|| self.inner.check()).map_err(|error| raise(py, "BundleError", &error.to_string()))?;
         let policies = (0_u32..).map_while(|number| self.inner.policy(number));
@@ -238,13 +238,13 @@ impl Bundle {
             .collect()
     }
 
-    /// Policies and schema, from which Cedar explains, as JSON. Raises `BundleError`.
+    /// Return the policies and the schema, from which Cedar explains, as JSON. Raises `BundleError`.
     fn sources_json(&self, py: Python<'_>) -> PyResult<String> {
         let sources = self.inner.sources().map_err(|error| raise(py, "BundleError", &error.to_string()))?;
         Ok(String::from_utf8_lossy(sources).into_owned())
     }
 
-    /// File, first line and text of a policy.
+    /// Return the file, first line and text of a policy.
     fn policy_source(&self, py: Python<'_>, id: &str) -> PyResult<Option<(String, u32, String)>> {
         let cedar = self.cedar(py)?;
         let source = cedar.authorizer().policy_source(id);

@@ -1,8 +1,8 @@
 //! The table of functions behind `ztfast.h`: the hot path without a Python object.
 //!
-//! The header documents units, ownership and thread rules, and [`ztfast_embed::Api`] is the table's type; this fills it
-//! in. Every function is guarded: a panic denies, or becomes a status. On the hot path that costs no instruction, since
-//! the landing pad takes the place of the one that would end the process at the boundary.
+//! The header documents units, ownership and thread rules, and [`ztfast_embed::Api`] is the table's type; this file
+//! fills it in. Every function catches panics: a panic denies, or becomes a status. On the hot path that costs no
+//! instruction, since the landing pad replaces the one that would abort the process at the boundary.
 
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
@@ -46,29 +46,29 @@ pub(crate) static API: Api = Api {
 /// The capsule that `ztfast.gate` and embedders import.
 pub(crate) fn capsule(py: Python<'_>) -> PyResult<Bound<'_, PyCapsule>> {
     let pointer = ptr::NonNull::from(&API).cast();
-    // SAFETY: the table is a static: it outlives every capsule, and nothing writes to it.
+    // SAFETY: the table is a static, so it outlives every capsule, and nothing writes to it.
     unsafe { PyCapsule::new_with_pointer(py, pointer, CAPSULE) }
 }
 
-/// Decide; a panic denies.
+/// Run a decision. A panic denies.
 #[inline(always)]
 #[allow(clippy::inline_always)] // on the hot path
 fn decided(job: impl FnOnce() -> Code) -> u32 {
-    // What a panic leaves behind: a gate or a batch that begins each decision anew, and an engine whose locks recover
-    // by themselves and whose writing side publishes last.
+    // A panic leaves nothing inconsistent behind: gates and batches begin each decision anew, the engine's locks
+    // recover from poisoning, and the writing side publishes last.
     catch_unwind(AssertUnwindSafe(job)).unwrap_or(Code::Corrupt) as u32
 }
 
-/// Do something else; a panic becomes a status.
+/// Run a function that is not a decision. A panic becomes a status.
 fn guarded(job: impl FnOnce() -> Result<(), Status>) -> i32 {
-    // As above.
+    // As in `decided`, a panic leaves nothing inconsistent behind.
     catch_unwind(AssertUnwindSafe(job)).unwrap_or(Err(Status::PANIC)).err().unwrap_or(Status::OK).0
 }
 
-/// The `len` values at a pointer; `None` for NULL where there should be any, and for more than memory can hold.
+/// Return the `len` values at a pointer; `None` for NULL with a `len` above 0, and for more than memory can hold.
 ///
 /// # Safety
-/// `data` is NULL or points to `len` values that nobody changes meanwhile.
+/// `data` is NULL or points to `len` values that do not change meanwhile.
 #[inline(always)]
 #[allow(clippy::inline_always)] // on the hot path
 unsafe fn values<'a, T>(data: *const T, len: usize) -> Option<&'a [T]> {
@@ -116,7 +116,7 @@ unsafe extern "C" fn begin(gate: *mut RawGate) -> i32 {
     })
 }
 
-/// Store the number of a text that `find` knows.
+/// Store the number that `find` gives for a text.
 ///
 /// # Safety
 /// As the header demands: `data` is NULL or points to `len` bytes, `number` is NULL or the caller's.
@@ -141,7 +141,7 @@ unsafe extern "C" fn text(gate: *mut RawGate, data: *const u8, len: usize, numbe
         let gate = gate.ok_or(Status::NULL)?;
         // SAFETY: the header demands what `number_of` does.
         let found = unsafe { number_of(data, len, number, |text| gate.text(text)) };
-        // Whoever does not look at the status must not decide by a number that was never given.
+        // A caller that ignores the status must not decide by a number that was never stored.
         found.inspect_err(|&status| gate.fail(if status == Status::UTF8 { Code::BadValue } else { Code::Corrupt }))
     })
 }
@@ -279,10 +279,10 @@ unsafe extern "C" fn gate_without(gate: *const RawGate, absent: u64, clone: *mut
     })
 }
 
-/// Drop what was given away as a pointer.
+/// Drop a value that was passed out as a pointer.
 ///
 /// # Safety
-/// NULL, or a pointer from `Box::into_raw` of this type, given back once, that nobody uses any more.
+/// The pointer is NULL, or came from `Box::into_raw` of this type, is passed back once, and is no longer in use.
 unsafe fn drop_box<T>(pointer: *mut T) -> i32 {
     if pointer.is_null() {
         return Status::NULL.0;
@@ -295,7 +295,7 @@ unsafe fn drop_box<T>(pointer: *mut T) -> i32 {
 }
 
 unsafe extern "C" fn gate_free(gate: *mut RawGate) -> i32 {
-    // SAFETY: the header demands NULL or a gate from `gate_clone`, given back once, that nobody uses any more.
+    // SAFETY: the header demands NULL or a gate from `gate_clone` that is passed back once and no longer in use.
     unsafe { drop_box(gate.cast::<Gate>()) }
 }
 
@@ -310,7 +310,7 @@ unsafe extern "C" fn batch_begin(gate: *mut RawGate, batch: *mut *mut RawBatch) 
 }
 
 unsafe extern "C" fn batch_without(batch: *const RawBatch, absent: u64, clone: *mut *mut RawBatch) -> i32 {
-    // SAFETY: the header demands NULL, or a live batch that no text is given to meanwhile; `clone` is NULL or the
+    // SAFETY: the header demands NULL, or a live batch that no text is added to meanwhile; `clone` is NULL or the
     // caller's.
     let (batch, clone) = unsafe { (batch.cast::<Batch>().as_ref(), clone.as_mut()) };
     guarded(|| {
@@ -338,7 +338,7 @@ unsafe extern "C" fn batch_refuse(
         batch.refuse(who, resources, codes);
         Ok(())
     };
-    // SAFETY: the header demands what `over_rows` does, and that the first column is of what `sessions` says.
+    // SAFETY: the header demands what `over_rows` does, and that the first column has the type that `sessions` says.
     unsafe {
         over_rows(
             batch,
@@ -365,7 +365,7 @@ unsafe extern "C" fn batch_text(batch: *mut RawBatch, data: *const u8, len: usiz
 }
 
 unsafe extern "C" fn batch_end(batch: *mut RawBatch) -> i32 {
-    // SAFETY: the header demands NULL or a batch from `batch_begin`, given back once, that nobody uses any more.
+    // SAFETY: the header demands NULL or a batch from `batch_begin` that is passed back once and no longer in use.
     unsafe { drop_box(batch.cast::<Batch>()) }
 }
 
@@ -394,7 +394,7 @@ unsafe extern "C" fn batch_evaluate(
 /// Decide on each row.
 ///
 /// # Safety
-/// As for [`over_rows`]; the columns after the second are of i64.
+/// The caller keeps the promises of [`over_rows`]; the columns after the second are of i64.
 unsafe fn decide_rows<'a>(
     batch: *const RawBatch,
     rows: usize,
@@ -416,11 +416,11 @@ unsafe fn decide_rows<'a>(
     unsafe { over_rows(batch, rows, columns, count, codes, who, job) }
 }
 
-/// Do something with rows: who, about what, and the other columns.
+/// Run a function over rows: it gets the sessions or principals, the resources and the other columns.
 ///
 /// # Safety
-/// As the header demands: `batch` is NULL or a live batch, `columns` NULL or so many columns, which hold what they say;
-/// the second is of u64; `codes` is NULL or has room for a code per row.
+/// As the header demands, `batch` is NULL or a live batch; `columns` is NULL or points to that many columns, which hold
+/// the data that they describe, the second of u64; `codes` is NULL or has room for one code per row.
 unsafe fn over_rows<'a>(
     batch: *const RawBatch,
     rows: usize,
@@ -458,13 +458,13 @@ unsafe fn over_rows<'a>(
 }
 
 /// # Safety
-/// The column's data are as many values of this type as it says.
+/// The column's data are values of this type, as many as it says.
 unsafe fn column<'a, T: Copy>(column: &RawColumn, rows: usize) -> Result<Column<'a, T>, Status> {
     let data = column.data.cast::<T>();
     if column.len != if column.each == 0 { 1 } else { rows } || !data.is_aligned() {
         return Err(Status::COLUMNS);
     }
-    // SAFETY: the caller's promise; the alignment was looked at.
+    // SAFETY: the caller's promise; the alignment was checked.
     let values = unsafe { values(data, column.len) }.ok_or(Status::NULL)?;
     Ok(if column.each == 0 { Column::all(values) } else { Column::each(values) })
 }
@@ -477,7 +477,7 @@ extern "C" fn status_text(status: i32) -> *const c_char {
     Status(status).c_text().as_ptr()
 }
 
-// What crosses the boundary is the same on both sides.
+// Types that cross the boundary have the same layout on both sides.
 const _: () = {
     assert!(size_of::<Determining>() == size_of::<ztfast_embed::Determining>());
     assert!(offset_of!(Determining, policies) == offset_of!(ztfast_embed::Determining, policies));
@@ -492,7 +492,7 @@ const _: () = {
 
 const fn is_send<T: Send>() {}
 const fn is_sync<T: Sync>() {}
-// Gates go from thread to thread, and several threads may run a batch.
+// A gate may move between threads, and several threads may run one batch.
 const _: () = {
     is_send::<Gate>();
     is_send::<Batch>();

@@ -1,4 +1,5 @@
-//! What was changed since a bundle came: each entity's own text in Cedar's JSON, and why a change is refused.
+//! The changes made since a bundle began to decide: each entity's own text in Cedar's JSON, and why a change is
+//! refused.
 
 use crate::errors::raise;
 use crate::exceptions::{engine_error, forked, policy_error};
@@ -13,15 +14,15 @@ use ztfast_explain::entity_data;
 /// A type and an id.
 pub(crate) type OwnedUid = (String, String);
 
-/// What became of each entity that was changed since the bundle came: its text in Cedar's JSON, or nothing where it was
-/// taken out.
+/// The newest state of each entity that was changed since the bundle began to decide: its text in Cedar's JSON, or
+/// `None` where it was removed.
 #[derive(Default)]
 pub(crate) struct Log {
     pub entries: HashMap<OwnedUid, Option<Box<str>>>,
 }
 
 impl Log {
-    /// How many bytes it takes, about.
+    /// Estimate how many bytes the log takes.
     pub fn bytes(&self) -> usize {
         let entry = |((ty, id), text): (&OwnedUid, &Option<Box<str>>)| {
             ty.len() + id.len() + text.as_ref().map_or(0, |text| text.len()) + 2 * size_of::<(OwnedUid, usize, usize)>()
@@ -29,14 +30,14 @@ impl Log {
         self.entries.iter().map(entry).sum()
     }
 
-    /// Note entities that were put in, and those that were taken out.
-    pub fn note(&mut self, put: Vec<(OwnedUid, Box<str>)>, taken: &[OwnedUid]) {
-        self.entries.extend(put.into_iter().map(|(uid, text)| (uid, Some(text))));
-        self.entries.extend(taken.iter().map(|uid| (uid.clone(), None)));
+    /// Record upserts and removals.
+    pub fn record(&mut self, upserts: Vec<(OwnedUid, Box<str>)>, removals: &[OwnedUid]) {
+        self.entries.extend(upserts.into_iter().map(|(uid, text)| (uid, Some(text))));
+        self.entries.extend(removals.iter().map(|uid| (uid.clone(), None)));
     }
 }
 
-/// The entities of a list in Cedar's JSON: as the engine takes them, and each with its own text.
+/// The entities of a list in Cedar's JSON, in the form that the engine takes, and the text of each.
 pub(crate) struct Given {
     pub data: Vec<EntityData>,
     pub texts: Vec<(OwnedUid, Box<str>)>,
@@ -52,19 +53,19 @@ impl Given {
             if let Some(uid) = uid_of(raw.get()) {
                 texts.push((uid, raw.get().into()));
             } else {
-                // A form that only Cedar knows.
+                // Only Cedar reads this form of a uid.
                 let own = reader.read(&file(&format!("[{}]", raw.get())))?;
                 texts.extend(own.into_iter().map(|own| (entity_data(own).uid, raw.get().into())));
             }
         }
-        // Actions come from the schema, and change nothing.
+        // Actions come from the schema, so upserts of them have no effect.
         let known: HashSet<&OwnedUid> = data.iter().map(|data| &data.uid).collect();
         texts.retain(|(uid, _)| known.contains(uid));
         Ok(Self { data, texts })
     }
 }
 
-/// The uid of an entity in one of the usual forms.
+/// Return the uid of an entity whose uid has one of the usual forms.
 fn uid_of(text: &str) -> Option<OwnedUid> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]

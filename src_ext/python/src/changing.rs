@@ -1,4 +1,4 @@
-//! Swaps and changes as Python asks for them, and what is kept over a swap.
+//! Swaps and changes for Python, and the changes that a swap keeps.
 
 use crate::belongings::{Belongings, entity_reader};
 use crate::bundle::Bundle;
@@ -9,17 +9,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_engine::{Engine, StaleGates, Swap, SwapError};
 
-/// What came of a swap.
+/// The outcome of a swap.
 #[derive(Default)]
 pub(crate) struct Swapped {
-    /// Changes that were made again, and those that were forgotten.
+    /// Entities whose changes were repeated over the new bundle.
     pub kept: Vec<OwnedUid>,
+    /// Entities whose changes were dropped.
     pub forgotten: Vec<OwnedUid>,
-    /// Gates for whose sake it was refused.
+    /// Gates that the new bundle does not fit, for which the swap was refused.
     pub stale: Vec<StaleGates>,
 }
 
-/// Put entities into the store, and take some out.
+/// Put entities into the store, and remove others.
 pub(crate) fn change(
     py: Python<'_>,
     engine: &Engine,
@@ -27,17 +28,18 @@ pub(crate) fn change(
     upserts: Option<&str>,
     removals: &[OwnedUid],
 ) -> PyResult<()> {
-    // Before any lock is taken: whoever held it at the fork gives it back in the parent only.
+    // This comes before any lock: a thread that held one at the fork releases it in the parent only.
     if engine.is_forked() {
         return Err(forked(py));
     }
-    // No Python code runs in here: whoever waits for the lock waits for nobody who waits for Python.
+    // No Python code runs while the lock is held, and its holder does not wait for the GIL, so that waiting for the
+    // lock cannot deadlock.
     let snapshot = engine.snapshot();
     let reader = Belongings::of(py, &snapshot)?.reader.clone();
     drop(snapshot);
     let done = py.detach(|| {
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-        // A bundle may have come since.
+        // Another thread may have swapped the bundle meanwhile.
         let snapshot = engine.snapshot();
         let newest = snapshot.attached().and_then(|attached| attached.downcast_ref::<Belongings>());
         let reader = newest.map_or(&reader, |newest| &newest.reader);
@@ -46,13 +48,13 @@ pub(crate) fn change(
             None => Given { data: Vec::new(), texts: Vec::new() },
         };
         engine.change(&given.data, removals).map_err(|error| Refusal::Swap(error.into()))?;
-        log.note(given.texts, removals);
+        log.record(given.texts, removals);
         Ok(())
     });
     done.map_err(|refusal: Refusal| refusal.raise(py))
 }
 
-/// Decide by another bundle from now on, with what comes in the same step.
+/// Swap the bundle, and apply changes in the same step.
 pub(crate) fn swap(
     py: Python<'_>,
     (engine, log): (&Engine, &Mutex<Log>),
@@ -61,17 +63,17 @@ pub(crate) fn swap(
     upserts: Option<&str>,
     allow_stale: bool,
 ) -> PyResult<Swapped> {
-    // Before any lock is taken: whoever held it at the fork gives it back in the parent only.
+    // This comes before any lock: a thread that held one at the fork releases it in the parent only.
     if engine.is_forked() {
         return Err(forked(py));
     }
     let fallback = bundle.get().fallback(py)?;
     let (inner, owner) = (bundle.get().inner.clone(), bundle.clone().unbind());
-    // All at once: whoever lets go of the GIL may wait long for it.
+    // The GIL is released once for all steps: a thread may wait long to get it back.
     let done = py.detach(move || {
         let reader = entity_reader(&inner)?;
         let attached = Some(Belongings { bundle: owner, shown, reader: reader.clone() }.attach());
-        // As above.
+        // As in `change`, no Python code runs while the lock is held.
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         let given = match upserts {
             Some(text) => Given::read(&reader, "<entities>", text).map_err(Refusal::Load)?,
@@ -102,7 +104,7 @@ pub(crate) fn swap(
         if !keep {
             log.entries = HashMap::new();
         }
-        log.note(given.texts, &[]);
+        log.record(given.texts, &[]);
         done.kept.sort_unstable();
         done.forgotten.sort_unstable();
         Ok(done)
@@ -110,8 +112,8 @@ pub(crate) fn swap(
     done.map_err(|refusal: Refusal| refusal.raise(py))
 }
 
-/// Whether a bundle names an entity: of others there is nothing to take out, and noting that they are not there takes
-/// room.
+/// Return a function that tells whether a bundle names an entity. Other entities need no removal, and recording one
+/// takes memory.
 fn names(bundle: &ztfast_bundle::Bundle) -> impl Fn(&OwnedUid) -> bool {
     let name = |record: &ztfast_bundle::TypeRec| bundle.string(record.name);
     let types: HashMap<&str, u32> =
@@ -119,13 +121,13 @@ fn names(bundle: &ztfast_bundle::Bundle) -> impl Fn(&OwnedUid) -> bool {
     move |(ty, id)| types.get(ty.as_str()).is_some_and(|&number| bundle.find_entity(number, id).is_some())
 }
 
-/// Decide by the same bundle from now on, without what nobody needs.
+/// Swap to the same bundle, repeat the changes, and drop what decisions no longer need.
 pub(crate) fn compact(py: Python<'_>, engine: &Engine, log: &Mutex<Log>) -> PyResult<()> {
-    // Before any lock is taken: whoever held it at the fork gives it back in the parent only.
+    // This comes before any lock: a thread that held one at the fork releases it in the parent only.
     if engine.is_forked() {
         return Err(forked(py));
     }
-    // Another swap may come between: then it has done the work, unless changes came after it.
+    // Another swap may come first. It has then done this work, but for changes that came after it.
     let snapshot = engine.snapshot();
     let belongings = Belongings::of(py, &snapshot)?;
     let fallback = belongings.bundle.get().fallback(py)?;

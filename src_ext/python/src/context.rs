@@ -1,7 +1,7 @@
-//! Contexts: Python dicts to Cedar values and to requests, by the schema's types.
+//! Converts contexts, which are Python dicts, to Cedar values and to requests, by the schema's types.
 //!
-//! A value of a wrong type raises. One of the right type that is out of its range is noted, and the rest is read on, so
-//! that a wrong type beside it still raises: whoever asked has no value then, but what was noted.
+//! A value of a wrong type raises. A value of the right type that is out of its range is recorded, and reading goes on,
+//! so that a wrong type beside it still raises. The caller then gets the record instead of a value.
 
 use crate::errors::{if_any, raise, shown};
 use crate::reader::{EACH, Reader, Refused, is_absent};
@@ -15,16 +15,16 @@ use ztfast_engine::{Code, RequestBuilder};
 use ztfast_explain::request_value;
 use ztfast_vm::{Tag, Value};
 
-/// What is done with an attribute that is given: its field, its path, its value.
+/// A function that is called for each attribute that is given, with its field, its path and its value.
 type Visit<'v> = &'v mut dyn FnMut(&Field, &str, &Bound<'_, PyAny>) -> PyResult<()>;
 
 impl Reader<'_> {
-    /// A whole context as a record.
+    /// Convert a whole context to a record.
     pub fn record(&self, fields: &[Field], dict: &Bound<'_, PyDict>) -> PyResult<Result<Datum, Refused>> {
         self.read(self.fields(fields, "", dict))
     }
 
-    /// A whole context into a request's slots. Where a value is out of range, the request is not to be decided on.
+    /// Put a whole context into a request's slots. A request with a value that is out of range must not be decided.
     pub fn request(
         &self,
         fields: &[Field],
@@ -36,7 +36,7 @@ impl Reader<'_> {
         self.filled(dict.py(), read, large, builder)
     }
 
-    /// Put what is still to be put, unless the request is not to be decided on.
+    /// Put the sets and records into their slots, unless the request was refused.
     pub fn filled(
         &self,
         py: Python<'_>,
@@ -91,7 +91,7 @@ impl Reader<'_> {
         })
     }
 
-    /// One value into its slot; what is large is put when all was read.
+    /// Put one value into its slot. Sets and records follow when all values have been read.
     pub fn fill_leaf(
         &self,
         slot: u32,
@@ -111,14 +111,14 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// What is raised where attributes that must be there are not.
+    /// Return the exception for required attributes that the context lacks.
     pub fn lacks(&self, py: Python<'_>, missing: &[String]) -> PyErr {
         let missing = missing.join(", ");
         raise(py, "ContextError", &format!("{}: the context lacks the required attributes {missing}", self.action))
     }
 
-    /// Whether an attribute is there: what is absent is as if it were left out, and so is an optional record of which
-    /// all is absent.
+    /// Return whether an attribute is given. An absent value counts as left out, and so does an optional record whose
+    /// attributes are all absent.
     fn is_given(field: &Field, value: &Bound<'_, PyAny>) -> PyResult<bool> {
         if is_absent(value)? {
             return Ok(false);
@@ -129,13 +129,13 @@ impl Reader<'_> {
         Ok(!Self::is_all_absent(field, value)?)
     }
 
-    /// Whether all that a record is given is absent.
+    /// Return whether a value is absent, or is a record whose given attributes are all absent.
     fn is_all_absent(field: &Field, value: &Bound<'_, PyAny>) -> PyResult<bool> {
         if is_absent(value)? {
             return Ok(true);
         }
         let (Node::Record { fields, .. }, Ok(dict)) = (&field.node, value.cast::<PyDict>()) else { return Ok(false) };
-        // A copy: comparing a key may run anybody's code.
+        // This iterates over a copy: comparing a key may run code of the key's class, which may change the dict.
         for item in dict.items() {
             let (name, inner): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
             let mut named = None;
@@ -199,8 +199,7 @@ impl Reader<'_> {
                 return Err(raise(py, "ContextError", &message));
             }
         }
-        // All names are the schema's, yet some were not found by them: keys that are equal to something else than their
-        // text.
+        // All names are the schema's, yet looking them up did not find some: these keys do not equal their own text.
         if dict.len() > used {
             let odd = dict.keys().iter().find(|key| !key.is_exact_instance_of::<PyString>());
             let odd =
@@ -214,7 +213,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A value in the request: scalars at once, the rest by way of [`Self::value`].
+    /// Convert a value for the request: scalars directly, others through [`Self::value`].
     fn request_value(
         &self,
         ty: &ValueType,
@@ -231,21 +230,26 @@ impl Reader<'_> {
                 if let Some(found) = request_value(&converted, builder) {
                     return Ok(found);
                 }
-                self.note(value, path, "entities of the schema", "an enumerated type has no such entity")?;
+                self.record_out_of_range(
+                    value,
+                    path,
+                    "entities of the schema",
+                    "an enumerated type has no such entity",
+                )?;
                 Ok(Value::default())
             }
         }
     }
 }
 
-/// A set or a record that is still to be put into its slot.
+/// A set or a record that is not in its slot yet.
 pub(crate) struct Pending {
     slot: u32,
     path: String,
     value: Datum,
 }
 
-/// Put them all; the path of one that names an entity that there cannot be.
+/// Put all of them into their slots. The error is the path of a value with an entity that its type cannot have.
 fn put(all: Vec<Pending>, builder: &mut RequestBuilder<'_>) -> Result<(), String> {
     for Pending { slot, path, value } in all {
         let Some(found) = request_value(&value, builder) else { return Err(path) };

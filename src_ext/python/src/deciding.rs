@@ -1,4 +1,4 @@
-//! Decisions by policy over what Python brings along: who asks, about what, and the values of a context.
+//! Decisions over a principal, a resource and a context that Python gives, for a session or by policy alone.
 
 use crate::action::{ActionName, find_action_number};
 use crate::belongings::Belongings;
@@ -11,15 +11,15 @@ use ztfast_engine::{Code, Determining, OwnedRequest, RequestBuilder, SessionId, 
 use ztfast_explain::CedarFallback;
 use ztfast_vm::EntityRef;
 
-/// Decision code and the determining policies' ids, as a tuple.
+/// The decision code, and the ids of the determining policies.
 pub(crate) type Decided<'py> = (u8, Bound<'py, PyTuple>);
 
-/// A denial before any policy was looked at.
+/// Return a denial that no policy takes part in.
 pub(crate) fn denied(py: Python<'_>, code: Code) -> Decided<'_> {
     (code as u8, PyTuple::empty(py))
 }
 
-/// An action of a snapshot's bundle, and its text as messages have it.
+/// An action of a snapshot's bundle, and the text that messages show for it.
 pub(crate) struct Asked<'a> {
     pub number: u32,
     pub text: &'a str,
@@ -32,20 +32,20 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// What reads a context's values into a request.
+/// A function that reads a context's values into a request.
 type Fill<'f> = &'f dyn Fn(&Reader<'_>, &[Field], &mut RequestBuilder<'_>) -> PyResult<Result<(), Refused>>;
 
-/// Who asks, and about what.
-struct Parties {
+/// The principal and the resource of a request.
+struct RequestEntities {
     principal: EntityRef,
     resource: EntityRef,
 }
 
-/// What decisions go by.
+/// Decides over one snapshot of an engine.
 pub(crate) struct Decider<'e> {
     pub shared: &'e Shared,
     pub snapshot: &'e Snapshot,
-    /// Whether values that are out of their range raise.
+    /// Whether a value that is out of its range raises.
     pub strict: bool,
 }
 
@@ -59,15 +59,15 @@ impl Decider<'_> {
         resource: &Bound<'_, PyAny>,
         fill: Fill<'_>,
     ) -> PyResult<Decided<'py>> {
-        let parties = |builder: &mut RequestBuilder<'_>| {
+        let entities = |builder: &mut RequestBuilder<'_>| {
             self.know(builder, principal)?;
             self.know(builder, resource)?;
-            // Both are looked at before either denies: who writes a uid wrong is told so.
+            // Both uids are parsed before either denies, so that a malformed uid always raises.
             let principal = self.entity(builder, principal)?;
             let resource = self.entity(builder, resource)?;
-            Ok(principal.and_then(|principal| Ok(Parties { principal, resource: resource? })))
+            Ok(principal.and_then(|principal| Ok(RequestEntities { principal, resource: resource? })))
         };
-        self.by_policy(py, asked, fill, parties, || Ok(()))
+        self.by_policy(py, asked, fill, entities, || Ok(()))
     }
 
     /// Decide for a session.
@@ -80,21 +80,21 @@ impl Decider<'_> {
         fill: Fill<'_>,
     ) -> PyResult<Decided<'py>> {
         let principal = || self.shared.session_principal(self.snapshot, asked.number, SessionId(session));
-        let parties = |builder: &mut RequestBuilder<'_>| {
+        let entities = |builder: &mut RequestBuilder<'_>| {
             let principal = match principal() {
                 Ok(principal) => principal,
-                // A bad request still raises: only then is it known that the session alone denies.
+                // A malformed resource still raises, also where the session denies.
                 Err(code) => return self.entity(builder, resource).map(|_| Err(code)),
             };
             builder.know(principal);
             self.know(builder, resource)?;
             let resource = self.entity(builder, resource)?;
-            Ok(resource.map(|resource| Parties { principal, resource }))
+            Ok(resource.map(|resource| RequestEntities { principal, resource }))
         };
-        self.by_policy(py, asked, fill, parties, || principal().map(drop))
+        self.by_policy(py, asked, fill, entities, || principal().map(drop))
     }
 
-    /// The resources in the store, and whether a session may do something with each.
+    /// Return the resources in the store, and whether the session is allowed the action on each.
     pub fn over_the_store(
         &self,
         py: Python<'_>,
@@ -124,7 +124,7 @@ impl Decider<'_> {
                 Ok(principal) => self.snapshot.entitlements(number, principal, &resources, &request),
                 Err(_) => vec![false; resources.len()],
             };
-            // All this took a while, and reading the context may have run anybody's code.
+            // The session may no longer be valid: all this takes long, and reading the context may run Python code.
             if self.shared.session_principal(self.snapshot, number, SessionId(session)).is_err() {
                 allowed.fill(false);
             }
@@ -137,7 +137,7 @@ impl Decider<'_> {
         py: Python<'py>,
         asked: &Asked<'_>,
         fill: Fill<'_>,
-        parties: impl FnOnce(&mut RequestBuilder<'_>) -> PyResult<Result<Parties, Code>>,
+        entities: impl FnOnce(&mut RequestBuilder<'_>) -> PyResult<Result<RequestEntities, Code>>,
         still: impl FnOnce() -> Result<(), Code>,
     ) -> PyResult<Decided<'py>> {
         let (bundle, number) = (self.snapshot.bundle(), asked.number);
@@ -147,27 +147,27 @@ impl Decider<'_> {
             return Ok(denied(py, Code::Corrupt));
         };
         let mut builder = RequestBuilder::new(self.snapshot, record.slots.len as usize);
-        let parties = parties(&mut builder)?;
+        let entities = entities(&mut builder)?;
         let reader = Reader::new(asked.text, Some(self.shared));
         let read = fill(&reader, &meta.context, &mut builder)?;
         if let Err(refused) = &read {
             refused.strictly(py, self.strict)?;
         }
-        // The parties come first: what denies whatever the values are has a code of its own.
-        let parties = parties.and_then(|parties| read.map_or_else(|refused| Err(refused.code), |()| Ok(parties)));
-        let parties = match parties {
-            Ok(parties) => parties,
+        // A denial because of the session or an entity holds for all values, so its code takes precedence.
+        let entities = entities.and_then(|entities| read.map_or_else(|refused| Err(refused.code), |()| Ok(entities)));
+        let entities = match entities {
+            Ok(entities) => entities,
             Err(code) => return Ok(denied(py, code)),
         };
         let request = builder.finish();
         let mut determining = Determining::default();
-        let Parties { principal, resource } = parties;
+        let RequestEntities { principal, resource } = entities;
         let mut evaluate =
             || self.shared.evaluate(self.snapshot, number, principal, resource, &request, &mut determining);
-        // Cedar's own evaluator takes long.
+        // Large requests, and policies that Cedar's own evaluator decides, take long.
         let long = reader.is_large() || bundle.meta().stats.fallbacks > 0;
         let code = if long { py.detach(evaluate) } else { evaluate() };
-        // Reading the context may have taken a while, or run anybody's code.
+        // The session may no longer be valid: reading the context may take long or run Python code.
         if let Err(code) = still() {
             return Ok(denied(py, code));
         }
@@ -176,8 +176,8 @@ impl Decider<'_> {
         }
         let policies = determining.as_slice();
         if determining.count as usize > policies.len() {
-            // More than there is room for: Cedar lists them all.
-            return self.all_determining(py, code, number, &parties, &request);
+            // The decision does not keep them all; Cedar lists them.
+            return self.all_determining(py, code, number, &entities, &request);
         }
         let reasons: Vec<&str> = policies.iter().filter_map(|&policy| bundle.policy_id(policy)).collect();
         Ok((code as u8, PyTuple::new(py, reasons)?))
@@ -188,11 +188,11 @@ impl Decider<'_> {
         py: Python<'py>,
         code: Code,
         action: u32,
-        parties: &Parties,
+        entities: &RequestEntities,
         request: &OwnedRequest,
     ) -> PyResult<Decided<'py>> {
         let cedar = CedarFallback(Belongings::of(py, self.snapshot)?.bundle.get().cedar(py)?);
-        let Parties { principal, resource } = *parties;
+        let RequestEntities { principal, resource } = *entities;
         let answer = py.detach(|| self.shared.ask(&cedar, self.snapshot, action, principal, resource, request));
         let reasons = answer.map(|answer| answer.reasons).unwrap_or_default();
         let id = |&policy: &u32| self.snapshot.bundle().policy_id(policy);
@@ -200,7 +200,7 @@ impl Decider<'_> {
         Ok((code as u8, PyTuple::new(py, reasons)?))
     }
 
-    /// Tell the builder of a handle.
+    /// Tell the builder about the entity of a handle.
     fn know(&self, builder: &mut RequestBuilder<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let entity = uid::handle(value)?.map(|handle| self.shared.handle_entity(self.snapshot, handle));
         if let Some(Ok(entity)) = entity {
@@ -209,7 +209,7 @@ impl Decider<'_> {
         Ok(())
     }
 
-    /// The entity of a handle (anything with a `handle` number) or of a uid, or what it is denied with.
+    /// Return the entity of a handle (a value with a `handle` number) or of a uid, or the code of the denial.
     fn entity(&self, builder: &mut RequestBuilder<'_>, value: &Bound<'_, PyAny>) -> PyResult<Result<EntityRef, Code>> {
         if let Ok(text) = value.cast::<PyString>() {
             let text = uid::text_of(text)?;

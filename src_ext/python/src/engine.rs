@@ -1,4 +1,4 @@
-//! The engine as Python sees it: uids as text, contexts as dicts.
+//! The engine for Python, with uids as text and contexts as dicts.
 
 use crate::action::{ActionName, action_text, find_action, find_action_number, switched};
 use crate::allocator::give_back;
@@ -31,11 +31,11 @@ use ztfast_vm::EntityRef;
 #[pyclass(frozen, module = "ztfast._core")]
 pub(crate) struct Engine {
     inner: Arc<ztfast_engine::Engine>,
-    /// Whether values that are out of their range raise.
+    /// Whether a value that is out of its range raises.
     strict: bool,
-    /// What was changed since the bundle came. Held by whoever swaps or changes, who lets go of the GIL before.
+    /// The changes made since the bundle began to decide. Swaps and changes release the GIL before they lock it.
     log: Mutex<Log>,
-    /// Gates that Python has.
+    /// How many gate objects Python has.
     gates: Arc<AtomicUsize>,
     tries: Tries,
 }
@@ -67,14 +67,14 @@ impl Engine {
         Ok(Self { inner, strict, log: Mutex::default(), gates: Arc::default(), tries: Tries::default() })
     }
 
-    /// The bundle that decides now, as `ztfast` shows it.
+    /// The `ztfast.Bundle` that decides now.
     #[getter]
     fn bundle(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok(Belongings::of(py, &self.inner.snapshot())?.shown.clone_ref(py))
     }
 
-    /// Decide by another bundle from now on: the changes that were kept, those that were forgotten, and the gates for
-    /// whose sake it was refused.
+    /// Swap the bundle. Returns the entities whose changes were kept, those whose changes were dropped, and the gates
+    /// for which the swap was refused.
     fn swap(
         &self,
         py: Python<'_>,
@@ -89,29 +89,29 @@ impl Engine {
         Ok((done.kept, done.forgotten, done.stale.into_iter().map(stale).collect()))
     }
 
-    /// Begin anew over the bundle that decides now, with what was changed since: nothing is kept for nobody.
+    /// Rebuild the snapshot from the bundle that decides now and the changes since, and free what is no longer needed.
     fn compact(&self, py: Python<'_>) -> PyResult<()> {
         self.own(py)?;
         changing::compact(py, &self.inner, &self.log)?;
-        // What is replaced but kept until now may be in use no more.
+        // This frees replaced snapshots that are no longer in use.
         let _ = py.detach(|| self.inner.memory());
         give_back();
         Ok(())
     }
 
-    /// The gates that a bundle would not fit.
+    /// Return the gates that a bundle would not fit.
     fn stale_gates(&self, py: Python<'_>, bundle: &Bundle) -> PyResult<Vec<Stale>> {
         let gates = py.detach(|| self.inner.stale_gates(&bundle.inner)).map_err(|_| forked(py))?;
         Ok(gates.into_iter().map(stale).collect())
     }
 
-    /// Put the entities of a list in Cedar's JSON into the store, and take those of these uids out.
+    /// Put the entities of a list in Cedar's JSON into the store, and remove those with the given uids.
     fn change(&self, py: Python<'_>, upserts: Option<&str>, removals: Vec<OwnedUid>) -> PyResult<()> {
         self.own(py)?;
         changing::change(py, &self.inner, &self.log, upserts, &removals)
     }
 
-    /// The number of a uid's handle. Raises `CapacityError` when all are in use.
+    /// Return the number of a uid's handle. Raises `CapacityError` when all handles are in use.
     fn handle(&self, py: Python<'_>, ty: &str, id: &str) -> PyResult<u64> {
         let is_full = |error: &HandleError| matches!(error, HandleError::Full(_));
         let handle = self.tries.releasing(py, (&self.inner, &self.log), is_full, || self.inner.handle(ty, id))?;
@@ -128,7 +128,7 @@ impl Engine {
         Ok(session.0)
     }
 
-    /// Raise for a principal of a type that the schema lacks, or that it lists and has no such entity.
+    /// Raise for a principal of a type that the schema lacks, or of an enumerated type without this entity.
     fn check_principal(&self, py: Python<'_>, ty: &str, id: &str) -> PyResult<()> {
         let snapshot = self.inner.snapshot();
         if RequestBuilder::new(&snapshot, 0).entity(ty, id).is_some() {
@@ -150,7 +150,8 @@ impl Engine {
         Err(raise(py, "EntityError", &message))
     }
 
-    /// Change a session: 1 active, 2 revoked, 3 quarantined; `False` if there is no such session or it was revoked.
+    /// Set a session's status: 1 active, 2 revoked, 3 quarantined. Returns `False` if there is no such session or it
+    /// was revoked.
     fn set_session(&self, py: Python<'_>, session: u64, status: u8) -> PyResult<bool> {
         let status = match status {
             1 => SessionStatus::Active,
@@ -160,8 +161,8 @@ impl Engine {
         py.detach(|| self.inner.set_session(SessionId(session), status)).map_err(|_| forked(py))
     }
 
-    /// Deny some actions, or no longer: those named; without any, all but those that the bundle exempts, or
-    /// `everything`.
+    /// Turn the kill switch on or off for the named actions. Without names it applies to all actions except those that
+    /// the bundle exempts, or to all with `everything`.
     fn kill_switch(
         &self,
         py: Python<'_>,
@@ -187,13 +188,13 @@ impl Engine {
         self.inner.is_forked()
     }
 
-    /// Whether the kill switch is on.
+    /// Whether the kill switch is on for anything.
     #[getter]
     fn killed(&self) -> bool {
         self.inner.is_killed()
     }
 
-    /// What is kept in memory for decisions, in bytes, by the names of `ztfast.MemoryUse`'s fields.
+    /// Return the bytes that are kept in memory for decisions, by the names of `ztfast.MemoryUse`'s fields.
     fn memory<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let memory = py.detach(|| self.inner.memory()).map_err(|_| forked(py))?;
         let log = py.detach(|| self.log.lock().unwrap_or_else(PoisonError::into_inner).bytes());
@@ -203,7 +204,7 @@ impl Engine {
         fields.into_iter().chain([("replaced", replaced), ("locked", locked), ("huge", huge)]).into_py_dict(py)
     }
 
-    /// How many gates Python has of this engine.
+    /// How many gate objects Python has of this engine.
     #[getter]
     fn gate_objects(&self) -> usize {
         self.gates.load(Ordering::Relaxed)
@@ -233,7 +234,7 @@ impl Engine {
         self.decide_by(py, &self.inner.snapshot(), session, &action, resource, context)
     }
 
-    /// The uids of the resources in the store to which an action applies.
+    /// Return the uids of the resources in the store to which an action applies.
     fn resources(&self, py: Python<'_>, action: ActionName) -> PyResult<Vec<(String, String)>> {
         self.own(py)?;
         let snapshot = self.inner.snapshot();
@@ -242,7 +243,7 @@ impl Engine {
         uids(py, &snapshot, resources)
     }
 
-    /// Whether a session may do something with each of them: a byte each, 1 or 0.
+    /// Return for each of these resources whether the session is allowed the action on it, as a byte, 1 or 0.
     fn entitlements<'py>(
         &self,
         py: Python<'py>,
@@ -256,7 +257,7 @@ impl Engine {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    /// The uids of those that it may do it with.
+    /// Return the uids of the resources on which the session is allowed the action.
     fn entitled(
         &self,
         py: Python<'_>,
@@ -270,9 +271,9 @@ impl Engine {
         uids(py, &snapshot, of)
     }
 
-    /// The engine's decision, for a session if there is one; Cedar's own answer (allow, reasons, errors) and what it
-    /// says of the request; and the bundle, as `ztfast` shows it. All by one snapshot.
-    #[allow(clippy::type_complexity)] // it is taken apart where it is called
+    /// Return, all by one snapshot: the engine's decision, for a session if one is given; Cedar's own answer (allow,
+    /// reasons, errors); Cedar's objection to the request, if it has one; and the `ztfast.Bundle`.
+    #[allow(clippy::type_complexity)] // the only caller unpacks it at once
     fn explain<'py>(
         &self,
         py: Python<'py>,
@@ -314,12 +315,12 @@ impl Engine {
         Ok((decided, given, problem.map(|problem| problem.to_string()), belongings.shown.clone_ref(py)))
     }
 
-    /// The uid of a handle's number.
+    /// Return the uid of a handle's number.
     fn handle_uid(&self, handle: u64) -> Option<(String, String)> {
         self.inner.handle_uid(Handle(handle)).map(|(ty, id)| (ty.into(), id.into()))
     }
 
-    /// The paths of an action's context attributes, records and what is in them.
+    /// Return the paths of an action's context attributes: those of records, and those of the attributes in them.
     fn paths(&self, py: Python<'_>, action: ActionName) -> PyResult<Vec<Vec<String>>> {
         fn add(above: &mut Vec<String>, fields: &[Field], all: &mut Vec<Vec<String>>) {
             for field in fields {
@@ -347,7 +348,8 @@ impl Engine {
 }
 
 impl Engine {
-    /// Before whatever changes something or takes a lock, which another thread may have held at a fork.
+    /// Raise `ForkedError` in a forked child. Call this before changing anything or taking a lock, which another thread
+    /// may have held at the fork.
     pub(crate) fn own(&self, py: Python<'_>) -> PyResult<()> {
         if self.inner.is_forked() { Err(forked(py)) } else { Ok(()) }
     }
@@ -413,7 +415,7 @@ impl Engine {
     }
 }
 
-/// Gates that a bundle would not fit: action, names, how many, why, and whether they are stale already.
+/// Gates that a bundle would not fit: action, names, count, reason, and whether they are stale already.
 type Stale = (String, Vec<String>, usize, String, bool);
 
 fn stale(gates: StaleGates) -> Stale {
@@ -421,7 +423,7 @@ fn stale(gates: StaleGates) -> Stale {
     (Uid::new(ty, id).to_string(), names, count, why, already)
 }
 
-/// The uids of entities of a snapshot.
+/// Return the uids of entities of a snapshot.
 fn uids(
     py: Python<'_>,
     snapshot: &Snapshot,
@@ -432,7 +434,7 @@ fn uids(
     uids.ok_or_else(|| raise(py, "BundleError", "the bundle names an entity without an id: compile it anew"))
 }
 
-/// What is not decided but asked with another engine's handle.
+/// Return the exception for a call that is not a decision and got another engine's handle.
 fn foreign_handle(py: Python<'_>) -> PyErr {
     let message = "the handle is another engine's, or none at all: take it from this engine (engine.resource(uid))";
     raise(py, "OwnerError", message)

@@ -1,4 +1,4 @@
-//! What Rust's errors are in Python: each type of error has its exception here.
+//! Converts Rust's errors to Python's exceptions: one function for each type of error.
 
 use crate::errors::raise;
 use pyo3::prelude::*;
@@ -7,12 +7,12 @@ use ztfast_bundle::OpenError;
 use ztfast_cedar::{Diagnostic, LoadError, Severity};
 use ztfast_engine::{AdmitError, EngineError, HandleError, PrepareError};
 
-/// The `ForkedError` of an engine that is another process's.
+/// Return the `ForkedError` of an engine that belongs to another process.
 pub(crate) fn forked(py: Python<'_>) -> PyErr {
     raise(py, "ForkedError", &ztfast_engine::Forked.to_string())
 }
 
-/// A `PolicyError` with its diagnostics.
+/// Return a `PolicyError` with its diagnostics.
 pub(crate) fn policy_error(py: Python<'_>, error: &LoadError) -> PyErr {
     let made = (|| {
         let class = py.import("ztfast.errors")?.getattr("PolicyError")?;
@@ -24,7 +24,7 @@ pub(crate) fn policy_error(py: Python<'_>, error: &LoadError) -> PyErr {
     }
 }
 
-/// Diagnostics as dicts.
+/// Convert diagnostics to dicts.
 pub(crate) fn diagnostics<'py>(py: Python<'py>, all: &[Diagnostic]) -> PyResult<Vec<Bound<'py, PyDict>>> {
     all.iter()
         .map(|diagnostic| {
@@ -43,7 +43,7 @@ pub(crate) fn diagnostics<'py>(py: Python<'py>, all: &[Diagnostic]) -> PyResult<
         .collect()
 }
 
-/// Why there is no engine over a bundle, as an exception.
+/// Return the exception for an engine that could not be made.
 pub(crate) fn engine_error(py: Python<'_>, error: &EngineError) -> PyErr {
     let class = match error {
         EngineError::Forked(_) => return forked(py),
@@ -56,7 +56,7 @@ pub(crate) fn engine_error(py: Python<'_>, error: &EngineError) -> PyErr {
     raise(py, class, &error.to_string())
 }
 
-/// Why nothing could be prepared, as an exception.
+/// Return the exception for a gate that could not be prepared.
 pub(crate) fn prepare_error(py: Python<'_>, error: &PrepareError) -> PyErr {
     let class = match error {
         PrepareError::UnknownAction { .. } => "ActionError",
@@ -67,7 +67,7 @@ pub(crate) fn prepare_error(py: Python<'_>, error: &PrepareError) -> PyErr {
     raise(py, class, &error.to_string())
 }
 
-/// Why a uid has no handle, as an exception.
+/// Return the exception for a uid that could not get a handle.
 pub(crate) fn handle_error(py: Python<'_>, error: &HandleError) -> PyErr {
     match error {
         HandleError::Full(_) => raise(py, "CapacityError", &error.to_string()),
@@ -75,7 +75,7 @@ pub(crate) fn handle_error(py: Python<'_>, error: &HandleError) -> PyErr {
     }
 }
 
-/// Why a session was not opened, as an exception.
+/// Return the exception for a session that could not be opened.
 pub(crate) fn admit_error(py: Python<'_>, error: &AdmitError) -> PyErr {
     match error {
         AdmitError::UnknownHandle => raise(py, "OwnerError", &error.to_string()),

@@ -1,4 +1,5 @@
-//! The core of a gate, as Python has it: what makes more of its kind, and what reads single values.
+//! The core of a gate for Python: it makes further gates of its kind, converts single values, and decides over values
+//! that are not numbers.
 
 use crate::arguments::Call;
 use crate::deciding::{Asked, Decided, Decider, denied};
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ztfast_bundle::{ActionMeta, ValueType};
 use ztfast_engine::{Code, Engine, Name, PrepareError, Seed};
 
-/// A name of an attribute as it is given: a text, or a path part by part.
+/// The name of an attribute as the caller gave it: a text, or the parts of a path.
 struct Given {
     parts: Vec<String>,
     whole: bool,
@@ -34,27 +35,27 @@ impl Given {
         Err(raise(name.py(), "ContextError", &format!("{action}: {wanted}; got {shown}")))
     }
 
-    /// As the engine takes it; `parts` are its own.
+    /// Convert it to the engine's form. `parts` are those of this name.
     fn named<'a>(&self, parts: &'a [&'a str]) -> Name<'a> {
         if self.whole { Name::Path(parts) } else { Name::Text(parts[0]) }
     }
 }
 
-/// How often a decision is made anew where another bundle comes meanwhile each time.
+/// How often a decision is repeated if the bundle is swapped during each try.
 const TRIES: usize = 8;
 
-/// What gates of one kind have in common.
+/// The state that gates of one kind share.
 #[derive(Clone)]
 pub(crate) struct Spec {
     /// The action as Cedar text.
     pub action: String,
-    /// Whether values that are out of their range raise.
+    /// Whether a value that is out of its range raises.
     pub strict: bool,
-    /// How many gates there are of the engine's.
+    /// How many gate objects the engine has.
     pub count: Arc<AtomicUsize>,
 }
 
-/// Prepare decisions about an action, whose name is `text` in messages about the attributes' names.
+/// Prepare a gate for an action. Messages about the attributes' names call the action `text`.
 pub(crate) fn prepare(
     py: Python<'_>,
     engine: &Engine,
@@ -71,28 +72,28 @@ pub(crate) fn prepare(
     Ok(Gate::new(gate, spec, given.iter().map(|name| name.parts.join(".")).collect()))
 }
 
-/// A gate's core. `ztfast.gate.Gate` calls it by its address.
+/// A gate's core. `ztfast.gate.Gate` decides through its address.
 #[pyclass(frozen, module = "ztfast._core")]
 pub(crate) struct Gate {
     core: *mut ztfast_engine::Gate,
-    /// Beside it, because nobody may look into a gate while somebody decides by it.
+    /// Makes further gates. It lies outside of the gate, because no other thread may read a gate during a decision.
     seed: Seed,
     spec: Spec,
     names: Vec<String>,
     paths: Vec<Vec<String>>,
-    /// The attributes' types, for which it was prepared.
+    /// The attributes' types at the time when the gate was prepared.
     types: Box<[ValueType]>,
 }
 
-// SAFETY: the pointer is the only way to the gate, and whoever calls by it promises (see `ztfast.h`) to do so from one
-// thread at a time; `ztfast_engine::Gate` is Send.
+// SAFETY: the pointer is the only way to the gate, and its callers promise (see `ztfast.h`) to use it from one thread
+// at a time; `ztfast_engine::Gate` is Send.
 unsafe impl Send for Gate {}
 // SAFETY: shared access to this object reads the pointer's value and plain strings only.
 unsafe impl Sync for Gate {}
 
 #[pymethods]
 impl Gate {
-    /// The gate's address, good as long as this object lives.
+    /// The gate's address. It is valid as long as this object lives.
     #[getter]
     fn address(&self) -> usize {
         self.core as usize
@@ -104,7 +105,7 @@ impl Gate {
         &self.spec.action
     }
 
-    /// Another of the same action and attributes; `None` where the newest bundle has no such action or attributes.
+    /// Make another gate of the same action and attributes. Returns `None` if the newest bundle lacks one of them.
     fn fork(&self, py: Python<'_>) -> PyResult<Option<Self>> {
         match py.detach(|| self.seed.gate()) {
             Ok(gate) => Ok(Some(Self::new(gate, self.spec.clone(), self.names.clone()))),
@@ -113,8 +114,8 @@ impl Gate {
         }
     }
 
-    /// Another of the same action without some attributes, by their bits, for requests in which they are absent; `None`
-    /// as above. Raises `ContextError` where one of them must be there.
+    /// Make a gate of the same action for requests in which some attributes, given by their bits, are absent. Returns
+    /// `None` as `fork` does. Raises `ContextError` if one of them is required.
     fn without(&self, py: Python<'_>, absent: u64) -> PyResult<Option<Self>> {
         let gate = py.detach(|| self.seed.without(absent)).map_err(|error| match error {
             PrepareError::Missing { .. } => raise(py, "ContextError", &format!("{error}, which cannot be absent")),
@@ -125,10 +126,10 @@ impl Gate {
         Ok(gate.map(|gate| Self::new(gate, self.spec.clone(), names.collect())))
     }
 
-    /// Decide for a session, by values of which some are no numbers: a call takes them as they are.
+    /// Decide for a session over values in the form in which a call gives them: some are not numbers.
     ///
-    /// The decision, or what is raised, is that of the newest bundle, although reading the values may run anybody's
-    /// code and let another bundle come meanwhile.
+    /// The decision, or the exception, is that of the newest bundle, although reading the values may run Python code
+    /// that swaps the bundle meanwhile.
     fn decide<'py>(
         &self,
         py: Python<'py>,
@@ -152,7 +153,7 @@ impl Gate {
             let is_newest = !shared.is_forked() && shared.snapshot().generation() == snapshot.generation();
             match decided {
                 decided if is_newest => return decided,
-                // What comes of values by an old bundle only is nobody's fault.
+                // Errors of ours that come from a replaced bundle are dropped: the newest one may take these values.
                 Err(error) if !is_ours(py, &error)? => return Err(error),
                 _ => {}
             }
@@ -160,8 +161,8 @@ impl Gate {
         Ok(denied(py, if shared.is_forked() { Code::Forked } else { Code::StaleGate }))
     }
 
-    /// An attribute's value as the gate takes it: a number, for a String its text, for an entity what stands for it.
-    /// `None` where it is out of range.
+    /// Convert an attribute's value to the form that the gate takes: a number, a String's text, or the value itself for
+    /// an entity. Returns `None` if it is out of range.
     fn scalar<'py>(&self, at: usize, value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = value.py();
         let (Some(ty), Some(name)) = (self.types.get(at), self.names.get(at)) else {
@@ -176,7 +177,7 @@ impl Gate {
         }
     }
 
-    /// The name of the type of which an attribute's entities are.
+    /// Return the name of the entity type of an attribute; `None` if the attribute holds no entity.
     fn entity_type(&self, at: usize) -> Option<&str> {
         match self.types.get(at)? {
             ValueType::Entity(name) => Some(name),
@@ -184,13 +185,13 @@ impl Gate {
         }
     }
 
-    /// Bytes that a context may take.
+    /// How many bytes a context may take.
     #[getter]
     fn max_context(&self) -> isize {
         isize::try_from(self.seed.shared().max_context()).unwrap_or(isize::MAX)
     }
 
-    /// Bytes that are left of those for the texts of a call, beside what its attributes and their records count for.
+    /// How many of these bytes are left for the texts of a call, after those that its attributes and records count for.
     #[getter]
     fn room_for_texts(&self) -> isize {
         let records: BTreeSet<&[String]> =
@@ -199,7 +200,7 @@ impl Gate {
         self.max_context().saturating_sub(isize::try_from(counted).unwrap_or(isize::MAX))
     }
 
-    /// Whether values that are out of their range raise.
+    /// Whether a value that is out of its range raises.
     #[getter]
     const fn strict(&self) -> bool {
         self.spec.strict
@@ -211,7 +212,7 @@ impl Gate {
         self.names.clone()
     }
 
-    /// Where the attributes are in the context, in the same order.
+    /// The attributes' paths in the context, in the same order.
     #[getter]
     fn paths<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let paths: Vec<_> = self.paths.iter().map(|path| PyTuple::new(py, path)).collect::<PyResult<_>>()?;
@@ -227,7 +228,7 @@ impl Gate {
         Self { types, seed: gate.seed(), core: Box::into_raw(Box::new(gate)), spec, names, paths }
     }
 
-    /// The core.
+    /// Return the pointer to the core.
     pub const fn core(&self) -> *mut ztfast_engine::Gate {
         self.core
     }
@@ -236,7 +237,7 @@ impl Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         self.spec.count.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: the pointer came from Box::into_raw in `prepare`, and nobody else frees it.
+        // SAFETY: the pointer came from Box::into_raw in `new`, and only this frees it.
         drop(unsafe { Box::from_raw(self.core) });
     }
 }

@@ -4,14 +4,14 @@ use hdrhistogram::Histogram as Hdr;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// Significant decimal digits that are kept of each time.
+/// How many significant decimal digits of each time are kept.
 const DIGITS: u8 = 3;
-/// The largest time in units; longer ones count as this. In ticks of some GHz that is minutes.
+/// The largest time in units; longer times count as this one. In ticks of some GHz it is minutes.
 const LARGEST: u64 = 1 << 40;
 
-/// A distribution of times: counts in buckets of which each is 0.1 % wide, all made beforehand.
+/// A distribution of times: counts in buckets that are 0.1 % wide each and are all allocated beforehand.
 ///
-/// Times are counted in units of `unit_ns` nanoseconds (a tick of the processor's counter, or 1) and are told in
+/// Times are counted in units of `unit_ns` nanoseconds (a tick of the processor's counter, or 1) and reported in
 /// nanoseconds.
 #[pyclass(module = "ztfast._core")]
 pub(crate) struct Histogram {
@@ -20,7 +20,7 @@ pub(crate) struct Histogram {
 }
 
 impl Histogram {
-    /// An empty one.
+    /// Make an empty histogram.
     pub(crate) fn empty(unit_ns: f64) -> PyResult<Self> {
         if !(unit_ns.is_finite() && unit_ns > 0.0) {
             return Err(PyValueError::new_err(format!("unit_ns: wanted nanoseconds above 0, got {unit_ns}")));
@@ -29,7 +29,7 @@ impl Histogram {
         Ok(Self { counts, unit_ns })
     }
 
-    /// Count a time. Nothing is allocated.
+    /// Count a time without allocating.
     #[inline]
     pub(crate) fn add_units(&mut self, units: u64) {
         self.counts.saturating_record(units);
@@ -54,7 +54,7 @@ impl Histogram {
         self.add_units(units);
     }
 
-    /// Count all that another of the same unit has counted.
+    /// Add the counts of another histogram of the same unit.
     fn merge(&mut self, other: PyRef<'_, Self>) -> PyResult<()> {
         if (self.unit_ns - other.unit_ns).abs() > f64::EPSILON {
             return Err(PyValueError::new_err(format!(
@@ -71,13 +71,13 @@ impl Histogram {
         self.counts.len()
     }
 
-    /// The longest, in nanoseconds.
+    /// The longest time in nanoseconds.
     #[getter]
     fn max_ns(&self) -> f64 {
         self.told(self.counts.max())
     }
 
-    /// Nanoseconds that this share of all times does not exceed.
+    /// Return the nanoseconds that this share of all times does not exceed.
     fn quantile_ns(&self, share: f64) -> PyResult<f64> {
         if !(0.0..=1.0).contains(&share) {
             return Err(PyValueError::new_err(format!("wanted a share from 0 to 1, got {share}")));
@@ -85,13 +85,13 @@ impl Histogram {
         Ok(self.told(self.counts.value_at_quantile(share)))
     }
 
-    /// How many times are no longer than so many nanoseconds, to three digits.
+    /// Count the times that are no longer than so many nanoseconds, to three digits.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // there are no negative times
     fn count_to(&self, ns: f64) -> u64 {
         self.counts.count_between(0, (ns / self.unit_ns) as u64)
     }
 
-    /// What all times longer than so many nanoseconds make up of the sum of all times, from 0 to 1.
+    /// Return the share of the sum of all times, from 0 to 1, that times longer than so many nanoseconds make up.
     #[allow(clippy::cast_precision_loss)] // for people
     fn time_share_above(&self, ns: f64) -> f64 {
         let (mut all, mut above) = (0.0, 0.0);

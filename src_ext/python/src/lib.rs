@@ -1,9 +1,9 @@
-//! `ztfast._core`: everything that is rich and not hot, and the table of functions that the gate calls.
+//! `ztfast._core`: all of the Python API that is off the hot path, and the table of functions that the gate calls.
 //!
-//! This module takes uids as text and contexts as dicts, and turns what goes wrong into `ztfast.Error`s. The hot path
-//! is not here but in [`capi`], called by `ztfast.gate` and by embedders without touching a Python object.
+//! This module takes uids as text and contexts as dicts, and converts errors to `ztfast.Error`s. The hot path is
+//! [`capi`], which `ztfast.gate` and embedders call without touching a Python object.
 #![deny(unsafe_op_in_unsafe_fn)]
-// PyO3 hands over what it has converted from Python objects: owned.
+// PyO3 passes converted arguments by value.
 #![allow(clippy::needless_pass_by_value)]
 
 mod action;
@@ -33,8 +33,8 @@ use pyo3::prelude::*;
 
 /// The compiled core of ztfast. Use the names in `ztfast`; these are not for direct use.
 ///
-/// What classes that several threads share change is atomic or has a lock of its own, and `PyO3` lends what is not
-/// frozen to one thread at a time: nothing relies on the GIL.
+/// Nothing here relies on the GIL. Classes that several threads share change only state that is atomic or has a lock of
+/// its own, and `PyO3` lends classes that are not frozen to one thread at a time.
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]

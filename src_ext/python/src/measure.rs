@@ -1,7 +1,7 @@
-//! Measuring without Python between: decisions in bulk, one by one and at a rate, and the floors beside them.
+//! Measures decisions without Python in between: in bulk, one by one and at a rate, with the floors to compare with.
 //!
-//! The clock is the processor's time-stamp counter, read so that nothing moves across it. What a reading costs is in
-//! every figure alike, decisions and floors, and is measured as a floor of its own.
+//! The clock is the processor's time-stamp counter, read so that no instruction moves across the reading. Every figure,
+//! of decisions and floors alike, includes the cost of a reading, which is measured as a floor of its own.
 
 use crate::capi::API;
 use crate::histogram::Histogram;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use ztfast_engine::{Determining, Gate, Handle, SessionId, monotonic_ns};
 
-/// The time-stamp counter, after everything before it and before everything after it.
+/// Read the time-stamp counter after all instructions before it and before all instructions after it.
 #[cfg(target_arch = "x86_64")]
 fn ticks() -> u64 {
     use std::arch::x86_64::{_mm_lfence, _rdtsc};
@@ -25,20 +25,20 @@ fn ticks() -> u64 {
     }
 }
 
-/// Nanoseconds, where there is no counter that can be read directly.
+/// Read the clock in nanoseconds, on processors without a counter that can be read directly.
 #[cfg(not(target_arch = "x86_64"))]
 fn ticks() -> u64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Ticks of the clock in a nanosecond, measured over some milliseconds.
+/// Return the clock's ticks per nanosecond, measured over some milliseconds.
 #[pyfunction]
 pub(crate) fn ticks_per_ns(py: Python<'_>) -> f64 {
     py.detach(rate)
 }
 
-/// Measured once in a process: histograms of one process can be added up.
+/// Return the ticks per nanosecond. They are measured once in a process, so that its histograms can be added up.
 #[allow(clippy::cast_precision_loss)] // for people
 fn rate() -> f64 {
     static RATE: std::sync::OnceLock<f64> = std::sync::OnceLock::new();
@@ -54,7 +54,7 @@ fn elapsed_ns(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A list of requests for a gate: sessions, resources, and the values of all requests.
+/// Requests for a gate: sessions, resources, and the values of all requests.
 struct Requests {
     sessions: Vec<u64>,
     resources: Vec<u64>,
@@ -71,7 +71,7 @@ impl Requests {
     }
 }
 
-/// Ticks of each decision of a gate, over these requests in their order.
+/// Return the ticks of each decision of a gate over these requests, in their order.
 #[pyfunction]
 pub(crate) fn time_each(
     py: Python<'_>,
@@ -80,7 +80,7 @@ pub(crate) fn time_each(
     resources: Vec<u64>,
     values: Vec<i64>,
 ) -> Vec<u32> {
-    // SAFETY: nobody else decides by a gate that is being measured (see `ztfast.h`), and `gate` keeps the core alive.
+    // SAFETY: no other thread uses a gate that is being measured (see `ztfast.h`), and `gate` keeps the core alive.
     let gate = unsafe { &mut *gate.core() };
     let requests = Requests { sessions, resources, values };
     py.detach(|| {
@@ -94,7 +94,7 @@ pub(crate) fn time_each(
     })
 }
 
-/// Nanoseconds of all these decisions together, one after the other.
+/// Return the nanoseconds of all these decisions together, one after the other.
 #[pyfunction]
 pub(crate) fn time_all(
     py: Python<'_>,
@@ -103,7 +103,7 @@ pub(crate) fn time_all(
     resources: Vec<u64>,
     values: Vec<i64>,
 ) -> u64 {
-    // SAFETY: nobody else decides by a gate that is being measured (see `ztfast.h`), and `gate` keeps the core alive.
+    // SAFETY: no other thread uses a gate that is being measured (see `ztfast.h`), and `gate` keeps the core alive.
     let gate = unsafe { &mut *gate.core() };
     let requests = Requests { sessions, resources, values };
     py.detach(|| {
@@ -115,8 +115,8 @@ pub(crate) fn time_all(
     })
 }
 
-/// Nanoseconds of all these decisions together, each through the table of functions that embedders call; with their
-/// determining policies where `reasons` says so.
+/// Return the nanoseconds of all these decisions together, each through the table of functions that embedders call.
+/// With `reasons`, each decision also gives its determining policies.
 #[pyfunction]
 pub(crate) fn time_table(
     py: Python<'_>,
@@ -131,11 +131,11 @@ pub(crate) fn time_table(
     py.detach(|| {
         let (values, len) = (requests.values.as_ptr(), requests.values.len());
         let mut determining = Determining::default();
-        // As a caller in another library has them: pointers that the compiler does not see through.
+        // The compiler must not see through these pointers, as it cannot in another library.
         let (allows, decide) = (black_box(API.allows), black_box(API.decide));
         let began = Instant::now();
         for (&session, &resource) in requests.sessions.iter().zip(&requests.resources) {
-            // SAFETY: the gate is live (the caller holds its object) and nobody else decides by it while it is measured
+            // SAFETY: the gate is live (the caller holds its object) and no other thread uses it while it is measured
             // (see `ztfast.h`); `values` are `len` numbers, and `determining` is ours.
             black_box(unsafe {
                 if reasons {
@@ -149,7 +149,7 @@ pub(crate) fn time_table(
     })
 }
 
-/// What each of these decisions takes, one after the other (a closed loop: the next waits for the one before).
+/// Measure each of these decisions, one after the other (a closed loop: each waits for the one before).
 #[pyfunction]
 pub(crate) fn closed_loop(
     py: Python<'_>,
@@ -158,7 +158,7 @@ pub(crate) fn closed_loop(
     resources: Vec<u64>,
     values: Vec<i64>,
 ) -> PyResult<Histogram> {
-    // SAFETY: nobody else decides by a gate that is being measured (see `ztfast.h`), and `gate` keeps the core alive.
+    // SAFETY: no other thread uses a gate that is being measured (see `ztfast.h`), and `gate` keeps the core alive.
     let gate = unsafe { &mut *gate.core() };
     let requests = Requests { sessions, resources, values };
     py.detach(|| {
@@ -172,7 +172,7 @@ pub(crate) fn closed_loop(
     })
 }
 
-/// What the clock itself adds to each decision of a closed loop: `count` pairs of readings with nothing between.
+/// Measure what the clock adds to each decision of a closed loop: `count` pairs of readings with nothing between.
 #[pyfunction]
 pub(crate) fn empty_loop(py: Python<'_>, count: usize) -> PyResult<Histogram> {
     py.detach(|| {
@@ -185,10 +185,10 @@ pub(crate) fn empty_loop(py: Python<'_>, count: usize) -> PyResult<Histogram> {
     })
 }
 
-/// What these decisions take when requests come `per_second`, whether or not the one before is done (an open loop).
+/// Measure these decisions when requests arrive `per_second`, whether or not the one before is done (an open loop).
 ///
-/// Two histograms: from when the request should have begun, so that a stall is charged to all that waited for it; and
-/// from when it did begin.
+/// Returns two histograms: one of times since a request should have begun, so that a stall counts for all requests that
+/// waited for it; and one of times since it did begin.
 #[pyfunction]
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // ticks of some hours
 pub(crate) fn open_loop(
@@ -202,7 +202,7 @@ pub(crate) fn open_loop(
     if !(per_second.is_finite() && per_second > 0.0) {
         return Err(PyValueError::new_err(format!("per_second: wanted a rate above 0, got {per_second}")));
     }
-    // SAFETY: nobody else decides by a gate that is being measured (see `ztfast.h`), and `gate` keeps the core alive.
+    // SAFETY: no other thread uses a gate that is being measured (see `ztfast.h`), and `gate` keeps the core alive.
     let gate = unsafe { &mut *gate.core() };
     let requests = Requests { sessions, resources, values };
     py.detach(|| {
@@ -211,7 +211,7 @@ pub(crate) fn open_loop(
         let first = ticks();
         for at in 0..requests.len() {
             let due = first + (at as f64 * period) as u64;
-            // No pause instruction: on some processors it takes longer than the decision that is to begin on time.
+            // There is no pause instruction here: on some processors it takes longer than a decision.
             let mut began = ticks();
             while began < due {
                 began = ticks();
@@ -225,8 +225,8 @@ pub(crate) fn open_loop(
     })
 }
 
-/// The gaps between readings of the clock by a thread that does nothing else for so many milliseconds: what the machine
-/// takes away from whoever runs there.
+/// Measure the gaps between readings of the clock by a thread that does nothing else for so many milliseconds: the time
+/// that the machine takes away from any thread.
 #[pyfunction]
 pub(crate) fn spin(py: Python<'_>, milliseconds: f64) -> PyResult<Histogram> {
     let length = Duration::try_from_secs_f64(milliseconds / 1e3)
@@ -239,7 +239,7 @@ pub(crate) fn spin(py: Python<'_>, milliseconds: f64) -> PyResult<Histogram> {
             for _ in 0..1_000 {
                 let now = ticks();
                 gaps.add_units(now - before);
-                // The next gap begins here, with the counting in it, so that nothing is missed between two.
+                // The next gap begins here and includes the counting, so that no time between two gaps is missed.
                 before = now;
             }
         }
@@ -247,12 +247,12 @@ pub(crate) fn spin(py: Python<'_>, milliseconds: f64) -> PyResult<Histogram> {
     })
 }
 
-/// A function as the table of embedders has them, that does nothing.
+/// Do nothing, with the signature of a function in the embedders' table.
 extern "C" fn nothing(_: *mut Gate, _: u64, _: u64, _: *const i64, _: usize) -> u32 {
     0
 }
 
-/// Nanoseconds of `count` calls, through a pointer, of a function that does nothing.
+/// Return the nanoseconds of `count` calls, through a pointer, of a function that does nothing.
 #[pyfunction]
 pub(crate) fn time_pointer_calls(py: Python<'_>, count: u64) -> u64 {
     py.detach(|| {
@@ -265,7 +265,7 @@ pub(crate) fn time_pointer_calls(py: Python<'_>, count: u64) -> u64 {
     })
 }
 
-/// Nanoseconds of `count` readings of the clock that sessions are held against.
+/// Return the nanoseconds of `count` readings of the clock that sessions are checked against.
 #[pyfunction]
 pub(crate) fn time_session_clock(py: Python<'_>, count: u64) -> u64 {
     py.detach(|| {
@@ -277,7 +277,7 @@ pub(crate) fn time_session_clock(py: Python<'_>, count: u64) -> u64 {
     })
 }
 
-/// Nanoseconds of `count` readings of the counter that single decisions are timed by.
+/// Return the nanoseconds of `count` readings of the counter that times single decisions.
 #[pyfunction]
 pub(crate) fn time_counter(py: Python<'_>, count: u64) -> u64 {
     py.detach(|| {
@@ -289,17 +289,18 @@ pub(crate) fn time_counter(py: Python<'_>, count: u64) -> u64 {
     })
 }
 
-/// Memory in which each word names the next, over all of it and in an order that no processor foresees.
+/// Memory in which each word holds the index of the next. The chain visits every word, in an order that no processor
+/// predicts.
 #[pyclass(module = "ztfast._core")]
 pub(crate) struct Chain {
     words: Vec<u32>,
-    /// Where the last loads ended: the next ones go on from there, or they would find what those had brought near.
+    /// The word at which the last loads ended. The next ones start there, since words loaded before may be cached.
     at: AtomicUsize,
 }
 
 #[pymethods]
 impl Chain {
-    /// Of so many bytes, made a power of two.
+    /// Make a chain of so many bytes, rounded up to a power of two.
     #[new]
     #[allow(clippy::cast_possible_truncation)] // there are at most 2^32 words, and multiples wrap on purpose
     fn new(bytes: usize) -> PyResult<Self> {
@@ -310,7 +311,7 @@ impl Chain {
         Ok(Self { words: (0..words).map(|at| next(at) as u32).collect(), at: AtomicUsize::new(0) })
     }
 
-    /// Nanoseconds of `count` pairs of loads, each where the one before says.
+    /// Return the nanoseconds of `count` pairs of loads, each from the address that the one before gave.
     fn time_pairs(&self, py: Python<'_>, count: u64) -> u64 {
         py.detach(|| {
             let mut at = self.at.load(Ordering::Relaxed);
@@ -325,7 +326,8 @@ impl Chain {
     }
 }
 
-/// Ticks of each of `count` pairs of loads at random places of so many bytes, the second where the first says.
+/// Return the ticks of each of `count` pairs of loads at random places of so many bytes. The first load of a pair gives
+/// the address of the second.
 #[pyfunction]
 pub(crate) fn time_loads(py: Python<'_>, bytes: usize, count: usize) -> Vec<u32> {
     py.detach(|| {
@@ -351,7 +353,7 @@ pub(crate) fn time_loads(py: Python<'_>, bytes: usize, count: usize) -> Vec<u32>
     })
 }
 
-/// Ticks of each of `count` readings of the clock with nothing between: the gaps of a spinning thread.
+/// Return the ticks between `count` readings of the clock with nothing between: the gaps of a spinning thread.
 #[pyfunction]
 pub(crate) fn time_nothing(py: Python<'_>, count: usize) -> Vec<u32> {
     py.detach(|| {

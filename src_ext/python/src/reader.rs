@@ -1,4 +1,4 @@
-//! What reads a request's values for one action: how much it may take, what is refused, and what is said of it.
+//! Reads a request's values for one action: counts their bytes, refuses values out of range, and writes the messages.
 
 use crate::errors::{raise, raise_from};
 use pyo3::exceptions::PyException;
@@ -8,19 +8,19 @@ use pyo3::types::{PyDict, PyType};
 use std::cell::{Cell, RefCell};
 use ztfast_engine::{Code, Shared};
 
-/// A request that cannot be decided, because of something that it brings along.
+/// Why a request cannot be decided: one of its values, or its size.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Refused {
-    /// What it is denied with: a value is out of its type's range, a handle is not this engine's, or it is more than is
-    /// taken.
+    /// The code of the denial: a value is out of its type's range, a handle is another engine's, or the context is too
+    /// large.
     pub code: Code,
-    /// What is to be said of it.
+    /// The message that explains the denial.
     pub why: String,
 }
 
 impl Refused {
-    /// Raise for a value that is out of its range, if that is wanted.
+    /// Raise `ContextError` if the engine is strict and a value is out of range or the context too large.
     pub fn strictly(&self, py: Python<'_>, strict: bool) -> PyResult<()> {
         if strict && matches!(self.code, Code::BadValue | Code::TooLarge) {
             return Err(raise(py, "ContextError", &self.why));
@@ -29,25 +29,26 @@ impl Refused {
     }
 }
 
-/// Bytes that each attribute and each element counts for, whatever it is.
+/// How many bytes each attribute and each element counts for, whatever its type.
 pub(crate) const EACH: usize = 16;
-/// Bytes from which it is worth the while to let other threads go on: sorting, building and deciding then take longer
-/// than that does.
+/// The number of bytes above which it pays to release the GIL: sorting, building and deciding then take longer than the
+/// release.
 const LARGE: usize = 1 << 12;
 
-/// Reads values for one action, and names it and the attribute in what it raises.
+/// Reads values for one action. Its exceptions name the action and the attribute.
 pub(crate) struct Reader<'a> {
     pub action: &'a str,
-    /// That of the engine whose handles are taken; without one the uids that they carry are.
+    /// The engine whose handles are accepted. Without one, a handle counts as the uid that it carries.
     pub engine: Option<&'a Shared>,
     /// Why the request cannot be decided, if it cannot.
     refused: RefCell<Option<Refused>>,
-    /// Bytes that a context may take.
+    /// How many bytes a context may take.
     most: usize,
+    /// How many of them are left.
     left: Cell<usize>,
 }
 
-/// What is asked for again and again.
+/// Python objects that nearly every request needs, looked up once.
 struct Known {
     absent: Py<PyAny>,
     masked: Py<PyAny>,
@@ -71,19 +72,18 @@ impl Known {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of contexts as large as the engine takes them.
+    /// Make a reader of contexts up to the size that the engine accepts.
     pub fn new(action: &'a str, engine: Option<&'a Shared>) -> Self {
         let most = engine.map_or(usize::MAX, Shared::max_context);
         Self { action, engine, refused: RefCell::new(None), most, left: Cell::new(most) }
     }
 
-    /// Whether what was read is so large that it pays to let other threads go on.
+    /// Return whether the values read so far are so large that it pays to release the GIL.
     pub const fn is_large(&self) -> bool {
         self.most - self.left.get() > LARGE
     }
 
-    /// Take room for something, before anything is done with it. `Err` where there is none, so that nothing more is
-    /// read.
+    /// Count the bytes of a value before it is read. The error, for a context that is too large, ends the reading.
     pub fn charge(&self, py: Python<'_>, path: &str, bytes: usize) -> PyResult<()> {
         let left = self.left.get().checked_sub(bytes);
         self.left.set(left.unwrap_or(0));
@@ -100,12 +100,12 @@ impl<'a> Reader<'a> {
         Err(error)
     }
 
-    /// Refuse the request for a reason that takes the place of others.
+    /// Refuse the request. This replaces an earlier reason.
     pub fn refuse(&self, refused: Refused) {
         *self.refused.borrow_mut() = Some(refused);
     }
 
-    /// What was read, unless it is not to be decided on.
+    /// Return the values that were read, or why the request is refused.
     pub fn read<T>(&self, read: PyResult<T>) -> PyResult<Result<T, Refused>> {
         match (self.refused.take(), read) {
             (Some(out), Err(_)) if out.code == Code::TooLarge => Ok(Err(out)),
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What is said of a value. Showing it runs its own code, which may fail, or be interrupted.
+    /// Write the message about a value. Showing the value runs its own code, which may fail or be interrupted.
     fn message(&self, value: &Bound<'_, PyAny>, path: &str, wanted: &str) -> PyResult<String> {
         let given = value.get_type().qualname().map_or_else(|_| "?".to_owned(), |name| name.to_string());
         let mut shown = match value.repr() {
@@ -137,8 +137,8 @@ impl<'a> Reader<'a> {
         Ok(format!("{}: context attribute '{path}': wanted {wanted}; got {given}{shown}", self.action))
     }
 
-    /// Note that a value is out of its range.
-    pub fn note(&self, value: &Bound<'_, PyAny>, path: &str, wanted: &str, why: &str) -> PyResult<()> {
+    /// Record that a value is out of its range, unless the request is refused already.
+    pub fn record_out_of_range(&self, value: &Bound<'_, PyAny>, path: &str, wanted: &str, why: &str) -> PyResult<()> {
         if self.refused.borrow().is_none() {
             let why = format!("{}, which is out of its range: {why}", self.message(value, path, wanted)?);
             *self.refused.borrow_mut() = Some(Refused { code: Code::BadValue, why });
@@ -150,7 +150,7 @@ impl<'a> Reader<'a> {
         value.cast::<PyDict>().map_err(|_| self.error(value, path, "a record (dict)"))
     }
 
-    /// What a value's own code raised, as what it means here.
+    /// Return the exception for a value whose own code raised: a `ContextError`, or an interrupt as it is.
     pub fn failed(&self, value: &Bound<'_, PyAny>, path: &str, wanted: &str, error: PyErr) -> PyErr {
         let py = value.py();
         if !error.is_instance_of::<PyException>(py) {
@@ -162,7 +162,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What Python makes of a value that is not plainly of its type; `None` where it is out of range, which is noted.
+    /// Convert a value that is not simply of its type through Python. Records a value that is out of range, and returns
+    /// `None` for it.
     pub fn converted<'py>(
         &self,
         kind: &str,
@@ -176,10 +177,10 @@ impl<'a> Reader<'a> {
             Ok(made) if made.is(py.NotImplemented()) => Err(self.error(value, path, wanted)),
             Ok(made) => Ok(Some(made)),
             Err(error) if error.is_instance(py, known.out_of_range.bind(py)) => {
-                self.note(value, path, wanted, &error.value(py).to_string())?;
+                self.record_out_of_range(value, path, wanted, &error.value(py).to_string())?;
                 Ok(None)
             }
-            // What a value's own code raises.
+            // The value's own code raised this.
             Err(error) if error.is_instance_of::<PyException>(py) => {
                 Err(raise_from(py, "ContextError", &self.message(value, path, wanted)?, error))
             }
@@ -188,7 +189,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a value says that its attribute is not there: `ztfast.ABSENT`, or what a masked array gives for such a row.
+/// Return whether a value marks its attribute as absent: `ztfast.ABSENT`, or the value of a masked row.
 pub(crate) fn is_absent(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     let known = Known::get(value.py())?;
     Ok(value.is(&known.absent) || value.is(&known.masked))

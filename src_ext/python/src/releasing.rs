@@ -1,4 +1,4 @@
-//! Releasing handles of sessions that are over, for whoever needs one and finds none left.
+//! Releases the handles of sessions that have ended when a call needs a handle and none is left.
 
 use crate::changelog::Log;
 use crate::changing;
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use ztfast_engine::Engine;
 
-/// A try to release handles.
+/// A past attempt to release handles.
 struct Tried {
     ended: Instant,
     took: Duration,
@@ -16,8 +16,8 @@ struct Tried {
 }
 
 impl Tried {
-    /// Whether another try is worth its time: the last one helped, or there was time for others to end their sessions.
-    /// So where all handles are needed, those who come are refused at once.
+    /// Return whether another attempt is worth its time: the last one helped, or sessions had time to end since. So
+    /// where all handles are needed, further calls are refused at once.
     fn is_past(&self) -> bool {
         self.helped || self.ended.elapsed() > 100 * self.took
     }
@@ -27,11 +27,11 @@ thread_local! {
     static RELEASING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// This thread is releasing handles; until it is dropped, also by a panic.
+/// Marks this thread as releasing handles until it is dropped, also by a panic.
 struct Releasing;
 
 impl Releasing {
-    /// `None` where the thread does so already.
+    /// Mark this thread; return `None` if it is marked already.
     fn begin() -> Option<Self> {
         (!RELEASING.replace(true)).then_some(Self)
     }
@@ -43,13 +43,13 @@ impl Drop for Releasing {
     }
 }
 
-/// What came of the last try to release handles, when none was left. Never held by whoever has the GIL.
+/// The last attempt to release handles when none was left. No thread holds this lock together with the GIL.
 #[derive(Default)]
 pub(crate) struct Tries(Mutex<Option<Tried>>);
 
 impl Tries {
-    /// Do something that needs a handle, detached, as all that may wait for a swap: decisions of other threads go on.
-    /// Where none is left, those of principals whose sessions are over are released first.
+    /// Do a job that needs a handle. It runs without the GIL, since it may wait for a swap, and decisions of other
+    /// threads go on. If no handle is left, those of principals whose sessions have ended are released first.
     pub fn releasing<T: Send, E: Send>(
         &self,
         py: Python<'_>,
@@ -64,10 +64,10 @@ impl Tries {
             Err((true, _)) => {}
         }
         py.detach(|| {
-            // A finalizer or a signal handler that runs meanwhile, in this thread, must not wait for itself.
+            // A finalizer or a signal handler that runs in this thread meanwhile must not wait for this thread.
             let Some(_releasing) = Releasing::begin() else { return Ok(job()) };
             let mut tried = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            // Another thread may have done it while this one waited.
+            // Another thread may have released handles while this one waited.
             let again = job();
             if !again.as_ref().is_err_and(&is_full) || tried.as_ref().is_some_and(|tried| !tried.is_past()) {
                 return Ok(again);

@@ -1,7 +1,7 @@
-//! Instants as `datetime.isoformat` writes them, which Cedar's constructor does not read.
+//! Reads instants in the form that `datetime.isoformat` writes and Cedar's constructor does not read.
 
-/// The instant of what `datetime.isoformat` writes of an aware datetime, in milliseconds, rounded down: offsets have a
-/// colon there and seconds six digits, which Cedar's constructor refuses.
+/// Read the text that `datetime.isoformat` writes for an aware datetime, as milliseconds since 1970, rounded down. Its
+/// offsets have a colon and its seconds six digits, which Cedar's constructor refuses.
 pub(crate) fn iso_millis(text: &str) -> Option<i64> {
     let digits = |from: usize, to: usize| -> Option<i64> {
         let part = text.get(from..to)?;
@@ -26,7 +26,7 @@ pub(crate) fn iso_millis(text: &str) -> Option<i64> {
     Some(micros.div_euclid(1_000))
 }
 
-/// Microseconds of `HH:MM`, `HH:MM:SS`, `HH:MM:SS.mmm` or `HH:MM:SS.mmmmmm`.
+/// Return the microseconds of `HH:MM`, `HH:MM:SS`, `HH:MM:SS.mmm` or `HH:MM:SS.mmmmmm`.
 fn clock_micros(text: &str) -> Option<i64> {
     let number = |part: &str| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse::<i64>().ok())?;
     let two = |part: &str, below: i64| number(part).filter(|&n| part.len() == 2 && n < below);
@@ -47,7 +47,7 @@ fn clock_micros(text: &str) -> Option<i64> {
     parts.next().is_none().then_some(((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + micros)
 }
 
-/// Days since 1970-01-01 of a date of the years 1 to 9999; `None` for one that there is not.
+/// Return the days since 1970-01-01 of a date of the years 1 to 9999; `None` for a date that does not exist.
 fn days_from_civil(year: i64, month: i64, day: i64) -> Option<i64> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let length = match month {

@@ -1,4 +1,4 @@
-//! Uids as callers write them: Cedar text, `ztfast.Uid`, Cedar's JSON.
+//! Reads uids in all forms that callers use: Cedar text, `ztfast.Uid`, Cedar's JSON.
 
 use crate::errors::{if_any, raise, shown};
 use pyo3::prelude::*;
@@ -7,40 +7,40 @@ use pyo3::types::{PyDict, PyString, PyType};
 use std::borrow::Cow;
 use ztfast_engine::Handle;
 
-/// `ztfast.Uid`, which hands itself over: this module imports nothing that imports it.
+/// `ztfast.Uid`. Its module registers it here, because this one must not import a module that imports it.
 static UID: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
-/// Take `ztfast.Uid` for what it is. Called once, by the module that defines it.
+/// Register `ztfast.Uid`. The module that defines the class calls this once.
 #[pyfunction]
 pub(crate) fn register_uid(uid: Bound<'_, PyType>) {
     let _ = UID.set(uid.py(), uid.clone().unbind());
 }
 
-/// Whether a value is a `ztfast.Uid`.
+/// Return whether a value is a `ztfast.Uid`.
 pub(crate) fn is_uid(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     UID.get(value.py()).map_or(Ok(false), |class| value.is_instance(class.bind(value.py())))
 }
 
-/// Type and id of a uid in Cedar's syntax: `Instrument::"AAPL"`.
+/// Return the type and id of a uid in Cedar's syntax: `Instrument::"AAPL"`.
 #[pyfunction]
 pub(crate) fn parse_uid(py: Python<'_>, text: &str) -> PyResult<(String, String)> {
     let (ty, id) = split(py, text)?;
     Ok((ty.to_owned(), id.into_owned()))
 }
 
-/// Type and id of whatever stands for a uid.
+/// Return the type and id of a uid in any form.
 #[pyfunction]
 pub(crate) fn extract_uid(value: &Bound<'_, PyAny>) -> PyResult<(String, String)> {
     extract(value)
 }
 
-/// A uid in Cedar's syntax.
+/// Return a uid in Cedar's syntax.
 #[pyfunction]
 pub(crate) fn uid_text(ty: &str, id: &str) -> String {
     ztfast_cedar::uid_text(&ztfast_cedar::ir::Uid::new(ty, id))
 }
 
-/// Refuse what is no uid's type and id.
+/// Raise `UidError` unless these are the type and id of a uid.
 #[pyfunction]
 pub(crate) fn check_uid(ty: &Bound<'_, PyAny>, id: &Bound<'_, PyAny>) -> PyResult<()> {
     let text = |part: &Bound<'_, PyAny>| part.cast::<PyString>().is_ok_and(|part| part.to_cow().is_ok());
@@ -55,7 +55,7 @@ fn is_name(ty: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(ztfast_cedar::is_type_name(&ty.cast::<PyString>()?.to_cow()?))
 }
 
-/// Type and id.
+/// Split the text of a uid into its type and id.
 pub(crate) fn split<'t>(py: Python<'_>, text: &'t str) -> PyResult<(&'t str, Cow<'t, str>)> {
     ztfast_cedar::uid_parts(text).map_err(|why| {
         let wanted =
@@ -64,7 +64,7 @@ pub(crate) fn split<'t>(py: Python<'_>, text: &'t str) -> PyResult<(&'t str, Cow
     })
 }
 
-/// The text of a str.
+/// Return the text of a str. Raises `UidError` for one with a lone surrogate.
 pub(crate) fn text_of<'t>(text: &'t Bound<'_, PyString>) -> PyResult<Cow<'t, str>> {
     text.to_cow().map_err(|_| {
         let shown = shown(text).map(|shown| format!("wanted a uid, got a str with a lone surrogate: {shown}"));
@@ -72,7 +72,7 @@ pub(crate) fn text_of<'t>(text: &'t Bound<'_, PyString>) -> PyResult<Cow<'t, str
     })
 }
 
-/// The handle of a `ztfast.EntityHandle`.
+/// Return the handle of a `ztfast.EntityHandle`; `None` for other values.
 pub(crate) fn handle(value: &Bound<'_, PyAny>) -> PyResult<Option<Handle>> {
     if value.is_instance_of::<PyString>() || value.is_instance_of::<PyDict>() {
         return Ok(None);
@@ -81,12 +81,13 @@ pub(crate) fn handle(value: &Bound<'_, PyAny>) -> PyResult<Option<Handle>> {
     Ok(if_any(value.py(), number.extract())?.map(Handle))
 }
 
-/// Type and id of whatever stands for a uid.
+/// Return the type and id of a uid in any form.
 pub(crate) fn extract(value: &Bound<'_, PyAny>) -> PyResult<(String, String)> {
     if let Some(uid) = read(value)? {
         return Ok(uid);
     }
-    // A handle, or Cedar's JSON, says its uid one level down; not deeper, so that nothing can contain itself.
+    // A handle, and Cedar's JSON, hold the uid one level down. Looking no deeper guards against values that contain
+    // themselves.
     let inner = match value.cast::<PyDict>() {
         Ok(dict) if dict.len() == 1 => dict.get_item("__entity")?,
         Ok(_) => None,
@@ -101,7 +102,7 @@ pub(crate) fn extract(value: &Bound<'_, PyAny>) -> PyResult<(String, String)> {
     Err(raise(value.py(), "UidError", &format!("{wanted}; got {given}: {}", shown(value)?)))
 }
 
-/// A uid as text, as `ztfast.Uid`, or as a dict of type and id; `None` for anything else.
+/// Read a uid given as text, as `ztfast.Uid`, or as a dict of type and id; return `None` for anything else.
 fn read(value: &Bound<'_, PyAny>) -> PyResult<Option<(String, String)>> {
     if let Ok(text) = value.cast::<PyString>() {
         return parse_uid(value.py(), &text_of(text)?).map(Some);

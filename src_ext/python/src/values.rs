@@ -1,4 +1,4 @@
-//! Values: Python's to Cedar's, by the schema's types.
+//! Converts Python's values to Cedar's, by the schema's types.
 
 use crate::errors::if_any;
 use crate::reader::{EACH, Reader, Refused, is_absent};
@@ -14,16 +14,16 @@ use ztfast_cedar::ir::{Datum, Uid};
 use ztfast_cedar::{NoExtension, construct_extension, read_extension};
 use ztfast_engine::Code;
 
-/// A scalar attribute's value, as a gate takes it.
+/// A scalar attribute's value in the form that a gate takes.
 pub(crate) enum Scalar {
-    /// A Bool, Long, decimal, datetime or duration.
+    /// The value of a Bool, Long, decimal, datetime or duration.
     Number(i64),
     Text(String),
-    /// It is one of the right type.
+    /// The value is an entity of the right type.
     Entity,
 }
 
-/// The kinds of extension values: what converts Python's, what Cedar's constructor is, and what is wanted.
+/// A kind of extension values: the name of Python's conversion, Cedar's constructor, and what messages ask for.
 struct Extension {
     kind: &'static str,
     constructor: &'static str,
@@ -55,17 +55,17 @@ const ADDRESS: Extension = Extension {
     kind: "ipaddr",
     constructor: "ip",
     wanted: "an IP address (ipaddress object or text as \"10.0.0.0/8\")",
-    // No number is an address: what converts them gives text.
+    // Addresses are not numbers: Python's conversion gives text.
     value: Datum::Long,
 };
-/// Elements after which other threads, and signals, have their turn.
+/// The number of elements after which the GIL is released and signals are handled.
 const TURN: usize = 1 << 10;
-/// Nesting of calls in Cedar's JSON: an offset of a datetime by a duration.
+/// How deep calls in Cedar's JSON may nest: an offset of a datetime by a duration is the deepest.
 const CALLS: usize = 4;
 const LONG: &str = "a Long (an int of 64 bits)";
 
 impl Reader<'_> {
-    /// A scalar attribute's value. Raises for types that have none.
+    /// Convert a scalar attribute's value. Raises for types that are not scalar.
     pub fn scalar(&self, ty: &ValueType, path: &str, value: &Bound<'_, PyAny>) -> PyResult<Result<Scalar, Refused>> {
         self.read(self.scalar_of(ty, path, value))
     }
@@ -83,7 +83,7 @@ impl Reader<'_> {
         })
     }
 
-    /// A value of a type; any value of it where it is out of range, which is noted.
+    /// Convert a value to a type. Records a value that is out of range, and returns an arbitrary one in its place.
     pub fn value(&self, ty: &ValueType, path: &str, value: &Bound<'_, PyAny>) -> PyResult<Datum> {
         match ty {
             ValueType::Bool => self.bool(path, value).map(Datum::Bool),
@@ -141,15 +141,15 @@ impl Reader<'_> {
             || value.is_instance_of::<PyDict>()
             || value.is_instance_of::<PyBytes>()
             || value.is_instance_of::<PyByteArray>()
-            // It is a tuple, too.
+            // A uid is also a tuple.
             || uid::is_uid(value)?;
         let plain = value.is_instance_of::<PyList>()
             || value.is_instance_of::<PySet>()
             || value.is_instance_of::<PyFrozenSet>()
             || value.is_instance_of::<PyTuple>();
-        // PyO3's own question whether it is a mapping loses what a signal's handler raises meanwhile (Ctrl-C).
+        // PyO3's own check for mappings loses an exception that a signal handler raises meanwhile (Ctrl-C).
         let mapping = || value.is_instance(&value.py().import("collections.abc")?.getattr("Mapping")?);
-        // What has no size may have no end.
+        // An iterable without a length may be endless, so `len` comes first.
         if not_a_set || (!plain && mapping()?) {
             return Err(self.error(value, path, wanted));
         }
@@ -160,7 +160,7 @@ impl Reader<'_> {
         let mut elements = Vec::with_capacity(size.min(TURN));
         for read in value.try_iter().map_err(failed)? {
             let read = read.map_err(failed)?;
-            // It may have grown meanwhile, or not said the truth.
+            // The set may have grown meanwhile, or its `len` may be wrong.
             if elements.len() >= size {
                 self.charge(py, &path, EACH)?;
             }
@@ -191,7 +191,7 @@ impl Reader<'_> {
         Ok(number.flatten().unwrap_or(0))
     }
 
-    /// The number of an int; `None` where it has more than 64 bits, which is noted.
+    /// Return the number of an int. Records one of more than 64 bits, and returns `None` for it.
     fn number(
         &self,
         made: &Bound<'_, PyAny>,
@@ -201,7 +201,7 @@ impl Reader<'_> {
     ) -> PyResult<Option<i64>> {
         let number = if_any(made.py(), made.extract())?;
         if number.is_none() {
-            self.note(value, path, wanted, "it has more than 64 bits")?;
+            self.record_out_of_range(value, path, wanted, "it has more than 64 bits")?;
         }
         Ok(number)
     }
@@ -215,7 +215,7 @@ impl Reader<'_> {
                 self.charge(value.py(), path, text.len() - characters)?;
                 return Ok(text);
             }
-            self.note(value, path, wanted, "surrogates are no text in UTF-8")?;
+            self.record_out_of_range(value, path, wanted, "surrogates are no text in UTF-8")?;
             return Ok(Cow::Borrowed(""));
         }
         match self.converted("String", wanted, path, value)? {
@@ -224,8 +224,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether a dict has no more in it than a constructor's call in Cedar's JSON: nothing large is written out to find
-    /// that it is none.
+    /// Return whether a dict holds no more than a constructor's call in Cedar's JSON. This check comes first so that a
+    /// large dict is refused without being serialised.
     fn is_call(&self, dict: &Bound<'_, PyDict>, path: &str, nesting: usize) -> PyResult<bool> {
         let Some(nesting) = nesting.checked_sub(1).filter(|_| dict.len() <= 2) else { return Ok(false) };
         for item in dict.items() {
@@ -270,7 +270,7 @@ impl Reader<'_> {
             return match read {
                 Ok(read) => Ok(read),
                 Err(why) => {
-                    self.note(value, path, of.wanted, &why)?;
+                    self.record_out_of_range(value, path, of.wanted, &why)?;
                     Ok(any())
                 }
             };
@@ -285,7 +285,7 @@ impl Reader<'_> {
             return match read_extension(of.constructor, &json) {
                 Ok(read) => Ok(read),
                 Err(NoExtension::Range(why)) => {
-                    self.note(value, path, of.wanted, &why)?;
+                    self.record_out_of_range(value, path, of.wanted, &why)?;
                     Ok(any())
                 }
                 Err(NoExtension::Type(why)) => Err(self.error(value, path, &format!("{} ({why})", of.wanted))),
