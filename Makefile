@@ -1,4 +1,5 @@
-# ztfast: `make demo` shows it, `make test` proves it. Everything is set up in .venv first.
+# Builds, tests and measures ztfast: `make demo` shows it, `make test` runs all tests, `make help` lists the targets.
+# Targets that need .venv set it up first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ RUST := $(shell find src_ext -path src_ext/target -prune -o \( -name '*.rs' -o -
 GATE := $(wildcard src_ext/cython/*) ztfast/gate.pxd ztfast/include/ztfast.h setup.py
 BUILD := pyproject.toml build_backend/backend.py
 
-# How long `make fuzz` and `make fuzz-bundles` run.
+# `make fuzz` and `make fuzz-bundles` run for so many seconds.
 SECONDS ?= 60
 
 .PHONY: help setup demo test test-rust test-loom test-realtime test-without-avx test-fuzz test-python test-shipped \
@@ -29,8 +30,9 @@ $(VENV)/.requirements: requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	touch $@
 
-# The package holds one of two builds of the module: the shipped one, for the demo and for measurements, or the tests' one,
-# which has assertions and shares its crates with the tests in Rust. Linters, and whoever only compiles a bundle, take either.
+# The package holds one of two builds of the module: the shipped one, for the demo and for measurements, or the one for
+# tests, which has assertions and shares its crates with the tests in Rust. Linters, and targets that only compile a
+# bundle, use the build that is there.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 SOURCES := $(VENV)/.requirements $(RUST) $(GATE) $(BUILD)
 SHIPPED := $(VENV)/.installed
@@ -54,16 +56,17 @@ demo: setup ## compile the example desk, decide, revoke, swap, and show latencie
 
 test: test-rust test-loom test-realtime test-without-avx test-fuzz test-python test-free-threaded ## all tests
 
-# Python's tests test the module. The crate that counts instructions wants other features of crates that Cedar is built on.
+# Python's tests cover the module. The crate that counts instructions is left out, because it enables other features of
+# Cedar's dependencies.
 CRATES := --workspace --exclude ztfast-python --exclude ztfast-icount
 test-rust:
 	$(CARGO) test $(MANIFEST) $(CRATES) --quiet
 
-test-loom: ## run what threads share without locks in every order in which they can meet
+test-loom: ## run the code that threads share without locks in every order of its steps, under loom
 	$(CARGO) test --manifest-path src_ext/loom/Cargo.toml --target-dir src_ext/target/loom --quiet
 
-# The sanitizer watches code that is compiled with it, so this builds the engine anew, without Cedar: the tests' bundles are
-# compiled by the build that test-rust uses. Little optimised: it is quicker to build.
+# The sanitizer watches code that is compiled with it, so this builds the engine again, without Cedar: the build that
+# test-rust uses compiles the tests' bundles. The engine is built with little optimisation, because that is quicker.
 REALTIME_FLAGS := -Zsanitizer=realtime --cfg ztfast_rtsan
 REALTIME_BUNDLES := $(CURDIR)/build/realtime
 test-realtime: ## run the deciding side under RealtimeSanitizer, where there is a nightly toolchain with it
@@ -79,7 +82,7 @@ test-realtime: ## run the deciding side under RealtimeSanitizer, where there is 
 	    --quiet -p ztfast-engine --test realtime; \
 	fi
 
-# Nehalem, of 2008, has neither AVX2 nor AVX.
+# Nehalem is a processor of 2008 and has neither AVX2 nor AVX.
 QEMU ?= $(shell command -v qemu-x86_64 || command -v qemu-x86_64-static)
 test-without-avx: ## run the engine's tests on an emulated processor without AVX2, where there is an emulator
 	@if [ -z "$(QEMU)" ]; then \
@@ -89,24 +92,24 @@ test-without-avx: ## run the engine's tests on an emulated processor without AVX
 	    -p ztfast-engine --lib --test simd --test no_alloc --test realtime; \
 	fi
 
-# Two million requests that no one wrote, and the cases that failed once.
+# The fuzzer runs two million random requests, and the cases that failed once.
 test-fuzz:
 	$(CARGO) build $(MANIFEST) --quiet -p ztfast-fuzz
 	src_ext/target/debug/ztfast-fuzz replay $(wildcard tests/differential/cases/*.json)
 	src_ext/target/debug/ztfast-fuzz --requests 2000000 --failures build/fuzz-failures
 
-fuzz: ## hold the engine against Cedar on random worlds: make fuzz SECONDS=600
+fuzz: ## compare the engine with Cedar on random worlds: make fuzz SECONDS=600
 	$(CARGO) build $(MANIFEST) --quiet -p ztfast-fuzz
 	src_ext/target/debug/ztfast-fuzz --seconds $(SECONDS) --seed $$(date +%s) --failures build/fuzz-failures
 
-# MUTANTS: words that choose some of them, and options (--help): make mutants MUTANTS="--json build/mutants.json --resume".
-# libFuzzer asks for code that is compiled to be watched, and AddressSanitizer for a runtime: stable compilers have neither.
+# libFuzzer needs code that is compiled with its instrumentation, and AddressSanitizer needs its runtime. Stable
+# compilers have neither.
 CARGO_FUZZ := build/tools/cargo-fuzz-0.13.2
 BUNDLES := build/fuzz-bundles
 $(CARGO_FUZZ)/bin/cargo-fuzz:
 	cargo install --debug --quiet --locked --version =$(lastword $(subst -, ,$(CARGO_FUZZ))) --root $(CARGO_FUZZ) cargo-fuzz
 
-fuzz-bundles: ## open and decide by mutated bundles under libFuzzer, where there is a nightly toolchain: SECONDS=600
+fuzz-bundles: ## open mutated bundles and decide over them under libFuzzer, where there is a nightly toolchain: SECONDS=600
 	@if ! RUSTUP_AUTO_INSTALL=0 cargo +nightly --version >/dev/null 2>&1; then \
 	  echo "SKIPPED fuzz-bundles: no nightly Rust toolchain (rustup toolchain install nightly)"; \
 	elif ! ls "$$(rustc +nightly --print sysroot)"/lib/rustlib/*/lib/*rt.asan.a >/dev/null 2>&1; then \
@@ -119,6 +122,8 @@ fuzz-bundles: ## open and decide by mutated bundles under libFuzzer, where there
 	    -max_total_time=$(SECONDS) -timeout=10 -max_len=131072 -artifact_prefix=$(BUNDLES)/failures/; \
 	fi
 
+# MUTANTS holds words that choose some of the mutants, and options (--help), as in
+# make mutants MUTANTS="--json build/mutants.json --resume".
 mutants: setup ## show that the fuzzer and the tests find the mistakes that are easily made
 	$(BIN)/python tests/mutants $(MUTANTS)
 
@@ -154,7 +159,7 @@ lint: $(EITHER) ## formatters and linters
 	$(BIN)/python -m mypy.stubtest ztfast._core ztfast.gate --allowlist tests/stubs.allowlist --mypy-config-file pyproject.toml
 	@$(MAKE) --no-print-directory deny
 
-# Known vulnerabilities are looked up in a list that has to be fetched; the rest is read from the lock file.
+# cargo-deny must fetch the list of known vulnerabilities. For its other checks it reads the lock file alone.
 deny: ## check licences, sources and known vulnerabilities of the crates that are built on, where there is cargo-deny
 	@if ! cargo deny --version >/dev/null 2>&1; then \
 	  echo "SKIPPED deny: no cargo-deny (cargo install cargo-deny --locked). Licences, sources, bans and vulnerabilities of" \
@@ -168,9 +173,9 @@ deny: ## check licences, sources and known vulnerabilities of the crates that ar
 	  fi; \
 	fi
 
-# What is shipped; tests may use newer things.
+# This covers the code that is shipped. Tests may need a newer compiler.
 OLDEST_RUST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' src_ext/Cargo.toml)
-check-oldest-rust: $(VENV)/.requirements ## check that the oldest Rust that we promise compiles us, where it is installed
+check-oldest-rust: $(VENV)/.requirements ## check that the oldest Rust that we promise compiles this, where it is installed
 	@if ! RUSTUP_AUTO_INSTALL=0 cargo +$(OLDEST_RUST) --version >/dev/null 2>&1; then \
 	  echo "SKIPPED check-oldest-rust: no Rust $(OLDEST_RUST)" \
 	    "(rustup toolchain install $(OLDEST_RUST) --profile minimal). Only clippy looked for what is newer"; \
@@ -188,18 +193,19 @@ format: setup ## format everything
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Against the run before, if there is one. The figures of the last run are kept where a mark was missed, too.
+# This compares with the run before, if there is one. It keeps the figures of the last run also if a mark was missed.
 bench: setup ## measure decisions against this machine's floors and the run before; fails where a promised ratio is missed
 	mkdir -p build/bench
 	if [ -f build/bench/latest.json ]; then cp build/bench/latest.json build/bench/before.json; fi
 	$(BIN)/ztfast bench --marks --json build/bench/latest.json --svg build/bench/latest.svg \
 	  $$(test -f build/bench/before.json && echo --compare build/bench/before.json)
 
-# Valgrind's count of instructions, which noise cannot move. The runner must be of the version of the crate in src_ext/Cargo.toml.
+# Valgrind counts instructions, and noise does not change a count. The runner must have the version of the crate in
+# src_ext/Cargo.toml.
 GUNGRAUN := 0.20.0
 RUNNER := build/tools/gungraun-$(GUNGRAUN)/bin/gungraun-runner
 
-# Without optimizations: it takes half the time to build, and hardly runs.
+# The runner is built without optimisations: that halves the time of its build, and it runs only briefly.
 $(RUNNER):
 	cargo install --debug --quiet --locked --version =$(GUNGRAUN) --root build/tools/gungraun-$(GUNGRAUN) gungraun-runner
 

@@ -1,4 +1,4 @@
-"""Tools for tests of races: repeat jobs in threads, and repeat a test until the race was seen.
+"""Repeat jobs in threads, and repeat a test until a race was seen.
 
 How long this takes depends on the machine. So a test repeats until it has seen the race, and fails if it never does.
 """
@@ -16,7 +16,7 @@ LIMIT_S = 60.0
 
 
 class Repeat:
-    """A loop, ``while repeat.until(seen): ...``, that repeats until something was seen and a minimum of seconds is over."""
+    """Repeat a loop, ``while repeat.until(seen): ...``, until something was seen and a minimum of seconds is over."""
 
     def __init__(self, what: str, at_least: float = 0.0, limit: float = LIMIT_S) -> None:
         self.what, self.at_least, self.limit = what, at_least, max(limit, at_least)
@@ -33,7 +33,7 @@ class Repeat:
 
 @contextmanager
 def beside(*jobs: Callable[[], object]) -> Iterator[list[int]]:
-    """Repeat each job in its own thread, and give the numbers of turns. At the end, raise the error of a job, if there is one."""
+    """Repeat each job in its own thread, and give the numbers of turns. At the end, raise the error of a job, if any."""
     stop, turns, raised = threading.Event(), [0] * len(jobs), []
 
     def run(at: int) -> None:

@@ -1,5 +1,5 @@
-//! Says `cfg(loom)` of this crate alone: the files that its tests share with other crates then take loom's atomics,
-//! and no other crate has to be built again.
+//! Sets `cfg(loom)` for this crate alone. The files that its tests share with other crates then use loom's atomics, and
+//! no other crate is built again.
 
 fn main() {
     println!("cargo::rustc-cfg=loom");

@@ -1,4 +1,4 @@
-"""What a cold run of the tests costs: ``make cpu-time``.
+"""Measure what a cold run of the tests costs: ``make cpu-time``.
 
     python tests/build/cost.py [TARGET...]
 
@@ -21,7 +21,8 @@ COLD = ROOT / "build" / "cold"
 
 
 def parts() -> list[str]:
-    """What ``make test`` makes, in its order, and before it what several of them need, so that none of them pays for it."""
+    """Return the targets of ``make test`` in their order. Targets that several of these need come first, as parts of
+    their own."""
     makefile = (ROOT / "Makefile").read_text()
     tests = next(line for line in makefile.splitlines() if line.startswith("test: ")).split("#")[0].split()[1:]
     before_python = tests.index("test-python")
@@ -29,13 +30,13 @@ def parts() -> list[str]:
 
 
 def spent_s() -> float:
-    """Processor time of all child processes that have ended."""
+    """Return the processor time of all child processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def main() -> int:
-    """Make the parts; the status of the first that fails."""
+    """Make the parts, print their costs, and return the status of the first part that fails."""
     shutil.rmtree(COLD, ignore_errors=True)
     subprocess.run(["git", "clone", "--quiet", "--local", ROOT, COLD], check=True)
     # This may itself run under make.

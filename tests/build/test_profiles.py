@@ -1,4 +1,4 @@
-"""That tests are built with assertions, and that Cedar is built once for all of them."""
+"""Check that tests are built with assertions, and that Cedar is built once for all of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 SRC = Path(__file__).resolve().parents[2] / "src_ext"
 
-# It counts instructions: it has no tests, and its tools want other features.
+# This crate counts instructions. It has no tests, and its tools enable other features.
 MEASURING = "ztfast-icount"
 
 needs_cargo = pytest.mark.skipif(shutil.which("cargo") is None, reason="SKIPPED: cargo is not on the PATH")
@@ -32,7 +32,7 @@ def members() -> list[str]:
 
 
 def features(edges: str, *selected: str) -> dict[str, set[str]]:
-    """The features with which each package is built: several sets of them, where it is built several times."""
+    """Return the features with which each package is built: several sets of them, if it is built several times."""
     known = defaultdict(set)
     tree = cargo("tree", "--no-dedupe", "--prefix", "none", "--format", "{p}|{f}", "--edges", edges, *selected)
     for line in filter(None, tree.splitlines()):
@@ -52,7 +52,7 @@ def test_each_crate_is_tested_with_assertions() -> None:
 
 
 @needs_cargo
-# First what is linked, then macros and build scripts as well.
+# The first covers crates that are linked; the second covers macros and build scripts as well.
 @pytest.mark.parametrize("edges", ["normal,no-proc-macro", "normal,build"])
 def test_cedar_has_the_same_features_whichever_crate_is_tested(edges: str) -> None:
     whole = features(edges, "--workspace", "--exclude", MEASURING)

@@ -10,20 +10,20 @@ from pathlib import PurePosixPath
 from tests.tidy.lines import CODE
 from tests.tidy.tree import Finding, Tree, line_of
 
-# What was is told there, by names that things had.
+# These files tell the project's history and use the names that things had at the time.
 HISTORY = ("CHANGELOG.md",)
 SUFFIXES = "rs|pyx|pyi|pxd|pxi|py|hpp|cpp|h|go|md|toml|cedarschema|cedar|json|txt"
 PATH = re.compile(rf"[\w.*-]*(?:/[\w.*-]*)+|[\w*-][\w.*-]*\.(?:{SUFFIXES})")
 WORD = re.compile(rf"(?<![\w/.:*-])(?:[\w.*-]+/)*[\w*-][\w.*-]*\.(?:{SUFFIXES})(?![\w/(]|\.\w)")
 SPAN = re.compile(r"(?P<ticks>`+)(?P<span>[^`]+)(?P=ticks)")
 LINK = re.compile(r"\]\((?P<target>[^)#:\s]+)(?:#[^)]*)?\)")
-# Lines of a head of a file in which it may name others.
+# How many first lines of a file are searched for names of other files.
 HEAD = 40
 
 
 @dataclass(frozen=True)
 class Span:
-    """Something set as code: where, in which block of lines, and whether it stands in a listing."""
+    """A text set as code, with its line, its block of lines, and whether it stands in a listing."""
 
     line: int
     text: str
@@ -32,7 +32,8 @@ class Span:
 
 
 def spans(text: str) -> Iterator[Span]:
-    """What a document sets as code: between ticks, and in listings, line by line. A table's row is a block of its own."""
+    """Find the texts that a document sets as code: between ticks, and line by line in listings. A table's row is a
+    block of its own."""
     fenced, block = False, 0
     for line, content in enumerate(text.split("\n"), 1):
         if content.startswith("```"):
@@ -64,7 +65,7 @@ def documented_paths_exist(tree: Tree) -> Iterator[Finding]:
 
 
 def named_paths(tree: Tree, path: str, text: str) -> Iterator[tuple[int, str]]:
-    """The paths that a document sets as code and that are not there.
+    """Find the paths that a document sets as code and that do not exist.
 
     A path is taken from the root, the document's folder or `src_ext`. A bare name lies in a folder that its paragraph or
     row names, if that names any.
@@ -96,7 +97,7 @@ def named_paths(tree: Tree, path: str, text: str) -> Iterator[tuple[int, str]]:
 
 
 def normal(path: str) -> str:
-    """A path without `.` and `..`, relative to the root."""
+    """Return a path without `.` and `..`, relative to the root."""
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":
@@ -107,7 +108,7 @@ def normal(path: str) -> str:
 
 
 def heads_name_files_that_exist(tree: Tree) -> Iterator[Finding]:
-    """The comment or docstring that a source file begins with names other files, and they are there."""
+    """Check that the files exist that the comment or docstring at the top of a source file names."""
     for path in tree.ending(*CODE):
         here = PurePosixPath(path).parent
         for line, text in head(tree, path):
@@ -136,7 +137,8 @@ def head(tree: Tree, path: str) -> Iterator[tuple[int, str]]:
 
 
 def make_targets_exist(tree: Tree) -> Iterator[Finding]:
-    """Whatever tells a reader to run `make` names a target of that Makefile, and targets that are no files are phony."""
+    """Check that each text about running `make` names a target of that Makefile, and that targets without a file are
+    phony."""
     for path in [*documents(tree), *tree.ending(*CODE, ".toml", ".in")]:
         if path.startswith("tests/tidy/"):
             continue
@@ -168,7 +170,7 @@ def targets(tree: Tree, makefile: str) -> set[str]:
 
 
 def commands_exist(tree: Tree) -> Iterator[Finding]:
-    """Each command that a document names is one of the command line's, and README.md names each of these."""
+    """Check that each command that a document names exists, and that README.md names all commands."""
     sources = [path for path in tree.ending(".py") if path.startswith("ztfast/cli/")]
     known = {name for path in sources for name in re.findall(r'\.command\("([a-z-]+)"\)', tree.text(path))}
     named: set[str] = set()
@@ -186,15 +188,15 @@ def commands_exist(tree: Tree) -> Iterator[Finding]:
 
 
 def command_names(span: Span) -> list[str]:
-    """`ztfast one | two` names two commands; in a listing a command begins with `$`."""
+    """Return the commands that a text names. `ztfast one | two` names two; in a listing a command begins with `$`."""
     found = re.match(r"\$ ztfast (.*)" if span.listing else r"ztfast (.*)", span.text)
     parts = found[1].split(" | ") if found else []
     return [word for part in parts if (word := part.partition(" ")[0]) and re.fullmatch(r"[a-z][a-z-]*", word)]
 
 
 def lists_of_crates_agree(tree: Tree) -> Iterator[Finding]:
-    """The folders, the workspace and the list in ARCHITECTURE.md name the same crates in the same order, and each crate
-    depends on those before it."""
+    """Check that the folders, the workspace and the list in ARCHITECTURE.md name the same crates in the same order, and
+    that each crate depends on crates before it only."""
     document, manifest = "ARCHITECTURE.md", "src_ext/Cargo.toml"
     listed = re.findall(r"^    .*?\bsrc_ext/([\w-]+)", tree.text(document), re.M)
     workspace = tree.toml(manifest)["workspace"]

@@ -20,7 +20,8 @@ PYTHON_ASSERTS = ("raises", "warns", "fail")
 
 
 def rust_files_are_compiled(tree: Tree) -> Iterator[Finding]:
-    """Cargo sees only files that a crate's root leads to, and tests only where the manifest and the Makefile let it."""
+    """Check that Cargo compiles each file and runs its tests: a crate's root must lead to the file, and the manifest
+    and the Makefile must not exclude its tests."""
     excluded = re.findall(r"--exclude ([\w-]+)", tree.text("Makefile")) if tree.has("Makefile") else []
     for manifest in rust.manifests(tree):
         folder = str(PurePosixPath(manifest).parent)
@@ -51,7 +52,7 @@ def rust_tests_assert(tree: Tree) -> Iterator[Finding]:
         folder = str(PurePosixPath(manifest).parent)
         paths = [path for path in tree.ending(".rs") if path.startswith(folder + "/")]
         functions = [one for path in paths for one in rust_functions(tree, path)]
-        # What the product asserts, no test has asserted.
+        # An assertion in the product is not an assertion of a test.
         functions = [one for one in functions if one[4] or not in_product(tree, *one[:2])]
         checking = {name for _, _, name, text, _ in functions if RUST_ASSERTS.search(text)}
         calls = [(name, set(RUST_CALL.findall(text))) for _, _, name, text, _ in functions]
@@ -68,7 +69,7 @@ def in_product(tree: Tree, path: str, line: int) -> bool:
 
 
 def rust_functions(tree: Tree, path: str) -> Iterator[tuple[str, int, str, str, bool]]:
-    """Each function: file, line, name, what stands from its attributes to its end, and whether it is a test."""
+    """List each function with its file, line, name, text from its attributes to its end, and whether it is a test."""
     shown = rust.code(tree.text(path))
     for found in RUST_FUNCTION.finditer(shown):
         begin = re.compile(r"[;{]").search(shown, found.end())
@@ -105,7 +106,7 @@ def python_tests_are_collected(tree: Tree) -> Iterator[Finding]:
 
 
 def collected_folders(tree: Tree) -> tuple[str, ...]:
-    """The folders of tests that pyproject.toml names, and those with settings of their own, which benchmarks have."""
+    """Return the folders of tests that pyproject.toml names, and those with their own settings, as benchmarks have."""
     settings = tree.toml("pyproject.toml") if tree.has("pyproject.toml") else {}
     named = settings.get("tool", {}).get("pytest", {}).get("ini_options", {}).get("testpaths", [])
     return tuple(
@@ -114,7 +115,8 @@ def collected_folders(tree: Tree) -> tuple[str, ...]:
 
 
 def python_tests_assert(tree: Tree) -> Iterator[Finding]:
-    """A test asserts by itself, or by a function of its file, or by one of another file if all of that name do."""
+    """Check that each test asserts. It may do so by a function of its file, or by one of another file if all functions
+    of that name do."""
     sources = {path: python.read(tree.text(path)) for path in tree.ending(".py") if path.startswith("tests/")}
     every = [(path, function) for path, source in sources.items() for function in source.functions()]
     own = {path: {function.name for function in source.functions()} for path, source in sources.items()}

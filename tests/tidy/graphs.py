@@ -1,5 +1,5 @@
-"""Who imports whom: files of a crate, crates, modules of the Python packages. None of these graphs has a circle, and some
-directions are forbidden."""
+"""Rules about imports between files of a crate, crates, and modules of the Python packages: none of these graphs has a
+circle, and some directions are forbidden."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ CYTHON_IMPORT = re.compile(
 )
 CORE_IMPORT = re.compile(r'\bimport\("(?P<module>[\w.]+)"\)')
 
-# Crates that no crate of the first kind may lead to, over however many others. Tests may use what they like.
+# The crates on the left must not depend on those on the right, directly or through others. Tests may use any crate.
 FORBIDDEN_CRATES = {
     "engine": ("identity", "server", "distribution", "cedar", "compile", "explain", "fuzz", "icount"),
     "embed": ("engine", "cedar", "compile"),
     "journal": ("engine",),
     "python": ("fuzz", "icount"),
 }
-# Crates that depend on Cedar itself: all others know it through these.
+# Crates that depend on Cedar itself. All other crates use Cedar through these.
 KNOWS_CEDAR = ("cedar",)
-# Python modules, likewise. `integrations` may reach the core through the public names only.
+# The same for Python modules. `integrations` may use the core through public names only.
 FORBIDDEN_MODULES = {"ztfast.engine": ("ztfast.identity", "ztfast.server", "ztfast.distribution")}
 FORBIDDEN_IMPORTS = {"ztfast.integrations": ("ztfast._core",)}
 
@@ -81,7 +81,7 @@ def only_one_crate_knows_cedar(tree: Tree) -> Iterator[Finding]:
 
 
 def circles(imports: Iterable[Import]) -> Iterator[Finding]:
-    """The shortest circle, then the shortest that shares no import with it, and so on until there is none."""
+    """Find the shortest circle, then the shortest that shares no import with it, and so on until there is none."""
     graph: dict[str, dict[str, Import]] = {}
     for one in imports:
         graph.setdefault(one.source, {}).setdefault(one.target, one)
@@ -98,7 +98,7 @@ def circles(imports: Iterable[Import]) -> Iterator[Finding]:
 
 
 def way(graph: dict[str, dict[str, Import]], start: str, goal: str) -> list[Import]:
-    """The shortest way of imports from one to another; empty if there is none."""
+    """Return the shortest path of imports from one node to another; empty if there is none."""
     ways: dict[str, list[Import]] = {start: []}
     queue = deque([start])
     while queue:
@@ -134,7 +134,7 @@ def crate_name(manifest: str) -> str:
 
 
 def named_dependencies(tree: Tree, manifest: str, *, tests: bool) -> Iterator[tuple[str, int]]:
-    """The dependencies of a manifest, for whatever target they are, with the lines that name them."""
+    """List the dependencies of a manifest, for all targets, with the lines that name them."""
     parsed = tree.toml(manifest)
     kinds = ["dependencies", "build-dependencies", *(["dev-dependencies"] if tests else [])]
     tables = [parsed, *parsed.get("target", {}).values()]
@@ -152,7 +152,7 @@ def dependencies(tree: Tree, *, tests: bool) -> Iterator[Import]:
 
 
 def python_imports(tree: Tree) -> Iterator[Import]:
-    """What the modules of the packages import of each other: at the top, in functions, and for the type checker."""
+    """List the imports between modules of the packages: at the top, in functions, and for the type checker."""
     sources = dict(python_sources(tree))
     modules = set(sources.values())
     for path, module in sources.items():

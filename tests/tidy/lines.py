@@ -12,14 +12,15 @@ from tests.tidy.tree import Finding, Tree, line_of
 
 PYTHON = (".py", ".pyi", ".pyx", ".pxd", ".pxi")
 CODE = (*PYTHON, ".rs", ".go", ".h", ".hpp", ".cpp")
-# Written by tools, or kept as it is published.
+# These files are written by tools, or kept as they were published.
 GENERATED = (".lock", ".sum", ".mod", "LICENSE")
-# What ruff does not count.
+# Comments that ruff does not count.
 PRAGMA = re.compile(r"  # (?:type: ignore|noqa|fmt: skip).*$")
-# Lines that are neither empty nor comment.
+# The largest number of lines that are neither empty nor comment.
 LARGEST = 600
 
-# What only those understand who wrote a change, and where they wrote it. Brackets keep this file from naming it.
+# Words that only the author of a change understands, and paths of the author's machine. Brackets keep this file from
+# matching itself.
 FOREIGN = {
     "a path of one machine": re.compile(r"/wor[k]/|/roo[t]/"),
     "a folder of one machine": re.compile(r"/tm[p]/"),
@@ -28,12 +29,13 @@ FOREIGN = {
     ),
     "the number of an issue": re.compile(r"(?<![\w&\"'(#])#\d+\b(?!\s*[\[\]])|\bissue [n#]?\d+", re.I),
 }
-# Tests make paths up, and write below whatever folder the system gives.
+# Tests invent paths, and write to temporary folders.
 ALLOWED_IN_TESTS = ("a folder of one machine",)
 
 
 def lines_are_no_wider_than_formatters_allow(tree: Tree) -> Iterator[Finding]:
-    """Where rustfmt and ruff are silent (comments, Cython) the width is the same. Literals that no one can break may pass."""
+    """Hold lines that rustfmt and ruff do not check (comments, Cython) to the same width. Literals that cannot be
+    broken may be wider."""
     settings = tree.toml("pyproject.toml")["tool"]["ruff"] if tree.has("pyproject.toml") else {}
     free = [glob for glob, rules in settings.get("lint", {}).get("per-file-ignores", {}).items() if "E501" in rules]
     for path in tree.ending(*PYTHON, ".rs"):
@@ -47,7 +49,7 @@ def lines_are_no_wider_than_formatters_allow(tree: Tree) -> Iterator[Finding]:
 
 
 def ends_in_literal(tree: Tree, path: str, line: int, widest: int) -> bool:
-    """Whether what a line of Rust has beyond its width is a literal, which rustfmt leaves as it is."""
+    """Return whether the part of a line of Rust beyond the width is a literal, which rustfmt leaves as it is."""
     if not path.endswith(".rs"):
         return False
     bare = rust.code(tree.text(path)).split("\n")[line - 1]
@@ -65,7 +67,7 @@ def rust_width(tree: Tree, path: str) -> int:
 
 
 def texts_are_clean(tree: Tree) -> Iterator[Finding]:
-    """No space at a line's end, no tab, a newline at the end and only one."""
+    """Check that no line ends in a space or holds a tab, and that a file ends in one newline."""
     for path in tree.paths:
         if path.endswith(GENERATED):
             continue
@@ -94,7 +96,7 @@ def files_are_small(tree: Tree) -> Iterator[Finding]:
 
 
 def lines_of_code(tree: Tree, path: str) -> int:
-    """Lines that are neither empty nor comment, nor tests within the file that they test."""
+    """Count the lines that are neither empty nor comment, nor tests within the file that they test."""
     text = tree.text(path)
     if path.endswith(".rs"):
         whole = rust.code(text, literals=True).split("\n")
@@ -121,7 +123,7 @@ def files_say_what_they_do(tree: Tree) -> Iterator[Finding]:
 
 
 def first_paragraph(path: str, text: str) -> str:
-    """The first paragraph of the comment or docstring that a file begins with."""
+    """Return the first paragraph of the comment or docstring that a file begins with."""
     if path.endswith(".rs"):
         head = re.match(r"(?://!.*\n)+", text)
         words = re.sub(r"^//! ?", "", head[0], flags=re.M) if head else ""
@@ -153,7 +155,8 @@ def texts_are_about_the_project(tree: Tree) -> Iterator[Finding]:
 
 
 def unsafe_is_explained(tree: Tree) -> Iterator[Finding]:
-    """Each unsafe block and implementation has a comment directly above its statement, or in it, that begins with SAFETY."""
+    """Check that each unsafe block and implementation has a comment that begins with SAFETY, directly above its
+    statement or in it."""
     for path in tree.ending(".rs"):
         code = rust.code(tree.text(path))
         lines = tree.text(path).split("\n")
@@ -165,7 +168,8 @@ def unsafe_is_explained(tree: Tree) -> Iterator[Finding]:
 
 
 def explained(lines: list[str], bare: list[str], line: int) -> bool:
-    """Whether a SAFETY comment stands above the statement that reaches the line. `bare` are the lines without comments."""
+    """Return whether a SAFETY comment stands above the statement that reaches the line. `bare` are the lines without
+    comments."""
     here = line - 1
     while here >= 0:
         above = here - 1
@@ -184,7 +188,7 @@ def explained(lines: list[str], bare: list[str], line: int) -> bool:
 
 
 def unsafe_stands_where_it_may(tree: Tree) -> Iterator[Finding]:
-    """Crates that have unsafe code are those that ARCHITECTURE.md names for it; all others forbid it."""
+    """Check that only crates that ARCHITECTURE.md names for it have unsafe code, and that all others forbid it."""
     document = "ARCHITECTURE.md"
     section = re.search(r"^## unsafe\n(.*?)(?=^## |\Z)", tree.text(document), re.M | re.DOTALL)
     named = set(re.findall(r"`([\w-]+)`", section[1])) if section else set()

@@ -1,4 +1,4 @@
-"""What one look at a Python source tells: its imports, functions, calls and assertions, each with its lines."""
+"""Parse a Python source for its imports, functions, calls and assertions, each with its lines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Source:
         return [block for block in self.blocks if not block.is_class]
 
     def owner(self, block: Block) -> Block | None:
-        """The innermost function or class that a block stands in."""
+        """Return the innermost function or class that a block stands in."""
         return max((other for other in self.blocks if other.holds(block)), key=lambda other: other.begin, default=None)
 
 

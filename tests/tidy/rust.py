@@ -1,4 +1,4 @@
-"""Rust sources without a compiler: what is code, which files a crate has, and which of them import which.
+"""Read Rust sources without a compiler: find their code, the files of a crate, and the imports between these files.
 
 The text is scanned, not parsed: comments and literals are blanked, and then `use` trees and paths are resolved through
 modules and re-exports to the file that defines the name. A method that another file's `impl` adds to a type is no import.
@@ -27,7 +27,8 @@ PATH_ATTRIBUTE = re.compile(r'#\[path = "(?P<path>[^"]+)"\]\s*(?:pub(?:\([^)]*\)
 
 @cache
 def code(text: str, *, literals: bool = False) -> str:
-    """The text with comments blanked, and literals unless they are wanted. Every line and column stays where it was."""
+    """Return the text with comments blanked, and literals unless `literals` is set. Each line and column stays where it
+    was."""
 
     def blank(found: re.Match[str]) -> str:
         if literals and found["literal"] is not None:
@@ -38,7 +39,7 @@ def code(text: str, *, literals: bool = False) -> str:
 
 
 def closing(text: str, start: int) -> int:
-    """The offset behind the brace that closes the first one at or after the start."""
+    """Return the offset behind the brace that closes the first one at or after the start."""
     depth = 0
     for found in re.finditer(r"[{}]", text[start:]):
         depth += 1 if found[0] == "{" else -1
@@ -49,7 +50,7 @@ def closing(text: str, start: int) -> int:
 
 @cache
 def product(text: str) -> str:
-    """The code without the items that are compiled for tests only."""
+    """Return the code without the items that are compiled for tests only."""
     shown = code(text)
     for found in reversed(list(TEST_ATTRIBUTE.finditer(shown))):
         item = re.compile(r"[;{]").search(shown, found.end())
@@ -61,7 +62,7 @@ def product(text: str) -> str:
 
 
 def expand(tree: str) -> Iterator[tuple[str, str]]:
-    """The paths of a `use` tree, each with the name that it gets here."""
+    """List the paths of a `use` tree, each with the name that it gets here."""
     head, brace, rest = tree.partition("{")
     if not brace:
         path, _, name = (part.strip() for part in tree.partition(" as "))
@@ -82,7 +83,7 @@ def expand(tree: str) -> Iterator[tuple[str, str]]:
 
 @cache
 def uses(shown: str) -> list[tuple[int, bool, list[tuple[str, str]]]]:
-    """The `use` items of a code: where each stands, whether it is public, and its paths with their names here."""
+    """List the `use` items of a code: the offset of each, whether it is public, and its paths with their names here."""
     return [
         (found.start(), found["public"] is not None, list(expand(" ".join(found["tree"].split()))))
         for found in USE.finditer(shown)
@@ -96,7 +97,7 @@ def without_uses(shown: str) -> str:
 
 @cache
 def named(shown: str) -> list[tuple[int, str]]:
-    """The paths that a file's own code needs: a re-export that nothing else here names is left out."""
+    """List the paths that a file's own code needs. A re-export that nothing else here names is left out."""
     rest = without_uses(shown)
     words = set(re.findall(r"\w+", rest))
     kept = [
@@ -110,7 +111,7 @@ def named(shown: str) -> list[tuple[int, str]]:
 
 @cache
 def inline(shown: str) -> list[tuple[int, int, tuple[str, ...]]]:
-    """The modules that are written out in a code: where each begins and ends, and its names from the file down."""
+    """List the modules that are written out in a code: the begin and end of each, and its names from the file down."""
     every: list[tuple[int, int, tuple[str, ...]]] = []
     for found in MOD.finditer(shown):
         if found["end"] == "{":
@@ -125,7 +126,7 @@ def within(spans: list[tuple[int, int, tuple[str, ...]]], offset: int) -> tuple[
 
 @dataclass
 class Module:
-    """A module of a crate: where it stands, and what names of other modules mean in it."""
+    """A module of a crate: its file, and the meaning of other modules' names in it."""
 
     path: tuple[str, ...]
     file: str
@@ -136,7 +137,7 @@ class Module:
 
 @dataclass(frozen=True)
 class Import:
-    """That one names another, at a line of a file, and in what words."""
+    """An import of one node by another: its line, its file, and the words that name the other."""
 
     source: str
     target: str
@@ -146,7 +147,7 @@ class Import:
 
 
 class Crate:
-    """The files that belong to one crate root, as far as the product or its tests are compiled from them."""
+    """The files that belong to one crate root and that the product, or its tests, are compiled from."""
 
     def __init__(self, tree: Tree, root: str, *, tests: bool) -> None:
         self.tree = tree
@@ -162,7 +163,7 @@ class Crate:
         return code(self.tree.text(file)) if self.tests else product(self.tree.text(file))
 
     def _add(self, file: str, path: tuple[str, ...], folder: PurePosixPath) -> None:
-        """Add a file's module, those that stand in it, and the files that it declares. `folder` is where these lie."""
+        """Add a file's module, the modules written out in it, and the files that it declares, which lie in `folder`."""
         text = self.shown(file)
         self.modules[path] = Module(path, file)
         spans = inline(text)
@@ -194,7 +195,7 @@ class Crate:
     def resolve(
         self, module: Module, path: str, seen: frozenset[tuple[tuple[str, ...], str]] = frozenset()
     ) -> str | None:
-        """The file that defines what a path means in a module; None if that is another crate."""
+        """Return the file that defines the item of a path in a module; None if another crate defines it."""
         if (module.path, path) in seen:
             return None
         seen |= {(module.path, path)}
@@ -207,7 +208,7 @@ class Crate:
             return self._super(module, rest, seen)
         if first in module.children:
             return self._descend(module, [first, *rest], seen)
-        # A name that was imported counts where it was imported.
+        # A name that was imported counts at its import.
         return None
 
     def _super(self, module: Module, rest: list[str], seen: frozenset[tuple[tuple[str, ...], str]]) -> str | None:
@@ -239,7 +240,7 @@ class Crate:
         return re.search(item, self.shown(module.file)) is not None
 
     def imports(self) -> Iterator[Import]:
-        """What each file takes from others."""
+        """List the imports of each file."""
         for path, module in self.modules.items():
             text = self.shown(module.file)
             depth = next(n for n in range(len(path) + 1) if self.modules[path[:n]].file == module.file)
@@ -251,12 +252,13 @@ class Crate:
 
 
 def manifests(tree: Tree) -> list[str]:
-    """The manifests of crates, without a workspace's own."""
+    """List the manifests of crates, without a workspace's own."""
     return [path for path in tree.paths if path.endswith("Cargo.toml") and "package" in tree.toml(path)]
 
 
 def roots(tree: Tree, manifest: str) -> list[str]:
-    """The files that Cargo compiles as crates of their own: library, programs, tests, benches, and what the manifest names."""
+    """List the files that Cargo compiles as crates of their own: library, programs, tests, benches, and those that the
+    manifest names."""
     folder = str(PurePosixPath(manifest).parent)
     base = "" if folder == "." else folder + "/"
     named = [

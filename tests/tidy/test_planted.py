@@ -1,4 +1,4 @@
-"""Each rule finds what it is for: small projects with one thing wrong, or nothing."""
+"""Check each rule on small projects that break one rule, or none."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def crate(name: str, *dependencies: str, more: str = "") -> str:
 
 A = {"src_ext/a/Cargo.toml": crate("a")}
 
-# A rule, the files of a project, and a part of each message that it gives, in order.
+# Each case has a rule, the files of a project, and a part of each message that the rule gives, in order.
 WRONG: list[tuple[Rule, dict[str, str], list[str]]] = [
     (
         graphs.files_of_crates_have_no_circle,
@@ -48,7 +48,7 @@ WRONG: list[tuple[Rule, dict[str, str], list[str]]] = [
         ["src_ext/a/src/one.rs:1: a circle of 3 imports"],
     ),
     (
-        # What the root itself defines makes it one of the circle; so does a glob of the module above.
+        # An item that the root itself defines makes the root part of the circle; so does a glob of the module above.
         graphs.files_of_crates_have_no_circle,
         A
         | {
@@ -315,10 +315,10 @@ WRONG: list[tuple[Rule, dict[str, str], list[str]]] = [
     ),
 ]  # fmt: skip
 
-# Projects with nothing wrong, where a rule could think so.
+# Projects that break no rule, although they look similar to ones that do.
 RIGHT: list[tuple[Rule, dict[str, str]]] = [
     (
-        # A re-export is no import of the root's, tests may use what they like, and words in texts are no paths.
+        # A re-export is not an import by the root, tests may use any module, and words in texts are not paths.
         graphs.files_of_crates_have_no_circle,
         A
         | {

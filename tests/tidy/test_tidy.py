@@ -1,6 +1,6 @@
-"""The house's rules, held over the whole repository: each finding names a file, a line and what to do.
+"""Check the house's rules over the whole repository. Each finding names a file, a line and what to do.
 
-test_planted.py shows that each rule finds what it is for. Exceptions have reasons, and one that nothing needs any more fails.
+test_planted.py shows that each rule finds what it should. Each exception has a reason, and an unneeded one fails.
 """
 
 from __future__ import annotations

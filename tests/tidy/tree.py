@@ -1,4 +1,4 @@
-"""The files of a project as the rules read them, and what a rule finds in one of them."""
+"""Read the files of a project for the rules, and describe what a rule finds in one of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """A place that breaks a rule, and what to do about it. `name` tells places of one file apart for exceptions."""
+    """A place that breaks a rule, and what to do about it. `name` distinguishes places of one file for exceptions."""
 
     path: str
     line: int
@@ -30,7 +30,7 @@ class Finding:
 
 
 class Tree:
-    """All files under a root but those that .gitignore names. No git is asked: copies of the project have none."""
+    """All files under a root except those that .gitignore names. Git is not asked: copies of the project lack it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -57,7 +57,7 @@ class Tree:
         return {str(parent) for path in self.paths for parent in PurePosixPath(path).parents}
 
     def has(self, path: str) -> bool:
-        """Whether there is such a file or folder. `*` stands for any part of a name."""
+        """Return whether there is such a file or folder. `*` stands for any part of a name."""
         if "*" in path:
             return any(fnmatch(known, path) for known in self.paths)
         return path in self._known or path in self.folders
@@ -67,7 +67,7 @@ class Tree:
         return set(self.paths)
 
     def ignores(self, path: str) -> bool:
-        """Whether .gitignore names the path or a folder above it."""
+        """Return whether .gitignore names the path or a folder above it."""
         ignore = self.root / ".gitignore"
         patterns = ignore.read_text().split() if ignore.exists() else []
         parts = path.split("/")
@@ -101,7 +101,7 @@ def line_of(text: str, offset: int) -> int:
 
 
 def less(findings: Iterable[Finding], exceptions: Mapping[str, str]) -> list[Finding]:
-    """The findings that have no exception, and the exceptions that nothing needs any more or that give no reason."""
+    """Return the findings without an exception, and a finding for each exception that is unneeded or has no reason."""
     findings = list(findings)
     needed = {finding.key for finding in findings}
     kept = [finding for finding in findings if finding.key not in exceptions]

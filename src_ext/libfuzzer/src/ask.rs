@@ -1,4 +1,4 @@
-//! Everything that can be asked of a bundle, of whatever actions, types and entities it says it has.
+//! Runs every kind of decision and change over a bundle, with the actions, types and entities that it claims to have.
 
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, Field, Node, ValueType};
@@ -8,14 +8,14 @@ use ztfast_engine::{
 };
 use ztfast_vm::{EntityRef, Tag, Value};
 
-/// Actions, and uids of the bundle's entities, that are asked about: each costs time, and the first show as much as
-/// all.
+/// How many actions, and uids at each end of the bundle's entities, are tried. Each costs time, and the first ones show
+/// as much as all.
 const FEW: usize = 4;
 
 /// Return the codes of all decisions over a file; `None` if it is refused.
 ///
 /// # Panics
-/// Where something that must hold of any file does not: that is what the fuzzer looks for.
+/// Panics where a property that must hold for every file does not: the fuzzer looks for these panics.
 #[must_use]
 pub fn decide(file: &[u8]) -> Option<Vec<Code>> {
     let bundle = Arc::new(Bundle::from_bytes(file).ok()?);
@@ -33,7 +33,7 @@ pub fn decide(file: &[u8]) -> Option<Vec<Code>> {
     let mut gates = desk.gates();
     desk.decide(&mut gates, &mut codes);
     desk.evaluate(&mut codes);
-    // Whether the tables let it be done is of no interest; that decisions go on is.
+    // The file's tables may make a change fail. Decisions must go on all the same.
     for (uid, parent) in desk.uids.iter().zip(desk.uids.iter().rev()) {
         let attrs = attributes();
         let entity = EntityData { uid: uid.clone(), parents: vec![parent.clone()], tags: attrs.clone(), attrs };
@@ -50,7 +50,7 @@ pub fn decide(file: &[u8]) -> Option<Vec<Code>> {
     Some(codes)
 }
 
-/// List what a bundle says of itself.
+/// Read all that a bundle says about itself.
 fn read(bundle: &Bundle) {
     let _ = (0_u32..).map_while(|number| bundle.policy(number)).map(|policy| policy.annotations.len()).sum::<usize>();
     for (ty, id) in uids(bundle) {
@@ -63,7 +63,7 @@ fn read(bundle: &Bundle) {
     assert_eq!(bundle.copy(false).map(|copy| copy.hash_hex()).ok(), Some(bundle.hash_hex()));
 }
 
-/// The first and the last entities of the bundle, and of some types entities that it lacks.
+/// List the first and the last entities of the bundle, and entities of some types that it lacks.
 fn uids(bundle: &Bundle) -> Vec<(String, String)> {
     let text = |number: u32| bundle.string(number).map(str::to_owned);
     let name = |ty: u32| text(bundle.types().get(ty as usize)?.name);
@@ -77,7 +77,7 @@ fn uids(bundle: &Bundle) -> Vec<(String, String)> {
     uids
 }
 
-/// Attributes, or tags, of all kinds, by names that the seeds have.
+/// Make attributes, or tags, of all kinds. The seeds use these names.
 fn attributes() -> Vec<(String, AttrValue)> {
     let all = [
         ("level", AttrValue::Long(i64::MAX)),
@@ -92,15 +92,15 @@ fn attributes() -> Vec<(String, AttrValue)> {
 
 /// An attribute of a context.
 struct Attribute {
-    /// Its path, joined by points.
+    /// Its path, with dots between the parts.
     path: String,
-    /// Whether it must be there.
+    /// Whether it is required.
     required: bool,
     slot: u32,
     ty: ValueType,
 }
 
-/// The attributes of a context, with those of records in it.
+/// Collect the attributes of a context, with those of the records in it.
 fn attributes_of(fields: &[Field], above: &str, required: bool, all: &mut Vec<Attribute>) {
     for field in fields {
         let path = if above.is_empty() { field.name.clone() } else { format!("{above}.{}", field.name) };
@@ -112,7 +112,8 @@ fn attributes_of(fields: &[Field], above: &str, required: bool, all: &mut Vec<At
     }
 }
 
-/// A gate, and those whom its action applies to, as far as the bundle says; and one more, to whom it may not.
+/// A gate, with the sessions and resources that its action applies to by the bundle's own account, and one of each that
+/// it may not apply to.
 struct Asked {
     gate: Gate,
     sessions: Vec<SessionId>,
@@ -122,20 +123,21 @@ struct Asked {
 struct Desk {
     engine: Arc<Engine>,
     uids: Vec<(String, String)>,
-    /// For each uid.
+    /// The handle of each uid.
     handles: Vec<Handle>,
+    /// The session of each uid.
     sessions: Vec<SessionId>,
 }
 
 impl Desk {
-    /// Whoever is of one of these types, and the first who is not.
+    /// Return the indices of the uids of these types, and that of the first uid of another type.
     fn of_types(&self, types: &[String]) -> Vec<usize> {
         let is_of = |&at: &usize| self.uids.get(at).is_some_and(|uid| types.contains(&uid.0));
         let all = 0..self.uids.len();
         all.clone().filter(is_of).chain(all.clone().find(|at| !is_of(at))).collect()
     }
 
-    /// Gates of some actions: by all attributes of their contexts, and by those only that must be there.
+    /// Prepare two gates for each of some actions: one with all attributes of its context, one with the required ones.
     fn gates(&self) -> Vec<Asked> {
         let mut gates = Vec::new();
         for action in self.engine.snapshot().bundle().meta().actions.iter().take(FEW) {
@@ -153,7 +155,7 @@ impl Desk {
         gates
     }
 
-    /// The values of a call: begin it, and look up its texts and entities.
+    /// Begin a call and make its values, for which texts and entities are looked up.
     fn values(&self, gate: &mut Gate, number: i64) -> Vec<i64> {
         gate.begin();
         let types = gate.types().to_vec();
@@ -182,7 +184,7 @@ impl Desk {
                 }
             }
             let batch = gate.batch();
-            // Columns of entities hold handles; numbers of texts are those of the bundle.
+            // Columns of entities hold handles, and columns of texts hold the bundle's numbers.
             let values: Vec<i64> = batch.types().iter().map(|ty| self.column(ty)).collect();
             let columns: Vec<Column<'_, i64>> =
                 values.iter().map(|value| Column::all(std::slice::from_ref(value))).collect();
@@ -236,7 +238,7 @@ impl Desk {
     }
 }
 
-/// A value of a type.
+/// Make a value of a type.
 fn value(builder: &mut RequestBuilder<'_>, ty: &ValueType, entity: EntityRef) -> Value {
     match ty {
         ValueType::Bool => Value::bool(true),
@@ -250,7 +252,7 @@ fn value(builder: &mut RequestBuilder<'_>, ty: &ValueType, entity: EntityRef) ->
             let element = value(builder, of, entity);
             builder.set(vec![element])
         }
-        // Records of a set; a number in their place is what a caller that does not look would bring.
+        // A record here is an element of a set. A caller without checks might give a number in its place.
         ValueType::Long | ValueType::Record(_) => Value::number(Tag::Long, 8),
     }
 }

@@ -1,6 +1,6 @@
-//! What libFuzzer does with bundles: [`mutate`] changes a file and makes its hashes right again, so that what is
-//! changed is read; [`decide`] asks everything of it that can be asked. The replay test does the same on a stable
-//! compiler.
+//! The functions that libFuzzer runs over bundles. [`mutate`] changes a file and corrects its hashes, so that the
+//! engine reads the changed parts; [`decide`] runs everything that the engine offers over it. The replay test does the
+//! same on a stable compiler.
 #![forbid(unsafe_code)]
 
 mod ask;

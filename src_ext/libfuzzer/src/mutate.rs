@@ -1,5 +1,5 @@
-//! How a file is changed: its tables' words become numbers that are likely to hurt, records change places, sections
-//! shrink and grow. Its hashes are right afterwards, but for one file in 32, whose bytes are changed as they are.
+//! Changes a file: words of its tables become numbers that are likely to cause errors, records are copied over others,
+//! and sections shrink and grow. The hashes are then corrected, except in one file in 32, whose plain bytes change.
 
 use crate::sections::{File, Section};
 use fastrand::Rng;
@@ -7,8 +7,8 @@ use fastrand::Rng;
 /// The section that holds the description, as JSON.
 const DESCRIPTION: usize = 0;
 
-/// Change a file; `bytes` changes bytes as it likes, given how many there may be at most. What cannot be taken apart is
-/// bytes to it.
+/// Change a file. `bytes` changes bytes arbitrarily, and gets the largest length that it may make. A file that cannot
+/// be parsed is left to `bytes` as a whole.
 #[must_use]
 pub fn mutate(file: &[u8], most: usize, seed: u32, bytes: &mut dyn FnMut(&mut Vec<u8>, usize)) -> Vec<u8> {
     let mut rng = Rng::with_seed(u64::from(seed));
@@ -52,7 +52,7 @@ fn change(file: &mut File, rng: &mut Rng, bytes: &mut dyn FnMut(&mut Vec<u8>, us
             section.bytes.extend_from_within(from..from + element);
         }
         6 => {
-            // What another table holds is a number that means something.
+            // A number from another table is likely to be an index of something.
             let from = rng.usize(..=others.len() / 4) * 4;
             let to = rng.usize(..section.bytes.len()) / 4 * 4;
             let (Some(from), Some(to)) = (others.get(from..from + 4), section.bytes.get_mut(to..to + 4)) else {
@@ -81,7 +81,7 @@ fn change_words(section: &mut Section, rng: &mut Rng) {
     }
 }
 
-/// A number that is likely to hurt.
+/// Return a number that is likely to cause errors.
 fn number(rng: &mut Rng) -> u32 {
     let small = rng.u32(..40);
     match rng.u8(..8) {
@@ -95,7 +95,7 @@ fn number(rng: &mut Rng) -> u32 {
     }
 }
 
-/// Put another number in place of one of a text, or some of its bytes in place of others, so that it often stays JSON.
+/// Replace a number in a text, or remove or repeat a part between two commas, so that the text often stays JSON.
 fn change_json(text: &mut Vec<u8>, rng: &mut Rng) {
     let is_digit = |at: usize, text: &[u8]| text.get(at).is_some_and(u8::is_ascii_digit);
     let starts: Vec<usize> = (1..text.len()).filter(|&at| is_digit(at, text) && !is_digit(at - 1, text)).collect();
@@ -105,7 +105,7 @@ fn change_json(text: &mut Vec<u8>, rng: &mut Rng) {
         text.splice(start..end, number.to_string().into_bytes());
         return;
     }
-    // From one comma to the next is often a whole field, or an element of a list.
+    // The text from one comma to another is often a whole field, or an element of a list.
     let commas: Vec<usize> = (0..text.len()).filter(|&at| text[at] == b',').collect();
     let (Some(&one), Some(&other)) = (rng.choice(&commas), rng.choice(&commas)) else { return };
     let field = text[one.min(other)..one.max(other)].to_vec();

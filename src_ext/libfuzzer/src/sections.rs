@@ -1,14 +1,13 @@
-//! A bundle's file taken apart into its sections, and put together again with right hashes. This is written by the
-//! layout that the crate `bundle` documents, not by its code: a file that it writes and this does not read alike is a
-//! finding.
+//! Parses a bundle's file into its sections, and assembles it again with right hashes. This follows the layout that the
+//! crate `bundle` documents and shares no code with it, so a file that the two read differently shows an error.
 
-/// What comes before the table of sections: mark, version, count, length, zeros, hash.
+/// The size of the header before the table of sections: mark, version, count, length, zeros, hash.
 const HEADER: usize = 64;
-/// An entry of the table: kind, element size, offset, length, zeros, hash.
+/// The size of an entry of the table: kind, element size, offset, length, zeros, hash.
 const ENTRY: usize = 64;
-/// Each section begins at a multiple of this.
+/// Each section begins at a multiple of this offset.
 const ALIGN: usize = 64;
-/// No element of any section is larger.
+/// The largest size of an element of any section.
 const MAX_ELEMENT: usize = 256;
 
 /// A section.
@@ -30,7 +29,7 @@ pub struct File {
 }
 
 impl File {
-    /// Take a file apart; `None` where its table of sections makes no sense. Hashes are not looked at.
+    /// Parse a file. Returns `None` if its table of sections is invalid. Hashes are not checked.
     #[must_use]
     pub fn read(file: &[u8]) -> Option<Self> {
         let mark = file.get(..12)?.try_into().ok()?;
@@ -45,10 +44,10 @@ impl File {
         Some(Self { mark, sections: sections.collect::<Option<_>>()? })
     }
 
-    /// Put it together.
+    /// Assemble the file.
     ///
     /// # Panics
-    /// Where it has more than 4 billion sections.
+    /// Panics if there are more than 4 billion sections.
     #[must_use]
     pub fn write(&self) -> Vec<u8> {
         let number = |number: usize| u32::try_from(number).expect("no file of a fuzzer is so large").to_le_bytes();
@@ -71,7 +70,7 @@ impl File {
         file.extend_from_slice(&((start + bodies.len()) as u64).to_le_bytes());
         file.resize(HEADER, 0);
         file.extend_from_slice(&table);
-        // The header's own hash is taken with zeros in its place.
+        // The header's own hash is computed with zeros in its place.
         let hash = blake3::hash(&file);
         file[HEADER - 32..HEADER].copy_from_slice(hash.as_bytes());
         file.resize(start, 0);

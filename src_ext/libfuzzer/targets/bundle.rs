@@ -1,4 +1,4 @@
-//! Files whose hashes are right: whatever they hold, everything that is asked of them ends, and nothing panics.
+//! Fuzzes bundle files with right hashes: whatever such a file holds, each call of the engine returns, and none panics.
 #![no_main]
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};

@@ -1,5 +1,5 @@
-//! What the fuzzers do, on a stable compiler: the seeds, files that failed once, and a few thousand mutations go
-//! through the same functions. `make fuzz-bundles` has this write the seeds for the fuzzers.
+//! Runs the fuzzers' functions on a stable compiler, over the seeds, files that failed once, and a few thousand
+//! mutations. `make fuzz-bundles` runs this to write the seeds for the fuzzers.
 
 use fastrand::Rng;
 use std::path::Path;
@@ -10,10 +10,10 @@ use ztfast_libfuzzer::{File, decide, mutate};
 #[cfg(not(miri))]
 mod seeds;
 
-/// The folder that the seeds are written to, and that Miri reads them from.
+/// The variable that names the folder to which the seeds are written and from which Miri reads them.
 const FOLDER: &str = "ZTFAST_TEST_SEEDS";
 
-/// The seeds, by name.
+/// Return the seeds, by name.
 fn seeds() -> Vec<(String, Vec<u8>)> {
     #[cfg(not(miri))]
     return seeds::seeds().into_iter().map(|(name, file)| (name.to_owned(), file)).collect();
@@ -28,7 +28,7 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     }
 }
 
-/// Decide over a file, which must not take long.
+/// Decide over a file, and fail if that takes long.
 fn decide_soon(file: &[u8], what: &str) -> Option<Vec<Code>> {
     let began = Instant::now();
     let codes = decide(file);

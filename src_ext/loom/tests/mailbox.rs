@@ -1,6 +1,6 @@
-//! What an engine and a gate hand each other, while both do.
+//! Checks a gate's mailbox while an engine puts snapshots and memory into it and the gate takes them.
 
-#[allow(dead_code)] // only what threads share is run here
+#[allow(dead_code)] // these tests run only the code that threads share
 #[path = "../../engine/src/mailbox.rs"]
 mod mailbox;
 
@@ -13,7 +13,7 @@ use mailbox::Mailbox;
 mod snapshot {
     use loom::sync::atomic::{AtomicU64, Ordering};
 
-    /// A snapshot, by its number: who takes it before it is whole reads 0.
+    /// A snapshot that holds its number only. A reader that gets it before it is complete reads 0.
     pub(crate) struct Snapshot(AtomicU64);
 
     impl Snapshot {
@@ -30,7 +30,7 @@ mod snapshot {
 }
 
 mod working {
-    /// Working memory, by its number. `loom` fails the test where one is not freed.
+    /// Working memory that holds its number only. `loom` fails a test that does not free it.
     pub(crate) struct WorkingMemory {
         pub number: super::Track<u64>,
         pub next: Option<Box<Self>>,
@@ -45,11 +45,11 @@ fn memory(number: u64) -> Box<WorkingMemory> {
     Box::new(WorkingMemory { number: Track::new(number), next: None })
 }
 
-/// The engine's side: it lays in what it made, and then says so.
+/// The engine's side: it puts what it made into the mailbox, and then raises the version.
 struct Writer {
     mailbox: Arc<Mailbox>,
     state: Arc<AtomicU64>,
-    /// What it keeps alive for whoever decides.
+    /// Snapshots that the engine keeps alive for readers.
     kept: Vec<Arc<Snapshot>>,
 }
 
@@ -69,7 +69,7 @@ impl Writer {
 struct Reader {
     mailbox: Arc<Mailbox>,
     state: Arc<AtomicU64>,
-    /// The number of the snapshot that it decides by.
+    /// The number of the snapshot that the gate uses.
     number: u64,
     memory: Box<WorkingMemory>,
 }
@@ -81,13 +81,13 @@ impl Reader {
             return;
         }
         if let Some(snapshot) = self.mailbox.take() {
-            assert!(snapshot.number() > self.number, "an older snapshot came after a newer one");
+            assert!(snapshot.number() > self.number, "an older snapshot followed a newer one");
             self.number = snapshot.number();
             if let Some(memory) = self.mailbox.take_memory() {
                 self.mailbox.give_back(std::mem::replace(&mut self.memory, memory));
             }
         }
-        assert!(self.number >= newest, "it decides by an older snapshot than the engine said there is");
+        assert!(self.number >= newest, "the gate uses an older snapshot than the engine published");
     }
 }
 
@@ -98,7 +98,7 @@ fn both() -> (Writer, Reader) {
 }
 
 #[test]
-fn the_newest_snapshot_is_decided_by_and_none_is_lost_or_freed_twice() {
+fn the_newest_snapshot_is_used_and_none_is_lost_or_freed_twice() {
     loom::model(|| {
         let (mut writer, mut reader) = both();
         let publishing = thread::spawn(move || {
@@ -124,17 +124,17 @@ fn working_memory_is_there_before_the_snapshot_that_needs_it() {
         });
         reader.decide();
         let (needs, has) = (reader.number, *reader.memory.number.get_ref());
-        assert!(has >= needs, "it decides by snapshot {needs} in memory for {has}");
+        assert!(has >= needs, "the gate uses snapshot {needs} with memory for {has}");
         let mut writer = publishing.join().unwrap();
         reader.decide();
         assert_eq!((reader.number, *reader.memory.number.get_ref()), (2, 2));
-        // What came back is freed by the engine's side, or with the mailbox.
+        // The engine's side frees the memory that was given back, or the mailbox does when it is dropped.
         writer.publish(3, true);
     });
 }
 
 #[test]
-fn a_gate_that_goes_leaves_nothing_and_says_so() {
+fn a_gate_that_leaves_frees_everything_and_marks_its_mailbox() {
     loom::model(|| {
         let (mut writer, mut reader) = both();
         let publishing = thread::spawn(move || {
@@ -146,13 +146,13 @@ fn a_gate_that_goes_leaves_nothing_and_says_so() {
         drop(reader);
         let mut writer = publishing.join().unwrap();
         assert!(writer.mailbox.is_gone());
-        // The engine may not have noticed yet.
+        // The engine may publish before it notices that the gate has left.
         writer.publish(2, true);
     });
 }
 
 #[test]
-fn what_lay_there_for_a_gate_that_goes_is_let_go_of() {
+fn a_snapshot_in_the_mailbox_is_released_when_the_gate_leaves() {
     loom::model(|| {
         let (mut writer, reader) = both();
         writer.publish(1, false);
@@ -162,7 +162,7 @@ fn what_lay_there_for_a_gate_that_goes_is_let_go_of() {
 }
 
 #[test]
-fn an_engine_that_goes_first_leaves_what_the_gate_still_takes() {
+fn a_gate_takes_its_snapshot_after_the_engine_was_dropped() {
     loom::model(|| {
         let (mut writer, mut reader) = both();
         writer.publish(1, true);

@@ -1,13 +1,13 @@
-//! A session's slot, while it is reused, revoked and read.
+//! Checks a session's slot while it is reused, revoked and read.
 
-#[allow(dead_code)] // only what threads share is run here
+#[allow(dead_code)] // these tests run only the code that threads share
 #[path = "../../live/src/slot.rs"]
 mod slot;
 
 extern crate self as ztfast_pages;
 
 mod handles {
-    /// A handle, which a slot does not keep.
+    /// A handle. A slot does not keep it.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Handle(pub u64);
 }
@@ -27,12 +27,12 @@ pub struct Reading {
 
 /// Ids of sessions of one slot, one after the other.
 const IDS: [SessionId; 3] = [SessionId(1 << 32), SessionId(2 << 32), SessionId(3 << 32)];
-/// That of a table with one slot.
+/// The mask of slot numbers in a table with one slot.
 const MASK: u64 = 0;
-/// Wall and monotonic clock alike.
+/// A moment at which the wall clock and the monotonic clock show the same time.
 const NOW: Reading = Reading { wall: 0, monotonic: 0, boottime: 0 };
 
-/// Who is admitted under each, and when: no two have a word in common, or a time at which both are good.
+/// The principal of each session. Sessions share no word of their slots, and no two are valid at the same time.
 const fn principal(number: usize) -> u32 {
     [1, 2, 3][number]
 }
@@ -42,7 +42,7 @@ const fn admission(number: usize) -> Admission {
     Admission { principal: Handle(0), not_before_ns: begin, not_after_ns: begin + 49 }
 }
 
-/// A time at which the session with this number is good, and no other.
+/// Return a time at which the session with this number is valid, and no other.
 const fn during(number: usize) -> i64 {
     admission(number).not_before_ns + 10
 }
@@ -51,7 +51,7 @@ fn open(slot: &SessionSlot, number: usize) {
     slot.open(IDS[number].0, principal(number), &admission(number), &NOW);
 }
 
-/// A slot that holds the first session.
+/// Make a slot that holds the first session.
 fn slot() -> Arc<SessionSlot> {
     let slot = SessionSlot::default();
     open(&slot, 0);
@@ -60,7 +60,7 @@ fn slot() -> Arc<SessionSlot> {
 
 #[test]
 fn a_slot_that_is_reused_is_never_read_half_old_half_new() {
-    // Each session, at each session's time: one reading a model, because loom tries every value that a load may give.
+    // Each model reads one session at one session's time, because loom tries every value that a load may give.
     for (id, time) in (0..2).flat_map(|id| (0..2).map(move |time| (id, time))) {
         loom::model(move || {
             let slot = slot();
@@ -72,7 +72,7 @@ fn a_slot_that_is_reused_is_never_read_half_old_half_new() {
             let right = (id == time).then_some(principal(id));
             assert!(found.is_none() || found == right, "{found:?} of another session");
             writer.join().unwrap();
-            assert_eq!(slot.valid(IDS[0], during(0)), None, "the old id is good");
+            assert_eq!(slot.valid(IDS[0], during(0)), None, "the old id is valid");
             assert!(!slot.set(IDS[0], MASK, SessionStatus::Active), "the old id was made active");
             assert_eq!(slot.valid(IDS[1], during(1)), Some(principal(1)));
         });
@@ -80,9 +80,9 @@ fn a_slot_that_is_reused_is_never_read_half_old_half_new() {
 }
 
 #[test]
-fn nor_is_one_that_is_reused_twice() {
+fn a_slot_that_is_reused_twice_is_never_read_half_old_half_new() {
     let mut model = loom::model::Builder::new();
-    // No thread is interrupted more often: what goes wrong in a sequence lock takes two.
+    // The bound limits how often threads are interrupted. An error of a sequence lock takes two interruptions.
     model.preemption_bound = Some(3);
     for (id, time) in [(0, 0), (1, 1), (0, 1), (1, 2)] {
         model.check(move || {
@@ -100,7 +100,7 @@ fn nor_is_one_that_is_reused_twice() {
 }
 
 #[test]
-fn an_old_id_is_good_no_more_once_a_new_one_was() {
+fn an_old_id_is_invalid_once_a_new_one_was_valid() {
     loom::model(|| {
         let slot = slot();
         let writer = thread::spawn({
@@ -115,7 +115,7 @@ fn an_old_id_is_good_no_more_once_a_new_one_was() {
 }
 
 #[test]
-fn whoever_knows_of_a_revocation_sees_it() {
+fn a_reader_that_was_told_of_a_revocation_sees_it() {
     loom::model(|| {
         let slot = slot();
         let told = Arc::new(AtomicBool::new(false));
@@ -135,7 +135,7 @@ fn whoever_knows_of_a_revocation_sees_it() {
 }
 
 #[test]
-fn a_revocation_is_for_good_whoever_else_changes_the_status() {
+fn a_revocation_is_final_whatever_status_another_thread_sets() {
     loom::model(|| {
         let slot = slot();
         let other = thread::spawn({
@@ -153,17 +153,17 @@ fn a_revocation_is_for_good_whoever_else_changes_the_status() {
 }
 
 #[test]
-fn an_end_that_comes_nearer_prolongs_nothing_meanwhile() {
+fn an_end_that_moves_nearer_prolongs_no_session_meanwhile() {
     loom::model(|| {
         let slot = slot();
         let begin = admission(0).not_before_ns;
-        // The wall clock is set forward by more than the session lasts: it began and ended earlier.
+        // The wall clock is set forward by more than the session's length, so the session began and ended earlier.
         let keeper = thread::spawn({
             let slot = slot.clone();
             move || slot.follow(&Reading { wall: 100, ..NOW })
         });
-        // At this time it is good neither as admitted nor as the clock is now.
-        assert_eq!(slot.valid(IDS[0], begin - 10), None, "it began earlier before it ended earlier");
+        // At this time the session is valid neither by the old bounds nor by the new ones.
+        assert_eq!(slot.valid(IDS[0], begin - 10), None, "its begin was moved before its end was");
         keeper.join().unwrap();
         assert_eq!(slot.valid(IDS[0], during(0)), None);
     });

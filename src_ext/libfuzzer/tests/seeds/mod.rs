@@ -1,4 +1,4 @@
-//! Small bundles, of all forms that tables have.
+//! Compiles small bundles with tables of all forms.
 
 use ztfast_bundle::{Bundle, Form};
 use ztfast_cedar::{Mode, SourceFile, Sources};
