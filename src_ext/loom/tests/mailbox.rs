@@ -162,7 +162,7 @@ fn a_snapshot_in_the_mailbox_is_released_when_the_gate_leaves() {
 }
 
 #[test]
-fn a_gate_takes_its_snapshot_after_the_engine_was_dropped() {
+fn a_gate_takes_its_snapshot_while_the_engine_is_dropped() {
     loom::model(|| {
         let (mut writer, mut reader) = both();
         writer.publish(1, true);
