@@ -145,7 +145,7 @@ fn json_policies() {
         )
     };
     // Cedar gives no place for errors in a JSON policy; offsets into its strings must not be taken for one.
-    for wrong in [r#"{"nothing": []}"#, r#"{"Datum": {"__entity": {"type": "a b", "id": "x"}}}"#] {
+    for wrong in [r#"{"nothing": []}"#, r#"{"Value": {"__entity": {"type": "a b", "id": "x"}}}"#] {
         let found = errors(&[("p.json", &body(wrong))], Mode::Strict);
         assert_eq!(found.len(), 1);
         assert!(found[0].rendered.contains("p.json"), "{}", found[0]);

@@ -113,7 +113,7 @@ const JSON: &str = r#"{
         "zeta": {"effect": "permit", "principal": {"op": "All"}, "action": {"op": "All"}, "resource": {"op": "All"},
                  "conditions": [{"kind": "when", "body": {"&&": {
                     "left": {".": {"left": {"Var": "context"}, "attr": "a"}},
-                    "right": {"Datum": true}}}}]},
+                    "right": {"Value": true}}}}]},
         "alpha": {"effect": "forbid", "principal": {"op": "All"}, "action": {"op": "All"}, "resource": {"op": "All"},
                  "conditions": [], "annotations": {"id": "mine"}}
     },
