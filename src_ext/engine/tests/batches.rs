@@ -13,7 +13,7 @@ use ztfast_engine::{
 
 const SCHEMA: &str = "
 entity User, Doc;
-action view appliesTo { principal: User, resource: Doc, context: { n: Long, m: Long, who: User } };
+action view appliesTo { principal: User, resource: Doc, context: { n: Long, m: Long, who?: User } };
 ";
 
 /// A row without `m` would be allowed.
