@@ -6,6 +6,7 @@ GATE = "cython/gate.pyx"
 CALLS = "cython/calls.pxi"
 MANY = "cython/many.pxi"
 VALUES = Python("tests/api/test_conversions.py::test_a_value_is_what_the_table_says_in_every_way")
+KINDS = Python("tests/api/test_decide.py::test_a_value_of_another_kind_is_refused_though_it_could_be_read")
 WRONG = Python("tests/api/test_decide.py::test_a_gates_wrong_values_raise")
 SIZES = Python("tests/faults/test_large_contexts.py::test_every_way_of_deciding_counts_the_bytes_of_a_context_alike")
 
@@ -72,21 +73,21 @@ MUTANTS = (
         GATE,
         "elif kind == ZTFAST_BOOL and (value is True or value is False):",
         "elif kind == ZTFAST_BOOL and (value is True or value is False or <void *>given.ob_type == LONG):",
-        WRONG,
+        KINDS,
     ),
     Mutant(
         "gate: a Bool is taken for a Long",
         GATE,
         "elif kind == ZTFAST_BOOL and (value is True or value is False):",
         "elif kind in (ZTFAST_BOOL, ZTFAST_LONG) and (value is True or value is False):",
-        WRONG,
+        KINDS,
     ),
     Mutant(
         "gate: a handle is taken for a text",
         GATE,
         "elif kind == ZTFAST_ENTITY and <void *>given.ob_type == HANDLE:",
         "elif kind in (ZTFAST_ENTITY, ZTFAST_STRING) and <void *>given.ob_type == HANDLE:",
-        WRONG,
+        KINDS,
     ),
     Mutant(
         "gate: whole units beyond the least decimal wrap",
