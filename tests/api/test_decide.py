@@ -522,19 +522,6 @@ def test_a_gates_wrong_values_raise(build, admit, values: tuple, says: str) -> N
             call(session)
 
 
-def test_a_value_of_another_kind_is_refused_though_it_could_be_read(build, admit) -> None:
-    engine = ztfast.Engine(build(CONDITIONS))
-    session, d1 = admit(engine), engine.resource(D1)
-    gate = engine.prepare("edit", "size", "place.room", "fast", "note", "who")
-    right = (1, 1, True, "a", engine.resource(ANN))
-    gate.decide(session, d1, *right)
-    for at, wrong in ((0, True), (2, 1), (3, d1), (3, 1), (4, 1), (4, "a")):
-        values = [*right[:at], wrong, *right[at + 1 :]]
-        for call in (gate.allows, gate.decide, gate.decide_many):
-            with pytest.raises(ztfast.ContextError):
-                call(session, d1, *values)
-
-
 @pytest.mark.parametrize(
     ("action", "names", "error", "says"),
     [

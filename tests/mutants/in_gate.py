@@ -6,7 +6,7 @@ GATE = "cython/gate.pyx"
 CALLS = "cython/calls.pxi"
 MANY = "cython/many.pxi"
 VALUES = Python("tests/api/test_conversions.py::test_a_value_is_what_the_table_says_in_every_way")
-KINDS = Python("tests/api/test_decide.py::test_a_value_of_another_kind_is_refused_though_it_could_be_read")
+KINDS = Python("tests/api/test_kinds.py")
 WRONG = Python("tests/api/test_decide.py::test_a_gates_wrong_values_raise")
 SIZES = Python("tests/faults/test_large_contexts.py::test_every_way_of_deciding_counts_the_bytes_of_a_context_alike")
 
@@ -115,7 +115,7 @@ MUTANTS = (
         GATE,
         "if <void *>arguments[0].ob_type != SESSION or <void *>arguments[1].ob_type != HANDLE:",
         "if <void *>arguments[0].ob_type != SESSION:",
-        Python("tests/api/test_wrong_arguments.py", "tests/api/test_two_engines.py"),
+        KINDS,
     ),
     Mutant(
         "gate: allows() decides by a value that is out of its type's range",
