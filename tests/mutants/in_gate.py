@@ -66,7 +66,7 @@ MUTANTS = (
         GATE,
         "            and memcmp(&self._keys[place], &key, sizeof(CacheKey)) == 0\n",
         "",
-        Python("tests/api/test_decide.py::test_equal_decisions_of_a_gate_are_the_same_object"),
+        Python("tests/api/test_remembered_decisions.py"),
     ),
     Mutant(
         "gate: an int is taken for a Bool",
@@ -139,13 +139,6 @@ MUTANTS = (
         "                lacking |= <uint64_t>1 << at\n",
         "                lacking |= <uint64_t>1 << (self._count - 1)\n",
         Python("tests/api/test_values.py::test_what_is_absent_is_as_if_it_were_left_out"),
-    ),
-    Mutant(
-        "gate: a gate that is in use is not taken for it",
-        GATE,
-        "        if ztfast_take(&self._busy):\n            return self",
-        "        if ztfast_take(&self._busy) or True:\n            return self",
-        Python("tests/api/test_many.py::test_a_call_in_the_middle_of_a_call_is_a_call_of_its_own"),
     ),
     Mutant(
         "gate: rows of which something is absent are decided as the others",
