@@ -84,7 +84,7 @@ def examine(mutant: Mutant) -> Result:
 def is_quick(mutant: Mutant) -> bool:
     """Return whether a mutant is built in seconds: whatever needs Cedar, or the engine, is not."""
     rust = mutant.file.endswith(".rs")
-    return not rust or (isinstance(mutant.finder, Rust) and mutant.finder.file.startswith(("live/", "pages/")))
+    return not rust or (isinstance(mutant.finder, Rust) and mutant.finder.file.startswith(("live/", "loom/", "pages/")))
 
 
 def chosen(options: argparse.Namespace) -> list[Mutant]:

@@ -5,6 +5,7 @@ from mutant import Mutant, Rust
 SESSIONS = "live/src/sessions.rs"
 SLOT = "live/src/slot.rs"
 REUSE = "live/src/sessions/reuse.rs"
+LOOM = "loom/tests/slot.rs"
 
 MUTANTS = (
     Mutant(
@@ -89,14 +90,28 @@ MUTANTS = (
         SLOT,
         "self.state.load(Ordering::Relaxed) == active && now_ns < to",
         "now_ns < to",
-        Rust(REUSE, "a_slot_that_is_reused_is_never_read_half_old_half_new"),
+        Rust(LOOM, "a_slot_that_is_reused_is_never_read_half_old_half_new"),
     ),
     Mutant(
         "a slot is not taken out of use while it is given to another session",
         SLOT,
         "self.state.store(id | FREE, Ordering::Relaxed);",
         "",
-        Rust(REUSE, "a_slot_that_is_reused_is_never_read_half_old_half_new"),
+        Rust(LOOM, "a_slot_that_is_reused_is_never_read_half_old_half_new"),
+    ),
+    Mutant(
+        "a session's bounds come nearer beginning first",
+        SLOT,
+        "        self.to_ns.store(to_ns, Ordering::Release);\n        self.from_ns.store(from_ns, Ordering::Release);\n",
+        "        self.from_ns.store(from_ns, Ordering::Release);\n        self.to_ns.store(to_ns, Ordering::Release);\n",
+        Rust(LOOM, "an_end_that_moves_nearer_prolongs_no_session_meanwhile"),
+    ),
+    Mutant(
+        "a revocation is overwritten by what another thread sets meanwhile",
+        SLOT,
+        "let revoked = state & STATUS_MASK == SessionStatus::Revoked.bits();",
+        "let revoked = state & STATUS_MASK == SessionStatus::Revoked.bits() && status == SessionStatus::Active;",
+        Rust(LOOM, "a_revocation_is_final_whatever_status_another_thread_sets"),
     ),
     Mutant(
         "the time that the machine slept does not count",

@@ -3,8 +3,6 @@
 use super::tests::{ADMISSION, admit, admit_as, at};
 use super::*;
 use crate::handles::Handle;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::{Duration, Instant};
 
 #[test]
 fn an_id_without_a_tag_is_no_session() {
@@ -78,34 +76,4 @@ fn principals_are_needed_until_their_sessions_are_over() {
     assert!(sessions.set(revoked, SessionStatus::Revoked));
     assert!(sessions.set(quarantined, SessionStatus::Quarantined));
     assert_eq!(sessions.principals(), HashSet::from([Place(2), Place(4)]));
-}
-
-#[test]
-fn a_slot_that_is_reused_is_never_read_half_old_half_new() {
-    let sessions = Sessions::new(1, Residence::default()).unwrap();
-    let (given, over) = (AtomicU64::new(0), AtomicBool::new(false));
-    let until = Instant::now() + Duration::from_secs(2);
-    std::thread::scope(|threads| {
-        for _ in 0..2 {
-            threads.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    let id = given.load(Ordering::Acquire);
-                    // A session's tag says who its principal is: the place of the next one is another.
-                    if let Some(place) = sessions.valid(SessionId(id), 15) {
-                        assert_eq!(place.0 as u64 & 1, id >> 40 & 1, "{id:#x} is {}'s", place.0);
-                    }
-                }
-            });
-        }
-        let slot = &sessions.slots()[0];
-        for round in 1_u64.. {
-            if Instant::now() > until {
-                break;
-            }
-            let id = (round << 41 | (round & 1) << 40) & !STATUS_MASK;
-            slot.open(id, u32::try_from(round & 1).unwrap(), &ADMISSION, &at(15));
-            given.store(id, Ordering::Release);
-        }
-        over.store(true, Ordering::Relaxed);
-    });
 }
