@@ -1,6 +1,6 @@
 """Mutants of the hot path: `hot.rs`."""
 
-from mutant import Mutant, Python
+from mutant import Mutant, Python, Rust
 
 HOT = "engine/src/hot.rs"
 
@@ -10,6 +10,7 @@ MUTANTS = (
         HOT,
         "    tests.all(|test| {",
         "    tests.next().is_none_or(|test| {",
+        Rust("engine/tests/batches.rs", "conditions_over_two_arguments_hold_where_both_do"),
     ),
     Mutant(
         "hot: what the first layer allows no other layer forbids",
