@@ -61,8 +61,8 @@ MUTANTS = (
     Mutant(
         "an argument takes an entity of any type",
         "engine/src/snapshot.rs",
-        "if self.type_of(entity) == Some(number) { Ok(entity) } else { Err(NoEntity::Type) }",
-        "if self.type_of(entity).is_some_and(|_| number < u32::MAX) { Ok(entity) } else { Err(NoEntity::Type) }",
+        "if self.type_of(entity) == Some(number) { Ok(entity) } else { Err(EntityError::WrongType) }",
+        "if self.type_of(entity).is_some_and(|_| number < u32::MAX) { Ok(entity) } else { Err(EntityError::WrongType) }",
     ),
     Mutant(
         "equal sets and records of a request lie apart, and are not equal",

@@ -6,7 +6,7 @@ use crate::columns::{Column, Who, WrongType};
 use crate::decide::{EffectOnly, End, Verdict, Walk, cell, layer_classes, prefetch_cell};
 use crate::sets::Candidates;
 use crate::shared::Shared;
-use crate::snapshot::{NoEntity, Snapshot};
+use crate::snapshot::{EntityError, Snapshot};
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, Mutex};
 use ztfast_bundle::{
@@ -311,11 +311,11 @@ impl Batch {
                         }
                         match self.snapshot.entity_of(place, number, ty) {
                             Ok(entity) => Ok(entity.bits() as i64),
-                            Err(NoEntity::Type) => {
+                            Err(EntityError::WrongType) => {
                                 fits = false;
                                 Err(Code::Corrupt)
                             }
-                            Err(NoEntity::Foreign) => Err(Code::UnknownHandle),
+                            Err(EntityError::ForeignHandle) => Err(Code::UnknownHandle),
                             Err(_) => Err(Code::BadValue),
                         }
                     });

@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::binding::{Binding, GateSpec};
 use crate::mailbox::Mailbox;
 use crate::shared::{Shared, quiet};
-use crate::snapshot::{NoEntity, Snapshot};
+use crate::snapshot::{EntityError, Snapshot};
 use crate::working::{Texts, WorkingMemory};
 use std::sync::Arc;
 use ztfast_bundle::ValueType;
@@ -158,31 +158,31 @@ impl Gate {
     /// denial, whatever values it is given.
     ///
     /// # Errors
-    /// [`NoEntity`].
+    /// [`EntityError`].
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
-    pub fn entity(&mut self, handle: Handle, place: usize) -> Result<i64, NoEntity> {
+    pub fn entity(&mut self, handle: Handle, place: usize) -> Result<i64, EntityError> {
         if self.call == Call::None {
-            return Err(NoEntity::Nothing);
+            return Err(EntityError::Missing);
         }
         let found = self.entity_for(handle, place);
-        let found = found.and_then(|entity| self.give(entity.bits() as i64).ok_or(NoEntity::TooMany));
+        let found = found.and_then(|entity| self.give(entity.bits() as i64).ok_or(EntityError::TooMany));
         if let Err(why) = found {
             self.fail(match why {
-                NoEntity::Nothing => Code::BadValue,
-                NoEntity::Type => Code::Corrupt,
-                NoEntity::Stale => Code::StaleGate,
-                NoEntity::TooMany => Code::TooLarge,
-                NoEntity::Foreign => Code::UnknownHandle,
+                EntityError::Missing => Code::BadValue,
+                EntityError::WrongType => Code::Corrupt,
+                EntityError::StaleGate => Code::StaleGate,
+                EntityError::TooMany => Code::TooLarge,
+                EntityError::ForeignHandle => Code::UnknownHandle,
             });
         }
         found
     }
 
-    fn entity_for(&self, handle: Handle, place: usize) -> Result<EntityRef, NoEntity> {
-        let binding = self.binding.as_ref().ok_or(NoEntity::Stale)?;
+    fn entity_for(&self, handle: Handle, place: usize) -> Result<EntityRef, EntityError> {
+        let binding = self.binding.as_ref().ok_or(EntityError::StaleGate)?;
         let wanted = binding.entity_types.get(place).zip(binding.types.get(place));
-        let (&number, ty) = wanted.ok_or(NoEntity::Type)?;
+        let (&number, ty) = wanted.ok_or(EntityError::WrongType)?;
         self.snapshot.entity_of(self.snapshot.base.key.place(handle), number, ty)
     }
 

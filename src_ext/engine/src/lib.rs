@@ -50,7 +50,7 @@ pub use prepare::Seed;
 pub use request::{OwnedRequest, RequestBuilder};
 pub use sets::SimdLevel;
 pub use shared::Shared;
-pub use snapshot::{Attached, Fallback, FallbackAnswer, NoEntity, Snapshot, UidRef};
+pub use snapshot::{Attached, EntityError, Fallback, FallbackAnswer, Snapshot, UidRef};
 pub use upsert::{AttrValue, ChangeError, EntityData};
 pub use ztfast_codes::Code;
 pub use ztfast_live::{Admission, AdmitError, Handle, HandleError, SessionId, SessionStatus};

@@ -65,17 +65,17 @@ pub enum Resolved {
 
 /// Why a handle's entity cannot be an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoEntity {
+pub enum EntityError {
     /// No call was begun, or the attribute's type is enumerated and lacks the entity.
-    Nothing,
+    Missing,
     /// The attribute's entities have another type.
-    Type,
+    WrongType,
     /// The call brings more entities than the gate can record.
     TooMany,
     /// The handle is not this engine's.
-    Foreign,
+    ForeignHandle,
     /// The gate does not fit the newest bundle.
-    Stale,
+    StaleGate,
 }
 
 /// One side of a request: an entity and its classes.
@@ -420,14 +420,14 @@ impl Snapshot {
     }
 
     /// Return the entity of a place if it has the given type, of which the caller passes the number and the name.
-    pub(crate) fn entity_of(&self, place: Place, number: u32, ty: &ValueType) -> Result<EntityRef, NoEntity> {
-        let ValueType::Entity(name) = ty else { return Err(NoEntity::Type) };
+    pub(crate) fn entity_of(&self, place: Place, number: u32, ty: &ValueType) -> Result<EntityRef, EntityError> {
+        let ValueType::Entity(name) = ty else { return Err(EntityError::WrongType) };
         let Some(entity) = self.entity(place) else {
-            let Some((ty, _)) = uid(&self.base.uids, place) else { return Err(NoEntity::Foreign) };
+            let Some((ty, _)) = uid(&self.base.uids, place) else { return Err(EntityError::ForeignHandle) };
             // If the names are equal, the type is enumerated and lacks the entity; otherwise the bundle lacks the type.
-            return Err(if ty == name { NoEntity::Nothing } else { NoEntity::Type });
+            return Err(if ty == name { EntityError::Missing } else { EntityError::WrongType });
         };
-        if self.type_of(entity) == Some(number) { Ok(entity) } else { Err(NoEntity::Type) }
+        if self.type_of(entity) == Some(number) { Ok(entity) } else { Err(EntityError::WrongType) }
     }
 
     /// Return the number of an entity's type.

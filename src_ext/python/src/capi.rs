@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 use ztfast_bundle::ValueType;
 use ztfast_embed::{ABI_VERSION, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, Status};
-use ztfast_engine::{Batch, Code, Column, Determining, Gate, Handle, NoEntity, PrepareError, SessionId, Who};
+use ztfast_engine::{Batch, Code, Column, Determining, EntityError, Gate, Handle, PrepareError, SessionId, Who};
 
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
 pub(crate) static API: Api = Api {
@@ -156,11 +156,11 @@ unsafe extern "C" fn entity(gate: *mut RawGate, handle: u64, place: usize, numbe
             return Err(Status::NULL);
         };
         *number = gate.entity(Handle(handle), place).map_err(|why| match why {
-            NoEntity::Nothing => Status::HANDLE,
-            NoEntity::Type => Status::TYPE,
-            NoEntity::Stale => Status::STALE,
-            NoEntity::TooMany => Status::ROOM,
-            NoEntity::Foreign => Status::FOREIGN,
+            EntityError::Missing => Status::HANDLE,
+            EntityError::WrongType => Status::TYPE,
+            EntityError::StaleGate => Status::STALE,
+            EntityError::TooMany => Status::ROOM,
+            EntityError::ForeignHandle => Status::FOREIGN,
         })?;
         Ok(())
     })
