@@ -178,7 +178,7 @@ cdef class Gate:
     # The bytes that a context has for the texts of a call.
     cdef Py_ssize_t _room
     cdef bint _looks_up
-    cdef bint _slow
+    cdef bint _always_by_context
     cdef uint8_t _kinds[MAX_ARGUMENTS]
     cdef bytes _every_kind
     cdef uint64_t _generation

@@ -44,12 +44,12 @@ cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t c
     cdef int found, looked = READ
     cdef Gate user
     gate.check(arguments, count)
-    if gate._slow:
+    if gate._always_by_context:
         return bool(gate.by_context(arguments))
     found = gate.numbers(arguments, values)
     if found == LACKING:
         return bool(gate.without(arguments))
-    if found == IN_WORDS:
+    if found == BY_CONTEXT:
         return bool(gate.by_context(arguments))
     user = gate.taken()
     if user is None:
@@ -78,12 +78,12 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
     cdef int found, looked = READ
     cdef Gate user
     gate.check(arguments, count)
-    if gate._slow:
+    if gate._always_by_context:
         return gate.by_context(arguments)
     found = gate.numbers(arguments, values)
     if found == LACKING:
         return gate.without(arguments)
-    if found == IN_WORDS:
+    if found == BY_CONTEXT:
         return gate.by_context(arguments)
     user = gate.taken()
     if user is None:

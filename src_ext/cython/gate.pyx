@@ -64,8 +64,8 @@ cdef enum Numbers:
     OUT_OF_RANGE = 1
     # An attribute is absent: the gate without it decides.
     LACKING = 2
-    # A value may have the right type, but has no number: the slow path decides by a context.
-    IN_WORDS = 3
+    # A value may have the right type, but has no number: a context holds it.
+    BY_CONTEXT = 3
 
 
 cdef class Gate:
@@ -91,7 +91,7 @@ cdef class Gate:
     """
 
     def __cinit__(self):
-        # No call has this number of arguments, so calls of a gate that was not prepared take the slow path.
+        # No call has this number of arguments, so a call of a gate that was not prepared is never taken for a plain one.
         self._plain = -1
 
     def __init__(self, *arguments, **names):
@@ -114,13 +114,13 @@ cdef class Gate:
         self._plain = self._count + 2
         if self._count > MAX_ARGUMENTS:
             # There are more attributes than fit on a call's stack: single decisions use a context, batches use columns.
-            self._slow, self._plain = True, -1
+            self._always_by_context, self._plain = True, -1
         if self._room < 0:
             # Every call is too large; deciding by a context gives the code.
-            self._slow, self._plain = True, -1
+            self._always_by_context, self._plain = True, -1
         for at in range(min(self._count, <size_t>MAX_ARGUMENTS)):
             self._kinds[at] = kinds[at]
-            self._slow |= self._kinds[at] == ZTFAST_OTHER
+            self._always_by_context |= self._kinds[at] == ZTFAST_OTHER
             self._looks_up |= self._kinds[at] in (ZTFAST_STRING, ZTFAST_ENTITY)
             if self._kinds[at] != ZTFAST_LONG:
                 self._plain = -1
@@ -234,12 +234,12 @@ cdef class Gate:
                 return LACKING
             elif kind == ZTFAST_STRING or kind == ZTFAST_ENTITY:
                 if self._core.scalar(at, value) is not None:
-                    found = IN_WORDS
+                    found = BY_CONTEXT
                 elif found == READ:
                     found = OUT_OF_RANGE
             elif isinstance(value, (str, dict)):
-                # The size of a context includes its texts, so the slow path has to count this one.
-                found = IN_WORDS
+                # The size of a context includes its texts, so only a context counts this one.
+                found = BY_CONTEXT
             elif self.scalar(at, value, &values[at]) != READ and found == READ:
                 found = OUT_OF_RANGE
         return found
@@ -255,8 +255,8 @@ cdef class Gate:
     cdef int look_up(self, PyObject *const *arguments, int64_t *values) except -1:
         """Convert texts and entities to numbers of the bundle that the next decision uses. This runs no Python code.
 
-        Return READ, OUT_OF_RANGE, or IN_WORDS if the core has no room for the texts. After IN_WORDS or an error the
-        call is over: the core denies a decision until another call is begun.
+        Return READ, OUT_OF_RANGE, or BY_CONTEXT if the core has no room for the texts. After BY_CONTEXT or an error
+        the call is over: the core denies a decision until another call is begun.
         """
         cdef size_t at
         cdef int looked, found = READ
@@ -275,17 +275,17 @@ cdef class Gate:
                     room -= remembered.length
                 else:
                     looked = self.look_up_text(value, remembered, &room, &values[at])
-                    if looked == IN_WORDS:
-                        return IN_WORDS
+                    if looked == BY_CONTEXT:
+                        return BY_CONTEXT
                     if looked != READ:
                         found = OUT_OF_RANGE
                 if room < 0:
-                    return IN_WORDS
+                    return BY_CONTEXT
             elif self._kinds[at] == ZTFAST_ENTITY:
                 room -= (<EntityHandle>value)._size
                 if room < 0:
-                    # The context is too large; the slow path gives the code.
-                    return IN_WORDS
+                    # The context is too large; deciding by it gives the code.
+                    return BY_CONTEXT
                 status = api.entity(self._gate, (<EntityHandle>value).handle, at, &values[at])
                 if status == ZTFAST_E_FOREIGN:
                     # The core denies this call's decision.
@@ -310,10 +310,10 @@ cdef class Gate:
             return OUT_OF_RANGE
         room[0] -= length
         if room[0] < 0:
-            return IN_WORDS
+            return BY_CONTEXT
         if api.literal(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
             if api.text(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
-                return IN_WORDS
+                return BY_CONTEXT
         elif <void *>value.ob_type == TEXT:
             # Keep the text alive, so that no other object gets its address. The text that it replaces is a str, so
             # freeing it runs no Python code.
@@ -399,7 +399,7 @@ cdef class Gate:
         return gate_decide(gate, kept, count)
 
     cdef object made_without(self, uint64_t lacking):
-        """Make and keep a gate without some attributes; return None if the slow path has to decide by a context."""
+        """Make and keep a gate without some attributes; return None if a context has to decide."""
         # Market data may leave out any combination of attributes, so the number of these gates is limited.
         if len(self._without) >= MOST_WITHOUT:
             return None
