@@ -42,8 +42,8 @@ MUTANTS = (
     Mutant(
         "a change does not reach those whose conditions look through the changed entity",
         "engine/src/upsert.rs",
-        "for _ in 0..self.base.bundle.meta().reach {",
-        "for _ in 0..self.base.bundle.meta().reach.min(0) {",
+        "for _ in 0..self.loaded.bundle.meta().reach {",
+        "for _ in 0..self.loaded.bundle.meta().reach.min(0) {",
     ),
     Mutant(
         "a batch goes by the snapshot of a call that was begun",

@@ -45,7 +45,7 @@ impl Batch {
     /// Return whether the kill switch stops the action.
     #[inline]
     fn is_killed(&self) -> bool {
-        self.shared.stops(&self.snapshot.base, self.binding.as_ref().map(|binding| binding.action))
+        self.shared.stops(&self.snapshot.loaded, self.binding.as_ref().map(|binding| binding.action))
     }
 
     /// Return the code with which all rows are denied, if the engine belongs to another process or the gate did not fit
@@ -164,7 +164,7 @@ impl Batch {
     /// they are absent. Texts keep their numbers. `None` if the batch is stale, or if one of the arguments is required.
     #[must_use]
     pub fn without(&self, absent: u64) -> Option<Self> {
-        let binding = self.snapshot.base.bind_without(self.binding.as_ref()?, absent).ok()?;
+        let binding = self.snapshot.loaded.bind_without(self.binding.as_ref()?, absent).ok()?;
         let memory = Mutex::new(BatchMemory::new(&self.snapshot, Some(&binding)));
         Some(Self {
             shared: self.shared.clone(),
@@ -187,7 +187,7 @@ impl Batch {
     /// Return the place, or `later` if it was reused after the batch's snapshot was taken: it may name another entity
     /// now.
     fn covered(&self, place: Place, later: Code) -> Result<Place, Code> {
-        if self.snapshot.base.uids.covers(place) { Ok(place) } else { Err(later) }
+        if self.snapshot.loaded.uids.covers(place) { Ok(place) } else { Err(later) }
     }
 
     /// Resolve the sessions and entities of a block of rows. Each step prefetches the memory of the next step for all
@@ -204,7 +204,7 @@ impl Batch {
     ) {
         self.look_up_in::<false>(who, resources, now_ns, first, codes, block);
         // This check comes last, when all data of the rows has been read.
-        if !self.snapshot.base.uids.is_newest() {
+        if !self.snapshot.loaded.uids.is_newest() {
             self.look_up_in::<true>(who, resources, now_ns, first, codes, block);
         }
     }
@@ -228,7 +228,7 @@ impl Batch {
                 self.shared.sessions.prefetch(SessionId(session));
             }
             if let Some(resource) = resources.get(at) {
-                self.snapshot.base.prefetch(self.shared.place(Handle(resource)));
+                self.snapshot.loaded.prefetch(self.shared.place(Handle(resource)));
             }
         }
         let killed = self.is_killed();
@@ -240,7 +240,7 @@ impl Batch {
             };
             match found.unwrap_or(Err(Code::Corrupt)) {
                 Ok(place) => {
-                    self.snapshot.base.prefetch(place);
+                    self.snapshot.loaded.prefetch(place);
                     (*principal, *code) = (place.0 as u64, UNDECIDED);
                 }
                 Err(denial) => *code = denial as u8,
@@ -281,7 +281,7 @@ impl Batch {
     ) -> bool {
         let fits = self.take_arguments_in::<false>(binding, columns, first, codes, block);
         // This check comes last, as in `look_up`.
-        if self.snapshot.base.uids.is_newest() {
+        if self.snapshot.loaded.uids.is_newest() {
             return fits;
         }
         self.take_arguments_in::<true>(binding, columns, first, codes, block)
@@ -448,8 +448,8 @@ impl Batch {
     /// Return the classes of two places.
     #[inline]
     fn classes(&self, principal: Place, resource: Place) -> Result<ClassPair, Code> {
-        let base = &self.snapshot.base;
-        if let (Some(principal), Some(resource)) = (base.resolved(principal), base.resolved(resource)) {
+        let loaded = &self.snapshot.loaded;
+        if let (Some(principal), Some(resource)) = (loaded.resolved(principal), loaded.resolved(resource)) {
             return Ok(ClassPair { principal: principal.principal, resource: resource.resource });
         }
         let (principal, resource) = self.snapshot.resolve_both(principal, resource)?;

@@ -217,7 +217,7 @@ impl Walk<'_> {
         if self.classes.principal == UNCLASSED || self.classes.resource == UNCLASSED {
             return self.one_by_one(scratch, verdict);
         }
-        let bundle = &*self.snapshot.base.bundle;
+        let bundle = &*self.snapshot.loaded.bundle;
         for layer in self.layers {
             let (principal, resource) = layer_classes(bundle, layer, self.classes).map_err(End::Known)?;
             if layer.form == Form::Sets as u32 {
@@ -245,7 +245,7 @@ impl Walk<'_> {
 
     #[inline]
     fn program<N: Sink>(&self, start: u32, scratch: &mut Scratch, verdict: &mut Verdict<'_, N>) -> Result<(), End> {
-        let mut program = Program::read(self.snapshot.base.bundle.programs(), start).ok_or(Fault::Corrupt)?;
+        let mut program = Program::read(self.snapshot.loaded.bundle.programs(), start).ok_or(Fault::Corrupt)?;
         if program.opaque {
             return Err(End::Fallback);
         }
@@ -295,7 +295,7 @@ impl Walk<'_> {
     /// Return whether a condition is true. A false and an error are the same here.
     fn condition_holds(&self, start: u32, len: u32, scratch: &mut Scratch, memo: &mut Memo) -> Result<bool, Fault> {
         memo.spend(len)?;
-        let bundle = &*self.snapshot.base.bundle;
+        let bundle = &*self.snapshot.loaded.bundle;
         let start = start as usize;
         let code = bundle.code().get(start..start + len as usize).ok_or(Fault::Corrupt)?;
         self.snapshot.with_store(|store| {
@@ -320,8 +320,8 @@ impl Walk<'_> {
         scratch: &mut Scratch,
         verdict: &mut Verdict<'_, N>,
     ) -> Result<(), End> {
-        let bundle = &*self.snapshot.base.bundle;
-        let simd = self.snapshot.base.simd;
+        let bundle = &*self.snapshot.loaded.bundle;
+        let simd = self.snapshot.loaded.simd;
         let mut candidates = Candidates::new(bundle, layer, principal, resource, simd).ok_or(Fault::Corrupt)?;
         while let Some(bit) = candidates.next_bit().ok_or(Fault::Corrupt)? {
             let plan = bundle.plans().get(layer.plans.start as usize + bit as usize).ok_or(Fault::Corrupt)?;
@@ -349,8 +349,8 @@ impl Walk<'_> {
     /// bundle lacks.
     #[cold]
     fn one_by_one<N: Sink>(&self, scratch: &mut Scratch, verdict: &mut Verdict<'_, N>) -> Result<(), End> {
-        let bundle = &*self.snapshot.base.bundle;
-        let classifier = &self.snapshot.base.classifier;
+        let bundle = &*self.snapshot.loaded.bundle;
+        let classifier = &self.snapshot.loaded.classifier;
         let selectors = [self.selectors(0).ok_or(Fault::Corrupt)?, self.selectors(1).ok_or(Fault::Corrupt)?];
         let action = bundle.actions().get(self.action as usize).ok_or(Fault::Corrupt)?;
         for (at, layer) in (action.layers.start as usize..).zip(self.layers) {
@@ -397,7 +397,7 @@ impl Walk<'_> {
     fn fallback<N: Sink>(&self, sink: &mut N) -> Code {
         let uid = |entity: EntityRef| crate::snapshot::owned_uid(self.snapshot, entity, self.foreign);
         let answer = (|| {
-            let fallback = self.snapshot.base.fallback.as_ref()?;
+            let fallback = self.snapshot.loaded.fallback.as_ref()?;
             let (principal, resource) = (uid(self.request.principal)?, uid(self.request.resource)?);
             fallback.authorize(
                 self.snapshot,

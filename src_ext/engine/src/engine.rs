@@ -8,7 +8,7 @@ use crate::kills::Kills;
 use crate::options::{EngineError, EngineOptions, MemoryUse};
 use crate::registry::Registry;
 use crate::shared::Shared;
-use crate::snapshot::{Attached, Base, Fallback, Snapshot};
+use crate::snapshot::{Attached, Fallback, LoadedBundle, Snapshot};
 use crate::upsert::{Change, ChangeError, EntityData, change};
 use crate::working::WorkingMemory;
 use std::collections::HashMap;
@@ -113,8 +113,9 @@ impl Engine {
         let _ = ztfast_pages::now_ns();
         let process = ztfast_pages::enter().map_err(EngineError::Process)?;
         let kills = Kills::default();
-        let base = Base::new(bundle, &options, Key::random()?, &kills, Arc::new(Uids::first()), fallback, attached)?;
-        let snapshot = Snapshot { base: Arc::new(base), changes: None, version: 1 };
+        let loaded =
+            LoadedBundle::new(bundle, &options, Key::random()?, &kills, Arc::new(Uids::first()), fallback, attached)?;
+        let snapshot = Snapshot { loaded: Arc::new(loaded), changes: None, version: 1 };
         let sessions = Sessions::new(options.sessions, options.residence)?;
         let shared = Arc::new(Shared::new(sessions, snapshot, kills, process, options));
         shared.sessions.watch();
@@ -166,28 +167,28 @@ impl Engine {
     pub fn swap_with(&self, bundle: Arc<Bundle>, swap: Swap<'_>) -> Result<(), SwapError> {
         self.check_process().map_err(EngineError::from)?;
         let Swap { fallback, attached, upserts, removals, allow_stale } = swap;
-        let mut base = Base::new(
+        let mut loaded = LoadedBundle::new(
             bundle,
             &self.options,
             self.key,
             &self.kills,
-            self.snapshot().base.uids.clone(),
+            self.snapshot().loaded.uids.clone(),
             fallback,
             attached,
         )?;
         let changing = self.changing();
-        base.generation = self.version() + 1;
+        loaded.generation = self.version() + 1;
         // Slow work is done before the registry is locked. Handles and gates that are added meanwhile are handled under
         // the lock.
-        let uids = self.snapshot().base.uids.clone();
+        let uids = self.snapshot().loaded.uids.clone();
         let released = self.registry().release(&self.sessions, &uids);
         let resolved = uids.count();
-        base.uids = if released.is_empty() { uids.clone() } else { Arc::new(uids.next()) };
+        loaded.uids = if released.is_empty() { uids.clone() } else { Arc::new(uids.next()) };
         if !released.is_empty() {
-            base.uids.copy_from(&uids, 0..resolved, &released);
+            loaded.uids.copy_from(&uids, 0..resolved, &released);
         }
-        base.resolve_handles(0..resolved);
-        let scratch = base.scratch_size();
+        loaded.resolve_handles(0..resolved);
+        let scratch = loaded.scratch_size();
         let mut bindings = Vec::new();
         let mut memories = Vec::new();
         let specs: Vec<_> = {
@@ -197,26 +198,26 @@ impl Engine {
         };
         for spec in specs {
             let (spec, had) = spec.unzip();
-            bindings.push(spec.map(|spec| (base.bind_spec(&spec).ok().map(Arc::new), spec)));
+            bindings.push(spec.map(|spec| (loaded.bind_spec(&spec).ok().map(Arc::new), spec)));
             memories.push(
                 had.map(|had| self.more_memory(had, scratch)).transpose().map_err(EngineError::Memory)?.flatten(),
             );
         }
-        let base = Arc::new(base);
+        let loaded = Arc::new(loaded);
         let mut changed = None;
         if !upserts.is_empty() || !removals.is_empty() {
-            let plain = Snapshot { base: base.clone(), changes: None, version: 0 };
+            let plain = Snapshot { loaded: loaded.clone(), changes: None, version: 0 };
             changed = Some(change(&plain, upserts, removals)?);
         }
         let mut registry = self.registry();
         let count = uids.count();
         if !released.is_empty() {
-            base.uids.copy_from(&uids, resolved..count, &released);
+            loaded.uids.copy_from(&uids, resolved..count, &released);
         }
-        base.resolve_handles(resolved..count);
+        loaded.resolve_handles(resolved..count);
         for &place in registry.register.taken() {
-            base.uids.copy_late(&uids, place);
-            base.resolve_handle(place, None);
+            loaded.uids.copy_late(&uids, place);
+            loaded.resolve_handle(place, None);
         }
         bindings.resize_with(registry.gates.len(), || None);
         memories.resize_with(registry.gates.len(), || None);
@@ -227,14 +228,14 @@ impl Engine {
             };
             // This gate was prepared meanwhile, perhaps under the number of a gate that is gone.
             if bindings[at].as_ref().is_none_or(|(_, spec)| !Arc::ptr_eq(spec, &gate.spec)) {
-                bindings[at] = Some((base.bind_spec(&gate.spec).ok().map(Arc::new), gate.spec.clone()));
+                bindings[at] = Some((loaded.bind_spec(&gate.spec).ok().map(Arc::new), gate.spec.clone()));
             }
             if memories[at].is_none() {
                 memories[at] = self.more_memory(gate.scratch, scratch).map_err(EngineError::Memory)?;
             }
         }
         if !allow_stale {
-            let stale = self.stale(&registry, |spec| base.bind_spec(spec).err());
+            let stale = self.stale(&registry, |spec| loaded.bind_spec(spec).err());
             if stale.iter().any(|stale| !stale.already) {
                 return Err(SwapError::Stale(stale.into_iter().filter(|stale| !stale.already).collect()));
             }
@@ -246,16 +247,16 @@ impl Engine {
                 gate.mailbox.put_memory(memory);
             }
         }
-        base.bind_gates(bindings.into_iter().map(|bound| bound?.0).collect());
-        let changes = changed.map(|changed| mark_changes(&registry.register, &base, changed));
-        let old = self.snapshot().base.clone();
+        loaded.bind_gates(bindings.into_iter().map(|bound| bound?.0).collect());
+        let changes = changed.map(|changed| mark_changes(&registry.register, &loaded, changed));
+        let old = self.snapshot().loaded.clone();
         if !released.is_empty() {
             // This comes before any place is reused: from now on, decisions over an older generation of uids check
             // twice.
-            base.uids.begin();
+            loaded.uids.begin();
             registry.register.reuse();
         }
-        let done = self.publish(&mut registry, base, changes);
+        let done = self.publish(&mut registry, loaded, changes);
         drop(registry);
         // Dropping may take long, so it comes after the lock is released.
         drop(done);
@@ -310,8 +311,8 @@ impl Engine {
         let snapshot = self.snapshot();
         let changed = change(&snapshot, upserts, removals)?;
         let mut registry = self.registry();
-        let changes = mark_changes(&registry.register, &snapshot.base, changed);
-        let done = self.publish(&mut registry, snapshot.base.clone(), Some(changes));
+        let changes = mark_changes(&registry.register, &snapshot.loaded, changed);
+        let done = self.publish(&mut registry, snapshot.loaded.clone(), Some(changes));
         drop(registry);
         drop(changing);
         drop((done, snapshot));
@@ -320,9 +321,14 @@ impl Engine {
 
     /// Publish a new snapshot. Return the snapshots that no reader holds, for the caller to drop after it unlocks the
     /// registry.
-    fn publish(&self, registry: &mut Registry, base: Arc<Base>, changes: Option<Arc<Changes>>) -> Vec<Arc<Snapshot>> {
+    fn publish(
+        &self,
+        registry: &mut Registry,
+        loaded: Arc<LoadedBundle>,
+        changes: Option<Arc<Changes>>,
+    ) -> Vec<Arc<Snapshot>> {
         let version = self.version() + 1;
-        let new = Arc::new(Snapshot { base, changes, version });
+        let new = Arc::new(Snapshot { loaded, changes, version });
         let old = self.current.swap(new.clone());
         for gate in registry.gates.iter().flatten() {
             gate.mailbox.put(new.clone());
@@ -348,28 +354,28 @@ impl Engine {
             let registry = self.registry();
             let pages: usize = registry.live().map(|gate| gate.bytes).sum();
             let fixed: usize = registry.live().map(|gate| fixed_bytes(gate.spec.looks_up())).sum();
-            let mut replaced: Vec<Arc<Base>> = registry.retired.iter().map(|one| one.base.clone()).collect();
+            let mut replaced: Vec<Arc<LoadedBundle>> = registry.retired.iter().map(|one| one.loaded.clone()).collect();
             replaced.sort_unstable_by_key(Arc::as_ptr);
             replaced.dedup_by(|a, b| Arc::ptr_eq(a, b));
             (pages + fixed, pages, replaced)
         };
         let snapshot = self.snapshot();
-        let [bundle, handles] = &snapshot.base.resident;
+        let [bundle, handles] = &snapshot.loaded.resident;
         let all = [bundle, handles, self.sessions.resident()];
         let locked_gates = if self.options.residence.locked { pages } else { 0 };
-        let uids = &snapshot.base.uids;
-        let mut older: Vec<&Arc<Uids>> = replaced.iter().map(|base| &base.uids).collect();
+        let uids = &snapshot.loaded.uids;
+        let mut older: Vec<&Arc<Uids>> = replaced.iter().map(|loaded| &loaded.uids).collect();
         older.sort_unstable_by_key(|uids| Arc::as_ptr(uids));
         older.dedup_by(|a, b| Arc::ptr_eq(a, b));
         older.retain(|older| !Arc::ptr_eq(older, uids));
-        let replaced = replaced.iter().filter(|base| !Arc::ptr_eq(base, &snapshot.base));
+        let replaced = replaced.iter().filter(|loaded| !Arc::ptr_eq(loaded, &snapshot.loaded));
         Ok(MemoryUse {
             bundle: bundle.size(),
             tables: handles.size() + self.sessions.resident().size(),
             gates,
             changes: snapshot.changes.as_ref().map_or(0, |changes| changes.bytes()),
             uids: uids.bytes() + older.iter().map(|older| older.bytes_beside(uids)).sum::<usize>(),
-            replaced: replaced.map(|base| base.resident[0].size()).sum(),
+            replaced: replaced.map(|loaded| loaded.resident[0].size()).sum(),
             locked: all.iter().map(|resident| resident.locked()).sum::<usize>() + locked_gates,
             huge: ztfast_pages::in_huge_pages(all.into_iter()),
         })
@@ -377,14 +383,14 @@ impl Engine {
 }
 
 /// Mark the handle slots of all entities concerned, so that readers look them up in the changes.
-fn mark_changes(register: &Register, base: &Base, changed: Change) -> Arc<Changes> {
+fn mark_changes(register: &Register, loaded: &LoadedBundle, changed: Change) -> Arc<Changes> {
     let Change { mut changes, touched } = changed;
     for entity in touched {
-        let place = changes.uid(&base.bundle, entity).and_then(|(ty, id)| register.find(ty, id));
+        let place = changes.uid(&loaded.bundle, entity).and_then(|(ty, id)| register.find(ty, id));
         let Some(place) = place else { continue };
         // From now on readers look in their changes, and find none until these are published.
-        base.mark_changed(place);
-        if entity as usize >= base.bundle.entities().len() {
+        loaded.mark_changed(place);
+        if entity as usize >= loaded.bundle.entities().len() {
             changes.handles.insert(place.0, entity);
         }
     }
@@ -413,7 +419,7 @@ fn gather<'a>(
             names: spec.labels(),
             count,
             why,
-            already: now.base.bind_spec(spec).is_err(),
+            already: now.loaded.bind_spec(spec).is_err(),
         })
     });
     stale.collect()

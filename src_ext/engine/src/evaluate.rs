@@ -65,9 +65,9 @@ impl Shared {
     /// # Errors
     /// The code of the denial.
     pub fn session_principal(&self, snapshot: &Snapshot, action: u32, session: SessionId) -> Result<EntityRef, Code> {
-        let killed = self.stops(&snapshot.base, Some(action));
+        let killed = self.stops(&snapshot.loaded, Some(action));
         let place = self.principal(session, ztfast_pages::monotonic_ns(), killed)?;
-        if !snapshot.base.uids.covers(place) {
+        if !snapshot.loaded.uids.covers(place) {
             return Err(Code::UnknownSession);
         }
         snapshot.entity(place).ok_or(Code::NotApplicable)
@@ -80,7 +80,7 @@ impl Shared {
     /// entity.
     pub fn handle_entity(&self, snapshot: &Snapshot, handle: Handle) -> Result<EntityRef, Code> {
         let place = self.key.place(handle);
-        if !snapshot.base.uids.covers(place) {
+        if !snapshot.loaded.uids.covers(place) {
             return Err(Code::UnknownHandle);
         }
         snapshot.entity(place).ok_or_else(|| snapshot.denial_without_entity(place))
@@ -93,7 +93,7 @@ impl Snapshot {
     #[must_use]
     pub fn resources(&self, action: u32) -> Vec<EntityRef> {
         let changes = self.changes.as_deref();
-        let bundle = &self.base.bundle;
+        let bundle = &self.loaded.bundle;
         let layer = bundle.actions().get(action as usize).and_then(|action| layers(bundle, action)?.first());
         let Some(layer) = layer else { return Vec::new() };
         let applies = |entity: u32| {

@@ -107,7 +107,7 @@ impl Gate {
     /// Return the bundle generation. It changes with each swap that the gate notices.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.snapshot.base.generation
+        self.snapshot.loaded.generation
     }
 
     /// Begin a call that brings texts or entities. They and the decision use one snapshot. This ends the call before
@@ -132,7 +132,7 @@ impl Gate {
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[must_use]
     pub fn literal(&self, text: &str) -> Option<i64> {
-        self.snapshot.base.bundle.find_string(text).map(i64::from)
+        self.snapshot.loaded.bundle.find_string(text).map(i64::from)
     }
 
     /// Return the number of a text in this call. `None` if no call was begun, since the decision might then use a newer
@@ -183,7 +183,7 @@ impl Gate {
         let binding = self.binding.as_ref().ok_or(EntityError::StaleGate)?;
         let wanted = binding.entity_types.get(place).zip(binding.types.get(place));
         let (&number, ty) = wanted.ok_or(EntityError::WrongType)?;
-        self.snapshot.entity_of(self.snapshot.base.key.place(handle), number, ty)
+        self.snapshot.entity_of(self.snapshot.loaded.key.place(handle), number, ty)
     }
 
     /// Record a number that is valid in this call only. `None` if the call has too many.
@@ -228,8 +228,8 @@ impl Gate {
         if self.is_stale() {
             return Code::StaleGate;
         }
-        let resource = self.snapshot.base.key.place(resource);
-        let uids = &self.snapshot.base.uids;
+        let resource = self.snapshot.loaded.key.place(resource);
+        let uids = &self.snapshot.loaded.uids;
         if !uids.covers(principal) {
             return Code::UnknownSession;
         }
@@ -242,7 +242,7 @@ impl Gate {
     /// Return whether the kill switch stops the gate's action.
     fn is_killed(&self) -> bool {
         let action = self.binding.as_ref().map(|binding| binding.action);
-        self.shared.stops(&self.snapshot.base, action)
+        self.shared.stops(&self.snapshot.loaded, action)
     }
 
     /// Take the newest snapshot, if there is a newer one. This ends a call that was begun.
@@ -287,7 +287,7 @@ impl Gate {
     /// may name another entity.
     #[cold]
     fn denial_if_reused(&self, session: SessionId) -> Option<Code> {
-        let uids = &self.snapshot.base.uids;
+        let uids = &self.snapshot.loaded.uids;
         if uids.is_newest() {
             return None;
         }
@@ -306,8 +306,8 @@ impl Gate {
         // gates.
         let Some(snapshot) = self.mailbox.take() else { return };
         // A change of entities keeps the bundle, and with it the binding.
-        if !Arc::ptr_eq(&snapshot.base, &self.snapshot.base) {
-            self.binding = snapshot.base.binding(self.number);
+        if !Arc::ptr_eq(&snapshot.loaded, &self.snapshot.loaded) {
+            self.binding = snapshot.loaded.binding(self.number);
         }
         self.snapshot = snapshot;
         if let Some(memory) = self.mailbox.take_memory() {
@@ -320,10 +320,10 @@ impl Gate {
     #[must_use]
     pub fn batch(&self) -> Batch {
         let snapshot = self.shared.snapshot();
-        let binding = if Arc::ptr_eq(&snapshot.base, &self.snapshot.base) {
+        let binding = if Arc::ptr_eq(&snapshot.loaded, &self.snapshot.loaded) {
             self.binding.clone()
         } else {
-            snapshot.base.binding(self.number)
+            snapshot.loaded.binding(self.number)
         };
         Batch::new(self.shared.clone(), snapshot, binding)
     }

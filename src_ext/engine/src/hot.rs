@@ -64,12 +64,12 @@ impl Gate {
         let now_ns = monotonic_ns();
         let Some(principal) = self.shared.sessions.valid(session, now_ns) else { return self.refused(session, now_ns) };
         let Some(binding) = &self.binding else { return Code::StaleGate };
-        let base = &*self.snapshot.base;
+        let loaded = &*self.snapshot.loaded;
         let entities = (principal, resource);
-        let Some(principal) = base.resolved(principal) else {
+        let Some(principal) = loaded.resolved(principal) else {
             return self.slow_path(entities, values, 0, Code::Default, sink);
         };
-        let Some(resource) = base.resolved(base.key.place(resource)) else {
+        let Some(resource) = loaded.resolved(loaded.key.place(resource)) else {
             return self.slow_path(entities, values, 0, Code::Default, sink);
         };
         // A missing attribute would keep forbids from applying.
@@ -78,7 +78,7 @@ impl Gate {
         }
         let Some((layer, others)) = binding.layers.split_first() else { return Code::Default };
         let classes = ClassPair { principal: principal.principal, resource: resource.resource };
-        match plain_layer(&base.bundle, layer, classes, binding, values, Code::Default, sink) {
+        match plain_layer(&loaded.bundle, layer, classes, binding, values, Code::Default, sink) {
             Step::SoFar(code) if others.is_empty() => code,
             Step::SoFar(code) => self.later_layers(entities, values, code, sink),
             Step::Known(code) => code,
@@ -102,13 +102,13 @@ impl Gate {
         mut code: Code,
         sink: &mut N,
     ) -> Code {
-        let (Some(binding), base) = (&self.binding, &*self.snapshot.base) else { return Code::StaleGate };
+        let (Some(binding), loaded) = (&self.binding, &*self.snapshot.loaded) else { return Code::StaleGate };
         if let (Some(principal), Some(resource)) =
-            (base.resolved(entities.0), base.resolved(base.key.place(entities.1)))
+            (loaded.resolved(entities.0), loaded.resolved(loaded.key.place(entities.1)))
         {
             let classes = ClassPair { principal: principal.principal, resource: resource.resource };
             for (at, layer) in binding.layers.iter().enumerate().skip(1) {
-                match plain_layer(&base.bundle, layer, classes, binding, values, code, sink) {
+                match plain_layer(&loaded.bundle, layer, classes, binding, values, code, sink) {
                     Step::SoFar(said) => code = said,
                     Step::Known(code) => return code,
                     // If all policies are wanted, this layer may have recorded some already, so the walk starts again.
@@ -135,7 +135,7 @@ impl Gate {
         sink: &mut N,
     ) -> Code {
         let Self { snapshot, binding: Some(binding), memory, texts, .. } = self else { return Code::StaleGate };
-        let (principal, resource) = match snapshot.resolve_both(principal, snapshot.base.key.place(resource)) {
+        let (principal, resource) = match snapshot.resolve_both(principal, snapshot.loaded.key.place(resource)) {
             Ok(entities) => entities,
             Err(denial) => return denial,
         };

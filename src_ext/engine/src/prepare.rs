@@ -14,7 +14,7 @@ impl Shared {
     /// Prepare a gate for an action. Its arguments are context attributes in the order of `names`.
     pub(crate) fn prepare(self: &Arc<Self>, ty: &str, id: &str, names: &[Name<'_>]) -> Result<Gate, PrepareError> {
         self.check_process()?;
-        let (paths, binding) = self.snapshot().base.bind_named(ty, id, names)?;
+        let (paths, binding) = self.snapshot().loaded.bind_named(ty, id, names)?;
         let spec = GateSpec { ty: ty.into(), id: id.into(), paths, types: binding.types };
         match self.prepare_spec(&Arc::new(spec)) {
             // A swap meanwhile changed a type.
@@ -29,17 +29,17 @@ impl Shared {
         ensure_available("a gate", 1 << 20)?;
         let texts = if spec.looks_up() { Texts::new(self.options.residence)? } else { Texts::default() };
         loop {
-            let needed = self.snapshot().base.scratch_size();
+            let needed = self.snapshot().loaded.scratch_size();
             let memory = WorkingMemory::new(needed, self.options.residence)?;
             let mut registry = self.registry();
             let snapshot = self.snapshot();
-            let size = snapshot.base.scratch_size();
+            let size = snapshot.loaded.scratch_size();
             if size.0 > needed.0 || size.1 > needed.1 {
                 // A swap came meanwhile.
                 continue;
             }
-            let binding = Arc::new(snapshot.base.bind_spec(spec)?);
-            snapshot.base.keep(binding.clone());
+            let binding = Arc::new(snapshot.loaded.bind_spec(spec)?);
+            snapshot.loaded.keep(binding.clone());
             let mailbox = Arc::new(Mailbox::default());
             let number = registry.number();
             let bytes = memory.bytes();
@@ -112,7 +112,7 @@ impl Seed {
     /// Find where the arguments are in a snapshot's bundle. `None` if the bundle does not fit them.
     #[must_use]
     pub fn arguments(&self, snapshot: &Snapshot) -> Option<Arguments> {
-        snapshot.base.bind_spec(&self.spec).ok().map(Arguments)
+        snapshot.loaded.bind_spec(&self.spec).ok().map(Arguments)
     }
 
     /// Prepare a gate without the arguments whose bits are set in `absent`, for requests in which they are absent.

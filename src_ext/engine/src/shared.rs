@@ -6,7 +6,7 @@
 use crate::kills::{Kill, Kills};
 use crate::options::EngineOptions;
 use crate::registry::Registry;
-use crate::snapshot::{Base, Snapshot};
+use crate::snapshot::{LoadedBundle, Snapshot};
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +52,7 @@ impl Shared {
         Self {
             sessions,
             state: AtomicU64::new(quiet(snapshot.version)),
-            key: snapshot.base.key,
+            key: snapshot.loaded.key,
             current: ArcSwap::from_pointee(snapshot),
             kills,
             process,
@@ -121,9 +121,9 @@ impl Shared {
 
     fn place_of(&self, registry: &mut Registry, ty: &str, id: &str, wanted: Wanted) -> Result<Place, HandleError> {
         let snapshot = self.snapshot();
-        let (place, fresh) = registry.register.place(ty, id, &snapshot.base.uids, wanted)?;
+        let (place, fresh) = registry.register.place(ty, id, &snapshot.loaded.uids, wanted)?;
         if fresh {
-            snapshot.base.resolve_handle(place, snapshot.changes.as_deref());
+            snapshot.loaded.resolve_handle(place, snapshot.changes.as_deref());
         }
         Ok(place)
     }
@@ -136,7 +136,7 @@ impl Shared {
         self.check_process()?;
         let principal = self.key.place(admission.principal);
         let registry = self.registry();
-        if !registry.register.is_given(principal, &self.snapshot().base.uids) {
+        if !registry.register.is_given(principal, &self.snapshot().loaded.uids) {
             return Err(AdmitError::UnknownHandle);
         }
         self.sessions.admit(principal, admission)
@@ -197,8 +197,8 @@ impl Shared {
 
     /// Return whether the kill switch stops an action of a bundle.
     #[inline]
-    pub(crate) fn stops(&self, base: &Base, action: Option<u32>) -> bool {
-        self.is_killed() && self.kills.stop(action.and_then(|action| base.switches.get(action as usize)))
+    pub(crate) fn stops(&self, loaded: &LoadedBundle, action: Option<u32>) -> bool {
+        self.is_killed() && self.kills.stop(action.and_then(|action| loaded.switches.get(action as usize)))
     }
 
     /// Return the place that a handle names. A foreign handle gives a place outside of the table.
@@ -225,7 +225,7 @@ impl Shared {
     /// Return the uid of a handle; `None` if the handle is not this engine's.
     #[must_use]
     pub fn handle_uid(&self, handle: Handle) -> Option<OwnedUid> {
-        self.snapshot().base.uids.get(self.key.place(handle)).map(|uid| (**uid).clone())
+        self.snapshot().loaded.uids.get(self.key.place(handle)).map(|uid| (**uid).clone())
     }
 
     /// Return the bytes that the context of a request may take.

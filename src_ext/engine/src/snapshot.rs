@@ -106,7 +106,7 @@ const CHANGED: u64 = 1 << 62;
 pub type Attached = Arc<dyn Any + Send + Sync>;
 
 /// One bundle, and the data derived from it once. Snapshots of one bundle that differ in changes share it.
-pub(crate) struct Base {
+pub(crate) struct LoadedBundle {
     /// The pages of the bundle and of the slots. The field stands before both, so that it is dropped before them.
     pub resident: [Resident; 2],
     pub bundle: Arc<Bundle>,
@@ -141,7 +141,7 @@ pub(crate) struct Base {
 
 /// One bundle, ready to decide, and the changes made since it was compiled.
 pub struct Snapshot {
-    pub(crate) base: Arc<Base>,
+    pub(crate) loaded: Arc<LoadedBundle>,
     pub(crate) changes: Option<Arc<Changes>>,
     pub(crate) version: u64,
 }
@@ -149,13 +149,13 @@ pub struct Snapshot {
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Snapshot")
-            .field("bundle", &self.base.bundle)
+            .field("bundle", &self.loaded.bundle)
             .field("version", &self.version)
             .finish_non_exhaustive()
     }
 }
 
-impl Base {
+impl LoadedBundle {
     /// Check a bundle, bring it into memory as the options ask, and derive what deciding needs.
     pub fn new(
         bundle: Arc<Bundle>,
@@ -335,19 +335,19 @@ impl Snapshot {
     /// Return the bundle.
     #[must_use]
     pub fn bundle(&self) -> &Arc<Bundle> {
-        &self.base.bundle
+        &self.loaded.bundle
     }
 
     /// Return the bundle generation.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.base.generation
+        self.loaded.generation
     }
 
     /// Resolve a uid in this bundle and its changes.
     #[must_use]
     pub fn resolve(&self, ty: &str, id: &str) -> Resolved {
-        self.base.resolve(ty, id, self.changes.as_deref())
+        self.loaded.resolve(ty, id, self.changes.as_deref())
     }
 
     /// Find the entity of a uid that the bundle or a change names.
@@ -362,8 +362,8 @@ impl Snapshot {
     /// Return the entity of a place, and its classes.
     #[inline]
     pub(crate) fn resolve_place(&self, place: Place) -> Option<ResolvedEntity> {
-        let slot = self.base.slots.get(place.0)?;
-        // The order matters, as in `Base::resolved`.
+        let slot = self.loaded.slots.get(place.0)?;
+        // The order matters, as in `LoadedBundle::resolved`.
         let classes = slot.classes.load(Ordering::Acquire);
         let bits = slot.entity.load(Ordering::Acquire);
         if bits & RESOLVED == 0 {
@@ -379,10 +379,10 @@ impl Snapshot {
     /// Resolve a place whose slot is empty: its entity is unknown, or the table was cleared after a swap.
     #[cold]
     fn resolve_empty_slot(&self, place: Place) -> Option<ResolvedEntity> {
-        if !self.base.is_replaced() {
+        if !self.loaded.is_replaced() {
             return None;
         }
-        let entity = self.base.find(place, self.changes.as_deref())?;
+        let entity = self.loaded.find(place, self.changes.as_deref())?;
         Some(ResolvedEntity { entity, classes: self.classes(entity) })
     }
 
@@ -416,14 +416,14 @@ impl Snapshot {
     /// Return the code of the denial for a place without an entity.
     #[cold]
     pub(crate) fn denial_without_entity(&self, place: Place) -> Code {
-        if self.base.uids.get(place).is_some() { Code::NotApplicable } else { Code::UnknownHandle }
+        if self.loaded.uids.get(place).is_some() { Code::NotApplicable } else { Code::UnknownHandle }
     }
 
     /// Return the entity of a place if it has the given type, of which the caller passes the number and the name.
     pub(crate) fn entity_of(&self, place: Place, number: u32, ty: &ValueType) -> Result<EntityRef, EntityError> {
         let ValueType::Entity(name) = ty else { return Err(EntityError::WrongType) };
         let Some(entity) = self.entity(place) else {
-            let Some((ty, _)) = uid(&self.base.uids, place) else { return Err(EntityError::ForeignHandle) };
+            let Some((ty, _)) = uid(&self.loaded.uids, place) else { return Err(EntityError::ForeignHandle) };
             // If the names are equal, the type is enumerated and lacks the entity; otherwise the bundle lacks the type.
             return Err(if ty == name { EntityError::Missing } else { EntityError::WrongType });
         };
@@ -432,7 +432,7 @@ impl Snapshot {
 
     /// Return the number of an entity's type.
     pub(crate) fn type_of(&self, entity: EntityRef) -> Option<u32> {
-        match self.base.bundle.entities().get(entity.index as usize) {
+        match self.loaded.bundle.entities().get(entity.index as usize) {
             Some(record) => Some(record.ty),
             None => Some(self.changes.as_ref()?.entities.get(&entity.index)?.ty),
         }
@@ -443,25 +443,25 @@ impl Snapshot {
         if let Some(changed) = self.changes.as_ref().and_then(|changes| changes.entities.get(&entity.index)) {
             return changed.classes;
         }
-        self.base.bundle.classes().get(entity.index as usize).copied().unwrap_or_default()
+        self.loaded.bundle.classes().get(entity.index as usize).copied().unwrap_or_default()
     }
 
     /// Allocate working memory for this bundle's programs.
     pub(crate) fn scratch(&self) -> Scratch {
-        let (stack, cells) = self.base.scratch_size();
+        let (stack, cells) = self.loaded.scratch_size();
         Scratch::new(stack, cells)
     }
 
     /// Return the value that was attached to the bundle.
     #[must_use]
     pub fn attached(&self) -> Option<&Attached> {
-        self.base.attached.as_ref()
+        self.loaded.attached.as_ref()
     }
 
     /// Return the number of a text that the bundle or a change holds, as string values have it.
     #[inline]
     pub(crate) fn string(&self, text: &str) -> Option<u64> {
-        match self.base.bundle.find_string(text) {
+        match self.loaded.bundle.find_string(text) {
             Some(number) => Some(u64::from(number)),
             None => self.changes.as_ref()?.string(text),
         }
@@ -470,8 +470,8 @@ impl Snapshot {
     /// Run `job` over the store as programs read it.
     pub(crate) fn with_store<T>(&self, job: impl FnOnce(&StoreView<'_>) -> T) -> T {
         match &self.changes {
-            None => job(&self.base.bundle.store()),
-            Some(changes) => job(&Store { bundle: &self.base.bundle, changes }.view()),
+            None => job(&self.loaded.bundle.store()),
+            Some(changes) => job(&Store { bundle: &self.loaded.bundle, changes }.view()),
         }
     }
 
@@ -481,7 +481,7 @@ impl Snapshot {
         entity: EntityRef,
         job: impl FnOnce(&StoreView<'_>, &Facts<'_>) -> Option<T>,
     ) -> Option<T> {
-        if entity.foreign != 0 || !is_present(&self.base.bundle, self.changes.as_deref(), entity.index) {
+        if entity.foreign != 0 || !is_present(&self.loaded.bundle, self.changes.as_deref(), entity.index) {
             return None;
         }
         self.with_store(|view| job(view, &view.facts(entity)?))
@@ -494,17 +494,17 @@ impl Snapshot {
         if number & ztfast_vm::ADDED_STRING != 0 {
             return self.changes.as_ref()?.texts.get(low as usize).map(|text| &**text);
         }
-        self.base.bundle.string(low)
+        self.loaded.bundle.string(low)
     }
 
     /// Return the uid of an entity, which the bundle, a change or a handle names.
     #[must_use]
     pub fn uid(&self, entity: EntityRef) -> Option<UidRef<'_>> {
         if entity.foreign != 0 {
-            let (ty, id) = uid(&self.base.uids, Place(entity.foreign as usize - 1))?;
+            let (ty, id) = uid(&self.loaded.uids, Place(entity.foreign as usize - 1))?;
             return Some(UidRef { ty, id });
         }
-        let bundle = &self.base.bundle;
+        let bundle = &self.loaded.bundle;
         let (ty, id) = match bundle.entities().get(entity.index as usize) {
             Some(record) => (record.ty, u64::from(record.id)),
             None => self.changes.as_ref()?.entities.get(&entity.index).map(|changed| (changed.ty, changed.id))?,
@@ -516,8 +516,8 @@ impl Snapshot {
     #[must_use]
     pub fn find_actions(&self, ty: Option<&str>, id: &str) -> Vec<u32> {
         match ty {
-            Some(ty) => self.base.actions.get(&(ty.into(), id.into())).copied().into_iter().collect(),
-            None => self.base.actions_by_id.get(id).cloned().unwrap_or_default(),
+            Some(ty) => self.loaded.actions.get(&(ty.into(), id.into())).copied().into_iter().collect(),
+            None => self.loaded.actions_by_id.get(id).cloned().unwrap_or_default(),
         }
     }
 }
@@ -527,7 +527,7 @@ const fn unpack_classes(words: u64) -> ClassPair {
     ClassPair { principal: words as u32, resource: (words >> 32) as u32 }
 }
 
-impl Base {
+impl LoadedBundle {
     /// Return the number of an action.
     fn action(&self, ty: &str, id: &str) -> Option<u32> {
         self.actions.get(&(ty.into(), id.into())).copied()

@@ -5,7 +5,7 @@
 
 use crate::changes::{Changed, Changes, Map, Set, Store, UNCLASSED, Values, is_present};
 use crate::reverse::{Reverse, parents};
-use crate::snapshot::{Base, Snapshot};
+use crate::snapshot::{LoadedBundle, Snapshot};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use ztfast_bundle::ClassPair;
@@ -101,10 +101,10 @@ pub(crate) fn change(
     upserts: &[EntityData],
     removals: &[(String, String)],
 ) -> Result<Change, ChangeError> {
-    let base = &*snapshot.base;
+    let loaded = &*snapshot.loaded;
     let changes = snapshot.changes.as_deref().cloned().unwrap_or_default();
-    let reverse = base.reverse();
-    let mut changer = Changer { base, reverse, changes, moved: Vec::new(), looks: FxHashSet::default() };
+    let reverse = loaded.reverse();
+    let mut changer = Changer { loaded, reverse, changes, moved: Vec::new(), looks: FxHashSet::default() };
     let mut named: FxHashSet<u32> = FxHashSet::default();
     for data in upserts {
         let (ty, id) = &data.uid;
@@ -129,7 +129,7 @@ pub(crate) fn change(
 }
 
 struct Changer<'a> {
-    base: &'a Base,
+    loaded: &'a LoadedBundle,
     reverse: Arc<Reverse>,
     changes: Changes,
     /// Entities whose parents changed.
@@ -141,7 +141,7 @@ struct Changer<'a> {
 impl Changer<'_> {
     /// Return the number of a text, and add it if it is new.
     fn string(&mut self, text: &str) -> u64 {
-        if let Some(number) = self.base.bundle.find_string(text) {
+        if let Some(number) = self.loaded.bundle.find_string(text) {
             return u64::from(number);
         }
         if let Some(number) = self.changes.string(text) {
@@ -156,8 +156,8 @@ impl Changer<'_> {
 
     /// Return the number of an entity, and add it if it is new.
     fn entity(&mut self, ty: &str, id: &str) -> Result<u32, ChangeError> {
-        let bundle = &self.base.bundle;
-        let number = self.base.type_number(ty).ok_or_else(|| ChangeError::UnknownType(ty.to_owned()))?;
+        let bundle = &self.loaded.bundle;
+        let number = self.loaded.type_number(ty).ok_or_else(|| ChangeError::UnknownType(ty.to_owned()))?;
         let stand_in = bundle.types().get(number as usize).map_or(u32::MAX, |record| record.absent);
         if stand_in == u32::MAX {
             return Err(ChangeError::Action { ty: ty.to_owned(), id: id.to_owned() });
@@ -198,13 +198,13 @@ impl Changer<'_> {
         if let Some(changed) = self.changes.entities.get(&entity) {
             return (**changed).clone();
         }
-        let bundle = &self.base.bundle;
+        let bundle = &self.loaded.bundle;
         let record = bundle.entities().get(entity as usize).copied().unwrap_or_default();
         let classes = bundle.classes().get(entity as usize).copied().unwrap_or_default();
         Changed {
             ty: record.ty,
             id: u64::from(record.id),
-            present: is_present(&self.base.bundle, None, entity),
+            present: is_present(&self.loaded.bundle, None, entity),
             values: None,
             parents: parents(bundle, &record).into(),
             ancestors: bundle.store().ancestors(&record).unwrap_or_default().into(),
@@ -236,7 +236,7 @@ impl Changer<'_> {
             changed.parents = own.into();
             self.moved.push(entity);
         }
-        if self.base.bundle.meta().reach > 0 {
+        if self.loaded.bundle.meta().reach > 0 {
             for &value in &values {
                 if value.is(Tag::Entity) {
                     add(&mut self.changes.referrers, EntityRef::from_bits(value.payload).index, entity);
@@ -314,7 +314,7 @@ impl Changer<'_> {
 
     /// Return whether the bundle's record has a flag.
     fn has(&self, entity: u32, flag: u32) -> bool {
-        self.base.bundle.entities().get(entity as usize).is_some_and(|record| record.flags & flag != 0)
+        self.loaded.bundle.entities().get(entity as usize).is_some_and(|record| record.flags & flag != 0)
     }
 
     /// Compute the ancestors of all entities whose parents changed, and of all entities below them.
@@ -364,7 +364,7 @@ impl Changer<'_> {
         }
         if done < below.len() {
             let own = below.iter().find(|entity| waits.get(entity).is_some_and(|&count| count > 0));
-            let uid = own.and_then(|&entity| self.changes.uid(&self.base.bundle, entity));
+            let uid = own.and_then(|&entity| self.changes.uid(&self.loaded.bundle, entity));
             let (ty, id) = uid.unwrap_or_default();
             return Err(ChangeError::Cycle { ty: ty.to_owned(), id: id.to_owned() });
         }
@@ -390,7 +390,7 @@ impl Changer<'_> {
     /// Add the entities that refer to changed ones, as many steps away as conditions look.
     fn look_through(&mut self) {
         let mut edge: Vec<u32> = self.looks.iter().copied().collect();
-        for _ in 0..self.base.bundle.meta().reach {
+        for _ in 0..self.loaded.bundle.meta().reach {
             if edge.is_empty() {
                 return;
             }
@@ -410,8 +410,8 @@ impl Changer<'_> {
 
     /// Find the classes of all entities concerned.
     fn classify(&mut self, entities: &[u32]) {
-        let bundle = &self.base.bundle;
-        let classifier = &self.base.classifier;
+        let bundle = &self.loaded.bundle;
+        let classifier = &self.loaded.classifier;
         let mut scratch = Scratch::default();
         let mut found = Vec::with_capacity(entities.len());
         {
