@@ -12,8 +12,8 @@ MUTANTS = (
     Mutant(
         "rank off by one: the cell before, in rows",
         "engine/src/decide.rs",
-        "(mark.differ & (bit - 1)).count_ones()",
-        "(mark.differ & ((bit - 1) >> 1)).count_ones()",
+        "(bitmap.differ & (bit - 1)).count_ones()",
+        "(bitmap.differ & ((bit - 1) >> 1)).count_ones()",
     ),
     Mutant(
         "sets: the last word of a block is not looked at",

@@ -176,14 +176,14 @@ pub struct PlanRec {
 pub struct RowRec {
     /// The cell that is the rule.
     pub rule: u32,
-    /// The start of the marks of the cells that differ from the rule.
-    pub marks: u32,
+    /// The start of the bitmaps of the cells that differ from the rule.
+    pub bitmaps: u32,
 }
 
-/// The marks of 64 cells.
+/// The bitmap of 64 cells, and where those that differ are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct MarkRec {
+pub struct BitmapRec {
     /// The cells that differ from the row's rule, one bit each.
     pub differ: u64,
     /// The place in the table of the cells that differ.

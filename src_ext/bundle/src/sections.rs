@@ -2,7 +2,7 @@
 
 use crate::file::{self, Place, Section};
 use crate::records::{
-    ActionRec, ClassPair, ClassRec, LayerRec, MarkRec, PlanRec, PolicyRec, RowRec, SelectorRec, Span, TypeRec,
+    ActionRec, BitmapRec, ClassPair, ClassRec, LayerRec, PlanRec, PolicyRec, RowRec, SelectorRec, Span, TypeRec,
 };
 use std::ops::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -108,8 +108,8 @@ macro_rules! for_each_section {
             table: u32,
             /// Rows.
             rows: RowRec,
-            /// The rows' marks.
-            marks: MarkRec,
+            /// The rows' bitmaps.
+            bitmaps: BitmapRec,
             /// The start of each set.
             set_places: u32,
             /// Sets of policies: summaries and blocks.

@@ -6,7 +6,7 @@ use crate::index::{find_entity, find_string};
 use crate::memory::{self, Data};
 use crate::meta::Meta;
 use crate::records::{
-    ActionRec, ClassPair, ClassRec, LayerRec, MarkRec, PlanRec, PolicyRec, RowRec, SelectorRec, Span, TypeRec,
+    ActionRec, BitmapRec, ClassPair, ClassRec, LayerRec, PlanRec, PolicyRec, RowRec, SelectorRec, Span, TypeRec,
 };
 use crate::save::{SaveError, write_file};
 use crate::sections::{ELEMENTS, Parts, Views, for_each_section};

@@ -360,7 +360,7 @@ fn measure(meta: &mut Meta, parts: &Parts) {
         size_of_val(&*parts.principal_selectors) + size_of_val(&*parts.resource_selectors),
         size_of_val(&*parts.selector_entities) + size_of_val(&*parts.selector_code),
         size_of_val(&*parts.layers) + size_of_val(&*parts.plans),
-        size_of_val(&*parts.table) + size_of_val(&*parts.rows) + size_of_val(&*parts.marks),
+        size_of_val(&*parts.table) + size_of_val(&*parts.rows) + size_of_val(&*parts.bitmaps),
         size_of_val(&*parts.set_places) + size_of_val(&*parts.sets),
         size_of_val(&*parts.programs) + size_of_val(&*parts.code),
     ]);

@@ -12,7 +12,7 @@ use crate::layers::{Layer, LayerSide};
 use crate::plan::Plan;
 use crate::programs::{Programs, Resolved, Stop};
 use crate::tables::Tables;
-use ztfast_bundle::{BLOCK_BITS, BLOCK_WORDS, Form, LayerRec, LayerStats, MarkRec, Parts, PlanRec, RowRec, Span};
+use ztfast_bundle::{BLOCK_BITS, BLOCK_WORDS, BitmapRec, Form, LayerRec, LayerStats, Parts, PlanRec, RowRec, Span};
 
 /// The most cells of a dense table before rows are considered.
 const DENSE_CELLS: u64 = 1 << 22;
@@ -20,8 +20,8 @@ const DENSE_CELLS: u64 = 1 << 22;
 const MAX_CELLS: u64 = 1 << 27;
 /// The most cells that are computed for a table.
 const WORK: u64 = 1 << 25;
-/// The most bytes of marks in rows.
-const MARK_BYTES: u64 = 1 << 28;
+/// The most bytes of bitmaps in rows.
+const BITMAP_BYTES: u64 = 1 << 28;
 /// The most words of programs that a table of cells may add.
 const PROGRAM_WORDS: usize = 1 << 23;
 /// The most words of a layer's sets.
@@ -106,8 +106,9 @@ fn choices(layer: &Layer) -> Vec<Form> {
             classes(&principals, plan.principal, &layer.principal) * classes(&resources, plan.resource, &layer.resource)
         })
         .sum();
-    let mark_bytes = (layer.principal.count() + 1) * (layer.resource.count() / 64 + 1) * size_of::<MarkRec>() as u64;
-    if differing <= WORK && mark_bytes <= MARK_BYTES {
+    let bitmap_bytes =
+        (layer.principal.count() + 1) * (layer.resource.count() / 64 + 1) * size_of::<BitmapRec>() as u64;
+    if differing <= WORK && bitmap_bytes <= BITMAP_BYTES {
         forms.push(Form::Rows);
     } else if forms.first() == Some(&Form::Dense) && differing > WORK {
         forms.clear();
@@ -132,7 +133,7 @@ fn by_selector(side: &LayerSide) -> Vec<Vec<u32>> {
 struct Sizes {
     table: usize,
     rows: usize,
-    marks: usize,
+    bitmaps: usize,
     set_places: usize,
     sets: usize,
     plans: usize,
@@ -143,7 +144,7 @@ impl Sizes {
         Self {
             table: parts.table.len(),
             rows: parts.rows.len(),
-            marks: parts.marks.len(),
+            bitmaps: parts.bitmaps.len(),
             set_places: parts.set_places.len(),
             sets: parts.sets.len(),
             plans: parts.plans.len(),
@@ -153,7 +154,7 @@ impl Sizes {
     fn restore(&self, parts: &mut Parts) {
         parts.table.truncate(self.table);
         parts.rows.truncate(self.rows);
-        parts.marks.truncate(self.marks);
+        parts.bitmaps.truncate(self.bitmaps);
         parts.set_places.truncate(self.set_places);
         parts.sets.truncate(self.sets);
         parts.plans.truncate(self.plans);
@@ -163,7 +164,7 @@ impl Sizes {
     fn grown(&self, parts: &Parts) -> u64 {
         let bytes = 4 * (parts.table.len() - self.table)
             + size_of::<RowRec>() * (parts.rows.len() - self.rows)
-            + size_of::<MarkRec>() * (parts.marks.len() - self.marks)
+            + size_of::<BitmapRec>() * (parts.bitmaps.len() - self.bitmaps)
             + 4 * (parts.set_places.len() - self.set_places)
             + 8 * (parts.sets.len() - self.sets);
         bytes as u64
@@ -289,7 +290,7 @@ fn rows(
     let nothing = programs.cell(&[], class_zero, resolved, tables, parts)?;
     let mut maker = RowMaker::new(layer);
     for (principal, &sample) in layer.principal.samples.iter().enumerate() {
-        let marks = number(parts.marks.len(), "marks of cells")?;
+        let bitmaps = number(parts.bitmaps.len(), "bitmaps of cells")?;
         let mut cells: Vec<(usize, u32)> = Vec::new();
         let mut rule = nothing;
         if principal != 0 {
@@ -310,18 +311,18 @@ fn rows(
             cells.retain(|&(_, cell)| cell != rule);
             cells.sort_unstable();
         }
-        parts.rows.push(RowRec { rule, marks });
-        let mut differ = vec![MarkRec::default(); resources.div_ceil(64)];
+        parts.rows.push(RowRec { rule, bitmaps });
+        let mut differ = vec![BitmapRec::default(); resources.div_ceil(64)];
         let mut at = 0;
-        for (word, mark) in differ.iter_mut().enumerate() {
-            mark.cells = parts.table.len() as u64;
+        for (word, bitmap) in differ.iter_mut().enumerate() {
+            bitmap.cells = parts.table.len() as u64;
             while let Some(&(class, cell)) = cells.get(at).filter(|(class, _)| class / 64 == word) {
-                mark.differ |= 1 << (class % 64);
+                bitmap.differ |= 1 << (class % 64);
                 parts.table.push(cell);
                 at += 1;
             }
         }
-        parts.marks.extend(differ);
+        parts.bitmaps.extend(differ);
         if parts.programs.len() > limit {
             return Err(Stop::TooLarge);
         }

@@ -471,18 +471,18 @@ pub(crate) fn prefetch_cell(bundle: &Bundle, layer: &LayerRec, (principal, resou
     if layer.form == Form::Dense as u32 {
         prefetch(bundle.table(), layer.table as usize + principal * layer.resources as usize + resource);
     } else if let Some(row) = bundle.rows().get(layer.table as usize + principal) {
-        prefetch(bundle.marks(), row.marks as usize + resource / 64);
+        prefetch(bundle.bitmaps(), row.bitmaps as usize + resource / 64);
     }
 }
 
 #[inline(never)]
 fn row_cell(bundle: &Bundle, layer: &LayerRec, principal: usize, resource: usize) -> Option<u32> {
     let row = bundle.rows().get(layer.table as usize + principal)?;
-    let mark = bundle.marks().get(row.marks as usize + resource / 64)?;
+    let bitmap = bundle.bitmaps().get(row.bitmaps as usize + resource / 64)?;
     let bit = 1_u64 << (resource % 64);
-    if mark.differ & bit == 0 {
+    if bitmap.differ & bit == 0 {
         return Some(row.rule);
     }
-    let before = (mark.differ & (bit - 1)).count_ones() as usize;
-    bundle.table().get(usize::try_from(mark.cells).ok()?.checked_add(before)?).copied()
+    let before = (bitmap.differ & (bit - 1)).count_ones() as usize;
+    bundle.table().get(usize::try_from(bitmap.cells).ok()?.checked_add(before)?).copied()
 }
