@@ -215,12 +215,12 @@ impl Atoms {
         let is_var = |expr: &Expr| *expr == Expr::Var(var);
         match expr {
             Expr::Var(found) if *found == var => self.identity = true,
-            Expr::GetAttr(base, name) if is_var(base) => _ = self.attrs.insert(tables.string(name)),
-            Expr::HasAttr(base, path) if is_var(base) => {
+            Expr::GetAttr(operand, name) if is_var(operand) => _ = self.attrs.insert(tables.string(name)),
+            Expr::HasAttr(operand, path) if is_var(operand) => {
                 self.attrs.extend(path.first().map(|name| tables.string(name)));
             }
-            Expr::Is(base, _) if is_var(base) => {}
-            Expr::Binary(Binary::In, base, other) if is_var(base) && matches!(**other, Expr::Datum(_)) => {
+            Expr::Is(operand, _) if is_var(operand) => {}
+            Expr::Binary(Binary::In, operand, other) if is_var(operand) && matches!(**other, Expr::Datum(_)) => {
                 (self.ancestors, self.named) = (true, true);
             }
             Expr::Binary(Binary::Eq, a, b)
@@ -228,7 +228,7 @@ impl Atoms {
             {
                 self.named = true;
             }
-            Expr::Binary(Binary::GetTag | Binary::HasTag, base, key) if is_var(base) => {
+            Expr::Binary(Binary::GetTag | Binary::HasTag, operand, key) if is_var(operand) => {
                 self.tags = true;
                 self.read(key, var, tables);
             }
@@ -239,7 +239,7 @@ impl Atoms {
 
 /// Append the properties of an entity to a signature; `false` if each entity has its own.
 ///
-/// Equal values have equal bits, and equal lists and blocks share one place, so places stand for contents.
+/// Equal values have equal bits, and equal lists and slices share one place, so places stand for contents.
 pub(crate) fn sign(
     atoms: &Atoms,
     entity: EntityRef,

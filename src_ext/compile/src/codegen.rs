@@ -87,8 +87,8 @@ impl Codegen<'_> {
                 operands.iter().try_for_each(|operand| self.emit(operand))?;
                 self.apply(Op::Ext, method as u32, operands.len());
             }
-            Expr::GetAttr(base, name) => self.get_attr(base, name)?,
-            Expr::HasAttr(base, path) => self.has_attr(base, path)?,
+            Expr::GetAttr(operand, name) => self.get_attr(operand, name)?,
+            Expr::HasAttr(operand, path) => self.has_attr(operand, path)?,
             Expr::Like(a, pattern) => {
                 self.emit(a)?;
                 let pattern = self.tables.pattern(pattern);
@@ -127,15 +127,15 @@ impl Codegen<'_> {
         Ok(())
     }
 
-    fn get_attr(&mut self, base: &Expr, name: &Arc<str>) -> Emitted {
+    fn get_attr(&mut self, operand: &Expr, name: &Arc<str>) -> Emitted {
         let layout = self.layout;
-        let Some(fields) = layout.fields_of(base) else {
-            self.emit(base)?;
+        let Some(fields) = layout.fields_of(operand) else {
+            self.emit(operand)?;
             let name = self.tables.string(name);
             self.apply(Op::GetAttr, name, 1);
             return Ok(());
         };
-        self.need_records(base);
+        self.need_records(operand);
         match fields.iter().find(|field| field.name == **name).map(|field| &field.node) {
             Some(Node::Leaf { slot, .. }) => self.push(Op::Slot, *slot),
             Some(Node::Record { presence, fields }) => {
@@ -149,16 +149,16 @@ impl Codegen<'_> {
         Ok(())
     }
 
-    /// Emit `base has a.b.c` as `base has a && base.a has b && base.a.b has c`.
-    fn has_attr(&mut self, base: &Expr, path: &[Arc<str>]) -> Emitted {
-        let mut base = base.clone();
+    /// Emit `operand has a.b.c` as `operand has a && operand.a has b && operand.a.b has c`.
+    fn has_attr(&mut self, operand: &Expr, path: &[Arc<str>]) -> Emitted {
+        let mut operand = operand.clone();
         let mut to_end = Vec::new();
         for (at, name) in path.iter().enumerate() {
             if at > 0 {
                 to_end.push(self.jump(Op::AndThen, 1));
             }
-            self.has(&base, name)?;
-            base = Expr::GetAttr(Arc::new(base), name.clone());
+            self.has(&operand, name)?;
+            operand = Expr::GetAttr(Arc::new(operand), name.clone());
         }
         for jump in to_end {
             self.land(jump);
@@ -166,15 +166,15 @@ impl Codegen<'_> {
         Ok(())
     }
 
-    fn has(&mut self, base: &Expr, name: &Arc<str>) -> Emitted {
+    fn has(&mut self, operand: &Expr, name: &Arc<str>) -> Emitted {
         let layout = self.layout;
-        let Some(fields) = layout.fields_of(base) else {
-            self.emit(base)?;
+        let Some(fields) = layout.fields_of(operand) else {
+            self.emit(operand)?;
             let name = self.tables.string(name);
             self.apply(Op::HasAttr, name, 1);
             return Ok(());
         };
-        self.need_records(base);
+        self.need_records(operand);
         match fields.iter().find(|field| field.name == **name).map(|field| &field.node) {
             Some(Node::Leaf { slot, .. } | Node::Record { presence: Some(slot), .. }) => self.push(Op::HasSlot, *slot),
             Some(Node::Record { presence: None, .. }) => self.constant(Value::bool(true)),
@@ -183,9 +183,9 @@ impl Codegen<'_> {
         Ok(())
     }
 
-    /// Emit a failure for each optional record on the way to `base` that is absent.
-    fn need_records(&mut self, base: &Expr) {
-        let Expr::GetAttr(outer, name) = base else { return };
+    /// Emit a failure for each optional record on the way to `operand` that is absent.
+    fn need_records(&mut self, operand: &Expr) {
+        let Expr::GetAttr(outer, name) = operand else { return };
         self.need_records(outer);
         let layout = self.layout;
         let field = layout.fields_of(outer).and_then(|fields| fields.iter().find(|field| field.name == **name));

@@ -32,10 +32,12 @@ impl Layout {
     pub fn fields_of(&self, expr: &Expr) -> Option<&[Field]> {
         match expr {
             Expr::Var(Var::Context) => Some(&self.fields),
-            Expr::GetAttr(base, name) => match &self.fields_of(base)?.iter().find(|field| field.name == **name)?.node {
-                Node::Record { fields, .. } => Some(fields),
-                Node::Leaf { .. } => None,
-            },
+            Expr::GetAttr(operand, name) => {
+                match &self.fields_of(operand)?.iter().find(|field| field.name == **name)?.node {
+                    Node::Record { fields, .. } => Some(fields),
+                    Node::Leaf { .. } => None,
+                }
+            }
             _ => None,
         }
     }

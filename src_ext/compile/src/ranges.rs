@@ -58,9 +58,9 @@ pub(crate) fn range(expr: &Expr, layout: &Layout, tables: &mut Tables) -> Option
             let slot = slot(expr, layout).filter(|slot| slot.kind == Tag::Bool)?;
             Some(truth(slot, true))
         }
-        Expr::HasAttr(base, path) => {
+        Expr::HasAttr(operand, path) => {
             let [name] = path.as_slice() else { return None };
-            let field = layout.fields_of(base)?.iter().find(|field| field.name == **name)?;
+            let field = layout.fields_of(operand)?.iter().find(|field| field.name == **name)?;
             match &field.node {
                 Node::Leaf { slot, .. } => {
                     Some(within(ContextSlot { number: *slot, kind: Tag::Bool }, i64::MIN, i64::MAX))
@@ -114,8 +114,8 @@ fn slot_and_value<'e>(a: &Expr, b: &'e Expr, layout: &Layout) -> Option<(Context
 
 /// Return the slot of `context.a.b`. The slot of an attribute in an optional record is present only if the record is.
 fn slot(expr: &Expr, layout: &Layout) -> Option<ContextSlot> {
-    let Expr::GetAttr(base, name) = expr else { return None };
-    match &layout.fields_of(base)?.iter().find(|field| field.name == **name)?.node {
+    let Expr::GetAttr(operand, name) = expr else { return None };
+    match &layout.fields_of(operand)?.iter().find(|field| field.name == **name)?.node {
         Node::Leaf { slot, .. } => Some(ContextSlot { number: *slot, kind: layout.kinds[*slot as usize] }),
         Node::Record { .. } => None,
     }

@@ -268,7 +268,7 @@ pub(crate) fn one_sided(expr: &Expr) -> Vec<(Side, Expr)> {
 fn names(expr: &Expr) -> bool {
     match expr {
         Expr::Var(Var::Principal | Var::Resource) => true,
-        Expr::GetAttr(base, _) => !matches!(**base, Expr::Var(_)) && names(base),
+        Expr::GetAttr(operand, _) => !matches!(**operand, Expr::Var(_)) && names(operand),
         Expr::If(_, a, b) => names(a) || names(b),
         Expr::Set(parts) => parts.iter().any(names),
         Expr::Record(entries) => entries.values().any(names),

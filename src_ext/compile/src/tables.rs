@@ -31,7 +31,7 @@ pub(crate) struct Tables {
     ancestors: Vec<u32>,
     lists: HashTable<(u32, u32)>,
     values: Vec<Value>,
-    blocks: HashTable<(u32, u32)>,
+    slices: HashTable<(u32, u32)>,
     constants: FxHashMap<ValueKey, u32>,
     patterns: Vec<PatternRec>,
     pattern_elems: Vec<u32>,
@@ -305,7 +305,7 @@ impl Tables {
             Datum::Duration(n) => Value::number(Tag::Duration, *n),
             Datum::Ip(Ip::V4(addr, prefix)) => Value::ip4(*addr, *prefix),
             Datum::Ip(Ip::V6(bits, prefix)) => {
-                let (start, _) = self.block(&[Value::wide(*bits)]);
+                let (start, _) = self.slice(&[Value::wide(*bits)]);
                 Value::ip6(Arena::Bundle, start, *prefix)
             }
             Datum::Set(elements) => {
@@ -314,7 +314,7 @@ impl Tables {
                 if sorted {
                     parts.sort_unstable_by_key(|value| value.key());
                 }
-                let (start, len) = self.block(&parts);
+                let (start, len) = self.slice(&parts);
                 Value::set(Arena::Bundle, start, len, sorted)
             }
             Datum::Record(fields) => {
@@ -375,28 +375,28 @@ impl Tables {
         pairs.sort_unstable_by_key(|&(key, _)| key);
         let values: Vec<Value> =
             pairs.iter().flat_map(|&(key, value)| [Value::string(u64::from(key)), value]).collect();
-        let (start, len) = self.block(&values);
+        let (start, len) = self.slice(&values);
         (start, len / 2)
     }
 
-    /// Add values to the pool. Equal blocks are stored once.
+    /// Add values to the pool. Equal slices are stored once.
     #[allow(clippy::cast_possible_truncation)] // `check_sizes` checks the pool's size
-    fn block(&mut self, block: &[Value]) -> (u32, u32) {
-        if block.is_empty() {
+    fn slice(&mut self, slice: &[Value]) -> (u32, u32) {
+        if slice.is_empty() {
             return (0, 0);
         }
         let values = &mut self.values;
-        let hash = xxh3_64(block.as_bytes());
+        let hash = xxh3_64(slice.as_bytes());
         let of = |values: &[Value], (start, len): (u32, u32)| -> u64 {
             xxh3_64(values[start as usize..][..len as usize].as_bytes())
         };
-        if let Some(&known) = self.blocks.find(hash, |&(start, len)| values[start as usize..][..len as usize] == *block)
+        if let Some(&known) = self.slices.find(hash, |&(start, len)| values[start as usize..][..len as usize] == *slice)
         {
             return known;
         }
-        let place = (values.len() as u32, block.len() as u32);
-        values.extend_from_slice(block);
-        self.blocks.insert_unique(hash, place, |&place| of(values, place));
+        let place = (values.len() as u32, slice.len() as u32);
+        values.extend_from_slice(slice);
+        self.slices.insert_unique(hash, place, |&place| of(values, place));
         place
     }
 

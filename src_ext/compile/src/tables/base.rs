@@ -1,7 +1,7 @@
 //! Tables taken from an older bundle with the same store, instead of from the entities.
 //!
 //! In every table of a bundle, the part that follows from the store alone comes first, so it is cut off there. The
-//! indexes that exist only during compilation (of texts, lists and blocks) are built again.
+//! indexes that exist only during compilation (of texts, lists and slices) are built again.
 //!
 //! A base is trusted to be the compiler's own: whether its entities match its hash cannot be known without reading the
 //! sources. What can be checked is checked: that its tables fit each other, and that its actions are the schema's.
@@ -52,7 +52,7 @@ impl Tables {
             }
             (record.absent, record.enumerated) = (u32::MAX, 0);
         }
-        tables.know_blocks()?;
+        tables.index_slices()?;
         let view = StringsView { offsets: &tables.string_offsets, bytes: &tables.string_bytes };
         for (entity, record) in (0_u32..).zip(&mut tables.entities) {
             view.get(record.id)?;
@@ -64,12 +64,12 @@ impl Tables {
         Some(tables)
     }
 
-    /// Index the lists and blocks of values, so that equal ones are stored once. `None` if the compiler cannot have
+    /// Index the lists and slices of values, so that equal ones are stored once. `None` if the compiler cannot have
     /// written them.
-    fn know_blocks(&mut self) -> Option<()> {
+    fn index_slices(&mut self) -> Option<()> {
         let mut flags = vec![0; self.entities.len()];
         let mut seen = vec![0; self.ancestors.len()];
-        let mut pending: Vec<(Block, Kind)> = Vec::new();
+        let mut pending: Vec<(Slice, Kind)> = Vec::new();
         for record in &self.entities {
             self.types.get(record.ty as usize)?;
             let parents = (record.parents_start, record.parents_len);
@@ -80,7 +80,7 @@ impl Tables {
             list.iter().try_for_each(|&parent| flags.get_mut(parent as usize).map(|flags| *flags |= PARENT))?;
             if parents.1 > 0 && first(&mut seen, parents)? {
                 let pool = &self.ancestors;
-                let hash = |(start, len): Block| {
+                let hash = |(start, len): Slice| {
                     pool.get(start as usize..start as usize + len as usize).map(|list| xxh3_64(list.as_bytes()))
                 };
                 self.lists.insert_unique(hash(parents)?, parents, |&list| hash(list).unwrap_or_default());
@@ -90,17 +90,17 @@ impl Tables {
         }
         let (mut known, mut kinds) = (vec![0; self.values.len()], vec![0_u8; self.values.len()]);
         let values = &self.values;
-        let of = |(start, len): Block| values.get(start as usize..start as usize + len as usize);
-        let hash = |block: &Block| of(*block).map(|block| xxh3_64(block.as_bytes())).unwrap_or_default();
-        while let Some((block, kind)) = pending.pop() {
-            let values = of(block)?;
-            if block.1 == 0 {
+        let of = |(start, len): Slice| values.get(start as usize..start as usize + len as usize);
+        let hash = |slice: &Slice| of(*slice).map(|slice| xxh3_64(slice.as_bytes())).unwrap_or_default();
+        while let Some((slice, kind)) = pending.pop() {
+            let values = of(slice)?;
+            if slice.1 == 0 {
                 continue;
             }
-            if first(&mut known, block)? {
-                self.blocks.insert_unique(hash(&block), block, hash);
+            if first(&mut known, slice)? {
+                self.slices.insert_unique(hash(&slice), slice, hash);
             }
-            let looked_at = kinds.get_mut(block.0 as usize)?;
+            let looked_at = kinds.get_mut(slice.0 as usize)?;
             if *looked_at & kind as u8 != 0 {
                 continue;
             }
@@ -111,7 +111,7 @@ impl Tables {
                 Kind::Pairs if !are_pairs(values) => return None,
                 Kind::Pairs | Kind::Set => {}
             }
-            for (at, value) in (block.0 as usize..).zip(values) {
+            for (at, value) in (slice.0 as usize..).zip(values) {
                 match Tag::from_u32(value.tag)? {
                     Tag::Missing => return None,
                     Tag::String if value.payload >= self.string_offsets.len() as u64 - 1 => return None,
@@ -171,10 +171,10 @@ impl Tables {
     }
 }
 
-/// A place in a pool: the start and the length.
-type Block = (u32, u32);
+/// A slice of a pool: the start and the length.
+type Slice = (u32, u32);
 
-/// The kind of a block of values.
+/// The kind of a slice of values.
 #[derive(Clone, Copy)]
 enum Kind {
     /// Pairs of keys and values.
@@ -184,9 +184,9 @@ enum Kind {
     Bits = 4,
 }
 
-/// Return whether a place is met for the first time. `None` if another length begins there: the compiler's blocks do
+/// Return whether a place is met for the first time. `None` if another length begins there: the compiler's slices do
 /// not overlap.
-fn first(seen: &mut [u32], (start, len): Block) -> Option<bool> {
+fn first(seen: &mut [u32], (start, len): Slice) -> Option<bool> {
     let before = seen.get_mut(start as usize)?;
     if *before == 0 {
         *before = len;
