@@ -91,7 +91,7 @@ cdef class Gate:
     """
 
     def __cinit__(self):
-        # No call has this number of arguments, so a call of a gate that was not prepared is never taken for a plain one.
+        # No call has this number of arguments, so no call of a gate that was not prepared is a plain one.
         self._plain = -1
 
     def __init__(self, *arguments, **names):
