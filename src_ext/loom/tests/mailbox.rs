@@ -4,7 +4,6 @@
 #[path = "../../engine/src/mailbox.rs"]
 mod mailbox;
 
-use loom::alloc::Track;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
@@ -30,10 +29,38 @@ mod snapshot {
 }
 
 mod working {
-    /// Working memory that holds its number only. `loom` fails a test that does not free it.
+    use loom::alloc::Track;
+    use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+    /// Working memory that holds its number only. A gate that gets it before it is complete reads 0. `loom` fails a
+    /// test that does not free it.
     pub(crate) struct WorkingMemory {
-        pub number: super::Track<u64>,
+        number: Track<AtomicU64>,
+        in_use: AtomicBool,
         pub next: Option<Box<Self>>,
+    }
+
+    impl WorkingMemory {
+        pub fn new(number: u64) -> Self {
+            let memory = Self { number: Track::new(AtomicU64::new(0)), in_use: AtomicBool::new(false), next: None };
+            memory.number.get_ref().store(number, Ordering::Relaxed);
+            memory
+        }
+
+        pub fn number(&self) -> u64 {
+            self.number.get_ref().load(Ordering::Relaxed)
+        }
+
+        /// Say whether the gate uses it.
+        pub fn set_in_use(&self, is: bool) {
+            self.in_use.store(is, Ordering::Relaxed);
+        }
+    }
+
+    impl Drop for WorkingMemory {
+        fn drop(&mut self) {
+            assert!(!self.in_use.load(Ordering::Relaxed), "it is freed while the gate uses it");
+        }
     }
 }
 
@@ -42,7 +69,7 @@ use working::WorkingMemory;
 
 #[allow(clippy::unnecessary_box_returns)] // mailboxes take boxes
 fn memory(number: u64) -> Box<WorkingMemory> {
-    Box::new(WorkingMemory { number: Track::new(number), next: None })
+    Box::new(WorkingMemory::new(number))
 }
 
 /// The engine's side: it puts what it made into the mailbox, and then raises the version.
@@ -84,6 +111,8 @@ impl Reader {
             assert!(snapshot.number() > self.number, "an older snapshot followed a newer one");
             self.number = snapshot.number();
             if let Some(memory) = self.mailbox.take_memory() {
+                memory.set_in_use(true);
+                self.memory.set_in_use(false);
                 self.mailbox.give_back(std::mem::replace(&mut self.memory, memory));
             }
         }
@@ -91,10 +120,18 @@ impl Reader {
     }
 }
 
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.memory.set_in_use(false);
+    }
+}
+
 fn both() -> (Writer, Reader) {
     let (mailbox, state) = (Arc::new(Mailbox::default()), Arc::new(AtomicU64::new(0)));
     let writer = Writer { mailbox: mailbox.clone(), state: state.clone(), kept: Vec::new() };
-    (writer, Reader { mailbox, state, number: 0, memory: memory(0) })
+    let reader = Reader { mailbox, state, number: 0, memory: memory(0) };
+    reader.memory.set_in_use(true);
+    (writer, reader)
 }
 
 #[test]
@@ -123,11 +160,11 @@ fn working_memory_is_there_before_the_snapshot_that_needs_it() {
             writer
         });
         reader.decide();
-        let (needs, has) = (reader.number, *reader.memory.number.get_ref());
+        let (needs, has) = (reader.number, reader.memory.number());
         assert!(has >= needs, "the gate uses snapshot {needs} with memory for {has}");
         let mut writer = publishing.join().unwrap();
         reader.decide();
-        assert_eq!((reader.number, *reader.memory.number.get_ref()), (2, 2));
+        assert_eq!((reader.number, reader.memory.number()), (2, 2));
         // The engine's side frees the memory that was given back, or the mailbox does when it is dropped.
         writer.publish(3, true);
     });
@@ -169,7 +206,7 @@ fn a_gate_takes_its_snapshot_while_the_engine_is_dropped() {
         let going = thread::spawn(move || drop(writer));
         reader.decide();
         going.join().unwrap();
-        assert_eq!((reader.number, *reader.memory.number.get_ref()), (1, 1));
+        assert_eq!((reader.number, reader.memory.number()), (1, 1));
         reader.mailbox.leave();
     });
 }
