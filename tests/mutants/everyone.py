@@ -7,6 +7,7 @@ import in_engine
 import in_gate
 import in_hot
 import in_live
+import in_mailbox
 import in_python
 
 __all__ = ["MUTANTS"]
@@ -17,6 +18,7 @@ MUTANTS = (
     *in_hot.MUTANTS,
     *in_batch.MUTANTS,
     *in_live.MUTANTS,
+    *in_mailbox.MUTANTS,
     *in_python.MUTANTS,
     *in_gate.MUTANTS,
     *in_columns.MUTANTS,

@@ -1,11 +1,13 @@
 """Mutants of sessions, handles and the clock."""
 
-from mutant import Mutant, Rust
+from mutant import Loom, Mutant, Rust
 
 SESSIONS = "live/src/sessions.rs"
 SLOT = "live/src/slot.rs"
 REUSE = "live/src/sessions/reuse.rs"
-LOOM = "loom/tests/slot.rs"
+MODEL = "loom/tests/slot.rs"
+REUSED = "a_slot_that_is_reused_is_never_read_half_old_half_new"
+NEARER = "an_end_that_moves_nearer_prolongs_no_session_meanwhile"
 
 MUTANTS = (
     Mutant(
@@ -90,28 +92,85 @@ MUTANTS = (
         SLOT,
         "self.state.load(Ordering::Relaxed) == active && now_ns < to",
         "now_ns < to",
-        Rust(LOOM, "a_slot_that_is_reused_is_never_read_half_old_half_new"),
+        Loom(MODEL, REUSED),
     ),
     Mutant(
         "a slot is not taken out of use while it is given to another session",
         SLOT,
         "self.state.store(id | FREE, Ordering::Relaxed);",
         "",
-        Rust(LOOM, "a_slot_that_is_reused_is_never_read_half_old_half_new"),
+        Loom(MODEL, REUSED),
     ),
     Mutant(
         "a session's bounds come nearer beginning first",
         SLOT,
         "        self.to_ns.store(to_ns, Ordering::Release);\n        self.from_ns.store(from_ns, Ordering::Release);\n",
         "        self.from_ns.store(from_ns, Ordering::Release);\n        self.to_ns.store(to_ns, Ordering::Release);\n",
-        Rust(LOOM, "an_end_that_moves_nearer_prolongs_no_session_meanwhile"),
+        Loom(MODEL, NEARER),
+    ),
+    Mutant(
+        "a slot is in use again before its bounds are stored",
+        SLOT,
+        "        fence(Ordering::Release);\n",
+        "        fence(Ordering::Release);\n        self.state.store(id, Ordering::Release);\n",
+        Loom(MODEL, REUSED),
+    ),
+    Mutant(
+        "the bounds of a new session are seen before its slot is seen out of use",
+        SLOT,
+        "        fence(Ordering::Release);\n",
+        "",
+        Loom(MODEL, REUSED),
+    ),
+    Mutant(
+        "a new session is seen before its bounds: its state is stored relaxed",
+        SLOT,
+        "self.state.store(id | SessionStatus::Active.bits(), Ordering::Release);",
+        "self.state.store(id | SessionStatus::Active.bits(), Ordering::Relaxed);",
+        Loom(MODEL, REUSED),
+    ),
+    Mutant(
+        "the bounds of a session are read before its state: it is loaded relaxed",
+        SLOT,
+        "if self.state.load(Ordering::Acquire) != active {",
+        "if self.state.load(Ordering::Relaxed) != active {",
+        Loom(MODEL, REUSED),
+    ),
+    Mutant(
+        "the state of a slot is read a second time before the fields are",
+        SLOT,
+        "        fence(Ordering::Acquire);\n",
+        "",
+        Loom(MODEL, REUSED),
+    ),
+    Mutant(
+        "an earlier beginning is read without the earlier end: it is loaded relaxed",
+        SLOT,
+        "(self.from_ns.load(Ordering::Acquire), self.to_ns.load(Ordering::Relaxed));",
+        "(self.from_ns.load(Ordering::Relaxed), self.to_ns.load(Ordering::Relaxed));",
+        Loom(MODEL, NEARER),
+    ),
+    Mutant(
+        "an earlier beginning is seen before the earlier end: it is stored relaxed",
+        SLOT,
+        "self.from_ns.store(from_ns, Ordering::Release);",
+        "self.from_ns.store(from_ns, Ordering::Relaxed);",
+        Loom(MODEL, NEARER),
+    ),
+    Mutant(
+        "a status is compared and stored in two steps: a revocation between them is lost",
+        SLOT,
+        ".then_some(session.0 | status.bits())\n        });\n",
+        ".then_some(state)\n        });\n"
+        "        let changed = changed.inspect(|_| self.state.store(session.0 | status.bits(), Ordering::Release));\n",
+        Loom(MODEL, "a_revocation_is_final_whatever_status_another_thread_sets"),
     ),
     Mutant(
         "a revocation is overwritten by what another thread sets meanwhile",
         SLOT,
         "let revoked = state & STATUS_MASK == SessionStatus::Revoked.bits();",
         "let revoked = state & STATUS_MASK == SessionStatus::Revoked.bits() && status == SessionStatus::Active;",
-        Rust(LOOM, "a_revocation_is_final_whatever_status_another_thread_sets"),
+        Loom(MODEL, "a_revocation_is_final_whatever_status_another_thread_sets"),
     ),
     Mutant(
         "the time that the machine slept does not count",

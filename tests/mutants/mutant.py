@@ -1,4 +1,4 @@
-"""What a mutant is, where it is built, and the three kinds of tests that find one."""
+"""What a mutant is, where it is built, and the four kinds of tests that find one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["COPY", "FUZZER", "ROOT", "TARGET", "Fuzzer", "Mutant", "Python", "Rust"]
+__all__ = ["COPY", "FUZZER", "ROOT", "TARGET", "Fuzzer", "Loom", "Mutant", "Python", "Rust"]
 
 ROOT = Path(__file__).resolve().parents[2]
 COPY = ROOT / "build" / "mutants"
@@ -101,10 +101,6 @@ class Rust:
         """Return the command that builds the test, and runs it unless an argument says otherwise."""
         crate, folder, *_ = Path(self.file).parts
         target = ["--lib"] if folder == "src" else ["--test", Path(self.file).stem]
-        if crate == "loom":
-            # It is a workspace of its own, and needs none of the others' crates.
-            manifest = str(COPY / "src_ext" / "loom" / "Cargo.toml")
-            return ["cargo", "test", "--locked", "--quiet", "--manifest-path", manifest, *target, *arguments]
         return cargo("test", "-p", f"ztfast-{crate}", *target, *arguments)
 
     def build(self, _file: str) -> None:
@@ -116,6 +112,18 @@ class Rust:
         status, said = run(self.command(self.test))
         failed = re.search(r"^test (\S+) .*FAILED$", said, re.MULTILINE)
         return (failed[1] if failed else self.test) if status else None
+
+
+@dataclass(frozen=True)
+class Loom(Rust):
+    """A model check of the crate loom finds it: a test in Rust that loom runs in every order of its threads' steps."""
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command that builds the test, and runs it unless an argument says otherwise."""
+        manifest = str(COPY / "src_ext" / "loom" / "Cargo.toml")
+        # The crate is a workspace of its own, so its target folder is its own, too.
+        where = ["--manifest-path", manifest, "--target-dir", str(TARGET / "loom")]
+        return ["cargo", "test", "--locked", "--quiet", *where, "--test", Path(self.file).stem, *arguments]
 
 
 @dataclass(frozen=True, init=False)
