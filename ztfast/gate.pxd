@@ -44,7 +44,7 @@ cdef extern from "ztfast.h" nogil:
         ZTFAST_OK
         ZTFAST_E_NULL
         ZTFAST_E_UTF8
-        ZTFAST_E_ROOM
+        ZTFAST_E_CAPACITY
         ZTFAST_E_HANDLE
         ZTFAST_E_COLUMNS
         ZTFAST_E_STALE

@@ -24,7 +24,7 @@ from tests.embed.table import Column, Determining, values
 from tests.racing import Repeat, beside
 
 OK, *ERRORS = table.statuses().values()
-NULL, UTF8, ROOM, HANDLE, COLUMNS, STALE, POLICY, _PANIC, _VERSION, _SIZE, TEXT, FOREIGN, TYPE, REQUIRED = ERRORS
+NULL, UTF8, CAPACITY, HANDLE, COLUMNS, STALE, POLICY, _PANIC, _VERSION, _SIZE, TEXT, FOREIGN, TYPE, REQUIRED = ERRORS
 Code = ztfast.Code
 
 POLICIES = """\
@@ -227,7 +227,7 @@ def test_texts_and_entities_are_those_of_python(
     number = c_int64()
     # Nothing was begun yet: a decision might go by a newer bundle than the numbers.
     for text in (b"never heard of", b"hello"):
-        assert api["text"](own, text, len(text), byref(number)) == ROOM
+        assert api["text"](own, text, len(text), byref(number)) == CAPACITY
     assert api["entity"](own, book.handle, 1, byref(number)) == HANDLE
     people = [engine.resource(f'User::"{name}"') for name in ("ann", "bob", "nobody")]
     for text in ("hello", "hell", "", "draft-é", "draft-" + "x" * 5000):
@@ -245,9 +245,9 @@ def test_texts_and_entities_are_those_of_python(
     assert api["entity"](own, engine._core.handle("Nothing", "n"), 1, byref(number)) == TYPE
     assert api["entity"](own, 4_000_000, 1, byref(number)) == FOREIGN
     taken = [api["text"](own, f"t{at}".encode(), len(f"t{at}"), byref(number)) for at in range(40)]
-    assert taken == [OK] * 32 + [ROOM] * 8
+    assert taken == [OK] * 32 + [CAPACITY] * 8
     assert api["begin"](own) == OK
-    assert api["text"](own, b"x" * 20_000, 20_000, byref(number)) == ROOM
+    assert api["text"](own, b"x" * 20_000, 20_000, byref(number)) == CAPACITY
     assert api["gate_free"](own) == OK
 
 
@@ -310,7 +310,7 @@ def test_kinds(api: dict[str, Any], engine: ztfast.Engine) -> None:
         assert count.value == len(wanted)
         assert api["kinds"](gate.address, kinds, 8, byref(count)) == OK
         assert kinds[: count.value] == wanted
-        assert api["kinds"](gate.address, kinds, len(wanted) - 1, byref(count)) == ROOM
+        assert api["kinds"](gate.address, kinds, len(wanted) - 1, byref(count)) == CAPACITY
 
 
 def test_a_gate_whose_attributes_are_no_numbers_denies(

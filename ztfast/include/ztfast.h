@@ -116,23 +116,38 @@ enum {
     /* codes: end */
 };
 
-/* Statuses of all other calls. */
+/* Statuses of all other calls, with the texts that status_text returns. */
 enum {
+    /* the call succeeded */
     ZTFAST_OK = 0,
-    ZTFAST_E_NULL = -1,    /* a pointer is NULL */
-    ZTFAST_E_UTF8 = -2,    /* a text is not UTF-8 */
-    ZTFAST_E_ROOM = -3,    /* there is not enough room: see the function */
-    ZTFAST_E_HANDLE = -4,  /* a handle names no entity that this bundle allows */
-    ZTFAST_E_COLUMNS = -5, /* columns do not fit the gate or each other */
-    ZTFAST_E_STALE = -6,   /* after a swap of bundles the gate no longer fits */
-    ZTFAST_E_POLICY = -7,  /* there is no policy with this number */
-    ZTFAST_E_PANIC = -8,   /* the core failed; the call had no effect */
-    ZTFAST_E_VERSION = -9, /* ztfast_check: the table has another version than this header */
-    ZTFAST_E_SIZE = -10,   /* ztfast_check: the table is shorter than this header's */
-    ZTFAST_E_TEXT = -11,   /* the bundle holds no such text */
-    ZTFAST_E_FOREIGN = -12, /* a handle is not one of this engine's */
-    ZTFAST_E_TYPE = -13,   /* an entity does not have the attribute's type */
-    ZTFAST_E_REQUIRED = -14 /* a required attribute would be absent */
+    /* a pointer is NULL */
+    ZTFAST_E_NULL = -1,
+    /* the text is not UTF-8 */
+    ZTFAST_E_UTF8 = -2,
+    /* the memory for it is full */
+    ZTFAST_E_CAPACITY = -3,
+    /* the bundle knows no entity of this handle */
+    ZTFAST_E_HANDLE = -4,
+    /* the columns do not fit the gate or each other */
+    ZTFAST_E_COLUMNS = -5,
+    /* the gate no longer fits the bundle: prepare it again */
+    ZTFAST_E_STALE = -6,
+    /* the bundle has no policy with this number */
+    ZTFAST_E_POLICY = -7,
+    /* the core failed internally, and the call had no effect */
+    ZTFAST_E_PANIC = -8,
+    /* the core's table has another version: build against the ztfast that is installed */
+    ZTFAST_E_VERSION = -9,
+    /* the core's table is shorter: install the ztfast that this was built against */
+    ZTFAST_E_SIZE = -10,
+    /* the bundle holds no such text */
+    ZTFAST_E_TEXT = -11,
+    /* the handle is not one of this engine's: take it from this engine */
+    ZTFAST_E_FOREIGN = -12,
+    /* the entity does not have the attribute's type */
+    ZTFAST_E_TYPE = -13,
+    /* a required attribute is absent */
+    ZTFAST_E_REQUIRED = -14
 };
 
 /* Kinds of arguments. */
@@ -188,7 +203,7 @@ typedef struct {
      * and for an entity that its enumerated type lacks, ZTFAST_CORRUPT for an entity of another type. A call may be
      * abandoned without a decision. */
     int32_t (*begin)(ztfast_gate *gate);
-    /* Get the number of a text: UTF-8, `len` bytes, need not end with NUL. ZTFAST_E_UTF8; ZTFAST_E_ROOM if begin() was not
+    /* Get the number of a text: UTF-8, `len` bytes, need not end with NUL. ZTFAST_E_UTF8; ZTFAST_E_CAPACITY if begin() was not
      * called, or if the call has more than 32 texts or 16 KiB of text that the bundle lacks. */
     int32_t (*text)(ztfast_gate *gate, const uint8_t *text, size_t len, int64_t *number);
     /* Get the number of a handle's entity, for the attribute with this index (from 0) among the names passed to prepare().
@@ -202,7 +217,7 @@ typedef struct {
      * again when generation() has changed. ZTFAST_E_TEXT if the bundle holds no such text: then use text() in each call. */
     int32_t (*literal)(const ztfast_gate *gate, const uint8_t *text, size_t len, int64_t *number);
 
-    /* Get the number of arguments, and their kinds, one byte each; with kinds = NULL only the number. ZTFAST_E_ROOM if
+    /* Get the number of arguments, and their kinds, one byte each; with kinds = NULL only the number. ZTFAST_E_CAPACITY if
      * there are more than `room` (the number is set); ZTFAST_E_STALE. */
     int32_t (*kinds)(const ztfast_gate *gate, uint8_t *kinds, size_t room, size_t *count);
     /* Get the id of a policy of the bundle that the gate last used: UTF-8, `len` bytes, without NUL at the end. It is valid
@@ -220,7 +235,7 @@ typedef struct {
     /* Begin a batch over the newest bundle, whether or not a call was begun. End it with batch_end. */
     int32_t (*batch_begin)(ztfast_gate *gate, ztfast_batch **batch);
     /* Get the number of a text for this batch's columns: equal texts have equal numbers. The batch keeps texts that the
-     * bundle lacks. ZTFAST_E_UTF8; ZTFAST_E_ROOM if they exceed 4 GiB. */
+     * bundle lacks. ZTFAST_E_UTF8; ZTFAST_E_CAPACITY if they exceed 4 GiB. */
     int32_t (*batch_text)(ztfast_batch *batch, const uint8_t *text, size_t len, int64_t *number);
     /* Decide about each row, and write its code to `codes`, one byte for each row. There are `count` columns: sessions
      * (uint64_t), resources (uint64_t handles), then one of int64_t for each argument (entities as handles).
@@ -275,8 +290,8 @@ static inline const char *ztfast_check_text(int32_t status) {
     case ZTFAST_OK: return "ztfast: the table of functions can be used";
     case ZTFAST_E_NULL: return "ztfast: no table of functions: import the capsule " ZTFAST_CAPSULE " first";
     case ZTFAST_E_VERSION:
-        return "ztfast: the core has another version of the table: rebuild this module against the installed ztfast";
-    default: return "ztfast: the core's table is too short: install the ztfast that this module was built against";
+        return "ztfast: the core's table has another version: build against the ztfast that is installed";
+    default: return "ztfast: the core's table is shorter: install the ztfast that this was built against";
     }
 }
 

@@ -50,7 +50,7 @@ impl Batch {
     /// lacks are kept.
     ///
     /// # Errors
-    /// [`Status::ROOM`] if those exceed 4 GiB.
+    /// [`Status::CAPACITY`] if those exceed 4 GiB.
     pub fn text(&mut self, text: &str) -> Result<i64, Status> {
         let mut number = 0;
         // SAFETY: the batch lives and does not run (`&mut self`); the text is a slice, and `number` is a local
@@ -109,7 +109,7 @@ impl Batch {
     unsafe fn decide(
         &self,
         function: unsafe extern "C" fn(*const RawBatch, usize, *const RawColumn, usize, *mut u8) -> i32,
-        who: RawColumn,
+        principals: RawColumn,
         resources: Column<'_, u64>,
         values: &[Column<'_, i64>],
         codes: &mut [u8],
@@ -120,7 +120,7 @@ impl Batch {
             codes.fill(CORRUPT);
             return Err(Status::COLUMNS);
         }
-        let given = [who, resources.raw()].into_iter().chain(values.iter().map(Column::raw));
+        let given = [principals, resources.raw()].into_iter().chain(values.iter().map(Column::raw));
         columns.iter_mut().zip(given).for_each(|(column, given)| *column = given);
         let (rows, out) = (codes.len(), codes.as_mut_ptr());
         // SAFETY: the batch lives; columns and codes are slices of the types that the function reads and writes.

@@ -35,7 +35,7 @@ ztfast_codes::codes!(define);
 const fn terminated(text: &'static str) -> &'static CStr {
     match CStr::from_bytes_with_nul(text.as_bytes()) {
         Ok(text) => text,
-        Err(_) => panic!("a name ends with its only NUL"),
+        Err(_) => panic!("a text ends with its only NUL"),
     }
 }
 
@@ -75,81 +75,55 @@ impl fmt::Display for Code {
 #[must_use]
 pub struct Status(pub i32);
 
-impl Status {
-    /// The call succeeded.
-    pub const OK: Self = Self(0);
-    /// A pointer is NULL.
-    pub const NULL: Self = Self(-1);
-    /// The text is not UTF-8.
-    pub const UTF8: Self = Self(-2);
-    /// The memory for it is full: see the function.
-    pub const ROOM: Self = Self(-3);
-    /// The bundle knows no such entity.
-    pub const HANDLE: Self = Self(-4);
-    /// The columns do not fit the gate or each other.
-    pub const COLUMNS: Self = Self(-5);
-    /// The gate does not fit the bundle any more, after a swap.
-    pub const STALE: Self = Self(-6);
-    /// The bundle has no policy with this number.
-    pub const POLICY: Self = Self(-7);
-    /// The core failed internally; the call had no effect.
-    pub const PANIC: Self = Self(-8);
-    /// The table's version is not that for which the caller was built.
-    pub const VERSION: Self = Self(-9);
-    /// The table is shorter than the one for which the caller was built.
-    pub const SIZE: Self = Self(-10);
+/// Define the statuses: the name of each in Rust and, after `ZTFAST_`, in the header; its number; and its text.
+macro_rules! statuses {
+    ($($name:ident $c_name:literal = $number:literal $text:literal;)*) => {
+        impl Status {
+            $(#[doc = concat!("\"", $text, "\"")] pub const $name: Self = Self($number);)*
 
-    /// The bundle holds no such text.
-    pub const TEXT: Self = Self(-11);
-    /// The handle is not this engine's.
-    pub const FOREIGN: Self = Self(-12);
-    /// The entity does not have the attribute's type.
-    pub const TYPE: Self = Self(-13);
-    /// A required attribute would be absent.
-    pub const REQUIRED: Self = Self(-14);
+            /// All statuses of this version.
+            pub const ALL: [Self; [$($number),*].len()] = [$(Self::$name),*];
 
-    /// All statuses of this version.
-    pub const ALL: [Self; 15] = [
-        Self::OK,
-        Self::NULL,
-        Self::UTF8,
-        Self::ROOM,
-        Self::HANDLE,
-        Self::COLUMNS,
-        Self::STALE,
-        Self::POLICY,
-        Self::PANIC,
-        Self::VERSION,
-        Self::SIZE,
-        Self::TEXT,
-        Self::FOREIGN,
-        Self::TYPE,
-        Self::REQUIRED,
-    ];
+            /// Return the text of the status.
+            #[must_use]
+            pub const fn c_text(self) -> &'static CStr {
+                match self {
+                    $(Self::$name => const { terminated(concat!($text, "\0")) },)*
+                    _ => c"an unknown status",
+                }
+            }
 
-    /// Return the message of the status.
-    #[must_use]
-    pub const fn c_text(self) -> &'static CStr {
-        match self {
-            Self::OK => c"the call succeeded",
-            Self::NULL => c"a pointer is NULL",
-            Self::UTF8 => c"the text is not UTF-8",
-            Self::ROOM => c"the memory for it is full",
-            Self::HANDLE => c"the bundle knows no entity of this handle",
-            Self::COLUMNS => c"the columns do not fit the gate or each other",
-            Self::STALE => c"the gate no longer fits the bundle: prepare it again",
-            Self::POLICY => c"the bundle has no policy with this number",
-            Self::PANIC => c"the core failed internally, and the call had no effect",
-            Self::VERSION => c"the core's table has another version: build against the ztfast that is installed",
-            Self::SIZE => c"the core's table is shorter: install the ztfast that this was built against",
-            Self::TEXT => c"the bundle holds no such text",
-            Self::FOREIGN => c"the handle is not one of this engine's: take it from this engine",
-            Self::TYPE => c"the entity does not have the attribute's type",
-            Self::REQUIRED => c"a required attribute is absent",
-            _ => c"an unknown status",
+            /// Return the name, after `ZTFAST_`, in the header; `UNKNOWN_STATUS` if unlisted.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $c_name,)*
+                    _ => "UNKNOWN_STATUS",
+                }
+            }
         }
-    }
+    };
+}
 
+statuses! {
+    OK "OK" = 0 "the call succeeded";
+    NULL "E_NULL" = -1 "a pointer is NULL";
+    UTF8 "E_UTF8" = -2 "the text is not UTF-8";
+    CAPACITY "E_CAPACITY" = -3 "the memory for it is full";
+    HANDLE "E_HANDLE" = -4 "the bundle knows no entity of this handle";
+    COLUMNS "E_COLUMNS" = -5 "the columns do not fit the gate or each other";
+    STALE "E_STALE" = -6 "the gate no longer fits the bundle: prepare it again";
+    POLICY "E_POLICY" = -7 "the bundle has no policy with this number";
+    PANIC "E_PANIC" = -8 "the core failed internally, and the call had no effect";
+    VERSION "E_VERSION" = -9 "the core's table has another version: build against the ztfast that is installed";
+    SIZE "E_SIZE" = -10 "the core's table is shorter: install the ztfast that this was built against";
+    TEXT "E_TEXT" = -11 "the bundle holds no such text";
+    FOREIGN "E_FOREIGN" = -12 "the handle is not one of this engine's: take it from this engine";
+    TYPE "E_TYPE" = -13 "the entity does not have the attribute's type";
+    REQUIRED "E_REQUIRED" = -14 "a required attribute is absent";
+}
+
+impl Status {
     /// Return [`Self::c_text`] as a `str`.
     #[must_use]
     pub fn text(self) -> &'static str {

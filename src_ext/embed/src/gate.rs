@@ -99,7 +99,7 @@ impl Gate {
     /// Return the number of a text in this call.
     ///
     /// # Errors
-    /// [`Status::ROOM`] if the call brings more than 32 texts or 16 KiB that the bundle lacks.
+    /// [`Status::CAPACITY`] if the call brings more than 32 texts or 16 KiB that the bundle lacks.
     pub fn text(&mut self, text: &str) -> Result<i64, Status> {
         let mut number = 0;
         // SAFETY: as in `allows`; the text is a slice, and `number` is a local variable.

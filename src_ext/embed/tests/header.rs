@@ -1,5 +1,5 @@
 //! The table in Rust is the table in `ztfast.h`: a C program that includes the header prints every number, size and
-//! offset.
+//! offset, and the texts of which the header has copies.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -9,6 +9,10 @@ use std::process::Command;
 use ztfast_embed::{
     ABI_VERSION, Api, CAPSULE, Code, Determining, Kind, MAX_ARGUMENTS, MAX_DETERMINING, RawColumn, Status,
 };
+
+/// The statuses that `ztfast_check` alone returns. A table that it refuses has no function that C could ask for a text,
+/// so the header has a copy of these.
+const CHECKED: [Status; 2] = [Status::VERSION, Status::SIZE];
 
 /// Return the C expressions to check, with their expected values.
 fn expected() -> Vec<(String, i64)> {
@@ -36,25 +40,7 @@ fn expected() -> Vec<(String, i64)> {
         batch_without batch_refuse refresh
     }
     out.extend(Code::ALL.map(|code| (format!("ZTFAST_{code}"), i64::from(code.0))));
-    let statuses = [
-        "OK",
-        "E_NULL",
-        "E_UTF8",
-        "E_ROOM",
-        "E_HANDLE",
-        "E_COLUMNS",
-        "E_STALE",
-        "E_POLICY",
-        "E_PANIC",
-        "E_VERSION",
-        "E_SIZE",
-        "E_TEXT",
-        "E_FOREIGN",
-        "E_TYPE",
-        "E_REQUIRED",
-    ];
-    assert_eq!(statuses.len(), Status::ALL.len());
-    out.extend(statuses.iter().zip(Status::ALL).map(|(name, status)| (format!("ZTFAST_{name}"), i64::from(status.0))));
+    out.extend(Status::ALL.map(|status| (format!("ZTFAST_{}", status.name()), i64::from(status.0))));
     let kinds = [
         ("OTHER", Kind::Other),
         ("BOOL", Kind::Bool),
@@ -85,7 +71,12 @@ fn the_header_has_the_same_numbers_sizes_and_offsets() {
     for (expression, _) in expected() {
         writeln!(text, "    printf(\"{expression}=%lld\\n\", (long long)({expression}));").expect("a String takes it");
     }
-    text.push_str("    printf(\"ZTFAST_CAPSULE=%s\\n\", ZTFAST_CAPSULE);\n    return 0;\n}\n");
+    text.push_str("    printf(\"ZTFAST_CAPSULE=%s\\n\", ZTFAST_CAPSULE);\n");
+    for status in CHECKED {
+        let name = status.name();
+        writeln!(text, "    printf(\"{name}=%s\\n\", ztfast_check_text(ZTFAST_{name}));").expect("a String takes it");
+    }
+    text.push_str("    return 0;\n}\n");
     std::fs::write(&source, text).expect("the target folder can be written to");
     let built = Command::new(&compiler)
         .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I"])
@@ -100,7 +91,17 @@ fn the_header_has_the_same_numbers_sizes_and_offsets() {
     let said: Vec<String> = String::from_utf8_lossy(&said).lines().map(str::to_owned).collect();
     let mut wanted: Vec<String> = expected().iter().map(|(name, value)| format!("{name}={value}")).collect();
     wanted.push(format!("ZTFAST_CAPSULE={}", CAPSULE.to_str().expect("the name is ASCII")));
+    wanted.extend(CHECKED.map(|status| format!("{}=ztfast: {}", status.name(), status.text())));
     assert_eq!(said, wanted);
+}
+
+#[test]
+fn the_header_lists_each_status_with_its_text() {
+    let header = include_str!("../../../ztfast/include/ztfast.h");
+    let listed = header.split("/* Statuses of all other calls").nth(1).expect("the header has a list of statuses");
+    let listed = listed.split("enum {\n").nth(1).and_then(|list| list.split("\n};").next()).expect("it is an enum");
+    let entry = |status: Status| format!("    /* {} */\n    ZTFAST_{} = {}", status.text(), status.name(), status.0);
+    assert_eq!(listed, Status::ALL.map(entry).join(",\n"));
 }
 
 #[test]

@@ -48,7 +48,7 @@ unsafe extern "C" fn begin(_: *mut RawGate) -> i32 {
 
 unsafe extern "C" fn text(_: *mut RawGate, text: *const u8, len: usize, number: *mut i64) -> i32 {
     if len > 8 {
-        return Status::ROOM.0;
+        return Status::CAPACITY.0;
     }
     // SAFETY: the wrapper passes a slice and a number.
     unsafe { number.write(i64::from(*text)) };
@@ -294,7 +294,7 @@ fn texts_entities_and_kinds_are_values_or_statuses() {
     let mut gate = gate();
     gate.begin().expect("the fake begins");
     assert_eq!(gate.text("FIX"), Ok(i64::from(b'F')));
-    assert_eq!(gate.text("too long a text"), Err(Status::ROOM));
+    assert_eq!(gate.text("too long a text"), Err(Status::CAPACITY));
     assert_eq!((gate.literal("FIX"), gate.literal("too long a text")), (Ok(-7), Err(Status::TEXT)));
     assert_eq!((gate.entity(4, 1), gate.entity(0, 1)), (Ok(40), Err(Status::HANDLE)));
     assert_eq!(gate.entity(4, 2), Err(Status::TYPE));
@@ -350,6 +350,7 @@ fn every_code_and_status_has_a_name_of_its_own() {
     let distinct = |count: usize, all: usize| assert_eq!(count, all);
     distinct(names.iter().collect::<std::collections::HashSet<_>>().len(), names.len());
     distinct(texts.iter().collect::<std::collections::HashSet<_>>().len(), texts.len());
-    assert_eq!((Code(2).name(), Status(1).text()), ("UNKNOWN_CODE", "an unknown status"));
+    assert_eq!((Code(2).name(), Status(1).name()), ("UNKNOWN_CODE", "UNKNOWN_STATUS"));
+    assert_eq!(Status(1).text(), "an unknown status");
     assert!(!Code(2).is_allow());
 }

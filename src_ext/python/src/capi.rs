@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 use ztfast_bundle::ValueType;
 use ztfast_embed::{ABI_VERSION, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, Status};
-use ztfast_engine::{Batch, Code, Column, Determining, EntityError, Gate, Handle, PrepareError, SessionId, Who};
+use ztfast_engine::{Batch, Code, Column, Determining, EntityError, Gate, Handle, PrepareError, Principals, SessionId};
 
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
 pub(crate) static API: Api = Api {
@@ -130,7 +130,7 @@ unsafe fn number_of(
     let (bytes, number) = unsafe { (values(data, len), number.as_mut()) };
     let (bytes, number) = bytes.zip(number).ok_or(Status::NULL)?;
     let text = std::str::from_utf8(bytes).map_err(|_| Status::UTF8)?;
-    *number = find(text).ok_or(Status::ROOM)?;
+    *number = find(text).ok_or(Status::CAPACITY)?;
     Ok(())
 }
 
@@ -159,7 +159,7 @@ unsafe extern "C" fn entity(gate: *mut RawGate, handle: u64, place: usize, numbe
             EntityError::Missing => Status::HANDLE,
             EntityError::WrongType => Status::TYPE,
             EntityError::StaleGate => Status::STALE,
-            EntityError::TooMany => Status::ROOM,
+            EntityError::TooMany => Status::CAPACITY,
             EntityError::ForeignHandle => Status::FOREIGN,
         })?;
         Ok(())
@@ -173,7 +173,7 @@ unsafe extern "C" fn literal(gate: *const RawGate, data: *const u8, len: usize, 
         let gate = gate.ok_or(Status::NULL)?;
         // SAFETY: the header demands what `number_of` does.
         let found = unsafe { number_of(data, len, number, |text| gate.literal(text)) };
-        found.map_err(|status| if status == Status::ROOM { Status::TEXT } else { status })
+        found.map_err(|status| if status == Status::CAPACITY { Status::TEXT } else { status })
     })
 }
 
@@ -191,7 +191,7 @@ unsafe extern "C" fn kinds(gate: *const RawGate, kinds: *mut u8, room: usize, co
             return Ok(());
         }
         if types.len() > room {
-            return Err(Status::ROOM);
+            return Err(Status::CAPACITY);
         }
         // SAFETY: the header demands `room` bytes at `kinds`, which are at least these, and it is not NULL.
         let kinds = unsafe { slice::from_raw_parts_mut(kinds, types.len()) };
@@ -251,7 +251,7 @@ unsafe extern "C" fn gate_clone(gate: *const RawGate, clone: *mut *mut RawGate) 
     guarded(|| {
         let (gate, clone) = gate.zip(clone).ok_or(Status::NULL)?;
         *clone = Box::into_raw(Box::new(gate.fork().map_err(|error| match error {
-            PrepareError::Memory(_) => Status::ROOM,
+            PrepareError::Memory(_) => Status::CAPACITY,
             _ => Status::STALE,
         })?))
         .cast();
@@ -272,7 +272,7 @@ unsafe extern "C" fn gate_without(gate: *const RawGate, absent: u64, clone: *mut
         let (gate, clone) = gate.zip(clone).ok_or(Status::NULL)?;
         let made = gate.seed().without(absent).map_err(|error| match error {
             PrepareError::Missing { .. } => Status::REQUIRED,
-            _ => Status::ROOM,
+            _ => Status::CAPACITY,
         })?;
         *clone = Box::into_raw(Box::new(made.ok_or(Status::STALE)?)).cast();
         Ok(())
@@ -331,11 +331,15 @@ unsafe extern "C" fn batch_refuse(
     sessions: u32,
     codes: *mut u8,
 ) -> i32 {
-    let job = |batch: &Batch, who: Who<'_>, resources: Column<'_, u64>, arguments: &[RawColumn], codes: &mut [u8]| {
+    let job = |batch: &Batch,
+               principals: Principals<'_>,
+               resources: Column<'_, u64>,
+               arguments: &[RawColumn],
+               codes: &mut [u8]| {
         if !arguments.is_empty() {
             return Err(Status::COLUMNS);
         }
-        batch.refuse(who, resources, codes);
+        batch.refuse(principals, resources, codes);
         Ok(())
     };
     // SAFETY: the header demands what `over_rows` does, and that the first column has the type that `sessions` says.
@@ -346,8 +350,12 @@ unsafe extern "C" fn batch_refuse(
             columns,
             count,
             codes,
-            |who| {
-                Ok(if sessions == 0 { Who::Principals(column(who, rows)?) } else { Who::Sessions(column(who, rows)?) })
+            |principals| {
+                Ok(if sessions == 0 {
+                    Principals::Handles(column(principals, rows)?)
+                } else {
+                    Principals::Sessions(column(principals, rows)?)
+                })
             },
             job,
         )
@@ -377,7 +385,11 @@ unsafe extern "C" fn batch_run(
     codes: *mut u8,
 ) -> i32 {
     // SAFETY: the header demands what `decide_rows` does, and that the first column is of u64.
-    unsafe { decide_rows(batch, rows, columns, count, codes, |who| Ok(Who::Sessions(column(who, rows)?))) }
+    unsafe {
+        decide_rows(batch, rows, columns, count, codes, |principals| {
+            Ok(Principals::Sessions(column(principals, rows)?))
+        })
+    }
 }
 
 unsafe extern "C" fn batch_evaluate(
@@ -388,7 +400,9 @@ unsafe extern "C" fn batch_evaluate(
     codes: *mut u8,
 ) -> i32 {
     // SAFETY: the header demands what `decide_rows` does, and that the first column is of u64.
-    unsafe { decide_rows(batch, rows, columns, count, codes, |who| Ok(Who::Principals(column(who, rows)?))) }
+    unsafe {
+        decide_rows(batch, rows, columns, count, codes, |principals| Ok(Principals::Handles(column(principals, rows)?)))
+    }
 }
 
 /// Decide on each row.
@@ -401,19 +415,23 @@ unsafe fn decide_rows<'a>(
     columns: *const RawColumn,
     count: usize,
     codes: *mut u8,
-    who: impl FnOnce(&RawColumn) -> Result<Who<'a>, Status>,
+    principals: impl FnOnce(&RawColumn) -> Result<Principals<'a>, Status>,
 ) -> i32 {
-    let job = |batch: &Batch, who: Who<'_>, resources: Column<'_, u64>, arguments: &[RawColumn], codes: &mut [u8]| {
+    let job = |batch: &Batch,
+               principals: Principals<'_>,
+               resources: Column<'_, u64>,
+               arguments: &[RawColumn],
+               codes: &mut [u8]| {
         if arguments.len() != batch.types().len() {
             return Err(Status::COLUMNS);
         }
         // SAFETY: the caller's promise.
         let arguments = arguments.iter().map(|argument| unsafe { column::<i64>(argument, rows) });
         let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
-        batch.decide_many(who, resources, &arguments, codes).map_err(|_| Status::TYPE)
+        batch.decide_many(principals, resources, &arguments, codes).map_err(|_| Status::TYPE)
     };
     // SAFETY: the caller's promise.
-    unsafe { over_rows(batch, rows, columns, count, codes, who, job) }
+    unsafe { over_rows(batch, rows, columns, count, codes, principals, job) }
 }
 
 /// Run a function over rows: it gets the sessions or principals, the resources and the other columns.
@@ -427,8 +445,8 @@ unsafe fn over_rows<'a>(
     columns: *const RawColumn,
     count: usize,
     codes: *mut u8,
-    who: impl FnOnce(&RawColumn) -> Result<Who<'a>, Status>,
-    job: impl FnOnce(&Batch, Who<'a>, Column<'_, u64>, &[RawColumn], &mut [u8]) -> Result<(), Status>,
+    principals: impl FnOnce(&RawColumn) -> Result<Principals<'a>, Status>,
+    job: impl FnOnce(&Batch, Principals<'a>, Column<'_, u64>, &[RawColumn], &mut [u8]) -> Result<(), Status>,
 ) -> i32 {
     if rows > isize::MAX as usize {
         return Status::COLUMNS.0;
@@ -448,8 +466,8 @@ unsafe fn over_rows<'a>(
         }
         let [first, resources, arguments @ ..] = columns else { return Err(Status::COLUMNS) };
         // SAFETY: the caller's promise.
-        let (who, resources) = (who(first)?, unsafe { column::<u64>(resources, rows) }?);
-        job(batch, who, resources, arguments, codes)
+        let (principals, resources) = (principals(first)?, unsafe { column::<u64>(resources, rows) }?);
+        job(batch, principals, resources, arguments, codes)
     });
     if status != Status::OK.0 {
         codes.fill(Code::Corrupt as u8);
