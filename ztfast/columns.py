@@ -18,7 +18,7 @@ from ztfast.errors import ContextError
 from ztfast.uid import Uid
 from ztfast.values import ABSENT, milliseconds
 
-__all__ = ["Categorical", "Column", "Kind", "Reading", "handles", "marks", "numbers", "rows", "taken", "too_large"]
+__all__ = ["Categorical", "Column", "Kind", "Reading", "handles", "masks", "numbers", "rows", "taken", "too_large"]
 
 Array = NDArray[Any]
 
@@ -391,7 +391,7 @@ def rows(where: str, columns: Sequence[tuple[str, Column]]) -> int:
     return lengths.pop() if lengths else 1
 
 
-def marks(columns: Sequence[Column], count: int) -> tuple[NDArray[np.bool_] | None, NDArray[np.uint64] | None]:
+def masks(columns: Sequence[Column], count: int) -> tuple[NDArray[np.bool_] | None, NDArray[np.uint64] | None]:
     """Return the rows with a value out of range, and for each row the columns that it lacks, as bits.
 
     Either is ``None`` if there are no such rows.

@@ -41,7 +41,7 @@ cdef object decide_rows(Gate gate, bint by_session, who, resources, tuple given)
     if batch._batch == NULL:
         return codes
     taken = [column for _, column in columns]
-    bad, absent = columns_of.marks(taken[2:], rows)
+    bad, absent = columns_of.masks(taken[2:], rows)
     large = columns_of.too_large(taken[2:], gate.paths, rows, gate._core.max_context)
     if large is not None:
         if gate._core.strict:

@@ -132,7 +132,7 @@ def test_a_bad_value_denies_its_row_alone(open_to_all, admit) -> None:
     # One bad value for all rows.
     assert gate.decide_many([good, gone], d1, 1, 1, "x", "a").tolist() == [Code.BAD_VALUE, Code.REVOKED]
     assert gate.decide_many([], d1, [], 1, "x", "a").tolist() == []
-    # Over many blocks of rows.
+    # Over many chunks of rows.
     many = np.arange(1_000, dtype=np.uint64)
     many[::7] = 2**64 - 1
     wanted = np.where(many == 2**64 - 1, Code.BAD_VALUE, Code.ALLOW)

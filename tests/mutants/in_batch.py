@@ -9,23 +9,23 @@ LACKING = Rust("engine/tests/batches.rs", "rows_that_a_column_lacks_are_corrupt"
 
 MUTANTS = (
     Mutant(
-        "batch: a last block that is not full is not decided",
+        "batch: a last chunk that is not full is not decided",
         BATCH,
         "for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n            let first",
         "for (number, codes) in out.chunks_exact_mut(ROWS).enumerate() {\n            let first",
     ),
     Mutant(
-        "batch: each block is of the first block's rows",
+        "batch: each chunk is of the first chunk's rows",
         BATCH,
         "let first = number * ROWS;",
         "let first = number.min(0) * ROWS;",
         ONE,
     ),
     Mutant(
-        "batch: refused rows of each block are the first block's",
+        "batch: refused rows of each chunk are the first chunk's",
         BATCH,
-        "self.look_up(who, resources, monotonic_ns(), number * ROWS, codes, &mut block);",
-        "self.look_up(who, resources, monotonic_ns(), number.min(0) * ROWS, codes, &mut block);",
+        "self.look_up(principals, resources, monotonic_ns(), number * ROWS, codes, &mut chunk);",
+        "self.look_up(principals, resources, monotonic_ns(), number.min(0) * ROWS, codes, &mut chunk);",
         Rust("engine/tests/batches.rs", "rows_that_are_refused_are_each_of_their_own_session"),
     ),
     Mutant(
@@ -44,8 +44,9 @@ MUTANTS = (
         "            let now_ns = monotonic_ns();\n            // A row that a column lacks must not be decided at all.\n"
         "            if let Some(resource) = resource\n"
         "                && columns.iter().all(|column| column.covers(first, codes.len()))\n            {\n"
-        "                let principal = self.principal(who, first, now_ns, self.is_killed()).unwrap_or(",
-        "let began = self.principal(who, 0, monotonic_ns(), self.is_killed());\n"
+        "                let principal =\n                    "
+        "self.principal(principals, first, now_ns, self.is_killed()).unwrap_or(",
+        "let began = self.principal(principals, 0, monotonic_ns(), self.is_killed());\n"
         "        for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n            let first = number * ROWS;\n"
         "            let now_ns = monotonic_ns();\n            if let Some(resource) = resource\n"
         "                && columns.iter().all(|column| column.covers(first, codes.len()))\n            {\n"
@@ -55,8 +56,8 @@ MUTANTS = (
     Mutant(
         "batch: the kill switch is looked at once, where rows differ in their arguments only",
         BATCH,
-        "self.principal(who, first, now_ns, self.is_killed())",
-        "self.principal(who, first, now_ns, first == 0 && self.is_killed())",
+        "self.principal(principals, first, now_ns, self.is_killed())",
+        "self.principal(principals, first, now_ns, first == 0 && self.is_killed())",
         MEANWHILE,
     ),
     Mutant(
@@ -90,8 +91,8 @@ MUTANTS = (
     Mutant(
         "batch: the arguments are taken column by column for row by row",
         BATCH,
-        "block.values.get_mut(row * width + place)",
-        "block.values.get_mut(place * ROWS + row)",
+        "chunk.values.get_mut(row * width + place)",
+        "chunk.values.get_mut(place * ROWS + row)",
     ),
     Mutant(
         "batch: the first permit of rows that differ in their arguments only forbids",

@@ -88,8 +88,8 @@ MUTANTS = (
     Mutant(
         "a forked child is not told apart",
         "engine/src/shared.rs",
-        "ztfast_pages::mark() != self.process",
-        "ztfast_pages::mark() != self.process && self.process == 0",
+        "ztfast_pages::nonce() != self.process",
+        "ztfast_pages::nonce() != self.process && self.process == 0",
         Python("tests/faults/test_fork.py"),
     ),
 )

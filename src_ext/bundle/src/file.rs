@@ -55,7 +55,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The file is not a bundle.
-    #[error("this is not a ztfast bundle: it does not begin with the bundle's mark. Make one with `ztfast compile`")]
+    #[error("this is not a ztfast bundle: its magic number is missing. Make one with `ztfast compile`")]
     Foreign,
     /// The bundle has another version of the format.
     #[error("the bundle has format version {found}, this ztfast reads version {FORMAT_VERSION}. Compile it again")]

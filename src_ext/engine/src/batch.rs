@@ -2,7 +2,7 @@
 
 use crate::binding::Binding;
 use crate::changes::UNCLASSED;
-use crate::columns::{Column, Who, WrongType};
+use crate::columns::{Column, Principals, WrongType};
 use crate::decide::{EffectOnly, End, Verdict, Walk, cell, layer_classes, prefetch_cell};
 use crate::sets::Candidates;
 use crate::shared::Shared;
@@ -31,7 +31,7 @@ pub struct Batch {
     memory: Mutex<BatchMemory>,
 }
 
-/// The rows of a block, which is decided together: a few microseconds' work, and more loads than a processor has in
+/// The rows of a chunk, which is decided together: a few microseconds' work, and more loads than a processor has in
 /// flight.
 const ROWS: usize = 64;
 
@@ -82,7 +82,7 @@ impl Batch {
 
     /// Decide each row; a row that a column lacks is [`Code::Corrupt`]. Columns of entities hold handles.
     ///
-    /// Rows are decided in blocks. The clock is read once per block, and so are a session and a resource that all rows
+    /// Rows are decided in chunks. The clock is read once per chunk, and so are a session and a resource that all rows
     /// share. One thread at a time uses the batch's own working memory. Other threads that run the same batch meanwhile
     /// allocate theirs.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
@@ -91,7 +91,7 @@ impl Batch {
     /// [`WrongType`] if an entity in a row does not have its argument's type; then all rows are [`Code::Corrupt`].
     pub fn decide_many(
         &self,
-        who: Who<'_>,
+        principals: Principals<'_>,
         resources: Column<'_, u64>,
         columns: &[Column<'_, i64>],
         out: &mut [u8],
@@ -115,9 +115,9 @@ impl Batch {
             Some(memory) => memory,
             None => call_memory.insert(BatchMemory::new(&self.snapshot, Some(binding))),
         };
-        let BatchMemory { entities, scratch, block } = memory;
+        let BatchMemory { entities, scratch, chunk } = memory;
         // Handles in columns must be resolved first, which the path for uniform rows does not do.
-        let uniform = who.is_one() && !entities.contains(&true);
+        let uniform = principals.is_one() && !entities.contains(&true);
         let resource = resources.one().filter(|_| uniform).map(|handle| self.shared.place(Handle(handle)));
         for (number, codes) in out.chunks_mut(ROWS).enumerate() {
             let first = number * ROWS;
@@ -126,7 +126,8 @@ impl Batch {
             if let Some(resource) = resource
                 && columns.iter().all(|column| column.covers(first, codes.len()))
             {
-                let principal = self.principal(who, first, now_ns, self.is_killed()).unwrap_or(Err(Code::Corrupt));
+                let principal =
+                    self.principal(principals, first, now_ns, self.is_killed()).unwrap_or(Err(Code::Corrupt));
                 match self.uniform(binding, principal, resource, columns, first, codes) {
                     Ok(true) => continue,
                     Ok(false) => {}
@@ -136,9 +137,9 @@ impl Batch {
                     }
                 }
             }
-            self.look_up(who, resources, now_ns, first, codes, block);
-            fits &= self.take_arguments(binding, columns, first, codes, block);
-            self.decide_block(binding, codes, block, scratch);
+            self.look_up(principals, resources, now_ns, first, codes, chunk);
+            fits &= self.take_arguments(binding, columns, first, codes, chunk);
+            self.decide_chunk(binding, codes, chunk, scratch);
         }
         if !fits {
             out.fill(Code::Corrupt as u8);
@@ -149,13 +150,13 @@ impl Batch {
 
     /// Write the codes of rows with a value out of its range: [`Code::BadValue`], or the code that applies whatever the
     /// values are.
-    pub fn refuse(&self, who: Who<'_>, resources: Column<'_, u64>, out: &mut [u8]) {
+    pub fn refuse(&self, principals: Principals<'_>, resources: Column<'_, u64>, out: &mut [u8]) {
         if let Some(code) = self.refusal() {
             return out.fill(code as u8);
         }
-        let mut block = Box::new(Block::new(0));
+        let mut chunk = Box::new(Chunk::new(0));
         for (number, codes) in out.chunks_mut(ROWS).enumerate() {
-            self.look_up(who, resources, monotonic_ns(), number * ROWS, codes, &mut block);
+            self.look_up(principals, resources, monotonic_ns(), number * ROWS, codes, &mut chunk);
             codes.iter_mut().filter(|code| **code == UNDECIDED).for_each(|code| *code = Code::BadValue as u8);
         }
     }
@@ -178,9 +179,16 @@ impl Batch {
     }
 
     /// Return the place of a row's principal, or the code of its denial; `None` if the column lacks the row.
-    fn principal(&self, who: Who<'_>, row: usize, now_ns: i64, killed: bool) -> Option<Result<Place, Code>> {
-        let later = if matches!(who, Who::Sessions(_)) { Code::UnknownSession } else { Code::UnknownHandle };
-        let found = who.principal(&self.shared, row, now_ns, killed)?;
+    fn principal(
+        &self,
+        principals: Principals<'_>,
+        row: usize,
+        now_ns: i64,
+        killed: bool,
+    ) -> Option<Result<Place, Code>> {
+        let later =
+            if matches!(principals, Principals::Sessions(_)) { Code::UnknownSession } else { Code::UnknownHandle };
+        let found = principals.principal(&self.shared, row, now_ns, killed)?;
         Some(found.and_then(|place| self.covered(place, later)))
     }
 
@@ -190,39 +198,39 @@ impl Batch {
         if self.snapshot.loaded.uids.covers(place) { Ok(place) } else { Err(later) }
     }
 
-    /// Resolve the sessions and entities of a block of rows. Each step prefetches the memory of the next step for all
-    /// rows, so that the block waits for memory once per step and not once per row.
+    /// Resolve the sessions and entities of a chunk of rows. Each step prefetches the memory of the next step for all
+    /// rows, so that the chunk waits for memory once per step and not once per row.
     #[inline]
     fn look_up(
         &self,
-        who: Who<'_>,
+        principals: Principals<'_>,
         resources: Column<'_, u64>,
         now_ns: i64,
         first: usize,
         codes: &mut [u8],
-        block: &mut Block,
+        chunk: &mut Chunk,
     ) {
-        self.look_up_in::<false>(who, resources, now_ns, first, codes, block);
+        self.look_up_in::<false>(principals, resources, now_ns, first, codes, chunk);
         // This check comes last, when all data of the rows has been read.
         if !self.snapshot.loaded.uids.is_newest() {
-            self.look_up_in::<true>(who, resources, now_ns, first, codes, block);
+            self.look_up_in::<true>(principals, resources, now_ns, first, codes, chunk);
         }
     }
 
-    /// Resolve a block as [`Self::look_up`] does. With `LATE`, refuse places that were reused after the snapshot was
+    /// Resolve a chunk as [`Self::look_up`] does. With `LATE`, refuse places that were reused after the snapshot was
     /// taken.
     #[inline]
     fn look_up_in<const LATE: bool>(
         &self,
-        who: Who<'_>,
+        principals: Principals<'_>,
         resources: Column<'_, u64>,
         now_ns: i64,
         first: usize,
         codes: &mut [u8],
-        block: &mut Block,
+        chunk: &mut Chunk,
     ) {
         for at in first..first + codes.len() {
-            if let Who::Sessions(sessions) = who
+            if let Principals::Sessions(sessions) = principals
                 && let Some(session) = sessions.get(at)
             {
                 self.shared.sessions.prefetch(SessionId(session));
@@ -232,11 +240,11 @@ impl Batch {
             }
         }
         let killed = self.is_killed();
-        for ((at, code), principal) in (first..).zip(&mut *codes).zip(&mut block.principals) {
+        for ((at, code), principal) in (first..).zip(&mut *codes).zip(&mut chunk.principals) {
             let found = if LATE {
-                self.principal(who, at, now_ns, killed)
+                self.principal(principals, at, now_ns, killed)
             } else {
-                who.principal(&self.shared, at, now_ns, killed)
+                principals.principal(&self.shared, at, now_ns, killed)
             };
             match found.unwrap_or(Err(Code::Corrupt)) {
                 Ok(place) => {
@@ -252,17 +260,17 @@ impl Batch {
                 continue;
             };
             #[allow(clippy::cast_possible_truncation)] // it was a place
-            let places = (Place(block.principals[row] as usize), self.shared.place(Handle(resource)));
+            let places = (Place(chunk.principals[row] as usize), self.shared.place(Handle(resource)));
             if LATE && let Err(denial) = self.covered(places.1, Code::UnknownHandle) {
                 *code = denial as u8;
                 continue;
             }
             match self.snapshot.resolve_both(places.0, places.1) {
                 Ok((principal, resource)) => {
-                    block.principals[row] = principal.entity.bits();
-                    block.resources[row] = resource.entity.bits();
-                    block.classes[0][row] = principal.classes.principal;
-                    block.classes[1][row] = resource.classes.resource;
+                    chunk.principals[row] = principal.entity.bits();
+                    chunk.resources[row] = resource.entity.bits();
+                    chunk.classes[0][row] = principal.classes.principal;
+                    chunk.classes[1][row] = resource.classes.resource;
                 }
                 Err(denial) => *code = denial as u8,
             }
@@ -277,14 +285,14 @@ impl Batch {
         columns: &[Column<'_, i64>],
         first: usize,
         codes: &mut [u8],
-        block: &mut Block,
+        chunk: &mut Chunk,
     ) -> bool {
-        let fits = self.take_arguments_in::<false>(binding, columns, first, codes, block);
+        let fits = self.take_arguments_in::<false>(binding, columns, first, codes, chunk);
         // This check comes last, as in `look_up`.
         if self.snapshot.loaded.uids.is_newest() {
             return fits;
         }
-        self.take_arguments_in::<true>(binding, columns, first, codes, block)
+        self.take_arguments_in::<true>(binding, columns, first, codes, chunk)
     }
 
     #[inline]
@@ -295,7 +303,7 @@ impl Batch {
         columns: &[Column<'_, i64>],
         first: usize,
         codes: &mut [u8],
-        block: &mut Block,
+        chunk: &mut Chunk,
     ) -> bool {
         let (width, mut fits) = (columns.len(), true);
         let types = binding.types.iter().zip(&binding.entity_types);
@@ -320,7 +328,7 @@ impl Batch {
                         }
                     });
                 }
-                match (value, block.values.get_mut(row * width + place)) {
+                match (value, chunk.values.get_mut(row * width + place)) {
                     (Ok(value), Some(slot)) => *slot = value,
                     (Err(denial), _) if *code == UNDECIDED => *code = denial as u8,
                     _ => {}
@@ -330,27 +338,27 @@ impl Batch {
         fits
     }
 
-    /// Decide the rows of a block that are not denied yet, layer by layer.
+    /// Decide the rows of a chunk that are not denied yet, layer by layer.
     #[inline]
-    fn decide_block(&self, binding: &Binding, codes: &mut [u8], block: &mut Block, scratch: &mut Scratch) {
+    fn decide_chunk(&self, binding: &Binding, codes: &mut [u8], chunk: &mut Chunk, scratch: &mut Scratch) {
         let bundle = self.snapshot.bundle();
         let mut decided = [Code::Default; ROWS];
         for (at, layer) in binding.layers.iter().enumerate() {
-            self.find_cells(layer, codes, block);
+            self.find_cells(layer, codes, chunk);
             for (row, code) in codes.iter_mut().enumerate().filter(|(_, code)| **code == UNDECIDED) {
-                let classes = ClassPair { principal: block.classes[0][row], resource: block.classes[1][row] };
+                let classes = ClassPair { principal: chunk.classes[0][row], resource: chunk.classes[1][row] };
                 if classes.principal == UNCLASSED || classes.resource == UNCLASSED {
                     // An unclassed row is decided in all layers at once, and only once.
                     if at == 0 {
                         decided[row] =
-                            self.walk(binding, block, row, classes, |walk| walk.decide(scratch, &mut EffectOnly));
+                            self.walk(binding, chunk, row, classes, |walk| walk.decide(scratch, &mut EffectOnly));
                     }
                     continue;
                 }
                 if decided[row] == Code::Forbid {
                     continue;
                 }
-                decided[row] = self.walk(binding, block, row, classes, |walk| {
+                decided[row] = self.walk(binding, chunk, row, classes, |walk| {
                     let mut sink = EffectOnly;
                     let mut verdict = Verdict::new(decided[row], &mut sink);
                     let result = if layer.form == Form::Sets as u32 {
@@ -358,7 +366,7 @@ impl Batch {
                             walk.sets(layer, principal, resource, scratch, &mut verdict)
                         })
                     } else {
-                        walk.cell(block.cells[row], scratch, &mut verdict)
+                        walk.cell(chunk.cells[row], scratch, &mut verdict)
                     };
                     match result {
                         Ok(()) => verdict.code,
@@ -376,19 +384,19 @@ impl Batch {
         }
     }
 
-    /// Find the cells of a layer for the rows of a block, each step for all rows.
+    /// Find the cells of a layer for the rows of a chunk, each step for all rows.
     #[inline]
-    fn find_cells(&self, layer: &LayerRec, codes: &mut [u8], block: &mut Block) {
+    fn find_cells(&self, layer: &LayerRec, codes: &mut [u8], chunk: &mut Chunk) {
         let bundle = self.snapshot.bundle();
         let (maps, is_sets) = (bundle.maps(), layer.form == Form::Sets as u32);
         let rows = codes.len();
         for row in 0..rows {
-            prefetch(maps, (layer.principal_map as usize).saturating_add(block.classes[0][row] as usize));
-            prefetch(maps, (layer.resource_map as usize).saturating_add(block.classes[1][row] as usize));
+            prefetch(maps, (layer.principal_map as usize).saturating_add(chunk.classes[0][row] as usize));
+            prefetch(maps, (layer.resource_map as usize).saturating_add(chunk.classes[1][row] as usize));
         }
         let mut pairs = [(0_u32, 0_u32); ROWS];
         for (row, code) in codes.iter_mut().enumerate().filter(|(_, code)| **code == UNDECIDED) {
-            let classes = ClassPair { principal: block.classes[0][row], resource: block.classes[1][row] };
+            let classes = ClassPair { principal: chunk.classes[0][row], resource: chunk.classes[1][row] };
             if classes.principal == UNCLASSED || classes.resource == UNCLASSED {
                 continue;
             }
@@ -407,7 +415,7 @@ impl Batch {
         for (row, code) in codes.iter_mut().enumerate().filter(|(_, code)| **code == UNDECIDED) {
             match cell(bundle, layer, pairs[row].0, pairs[row].1) {
                 Ok(found) => {
-                    block.cells[row] = found;
+                    chunk.cells[row] = found;
                     prefetch(bundle.programs(), cell_program(found) as usize);
                 }
                 Err(denial) => *code = denial as u8,
@@ -420,16 +428,16 @@ impl Batch {
     fn walk<T>(
         &self,
         binding: &Binding,
-        block: &Block,
+        chunk: &Chunk,
         row: usize,
         classes: ClassPair,
         job: impl FnOnce(&Walk<'_>) -> T,
     ) -> T {
         let width = binding.types.len();
         let request = Request {
-            principal: EntityRef::from_bits(block.principals[row]),
-            resource: EntityRef::from_bits(block.resources[row]),
-            numbers: block.values.get(row * width..(row + 1) * width).unwrap_or_default(),
+            principal: EntityRef::from_bits(chunk.principals[row]),
+            resource: EntityRef::from_bits(chunk.resources[row]),
+            numbers: chunk.values.get(row * width..(row + 1) * width).unwrap_or_default(),
             positions: &binding.positions,
             kinds: &binding.kinds,
             arena: &[],
@@ -486,7 +494,7 @@ impl Batch {
     }
 }
 
-/// The mark of a row that is not decided yet. It is no code.
+/// What stands in the place of the code of a row that is not decided yet. It is no code.
 const UNDECIDED: u8 = u8::MAX;
 
 /// A batch's working memory.
@@ -494,7 +502,7 @@ struct BatchMemory {
     /// For each argument, whether it is an entity.
     entities: Vec<bool>,
     scratch: Scratch,
-    block: Box<Block>,
+    chunk: Box<Chunk>,
 }
 
 impl BatchMemory {
@@ -502,17 +510,17 @@ impl BatchMemory {
         let types = binding.map_or(&[][..], |binding| &binding.types);
         let mut scratch = snapshot.scratch();
         // Write to the memory, since the system may not have provided its pages yet.
-        scratch.rooms().into_iter().for_each(|memory| std::hint::black_box(memory).fill(Value::default()));
+        scratch.buffers().into_iter().for_each(|memory| std::hint::black_box(memory).fill(Value::default()));
         Self {
             entities: types.iter().map(|ty| matches!(ty, ValueType::Entity(_))).collect(),
             scratch,
-            block: Box::new(Block::new(types.len())),
+            chunk: Box::new(Chunk::new(types.len())),
         }
     }
 }
 
-/// The rows of the current block, field by field.
-struct Block {
+/// The rows of the current chunk, field by field.
+struct Chunk {
     /// Places first; later the bits of the entities.
     principals: [u64; ROWS],
     resources: [u64; ROWS],
@@ -524,7 +532,7 @@ struct Block {
     values: Vec<i64>,
 }
 
-impl Block {
+impl Chunk {
     fn new(columns: usize) -> Self {
         Self {
             principals: [0; ROWS],

@@ -61,14 +61,14 @@ impl<'a, T: Copy> Column<'a, T> {
 
 /// The principals of a batch.
 #[derive(Debug, Clone, Copy)]
-pub enum Who<'a> {
-    /// Sessions, by their ids: validity and kill switch are checked.
+pub enum Principals<'a> {
+    /// Ids of sessions: validity and kill switch are checked.
     Sessions(Column<'a, u64>),
-    /// Principals, by their handles: policy alone decides.
-    Principals(Column<'a, u64>),
+    /// Handles of principals: policy alone decides.
+    Handles(Column<'a, u64>),
 }
 
-impl Who<'_> {
+impl Principals<'_> {
     /// Return the place of a row's principal, or the code of its denial; `None` if the column lacks the row.
     #[inline]
     pub(crate) fn principal(
@@ -80,13 +80,13 @@ impl Who<'_> {
     ) -> Option<Result<Place, Code>> {
         match self {
             Self::Sessions(sessions) => Some(shared.principal(SessionId(sessions.get(row)?), now_ns, killed)),
-            Self::Principals(principals) => Some(Ok(shared.place(Handle(principals.get(row)?)))),
+            Self::Handles(handles) => Some(Ok(shared.place(Handle(handles.get(row)?)))),
         }
     }
 
     /// Return whether all rows have the same principal.
     pub(crate) const fn is_one(&self) -> bool {
-        matches!(self, Self::Sessions(Column { step: 0, .. }) | Self::Principals(Column { step: 0, .. }))
+        matches!(self, Self::Sessions(Column { step: 0, .. }) | Self::Handles(Column { step: 0, .. }))
     }
 }
 

@@ -251,8 +251,7 @@ impl Engine {
         let changes = changed.map(|changed| mark_changes(&registry.register, &loaded, changed));
         let old = self.snapshot().loaded.clone();
         if !released.is_empty() {
-            // This comes before any place is reused: from now on, decisions over an older generation of uids check
-            // twice.
+            // This comes before any place is reused: from now on, decisions over an older epoch of uids check twice.
             loaded.uids.begin();
             registry.register.reuse();
         }

@@ -40,7 +40,7 @@ mod working;
 
 pub use batch::Batch;
 pub use binding::{Arguments, Name, PrepareError};
-pub use columns::{Column, Who, WrongType};
+pub use columns::{Column, Principals, WrongType};
 pub use decide::{Determining, MAX_DETERMINING};
 pub use engine::{Engine, StaleGates, Swap, SwapError};
 pub use gate::Gate;

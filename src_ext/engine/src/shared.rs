@@ -32,7 +32,7 @@ pub struct Shared {
     state: AtomicU64,
     pub(crate) key: Key,
     pub(crate) kills: Kills,
-    /// The mark of the process that opened the engine.
+    /// The nonce of the process that opened the engine.
     process: u64,
     /// Held for short times only: preparing a gate and asking for a handle wait for it. It is locked after
     /// [`crate::Engine`]'s own lock.
@@ -41,7 +41,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Start with a first snapshot, in the process with this mark.
+    /// Start with a first snapshot, in the process with this nonce.
     pub(crate) fn new(
         sessions: Sessions,
         snapshot: Snapshot,
@@ -66,7 +66,7 @@ impl Shared {
     #[inline]
     #[must_use]
     pub fn is_forked(&self) -> bool {
-        ztfast_pages::mark() != self.process
+        ztfast_pages::nonce() != self.process
     }
 
     /// Refuse to go on in a forked child, and let sessions follow the wall clock. Every method that changes something

@@ -32,7 +32,7 @@ impl WorkingMemory {
         let bytes = (stack + cells) * size_of::<Value>();
         let missing = || MemoryError::Missing { what, bytes, source: io::ErrorKind::OutOfMemory.into() };
         let mut scratch = Scratch::try_new(stack, cells).ok_or_else(missing)?;
-        let [stack, cells] = scratch.rooms();
+        let [stack, cells] = scratch.buffers();
         let resident = [Resident::write(what, stack, residence)?, Resident::write(what, cells, residence)?];
         Ok(Box::new(Self { resident, scratch, next: None }))
     }
@@ -90,13 +90,13 @@ impl Texts {
     }
 
     /// Return the bits that all text numbers of this call have.
-    const fn mark(&self) -> u64 {
+    const fn prefix(&self) -> u64 {
         FOREIGN_STRING | self.call << CALL_SHIFT
     }
 
     /// Return whether this is the number of one of the texts.
     pub const fn has(&self, number: u64) -> bool {
-        number ^ self.mark() < self.offsets.len().saturating_sub(1) as u64
+        number ^ self.prefix() < self.offsets.len().saturating_sub(1) as u64
     }
 
     /// Return the number of a text, and add it if it is new. Equal texts have equal numbers. `None` if the memory is
@@ -105,7 +105,7 @@ impl Texts {
     pub fn number(&mut self, text: &str) -> Option<u64> {
         let same = |w: &[u32]| self.bytes.get(w[0] as usize..w[1] as usize) == Some(text.as_bytes());
         if let Some(before) = self.offsets.windows(2).position(same) {
-            return Some(self.mark() | before as u64);
+            return Some(self.prefix() | before as u64);
         }
         let (count, end) = (self.offsets.len(), self.bytes.len() + text.len());
         if count == 0 || count > MAX_TEXTS || end > MAX_TEXT_BYTES {
@@ -113,7 +113,7 @@ impl Texts {
         }
         self.bytes.extend_from_slice(text.as_bytes());
         self.offsets.push(end as u32);
-        Some(self.mark() | (count as u64 - 1))
+        Some(self.prefix() | (count as u64 - 1))
     }
 
     /// Return the texts as programs read them.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use world::sources::compile;
 use ztfast_bundle::Bundle;
 use ztfast_engine::{
-    Admission, Batch, Code, Column, Engine, EngineOptions, Handle, Kill, SessionId, SessionStatus, Who, now_ns,
+    Admission, Batch, Code, Column, Engine, EngineOptions, Handle, Kill, Principals, SessionId, SessionStatus, now_ns,
 };
 
 const SCHEMA: &str = "
@@ -50,7 +50,14 @@ impl Desk {
     }
 
     /// Decide on rows; the columns of `n` and `m` are given.
-    fn decide(&self, batch: &Batch, who: Who<'_>, docs: Column<'_, u64>, given: [Column<'_, i64>; 2], rows: &mut [u8]) {
+    fn decide(
+        &self,
+        batch: &Batch,
+        who: Principals<'_>,
+        docs: Column<'_, u64>,
+        given: [Column<'_, i64>; 2],
+        rows: &mut [u8],
+    ) {
         let user = [self.user.0.cast_signed()];
         let columns = [given[0], given[1], Column::all(&user)];
         batch.decide_many(who, docs, &columns[..batch.types().len()], rows).unwrap();
@@ -76,7 +83,7 @@ fn rows_that_a_column_lacks_are_corrupt() {
                 (whole.0, Column::each(&docs[..there]), whole.2),
             ] {
                 let mut codes = [u8::MAX; ROWS];
-                desk.decide(&batch, Who::Sessions(sessions), docs, given, &mut codes);
+                desk.decide(&batch, Principals::Sessions(sessions), docs, given, &mut codes);
                 let (found, lacking) = codes.split_at(there);
                 assert!(found.iter().all(|&code| code == Code::Allow as u8), "{names:?} {there}: {codes:?}");
                 assert!(lacking.iter().all(|&code| code == Code::Corrupt as u8), "{names:?} {there}: {codes:?}");
@@ -84,7 +91,7 @@ fn rows_that_a_column_lacks_are_corrupt() {
         }
         let mut codes = [u8::MAX; ROWS];
         let given = [Column::all(&allowed), Column::all(&[])];
-        desk.decide(&batch, Who::Sessions(Column::all(&sessions)), Column::all(&docs), given, &mut codes);
+        desk.decide(&batch, Principals::Sessions(Column::all(&sessions)), Column::all(&docs), given, &mut codes);
         assert_eq!(codes, [Code::Corrupt as u8; ROWS]);
     }
 }
@@ -105,7 +112,7 @@ fn conditions_over_two_arguments_hold_where_both_do() {
         let mut codes = [u8::MAX; 2];
         let (sessions, numbers) = ([session.0], [[n], [m]]);
         let given = numbers.each_ref().map(|number| Column::all(number));
-        let who = Who::Sessions(Column::all(&sessions));
+        let who = Principals::Sessions(Column::all(&sessions));
         desk.decide(&gate.batch(), who, Column::all(&[desk.doc.0]), given, &mut codes);
         assert_eq!(codes, [expected as u8; 2], "{n} {m}");
     }
@@ -119,7 +126,7 @@ fn rows_that_are_refused_are_each_of_their_own_session() {
     let sessions: Vec<u64> = (0..150).map(|row| if row < 70 { good.0 } else { revoked.0 }).collect();
     let mut codes = [u8::MAX; 150];
     let batch = desk.batch(ARGUMENTS[0]);
-    batch.refuse(Who::Sessions(Column::each(&sessions)), Column::all(&[desk.doc.0]), &mut codes);
+    batch.refuse(Principals::Sessions(Column::each(&sessions)), Column::all(&[desk.doc.0]), &mut codes);
     assert_eq!(codes[..70], [Code::BadValue as u8; 70]);
     assert_eq!(codes[70..], [Code::Revoked as u8; 80]);
 }
@@ -147,7 +154,7 @@ fn what_happens_meanwhile_is_seen_by_the_rows_that_are_left() {
             let session = desk.admit(ends);
             std::thread::scope(|threads| {
                 threads.spawn(|| {
-                    let who = Who::Sessions(Column::all(std::slice::from_ref(&session.0)));
+                    let who = Principals::Sessions(Column::all(std::slice::from_ref(&session.0)));
                     let given = [Column::all(&[5]), Column::all(&[5])];
                     desk.decide(&batch, who, Column::all(&[desk.doc.0]), given, &mut codes);
                 });

@@ -9,7 +9,7 @@ use world::sources::parts;
 use world::spoilt::{decide_all, processor_time};
 use zerocopy::IntoBytes;
 use ztfast_bundle::{Bundle, Form, Parts};
-use ztfast_engine::{Admission, Code, Column, Engine, EngineOptions, Who};
+use ztfast_engine::{Admission, Code, Column, Engine, EngineOptions, Principals};
 use ztfast_vm::{Instr, Op, Value};
 
 /// A generator of numbers (splitmix64), so that each run of the test is the same.
@@ -187,7 +187,7 @@ fn a_batch_says_of_a_program_that_is_cut_off_what_a_gate_says() {
                 let expected = gate.allows(session, doc, &[n]);
                 let mut codes = [0; 2];
                 let (sessions, docs, values) = ([session.0], [doc.0], [n, n]);
-                let who = Who::Sessions(Column::all(&sessions));
+                let who = Principals::Sessions(Column::all(&sessions));
                 gate.batch()
                     .decide_many(who, Column::all(&docs), &[Column::each(&values)], &mut codes)
                     .expect("there are no entities");

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use ztfast_engine::{
-    AdmitError, Batch, Code, Column, Engine, EngineOptions, Gate, Handle, HandleError, SessionId, SessionStatus, Who,
+    AdmitError, Batch, Code, Column, Engine, EngineOptions, Gate, Handle, HandleError, Principals, SessionId,
+    SessionStatus,
 };
 
 /// The number of handles that are kept, and of places beside them.
@@ -77,7 +78,7 @@ impl Desk {
             Column::all(std::slice::from_ref(&text)),
             Column::all(&entities),
         ];
-        batch.decide_many(Who::Sessions(who), Column::all(&[self.doc.0]), &columns, &mut codes).unwrap();
+        batch.decide_many(Principals::Sessions(who), Column::all(&[self.doc.0]), &columns, &mut codes).unwrap();
         Code::ALL.into_iter().find(|&code| code as u8 == codes[0]).unwrap()
     }
 }

@@ -9,8 +9,8 @@ use ztfast_bundle::{ActionMeta, Bundle, Field, Form, Node};
 use ztfast_cedar::Answer;
 use ztfast_cedar::ir::{Datum, Uid};
 use ztfast_engine::{
-    Admission, Code, Column, Determining, Engine, EngineOptions, Handle, MAX_DETERMINING, RequestBuilder, SessionId,
-    Snapshot, Who,
+    Admission, Code, Column, Determining, Engine, EngineOptions, Handle, MAX_DETERMINING, Principals, RequestBuilder,
+    SessionId, Snapshot,
 };
 use ztfast_explain::{Cedar, CedarFallback, request_value};
 
@@ -224,9 +224,10 @@ impl Desk {
                     columns.push(numbers.collect::<Option<_>>().ok_or("too many texts")?);
                 }
                 let laid_out: Vec<Column<'_, i64>> = columns.iter().map(|column| Column::each(column)).collect();
-                for who in
-                    [Who::Sessions(Column::each(&ways.sessions)), Who::Principals(Column::each(&ways.principals))]
-                {
+                for who in [
+                    Principals::Sessions(Column::each(&ways.sessions)),
+                    Principals::Handles(Column::each(&ways.principals)),
+                ] {
                     let mut out = vec![u8::MAX; ways.expected.len()];
                     let decided = batch.decide_many(who, Column::each(&ways.resources), &laid_out, &mut out);
                     decided.map_err(|_| "an entity that fits its argument is refused")?;

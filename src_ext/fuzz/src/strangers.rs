@@ -5,7 +5,7 @@ use crate::counts::Counts;
 use crate::desk::Desk;
 use crate::ways::Ways;
 use ztfast_bundle::ValueType;
-use ztfast_engine::{Code, Column, Determining, Handle, SessionId, Who};
+use ztfast_engine::{Code, Column, Determining, Handle, Principals, SessionId};
 
 /// The gates that are checked after a step, and the rows of each.
 const GATES: usize = 4;
@@ -102,8 +102,8 @@ impl Ways {
         let right = self.expected.first().copied().ok_or("no row")?;
         let (session, handle) = (Code::UnknownSession, Code::UnknownHandle);
         for (who, wanted) in [
-            (Who::Sessions(Column::each(&sessions)), [right, session, handle, session]),
-            (Who::Principals(Column::each(&principals)), [right, handle, handle, handle]),
+            (Principals::Sessions(Column::each(&sessions)), [right, session, handle, session]),
+            (Principals::Handles(Column::each(&principals)), [right, handle, handle, handle]),
         ] {
             let mut out = [u8::MAX; 4];
             let decided = batch.decide_many(who, Column::each(&resources), &laid_out, &mut out);
@@ -147,7 +147,7 @@ impl Ways {
                 let mut out = [Code::Allow as u8];
                 let sessions = [row.session];
                 let _ = batch.decide_many(
-                    Who::Sessions(Column::each(&sessions)),
+                    Principals::Sessions(Column::each(&sessions)),
                     Column::all(&[row.resource]),
                     &laid_out,
                     &mut out,

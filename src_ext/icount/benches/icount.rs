@@ -7,7 +7,7 @@
 
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use std::hint::black_box;
-use ztfast_engine::{Batch, Code, Column, Determining, Who};
+use ztfast_engine::{Batch, Code, Column, Determining, Principals};
 use ztfast_icount::{Hot, VALUES};
 
 // The limits: the counts when they were last renewed, and 3 % above. To renew them, after a change that is worth its
@@ -42,9 +42,9 @@ fn decided(mut rows: Box<Rows>) -> Box<Rows> {
     let columns = rows.columns.each_ref().map(|column| Column::each(column));
     let (session, resource) = ([rows.hot.session.0], [rows.hot.resource.0]);
     // As through the C API, nothing is known about the columns at compile time.
-    let (who, resources, columns) =
-        black_box((Who::Sessions(Column::all(&session)), Column::all(&resource), &columns[..]));
-    rows.batch.decide_many(who, resources, columns, &mut rows.codes).expect("there are no entities");
+    let (principals, resources, columns) =
+        black_box((Principals::Sessions(Column::all(&session)), Column::all(&resource), &columns[..]));
+    rows.batch.decide_many(principals, resources, columns, &mut rows.codes).expect("there are no entities");
     rows
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, Field, Node, ValueType};
 use ztfast_engine::{
-    AttrValue, Code, Column, Determining, Engine, EngineOptions, EntityData, Gate, Handle, Kill, RequestBuilder,
-    Residence, SessionId, Who,
+    AttrValue, Code, Column, Determining, Engine, EngineOptions, EntityData, Gate, Handle, Kill, Principals,
+    RequestBuilder, Residence, SessionId,
 };
 use ztfast_vm::{EntityRef, Tag, Value};
 
@@ -191,7 +191,7 @@ impl Desk {
             let sessions: Vec<u64> = sessions.iter().map(|session| session.0).collect();
             let resources: Vec<u64> = resources.iter().map(|handle| handle.0).collect();
             let mut out = vec![0; resources.len().min(sessions.len())];
-            for who in [Who::Sessions(Column::each(&sessions)), Who::Principals(Column::all(&resources))] {
+            for who in [Principals::Sessions(Column::each(&sessions)), Principals::Handles(Column::all(&resources))] {
                 let _ = batch.decide_many(who, Column::each(&resources), &columns, &mut out);
                 let _ = batch.decide_many(who, Column::all(&resources), &columns, &mut out);
             }

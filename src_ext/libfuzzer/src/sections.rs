@@ -1,7 +1,7 @@
 //! Parses a bundle's file into its sections, and assembles it again with right hashes. This follows the layout that the
 //! crate `bundle` documents and shares no code with it, so a file that the two read differently shows an error.
 
-/// The size of the header before the table of sections: mark, version, count, length, zeros, hash.
+/// The size of the header before the table of sections: magic number, version, count, length, zeros, hash.
 const HEADER: usize = 64;
 /// The size of an entry of the table: kind, element size, offset, length, zeros, hash.
 const ENTRY: usize = 64;
@@ -22,8 +22,8 @@ pub struct Section {
 /// A file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Mark and version.
-    pub mark: [u8; 12],
+    /// Magic number and version.
+    pub magic: [u8; 12],
     /// Its sections.
     pub sections: Vec<Section>,
 }
@@ -32,7 +32,7 @@ impl File {
     /// Parse a file. Returns `None` if its table of sections is invalid. Hashes are not checked.
     #[must_use]
     pub fn read(file: &[u8]) -> Option<Self> {
-        let mark = file.get(..12)?.try_into().ok()?;
+        let magic = file.get(..12)?.try_into().ok()?;
         let count = u32_at(file, 12)? as usize;
         let table = file.get(HEADER..)?.get(..count.checked_mul(ENTRY)?)?;
         let sections = table.chunks_exact(ENTRY).map(|entry| {
@@ -41,7 +41,7 @@ impl File {
             let bytes = file.get(offset..)?.get(..length)?.to_vec();
             ((1..=MAX_ELEMENT).contains(&element) && length % element == 0).then_some(Section { element, bytes })
         });
-        Some(Self { mark, sections: sections.collect::<Option<_>>()? })
+        Some(Self { magic, sections: sections.collect::<Option<_>>()? })
     }
 
     /// Assemble the file.
@@ -65,7 +65,7 @@ impl File {
             table.extend_from_slice(&[0; 8]);
             table.extend_from_slice(blake3::hash(&bodies[from..]).as_bytes());
         }
-        let mut file = self.mark.to_vec();
+        let mut file = self.magic.to_vec();
         file.extend_from_slice(&number(self.sections.len()));
         file.extend_from_slice(&((start + bodies.len()) as u64).to_le_bytes());
         file.resize(HEADER, 0);

@@ -64,34 +64,34 @@ pub enum HandleError {
 /// An entity's type and id.
 pub type OwnedUid = (Box<str>, Box<str>);
 
-/// The uids of all handles, by place, in one generation. The table only grows, and is read without a lock. A place
+/// The uids of all handles, by place, in one epoch. The table only grows, and is read without a lock. A place
 /// whose principal was released is empty until another uid takes it.
 ///
-/// Each release begins another generation, with a table of handles of its own. So within one generation a place belongs
-/// to one uid only, and a decision under way over an older generation, for a session that has just ended, still finds
+/// Each release begins another epoch, with a table of handles of its own. So within one epoch a place belongs
+/// to one uid only, and a decision under way over an older epoch, for a session that has just ended, still finds
 /// the old uid there.
 pub struct Uids {
-    /// The number of the generation, from 0.
-    pub generation: u64,
+    /// The number of the epoch, from 0.
+    pub epoch: u64,
     entries: boxcar::Vec<OnceLock<Arc<OwnedUid>>>,
-    generations: Arc<Generations>,
+    epochs: Arc<Epochs>,
 }
 
-/// The generation in which each place got its uid. A decision over an older generation uses this to tell that a place
+/// The epoch in which each place got its uid. A decision over an older epoch uses this to tell that a place
 /// was empty there, or belonged to another uid.
 #[derive(Default)]
-pub struct Generations {
+pub struct Epochs {
     newest: AtomicU64,
     since: boxcar::Vec<AtomicU64>,
-    /// The last generation in which the handle of a reused place was given out.
+    /// The last epoch in which the handle of a reused place was given out.
     given: AtomicU64,
 }
 
 impl Uids {
-    /// Create the empty table of the first generation.
+    /// Create the empty table of the first epoch.
     #[must_use]
     pub fn first() -> Self {
-        Self { generation: 0, entries: boxcar::Vec::new(), generations: Arc::default() }
+        Self { epoch: 0, entries: boxcar::Vec::new(), epochs: Arc::default() }
     }
 
     /// Return the number of places.
@@ -105,28 +105,28 @@ impl Uids {
         self.entries.get(place.0)?.get()
     }
 
-    /// Return whether a place has the same uid in this generation as in the newest. The place must be that of a
+    /// Return whether a place has the same uid in this epoch as in the newest. The place must be that of a
     /// session's principal or of a handle now.
     #[inline]
     pub fn covers(&self, place: Place) -> bool {
         self.is_newest() || self.has_since(place)
     }
 
-    /// Return whether this is the newest generation.
+    /// Return whether this is the newest epoch.
     #[inline]
     pub fn is_newest(&self) -> bool {
-        self.generations.newest.load(Ordering::Acquire) == self.generation
+        self.epochs.newest.load(Ordering::Acquire) == self.epoch
     }
 
     #[cold]
     fn has_since(&self, place: Place) -> bool {
-        self.generations.since.get(place.0).is_some_and(|since| since.load(Ordering::Acquire) <= self.generation)
+        self.epochs.since.get(place.0).is_some_and(|since| since.load(Ordering::Acquire) <= self.epoch)
     }
 
-    /// Return whether each handle given out has the same uid in this generation as in the newest, or none.
+    /// Return whether each handle given out has the same uid in this epoch as in the newest, or none.
     #[inline]
     pub fn covers_handles(&self) -> bool {
-        self.is_newest() || self.generations.given.load(Ordering::Acquire) <= self.generation
+        self.is_newest() || self.epochs.given.load(Ordering::Acquire) <= self.epoch
     }
 
     /// Return the bytes of the uids that `newest` does not share.
@@ -161,15 +161,15 @@ impl Uids {
         }
     }
 
-    /// Create the empty table of the next generation.
+    /// Create the empty table of the next epoch.
     #[must_use]
     pub fn next(&self) -> Self {
-        Self { generation: self.generation + 1, entries: boxcar::Vec::new(), generations: self.generations.clone() }
+        Self { epoch: self.epoch + 1, entries: boxcar::Vec::new(), epochs: self.epochs.clone() }
     }
 
-    /// Make this the newest generation.
+    /// Make this the newest epoch.
     pub fn begin(&self) {
-        self.generations.newest.store(self.generation, Ordering::Release);
+        self.epochs.newest.store(self.epoch, Ordering::Release);
     }
 }
 
@@ -197,9 +197,9 @@ pub struct Register {
     places: HashMap<Arc<OwnedUid>, Place>,
     /// The places of uids that are only principals of sessions.
     principals: HashSet<Place>,
-    /// Released places. They are given out again only in the next generation.
+    /// Released places. They are given out again only in the next epoch.
     released: HashSet<Place>,
-    /// Places that belonged to other uids in older generations.
+    /// Places that belonged to other uids in older epochs.
     free: Vec<Place>,
     /// The reused places that were given out since the last release. A copy of the table made meanwhile may lack their
     /// uids.
@@ -239,34 +239,34 @@ impl Register {
     /// [`HandleError::Full`].
     pub fn place(&mut self, ty: &str, id: &str, uids: &Uids, wanted: Wanted) -> Result<(Place, bool), HandleError> {
         let uid: OwnedUid = (ty.into(), id.into());
-        let generations = &*uids.generations;
+        let epochs = &*uids.epochs;
         if let Some(&known) = self.places.get(&uid) {
             if wanted == Wanted::Handle && self.principals.remove(&known) {
-                let since = generations.since.get(known.0).map_or(u64::MAX, |since| since.load(Ordering::Relaxed));
-                generations.given.fetch_max(since, Ordering::Release);
+                let since = epochs.since.get(known.0).map_or(u64::MAX, |since| since.load(Ordering::Relaxed));
+                epochs.given.fetch_max(since, Ordering::Release);
             }
             return Ok((known, false));
         }
         let uid = Arc::new(uid);
-        let (fresh, generation) = (uids.count(), uids.generation);
-        // Handles take new places first: in older generations these are empty.
+        let (fresh, epoch) = (uids.count(), uids.epoch);
+        // Handles take new places first: in older epochs these are empty.
         let place = match self.free.last() {
             Some(&free) if wanted == Wanted::Session || fresh >= self.capacity => free,
             _ if fresh < self.capacity => Place(fresh),
             _ => return Err(HandleError::Full(self.capacity)),
         };
         if place.0 == fresh {
-            generations.since.push(AtomicU64::new(generation));
+            epochs.since.push(AtomicU64::new(epoch));
             uids.entries.push(OnceLock::from(uid.clone()));
         } else {
             self.free.pop();
             self.taken.push(place);
-            if let (Some(since), Some(entry)) = (generations.since.get(place.0), uids.entries.get(place.0)) {
-                since.store(generation, Ordering::Release);
+            if let (Some(since), Some(entry)) = (epochs.since.get(place.0), uids.entries.get(place.0)) {
+                since.store(epoch, Ordering::Release);
                 let _ = entry.set(uid.clone());
             }
             if wanted == Wanted::Handle {
-                generations.given.fetch_max(generation, Ordering::Release);
+                epochs.given.fetch_max(epoch, Ordering::Release);
             }
         }
         if wanted == Wanted::Session {
@@ -277,7 +277,7 @@ impl Register {
     }
 
     /// Release the principals that no session needs; `needed` lists the places that sessions need. Return all places
-    /// that are to be empty in the next generation.
+    /// that are to be empty in the next epoch.
     pub fn release(&mut self, needed: &HashSet<Place>, uids: &Uids) -> HashSet<Place> {
         self.taken = Vec::new();
         let over: Vec<Place> = self.principals.iter().filter(|place| !needed.contains(place)).copied().collect();
@@ -301,7 +301,7 @@ impl Register {
         &self.taken
     }
 
-    /// Let the released places be given out again, in a generation in which they are empty.
+    /// Let the released places be given out again, in an epoch in which they are empty.
     pub fn reuse(&mut self) {
         self.free.extend(self.released.drain());
         self.released = HashSet::new();

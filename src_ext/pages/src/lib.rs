@@ -1,7 +1,7 @@
 //! The services of the operating system on which decisions rely: resident memory, clocks, and pages that a fork wipes.
 //!
 //! ```text
-//! process    the process's mark, pages that a fork wipes, and values that a process has once
+//! process    the process's nonce, pages that a fork wipes, and values that a process has once
 //! memory     tables in memory that is prefaulted, locked or in large pages
 //! clock      the kernel's coarse clocks, and their readings at one moment
 //! ```
@@ -15,4 +15,4 @@ pub use clock::{Reading, monotonic_ns, now_ns};
 pub use memory::{
     Clearable, MemoryError, Residence, Resident, ensure_available, in_huge_pages, prefetch, table, wiped_table,
 };
-pub use process::{Forked, PerProcess, WipedPages, enter, mark};
+pub use process::{Forked, PerProcess, WipedPages, enter, nonce};

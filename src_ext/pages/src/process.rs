@@ -3,7 +3,7 @@
 //!
 //! The table of sessions lies in pages that the system gives a child as zeros (`MADV_WIPEONFORK`), so that the check of
 //! a slot, which every decision makes, fails in the child without an extra instruction. A page of the same kind holds
-//! the process's mark: an engine that was opened under another mark was opened before a fork. Where the system has no
+//! the process's nonce: an engine that was opened under another nonce was opened before a fork. Where the system has no
 //! such pages, a handler registered by `pthread_atfork` wipes them.
 
 use std::io;
@@ -231,28 +231,28 @@ impl<T: 'static> Default for PerProcess<T> {
     }
 }
 
-/// The process's mark: a random number that a process has from its first engine on.
-static MARK: Word = Word::new();
+/// The process's nonce: a random number that a process has from its first engine on.
+static NONCE: Word = Word::new();
 
-/// Return this process's mark; 0 if no engine was opened in it.
+/// Return this process's nonce; 0 if no engine was opened in it.
 #[inline]
 #[must_use]
-pub fn mark() -> u64 {
-    MARK.get() as u64
+pub fn nonce() -> u64 {
+    NONCE.get() as u64
 }
 
-/// Return this process's mark, and make one if there is none.
+/// Return this process's nonce, and make one if there is none.
 ///
 /// # Errors
 /// If the system gives no page, or no random number.
 pub fn enter() -> io::Result<u64> {
-    let known = mark();
+    let known = nonce();
     if known != 0 {
         return Ok(known);
     }
     let mut random = [0; size_of::<usize>()];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-    MARK.set(usize::from_ne_bytes(random) | 1).map(|mark| mark as u64)
+    NONCE.set(usize::from_ne_bytes(random) | 1).map(|nonce| nonce as u64)
 }
 
 #[cfg(test)]
@@ -276,11 +276,11 @@ mod tests {
     #[test]
     fn a_child_has_no_mark_until_it_is_given_one_of_its_own() {
         let own = enter().unwrap();
-        assert_eq!((mark(), enter().unwrap()), (own, own));
-        assert!(in_child(|| mark() == 0
-            && enter().is_ok_and(|mark| mark != 0 && mark != own)
-            && in_child(|| mark() == 0)));
-        assert_eq!(mark(), own);
+        assert_eq!((nonce(), enter().unwrap()), (own, own));
+        assert!(in_child(|| nonce() == 0
+            && enter().is_ok_and(|nonce| nonce != 0 && nonce != own)
+            && in_child(|| nonce() == 0)));
+        assert_eq!(nonce(), own);
     }
 
     #[test]

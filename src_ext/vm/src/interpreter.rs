@@ -48,7 +48,7 @@ impl Scratch {
     }
 
     /// Return the stack and the arena, for callers that make them resident.
-    pub fn rooms(&mut self) -> [&mut [Value]; 2] {
+    pub fn buffers(&mut self) -> [&mut [Value]; 2] {
         [&mut self.stack, &mut self.values]
     }
 

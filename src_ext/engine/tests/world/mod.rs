@@ -13,8 +13,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, Form};
 use ztfast_engine::{
-    Admission, AttrValue, Batch, Code, Column, Determining, Engine, EngineOptions, EntityData, Gate, Handle, SessionId,
-    SessionStatus, Who, now_ns,
+    Admission, AttrValue, Batch, Code, Column, Determining, Engine, EngineOptions, EntityData, Gate, Handle,
+    Principals, SessionId, SessionStatus, now_ns,
 };
 
 /// Every form, and the one that the compiler chooses.
@@ -74,7 +74,7 @@ pub struct Desk {
     codes: Vec<u8>,
 }
 
-/// The rows of a batch: two blocks and a part of one.
+/// The rows of a batch: two chunks and a part of one.
 const ROWS: usize = 150;
 
 impl Desk {
@@ -161,10 +161,10 @@ impl Desk {
             self.batch.decide_many(sessions, docs, columns, &mut self.codes).expect("entities of their types");
             self.codes.iter().for_each(|&code| counts[usize::from(code)] += 1);
         };
-        run(Who::Sessions(Column::each(&self.ids)), Column::each(&self.handles), &columns);
-        run(Who::Sessions(Column::all(&self.ids)), Column::each(&self.handles), &columns);
-        run(Who::Sessions(Column::all(&self.ids)), Column::all(&self.handles), &columns);
-        run(Who::Sessions(Column::each(&self.ids[..1])), Column::each(&self.handles), &columns);
+        run(Principals::Sessions(Column::each(&self.ids)), Column::each(&self.handles), &columns);
+        run(Principals::Sessions(Column::all(&self.ids)), Column::each(&self.handles), &columns);
+        run(Principals::Sessions(Column::all(&self.ids)), Column::all(&self.handles), &columns);
+        run(Principals::Sessions(Column::each(&self.ids[..1])), Column::each(&self.handles), &columns);
     }
 }
 

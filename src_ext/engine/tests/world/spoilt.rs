@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use ztfast_bundle::{Bundle, Parts};
 use ztfast_engine::{
-    Admission, Code, Column, Determining, Engine, EngineOptions, Handle, RequestBuilder, SessionId, Who,
+    Admission, Code, Column, Determining, Engine, EngineOptions, Handle, Principals, RequestBuilder, SessionId,
 };
 use ztfast_vm::Value;
 
@@ -47,7 +47,8 @@ pub fn decide_all(parts: &Parts) -> Vec<Code> {
         let ids: Vec<u64> = sessions.iter().map(|session| session.0).collect();
         let one = [docs[0].0];
         let columns = [Column::all(&[8_i64]), Column::all(&[0]), Column::all(&[0])];
-        let _ = gate.batch().decide_many(Who::Sessions(Column::each(&ids)), Column::all(&one), &columns, &mut out);
+        let _ =
+            gate.batch().decide_many(Principals::Sessions(Column::each(&ids)), Column::all(&one), &columns, &mut out);
     }
     // Whether the change succeeds over spoilt tables does not matter; decisions must go on.
     let _ = engine.change(&[changed_user("u")], &[uid("Team", "t")]);
