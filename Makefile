@@ -145,6 +145,8 @@ test-free-threaded: ## build for a CPython without the GIL and run the tests of 
 cpu-time: ## clone this into build/cold, run all tests there, and say how much processor time each part takes
 	$(PYTHON) tests/build/cost.py
 
+# Linting links nothing, so libFuzzer, which the fuzzer's crate would compile, need not exist. The peers of the
+# benchmarks are only formatted, because linting them would check Cedar once more.
 lint: $(EITHER) ## formatters and linters
 	cargo fmt $(MANIFEST) --all --check
 	cargo fmt --manifest-path src_ext/loom/Cargo.toml --check
@@ -152,6 +154,9 @@ lint: $(EITHER) ## formatters and linters
 	cargo fmt --manifest-path bench/peers/rust/Cargo.toml -p ztfast-peers --check
 	$(CARGO) clippy $(MANIFEST) --workspace --exclude ztfast-icount --all-targets --quiet -- -D warnings
 	$(CARGO) clippy $(MANIFEST) -p ztfast-icount --all-targets --quiet -- -D warnings
+	CUSTOM_LIBFUZZER_PATH=/none/libfuzzer.a $(CARGO) clippy $(MANIFEST) -p ztfast-libfuzzer --features libfuzzer --bins \
+	  --quiet -- -D warnings
+	$(CARGO) clippy --manifest-path examples/embed/rust/Cargo.toml --target-dir src_ext/target/example --quiet -- -D warnings
 	$(CARGO) clippy --manifest-path src_ext/loom/Cargo.toml --target-dir src_ext/target/loom --all-targets --quiet -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
