@@ -105,7 +105,7 @@ def test_the_schema_may_be_json(build) -> None:
     assert ztfast.Engine(bundle).evaluate('U::"1"', "a", 'U::"2"')
 
 
-def test_templates_and_links(tmp_path: Path, build) -> None:
+def test_a_link_of_a_template_is_a_policy_of_its_own(tmp_path: Path, build) -> None:
     (tmp_path / "p.cedar").write_text('@id("t")\npermit (principal in ?principal, action, resource == ?resource);')
     links = [{"template_id": "t", "link_id": "l1", "args": {"?principal": 'Team::"t1"', "?resource": 'Doc::"d1"'}}]
     (tmp_path / "p.links.json").write_text(json.dumps(links))

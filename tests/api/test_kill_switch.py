@@ -134,7 +134,7 @@ def test_an_unknown_action_raises_and_stops_nothing(desk: Desk, actions: list[st
     assert desk.killed() == set()
 
 
-def test_it_holds_over_swaps(desk: Desk) -> None:
+def test_a_kill_holds_over_swaps(desk: Desk) -> None:
     desk.engine.kill_switch(True, actions=["order.cancel"])
     desk.engine.swap(bundle(exempt=EXEMPT))
     assert desk.killed() == {CANCEL}
@@ -165,7 +165,7 @@ def test_lifting_what_the_bundle_no_longer_has(desk: Desk) -> None:
     assert not desk.engine.killed
 
 
-def test_it_is_kept_in_the_file(tmp_path: Any) -> None:
+def test_the_exempt_group_is_kept_in_the_file(tmp_path: Any) -> None:
     path = tmp_path / "desk.ztb"
     bundle(exempt=ztfast.Uid("Action", "reduce-risk")).save(path)
     desk = Desk(ztfast.Bundle.load(path))

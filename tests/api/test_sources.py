@@ -466,7 +466,7 @@ JSON_SCHEMA = {
 }
 
 
-def test_what_is_taken(folder: Path) -> None:
+def test_sources_of_every_kind_are_taken(folder: Path) -> None:
     (folder / "permit.cedar").write_text(FORBID)
     path = folder / "permit.cedar"
     with path.open() as text, path.open("rb") as binary:

@@ -369,7 +369,7 @@ def test_nothing_of_an_engine_is_copied_or_pickled(name: str, ours: Side) -> Non
         assert not hasattr(value, "__setstate_cython__")
 
 
-def test_nothing_is_made_by_hand(ours: Side, theirs: Side) -> None:
+def test_sessions_handles_and_gates_cannot_be_constructed(ours: Side, theirs: Side) -> None:
     core, identity = ours.engine._core, ours.session.identity
     for make in (
         lambda: ztfast.Session(core, ours.session.id, identity),

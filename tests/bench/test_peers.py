@@ -35,7 +35,7 @@ def folder(work: Workload, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("module", [handwritten, race, report, roster, workload])
-def test_examples(module: ModuleType) -> None:
+def test_examples_show_what_they_answer(module: ModuleType) -> None:
     result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.attempted
     assert not result.failed
@@ -110,7 +110,7 @@ def test_a_difference_names_the_request_and_who_says_what() -> None:
     assert found.endswith("ALLOW say two; DENY say one")
 
 
-def test_a_race_between_processes() -> None:
+def test_peers_are_measured_in_processes_of_their_own() -> None:
     peers = chosen(["python-session"])
     steps: list[str] = []
     result = heat(10, peers, rounds=2, budget_ms=20, step=steps.append)
@@ -153,7 +153,7 @@ def made(p50s: dict[str, float]) -> Heat:
         ({"python": 1_000, "cedarpy": 60_000}, []),
     ],
 )
-def test_marks(p50s: dict[str, float], met: list[bool]) -> None:
+def test_marks_are_met_or_missed_by_the_figures(p50s: dict[str, float], met: list[bool]) -> None:
     heats = [made(p50s)]
     found = marks(heats)
     assert [mark.met for mark in found] == met

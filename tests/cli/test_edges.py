@@ -269,7 +269,7 @@ def processor_time(process: int) -> float:
 
 
 @pytest.mark.parametrize("arguments", [["demo", "-n", "5000000"], ["bench"]], ids=["demo", "bench"])
-def test_ctrl_c(arguments: list[str]) -> None:
+def test_ctrl_c_ends_a_command(arguments: list[str]) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "ztfast.cli", *arguments]
     running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -127,7 +127,7 @@ def test_codes_and_statuses_have_names(api: dict[str, Any]) -> None:
     assert api["status_text"](7) == api["status_text"](-1000) == b"an unknown status"
 
 
-def test_decisions_are_pythons(
+def test_c_decides_as_python_does(
     api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle, own: c_void_p
 ) -> None:
     order = engine.prepare("order", "qty")
@@ -298,7 +298,7 @@ def test_a_batch_begun_between_leaves_a_call_by_its_bundle(
     assert api["gate_free"](own) == OK
 
 
-def test_kinds(api: dict[str, Any], engine: ztfast.Engine) -> None:
+def test_kinds_tell_the_types_of_arguments(api: dict[str, Any], engine: ztfast.Engine) -> None:
     for action, names, wanted in (
         ("note", ("text", "who"), [3, 4]),
         ("order", ("qty",), [2]),
@@ -448,7 +448,7 @@ def test_batches_decide_as_gates_and_refuse_columns_that_do_not_fit(
     assert api["batch_end"](batch) == OK
 
 
-def test_texts_of_a_batch(
+def test_a_batch_takes_texts(
     api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle
 ) -> None:
     note, batch, number = engine.prepare("note", "text", "who"), c_void_p(), c_int64()

@@ -180,7 +180,7 @@ def test_a_child_decides_nothing_and_changes_nothing(fork: str) -> None:
     [{"prefault": False}, {"locked": True, "sessions": 16, "handles": 16}, {"huge_pages": True}, {"sessions": 1 << 20}],
     ids=str,
 )
-def test_however_memory_is_held(options: dict[str, Any]) -> None:
+def test_a_child_decides_nothing_however_memory_is_held(options: dict[str, Any]) -> None:
     try:
         desk = Desk(**options)
     except ztfast.CapacityError as error:

@@ -69,7 +69,7 @@ def test_a_hundred_thousand_elements_are_decided_at_once(engine: ztfast.Engine, 
 
 
 @pytest.mark.parametrize("kind", ["texts", "entities", "records"])
-def test_others_go_on_meanwhile(engine: ztfast.Engine, kind: str) -> None:
+def test_other_threads_go_on_while_a_large_context_is_read(engine: ztfast.Engine, kind: str) -> None:
     context = contexts(60_000)[kind]
     stop, longest = threading.Event(), [0.0]
 

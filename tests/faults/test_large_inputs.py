@@ -78,7 +78,7 @@ def decide(policy, context, **options):
     ],
     ids=["like", "set", "deep", "parentheses", "or-chain", "entities", "many-policies"],
 )
-def test_it_is_survived(script: str) -> None:
+def test_large_inputs_are_survived(script: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + textwrap.dedent(script)], capture_output=True, text=True, timeout=120
     )

@@ -252,7 +252,7 @@ def _names_of(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", ["a", "b" * 251 + ".ztb", "ü" * 125, " ", "-", "b\n.ztb", ".hidden", "x.tmp"])
-def test_names_of_all_kinds(tmp_path: Path, bundles: list[ztfast.Bundle], name: str) -> None:
+def test_a_file_of_any_name_is_saved(tmp_path: Path, bundles: list[ztfast.Bundle], name: str) -> None:
     for bundle in bundles[:2]:
         bundle.save(tmp_path / name)
         assert ztfast.Bundle.load(tmp_path / name).hash == bundle.hash

@@ -1,4 +1,4 @@
-"""Whether the tests bite: ``make mutants``.
+"""Show that the tests find mistakes: ``make mutants``.
 
 Each mutant is our own code with one mistake in it, of a kind that is easily made, or that was made once. A copy of the
 project is built with it, and the fuzzer, or the tests that are named for it, must find it; one that is not found makes this
@@ -23,7 +23,7 @@ from mutant import COPY, ROOT, Mutant, Rust
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a mutant."""
+    """The outcome of a mutant: what found it, if anything did."""
 
     name: str
     file: str

@@ -1,4 +1,4 @@
-"""Mutants of what a bundle is made with, read with and explained with."""
+"""Mutants of the front end, the compiler, the interpreter, the bundle and explanations."""
 
 from mutant import Mutant, Python, Rust
 

@@ -1,4 +1,4 @@
-"""Mutants of what decides."""
+"""Mutants of the engine, besides its hot path, batches and mailboxes."""
 
 from mutant import Mutant, Python
 

@@ -1,4 +1,4 @@
-"""What a mutant is, where it is built, and the four kinds of tests that find one."""
+"""A mutant: its change to a file, the copy in which it is built, and the four kinds of tests that find one."""
 
 from __future__ import annotations
 

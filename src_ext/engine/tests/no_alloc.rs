@@ -76,7 +76,7 @@ fn deciding_neither_allocates_nor_frees() {
 const FAILURE: &str = "ZTFAST_TEST_FAILURE";
 
 #[test]
-fn the_watch_bites() {
+fn the_watch_notices_allocations_and_frees() {
     let failures: [(&str, fn()); 3] = [
         ("allocates", || drop(std::hint::black_box(Vec::<u8>::with_capacity(1)))),
         ("frees", {
@@ -104,7 +104,7 @@ fn the_watch_bites() {
     }
     for (name, _) in failures {
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_watch_bites", "--nocapture"])
+            .args(["--exact", "the_watch_notices_allocations_and_frees", "--nocapture"])
             .env(FAILURE, name)
             .output()
             .unwrap();

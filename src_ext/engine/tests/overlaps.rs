@@ -99,7 +99,7 @@ fn entity(parts: &mut Parts, attrs: (usize, usize), parents: (usize, usize)) {
 }
 
 #[test]
-fn values_that_double() {
+fn values_that_double_are_refused() {
     for width in [2, 3, 100] {
         let mut bad = parts(None);
         with_reach(&mut bad, 2);

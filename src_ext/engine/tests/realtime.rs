@@ -77,7 +77,7 @@ mod watched {
     const CHILD: &str = "ZTFAST_TEST_WAITING";
 
     #[test]
-    fn the_sanitizer_bites() {
+    fn the_sanitizer_notices_calls_that_wait() {
         if std::env::var_os(CHILD).is_some() {
             let engine = Engine::new(Kind::Opaque.bundle(), Some(Box::new(Allocating)), options()).unwrap();
             let principal = engine.handle("User", "u").unwrap();
@@ -89,7 +89,7 @@ mod watched {
             return;
         }
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "watched::the_sanitizer_bites", "--nocapture"])
+            .args(["--exact", "watched::the_sanitizer_notices_calls_that_wait", "--nocapture"])
             .env(CHILD, "1")
             .output()
             .unwrap();

@@ -79,7 +79,7 @@ fn values_reach_the_policies_exactly() {
 }
 
 #[test]
-fn what_is_no_request() {
+fn what_is_no_request_is_an_error() {
     let authorizer = loaded(&[]).authorizer;
     let (h, a, r) = view();
     let store = authorizer.store(None).unwrap();
@@ -109,7 +109,7 @@ fn requests_are_validated_apart() {
 }
 
 #[test]
-fn contexts_from_json() {
+fn contexts_are_read_from_json() {
     let authorizer = loaded(&[]).authorizer;
     let order = uid("Action::\"order.new\"");
     let context = authorizer

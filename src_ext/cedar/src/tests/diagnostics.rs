@@ -22,7 +22,7 @@ fn refused(sources: &Sources) -> Vec<Diagnostic> {
 }
 
 #[test]
-fn policies_that_do_not_parse() {
+fn policies_that_do_not_parse_are_named_with_their_place() {
     let text = "permit(principal, action, resource);\n\npermit(principal, action, resource) when {\n  1 ==\n};\n";
     let found =
         errors(&[("good.cedar", "permit(principal, action, resource);"), ("dir/bad.cedar", text)], Mode::Strict);
@@ -47,7 +47,7 @@ fn all_errors_of_all_files_are_told() {
 }
 
 #[test]
-fn what_validation_refuses() {
+fn what_validation_refuses_is_named_with_its_place() {
     let text = "// é\n@id(\"limit\")\npermit(principal, action == Action::\"view\", resource)\n  when { principal has limit && principal.limitt > 1 };\n\
                 permit(principal == Humn::\"h\", action, resource);\n";
     let found = errors(&[("p.cedar", text)], Mode::Strict);
@@ -73,7 +73,7 @@ fn warnings_are_no_errors() {
 }
 
 #[test]
-fn schemas_in_both_syntaxes() {
+fn errors_of_schemas_in_both_syntaxes_have_a_place() {
     let mut sources = sources(&[]);
     sources.schema.text = "entity Human;\naction view appliesTo { principal: Human, resource: Desk };".to_owned();
     let found = refused(&sources);
@@ -101,7 +101,7 @@ fn errors_of_policies_and_schema_together() {
 }
 
 #[test]
-fn entities() {
+fn wrong_entities_are_refused() {
     let mut sources = sources(&[]);
     let human = |id: &str, limit: &str| {
         format!(
@@ -135,7 +135,7 @@ fn entities() {
 }
 
 #[test]
-fn json_policies() {
+fn errors_of_policies_in_json_have_a_place() {
     let found = errors(&[("p.json", "{\n \"staticPolicies\": 1 }")], Mode::Strict);
     at(&found[0], "p.json", 2, found[0].column.unwrap());
     let body = |body: &str| {
@@ -156,7 +156,7 @@ fn json_policies() {
 }
 
 #[test]
-fn the_end_of_a_file() {
+fn errors_at_the_end_of_a_file_have_a_place() {
     for text in ["permit(principal, action, resource)", "permit(principal, action, resource)\n\n// é\n"] {
         let found = errors(&[("p.cedar", text)], Mode::Strict);
         at(&found[0], "p.cedar", found[0].line.unwrap(), found[0].column.unwrap());

@@ -68,7 +68,7 @@ fn long(n: i64) -> Expr {
 }
 
 #[test]
-fn splits() {
+fn conditions_are_split_into_conjuncts() {
     let (a, b, d) = (c("a"), c("b"), c("d"));
     let table: Vec<(&str, Vec<Expr>)> = vec![
         ("true", vec![]),
@@ -127,7 +127,7 @@ fn is_in_is_two_conjuncts() {
 }
 
 #[test]
-fn every_operator() {
+fn every_operator_is_lowered() {
     let x = || c("x");
     let table: Vec<(&str, Expr)> = vec![
         ("context.x == 1", bin(Binary::Eq, x(), long(1))),
@@ -212,7 +212,7 @@ fn constants_are_folded() {
 }
 
 #[test]
-fn what_is_left_to_cedar() {
+fn a_conjunct_that_cannot_be_compiled_is_left_to_cedar() {
     // Only the conjunct that contains it is opaque.
     let found = when("context.a && decimal(context.x).lessThan(decimal(\"1.0\")) && context.b");
     assert_eq!(found, [c("a"), Expr::Opaque("decimal() of a value known only at decision time".into()), c("b")]);
@@ -249,7 +249,7 @@ fn long_chains_are_not_deep() {
 }
 
 #[test]
-fn scopes() {
+fn scopes_effects_and_annotations_are_read() {
     let policies = model(&[(
         "p.cedar",
         r#"

@@ -12,7 +12,7 @@ fn attribute(ty: Type, required: bool) -> Attribute {
 }
 
 #[test]
-fn actions() {
+fn actions_have_their_groups_and_types() {
     let model = model(&[]);
     let names: Vec<_> = model.actions.iter().map(|action| &*action.uid.id).collect();
     assert_eq!(names, ["order.new", "view"], "no groups");
@@ -44,7 +44,7 @@ fn actions() {
 }
 
 #[test]
-fn types() {
+fn types_are_the_schemas() {
     let model = model(&[]);
     let types: Vec<_> = model.types.iter().map(|ty| (&*ty.name, ty.enumerated.clone())).collect();
     let venues = Some(["XLON".into(), "XNAS".into()].into());
@@ -65,7 +65,7 @@ fn attr<'e>(entity: &'e Entity, name: &str) -> &'e Datum {
 }
 
 #[test]
-fn entities() {
+fn entities_and_their_attributes_are_read() {
     let mut sources = sources(&[]);
     sources.entities = Some(file(
         "e.json",

@@ -13,7 +13,7 @@ fn ids(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn ids_of_one_file() {
+fn policies_of_one_file_are_numbered() {
     let text = format!("{STATIC}\n@id(\"mine\") {STATIC}\n@id(\"\") {STATIC} @id {STATIC} {TEMPLATE} {STATIC}");
     // Templates and static policies share the count.
     assert_eq!(ids(&[("dir/p.cedar", &text)]), ["policy0", "mine", "policy2", "policy3", "policy5"]);
@@ -27,7 +27,7 @@ fn ids_keep_the_order_of_the_file() {
 }
 
 #[test]
-fn ids_of_several_files() {
+fn policies_of_several_files_are_numbered_by_file() {
     let named = format!("@id(\"mine\") {STATIC} {STATIC}");
     let files = [("b/limits.cedar", STATIC), ("a/halt.v2.cedar", named.as_str())];
     assert_eq!(ids(&files), ["limits.policy0", "mine", "halt.v2.policy1"]);
@@ -37,7 +37,7 @@ fn ids_of_several_files() {
 }
 
 #[test]
-fn sources_and_lines() {
+fn policies_know_their_source_and_line() {
     let text = format!("// a comment\n\n@id(\"a\")\n{STATIC}\n  {STATIC}\n");
     let loaded = loaded(&[("one.cedar", STATIC), ("dir/two.cedar", &text)]);
     let [_, a, b] = &loaded.model.policies[..] else { panic!() };
@@ -66,7 +66,7 @@ fn duplicate_ids_name_both_places() {
 }
 
 #[test]
-fn templates_and_links() {
+fn a_link_of_a_template_is_a_policy() {
     let text = format!("@id(\"t\") @owner(\"me\")\n{TEMPLATE}\n{STATIC}");
     let links = r#"[
         {"template_id": "t", "link_id": "l2", "args": {"?principal": "Desk::\"d\\u{41}\"", "?resource": "Instrument::\"i\""}},
@@ -85,7 +85,7 @@ fn templates_and_links() {
 }
 
 #[test]
-fn wrong_links() {
+fn wrong_links_are_refused() {
     let text = format!("@id(\"t\") {TEMPLATE} @id(\"s\") {STATIC}");
     let table = [
         (r#"{"template_id": "u", "link_id": "l", "args": {}}"#, "link `l` of template `u`"),
@@ -125,7 +125,7 @@ const JSON: &str = r#"{
 }"#;
 
 #[test]
-fn json_policy_sets() {
+fn a_policy_set_in_json_is_read() {
     let loaded = loaded(&[("p.json", JSON), ("q.cedar", STATIC)]);
     let policies = &loaded.model.policies;
     assert_eq!(policies.iter().map(|p| &*p.id).collect::<Vec<_>>(), ["zeta", "mine", "q.policy0", "l"]);
@@ -138,7 +138,7 @@ fn json_policy_sets() {
 }
 
 #[test]
-fn single_json_policies() {
+fn a_single_policy_in_json_is_read() {
     let policy = r#"{"effect": "permit", "principal": {"op": "All"}, "action": {"op": "All"},
                      "resource": {"op": "All"}, "conditions": []}"#;
     assert_eq!(ids(&[("p.json", policy)]), ["policy0"]);
@@ -146,7 +146,7 @@ fn single_json_policies() {
 }
 
 #[test]
-fn strict_and_permissive() {
+fn strict_refuses_what_permissive_warns_of() {
     let wrong = "permit(principal, action == Action::\"view\", resource) when { principal.nothing };";
     let found = errors(&[("p.cedar", wrong)], Mode::Strict);
     assert!(found[0].message.contains("nothing"), "{}", found[0]);
@@ -175,7 +175,7 @@ fn strictly_valid_agrees_with_load() {
 }
 
 #[test]
-fn no_policies_at_all() {
+fn a_model_may_have_no_policies() {
     assert!(ids(&[]).is_empty());
     assert!(ids(&[("empty.cedar", "// nothing\n")]).is_empty());
 }

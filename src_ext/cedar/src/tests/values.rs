@@ -13,7 +13,7 @@ fn there_and_back(value: &Datum) {
 }
 
 #[test]
-fn values_at_their_limits() {
+fn values_at_their_limits_come_back_the_same() {
     let numbers = [i64::MIN, i64::MIN + 1, -86_400_001, -10_001, -10_000, -9_999, -1, 0, 1, 9_999, 10_000, i64::MAX];
     for n in numbers {
         for kind in [Datum::Long, Datum::Decimal, Datum::Datetime, Datum::Duration] {
@@ -36,7 +36,7 @@ fn values_at_their_limits() {
 }
 
 #[test]
-fn values_within_values() {
+fn values_within_values_come_back_the_same() {
     let uid = Uid::new("A::B", "x\"y");
     let all = [
         Datum::Bool(true),
@@ -87,7 +87,7 @@ fn wrong_extension_values_are_explained() {
 }
 
 #[test]
-fn uids_as_cedar_writes_them() {
+fn uids_are_written_as_cedar_writes_them() {
     let ids = [
         "a7", "", " ", "\"", "\\", "'", "*", "\n\r\t\0", "é", "e\u{301}", "\u{301}", "\u{200b}", "日本", "🏦", "\u{7f}",
     ];
