@@ -218,6 +218,8 @@ bench-instructions: $(EITHER) $(RUNNER) ## count the instructions of a decision;
 	@command -v valgrind >/dev/null || { echo "instruction counts need valgrind: it is not on the PATH"; exit 1; }
 	mkdir -p build/bench
 	$(BIN)/python -c 'from ztfast.bench.workload import bundle; bundle().save("build/bench/hot.ztb")'
+	$(BIN)/ztfast compile examples/desk/policies -s examples/desk/desk.cedarschema -e examples/desk/desk.entities.json \
+	  --exempt 'Action::"reduce-risk"' -o build/bench/desk.ztb >/dev/null
 	GUNGRAUN_RUNNER=$(CURDIR)/$(RUNNER) $(CARGO) bench $(MANIFEST) --quiet -p ztfast-icount --bench icount
 
 bench-python: setup ## benchmark the Python API with pytest-benchmark, and compare with the run before

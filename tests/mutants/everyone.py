@@ -6,6 +6,7 @@ import in_compiler
 import in_engine
 import in_gate
 import in_hot
+import in_lifting
 import in_live
 import in_mailbox
 import in_python
@@ -16,6 +17,7 @@ MUTANTS = (
     *in_compiler.MUTANTS,
     *in_engine.MUTANTS,
     *in_hot.MUTANTS,
+    *in_lifting.MUTANTS,
     *in_batch.MUTANTS,
     *in_live.MUTANTS,
     *in_mailbox.MUTANTS,

@@ -11,7 +11,7 @@ MUTANTS = (
     ),
     Mutant(
         "rank off by one: the cell before, in rows",
-        "engine/src/decide.rs",
+        "engine/src/layers.rs",
         "(bitmap.differ & (bit - 1)).count_ones()",
         "(bitmap.differ & ((bit - 1) >> 1)).count_ones()",
     ),

@@ -145,6 +145,13 @@ impl<'a> ResidualView<'a> {
         Tests(self.ranges)
     }
 
+    /// Return the words that hold all conditions: residuals with equal words have equal conditions. `None` if the words
+    /// end before.
+    #[must_use]
+    pub fn condition_words(&self) -> Option<&'a [u64]> {
+        self.words.get(self.conjuncts_at - self.ranges.len()..)?.get(..self.ranges.len() + self.conjuncts)
+    }
+
     /// Return whether there are other conditions.
     #[inline]
     #[must_use]

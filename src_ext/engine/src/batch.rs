@@ -3,7 +3,10 @@
 use crate::binding::Binding;
 use crate::changes::UNCLASSED;
 use crate::columns::{Column, Principals, WrongType};
-use crate::decide::{EffectOnly, End, Verdict, Walk, cell, layer_classes, prefetch_cell};
+use crate::decide::{EffectOnly, End, Verdict, Walk};
+use crate::layers::{cell, layer_classes, prefetch_cell};
+use crate::lines::WALK;
+use crate::rows::ROWS;
 use crate::sets::Candidates;
 use crate::shared::Shared;
 use crate::snapshot::{EntityError, Snapshot};
@@ -30,10 +33,6 @@ pub struct Batch {
     /// Working memory, allocated with the batch, so that deciding allocates nothing.
     memory: Mutex<BatchMemory>,
 }
-
-/// The rows of a chunk, which is decided together: a few microseconds' work, and more loads than a processor has in
-/// flight.
-const ROWS: usize = 64;
 
 impl Batch {
     pub(crate) fn new(shared: Arc<Shared>, snapshot: Arc<Snapshot>, binding: Option<Arc<Binding>>) -> Self {
@@ -139,7 +138,10 @@ impl Batch {
             }
             self.look_up(principals, resources, now_ns, first, codes, chunk);
             fits &= self.take_arguments(binding, columns, first, codes, chunk);
-            self.decide_chunk(binding, codes, chunk, scratch);
+            by_table(binding, codes, chunk);
+            if codes.contains(&UNDECIDED) {
+                self.decide_chunk(binding, codes, chunk, scratch);
+            }
         }
         if !fits {
             out.fill(Code::Corrupt as u8);
@@ -480,6 +482,9 @@ impl Batch {
         if classes.principal == UNCLASSED || classes.resource == UNCLASSED {
             return Ok(false);
         }
+        if binding.table.decide_uniform(classes, columns, first, codes) {
+            return Ok(true);
+        }
         codes.fill(Code::Default as u8);
         for layer in &binding.layers {
             if layer.form == Form::Sets as u32 {
@@ -540,6 +545,35 @@ impl Chunk {
             classes: [[0; ROWS]; 2],
             cells: [0; ROWS],
             values: vec![0; columns * ROWS],
+        }
+    }
+}
+
+/// Decide the rows of a chunk that the gate's own table decides, each step for all rows.
+fn by_table(binding: &Binding, codes: &mut [u8], chunk: &mut Chunk) {
+    let (table, width) = (&binding.table, binding.types.len());
+    if table.is_empty() {
+        return;
+    }
+    let classes =
+        |chunk: &Chunk, row: usize| ClassPair { principal: chunk.classes[0][row], resource: chunk.classes[1][row] };
+    let undecided = |code: &&mut u8| **code == UNDECIDED;
+    for row in 0..codes.len() {
+        table.prefetch_classes(classes(chunk, row));
+    }
+    for row in 0..codes.len() {
+        table.prefetch_cell(classes(chunk, row));
+    }
+    for (row, code) in codes.iter().enumerate() {
+        let cell = if *code == UNDECIDED { table.cell(classes(chunk, row)) } else { None };
+        chunk.cells[row] = cell.unwrap_or(u32::from(WALK));
+        table.lines.prefetch(chunk.cells[row]);
+    }
+    for (row, code) in codes.iter_mut().enumerate().filter(|(_, code)| undecided(code)) {
+        let values = chunk.values.get(row * width..(row + 1) * width).unwrap_or_default();
+        match table.decide(chunk.cells[row], values) {
+            WALK => {}
+            decided => *code = decided,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The binding of a gate: maps its arguments to the context slots of an action, or says why they do not fit.
 
+use crate::lines::GateTable;
 use std::fmt;
 use ztfast_bundle::{ActionRec, Bundle, Field, LayerRec, Node, ValueType};
 use ztfast_pages::{Forked, MemoryError};
@@ -43,6 +44,8 @@ pub(crate) struct Binding {
     pub entity_types: Box<[u32]>,
     /// The number of values that a decision takes; `usize::MAX` if some argument cannot be passed as a number.
     pub count: usize,
+    /// The gate's own table; empty if the binding is not a gate's.
+    pub table: GateTable,
 }
 
 /// Where a gate's arguments are in a bundle, for a request that is made of their values without the gate.
@@ -233,7 +236,8 @@ pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Resu
     };
     let entity_types = types.iter().map(number_of).collect();
     let (paths, positions) = (names.into(), binder.positions);
-    Ok(Binding { action: number, layers, positions, kinds, paths, types, entity_types, count })
+    let table = GateTable::default();
+    Ok(Binding { action: number, layers, positions, kinds, paths, types, entity_types, count, table })
 }
 
 /// Return the number of a type.

@@ -53,6 +53,22 @@ impl<'a, T: Copy> Column<'a, T> {
         missing.fill(false);
     }
 
+    /// Set the rows, from `first` on, whose numbers in both columns pass the test.
+    #[inline]
+    pub(crate) fn test_with(&self, other: &Self, first: usize, rows: &mut [bool], test: impl Fn(T, T) -> bool) {
+        if let (1, 1) = (self.step, other.step) {
+            let numbers =
+                self.data.get(first..).unwrap_or_default().iter().zip(other.data.get(first..).unwrap_or_default());
+            rows.iter_mut().zip(numbers).for_each(|(row, (&number, &other))| *row |= test(number, other));
+            return;
+        }
+        for (at, row) in (first..).zip(rows) {
+            if let (Some(number), Some(other)) = (self.get(at), other.get(at)) {
+                *row |= test(number, other);
+            }
+        }
+    }
+
     /// Return the number for all rows, if there is one.
     pub(crate) fn one(&self) -> Option<T> {
         if self.step == 0 { self.data.first().copied() } else { None }

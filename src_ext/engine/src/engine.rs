@@ -198,7 +198,7 @@ impl Engine {
         };
         for spec in specs {
             let (spec, had) = spec.unzip();
-            bindings.push(spec.map(|spec| (loaded.bind_spec(&spec).ok().map(Arc::new), spec)));
+            bindings.push(spec.map(|spec| (loaded.bind_gate(&spec).ok(), spec)));
             memories.push(
                 had.map(|had| self.more_memory(had, scratch)).transpose().map_err(EngineError::Memory)?.flatten(),
             );
@@ -228,7 +228,7 @@ impl Engine {
             };
             // This gate was prepared meanwhile, perhaps under the number of a gate that is gone.
             if bindings[at].as_ref().is_none_or(|(_, spec)| !Arc::ptr_eq(spec, &gate.spec)) {
-                bindings[at] = Some((loaded.bind_spec(&gate.spec).ok().map(Arc::new), gate.spec.clone()));
+                bindings[at] = Some((loaded.bind_gate(&gate.spec).ok(), gate.spec.clone()));
             }
             if memories[at].is_none() {
                 memories[at] = self.more_memory(gate.scratch, scratch).map_err(EngineError::Memory)?;

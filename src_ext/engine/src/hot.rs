@@ -6,8 +6,10 @@
 //! beyond ranges. The slow path builds the request and uses [`Walk`], as batches and `evaluate` do.
 
 use crate::binding::Binding;
-use crate::decide::{Determining, EffectOnly, Sink, Walk, cell, layer_classes};
+use crate::decide::{Determining, EffectOnly, Sink, Walk};
 use crate::gate::Gate;
+use crate::layers::{cell, layer_classes};
+use crate::lines::{FIRST_LINE, NO_POLICY};
 use ztfast_bundle::{Bundle, CellKind, ClassPair, Form, LayerRec, Program, Tests, cell_program, pack_cell};
 use ztfast_codes::Code;
 use ztfast_live::{Handle, Place, SessionId};
@@ -18,6 +20,14 @@ use ztfast_vm::Request;
 const ALLOW: u32 = pack_cell(CellKind::Allow, 0);
 const FORBID: u32 = pack_cell(CellKind::Forbid, 0);
 const PROGRAM: u32 = pack_cell(CellKind::Program, 0);
+
+const ANSWER_DEFAULT: u8 = Code::Default as u8;
+const ANSWER_ALLOW: u8 = Code::Allow as u8;
+const ANSWER_FORBID: u8 = Code::Forbid as u8;
+const CELL_DEFAULT: u32 = Code::Default as u32;
+const CELL_ALLOW: u32 = Code::Allow as u32;
+const CELL_FORBID: u32 = Code::Forbid as u32;
+const CELL_NOT_APPLICABLE: u32 = Code::NotApplicable as u32;
 
 /// The result of one layer.
 enum Step {
@@ -76,8 +86,44 @@ impl Gate {
         if values.len() != binding.count {
             return Code::Corrupt;
         }
-        let Some((layer, others)) = binding.layers.split_first() else { return Code::Default };
         let classes = ClassPair { principal: principal.principal, resource: resource.resource };
+        let Some(cell) = binding.table.cell(classes) else { return self.layers(entities, classes, values, sink) };
+        if cell >= FIRST_LINE {
+            let lines = &binding.table.lines;
+            let answer = lines.answer(cell, values);
+            if !N::ALL {
+                return match answer {
+                    ANSWER_ALLOW => Code::Allow,
+                    ANSWER_DEFAULT => Code::Default,
+                    ANSWER_FORBID => Code::Forbid,
+                    _ => self.layers(entities, classes, values, sink),
+                };
+            }
+            let policy = lines.policy(cell);
+            if answer == ANSWER_ALLOW && policy != NO_POLICY {
+                sink.push(policy);
+                return Code::Allow;
+            }
+            // Every other answer but this one has reasons, which the layers find.
+            if answer == ANSWER_DEFAULT {
+                return Code::Default;
+            }
+            return self.layers(entities, classes, values, sink);
+        }
+        match cell {
+            CELL_DEFAULT => Code::Default,
+            CELL_NOT_APPLICABLE => Code::NotApplicable,
+            CELL_ALLOW if !N::ALL => Code::Allow,
+            CELL_FORBID if !N::ALL => Code::Forbid,
+            _ => self.layers(entities, classes, values, sink),
+        }
+    }
+
+    /// Decide by the action's layers: the gate's own table leaves this pair of classes, or these values, to them.
+    #[inline(never)]
+    fn layers<N: Sink>(&mut self, entities: (Place, Handle), classes: ClassPair, values: &[i64], sink: &mut N) -> Code {
+        let (Some(binding), loaded) = (&self.binding, &*self.snapshot.loaded) else { return Code::StaleGate };
+        let Some((layer, others)) = binding.layers.split_first() else { return Code::Default };
         match plain_layer(&loaded.bundle, layer, classes, binding, values, Code::Default, sink) {
             Step::SoFar(code) if others.is_empty() => code,
             Step::SoFar(code) => self.later_layers(entities, values, code, sink),

@@ -29,17 +29,17 @@ impl Shared {
         ensure_available("a gate", 1 << 20)?;
         let texts = if spec.looks_up() { Texts::new(self.options.residence)? } else { Texts::default() };
         loop {
-            let needed = self.snapshot().loaded.scratch_size();
+            let loaded = self.snapshot().loaded.clone();
+            let needed = loaded.scratch_size();
+            // This takes long, so the registry is not locked meanwhile.
+            let binding = loaded.bind_gate(spec)?;
             let memory = WorkingMemory::new(needed, self.options.residence)?;
             let mut registry = self.registry();
             let snapshot = self.snapshot();
-            let size = snapshot.loaded.scratch_size();
-            if size.0 > needed.0 || size.1 > needed.1 {
+            if !Arc::ptr_eq(&snapshot.loaded, &loaded) {
                 // A swap came meanwhile.
                 continue;
             }
-            let binding = Arc::new(snapshot.loaded.bind_spec(spec)?);
-            snapshot.loaded.keep(binding.clone());
             let mailbox = Arc::new(Mailbox::default());
             let number = registry.number();
             let bytes = memory.bytes();

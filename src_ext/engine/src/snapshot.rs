@@ -8,6 +8,7 @@ use crate::kills::{Kills, Switches};
 use crate::options::{EngineError, EngineOptions};
 use crate::reverse::Reverse;
 use crate::sets::SimdLevel;
+use crate::specialise::gate_table;
 use std::any::Any;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -124,8 +125,9 @@ pub(crate) struct LoadedBundle {
     pub simd: SimdLevel,
     /// The bindings, by gate number, of the gates that existed when the bundle came.
     bindings: OnceLock<Vec<Option<Arc<Binding>>>>,
-    /// Bindings made later. They are kept here so that no gate frees one while it decides.
-    late: Mutex<Vec<Arc<Binding>>>,
+    /// The gates' bindings, which gates of one specification share. They are kept here so that no gate frees one while
+    /// it decides.
+    bound: Mutex<HashMap<Arc<GateSpec>, Arc<Binding>>>,
     attached: Option<Attached>,
     pub key: Key,
     /// The kill switches of the actions, by number.
@@ -195,7 +197,7 @@ impl LoadedBundle {
             replaced: AtomicBool::new(false),
             simd,
             bindings: OnceLock::new(),
-            late: Mutex::default(),
+            bound: Mutex::default(),
             attached,
             key,
             switches,
@@ -243,17 +245,6 @@ impl LoadedBundle {
     /// Return the binding of a gate that existed when the bundle came.
     pub fn binding(&self, gate: usize) -> Option<Arc<Binding>> {
         self.bindings.get()?.get(gate).and_then(Clone::clone)
-    }
-
-    /// Keep the binding of a gate that was prepared later.
-    pub fn keep(&self, binding: Arc<Binding>) {
-        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
-        if late.len() == late.capacity() {
-            // Drop the bindings of gates that are gone. Only this list holds them, so no gate frees one while it
-            // decides.
-            late.retain(|binding| Arc::strong_count(binding) > 1);
-        }
-        late.push(binding);
     }
 
     /// Return the reverse lists, and build them if they are missing.
@@ -541,7 +532,24 @@ impl LoadedBundle {
         Ok((paths, binding))
     }
 
-    /// Bind the arguments of a gate.
+    /// Bind the arguments of a gate and build its table, unless a gate of the same specification has them already.
+    pub fn bind_gate(&self, spec: &Arc<GateSpec>) -> Result<Arc<Binding>, PrepareError> {
+        let bound = || self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = bound().get(spec) {
+            return Ok(known.clone());
+        }
+        // This takes long, so the lock is not held meanwhile.
+        let mut binding = self.bind_spec(spec)?;
+        binding.table = gate_table(&self.bundle, &binding);
+        let mut bound = bound();
+        if bound.len() == bound.capacity() {
+            // Drop the bindings of gates that are gone. Only this map holds them: no gate frees one while it decides.
+            bound.retain(|_, binding| Arc::strong_count(binding) > 1);
+        }
+        Ok(bound.entry(spec.clone()).or_insert_with(|| Arc::new(binding)).clone())
+    }
+
+    /// Bind the arguments of a gate, without a table.
     pub fn bind_spec(&self, spec: &GateSpec) -> Result<Binding, PrepareError> {
         bind_spec(&self.bundle, self.action(&spec.ty, &spec.id), spec)
     }

@@ -1,0 +1,463 @@
+//! A gate's own table: for each pair of classes a code, or a line that decides by the gate's arguments.
+//!
+//! A line has an interval for each argument and takes 64 bytes, one cache line, for gates with up to three arguments:
+//!
+//! ```text
+//! inside (8) | outside (8) | inequalities (16) | details (32)
+//! first inequality (32) | policy (32)
+//! per argument  low | width
+//! ```
+//! The intervals together are a box. Inside of it a forbid applies if one of the inequalities holds; and clauses,
+//! which the line's details list, decide the rest.
+
+use crate::linear::{Interval, Linear, Narrow, Wide};
+use ztfast_bundle::ClassPair;
+use ztfast_codes::Code;
+use ztfast_pages::prefetch;
+
+/// The answer that the walk over the action's layers has to give.
+pub(crate) const WALK: u8 = u8::MAX;
+/// What lies outside of the box: the line behind decides.
+pub(crate) const NEXT_LINE: u8 = u8::MAX - 1;
+/// What lies inside of the box: permits decide, each by a clause.
+pub(crate) const PERMITS: u8 = u8::MAX - 2;
+/// The least cell that is the number of a line.
+pub(crate) const FIRST_LINE: u32 = 1 << 8;
+/// Stands for "no policy, or several" in a line.
+pub(crate) const NO_POLICY: u32 = u32::MAX;
+
+/// The words of a line before its intervals.
+const HEAD: usize = 2;
+/// The most arguments of a gate whose lines take one cache line.
+const FEW: usize = 3;
+/// The words of a cache line.
+const CACHE_LINE: usize = 8;
+
+/// The conditions of a line beyond its box and the inequalities in 64 bits.
+#[derive(Debug, Clone, Copy)]
+struct Detail {
+    /// Inequalities of which each forbids.
+    linear: (u32, u32),
+    /// Clauses of which each forbids, then, if `inside` is [`PERMITS`], clauses of which each permits.
+    forbids: (u32, u32),
+    permits: (u32, u32),
+}
+
+/// A condition on several arguments: all of its parts hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Clause {
+    limits: (u32, u32),
+    linear: (u32, u32),
+    /// Whether there are further conditions, which only the walk can decide.
+    more: bool,
+}
+
+/// An interval of one argument.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    place: u16,
+    low: i64,
+    width: u64,
+}
+
+/// What a pair of classes resolves for one gate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Rule {
+    pub bounds: Vec<Interval>,
+    pub inside: u8,
+    pub outside: u8,
+    /// Cases in which a forbid applies, inside of the box.
+    pub forbids: Vec<Conditions>,
+    /// If `inside` is [`PERMITS`]: cases in which a permit applies.
+    pub permits: Vec<Conditions>,
+    /// The only policy that permits inside of the box, or [`NO_POLICY`].
+    pub policy: u32,
+}
+
+/// The conditions of a clause.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Conditions {
+    pub limits: Vec<(usize, Interval)>,
+    pub linear: Vec<Linear>,
+    pub more: bool,
+}
+
+impl Conditions {
+    /// Return the inequality, if that is all.
+    fn alone(&self) -> Option<&Linear> {
+        match self.linear.as_slice() {
+            [one] if self.limits.is_empty() && !self.more => Some(one),
+            _ => None,
+        }
+    }
+}
+
+/// A gate's table.
+#[derive(Debug, Default)]
+pub(crate) struct GateTable {
+    /// For each class of principals the start of its row, and for each class of resources its column. Row 0 and column
+    /// 0 are those of classes to which the action does not apply.
+    pub rows: Box<[u32]>,
+    pub columns: Box<[u32]>,
+    /// Codes and [`WALK`] below [`FIRST_LINE`], and numbers of lines above.
+    pub cells: Box<[u32]>,
+    pub lines: Lines,
+}
+
+impl GateTable {
+    /// Return the cell of a pair of classes.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // the hot path needs the result in a register
+    pub fn cell(&self, classes: ClassPair) -> Option<u32> {
+        let row = *self.rows.get(classes.principal as usize)?;
+        let column = *self.columns.get(classes.resource as usize)?;
+        self.cells.get(row as usize + column as usize).copied()
+    }
+}
+
+impl GateTable {
+    /// Return whether it decides nothing.
+    pub const fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// Prefetch what [`Self::cell`] reads first.
+    #[inline]
+    pub fn prefetch_classes(&self, classes: ClassPair) {
+        prefetch(&self.rows, classes.principal as usize);
+        prefetch(&self.columns, classes.resource as usize);
+    }
+
+    /// Prefetch the cell of a pair of classes.
+    #[inline]
+    pub fn prefetch_cell(&self, classes: ClassPair) {
+        if let (Some(&row), Some(&column)) =
+            (self.rows.get(classes.principal as usize), self.columns.get(classes.resource as usize))
+        {
+            prefetch(&self.cells, row as usize + column as usize);
+        }
+    }
+}
+
+/// The lines of a gate.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    /// The lines of a gate with few arguments.
+    narrow: Box<[Line]>,
+    /// The lines of any other gate: the head, then the intervals.
+    wide: Box<[u64]>,
+    /// The words of a wide line.
+    stride: usize,
+    inequalities: Box<[Narrow]>,
+    details: Box<[Detail]>,
+    clauses: Box<[Clause]>,
+    limits: Box<[Limit]>,
+    linear: Box<[Wide]>,
+}
+
+/// A line of a gate with at most [`FEW`] arguments.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line {
+    head: [u64; HEAD],
+    intervals: [[u64; 2]; FEW],
+}
+
+const _: () = assert!(size_of::<Line>() == 64);
+
+/// A line that needs no details.
+pub(crate) struct PlainLine<'a> {
+    pub inside: u8,
+    pub outside: u8,
+    /// For each argument the least number, and the distance to the greatest.
+    pub intervals: &'a [[u64; 2]],
+    /// Inequalities of which each forbids.
+    pub inequalities: &'a [Narrow],
+}
+
+/// Return whether a value lies in an interval, given by the least number and the distance to the greatest.
+#[inline(always)]
+#[allow(clippy::inline_always)] // on the hot path
+pub(crate) const fn lies_in(value: i64, [low, width]: [u64; 2]) -> bool {
+    value.cast_unsigned().wrapping_sub(low) <= width
+}
+
+#[allow(clippy::cast_possible_truncation)] // unpacking truncates on purpose
+impl Lines {
+    /// Return the answer of the line of a cell to a request with these values, which may be [`WALK`].
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // the hot path needs the result in a register
+    pub fn answer(&self, cell: u32, values: &[i64]) -> u8 {
+        let number = cell.wrapping_sub(FIRST_LINE) as usize;
+        let Some(line) = self.narrow.get(number) else { return self.wide_answer(number, values) };
+        let [first, second, third] = line.intervals;
+        let within = match *values {
+            [x, y] => lies_in(x, first) & lies_in(y, second),
+            [x] => lies_in(x, first),
+            [x, y, z] => lies_in(x, first) & lies_in(y, second) & lies_in(z, third),
+            [] => true,
+            _ => return WALK,
+        };
+        if within {
+            return self.inside(line.head, values, Self::called_details);
+        }
+        match (line.head[0] >> 8) as u8 {
+            NEXT_LINE => self.next_answer(number + 1, values),
+            code => code,
+        }
+    }
+
+    /// Return the only policy that permits inside of the box of a cell's line, or [`NO_POLICY`].
+    #[inline]
+    pub fn policy(&self, cell: u32) -> u32 {
+        let number = cell.wrapping_sub(FIRST_LINE) as usize;
+        self.read(number).map_or(NO_POLICY, |(head, _)| (head[1] >> 32) as u32)
+    }
+
+    /// Return a line, if intervals and inequalities in 64 bits alone decide.
+    pub fn plain(&self, number: usize) -> Option<PlainLine<'_>> {
+        let ([head, link], intervals) = self.read(number)?;
+        let (inside, outside) = (head as u8, (head >> 8) as u8);
+        let (first, count) = (link as u32 as usize, (head >> 16) as u16 as usize);
+        let is_plain = head >> 32 == 0 && inside < PERMITS && outside < PERMITS;
+        let inequalities = self.inequalities.get(first..first + count)?;
+        is_plain.then_some(PlainLine { inside, outside, intervals, inequalities })
+    }
+
+    /// Prefetch the line of a cell.
+    #[inline]
+    pub fn prefetch(&self, cell: u32) {
+        if let Some(number) = cell.checked_sub(FIRST_LINE) {
+            prefetch(&self.narrow, number as usize);
+            prefetch(&self.wide, number as usize * self.stride);
+        }
+    }
+
+    /// Return a line's head, and its intervals: for each argument the least number, and the distance to the greatest.
+    #[inline]
+    fn read(&self, number: usize) -> Option<([u64; HEAD], &[[u64; 2]])> {
+        if let Some(line) = self.narrow.get(number) {
+            return Some((line.head, &line.intervals));
+        }
+        let start = number.checked_mul(self.stride)?;
+        let (head, intervals) = self.wide.get(start..start.checked_add(self.stride)?)?.split_first_chunk()?;
+        Some((*head, intervals.as_chunks().0))
+    }
+
+    /// Return the answer of a line with many arguments.
+    #[inline(never)]
+    fn wide_answer(&self, number: usize, values: &[i64]) -> u8 {
+        let start = number.wrapping_mul(self.stride);
+        let Some(words) = self.wide.get(start..start.wrapping_add(self.stride)) else { return WALK };
+        let ([head, intervals @ ..], _) = words.as_chunks() else { return WALK };
+        let mut within = values.len() <= intervals.len();
+        for (&value, &interval) in values.iter().zip(intervals) {
+            within &= lies_in(value, interval);
+        }
+        if within {
+            return self.inside(*head, values, Self::details);
+        }
+        match (head[0] >> 8) as u8 {
+            NEXT_LINE => self.next_answer(number + 1, values),
+            code => code,
+        }
+    }
+
+    /// Return the answer of the line behind another one. No further line follows.
+    #[inline(never)]
+    fn next_answer(&self, number: usize, values: &[i64]) -> u8 {
+        let Some((head, intervals)) = self.read(number).filter(|(_, all)| values.len() <= all.len()) else {
+            return WALK;
+        };
+        if values.iter().zip(intervals).all(|(&value, &interval)| lies_in(value, interval)) {
+            return self.inside(head, values, Self::details);
+        }
+        match (head[0] >> 8) as u8 {
+            NEXT_LINE => WALK,
+            code => code,
+        }
+    }
+
+    /// Return the answer inside of the box.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
+    fn inside(&self, [head, link]: [u64; HEAD], values: &[i64], details: impl Fn(&Self, u64, &[i64]) -> u8) -> u8 {
+        let (first, count) = (link as u32 as usize, (head >> 16) as u16 as usize);
+        for number in first..first + count {
+            match self.inequalities.get(number) {
+                Some(one) if one.holds(values) => return Code::Forbid as u8,
+                Some(_) => {}
+                None => return WALK,
+            }
+        }
+        if head >> 32 == 0 { head as u8 } else { details(self, head, values) }
+    }
+
+    /// Return the answer of [`Self::details`], without taking registers from the hot path.
+    #[inline(never)]
+    fn called_details(&self, head: u64, values: &[i64]) -> u8 {
+        self.details(head, values)
+    }
+
+    /// Return the answer inside of the box, where none of the inequalities in 64 bits holds.
+    #[inline]
+    fn details(&self, head: u64, values: &[i64]) -> u8 {
+        let Some(detail) = self.details.get((head >> 32) as usize - 1) else { return WALK };
+        let linear = self.linear.get(span(detail.linear)).unwrap_or_default();
+        if linear.iter().any(|one| one.holds(values)) {
+            return Code::Forbid as u8;
+        }
+        for clause in self.clauses.get(span(detail.forbids)).unwrap_or_default() {
+            if self.holds(clause, values) {
+                return if clause.more { WALK } else { Code::Forbid as u8 };
+            }
+        }
+        let inside = head as u8;
+        if inside != PERMITS {
+            return inside;
+        }
+        let mut answer = Code::Default as u8;
+        for clause in self.clauses.get(span(detail.permits)).unwrap_or_default() {
+            if self.holds(clause, values) {
+                if !clause.more {
+                    return Code::Allow as u8;
+                }
+                answer = WALK;
+            }
+        }
+        answer
+    }
+
+    /// Return whether all conditions of a clause hold, but for those that it does not know.
+    #[inline]
+    fn holds(&self, clause: &Clause, values: &[i64]) -> bool {
+        let limits = self.limits.get(span(clause.limits)).unwrap_or_default();
+        let linear = self.linear.get(span(clause.linear)).unwrap_or_default();
+        limits.iter().all(|limit| {
+            let value = values.get(usize::from(limit.place));
+            value.is_some_and(|value| value.wrapping_sub(limit.low).cast_unsigned() <= limit.width)
+        }) && linear.iter().all(|one| one.holds(values))
+    }
+}
+
+const fn span((start, end): (u32, u32)) -> std::ops::Range<usize> {
+    start as usize..end as usize
+}
+
+/// Writes the lines of a gate.
+pub(crate) struct Writer {
+    arguments: usize,
+    words: Vec<u64>,
+    narrow: Vec<Narrow>,
+    details: Vec<Detail>,
+    clauses: Vec<Clause>,
+    limits: Vec<Limit>,
+    linear: Vec<Wide>,
+}
+
+impl Writer {
+    /// Begin for a gate with this many arguments.
+    pub const fn new(arguments: usize) -> Self {
+        Self {
+            arguments,
+            words: Vec::new(),
+            narrow: Vec::new(),
+            details: Vec::new(),
+            clauses: Vec::new(),
+            limits: Vec::new(),
+            linear: Vec::new(),
+        }
+    }
+
+    const fn stride(&self) -> usize {
+        (HEAD + 2 * self.arguments).next_multiple_of(CACHE_LINE)
+    }
+
+    /// Append a line. Return its cell; `None` if the rule has more clauses than the format has bits for.
+    pub fn push(&mut self, rule: &Rule) -> Option<u32> {
+        let cell = u32::try_from(self.words.len() / self.stride()).ok()?.checked_add(FIRST_LINE)?;
+        let first = u32::try_from(self.narrow.len()).ok()?;
+        let start = self.linear.len();
+        let mut clauses = Vec::new();
+        for conditions in &rule.forbids {
+            match conditions.alone() {
+                Some(one) => match one.narrow(&rule.bounds) {
+                    Some(narrow) => self.narrow.push(narrow),
+                    None => self.linear.push(one.wide()),
+                },
+                None => clauses.push(conditions),
+            }
+        }
+        let linear = span_of(start, self.linear.len())?;
+        let inequalities = u16::try_from(self.narrow.len() - first as usize).ok()?;
+        let detail = if linear.0 == linear.1 && clauses.is_empty() && rule.permits.is_empty() {
+            0
+        } else {
+            let forbids = self.clauses(clauses.into_iter())?;
+            let permits = self.clauses(rule.permits.iter())?;
+            self.details.push(Detail { linear, forbids, permits });
+            u32::try_from(self.details.len()).ok()?
+        };
+        let end = self.words.len() + self.stride();
+        self.words.push(
+            u64::from(rule.inside)
+                | u64::from(rule.outside) << 8
+                | u64::from(inequalities) << 16
+                | u64::from(detail) << 32,
+        );
+        self.words.push(u64::from(first) | u64::from(rule.policy) << 32);
+        for bounds in &rule.bounds {
+            self.words.extend([bounds.low.cast_unsigned(), bounds.high.wrapping_sub(bounds.low).cast_unsigned()]);
+        }
+        // What fills the line up is true of every number.
+        while self.words.len() < end {
+            self.words.extend([0, u64::MAX]);
+        }
+        self.words.truncate(end);
+        Some(cell)
+    }
+
+    fn clauses<'c>(&mut self, all: impl Iterator<Item = &'c Conditions>) -> Option<(u32, u32)> {
+        let start = self.clauses.len();
+        for conditions in all {
+            let (limits, linear) = (self.limits.len(), self.linear.len());
+            for &(place, Interval { low, high }) in &conditions.limits {
+                let width = high.wrapping_sub(low).cast_unsigned();
+                self.limits.push(Limit { place: u16::try_from(place).ok()?, low, width });
+            }
+            self.linear.extend(conditions.linear.iter().map(Linear::wide));
+            let limits = span_of(limits, self.limits.len())?;
+            self.clauses.push(Clause { limits, linear: span_of(linear, self.linear.len())?, more: conditions.more });
+        }
+        span_of(start, self.clauses.len())
+    }
+
+    /// Return the lines.
+    pub fn finish(self) -> Lines {
+        let stride = self.stride();
+        let (mut narrow, mut wide) = (Vec::new(), Vec::new());
+        if self.arguments <= FEW {
+            let (lines, _) = self.words.as_chunks::<CACHE_LINE>();
+            narrow.extend(lines.iter().map(|&[head, link, a, b, c, d, e, f]| Line {
+                head: [head, link],
+                intervals: [[a, b], [c, d], [e, f]],
+            }));
+        } else {
+            wide = self.words;
+        }
+        Lines {
+            narrow: narrow.into(),
+            wide: wide.into(),
+            stride,
+            inequalities: self.narrow.into(),
+            details: self.details.into(),
+            clauses: self.clauses.into(),
+            limits: self.limits.into(),
+            linear: self.linear.into(),
+        }
+    }
+}
+
+fn span_of(start: usize, end: usize) -> Option<(u32, u32)> {
+    Some((u32::try_from(start).ok()?, u32::try_from(end).ok()?))
+}

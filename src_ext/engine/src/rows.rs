@@ -1,0 +1,77 @@
+//! Decides rows of a batch by a gate's own table, each step for all rows.
+
+use crate::columns::Column;
+use crate::lines::{FIRST_LINE, GateTable, WALK, lies_in};
+use ztfast_bundle::ClassPair;
+use ztfast_codes::Code;
+
+/// The most rows that are decided together.
+pub(crate) const ROWS: usize = 64;
+/// The most values of a row that are gathered from columns.
+const MAX_VALUES: usize = 16;
+
+impl GateTable {
+    /// Decide rows that differ in their arguments only. Return `false` if the walk has to decide some of them; then the
+    /// codes are not valid.
+    pub fn decide_uniform(
+        &self,
+        classes: ClassPair,
+        columns: &[Column<'_, i64>],
+        first: usize,
+        codes: &mut [u8],
+    ) -> bool {
+        let Some(cell) = self.cell(classes) else { return false };
+        let Ok(number) = usize::try_from(cell.wrapping_sub(FIRST_LINE)) else { return false };
+        if cell < FIRST_LINE {
+            let code = u8::try_from(cell).unwrap_or(WALK);
+            codes.fill(code);
+            return code != WALK;
+        }
+        let Some(line) = self.lines.plain(number) else { return self.decide_each(cell, columns, first, codes) };
+        let mut within = [true; ROWS];
+        for (column, &interval) in columns.iter().zip(line.intervals) {
+            if interval[1] != u64::MAX {
+                column.test(first, &mut within, move |value| lies_in(value, interval));
+            }
+        }
+        let (inside, outside) = (line.inside, line.outside);
+        for (code, within) in codes.iter_mut().zip(within) {
+            *code = if within { inside } else { outside };
+        }
+        let mut forbidden = [false; ROWS];
+        for one in line.inequalities {
+            let [x, y] = one.places().map(|place| columns.get(place));
+            let (Some(x), Some(y)) = (x, y) else { return false };
+            x.test_with(y, first, &mut forbidden, |x, y| one.holds_of(x, y));
+        }
+        if !line.inequalities.is_empty() {
+            for ((code, within), forbidden) in codes.iter_mut().zip(within).zip(forbidden) {
+                *code = if within & forbidden { Code::Forbid as u8 } else { *code };
+            }
+        }
+        true
+    }
+
+    /// Decide rows of one cell one by one.
+    fn decide_each(&self, cell: u32, columns: &[Column<'_, i64>], first: usize, codes: &mut [u8]) -> bool {
+        let mut gathered = [0; MAX_VALUES];
+        let Some(values) = gathered.get_mut(..columns.len()) else { return false };
+        for (row, code) in (first..).zip(codes) {
+            for (value, column) in values.iter_mut().zip(columns) {
+                let Some(given) = column.get(row) else { return false };
+                *value = given;
+            }
+            *code = self.lines.answer(cell, values);
+            if *code == WALK {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Decide one row; [`WALK`] if the table does not.
+    #[inline]
+    pub fn decide(&self, cell: u32, values: &[i64]) -> u8 {
+        if cell < FIRST_LINE { u8::try_from(cell).unwrap_or(WALK) } else { self.lines.answer(cell, values) }
+    }
+}

@@ -1,0 +1,247 @@
+//! Holds what is lifted against the interpreter, policy by policy.
+
+use super::gate_table;
+use crate::binding::{Binding, Path, bind};
+use crate::lift::Lifter;
+use crate::linear::Case;
+use crate::lines::{FIRST_LINE, NO_POLICY, WALK};
+use proptest::prelude::*;
+use proptest::sample::select;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use ztfast_bundle::{Bundle, CellKind, Program, ResidualView, ValueType, cell_kind, cell_program};
+use ztfast_cedar::{Mode, SourceFile, Sources};
+use ztfast_codes::Code;
+use ztfast_vm::{EntityRef, Fault, Request, Scratch, StringsView, Vm};
+
+const SCHEMA: &str = "
+entity User; entity Doc;
+action act appliesTo { principal: User, resource: Doc, context: {
+  a: Long, b: Long, c?: Long, p: decimal, q?: decimal, t: datetime, u?: datetime, r?: duration, f: Bool, g?: Bool,
+  s: String, k?: { x: Long, y: Long },
+} };";
+
+/// Numbers at which conditions change, or overflow.
+const NUMBERS: [i64; 14] = [
+    i64::MIN,
+    i64::MIN + 1,
+    i64::MIN / 2,
+    -10_001,
+    -7,
+    -1,
+    0,
+    1,
+    5,
+    7,
+    10_000,
+    i64::MAX / 2 + 1,
+    i64::MAX - 1,
+    i64::MAX,
+];
+
+fn long() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        4 => select(vec!["context.a", "context.b", "context.c", "context.k.x"]).prop_map(str::to_owned),
+        2 => select(NUMBERS.to_vec()).prop_filter("Cedar reads -i64::MIN in two steps", |n| *n != i64::MIN).prop_map(|n| n.to_string()),
+    ];
+    leaf.prop_recursive(2, 6, 2, |inner| {
+        prop_oneof![
+            (inner.clone(), select(vec!["+", "-", "*"]), inner.clone())
+                .prop_map(|(a, op, b)| format!("({a} {op} {b})")),
+            inner.prop_map(|a| format!("(-{a})")),
+        ]
+    })
+}
+
+fn truth() -> impl Strategy<Value = String> {
+    let compare = || select(vec!["<", "<=", ">", ">=", "==", "!="]);
+    let methods = || select(vec!["lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"]);
+    let times = || {
+        select(vec![
+            "context.t",
+            "context.u",
+            "context.t.offset(duration(\"2s\"))",
+            "context.u.offset(context.r)",
+            "datetime(\"2024-10-15\")",
+        ])
+    };
+    let leaf = prop_oneof![
+        6 => (long(), compare(), long()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+        1 => (select(vec!["context.p", "context.q"]), methods(), select(vec!["context.q", "decimal(\"0.01\")"]))
+            .prop_map(|(a, method, b)| format!("{a}.{method}({b})")),
+        1 => (times(), compare(), times()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+        1 => (select(vec!["context.t.durationSince(context.u)", "context.r"]), compare())
+            .prop_map(|(a, op)| format!("{a} {op} duration(\"1m\")")),
+        1 => (select(vec!["context.r.toMilliseconds()"]), compare(), long()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+        1 => long().prop_map(|a| format!("[1, 5, 7, 10000].contains({a})")),
+        1 => select(vec!["c", "q", "u", "r", "g", "k", "k.x"]).prop_map(|name| format!("context has {name}")),
+        1 => select(vec!["context.f", "context.g", "context.f == context.g", "context.g == true", "context.s == \"x\"",
+            "context.s like \"*x\"", "[\"x\", \"y\"].contains(context.s)", "context.k == {x: 1, y: 5}", "context.f == 1"])
+            .prop_map(str::to_owned),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), select(vec!["&&", "||"]), inner.clone()).prop_map(|(a, op, b)| format!("({a} {op} {b})")),
+            inner.clone().prop_map(|a| format!("!({a})")),
+            (inner.clone(), inner.clone(), inner).prop_map(|(a, b, c)| format!("(if {a} then {b} else {c})")),
+        ]
+    })
+}
+
+/// Compile policies, given by whether they forbid and by their conditions. `None` if they are not valid.
+fn compiled(conditions: &[(bool, String)]) -> Option<Bundle> {
+    let mut policies = String::new();
+    for (forbid, condition) in conditions {
+        let effect = if *forbid { "forbid" } else { "permit" };
+        writeln!(policies, "{effect} (principal, action, resource) when {{ {condition} }};").unwrap();
+    }
+    let file = |name: &str, text: String| SourceFile { name: name.into(), text };
+    let sources = Sources {
+        files: vec![file("p.cedar", policies)],
+        schema: file("s.cedarschema", SCHEMA.to_owned()),
+        entities: None,
+    };
+    let loaded = ztfast_cedar::load(&sources, Mode::Permissive, &|_, _| {}).ok()?;
+    let options = ztfast_compile::Options { strict: false, ..ztfast_compile::Options::default() };
+    let parts = ztfast_compile::compile(loaded.model, &sources, &options, None, &mut |_, _, _| {}).ok()?;
+    Some(Bundle::of(&parts).unwrap())
+}
+
+/// The attributes that may be left out, each with those that go with it.
+const OPTIONAL: [&[&[&str]]; 6] = [&[&["c"]], &[&["q"]], &[&["u"]], &[&["r"]], &[&["g"]], &[&["k", "x"], &["k", "y"]]];
+
+/// Bind a gate that leaves out the optional attributes whose bits are set.
+fn bound(bundle: &Bundle, absent: u8) -> Binding {
+    let mut names: Vec<&[&str]> = vec![&["a"], &["b"], &["p"], &["t"], &["f"], &["s"]];
+    names.extend(OPTIONAL.iter().enumerate().filter(|(at, _)| absent >> at & 1 == 0).flat_map(|(_, paths)| *paths));
+    let paths: Vec<Path> = names.iter().map(|path| path.iter().map(|&part| part.into()).collect()).collect();
+    let mut binding = bind(bundle, Some(0), &paths).unwrap();
+    binding.table = gate_table(bundle, &binding);
+    binding
+}
+
+/// Choose a value for an argument: mostly one at which some condition changes.
+fn value(bundle: &Bundle, ty: &ValueType, dice: u64) -> i64 {
+    let pick = |from: &[i64]| from[usize::try_from(dice / 4).unwrap_or_default() % from.len()];
+    match ty {
+        ValueType::Bool => pick(&[0, 1, 1, 2, -1]),
+        ValueType::String => {
+            let texts: Vec<i64> =
+                ["x", "y", "a"].iter().filter_map(|text| bundle.find_string(text)).map(i64::from).collect();
+            pick(&texts)
+        }
+        _ => {
+            let mut numbers = NUMBERS.to_vec();
+            numbers.extend(bundle.store().values.iter().filter(|value| value.is_scalar()).map(|value| value.as_i64()));
+            pick(&numbers).wrapping_add([0, 0, 1, -1][usize::try_from(dice % 4).unwrap()])
+        }
+    }
+}
+
+/// Return whether the interpreter applies a policy.
+fn applies(bundle: &Bundle, residual: &ResidualView<'_>, request: &Request<'_>, scratch: &mut Scratch) -> bool {
+    let store = bundle.store();
+    residual.ranges().all(|test| request.number(test.slot).is_some_and(|number| test.holds(number)))
+        && residual.conjuncts().unwrap().all(|(start, len)| {
+            let code = &bundle.code()[start as usize..(start + len) as usize];
+            match Vm::new(&store, request, scratch).holds(code) {
+                Ok(holds) => holds,
+                Err(Fault::Error) => false,
+                Err(fault) => panic!("{fault:?}"),
+            }
+        })
+}
+
+/// Return the places of all programs of the action's only layer.
+fn programs(bundle: &Bundle) -> BTreeSet<u32> {
+    bundle
+        .table()
+        .iter()
+        .filter(|cell| cell_kind(**cell) != CellKind::Default)
+        .map(|cell| cell_program(*cell))
+        .collect()
+}
+
+/// How many answers there were: by the table, and left to the walk.
+#[derive(Default, Debug)]
+struct Counts {
+    answered: u32,
+    walked: u32,
+    lifted: u32,
+    left: u32,
+}
+
+fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice: &[u64]) -> Result<(), TestCaseError> {
+    let Some(bundle) = compiled(policies) else { return Err(TestCaseError::reject("not valid")) };
+    let binding = bound(&bundle, absent);
+    let mut scratch = Scratch::default();
+    let mut lifter = Lifter::new(&bundle, &binding.kinds, &binding.positions, binding.count, 1 << 16);
+    let classes = ztfast_bundle::ClassPair { principal: 1, resource: 1 };
+    let cell = binding.table.cell(classes).filter(|_| bundle.meta().actions.len() == 1);
+    for chosen in dice.chunks_exact(binding.count) {
+        let numbers: Vec<i64> = binding.types.iter().zip(chosen).map(|(ty, dice)| value(&bundle, ty, *dice)).collect();
+        let request = Request {
+            principal: EntityRef::known(0),
+            resource: EntityRef::known(0),
+            numbers: &numbers,
+            positions: &binding.positions,
+            kinds: &binding.kinds,
+            arena: &[],
+            strings: StringsView::default(),
+        };
+        for start in programs(&bundle) {
+            let mut program = Program::read(bundle.programs(), start).unwrap();
+            let (forbids, all) = (program.forbids, program.forbids + program.permits);
+            let (mut forbidden, mut permits) = (false, Vec::new());
+            for at in 0..all {
+                let residual = program.next().unwrap();
+                let exact = applies(&bundle, &residual, &request, &mut scratch);
+                if exact && at < forbids {
+                    forbidden = true;
+                } else if exact {
+                    permits.push(residual.policy);
+                }
+                let cases = lifter.cases(&residual);
+                let holding: Vec<&Case> = cases.iter().filter(|case| case.holds(&numbers)).collect();
+                let certain = holding.iter().any(|case| !case.more);
+                prop_assert!(!exact || !holding.is_empty(), "{policies:?} {numbers:?}: {cases:?}");
+                prop_assert!(exact || !certain, "{policies:?} {numbers:?}: {cases:?}");
+                let mut counts = counts.borrow_mut();
+                if cases.iter().any(|case| case.more) { counts.left += 1 } else { counts.lifted += 1 }
+            }
+            let Some(cell) = cell.filter(|_| programs(&bundle).len() == 1) else { continue };
+            let answer = binding.table.decide(cell, &numbers);
+            if answer == WALK {
+                counts.borrow_mut().walked += 1;
+                continue;
+            }
+            counts.borrow_mut().answered += 1;
+            let expected = match (forbidden, permits.is_empty()) {
+                (true, _) => Code::Forbid,
+                (false, true) => Code::Default,
+                (false, false) => Code::Allow,
+            };
+            prop_assert_eq!(answer, expected as u8, "{:?} {:?}", policies, numbers);
+            if expected == Code::Allow && cell >= FIRST_LINE {
+                let policy = binding.table.lines.policy(cell);
+                prop_assert!(policy == NO_POLICY || permits == [policy], "{:?}: {} of {:?}", policies, policy, permits);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_lifted_decides_as_the_interpreter_does() {
+    let counts = RefCell::new(Counts::default());
+    let policies = proptest::collection::vec((any::<bool>(), truth()), 1..6);
+    let config = ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let inputs = (policies, any::<u8>(), proptest::collection::vec(any::<u64>(), 13 * 12));
+    runner.run(&inputs, |(policies, absent, dice)| check(&counts, &policies, absent, &dice)).unwrap();
+    let counts = counts.into_inner();
+    println!("{counts:?}");
+    assert!(counts.lifted > 4 * counts.left, "{counts:?}");
+    assert!(counts.answered > 2 * counts.walked, "{counts:?}");
+}
