@@ -145,10 +145,10 @@ def made(p50s: dict[str, float]) -> Heat:
 @pytest.mark.parametrize(
     ("p50s", "met"),
     [
-        ({"ztfast": 50, "python-session": 1_000, "cedarpy": 60_000, "casbin": 9_000}, [True, False]),
-        ({"ztfast": 50, "python-session": 999, "cedarpy": 10_000, "casbin": 90_000}, [False, True]),
-        ({"ztfast-native": 25, "rust-ids-session": 20, "rust-ids": 11, "opa": 26}, [True, True]),
-        ({"ztfast-native": 26, "rust-ids-session": 20, "rust-ids": 11, "opa": 26}, [False, False]),
+        ({"ztfast": 50, "python-session": 750, "cedarpy": 60_000, "casbin": 9_000}, [True, False]),
+        ({"ztfast": 50, "python-session": 749, "cedarpy": 10_000, "casbin": 90_000}, [False, True]),
+        ({"ztfast-native": 26, "rust-ids-session": 20, "rust-ids": 11, "opa": 27}, [True, True]),
+        ({"ztfast-native": 27, "rust-ids-session": 20, "rust-ids": 11, "opa": 27}, [False, False]),
         ({"ztfast-native": 20, "rust-strings": 15, "rust-strings-session": 19, "opa": 26_000}, [False]),
         ({"python": 1_000, "cedarpy": 60_000}, []),
     ],
