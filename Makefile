@@ -199,10 +199,10 @@ format: setup ## format everything
 	$(BIN)/ruff format .
 
 # This compares with the run before, if there is one. It keeps the figures of the last run also if a mark was missed.
-bench: setup ## measure decisions against this machine's floors and the run before; fails where a promised ratio is missed
+bench: setup ## measure decisions against this machine's floors and the run before; fails where a promised figure is missed
 	mkdir -p build/bench
 	if [ -f build/bench/latest.json ]; then cp build/bench/latest.json build/bench/before.json; fi
-	$(BIN)/ztfast bench --marks --json build/bench/latest.json --svg build/bench/latest.svg \
+	$(BIN)/ztfast bench --marks --json build/bench/latest.json --svg build/bench/latest.svg --markdown build/bench/desk.md \
 	  $$(test -f build/bench/before.json && echo --compare build/bench/before.json)
 
 # Valgrind counts instructions, and noise does not change a count. The runner must have the version of the crate in
@@ -228,9 +228,10 @@ bench-python: setup ## benchmark the Python API with pytest-benchmark, and compa
 bench-scale: setup ## compile, open, decide, change and swap at the scale of a whole firm
 	$(BIN)/python -m bench.scale
 
+# PEERS holds the names of peers; without it, all are measured.
 bench-peers: setup ## answer one trading workload with other engines, too, and compare
-	$(BIN)/python -m bench.peers setup
-	$(BIN)/python -m bench.peers run --json build/peers/results.json
+	$(BIN)/python -m bench.peers setup $(PEERS)
+	$(BIN)/python -m bench.peers run --json build/peers/results.json $(PEERS)
 
 lock: $(VENV)/.requirements ## renew requirements/dev.txt from requirements/dev.in
 	$(BIN)/python -m pip install --quiet pip-tools

@@ -17,13 +17,20 @@ import pytest
 
 from tests.racing import Repeat
 from ztfast import _core, bench
+from ztfast.bench.desk import DESK_MARKS, OTHER_GATES
 from ztfast.bench.floors import FLOORS
 from ztfast.bench.loops import BenchError, bulk, over_rows, pinned
+from ztfast.bench.marks import BOOK_MARKS
 from ztfast.bench.report import Report, Spread
 from ztfast.bench.series import Series
 from ztfast.bench.suite import Rounds
 from ztfast.bench.workload import Workload
 
+PROMISED = [
+    *(promise.what for promise in BOOK_MARKS),
+    "native decisions, p99.9 / p50, without the clock",
+    *(promise.what for promise in DESK_MARKS),
+]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -37,9 +44,12 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Save the JSON of a quick run."""
     path = tmp_path_factory.mktemp("bench") / "run.json"
-    done = run("--json", str(path), "--svg", str(path.with_suffix(".svg")))
+    done = run("--json", str(path), "--svg", str(path.with_suffix(".svg")), "--markdown", str(path.with_suffix(".md")))
     assert done.returncode == 0, done.stderr
-    for shown in ("empty C call", "two dependent random loads", "allows, two comparisons", "p99.99", "spinning thread"):
+    for shown in (
+        "empty C call", "two dependent random loads", "allows, two comparisons", "p99.99", "spinning thread",
+        "A book of five policies", "The example desk", *(asked.name for asked in OTHER_GATES),
+    ):  # fmt: skip
         assert shown in done.stdout
     return path
 
@@ -66,6 +76,7 @@ def test_json_alone_goes_to_standard_output() -> None:
         "decide_many_hot", "decide_many_random", "native_allows", "native_inlined", "native_decide", "native_random",
         "evaluate",
     }  # fmt: skip
+    wanted |= {promise.series for promise in DESK_MARKS}
     assert wanted <= {figure["key"] for figure in found["series"]}
     for figure in found["series"]:
         assert figure["floor"] in FLOORS
@@ -79,7 +90,7 @@ def test_json_alone_goes_to_standard_output() -> None:
         assert of["count"] > 0
         assert [ns for _, ns in tail["curve"]] == sorted(ns for _, ns in tail["curve"])
         assert tail["curve"][-1] == [100.0, of["max_ns"]]
-    assert len(found["marks"]) == 5
+    assert [mark["what"] for mark in found["marks"]] == PROMISED
 
 
 def test_a_ratio_is_that_of_figures_of_one_round() -> None:
@@ -103,6 +114,11 @@ def test_a_pass_that_was_interrupted_does_not_count() -> None:
 
 def test_what_is_written_can_be_read(saved: Path, report: Report) -> None:
     assert json.loads(report.to_json()) == json.loads(saved.read_text())
+
+
+def test_the_markdown_file_has_each_figure_of_the_desk(saved: Path, report: Report) -> None:
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in saved.with_suffix(".md").read_text().splitlines()]
+    assert rows[2:] == ["empty C call, 4 arguments", *(of.name for of in report.series if of.workload == "desk")]
 
 
 def test_the_plot_has_every_series(saved: Path, report: Report) -> None:
@@ -221,11 +237,14 @@ def test_options_that_make_no_sense_are_refused(tmp_path: Path) -> None:
 def test_marks_are_judged(saved: Path) -> None:
     done = run("--marks", "--json", "-")
     marks = json.loads(done.stdout)["marks"]
-    assert len(marks) == 5
+    assert [mark["what"] for mark in marks] == PROMISED
     missed = [mark for mark in marks if not mark["met"]]
     assert all(mark["met"] == (mark["found"] <= mark["at_most"]) for mark in marks)
     assert done.returncode == (1 if missed else 0)
     assert done.stderr.count("MISSED") == len(missed)
+    for mark in missed:
+        unit = {"x": "x", "ns": " ns"}[mark["unit"]]
+        assert f"{mark['what']}: {mark['found']:.2f}{unit}, at most {mark['at_most']:g}{unit}" in done.stderr
 
 
 # -- the loops ---------------------------------------------------------------------------------------------------------

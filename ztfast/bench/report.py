@@ -12,7 +12,7 @@ The JSON is one object with the fields of :class:`Report` and of the classes wit
 ``series``      :class:`Figure` of each series, with the ratio to its floor.
 ``tails``       :class:`TailFigure` of all calls timed one by one.
 ``noise``       :class:`Noise`: the interruptions of a thread that did nothing else, in the same rounds.
-``marks``       :class:`Mark` of each promised ratio.
+``marks``       :class:`Mark` of each promised figure.
 ``comparison``  With ``--compare`` only: ``before`` (the time of that run), ``changes`` (:class:`ztfast.bench.Change`).
 ==============  ======================================================================================================
 
@@ -41,9 +41,15 @@ from ztfast.bench.loops import BenchError
 from ztfast.errors import SourceError
 from ztfast.sources import read_file
 
-__all__ = ["Figure", "Mark", "Noise", "Report", "Spread", "TailFigure", "machine", "spread", "tables"]
+__all__ = ["Figure", "Mark", "Noise", "Report", "Spread", "TailFigure", "machine", "markdown", "spread", "tables"]
 
 SCHEMA = 1
+
+WORKLOADS = {
+    "book": "A book of five policies: decisions in bulk, one CPU",
+    "desk": "The example desk: decisions in bulk, one CPU",
+}
+"""The workloads, and the titles of their tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class Figure:
         floor: The key of the floor that it is compared with; ``None`` for a floor.
         ratio: The ratio to that floor. It is computed for each round, because a slow moment of the machine affects
             both.
+        workload: What is decided: ``book`` (five policies) or ``desk`` (the example desk).
     """
 
     key: str
@@ -87,6 +94,7 @@ class Figure:
     ns: Spread
     floor: str | None = None
     ratio: Spread | None = None
+    workload: str = "book"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +135,21 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A promised ratio.
+    """A promised figure.
 
     Attributes:
-        what: The description of the ratio.
+        what: The description of the figure.
         found: The median over the rounds.
-        at_most: The largest ratio that meets the mark.
+        at_most: The largest figure that meets the mark.
         met: Whether the mark is met.
+        unit: ``x`` for a ratio, ``ns`` for nanoseconds.
     """
 
     what: str
     found: float
     at_most: float
     met: bool
+    unit: str = "x"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +194,9 @@ def _report(found: dict[str, Any]) -> Report:
     """Build a report from its JSON."""
 
     def figure(of: dict[str, Any]) -> Figure:
-        return Figure(of["key"], of["name"], Spread(**of["ns"]), of["floor"], ratio(of["ratio"]))
+        # Files of runs before the desk was measured do not name the workload.
+        workload = of.get("workload", "book")
+        return Figure(of["key"], of["name"], Spread(**of["ns"]), of["floor"], ratio(of["ratio"]), workload)
 
     def ratio(of: dict[str, float] | None) -> Spread | None:
         return Spread(**of) if of else None
@@ -250,9 +262,21 @@ def tables(report: Report) -> RenderableType:
     shown: list[RenderableType] = [heading]
     if about["build"] == "debug":
         shown.append(Text("This is a debug build: its figures mean nothing. Install a release build.", "bold red"))
-    return Group(
-        *shown, Text(), _floors(report), Text(), _series(report), Text(), _tails(report), Text(), _noise(report)
-    )
+    for table in (_floors(report), *(_series(report, workload) for workload in WORKLOADS), _tails(report)):
+        shown += [Text(), table]
+    shown += [Text(), _noise(report)]
+    return Group(*shown)
+
+
+def markdown(report: Report) -> str:
+    """Make the table of the desk's figures, as Markdown: nanoseconds, and the ratio to an empty C call from Python."""
+    floors = {of.key: of for of in report.floors}
+    lines = ["| decision on the example desk | ns | x empty C call |", "| --- | ---: | ---: |"]
+    lines.append(f"| {floors['c_call'].name} | {floors['c_call'].ns.median:,.1f} | 1.0 |")
+    for of in report.series:
+        if of.ratio and of.workload == "desk":
+            lines.append(f"| {of.name} | {of.ns.median:,.1f} | {of.ratio.median:,.1f} |")
+    return "\n".join(lines) + "\n"
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -269,11 +293,11 @@ def _floors(report: Report) -> Table:
     return made
 
 
-def _series(report: Report) -> Table:
+def _series(report: Report, workload: str) -> Table:
     names = {floor.key: floor.name.split(",")[0].removeprefix("empty ") for floor in report.floors}
-    made = _table("Decisions in bulk, one CPU", "", "ns", "x floor", "middle half", "floor")
+    made = _table(WORKLOADS[workload], "", "ns", "x floor", "middle half", "floor")
     for of in report.series:
-        if of.ratio:
+        if of.ratio and of.workload == workload:
             low, median, high = map(_ratio, (of.ratio.low, of.ratio.median, of.ratio.high))
             made.add_row(of.name, f"{of.ns.median:,.1f}", median, f"{low} - {high}", names[of.floor or ""])
     return made

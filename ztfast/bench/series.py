@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any
@@ -16,9 +16,10 @@ from ztfast import _core
 from ztfast.bench.histogram import Histogram
 from ztfast.bench.loops import Bulk, bulk, closed_loop, open_loop, over_rows
 from ztfast.bench.workload import POLICIES, SCHEMA, Workload, entities
-from ztfast.gate import EntityHandle, Session, empty_call
+from ztfast.engine import Engine
+from ztfast.gate import EntityHandle, Gate, Session, empty_call
 
-__all__ = ["Series", "Tail", "rows", "series", "tails"]
+__all__ = ["MANY", "ROWS", "Native", "Series", "Tail", "columns", "rows", "series", "tails"]
 
 ROWS = 1_000
 """The number of random requests. They are repeated; a branch predictor cannot learn so many."""
@@ -37,6 +38,7 @@ class Series:
         floor: The key of the floor that it is compared with.
         once: Makes a given number of calls or decisions, and returns the nanoseconds of one.
         count: The number of calls in a round.
+        workload: What is decided: ``book`` or ``desk``.
     """
 
     key: str
@@ -44,6 +46,7 @@ class Series:
     floor: str
     once: Bulk
     count: int
+    workload: str = "book"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ def series(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int
     """Return the calls that are measured in bulk. A round makes about ``count`` calls of the fast ones."""
     request = work.session, work.resource, *work.values
     engine, context = work.engine, {"notional": 250_000, "qty": 100}
-    native, random_native = Native(work, [(work.session, work.resource)], count), Native(work, pairs, count)
+    native, random_native = natives(work, pairs, count)
     found = [
         Series("allows_cell", "allows, cell decides", "c_call", bulk(work.cancel.allows, *request[:2]), count),
         Series("allows_ranges", "allows, two comparisons", "c_call", bulk(work.order.allows, *request), count),
@@ -85,8 +88,10 @@ def series(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int
         Series("allows_refused", "allows, session revoked", "c_call",
                bulk(work.order.allows, work.revoked, *request[1:]), count),
         Series("decide_ranges", "decide, two comparisons", "c_call", bulk(work.order.decide, *request), count),
-        Series("decide_many_hot", "decide_many, one class", "c_call", columns(work, [request[:2]], MANY), MANY),
-        Series("decide_many_random", "decide_many, random cells", "c_call", columns(work, pairs, MANY), MANY),
+        Series("decide_many_hot", "decide_many, one class", "c_call",
+               columns(work.order, [request[:2]], work.values, MANY), MANY),
+        Series("decide_many_random", "decide_many, random cells", "c_call",
+               columns(work.order, pairs, work.values, MANY), MANY),
         Series("native_allows", "native allows, by C pointer", "c_call", native.by_table, count),
         Series("native_inlined", "native allows, inlined", "c_call", native.inlined, count),
         Series("native_decide", "native decide, by C pointer", "c_call", native.with_reasons, count),
@@ -103,7 +108,7 @@ def tails(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int,
     """Return the calls that are timed one by one, ``count`` native calls in a round, at this rate in open loops."""
     request = work.session, work.resource, *work.values
     rows = [(*pair, *work.values) for pair in pairs]
-    native, random_native = Native(work, [(work.session, work.resource)], count), Native(work, pairs, count)
+    native, random_native = natives(work, pairs, count)
     # Python's loop is too slow for some rates, so it gets a quarter of the calls and of the rate.
     few, calmly = max(count // 4, 1), per_second / 4
 
@@ -124,12 +129,29 @@ def tails(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int,
     ]  # fmt: skip
 
 
+def natives(work: Workload, pairs: list[tuple[Session, EntityHandle]], room: int) -> tuple[Native, Native]:
+    """Return native decisions of the repeated request, and of random ones."""
+    values = dict(zip(("notional", "qty"), work.values, strict=True))
+    hot = [(work.session, work.resource)]
+    return (
+        Native(work.engine, "order.new", values, hot, room),
+        Native(work.engine, "order.new", values, pairs, room),
+    )
+
+
 class Native:
     """Decisions of a gate from native code, over the same pairs again and again."""
 
-    def __init__(self, work: Workload, pairs: list[tuple[Session, EntityHandle]], room: int) -> None:
-        self.gate = work.engine._core.prepare("order.new", ["notional", "qty"])
-        self.values = list(work.values)
+    def __init__(
+        self,
+        engine: Engine,
+        action: str,
+        values: Mapping[str, int],
+        pairs: list[tuple[Session, EntityHandle]],
+        room: int,
+    ) -> None:
+        self.gate = engine._core.prepare(action, list(values))
+        self.values = list(values.values())
         again = -(-room // len(pairs))
         self.sessions = [session.id for session, _ in pairs] * again
         self.resources = [resource.handle for _, resource in pairs] * again
@@ -159,20 +181,20 @@ class Native:
         return _core.open_loop(self.gate, *self.requests(count), per_second)[0]
 
 
-def columns(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int) -> Bulk:
+def columns(gate: Gate, pairs: list[tuple[Session, EntityHandle]], values: Sequence[Any], count: int) -> Bulk:
     """Return a function that measures the nanoseconds of a decision of ``decide_many`` over columns of these pairs."""
     at = np.arange(count) % len(pairs)
     sessions = np.array([session.id for session, _ in pairs], np.uint64)[at]
     resources = np.array([resource.handle for _, resource in pairs], np.uint64)[at]
-    values = [np.full(count, value) for value in work.values]
+    filled = [np.full(count, value) for value in values]
 
     given = pairs[0] if len(pairs) == 1 else (sessions, resources)
 
     def once(rows: int) -> float:
         # The first call brings the caches back to the state that is measured.
-        work.order.decide_many(*given, *values)
+        gate.decide_many(*given, *filled)
         began = perf_counter_ns()
-        work.order.decide_many(*given, *values)
+        gate.decide_many(*given, *filled)
         return (perf_counter_ns() - began) / rows
 
     return once

@@ -10,22 +10,17 @@ from dataclasses import dataclass
 from statistics import median
 
 from ztfast import _core
+from ztfast.bench.desk import DESK_MARKS, DeskWorkload, desk_series
+from ztfast.bench.desk import bundle as desk_bundle
 from ztfast.bench.floors import FLOORS, floors
 from ztfast.bench.histogram import Histogram, curve, quantiles
 from ztfast.bench.loops import pinned, quiet
+from ztfast.bench.marks import BOOK_MARKS, judged
 from ztfast.bench.report import Figure, Mark, Noise, Report, TailFigure, machine, spread
 from ztfast.bench.series import Series, Tail, rows, series, tails
 from ztfast.bench.workload import Workload
 
 __all__ = ["Settings", "run"]
-
-MARKS = (
-    ("allows, two comparisons / empty C call", "allows_ranges", "c_call", 2.5),
-    ("allows, two comparisons / empty Python function", "allows_ranges", "python_call", 1.5),
-    ("native allows, two comparisons / empty C call from Python", "native_allows", "c_call", 1.6),
-    ("a decision of decide_many / empty C call", "decide_many_hot", "c_call", 0.8),
-)
-"""The marks of figures in bulk: description, series, floor, and the largest ratio that meets the mark."""
 
 PASSES = 5
 """The passes over all series in a round. The median pass of each series counts, because others may be interrupted."""
@@ -84,11 +79,12 @@ def run(settings: Settings, progress: Callable[[int, int], object] = lambda done
         BenchError: if the process may not run on the given CPU.
     """
     # Compile before this thread is pinned, because threads that the compiler starts inherit the CPU.
-    work = Workload()
+    work, desk = Workload(), DeskWorkload(desk_bundle())
     with pinned(settings.cpu) as cpu:
         pairs = rows(work)
         calls, timed, per_second = settings.calls, settings.timed, settings.per_second
-        rounds = Rounds(floors(work, pairs), series(work, pairs, calls), tails(work, pairs, timed, per_second), calls)
+        measured = [*series(work, pairs, calls), *desk_series(desk, calls)]
+        rounds = Rounds(floors(work, pairs), measured, tails(work, pairs, timed, per_second), calls)
         with quiet():
             # The first round fills the caches, and lets CPython specialise the loops.
             rounds.one()
@@ -152,14 +148,16 @@ class Rounds:
             machine=machine(cpu),
             settings={"rounds": settings.rounds, "quick": settings.quick, "per_second": settings.per_second},
             floors=[Figure(key, name, spread(self.taken[key])) for key, name in FLOORS.items()],
-            series=[
-                Figure(of.key, of.name, spread(self.taken[of.key]), of.floor, spread(self.ratios(of.key, of.floor)))
-                for of in self.series
-            ],
+            series=[self.figure(of) for of in self.series],
             tails=[self.tail(of) for of in self.tails],
             noise=Noise(quantiles(noise), noise.time_share_above(1_000), curve(noise)),
             marks=self.marks(),
         )
+
+    def figure(self, of: Series) -> Figure:
+        """Make the figure of a series."""
+        ratio = spread(self.ratios(of.key, of.floor))
+        return Figure(of.key, of.name, spread(self.taken[of.key]), of.floor, ratio, of.workload)
 
     def tail(self, of: Tail) -> TailFigure:
         """Make the figure of a tail."""
@@ -170,11 +168,15 @@ class Rounds:
         return TailFigure(of.key, of.name, of.floor, quantiles(found), p50, p999, curve(found))
 
     def marks(self) -> list[Mark]:
-        """Compare each promised ratio with the result."""
-        found = [(what, spread(self.ratios(key, floor)).median, most) for what, key, floor, most in MARKS]
+        """Compare each promised figure with the result."""
         clock = self.histograms["native_clock"].quantile_ns(0.5)
         native = self.histograms["native_closed"]
         p50, p999 = (native.quantile_ns(share) - clock for share in (0.5, 0.999))
         # If a decision takes no longer than a clock step, its p50 without the clock may be 0.
-        found.append(("native decisions, p99.9 / p50, without the clock", p999 / max(p50, 1.0), TAIL_MARK))
-        return [Mark(what, ratio, most, ratio <= most) for what, ratio, most in found]
+        tail = p999 / max(p50, 1.0)
+        what = "native decisions, p99.9 / p50, without the clock"
+        return [
+            *judged(BOOK_MARKS, self.taken),
+            Mark(what, tail, TAIL_MARK, tail <= TAIL_MARK),
+            *judged(DESK_MARKS, self.taken),
+        ]
