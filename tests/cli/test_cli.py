@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import ztfast
+from ztfast.bench.desk import DESK_MARKS, OTHER_GATES
 
 ROOT = Path(__file__).resolve().parents[2]
 DESK = ztfast.examples.desk()
@@ -133,10 +134,15 @@ def test_the_demo_tells_its_story_and_measures() -> None:
     assert "incident-xnas" in events["swapto"]["then"]
     assert events["revokethe"]["then"] == "Decision(DENY, REVOKED)"
     assert told["latency"]["floors"]["c_call_ns"] > 0
+    decisions = {decision["key"]: decision["ns"] for decision in told["latency"]["decisions"]}
+    assert {promise.series for promise in DESK_MARKS} <= set(decisions)
+    assert min(decisions.values()) > 0
+    assert told["latency"]["allows_ns"] == decisions["desk_order_2"]
     assert told["latency"]["single"]["p999_ns"] >= told["latency"]["single"]["p50_ns"] > 0
     text = run("demo", "--requests", "2000").stdout
     for shown in ("p99.9", "max", "empty C call", "empty Python call", "settlement", "algo-trades-its-strategy"):
         assert shown in text
+    assert all(asked.name in text for asked in OTHER_GATES)
 
 
 def test_the_readmes_commands_run() -> None:

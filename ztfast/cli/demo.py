@@ -13,6 +13,7 @@ from rich.text import Text as Styled
 
 from ztfast import examples
 from ztfast.bench import Histogram, bulk, closed_loop, quantiles
+from ztfast.bench.desk import DeskWorkload, desk_series
 from ztfast.bench.floors import empty_function
 from ztfast.bench.loops import quiet
 from ztfast.bundle import Bundle, compile
@@ -36,7 +37,7 @@ when { resource.venue == Venue::"XNAS" };
 SEGMENTS = ("trading", "market-data", "customer", "settlement", "general-it")
 HERO, STOCK = 'Algo::"a7"', 'Instrument::"AAPL"'
 TIMED = 200_000
-ROUNDS, CALLS = 15, 20_000
+ROUNDS, CALLS = 15, 4_000
 
 
 @dataclass
@@ -59,7 +60,7 @@ def demo_command(
     """Show the example desk: compile it, decide, revoke a session, swap the bundle, and measure.
 
     The output shows decisions by segment and by reason, the effects of a revocation and a swap during the stream, and
-    the time of single decisions beside an empty C call and an empty Python call of the same run.
+    the time of a decision by each of the desk's gates beside an empty C call and an empty Python call of the same run.
     """
     folder = examples.desk()
     if not (folder / "policies").is_dir():
@@ -70,7 +71,7 @@ def demo_command(
     if not as_json:
         console.print(totals(bundle, "The desk, compiled"))
         show_story(story, requests)
-    measured = measure(engine, sessions, desk)
+    measured = measure(bundle, engine, sessions, desk)
     if as_json:
         shown = {
             "seed": seed,
@@ -81,7 +82,8 @@ def demo_command(
             "events": story.events,
             "latency": {
                 "floors": {"c_call_ns": measured.c_call_ns, "python_call_ns": measured.python_call_ns},
-                "allows_ns": measured.allows_ns,
+                "allows_ns": measured.by_key["desk_order_2"],
+                "decisions": [{"key": key, "name": name, "ns": ns} for key, name, ns in measured.decisions],
                 "clock_ns": measured.clock_ns,
                 "single": asdict(quantiles(measured.taken)),
             },
@@ -179,17 +181,25 @@ def show_story(story: Story, count: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Nanoseconds per call: empty in C, empty in Python, ``Gate.allows``, reading the clock; and calls one by one."""
+    """Nanoseconds per call: empty in C, empty in Python, reading the clock; per decision; and calls one by one.
+
+    A decision has a key, a name and its nanoseconds.
+    """
 
     c_call_ns: float
     python_call_ns: float
-    allows_ns: float
     clock_ns: float
+    decisions: list[tuple[str, str, float]]
     taken: Histogram
 
+    @property
+    def by_key(self) -> dict[str, float]:
+        """The nanoseconds of the decisions, by key."""
+        return {key: ns for key, _, ns in self.decisions}
 
-def measure(engine: Engine, sessions: dict[str, Session], desk: Desk) -> Measured:
-    """Time decisions of a gate and the floors in turn, and then single decisions."""
+
+def measure(bundle: Bundle, engine: Engine, sessions: dict[str, Session], desk: Desk) -> Measured:
+    """Time decisions of the desk's gates and the floors in turn, and then single decisions of one gate."""
     gate = engine.prepare("order.new", "notional", "qty")
     algos = [uid for uid in desk.by_type["Algo"] if uid != HERO]
     chance = desk.chance
@@ -198,25 +208,27 @@ def measure(engine: Engine, sessions: dict[str, Session], desk: Desk) -> Measure
         algo = chance.choice(algos)
         resource = engine.resource(chance.choice(desk.instruments_of[algo] or [STOCK]))
         rows.append((sessions[algo], resource, chance.choice((40_000, 250_000, 2_500_001)), 100))
-    calls = [bulk(call, *rows[0]) for call in (empty_call, empty_function, gate.allows)]
+    floors = [bulk(call, *rows[0]) for call in (empty_call, empty_function)]
+    # The story has revoked a session, so the requests are decided by an engine of their own.
+    series = desk_series(DeskWorkload(bundle), CALLS)
     with quiet():
-        rounds = [[call(CALLS) for call in calls] for _ in range(ROUNDS)]
-    c_call, python_call, allows = (float(ns) for ns in np.median(rounds, axis=0))
+        rounds = [[*(call(CALLS) for call in floors), *(of.once(of.count) for of in series)] for _ in range(ROUNDS)]
+    c_call, python_call, *decided = (float(ns) for ns in np.median(rounds, axis=0))
     clock = quantiles(closed_loop(empty_call, rows[: TIMED // 4])).p50_ns
-    return Measured(c_call, python_call, allows, clock, closed_loop(gate.allows, rows))
+    decisions = [(of.key, of.name, ns) for of, ns in zip(series, decided, strict=True)]
+    return Measured(c_call, python_call, clock, decisions, closed_loop(gate.allows, rows))
 
 
 def show_latency(measured: Measured) -> None:
-    """Print the latency table and histogram."""
+    """Print the latency tables and the histogram."""
     console.print()
-    calls = table("One call of Gate.allows, timed in bulk", "", "ns", "x C call", "x Python call")
+    calls = table(
+        "One decision, timed in bulk: Gate.allows, if nothing else is said", "", "ns", "x C call", "x Python call"
+    )
     c_call, python_call = measured.c_call_ns, measured.python_call_ns
-    for what, ns in (
-        ("empty C call, four arguments", c_call),
-        ("empty Python call, four arguments", python_call),
-        ("order.new, one request again and again", measured.allows_ns),
-    ):
-        calls.add_row(what, f"{ns:.1f}", f"{ns / c_call:.2f}", f"{ns / python_call:.2f}")
+    floors = (("empty C call, four arguments", c_call), ("empty Python call, four arguments", python_call))
+    for what, ns in (*floors, *((name, ns) for _, name, ns in measured.decisions)):
+        calls.add_row(what, f"{ns:,.1f}", f"{ns / c_call:,.2f}", f"{ns / python_call:,.2f}")
     console.print(calls)
     console.print()
     taken = quantiles(measured.taken)
