@@ -14,6 +14,7 @@ extern crate alloc;
 
 mod instr;
 mod interpreter;
+pub mod literals;
 mod ops;
 mod store;
 mod value;

@@ -3,6 +3,7 @@
 mod authorizer;
 mod diagnostics;
 mod exactness;
+mod literals;
 mod lowering;
 mod model;
 mod policies;
