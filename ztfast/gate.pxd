@@ -56,6 +56,7 @@ cdef extern from "ztfast.h" nogil:
         ZTFAST_E_FOREIGN
         ZTFAST_E_TYPE
         ZTFAST_E_REQUIRED
+        ZTFAST_E_VALUE
     # Kinds of arguments.
     enum:
         ZTFAST_OTHER
@@ -108,6 +109,7 @@ cdef extern from "ztfast.h" nogil:
             const ztfast_batch *, size_t, const ztfast_column *, size_t, uint32_t, uint8_t *
         ) noexcept nogil
         int32_t (*refresh)(ztfast_gate *, uint64_t *) noexcept nogil
+        int32_t (*parse)(uint32_t, const uint8_t *, size_t, int64_t *) noexcept nogil
 
     int32_t ztfast_check(const ztfast_api *) noexcept
     const char *ztfast_check_text(int32_t) noexcept
@@ -172,6 +174,8 @@ cdef class Gate:
     cdef uint32_t (*_allows)(ztfast_gate *, uint64_t, uint64_t, const int64_t *, size_t) noexcept nogil
     # The number of arguments of a call, including session and resource, if all values are Long; otherwise -1.
     cdef Py_ssize_t _plain
+    # The same if values of all its kinds can be read in place.
+    cdef Py_ssize_t _in_place
     # Not 0 while the gate is in use and Python code may run.
     cdef char _busy
     cdef size_t _count
@@ -197,8 +201,8 @@ cdef class Gate:
     cdef int set_up(self, engine, core) except -1
     cdef int check_made(self) except -1
     cdef int check(self, PyObject *const *arguments, Py_ssize_t count) except -1
-    cdef int numbers(self, PyObject *const *arguments, int64_t *values) except -1
-    cdef int look_up(self, PyObject *const *arguments, int64_t *values) except -1
+    cdef int numbers(self, PyObject *const *arguments, int64_t *values, Py_ssize_t *room) except -1
+    cdef int look_up(self, PyObject *const *arguments, int64_t *values, Py_ssize_t room) except -1
     cdef int look_up_text(
         self, PyObject *value, RememberedText *remembered, Py_ssize_t *room, int64_t *number
     ) except -1
@@ -208,7 +212,7 @@ cdef class Gate:
     cdef object wrong_count(self, PyObject *const *arguments, Py_ssize_t count)
     cdef object wrong_handles(self, session, resource)
     cdef object wrong_type(self, size_t at, value)
-    cdef int scalar(self, size_t at, value, int64_t *number) except -1
+    cdef int otherwise(self, size_t at, value, int64_t *number, int found) except -1
     cdef Decision without(self, PyObject *const *arguments)
     cdef object made_without(self, uint64_t lacking)
     cdef object strictly(self, PyObject *const *arguments)

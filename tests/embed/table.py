@@ -48,6 +48,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "batch_without": (c_int32, c_void_p, c_uint64, POINTER(c_void_p)),
     "batch_refuse": (c_int32, c_void_p, c_size_t, POINTER(Column), c_size_t, c_uint32, POINTER(c_uint8)),
     "refresh": (c_int32, c_void_p, POINTER(c_uint64)),
+    "parse": (c_int32, c_uint32, c_char_p, c_size_t, POINTER(c_int64)),
 }
 
 

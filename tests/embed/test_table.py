@@ -24,8 +24,10 @@ from tests.embed.table import Column, Determining, values
 from tests.racing import Repeat, beside
 
 OK, *ERRORS = table.statuses().values()
-NULL, UTF8, CAPACITY, HANDLE, COLUMNS, STALE, POLICY, _PANIC, _VERSION, _SIZE, TEXT, FOREIGN, TYPE, REQUIRED = ERRORS
+NULL, UTF8, CAPACITY, HANDLE, COLUMNS, STALE, POLICY, _PANIC, _VERSION, _SIZE = ERRORS[:10]
+TEXT, FOREIGN, TYPE, REQUIRED, VALUE = ERRORS[10:]
 Code = ztfast.Code
+DECIMAL, DATETIME, DURATION = 5, 6, 7
 
 POLICIES = """\
 @id("small") permit (principal, action == Action::"order", resource in Desk::"d1") when { context.qty <= 100 };
@@ -123,7 +125,7 @@ def test_codes_and_statuses_have_names(api: dict[str, Any]) -> None:
         assert api["code_name"](code).decode() == code.name
     assert api["code_name"](2) == api["code_name"](2**32 - 1) == b"UNKNOWN_CODE"
     texts = [api["status_text"](status) for status in (OK, *ERRORS)]
-    assert len(set(texts)) == len(texts) == 15
+    assert len(set(texts)) == len(texts) == 16
     assert api["status_text"](7) == api["status_text"](-1000) == b"an unknown status"
 
 
@@ -208,6 +210,7 @@ def test_null_is_refused_by_every_function(api: dict[str, Any], own: c_void_p) -
         "gate_without": [(None, 0, pointer), (own, 0, None)],
         "batch_without": [(None, 0, pointer), (batch, 0, None)],
         "batch_refuse": [(None, 1, None, 0, 1, code), (batch, 1, None, 2, 1, code), (batch, 1, None, 0, 1, None)],
+        "parse": [(DECIMAL, None, 1, number), (DECIMAL, b"1.5", 3, None)],
     }
     assert set(refused) | {"allows", "decide", "refuse", "code_name", "status_text"} == set(api)
     for name, calls in refused.items():
@@ -296,6 +299,42 @@ def test_a_batch_begun_between_leaves_a_call_by_its_bundle(
     assert api["allows"](own, ann.id, book.handle, values(text.value, who.value), 2) == Code.DEFAULT
     assert api["batch_end"](batch) == OK
     assert api["gate_free"](own) == OK
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "wanted"),
+    [
+        (DECIMAL, b"150.25", 1_502_500),
+        (DECIMAL, b"-922337203685477.5808", -(2**63)),
+        (DECIMAL, b"922337203685477.5808", VALUE),
+        (DECIMAL, b"150", VALUE),
+        (DECIMAL, b"", VALUE),
+        (DECIMAL, b"1.\xff", VALUE),
+        (DATETIME, b"1970-01-01T01:00:00.250+0100", 250),
+        (DATETIME, b"1970-01-01T01:00:00.250999+01:00", 250),
+        (DATETIME, b"1970-02-29", VALUE),
+        (DATETIME, "1970-01-0\u0661".encode(), VALUE),
+        (DURATION, b"-1h30m", -5_400_000),
+        (DURATION, b"9223372036854775808ms", VALUE),
+        (0, b"10.0.0.1", TYPE),
+        (1, b"true", TYPE),
+        (2, b"5", TYPE),
+        (3, b"x", TYPE),
+        (4, b"x", TYPE),
+        (8, b"1.5", TYPE),
+        (256 + DECIMAL, b"1.5", TYPE),
+        (2**32 - 1, b"1.5", TYPE),
+    ],
+)
+def test_texts_are_parsed_by_their_kind(api: dict[str, Any], kind: int, text: bytes, wanted: int) -> None:
+    number = c_int64(77)
+    status = api["parse"](kind, text, len(text), byref(number))
+    if wanted in (VALUE, TYPE):
+        assert (status, number.value) == (wanted, 77)
+    else:
+        assert (status, number.value) == (OK, wanted)
+    # The text ends where its length says, and is read no further.
+    assert api["parse"](kind, text + b"5", len(text), byref(number)) == status
 
 
 def test_kinds_tell_the_types_of_arguments(api: dict[str, Any], engine: ztfast.Engine) -> None:

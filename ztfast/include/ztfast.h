@@ -36,8 +36,9 @@
  *     duration  milliseconds
  *     String    the number from text()      } call both after begin() and before the decision;
  *     entity    the number from entity()    } in a batch use batch_text() and the handle itself
- * ipaddr, sets and records cannot be passed as numbers: use Engine.decide() in Python. A value out of its type's range has
- * no number: call refuse() to get the denial. For requests without an optional attribute, see gate_without.
+ * parse() reads decimals and times from texts. ipaddr, sets and records cannot be passed as numbers: use Engine.decide() in
+ * Python. A value out of its type's range has no number: call refuse() to get the denial. For requests without an optional
+ * attribute, see gate_without.
  *
  * OWNERSHIP. The table and the names and texts that it returns are static. The caller owns gates from gate_clone and
  * gate_without, and batches from batch_begin and batch_without, and must free each once with gate_free or batch_end. The
@@ -51,8 +52,8 @@
  * because Python may use the gate at any time. Nothing else needs the GIL.
  * Sessions, swaps, revocations and the kill switch are controlled from Python. They take effect on all threads, for
  * decisions that begin later.
- * allows, decide, refuse, begin, text, entity, literal, kinds, policy, generation, refresh, code_name and status_text do
- * not allocate, lock or block, with one exception: a decision that meets a policy left to Cedar's own evaluator (see
+ * allows, decide, refuse, begin, text, entity, literal, kinds, policy, generation, refresh, parse, code_name and status_text
+ * do not allocate, lock or block, with one exception: a decision that meets a policy left to Cedar's own evaluator (see
  * `ztfast check`) allocates. gate_clone and gate_without allocate and lock; gate_free frees; the functions of batches
  * allocate. Call these outside of the order loop.
  *
@@ -147,7 +148,9 @@ enum {
     /* the entity does not have the attribute's type */
     ZTFAST_E_TYPE = -13,
     /* a required attribute is absent */
-    ZTFAST_E_REQUIRED = -14
+    ZTFAST_E_REQUIRED = -14,
+    /* the text is no value of its kind, or is out of its range */
+    ZTFAST_E_VALUE = -15
 };
 
 /* Kinds of arguments. */
@@ -273,6 +276,11 @@ typedef struct {
     /* Take the newest bundle now, as the next decision would, and write its generation(). ZTFAST_E_STALE if the gate does
      * not fit that bundle; the generation is written in that case too. This ends a call that was begun. */
     int32_t (*refresh)(ztfast_gate *gate, uint64_t *generation);
+
+    /* Get the number of a decimal, datetime or duration (`kind`) that is given as a text of `len` bytes, as Python's calls
+     * read it: "12.34", "2024-10-15T09:30:00Z", "1h30m". This needs no gate. ZTFAST_E_VALUE if the text is no such value or
+     * is out of its range: call refuse() to get the denial. ZTFAST_E_TYPE for other kinds. */
+    int32_t (*parse)(uint32_t kind, const uint8_t *text, size_t len, int64_t *number);
 } ztfast_api;
 
 /* Check whether code that was compiled with this header can use this table: ZTFAST_OK, ZTFAST_E_NULL, ZTFAST_E_VERSION or

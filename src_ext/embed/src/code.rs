@@ -121,6 +121,7 @@ statuses! {
     FOREIGN "E_FOREIGN" = -12 "the handle is not one of this engine's: take it from this engine";
     TYPE "E_TYPE" = -13 "the entity does not have the attribute's type";
     REQUIRED "E_REQUIRED" = -14 "a required attribute is absent";
+    VALUE "E_VALUE" = -15 "the text is no value of its kind, or is out of its range";
 }
 
 impl Status {

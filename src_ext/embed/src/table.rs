@@ -1,5 +1,6 @@
 //! The table of functions, as it lies in memory. `ztfast.h` declares it in C, with units, ownership and thread rules.
 
+use crate::code::{Kind, Status};
 use std::ffi::{CStr, c_char, c_void};
 use std::fmt;
 use std::marker::{PhantomData, PhantomPinned};
@@ -117,6 +118,8 @@ pub struct Api {
     pub batch_refuse: unsafe extern "C" fn(*const RawBatch, usize, *const RawColumn, usize, u32, *mut u8) -> i32,
     /// `refresh(gate, &generation)`.
     pub refresh: unsafe extern "C" fn(*mut RawGate, *mut u64) -> i32,
+    /// `parse(kind, text, len, &number)`.
+    pub parse: unsafe extern "C" fn(u32, *const u8, usize, *mut i64) -> i32,
 }
 
 /// Why a table cannot be used.
@@ -181,5 +184,18 @@ impl Api {
         }
         // SAFETY: the caller promises this; version and size show that all entries exist.
         Ok(unsafe { &*pointer.cast::<Self>() })
+    }
+
+    /// Return the number of a decimal, datetime or duration that is given as a text.
+    ///
+    /// # Errors
+    /// [`Status::VALUE`] if the text is no such value or is out of its range: [`crate::Gate::refuse`] gives the denial.
+    /// [`Status::TYPE`] for other kinds.
+    pub fn parse(&self, kind: Kind, text: &str) -> Result<i64, Status> {
+        let mut number = 0;
+        // SAFETY: the text is borrowed for the call, and the number is a local variable.
+        let status = unsafe { (self.parse)(kind as u32, text.as_ptr(), text.len(), &raw mut number) };
+        Status(status).ok()?;
+        Ok(number)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_void};
-use std::ptr;
+use std::{ptr, slice};
 use ztfast_embed::{
     ABI_VERSION, AbiError, Api, Code, Column, Determining, Gate, Kind, RawBatch, RawColumn, RawGate, Status,
 };
@@ -214,6 +214,15 @@ unsafe extern "C" fn refresh(gate: *mut RawGate, generation: *mut u64) -> i32 {
     if gate.addr() == 2001 { Status::STALE.0 } else { Status::OK.0 }
 }
 
+unsafe extern "C" fn parse(kind: u32, text: *const u8, len: usize, number: *mut i64) -> i32 {
+    // SAFETY: the wrapper gives a text and a number.
+    let text = unsafe { slice::from_raw_parts(text, len) };
+    record(format!("parse {kind} {}", String::from_utf8_lossy(text)));
+    // SAFETY: as above.
+    unsafe { number.write(15_000) };
+    if text.is_empty() { Status::VALUE.0 } else { Status::OK.0 }
+}
+
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
 static FAKE: Api = Api {
     abi_version: ABI_VERSION,
@@ -241,6 +250,7 @@ static FAKE: Api = Api {
     batch_without,
     batch_refuse,
     refresh,
+    parse,
 };
 
 fn gate() -> Gate {
@@ -309,6 +319,14 @@ fn a_gate_is_refreshed_or_says_that_it_is_stale() {
     calls();
     assert_eq!((gate.refresh(), stale.refresh()), (Ok(10), Err(Status::STALE)));
     assert_eq!(calls(), ["refresh", "refresh"]);
+}
+
+#[test]
+fn texts_are_parsed_by_their_kind() {
+    calls();
+    assert_eq!(FAKE.parse(Kind::Decimal, "1.5"), Ok(15_000));
+    assert_eq!(FAKE.parse(Kind::Duration, ""), Err(Status::VALUE));
+    assert_eq!(calls(), ["parse 5 1.5", "parse 7 "]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! fills it in. Every function catches panics: a panic denies, or becomes a status. On the hot path that costs no
 //! instruction, since the landing pad replaces the one that would abort the process at the boundary.
 
+use crate::timestamps::iso_millis;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use std::ffi::c_char;
@@ -13,6 +14,7 @@ use std::{ptr, slice};
 use ztfast_bundle::ValueType;
 use ztfast_embed::{ABI_VERSION, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, Status};
 use ztfast_engine::{Batch, Code, Column, Determining, EntityError, Gate, Handle, PrepareError, Principals, SessionId};
+use ztfast_vm::literals;
 
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
 pub(crate) static API: Api = Api {
@@ -41,6 +43,7 @@ pub(crate) static API: Api = Api {
     batch_without,
     batch_refuse,
     refresh,
+    parse,
 };
 
 /// The capsule that `ztfast.gate` and embedders import.
@@ -242,6 +245,22 @@ unsafe extern "C" fn refresh(gate: *mut RawGate, generation: *mut u64) -> i32 {
         gate.refresh();
         *generation = gate.generation();
         if gate.is_stale() { Err(Status::STALE) } else { Ok(()) }
+    })
+}
+
+unsafe extern "C" fn parse(kind: u32, data: *const u8, len: usize, number: *mut i64) -> i32 {
+    // SAFETY: the header demands NULL or `len` bytes; `number` is NULL or the caller's.
+    let (text, number) = unsafe { (values(data, len), number.as_mut()) };
+    guarded(|| {
+        let (text, number) = text.zip(number).ok_or(Status::NULL)?;
+        let read = match u8::try_from(kind).map(Kind::from_number) {
+            Ok(Kind::Decimal) => literals::decimal(text),
+            Ok(Kind::Datetime) => literals::datetime(text).or_else(|| iso_millis(std::str::from_utf8(text).ok()?)),
+            Ok(Kind::Duration) => literals::duration(text),
+            _ => return Err(Status::TYPE),
+        };
+        *number = read.ok_or(Status::VALUE)?;
+        Ok(())
     })
 }
 

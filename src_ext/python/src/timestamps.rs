@@ -1,9 +1,11 @@
 //! Reads instants in the form that `datetime.isoformat` writes and Cedar's constructor does not read.
 
+use ztfast_vm::literals::days;
+
 /// Read the text that `datetime.isoformat` writes for an aware datetime, as milliseconds since 1970, rounded down. Its
 /// offsets have a colon and its seconds six digits, which Cedar's constructor refuses.
 pub(crate) fn iso_millis(text: &str) -> Option<i64> {
-    let digits = |from: usize, to: usize| -> Option<i64> {
+    let digits = |from: usize, to: usize| -> Option<u32> {
         let part = text.get(from..to)?;
         if part.bytes().all(|b| b.is_ascii_digit()) { part.parse().ok() } else { None }
     };
@@ -21,7 +23,8 @@ pub(crate) fn iso_millis(text: &str) -> Option<i64> {
         b'-' => -clock_micros(zone.get(1..)?)?,
         _ => return None,
     };
-    let days = days_from_civil(year, month, day)?;
+    // Python has no year 0.
+    let days = days(i64::from(year), month, day).filter(|_| year > 0)?;
     let micros = days * 86_400_000_000 + clock_micros(clock)? - offset;
     Some(micros.div_euclid(1_000))
 }
@@ -45,25 +48,4 @@ fn clock_micros(text: &str) -> Option<i64> {
         Some(_) => return None,
     };
     parts.next().is_none().then_some(((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + micros)
-}
-
-/// Return the days since 1970-01-01 of a date of the years 1 to 9999; `None` for a date that does not exist.
-fn days_from_civil(year: i64, month: i64, day: i64) -> Option<i64> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let length = match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
-    };
-    if year < 1 || !(1..=length).contains(&day) {
-        return None;
-    }
-    // Years that begin in March have the leap day at their end (Howard Hinnant, "chrono-Compatible Low-Level Date
-    // Algorithms").
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
 }
