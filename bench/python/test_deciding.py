@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -68,6 +69,21 @@ REQUESTS = {
     ),
     "desk, 2 numbers, 2 times": Asked(
         "desk", "order.new", {**ORDER, "at": NOON, "referenceAt": NOON - datetime.timedelta(seconds=1)}
+    ),
+    "desk, 3 numbers, a decimal and a time": Asked(
+        "desk", "order.new", {**ORDER, "collarBps": 10, "referencePrice": Decimal("187.25"), "at": NOON}
+    ),
+    "desk, 2 numbers, 2 decimals as texts": Asked(
+        "desk", "order.new", {**ORDER, "limitPrice": "187.25", "referencePrice": "187.50"}
+    ),
+    "desk, 2 numbers, 2 times as texts": Asked(
+        "desk", "order.new", {**ORDER, "at": "2026-11-20T12:00:00Z", "referenceAt": "2026-11-20T11:59:59.000+00:00"}
+    ),
+    "desk, 2 numbers, a time of another zone": Asked(
+        "desk", "order.new", {**ORDER, "at": NOON.astimezone(datetime.timezone(datetime.timedelta(hours=1)))}
+    ),
+    "desk, 2 numbers, a time of numpy's": Asked(
+        "desk", "order.new", {**ORDER, "at": np.datetime64("2026-11-20T12:00:00.000000000")}
     ),
     "desk, an entity": Asked(
         "desk",

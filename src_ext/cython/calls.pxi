@@ -24,7 +24,7 @@ cdef object gate_allows(Gate gate, PyObject *const *arguments, Py_ssize_t count)
         or <void *>arguments[0].ob_type != SESSION
         or <void *>arguments[1].ob_type != HANDLE
     ):
-        return allows_otherwise(gate, arguments, count)
+        return allows_in_place(gate, arguments, count)
     for at in range(2, count):
         if <void *>arguments[at].ob_type != LONG or ztfast_number(arguments[at], &values[at - 2]) != 0:
             return allows_otherwise(gate, arguments, count)
@@ -37,16 +37,40 @@ cdef object gate_allows(Gate gate, PyObject *const *arguments, Py_ssize_t count)
     return True if code == <uint32_t>ZTFAST_ALLOW else False
 
 
+cdef object allows_in_place(Gate gate, PyObject *const *arguments, Py_ssize_t count):
+    """Decide if all values can be read in place, but are not all ints."""
+    cdef int64_t values[MAX_ARGUMENTS]
+    cdef Py_ssize_t at
+    cdef uint32_t code
+    if (
+        count != gate._in_place
+        or <void *>arguments[0].ob_type != SESSION
+        or <void *>arguments[1].ob_type != HANDLE
+    ):
+        return allows_otherwise(gate, arguments, count)
+    for at in range(2, count):
+        if ztfast_in_place(gate._kinds[at - 2], arguments[at], &values[at - 2]) != 0:
+            return allows_otherwise(gate, arguments, count)
+    if not ztfast_take_at_once(&gate._busy):
+        return allows_otherwise(gate, arguments, count)
+    code = gate._allows(
+        gate._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, <size_t>(count - 2)
+    )
+    ztfast_give_at_once(&gate._busy)
+    return True if code == <uint32_t>ZTFAST_ALLOW else False
+
+
 cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t count):
-    """Decide if not all values are plain ints, if the gate is in use, or if the arguments are wrong."""
+    """Decide if not all values can be read in place, if the gate is in use, or if the arguments are wrong."""
     cdef int64_t values[MAX_ARGUMENTS]
     cdef uint32_t code
     cdef int found, looked = READ
+    cdef Py_ssize_t room
     cdef Gate user
     gate.check(arguments, count)
     if gate._always_by_context:
         return bool(gate.by_context(arguments))
-    found = gate.numbers(arguments, values)
+    found = gate.numbers(arguments, values, &room)
     if found == LACKING:
         return bool(gate.without(arguments))
     if found == BY_CONTEXT:
@@ -56,7 +80,7 @@ cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t c
         return False
     try:
         if user._looks_up:
-            looked = user.look_up(arguments, values)
+            looked = user.look_up(arguments, values, room)
         if looked == OUT_OF_RANGE or (looked == READ and found == OUT_OF_RANGE):
             user.strictly(arguments)
             return False
@@ -76,11 +100,12 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
     cdef ztfast_determining determining
     cdef uint32_t code
     cdef int found, looked = READ
+    cdef Py_ssize_t room
     cdef Gate user
     gate.check(arguments, count)
     if gate._always_by_context:
         return gate.by_context(arguments)
-    found = gate.numbers(arguments, values)
+    found = gate.numbers(arguments, values, &room)
     if found == LACKING:
         return gate.without(arguments)
     if found == BY_CONTEXT:
@@ -90,7 +115,7 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
         return gate.no_bundle()
     try:
         if user._looks_up:
-            looked = user.look_up(arguments, values)
+            looked = user.look_up(arguments, values, room)
         if looked == OUT_OF_RANGE or (looked == READ and found == OUT_OF_RANGE):
             user.strictly(arguments)
             return Decision(api.refuse(user._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle))

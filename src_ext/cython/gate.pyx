@@ -8,6 +8,7 @@ pointers.
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.number cimport PyNumber_Index
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_Import
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -15,6 +16,8 @@ from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp
 
+import datetime
+import decimal
 import functools
 import sys
 import threading
@@ -25,7 +28,7 @@ from ztfast import _core, columns as columns_of
 from ztfast.errors import ArgumentError, CapacityError, ContextError, OwnerError
 from ztfast.shown import given
 from ztfast.uid import Uid
-from ztfast.values import ABSENT as ABSENT_VALUE
+from ztfast.values import ABSENT as ABSENT_VALUE, OutOfRange, convert
 
 api = <const ztfast_api *>PyCapsule_Import(ZTFAST_CAPSULE, 0)
 if ztfast_check(api) != ZTFAST_OK:
@@ -35,6 +38,7 @@ if ztfast_check(api) != ZTFAST_OK:
     )
 
 include "integers.pxi"
+include "scalars.pxi"
 include "sessions.pxi"
 include "decisions.pxi"
 
@@ -54,9 +58,6 @@ cdef object absent_value = ABSENT_VALUE, masked_value = numpy.ma.masked
 cdef void *ABSENT = <void *>absent_value
 cdef void *MASKED = <void *>masked_value
 
-# The largest number of whole units in a decimal.
-cdef int64_t MOST_UNITS = 922_337_203_685_477
-
 cdef enum Numbers:
     # All values have numbers.
     READ = 0
@@ -72,11 +73,12 @@ cdef class Gate:
     """A prepared decision about one action, like a prepared statement; :meth:`ztfast.Engine.prepare` makes it.
 
     A call takes the context attributes by position, in the order of the names passed to ``prepare``. The fastest values
-    are ``int`` for Long, ``bool`` for Bool, ``str`` for String, and :class:`EntityHandle` for entities. All other
-    values that :meth:`ztfast.Engine.decide` accepts are accepted too (``docs/conversions.md``). ``ztfast.ABSENT``
-    leaves an optional attribute out. A value of a wrong type raises. A value out of its type's range is DENY with code
-    BAD_VALUE, if the session is active and valid. A gate stays valid over swaps. If a new bundle lacks the action or
-    changes these attributes, the gate denies with code STALE_GATE.
+    are ``int`` for Long, ``bool`` for Bool, ``Decimal`` for decimal, ``datetime`` in UTC for datetime, ``timedelta``
+    for duration, ``str`` for String, and :class:`EntityHandle` for entities. All other values that
+    :meth:`ztfast.Engine.decide` accepts are accepted too (``docs/conversions.md``). ``ztfast.ABSENT`` leaves an
+    optional attribute out. A value of a wrong type raises. A value out of its type's range is DENY with code BAD_VALUE,
+    if the session is active and valid. A gate stays valid over swaps. If a new bundle lacks the action or changes these
+    attributes, the gate denies with code STALE_GATE.
 
     Threads may share a gate, with and without the GIL, and no decision waits for another: a call that finds the gate in
     use decides with a gate of its own thread, which is prepared when this first happens. A gate for each thread is
@@ -92,7 +94,7 @@ cdef class Gate:
 
     def __cinit__(self):
         # No call has this number of arguments, so no call of a gate that was not prepared is a plain one.
-        self._plain = -1
+        self._plain = self._in_place = -1
 
     def __init__(self, *arguments, **names):
         raise OwnerError("a gate cannot be constructed directly: call engine.prepare(action, *names)")
@@ -111,19 +113,21 @@ cdef class Gate:
         kinds = bytearray(self._count)
         api.kinds(self._gate, kinds, self._count, &count)
         self._every_kind = bytes(kinds)
-        self._plain = self._count + 2
+        self._plain = self._in_place = self._count + 2
         if self._count > MAX_ARGUMENTS:
             # There are more attributes than fit on a call's stack: single decisions use a context, batches use columns.
-            self._always_by_context, self._plain = True, -1
+            self._always_by_context, self._plain, self._in_place = True, -1, -1
         if self._room < 0:
             # Every call is too large; deciding by a context gives the code.
-            self._always_by_context, self._plain = True, -1
+            self._always_by_context, self._plain, self._in_place = True, -1, -1
         for at in range(min(self._count, <size_t>MAX_ARGUMENTS)):
             self._kinds[at] = kinds[at]
             self._always_by_context |= self._kinds[at] == ZTFAST_OTHER
             self._looks_up |= self._kinds[at] in (ZTFAST_STRING, ZTFAST_ENTITY)
             if self._kinds[at] != ZTFAST_LONG:
                 self._plain = -1
+            if self._kinds[at] in (ZTFAST_OTHER, ZTFAST_STRING, ZTFAST_ENTITY):
+                self._in_place = -1
         api.generation(self._gate, &self._generation)
         self._decisions = [None] * CACHED
         self._spares = threading.local()
@@ -202,31 +206,22 @@ cdef class Gate:
             raise OwnerError("a gate cannot be constructed directly: call engine.prepare(action, *names)")
         return 0
 
-    cdef int numbers(self, PyObject *const *arguments, int64_t *values) except -1:
+    cdef int numbers(self, PyObject *const *arguments, int64_t *values, Py_ssize_t *room) except -1:
         """Convert the values that need no look-up to numbers, check the others, and return one of `Numbers`.
 
-        This may run Python code. If a value is out of its range, the others are still checked.
+        `room` is set to the bytes that are left for the other texts of the call. This may run Python code. If a value
+        is out of its range, the others are still checked.
         """
         cdef size_t at
         cdef int kind, found = READ
         cdef PyObject *given
+        room[0] = self._room
         for at in range(self._count):
             given, kind = arguments[at + 2], self._kinds[at]
+            if ztfast_in_place(kind, given, &values[at]) == 0:
+                continue
             value = <object>given
-            if <void *>given.ob_type == LONG and kind in (
-                ZTFAST_LONG, ZTFAST_DECIMAL, ZTFAST_DATETIME, ZTFAST_DURATION
-            ):
-                if ztfast_number(given, &values[at]) == 0:
-                    if kind != ZTFAST_DECIMAL:
-                        continue
-                    if -MOST_UNITS <= values[at] <= MOST_UNITS:
-                        values[at] *= 10_000
-                        continue
-                if self.scalar(at, value, &values[at]) != READ and found == READ:
-                    found = OUT_OF_RANGE
-            elif kind == ZTFAST_BOOL and (value is True or value is False):
-                values[at] = value is True
-            elif kind == ZTFAST_STRING and (<void *>given.ob_type == TEXT or isinstance(value, str)):
+            if kind == ZTFAST_STRING and (<void *>given.ob_type == TEXT or isinstance(value, str)):
                 pass
             elif kind == ZTFAST_ENTITY and <void *>given.ob_type == HANDLE:
                 pass
@@ -237,22 +232,31 @@ cdef class Gate:
                     found = BY_CONTEXT
                 elif found == READ:
                     found = OUT_OF_RANGE
+            elif <void *>given.ob_type == TEXT and parsed(kind, given, room, &values[at]):
+                pass
             elif isinstance(value, (str, dict)):
                 # The size of a context includes its texts, so only a context counts this one.
                 found = BY_CONTEXT
-            elif self.scalar(at, value, &values[at]) != READ and found == READ:
-                found = OUT_OF_RANGE
+            elif kind == ZTFAST_DATETIME and read_zoned(given, &values[at]) == 0:
+                pass
+            elif kind != ZTFAST_BOOL and is_integer_of_numpy(given):
+                whole = PyNumber_Index(value)
+                if ztfast_in_place(kind, <PyObject *>whole, &values[at]) != 0:
+                    found = self.otherwise(at, value, &values[at], found)
+            else:
+                found = self.otherwise(at, value, &values[at], found)
+        return BY_CONTEXT if room[0] < 0 else found
+
+    cdef int otherwise(self, size_t at, value, int64_t *number, int found) except -1:
+        """Convert a value that cannot be read in place, and return what is found with it."""
+        made = self._core.scalar(at, value)
+        if made is not None:
+            number[0] = made
+        elif found == READ:
+            return OUT_OF_RANGE
         return found
 
-    cdef int scalar(self, size_t at, value, int64_t *number) except -1:
-        """Convert a value other than an exact int or bool to a number."""
-        made = self._core.scalar(at, value)
-        if made is None:
-            return OUT_OF_RANGE
-        number[0] = made
-        return READ
-
-    cdef int look_up(self, PyObject *const *arguments, int64_t *values) except -1:
+    cdef int look_up(self, PyObject *const *arguments, int64_t *values, Py_ssize_t room) except -1:
         """Convert texts and entities to numbers of the bundle that the next decision uses. This runs no Python code.
 
         Return READ, OUT_OF_RANGE, or BY_CONTEXT if the core has no room for the texts. After BY_CONTEXT or an error
@@ -263,7 +267,6 @@ cdef class Gate:
         cdef int32_t status
         cdef PyObject *value
         cdef RememberedText *remembered
-        cdef Py_ssize_t room = self._room
         api.begin(self._gate)
         self.keep_up()
         for at in range(self._count):
@@ -493,6 +496,16 @@ cdef class Gate:
 
     def __deepcopy__(self, memo, /):
         raise OwnerError(COPIED_GATE)
+
+
+cdef bint parsed(int kind, PyObject *text, Py_ssize_t *room, int64_t *number) noexcept:
+    """Read a text of Cedar's syntax, and take its length from the room; return whether it is such a text."""
+    cdef Py_ssize_t length
+    cdef const char *ascii = ztfast_ascii(text, &length)
+    if ascii == NULL or api.parse(kind, <const uint8_t *>ascii, length, number) != ZTFAST_OK:
+        return False
+    room[0] -= length
+    return True
 
 
 cdef Gate made(engine, core):

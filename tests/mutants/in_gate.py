@@ -5,9 +5,11 @@ from mutant import Mutant, Python
 GATE = "cython/gate.pyx"
 CALLS = "cython/calls.pxi"
 MANY = "cython/many.pxi"
+SCALARS = "cython/scalars.pxi"
 VALUES = Python("tests/api/test_conversions.py::test_a_value_is_what_the_table_says_in_every_way")
 KINDS = Python("tests/api/test_kinds.py")
 WRONG = Python("tests/api/test_decide.py::test_a_gates_wrong_values_raise")
+IN_PLACE = "tests/api/test_values_read_in_place.py"
 SIZES = Python("tests/faults/test_large_contexts.py::test_every_way_of_deciding_counts_the_bytes_of_a_context_alike")
 
 MUTANTS = (
@@ -70,16 +72,16 @@ MUTANTS = (
     ),
     Mutant(
         "gate: an int is taken for a Bool",
-        GATE,
-        "elif kind == ZTFAST_BOOL and (value is True or value is False):",
-        "elif kind == ZTFAST_BOOL and (value is True or value is False or <void *>given.ob_type == LONG):",
+        SCALARS,
+        "return value == Py_True || value == Py_False ? 0 : -1;",
+        "return value == Py_True || value == Py_False || is_int ? 0 : -1;",
         KINDS,
     ),
     Mutant(
         "gate: a Bool is taken for a Long",
-        GATE,
-        "elif kind == ZTFAST_BOOL and (value is True or value is False):",
-        "elif kind in (ZTFAST_BOOL, ZTFAST_LONG) and (value is True or value is False):",
+        SCALARS,
+        "return is_int ? ztfast_number(value, number) : -1;\n        case ZTFAST_BOOL:",
+        "return PyLong_Check(value) ? ztfast_number(value, number) : -1;\n        case ZTFAST_BOOL:",
         KINDS,
     ),
     Mutant(
@@ -91,10 +93,80 @@ MUTANTS = (
     ),
     Mutant(
         "gate: whole units beyond the least decimal wrap",
-        GATE,
-        "if -MOST_UNITS <= values[at] <= MOST_UNITS:",
-        "if values[at] <= MOST_UNITS:",
+        SCALARS,
+        "__builtin_mul_overflow(units, INT64_C(10000), number) ? -1 : 0",
+        "__builtin_mul_overflow(units, INT64_C(10000), number) && units > 0 ? -1 : 0",
         Python("tests/api/test_values.py::test_whole_units_of_a_decimal_are_in_range_or_bad_values"),
+    ),
+    Mutant(
+        "gate: the least decimal's opposite wraps",
+        SCALARS,
+        "if (magnitude > (uint64_t)INT64_MAX + negative) return -1;",
+        "if (magnitude > (uint64_t)INT64_MAX + 1) return -1;",
+        Python(f"{IN_PLACE}::test_decimals_are_read_wherever_their_digits_lie"),
+    ),
+    Mutant(
+        "gate: an infinity is a number",
+        SCALARS,
+        "if ((decimal->flags & 14)",
+        "if ((decimal->flags & 12)",
+        VALUES,
+    ),
+    Mutant(
+        "gate: digits that lie elsewhere are not looked for",
+        SCALARS,
+        "|| decimal->groups != decimal->own || ",
+        "|| ",
+        Python(f"{IN_PLACE}::test_decimals_are_read_wherever_their_digits_lie"),
+    ),
+    Mutant(
+        "gate: times before 1970 are rounded up",
+        SCALARS,
+        "return number / by - (number % by < 0);",
+        "return number / by;",
+        VALUES,
+    ),
+    Mutant(
+        "gate: the last day of February is always the 28th",
+        SCALARS,
+        "const int64_t year = PyDateTime_GET_YEAR(value) - (month <= 2), century",
+        "const int64_t year = PyDateTime_GET_YEAR(value), century",
+        Python(f"{IN_PLACE}::test_every_day_of_a_year_is_its_own"),
+    ),
+    Mutant(
+        "gate: every zone is UTC",
+        SCALARS,
+        "if (PyDateTime_DATE_GET_TZINFO(value) != ztfast_utc) return -1;",
+        "if (PyDateTime_DATE_GET_TZINFO(value) == Py_None) return -1;",
+        VALUES,
+    ),
+    Mutant(
+        "gate: numpy's time that is none is a number",
+        SCALARS,
+        "if (time->value == INT64_MIN || time->count < 1) return -1;",
+        "if (time->count < 1) return -1;",
+        VALUES,
+    ),
+    Mutant(
+        "gate: several units of numpy's are one",
+        SCALARS,
+        "UNITS[time->unit - 2] * time->count, number)",
+        "UNITS[time->unit - 2], number)",
+        Python(f"{IN_PLACE}::test_a_gate_reads_a_value_as_a_dict_does"),
+    ),
+    Mutant(
+        "gate: a text of a time or decimal takes nothing of a context",
+        GATE,
+        "    room[0] -= length\n    return True\n",
+        "    return True\n",
+        SIZES,
+    ),
+    Mutant(
+        "gate: a context of decimals alone has room without end",
+        GATE,
+        "return BY_CONTEXT if room[0] < 0 else found",
+        "return found",
+        Python(f"{IN_PLACE}::test_texts_count_for_the_size_of_a_context"),
     ),
     Mutant(
         "gate: more values than there are attributes are taken",

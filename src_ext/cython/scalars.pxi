@@ -1,0 +1,278 @@
+# Reading values in place: ints, bools, decimals, datetimes, timedeltas and numpy's times, all of exactly these types,
+# so that no Python code runs. Every other value, and every one out of its type's range, takes the way through the core.
+#
+# No header declares how decimal.Decimal lies in memory, nor does this module build on numpy's. They are read in place
+# only if a check at import finds that values of them lie as this file says.
+
+cdef extern from *:
+    """
+    #include <datetime.h>
+    #include "ztfast.h"
+
+    typedef struct {
+        PyObject_HEAD
+        Py_hash_t hash;
+        uint8_t flags;
+        int64_t exponent;
+        int64_t digits;
+        int64_t used;
+        int64_t allocated;
+        /* Groups of nineteen digits, the last ones first; `own` unless there are many. */
+        const uint64_t *groups;
+        uint64_t own[4];
+    } ztfast_decimal_object;
+
+    typedef struct {
+        PyObject_HEAD
+        int64_t value;
+        int32_t unit;
+        int32_t count;
+    } ztfast_numpy_time_object;
+
+    #define ZTFAST_DAY INT64_C(86400000)
+
+    /* Types that are not read in place are NULL. */
+    static PyTypeObject *ztfast_decimal_type, *ztfast_datetime64_type, *ztfast_timedelta64_type;
+    static PyTypeObject *ztfast_datetime_type, *ztfast_timedelta_type;
+    static PyObject *ztfast_utc;
+
+    static inline int ztfast_know_times(void) {
+        PyDateTime_IMPORT;
+        if (PyDateTimeAPI == NULL) return -1;
+        ztfast_datetime_type = PyDateTimeAPI->DateTimeType;
+        ztfast_timedelta_type = PyDateTimeAPI->DeltaType;
+        ztfast_utc = PyDateTimeAPI->TimeZone_UTC;
+        return 0;
+    }
+
+    static inline int ztfast_units(int64_t units, int64_t *number) {
+        return __builtin_mul_overflow(units, INT64_C(10000), number) ? -1 : 0;
+    }
+
+    /* Read an exact decimal.Decimal. */
+    static inline int ztfast_decimal(PyObject *value, int64_t *number) {
+        static const uint64_t POWERS[19] = {
+            UINT64_C(1), UINT64_C(10), UINT64_C(100), UINT64_C(1000), UINT64_C(10000), UINT64_C(100000),
+            UINT64_C(1000000), UINT64_C(10000000), UINT64_C(100000000), UINT64_C(1000000000), UINT64_C(10000000000),
+            UINT64_C(100000000000), UINT64_C(1000000000000), UINT64_C(10000000000000), UINT64_C(100000000000000),
+            UINT64_C(1000000000000000), UINT64_C(10000000000000000), UINT64_C(100000000000000000),
+            UINT64_C(1000000000000000000)
+        };
+        const ztfast_decimal_object *decimal = (const ztfast_decimal_object *)value;
+        const uint8_t negative = decimal->flags & 1;
+        uint64_t magnitude;
+        /* Infinities and NaNs have the flags 2, 4 and 8. Numbers of more than one group exceed 64 bits. */
+        if ((decimal->flags & 14) || decimal->used != 1 || decimal->groups != decimal->own || decimal->exponent < -4)
+            return -1;
+        if (decimal->own[0] == 0) {
+            *number = 0;
+            return 0;
+        }
+        if (decimal->exponent > 14) return -1;
+        if (__builtin_mul_overflow(decimal->own[0], POWERS[decimal->exponent + 4], &magnitude)) return -1;
+        if (magnitude > (uint64_t)INT64_MAX + negative) return -1;
+        *number = (int64_t)(negative ? 0 - magnitude : magnitude);
+        return 0;
+    }
+
+    /* Return the microseconds since 1970 of a datetime's date and time of day, whatever its zone. */
+    static inline int64_t ztfast_local_micros(PyObject *value) {
+        const int64_t month = PyDateTime_GET_MONTH(value);
+        /* Years that begin in March have the leap day at their end. */
+        const int64_t year = PyDateTime_GET_YEAR(value) - (month <= 2), century = year / 100;
+        const int64_t of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + PyDateTime_GET_DAY(value) - 1;
+        const int64_t days = 365 * year + year / 4 - century + century / 4 + of_year - 719468;
+        const int64_t minutes = PyDateTime_DATE_GET_HOUR(value) * 60 + PyDateTime_DATE_GET_MINUTE(value);
+        const int64_t seconds = (days * 1440 + minutes) * 60 + PyDateTime_DATE_GET_SECOND(value);
+        return seconds * 1000000 + PyDateTime_DATE_GET_MICROSECOND(value);
+    }
+
+    static inline int64_t ztfast_floor(int64_t number, int64_t by) {
+        return number / by - (number % by < 0);
+    }
+
+    static inline int64_t ztfast_delta_micros(PyObject *value) {
+        return (PyDateTime_DELTA_GET_DAYS(value) * INT64_C(86400) + PyDateTime_DELTA_GET_SECONDS(value)) * 1000000
+            + PyDateTime_DELTA_GET_MICROSECONDS(value);
+    }
+
+    /* Read an exact timedelta, whose microseconds may exceed 64 bits. */
+    static inline int64_t ztfast_timedelta(PyObject *value) {
+        return PyDateTime_DELTA_GET_DAYS(value) * ZTFAST_DAY + PyDateTime_DELTA_GET_SECONDS(value) * INT64_C(1000)
+            + PyDateTime_DELTA_GET_MICROSECONDS(value) / 1000;
+    }
+
+    /* Read an exact datetime64 or timedelta64 of weeks to attoseconds. */
+    static int ztfast_numpy_time(PyObject *value, int64_t *number) {
+        static const int64_t UNITS[] = {7 * ZTFAST_DAY, 0, ZTFAST_DAY, 3600000, 60000, 1000, 1};
+        static const int64_t PARTS[] = {
+            1000, 1000000, 1000000000, INT64_C(1000000000000), INT64_C(1000000000000000)
+        };
+        const ztfast_numpy_time_object *time = (const ztfast_numpy_time_object *)value;
+        if (time->value == INT64_MIN || time->count < 1) return -1;
+        if (time->unit >= 9 && time->unit <= 13 && time->count == 1) {
+            *number = ztfast_floor(time->value, PARTS[time->unit - 9]);
+            return 0;
+        }
+        if (time->unit < 2 || time->unit > 8 || UNITS[time->unit - 2] == 0) return -1;
+        return __builtin_mul_overflow(time->value, UNITS[time->unit - 2] * time->count, number) ? -1 : 0;
+    }
+
+    /* Read a value for an attribute of this kind; return -1 if it cannot be read in place. */
+    static inline int ztfast_in_place(int kind, PyObject *value, int64_t *number) {
+        const PyTypeObject *type = Py_TYPE(value);
+        const int is_int = type == &PyLong_Type;
+        switch (kind) {
+        case ZTFAST_LONG:
+            return is_int ? ztfast_number(value, number) : -1;
+        case ZTFAST_BOOL:
+            *number = value == Py_True;
+            return value == Py_True || value == Py_False ? 0 : -1;
+        case ZTFAST_DECIMAL:
+            if (type == ztfast_decimal_type) return ztfast_decimal(value, number);
+            if (!is_int || ztfast_number(value, number) != 0) return -1;
+            return ztfast_units(*number, number);
+        case ZTFAST_DATETIME:
+            if (type == ztfast_datetime_type) {
+                if (PyDateTime_DATE_GET_TZINFO(value) != ztfast_utc) return -1;
+                *number = ztfast_floor(ztfast_local_micros(value), 1000);
+                return 0;
+            }
+            if (type == ztfast_datetime64_type) return ztfast_numpy_time(value, number);
+            return is_int ? ztfast_number(value, number) : -1;
+        case ZTFAST_DURATION:
+            if (type == ztfast_timedelta_type) {
+                *number = ztfast_timedelta(value);
+                return 0;
+            }
+            if (type == ztfast_timedelta64_type) return ztfast_numpy_time(value, number);
+            return is_int ? ztfast_number(value, number) : -1;
+        default:
+            return -1;
+        }
+    }
+
+    static inline PyObject *ztfast_zone(PyObject *value) {
+        return PyDateTime_DATE_GET_TZINFO(value);
+    }
+
+    /* Return the bytes of a text, if it is ASCII; otherwise NULL. */
+    static inline const char *ztfast_ascii(PyObject *text, Py_ssize_t *length) {
+        if (!PyUnicode_IS_COMPACT_ASCII(text)) return NULL;
+        *length = PyUnicode_GET_LENGTH(text);
+        return (const char *)PyUnicode_1BYTE_DATA(text);
+    }
+    """
+    ctypedef struct ztfast_decimal_object:
+        pass
+    ctypedef struct ztfast_numpy_time_object:
+        pass
+    void *ztfast_decimal_type
+    void *ztfast_datetime64_type
+    void *ztfast_timedelta64_type
+    void *ztfast_datetime_type
+    void *ztfast_timedelta_type
+    int ztfast_know_times() except -1
+    int ztfast_in_place(int kind, PyObject *value, int64_t *number) noexcept
+    int64_t ztfast_local_micros(PyObject *value) noexcept
+    int64_t ztfast_delta_micros(PyObject *value) noexcept
+    int64_t ztfast_floor(int64_t number, int64_t by) noexcept
+    PyObject *ztfast_zone(PyObject *value) noexcept
+    const char *ztfast_ascii(PyObject *text, Py_ssize_t *length) noexcept
+
+
+cdef bint reads_well(int kind, str name, list values) except -1:
+    """Return whether values of a type are read in place if they have a number, and as that number."""
+    cdef int64_t number = 0
+    for value in values:
+        try:
+            wanted = convert(name, value)
+        except OutOfRange:
+            wanted = None
+        if wanted is not None and not -2**63 <= wanted < 2**63:
+            wanted = None
+        is_read = ztfast_in_place(kind, <PyObject *><void *>value, &number) == 0
+        if is_read != (wanted is not None) or (is_read and number != wanted):
+            return False
+    return True
+
+
+cdef list decimals_to_try():
+    """Return decimals whose memory shows how all lie: signs, exponents, lengths, limits, NaNs and infinities."""
+    numbers = (0, 1, 15025, 2**63 - 1, 2**63, 2**63 + 1, 10**19 - 1, 10**19 + 1, 10**38 + 3, 10**80 + 9)
+    exponents = (-10**6, -5, -4, -3, 0, 14, 15, 10**6)
+    made = [
+        decimal.Decimal((sign, tuple(map(int, str(number))), exponent))
+        for number in numbers
+        for exponent in exponents
+        for sign in (0, 1)
+    ]
+    return made + [decimal.Decimal(text) for text in ("NaN", "-NaN", "sNaN", "NaN123", "Infinity", "-Infinity")]
+
+
+cdef list times_to_try(cls):
+    """Return values of one of numpy's types of times, with units of each kind that this file reads."""
+    return [
+        cls(number, (unit, count))
+        for number in (-1, 1_700_000_000_123_456_789, 2**63 - 1)
+        for unit, count in (
+            ("W", 1), ("W", 2), ("D", 1), ("h", 1), ("h", 7), ("m", 1), ("s", 1), ("s", 2**31 - 1), ("ms", 1),
+            ("ms", 3), ("us", 1), ("ns", 1), ("ps", 1), ("fs", 1), ("as", 1),
+        )
+    ]
+
+
+cdef int know_types() except -1:
+    """Find out which types are read in place."""
+    global ztfast_decimal_type, ztfast_datetime64_type, ztfast_timedelta64_type
+    ztfast_know_times()
+    if decimal.Decimal.__basicsize__ == sizeof(ztfast_decimal_object):
+        ztfast_decimal_type = <void *>decimal.Decimal
+        if not reads_well(ZTFAST_DECIMAL, "decimal", decimals_to_try()):
+            ztfast_decimal_type = NULL
+    if numpy.datetime64.__basicsize__ == sizeof(ztfast_numpy_time_object) == numpy.timedelta64.__basicsize__:
+        ztfast_datetime64_type, ztfast_timedelta64_type = <void *>numpy.datetime64, <void *>numpy.timedelta64
+        if not (
+            reads_well(ZTFAST_DATETIME, "datetime", times_to_try(numpy.datetime64))
+            and reads_well(ZTFAST_DURATION, "duration", times_to_try(numpy.timedelta64))
+        ):
+            ztfast_datetime64_type = ztfast_timedelta64_type = NULL
+    return 0
+
+
+know_types()
+# The types are compared by pointer, and must live as long as the module.
+cdef tuple types_in_place = (decimal.Decimal, numpy.datetime64, numpy.timedelta64)
+cdef object utc_offset = (<object>ztfast_datetime_type).utcoffset
+cdef object fixed_zone = datetime.timezone, fixed_offset = datetime.timezone.utcoffset
+cdef tuple integers_of_numpy = tuple({numpy.dtype(name).type for name in "bBhHiIlLqQ"})
+
+
+cdef bint is_integer_of_numpy(PyObject *value) noexcept:
+    # A look-up in a set would run the code of the type's own type.
+    for cls in integers_of_numpy:
+        if <void *>cls == <void *>value.ob_type:
+            return True
+    return False
+
+
+cdef int read_zoned(PyObject *value, int64_t *number) except -1:
+    """Read an exact datetime with a zone of the standard library; return 1 if it is none. This may run Python code."""
+    if <void *>value.ob_type != ztfast_datetime_type:
+        return 1
+    zone = <object>ztfast_zone(value)
+    try:
+        if type(zone) is fixed_zone:
+            offset = fixed_offset(zone, <object>value)
+        # Most programs do not import zoneinfo.
+        elif type(zone) is getattr(sys.modules.get("zoneinfo"), "ZoneInfo", None):
+            offset = utc_offset(<object>value)
+        else:
+            return 1
+    except Exception:
+        # The core asks again, and has the words for what is raised.
+        return 1
+    if <void *>(<PyObject *>offset).ob_type != ztfast_timedelta_type:
+        return 1
+    number[0] = ztfast_floor(ztfast_local_micros(value) - ztfast_delta_micros(<PyObject *>offset), 1000)
+    return 0
