@@ -222,9 +222,7 @@ def measure(bundle: Bundle, engine: Engine, sessions: dict[str, Session], desk: 
 def show_latency(measured: Measured) -> None:
     """Print the latency tables and the histogram."""
     console.print()
-    calls = table(
-        "One decision, timed in bulk: Gate.allows, if nothing else is said", "", "ns", "x C call", "x Python call"
-    )
+    calls = table("One decision on the desk, timed in bulk", "", "ns", "x C call", "x Python call")
     c_call, python_call = measured.c_call_ns, measured.python_call_ns
     floors = (("empty C call, four arguments", c_call), ("empty Python call, four arguments", python_call))
     for what, ns in (*floors, *((name, ns) for _, name, ns in measured.decisions)):
