@@ -1,6 +1,6 @@
 //! A case: the inputs of one comparison, as text and values, and as the file that a failure leaves.
 
-use crate::literals::{uid_json, value_json};
+use crate::texts::{uid_json, value_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use ztfast_cedar::ir::{Datum, Uid};
@@ -20,14 +20,24 @@ pub(crate) struct Case {
     pub steps: Vec<Step>,
 }
 
-/// A change of the store, and the requests after it.
+/// A change of the bundle or the store, and the requests after it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Step {
+    /// What the next bundle has besides the schema and the entities: the engine swaps to it before they change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap: Option<Swap>,
     /// Entities to upsert.
     pub upsert: Vec<Json>,
     /// Uids of entities to remove.
     pub remove: Vec<Json>,
     pub requests: Vec<RequestText>,
+}
+
+/// The policies of a bundle, and the links of templates.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Swap {
+    pub policies: String,
+    pub links: Option<String>,
 }
 
 /// A request in Cedar's JSON.
@@ -85,6 +95,17 @@ pub(crate) fn entity_file(entities: &[Json]) -> SourceFile {
 }
 
 impl Case {
+    /// Return the case that a swap makes of this one, with the entities that the store then has.
+    pub fn swapped(&self, swap: &Swap, entities: &[Json]) -> Self {
+        Self {
+            schema: self.schema.clone(),
+            policies: swap.policies.clone(),
+            links: swap.links.clone(),
+            entities: entities.to_vec(),
+            ..Self::default()
+        }
+    }
+
     /// Return the sources to compile.
     pub fn sources(&self) -> Sources {
         let mut files = vec![file("case.cedar", self.policies.clone())];

@@ -3,6 +3,7 @@
 use crate::case::{Ask, Case, entity_file, uid_of};
 use crate::counts::Counts;
 use crate::desk::Desk;
+use crate::programs::Programs;
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, Form};
 use ztfast_cedar::{Answer, CedarStore, EntityReader, Mode};
@@ -17,16 +18,71 @@ pub(crate) fn compare(
     forms: &[(Option<Form>, bool)],
     counts: &mut Counts,
 ) -> Result<(), String> {
+    let Built { mut cedar, mut store, bundles } = build(case, forms, counts)?;
+    let mut entities = case.entities.clone();
+    let mut desks = Vec::new();
+    for (form, bundle) in bundles {
+        let fallback = fallback(&cedar, &bundle);
+        desks.push(Desk::new(form, bundle, fallback)?);
+    }
+    let reader = EntityReader::new(&case.sources().schema).map_err(|e| e.to_string())?;
+    for (number, (step, asks)) in case.steps.iter().zip(asks).enumerate() {
+        let told = |what: String| format!("step {number}: {what}");
+        let changes = !step.upsert.is_empty() || !step.remove.is_empty();
+        if changes || step.swap.is_some() {
+            for ways in desks.iter_mut().flat_map(|desk| desk.gates.values_mut()) {
+                ways.fail()?;
+            }
+        }
+        if let Some(swap) = &step.swap {
+            // Each engine swaps to another form.
+            let forms: Vec<_> = forms.iter().cycle().skip(1).take(forms.len()).copied().collect();
+            let built = build(&case.swapped(swap, &entities), &forms, counts).map_err(told)?;
+            (cedar, store) = (built.cedar, built.store);
+            for (desk, (form, bundle)) in desks.iter_mut().zip(built.bundles) {
+                let fallback = fallback(&cedar, &bundle);
+                desk.swap(form, bundle, fallback).map_err(told)?;
+            }
+        }
+        if changes {
+            change(&mut entities, step);
+            store =
+                cedar.authorizer().store(Some(&entity_file(&entities))).map_err(|e| format!("Cedar refuses: {e}"))?;
+            let upserts = reader.read(&entity_file(&step.upsert)).map_err(|e| e.to_string())?;
+            let upserts: Vec<_> = upserts.into_iter().map(entity_data).collect();
+            let removals: Vec<_> =
+                step.remove.iter().filter_map(uid_of).map(|u| (u.ty.to_string(), u.id.to_string())).collect();
+            for desk in &mut desks {
+                desk.engine.change(&upserts, &removals).map_err(|e| told(e.to_string()))?;
+            }
+        }
+        if changes || step.swap.is_some() {
+            for ways in desks.iter_mut().flat_map(|desk| desk.gates.values_mut()) {
+                ways.early = Some(ways.gate.batch());
+                // This decision ends the call that failed; its code does not matter.
+                ways.gate.allows(SessionId(0), Handle(0), &[]);
+            }
+        }
+        step_through(&cedar, &store, &mut desks, asks, counts).map_err(told)?;
+    }
+    Ok(())
+}
+
+/// What is made of a case: Cedar, its store, and a bundle of each form.
+struct Built {
+    cedar: Arc<Cedar>,
+    store: CedarStore,
+    bundles: Vec<(Option<Form>, Arc<Bundle>)>,
+}
+
+fn build(case: &Case, forms: &[(Option<Form>, bool)], counts: &mut Counts) -> Result<Built, String> {
     let sources = case.sources();
     let loaded = ztfast_cedar::load(&sources, Mode::Permissive, &|_, _| {}).map_err(|e| format!("refused: {e}"))?;
     counts.worlds += 1;
     counts.strict += u64::from(loaded.strict);
-    let mut entities = case.entities.clone();
-    let mut store =
-        loaded.authorizer.store(Some(&entity_file(&entities))).map_err(|e| format!("Cedar refuses: {e}"))?;
-    let mut cedar: Option<Arc<Cedar>> = None;
-    let mut authorizer = Some(loaded.authorizer);
-    let mut desks = Vec::new();
+    let store =
+        loaded.authorizer.store(Some(&entity_file(&case.entities))).map_err(|e| format!("Cedar refuses: {e}"))?;
+    let mut bundles = Vec::new();
     for &(form, split) in forms {
         let options = Options { strict: loaded.strict, form, split, ..Options::default() };
         let parts = ztfast_compile::compile(loaded.model.clone(), &sources, &options, None, &mut |_, _, _| {});
@@ -37,38 +93,17 @@ pub(crate) fn compare(
             return Err(format!("{fallbacks} policies that strict validation accepts are left to Cedar"));
         }
         counts.fallbacks += fallbacks;
-        if let Some(authorizer) = authorizer.take() {
-            cedar = Some(Arc::new(Cedar::of(&bundle, authorizer)));
-        }
-        let fallback = cedar.clone().filter(|_| fallbacks > 0);
-        desks.push(Desk::new(form, bundle, fallback)?);
+        bundles.push((form, bundle));
     }
-    let cedar = cedar.ok_or("no form to compare")?;
-    let reader = EntityReader::new(&sources.schema).map_err(|e| e.to_string())?;
-    for (number, (step, asks)) in case.steps.iter().zip(asks).enumerate() {
-        if !step.upsert.is_empty() || !step.remove.is_empty() {
-            change(&mut entities, step);
-            store =
-                cedar.authorizer().store(Some(&entity_file(&entities))).map_err(|e| format!("Cedar refuses: {e}"))?;
-            let upserts = reader.read(&entity_file(&step.upsert)).map_err(|e| e.to_string())?;
-            let upserts: Vec<_> = upserts.into_iter().map(entity_data).collect();
-            let removals: Vec<_> =
-                step.remove.iter().filter_map(uid_of).map(|u| (u.ty.to_string(), u.id.to_string())).collect();
-            for desk in &mut desks {
-                for ways in desk.gates.values_mut() {
-                    ways.fail()?;
-                }
-                desk.engine.change(&upserts, &removals).map_err(|e| format!("step {number}: {e}"))?;
-                for ways in desk.gates.values_mut() {
-                    ways.early = Some(ways.gate.batch());
-                    // This decision ends the call that failed; its code does not matter.
-                    ways.gate.allows(SessionId(0), Handle(0), &[]);
-                }
-            }
-        }
-        step_through(&cedar, &store, &mut desks, asks, counts).map_err(|what| format!("step {number}: {what}"))?;
-    }
-    Ok(())
+    let (_, first) = bundles.first().ok_or("no form to compare")?;
+    counts.programs.add(&Programs::of(first));
+    let cedar = Arc::new(Cedar::of(first, loaded.authorizer));
+    Ok(Built { cedar, store, bundles })
+}
+
+/// Return Cedar for the policies of a bundle that are left to it, if there are any.
+fn fallback(cedar: &Arc<Cedar>, bundle: &Bundle) -> Option<Arc<Cedar>> {
+    (bundle.meta().stats.fallbacks > 0).then(|| cedar.clone())
 }
 
 /// Apply a step to the list of entities.
@@ -93,6 +128,7 @@ fn step_through(
         let answer = answer.map_err(|e| told(e.to_string()))?;
         counts.requests += 1;
         counts.allowed += u64::from(answer.allow);
+        counts.forbidden += u64::from(!answer.allow && !answer.reasons.is_empty());
         counts.erring += u64::from(!answer.errors.is_empty());
         for desk in &mut *desks {
             desk.compare(ask, &answer, number, counts).map_err(|what| told(format!("{:?}: {what}", desk.form)))?;
@@ -112,7 +148,7 @@ fn step_through(
 }
 
 fn describe(ask: &Ask) -> String {
-    format!("{} {} {} {}", ask.principal, ask.action, ask.resource, crate::literals::value_json(&ask.context))
+    format!("{} {} {} {}", ask.principal, ask.action, ask.resource, crate::texts::value_json(&ask.context))
 }
 
 /// Compare the explanation over the engine's store with Cedar's answer over Cedar's store.

@@ -1,5 +1,7 @@
 //! Counts of what was compared.
 
+use crate::programs::Programs;
+
 /// Sums over worlds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
@@ -9,6 +11,8 @@ pub(crate) struct Counts {
     /// Requests that Cedar decided.
     pub requests: u64,
     pub allowed: u64,
+    /// Requests that are denied by forbids.
+    pub forbidden: u64,
     /// Requests with policies that err.
     pub erring: u64,
     /// Decisions of the engine that were compared with Cedar's.
@@ -17,6 +21,8 @@ pub(crate) struct Counts {
     pub explained: u64,
     /// Fallbacks, in worlds that strict validation refuses.
     pub fallbacks: u64,
+    /// The programs of the first form.
+    pub programs: Programs,
 }
 
 impl Counts {
@@ -25,9 +31,11 @@ impl Counts {
         self.strict += other.strict;
         self.requests += other.requests;
         self.allowed += other.allowed;
+        self.forbidden += other.forbidden;
         self.erring += other.erring;
         self.decisions += other.decisions;
         self.explained += other.explained;
         self.fallbacks += other.fallbacks;
+        self.programs.add(&other.programs);
     }
 }

@@ -14,6 +14,9 @@ use ztfast_engine::{
 };
 use ztfast_explain::{Cedar, CedarFallback, request_value};
 
+/// Numbers that are true: all but 0 are.
+const TRUTHS: [i64; 5] = [1, -1, 1, i64::MIN, 2];
+
 /// An engine over one form of the bundle.
 pub(crate) struct Desk {
     pub form: Option<Form>,
@@ -40,6 +43,19 @@ impl Desk {
         Ok(Self { form, bundle, engine, sessions: HashMap::new(), gates: HashMap::new() })
     }
 
+    /// Swap to a bundle of the same schema, to which the gates are bound anew.
+    pub fn swap(
+        &mut self,
+        form: Option<Form>,
+        bundle: Arc<Bundle>,
+        fallback: Option<Arc<Cedar>>,
+    ) -> Result<(), String> {
+        let fallback = fallback.map(|cedar| Box::new(CedarFallback(cedar)) as _);
+        self.engine.swap(bundle.clone(), fallback).map_err(|e| e.to_string())?;
+        (self.form, self.bundle) = (form, bundle);
+        Ok(())
+    }
+
     pub fn action(&self, uid: &Uid) -> Result<(u32, &ActionMeta), String> {
         let actions = (0_u32..).zip(&self.bundle.meta().actions);
         let found = actions.into_iter().find(|(_, action)| action.id == *uid.id && action.ty == *uid.ty);
@@ -58,7 +74,7 @@ impl Desk {
             return Ok(());
         }
         let mut arguments = Vec::new();
-        if !self.arguments(&meta.context.clone(), "", &ask.context, &mut arguments)? {
+        if !self.arguments(&meta.context.clone(), "", &ask.context, number, &mut arguments)? {
             return Ok(());
         }
         self.through_gate(action, ask, arguments, answer, expected, counts)
@@ -112,12 +128,14 @@ impl Desk {
         Ok(())
     }
 
-    /// Convert the context to a gate's arguments; `false` if it has values that gates do not take.
+    /// Convert the context to a gate's arguments; `false` if it has values that gates do not take. `turn` chooses among
+    /// numbers that mean the same.
     fn arguments(
         &self,
         fields: &[Field],
         prefix: &str,
         context: &Datum,
+        turn: usize,
         out: &mut Vec<(String, Argument)>,
     ) -> Result<bool, String> {
         let Datum::Record(record) = context else { return Err("the context is no record".into()) };
@@ -131,7 +149,7 @@ impl Desk {
                         return Ok(false);
                     }
                     let before = out.len();
-                    if !self.arguments(inner, &format!("{path}."), value, out)? {
+                    if !self.arguments(inner, &format!("{path}."), value, turn, out)? {
                         return Ok(false);
                     }
                     if presence.is_some() && out.len() == before {
@@ -139,7 +157,8 @@ impl Desk {
                     }
                     continue;
                 }
-                (_, Datum::Bool(b)) => Argument::Number(i64::from(*b)),
+                (_, Datum::Bool(false)) => Argument::Number(0),
+                (_, Datum::Bool(true)) => Argument::Number(TRUTHS[(turn + out.len()) % TRUTHS.len()]),
                 (_, Datum::Long(n) | Datum::Decimal(n) | Datum::Datetime(n) | Datum::Duration(n)) => {
                     Argument::Number(*n)
                 }
@@ -238,6 +257,7 @@ impl Desk {
                     }
                     counts.decisions += out.len() as u64;
                 }
+                counts.decisions += ways.compare_uniform(&batch, &columns)?;
             }
             ways.sessions.clear();
             ways.principals.clear();

@@ -1,7 +1,8 @@
 //! Random expressions: well-typed, except for some near misses.
 
 use crate::dice::{chance, pick};
-use crate::literals::{Literals, quoted, uid_text};
+use crate::literals::Literals;
+use crate::texts::{quoted, uid_text};
 use crate::tree::{Kind, Tree};
 use crate::types::{Action, Field, Ty};
 use crate::world::World;

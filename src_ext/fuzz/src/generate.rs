@@ -1,9 +1,11 @@
 //! A generated case, in parts that the shrinker can remove.
 
-use crate::case::{Ask, Case, Step, entity_json};
+use crate::case::{Ask, Case, Step, Swap, entity_json};
 use crate::dice::{chance, pick};
-use crate::literals::uid_json;
+use crate::literals::Literals;
 use crate::policies::{Policy, links, policies, text};
+use crate::texts::uid_json;
+use crate::trade::Trade;
 use crate::world::{Entity, World};
 use fastrand::Rng;
 use ztfast_cedar::ir::{Datum, Uid};
@@ -11,6 +13,8 @@ use ztfast_cedar::ir::{Datum, Uid};
 /// A case in parts.
 #[derive(Debug, Clone)]
 pub(crate) struct Generated {
+    /// Whether this is a trading world.
+    pub trading: bool,
     pub schema: String,
     pub policies: Vec<Policy>,
     pub entities: Vec<Entity>,
@@ -20,6 +24,8 @@ pub(crate) struct Generated {
 /// A change of the store, and the requests after it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Change {
+    /// The policies of the bundle that replaces the one before.
+    pub swap: Option<Vec<Policy>>,
     pub upsert: Vec<Entity>,
     pub remove: Vec<Uid>,
     pub asks: Vec<Ask>,
@@ -30,8 +36,37 @@ const WORK: usize = 16_000;
 const MOST_REQUESTS: usize = 4_000;
 
 impl Generated {
+    /// Make a case. Every second one is a trading world.
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
+        if seed % 2 == 1 { Self::trading(&mut rng) } else { Self::any(rng) }
+    }
+
+    fn trading(rng: &mut Rng) -> Self {
+        let mut trade = Trade::new(rng);
+        let policies = trade.policies(rng);
+        let entities = trade.world.entities(rng);
+        let mut later: Vec<Change> = Vec::new();
+        let mut store = entities.clone();
+        for _ in 0..[0, 0, 1, 2][rng.usize(0..4)] {
+            // A bundle that is swapped in holds the changes made before.
+            let swap = rng.bool().then(|| trade.policies(rng));
+            let changed = swap.is_none() || rng.bool();
+            let step = if changed { change(rng, &trade.world, &mut store) } else { Change::default() };
+            later.push(Change { swap, ..step });
+        }
+        let all = || later.iter().filter_map(|step| step.swap.as_ref()).chain([&policies]);
+        let most = all().map(Vec::len).max().unwrap_or(0);
+        let count = (WORK / (most + 1)).clamp(24, MOST_REQUESTS) / (later.len() + 1);
+        let mut steps = vec![Change::default()];
+        steps.extend(later);
+        for step in &mut steps {
+            step.asks = trade.asks(rng, count);
+        }
+        Self { trading: true, schema: trade.world.schema(), policies, entities, steps }
+    }
+
+    fn any(mut rng: Rng) -> Self {
         let world = World::new(&mut rng);
         let policies = policies(&mut rng, &world);
         let entities = world.entities(&mut rng);
@@ -44,12 +79,14 @@ impl Generated {
             step.asks = (0..count / (changes + 1)).map(|_| ask(&mut rng, &world)).collect();
             steps.push(step);
         }
-        Self { schema: world.schema(), policies, entities, steps }
+        Self { trading: false, schema: world.schema(), policies, entities, steps }
     }
 
     /// Write the case as text.
     pub fn case(&self) -> Case {
+        let swap = |policies: &Vec<Policy>| Swap { policies: text(policies), links: links(policies) };
         let step = |change: &Change| Step {
+            swap: change.swap.as_ref().map(swap),
             upsert: change.upsert.iter().map(entity_json).collect(),
             remove: change.remove.iter().map(uid_json).collect(),
             requests: Vec::new(),
@@ -88,7 +125,7 @@ fn ask(rng: &mut Rng, world: &World) -> Ask {
     let mut context = world.values(rng, &action.context);
     for value in context.values_mut() {
         if matches!(value, Datum::String(_)) && chance(rng, 15) {
-            *value = Datum::String(crate::literals::Literals::odd_text(rng).into());
+            *value = Datum::String(Literals::odd_text(rng).into());
         }
     }
     let resource = world.uid(rng, resource);

@@ -1,48 +1,16 @@
-//! Literals near boundaries, shared by policies, stores and requests so that they meet; and values as text.
+//! Literals near boundaries, shared by policies, stores and requests so that they meet.
 
 use crate::dice::{chance, pick};
+use crate::texts::{extensions, quoted};
 use crate::types::Ty;
 use fastrand::Rng;
-use serde_json::{Value as Json, json};
-use std::collections::HashMap;
-use std::fmt::Write;
-use std::sync::OnceLock;
-use ztfast_cedar::construct_extension;
-use ztfast_cedar::ir::{Datum, Uid};
+use ztfast_cedar::ir::{Datum, Ip};
 
 const LONGS: [i64; 9] = [0, 1, -1, 2, i64::MAX, i64::MIN, i64::MAX - 1, i64::MIN + 1, 3_037_000_500];
+/// An hour, and a moment about which datetimes lie, in milliseconds.
+const HOUR: i64 = 3_600_000;
+const NOW: i64 = 1_700_000_000_000;
 const TEXTS: [&str; 9] = ["", "a", "b", "ab", "a*b", "aab", "é\u{301}", "\"\\\n", "*"];
-
-/// For each extension type, the constructor and texts.
-const EXTENSIONS: [(&str, &[&str]); 4] = [
-    ("decimal", &["0.0", "1.5", "1.50", "-0.0001", "922337203685477.5807", "-922337203685477.5808"]),
-    (
-        "datetime",
-        &[
-            "1970-01-01",
-            "1969-12-31T23:59:59.999Z",
-            "2024-02-29",
-            "2024-02-29T12:00:00.001Z",
-            "9999-12-31T23:59:59Z",
-            "2024-01-01T00:00:00+0100",
-        ],
-    ),
-    ("duration", &["0ms", "1ms", "-1ms", "1d", "23h59m59s999ms", "9223372036854775807ms", "-9223372036854775808ms"]),
-    (
-        "ip",
-        &[
-            "127.0.0.1",
-            "10.0.0.0/8",
-            "10.255.255.255",
-            "0.0.0.0/0",
-            "224.0.0.1",
-            "::1",
-            "fd00::/8",
-            "fd00::1",
-            "ff02::1/128",
-        ],
-    ),
-];
 
 const fn extension_of(ty: &Ty) -> usize {
     match ty {
@@ -53,25 +21,15 @@ const fn extension_of(ty: &Ty) -> usize {
     }
 }
 
-/// Return the extension values with their constructors and texts.
-fn extensions() -> &'static [Vec<(Datum, &'static str)>; 4] {
-    static ALL: OnceLock<[Vec<(Datum, &'static str)>; 4]> = OnceLock::new();
-    ALL.get_or_init(|| {
-        EXTENSIONS.map(|(name, texts)| {
-            let value = |&text: &&'static str| (construct_extension(name, text).expect("Cedar takes the text"), text);
-            texts.iter().map(value).collect()
-        })
-    })
-}
-
-/// Return the constructor and text of an extension value.
-fn extension_text(value: &Datum) -> (&'static str, &'static str) {
-    static BY_VALUE: OnceLock<HashMap<Datum, (&'static str, &'static str)>> = OnceLock::new();
-    let all = BY_VALUE.get_or_init(|| {
-        let named = EXTENSIONS.iter().zip(extensions());
-        named.flat_map(|((name, _), all)| all.iter().map(|(value, text)| (value.clone(), (*name, *text)))).collect()
-    });
-    all[value]
+/// Make the value of a type that has this number; `None` if the type's values are no numbers.
+pub(crate) fn scaled(ty: &Ty, number: i64) -> Option<Datum> {
+    match ty {
+        Ty::Long => Some(Datum::Long(number)),
+        Ty::Decimal => Some(Datum::Decimal(number)),
+        Ty::Datetime => Some(Datum::Datetime(number)),
+        Ty::Duration => Some(Datum::Duration(number)),
+        _ => None,
+    }
 }
 
 /// The longs and texts of a world.
@@ -79,6 +37,8 @@ fn extension_text(value: &Datum) -> (&'static str, &'static str) {
 pub(crate) struct Literals {
     longs: Vec<i64>,
     texts: Vec<String>,
+    /// The numbers of decimals, datetimes and durations. Where there are none, these types have only the texts above.
+    scaled: [Vec<i64>; 3],
 }
 
 impl Literals {
@@ -86,7 +46,35 @@ impl Literals {
         let mut longs: Vec<i64> = (0..3).map(|_| rng.i64(-100..1000)).collect();
         longs.extend([*pick(rng, &LONGS), *pick(rng, &LONGS)]);
         let texts = (0..4).map(|_| (*pick(rng, &TEXTS)).to_owned()).chain(["k0".to_owned()]).collect();
-        Self { longs, texts }
+        Self { longs, texts, scaled: Default::default() }
+    }
+
+    /// Make literals of which each type has a few, so that conditions on several values are met together.
+    pub fn few(rng: &mut Rng) -> Self {
+        let mut longs: Vec<i64> = (0..3).map(|_| rng.i64(0..2_000)).collect();
+        if rng.bool() {
+            longs.push(*pick(rng, &LONGS));
+        }
+        let decimals = (0..3).map(|_| rng.i64(-1..40) * 2_500).collect();
+        let datetimes = (0..3).map(|_| NOW + rng.i64(-3..4) * HOUR + rng.i64(0..3)).collect();
+        let durations = (0..3).map(|_| rng.i64(-1..7) * HOUR / 2 + rng.i64(0..2)).collect();
+        let texts = (0..3).map(|_| (*pick(rng, &TEXTS)).to_owned()).collect();
+        Self { longs, texts, scaled: [decimals, datetimes, durations] }
+    }
+
+    /// Pick one of the numbers of a type, if it has numbers.
+    pub fn number(&self, rng: &mut Rng, ty: &Ty) -> Option<i64> {
+        let all = self.numbers(ty);
+        (!all.is_empty()).then(|| *pick(rng, all))
+    }
+
+    /// Return the numbers of a type.
+    pub fn numbers(&self, ty: &Ty) -> &[i64] {
+        match ty {
+            Ty::Long => &self.longs,
+            Ty::Decimal | Ty::Datetime | Ty::Duration => &self.scaled[extension_of(ty)],
+            _ => &[],
+        }
     }
 
     /// Pick one of the world's numbers, or one next to it, or a limit.
@@ -108,8 +96,12 @@ impl Literals {
         format!("unheard of {}", rng.u32(0..4))
     }
 
-    pub fn extension(rng: &mut Rng, ty: &Ty) -> Datum {
-        pick(rng, &extensions()[extension_of(ty)]).0.clone()
+    pub fn extension(&self, rng: &mut Rng, ty: &Ty) -> Datum {
+        let number = self.number(rng, ty).map(|number| number.saturating_add(rng.i64(-1..2)));
+        number.and_then(|number| scaled(ty, number)).unwrap_or_else(|| {
+            let all = &extensions()[extension_of(ty)];
+            pick(rng, all).0.clone()
+        })
     }
 
     /// Make a pattern of `like`, quoted.
@@ -128,57 +120,32 @@ impl Literals {
     }
 }
 
-/// Write a text as Cedar does.
-pub(crate) fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.escape_debug().to_string().replace("\\'", "'"))
-}
-
-pub(crate) fn uid_text(uid: &Uid) -> String {
-    format!("{}::{}", uid.ty, quoted(&uid.id))
-}
-
-/// Write a value as an expression.
-pub(crate) fn cedar_text(value: &Datum) -> String {
-    match value {
-        Datum::Bool(b) => b.to_string(),
-        Datum::Long(n) if *n < 0 => format!("({n})"),
-        Datum::Long(n) => n.to_string(),
-        Datum::String(text) => quoted(text),
-        Datum::Entity(uid) => uid_text(uid),
-        Datum::Set(elements) => format!("[{}]", elements.iter().map(cedar_text).collect::<Vec<_>>().join(", ")),
-        Datum::Record(fields) => {
-            let mut out = String::from("{");
-            for (at, (key, value)) in fields.iter().enumerate() {
-                let _ = write!(out, "{}{}: {}", if at > 0 { ", " } else { "" }, quoted(key), cedar_text(value));
-            }
-            out + "}"
-        }
-        Datum::Decimal(_) | Datum::Datetime(_) | Datum::Duration(_) | Datum::Ip(_) => {
-            let (constructor, text) = extension_text(value);
-            format!("{constructor}(\"{text}\")")
-        }
-    }
-}
-
-/// Write a uid in Cedar's JSON.
-pub(crate) fn uid_json(uid: &Uid) -> Json {
-    json!({"type": &*uid.ty, "id": &*uid.id})
-}
-
-/// Write a value in Cedar's JSON.
-pub(crate) fn value_json(value: &Datum) -> Json {
-    match value {
-        Datum::Bool(b) => json!(b),
-        Datum::Long(n) => json!(n),
-        Datum::String(text) => json!(&**text),
-        Datum::Entity(uid) => json!({"__entity": uid_json(uid)}),
-        Datum::Set(elements) => elements.iter().map(value_json).collect(),
-        Datum::Record(fields) => {
-            Json::Object(fields.iter().map(|(key, value)| (key.to_string(), value_json(value))).collect())
-        }
-        Datum::Decimal(_) | Datum::Datetime(_) | Datum::Duration(_) | Datum::Ip(_) => {
-            let (constructor, text) = extension_text(value);
-            json!({"__extn": {"fn": constructor, "arg": text}})
-        }
-    }
+/// Make an address or a range of addresses, beside the edges of a few ranges.
+pub(crate) fn address(rng: &mut Rng) -> Datum {
+    const V4: [(u32, u8); 6] =
+        [(0x0a01_0200, 24), (0x7f00_0000, 8), (0xe000_0000, 4), (0x0a00_0000, 8), (0x0a01_02fe, 31), (0, 0)];
+    const V6: [(u128, u8); 4] = [(0xfd00 << 112, 8), (1, 128), (0xff00 << 112, 8), (0x2001_0db8 << 96, 33)];
+    let step = rng.u32(0..4);
+    let is_range = chance(rng, 35);
+    Datum::Ip(if chance(rng, 70) {
+        let (first, prefix) = *pick(rng, &V4);
+        let last = first | u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+        let bits = match step {
+            0 => first,
+            1 => first.wrapping_sub(1),
+            2 => last,
+            _ => last.wrapping_add(1),
+        };
+        Ip::V4(bits, if is_range { prefix } else { 32 })
+    } else {
+        let (first, prefix) = *pick(rng, &V6);
+        let last = first | u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
+        let bits = match step {
+            0 => first,
+            1 => first.wrapping_sub(1),
+            2 => last,
+            _ => last.wrapping_add(1),
+        };
+        Ip::V6(bits, if is_range { prefix } else { 128 })
+    })
 }

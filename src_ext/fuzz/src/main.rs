@@ -20,8 +20,14 @@ mod exprs;
 mod generate;
 mod literals;
 mod policies;
+mod programs;
 mod shrink;
 mod strangers;
+mod terms;
+#[cfg(test)]
+mod tests;
+mod texts;
+mod trade;
 mod tree;
 mod types;
 mod ways;
@@ -121,7 +127,7 @@ fn failure(generated: &Generated, seed: u64, counts: &mut Counts) -> Option<Stri
 
 fn fuzz(options: &Options) -> ExitCode {
     let began = Instant::now();
-    let total = Mutex::new(Counts::default());
+    let total = Mutex::new((Counts::default(), Counts::default()));
     let failures = Mutex::new(Vec::<PathBuf>::new());
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let lock = || total.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,6 +137,7 @@ fn fuzz(options: &Options) -> ExitCode {
             let seed = options.seed.wrapping_mul(1 << 40).wrapping_add(next.fetch_add(1, Ordering::Relaxed));
             let mut counts = Counts::default();
             let generated = Generated::new(seed);
+            let trading = generated.trading;
             if let Some(found) = failure(&generated, seed, &mut counts) {
                 stop.fetch_or(options.first, Ordering::Relaxed);
                 let file = leave(generated, seed, &found, options);
@@ -138,8 +145,12 @@ fn fuzz(options: &Options) -> ExitCode {
                 failures.push(file);
                 stop.fetch_or(failures.len() >= ENOUGH, Ordering::Relaxed);
             }
-            let mut total = lock();
+            let mut totals = lock();
+            let (total, of_trading) = &mut *totals;
             total.add(&counts);
+            if trading {
+                of_trading.add(&counts);
+            }
             let over = total.requests >= options.requests || began.elapsed().as_secs() >= options.seconds;
             stop.fetch_or(over, Ordering::Relaxed);
         }
@@ -150,17 +161,18 @@ fn fuzz(options: &Options) -> ExitCode {
         while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             std::thread::sleep(Duration::from_millis(200));
             if shown {
-                eprint!("\r{}", line(&lock(), began));
+                eprint!("\r{}", line(&lock().0, began));
             }
         }
     });
-    let total = *lock();
+    let (total, of_trading) = *lock();
     println!("{}", line(&total, began));
     println!(
         "{} worlds, {} of them strictly valid; {} requests allowed, {} with policies that err; {} explanations; \
          {} policies of other worlds left to Cedar",
         total.worlds, total.strict, total.allowed, total.erring, total.explained, total.fallbacks
     );
+    println!("{} trading worlds: {}", of_trading.worlds, shares(&of_trading));
     let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
     for file in &failures {
         println!("MISMATCH: {}", file.display());
@@ -176,6 +188,23 @@ fn line(counts: &Counts, began: Instant) -> String {
         counts.requests,
         counts.decisions,
         counts.requests / seconds
+    )
+}
+
+/// Describe the outcomes of requests, and what the programs are made of.
+fn shares(counts: &Counts) -> String {
+    let Counts { requests, allowed, forbidden, erring, programs, .. } = *counts;
+    let percent = |part: u64, all: u64| part * 100 / all.max(1);
+    format!(
+        "{requests} requests, {} % allowed, {} % forbidden, {} % denied by default, {} % with policies that err; \
+         {} programs, {} % beyond ranges, {} % for the interpreter alone",
+        percent(allowed, requests),
+        percent(forbidden, requests),
+        percent(requests - allowed - forbidden, requests),
+        percent(erring, requests),
+        programs.all,
+        percent(programs.beyond_ranges, programs.all),
+        percent(programs.interpreted, programs.all),
     )
 }
 

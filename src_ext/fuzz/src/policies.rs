@@ -3,7 +3,7 @@
 
 use crate::dice::{chance, pick};
 use crate::exprs::Exprs;
-use crate::literals::{quoted, uid_text};
+use crate::texts::{quoted, uid_text};
 use crate::tree::Tree;
 use crate::world::World;
 use fastrand::Rng;

@@ -11,7 +11,7 @@ pub(crate) fn shrink(mut case: Generated, fails: &dyn Fn(&Generated) -> Option<S
     let began = Instant::now();
     loop {
         let mut changed = false;
-        for reduce in [requests, policies, steps, entities, conditions, values] {
+        for reduce in [requests, swaps, policies, steps, entities, conditions, values] {
             changed |= reduce(&mut case, fails, began);
         }
         if !changed || began.elapsed() > PATIENCE {
@@ -62,6 +62,23 @@ fn requests(case: &mut Generated, fails: Fails<'_>, began: Instant) -> bool {
     let mut changed = false;
     for step in 0..case.steps.len() {
         changed |= thin(case, fails, began, |case, step| &mut case.steps[step].asks, step);
+    }
+    changed
+}
+
+/// Leave out swaps, begin with the policies of one, or thin these.
+fn swaps(case: &mut Generated, fails: Fails<'_>, began: Instant) -> bool {
+    let mut changed = false;
+    for at in 0..case.steps.len() {
+        let Some(policies) = case.steps[at].swap.clone() else { continue };
+        let mut without = case.clone();
+        without.steps[at].swap = None;
+        let begun = Generated { policies, ..without.clone() };
+        if attempt(case, begun, fails, began) || attempt(case, without, fails, began) {
+            changed = true;
+            continue;
+        }
+        changed |= thin(case, fails, began, |case, at| case.steps[at].swap.get_or_insert_default(), at);
     }
     changed
 }

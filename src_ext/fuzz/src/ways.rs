@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 use ztfast_bundle::ValueType;
-use ztfast_engine::{Batch, Code, Gate, Handle, SessionId};
+use ztfast_engine::{Batch, Code, Column, Gate, Handle, Principals, SessionId};
 
 /// A length that exceeds the memory of a call.
 const LONG: usize = 1 << 15;
+
+/// The pairs of session and resource whose rows are decided together once more.
+const PAIRS: usize = 4;
 
 /// A gate, and rows that are later decided again, all at once.
 pub(crate) struct Ways {
@@ -68,6 +71,42 @@ impl Ways {
             None => Ok(()),
             Some(_) => Err("there is room for a text of 32 KiB".into()),
         }
+    }
+
+    /// Decide the rows that have their session and resource in common, for a few of those, with one number for all
+    /// where all have the same. Return the number of decisions.
+    pub fn compare_uniform(&self, batch: &Batch, columns: &[Vec<i64>]) -> Result<u64, String> {
+        let mut pairs: Vec<(u64, u64)> = Vec::new();
+        let mut decisions = 0;
+        for pair in self.sessions.iter().copied().zip(self.resources.iter().copied()) {
+            if pairs.contains(&pair) || pairs.len() == PAIRS {
+                continue;
+            }
+            pairs.push(pair);
+            let rows: Vec<usize> =
+                (0..self.expected.len()).filter(|&row| (self.sessions[row], self.resources[row]) == pair).collect();
+            let columns: Vec<Vec<i64>> =
+                columns.iter().map(|column| rows.iter().map(|&row| column[row]).collect()).collect();
+            let same = |column: &Vec<i64>| column.windows(2).all(|two| two[0] == two[1]);
+            let laid_out: Vec<Column<'_, i64>> = columns
+                .iter()
+                .map(|column| if same(column) { Column::all(&column[..1]) } else { Column::each(column) })
+                .collect();
+            let principal = self.principals[rows[0]];
+            for who in [Principals::Sessions(Column::all(&[pair.0])), Principals::Handles(Column::all(&[principal]))] {
+                let mut out = vec![u8::MAX; rows.len()];
+                let decided = batch.decide_many(who, Column::all(&[pair.1]), &laid_out, &mut out);
+                decided.map_err(|_| "an entity that fits its argument is refused")?;
+                for (&row, &code) in rows.iter().zip(&out) {
+                    let expected = self.expected[row];
+                    if code != expected as u8 {
+                        return Err(format!("row {row} among rows of its session says {code}, Cedar {expected:?}"));
+                    }
+                }
+                decisions += out.len() as u64;
+            }
+        }
+        Ok(decisions)
     }
 
     /// Check the decision of a call that failed.

@@ -1,7 +1,8 @@
 //! A random schema, and the stores and requests that follow it.
 
 use crate::dice::{chance, pick};
-use crate::literals::{Literals, cedar_text};
+use crate::literals::Literals;
+use crate::texts::cedar_text;
 use crate::types::{Action, EntityType, Field, Ty};
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +61,11 @@ impl World {
         }
         world.add_actions(rng, count);
         world
+    }
+
+    /// Make a world of types, actions and literals.
+    pub const fn of(types: Vec<EntityType>, actions: Vec<Action>, literals: Literals) -> Self {
+        Self { namespace: None, types, actions, literals }
     }
 
     fn add_actions(&mut self, rng: &mut Rng, types: usize) {
@@ -194,7 +200,7 @@ impl World {
             Ty::Bool => Datum::Bool(rng.bool()),
             Ty::Long => Datum::Long(self.literals.long(rng)),
             Ty::Text => Datum::String(self.literals.text(rng).into()),
-            Ty::Decimal | Ty::Datetime | Ty::Duration | Ty::Ip => Literals::extension(rng, ty),
+            Ty::Decimal | Ty::Datetime | Ty::Duration | Ty::Ip => self.literals.extension(rng, ty),
             Ty::Entity(ty) => Datum::Entity(self.uid(rng, *ty)),
             Ty::Set(element) => {
                 let count = if chance(rng, 5) { rng.usize(0..40) } else { rng.usize(0..4) };
