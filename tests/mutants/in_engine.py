@@ -10,6 +10,12 @@ MUTANTS = (
         ".is_none_or(|number| test.holds(number))",
     ),
     Mutant(
+        "hot: what is not there is in every range",
+        "engine/src/hot.rs",
+        ".is_some_and(|&number| test.holds(number))",
+        ".is_none_or(|&number| test.holds(number))",
+    ),
+    Mutant(
         "rank off by one: the cell before, in rows",
         "engine/src/layers.rs",
         "(bitmap.differ & (bit - 1)).count_ones()",
