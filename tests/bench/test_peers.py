@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import re
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -99,6 +100,16 @@ def test_a_session_that_is_not_good_may_nothing(work: Workload) -> None:
     session.not_after, check.killed = float("inf"), True
     assert not check.session_allows(*asked)
     assert not check.session_allows("nobody", *asked[1:])
+
+
+def test_the_check_by_hand_in_rust_reads_the_clock_that_a_gate_reads() -> None:
+    root = Path(__file__).parents[2]
+    clocks = {
+        name: set(re.findall(r"\b(?:monotonic_ns|now_ns|Instant::now|SystemTime::now)\(\)", (root / name).read_text()))
+        for name in ("src_ext/engine/src/hot.rs", "bench/peers/rust/src/handwritten.rs")
+    }
+    # The wall clock takes several readings. It would make the check slow, and a mark against it easy to meet.
+    assert set(map(frozenset, clocks.values())) == {frozenset({"monotonic_ns()"})}, clocks
 
 
 def test_a_difference_names_the_request_and_who_says_what() -> None:

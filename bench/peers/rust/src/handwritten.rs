@@ -236,7 +236,8 @@ impl Sessions {
     /// Return the algorithm of a session, if the session is active and valid and the kill switch is off.
     #[inline]
     fn algo(&self, number: u32) -> Option<u32> {
-        let now_ns = ztfast_engine::now_ns();
+        // A gate reads this clock, and ztfast converts a session's bounds to it.
+        let now_ns = ztfast_engine::monotonic_ns();
         let session = self.all.get(number as usize)?;
         let good = session.status.load(Ordering::Acquire) == ACTIVE
             && now_ns < session.not_after_ns.load(Ordering::Relaxed)
