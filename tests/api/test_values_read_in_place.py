@@ -426,6 +426,37 @@ def test_every_place_of_a_call_is_read() -> None:
                     call(desk.session, desk.doc, *changed)
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("decimal", Decimal("-150.25")),
+        ("decimal", Decimal("0E+30")),
+        ("decimal", "150.25"),
+        ("decimal", 150),
+        ("decimal", np.int64(150)),
+        ("datetime", NOON),
+        ("datetime", NOON.astimezone(datetime.timezone(HOURS_23))),
+        ("datetime", "2024-10-15T09:30:00.123456+00:00"),
+        ("datetime", np.datetime64("2024-10-15")),
+        ("datetime", np.datetime64(5, ("s", 7))),
+        ("duration", datetime.timedelta(hours=1)),
+        ("duration", "1h30m"),
+        ("duration", np.timedelta64(5, "ns")),
+    ],
+    ids=repr,
+)
+def test_no_python_code_runs(desk: Desk, kind: str, value: Any) -> None:
+    gate, called = desk.gates[kind], []
+    arguments = (desk.session, desk.doc, value, asked_for(kind, 1))
+    sys.setprofile(lambda frame, event, _: called.append(frame.f_code) if event == "call" else None)
+    try:
+        gate.allows(*arguments)
+        gate.decide(*arguments)
+    finally:
+        sys.setprofile(None)
+    assert called == []
+
+
 def kept() -> Iterator[tuple[str, Any]]:
     """Give values that are read in each of the ways."""
     yield "decimal", Decimal("150.25")

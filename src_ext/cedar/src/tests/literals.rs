@@ -79,13 +79,13 @@ fn datetime(rng: &mut Rng) -> String {
         text = format!("{}-02-{}", one(rng, &["0000", "1900", "2000", "2023", "2024", "9999"]), rng.u32(27..31));
     }
     if rng.u8(..5) > 0 {
-        text += &format!("T{:02}:{:02}:{:02}", rng.u32(..=24), rng.u32(..=60), rng.u32(..=60));
+        text = format!("{text}T{:02}:{:02}:{:02}", rng.u32(..=24), rng.u32(..=60), rng.u32(..=60));
         if rng.bool() {
-            text += &format!(".{:03}", rng.u32(..=999));
+            text = format!("{text}.{:03}", rng.u32(..=999));
         }
-        text += &match rng.u8(..4) {
-            0 => format!("{}{:02}{:02}", one(rng, &["+", "-"]), rng.u32(..=24), rng.u32(..=60)),
-            _ => one(rng, &["Z", "Z", "Z", "z", "", "+00:00"]).to_owned(),
+        text = match rng.u8(..4) {
+            0 => format!("{text}{}{:02}{:02}", one(rng, &["+", "-"]), rng.u32(..=24), rng.u32(..=60)),
+            _ => text + one(rng, &["Z", "Z", "Z", "z", "", "+00:00"]),
         };
     }
     text
@@ -103,7 +103,7 @@ fn ip(rng: &mut Rng) -> String {
                 text.push(':');
             }
             if rng.u8(..4) > 0 {
-                text += &format!("{:x}", rng.u32(..=0xffff) >> rng.u32(..16));
+                text = format!("{text}{:x}", rng.u32(..=0xffff) >> rng.u32(..16));
             }
         }
         match rng.u8(..6) {
@@ -114,7 +114,7 @@ fn ip(rng: &mut Rng) -> String {
         }
     };
     if rng.bool() {
-        text += &format!("/{}", rng.u32(..=140));
+        text = format!("{text}/{}", rng.u32(..=140));
     }
     text
 }
