@@ -5,9 +5,9 @@ use crate::counts::Counts;
 use crate::ways::{Argument, Ways};
 use std::collections::HashMap;
 use std::sync::Arc;
-use ztfast_bundle::{ActionMeta, Bundle, Field, Form, Node};
+use ztfast_bundle::{ActionMeta, Bundle, Field, Form, Node, ValueType};
 use ztfast_cedar::Answer;
-use ztfast_cedar::ir::{Datum, Uid};
+use ztfast_cedar::ir::{Datum, Ip, Uid};
 use ztfast_engine::{
     Admission, Code, Column, Determining, Engine, EngineOptions, Handle, MAX_DETERMINING, Principals, RequestBuilder,
     SessionId, Snapshot,
@@ -164,11 +164,34 @@ impl Desk {
                 }
                 (_, Datum::String(text)) => Argument::Text(text.clone()),
                 (_, Datum::Entity(uid)) => Argument::Entity(self.handle(uid)?),
+                (_, Datum::Ip(Ip::V4(bits, prefix))) => Argument::Address((*bits).into(), false, *prefix),
+                (_, Datum::Ip(Ip::V6(bits, prefix))) => Argument::Address(*bits, true, *prefix),
+                (Node::Leaf { ty: ValueType::Set(of), .. }, Datum::Set(elements)) => {
+                    let composite =
+                        |ty: &ValueType| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_));
+                    let elements: Option<Vec<Argument>> =
+                        elements.iter().map(|element| self.element(element)).collect::<Result<_, _>>()?;
+                    match elements {
+                        Some(elements) if !composite(of) => Argument::Set(elements),
+                        _ => return Ok(false),
+                    }
+                }
                 _ => return Ok(false),
             };
             out.push((path, argument));
         }
         Ok(true)
+    }
+
+    /// Convert an element of a set; `None` if gates do not take sets of such.
+    fn element(&self, element: &Datum) -> Result<Option<Argument>, String> {
+        Ok(match element {
+            Datum::Bool(holds) => Some(Argument::Number((*holds).into())),
+            Datum::Long(n) | Datum::Decimal(n) | Datum::Datetime(n) | Datum::Duration(n) => Some(Argument::Number(*n)),
+            Datum::String(text) => Some(Argument::Text(text.clone())),
+            Datum::Entity(uid) => Some(Argument::Entity(self.handle(uid)?)),
+            Datum::Ip(_) | Datum::Set(_) | Datum::Record(_) => None,
+        })
     }
 
     fn handle(&self, uid: &Uid) -> Result<Handle, String> {
@@ -236,7 +259,8 @@ impl Desk {
 
     pub fn compare_rows(&mut self, counts: &mut Counts) -> Result<(), String> {
         for ways in self.gates.values_mut() {
-            for mut batch in ways.early.take().into_iter().chain([ways.gate.batch()]) {
+            let batches = ways.early.take().into_iter().chain([ways.gate.batch()]);
+            for mut batch in batches.filter(|_| ways.has_columns()) {
                 let mut columns: Vec<Vec<i64>> = Vec::with_capacity(ways.columns.len());
                 for column in &ways.columns {
                     let numbers = column.iter().map(|argument| argument.number(&mut batch));

@@ -28,6 +28,10 @@ pub(crate) enum Argument {
     Number(i64),
     Text(Arc<str>),
     Entity(Handle),
+    /// Elements that are texts, entities or numbers.
+    Set(Vec<Self>),
+    /// The bits of an address, whether it is one of IPv6, and the length of its prefix.
+    Address(u128, bool, u8),
 }
 
 impl Argument {
@@ -37,11 +41,17 @@ impl Argument {
             Self::Number(number) => Some(*number),
             Self::Text(text) => batch.text(text),
             Self::Entity(handle) => Some(handle.0.cast_signed()),
+            Self::Set(_) | Self::Address(..) => None,
         }
     }
 }
 
 impl Ways {
+    /// Return whether a batch takes the gate's arguments as columns.
+    pub fn has_columns(&self) -> bool {
+        !self.kinds.iter().any(|kind| matches!(kind, ValueType::Ip | ValueType::Set(_)))
+    }
+
     pub fn values(&mut self, arguments: &[Argument]) -> Result<Vec<i64>, String> {
         if arguments.len() != self.kinds.len() {
             return Err("the gate takes another number of arguments".into());
@@ -55,6 +65,17 @@ impl Ways {
             Argument::Number(n) => Some(*n),
             Argument::Text(text) => gate.text(text),
             Argument::Entity(handle) => gate.entity(*handle, place).ok(),
+            Argument::Set(elements) => {
+                let of = |element: &Argument| match element {
+                    Argument::Number(n) => Some(*n),
+                    Argument::Text(text) => gate.text(text),
+                    Argument::Entity(handle) => Some(handle.0.cast_signed()),
+                    Argument::Set(_) | Argument::Address(..) => None,
+                };
+                let elements: Option<Vec<i64>> = elements.iter().map(of).collect();
+                gate.set(&elements?, place).ok()
+            }
+            Argument::Address(bits, is_v6, prefix) => gate.address(*bits, *is_v6, *prefix).ok(),
         };
         arguments
             .iter()
