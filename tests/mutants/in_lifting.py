@@ -7,6 +7,7 @@ LINEAR = "engine/src/linear.rs"
 LINES = "engine/src/lines.rs"
 SPECIALISE = "engine/src/specialise.rs"
 ROWS = "engine/src/rows.rs"
+LINEAR_TESTS = Rust(LINEAR, "what_is_simplified_holds_where_it_did")
 PROPERTY = Rust("engine/src/specialise/tests.rs", "what_is_lifted_decides_as_the_interpreter_does")
 
 MUTANTS = (
@@ -19,33 +20,35 @@ MUTANTS = (
     Mutant(
         "lifting: an absent attribute is 0, and no error",
         LIFT,
-        "                None => return Ok(Step::End),\n            },\n            Op::HasSlot",
-        "                None => run.stack.push(Symbol::Known(Value::number(Tag::Long, 0))),\n            },\n            Op::HasSlot",
+        "let Some(place) = self.place(slot) else { return Ok(None) };",
+        "let Some(place) = self.place(slot) else { return Ok(Some(Symbol::Known(Value::number(Tag::Long, 0)))) };",
+        PROPERTY,
     ),
     Mutant(
         "lifting: an absent boolean is false, and no error",
         LIFT,
-        "                None => return Ok(Step::End),\n            },\n            Op::HasSlot",
-        "                None => run.stack.push(Symbol::Known(Value::bool(false))),\n            },\n            Op::HasSlot",
+        "let Some(place) = self.place(slot) else { return Ok(None) };",
+        "let Some(place) = self.place(slot) else { return Ok(Some(Symbol::Known(Value::bool(false)))) };",
+        PROPERTY,
     ),
     Mutant(
         "lifting: `has` of an absent attribute holds",
         LIFT,
-        "Value::bool(self.place(instr.imm).is_some())",
-        "Value::bool(self.place(instr.imm).is_some() || true)",
+        "Value::bool(self.place(imm).is_some())",
+        "Value::bool(self.place(imm).is_some() || true)",
     ),
     Mutant(
         "lifting: a sum that overflows is no error",
         LIFT,
-        "if !run.case.demand(&sum, i128::from(i64::MIN), i128::from(i64::MAX)) {",
-        "if sum.value().is_some() && !run.case.demand(&sum, i128::from(i64::MIN), i128::from(i64::MAX)) {",
+        "if !case.demand(&sum, i128::from(i64::MIN), i128::from(i64::MAX)) {",
+        "if sum.value().is_some() && !case.demand(&sum, i128::from(i64::MIN), i128::from(i64::MAX)) {",
         PROPERTY,
     ),
     Mutant(
         "lifting: < is <=",
         LIFT,
-        "LEAST, -i128::from(strict)",
-        "LEAST, -i128::from(strict && false)",
+        "-i128::from(strict));",
+        "-i128::from(strict && false));",
     ),
     Mutant(
         "lifting: the other side of a condition begins one too late",
@@ -74,8 +77,8 @@ MUTANTS = (
     Mutant(
         "lifting: an equation of different kinds holds if the numbers are equal",
         LIFT,
-        "if value.is(kind) { Ok(Symbol::Truth(sum, vec![(number, number)])) } else { known(false) }",
-        "Ok(Symbol::Truth(sum, vec![(number, number)]))",
+        "if value.is(*kind) { Ok(Symbol::Truth(sum.clone(), vec![(number, number)])) } else { known(false) }",
+        "Ok(Symbol::Truth(sum.clone(), vec![(number, number)]))",
         PROPERTY,
     ),
     Mutant(
@@ -120,14 +123,14 @@ MUTANTS = (
     Mutant(
         "lines: conditions that only the walk can decide are not looked at",
         LINES,
-        "return if clause.more { WALK } else { Code::Forbid as u8 };",
-        "if !clause.more {\n                    return Code::Forbid as u8;\n                }",
+        "Some(true) if clause.more => return WALK,",
+        "Some(true) if clause.more => {}",
     ),
     Mutant(
         "lines: a permit that only the walk can decide is dropped",
         LINES,
-        "                answer = WALK;\n",
-        "",
+        "Some(true) if clause.more => answer = WALK,",
+        "Some(true) if clause.more => {}",
     ),
     Mutant(
         "lines: outside of the permit's box everything is forbidden",
@@ -146,18 +149,56 @@ MUTANTS = (
         LINEAR,
         "&& (other.low <= LEAST || self.low <= LEAST && self.high >= other.low - 1)",
         "&& (other.low <= LEAST || self.low <= LEAST)",
-        PROPERTY,
+        LINEAR_TESTS,
     ),
     Mutant(
         "rows: an inequality of two columns is not looked at",
         ROWS,
         "*code = if within & forbidden { Code::Forbid as u8 } else { *code };",
         "*code = if within & forbidden & false { Code::Forbid as u8 } else { *code };",
+        PROPERTY,
     ),
     Mutant(
         "rows: rows outside of the box are decided as those inside",
         ROWS,
         "*code = if within { inside } else { outside };",
         "*code = if within | true { inside } else { outside };",
+    ),
+    Mutant(
+        "checks: an error is a false",
+        LINES,
+        "CheckResult::Error => return Some(false),",
+        "CheckResult::Error => false,",
+    ),
+    Mutant(
+        "checks: the result that a check has does not matter",
+        LINES,
+        "if wanted.result.is_some_and(|wanted| wanted != found) {",
+        "if wanted.result.is_some_and(|wanted| wanted != found && false) {",
+    ),
+    Mutant(
+        "checks: a result is remembered as another check's",
+        "engine/src/checks.rs",
+        "let bit = if check < REMEMBERED { 1_u64 << check } else { 0 };",
+        "let bit = if check < REMEMBERED { 1_u64 << (check / 2) } else { 0 };",
+    ),
+    Mutant(
+        "checks: a check is its operation alone, without its operands",
+        LIFT,
+        "        next = from;\n",
+        "",
+        PROPERTY,
+    ),
+    Mutant(
+        "checks: the opposite of a check is the check",
+        LIFT,
+        "Symbol::Check(check, result) => Symbol::Check(check, !result),",
+        "Symbol::Check(check, result) => Symbol::Check(check, result),",
+    ),
+    Mutant(
+        "checks: a case with a check counts as certain",
+        LINEAR,
+        "!self.more && self.checks.is_empty()",
+        "!self.more",
     ),
 )

@@ -103,7 +103,7 @@ impl Batch {
             out.fill(Code::StaleGate as u8);
             return Ok(());
         };
-        if columns.len() != binding.count {
+        if columns.len() != binding.columns {
             out.fill(Code::Corrupt as u8);
             return Ok(());
         }

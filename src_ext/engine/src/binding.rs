@@ -1,9 +1,11 @@
 //! The binding of a gate: maps its arguments to the context slots of an action, or says why they do not fit.
 
 use crate::lines::GateTable;
+use crate::working::Brings;
 use std::fmt;
 use ztfast_bundle::{ActionRec, Bundle, Field, LayerRec, Node, ValueType};
 use ztfast_pages::{Forked, MemoryError};
+use ztfast_vm::Tag;
 
 /// The specification of a gate: what it was prepared for.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -23,9 +25,17 @@ impl GateSpec {
         self.paths.iter().map(|path| path.join(".")).collect()
     }
 
-    /// Return whether some arguments are texts or entities.
-    pub fn looks_up(&self) -> bool {
-        self.types.iter().any(|ty| matches!(ty, ValueType::String | ValueType::Entity(_)))
+    /// Return what a call of the gate brings.
+    pub fn brings(&self) -> Brings {
+        let composite = |ty: &ValueType| matches!(ty, ValueType::Ip | ValueType::Set(_));
+        let text = |ty: &ValueType| matches!(ty, ValueType::String | ValueType::Entity(_));
+        if self.types.iter().any(composite) {
+            Brings::Composites
+        } else if self.types.iter().any(text) {
+            Brings::Texts
+        } else {
+            Brings::Nothing
+        }
     }
 }
 
@@ -39,11 +49,14 @@ pub(crate) struct Binding {
     pub kinds: Box<[u32]>,
     /// The paths of the arguments' attributes.
     pub paths: Box<[Path]>,
-    /// The types of the arguments; and for entities the numbers of their types, for others [`NO_TYPE`].
+    /// The types of the arguments; and for entities and sets of entities the numbers of their types, for others
+    /// [`NO_TYPE`].
     pub types: Box<[ValueType]>,
     pub entity_types: Box<[u32]>,
     /// The number of values that a decision takes; `usize::MAX` if some argument cannot be passed as a number.
     pub count: usize,
+    /// The number of columns that a batch takes; `usize::MAX` if some argument cannot be passed in a column.
+    pub columns: usize,
     /// The gate's own table; empty if the binding is not a gate's.
     pub table: GateTable,
 }
@@ -228,16 +241,39 @@ pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Resu
         return Err(BindError::Missing { names: binder.missing.iter().map(|path| label(path, &known)).collect() });
     }
     let types: Box<[ValueType]> = binder.types.into_iter().flatten().collect();
-    let other = |ty: &ValueType| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_));
-    let count = if types.iter().any(other) { usize::MAX } else { types.len() };
+    let unless = |other: &dyn Fn(&ValueType) -> bool| if types.iter().any(other) { usize::MAX } else { types.len() };
+    let columns = unless(&|ty| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_)));
+    let count = unless(&|ty| match ty {
+        ValueType::Set(of) => scalar_kind(of).is_none(),
+        ValueType::Record(_) => true,
+        _ => false,
+    });
     let number_of = |ty: &ValueType| match ty {
         ValueType::Entity(name) => type_number(bundle, name).unwrap_or(NO_TYPE),
+        ValueType::Set(of) => match &**of {
+            ValueType::Entity(name) => type_number(bundle, name).unwrap_or(NO_TYPE),
+            _ => NO_TYPE,
+        },
         _ => NO_TYPE,
     };
     let entity_types = types.iter().map(number_of).collect();
     let (paths, positions) = (names.into(), binder.positions);
     let table = GateTable::default();
-    Ok(Binding { action: number, layers, positions, kinds, paths, types, entity_types, count, table })
+    Ok(Binding { action: number, layers, positions, kinds, paths, types, entity_types, count, columns, table })
+}
+
+/// Return the kind of a type's values, if a value alone is the whole value.
+pub(crate) const fn scalar_kind(ty: &ValueType) -> Option<Tag> {
+    Some(match ty {
+        ValueType::Bool => Tag::Bool,
+        ValueType::Long => Tag::Long,
+        ValueType::String => Tag::String,
+        ValueType::Entity(_) => Tag::Entity,
+        ValueType::Decimal => Tag::Decimal,
+        ValueType::Datetime => Tag::Datetime,
+        ValueType::Duration => Tag::Duration,
+        ValueType::Ip | ValueType::Set(_) | ValueType::Record(_) => return None,
+    })
 }
 
 /// Return the number of a type.

@@ -352,7 +352,7 @@ impl Engine {
             drop(done);
             let registry = self.registry();
             let pages: usize = registry.live().map(|gate| gate.bytes).sum();
-            let fixed: usize = registry.live().map(|gate| fixed_bytes(gate.spec.looks_up())).sum();
+            let fixed: usize = registry.live().map(|gate| fixed_bytes(gate.spec.brings())).sum();
             let mut replaced: Vec<Arc<LoadedBundle>> = registry.retired.iter().map(|one| one.loaded.clone()).collect();
             replaced.sort_unstable_by_key(Arc::as_ptr);
             replaced.dedup_by(|a, b| Arc::ptr_eq(a, b));

@@ -1,26 +1,26 @@
 //! A gate: decides on one action, as a prepared statement runs one query.
 
 use crate::batch::Batch;
-use crate::binding::{Binding, GateSpec};
+use crate::binding::{Binding, GateSpec, scalar_kind};
 use crate::mailbox::Mailbox;
 use crate::shared::{Shared, quiet};
 use crate::snapshot::{EntityError, Snapshot};
-use crate::working::{Texts, WorkingMemory};
+use crate::working::{Brings, CallValues, EMPTY_SET, WorkingMemory};
 use std::sync::Arc;
 use ztfast_bundle::ValueType;
 use ztfast_codes::Code;
 use ztfast_live::{Handle, SessionId};
 use ztfast_pages::monotonic_ns;
-use ztfast_vm::{ADDED_STRING, EntityRef, FOREIGN_STRING};
+use ztfast_vm::{ADDED_STRING, EntityRef, Tag, Value};
 
 /// A value of [`Gate::expected`] that no state equals, so that the next decision calls [`Gate::catch_up`].
 const NEVER: u64 = u64::MAX;
-/// The state of a call that brings texts or entities.
+/// The state of a call that brings texts, entities, sets or addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {
     /// No call was begun.
     None,
-    /// A call was begun: its texts, its entities and its decision use the gate's snapshot.
+    /// A call was begun: what it brings and its decision use the gate's snapshot.
     Begun,
     /// A text or an entity of the call was refused, so its decision is a denial with this code, whatever its values.
     Failed(Code),
@@ -36,18 +36,18 @@ pub struct Gate {
     /// and the kill switch is off. [`NEVER`] while a call is under way, and always if the arguments need a call.
     pub(crate) expected: u64,
     call: Call,
-    /// Whether some arguments are texts or entities. Then each decision needs a call of its own.
+    /// Whether some arguments are texts, entities, sets or addresses. Then each decision needs a call of its own.
     looks_up: bool,
     pub(crate) snapshot: Arc<Snapshot>,
     /// `None` if the gate does not fit the newest bundle.
     pub(crate) binding: Option<Arc<Binding>>,
-    pub(crate) texts: Texts,
+    pub(crate) brought: CallValues,
     pub(crate) memory: Box<WorkingMemory>,
 }
 
 /// Return the bytes that a gate takes besides its working memory.
-pub(crate) const fn fixed_bytes(looks_up: bool) -> usize {
-    size_of::<Gate>() + if looks_up { Texts::BYTES } else { 0 }
+pub(crate) const fn fixed_bytes(brings: Brings) -> usize {
+    size_of::<Gate>() + CallValues::bytes(brings)
 }
 
 impl Gate {
@@ -57,9 +57,9 @@ impl Gate {
         (spec, mailbox): (Arc<GateSpec>, Arc<Mailbox>),
         snapshot: Arc<Snapshot>,
         binding: Arc<Binding>,
-        (texts, memory): (Texts, Box<WorkingMemory>),
+        (brought, memory): (CallValues, Box<WorkingMemory>),
     ) -> Self {
-        let looks_up = spec.looks_up();
+        let looks_up = spec.brings() != Brings::Nothing;
         Self {
             expected: if looks_up { NEVER } else { quiet(snapshot.version) },
             call: Call::None,
@@ -70,7 +70,7 @@ impl Gate {
             mailbox,
             snapshot,
             binding: Some(binding),
-            texts,
+            brought,
             memory,
         }
     }
@@ -110,14 +110,14 @@ impl Gate {
         self.snapshot.loaded.generation
     }
 
-    /// Begin a call that brings texts or entities. They and the decision use one snapshot. This ends the call before
-    /// and makes its numbers invalid.
+    /// Begin a call that brings texts, entities, sets or addresses. They and the decision use one snapshot. This ends
+    /// the call before and makes its numbers invalid.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn begin(&mut self) {
         self.refresh();
         self.expected = NEVER;
         self.call = Call::Begun;
-        self.texts.clear();
+        self.brought.clear();
     }
 
     /// Record that a text or an entity of the call was refused. The decision is then a denial with the first such code.
@@ -146,7 +146,7 @@ impl Gate {
         let number = match self.snapshot.string(text) {
             Some(known) if known & ADDED_STRING == 0 => return Some(known as i64),
             Some(added) => self.give(added as i64),
-            None => self.texts.number(text).map(|number| number as i64),
+            None => self.brought.number(text).map(|number| number as i64),
         };
         if number.is_none() {
             self.fail(Code::TooLarge);
@@ -167,16 +167,70 @@ impl Gate {
         }
         let found = self.entity_for(handle, place);
         let found = found.and_then(|entity| self.give(entity.bits() as i64).ok_or(EntityError::TooMany));
-        if let Err(why) = found {
-            self.fail(match why {
-                EntityError::Missing => Code::BadValue,
-                EntityError::WrongType => Code::Corrupt,
-                EntityError::StaleGate => Code::StaleGate,
-                EntityError::TooMany => Code::TooLarge,
-                EntityError::ForeignHandle => Code::UnknownHandle,
-            });
+        found.inspect_err(|&why| self.fail(why.into()))
+    }
+
+    /// Return the number of a set in this call, for the argument at `place`. Elements are given as arguments of their
+    /// type are: numbers, numbers of texts, or handles of entities. If this fails, the decision is a denial, whatever
+    /// values it is given.
+    ///
+    /// # Errors
+    /// [`EntityError`].
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
+    pub fn set(&mut self, elements: &[i64], place: usize) -> Result<i64, EntityError> {
+        if self.call == Call::None {
+            return Err(EntityError::Missing);
         }
-        found
+        let made = self.set_for(elements, place);
+        made.inspect_err(|&why| self.fail(why.into()))
+    }
+
+    fn set_for(&mut self, elements: &[i64], place: usize) -> Result<i64, EntityError> {
+        let Self { binding, snapshot, brought, .. } = self;
+        let binding = binding.as_ref().ok_or(EntityError::StaleGate)?;
+        let wanted = binding.entity_types.get(place).zip(binding.types.get(place));
+        let Some((&number, ValueType::Set(ty))) = wanted else { return Err(EntityError::WrongType) };
+        let kind = scalar_kind(ty).ok_or(EntityError::WrongType)?;
+        let start = brought.begin_set().ok_or(EntityError::TooMany)?;
+        let mut added = Ok(());
+        for &element in elements {
+            let value = match kind {
+                Tag::Entity => {
+                    let place = snapshot.loaded.key.place(Handle(element.cast_unsigned()));
+                    snapshot.entity_of(place, number, ty).map(Value::entity)
+                }
+                Tag::String if !brought.knows(element) => Err(EntityError::WrongType),
+                Tag::Bool => Ok(Value::bool(element != 0)),
+                kind => Ok(Value::number(kind, element)),
+            };
+            added = value.and_then(|value| brought.push(value).ok_or(EntityError::TooMany));
+            if added.is_err() {
+                break;
+            }
+        }
+        if added.is_err() {
+            brought.drop_from(start);
+        }
+        added.and_then(|()| brought.set(start).ok_or(EntityError::TooMany))
+    }
+
+    /// Return the number of an IP address or range in this call: 128 bits, of which an IPv4 address has the low 32; and
+    /// the length of the prefix. If this fails, the decision is a denial, whatever values it is given.
+    ///
+    /// # Errors
+    /// [`EntityError::Missing`] if no call was begun or there is no such address, and [`EntityError::TooMany`].
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
+    pub fn address(&mut self, bits: u128, is_v6: bool, prefix: u8) -> Result<i64, EntityError> {
+        if self.call == Call::None {
+            return Err(EntityError::Missing);
+        }
+        let is_one = if is_v6 { prefix <= 128 } else { prefix <= 32 && u32::try_from(bits).is_ok() };
+        let made = if is_one {
+            self.brought.address(bits, is_v6, prefix).ok_or(EntityError::TooMany)
+        } else {
+            Err(EntityError::Missing)
+        };
+        made.inspect_err(|&why| self.fail(why.into()))
     }
 
     fn entity_for(&self, handle: Handle, place: usize) -> Result<EntityRef, EntityError> {
@@ -188,7 +242,7 @@ impl Gate {
 
     /// Record a number that is valid in this call only. `None` if the call has too many.
     fn give(&mut self, number: i64) -> Option<i64> {
-        let given = &mut self.texts.given;
+        let given = &mut self.brought.given;
         if !given.contains(&number) {
             if given.len() == given.capacity() {
                 return None;
@@ -198,20 +252,30 @@ impl Gate {
         Some(number)
     }
 
-    /// Return whether the values that are texts or entities are numbers of this call, and entities have their
-    /// argument's type.
+    /// Return whether the values that a call brings are numbers of this call, and have their argument's type.
     #[allow(clippy::cast_sign_loss)] // the bits are what counts
     fn are_of_this_call(&self, values: &[i64]) -> bool {
         let Some(binding) = &self.binding else { return true };
         let arguments = binding.types.iter().zip(&binding.entity_types);
         values.iter().zip(arguments).all(|(&value, (ty, &number))| match ty {
-            ValueType::String if value as u64 & FOREIGN_STRING != 0 => self.texts.has(value as u64),
-            ValueType::String if value as u64 & ADDED_STRING == 0 => true,
-            ValueType::String => self.texts.given.contains(&value),
+            ValueType::String => self.brought.knows(value),
             ValueType::Entity(_) => {
                 let of = || self.snapshot.type_of(EntityRef::from_bits(value as u64));
-                self.texts.given.contains(&value) && of() == Some(number)
+                self.brought.given.contains(&value) && of() == Some(number)
             }
+            ValueType::Set(_) if value == EMPTY_SET => true,
+            ValueType::Set(ty) => self.brought.composite_at(value).is_some_and(|(set, first)| {
+                let entity = |first: Value| self.snapshot.type_of(EntityRef::from_bits(first.payload));
+                let fits = |first: Value| {
+                    scalar_kind(ty).is_some_and(|kind| first.is(kind))
+                        && (!first.is(Tag::Entity) || entity(first) == Some(number))
+                };
+                set.is(Tag::Set) && first.is_some_and(fits)
+            }),
+            ValueType::Ip => self
+                .brought
+                .composite_at(value)
+                .is_some_and(|(address, _)| address.is(Tag::Ip4) || address.is(Tag::Ip6)),
             _ => true,
         })
     }

@@ -6,10 +6,11 @@
 //! beyond ranges. The slow path builds the request and uses [`Walk`], as batches and `evaluate` do.
 
 use crate::binding::Binding;
+use crate::checks::Interpreter;
 use crate::decide::{Determining, EffectOnly, Sink, Walk};
 use crate::gate::Gate;
 use crate::layers::{cell, layer_classes};
-use crate::lines::{FIRST_LINE, NO_POLICY};
+use crate::lines::{CHECKS, FIRST_LINE, NO_POLICY};
 use ztfast_bundle::{Bundle, CellKind, ClassPair, Form, LayerRec, Program, Tests, cell_program, pack_cell};
 use ztfast_codes::Code;
 use ztfast_live::{Handle, Place, SessionId};
@@ -96,8 +97,11 @@ impl Gate {
                     ANSWER_ALLOW => Code::Allow,
                     ANSWER_DEFAULT => Code::Default,
                     ANSWER_FORBID => Code::Forbid,
-                    _ => self.layers(entities, classes, values, sink),
+                    _ => self.by_checks(entities, cell, values, sink),
                 };
+            }
+            if answer == CHECKS {
+                return self.by_checks(entities, cell, values, sink);
             }
             let policy = lines.policy(cell);
             if answer == ANSWER_ALLOW && policy != NO_POLICY {
@@ -117,6 +121,52 @@ impl Gate {
             CELL_FORBID if !N::ALL => Code::Forbid,
             _ => self.layers(entities, classes, values, sink),
         }
+    }
+
+    /// Decide by a line that needs checks, or that leaves the answer to the layers.
+    #[inline(never)]
+    fn by_checks<N: Sink>(
+        &mut self,
+        (principal, resource): (Place, Handle),
+        cell: u32,
+        values: &[i64],
+        sink: &mut N,
+    ) -> Code {
+        let Self { snapshot, binding: Some(binding), memory, brought, .. } = self else { return Code::StaleGate };
+        let (principal_is, resource_is) = match snapshot.resolve_both(principal, snapshot.loaded.key.place(resource)) {
+            Ok(entities) => entities,
+            Err(denial) => return denial,
+        };
+        let request = Request {
+            principal: principal_is.entity,
+            resource: resource_is.entity,
+            numbers: values,
+            positions: &binding.positions,
+            kinds: &binding.kinds,
+            arena: brought.values(),
+            strings: brought.view(),
+        };
+        let (lines, code) = (&binding.table.lines, snapshot.loaded.bundle.code());
+        let (answer, is_faulty) = snapshot.with_store(|store| {
+            let mut checks = Interpreter::new(lines, code, store, &request, &mut memory.scratch);
+            (lines.answer_with(cell, values, &mut checks), checks.is_faulty)
+        });
+        if is_faulty {
+            return Code::Corrupt;
+        }
+        let policy = lines.policy(cell);
+        match answer {
+            ANSWER_DEFAULT => return Code::Default,
+            ANSWER_ALLOW if !N::ALL => return Code::Allow,
+            ANSWER_FORBID if !N::ALL => return Code::Forbid,
+            ANSWER_ALLOW if policy != NO_POLICY => {
+                sink.push(policy);
+                return Code::Allow;
+            }
+            _ => {}
+        }
+        let classes = ClassPair { principal: principal_is.classes.principal, resource: resource_is.classes.resource };
+        self.layers((principal, resource), classes, values, sink)
     }
 
     /// Decide by the action's layers: the gate's own table leaves this pair of classes, or these values, to them.
@@ -180,7 +230,7 @@ impl Gate {
         code: Code,
         sink: &mut N,
     ) -> Code {
-        let Self { snapshot, binding: Some(binding), memory, texts, .. } = self else { return Code::StaleGate };
+        let Self { snapshot, binding: Some(binding), memory, brought, .. } = self else { return Code::StaleGate };
         let (principal, resource) = match snapshot.resolve_both(principal, snapshot.loaded.key.place(resource)) {
             Ok(entities) => entities,
             Err(denial) => return denial,
@@ -196,8 +246,8 @@ impl Gate {
             numbers: values,
             positions: &binding.positions,
             kinds: &binding.kinds,
-            arena: &[],
-            strings: texts.view(),
+            arena: brought.values(),
+            strings: brought.view(),
         };
         let classes = ClassPair { principal: principal.classes.principal, resource: resource.classes.resource };
         let (action, foreign) = (binding.action, &|_| None);

@@ -18,6 +18,7 @@
 mod batch;
 mod binding;
 mod changes;
+mod checks;
 mod classify;
 mod columns;
 mod decide;

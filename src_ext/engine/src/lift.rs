@@ -6,14 +6,20 @@
 //! opposite. The runs that end with `true` are the cases. An error ends a run, as it ends an evaluation: the condition
 //! does not hold. So each case is exact also under `!`, and an overflow is an error like any other.
 //!
-//! What this cannot express, like sets of the request or attributes of entities, is left to the interpreter.
+//! What this cannot express, like texts that match a pattern or attributes of entities, becomes a check: the
+//! interpreter runs this part of the code when a decision asks for it. A check is true, false or an error.
 
+use crate::binding::Binding;
 use crate::linear::{Case, LEAST, MOST, Sum};
-use ztfast_bundle::{Bundle, ResidualView};
+use crate::working::EMPTY_SET;
+use rustc_hash::FxHashMap;
+use ztfast_bundle::{Bundle, ResidualView, ValueType};
 use ztfast_vm::{Arena, ExtOp, Instr, Op, Tag, Value};
 
 /// The most cases that one policy may have. Policies with more are left to the interpreter.
 const MAX_CASES: usize = 48;
+/// The most checks of one gate.
+const MAX_CHECKS: usize = 1 << 10;
 /// The most elements of a set of constants.
 const MAX_ELEMENTS: usize = 12;
 
@@ -27,9 +33,13 @@ pub(crate) struct Lifter<'a> {
     values: &'a [Value],
     kinds: &'a [u32],
     positions: &'a [u16],
+    types: &'a [ValueType],
     arguments: usize,
     /// The instructions that it may still run.
     steps: u32,
+    /// The checks: where the code of each begins, and its length.
+    pub checks: Vec<(u32, u32)>,
+    known: FxHashMap<&'a [Instr], u16>,
 }
 
 /// A value on the stack.
@@ -41,13 +51,26 @@ enum Symbol {
     Number(Tag, Sum),
     /// A boolean: whether the sum lies in one of these ranges, which are in order.
     Truth(Sum, Vec<(i128, i128)>),
+    /// The set that is the argument at a place.
+    Set(u16),
+    /// A boolean: whether a check has this result. It is no error.
+    Check(u16, bool),
+    /// Any value, or an error, that only the interpreter can tell.
+    Opaque,
+}
+
+/// A value on the stack, and the instructions that compute it, if they stand together and have no jumps.
+#[derive(Debug, Clone)]
+struct Entry {
+    symbol: Symbol,
+    code: Option<(usize, usize)>,
 }
 
 /// A run of code.
 #[derive(Clone)]
 struct Run {
     at: usize,
-    stack: Vec<Symbol>,
+    stack: Vec<Entry>,
     case: Case,
 }
 
@@ -62,9 +85,12 @@ enum Step {
 }
 
 impl<'a> Lifter<'a> {
-    /// Lift for a gate that passes this many arguments, by at most so many steps.
-    pub fn new(bundle: &'a Bundle, kinds: &'a [u32], positions: &'a [u16], arguments: usize, steps: u32) -> Self {
-        Self { code: bundle.code(), values: bundle.store().values, kinds, positions, arguments, steps }
+    /// Lift for a gate, by at most so many steps.
+    pub fn new(bundle: &'a Bundle, binding: &'a Binding, steps: u32) -> Self {
+        let Binding { kinds, positions, types, .. } = binding;
+        let (code, values) = (bundle.code(), bundle.store().values);
+        let (arguments, checks, known) = (types.len(), Vec::new(), FxHashMap::default());
+        Self { code, values, kinds, positions, types, arguments, steps, checks, known }
     }
 
     /// Find the cases in which a policy applies. They are disjoint.
@@ -85,11 +111,7 @@ impl<'a> Lifter<'a> {
         }
         let Some(conjuncts) = residual.conjuncts() else { return unknown(cases) };
         for (start, len) in conjuncts {
-            let start = start as usize;
-            let lifted = match self.code.get(start..start.saturating_add(len as usize)) {
-                Some(code) => self.holds(code, &cases),
-                None => Err(NotLifted),
-            };
+            let lifted = self.holds(start as usize, len as usize, &cases);
             match lifted {
                 Ok(found) => cases = found,
                 Err(NotLifted) => cases = unknown(cases),
@@ -104,24 +126,27 @@ impl<'a> Lifter<'a> {
         (usize::from(place) < self.arguments).then_some(place)
     }
 
-    /// Return the cases among these in which code holds.
-    fn holds(&mut self, code: &[Instr], cases: &[Case]) -> Result<Vec<Case>, NotLifted> {
+    /// Return the cases among these in which some code holds.
+    fn holds(&mut self, start: usize, len: usize, cases: &[Case]) -> Result<Vec<Case>, NotLifted> {
+        let all = self.code;
+        let code = all.get(start..start.saturating_add(len)).ok_or(NotLifted)?;
         let begin = |case: &Case| Run { at: 0, stack: Vec::new(), case: case.clone() };
         let mut runs: Vec<Run> = cases.iter().rev().map(begin).collect();
         let mut found = Vec::new();
         while let Some(mut run) = runs.pop() {
             loop {
                 let Some(instr) = code.get(run.at) else {
-                    match run.stack.pop().ok_or(NotLifted)? {
-                        Symbol::Known(value) if value.is(Tag::Bool) && value.payload != 0 => found.push(run.case),
-                        Symbol::Truth(sum, ranges) => found.extend(split(&run.case, &sum, &ranges)),
-                        Symbol::Known(_) | Symbol::Number(..) => {}
+                    let top = run.stack.pop().ok_or(NotLifted)?;
+                    match self.boolean(code, start, top, len, &mut run.case)? {
+                        Some(Symbol::Known(value)) if value.payload != 0 => found.push(run.case),
+                        Some(symbol) => found.extend(split_by(&run.case, &symbol, true)),
+                        None => {}
                     }
                     break;
                 };
                 self.steps = self.steps.checked_sub(1).ok_or(NotLifted)?;
                 run.at += 1;
-                match self.step(*instr, &mut run)? {
+                match self.step(code, start, *instr, &mut run)? {
                     Step::Next => {}
                     Step::Jump(target) if target < run.at => return Err(NotLifted),
                     Step::Jump(target) => run.at = target,
@@ -139,73 +164,109 @@ impl<'a> Lifter<'a> {
         Ok(found)
     }
 
-    /// Run one instruction, as the interpreter does.
-    fn step(&self, instr: Instr, run: &mut Run) -> Result<Step, NotLifted> {
-        let op = Op::from_u8(instr.op).ok_or(NotLifted)?;
-        let target = instr.imm as usize;
-        match op {
-            Op::Const => {
-                run.stack.push(Symbol::Known(*self.values.get(instr.imm as usize).ok_or(NotLifted)?));
+    /// Return a value as a boolean; `None` if it is none, which is an error. An opaque value becomes a check, whose
+    /// error ends the run. The code of the value ends at `end`.
+    fn boolean(
+        &mut self,
+        code: &'a [Instr],
+        start: usize,
+        entry: Entry,
+        end: usize,
+        case: &mut Case,
+    ) -> Result<Option<Symbol>, NotLifted> {
+        match entry.symbol {
+            Symbol::Known(value) if !value.is(Tag::Bool) => Ok(None),
+            symbol @ (Symbol::Known(_) | Symbol::Truth(..) | Symbol::Check(..)) => Ok(Some(symbol)),
+            Symbol::Number(..) | Symbol::Set(_) => Ok(None),
+            Symbol::Opaque => {
+                let (from, to) = entry.code.filter(|&(_, to)| to == end).ok_or(NotLifted)?;
+                let check = self.check(code.get(from..to).ok_or(NotLifted)?, start + from)?;
+                Ok(case.demand_check(check, None).then_some(Symbol::Check(check, true)))
             }
-            Op::Slot => match self.slot(instr.imm)? {
-                Some(symbol) => run.stack.push(symbol),
-                None => return Ok(Step::End),
-            },
-            Op::HasSlot => run.stack.push(Symbol::Known(Value::bool(self.place(instr.imm).is_some()))),
-            Op::NeedSlot if self.place(instr.imm).is_none() => return Ok(Step::End),
-            Op::NeedSlot => {}
-            Op::Eq => {
-                let (a, b) = pop_two(run)?;
-                run.stack.push(equal(a, b)?);
-            }
-            Op::Less | Op::LessEq => {
-                let (a, b) = pop_two(run)?;
-                return compare(run, &a, &b, op == Op::Less, &[Tag::Long, Tag::Datetime, Tag::Duration]);
-            }
-            Op::Add | Op::Sub | Op::Mul => return arithmetic(op, run),
-            Op::Neg => {
-                let a = pop(run)?;
-                let Some(sum) = number(&a, Tag::Long) else { return Ok(Step::End) };
-                return within(run, Tag::Long, sum.times(-1));
-            }
-            Op::Not => match pop(run)? {
-                Symbol::Known(value) if value.is(Tag::Bool) => {
-                    run.stack.push(Symbol::Known(Value::bool(value.payload == 0)));
-                }
-                Symbol::Truth(sum, ranges) => run.stack.push(Symbol::Truth(sum, others(&ranges))),
-                Symbol::Known(_) | Symbol::Number(..) => return Ok(Step::End),
-            },
-            Op::Contains => {
-                let (set, element) = pop_two(run)?;
-                run.stack.push(self.contains(&set, element)?);
-            }
-            Op::Jump => return Ok(Step::Jump(target)),
-            Op::AndThen | Op::OrElse | Op::Branch => return branch(op, target, run),
-            Op::NeedBool => {
-                if !is_bool(run.stack.last().ok_or(NotLifted)?) {
-                    return Ok(Step::End);
-                }
-            }
-            Op::Ext => return extension(instr.imm, run),
-            Op::Error => return Ok(Step::End),
-            Op::Principal
-            | Op::Resource
-            | Op::SlotOrMissing
-            | Op::GetAttr
-            | Op::HasAttr
-            | Op::GetTag
-            | Op::HasTag
-            | Op::In
-            | Op::ContainsAll
-            | Op::ContainsAny
-            | Op::IsEmpty
-            | Op::Like
-            | Op::Is
-            | Op::MakeSet
-            | Op::MakeRecord
-            | Op::Missing => return Err(NotLifted),
         }
+    }
+
+    /// Return the number of a check.
+    fn check(&mut self, code: &'a [Instr], start: usize) -> Result<u16, NotLifted> {
+        if let Some(&known) = self.known.get(code) {
+            return Ok(known);
+        }
+        let fresh = u16::try_from(self.checks.len()).ok().filter(|&n| usize::from(n) < MAX_CHECKS).ok_or(NotLifted)?;
+        let place = (u32::try_from(start).map_err(|_| NotLifted)?, u32::try_from(code.len()).map_err(|_| NotLifted)?);
+        self.checks.push(place);
+        self.known.insert(code, fresh);
+        Ok(fresh)
+    }
+
+    /// Run one instruction, as the interpreter does.
+    fn step(&mut self, code: &'a [Instr], start: usize, instr: Instr, run: &mut Run) -> Result<Step, NotLifted> {
+        let op = Op::from_u8(instr.op).ok_or(NotLifted)?;
+        let at = run.at - 1;
+        match op {
+            Op::Jump => return Ok(Step::Jump(instr.imm as usize)),
+            Op::AndThen | Op::OrElse | Op::Branch | Op::NeedBool | Op::Not => {
+                let top = run.stack.pop().ok_or(NotLifted)?;
+                let own = top.code.filter(|_| op == Op::Not).map(|(from, _)| (from, at + 1));
+                let Some(symbol) = self.boolean(code, start, top, at, &mut run.case)? else { return Ok(Step::End) };
+                return match op {
+                    Op::NeedBool | Op::Not => {
+                        let symbol = if op == Op::Not { opposite(symbol) } else { symbol };
+                        run.stack.push(Entry { symbol, code: own });
+                        Ok(Step::Next)
+                    }
+                    _ => branch(op, instr.imm as usize, &symbol, run),
+                };
+            }
+            Op::NeedSlot => return Ok(if self.place(instr.imm).is_none() { Step::End } else { Step::Next }),
+            Op::Error => return Ok(Step::End),
+            _ => {}
+        }
+        let count = operands(op, instr.imm).ok_or(NotLifted)?;
+        let from = run.stack.len().checked_sub(count).ok_or(NotLifted)?;
+        let own = whole(run.stack.get(from..).unwrap_or_default(), code, at);
+        let taken: Vec<Symbol> = run.stack.drain(from..).map(|entry| entry.symbol).collect();
+        let lifted = if taken.iter().any(|symbol| matches!(symbol, Symbol::Opaque)) {
+            Err(NotLifted)
+        } else {
+            self.applied(op, instr.imm, &taken, &mut run.case)
+        };
+        let symbol = match lifted {
+            Ok(Some(symbol)) => symbol,
+            Ok(None) => return Ok(Step::End),
+            Err(NotLifted) if own.is_some() => Symbol::Opaque,
+            Err(NotLifted) => return Err(NotLifted),
+        };
+        run.stack.push(Entry { symbol, code: own });
         Ok(Step::Next)
+    }
+
+    /// Apply an operation to values; `None` if that is an error.
+    fn applied(&self, op: Op, imm: u32, taken: &[Symbol], case: &mut Case) -> Result<Option<Symbol>, NotLifted> {
+        match (op, taken) {
+            (Op::Const, []) => Ok(Some(Symbol::Known(*self.values.get(imm as usize).ok_or(NotLifted)?))),
+            (Op::Slot, []) => self.slot(imm),
+            (Op::HasSlot, []) => Ok(Some(Symbol::Known(Value::bool(self.place(imm).is_some())))),
+            (Op::Eq, [a, b]) => equal(a, b).map(Some),
+            (Op::Less | Op::LessEq, [a, b]) => {
+                compare(a, b, op == Op::Less, &[Tag::Long, Tag::Datetime, Tag::Duration])
+            }
+            (Op::Add | Op::Sub | Op::Mul, [a, b]) => arithmetic(op, a, b, case),
+            (Op::Neg, [a]) => match number(a, Tag::Long) {
+                Some(sum) => within(case, Tag::Long, sum.times(-1)),
+                None => Ok(None),
+            },
+            (Op::Contains, [set, element]) => self.contains(set, element).map(Some),
+            (Op::IsEmpty, [set]) => match set {
+                Symbol::Set(place) => {
+                    let empty = vec![(i128::from(EMPTY_SET), i128::from(EMPTY_SET))];
+                    Ok(Some(Symbol::Truth(Sum::argument(*place), empty)))
+                }
+                Symbol::Known(value) if value.is(Tag::Set) => Ok(Some(Symbol::Known(Value::bool(value.is_empty())))),
+                _ => Ok(None),
+            },
+            (Op::Ext, operands) => extension(imm, operands, case),
+            _ => Err(NotLifted),
+        }
     }
 
     /// Return the value in a context slot; `None` if it is absent.
@@ -218,12 +279,15 @@ impl<'a> Lifter<'a> {
             kind @ (Tag::Long | Tag::String | Tag::Entity | Tag::Decimal | Tag::Datetime | Tag::Duration) => {
                 Ok(Some(Symbol::Number(kind, Sum::argument(place))))
             }
+            Tag::Set if matches!(self.types.get(usize::from(place)), Some(ValueType::Set(_))) => {
+                Ok(Some(Symbol::Set(place)))
+            }
             Tag::Missing | Tag::Ip4 | Tag::Ip6 | Tag::Set | Tag::Record => Err(NotLifted),
         }
     }
 
     /// Return whether a set of constants contains a value.
-    fn contains(&self, set: &Symbol, element: Symbol) -> Result<Symbol, NotLifted> {
+    fn contains(&self, set: &Symbol, element: &Symbol) -> Result<Symbol, NotLifted> {
         let (Symbol::Known(set), Symbol::Number(kind, sum)) = (set, element) else { return Err(NotLifted) };
         if !set.is(Tag::Set) || set.arena() != Arena::Bundle || !set.is_sorted() || set.len() as usize > MAX_ELEMENTS {
             return Err(NotLifted);
@@ -231,9 +295,73 @@ impl<'a> Lifter<'a> {
         let start = set.start() as usize;
         let elements = self.values.get(start..start + set.len() as usize).ok_or(NotLifted)?;
         let mut numbers: Vec<i128> =
-            elements.iter().filter(|element| element.is(kind)).map(|element| i128::from(element.as_i64())).collect();
+            elements.iter().filter(|element| element.is(*kind)).map(|element| i128::from(element.as_i64())).collect();
         numbers.sort_unstable();
-        Ok(Symbol::Truth(sum, numbers.into_iter().map(|number| (number, number)).collect()))
+        Ok(Symbol::Truth(sum.clone(), numbers.into_iter().map(|number| (number, number)).collect()))
+    }
+}
+
+/// Return how many values an operation takes from the stack; `None` for those that do not only take and push values.
+const fn operands(op: Op, imm: u32) -> Option<usize> {
+    Some(match op {
+        Op::Const | Op::Principal | Op::Resource | Op::Slot | Op::SlotOrMissing | Op::HasSlot | Op::Missing => 0,
+        Op::GetAttr | Op::HasAttr | Op::Neg | Op::Not | Op::IsEmpty | Op::Like | Op::Is => 1,
+        Op::GetTag
+        | Op::HasTag
+        | Op::Eq
+        | Op::Less
+        | Op::LessEq
+        | Op::Add
+        | Op::Sub
+        | Op::Mul
+        | Op::In
+        | Op::Contains
+        | Op::ContainsAll
+        | Op::ContainsAny => 2,
+        Op::MakeSet => imm as usize,
+        Op::MakeRecord => 2 * imm as usize,
+        Op::Ext => match ExtOp::from_u32(imm) {
+            Some(method) => method.operands(),
+            None => return None,
+        },
+        Op::Jump | Op::AndThen | Op::OrElse | Op::Branch | Op::NeedBool | Op::NeedSlot | Op::Error => return None,
+    })
+}
+
+/// Return the instructions of an operation at a place and of its operands, if they stand together.
+fn whole(operands: &[Entry], code: &[Instr], at: usize) -> Option<(usize, usize)> {
+    let mut next = at;
+    for operand in operands.iter().rev() {
+        let (from, to) = operand.code?;
+        // What demands that a record is there was decided already.
+        let between = code.get(to..next)?;
+        if between.iter().any(|instr| instr.op != Op::NeedSlot as u8) {
+            return None;
+        }
+        next = from;
+    }
+    Some((next, at + 1))
+}
+
+fn opposite(symbol: Symbol) -> Symbol {
+    match symbol {
+        Symbol::Known(value) => Symbol::Known(Value::bool(value.payload == 0)),
+        Symbol::Truth(sum, ranges) => Symbol::Truth(sum, others(&ranges)),
+        Symbol::Check(check, result) => Symbol::Check(check, !result),
+        other => other,
+    }
+}
+
+/// Split a case by a boolean that depends on it, for those in which it has a value.
+fn split_by(case: &Case, symbol: &Symbol, value: bool) -> Vec<Case> {
+    match symbol {
+        Symbol::Truth(sum, ranges) if value => split(case, sum, ranges),
+        Symbol::Truth(sum, ranges) => split(case, sum, &others(ranges)),
+        Symbol::Check(check, result) => {
+            let mut case = case.clone();
+            if case.demand_check(*check, Some(*result == value)) { vec![case] } else { Vec::new() }
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -270,23 +398,6 @@ fn others(ranges: &[(i128, i128)]) -> Vec<(i128, i128)> {
     found
 }
 
-fn pop(run: &mut Run) -> Result<Symbol, NotLifted> {
-    run.stack.pop().ok_or(NotLifted)
-}
-
-fn pop_two(run: &mut Run) -> Result<(Symbol, Symbol), NotLifted> {
-    let b = pop(run)?;
-    Ok((pop(run)?, b))
-}
-
-fn is_bool(symbol: &Symbol) -> bool {
-    match symbol {
-        Symbol::Known(value) => value.is(Tag::Bool),
-        Symbol::Truth(..) => true,
-        Symbol::Number(..) => false,
-    }
-}
-
 /// Return a number of this kind as a sum; `None` for any other value.
 fn number(symbol: &Symbol, kind: Tag) -> Option<Sum> {
     match symbol {
@@ -296,9 +407,8 @@ fn number(symbol: &Symbol, kind: Tag) -> Option<Sum> {
     }
 }
 
-fn arithmetic(op: Op, run: &mut Run) -> Result<Step, NotLifted> {
-    let (a, b) = pop_two(run)?;
-    let (Some(a), Some(b)) = (number(&a, Tag::Long), number(&b, Tag::Long)) else { return Ok(Step::End) };
+fn arithmetic(op: Op, a: &Symbol, b: &Symbol, case: &mut Case) -> Result<Option<Symbol>, NotLifted> {
+    let (Some(a), Some(b)) = (number(a, Tag::Long), number(b, Tag::Long)) else { return Ok(None) };
     let sum = match op {
         Op::Add => a.plus(1, &b),
         Op::Sub => a.plus(-1, &b),
@@ -308,149 +418,127 @@ fn arithmetic(op: Op, run: &mut Run) -> Result<Step, NotLifted> {
             (None, None) => None,
         },
     };
-    within(run, Tag::Long, sum)
+    within(case, Tag::Long, sum)
 }
 
-/// Push a number that is an error if it exceeds 64 bits.
-fn within(run: &mut Run, kind: Tag, sum: Option<Sum>) -> Result<Step, NotLifted> {
+/// Return a number that is an error if it exceeds 64 bits.
+fn within(case: &mut Case, kind: Tag, sum: Option<Sum>) -> Result<Option<Symbol>, NotLifted> {
     let sum = sum.ok_or(NotLifted)?;
-    if !run.case.demand(&sum, i128::from(i64::MIN), i128::from(i64::MAX)) {
-        return Ok(Step::End);
+    if !case.demand(&sum, i128::from(i64::MIN), i128::from(i64::MAX)) {
+        return Ok(None);
     }
-    run.stack.push(match sum.value() {
+    Ok(Some(match sum.value() {
         Some(value) => Symbol::Known(Value::number(kind, i64::try_from(value).map_err(|_| NotLifted)?)),
         None => Symbol::Number(kind, sum),
-    });
-    Ok(Step::Next)
-}
-
-/// Push whether a difference of two sums lies between two bounds.
-fn push_difference(run: &mut Run, a: &Sum, b: &Sum, low: i128, high: i128) -> Result<Step, NotLifted> {
-    let difference = a.plus(-1, b).ok_or(NotLifted)?;
-    run.stack.push(match difference.value() {
-        Some(value) => Symbol::Known(Value::bool(low <= value && value <= high)),
-        None => Symbol::Truth(difference, vec![(low, high)]),
-    });
-    Ok(Step::Next)
+    }))
 }
 
 /// Compare `a < b`, or `a <= b`, of one of these kinds.
-fn compare(run: &mut Run, a: &Symbol, b: &Symbol, strict: bool, kinds: &[Tag]) -> Result<Step, NotLifted> {
+fn compare(a: &Symbol, b: &Symbol, strict: bool, kinds: &[Tag]) -> Result<Option<Symbol>, NotLifted> {
     for &kind in kinds {
         if let (Some(a), Some(b)) = (number(a, kind), number(b, kind)) {
-            return push_difference(run, &a, &b, LEAST, -i128::from(strict));
+            let (difference, most) = (a.plus(-1, &b).ok_or(NotLifted)?, -i128::from(strict));
+            return Ok(Some(match difference.value() {
+                Some(value) => Symbol::Known(Value::bool(value <= most)),
+                None => Symbol::Truth(difference, vec![(LEAST, most)]),
+            }));
         }
     }
-    Ok(Step::End)
+    Ok(None)
 }
 
-fn equal(a: Symbol, b: Symbol) -> Result<Symbol, NotLifted> {
+fn equal(a: &Symbol, b: &Symbol) -> Result<Symbol, NotLifted> {
     let known = |equal| Ok(Symbol::Known(Value::bool(equal)));
     match (a, b) {
         (Symbol::Known(a), Symbol::Known(b)) if a.is_scalar() && b.is_scalar() => known(a.key() == b.key()),
         (Symbol::Number(kind, sum), Symbol::Known(value)) | (Symbol::Known(value), Symbol::Number(kind, sum)) => {
             let number = i128::from(value.as_i64());
-            if value.is(kind) { Ok(Symbol::Truth(sum, vec![(number, number)])) } else { known(false) }
+            if value.is(*kind) { Ok(Symbol::Truth(sum.clone(), vec![(number, number)])) } else { known(false) }
         }
         (Symbol::Number(kind, a), Symbol::Number(other, b)) if kind == other => {
-            let difference = a.plus(-1, &b).ok_or(NotLifted)?;
-            Ok(match difference.value() {
-                Some(value) => Symbol::Known(Value::bool(value == 0)),
-                None => Symbol::Truth(difference, vec![(0, 0)]),
-            })
+            let difference = a.plus(-1, b).ok_or(NotLifted)?;
+            match difference.value() {
+                Some(value) => known(value == 0),
+                None => Ok(Symbol::Truth(difference, vec![(0, 0)])),
+            }
         }
-        (Symbol::Truth(sum, ranges), Symbol::Known(value)) | (Symbol::Known(value), Symbol::Truth(sum, ranges)) => {
+        (symbol @ (Symbol::Truth(..) | Symbol::Check(..)), Symbol::Known(value))
+        | (Symbol::Known(value), symbol @ (Symbol::Truth(..) | Symbol::Check(..))) => {
             if !value.is(Tag::Bool) {
                 return known(false);
             }
-            Ok(Symbol::Truth(sum, if value.payload == 0 { others(&ranges) } else { ranges }))
+            Ok(if value.payload == 0 { opposite(symbol.clone()) } else { symbol.clone() })
         }
-        (Symbol::Number(..), Symbol::Number(..) | Symbol::Truth(..)) | (Symbol::Truth(..), Symbol::Number(..)) => {
-            known(false)
-        }
-        (Symbol::Known(_), Symbol::Known(_)) | (Symbol::Truth(..), Symbol::Truth(..)) => Err(NotLifted),
+        // Values of different kinds are not equal.
+        (Symbol::Number(..), Symbol::Number(..)) => known(false),
+        (a, b) if sort(a).zip(sort(b)).is_some_and(|(a, b)| a != b) => known(false),
+        _ => Err(NotLifted),
     }
 }
 
-/// Continue by the boolean on top of the stack.
-fn branch(op: Op, target: usize, run: &mut Run) -> Result<Step, NotLifted> {
-    let top = pop(run)?;
+/// Return a number for the sort of a value that depends on arguments, if all values of this symbol are of one.
+const fn sort(symbol: &Symbol) -> Option<u8> {
+    match symbol {
+        Symbol::Number(..) => Some(0),
+        Symbol::Truth(..) | Symbol::Check(..) => Some(1),
+        Symbol::Set(_) => Some(2),
+        Symbol::Known(_) | Symbol::Opaque => None,
+    }
+}
+
+/// Continue by a boolean.
+fn branch(op: Op, target: usize, symbol: &Symbol, run: &mut Run) -> Result<Step, NotLifted> {
     // The value for which the run jumps. `AndThen` and `OrElse` then keep it.
     let jumps_if = op == Op::OrElse;
-    let jump = |run: &mut Run| {
+    let jump = |stack: &mut Vec<Entry>| {
         if op != Op::Branch {
-            run.stack.push(Symbol::Known(Value::bool(jumps_if)));
+            stack.push(Entry { symbol: Symbol::Known(Value::bool(jumps_if)), code: None });
         }
     };
-    match top {
-        Symbol::Known(value) if value.is(Tag::Bool) => {
-            if (value.payload != 0) != jumps_if {
-                return Ok(Step::Next);
-            }
-            jump(run);
-            Ok(Step::Jump(target))
+    if let Symbol::Known(value) = symbol {
+        if (value.payload != 0) != jumps_if {
+            return Ok(Step::Next);
         }
-        Symbol::Truth(sum, ranges) => {
-            if target < run.at {
-                return Err(NotLifted);
-            }
-            let (if_jump, if_next) =
-                if jumps_if { (ranges.clone(), others(&ranges)) } else { (others(&ranges), ranges.clone()) };
-            let mut runs = Vec::new();
-            for case in split(&run.case, &sum, &if_jump) {
-                let mut other = Run { at: target, stack: run.stack.clone(), case };
-                jump(&mut other);
-                runs.push(other);
-            }
-            for case in split(&run.case, &sum, &if_next) {
-                runs.push(Run { at: run.at, stack: run.stack.clone(), case });
-            }
-            Ok(Step::Split(runs))
-        }
-        Symbol::Known(_) | Symbol::Number(..) => Ok(Step::End),
+        jump(&mut run.stack);
+        return Ok(Step::Jump(target));
     }
+    if target < run.at {
+        return Err(NotLifted);
+    }
+    let mut runs = Vec::new();
+    for case in split_by(&run.case, symbol, jumps_if) {
+        let mut other = Run { at: target, stack: run.stack.clone(), case };
+        jump(&mut other.stack);
+        runs.push(other);
+    }
+    for case in split_by(&run.case, symbol, !jumps_if) {
+        runs.push(Run { at: run.at, stack: run.stack.clone(), case });
+    }
+    Ok(Step::Split(runs))
 }
 
 /// Call a method of an extension type.
-fn extension(method: u32, run: &mut Run) -> Result<Step, NotLifted> {
+fn extension(method: u32, operands: &[Symbol], case: &mut Case) -> Result<Option<Symbol>, NotLifted> {
     let method = ExtOp::from_u32(method).ok_or(NotLifted)?;
-    match method {
-        ExtOp::DecimalLessThan | ExtOp::DecimalLessThanOrEqual => {
-            let (a, b) = pop_two(run)?;
-            compare(run, &a, &b, method == ExtOp::DecimalLessThan, &[Tag::Decimal])
+    match (method, operands) {
+        (ExtOp::DecimalLessThan | ExtOp::DecimalLessThanOrEqual, [a, b]) => {
+            compare(a, b, method == ExtOp::DecimalLessThan, &[Tag::Decimal])
         }
-        ExtOp::DecimalGreaterThan | ExtOp::DecimalGreaterThanOrEqual => {
-            let (a, b) = pop_two(run)?;
-            compare(run, &b, &a, method == ExtOp::DecimalGreaterThan, &[Tag::Decimal])
+        (ExtOp::DecimalGreaterThan | ExtOp::DecimalGreaterThanOrEqual, [a, b]) => {
+            compare(b, a, method == ExtOp::DecimalGreaterThan, &[Tag::Decimal])
         }
-        ExtOp::Offset => {
-            let (a, b) = pop_two(run)?;
-            match (number(&a, Tag::Datetime), number(&b, Tag::Duration)) {
-                (Some(a), Some(b)) => within(run, Tag::Datetime, a.plus(1, &b)),
-                _ => Ok(Step::End),
-            }
-        }
-        ExtOp::DurationSince => {
-            let (a, b) = pop_two(run)?;
-            match (number(&a, Tag::Datetime), number(&b, Tag::Datetime)) {
-                (Some(a), Some(b)) => within(run, Tag::Duration, a.plus(-1, &b)),
-                _ => Ok(Step::End),
-            }
-        }
-        ExtOp::ToMilliseconds => match number(&pop(run)?, Tag::Duration) {
-            Some(duration) => within(run, Tag::Long, Some(duration)),
-            None => Ok(Step::End),
+        (ExtOp::Offset, [a, b]) => match (number(a, Tag::Datetime), number(b, Tag::Duration)) {
+            (Some(a), Some(b)) => within(case, Tag::Datetime, a.plus(1, &b)),
+            _ => Ok(None),
         },
-        ExtOp::IsIpv4
-        | ExtOp::IsIpv6
-        | ExtOp::IsLoopback
-        | ExtOp::IsMulticast
-        | ExtOp::IsInRange
-        | ExtOp::ToDate
-        | ExtOp::ToTime
-        | ExtOp::ToSeconds
-        | ExtOp::ToMinutes
-        | ExtOp::ToHours
-        | ExtOp::ToDays => Err(NotLifted),
+        (ExtOp::DurationSince, [a, b]) => match (number(a, Tag::Datetime), number(b, Tag::Datetime)) {
+            (Some(a), Some(b)) => within(case, Tag::Duration, a.plus(-1, &b)),
+            _ => Ok(None),
+        },
+        (ExtOp::ToMilliseconds, [a]) => match number(a, Tag::Duration) {
+            Some(duration) => within(case, Tag::Long, Some(duration)),
+            None => Ok(None),
+        },
+        _ => Err(NotLifted),
     }
 }

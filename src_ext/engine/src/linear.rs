@@ -216,12 +216,24 @@ impl Wide {
     }
 }
 
-/// A case in which a policy applies: all arguments lie in their intervals, and all inequalities hold.
+/// The result of a check: what a part of a condition is, which only the interpreter can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Checked {
+    /// The number of the check.
+    pub check: u16,
+    /// The result that is demanded; `None` for either: only an error rules the case out.
+    pub result: Option<bool>,
+}
+
+/// A case in which a policy applies: all arguments lie in their intervals, all inequalities hold, and all checks have
+/// these results.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Case {
     /// An interval for each argument.
     pub bounds: Vec<Interval>,
     pub linear: Vec<Linear>,
+    /// Each check once.
+    pub checks: Vec<Checked>,
     /// Whether there are further conditions, which only the interpreter can decide.
     pub more: bool,
 }
@@ -229,7 +241,7 @@ pub(crate) struct Case {
 impl Case {
     /// Begin with no condition.
     pub fn new(arguments: usize) -> Self {
-        Self { bounds: vec![Interval::ALL; arguments], linear: Vec::new(), more: false }
+        Self { bounds: vec![Interval::ALL; arguments], linear: Vec::new(), checks: Vec::new(), more: false }
     }
 
     /// Also demand that a sum lies between two bounds. Return `false` if that cannot be.
@@ -259,6 +271,27 @@ impl Case {
                 true
             }
         }
+    }
+
+    /// Also demand that a check has a result. Return `false` if that cannot be.
+    pub fn demand_check(&mut self, check: u16, result: Option<bool>) -> bool {
+        let Some(known) = self.checks.iter_mut().find(|known| known.check == check) else {
+            self.checks.push(Checked { check, result });
+            return true;
+        };
+        match (known.result, result) {
+            (Some(known), Some(wanted)) => known == wanted,
+            (Some(_), None) => true,
+            (None, result) => {
+                known.result = result;
+                true
+            }
+        }
+    }
+
+    /// Return whether it is a condition on the box alone.
+    pub const fn is_of_numbers(&self) -> bool {
+        !self.more && self.checks.is_empty()
     }
 
     /// Drop what holds wherever the arguments lie in a box and none of the inequalities in `refuted` holds. Return
@@ -314,5 +347,85 @@ fn clamped(low: i128, high: i128) -> Interval {
     match (i64::try_from(low.max(i128::from(i64::MIN))), i64::try_from(high.min(i128::from(i64::MAX)))) {
         (Ok(low), Ok(high)) => Interval { low, high },
         _ => Interval { low: 0, high: -1 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Some inequalities over the two arguments of a small box.
+    fn inequalities() -> Vec<Linear> {
+        let ends = [(LEAST, -1), (LEAST, 2), (-1, 1), (0, 0), (3, MOST), (-2, MOST), (LEAST, MOST), (1, 0)];
+        let factors = [[1, 1], [1, -1], [2, -3]];
+        let made = |factors| ends.map(|(low, high)| Linear { places: [0, 1], factors, low, high });
+        factors.into_iter().flat_map(made).collect()
+    }
+
+    fn points(bounds: &[Interval]) -> impl Iterator<Item = [i64; 2]> + '_ {
+        (bounds[0].low..=bounds[0].high).flat_map(|x| (bounds[1].low..=bounds[1].high).map(move |y| [x, y]))
+    }
+
+    const BOXES: [[Interval; 2]; 3] = [
+        [Interval { low: -3, high: 3 }, Interval { low: -2, high: 4 }],
+        [Interval { low: 0, high: 1 }, Interval { low: 0, high: 0 }],
+        [Interval { low: 2, high: 5 }, Interval { low: -5, high: -2 }],
+    ];
+
+    #[test]
+    fn a_resolved_inequality_holds_everywhere_or_nowhere() {
+        for (bounds, one) in BOXES.iter().flat_map(|bounds| inequalities().into_iter().map(move |one| (bounds, one))) {
+            let (all, any) = (
+                points(bounds).all(|point| one.wide().holds(&point)),
+                points(bounds).any(|point| one.wide().holds(&point)),
+            );
+            match one.resolved(bounds) {
+                Some(true) => assert!(all, "{one:?} {bounds:?}"),
+                Some(false) => assert!(!any, "{one:?} {bounds:?}"),
+                None => {}
+            }
+            if let Some(narrow) = one.narrow(bounds) {
+                assert!(points(bounds).all(|point| narrow.holds(&point) == one.wide().holds(&point)), "{one:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_sum_that_may_leave_64_bits_is_not_narrow() {
+        let one = |factors| Linear { places: [0, 1], factors, low: 0, high: 5 };
+        let half = Interval { low: i64::MIN / 2, high: i64::MAX / 2 };
+        assert!(one([1, 1]).narrow(&[half; 2]).is_some());
+        assert!(one([1, 1]).narrow(&[Interval::ALL; 2]).is_none());
+        assert!(one([3, 1]).narrow(&[half; 2]).is_none());
+    }
+
+    #[test]
+    fn what_is_simplified_holds_where_it_did() {
+        for bounds in &BOXES {
+            for (one, refuted) in
+                inequalities().into_iter().flat_map(|one| inequalities().into_iter().map(move |r| (one.clone(), r)))
+            {
+                let within = [Interval { low: -1, high: 2 }, Interval { low: -1, high: 4 }];
+                let case = Case { bounds: bounds.to_vec(), linear: vec![one], checks: Vec::new(), more: false };
+                let mut simplified = case.clone();
+                let possible = simplified.simplify(&within, std::slice::from_ref(&refuted));
+                for point in points(&within).filter(|point| !refuted.wide().holds(point)) {
+                    let holds = possible && simplified.holds(&point);
+                    assert_eq!(holds, case.holds(&point), "{case:?} {refuted:?} {point:?}: {simplified:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_divided_exactly() {
+        for (factor, low, high) in [(3, -7, 8), (-3, -7, 8), (1, 5, 4), (7, LEAST, 6), (-7, 1, MOST), (1 << 32, 1, 2)] {
+            let found = divided(factor, low, high);
+            for value in (-20..20).chain([i64::MIN, i64::MAX]) {
+                let product = factor * i128::from(value);
+                let holds = low <= product && product <= high;
+                assert_eq!(holds, found.low <= value && value <= found.high, "{factor} {low} {high} {value}");
+            }
+        }
     }
 }

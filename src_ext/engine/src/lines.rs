@@ -10,7 +10,7 @@
 //! The intervals together are a box. Inside of it a forbid applies if one of the inequalities holds; and clauses,
 //! which the line's details list, decide the rest.
 
-use crate::linear::{Interval, Linear, Narrow, Wide};
+use crate::linear::{Checked, Interval, Linear, Narrow, Wide};
 use ztfast_bundle::ClassPair;
 use ztfast_codes::Code;
 use ztfast_pages::prefetch;
@@ -21,6 +21,8 @@ pub(crate) const WALK: u8 = u8::MAX;
 pub(crate) const NEXT_LINE: u8 = u8::MAX - 1;
 /// What lies inside of the box: permits decide, each by a clause.
 pub(crate) const PERMITS: u8 = u8::MAX - 2;
+/// The answer of a line with clauses that need checks, where the caller runs none.
+pub(crate) const CHECKS: u8 = u8::MAX - 3;
 /// The least cell that is the number of a line.
 pub(crate) const FIRST_LINE: u32 = 1 << 8;
 /// Stands for "no policy, or several" in a line.
@@ -48,6 +50,7 @@ struct Detail {
 struct Clause {
     limits: (u32, u32),
     linear: (u32, u32),
+    checks: (u32, u32),
     /// Whether there are further conditions, which only the walk can decide.
     more: bool,
 }
@@ -79,6 +82,7 @@ pub(crate) struct Rule {
 pub(crate) struct Conditions {
     pub limits: Vec<(usize, Interval)>,
     pub linear: Vec<Linear>,
+    pub checks: Vec<Checked>,
     pub more: bool,
 }
 
@@ -86,7 +90,7 @@ impl Conditions {
     /// Return the inequality, if that is all.
     fn alone(&self) -> Option<&Linear> {
         match self.linear.as_slice() {
-            [one] if self.limits.is_empty() && !self.more => Some(one),
+            [one] if self.limits.is_empty() && self.checks.is_empty() && !self.more => Some(one),
             _ => None,
         }
     }
@@ -153,6 +157,9 @@ pub(crate) struct Lines {
     clauses: Box<[Clause]>,
     limits: Box<[Limit]>,
     linear: Box<[Wide]>,
+    checked: Box<[Checked]>,
+    /// Where the code of each check begins, and its length.
+    checks: Box<[(u32, u32)]>,
 }
 
 /// A line of a gate with at most [`FEW`] arguments.
@@ -164,6 +171,28 @@ struct Line {
 }
 
 const _: () = assert!(size_of::<Line>() == 64);
+
+/// The result of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CheckResult {
+    Bool(bool),
+    Error,
+}
+
+/// Runs checks.
+pub(crate) trait Checks {
+    /// Run a check; `None` if this runs none.
+    fn run(&mut self, check: u16) -> Option<CheckResult>;
+}
+
+/// Runs no checks.
+struct NoChecks;
+
+impl Checks for NoChecks {
+    fn run(&mut self, _check: u16) -> Option<CheckResult> {
+        None
+    }
+}
 
 /// A line that needs no details.
 pub(crate) struct PlainLine<'a> {
@@ -255,7 +284,7 @@ impl Lines {
             within &= lies_in(value, interval);
         }
         if within {
-            return self.inside(*head, values, Self::details);
+            return self.inside(*head, values, |lines, head, values| lines.details(head, values, &mut NoChecks));
         }
         match (head[0] >> 8) as u8 {
             NEXT_LINE => self.next_answer(number + 1, values),
@@ -270,7 +299,7 @@ impl Lines {
             return WALK;
         };
         if values.iter().zip(intervals).all(|(&value, &interval)| lies_in(value, interval)) {
-            return self.inside(head, values, Self::details);
+            return self.inside(head, values, Self::called_details);
         }
         match (head[0] >> 8) as u8 {
             NEXT_LINE => WALK,
@@ -281,7 +310,7 @@ impl Lines {
     /// Return the answer inside of the box.
     #[inline(always)]
     #[allow(clippy::inline_always)] // as above
-    fn inside(&self, [head, link]: [u64; HEAD], values: &[i64], details: impl Fn(&Self, u64, &[i64]) -> u8) -> u8 {
+    fn inside(&self, [head, link]: [u64; HEAD], values: &[i64], details: impl FnOnce(&Self, u64, &[i64]) -> u8) -> u8 {
         let (first, count) = (link as u32 as usize, (head >> 16) as u16 as usize);
         for number in first..first + count {
             match self.inequalities.get(number) {
@@ -293,15 +322,39 @@ impl Lines {
         if head >> 32 == 0 { head as u8 } else { details(self, head, values) }
     }
 
-    /// Return the answer of [`Self::details`], without taking registers from the hot path.
+    /// Return the answer of [`Self::details`] without checks, without taking registers from the hot path.
     #[inline(never)]
     fn called_details(&self, head: u64, values: &[i64]) -> u8 {
-        self.details(head, values)
+        self.details(head, values, &mut NoChecks)
+    }
+
+    /// Return the answer of the line of a cell, as [`Self::answer`] does, but run the checks that it needs.
+    pub fn answer_with(&self, cell: u32, values: &[i64], checks: &mut impl Checks) -> u8 {
+        let mut number = cell.wrapping_sub(FIRST_LINE) as usize;
+        // A line that leaves the answer to the next one is not followed by another such line.
+        for _ in 0..2 {
+            let Some((head, intervals)) = self.read(number).filter(|(_, all)| values.len() <= all.len()) else {
+                return WALK;
+            };
+            if values.iter().zip(intervals).all(|(&value, &interval)| lies_in(value, interval)) {
+                return self.inside(head, values, |lines, head, values| lines.details(head, values, checks));
+            }
+            match (head[0] >> 8) as u8 {
+                NEXT_LINE => number += 1,
+                code => return code,
+            }
+        }
+        WALK
+    }
+
+    /// Return where the code of a check begins, and its length.
+    pub fn check(&self, check: u16) -> Option<(u32, u32)> {
+        self.checks.get(usize::from(check)).copied()
     }
 
     /// Return the answer inside of the box, where none of the inequalities in 64 bits holds.
     #[inline]
-    fn details(&self, head: u64, values: &[i64]) -> u8 {
+    fn details(&self, head: u64, values: &[i64], checks: &mut impl Checks) -> u8 {
         let Some(detail) = self.details.get((head >> 32) as usize - 1) else { return WALK };
         let linear = self.linear.get(span(detail.linear)).unwrap_or_default();
         if linear.iter().any(|one| one.holds(values)) {
@@ -309,7 +362,12 @@ impl Lines {
         }
         for clause in self.clauses.get(span(detail.forbids)).unwrap_or_default() {
             if self.holds(clause, values) {
-                return if clause.more { WALK } else { Code::Forbid as u8 };
+                match self.checked(clause, checks) {
+                    Some(true) if clause.more => return WALK,
+                    Some(true) => return Code::Forbid as u8,
+                    Some(false) => {}
+                    None => return CHECKS,
+                }
             }
         }
         let inside = head as u8;
@@ -319,13 +377,30 @@ impl Lines {
         let mut answer = Code::Default as u8;
         for clause in self.clauses.get(span(detail.permits)).unwrap_or_default() {
             if self.holds(clause, values) {
-                if !clause.more {
-                    return Code::Allow as u8;
+                match self.checked(clause, checks) {
+                    Some(true) if clause.more => answer = WALK,
+                    Some(true) => return Code::Allow as u8,
+                    Some(false) => {}
+                    None => return CHECKS,
                 }
-                answer = WALK;
             }
         }
         answer
+    }
+
+    /// Return whether the checks of a clause have their results; `None` if none can be run.
+    #[inline]
+    fn checked(&self, clause: &Clause, checks: &mut impl Checks) -> Option<bool> {
+        for wanted in self.checked.get(span(clause.checks)).unwrap_or_default() {
+            let found = match checks.run(wanted.check)? {
+                CheckResult::Error => return Some(false),
+                CheckResult::Bool(found) => found,
+            };
+            if wanted.result.is_some_and(|wanted| wanted != found) {
+                return Some(false);
+            }
+        }
+        Some(true)
     }
 
     /// Return whether all conditions of a clause hold, but for those that it does not know.
@@ -353,6 +428,7 @@ pub(crate) struct Writer {
     clauses: Vec<Clause>,
     limits: Vec<Limit>,
     linear: Vec<Wide>,
+    checked: Vec<Checked>,
 }
 
 impl Writer {
@@ -366,6 +442,7 @@ impl Writer {
             clauses: Vec::new(),
             limits: Vec::new(),
             linear: Vec::new(),
+            checked: Vec::new(),
         }
     }
 
@@ -426,14 +503,17 @@ impl Writer {
                 self.limits.push(Limit { place: u16::try_from(place).ok()?, low, width });
             }
             self.linear.extend(conditions.linear.iter().map(Linear::wide));
+            let checks = self.checked.len();
+            self.checked.extend(&conditions.checks);
             let limits = span_of(limits, self.limits.len())?;
-            self.clauses.push(Clause { limits, linear: span_of(linear, self.linear.len())?, more: conditions.more });
+            let (linear, checks) = (span_of(linear, self.linear.len())?, span_of(checks, self.checked.len())?);
+            self.clauses.push(Clause { limits, linear, checks, more: conditions.more });
         }
         span_of(start, self.clauses.len())
     }
 
-    /// Return the lines.
-    pub fn finish(self) -> Lines {
+    /// Return the lines, with the code of all checks.
+    pub fn finish(self, checks: Vec<(u32, u32)>) -> Lines {
         let stride = self.stride();
         let (mut narrow, mut wide) = (Vec::new(), Vec::new());
         if self.arguments <= FEW {
@@ -454,6 +534,8 @@ impl Writer {
             clauses: self.clauses.into(),
             limits: self.limits.into(),
             linear: self.linear.into(),
+            checked: self.checked.into(),
+            checks: checks.into(),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::mailbox::Mailbox;
 use crate::registry::GateRecord;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
-use crate::working::{Texts, WorkingMemory};
+use crate::working::{CallValues, WorkingMemory};
 use std::sync::Arc;
 use ztfast_pages::ensure_available;
 
@@ -27,7 +27,7 @@ impl Shared {
     pub(crate) fn prepare_spec(self: &Arc<Self>, spec: &Arc<GateSpec>) -> Result<Gate, PrepareError> {
         self.check_process()?;
         ensure_available("a gate", 1 << 20)?;
-        let texts = if spec.looks_up() { Texts::new(self.options.residence)? } else { Texts::default() };
+        let brought = CallValues::new(spec.brings(), self.options.residence)?;
         loop {
             let loaded = self.snapshot().loaded.clone();
             let needed = loaded.scratch_size();
@@ -46,7 +46,7 @@ impl Shared {
             registry.gates[number] =
                 Some(GateRecord { spec: spec.clone(), mailbox: mailbox.clone(), scratch: needed, bytes });
             drop(registry);
-            return Ok(Gate::new(self.clone(), number, (spec.clone(), mailbox), snapshot, binding, (texts, memory)));
+            return Ok(Gate::new(self.clone(), number, (spec.clone(), mailbox), snapshot, binding, (brought, memory)));
         }
     }
 

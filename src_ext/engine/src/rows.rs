@@ -1,7 +1,7 @@
 //! Decides rows of a batch by a gate's own table, each step for all rows.
 
 use crate::columns::Column;
-use crate::lines::{FIRST_LINE, GateTable, WALK, lies_in};
+use crate::lines::{CHECKS, FIRST_LINE, GateTable, WALK, lies_in};
 use ztfast_bundle::ClassPair;
 use ztfast_codes::Code;
 
@@ -61,7 +61,7 @@ impl GateTable {
                 let Some(given) = column.get(row) else { return false };
                 *value = given;
             }
-            *code = self.lines.answer(cell, values);
+            *code = self.decide(cell, values);
             if *code == WALK {
                 return false;
             }
@@ -72,6 +72,12 @@ impl GateTable {
     /// Decide one row; [`WALK`] if the table does not.
     #[inline]
     pub fn decide(&self, cell: u32, values: &[i64]) -> u8 {
-        if cell < FIRST_LINE { u8::try_from(cell).unwrap_or(WALK) } else { self.lines.answer(cell, values) }
+        if cell < FIRST_LINE {
+            return u8::try_from(cell).unwrap_or(WALK);
+        }
+        match self.lines.answer(cell, values) {
+            CHECKS => WALK,
+            answer => answer,
+        }
     }
 }

@@ -79,6 +79,18 @@ pub enum EntityError {
     StaleGate,
 }
 
+impl From<EntityError> for Code {
+    fn from(why: EntityError) -> Self {
+        match why {
+            EntityError::Missing => Self::BadValue,
+            EntityError::WrongType => Self::Corrupt,
+            EntityError::StaleGate => Self::StaleGate,
+            EntityError::TooMany => Self::TooLarge,
+            EntityError::ForeignHandle => Self::UnknownHandle,
+        }
+    }
+}
+
 /// One side of a request: an entity and its classes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResolvedEntity {

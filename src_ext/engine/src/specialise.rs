@@ -36,7 +36,7 @@ pub(crate) fn gate_table(bundle: &Bundle, binding: &Binding) -> GateTable {
 
 fn build(bundle: &Bundle, binding: &Binding) -> Option<GateTable> {
     let layers = &*binding.layers;
-    // Values that are no numbers, and sets, have no intervals.
+    // Records have no numbers.
     if binding.count == usize::MAX || layers.is_empty() || layers.iter().any(|layer| layer.form == Form::Sets as u32) {
         return None;
     }
@@ -47,7 +47,7 @@ fn build(bundle: &Bundle, binding: &Binding) -> Option<GateTable> {
     let width = resources.len() + 1;
     let count = width.checked_mul(principals.len() + 1).filter(|&count| count <= MAX_CELLS)?;
     let mut cells = vec![u32::from(Code::NotApplicable as u8); count];
-    let lifter = Lifter::new(bundle, &binding.kinds, &binding.positions, binding.count, MAX_STEPS);
+    let lifter = Lifter::new(bundle, binding, MAX_STEPS);
     let mut builder = Builder {
         bundle,
         arguments: binding.count,
@@ -69,7 +69,7 @@ fn build(bundle: &Bundle, binding: &Binding) -> Option<GateTable> {
         rows: rows.into_iter().map(offset).collect::<Option<_>>()?,
         columns: columns.into(),
         cells: cells.into(),
-        lines: builder.writer.finish(),
+        lines: builder.writer.finish(builder.lifter.checks),
     })
 }
 
@@ -199,7 +199,7 @@ impl Builder<'_> {
         }
         if let [(_, case)] = permits.as_slice()
             && case.linear.is_empty()
-            && !case.more
+            && case.is_of_numbers()
         {
             // One box decides whether the only permit applies; behind it, another whether a forbid does.
             let both = rule.bounds.iter().zip(&case.bounds).map(|(bounds, own)| bounds.intersect(*own)).collect();
@@ -233,11 +233,16 @@ impl Builder<'_> {
 
 /// Return whether a policy applies in the whole box.
 fn is_certain(case: &Case) -> bool {
-    !case.more && case.linear.is_empty() && case.limits().next().is_none()
+    case.is_of_numbers() && case.linear.is_empty() && case.limits().next().is_none()
 }
 
 fn conditions(case: &Case) -> Conditions {
-    Conditions { limits: case.limits().collect(), linear: case.linear.clone(), more: case.more }
+    Conditions {
+        limits: case.limits().collect(),
+        linear: case.linear.clone(),
+        checks: case.checks.clone(),
+        more: case.more,
+    }
 }
 
 /// Shrink a box by the forbids that concern one argument alone, and drop what the box decides. Return the inequalities
@@ -257,7 +262,7 @@ fn merge(bounds: &mut [Interval], forbids: &mut Vec<(u32, Case)>) -> Option<Vec<
             }
             let mut limits = case.limits();
             match (limits.next(), limits.next(), case.linear.as_slice()) {
-                (Some((place, limit)), None, []) if !case.more => {
+                (Some((place, limit)), None, []) if case.is_of_numbers() => {
                     let bounds = bounds.get_mut(place)?;
                     if limit.low <= bounds.low {
                         bounds.low = limit.high.checked_add(1)?;
@@ -273,7 +278,7 @@ fn merge(bounds: &mut [Interval], forbids: &mut Vec<(u32, Case)>) -> Option<Vec<
                     }
                     smaller = true;
                 }
-                (None, _, [one]) if !case.more => {
+                (None, _, [one]) if case.is_of_numbers() => {
                     refuted.push(one.clone());
                     drop(limits);
                     kept.push((policy, case));

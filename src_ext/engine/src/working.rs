@@ -2,7 +2,7 @@
 
 use std::io;
 use ztfast_pages::{MemoryError, Residence, Resident};
-use ztfast_vm::{FOREIGN_STRING, Scratch, StringsView, Value};
+use ztfast_vm::{ADDED_STRING, Arena, FOREIGN_STRING, Scratch, StringsView, Tag, Value};
 
 /// The most texts unknown to the bundle that one call may bring.
 const MAX_TEXTS: usize = 32;
@@ -10,6 +10,12 @@ const MAX_TEXTS: usize = 32;
 const MAX_GIVEN: usize = 256;
 /// The most bytes of one call's texts.
 const MAX_TEXT_BYTES: usize = 1 << 14;
+/// The most values that one call's sets and addresses may take.
+const MAX_VALUES: usize = 1 << 10;
+/// The most sets and addresses that one call may bring.
+const MAX_COMPOSITES: usize = 64;
+/// The number of an empty set, in every call.
+pub(crate) const EMPTY_SET: i64 = 0;
 
 /// The shift of the call's number within the number of a text.
 const CALL_SHIFT: u32 = 34;
@@ -43,60 +49,110 @@ impl WorkingMemory {
     }
 }
 
-/// The texts of one call that the bundle lacks.
+/// What a gate's calls bring besides numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Brings {
+    Nothing,
+    /// Texts and entities.
+    Texts,
+    /// Sets and addresses, too.
+    Composites,
+}
+
+/// What one call brings: texts that the bundle lacks, sets and addresses.
 #[derive(Default)]
-pub(crate) struct Texts {
+pub(crate) struct CallValues {
     /// The pages of the fields below. The field stands before them, so that it is dropped before them.
-    _resident: [Resident; 3],
+    _resident: [Resident; 5],
     offsets: Vec<u32>,
     bytes: Vec<u8>,
     /// Numbers that are valid in this call only: of entities, and of texts that came with a change.
     pub given: Vec<i64>,
+    /// The elements of sets and the bits of addresses, and the sets and addresses themselves. The first is the empty
+    /// set.
+    values: Vec<Value>,
+    /// The places of the sets and addresses, but for the empty set.
+    composites: Vec<u32>,
     /// The number of the call.
     call: u64,
 }
 
-impl Texts {
-    /// The bytes that the texts take at most.
-    pub const BYTES: usize = (MAX_TEXTS + 1) * size_of::<u32>() + MAX_TEXT_BYTES + MAX_GIVEN * size_of::<i64>();
+impl CallValues {
+    /// The bytes that texts and entities take at most, and those that sets and addresses take besides.
+    const TEXT_BYTES: usize = (MAX_TEXTS + 1) * size_of::<u32>() + MAX_TEXT_BYTES + MAX_GIVEN * size_of::<i64>();
+    const COMPOSITE_BYTES: usize = MAX_VALUES * size_of::<Value>() + MAX_COMPOSITES * size_of::<u32>();
 
-    /// Allocate all memory that a call may need, so that adding a text does not allocate.
-    pub fn new(residence: Residence) -> Result<Self, MemoryError> {
-        let what = "working memory of a gate";
-        let mut texts = Self::default();
-        let reserved = texts.offsets.try_reserve_exact(MAX_TEXTS + 1).and_then(|()| {
-            texts.bytes.try_reserve_exact(MAX_TEXT_BYTES)?;
-            texts.given.try_reserve_exact(MAX_GIVEN)
-        });
-        let missing = |_| MemoryError::Missing { what, bytes: Self::BYTES, source: io::ErrorKind::OutOfMemory.into() };
-        reserved.map_err(missing)?;
-        let resident = [
-            Resident::write(what, texts.offsets.spare_capacity_mut(), residence)?,
-            Resident::write(what, texts.bytes.spare_capacity_mut(), residence)?,
-            Resident::write(what, texts.given.spare_capacity_mut(), residence)?,
-        ];
-        Ok(Self { _resident: resident, ..texts })
+    /// Return the bytes of a call that brings this.
+    pub const fn bytes(brings: Brings) -> usize {
+        match brings {
+            Brings::Nothing => 0,
+            Brings::Texts => Self::TEXT_BYTES,
+            Brings::Composites => Self::TEXT_BYTES + Self::COMPOSITE_BYTES,
+        }
     }
 
-    /// Drop the texts of the call before, and start the next call.
+    /// Allocate all memory that a call may need, so that adding something does not allocate.
+    pub fn new(brings: Brings, residence: Residence) -> Result<Self, MemoryError> {
+        if matches!(brings, Brings::Nothing) {
+            return Ok(Self::default());
+        }
+        let what = "working memory of a gate";
+        let mut new = Self::default();
+        let reserved = new.offsets.try_reserve_exact(MAX_TEXTS + 1).and_then(|()| {
+            new.bytes.try_reserve_exact(MAX_TEXT_BYTES)?;
+            new.given.try_reserve_exact(MAX_GIVEN)?;
+            if matches!(brings, Brings::Texts) {
+                return Ok(());
+            }
+            new.values.try_reserve_exact(MAX_VALUES)?;
+            new.composites.try_reserve_exact(MAX_COMPOSITES)
+        });
+        let missing =
+            |_| MemoryError::Missing { what, bytes: Self::bytes(brings), source: io::ErrorKind::OutOfMemory.into() };
+        reserved.map_err(missing)?;
+        let resident = [
+            Resident::write(what, new.offsets.spare_capacity_mut(), residence)?,
+            Resident::write(what, new.bytes.spare_capacity_mut(), residence)?,
+            Resident::write(what, new.given.spare_capacity_mut(), residence)?,
+            Resident::write(what, new.values.spare_capacity_mut(), residence)?,
+            Resident::write(what, new.composites.spare_capacity_mut(), residence)?,
+        ];
+        Ok(Self { _resident: resident, ..new })
+    }
+
+    /// Drop what the call before brought, and start the next call.
     pub fn clear(&mut self) {
         self.offsets.clear();
         self.bytes.clear();
         self.given.clear();
+        self.values.clear();
+        self.composites.clear();
         if self.offsets.capacity() > 0 {
             self.offsets.push(0);
+        }
+        if self.values.capacity() > 0 {
+            self.values.push(Value::set(Arena::Request, 0, 0, true));
         }
         self.call = (self.call + 1) % CALLS;
     }
 
-    /// Return the bits that all text numbers of this call have.
+    /// Return the bits that all numbers of texts, sets and addresses of this call have.
     const fn prefix(&self) -> u64 {
         FOREIGN_STRING | self.call << CALL_SHIFT
     }
 
     /// Return whether this is the number of one of the texts.
-    pub const fn has(&self, number: u64) -> bool {
+    const fn has(&self, number: u64) -> bool {
         number ^ self.prefix() < self.offsets.len().saturating_sub(1) as u64
+    }
+
+    /// Return whether this is the number of a text of this call, or of one that the bundle holds.
+    pub fn knows(&self, number: i64) -> bool {
+        let bits = number.cast_unsigned();
+        if bits & FOREIGN_STRING != 0 {
+            return self.has(bits);
+        }
+        bits & ADDED_STRING == 0 || self.given.contains(&number)
     }
 
     /// Return the number of a text, and add it if it is new. Equal texts have equal numbers. `None` if the memory is
@@ -114,6 +170,98 @@ impl Texts {
         self.bytes.extend_from_slice(text.as_bytes());
         self.offsets.push(end as u32);
         Some(self.prefix() | (count as u64 - 1))
+    }
+
+    /// Begin a set. Return where its elements begin; `None` if the memory is full.
+    pub fn begin_set(&self) -> Option<usize> {
+        let start = self.values.len();
+        (0 < start && start < self.values.capacity()).then_some(start)
+    }
+
+    /// Add a value. `None` if the memory is full.
+    pub fn push(&mut self, value: Value) -> Option<()> {
+        (self.values.len() < self.values.capacity()).then(|| self.values.push(value))
+    }
+
+    /// Drop the values from `start` on, which nothing refers to.
+    pub fn drop_from(&mut self, start: usize) {
+        self.values.truncate(start);
+    }
+
+    /// Return the number of the set whose elements are the scalars from `start` on. Equal sets have equal numbers, and
+    /// that of the empty set is [`EMPTY_SET`]. `None` if the memory is full.
+    #[allow(clippy::cast_possible_truncation)] // there are few
+    pub fn set(&mut self, start: usize) -> Option<i64> {
+        let own = self.values.get_mut(start..)?;
+        own.sort_unstable_by_key(|value| value.key());
+        let mut len = own.len().min(1);
+        for at in 1..own.len() {
+            if own.get(at) != own.get(len - 1) {
+                own.swap(at, len);
+                len += 1;
+            }
+        }
+        self.values.truncate(start + len);
+        if len == 0 {
+            return Some(EMPTY_SET);
+        }
+        self.composite(start, |at| Value::set(Arena::Request, at, len as u32, true))
+    }
+
+    /// Return the number of an address or a range. `None` if the memory is full.
+    pub fn address(&mut self, bits: u128, is_v6: bool, prefix: u8) -> Option<i64> {
+        let start = self.begin_set()?;
+        if is_v6 {
+            self.push(Value::wide(bits))?;
+            return self.composite(start, |at| Value::ip6(Arena::Request, at, prefix));
+        }
+        let bits = u32::try_from(bits).ok()?;
+        self.composite(start, |_| Value::ip4(bits, prefix))
+    }
+
+    /// Add a composite whose parts begin at `start`, unless the call brought an equal one: programs take composites of
+    /// one request for equal iff they are in the same place. Return its number.
+    #[allow(clippy::cast_possible_truncation)] // there are few
+    fn composite(&mut self, start: usize, make: impl Fn(u32) -> Value) -> Option<i64> {
+        let parts = self.values.len() - start;
+        let same = |at: usize| {
+            let first = at.wrapping_sub(parts);
+            self.values.get(at) == Some(&make(first as u32)) && self.values.get(first..at) == self.values.get(start..)
+        };
+        let known = self.composites.iter().copied().find(|&at| same(at as usize));
+        if let Some(at) = known {
+            self.values.truncate(start);
+            return Some(self.number_of(at));
+        }
+        if self.composites.len() == self.composites.capacity() || self.values.len() == self.values.capacity() {
+            self.values.truncate(start);
+            return None;
+        }
+        let at = self.values.len() as u32;
+        self.values.push(make(start as u32));
+        self.composites.push(at);
+        Some(self.number_of(at))
+    }
+
+    const fn number_of(&self, at: u32) -> i64 {
+        (self.prefix() | at as u64).cast_signed()
+    }
+
+    /// Return the set or address of this call that has a number, and for a set its first element.
+    #[allow(clippy::cast_possible_truncation)] // the low bits are the place
+    pub fn composite_at(&self, number: i64) -> Option<(Value, Option<Value>)> {
+        let at = number.cast_unsigned() as u32;
+        if number != self.number_of(at) || !self.composites.contains(&at) {
+            return None;
+        }
+        let value = *self.values.get(at as usize)?;
+        let first = if value.is(Tag::Set) { self.values.get(value.start() as usize).copied() } else { None };
+        Some((value, first))
+    }
+
+    /// Return the sets and addresses as programs read them.
+    pub fn values(&self) -> &[Value] {
+        &self.values
     }
 
     /// Return the texts as programs read them.

@@ -163,7 +163,7 @@ pub struct Request<'a> {
     /// For each context slot its position in `numbers`; `u16::MAX` if there is none.
     pub positions: &'a [u16],
     /// For each context slot a [`Tag`]'s number. IP addresses, sets and records have [`Tag::Set`]: their number is a
-    /// place in `arena`.
+    /// place in `arena`, in the low 32 bits.
     pub kinds: &'a [u32],
     /// The request's sets, records and addresses.
     pub arena: &'a [Value],
@@ -196,12 +196,12 @@ impl Request<'_> {
 
     /// Return the value in a context slot.
     #[must_use]
-    #[allow(clippy::cast_sign_loss)]
+    #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)] // the bits are what counts
     pub fn slot(&self, slot: u32) -> Option<Value> {
         let number = self.number(slot)? as u64;
         match Tag::from_u32(*self.kinds.get(slot as usize)?)? {
             Tag::Missing => None,
-            Tag::Set | Tag::Record | Tag::Ip4 | Tag::Ip6 => self.arena.get(usize::try_from(number).ok()?).copied(),
+            Tag::Set | Tag::Record | Tag::Ip4 | Tag::Ip6 => self.arena.get(number as u32 as usize).copied(),
             Tag::Bool => Some(Value::bool(number != 0)),
             tag => Some(Value::scalar(tag, number)),
         }

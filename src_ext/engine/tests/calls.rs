@@ -1,0 +1,188 @@
+//! Sets and addresses that a gate's call brings.
+#![cfg(not(ztfast_rtsan))]
+
+mod world;
+
+use std::sync::Arc;
+use world::sources::compile;
+use ztfast_bundle::Bundle;
+use ztfast_engine::{Admission, Code, Engine, EngineOptions, EntityError, Gate, Handle, SessionId};
+
+const SCHEMA: &str = "
+entity User, Doc, Other;
+action view appliesTo { principal: User, resource: Doc, context: {
+  texts: Set<String>, more: Set<String>, who: Set<User>, numbers: Set<Long>, from: ipaddr, records: Set<{ x: Long }>,
+} };
+action see appliesTo { principal: User, resource: Doc, context: {
+  texts: Set<String>, more: Set<String>, who: Set<User>, numbers: Set<Long>, from: ipaddr,
+} };
+";
+
+struct Desk {
+    engine: Arc<Engine>,
+    session: SessionId,
+    doc: Handle,
+}
+
+impl Desk {
+    /// Make a desk whose only policy permits where a condition holds.
+    fn new(condition: &str) -> Self {
+        let policy = format!("permit (principal, action, resource) when {{ {condition} }};");
+        let bundle = Arc::new(Bundle::of(&compile(&policy, SCHEMA, None, None)).unwrap());
+        let engine = Engine::new(bundle, None, EngineOptions::default()).unwrap();
+        let (principal, doc) = (engine.handle("User", "u").unwrap(), engine.handle("Doc", "d").unwrap());
+        let session = engine.admit(&Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX }).unwrap();
+        Self { engine, session, doc }
+    }
+
+    fn gate(&self) -> Gate {
+        self.engine.prepare("Action", "see", &["texts", "more", "who", "numbers", "from"]).unwrap()
+    }
+
+    fn user(&self, id: &str) -> i64 {
+        self.engine.handle("User", id).unwrap().0.cast_signed()
+    }
+
+    /// Decide a call that brings these values.
+    fn allows(&self, texts: &[&str], more: &[&str], who: &[&str], numbers: &[i64], from: (u128, bool, u8)) -> Code {
+        let mut gate = self.gate();
+        gate.begin();
+        let mut numbered = |texts: &[&str]| texts.iter().map(|text| gate.text(text).unwrap()).collect::<Vec<_>>();
+        let (texts, more) = (numbered(texts), numbered(more));
+        let who: Vec<i64> = who.iter().map(|id| self.user(id)).collect();
+        let values = [
+            gate.set(&texts, 0).unwrap(),
+            gate.set(&more, 1).unwrap(),
+            gate.set(&who, 2).unwrap(),
+            gate.set(numbers, 3).unwrap(),
+            gate.address(from.0, from.1, from.2).unwrap(),
+        ];
+        gate.allows(self.session, self.doc, &values)
+    }
+}
+
+const HOME: (u128, bool, u8) = (0x7F00_0001, false, 32);
+
+#[test]
+fn sets_and_addresses_mean_what_they_do_in_a_context() {
+    let allowed = |condition: &str, texts: &[&str], more: &[&str], who: &[&str], numbers: &[i64], from| {
+        Desk::new(condition).allows(texts, more, who, numbers, from) == Code::Allow
+    };
+    for (condition, texts, more, expected) in [
+        ("context.texts.isEmpty()", &[][..], &["a"][..], true),
+        ("context.texts.isEmpty()", &["a"], &[], false),
+        ("!context.texts.isEmpty() && context.more.isEmpty()", &["a"], &[], true),
+        ("context.texts.contains(\"b\")", &["a", "b"], &[], true),
+        ("context.texts.contains(\"b\")", &["a", "c"], &[], false),
+        ("context.texts == context.more", &["a", "x", "a"], &["x", "a"], true),
+        ("context.texts == context.more", &["a", "x"], &["x", "y"], false),
+        ("context.texts == context.more", &[], &[], true),
+        ("context.texts == [\"b\", \"a\"]", &["a", "b", "a"], &[], true),
+        ("context.texts.containsAny([\"x\", \"y\"])", &["z", "y"], &[], true),
+        ("context.texts.containsAll(context.more)", &["a", "b", "c"], &["c", "a"], true),
+        ("context.texts.containsAll(context.more)", &["a", "b"], &["c", "a"], false),
+        ("context.texts == context.numbers", &[], &[], false),
+    ] {
+        assert_eq!(allowed(condition, texts, more, &["v"], &[1], HOME), expected, "{condition} {texts:?} {more:?}");
+    }
+    assert!(allowed("context.who.contains(principal)", &[], &[], &["v", "u"], &[], HOME));
+    assert!(!allowed("context.who.contains(principal)", &[], &[], &["v", "w"], &[], HOME));
+    assert!(allowed("context.numbers == [1, -1]", &[], &[], &[], &[-1, 1, 1, -1], HOME));
+    assert!(allowed("context.from.isLoopback()", &[], &[], &[], &[], HOME));
+    assert!(!allowed("context.from.isLoopback()", &[], &[], &[], &[], (0x0A00_0001, false, 32)));
+    assert!(allowed("context.from.isInRange(ip(\"10.0.0.0/8\"))", &[], &[], &[], &[], (0x0A01_0203, false, 24)));
+    assert!(allowed("context.from == ip(\"fe80::1/64\")", &[], &[], &[], &[], (0xFE80_u128 << 112 | 1, true, 64)));
+    assert!(!allowed("context.from == ip(\"fe80::1/64\")", &[], &[], &[], &[], (0xFE80_u128 << 112 | 1, true, 65)));
+}
+
+/// Brings something that a call may not.
+type Attempt<'a> = &'a dyn Fn(&mut Gate) -> Result<i64, EntityError>;
+
+#[test]
+fn what_a_call_may_not_bring_is_refused_and_denies() {
+    let desk = Desk::new("true");
+    let other = desk.engine.handle("Other", "o").unwrap().0.cast_signed();
+    let foreign = Desk::new("true").user("u");
+    let attempts: [(Attempt<'_>, EntityError, Code); 8] = [
+        (&|gate| gate.set(&[other], 2), EntityError::WrongType, Code::Corrupt),
+        (&|gate| gate.set(&[foreign], 2), EntityError::ForeignHandle, Code::UnknownHandle),
+        (&|gate| gate.set(&[], 4), EntityError::WrongType, Code::Corrupt),
+        (&|gate| gate.set(&[], 9), EntityError::WrongType, Code::Corrupt),
+        (&|gate| gate.set(&[1 << 32], 0), EntityError::WrongType, Code::Corrupt),
+        (&|gate| gate.set(&[7; 2_000], 3), EntityError::TooMany, Code::TooLarge),
+        (&|gate| gate.address(1 << 40, false, 32), EntityError::Missing, Code::BadValue),
+        (&|gate| gate.address(1, true, 129), EntityError::Missing, Code::BadValue),
+    ];
+    for (at, (attempt, why, code)) in attempts.into_iter().enumerate() {
+        let mut gate = desk.gate();
+        assert_eq!(attempt(&mut gate), Err(EntityError::Missing), "{at}: without a call");
+        gate.begin();
+        let home = gate.address(HOME.0, HOME.1, HOME.2).unwrap();
+        assert_eq!(attempt(&mut gate), Err(why), "{at}");
+        assert_eq!(gate.allows(desk.session, desk.doc, &[0, 0, 0, 0, home]), code, "{at}");
+    }
+}
+
+#[test]
+fn numbers_of_another_call_or_another_argument_are_corrupt() {
+    let desk = Desk::new("true");
+    let mut gate = desk.gate();
+    let call = |gate: &mut Gate| {
+        gate.begin();
+        let text = gate.text("never seen").unwrap();
+        let user = desk.user("v");
+        let sets = [gate.set(&[text], 0), gate.set(&[user], 2), gate.set(&[7], 3)].map(Result::unwrap);
+        (sets, gate.address(HOME.0, HOME.1, HOME.2).unwrap())
+    };
+    let ([texts, who, numbers], home) = call(&mut gate);
+    assert_eq!(gate.allows(desk.session, desk.doc, &[texts, 0, who, numbers, home]), Code::Allow);
+    assert_eq!(gate.allows(desk.session, desk.doc, &[texts, 0, who, numbers, home]), Code::Corrupt);
+    // Each call gives other numbers, so those of the first call are tried before another call brings anything.
+    for at in 0..8 {
+        let ([texts, who, numbers], home) = call(&mut gate);
+        let wrong = [
+            [who, 0, who, numbers, home],
+            [numbers, 0, who, numbers, home],
+            [home, 0, who, numbers, home],
+            [texts, 0, texts, numbers, home],
+            [texts, 0, who, numbers, numbers],
+            [texts, 0, who, numbers, 0],
+            [1, 0, who, numbers, home],
+            [texts, -1, who, numbers, home],
+        ];
+        assert_eq!(gate.allows(desk.session, desk.doc, &wrong[at]), Code::Corrupt, "{at}");
+    }
+}
+
+#[test]
+fn a_call_brings_only_so_much() {
+    let desk = Desk::new("context.numbers.contains(7)");
+    let mut gate = desk.gate();
+    gate.begin();
+    let home = gate.address(HOME.0, HOME.1, HOME.2).unwrap();
+    let numbers: Vec<i64> = (0..1_000).collect();
+    let set = gate.set(&numbers, 3).unwrap();
+    assert_eq!(gate.set(&numbers, 3), Err(EntityError::TooMany));
+    assert_eq!(gate.allows(desk.session, desk.doc, &[0, 0, 0, set, home]), Code::TooLarge);
+    gate.begin();
+    let home = gate.address(HOME.0, HOME.1, HOME.2).unwrap();
+    for number in 0..62 {
+        gate.set(&[number], 3).unwrap();
+    }
+    let set = gate.set(&[7], 3).unwrap();
+    assert_eq!(gate.allows(desk.session, desk.doc, &[0, 0, 0, set, home]), Code::Allow);
+    gate.begin();
+    let made: Vec<_> = (0..65).map(|number| gate.set(&[number], 3)).collect();
+    assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 64);
+}
+
+#[test]
+fn sets_of_records_have_no_numbers() {
+    let desk = Desk::new("true");
+    let names = ["texts", "more", "who", "numbers", "from", "records"];
+    let mut gate = desk.engine.prepare("Action", "view", &names).unwrap();
+    gate.begin();
+    assert_eq!(gate.set(&[], 5), Err(EntityError::WrongType));
+    gate.begin();
+    assert_eq!(gate.allows(desk.session, desk.doc, &[0; 6]), Code::Corrupt);
+}
