@@ -5,6 +5,7 @@ from typing import Any, Self, final
 
 __version__: str
 CODES: list[tuple[int, str]]
+EACH: int
 DEBUG: bool
 _C_API: object
 

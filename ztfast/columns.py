@@ -34,6 +34,8 @@ class Kind(enum.IntEnum):
     DECIMAL = 5
     DATETIME = 6
     DURATION = 7
+    ADDRESS = 8
+    SET = 9
 
 
 class Categorical(NamedTuple):

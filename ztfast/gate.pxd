@@ -67,6 +67,8 @@ cdef extern from "ztfast.h" nogil:
         ZTFAST_DECIMAL
         ZTFAST_DATETIME
         ZTFAST_DURATION
+        ZTFAST_ADDRESS
+        ZTFAST_SET
 
     ctypedef struct ztfast_gate:
         pass
@@ -110,6 +112,10 @@ cdef extern from "ztfast.h" nogil:
         ) noexcept nogil
         int32_t (*refresh)(ztfast_gate *, uint64_t *) noexcept nogil
         int32_t (*parse)(uint32_t, const uint8_t *, size_t, int64_t *) noexcept nogil
+        int32_t (*set)(ztfast_gate *, const int64_t *, size_t, size_t, int64_t *) noexcept nogil
+        int32_t (*address)(ztfast_gate *, const uint8_t *, size_t, uint32_t, int64_t *) noexcept nogil
+        int32_t (*element_kind)(const ztfast_gate *, size_t, uint8_t *) noexcept nogil
+        int32_t (*parse_address)(const uint8_t *, size_t, uint8_t *, size_t *, uint32_t *) noexcept nogil
 
     int32_t ztfast_check(const ztfast_api *) noexcept
     const char *ztfast_check_text(int32_t) noexcept
@@ -128,6 +134,25 @@ cdef enum:
     REMEMBERED = 64
     # The number of gates that a gate keeps for requests without some of its attributes.
     MOST_WITHOUT = 32
+
+cdef enum:
+    # The most IP addresses of a call.
+    MOST_ADDRESSES = 8
+    # The most elements of a set of a call.
+    MOST_ELEMENTS = 64
+
+cdef struct Address:
+    uint8_t bytes[16]
+    size_t length
+    uint32_t prefix
+
+# What a call's values bring besides numbers.
+cdef struct Brought:
+    # The bytes that are left for texts.
+    Py_ssize_t room
+    # The addresses, of which values are the places.
+    int64_t count
+    Address addresses[MOST_ADDRESSES]
 
 cdef struct RememberedText:
     # The gate keeps the text alive.
@@ -182,8 +207,12 @@ cdef class Gate:
     # The bytes that a context has for the texts of a call.
     cdef Py_ssize_t _room
     cdef bint _looks_up
+    # Whether a context decides all values that are not read in place, in strict mode.
+    cdef bint _is_strict
     cdef bint _always_by_context
     cdef uint8_t _kinds[MAX_ARGUMENTS]
+    # For sets, the kinds of their elements.
+    cdef uint8_t _elements[MAX_ARGUMENTS]
     cdef bytes _every_kind
     cdef uint64_t _generation
     cdef RememberedText _texts[REMEMBERED]
@@ -201,11 +230,13 @@ cdef class Gate:
     cdef int set_up(self, engine, core) except -1
     cdef int check_made(self) except -1
     cdef int check(self, PyObject *const *arguments, Py_ssize_t count) except -1
-    cdef int numbers(self, PyObject *const *arguments, int64_t *values, Py_ssize_t *room) except -1
-    cdef int look_up(self, PyObject *const *arguments, int64_t *values, Py_ssize_t room) except -1
-    cdef int look_up_text(
+    cdef int numbers(self, PyObject *const *arguments, int64_t *values, Brought *brought) except -1
+    cdef int look_up(self, PyObject *const *arguments, int64_t *values, Brought *brought) except -1
+    cdef int look_up_text(self, PyObject *value, Py_ssize_t *room, int64_t *number) except -1
+    cdef int look_up_new_text(
         self, PyObject *value, RememberedText *remembered, Py_ssize_t *room, int64_t *number
     ) except -1
+    cdef int look_up_set(self, size_t at, PyObject *value, Py_ssize_t *room, int64_t *number) except -1
     cdef int keep_up(self) except -1
     cdef int forget_texts(self) noexcept
     cdef Gate taken(self)

@@ -65,12 +65,12 @@ cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t c
     cdef int64_t values[MAX_ARGUMENTS]
     cdef uint32_t code
     cdef int found, looked = READ
-    cdef Py_ssize_t room
+    cdef Brought brought
     cdef Gate user
     gate.check(arguments, count)
     if gate._always_by_context:
         return bool(gate.by_context(arguments))
-    found = gate.numbers(arguments, values, &room)
+    found = gate.numbers(arguments, values, &brought)
     if found == LACKING:
         return bool(gate.without(arguments))
     if found == BY_CONTEXT:
@@ -80,7 +80,7 @@ cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t c
         return False
     try:
         if user._looks_up:
-            looked = user.look_up(arguments, values, room)
+            looked = user.look_up(arguments, values, &brought)
         if looked == OUT_OF_RANGE or (looked == READ and found == OUT_OF_RANGE):
             user.strictly(arguments)
             return False
@@ -100,12 +100,12 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
     cdef ztfast_determining determining
     cdef uint32_t code
     cdef int found, looked = READ
-    cdef Py_ssize_t room
+    cdef Brought brought
     cdef Gate user
     gate.check(arguments, count)
     if gate._always_by_context:
         return gate.by_context(arguments)
-    found = gate.numbers(arguments, values, &room)
+    found = gate.numbers(arguments, values, &brought)
     if found == LACKING:
         return gate.without(arguments)
     if found == BY_CONTEXT:
@@ -115,7 +115,7 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
         return gate.no_bundle()
     try:
         if user._looks_up:
-            looked = user.look_up(arguments, values, room)
+            looked = user.look_up(arguments, values, &brought)
         if looked == OUT_OF_RANGE or (looked == READ and found == OUT_OF_RANGE):
             user.strictly(arguments)
             return Decision(api.refuse(user._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle))

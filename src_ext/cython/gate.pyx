@@ -19,6 +19,7 @@ from libc.string cimport memcmp
 import datetime
 import decimal
 import functools
+import ipaddress
 import sys
 import threading
 
@@ -58,6 +59,16 @@ cdef object absent_value = ABSENT_VALUE, masked_value = numpy.ma.masked
 cdef void *ABSENT = <void *>absent_value
 cdef void *MASKED = <void *>masked_value
 
+cdef void *IP4 = <void *>ipaddress.IPv4Address
+cdef void *IP6 = <void *>ipaddress.IPv6Address
+cdef void *NETWORK4 = <void *>ipaddress.IPv4Network
+cdef void *NETWORK6 = <void *>ipaddress.IPv6Network
+
+# The bytes that an element of a set counts for in a context, and the most that an IPv4 address does.
+cdef Py_ssize_t EACH_ELEMENT = _core.EACH
+cdef Py_ssize_t LONGEST_IP4 = 15
+
+
 cdef enum Numbers:
     # All values have numbers.
     READ = 0
@@ -74,11 +85,11 @@ cdef class Gate:
 
     A call takes the context attributes by position, in the order of the names passed to ``prepare``. The fastest values
     are ``int`` for Long, ``bool`` for Bool, ``Decimal`` for decimal, ``datetime`` in UTC for datetime, ``timedelta``
-    for duration, ``str`` for String, and :class:`EntityHandle` for entities. All other values that
-    :meth:`ztfast.Engine.decide` accepts are accepted too (``docs/conversions.md``). ``ztfast.ABSENT`` leaves an
-    optional attribute out. A value of a wrong type raises. A value out of its type's range is DENY with code BAD_VALUE,
-    if the session is active and valid. A gate stays valid over swaps. If a new bundle lacks the action or changes these
-    attributes, the gate denies with code STALE_GATE.
+    for duration, ``str`` for String, :class:`EntityHandle` for entities, and lists and sets of up to 64 of these for
+    sets. All other values that :meth:`ztfast.Engine.decide` accepts are accepted too (``docs/conversions.md``).
+    ``ztfast.ABSENT`` leaves an optional attribute out. A value of a wrong type raises. A value out of its type's range
+    is DENY with code BAD_VALUE, if the session is active and valid. A gate stays valid over swaps. If a new bundle
+    lacks the action or changes these attributes, the gate denies with code STALE_GATE.
 
     Threads may share a gate, with and without the GIL, and no decision waits for another: a call that finds the gate in
     use decides with a gate of its own thread, which is prepared when this first happens. A gate for each thread is
@@ -123,10 +134,14 @@ cdef class Gate:
         for at in range(min(self._count, <size_t>MAX_ARGUMENTS)):
             self._kinds[at] = kinds[at]
             self._always_by_context |= self._kinds[at] == ZTFAST_OTHER
-            self._looks_up |= self._kinds[at] in (ZTFAST_STRING, ZTFAST_ENTITY)
+            self._looks_up |= self._kinds[at] in (ZTFAST_STRING, ZTFAST_ENTITY, ZTFAST_ADDRESS, ZTFAST_SET)
+            if self._kinds[at] == ZTFAST_SET:
+                api.element_kind(self._gate, at, &self._elements[at])
+            # The error that is raised is the first in the order of the schema, which a context knows.
+            self._is_strict |= core.strict and self._kinds[at] in (ZTFAST_ADDRESS, ZTFAST_SET)
             if self._kinds[at] != ZTFAST_LONG:
                 self._plain = -1
-            if self._kinds[at] in (ZTFAST_OTHER, ZTFAST_STRING, ZTFAST_ENTITY):
+            if self._looks_up or self._kinds[at] == ZTFAST_OTHER:
                 self._in_place = -1
         api.generation(self._gate, &self._generation)
         self._decisions = [None] * CACHED
@@ -206,16 +221,16 @@ cdef class Gate:
             raise OwnerError("a gate cannot be constructed directly: call engine.prepare(action, *names)")
         return 0
 
-    cdef int numbers(self, PyObject *const *arguments, int64_t *values, Py_ssize_t *room) except -1:
+    cdef int numbers(self, PyObject *const *arguments, int64_t *values, Brought *brought) except -1:
         """Convert the values that need no look-up to numbers, check the others, and return one of `Numbers`.
 
-        `room` is set to the bytes that are left for the other texts of the call. This may run Python code. If a value
-        is out of its range, the others are still checked.
+        Addresses are kept in `brought`, and the bytes that are left for the other texts of the call. This may run
+        Python code. If a value is out of its range, the others are still checked.
         """
         cdef size_t at
         cdef int kind, found = READ
         cdef PyObject *given
-        room[0] = self._room
+        brought.room, brought.count = self._room, 0
         for at in range(self._count):
             given, kind = arguments[at + 2], self._kinds[at]
             if ztfast_in_place(kind, given, &values[at]) == 0:
@@ -227,12 +242,18 @@ cdef class Gate:
                 pass
             elif <void *>given == ABSENT or <void *>given == MASKED:
                 return LACKING
+            elif kind == ZTFAST_SET and ztfast_is_plain_set(given):
+                pass
+            elif kind == ZTFAST_ADDRESS and read_address(given, brought, &values[at]) == 0:
+                pass
+            elif self._is_strict or kind == ZTFAST_SET or kind == ZTFAST_ADDRESS:
+                found = BY_CONTEXT
             elif kind == ZTFAST_STRING or kind == ZTFAST_ENTITY:
                 if self._core.scalar(at, value) is not None:
                     found = BY_CONTEXT
                 elif found == READ:
                     found = OUT_OF_RANGE
-            elif <void *>given.ob_type == TEXT and parsed(kind, given, room, &values[at]):
+            elif <void *>given.ob_type == TEXT and parsed(kind, given, &brought.room, &values[at]):
                 pass
             elif isinstance(value, (str, dict)):
                 # The size of a context includes its texts, so only a context counts this one.
@@ -245,7 +266,7 @@ cdef class Gate:
                     found = self.otherwise(at, value, &values[at], found)
             else:
                 found = self.otherwise(at, value, &values[at], found)
-        return BY_CONTEXT if room[0] < 0 else found
+        return BY_CONTEXT if brought.room < 0 else found
 
     cdef int otherwise(self, size_t at, value, int64_t *number, int found) except -1:
         """Convert a value that cannot be read in place, and return what is found with it."""
@@ -256,37 +277,40 @@ cdef class Gate:
             return OUT_OF_RANGE
         return found
 
-    cdef int look_up(self, PyObject *const *arguments, int64_t *values, Py_ssize_t room) except -1:
-        """Convert texts and entities to numbers of the bundle that the next decision uses. This runs no Python code.
+    cdef int look_up(self, PyObject *const *arguments, int64_t *values, Brought *brought) except -1:
+        """Convert texts, entities, sets and addresses to numbers of the bundle that the next decision uses.
 
-        Return READ, OUT_OF_RANGE, or BY_CONTEXT if the core has no room for the texts. After BY_CONTEXT or an error
-        the call is over: the core denies a decision until another call is begun.
+        This runs no Python code. Return READ, OUT_OF_RANGE, or BY_CONTEXT if a context has to hold the values: the core
+        has no room for them, or a set has elements of another kind. After BY_CONTEXT or an error the call is over: the
+        core denies a decision until another call is begun.
         """
         cdef size_t at
         cdef int looked, found = READ
         cdef int32_t status
         cdef PyObject *value
-        cdef RememberedText *remembered
+        cdef Address *address
         api.begin(self._gate)
         self.keep_up()
         for at in range(self._count):
             value = arguments[at + 2]
             if self._kinds[at] == ZTFAST_STRING:
-                remembered = &self._texts[(<uintptr_t>value >> 4) % REMEMBERED]
-                if remembered.text == value:
-                    values[at] = remembered.number
-                    room -= remembered.length
-                else:
-                    looked = self.look_up_text(value, remembered, &room, &values[at])
-                    if looked == BY_CONTEXT:
-                        return BY_CONTEXT
-                    if looked != READ:
-                        found = OUT_OF_RANGE
-                if room < 0:
+                looked = self.look_up_text(value, &brought.room, &values[at])
+                if looked == BY_CONTEXT:
+                    return BY_CONTEXT
+                if looked != READ:
+                    found = OUT_OF_RANGE
+            elif self._kinds[at] == ZTFAST_SET:
+                looked = self.look_up_set(at, value, &brought.room, &values[at])
+                if looked != READ:
+                    return looked
+            elif self._kinds[at] == ZTFAST_ADDRESS:
+                address = &brought.addresses[values[at]]
+                status = api.address(self._gate, address.bytes, address.length, address.prefix, &values[at])
+                if status != ZTFAST_OK:
                     return BY_CONTEXT
             elif self._kinds[at] == ZTFAST_ENTITY:
-                room -= (<EntityHandle>value)._size
-                if room < 0:
+                brought.room -= (<EntityHandle>value)._size
+                if brought.room < 0:
                     # The context is too large; deciding by it gives the code.
                     return BY_CONTEXT
                 status = api.entity(self._gate, (<EntityHandle>value).handle, at, &values[at])
@@ -301,7 +325,16 @@ cdef class Gate:
                     found = OUT_OF_RANGE
         return found
 
-    cdef int look_up_text(
+    cdef int look_up_text(self, PyObject *value, Py_ssize_t *room, int64_t *number) except -1:
+        """Get the number of a text, and take its length from the room. Return READ, OUT_OF_RANGE or BY_CONTEXT."""
+        cdef RememberedText *remembered = &self._texts[(<uintptr_t>value >> 4) % REMEMBERED]
+        if remembered.text != value:
+            return self.look_up_new_text(value, remembered, room, number)
+        number[0] = remembered.number
+        room[0] -= remembered.length
+        return BY_CONTEXT if room[0] < 0 else READ
+
+    cdef int look_up_new_text(
         self, PyObject *value, RememberedText *remembered, Py_ssize_t *room, int64_t *number
     ) except -1:
         cdef Py_ssize_t length
@@ -310,21 +343,48 @@ cdef class Gate:
             text = PyUnicode_AsUTF8AndSize(<object>value, &length)
         except UnicodeEncodeError:
             room[0] -= len(<str>value)
-            return OUT_OF_RANGE
+            return BY_CONTEXT if room[0] < 0 else OUT_OF_RANGE
         room[0] -= length
         if room[0] < 0:
             return BY_CONTEXT
-        if api.literal(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
-            if api.text(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
-                return BY_CONTEXT
-        elif <void *>value.ob_type == TEXT:
+        if api.text(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
+            return BY_CONTEXT
+        # Numbers of texts that the bundle holds have 32 bits, and stay valid.
+        if number[0] >> 32 == 0 and <void *>value.ob_type == TEXT:
             # Keep the text alive, so that no other object gets its address. The text that it replaces is a str, so
             # freeing it runs no Python code.
             Py_INCREF(<object>value)
             if remembered.text != NULL:
                 Py_DECREF(<object>remembered.text)
             remembered.text, remembered.length, remembered.number = value, length, number[0]
-        return 0
+        return READ
+
+    cdef int look_up_set(self, size_t at, PyObject *value, Py_ssize_t *room, int64_t *number) except -1:
+        """Get the number of a set. Return READ, or BY_CONTEXT if a context has to hold it."""
+        cdef int64_t elements[MOST_ELEMENTS]
+        cdef int kind = self._elements[at]
+        cdef size_t count = 0
+        cdef Py_ssize_t place = 0
+        cdef PyObject *element = ztfast_next_element(value, &place)
+        while element != NULL:
+            room[0] -= EACH_ELEMENT
+            if count == MOST_ELEMENTS or room[0] < 0:
+                return BY_CONTEXT
+            if kind == ZTFAST_STRING:
+                if <void *>element.ob_type != TEXT or self.look_up_text(element, room, &elements[count]) != READ:
+                    return BY_CONTEXT
+            elif kind == ZTFAST_ENTITY:
+                if <void *>element.ob_type != HANDLE:
+                    return BY_CONTEXT
+                room[0] -= (<EntityHandle>element)._size
+                elements[count] = <int64_t>(<EntityHandle>element).handle
+            elif ztfast_in_place(kind, element, &elements[count]) != 0:
+                return BY_CONTEXT
+            count += 1
+            element = ztfast_next_element(value, &place)
+        if room[0] < 0 or api.set(self._gate, elements, count, at, number) != ZTFAST_OK:
+            return BY_CONTEXT
+        return READ
 
     cdef int keep_up(self) except -1:
         """Forget texts and decisions of an old bundle."""
@@ -408,7 +468,8 @@ cdef class Gate:
             return None
         try:
             core = self._core.without(lacking)
-        except CapacityError:
+        except (CapacityError, ContextError):
+            # A context that lacks a required attribute raises the error that names it.
             return None
         return None if core is None else self._without.setdefault(lacking, made(self._engine, core))
 
@@ -417,7 +478,7 @@ cdef class Gate:
         cdef size_t at
         if self._core.strict:
             for at in range(self._count):
-                if self._kinds[at] != ZTFAST_ENTITY:
+                if self._kinds[at] not in (ZTFAST_ENTITY, ZTFAST_ADDRESS, ZTFAST_SET):
                     self._core.scalar(at, <object>arguments[at + 2])
             raise ContextError(f"{self.action}: an enumerated type has no such entity")
 
@@ -506,6 +567,40 @@ cdef bint parsed(int kind, PyObject *text, Py_ssize_t *room, int64_t *number) no
         return False
     room[0] -= length
     return True
+
+
+cdef int read_address(PyObject *value, Brought *brought, int64_t *number) except -1:
+    """Read an address, and keep it under a number; return 1 if a context has to hold it. This may run Python code."""
+    cdef Py_ssize_t length
+    cdef const char *text
+    cdef uint64_t bits
+    cdef Address *address = &brought.addresses[brought.count]
+    if brought.count == MOST_ADDRESSES:
+        return 1
+    if <void *>value.ob_type == IP4:
+        bits = int(<object>value)
+        if bits >> 32 != 0:
+            return 1
+        for at in range(4):
+            address.bytes[at] = (bits >> (24 - 8 * at)) & 255
+        address.length, address.prefix, length = 4, 32, LONGEST_IP4
+    else:
+        shown = <object>value
+        if <void *>value.ob_type in (IP6, NETWORK4, NETWORK6):
+            if getattr(getattr(shown, "network_address", shown), "scope_id", None) is not None:
+                return 1
+            shown = shown.exploded
+        if type(shown) is not str:
+            return 1
+        text = ztfast_ascii(<PyObject *>shown, &length)
+        if text == NULL or api.parse_address(
+            <const uint8_t *>text, length, address.bytes, &address.length, &address.prefix
+        ) != ZTFAST_OK:
+            return 1
+    brought.room -= length
+    number[0] = brought.count
+    brought.count += 1
+    return 0
 
 
 cdef Gate made(engine, core):

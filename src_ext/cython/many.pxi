@@ -13,7 +13,7 @@ cdef object decide_rows(Gate gate, bint by_session, who, resources, tuple given)
         if who.each:
             known.append(("sessions" if by_session else "principals", who.array))
         return numpy.full(columns_of.count(gate.action, known), ZTFAST_FORKED, numpy.uint8)
-    if ZTFAST_OTHER in gate._every_kind:
+    if any(kind in gate._every_kind for kind in (ZTFAST_OTHER, ZTFAST_ADDRESS, ZTFAST_SET)):
         raise ContextError(f"{gate.action}: ipaddr, set and record attributes cannot be columns: use decide()")
     cdef Batch batch = Batch(gate), part
     columns = [

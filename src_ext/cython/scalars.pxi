@@ -156,6 +156,30 @@ cdef extern from *:
         return PyDateTime_DATE_GET_TZINFO(value);
     }
 
+    /* Return whether a value is a list, set or frozenset that ztfast_next_element reads. Without a GIL, another thread
+     * may change it meanwhile. */
+    static inline int ztfast_is_plain_set(PyObject *value) {
+    #ifdef Py_GIL_DISABLED
+        return 0;
+    #else
+        return PyList_CheckExact(value) || PyAnySet_CheckExact(value);
+    #endif
+    }
+
+    /* Return the next element of a list, set or frozenset; NULL at its end. */
+    static inline PyObject *ztfast_next_element(PyObject *value, Py_ssize_t *place) {
+        if (PyList_CheckExact(value)) {
+            return *place < PyList_GET_SIZE(value) ? PyList_GET_ITEM(value, (*place)++) : NULL;
+        }
+        const PySetObject *set = (const PySetObject *)value;
+        while (*place <= set->mask) {
+            const setentry *entry = &set->table[(*place)++];
+            /* Entries of removed elements have the hash -1, which no element has. */
+            if (entry->key != NULL && entry->hash != -1) return entry->key;
+        }
+        return NULL;
+    }
+
     /* Return the bytes of a text, if it is ASCII; otherwise NULL. */
     static inline const char *ztfast_ascii(PyObject *text, Py_ssize_t *length) {
         if (!PyUnicode_IS_COMPACT_ASCII(text)) return NULL;
@@ -179,6 +203,8 @@ cdef extern from *:
     int64_t ztfast_floor(int64_t number, int64_t by) noexcept
     PyObject *ztfast_zone(PyObject *value) noexcept
     const char *ztfast_ascii(PyObject *text, Py_ssize_t *length) noexcept
+    bint ztfast_is_plain_set(PyObject *value) noexcept
+    PyObject *ztfast_next_element(PyObject *value, Py_ssize_t *place) noexcept
 
 
 cdef bint reads_well(int kind, str name, list values) except -1:

@@ -49,6 +49,10 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "batch_refuse": (c_int32, c_void_p, c_size_t, POINTER(Column), c_size_t, c_uint32, POINTER(c_uint8)),
     "refresh": (c_int32, c_void_p, POINTER(c_uint64)),
     "parse": (c_int32, c_uint32, c_char_p, c_size_t, POINTER(c_int64)),
+    "set": (c_int32, c_void_p, POINTER(c_int64), c_size_t, c_size_t, POINTER(c_int64)),
+    "address": (c_int32, c_void_p, c_char_p, c_size_t, c_uint32, POINTER(c_int64)),
+    "element_kind": (c_int32, c_void_p, c_size_t, POINTER(c_uint8)),
+    "parse_address": (c_int32, c_char_p, c_size_t, POINTER(c_uint8), POINTER(c_size_t), POINTER(c_uint32)),
 }
 
 

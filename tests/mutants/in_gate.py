@@ -9,6 +9,7 @@ SCALARS = "cython/scalars.pxi"
 VALUES = Python("tests/api/test_conversions.py::test_a_value_is_what_the_table_says_in_every_way")
 KINDS = Python("tests/api/test_kinds.py")
 WRONG = Python("tests/api/test_decide.py::test_a_gates_wrong_values_raise")
+SETS = "tests/api/test_sets_and_addresses_in_calls.py"
 IN_PLACE = "tests/api/test_values_read_in_place.py"
 NO_PYTHON = Python(f"{IN_PLACE}::test_no_python_code_runs")
 SIZES = Python("tests/faults/test_large_contexts.py::test_every_way_of_deciding_counts_the_bytes_of_a_context_alike")
@@ -46,21 +47,21 @@ MUTANTS = (
     Mutant(
         "gate: a text is taken for the remembered one of its place",
         GATE,
-        "if remembered.text == value:",
-        "if remembered.text != NULL:",
+        "if remembered.text != value:",
+        "if remembered.text == NULL:",
         Python("tests/api/test_many.py::test_more_texts_than_a_gate_remembers_and_equal_ones_elsewhere_in_memory"),
     ),
     Mutant(
         "gate: a remembered text takes nothing of a context",
         GATE,
-        "                    room -= remembered.length\n",
+        "        room[0] -= remembered.length\n",
         "",
         SIZES,
     ),
     Mutant(
         "gate: an entity takes nothing of a context",
         GATE,
-        "                room -= (<EntityHandle>value)._size\n",
+        "                brought.room -= (<EntityHandle>value)._size\n",
         "",
         SIZES,
     ),
@@ -166,7 +167,7 @@ MUTANTS = (
     Mutant(
         "gate: a context of decimals alone has room without end",
         GATE,
-        "return BY_CONTEXT if room[0] < 0 else found",
+        "return BY_CONTEXT if brought.room < 0 else found",
         "return found",
         Python(f"{IN_PLACE}::test_texts_count_for_the_size_of_a_context"),
     ),
@@ -220,5 +221,40 @@ MUTANTS = (
         "part = batch.lacking(gate, pattern) if pattern else batch",
         "part = batch",
         Python("tests/api/test_values.py::test_what_is_absent_is_as_if_it_were_left_out"),
+    ),
+    Mutant(
+        "gate: an element that was removed from a set is in it",
+        SCALARS,
+        "if (entry->key != NULL && entry->hash != -1) return entry->key;",
+        "if (entry->key != NULL) return entry->key;",
+        Python(f"{SETS}::test_elements_that_were_removed_are_in_no_set"),
+    ),
+    Mutant(
+        "gate: elements of a set take nothing of a context",
+        GATE,
+        "            room[0] -= EACH_ELEMENT\n",
+        "",
+        Python(f"{SETS}::test_contexts_as_large_as_the_engine_takes_are_decided_alike"),
+    ),
+    Mutant(
+        "gate: an address of four bytes is read the other way round",
+        GATE,
+        "(bits >> (24 - 8 * at)) & 255",
+        "(bits >> (8 * at)) & 255",
+        Python(SETS),
+    ),
+    Mutant(
+        "gate: a scope of an address is dropped",
+        GATE,
+        '"scope_id", None) is not None:',
+        '"scope_id", None) is Ellipsis:',
+        Python(SETS),
+    ),
+    Mutant(
+        "gate: a set is passed on before its texts are read to their end",
+        GATE,
+        "if count == MOST_ELEMENTS or room[0] < 0:",
+        "if count == MOST_ELEMENTS:\n                break\n            if room[0] < 0:",
+        Python(f"{SETS}::test_sets_of_every_size_are_read"),
     ),
 )

@@ -52,10 +52,10 @@
  * because Python may use the gate at any time. Nothing else needs the GIL.
  * Sessions, swaps, revocations and the kill switch are controlled from Python. They take effect on all threads, for
  * decisions that begin later.
- * allows, decide, refuse, begin, text, entity, literal, kinds, policy, generation, refresh, parse, code_name and status_text
- * do not allocate, lock or block, with one exception: a decision that meets a policy left to Cedar's own evaluator (see
- * `ztfast check`) allocates. gate_clone and gate_without allocate and lock; gate_free frees; the functions of batches
- * allocate. Call these outside of the order loop.
+ * allows, decide, refuse, begin, text, entity, set, address, literal, kinds, element_kind, policy, generation, refresh,
+ * parse, parse_address, code_name and status_text do not allocate, lock or block, with one exception: a decision that meets
+ * a policy left to Cedar's own evaluator (see `ztfast check`) allocates. gate_clone and gate_without allocate and lock;
+ * gate_free frees; the functions of batches allocate. Call these outside of the order loop.
  *
  * FAILURE. allows, decide and refuse always return a code, and every code except ZTFAST_ALLOW denies. A NULL gate, missing
  * values or a wrong count of values is ZTFAST_CORRUPT. Apart from code_name and status_text, the other functions return a
@@ -155,14 +155,16 @@ enum {
 
 /* Kinds of arguments. */
 enum {
-    ZTFAST_OTHER = 0, /* ipaddr, set, record */
+    ZTFAST_OTHER = 0, /* a set of sets, records or addresses */
     ZTFAST_BOOL = 1,
     ZTFAST_LONG = 2,
     ZTFAST_STRING = 3,
     ZTFAST_ENTITY = 4,
     ZTFAST_DECIMAL = 5,
     ZTFAST_DATETIME = 6,
-    ZTFAST_DURATION = 7
+    ZTFAST_DURATION = 7,
+    ZTFAST_ADDRESS = 8, /* not in columns of batches */
+    ZTFAST_SET = 9      /* a set of any other kind; not in columns of batches */
 };
 
 /* The largest number of arguments that a gate can have. */
@@ -199,12 +201,12 @@ typedef struct {
     uint32_t (*decide)(ztfast_gate *gate, uint64_t session, uint64_t resource, const int64_t *values, size_t count,
                        ztfast_determining *determining);
 
-    /* Begin a call: text(), entity() and the next decision use one bundle. A call is one begin() and one decision. If a
-     * gate has Strings or entities among its arguments, a decision without its own begin(), or with a number from an
-     * earlier call, is ZTFAST_CORRUPT; numbers from literal() stay valid. After a refused text or entity the decision is a
-     * denial, whatever its values: ZTFAST_TOO_LARGE if there was no room, ZTFAST_BAD_VALUE for a text that is not UTF-8
-     * and for an entity that its enumerated type lacks, ZTFAST_CORRUPT for an entity of another type. A call may be
-     * abandoned without a decision. */
+    /* Begin a call: text(), entity(), set(), address() and the next decision use one bundle. A call is one begin() and one
+     * decision. If a gate has Strings, entities, sets or addresses among its arguments, a decision without its own begin(),
+     * or with a number from an earlier call, is ZTFAST_CORRUPT; numbers from literal() stay valid. After a value was
+     * refused the decision is a denial, whatever its values: ZTFAST_TOO_LARGE if there was no room, ZTFAST_BAD_VALUE for a
+     * text that is not UTF-8, an entity that its enumerated type lacks and an address that there is not, ZTFAST_CORRUPT for
+     * an entity of another type. A call may be abandoned without a decision. */
     int32_t (*begin)(ztfast_gate *gate);
     /* Get the number of a text: UTF-8, `len` bytes, need not end with NUL. ZTFAST_E_UTF8; ZTFAST_E_CAPACITY if begin() was not
      * called, or if the call has more than 32 texts or 16 KiB of text that the bundle lacks. */
@@ -281,6 +283,22 @@ typedef struct {
      * read it: "12.34", "2024-10-15T09:30:00Z", "1h30m". This needs no gate. ZTFAST_E_VALUE if the text is no such value or
      * is out of its range: call refuse() to get the denial. ZTFAST_E_TYPE for other kinds. */
     int32_t (*parse)(uint32_t kind, const uint8_t *text, size_t len, int64_t *number);
+    /* Get the number of a set, for the attribute with this index, in a call that was begun. There are `count` elements,
+     * in any order, given as arguments of their kind are: numbers, numbers from text() or literal(), or, for entities,
+     * handles. NULL is allowed if there are none. ZTFAST_E_TYPE if the attribute is no such set, or for an element of
+     * another type; ZTFAST_E_CAPACITY if the call brings more than 1023 elements, sets and addresses, or more than 64 sets
+     * and addresses; for elements that are entities also the statuses of entity(). The decision of this call is then a
+     * denial, whatever its values. */
+    int32_t (*set)(ztfast_gate *gate, const int64_t *elements, size_t count, size_t place, int64_t *number);
+    /* Get the number of an IP address or range in a call that was begun: 4 or 16 bytes in network order, and the length of
+     * the prefix (32 or 128 for an address). ZTFAST_E_HANDLE for another length or a longer prefix; ZTFAST_E_CAPACITY as
+     * above. The decision of this call is then a denial, whatever its values. */
+    int32_t (*address)(ztfast_gate *gate, const uint8_t *bytes, size_t len, uint32_t prefix, int64_t *number);
+    /* Get the kind of the elements of an argument of kind ZTFAST_SET. ZTFAST_E_TYPE for other arguments; ZTFAST_E_STALE. */
+    int32_t (*element_kind)(const ztfast_gate *gate, size_t place, uint8_t *kind);
+    /* Read a text of an IP address or range, as "10.0.0.0/8", for address(): `bytes` has room for 16. This needs no gate.
+     * ZTFAST_E_VALUE if the text is no address. */
+    int32_t (*parse_address)(const uint8_t *text, size_t len, uint8_t *bytes, size_t *bytes_len, uint32_t *prefix);
 } ztfast_api;
 
 /* Check whether code that was compiled with this header can use this table: ZTFAST_OK, ZTFAST_E_NULL, ZTFAST_E_VERSION or

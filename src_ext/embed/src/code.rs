@@ -158,7 +158,7 @@ impl std::error::Error for Status {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
-    /// An ipaddr, set or record, which cannot be passed as a number.
+    /// A set of sets, records or addresses, which cannot be passed as a number.
     Other = 0,
     /// 0 or 1.
     Bool = 1,
@@ -174,6 +174,10 @@ pub enum Kind {
     Datetime = 6,
     /// Milliseconds.
     Duration = 7,
+    /// A number from `address`. Not in columns of batches.
+    Address = 8,
+    /// A number from `set`. Not in columns of batches.
+    Set = 9,
 }
 
 impl Kind {
@@ -188,6 +192,8 @@ impl Kind {
             5 => Self::Decimal,
             6 => Self::Datetime,
             7 => Self::Duration,
+            8 => Self::Address,
+            9 => Self::Set,
             _ => Self::Other,
         }
     }

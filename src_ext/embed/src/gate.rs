@@ -132,6 +132,43 @@ impl Gate {
         Ok(number)
     }
 
+    /// Return the number of a set in this call, for the attribute at `place`. Elements are given as arguments of their
+    /// type are: numbers, numbers from [`Self::text`] or [`Self::literal`], or handles of entities.
+    ///
+    /// # Errors
+    /// As [`Self::entity`]; [`Status::CAPACITY`] if the call brings too many values. The decision is then a denial.
+    pub fn set(&mut self, elements: &[i64], place: usize) -> Result<i64, Status> {
+        let mut number = 0;
+        let (raw, data, len) = (self.raw.as_ptr(), elements.as_ptr(), elements.len());
+        // SAFETY: as in `text`.
+        Status(unsafe { (self.api.set)(raw, data, len, place, &raw mut number) }).ok()?;
+        Ok(number)
+    }
+
+    /// Return the number of an IP address or range in this call.
+    ///
+    /// # Errors
+    /// [`Status::HANDLE`] if the prefix is longer than the address; [`Status::CAPACITY`] if the call brings too many
+    /// values. The decision is then a denial.
+    pub fn address(&mut self, address: std::net::IpAddr, prefix: u8) -> Result<i64, Status> {
+        let (mut bytes, mut number) = ([0; 16], 0);
+        let len = match address {
+            std::net::IpAddr::V4(address) => {
+                bytes[..4].copy_from_slice(&address.octets());
+                4
+            }
+            std::net::IpAddr::V6(address) => {
+                bytes = address.octets();
+                16
+            }
+        };
+        // SAFETY: as in `text`; `bytes` is a local variable of at least `len` bytes.
+        let status =
+            unsafe { (self.api.address)(self.raw.as_ptr(), bytes.as_ptr(), len, prefix.into(), &raw mut number) };
+        Status(status).ok()?;
+        Ok(number)
+    }
+
     /// Return the arguments' kinds, in their order.
     ///
     /// # Errors
@@ -142,6 +179,17 @@ impl Gate {
         let status = unsafe { (self.api.kinds)(self.raw.as_ptr(), kinds.as_mut_ptr(), MAX_ARGUMENTS, &raw mut count) };
         Status(status).ok()?;
         Ok(kinds.iter().take(count).map(|&kind| Kind::from_number(kind)).collect())
+    }
+
+    /// Return the kind of the elements of an argument that is a set.
+    ///
+    /// # Errors
+    /// [`Status::TYPE`] for other arguments; [`Status::STALE`].
+    pub fn element_kind(&self, place: usize) -> Result<Kind, Status> {
+        let mut kind = 0;
+        // SAFETY: as in `text`.
+        Status(unsafe { (self.api.element_kind)(self.raw.as_ptr(), place, &raw mut kind) }).ok()?;
+        Ok(Kind::from_number(kind))
     }
 
     /// Return the id of a policy that [`Self::decide`] recorded.

@@ -120,6 +120,14 @@ pub struct Api {
     pub refresh: unsafe extern "C" fn(*mut RawGate, *mut u64) -> i32,
     /// `parse(kind, text, len, &number)`.
     pub parse: unsafe extern "C" fn(u32, *const u8, usize, *mut i64) -> i32,
+    /// `set(gate, elements, count, place, &number)`.
+    pub set: unsafe extern "C" fn(*mut RawGate, *const i64, usize, usize, *mut i64) -> i32,
+    /// `address(gate, bytes, len, prefix, &number)`.
+    pub address: unsafe extern "C" fn(*mut RawGate, *const u8, usize, u32, *mut i64) -> i32,
+    /// `element_kind(gate, place, &kind)`.
+    pub element_kind: unsafe extern "C" fn(*const RawGate, usize, *mut u8) -> i32,
+    /// `parse_address(text, len, bytes, &bytes_len, &prefix)`.
+    pub parse_address: unsafe extern "C" fn(*const u8, usize, *mut u8, *mut usize, *mut u32) -> i32,
 }
 
 /// Why a table cannot be used.

@@ -50,6 +50,8 @@ fn expected() -> Vec<(String, i64)> {
         ("DECIMAL", Kind::Decimal),
         ("DATETIME", Kind::Datetime),
         ("DURATION", Kind::Duration),
+        ("ADDRESS", Kind::Address),
+        ("SET", Kind::Set),
     ];
     out.extend(kinds.map(|(name, kind)| (format!("ZTFAST_{name}"), i64::from(kind as u8))));
     out

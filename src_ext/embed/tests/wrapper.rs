@@ -223,6 +223,40 @@ unsafe extern "C" fn parse(kind: u32, text: *const u8, len: usize, number: *mut 
     if text.is_empty() { Status::VALUE.0 } else { Status::OK.0 }
 }
 
+unsafe extern "C" fn set(_: *mut RawGate, elements: *const i64, count: usize, place: usize, number: *mut i64) -> i32 {
+    if place != 2 {
+        return Status::TYPE.0;
+    }
+    // SAFETY: the wrapper passes a slice, and a number.
+    unsafe { number.write(std::slice::from_raw_parts(elements, count).iter().sum()) };
+    Status::OK.0
+}
+
+unsafe extern "C" fn address(_: *mut RawGate, bytes: *const u8, len: usize, prefix: u32, number: *mut i64) -> i32 {
+    // SAFETY: the wrapper passes as many bytes.
+    let bytes = unsafe { std::slice::from_raw_parts(bytes, len) };
+    if prefix > 8 * u32::try_from(len).expect("an address is short") {
+        return Status::HANDLE.0;
+    }
+    record(format!("address {bytes:?} {prefix}"));
+    // SAFETY: the wrapper passes a number.
+    unsafe { number.write(3) };
+    Status::OK.0
+}
+
+unsafe extern "C" fn element_kind(_: *const RawGate, place: usize, kind: *mut u8) -> i32 {
+    if place != 2 {
+        return Status::TYPE.0;
+    }
+    // SAFETY: the wrapper passes memory for a kind.
+    unsafe { kind.write(3) };
+    Status::OK.0
+}
+
+unsafe extern "C" fn parse_address(_: *const u8, _: usize, _: *mut u8, _: *mut usize, _: *mut u32) -> i32 {
+    Status::VALUE.0
+}
+
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
 static FAKE: Api = Api {
     abi_version: ABI_VERSION,
@@ -251,6 +285,10 @@ static FAKE: Api = Api {
     batch_refuse,
     refresh,
     parse,
+    set,
+    address,
+    element_kind,
+    parse_address,
 };
 
 fn gate() -> Gate {
@@ -309,6 +347,18 @@ fn texts_entities_and_kinds_are_values_or_statuses() {
     assert_eq!((gate.entity(4, 1), gate.entity(0, 1)), (Ok(40), Err(Status::HANDLE)));
     assert_eq!(gate.entity(4, 2), Err(Status::TYPE));
     assert_eq!(gate.kinds(), Ok(vec![Kind::Long, Kind::String, Kind::Other]));
+}
+
+#[test]
+fn sets_and_addresses_have_numbers_or_statuses() {
+    let mut gate = gate();
+    calls();
+    assert_eq!((gate.set(&[4, 5], 2), gate.set(&[], 2), gate.set(&[], 1)), (Ok(9), Ok(0), Err(Status::TYPE)));
+    assert_eq!((gate.element_kind(2), gate.element_kind(0)), (Ok(Kind::String), Err(Status::TYPE)));
+    assert_eq!(gate.address([10, 0, 0, 1].into(), 32), Ok(3));
+    assert_eq!(gate.address([0, 0, 0, 0, 0, 0, 0, 1].into(), 128), Ok(3));
+    assert_eq!(gate.address([10, 0, 0, 1].into(), 33), Err(Status::HANDLE));
+    assert_eq!(calls(), ["address [10, 0, 0, 1] 32", "address [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] 128"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use std::ffi::c_char;
 use std::mem::offset_of;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 use ztfast_bundle::ValueType;
@@ -44,6 +45,10 @@ pub(crate) static API: Api = Api {
     batch_refuse,
     refresh,
     parse,
+    set,
+    address,
+    element_kind,
+    parse_address,
 };
 
 /// The capsule that `ztfast.gate` and embedders import.
@@ -158,13 +163,70 @@ unsafe extern "C" fn entity(gate: *mut RawGate, handle: u64, place: usize, numbe
             gate.fail(Code::Corrupt);
             return Err(Status::NULL);
         };
-        *number = gate.entity(Handle(handle), place).map_err(|why| match why {
-            EntityError::Missing => Status::HANDLE,
-            EntityError::WrongType => Status::TYPE,
-            EntityError::StaleGate => Status::STALE,
-            EntityError::TooMany => Status::CAPACITY,
-            EntityError::ForeignHandle => Status::FOREIGN,
-        })?;
+        *number = gate.entity(Handle(handle), place).map_err(status_of)?;
+        Ok(())
+    })
+}
+
+const fn status_of(why: EntityError) -> Status {
+    match why {
+        EntityError::Missing => Status::HANDLE,
+        EntityError::WrongType => Status::TYPE,
+        EntityError::StaleGate => Status::STALE,
+        EntityError::TooMany => Status::CAPACITY,
+        EntityError::ForeignHandle => Status::FOREIGN,
+    }
+}
+
+unsafe extern "C" fn set(
+    gate: *mut RawGate,
+    elements: *const i64,
+    count: usize,
+    place: usize,
+    number: *mut i64,
+) -> i32 {
+    // SAFETY: as in `allows`; the header demands `count` elements, and `number` is NULL or the caller's.
+    let (gate, elements, number) = unsafe { (gate.cast::<Gate>().as_mut(), values(elements, count), number.as_mut()) };
+    guarded(|| {
+        let gate = gate.ok_or(Status::NULL)?;
+        let Some((elements, number)) = elements.zip(number) else {
+            gate.fail(Code::Corrupt);
+            return Err(Status::NULL);
+        };
+        *number = gate.set(elements, place).map_err(status_of)?;
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn address(gate: *mut RawGate, bytes: *const u8, len: usize, prefix: u32, number: *mut i64) -> i32 {
+    // SAFETY: as in `allows`; the header demands `len` bytes, and `number` is NULL or the caller's.
+    let (gate, bytes, number) = unsafe { (gate.cast::<Gate>().as_mut(), values(bytes, len), number.as_mut()) };
+    guarded(|| {
+        let gate = gate.ok_or(Status::NULL)?;
+        let Some((bytes, number)) = bytes.zip(number) else {
+            gate.fail(Code::Corrupt);
+            return Err(Status::NULL);
+        };
+        let bits = bytes.iter().fold(0_u128, |bits, &byte| bits << 8 | u128::from(byte));
+        // Lengths and prefixes that no address has are refused as addresses that there are not.
+        let prefix = if matches!(len, 4 | 16) { u8::try_from(prefix).unwrap_or(u8::MAX) } else { u8::MAX };
+        *number = gate.address(bits, len == 16, prefix).map_err(status_of)?;
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn element_kind(gate: *const RawGate, place: usize, kind: *mut u8) -> i32 {
+    // SAFETY: as in `allows`; `kind` is NULL or the caller's.
+    let (gate, kind) = unsafe { (gate.cast::<Gate>().as_ref(), kind.as_mut()) };
+    guarded(|| {
+        let (gate, kind) = gate.zip(kind).ok_or(Status::NULL)?;
+        if gate.is_stale() {
+            return Err(Status::STALE);
+        }
+        match gate.types().get(place) {
+            Some(ValueType::Set(of)) => *kind = kind_of(of) as u8,
+            _ => return Err(Status::TYPE),
+        }
         Ok(())
     })
 }
@@ -212,8 +274,14 @@ pub(crate) const fn kind_of(ty: &ValueType) -> Kind {
         ValueType::Decimal => Kind::Decimal,
         ValueType::Datetime => Kind::Datetime,
         ValueType::Duration => Kind::Duration,
-        ValueType::Ip | ValueType::Set(_) | ValueType::Record(_) => Kind::Other,
+        ValueType::Ip => Kind::Address,
+        ValueType::Set(of) if is_set_of_scalars(of) => Kind::Set,
+        ValueType::Set(_) | ValueType::Record(_) => Kind::Other,
     }
+}
+
+const fn is_set_of_scalars(of: &ValueType) -> bool {
+    !matches!(of, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_))
 }
 
 unsafe extern "C" fn policy(gate: *const RawGate, number: u32, id: *mut *const u8, len: *mut usize) -> i32 {
@@ -260,6 +328,35 @@ unsafe extern "C" fn parse(kind: u32, data: *const u8, len: usize, number: *mut 
             _ => return Err(Status::TYPE),
         };
         *number = read.ok_or(Status::VALUE)?;
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn parse_address(
+    data: *const u8,
+    len: usize,
+    bytes: *mut u8,
+    bytes_len: *mut usize,
+    prefix: *mut u32,
+) -> i32 {
+    // SAFETY: the header demands NULL or `len` bytes, and NULL or room for 16 bytes and two numbers.
+    let (text, bytes, out) =
+        unsafe { (values(data, len), bytes.cast::<[u8; 16]>().as_mut(), bytes_len.as_mut().zip(prefix.as_mut())) };
+    guarded(|| {
+        let ((text, bytes), (bytes_len, prefix)) = text.zip(bytes).zip(out).ok_or(Status::NULL)?;
+        let (address, length) = literals::address(text).ok_or(Status::VALUE)?;
+        *bytes = [0; 16];
+        *bytes_len = match address {
+            IpAddr::V4(address) => {
+                bytes[..4].copy_from_slice(&address.octets());
+                4
+            }
+            IpAddr::V6(address) => {
+                *bytes = address.octets();
+                16
+            }
+        };
+        *prefix = length.into();
         Ok(())
     })
 }

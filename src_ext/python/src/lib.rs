@@ -62,6 +62,7 @@ mod _core {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         let codes: Vec<(u8, &str)> = ztfast_engine::Code::ALL.iter().map(|&code| (code as u8, code.name())).collect();
         module.add("CODES", codes)?;
+        module.add("EACH", crate::reader::EACH)?;
         module.add("DEBUG", cfg!(debug_assertions))?;
         module.add("_C_API", crate::capi::capsule(module.py())?)
     }
