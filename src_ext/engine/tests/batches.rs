@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use world::sources::compile;
 use ztfast_bundle::Bundle;
 use ztfast_engine::{
-    Admission, Batch, Code, Column, Engine, EngineOptions, Handle, Kill, Principals, SessionId, SessionStatus, now_ns,
+    Admission, Batch, Code, Column, Determining, Engine, EngineOptions, Handle, Kill, Principals, SessionId,
+    SessionStatus, now_ns,
 };
 
 const SCHEMA: &str = "
@@ -96,19 +97,24 @@ fn rows_that_a_column_lacks_are_corrupt() {
     }
 }
 
-/// The hot path and the path of a batch each look at ranges by themselves.
+/// A gate's own table, its layers where reasons are asked for, and a batch each look at ranges by themselves.
 #[test]
 fn conditions_over_two_arguments_hold_where_both_do() {
     let desk = Desk::new();
     let session = desk.admit(i64::MAX);
     let mut gate = desk.engine.prepare("Action", "view", ARGUMENTS[0]).unwrap();
     for (n, m) in (0..10).flat_map(|n| (0..10).map(move |m| (n, m))) {
-        let expected = match (n, m) {
-            (_, 6..) => Code::Forbid,
-            (4.., _) | (2..4, 2..4) => Code::Allow,
-            _ => Code::Default,
+        let (expected, reasons): (Code, &[u32]) = match (n, m) {
+            (_, 6..) => (Code::Forbid, &[2]),
+            (4.., 2..4) => (Code::Allow, &[0, 1]),
+            (4.., _) => (Code::Allow, &[0]),
+            (2..4, 2..4) => (Code::Allow, &[1]),
+            _ => (Code::Default, &[]),
         };
         assert_eq!(gate.allows(session, desk.doc, &[n, m]), expected, "{n} {m}");
+        let mut determining = Determining::default();
+        assert_eq!(gate.decide(session, desk.doc, &[n, m], &mut determining), expected, "{n} {m}");
+        assert_eq!(determining.as_slice(), reasons, "{n} {m}");
         let mut codes = [u8::MAX; 2];
         let (sessions, numbers) = ([session.0], [[n], [m]]);
         let given = numbers.each_ref().map(|number| Column::all(number));
