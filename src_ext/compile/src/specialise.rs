@@ -107,6 +107,9 @@ impl Fill<'_> {
             Expr::If(test, then, _) if is_bool(test, true) => (**then).clone(),
             Expr::If(test, _, otherwise) if is_bool(test, false) => (**otherwise).clone(),
             Expr::And(a, _) | Expr::Or(a, _) | Expr::If(a, ..) if is_no_bool(a) => Expr::Error,
+            Expr::And(..) | Expr::Or(..) | Expr::If(..) => self.evaluated(filled),
+            // Every other operation evaluates all its operands, whatever the request brings.
+            _ if has_error(&filled) => Expr::Error,
             _ => self.evaluated(filled),
         }
     }
@@ -138,6 +141,13 @@ fn flatten(expr: &Expr, conjuncts: &mut Vec<Expr>) -> bool {
     }
 }
 
+/// Return whether an operand is always an error.
+fn has_error(expr: &Expr) -> bool {
+    let mut found = false;
+    expr.children(&mut |child| found |= matches!(child, Expr::Error));
+    found
+}
+
 const fn boolean(value: bool) -> Expr {
     Expr::Datum(Datum::Bool(value))
 }
@@ -152,5 +162,39 @@ const fn is_no_bool(expr: &Expr) -> bool {
         Expr::Error => true,
         Expr::Datum(value) => !matches!(value, Datum::Bool(_)),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ztfast_cedar::ir::{Binary, Unary, Var};
+
+    #[test]
+    fn an_operand_that_is_always_an_error_makes_its_operation_one() {
+        let (mut tables, mut scratch) = (Tables::default(), Scratch::default());
+        let qty = || Arc::new(Expr::GetAttr(Arc::new(Expr::Var(Var::Context)), "qty".into()));
+        let error = || Arc::new(Expr::Error);
+        let over = |a, b| Expr::Binary(Binary::LessEq, a, b);
+        let not = |a| Expr::Unary(Unary::Not, Arc::new(a));
+        let open = |a, b| (Expr::And(a, b), true);
+        for (expr, is_open) in [
+            (over(qty(), error()), false),
+            (over(error(), qty()), false),
+            (not(over(qty(), error())), false),
+            (Expr::Like(error(), [].into()), false),
+            (Expr::HasAttr(error(), ["a".into()].into()), false),
+            (Expr::Set(vec![(*qty()).clone(), Expr::Error]), false),
+            // The first operand may settle these before the error is met.
+            open(qty(), error()),
+            (Expr::Or(qty(), error()), true),
+            (Expr::If(qty(), error(), qty()), true),
+            (Expr::And(error(), qty()), false),
+        ] {
+            let filled = Fill { known: &[], tables: &mut tables, scratch: &mut scratch }.fill(&expr);
+            assert_eq!(filled, if is_open { expr.clone() } else { Expr::Error }, "{expr:?}");
+            let mut conjuncts = Vec::new();
+            assert_eq!(flatten(&filled, &mut conjuncts), is_open && !matches!(expr, Expr::And(..)), "{expr:?}");
+        }
     }
 }
