@@ -250,6 +250,7 @@ cdef class Gate:
     cdef Decision by_context(self, PyObject *const *arguments)
     cdef Decision no_bundle(self)
     cdef bint fits(self) except -1
+    cdef Decision remembered(self, uint32_t code, ztfast_determining *determining)
     cdef Decision decision(self, uint32_t code, ztfast_determining *determining)
 
 

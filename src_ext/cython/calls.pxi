@@ -98,6 +98,36 @@ cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t c
 cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t count):
     cdef int64_t values[MAX_ARGUMENTS]
     cdef ztfast_determining determining
+    cdef Py_ssize_t at
+    cdef uint32_t code
+    if (
+        count != gate._in_place
+        or <void *>arguments[0].ob_type != SESSION
+        or <void *>arguments[1].ob_type != HANDLE
+    ):
+        return decide_otherwise(gate, arguments, count)
+    for at in range(2, count):
+        if ztfast_in_place(gate._kinds[at - 2], arguments[at], &values[at - 2]) != 0:
+            return decide_otherwise(gate, arguments, count)
+    if not ztfast_take_at_once(&gate._busy):
+        return decide_otherwise(gate, arguments, count)
+    code = api.decide(
+        gate._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, <size_t>(count - 2),
+        &determining,
+    )
+    if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:
+        determining.count = 0
+    gate.keep_up()
+    remembered = gate.remembered(code, &determining)
+    ztfast_give_at_once(&gate._busy)
+    # A decision that is not in the cache is made once more, because making its object may run Python code.
+    return remembered if remembered is not None else decide_otherwise(gate, arguments, count)
+
+
+cdef Decision decide_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t count):
+    """Decide if not all values can be read in place, if the gate is in use, or if the decision is not in the cache."""
+    cdef int64_t values[MAX_ARGUMENTS]
+    cdef ztfast_determining determining
     cdef uint32_t code
     cdef int found, looked = READ
     cdef Brought brought

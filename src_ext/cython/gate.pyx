@@ -508,22 +508,23 @@ cdef class Gate:
         ztfast_give(&user._busy)
         return status == ZTFAST_OK
 
+    cdef Decision remembered(self, uint32_t code, ztfast_determining *determining):
+        """Return the decision object for a code and its policies if the cache has it. This runs no Python code."""
+        cdef CacheKey key
+        cdef size_t place
+        if determining.count > CACHED_POLICIES:
+            return None
+        place = place_of(code, determining, &key)
+        if memcmp(&self._keys[place], &key, sizeof(CacheKey)) != 0:
+            return None
+        return <Decision>self._decisions[place]
+
     cdef Decision decision(self, uint32_t code, ztfast_determining *determining):
         """Return the decision object for a code and its policies, from the cache if it is there."""
         cdef CacheKey key
-        cdef uint64_t mixed = code
-        cdef uint32_t at
-        key.code = code
-        key.count = determining.count
-        for at in range(CACHED_POLICIES):
-            key.policies[at] = determining.policies[at] if at < determining.count else 0
-            mixed = (mixed ^ key.policies[at]) * <uint64_t>0x9E3779B97F4A7C15
-        cdef size_t place = (mixed >> 40) % CACHED
-        remembered = self._decisions[place]
-        if (
-            remembered is not None and determining.count <= CACHED_POLICIES
-            and memcmp(&self._keys[place], &key, sizeof(CacheKey)) == 0
-        ):
+        cdef size_t place
+        remembered = self.remembered(code, determining)
+        if remembered is not None:
             return remembered
         cdef size_t length
         cdef const uint8_t *text
@@ -534,6 +535,7 @@ cdef class Gate:
             reasons.append((<const char *>text)[:length].decode("utf-8"))
         made = Decision(code, tuple(reasons))
         if determining.count <= CACHED_POLICIES:
+            place = place_of(code, determining, &key)
             self._keys[place] = key
             self._decisions[place] = made
         return made
@@ -557,6 +559,18 @@ cdef class Gate:
 
     def __deepcopy__(self, memo, /):
         raise OwnerError(COPIED_GATE)
+
+
+cdef size_t place_of(uint32_t code, ztfast_determining *determining, CacheKey *key) noexcept:
+    """Return the place of a decision in the cache, and its key."""
+    cdef uint64_t mixed = code
+    cdef uint32_t at
+    key.code, key.count = code, determining.count
+    for at in range(CACHED_POLICIES):
+        key.policies[at] = determining.policies[at] if at < determining.count else 0
+    for at in range(min(determining.count, <uint32_t>CACHED_POLICIES)):
+        mixed = (mixed ^ key.policies[at]) * <uint64_t>0x9E3779B97F4A7C15
+    return (mixed >> 40) % CACHED
 
 
 cdef bint parsed(int kind, PyObject *text, Py_ssize_t *room, int64_t *number) noexcept:
