@@ -68,7 +68,7 @@ MUTANTS = (
     Mutant(
         "gate: a remembered decision is given for another of its place",
         GATE,
-        "            and memcmp(&self._keys[place], &key, sizeof(CacheKey)) == 0\n",
+        "        if memcmp(&self._keys[place], &key, sizeof(CacheKey)) != 0:\n            return None\n",
         "",
         Python("tests/api/test_remembered_decisions.py"),
     ),

@@ -83,8 +83,14 @@ def rust_functions(tree: Tree, path: str) -> Iterator[tuple[str, int, str, str, 
 
 def python_tests_are_collected(tree: Tree) -> Iterator[Finding]:
     folders = collected_folders(tree)
+    # Folders of tests are no packages, so the name of a file is the name of its module. Benchmarks have a run of their
+    # own.
+    modules: dict[tuple[str, str], str] = {}
     for path in tree.ending(".py"):
         collected = path.startswith(folders) and PurePosixPath(path).name.startswith("test_")
+        place = PurePosixPath(path)
+        if collected and (other := modules.setdefault((place.parts[0], place.name), path)) != path:
+            yield Finding(path, 1, f"pytest cannot collect two files of one name: {other} has it, too")
         source = python.read(tree.text(path))
         lines: dict[tuple[python.Block | None, str], int] = {}
         for function in source.functions():

@@ -287,12 +287,14 @@ WRONG: list[tuple[Rule, dict[str, str], list[str]]] = [
             "pyproject.toml": '[tool.pytest.ini_options]\ntestpaths = ["tests", "README.md"]\n',
             "bench/pytest.ini": "",
             "bench/python/test_c.py": "def test_c(): pass\n",
+            "tests/e/test_c.py": "def test_c(): pass\n",
+            "tests/f/test_c.py": "def test_c(): pass\n",
             "tests/table.py": "def test_d(): pass\n",
             "ztfast/a.py": "def test_a(): pass\n",
             "tests/test_b.py": "def test_b():\n    def test_in(): pass\nclass Case:\n    def test_c(self): pass\n"
             "class TestIt:\n    def test_b(self): pass\ndef test_b(): pass\n",
         },
-        ["table.py:1: pytest does not look for test_d", "test_b.py:2: test_in stands within", "test_b.py:4: test_c stands in class Case", "test_b.py:7: test_b hides", "a.py:1:"],
+        ["tests/f/test_c.py:1: pytest cannot collect two files", "table.py:1: pytest does not look for test_d", "test_b.py:2: test_in stands within", "test_b.py:4: test_c stands in class Case", "test_b.py:7: test_b hides", "a.py:1:"],
     ),
     (
         evidence.python_tests_assert,
