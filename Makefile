@@ -15,7 +15,7 @@ SECONDS ?= 60
 
 .PHONY: help setup demo test test-rust test-loom test-realtime test-without-avx test-fuzz test-python test-shipped \
 	test-free-threaded cpu-time fuzz fuzz-bundles mutants lint deny check-oldest-rust format codes bench bench-instructions \
-	bench-python bench-scale bench-peers lock clean
+	bench-python bench-scale bench-peers lock clean gone
 
 # Two builds of the module take turns in the package.
 .NOTPARALLEL:
@@ -32,9 +32,10 @@ $(VENV)/.requirements: requirements/dev.txt
 
 # The package holds one of two builds of the module: the shipped one, for the demo and for measurements, or the one for
 # tests, which has assertions and shares its crates with the tests in Rust. Linters, and targets that only compile a
-# bundle, use the build that is there.
+# bundle, use the build that is there. A build whose modules are gone is made again.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
-SOURCES := $(VENV)/.requirements $(RUST) $(GATE) $(BUILD)
+SOURCES := $(VENV)/.requirements $(RUST) $(GATE) $(BUILD) \
+	$(if $(and $(wildcard ztfast/_core.*.so),$(wildcard ztfast/gate.*.so)),,gone)
 SHIPPED := $(VENV)/.installed
 TESTED := $(VENV)/.tested
 EITHER := $(firstword $(wildcard $(SHIPPED) $(TESTED)) $(TESTED))
@@ -48,6 +49,9 @@ $(TESTED): $(SOURCES)
 	rm -f $(SHIPPED)
 	MATURIN_PEP517_ARGS="--profile dev" $(INSTALL)
 	touch $@
+
+# Always out of date.
+gone:
 
 setup: $(SHIPPED) ## set everything up in .venv
 

@@ -1,22 +1,28 @@
 """The build backend: setuptools builds the Cython gate, maturin everything else (PEP 517, PEP 660).
 
-One ``pip install .`` has to make two extension modules with two tools. Before maturin packs the wheel, this backend
-builds ``ztfast/gate.*.so`` in place, and copies the example desk into the package.
+One ``pip install .`` has to make two extension modules with two tools. A wheel is made in a copy of the package, so it
+leaves the checkout and its editable install as they are, for whichever Python it is. Only cargo works in the checkout,
+because its target folder saves most of the time.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import maturin
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "ztfast"
+MANIFEST = "src_ext/python/Cargo.toml"
 
 Settings = dict[str, Any] | None
 
@@ -28,19 +34,34 @@ def _need_tools() -> None:
         sys.exit("ztfast: building the core needs a Rust toolchain (1.89 or newer), but `cargo` is not on the PATH")
 
 
-def _build_gate() -> None:
-    # A module for another Python, or from older sources, must not get into the wheel.
-    for stale in PACKAGE.glob("*.so"):
-        if not stale.name.startswith("_core"):
-            stale.unlink()
-    subprocess.run([sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"], cwd=ROOT, check=True)
+def _build_gate(root: Path) -> None:
+    # setuptools goes by the times of files, which do not say whether a module is from these sources.
+    (root / "ztfast" / f"gate{sysconfig.get_config_var('EXT_SUFFIX')}").unlink(missing_ok=True)
+    subprocess.run([sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"], cwd=root, check=True)
 
 
-def _copy_desk() -> None:
-    desk, copy = ROOT / "examples" / "desk", PACKAGE / "_desk"
-    if desk.is_dir():
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(desk, copy, ignore=shutil.ignore_patterns("__pycache__"))
+@contextmanager
+def _copy() -> Iterator[Path]:
+    """Copy what a wheel is made of to a temporary folder, and work there."""
+    unbuilt = shutil.ignore_patterns("*.so", "__pycache__", "_desk")
+    with tempfile.TemporaryDirectory(prefix="ztfast-wheel-") as folder:
+        copy = Path(folder)
+        for source, target in (
+            ("ztfast", "ztfast"),
+            ("src_ext/cython", "src_ext/cython"),
+            ("examples/desk", "ztfast/_desk"),
+        ):
+            shutil.copytree(ROOT / source, copy / target, ignore=unbuilt)
+        for file in ("setup.py", "README.md", "LICENSE"):
+            shutil.copy(ROOT / file, copy)
+        project = (ROOT / "pyproject.toml").read_text()
+        (copy / "pyproject.toml").write_text(project.replace(f'"{MANIFEST}"', json.dumps(str(ROOT / MANIFEST))))
+        before = Path.cwd()
+        os.chdir(copy)
+        try:
+            yield copy
+        finally:
+            os.chdir(before)
 
 
 def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
@@ -67,20 +88,16 @@ def prepare_metadata_for_build_editable(directory: str, config_settings: Setting
 
 def build_wheel(directory: str, config_settings: Settings = None, metadata: str | None = None) -> str:
     _need_tools()
-    # maturin adds the core's module itself. One from an editable install would be packed a second time.
-    for stale in PACKAGE.glob("_core*.so"):
-        stale.unlink()
-    _build_gate()
-    _copy_desk()
-    try:
+    directory = str(Path(directory).resolve())
+    metadata = None if metadata is None else str(Path(metadata).resolve())
+    with _copy() as copy:
+        _build_gate(copy)
         return str(maturin.build_wheel(directory, config_settings, metadata))
-    finally:
-        shutil.rmtree(PACKAGE / "_desk", ignore_errors=True)
 
 
 def build_editable(directory: str, config_settings: Settings = None, metadata: str | None = None) -> str:
     _need_tools()
-    _build_gate()
+    _build_gate(ROOT)
     return str(maturin.build_editable(directory, config_settings, metadata))
 
 

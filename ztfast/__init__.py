@@ -17,7 +17,7 @@ True
 
 from pathlib import Path
 
-from ztfast import _alone  # noqa: F401
+from ztfast import _alone, _built  # noqa: F401
 
 # isort: split
 from ztfast import _core, examples
