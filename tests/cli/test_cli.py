@@ -99,11 +99,14 @@ def test_refused_policies_show_file_line_and_caret(tmp_path: Path) -> None:
         (["decide", "missing.ztb", *BUY], 1, "missing.ztb"),
         (["decide", "README.md", *BUY], 1, "not a ztfast bundle"),
         (["compile", "nowhere.cedar", "-s", "x"], 1, "nowhere.cedar"),
-        (["compile", "nowhere.cedar"], 1, "--schema"),
+        (["compile", "nowhere.cedar"], 2, "--schema"),
+        (["check", "nowhere.cedar"], 2, "--schema"),
         (["decide", "{bundle}", 'Algo::"a7"', "order.nwe", 'Instrument::"AAPL"'], 1, "order.nwe"),
         (["decide", "{bundle}", *BUY], 1, "notional"),
-        (["decide", "{bundle}", *BUY, "-c", "notional"], 1, "NAME=VALUE"),
-        (["decide", "{bundle}", *BUY, "--context", "{"], 1, "not JSON"),
+        (["decide", "{bundle}", *BUY, "-c", "notional"], 2, "NAME=VALUE"),
+        (["decide", "{bundle}", *BUY, "-c", "qty=2"], 2, "another -c"),
+        (["decide", "{bundle}", *BUY, "--context", "{"], 2, "not JSON"),
+        (["decide", "{bundle}", *BUY, "-c", "nothing=1"], 1, "nothing"),
         (["decide"], 2, "Missing argument"),
         (["nothing"], 2, "No such command"),
     ],
@@ -113,6 +116,66 @@ def test_what_fails_says_why_without_a_traceback(bundle: str, arguments: list[st
     assert done.returncode == code
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "option", [["-s", "x"], ["-e", "x"], ["--permissive"], ["--deny-warnings"]], ids=lambda option: option[0]
+)
+def test_options_for_sources_are_refused_beside_a_bundle(bundle: str, option: list[str]) -> None:
+    done = run("check", bundle, *option)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "not for a bundle" in done.stderr
+
+
+def test_a_bundle_does_not_seem_to_have_no_warnings(bundle: str) -> None:
+    assert json.loads(run("check", bundle, "--json").stdout)["warnings"] is None
+    assert json.loads(run("check", *SOURCES, "--json").stdout)["warnings"] == []
+
+
+def test_errors_are_json_where_that_is_asked_for(bundle: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.cedar").write_text("permit (principal, action, resource)\nwhen { prncipal.cap > 1 };\n")
+    sources = ["bad.cedar", "-s", str(DESK / "desk.cedarschema")]
+    for command in (["compile", *sources], ["check", *sources]):
+        done = run(*command, "--json", cwd=tmp_path)
+        told = json.loads(done.stdout)
+        assert (done.returncode, told["error"]["file"], told["error"]["line"]) == (1, "bad.cedar", 2)
+        assert told["error"]["message"] == told["diagnostics"][0]["message"]
+        assert told["error"]["message"] in done.stderr.replace("\n", "")
+        assert "rendered" not in told["diagnostics"][0]
+        assert run(*command, cwd=tmp_path).stdout == ""
+    for arguments, code in (
+        (["decide", bundle, *BUY, "-c", "notional=x"], 1),
+        (["explain", bundle, *BUY, "-c", "notional"], 2),
+        (["decide", bundle], 2),
+        (["decide", bundle, *BUY, "--nothing"], 2),
+        (["check", str(tmp_path / "missing.ztb")], 1),
+    ):
+        done = run(*arguments, "--json")
+        told = json.loads(done.stdout)
+        assert done.returncode == code
+        assert done.stderr.endswith(f"error: {told['error']['message']}\n")
+        assert (told["error"]["file"], told["error"]["line"], told["diagnostics"]) == (None, None, [])
+
+
+def test_a_request_that_does_not_fit_says_why_and_no_policy_is_blamed(bundle: str) -> None:
+    large = [bundle, *BUY, "-c", f"notional={10**20}"]
+    other = [bundle, 'Venue::"XNAS"', *BUY[1:], "-c", "notional=1"]
+    for request, code, says in ((large, "BAD_VALUE", "notional"), (other, "NOT_APPLICABLE", "Venue")):
+        for command in ("decide", "explain"):
+            done = run(command, *request)
+            assert done.returncode == 3
+            assert done.stdout.startswith(f"DENY  {code}\n")
+            assert "does not fit the schema: " in done.stdout
+            assert says in done.stdout
+            assert "No permit applies" not in done.stdout
+            assert "Determining" not in done.stdout
+            told = json.loads(run(command, *request, "--json").stdout)
+            assert told["code"] == code
+            assert says in told["problem"]
+        assert "No policy was judged" in run("explain", *request).stdout
+    assert json.loads(run("decide", bundle, *BUY, "-c", "notional=1", "--json").stdout)["problem"] is None
+    default = run("explain", bundle, 'Human::"nobody"', *BUY[1:], "-c", "notional=1")
+    assert "No permit applies" in default.stdout
 
 
 def test_a_damaged_bundle_is_refused(bundle: str, tmp_path: Path) -> None:
@@ -145,15 +208,18 @@ def test_the_demo_tells_its_story_and_measures() -> None:
     assert all(asked.name in text for asked in OTHER_GATES)
 
 
-def test_the_readmes_commands_run() -> None:
-    (ROOT / "build").mkdir(exist_ok=True)
+def test_the_readmes_commands_run_in_a_clean_checkout(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     commands = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
     assert len(commands) >= 5
     for command in commands:
         program, *arguments = shlex.split(command)
+        if program == "mkdir":
+            subprocess.run([program, *arguments], cwd=tmp_path, check=True)
+            continue
         assert program == "ztfast"
-        done = run(*arguments, cwd=ROOT)
+        done = run(*arguments, cwd=tmp_path)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 

@@ -5,6 +5,7 @@ Exit codes, for scripts: 0 success (for ``decide`` and ``explain``: ALLOW), 1 er
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import sys
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from ztfast import __version__
 from ztfast.cli import benching, compiling, deciding, demo
-from ztfast.cli.output import CLOSED, block, console, errors, say
+from ztfast.cli.output import CLOSED, UsageError, block, console, errors, failed, say
 from ztfast.errors import Error, PolicyError
 
 __all__ = ["app", "main"]
@@ -54,6 +55,11 @@ app.command("decide")(deciding.decide_command)
 app.command("explain")(deciding.explain_command)
 app.command("demo")(demo.demo_command)
 app.command("bench")(benching.bench_command)
+
+for _command in app.registered_commands:
+    # A line of a docstring is as long as the source allows; a terminal has its own width.
+    _paragraphs = inspect.cleandoc(_command.callback.__doc__ or "").split("\n\n")
+    _command.help = "\n\n".join(" ".join(lines.split()) for lines in _paragraphs)
 
 
 def main() -> NoReturn:
@@ -111,13 +117,15 @@ def _run() -> int:
         what = "error" if count else "warning"
         count = count or len(error.diagnostics)
         errors.print()
-        return _told(FAILED, ("error: ", "bold red"), f"refused: {count} {what}{'s' if count != 1 else ''} (see above)")
+        return _wrong(FAILED, f"refused: {count} {what}{'s' if count != 1 else ''} (see above)", error)
+    except UsageError as error:
+        return _wrong(USAGE, str(error))
     except Error as error:
-        return _told(FAILED, ("error: ", "bold red"), str(error))
+        return _wrong(FAILED, str(error))
     except UnicodeEncodeError as error:
         # Arguments that are not UTF-8, and some JSON, contain lone surrogates.
         given = error.object if len(error.object) <= 80 else error.object[:77] + "..."
-        return _told(FAILED, ("error: ", "bold red"), f"wanted text in UTF-8; got {given}")
+        return _wrong(FAILED, f"wanted text in UTF-8; got {given}")
     except SystemExit:
         # Printing the help raises this if the reader of the pipe is gone.
         raise BrokenPipeError(CLOSED) from None
@@ -133,7 +141,7 @@ def _run() -> int:
             raise
         kind = f"{type(error).__name__}: {error}"
         report = "this is a bug in ztfast: please report it with the traceback that ZTFAST_TRACEBACK=1 prints"
-        return _told(FAILED, ("error: ", "bold red"), f"{kind} ({report})")
+        return _wrong(FAILED, f"{kind} ({report})")
 
 
 def _misused(error: Exception) -> int:
@@ -146,7 +154,14 @@ def _misused(error: Exception) -> int:
     if context is not None:
         _told(USAGE, " ".join(context.get_usage().split()))
         _told(USAGE, f"Try '{context.command_path} --help' for help.")
-    return _told(getattr(error, "exit_code", USAGE), ("error: ", "bold red"), message)
+    return _wrong(getattr(error, "exit_code", USAGE), message)
+
+
+def _wrong(code: int, message: str, error: Exception | None = None) -> int:
+    """Print an error on standard error, and with ``--json`` on standard output too. Return the exit code."""
+    code = _told(code, ("error: ", "bold red"), message)
+    failed(message, error)
+    return code
 
 
 def _told(code: int, *parts: str | tuple[str, str]) -> int:

@@ -10,21 +10,32 @@ import typer
 from rich.text import Text
 
 from ztfast.bundle import Bundle, compile
-from ztfast.cli.output import block, console, errors, json_out, number, say, size, table, working
-from ztfast.errors import SourceError
+from ztfast.cli.output import (
+    Json,
+    UsageError,
+    block,
+    console,
+    errors,
+    finding,
+    json_out,
+    number,
+    say,
+    size,
+    table,
+    working,
+)
 
-__all__ = ["Entities", "Json", "Permissive", "Schema", "check_command", "compile_command"]
+__all__ = ["check_command", "compile_command", "totals"]
 
 Schema = Annotated[Path | None, typer.Option("--schema", "-s", help="The schema, in Cedar's syntax or JSON.")]
 Entities = Annotated[Path | None, typer.Option("--entities", "-e", help="The entities, in Cedar's JSON.")]
 Permissive = Annotated[bool, typer.Option(help="Compile policies that strict validation refuses, with warnings.")]
 DenyWarnings = Annotated[bool, typer.Option("--deny-warnings", help="Turn warnings into errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def compile_sources(
     policies: list[Path],
-    schema: Path | None,
+    schema: Path,
     entities: Path | None,
     permissive: bool,
     deny_warnings: bool,
@@ -32,8 +43,6 @@ def compile_sources(
     exempt: str | None = None,
 ) -> Bundle:
     """Compile the sources that the command line names, and print warnings on standard error."""
-    if schema is None:
-        raise SourceError("compiling needs a schema: add --schema FILE")
     with working() as progress:
         bundle = compile(
             policies,
@@ -50,6 +59,13 @@ def compile_sources(
     return bundle
 
 
+def needed(schema: Path | None) -> Path:
+    """Return the schema, which sources need and a bundle does not."""
+    if schema is None:
+        raise UsageError("compiling needs a schema: add --schema FILE")
+    return schema
+
+
 def compile_command(
     policies: Annotated[list[Path], typer.Argument(help="Policy folders and files.", show_default=False)],
     schema: Schema = None,
@@ -58,7 +74,10 @@ def compile_command(
     base: Annotated[Path | None, typer.Option(help="An older bundle, of which the unchanged parts are reused.")] = None,
     exempt: Annotated[
         str | None,
-        typer.Option(help="The group of actions that the kill switch does not stop, as 'Action::\"reduce-risk\"'."),
+        typer.Option(
+            help="The actions that the kill switch does not stop: an action, or a group of actions, "
+            "as 'Action::\"reduce-risk\"' or 'Action::\"order.cancel\"'."
+        ),
     ] = None,
     permissive: Permissive = False,
     deny_warnings: DenyWarnings = False,
@@ -72,7 +91,7 @@ def compile_command(
 
     [dim]ztfast compile policies/ --schema desk.cedarschema --entities desk.entities.json -o desk.ztb[/]
     """
-    bundle = compile_sources(policies, schema, entities, permissive, deny_warnings, base, exempt)
+    bundle = compile_sources(policies, needed(schema), entities, permissive, deny_warnings, base, exempt)
     bundle.save(output)
     if as_json:
         json_out({"output": str(output), **summary(bundle)})
@@ -95,19 +114,32 @@ def check_command(
 ) -> None:
     """Check a bundle or sources, and show how each action was compiled.
 
-    A bundle is read completely and its hashes are checked. The output lists the policies that are left to Cedar's own
-    evaluator.
+    A bundle is read completely and its hashes are checked. Options for sources are refused beside it; a bundle does not
+    keep the warnings of its compilation. The output lists the policies that are left to Cedar's own evaluator.
 
     [dim]ztfast check desk.ztb[/]
     """
-    if len(sources) == 1 and sources[0].suffix == ".ztb":
+    compiled_before = len(sources) == 1 and sources[0].suffix == ".ztb"
+    if compiled_before:
+        given = {
+            "--schema": schema is not None,
+            "--entities": entities is not None,
+            "--permissive": permissive,
+            "--deny-warnings": deny_warnings,
+        }
+        for option in (name for name, is_given in given.items() if is_given):
+            why = (
+                "a bundle does not keep the warnings" if option == "--deny-warnings" else "a bundle is compiled already"
+            )
+            raise UsageError(f"{option} is for sources, not for a bundle: {why}; give it to `ztfast compile`")
         bundle = Bundle.load(sources[0])
         # Loading does not check all sections of a large file.
         bundle.check()
     else:
-        bundle = compile_sources(sources, schema, entities, permissive, deny_warnings)
+        bundle = compile_sources(sources, needed(schema), entities, permissive, deny_warnings)
     if as_json:
-        json_out({**summary(bundle), "actions": [asdict(action) for action in bundle.stats.actions]})
+        warnings = {"warnings": None} if compiled_before else {}
+        json_out({**summary(bundle), **warnings, "actions": [asdict(action) for action in bundle.stats.actions]})
         return
     console.print(totals(bundle, str(sources[0])))
     console.print()
@@ -140,8 +172,9 @@ def check_command(
     for note in (
         f"bytes per principal {memory.per_principal:,.0f}, per resource {memory.per_resource:,.0f}, "
         f"per policy {memory.per_policy:,.0f}",
-        "classes: principals x resources; resolved: conditions on both that the table answers;",
-        "left: conditions that are checked on each decision",
+        "entities: with the actions; classes: of principals x of resources that get the same decisions;",
+        "cells: a table's entries for pairs of classes, of which each side has one more, to which no policy applies;",
+        "resolved: conditions on both that the table answers; left: conditions that are checked on each decision",
     ):
         say((note, "dim"))
     console.print()
@@ -163,7 +196,7 @@ def summary(bundle: Bundle) -> dict[str, Any]:
         "strict": bundle.strict,
         "stats": stats,
         "fallbacks": [asdict(policy) for policy in bundle.fallbacks],
-        "warnings": [{k: v for k, v in warning.items() if k != "rendered"} for warning in bundle.warnings],
+        "warnings": [finding(warning) for warning in bundle.warnings],
     }
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ztfast.cli.output import UsageError
 from ztfast.engine import Engine
 from ztfast.errors import ContextError, SourceError
 from ztfast.shown import one_line
@@ -29,12 +30,16 @@ def read_context(
     The action's schema tells which attribute a name means.
 
     Raises:
-        ContextError: if an option is not a JSON object, has a duplicate key, or contradicts another option.
+        UsageError: if an option is not a JSON object, has a duplicate key, or contradicts another option.
+        ContextError: if a file is not a JSON object or has a duplicate key, or the action has no such attribute.
         SourceError: if the file cannot be read.
     """
     context: dict[str, Any] = {}
     if text is not None:
-        context |= read_object(text, "--context")
+        try:
+            context |= read_object(text, "--context")
+        except ContextError as error:
+            raise UsageError(str(error)) from None
     if file is not None:
         name, content = ("standard input", standard_input()) if str(file) == "-" else read_file(str(file))
         context |= read_object(content, name)
@@ -93,23 +98,25 @@ def put(context: dict[str, Any], engine: Engine, action: str, option: str, given
     """Put ``NAME=VALUE`` into a context. ``given`` has the paths of earlier options."""
     said = f"-c {shown(option)}"
     if "=" not in option:
-        raise ContextError(f"{said}: wanted NAME=VALUE")
+        raise UsageError(f"{said}: wanted NAME=VALUE, as -c qty=100")
     path, written = named(engine, action, option)
     try:
         value = parse(written, said)
     except json.JSONDecodeError:
         value = written
+    except ContextError as error:
+        raise UsageError(str(error)) from None
     except ValueError as error:
-        raise ContextError(f"{said}: {error}") from None
+        raise UsageError(f"{said}: {error}") from None
     for before in given:
         if before[: len(path)] == path or path[: len(before)] == before:
-            raise ContextError(f"{said}: another -c gives {shown('.'.join(before))}")
+            raise UsageError(f"{said}: another -c gives {shown('.'.join(before))}")
     given.add(path)
     inner = context
     for depth, part in enumerate(path[:-1], 1):
         inner = inner.setdefault(part, {})
         if not isinstance(inner, dict):
-            raise ContextError(f"{said}: {shown('.'.join(path[:depth]))} was already given, and is not a record")
+            raise UsageError(f"{said}: {shown('.'.join(path[:depth]))} was already given, and is not a record")
     inner[path[-1]] = value
 
 
@@ -126,7 +133,7 @@ def named(engine: Engine, action: str, option: str) -> tuple[tuple[str, ...], st
     if not found:
         raise refused[0]
     if len(found) > 1:
-        raise ContextError(f"-c {shown(option)}: the name means two context attributes: use --context")
+        raise UsageError(f"-c {shown(option)}: the name means two context attributes: use --context")
     return found[0]
 
 

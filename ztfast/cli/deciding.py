@@ -10,9 +10,8 @@ import typer
 from rich.syntax import Syntax
 
 from ztfast.bundle import Bundle
-from ztfast.cli.compiling import Json
 from ztfast.cli.contexts import read_context
-from ztfast.cli.output import block, console, json_out, say
+from ztfast.cli.output import Json, block, console, json_out, say
 from ztfast.engine import Engine
 from ztfast.explanation import PolicyText
 from ztfast.gate import Decision
@@ -20,6 +19,9 @@ from ztfast.gate import Decision
 __all__ = ["decide_command", "explain_command"]
 
 DENIED = 3
+
+JUDGED = ("ALLOW", "FORBID", "DEFAULT")
+"""The codes of decisions that policies made. Other requests are denied before any policy is judged."""
 
 File = Annotated[Path, typer.Argument(help="The bundle (.ztb).", show_default=False)]
 Principal = Annotated[str, typer.Argument(help="The principal's uid, for example 'Algo::\"a7\"'.", show_default=False)]
@@ -55,11 +57,13 @@ def decide_command(
     [dim]ztfast decide desk.ztb 'Algo::"a7"' order.new 'Instrument::"AAPL"' -c notional=250000 -c qty=100[/]
     """
     engine = Engine(Bundle.load(bundle))
-    decision = engine.evaluate(principal, action, resource, read_context(engine, action, context, context_file, value))
+    values = read_context(engine, action, context, context_file, value)
+    decision = engine.evaluate(principal, action, resource, values)
+    problem = None if decision.code in JUDGED else engine.explain(principal, action, resource, values).problem
     if as_json:
-        json_out(shown(decision))
+        json_out({**shown(decision), "problem": problem})
     else:
-        show(decision)
+        show(decision, problem)
     raise typer.Exit(0 if decision else DENIED)
 
 
@@ -95,22 +99,21 @@ def explain_command(
             }
         )
     else:
-        show(told.decision)
-        if told.problem:
-            say(("The request does not fit the schema: ", "yellow"), told.problem)
+        show(told.decision, told.problem)
+        judged = told.decision.code in JUDGED
         effect = "permits" if told.allow else "forbids"
         for heading, texts in (
             (f"Determining {effect}", told.reasons),
             ("Policies with errors, which do not apply", told.errors),
         ):
-            if texts:
+            if texts and judged:
                 console.print()
                 say((heading, "bold"))
-            for text in texts:
-                show_policy(text)
-        if not told.reasons:
+                for text in texts:
+                    show_policy(text)
+        if not judged or not told.reasons:
             console.print()
-            say("No permit applies, so the request is denied.")
+            say("No permit applies, so the request is denied." if judged else "No policy was judged.")
         if not told.agrees:
             say(("Cedar's decision differs. This is a bug in ztfast: please report it.", "bold red"))
     raise typer.Exit(1 if not told.agrees else 0 if told.decision else DENIED)
@@ -121,12 +124,14 @@ def shown(decision: Decision) -> dict[str, Any]:
     return {"decision": decision.effect, "code": decision.code, "reasons": list(decision.reasons)}
 
 
-def show(decision: Decision) -> None:
-    """Print a decision."""
+def show(decision: Decision, problem: str | None) -> None:
+    """Print a decision, and why the request does not fit the schema."""
     colour = "green" if decision else "red"
     reasons = f"  {', '.join(decision.reasons)}" if decision.reasons else ""
     code = "" if decision.code == decision.effect else f"  {decision.code}"
     say((decision.effect, f"bold {colour}"), f"{code}{reasons}")
+    if problem:
+        say(("The request does not fit the schema: ", "yellow"), problem)
 
 
 def policy(text: PolicyText) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from ztfast.bench.desk import DeskWorkload, desk_series
 from ztfast.bench.floors import empty_function
 from ztfast.bench.loops import quiet
 from ztfast.bundle import Bundle, compile
-from ztfast.cli.compiling import Json, totals
-from ztfast.cli.output import console, json_out, number, progress_bar, say, table, working
+from ztfast.cli.compiling import totals
+from ztfast.cli.output import Json, console, json_out, number, progress_bar, say, table, working
 from ztfast.cli.stream import Desk, Request
 from ztfast.engine import Engine
 from ztfast.errors import SourceError

@@ -11,17 +11,22 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from ztfast.errors import Error, PolicyError
 from ztfast.shown import one_line
 
-__all__ = ["block", "console", "errors", "json_out", "number", "progress_bar", "say", "size", "table", "working"]
+__all__ = [
+    "Json", "UsageError", "block", "console", "errors", "failed", "finding", "json_out", "number", "progress_bar",
+    "say", "size", "table", "working",
+]  # fmt: skip
 
 CLOSED = "its reader is gone"
 """The reason in the message about a standard output that is a pipe without a reader."""
@@ -75,6 +80,29 @@ def json_out(value: Any) -> None:
     except BrokenPipeError:
         # The new error has no errno: for EPIPE, typer would end the program without a message.
         raise BrokenPipeError(CLOSED) from None
+
+
+class UsageError(Error):
+    """The options contradict each other or cannot be read: wrong usage, with exit code 2."""
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts; errors, too.")]
+
+
+def failed(message: str, error: Exception | None = None) -> None:
+    """Print an error as JSON, if that is asked for: what is wrong, and in which file and line, if that is known."""
+    # Arguments that cannot be parsed are errors, too. The option of `ztfast bench` names a file.
+    if "--json" not in sys.argv or sys.argv[1] == "bench":
+        return
+    found = [finding(each) for each in error.diagnostics] if isinstance(error, PolicyError) else []
+    first = next((each for each in found if each["severity"] == "error"), found[0] if found else {})
+    where = {name: first.get(name) for name in ("file", "line")}
+    json_out({"error": {"message": first.get("message", message), **where}, "diagnostics": found})
+
+
+def finding(diagnostic: dict[str, Any]) -> dict[str, Any]:
+    """Return an error or warning about the sources for the JSON output."""
+    return {name: value for name, value in diagnostic.items() if name != "rendered"}
 
 
 def number(value: int) -> str:
