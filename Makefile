@@ -33,12 +33,16 @@ $(VENV)/.requirements: requirements/dev.txt
 # The package holds one of two builds of the module: the shipped one, for the demo and for measurements, or the one for
 # tests, which has assertions and shares its crates with the tests in Rust. Linters, and targets that only compile a
 # bundle, use the build that is there. A build whose modules are gone is made again.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+INSTALL = $(BIN)/python -m pip install $(QUIETLY) --disable-pip-version-check --no-build-isolation --no-deps -e .
 SOURCES := $(VENV)/.requirements $(RUST) $(GATE) $(BUILD) \
 	$(if $(and $(wildcard ztfast/_core.*.so),$(wildcard ztfast/gate.*.so)),,gone)
 SHIPPED := $(VENV)/.installed
 TESTED := $(VENV)/.tested
 EITHER := $(firstword $(wildcard $(SHIPPED) $(TESTED)) $(TESTED))
+
+# The first build compiles Cedar, which takes minutes: it shows what cargo does.
+$(SHIPPED): QUIETLY := $(if $(wildcard src_ext/target/release),--quiet,--verbose)
+$(TESTED): QUIETLY := $(if $(wildcard src_ext/target/debug),--quiet,--verbose)
 
 $(SHIPPED): $(SOURCES)
 	rm -f $(TESTED)
