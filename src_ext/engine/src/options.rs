@@ -13,6 +13,8 @@ pub struct EngineOptions {
     pub handles: usize,
     /// The bytes that the context of a request may take. Callers that read contexts enforce this.
     pub max_context: usize,
+    /// The most cells of a gate's own table. A gate that would need more decides by the action's layers.
+    pub gate_cells: usize,
     /// How the memory is held.
     pub residence: Residence,
     /// The instructions that intersect sets of policies.
@@ -25,6 +27,7 @@ impl Default for EngineOptions {
             sessions: 1 << 16,
             handles: 1 << 22,
             max_context: 1 << 22,
+            gate_cells: 1 << 19,
             residence: Residence::default(),
             simd: SimdLevel::default(),
         }

@@ -135,6 +135,8 @@ pub(crate) struct LoadedBundle {
     /// bundle.
     replaced: AtomicBool,
     pub simd: SimdLevel,
+    /// The most cells of a gate's own table.
+    gate_cells: usize,
     /// The bindings, by gate number, of the gates that existed when the bundle came.
     bindings: OnceLock<Vec<Option<Arc<Binding>>>>,
     /// The gates' bindings, which gates of one specification share. They are kept here so that no gate frees one while
@@ -180,7 +182,7 @@ impl LoadedBundle {
         fallback: Option<Box<dyn Fallback>>,
         attached: Option<Attached>,
     ) -> Result<Self, EngineError> {
-        let EngineOptions { handles, residence, simd, .. } = *options;
+        let EngineOptions { handles, gate_cells, residence, simd, .. } = *options;
         let copied = residence.locked || residence.huge_pages;
         let bundle = if copied { Arc::new(bundle.copy(residence.huge_pages)?) } else { bundle };
         ensure_available("what is derived from a bundle", bundle.bytes().len() + (4 << 20))?;
@@ -208,6 +210,7 @@ impl LoadedBundle {
             slots,
             replaced: AtomicBool::new(false),
             simd,
+            gate_cells,
             bindings: OnceLock::new(),
             bound: Mutex::default(),
             attached,
@@ -552,7 +555,7 @@ impl LoadedBundle {
         }
         // This takes long, so the lock is not held meanwhile.
         let mut binding = self.bind_spec(spec)?;
-        binding.table = gate_table(&self.bundle, &binding);
+        binding.table = gate_table(&self.bundle, &binding, self.gate_cells);
         let mut bound = bound();
         if bound.len() == bound.capacity() {
             // Drop the bindings of gates that are gone. Only this map holds them: no gate frees one while it decides.

@@ -15,9 +15,8 @@ use std::rc::Rc;
 use ztfast_bundle::{Bundle, CellKind, Form, LayerRec, Program, cell_kind, cell_program};
 use ztfast_codes::Code;
 
-/// The most classes of one side, and the most cells, of a gate's table.
+/// The most classes of one side.
 const MAX_CLASSES: usize = 1 << 17;
-const MAX_CELLS: usize = 1 << 19;
 /// The most lines of a gate.
 const MAX_LINES: u32 = 1 << 14;
 /// The most instructions that are run to build a table.
@@ -29,12 +28,13 @@ const MAX_COMPARISONS: usize = 1 << 22;
 /// The most rounds of merging forbids. Each round makes the box smaller.
 const MAX_ROUNDS: usize = 32;
 
-/// Build the table of a gate. It is empty if the gate cannot have one: then the walk decides everything.
-pub(crate) fn gate_table(bundle: &Bundle, binding: &Binding) -> GateTable {
-    build(bundle, binding).unwrap_or_default()
+/// Build the table of a gate, with at most so many cells. It is empty if the gate cannot have one: then the walk decides
+/// everything.
+pub(crate) fn gate_table(bundle: &Bundle, binding: &Binding, most: usize) -> GateTable {
+    build(bundle, binding, most).unwrap_or_default()
 }
 
-fn build(bundle: &Bundle, binding: &Binding) -> Option<GateTable> {
+fn build(bundle: &Bundle, binding: &Binding, most: usize) -> Option<GateTable> {
     let layers = &*binding.layers;
     // Records have no numbers.
     if binding.count == usize::MAX || layers.is_empty() || layers.iter().any(|layer| layer.form == Form::Sets as u32) {
@@ -45,7 +45,7 @@ fn build(bundle: &Bundle, binding: &Binding) -> Option<GateTable> {
     let (columns, resources) =
         axis(bundle, layers, bundle.resource_classes().len(), |layer| layer.resource_map as usize)?;
     let width = resources.len() + 1;
-    let count = width.checked_mul(principals.len() + 1).filter(|&count| count <= MAX_CELLS)?;
+    let count = width.checked_mul(principals.len() + 1).filter(|&count| count <= most)?;
     let mut cells = vec![u32::from(Code::NotApplicable as u8); count];
     let lifter = Lifter::new(bundle, binding, MAX_STEPS);
     let mut builder = Builder {

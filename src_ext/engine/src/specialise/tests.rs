@@ -122,7 +122,7 @@ fn bound(bundle: &Bundle, absent: u8) -> Binding {
     names.extend(OPTIONAL.iter().enumerate().filter(|(at, _)| absent >> at & 1 == 0).flat_map(|(_, paths)| *paths));
     let paths: Vec<Path> = names.iter().map(|path| path.iter().map(|&part| part.into()).collect()).collect();
     let mut binding = bind(bundle, Some(0), &paths).unwrap();
-    binding.table = gate_table(bundle, &binding);
+    binding.table = gate_table(bundle, &binding, 1 << 19);
     binding
 }
 
