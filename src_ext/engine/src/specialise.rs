@@ -28,8 +28,8 @@ const MAX_COMPARISONS: usize = 1 << 22;
 /// The most rounds of merging forbids. Each round makes the box smaller.
 const MAX_ROUNDS: usize = 32;
 
-/// Build the table of a gate, with at most so many cells. It is empty if the gate cannot have one: then the walk decides
-/// everything.
+/// Build the table of a gate, with at most so many cells. It is empty if the gate cannot have one: then the walk
+/// decides everything.
 pub(crate) fn gate_table(bundle: &Bundle, binding: &Binding, most: usize) -> GateTable {
     build(bundle, binding, most).unwrap_or_default()
 }
