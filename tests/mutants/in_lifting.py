@@ -98,14 +98,14 @@ MUTANTS = (
     Mutant(
         "lines: a box reaches one too far",
         SPECIALISE,
-        "bounds.low = limit.high.checked_add(1)?;",
-        "bounds.low = limit.high;",
+        "limit.high.checked_add(1).map(|low| Interval { low, ..*bounds })",
+        "Some(limit.high).map(|low| Interval { low, ..*bounds })",
     ),
     Mutant(
         "lines: a box ends one too early",
         SPECIALISE,
-        "bounds.high = limit.low.checked_sub(1)?;",
-        "bounds.high = limit.low.checked_sub(2)?;",
+        "limit.low.checked_sub(1).map(|high| Interval { high, ..*bounds })",
+        "limit.low.checked_sub(2).map(|high| Interval { high, ..*bounds })",
     ),
     Mutant(
         "lines: a hole of the box is one of its sides",
@@ -156,7 +156,9 @@ MUTANTS = (
         ROWS,
         "*code = if within & forbidden { Code::Forbid as u8 } else { *code };",
         "*code = if within & forbidden & false { Code::Forbid as u8 } else { *code };",
-        PROPERTY,
+        Rust(
+            "engine/src/specialise/tests.rs", "rows_of_one_pair_of_classes_are_decided_by_inequalities_of_two_columns"
+        ),
     ),
     Mutant(
         "rows: rows outside of the box are decided as those inside",

@@ -466,8 +466,8 @@ impl Batch {
         Ok(ClassPair { principal: principal.classes.principal, resource: resource.classes.resource })
     }
 
-    /// Decide rows that differ in their arguments only, if only ranges are left to test: one condition after the other
-    /// over all rows, which the compiler vectorizes. `false` if there is more to test.
+    /// Decide rows that differ in their arguments only, if only conditions on these are left to test: one condition
+    /// after the other over all rows, which the compiler vectorizes. `false` if there is more to test.
     fn uniform(
         &self,
         binding: &Binding,

@@ -57,7 +57,7 @@ pub(crate) struct Binding {
     pub count: usize,
     /// The number of columns that a batch takes; `usize::MAX` if some argument cannot be passed in a column.
     pub columns: usize,
-    /// The gate's own table; empty if the binding is not a gate's.
+    /// The gate's own table; empty if the binding is not a gate's, or the gate can have none.
     pub table: GateTable,
 }
 

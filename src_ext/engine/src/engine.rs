@@ -11,7 +11,7 @@ use crate::shared::Shared;
 use crate::snapshot::{Attached, Fallback, LoadedBundle, Snapshot};
 use crate::upsert::{Change, ChangeError, EntityData, change};
 use crate::working::WorkingMemory;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ztfast_bundle::Bundle;
@@ -209,7 +209,7 @@ impl Engine {
             let plain = Snapshot { loaded: loaded.clone(), changes: None, version: 0 };
             changed = Some(change(&plain, upserts, removals)?);
         }
-        let mut registry = self.registry();
+        let mut registry = self.registry_once_bound(&loaded);
         let count = uids.count();
         if !released.is_empty() {
             loaded.uids.copy_from(&uids, resolved..count, &released);
@@ -264,6 +264,27 @@ impl Engine {
         }
         drop(changing);
         Ok(())
+    }
+
+    /// Lock the registry when the gates that it lists are bound to a bundle, as far as they fit. A table takes long, so
+    /// it is not built while the registry is locked. Threads that never stop preparing gates are not waited for.
+    fn registry_once_bound(&self, loaded: &LoadedBundle) -> MutexGuard<'_, Registry> {
+        let mut tried: HashSet<Arc<GateSpec>> = HashSet::new();
+        for _ in 0..16 {
+            let registry = self.registry();
+            let fresh: HashSet<Arc<GateSpec>> =
+                registry.live().map(|gate| &gate.spec).filter(|spec| !tried.contains(*spec)).cloned().collect();
+            if fresh.is_empty() {
+                return registry;
+            }
+            drop(registry);
+            for spec in fresh {
+                // Whether it fits is asked again.
+                let _ = loaded.bind_gate(&spec);
+                tried.insert(spec);
+            }
+        }
+        self.registry()
     }
 
     /// Allocate larger working memory for a gate whose memory has the size `had`, if a bundle needs more.

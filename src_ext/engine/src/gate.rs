@@ -15,6 +15,7 @@ use ztfast_vm::{ADDED_STRING, EntityRef, Tag, Value};
 
 /// A value of [`Gate::expected`] that no state equals, so that the next decision calls [`Gate::catch_up`].
 const NEVER: u64 = u64::MAX;
+
 /// The state of a call that brings texts, entities, sets or addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {

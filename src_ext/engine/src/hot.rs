@@ -1,9 +1,10 @@
 //! The hot path: the steps that nearly all decisions need, without preparing what only a few need.
 //!
-//! Most decisions meet two entities that did not change since the bundle was compiled, one table of cells, and a
-//! program that consists of ranges. Their data stays in registers from the gate to the decision. Functions that are
-//! never inlined handle the others: [`Gate::later_layers`] the layers after the first, [`Gate::slow_path`] conditions
-//! beyond ranges. The slow path builds the request and uses [`Walk`], as batches and `evaluate` do.
+//! Most decisions meet two entities that did not change since the bundle was compiled, and a cell of the gate's own
+//! table. Their data stays in registers from the gate to the decision. Functions that are never inlined handle the
+//! others: [`Gate::by_checks`] a line that needs the interpreter, [`Gate::layers`] what the table leaves to the
+//! action's layers, and [`Gate::later_layers`] the layers after the first. [`Gate::slow_path`] builds the request and
+//! uses [`Walk`], as batches and `evaluate` do.
 
 use crate::binding::Binding;
 use crate::checks::Interpreter;
@@ -108,7 +109,7 @@ impl Gate {
                 sink.push(policy);
                 return Code::Allow;
             }
-            // Every other answer but this one has reasons, which the layers find.
+            // No policy applies, so there are no reasons. Those of the other answers are found by the layers.
             if answer == ANSWER_DEFAULT {
                 return Code::Default;
             }

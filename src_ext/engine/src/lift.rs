@@ -20,6 +20,10 @@ use ztfast_vm::{Arena, ExtOp, Instr, Op, Tag, Value};
 const MAX_CASES: usize = 48;
 /// The most checks of one gate.
 const MAX_CHECKS: usize = 1 << 10;
+/// The most instructions of a check.
+const MAX_CHECK: usize = 1 << 8;
+/// The most values on the stack.
+const MAX_STACK: usize = 1 << 8;
 /// The most elements of a set of constants.
 const MAX_ELEMENTS: usize = 12;
 
@@ -35,8 +39,8 @@ pub(crate) struct Lifter<'a> {
     positions: &'a [u16],
     types: &'a [ValueType],
     arguments: usize,
-    /// The instructions that it may still run.
-    steps: u32,
+    /// The work that may still be done: about an instruction, or a word that is copied or compared, each.
+    budget: usize,
     /// The checks: where the code of each begins, and its length.
     pub checks: Vec<(u32, u32)>,
     known: FxHashMap<&'a [Instr], u16>,
@@ -85,15 +89,26 @@ enum Step {
 }
 
 impl<'a> Lifter<'a> {
-    /// Lift for a gate, by at most so many steps.
-    pub fn new(bundle: &'a Bundle, binding: &'a Binding, steps: u32) -> Self {
+    /// Lift for a gate, with so much work.
+    pub fn new(bundle: &'a Bundle, binding: &'a Binding, budget: usize) -> Self {
         let Binding { kinds, positions, types, .. } = binding;
         let (code, values) = (bundle.code(), bundle.store().values);
         let (arguments, checks, known) = (types.len(), Vec::new(), FxHashMap::default());
-        Self { code, values, kinds, positions, types, arguments, steps, checks, known }
+        Self { code, values, kinds, positions, types, arguments, budget, checks, known }
     }
 
-    /// Find the cases in which a policy applies. They are disjoint.
+    /// Do some work. `false` if that exceeds the budget, of which then nothing is left.
+    pub fn spend(&mut self, work: usize) -> bool {
+        let left = self.budget.checked_sub(work);
+        self.budget = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    fn charge(&mut self, work: usize) -> Result<(), NotLifted> {
+        if self.spend(work) { Ok(()) } else { Err(NotLifted) }
+    }
+
+    /// Find the cases in which a policy applies.
     pub fn cases(&mut self, residual: &ResidualView<'_>) -> Vec<Case> {
         let mut cases = vec![Case::new(self.arguments)];
         for test in residual.ranges() {
@@ -104,8 +119,9 @@ impl<'a> Lifter<'a> {
             } else {
                 vec![(LEAST, i128::from(high)), (i128::from(test.low), MOST)]
             };
+            let size = cases.iter().map(Case::size).sum::<usize>();
             cases = cases.iter().flat_map(|case| split(case, &Sum::argument(place), &ranges)).collect();
-            if cases.len() > MAX_CASES {
+            if cases.len() > MAX_CASES || !self.spend(size) {
                 return unknown(vec![Case::new(self.arguments)]);
             }
         }
@@ -144,7 +160,10 @@ impl<'a> Lifter<'a> {
                     }
                     break;
                 };
-                self.steps = self.steps.checked_sub(1).ok_or(NotLifted)?;
+                self.charge(1)?;
+                if run.stack.len() > MAX_STACK {
+                    return Err(NotLifted);
+                }
                 run.at += 1;
                 match self.step(code, start, *instr, &mut run)? {
                     Step::Next => {}
@@ -152,6 +171,7 @@ impl<'a> Lifter<'a> {
                     Step::Jump(target) => run.at = target,
                     Step::End => break,
                     Step::Split(others) => {
+                        self.charge(others.iter().map(|run| run.stack.len() + run.case.size()).sum())?;
                         runs.extend(others);
                         break;
                     }
@@ -188,6 +208,12 @@ impl<'a> Lifter<'a> {
 
     /// Return the number of a check.
     fn check(&mut self, code: &'a [Instr], start: usize) -> Result<u16, NotLifted> {
+        // Jumps lead to places of the whole condition. No code that stands together has any, which this makes sure of.
+        let jumps = [Op::Jump, Op::AndThen, Op::OrElse, Op::Branch].map(|op| op as u8);
+        if code.len() > MAX_CHECK || code.iter().any(|instr| jumps.contains(&instr.op)) {
+            return Err(NotLifted);
+        }
+        self.charge(code.len())?;
         if let Some(&known) = self.known.get(code) {
             return Ok(known);
         }
@@ -206,7 +232,7 @@ impl<'a> Lifter<'a> {
             Op::Jump => return Ok(Step::Jump(instr.imm as usize)),
             Op::AndThen | Op::OrElse | Op::Branch | Op::NeedBool | Op::Not => {
                 let top = run.stack.pop().ok_or(NotLifted)?;
-                let own = top.code.filter(|_| op == Op::Not).map(|(from, _)| (from, at + 1));
+                let own = if op == Op::Not { whole(std::slice::from_ref(&top), code, at) } else { None };
                 let Some(symbol) = self.boolean(code, start, top, at, &mut run.case)? else { return Ok(Step::End) };
                 return match op {
                     Op::NeedBool | Op::Not => {

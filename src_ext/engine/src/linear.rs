@@ -211,7 +211,6 @@ impl Wide {
         let [x, y] = self.places;
         let (Some(&x), Some(&y)) = (values.get(usize::from(x)), values.get(usize::from(y))) else { return false };
         let sum = i128::from(self.factors[0]) * i128::from(x) + i128::from(self.factors[1]) * i128::from(y);
-        // Most have one end, which is tested first.
         self.low <= sum && sum <= self.high
     }
 }
@@ -287,6 +286,11 @@ impl Case {
                 true
             }
         }
+    }
+
+    /// Return about how many words it takes.
+    pub const fn size(&self) -> usize {
+        1 + self.bounds.len() + 4 * self.linear.len() + self.checks.len()
     }
 
     /// Return whether it is a condition on the box alone.

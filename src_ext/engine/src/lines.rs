@@ -450,6 +450,11 @@ impl Writer {
         (HEAD + 2 * self.arguments).next_multiple_of(CACHE_LINE)
     }
 
+    /// Return how many lines there are.
+    pub fn len(&self) -> usize {
+        self.words.len() / self.stride()
+    }
+
     /// Append a line. Return its cell; `None` if the rule has more clauses than the format has bits for.
     pub fn push(&mut self, rule: &Rule) -> Option<u32> {
         let cell = u32::try_from(self.words.len() / self.stride()).ok()?.checked_add(FIRST_LINE)?;

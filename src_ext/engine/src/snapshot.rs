@@ -64,14 +64,14 @@ pub enum Resolved {
     Nothing,
 }
 
-/// Why a handle's entity cannot be an argument.
+/// Why a handle's entity, a set or an address cannot be an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntityError {
-    /// No call was begun, or the attribute's type is enumerated and lacks the entity.
+    /// No call was begun, the attribute's type is enumerated and lacks the entity, or there is no such address.
     Missing,
     /// The attribute's entities have another type.
     WrongType,
-    /// The call brings more entities than the gate can record.
+    /// The call brings more than the gate can record.
     TooMany,
     /// The handle is not this engine's.
     ForeignHandle,

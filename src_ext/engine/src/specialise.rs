@@ -9,7 +9,7 @@ use crate::binding::Binding;
 use crate::layers::cell;
 use crate::lift::Lifter;
 use crate::linear::{Case, Interval, Linear};
-use crate::lines::{Conditions, FIRST_LINE, GateTable, NEXT_LINE, NO_POLICY, PERMITS, Rule, WALK, Writer};
+use crate::lines::{Conditions, GateTable, NEXT_LINE, NO_POLICY, PERMITS, Rule, WALK, Writer};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
 use ztfast_bundle::{Bundle, CellKind, Form, LayerRec, Program, cell_kind, cell_program};
@@ -18,13 +18,13 @@ use ztfast_codes::Code;
 /// The most classes of one side.
 const MAX_CLASSES: usize = 1 << 17;
 /// The most lines of a gate.
-const MAX_LINES: u32 = 1 << 14;
-/// The most instructions that are run to build a table.
-const MAX_STEPS: u32 = 1 << 18;
-/// The most cases of the policies of one pair of classes.
+const MAX_LINES: usize = 1 << 14;
+/// The work that building a table may take: about an instruction, or a word that is copied or compared, each.
+const BUDGET: usize = 1 << 24;
+/// The words of a clause, with its conditions.
+const CLAUSE: usize = 16;
+/// The most cases of the forbids, and of the permits, of one pair of classes.
 const MAX_CASES: usize = 256;
-/// The most comparisons of cases with each other, over all pairs of classes.
-const MAX_COMPARISONS: usize = 1 << 22;
 /// The most rounds of merging forbids. Each round makes the box smaller.
 const MAX_ROUNDS: usize = 32;
 
@@ -47,7 +47,7 @@ fn build(bundle: &Bundle, binding: &Binding, most: usize) -> Option<GateTable> {
     let width = resources.len() + 1;
     let count = width.checked_mul(principals.len() + 1).filter(|&count| count <= most)?;
     let mut cells = vec![u32::from(Code::NotApplicable as u8); count];
-    let lifter = Lifter::new(bundle, binding, MAX_STEPS);
+    let lifter = Lifter::new(bundle, binding, BUDGET);
     let mut builder = Builder {
         bundle,
         arguments: binding.count,
@@ -56,7 +56,6 @@ fn build(bundle: &Bundle, binding: &Binding, most: usize) -> Option<GateTable> {
         known: FxHashMap::default(),
         rules: FxHashMap::default(),
         writer: Writer::new(binding.count),
-        comparisons: MAX_COMPARISONS,
     };
     for (row, principal) in principals.iter().enumerate() {
         for (column, resource) in resources.iter().enumerate() {
@@ -116,8 +115,6 @@ struct Builder<'a> {
     /// Lines, by what they say.
     rules: FxHashMap<Rule, u32>,
     writer: Writer,
-    /// The comparisons that are left.
-    comparisons: usize,
 }
 
 /// The policies of a pair of classes: their numbers, and their cases.
@@ -156,11 +153,15 @@ impl Builder<'_> {
                 for _ in 0..count {
                     let residual = program.next()?;
                     let key = (residual.ranges().count(), residual.condition_words()?);
-                    let cases = self.lifted.entry(key).or_insert_with(|| self.lifter.cases(&residual).into());
-                    of.extend(cases.iter().map(|case| (residual.policy, case.clone())));
-                    if of.len() > MAX_CASES {
+                    if !self.lifter.spend(1 + key.1.len()) {
                         return None;
                     }
+                    let cases = self.lifted.entry(key).or_insert_with(|| self.lifter.cases(&residual).into());
+                    let size = cases.iter().map(Case::size).sum();
+                    if of.len() + cases.len() > MAX_CASES || !self.lifter.spend(size) {
+                        return None;
+                    }
+                    of.extend(cases.iter().map(|case| (residual.policy, case.clone())));
                 }
             }
         }
@@ -171,9 +172,15 @@ impl Builder<'_> {
     fn line(&mut self, policies: Policies) -> Option<u32> {
         let code = |code: Code| Some(u32::from(code as u8));
         let Policies { mut forbids, mut permits } = policies;
-        self.comparisons = self.comparisons.checked_sub(forbids.len() * (forbids.len() + permits.len()))?;
         let mut bounds = vec![Interval::ALL; self.arguments];
-        let Some(refuted) = merge(&mut bounds, &mut forbids) else { return code(Code::Forbid) };
+        let refuted = match merge(&mut bounds, &mut forbids, &mut self.lifter)? {
+            Merged::Forbidden => return code(Code::Forbid),
+            Merged::Refuted(refuted) => refuted,
+        };
+        let work: usize = permits.iter().map(|(_, case)| case.size() * (1 + refuted.len())).sum();
+        if !self.lifter.spend(work) {
+            return None;
+        }
         permits.retain_mut(|(_, case)| case.simplify(&bounds, &refuted));
         let whole = bounds.iter().all(|bounds| *bounds == Interval::ALL);
         let certain = |(_, case): &(u32, Case)| is_certain(case);
@@ -220,7 +227,11 @@ impl Builder<'_> {
             return Some(known);
         }
         let (first, others) = rules.split_first()?;
-        let cell = self.writer.push(first).filter(|cell| *cell < FIRST_LINE + MAX_LINES)?;
+        let clauses: usize = rules.iter().map(|rule| rule.forbids.len() + rule.permits.len()).sum();
+        if self.writer.len() >= MAX_LINES || !self.lifter.spend(CLAUSE * clauses) {
+            return None;
+        }
+        let cell = self.writer.push(first)?;
         for other in others {
             self.writer.push(other)?;
         }
@@ -245,48 +256,58 @@ fn conditions(case: &Case) -> Conditions {
     }
 }
 
-/// Shrink a box by the forbids that concern one argument alone, and drop what the box decides. Return the inequalities
-/// that forbid by themselves; `None` if some forbid applies whatever the arguments are.
-fn merge(bounds: &mut [Interval], forbids: &mut Vec<(u32, Case)>) -> Option<Vec<Linear>> {
+/// What merging forbids leaves.
+enum Merged {
+    /// Some forbid applies whatever the arguments are.
+    Forbidden,
+    /// The box and the other forbids decide. Each of these inequalities forbids by itself.
+    Refuted(Vec<Linear>),
+}
+
+/// Shrink a box by the forbids that concern one argument alone, and drop what the box decides. `None` if that takes too
+/// much work.
+fn merge(bounds: &mut [Interval], forbids: &mut Vec<(u32, Case)>, lifter: &mut Lifter<'_>) -> Option<Merged> {
     let mut refuted: Vec<Linear> = Vec::new();
     for _ in 0..MAX_ROUNDS {
         let mut smaller = false;
         refuted.clear();
         let mut kept: Vec<(u32, Case)> = Vec::with_capacity(forbids.len());
         for (policy, mut case) in forbids.drain(..) {
+            if !lifter.spend(case.size() * (1 + refuted.len())) {
+                return None;
+            }
             if !case.simplify(bounds, &refuted) {
                 continue;
             }
             if is_certain(&case) {
-                return None;
+                return Some(Merged::Forbidden);
             }
             let mut limits = case.limits();
-            match (limits.next(), limits.next(), case.linear.as_slice()) {
-                (Some((place, limit)), None, []) if case.is_of_numbers() => {
+            let only = (limits.next(), limits.next());
+            drop(limits);
+            match (only, case.linear.as_slice()) {
+                ((Some((place, limit)), None), []) if case.is_of_numbers() => {
                     let bounds = bounds.get_mut(place)?;
-                    if limit.low <= bounds.low {
-                        bounds.low = limit.high.checked_add(1)?;
+                    // A limit that reaches neither end leaves two parts.
+                    let shrunk = if limit.low <= bounds.low {
+                        limit.high.checked_add(1).map(|low| Interval { low, ..*bounds })
                     } else if limit.high >= bounds.high {
-                        bounds.high = limit.low.checked_sub(1)?;
+                        limit.low.checked_sub(1).map(|high| Interval { high, ..*bounds })
                     } else {
-                        drop(limits);
                         kept.push((policy, case));
                         continue;
-                    }
-                    if bounds.is_empty() {
-                        return None;
+                    };
+                    match shrunk.filter(|shrunk| !shrunk.is_empty()) {
+                        Some(shrunk) => *bounds = shrunk,
+                        None => return Some(Merged::Forbidden),
                     }
                     smaller = true;
                 }
-                (None, _, [one]) if case.is_of_numbers() => {
+                ((None, _), [one]) if case.is_of_numbers() => {
                     refuted.push(one.clone());
-                    drop(limits);
                     kept.push((policy, case));
                 }
-                _ => {
-                    drop(limits);
-                    kept.push((policy, case));
-                }
+                _ => kept.push((policy, case)),
             }
         }
         *forbids = kept;
@@ -294,7 +315,7 @@ fn merge(bounds: &mut [Interval], forbids: &mut Vec<(u32, Case)>) -> Option<Vec<
             break;
         }
     }
-    Some(refuted)
+    Some(Merged::Refuted(refuted))
 }
 
 #[cfg(all(test, not(ztfast_rtsan)))]
