@@ -223,13 +223,6 @@ MUTANTS = (
         Python("tests/api/test_values.py::test_what_is_absent_is_as_if_it_were_left_out"),
     ),
     Mutant(
-        "gate: an element that was removed from a set is in it",
-        SCALARS,
-        "if (entry->key != NULL && entry->hash != -1) return entry->key;",
-        "if (entry->key != NULL) return entry->key;",
-        Python(f"{SETS}::test_elements_that_were_removed_are_in_no_set"),
-    ),
-    Mutant(
         "gate: elements of a set take nothing of a context",
         GATE,
         "            room[0] -= EACH_ELEMENT\n",
