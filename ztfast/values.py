@@ -61,7 +61,7 @@ def convert(kind: str, value: Any) -> Any:
     Raises:
         OutOfRange: if the type cannot hold the value.
     """
-    if isinstance(value, np.ndarray):
+    if _is(value, np.ndarray):
         if value.ndim:
             return NotImplemented
         value = value[()]
@@ -71,24 +71,29 @@ def convert(kind: str, value: Any) -> Any:
     return _CONVERTERS[kind](value)
 
 
+def _is(value: object, classes: type | tuple[type, ...]) -> bool:
+    """Return whether a value is of one of these classes. Its type is asked, because its ``__class__`` may lie."""
+    return issubclass(type(value), classes)
+
+
 def _bool(value: Any) -> Any:
-    return bool(value) if isinstance(value, (bool, np.bool_)) else NotImplemented
+    return bool(value) if _is(value, (bool, np.bool_)) else NotImplemented
 
 
 def _text(value: Any) -> Any:
-    return value if isinstance(value, str) else NotImplemented
+    return value if _is(value, str) else NotImplemented
 
 
 def _long(value: Any) -> Any:
-    if isinstance(value, (float, np.floating)):
+    if _is(value, (float, np.floating)):
         # NaN and infinity stand for a missing number from the market. Any other float is a mistake in the program.
         if not math.isfinite(value):
             raise OutOfRange("it is not a number")
         return NotImplemented
-    if isinstance(value, (bool, np.bool_, np.ndarray)) or not hasattr(type(value), "__index__"):
+    if _is(value, (bool, np.bool_, np.ndarray)) or not hasattr(type(value), "__index__"):
         return NotImplemented
     # numpy's durations have the method, but it raises.
-    if isinstance(value, np.timedelta64):
+    if _is(value, np.timedelta64):
         return NotImplemented
     number = operator.index(value)
     # The plain int of a subclass, whose own methods may lie.
@@ -96,9 +101,9 @@ def _long(value: Any) -> Any:
 
 
 def _decimal(value: Any) -> Any:
-    if isinstance(value, (str, dict)):
+    if _is(value, (str, dict)):
         return value
-    if not isinstance(value, Decimal):
+    if not _is(value, Decimal):
         number = _long(value)
         return number if number is NotImplemented else number * 10_000
     sign, digits, exponent = Decimal.as_tuple(value)
@@ -115,9 +120,9 @@ def _decimal(value: Any) -> Any:
 
 
 def _datetime(value: Any) -> Any:
-    if isinstance(value, (str, dict)):
+    if _is(value, (str, dict)):
         return value
-    if isinstance(value, datetime.datetime):
+    if _is(value, datetime.datetime):
         offset = datetime.datetime.utcoffset(value)
         if offset is None:
             return NotImplemented
@@ -128,15 +133,15 @@ def _datetime(value: Any) -> Any:
 
 
 def _duration(value: Any) -> Any:
-    if isinstance(value, (str, dict)):
+    if _is(value, (str, dict)):
         return value
-    if isinstance(value, datetime.timedelta):
+    if _is(value, datetime.timedelta):
         return (value.days * 86_400 + value.seconds) * 1_000 + value.microseconds // 1_000
     return _numpy_time(np.timedelta64, value)
 
 
 def _numpy_time(cls: type, value: Any) -> Any:
-    if not isinstance(value, cls):
+    if not _is(value, cls):
         return _long(value)
     read = milliseconds(np.asarray(value).reshape(1))
     if read is None:
@@ -148,11 +153,9 @@ def _numpy_time(cls: type, value: Any) -> Any:
 
 
 def _address(value: Any) -> Any:
-    if isinstance(value, (str, dict)):
+    if _is(value, (str, dict)):
         return value
-    if not isinstance(
-        value, (ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network)
-    ):
+    if not _is(value, (ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network)):
         return NotImplemented
     # Without its scope, a link-local address would mean another address.
     scope = getattr(getattr(value, "network_address", value), "scope_id", None)

@@ -287,6 +287,7 @@ cdef class Gate:
         cdef size_t at
         cdef int looked, found = READ
         cdef int32_t status
+        cdef bint is_foreign = False
         cdef PyObject *value
         cdef Address *address
         api.begin(self._gate)
@@ -316,14 +317,15 @@ cdef class Gate:
                 status = api.entity(self._gate, (<EntityHandle>value).handle, at, &values[at])
                 if status == ZTFAST_E_FOREIGN:
                     # The core denies this call's decision.
-                    values[at] = 0
+                    values[at], is_foreign = 0, True
                     continue
                 if status == ZTFAST_E_TYPE:
                     self.wrong_type(at, <object>value)
                 # A stale gate denies, whatever the values.
                 if status != ZTFAST_OK and status != ZTFAST_E_STALE:
                     found = OUT_OF_RANGE
-        return found
+        # Another engine's handle is denied first, which a context knows.
+        return BY_CONTEXT if is_foreign and found != READ else found
 
     cdef int look_up_text(self, PyObject *value, Py_ssize_t *room, int64_t *number) except -1:
         """Get the number of a text, and take its length from the room. Return READ, OUT_OF_RANGE or BY_CONTEXT."""
@@ -591,26 +593,30 @@ cdef int read_address(PyObject *value, Brought *brought, int64_t *number) except
     cdef Address *address = &brought.addresses[brought.count]
     if brought.count == MOST_ADDRESSES:
         return 1
-    if <void *>value.ob_type == IP4:
-        bits = int(<object>value)
-        if bits >> 32 != 0:
-            return 1
-        for at in range(4):
-            address.bytes[at] = (bits >> (24 - 8 * at)) & 255
-        address.length, address.prefix, length = 4, 32, LONGEST_IP4
-    else:
-        shown = <object>value
-        if <void *>value.ob_type in (IP6, NETWORK4, NETWORK6):
-            if getattr(getattr(shown, "network_address", shown), "scope_id", None) is not None:
+    shown = <object>value
+    try:
+        if <void *>value.ob_type == IP4:
+            bits = int(shown)
+            if bits >> 32 != 0:
                 return 1
-            shown = shown.exploded
-        if type(shown) is not str:
-            return 1
-        text = ztfast_ascii(<PyObject *>shown, &length)
-        if text == NULL or api.parse_address(
-            <const uint8_t *>text, length, address.bytes, &address.length, &address.prefix
-        ) != ZTFAST_OK:
-            return 1
+            for at in range(4):
+                address.bytes[at] = (bits >> (24 - 8 * at)) & 255
+            address.length, address.prefix, length = 4, 32, LONGEST_IP4
+        else:
+            if <void *>value.ob_type in (IP6, NETWORK4, NETWORK6):
+                if getattr(getattr(shown, "network_address", shown), "scope_id", None) is not None:
+                    return 1
+                shown = shown.exploded
+            if type(shown) is not str:
+                return 1
+            text = ztfast_ascii(<PyObject *>shown, &length)
+            if text == NULL or api.parse_address(
+                <const uint8_t *>text, length, address.bytes, &address.length, &address.prefix
+            ) != ZTFAST_OK:
+                return 1
+    except Exception:
+        # The core asks again, and has the words for what is raised.
+        return 1
     brought.room -= length
     number[0] = brought.count
     brought.count += 1

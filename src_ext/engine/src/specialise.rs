@@ -20,7 +20,7 @@ const MAX_CLASSES: usize = 1 << 17;
 /// The most lines of a gate.
 const MAX_LINES: usize = 1 << 14;
 /// The work that building a table may take: about an instruction, or a word that is copied or compared, each.
-const BUDGET: usize = 1 << 24;
+const BUDGET: usize = 1 << 22;
 /// The words of a clause, with its conditions.
 const CLAUSE: usize = 16;
 /// The most cases of the forbids, and of the permits, of one pair of classes.

@@ -209,7 +209,7 @@ impl Reader<'_> {
     pub fn text<'v>(&self, path: &str, value: &'v Bound<'_, PyAny>) -> PyResult<Cow<'v, str>> {
         let wanted = "a String (str)";
         if let Ok(text) = value.cast::<PyString>() {
-            let characters = text.as_any().len()?;
+            let characters = characters(text);
             self.charge(value.py(), path, characters)?;
             if let Ok(text) = text.to_cow() {
                 self.charge(value.py(), path, text.len() - characters)?;
@@ -219,7 +219,8 @@ impl Reader<'_> {
             return Ok(Cow::Borrowed(""));
         }
         match self.converted("String", wanted, path, value)? {
-            Some(made) => Ok(Cow::Owned(self.text(path, &made)?.into_owned())),
+            Some(made) if made.is_instance_of::<PyString>() => Ok(Cow::Owned(self.text(path, &made)?.into_owned())),
+            Some(_) => Err(self.error(value, path, wanted)),
             None => Ok(Cow::Borrowed("")),
         }
     }
@@ -241,7 +242,7 @@ impl Reader<'_> {
                         return Ok(false);
                     }
                 } else if let Ok(text) = part.cast::<PyString>() {
-                    self.charge(part.py(), path, text.as_any().len()?)?;
+                    self.charge(part.py(), path, characters(text))?;
                 } else {
                     return Ok(false);
                 }
@@ -261,7 +262,7 @@ impl Reader<'_> {
             }
         };
         if let Ok(text) = made.cast::<PyString>() {
-            self.charge(value.py(), path, text.as_any().len()?)?;
+            self.charge(value.py(), path, characters(text))?;
             let text = text.to_cow().unwrap_or(Cow::Borrowed("\u{fffd}"));
             let read = construct_extension(of.constructor, &text);
             let read = read.or_else(|why| {
@@ -293,4 +294,11 @@ impl Reader<'_> {
         }
         Ok(self.number(&made, of.wanted, path, value)?.map_or_else(any, of.value))
     }
+}
+
+/// Return the number of a text's characters. A subclass of str may have a `__len__` that says otherwise.
+fn characters(text: &Bound<'_, PyString>) -> usize {
+    // SAFETY: the pointer is that of a str, and the GIL or an attached thread state is held, as `text` shows.
+    let length = unsafe { pyo3::ffi::PyUnicode_GetLength(text.as_ptr()) };
+    usize::try_from(length).unwrap_or(usize::MAX)
 }
