@@ -17,7 +17,7 @@ from ztfast import _core, gate
 from ztfast import columns as columns_of
 from ztfast.bundle import Bundle
 from ztfast.codes import Code
-from ztfast.errors import ContextError, OwnerError, SourceError, StaleGateError, UidError
+from ztfast.errors import ArgumentError, ContextError, OwnerError, SourceError, StaleGateError, UidError
 from ztfast.explanation import Explanation, PolicyText
 from ztfast.gate import Decision, EntityHandle, Gate, Session
 from ztfast.identities import Identity, nanoseconds
@@ -208,7 +208,7 @@ class Engine:
         another engine's handle with UNKNOWN_HANDLE.
 
         Raises:
-            OwnerError: if ``session`` is not a session.
+            ArgumentError: if ``session`` is not a session.
             ActionError, ContextError, UidError: as for :meth:`evaluate`.
 
         >>> import ztfast, math
@@ -380,6 +380,9 @@ class Engine:
     def resource(self, uid: UidLike) -> EntityHandle:
         """Return the handle of an entity. It stays valid over swaps, whether or not the entity is in the store.
 
+        The entity's type need not be in the schema, because a later bundle may add it. Until then each decision about
+        the entity is DENY with code NOT_APPLICABLE, as for other types to which an action does not apply.
+
         Raises:
             UidError: if ``uid`` is not a uid.
             CapacityError: if all handles are in use.
@@ -389,6 +392,8 @@ class Engine:
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
         >>> engine.resource('Photo::"p1"').uid
         Uid(type='Photo', id='p1')
+        >>> engine.evaluate('User::"ann"', "view", engine.resource('Foto::"p1"'))
+        Decision(DENY, NOT_APPLICABLE)
         """
         uid = Uid.of(uid)
         known = self._resources.get(uid)
@@ -659,7 +664,7 @@ def _json_list(text: str) -> str:
 
 def _id(session: Session) -> int:
     if not isinstance(session, Session):
-        raise OwnerError(f"wanted a ztfast.Session (see Engine.admit); got {shown(session)}")
+        raise ArgumentError(f"wanted a ztfast.Session, as Engine.admit returns; got {shown(session)}")
     return session.id
 
 

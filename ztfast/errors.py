@@ -116,9 +116,11 @@ class IdentityError(Error, ValueError):
 
 
 class OwnerError(Error, TypeError):
-    """A session, handle or gate was constructed, copied, pickled, or passed to another engine.
+    """A session, handle or gate was constructed, copied, pickled, or given to another engine to explain.
 
-    Sessions, handles, gates and engines are valid only in the process and with the engine that made them.
+    Sessions, handles, gates and engines are valid only in the process and with the engine that made them. A decision
+    with a session or handle of another engine raises nothing: it is DENY with code UNKNOWN_SESSION or UNKNOWN_HANDLE.
+    What is no session or handle at all raises :class:`ArgumentError`.
     """
 
 

@@ -22,7 +22,10 @@ __all__ = ["ABSENT", "Absent", "OutOfRange", "convert", "milliseconds"]
 
 
 class Absent(enum.Enum):
-    """The type of :data:`ztfast.ABSENT`."""
+    """The type of :data:`ztfast.ABSENT`, which stands for an optional attribute that a request does not have.
+
+    In a policy, ``context has ...`` is then false. ``None`` does not mean this, and is refused.
+    """
 
     ABSENT = "absent"
 

@@ -429,11 +429,10 @@ cdef class Gate:
         raise ContextError(f"{self.action}: wanted {self._count} values ({names}); got {count - 2}")
 
     cdef object wrong_handles(self, session, resource):
-        for value, wanted in ((session, Session), (resource, EntityHandle)):
+        for value, wanted, maker in ((session, Session, "Engine.admit"), (resource, EntityHandle, "Engine.resource")):
             if type(value) is not wanted:
                 raise ArgumentError(
-                    f"{self.action}: wanted a ztfast.{wanted.__name__} (see Engine.admit, Engine.resource); "
-                    f"got {given(value)}"
+                    f"{self.action}: wanted a ztfast.{wanted.__name__}, as {maker} returns; got {given(value)}"
                 )
 
     cdef object wrong_type(self, size_t at, value):

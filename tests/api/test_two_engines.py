@@ -449,5 +449,8 @@ def test_what_is_no_session_is_refused(ours: Side) -> None:
     )
     for given in (None, 5, ours.session.id, 'User::"ann"', ours.line, ours.session.identity):
         for call in calls:
-            with pytest.raises(TypeError):
+            with pytest.raises(ztfast.ArgumentError, match=r"wanted a ztfast\.Session, as Engine\.admit returns; got"):
                 call(given)
+    for given in (None, 5, ours.line.handle, 'Line::"l1"', ours.session):
+        with pytest.raises(ztfast.ArgumentError, match=r"EntityHandle, as Engine\.resource returns; got"):
+            ours.view.decide(ours.session, given)
