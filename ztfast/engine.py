@@ -259,15 +259,16 @@ class Engine:
         """
         if not isinstance(name, str):
             raise ContextError(f"wanted an attribute's path as text; got {shown(name)}")
-        paths = [tuple(path) for path in self._core.paths(action)]
+        uid, lists = self._core.paths(action)
+        paths = [tuple(path) for path in lists]
         found = [path for path in paths if ".".join(path) == name or json.dumps(path) == _json_list(name)]
         if len(found) == 1:
             return found[0]
         if found:
             exactly = " or ".join(json.dumps(path) for path in found)
-            raise ContextError(f"{shown(action)}: {shown(name)} means two context attributes: write one as {exactly}")
+            raise ContextError(f"{uid}: {shown(name)} means two context attributes: write one as {exactly}")
         known = ", ".join(".".join(path) for path in paths) or "none"
-        raise ContextError(f"{shown(action)}: the schema has no context attribute {shown(name)}; it has {known}")
+        raise ContextError(f"{uid}: the schema has no context attribute {shown(name)}; it has {known}")
 
     def evaluate_many(
         self,

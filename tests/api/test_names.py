@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -191,3 +192,32 @@ def test_names_on_the_command_line(
         assert isinstance(result.exception, wrong[status]), result.exception
     else:
         assert result.exit_code == status, result.output
+
+
+def test_messages_name_an_action_by_its_uid(engine: ztfast.Engine) -> None:
+    session, thing = engine.admit(ztfast.Identity(WHO, not_after=math.inf)), engine.resource(WHAT)
+    wrong = {"order": "x", "order.qty": 2}
+    for action in (
+        "pointed",
+        'Action::"pointed"',
+        ztfast.Uid("Action", "pointed"),
+        {"type": "Action", "id": "pointed"},
+    ):
+        gate = engine.prepare(action, "order", ("order.qty",))
+        calls: tuple[Callable[[], object], ...] = (
+            lambda action=action: engine.evaluate(WHO, action, WHAT, wrong),
+            lambda action=action: engine.decide(session, action, thing, wrong),
+            lambda action=action: engine.entitled(session, action, wrong),
+            lambda action=action: engine.explain(WHO, action, WHAT, wrong),
+            lambda action=action: engine.evaluate(WHO, action, WHAT, {"nothing": 1}),
+            lambda action=action: engine.evaluate(WHO, action, WHAT, {}),
+            lambda action=action: engine.attribute_path(action, "nothing"),
+            lambda action=action: engine.prepare(action, 5),
+            lambda action=action: engine.prepare(action, "nothing"),
+            lambda gate=gate: gate.decide(session, thing, "x", 2),
+            lambda gate=gate: gate.decide(session, thing, 1),
+            lambda gate=gate: gate.decide_many(session, thing, ["x"], 2),
+        )
+        for call in calls:
+            with pytest.raises(ztfast.ContextError, match=r'^Action::"pointed"'):
+                call()

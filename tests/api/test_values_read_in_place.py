@@ -69,8 +69,7 @@ class Desk:
         decided = said(lambda: gate.decide(*arguments))
         allowed = said(lambda: gate.allows(*arguments))
         assert allowed == (decided if isinstance(decided, str) else decided.code == "ALLOW")
-        # Messages name the action as the gate does: whole.
-        return decided.replace('Action::"read"', "read", 1) if isinstance(decided, str) else decided
+        return decided
 
     def code(self, kind: str, value: Any, asked: Any = 0) -> str:
         """Return the code on which both ways agree."""

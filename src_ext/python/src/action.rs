@@ -4,6 +4,7 @@ use crate::errors::raise;
 use crate::uid;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use std::fmt;
 use ztfast_bundle::ActionMeta;
 use ztfast_cedar::ir::Uid;
 use ztfast_engine::Snapshot;
@@ -104,7 +105,16 @@ pub(crate) fn find_action_number(
     Err(raise(py, "ActionError", &message))
 }
 
+/// An action, displayed as its uid: messages make a text of it only when there is something to say.
+pub(crate) struct ActionText<'a>(pub &'a ActionMeta);
+
+impl fmt::Display for ActionText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Uid::new(self.0.ty.as_str(), self.0.id.as_str()).fmt(f)
+    }
+}
+
 /// Return an action's uid as Cedar text.
 pub(crate) fn action_text(action: &ActionMeta) -> String {
-    Uid::new(action.ty.as_str(), action.id.as_str()).to_string()
+    ActionText(action).to_string()
 }

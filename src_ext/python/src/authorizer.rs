@@ -1,6 +1,6 @@
 //! Cedar itself for Python: tests compare the engine with it.
 
-use crate::action::{ActionName, action_text, find_action};
+use crate::action::{ActionName, ActionText, find_action};
 use crate::errors::raise;
 use crate::exceptions::policy_error;
 use crate::reader::Reader;
@@ -41,7 +41,7 @@ impl Authorizer {
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Answer> {
         let meta = &find_action(py, self.cedar.bundle(), &action)?;
-        let context = Reader::new(&action_text(meta), None).record(&meta.context, context)?;
+        let context = Reader::new(&ActionText(meta), None).record(&meta.context, context)?;
         let context = context.map_err(|refused| raise(py, "ContextError", &refused.why))?;
         let uid = |value| uid::extract(value).map(|(ty, id)| Uid::new(ty, id));
         let action = Uid::new(meta.ty.as_str(), meta.id.as_str());

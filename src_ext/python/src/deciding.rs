@@ -1,6 +1,6 @@
 //! Decisions over a principal, a resource and a context that Python gives, for a session or by policy alone.
 
-use crate::action::{ActionName, find_action_number};
+use crate::action::{ActionName, ActionText, find_action_number};
 use crate::belongings::Belongings;
 use crate::reader::{Reader, Refused};
 use crate::uid;
@@ -19,17 +19,9 @@ pub(crate) fn denied(py: Python<'_>, code: Code) -> Decided<'_> {
     (code as u8, PyTuple::empty(py))
 }
 
-/// An action of a snapshot's bundle, and the text that messages show for it.
-pub(crate) struct Asked<'a> {
-    pub number: u32,
-    pub text: &'a str,
-}
-
-impl<'a> Asked<'a> {
-    pub fn find(py: Python<'_>, snapshot: &Snapshot, action: &'a ActionName) -> PyResult<Self> {
-        let find = |ty: Option<&str>, id: &str| snapshot.find_actions(ty, id);
-        Ok(Self { number: find_action_number(py, snapshot.bundle(), action, find)?, text: &action.text })
-    }
+/// Return the number of the action that a caller names.
+pub(crate) fn action_number(py: Python<'_>, snapshot: &Snapshot, action: &ActionName) -> PyResult<u32> {
+    find_action_number(py, snapshot.bundle(), action, |ty, id| snapshot.find_actions(ty, id))
 }
 
 /// A function that reads a context's values into a request.
@@ -55,7 +47,7 @@ impl Decider<'_> {
         &self,
         py: Python<'py>,
         principal: &Bound<'_, PyAny>,
-        asked: &Asked<'_>,
+        action: u32,
         resource: &Bound<'_, PyAny>,
         fill: Fill<'_>,
     ) -> PyResult<Decided<'py>> {
@@ -67,7 +59,7 @@ impl Decider<'_> {
             let resource = self.entity(builder, resource)?;
             Ok(principal.and_then(|principal| Ok(RequestEntities { principal, resource: resource? })))
         };
-        self.by_policy(py, asked, fill, entities, || Ok(()))
+        self.by_policy(py, action, fill, entities, || Ok(()))
     }
 
     /// Decide for a session.
@@ -75,11 +67,11 @@ impl Decider<'_> {
         &self,
         py: Python<'py>,
         session: u64,
-        asked: &Asked<'_>,
+        action: u32,
         resource: &Bound<'_, PyAny>,
         fill: Fill<'_>,
     ) -> PyResult<Decided<'py>> {
-        let principal = || self.shared.session_principal(self.snapshot, asked.number, SessionId(session));
+        let principal = || self.shared.session_principal(self.snapshot, action, SessionId(session));
         let entities = |builder: &mut RequestBuilder<'_>| {
             let principal = match principal() {
                 Ok(principal) => principal,
@@ -91,7 +83,7 @@ impl Decider<'_> {
             let resource = self.entity(builder, resource)?;
             Ok(resource.map(|resource| RequestEntities { principal, resource }))
         };
-        self.by_policy(py, asked, fill, entities, || principal().map(drop))
+        self.by_policy(py, action, fill, entities, || principal().map(drop))
     }
 
     /// Return the resources in the store, and whether the session is allowed the action on each.
@@ -99,18 +91,18 @@ impl Decider<'_> {
         &self,
         py: Python<'_>,
         session: u64,
-        asked: &Asked<'_>,
+        action: u32,
         fill: Fill<'_>,
     ) -> PyResult<(Vec<EntityRef>, Vec<bool>)> {
-        let (bundle, number) = (self.snapshot.bundle(), asked.number);
-        let meta = bundle.meta().actions.get(number as usize).zip(bundle.actions().get(number as usize));
+        let bundle = self.snapshot.bundle();
+        let meta = bundle.meta().actions.get(action as usize).zip(bundle.actions().get(action as usize));
         let Some((meta, record)) = meta else { return Ok((Vec::new(), Vec::new())) };
         let mut builder = RequestBuilder::new(self.snapshot, record.slots.len as usize);
-        let principal = self.shared.session_principal(self.snapshot, number, SessionId(session));
+        let principal = self.shared.session_principal(self.snapshot, action, SessionId(session));
         if let Ok(principal) = principal {
             builder.know(principal);
         }
-        let principal = match fill(&Reader::new(asked.text, Some(self.shared)), &meta.context, &mut builder)? {
+        let principal = match fill(&Reader::new(&ActionText(meta), Some(self.shared)), &meta.context, &mut builder)? {
             Ok(()) => principal,
             Err(refused) => {
                 refused.strictly(py, self.strict)?;
@@ -119,13 +111,13 @@ impl Decider<'_> {
         };
         let request = builder.finish();
         Ok(py.detach(|| {
-            let resources = self.snapshot.resources(number);
+            let resources = self.snapshot.resources(action);
             let mut allowed = match principal {
-                Ok(principal) => self.snapshot.entitlements(number, principal, &resources, &request),
+                Ok(principal) => self.snapshot.entitlements(action, principal, &resources, &request),
                 Err(_) => vec![false; resources.len()],
             };
             // The session may no longer be valid: all this takes long, and reading the context may run Python code.
-            if self.shared.session_principal(self.snapshot, number, SessionId(session)).is_err() {
+            if self.shared.session_principal(self.snapshot, action, SessionId(session)).is_err() {
                 allowed.fill(false);
             }
             (resources, allowed)
@@ -135,20 +127,21 @@ impl Decider<'_> {
     fn by_policy<'py>(
         &self,
         py: Python<'py>,
-        asked: &Asked<'_>,
+        action: u32,
         fill: Fill<'_>,
         entities: impl FnOnce(&mut RequestBuilder<'_>) -> PyResult<Result<RequestEntities, Code>>,
         still: impl FnOnce() -> Result<(), Code>,
     ) -> PyResult<Decided<'py>> {
-        let (bundle, number) = (self.snapshot.bundle(), asked.number);
+        let bundle = self.snapshot.bundle();
         let (Some(meta), Some(record)) =
-            (bundle.meta().actions.get(number as usize), bundle.actions().get(number as usize))
+            (bundle.meta().actions.get(action as usize), bundle.actions().get(action as usize))
         else {
             return Ok(denied(py, Code::Corrupt));
         };
         let mut builder = RequestBuilder::new(self.snapshot, record.slots.len as usize);
         let entities = entities(&mut builder)?;
-        let reader = Reader::new(asked.text, Some(self.shared));
+        let text = ActionText(meta);
+        let reader = Reader::new(&text, Some(self.shared));
         let read = fill(&reader, &meta.context, &mut builder)?;
         if let Err(refused) = &read {
             refused.strictly(py, self.strict)?;
@@ -163,7 +156,7 @@ impl Decider<'_> {
         let mut determining = Determining::default();
         let RequestEntities { principal, resource } = entities;
         let mut evaluate =
-            || self.shared.evaluate(self.snapshot, number, principal, resource, &request, &mut determining);
+            || self.shared.evaluate(self.snapshot, action, principal, resource, &request, &mut determining);
         // Large requests, and policies that Cedar's own evaluator decides, take long.
         let long = reader.is_large() || bundle.meta().stats.fallbacks > 0;
         let code = if long { py.detach(evaluate) } else { evaluate() };
@@ -177,7 +170,7 @@ impl Decider<'_> {
         let policies = determining.as_slice();
         if determining.count as usize > policies.len() {
             // The decision does not keep them all; Cedar lists them.
-            return self.all_determining(py, code, number, &entities, &request);
+            return self.all_determining(py, code, action, &entities, &request);
         }
         let reasons: Vec<&str> = policies.iter().filter_map(|&policy| bundle.policy_id(policy)).collect();
         Ok((code as u8, PyTuple::new(py, reasons)?))

@@ -1,13 +1,13 @@
 //! The engine for Python, with uids as text and contexts as dicts.
 
-use crate::action::{ActionName, action_text, find_action, find_action_number, switched};
+use crate::action::{ActionName, ActionText, action_text, find_action, switched};
 use crate::allocator::give_back;
 use crate::authorizer::{Answer, answer};
 use crate::belongings::Belongings;
 use crate::bundle::Bundle;
 use crate::changelog::{Log, OwnedUid};
 use crate::changing;
-use crate::deciding::{Asked, Decided, Decider, denied};
+use crate::deciding::{Decided, Decider, action_number, denied};
 use crate::errors::raise;
 use crate::exceptions::{admit_error, engine_error, forked, handle_error};
 use crate::gate::{self, Gate};
@@ -238,8 +238,8 @@ impl Engine {
     fn resources(&self, py: Python<'_>, action: ActionName) -> PyResult<Vec<(String, String)>> {
         self.own(py)?;
         let snapshot = self.inner.snapshot();
-        let number = find_action_number(py, snapshot.bundle(), &action, |ty, id| snapshot.find_actions(ty, id))?;
-        let resources = py.detach(|| snapshot.resources(number));
+        let action = action_number(py, &snapshot, &action)?;
+        let resources = py.detach(|| snapshot.resources(action));
         uids(py, &snapshot, resources)
     }
 
@@ -292,7 +292,7 @@ impl Engine {
         };
         let cedar: Arc<Cedar> = belongings.bundle.get().cedar(py)?;
         let meta = find_action(py, snapshot.bundle(), &action)?;
-        let context = match Reader::new(&action_text(meta), Some(&self.inner)).record(&meta.context, context)? {
+        let context = match Reader::new(&ActionText(meta), Some(&self.inner)).record(&meta.context, context)? {
             Ok(context) => context,
             Err(refused) if refused.code == Code::UnknownHandle => return Err(foreign_handle(py)),
             Err(refused) => {
@@ -320,8 +320,9 @@ impl Engine {
         self.inner.handle_uid(Handle(handle)).map(|(ty, id)| (ty.into(), id.into()))
     }
 
-    /// Return the paths of an action's context attributes: those of records, and those of the attributes in them.
-    fn paths(&self, py: Python<'_>, action: ActionName) -> PyResult<Vec<Vec<String>>> {
+    /// Return an action's uid as text, and the paths of its context attributes: those of records, and those of the
+    /// attributes in them.
+    fn paths(&self, py: Python<'_>, action: ActionName) -> PyResult<(String, Vec<Vec<String>>)> {
         fn add(above: &mut Vec<String>, fields: &[Field], all: &mut Vec<Vec<String>>) {
             for field in fields {
                 above.push(field.name.clone());
@@ -333,9 +334,10 @@ impl Engine {
             }
         }
         let snapshot = self.inner.snapshot();
+        let meta = find_action(py, snapshot.bundle(), &action)?;
         let mut all = Vec::new();
-        add(&mut Vec::new(), &find_action(py, snapshot.bundle(), &action)?.context, &mut all);
-        Ok(all)
+        add(&mut Vec::new(), &meta.context, &mut all);
+        Ok((action_text(meta), all))
     }
 
     /// Prepare a gate.
@@ -343,7 +345,7 @@ impl Engine {
         let snapshot = self.inner.snapshot();
         let meta = find_action(py, snapshot.bundle(), &action)?;
         let spec = gate::Spec { action: action_text(meta), strict: self.strict, count: self.gates.clone() };
-        gate::prepare(py, &self.inner, meta, &action.text, &names, spec)
+        gate::prepare(py, &self.inner, meta, &names, spec)
     }
 }
 
@@ -370,8 +372,8 @@ impl Engine {
         if self.inner.is_forked() {
             return Ok(denied(py, Code::Forked));
         }
-        let asked = Asked::find(py, snapshot, action)?;
-        self.decider(snapshot).evaluate(py, principal, &asked, resource, &|reader, fields, builder| {
+        let action = action_number(py, snapshot, action)?;
+        self.decider(snapshot).evaluate(py, principal, action, resource, &|reader, fields, builder| {
             reader.request(fields, context, builder)
         })
     }
@@ -388,9 +390,9 @@ impl Engine {
         if self.inner.is_forked() {
             return Ok(denied(py, Code::Forked));
         }
-        let asked = Asked::find(py, snapshot, action)?;
+        let action = action_number(py, snapshot, action)?;
         self.decider(snapshot)
-            .decide(py, session, &asked, resource, &|reader, fields, builder| reader.request(fields, context, builder))
+            .decide(py, session, action, resource, &|reader, fields, builder| reader.request(fields, context, builder))
     }
 
     fn over_the_store(
@@ -401,9 +403,9 @@ impl Engine {
         action: &ActionName,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<(Vec<EntityRef>, Vec<bool>)> {
-        let asked = Asked::find(py, snapshot, action)?;
+        let action = action_number(py, snapshot, action)?;
         self.decider(snapshot)
-            .over_the_store(py, session, &asked, &|reader, fields, builder| reader.request(fields, context, builder))
+            .over_the_store(py, session, action, &|reader, fields, builder| reader.request(fields, context, builder))
     }
 
     fn uid(&self, value: &Bound<'_, PyAny>) -> PyResult<Uid> {

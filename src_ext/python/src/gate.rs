@@ -2,7 +2,7 @@
 //! that are not numbers.
 
 use crate::arguments::Call;
-use crate::deciding::{Asked, Decided, Decider, denied};
+use crate::deciding::{Decided, Decider, denied};
 use crate::errors::{is_ours, raise, shown};
 use crate::exceptions::prepare_error;
 use crate::reader::{EACH, Reader};
@@ -55,16 +55,15 @@ pub(crate) struct Spec {
     pub count: Arc<AtomicUsize>,
 }
 
-/// Prepare a gate for an action. Messages about the attributes' names call the action `text`.
+/// Prepare a gate for an action.
 pub(crate) fn prepare(
     py: Python<'_>,
     engine: &Engine,
     action: &ActionMeta,
-    text: &str,
     names: &[Bound<'_, PyAny>],
     spec: Spec,
 ) -> PyResult<Gate> {
-    let given: Vec<Given> = names.iter().map(|name| Given::read(text, name)).collect::<PyResult<_>>()?;
+    let given: Vec<Given> = names.iter().map(|name| Given::read(&spec.action, name)).collect::<PyResult<_>>()?;
     let parts: Vec<Vec<&str>> = given.iter().map(|name| name.parts.iter().map(String::as_str).collect()).collect();
     let named: Vec<Name<'_>> = given.iter().zip(&parts).map(|(name, parts)| name.named(parts)).collect();
     let gate = py.detach(|| engine.prepare_named(&action.ty, &action.id, &named));
@@ -145,9 +144,8 @@ impl Gate {
             let snapshot = shared.snapshot();
             let Some(arguments) = self.seed.arguments(&snapshot) else { break };
             let call = Call { arguments: &arguments, values: &values };
-            let asked = Asked { number: arguments.action(), text: &self.spec.action };
             let decider = Decider { shared, snapshot: &snapshot, strict: self.spec.strict };
-            let decided = decider.decide(py, session, &asked, resource, &|reader, fields, builder| {
+            let decided = decider.decide(py, session, arguments.action(), resource, &|reader, fields, builder| {
                 reader.call(py, fields, &call, builder)
             });
             let is_newest = !shared.is_forked() && shared.snapshot().generation() == snapshot.generation();

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use ztfast_engine::{Code, Shared};
 
 /// Why a request cannot be decided: one of its values, or its size.
@@ -37,7 +38,7 @@ const LARGE: usize = 1 << 12;
 
 /// Reads values for one action. Its exceptions name the action and the attribute.
 pub(crate) struct Reader<'a> {
-    pub action: &'a str,
+    pub action: &'a dyn fmt::Display,
     /// The engine whose handles are accepted. Without one, a handle counts as the uid that it carries.
     pub engine: Option<&'a Shared>,
     /// Why the request cannot be decided, if it cannot.
@@ -73,7 +74,7 @@ impl Known {
 
 impl<'a> Reader<'a> {
     /// Make a reader of contexts up to the size that the engine accepts.
-    pub fn new(action: &'a str, engine: Option<&'a Shared>) -> Self {
+    pub fn new(action: &'a dyn fmt::Display, engine: Option<&'a Shared>) -> Self {
         let most = engine.map_or(usize::MAX, Shared::max_context);
         Self { action, engine, refused: RefCell::new(None), most, left: Cell::new(most) }
     }
