@@ -248,7 +248,12 @@ class Bundle:
 
     @property
     def hash(self) -> str:
-        """The hash (BLAKE3) of the content, as 64 hexadecimal digits. Equal sources make equal bundles."""
+        """The hash (BLAKE3) of the content, as 64 hexadecimal digits.
+
+        Equal sources make equal bundles. The names of the files belong to the sources, as they were given to
+        :func:`ztfast.compile`, because explanations show them: ``policies`` and ``./policies`` make bundles with
+        different hashes. To compare bundles from several machines, compile by the same relative paths.
+        """
         return self._core.hash
 
     @cached_property
@@ -377,24 +382,26 @@ def compile(
             extension values may be plain strings, and the schema's actions are in the store.
         validate: ``"strict"`` refuses policies that Cedar's strict validation refuses; ``"permissive"`` compiles them
             with warnings.
-        warnings: What to do with warnings: files of a folder that are not read, templates that are never linked, and
-            the warnings of Cedar's validator. ``"warn"`` passes each to Python's :mod:`warnings` as a
-            :class:`ztfast.PolicyWarning`; ``"error"`` refuses to compile; ``"ignore"`` does neither.
-            :attr:`Bundle.warnings` has them in any case.
+        warnings: What to do with warnings: files of a folder that are not read, templates that are never linked,
+            entities that policies name or that are parents though the store lacks them, and the warnings of Cedar's
+            validator. ``"warn"`` passes each to Python's :mod:`warnings` as a :class:`ztfast.PolicyWarning`;
+            ``"error"`` refuses to compile; ``"ignore"`` does neither. :attr:`Bundle.warnings` has them in any case.
         form: The form of all tables, for measuring. ``None`` chooses a form for each layer: the first in the order of
             decision cost that fits its budget.
         base: An older bundle, of which unchanged parts are reused: its entities, if schema and entities are the same;
-            the outcome of validation, if schema and policies are the same (its warnings are then not repeated, unless
-            they are errors). The result is byte for byte the same bundle as without a base, but sooner. The base is
-            trusted as the sources are: use only a bundle that you compiled. Compilation checks that its tables are
-            valid and that its actions are the schema's. It cannot check without reading the entities whether they match
-            their hash.
+            the outcome of validation, if schema and policies are the same. Warnings about what is reused are not
+            repeated, and entities that the store lacks are not looked for if its entities are reused, unless warnings
+            are errors. The result is byte for byte the same bundle as without a base, but sooner. The base is trusted
+            as the sources are: use only a bundle that you compiled. Compilation checks that its tables are valid and
+            that its actions are the schema's. It cannot check without reading the entities whether they match their
+            hash.
         progress: A callback that is called now and then with (what, done, all).
-        exempt: The group of actions that the kill switch does not stop unless it is named there, for example
-            ``'Action::"reduce-risk"'``: cancels, and other actions that reduce risk.
+        exempt: The action, or group of actions, that the kill switch does not stop unless it is named there, for
+            example ``'Action::"order.cancel"'`` or ``'Action::"reduce-risk"'``: cancels, and other actions that reduce
+            risk.
 
     Raises:
-        ActionError: if the schema has no such group.
+        ActionError: if the schema has no such action or group.
         SourceError: if a source cannot be read, or is of a kind that cannot be compiled.
         ArgumentError: if another argument has the wrong type or value.
         PolicyError: if Cedar refuses a source, with file, line and caret; with ``warnings="error"`` also for a warning.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,6 +145,53 @@ def test_equal_sources_make_equal_bundles_and_a_file_brings_them_back(tmp_path: 
     assert loaded.stats == first.stats
     assert loaded.policies == first.policies
     assert loaded.actions == first.actions
+
+
+def test_the_hash_covers_the_names_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "p.cedar").write_text(PERMIT)
+    monkeypatch.chdir(tmp_path)
+    schema = ztfast.Text("entity U; action a appliesTo { principal: U, resource: U };")
+    hashes = {ztfast.compile(path, schema=schema).hash for path in ("p.cedar", "./p.cedar", tmp_path / "p.cedar")}
+    assert len(hashes) == 3
+    assert ztfast.compile("p.cedar", schema=schema).hash in hashes
+
+
+def test_entities_that_the_store_lacks_are_warned_of() -> None:
+    schema = ztfast.Text(
+        "entity Desk; entity Trader in [Desk]; action buy appliesTo { principal: Trader, resource: Desk };"
+    )
+    desk = {"uid": {"type": "Desk", "id": "fx"}, "attrs": {}, "parents": []}
+    ann = {"uid": {"type": "Trader", "id": "ann"}, "attrs": {}, "parents": [{"type": "Desk", "id": "fx"}]}
+    typo = {"uid": {"type": "Trader", "id": "bob"}, "attrs": {}, "parents": [{"type": "Desk", "id": "zz"}]}
+    right = ztfast.Text(f'{PERMIT} @id("stop") forbid (principal in Desk::"fx", action, resource);')
+    wrong = ztfast.Text(right.text.replace('"fx"', '"xf"'))
+
+    def said(policies: ztfast.Text, entities: list[Any] | None, **options: Any) -> list[tuple[str, str, int]]:
+        bundle = ztfast.compile(policies, schema=schema, entities=entities, warnings="ignore", **options)
+        return [(warning["message"], warning["file"], warning["line"]) for warning in bundle.warnings]
+
+    of_policy = ('policy `stop` names Desk::"xf", which the store lacks', "inline.cedar", 1)
+    of_parent = ('Trader::"bob" has the parent Desk::"zz", which the store lacks', "entities", 1)
+    assert said(right, [desk, ann]) == []
+    assert said(wrong, None) == []
+    assert said(wrong, [desk, ann]) == [of_policy]
+    assert said(wrong, [desk, ann, typo]) == [of_policy, of_parent]
+    with pytest.warns(ztfast.PolicyWarning, match="inline.cedar:1: policy `stop` names"):
+        bundle = ztfast.compile(wrong, schema=schema, entities=[desk, ann])
+    with pytest.raises(ztfast.PolicyError, match="the store lacks"):
+        ztfast.compile(wrong, schema=schema, entities=[desk, ann], warnings="error")
+    # An engine takes such a bundle, and the entity may come later.
+    engine = ztfast.Engine(bundle)
+    assert engine.evaluate('Trader::"ann"', "buy", 'Desk::"fx"').code == "ALLOW"
+    engine.upsert([{**ann, "parents": [{"type": "Desk", "id": "xf"}]}])
+    assert engine.evaluate('Trader::"ann"', "buy", 'Desk::"fx"').code == "FORBID"
+    # Over a base whose store is the same the entities are read again only if warnings are errors.
+    base = ztfast.compile(right, schema=schema, entities=[desk, ann])
+    with pytest.raises(ztfast.PolicyError, match="the store lacks"):
+        ztfast.compile(wrong, schema=schema, entities=[desk, ann], base=base, warnings="error")
+    strictly = ztfast.compile(right, schema=schema, entities=[desk, ann], base=base, warnings="error")
+    assert strictly.hash == base.hash
+    assert said(wrong, [desk, ann, typo], base=base) == [of_policy, of_parent]
 
 
 def test_stats_count_what_there_is(build) -> None:

@@ -20,6 +20,7 @@ mod policies;
 mod schema;
 mod slice;
 mod sources;
+mod unlisted;
 mod values;
 
 #[cfg(test)]
@@ -120,6 +121,9 @@ fn load_here(sources: &Sources, mode: Mode, progress: Progress<'_>) -> Result<Lo
         types: schema::types(schema.as_ref(), &mut names),
         entities,
     });
+    if let Some(model) = model.as_ref().filter(|_| !diagnostic::refused(&diagnostics)) {
+        unlisted::warn(&policies, sources, model, &mut diagnostics);
+    }
     match model {
         Some(model) if !diagnostic::refused(&diagnostics) => {
             Ok(Loaded { model, authorizer: Authorizer::new(policies, schema, sources), strict, warnings: diagnostics })

@@ -49,7 +49,8 @@ pub(crate) fn compile<'py>(
     if let Some(base) = &base {
         let damaged = |error: ztfast_bundle::OpenError| raise(py, "BundleError", &error.to_string());
         py.detach(|| base.check()).map_err(damaged)?;
-        if base.meta().store.hash == store {
+        // Warnings about entities that the store lacks need the store.
+        if base.meta().store.hash == store && !revalidate {
             sources.entities = None;
         }
         let old: Option<Sources> = serde_json::from_slice(base.sources().map_err(damaged)?).ok();

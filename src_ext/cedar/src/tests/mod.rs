@@ -7,6 +7,7 @@ mod literals;
 mod lowering;
 mod model;
 mod policies;
+mod unlisted;
 mod values;
 
 use crate::ir::{Datum, Model, Uid};
