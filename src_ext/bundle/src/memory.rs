@@ -27,8 +27,9 @@ type ReadAt<'a> = &'a dyn Fn(&mut [u8], u64) -> Result<(), OpenError>;
 
 /// The memory that holds a bundle's bytes.
 pub(crate) enum Data {
-    /// Words, because the tables need eight-byte alignment.
-    Owned(Box<[u64]>),
+    /// Words, because the tables need eight-byte alignment. A box would promise at each move that nothing else borrows
+    /// its content, but a bundle's views do.
+    Owned(Vec<u64>),
     /// Anonymous memory, read-only, and how many of its bytes are the bundle's.
     Anonymous(Mmap, usize),
     /// A sealed memory file, and its mapping.

@@ -89,7 +89,7 @@ impl Bundle {
     /// # Errors
     /// [`OpenError`] if the description is invalid.
     pub fn of(parts: &Parts) -> Result<Self, OpenError> {
-        let bundle = Self::new(Data::Owned(parts.write()))?;
+        let bundle = Self::new(Data::Owned(parts.write().into_vec()))?;
         bounds::check(&bundle.views, &bundle.meta, bundle.bytes().len())?;
         // The hashes were just computed from these bytes.
         bundle.checked.store(true, Ordering::Release);
@@ -102,7 +102,7 @@ impl Bundle {
     /// # Errors
     /// [`OpenError`] says what is wrong with the bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, OpenError> {
-        let mut words = vec![0_u64; bytes.len().div_ceil(8)].into_boxed_slice();
+        let mut words = vec![0_u64; bytes.len().div_ceil(8)];
         if !bytes.len().is_multiple_of(8) {
             return Err(OpenError::Length {
                 wanted: bytes.len().next_multiple_of(64) as u64,
@@ -182,7 +182,7 @@ impl Bundle {
         if let Some(place) = places.first() {
             file::check_section(data.bytes(), 0, place)?;
         }
-        // SAFETY: the views borrow from `data`, whose bytes lie in a mapping or a box that is never written. They do
+        // SAFETY: the views borrow from `data`, whose bytes lie in a mapping or a vector that is never written. They do
         // not move with the struct, and live until it is dropped. The 'static lifetime never leaves this module: every
         // accessor returns a borrow of `self`.
         let bytes: &'static [u8] = unsafe { std::mem::transmute::<&[u8], &'static [u8]>(data.bytes()) };
