@@ -13,7 +13,7 @@ BUILD := pyproject.toml build_backend/backend.py
 # `make fuzz` and `make fuzz-bundles` run for so many seconds.
 SECONDS ?= 60
 
-.PHONY: help setup demo test test-rust test-loom test-realtime test-without-avx test-fuzz test-python test-shipped \
+.PHONY: help setup demo test test-rust test-loom test-realtime test-without-avx test-fuzz test-miri test-python test-shipped \
 	test-free-threaded cpu-time fuzz fuzz-bundles mutants lint deny check-oldest-rust format codes bench bench-instructions \
 	bench-python bench-scale bench-peers lock clean gone
 
@@ -128,6 +128,23 @@ fuzz-bundles: ## open mutated bundles and decide over them under libFuzzer, wher
 	  PATH="$(CURDIR)/$(CARGO_FUZZ)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir src_ext/libfuzzer \
 	    --target-dir src_ext/target/libfuzzer --dev --features libfuzzer bundle $(BUNDLES)/corpus $(BUNDLES)/seeds -- \
 	    -max_total_time=$(SECONDS) -timeout=10 -max_len=131072 -artifact_prefix=$(BUNDLES)/failures/; \
+	fi
+
+# Miri interprets every step, which takes minutes, so `make test` leaves it out. It would take hours for Cedar, so the
+# bundles are compiled before.
+MIRI := cargo +nightly miri test --locked $(MANIFEST) --target-dir src_ext/target/miri --quiet
+MIRI_SEEDS := $(CURDIR)/build/miri
+test-miri: ## run tests of what has unsafe code, and decisions over mutated bundles, under Miri, where there is one: minutes
+	@if ! RUSTUP_AUTO_INSTALL=0 cargo +nightly miri --version >/dev/null 2>&1; then \
+	  echo "SKIPPED test-miri: no nightly Rust toolchain with Miri" \
+	    "(rustup toolchain install nightly --component miri,rust-src)"; \
+	elif ! ls "$$(rustc +nightly --print sysroot)"/lib/rustlib/src/rust/library/Cargo.lock >/dev/null 2>&1; then \
+	  echo "SKIPPED test-miri: Miri lacks the standard library's source (rustup component add rust-src --toolchain nightly)"; \
+	else \
+	  rm -rf "$(MIRI_SEEDS)" && export ZTFAST_TEST_SEEDS="$(MIRI_SEEDS)" MIRIFLAGS=-Zmiri-disable-isolation && \
+	  $(CARGO) test $(MANIFEST) --quiet -p ztfast-libfuzzer --test replay seeds && \
+	  $(MIRI) -p ztfast-vm -p ztfast-bundle -p ztfast-pages -p ztfast-live --lib && \
+	  $(MIRI) -p ztfast-libfuzzer --test replay; \
 	fi
 
 # MUTANTS holds words that choose some of the mutants, and options (--help), as in

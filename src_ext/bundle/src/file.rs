@@ -255,6 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri opens no file in this way")]
     fn a_sparse_file_with_right_hashes_is_refused_before_it_takes_memory() {
         let words = crate::Parts { meta_json: b"{}".to_vec(), ..crate::Parts::default() }.write();
         let mut head = words.as_bytes().to_vec();

@@ -296,6 +296,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri opens no folder")]
     fn leftovers_of_killed_writers_are_removed_and_files_of_live_writers_stay() {
         let folder = folder("dead");
         let path = folder.join("a");
@@ -317,6 +318,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri opens no folder")]
     fn it_works_without_nameless_files() {
         let folder = folder("named");
         let opened = Folder::open(&folder).unwrap();

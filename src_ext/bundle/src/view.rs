@@ -310,6 +310,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri protects no memory")]
     fn a_copy_is_the_same_bundle() {
         let bundle = Bundle::from_bytes(&small()).unwrap();
         for large_pages in [false, true] {
@@ -324,9 +325,9 @@ mod tests {
     #[test]
     fn every_changed_byte_is_refused() {
         let good = small();
-        for at in 0..good.len() {
+        for at in (0..good.len()).step_by(if cfg!(miri) { 401 } else { 1 }) {
             let mut bad = good.clone();
-            for change in 1..=u8::MAX {
+            for change in (1..=u8::MAX).step_by(if cfg!(miri) { 255 } else { 1 }) {
                 bad[at] = good[at] ^ change;
                 assert!(Bundle::from_bytes(&bad).is_err(), "byte {at} changed by {change:#x} went unnoticed");
             }
@@ -336,7 +337,7 @@ mod tests {
     #[test]
     fn every_cut_and_padded_file_is_refused() {
         let good = small();
-        for length in 0..good.len() {
+        for length in (0..good.len()).step_by(if cfg!(miri) { 520 } else { 1 }) {
             assert!(Bundle::from_bytes(&good[..length]).is_err(), "cut to {length} bytes went unnoticed");
         }
         for extra in [1, 8, 64, 4096] {
@@ -347,6 +348,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri opens no folder")]
     fn a_saved_bundle_opens_and_replaces_the_old_one_whole() {
         let folder = std::env::temp_dir().join(format!("ztfast-bundle-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();

@@ -24,7 +24,9 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
         let read = |path: std::path::PathBuf| {
             (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(path).unwrap())
         };
-        files.map(|file| read(file.unwrap().path())).collect()
+        let mut seeds: Vec<_> = files.map(|file| read(file.unwrap().path())).collect();
+        seeds.sort();
+        seeds
     }
 }
 
@@ -37,6 +39,7 @@ fn decide_soon(file: &[u8], what: &str) -> Option<Vec<Code>> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "with the few entities that Miri tries, other codes come up")]
 fn seeds_are_small_and_decide() {
     let folder = std::env::var_os(FOLDER).filter(|_| !cfg!(miri));
     let mut counts = [0_u32; 17];
@@ -67,7 +70,7 @@ fn a_file_is_put_together_as_it_was() {
 
 #[test]
 fn no_mutation_makes_anything_panic_or_run_on() {
-    const ROUNDS: usize = if cfg!(miri) { 60 } else { 3_000 };
+    const ROUNDS: usize = if cfg!(miri) { 6 } else { 3_000 };
     let seeds = seeds();
     let mut rng = Rng::with_seed(1);
     let (mut taken, mut corrupt) = (0, 0);

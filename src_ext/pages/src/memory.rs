@@ -119,7 +119,8 @@ impl Resident {
     /// # Safety
     /// The bytes are at `start`, and are borrowed, exclusively if `write`.
     unsafe fn prefault(&self, start: *mut u8, write: bool) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
+        // Miri knows no advice about memory, here and below.
+        #[cfg(all(target_os = "linux", not(miri)))]
         {
             let pages = self.pages();
             let advice = if write { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
@@ -153,7 +154,7 @@ impl Resident {
     /// Other threads may read meanwhile: they read zeros or the old content.
     pub fn discard(&self, all: &[impl Clearable]) {
         debug_assert_eq!(self.bytes.start, all.as_ptr().addr());
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         {
             let (start, end) = (self.bytes.start.next_multiple_of(page()), self.bytes.end / page() * page());
             if start < end {
@@ -305,7 +306,7 @@ pub fn wiped_table<T: FromZeros>(
 
 /// Advise the system to use large pages, where one fits. The system may ignore this.
 fn advise_huge_pages<T>(table: &mut [T]) {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     {
         let (start, end) = (table.as_ptr().addr().next_multiple_of(page()), table.as_ptr().addr() + size_of_val(table));
         if let Some(len) = (end / page() * page()).checked_sub(start).filter(|&len| len >= 2 << 20) {
@@ -313,6 +314,6 @@ fn advise_huge_pages<T>(table: &mut [T]) {
             let _ = unsafe { libc::madvise(start as *mut libc::c_void, len, libc::MADV_HUGEPAGE) };
         }
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(any(not(target_os = "linux"), miri))]
     let _ = table;
 }

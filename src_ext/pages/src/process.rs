@@ -87,6 +87,10 @@ impl<T> Drop for WipedPages<T> {
 /// # Safety
 /// The pages are a mapping of the caller's.
 unsafe fn wipe_on_fork(start: *mut libc::c_void, bytes: usize) -> bool {
+    // Miri does not fork.
+    if cfg!(miri) {
+        return true;
+    }
     #[cfg(target_os = "linux")]
     // SAFETY: the caller owns the mapping; the advice changes nothing in this process.
     return unsafe { libc::madvise(start, bytes, libc::MADV_WIPEONFORK) } == 0;
@@ -274,6 +278,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri does not fork")]
     fn a_child_has_no_mark_until_it_is_given_one_of_its_own() {
         let own = enter().unwrap();
         assert_eq!((nonce(), enter().unwrap()), (own, own));
@@ -284,6 +289,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri does not fork")]
     fn pages_are_zeros_in_a_child_and_stay_what_they_are_here() {
         let pages = WipedPages::<AtomicU64>::new(5_000).unwrap();
         pages.iter().for_each(|word| word.store(7, Ordering::Release));
@@ -292,6 +298,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri does not fork")]
     fn without_help_of_the_system_the_handler_wipes() {
         let words: Vec<AtomicU64> = (0..100).map(|_| AtomicU64::new(7)).collect();
         let gone: Vec<AtomicU64> = (0..100).map(|_| AtomicU64::new(7)).collect();
