@@ -44,17 +44,17 @@ def main() -> int:
         name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
     }
     first_s, began = spent_s(), time.monotonic()
-    costs = []
+    costs, status = [], 0
     for part in sys.argv[1:] or parts():
         before_s, then = spent_s(), time.monotonic()
         status = subprocess.run(["make", part], cwd=COLD, env=environment, check=False).returncode
         costs.append((part, spent_s() - before_s, time.monotonic() - then))
         if status:
-            print(f"{part} failed", file=sys.stderr)
-            return status
+            print(f"{part} failed: the figures are those of the parts until then", file=sys.stderr)
+            break
     for part, cpu_s, wall_s in [*costs, ("together", spent_s() - first_s, time.monotonic() - began)]:
         print(f"{part:20} {cpu_s / 60:6.2f} CPU minutes {wall_s / 60:6.2f} minutes")
-    return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -279,7 +280,14 @@ def processor_time(process: int) -> float:
 def test_ctrl_c_ends_a_command(arguments: list[str]) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "ztfast.cli", *arguments]
-    running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # Programs that a shell starts in the background ignore SIGINT, and so would the command.
+    running = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
     # Until it is at its work: by the time of a processor, since a busy machine takes longer to get there.
     repeat = Repeat("a command at its work", limit=180)
     while repeat.until(processor_time(running.pid) >= 2.5):
