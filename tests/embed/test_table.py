@@ -58,24 +58,9 @@ def bundle(schema: str = SCHEMA, policies: str = POLICIES) -> ztfast.Bundle:
     return ztfast.compile(ztfast.Text(policies), schema=ztfast.Text(schema, "s.cedarschema"), entities=ENTITIES)
 
 
-@pytest.fixture(scope="module")
-def api() -> dict[str, Any]:
-    return table.functions()
-
-
 @pytest.fixture
 def engine() -> ztfast.Engine:
     return ztfast.Engine(bundle())
-
-
-@pytest.fixture
-def ann(engine: ztfast.Engine) -> ztfast.Session:
-    return engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
-
-
-@pytest.fixture
-def book(engine: ztfast.Engine) -> ztfast.EntityHandle:
-    return engine.resource('Book::"b1"')
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 from ctypes import byref, c_int64, c_size_t, c_uint8, c_uint32
 from typing import Any
 
@@ -31,23 +30,8 @@ action tagged appliesTo { principal: User, resource: Book, context: { tags: Set<
 
 
 @pytest.fixture(scope="module")
-def api() -> dict[str, Any]:
-    return table.functions()
-
-
-@pytest.fixture(scope="module")
 def engine() -> ztfast.Engine:
     return ztfast.Engine(ztfast.compile(ztfast.Text(POLICIES), schema=ztfast.Text(SCHEMA, "s.cedarschema")))
-
-
-@pytest.fixture
-def ann(engine: ztfast.Engine) -> ztfast.Session:
-    return engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
-
-
-@pytest.fixture
-def book(engine: ztfast.Engine) -> ztfast.EntityHandle:
-    return engine.resource('Book::"b1"')
 
 
 def test_sets_and_addresses_are_those_of_python(
