@@ -1,6 +1,6 @@
 """Mutants of the engine, besides its hot path, batches and mailboxes."""
 
-from mutant import Mutant, Python
+from mutant import Mutant, Python, Rust
 
 MUTANTS = (
     Mutant(
@@ -26,6 +26,7 @@ MUTANTS = (
         "engine/src/sets.rs",
         "while let Some(word) = self.block.get_mut(self.next) {",
         "while let Some(word) = self.block.get_mut(self.next).filter(|_| self.next + 1 < BLOCK_WORDS) {",
+        Rust("engine/tests/simd.rs", "each_policy_of_a_block_is_looked_at"),
     ),
     Mutant(
         "layers: a permit of another layer ends the forbids of this one",
