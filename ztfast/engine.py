@@ -231,7 +231,7 @@ class Engine:
         Raises:
             ActionError: if there is no such action.
             ContextError: if a name is unknown, missing, ambiguous or named twice.
-            CapacityError: if the system has no memory for the gate.
+            CapacityError: if the system has no memory for the gate, or does not allow locking it.
 
         >>> import ztfast
         >>> ztfast.Engine(ztfast.examples.tiny()).prepare("view")
@@ -433,7 +433,7 @@ class Engine:
             PolicyError: if a kept or upserted entity does not fit the new schema, or is there twice with differences.
             EntityError: if an entity would be its own ancestor.
             BundleError: if a section of the bundle does not match its hash.
-            CapacityError: if the system has no memory for it.
+            CapacityError: if the system has no memory for it and the gates, or does not allow locking it.
 
             After any error, the old bundle stays, with its changes.
 

@@ -16,12 +16,13 @@ class MemoryUse:
     Attributes:
         bundle: The bundle.
         tables: The tables of sessions and handles.
-        gates: The gates and their working memory.
+        gates: The gates, their working memory, and their tables, each of which counts once for all gates that share it.
         changes: The entities that were changed since the bundle was compiled, with all texts that they ever had.
             :meth:`Engine.compact` frees replaced texts.
         uids: The uids with a handle, and those of principals with present or past sessions. :meth:`Engine.compact`
             frees those of past sessions.
-        replaced: Replaced bundles that are still in use: a gate keeps its bundle until it decides again.
+        replaced: Replaced bundles that are still in use, with their gates' tables: a gate keeps its bundle until it
+            decides again.
         locked: The part of all these that is locked.
         huge: The part of bundle and tables that is in large pages now.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +93,37 @@ def test_the_memory_of_gates_is_what_is_said(action: str, name: str) -> None:
         gc.collect()
         engine.prepare({action!r}, {name!r})
         assert engine.memory.gates < said + more / 100
+        """
+    )
+
+
+def test_the_tables_of_gates_are_what_is_said_and_count_once(tmp_path: Path) -> None:
+    # Another process compiles, because the allocator would use what a compilation leaves for the tables.
+    run(
+        f"""
+        optional = "a?: Long, b?: Long, c?: Long, d?: Long"
+        schema = "entity U, D; action go appliesTo {{ principal: U, resource: D, context: {{" + optional + "}} }};"
+        rules = "".join(f'permit (principal == U::"{{at}}", action, resource == D::"{{at}}");' for at in range(500))
+        ztfast.compile(ztfast.Text(rules), schema=ztfast.Text(schema)).save({str(tmp_path / "pairs.ztb")!r})
+        """
+    )
+    run(
+        f"""
+        engine = ztfast.Engine(ztfast.Bundle.load({str(tmp_path / "pairs.ztb")!r}), sessions=64, handles=1024)
+        gates = [engine.prepare("go")]
+        gc.collect()
+        before, said = rss(), engine.memory.gates
+        for pattern in range(1, 16):
+            gates.append(engine.prepare("go", *(name for at, name in enumerate("abcd") if pattern >> at & 1)))
+        grown, more = rss() - before, engine.memory.gates - said
+        # A gate with its table takes a megabyte: a cell for each pair of classes.
+        assert abs(grown - more) < 0.1 * grown, (grown, more)
+        assert 15 * 4 * 501 * 501 < more < 1.2 * 15 * 4 * 501 * 501, more
+        all_of_them = engine.memory.gates
+        same = [engine.prepare("go", *gate.names) for gate in gates]
+        assert engine.memory.gates < all_of_them + 0.02 * more, (all_of_them, engine.memory)
+        same.clear(), gates.clear()
+        assert engine.memory.gates == 0, engine.memory
         """
     )
 

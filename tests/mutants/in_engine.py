@@ -72,6 +72,23 @@ MUTANTS = (
         "if self.type_of(entity).is_some_and(|_| number < u32::MAX) { Ok(entity) } else { Err(EntityError::WrongType) }",
     ),
     Mutant(
+        "the table of a gate is not locked",
+        "engine/src/snapshot.rs",
+        "binding.table.hold(self.residence)?;",
+        "binding.table.hold(Residence { locked: false, ..self.residence })?;",
+        Rust("engine/tests/tails.rs", "gates_tables_are_locked_and_each_is_counted_once"),
+    ),
+    Mutant(
+        "a gate for whose table there is no memory is made stale by a swap",
+        "engine/src/engine.rs",
+        "Err(PrepareError::Memory(refused)) => Err(EngineError::Memory(refused)),",
+        "Err(PrepareError::Memory(refused)) if refused.to_string().is_empty() => Err(EngineError::Memory(refused)),",
+        Python(
+            "tests/faults/test_tails.py"
+            "::test_a_swap_for_whose_gates_no_memory_can_be_locked_is_refused_and_leaves_them_as_they_are"
+        ),
+    ),
+    Mutant(
         "equal sets and records of a request lie apart, and are not equal",
         "engine/src/request.rs",
         "        if !fresh {\n            return composites",

@@ -4,7 +4,7 @@ use crate::lines::GateTable;
 use crate::working::Brings;
 use std::fmt;
 use ztfast_bundle::{ActionRec, Bundle, Field, LayerRec, Node, ValueType};
-use ztfast_pages::{Forked, MemoryError};
+use ztfast_pages::{Forked, MemoryError, Resident};
 use ztfast_vm::Tag;
 
 /// The specification of a gate: what it was prepared for.
@@ -57,6 +57,8 @@ pub(crate) struct Binding {
     pub count: usize,
     /// The number of columns that a batch takes; `usize::MAX` if some argument cannot be passed in a column.
     pub columns: usize,
+    /// The pages of the table. The field stands before it, so that it is dropped before it.
+    pub resident: Vec<Resident>,
     /// The gate's own table; empty if the binding is not a gate's, or the gate can have none.
     pub table: GateTable,
 }
@@ -258,8 +260,20 @@ pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Resu
     };
     let entity_types = types.iter().map(number_of).collect();
     let (paths, positions) = (names.into(), binder.positions);
-    let table = GateTable::default();
-    Ok(Binding { action: number, layers, positions, kinds, paths, types, entity_types, count, columns, table })
+    let (resident, table) = (Vec::new(), GateTable::default());
+    Ok(Binding {
+        action: number,
+        layers,
+        positions,
+        kinds,
+        paths,
+        types,
+        entity_types,
+        count,
+        columns,
+        resident,
+        table,
+    })
 }
 
 /// Return the kind of a type's values, if a value alone is the whole value.

@@ -1,7 +1,7 @@
 //! The engine: the writer, which swaps bundles and changes entities. It stands on top of what it shares with its
 //! readers.
 
-use crate::binding::{GateSpec, Name, PrepareError, bind_spec};
+use crate::binding::{Binding, GateSpec, Name, PrepareError, bind_spec};
 use crate::changes::Changes;
 use crate::gate::{Gate, fixed_bytes};
 use crate::kills::Kills;
@@ -198,7 +198,7 @@ impl Engine {
         };
         for spec in specs {
             let (spec, had) = spec.unzip();
-            bindings.push(spec.map(|spec| (loaded.bind_gate(&spec).ok(), spec)));
+            bindings.push(spec.map(|spec| fitting(&loaded, spec)).transpose()?);
             memories.push(
                 had.map(|had| self.more_memory(had, scratch)).transpose().map_err(EngineError::Memory)?.flatten(),
             );
@@ -228,7 +228,7 @@ impl Engine {
             };
             // This gate was prepared meanwhile, perhaps under the number of a gate that is gone.
             if bindings[at].as_ref().is_none_or(|(_, spec)| !Arc::ptr_eq(spec, &gate.spec)) {
-                bindings[at] = Some((loaded.bind_gate(&gate.spec).ok(), gate.spec.clone()));
+                bindings[at] = Some(fitting(&loaded, gate.spec.clone())?);
             }
             if memories[at].is_none() {
                 memories[at] = self.more_memory(gate.scratch, scratch).map_err(EngineError::Memory)?;
@@ -388,17 +388,32 @@ impl Engine {
         older.sort_unstable_by_key(|uids| Arc::as_ptr(uids));
         older.dedup_by(|a, b| Arc::ptr_eq(a, b));
         older.retain(|older| !Arc::ptr_eq(older, uids));
-        let replaced = replaced.iter().filter(|loaded| !Arc::ptr_eq(loaded, &snapshot.loaded));
+        let of_gates = snapshot.loaded.gate_tables();
+        let (mut bytes, mut locked) = (0, of_gates.1);
+        for loaded in replaced.iter().filter(|loaded| !Arc::ptr_eq(loaded, &snapshot.loaded)) {
+            let (file, of_gates) = (&loaded.resident[0], loaded.gate_tables());
+            bytes += file.size() + of_gates.0;
+            locked += file.locked() + of_gates.1;
+        }
         Ok(MemoryUse {
             bundle: bundle.size(),
             tables: handles.size() + self.sessions.resident().size(),
-            gates,
+            gates: gates + of_gates.0,
             changes: snapshot.changes.as_ref().map_or(0, |changes| changes.bytes()),
             uids: uids.bytes() + older.iter().map(|older| older.bytes_beside(uids)).sum::<usize>(),
-            replaced: replaced.map(|loaded| loaded.resident[0].size()).sum(),
-            locked: all.iter().map(|resident| resident.locked()).sum::<usize>() + locked_gates,
+            replaced: bytes,
+            locked: all.iter().map(|resident| resident.locked()).sum::<usize>() + locked_gates + locked,
             huge: ztfast_pages::in_huge_pages(all.into_iter()),
         })
+    }
+}
+
+/// Bind a gate to the next bundle, as far as that fits it: one for whose table there is no memory is not stale.
+fn fitting(loaded: &LoadedBundle, spec: Arc<GateSpec>) -> Result<(Option<Arc<Binding>>, Arc<GateSpec>), EngineError> {
+    match loaded.bind_gate(&spec) {
+        Ok(binding) => Ok((Some(binding), spec)),
+        Err(PrepareError::Memory(refused)) => Err(EngineError::Memory(refused)),
+        Err(_) => Ok((None, spec)),
     }
 }
 

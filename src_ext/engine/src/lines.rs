@@ -13,7 +13,7 @@
 use crate::linear::{Checked, Interval, Linear, Narrow, Wide};
 use ztfast_bundle::ClassPair;
 use ztfast_codes::Code;
-use ztfast_pages::prefetch;
+use ztfast_pages::{MemoryError, Residence, Resident, prefetch};
 
 /// The answer that the walk over the action's layers has to give.
 pub(crate) const WALK: u8 = u8::MAX;
@@ -123,6 +123,29 @@ impl GateTable {
     /// Return whether it decides nothing.
     pub const fn is_empty(&self) -> bool {
         self.cells.is_empty()
+    }
+
+    /// Make the memory of the table resident. The result must be dropped before the table.
+    pub fn hold(&self, residence: Residence) -> Result<Vec<Resident>, MemoryError> {
+        // Both are taken apart, so that no field is forgotten.
+        let Self { rows, columns, cells, lines } = self;
+        let Lines { narrow, wide, stride: _, inequalities, details, clauses, limits, linear, checked, checks } = lines;
+        let what = "table of a gate";
+        let held = [
+            Resident::read(what, rows, residence)?,
+            Resident::read(what, columns, residence)?,
+            Resident::read(what, cells, residence)?,
+            Resident::read(what, narrow, residence)?,
+            Resident::read(what, wide, residence)?,
+            Resident::read(what, inequalities, residence)?,
+            Resident::read(what, details, residence)?,
+            Resident::read(what, clauses, residence)?,
+            Resident::read(what, limits, residence)?,
+            Resident::read(what, linear, residence)?,
+            Resident::read(what, checked, residence)?,
+            Resident::read(what, checks, residence)?,
+        ];
+        Ok(held.into_iter().filter(|one| one.size() > 0).collect())
     }
 
     /// Prefetch what [`Self::cell`] reads first.

@@ -61,13 +61,13 @@ pub struct MemoryUse {
     pub bundle: usize,
     /// The tables of sessions and handles.
     pub tables: usize,
-    /// The gates and their working memory.
+    /// The gates, their working memory and their tables. Gates of the same action and attributes share a table.
     pub gates: usize,
     /// Entities that were changed since the bundle was compiled, with their texts.
     pub changes: usize,
     /// The uids that have a handle.
     pub uids: usize,
-    /// Replaced bundles that gates still hold, because they have not decided since.
+    /// Replaced bundles that gates still hold, because they have not decided since; with the gates' tables.
     pub replaced: usize,
     /// The locked part of all these.
     pub locked: usize,

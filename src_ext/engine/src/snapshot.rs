@@ -18,7 +18,7 @@ use zerocopy::FromZeros;
 use ztfast_bundle::{Bundle, ClassPair, ValueType};
 use ztfast_codes::Code;
 use ztfast_live::{Key, OwnedUid, Place, Uids, uid};
-use ztfast_pages::{Clearable, Resident, ensure_available, prefetch, table};
+use ztfast_pages::{Clearable, Residence, Resident, ensure_available, prefetch, table};
 use ztfast_vm::{ARENA_VALUES, EntityRef, Facts, Request, STACK_VALUES, Scratch, StoreView};
 
 /// An entity's uid: type and id.
@@ -135,8 +135,9 @@ pub(crate) struct LoadedBundle {
     /// bundle.
     replaced: AtomicBool,
     pub simd: SimdLevel,
-    /// The most cells of a gate's own table.
+    /// The most cells of a gate's own table, and how its memory is held.
     gate_cells: usize,
+    residence: Residence,
     /// The bindings, by gate number, of the gates that existed when the bundle came.
     bindings: OnceLock<Vec<Option<Arc<Binding>>>>,
     /// The gates' bindings, which gates of one specification share. They are kept here so that no gate frees one while
@@ -211,6 +212,7 @@ impl LoadedBundle {
             replaced: AtomicBool::new(false),
             simd,
             gate_cells,
+            residence,
             bindings: OnceLock::new(),
             bound: Mutex::default(),
             attached,
@@ -556,12 +558,23 @@ impl LoadedBundle {
         // This takes long, so the lock is not held meanwhile.
         let mut binding = self.bind_spec(spec)?;
         binding.table = gate_table(&self.bundle, &binding, self.gate_cells);
+        binding.resident = binding.table.hold(self.residence)?;
         let mut bound = bound();
         if bound.len() == bound.capacity() {
             // Drop the bindings of gates that are gone. Only this map holds them: no gate frees one while it decides.
             bound.retain(|_, binding| Arc::strong_count(binding) > 1);
         }
         Ok(bound.entry(spec.clone()).or_insert_with(|| Arc::new(binding)).clone())
+    }
+
+    /// Return how many bytes the tables of all gates have, and how many of these are locked. A table that gates share
+    /// counts once.
+    pub fn gate_tables(&self) -> (usize, usize) {
+        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        // The tables of gates that are gone are not in use, and need not wait for the next gate.
+        bound.retain(|_, binding| Arc::strong_count(binding) > 1);
+        let tables = bound.values().flat_map(|binding| &binding.resident);
+        tables.fold((0, 0), |(bytes, locked), one| (bytes + one.size(), locked + one.locked()))
     }
 
     /// Bind the arguments of a gate, without a table.

@@ -1,11 +1,12 @@
-//! A decision meets no page fault: the system counts the pages for which a thread had to wait.
+//! A decision meets no page fault: the system counts the pages for which a thread had to wait. What is locked is
+//! counted, and given back.
 
 mod world;
 
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use world::sources::crowded;
+use world::sources::{compile, crowded};
 use world::{changed_user, skipped};
 use ztfast_bundle::Bundle;
 use ztfast_engine::{Admission, Code, Determining, Engine, EngineOptions, Gate, Handle, Residence, SessionId};
@@ -168,18 +169,26 @@ fn locked_kib() -> usize {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
+/// Return whether this is a process of the test's own, because other tests lock memory too. If it is not, run the test
+/// in one, unless the system lets it lock too little.
+fn is_alone(test: &str) -> bool {
+    if std::env::var_os(CHILD).is_some() {
+        return true;
+    }
+    if may_lock() {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let done = child.args(["--exact", test, "--nocapture"]).env(CHILD, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&done.stderr));
+    } else {
+        skipped("the system lets this process lock too little memory (ulimit -l)");
+    }
+    false
+}
+
 #[test]
 fn locked_memory_is_locked_until_the_engine_is_gone() {
-    if !may_lock() {
-        skipped("the system lets this process lock too little memory (ulimit -l)");
-        return;
-    }
-    // This runs in a process of its own, because other tests lock memory too.
-    if std::env::var_os(CHILD).is_none() {
-        let name = "locked_memory_is_locked_until_the_engine_is_gone";
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        let status = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").status().unwrap();
-        assert!(status.success());
+    if !is_alone("locked_memory_is_locked_until_the_engine_is_gone") {
         return;
     }
     let before = locked_kib();
@@ -196,4 +205,61 @@ fn locked_memory_is_locked_until_the_engine_is_gone() {
     // A gate's memory comes from the heap's pages, which stay locked until the heap returns them.
     let left = (locked_kib() - before) << 10;
     assert!(left <= memory.gates + (64 << 10), "{left} bytes are still locked, {memory:?}");
+}
+
+const PAIRS: usize = 400;
+
+/// A bundle whose gates have large tables: a user sees the document with the same number.
+fn paired() -> Arc<Bundle> {
+    let policy = |n| {
+        format!(r#"permit (principal == User::"{n}", action, resource == Doc::"{n}") unless {{ context.n == 0 }};"#)
+    };
+    let schema = "entity User, Doc; action see appliesTo { principal: User, resource: Doc, context: { n?: Long } };";
+    let parts = compile(&(1..=PAIRS).map(policy).collect::<String>(), schema, None, None);
+    Arc::new(Bundle::of(&parts).unwrap())
+}
+
+#[test]
+fn gates_tables_are_locked_and_each_is_counted_once() {
+    // A cell for each pair of classes, and those to which the action does not apply; lines take less.
+    const TABLE: usize = 4 * (PAIRS + 1) * (PAIRS + 1);
+    const LITTLE: usize = TABLE / 4;
+    if !is_alone("gates_tables_are_locked_and_each_is_counted_once") {
+        return;
+    }
+    let (bundle, next) = (paired(), paired());
+    let residence = Residence { locked: true, ..Residence::default() };
+    let options = EngineOptions { sessions: 64, handles: 64, residence, ..EngineOptions::default() };
+    let engine = Engine::new(bundle, None, options).unwrap();
+    let used = || engine.memory().unwrap();
+    let is_table = |bytes: usize| (TABLE..TABLE + LITTLE).contains(&bytes);
+    let (none, locked) = (used(), locked_kib());
+    let first = engine.prepare("Action", "see", &[]).unwrap();
+    let one = used();
+    assert!(is_table(one.gates - none.gates), "{none:?} {one:?}");
+    assert!(is_table(one.locked - none.locked), "{none:?} {one:?}");
+    assert!((locked_kib() - locked) << 10 >= one.locked - none.locked, "{locked} KiB before");
+    let same = engine.prepare("Action", "see", &[]).unwrap();
+    let shared = used();
+    assert!(shared.gates - one.gates < LITTLE && shared.locked - one.locked < LITTLE, "{one:?} {shared:?}");
+    let other = engine.prepare("Action", "see", &["n"]).unwrap();
+    let two = used();
+    assert!(is_table(two.gates - shared.gates) && is_table(two.locked - shared.locked), "{shared:?} {two:?}");
+    drop(other);
+    let dropped = used();
+    assert!(dropped.gates <= shared.gates && dropped.locked <= shared.locked, "{shared:?} {dropped:?}");
+    engine.swap(next, None).unwrap();
+    let swapped = used();
+    // The idle gates hold the table of the bundle that was replaced.
+    assert!((swapped.gates, swapped.bundle) == (shared.gates, shared.bundle), "{shared:?} {swapped:?}");
+    assert!(is_table(swapped.replaced - swapped.bundle), "{swapped:?}");
+    assert!(is_table(swapped.locked - shared.locked - shared.bundle), "{shared:?} {swapped:?}");
+    let held = locked_kib() << 10;
+    assert!(held >= swapped.locked, "{held} bytes are locked, {swapped:?}");
+    drop((first, same));
+    engine.swap(paired(), None).unwrap();
+    let gone = used();
+    assert!((gone.gates, gone.replaced, gone.locked) == (none.gates, 0, none.locked), "{none:?} {gone:?}");
+    let left = locked_kib() << 10;
+    assert!(left < held - 2 * TABLE, "{left} of {held} bytes are still locked");
 }
