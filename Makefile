@@ -14,8 +14,8 @@ BUILD := pyproject.toml build_backend/backend.py
 SECONDS ?= 60
 
 .PHONY: help setup demo test test-rust test-loom test-realtime test-without-avx test-fuzz test-miri test-python test-shipped \
-	test-free-threaded cpu-time fuzz fuzz-bundles mutants lint deny check-oldest-rust format codes bench bench-instructions \
-	bench-python bench-scale bench-peers lock clean gone
+	test-free-threaded cpu-time fuzz fuzz-bundles mutants lint deny check-oldest-rust format codes bench figures \
+	bench-instructions bench-python bench-scale bench-peers lock clean gone
 
 # Two builds of the module take turns in the package.
 .NOTPARALLEL:
@@ -229,6 +229,12 @@ bench: setup ## measure decisions against this machine's floors and the run befo
 	if [ -f build/bench/latest.json ]; then cp build/bench/latest.json build/bench/before.json; fi
 	$(BIN)/ztfast bench --marks --json build/bench/latest.json --svg build/bench/latest.svg --markdown build/bench/desk.md \
 	  $$(test -f build/bench/before.json && echo --compare build/bench/before.json)
+
+# Readers compare these figures with others: they are those of a machine that does nothing else.
+figures: setup ## measure the desk, and write its figures into README.md and docs/figures.json
+	mkdir -p build/bench
+	$(BIN)/ztfast bench --json build/bench/figures.json
+	$(BIN)/python -m bench.figures build/bench/figures.json
 
 # Valgrind counts instructions, and noise does not change a count. The runner must have the version of the crate in
 # src_ext/Cargo.toml.

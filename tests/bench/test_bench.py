@@ -21,10 +21,11 @@ from ztfast.bench.desk import DESK_MARKS, OTHER_GATES
 from ztfast.bench.floors import FLOORS
 from ztfast.bench.loops import BenchError, bulk, over_rows, pinned
 from ztfast.bench.marks import BOOK_MARKS
-from ztfast.bench.report import Report, Spread
+from ztfast.bench.report import NATIVE, Mark, Report, Spread
 from ztfast.bench.series import Series
 from ztfast.bench.suite import Rounds
 from ztfast.bench.workload import Workload
+from ztfast.cli.benching import judge
 
 PROMISED = [
     *(promise.what for promise in BOOK_MARKS),
@@ -117,8 +118,10 @@ def test_what_is_written_can_be_read(saved: Path, report: Report) -> None:
 
 
 def test_the_markdown_file_has_each_figure_of_the_desk(saved: Path, report: Report) -> None:
-    rows = [line.split(" | ")[0].removeprefix("| ") for line in saved.with_suffix(".md").read_text().splitlines()]
-    assert rows[2:] == ["empty C call, 4 arguments", *(of.name for of in report.series if of.workload == "desk")]
+    rows = [line.split(" | ") for line in saved.with_suffix(".md").read_text().splitlines()]
+    from_python = [of for of in report.series if of.workload == "desk" and not of.key.startswith(NATIVE)]
+    assert [row[0].removeprefix("| ") for row in rows[2:]] == ["an empty call", *(of.name for of in from_python)]
+    assert [row[0] for row in rows if row[-1] == " |"] == ["| order.new by an algorithm, a row of decide_many"]
 
 
 def test_the_plot_has_every_series(saved: Path, report: Report) -> None:
@@ -245,6 +248,19 @@ def test_marks_are_judged(saved: Path) -> None:
     for mark in missed:
         unit = {"x": "x", "ns": " ns"}[mark["unit"]]
         assert f"{mark['what']}: {mark['found']:.2f}{unit}, at most {mark['at_most']:g}{unit}" in done.stderr
+
+
+def test_a_missed_mark_is_named_and_counts(capsys: pytest.CaptureFixture[str], report: Report) -> None:
+    met, missed = Mark("a time", 30.0, 40.0, True, "ns"), Mark("a ratio", 3.0, 2.0, False)
+    for marks, fails in (([met], False), ([met, missed], True), ([missed], True)):
+        for quiet in (True, False):
+            assert judge(replace(report, marks=marks), quiet) is fails
+            said = capsys.readouterr()
+            told, other = (said.err, said.out) if quiet else (said.out, said.err)
+            assert other == ""
+            assert ("a ratio: 3.00x, at most 2x" in told) is fails
+            assert ("a time: 30.00 ns, at most 40 ns" in told) is (met in marks and not quiet)
+            assert told.count("MISSED") == fails
 
 
 # -- the loops ---------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 import ztfast
 from tests.embed import table
+from ztfast import _core
+from ztfast.bench import desk as measured
 from ztfast.bench.desk import (
     BEYOND_A_CAP,
     DESK_MARKS,
@@ -20,16 +23,19 @@ from ztfast.bench.desk import (
     WHOLE_ORDER,
     Asked,
     DeskWorkload,
+    brought,
     bundle,
     desk_series,
-    number,
 )
 from ztfast.bench.floors import FLOORS
 from ztfast.bench.histogram import Histogram, quantiles
-from ztfast.bench.report import Figure, Mark, Noise, Report, Spread, machine, markdown, spread
+from ztfast.bench.loops import Bulk
+from ztfast.bench.report import NATIVE, Figure, Mark, Noise, Report, Spread, machine, markdown, native_key, spread
 from ztfast.bench.series import ROWS, Native
 from ztfast.codes import Code
-from ztfast.gate import EntityHandle
+from ztfast.gate import Decision, EntityHandle
+
+RULE = "algo-trades-its-strategy"
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,31 @@ def test_each_mark_is_about_figures_that_there_are(desk: DeskWorkload) -> None:
         assert mark.series in keys
         assert mark.floor is None or mark.floor in FLOORS
         assert mark.above is None or mark.above in keys
-    assert all(one.once(10) > 0 for one in series if one.key != "desk_order_many")
+
+
+def test_each_series_from_python_makes_the_calls_that_its_name_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[list[tuple[str, object]]] = []
+
+    def bulk(call: Callable[..., object], *given: object) -> Bulk:
+        return over_rows(call, [()], *given)
+
+    def over_rows(call: Callable[..., object], rows: Sequence[tuple[object, ...]], *given: object) -> Bulk:
+        made.append([(ztfast.Uid.parse(call.__self__.action).id, call(*row, *given)) for row in rows])  # type: ignore[attr-defined]
+        return lambda count: float(len(made))
+
+    monkeypatch.setattr(measured, "bulk", bulk)
+    monkeypatch.setattr(measured, "over_rows", over_rows)
+    desk = DeskWorkload(bundle())
+    made.clear()
+    series = [one for one in desk_series(desk, 100) if not one.key.startswith(NATIVE)]
+    # Columns time themselves.
+    assert len(made) == len(series) - 1
+    order = series.index(next(one for one in series if one.key == "desk_order_many"))
+    for one, answers in zip(series[:order] + series[order + 1 :], made, strict=True):
+        assert all(one.name.startswith(action) for action, _ in answers), one.name
+        assert len(answers) == (ROWS if one.key.endswith("_random") else 1)
+        given = {"desk_order_denied": False, "desk_order_decided": Decision(Code.ALLOW, (RULE,))}.get(one.key, True)
+        assert {answer for _, answer in answers} == {given}
 
 
 @pytest.mark.parametrize("asked", OTHER_GATES, ids=lambda asked: asked.name)
@@ -104,28 +134,69 @@ def test_random_pairs_are_many_and_allowed(desk: DeskWorkload) -> None:
 
 def test_native_requests_are_allowed(desk: DeskWorkload) -> None:
     api = table.functions()
-    natives = [one for one in desk_series(desk, ROWS) if one.key.startswith("desk_native_")]
-    assert len(natives) == 6
-    for one in natives:
-        native = one.once.__self__
-        assert isinstance(native, Native)
+    bound = {one.key: getattr(one.once, "__self__", None) for one in desk_series(desk, ROWS)}
+    natives = {key: native for key, native in bound.items() if isinstance(native, Native)}
+    lengths = {"order_2": 2, "order_5": 5, "order_9": 9, "order_denied": 2, "order_decided": 2, "cancel": 0}
+    assert {key.removeprefix(NATIVE).removesuffix("_random") for key in natives} == set(lengths)
+    for key, native in natives.items():
         sessions, resources, values = native.requests(ROWS)
-        what = one.key.removeprefix("desk_native_").removesuffix("_random")
-        assert len(values) == {"order_2": 2, "order_9": 9, "cancel": 0}[what]
+        what = key.removeprefix(NATIVE).removesuffix("_random")
+        assert len(values) == lengths[what]
         given = table.values(*values)
         codes = {
             api["allows"](native.gate.address, *pair, given, len(values))
             for pair in zip(sessions, resources, strict=True)
         }
-        assert codes == {Code.ALLOW}
-        assert (len(set(zip(sessions, resources, strict=True))) > 1) == one.key.endswith("_random")
+        assert codes == {Code.FORBID if what == "order_denied" else Code.ALLOW}
+        assert (len(set(zip(sessions, resources, strict=True))) > 1) == key.endswith("_random")
+
+
+def test_each_gate_is_asked_natively_too(desk: DeskWorkload) -> None:
+    keys = [one.key for one in desk_series(desk, 100)]
+    from_python = [key for key in keys if not key.startswith(NATIVE)]
+    assert [key for key in from_python if native_key(key) not in keys] == ["desk_order_many"]
+
+
+@pytest.mark.parametrize("asked", OTHER_GATES, ids=lambda asked: asked.name)
+def test_native_calls_are_allowed_by_what_they_bring(desk: DeskWorkload, asked: Asked) -> None:
+    _, (session, resource, *values) = desk.gate_and_request(asked)
+    gate = desk.engine._core.prepare(asked.action, list(asked.values))
+    given = [brought(value) for value in values]
+    assert _core.time_calls(gate, session.id, resource.handle, given, 10) > 0
+    # Without the session, or with one value fewer, no call is allowed: the figure is not that of a denial.
+    with pytest.raises(ValueError, match="10 of 10 calls were denied"):
+        _core.time_calls(gate, 1, resource.handle, given, 10)
+    if given:
+        with pytest.raises(ValueError, match="10 of 10 calls were denied"):
+            _core.time_calls(gate, session.id, resource.handle, given[:-1], 10)
+
+
+def test_a_native_call_with_what_the_gate_does_not_take_is_denied(desk: DeskWorkload) -> None:
+    asked = next(one for one in OTHER_GATES if one.name == "customer.read by an advisor")
+    _, (session, resource, purpose, fields, ip) = desk.gate_and_request(asked)
+    gate = desk.engine._core.prepare(asked.action, list(asked.values))
+    good = [brought(value) for value in (purpose, fields, ip)]
+    for bad in (
+        [good[0], good[1], (b"\n\x14\x01", 32)],
+        [good[0], good[1], (b"\n\x14\x01\x05", 33)],
+        [good[0], [str(at) for at in range(2_000)], good[2]],
+        ["x" * 20_000, *good[1:]],
+        [resource, *good[1:]],
+        [7, *good[1:]],
+    ):
+        with pytest.raises(ValueError, match="1 of 1 calls were denied"):
+            _core.time_calls(gate, session.id, resource.handle, bad, 1)
+    for bad in ([None], [1.5], [2**70], [["a", None]], [(b"", "32")]):
+        with pytest.raises((TypeError, ValueError, OverflowError)):
+            _core.time_calls(gate, session.id, resource.handle, bad, 1)
+    assert _core.time_calls(gate, session.id, resource.handle, good, 1) > 0
 
 
 def test_entities_are_passed_as_handles(desk: DeskWorkload) -> None:
     passed = desk.passed((ztfast.Uid("Human", "h1"), 7))
     assert isinstance(passed[0], EntityHandle)
     assert passed[1:] == (7,)
-    assert number(True) == 1
+    assert [brought(True), brought("x"), brought(passed[0])] == [1, "x", passed[0]]
 
 
 # -- the report --------------------------------------------------------------------------------------------------------
@@ -134,9 +205,10 @@ def test_entities_are_passed_as_handles(desk: DeskWorkload) -> None:
 def made() -> Report:
     """Make a report with a figure of each workload."""
     figures = [
-        Figure(key, key, Spread(30.0, 29.0, 31.0), "c_call", Spread(3.0, 2.9, 3.1), key) for key in ("book", "desk")
+        Figure(key, key, Spread(30.0, 29.0, 31.0), "c_call", Spread(3.0, 2.9, 3.1), key[:4])
+        for key in ("book", "desk_one", "desk_other", "desk_native_one", "desk_native_alone")
     ]
-    floors = [Figure("c_call", "empty C call", spread([10.0]))]
+    floors = [Figure(key, key, spread([ns])) for key, ns in (("c_call", 10.0), ("pointer_call", 1.25))]
     marks = [Mark("a ratio", 3.0, 2.0, False), Mark("a time", 30.0, 40.0, True, "ns")]
     noise = Noise(quantiles(Histogram()), 0.0, [(100.0, 0.0)])
     return Report(machine(None), {"rounds": 1, "quick": True, "per_second": 1.0}, floors, figures, [], noise, marks)
@@ -144,10 +216,11 @@ def made() -> Report:
 
 def test_the_markdown_table_has_the_desk_alone() -> None:
     assert markdown(made()).splitlines() == [
-        "| decision on the example desk | ns | x empty C call |",
-        "| --- | ---: | ---: |",
-        "| empty C call | 10.0 | 1.0 |",
-        "| desk | 30.0 | 3.0 |",
+        "| decision on the example desk | from Python, ns | x empty C call | natively, ns |",
+        "| --- | ---: | ---: | ---: |",
+        "| an empty call | 10.0 | 1.0 | 1.2 |",
+        "| desk_one | 30.0 | 3.0 | 30.0 |",
+        "| desk_other | 30.0 | 3.0 |  |",
     ]
 
 
@@ -160,5 +233,5 @@ def test_a_run_from_before_the_desk_was_measured_can_be_compared(tmp_path: Path)
     path = tmp_path / "older.json"
     path.write_text(json.dumps(older))
     found = Report.read(path)
-    assert [figure.workload for figure in found.series] == ["book", "book"]
+    assert [figure.workload for figure in found.series] == ["book"] * 5
     assert [mark.unit for mark in found.marks] == ["x", "x"]

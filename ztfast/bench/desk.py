@@ -17,12 +17,14 @@ from decimal import Decimal
 from typing import Any
 
 import ztfast
+from ztfast import _core
 from ztfast.bench.loops import Bulk, bulk, over_rows
 from ztfast.bench.marks import Promise
+from ztfast.bench.report import native_key
 from ztfast.bench.series import MANY, ROWS, Native, Series, columns
 from ztfast.gate import EntityHandle, Gate, Session
 
-__all__ = ["DESK_MARKS", "OTHER_GATES", "Asked", "DeskWorkload", "bundle", "desk_series", "number"]
+__all__ = ["DESK_MARKS", "OTHER_GATES", "Asked", "DeskWorkload", "brought", "bundle", "desk_series", "native_calls"]
 
 ALGO, STOCK = 'Algo::"a7"', 'Instrument::"AAPL"'
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -33,6 +35,7 @@ TRADER = ztfast.Uid("Human", "h1")
 PASS_NS, LEAST_CALLS = 1e6, 50
 """The nanoseconds that a pass over one gate may take, and the calls that it makes at the least."""
 
+ORDERED = "order.new by an algorithm"
 ORDER = {"notional": 250_000, "qty": 100}
 BEYOND_A_CAP = {"notional": 6_000_000, "qty": 100}
 PRICED_ORDER = {**ORDER, "limitPrice": Decimal("2500.25"), "referencePrice": 2_500, "at": NOON}
@@ -134,7 +137,7 @@ OTHER_GATES = (
 DESK_MARKS = (
     Promise("desk: order.new, 2 arguments / empty C call", "desk_order_2", 2.4, floor="c_call"),
     Promise("desk: order.new, 5 arguments / empty C call", "desk_order_5", 3.2, floor="c_call"),
-    Promise("desk: order.new, random, allowed / empty C call", "desk_order_random", 3.4, floor="c_call"),
+    Promise("desk: order.new, random, allowed / empty C call", "desk_order_2_random", 3.4, floor="c_call"),
     Promise("desk: order.new, denied by a cap / empty C call", "desk_order_denied", 2.4, floor="c_call"),
     Promise("desk: order.new, decide / empty C call", "desk_order_decided", 3.4, floor="c_call"),
     Promise("desk: a decision of decide_many", "desk_order_many", 8.0),
@@ -233,36 +236,47 @@ def desk_series(desk: DeskWorkload, count: int) -> list[Series]:
         raise AssertionError("the order beyond a cap must be denied")
 
     def native(action: str, values: Mapping[str, Any], pairs: list[tuple[Session, EntityHandle]]) -> Native:
-        return Native(desk.engine, action, {name: number(value) for name, value in values.items()}, pairs, count)
+        return Native(desk.engine, action, {name: brought(value) for name, value in values.items()}, pairs, count)
 
     def repeated(key: str, name: str, call: Callable[..., object], given: tuple[Any, ...]) -> Series:
         once = bulk(call, *given)
         return Series(key, name, "c_call", once, affordable(once, count))
 
+    def called(asked: Asked) -> Series:
+        once = native_calls(desk, asked)
+        return Series(native_key(asked.key), f"native {asked.name}", "c_call", once, affordable(once, count))
+
     made = [
-        repeated("desk_order_2", "order.new, 2 arguments", order.allows, request),
-        repeated("desk_order_5", "order.new, 5: a Decimal, a datetime", priced.allows, priced_request),
-        repeated("desk_order_9", "order.new, 9: 2 Decimals, 2 datetimes", whole.allows, whole_request),
-        Series("desk_order_random", "order.new, 2, random, allowed", "c_call",
+        repeated("desk_order_2", ORDERED, order.allows, request),
+        repeated("desk_order_5", f"{ORDERED}, 5: a decimal, a time", priced.allows, priced_request),
+        repeated("desk_order_9", f"{ORDERED}, 9: 2 decimals, 2 times", whole.allows, whole_request),
+        Series("desk_order_2_random", f"{ORDERED}, at random", "c_call",
                over_rows(order.allows, desk.pairs, *ORDER.values()), count),
-        repeated("desk_order_denied", "order.new, denied by a cap", order.allows, beyond),
-        repeated("desk_order_decided", "order.new, decide", order.decide, request),
-        Series("desk_order_many", "order.new, decide_many, a row", "c_call",
+        repeated("desk_order_denied", f"{ORDERED}, denied by a cap", order.allows, beyond),
+        repeated("desk_order_decided", f"{ORDERED}, decide", order.decide, request),
+        Series("desk_order_many", f"{ORDERED}, a row of decide_many", "c_call",
                columns(order, hot, request[2:], MANY), MANY),
         *(repeated(asked.key, asked.name, gate.allows, given)
           for asked in OTHER_GATES for gate, given in [desk.gate_and_request(asked)]),
         Series("desk_native_cancel", "native order.cancel", "c_call",
                native("order.cancel", {}, hot).by_table, count),
-        Series("desk_native_order_2", "native order.new, 2 arguments", "c_call",
+        Series("desk_native_order_2", f"native {ORDERED}", "c_call",
                native("order.new", ORDER, hot).by_table, count),
-        Series("desk_native_order_9", "native order.new, 9 arguments", "c_call",
+        Series("desk_native_order_5", f"native {ORDERED}, 5", "c_call",
+               native("order.new", PRICED_ORDER, hot).by_table, count),
+        Series("desk_native_order_9", f"native {ORDERED}, 9", "c_call",
                native("order.new", WHOLE_ORDER, hot).by_table, count),
-        Series("desk_native_cancel_random", "native order.cancel, random", "c_call",
+        Series("desk_native_cancel_random", "native order.cancel, at random", "c_call",
                native("order.cancel", {}, desk.pairs).by_table, count),
-        Series("desk_native_order_2_random", "native order.new, 2, random, allowed", "c_call",
+        Series("desk_native_order_2_random", f"native {ORDERED}, at random", "c_call",
                native("order.new", ORDER, desk.pairs).by_table, count),
-        Series("desk_native_order_9_random", "native order.new, 9, random, allowed", "c_call",
+        Series("desk_native_order_9_random", f"native {ORDERED}, 9, at random", "c_call",
                native("order.new", WHOLE_ORDER, desk.pairs).by_table, count),
+        Series("desk_native_order_denied", f"native {ORDERED}, denied by a cap", "c_call",
+               native("order.new", BEYOND_A_CAP, hot).by_table, count),
+        Series("desk_native_order_decided", f"native {ORDERED}, decide", "c_call",
+               native("order.new", ORDER, hot).with_reasons, count),
+        *map(called, OTHER_GATES),
     ]  # fmt: skip
     return [replace(series, workload="desk") for series in made]
 
@@ -277,14 +291,37 @@ def affordable(once: Bulk, count: int) -> int:
     return min(count, max(int(PASS_NS / each_ns), LEAST_CALLS))
 
 
-def number(value: Any) -> int:
-    """Return a value as the number that is passed through ``ztfast.h``.
+def native_calls(desk: DeskWorkload, asked: Asked) -> Bulk:
+    """Return a function that measures calls of a request's gate from native code, all in the same way.
 
-    >>> [number(value) for value in (7, Decimal("2500.25"), datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))]
-    [7, 25002500, 1000]
+    >>> native_calls(DeskWorkload(bundle()), OTHER_GATES[0])(1_000) > 0
+    True
     """
-    if isinstance(value, Decimal):
-        return int(value * 10_000)
-    if isinstance(value, datetime):
-        return (value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-    return int(value)
+    _, (session, resource, *values) = desk.gate_and_request(asked)
+    gate = desk.engine._core.prepare(asked.action, list(asked.values))
+    given = [brought(value) for value in values]
+    return lambda count: _core.time_calls(gate, session.id, resource.handle, given, count) / count
+
+
+def brought(value: Any) -> Any:
+    """Return a value as an embedder brings it to a call: the number of what is passed as a number through ``ztfast.h``.
+
+    >>> [brought(value) for value in (True, Decimal("2500.25"), datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))]
+    [1, 25002500, 1000]
+    >>> brought(timedelta(minutes=1)), brought(frozenset({"fido2"})), brought(ipaddress.ip_address("10.20.30.40"))
+    (60000, ['fido2'], (b'\\n\\x14\\x1e(', 32))
+    """
+    match value:
+        case Decimal():
+            return int(value * 10_000)
+        case datetime():
+            return (value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+        case timedelta():
+            return value // timedelta(milliseconds=1)
+        case ipaddress.IPv4Address() | ipaddress.IPv6Address():
+            return value.packed, value.max_prefixlen
+        case tuple() | frozenset():
+            return [brought(one) for one in value]
+        case bool():
+            return int(value)
+    return value

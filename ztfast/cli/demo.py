@@ -11,11 +11,12 @@ import numpy as np
 import typer
 from rich.text import Text as Styled
 
-from ztfast import examples
+from ztfast import _core, examples
 from ztfast.bench import Histogram, bulk, closed_loop, quantiles
 from ztfast.bench.desk import DeskWorkload, desk_series
 from ztfast.bench.floors import empty_function
 from ztfast.bench.loops import quiet
+from ztfast.bench.report import NATIVE, native_key
 from ztfast.bundle import Bundle, compile
 from ztfast.cli.compiling import totals
 from ztfast.cli.output import Json, console, json_out, number, progress_bar, say, table, working
@@ -81,7 +82,11 @@ def demo_command(
             "reasons": [{"reason": r, "effect": e, "count": n} for (r, e), n in story.by_reason.most_common()],
             "events": story.events,
             "latency": {
-                "floors": {"c_call_ns": measured.c_call_ns, "python_call_ns": measured.python_call_ns},
+                "floors": {
+                    "c_call_ns": measured.c_call_ns,
+                    "python_call_ns": measured.python_call_ns,
+                    "native_call_ns": measured.native_call_ns,
+                },
                 "allows_ns": measured.by_key["desk_order_2"],
                 "decisions": [{"key": key, "name": name, "ns": ns} for key, name, ns in measured.decisions],
                 "clock_ns": measured.clock_ns,
@@ -181,13 +186,14 @@ def show_story(story: Story, count: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Nanoseconds per call: empty in C, empty in Python, reading the clock; per decision; and calls one by one.
+    """Nanoseconds per call: empty in C, in Python and natively, reading the clock; per decision; and calls one by one.
 
     A decision has a key, a name and its nanoseconds.
     """
 
     c_call_ns: float
     python_call_ns: float
+    native_call_ns: float
     clock_ns: float
     decisions: list[tuple[str, str, float]]
     taken: Histogram
@@ -208,26 +214,41 @@ def measure(bundle: Bundle, engine: Engine, sessions: dict[str, Session], desk: 
         algo = chance.choice(algos)
         resource = engine.resource(chance.choice(desk.instruments_of[algo] or [STOCK]))
         rows.append((sessions[algo], resource, chance.choice((40_000, 250_000, 2_500_001)), 100))
-    floors = [bulk(call, *rows[0]) for call in (empty_call, empty_function)]
+    floors = [*(bulk(call, *rows[0]) for call in (empty_call, empty_function)), empty_native_calls]
     # The story has revoked a session, so the requests are decided by an engine of their own.
     series = desk_series(DeskWorkload(bundle), CALLS)
     with quiet():
         rounds = [[*(call(CALLS) for call in floors), *(of.once(of.count) for of in series)] for _ in range(ROUNDS)]
-    c_call, python_call, *decided = (float(ns) for ns in np.median(rounds, axis=0))
+    c_call, python_call, native_call, *decided = (float(ns) for ns in np.median(rounds, axis=0))
     clock = quantiles(closed_loop(empty_call, rows[: TIMED // 4])).p50_ns
     decisions = [(of.key, of.name, ns) for of, ns in zip(series, decided, strict=True)]
-    return Measured(c_call, python_call, clock, decisions, closed_loop(gate.allows, rows))
+    return Measured(c_call, python_call, native_call, clock, decisions, closed_loop(gate.allows, rows))
+
+
+def empty_native_calls(count: int) -> float:
+    """Return the nanoseconds of an empty call from native code."""
+    return _core.time_pointer_calls(count) / count
 
 
 def show_latency(measured: Measured) -> None:
     """Print the latency tables and the histogram."""
     console.print()
-    calls = table("One decision on the desk, timed in bulk", "", "ns", "x C call", "x Python call")
-    c_call, python_call = measured.c_call_ns, measured.python_call_ns
-    floors = (("empty C call, four arguments", c_call), ("empty Python call, four arguments", python_call))
-    for what, ns in (*floors, *((name, ns) for _, name, ns in measured.decisions)):
-        calls.add_row(what, f"{ns:,.1f}", f"{ns / c_call:,.2f}", f"{ns / python_call:,.2f}")
+    calls = table("One decision on the desk, timed in bulk", "", "ns", "x C call", "x Python call", "natively, ns")
+    c_call, python_call, native = measured.c_call_ns, measured.python_call_ns, measured.by_key
+    rows = [
+        ("empty C call, four arguments", c_call, measured.native_call_ns),
+        ("empty Python call, four arguments", python_call, None),
+        *(
+            (name, ns, native.get(native_key(key)))
+            for key, name, ns in measured.decisions
+            if not key.startswith(NATIVE)
+        ),
+    ]
+    for what, ns, natively in rows:
+        last = "" if natively is None else f"{natively:,.1f}"
+        calls.add_row(what, f"{ns:,.1f}", f"{ns / c_call:,.2f}", f"{ns / python_call:,.2f}", last)
     console.print(calls)
+    say(f'Medians of {ROUNDS} rounds. Each row but "at random" asks the same again and again, with warm caches.')
     console.print()
     taken = quantiles(measured.taken)
     say(

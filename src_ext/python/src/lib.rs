@@ -49,8 +49,8 @@ mod _core {
     use crate::histogram::Histogram;
     #[pymodule_export]
     use crate::measure::{
-        Chain, closed_loop, empty_loop, open_loop, spin, ticks_per_ns, time_all, time_counter, time_each, time_loads,
-        time_nothing, time_pointer_calls, time_session_clock, time_table,
+        Chain, closed_loop, empty_loop, open_loop, spin, ticks_per_ns, time_all, time_calls, time_counter, time_each,
+        time_loads, time_nothing, time_pointer_calls, time_session_clock, time_table,
     };
     #[pymodule_export]
     use crate::uid::{check_uid, extract_uid, parse_uid, register_uid, uid_text};

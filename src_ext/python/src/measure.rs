@@ -10,7 +10,8 @@ use pyo3::prelude::*;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use ztfast_engine::{Determining, Gate, Handle, SessionId, monotonic_ns};
+use ztfast_embed::{Api, RawGate};
+use ztfast_engine::{Code, Determining, Gate, Handle, SessionId, monotonic_ns};
 
 /// Read the time-stamp counter after all instructions before it and before all instructions after it.
 #[cfg(target_arch = "x86_64")]
@@ -147,6 +148,104 @@ pub(crate) fn time_table(
         }
         elapsed_ns(began)
     })
+}
+
+/// An argument as an embedder has it before a call.
+#[derive(FromPyObject)]
+pub(crate) enum Brought {
+    /// What is passed as a number.
+    #[pyo3(transparent)]
+    Number(i64),
+    #[pyo3(transparent)]
+    Text(String),
+    /// An entity's handle.
+    Entity { handle: u64 },
+    /// An address's bytes, and the length of its prefix.
+    Address(Vec<u8>, u32),
+    #[pyo3(transparent)]
+    Set(Vec<Self>),
+}
+
+impl Brought {
+    /// Return the argument's number in the call that was begun, or 0 if it is refused: then the decision denies.
+    ///
+    /// # Safety
+    /// The gate is live, and no other thread uses it.
+    unsafe fn number(&self, api: &Api, gate: *mut RawGate, place: usize, elements: &mut Vec<i64>) -> i64 {
+        let mut number = 0;
+        let to = &raw mut number;
+        match self {
+            Self::Number(value) => number = *value,
+            Self::Text(text) => {
+                // SAFETY: the caller's promise; the text is a slice, and `to` is ours. So it is below.
+                unsafe { (api.text)(gate, text.as_ptr(), text.len(), to) };
+            }
+            Self::Entity { handle } => {
+                // SAFETY: as above.
+                unsafe { (api.entity)(gate, *handle, place, to) };
+            }
+            Self::Address(bytes, prefix) => {
+                // SAFETY: as above.
+                unsafe { (api.address)(gate, bytes.as_ptr(), bytes.len(), *prefix, to) };
+            }
+            Self::Set(all) => {
+                elements.clear();
+                for one in all {
+                    let element = match one {
+                        Self::Entity { handle } => handle.cast_signed(),
+                        // SAFETY: as above. Sets have no sets as elements, so `elements` need not be lent.
+                        _ => unsafe { one.number(api, gate, place, &mut Vec::new()) },
+                    };
+                    elements.push(element);
+                }
+                // SAFETY: as above.
+                unsafe { (api.set)(gate, elements.as_ptr(), elements.len(), place, to) };
+            }
+        }
+        number
+    }
+}
+
+/// Return the nanoseconds of `count` equal calls through the table of functions that embedders call: each begins, gets
+/// the numbers of what it brings, and decides.
+///
+/// Raises `ValueError` if one of them is denied.
+#[pyfunction]
+pub(crate) fn time_calls(
+    py: Python<'_>,
+    gate: PyRef<'_, crate::gate::Gate>,
+    session: u64,
+    resource: u64,
+    brought: Vec<Brought>,
+    count: u64,
+) -> PyResult<u64> {
+    let gate = gate.core() as usize;
+    let begins = brought.iter().any(|one| !matches!(one, Brought::Number(_)));
+    let (taken, allowed) = py.detach(|| {
+        let (gate, api) = (gate as *mut RawGate, black_box(&API));
+        let (mut numbers, mut elements) = (vec![0; brought.len()], Vec::with_capacity(64));
+        let mut allowed = 0;
+        let began = Instant::now();
+        for _ in 0..count {
+            // SAFETY: the gate is live (the caller holds its object) and no other thread uses it while it is measured
+            // (see `ztfast.h`); `numbers` is a slice.
+            let code = unsafe {
+                if begins {
+                    (api.begin)(gate);
+                }
+                for (place, (number, one)) in numbers.iter_mut().zip(&brought).enumerate() {
+                    *number = one.number(api, gate, place, &mut elements);
+                }
+                (api.allows)(gate, session, resource, numbers.as_ptr(), numbers.len())
+            };
+            allowed += u64::from(code == Code::Allow as u32);
+        }
+        (elapsed_ns(began), allowed)
+    });
+    if allowed < count {
+        return Err(PyValueError::new_err(format!("{} of {count} calls were denied", count - allowed)));
+    }
+    Ok(taken)
 }
 
 /// Measure each of these decisions, one after the other (a closed loop: each waits for the one before).
