@@ -124,10 +124,11 @@ def test_c_decides_as_python_does(
     eve = engine.admit(ztfast.Identity('User::"eve"', not_after=math.inf))
     gone = engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
     gone.revoke()
-    determining = Determining()
+    determining, seen = Determining(), set()
     for session in (ann, eve, gone):
         for quantity in (-(2**63), 0, 100, 101, 2**63 - 1):
             wanted = order.decide(session, book, quantity)
+            seen.add((wanted.number, wanted.reasons))
             asked = (own, session.id, book.handle, values(quantity), 1)
             assert api["allows"](*asked) == wanted.number
             assert api["decide"](*asked, byref(determining)) == wanted.number
@@ -138,6 +139,9 @@ def test_c_decides_as_python_does(
                 assert text.value is not None
                 ids.append(ctypes.string_at(text.value, length.value).decode())
             assert tuple(ids) == wanted.reasons
+    assert seen == {
+        (Code.ALLOW, ("small",)), (Code.DEFAULT, ()), (Code.FORBID, ("not-for-eve",)), (Code.REVOKED, ())
+    }  # fmt: skip
     assert api["policy"](own, 1000, byref(c_void_p()), byref(c_size_t())) == POLICY
     assert api["allows"](own, 2**63, book.handle, values(1), 1) == Code.UNKNOWN_SESSION
 
@@ -230,6 +234,7 @@ def test_texts_and_entities_are_those_of_python(
         assert api["text"](own, text, len(text), byref(number)) == CAPACITY
     assert api["entity"](own, book.handle, 1, byref(number)) == HANDLE
     people = [engine.resource(f'User::"{name}"') for name in ("ann", "bob", "nobody")]
+    allowed = set()
     for text in ("hello", "hell", "", "draft-é", "draft-" + "x" * 5000):
         for person in people:
             given = []
@@ -240,6 +245,10 @@ def test_texts_and_entities_are_those_of_python(
             given.append(number.value)
             code = api["allows"](own, ann.id, book.handle, values(*given), 2)
             assert code == note.decide(ann, book, text, person).number
+            if code == Code.ALLOW:
+                allowed.add((text[:6], person.uid.id))
+    by_text = {(text, name) for text in ("hello", "draft-") for name in ("ann", "bob", "nobody")}
+    assert allowed == by_text | {("hell", "ann"), ("", "ann")}
     assert api["begin"](own) == OK
     assert api["text"](own, b"\xff", 1, byref(number)) == UTF8
     assert api["entity"](own, engine._core.handle("Nothing", "n"), 1, byref(number)) == TYPE
@@ -472,6 +481,7 @@ def test_a_batch_takes_texts(
     codes = (c_uint8 * 4)()
     assert api["batch_run"](batch, 4, laid_out, 4, codes) == OK
     assert list(codes) == list(note.decide_many(ann, book, texts, bob))
+    assert list(codes) == [Code.ALLOW, Code.ALLOW, Code.DEFAULT, Code.ALLOW]
     assert len(values_of) == 4
     assert api["batch_end"](batch) == OK
 
@@ -593,13 +603,13 @@ def test_gates_and_batches_without_what_is_absent(api: dict[str, Any], mixed: zt
     assert api["gate_without"](own, 0b100, byref(plain)) == OK
     for required in (0b001, 0b111, 0b010):
         assert api["gate_without"](own, required, byref(c_void_p())) == REQUIRED
-    for qty in (9, 10):
+    for qty, code in ((9, Code.ALLOW), (10, Code.DEFAULT)):
         wanted = mixed.decide(session, "trade", book, {"qty": qty}).number
-        assert api["allows"](market, session.id, book.handle, values(qty), 1) == wanted
+        assert api["allows"](market, session.id, book.handle, values(qty), 1) == wanted == code
         assert api["allows"](market, session.id, book.handle, values(qty, 1), 2) == Code.CORRUPT
-    for px in (99, 100):
+    for px, code in ((99, Code.ALLOW), (100, Code.DEFAULT)):
         wanted = mixed.decide(session, "trade", book, {"qty": 1, "limit": {"px": px}}).number
-        assert api["allows"](plain, session.id, book.handle, values(1, px), 2) == wanted
+        assert api["allows"](plain, session.id, book.handle, values(1, px), 2) == wanted == code
     # Bits beyond the arguments say nothing.
     again = c_void_p()
     assert api["gate_without"](own, 1 << 63 | 0b110, byref(again)) == OK

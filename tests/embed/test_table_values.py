@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import ipaddress
 from ctypes import byref, c_int64, c_size_t, c_uint8, c_uint32
 from typing import Any
 
@@ -43,7 +44,10 @@ def test_sets_and_addresses_are_those_of_python(
     assert [api["element_kind"](own, place, byref(kind)) for place in (2, 2**63)] == [TYPE, TYPE]
     assert api["set"](own, values(), 0, 0, byref(number)) == HANDLE
     eve, others = engine.resource('User::"eve"'), [engine.resource(f'User::"{name}"') for name in "xyz"]
-    for tags, friends in (([b"urgent", b"new"], [*others, eve]), ([b"new"], [eve]), ([b"urgent"], others), ([], [])):
+    both, neither = ([b"urgent", b"new"], [*others, eve]), ([b"new"], [eve])
+    for (tags, friends), code in (
+        (both, Code.ALLOW), (neither, Code.DEFAULT), (([b"urgent"], others), Code.DEFAULT), (([], []), Code.DEFAULT)
+    ):  # fmt: skip
         assert api["begin"](own) == OK
         texts = []
         for tag in tags:
@@ -55,7 +59,7 @@ def test_sets_and_addresses_are_those_of_python(
             given.append(number.value)
         context = {"tags": [tag.decode() for tag in tags], "friends": friends}
         wanted = engine.decide(ann, "tagged", book, context).number
-        assert api["allows"](own, ann.id, book.handle, values(*given), 2) == wanted, (tags, friends)
+        assert api["allows"](own, ann.id, book.handle, values(*given), 2) == wanted == code, (tags, friends)
         # The numbers are this call's.
         assert api["begin"](own) == OK
         if tags:
@@ -67,6 +71,7 @@ def test_sets_and_addresses_are_those_of_python(
     own = table.clone(api, engine.prepare("address", "ip").address)
     for address, length, prefix, status in (
         (bytes([10, 0, 0, 1]), 4, 32, OK),
+        (bytes([11, 0, 0, 1]), 4, 32, OK),
         (bytes([10, 0, 0, 1]), 4, 33, HANDLE),
         (bytes([10, 0, 0, 1]), 4, 2**32 - 1, HANDLE),
         (bytes(16), 16, 128, OK),
@@ -77,8 +82,11 @@ def test_sets_and_addresses_are_those_of_python(
         assert api["begin"](own) == OK
         assert api["address"](own, address, length, prefix, byref(number)) == status, (address, length, prefix)
         code = api["allows"](own, ann.id, book.handle, values(number.value), 1)
-        wanted = engine.decide(ann, "address", book, {"ip": "10.0.0.1" if length == 4 else "::"}).number
-        assert code == (wanted if status == OK else Code.BAD_VALUE), (address, length, prefix)
+        if status == OK:
+            assert code == engine.decide(ann, "address", book, {"ip": ipaddress.ip_address(address)}).number
+            assert code == (Code.ALLOW if address[0] == 10 else Code.DEFAULT)
+        else:
+            assert code == Code.BAD_VALUE, (address, length, prefix)
     assert api["gate_free"](own) == OK
 
 
