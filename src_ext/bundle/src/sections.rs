@@ -141,7 +141,7 @@ fn slice<T: FromBytes + Immutable + KnownLayout>(data: &'static [u8], range: Ran
 impl Views {
     /// Return the tables that programs read.
     #[inline]
-    pub fn store(&self) -> StoreView<'_> {
+    pub fn store(&self) -> StoreView<'static> {
         StoreView {
             values: self.values,
             strings: StringsView { offsets: self.string_offsets, bytes: self.string_bytes },

@@ -51,6 +51,8 @@ const SMALL: usize = 8 << 20;
 /// A checked bundle. It never changes; [`Self::hash`] names its content.
 pub struct Bundle {
     views: Views,
+    /// What programs read of the views.
+    store: StoreView<'static>,
     hash: [u8; 32],
     meta: Meta,
     places: Vec<Place>,
@@ -187,9 +189,10 @@ impl Bundle {
         // accessor returns a borrow of `self`.
         let bytes: &'static [u8] = unsafe { std::mem::transmute::<&[u8], &'static [u8]>(data.bytes()) };
         let views = Views::new(bytes, &places).ok_or_else(|| damaged("a section is not aligned"))?;
+        let store = views.store();
         let meta = serde_json::from_slice(views.meta_json).map_err(|_| damaged("it cannot be read"))?;
         let (checked, sources_checked) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { views, hash, meta, places, checked, sources_checked, data })
+        Ok(Self { views, store, hash, meta, places, checked, sources_checked, data })
     }
 
     /// Write the bundle to a file, atomically: the name has either its old content or the whole new one
@@ -228,8 +231,8 @@ impl Bundle {
     /// Return the tables that programs read.
     #[inline]
     #[must_use]
-    pub fn store(&self) -> StoreView<'_> {
-        self.views.store()
+    pub const fn store(&self) -> &StoreView<'_> {
+        &self.store
     }
 
     /// Return a policy by its number.

@@ -1,6 +1,6 @@
 //! Batches: many decisions at once, over columns.
 
-use crate::binding::Binding;
+use crate::binding::{Argument, Binding};
 use crate::changes::UNCLASSED;
 use crate::columns::{Column, Principals, WrongType};
 use crate::decide::{EffectOnly, End, Verdict, Walk};
@@ -308,12 +308,11 @@ impl Batch {
         chunk: &mut Chunk,
     ) -> bool {
         let (width, mut fits) = (columns.len(), true);
-        let types = binding.types.iter().zip(&binding.entity_types);
-        for (place, (column, (ty, &number))) in columns.iter().zip(types).enumerate() {
-            let entity = matches!(ty, ValueType::Entity(_));
+        let types = binding.types.iter().zip(&binding.arguments);
+        for (place, (column, (ty, argument))) in columns.iter().zip(types).enumerate() {
             for (row, code) in codes.iter_mut().enumerate() {
                 let mut value = column.get(first + row).ok_or(Code::Corrupt);
-                if entity {
+                if let Argument::Entity(number) = *argument {
                     value = value.and_then(|handle| {
                         let place = self.shared.place(Handle(handle.cast_unsigned()));
                         if LATE {

@@ -49,10 +49,9 @@ pub(crate) struct Binding {
     pub kinds: Box<[u32]>,
     /// The paths of the arguments' attributes.
     pub paths: Box<[Path]>,
-    /// The types of the arguments; and for entities and sets of entities the numbers of their types, for others
-    /// [`NO_TYPE`].
+    /// The types of the arguments, and what their numbers stand for.
     pub types: Box<[ValueType]>,
-    pub entity_types: Box<[u32]>,
+    pub arguments: Box<[Argument]>,
     /// The number of values that a decision takes; `usize::MAX` if some argument cannot be passed as a number.
     pub count: usize,
     /// The number of columns that a batch takes; `usize::MAX` if some argument cannot be passed in a column.
@@ -61,6 +60,21 @@ pub(crate) struct Binding {
     pub resident: Vec<Resident>,
     /// The gate's own table; empty if the binding is not a gate's, or the gate can have none.
     pub table: GateTable,
+}
+
+/// What the number of an argument stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Argument {
+    /// The value itself.
+    Itself,
+    Text,
+    /// An entity of the type with this number.
+    Entity(u32),
+    /// A set of scalars of this kind, and for entities of the type with this number.
+    Set(Tag, u32),
+    Address,
+    /// Nothing: no number can be passed.
+    Nothing,
 }
 
 /// Where a gate's arguments are in a bundle, for a request that is made of their values without the gate.
@@ -250,15 +264,7 @@ pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Resu
         ValueType::Record(_) => true,
         _ => false,
     });
-    let number_of = |ty: &ValueType| match ty {
-        ValueType::Entity(name) => type_number(bundle, name).unwrap_or(NO_TYPE),
-        ValueType::Set(of) => match &**of {
-            ValueType::Entity(name) => type_number(bundle, name).unwrap_or(NO_TYPE),
-            _ => NO_TYPE,
-        },
-        _ => NO_TYPE,
-    };
-    let entity_types = types.iter().map(number_of).collect();
+    let arguments = types.iter().map(|ty| argument(bundle, ty)).collect();
     let (paths, positions) = (names.into(), binder.positions);
     let (resident, table) = (Vec::new(), GateTable::default());
     Ok(Binding {
@@ -268,7 +274,7 @@ pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Resu
         kinds,
         paths,
         types,
-        entity_types,
+        arguments,
         count,
         columns,
         resident,
@@ -288,6 +294,24 @@ pub(crate) const fn scalar_kind(ty: &ValueType) -> Option<Tag> {
         ValueType::Duration => Tag::Duration,
         ValueType::Ip | ValueType::Set(_) | ValueType::Record(_) => return None,
     })
+}
+
+/// Return what the number of an argument of a type stands for.
+fn argument(bundle: &Bundle, ty: &ValueType) -> Argument {
+    let number = |ty: &ValueType| match ty {
+        ValueType::Entity(name) => type_number(bundle, name).unwrap_or(NO_TYPE),
+        _ => NO_TYPE,
+    };
+    match ty {
+        ValueType::String => Argument::Text,
+        ValueType::Entity(_) => Argument::Entity(number(ty)),
+        ValueType::Ip => Argument::Address,
+        ValueType::Set(of) => scalar_kind(of).map_or(Argument::Nothing, |kind| Argument::Set(kind, number(of))),
+        ValueType::Record(_) => Argument::Nothing,
+        ValueType::Bool | ValueType::Long | ValueType::Decimal | ValueType::Datetime | ValueType::Duration => {
+            Argument::Itself
+        }
+    }
 }
 
 /// Return the number of a type.

@@ -119,7 +119,7 @@ pub(crate) struct Store<'a> {
 impl Store<'_> {
     /// Return the store as programs read it.
     pub fn view(&self) -> StoreView<'_> {
-        StoreView { changes: Some(self), ..self.bundle.store() }
+        StoreView { changes: Some(self), ..*self.bundle.store() }
     }
 }
 

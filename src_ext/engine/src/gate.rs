@@ -1,7 +1,7 @@
 //! A gate: decides on one action, as a prepared statement runs one query.
 
 use crate::batch::Batch;
-use crate::binding::{Binding, GateSpec, scalar_kind};
+use crate::binding::{Argument, Binding, GateSpec};
 use crate::mailbox::Mailbox;
 use crate::shared::{Shared, quiet};
 use crate::snapshot::{EntityError, Snapshot};
@@ -186,12 +186,14 @@ impl Gate {
         made.inspect_err(|&why| self.fail(why.into()))
     }
 
+    #[inline]
     fn set_for(&mut self, elements: &[i64], place: usize) -> Result<i64, EntityError> {
         let Self { binding, snapshot, brought, .. } = self;
         let binding = binding.as_ref().ok_or(EntityError::StaleGate)?;
-        let wanted = binding.entity_types.get(place).zip(binding.types.get(place));
-        let Some((&number, ValueType::Set(ty))) = wanted else { return Err(EntityError::WrongType) };
-        let kind = scalar_kind(ty).ok_or(EntityError::WrongType)?;
+        let wanted = binding.arguments.get(place).zip(binding.types.get(place));
+        let Some((&Argument::Set(kind, number), ValueType::Set(ty))) = wanted else {
+            return Err(EntityError::WrongType);
+        };
         let start = brought.begin_set().ok_or(EntityError::TooMany)?;
         let mut added = Ok(());
         for &element in elements {
@@ -236,8 +238,8 @@ impl Gate {
 
     fn entity_for(&self, handle: Handle, place: usize) -> Result<EntityRef, EntityError> {
         let binding = self.binding.as_ref().ok_or(EntityError::StaleGate)?;
-        let wanted = binding.entity_types.get(place).zip(binding.types.get(place));
-        let (&number, ty) = wanted.ok_or(EntityError::WrongType)?;
+        let wanted = binding.arguments.get(place).zip(binding.types.get(place));
+        let Some((&Argument::Entity(number), ty)) = wanted else { return Err(EntityError::WrongType) };
         self.snapshot.entity_of(self.snapshot.loaded.key.place(handle), number, ty)
     }
 
@@ -254,30 +256,23 @@ impl Gate {
     }
 
     /// Return whether the values that a call brings are numbers of this call, and have their argument's type.
-    #[allow(clippy::cast_sign_loss)] // the bits are what counts
+    #[inline]
     fn are_of_this_call(&self, values: &[i64]) -> bool {
         let Some(binding) = &self.binding else { return true };
-        let arguments = binding.types.iter().zip(&binding.entity_types);
-        values.iter().zip(arguments).all(|(&value, (ty, &number))| match ty {
-            ValueType::String => self.brought.knows(value),
-            ValueType::Entity(_) => {
-                let of = || self.snapshot.type_of(EntityRef::from_bits(value as u64));
-                self.brought.given.contains(&value) && of() == Some(number)
+        let is_of = |entity: Value, number| self.snapshot.type_of(EntityRef::from_bits(entity.payload)) == Some(number);
+        values.iter().zip(&binding.arguments).all(|(&value, argument)| match *argument {
+            Argument::Itself | Argument::Nothing => true,
+            Argument::Text => self.brought.knows(value),
+            Argument::Entity(number) => {
+                self.brought.given.contains(&value) && is_of(Value::number(Tag::Entity, value), number)
             }
-            ValueType::Set(_) if value == EMPTY_SET => true,
-            ValueType::Set(ty) => self.brought.composite_at(value).is_some_and(|(set, first)| {
-                let entity = |first: Value| self.snapshot.type_of(EntityRef::from_bits(first.payload));
-                let fits = |first: Value| {
-                    scalar_kind(ty).is_some_and(|kind| first.is(kind))
-                        && (!first.is(Tag::Entity) || entity(first) == Some(number))
-                };
-                set.is(Tag::Set) && first.is_some_and(fits)
-            }),
-            ValueType::Ip => self
-                .brought
-                .composite_at(value)
-                .is_some_and(|(address, _)| address.is(Tag::Ip4) || address.is(Tag::Ip6)),
-            _ => true,
+            Argument::Set(kind, number) => {
+                value == EMPTY_SET
+                    || self.brought.first_of_set(value).is_some_and(|first| {
+                        first.is(kind) && (kind != Tag::Entity || is_of(first, number))
+                    })
+            }
+            Argument::Address => self.brought.is_address(value),
         })
     }
 
@@ -327,6 +322,11 @@ impl Gate {
     pub(crate) fn catch_up(&mut self, session: SessionId, values: &[i64]) -> Option<Code> {
         if self.shared.is_forked() {
             return Some(Code::Forked);
+        }
+        let is_newest = self.shared.state() == quiet(self.snapshot.version) && self.snapshot.loaded.uids.is_newest();
+        if is_newest && self.call == Call::Begun && self.are_of_this_call(values) {
+            self.call = Call::None;
+            return None;
         }
         let denied = match self.call {
             // This decision uses the snapshot in which its texts were looked up.

@@ -2,7 +2,8 @@
 //!
 //! Most decisions meet two entities that did not change since the bundle was compiled, and a cell of the gate's own
 //! table. Their data stays in registers from the gate to the decision. Functions that are never inlined handle the
-//! others: [`Gate::by_checks`] a line that needs the interpreter, [`Gate::layers`] what the table leaves to the
+//! others: [`details`] a line with more than a box and
+//! inequalities, [`Gate::layers`] what the table leaves to the
 //! action's layers, and [`Gate::later_layers`] the layers after the first. [`Gate::slow_path`] builds the request and
 //! uses [`Walk`], as batches and `evaluate` do.
 
@@ -11,12 +12,14 @@ use crate::checks::Interpreter;
 use crate::decide::{Determining, EffectOnly, Sink, Walk};
 use crate::gate::Gate;
 use crate::layers::{cell, layer_classes};
-use crate::lines::{CHECKS, FIRST_LINE, NO_POLICY};
+use crate::lines::{FIRST_LINE, Lines, NO_POLICY};
+use crate::snapshot::Snapshot;
+use crate::working::CallValues;
 use ztfast_bundle::{Bundle, CellKind, ClassPair, Form, LayerRec, Program, Tests, cell_program, pack_cell};
 use ztfast_codes::Code;
 use ztfast_live::{Handle, Place, SessionId};
 use ztfast_pages::monotonic_ns;
-use ztfast_vm::Request;
+use ztfast_vm::{Request, Scratch};
 
 /// The least cell of each kind. The kinds are in the order of their numbers.
 const ALLOW: u32 = pack_cell(CellKind::Allow, 0);
@@ -26,6 +29,7 @@ const PROGRAM: u32 = pack_cell(CellKind::Program, 0);
 const ANSWER_DEFAULT: u8 = Code::Default as u8;
 const ANSWER_ALLOW: u8 = Code::Allow as u8;
 const ANSWER_FORBID: u8 = Code::Forbid as u8;
+const ANSWER_CORRUPT: u8 = Code::Corrupt as u8;
 const CELL_DEFAULT: u32 = Code::Default as u32;
 const CELL_ALLOW: u32 = Code::Allow as u32;
 const CELL_FORBID: u32 = Code::Forbid as u32;
@@ -92,17 +96,18 @@ impl Gate {
         let Some(cell) = binding.table.cell(classes) else { return self.layers(entities, classes, values, sink) };
         if cell >= FIRST_LINE {
             let lines = &binding.table.lines;
-            let answer = lines.answer(cell, values);
+            let answer = lines.answer(cell, values, |lines, head| {
+                let (snapshot, brought, scratch) = (&*self.snapshot, &self.brought, &mut self.memory.scratch);
+                details(lines, head, values, &Given { snapshot, binding, brought, entities }, scratch)
+            });
             if !N::ALL {
                 return match answer {
                     ANSWER_ALLOW => Code::Allow,
                     ANSWER_DEFAULT => Code::Default,
                     ANSWER_FORBID => Code::Forbid,
-                    _ => self.by_checks(entities, cell, values, sink),
+                    ANSWER_CORRUPT => Code::Corrupt,
+                    _ => self.layers(entities, classes, values, sink),
                 };
-            }
-            if answer == CHECKS {
-                return self.by_checks(entities, cell, values, sink);
             }
             let policy = lines.policy(cell);
             if answer == ANSWER_ALLOW && policy != NO_POLICY {
@@ -113,6 +118,9 @@ impl Gate {
             if answer == ANSWER_DEFAULT {
                 return Code::Default;
             }
+            if answer == ANSWER_CORRUPT {
+                return Code::Corrupt;
+            }
             return self.layers(entities, classes, values, sink);
         }
         match cell {
@@ -122,52 +130,6 @@ impl Gate {
             CELL_FORBID if !N::ALL => Code::Forbid,
             _ => self.layers(entities, classes, values, sink),
         }
-    }
-
-    /// Decide by a line that needs checks, or that leaves the answer to the layers.
-    #[inline(never)]
-    fn by_checks<N: Sink>(
-        &mut self,
-        (principal, resource): (Place, Handle),
-        cell: u32,
-        values: &[i64],
-        sink: &mut N,
-    ) -> Code {
-        let Self { snapshot, binding: Some(binding), memory, brought, .. } = self else { return Code::StaleGate };
-        let (principal_is, resource_is) = match snapshot.resolve_both(principal, snapshot.loaded.key.place(resource)) {
-            Ok(entities) => entities,
-            Err(denial) => return denial,
-        };
-        let request = Request {
-            principal: principal_is.entity,
-            resource: resource_is.entity,
-            numbers: values,
-            positions: &binding.positions,
-            kinds: &binding.kinds,
-            arena: brought.values(),
-            strings: brought.view(),
-        };
-        let (lines, code) = (&binding.table.lines, snapshot.loaded.bundle.code());
-        let (answer, is_faulty) = snapshot.with_store(|store| {
-            let mut checks = Interpreter::new(lines, code, store, &request, &mut memory.scratch);
-            (lines.answer_with(cell, values, &mut checks), checks.is_faulty)
-        });
-        if is_faulty {
-            return Code::Corrupt;
-        }
-        let policy = lines.policy(cell);
-        match answer {
-            ANSWER_DEFAULT => return Code::Default,
-            ANSWER_ALLOW if !N::ALL => return Code::Allow,
-            ANSWER_FORBID if !N::ALL => return Code::Forbid,
-            ANSWER_ALLOW if policy != NO_POLICY => {
-                sink.push(policy);
-                return Code::Allow;
-            }
-            _ => {}
-        }
-        let classes = ClassPair { principal: principal_is.classes.principal, resource: resource_is.classes.resource };
-        self.layers((principal, resource), classes, values, sink)
     }
 
     /// Decide by the action's layers: the gate's own table leaves this pair of classes, or these values, to them.
@@ -254,6 +216,37 @@ impl Gate {
         let (action, foreign) = (binding.action, &|_| None);
         Walk { snapshot, action, layers, classes, request: &request, foreign }.resume(code, &mut memory.scratch, sink)
     }
+}
+
+/// What a gate is given beside its arguments.
+struct Given<'a> {
+    snapshot: &'a Snapshot,
+    binding: &'a Binding,
+    brought: &'a CallValues,
+    entities: (Place, Handle),
+}
+
+/// Return the answer of a line's details, by the checks that they need.
+#[inline(never)]
+fn details(lines: &Lines, head: u64, values: &[i64], given: &Given<'_>, scratch: &mut Scratch) -> u8 {
+    let Given { snapshot, binding, brought, entities: (principal, resource) } = *given;
+    let loaded = &*snapshot.loaded;
+    snapshot.with_store(|store| {
+        let request = || {
+            Some(Request {
+                principal: snapshot.entity(principal)?,
+                resource: snapshot.entity(loaded.key.place(resource))?,
+                numbers: values,
+                positions: &binding.positions,
+                kinds: &binding.kinds,
+                arena: brought.values(),
+                strings: brought.view(),
+            })
+        };
+        let mut checks = Interpreter::new(lines, loaded.bundle.code(), store, request, scratch);
+        let answer = lines.details(head, values, &mut checks);
+        if checks.is_faulty { ANSWER_CORRUPT } else { answer }
+    })
 }
 
 /// Apply a layer that has cells, where the cell is resolved or asks for ranges only. The layers before gave `code`.

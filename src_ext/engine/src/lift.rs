@@ -10,11 +10,12 @@
 //! interpreter runs this part of the code when a decision asks for it. A check is true, false or an error.
 
 use crate::binding::Binding;
+use crate::checks::Check;
 use crate::linear::{Case, LEAST, MOST, Sum};
 use crate::working::EMPTY_SET;
 use rustc_hash::FxHashMap;
 use ztfast_bundle::{Bundle, ResidualView, ValueType};
-use ztfast_vm::{Arena, ExtOp, Instr, Op, Tag, Value};
+use ztfast_vm::{Arena, ExtOp, Instr, Op, Predicate, Tag, Value};
 
 /// The most cases that one policy may have. Policies with more are left to the interpreter.
 const MAX_CASES: usize = 48;
@@ -41,8 +42,7 @@ pub(crate) struct Lifter<'a> {
     arguments: usize,
     /// The work that may still be done: about an instruction, or a word that is copied or compared, each.
     budget: usize,
-    /// The checks: where the code of each begins, and its length.
-    pub checks: Vec<(u32, u32)>,
+    pub checks: Vec<Check>,
     known: FxHashMap<&'a [Instr], u16>,
 }
 
@@ -219,7 +219,9 @@ impl<'a> Lifter<'a> {
         }
         let fresh = u16::try_from(self.checks.len()).ok().filter(|&n| usize::from(n) < MAX_CHECKS).ok_or(NotLifted)?;
         let place = (u32::try_from(start).map_err(|_| NotLifted)?, u32::try_from(code.len()).map_err(|_| NotLifted)?);
-        self.checks.push(place);
+        let slot = |slot: u32| Some((self.place(slot)?, Tag::from_u32(*self.kinds.get(slot as usize)?)?));
+        let predicate = Predicate::of(code, self.values, slot);
+        self.checks.push(Check { code: place, predicate });
         self.known.insert(code, fresh);
         Ok(fresh)
     }

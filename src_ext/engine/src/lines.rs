@@ -10,6 +10,7 @@
 //! The intervals together are a box. Inside of it a forbid applies if one of the inequalities holds; and clauses,
 //! which the line's details list, decide the rest.
 
+use crate::checks::Check;
 use crate::linear::{Checked, Interval, Linear, Narrow, Wide};
 use ztfast_bundle::ClassPair;
 use ztfast_codes::Code;
@@ -181,8 +182,7 @@ pub(crate) struct Lines {
     limits: Box<[Limit]>,
     linear: Box<[Wide]>,
     checked: Box<[Checked]>,
-    /// Where the code of each check begins, and its length.
-    checks: Box<[(u32, u32)]>,
+    checks: Box<[Check]>,
 }
 
 /// A line of a gate with at most [`FEW`] arguments.
@@ -236,12 +236,13 @@ pub(crate) const fn lies_in(value: i64, [low, width]: [u64; 2]) -> bool {
 
 #[allow(clippy::cast_possible_truncation)] // unpacking truncates on purpose
 impl Lines {
-    /// Return the answer of the line of a cell to a request with these values, which may be [`WALK`].
+    /// Return the answer of the line of a cell to a request with these values, which may be [`WALK`]. `details` returns
+    /// that of a line's details, by [`Self::details`].
     #[inline(always)]
     #[allow(clippy::inline_always)] // the hot path needs the result in a register
-    pub fn answer(&self, cell: u32, values: &[i64]) -> u8 {
+    pub fn answer(&self, cell: u32, values: &[i64], details: impl FnOnce(&Self, u64) -> u8) -> u8 {
         let number = cell.wrapping_sub(FIRST_LINE) as usize;
-        let Some(line) = self.narrow.get(number) else { return self.wide_answer(number, values) };
+        let Some(line) = self.narrow.get(number) else { return self.wide_answer(number, values, details) };
         let [first, second, third] = line.intervals;
         let within = match *values {
             [x, y] => lies_in(x, first) & lies_in(y, second),
@@ -251,10 +252,10 @@ impl Lines {
             _ => return WALK,
         };
         if within {
-            return self.inside(line.head, values, Self::called_details);
+            return self.inside(line.head, values, details);
         }
         match (line.head[0] >> 8) as u8 {
-            NEXT_LINE => self.next_answer(number + 1, values),
+            NEXT_LINE => self.next_answer(number + 1, values, details),
             code => code,
         }
     }
@@ -298,7 +299,7 @@ impl Lines {
 
     /// Return the answer of a line with many arguments.
     #[inline(never)]
-    fn wide_answer(&self, number: usize, values: &[i64]) -> u8 {
+    fn wide_answer(&self, number: usize, values: &[i64], details: impl FnOnce(&Self, u64) -> u8) -> u8 {
         let start = number.wrapping_mul(self.stride);
         let Some(words) = self.wide.get(start..start.wrapping_add(self.stride)) else { return WALK };
         let ([head, intervals @ ..], _) = words.as_chunks() else { return WALK };
@@ -307,22 +308,22 @@ impl Lines {
             within &= lies_in(value, interval);
         }
         if within {
-            return self.inside(*head, values, |lines, head, values| lines.details(head, values, &mut NoChecks));
+            return self.inside(*head, values, details);
         }
         match (head[0] >> 8) as u8 {
-            NEXT_LINE => self.next_answer(number + 1, values),
+            NEXT_LINE => self.next_answer(number + 1, values, details),
             code => code,
         }
     }
 
     /// Return the answer of the line behind another one. No further line follows.
     #[inline(never)]
-    fn next_answer(&self, number: usize, values: &[i64]) -> u8 {
+    fn next_answer(&self, number: usize, values: &[i64], details: impl FnOnce(&Self, u64) -> u8) -> u8 {
         let Some((head, intervals)) = self.read(number).filter(|(_, all)| values.len() <= all.len()) else {
             return WALK;
         };
         if values.iter().zip(intervals).all(|(&value, &interval)| lies_in(value, interval)) {
-            return self.inside(head, values, Self::called_details);
+            return self.inside(head, values, details);
         }
         match (head[0] >> 8) as u8 {
             NEXT_LINE => WALK,
@@ -333,7 +334,7 @@ impl Lines {
     /// Return the answer inside of the box.
     #[inline(always)]
     #[allow(clippy::inline_always)] // as above
-    fn inside(&self, [head, link]: [u64; HEAD], values: &[i64], details: impl FnOnce(&Self, u64, &[i64]) -> u8) -> u8 {
+    fn inside(&self, [head, link]: [u64; HEAD], values: &[i64], details: impl FnOnce(&Self, u64) -> u8) -> u8 {
         let (first, count) = (link as u32 as usize, (head >> 16) as u16 as usize);
         for number in first..first + count {
             match self.inequalities.get(number) {
@@ -342,42 +343,24 @@ impl Lines {
                 None => return WALK,
             }
         }
-        if head >> 32 == 0 { head as u8 } else { details(self, head, values) }
+        if head >> 32 == 0 { head as u8 } else { details(self, head) }
     }
 
-    /// Return the answer of [`Self::details`] without checks, without taking registers from the hot path.
+    /// Return the answer of [`Self::details`] where no checks can be run: [`CHECKS`] if it needs one.
     #[inline(never)]
-    fn called_details(&self, head: u64, values: &[i64]) -> u8 {
+    pub fn without_checks(&self, head: u64, values: &[i64]) -> u8 {
         self.details(head, values, &mut NoChecks)
     }
 
-    /// Return the answer of the line of a cell, as [`Self::answer`] does, but run the checks that it needs.
-    pub fn answer_with(&self, cell: u32, values: &[i64], checks: &mut impl Checks) -> u8 {
-        let mut number = cell.wrapping_sub(FIRST_LINE) as usize;
-        // A line that leaves the answer to the next one is not followed by another such line.
-        for _ in 0..2 {
-            let Some((head, intervals)) = self.read(number).filter(|(_, all)| values.len() <= all.len()) else {
-                return WALK;
-            };
-            if values.iter().zip(intervals).all(|(&value, &interval)| lies_in(value, interval)) {
-                return self.inside(head, values, |lines, head, values| lines.details(head, values, checks));
-            }
-            match (head[0] >> 8) as u8 {
-                NEXT_LINE => number += 1,
-                code => return code,
-            }
-        }
-        WALK
-    }
-
-    /// Return where the code of a check begins, and its length.
-    pub fn check(&self, check: u16) -> Option<(u32, u32)> {
-        self.checks.get(usize::from(check)).copied()
+    /// Return a check.
+    #[inline]
+    pub fn check(&self, check: u16) -> Option<&Check> {
+        self.checks.get(usize::from(check))
     }
 
     /// Return the answer inside of the box, where none of the inequalities in 64 bits holds.
     #[inline]
-    fn details(&self, head: u64, values: &[i64], checks: &mut impl Checks) -> u8 {
+    pub fn details(&self, head: u64, values: &[i64], checks: &mut impl Checks) -> u8 {
         let Some(detail) = self.details.get((head >> 32) as usize - 1) else { return WALK };
         let linear = self.linear.get(span(detail.linear)).unwrap_or_default();
         if linear.iter().any(|one| one.holds(values)) {
@@ -540,8 +523,8 @@ impl Writer {
         span_of(start, self.clauses.len())
     }
 
-    /// Return the lines, with the code of all checks.
-    pub fn finish(self, checks: Vec<(u32, u32)>) -> Lines {
+    /// Return the lines, with all checks.
+    pub fn finish(self, checks: Vec<Check>) -> Lines {
         let stride = self.stride();
         let (mut narrow, mut wide) = (Vec::new(), Vec::new());
         if self.arguments <= FEW {

@@ -75,7 +75,7 @@ impl GateTable {
         if cell < FIRST_LINE {
             return u8::try_from(cell).unwrap_or(WALK);
         }
-        match self.lines.answer(cell, values) {
+        match self.lines.answer(cell, values, |lines, head| lines.without_checks(head, values)) {
             CHECKS => WALK,
             answer => answer,
         }

@@ -478,7 +478,7 @@ impl Snapshot {
     /// Run `job` over the store as programs read it.
     pub(crate) fn with_store<T>(&self, job: impl FnOnce(&StoreView<'_>) -> T) -> T {
         match &self.changes {
-            None => job(&self.loaded.bundle.store()),
+            None => job(self.loaded.bundle.store()),
             Some(changes) => job(&Store { bundle: &self.loaded.bundle, changes }.view()),
         }
     }

@@ -193,12 +193,15 @@ impl CallValues {
     #[allow(clippy::cast_possible_truncation)] // there are few
     pub fn set(&mut self, start: usize) -> Option<i64> {
         let own = self.values.get_mut(start..)?;
-        own.sort_unstable_by_key(|value| value.key());
-        let mut len = own.len().min(1);
-        for at in 1..own.len() {
-            if own.get(at) != own.get(len - 1) {
-                own.swap(at, len);
-                len += 1;
+        let mut len = own.len();
+        if len > 1 {
+            own.sort_unstable_by_key(|value| value.key());
+            len = 1;
+            for at in 1..own.len() {
+                if own.get(at) != own.get(len - 1) {
+                    own.swap(at, len);
+                    len += 1;
+                }
             }
         }
         self.values.truncate(start + len);
@@ -247,16 +250,28 @@ impl CallValues {
         (self.prefix() | at as u64).cast_signed()
     }
 
-    /// Return the set or address of this call that has a number, and for a set its first element.
+    /// Return the set or address of this call that has a number.
+    #[inline]
     #[allow(clippy::cast_possible_truncation)] // the low bits are the place
-    pub fn composite_at(&self, number: i64) -> Option<(Value, Option<Value>)> {
+    fn composite_at(&self, number: i64) -> Option<Value> {
         let at = number.cast_unsigned() as u32;
         if number != self.number_of(at) || !self.composites.contains(&at) {
             return None;
         }
-        let value = *self.values.get(at as usize)?;
-        let first = if value.is(Tag::Set) { self.values.get(value.start() as usize).copied() } else { None };
-        Some((value, first))
+        self.values.get(at as usize).copied()
+    }
+
+    /// Return the first element of the set of this call that has a number. It is not the empty set.
+    #[inline]
+    pub fn first_of_set(&self, number: i64) -> Option<Value> {
+        let set = self.composite_at(number).filter(|value| value.is(Tag::Set))?;
+        self.values.get(set.start() as usize).copied()
+    }
+
+    /// Return whether this is the number of an address of this call.
+    #[inline]
+    pub fn is_address(&self, number: i64) -> bool {
+        self.composite_at(number).is_some_and(|value| value.is(Tag::Ip4) || value.is(Tag::Ip6))
     }
 
     /// Return the sets and addresses as programs read them.

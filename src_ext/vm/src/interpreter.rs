@@ -1,9 +1,10 @@
 //! The interpreter: runs one program over a bundle and a request.
 
 use crate::instr::{ExtOp, Instr, Op};
-use crate::ops::{self, Fault};
-use crate::store::{Facts, Request, StoreView, arena, field, text};
-use crate::value::{Arena, EntityRef, Tag, Value};
+use crate::ops::Fault;
+use crate::reader::{Reader, as_bool, as_entity, as_long, as_set, comparable};
+use crate::store::{Request, StoreView};
+use crate::value::{Arena, Tag, Value};
 use alloc::boxed::Box;
 use zerocopy::FromZeros;
 
@@ -14,9 +15,7 @@ pub const ARENA_VALUES: usize = 1 << 14;
 
 /// The steps of comparing, searching and matching that one program may take. Honest programs take far fewer; the limit
 /// keeps a crafted bundle or context from hanging a decision.
-const BUDGET: u32 = 1 << 24;
-/// The nesting of values that comparisons follow. No literal that is accepted nests deeper.
-const MAX_NESTING: u32 = 2_000;
+pub const BUDGET: u32 = 1 << 24;
 
 /// The interpreter's working memory: allocated beforehand, and used by one decision at a time.
 #[derive(Debug, Clone)]
@@ -130,17 +129,17 @@ impl<'a, 's> Vm<'a, 's> {
             Op::NeedSlot => _ = self.request.number(imm).ok_or(Fault::Error)?,
             Op::GetAttr => {
                 let subject = self.pop()?;
-                let value = self.attribute(subject, imm)?.ok_or(Fault::Error)?;
+                let value = self.reader().attribute(subject, imm)?.ok_or(Fault::Error)?;
                 self.push(value)?;
             }
             Op::HasAttr => {
                 let subject = self.pop()?;
-                let found = self.attribute(subject, imm)?.is_some();
+                let found = self.reader().attribute(subject, imm)?.is_some();
                 self.push(Value::bool(found))?;
             }
             Op::GetTag | Op::HasTag => {
                 let (subject, key) = self.pop_two()?;
-                let found = self.tag(subject, key)?;
+                let found = self.reader().tag(subject, key)?;
                 self.push(match op {
                     Op::HasTag => Value::bool(found.is_some()),
                     _ => found.ok_or(Fault::Error)?,
@@ -148,7 +147,7 @@ impl<'a, 's> Vm<'a, 's> {
             }
             Op::Eq => {
                 let (a, b) = self.pop_two()?;
-                let equal = self.equal(a, b)?;
+                let equal = self.reader().equal(a, b)?;
                 self.push(Value::bool(equal))?;
             }
             Op::Less | Op::LessEq => {
@@ -169,26 +168,18 @@ impl<'a, 's> Vm<'a, 's> {
             }
             Op::In => {
                 let (a, b) = self.pop_two()?;
-                let within = self.is_in(a, b)?;
+                let within = self.reader().is_in(a, b)?;
                 self.push(Value::bool(within))?;
             }
             Op::Contains => {
                 let (a, b) = self.pop_two()?;
-                let found = self.contains(as_set(a)?, b)?;
+                let found = self.reader().contains(as_set(a)?, b)?;
                 self.push(Value::bool(found))?;
             }
             Op::ContainsAll | Op::ContainsAny => {
                 let (a, b) = self.pop_two()?;
                 let (a, b) = (as_set(a)?, as_set(b)?);
-                let all = op == Op::ContainsAll;
-                let mut result = all;
-                for index in 0..b.len() as usize {
-                    let element = self.part(b, index)?;
-                    if self.contains(a, element)? != all {
-                        result = !all;
-                        break;
-                    }
-                }
+                let result = self.reader().contains_each(a, b, op == Op::ContainsAll)?;
                 self.push(Value::bool(result))?;
             }
             Op::IsEmpty => {
@@ -197,12 +188,12 @@ impl<'a, 's> Vm<'a, 's> {
             }
             Op::Like => {
                 let subject = self.pop()?;
-                let matched = self.like(subject, imm)?;
+                let matched = self.reader().like(subject, imm)?;
                 self.push(Value::bool(matched))?;
             }
             Op::Is => {
                 let entity = as_entity(self.pop()?)?;
-                let ty = self.facts(entity)?.ty;
+                let ty = self.reader().facts(entity)?.ty;
                 self.push(Value::bool(ty == imm))?;
             }
             Op::MakeSet => self.make_set(imm as usize)?,
@@ -226,7 +217,7 @@ impl<'a, 's> Vm<'a, 's> {
                     1 => (self.pop()?, Value::MISSING),
                     _ => self.pop_two()?,
                 };
-                let value = ops::extension(method, a, b, |value| self.wide(value))?;
+                let value = self.reader().extension(method, a, b)?;
                 self.push(value)?;
             }
             Op::Error => return Err(Fault::Error),
@@ -256,173 +247,19 @@ impl<'a, 's> Vm<'a, 's> {
         self.scratch.stack.get(top).copied().ok_or(Fault::Corrupt)
     }
 
-    fn spend(&mut self, steps: u32) -> Result<(), Fault> {
-        self.budget = self.budget.checked_sub(steps).ok_or(Fault::Exhausted)?;
-        Ok(())
-    }
-
-    /// Return the values of a set or record, `width` for each element.
-    fn parts<'c>(&'c self, value: Value, width: usize) -> Result<&'c [Value], Fault>
-    where
-        'a: 'c,
-    {
-        let values = self.arena(value)?;
-        let start = value.start() as usize;
-        values.get(start..start + value.len() as usize * width).ok_or(Fault::Corrupt)
-    }
-
-    fn arena<'c>(&'c self, value: Value) -> Result<&'c [Value], Fault>
-    where
-        'a: 'c,
-    {
-        arena(self.store, self.request, &self.scratch.values, value).ok_or(Fault::Corrupt)
-    }
-
-    /// Return element `index` of a set, or value `index` of a record.
-    fn part(&self, value: Value, index: usize) -> Result<Value, Fault> {
-        self.arena(value)?.get(value.start() as usize + index).copied().ok_or(Fault::Corrupt)
-    }
-
-    fn wide(&self, value: Value) -> Option<u128> {
-        self.part(value, 0).ok().map(Value::wide_bits)
-    }
-
-    fn facts(&self, entity: EntityRef) -> Result<Facts<'a>, Fault> {
-        self.store.facts(entity).ok_or(Fault::Corrupt)
-    }
-
-    /// Look up an attribute of an entity or a record. An entity that the store lacks has none: `has` is false, access
-    /// an error.
-    fn attribute(&self, subject: Value, name: u32) -> Result<Option<Value>, Fault> {
-        if subject.is(Tag::Entity) {
-            Ok(field(self.facts(EntityRef::from_bits(subject.payload))?.attrs, u64::from(name)))
-        } else if subject.is(Tag::Record) {
-            Ok(field(self.parts(subject, 2)?, u64::from(name)))
-        } else {
-            Err(Fault::Error)
+    fn reader(&mut self) -> Reader<'_> {
+        Reader {
+            store: self.store,
+            request: self.request,
+            built: &self.scratch.values,
+            budget: &mut self.budget,
         }
-    }
-
-    fn tag(&self, subject: Value, key: Value) -> Result<Option<Value>, Fault> {
-        let facts = self.facts(as_entity(subject)?)?;
-        if !key.is(Tag::String) {
-            return Err(Fault::Error);
-        }
-        Ok(field(facts.tags, key.payload))
     }
 
     fn arithmetic(&mut self, apply: fn(i64, i64) -> Option<i64>) -> Result<(), Fault> {
         let (a, b) = self.pop_two()?;
         let value = apply(as_long(a)?, as_long(b)?).ok_or(Fault::Error)?;
         self.push(Value::number(Tag::Long, value))
-    }
-
-    fn is_in(&mut self, a: Value, b: Value) -> Result<bool, Fault> {
-        let entity = as_entity(a)?;
-        let ancestors = self.facts(entity)?.ancestors;
-        let within = |b: EntityRef| entity == b || (b.foreign == 0 && ancestors.binary_search(&b.index).is_ok());
-        if b.is(Tag::Entity) {
-            return Ok(within(EntityRef::from_bits(b.payload)));
-        }
-        if !b.is(Tag::Set) {
-            return Err(Fault::Error);
-        }
-        // Cedar checks every element's type before it looks for the entity.
-        self.spend(b.len())?;
-        let mut found = false;
-        for &element in self.parts(b, 1)? {
-            found |= within(as_entity(element)?);
-        }
-        Ok(found)
-    }
-
-    fn contains(&mut self, set: Value, wanted: Value) -> Result<bool, Fault> {
-        self.contains_within(set, wanted, 0)
-    }
-
-    fn contains_within(&mut self, set: Value, wanted: Value, nesting: u32) -> Result<bool, Fault> {
-        if set.is_sorted() {
-            self.spend(1)?;
-            let found = wanted.is_scalar()
-                && self.parts(set, 1)?.binary_search_by_key(&wanted.key(), |value| value.key()).is_ok();
-            return Ok(found);
-        }
-        for index in 0..set.len() as usize {
-            let element = self.part(set, index)?;
-            if self.equal_within(element, wanted, nesting)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn equal(&mut self, a: Value, b: Value) -> Result<bool, Fault> {
-        self.equal_within(a, b, 0)
-    }
-
-    fn equal_within(&mut self, a: Value, b: Value, nesting: u32) -> Result<bool, Fault> {
-        self.spend(1)?;
-        if a.tag != b.tag {
-            return Ok(false);
-        }
-        if nesting > MAX_NESTING {
-            return Err(Fault::Exhausted);
-        }
-        let tag = Tag::from_u32(a.tag).ok_or(Fault::Corrupt)?;
-        if !tag.is_scalar() && tag != Tag::Missing {
-            // Composites in the same place are equal, and in a request equal composites share a place.
-            if a == b || (a.arena() == Arena::Request && b.arena() == Arena::Request) {
-                return Ok(a == b);
-            }
-        }
-        match tag {
-            Tag::Missing => Err(Fault::Corrupt),
-            Tag::Ip6 => Ok(a.len() == b.len() && self.wide(a) == self.wide(b)),
-            Tag::Set => {
-                // Neither set has an element twice, so equal sizes and one inclusion mean equality.
-                if a.len() != b.len() {
-                    return Ok(false);
-                }
-                if a.is_sorted() && b.is_sorted() {
-                    self.spend(a.len())?;
-                    let (a, b) = (self.parts(a, 1)?, self.parts(b, 1)?);
-                    return Ok(a.iter().zip(b).all(|(a, b)| a.key() == b.key()));
-                }
-                for index in 0..a.len() as usize {
-                    let element = self.part(a, index)?;
-                    if !self.contains_within(b, element, nesting + 1)? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
-            }
-            Tag::Record => {
-                if a.len() != b.len() {
-                    return Ok(false);
-                }
-                for index in 0..a.len() as usize {
-                    let keys = (self.part(a, 2 * index)?, self.part(b, 2 * index)?);
-                    let values = (self.part(a, 2 * index + 1)?, self.part(b, 2 * index + 1)?);
-                    if keys.0 != keys.1 || !self.equal_within(values.0, values.1, nesting + 1)? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
-            }
-            _ => Ok(a.payload == b.payload),
-        }
-    }
-
-    fn like(&mut self, subject: Value, pattern: u32) -> Result<bool, Fault> {
-        if !subject.is(Tag::String) {
-            return Err(Fault::Error);
-        }
-        let text = text(self.store, self.request, subject.payload).ok_or(Fault::Corrupt)?;
-        let text = core::str::from_utf8(text).map_err(|_| Fault::Corrupt)?;
-        let pattern = self.store.patterns.get(pattern as usize).ok_or(Fault::Corrupt)?;
-        let start = pattern.start as usize;
-        let elems = self.store.pattern_elems.get(start..start + pattern.len as usize).ok_or(Fault::Corrupt)?;
-        ops::like(text, elems, &mut self.budget)
     }
 
     /// Reserve `count` values of the arena. Return the first.
@@ -452,8 +289,8 @@ impl<'a, 's> Vm<'a, 's> {
         } else {
             for index in 0..count {
                 let so_far = Value::set(Arena::Scratch, start as u32, kept as u32, false);
-                let element = self.part(so_far, index)?;
-                if !self.contains_within(so_far, element, 0)? {
+                let element = self.reader().part(so_far, index)?;
+                if !self.reader().contains_within(so_far, element, 0)? {
                     self.scratch.values.swap(start + index, start + kept);
                     kept += 1;
                 }
@@ -482,27 +319,4 @@ impl<'a, 's> Vm<'a, 's> {
         self.depth = from;
         self.push(Value::record(Arena::Scratch, start as u32, kept as u32))
     }
-}
-
-fn as_bool(value: Value) -> Result<bool, Fault> {
-    if value.is(Tag::Bool) { Ok(value.payload != 0) } else { Err(Fault::Error) }
-}
-
-fn as_long(value: Value) -> Result<i64, Fault> {
-    if value.is(Tag::Long) { Ok(value.as_i64()) } else { Err(Fault::Error) }
-}
-
-fn as_set(value: Value) -> Result<Value, Fault> {
-    if value.is(Tag::Set) { Ok(value) } else { Err(Fault::Error) }
-}
-
-fn as_entity(value: Value) -> Result<EntityRef, Fault> {
-    if value.is(Tag::Entity) { Ok(EntityRef::from_bits(value.payload)) } else { Err(Fault::Error) }
-}
-
-/// Return the numbers that `<` and `<=` compare: of two longs, two datetimes or two durations. Decimals have methods
-/// instead.
-fn comparable(a: Value, b: Value) -> Result<(i64, i64), Fault> {
-    let ordered = [Tag::Long, Tag::Datetime, Tag::Duration].iter().any(|&tag| a.is(tag) && b.is(tag));
-    if ordered { Ok((a.as_i64(), b.as_i64())) } else { Err(Fault::Error) }
 }

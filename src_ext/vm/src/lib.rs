@@ -16,12 +16,15 @@ mod instr;
 mod interpreter;
 pub mod literals;
 mod ops;
+mod predicate;
+mod reader;
 mod store;
 mod value;
 
 pub use instr::{ExtOp, Instr, Op};
-pub use interpreter::{ARENA_VALUES, STACK_VALUES, Scratch, Vm};
+pub use interpreter::{ARENA_VALUES, BUDGET, STACK_VALUES, Scratch, Vm};
 pub use ops::Fault;
+pub use predicate::Predicate;
 pub use store::{
     ChangedEntities, EntityRec, Facts, PARENT, PRESENT, PatternRec, REFERRED, Request, StoreView, StringsView,
     WILDCARD, field,

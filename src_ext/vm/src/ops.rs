@@ -63,6 +63,13 @@ fn ip(value: Value, wide: impl Fn(Value) -> Option<u128>) -> Result<IpRange, Fau
     }
 }
 
+/// Return an IPv4 address and the length of its prefix, if the length is one that a range has.
+#[allow(clippy::cast_possible_truncation)] // unpacking truncates on purpose
+fn ip4(value: Value) -> Option<(u32, u32)> {
+    let prefix = (value.payload >> 32) as u32;
+    (value.is(Tag::Ip4) && prefix <= 32).then_some((value.payload as u32, prefix))
+}
+
 fn number(value: Value, tag: Tag) -> Result<i64, Fault> {
     if value.is(tag) { Ok(value.as_i64()) } else { Err(Fault::Error) }
 }
@@ -82,7 +89,13 @@ pub(crate) fn extension(op: ExtOp, a: Value, b: Value, wide: impl Fn(Value) -> O
         ExtOp::IsIpv6 => Value::bool(!ip(a, wide)?.v4),
         ExtOp::IsLoopback => Value::bool(ip(a, wide)?.is_loopback()),
         ExtOp::IsMulticast => Value::bool(ip(a, wide)?.is_multicast()),
-        ExtOp::IsInRange => Value::bool(ip(a, &wide)?.is_in(&ip(b, &wide)?)),
+        ExtOp::IsInRange => match (ip4(a), ip4(b)) {
+            (Some((addr, prefix)), Some((network, length))) => {
+                let outside = u64::from(addr ^ network) >> (32 - length);
+                Value::bool(outside == 0 && length <= prefix)
+            }
+            _ => Value::bool(ip(a, &wide)?.is_in(&ip(b, &wide)?)),
+        },
         ExtOp::Offset => {
             let sum = datetime()?.checked_add(number(b, Tag::Duration)?).ok_or(Fault::Error)?;
             Value::number(Tag::Datetime, sum)
@@ -102,6 +115,20 @@ pub(crate) fn extension(op: ExtOp, a: Value, b: Value, wide: impl Fn(Value) -> O
         ExtOp::ToHours => long(duration()? / 3_600_000),
         ExtOp::ToDays => long(duration()? / DAY_MS),
     })
+}
+
+/// Return whether a pattern of ASCII characters and one `*` at its end matches a text; `None` for any other pattern. In
+/// UTF-8 the bytes of these characters are part of no other.
+pub(crate) fn begins_like(text: &[u8], pattern: &[u32]) -> Option<bool> {
+    let [beginning @ .., WILDCARD] = pattern else { return None };
+    let mut begins = text.len() >= beginning.len();
+    for (&wanted, &found) in beginning.iter().zip(text) {
+        if wanted > 0x7F {
+            return None;
+        }
+        begins &= wanted == u32::from(found);
+    }
+    if begins || beginning.iter().all(|&wanted| wanted <= 0x7F) { Some(begins) } else { None }
 }
 
 /// Return whether a pattern matches the whole text. Each step takes one from `budget`.

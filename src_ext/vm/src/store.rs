@@ -57,7 +57,7 @@ pub struct Facts<'a> {
 }
 
 /// The entities that were changed since the bundle was compiled.
-pub trait ChangedEntities {
+pub trait ChangedEntities: Sync {
     /// Return a changed entity, and the values that its values of [`Arena::Changed`] point into.
     fn entity(&self, index: u32) -> Option<(Facts<'_>, &[Value])>;
     /// Return a text of [`ADDED_STRING`].
@@ -124,6 +124,27 @@ impl<'a> StoreView<'a> {
     #[must_use]
     pub fn ancestors(&self, record: &EntityRec) -> Option<&'a [u32]> {
         span(self.ancestors, record.ancestors_start, record.ancestors_len as usize)
+    }
+
+    /// Return the current attributes of an entity: pairs sorted by the keys' numbers.
+    #[inline]
+    #[must_use]
+    pub(crate) fn attrs(&self, entity: EntityRef) -> Option<&'a [Value]> {
+        if let Some((facts, _)) = self.changes.and_then(|changes| changes.entity(entity.index)) {
+            return Some(facts.attrs);
+        }
+        let record = self.entity(entity)?;
+        span(self.values, record.attrs_start, record.attrs_len as usize * 2)
+    }
+
+    /// Return the indices of the current ancestors of an entity, sorted.
+    #[inline]
+    #[must_use]
+    pub(crate) fn ancestors_of(&self, entity: EntityRef) -> Option<&'a [u32]> {
+        if let Some((facts, _)) = self.changes.and_then(|changes| changes.entity(entity.index)) {
+            return Some(facts.ancestors);
+        }
+        self.ancestors(self.entity(entity)?)
     }
 
     /// Return the current data of an entity.

@@ -2,7 +2,7 @@
 
 use super::gate_table;
 use crate::binding::{Binding, Path, bind};
-use crate::checks::Interpreter;
+use crate::checks::{Check, Interpreter};
 use crate::columns::Column;
 use crate::lift::Lifter;
 use crate::linear::Case;
@@ -16,7 +16,7 @@ use std::fmt::Write;
 use ztfast_bundle::{Bundle, CellKind, Program, ResidualView, ValueType, cell_kind, cell_program};
 use ztfast_cedar::{Mode, SourceFile, Sources};
 use ztfast_codes::Code;
-use ztfast_vm::{Arena, EntityRef, Fault, Request, Scratch, StringsView, Tag, Value, Vm};
+use ztfast_vm::{Arena, BUDGET, EntityRef, Fault, Request, Scratch, StringsView, Tag, Value, Vm};
 
 const SCHEMA: &str = "
 entity User; entity Doc;
@@ -156,7 +156,7 @@ fn applies(bundle: &Bundle, residual: &ResidualView<'_>, request: &Request<'_>, 
     residual.ranges().all(|test| request.number(test.slot).is_some_and(|number| test.holds(number)))
         && residual.conjuncts().unwrap().all(|(start, len)| {
             let code = &bundle.code()[start as usize..(start + len) as usize];
-            match Vm::new(&store, request, scratch).holds(code) {
+            match Vm::new(store, request, scratch).holds(code) {
                 Ok(holds) => holds,
                 Err(Fault::Error) => false,
                 Err(fault) => panic!("{fault:?}"),
@@ -223,9 +223,14 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
                 let cases = lifter.cases(&residual);
                 let mut checked = |case: &Case| {
                     case.checks.iter().all(|wanted| {
-                        let (start, len) = lifter.checks[usize::from(wanted.check)];
-                        let code = &bundle.code()[start as usize..(start + len) as usize];
-                        match Vm::new(&bundle.store(), &request, &mut scratch).holds(code) {
+                        let Check { code: (start, len), predicate } = &lifter.checks[usize::from(wanted.check)];
+                        let code = &bundle.code()[*start as usize..(start + len) as usize];
+                        let exact = Vm::new(bundle.store(), &request, &mut scratch).holds(code);
+                        if let Some(predicate) = predicate {
+                            let mut budget = BUDGET;
+                            assert_eq!(predicate.holds(bundle.store(), &request, &mut budget), exact, "{policies:?}");
+                        }
+                        match exact {
                             Ok(found) => wanted.result.is_none_or(|wanted| wanted == found),
                             Err(Fault::Error) => false,
                             Err(fault) => panic!("{fault:?}"),
@@ -245,9 +250,9 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
             let answer = if cell < FIRST_LINE {
                 binding.table.decide(cell, &numbers)
             } else {
-                let store = bundle.store();
-                let mut checks = Interpreter::new(lines, bundle.code(), &store, &request, &mut scratch);
-                lines.answer_with(cell, &numbers, &mut checks)
+                let mut checks =
+                    Interpreter::new(lines, bundle.code(), bundle.store(), || Some(request), &mut scratch);
+                lines.answer(cell, &numbers, |lines, head| lines.details(head, &numbers, &mut checks))
             };
             if answer == WALK {
                 counts.borrow_mut().walked += 1;

@@ -1,0 +1,246 @@
+//! Predicates: conditions that compare two operands, which are read without a stack.
+//!
+//! Most conditions that a program asks at decision time are of this form. The interpreter gives the same results.
+
+use crate::instr::{ExtOp, Instr, Op};
+use crate::ops::Fault;
+use crate::reader::{Reader, as_bool, as_entity, as_set, comparable};
+use crate::store::{Request, StoreView};
+use crate::value::{Tag, Value};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// The most steps of an operand.
+const MAX_STEPS: usize = 4;
+
+/// Where an operand begins.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Constant(Value),
+    /// The number at a place among the request's, of this kind.
+    Number(u16, Tag),
+    /// The set, record or address of the request whose number is at a place.
+    Composite(u16),
+    Principal,
+    Resource,
+}
+
+/// What is read of an operand.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Attribute(u32),
+    Method(ExtOp),
+    MethodWith(ExtOp, Value),
+}
+
+#[derive(Debug, Clone)]
+struct Operand {
+    source: Source,
+    steps: Box<[Step]>,
+}
+
+/// What is asked of the operands.
+#[derive(Debug, Clone, Copy)]
+enum Question {
+    /// Whether the first operand is true.
+    True,
+    Equal,
+    Less,
+    LessOrEqual,
+    In,
+    Contains,
+    ContainsAll,
+    ContainsAny,
+    Empty,
+    Like(u32),
+    Is(u32),
+    Has(u32),
+    Method(ExtOp),
+}
+
+/// A condition that compares two operands.
+#[derive(Debug, Clone)]
+pub struct Predicate {
+    question: Question,
+    first: Operand,
+    second: Operand,
+    /// What the answer must be.
+    wanted: bool,
+}
+
+impl Predicate {
+    /// Read a program without jumps as a predicate; `None` if it is none. `slot` returns the place of a context slot
+    /// among the request's numbers, and its kind, as [`Request`] has them.
+    #[must_use]
+    pub fn of(code: &[Instr], values: &[Value], slot: impl Fn(u32) -> Option<(u16, Tag)>) -> Option<Self> {
+        let mut stack: Vec<(Source, Vec<Step>)> = Vec::new();
+        let mut asked: Option<(Question, Operand, Operand)> = None;
+        let mut wanted = true;
+        for instr in code {
+            let op = Op::from_u8(instr.op)?;
+            if asked.is_some() {
+                // The answer is a boolean, which can only be negated.
+                match op {
+                    Op::Not => wanted = !wanted,
+                    Op::NeedBool => {}
+                    _ => return None,
+                }
+                continue;
+            }
+            match op {
+                Op::Const => stack.push((Source::Constant(*values.get(instr.imm as usize)?), Vec::new())),
+                Op::Principal => stack.push((Source::Principal, Vec::new())),
+                Op::Resource => stack.push((Source::Resource, Vec::new())),
+                Op::Slot => {
+                    let source = match slot(instr.imm)? {
+                        (_, Tag::Missing | Tag::Bool) => return None,
+                        (place, Tag::Set | Tag::Record | Tag::Ip4 | Tag::Ip6) => Source::Composite(place),
+                        (place, kind) => Source::Number(place, kind),
+                    };
+                    stack.push((source, Vec::new()));
+                }
+                // Without the slot, the program fails.
+                Op::NeedSlot => _ = slot(instr.imm)?,
+                Op::GetAttr => stack.last_mut()?.1.push(Step::Attribute(instr.imm)),
+                Op::Ext => {
+                    let method = ExtOp::from_u32(instr.imm)?;
+                    let is_question = !returns_value(method);
+                    if is_question {
+                        asked = Some(taken(&mut stack, Question::Method(method), method.operands())?);
+                    } else if method.operands() == 1 {
+                        stack.last_mut()?.1.push(Step::Method(method));
+                    } else {
+                        let Some((Source::Constant(value), steps)) = stack.pop() else { return None };
+                        if !steps.is_empty() {
+                            return None;
+                        }
+                        stack.last_mut()?.1.push(Step::MethodWith(method, value));
+                    }
+                }
+                Op::Eq => asked = Some(taken(&mut stack, Question::Equal, 2)?),
+                Op::Less => asked = Some(taken(&mut stack, Question::Less, 2)?),
+                Op::LessEq => asked = Some(taken(&mut stack, Question::LessOrEqual, 2)?),
+                Op::In => asked = Some(taken(&mut stack, Question::In, 2)?),
+                Op::Contains => asked = Some(taken(&mut stack, Question::Contains, 2)?),
+                Op::ContainsAll => asked = Some(taken(&mut stack, Question::ContainsAll, 2)?),
+                Op::ContainsAny => asked = Some(taken(&mut stack, Question::ContainsAny, 2)?),
+                Op::IsEmpty => asked = Some(taken(&mut stack, Question::Empty, 1)?),
+                Op::Like => asked = Some(taken(&mut stack, Question::Like(instr.imm), 1)?),
+                Op::Is => asked = Some(taken(&mut stack, Question::Is(instr.imm), 1)?),
+                Op::HasAttr => asked = Some(taken(&mut stack, Question::Has(instr.imm), 1)?),
+                Op::Not | Op::NeedBool => {
+                    asked = Some(taken(&mut stack, Question::True, 1)?);
+                    wanted = op != Op::Not;
+                }
+                _ => return None,
+            }
+        }
+        let (question, first, second) = match asked {
+            Some(asked) => asked,
+            None => taken(&mut stack, Question::True, 1)?,
+        };
+        stack.is_empty().then_some(Self { question, first, second, wanted })
+    }
+
+    /// Return whether the predicate holds. Each step of comparing, searching and matching takes one from `budget`.
+    ///
+    /// # Errors
+    /// As [`crate::Vm::run`].
+    #[inline]
+    pub fn holds(&self, store: &StoreView<'_>, request: &Request<'_>, budget: &mut u32) -> Result<bool, Fault> {
+        let mut reader = Reader { store, request, built: &[], budget };
+        let first = self.first.value(&reader)?;
+        let second = || self.second.value(&reader);
+        let found = match self.question {
+            Question::True => as_bool(first)?,
+            Question::Equal => {
+                let second = second()?;
+                reader.equal(first, second)?
+            }
+            Question::Less => comparable(first, second()?).map(|(a, b)| a < b)?,
+            Question::LessOrEqual => comparable(first, second()?).map(|(a, b)| a <= b)?,
+            Question::In => {
+                let second = second()?;
+                reader.is_in(first, second)?
+            }
+            Question::Contains => {
+                let second = second()?;
+                reader.contains(as_set(first)?, second)?
+            }
+            Question::ContainsAll | Question::ContainsAny => {
+                let (set, wanted) = (as_set(first), second()?);
+                let all = matches!(self.question, Question::ContainsAll);
+                reader.contains_each(set?, as_set(wanted)?, all)?
+            }
+            Question::Empty => as_set(first)?.is_empty(),
+            Question::Like(pattern) => reader.like(first, pattern)?,
+            Question::Is(ty) => reader.facts(as_entity(first)?)?.ty == ty,
+            Question::Has(name) => reader.attribute(first, name)?.is_some(),
+            Question::Method(method) => {
+                let second = if method.operands() == 1 { Value::MISSING } else { second()? };
+                as_bool(reader.extension(method, first, second)?)?
+            }
+        };
+        Ok(found == self.wanted)
+    }
+}
+
+/// Return whether a method's value is no boolean.
+const fn returns_value(method: ExtOp) -> bool {
+    matches!(
+        method,
+        ExtOp::Offset
+            | ExtOp::DurationSince
+            | ExtOp::ToDate
+            | ExtOp::ToTime
+            | ExtOp::ToMilliseconds
+            | ExtOp::ToSeconds
+            | ExtOp::ToMinutes
+            | ExtOp::ToHours
+            | ExtOp::ToDays
+    )
+}
+
+/// Take the operands of a question, which must be all of the stack.
+fn taken(
+    stack: &mut Vec<(Source, Vec<Step>)>,
+    question: Question,
+    count: usize,
+) -> Option<(Question, Operand, Operand)> {
+    if stack.len() != count {
+        return None;
+    }
+    let mut operand = || {
+        let (source, steps) = stack.pop()?;
+        (steps.len() <= MAX_STEPS).then(|| Operand { source, steps: steps.into() })
+    };
+    let none = Operand { source: Source::Constant(Value::MISSING), steps: Box::default() };
+    let second = if count == 2 { operand()? } else { none };
+    Some((question, operand()?, second))
+}
+
+impl Operand {
+    #[inline]
+    fn value(&self, reader: &Reader<'_>) -> Result<Value, Fault> {
+        let number = |place: u16| reader.request.numbers.get(usize::from(place)).ok_or(Fault::Error);
+        let mut value = match self.source {
+            Source::Constant(value) => value,
+            Source::Number(place, kind) => Value::number(kind, *number(place)?),
+            #[allow(clippy::cast_possible_truncation)] // the low bits are the place
+            Source::Composite(place) => {
+                let at = number(place)?.cast_unsigned() as u32;
+                *reader.request.arena.get(at as usize).ok_or(Fault::Error)?
+            }
+            Source::Principal => Value::entity(reader.request.principal),
+            Source::Resource => Value::entity(reader.request.resource),
+        };
+        for step in &self.steps {
+            value = match *step {
+                Step::Attribute(name) => reader.attribute(value, name)?.ok_or(Fault::Error)?,
+                Step::Method(method) => reader.extension(method, value, Value::MISSING)?,
+                Step::MethodWith(method, with) => reader.extension(method, value, with)?,
+            };
+        }
+        Ok(value)
+    }
+}
