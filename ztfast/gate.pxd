@@ -81,6 +81,14 @@ cdef extern from "ztfast.h" nogil:
         const void *data
         size_t len
         uint32_t each
+    ctypedef struct ztfast_value:
+        int64_t number
+        const void *data
+        uint32_t length
+        uint32_t kind
+    enum:
+        ZTFAST_UNDECIDED
+        ZTFAST_MAX_VALUES
     ctypedef struct ztfast_api:
         uint32_t abi_version
         uint32_t size
@@ -116,6 +124,9 @@ cdef extern from "ztfast.h" nogil:
         int32_t (*address)(ztfast_gate *, const uint8_t *, size_t, uint32_t, int64_t *) noexcept nogil
         int32_t (*element_kind)(const ztfast_gate *, size_t, uint8_t *) noexcept nogil
         int32_t (*parse_address)(const uint8_t *, size_t, uint8_t *, size_t *, uint32_t *) noexcept nogil
+        uint32_t (*decide_values)(
+            ztfast_gate *, uint64_t, uint64_t, const ztfast_value *, size_t, uint64_t, ztfast_determining *
+        ) noexcept nogil
 
     int32_t ztfast_check(const ztfast_api *) noexcept
     const char *ztfast_check_text(int32_t) noexcept

@@ -24,6 +24,10 @@ class Column(ctypes.Structure):
     _fields_ = (("data", c_void_p), ("len", c_size_t), ("each", c_uint32))
 
 
+class Value(ctypes.Structure):
+    _fields_ = (("number", c_int64), ("data", c_void_p), ("length", c_uint32), ("kind", c_uint32))
+
+
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "allows": (c_uint32, c_void_p, c_uint64, c_uint64, POINTER(c_int64), c_size_t),
     "decide": (c_uint32, c_void_p, c_uint64, c_uint64, POINTER(c_int64), c_size_t, POINTER(Determining)),
@@ -53,6 +57,9 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "address": (c_int32, c_void_p, c_char_p, c_size_t, c_uint32, POINTER(c_int64)),
     "element_kind": (c_int32, c_void_p, c_size_t, POINTER(c_uint8)),
     "parse_address": (c_int32, c_char_p, c_size_t, POINTER(c_uint8), POINTER(c_size_t), POINTER(c_uint32)),
+    "decide_values": (
+        c_uint32, c_void_p, c_uint64, c_uint64, POINTER(Value), c_size_t, c_uint64, POINTER(Determining),
+    ),
 }
 
 

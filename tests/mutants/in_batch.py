@@ -5,6 +5,7 @@ from mutant import Mutant, Python, Rust
 BATCH = "engine/src/batch.rs"
 ONE = Python("tests/api/test_decide.py::test_columns_of_one_session_and_resource_are_decided_as_single_rows")
 MEANWHILE = Rust("engine/tests/batches.rs", "what_happens_meanwhile_is_seen_by_the_rows_that_are_left")
+UNIFORM = Rust("engine/tests/batches.rs", "conditions_over_two_arguments_hold_without_a_table")
 LACKING = Rust("engine/tests/batches.rs", "rows_that_a_column_lacks_are_corrupt")
 
 MUTANTS = (
@@ -99,14 +100,14 @@ MUTANTS = (
         BATCH,
         "let code = if at < forbids {",
         "let code = if at <= forbids {",
-        ONE,
+        UNIFORM,
     ),
     Mutant(
         "batch: a permit outdoes a forbid in rows that differ in their arguments only",
         BATCH,
         "*decided = if holds { (*decided).max(code as u8) } else { *decided };",
         "*decided = if holds { code as u8 } else { *decided };",
-        ONE,
+        UNIFORM,
     ),
     Mutant(
         "batch: what came after the batch's snapshot is another's",

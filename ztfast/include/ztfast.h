@@ -52,13 +52,13 @@
  * because Python may use the gate at any time. Nothing else needs the GIL.
  * Sessions, swaps, revocations and the kill switch are controlled from Python. They take effect on all threads, for
  * decisions that begin later.
- * allows, decide, refuse, begin, text, entity, set, address, literal, kinds, element_kind, policy, generation, refresh,
- * parse, parse_address, code_name and status_text do not allocate, lock or block, with one exception: a decision that meets
- * a policy left to Cedar's own evaluator (see `ztfast check`) allocates. gate_clone and gate_without allocate and lock;
- * gate_free frees; the functions of batches allocate. Call these outside of the order loop.
+ * allows, decide, decide_values, refuse, begin, text, entity, set, address, literal, kinds, element_kind, policy,
+ * generation, refresh, parse, parse_address, code_name and status_text do not allocate, lock or block, with one exception: a
+ * decision that meets a policy left to Cedar's own evaluator (see `ztfast check`) allocates. gate_clone and gate_without
+ * allocate and lock; gate_free frees; the functions of batches allocate. Call these outside of the order loop.
  *
- * FAILURE. allows, decide and refuse always return a code, and every code except ZTFAST_ALLOW denies. A NULL gate, missing
- * values or a wrong count of values is ZTFAST_CORRUPT. Apart from code_name and status_text, the other functions return a
+ * FAILURE. allows, decide, decide_values and refuse always return a code, and every code except ZTFAST_ALLOW denies. For
+ * allows, decide and refuse a NULL gate, missing values or a wrong count of values is ZTFAST_CORRUPT. Apart from code_name and status_text, the other functions return a
  * status: ZTFAST_OK, or a negative number. After a negative status nothing has changed, except that batch_run and
  * batch_evaluate have set all codes to ZTFAST_CORRUPT, and that refresh has taken the bundle that does not fit. Functions
  * refuse NULL; any other pointer must be valid. A panic in the core never reaches the caller: allows and decide then return
@@ -189,6 +189,22 @@ typedef struct {
     uint32_t each;
 } ztfast_column;
 
+/* A value as decide_values takes it. If `kind` is ZTFAST_STRING, `data` points to `length` bytes of UTF-8; if it is
+ * ZTFAST_ADDRESS, to 4 or 16 bytes in network order, and `number` is the length of the prefix (32 or 128 for an address); if
+ * it is ZTFAST_SET, to `length` values that are no sets and no addresses. If it is 0, `number` is the value: a number, the
+ * handle of an entity, or the number of a text from literal(). */
+typedef struct {
+    int64_t number;
+    const void *data;
+    uint32_t length;
+    uint32_t kind;
+} ztfast_value;
+
+/* What decide_values returns if it decides nothing. Like every code but ZTFAST_ALLOW it denies. */
+#define ZTFAST_UNDECIDED 256
+/* The most values that decide_values takes. */
+#define ZTFAST_MAX_VALUES 16
+
 typedef struct {
     uint32_t abi_version; /* the core's ZTFAST_ABI_VERSION */
     uint32_t size;        /* the core's size of this struct, in bytes */
@@ -299,6 +315,16 @@ typedef struct {
     /* Read a text of an IP address or range, as "10.0.0.0/8", for address(): `bytes` has room for 16. This needs no gate.
      * ZTFAST_E_VALUE if the text is no address. */
     int32_t (*parse_address)(const uint8_t *text, size_t len, uint8_t *bytes, size_t *bytes_len, uint32_t *prefix);
+
+    /* Pass values and decide in one step, which is the quickest way if there are Strings, entities, sets or addresses:
+     * a code, and if `determining` is not NULL the policies as decide() returns them. Numbers from literal() are of the
+     * bundle generation `generation`. This ends a call that was begun.
+     * ZTFAST_UNDECIDED if nothing was decided: a value is not of its argument's kind, cannot be passed, or exceeds the room
+     * that a call has; the newest bundle has another generation; there are more than ZTFAST_MAX_VALUES values; a pointer is
+     * NULL; or a bundle, a change or the kill switch came meanwhile. Then begin() a call: its functions say what is wrong,
+     * and its decision has the code. */
+    uint32_t (*decide_values)(ztfast_gate *gate, uint64_t session, uint64_t resource, const ztfast_value *values, size_t count,
+                              uint64_t generation, ztfast_determining *determining);
 } ztfast_api;
 
 /* Check whether code that was compiled with this header can use this table: ZTFAST_OK, ZTFAST_E_NULL, ZTFAST_E_VERSION or

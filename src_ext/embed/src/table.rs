@@ -11,8 +11,13 @@ pub const CAPSULE: &CStr = c"ztfast._core._C_API";
 pub const ABI_VERSION: u32 = 3;
 /// The most arguments of a gate.
 pub const MAX_ARGUMENTS: usize = 64;
+/// The most values that `decide_values` takes.
+pub const MAX_VALUES: usize = 16;
 /// The number of policies that [`Determining`] can hold.
 pub const MAX_DETERMINING: usize = 64;
+
+/// What `decide_values` returns if it decides nothing.
+pub const UNDECIDED: u32 = 256;
 
 /// A gate of the core. It is only used behind a pointer.
 #[repr(C)]
@@ -62,6 +67,22 @@ pub struct RawColumn {
     pub len: usize,
     /// 1 for a value per row; 0 if the first value is for all rows.
     pub each: u32,
+}
+
+/// A value of a decision, as the table takes it with `decide_values`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct RawValue {
+    /// A number, the handle of an entity, the number of a text that the bundle holds, or the length of an address's
+    /// prefix.
+    pub number: i64,
+    /// By `kind` the bytes of a text or an address, or the elements of a set.
+    pub data: *const c_void,
+    /// The number of bytes or elements.
+    pub length: u32,
+    /// [`Kind::String`](crate::Kind::String), [`Kind::Set`](crate::Kind::Set) or
+    /// [`Kind::Address`](crate::Kind::Address) if `data` points to the value; otherwise 0.
+    pub kind: u32,
 }
 
 /// The table. [`Api::from_capsule`] returns it; [`crate::Gate`] and [`crate::Batch`] call it.
@@ -128,6 +149,9 @@ pub struct Api {
     pub element_kind: unsafe extern "C" fn(*const RawGate, usize, *mut u8) -> i32,
     /// `parse_address(text, len, bytes, &bytes_len, &prefix)`.
     pub parse_address: unsafe extern "C" fn(*const u8, usize, *mut u8, *mut usize, *mut u32) -> i32,
+    /// `decide_values(gate, session, resource, values, count, generation, determining)`: a code, or [`UNDECIDED`].
+    pub decide_values:
+        unsafe extern "C" fn(*mut RawGate, u64, u64, *const RawValue, usize, u64, *mut Determining) -> u32,
 }
 
 /// Why a table cannot be used.

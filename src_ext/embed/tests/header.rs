@@ -7,7 +7,8 @@ use std::mem::offset_of;
 use std::path::Path;
 use std::process::Command;
 use ztfast_embed::{
-    ABI_VERSION, Api, CAPSULE, Code, Determining, Kind, MAX_ARGUMENTS, MAX_DETERMINING, RawColumn, Status,
+    ABI_VERSION, Api, CAPSULE, Code, Determining, Kind, MAX_ARGUMENTS, MAX_DETERMINING, MAX_VALUES, RawColumn,
+    RawValue, Status, UNDECIDED,
 };
 
 /// The statuses that `ztfast_check` alone returns. A table that it refuses has no function that C could ask for a text,
@@ -27,6 +28,13 @@ fn expected() -> Vec<(String, i64)> {
         ("offsetof(ztfast_column, data)".to_owned(), number(offset_of!(RawColumn, data))),
         ("offsetof(ztfast_column, len)".to_owned(), number(offset_of!(RawColumn, len))),
         ("offsetof(ztfast_column, each)".to_owned(), number(offset_of!(RawColumn, each))),
+        ("ZTFAST_MAX_VALUES".to_owned(), number(MAX_VALUES)),
+        ("ZTFAST_UNDECIDED".to_owned(), i64::from(UNDECIDED)),
+        ("sizeof(ztfast_value)".to_owned(), number(size_of::<RawValue>())),
+        ("offsetof(ztfast_value, number)".to_owned(), number(offset_of!(RawValue, number))),
+        ("offsetof(ztfast_value, data)".to_owned(), number(offset_of!(RawValue, data))),
+        ("offsetof(ztfast_value, length)".to_owned(), number(offset_of!(RawValue, length))),
+        ("offsetof(ztfast_value, kind)".to_owned(), number(offset_of!(RawValue, kind))),
         ("sizeof(ztfast_api)".to_owned(), number(size_of::<Api>())),
     ];
     macro_rules! entries {
@@ -37,7 +45,7 @@ fn expected() -> Vec<(String, i64)> {
     entries! {
         abi_version size allows decide begin text entity literal kinds policy generation gate_clone gate_free
         batch_begin batch_text batch_run batch_evaluate batch_end code_name status_text refuse gate_without
-        batch_without batch_refuse refresh parse
+        batch_without batch_refuse refresh parse set address element_kind parse_address decide_values
     }
     out.extend(Code::ALL.map(|code| (format!("ZTFAST_{code}"), i64::from(code.0))));
     out.extend(Status::ALL.map(|status| (format!("ZTFAST_{}", status.name()), i64::from(status.0))));

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_void};
 use std::{ptr, slice};
 use ztfast_embed::{
-    ABI_VERSION, AbiError, Api, Code, Column, Determining, Gate, Kind, RawBatch, RawColumn, RawGate, Status,
+    ABI_VERSION, AbiError, Api, Code, Column, Determining, Gate, Kind, RawBatch, RawColumn, RawGate, RawValue, Status,
+    UNDECIDED, Value,
 };
 
 thread_local! {
@@ -258,6 +259,43 @@ unsafe extern "C" fn parse_address(_: *const u8, _: usize, _: *mut u8, _: *mut u
 }
 
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
+/// Record the values, and decide nothing about other generations than 9.
+unsafe extern "C" fn decide_values(
+    _: *mut RawGate,
+    session: u64,
+    resource: u64,
+    values: *const RawValue,
+    count: usize,
+    generation: u64,
+    determining: *mut Determining,
+) -> u32 {
+    fn shown(value: &RawValue) -> String {
+        // SAFETY: the wrapper passes as many bytes, or values.
+        let bytes = || unsafe { std::slice::from_raw_parts(value.data.cast::<u8>(), value.length as usize) };
+        match value.kind {
+            3 => format!("{:?}", std::str::from_utf8(bytes())),
+            8 => format!("{:?}/{}", bytes(), value.number),
+            9 => {
+                // SAFETY: as above.
+                let all = unsafe { std::slice::from_raw_parts(value.data.cast::<RawValue>(), value.length as usize) };
+                format!("{:?}", all.iter().map(shown).collect::<Vec<_>>())
+            }
+            _ => value.number.to_string(),
+        }
+    }
+    // SAFETY: the wrapper passes a slice.
+    let values = unsafe { std::slice::from_raw_parts(values, count) };
+    record(format!("values {session} {resource} {:?}", values.iter().map(shown).collect::<Vec<_>>()));
+    if generation != 9 {
+        return UNDECIDED;
+    }
+    // SAFETY: the wrapper passes a reference or NULL.
+    if let Some(determining) = unsafe { determining.as_mut() } {
+        (determining.count, determining.policies[0]) = (1, 41);
+    }
+    Code::ALLOW.0
+}
+
 static FAKE: Api = Api {
     abi_version: ABI_VERSION,
     size: size_of::<Api>() as u32,
@@ -289,6 +327,7 @@ static FAKE: Api = Api {
     address,
     element_kind,
     parse_address,
+    decide_values,
 };
 
 fn gate() -> Gate {
@@ -359,6 +398,21 @@ fn sets_and_addresses_have_numbers_or_statuses() {
     assert_eq!(gate.address([0, 0, 0, 0, 0, 0, 0, 1].into(), 128), Ok(3));
     assert_eq!(gate.address([10, 0, 0, 1].into(), 33), Err(Status::HANDLE));
     assert_eq!(calls(), ["address [10, 0, 0, 1] 32", "address [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] 128"]);
+}
+
+#[test]
+fn values_are_passed_as_what_they_are() {
+    let mut gate = gate();
+    calls();
+    let elements = [Value::number(4), Value::text("é")];
+    let values = [Value::text("FIX"), Value::set(&elements), Value::set(&[]), Value::address(&[10, 0, 0, 1], 24)];
+    let mut determining = Determining::default();
+    assert_eq!(gate.decide_values(7, 3, &values, 9, Some(&mut determining)), Some(Code::ALLOW));
+    assert_eq!(determining.as_slice(), [41]);
+    assert_eq!(gate.decide_values(7, 3, &[], 9, None), Some(Code::ALLOW));
+    assert_eq!(gate.decide_values(7, 3, &[Value::number(-1)], 8, None), None);
+    let first = r#"values 7 3 ["Ok(\"FIX\")", "[\"4\", \"Ok(\\\"é\\\")\"]", "[]", "[10, 0, 0, 1]/24"]"#;
+    assert_eq!(calls(), [first, "values 7 3 []", r#"values 7 3 ["-1"]"#]);
 }
 
 #[test]

@@ -243,6 +243,14 @@ impl Gate {
         self.snapshot.entity_of(self.snapshot.loaded.key.place(handle), number, ty)
     }
 
+    /// Return the entity of a handle as a value; `None` if it is none of the type, of which this takes the number and
+    /// the name.
+    #[inline]
+    pub(crate) fn entity_value(&self, handle: i64, number: u32, ty: &ValueType) -> Option<Value> {
+        let place = self.snapshot.loaded.key.place(Handle(handle.cast_unsigned()));
+        self.snapshot.entity_of(place, number, ty).ok().map(Value::entity)
+    }
+
     /// Record a number that is valid in this call only. `None` if the call has too many.
     fn give(&mut self, number: i64) -> Option<i64> {
         let given = &mut self.brought.given;
@@ -268,9 +276,10 @@ impl Gate {
             }
             Argument::Set(kind, number) => {
                 value == EMPTY_SET
-                    || self.brought.first_of_set(value).is_some_and(|first| {
-                        first.is(kind) && (kind != Tag::Entity || is_of(first, number))
-                    })
+                    || self
+                        .brought
+                        .first_of_set(value)
+                        .is_some_and(|first| first.is(kind) && (kind != Tag::Entity || is_of(first, number)))
             }
             Argument::Address => self.brought.is_address(value),
         })

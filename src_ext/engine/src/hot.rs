@@ -77,6 +77,19 @@ impl Gate {
         {
             return denied;
         }
+        self.walk_now(session, resource, values, sink)
+    }
+
+    /// Decide by the gate's snapshot, whose version was seen to be the newest.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
+    pub(crate) fn walk_now<N: Sink>(
+        &mut self,
+        session: SessionId,
+        resource: Handle,
+        values: &[i64],
+        sink: &mut N,
+    ) -> Code {
         let now_ns = monotonic_ns();
         let Some(principal) = self.shared.sessions.valid(session, now_ns) else { return self.refused(session, now_ns) };
         let Some(binding) = &self.binding else { return Code::StaleGate };

@@ -36,8 +36,12 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
+        Self::with(EngineOptions::default())
+    }
+
+    fn with(options: EngineOptions) -> Self {
         let bundle = Arc::new(Bundle::of(&compile(POLICIES, SCHEMA, None, None)).unwrap());
-        let engine = Engine::new(bundle, None, EngineOptions::default()).unwrap();
+        let engine = Engine::new(bundle, None, options).unwrap();
         let (user, doc) = (engine.handle("User", "u").unwrap(), engine.handle("Doc", "d").unwrap());
         Self { engine, user, doc }
     }
@@ -100,7 +104,16 @@ fn rows_that_a_column_lacks_are_corrupt() {
 /// A gate's own table, its layers where reasons are asked for, and a batch each look at ranges by themselves.
 #[test]
 fn conditions_over_two_arguments_hold_where_both_do() {
-    let desk = Desk::new();
+    check_two_arguments(&Desk::new());
+}
+
+/// Without a table of the gate's own, a batch tests one condition after the other over rows of one pair.
+#[test]
+fn conditions_over_two_arguments_hold_without_a_table() {
+    check_two_arguments(&Desk::with(EngineOptions { gate_cells: 0, ..EngineOptions::default() }));
+}
+
+fn check_two_arguments(desk: &Desk) {
     let session = desk.admit(i64::MAX);
     let mut gate = desk.engine.prepare("Action", "view", ARGUMENTS[0]).unwrap();
     for (n, m) in (0..10).flat_map(|n| (0..10).map(move |m| (n, m))) {

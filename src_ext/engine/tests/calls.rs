@@ -6,7 +6,7 @@ mod world;
 use std::sync::Arc;
 use world::sources::compile;
 use ztfast_bundle::Bundle;
-use ztfast_engine::{Admission, Code, Engine, EngineOptions, EntityError, Gate, Handle, SessionId};
+use ztfast_engine::{Admission, Code, Engine, EngineOptions, EntityError, Gate, Handle, Passed, SessionId};
 
 const SCHEMA: &str = "
 entity User, Doc, Other;
@@ -48,16 +48,27 @@ impl Desk {
         let mut gate = self.gate();
         gate.begin();
         let mut numbered = |texts: &[&str]| texts.iter().map(|text| gate.text(text).unwrap()).collect::<Vec<_>>();
-        let (texts, more) = (numbered(texts), numbered(more));
+        let numbered = (numbered(texts), numbered(more));
         let who: Vec<i64> = who.iter().map(|id| self.user(id)).collect();
         let values = [
-            gate.set(&texts, 0).unwrap(),
-            gate.set(&more, 1).unwrap(),
+            gate.set(&numbered.0, 0).unwrap(),
+            gate.set(&numbered.1, 1).unwrap(),
             gate.set(&who, 2).unwrap(),
             gate.set(numbers, 3).unwrap(),
             gate.address(from.0, from.1, from.2).unwrap(),
         ];
-        gate.allows(self.session, self.doc, &values)
+        let code = gate.allows(self.session, self.doc, &values);
+        let generation = gate.generation();
+        let mut passed = gate.pass(generation).unwrap();
+        for texts in [texts, more] {
+            passed.set(texts.iter().map(|text| Some(Passed::Text(text)))).unwrap();
+        }
+        for numbers in [&who, numbers] {
+            passed.set(numbers.iter().map(|&number| Some(Passed::Number(number)))).unwrap();
+        }
+        passed.value(Passed::Address(from.0, from.1, from.2)).unwrap();
+        assert_eq!(passed.allows(self.session, self.doc), Some(code), "passed in one step");
+        code
     }
 }
 

@@ -13,8 +13,11 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 use ztfast_bundle::ValueType;
-use ztfast_embed::{ABI_VERSION, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, Status};
-use ztfast_engine::{Batch, Code, Column, Determining, EntityError, Gate, Handle, PrepareError, Principals, SessionId};
+use ztfast_embed::{ABI_VERSION, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, RawValue, Status, UNDECIDED};
+use ztfast_engine::{
+    Batch, Code, Column, Determining, EntityError, Gate, Handle, MOST_PASSED, Passed, PassedValues, PrepareError,
+    Principals, SessionId,
+};
 use ztfast_vm::literals;
 
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
@@ -49,6 +52,7 @@ pub(crate) static API: Api = Api {
     address,
     element_kind,
     parse_address,
+    decide_values,
 };
 
 /// The capsule that `ztfast.gate` and embedders import.
@@ -113,6 +117,75 @@ unsafe extern "C" fn decide(
     determining.count = 0;
     let (Some(gate), Some(values)) = (gate, values) else { return Code::Corrupt as u32 };
     decided(|| gate.decide(SessionId(session), Handle(resource), values, determining))
+}
+
+unsafe extern "C" fn decide_values(
+    gate: *mut RawGate,
+    session: u64,
+    resource: u64,
+    data: *const RawValue,
+    count: usize,
+    generation: u64,
+    determining: *mut ztfast_embed::Determining,
+) -> u32 {
+    // SAFETY: as in `decide`; the header demands `count` values.
+    let (gate, given, determining) =
+        unsafe { (gate.cast::<Gate>().as_mut(), values(data, count), determining.cast::<Determining>().as_mut()) };
+    let (Some(gate), Some(given)) = (gate, given) else { return UNDECIDED };
+    let decided = catch_unwind(AssertUnwindSafe(|| {
+        let mut passed = gate.pass(generation)?;
+        for value in given {
+            // SAFETY: the header demands that values point to what they say.
+            unsafe { pass(&mut passed, value) }?;
+        }
+        let (session, resource) = (SessionId(session), Handle(resource));
+        match determining {
+            Some(determining) => passed.decide(session, resource, determining),
+            None => passed.allows(session, resource),
+        }
+    }));
+    decided.unwrap_or(Some(Code::Corrupt)).map_or(UNDECIDED, |code| code as u32)
+}
+
+/// Pass a value on. `None` if it is not of the argument's type, or there is no room for it.
+///
+/// # Safety
+/// As the header demands: if the kind says so, `data` points to `length` bytes or values.
+#[inline]
+unsafe fn pass(passed: &mut PassedValues<'_>, value: &RawValue) -> Option<()> {
+    if value.kind == Kind::Set as u32 {
+        // SAFETY: the caller's promise.
+        let elements = unsafe { values(value.data.cast::<RawValue>(), value.length as usize) }?;
+        // SAFETY: the caller's promise.
+        return passed.set(elements.iter().map(|element| unsafe { scalar(element) }));
+    }
+    // SAFETY: the caller's promise.
+    passed.value(unsafe { scalar(value) }?)
+}
+
+/// Return a value that is no set. `None` for a set, for a text that is not UTF-8, and for an address that there is not.
+///
+/// # Safety
+/// As for [`pass`].
+#[inline]
+unsafe fn scalar(value: &RawValue) -> Option<Passed<'_>> {
+    const TEXT: u32 = Kind::String as u32;
+    const ADDRESS: u32 = Kind::Address as u32;
+    // SAFETY: the caller's promise, for these two kinds.
+    let bytes = || unsafe { values(value.data.cast::<u8>(), value.length as usize) };
+    Some(match value.kind {
+        0 => Passed::Number(value.number),
+        TEXT => Passed::Text(std::str::from_utf8(bytes()?).ok()?),
+        ADDRESS => {
+            let (bytes, prefix) = (bytes()?, u8::try_from(value.number).ok()?);
+            match (<&[u8; 4]>::try_from(bytes), <&[u8; 16]>::try_from(bytes)) {
+                (Ok(&bytes), _) => Passed::Address(u32::from_be_bytes(bytes).into(), false, prefix),
+                (_, Ok(&bytes)) => Passed::Address(u128::from_be_bytes(bytes), true, prefix),
+                _ => return None,
+            }
+        }
+        _ => return None,
+    })
 }
 
 unsafe extern "C" fn begin(gate: *mut RawGate) -> i32 {
@@ -622,6 +695,7 @@ const _: () = {
         at += 1;
     }
     assert!(Code::ALL.len() == ztfast_embed::Code::ALL.len());
+    assert!(MOST_PASSED == ztfast_embed::MAX_VALUES);
 };
 
 const fn is_send<T: Send>() {}

@@ -248,12 +248,7 @@ impl<'a, 's> Vm<'a, 's> {
     }
 
     fn reader(&mut self) -> Reader<'_> {
-        Reader {
-            store: self.store,
-            request: self.request,
-            built: &self.scratch.values,
-            budget: &mut self.budget,
-        }
+        Reader { store: self.store, request: self.request, built: &self.scratch.values, budget: &mut self.budget }
     }
 
     fn arithmetic(&mut self, apply: fn(i64, i64) -> Option<i64>) -> Result<(), Fault> {

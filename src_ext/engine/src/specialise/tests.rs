@@ -250,8 +250,7 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
             let answer = if cell < FIRST_LINE {
                 binding.table.decide(cell, &numbers)
             } else {
-                let mut checks =
-                    Interpreter::new(lines, bundle.code(), bundle.store(), || Some(request), &mut scratch);
+                let mut checks = Interpreter::new(lines, bundle.code(), bundle.store(), || Some(request), &mut scratch);
                 lines.answer(cell, &numbers, |lines, head| lines.details(head, &numbers, &mut checks))
             };
             if answer == WALK {
