@@ -258,7 +258,6 @@ unsafe extern "C" fn parse_address(_: *const u8, _: usize, _: *mut u8, _: *mut u
     Status::VALUE.0
 }
 
-#[allow(clippy::cast_possible_truncation)] // a table of some pointers
 /// Record the values, and decide nothing about other generations than 9.
 unsafe extern "C" fn decide_values(
     _: *mut RawGate,
@@ -296,6 +295,7 @@ unsafe extern "C" fn decide_values(
     Code::ALLOW.0
 }
 
+#[allow(clippy::cast_possible_truncation)] // a table of some pointers
 static FAKE: Api = Api {
     abi_version: ABI_VERSION,
     size: size_of::<Api>() as u32,

@@ -1,32 +1,107 @@
 //! Runs the checks that a gate's lines ask for: parts of conditions that are no intervals of arguments.
 
+use crate::binding::Binding;
 use crate::lines::{CheckResult, Checks, Lines};
-use ztfast_vm::{BUDGET, Fault, Instr, Predicate, Request, Scratch, StoreView, Vm};
+use ztfast_bundle::Bundle;
+use ztfast_vm::{
+    BUDGET, EntityRef, Fault, Instr, Predicate, Request, Scratch, Single, StoreView, StringsView, Value, Vm,
+};
 
 /// The steps that the checks of one decision may take: as in a walk.
 const STEPS: u32 = 1 << 27;
 /// The checks whose results one decision remembers.
 const REMEMBERED: u16 = 64;
+/// The most entities for which the results of a check are kept.
+pub(crate) const MAX_ENTITIES: usize = 1 << 12;
 
-/// A part of a condition.
+/// A part of a condition, in the forms that it has: the quickest first.
 #[derive(Debug)]
 pub(crate) struct Check {
+    /// The results for an entity that is an argument, if the check asks nothing else.
+    pub of_entity: Option<OfEntity>,
+    pub single: Option<Single>,
+    pub predicate: Option<Predicate>,
     /// Where the code begins, and its length.
     pub code: (u32, u32),
-    /// What the code asks; `None` if only the interpreter can tell.
-    pub predicate: Option<Predicate>,
+}
+
+/// The results of a check for each entity that the argument at a place may be, as of the bundle.
+#[derive(Debug)]
+pub(crate) struct OfEntity {
+    place: u16,
+    /// The number of the first entity.
+    first: u32,
+    /// [`FALSE`], [`TRUE`] or [`ERROR`] for each; 0 for those of other types.
+    results: Box<[u8]>,
+}
+
+const FALSE: u8 = 1;
+const TRUE: u8 = 2;
+const ERROR: u8 = 3;
+
+impl OfEntity {
+    /// Run code that asks for nothing but the entity at a place, of the type with this number, for all entities of the
+    /// type. `None` if there are many, or the code exceeds a limit.
+    pub fn of(
+        bundle: &Bundle,
+        code: &[Instr],
+        (place, ty): (u16, u32),
+        binding: &Binding,
+        scratch: &mut Scratch,
+    ) -> Option<Self> {
+        let of_type = || bundle.entities().iter().enumerate().filter(|(_, record)| record.ty == ty);
+        let (first, last) = (of_type().next()?.0, of_type().next_back()?.0);
+        let mut results = vec![0; (last - first + 1 <= MAX_ENTITIES).then_some(last - first + 1)?];
+        let mut numbers = vec![0; binding.types.len()];
+        let (positions, kinds) = (&*binding.positions, &*binding.kinds);
+        for (at, record) in of_type() {
+            // Nothing of an entity that the bundle lacks is known but that it is no other.
+            let foreign = u32::from(record.id == u32::MAX);
+            let entity = EntityRef { index: u32::try_from(at).ok()?, foreign };
+            *numbers.get_mut(usize::from(place))? = entity.bits().cast_signed();
+            let request = Request { numbers: &numbers, positions, kinds, ..Request::bare(entity, entity) };
+            let result = match Vm::new(bundle.store(), &request, scratch).holds(code) {
+                Ok(holds) => FALSE + u8::from(holds),
+                Err(Fault::Error) => ERROR,
+                Err(_) => return None,
+            };
+            *results.get_mut(at - first)? = result;
+        }
+        Some(Self { place, first: u32::try_from(first).ok()?, results: results.into() })
+    }
+
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // the low half is the index
+    fn result(&self, numbers: &[i64]) -> Option<CheckResult> {
+        let index = *numbers.get(usize::from(self.place))? as u32;
+        match *self.results.get(index.checked_sub(self.first)? as usize)? {
+            FALSE => Some(CheckResult::Bool(false)),
+            TRUE => Some(CheckResult::Bool(true)),
+            ERROR => Some(CheckResult::Error),
+            _ => None,
+        }
+    }
+}
+
+/// What the arguments of a decision are, without its entities, which few checks need.
+#[derive(Clone, Copy)]
+pub(crate) struct Arguments<'a> {
+    pub numbers: &'a [i64],
+    pub arena: &'a [Value],
+    pub strings: StringsView<'a>,
 }
 
 /// Runs checks for one decision.
 pub(crate) struct Interpreter<'a, R> {
     lines: &'a Lines,
-    code: &'a [Instr],
+    bundle: &'a Bundle,
     store: &'a StoreView<'a>,
-    /// Makes the request, which only checks need.
+    arguments: Arguments<'a>,
+    /// Makes the whole request.
     make: R,
     request: Option<Request<'a>>,
     scratch: &'a mut Scratch,
-    /// The checks that were run, and which of these are true or an error.
+    /// The checks that were run as code or predicates, and which of these are true or an error.
     run: u64,
     holds: u64,
     fails: u64,
@@ -39,28 +114,65 @@ impl<'a, R: Fn() -> Option<Request<'a>>> Interpreter<'a, R> {
     #[inline]
     pub const fn new(
         lines: &'a Lines,
-        code: &'a [Instr],
+        bundle: &'a Bundle,
         store: &'a StoreView<'a>,
+        arguments: Arguments<'a>,
         make: R,
         scratch: &'a mut Scratch,
     ) -> Self {
-        let (request, steps) = (None, STEPS);
-        Self { lines, code, store, make, request, scratch, run: 0, holds: 0, fails: 0, steps, is_faulty: false }
+        let (request, steps, is_faulty) = (None, STEPS, false);
+        let (run, holds, fails) = (0, 0, 0);
+        Self { lines, bundle, store, arguments, make, request, scratch, run, holds, fails, steps, is_faulty }
+    }
+
+    /// Return the result of a check that needs no request.
+    #[inline]
+    fn at_once(&self, check: &Check) -> Option<CheckResult> {
+        let Arguments { numbers, arena, strings } = self.arguments;
+        if let Some(of_entity) = &check.of_entity
+            && self.store.changes.is_none()
+        {
+            return of_entity.result(numbers);
+        }
+        let single = check.single.as_ref()?;
+        single.holds(numbers, arena, strings, self.store.strings).map(CheckResult::Bool)
+    }
+
+    /// Return the result of a check, and remember it.
+    #[inline(never)]
+    fn evaluate(&mut self, number: u16, check: &Check) -> CheckResult {
+        let bit = if number < REMEMBERED { 1_u64 << number } else { 0 };
+        if self.run & bit != 0 {
+            let holds = self.holds & bit != 0;
+            return if self.fails & bit == 0 { CheckResult::Bool(holds) } else { CheckResult::Error };
+        }
+        self.run |= bit;
+        match self.holds(check) {
+            Ok(holds) => {
+                self.holds |= if holds { bit } else { 0 };
+                CheckResult::Bool(holds)
+            }
+            Err(fault) => {
+                self.is_faulty |= fault != Fault::Error;
+                self.fails |= bit;
+                CheckResult::Error
+            }
+        }
     }
 
     #[inline]
-    fn evaluate(&mut self, check: u16) -> Result<bool, Fault> {
+    fn holds(&mut self, check: &Check) -> Result<bool, Fault> {
         if self.request.is_none() {
             self.request = (self.make)();
         }
         let request = self.request.as_ref().ok_or(Fault::Corrupt)?;
-        let Check { code: (start, len), predicate } = self.lines.check(check).ok_or(Fault::Corrupt)?;
-        let given = self.steps.checked_sub(*len).ok_or(Fault::Exhausted)?.min(BUDGET);
+        let (start, len) = check.code;
+        let given = self.steps.checked_sub(len).ok_or(Fault::Exhausted)?.min(BUDGET);
         let mut left = given;
-        let holds = if let Some(predicate) = predicate {
+        let holds = if let Some(predicate) = &check.predicate {
             predicate.holds(self.store, request, &mut left)
         } else {
-            let code = self.code.get(*start as usize..*start as usize + *len as usize).ok_or(Fault::Corrupt)?;
+            let code = self.bundle.code().get(start as usize..start as usize + len as usize).ok_or(Fault::Corrupt)?;
             let mut vm = Vm::new(self.store, request, self.scratch).with_budget(given);
             let holds = vm.holds(code);
             left = vm.budget();
@@ -73,23 +185,12 @@ impl<'a, R: Fn() -> Option<Request<'a>>> Interpreter<'a, R> {
 
 impl<'a, R: Fn() -> Option<Request<'a>>> Checks for Interpreter<'a, R> {
     #[inline]
-    fn run(&mut self, check: u16) -> Option<CheckResult> {
-        let bit = if check < REMEMBERED { 1_u64 << check } else { 0 };
-        if self.run & bit != 0 {
-            let holds = self.holds & bit != 0;
-            return Some(if self.fails & bit == 0 { CheckResult::Bool(holds) } else { CheckResult::Error });
-        }
-        self.run |= bit;
-        Some(match self.evaluate(check) {
-            Ok(holds) => {
-                self.holds |= if holds { bit } else { 0 };
-                CheckResult::Bool(holds)
-            }
-            Err(fault) => {
-                self.is_faulty |= fault != Fault::Error;
-                self.fails |= bit;
-                CheckResult::Error
-            }
-        })
+    fn run(&mut self, number: u16) -> Option<CheckResult> {
+        let lines = self.lines;
+        let Some(check) = lines.check(number) else {
+            self.is_faulty = true;
+            return Some(CheckResult::Error);
+        };
+        Some(self.at_once(check).unwrap_or_else(|| self.evaluate(number, check)))
     }
 }

@@ -2,17 +2,16 @@
 //!
 //! Most decisions meet two entities that did not change since the bundle was compiled, and a cell of the gate's own
 //! table. Their data stays in registers from the gate to the decision. Functions that are never inlined handle the
-//! others: [`details`] a line with more than a box and
-//! inequalities, [`Gate::layers`] what the table leaves to the
+//! others: [`Gate::by_checks`] a line that needs checks, [`Gate::layers`] what the table leaves to the
 //! action's layers, and [`Gate::later_layers`] the layers after the first. [`Gate::slow_path`] builds the request and
 //! uses [`Walk`], as batches and `evaluate` do.
 
 use crate::binding::Binding;
-use crate::checks::Interpreter;
+use crate::checks::{Arguments, Interpreter};
 use crate::decide::{Determining, EffectOnly, Sink, Walk};
 use crate::gate::Gate;
 use crate::layers::{cell, layer_classes};
-use crate::lines::{FIRST_LINE, Lines, NO_POLICY};
+use crate::lines::{CHECKED, FIRST_LINE, NO_POLICY};
 use crate::snapshot::Snapshot;
 use crate::working::CallValues;
 use ztfast_bundle::{Bundle, CellKind, ClassPair, Form, LayerRec, Program, Tests, cell_program, pack_cell};
@@ -109,17 +108,17 @@ impl Gate {
         let Some(cell) = binding.table.cell(classes) else { return self.layers(entities, classes, values, sink) };
         if cell >= FIRST_LINE {
             let lines = &binding.table.lines;
-            let answer = lines.answer(cell, values, |lines, head| {
-                let (snapshot, brought, scratch) = (&*self.snapshot, &self.brought, &mut self.memory.scratch);
-                details(lines, head, values, &Given { snapshot, binding, brought, entities }, scratch)
-            });
+            if cell & CHECKED != 0 {
+                return self.by_checks(entities, cell, values, sink);
+            }
+            let answer = lines.answer(cell, values);
             if !N::ALL {
                 return match answer {
                     ANSWER_ALLOW => Code::Allow,
                     ANSWER_DEFAULT => Code::Default,
                     ANSWER_FORBID => Code::Forbid,
-                    ANSWER_CORRUPT => Code::Corrupt,
-                    _ => self.layers(entities, classes, values, sink),
+                    // The classes are looked up again, because keeping them would take registers from the hot path.
+                    _ => self.by_layers(entities, values, sink),
                 };
             }
             let policy = lines.policy(cell);
@@ -131,9 +130,6 @@ impl Gate {
             if answer == ANSWER_DEFAULT {
                 return Code::Default;
             }
-            if answer == ANSWER_CORRUPT {
-                return Code::Corrupt;
-            }
             return self.layers(entities, classes, values, sink);
         }
         match cell {
@@ -142,6 +138,39 @@ impl Gate {
             CELL_ALLOW if !N::ALL => Code::Allow,
             CELL_FORBID if !N::ALL => Code::Forbid,
             _ => self.layers(entities, classes, values, sink),
+        }
+    }
+
+    /// Decide by a line that needs checks.
+    #[inline(never)]
+    fn by_checks<N: Sink>(&mut self, entities: (Place, Handle), cell: u32, values: &[i64], sink: &mut N) -> Code {
+        let Self { snapshot, binding: Some(binding), memory, brought, .. } = self else { return Code::StaleGate };
+        let answer = checked_answer(snapshot, binding, brought, entities, cell, values, &mut memory.scratch);
+        let policy = binding.table.lines.policy(cell);
+        match answer {
+            ANSWER_DEFAULT => return Code::Default,
+            ANSWER_CORRUPT => return Code::Corrupt,
+            ANSWER_ALLOW if !N::ALL => return Code::Allow,
+            ANSWER_FORBID if !N::ALL => return Code::Forbid,
+            ANSWER_ALLOW if policy != NO_POLICY => {
+                sink.push(policy);
+                return Code::Allow;
+            }
+            _ => {}
+        }
+        self.by_layers(entities, values, sink)
+    }
+
+    /// Look the classes of two entities up, and decide by the action's layers.
+    #[inline(never)]
+    fn by_layers<N: Sink>(&mut self, entities: (Place, Handle), values: &[i64], sink: &mut N) -> Code {
+        let resource = self.snapshot.loaded.key.place(entities.1);
+        match self.snapshot.resolve_both(entities.0, resource) {
+            Ok((principal, resource)) => {
+                let classes = ClassPair { principal: principal.classes.principal, resource: resource.classes.resource };
+                self.layers(entities, classes, values, sink)
+            }
+            Err(denial) => denial,
         }
     }
 
@@ -231,19 +260,19 @@ impl Gate {
     }
 }
 
-/// What a gate is given beside its arguments.
-struct Given<'a> {
-    snapshot: &'a Snapshot,
-    binding: &'a Binding,
-    brought: &'a CallValues,
-    entities: (Place, Handle),
-}
-
-/// Return the answer of a line's details, by the checks that they need.
-#[inline(never)]
-fn details(lines: &Lines, head: u64, values: &[i64], given: &Given<'_>, scratch: &mut Scratch) -> u8 {
-    let Given { snapshot, binding, brought, entities: (principal, resource) } = *given;
-    let loaded = &*snapshot.loaded;
+/// Return the answer of a line that needs checks.
+#[inline]
+fn checked_answer(
+    snapshot: &Snapshot,
+    binding: &Binding,
+    brought: &CallValues,
+    (principal, resource): (Place, Handle),
+    cell: u32,
+    values: &[i64],
+    scratch: &mut Scratch,
+) -> u8 {
+    let (loaded, lines) = (&*snapshot.loaded, &binding.table.lines);
+    let arguments = Arguments { numbers: values, arena: brought.values(), strings: brought.view() };
     snapshot.with_store(|store| {
         let request = || {
             Some(Request {
@@ -252,12 +281,12 @@ fn details(lines: &Lines, head: u64, values: &[i64], given: &Given<'_>, scratch:
                 numbers: values,
                 positions: &binding.positions,
                 kinds: &binding.kinds,
-                arena: brought.values(),
-                strings: brought.view(),
+                arena: arguments.arena,
+                strings: arguments.strings,
             })
         };
-        let mut checks = Interpreter::new(lines, loaded.bundle.code(), store, request, scratch);
-        let answer = lines.details(head, values, &mut checks);
+        let mut checks = Interpreter::new(lines, &loaded.bundle, store, arguments, request, scratch);
+        let answer = lines.answer_with(cell, values, &mut checks);
         if checks.is_faulty { ANSWER_CORRUPT } else { answer }
     })
 }

@@ -9,13 +9,13 @@
 //! What this cannot express, like texts that match a pattern or attributes of entities, becomes a check: the
 //! interpreter runs this part of the code when a decision asks for it. A check is true, false or an error.
 
-use crate::binding::Binding;
-use crate::checks::Check;
+use crate::binding::{Argument, Binding};
+use crate::checks::{Check, MAX_ENTITIES, OfEntity};
 use crate::linear::{Case, LEAST, MOST, Sum};
 use crate::working::EMPTY_SET;
 use rustc_hash::FxHashMap;
 use ztfast_bundle::{Bundle, ResidualView, ValueType};
-use ztfast_vm::{Arena, ExtOp, Instr, Op, Predicate, Tag, Value};
+use ztfast_vm::{Arena, ExtOp, Instr, Op, Predicate, Scratch, Single, Tag, Value};
 
 /// The most cases that one policy may have. Policies with more are left to the interpreter.
 const MAX_CASES: usize = 48;
@@ -34,6 +34,8 @@ struct NotLifted;
 
 /// Lifts conditions for one gate.
 pub(crate) struct Lifter<'a> {
+    bundle: &'a Bundle,
+    binding: &'a Binding,
     code: &'a [Instr],
     values: &'a [Value],
     kinds: &'a [u32],
@@ -44,6 +46,8 @@ pub(crate) struct Lifter<'a> {
     budget: usize,
     pub checks: Vec<Check>,
     known: FxHashMap<&'a [Instr], u16>,
+    /// Memory to run checks.
+    scratch: Option<Scratch>,
 }
 
 /// A value on the stack.
@@ -94,7 +98,8 @@ impl<'a> Lifter<'a> {
         let Binding { kinds, positions, types, .. } = binding;
         let (code, values) = (bundle.code(), bundle.store().values);
         let (arguments, checks, known) = (types.len(), Vec::new(), FxHashMap::default());
-        Self { code, values, kinds, positions, types, arguments, budget, checks, known }
+        let scratch = None;
+        Self { bundle, binding, code, values, kinds, positions, types, arguments, budget, checks, known, scratch }
     }
 
     /// Do some work. `false` if that exceeds the budget, of which then nothing is left.
@@ -219,11 +224,47 @@ impl<'a> Lifter<'a> {
         }
         let fresh = u16::try_from(self.checks.len()).ok().filter(|&n| usize::from(n) < MAX_CHECKS).ok_or(NotLifted)?;
         let place = (u32::try_from(start).map_err(|_| NotLifted)?, u32::try_from(code.len()).map_err(|_| NotLifted)?);
-        let slot = |slot: u32| Some((self.place(slot)?, Tag::from_u32(*self.kinds.get(slot as usize)?)?));
-        let predicate = Predicate::of(code, self.values, slot);
-        self.checks.push(Check { code: place, predicate });
+        let check = self.forms(code, place);
+        self.checks.push(check);
         self.known.insert(code, fresh);
         Ok(fresh)
+    }
+
+    /// Return a check in the forms that it has.
+    fn forms(&mut self, code: &'a [Instr], place: (u32, u32)) -> Check {
+        let Self { bundle, binding, .. } = *self;
+        let slot = |slot: u32| Some((self.place(slot)?, Tag::from_u32(*binding.kinds.get(slot as usize)?)?));
+        let predicate = Predicate::of(code, self.values, slot);
+        let single = predicate.as_ref().and_then(|predicate| Single::of(predicate, bundle.store()));
+        let of_entity = self.only_entity(code).and_then(|entity| {
+            let entities = bundle.entities().len();
+            let scratch = self.scratch.get_or_insert_default();
+            self.budget = self.budget.checked_sub(entities + entities.min(MAX_ENTITIES) * code.len())?;
+            OfEntity::of(bundle, code, entity, binding, scratch)
+        });
+        Check { of_entity, single, predicate, code: place }
+    }
+
+    /// Return the place of the only argument that some code asks for, and the number of its type, if it is an entity.
+    fn only_entity(&self, code: &[Instr]) -> Option<(u16, u32)> {
+        let mut only = None;
+        for instr in code {
+            match Op::from_u8(instr.op)? {
+                Op::Principal | Op::Resource | Op::SlotOrMissing => return None,
+                Op::Slot | Op::NeedSlot | Op::HasSlot => {
+                    let place = self.place(instr.imm)?;
+                    if *only.get_or_insert(place) != place {
+                        return None;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let place = only?;
+        match *self.binding.arguments.get(usize::from(place))? {
+            Argument::Entity(ty) => Some((place, ty)),
+            _ => None,
+        }
     }
 
     /// Run one instruction, as the interpreter does.

@@ -26,6 +26,8 @@ pub(crate) const PERMITS: u8 = u8::MAX - 2;
 pub(crate) const CHECKS: u8 = u8::MAX - 3;
 /// The least cell that is the number of a line.
 pub(crate) const FIRST_LINE: u32 = 1 << 8;
+/// The bit of cells whose lines need checks.
+pub(crate) const CHECKED: u32 = 1 << 31;
 /// Stands for "no policy, or several" in a line.
 pub(crate) const NO_POLICY: u32 = u32::MAX;
 
@@ -87,6 +89,13 @@ pub(crate) struct Conditions {
     pub more: bool,
 }
 
+impl Rule {
+    /// Return whether some condition needs checks.
+    pub fn has_checks(&self) -> bool {
+        self.forbids.iter().chain(&self.permits).any(|conditions| !conditions.checks.is_empty())
+    }
+}
+
 impl Conditions {
     /// Return the inequality, if that is all.
     fn alone(&self) -> Option<&Linear> {
@@ -104,7 +113,7 @@ pub(crate) struct GateTable {
     /// 0 are those of classes to which the action does not apply.
     pub rows: Box<[u32]>,
     pub columns: Box<[u32]>,
-    /// Codes and [`WALK`] below [`FIRST_LINE`], and numbers of lines above.
+    /// Codes and [`WALK`] below [`FIRST_LINE`], and numbers of lines above, some with [`CHECKED`].
     pub cells: Box<[u32]>,
     pub lines: Lines,
 }
@@ -236,13 +245,12 @@ pub(crate) const fn lies_in(value: i64, [low, width]: [u64; 2]) -> bool {
 
 #[allow(clippy::cast_possible_truncation)] // unpacking truncates on purpose
 impl Lines {
-    /// Return the answer of the line of a cell to a request with these values, which may be [`WALK`]. `details` returns
-    /// that of a line's details, by [`Self::details`].
+    /// Return the answer of the line of a cell without [`CHECKED`] to a request with these values. It may be [`WALK`].
     #[inline(always)]
     #[allow(clippy::inline_always)] // the hot path needs the result in a register
-    pub fn answer(&self, cell: u32, values: &[i64], details: impl FnOnce(&Self, u64) -> u8) -> u8 {
+    pub fn answer(&self, cell: u32, values: &[i64]) -> u8 {
         let number = cell.wrapping_sub(FIRST_LINE) as usize;
-        let Some(line) = self.narrow.get(number) else { return self.wide_answer(number, values, details) };
+        let Some(line) = self.narrow.get(number) else { return self.wide_answer(number, values) };
         let [first, second, third] = line.intervals;
         let within = match *values {
             [x, y] => lies_in(x, first) & lies_in(y, second),
@@ -252,10 +260,10 @@ impl Lines {
             _ => return WALK,
         };
         if within {
-            return self.inside(line.head, values, details);
+            return self.inside(line.head, values, Self::called_details);
         }
         match (line.head[0] >> 8) as u8 {
-            NEXT_LINE => self.next_answer(number + 1, values, details),
+            NEXT_LINE => self.next_answer(number + 1, values),
             code => code,
         }
     }
@@ -263,7 +271,7 @@ impl Lines {
     /// Return the only policy that permits inside of the box of a cell's line, or [`NO_POLICY`].
     #[inline]
     pub fn policy(&self, cell: u32) -> u32 {
-        let number = cell.wrapping_sub(FIRST_LINE) as usize;
+        let number = number_of(cell);
         self.read(number).map_or(NO_POLICY, |(head, _)| (head[1] >> 32) as u32)
     }
 
@@ -280,9 +288,9 @@ impl Lines {
     /// Prefetch the line of a cell.
     #[inline]
     pub fn prefetch(&self, cell: u32) {
-        if let Some(number) = cell.checked_sub(FIRST_LINE) {
-            prefetch(&self.narrow, number as usize);
-            prefetch(&self.wide, number as usize * self.stride);
+        if cell >= FIRST_LINE {
+            prefetch(&self.narrow, number_of(cell));
+            prefetch(&self.wide, number_of(cell) * self.stride);
         }
     }
 
@@ -299,7 +307,7 @@ impl Lines {
 
     /// Return the answer of a line with many arguments.
     #[inline(never)]
-    fn wide_answer(&self, number: usize, values: &[i64], details: impl FnOnce(&Self, u64) -> u8) -> u8 {
+    fn wide_answer(&self, number: usize, values: &[i64]) -> u8 {
         let start = number.wrapping_mul(self.stride);
         let Some(words) = self.wide.get(start..start.wrapping_add(self.stride)) else { return WALK };
         let ([head, intervals @ ..], _) = words.as_chunks() else { return WALK };
@@ -308,22 +316,22 @@ impl Lines {
             within &= lies_in(value, interval);
         }
         if within {
-            return self.inside(*head, values, details);
+            return self.inside(*head, values, |lines, head, values| lines.details(head, values, &mut NoChecks));
         }
         match (head[0] >> 8) as u8 {
-            NEXT_LINE => self.next_answer(number + 1, values, details),
+            NEXT_LINE => self.next_answer(number + 1, values),
             code => code,
         }
     }
 
     /// Return the answer of the line behind another one. No further line follows.
     #[inline(never)]
-    fn next_answer(&self, number: usize, values: &[i64], details: impl FnOnce(&Self, u64) -> u8) -> u8 {
+    fn next_answer(&self, number: usize, values: &[i64]) -> u8 {
         let Some((head, intervals)) = self.read(number).filter(|(_, all)| values.len() <= all.len()) else {
             return WALK;
         };
         if values.iter().zip(intervals).all(|(&value, &interval)| lies_in(value, interval)) {
-            return self.inside(head, values, details);
+            return self.inside(head, values, Self::called_details);
         }
         match (head[0] >> 8) as u8 {
             NEXT_LINE => WALK,
@@ -334,7 +342,7 @@ impl Lines {
     /// Return the answer inside of the box.
     #[inline(always)]
     #[allow(clippy::inline_always)] // as above
-    fn inside(&self, [head, link]: [u64; HEAD], values: &[i64], details: impl FnOnce(&Self, u64) -> u8) -> u8 {
+    fn inside(&self, [head, link]: [u64; HEAD], values: &[i64], details: impl FnOnce(&Self, u64, &[i64]) -> u8) -> u8 {
         let (first, count) = (link as u32 as usize, (head >> 16) as u16 as usize);
         for number in first..first + count {
             match self.inequalities.get(number) {
@@ -343,13 +351,32 @@ impl Lines {
                 None => return WALK,
             }
         }
-        if head >> 32 == 0 { head as u8 } else { details(self, head) }
+        if head >> 32 == 0 { head as u8 } else { details(self, head, values) }
     }
 
-    /// Return the answer of [`Self::details`] where no checks can be run: [`CHECKS`] if it needs one.
+    /// Return the answer of [`Self::details`] without checks, without taking registers from the hot path.
     #[inline(never)]
-    pub fn without_checks(&self, head: u64, values: &[i64]) -> u8 {
+    fn called_details(&self, head: u64, values: &[i64]) -> u8 {
         self.details(head, values, &mut NoChecks)
+    }
+
+    /// Return the answer of the line of a cell, as [`Self::answer`] does, but run the checks that it needs.
+    pub fn answer_with(&self, cell: u32, values: &[i64], checks: &mut impl Checks) -> u8 {
+        let mut number = number_of(cell);
+        // A line that leaves the answer to the next one is not followed by another such line.
+        for _ in 0..2 {
+            let Some((head, intervals)) = self.read(number).filter(|(_, all)| values.len() <= all.len()) else {
+                return WALK;
+            };
+            if values.iter().zip(intervals).all(|(&value, &interval)| lies_in(value, interval)) {
+                return self.inside(head, values, |lines, head, values| lines.details(head, values, checks));
+            }
+            match (head[0] >> 8) as u8 {
+                NEXT_LINE => number += 1,
+                code => return code,
+            }
+        }
+        WALK
     }
 
     /// Return a check.
@@ -360,7 +387,7 @@ impl Lines {
 
     /// Return the answer inside of the box, where none of the inequalities in 64 bits holds.
     #[inline]
-    pub fn details(&self, head: u64, values: &[i64], checks: &mut impl Checks) -> u8 {
+    fn details(&self, head: u64, values: &[i64], checks: &mut impl Checks) -> u8 {
         let Some(detail) = self.details.get((head >> 32) as usize - 1) else { return WALK };
         let linear = self.linear.get(span(detail.linear)).unwrap_or_default();
         if linear.iter().any(|one| one.holds(values)) {
@@ -419,6 +446,12 @@ impl Lines {
             value.is_some_and(|value| value.wrapping_sub(limit.low).cast_unsigned() <= limit.width)
         }) && linear.iter().all(|one| one.holds(values))
     }
+}
+
+/// Return the number of a cell's line.
+#[inline]
+pub(crate) const fn number_of(cell: u32) -> usize {
+    (cell & !CHECKED).wrapping_sub(FIRST_LINE) as usize
 }
 
 const fn span((start, end): (u32, u32)) -> std::ops::Range<usize> {

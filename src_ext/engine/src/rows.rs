@@ -1,7 +1,7 @@
 //! Decides rows of a batch by a gate's own table, each step for all rows.
 
 use crate::columns::Column;
-use crate::lines::{CHECKS, FIRST_LINE, GateTable, WALK, lies_in};
+use crate::lines::{CHECKED, CHECKS, FIRST_LINE, GateTable, WALK, lies_in, number_of};
 use ztfast_bundle::ClassPair;
 use ztfast_codes::Code;
 
@@ -21,13 +21,14 @@ impl GateTable {
         codes: &mut [u8],
     ) -> bool {
         let Some(cell) = self.cell(classes) else { return false };
-        let Ok(number) = usize::try_from(cell.wrapping_sub(FIRST_LINE)) else { return false };
         if cell < FIRST_LINE {
             let code = u8::try_from(cell).unwrap_or(WALK);
             codes.fill(code);
             return code != WALK;
         }
-        let Some(line) = self.lines.plain(number) else { return self.decide_each(cell, columns, first, codes) };
+        let Some(line) = self.lines.plain(number_of(cell)) else {
+            return self.decide_each(cell, columns, first, codes);
+        };
         let mut within = [true; ROWS];
         for (column, &interval) in columns.iter().zip(line.intervals) {
             if interval[1] != u64::MAX {
@@ -75,7 +76,7 @@ impl GateTable {
         if cell < FIRST_LINE {
             return u8::try_from(cell).unwrap_or(WALK);
         }
-        match self.lines.answer(cell, values, |lines, head| lines.without_checks(head, values)) {
+        match self.lines.answer(cell & !CHECKED, values) {
             CHECKS => WALK,
             answer => answer,
         }

@@ -9,7 +9,7 @@ use crate::binding::Binding;
 use crate::layers::cell;
 use crate::lift::Lifter;
 use crate::linear::{Case, Interval, Linear};
-use crate::lines::{Conditions, GateTable, NEXT_LINE, NO_POLICY, PERMITS, Rule, WALK, Writer};
+use crate::lines::{CHECKED, Conditions, GateTable, NEXT_LINE, NO_POLICY, PERMITS, Rule, WALK, Writer};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
 use ztfast_bundle::{Bundle, CellKind, Form, LayerRec, Program, cell_kind, cell_program};
@@ -231,7 +231,8 @@ impl Builder<'_> {
         if self.writer.len() >= MAX_LINES || !self.lifter.spend(CLAUSE * clauses) {
             return None;
         }
-        let cell = self.writer.push(first)?;
+        let checked = if rules.iter().any(Rule::has_checks) { CHECKED } else { 0 };
+        let cell = self.writer.push(first)? | checked;
         for other in others {
             self.writer.push(other)?;
         }

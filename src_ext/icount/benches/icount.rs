@@ -8,7 +8,10 @@
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use std::hint::black_box;
 use ztfast_engine::{Batch, Code, Column, Determining, Principals};
-use ztfast_icount::{CANCEL, Counted, DESK_CANCEL, DESK_DENIED, DESK_ORDER, DESK_ORDER_OF_NINE, Hot, ORDER};
+use ztfast_icount::{
+    CANCEL, Counted, DESK_AGENT, DESK_CANCEL, DESK_DENIED, DESK_EXPORT, DESK_ORDER, DESK_ORDER_OF_NINE, Hot,
+    HotPassing, ORDER,
+};
 
 // The limits: the counts when they were last renewed, and 3 % above. To renew them, after a change that is worth its
 // instructions or saves some (or with another compiler), run `make bench-instructions` and put the new counts
@@ -23,6 +26,8 @@ const DESK_ORDER_ALLOWED: u64 = limit(179);
 const DESK_ORDER_OF_NINE_ALLOWED: u64 = limit(360);
 const DESK_ORDER_DENIED: u64 = limit(146);
 const DESK_ORDER_DECIDED: u64 = limit(219);
+const DESK_CANCEL_BY_AGENT: u64 = limit(1_000);
+const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(3_000);
 const DESK_1_000_ROWS: u64 = limit(67_027);
 
 const fn limit(counted: u64) -> u64 {
@@ -98,6 +103,14 @@ fn desk_denied() -> Box<Hot> {
 
 fn desk_order_and_policies() -> Box<(Hot, Determining)> {
     with_policies(desk_order())
+}
+
+fn desk_agent() -> Box<HotPassing> {
+    Box::new(HotPassing::new(&DESK_AGENT))
+}
+
+fn desk_export() -> Box<HotPassing> {
+    Box::new(HotPassing::new(&DESK_EXPORT))
 }
 
 fn rows() -> Box<Rows> {
@@ -187,6 +200,20 @@ fn desk_order_decided(given: Box<(Hot, Determining)>) -> (Box<(Hot, Determining)
     determined(given)
 }
 
+#[library_benchmark(config = at_most(DESK_CANCEL_BY_AGENT), setup = desk_agent)]
+#[bench::hot()]
+fn desk_cancel_by_agent(mut passing: Box<HotPassing>) -> (Box<HotPassing>, Option<Code>) {
+    let code = passing.decide();
+    (passing, code)
+}
+
+#[library_benchmark(config = at_most(DESK_EXPORT_BY_COMPLIANCE), setup = desk_export)]
+#[bench::hot()]
+fn desk_export_by_compliance(mut passing: Box<HotPassing>) -> (Box<HotPassing>, Option<Code>) {
+    let code = passing.decide();
+    (passing, code)
+}
+
 #[library_benchmark(config = at_most(DECIDE_MANY_1_000_ROWS), setup = rows)]
 #[bench::hot()]
 fn decide_many_1_000_rows(rows: Box<Rows>) -> Box<Rows> {
@@ -211,6 +238,8 @@ library_benchmark_group!(
         desk_order_denied,
         decide_two_comparisons,
         desk_order_decided,
+        desk_cancel_by_agent,
+        desk_export_by_compliance,
         decide_many_1_000_rows,
         desk_1_000_rows,
     ]

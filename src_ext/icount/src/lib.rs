@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use ztfast_bundle::Bundle;
-use ztfast_engine::{Admission, Code, Engine, EngineOptions, Gate, Handle, SessionId, SessionStatus};
+use ztfast_engine::{Admission, Code, Engine, EngineOptions, Gate, Handle, Passed, SessionId, SessionStatus};
 
 /// The folder of the bundles, from this crate.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../build/bench");
@@ -17,10 +17,10 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../build/bench");
 pub struct Counted {
     /// The bundle's file.
     pub bundle: &'static str,
-    /// The principal, of the type `Algo`.
-    pub algo: &'static str,
-    /// The resource, of the type `Instrument`.
-    pub instrument: &'static str,
+    /// Type and id of the principal.
+    pub principal: (&'static str, &'static str),
+    /// Type and id of the resource.
+    pub resource: (&'static str, &'static str),
     /// The action.
     pub action: &'static str,
     /// The context attributes that the gate passes.
@@ -30,13 +30,20 @@ pub struct Counted {
 }
 
 /// The workload of `ztfast.bench.workload`: a book of plain ranges.
-pub const CANCEL: Counted =
-    Counted { bundle: "hot.ztb", algo: "a1", instrument: "i1", action: "order.cancel", names: &[], values: &[] };
+pub const CANCEL: Counted = Counted {
+    bundle: "hot.ztb",
+    principal: ("Algo", "a1"),
+    resource: ("Instrument", "i1"),
+    action: "order.cancel",
+    names: &[],
+    values: &[],
+};
 /// An order with two comparisons.
 pub const ORDER: Counted =
     Counted { action: "order.new", names: &["notional", "qty"], values: &[250_000, 100], ..CANCEL };
 /// The example desk, whose conditions are those of a real one.
-pub const DESK_CANCEL: Counted = Counted { bundle: "desk.ztb", algo: "a7", instrument: "AAPL", ..CANCEL };
+pub const DESK_CANCEL: Counted =
+    Counted { bundle: "desk.ztb", principal: ("Algo", "a7"), resource: ("Instrument", "AAPL"), ..CANCEL };
 /// An order of an algorithm with the attributes that are required.
 pub const DESK_ORDER: Counted =
     Counted { action: "order.new", names: &["notional", "qty"], values: &[250_000, 100], ..DESK_CANCEL };
@@ -59,6 +66,59 @@ pub const DESK_ORDER_OF_NINE: Counted = Counted {
 /// An order beyond a cap.
 pub const DESK_DENIED: Counted = Counted { values: &[6_000_000, 100], ..DESK_ORDER };
 
+/// A value that is passed in one step with its decision.
+#[derive(Debug, Clone, Copy)]
+pub enum Given {
+    /// A number.
+    Number(i64),
+    /// A text.
+    Text(&'static str),
+    /// Type and id of an entity.
+    Entity(&'static str, &'static str),
+    /// An IPv4 address.
+    Address(u32),
+    /// A set of texts.
+    Texts(&'static [&'static str]),
+}
+
+/// A request whose values are passed in one step with its decision.
+pub struct Passing {
+    /// The request; its values are not used.
+    pub of: Counted,
+    /// The values.
+    pub given: &'static [Given],
+}
+
+/// A cancel by an agent, for a person: two conditions on an entity of the context.
+pub const DESK_AGENT: Passing = Passing {
+    of: Counted {
+        principal: ("Agent", "g1"),
+        action: "order.cancel",
+        names: &["onBehalfOf"],
+        values: &[],
+        ..DESK_CANCEL
+    },
+    given: &[Given::Entity("Human", "h1")],
+};
+/// An export of a customer's data: a text that the bundle lacks, sets of texts, an address and a duration.
+pub const DESK_EXPORT: Passing = Passing {
+    of: Counted {
+        principal: ("Human", "h56"),
+        resource: ("CustomerAccount", "c2"),
+        action: "customer.export",
+        names: &["purpose", "fields", "clientIp", "proof.authAge", "proof.factors"],
+        values: &[],
+        ..DESK_CANCEL
+    },
+    given: &[
+        Given::Text("case-7"),
+        Given::Texts(&["balance"]),
+        Given::Address(0x0A14_0105),
+        Given::Number(15_000),
+        Given::Texts(&["fido2"]),
+    ],
+};
+
 /// A gate that has decided before, with the request's session and resource.
 pub struct Hot {
     /// The gate.
@@ -79,20 +139,25 @@ impl Hot {
     /// If there is no bundle, or it does not decide as expected.
     #[must_use]
     pub fn new(of: &Counted, expected: Code) -> Self {
+        let mut hot = Self::prepared(of);
+        // Work that is done only once is done before anything is counted.
+        for _ in 0..10 {
+            let code = hot.gate.allows(hot.session, hot.resource, of.values);
+            assert_eq!(code, expected, "the counted request");
+        }
+        hot
+    }
+
+    fn prepared(of: &Counted) -> Self {
         let path = Path::new(FOLDER).join(of.bundle);
         let bundle = Bundle::open(&path).expect("the bundle that `make bench-instructions` saves first");
         let options = EngineOptions { sessions: 16, handles: 1_024, ..EngineOptions::default() };
         let engine = Engine::new(Arc::new(bundle), None, options).expect("a whole bundle");
-        let handle = |ty, id| engine.handle(ty, id).expect("room for handles");
-        let (principal, resource) = (handle("Algo", of.algo), handle("Instrument", of.instrument));
+        let handle = |(ty, id)| engine.handle(ty, id).expect("room for handles");
+        let (principal, resource) = (handle(of.principal), handle(of.resource));
         let admission = Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX };
         let session = engine.admit(&admission).expect("room for sessions");
-        let mut gate = engine.prepare("Action", of.action, of.names).expect("the workload's action");
-        // Work that is done only once is done before anything is counted.
-        for _ in 0..10 {
-            let code = gate.allows(session, resource, of.values);
-            assert_eq!(code, expected, "the counted request");
-        }
+        let gate = engine.prepare("Action", of.action, of.names).expect("the workload's action");
         Self { gate, engine, session, resource, values: of.values }
     }
 
@@ -109,5 +174,51 @@ impl Hot {
             "a live session can be revoked"
         );
         hot
+    }
+}
+
+/// A gate whose values are passed in one step with its decision, and that has decided before.
+pub struct HotPassing {
+    hot: Hot,
+    given: Vec<Given>,
+    handles: Vec<Handle>,
+    generation: u64,
+}
+
+impl HotPassing {
+    /// Prepare a gate for a request that is allowed.
+    ///
+    /// # Panics
+    /// As [`Hot::new`].
+    #[must_use]
+    pub fn new(passing: &Passing) -> Self {
+        let hot = Hot::prepared(&passing.of);
+        let handle = |given: &Given| match *given {
+            Given::Entity(ty, id) => hot.engine.handle(ty, id).expect("room for handles"),
+            _ => hot.resource,
+        };
+        let handles = passing.given.iter().map(handle).collect();
+        let (given, generation) = (passing.given.to_vec(), hot.gate.generation());
+        let mut new = Self { hot, given, handles, generation };
+        for _ in 0..10 {
+            assert_eq!(new.decide(), Some(Code::Allow), "the counted request");
+        }
+        new
+    }
+
+    /// Pass the values and decide.
+    #[inline]
+    pub fn decide(&mut self) -> Option<Code> {
+        let mut passed = self.hot.gate.pass(self.generation)?;
+        for (given, handle) in self.given.iter().zip(&self.handles) {
+            match *given {
+                Given::Number(number) => passed.value(Passed::Number(number))?,
+                Given::Text(text) => passed.value(Passed::Text(text))?,
+                Given::Entity(..) => passed.value(Passed::Number(handle.0.cast_signed()))?,
+                Given::Address(bits) => passed.value(Passed::Address(bits.into(), false, 32))?,
+                Given::Texts(texts) => passed.set(texts.iter().map(|text| Some(Passed::Text(text))))?,
+            }
+        }
+        passed.allows(self.hot.session, self.hot.resource)
     }
 }

@@ -18,6 +18,7 @@ pub mod literals;
 mod ops;
 mod predicate;
 mod reader;
+mod single;
 mod store;
 mod value;
 
@@ -25,6 +26,7 @@ pub use instr::{ExtOp, Instr, Op};
 pub use interpreter::{ARENA_VALUES, BUDGET, STACK_VALUES, Scratch, Vm};
 pub use ops::Fault;
 pub use predicate::Predicate;
+pub use single::Single;
 pub use store::{
     ChangedEntities, EntityRec, Facts, PARENT, PRESENT, PatternRec, REFERRED, Request, StoreView, StringsView,
     WILDCARD, field,

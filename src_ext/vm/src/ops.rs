@@ -65,7 +65,8 @@ fn ip(value: Value, wide: impl Fn(Value) -> Option<u128>) -> Result<IpRange, Fau
 
 /// Return an IPv4 address and the length of its prefix, if the length is one that a range has.
 #[allow(clippy::cast_possible_truncation)] // unpacking truncates on purpose
-fn ip4(value: Value) -> Option<(u32, u32)> {
+#[inline]
+pub(crate) fn ip4(value: Value) -> Option<(u32, u32)> {
     let prefix = (value.payload >> 32) as u32;
     (value.is(Tag::Ip4) && prefix <= 32).then_some((value.payload as u32, prefix))
 }

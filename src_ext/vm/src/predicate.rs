@@ -142,6 +142,37 @@ impl Predicate {
         stack.is_empty().then_some(Self { question, first, second, wanted })
     }
 
+    /// Return what the answer to the question must be.
+    pub(crate) const fn wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// Return the place of a set of the request, and the constant of which this asks whether the set contains it.
+    pub(crate) fn composite_contains(&self) -> Option<(u16, Value)> {
+        match (self.question, self.first.composite(), self.second.constant()) {
+            (Question::Contains, Some(place), Some(element)) => Some((place, element)),
+            _ => None,
+        }
+    }
+
+    /// Return the place of a text of the request, and the pattern of which this asks whether the text matches it.
+    pub(crate) fn text_is_like(&self) -> Option<(u16, u32)> {
+        match (self.question, self.first.source) {
+            (Question::Like(pattern), Source::Number(place, Tag::String)) if self.first.steps.is_empty() => {
+                Some((place, pattern))
+            }
+            _ => None,
+        }
+    }
+
+    /// Return the place of an address of the request, and the range of which this asks whether the address is in it.
+    pub(crate) fn address_is_in(&self) -> Option<(u16, Value)> {
+        match (self.question, self.first.composite(), self.second.constant()) {
+            (Question::Method(ExtOp::IsInRange), Some(place), Some(range)) => Some((place, range)),
+            _ => None,
+        }
+    }
+
     /// Return whether the predicate holds. Each step of comparing, searching and matching takes one from `budget`.
     ///
     /// # Errors
@@ -220,6 +251,20 @@ fn taken(
 }
 
 impl Operand {
+    fn constant(&self) -> Option<Value> {
+        match self.source {
+            Source::Constant(value) if self.steps.is_empty() => Some(value),
+            _ => None,
+        }
+    }
+
+    fn composite(&self) -> Option<u16> {
+        match self.source {
+            Source::Composite(place) if self.steps.is_empty() => Some(place),
+            _ => None,
+        }
+    }
+
     #[inline]
     fn value(&self, reader: &Reader<'_>) -> Result<Value, Fault> {
         let number = |place: u16| reader.request.numbers.get(usize::from(place)).ok_or(Fault::Error);

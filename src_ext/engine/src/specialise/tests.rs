@@ -2,7 +2,7 @@
 
 use super::gate_table;
 use crate::binding::{Binding, Path, bind};
-use crate::checks::{Check, Interpreter};
+use crate::checks::{Arguments, Check, Interpreter};
 use crate::columns::Column;
 use crate::lift::Lifter;
 use crate::linear::Case;
@@ -223,12 +223,18 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
                 let cases = lifter.cases(&residual);
                 let mut checked = |case: &Case| {
                     case.checks.iter().all(|wanted| {
-                        let Check { code: (start, len), predicate } = &lifter.checks[usize::from(wanted.check)];
+                        let Check { code: (start, len), predicate, single, .. } =
+                            &lifter.checks[usize::from(wanted.check)];
                         let code = &bundle.code()[*start as usize..(start + len) as usize];
                         let exact = Vm::new(bundle.store(), &request, &mut scratch).holds(code);
                         if let Some(predicate) = predicate {
                             let mut budget = BUDGET;
                             assert_eq!(predicate.holds(bundle.store(), &request, &mut budget), exact, "{policies:?}");
+                        }
+                        if let Some(single) = single
+                            && let Some(holds) = single.holds(&numbers, &arena, request.strings, bundle.store().strings)
+                        {
+                            assert_eq!(Ok(holds), exact, "{policies:?}");
                         }
                         match exact {
                             Ok(found) => wanted.result.is_none_or(|wanted| wanted == found),
@@ -250,8 +256,10 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
             let answer = if cell < FIRST_LINE {
                 binding.table.decide(cell, &numbers)
             } else {
-                let mut checks = Interpreter::new(lines, bundle.code(), bundle.store(), || Some(request), &mut scratch);
-                lines.answer(cell, &numbers, |lines, head| lines.details(head, &numbers, &mut checks))
+                let arguments = Arguments { numbers: &numbers, arena: request.arena, strings: request.strings };
+                let store = bundle.store();
+                let mut checks = Interpreter::new(lines, &bundle, store, arguments, || Some(request), &mut scratch);
+                lines.answer_with(cell, &numbers, &mut checks)
             };
             if answer == WALK {
                 counts.borrow_mut().walked += 1;
