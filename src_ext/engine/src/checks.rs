@@ -96,7 +96,7 @@ pub(crate) struct Interpreter<'a, R> {
     lines: &'a Lines,
     bundle: &'a Bundle,
     store: &'a StoreView<'a>,
-    arguments: Arguments<'a>,
+    arguments: &'a Arguments<'a>,
     /// Makes the whole request.
     make: R,
     request: Option<Request<'a>>,
@@ -116,7 +116,7 @@ impl<'a, R: Fn() -> Option<Request<'a>>> Interpreter<'a, R> {
         lines: &'a Lines,
         bundle: &'a Bundle,
         store: &'a StoreView<'a>,
-        arguments: Arguments<'a>,
+        arguments: &'a Arguments<'a>,
         make: R,
         scratch: &'a mut Scratch,
     ) -> Self {
@@ -128,7 +128,7 @@ impl<'a, R: Fn() -> Option<Request<'a>>> Interpreter<'a, R> {
     /// Return the result of a check that needs no request.
     #[inline]
     fn at_once(&self, check: &Check) -> Option<CheckResult> {
-        let Arguments { numbers, arena, strings } = self.arguments;
+        let Arguments { numbers, arena, strings } = *self.arguments;
         if let Some(of_entity) = &check.of_entity
             && self.store.changes.is_none()
         {

@@ -13,7 +13,6 @@ use crate::gate::Gate;
 use crate::layers::{cell, layer_classes};
 use crate::lines::{CHECKED, FIRST_LINE, NO_POLICY};
 use crate::snapshot::Snapshot;
-use crate::working::CallValues;
 use ztfast_bundle::{Bundle, CellKind, ClassPair, Form, LayerRec, Program, Tests, cell_program, pack_cell};
 use ztfast_codes::Code;
 use ztfast_live::{Handle, Place, SessionId};
@@ -145,16 +144,19 @@ impl Gate {
     #[inline(never)]
     fn by_checks<N: Sink>(&mut self, entities: (Place, Handle), cell: u32, values: &[i64], sink: &mut N) -> Code {
         let Self { snapshot, binding: Some(binding), memory, brought, .. } = self else { return Code::StaleGate };
-        let answer = checked_answer(snapshot, binding, brought, entities, cell, values, &mut memory.scratch);
-        let policy = binding.table.lines.policy(cell);
-        match answer {
+        let arguments = Arguments { numbers: values, arena: brought.values(), strings: brought.view() };
+        let given = Given { snapshot, binding, entities, arguments };
+        match given.answer(cell, &mut memory.scratch) {
             ANSWER_DEFAULT => return Code::Default,
             ANSWER_CORRUPT => return Code::Corrupt,
             ANSWER_ALLOW if !N::ALL => return Code::Allow,
             ANSWER_FORBID if !N::ALL => return Code::Forbid,
-            ANSWER_ALLOW if policy != NO_POLICY => {
-                sink.push(policy);
-                return Code::Allow;
+            ANSWER_ALLOW => {
+                let policy = binding.table.lines.policy(cell);
+                if policy != NO_POLICY {
+                    sink.push(policy);
+                    return Code::Allow;
+                }
             }
             _ => {}
         }
@@ -260,35 +262,39 @@ impl Gate {
     }
 }
 
-/// Return the answer of a line that needs checks.
-#[inline]
-fn checked_answer(
-    snapshot: &Snapshot,
-    binding: &Binding,
-    brought: &CallValues,
-    (principal, resource): (Place, Handle),
-    cell: u32,
-    values: &[i64],
-    scratch: &mut Scratch,
-) -> u8 {
-    let (loaded, lines) = (&*snapshot.loaded, &binding.table.lines);
-    let arguments = Arguments { numbers: values, arena: brought.values(), strings: brought.view() };
-    snapshot.with_store(|store| {
-        let request = || {
-            Some(Request {
-                principal: snapshot.entity(principal)?,
-                resource: snapshot.entity(loaded.key.place(resource))?,
-                numbers: values,
-                positions: &binding.positions,
-                kinds: &binding.kinds,
-                arena: arguments.arena,
-                strings: arguments.strings,
-            })
-        };
-        let mut checks = Interpreter::new(lines, &loaded.bundle, store, arguments, request, scratch);
-        let answer = lines.answer_with(cell, values, &mut checks);
-        if checks.is_faulty { ANSWER_CORRUPT } else { answer }
-    })
+/// What the checks of a decision may read.
+struct Given<'a> {
+    snapshot: &'a Snapshot,
+    binding: &'a Binding,
+    entities: (Place, Handle),
+    arguments: Arguments<'a>,
+}
+
+impl<'a> Given<'a> {
+    /// Return the answer of a cell's line.
+    #[inline]
+    fn answer(&self, cell: u32, scratch: &mut Scratch) -> u8 {
+        let (bundle, lines) = (&self.snapshot.loaded.bundle, &self.binding.table.lines);
+        self.snapshot.with_store(|store| {
+            let mut checks = Interpreter::new(lines, bundle, store, &self.arguments, || self.request(), scratch);
+            let answer = lines.answer_with(cell, self.arguments.numbers, &mut checks);
+            if checks.is_faulty { ANSWER_CORRUPT } else { answer }
+        })
+    }
+
+    /// Return the whole request.
+    fn request(&self) -> Option<Request<'a>> {
+        let Self { snapshot, binding, entities: (principal, resource), arguments } = self;
+        Some(Request {
+            principal: snapshot.entity(*principal)?,
+            resource: snapshot.entity(snapshot.loaded.key.place(*resource))?,
+            numbers: arguments.numbers,
+            positions: &binding.positions,
+            kinds: &binding.kinds,
+            arena: arguments.arena,
+            strings: arguments.strings,
+        })
+    }
 }
 
 /// Apply a layer that has cells, where the cell is resolved or asks for ranges only. The layers before gave `code`.

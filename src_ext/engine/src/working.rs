@@ -117,22 +117,20 @@ impl CallValues {
             Resident::write(what, new.values.spare_capacity_mut(), residence)?,
             Resident::write(what, new.composites.spare_capacity_mut(), residence)?,
         ];
+        new.offsets.push(0);
+        if matches!(brings, Brings::Composites) {
+            new.values.push(Value::set(Arena::Request, 0, 0, true));
+        }
         Ok(Self { _resident: resident, ..new })
     }
 
     /// Drop what the call before brought, and start the next call.
     pub fn clear(&mut self) {
-        self.offsets.clear();
+        self.offsets.truncate(1);
         self.bytes.clear();
         self.given.clear();
-        self.values.clear();
+        self.values.truncate(1);
         self.composites.clear();
-        if self.offsets.capacity() > 0 {
-            self.offsets.push(0);
-        }
-        if self.values.capacity() > 0 {
-            self.values.push(Value::set(Arena::Request, 0, 0, true));
-        }
         self.call = (self.call + 1) % CALLS;
     }
 

@@ -258,7 +258,7 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
             } else {
                 let arguments = Arguments { numbers: &numbers, arena: request.arena, strings: request.strings };
                 let store = bundle.store();
-                let mut checks = Interpreter::new(lines, &bundle, store, arguments, || Some(request), &mut scratch);
+                let mut checks = Interpreter::new(lines, &bundle, store, &arguments, || Some(request), &mut scratch);
                 lines.answer_with(cell, &numbers, &mut checks)
             };
             if answer == WALK {
