@@ -267,19 +267,7 @@ pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Resu
     let arguments = types.iter().map(|ty| argument(bundle, ty)).collect();
     let (paths, positions) = (names.into(), binder.positions);
     let (resident, table) = (Vec::new(), GateTable::default());
-    Ok(Binding {
-        action: number,
-        layers,
-        positions,
-        kinds,
-        paths,
-        types,
-        arguments,
-        count,
-        columns,
-        resident,
-        table,
-    })
+    Ok(Binding { action: number, layers, positions, kinds, paths, types, arguments, count, columns, resident, table })
 }
 
 /// Return the kind of a type's values, if a value alone is the whole value.

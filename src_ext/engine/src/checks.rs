@@ -32,7 +32,7 @@ pub(crate) struct OfEntity {
     /// The number of the first entity.
     first: u32,
     /// [`FALSE`], [`TRUE`] or [`ERROR`] for each; 0 for those of other types.
-    results: Box<[u8]>,
+    pub results: Box<[u8]>,
 }
 
 const FALSE: u8 = 1;
@@ -51,7 +51,7 @@ impl OfEntity {
     ) -> Option<Self> {
         let of_type = || bundle.entities().iter().enumerate().filter(|(_, record)| record.ty == ty);
         let (first, last) = (of_type().next()?.0, of_type().next_back()?.0);
-        let mut results = vec![0; (last - first + 1 <= MAX_ENTITIES).then_some(last - first + 1)?];
+        let mut results = vec![0; (last - first < MAX_ENTITIES).then_some(last - first + 1)?];
         let mut numbers = vec![0; binding.types.len()];
         let (positions, kinds) = (&*binding.positions, &*binding.kinds);
         for (at, record) in of_type() {
@@ -73,7 +73,7 @@ impl OfEntity {
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // the low half is the index
     fn result(&self, numbers: &[i64]) -> Option<CheckResult> {
-        let index = *numbers.get(usize::from(self.place))? as u32;
+        let index = numbers.get(usize::from(self.place))?.cast_unsigned() as u32;
         match *self.results.get(index.checked_sub(self.first)? as usize)? {
             FALSE => Some(CheckResult::Bool(false)),
             TRUE => Some(CheckResult::Bool(true)),

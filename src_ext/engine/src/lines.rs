@@ -141,7 +141,7 @@ impl GateTable {
         let Self { rows, columns, cells, lines } = self;
         let Lines { narrow, wide, stride: _, inequalities, details, clauses, limits, linear, checked, checks } = lines;
         let what = "table of a gate";
-        let held = [
+        let mut held = vec![
             Resident::read(what, rows, residence)?,
             Resident::read(what, columns, residence)?,
             Resident::read(what, cells, residence)?,
@@ -155,6 +155,11 @@ impl GateTable {
             Resident::read(what, checked, residence)?,
             Resident::read(what, checks, residence)?,
         ];
+        for check in checks {
+            if let Some(of_entity) = &check.of_entity {
+                held.push(Resident::read(what, &of_entity.results, residence)?);
+            }
+        }
         Ok(held.into_iter().filter(|one| one.size() > 0).collect())
     }
 

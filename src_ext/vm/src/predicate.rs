@@ -7,11 +7,10 @@ use crate::ops::Fault;
 use crate::reader::{Reader, as_bool, as_entity, as_set, comparable};
 use crate::store::{Request, StoreView};
 use crate::value::{Tag, Value};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// The most steps of an operand.
-const MAX_STEPS: usize = 4;
+const MAX_STEPS: usize = 3;
 
 /// Where an operand begins.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +35,9 @@ enum Step {
 #[derive(Debug, Clone)]
 struct Operand {
     source: Source,
-    steps: Box<[Step]>,
+    /// The first `count` are taken. They lie here, so that a predicate is one piece of memory.
+    steps: [Step; MAX_STEPS],
+    count: usize,
 }
 
 /// What is asked of the operands.
@@ -158,7 +159,7 @@ impl Predicate {
     /// Return the place of a text of the request, and the pattern of which this asks whether the text matches it.
     pub(crate) fn text_is_like(&self) -> Option<(u16, u32)> {
         match (self.question, self.first.source) {
-            (Question::Like(pattern), Source::Number(place, Tag::String)) if self.first.steps.is_empty() => {
+            (Question::Like(pattern), Source::Number(place, Tag::String)) if self.first.count == 0 => {
                 Some((place, pattern))
             }
             _ => None,
@@ -242,10 +243,12 @@ fn taken(
         return None;
     }
     let mut operand = || {
-        let (source, steps) = stack.pop()?;
-        (steps.len() <= MAX_STEPS).then(|| Operand { source, steps: steps.into() })
+        let (source, taken) = stack.pop()?;
+        let mut steps = [Step::Attribute(0); MAX_STEPS];
+        steps.get_mut(..taken.len())?.copy_from_slice(&taken);
+        Some(Operand { source, steps, count: taken.len() })
     };
-    let none = Operand { source: Source::Constant(Value::MISSING), steps: Box::default() };
+    let none = Operand { source: Source::Constant(Value::MISSING), steps: [Step::Attribute(0); MAX_STEPS], count: 0 };
     let second = if count == 2 { operand()? } else { none };
     Some((question, operand()?, second))
 }
@@ -253,14 +256,14 @@ fn taken(
 impl Operand {
     fn constant(&self) -> Option<Value> {
         match self.source {
-            Source::Constant(value) if self.steps.is_empty() => Some(value),
+            Source::Constant(value) if self.count == 0 => Some(value),
             _ => None,
         }
     }
 
     fn composite(&self) -> Option<u16> {
         match self.source {
-            Source::Composite(place) if self.steps.is_empty() => Some(place),
+            Source::Composite(place) if self.count == 0 => Some(place),
             _ => None,
         }
     }
@@ -279,7 +282,7 @@ impl Operand {
             Source::Principal => Value::entity(reader.request.principal),
             Source::Resource => Value::entity(reader.request.resource),
         };
-        for step in &self.steps {
+        for step in self.steps.iter().take(self.count) {
             value = match *step {
                 Step::Attribute(name) => reader.attribute(value, name)?.ok_or(Fault::Error)?,
                 Step::Method(method) => reader.extension(method, value, Value::MISSING)?,

@@ -5,10 +5,12 @@ use crate::ops::ip4;
 use crate::predicate::Predicate;
 use crate::store::{StoreView, StringsView, WILDCARD};
 use crate::value::{ADDED_STRING, Arena, FOREIGN_STRING, Tag, Value};
-use alloc::boxed::Box;
 
 /// The most elements of a set that is searched from its beginning to its end.
 const FEW: usize = 16;
+
+/// The longest beginning of a text.
+const LONGEST: usize = 24;
 
 /// A condition on one argument. Places are those among the request's numbers.
 #[derive(Debug, Clone)]
@@ -23,8 +25,9 @@ pub struct Single {
 enum Question {
     /// Whether the set contains this scalar.
     Element(Value),
-    /// Whether the text begins with these ASCII characters.
-    Beginning(Box<[u8]>),
+    /// Whether the text begins with these ASCII characters, so many of them. They lie here, so that a condition is one
+    /// piece of memory.
+    Beginning([u8; LONGEST], usize),
     /// Whether the address or range is in this IPv4 range.
     Network { network: u32, length: u32 },
 }
@@ -43,8 +46,11 @@ impl Single {
             let elements = store.pattern_elems.get(start..start.checked_add(pattern.len as usize)?)?;
             let [beginning @ .., WILDCARD] = elements else { return None };
             let ascii = |&element: &u32| u8::try_from(element).ok().filter(u8::is_ascii);
-            let beginning = beginning.iter().map(ascii).collect::<Option<_>>()?;
-            return Some(Self { place, wanted, question: Question::Beginning(beginning) });
+            let mut bytes = [0; LONGEST];
+            for (byte, element) in bytes.get_mut(..beginning.len())?.iter_mut().zip(beginning) {
+                *byte = ascii(element)?;
+            }
+            return Some(Self { place, wanted, question: Question::Beginning(bytes, beginning.len()) });
         }
         let (place, range) = predicate.address_is_in()?;
         let (network, length) = ip4(range)?;
@@ -73,7 +79,8 @@ impl Single {
                 }
                 arena.get(start..start + len)?.iter().any(|own| own.key() == element.key())
             }
-            Question::Beginning(beginning) => {
+            Question::Beginning(bytes, len) => {
+                let beginning = bytes.get(..*len)?;
                 let text = if number & FOREIGN_STRING != 0 {
                     strings.get(number as u32)?
                 } else if number & ADDED_STRING != 0 {
