@@ -72,7 +72,7 @@ impl OfEntity {
 
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // the low half is the index
-    fn result(&self, numbers: &[i64]) -> Option<CheckResult> {
+    pub fn result(&self, numbers: &[i64]) -> Option<CheckResult> {
         let index = numbers.get(usize::from(self.place))?.cast_unsigned() as u32;
         match *self.results.get(index.checked_sub(self.first)? as usize)? {
             FALSE => Some(CheckResult::Bool(false)),

@@ -8,7 +8,7 @@ use ztfast_codes::Code;
 /// The most rows that are decided together.
 pub(crate) const ROWS: usize = 64;
 /// The most values of a row that are gathered from columns.
-const MAX_VALUES: usize = 16;
+pub(crate) const MAX_VALUES: usize = 16;
 
 impl GateTable {
     /// Decide rows that differ in their arguments only. Return `false` if the walk has to decide some of them; then the

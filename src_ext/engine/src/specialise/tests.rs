@@ -4,26 +4,76 @@ use super::gate_table;
 use crate::binding::{Binding, Path, bind};
 use crate::checks::{Arguments, Check, Interpreter};
 use crate::columns::Column;
+use crate::layers::{cell, layer_classes};
 use crate::lift::Lifter;
 use crate::linear::Case;
-use crate::lines::{FIRST_LINE, NO_POLICY, WALK};
+use crate::lines::{CheckResult, FIRST_LINE, NO_POLICY, WALK};
+use crate::rows::MAX_VALUES;
 use crate::working::EMPTY_SET;
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use ztfast_bundle::{Bundle, CellKind, Program, ResidualView, ValueType, cell_kind, cell_program};
+use ztfast_bundle::{Bundle, CellKind, ClassPair, Program, ResidualView, ValueType, cell_kind, cell_program};
 use ztfast_cedar::{Mode, SourceFile, Sources};
 use ztfast_codes::Code;
-use ztfast_vm::{Arena, BUDGET, EntityRef, Fault, Request, Scratch, StringsView, Tag, Value, Vm};
+use ztfast_vm::{Arena, BUDGET, EntityRef, FOREIGN_STRING, Fault, Request, Scratch, StringsView, Tag, Value, Vm};
 
 const SCHEMA: &str = "
-entity User; entity Doc;
+entity Team;
+entity User in [Team] { n: Long, g?: Bool, s: String, e: Set<String>, boss?: User };
+entity Doc { n: Long, owner?: User, readers?: Set<User>, t: datetime };
 action act appliesTo { principal: User, resource: Doc, context: {
   a: Long, b: Long, c?: Long, p: decimal, q?: decimal, t: datetime, u?: datetime, r?: duration, f: Bool, g?: Bool,
-  s: String, e: Set<Long>, i: ipaddr, k?: { x: Long, y: Long },
+  s: String, e: Set<Long>, i: ipaddr, k?: { x: Long, y: Long }, l: Set<String>, w: User, v?: User,
 } };";
+
+/// The person `u2` has no attributes that are optional, and `u9` is not there.
+const ENTITIES: &str = r#"[
+  {"uid": {"type": "Team", "id": "t1"}, "attrs": {}, "parents": []},
+  {"uid": {"type": "User", "id": "u1"}, "parents": [{"type": "Team", "id": "t1"}], "attrs": {
+    "n": 5, "g": true, "s": "xy", "e": ["x", "y"], "boss": {"__entity": {"type": "User", "id": "u2"}}}},
+  {"uid": {"type": "User", "id": "u2"}, "parents": [], "attrs": {"n": -7, "s": "a", "e": []}},
+  {"uid": {"type": "Doc", "id": "d1"}, "parents": [], "attrs": {
+    "n": 5, "t": {"__extn": {"fn": "datetime", "arg": "2024-10-15T06:30:00Z"}},
+    "owner": {"__entity": {"type": "User", "id": "u1"}},
+    "readers": [{"__entity": {"type": "User", "id": "u9"}}]}},
+  {"uid": {"type": "Doc", "id": "d2"}, "parents": [], "attrs": {
+    "n": 7, "t": {"__extn": {"fn": "datetime", "arg": "1969-12-31"}}}}
+]"#;
+
+/// Conditions that ask for more than numbers.
+const CHECKS: [&str; 28] = [
+    "context.s like \"x*\"",
+    "!(context.s like \"*\")",
+    "context.s like \"é*\"",
+    "context.i.isInRange(ip(\"127.0.0.0/8\"))",
+    "context.i.isInRange(ip(\"0.0.0.0/0\"))",
+    "context.i.isInRange(ip(\"::/0\"))",
+    "context.l.contains(\"x\")",
+    "!context.l.contains(context.s)",
+    "context.l.containsAny([\"x\", \"y\"])",
+    "context.l.containsAll(principal.e)",
+    "context.l == principal.e",
+    "context.w in Team::\"t1\"",
+    "context.w in [Team::\"t1\", User::\"u2\"]",
+    "context.w.n > 4",
+    "context.w.g",
+    "!context.w.g",
+    "context.w.boss.n < 0",
+    "context.w has boss",
+    "context.v has g",
+    "context.w.s like \"x*\"",
+    "context.w == context.v",
+    "context.w == principal",
+    "resource.owner == context.w",
+    "resource.readers.contains(context.w)",
+    "context.w.n == resource.n",
+    "context.a == resource.n",
+    "context.t >= resource.t.toDate().offset(duration(\"1d\"))",
+    "context.t.toTime() < duration(\"6h\")",
+];
 
 /// Numbers at which conditions change, or overflow.
 const NUMBERS: [i64; 14] = [
@@ -84,6 +134,7 @@ fn truth() -> impl Strategy<Value = String> {
             "context.e.isEmpty()", "context.e.contains(5)", "context.e == [5]",
             "context.e.containsAny([1, 5])", "context.i.isLoopback()"])
             .prop_map(str::to_owned),
+        4 => select(CHECKS.to_vec()).prop_map(str::to_owned),
     ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
@@ -109,7 +160,7 @@ fn compiled(conditions: &[(bool, String)]) -> Option<Bundle> {
     let sources = Sources {
         files: vec![file("p.cedar", policies)],
         schema: file("s.cedarschema", SCHEMA.to_owned()),
-        entities: None,
+        entities: Some(file("e.json", ENTITIES.to_owned())),
     };
     let loaded = ztfast_cedar::load(&sources, Mode::Permissive, &|_, _| {}).ok()?;
     let options = ztfast_compile::Options { strict: false, ..ztfast_compile::Options::default() };
@@ -118,11 +169,12 @@ fn compiled(conditions: &[(bool, String)]) -> Option<Bundle> {
 }
 
 /// The attributes that may be left out, each with those that go with it.
-const OPTIONAL: [&[&[&str]]; 6] = [&[&["c"]], &[&["q"]], &[&["u"]], &[&["r"]], &[&["g"]], &[&["k", "x"], &["k", "y"]]];
+const OPTIONAL: [&[&[&str]]; 7] =
+    [&[&["c"]], &[&["q"]], &[&["u"]], &[&["r"]], &[&["g"]], &[&["k", "x"], &["k", "y"]], &[&["v"]]];
 
 /// Bind a gate that leaves out the optional attributes whose bits are set.
 fn bound(bundle: &Bundle, absent: u8) -> Binding {
-    let mut names: Vec<&[&str]> = vec![&["a"], &["b"], &["p"], &["t"], &["f"], &["s"], &["e"], &["i"]];
+    let mut names: Vec<&[&str]> = vec![&["a"], &["b"], &["p"], &["t"], &["f"], &["s"], &["e"], &["i"], &["l"], &["w"]];
     names.extend(OPTIONAL.iter().enumerate().filter(|(at, _)| absent >> at & 1 == 0).flat_map(|(_, paths)| *paths));
     let paths: Vec<Path> = names.iter().map(|path| path.iter().map(|&part| part.into()).collect()).collect();
     let mut binding = bind(bundle, Some(0), &paths).unwrap();
@@ -136,12 +188,21 @@ fn value(bundle: &Bundle, ty: &ValueType, dice: u64) -> i64 {
     match ty {
         ValueType::Bool => pick(&[0, 1, 1, 2, -1]),
         ValueType::String => {
-            let texts: Vec<i64> =
-                ["x", "y", "a"].iter().filter_map(|text| bundle.find_string(text)).map(i64::from).collect();
+            // The texts of the request.
+            let foreign = [0, 1].map(|number| (FOREIGN_STRING | number).cast_signed());
+            let known = ["x", "y", "a"].iter().filter_map(|text| bundle.find_string(text)).map(i64::from);
+            let texts: Vec<i64> = foreign.into_iter().chain(known).collect();
             pick(&texts)
         }
-        ValueType::Set(_) => pick(&[EMPTY_SET, 2]),
-        ValueType::Ip => 3,
+        ValueType::Set(of) => pick(if **of == ValueType::Long { &[EMPTY_SET, 2] } else { &[EMPTY_SET, 5, 8] }),
+        ValueType::Ip => pick(&[3, 10, 11]),
+        ValueType::Entity(_) => {
+            let user = type_number(bundle, "User");
+            let known = ["u1", "u2", "u9"].iter().filter_map(|id| bundle.find_entity(user, id));
+            let stranger = bundle.entities().iter().position(|entity| entity.ty == user && entity.id == u32::MAX);
+            let stranger = EntityRef { index: u32::try_from(stranger.unwrap()).unwrap(), foreign: 7 };
+            pick(&known.chain([stranger]).map(|entity| entity.bits().cast_signed()).collect::<Vec<_>>())
+        }
         _ => {
             let mut numbers = NUMBERS.to_vec();
             numbers.extend(bundle.store().values.iter().filter(|value| value.is_scalar()).map(|value| value.as_i64()));
@@ -174,6 +235,18 @@ fn programs(bundle: &Bundle) -> BTreeSet<u32> {
         .collect()
 }
 
+/// Return the place of the program of a pair of classes, if it has one.
+fn own_program(bundle: &Bundle, binding: &Binding, classes: ClassPair) -> Option<u32> {
+    let (principal, resource) = layer_classes(bundle, &binding.layers[0], classes).ok()?;
+    let cell = cell(bundle, &binding.layers[0], principal, resource).ok()?;
+    (cell_kind(cell) != CellKind::Default).then(|| cell_program(cell))
+}
+
+fn type_number(bundle: &Bundle, name: &str) -> u32 {
+    let found = bundle.types().iter().position(|record| bundle.string(record.name) == Some(name));
+    u32::try_from(found.unwrap()).unwrap()
+}
+
 /// How many answers there were: by the table, and left to the walk.
 #[derive(Default, Debug)]
 struct Counts {
@@ -181,6 +254,11 @@ struct Counts {
     walked: u32,
     lifted: u32,
     left: u32,
+    /// The checks that were run, by their form.
+    by_entity: u32,
+    single: u32,
+    predicates: u32,
+    code: u32,
 }
 
 fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice: &[u64]) -> Result<(), TestCaseError> {
@@ -188,25 +266,41 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
     let binding = bound(&bundle, absent);
     let mut scratch = Scratch::default();
     let mut lifter = Lifter::new(&bundle, &binding, 1 << 16);
+    let [x, y] = ["x", "y"].map(|text| bundle.find_string(text).map_or(FOREIGN_STRING | 3, u64::from));
+    let mut both = [Value::string(x), Value::string(y)];
+    both.sort_unstable_by_key(|value| value.key());
     let arena = [
         Value::set(Arena::Request, 0, 0, true),
         Value::number(Tag::Long, 5),
         Value::set(Arena::Request, 1, 1, true),
         Value::ip4(0x7F00_0001, 32),
+        Value::string(FOREIGN_STRING),
+        Value::set(Arena::Request, 4, 1, true),
+        both[0],
+        both[1],
+        Value::set(Arena::Request, 6, 2, true),
+        Value::wide(1),
+        Value::ip6(Arena::Request, 9, 128),
+        Value::ip4(0x0A00_0000, 8),
     ];
-    let classes = ztfast_bundle::ClassPair { principal: 1, resource: 1 };
+    let strings = StringsView { offsets: &[0, 2, 4], bytes: "xzé".as_bytes() };
+    let entity = |ty: &str, id: &str| bundle.find_entity(type_number(&bundle, ty), id).unwrap();
+    let own = (entity("User", "u1"), entity("Doc", if absent & 1 == 0 { "d1" } else { "d2" }));
+    let class = |entity: EntityRef| bundle.classes()[entity.index as usize];
+    let classes = ClassPair { principal: class(own.0).principal, resource: class(own.1).resource };
     let cell = binding.table.cell(classes).filter(|_| bundle.meta().actions.len() == 1);
+    let own_program = own_program(&bundle, &binding, classes);
     let mut rows = Vec::new();
     for chosen in dice.chunks_exact(binding.count) {
         let numbers: Vec<i64> = binding.types.iter().zip(chosen).map(|(ty, dice)| value(&bundle, ty, *dice)).collect();
         let request = Request {
-            principal: EntityRef::known(0),
-            resource: EntityRef::known(0),
+            principal: own.0,
+            resource: own.1,
             numbers: &numbers,
             positions: &binding.positions,
             kinds: &binding.kinds,
             arena: &arena,
-            strings: StringsView::default(),
+            strings,
         };
         for start in programs(&bundle) {
             let mut program = Program::read(bundle.programs(), start).unwrap();
@@ -223,18 +317,29 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
                 let cases = lifter.cases(&residual);
                 let mut checked = |case: &Case| {
                     case.checks.iter().all(|wanted| {
-                        let Check { code: (start, len), predicate, single, .. } =
+                        let Check { code: (start, len), predicate, single, of_entity } =
                             &lifter.checks[usize::from(wanted.check)];
                         let code = &bundle.code()[*start as usize..(start + len) as usize];
                         let exact = Vm::new(bundle.store(), &request, &mut scratch).holds(code);
                         if let Some(predicate) = predicate {
                             let mut budget = BUDGET;
                             assert_eq!(predicate.holds(bundle.store(), &request, &mut budget), exact, "{policies:?}");
+                            counts.borrow_mut().predicates += 1;
+                        } else {
+                            counts.borrow_mut().code += 1;
+                        }
+                        if let Some(of_entity) = of_entity
+                            && let Some(result) = of_entity.result(&numbers)
+                        {
+                            let expected = exact.map_or(CheckResult::Error, CheckResult::Bool);
+                            assert_eq!(result, expected, "{policies:?}");
+                            counts.borrow_mut().by_entity += 1;
                         }
                         if let Some(single) = single
                             && let Some(holds) = single.holds(&numbers, &arena, request.strings, bundle.store().strings)
                         {
                             assert_eq!(Ok(holds), exact, "{policies:?}");
+                            counts.borrow_mut().single += 1;
                         }
                         match exact {
                             Ok(found) => wanted.result.is_none_or(|wanted| wanted == found),
@@ -250,7 +355,7 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
                 let mut counts = counts.borrow_mut();
                 if cases.iter().any(|case| case.more) { counts.left += 1 } else { counts.lifted += 1 }
             }
-            let Some(cell) = cell.filter(|_| programs(&bundle).len() == 1) else { continue };
+            let Some(cell) = cell.filter(|_| own_program == Some(start)) else { continue };
             rows.push((numbers.clone(), binding.table.decide(cell, &numbers)));
             let lines = &binding.table.lines;
             let answer = if cell < FIRST_LINE {
@@ -288,7 +393,10 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
         prop_assert_eq!(codes, answers, "{:?}", policies);
     } else {
         prop_assert!(
-            cell.is_none() || rows.is_empty() || rows.iter().any(|(_, answer)| *answer == WALK),
+            cell.is_none()
+                || binding.count > MAX_VALUES
+                || rows.is_empty()
+                || rows.iter().any(|(_, answer)| *answer == WALK),
             "{policies:?}"
         );
     }
@@ -301,12 +409,13 @@ fn what_is_lifted_decides_as_the_interpreter_does() {
     let policies = proptest::collection::vec((any::<bool>(), truth()), 1..6);
     let config = ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
-    let inputs = (policies, any::<u8>(), proptest::collection::vec(any::<u64>(), 15 * 12));
+    let inputs = (policies, any::<u8>(), proptest::collection::vec(any::<u64>(), 18 * 12));
     runner.run(&inputs, |(policies, absent, dice)| check(&counts, &policies, absent, &dice)).unwrap();
     let counts = counts.into_inner();
     println!("{counts:?}");
-    assert!(counts.lifted > 10 * counts.left, "{counts:?}");
-    assert!(counts.answered > 5 * counts.walked, "{counts:?}");
+    assert!(counts.lifted > 4 * counts.left, "{counts:?}");
+    assert!(counts.answered > 2 * counts.walked, "{counts:?}");
+    assert!(counts.by_entity > 1_000 && counts.single > 500 && counts.predicates > 3_000, "{counts:?}");
 }
 
 #[test]
@@ -320,7 +429,7 @@ fn rows_of_one_pair_of_classes_are_decided_by_inequalities_of_two_columns() {
         ];
         let bundle = compiled(&policies.map(|(forbid, condition)| (forbid, condition.to_owned()))).unwrap();
         let binding = bound(&bundle, u8::MAX);
-        let classes = ztfast_bundle::ClassPair { principal: 1, resource: 1 };
+        let classes = ClassPair { principal: 1, resource: 1 };
         let rows: Vec<(i64, i64, i64)> = (-1..63).map(|n| (n * 7 % 103, n * 5 % 104, i64::from(n % 5 != 0))).collect();
         let place = |name: &str| binding.paths.iter().position(|path| *path[0] == *name).unwrap();
         let mut columns = vec![vec![0; rows.len()]; binding.count];
