@@ -248,6 +248,11 @@ impl Desk {
         let decided = ways.gate.decide(session, resource, &values, &mut determining);
         let values = ways.values(&arguments)?;
         let allowed = ways.gate.allows(session, resource, &values);
+        let mut reasons = Determining::default();
+        let passed = (
+            ways.passed(session, resource, &arguments, Some(&mut reasons))?,
+            ways.passed(session, resource, &arguments, None)?,
+        );
         ways.sessions.push(session.0);
         ways.principals.push(principal.0);
         ways.resources.push(resource.0);
@@ -257,7 +262,13 @@ impl Desk {
         ways.expected.push(expected);
         counts.decisions += 2;
         self.agree("Gate::decide", decided, Some(&determining), answer)?;
-        self.agree("Gate::allows", allowed, None, answer)
+        self.agree("Gate::allows", allowed, None, answer)?;
+        if let (Some(decided), Some(allowed)) = passed {
+            counts.decisions += 2;
+            self.agree("PassedValues::decide", decided, Some(&reasons), answer)?;
+            self.agree("PassedValues::allows", allowed, None, answer)?;
+        }
+        Ok(())
     }
 
     pub fn compare_rows(&mut self, counts: &mut Counts) -> Result<(), String> {

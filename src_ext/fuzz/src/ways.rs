@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use ztfast_bundle::ValueType;
-use ztfast_engine::{Batch, Code, Column, Gate, Handle, Principals, SessionId};
+use ztfast_engine::{Batch, Code, Column, Determining, Gate, Handle, MOST_PASSED, Passed, Principals, SessionId};
 
 /// A length that exceeds the memory of a call.
 const LONG: usize = 1 << 15;
@@ -83,6 +83,44 @@ impl Ways {
             .map(number)
             .collect::<Option<_>>()
             .ok_or_else(|| "no number for an argument".into())
+    }
+
+    /// Pass the arguments and decide in one step. `None` if there are too many.
+    pub fn passed(
+        &mut self,
+        session: SessionId,
+        resource: Handle,
+        arguments: &[Argument],
+        determining: Option<&mut Determining>,
+    ) -> Result<Option<Code>, String> {
+        let scalar = |argument: &'_ Argument| match argument {
+            Argument::Number(n) => Some(Passed::Number(*n)),
+            Argument::Entity(handle) => Some(Passed::Number(handle.0.cast_signed())),
+            Argument::Address(bits, is_v6, prefix) => Some(Passed::Address(*bits, *is_v6, *prefix)),
+            Argument::Text(_) | Argument::Set(_) => None,
+        };
+        if arguments.len() > MOST_PASSED {
+            return Ok(None);
+        }
+        self.gate.refresh();
+        let generation = self.gate.generation();
+        let mut passed = self.gate.pass(generation).ok_or("values cannot be passed")?;
+        for argument in arguments {
+            let done = match argument {
+                Argument::Text(text) => passed.value(Passed::Text(text)),
+                Argument::Set(elements) => passed.set(elements.iter().map(|element| match element {
+                    Argument::Text(text) => Some(Passed::Text(text)),
+                    other => scalar(other),
+                })),
+                other => scalar(other).and_then(|given| passed.value(given)),
+            };
+            done.ok_or("a value cannot be passed")?;
+        }
+        let decided = match determining {
+            Some(determining) => passed.decide(session, resource, determining),
+            None => passed.allows(session, resource),
+        };
+        decided.map(Some).ok_or_else(|| "values that were passed decide nothing".into())
     }
 
     /// Make a call fail half-way. The next decision is a denial, and those after it are as if the call had never been.
