@@ -58,7 +58,14 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "element_kind": (c_int32, c_void_p, c_size_t, POINTER(c_uint8)),
     "parse_address": (c_int32, c_char_p, c_size_t, POINTER(c_uint8), POINTER(c_size_t), POINTER(c_uint32)),
     "decide_values": (
-        c_uint32, c_void_p, c_uint64, c_uint64, POINTER(Value), c_size_t, c_uint64, POINTER(Determining),
+        c_uint32,
+        c_void_p,
+        c_uint64,
+        c_uint64,
+        POINTER(Value),
+        c_size_t,
+        c_uint64,
+        POINTER(Determining),
     ),
 }
 

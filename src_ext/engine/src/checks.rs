@@ -1,7 +1,6 @@
 //! Runs the checks that a gate's lines ask for: parts of conditions that are no intervals of arguments.
 
 use crate::binding::Binding;
-use crate::lines::{CheckResult, Checks, Lines};
 use ztfast_bundle::Bundle;
 use ztfast_vm::{
     BUDGET, EntityRef, Fault, Instr, Predicate, Request, Scratch, Single, StoreView, StringsView, Value, Vm,
@@ -13,6 +12,19 @@ const STEPS: u32 = 1 << 27;
 const REMEMBERED: u16 = 64;
 /// The most entities for which the results of a check are kept.
 pub(crate) const MAX_ENTITIES: usize = 1 << 12;
+
+/// The result of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CheckResult {
+    Bool(bool),
+    Error,
+}
+
+/// Runs checks.
+pub(crate) trait Checks {
+    /// Run a check; `None` if this runs none.
+    fn run(&mut self, check: u16) -> Option<CheckResult>;
+}
 
 /// A part of a condition, in the forms that it has: the quickest first.
 #[derive(Debug)]
@@ -93,7 +105,7 @@ pub(crate) struct Arguments<'a> {
 
 /// Runs checks for one decision.
 pub(crate) struct Interpreter<'a, R> {
-    lines: &'a Lines,
+    checks: &'a [Check],
     bundle: &'a Bundle,
     store: &'a StoreView<'a>,
     arguments: &'a Arguments<'a>,
@@ -113,7 +125,7 @@ pub(crate) struct Interpreter<'a, R> {
 impl<'a, R: Fn() -> Option<Request<'a>>> Interpreter<'a, R> {
     #[inline]
     pub const fn new(
-        lines: &'a Lines,
+        checks: &'a [Check],
         bundle: &'a Bundle,
         store: &'a StoreView<'a>,
         arguments: &'a Arguments<'a>,
@@ -122,7 +134,7 @@ impl<'a, R: Fn() -> Option<Request<'a>>> Interpreter<'a, R> {
     ) -> Self {
         let (request, steps, is_faulty) = (None, STEPS, false);
         let (run, holds, fails) = (0, 0, 0);
-        Self { lines, bundle, store, arguments, make, request, scratch, run, holds, fails, steps, is_faulty }
+        Self { checks, bundle, store, arguments, make, request, scratch, run, holds, fails, steps, is_faulty }
     }
 
     /// Return the result of a check that needs no request.
@@ -186,8 +198,8 @@ impl<'a, R: Fn() -> Option<Request<'a>>> Interpreter<'a, R> {
 impl<'a, R: Fn() -> Option<Request<'a>>> Checks for Interpreter<'a, R> {
     #[inline]
     fn run(&mut self, number: u16) -> Option<CheckResult> {
-        let lines = self.lines;
-        let Some(check) = lines.check(number) else {
+        let checks = self.checks;
+        let Some(check) = checks.get(usize::from(number)) else {
             self.is_faulty = true;
             return Some(CheckResult::Error);
         };

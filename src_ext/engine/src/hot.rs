@@ -276,7 +276,8 @@ impl<'a> Given<'a> {
     fn answer(&self, cell: u32, scratch: &mut Scratch) -> u8 {
         let (bundle, lines) = (&self.snapshot.loaded.bundle, &self.binding.table.lines);
         self.snapshot.with_store(|store| {
-            let mut checks = Interpreter::new(lines, bundle, store, &self.arguments, || self.request(), scratch);
+            let mut checks =
+                Interpreter::new(lines.checks(), bundle, store, &self.arguments, || self.request(), scratch);
             let answer = lines.answer_with(cell, self.arguments.numbers, &mut checks);
             if checks.is_faulty { ANSWER_CORRUPT } else { answer }
         })

@@ -10,7 +10,7 @@
 //! The intervals together are a box. Inside of it a forbid applies if one of the inequalities holds; and clauses,
 //! which the line's details list, decide the rest.
 
-use crate::checks::Check;
+use crate::checks::{Check, CheckResult, Checks};
 use crate::linear::{Checked, Interval, Linear, Narrow, Wide};
 use ztfast_bundle::ClassPair;
 use ztfast_codes::Code;
@@ -209,19 +209,6 @@ struct Line {
 
 const _: () = assert!(size_of::<Line>() == 64);
 
-/// The result of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CheckResult {
-    Bool(bool),
-    Error,
-}
-
-/// Runs checks.
-pub(crate) trait Checks {
-    /// Run a check; `None` if this runs none.
-    fn run(&mut self, check: u16) -> Option<CheckResult>;
-}
-
 /// Runs no checks.
 struct NoChecks;
 
@@ -384,10 +371,9 @@ impl Lines {
         WALK
     }
 
-    /// Return a check.
-    #[inline]
-    pub fn check(&self, check: u16) -> Option<&Check> {
-        self.checks.get(usize::from(check))
+    /// Return the checks.
+    pub const fn checks(&self) -> &[Check] {
+        &self.checks
     }
 
     /// Return the answer inside of the box, where none of the inequalities in 64 bits holds.

@@ -2,12 +2,12 @@
 
 use super::gate_table;
 use crate::binding::{Binding, Path, bind};
-use crate::checks::{Arguments, Check, Interpreter};
+use crate::checks::{Arguments, Check, CheckResult, Interpreter};
 use crate::columns::Column;
 use crate::layers::{cell, layer_classes};
 use crate::lift::Lifter;
 use crate::linear::Case;
-use crate::lines::{CheckResult, FIRST_LINE, NO_POLICY, WALK};
+use crate::lines::{FIRST_LINE, NO_POLICY, WALK};
 use crate::rows::MAX_VALUES;
 use crate::working::EMPTY_SET;
 use proptest::prelude::*;
@@ -363,7 +363,8 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
             } else {
                 let arguments = Arguments { numbers: &numbers, arena: request.arena, strings: request.strings };
                 let store = bundle.store();
-                let mut checks = Interpreter::new(lines, &bundle, store, &arguments, || Some(request), &mut scratch);
+                let mut checks =
+                    Interpreter::new(lines.checks(), &bundle, store, &arguments, || Some(request), &mut scratch);
                 lines.answer_with(cell, &numbers, &mut checks)
             };
             if answer == WALK {
