@@ -1,6 +1,5 @@
 //! Runs the checks that a gate's lines ask for: parts of conditions that are no intervals of arguments.
 
-use crate::binding::Binding;
 use ztfast_bundle::Bundle;
 use ztfast_vm::{
     BUDGET, EntityRef, Fault, Instr, Predicate, Request, Scratch, Single, StoreView, StringsView, Value, Vm,
@@ -58,14 +57,13 @@ impl OfEntity {
         bundle: &Bundle,
         code: &[Instr],
         (place, ty): (u16, u32),
-        binding: &Binding,
+        (positions, kinds, arguments): (&[u16], &[u32], usize),
         scratch: &mut Scratch,
     ) -> Option<Self> {
         let of_type = || bundle.entities().iter().enumerate().filter(|(_, record)| record.ty == ty);
         let (first, last) = (of_type().next()?.0, of_type().next_back()?.0);
         let mut results = vec![0; (last - first < MAX_ENTITIES).then_some(last - first + 1)?];
-        let mut numbers = vec![0; binding.types.len()];
-        let (positions, kinds) = (&*binding.positions, &*binding.kinds);
+        let mut numbers = vec![0; arguments];
         for (at, record) in of_type() {
             // Nothing of an entity that the bundle lacks is known but that it is no other.
             let foreign = u32::from(record.id == u32::MAX);

@@ -240,7 +240,7 @@ impl<'a> Lifter<'a> {
             let entities = bundle.entities().len();
             let scratch = self.scratch.get_or_insert_default();
             self.budget = self.budget.checked_sub(entities + entities.min(MAX_ENTITIES) * code.len())?;
-            OfEntity::of(bundle, code, entity, binding, scratch)
+            OfEntity::of(bundle, code, entity, (&binding.positions, &binding.kinds, binding.types.len()), scratch)
         });
         Check { of_entity, single, predicate, code: place }
     }
