@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import ipaddress
-from ctypes import byref, c_int64, c_size_t, c_uint8, c_uint32
+import math
+from ctypes import byref, c_int64, c_size_t, c_uint8, c_uint32, c_uint64
 from typing import Any
 
 import pytest
@@ -87,6 +88,105 @@ def test_sets_and_addresses_are_those_of_python(
             assert code == (Code.ALLOW if address[0] == 10 else Code.DEFAULT)
         else:
             assert code == Code.BAD_VALUE, (address, length, prefix)
+    assert api["gate_free"](own) == OK
+
+
+STRING, ADDRESS, SET, UNDECIDED = 3, 8, 9, 256
+
+
+def passed(*given: Any) -> Any:
+    """Return values for `decide_values`: numbers, texts as bytes, addresses as pairs with a prefix, sets as lists."""
+
+    def one(value: Any) -> table.Value:
+        if isinstance(value, int):
+            return table.Value(value, None, 0, 0)
+        if isinstance(value, list):
+            return table.Value(0, ctypes.cast(passed(*value), ctypes.c_void_p), len(value), SET)
+        data, prefix = value if isinstance(value, tuple) else (value, 0)
+        kind = ADDRESS if isinstance(value, tuple) else STRING
+        return table.Value(prefix, ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p), len(data), kind)
+
+    made = (table.Value * max(len(given), 1))(*map(one, given))
+    # The elements of sets must live as long as the values.
+    ALIVE.append((given, made))
+    return made
+
+
+ALIVE: list[Any] = []
+
+
+def test_values_are_passed_and_decided_in_one_step(
+    api: dict[str, Any], engine: ztfast.Engine, ann: ztfast.Session, book: ztfast.EntityHandle
+) -> None:
+    own = table.clone(api, engine.prepare("tagged", "tags", "friends").address)
+    generation, known = c_uint64(), c_int64()
+    assert api["refresh"](own, byref(generation)) == OK
+    assert api["literal"](own, b"urgent", 6, byref(known)) == OK
+    eve, others = engine.resource('User::"eve"'), [engine.resource(f'User::"{name}"') for name in "xyz"]
+
+    def decided(given: Any, count: int = 2, gate: Any = own, age: int = 0) -> tuple[int, int]:
+        determining = table.Determining(count=77)
+        alone = api["decide_values"](gate, ann.id, book.handle, given, count, generation.value - age, None)
+        code = api["decide_values"](gate, ann.id, book.handle, given, count, generation.value - age, byref(determining))
+        assert alone == code
+        return code, determining.count
+
+    for tags, friends in (([b"urgent", b"new"], [*others, eve]), ([b"new"], [eve]), ([b"urgent"], others), ([], [])):
+        handles = [c_int64(friend.handle).value for friend in friends]
+        context = {"tags": [tag.decode() for tag in tags], "friends": friends}
+        wanted = engine.decide(ann, "tagged", book, context)
+        numbered = [known.value if tag == b"urgent" else tag for tag in tags]
+        for elements in (tags, numbered):
+            assert decided(passed(elements, handles)) == (wanted.number, len(wanted.reasons)), (tags, friends)
+    tags, person = [b"urgent"], c_int64(eve.handle).value
+    assert decided(passed(tags, [person]))[0] == Code.ALLOW
+    for wrong in (
+        passed(tags, [c_int64(book.handle).value]),
+        passed(tags, [4_000_000]),
+        passed(tags, [b"eve"]),
+        passed(tags, person),
+        passed(tags, b"eve"),
+        passed([b"\xff"], [person]),
+        passed([[b"urgent"]], [person]),
+        passed([(bytes(4), 32)], [person]),
+        passed([2**32], [person]),
+        passed([-1], [person]),
+        passed([b"x" * 20_000], [person]),
+        passed([str(at).encode() for at in range(40)], [person]),
+    ):
+        assert decided(wrong)[0] == UNDECIDED
+    assert decided(passed(tags, [person], 1), 3)[0] == decided(passed(tags, [person], *[0] * 20), 22)[0] == UNDECIDED
+    assert decided(passed(tags), 1)[0] == decided(None, 0)[0] == Code.CORRUPT
+    assert decided(None, 2)[0] == decided(passed(tags, [person]), gate=None)[0] == UNDECIDED
+    assert decided(passed(tags, [person]), age=1)[0] == UNDECIDED
+    # A call that was begun is over.
+    assert api["begin"](own) == OK
+    assert decided(passed(tags, [person]))[0] == Code.ALLOW
+    assert api["allows"](own, ann.id, book.handle, values(0, 0), 2) == Code.CORRUPT
+    engine.kill_switch(True)
+    try:
+        assert decided(passed(tags, [person]))[0] == UNDECIDED
+    finally:
+        engine.kill_switch(False)
+    ended = engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
+    ended.revoke()
+    code = api["decide_values"](own, ended.id, book.handle, passed(tags, [person]), 2, generation.value, None)
+    assert code == Code.REVOKED
+    assert api["gate_free"](own) == OK
+    own = table.clone(api, engine.prepare("address", "ip").address)
+    for address, prefix, text in (
+        (bytes([10, 0, 0, 1]), 32, "10.0.0.1"),
+        (bytes([10, 0, 0, 0]), 7, "10.0.0.0/7"),
+        (bytes(16), 128, "::"),
+        (bytes(4), 33, None),
+        (bytes(16), 129, None),
+        (bytes(4), -1, None),
+        (bytes(4), 2**32 + 32, None),
+        (bytes(5), 32, None),
+        (b"", 0, None),
+    ):
+        wanted = UNDECIDED if text is None else engine.decide(ann, "address", book, {"ip": text}).number
+        assert decided(passed((address, prefix)), 1, own)[0] == wanted, (address, prefix)
     assert api["gate_free"](own) == OK
 
 
