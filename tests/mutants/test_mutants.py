@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,13 @@ def _missing(mutant: Mutant) -> list[str]:
         for file, test in named
         if not file.is_file() or not (tests := _tests(file)) or (test and test not in tests)
     ]
+
+
+def test_the_mutants_of_every_file_are_made() -> None:
+    files = [import_module(file.stem).MUTANTS for file in sorted(Path(__file__).parent.glob("in_*.py"))]
+    assert len(files) > 5
+    assert {mutant.name for mutants in files for mutant in mutants} == {mutant.name for mutant in MUTANTS}
+    assert all(files)
 
 
 def test_names_are_unique() -> None:
