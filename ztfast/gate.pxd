@@ -88,6 +88,7 @@ cdef extern from "ztfast.h" nogil:
         uint32_t kind
     enum:
         ZTFAST_UNDECIDED
+        ZTFAST_UNKNOWN_TEXT
         ZTFAST_MAX_VALUES
     ctypedef struct ztfast_api:
         uint32_t abi_version

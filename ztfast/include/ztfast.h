@@ -189,10 +189,13 @@ typedef struct {
     uint32_t each;
 } ztfast_column;
 
-/* A value as decide_values takes it. If `kind` is ZTFAST_STRING, `data` points to `length` bytes of UTF-8; if it is
- * ZTFAST_ADDRESS, to 4 or 16 bytes in network order, and `number` is the length of the prefix (32 or 128 for an address); if
- * it is ZTFAST_SET, to `length` values that are no sets and no addresses. If it is 0, `number` is the value: a number, the
- * handle of an entity, or the number of a text from literal(). */
+/* A value as decide_values takes it, by its `kind`:
+ * 0: `number` is the value: a number, the handle of an entity, or the number of a text from literal().
+ * ZTFAST_STRING: `data` points to `length` bytes of UTF-8. `number` is 0, or ZTFAST_UNKNOWN_TEXT if literal() said in this
+ * generation that the bundle lacks the text, which then is not looked up again.
+ * ZTFAST_ADDRESS: `data` points to 4 or 16 bytes in network order, and `number` is the length of the prefix (32 or 128 for
+ * an address).
+ * ZTFAST_SET: `data` points to `length` values that are no sets and no addresses. */
 typedef struct {
     int64_t number;
     const void *data;
@@ -200,6 +203,7 @@ typedef struct {
     uint32_t kind;
 } ztfast_value;
 
+#define ZTFAST_UNKNOWN_TEXT (-1)
 /* What decide_values returns if it decides nothing. Like every code but ZTFAST_ALLOW it denies. */
 #define ZTFAST_UNDECIDED 256
 /* The most values that decide_values takes. */

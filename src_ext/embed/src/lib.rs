@@ -37,5 +37,5 @@ pub use code::{Code, Kind, Status};
 pub use gate::{Gate, Value};
 pub use table::{
     ABI_VERSION, AbiError, Api, CAPSULE, Determining, MAX_ARGUMENTS, MAX_DETERMINING, MAX_VALUES, RawBatch, RawColumn,
-    RawGate, RawValue, UNDECIDED,
+    RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT,
 };

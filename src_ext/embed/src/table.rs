@@ -19,6 +19,9 @@ pub const MAX_DETERMINING: usize = 64;
 /// What `decide_values` returns if it decides nothing.
 pub const UNDECIDED: u32 = 256;
 
+/// Stands beside a text of which the caller knows that the bundle of this generation lacks it.
+pub const UNKNOWN_TEXT: i64 = -1;
+
 /// A gate of the core. It is only used behind a pointer.
 #[repr(C)]
 pub struct RawGate {
@@ -74,7 +77,7 @@ pub struct RawColumn {
 #[repr(C)]
 pub struct RawValue {
     /// A number, the handle of an entity, the number of a text that the bundle holds, or the length of an address's
-    /// prefix.
+    /// prefix. With the bytes of a text: 0, or [`UNKNOWN_TEXT`].
     pub number: i64,
     /// By `kind` the bytes of a text or an address, or the elements of a set.
     pub data: *const c_void,

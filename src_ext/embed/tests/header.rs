@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use ztfast_embed::{
     ABI_VERSION, Api, CAPSULE, Code, Determining, Kind, MAX_ARGUMENTS, MAX_DETERMINING, MAX_VALUES, RawColumn,
-    RawValue, Status, UNDECIDED,
+    RawValue, Status, UNDECIDED, UNKNOWN_TEXT,
 };
 
 /// The statuses that `ztfast_check` alone returns. A table that it refuses has no function that C could ask for a text,
@@ -30,6 +30,7 @@ fn expected() -> Vec<(String, i64)> {
         ("offsetof(ztfast_column, each)".to_owned(), number(offset_of!(RawColumn, each))),
         ("ZTFAST_MAX_VALUES".to_owned(), number(MAX_VALUES)),
         ("ZTFAST_UNDECIDED".to_owned(), i64::from(UNDECIDED)),
+        ("ZTFAST_UNKNOWN_TEXT".to_owned(), UNKNOWN_TEXT),
         ("sizeof(ztfast_value)".to_owned(), number(size_of::<RawValue>())),
         ("offsetof(ztfast_value, number)".to_owned(), number(offset_of!(RawValue, number))),
         ("offsetof(ztfast_value, data)".to_owned(), number(offset_of!(RawValue, data))),

@@ -22,6 +22,8 @@ pub enum Passed<'v> {
     Number(i64),
     /// A text.
     Text(&'v str),
+    /// A text that the bundle lacks, as the caller knows from an earlier call of this generation.
+    Unknown(&'v str),
     /// An IP address or range: 128 bits, of which an IPv4 address has the low 32; whether it is an IPv6 address; and
     /// the length of the prefix.
     Address(u128, bool, u8),
@@ -134,6 +136,10 @@ impl PassedValues<'_> {
             Passed::Text(text) => {
                 let known = self.gate.snapshot.string(text);
                 known.or_else(|| self.gate.brought.number(text)).map(|number| number as i64)
+            }
+            Passed::Unknown(text) => {
+                let added = self.gate.snapshot.changes.as_ref().and_then(|changes| changes.string(text));
+                added.or_else(|| self.gate.brought.number(text)).map(|number| number as i64)
             }
             Passed::Address(..) => None,
         }

@@ -104,11 +104,15 @@ impl Ways {
         }
         self.gate.refresh();
         let generation = self.gate.generation();
+        let bundle = self.gate.snapshot().bundle().clone();
+        let is_unknown = |text: &str| bundle.find_string(text).is_none();
         let mut passed = self.gate.pass(generation).ok_or("values cannot be passed")?;
         for argument in arguments {
             let done = match argument {
+                Argument::Text(text) if is_unknown(text) => passed.value(Passed::Unknown(text)),
                 Argument::Text(text) => passed.value(Passed::Text(text)),
                 Argument::Set(elements) => passed.set(elements.iter().map(|element| match element {
+                    Argument::Text(text) if is_unknown(text) => Some(Passed::Unknown(text)),
                     Argument::Text(text) => Some(Passed::Text(text)),
                     other => scalar(other),
                 })),

@@ -13,7 +13,9 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 use ztfast_bundle::ValueType;
-use ztfast_embed::{ABI_VERSION, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, RawValue, Status, UNDECIDED};
+use ztfast_embed::{
+    ABI_VERSION, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, RawValue, Status, UNDECIDED, UNKNOWN_TEXT,
+};
 use ztfast_engine::{
     Batch, Code, Column, Determining, EntityError, Gate, Handle, MOST_PASSED, Passed, PassedValues, PrepareError,
     Principals, SessionId,
@@ -175,7 +177,10 @@ unsafe fn scalar(value: &RawValue) -> Option<Passed<'_>> {
     let bytes = || unsafe { values(value.data.cast::<u8>(), value.length as usize) };
     Some(match value.kind {
         0 => Passed::Number(value.number),
-        TEXT => Passed::Text(std::str::from_utf8(bytes()?).ok()?),
+        TEXT => {
+            let text = std::str::from_utf8(bytes()?).ok()?;
+            if value.number == UNKNOWN_TEXT { Passed::Unknown(text) } else { Passed::Text(text) }
+        }
         ADDRESS => {
             let (bytes, prefix) = (bytes()?, u8::try_from(value.number).ok()?);
             match (<&[u8; 4]>::try_from(bytes), <&[u8; 16]>::try_from(bytes)) {
