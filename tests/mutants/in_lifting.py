@@ -1,13 +1,18 @@
 """Mutants of a gate's own table: what is lifted, and how it is merged and read."""
 
-from mutant import Mutant, Rust
+from mutant import Mutant, Python, Rust
 
 LIFT = "engine/src/lift.rs"
 LINEAR = "engine/src/linear.rs"
 LINES = "engine/src/lines.rs"
 SPECIALISE = "engine/src/specialise.rs"
 ROWS = "engine/src/rows.rs"
+CHECKS = "engine/src/checks.rs"
+PASSED = "engine/src/passed.rs"
+PREDICATE = "vm/src/predicate.rs"
+SINGLE = "vm/src/single.rs"
 LINEAR_TESTS = Rust(LINEAR, "what_is_simplified_holds_where_it_did")
+ONE_STEP = Python("tests/embed/test_table_values.py::test_values_are_passed_and_decided_in_one_step")
 PROPERTY = Rust("engine/src/specialise/tests.rs", "what_is_lifted_decides_as_the_interpreter_does")
 
 MUTANTS = (
@@ -180,9 +185,9 @@ MUTANTS = (
     ),
     Mutant(
         "checks: a result is remembered as another check's",
-        "engine/src/checks.rs",
-        "let bit = if check < REMEMBERED { 1_u64 << check } else { 0 };",
-        "let bit = if check < REMEMBERED { 1_u64 << (check / 2) } else { 0 };",
+        CHECKS,
+        "let bit = if number < REMEMBERED { 1_u64 << number } else { 0 };",
+        "let bit = if number < REMEMBERED { 1_u64 << (number / 2) } else { 0 };",
     ),
     Mutant(
         "checks: a check is its operation alone, without its operands",
@@ -202,5 +207,123 @@ MUTANTS = (
         LINEAR,
         "!self.more && self.checks.is_empty()",
         "!self.more",
+    ),
+    Mutant(
+        "checks: an error for an entity is a false",
+        CHECKS,
+        "Err(Fault::Error) => ERROR,",
+        "Err(Fault::Error) => FALSE,",
+        PROPERTY,
+    ),
+    Mutant(
+        "checks: what was found for an entity is kept over its change",
+        CHECKS,
+        "if let Some(of_entity) = &check.of_entity\n            && self.store.changes.is_none()\n        {",
+        "if let Some(of_entity) = &check.of_entity {",
+    ),
+    Mutant(
+        "checks: an unknown entity is the first of its type",
+        CHECKS,
+        "let foreign = u32::from(record.id == u32::MAX);",
+        "let foreign = u32::from(record.id == u32::MAX && false);",
+        PROPERTY,
+    ),
+    Mutant(
+        "checks: code that asks for the principal is taken for code about one argument",
+        LIFT,
+        "Op::Principal | Op::Resource | Op::SlotOrMissing => return None,",
+        "Op::Resource | Op::SlotOrMissing => return None,",
+        PROPERTY,
+    ),
+    Mutant(
+        "predicates: ! is dropped",
+        PREDICATE,
+        "Op::Not => wanted = !wanted,",
+        "Op::Not => {}",
+        PROPERTY,
+    ),
+    Mutant(
+        "predicates: <= is <",
+        PREDICATE,
+        "map(|(a, b)| a <= b)?",
+        "map(|(a, b)| a < b)?",
+        PROPERTY,
+    ),
+    Mutant(
+        "predicates: one element of a set is as good as all",
+        PREDICATE,
+        "let all = matches!(self.question, Question::ContainsAll);",
+        "let all = matches!(self.question, Question::ContainsAll) && false;",
+        PROPERTY,
+    ),
+    Mutant(
+        "predicates: an operand's second step is skipped",
+        PREDICATE,
+        "self.steps.iter().take(self.count)",
+        "self.steps.iter().take(self.count.min(1))",
+        PROPERTY,
+    ),
+    Mutant(
+        "predicates: an absent attribute of an entity is missing, and no error",
+        PREDICATE,
+        "reader.attribute(value, name)?.ok_or(Fault::Error)?,",
+        "reader.attribute(value, name)?.unwrap_or(Value::bool(false)),",
+        PROPERTY,
+    ),
+    Mutant(
+        "single conditions: a text that ends early begins so",
+        SINGLE,
+        "text.len() >= beginning.len() && beginning",
+        "beginning",
+        PROPERTY,
+    ),
+    Mutant(
+        "single conditions: a range wider than the network is in it",
+        SINGLE,
+        "== 0 && *length <= prefix",
+        "== 0",
+        PROPERTY,
+    ),
+    Mutant(
+        "single conditions: the last element of a set is not looked at",
+        SINGLE,
+        "let (start, len) = (set.start() as usize, set.len() as usize);",
+        "let (start, len) = (set.start() as usize, set.len() as usize - 1);",
+        PROPERTY,
+    ),
+    Mutant(
+        "like: a beginning with a letter that is not ASCII is compared byte by byte",
+        "vm/src/ops.rs",
+        "if wanted > 0x7F {\n            return None;\n        }",
+        "if wanted > 0x7F {\n            return Some(false);\n        }",
+        PROPERTY,
+    ),
+    Mutant(
+        "passed values: numbers of texts outlive their bundle",
+        PASSED,
+        "if self.generation() != generation || self.shared.is_forked() {",
+        "if self.shared.is_forked() {",
+        ONE_STEP,
+    ),
+    Mutant(
+        "passed values: the kill switch is not looked at",
+        PASSED,
+        "let is_newest = gate.shared.state() == quiet(gate.snapshot.version) && ",
+        "let is_newest = ",
+        ONE_STEP,
+    ),
+    Mutant(
+        "passed values: a number of another call is a text",
+        PASSED,
+        "u32::try_from(number).is_ok().then_some(number)",
+        "Some(number)",
+        ONE_STEP,
+    ),
+    Mutant(
+        "passed values: an entity of any type is an element",
+        PASSED,
+        "self.gate.entity_value(handle, number, ty)?\n                }",
+        "self.gate.entity_value(handle, number, ty).unwrap_or_default()\n                }",
+        ONE_STEP,
     ),
 )
