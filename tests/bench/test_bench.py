@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tests.racing import Repeat
 from ztfast import _core, bench
@@ -21,7 +23,7 @@ from ztfast.bench.desk import DESK_MARKS, OTHER_GATES
 from ztfast.bench.floors import FLOORS
 from ztfast.bench.loops import BenchError, bulk, over_rows, pinned
 from ztfast.bench.marks import BOOK_MARKS
-from ztfast.bench.report import NATIVE, Mark, Report, Spread
+from ztfast.bench.report import NATIVE, Mark, Report, Spread, native_key, tables
 from ztfast.bench.series import Series
 from ztfast.bench.suite import Rounds
 from ztfast.bench.workload import Workload
@@ -121,7 +123,24 @@ def test_the_markdown_file_has_each_figure_of_the_desk(saved: Path, report: Repo
     rows = [line.split(" | ") for line in saved.with_suffix(".md").read_text().splitlines()]
     from_python = [of for of in report.series if of.workload == "desk" and not of.key.startswith(NATIVE)]
     assert [row[0].removeprefix("| ") for row in rows[2:]] == ["an empty call", *(of.name for of in from_python)]
-    assert [row[0] for row in rows if row[-1] == " |"] == ["| order.new by an algorithm, a row of decide_many"]
+    assert [row[0] for row in rows if row[-1] == " |"] == ["| order.new by an algorithm, a row"]
+
+
+def test_the_table_of_the_desk_has_each_decision_once_beside_its_native_one(report: Report) -> None:
+    out = io.StringIO()
+    Console(file=out, width=100).print(tables(report))
+    table = out.getvalue().split("The example desk")[1].split("One by one")[0]
+    rows = {line.split("  ")[0]: line.split() for line in table.splitlines()}
+    desk = {of.key: of for of in report.series if of.workload == "desk"}
+    beside = [of for of in desk.values() if native_key(of.key) in desk]
+    assert len(beside) > 20
+    for of in beside:
+        native = desk[native_key(of.key)]
+        assert rows[of.name][-1] == f"{native.ns.median:,.1f}"
+        assert native.name not in rows
+    assert {of.name for of in desk.values() if of.key.startswith(NATIVE) and of.name in rows} == {
+        "native order.cancel", "native order.cancel at random", "native order.new at random, 9 values"
+    }  # fmt: skip
 
 
 def test_the_plot_has_every_series(saved: Path, report: Report) -> None:

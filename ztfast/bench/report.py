@@ -63,7 +63,7 @@ NATIVE = "desk_native_"
 
 WORKLOADS = {
     "book": "A book of five policies: decisions in bulk, one CPU",
-    "desk": "The example desk: decisions in bulk, one CPU",
+    "desk": "The example desk: decisions in bulk, one CPU; floor: C call",
 }
 """The workloads, and the titles of their tables."""
 
@@ -325,11 +325,18 @@ def _floors(report: Report) -> Table:
 
 def _series(report: Report, workload: str) -> Table:
     names = {floor.key: floor.name.split(",")[0].removeprefix("empty ") for floor in report.floors}
-    made = _table(WORKLOADS[workload], "", "ns", "x floor", "middle half", "floor")
+    # All of the desk's have one floor. Each stands beside the native decision of the same request.
+    is_desk = workload == "desk"
+    native = {of.key: of for of in report.series if of.key.startswith(NATIVE)}
+    beside = {native_key(of.key) for of in report.series if of.key not in native}
+    made = _table(WORKLOADS[workload], "", "ns", "x floor", "middle half", "native" if is_desk else "floor")
     for of in report.series:
-        if of.ratio and of.workload == workload:
+        if of.ratio and of.workload == workload and of.key not in beside:
             low, median, high = map(_ratio, (of.ratio.low, of.ratio.median, of.ratio.high))
-            made.add_row(of.name, f"{of.ns.median:,.1f}", median, f"{low} - {high}", names[of.floor or ""])
+            twin = native.get(native_key(of.key))
+            natively = f"{twin.ns.median:,.1f}" if twin else ""
+            last = natively if is_desk else names[of.floor or ""]
+            made.add_row(of.name, f"{of.ns.median:,.1f}", median, f"{low} - {high}", last)
     return made
 
 

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use ztfast_embed::{Api, RawGate};
+use ztfast_embed::{RawGate, Value};
 use ztfast_engine::{Code, Determining, Gate, Handle, SessionId, monotonic_ns};
 
 /// Read the time-stamp counter after all instructions before it and before all instructions after it.
@@ -150,7 +150,7 @@ pub(crate) fn time_table(
     })
 }
 
-/// An argument as an embedder has it before a call.
+/// An argument as an embedder has it.
 #[derive(FromPyObject)]
 pub(crate) enum Brought {
     /// What is passed as a number.
@@ -161,53 +161,31 @@ pub(crate) enum Brought {
     /// An entity's handle.
     Entity { handle: u64 },
     /// An address's bytes, and the length of its prefix.
-    Address(Vec<u8>, u32),
+    Address(Vec<u8>, u8),
     #[pyo3(transparent)]
     Set(Vec<Self>),
 }
 
 impl Brought {
-    /// Return the argument's number in the call that was begun, or 0 if it is refused: then the decision denies.
-    ///
-    /// # Safety
-    /// The gate is live, and no other thread uses it.
-    unsafe fn number(&self, api: &Api, gate: *mut RawGate, place: usize, elements: &mut Vec<i64>) -> i64 {
-        let mut number = 0;
-        let to = &raw mut number;
+    /// Return the elements of a set; none of anything else.
+    fn elements(&self) -> Vec<Value<'_>> {
+        if let Self::Set(all) = self { all.iter().map(|one| one.value(&[])).collect() } else { Vec::new() }
+    }
+
+    /// Return the argument as it is passed, with the elements if it is a set.
+    fn value<'v>(&'v self, elements: &'v [Value<'v>]) -> Value<'v> {
         match self {
-            Self::Number(value) => number = *value,
-            Self::Text(text) => {
-                // SAFETY: the caller's promise; the text is a slice, and `to` is ours. So it is below.
-                unsafe { (api.text)(gate, text.as_ptr(), text.len(), to) };
-            }
-            Self::Entity { handle } => {
-                // SAFETY: as above.
-                unsafe { (api.entity)(gate, *handle, place, to) };
-            }
-            Self::Address(bytes, prefix) => {
-                // SAFETY: as above.
-                unsafe { (api.address)(gate, bytes.as_ptr(), bytes.len(), *prefix, to) };
-            }
-            Self::Set(all) => {
-                elements.clear();
-                for one in all {
-                    let element = match one {
-                        Self::Entity { handle } => handle.cast_signed(),
-                        // SAFETY: as above. Sets have no sets as elements, so `elements` need not be lent.
-                        _ => unsafe { one.number(api, gate, place, &mut Vec::new()) },
-                    };
-                    elements.push(element);
-                }
-                // SAFETY: as above.
-                unsafe { (api.set)(gate, elements.as_ptr(), elements.len(), place, to) };
-            }
+            Self::Number(number) => Value::number(*number),
+            Self::Text(text) => Value::text(text),
+            Self::Entity { handle } => Value::number(handle.cast_signed()),
+            Self::Address(bytes, prefix) => Value::address(bytes, *prefix),
+            Self::Set(_) => Value::set(elements),
         }
-        number
     }
 }
 
-/// Return the nanoseconds of `count` equal calls through the table of functions that embedders call: each begins, gets
-/// the numbers of what it brings, and decides.
+/// Return the nanoseconds of `count` equal decisions through the table of functions that embedders call. Those that
+/// bring texts, entities, addresses or sets pass them and decide in one step.
 ///
 /// Raises `ValueError` if one of them is denied.
 #[pyfunction]
@@ -220,23 +198,26 @@ pub(crate) fn time_calls(
     count: u64,
 ) -> PyResult<u64> {
     let gate = gate.core() as usize;
-    let begins = brought.iter().any(|one| !matches!(one, Brought::Number(_)));
+    let number = |one: &Brought| if let Brought::Number(number) = one { Some(*number) } else { None };
+    let numbers: Option<Vec<i64>> = brought.iter().map(number).collect();
     let (taken, allowed) = py.detach(|| {
         let (gate, api) = (gate as *mut RawGate, black_box(&API));
-        let (mut numbers, mut elements) = (vec![0; brought.len()], Vec::with_capacity(64));
-        let mut allowed = 0;
+        let elements: Vec<Vec<Value<'_>>> = brought.iter().map(Brought::elements).collect();
+        let values: Vec<Value<'_>> = brought.iter().zip(&elements).map(|(one, all)| one.value(all)).collect();
+        let (mut generation, mut allowed) = (0, 0);
+        // SAFETY: the gate is live (the caller holds its object) and no other thread uses it while it is measured (see
+        // `ztfast.h`); `generation` is ours.
+        unsafe { (api.refresh)(gate, &raw mut generation) };
         let began = Instant::now();
         for _ in 0..count {
-            // SAFETY: the gate is live (the caller holds its object) and no other thread uses it while it is measured
-            // (see `ztfast.h`); `numbers` is a slice.
+            // SAFETY: as above; `numbers` and `values` are slices, and what they point to lives as long.
             let code = unsafe {
-                if begins {
-                    (api.begin)(gate);
+                if let Some(numbers) = &numbers {
+                    (api.allows)(gate, session, resource, numbers.as_ptr(), numbers.len())
+                } else {
+                    let (data, len) = (values.as_ptr().cast(), values.len());
+                    (api.decide_values)(gate, session, resource, data, len, generation, std::ptr::null_mut())
                 }
-                for (place, (number, one)) in numbers.iter_mut().zip(&brought).enumerate() {
-                    *number = one.number(api, gate, place, &mut elements);
-                }
-                (api.allows)(gate, session, resource, numbers.as_ptr(), numbers.len())
             };
             allowed += u64::from(code == Code::Allow as u32);
         }
