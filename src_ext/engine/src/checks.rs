@@ -36,7 +36,8 @@ pub(crate) struct Check {
     pub code: (u32, u32),
 }
 
-/// The results of a check for each entity that the argument at a place may be, as of the bundle.
+/// The results of a check for each entity that the argument at a place may be, as of the bundle. Entities that the
+/// bundle lacks have those of their type's stand-in: no constant is one of them.
 #[derive(Debug)]
 pub(crate) struct OfEntity {
     place: u16,
@@ -64,10 +65,8 @@ impl OfEntity {
         let (first, last) = (of_type().next()?.0, of_type().next_back()?.0);
         let mut results = vec![0; (last - first < MAX_ENTITIES).then_some(last - first + 1)?];
         let mut numbers = vec![0; arguments];
-        for (at, record) in of_type() {
-            // Nothing of an entity that the bundle lacks is known but that it is no other.
-            let foreign = u32::from(record.id == u32::MAX);
-            let entity = EntityRef { index: u32::try_from(at).ok()?, foreign };
+        for (at, _) in of_type() {
+            let entity = EntityRef::known(u32::try_from(at).ok()?);
             *numbers.get_mut(usize::from(place))? = entity.bits().cast_signed();
             let request = Request { numbers: &numbers, positions, kinds, ..Request::bare(entity, entity) };
             let result = match Vm::new(bundle.store(), &request, scratch).holds(code) {
@@ -93,7 +92,19 @@ impl OfEntity {
     }
 }
 
-/// What the arguments of a decision are, without its entities, which few checks need.
+/// What checks may read of a decision.
+pub(crate) trait Given<'a> {
+    /// Return the gate's checks.
+    fn checks(&self) -> &'a [Check];
+    /// Return the bundle's code.
+    fn code(&self) -> &'a [Instr];
+    /// Return the arguments, with the sets, addresses and texts that they bring.
+    fn arguments(&self) -> Arguments<'a>;
+    /// Return the whole request, which few checks need; `None` if an entity is gone.
+    fn request(&self) -> Option<Request<'a>>;
+}
+
+/// The arguments of a decision.
 #[derive(Clone, Copy)]
 pub(crate) struct Arguments<'a> {
     pub numbers: &'a [i64],
@@ -102,15 +113,11 @@ pub(crate) struct Arguments<'a> {
 }
 
 /// Runs checks for one decision.
-pub(crate) struct Interpreter<'a, R> {
-    checks: &'a [Check],
-    bundle: &'a Bundle,
-    store: &'a StoreView<'a>,
-    arguments: &'a Arguments<'a>,
-    /// Makes the whole request.
-    make: R,
+pub(crate) struct Interpreter<'a, 'g, G> {
+    given: &'g G,
+    store: &'g StoreView<'g>,
     request: Option<Request<'a>>,
-    scratch: &'a mut Scratch,
+    scratch: &'g mut Scratch,
     /// The checks that were run as code or predicates, and which of these are true or an error.
     run: u64,
     holds: u64,
@@ -120,31 +127,22 @@ pub(crate) struct Interpreter<'a, R> {
     pub is_faulty: bool,
 }
 
-impl<'a, R: Fn() -> Option<Request<'a>>> Interpreter<'a, R> {
+impl<'a, 'g, G: Given<'a>> Interpreter<'a, 'g, G> {
     #[inline]
-    pub const fn new(
-        checks: &'a [Check],
-        bundle: &'a Bundle,
-        store: &'a StoreView<'a>,
-        arguments: &'a Arguments<'a>,
-        make: R,
-        scratch: &'a mut Scratch,
-    ) -> Self {
-        let (request, steps, is_faulty) = (None, STEPS, false);
-        let (run, holds, fails) = (0, 0, 0);
-        Self { checks, bundle, store, arguments, make, request, scratch, run, holds, fails, steps, is_faulty }
+    pub const fn new(given: &'g G, store: &'g StoreView<'g>, scratch: &'g mut Scratch) -> Self {
+        Self { given, store, request: None, scratch, run: 0, holds: 0, fails: 0, steps: STEPS, is_faulty: false }
     }
 
     /// Return the result of a check that needs no request.
     #[inline]
     fn at_once(&self, check: &Check) -> Option<CheckResult> {
-        let Arguments { numbers, arena, strings } = *self.arguments;
         if let Some(of_entity) = &check.of_entity
             && self.store.changes.is_none()
         {
-            return of_entity.result(numbers);
+            return of_entity.result(self.given.arguments().numbers);
         }
         let single = check.single.as_ref()?;
+        let Arguments { numbers, arena, strings } = self.given.arguments();
         single.holds(numbers, arena, strings, self.store.strings).map(CheckResult::Bool)
     }
 
@@ -173,7 +171,7 @@ impl<'a, R: Fn() -> Option<Request<'a>>> Interpreter<'a, R> {
     #[inline]
     fn holds(&mut self, check: &Check) -> Result<bool, Fault> {
         if self.request.is_none() {
-            self.request = (self.make)();
+            self.request = self.given.request();
         }
         let request = self.request.as_ref().ok_or(Fault::Corrupt)?;
         let (start, len) = check.code;
@@ -182,7 +180,7 @@ impl<'a, R: Fn() -> Option<Request<'a>>> Interpreter<'a, R> {
         let holds = if let Some(predicate) = &check.predicate {
             predicate.holds(self.store, request, &mut left)
         } else {
-            let code = self.bundle.code().get(start as usize..start as usize + len as usize).ok_or(Fault::Corrupt)?;
+            let code = self.given.code().get(start as usize..start as usize + len as usize).ok_or(Fault::Corrupt)?;
             let mut vm = Vm::new(self.store, request, self.scratch).with_budget(given);
             let holds = vm.holds(code);
             left = vm.budget();
@@ -193,11 +191,10 @@ impl<'a, R: Fn() -> Option<Request<'a>>> Interpreter<'a, R> {
     }
 }
 
-impl<'a, R: Fn() -> Option<Request<'a>>> Checks for Interpreter<'a, R> {
+impl<'a, G: Given<'a>> Checks for Interpreter<'a, '_, G> {
     #[inline]
     fn run(&mut self, number: u16) -> Option<CheckResult> {
-        let checks = self.checks;
-        let Some(check) = checks.get(usize::from(number)) else {
+        let Some(check) = self.given.checks().get(usize::from(number)) else {
             self.is_faulty = true;
             return Some(CheckResult::Error);
         };

@@ -7,7 +7,8 @@
 //! uses [`Walk`], as batches and `evaluate` do.
 
 use crate::binding::Binding;
-use crate::checks::{Arguments, Interpreter};
+use crate::changes::Store;
+use crate::checks::{Arguments, Check, Given, Interpreter};
 use crate::decide::{Determining, EffectOnly, Sink, Walk};
 use crate::gate::Gate;
 use crate::layers::{cell, layer_classes};
@@ -17,7 +18,7 @@ use ztfast_bundle::{Bundle, CellKind, ClassPair, Form, LayerRec, Program, Tests,
 use ztfast_codes::Code;
 use ztfast_live::{Handle, Place, SessionId};
 use ztfast_pages::monotonic_ns;
-use ztfast_vm::{Request, Scratch};
+use ztfast_vm::{Instr, Request};
 
 /// The least cell of each kind. The kinds are in the order of their numbers.
 const ALLOW: u32 = pack_cell(CellKind::Allow, 0);
@@ -145,8 +146,19 @@ impl Gate {
     fn by_checks<N: Sink>(&mut self, entities: (Place, Handle), cell: u32, values: &[i64], sink: &mut N) -> Code {
         let Self { snapshot, binding: Some(binding), memory, brought, .. } = self else { return Code::StaleGate };
         let arguments = Arguments { numbers: values, arena: brought.values(), strings: brought.view() };
-        let given = Given { snapshot, binding, entities, arguments };
-        match given.answer(cell, &mut memory.scratch) {
+        let given = Asked { snapshot, binding, entities, arguments };
+        let (changed, view);
+        let store = match &snapshot.changes {
+            None => snapshot.bundle().store(),
+            Some(changes) => {
+                changed = Store { bundle: snapshot.bundle(), changes };
+                view = changed.view();
+                &view
+            }
+        };
+        let mut checks = Interpreter::new(&given, store, &mut memory.scratch);
+        let answer = binding.table.lines.answer_with(cell, values, &mut checks);
+        match if checks.is_faulty { ANSWER_CORRUPT } else { answer } {
             ANSWER_DEFAULT => return Code::Default,
             ANSWER_CORRUPT => return Code::Corrupt,
             ANSWER_ALLOW if !N::ALL => return Code::Allow,
@@ -262,28 +274,29 @@ impl Gate {
     }
 }
 
-/// What the checks of a decision may read.
-struct Given<'a> {
+/// What a gate is asked.
+struct Asked<'a> {
     snapshot: &'a Snapshot,
     binding: &'a Binding,
     entities: (Place, Handle),
     arguments: Arguments<'a>,
 }
 
-impl<'a> Given<'a> {
-    /// Return the answer of a cell's line.
+impl<'a> Given<'a> for Asked<'a> {
     #[inline]
-    fn answer(&self, cell: u32, scratch: &mut Scratch) -> u8 {
-        let (bundle, lines) = (&self.snapshot.loaded.bundle, &self.binding.table.lines);
-        self.snapshot.with_store(|store| {
-            let mut checks =
-                Interpreter::new(lines.checks(), bundle, store, &self.arguments, || self.request(), scratch);
-            let answer = lines.answer_with(cell, self.arguments.numbers, &mut checks);
-            if checks.is_faulty { ANSWER_CORRUPT } else { answer }
-        })
+    fn checks(&self) -> &'a [Check] {
+        self.binding.table.lines.checks()
     }
 
-    /// Return the whole request.
+    fn code(&self) -> &'a [Instr] {
+        self.snapshot.loaded.bundle.code()
+    }
+
+    #[inline]
+    fn arguments(&self) -> Arguments<'a> {
+        self.arguments
+    }
+
     fn request(&self) -> Option<Request<'a>> {
         let Self { snapshot, binding, entities: (principal, resource), arguments } = self;
         Some(Request {

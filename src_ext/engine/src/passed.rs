@@ -62,18 +62,36 @@ impl PassedValues<'_> {
     /// Pass a value that is no set. `None` if it is not of the argument's type, or there is no room for it.
     #[inline]
     pub fn value(&mut self, given: Passed<'_>) -> Option<()> {
-        let number = match (self.next_argument()?, given) {
-            (Argument::Itself, Passed::Number(number)) => number,
-            (Argument::Text, given) => self.text(given)?,
-            (Argument::Entity(number), Passed::Number(handle)) => {
-                let binding = self.gate.binding.as_ref()?;
-                self.gate.entity_value(handle, number, binding.types.get(self.count)?)?.as_i64()
+        match given {
+            Passed::Number(number) => self.number(number),
+            Passed::Address(bits, is_v6, prefix) => {
+                if self.next_argument()? != Argument::Address || prefix > if is_v6 { 128 } else { 32 } {
+                    return None;
+                }
+                let number = self.gate.brought.address(bits, is_v6, prefix)?;
+                self.push(number)
             }
-            (Argument::Address, Passed::Address(bits, is_v6, prefix)) => {
-                let is_one = if is_v6 { prefix <= 128 } else { prefix <= 32 };
-                is_one.then(|| self.gate.brought.address(bits, is_v6, prefix))??
+            Passed::Text(_) | Passed::Unknown(_) => {
+                if self.next_argument()? != Argument::Text {
+                    return None;
+                }
+                let number = self.text(given)?;
+                self.push(number)
             }
-            _ => return None,
+        }
+    }
+
+    #[inline]
+    fn number(&mut self, given: i64) -> Option<()> {
+        let argument = self.next_argument()?;
+        let number = if argument == Argument::Itself {
+            given
+        } else if argument == Argument::Text {
+            self.text(Passed::Number(given))?
+        } else {
+            let Argument::Entity(number) = argument else { return None };
+            let binding = self.gate.binding.as_ref()?;
+            self.gate.entity_value(given, number, binding.types.get(self.count)?)?.as_i64()
         };
         self.push(number)
     }
@@ -104,14 +122,14 @@ impl PassedValues<'_> {
     /// Decide. `None` if a bundle, a change or the kill switch came meanwhile.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
-    pub fn allows(self, session: SessionId, resource: Handle) -> Option<Code> {
+    pub fn allows(&mut self, session: SessionId, resource: Handle) -> Option<Code> {
         self.walk(session, resource, &mut EffectOnly)
     }
 
     /// Decide, and record the policies that determine the decision. `None` as for [`Self::allows`].
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
-    pub fn decide(self, session: SessionId, resource: Handle, determining: &mut Determining) -> Option<Code> {
+    pub fn decide(&mut self, session: SessionId, resource: Handle, determining: &mut Determining) -> Option<Code> {
         determining.clear();
         let code = self.walk(session, resource, determining);
         determining.sort();
@@ -120,11 +138,11 @@ impl PassedValues<'_> {
 
     #[inline(always)]
     #[allow(clippy::inline_always)] // on the hot path
-    fn walk(self, session: SessionId, resource: Handle, sink: &mut impl Sink) -> Option<Code> {
+    fn walk(&mut self, session: SessionId, resource: Handle, sink: &mut impl Sink) -> Option<Code> {
         let Self { gate, numbers, count } = self;
         // The session's place may have been reused if there is a newer epoch of uids, which comes before its bundle.
         let is_newest = gate.shared.state() == quiet(gate.snapshot.version) && gate.snapshot.loaded.uids.is_newest();
-        is_newest.then(|| gate.walk_now(session, resource, numbers.get(..count).unwrap_or_default(), sink))
+        is_newest.then(|| gate.walk_now(session, resource, numbers.get(..*count).unwrap_or_default(), sink))
     }
 
     #[inline]

@@ -6,7 +6,9 @@ mod world;
 use std::sync::Arc;
 use world::sources::compile;
 use ztfast_bundle::Bundle;
-use ztfast_engine::{Admission, Code, Engine, EngineOptions, EntityError, Gate, Handle, Passed, SessionId};
+use ztfast_engine::{
+    Admission, AttrValue, Code, Engine, EngineOptions, EntityData, EntityError, Gate, Handle, Passed, SessionId,
+};
 
 const SCHEMA: &str = "
 entity User, Doc, Other;
@@ -196,4 +198,37 @@ fn sets_of_records_have_no_numbers() {
     assert_eq!(gate.set(&[], 5), Err(EntityError::WrongType));
     gate.begin();
     assert_eq!(gate.allows(desk.session, desk.doc, &[0; 6]), Code::Corrupt);
+}
+
+/// What a gate found out about entities of the context when it was prepared is of the bundle.
+#[test]
+fn a_change_of_an_entity_in_the_context_is_seen() {
+    let schema = "
+        entity User { limit: Long }; entity Doc;
+        action see appliesTo { principal: User, resource: Doc, context: { who: User } };
+    ";
+    let entities = r#"[{"uid": {"type": "User", "id": "u"}, "attrs": {"limit": 5}, "parents": []}]"#;
+    let policy = "permit (principal, action, resource) when { context.who.limit > 3 };";
+    let bundle = Arc::new(Bundle::of(&compile(policy, schema, Some(entities), None)).unwrap());
+    let engine = Engine::new(bundle, None, EngineOptions::default()).unwrap();
+    let handle = |ty: &str, id: &str| engine.handle(ty, id).unwrap();
+    let admit = |principal| engine.admit(&Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX }).unwrap();
+    let (session, doc) = (admit(handle("User", "v")), handle("Doc", "d"));
+    let mut gate = engine.prepare("Action", "see", &["who"]).unwrap();
+    let mut code = |id: &str| {
+        gate.begin();
+        let who = gate.entity(handle("User", id), 0).unwrap();
+        gate.allows(session, doc, &[who])
+    };
+    let limit = |id: &str, limit| EntityData {
+        uid: ("User".into(), id.into()),
+        parents: Vec::new(),
+        attrs: vec![("limit".into(), AttrValue::Long(limit))],
+        tags: Vec::new(),
+    };
+    assert_eq!([code("u"), code("w")], [Code::Allow, Code::Default]);
+    engine.change(&[limit("u", 1), limit("w", 9)], &[]).unwrap();
+    assert_eq!([code("u"), code("w")], [Code::Default, Code::Allow]);
+    engine.change(&[limit("u", 4)], &[("User".into(), "w".into())]).unwrap();
+    assert_eq!([code("u"), code("w")], [Code::Allow, Code::Default]);
 }

@@ -155,6 +155,9 @@ unsafe extern "C" fn decide_values(
 /// As the header demands: if the kind says so, `data` points to `length` bytes or values.
 #[inline]
 unsafe fn pass(passed: &mut PassedValues<'_>, value: &RawValue) -> Option<()> {
+    if value.kind == 0 {
+        return passed.value(Passed::Number(value.number));
+    }
     if value.kind == Kind::Set as u32 {
         // SAFETY: the caller's promise.
         let elements = unsafe { values(value.data.cast::<RawValue>(), value.length as usize) }?;
@@ -178,7 +181,14 @@ unsafe fn scalar(value: &RawValue) -> Option<Passed<'_>> {
     Some(match value.kind {
         0 => Passed::Number(value.number),
         TEXT => {
-            let text = std::str::from_utf8(bytes()?).ok()?;
+            let bytes = bytes()?;
+            // Most texts are ASCII, and short.
+            let text = if bytes.iter().fold(0, |all, &byte| all | byte) < 0x80 {
+                // SAFETY: ASCII is UTF-8.
+                unsafe { std::str::from_utf8_unchecked(bytes) }
+            } else {
+                std::str::from_utf8(bytes).ok()?
+            };
             if value.number == UNKNOWN_TEXT { Passed::Unknown(text) } else { Passed::Text(text) }
         }
         ADDRESS => {

@@ -208,6 +208,22 @@ mod tests {
     }
 
     #[test]
+    fn beginnings_match_as_like_does() {
+        let mut known = 0;
+        for text in ["", "a", "ab", "abc", "b", "é", "éa", "a*"] {
+            for pattern in ["", "*", "a*", "ab*", "abcd*", "é*", "aé*", "a", "*a", "**", "a*b*"] {
+                let elems: alloc::vec::Vec<u32> =
+                    pattern.chars().map(|c| if c == '*' { WILDCARD } else { u32::from(c) }).collect();
+                if let Some(begins) = begins_like(text.as_bytes(), &elems) {
+                    assert_eq!(begins, matches(text, pattern), "{text:?} like {pattern:?}");
+                    known += 1;
+                }
+            }
+        }
+        assert_eq!(known, 8 * 4);
+    }
+
+    #[test]
     fn like_gives_up_when_its_budget_is_spent() {
         assert_eq!(like("aaaaaaaa", &[WILDCARD, u32::from('b')], &mut 3), Err(Fault::Exhausted));
     }

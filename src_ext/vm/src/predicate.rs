@@ -65,8 +65,6 @@ pub struct Predicate {
     question: Question,
     first: Operand,
     second: Operand,
-    /// What the answer must be.
-    wanted: bool,
 }
 
 impl Predicate {
@@ -76,19 +74,11 @@ impl Predicate {
     pub fn of(code: &[Instr], values: &[Value], slot: impl Fn(u32) -> Option<(u16, Tag)>) -> Option<Self> {
         let mut stack: Vec<(Source, Vec<Step>)> = Vec::new();
         let mut asked: Option<(Question, Operand, Operand)> = None;
-        let mut wanted = true;
         for instr in code {
-            let op = Op::from_u8(instr.op)?;
             if asked.is_some() {
-                // The answer is a boolean, which can only be negated.
-                match op {
-                    Op::Not => wanted = !wanted,
-                    Op::NeedBool => {}
-                    _ => return None,
-                }
-                continue;
+                return None;
             }
-            match op {
+            match Op::from_u8(instr.op)? {
                 Op::Const => stack.push((Source::Constant(*values.get(instr.imm as usize)?), Vec::new())),
                 Op::Principal => stack.push((Source::Principal, Vec::new())),
                 Op::Resource => stack.push((Source::Resource, Vec::new())),
@@ -129,10 +119,6 @@ impl Predicate {
                 Op::Like => asked = Some(taken(&mut stack, Question::Like(instr.imm), 1)?),
                 Op::Is => asked = Some(taken(&mut stack, Question::Is(instr.imm), 1)?),
                 Op::HasAttr => asked = Some(taken(&mut stack, Question::Has(instr.imm), 1)?),
-                Op::Not | Op::NeedBool => {
-                    asked = Some(taken(&mut stack, Question::True, 1)?);
-                    wanted = op != Op::Not;
-                }
                 _ => return None,
             }
         }
@@ -140,12 +126,7 @@ impl Predicate {
             Some(asked) => asked,
             None => taken(&mut stack, Question::True, 1)?,
         };
-        stack.is_empty().then_some(Self { question, first, second, wanted })
-    }
-
-    /// Return what the answer to the question must be.
-    pub(crate) const fn wanted(&self) -> bool {
-        self.wanted
+        stack.is_empty().then_some(Self { question, first, second })
     }
 
     /// Return the place of a set of the request, and the constant of which this asks whether the set contains it.
@@ -183,7 +164,7 @@ impl Predicate {
         let mut reader = Reader { store, request, built: &[], budget };
         let first = self.first.value(&reader)?;
         let second = || self.second.value(&reader);
-        let found = match self.question {
+        Ok(match self.question {
             Question::True => as_bool(first)?,
             Question::Equal => {
                 let second = second()?;
@@ -212,8 +193,7 @@ impl Predicate {
                 let second = if method.operands() == 1 { Value::MISSING } else { second()? };
                 as_bool(reader.extension(method, first, second)?)?
             }
-        };
-        Ok(found == self.wanted)
+        })
     }
 }
 

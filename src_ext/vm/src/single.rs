@@ -16,8 +16,6 @@ const LONGEST: usize = 24;
 #[derive(Debug, Clone)]
 pub struct Single {
     place: u16,
-    /// What the answer must be.
-    wanted: bool,
     question: Question,
 }
 
@@ -36,9 +34,8 @@ impl Single {
     /// Read a predicate as a condition on one argument; `None` if it is none of these.
     #[must_use]
     pub fn of(predicate: &Predicate, store: &StoreView<'_>) -> Option<Self> {
-        let (place, wanted) = (predicate.composite_contains(), predicate.wanted());
-        if let Some((place, element)) = place {
-            return element.is_scalar().then_some(Self { place, wanted, question: Question::Element(element) });
+        if let Some((place, element)) = predicate.composite_contains() {
+            return element.is_scalar().then_some(Self { place, question: Question::Element(element) });
         }
         if let Some((place, pattern)) = predicate.text_is_like() {
             let pattern = store.patterns.get(pattern as usize)?;
@@ -50,11 +47,11 @@ impl Single {
             for (byte, element) in bytes.get_mut(..beginning.len())?.iter_mut().zip(beginning) {
                 *byte = ascii(element)?;
             }
-            return Some(Self { place, wanted, question: Question::Beginning(bytes, beginning.len()) });
+            return Some(Self { place, question: Question::Beginning(bytes, beginning.len()) });
         }
         let (place, range) = predicate.address_is_in()?;
         let (network, length) = ip4(range)?;
-        Some(Self { place, wanted, question: Question::Network { network, length } })
+        Some(Self { place, question: Question::Network { network, length } })
     }
 
     /// Return whether the condition holds; `None` if that is left to the predicate. `arena` and `strings` are the
@@ -70,7 +67,7 @@ impl Single {
         known: StringsView<'_>,
     ) -> Option<bool> {
         let number = numbers.get(usize::from(self.place))?.cast_unsigned();
-        let found = match &self.question {
+        Some(match &self.question {
             Question::Element(element) => {
                 let set = arena.get(number as u32 as usize)?;
                 let (start, len) = (set.start() as usize, set.len() as usize);
@@ -95,7 +92,6 @@ impl Single {
                 let (address, prefix) = ip4(*arena.get(number as u32 as usize)?)?;
                 u64::from(address ^ network) >> (32 - length) == 0 && *length <= prefix
             }
-        };
-        Some(found == self.wanted)
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::gate_table;
 use crate::binding::{Binding, Path, bind};
-use crate::checks::{Arguments, Check, CheckResult, Interpreter};
+use crate::checks::{Arguments, Check, CheckResult, Given, Interpreter};
 use crate::columns::Column;
 use crate::layers::{cell, layer_classes};
 use crate::lift::Lifter;
@@ -18,7 +18,9 @@ use std::fmt::Write;
 use ztfast_bundle::{Bundle, CellKind, ClassPair, Program, ResidualView, ValueType, cell_kind, cell_program};
 use ztfast_cedar::{Mode, SourceFile, Sources};
 use ztfast_codes::Code;
-use ztfast_vm::{Arena, BUDGET, EntityRef, FOREIGN_STRING, Fault, Request, Scratch, StringsView, Tag, Value, Vm};
+use ztfast_vm::{
+    Arena, BUDGET, EntityRef, FOREIGN_STRING, Fault, Instr, Request, Scratch, StringsView, Tag, Value, Vm,
+};
 
 const SCHEMA: &str = "
 entity Team;
@@ -44,12 +46,14 @@ const ENTITIES: &str = r#"[
 ]"#;
 
 /// Conditions that ask for more than numbers.
-const CHECKS: [&str; 28] = [
+const CHECKS: [&str; 32] = [
     "context.s like \"x*\"",
+    "context.s like \"xyz*\"",
     "!(context.s like \"*\")",
     "context.s like \"é*\"",
     "context.i.isInRange(ip(\"127.0.0.0/8\"))",
     "context.i.isInRange(ip(\"0.0.0.0/0\"))",
+    "context.i.isInRange(ip(\"10.0.0.0/9\"))",
     "context.i.isInRange(ip(\"::/0\"))",
     "context.l.contains(\"x\")",
     "!context.l.contains(context.s)",
@@ -59,6 +63,8 @@ const CHECKS: [&str; 28] = [
     "context.w in Team::\"t1\"",
     "context.w in [Team::\"t1\", User::\"u2\"]",
     "context.w.n > 4",
+    "context.w.n >= 5",
+    "context.w.n <= resource.n",
     "context.w.g",
     "!context.w.g",
     "context.w.boss.n < 0",
@@ -261,6 +267,30 @@ struct Counts {
     code: u32,
 }
 
+struct Requested<'a> {
+    bundle: &'a Bundle,
+    binding: &'a Binding,
+    request: Request<'a>,
+}
+
+impl<'a> Given<'a> for Requested<'a> {
+    fn checks(&self) -> &'a [Check] {
+        self.binding.table.lines.checks()
+    }
+
+    fn code(&self) -> &'a [Instr] {
+        self.bundle.code()
+    }
+
+    fn arguments(&self) -> Arguments<'a> {
+        Arguments { numbers: self.request.numbers, arena: self.request.arena, strings: self.request.strings }
+    }
+
+    fn request(&self) -> Option<Request<'a>> {
+        Some(self.request)
+    }
+}
+
 fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice: &[u64]) -> Result<(), TestCaseError> {
     let Some(bundle) = compiled(policies) else { return Err(TestCaseError::reject("not valid")) };
     let binding = bound(&bundle, absent);
@@ -361,10 +391,8 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
             let answer = if cell < FIRST_LINE {
                 binding.table.decide(cell, &numbers)
             } else {
-                let arguments = Arguments { numbers: &numbers, arena: request.arena, strings: request.strings };
-                let store = bundle.store();
-                let mut checks =
-                    Interpreter::new(lines.checks(), &bundle, store, &arguments, || Some(request), &mut scratch);
+                let given = Requested { bundle: &bundle, binding: &binding, request };
+                let mut checks = Interpreter::new(&given, bundle.store(), &mut scratch);
                 lines.answer_with(cell, &numbers, &mut checks)
             };
             if answer == WALK {
