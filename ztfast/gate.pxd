@@ -150,8 +150,12 @@ cdef enum:
 cdef enum:
     # The most IP addresses of a call.
     MOST_ADDRESSES = 8
-    # The most elements of a set of a call.
+    # The most elements of a set of a call, and of all its sets if it is passed in one step.
     MOST_ELEMENTS = 64
+    MOST_PASSED = 128
+    # The most bytes of a text that the bundle lacks: that a call can bring, and that a gate remembers.
+    LONGEST_TEXT = 16384
+    LONGEST_UNKNOWN = 64
 
 cdef struct Address:
     uint8_t bytes[16]
@@ -170,13 +174,16 @@ cdef struct RememberedText:
     # The gate keeps the text alive.
     PyObject *text
     Py_ssize_t length
-    int64_t number
+    # How the text is passed, as long as the gate uses this bundle.
+    ztfast_value passed
 
 cdef struct CacheKey:
     uint32_t code
     uint32_t count
     uint32_t policies[CACHED_POLICIES]
 
+
+cdef class Gate
 
 @cython.final
 cdef class Session:
@@ -211,8 +218,10 @@ cdef class Gate:
     cdef uint32_t (*_allows)(ztfast_gate *, uint64_t, uint64_t, const int64_t *, size_t) noexcept nogil
     # The number of arguments of a call, including session and resource, if all values are Long; otherwise -1.
     cdef Py_ssize_t _plain
-    # The same if values of all its kinds can be read in place.
-    cdef Py_ssize_t _in_place
+    # The same if numbers can stand for values of all its kinds.
+    cdef Py_ssize_t _at_once
+    # What decides calls of allows() whose values are not all Long.
+    cdef PyObject *(*_allows_values)(Gate, PyObject *const *, Py_ssize_t) noexcept
     # Not 0 while the gate is in use and Python code may run.
     cdef char _busy
     cdef size_t _count
@@ -244,12 +253,9 @@ cdef class Gate:
     cdef int check(self, PyObject *const *arguments, Py_ssize_t count) except -1
     cdef int numbers(self, PyObject *const *arguments, int64_t *values, Brought *brought) except -1
     cdef int look_up(self, PyObject *const *arguments, int64_t *values, Brought *brought) except -1
-    cdef int look_up_text(self, PyObject *value, Py_ssize_t *room, int64_t *number) except -1
-    cdef int look_up_new_text(
-        self, PyObject *value, RememberedText *remembered, Py_ssize_t *room, int64_t *number
-    ) except -1
-    cdef int look_up_set(self, size_t at, PyObject *value, Py_ssize_t *room, int64_t *number) except -1
-    cdef int keep_up(self) except -1
+    cdef Py_ssize_t look_up_text(self, PyObject *value, Py_ssize_t room, int64_t *number) noexcept
+    cdef Py_ssize_t look_up_set(self, size_t at, PyObject *value, Py_ssize_t room, int64_t *number) noexcept
+    cdef int keep_up(self) noexcept
     cdef int forget_texts(self) noexcept
     cdef Gate taken(self)
     cdef object wrong_count(self, PyObject *const *arguments, Py_ssize_t count)

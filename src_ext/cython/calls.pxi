@@ -15,53 +15,256 @@ cdef extern from "Python.h":
     void PyType_Modified(PyTypeObject *)
 
 
-cdef object gate_allows(Gate gate, PyObject *const *arguments, Py_ssize_t count):
+cdef extern from *:
+    """
+    static inline PyObject *ztfast_truth(int is_true) {
+        return Py_NewRef(is_true ? Py_True : Py_False);
+    }
+    """
+    PyObject *ztfast_truth(bint is_true) noexcept
+
+# A function that returns a new reference, or NULL after it raised.
+ctypedef PyObject *(*Call)(Gate, PyObject *const *, Py_ssize_t) noexcept
+
+# The slower functions are called through pointers. By their names they would be inlined, and calls with plain ints
+# would save registers that they do not use.
+cdef Call call_otherwise
+
+
+cdef PyObject *gate_allows(Gate gate, PyObject *const *arguments, Py_ssize_t count) noexcept:
+    if count == gate._plain:
+        return allows_plain(gate, arguments, count)
+    return gate._allows_values(gate, arguments, count)
+
+
+cdef inline PyObject *allows_plain(Gate gate, PyObject *const *arguments, Py_ssize_t count) noexcept:
+    """Decide if all values are ints of the usual size."""
     cdef int64_t values[MAX_ARGUMENTS]
     cdef Py_ssize_t at
-    cdef uint32_t code
+    if <void *>arguments[0].ob_type == SESSION and <void *>arguments[1].ob_type == HANDLE:
+        for at in range(2, count):
+            if <void *>arguments[at].ob_type != LONG or ztfast_short_number(arguments[at], &values[at - 2]) != 0:
+                return gate._allows_values(gate, arguments, count)
+        if ztfast_take_at_once(&gate._busy):
+            return allowed(gate, arguments, values, count)
+    return gate._allows_values(gate, arguments, count)
+
+
+cdef PyObject *allows_numbers(Gate gate, PyObject *const *arguments, Py_ssize_t count) noexcept:
+    """Decide if all values are numbers, of the usual types and sizes."""
+    cdef int64_t values[MAX_ARGUMENTS]
     if (
-        count != gate._plain
-        or <void *>arguments[0].ob_type != SESSION
-        or <void *>arguments[1].ob_type != HANDLE
+        count == gate._at_once and <void *>arguments[0].ob_type == SESSION and <void *>arguments[1].ob_type == HANDLE
     ):
-        return allows_in_place(gate, arguments, count)
-    for at in range(2, count):
-        if <void *>arguments[at].ob_type != LONG or ztfast_number(arguments[at], &values[at - 2]) != 0:
-            return allows_otherwise(gate, arguments, count)
-    if not ztfast_take_at_once(&gate._busy):
-        return allows_otherwise(gate, arguments, count)
-    code = gate._allows(
+        if not usual_numbers(gate, arguments, values):
+            return allows_unusual(gate, arguments, values, count)
+        if ztfast_take_at_once(&gate._busy):
+            return allowed(gate, arguments, values, count)
+    return call_otherwise(gate, arguments, count)
+
+
+cdef PyObject *allows_unusual(Gate gate, PyObject *const *arguments, int64_t *values, Py_ssize_t count) noexcept:
+    """Decide if all values are numbers of any type that needs no Python code."""
+    if numbers_at_once(gate, arguments, values) and ztfast_take_at_once(&gate._busy):
+        return allowed(gate, arguments, values, count)
+    return call_otherwise(gate, arguments, count)
+
+
+cdef inline PyObject *allowed(
+    Gate gate, PyObject *const *arguments, const int64_t *values, Py_ssize_t count
+) noexcept:
+    """Decide, and give back the gate that was taken."""
+    cdef uint32_t code = gate._allows(
         gate._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, <size_t>(count - 2)
     )
     ztfast_give_at_once(&gate._busy)
-    return True if code == <uint32_t>ZTFAST_ALLOW else False
+    return ztfast_truth(code == <uint32_t>ZTFAST_ALLOW)
 
 
-cdef object allows_in_place(Gate gate, PyObject *const *arguments, Py_ssize_t count):
-    """Decide if all values can be read in place, but are not all ints."""
-    cdef int64_t values[MAX_ARGUMENTS]
-    cdef Py_ssize_t at
-    cdef uint32_t code
+cdef PyObject *allows_passed(Gate gate, PyObject *const *arguments, Py_ssize_t count) noexcept:
+    """Decide if the values can be passed in one step."""
+    cdef uint32_t code = ZTFAST_UNDECIDED
     if (
-        count != gate._in_place
-        or <void *>arguments[0].ob_type != SESSION
-        or <void *>arguments[1].ob_type != HANDLE
+        count == gate._at_once
+        and <void *>arguments[0].ob_type == SESSION
+        and <void *>arguments[1].ob_type == HANDLE
+        and ztfast_take_at_once(&gate._busy)
     ):
-        return allows_otherwise(gate, arguments, count)
-    for at in range(2, count):
-        if ztfast_in_place(gate._kinds[at - 2], arguments[at], &values[at - 2]) != 0:
-            return allows_otherwise(gate, arguments, count)
-    if not ztfast_take_at_once(&gate._busy):
-        return allows_otherwise(gate, arguments, count)
-    code = gate._allows(
-        gate._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, <size_t>(count - 2)
+        code = decide_passed(gate, arguments, NULL)
+        ztfast_give_at_once(&gate._busy)
+    if code == <uint32_t>ZTFAST_UNDECIDED:
+        return call_otherwise(gate, arguments, count)
+    return ztfast_truth(code == <uint32_t>ZTFAST_ALLOW)
+
+
+cdef inline bint usual_numbers(Gate gate, PyObject *const *arguments, int64_t *values) noexcept:
+    """Convert all values if they are of the usual types and sizes; return whether they are."""
+    cdef size_t at
+    for at in range(gate._count):
+        if ztfast_usual(gate._kinds[at], arguments[at + 2], &values[at]) != 0:
+            return False
+    return True
+
+
+cdef bint numbers_at_once(Gate gate, PyObject *const *arguments, int64_t *values) noexcept:
+    """Convert all values if that needs no Python code; return whether they were converted."""
+    cdef size_t at
+    cdef Py_ssize_t room = gate._room
+    for at in range(gate._count):
+        if ztfast_usual(gate._kinds[at], arguments[at + 2], &values[at]) != 0:
+            room = unusual(gate._kinds[at], arguments[at + 2], room, &values[at])
+            if room < 0:
+                return False
+    return True
+
+
+cdef Py_ssize_t unusual(int kind, PyObject *value, Py_ssize_t room, int64_t *number) noexcept:
+    """Convert a value, and return what is left of the room; NO_ROOM to leave it to Python code or a context."""
+    return room if ztfast_in_place(kind, value, number) == 0 else parsed(kind, value, room, number)
+
+
+cdef uint32_t decide_passed(Gate gate, PyObject *const *arguments, ztfast_determining *determining) noexcept:
+    """Decide in one step with all values, if that needs no Python code; otherwise return ZTFAST_UNDECIDED."""
+    cdef ztfast_value values[ZTFAST_MAX_VALUES]
+    cdef ztfast_value elements[MOST_PASSED]
+    cdef Address addresses[MOST_ADDRESSES]
+    cdef Address *address = addresses
+    cdef Py_ssize_t room = gate._room, left = MOST_PASSED
+    cdef size_t at
+    cdef PyObject *value
+    cdef ztfast_value *passed
+    cdef int kind
+    for at in range(gate._count):
+        value, passed, kind = arguments[at + 2], &values[at], gate._kinds[at]
+        passed.kind = 0
+        if kind == ZTFAST_STRING:
+            room = pass_text(gate, value, passed, room)
+        elif kind == ZTFAST_ENTITY:
+            if <void *>value.ob_type != HANDLE:
+                return ZTFAST_UNDECIDED
+            room -= (<EntityHandle>value)._size
+            passed.number = <int64_t>(<EntityHandle>value).handle
+        elif kind == ZTFAST_ADDRESS:
+            if address == addresses + MOST_ADDRESSES:
+                return ZTFAST_UNDECIDED
+            room = parsed_address(value, address, room)
+            passed.kind, passed.length, passed.number = ZTFAST_ADDRESS, <uint32_t>address.length, address.prefix
+            passed.data = address.bytes
+            address += 1
+        elif kind == ZTFAST_SET:
+            passed.kind, passed.data = ZTFAST_SET, &elements[MOST_PASSED - left]
+            room = pass_set(gate, gate._elements[at], value, passed, room, &left)
+        elif kind == ZTFAST_BOOL:
+            if ztfast_usual_bool(value, &passed.number) != 0:
+                return ZTFAST_UNDECIDED
+        elif kind == ZTFAST_LONG:
+            if ztfast_usual_long(value, &passed.number) != 0:
+                room = unusual(kind, value, room, &passed.number)
+        elif kind == ZTFAST_DECIMAL:
+            if ztfast_usual_decimal(value, &passed.number) != 0:
+                room = unusual(kind, value, room, &passed.number)
+        elif kind == ZTFAST_DATETIME:
+            if ztfast_usual_datetime(value, &passed.number) != 0:
+                room = unusual(kind, value, room, &passed.number)
+        elif kind == ZTFAST_DURATION:
+            if ztfast_usual_duration(value, &passed.number) != 0:
+                room = unusual(kind, value, room, &passed.number)
+        else:
+            return ZTFAST_UNDECIDED
+        if room < 0:
+            return ZTFAST_UNDECIDED
+    return api.decide_values(
+        gate._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, gate._count,
+        gate._generation, determining,
     )
-    ztfast_give_at_once(&gate._busy)
-    return True if code == <uint32_t>ZTFAST_ALLOW else False
+
+
+cdef inline Py_ssize_t pass_text(Gate gate, PyObject *text, ztfast_value *passed, Py_ssize_t room) noexcept:
+    """Pass a text, and return what is left of the room; NO_ROOM to leave it to a context."""
+    cdef RememberedText *remembered = &gate._texts[(<uintptr_t>text >> 4) % REMEMBERED]
+    if remembered.text != text:
+        return pass_new_text(gate, text, passed, room)
+    passed[0] = remembered.passed
+    return room - remembered.length
+
+
+cdef Py_ssize_t pass_new_text(Gate gate, PyObject *text, ztfast_value *passed, Py_ssize_t room) noexcept:
+    cdef RememberedText *remembered = &gate._texts[(<uintptr_t>text >> 4) % REMEMBERED]
+    cdef Py_ssize_t length
+    cdef const char *data
+    cdef int32_t status
+    if <void *>text.ob_type != TEXT:
+        return NO_ROOM
+    data = ztfast_ascii(text, &length)
+    if data == NULL:
+        data = ztfast_utf8(text, &length)
+    if data == NULL or length > room:
+        return NO_ROOM
+    status = api.literal(gate._gate, <const uint8_t *>data, length, &passed.number)
+    if status == ZTFAST_OK:
+        passed.kind, passed.data, passed.length = 0, NULL, 0
+    elif status == ZTFAST_E_TEXT and length <= LONGEST_TEXT:
+        passed.kind, passed.data, passed.length = ZTFAST_STRING, data, <uint32_t>length
+        passed.number = ZTFAST_UNKNOWN_TEXT
+    else:
+        return NO_ROOM
+    # Texts that the bundle lacks are often new ones, and do not take the place of those that it holds.
+    if status == ZTFAST_OK or (
+        length <= LONGEST_UNKNOWN and (remembered.text == NULL or remembered.passed.kind == ZTFAST_STRING)
+    ):
+        remember(remembered, text, length, passed)
+    return room - length
+
+
+cdef int remember(RememberedText *remembered, PyObject *text, Py_ssize_t length, ztfast_value *passed) noexcept:
+    # Keep the text alive, so that no other object gets its address. The text that it replaces is a str, so freeing it
+    # runs no Python code.
+    Py_INCREF(<object>text)
+    if remembered.text != NULL:
+        Py_DECREF(<object>remembered.text)
+    remembered.text, remembered.length, remembered.passed = text, length, passed[0]
+    return 0
+
+
+cdef Py_ssize_t pass_set(
+    Gate gate, int kind, PyObject *value, ztfast_value *passed, Py_ssize_t room, Py_ssize_t *left
+) noexcept:
+    """Pass a set whose elements are of a kind, and return what is left of the room; NO_ROOM to leave it to a context.
+
+    The elements are written to `passed.data`, where as many as are `left` have room.
+    """
+    cdef ztfast_elements elements
+    cdef ztfast_value *element = <ztfast_value *>passed.data
+    cdef PyObject *item
+    if not ztfast_find_elements(value, &elements) or elements.count > left[0]:
+        return NO_ROOM
+    left[0] -= elements.count
+    passed.length = <uint32_t>elements.count
+    room -= elements.count * EACH_ELEMENT
+    while elements.count > 0:
+        elements.count -= 1
+        item = ztfast_next_element(&elements)
+        if item == NULL:
+            return NO_ROOM
+        if kind == ZTFAST_STRING:
+            room = pass_text(gate, item, element, room)
+        else:
+            element.kind = 0
+            if kind == ZTFAST_ENTITY:
+                if <void *>item.ob_type != HANDLE:
+                    return NO_ROOM
+                room -= (<EntityHandle>item)._size
+                element.number = <int64_t>(<EntityHandle>item).handle
+            elif ztfast_in_place(kind, item, &element.number) != 0:
+                return NO_ROOM
+        if room < 0:
+            return NO_ROOM
+        element += 1
+    return room
 
 
 cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t count):
-    """Decide if not all values can be read in place, if the gate is in use, or if the arguments are wrong."""
+    """Decide if Python code has to run, if the gate is in use, or if the arguments are wrong."""
     cdef int64_t values[MAX_ARGUMENTS]
     cdef uint32_t code
     cdef int found, looked = READ
@@ -98,26 +301,27 @@ cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t c
 cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t count):
     cdef int64_t values[MAX_ARGUMENTS]
     cdef ztfast_determining determining
-    cdef Py_ssize_t at
-    cdef uint32_t code
+    cdef uint32_t code = ZTFAST_UNDECIDED
     if (
-        count != gate._in_place
+        count != gate._at_once
         or <void *>arguments[0].ob_type != SESSION
         or <void *>arguments[1].ob_type != HANDLE
+        or not ztfast_take_at_once(&gate._busy)
     ):
         return decide_otherwise(gate, arguments, count)
-    for at in range(2, count):
-        if ztfast_in_place(gate._kinds[at - 2], arguments[at], &values[at - 2]) != 0:
-            return decide_otherwise(gate, arguments, count)
-    if not ztfast_take_at_once(&gate._busy):
+    if gate._looks_up:
+        code = decide_passed(gate, arguments, &determining)
+    elif usual_numbers(gate, arguments, values) or numbers_at_once(gate, arguments, values):
+        code = api.decide(
+            gate._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, gate._count,
+            &determining,
+        )
+        gate.keep_up()
+    if code == <uint32_t>ZTFAST_UNDECIDED:
+        ztfast_give_at_once(&gate._busy)
         return decide_otherwise(gate, arguments, count)
-    code = api.decide(
-        gate._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, <size_t>(count - 2),
-        &determining,
-    )
     if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:
         determining.count = 0
-    gate.keep_up()
     remembered = gate.remembered(code, &determining)
     ztfast_give_at_once(&gate._busy)
     # A decision that is not in the cache is made once more, because making its object may run Python code.
@@ -125,7 +329,7 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
 
 
 cdef Decision decide_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t count):
-    """Decide if not all values can be read in place, if the gate is in use, or if the decision is not in the cache."""
+    """Decide if Python code has to run, if the gate is in use, or if the decision is not in the cache."""
     cdef int64_t values[MAX_ARGUMENTS]
     cdef ztfast_determining determining
     cdef uint32_t code
@@ -164,6 +368,9 @@ cdef Decision decide_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t
         ztfast_give(&user._busy)
     # The call has more texts or determining policies than a gate has room for.
     return gate.by_context(arguments)
+
+
+call_otherwise = <Call><void *>allows_otherwise
 
 
 cdef object nothing(object module, PyObject *const *arguments, Py_ssize_t count):

@@ -14,7 +14,6 @@ from cpython.pycapsule cimport PyCapsule_Import
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcmp
 
 import datetime
 import decimal
@@ -40,6 +39,7 @@ if ztfast_check(api) != ZTFAST_OK:
 
 include "integers.pxi"
 include "scalars.pxi"
+include "composites.pxi"
 include "sessions.pxi"
 include "decisions.pxi"
 
@@ -64,9 +64,18 @@ cdef void *IP6 = <void *>ipaddress.IPv6Address
 cdef void *NETWORK4 = <void *>ipaddress.IPv4Network
 cdef void *NETWORK6 = <void *>ipaddress.IPv6Network
 
-# The bytes that an element of a set counts for in a context, and the most that an IPv4 address does.
+# The bytes that an element of a set counts for in a context, and the most that an address does.
 cdef Py_ssize_t EACH_ELEMENT = _core.EACH
-cdef Py_ssize_t LONGEST_IP4 = 15
+cdef enum:
+    LONGEST_IP4 = 15
+    LONGEST_IP6 = 39
+
+# What a look-up returns instead of the room that is left.
+cdef enum:
+    # A context has to decide: there is no room, or the core has no number for this.
+    NO_ROOM = -1
+    # The text is not UTF-8.
+    NO_UTF8 = -2
 
 
 cdef enum Numbers:
@@ -85,8 +94,9 @@ cdef class Gate:
 
     A call takes the context attributes by position, in the order of the names passed to ``prepare``. The fastest values
     are ``int`` for Long, ``bool`` for Bool, ``Decimal`` for decimal, ``datetime`` in UTC for datetime, ``timedelta``
-    for duration, ``str`` for String, :class:`EntityHandle` for entities, and lists and sets of up to 64 of these for
-    sets. All other values that :meth:`ztfast.Engine.decide` accepts are accepted too (``docs/conversions.md``).
+    for duration, ``str`` for String, :class:`EntityHandle` for entities, ``IPv4Address`` and ``IPv6Address`` for
+    ipaddr, and tuples, lists, sets and frozensets with up to 128 of these in a call for sets. All other values that
+    :meth:`ztfast.Engine.decide` accepts are accepted too (``docs/conversions.md``).
     ``ztfast.ABSENT`` leaves an optional attribute out. A value of a wrong type raises. A value out of its type's range
     is DENY with code BAD_VALUE, if the session is active and valid. A gate stays valid over swaps. If a new bundle
     lacks the action or changes these attributes, the gate denies with code STALE_GATE.
@@ -105,7 +115,8 @@ cdef class Gate:
 
     def __cinit__(self):
         # No call has this number of arguments, so no call of a gate that was not prepared is a plain one.
-        self._plain = self._in_place = -1
+        self._plain = self._at_once = -1
+        self._allows_values = call_otherwise
 
     def __init__(self, *arguments, **names):
         raise OwnerError("a gate cannot be constructed directly: call engine.prepare(action, *names)")
@@ -124,13 +135,13 @@ cdef class Gate:
         kinds = bytearray(self._count)
         api.kinds(self._gate, kinds, self._count, &count)
         self._every_kind = bytes(kinds)
-        self._plain = self._in_place = self._count + 2
+        self._plain = self._at_once = self._count + 2
         if self._count > MAX_ARGUMENTS:
             # There are more attributes than fit on a call's stack: single decisions use a context, batches use columns.
-            self._always_by_context, self._plain, self._in_place = True, -1, -1
+            self._always_by_context, self._plain, self._at_once = True, -1, -1
         if self._room < 0:
             # Every call is too large; deciding by a context gives the code.
-            self._always_by_context, self._plain, self._in_place = True, -1, -1
+            self._always_by_context, self._plain, self._at_once = True, -1, -1
         for at in range(min(self._count, <size_t>MAX_ARGUMENTS)):
             self._kinds[at] = kinds[at]
             self._always_by_context |= self._kinds[at] == ZTFAST_OTHER
@@ -141,8 +152,11 @@ cdef class Gate:
             self._is_strict |= core.strict and self._kinds[at] in (ZTFAST_ADDRESS, ZTFAST_SET)
             if self._kinds[at] != ZTFAST_LONG:
                 self._plain = -1
-            if self._looks_up or self._kinds[at] == ZTFAST_OTHER:
-                self._in_place = -1
+            if self._kinds[at] == ZTFAST_OTHER:
+                self._at_once = -1
+        if self._looks_up and self._count > ZTFAST_MAX_VALUES:
+            self._at_once = -1
+        self._allows_values = allows_passed if self._looks_up else allows_numbers
         api.generation(self._gate, &self._generation)
         self._decisions = [None] * CACHED
         self._spares = threading.local()
@@ -229,6 +243,7 @@ cdef class Gate:
         """
         cdef size_t at
         cdef int kind, found = READ
+        cdef Py_ssize_t left
         cdef PyObject *given
         brought.room, brought.count = self._room, 0
         for at in range(self._count):
@@ -253,11 +268,13 @@ cdef class Gate:
                     found = BY_CONTEXT
                 elif found == READ:
                     found = OUT_OF_RANGE
-            elif <void *>given.ob_type == TEXT and parsed(kind, given, &brought.room, &values[at]):
-                pass
             elif isinstance(value, (str, dict)):
-                # The size of a context includes its texts, so only a context counts this one.
-                found = BY_CONTEXT
+                left = parsed(kind, given, brought.room, &values[at])
+                if left < 0:
+                    # The size of a context includes its texts, so only a context counts this one.
+                    found = BY_CONTEXT
+                else:
+                    brought.room = left
             elif kind == ZTFAST_DATETIME and read_zoned(given, &values[at]) == 0:
                 pass
             elif kind != ZTFAST_BOOL and is_integer_of_numpy(given):
@@ -266,7 +283,7 @@ cdef class Gate:
                     found = self.otherwise(at, value, &values[at], found)
             else:
                 found = self.otherwise(at, value, &values[at], found)
-        return BY_CONTEXT if brought.room < 0 else found
+        return found
 
     cdef int otherwise(self, size_t at, value, int64_t *number, int found) except -1:
         """Convert a value that cannot be read in place, and return what is found with it."""
@@ -285,7 +302,8 @@ cdef class Gate:
         core denies a decision until another call is begun.
         """
         cdef size_t at
-        cdef int looked, found = READ
+        cdef int found = READ
+        cdef Py_ssize_t left
         cdef int32_t status
         cdef bint is_foreign = False
         cdef PyObject *value
@@ -295,15 +313,17 @@ cdef class Gate:
         for at in range(self._count):
             value = arguments[at + 2]
             if self._kinds[at] == ZTFAST_STRING:
-                looked = self.look_up_text(value, &brought.room, &values[at])
-                if looked == BY_CONTEXT:
-                    return BY_CONTEXT
-                if looked != READ:
+                left = self.look_up_text(value, brought.room, &values[at])
+                if left == NO_UTF8:
+                    left = brought.room - len(<str>value)
                     found = OUT_OF_RANGE
+                if left < 0:
+                    return BY_CONTEXT
+                brought.room = left
             elif self._kinds[at] == ZTFAST_SET:
-                looked = self.look_up_set(at, value, &brought.room, &values[at])
-                if looked != READ:
-                    return looked
+                brought.room = self.look_up_set(at, value, brought.room, &values[at])
+                if brought.room < 0:
+                    return BY_CONTEXT
             elif self._kinds[at] == ZTFAST_ADDRESS:
                 address = &brought.addresses[values[at]]
                 status = api.address(self._gate, address.bytes, address.length, address.prefix, &values[at])
@@ -327,68 +347,48 @@ cdef class Gate:
         # Another engine's handle is denied first, which a context knows.
         return BY_CONTEXT if is_foreign and found != READ else found
 
-    cdef int look_up_text(self, PyObject *value, Py_ssize_t *room, int64_t *number) except -1:
-        """Get the number of a text, and take its length from the room. Return READ, OUT_OF_RANGE or BY_CONTEXT."""
-        cdef RememberedText *remembered = &self._texts[(<uintptr_t>value >> 4) % REMEMBERED]
-        if remembered.text != value:
-            return self.look_up_new_text(value, remembered, room, number)
-        number[0] = remembered.number
-        room[0] -= remembered.length
-        return BY_CONTEXT if room[0] < 0 else READ
-
-    cdef int look_up_new_text(
-        self, PyObject *value, RememberedText *remembered, Py_ssize_t *room, int64_t *number
-    ) except -1:
+    cdef Py_ssize_t look_up_text(self, PyObject *value, Py_ssize_t room, int64_t *number) noexcept:
+        """Get the number of a text, and return what is left of the room; NO_UTF8, or NO_ROOM to leave it to others."""
         cdef Py_ssize_t length
-        cdef const char *text
-        try:
-            text = PyUnicode_AsUTF8AndSize(<object>value, &length)
-        except UnicodeEncodeError:
-            room[0] -= len(<str>value)
-            return BY_CONTEXT if room[0] < 0 else OUT_OF_RANGE
-        room[0] -= length
-        if room[0] < 0:
-            return BY_CONTEXT
-        if api.text(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
-            return BY_CONTEXT
-        # Numbers of texts that the bundle holds have 32 bits, and stay valid.
-        if number[0] >> 32 == 0 and <void *>value.ob_type == TEXT:
-            # Keep the text alive, so that no other object gets its address. The text that it replaces is a str, so
-            # freeing it runs no Python code.
-            Py_INCREF(<object>value)
-            if remembered.text != NULL:
-                Py_DECREF(<object>remembered.text)
-            remembered.text, remembered.length, remembered.number = value, length, number[0]
-        return READ
+        cdef const char *text = ztfast_utf8(value, &length)
+        if text == NULL:
+            return length
+        if length > room or api.text(self._gate, <const uint8_t *>text, length, number) != ZTFAST_OK:
+            return NO_ROOM
+        return room - length
 
-    cdef int look_up_set(self, size_t at, PyObject *value, Py_ssize_t *room, int64_t *number) except -1:
-        """Get the number of a set. Return READ, or BY_CONTEXT if a context has to hold it."""
-        cdef int64_t elements[MOST_ELEMENTS]
+    cdef Py_ssize_t look_up_set(self, size_t at, PyObject *value, Py_ssize_t room, int64_t *number) noexcept:
+        """Get the number of a set, and return what is left of the room; NO_ROOM to leave it to a context."""
+        cdef int64_t numbers[MOST_ELEMENTS]
+        cdef ztfast_elements elements
+        cdef PyObject *element
         cdef int kind = self._elements[at]
-        cdef size_t count = 0
-        cdef Py_ssize_t place = 0
-        cdef PyObject *element = ztfast_next_element(value, &place)
-        while element != NULL:
-            room[0] -= EACH_ELEMENT
-            if count == MOST_ELEMENTS or room[0] < 0:
-                return BY_CONTEXT
+        cdef Py_ssize_t place
+        if not ztfast_find_elements(value, &elements) or elements.count > MOST_ELEMENTS:
+            return NO_ROOM
+        room -= elements.count * EACH_ELEMENT
+        for place in range(elements.count):
+            element = ztfast_next_element(&elements)
+            if element == NULL:
+                return NO_ROOM
             if kind == ZTFAST_STRING:
-                if <void *>element.ob_type != TEXT or self.look_up_text(element, room, &elements[count]) != READ:
-                    return BY_CONTEXT
+                if <void *>element.ob_type != TEXT:
+                    return NO_ROOM
+                room = self.look_up_text(element, room, &numbers[place])
+                if room < 0:
+                    return NO_ROOM
             elif kind == ZTFAST_ENTITY:
                 if <void *>element.ob_type != HANDLE:
-                    return BY_CONTEXT
-                room[0] -= (<EntityHandle>element)._size
-                elements[count] = <int64_t>(<EntityHandle>element).handle
-            elif ztfast_in_place(kind, element, &elements[count]) != 0:
-                return BY_CONTEXT
-            count += 1
-            element = ztfast_next_element(value, &place)
-        if room[0] < 0 or api.set(self._gate, elements, count, at, number) != ZTFAST_OK:
-            return BY_CONTEXT
-        return READ
+                    return NO_ROOM
+                room -= (<EntityHandle>element)._size
+                numbers[place] = <int64_t>(<EntityHandle>element).handle
+            elif ztfast_in_place(kind, element, &numbers[place]) != 0:
+                return NO_ROOM
+        if room < 0 or api.set(self._gate, numbers, elements.count, at, number) != ZTFAST_OK:
+            return NO_ROOM
+        return room
 
-    cdef int keep_up(self) except -1:
+    cdef int keep_up(self) noexcept:
         """Forget texts and decisions of an old bundle."""
         cdef uint64_t generation = 0
         cdef size_t at
@@ -511,19 +511,25 @@ cdef class Gate:
 
     cdef Decision remembered(self, uint32_t code, ztfast_determining *determining):
         """Return the decision object for a code and its policies if the cache has it. This runs no Python code."""
-        cdef CacheKey key
+        cdef CacheKey *key
         cdef size_t place
+        cdef uint32_t at
         if determining.count > CACHED_POLICIES:
             return None
-        place = place_of(code, determining, &key)
-        if memcmp(&self._keys[place], &key, sizeof(CacheKey)) != 0:
+        place = place_of(code, determining)
+        key = &self._keys[place]
+        if key.code != code or key.count != determining.count:
             return None
+        for at in range(determining.count):
+            if key.policies[at] != determining.policies[at]:
+                return None
         return <Decision>self._decisions[place]
 
     cdef Decision decision(self, uint32_t code, ztfast_determining *determining):
         """Return the decision object for a code and its policies, from the cache if it is there."""
-        cdef CacheKey key
+        cdef CacheKey *key
         cdef size_t place
+        cdef uint32_t at
         remembered = self.remembered(code, determining)
         if remembered is not None:
             return remembered
@@ -536,8 +542,11 @@ cdef class Gate:
             reasons.append((<const char *>text)[:length].decode("utf-8"))
         made = Decision(code, tuple(reasons))
         if determining.count <= CACHED_POLICIES:
-            place = place_of(code, determining, &key)
-            self._keys[place] = key
+            place = place_of(code, determining)
+            key = &self._keys[place]
+            key.code, key.count = code, determining.count
+            for at in range(determining.count):
+                key.policies[at] = determining.policies[at]
             self._decisions[place] = made
         return made
 
@@ -562,61 +571,65 @@ cdef class Gate:
         raise OwnerError(COPIED_GATE)
 
 
-cdef size_t place_of(uint32_t code, ztfast_determining *determining, CacheKey *key) noexcept:
-    """Return the place of a decision in the cache, and its key."""
+cdef inline size_t place_of(uint32_t code, ztfast_determining *determining) noexcept:
+    """Return the place of a decision in the cache, which its few policies give."""
     cdef uint64_t mixed = code
     cdef uint32_t at
-    key.code, key.count = code, determining.count
-    for at in range(CACHED_POLICIES):
-        key.policies[at] = determining.policies[at] if at < determining.count else 0
-    for at in range(min(determining.count, <uint32_t>CACHED_POLICIES)):
-        mixed = (mixed ^ key.policies[at]) * <uint64_t>0x9E3779B97F4A7C15
+    for at in range(determining.count):
+        mixed = (mixed ^ determining.policies[at]) * <uint64_t>0x9E3779B97F4A7C15
     return (mixed >> 40) % CACHED
 
 
-cdef bint parsed(int kind, PyObject *text, Py_ssize_t *room, int64_t *number) noexcept:
-    """Read a text of Cedar's syntax, and take its length from the room; return whether it is such a text."""
+cdef Py_ssize_t parsed(int kind, PyObject *text, Py_ssize_t room, int64_t *number) noexcept:
+    """Read an exact text of Cedar's syntax, and return what is left of the room; NO_ROOM to leave it to a context."""
     cdef Py_ssize_t length
-    cdef const char *ascii = ztfast_ascii(text, &length)
+    cdef const char *ascii
+    if <void *>text.ob_type != TEXT:
+        return NO_ROOM
+    ascii = ztfast_ascii(text, &length)
     if ascii == NULL or api.parse(kind, <const uint8_t *>ascii, length, number) != ZTFAST_OK:
-        return False
-    room[0] -= length
-    return True
+        return NO_ROOM
+    return room - length
+
+
+cdef Py_ssize_t parsed_address(PyObject *value, Address *address, Py_ssize_t room) noexcept:
+    """Read an address or an exact text of one, as `parsed` does."""
+    cdef Py_ssize_t length
+    cdef const char *ascii
+    address.length = ztfast_address(value, address.bytes)
+    if address.length != 0:
+        address.prefix = <uint32_t>address.length * 8
+        return room - (LONGEST_IP4 if address.length == 4 else LONGEST_IP6)
+    if <void *>value.ob_type != TEXT:
+        return NO_ROOM
+    ascii = ztfast_ascii(value, &length)
+    if ascii == NULL or api.parse_address(
+        <const uint8_t *>ascii, length, address.bytes, &address.length, &address.prefix
+    ) != ZTFAST_OK:
+        return NO_ROOM
+    return room - length
 
 
 cdef int read_address(PyObject *value, Brought *brought, int64_t *number) except -1:
     """Read an address, and keep it under a number; return 1 if a context has to hold it. This may run Python code."""
-    cdef Py_ssize_t length
-    cdef const char *text
-    cdef uint64_t bits
     cdef Address *address = &brought.addresses[brought.count]
+    cdef Py_ssize_t left
     if brought.count == MOST_ADDRESSES:
         return 1
-    shown = <object>value
-    try:
-        if <void *>value.ob_type == IP4:
-            bits = int(shown)
-            if bits >> 32 != 0:
+    left = parsed_address(value, address, brought.room)
+    if left < 0 and <void *>value.ob_type in (IP4, IP6, NETWORK4, NETWORK6):
+        shown = <object>value
+        try:
+            if getattr(getattr(shown, "network_address", shown), "scope_id", None) is not None:
                 return 1
-            for at in range(4):
-                address.bytes[at] = (bits >> (24 - 8 * at)) & 255
-            address.length, address.prefix, length = 4, 32, LONGEST_IP4
-        else:
-            if <void *>value.ob_type in (IP6, NETWORK4, NETWORK6):
-                if getattr(getattr(shown, "network_address", shown), "scope_id", None) is not None:
-                    return 1
-                shown = shown.exploded
-            if type(shown) is not str:
-                return 1
-            text = ztfast_ascii(<PyObject *>shown, &length)
-            if text == NULL or api.parse_address(
-                <const uint8_t *>text, length, address.bytes, &address.length, &address.prefix
-            ) != ZTFAST_OK:
-                return 1
-    except Exception:
-        # The core asks again, and has the words for what is raised.
+            shown = shown.exploded
+        except Exception:
+            # The core asks again, and has the words for what is raised.
+            return 1
+        left = parsed_address(<PyObject *>shown, address, brought.room)
+    if left < 0:
         return 1
-    brought.room -= length
+    brought.room = left
     number[0] = brought.count
     brought.count += 1
     return 0

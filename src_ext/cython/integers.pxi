@@ -2,12 +2,18 @@
 
 cdef extern from *:
     """
-    /* Read an exact int; return -1 if it exceeds 64 bits. Ints of one or two digits, which are the usual ones, are read
-     * in place. */
-    static inline int ztfast_number(PyObject *value, int64_t *number) {
+    /* Read an exact int, if it has one or two digits, as the usual ones have, and is not below -2**30; else return -1.
+     * This calls nothing, so that its callers need not save their registers. */
+    static inline int ztfast_short_number(PyObject *value, int64_t *number) {
     #if PY_VERSION_HEX >= 0x030C0000
         if (PyUnstable_Long_IsCompact((PyLongObject *)value)) {
             *number = (int64_t)PyUnstable_Long_CompactValue((PyLongObject *)value);
+            return 0;
+        }
+        const uintptr_t tag = ((PyLongObject *)value)->long_value.lv_tag;
+        const digit *digits = ((PyLongObject *)value)->long_value.ob_digit;
+        if (tag >> 3 == 2 && (tag & 3) == 0) {
+            *number = (int64_t)digits[0] | (int64_t)digits[1] << PyLong_SHIFT;
             return 0;
         }
     #else
@@ -22,6 +28,12 @@ cdef extern from *:
             return 0;
         }
     #endif
+        return -1;
+    }
+
+    /* Read an exact int; return -1 if it exceeds 64 bits. */
+    static inline int ztfast_number(PyObject *value, int64_t *number) {
+        if (ztfast_short_number(value, number) == 0) return 0;
         int overflow = 0;
         *number = PyLong_AsLongLongAndOverflow(value, &overflow);
         return overflow ? -1 : 0;
@@ -46,6 +58,7 @@ cdef extern from *:
     #define ztfast_give_at_once(busy) ((void)0)
     #endif
     """
+    int ztfast_short_number(PyObject *value, int64_t *number) noexcept
     int ztfast_number(PyObject *value, int64_t *number) noexcept
     bint ztfast_take(char *busy) noexcept
     void ztfast_give(char *busy) noexcept

@@ -49,42 +49,48 @@ cdef extern from *:
         return __builtin_mul_overflow(units, INT64_C(10000), number) ? -1 : 0;
     }
 
+    /* Powers of ten, from the power 0. */
+    static const uint64_t ztfast_powers[19] = {
+        UINT64_C(1), UINT64_C(10), UINT64_C(100), UINT64_C(1000), UINT64_C(10000), UINT64_C(100000),
+        UINT64_C(1000000), UINT64_C(10000000), UINT64_C(100000000), UINT64_C(1000000000), UINT64_C(10000000000),
+        UINT64_C(100000000000), UINT64_C(1000000000000), UINT64_C(10000000000000), UINT64_C(100000000000000),
+        UINT64_C(1000000000000000), UINT64_C(10000000000000000), UINT64_C(100000000000000000),
+        UINT64_C(1000000000000000000)
+    };
+
     /* Read an exact decimal.Decimal. */
     static inline int ztfast_decimal(PyObject *value, int64_t *number) {
-        static const uint64_t POWERS[19] = {
-            UINT64_C(1), UINT64_C(10), UINT64_C(100), UINT64_C(1000), UINT64_C(10000), UINT64_C(100000),
-            UINT64_C(1000000), UINT64_C(10000000), UINT64_C(100000000), UINT64_C(1000000000), UINT64_C(10000000000),
-            UINT64_C(100000000000), UINT64_C(1000000000000), UINT64_C(10000000000000), UINT64_C(100000000000000),
-            UINT64_C(1000000000000000), UINT64_C(10000000000000000), UINT64_C(100000000000000000),
-            UINT64_C(1000000000000000000)
-        };
         const ztfast_decimal_object *decimal = (const ztfast_decimal_object *)value;
-        const uint8_t negative = decimal->flags & 1;
+        const uint64_t negative = decimal->flags & 1, power = (uint64_t)(decimal->exponent + 4);
         uint64_t magnitude;
         /* Infinities and NaNs have the flags 2, 4 and 8. Numbers of more than one group exceed 64 bits. */
-        if ((decimal->flags & 14) || decimal->used != 1 || decimal->groups != decimal->own || decimal->exponent < -4)
-            return -1;
-        if (decimal->own[0] == 0) {
+        if ((decimal->flags & 14) || decimal->used != 1 || decimal->groups != decimal->own) return -1;
+        if (power > 18) {
             *number = 0;
-            return 0;
+            return decimal->own[0] == 0 && decimal->exponent > 0 ? 0 : -1;
         }
-        if (decimal->exponent > 14) return -1;
-        if (__builtin_mul_overflow(decimal->own[0], POWERS[decimal->exponent + 4], &magnitude)) return -1;
+        if (__builtin_mul_overflow(decimal->own[0], ztfast_powers[power], &magnitude)) return -1;
         if (magnitude > (uint64_t)INT64_MAX + negative) return -1;
-        *number = (int64_t)(negative ? 0 - magnitude : magnitude);
+        *number = (int64_t)((magnitude ^ (0 - negative)) + negative);
         return 0;
+    }
+
+    /* Return the seconds since 1970 of a datetime's date and time of day, whatever its zone. */
+    static inline int64_t ztfast_local_seconds(PyObject *value) {
+        /* Years that begin in March have the leap day at their end. */
+        static const int16_t BEFORE_MONTH[13] = {0, 306, 337, 0, 31, 61, 92, 122, 153, 184, 214, 245, 275};
+        const uint32_t month = PyDateTime_GET_MONTH(value);
+        const uint32_t year = PyDateTime_GET_YEAR(value) - (month <= 2), century = year / 100;
+        const int32_t leap_days = (int32_t)(year / 4 - century + century / 4);
+        const int32_t of_year = BEFORE_MONTH[month] + PyDateTime_GET_DAY(value) - 1;
+        const int32_t days = (int32_t)(365 * year) + leap_days + of_year - 719468;
+        const int32_t minutes = PyDateTime_DATE_GET_HOUR(value) * 60 + PyDateTime_DATE_GET_MINUTE(value);
+        return days * INT64_C(86400) + (minutes * 60 + PyDateTime_DATE_GET_SECOND(value));
     }
 
     /* Return the microseconds since 1970 of a datetime's date and time of day, whatever its zone. */
     static inline int64_t ztfast_local_micros(PyObject *value) {
-        const int64_t month = PyDateTime_GET_MONTH(value);
-        /* Years that begin in March have the leap day at their end. */
-        const int64_t year = PyDateTime_GET_YEAR(value) - (month <= 2), century = year / 100;
-        const int64_t of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + PyDateTime_GET_DAY(value) - 1;
-        const int64_t days = 365 * year + year / 4 - century + century / 4 + of_year - 719468;
-        const int64_t minutes = PyDateTime_DATE_GET_HOUR(value) * 60 + PyDateTime_DATE_GET_MINUTE(value);
-        const int64_t seconds = (days * 1440 + minutes) * 60 + PyDateTime_DATE_GET_SECOND(value);
-        return seconds * 1000000 + PyDateTime_DATE_GET_MICROSECOND(value);
+        return ztfast_local_seconds(value) * 1000000 + PyDateTime_DATE_GET_MICROSECOND(value);
     }
 
     static inline int64_t ztfast_floor(int64_t number, int64_t by) {
@@ -99,7 +105,7 @@ cdef extern from *:
     /* Read an exact timedelta, whose microseconds may exceed 64 bits. */
     static inline int64_t ztfast_timedelta(PyObject *value) {
         return PyDateTime_DELTA_GET_DAYS(value) * ZTFAST_DAY + PyDateTime_DELTA_GET_SECONDS(value) * INT64_C(1000)
-            + PyDateTime_DELTA_GET_MICROSECONDS(value) / 1000;
+            + PyDateTime_DELTA_GET_MICROSECONDS(value) / 1000u;
     }
 
     /* Read an exact datetime64 or timedelta64 of weeks to attoseconds. */
@@ -118,73 +124,85 @@ cdef extern from *:
         return __builtin_mul_overflow(time->value, UNITS[time->unit - 2] * time->count, number) ? -1 : 0;
     }
 
-    /* Read a value for an attribute of this kind; return -1 if it cannot be read in place. */
-    static inline int ztfast_in_place(int kind, PyObject *value, int64_t *number) {
-        const PyTypeObject *type = Py_TYPE(value);
-        const int is_int = type == &PyLong_Type;
+    /* The readers of the usual values for each kind of attribute. They return -1 for other values, and call nothing. */
+
+    static inline int ztfast_usual_long(PyObject *value, int64_t *number) {
+        return PyLong_CheckExact(value) ? ztfast_short_number(value, number) : -1;
+    }
+
+    static inline int ztfast_usual_bool(PyObject *value, int64_t *number) {
+        *number = value == Py_True;
+        return value == Py_True || value == Py_False ? 0 : -1;
+    }
+
+    static inline int ztfast_usual_decimal(PyObject *value, int64_t *number) {
+        if (Py_TYPE(value) == ztfast_decimal_type) return ztfast_decimal(value, number);
+        return ztfast_usual_long(value, number) == 0 ? ztfast_units(*number, number) : -1;
+    }
+
+    static inline int ztfast_usual_datetime(PyObject *value, int64_t *number) {
+        if (Py_TYPE(value) != ztfast_datetime_type) return ztfast_usual_long(value, number);
+        if (PyDateTime_DATE_GET_TZINFO(value) != ztfast_utc) return -1;
+        *number = ztfast_local_seconds(value) * 1000 + PyDateTime_DATE_GET_MICROSECOND(value) / 1000u;
+        return 0;
+    }
+
+    static inline int ztfast_usual_duration(PyObject *value, int64_t *number) {
+        if (Py_TYPE(value) != ztfast_timedelta_type) return ztfast_usual_long(value, number);
+        *number = ztfast_timedelta(value);
+        return 0;
+    }
+
+    static inline int ztfast_usual(int kind, PyObject *value, int64_t *number) {
         switch (kind) {
-        case ZTFAST_LONG:
-            return is_int ? ztfast_number(value, number) : -1;
-        case ZTFAST_BOOL:
-            *number = value == Py_True;
-            return value == Py_True || value == Py_False ? 0 : -1;
-        case ZTFAST_DECIMAL:
-            if (type == ztfast_decimal_type) return ztfast_decimal(value, number);
-            if (!is_int || ztfast_number(value, number) != 0) return -1;
-            return ztfast_units(*number, number);
+        case ZTFAST_LONG: return ztfast_usual_long(value, number);
+        case ZTFAST_BOOL: return ztfast_usual_bool(value, number);
+        case ZTFAST_DECIMAL: return ztfast_usual_decimal(value, number);
+        case ZTFAST_DATETIME: return ztfast_usual_datetime(value, number);
+        case ZTFAST_DURATION: return ztfast_usual_duration(value, number);
+        default: return -1;
+        }
+    }
+
+    /* Read a value for an attribute of this kind; return -1 if it cannot be read in place. */
+    static int ztfast_in_place(int kind, PyObject *value, int64_t *number) {
+        const PyTypeObject *type = Py_TYPE(value);
+        if (ztfast_usual(kind, value, number) == 0) return 0;
+        switch (kind) {
         case ZTFAST_DATETIME:
-            if (type == ztfast_datetime_type) {
-                if (PyDateTime_DATE_GET_TZINFO(value) != ztfast_utc) return -1;
-                *number = ztfast_floor(ztfast_local_micros(value), 1000);
-                return 0;
-            }
             if (type == ztfast_datetime64_type) return ztfast_numpy_time(value, number);
-            return is_int ? ztfast_number(value, number) : -1;
+            break;
         case ZTFAST_DURATION:
-            if (type == ztfast_timedelta_type) {
-                *number = ztfast_timedelta(value);
-                return 0;
-            }
             if (type == ztfast_timedelta64_type) return ztfast_numpy_time(value, number);
-            return is_int ? ztfast_number(value, number) : -1;
+            break;
+        case ZTFAST_LONG:
+        case ZTFAST_DECIMAL:
+            break;
         default:
             return -1;
         }
+        if (type != &PyLong_Type || ztfast_number(value, number) != 0) return -1;
+        return kind == ZTFAST_DECIMAL ? ztfast_units(*number, number) : 0;
     }
 
     static inline PyObject *ztfast_zone(PyObject *value) {
         return PyDateTime_DATE_GET_TZINFO(value);
     }
 
-    /* Return whether a value is a list, set or frozenset that ztfast_next_element reads. Without a GIL, another thread
-     * may change it meanwhile. */
-    static inline int ztfast_is_plain_set(PyObject *value) {
-    #ifdef Py_GIL_DISABLED
-        return 0;
-    #else
-        return PyList_CheckExact(value) || PyAnySet_CheckExact(value);
-    #endif
-    }
-
-    /* Return the next element of a list, set or frozenset; NULL at its end. */
-    static inline PyObject *ztfast_next_element(PyObject *value, Py_ssize_t *place) {
-        if (PyList_CheckExact(value)) {
-            return *place < PyList_GET_SIZE(value) ? PyList_GET_ITEM(value, (*place)++) : NULL;
-        }
-        const PySetObject *set = (const PySetObject *)value;
-        while (*place <= set->mask) {
-            const setentry *entry = &set->table[(*place)++];
-            /* Entries of removed elements have the hash -1, which no element has. */
-            if (entry->key != NULL && entry->hash != -1) return entry->key;
-        }
-        return NULL;
-    }
-
     /* Return the bytes of a text, if it is ASCII; otherwise NULL. */
     static inline const char *ztfast_ascii(PyObject *text, Py_ssize_t *length) {
-        if (!PyUnicode_IS_COMPACT_ASCII(text)) return NULL;
         *length = PyUnicode_GET_LENGTH(text);
-        return (const char *)PyUnicode_1BYTE_DATA(text);
+        return PyUnicode_IS_COMPACT_ASCII(text) ? (const char *)PyUnicode_1BYTE_DATA(text) : NULL;
+    }
+
+    /* Return the bytes of a text; NULL if it is not UTF-8, and then the length is -2, or if there is no memory: -1. */
+    static const char *ztfast_utf8(PyObject *text, Py_ssize_t *length) {
+        const char *bytes = PyUnicode_AsUTF8AndSize(text, length);
+        if (bytes == NULL) {
+            *length = PyErr_ExceptionMatches(PyExc_UnicodeEncodeError) ? -2 : -1;
+            PyErr_Clear();
+        }
+        return bytes;
     }
     """
     ctypedef struct ztfast_decimal_object:
@@ -198,13 +216,18 @@ cdef extern from *:
     void *ztfast_timedelta_type
     int ztfast_know_times() except -1
     int ztfast_in_place(int kind, PyObject *value, int64_t *number) noexcept
+    int ztfast_usual_long(PyObject *value, int64_t *number) noexcept
+    int ztfast_usual_bool(PyObject *value, int64_t *number) noexcept
+    int ztfast_usual_decimal(PyObject *value, int64_t *number) noexcept
+    int ztfast_usual_datetime(PyObject *value, int64_t *number) noexcept
+    int ztfast_usual_duration(PyObject *value, int64_t *number) noexcept
+    int ztfast_usual(int kind, PyObject *value, int64_t *number) noexcept
     int64_t ztfast_local_micros(PyObject *value) noexcept
     int64_t ztfast_delta_micros(PyObject *value) noexcept
     int64_t ztfast_floor(int64_t number, int64_t by) noexcept
     PyObject *ztfast_zone(PyObject *value) noexcept
     const char *ztfast_ascii(PyObject *text, Py_ssize_t *length) noexcept
-    bint ztfast_is_plain_set(PyObject *value) noexcept
-    PyObject *ztfast_next_element(PyObject *value, Py_ssize_t *place) noexcept
+    const char *ztfast_utf8(PyObject *text, Py_ssize_t *length) noexcept
 
 
 cdef bint reads_well(int kind, str name, list values) except -1:

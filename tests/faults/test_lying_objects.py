@@ -75,7 +75,17 @@ def broken(address: Any, field: str, value: Any) -> Any:
     return address
 
 
-@pytest.mark.parametrize("bits", [-1, 2**70, "x", 1.5, None])
+class Number(int):
+    """A number that says that it is another."""
+
+    def __index__(self) -> int:
+        return 7
+
+    def __rshift__(self, by: int) -> int:
+        return 7
+
+
+@pytest.mark.parametrize("bits", [-1, -(2**32), 2**32, 2**63, 2**70, 2**128, 2**190, True, Number(5), "x", 1.5, None])
 def test_addresses_with_broken_fields_are_refused_alike(desk: Desk, bits: Any) -> None:
     for address in (ipaddress.IPv4Address("10.0.0.1"), ipaddress.IPv6Address("::1")):
         said = desk.ways(ip=broken(address, "_ip", bits))
@@ -84,6 +94,21 @@ def test_addresses_with_broken_fields_are_refused_alike(desk: Desk, bits: Any) -
     said = desk.ways(ip=broken(ipaddress.IPv4Network("10.0.0.0/8"), "_prefixlen", bits))
     assert len(set(said)) == 1, said
     assert said[0] in ("ContextError", "BAD_VALUE", "ALLOW")
+
+
+@pytest.mark.parametrize("scope", ["eth0", "", 5, False, None])
+def test_the_scope_that_an_address_was_given_is_seen(desk: Desk, scope: Any) -> None:
+    said = desk.ways(ip=broken(ipaddress.IPv6Address("fe80::1"), "_scope_id", scope))
+    assert set(said) == {"ALLOW" if scope is None else "BAD_VALUE"}
+
+
+@pytest.mark.parametrize(("text", "field"), [("10.0.0.1", "_ip"), ("fe80::1", "_ip"), ("fe80::1", "_scope_id")])
+def test_addresses_that_lost_a_field_are_refused_alike(desk: Desk, text: str, field: str) -> None:
+    address = ipaddress.ip_address(text)
+    delattr(address, field)
+    said = desk.ways(ip=address)
+    assert len(set(said)) == 1, said
+    assert said[0] in ("ContextError", "BAD_VALUE")
 
 
 class Long(str):
