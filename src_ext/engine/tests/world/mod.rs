@@ -13,7 +13,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, Form};
 use ztfast_engine::{
-    Admission, AttrValue, Batch, Code, Column, Determining, Engine, EngineOptions, EntityData, Gate, Handle,
+    Admission, AttrValue, Batch, Code, Column, Determining, Engine, EngineOptions, EntityData, Gate, Handle, Passed,
     Principals, SessionId, SessionStatus, now_ns,
 };
 
@@ -142,6 +142,16 @@ impl Desk {
                     self.gate.begin();
                     let who = self.gate.entity(self.users[0], 2).unwrap_or(0);
                     count(self.gate.decide(session, doc, &[n, 0, who], &mut determining));
+                    let generation = self.gate.generation();
+                    for given in [Passed::Text("unknown x"), Passed::Text("axb"), Passed::Unknown("unknown")] {
+                        let who = Passed::Number(self.users[0].0.cast_signed());
+                        let Some(mut passed) = self.gate.pass(generation) else { continue };
+                        let there = [Passed::Number(n), given, who].map(|value| passed.value(value));
+                        if there == [Some(()); 3] {
+                            count(passed.allows(session, doc).unwrap_or(Code::Killed));
+                            count(passed.decide(session, doc, &mut determining).unwrap_or(Code::Killed));
+                        }
+                    }
                 }
                 // This call has too few numbers.
                 count(self.gate.allows(session, doc, &[1]));
