@@ -620,6 +620,7 @@ cdef int read_address(PyObject *value, Brought *brought, int64_t *number) except
     if left < 0 and <void *>value.ob_type in (IP4, IP6, NETWORK4, NETWORK6):
         shown = <object>value
         try:
+            # Where the exploded text of an address with a scope raises nothing, the scope must not be dropped.
             if getattr(getattr(shown, "network_address", shown), "scope_id", None) is not None:
                 return 1
             shown = shown.exploded

@@ -240,13 +240,6 @@ MUTANTS = (
         Python(f"{READ}::test_no_python_code_runs"),
     ),
     Mutant(
-        "gate: a scope of an address is dropped",
-        GATE,
-        '"scope_id", None) is not None:',
-        '"scope_id", None) is Ellipsis:',
-        Python(SETS),
-    ),
-    Mutant(
         "gate: elements beyond the most that a call brings are left out",
         CALLS,
         "or elements.count > left[0]:\n        return NO_ROOM\n",
