@@ -11,6 +11,12 @@ CHECKS = "engine/src/checks.rs"
 PASSED = "engine/src/passed.rs"
 PREDICATE = "vm/src/predicate.rs"
 SINGLE = "vm/src/single.rs"
+GRID = "engine/src/grid.rs"
+CELLS = "engine/src/cells.rs"
+HOT = "engine/src/hot.rs"
+GRID_ENDS = Rust(GRID, "an_interval_ends_where_it_ends")
+FEW = Rust("engine/src/specialise/tests/few.rs", "gates_of_one_and_two_numbers_decide_as_the_interpreter_does")
+PARTS = Rust("engine/src/specialise/tests/few.rs", "the_tables_of_layers_together_say_what_one_table_says")
 LINEAR_TESTS = Rust(LINEAR, "what_is_simplified_holds_where_it_did")
 ONE_STEP = Python("tests/embed/test_table_values.py::test_values_are_passed_and_decided_in_one_step")
 PROPERTY = Rust("engine/src/specialise/tests.rs", "what_is_lifted_decides_as_the_interpreter_does")
@@ -312,5 +318,82 @@ MUTANTS = (
         "self.gate.entity_value(handle, number, ty)?\n                }",
         "self.gate.entity_value(handle, number, ty).unwrap_or_default()\n                }",
         ONE_STEP,
+    ),
+    Mutant(
+        "a grid: a step belongs to the interval behind it",
+        GRID,
+        "(first < value) as usize",
+        "(first <= value) as usize",
+        GRID_ENDS,
+    ),
+    Mutant(
+        "a grid: numbers are compared without their sign",
+        GRID,
+        "value.cast_unsigned() ^ 1 << 63",
+        "value.cast_unsigned()",
+    ),
+    Mutant(
+        "a grid: an interval's end is not compared",
+        GRID,
+        "beginnings.extend(interval.high.checked_add(1));",
+        "beginnings.extend(interval.high.checked_add(1).filter(|_| place == 0));",
+    ),
+    Mutant(
+        "a grid: outside of the box no forbid applies",
+        GRID,
+        "if !lies_in(bounds, [x, y]) || any(forbids) {",
+        "if any(forbids) {",
+    ),
+    Mutant(
+        "a grid: intervals are the same if their codes for the least other number are",
+        GRID,
+        "ys.iter().all(|&y| code(a, y) == code(b, y))",
+        "ys.iter().take(1).all(|&y| code(a, y) == code(b, y))",
+    ),
+    Mutant(
+        "a grid: policies with inequalities have one",
+        GRID,
+        "case.is_of_numbers() && case.linear.is_empty()",
+        "case.is_of_numbers()",
+        FEW,
+    ),
+    Mutant(
+        "a grid: policies with checks have one",
+        GRID,
+        "case.is_of_numbers() && case.linear.is_empty()",
+        "case.linear.is_empty()",
+    ),
+    Mutant(
+        "a grid: the policy is that of the first cell",
+        CELLS,
+        "let policy = self.cells.at(classes).and_then(|at| self.policies.get(at));",
+        "let policy = self.cells.at(classes).and_then(|_| self.policies.iter().find(|one| **one != NO_POLICY));",
+    ),
+    Mutant(
+        "tables of layers: where one layer leaves it to the walk, the others decide",
+        CELLS,
+        "all |= self.grid_code(part.cell(classes)?, values)? as u8;",
+        "all |= self.grid_code(part.cell(classes)?, values).map_or(0, |code| code as u8);",
+        PARTS,
+    ),
+    Mutant(
+        "tables of layers: the last one decides",
+        CELLS,
+        "all |= self.grid_code(",
+        "all = self.grid_code(",
+        PARTS,
+    ),
+    Mutant(
+        "tables of layers: what one layer does not know is a class of its own",
+        SPECIALISE,
+        "Some(if all.contains(&0) { vec![0; all.len()] } else { all })",
+        "Some(all)",
+        PARTS,
+    ),
+    Mutant(
+        "tables of layers: reasons are asked for, and none is given",
+        HOT,
+        "Some(code) if !N::ALL || matches!(code, Code::Default | Code::NotApplicable) => code,",
+        "Some(code) => code,",
     ),
 )

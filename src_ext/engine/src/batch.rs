@@ -1,6 +1,7 @@
 //! Batches: many decisions at once, over columns.
 
 use crate::binding::{Argument, Binding};
+use crate::cells::of_code;
 use crate::changes::UNCLASSED;
 use crate::columns::{Column, Principals, WrongType};
 use crate::decide::{EffectOnly, End, Verdict, Walk};
@@ -458,8 +459,8 @@ impl Batch {
     #[inline]
     fn classes(&self, principal: Place, resource: Place) -> Result<ClassPair, Code> {
         let loaded = &self.snapshot.loaded;
-        if let (Some(principal), Some(resource)) = (loaded.resolved(principal), loaded.resolved(resource)) {
-            return Ok(ClassPair { principal: principal.principal, resource: resource.resource });
+        if let Some(classes) = loaded.resolved_pair(principal, resource) {
+            return Ok(classes);
         }
         let (principal, resource) = self.snapshot.resolve_both(principal, resource)?;
         Ok(ClassPair { principal: principal.classes.principal, resource: resource.classes.resource })
@@ -565,8 +566,8 @@ fn by_table(binding: &Binding, codes: &mut [u8], chunk: &mut Chunk) {
     }
     for (row, code) in codes.iter().enumerate() {
         let cell = if *code == UNDECIDED { table.cell(classes(chunk, row)) } else { None };
-        chunk.cells[row] = cell.unwrap_or(u32::from(WALK));
-        table.lines.prefetch(chunk.cells[row]);
+        chunk.cells[row] = cell.unwrap_or(u32::from(of_code(WALK)));
+        table.prefetch_conditions(chunk.cells[row]);
     }
     for (row, code) in codes.iter_mut().enumerate().filter(|(_, code)| undecided(code)) {
         let values = chunk.values.get(row * width..(row + 1) * width).unwrap_or_default();

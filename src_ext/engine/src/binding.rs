@@ -1,6 +1,6 @@
 //! The binding of a gate: maps its arguments to the context slots of an action, or says why they do not fit.
 
-use crate::lines::GateTable;
+use crate::cells::GateTable;
 use crate::working::Brings;
 use std::fmt;
 use ztfast_bundle::{ActionRec, Bundle, Field, LayerRec, Node, ValueType};

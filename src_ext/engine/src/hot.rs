@@ -7,12 +7,13 @@
 //! uses [`Walk`], as batches and `evaluate` do.
 
 use crate::binding::Binding;
+use crate::cells::{FIRST_CODE, FIRST_GRID};
 use crate::changes::Store;
 use crate::checks::{Arguments, Check, Given, Interpreter};
 use crate::decide::{Determining, EffectOnly, Sink, Walk};
 use crate::gate::Gate;
 use crate::layers::{cell, layer_classes};
-use crate::lines::{CHECKED, FIRST_LINE, NO_POLICY};
+use crate::lines::{CHECKED, NO_POLICY};
 use crate::snapshot::Snapshot;
 use ztfast_bundle::{Bundle, CellKind, ClassPair, Form, LayerRec, Program, Tests, cell_program, pack_cell};
 use ztfast_codes::Code;
@@ -29,10 +30,13 @@ const ANSWER_DEFAULT: u8 = Code::Default as u8;
 const ANSWER_ALLOW: u8 = Code::Allow as u8;
 const ANSWER_FORBID: u8 = Code::Forbid as u8;
 const ANSWER_CORRUPT: u8 = Code::Corrupt as u8;
-const CELL_DEFAULT: u32 = Code::Default as u32;
-const CELL_ALLOW: u32 = Code::Allow as u32;
-const CELL_FORBID: u32 = Code::Forbid as u32;
-const CELL_NOT_APPLICABLE: u32 = Code::NotApplicable as u32;
+/// The codes of cells, by their numbers.
+const CELL_CODES: [Option<Code>; 5] =
+    [Some(Code::Default), Some(Code::Allow), None, Some(Code::Forbid), Some(Code::NotApplicable)];
+const _: () = assert!(matches!(CELL_CODES[Code::Default as usize], Some(Code::Default)));
+const _: () = assert!(matches!(CELL_CODES[Code::Allow as usize], Some(Code::Allow)));
+const _: () = assert!(matches!(CELL_CODES[Code::Forbid as usize], Some(Code::Forbid)));
+const _: () = assert!(matches!(CELL_CODES[Code::NotApplicable as usize], Some(Code::NotApplicable)));
 
 /// The result of one layer.
 enum Step {
@@ -94,23 +98,16 @@ impl Gate {
         let Some(binding) = &self.binding else { return Code::StaleGate };
         let loaded = &*self.snapshot.loaded;
         let entities = (principal, resource);
-        let Some(principal) = loaded.resolved(principal) else {
-            return self.slow_path(entities, values, 0, Code::Default, sink);
-        };
-        let Some(resource) = loaded.resolved(loaded.key.place(resource)) else {
+        let Some(classes) = loaded.resolved_pair(principal, loaded.key.place(resource)) else {
             return self.slow_path(entities, values, 0, Code::Default, sink);
         };
         // A missing attribute would keep forbids from applying.
         if values.len() != binding.count {
             return Code::Corrupt;
         }
-        let classes = ClassPair { principal: principal.principal, resource: resource.resource };
-        let Some(cell) = binding.table.cell(classes) else { return self.layers(entities, classes, values, sink) };
-        if cell >= FIRST_LINE {
+        let Some(cell) = binding.table.cell(classes) else { return self.parts(entities, classes, values, sink) };
+        if cell < CHECKED {
             let lines = &binding.table.lines;
-            if cell & CHECKED != 0 {
-                return self.by_checks(entities, cell, values, sink);
-            }
             let answer = lines.answer(cell, values);
             if !N::ALL {
                 return match answer {
@@ -132,13 +129,27 @@ impl Gate {
             }
             return self.layers(entities, classes, values, sink);
         }
-        match cell {
-            CELL_DEFAULT => Code::Default,
-            CELL_NOT_APPLICABLE => Code::NotApplicable,
-            CELL_ALLOW if !N::ALL => Code::Allow,
-            CELL_FORBID if !N::ALL => Code::Forbid,
-            _ => self.layers(entities, classes, values, sink),
+        if cell >= FIRST_GRID {
+            return match binding.table.grid_code(cell, values) {
+                Some(code) if !N::ALL => code,
+                None if !N::ALL => self.slow_path(entities, values, 0, Code::Default, sink),
+                Some(Code::Allow) if binding.table.policy(classes) != NO_POLICY => {
+                    sink.push(binding.table.policy(classes));
+                    Code::Allow
+                }
+                Some(code @ (Code::Default | Code::NotApplicable)) => code,
+                _ => self.layers(entities, classes, values, sink),
+            };
         }
+        if let Some(&Some(code)) = CELL_CODES.get(cell.wrapping_sub(FIRST_CODE) as usize)
+            && (!N::ALL || matches!(code, Code::Default | Code::NotApplicable))
+        {
+            return code;
+        }
+        if cell < FIRST_CODE {
+            return self.by_checks(entities, cell, values, sink);
+        }
+        self.layers(entities, classes, values, sink)
     }
 
     /// Decide by a line that needs checks.
@@ -188,6 +199,16 @@ impl Gate {
         }
     }
 
+    /// Decide by the tables of the layers, where there is none for all of them.
+    #[inline(never)]
+    fn parts<N: Sink>(&mut self, entities: (Place, Handle), classes: ClassPair, values: &[i64], sink: &mut N) -> Code {
+        let Some(binding) = &self.binding else { return Code::StaleGate };
+        match binding.table.parts_code(classes, values) {
+            Some(code) if !N::ALL || matches!(code, Code::Default | Code::NotApplicable) => code,
+            _ => self.layers(entities, classes, values, sink),
+        }
+    }
+
     /// Decide by the action's layers: the gate's own table leaves this pair of classes, or these values, to them.
     #[inline(never)]
     fn layers<N: Sink>(&mut self, entities: (Place, Handle), classes: ClassPair, values: &[i64], sink: &mut N) -> Code {
@@ -218,10 +239,7 @@ impl Gate {
         sink: &mut N,
     ) -> Code {
         let (Some(binding), loaded) = (&self.binding, &*self.snapshot.loaded) else { return Code::StaleGate };
-        if let (Some(principal), Some(resource)) =
-            (loaded.resolved(entities.0), loaded.resolved(loaded.key.place(entities.1)))
-        {
-            let classes = ClassPair { principal: principal.principal, resource: resource.resource };
+        if let Some(classes) = loaded.resolved_pair(entities.0, loaded.key.place(entities.1)) {
             for (at, layer) in binding.layers.iter().enumerate().skip(1) {
                 match plain_layer(&loaded.bundle, layer, classes, binding, values, code, sink) {
                     Step::SoFar(said) => code = said,

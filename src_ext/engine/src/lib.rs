@@ -17,6 +17,7 @@
 
 mod batch;
 mod binding;
+mod cells;
 mod changes;
 mod checks;
 mod classify;
@@ -25,6 +26,7 @@ mod decide;
 mod engine;
 mod evaluate;
 mod gate;
+mod grid;
 mod hot;
 mod kills;
 mod layers;

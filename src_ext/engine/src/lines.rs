@@ -1,4 +1,4 @@
-//! A gate's own table: for each pair of classes a code, or a line that decides by the gate's arguments.
+//! Lines: records of a gate's own table that decide by the gate's arguments.
 //!
 //! A line has an interval for each argument and takes 64 bytes, one cache line, for gates with up to three arguments:
 //!
@@ -12,7 +12,6 @@
 
 use crate::checks::{Check, CheckResult, Checks};
 use crate::linear::{Checked, Interval, Linear, Narrow, Wide};
-use ztfast_bundle::ClassPair;
 use ztfast_codes::Code;
 use ztfast_pages::{MemoryError, Residence, Resident, prefetch};
 
@@ -24,10 +23,8 @@ pub(crate) const NEXT_LINE: u8 = u8::MAX - 1;
 pub(crate) const PERMITS: u8 = u8::MAX - 2;
 /// The answer of a line with clauses that need checks, where the caller runs none.
 pub(crate) const CHECKS: u8 = u8::MAX - 3;
-/// The least cell that is the number of a line.
-pub(crate) const FIRST_LINE: u32 = 1 << 8;
-/// The bit of cells whose lines need checks.
-pub(crate) const CHECKED: u32 = 1 << 31;
+/// The bit of cells whose lines need checks. Cells of other lines are less.
+pub(crate) const CHECKED: u32 = 1 << 14;
 /// Stands for "no policy, or several" in a line.
 pub(crate) const NO_POLICY: u32 = u32::MAX;
 
@@ -106,81 +103,6 @@ impl Conditions {
     }
 }
 
-/// A gate's table.
-#[derive(Debug, Default)]
-pub(crate) struct GateTable {
-    /// For each class of principals the start of its row, and for each class of resources its column. Row 0 and column
-    /// 0 are those of classes to which the action does not apply.
-    pub rows: Box<[u32]>,
-    pub columns: Box<[u32]>,
-    /// Codes and [`WALK`] below [`FIRST_LINE`], and numbers of lines above, some with [`CHECKED`].
-    pub cells: Box<[u32]>,
-    pub lines: Lines,
-}
-
-impl GateTable {
-    /// Return the cell of a pair of classes.
-    #[inline(always)]
-    #[allow(clippy::inline_always)] // the hot path needs the result in a register
-    pub fn cell(&self, classes: ClassPair) -> Option<u32> {
-        let row = *self.rows.get(classes.principal as usize)?;
-        let column = *self.columns.get(classes.resource as usize)?;
-        self.cells.get(row as usize + column as usize).copied()
-    }
-}
-
-impl GateTable {
-    /// Return whether it decides nothing.
-    pub const fn is_empty(&self) -> bool {
-        self.cells.is_empty()
-    }
-
-    /// Make the memory of the table resident. The result must be dropped before the table.
-    pub fn hold(&self, residence: Residence) -> Result<Vec<Resident>, MemoryError> {
-        // Both are taken apart, so that no field is forgotten.
-        let Self { rows, columns, cells, lines } = self;
-        let Lines { narrow, wide, stride: _, inequalities, details, clauses, limits, linear, checked, checks } = lines;
-        let what = "table of a gate";
-        let mut held = vec![
-            Resident::read(what, rows, residence)?,
-            Resident::read(what, columns, residence)?,
-            Resident::read(what, cells, residence)?,
-            Resident::read(what, narrow, residence)?,
-            Resident::read(what, wide, residence)?,
-            Resident::read(what, inequalities, residence)?,
-            Resident::read(what, details, residence)?,
-            Resident::read(what, clauses, residence)?,
-            Resident::read(what, limits, residence)?,
-            Resident::read(what, linear, residence)?,
-            Resident::read(what, checked, residence)?,
-            Resident::read(what, checks, residence)?,
-        ];
-        for check in checks {
-            if let Some(of_entity) = &check.of_entity {
-                held.push(Resident::read(what, &of_entity.results, residence)?);
-            }
-        }
-        Ok(held.into_iter().filter(|one| one.size() > 0).collect())
-    }
-
-    /// Prefetch what [`Self::cell`] reads first.
-    #[inline]
-    pub fn prefetch_classes(&self, classes: ClassPair) {
-        prefetch(&self.rows, classes.principal as usize);
-        prefetch(&self.columns, classes.resource as usize);
-    }
-
-    /// Prefetch the cell of a pair of classes.
-    #[inline]
-    pub fn prefetch_cell(&self, classes: ClassPair) {
-        if let (Some(&row), Some(&column)) =
-            (self.rows.get(classes.principal as usize), self.columns.get(classes.resource as usize))
-        {
-            prefetch(&self.cells, row as usize + column as usize);
-        }
-    }
-}
-
 /// The lines of a gate.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
@@ -241,7 +163,7 @@ impl Lines {
     #[inline(always)]
     #[allow(clippy::inline_always)] // the hot path needs the result in a register
     pub fn answer(&self, cell: u32, values: &[i64]) -> u8 {
-        let number = cell.wrapping_sub(FIRST_LINE) as usize;
+        let number = cell as usize;
         let Some(line) = self.narrow.get(number) else { return self.wide_answer(number, values) };
         let [first, second, third] = line.intervals;
         let within = match *values {
@@ -280,10 +202,8 @@ impl Lines {
     /// Prefetch the line of a cell.
     #[inline]
     pub fn prefetch(&self, cell: u32) {
-        if cell >= FIRST_LINE {
-            prefetch(&self.narrow, number_of(cell));
-            prefetch(&self.wide, number_of(cell) * self.stride);
-        }
+        prefetch(&self.narrow, number_of(cell));
+        prefetch(&self.wide, number_of(cell) * self.stride);
     }
 
     /// Return a line's head, and its intervals: for each argument the least number, and the distance to the greatest.
@@ -371,6 +291,29 @@ impl Lines {
         WALK
     }
 
+    /// Make the memory of the lines resident. The result must be dropped before the lines.
+    pub fn hold(&self, what: &'static str, residence: Residence) -> Result<Vec<Resident>, MemoryError> {
+        // They are taken apart, so that no field is forgotten.
+        let Self { narrow, wide, stride: _, inequalities, details, clauses, limits, linear, checked, checks } = self;
+        let mut held = vec![
+            Resident::read(what, narrow, residence)?,
+            Resident::read(what, wide, residence)?,
+            Resident::read(what, inequalities, residence)?,
+            Resident::read(what, details, residence)?,
+            Resident::read(what, clauses, residence)?,
+            Resident::read(what, limits, residence)?,
+            Resident::read(what, linear, residence)?,
+            Resident::read(what, checked, residence)?,
+            Resident::read(what, checks, residence)?,
+        ];
+        for check in checks {
+            if let Some(of_entity) = &check.of_entity {
+                held.push(Resident::read(what, &of_entity.results, residence)?);
+            }
+        }
+        Ok(held)
+    }
+
     /// Return the checks.
     pub const fn checks(&self) -> &[Check] {
         &self.checks
@@ -442,7 +385,7 @@ impl Lines {
 /// Return the number of a cell's line.
 #[inline]
 pub(crate) const fn number_of(cell: u32) -> usize {
-    (cell & !CHECKED).wrapping_sub(FIRST_LINE) as usize
+    (cell & !CHECKED) as usize
 }
 
 const fn span((start, end): (u32, u32)) -> std::ops::Range<usize> {
@@ -487,7 +430,7 @@ impl Writer {
 
     /// Append a line. Return its cell; `None` if the rule has more clauses than the format has bits for.
     pub fn push(&mut self, rule: &Rule) -> Option<u32> {
-        let cell = u32::try_from(self.words.len() / self.stride()).ok()?.checked_add(FIRST_LINE)?;
+        let cell = u32::try_from(self.words.len() / self.stride()).ok()?;
         let first = u32::try_from(self.narrow.len()).ok()?;
         let start = self.linear.len();
         let mut clauses = Vec::new();

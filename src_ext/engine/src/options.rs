@@ -13,7 +13,8 @@ pub struct EngineOptions {
     pub handles: usize,
     /// The bytes that the context of a request may take. Callers that read contexts enforce this.
     pub max_context: usize,
-    /// The most cells of a gate's own table. A gate that would need more decides by the action's layers.
+    /// The most cells of a gate's own table. A gate that would need more has a table for each layer of its action, of
+    /// at most eight times as many cells together, if it has at most two arguments; any other decides by the layers.
     pub gate_cells: usize,
     /// How the memory is held.
     pub residence: Residence,

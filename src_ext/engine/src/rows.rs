@@ -1,7 +1,8 @@
 //! Decides rows of a batch by a gate's own table, each step for all rows.
 
+use crate::cells::{FIRST_CODE, FIRST_GRID, GateTable};
 use crate::columns::Column;
-use crate::lines::{CHECKED, CHECKS, FIRST_LINE, GateTable, WALK, lies_in, number_of};
+use crate::lines::{CHECKED, CHECKS, WALK, lies_in, number_of};
 use ztfast_bundle::ClassPair;
 use ztfast_codes::Code;
 
@@ -21,12 +22,14 @@ impl GateTable {
         codes: &mut [u8],
     ) -> bool {
         let Some(cell) = self.cell(classes) else { return false };
-        if cell < FIRST_LINE {
-            let code = u8::try_from(cell).unwrap_or(WALK);
+        let of_grid = cell.checked_sub(FIRST_GRID).and_then(|grid| self.grid_lines.get(grid as usize));
+        let line = of_grid.map_or(cell, |&line| u32::from(line));
+        if (FIRST_CODE..FIRST_GRID).contains(&line) {
+            let code = u8::try_from(line - FIRST_CODE).unwrap_or(WALK);
             codes.fill(code);
             return code != WALK;
         }
-        let Some(line) = self.lines.plain(number_of(cell)) else {
+        let Some(line) = self.lines.plain(number_of(line)) else {
             return self.decide_each(cell, columns, first, codes);
         };
         let mut within = [true; ROWS];
@@ -73,8 +76,11 @@ impl GateTable {
     /// Decide one row; [`WALK`] if the table does not.
     #[inline]
     pub fn decide(&self, cell: u32, values: &[i64]) -> u8 {
-        if cell < FIRST_LINE {
-            return u8::try_from(cell).unwrap_or(WALK);
+        if cell >= FIRST_GRID {
+            return self.grid_code(cell, values).map_or(WALK, |code| code as u8);
+        }
+        if cell >= FIRST_CODE {
+            return u8::try_from(cell - FIRST_CODE).unwrap_or(WALK);
         }
         match self.lines.answer(cell & !CHECKED, values) {
             CHECKS => WALK,

@@ -223,15 +223,22 @@ impl LoadedBundle {
         })
     }
 
-    /// Return the classes of a place's entity, if the bundle knows it and no change concerns it.
+    /// Return the class of the principal's place and that of the resource's, if the bundle knows both entities and no
+    /// change concerns them.
     #[inline(always)]
     #[allow(clippy::inline_always)] // the hot path needs the result in registers
-    pub fn resolved(&self, place: Place) -> Option<ClassPair> {
-        let slot = self.slots.get(place.0)?;
-        // The order matters: if the table is cleared meanwhile and the classes are gone, so is the entity.
-        let classes = slot.classes.load(Ordering::Acquire);
-        let entity = slot.entity.load(Ordering::Acquire);
-        (entity & (RESOLVED | CHANGED) == RESOLVED).then_some(unpack_classes(classes))
+    pub fn resolved_pair(&self, principal: Place, resource: Place) -> Option<ClassPair> {
+        // One reference: the loads below would have the compiler read the pointer again.
+        let slots = &*self.slots;
+        let classes_of = |place: Place| {
+            let slot = slots.get(place.0)?;
+            // The order matters: if the table is cleared meanwhile and the classes are gone, so is the entity.
+            let classes = slot.classes.load(Ordering::Acquire);
+            let entity = slot.entity.load(Ordering::Acquire);
+            (entity & (RESOLVED | CHANGED) == RESOLVED).then_some(unpack_classes(classes))
+        };
+        let (principal, resource) = (classes_of(principal)?, classes_of(resource)?);
+        Some(ClassPair { principal: principal.principal, resource: resource.resource })
     }
 
     /// Prefetch the slot of a place.
@@ -371,7 +378,7 @@ impl Snapshot {
     #[inline]
     pub(crate) fn resolve_place(&self, place: Place) -> Option<ResolvedEntity> {
         let slot = self.loaded.slots.get(place.0)?;
-        // The order matters, as in `LoadedBundle::resolved`.
+        // The order matters, as in `LoadedBundle::resolved_pair`.
         let classes = slot.classes.load(Ordering::Acquire);
         let bits = slot.entity.load(Ordering::Acquire);
         if bits & RESOLVED == 0 {

@@ -2,25 +2,33 @@
 //!
 //! Attributes that the gate never passes are absent, and arguments have fixed places. What is left of the forbids of a
 //! pair of classes is merged: those that concern one argument alone become the box outside of which some forbid
-//! applies, the others become clauses. The work is bounded: where a bound is reached, cells are left to the walk over
-//! the action's layers, which decides everything.
+//! applies, the others become clauses. If nothing but intervals of one or two arguments is left of a pair, a grid says
+//! all. The work is bounded: where a bound is reached, cells are left to the walk over the action's layers, which
+//! decides everything.
 
 use crate::binding::Binding;
+use crate::cells::{Cells, FIRST_CODE, FIRST_GRID, GateTable, NO_LINE, of_code};
+use crate::grid::{Grid, MAX_ARGUMENTS};
 use crate::layers::cell;
 use crate::lift::Lifter;
 use crate::linear::{Case, Interval, Linear};
-use crate::lines::{CHECKED, Conditions, GateTable, NEXT_LINE, NO_POLICY, PERMITS, Rule, WALK, Writer};
+use crate::lines::{CHECKED, Conditions, NEXT_LINE, NO_POLICY, PERMITS, Rule, WALK, Writer};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
-use ztfast_bundle::{Bundle, CellKind, Form, LayerRec, Program, cell_kind, cell_program};
+use ztfast_bundle::{Bundle, CellKind, Form, LayerRec, Program, cell_kind, cell_program, pack_cell};
 use ztfast_codes::Code;
 
 /// The most classes of one side.
 const MAX_CLASSES: usize = 1 << 17;
-/// The most lines of a gate.
-const MAX_LINES: usize = 1 << 14;
+/// The most lines of a gate, so that their cells are less than those of codes.
+const MAX_LINES: usize = 15 << 10;
+const _: () = assert!(CHECKED as usize + MAX_LINES < FIRST_CODE as usize && MAX_LINES < CHECKED as usize);
 /// The work that building a table may take: about an instruction, or a word that is copied or compared, each.
 const BUDGET: usize = 1 << 22;
+/// How many more cells the tables of all layers may have, each a table of its own, than one table of all.
+const PART_CELLS: usize = 8;
+/// About the work of a grid, for each policy.
+const GRID: usize = 16;
 /// The words of a clause, with its conditions.
 const CLAUSE: usize = 16;
 /// The most cases of the forbids, and of the permits, of one pair of classes.
@@ -28,48 +36,23 @@ const MAX_CASES: usize = 256;
 /// The most rounds of merging forbids. Each round makes the box smaller.
 const MAX_ROUNDS: usize = 32;
 
-/// Build the table of a gate, with at most so many cells. It is empty if the gate cannot have one: then the walk
-/// decides everything.
+/// Build the table of a gate. It has at most so many cells, or eight times as many if each layer has a table of its
+/// own. It is empty if the gate cannot have one: then the walk decides everything.
 pub(crate) fn gate_table(bundle: &Bundle, binding: &Binding, most: usize) -> GateTable {
-    build(bundle, binding, most).unwrap_or_default()
-}
-
-fn build(bundle: &Bundle, binding: &Binding, most: usize) -> Option<GateTable> {
     let layers = &*binding.layers;
     // Records have no numbers.
     if binding.count == usize::MAX || layers.is_empty() || layers.iter().any(|layer| layer.form == Form::Sets as u32) {
-        return None;
+        return GateTable::default();
     }
-    let (rows, principals) =
-        axis(bundle, layers, bundle.principal_classes().len(), |layer| layer.principal_map as usize)?;
-    let (columns, resources) =
-        axis(bundle, layers, bundle.resource_classes().len(), |layer| layer.resource_map as usize)?;
-    let width = resources.len() + 1;
-    let count = width.checked_mul(principals.len() + 1).filter(|&count| count <= most)?;
-    let mut cells = vec![u32::from(Code::NotApplicable as u8); count];
-    let lifter = Lifter::new(bundle, binding, BUDGET);
-    let mut builder = Builder {
-        bundle,
-        arguments: binding.count,
-        lifter,
-        lifted: FxHashMap::default(),
-        known: FxHashMap::default(),
-        rules: FxHashMap::default(),
-        writer: Writer::new(binding.count),
-    };
-    for (row, principal) in principals.iter().enumerate() {
-        for (column, resource) in resources.iter().enumerate() {
-            let at = (row + 1) * width + column + 1;
-            *cells.get_mut(at)? = builder.cell(layers, principal, resource);
-        }
+    let mut builder = Builder::new(bundle, binding);
+    let whole = builder.whole(layers, most);
+    if let Some((cells, policies)) = whole {
+        return builder.finish(cells, policies, Vec::new());
     }
-    let offset = |row: u32| row.checked_mul(u32::try_from(width).ok()?);
-    Some(GateTable {
-        rows: rows.into_iter().map(offset).collect::<Option<_>>()?,
-        columns: columns.into(),
-        cells: cells.into(),
-        lines: builder.writer.finish(builder.lifter.checks),
-    })
+    match builder.parts(layers, most.saturating_mul(PART_CELLS)) {
+        Some(parts) => builder.finish(Cells::default(), Vec::new(), parts),
+        None => GateTable::default(),
+    }
 }
 
 /// Number the classes of one side by what the layers' maps say of them, from 1. Return the number of each class, 0 for
@@ -110,10 +93,13 @@ struct Builder<'a> {
     lifter: Lifter<'a>,
     /// The cases of each residual.
     lifted: FxHashMap<(usize, &'a [u64]), Rc<[Case]>>,
-    /// The gate's cell, by the cells of all layers.
-    known: FxHashMap<Vec<u32>, u32>,
-    /// Lines, by what they say.
-    rules: FxHashMap<Rule, u32>,
+    /// The gate's cell and its only policy that permits, by the cells of all layers.
+    known: FxHashMap<Vec<u32>, (u16, u32)>,
+    /// Lines and grids, by what they say.
+    rules: FxHashMap<Rule, u16>,
+    numbers: FxHashMap<(Grid, u16), u16>,
+    grids: Vec<Grid>,
+    grid_lines: Vec<u16>,
     writer: Writer,
 }
 
@@ -124,19 +110,173 @@ struct Policies {
     permits: Vec<(u32, Case)>,
 }
 
-impl Builder<'_> {
-    /// Return the gate's cell for a pair of classes, given by the layers' classes.
-    fn cell(&mut self, layers: &[LayerRec], principal: &[u32], resource: &[u32]) -> u32 {
+/// What a pair of classes resolves: conditions, or a code.
+enum Found {
+    Code(Code),
+    Rule { bounds: Vec<Interval>, inside: u8, policies: Policies },
+}
+
+impl<'a> Builder<'a> {
+    fn new(bundle: &'a Bundle, binding: &'a Binding) -> Self {
+        Self {
+            bundle,
+            arguments: binding.count,
+            lifter: Lifter::new(bundle, binding, BUDGET),
+            lifted: FxHashMap::default(),
+            known: FxHashMap::default(),
+            rules: FxHashMap::default(),
+            numbers: FxHashMap::default(),
+            grids: Vec::new(),
+            grid_lines: Vec::new(),
+            writer: Writer::new(binding.count),
+        }
+    }
+
+    /// Build the table of all layers together, with at most so many cells.
+    fn whole(&mut self, layers: &[LayerRec], most: usize) -> Option<(Cells, Vec<u32>)> {
+        let bundle = self.bundle;
+        let (rows, principals) =
+            axis(bundle, layers, bundle.principal_classes().len(), |layer| layer.principal_map as usize)?;
+        let (columns, resources) =
+            axis(bundle, layers, bundle.resource_classes().len(), |layer| layer.resource_map as usize)?;
+        let width = resources.len() + 1;
+        let count = width.checked_mul(principals.len() + 1).filter(|&count| count <= most)?;
+        let mut cells = vec![of_code(Code::NotApplicable as u8); count];
+        let mut policies = vec![NO_POLICY; count];
+        for (row, principal) in principals.iter().enumerate() {
+            for (column, resource) in resources.iter().enumerate() {
+                let at = (row + 1) * width + column + 1;
+                (*cells.get_mut(at)?, *policies.get_mut(at)?) = self.cell(layers, principal, resource);
+            }
+        }
+        if self.grids.is_empty() {
+            policies.clear();
+        } else {
+            // A decision by a code and one by a grid take the same steps then.
+            self.replace_codes(&mut cells);
+        }
+        let offset = |row: u32| row.checked_mul(u32::try_from(width).ok()?);
+        let rows = rows.into_iter().map(offset).collect::<Option<_>>()?;
+        Some((Cells { rows, columns: columns.into(), all: cells.into() }, policies))
+    }
+
+    /// Put grids in the place of codes.
+    fn replace_codes(&mut self, cells: &mut [u16]) {
+        let codes = [Code::Default, Code::Allow, Code::Forbid, Code::NotApplicable];
+        let grids = codes.map(|code| {
+            let cell = of_code(code as u8);
+            (cell, self.number(Grid::of(Some(code)), cell))
+        });
+        for cell in cells {
+            if let Some(&(_, Some(grid))) = grids.iter().find(|(code, _)| code == cell) {
+                *cell = grid;
+            }
+        }
+    }
+
+    /// Build a table for each layer, with at most so many cells together.
+    fn parts(&mut self, layers: &[LayerRec], most: usize) -> Option<Vec<Cells>> {
+        let bundle = self.bundle;
+        let count = |layer: &LayerRec| (layer.principals as usize).checked_mul(layer.resources as usize);
+        let total = layers.iter().try_fold(0_usize, |sum, layer| sum.checked_add(count(layer)?))?;
+        if total > most || self.arguments > MAX_ARGUMENTS {
+            return None;
+        }
+        let classes = |classes: usize, map: fn(&LayerRec) -> u32| -> Option<Vec<Vec<u32>>> {
+            let mapped = |class: usize| -> Option<Vec<u32>> {
+                let of = |layer| bundle.maps().get((map(layer) as usize).checked_add(class)?).copied();
+                let all: Vec<u32> = layers.iter().map(of).collect::<Option<_>>()?;
+                // What one layer does not know does not apply in any.
+                Some(if all.contains(&0) { vec![0; all.len()] } else { all })
+            };
+            (classes <= MAX_CLASSES).then(|| (0..classes).map(mapped).collect()).flatten()
+        };
+        let principals = classes(bundle.principal_classes().len(), |layer| layer.principal_map)?;
+        let resources = classes(bundle.resource_classes().len(), |layer| layer.resource_map)?;
+        let applies_not = self.number(Grid::of(Some(Code::NotApplicable)), NO_LINE)?;
+        let walks = self.number(Grid::of(None), NO_LINE)?;
+        let mut parts = Vec::with_capacity(layers.len());
+        for (at, layer) in layers.iter().enumerate() {
+            let mut cells = vec![applies_not; count(layer)?];
+            let mut last = (pack_cell(CellKind::Default, 0), self.part_cell(pack_cell(CellKind::Default, 0), walks));
+            let mut known = FxHashMap::default();
+            let places = (0..layer.principals).flat_map(|row| (0..layer.resources).map(move |column| (row, column)));
+            for (own, (row, column)) in
+                cells.iter_mut().zip(places).filter(|(_, (row, column))| *row != 0 && *column != 0)
+            {
+                let Ok(found) = cell(bundle, layer, row, column) else {
+                    *own = walks;
+                    continue;
+                };
+                if found != last.0 {
+                    last = (found, *known.entry(found).or_insert_with(|| self.part_cell(found, walks)));
+                }
+                *own = last.1;
+            }
+            let of = |all: &[Vec<u32>], count: u32, width: u32| -> Option<Box<[u32]>> {
+                all.iter().map(|mapped| mapped.get(at).filter(|class| **class < count)?.checked_mul(width)).collect()
+            };
+            let rows = of(&principals, layer.principals, layer.resources)?;
+            let columns = of(&resources, layer.resources, 1)?;
+            parts.push(Cells { rows, columns, all: cells.into() });
+        }
+        Some(parts)
+    }
+
+    /// Return the grid of a layer's cell.
+    fn part_cell(&mut self, cell: u32, walks: u16) -> u16 {
+        let grid = match self.policies(&[cell]).and_then(|policies| self.merged(policies)) {
+            Some(Found::Code(code)) => Some(Grid::of(Some(code))),
+            Some(Found::Rule { bounds, policies, .. }) => self.grid(&bounds, &policies),
+            None => None,
+        };
+        grid.and_then(|grid| self.number(grid, NO_LINE)).unwrap_or(walks)
+    }
+
+    /// Return the cell of a grid and the line that says the same; `None` if there are too many.
+    fn number(&mut self, grid: Grid, line: u16) -> Option<u16> {
+        if let Some(&known) = self.numbers.get(&(grid, line)) {
+            return Some(known);
+        }
+        let number = u32::try_from(self.grids.len()).ok()?.checked_add(FIRST_GRID)?;
+        let number = u16::try_from(number).ok()?;
+        self.grids.push(grid);
+        self.grid_lines.push(line);
+        self.numbers.insert((grid, line), number);
+        Some(number)
+    }
+
+    fn finish(self, cells: Cells, policies: Vec<u32>, parts: Vec<Cells>) -> GateTable {
+        let lines = self.writer.finish(self.lifter.checks);
+        GateTable {
+            cells,
+            policies: policies.into(),
+            lines,
+            grids: self.grids.into(),
+            grid_lines: self.grid_lines.into(),
+            parts: parts.into(),
+        }
+    }
+
+    /// Return the gate's cell for a pair of classes, given by the layers' classes, and the only policy that permits.
+    fn cell(&mut self, layers: &[LayerRec], principal: &[u32], resource: &[u32]) -> (u16, u32) {
+        let walk = (of_code(WALK), NO_POLICY);
         let found: Result<Vec<u32>, Code> = layers
             .iter()
             .zip(principal.iter().zip(resource))
             .map(|(layer, (&principal, &resource))| cell(self.bundle, layer, principal, resource))
             .collect();
-        let Ok(found) = found else { return u32::from(WALK) };
+        let Ok(found) = found else { return walk };
         if let Some(&known) = self.known.get(&found) {
             return known;
         }
-        let made = self.policies(&found).and_then(|policies| self.line(policies)).unwrap_or(u32::from(WALK));
+        let merged = self.policies(&found).and_then(|policies| self.merged(policies));
+        let made = match merged {
+            Some(Found::Code(code)) => Some((of_code(code as u8), NO_POLICY)),
+            Some(Found::Rule { bounds, inside, policies }) => self.rule(bounds, inside, &policies),
+            None => None,
+        };
+        let made = made.unwrap_or(walk);
         self.known.insert(found, made);
         made
     }
@@ -168,13 +308,12 @@ impl Builder<'_> {
         Some(policies)
     }
 
-    /// Merge policies into a line, or into a code.
-    fn line(&mut self, policies: Policies) -> Option<u32> {
-        let code = |code: Code| Some(u32::from(code as u8));
+    /// Merge policies. `None` if that takes too much work.
+    fn merged(&mut self, policies: Policies) -> Option<Found> {
         let Policies { mut forbids, mut permits } = policies;
         let mut bounds = vec![Interval::ALL; self.arguments];
         let refuted = match merge(&mut bounds, &mut forbids, &mut self.lifter)? {
-            Merged::Forbidden => return code(Code::Forbid),
+            Merged::Forbidden => return Some(Found::Code(Code::Forbid)),
             Merged::Refuted(refuted) => refuted,
         };
         let work: usize = permits.iter().map(|(_, case)| case.size() * (1 + refuted.len())).sum();
@@ -182,25 +321,60 @@ impl Builder<'_> {
             return None;
         }
         permits.retain_mut(|(_, case)| case.simplify(&bounds, &refuted));
-        let whole = bounds.iter().all(|bounds| *bounds == Interval::ALL);
         let certain = |(_, case): &(u32, Case)| is_certain(case);
         let inside = if permits.iter().any(certain) {
-            Code::Allow as u8
+            Code::Allow
         } else if permits.is_empty() {
-            Code::Default as u8
+            Code::Default
         } else {
-            PERMITS
+            let policies = Policies { forbids, permits };
+            return Some(Found::Rule { bounds, inside: PERMITS, policies });
         };
-        if whole && forbids.is_empty() && inside != PERMITS {
-            return Some(u32::from(inside));
+        if forbids.is_empty() && bounds.iter().all(|bounds| *bounds == Interval::ALL) {
+            return Some(Found::Code(inside));
         }
-        let policy = match permits.split_first() {
+        Some(Found::Rule { bounds, inside: inside as u8, policies: Policies { forbids, permits } })
+    }
+
+    /// Return the grid of policies, if one can say what they do.
+    fn grid(&mut self, bounds: &[Interval], Policies { forbids, permits }: &Policies) -> Option<Grid> {
+        if !self.lifter.spend(GRID * (1 + forbids.len() + permits.len())) {
+            return None;
+        }
+        let [forbids, permits] = [forbids, permits].map(|of| of.iter().map(|(_, case)| case).collect::<Vec<_>>());
+        Grid::made(bounds, &forbids, &permits)
+    }
+
+    /// Return the cell of merged policies, a grid or a line, and the only policy that permits.
+    fn rule(&mut self, bounds: Vec<Interval>, inside: u8, policies: &Policies) -> Option<(u16, u32)> {
+        let policy = match policies.permits.split_first() {
             Some(((first, _), others)) if others.iter().all(|(other, _)| other == first) => *first,
             _ => NO_POLICY,
         };
+        let Some(grid) = self.grid(&bounds, policies) else {
+            return self.line(bounds, inside, policies, policy).map(|line| (line, policy));
+        };
+        let is_one_box = match policies.permits.len() {
+            0 => true,
+            1 => inside != PERMITS || bounds.iter().all(|bounds| *bounds == Interval::ALL),
+            _ => inside != PERMITS,
+        };
+        // Batches compare whole columns with a line's box.
+        let line = if is_one_box && policies.forbids.is_empty() {
+            self.line(bounds, inside, policies, NO_POLICY)?
+        } else {
+            NO_LINE
+        };
+        self.number(grid, line).map(|grid| (grid, policy))
+    }
+
+    /// Return the line of merged policies.
+    fn line(&mut self, bounds: Vec<Interval>, inside: u8, policies: &Policies, policy: u32) -> Option<u16> {
+        let Policies { forbids, permits } = policies;
+        let whole = bounds.iter().all(|bounds| *bounds == Interval::ALL);
         let outside = Code::Forbid as u8;
         let clauses = |cases: &[(u32, Case)]| cases.iter().map(|(_, case)| conditions(case)).collect::<Vec<_>>();
-        let rule = Rule { bounds, inside, outside, forbids: clauses(&forbids), permits: Vec::new(), policy };
+        let rule = Rule { bounds, inside, outside, forbids: clauses(forbids), permits: Vec::new(), policy };
         if inside != PERMITS {
             return self.write(&[rule]);
         }
@@ -216,11 +390,11 @@ impl Builder<'_> {
             let allowed = Rule { bounds: both, inside: Code::Allow as u8, outside, ..rule };
             return if plainly { self.write(&[allowed]) } else { self.write(&[allowed, denied]) };
         }
-        self.write(&[Rule { permits: clauses(&permits), ..rule }])
+        self.write(&[Rule { permits: clauses(permits), ..rule }])
     }
 
     /// Write lines that follow each other. Return the first one's cell.
-    fn write(&mut self, rules: &[Rule]) -> Option<u32> {
+    fn write(&mut self, rules: &[Rule]) -> Option<u16> {
         if let [rule] = rules
             && let Some(&known) = self.rules.get(rule)
         {
@@ -232,7 +406,7 @@ impl Builder<'_> {
             return None;
         }
         let checked = if rules.iter().any(Rule::has_checks) { CHECKED } else { 0 };
-        let cell = self.writer.push(first)? | checked;
+        let cell = u16::try_from(self.writer.push(first)? | checked).ok()?;
         for other in others {
             self.writer.push(other)?;
         }

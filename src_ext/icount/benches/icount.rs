@@ -19,16 +19,16 @@ use ztfast_icount::{
 const ALLOWS_CELL: u64 = limit(121);
 const ALLOWS_TWO_COMPARISONS: u64 = limit(149);
 const ALLOWS_REFUSED: u64 = limit(100);
-const DECIDE_TWO_COMPARISONS: u64 = limit(189);
-const DECIDE_MANY_1_000_ROWS: u64 = limit(26_676);
+const DECIDE_TWO_COMPARISONS: u64 = limit(179);
+const DECIDE_MANY_1_000_ROWS: u64 = limit(26_226);
 const DESK_CANCEL_ALLOWED: u64 = limit(121);
-const DESK_ORDER_ALLOWED: u64 = limit(179);
-const DESK_ORDER_OF_NINE_ALLOWED: u64 = limit(358);
-const DESK_ORDER_DENIED: u64 = limit(146);
-const DESK_ORDER_DECIDED: u64 = limit(219);
+const DESK_ORDER_ALLOWED: u64 = limit(174);
+const DESK_ORDER_OF_NINE_ALLOWED: u64 = limit(355);
+const DESK_ORDER_DENIED: u64 = limit(144);
+const DESK_ORDER_DECIDED: u64 = limit(209);
 const DESK_CANCEL_BY_AGENT: u64 = limit(686);
 const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(2_177);
-const DESK_1_000_ROWS: u64 = limit(65_968);
+const DESK_1_000_ROWS: u64 = limit(65_358);
 
 const fn limit(counted: u64) -> u64 {
     counted + counted * 3 / 100

@@ -2,12 +2,13 @@
 
 use super::gate_table;
 use crate::binding::{Binding, Path, bind};
+use crate::cells::{FIRST_CODE, FIRST_GRID};
 use crate::checks::{Arguments, Check, CheckResult, Given, Interpreter};
 use crate::columns::Column;
 use crate::layers::{cell, layer_classes};
 use crate::lift::Lifter;
 use crate::linear::Case;
-use crate::lines::{FIRST_LINE, NO_POLICY, WALK};
+use crate::lines::{NO_POLICY, WALK};
 use crate::rows::MAX_VALUES;
 use crate::working::EMPTY_SET;
 use proptest::prelude::*;
@@ -80,6 +81,8 @@ const CHECKS: [&str; 32] = [
     "context.t >= resource.t.toDate().offset(duration(\"1d\"))",
     "context.t.toTime() < duration(\"6h\")",
 ];
+
+mod few;
 
 /// Numbers at which conditions change, or overflow.
 const NUMBERS: [i64; 14] = [
@@ -162,14 +165,19 @@ fn compiled(conditions: &[(bool, String)]) -> Option<Bundle> {
         let effect = if *forbid { "forbid" } else { "permit" };
         writeln!(policies, "{effect} (principal, action, resource) when {{ {condition} }};").unwrap();
     }
+    compiled_for(SCHEMA, ENTITIES, false, policies)
+}
+
+/// Compile policies for a schema and entities, and split them into layers wherever possible if that is wanted.
+fn compiled_for(schema: &str, entities: &str, split: bool, policies: String) -> Option<Bundle> {
     let file = |name: &str, text: String| SourceFile { name: name.into(), text };
     let sources = Sources {
         files: vec![file("p.cedar", policies)],
-        schema: file("s.cedarschema", SCHEMA.to_owned()),
-        entities: Some(file("e.json", ENTITIES.to_owned())),
+        schema: file("s.cedarschema", schema.to_owned()),
+        entities: Some(file("e.json", entities.to_owned())),
     };
     let loaded = ztfast_cedar::load(&sources, Mode::Permissive, &|_, _| {}).ok()?;
-    let options = ztfast_compile::Options { strict: false, ..ztfast_compile::Options::default() };
+    let options = ztfast_compile::Options { strict: false, split, ..ztfast_compile::Options::default() };
     let parts = ztfast_compile::compile(loaded.model, &sources, &options, None, &mut |_, _, _| {}).ok()?;
     Some(Bundle::of(&parts).unwrap())
 }
@@ -253,11 +261,12 @@ fn type_number(bundle: &Bundle, name: &str) -> u32 {
     u32::try_from(found.unwrap()).unwrap()
 }
 
-/// How many answers there were: by the table, and left to the walk.
+/// How many answers there were: by the table, by its grids, and left to the walk.
 #[derive(Default, Debug)]
 struct Counts {
     answered: u32,
     walked: u32,
+    by_grid: u32,
     lifted: u32,
     left: u32,
     /// The checks that were run, by their form.
@@ -293,9 +302,19 @@ impl<'a> Given<'a> for Requested<'a> {
 
 fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice: &[u64]) -> Result<(), TestCaseError> {
     let Some(bundle) = compiled(policies) else { return Err(TestCaseError::reject("not valid")) };
-    let binding = bound(&bundle, absent);
+    let resource = if absent & 1 == 0 { "d1" } else { "d2" };
+    check_gate(counts, policies, (&bundle, &bound(&bundle, absent)), resource, dice)
+}
+
+fn check_gate(
+    counts: &RefCell<Counts>,
+    policies: &[(bool, String)],
+    (bundle, binding): (&Bundle, &Binding),
+    resource: &str,
+    dice: &[u64],
+) -> Result<(), TestCaseError> {
     let mut scratch = Scratch::default();
-    let mut lifter = Lifter::new(&bundle, &binding, 1 << 16);
+    let mut lifter = Lifter::new(bundle, binding, 1 << 16);
     let [x, y] = ["x", "y"].map(|text| bundle.find_string(text).map_or(FOREIGN_STRING | 3, u64::from));
     let mut both = [Value::string(x), Value::string(y)];
     both.sort_unstable_by_key(|value| value.key());
@@ -314,15 +333,15 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
         Value::ip4(0x0A00_0000, 8),
     ];
     let strings = StringsView { offsets: &[0, 2, 4], bytes: "xzé".as_bytes() };
-    let entity = |ty: &str, id: &str| bundle.find_entity(type_number(&bundle, ty), id).unwrap();
-    let own = (entity("User", "u1"), entity("Doc", if absent & 1 == 0 { "d1" } else { "d2" }));
+    let entity = |ty: &str, id: &str| bundle.find_entity(type_number(bundle, ty), id).unwrap();
+    let own = (entity("User", "u1"), entity("Doc", resource));
     let class = |entity: EntityRef| bundle.classes()[entity.index as usize];
     let classes = ClassPair { principal: class(own.0).principal, resource: class(own.1).resource };
     let cell = binding.table.cell(classes).filter(|_| bundle.meta().actions.len() == 1);
-    let own_program = own_program(&bundle, &binding, classes);
+    let own_program = own_program(bundle, binding, classes);
     let mut rows = Vec::new();
     for chosen in dice.chunks_exact(binding.count) {
-        let numbers: Vec<i64> = binding.types.iter().zip(chosen).map(|(ty, dice)| value(&bundle, ty, *dice)).collect();
+        let numbers: Vec<i64> = binding.types.iter().zip(chosen).map(|(ty, dice)| value(bundle, ty, *dice)).collect();
         let request = Request {
             principal: own.0,
             resource: own.1,
@@ -332,13 +351,13 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
             arena: &arena,
             strings,
         };
-        for start in programs(&bundle) {
+        for start in programs(bundle) {
             let mut program = Program::read(bundle.programs(), start).unwrap();
             let (forbids, all) = (program.forbids, program.forbids + program.permits);
             let (mut forbidden, mut permits) = (false, Vec::new());
             for at in 0..all {
                 let residual = program.next().unwrap();
-                let exact = applies(&bundle, &residual, &request, &mut scratch);
+                let exact = applies(bundle, &residual, &request, &mut scratch);
                 if exact && at < forbids {
                     forbidden = true;
                 } else if exact {
@@ -388,10 +407,10 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
             let Some(cell) = cell.filter(|_| own_program == Some(start)) else { continue };
             rows.push((numbers.clone(), binding.table.decide(cell, &numbers)));
             let lines = &binding.table.lines;
-            let answer = if cell < FIRST_LINE {
+            let answer = if cell >= FIRST_CODE {
                 binding.table.decide(cell, &numbers)
             } else {
-                let given = Requested { bundle: &bundle, binding: &binding, request };
+                let given = Requested { bundle, binding, request };
                 let mut checks = Interpreter::new(&given, bundle.store(), &mut scratch);
                 lines.answer_with(cell, &numbers, &mut checks)
             };
@@ -400,14 +419,16 @@ fn check(counts: &RefCell<Counts>, policies: &[(bool, String)], absent: u8, dice
                 continue;
             }
             counts.borrow_mut().answered += 1;
+            counts.borrow_mut().by_grid += u32::from(cell >= FIRST_GRID);
             let expected = match (forbidden, permits.is_empty()) {
                 (true, _) => Code::Forbid,
                 (false, true) => Code::Default,
                 (false, false) => Code::Allow,
             };
             prop_assert_eq!(answer, expected as u8, "{:?} {:?}", policies, numbers);
-            if expected == Code::Allow && cell >= FIRST_LINE {
-                let policy = binding.table.lines.policy(cell);
+            if expected == Code::Allow && !(FIRST_CODE..FIRST_GRID).contains(&cell) {
+                let table = &binding.table;
+                let policy = if cell >= FIRST_GRID { table.policy(classes) } else { table.lines.policy(cell) };
                 prop_assert!(policy == NO_POLICY || permits == [policy], "{:?}: {} of {:?}", policies, policy, permits);
             }
         }
