@@ -25,7 +25,7 @@ SCHEMA = """\
 entity User; entity Doc;
 action read appliesTo { principal: User, resource: Doc, context: {
     address?: ipaddr, wanted?: ipaddr, texts?: Set<String>, users?: Set<User>, numbers?: Set<Long>, prices?: Set<decimal>,
-    text?: String, who?: User,
+    others?: Set<String>, text?: String, who?: User,
 } };
 """
 POLICIES = """\
@@ -33,6 +33,7 @@ POLICIES = """\
 when { context has address && context has wanted && context.address == context.wanted };
 @id("texts") permit (principal, action, resource)
 when { context has texts && context.texts.contains("in") && !context.texts.contains("out") };
+@id("others") permit (principal, action, resource) when { context has others && context.others == ["in", "other"] };
 @id("users") permit (principal, action, resource) when { context has users && context.users.contains(User::"u") };
 @id("numbers") permit (principal, action, resource) when { context has numbers && context.numbers == [1, 2] };
 @id("prices") permit (principal, action, resource)
@@ -45,8 +46,9 @@ when { context has prices && context.prices.contains(decimal("1.5")) };
 class Desk:
     """An engine with a session, a resource, and gates that are prepared when they are first asked for."""
 
-    def __init__(self) -> None:
-        self.engine = ztfast.Engine(ztfast.compile(ztfast.Text(POLICIES), schema=ztfast.Text(SCHEMA)), handles=4096)
+    def __init__(self, bundle: ztfast.Bundle | None = None, **options: Any) -> None:
+        bundle = bundle or ztfast.compile(ztfast.Text(POLICIES), schema=ztfast.Text(SCHEMA))
+        self.engine = ztfast.Engine(bundle, handles=4096, **options)
         self.session = self.engine.admit(ztfast.Identity('User::"u"', not_after=math.inf))
         self.doc = self.engine.resource('Doc::"d"')
         self.users = [self.engine.resource(f'User::"{name}"') for name in ("u", "v")]
@@ -229,7 +231,10 @@ def test_several_sets_and_addresses_of_a_call_are_their_own(desk: Desk) -> None:
     for make in (tuple, list, set, frozenset):
         texts, users, numbers = make(["in", "never seen"]), make(desk.users), make([1, 2])
         sets = {"texts": texts, "users": users, "numbers": numbers}
+        others = make(["other", "in"])
         assert desk.decided(**sets, address=four, wanted=four) == "address texts users numbers"
+        assert desk.decided(texts=make(["out"]), others=others) == desk.decided(others=others) == "others"
+        assert desk.decided(others=others, texts=make(["in"])) == "texts others"
         assert desk.decided(**sets, address=four, wanted=six) == "texts users numbers"
         assert desk.decided(**{**sets, "texts": make([])}, address=six, wanted=six) == "address users numbers"
         assert desk.decided(**{**sets, "users": make(desk.users[1:])}, address=six, wanted=four) == "texts numbers"
@@ -237,6 +242,44 @@ def test_several_sets_and_addresses_of_a_call_are_their_own(desk: Desk) -> None:
             more = {"texts": make([*map(str, range(count)), "in"]), "users": make(desk.users)}
             assert desk.decided(**more, numbers=make([1, 2])) == "texts users numbers"
             assert desk.decided(**more, numbers=make(range(count))) == "texts users"
+
+
+LARGE = (
+    {"texts": ["in", "never seen", "grün"]},
+    {"texts": ("in",), "others": frozenset(["in", "x" * 70])},
+    {"users": ["u", "v", "w" * 20]},
+    {"numbers": {1, 2}},
+    {"prices": (Decimal("1.5"), 2, 3)},
+    {"text": "in a call"},
+    {"text": "inñ"},
+    {"who": "u"},
+    {"address": ipaddress.ip_address("255.255.255.255"), "wanted": "255.255.255.255"},
+    {"address": ipaddress.ip_address("fd00::1"), "wanted": ipaddress.ip_address("fd00::1")},
+)
+
+
+@pytest.mark.parametrize("given", LARGE, ids=str)
+def test_a_call_has_as_much_room_as_a_context(given: dict[str, Any]) -> None:
+    bundle = ztfast.compile(ztfast.Text(POLICIES), schema=ztfast.Text(SCHEMA))
+
+    def code(most: int) -> str:
+        desk = Desk(bundle, max_context=most)
+        values = dict(given)
+        if "users" in values:
+            values["users"] = [desk.engine.resource(ztfast.Uid("User", name)) for name in values["users"]]
+        if "who" in values:
+            values["who"] = desk.users[0]
+        gate, arguments = desk.call(**values)
+        by_dict = desk.engine.decide(desk.session, "read", desk.doc, values).code
+        # More than once, as a gate remembers texts.
+        allowed = {gate.allows(*arguments) for _ in range(3)} | {bool(gate.decide(*arguments)) for _ in range(3)}
+        assert allowed == {by_dict == "ALLOW"}, most
+        return by_dict
+
+    least = next(most for most in range(16, 1000) if code(most) == "ALLOW")
+    assert least > 16 * len(given)
+    assert code(least - 1) == "TOO_LARGE"
+    assert all(code(least + more) == "ALLOW" for more in range(10))
 
 
 def test_a_text_that_the_bundle_lacked_is_looked_up_after_a_swap() -> None:

@@ -229,7 +229,7 @@ MUTANTS = (
         CALLS,
         "    room -= elements.count * EACH_ELEMENT\n",
         "",
-        Python(f"{SETS}::test_contexts_as_large_as_the_engine_takes_are_decided_alike"),
+        Python(f"{READ}::test_a_call_has_as_much_room_as_a_context"),
     ),
     Mutant(
         "gate: an address of four bytes is read the other way round",
@@ -246,13 +246,6 @@ MUTANTS = (
         "or elements.count > 2 * MOST_PASSED:\n        return NO_ROOM\n"
         "    elements.count = min(elements.count, left[0])\n",
         Python(f"{READ}::test_every_element_of_every_kind_of_set_is_read"),
-    ),
-    Mutant(
-        "gate: a text that a bundle lacks is passed over a swap as one that it lacks",
-        GATE,
-        "            self.forget_texts()\n            # Reuse",
-        "            # Reuse",
-        Python(f"{READ}::test_a_text_that_the_bundle_lacked_is_looked_up_after_a_swap"),
     ),
     Mutant(
         "gate: a new text that the bundle lacks is passed as another that it lacks",
@@ -273,21 +266,7 @@ MUTANTS = (
         CALLS,
         "            address += 1\n",
         "",
-        Python(f"{READ}::test_several_sets_and_addresses_of_a_call_are_their_own"),
-    ),
-    Mutant(
-        "gate: elements that were removed are in a set",
-        COMPOSITES,
-        "if (element != NULL && ((const setentry *)entry)->hash != -1) return element;",
-        "if (element != NULL) return element;",
-        Python(f"{READ}::test_a_set_that_lost_elements_has_the_others"),
-    ),
-    Mutant(
-        "gate: the first entry of a set is passed over",
-        COMPOSITES,
-        "elements->next = (const char *)set->table;",
-        "elements->next = (const char *)(set->table + 1);",
-        Python(f"{READ}::test_every_element_of_every_kind_of_set_is_read"),
+        Python(f"{READ}::test_addresses_of_every_length_are_their_texts"),
     ),
     Mutant(
         "gate: whatever stands in a set of texts is read as one",
@@ -322,7 +301,8 @@ MUTANTS = (
         COMPOSITES,
         "if (ZTFAST_SLOT(value, ztfast_ip6_scope) != Py_None) return 0;",
         "if (ZTFAST_SLOT(value, ztfast_ip6_scope) == NULL) return 0;",
-        LIES,
+        # As above.
+        Python(f"{READ}::test_no_python_code_runs"),
     ),
     Mutant(
         "gate: a call that is not decided in one step is denied",
