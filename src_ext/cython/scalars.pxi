@@ -75,15 +75,34 @@ cdef extern from *:
         return 0;
     }
 
-    /* Return the seconds since 1970 of a datetime's date and time of day, whatever its zone. */
-    static inline int64_t ztfast_local_seconds(PyObject *value) {
+    /* Return the days since 1970 of a datetime's date. */
+    static inline int32_t ztfast_count_days(PyObject *value) {
         /* Years that begin in March have the leap day at their end. */
         static const int16_t BEFORE_MONTH[13] = {0, 306, 337, 0, 31, 61, 92, 122, 153, 184, 214, 245, 275};
         const uint32_t month = PyDateTime_GET_MONTH(value);
         const uint32_t year = PyDateTime_GET_YEAR(value) - (month <= 2), century = year / 100;
         const int32_t leap_days = (int32_t)(year / 4 - century + century / 4);
         const int32_t of_year = BEFORE_MONTH[month] + PyDateTime_GET_DAY(value) - 1;
-        const int32_t days = (int32_t)(365 * year) + leap_days + of_year - 719468;
+        return (int32_t)(365 * year) + leap_days + of_year - 719468;
+    }
+
+    /* The last dates, each by its day of the month: the four bytes of year, month and day, and above them the days
+     * since 1970. No date has the bytes 0. Most datetimes of a program are of few dates. */
+    static uint64_t ztfast_dates[32];
+
+    static __attribute__((noinline)) int32_t ztfast_new_date(PyObject *value, uint32_t date, uint64_t *place) {
+        const int32_t days = ztfast_count_days(value);
+        __atomic_store_n(place, (uint64_t)(uint32_t)days << 32 | date, __ATOMIC_RELAXED);
+        return days;
+    }
+
+    /* Return the seconds since 1970 of a datetime's date and time of day, whatever its zone. */
+    static inline int64_t ztfast_local_seconds(PyObject *value) {
+        uint32_t date;
+        memcpy(&date, ((PyDateTime_Date *)value)->data, sizeof date);
+        uint64_t *place = &ztfast_dates[PyDateTime_GET_DAY(value) % 32];
+        const uint64_t known = __atomic_load_n(place, __ATOMIC_RELAXED);
+        const int32_t days = (uint32_t)known == date ? (int32_t)(known >> 32) : ztfast_new_date(value, date, place);
         const int32_t minutes = PyDateTime_DATE_GET_HOUR(value) * 60 + PyDateTime_DATE_GET_MINUTE(value);
         return days * INT64_C(86400) + (minutes * 60 + PyDateTime_DATE_GET_SECOND(value));
     }

@@ -234,6 +234,7 @@ def test_several_sets_and_addresses_of_a_call_are_their_own(desk: Desk) -> None:
         others = make(["other", "in"])
         assert desk.decided(**sets, address=four, wanted=four) == "address texts users numbers"
         assert desk.decided(texts=make(["out"]), others=others) == desk.decided(others=others) == "others"
+        assert desk.decided(others=others, texts=make(["out"])) == "others"
         assert desk.decided(others=others, texts=make(["in"])) == "texts others"
         assert desk.decided(**sets, address=four, wanted=six) == "texts users numbers"
         assert desk.decided(**{**sets, "texts": make([])}, address=six, wanted=six) == "address users numbers"

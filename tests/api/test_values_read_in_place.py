@@ -356,6 +356,16 @@ def test_every_day_of_a_year_is_its_own(desk: Desk, year: int) -> None:
         assert gate.allows(desk.session, desk.doc, at, values.convert("datetime", at)), at
 
 
+def test_dates_of_one_day_of_the_month_are_told_apart(desk: Desk) -> None:
+    gate, draw = desk.gates["datetime"], random.Random(7)
+    for _ in range(2_000):
+        year, month, day = draw.choice([1, 2, 256, 257, 1970, 2024, 9999]), draw.randrange(1, 13), draw.choice([1, 28])
+        at = datetime.datetime(year, month, day, draw.randrange(24), tzinfo=UTC)
+        number = values.convert("datetime", at)
+        assert gate.allows(desk.session, desk.doc, at, number), at
+        assert not gate.allows(desk.session, desk.doc, at, number + 86_400_000), at
+
+
 class Text(str):
     """A text that lies about its length."""
 

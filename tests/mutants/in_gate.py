@@ -139,6 +139,13 @@ MUTANTS = (
         Python(f"{IN_PLACE}::test_every_day_of_a_year_is_its_own"),
     ),
     Mutant(
+        "gate: dates of one day of the month are taken for each other",
+        SCALARS,
+        "(uint32_t)known == date ?",
+        "known != 0 ?",
+        Python(f"{IN_PLACE}::test_dates_of_one_day_of_the_month_are_told_apart"),
+    ),
+    Mutant(
         "gate: every zone is UTC",
         SCALARS,
         "if (PyDateTime_DATE_GET_TZINFO(value) != ztfast_utc) return -1;",
