@@ -154,7 +154,7 @@ def test_values_are_passed_and_decided_in_one_step(
         passed([b"x" * 20_000], [person]),
         passed([str(at).encode() for at in range(40)], [person]),
     ):
-        assert decided(wrong)[0] == UNDECIDED
+        assert decided(wrong) == (UNDECIDED, 0)
     assert decided(passed(tags, [person], 1), 3)[0] == decided(passed(tags, [person], *[0] * 20), 22)[0] == UNDECIDED
     assert decided(passed(tags), 1)[0] == decided(None, 0)[0] == Code.CORRUPT
     assert decided(None, 2)[0] == decided(passed(tags, [person]), gate=None)[0] == UNDECIDED
@@ -163,11 +163,13 @@ def test_values_are_passed_and_decided_in_one_step(
     assert api["begin"](own) == OK
     assert decided(passed(tags, [person]))[0] == Code.ALLOW
     assert api["allows"](own, ann.id, book.handle, values(0, 0), 2) == Code.CORRUPT
-    engine.kill_switch(True)
-    try:
-        assert decided(passed(tags, [person]))[0] == UNDECIDED
-    finally:
-        engine.kill_switch(False)
+    for action, code in ((None, UNDECIDED), ("tagged", UNDECIDED), ("address", Code.ALLOW)):
+        stopped = {} if action is None else {"actions": [action]}
+        engine.kill_switch(True, **stopped)
+        try:
+            assert decided(passed(tags, [person]))[0] == code, action
+        finally:
+            engine.kill_switch(False)
     ended = engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
     ended.revoke()
     code = api["decide_values"](own, ended.id, book.handle, passed(tags, [person]), 2, generation.value, None)

@@ -301,8 +301,8 @@ MUTANTS = (
     Mutant(
         "passed values: the kill switch is not looked at",
         PASSED,
-        "let is_newest = gate.shared.state() == quiet(gate.snapshot.version) && ",
-        "let is_newest = ",
+        "(is_newest && !gate.is_killed()).then(",
+        "is_newest.then(",
         ONE_STEP,
     ),
     Mutant(
@@ -395,5 +395,19 @@ MUTANTS = (
         HOT,
         "Some(code) if !N::ALL || matches!(code, Code::Default | Code::NotApplicable) => code,",
         "Some(code) => code,",
+    ),
+    Mutant(
+        "like: a beginning takes nothing from the budget",
+        "vm/src/reader.rs",
+        "self.spend(u32::try_from(elems.len()).map_err(|_| Fault::Exhausted)?)?;",
+        "",
+        Rust("vm/src/predicate.rs", "a_long_pattern_takes_its_length_from_the_budget"),
+    ),
+    Mutant(
+        "calls: the newest bundle's numbers are not looked at",
+        "engine/src/gate.rs",
+        "if is_newest && self.call == Call::Begun && self.are_of_this_call(values) {",
+        "if is_newest && self.call == Call::Begun {",
+        Rust("engine/tests/calls.rs", "numbers_of_another_call_or_another_argument_are_corrupt"),
     ),
 )

@@ -36,8 +36,10 @@
  *     duration  milliseconds
  *     String    the number from text()      } call both after begin() and before the decision;
  *     entity    the number from entity()    } in a batch use batch_text() and the handle itself
- * parse() reads decimals and times from texts. ipaddr, sets and records cannot be passed as numbers: use Engine.decide() in
- * Python. A value out of its type's range has no number: call refuse() to get the denial. For requests without an optional
+ *     ipaddr    the number from address()   } in a call that was begun, not in a batch
+ *     Set       the number from set()       }
+ * parse() reads decimals and times from texts. Records and sets of sets, records or addresses cannot be passed: use
+ * Engine.decide() in Python. decide_values() takes all values as they are, and needs no call that was begun. A value out of its type's range has no number: call refuse() to get the denial. For requests without an optional
  * attribute, see gate_without.
  *
  * OWNERSHIP. The table and the names and texts that it returns are static. The caller owns gates from gate_clone and
@@ -57,12 +59,13 @@
  * decision that meets a policy left to Cedar's own evaluator (see `ztfast check`) allocates. gate_clone and gate_without
  * allocate and lock; gate_free frees; the functions of batches allocate. Call these outside of the order loop.
  *
- * FAILURE. allows, decide, decide_values and refuse always return a code, and every code except ZTFAST_ALLOW denies. For
- * allows, decide and refuse a NULL gate, missing values or a wrong count of values is ZTFAST_CORRUPT. Apart from code_name and status_text, the other functions return a
+ * FAILURE. allows, decide and refuse always return a code, decide_values a code or ZTFAST_UNDECIDED, and everything except
+ * ZTFAST_ALLOW denies. A NULL gate, missing values or a wrong count of values is ZTFAST_CORRUPT; decide_values decides
+ * nothing for the first two, and for too many values. Apart from code_name and status_text, the other functions return a
  * status: ZTFAST_OK, or a negative number. After a negative status nothing has changed, except that batch_run and
  * batch_evaluate have set all codes to ZTFAST_CORRUPT, and that refresh has taken the bundle that does not fit. Functions
- * refuse NULL; any other pointer must be valid. A panic in the core never reaches the caller: allows and decide then return
- * ZTFAST_CORRUPT, and the other functions ZTFAST_E_PANIC.
+ * refuse NULL; any other pointer must be valid. A panic in the core never reaches the caller: functions that decide then
+ * return ZTFAST_CORRUPT, and the other functions ZTFAST_E_PANIC.
  */
 #ifndef ZTFAST_H
 #define ZTFAST_H
@@ -324,9 +327,10 @@ typedef struct {
      * a code, and if `determining` is not NULL the policies as decide() returns them. Numbers from literal() are of the
      * bundle generation `generation`. This ends a call that was begun.
      * ZTFAST_UNDECIDED if nothing was decided: a value is not of its argument's kind, cannot be passed, or exceeds the room
-     * that a call has; the newest bundle has another generation; there are more than ZTFAST_MAX_VALUES values; a pointer is
-     * NULL; or a bundle, a change or the kill switch came meanwhile. Then begin() a call: its functions say what is wrong,
-     * and its decision has the code. */
+     * that a call has; the newest bundle has another generation; there are more values than arguments, or than
+     * ZTFAST_MAX_VALUES; a pointer is NULL; a bundle or a change came meanwhile; or the kill switch stops the action. Then
+     * begin() a call: its functions say what is wrong, and its decision has the code. After that, or if generation() has
+     * changed, get the numbers from literal() again. */
     uint32_t (*decide_values)(ztfast_gate *gate, uint64_t session, uint64_t resource, const ztfast_value *values, size_t count,
                               uint64_t generation, ztfast_determining *determining);
 } ztfast_api;

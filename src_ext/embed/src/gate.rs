@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use crate::code::{Code, Kind, Status};
-use crate::table::{Api, Determining, MAX_ARGUMENTS, RawGate, RawValue, UNDECIDED};
+use crate::table::{Api, Determining, MAX_ARGUMENTS, RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
@@ -81,8 +81,9 @@ impl Gate {
 
     /// Pass values and decide in one step, which is the quickest way if there are texts, entities, sets or addresses.
     /// Numbers of texts are of this bundle generation. `None` if nothing was decided: a value is not of its
-    /// argument's type or there is no room for it, the generation is another one, there are more than 16 values, or a
-    /// bundle, a change or the kill switch came meanwhile. Then [`Self::begin`] a call: its methods say what is wrong.
+    /// argument's type or there is no room for it, the generation is another one, there are more than 16 values, a
+    /// bundle or a change came meanwhile, or the kill switch stops the action. Then [`Self::begin`] a call: its methods
+    /// say what is wrong.
     #[inline]
     pub fn decide_values(
         &mut self,
@@ -294,6 +295,12 @@ impl<'v> Value<'v> {
     #[must_use]
     pub fn text(text: &'v str) -> Self {
         Self::pointing(Kind::String, text.as_bytes(), 0)
+    }
+
+    /// Pass a text of which [`Gate::literal`] said in this generation that the bundle lacks it.
+    #[must_use]
+    pub fn unknown_text(text: &'v str) -> Self {
+        Self::pointing(Kind::String, text.as_bytes(), UNKNOWN_TEXT)
     }
 
     /// Pass an IP address of 4 or 16 bytes in network order, or a range.

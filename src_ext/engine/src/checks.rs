@@ -53,27 +53,35 @@ const ERROR: u8 = 3;
 
 impl OfEntity {
     /// Run code that asks for nothing but the entity at a place, of the type with this number, for all entities of the
-    /// type. `None` if there are many, or the code exceeds a limit.
+    /// type, which lie in this range. `None` if that exceeds the budget or another limit.
     pub fn of(
         bundle: &Bundle,
         code: &[Instr],
         (place, ty): (u16, u32),
+        (first, last): (usize, usize),
         (positions, kinds, arguments): (&[u16], &[u32], usize),
         scratch: &mut Scratch,
+        budget: &mut usize,
     ) -> Option<Self> {
-        let of_type = || bundle.entities().iter().enumerate().filter(|(_, record)| record.ty == ty);
-        let (first, last) = (of_type().next()?.0, of_type().next_back()?.0);
-        let mut results = vec![0; (last - first < MAX_ENTITIES).then_some(last - first + 1)?];
+        let mut results = vec![0; last - first + 1];
         let mut numbers = vec![0; arguments];
-        for (at, _) in of_type() {
+        for (at, record) in (first..).zip(bundle.entities().get(first..=last)?) {
+            if record.ty != ty {
+                continue;
+            }
             let entity = EntityRef::known(u32::try_from(at).ok()?);
             *numbers.get_mut(usize::from(place))? = entity.bits().cast_signed();
             let request = Request { numbers: &numbers, positions, kinds, ..Request::bare(entity, entity) };
-            let result = match Vm::new(bundle.store(), &request, scratch).holds(code) {
+            *budget = budget.checked_sub(1 + code.len())?;
+            let mut vm = Vm::new(bundle.store(), &request, scratch);
+            vm = vm.with_budget(u32::try_from(*budget).unwrap_or(u32::MAX));
+            let given = vm.budget();
+            let result = match vm.holds(code) {
                 Ok(holds) => FALSE + u8::from(holds),
                 Err(Fault::Error) => ERROR,
                 Err(_) => return None,
             };
+            *budget = budget.saturating_sub((given - vm.budget()) as usize);
             *results.get_mut(at - first)? = result;
         }
         Some(Self { place, first: u32::try_from(first).ok()?, results: results.into() })
@@ -93,7 +101,7 @@ impl OfEntity {
 }
 
 /// What checks may read of a decision.
-pub(crate) trait Given<'a> {
+pub(crate) trait CheckInputs<'a> {
     /// Return the gate's checks.
     fn checks(&self) -> &'a [Check];
     /// Return the bundle's code.
@@ -113,7 +121,7 @@ pub(crate) struct Arguments<'a> {
 }
 
 /// Runs checks for one decision.
-pub(crate) struct Interpreter<'a, 'g, G> {
+pub(crate) struct CheckRunner<'a, 'g, G> {
     given: &'g G,
     store: &'g StoreView<'g>,
     request: Option<Request<'a>>,
@@ -127,7 +135,7 @@ pub(crate) struct Interpreter<'a, 'g, G> {
     pub is_faulty: bool,
 }
 
-impl<'a, 'g, G: Given<'a>> Interpreter<'a, 'g, G> {
+impl<'a, 'g, G: CheckInputs<'a>> CheckRunner<'a, 'g, G> {
     #[inline]
     pub const fn new(given: &'g G, store: &'g StoreView<'g>, scratch: &'g mut Scratch) -> Self {
         Self { given, store, request: None, scratch, run: 0, holds: 0, fails: 0, steps: STEPS, is_faulty: false }
@@ -191,7 +199,7 @@ impl<'a, 'g, G: Given<'a>> Interpreter<'a, 'g, G> {
     }
 }
 
-impl<'a, G: Given<'a>> Checks for Interpreter<'a, '_, G> {
+impl<'a, G: CheckInputs<'a>> Checks for CheckRunner<'a, '_, G> {
     #[inline]
     fn run(&mut self, number: u16) -> Option<CheckResult> {
         let Some(check) = self.given.checks().get(usize::from(number)) else {

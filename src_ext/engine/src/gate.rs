@@ -309,7 +309,8 @@ impl Gate {
     }
 
     /// Return whether the kill switch stops the gate's action.
-    fn is_killed(&self) -> bool {
+    #[inline]
+    pub(crate) fn is_killed(&self) -> bool {
         let action = self.binding.as_ref().map(|binding| binding.action);
         self.shared.stops(&self.snapshot.loaded, action)
     }

@@ -9,7 +9,7 @@
 use crate::binding::Binding;
 use crate::cells::{FIRST_CODE, FIRST_GRID};
 use crate::changes::Store;
-use crate::checks::{Arguments, Check, Given, Interpreter};
+use crate::checks::{Arguments, Check, CheckInputs, CheckRunner};
 use crate::decide::{Determining, EffectOnly, Sink, Walk};
 use crate::gate::Gate;
 use crate::layers::{cell, layer_classes};
@@ -80,13 +80,13 @@ impl Gate {
         {
             return denied;
         }
-        self.walk_now(session, resource, values, sink)
+        self.decide_now(session, resource, values, sink)
     }
 
     /// Decide by the gate's snapshot, whose version was seen to be the newest.
     #[inline(always)]
     #[allow(clippy::inline_always)] // as above
-    pub(crate) fn walk_now<N: Sink>(
+    pub(crate) fn decide_now<N: Sink>(
         &mut self,
         session: SessionId,
         resource: Handle,
@@ -157,7 +157,7 @@ impl Gate {
     fn by_checks<N: Sink>(&mut self, entities: (Place, Handle), cell: u32, values: &[i64], sink: &mut N) -> Code {
         let Self { snapshot, binding: Some(binding), memory, brought, .. } = self else { return Code::StaleGate };
         let arguments = Arguments { numbers: values, arena: brought.values(), strings: brought.view() };
-        let given = Asked { snapshot, binding, entities, arguments };
+        let given = GateInputs { snapshot, binding, entities, arguments };
         let (changed, view);
         let store = match &snapshot.changes {
             None => snapshot.bundle().store(),
@@ -167,7 +167,7 @@ impl Gate {
                 &view
             }
         };
-        let mut checks = Interpreter::new(&given, store, &mut memory.scratch);
+        let mut checks = CheckRunner::new(&given, store, &mut memory.scratch);
         let answer = binding.table.lines.answer_with(cell, values, &mut checks);
         match if checks.is_faulty { ANSWER_CORRUPT } else { answer } {
             ANSWER_DEFAULT => return Code::Default,
@@ -293,14 +293,14 @@ impl Gate {
 }
 
 /// What a gate is asked.
-struct Asked<'a> {
+struct GateInputs<'a> {
     snapshot: &'a Snapshot,
     binding: &'a Binding,
     entities: (Place, Handle),
     arguments: Arguments<'a>,
 }
 
-impl<'a> Given<'a> for Asked<'a> {
+impl<'a> CheckInputs<'a> for GateInputs<'a> {
     #[inline]
     fn checks(&self) -> &'a [Check] {
         self.binding.table.lines.checks()

@@ -6,8 +6,8 @@
 //! opposite. The runs that end with `true` are the cases. An error ends a run, as it ends an evaluation: the condition
 //! does not hold. So each case is exact also under `!`, and an overflow is an error like any other.
 //!
-//! What this cannot express, like texts that match a pattern or attributes of entities, becomes a check: the
-//! interpreter runs this part of the code when a decision asks for it. A check is true, false or an error.
+//! What this cannot express, like texts that match a pattern or attributes of entities, becomes a check: a part of the
+//! code that is run when a decision asks for it. A check is true, false or an error.
 
 use crate::binding::{Argument, Binding};
 use crate::checks::{Check, MAX_ENTITIES, OfEntity};
@@ -21,6 +21,8 @@ use ztfast_vm::{Arena, ExtOp, Instr, Op, Predicate, Scratch, Single, Tag, Value}
 const MAX_CASES: usize = 48;
 /// The most checks of one gate.
 const MAX_CHECKS: usize = 1 << 10;
+/// The steps that checks of one gate may take beforehand, for the entities that arguments may be.
+const ENTITY_BUDGET: usize = 1 << 20;
 /// The most instructions of a check.
 const MAX_CHECK: usize = 1 << 8;
 /// The most values on the stack.
@@ -48,6 +50,10 @@ pub(crate) struct Lifter<'a> {
     known: FxHashMap<&'a [Instr], u16>,
     /// Memory to run checks.
     scratch: Option<Scratch>,
+    /// The steps that checks may still take beforehand, for the entities that arguments may be.
+    entity_budget: usize,
+    /// The ranges of the entities of types.
+    ranges: FxHashMap<u32, Option<(usize, usize)>>,
 }
 
 /// A value on the stack.
@@ -63,7 +69,7 @@ enum Symbol {
     Set(u16),
     /// A boolean: whether a check has this result. It is no error.
     Check(u16, bool),
-    /// Any value, or an error, that only the interpreter can tell.
+    /// Any value, or an error, that only running the code can tell.
     Opaque,
 }
 
@@ -98,8 +104,22 @@ impl<'a> Lifter<'a> {
         let Binding { kinds, positions, types, .. } = binding;
         let (code, values) = (bundle.code(), bundle.store().values);
         let (arguments, checks, known) = (types.len(), Vec::new(), FxHashMap::default());
-        let scratch = None;
-        Self { bundle, binding, code, values, kinds, positions, types, arguments, budget, checks, known, scratch }
+        Self {
+            bundle,
+            binding,
+            code,
+            values,
+            kinds,
+            positions,
+            types,
+            arguments,
+            budget,
+            checks,
+            known,
+            scratch: None,
+            entity_budget: ENTITY_BUDGET,
+            ranges: FxHashMap::default(),
+        }
     }
 
     /// Do some work. `false` if that exceeds the budget, of which then nothing is left.
@@ -236,13 +256,28 @@ impl<'a> Lifter<'a> {
         let slot = |slot: u32| Some((self.place(slot)?, Tag::from_u32(*binding.kinds.get(slot as usize)?)?));
         let predicate = Predicate::of(code, self.values, slot);
         let single = predicate.as_ref().and_then(|predicate| Single::of(predicate, bundle.store()));
-        let of_entity = self.only_entity(code).and_then(|entity| {
-            let entities = bundle.entities().len();
-            let scratch = self.scratch.get_or_insert_default();
-            self.budget = self.budget.checked_sub(entities + entities.min(MAX_ENTITIES) * code.len())?;
-            OfEntity::of(bundle, code, entity, (&binding.positions, &binding.kinds, binding.types.len()), scratch)
+        let of_entity = self.only_entity(code).and_then(|(place, ty)| {
+            let entities = self.entities_of(ty)?;
+            let (scratch, budget) = (self.scratch.get_or_insert_default(), &mut self.entity_budget);
+            let slots = (&*binding.positions, &*binding.kinds, binding.types.len());
+            OfEntity::of(bundle, code, (place, ty), entities, slots, scratch, budget)
         });
         Check { of_entity, single, predicate, code: place }
+    }
+
+    /// Return the range of the entities of a type; `None` if it is too wide for results of each to be kept.
+    fn entities_of(&mut self, ty: u32) -> Option<(usize, usize)> {
+        if let Some(&known) = self.ranges.get(&ty) {
+            return known;
+        }
+        let all = self.bundle.entities();
+        // To look at an entity is quick.
+        self.entity_budget = self.entity_budget.checked_sub(all.len() / 16)?;
+        let of_type = || all.iter().enumerate().filter(|(_, record)| record.ty == ty).map(|(at, _)| at);
+        let range = of_type().next().zip(of_type().next_back());
+        let range = range.filter(|(first, last)| last - first < MAX_ENTITIES);
+        self.ranges.insert(ty, range);
+        range
     }
 
     /// Return the place of the only argument that some code asks for, and the number of its type, if it is an entity.

@@ -204,11 +204,11 @@ fn sets_of_records_have_no_numbers() {
 #[test]
 fn a_change_of_an_entity_in_the_context_is_seen() {
     let schema = "
-        entity User { limit: Long }; entity Doc;
+        entity Team; entity User in [Team] { limit: Long }; entity Doc;
         action see appliesTo { principal: User, resource: Doc, context: { who: User } };
     ";
     let entities = r#"[{"uid": {"type": "User", "id": "u"}, "attrs": {"limit": 5}, "parents": []}]"#;
-    let policy = "permit (principal, action, resource) when { context.who.limit > 3 };";
+    let policy = r#"permit (principal, action, resource) when { context.who.limit > 3 || context.who in Team::"t" };"#;
     let bundle = Arc::new(Bundle::of(&compile(policy, schema, Some(entities), None)).unwrap());
     let engine = Engine::new(bundle, None, EngineOptions::default()).unwrap();
     let handle = |ty: &str, id: &str| engine.handle(ty, id).unwrap();
@@ -220,15 +220,18 @@ fn a_change_of_an_entity_in_the_context_is_seen() {
         let who = gate.entity(handle("User", id), 0).unwrap();
         gate.allows(session, doc, &[who])
     };
-    let limit = |id: &str, limit| EntityData {
+    let user = |id: &str, limit, parents: &[&str]| EntityData {
         uid: ("User".into(), id.into()),
-        parents: Vec::new(),
+        parents: parents.iter().map(|&team| ("Team".into(), team.into())).collect(),
         attrs: vec![("limit".into(), AttrValue::Long(limit))],
         tags: Vec::new(),
     };
+    let limit = |id: &str, limit| user(id, limit, &[]);
     assert_eq!([code("u"), code("w")], [Code::Allow, Code::Default]);
     engine.change(&[limit("u", 1), limit("w", 9)], &[]).unwrap();
     assert_eq!([code("u"), code("w")], [Code::Default, Code::Allow]);
     engine.change(&[limit("u", 4)], &[("User".into(), "w".into())]).unwrap();
+    assert_eq!([code("u"), code("w")], [Code::Allow, Code::Default]);
+    engine.change(&[user("u", 0, &["t"]), user("w", 0, &["other"])], &[]).unwrap();
     assert_eq!([code("u"), code("w")], [Code::Allow, Code::Default]);
 }

@@ -133,6 +133,10 @@ unsafe extern "C" fn decide_values(
     // SAFETY: as in `decide`; the header demands `count` values.
     let (gate, given, determining) =
         unsafe { (gate.cast::<Gate>().as_mut(), values(data, count), determining.cast::<Determining>().as_mut()) };
+    let mut determining = determining;
+    if let Some(determining) = &mut determining {
+        determining.count = 0;
+    }
     let (Some(gate), Some(given)) = (gate, given) else { return UNDECIDED };
     let decided = catch_unwind(AssertUnwindSafe(|| {
         let mut passed = gate.pass(generation)?;

@@ -272,3 +272,26 @@ impl Operand {
         Ok(value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{PatternRec, StringsView, WILDCARD};
+    use crate::value::EntityRef;
+
+    #[test]
+    fn a_long_pattern_takes_its_length_from_the_budget() {
+        let elements = [u32::from('a'), u32::from('b'), WILDCARD];
+        let patterns = [PatternRec { start: 0, len: 3 }];
+        let strings = StringsView { offsets: &[0, 3], bytes: b"abc" };
+        let store = StoreView { strings, patterns: &patterns, pattern_elems: &elements, ..StoreView::default() };
+        let entity = EntityRef::known(0);
+        let request =
+            Request { numbers: &[0], positions: &[0], kinds: &[Tag::String as u32], ..Request::bare(entity, entity) };
+        let code = [Instr::new(Op::Slot, 0), Instr::new(Op::Like, 0)];
+        let predicate = Predicate::of(&code, &[], |_| Some((0, Tag::String))).unwrap();
+        for (mut budget, expected) in [(3, Ok(true)), (2, Err(Fault::Exhausted))] {
+            assert_eq!(predicate.holds(&store, &request, &mut budget), expected);
+        }
+    }
+}

@@ -189,6 +189,7 @@ impl<'a> Reader<'a> {
         let pattern = self.store.patterns.get(pattern as usize).ok_or(Fault::Corrupt)?;
         let start = pattern.start as usize;
         let elems = self.store.pattern_elems.get(start..start + pattern.len as usize).ok_or(Fault::Corrupt)?;
+        self.spend(u32::try_from(elems.len()).map_err(|_| Fault::Exhausted)?)?;
         if let Some(known) = ops::begins_like(text, elems) {
             return Ok(known);
         }

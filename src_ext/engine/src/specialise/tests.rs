@@ -3,7 +3,7 @@
 use super::gate_table;
 use crate::binding::{Binding, Path, bind};
 use crate::cells::{FIRST_CODE, FIRST_GRID};
-use crate::checks::{Arguments, Check, CheckResult, Given, Interpreter};
+use crate::checks::{Arguments, Check, CheckInputs, CheckResult, CheckRunner};
 use crate::columns::Column;
 use crate::layers::{cell, layer_classes};
 use crate::lift::Lifter;
@@ -282,7 +282,7 @@ struct Requested<'a> {
     request: Request<'a>,
 }
 
-impl<'a> Given<'a> for Requested<'a> {
+impl<'a> CheckInputs<'a> for Requested<'a> {
     fn checks(&self) -> &'a [Check] {
         self.binding.table.lines.checks()
     }
@@ -411,7 +411,7 @@ fn check_gate(
                 binding.table.decide(cell, &numbers)
             } else {
                 let given = Requested { bundle, binding, request };
-                let mut checks = Interpreter::new(&given, bundle.store(), &mut scratch);
+                let mut checks = CheckRunner::new(&given, bundle.store(), &mut scratch);
                 lines.answer_with(cell, &numbers, &mut checks)
             };
             if answer == WALK {
