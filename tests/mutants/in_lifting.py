@@ -301,8 +301,8 @@ MUTANTS = (
     Mutant(
         "passed values: the kill switch is not looked at",
         PASSED,
-        "(is_newest && !gate.is_killed()).then(",
-        "is_newest.then(",
+        "(is_newest && !gate.is_killed())",
+        "is_newest",
         ONE_STEP,
     ),
     Mutant(
