@@ -301,8 +301,8 @@ MUTANTS = (
     Mutant(
         "passed values: the kill switch is not looked at",
         PASSED,
-        "(is_newest && !gate.is_killed())",
-        "is_newest",
+        "gate.shared.state() == quiet(gate.snapshot.version) || gate.is_newest_and_not_killed();",
+        "gate.shared.version() == gate.snapshot.version;",
         ONE_STEP,
     ),
     Mutant(

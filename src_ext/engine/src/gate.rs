@@ -309,10 +309,16 @@ impl Gate {
     }
 
     /// Return whether the kill switch stops the gate's action.
-    #[inline]
-    pub(crate) fn is_killed(&self) -> bool {
+    fn is_killed(&self) -> bool {
         let action = self.binding.as_ref().map(|binding| binding.action);
         self.shared.stops(&self.snapshot.loaded, action)
+    }
+
+    /// Return whether the gate has the newest snapshot, and the kill switch does not stop its action.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn is_newest_and_not_killed(&self) -> bool {
+        self.shared.version() == self.snapshot.version && !self.is_killed()
     }
 
     /// Take the newest snapshot, if there is a newer one. This ends a call that was begun.

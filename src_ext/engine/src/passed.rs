@@ -6,6 +6,7 @@
 use crate::binding::Argument;
 use crate::decide::{Determining, EffectOnly, Sink};
 use crate::gate::Gate;
+use crate::shared::quiet;
 use ztfast_bundle::ValueType;
 use ztfast_codes::Code;
 use ztfast_live::{Handle, SessionId};
@@ -139,9 +140,9 @@ impl PassedValues<'_> {
     #[allow(clippy::inline_always)] // on the hot path
     fn walk(&mut self, session: SessionId, resource: Handle, sink: &mut impl Sink) -> Option<Code> {
         let Self { gate, numbers, count } = self;
+        let is_quiet = gate.shared.state() == quiet(gate.snapshot.version) || gate.is_newest_and_not_killed();
         // The session's place may have been reused if there is a newer epoch of uids, which comes before its bundle.
-        let is_newest = gate.shared.version() == gate.snapshot.version && gate.snapshot.loaded.uids.is_newest();
-        (is_newest && !gate.is_killed())
+        (is_quiet && gate.snapshot.loaded.uids.is_newest())
             .then(|| gate.decide_now(session, resource, numbers.get(..*count).unwrap_or_default(), sink))
     }
 
