@@ -384,13 +384,6 @@ MUTANTS = (
         PARTS,
     ),
     Mutant(
-        "tables of layers: what one layer does not know is a class of its own",
-        SPECIALISE,
-        "Some(if all.contains(&0) { vec![0; all.len()] } else { all })",
-        "Some(all)",
-        PARTS,
-    ),
-    Mutant(
         "tables of layers: reasons are asked for, and none is given",
         HOT,
         "Some(code) if !N::ALL || matches!(code, Code::Default | Code::NotApplicable) => code,",
