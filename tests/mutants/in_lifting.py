@@ -403,4 +403,11 @@ MUTANTS = (
         "if is_newest && self.call == Call::Begun {",
         Rust("engine/tests/calls.rs", "numbers_of_another_call_or_another_argument_are_corrupt"),
     ),
+    Mutant(
+        "checks: what is found out beforehand takes nothing from the budget",
+        CHECKS,
+        "*budget = budget.saturating_sub((given - vm.budget()) as usize);",
+        "",
+        Rust("engine/tests/calls.rs", "what_is_found_out_beforehand_takes_bounded_time"),
+    ),
 )

@@ -76,12 +76,13 @@ impl OfEntity {
             let mut vm = Vm::new(bundle.store(), &request, scratch);
             vm = vm.with_budget(u32::try_from(*budget).unwrap_or(u32::MAX));
             let given = vm.budget();
-            let result = match vm.holds(code) {
+            let holds = vm.holds(code);
+            *budget = budget.saturating_sub((given - vm.budget()) as usize);
+            let result = match holds {
                 Ok(holds) => FALSE + u8::from(holds),
                 Err(Fault::Error) => ERROR,
                 Err(_) => return None,
             };
-            *budget = budget.saturating_sub((given - vm.budget()) as usize);
             *results.get_mut(at - first)? = result;
         }
         Some(Self { place, first: u32::try_from(first).ok()?, results: results.into() })
@@ -202,6 +203,10 @@ impl<'a, 'g, G: CheckInputs<'a>> CheckRunner<'a, 'g, G> {
 impl<'a, G: CheckInputs<'a>> Checks for CheckRunner<'a, '_, G> {
     #[inline]
     fn run(&mut self, number: u16) -> Option<CheckResult> {
+        // The decision is known, and each further check might take as long.
+        if self.is_faulty {
+            return Some(CheckResult::Error);
+        }
         let Some(check) = self.given.checks().get(usize::from(number)) else {
             self.is_faulty = true;
             return Some(CheckResult::Error);
