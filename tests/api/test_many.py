@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -221,6 +222,19 @@ def test_texts_known_by_identity_are_looked_up_anew_after_a_swap(build) -> None:
             engine.swap(bundle)
             for _ in range(2):
                 assert [text for text in given if gate.allows(session, ann, text)] == allowed
+
+
+def test_a_gate_keeps_no_text_of_an_older_bundle(build) -> None:
+    rule = 'permit (principal, action == Action::"look", resource) when {{ context has a && context.a == "{}" }};'
+    engine = ztfast.Engine(build(rule.format("x0")))
+    gate, session, ann = engine.prepare("look", "a"), admit(engine, ANN), engine.resource(ANN)
+    texts = ["".join(["x", str(number)]) for number in range(2)]
+    before = [sys.getrefcount(text) for text in texts]
+    assert [gate.allows(session, ann, text) for text in texts] == [True, False]
+    assert [sys.getrefcount(text) for text in texts] == [count + 1 for count in before]
+    engine.swap(build(rule.format("y0")))
+    assert gate.allows(session, ann, "y0")
+    assert [sys.getrefcount(text) for text in texts] == before
 
 
 def test_more_texts_than_a_gate_remembers_and_equal_ones_elsewhere_in_memory(build) -> None:

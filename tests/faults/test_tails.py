@@ -113,7 +113,7 @@ def test_a_swap_for_whose_gates_no_memory_can_be_locked_is_refused_and_leaves_th
         session, one = engine.admit(ztfast.Identity('U::"1"', not_after=math.inf)), engine.resource('D::"1"')
         assert gate.allows(session, one)
         table = engine.memory.gates
-        assert table > 360_000 and engine.memory.locked > table, engine.memory
+        assert table > 180_000 and engine.memory.locked > table, engine.memory
         enough = locked() + engine.memory.bundle + table // 2
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (enough, resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]))
         for allow_stale in (False, True):

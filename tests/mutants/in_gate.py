@@ -37,7 +37,7 @@ MUTANTS = (
         GATE,
         "        api.begin(self._gate)\n        self.keep_up()\n",
         "        api.begin(self._gate)\n",
-        Python("tests/api/test_many.py::test_texts_known_by_identity_are_looked_up_anew_after_a_swap"),
+        Python("tests/api/test_many.py::test_a_gate_keeps_no_text_of_an_older_bundle"),
     ),
     Mutant(
         "gate: another text may come to lie where a remembered one was",
@@ -129,7 +129,10 @@ MUTANTS = (
         SCALARS,
         "return number / by - (number % by < 0);",
         "return number / by;",
-        VALUES,
+        Python(
+            "tests/api/test_values_read_in_place.py::"
+            "test_zones_of_the_standard_library_are_read_at_both_sides_of_a_change"
+        ),
     ),
     Mutant(
         "gate: the last day of February is always the 28th",
