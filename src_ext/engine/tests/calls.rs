@@ -237,20 +237,20 @@ fn a_change_of_an_entity_in_the_context_is_seen() {
     assert_eq!([code("u"), code("w")], [Code::Allow, Code::Default]);
 }
 
-/// Each comparison takes as long as one may. A gate that made them for all entities would not be prepared for minutes.
+/// A gate that made these comparisons for all entities would not be prepared for a minute.
 #[test]
 fn what_is_found_out_beforehand_takes_bounded_time() {
     let schema = "
         entity User { name: String }; entity Doc;
         action see appliesTo { principal: User, resource: Doc, context: { who: User } };
     ";
-    let name = "a".repeat(8_000);
+    let name = "a".repeat(2_000);
     let user =
         |n: u32| format!(r#"{{"uid": {{"type": "User", "id": "{n}"}}, "attrs": {{"name": "{name}"}}, "parents": []}}"#);
     let users: Vec<String> = (0..400).map(user).collect();
     let policies: Vec<String> = (0..20)
         .map(|n| {
-            let pattern = format!("*{}{n}b*", "a".repeat(2_000));
+            let pattern = format!("*{}{n}b*", "a".repeat(400));
             format!("permit (principal, action, resource) when {{ context.who.name like \"{pattern}\" }};")
         })
         .collect();
@@ -259,12 +259,12 @@ fn what_is_found_out_beforehand_takes_bounded_time() {
     let engine = Engine::new(bundle, None, EngineOptions::default()).unwrap();
     let began = Instant::now();
     let mut gate = engine.prepare("Action", "see", &["who"]).unwrap();
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let (principal, doc) = (engine.handle("User", "0").unwrap(), engine.handle("Doc", "d").unwrap());
     let session = engine.admit(&Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX }).unwrap();
     gate.begin();
     let who = gate.entity(principal, 0).unwrap();
     let began = Instant::now();
-    assert_eq!(gate.allows(session, doc, &[who]), Code::Corrupt);
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(gate.allows(session, doc, &[who]), Code::Default);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
