@@ -100,3 +100,11 @@ def admit() -> Callable[..., ztfast.Session]:
         return engine.admit(ztfast.Identity(principal, **{"not_after": math.inf, **times}))
 
     return open_session
+
+
+def said(decide: Callable[[], Any]) -> Any:
+    """Return what a call returns, or its error as a text."""
+    try:
+        return decide()
+    except ztfast.Error as error:
+        return f"{type(error).__name__}: {error}"

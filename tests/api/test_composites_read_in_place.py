@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import ztfast
+from tests.conftest import said
 from tests.racing import beside
 
 SCHEMA = """\
@@ -72,14 +73,6 @@ class Desk:
             return by_dict.partition(":")[0]
         assert allowed is bool(by_dict), given
         return " ".join(by_dict.reasons) or by_dict.code
-
-
-def said(decide: Callable[[], Any]) -> Any:
-    """Return what a call returns, or its error as a text."""
-    try:
-        return decide()
-    except ztfast.Error as error:
-        return f"{type(error).__name__}: {error}"
 
 
 @pytest.fixture(scope="module")

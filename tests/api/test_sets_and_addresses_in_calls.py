@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ztfast
+from tests.conftest import said
 
 SCHEMA = """\
 entity User; entity Doc; entity Colour enum ["red", "green"];
@@ -67,14 +68,6 @@ class Desk:
         """Return the code on which all ways agree, or the name of the error."""
         decided = self.decided(**changed)
         return decided if isinstance(decided, str) else decided.code
-
-
-def said(decide: Callable[[], Any]) -> Any:
-    """Return what a call returns, or its error as a text."""
-    try:
-        return decide()
-    except ztfast.Error as error:
-        return f"{type(error).__name__}: {error}"
 
 
 @pytest.fixture(scope="module")
