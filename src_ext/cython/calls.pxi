@@ -179,9 +179,14 @@ cdef uint32_t decide_passed(Gate gate, PyObject *const *arguments, ztfast_determ
     )
 
 
+cdef inline size_t text_place(PyObject *text) noexcept:
+    """Return the place of a text among those that a gate remembers. Objects of one size lie at multiples of it."""
+    return (<uint64_t><uintptr_t>text >> 4) * <uint64_t>0x9E3779B97F4A7C15 >> 32 & REMEMBERED - 1
+
+
 cdef inline Py_ssize_t pass_text(Gate gate, PyObject *text, ztfast_value *passed, Py_ssize_t room) noexcept:
     """Pass a text, and return what is left of the room; NO_ROOM to leave it to a context."""
-    cdef RememberedText *remembered = &gate._texts[(<uintptr_t>text >> 4) % REMEMBERED]
+    cdef RememberedText *remembered = &gate._texts[text_place(text)]
     if remembered.text != text:
         return pass_new_text(gate, text, passed, room)
     passed[0] = remembered.passed
@@ -189,7 +194,7 @@ cdef inline Py_ssize_t pass_text(Gate gate, PyObject *text, ztfast_value *passed
 
 
 cdef Py_ssize_t pass_new_text(Gate gate, PyObject *text, ztfast_value *passed, Py_ssize_t room) noexcept:
-    cdef RememberedText *remembered = &gate._texts[(<uintptr_t>text >> 4) % REMEMBERED]
+    cdef RememberedText *remembered = &gate._texts[text_place(text)]
     cdef Py_ssize_t length
     cdef const char *data
     cdef int32_t status
