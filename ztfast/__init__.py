@@ -39,14 +39,17 @@ from ztfast.errors import (
     OwnerError,
     PolicyError,
     PolicyWarning,
+    RoleError,
+    SessionError,
     SourceError,
     StaleGateError,
+    StateError,
     UidError,
 )
 from ztfast.explanation import Explanation, PolicyText
 from ztfast.gate import Decision, EntityHandle, Gate, Session
 from ztfast.identities import Identity
-from ztfast.reports import MemoryUse, StaleGate, Swap
+from ztfast.reports import MemoryUse, SessionInfo, StaleGate, Swap
 from ztfast.sources import Text
 from ztfast.uid import Uid
 from ztfast.values import ABSENT
@@ -84,10 +87,14 @@ __all__ = [
     "PolicyText",
     "PolicyWarning",
     "EntityHandle",
+    "RoleError",
     "Session",
+    "SessionError",
+    "SessionInfo",
     "SourceError",
     "StaleGate",
     "StaleGateError",
+    "StateError",
     "Swap",
     "Stats",
     "Text",

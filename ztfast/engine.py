@@ -6,6 +6,7 @@ import enum
 import json
 import logging
 import operator
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, cast
 from weakref import WeakValueDictionary
@@ -20,8 +21,9 @@ from ztfast.codes import Code
 from ztfast.errors import ArgumentError, ContextError, OwnerError, SourceError, StaleGateError, UidError
 from ztfast.explanation import Explanation, PolicyText
 from ztfast.gate import Decision, EntityHandle, Gate, Session
-from ztfast.identities import Identity, nanoseconds
+from ztfast.identities import Identity
 from ztfast.reports import MemoryUse, StaleGate, Swap
+from ztfast.sessions import Sessions, place_of_state
 from ztfast.shown import given as shown
 from ztfast.shown import refused
 from ztfast.sources import Source, read_entities
@@ -45,7 +47,7 @@ ALL_ACTIONS: Final[Literal[AllActions.ALL_ACTIONS]] = AllActions.ALL_ACTIONS
 """All actions, including those that the bundle exempts from the kill switch; see :meth:`Engine.kill_switch`."""
 
 
-class Engine:
+class Engine(Sessions):
     """An engine that decides over a bundle, inside the process and in memory.
 
     With the defaults, no decision waits for a page: the bundle and all tables are in memory before the first decision,
@@ -61,8 +63,17 @@ class Engine:
 
     Args:
         bundle: The bundle.
-        sessions: The number of sessions that can be live at once; each takes 64 bytes.
-        handles: The number of uids that can have a handle (principals of sessions, resources); each takes 16 bytes.
+        state: The directory of the live state, for example ``"/run/ztfast/desk"``, which the processes of a host share:
+            what one of them revokes, no other decides by when the call has returned. Put it on a tmpfs. By default the
+            state is this engine's own.
+        role: ``"authority"`` may admit, revoke and change sessions. ``"decide"`` maps the state for reading only, so
+            that a process that runs strategies can change nothing for others.
+        state_group: The group, by name or number, whose members may read a state that may belong to another user.
+            Without it, the directory must be this process's user's own.
+        sessions: The number of sessions that can be live at once, by default 65,536; each takes 64 bytes that decisions
+            read, and as many that only changes read. For a state that exists it must be what that was made with.
+        handles: The number of uids that can have a handle (principals of sessions, resources); each takes 16 bytes, and
+            about 100 more in a shared state. By default 4,194,304, and 262,144 in a shared state.
         prefault: Bring every page into memory beforehand. Otherwise the tables take no memory until they are used, and
             the first use of a page waits.
         locked: Lock this memory. The engine then decides over a copy of the bundle. The program has to lock its other
@@ -82,6 +93,8 @@ class Engine:
         ArgumentError: if an argument has a wrong type or value.
         BundleError: if a section of the bundle does not match its hash.
         CapacityError: if the system has no memory for the engine, or does not allow locking it (``RLIMIT_MEMLOCK``).
+        StateError: if the state cannot be opened or made, or others could have forged it: it is of another version,
+            boot or size, cut, a copy, or open to other users.
 
     >>> import ztfast
     >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -95,8 +108,11 @@ class Engine:
         self,
         bundle: Bundle,
         *,
-        sessions: int = 1 << 16,
-        handles: int = 1 << 22,
+        state: str | os.PathLike[str] | None = None,
+        role: Literal["authority", "decide"] = "authority",
+        state_group: str | int | None = None,
+        sessions: int | None = None,
+        handles: int | None = None,
         prefault: bool = True,
         locked: bool = False,
         huge_pages: bool = False,
@@ -104,10 +120,12 @@ class Engine:
         max_context: int = 1 << 22,
     ) -> None:
         _bundle("Engine", bundle)
+        asked = {"sessions": sessions, "handles": handles}
+        usual = 1 << 22 if state is None else 1 << 18
         counts: dict[str, int] = {}
         for name, value, most in (
-            ("sessions", sessions, (1 << 30) - 1),
-            ("handles", handles, (1 << 30) - 1),
+            ("sessions", 1 << 16 if sessions is None else sessions, (1 << 30) - 1),
+            ("handles", usual if handles is None else handles, (1 << 30) - 1),
             ("max_context", max_context, (1 << 63) - 1),
         ):
             counts[name] = _count(value)
@@ -115,9 +133,11 @@ class Engine:
                 raise refused(name, f"a number from 1 to {most}", value)
         for name, on in (("prefault", prefault), ("locked", locked), ("huge_pages", huge_pages), ("strict", strict)):
             _bool(name, on)
+        wanted = [None if given is None else counts[name] for name, given in asked.items()]
         self._core = _core.Engine(
             bundle._core,
             bundle,
+            state=place_of_state(state, role, wanted[0], wanted[1], state_group),
             **counts,
             prefault=prefault,
             locked=locked,
@@ -173,27 +193,6 @@ class Engine:
         Decision(DENY, DEFAULT)
         """
         return Decision(*self._core.evaluate(principal, action, resource, _dict(context)))
-
-    def admit(self, identity: Identity) -> Session:
-        """Open a session for an identity that trusted code has established.
-
-        The principal need not be in the store, but the schema must have its type.
-
-        Raises:
-            ArgumentError: if ``identity`` is not an identity.
-            CapacityError: if live sessions take all slots, or all handles are in use.
-            EntityError: if the schema has no such type, or does not list the entity in its enumerated type.
-            ForkedError: if the engine was opened before a fork.
-
-        >>> import ztfast, time
-        >>> engine = ztfast.Engine(ztfast.examples.tiny())
-        >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=time.time() + 60))
-        >>> session.principal
-        Uid(type='User', id='ann')
-        """
-        if not isinstance(identity, Identity):
-            raise refused("admit", "a ztfast.Identity", identity)
-        return gate.admit(self._core, identity, nanoseconds(identity.not_before), nanoseconds(identity.not_after))
 
     def decide(
         self,

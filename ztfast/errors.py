@@ -22,8 +22,11 @@ __all__ = [
     "OwnerError",
     "PolicyError",
     "PolicyWarning",
+    "RoleError",
+    "SessionError",
     "SourceError",
     "StaleGateError",
+    "StateError",
     "UidError",
 ]
 
@@ -130,6 +133,18 @@ class ForkedError(Error, RuntimeError):
     The parent's revocations and swaps do not reach the child, so the engine cannot decide there either: each decision
     is DENY with code FORKED. Open a new engine in the child.
     """
+
+
+class RoleError(Error, PermissionError):
+    """An engine that only decides (``role="decide"``) was asked to change what all processes share."""
+
+
+class SessionError(Error, LookupError):
+    """A session is over, or there is none with this id, so it cannot be changed or found."""
+
+
+class StateError(Error, OSError):
+    """The state in a directory cannot be opened or made, or is not to be trusted; the message says why."""
 
 
 class CapacityError(Error):

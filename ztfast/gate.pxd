@@ -191,6 +191,7 @@ cdef class Session:
     cdef readonly object identity
     cdef object _core
 
+    cdef object owned(self)
     cdef object become(self, int status)
 
 

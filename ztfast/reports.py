@@ -1,12 +1,14 @@
-"""Reports of an engine: its memory, the result of a swap, and stale gates."""
+"""Reports of an engine: its memory, its sessions, the result of a swap, and stale gates."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 from ztfast.uid import Uid
 
-__all__ = ["MemoryUse", "StaleGate", "Swap"]
+__all__ = ["MemoryUse", "SessionInfo", "StaleGate", "Swap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,8 @@ class MemoryUse:
     Attributes:
         bundle: The bundle.
         tables: The tables of sessions and handles.
+        state: The rest of the live state: what only changes of sessions read, and the register of uids that processes
+            share.
         gates: The gates, their working memory, and their tables, each of which counts once for all gates that share it.
         changes: The entities that were changed since the bundle was compiled, with all texts that they ever had.
             :meth:`Engine.compact` frees replaced texts.
@@ -29,12 +33,74 @@ class MemoryUse:
 
     bundle: int
     tables: int
+    state: int
     gates: int
     changes: int
     uids: int
     replaced: int
     locked: int
     huge: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """What is known about a session, at one moment.
+
+    Attributes:
+        id: The session's id, for :meth:`Engine.session`.
+        principal: The principal.
+        status: ``"active"``, ``"quarantined"``, ``"revoked"`` or ``"expired"``.
+        not_before: The begin of validity, in epoch seconds; ``-math.inf`` for none.
+        not_after: The end of validity, in epoch seconds; ``math.inf`` for none.
+        admitted: When it was admitted, in epoch seconds.
+        factors: The factors by which the principal proved who it is.
+        auth_age: The seconds since then; ``None`` if that is not known.
+        assurance: How sure that is, from 0 to 7.
+        risk: The risk, from 0 to 100.
+        channel: How the credential was proved.
+        region: The region, if there is one.
+        on_behalf_of: For whom the principal acts, if for anyone.
+    """
+
+    id: int
+    principal: Uid
+    status: str
+    not_before: float
+    not_after: float
+    admitted: float
+    factors: tuple[str, ...]
+    auth_age: float | None
+    assurance: int
+    risk: int
+    channel: str | None
+    region: str | None
+    on_behalf_of: Uid | None
+
+    @classmethod
+    def _of(cls, shown: dict[str, Any]) -> SessionInfo:
+        acts_for, age_ms = shown["on_behalf_of"], shown["auth_age_ms"]
+        return cls(
+            id=shown["id"],
+            principal=Uid(*shown["principal"]),
+            status=shown["status"],
+            not_before=_seconds(shown["not_before_ns"]),
+            not_after=_seconds(shown["not_after_ns"]),
+            admitted=_seconds(shown["admitted_ns"]),
+            factors=tuple(shown["factors"]),
+            auth_age=None if age_ms is None else age_ms / 1000,
+            assurance=shown["assurance"],
+            risk=shown["risk"],
+            channel=shown["channel"],
+            region=shown["region"],
+            on_behalf_of=None if acts_for is None else Uid(*acts_for),
+        )
+
+
+def _seconds(nanoseconds: int) -> float:
+    """Convert the core's nanoseconds to epoch seconds; the ends of its range mean no bound."""
+    if nanoseconds in (-(1 << 63), (1 << 63) - 1):
+        return math.copysign(math.inf, nanoseconds)
+    return nanoseconds / 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,11 @@ import functools
 import ipaddress
 import sys
 import threading
+import time
 
 import numpy
 
-from ztfast import _core, columns as columns_of
+from ztfast import _core, columns as columns_of, identities
 from ztfast.errors import ArgumentError, CapacityError, ContextError, OwnerError
 from ztfast.shown import given
 from ztfast.uid import Uid

@@ -48,10 +48,64 @@ cdef class Session:
         """
         return self.become(3 if on else 1)
 
-    cdef object become(self, int status):
+    def renew(self, *, not_after):
+        """Give the session another end of validity, later or sooner.
+
+        Args:
+            not_after: The end: epoch seconds, an aware ``datetime`` or its ``isoformat()``. ``math.inf`` means no end.
+
+        Raises:
+            SessionError: if the session is over: one that expired or was revoked stays so.
+            RoleError: if the engine only decides.
+            IdentityError: if the end is no time.
+
+        >>> import ztfast, time
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=time.time() + 60))
+        >>> session.renew(not_after=time.time() + 3600)
+        """
+        self.owned().renew(self.id, identities.nanoseconds(identities.epoch_seconds("not_after", not_after)))
+
+    def present(self, *, factors=None, assurance=None, risk=None, at=None):
+        """Record what the principal has proved anew; trusted code says so. What is not given stays as it is.
+
+        Args:
+            factors: The factors, which replace those before.
+            assurance: How sure that is, from 0 to 7.
+            risk: The risk, from 0 to 100.
+            at: When the factors were proved, in epoch seconds, as an aware ``datetime`` or its ``isoformat()``; now by
+                default if factors are given.
+
+        Raises:
+            SessionError: if the session is over.
+            RoleError: if the engine only decides.
+            IdentityError: if a value is out of its range.
+            CapacityError: if the state has too many names of factors: it keeps 19.
+
+        >>> import ztfast, time
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=time.time() + 60))
+        >>> session.present(factors=["x509", "fido2"])
+        >>> engine.sessions()[0].factors
+        ('x509', 'fido2')
+        """
+        names = None if factors is None else list(identities.factor_names(factors))
+        if at is None:
+            proved_ns = None if names is None else identities.nanoseconds(time.time())
+        else:
+            proved_ns = identities.nanoseconds(identities.epoch_seconds("at", at))
+        for name, level, most in (("assurance", assurance, 7), ("risk", risk, 100)):
+            if level is not None:
+                identities.check_level(name, level, most)
+        self.owned().present(self.id, names, proved_ns, assurance, risk)
+
+    cdef object owned(self):
         if self._core is None:
             raise OwnerError("a session cannot be constructed directly: call engine.admit(identity)")
-        return self._core.set_session(self.id, status)
+        return self._core
+
+    cdef object become(self, int status):
+        return self.owned().set_session(self.id, status)
 
     def __repr__(self):
         if self._core is None:
@@ -118,7 +172,18 @@ def admit(core, identity, int64_t not_before_ns, int64_t not_after_ns, /):
         raise OwnerError(f"wanted an engine's core; got {type(core).__qualname__}: call engine.admit(identity)")
     core.check_principal(*identity.principal)
     cdef Session session = Session.__new__(Session)
-    session.id = core.admit(*identity.principal, not_before_ns, not_after_ns)
+    session.id = core.admit(*identity.principal, not_before_ns, not_after_ns, identities.given(identity))
+    session.identity = identity
+    session._core = core
+    return session
+
+
+def found(core, id, identity, /):
+    """Make the object of a session that some process admitted. Use :meth:`ztfast.Engine.session`."""
+    if type(core) is not _core.Engine:
+        raise OwnerError(f"wanted an engine's core; got {type(core).__qualname__}: call engine.session(id)")
+    cdef Session session = Session.__new__(Session)
+    session.id = id
     session.identity = identity
     session._core = core
     return session

@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ztfast_bundle::Bundle;
-use ztfast_live::{Key, Register, Sessions, Uids};
+use ztfast_live::{Key, MAX_SESSIONS, Register, Role, Sessions, State, Uids};
 use ztfast_pages::{Forked, MemoryError};
 
 /// Gates with the same specification that a bundle does not fit.
@@ -109,15 +109,36 @@ impl Engine {
         attached: Option<Attached>,
         options: EngineOptions,
     ) -> Result<Arc<Self>, EngineError> {
+        let state = State::private(options.sessions.min(MAX_SESSIONS), options.residence)?;
+        Self::on(state, bundle, fallback, attached, options)
+    }
+
+    /// Create an engine as [`Engine::with`] does, over a state that other processes may share.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn on(
+        state: State,
+        bundle: Arc<Bundle>,
+        fallback: Option<Box<dyn Fallback>>,
+        attached: Option<Attached>,
+        options: EngineOptions,
+    ) -> Result<Arc<Self>, EngineError> {
         // The first reading of the clock finds out where the kernel keeps it. No decision should take that time.
         let _ = ztfast_pages::now_ns();
         let process = ztfast_pages::enter().map_err(EngineError::Process)?;
         let kills = Kills::default();
-        let loaded =
-            LoadedBundle::new(bundle, &options, Key::random()?, &kills, Arc::new(Uids::first()), fallback, attached)?;
+        let state = Arc::new(state);
+        register_entities(&state, &bundle);
+        let (key, uids) = (Key::new(&state)?, Arc::new(Uids::first(state.clone())));
+        let loaded = LoadedBundle::new(bundle, &options, key, &kills, uids.clone(), fallback, attached)?;
+        loaded.resolve_handles(0..uids.count());
         let snapshot = Snapshot { loaded: Arc::new(loaded), changes: None, version: 1 };
-        let sessions = Sessions::new(options.sessions, options.residence)?;
+        let sessions = Sessions::of(state);
         let shared = Arc::new(Shared::new(sessions, snapshot, kills, process, options));
+        if shared.sessions.state().is_shared() {
+            shared.wipe_in_children().map_err(EngineError::Process)?;
+        }
         shared.sessions.watch();
         Ok(Arc::new(Self { shared, changing: Mutex::default() }))
     }
@@ -166,6 +187,7 @@ impl Engine {
     /// [`SwapError`]; the old bundle stays in force, with its changes.
     pub fn swap_with(&self, bundle: Arc<Bundle>, swap: Swap<'_>) -> Result<(), SwapError> {
         self.check_process().map_err(EngineError::from)?;
+        register_entities(self.sessions.state(), &bundle);
         let Swap { fallback, attached, upserts, removals, allow_stale } = swap;
         let mut loaded = LoadedBundle::new(
             bundle,
@@ -397,7 +419,8 @@ impl Engine {
         }
         Ok(MemoryUse {
             bundle: bundle.size(),
-            tables: handles.size() + self.sessions.resident().size(),
+            tables: handles.size() + self.sessions.line_bytes(),
+            state: self.sessions.resident().size().saturating_sub(self.sessions.line_bytes()),
             gates: gates + of_gates.0,
             changes: snapshot.changes.as_ref().map_or(0, |changes| changes.bytes()),
             uids: uids.bytes() + older.iter().map(|older| older.bytes_beside(uids)).sum::<usize>(),
@@ -417,11 +440,28 @@ fn fitting(loaded: &LoadedBundle, spec: Arc<GateSpec>) -> Result<(Option<Arc<Bin
     }
 }
 
+/// Give the bundle's entities their numbers in a shared register, so that these are the same in all processes. A part
+/// of the register is left to principals that no bundle names.
+fn register_entities(state: &State, bundle: &Bundle) {
+    if state.role() != Role::Authority {
+        return;
+    }
+    let Some(uids) = state.uids() else { return };
+    let most = state.capacity().uids / 4 * 3;
+    for record in bundle.entities() {
+        let ty = bundle.types().get(record.ty as usize).and_then(|ty| bundle.string(ty.name));
+        let Some((ty, id)) = ty.zip(bundle.string(record.id)) else { continue };
+        if uids.count() >= most || uids.register(ty, id).is_none() {
+            return;
+        }
+    }
+}
+
 /// Mark the handle slots of all entities concerned, so that readers look them up in the changes.
 fn mark_changes(register: &Register, loaded: &LoadedBundle, changed: Change) -> Arc<Changes> {
     let Change { mut changes, touched } = changed;
     for entity in touched {
-        let place = changes.uid(&loaded.bundle, entity).and_then(|(ty, id)| register.find(ty, id));
+        let place = changes.uid(&loaded.bundle, entity).and_then(|(ty, id)| register.find(ty, id, &loaded.uids));
         let Some(place) = place else { continue };
         // From now on readers look in their changes, and find none until these are published.
         loaded.mark_changed(place);

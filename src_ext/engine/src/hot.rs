@@ -98,7 +98,7 @@ impl Gate {
         let Some(binding) = &self.binding else { return Code::StaleGate };
         let loaded = &*self.snapshot.loaded;
         let entities = (principal, resource);
-        let Some(classes) = loaded.resolved_pair(principal, loaded.key.place(resource)) else {
+        let Some(classes) = loaded.resolved_pair(principal, loaded.key.shared_place(resource)) else {
             return self.slow_path(entities, values, 0, Code::Default, sink);
         };
         // A missing attribute would keep forbids from applying.

@@ -41,6 +41,7 @@ mod registry;
 mod request;
 mod reverse;
 mod rows;
+mod sessions;
 mod sets;
 mod shared;
 mod snapshot;
@@ -59,10 +60,14 @@ pub use options::{EngineError, EngineOptions, MemoryUse};
 pub use passed::{MOST_PASSED, Passed, PassedValues};
 pub use prepare::Seed;
 pub use request::{OwnedRequest, RequestBuilder};
+pub use sessions::{Attributes, Chosen, NewProof, SessionError};
 pub use sets::SimdLevel;
 pub use shared::Shared;
 pub use snapshot::{Attached, EntityError, Fallback, FallbackAnswer, Snapshot, UidRef};
 pub use upsert::{AttrValue, ChangeError, EntityData};
 pub use ztfast_codes::Code;
-pub use ztfast_live::{Admission, AdmitError, Handle, HandleError, SessionId, SessionStatus};
+pub use ztfast_live::{
+    Admission, AdmitError, Capacity, ChangeSessionError, Handle, HandleError, LiveAttributes, MAX_ASSURANCE, MAX_RISK,
+    Place, Proof, Role, SessionId, SessionRecord, SessionStatus, State, StateError,
+};
 pub use ztfast_pages::{Forked, MemoryError, Residence, monotonic_ns, now_ns};

@@ -2,6 +2,7 @@
 
 use crate::sets::SimdLevel;
 use ztfast_bundle::OpenError;
+use ztfast_live::StateError;
 use ztfast_pages::{Forked, MemoryError, Residence};
 
 /// The capacity of an engine, and how it holds its memory.
@@ -44,6 +45,9 @@ pub enum EngineError {
     /// The system refused memory, or refused to hold it as the options ask.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// The state could not be opened.
+    #[error(transparent)]
+    State(StateError),
     /// The system gave no random numbers.
     #[error("the system gives no random numbers, without which handles could be guessed: {0}")]
     NoRandomness(#[from] getrandom::Error),
@@ -55,6 +59,16 @@ pub enum EngineError {
     Forked(#[from] Forked),
 }
 
+impl From<StateError> for EngineError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Memory(error) => Self::Memory(error),
+            StateError::NoRandomness(error) => Self::NoRandomness(error),
+            error => Self::State(error),
+        }
+    }
+}
+
 /// The memory that an engine uses for decisions, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryUse {
@@ -62,6 +76,8 @@ pub struct MemoryUse {
     pub bundle: usize,
     /// The tables of sessions and handles.
     pub tables: usize,
+    /// The rest of the live state: what only writers of sessions read, and the register of uids.
+    pub state: usize,
     /// The gates, their working memory and their tables. Gates of the same action and attributes share a table.
     pub gates: usize,
     /// Entities that were changed since the bundle was compiled, with their texts.

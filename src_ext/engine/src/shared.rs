@@ -9,12 +9,12 @@ use crate::registry::Registry;
 use crate::snapshot::{LoadedBundle, Snapshot};
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use ztfast_codes::Code;
 use ztfast_live::{
-    Admission, AdmitError, Handle, HandleError, Key, OwnedUid, Place, SessionId, SessionStatus, Sessions, Wanted,
+    Admission, AdmitError, Handle, HandleError, Key, OwnedUid, Place, Role, SessionId, SessionStatus, Sessions, Wanted,
 };
-use ztfast_pages::Forked;
+use ztfast_pages::{Forked, WipedWord};
 
 /// The bit of [`Shared::state`] that is set while the kill switch is on.
 const KILLED: u64 = 1;
@@ -34,6 +34,8 @@ pub struct Shared {
     pub(crate) kills: Kills,
     /// The nonce of the process that opened the engine.
     process: u64,
+    /// Makes [`Self::state`] 0 in a forked child, whose copy of a shared state is its parent's.
+    wiped: OnceLock<WipedWord>,
     /// Held for short times only: preparing a gate and asking for a handle wait for it. It is locked after
     /// [`crate::Engine`]'s own lock.
     registry: Mutex<Registry>,
@@ -56,9 +58,21 @@ impl Shared {
             current: ArcSwap::from_pointee(snapshot),
             kills,
             process,
+            wiped: OnceLock::new(),
             registry: Mutex::new(Registry::new(options.handles)),
             options,
         }
+    }
+
+    /// Make the state word 0 in forked children, so that no gate of theirs finds it as expected.
+    ///
+    /// # Errors
+    /// The system refuses the handler that does it.
+    pub(crate) fn wipe_in_children(self: &Arc<Self>) -> std::io::Result<()> {
+        // SAFETY: the word lies in the allocation of an `Arc`, so it does not move, and `wiped` is dropped with it.
+        let wiped = unsafe { WipedWord::new(&self.state) }?;
+        let _ = self.wiped.set(wiped);
+        Ok(())
     }
 
     /// Return whether this process is a forked child of the one that opened the engine. Then every decision is
@@ -163,6 +177,17 @@ impl Shared {
         self.sessions.admit(principal, &admission)
     }
 
+    /// Give a uid, or a text as a uid without a type, a place. It is kept as long as sessions need it, or for ever.
+    pub(crate) fn place_in(
+        &self,
+        registry: &mut Registry,
+        ty: &str,
+        id: &str,
+        wanted: Wanted,
+    ) -> Result<Place, HandleError> {
+        self.place_of(registry, ty, id, wanted)
+    }
+
     /// Set a session's status. Return `false` if there is no such session, or it was revoked.
     ///
     /// # Errors
@@ -170,6 +195,12 @@ impl Shared {
     pub fn set_session(&self, session: SessionId, status: SessionStatus) -> Result<bool, Forked> {
         self.check_process()?;
         Ok(self.sessions.set(session, status))
+    }
+
+    /// Return the role in which the engine was opened.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.sessions.state().role()
     }
 
     /// Stop some actions, or let them go on. Lifting [`Kill::Usual`] or [`Kill::Everything`] lifts every stop; lifting
@@ -210,7 +241,7 @@ impl Shared {
     /// Return the place of the session's principal, or the code of the session's denial.
     #[inline]
     pub(crate) fn principal(&self, session: SessionId, now_ns: i64, killed: bool) -> Result<Place, Code> {
-        if killed {
+        if killed || self.state() == 0 {
             return Err(if self.is_forked() { Code::Forked } else { Code::Killed });
         }
         self.sessions.valid(session, now_ns).ok_or_else(|| self.why(session, now_ns))
@@ -225,7 +256,7 @@ impl Shared {
     /// Return the uid of a handle; `None` if the handle is not this engine's.
     #[must_use]
     pub fn handle_uid(&self, handle: Handle) -> Option<OwnedUid> {
-        self.snapshot().loaded.uids.get(self.key.place(handle)).map(|uid| (**uid).clone())
+        self.snapshot().loaded.uids.get(self.key.place(handle)).map(|(ty, id)| (ty.into(), id.into()))
     }
 
     /// Return the bytes that the context of a request may take.

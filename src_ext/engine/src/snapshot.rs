@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use zerocopy::FromZeros;
 use ztfast_bundle::{Bundle, ClassPair, ValueType};
 use ztfast_codes::Code;
-use ztfast_live::{Key, OwnedUid, Place, Uids, uid};
+use ztfast_live::{Key, OwnedUid, Place, Uids};
 use ztfast_pages::{Clearable, Residence, Resident, ensure_available, prefetch, table};
 use ztfast_vm::{ARENA_VALUES, EntityRef, Facts, Request, STACK_VALUES, Scratch, StoreView};
 
@@ -198,7 +198,7 @@ impl LoadedBundle {
         for (number, action) in metas() {
             actions_by_id.entry(action.id.as_str().into()).or_default().push(number);
         }
-        let (slots, table) = table("table of handles", handles, residence)?;
+        let (slots, table) = table("table of handles", uids.shared().saturating_add(handles), residence)?;
         Ok(Self {
             resident: [file, table],
             classifier: Classifier::new(&bundle),
@@ -314,7 +314,7 @@ impl LoadedBundle {
 
     /// Find the entity of a place in this bundle and its changes.
     fn find(&self, place: Place, changes: Option<&Changes>) -> Option<EntityRef> {
-        let (ty, id) = uid(&self.uids, place)?;
+        let (ty, id) = self.uids.get(place)?;
         match self.resolve(ty, id, changes) {
             Resolved::Known(entity) => Some(entity),
             // The place tells foreign entities apart; 0 marks known ones.
@@ -394,7 +394,9 @@ impl Snapshot {
     /// Resolve a place whose slot is empty: its entity is unknown, or the table was cleared after a swap.
     #[cold]
     fn resolve_empty_slot(&self, place: Place) -> Option<ResolvedEntity> {
-        if !self.loaded.is_replaced() {
+        // Another process may have given the place to a uid that this one has not met.
+        let is_shared = place.0 < self.loaded.uids.shared();
+        if !is_shared && !self.loaded.is_replaced() {
             return None;
         }
         let entity = self.loaded.find(place, self.changes.as_deref())?;
@@ -438,7 +440,7 @@ impl Snapshot {
     pub(crate) fn entity_of(&self, place: Place, number: u32, ty: &ValueType) -> Result<EntityRef, EntityError> {
         let ValueType::Entity(name) = ty else { return Err(EntityError::WrongType) };
         let Some(entity) = self.entity(place) else {
-            let Some((ty, _)) = uid(&self.loaded.uids, place) else { return Err(EntityError::ForeignHandle) };
+            let Some((ty, _)) = self.loaded.uids.get(place) else { return Err(EntityError::ForeignHandle) };
             // If the names are equal, the type is enumerated and lacks the entity; otherwise the bundle lacks the type.
             return Err(if ty == name { EntityError::Missing } else { EntityError::WrongType });
         };
@@ -516,7 +518,7 @@ impl Snapshot {
     #[must_use]
     pub fn uid(&self, entity: EntityRef) -> Option<UidRef<'_>> {
         if entity.foreign != 0 {
-            let (ty, id) = uid(&self.loaded.uids, Place(entity.foreign as usize - 1))?;
+            let (ty, id) = self.loaded.uids.get(Place(entity.foreign as usize - 1))?;
             return Some(UidRef { ty, id });
         }
         let bundle = &self.loaded.bundle;

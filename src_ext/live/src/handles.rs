@@ -5,48 +5,64 @@
 //! engine's tables, joined with a random key of the engine by XOR, so a handle of another engine leads to no place in
 //! this one's.
 
+use crate::numbers::{Handle, Place};
+use crate::state::{Role, State};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use ztfast_pages::Forked;
 
-/// A number for a uid, valid for the life of the engine, and in no other engine. The top bit is 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(transparent)]
-pub struct Handle(pub u64);
-
-/// A handle's index in the engine's tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(transparent)]
-pub struct Place(pub usize);
-
-/// The key that converts places to handles and back.
+/// The keys that convert places to handles and back. They cannot be guessed: a guessed handle of another engine is
+/// valid in this one once in 2^63 / (handles given out) tries.
 #[derive(Debug, Clone, Copy)]
-pub struct Key(u64);
+pub struct Key {
+    /// The key of the places that all processes of a state share; in private memory, of all places.
+    shared: u64,
+    /// The key of the other places. Two engines of one state may give one place to different uids.
+    own: u64,
+    /// The number of shared places; in private memory, the most there can be.
+    count: usize,
+}
 
 impl Key {
-    /// Create a key that cannot be guessed: a guessed handle of another engine is valid in this one once in 2^63 /
-    /// (handles given out) tries.
+    /// Create the keys of an engine over a state.
     ///
     /// # Errors
     /// The system gives no random number.
-    pub fn random() -> Result<Self, getrandom::Error> {
-        Ok(Self(getrandom::u64()? >> 1))
+    pub fn new(state: &State) -> Result<Self, getrandom::Error> {
+        let shared = state.key();
+        if !state.is_shared() {
+            return Ok(Self { shared, own: shared, count: usize::MAX });
+        }
+        Ok(Self { shared, own: getrandom::u64()? >> 1, count: state.capacity().uids })
     }
 
     /// Return the place of a handle. For a handle that is not this engine's, the place is outside of every table.
     #[inline(always)]
     #[must_use]
-    #[allow(clippy::inline_always)] // on the hot path
+    #[allow(clippy::inline_always)] // batches need it for each row
     pub fn place(self, handle: Handle) -> Place {
-        Place(usize::try_from(handle.0 ^ self.0).unwrap_or(usize::MAX))
+        let shared = self.shared_place(handle);
+        if shared.0 < self.count {
+            return shared;
+        }
+        let own = usize::try_from(handle.0 ^ self.own).unwrap_or(usize::MAX);
+        Place(if own < self.count { usize::MAX } else { own })
+    }
+
+    /// Return the place of a handle, if it is one that all processes share; else a place outside of every table.
+    #[inline(always)]
+    #[must_use]
+    #[allow(clippy::inline_always)] // on the hot path
+    pub fn shared_place(self, handle: Handle) -> Place {
+        Place(usize::try_from(handle.0 ^ self.shared).unwrap_or(usize::MAX))
     }
 
     /// Return the handle of a place.
     #[must_use]
     pub const fn handle(self, place: Place) -> Handle {
-        Handle(place.0 as u64 ^ self.0)
+        Handle(place.0 as u64 ^ if place.0 < self.count { self.shared } else { self.own })
     }
 }
 
@@ -70,9 +86,14 @@ pub type OwnedUid = (Box<str>, Box<str>);
 /// Each release begins another epoch, with a table of handles of its own. So within one epoch a place belongs
 /// to one uid only, and a decision under way over an older epoch, for a session that has just ended, still finds
 /// the old uid there.
+///
+/// In a shared state, the places below [`Self::shared`] are those of its register, and never released; the others are
+/// this process's own.
 pub struct Uids {
     /// The number of the epoch, from 0.
     pub epoch: u64,
+    state: Arc<State>,
+    shared: usize,
     entries: boxcar::Vec<OnceLock<Arc<OwnedUid>>>,
     epochs: Arc<Epochs>,
 }
@@ -88,21 +109,35 @@ pub struct Epochs {
 }
 
 impl Uids {
-    /// Create the empty table of the first epoch.
+    /// Create the table of the first epoch, in which only the uids of a shared state's register have places.
     #[must_use]
-    pub fn first() -> Self {
-        Self { epoch: 0, entries: boxcar::Vec::new(), epochs: Arc::default() }
+    pub fn first(state: Arc<State>) -> Self {
+        let shared = if state.is_shared() { state.capacity().uids } else { 0 };
+        Self { epoch: 0, state, shared, entries: boxcar::Vec::new(), epochs: Arc::default() }
     }
 
-    /// Return the number of places.
+    /// Return the number of places, with those of the register that are not given out yet.
     pub fn count(&self) -> usize {
-        self.entries.count()
+        self.shared + self.entries.count()
     }
 
-    /// Return the uid of a place.
+    /// Return the number of places that all processes of the state share.
     #[must_use]
-    pub fn get(&self, place: Place) -> Option<&Arc<OwnedUid>> {
-        self.entries.get(place.0)?.get()
+    pub const fn shared(&self) -> usize {
+        self.shared
+    }
+
+    /// Return the uid of a place, as type and id.
+    #[must_use]
+    pub fn get(&self, place: Place) -> Option<(&str, &str)> {
+        match place.0.checked_sub(self.shared) {
+            None => self.state.uids()?.get(place.0),
+            Some(own) => self.entries.get(own)?.get().map(|uid| (&*uid.0, &*uid.1)),
+        }
+    }
+
+    fn own(&self, place: Place) -> Option<&OnceLock<Arc<OwnedUid>>> {
+        self.entries.get(place.0.checked_sub(self.shared)?)
     }
 
     /// Return whether a place has the same uid in this epoch as in the newest. The place must be that of a
@@ -120,7 +155,8 @@ impl Uids {
 
     #[cold]
     fn has_since(&self, place: Place) -> bool {
-        self.epochs.since.get(place.0).is_some_and(|since| since.load(Ordering::Acquire) <= self.epoch)
+        let Some(own) = place.0.checked_sub(self.shared) else { return true };
+        self.epochs.since.get(own).is_some_and(|since| since.load(Ordering::Acquire) <= self.epoch)
     }
 
     /// Return whether each handle given out has the same uid in this epoch as in the newest, or none.
@@ -132,7 +168,7 @@ impl Uids {
     /// Return the bytes of the uids that `newest` does not share.
     pub fn bytes_beside(&self, newest: &Self) -> usize {
         let is_unshared = |(place, entry): &(usize, &OnceLock<Arc<OwnedUid>>)| {
-            let (own, other) = (entry.get(), newest.get(Place(*place)));
+            let (own, other) = (entry.get(), newest.entries.get(*place).and_then(OnceLock::get));
             own.is_some_and(|own| other.is_none_or(|other| !Arc::ptr_eq(own, other)))
         };
         self.entries.iter().filter(is_unshared).filter_map(|(_, entry)| entry.get()).map(size).sum()
@@ -145,9 +181,9 @@ impl Uids {
 
     /// Copy the uids of some places from an older table, except those of released places.
     pub fn copy_from(&self, old: &Self, places: Range<usize>, released: &HashSet<Place>) {
-        for place in places.map(Place) {
+        for place in places.map(Place).skip_while(|place| place.0 < self.shared) {
             let entry = OnceLock::new();
-            if let Some(uid) = old.get(place).filter(|_| !released.contains(&place)) {
+            if let Some(uid) = old.own(place).and_then(OnceLock::get).filter(|_| !released.contains(&place)) {
                 let _ = entry.set(uid.clone());
             }
             self.entries.push(entry);
@@ -156,7 +192,7 @@ impl Uids {
 
     /// Copy the uid of a place that was empty when [`Self::copy_from`] passed it.
     pub fn copy_late(&self, old: &Self, place: Place) {
-        if let Some((entry, uid)) = self.entries.get(place.0).zip(old.get(place)) {
+        if let Some((entry, uid)) = self.own(place).zip(old.own(place).and_then(OnceLock::get)) {
             let _ = entry.set(uid.clone());
         }
     }
@@ -164,7 +200,8 @@ impl Uids {
     /// Create the empty table of the next epoch.
     #[must_use]
     pub fn next(&self) -> Self {
-        Self { epoch: self.epoch + 1, entries: boxcar::Vec::new(), epochs: self.epochs.clone() }
+        let (state, epochs) = (self.state.clone(), self.epochs.clone());
+        Self { epoch: self.epoch + 1, state, shared: self.shared, entries: boxcar::Vec::new(), epochs }
     }
 
     /// Make this the newest epoch.
@@ -176,11 +213,6 @@ impl Uids {
 /// Return the bytes that a uid takes, with its entries in the tables.
 fn size(uid: &Arc<OwnedUid>) -> usize {
     uid.0.len() + uid.1.len() + 16 * size_of::<usize>()
-}
-
-/// Return the uid of a place, as type and id.
-pub fn uid(uids: &Uids, place: Place) -> Option<(&str, &str)> {
-    uids.get(place).map(|uid| (&*uid.0, &*uid.1))
 }
 
 /// The use for which a place is requested.
@@ -224,8 +256,9 @@ impl Register {
 
     /// Return the place of a uid, if it has one.
     #[must_use]
-    pub fn find(&self, ty: &str, id: &str) -> Option<Place> {
-        self.places.get(&(Box::from(ty), Box::from(id))).copied()
+    pub fn find(&self, ty: &str, id: &str, uids: &Uids) -> Option<Place> {
+        let own = self.places.get(&(Box::from(ty), Box::from(id))).copied();
+        own.or_else(|| uids.state.uids()?.find(ty, id).map(Place))
     }
 
     /// Return whether the handle of a place was given out.
@@ -240,19 +273,34 @@ impl Register {
     pub fn place(&mut self, ty: &str, id: &str, uids: &Uids, wanted: Wanted) -> Result<(Place, bool), HandleError> {
         let uid: OwnedUid = (ty.into(), id.into());
         let epochs = &*uids.epochs;
+        if let Some(shared) = uids.state.uids() {
+            // What this process named before keeps its number here.
+            if let Some(&known) = self.places.get(&uid) {
+                return Ok((known, false));
+            }
+            let found = shared.find(ty, id);
+            if found.is_some() || uids.state.role() == Role::Authority {
+                let full = |_| HandleError::Full(uids.shared);
+                let place = Place(found.map_or_else(|| shared.place(ty, id).map_err(full), Ok)?);
+                self.places.insert(Arc::new(uid), place);
+                return Ok((place, true));
+            }
+        }
         if let Some(&known) = self.places.get(&uid) {
             if wanted == Wanted::Handle && self.principals.remove(&known) {
-                let since = epochs.since.get(known.0).map_or(u64::MAX, |since| since.load(Ordering::Relaxed));
+                let since =
+                    epochs.since.get(known.0 - uids.shared).map_or(u64::MAX, |since| since.load(Ordering::Relaxed));
                 epochs.given.fetch_max(since, Ordering::Release);
             }
             return Ok((known, false));
         }
         let uid = Arc::new(uid);
         let (fresh, epoch) = (uids.count(), uids.epoch);
+        let most = uids.shared + self.capacity;
         // Handles take new places first: in older epochs these are empty.
         let place = match self.free.last() {
-            Some(&free) if wanted == Wanted::Session || fresh >= self.capacity => free,
-            _ if fresh < self.capacity => Place(fresh),
+            Some(&free) if wanted == Wanted::Session || fresh >= most => free,
+            _ if fresh < most => Place(fresh),
             _ => return Err(HandleError::Full(self.capacity)),
         };
         if place.0 == fresh {
@@ -261,7 +309,7 @@ impl Register {
         } else {
             self.free.pop();
             self.taken.push(place);
-            if let (Some(since), Some(entry)) = (epochs.since.get(place.0), uids.entries.get(place.0)) {
+            if let (Some(since), Some(entry)) = (epochs.since.get(place.0 - uids.shared), uids.own(place)) {
                 since.store(epoch, Ordering::Release);
                 let _ = entry.set(uid.clone());
             }
@@ -283,7 +331,7 @@ impl Register {
         let over: Vec<Place> = self.principals.iter().filter(|place| !needed.contains(place)).copied().collect();
         for place in over {
             self.principals.remove(&place);
-            if let Some(uid) = uids.get(place) {
+            if let Some(uid) = uids.own(place).and_then(OnceLock::get) {
                 self.places.remove(uid);
             }
             self.released.insert(place);

@@ -1,21 +1,36 @@
-//! Live state: sessions, and handles for uids.
+//! Live state: sessions, and handles for uids, in memory that the processes of a host may share.
 //!
 //! ```text
-//! slot       one session's cache line, which is read without a lock
-//! sessions   the table of sessions: admission, revocation, quarantine
+//! state      the memory: a file that processes map, or private pages of the same layout
+//! owners     the processes that may write it, and their claims
+//! slot       one session's lines, of which decisions read one without a lock
+//! proof      how a principal proved who it is, in one word of a slot
+//! names      names of factors, channels and regions, by number
+//! sessions   the table of sessions: admission, renewal, revocation, quarantine
 //! keeper     the thread that makes session tables follow the wall clock
+//! numbers    handles, and places in tables
+//! register   the uids that have the same number in all processes
 //! handles    numbers for uids that outlive a bundle
 //! ```
-//!
-//! Session slots are laid out with `repr(C)`, so that they can lie in memory that processes share; [`LAYOUT`] is the
-//! version of the layout.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod handles;
 mod keeper;
+mod names;
+mod numbers;
+mod owners;
+mod proof;
+mod register;
 mod sessions;
 mod slot;
+mod state;
 
-pub use handles::{Handle, HandleError, Key, OwnedUid, Place, Register, Uids, Wanted, uid};
-pub use sessions::{AdmitError, Sessions};
+pub use handles::{HandleError, Key, OwnedUid, Register, Uids, Wanted};
+pub use names::MAX_NAME;
+pub use numbers::{Handle, Place};
+pub use owners::MAX_OWNERS;
+pub use proof::{MAX_ASSURANCE, MAX_FACTORS, MAX_RISK, Proof};
+pub use register::{MAX_UID, SharedUids};
+pub use sessions::{AdmitError, ChangeSessionError, Known, LiveAttributes, MAX_SESSIONS, SessionRecord, Sessions};
 pub use slot::{Admission, LAYOUT, SessionId, SessionStatus};
+pub use state::{Capacity, OTHER_NAMES, Role, State, StateError};

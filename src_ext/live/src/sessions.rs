@@ -7,17 +7,25 @@
 //! The wall clock gives a session's bounds, and decisions compare them with the monotonic clock. When the wall clock is
 //! set, the bounds follow it. A session that this ends stays expired.
 
-use crate::handles::{HandleError, Place};
+use crate::handles::HandleError;
 use crate::keeper::{self, Follow};
-use crate::slot::{Admission, FREE, STATUS_MASK, SessionId, SessionSlot, SessionStatus, is_of};
+use crate::names::NameKind;
+use crate::numbers::Place;
+use crate::owners::{Claim, Owners, PATIENT};
+use crate::proof::Proof;
+use crate::slot::{
+    Admission, FREE, LiveFields, Opened, STATUS_MASK, SessionDetails, SessionId, SessionSlot, SessionStatus, is_of,
+};
+use crate::state::{Role, State, StateError};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet, VecDeque};
+use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use zerocopy::IntoBytes;
 use ztfast_codes::Code;
-use ztfast_pages::{Forked, MemoryError, Reading, Residence, Resident, WipedPages, wiped_table};
+use ztfast_pages::{Forked, Reading, Residence, Resident};
 
 /// Why an admission was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -34,6 +42,9 @@ pub enum AdmitError {
     /// The engine belongs to another process.
     #[error(transparent)]
     Forked(#[from] Forked),
+    /// The engine only decides.
+    #[error("this engine was opened with role='decide', which may not admit: let an authority admit the principal")]
+    MayNotAdmit,
     /// The system gave no random numbers.
     #[error("the system gives no random numbers, without which a session's id could be guessed: {0}")]
     NoRandomness(#[from] getrandom::Error),
@@ -48,8 +59,19 @@ impl From<HandleError> for AdmitError {
     }
 }
 
-/// The most slots of a table. With these, a tag still has 32 bits, between the slot's number and the status.
-const MAX_SLOTS: usize = 1 << 30;
+/// The most sessions of a table. With these, a tag still has 32 bits, between the slot's number and the status.
+pub const MAX_SESSIONS: usize = 1 << 30;
+
+/// Why a session could not be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeSessionError {
+    /// There is no such session, or it is over.
+    #[error("the session is over, or there is none with this id: admit the principal again")]
+    Over,
+    /// Another process was stopped while it wrote the session.
+    #[error("another process was stopped while it wrote this session: let it go on, or end it")]
+    Busy,
+}
 
 /// All sessions of an engine.
 pub struct Sessions {
@@ -68,24 +90,24 @@ unsafe impl Sync for Sessions {}
 
 /// The slots, and the writer's data about them.
 struct Table {
-    /// The pages of the slots. The field stands before them, so that it is dropped before them.
-    resident: Resident,
-    slots: WipedPages<SessionSlot>,
+    state: Arc<State>,
     mask: u64,
-    /// [`Reading::offset`], and how long the machine had slept, when the bounds were last computed.
-    offset: AtomicI64,
-    slept: AtomicI64,
     spare: Mutex<Spare>,
 }
 
-/// The slots that can be given out. Those from `fresh` on were never used.
+/// What this process knows of slots that can be given out.
 #[derive(Default)]
 struct Spare {
-    fresh: usize,
-    /// Ids of revoked sessions, in the order of their revocation. Their slots are reused in this order.
+    /// Ids of sessions that this process revoked, in the order of their revocation. Their slots are reused in this
+    /// order.
     revoked: VecDeque<u64>,
-    /// Ends and ids of sessions, the next to end first. Some of these sessions may be gone, and some end sooner.
+    /// Ends and ids of sessions that this process admitted, the next to end first. Some of these sessions may be gone,
+    /// and some end sooner.
     ends: BinaryHeap<Reverse<(i64, u64)>>,
+    /// Where the next search for a slot begins, which also finds those of other processes.
+    cursor: usize,
+    /// When the last search found no slot: how many sessions had ended by then, and when the next one ends by itself.
+    full: Option<(u64, i64)>,
     random: Random,
 }
 
@@ -119,71 +141,149 @@ impl Random {
     }
 }
 
+/// A slot that this thread alone writes.
+struct Claimed<'t> {
+    slot: &'t SessionSlot,
+    details: &'t SessionDetails,
+    claim: Option<Claim>,
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            Owners::release(&self.details.writer, claim);
+        }
+    }
+}
+
 impl Table {
     fn spare(&self) -> MutexGuard<'_, Spare> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn slot(&self, id: u64) -> Option<&SessionSlot> {
-        self.slots.get(usize::try_from(id & self.mask).ok()?)
+    fn slots(&self) -> &[SessionSlot] {
+        self.state.slots()
+    }
+
+    /// Return the slots that were ever given out.
+    fn used(&self) -> impl Iterator<Item = (usize, &SessionSlot)> {
+        let fresh = self.state.control().fresh.load(Ordering::Acquire);
+        self.slots().iter().enumerate().take(usize::try_from(fresh).unwrap_or(usize::MAX))
+    }
+
+    fn claim(&self, number: usize, tries: u32) -> Option<Claimed<'_>> {
+        let (slot, details) = (self.slots().get(number)?, self.state.details().get(number)?);
+        let claim = Some(self.state.owners.claim(&details.writer, tries)?);
+        Some(Claimed { slot, details, claim })
     }
 
     fn is_behind(&self, now: &Reading) -> bool {
-        let slept = now.boottime.saturating_sub(now.monotonic);
-        now.offset() != self.offset.load(Ordering::Acquire)
-            || slept > self.slept.load(Ordering::Acquire).saturating_add(SLEPT_NS)
+        let (control, slept) = (self.state.control(), now.boottime.saturating_sub(now.monotonic));
+        now.offset() != control.offset.load(Ordering::Acquire)
+            || slept > control.slept.load(Ordering::Acquire).saturating_add(SLEPT_NS)
     }
 
     fn recompute_bounds(&self, spare: &mut Spare, now: &Reading) {
-        for slot in self.slots.iter().take(spare.fresh) {
-            slot.follow(now);
+        for (number, _) in self.used() {
+            // Whoever writes the slot meanwhile reads the clocks again when that is done.
+            if let Some(claimed) = self.claim(number, PATIENT) {
+                claimed.slot.follow(claimed.details, now);
+            }
         }
         self.list_ends(spare);
-        self.slept.store(now.boottime.saturating_sub(now.monotonic), Ordering::Release);
-        self.offset.store(now.offset(), Ordering::Release);
+        let control = self.state.control();
+        control.ended.fetch_add(1, Ordering::AcqRel);
+        control.slept.store(now.boottime.saturating_sub(now.monotonic), Ordering::Release);
+        control.offset.store(now.offset(), Ordering::Release);
     }
 
     /// Build the list of ends again.
     fn list_ends(&self, spare: &mut Spare) {
-        let live = |slot: &&SessionSlot| slot.state.load(Ordering::Relaxed) & STATUS_MASK != FREE;
-        let end = |slot: &SessionSlot| {
-            Reverse((slot.to_ns.load(Ordering::Relaxed), slot.state.load(Ordering::Relaxed) & !STATUS_MASK))
+        let end = |(_, slot): (usize, &SessionSlot)| {
+            let (state, to_ns) = (slot.state.load(Ordering::Relaxed), slot.to_ns.load(Ordering::Relaxed));
+            (state & STATUS_MASK != FREE && to_ns != i64::MAX).then_some(Reverse((to_ns, state & !STATUS_MASK)))
         };
         spare.ends.clear();
-        spare.ends.extend(self.slots.iter().take(spare.fresh).filter(live).map(end).filter(|end| end.0.0 != i64::MAX));
+        spare.ends.extend(self.used().filter_map(end));
     }
 
-    /// Return a slot for another session: one never used, else that of the session revoked first, else that of an
-    /// expired one.
-    fn free_slot(&self, spare: &mut Spare, now_ns: i64) -> Option<usize> {
-        if spare.fresh < self.slots.len() {
-            spare.fresh += 1;
-            return Some(spare.fresh - 1);
+    /// Return a slot for another session, claimed: one never used, else that of the session revoked first, else that of
+    /// an expired one, as far as this process knows; else any that is over.
+    fn free_slot(&self, spare: &mut Spare, now_ns: i64) -> Option<(usize, Claimed<'_>)> {
+        let fresh = &self.state.control().fresh;
+        let most = self.slots().len() as u64;
+        while let Ok(number) =
+            fresh.fetch_update(Ordering::AcqRel, Ordering::Acquire, |at| (at < most).then_some(at + 1))
+        {
+            if let Some(found) = self.claim_if_over(usize::try_from(number).ok()?, None, now_ns) {
+                return Some(found);
+            }
         }
         while let Some(id) = spare.revoked.pop_front() {
-            let is_its = |slot: &&SessionSlot| slot.state.load(Ordering::Relaxed) == id | SessionStatus::Revoked.bits();
-            if self.slot(id).is_some_and(|slot| is_its(&slot)) {
-                return usize::try_from(id & self.mask).ok();
+            if let Some(found) = self.claim_if_over(usize::try_from(id & self.mask).ok()?, Some(id), now_ns) {
+                return Some(found);
             }
         }
         while let Some(&Reverse((to_ns, id))) = spare.ends.peek() {
             if to_ns > now_ns {
-                return None;
+                break;
             }
             spare.ends.pop();
-            let is_its = |slot: &&SessionSlot| slot.state.load(Ordering::Relaxed) & !STATUS_MASK == id;
-            if self.slot(id).is_some_and(|slot| is_its(&slot)) {
-                return usize::try_from(id & self.mask).ok();
+            if let Some(found) = self.claim_if_over(usize::try_from(id & self.mask).ok()?, Some(id), now_ns) {
+                return Some(found);
             }
         }
+        self.search(spare, now_ns)
+    }
+
+    /// Claim a slot if its session is over, and, where an id is given, if that is its session.
+    fn claim_if_over(&self, number: usize, id: Option<u64>, now_ns: i64) -> Option<(usize, Claimed<'_>)> {
+        let is_over = |slot: &SessionSlot| {
+            let state = slot.state.load(Ordering::Acquire);
+            id.is_none_or(|id| state & !STATUS_MASK == id) && is_over(slot, state, now_ns)
+        };
+        if !is_over(self.slots().get(number)?) {
+            return None;
+        }
+        // Whoever writes the slot gives it to a session, or keeps one alive.
+        let claimed = self.claim(number, 1)?;
+        is_over(claimed.slot).then_some((number, claimed))
+    }
+
+    /// Look at every slot from where the last search ended. A search that would find nothing is not made again.
+    fn search(&self, spare: &mut Spare, now_ns: i64) -> Option<(usize, Claimed<'_>)> {
+        let ended = self.state.control().ended.load(Ordering::Acquire);
+        if spare.full.is_some_and(|(before, until_ns)| before == ended && now_ns < until_ns) {
+            return None;
+        }
+        let mut next_end_ns = i64::MAX;
+        let slots = self.slots();
+        for step in 0..slots.len() {
+            let number = (spare.cursor + step) % slots.len();
+            if let Some(found) = self.claim_if_over(number, None, now_ns) {
+                spare.cursor = number + 1;
+                spare.full = None;
+                return Some(found);
+            }
+            next_end_ns = next_end_ns.min(slots.get(number)?.to_ns.load(Ordering::Relaxed));
+        }
+        spare.full = Some((ended, next_end_ns));
         None
     }
+}
+
+/// Return whether the session of a slot is over, so that another may have the slot.
+fn is_over(slot: &SessionSlot, state: u64, now_ns: i64) -> bool {
+    state & STATUS_MASK == SessionStatus::Revoked.bits()
+        || state & STATUS_MASK == FREE
+        || state == 0
+        || slot.to_ns.load(Ordering::Acquire) <= now_ns
 }
 
 impl Follow for Table {
     /// Recompute all bounds if the wall clock was set or the machine slept.
     fn follow(&self) {
-        if self.is_behind(&Reading::now()) {
+        if self.state.role() == Role::Authority && self.is_behind(&Reading::now()) {
             let mut spare = self.spare();
             // Read the clocks again: meanwhile another thread may have recomputed the bounds by a later reading.
             self.recompute_bounds(&mut spare, &Reading::now());
@@ -192,25 +292,30 @@ impl Follow for Table {
 }
 
 impl Sessions {
-    /// Create a table with this many slots.
+    /// Use the sessions of a state.
+    #[must_use]
+    pub fn of(state: Arc<State>) -> Self {
+        let mask = state.slots().len().next_power_of_two() as u64 - 1;
+        let table = Table { state, mask, spare: Mutex::default() };
+        if !table.state.is_shared() {
+            table.recompute_bounds(&mut table.spare(), &Reading::now());
+        }
+        let table = Arc::new(table);
+        Self { slots: NonNull::from(table.slots()), mask, table }
+    }
+
+    /// Create a table in private memory, with this many slots.
     ///
     /// # Errors
-    /// [`MemoryError`].
-    pub fn new(capacity: usize, residence: Residence) -> Result<Self, MemoryError> {
-        let capacity = capacity.min(MAX_SLOTS);
-        let (slots, resident) = wiped_table("table of sessions", capacity, residence)?;
-        let mask = capacity.next_power_of_two() as u64 - 1;
-        let table = Table {
-            resident,
-            slots,
-            mask,
-            offset: AtomicI64::new(0),
-            slept: AtomicI64::new(0),
-            spare: Mutex::default(),
-        };
-        table.recompute_bounds(&mut table.spare(), &Reading::now());
-        let table = Arc::new(table);
-        Ok(Self { slots: NonNull::from(&*table.slots), mask, table })
+    /// [`StateError`].
+    pub fn new(capacity: usize, residence: Residence) -> Result<Self, StateError> {
+        Ok(Self::of(Arc::new(State::private(capacity.min(MAX_SESSIONS), residence)?)))
+    }
+
+    /// Return the state that holds the sessions.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.table.state
     }
 
     /// Register the table with the process's keeper.
@@ -224,10 +329,16 @@ impl Sessions {
         self.table.follow();
     }
 
-    /// Return the pages of the table.
+    /// Return the pages of the state.
     #[must_use]
     pub fn resident(&self) -> &Resident {
-        &self.table.resident
+        self.table.state.resident()
+    }
+
+    /// Return the bytes of the lines that decisions read.
+    #[must_use]
+    pub const fn line_bytes(&self) -> usize {
+        size_of_val(self.slots())
     }
 
     #[inline(always)]
@@ -259,8 +370,25 @@ impl Sessions {
     /// # Errors
     /// [`AdmitError`].
     pub fn admit(&self, principal: Place, admission: &Admission) -> Result<SessionId, AdmitError> {
+        self.admit_with(principal, admission, &Known::default())
+    }
+
+    /// Admit a session as [`Self::admit`] does, with what else is known about it.
+    ///
+    /// # Errors
+    /// [`AdmitError`].
+    pub fn admit_with(&self, principal: Place, admission: &Admission, known: &Known) -> Result<SessionId, AdmitError> {
+        if self.table.state.role() == Role::Decide {
+            return Err(AdmitError::MayNotAdmit);
+        }
         let mut spare = self.table.spare();
-        self.admit_at(&mut spare, principal, admission, &Reading::now())
+        let now = Reading::now();
+        let session = self.admit_at(&mut spare, principal, admission, known, &now)?;
+        // If the clock was set meanwhile, whoever computed the bounds anew may not have seen this session.
+        if self.table.is_behind(&now) || Reading::now().offset() != now.offset() {
+            self.table.recompute_bounds(&mut spare, &Reading::now());
+        }
+        Ok(session)
     }
 
     fn admit_at(
@@ -268,21 +396,41 @@ impl Sessions {
         spare: &mut Spare,
         principal: Place,
         admission: &Admission,
+        known: &Known,
         now: &Reading,
     ) -> Result<SessionId, AdmitError> {
-        let principal = u32::try_from(principal.0).map_err(|_| AdmitError::UnknownHandle)?;
+        let number_of = |place: Place| u32::try_from(place.0).map_err(|_| AdmitError::UnknownHandle);
+        let next_to = |place: Option<Place>| place.map_or(Ok(0), |place| number_of(Place(place.0.saturating_add(1))));
+        let principal = number_of(principal)?;
+        let on_behalf_of = next_to(known.on_behalf_of)?;
+        let [region, channel] = [known.region, known.channel].map(|name| name.map_or(0, |name| name + 1));
         if self.table.is_behind(now) {
             self.table.recompute_bounds(spare, now);
         }
         let tag = spare.random.next()? & !self.mask & !STATUS_MASK;
         let full = || AdmitError::Full(self.slots().len());
-        let number = self.table.free_slot(spare, now.monotonic).ok_or_else(full)?;
-        let slot = self.slots().get(number).ok_or_else(full)?;
-        let before = slot.state.load(Ordering::Relaxed) & !self.mask & !STATUS_MASK;
-        // The tag must differ from the slot's last one, whose id must stay invalid, and from that of a slot never used.
-        let tag = [tag, tag ^ self.step(), tag ^ self.step() << 1].into_iter().find(|&tag| tag != 0 && tag != before);
-        let id = tag.unwrap_or(self.step()) | number as u64;
-        let to_ns = slot.open(id, principal, admission, now);
+        let (number, claimed) = self.table.free_slot(spare, now.monotonic).ok_or_else(full)?;
+        let tag_of = |state: u64| state & !self.mask & !STATUS_MASK;
+        // The tag must differ from the slot's last ones, whose ids must stay invalid, and from that of a slot never
+        // used.
+        let before = [&claimed.slot.state, &claimed.details.last].map(|state| tag_of(state.load(Ordering::Relaxed)));
+        let step = self.step();
+        let tags = [tag, tag ^ step, tag ^ step << 1, tag ^ step ^ step << 1];
+        let tag = tags.into_iter().find(|tag| *tag != 0 && !before.contains(tag));
+        let id = tag.unwrap_or(step) | number as u64;
+        let opened = Opened {
+            id,
+            principal,
+            on_behalf_of,
+            region,
+            channel,
+            proof: known.proof.pack(self.table.state.base_ns()),
+            ground: known.ground,
+            not_before_ns: admission.not_before_ns,
+            not_after_ns: admission.not_after_ns,
+        };
+        let to_ns = claimed.slot.open(claimed.details, &opened, now);
+        drop(claimed);
         if to_ns != i64::MAX {
             spare.ends.push(Reverse((to_ns, id)));
             // Revoked sessions leave their ends behind.
@@ -293,19 +441,22 @@ impl Sessions {
         Ok(SessionId(id))
     }
 
-    /// Return the principals of all sessions that are not over. Revoked sessions are over, and so are those that
-    /// expired a moment ago: no thread's clock reading is further behind.
+    /// Return the principals of all sessions that are not over, and the entities for which they act. Revoked sessions
+    /// are over, and so are those that expired a moment ago: no thread's clock reading is further behind.
     #[must_use]
     pub fn principals(&self) -> HashSet<Place> {
-        let spare = self.table.spare();
+        let _spare = self.table.spare();
         let over_ns = Reading::now().monotonic.saturating_sub(MOMENT_NS);
         let lives = |slot: &&SessionSlot| {
             let status = slot.state.load(Ordering::Acquire) & STATUS_MASK;
             let is_good = status != FREE && status != SessionStatus::Revoked.bits();
             is_good && slot.to_ns.load(Ordering::Relaxed) > over_ns
         };
-        let place = |slot: &SessionSlot| Place(slot.principal.load(Ordering::Relaxed) as usize);
-        self.slots().iter().take(spare.fresh).filter(lives).map(place).collect()
+        let places = |slot: &SessionSlot| {
+            let principal = Place(slot.principal.load(Ordering::Relaxed) as usize);
+            std::iter::once(principal).chain(place_before(slot.on_behalf_of.load(Ordering::Relaxed)))
+        };
+        self.table.used().map(|(_, slot)| slot).filter(lives).flat_map(places).collect()
     }
 
     /// Return the lowest bit of a tag.
@@ -316,12 +467,154 @@ impl Sessions {
     /// Set a session's status. Return `false` if there is no such session, or it was revoked, which is final.
     #[must_use]
     pub fn set(&self, session: SessionId, status: SessionStatus) -> bool {
-        let changed = self.slot(session).is_some_and(|slot| slot.set(session, self.mask, status));
+        let is_writable = self.table.state.role() == Role::Authority;
+        let changed = is_writable && self.slot(session).is_some_and(|slot| slot.set(session, self.mask, status));
         if changed && status == SessionStatus::Revoked {
             // The slot can be reused from now on. Only this waits for the lock; the revocation did not.
             self.table.spare().revoked.push_back(session.0);
+            self.table.state.control().ended.fetch_add(1, Ordering::AcqRel);
         }
         changed
+    }
+
+    /// Set the status of every session that `chosen` picks. Return how many changed. Sessions that are admitted
+    /// meanwhile may be missed.
+    #[must_use]
+    pub fn set_all(&self, status: SessionStatus, chosen: impl Fn(&SessionRecord) -> bool) -> usize {
+        self.all().iter().filter(|record| chosen(record) && self.set(record.id, status)).count()
+    }
+
+    /// Return all sessions that are not over, and those that were revoked or expired while nobody has their slot yet.
+    #[must_use]
+    pub fn all(&self) -> Vec<SessionRecord> {
+        self.table.used().filter_map(|(number, slot)| self.record_at(number, slot)).collect()
+    }
+
+    /// Return what is known about a session; `None` if there is none with this id.
+    #[must_use]
+    pub fn record(&self, session: SessionId) -> Option<SessionRecord> {
+        self.record_at(self.number(session), self.slot(session)?).filter(|record| record.id == session)
+    }
+
+    fn record_at(&self, number: usize, slot: &SessionSlot) -> Option<SessionRecord> {
+        let details = self.table.state.details().get(number)?;
+        let base_ns = self.table.state.base_ns();
+        // A slot that changes all the time is none whose session could be told.
+        for _ in 0..64 {
+            let state = slot.state.load(Ordering::Acquire);
+            let status = match state & STATUS_MASK {
+                0 => SessionStatus::Active,
+                status if status == SessionStatus::Revoked.bits() => SessionStatus::Revoked,
+                status if status == SessionStatus::Quarantined.bits() => SessionStatus::Quarantined,
+                _ => return None,
+            };
+            let id = SessionId(state & !STATUS_MASK);
+            if !is_of(state, id, self.mask) {
+                return None;
+            }
+            let record = SessionRecord {
+                id,
+                status,
+                principal: Place(slot.principal.load(Ordering::Relaxed) as usize),
+                not_before_ns: details.not_before_ns.load(Ordering::Relaxed),
+                not_after_ns: details.not_after_ns.load(Ordering::Relaxed),
+                to_ns: slot.to_ns.load(Ordering::Relaxed),
+                admitted_ns: details.admitted_ns.load(Ordering::Relaxed),
+                ground: details.ground.load(Ordering::Relaxed),
+                live: live_attributes(&slot.live_fields(), base_ns),
+            };
+            fence(Ordering::Acquire);
+            if slot.state.load(Ordering::Relaxed) == state {
+                return Some(record);
+            }
+        }
+        None
+    }
+
+    /// Return what decisions read of an active session besides its bounds; `None` for any other.
+    #[inline]
+    #[must_use]
+    pub fn live(&self, session: SessionId) -> Option<LiveAttributes> {
+        self.slot(session)?.live(session).map(|fields| live_attributes(&fields, self.table.state.base_ns()))
+    }
+
+    /// Run `job` as the only writer of a session that is not over.
+    fn change<T>(
+        &self,
+        session: SessionId,
+        job: impl FnOnce(&Claimed<'_>, &Reading) -> T,
+    ) -> Result<T, ChangeSessionError> {
+        if self.table.state.role() == Role::Decide || self.slot(session).is_none() {
+            return Err(ChangeSessionError::Over);
+        }
+        let claimed = self.table.claim(self.number(session), PATIENT).ok_or(ChangeSessionError::Busy)?;
+        let state = claimed.slot.state.load(Ordering::Acquire);
+        let now = Reading::now();
+        if !is_of(state, session, self.mask) || is_over(claimed.slot, state, now.monotonic) {
+            return Err(ChangeSessionError::Over);
+        }
+        Ok(job(&claimed, &now))
+    }
+
+    /// Give a session another end, later or sooner, in nanoseconds since the epoch. One that is over stays over.
+    ///
+    /// # Errors
+    /// [`ChangeSessionError`].
+    pub fn renew(&self, session: SessionId, not_after_ns: i64) -> Result<(), ChangeSessionError> {
+        let mut spare = self.table.spare();
+        let to_ns = self.change(session, |claimed, now| claimed.slot.renew(claimed.details, not_after_ns, now))?;
+        if to_ns != i64::MAX {
+            spare.ends.push(Reverse((to_ns, session.0)));
+        }
+        self.table.state.control().ended.fetch_add(1, Ordering::AcqRel);
+        if self.table.is_behind(&Reading::now()) {
+            self.table.recompute_bounds(&mut spare, &Reading::now());
+        }
+        Ok(())
+    }
+
+    /// Change how a session's principal has proved who it is.
+    ///
+    /// # Errors
+    /// [`ChangeSessionError`].
+    pub fn present(&self, session: SessionId, with: impl FnOnce(Proof) -> Proof) -> Result<(), ChangeSessionError> {
+        let base_ns = self.table.state.base_ns();
+        self.change(session, |claimed, _| {
+            let before = Proof::unpack(claimed.slot.proof.load(Ordering::Relaxed), base_ns);
+            claimed.slot.proof.store(with(before).pack(base_ns), Ordering::Release);
+        })
+    }
+
+    /// Return the numbers of factors, which get one if they have none. `None` if there are too many, or a name is too
+    /// long.
+    ///
+    /// # Errors
+    /// The system cannot lock the state's file.
+    pub fn factors<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> io::Result<Option<u32>> {
+        let mut bits = 0;
+        for name in names {
+            let Some(number) = self.number_of(NameKind::Factor, name)? else { return Ok(None) };
+            bits |= 1 << number;
+        }
+        Ok(Some(bits))
+    }
+
+    /// Return the number of the name of a region or a channel, which gets one if it has none. `None` if there are too
+    /// many, or the name is too long.
+    ///
+    /// # Errors
+    /// The system cannot lock the state's file.
+    pub fn name(&self, name: &str) -> io::Result<Option<u32>> {
+        self.number_of(NameKind::Other, name)
+    }
+
+    fn number_of(&self, kind: NameKind, name: &str) -> io::Result<Option<u32>> {
+        let names = self.table.state.names(kind);
+        match names.find(name) {
+            Some(known) => Ok(Some(known)),
+            None if self.table.state.role() == Role::Decide => Ok(None),
+            None => self.table.state.owners.alone(|| names.add(name)),
+        }
     }
 
     /// Return the place of a session's principal, if the session is valid now, by the monotonic clock.
@@ -357,13 +650,87 @@ impl Sessions {
     }
 }
 
+/// What is known about a session besides its principal and its bounds; nothing, by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// How the principal proved who it is, and its risk.
+    pub proof: Proof,
+    /// The entity for which the principal acts.
+    pub on_behalf_of: Option<Place>,
+    /// The number of the region's name ([`State::name`]).
+    pub region: Option<u32>,
+    /// The number of the name of how the credential was proved.
+    pub channel: Option<u32>,
+    /// What the session rests on: it can be revoked by this number; 0 for nothing.
+    pub ground: u64,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        let proof = Proof { at_ns: i64::MIN, factors: 0, assurance: 0, risk: 0 };
+        Self { proof, on_behalf_of: None, region: None, channel: None, ground: 0 }
+    }
+}
+
+/// What decisions read of a session besides its bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveAttributes {
+    /// How the principal proved who it is, and its risk.
+    pub proof: Proof,
+    /// The entity for which the principal acts.
+    pub on_behalf_of: Option<Place>,
+    /// The number of the region's name ([`State::name`]).
+    pub region: Option<u32>,
+    /// The number of the name of how the credential was proved.
+    pub channel: Option<u32>,
+}
+
+#[inline]
+fn live_attributes(fields: &LiveFields, base_ns: i64) -> LiveAttributes {
+    LiveAttributes {
+        proof: Proof::unpack(fields.proof, base_ns),
+        on_behalf_of: place_before(fields.on_behalf_of),
+        region: fields.region.checked_sub(1),
+        channel: fields.channel.checked_sub(1),
+    }
+}
+
+/// Return the place of a number that is one more than it; `None` for 0.
+#[inline]
+fn place_before(next: u32) -> Option<Place> {
+    next.checked_sub(1).map(|place| Place(place as usize))
+}
+
+/// A session, as a list of sessions shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// Its id.
+    pub id: SessionId,
+    /// Its status.
+    pub status: SessionStatus,
+    /// Its principal's place.
+    pub principal: Place,
+    /// Its bounds as admitted or renewed, by the wall clock.
+    pub not_before_ns: i64,
+    /// The end, in the same way.
+    pub not_after_ns: i64,
+    /// Its end, by the monotonic clock.
+    pub to_ns: i64,
+    /// When it was admitted, by the wall clock.
+    pub admitted_ns: i64,
+    /// What it rests on; 0 for nothing.
+    pub ground: u64,
+    /// What decisions read of it.
+    pub live: LiveAttributes,
+}
+
 #[cfg(test)]
 mod reuse;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handles::Handle;
+    use crate::numbers::Handle;
 
     pub(super) const ADMISSION: Admission = Admission { principal: Handle(0), not_before_ns: 10, not_after_ns: 20 };
 
@@ -378,7 +745,7 @@ mod tests {
         admission: &Admission,
         now: &Reading,
     ) -> Result<SessionId, AdmitError> {
-        sessions.admit_at(&mut sessions.table.spare(), Place(principal), admission, now)
+        sessions.admit_at(&mut sessions.table.spare(), Place(principal), admission, &Known::default(), now)
     }
 
     pub(super) fn admit(sessions: &Sessions, principal: usize, now_ns: i64) -> Result<SessionId, AdmitError> {

@@ -3,7 +3,7 @@
 //! A reader reads the state word before and after the other fields (a sequence lock), so it never sees a slot half old
 //! and half new. The crate `loom` runs this file in every order in which threads can meet.
 
-use crate::handles::Handle;
+use crate::numbers::Handle;
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
@@ -38,17 +38,6 @@ pub struct Admission {
     pub not_after_ns: i64,
 }
 
-impl Admission {
-    /// Convert the bounds to the monotonic clock, by the current difference of the clocks.
-    pub(crate) fn bounds(&self, now: &Reading) -> (i64, i64) {
-        let by_monotonic = |wall: i64| now.monotonic.saturating_add(wall.saturating_sub(now.wall));
-        (
-            by_monotonic(self.not_before_ns),
-            if self.not_after_ns == i64::MAX { i64::MAX } else { by_monotonic(self.not_after_ns) },
-        )
-    }
-}
-
 /// The bits of a slot's state that hold its status.
 pub(crate) const STATUS_MASK: u64 = 3 << 62;
 /// The status of a slot that is being reused.
@@ -66,41 +55,100 @@ impl SessionStatus {
     }
 }
 
-/// A slot. `state` is the id of its session, with the status in the top bits. The tag of a slot never used is 0.
+/// The line of a slot that decisions read. `state` is the id of its session, with the status in the top bits. The tag
+/// of a slot never used is 0.
 #[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 #[cfg_attr(loom, derive(Default))]
 #[repr(C, align(64))]
 pub(crate) struct SessionSlot {
     pub state: AtomicU64,
-    /// The bounds by the monotonic clock, which decisions compare. The end only ever comes nearer.
+    /// The bounds by the monotonic clock, which decisions compare. Only a renewal moves the end away.
     pub from_ns: AtomicI64,
     pub to_ns: AtomicI64,
     pub principal: AtomicU32,
-    reserved: u32,
+    /// The place of the entity for which the principal acts, plus one; 0 for none.
+    pub on_behalf_of: AtomicU32,
+    /// How the principal proved who it is, in one word, so that no reader sees a proof half old and half new
+    /// (`Proof::pack`).
+    pub proof: AtomicU64,
+    /// The places of the texts that name the region and the channel, plus one; 0 for none.
+    pub region: AtomicU32,
+    pub channel: AtomicU32,
+    reserved: [u64; 2],
+}
+
+/// The line of a slot that only writers read.
+#[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
+#[cfg_attr(loom, derive(Default))]
+#[repr(C, align(64))]
+pub(crate) struct SessionDetails {
+    /// Who writes the slot: the number of an owner and a random number; 0 for nobody.
+    pub writer: AtomicU64,
     /// The bounds as admitted, by the wall clock.
-    not_before_ns: AtomicI64,
-    not_after_ns: AtomicI64,
+    pub not_before_ns: AtomicI64,
+    pub not_after_ns: AtomicI64,
     /// The end as it was at admission, by the clock that also counts sleep.
-    awake_to_ns: AtomicI64,
-    reserved_too: u64,
+    pub awake_to_ns: AtomicI64,
+    pub ground: AtomicU64,
+    /// When the session was admitted, by the wall clock.
+    pub admitted_ns: AtomicI64,
+    /// The id before this one. It must never be given to a session again.
+    pub last: AtomicU64,
+    reserved: u64,
+}
+
+/// What a writer puts into a slot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opened {
+    pub id: u64,
+    pub principal: u32,
+    pub on_behalf_of: u32,
+    pub region: u32,
+    pub channel: u32,
+    pub proof: u64,
+    pub ground: u64,
+    pub not_before_ns: i64,
+    pub not_after_ns: i64,
+}
+
+/// Convert bounds to the monotonic clock, by the current difference of the clocks.
+pub(crate) fn bounds(not_before_ns: i64, not_after_ns: i64, now: &Reading) -> (i64, i64) {
+    let by_monotonic = |wall: i64| now.monotonic.saturating_add(wall.saturating_sub(now.wall));
+    let to_ns = if not_after_ns == i64::MAX { i64::MAX } else { by_monotonic(not_after_ns) };
+    (by_monotonic(not_before_ns), to_ns)
+}
+
+/// Return an end by the clock that also counts sleep.
+fn awake(to_ns: i64, now: &Reading) -> i64 {
+    let slept = now.boottime.saturating_sub(now.monotonic);
+    if to_ns == i64::MAX { i64::MAX } else { to_ns.saturating_add(slept) }
 }
 
 impl SessionSlot {
-    /// Give the slot to another session, whose id is `id`. Return its end.
-    pub fn open(&self, id: u64, principal: u32, admission: &Admission, now: &Reading) -> i64 {
-        let (from_ns, to_ns) = admission.bounds(now);
-        let slept = now.boottime.saturating_sub(now.monotonic);
-        let awake_to_ns = if to_ns == i64::MAX { i64::MAX } else { to_ns.saturating_add(slept) };
-        self.state.store(id | FREE, Ordering::Relaxed);
+    /// Give the slot to another session. The caller is its only writer. Return the session's end.
+    pub fn open(&self, details: &SessionDetails, opened: &Opened, now: &Reading) -> i64 {
+        let (from_ns, to_ns) = bounds(opened.not_before_ns, opened.not_after_ns, now);
+        let before = self.state.load(Ordering::Relaxed);
+        // The slot of a writer that ended half-way holds no id, but the line beside it does.
+        if before & STATUS_MASK != FREE {
+            details.last.store(before & !STATUS_MASK, Ordering::Relaxed);
+        }
+        self.state.store(opened.id | FREE, Ordering::Relaxed);
         // The fields must become visible only after the state that takes the slot out of use.
         fence(Ordering::Release);
         self.from_ns.store(from_ns, Ordering::Relaxed);
         self.to_ns.store(to_ns, Ordering::Relaxed);
-        self.principal.store(principal, Ordering::Relaxed);
-        self.not_before_ns.store(admission.not_before_ns, Ordering::Relaxed);
-        self.not_after_ns.store(admission.not_after_ns, Ordering::Relaxed);
-        self.awake_to_ns.store(awake_to_ns, Ordering::Relaxed);
-        self.state.store(id | SessionStatus::Active.bits(), Ordering::Release);
+        self.principal.store(opened.principal, Ordering::Relaxed);
+        self.on_behalf_of.store(opened.on_behalf_of, Ordering::Relaxed);
+        self.proof.store(opened.proof, Ordering::Relaxed);
+        self.region.store(opened.region, Ordering::Relaxed);
+        self.channel.store(opened.channel, Ordering::Relaxed);
+        details.not_before_ns.store(opened.not_before_ns, Ordering::Relaxed);
+        details.not_after_ns.store(opened.not_after_ns, Ordering::Relaxed);
+        details.awake_to_ns.store(awake(to_ns, now), Ordering::Relaxed);
+        details.ground.store(opened.ground, Ordering::Relaxed);
+        details.admitted_ns.store(now.wall, Ordering::Relaxed);
+        self.state.store(opened.id | SessionStatus::Active.bits(), Ordering::Release);
         to_ns
     }
 
@@ -121,6 +169,29 @@ impl SessionSlot {
         good.then_some(principal)
     }
 
+    /// Return what is known about a session, if the slot is the session's and it is active.
+    #[inline]
+    pub fn live(&self, session: SessionId) -> Option<LiveFields> {
+        let active = session.0 | SessionStatus::Active.bits();
+        if self.state.load(Ordering::Acquire) != active {
+            return None;
+        }
+        let fields = self.live_fields();
+        fence(Ordering::Acquire);
+        (self.state.load(Ordering::Relaxed) == active).then_some(fields)
+    }
+
+    /// Read what is known about the slot's session. The caller reads the state before and after.
+    #[inline]
+    pub fn live_fields(&self) -> LiveFields {
+        LiveFields {
+            proof: self.proof.load(Ordering::Relaxed),
+            on_behalf_of: self.on_behalf_of.load(Ordering::Relaxed),
+            region: self.region.load(Ordering::Relaxed),
+            channel: self.channel.load(Ordering::Relaxed),
+        }
+    }
+
     /// Set the status of a session in a table with this mask. Return `false` if the slot is another session's, or this
     /// one was revoked, which is final.
     pub fn set(&self, session: SessionId, mask: u64, status: SessionStatus) -> bool {
@@ -131,15 +202,20 @@ impl SessionSlot {
         changed.is_ok()
     }
 
-    /// Recompute the bounds from the clocks.
-    pub fn follow(&self, now: &Reading) {
-        let admission = Admission {
-            principal: Handle(0),
-            not_before_ns: self.not_before_ns.load(Ordering::Relaxed),
-            not_after_ns: self.not_after_ns.load(Ordering::Relaxed),
-        };
-        let (from_ns, to_ns) = admission.bounds(now);
-        let awake_to_ns = self.awake_to_ns.load(Ordering::Relaxed);
+    /// Move the bounds of the slot's session. The caller is the slot's only writer, so that the session stays the same.
+    pub fn renew(&self, details: &SessionDetails, not_after_ns: i64, now: &Reading) -> i64 {
+        let (_, to_ns) = bounds(0, not_after_ns, now);
+        details.not_after_ns.store(not_after_ns, Ordering::Relaxed);
+        details.awake_to_ns.store(awake(to_ns, now), Ordering::Relaxed);
+        self.to_ns.store(to_ns, Ordering::Release);
+        to_ns
+    }
+
+    /// Recompute the bounds from the clocks. The caller is the slot's only writer.
+    pub fn follow(&self, details: &SessionDetails, now: &Reading) {
+        let admitted = (&details.not_before_ns, &details.not_after_ns);
+        let (from_ns, to_ns) = bounds(admitted.0.load(Ordering::Relaxed), admitted.1.load(Ordering::Relaxed), now);
+        let awake_to_ns = details.awake_to_ns.load(Ordering::Relaxed);
         let slept = now.boottime.saturating_sub(now.monotonic);
         let awake_to_ns = if awake_to_ns == i64::MAX { i64::MAX } else { awake_to_ns.saturating_sub(slept) };
         let to_ns = to_ns.min(awake_to_ns).min(self.to_ns.load(Ordering::Relaxed));
@@ -149,13 +225,23 @@ impl SessionSlot {
     }
 }
 
+/// What decisions read of a session besides its bounds, as the slot has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LiveFields {
+    pub proof: u64,
+    pub on_behalf_of: u32,
+    pub region: u32,
+    pub channel: u32,
+}
+
 /// The version of a slot's layout.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 #[cfg(not(loom))]
 const _: () = {
     use std::mem::offset_of;
     assert!(size_of::<SessionSlot>() == 64 && align_of::<SessionSlot>() == 64);
+    assert!(size_of::<SessionDetails>() == 64 && align_of::<SessionDetails>() == 64);
     assert!(offset_of!(SessionSlot, state) == 0 && offset_of!(SessionSlot, principal) == 24);
 };
 
@@ -168,18 +254,24 @@ pub(crate) const fn is_of(state: u64, session: SessionId, mask: u64) -> bool {
 mod tests {
     use super::*;
 
+    const fn opened(id: u64) -> Opened {
+        let (on_behalf_of, region, channel, proof, ground) = (0, 0, 0, 0, 0);
+        let (not_before_ns, not_after_ns) = (0, i64::MAX);
+        Opened { id, principal: 7, on_behalf_of, region, channel, proof, ground, not_before_ns, not_after_ns }
+    }
+
     /// Loom keeps no order between an exchange and another thread's plain store, so threads of the system try this.
     #[test]
     fn a_late_revocation_of_an_old_session_leaves_the_new_one_alone() {
         let rounds = if cfg!(miri) { 20 } else { 300 };
-        let admission = Admission { principal: Handle(0), not_before_ns: 0, not_after_ns: i64::MAX };
         let now = Reading { wall: 0, monotonic: 0, boottime: 0 };
         for (old, new) in (1..rounds).map(|tag| (tag << 32, (tag + 1) << 32)) {
             let slot: SessionSlot = zerocopy::FromZeros::new_zeroed();
-            slot.open(old, 7, &admission, &now);
+            let details: SessionDetails = zerocopy::FromZeros::new_zeroed();
+            slot.open(&details, &opened(old), &now);
             std::thread::scope(|threads| {
                 threads.spawn(|| slot.set(SessionId(old), 0, SessionStatus::Revoked));
-                slot.open(new, 7, &admission, &now);
+                slot.open(&details, &opened(new), &now);
             });
             assert_eq!(slot.valid(SessionId(new), 0), Some(7));
         }

@@ -6,17 +6,16 @@ mod slot;
 
 extern crate self as ztfast_pages;
 
-mod handles {
+mod numbers {
     /// A handle. A slot does not keep it.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Handle(pub u64);
 }
 
-use handles::Handle;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
-use slot::{Admission, SessionId, SessionSlot, SessionStatus};
+use slot::{Opened, SessionDetails, SessionId, SessionSlot, SessionStatus};
 
 /// The clocks at one moment, as `pages` reads them.
 pub struct Reading {
@@ -37,24 +36,46 @@ const fn principal(number: usize) -> u32 {
     [1, 2, 3][number]
 }
 
-const fn admission(number: usize) -> Admission {
-    let begin = [1, 101, 201][number];
-    Admission { principal: Handle(0), not_before_ns: begin, not_after_ns: begin + 49 }
+const fn begin(number: usize) -> i64 {
+    [1, 101, 201][number]
 }
 
 /// Return a time at which the session with this number is valid, and no other.
 const fn during(number: usize) -> i64 {
-    admission(number).not_before_ns + 10
+    begin(number) + 10
 }
 
-fn open(slot: &SessionSlot, number: usize) {
-    slot.open(IDS[number].0, principal(number), &admission(number), &NOW);
+/// A slot: the line that decisions read, and the one that only writers read.
+#[derive(Default)]
+struct Slot {
+    line: SessionSlot,
+    details: SessionDetails,
+}
+
+impl Slot {
+    fn open(&self, number: usize) {
+        let (id, principal, begin) = (IDS[number].0, principal(number), begin(number));
+        let (region, channel, ground) = (principal + 10, principal + 20, 0);
+        let (not_before_ns, not_after_ns) = (begin, begin + 49);
+        let (on_behalf_of, proof) = (principal + 30, u64::from(principal) + 40);
+        let opened =
+            Opened { id, principal, on_behalf_of, region, channel, proof, ground, not_before_ns, not_after_ns };
+        self.line.open(&self.details, &opened, &NOW);
+    }
+
+    fn valid(&self, session: SessionId, now_ns: i64) -> Option<u32> {
+        self.line.valid(session, now_ns)
+    }
+
+    fn set(&self, session: SessionId, mask: u64, status: SessionStatus) -> bool {
+        self.line.set(session, mask, status)
+    }
 }
 
 /// Make a slot that holds the first session.
-fn slot() -> Arc<SessionSlot> {
-    let slot = SessionSlot::default();
-    open(&slot, 0);
+fn slot() -> Arc<Slot> {
+    let slot = Slot::default();
+    slot.open(0);
     Arc::new(slot)
 }
 
@@ -66,7 +87,7 @@ fn a_slot_that_is_reused_is_never_read_half_old_half_new() {
             let slot = slot();
             let writer = thread::spawn({
                 let slot = slot.clone();
-                move || open(&slot, 1)
+                move || slot.open(1)
             });
             let found = slot.valid(IDS[id], during(time));
             let right = (id == time).then_some(principal(id));
@@ -89,7 +110,7 @@ fn a_slot_that_is_reused_twice_is_never_read_half_old_half_new() {
             let slot = slot();
             let writer = thread::spawn({
                 let slot = slot.clone();
-                move || [1, 2].map(|number| open(&slot, number))
+                move || [1, 2].map(|number| slot.open(number))
             });
             let found = slot.valid(IDS[id], during(time));
             let right = (id == time).then_some(principal(id));
@@ -105,7 +126,7 @@ fn an_old_id_is_invalid_once_a_new_one_was_valid() {
         let slot = slot();
         let writer = thread::spawn({
             let slot = slot.clone();
-            move || open(&slot, 1)
+            move || slot.open(1)
         });
         if slot.valid(IDS[1], during(1)).is_some() {
             assert_eq!(slot.valid(IDS[0], during(0)), None);
@@ -156,15 +177,34 @@ fn a_revocation_is_final_whatever_status_another_thread_sets() {
 fn an_end_that_moves_nearer_prolongs_no_session_meanwhile() {
     loom::model(|| {
         let slot = slot();
-        let begin = admission(0).not_before_ns;
+        let begin = begin(0);
         // The wall clock is set forward by more than the session's length, so the session began and ended earlier.
         let keeper = thread::spawn({
             let slot = slot.clone();
-            move || slot.follow(&Reading { wall: 100, ..NOW })
+            move || slot.line.follow(&slot.details, &Reading { wall: 100, ..NOW })
         });
         // At this time the session is valid neither by the old bounds nor by the new ones.
         assert_eq!(slot.valid(IDS[0], begin - 10), None, "its begin was moved before its end was");
         keeper.join().unwrap();
         assert_eq!(slot.valid(IDS[0], during(0)), None);
+    });
+}
+
+#[test]
+fn what_is_known_about_a_session_is_never_half_another_ones() {
+    loom::model(|| {
+        let slot = slot();
+        let writer = thread::spawn({
+            let slot = slot.clone();
+            move || slot.open(1)
+        });
+        for (number, id) in IDS.into_iter().take(2).enumerate() {
+            if let Some(live) = slot.line.live(id) {
+                let own = principal(number);
+                let found = (live.on_behalf_of, live.region, live.channel, live.proof);
+                assert_eq!(found, (own + 30, own + 10, own + 20, u64::from(own) + 40));
+            }
+        }
+        writer.join().unwrap();
     });
 }

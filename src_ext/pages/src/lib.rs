@@ -3,16 +3,22 @@
 //! ```text
 //! process    the process's nonce, pages that a fork wipes, and values that a process has once
 //! memory     tables in memory that is prefaulted, locked or in large pages
+//! mapping    memory that processes may share
+//! locks      locks on bytes of a file, by which a process shows that it lives
 //! clock      the kernel's coarse clocks, and their readings at one moment
 //! ```
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod clock;
+mod locks;
+mod mapping;
 mod memory;
 mod process;
 
 pub use clock::{Reading, monotonic_ns, now_ns};
+pub use locks::{is_byte_locked, lock_byte, try_lock_byte, unlock_byte};
+pub use mapping::{Mapping, Shareable};
 pub use memory::{
     Clearable, MemoryError, Residence, Resident, ensure_available, in_huge_pages, prefetch, table, wiped_table,
 };
-pub use process::{Forked, PerProcess, WipedPages, enter, nonce};
+pub use process::{Forked, PerProcess, WipedPages, WipedWord, enter, nonce};

@@ -3,6 +3,7 @@
 use crate::process::WipedPages;
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU8, Ordering};
 use zerocopy::{FromZeros, KnownLayout};
 
 /// How an engine holds the memory that decisions read and write.
@@ -57,6 +58,17 @@ pub enum MemoryError {
 /// A type that consists of atomics only, for which zeros are valid at any time.
 pub trait Clearable {}
 
+/// How decisions use some memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// They read it.
+    Read,
+    /// They write it, and it is exclusively borrowed while it is made resident.
+    Write,
+    /// It consists of atomics, which others read and write meanwhile.
+    Shared,
+}
+
 /// The pages of some memory, resident as requested until this is dropped. It must be dropped before the memory.
 #[derive(Debug, Default)]
 pub struct Resident {
@@ -71,7 +83,7 @@ impl Resident {
     /// [`MemoryError`].
     pub fn read<T>(what: &'static str, all: &[T], residence: Residence) -> Result<Self, MemoryError> {
         // SAFETY: the memory is borrowed, and is not written.
-        unsafe { Self::new(what, all.as_ptr().cast_mut().cast(), size_of_val(all), residence, false) }
+        unsafe { Self::new(what, all.as_ptr().cast_mut().cast(), size_of_val(all), residence, Access::Read) }
     }
 
     /// Make memory resident that decisions also write.
@@ -80,17 +92,35 @@ impl Resident {
     /// [`MemoryError`].
     pub fn write<T>(what: &'static str, all: &mut [T], residence: Residence) -> Result<Self, MemoryError> {
         // SAFETY: the memory is exclusively borrowed.
-        unsafe { Self::new(what, all.as_mut_ptr().cast(), size_of_val(all), residence, true) }
+        unsafe { Self::new(what, all.as_mut_ptr().cast(), size_of_val(all), residence, Access::Write) }
     }
 
+    /// Make memory resident that consists of atomics, so that others may read and write it meanwhile.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    ///
     /// # Safety
-    /// There are `bytes` bytes at `start`, and they are borrowed, exclusively if `write`.
-    unsafe fn new(
+    /// There are `bytes` bytes at `start`, which hold atomics, and which this process may write if `write`.
+    pub(crate) unsafe fn mapped(
         what: &'static str,
         start: *mut u8,
         bytes: usize,
         how: Residence,
         write: bool,
+    ) -> Result<Self, MemoryError> {
+        // SAFETY: the caller owns the memory. Locking and populating change no content, nor does touching it here.
+        unsafe { Self::new(what, start, bytes, how, if write { Access::Shared } else { Access::Read }) }
+    }
+
+    /// # Safety
+    /// There are `bytes` bytes at `start`, and they are borrowed as the access needs.
+    unsafe fn new(
+        what: &'static str,
+        start: *mut u8,
+        bytes: usize,
+        how: Residence,
+        access: Access,
     ) -> Result<Self, MemoryError> {
         let mut resident = Self { bytes: start.addr()..start.addr() + bytes, locked: false };
         if bytes == 0 {
@@ -107,7 +137,7 @@ impl Resident {
         }
         if how.prefault {
             // SAFETY: the caller borrows these bytes.
-            unsafe { resident.prefault(start, write) }.map_err(|source| MemoryError::Missing {
+            unsafe { resident.prefault(start, access) }.map_err(|source| MemoryError::Missing {
                 what,
                 bytes,
                 source,
@@ -117,13 +147,14 @@ impl Resident {
     }
 
     /// # Safety
-    /// The bytes are at `start`, and are borrowed, exclusively if `write`.
-    unsafe fn prefault(&self, start: *mut u8, write: bool) -> io::Result<()> {
+    /// The bytes are at `start`, and are borrowed as the access needs.
+    unsafe fn prefault(&self, start: *mut u8, access: Access) -> io::Result<()> {
         // Miri knows no advice about memory, here and below.
         #[cfg(all(target_os = "linux", not(miri)))]
         {
             let pages = self.pages();
-            let advice = if write { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
+            let is_read = access == Access::Read;
+            let advice = if is_read { libc::MADV_POPULATE_READ } else { libc::MADV_POPULATE_WRITE };
             // SAFETY: the pages contain memory that the caller borrows; populating them changes no content.
             if unsafe { libc::madvise(pages.start as *mut libc::c_void, pages.len(), advice) } == 0 {
                 return Ok(());
@@ -139,9 +170,15 @@ impl Resident {
             // SAFETY: the offset lies within the bytes at `start`, which are borrowed as this access needs. They hold a
             // value or are uninitialized, and the same byte is written back.
             unsafe {
-                let byte = start.add(offset).cast::<std::mem::MaybeUninit<u8>>();
+                let byte = start.add(offset);
+                if access == Access::Shared {
+                    // Another process may store meanwhile, which must not be undone.
+                    AtomicU8::from_ptr(byte).fetch_or(0, Ordering::Relaxed);
+                    continue;
+                }
+                let byte = byte.cast::<std::mem::MaybeUninit<u8>>();
                 let value = byte.read_volatile();
-                if write {
+                if access == Access::Write {
                     byte.write_volatile(value);
                 }
             }
@@ -306,14 +343,19 @@ pub fn wiped_table<T: FromZeros>(
 
 /// Advise the system to use large pages, where one fits. The system may ignore this.
 fn advise_huge_pages<T>(table: &mut [T]) {
+    advise_huge(table.as_mut_ptr().cast(), size_of_val(table));
+}
+
+/// As above, for some bytes. This changes no content.
+pub(crate) fn advise_huge(start: *mut u8, bytes: usize) {
     #[cfg(all(target_os = "linux", not(miri)))]
     {
-        let (start, end) = (table.as_ptr().addr().next_multiple_of(page()), table.as_ptr().addr() + size_of_val(table));
+        let (start, end) = (start.addr().next_multiple_of(page()), start.addr() + bytes);
         if let Some(len) = (end / page() * page()).checked_sub(start).filter(|&len| len >= 2 << 20) {
-            // SAFETY: the pages lie within the table, which is exclusively borrowed; MADV_HUGEPAGE changes no content.
+            // SAFETY: MADV_HUGEPAGE changes no content.
             let _ = unsafe { libc::madvise(start as *mut libc::c_void, len, libc::MADV_HUGEPAGE) };
         }
     }
     #[cfg(any(not(target_os = "linux"), miri))]
-    let _ = table;
+    let _ = (start, bytes);
 }

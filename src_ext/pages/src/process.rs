@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::Once;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use zerocopy::FromZeros;
 
 /// The engine was opened in a process from which this one was forked.
@@ -107,6 +107,28 @@ struct Listed {
     start: AtomicUsize,
     bytes: usize,
     next: *mut Listed,
+}
+
+/// Makes a word 0 in forked children, until this is dropped.
+pub struct WipedWord(&'static AtomicUsize);
+
+impl WipedWord {
+    /// Begin to do so for a word.
+    ///
+    /// # Errors
+    /// The system refuses the handler that does it.
+    ///
+    /// # Safety
+    /// The word neither moves nor is freed before the result is dropped.
+    pub unsafe fn new(word: &AtomicU64) -> io::Result<Self> {
+        list(ptr::from_ref(word).expose_provenance(), size_of::<AtomicU64>()).map(|listed| Self(&listed.start))
+    }
+}
+
+impl Drop for WipedWord {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Release);
+    }
 }
 
 static LIST: AtomicPtr<Listed> = AtomicPtr::new(ptr::null_mut());
@@ -262,7 +284,6 @@ pub fn enter() -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU64;
 
     /// Run `job` in a forked child, and return its result.
     fn in_child(job: impl FnOnce() -> bool) -> bool {
@@ -301,11 +322,16 @@ mod tests {
     #[cfg_attr(miri, ignore = "Miri does not fork")]
     fn without_help_of_the_system_the_handler_wipes() {
         let words: Vec<AtomicU64> = (0..100).map(|_| AtomicU64::new(7)).collect();
+        let (one, kept) = (AtomicU64::new(7), AtomicU64::new(7));
+        // SAFETY: both words outlive what wipes them.
+        let wiped = unsafe { (WipedWord::new(&one).unwrap(), WipedWord::new(&kept).unwrap()) };
+        drop(wiped.1);
         let gone: Vec<AtomicU64> = (0..100).map(|_| AtomicU64::new(7)).collect();
         let listed = list(words.as_ptr().expose_provenance(), 800).unwrap();
         list(gone.as_ptr().expose_provenance(), 800).unwrap().start.store(0, Ordering::Release);
         let all = |words: &[AtomicU64], value| words.iter().all(|word| word.load(Ordering::Acquire) == value);
-        assert!(in_child(|| all(&words, 0) && all(&gone, 7)));
+        assert!(in_child(|| all(&words, 0) && all(&gone, 7) && one.load(Ordering::Acquire) == 0));
+        assert!(in_child(|| kept.load(Ordering::Acquire) == 7));
         assert!(all(&words, 7));
         listed.start.store(0, Ordering::Release);
     }

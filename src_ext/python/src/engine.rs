@@ -9,10 +9,11 @@ use crate::changelog::{Log, OwnedUid};
 use crate::changing;
 use crate::deciding::{Decided, Decider, action_number, denied};
 use crate::errors::raise;
-use crate::exceptions::{admit_error, engine_error, forked, handle_error};
+use crate::exceptions::{engine_error, forked, handle_error};
 use crate::gate::{self, Gate};
 use crate::reader::Reader;
 use crate::releasing::Tries;
+use crate::sessions::{self, Given, Place, session_error, status_of};
 use crate::uid;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict};
@@ -21,8 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{Field, Node};
 use ztfast_cedar::ir::Uid;
 use ztfast_engine::{
-    AdmitError, Code, EngineOptions, Handle, HandleError, Kill, MemoryUse, RequestBuilder, Residence, SessionId,
-    SessionStatus, Snapshot, StaleGates,
+    AdmitError, Capacity, Code, EngineOptions, Handle, HandleError, Kill, MemoryUse, RequestBuilder, Residence, Role,
+    SessionError, SessionId, Snapshot, StaleGates,
 };
 use ztfast_explain::Cedar;
 use ztfast_vm::EntityRef;
@@ -43,7 +44,7 @@ pub(crate) struct Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (bundle, shown, *, sessions, handles, prefault, locked, huge_pages, strict, max_context))]
+    #[pyo3(signature = (bundle, shown, *, sessions, handles, prefault, locked, huge_pages, strict, max_context, state))]
     #[allow(clippy::fn_params_excessive_bools, clippy::too_many_arguments)] // keywords, in Python
     fn new(
         py: Python<'_>,
@@ -56,13 +57,20 @@ impl Engine {
         huge_pages: bool,
         strict: bool,
         max_context: usize,
+        state: Option<Place>,
     ) -> PyResult<Self> {
         let residence = Residence { prefault, locked, huge_pages };
         let options = EngineOptions { sessions, handles, residence, max_context, ..EngineOptions::default() };
         let fallback = bundle.get().fallback(py)?;
         let of = bundle.get().inner.clone();
         let attached = Some(Belongings::new(py, bundle, shown)?.attach());
-        let made = py.detach(|| ztfast_engine::Engine::with(of, fallback, attached, options));
+        let made = py.detach(|| match state {
+            None => ztfast_engine::Engine::with(of, fallback, attached, options),
+            Some(at) => {
+                let state = at.open(Capacity { sessions, uids: handles }, residence)?;
+                ztfast_engine::Engine::on(state, of, fallback, attached, options)
+            }
+        });
         let inner = made.map_err(|error| engine_error(py, &error))?;
         Ok(Self { inner, strict, log: Mutex::default(), gates: Arc::default(), tries: Tries::default() })
     }
@@ -120,12 +128,70 @@ impl Engine {
     }
 
     /// Open a session for a uid. Raises `CapacityError` when all slots, or all handles, are in use.
-    fn admit(&self, py: Python<'_>, ty: &str, id: &str, not_before_ns: i64, not_after_ns: i64) -> PyResult<u64> {
-        let is_full = |error: &AdmitError| matches!(error, AdmitError::NoHandle(_));
-        let admit = || self.inner.admit_uid(ty, id, not_before_ns, not_after_ns);
+    fn admit(
+        &self,
+        py: Python<'_>,
+        ty: &str,
+        id: &str,
+        not_before_ns: i64,
+        not_after_ns: i64,
+        given: Given,
+    ) -> PyResult<u64> {
+        let is_full = |error: &SessionError| matches!(error, SessionError::Admit(AdmitError::NoHandle(_)));
+        let admit = || given.admit(&self.inner, (ty, id), (not_before_ns, not_after_ns));
         let session = self.tries.releasing(py, (&self.inner, &self.log), is_full, admit)?;
-        let session = session.map_err(|error| admit_error(py, &error))?;
+        let session = session.map_err(|error| session_error(py, &error))?;
         Ok(session.0)
+    }
+
+    /// Give a session another end.
+    fn renew(&self, py: Python<'_>, session: u64, not_after_ns: i64) -> PyResult<()> {
+        sessions::renew(py, &self.inner, session, not_after_ns)
+    }
+
+    /// Record what a session's principal has proved anew. What is `None` stays as it is.
+    fn present(
+        &self,
+        py: Python<'_>,
+        session: u64,
+        factors: Option<Vec<String>>,
+        proved_ns: Option<i64>,
+        assurance: Option<u8>,
+        risk: Option<u8>,
+    ) -> PyResult<()> {
+        sessions::present(py, &self.inner, session, factors.as_deref(), (proved_ns, assurance, risk))
+    }
+
+    /// Set the status of all sessions within a uid, or that rest on a ground. Returns how many changed.
+    fn set_sessions(
+        &self,
+        py: Python<'_>,
+        within: Option<(String, String)>,
+        ground: u64,
+        status: u8,
+    ) -> PyResult<usize> {
+        sessions::set_all(py, &self.inner, within.as_ref(), ground, status)
+    }
+
+    /// Return a session that some process admitted, as a dict.
+    fn find_session<'py>(&self, py: Python<'py>, session: u64) -> PyResult<Option<Bound<'py, PyDict>>> {
+        sessions::find(py, &self.inner, session)
+    }
+
+    /// Return all sessions that have a slot, as dicts.
+    fn list_sessions<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        sessions::list(py, &self.inner)
+    }
+
+    /// Return the code with which a session is denied now, or that of ALLOW.
+    fn session_code(&self, session: u64) -> u8 {
+        sessions::code(&self.inner, session) as u8
+    }
+
+    /// Return the address and the size of the live state's memory.
+    #[getter]
+    fn state_memory(&self) -> (usize, usize) {
+        self.inner.state_memory()
     }
 
     /// Raise for a principal of a type that the schema lacks, or of an enumerated type without this entity.
@@ -153,12 +219,10 @@ impl Engine {
     /// Set a session's status: 1 active, 2 revoked, 3 quarantined. Returns `False` if there is no such session or it
     /// was revoked.
     fn set_session(&self, py: Python<'_>, session: u64, status: u8) -> PyResult<bool> {
-        let status = match status {
-            1 => SessionStatus::Active,
-            3 => SessionStatus::Quarantined,
-            _ => SessionStatus::Revoked,
-        };
-        py.detach(|| self.inner.set_session(SessionId(session), status)).map_err(|_| forked(py))
+        if self.inner.role() == Role::Decide {
+            return Err(session_error(py, &SessionError::Role("change sessions")));
+        }
+        py.detach(|| self.inner.set_session(SessionId(session), status_of(status))).map_err(|_| forked(py))
     }
 
     /// Turn the kill switch on or off for the named actions. Without names it applies to all actions except those that
@@ -198,10 +262,13 @@ impl Engine {
     fn memory<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let memory = py.detach(|| self.inner.memory()).map_err(|_| forked(py))?;
         let log = py.detach(|| self.log.lock().unwrap_or_else(PoisonError::into_inner).bytes());
-        let MemoryUse { bundle, tables, gates, changes, uids, replaced, locked, huge } = memory;
+        let MemoryUse { bundle, tables, state, gates, changes, uids, replaced, locked, huge } = memory;
         let changes = changes + log;
         let fields = [("bundle", bundle), ("tables", tables), ("gates", gates), ("changes", changes), ("uids", uids)];
-        fields.into_iter().chain([("replaced", replaced), ("locked", locked), ("huge", huge)]).into_py_dict(py)
+        fields
+            .into_iter()
+            .chain([("state", state), ("replaced", replaced), ("locked", locked), ("huge", huge)])
+            .into_py_dict(py)
     }
 
     /// How many gate objects Python has of this engine.

@@ -52,6 +52,7 @@ pub(crate) fn engine_error(py: Python<'_>, error: &EngineError) -> PyErr {
         | EngineError::Process(_)
         | EngineError::Bundle(OpenError::Copy { .. }) => "CapacityError",
         EngineError::Bundle(_) => "BundleError",
+        EngineError::State(_) => "StateError",
     };
     raise(py, class, &error.to_string())
 }
@@ -80,6 +81,7 @@ pub(crate) fn admit_error(py: Python<'_>, error: &AdmitError) -> PyErr {
     match error {
         AdmitError::UnknownHandle => raise(py, "OwnerError", &error.to_string()),
         AdmitError::Forked(_) => forked(py),
+        AdmitError::MayNotAdmit => raise(py, "RoleError", &error.to_string()),
         AdmitError::Full(_) | AdmitError::NoHandle(_) | AdmitError::NoRandomness(_) => {
             raise(py, "CapacityError", &error.to_string())
         }

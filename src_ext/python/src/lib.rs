@@ -25,6 +25,7 @@ mod histogram;
 mod measure;
 mod reader;
 mod releasing;
+mod sessions;
 mod timestamps;
 mod uid;
 mod values;

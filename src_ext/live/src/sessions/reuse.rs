@@ -2,7 +2,7 @@
 
 use super::tests::{ADMISSION, admit, admit_as, at};
 use super::*;
-use crate::handles::Handle;
+use crate::numbers::Handle;
 
 #[test]
 fn an_id_without_a_tag_is_no_session() {

@@ -1,0 +1,258 @@
+//! What changes sessions after they were admitted: proofs, renewals, revocations of many.
+//!
+//! All of it is for authorities. An engine that only decides can find a session that another process admitted.
+
+use crate::registry::Registry;
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use std::io;
+use ztfast_codes::Code;
+use ztfast_live::{
+    Admission, AdmitError, ChangeSessionError, Known, MAX_FACTORS, MAX_NAME, OTHER_NAMES, OwnedUid, Place, Proof, Role,
+    SessionId, SessionRecord, SessionStatus, Wanted,
+};
+use ztfast_pages::{Forked, Reading};
+
+/// What is known about a session besides its principal and its bounds; nothing, by default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Attributes<'a> {
+    /// The factors by which the principal proved who it is.
+    pub factors: &'a [&'a str],
+    /// When, in nanoseconds since the epoch; `None` for never.
+    pub proved_ns: Option<i64>,
+    /// How sure that is, from 0 to [`ztfast_live::MAX_ASSURANCE`].
+    pub assurance: u8,
+    /// From 0 to [`ztfast_live::MAX_RISK`].
+    pub risk: u8,
+    /// The type and id of the entity for which the principal acts.
+    pub on_behalf_of: Option<(&'a str, &'a str)>,
+    /// The region.
+    pub region: Option<&'a str>,
+    /// How the credential was proved.
+    pub channel: Option<&'a str>,
+    /// What the session rests on: it can be revoked by this number; 0 for nothing.
+    pub ground: u64,
+}
+
+/// What is proved anew in a session. What is `None` stays as it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewProof<'a> {
+    /// The factors, which replace those before.
+    pub factors: Option<&'a [&'a str]>,
+    /// When they were proved, in nanoseconds since the epoch.
+    pub proved_ns: Option<i64>,
+    /// How sure that is.
+    pub assurance: Option<u8>,
+    /// The risk.
+    pub risk: Option<u8>,
+}
+
+/// Which sessions are meant.
+#[derive(Debug, Clone, Copy)]
+pub enum Chosen<'a> {
+    /// Those of the principal with this type and id, and of all that are in it.
+    Within(&'a str, &'a str),
+    /// Those that rest on this.
+    Ground(u64),
+}
+
+/// Why sessions could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The session is over, or another process keeps it.
+    #[error(transparent)]
+    Change(#[from] ChangeSessionError),
+    /// The session could not be admitted.
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
+    /// The engine only decides.
+    #[error("this engine was opened with role='decide', which may not {0}: let an authority do it")]
+    Role(&'static str),
+    /// There are too many factors.
+    #[error("a state keeps {} names of factors, of at most {} bytes, and these would be more", MAX_FACTORS, MAX_NAME)]
+    Factors,
+    /// There are too many regions and channels.
+    #[error("a state keeps {OTHER_NAMES} names of regions and channels, of at most {MAX_NAME} bytes, not one more")]
+    Names,
+    /// The system refused a lock.
+    #[error("the state's file of owners cannot be locked: {0}")]
+    Lock(#[from] io::Error),
+    /// The engine belongs to another process.
+    #[error(transparent)]
+    Forked(#[from] Forked),
+}
+
+impl Shared {
+    /// Admit a session as [`Self::admit_uid`] does, with what else is known about it.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn admit_known(
+        &self,
+        ty: &str,
+        id: &str,
+        (not_before_ns, not_after_ns): (i64, i64),
+        attributes: &Attributes<'_>,
+    ) -> Result<SessionId, SessionError> {
+        self.check_process()?;
+        if self.role() == Role::Decide {
+            return Err(AdmitError::MayNotAdmit.into());
+        }
+        let factors = self.factors(attributes.factors)?;
+        let proof = Proof {
+            at_ns: attributes.proved_ns.map_or(i64::MIN, monotonic_of),
+            factors,
+            assurance: attributes.assurance,
+            risk: attributes.risk,
+        };
+        let region = attributes.region.map(|name| self.name(name)).transpose()?;
+        let channel = attributes.channel.map(|name| self.name(name)).transpose()?;
+        // The registry stays locked until the session exists: before that, nothing marks the places as used.
+        let mut registry = self.registry();
+        let (principal, on_behalf_of) = self.places(&mut registry, ty, id, attributes).map_err(AdmitError::from)?;
+        let admission = Admission { principal: self.key.handle(principal), not_before_ns, not_after_ns };
+        let ground = attributes.ground;
+        let known = Known { proof, on_behalf_of, region, channel, ground };
+        Ok(self.sessions.admit_with(principal, &admission, &known)?)
+    }
+
+    fn places(
+        &self,
+        registry: &mut Registry,
+        ty: &str,
+        id: &str,
+        attributes: &Attributes<'_>,
+    ) -> Result<(Place, Option<Place>), ztfast_live::HandleError> {
+        let principal = self.place_in(registry, ty, id, Wanted::Session)?;
+        let on_behalf_of = attributes.on_behalf_of;
+        let on_behalf_of = on_behalf_of.map(|(ty, id)| self.place_in(registry, ty, id, Wanted::Session)).transpose()?;
+        Ok((principal, on_behalf_of))
+    }
+
+    fn name(&self, name: &str) -> Result<u32, SessionError> {
+        self.sessions.name(name)?.ok_or(SessionError::Names)
+    }
+
+    fn factors(&self, names: &[&str]) -> Result<u32, SessionError> {
+        self.sessions.factors(names.iter().copied())?.ok_or(SessionError::Factors)
+    }
+
+    fn check_authority(&self, what: &'static str) -> Result<(), SessionError> {
+        self.check_process()?;
+        if self.role() == Role::Decide { Err(SessionError::Role(what)) } else { Ok(()) }
+    }
+
+    /// Give a session another end, in nanoseconds since the epoch. One that is over stays over.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn renew(&self, session: SessionId, not_after_ns: i64) -> Result<(), SessionError> {
+        self.check_authority("renew sessions")?;
+        Ok(self.sessions.renew(session, not_after_ns)?)
+    }
+
+    /// Record what a session's principal has proved anew.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn present(&self, session: SessionId, proof: &NewProof<'_>) -> Result<(), SessionError> {
+        self.check_authority("change sessions")?;
+        let factors = proof.factors.map(|names| self.factors(names)).transpose()?;
+        let at_ns = proof.proved_ns.map(monotonic_of);
+        Ok(self.sessions.present(session, |before| Proof {
+            at_ns: at_ns.unwrap_or(before.at_ns),
+            factors: factors.unwrap_or(before.factors),
+            assurance: proof.assurance.unwrap_or(before.assurance),
+            risk: proof.risk.unwrap_or(before.risk),
+        })?)
+    }
+
+    /// Set the status of sessions. Return how many changed.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn set_sessions(&self, chosen: Chosen<'_>, status: SessionStatus) -> Result<usize, SessionError> {
+        self.check_authority("revoke sessions")?;
+        Ok(match chosen {
+            Chosen::Ground(ground) => self.sessions.set_all(status, |record| record.ground == ground),
+            Chosen::Within(ty, id) => {
+                let snapshot = self.snapshot();
+                self.sessions.set_all(status, |record| snapshot.is_within(record.principal, ty, id))
+            }
+        })
+    }
+
+    /// Return the principal of a session that this or another process admitted; `None` if there is none with this id.
+    /// From now on this process decides for it as fast as for its own.
+    ///
+    /// # Errors
+    /// [`Forked`].
+    pub fn find_session(&self, session: SessionId) -> Result<Option<(SessionRecord, OwnedUid)>, Forked> {
+        self.check_process()?;
+        let Some(record) = self.sessions.record(session) else { return Ok(None) };
+        let _registry = self.registry();
+        let snapshot = self.snapshot();
+        let Some((ty, id)) = snapshot.loaded.uids.get(record.principal) else { return Ok(None) };
+        let uid: OwnedUid = (ty.into(), id.into());
+        if record.principal.0 < snapshot.loaded.uids.shared() {
+            snapshot.loaded.resolve_handle(record.principal, snapshot.changes.as_deref());
+        }
+        Ok(Some((record, uid)))
+    }
+
+    /// Return all sessions that have a slot, with their principals.
+    ///
+    /// # Errors
+    /// [`Forked`].
+    pub fn list_sessions(&self) -> Result<Vec<SessionRecord>, Forked> {
+        self.check_process()?;
+        Ok(self.sessions.all())
+    }
+
+    /// Return the address and the size of the live state's memory.
+    #[must_use]
+    pub fn state_memory(&self) -> (usize, usize) {
+        self.sessions.state().range()
+    }
+
+    /// Return the name of a region or a channel; `None` if there is none with this number.
+    #[must_use]
+    pub fn name_of(&self, number: u32) -> Option<String> {
+        self.sessions.state().name(number, &mut [0; MAX_NAME]).map(str::to_owned)
+    }
+
+    /// Return the names of factors, by number.
+    #[must_use]
+    pub fn factor_names(&self) -> Vec<String> {
+        self.sessions.state().factor_names()
+    }
+
+    /// Return the code with which a session is denied now, or [`Code::Allow`] if it is valid.
+    #[must_use]
+    pub fn session_code(&self, session: SessionId) -> Code {
+        self.principal(session, ztfast_pages::monotonic_ns(), false).map_or_else(|code| code, |_| Code::Allow)
+    }
+
+    /// Return the uid, or the text without a type, of a place.
+    #[must_use]
+    pub fn uid_of(&self, place: Place) -> Option<OwnedUid> {
+        self.snapshot().loaded.uids.get(place).map(|(ty, id)| (ty.into(), id.into()))
+    }
+}
+
+impl Snapshot {
+    /// Return whether the entity of a place is the entity with this uid, or is in it.
+    pub(crate) fn is_within(&self, place: Place, ty: &str, id: &str) -> bool {
+        if self.loaded.uids.get(place) == Some((ty, id)) {
+            return true;
+        }
+        let Some((entity, group)) = self.entity(place).zip(self.find(ty, id)) else { return false };
+        self.with_entity(entity, |_, facts| facts.ancestors.contains(&group.index).then_some(())).is_some()
+    }
+}
+
+/// Convert a time of the wall clock to the monotonic clock. A time in the future is taken for now.
+fn monotonic_of(wall_ns: i64) -> i64 {
+    let now = Reading::now();
+    now.monotonic.saturating_add(wall_ns.saturating_sub(now.wall)).min(now.monotonic)
+}

@@ -1,0 +1,119 @@
+//! Owners: the processes that may write a shared state, each with a number. A process shows that it lives by a lock on
+//! the byte of its number, which the system takes back when the process ends.
+//!
+//! A writer claims a session's slot by one compare-and-swap of its number and a random number into the slot. A claim of
+//! a process that ended is taken over by the next writer: what it left half-written is written anew.
+
+use std::fs::File;
+use std::io;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use ztfast_pages::{is_byte_locked, lock_byte, try_lock_byte, unlock_byte};
+
+/// How many processes may be authorities of a state at once.
+pub const MAX_OWNERS: u16 = 4096;
+/// The byte that whoever changes switches, or names factors, locks meanwhile.
+const WRITER_BYTE: i64 = 0;
+/// The bits of a claim that hold the owner's number.
+const NUMBER_SHIFT: u32 = 48;
+/// How often a slot that a living writer holds is tried. Its holder writes a few words, so only a stopped process keeps
+/// it for longer.
+pub(crate) const PATIENT: u32 = 1 << 13;
+
+/// This process as an owner.
+pub(crate) struct Owners {
+    /// The file whose bytes are locked; none in private memory, whose only owner is this process.
+    file: Option<File>,
+    number: u16,
+    /// The lower bits of the next claim. They differ from claim to claim, so that a claim is not taken for another one
+    /// in the same slot.
+    next: AtomicU64,
+    /// Threads of this process exclude each other by this, because they share the file's locks.
+    writing: Mutex<()>,
+}
+
+impl Owners {
+    /// Be the only owner.
+    pub const fn private() -> Self {
+        Self { file: None, number: 1, next: AtomicU64::new(1), writing: Mutex::new(()) }
+    }
+
+    /// Be no owner.
+    pub const fn reader() -> Self {
+        Self { file: None, number: 0, next: AtomicU64::new(1), writing: Mutex::new(()) }
+    }
+
+    /// Take a number that no living process has.
+    pub fn enter(file: File) -> io::Result<Self> {
+        for number in 1..=MAX_OWNERS {
+            if try_lock_byte(&file, i64::from(number))? {
+                let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+                let next = AtomicU64::new(random >> 17);
+                return Ok(Self { file: Some(file), number, next, writing: Mutex::new(()) });
+            }
+        }
+        Err(io::Error::other(format!("all {MAX_OWNERS} numbers of authorities are taken")))
+    }
+
+    /// Claim a slot. `None` if a living writer holds it at each of so many tries.
+    pub fn claim(&self, writer: &AtomicU64, tries: u32) -> Option<Claim> {
+        let low = self.next.fetch_add(1, Ordering::Relaxed) & ((1 << NUMBER_SHIFT) - 1);
+        let claim = u64::from(self.number) << NUMBER_SHIFT | low;
+        for tried in 0..tries {
+            let held = writer.load(Ordering::Acquire);
+            let is_free = held == 0 || self.has_ended(held);
+            if is_free && writer.compare_exchange(held, claim, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return Some(Claim(claim));
+            }
+            if tried > 64 {
+                std::thread::yield_now();
+            }
+        }
+        None
+    }
+
+    /// Give a claim back.
+    #[allow(clippy::needless_pass_by_value)] // a claim is given back once
+    pub fn release(writer: &AtomicU64, claim: Claim) {
+        // Nobody else changes the word while the owner lives.
+        let _ = writer.compare_exchange(claim.0, 0, Ordering::Release, Ordering::Relaxed);
+    }
+
+    /// Forget a claim under this process's number, which it did not make itself.
+    pub fn forget_claim(&self, writer: &AtomicU64) {
+        let held = writer.load(Ordering::Acquire);
+        if held != 0 && held >> NUMBER_SHIFT == u64::from(self.number) {
+            let _ = writer.compare_exchange(held, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// Return whether the process that made a claim has ended.
+    fn has_ended(&self, claim: u64) -> bool {
+        let number = claim >> NUMBER_SHIFT;
+        let Some(file) = &self.file else { return false };
+        if number == u64::from(self.number) {
+            return false;
+        }
+        let Ok(at) = i64::try_from(number) else { return true };
+        // If the system does not tell, the process is taken to live.
+        number > u64::from(MAX_OWNERS) || is_byte_locked(file, at).is_ok_and(|is_locked| !is_locked)
+    }
+
+    /// Run `job` while no other thread, of no process, runs one. A process that ends meanwhile lets the next one run.
+    pub fn alone<T>(&self, job: impl FnOnce() -> T) -> io::Result<T> {
+        let guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &self.file {
+            lock_byte(file, WRITER_BYTE)?;
+        }
+        let done = job();
+        if let Some(file) = &self.file {
+            unlock_byte(file, WRITER_BYTE)?;
+        }
+        drop(guard);
+        Ok(done)
+    }
+}
+
+/// A claim on a slot.
+pub(crate) struct Claim(u64);

@@ -1,0 +1,118 @@
+//! How a principal proved who it is: when, by which factors, and how sure that is; with its risk.
+//!
+//! All of it is one word of a session's slot. A reader therefore never joins the time of one proof with the factors of
+//! another.
+
+/// How a principal proved who it is, and its risk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Proof {
+    /// When, by the monotonic clock, in nanoseconds; `i64::MIN` for never.
+    pub at_ns: i64,
+    /// By which factors: bits, by the numbers that the state gives to their names.
+    pub factors: u32,
+    /// How sure it is who it is, from 0 to [`MAX_ASSURANCE`].
+    pub assurance: u8,
+    /// From 0 to [`MAX_RISK`]; more is capped.
+    pub risk: u8,
+}
+
+/// How many factors have a name.
+pub const MAX_FACTORS: usize = 19;
+/// The highest assurance.
+pub const MAX_ASSURANCE: u8 = 7;
+/// The highest risk.
+pub const MAX_RISK: u8 = 100;
+
+const MS: i64 = 1_000_000;
+const TIME_BITS: u32 = 35;
+/// The time of a proof that is as old as can be held, or was never given.
+const NEVER: u64 = 0;
+/// The latest time that the word holds.
+const LAST: u64 = (1 << TIME_BITS) - 1;
+
+impl Proof {
+    /// Pack the proof into one word. `base_ns` is the monotonic time that the word calls 0: half a year before the
+    /// state was made.
+    ///
+    /// Times are rounded down to milliseconds, and a time beyond the word's range is taken for the nearest one before,
+    /// so a proof is never younger than it was.
+    #[must_use]
+    pub fn pack(&self, base_ns: i64) -> u64 {
+        let ms = self.at_ns.saturating_sub(base_ns) / MS;
+        let at = if self.at_ns == i64::MIN { NEVER } else { u64::try_from(ms).unwrap_or(NEVER).min(LAST) };
+        let factors = u64::from(self.factors) & ((1 << MAX_FACTORS) - 1);
+        let assurance = u64::from(self.assurance.min(MAX_ASSURANCE));
+        at | factors << TIME_BITS | assurance << 54 | u64::from(self.risk.min(MAX_RISK)) << 57
+    }
+
+    /// Unpack what [`Self::pack`] made.
+    #[inline]
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // the fields are masked
+    pub const fn unpack(word: u64, base_ns: i64) -> Self {
+        let at = word & LAST;
+        Self {
+            at_ns: if at == NEVER { i64::MIN } else { base_ns.saturating_add(at as i64 * MS) },
+            factors: (word >> TIME_BITS) as u32 & ((1 << MAX_FACTORS) - 1),
+            assurance: (word >> 54) as u8 & MAX_ASSURANCE,
+            risk: (word >> 57) as u8 & 0x7F,
+        }
+    }
+
+    /// Return how long ago the proof was given, in milliseconds; `i64::MAX` if it never was.
+    #[inline]
+    #[must_use]
+    pub const fn age_ms(&self, now_ns: i64) -> i64 {
+        if self.at_ns == i64::MIN {
+            return i64::MAX;
+        }
+        let age = now_ns.saturating_sub(self.at_ns) / MS;
+        if age < 0 { 0 } else { age }
+    }
+}
+
+/// Return the monotonic time that packed words call 0, for a state that is made at `now_ns`.
+#[must_use]
+pub const fn base_ns(now_ns: i64) -> i64 {
+    now_ns.saturating_sub((1 << (TIME_BITS - 1)) * MS)
+}
+
+const _: () = assert!(TIME_BITS as usize + MAX_FACTORS == 54);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 5_000_000_000_000;
+
+    #[test]
+    fn a_proof_comes_out_as_it_went_in() {
+        let base = base_ns(NOW);
+        for at_ns in [NOW, NOW - 3_600 * 1_000_000_000, NOW + 86_400 * 1_000_000_000] {
+            let proof = Proof { at_ns, factors: 0b101_0000_0000_0000_0001, assurance: 5, risk: 100 };
+            assert_eq!(Proof::unpack(proof.pack(base), base), proof);
+        }
+        assert_eq!(Proof::unpack(0, base), Proof { at_ns: i64::MIN, ..Proof::default() });
+    }
+
+    #[test]
+    fn a_proof_is_never_younger_than_it_was() {
+        let base = base_ns(NOW);
+        let packed = |at_ns| Proof::unpack(Proof { at_ns, ..Proof::default() }.pack(base), base);
+        for at_ns in [i64::MIN, i64::MIN + 1, base - 1, base, base + 999_999] {
+            assert_eq!(packed(at_ns).age_ms(NOW), i64::MAX, "{at_ns}");
+        }
+        for at_ns in [base + 1_000_000, NOW - 1, NOW - 1_000_001, NOW + 1, i64::MAX] {
+            assert!(packed(at_ns).at_ns <= at_ns, "{at_ns}");
+        }
+        assert_eq!(packed(NOW + 5_000_000).age_ms(NOW), 0);
+    }
+
+    #[test]
+    fn what_is_too_much_is_capped_and_touches_nothing_else() {
+        let base = base_ns(NOW);
+        let proof = Proof { at_ns: NOW, factors: u32::MAX, assurance: 200, risk: 200 };
+        let held = Proof::unpack(proof.pack(base), base);
+        assert_eq!(held, Proof { at_ns: NOW, factors: (1 << 19) - 1, assurance: 7, risk: 100 });
+    }
+}

@@ -1,0 +1,542 @@
+//! The state of a host: sessions, switches and uids, in one file that its processes map, or in private memory of the
+//! same layout.
+//!
+//! ```text
+//! header      what the file is; it never changes
+//! control     counters, the clocks' difference, names of factors
+//! slots       a line for each session, which decisions read
+//! details     a line for each session, which writers read
+//! uids        the register of uids
+//! ```
+//!
+//! The file is made whole under another name and then linked, so no process sees it half made. A process with the role
+//! [`Role::Decide`] opens the file for reading only, so that no code in it can make the mapping writable.
+
+use crate::names::{MAX_NAME, NameKind, NameSlot, Names};
+use crate::owners::Owners;
+use crate::proof::{MAX_FACTORS, base_ns};
+use crate::register::{SharedUids, sizes};
+use crate::slot::{LAYOUT, SessionDetails, SessionSlot};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use ztfast_pages::{Mapping, MemoryError, Reading, Residence, Resident, Shareable};
+
+/// What a process may do with a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Admit, revoke and change sessions; kill and release.
+    #[default]
+    Authority,
+    /// Decide. The state is mapped for reading only.
+    Decide,
+}
+
+/// How many sessions and uids a state holds. It is chosen when the state is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// The sessions that can be live at once.
+    pub sessions: usize,
+    /// The uids that can have a number in all processes; 0 in private memory, where numbers are an engine's own.
+    pub uids: usize,
+}
+
+/// Why a state could not be opened or made.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The system refused something.
+    #[error("{}: {what}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The file is not what it should be, or may be changed by others.
+    #[error("{}: {why}", path.display())]
+    Refused {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// The system refused memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The system gave no random numbers.
+    #[error("the system gives no random numbers, without which handles and sessions could be guessed: {0}")]
+    NoRandomness(#[from] getrandom::Error),
+}
+
+const MAGIC: [u8; 8] = *b"ZTFSTATE";
+/// The version of the layout of the whole state.
+const VERSION: u32 = 1;
+const FILE: &str = "state";
+const OWNERS: &str = "owners";
+const PAGE: usize = 4096;
+
+/// What the file is. It is written before any process can see the file.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct Header {
+    magic: [u8; 8],
+    version: u32,
+    slot_layout: u32,
+    /// The sizes and places of all parts, hashed: another build may lay them out otherwise.
+    layout: u64,
+    size: u64,
+    /// The boot in which the state was made: its times are of that boot's clock.
+    boot: [u8; 16],
+    id: [u8; 16],
+    inode: u64,
+    sessions: u64,
+    uids: u64,
+    /// The key that converts places to handles, the same in all processes.
+    key: u64,
+    /// The monotonic time that proofs call 0.
+    base_ns: i64,
+    /// BLAKE3 of all fields before this one.
+    hash: [u8; 32],
+}
+
+const HASHED: usize = size_of::<Header>() - 32;
+
+/// The part that processes change besides sessions.
+#[repr(C, align(4096))]
+pub(crate) struct Control {
+    /// [`Reading::offset`], and how long the machine had slept, when the bounds were last computed.
+    pub offset: AtomicI64,
+    pub slept: AtomicI64,
+    /// How many slots were ever given out.
+    pub fresh: AtomicU64,
+    /// How often a session was revoked, or all bounds were computed again: slots may be free since.
+    pub ended: AtomicU64,
+    factor_count: AtomicU32,
+    name_count: AtomicU32,
+    unused: [AtomicU64; 3],
+    factors: [NameSlot; MAX_FACTORS],
+    names: [NameSlot; OTHER_NAMES],
+}
+
+const CONTROL: usize = 4 * PAGE;
+/// How many channels and regions have a name.
+pub const OTHER_NAMES: usize = 255 - MAX_FACTORS;
+const _: () = assert!(size_of::<Control>() == CONTROL && size_of::<NameSlot>() == 64);
+
+// SAFETY: atomics without padding, as the size shows.
+unsafe impl Shareable for Control {}
+// SAFETY: atomics without padding.
+unsafe impl Shareable for SessionSlot {}
+// SAFETY: atomics without padding.
+unsafe impl Shareable for SessionDetails {}
+
+/// Where the parts are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Layout {
+    slots: usize,
+    details: usize,
+    uids: usize,
+    size: usize,
+}
+
+impl Layout {
+    fn new(capacity: Capacity) -> Option<Self> {
+        let page = |at: usize| at.checked_next_multiple_of(PAGE);
+        let slots = PAGE + CONTROL;
+        let details = page(slots.checked_add(capacity.sessions.checked_mul(size_of::<SessionSlot>())?)?)?;
+        let uids = page(details.checked_add(capacity.sessions.checked_mul(size_of::<SessionDetails>())?)?)?;
+        let size = page(uids.checked_add(sizes(capacity.uids)?.total)?)?;
+        Some(Self { slots, details, uids, size })
+    }
+
+    fn hash(&self) -> u64 {
+        let words = [self.slots, self.details, self.uids, self.size, size_of::<Header>(), size_of::<Control>()];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| (*word as u64).to_le_bytes()).collect();
+        first_word(&blake3::hash(&bytes))
+    }
+}
+
+/// An open state.
+pub struct State {
+    /// The pages of the mapping. The field stands before it, so that it is dropped before it.
+    resident: Resident,
+    mapping: Mapping,
+    layout: Layout,
+    capacity: Capacity,
+    key: u64,
+    base_ns: i64,
+    pub(crate) owners: Owners,
+    role: Role,
+    is_shared: bool,
+}
+
+impl State {
+    /// Make a state in private memory.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn private(sessions: usize, residence: Residence) -> Result<Self, StateError> {
+        let capacity = Capacity { sessions, uids: 0 };
+        let what = "table of sessions";
+        let missing = |bytes, source| MemoryError::Missing { what, bytes, source };
+        let layout = Layout::new(capacity).ok_or_else(|| missing(usize::MAX, io::ErrorKind::OutOfMemory.into()))?;
+        let mapping = Mapping::private(layout.size).map_err(|source| missing(layout.size, source))?;
+        let resident = mapping.hold(what, residence)?;
+        let (key, base_ns) = (getrandom::u64()? >> 1, base_ns(Reading::now().monotonic));
+        let (owners, role) = (Owners::private(), Role::Authority);
+        Ok(Self { resident, mapping, layout, capacity, key, base_ns, owners, role, is_shared: false })
+    }
+
+    /// Open the state in a directory. An authority makes it, if there is none.
+    ///
+    /// `capacity` is that of a state that is made; for one that exists, `wanted` must be its own where given. `group`
+    /// is the directory's group, if its members may read the state, which may then belong to another user.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn open(
+        directory: &Path,
+        role: Role,
+        capacity: Capacity,
+        wanted: (Option<usize>, Option<usize>),
+        group: Option<u32>,
+        residence: Residence,
+    ) -> Result<Self, StateError> {
+        let at = Directory::open(directory, group)?;
+        let (file, header) = loop {
+            match at.open_state(role)? {
+                Some(found) => break found,
+                None if role == Role::Decide => {
+                    return Err(at.refused("there is no state here yet: open it with role='authority' first"));
+                }
+                None => at.make(capacity)?,
+            }
+        };
+        let path = directory.join(FILE);
+        let refused = |why: String| StateError::Refused { path: path.clone(), why };
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let capacity = Capacity { sessions: count(header.sessions), uids: count(header.uids) };
+        let layout =
+            Layout::new(capacity).filter(|layout| layout.hash() == header.layout && layout.size as u64 == header.size);
+        let layout = layout.ok_or_else(|| {
+            refused("another build of ztfast laid this state out: end its processes and remove the file".to_owned())
+        })?;
+        for (name, wanted, has) in [("sessions", wanted.0, capacity.sessions), ("handles", wanted.1, capacity.uids)] {
+            if let Some(wanted) = wanted.filter(|&wanted| wanted != has) {
+                let why = format!(
+                    "this state was made with {name}={has}, and {wanted} are wanted: leave {name}= out, or end its \
+                     processes and remove the file"
+                );
+                return Err(refused(why));
+            }
+        }
+        let io = |what| move |source| StateError::Io { path: directory.join(FILE), what, source };
+        let mapping =
+            Mapping::of_file(&file, layout.size, role == Role::Authority).map_err(io("it cannot be mapped"))?;
+        let resident = mapping.hold("state", residence)?;
+        let owners = match role {
+            Role::Authority => Owners::enter(at.open_owners()?).map_err(|source| StateError::Io {
+                path: directory.join(OWNERS),
+                what: "no byte of it can be locked",
+                source,
+            })?,
+            Role::Decide => Owners::reader(),
+        };
+        let (key, base_ns) = (header.key, header.base_ns);
+        let state = Self { resident, mapping, layout, capacity, key, base_ns, owners, role, is_shared: true };
+        if role == Role::Authority {
+            // Claims under this number are those of a process that ended: nobody else can have locked its byte.
+            state.details().iter().for_each(|details| state.owners.forget_claim(&details.writer));
+        }
+        Ok(state)
+    }
+
+    /// Return what this process may do.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Return whether other processes can see the state.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// Return how many sessions and uids the state holds.
+    #[must_use]
+    pub const fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    /// Return the key of handles, which all processes share.
+    #[must_use]
+    pub const fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Return the pages of the state.
+    #[must_use]
+    pub const fn resident(&self) -> &Resident {
+        &self.resident
+    }
+
+    /// Return the monotonic time that packed proofs call 0.
+    #[must_use]
+    pub const fn base_ns(&self) -> i64 {
+        self.base_ns
+    }
+
+    /// Return the address and the size of the memory.
+    #[must_use]
+    pub fn range(&self) -> (usize, usize) {
+        self.mapping.range()
+    }
+
+    #[allow(clippy::expect_used)] // the layout has the control's page, or the state could not be opened
+    pub(crate) fn control(&self) -> &Control {
+        self.mapping.slice(PAGE, 1).and_then(<[Control]>::first).expect("every layout has this part")
+    }
+
+    pub(crate) fn slots(&self) -> &[SessionSlot] {
+        self.mapping.slice(self.layout.slots, self.capacity.sessions).unwrap_or_default()
+    }
+
+    pub(crate) fn details(&self) -> &[SessionDetails] {
+        self.mapping.slice(self.layout.details, self.capacity.sessions).unwrap_or_default()
+    }
+
+    /// Return the register of uids; `None` in private memory.
+    #[must_use]
+    pub fn uids(&self) -> Option<SharedUids<'_>> {
+        self.is_shared.then(|| SharedUids::new(&self.mapping, self.layout.uids, self.capacity.uids, self.key))?
+    }
+
+    /// Return the names of factors, by number.
+    #[must_use]
+    pub fn factor_names(&self) -> Vec<String> {
+        self.names(NameKind::Factor).all()
+    }
+
+    /// Read the name of a region or a channel into some bytes; `None` if there is none with this number.
+    #[must_use]
+    pub fn name<'b>(&self, number: u32, into: &'b mut [u8; MAX_NAME]) -> Option<&'b str> {
+        self.names(NameKind::Other).read(number, into)
+    }
+
+    pub(crate) fn names(&self, kind: NameKind) -> Names<'_> {
+        let control = self.control();
+        match kind {
+            NameKind::Factor => Names { count: &control.factor_count, slots: &control.factors },
+            NameKind::Other => Names { count: &control.name_count, slots: &control.names },
+        }
+    }
+}
+
+/// The directory of a state. Everything in it is opened by the directory's descriptor, so that a path that changes
+/// meanwhile leads nowhere else.
+struct Directory<'a> {
+    path: &'a Path,
+    file: File,
+    group: Option<u32>,
+}
+
+impl Directory<'_> {
+    fn open(path: &Path, group: Option<u32>) -> Result<Directory<'_>, StateError> {
+        let io = |what| move |source: io::Error| StateError::Io { path: path.to_owned(), what, source };
+        match std::fs::create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(io("the directory of the state cannot be made")(error));
+            }
+            Ok(()) => {
+                let mode = if group.is_some() { 0o750 } else { 0o700 };
+                let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+                std::fs::set_permissions(path, permissions).map_err(io("its permissions cannot be set"))?;
+                if let Some(group) = group {
+                    std::os::unix::fs::chown(path, None, Some(group)).map_err(io("it cannot be given to the group"))?;
+                }
+            }
+            Err(_) => {}
+        }
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io("it cannot be opened")(error.into()))?;
+        let file = File::from(file);
+        let about = file.metadata().map_err(io("its owner cannot be read"))?;
+        check_owner(path, &about, group)?;
+        Ok(Directory { path, file, group })
+    }
+
+    fn refused(&self, why: impl Into<String>) -> StateError {
+        StateError::Refused { path: self.path.to_owned(), why: why.into() }
+    }
+
+    fn io(&self, name: &str, what: &'static str) -> impl FnOnce(io::Error) -> StateError {
+        let path = self.path.join(name);
+        move |source| StateError::Io { path, what, source }
+    }
+
+    fn mode(&self) -> Mode {
+        Mode::from_raw_mode(if self.group.is_some() { 0o640 } else { 0o600 })
+    }
+
+    fn open_file(&self, name: &str, flags: OFlags) -> Result<Option<File>, StateError> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match rustix::fs::openat(&self.file, name, flags, self.mode()) {
+            Ok(file) => Ok(Some(file.into())),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(self.io(name, "it cannot be opened")(error.into())),
+        }
+    }
+
+    fn open_owners(&self) -> Result<File, StateError> {
+        let file = self.open_file(OWNERS, OFlags::RDWR | OFlags::CREATE)?;
+        let file = file.ok_or_else(|| self.refused("the file of its owners is gone"))?;
+        let about = file.metadata().map_err(self.io(OWNERS, "its owner cannot be read"))?;
+        check_owner(&self.path.join(OWNERS), &about, self.group)?;
+        Ok(file)
+    }
+
+    /// Open the file, and check that it is a whole state of this boot.
+    fn open_state(&self, role: Role) -> Result<Option<(File, Header)>, StateError> {
+        let flags = if role == Role::Authority { OFlags::RDWR } else { OFlags::RDONLY };
+        let Some(file) = self.open_file(FILE, flags)? else { return Ok(None) };
+        let path = self.path.join(FILE);
+        let refused = |why: &str| Err(StateError::Refused { path: path.clone(), why: why.to_owned() });
+        let about = file.metadata().map_err(self.io(FILE, "its size cannot be read"))?;
+        check_owner(&path, &about, self.group)?;
+        if !about.is_file() {
+            return refused("wanted a file: remove it");
+        }
+        let mut bytes = [0; size_of::<Header>()];
+        let read = std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0);
+        let header = Header::read_from_bytes(&bytes).ok().filter(|header| read.is_ok() && header.magic == MAGIC);
+        let Some(header) = header else {
+            return refused("this is not a state of ztfast: give another directory");
+        };
+        if header.version != VERSION || header.slot_layout != LAYOUT {
+            return refused("another version of ztfast made this state: end its processes and remove the file");
+        }
+        if header.hash != hash(&header) {
+            return refused("the state's header was changed: end its processes and remove the file");
+        }
+        if about.len() != header.size {
+            return refused("the state is not as long as when it was made: end its processes and remove the file");
+        }
+        if about.ino() != header.inode {
+            return refused("this is a copy of a state, whose processes do not see it: remove it");
+        }
+        if header.boot != boot() {
+            return refused("the state was made before the machine started: its sessions are over, so remove the file");
+        }
+        Ok(Some((file, header)))
+    }
+
+    /// Make the state, unless another process does it first.
+    fn make(&self, capacity: Capacity) -> Result<(), StateError> {
+        let layout = Layout::new(capacity).ok_or_else(|| self.refused("the state would be too large"))?;
+        let mut random = [0; 8 + 16];
+        getrandom::fill(&mut random)?;
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        let temporary = format!("{FILE}.{:016x}", number(&random[..8]));
+        let file = self.open_file(&temporary, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
+        let file = file.ok_or_else(|| self.refused("the directory is gone"))?;
+        let made = self.fill(&file, layout, capacity, &random[8..]).and_then(|()| {
+            // Another name that exists already is left as it is.
+            match rustix::fs::linkat(&self.file, temporary.as_str(), &self.file, FILE, AtFlags::empty()) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+                Err(error) => Err(self.io(FILE, "it cannot be linked")(error.into())),
+            }
+        });
+        let _ = rustix::fs::unlinkat(&self.file, temporary.as_str(), AtFlags::empty());
+        made
+    }
+
+    fn fill(&self, file: &File, layout: Layout, capacity: Capacity, id: &[u8]) -> Result<(), StateError> {
+        let size = layout.size as u64;
+        // A file with holes would end its processes when a filesystem is full and a page is needed.
+        rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size)
+            .map_err(|error| self.io(FILE, "the system has no room for it")(error.into()))?;
+        if let Some(group) = self.group {
+            std::os::unix::fs::fchown(file, None, Some(group))
+                .map_err(self.io(FILE, "it cannot be given to the group"))?;
+        }
+        let about = file.metadata().map_err(self.io(FILE, "its number cannot be read"))?;
+        let now = Reading::now();
+        let mut header = Header {
+            magic: MAGIC,
+            version: VERSION,
+            slot_layout: LAYOUT,
+            layout: layout.hash(),
+            size,
+            boot: boot(),
+            id: id.try_into().unwrap_or_default(),
+            inode: about.ino(),
+            sessions: capacity.sessions as u64,
+            uids: capacity.uids as u64,
+            key: getrandom::u64()? >> 1,
+            base_ns: base_ns(now.monotonic),
+            hash: [0; 32],
+        };
+        header.hash = hash(&header);
+        let mapping = Mapping::of_file(file, layout.size, true).map_err(self.io(FILE, "it cannot be mapped"))?;
+        if let Some([control]) = mapping.slice::<Control>(PAGE, 1) {
+            control.offset.store(now.offset(), Ordering::Relaxed);
+            control.slept.store(now.boottime.saturating_sub(now.monotonic), Ordering::Relaxed);
+        }
+        std::os::unix::fs::FileExt::write_all_at(file, header.as_bytes(), 0)
+            .map_err(self.io(FILE, "it cannot be written"))
+    }
+}
+
+/// Refuse what others than its user, or a group that was named, could have made or may change.
+fn check_owner(path: &Path, about: &std::fs::Metadata, group: Option<u32>) -> Result<(), StateError> {
+    let refused = |why: String| Err(StateError::Refused { path: path.to_owned(), why });
+    let user = rustix::process::geteuid().as_raw();
+    if about.mode() & 0o022 != 0 {
+        return refused(format!(
+            "others than its owner may write here (mode {:o}), and could forge sessions: chmod go-w",
+            about.mode() & 0o7777
+        ));
+    }
+    if about.uid() == user || about.uid() == 0 && user != 0 {
+        return Ok(());
+    }
+    match group {
+        Some(group) if about.gid() == group => Ok(()),
+        Some(group) => refused(format!("it belongs to group {}, and {group} was named", about.gid())),
+        None => refused(format!(
+            "it belongs to user {}, and this process runs as {user}: name the group that both trust (state_group=)",
+            about.uid()
+        )),
+    }
+}
+
+fn hash(header: &Header) -> [u8; 32] {
+    *blake3::hash(header.as_bytes().get(..HASHED).unwrap_or_default()).as_bytes()
+}
+
+fn first_word(hash: &blake3::Hash) -> u64 {
+    hash.as_bytes().iter().take(8).fold(0, |word, &byte| word << 8 | u64::from(byte))
+}
+
+/// Return the id of the boot; zeros where the system does not tell it.
+fn boot() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: Vec<u8> =
+        text.chars().filter_map(|digit| Some(u8::try_from(digit.to_digit(16)?).unwrap_or(0))).collect();
+    let mut id = [0; 16];
+    for (to, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+        *to = pair[0] << 4 | pair[1];
+    }
+    id
+}
+
+#[cfg(test)]
+mod tests;

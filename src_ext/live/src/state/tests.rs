@@ -1,0 +1,268 @@
+//! What a state refuses, and what its processes see.
+
+use super::*;
+use crate::numbers::{Handle, Place};
+use crate::proof::Proof;
+use crate::sessions::{AdmitError, Known, Sessions};
+use crate::slot::{Admission, SessionId, SessionStatus};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32 as Counter;
+
+/// A directory of this test's own, which is removed with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: Counter = Counter::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("ztfast-state-{}-{number}", std::process::id())))
+    }
+
+    fn open(&self, role: Role) -> Result<State, StateError> {
+        let capacity = Capacity { sessions: 8, uids: 64 };
+        State::open(&self.0, role, capacity, (None, None), None, Residence::default())
+    }
+
+    fn authority(&self) -> Sessions {
+        Sessions::of(Arc::new(self.open(Role::Authority).unwrap()))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join(FILE)
+    }
+
+    fn why(&self) -> String {
+        self.open(Role::Authority).map(|_| ()).unwrap_err().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const ENDLESS: Admission = Admission { principal: Handle(0), not_before_ns: 0, not_after_ns: i64::MAX };
+
+fn admit(sessions: &Sessions, place: usize) -> SessionId {
+    sessions.admit(Place(place), &ENDLESS).unwrap()
+}
+
+fn now_ns() -> i64 {
+    ztfast_pages::monotonic_ns()
+}
+
+#[test]
+fn what_one_process_admits_and_revokes_the_others_see() {
+    let folder = Folder::new();
+    let (first, second) = (folder.authority(), folder.authority());
+    let reader = Sessions::of(Arc::new(folder.open(Role::Decide).unwrap()));
+    let ids = [admit(&first, 3), admit(&second, 4)];
+    for sessions in [&first, &second, &reader] {
+        assert_eq!(ids.map(|id| sessions.valid(id, now_ns())), [Some(Place(3)), Some(Place(4))]);
+        assert_eq!(sessions.all().len(), 2);
+    }
+    assert!(first.set(ids[1], SessionStatus::Revoked) && second.set(ids[0], SessionStatus::Quarantined));
+    for sessions in [&first, &second, &reader] {
+        assert_eq!(ids.map(|id| sessions.valid(id, now_ns())), [None, None]);
+    }
+    assert!(!reader.set(ids[0], SessionStatus::Active), "a process that only decides changed a session");
+    assert_eq!(reader.admit(Place(1), &ENDLESS), Err(AdmitError::MayNotAdmit));
+}
+
+#[test]
+fn a_uid_has_one_number_in_all_processes() {
+    let folder = Folder::new();
+    let states = [Role::Authority, Role::Authority, Role::Decide].map(|role| folder.open(role).unwrap());
+    let uids = states.each_ref().map(|state| state.uids().unwrap());
+    let names: Vec<(String, String)> = (0..20).map(|n| (format!("T{}", n % 3), format!("é{n}"))).collect();
+    let places: Vec<usize> = names.iter().map(|(ty, id)| uids[names.len() % 2].place(ty, id).unwrap()).collect();
+    for uids in uids {
+        for ((ty, id), &place) in names.iter().zip(&places) {
+            assert_eq!((uids.find(ty, id), uids.get(place)), (Some(place), Some((&**ty, &**id))));
+        }
+        assert_eq!((uids.find("T0", "x"), uids.get(20), uids.get(64), uids.count()), (None, None, None, 20));
+    }
+    assert!(uids[2].register("T0", "x").is_none(), "a process that only decides gave a uid a number");
+    let full: Vec<_> = (0..64).map_while(|n| uids[0].register("New", &n.to_string())).collect();
+    assert_eq!((full.len(), uids[1].register("New", "65")), (44, None));
+    assert_eq!(uids[1].register("New", "7"), Some(full[7]));
+}
+
+#[test]
+fn writers_that_name_the_same_uids_at_once_agree() {
+    let folder = Folder::new();
+    let state = folder.open(Role::Authority).unwrap();
+    let uids = state.uids().unwrap();
+    let place = |n: usize| uids.register("T", &n.to_string());
+    let found: Vec<Vec<Option<usize>>> = std::thread::scope(|threads| {
+        let all = [(); 4].map(|()| threads.spawn(|| (0..12).map(place).collect()));
+        all.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(found.iter().all(|places| *places == found[0] && places.iter().all(Option::is_some)), "{found:?}");
+}
+
+#[test]
+fn a_full_table_refuses_at_once_and_knows_when_another_process_ends_a_session() {
+    let folder = Folder::new();
+    let (first, second) = (folder.authority(), folder.authority());
+    let ids: Vec<SessionId> = (0..8).map(|place| admit(if place % 2 == 0 { &first } else { &second }, place)).collect();
+    for _ in 0..3 {
+        assert_eq!(first.admit(Place(9), &ENDLESS), Err(AdmitError::Full(8)));
+    }
+    assert!(second.set(ids[5], SessionStatus::Revoked));
+    let next = admit(&first, 9);
+    assert_eq!((next.0 & 7, second.valid(ids[5], now_ns())), (ids[5].0 & 7, None));
+    assert_eq!(second.admit(Place(9), &ENDLESS), Err(AdmitError::Full(8)));
+}
+
+#[test]
+fn claims_of_a_process_that_ended_are_taken_over() {
+    let folder = Folder::new();
+    let (first, dead) = (folder.authority(), folder.authority());
+    let lost = admit(&dead, 3);
+    let number = usize::try_from(lost.0 & 7).unwrap();
+    // The claim is never given back.
+    assert!(dead.state().owners.claim(&dead.state().details()[number].writer, 1).is_some());
+    assert_eq!(first.renew(lost, 5), Err(crate::ChangeSessionError::Busy), "a living writer's claim was taken");
+    drop(dead);
+    assert_eq!(first.renew(lost, i64::MAX), Ok(()));
+    assert_eq!(first.valid(lost, now_ns()), Some(Place(3)));
+}
+
+#[test]
+fn a_slot_left_half_written_is_given_to_another_session() {
+    let folder = Folder::new();
+    let (first, dead) = (folder.authority(), folder.authority());
+    let ids: Vec<SessionId> = (0..8).map(|place| admit(&first, place)).collect();
+    assert!(first.set(ids[2], SessionStatus::Revoked));
+    let number = usize::try_from(ids[2].0 & 7).unwrap();
+    assert!(dead.state().owners.claim(&dead.state().details()[number].writer, 1).is_some());
+    dead.state().slots()[number].state.store(77 << 32 | crate::slot::FREE, Ordering::Release);
+    assert_eq!(first.admit(Place(9), &ENDLESS), Err(AdmitError::Full(8)), "a living writer's slot was taken");
+    drop(dead);
+    let again = folder.authority();
+    let id = admit(&again, 9);
+    assert_eq!((id.0 & 7, first.valid(id, now_ns()), first.valid(ids[2], now_ns())), (2, Some(Place(9)), None));
+}
+
+#[test]
+fn proofs_renewals_and_factors_are_seen_by_all() {
+    let folder = Folder::new();
+    let (first, second) = (folder.authority(), folder.authority());
+    let factors = first.factors(["fido2", "x509"]).unwrap().unwrap();
+    assert_eq!(second.factors(["x509", "fido2"]).unwrap(), Some(factors));
+    let proof = Proof { at_ns: now_ns(), factors, assurance: 2, risk: 30 };
+    let id = first.admit_with(Place(3), &ENDLESS, &Known { proof, ground: 9, ..Known::default() }).unwrap();
+    let live = second.live(id).unwrap().proof;
+    assert_eq!((live.factors, live.assurance, live.risk), (factors, 2, 30));
+    let otp = second.factors(["otp"]).unwrap().unwrap();
+    second.present(id, |before| Proof { factors: before.factors | otp, risk: 0, ..before }).unwrap();
+    assert_eq!(first.live(id).unwrap().proof.factors, factors | otp);
+    assert_eq!(first.state().factor_names(), ["fido2", "x509", "otp"]);
+    assert_eq!(second.renew(id, 1), Ok(()));
+    assert_eq!(first.valid(id, now_ns()), None);
+    assert_eq!(first.renew(id, i64::MAX), Err(crate::ChangeSessionError::Over), "an expired session was renewed");
+    let many = (0..20).map(|n| n.to_string()).collect::<Vec<_>>();
+    assert_eq!(first.factors(many.iter().map(String::as_str)).unwrap(), None);
+}
+
+#[test]
+fn revocations_by_what_is_chosen_reach_the_sessions_of_all_processes() {
+    let folder = Folder::new();
+    let (first, second) = (folder.authority(), folder.authority());
+    let known = |ground| Known { ground, ..Known::default() };
+    let ids = [(3, 1), (3, 2), (4, 1)]
+        .map(|(place, ground)| second.admit_with(Place(place), &ENDLESS, &known(ground)).unwrap());
+    assert_eq!(first.set_all(SessionStatus::Revoked, |record| record.ground == 1), 2);
+    assert_eq!(ids.map(|id| second.valid(id, now_ns()).is_some()), [false, true, false]);
+    assert_eq!(first.set_all(SessionStatus::Revoked, |record| record.principal == Place(3)), 1);
+    assert_eq!(second.valid(ids[1], now_ns()), None);
+}
+
+#[test]
+fn a_file_that_is_not_the_state_is_refused_with_a_reason() {
+    let folder = Folder::new();
+    drop(folder.open(Role::Authority).unwrap());
+    let whole = std::fs::read(folder.file()).unwrap();
+    let write = |bytes: &[u8]| File::options().write(true).open(folder.file()).unwrap().write_all_at(bytes, 0).unwrap();
+    for (at, why) in [
+        (0, "not a state"),
+        (8, "another version"),
+        (12, "another version"),
+        (24, "was changed"),
+        (40, "was changed"),
+        (70, "was changed"),
+    ] {
+        let mut spoilt = whole.clone();
+        spoilt[at] ^= 1;
+        write(&spoilt);
+        assert!(folder.why().contains(why), "{at}: {}", folder.why());
+    }
+    write(&whole);
+    drop(folder.open(Role::Authority).unwrap());
+    let file = File::options().write(true).open(folder.file()).unwrap();
+    for len in [0, 8, 4096, whole.len() as u64 - 1, whole.len() as u64 + 1] {
+        file.set_len(len).unwrap();
+        write(&whole[..whole.len().min(usize::try_from(len).unwrap())]);
+        assert!(folder.why().contains(if len <= 8 { "not a state" } else { "not as long" }), "{len}: {}", folder.why());
+    }
+    std::fs::remove_file(folder.file()).unwrap();
+    std::fs::write(folder.file(), &whole).unwrap();
+    std::fs::set_permissions(folder.file(), PermissionsExt::from_mode(0o600)).unwrap();
+    assert!(folder.why().contains("is a copy"), "{}", folder.why());
+}
+
+#[test]
+fn a_state_of_another_boot_or_size_is_refused() {
+    let folder = Folder::new();
+    drop(folder.open(Role::Authority).unwrap());
+    let file = File::options().read(true).write(true).open(folder.file()).unwrap();
+    let mut bytes = [0; size_of::<Header>()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let header = Header::read_from_bytes(&bytes).unwrap();
+    let write = |mut changed: Header| {
+        changed.hash = hash(&changed);
+        file.write_all_at(changed.as_bytes(), 0).unwrap();
+    };
+    write(Header { boot: [7; 16], ..header });
+    assert!(folder.why().contains("before the machine started"), "{}", folder.why());
+    write(Header { layout: 1, ..header });
+    assert!(folder.why().contains("another build"), "{}", folder.why());
+    write(Header { sessions: u64::MAX, ..header });
+    assert!(folder.why().contains("another build"), "{}", folder.why());
+    write(header);
+    let wanted = |wanted| {
+        let capacity = Capacity { sessions: 8, uids: 64 };
+        State::open(&folder.0, Role::Authority, capacity, wanted, None, Residence::default()).map(|_| ())
+    };
+    assert!(wanted((Some(8), Some(64))).is_ok());
+    assert!(wanted((Some(16), None)).unwrap_err().to_string().contains("sessions=8"));
+    assert!(wanted((None, Some(1))).unwrap_err().to_string().contains("handles=64"));
+}
+
+#[test]
+fn what_others_may_write_is_refused() {
+    let folder = Folder::new();
+    drop(folder.open(Role::Authority).unwrap());
+    let set = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    for (path, good) in [(&folder.0, 0o700), (&folder.file(), 0o600), (&folder.0.join(OWNERS), 0o600)] {
+        for mode in [good | 0o002, good | 0o020] {
+            set(path, mode);
+            assert!(folder.why().contains("others than its owner may write"), "{mode:o}: {}", folder.why());
+        }
+        set(path, good);
+    }
+    assert!(folder.open(Role::Authority).is_ok());
+    std::fs::remove_file(folder.file()).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", folder.file()).unwrap();
+    assert!(folder.why().contains("cannot be opened"), "{}", folder.why());
+}
+
+#[test]
+fn a_process_that_only_decides_makes_no_state() {
+    let folder = Folder::new();
+    let why = folder.open(Role::Decide).map(|_| ()).unwrap_err().to_string();
+    assert!(why.contains("role='authority' first"), "{why}");
+}

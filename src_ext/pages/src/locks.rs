@@ -1,0 +1,78 @@
+//! Locks on bytes of a file, which the system takes back when the last process that holds them ends, however it ends.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Lock one byte of a file for this open file, if no other open file has it locked. The lock lasts until the file is
+/// closed: here, and in children that were forked meanwhile.
+///
+/// # Errors
+/// The system cannot lock the file.
+pub fn try_lock_byte(file: &File, at: i64) -> io::Result<bool> {
+    match lock(file, libc::F_OFD_SETLK, at, libc::F_WRLCK) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Wait for the lock of one byte of a file.
+///
+/// # Errors
+/// The system cannot lock the file.
+pub fn lock_byte(file: &File, at: i64) -> io::Result<()> {
+    loop {
+        match lock(file, libc::F_OFD_SETLKW, at, libc::F_WRLCK) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done.map(|_| ()),
+        }
+    }
+}
+
+/// Unlock one byte of a file.
+///
+/// # Errors
+/// The system cannot unlock it.
+pub fn unlock_byte(file: &File, at: i64) -> io::Result<()> {
+    lock(file, libc::F_OFD_SETLK, at, libc::F_UNLCK).map(|_| ())
+}
+
+/// Return whether another open file has this byte locked.
+///
+/// # Errors
+/// The system does not tell.
+pub fn is_byte_locked(file: &File, at: i64) -> io::Result<bool> {
+    lock(file, libc::F_OFD_GETLK, at, libc::F_WRLCK).map(|kind| kind != libc::F_UNLCK)
+}
+
+#[allow(clippy::cast_possible_truncation)] // constants of the system's, which fit its fields
+fn lock(file: &File, command: i32, at: i64, kind: i32) -> io::Result<i32> {
+    // SAFETY: the struct consists of numbers, for which zeros are valid.
+    let mut wanted: libc::flock = unsafe { std::mem::zeroed() };
+    (wanted.l_type, wanted.l_whence) = (kind as i16, libc::SEEK_SET as i16);
+    (wanted.l_start, wanted.l_len) = (at, 1);
+    // SAFETY: the struct is exclusively borrowed during the call, and the file is open.
+    let status = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut wanted) };
+    if status == -1 { Err(io::Error::last_os_error()) } else { Ok(i32::from(wanted.l_type)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri locks no files")]
+    fn a_byte_is_locked_by_one_open_file_until_that_is_closed() {
+        let path = std::env::temp_dir().join(format!("ztfast-locks-{}", std::process::id()));
+        let open = || File::options().create(true).truncate(false).read(true).write(true).open(&path).unwrap();
+        let (first, second) = (open(), open());
+        assert!(try_lock_byte(&first, 3).unwrap() && try_lock_byte(&first, 3).unwrap());
+        assert!(!try_lock_byte(&second, 3).unwrap() && try_lock_byte(&second, 4).unwrap());
+        assert!(is_byte_locked(&second, 3).unwrap() && !is_byte_locked(&first, 3).unwrap());
+        drop(first);
+        assert!(!is_byte_locked(&second, 3).unwrap() && try_lock_byte(&second, 3).unwrap());
+        unlock_byte(&second, 3).unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -1,0 +1,176 @@
+//! Sessions for Python: what an identity says of one, and what a list of sessions shows.
+
+use crate::errors::raise;
+use crate::exceptions::{admit_error, forked};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::path::PathBuf;
+use ztfast_engine::{
+    Attributes, Capacity, Chosen, Code, NewProof, Residence, Role, SessionError, SessionId, SessionRecord,
+    SessionStatus, State, StateError, monotonic_ns,
+};
+
+/// What an identity says besides principal and bounds: factors, the time of the proof in nanoseconds since the epoch,
+/// assurance, risk, for whom the principal acts, region, channel, ground.
+#[derive(FromPyObject)]
+pub(crate) struct Given(
+    Vec<String>,
+    Option<i64>,
+    u8,
+    u8,
+    Option<(String, String)>,
+    Option<String>,
+    Option<String>,
+    u64,
+);
+
+impl Given {
+    /// Admit a session with these attributes.
+    pub(crate) fn admit(
+        &self,
+        engine: &ztfast_engine::Engine,
+        (ty, id): (&str, &str),
+        bounds: (i64, i64),
+    ) -> Result<SessionId, SessionError> {
+        let Self(factors, proved_ns, assurance, risk, on_behalf_of, region, channel, ground) = self;
+        let factors: Vec<&str> = factors.iter().map(String::as_str).collect();
+        let attributes = Attributes {
+            factors: &factors,
+            proved_ns: *proved_ns,
+            assurance: *assurance,
+            risk: *risk,
+            on_behalf_of: on_behalf_of.as_ref().map(|(ty, id)| (&**ty, &**id)),
+            region: region.as_deref(),
+            channel: channel.as_deref(),
+            ground: *ground,
+        };
+        engine.admit_known(ty, id, bounds, &attributes)
+    }
+}
+
+/// Where an engine's state is, and what it may do with it: the directory, the role, the numbers of sessions and handles
+/// that were asked for, and the group that may read it.
+#[derive(FromPyObject)]
+pub(crate) struct Place(PathBuf, String, Option<usize>, Option<usize>, Option<u32>);
+
+impl Place {
+    /// Open the state; where it is made, it has room for so many sessions and handles.
+    pub(crate) fn open(&self, capacity: Capacity, residence: Residence) -> Result<State, StateError> {
+        let Self(directory, role, sessions, handles, group) = self;
+        let role = if role == "decide" { Role::Decide } else { Role::Authority };
+        State::open(directory, role, capacity, (*sessions, *handles), *group, residence)
+    }
+}
+
+/// Return the exception for a session that could not be changed.
+pub(crate) fn session_error(py: Python<'_>, error: &SessionError) -> PyErr {
+    let class = match error {
+        SessionError::Forked(_) => return forked(py),
+        SessionError::Admit(error) => return admit_error(py, error),
+        SessionError::Change(_) => "SessionError",
+        SessionError::Role(_) => "RoleError",
+        SessionError::Factors | SessionError::Names => "CapacityError",
+        SessionError::Lock(_) => "StateError",
+    };
+    raise(py, class, &error.to_string())
+}
+
+/// Give a session another end.
+pub(crate) fn renew(py: Python<'_>, engine: &ztfast_engine::Engine, session: u64, not_after_ns: i64) -> PyResult<()> {
+    let renewed = py.detach(|| engine.renew(SessionId(session), not_after_ns));
+    renewed.map_err(|error| session_error(py, &error))
+}
+
+/// Record what a session's principal has proved anew.
+pub(crate) fn present(
+    py: Python<'_>,
+    engine: &ztfast_engine::Engine,
+    session: u64,
+    factors: Option<&[String]>,
+    (proved_ns, assurance, risk): (Option<i64>, Option<u8>, Option<u8>),
+) -> PyResult<()> {
+    let names: Option<Vec<&str>> = factors.map(|names| names.iter().map(String::as_str).collect());
+    let proof = NewProof { factors: names.as_deref(), proved_ns, assurance, risk };
+    let done = py.detach(|| engine.present(SessionId(session), &proof));
+    done.map_err(|error| session_error(py, &error))
+}
+
+/// Revoke, quarantine or release sessions: those within a uid, or those that rest on a ground. Return how many changed.
+pub(crate) fn set_all(
+    py: Python<'_>,
+    engine: &ztfast_engine::Engine,
+    within: Option<&(String, String)>,
+    ground: u64,
+    status: u8,
+) -> PyResult<usize> {
+    let chosen = within.map_or(Chosen::Ground(ground), |(ty, id)| Chosen::Within(ty, id));
+    let done = py.detach(|| engine.set_sessions(chosen, status_of(status)));
+    done.map_err(|error| session_error(py, &error))
+}
+
+/// Return the status that Python's number stands for.
+pub(crate) const fn status_of(status: u8) -> SessionStatus {
+    match status {
+        1 => SessionStatus::Active,
+        3 => SessionStatus::Quarantined,
+        _ => SessionStatus::Revoked,
+    }
+}
+
+/// Return a session that some process admitted, as a dict.
+pub(crate) fn find<'py>(
+    py: Python<'py>,
+    engine: &ztfast_engine::Engine,
+    session: u64,
+) -> PyResult<Option<Bound<'py, PyDict>>> {
+    let found = py.detach(|| engine.find_session(SessionId(session))).map_err(|_| forked(py))?;
+    found.map(|(record, _)| shown(py, engine, &record)).transpose().map(Option::flatten)
+}
+
+/// Return all sessions that have a slot, as dicts.
+pub(crate) fn list<'py>(py: Python<'py>, engine: &ztfast_engine::Engine) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    let all = py.detach(|| engine.list_sessions()).map_err(|_| forked(py))?;
+    all.iter().filter_map(|record| shown(py, engine, record).transpose()).collect()
+}
+
+fn shown<'py>(
+    py: Python<'py>,
+    engine: &ztfast_engine::Engine,
+    record: &SessionRecord,
+) -> PyResult<Option<Bound<'py, PyDict>>> {
+    let Some((ty, id)) = engine.uid_of(record.principal) else { return Ok(None) };
+    let uid = |place: Option<_>| place.and_then(|place| engine.uid_of(place));
+    let (now_ns, proof) = (monotonic_ns(), record.live.proof);
+    let status = match record.status {
+        SessionStatus::Revoked => "revoked",
+        _ if now_ns >= record.to_ns => "expired",
+        SessionStatus::Quarantined => "quarantined",
+        SessionStatus::Active => "active",
+    };
+    let names = engine.factor_names();
+    let factors: Vec<&String> =
+        names.iter().enumerate().filter(|(at, _)| proof.factors >> at & 1 == 1).map(|(_, name)| name).collect();
+    let age_ms = proof.age_ms(now_ns);
+    let dict = PyDict::new(py);
+    dict.set_item("id", record.id.0)?;
+    dict.set_item("principal", (&*ty, &*id))?;
+    dict.set_item("status", status)?;
+    dict.set_item("not_before_ns", record.not_before_ns)?;
+    dict.set_item("not_after_ns", record.not_after_ns)?;
+    dict.set_item("admitted_ns", record.admitted_ns)?;
+    dict.set_item("left_ns", record.to_ns.saturating_sub(now_ns))?;
+    dict.set_item("factors", factors)?;
+    dict.set_item("auth_age_ms", if age_ms == i64::MAX { None } else { Some(age_ms) })?;
+    dict.set_item("assurance", proof.assurance)?;
+    dict.set_item("risk", proof.risk)?;
+    dict.set_item("on_behalf_of", uid(record.live.on_behalf_of).map(|(ty, id)| (ty.to_string(), id.to_string())))?;
+    dict.set_item("region", record.live.region.and_then(|name| engine.name_of(name)))?;
+    dict.set_item("channel", record.live.channel.and_then(|name| engine.name_of(name)))?;
+    dict.set_item("ground", record.ground)?;
+    Ok(Some(dict))
+}
+
+/// Return the code with which a session is denied, or `ALLOW` if it is valid now.
+pub(crate) fn code(engine: &ztfast_engine::Engine, session: u64) -> Code {
+    engine.session_code(SessionId(session))
+}

@@ -1,0 +1,184 @@
+"""What an engine does with sessions: it admits, finds, lists and revokes them."""
+
+from __future__ import annotations
+
+import grp
+import os
+from typing import TYPE_CHECKING, Any
+
+from ztfast import gate
+from ztfast.errors import SessionError
+from ztfast.gate import Session
+from ztfast.identities import Identity, ground_number, nanoseconds
+from ztfast.reports import SessionInfo
+from ztfast.shown import refused
+from ztfast.uid import Uid, UidLike
+
+if TYPE_CHECKING:
+    from ztfast import _core
+
+__all__ = ["Sessions", "place_of_state"]
+
+_REVOKED, _QUARANTINED, _ACTIVE = 2, 3, 1
+
+
+class Sessions:
+    """The sessions of an engine: the part of :class:`ztfast.Engine` that admits, finds and revokes."""
+
+    __slots__ = ()
+    _core: _core.Engine
+
+    def admit(self, identity: Identity) -> Session:
+        """Open a session for an identity that trusted code has established.
+
+        The principal need not be in the store, but the schema must have its type.
+
+        Raises:
+            ArgumentError: if ``identity`` is not an identity.
+            CapacityError: if live sessions take all slots, or all handles are in use.
+            EntityError: if the schema has no such type, or does not list the entity in its enumerated type.
+            ForkedError: if the engine was opened before a fork.
+            RoleError: if the engine only decides.
+
+        >>> import ztfast, time
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=time.time() + 60))
+        >>> session.principal
+        Uid(type='User', id='ann')
+        """
+        if not isinstance(identity, Identity):
+            raise refused("admit", "a ztfast.Identity", identity)
+        return gate.admit(self._core, identity, nanoseconds(identity.not_before), nanoseconds(identity.not_after))
+
+    def session(self, id: int) -> Session:
+        """Return the session with an id, which this or another process of the same state admitted.
+
+        A session's id (``session.id``) is a secret between the processes that use it: whoever has it and the state can
+        decide by it.
+
+        Raises:
+            ArgumentError: if ``id`` is not a number.
+            SessionError: if there is no session with this id, or it is over.
+            ForkedError: if the engine was opened before a fork.
+
+        >>> import ztfast, math
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> admitted = engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
+        >>> engine.session(admitted.id).principal
+        Uid(type='User', id='ann')
+        """
+        if isinstance(id, bool) or not isinstance(id, int) or not 0 <= id < 1 << 64:
+            raise refused("session", "a session's id (session.id)", id)
+        found = self._core.find_session(id)
+        info = None if found is None else SessionInfo._of(found)
+        if info is None or info.status in ("revoked", "expired"):
+            why = "there is none with this id" if info is None else f"it is {info.status}"
+            raise SessionError(f"session {id:#x}: {why}: let an authority admit the principal again")
+        identity = Identity(
+            info.principal,
+            not_before=info.not_before,
+            not_after=info.not_after,
+            factors=info.factors,
+            auth_time=info.admitted if info.auth_age is None else None,
+            assurance=info.assurance,
+            channel=info.channel or "trusted",
+            region=info.region,
+            risk=info.risk,
+            on_behalf_of=info.on_behalf_of,
+        )
+        return gate.found(self._core, id, identity)
+
+    def sessions(self) -> tuple[SessionInfo, ...]:
+        """Return all sessions, of all processes, with those that ended while nobody has taken their slot yet.
+
+        Raises:
+            ForkedError: if the engine was opened before a fork.
+
+        >>> import ztfast, math
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf, factors=["x509"]))
+        >>> [(str(info.principal), info.status, info.factors) for info in engine.sessions()]
+        [('User::"ann"', 'active', ('x509',))]
+        """
+        return tuple(SessionInfo._of(found) for found in self._core.list_sessions())
+
+    def revoke(self, principal: UidLike | None = None, /, *, ground: str | bytes | None = None) -> int:
+        """Revoke the sessions of a principal, of all principals that are in a group, or that rest on a ground.
+
+        Args:
+            principal: The uid of a principal or of an entity that principals are in.
+            ground: A ground, as in :class:`ztfast.Identity`.
+
+        Returns:
+            How many sessions were revoked. When it returns, no process decides by them any more.
+
+        Raises:
+            ArgumentError: unless exactly one of both is given.
+            RoleError: if the engine only decides.
+            ForkedError: if the engine was opened before a fork.
+
+        >>> import ztfast, math
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf, ground="certificate 7"))
+        >>> engine.revoke(ground="certificate 7")
+        1
+        >>> engine.decide(session, "view", 'Photo::"p1"').code
+        'REVOKED'
+        """
+        return self._set(principal, ground, _REVOKED, "revoke")
+
+    def quarantine(
+        self, principal: UidLike | None = None, /, *, ground: str | bytes | None = None, on: bool = True
+    ) -> int:
+        """Deny every request of sessions, chosen as for :meth:`revoke`, until ``on=False``. Returns how many changed.
+
+        >>> import ztfast, math
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
+        >>> engine.quarantine('User::"ann"')
+        1
+        >>> engine.decide(session, "view", 'Photo::"p1"').code
+        'QUARANTINED'
+        """
+        return self._set(principal, ground, _QUARANTINED if on else _ACTIVE, "quarantine")
+
+    def _set(self, principal: UidLike | None, ground: str | bytes | None, status: int, what: str) -> int:
+        if (principal is None) == (ground is None):
+            raise refused(what, "a principal or ground=, one of both", principal)
+        if ground is not None:
+            if not isinstance(ground, (str, bytes)) or not ground:
+                raise refused(f"{what}: ground", "a text or bytes, not empty", ground)
+            return self._core.set_sessions(None, ground_number(ground), status)
+        uid = Uid.of(principal)
+        return self._core.set_sessions((uid.type, uid.id), 0, status)
+
+
+def place_of_state(
+    state: Any, role: Any, sessions: int | None, handles: int | None, group: Any
+) -> tuple[str, str, int | None, int | None, int | None] | None:
+    """Check where an engine's state is and what the engine may do with it, and return it as the core takes it."""
+    if role not in ("authority", "decide"):
+        raise refused("role", "'authority' or 'decide'", role)
+    if state is None:
+        if role == "decide":
+            raise refused("role='decide'", "the state= of another process", state)
+        if group is not None:
+            raise refused("state_group", "a group only with state=", group)
+        return None
+    try:
+        path = os.fsdecode(os.fspath(state))
+    except TypeError:
+        raise refused("state", "the path of a directory", state) from None
+    if not path or "\0" in path:
+        raise refused("state", "the path of a directory", state)
+    number: int | None = None
+    if isinstance(group, str):
+        try:
+            number = grp.getgrnam(group).gr_gid
+        except KeyError:
+            raise refused("state_group", "a group of this machine", group) from None
+    elif group is not None:
+        if isinstance(group, bool) or not isinstance(group, int) or not 0 <= group < 1 << 32:
+            raise refused("state_group", "a group's name or number", group)
+        number = group
+    return path, role, sessions, handles, number
