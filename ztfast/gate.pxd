@@ -233,6 +233,8 @@ cdef class Gate:
     cdef bint _is_strict
     cdef bint _always_by_context
     cdef uint8_t _kinds[MAX_ARGUMENTS]
+    # If all values are numbers, what reads each of them, and what ends them.
+    cdef void *_readers[MAX_ARGUMENTS + 1]
     # For sets, the kinds of their elements.
     cdef uint8_t _elements[MAX_ARGUMENTS]
     cdef bytes _every_kind

@@ -17,8 +17,10 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
+    /* Return False or True, chosen without a branch, because a processor cannot guess what is allowed. */
     static inline PyObject *ztfast_truth(int is_true) {
-        return Py_NewRef(is_true ? Py_True : Py_False);
+        const uintptr_t no = (uintptr_t)Py_False, yes = (uintptr_t)Py_True;
+        return Py_NewRef((PyObject *)(no ^ ((no ^ yes) & (0 - (uintptr_t)is_true))));
     }
     """
     PyObject *ztfast_truth(bint is_true) noexcept
@@ -46,7 +48,7 @@ cdef inline PyObject *allows_plain(Gate gate, PyObject *const *arguments, Py_ssi
             if <void *>arguments[at].ob_type != LONG or ztfast_short_number(arguments[at], &values[at - 2]) != 0:
                 return gate._allows_values(gate, arguments, count)
         if ztfast_take_at_once(&gate._busy):
-            return allowed(gate, arguments, values, count)
+            return allowed(gate, arguments, values)
     return gate._allows_values(gate, arguments, count)
 
 
@@ -54,28 +56,29 @@ cdef PyObject *allows_numbers(Gate gate, PyObject *const *arguments, Py_ssize_t 
     """Decide if all values are numbers, of the usual types and sizes."""
     cdef int64_t values[MAX_ARGUMENTS]
     if (
-        count == gate._at_once and <void *>arguments[0].ob_type == SESSION and <void *>arguments[1].ob_type == HANDLE
+        count == gate._at_once
+        and <void *>arguments[0].ob_type == SESSION
+        and <void *>arguments[1].ob_type == HANDLE
+        and ztfast_take_at_once(&gate._busy)
     ):
-        if not usual_numbers(gate, arguments, values):
-            return allows_unusual(gate, arguments, values, count)
-        if ztfast_take_at_once(&gate._busy):
-            return allowed(gate, arguments, values, count)
+        if ztfast_usual_numbers(gate._readers, arguments + 2, values) != 0:
+            return allows_unusual(gate, arguments, values)
+        return allowed(gate, arguments, values)
     return call_otherwise(gate, arguments, count)
 
 
-cdef PyObject *allows_unusual(Gate gate, PyObject *const *arguments, int64_t *values, Py_ssize_t count) noexcept:
-    """Decide if all values are numbers of any type that needs no Python code."""
-    if numbers_at_once(gate, arguments, values) and ztfast_take_at_once(&gate._busy):
-        return allowed(gate, arguments, values, count)
-    return call_otherwise(gate, arguments, count)
+cdef PyObject *allows_unusual(Gate gate, PyObject *const *arguments, int64_t *values) noexcept:
+    """Decide if all values are numbers of any type that needs no Python code. The gate was taken."""
+    if numbers_at_once(gate, arguments, values):
+        return allowed(gate, arguments, values)
+    ztfast_give_at_once(&gate._busy)
+    return call_otherwise(gate, arguments, gate._at_once)
 
 
-cdef inline PyObject *allowed(
-    Gate gate, PyObject *const *arguments, const int64_t *values, Py_ssize_t count
-) noexcept:
+cdef inline PyObject *allowed(Gate gate, PyObject *const *arguments, const int64_t *values) noexcept:
     """Decide, and give back the gate that was taken."""
     cdef uint32_t code = gate._allows(
-        gate._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, <size_t>(count - 2)
+        gate._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, gate._count
     )
     ztfast_give_at_once(&gate._busy)
     return ztfast_truth(code == <uint32_t>ZTFAST_ALLOW)
@@ -95,15 +98,6 @@ cdef PyObject *allows_passed(Gate gate, PyObject *const *arguments, Py_ssize_t c
     if code == <uint32_t>ZTFAST_UNDECIDED:
         return call_otherwise(gate, arguments, count)
     return ztfast_truth(code == <uint32_t>ZTFAST_ALLOW)
-
-
-cdef inline bint usual_numbers(Gate gate, PyObject *const *arguments, int64_t *values) noexcept:
-    """Convert all values if they are of the usual types and sizes; return whether they are."""
-    cdef size_t at
-    for at in range(gate._count):
-        if ztfast_usual(gate._kinds[at], arguments[at + 2], &values[at]) != 0:
-            return False
-    return True
 
 
 cdef bint numbers_at_once(Gate gate, PyObject *const *arguments, int64_t *values) noexcept:
@@ -316,7 +310,7 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
         return decide_otherwise(gate, arguments, count)
     if gate._looks_up:
         code = decide_passed(gate, arguments, &determining)
-    elif usual_numbers(gate, arguments, values) or numbers_at_once(gate, arguments, values):
+    elif ztfast_usual_numbers(gate._readers, arguments + 2, values) == 0 or numbers_at_once(gate, arguments, values):
         code = api.decide(
             gate._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, gate._count,
             &determining,

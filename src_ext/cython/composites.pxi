@@ -39,6 +39,13 @@ cdef extern from *:
         return 0;
     }
 
+    /* Compilers do not make one instruction of a loop over bytes. */
+    #if PY_LITTLE_ENDIAN
+    #define ZTFAST_HIGH_FIRST(bits, number) __builtin_bswap##bits(number)
+    #else
+    #define ZTFAST_HIGH_FIRST(bits, number) (number)
+    #endif
+
     /* Read an exact IPv4Address or IPv6Address into its bytes; return how many there are, or 0 if it cannot be read.
      * Without a GIL, another thread may change the object meanwhile. */
     static inline size_t ztfast_address(PyObject *value, uint8_t *bytes) {
@@ -49,7 +56,8 @@ cdef extern from *:
             int64_t number;
             if (bits == NULL || !PyLong_CheckExact(bits) || ztfast_number(bits, &number) != 0) return 0;
             if (number < 0 || number > UINT32_MAX) return 0;
-            for (int at = 0; at < 4; at++) bytes[at] = (uint8_t)(number >> (24 - 8 * at));
+            const uint32_t word = ZTFAST_HIGH_FIRST(32, (uint32_t)number);
+            memcpy(bytes, &word, 4);
             return 4;
         }
         if (type == ztfast_ip6_type) {
@@ -58,7 +66,10 @@ cdef extern from *:
             /* Without its scope, a link-local address would mean another address. */
             if (ZTFAST_SLOT(value, ztfast_ip6_scope) != Py_None) return 0;
             if (bits == NULL || !PyLong_CheckExact(bits) || ztfast_wide_number(bits, &number) != 0) return 0;
-            for (int at = 0; at < 16; at++) bytes[at] = (uint8_t)(number >> (120 - 8 * at));
+            const uint64_t words[2] = {
+                ZTFAST_HIGH_FIRST(64, (uint64_t)(number >> 64)), ZTFAST_HIGH_FIRST(64, (uint64_t)number)
+            };
+            memcpy(bytes, words, 16);
             return 16;
         }
     #endif

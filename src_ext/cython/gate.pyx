@@ -145,6 +145,7 @@ cdef class Gate:
             self._always_by_context, self._plain, self._at_once = True, -1, -1
         for at in range(min(self._count, <size_t>MAX_ARGUMENTS)):
             self._kinds[at] = kinds[at]
+            self._readers[at] = ztfast_reader_of(kinds[at])
             self._always_by_context |= self._kinds[at] == ZTFAST_OTHER
             self._looks_up |= self._kinds[at] in (ZTFAST_STRING, ZTFAST_ENTITY, ZTFAST_ADDRESS, ZTFAST_SET)
             if self._kinds[at] == ZTFAST_SET:
@@ -155,6 +156,7 @@ cdef class Gate:
                 self._plain = -1
             if self._kinds[at] == ZTFAST_OTHER:
                 self._at_once = -1
+        self._readers[min(self._count, <size_t>MAX_ARGUMENTS)] = <void *>ztfast_read_no_more
         if self._looks_up and self._count > ZTFAST_MAX_VALUES:
             self._at_once = -1
         self._allows_values = allows_passed if self._looks_up else allows_numbers
@@ -593,14 +595,18 @@ cdef Py_ssize_t parsed(int kind, PyObject *text, Py_ssize_t room, int64_t *numbe
     return room - length
 
 
-cdef Py_ssize_t parsed_address(PyObject *value, Address *address, Py_ssize_t room) noexcept:
+cdef inline Py_ssize_t parsed_address(PyObject *value, Address *address, Py_ssize_t room) noexcept:
     """Read an address or an exact text of one, as `parsed` does."""
+    address.length = ztfast_address(value, address.bytes)
+    if address.length == 0:
+        return parsed_text_of_address(value, address, room)
+    address.prefix = <uint32_t>address.length * 8
+    return room - (LONGEST_IP4 if address.length == 4 else LONGEST_IP6)
+
+
+cdef Py_ssize_t parsed_text_of_address(PyObject *value, Address *address, Py_ssize_t room) noexcept:
     cdef Py_ssize_t length
     cdef const char *ascii
-    address.length = ztfast_address(value, address.bytes)
-    if address.length != 0:
-        address.prefix = <uint32_t>address.length * 8
-        return room - (LONGEST_IP4 if address.length == 4 else LONGEST_IP6)
     if <void *>value.ob_type != TEXT:
         return NO_ROOM
     ascii = ztfast_ascii(value, &length)

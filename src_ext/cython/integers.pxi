@@ -2,11 +2,15 @@
 
 cdef extern from *:
     """
+    /* What is rare lies aside, because a processor fetches instructions best that follow each other. */
+    #define ZTFAST_RARE(condition) __builtin_expect(!!(condition), 0)
+    #define ZTFAST_USUAL(condition) __builtin_expect(!!(condition), 1)
+
     /* Read an exact int, if it has one or two digits, as the usual ones have, and is not below -2**30; else return -1.
      * This calls nothing, so that its callers need not save their registers. */
     static inline int ztfast_short_number(PyObject *value, int64_t *number) {
     #if PY_VERSION_HEX >= 0x030C0000
-        if (PyUnstable_Long_IsCompact((PyLongObject *)value)) {
+        if (ZTFAST_USUAL(PyUnstable_Long_IsCompact((PyLongObject *)value))) {
             *number = (int64_t)PyUnstable_Long_CompactValue((PyLongObject *)value);
             return 0;
         }
@@ -19,12 +23,16 @@ cdef extern from *:
     #else
         const Py_ssize_t size = Py_SIZE(value);
         const digit *digits = ((PyLongObject *)value)->ob_digit;
-        if ((size_t)(size + 1) <= 2) {
-            *number = (int64_t)size * digits[0];
+        if (ZTFAST_USUAL(size == 1)) {
+            *number = (int64_t)digits[0];
             return 0;
         }
         if (size == 2) {
             *number = (int64_t)digits[0] | (int64_t)digits[1] << PyLong_SHIFT;
+            return 0;
+        }
+        if (size == 0 || size == -1) {
+            *number = size == 0 ? 0 : -(int64_t)digits[0];
             return 0;
         }
     #endif

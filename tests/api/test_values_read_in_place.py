@@ -375,6 +375,17 @@ class Text(str):
         return 0
 
 
+def test_values_after_a_new_date_are_read(desk: Desk) -> None:
+    gate = desk.engine.prepare("read", "at", "when", "price", "asked")
+    for days in range(0, 4_000, 7):
+        at, when = NOON + datetime.timedelta(days), NOON - datetime.timedelta(days)
+        for price in (days, days + 1):
+            decided = gate.decide(desk.session, desk.doc, at, when, Decimal(price), days)
+            assert decided.reasons == ("price",) * (price == days) + ("at",) * (at == when)
+            allowed = gate.allows(desk.session, desk.doc, at, when, Decimal(price), days)
+            assert allowed == (price == days or at == when)
+
+
 def test_texts_count_for_the_size_of_a_context() -> None:
     # Two attributes, and the bytes of the texts.
     for most in range(2 * 16 + 10, 2 * 16 + 16):

@@ -105,8 +105,8 @@ MUTANTS = (
     Mutant(
         "gate: the least decimal's opposite wraps",
         SCALARS,
-        "if (magnitude > (uint64_t)INT64_MAX + negative) return -1;",
-        "if (magnitude > (uint64_t)INT64_MAX + 1) return -1;",
+        "if (decimal->own[0] > ztfast_multipliers[power]) return -1;",
+        "if (decimal->own[0] > ztfast_multipliers[power] + 1) return -1;",
         # A check at import finds this, too, and then decimals take the way through the core.
         NO_PYTHON,
     ),
@@ -144,16 +144,30 @@ MUTANTS = (
     Mutant(
         "gate: dates of one day of the month are taken for each other",
         SCALARS,
-        "(uint32_t)known == date ?",
-        "known != 0 ?",
+        "if (ZTFAST_RARE((uint32_t)known != ztfast_date(value))) return 1;",
+        "if (ZTFAST_RARE(known == 0)) return 1;",
         Python(f"{IN_PLACE}::test_dates_of_one_day_of_the_month_are_told_apart"),
     ),
     Mutant(
         "gate: every zone is UTC",
         SCALARS,
-        "if (PyDateTime_DATE_GET_TZINFO(value) != ztfast_utc) return -1;",
-        "if (PyDateTime_DATE_GET_TZINFO(value) == Py_None) return -1;",
+        "return time->hastzinfo && time->tzinfo == ztfast_utc;",
+        "return time->hastzinfo;",
         VALUES,
+    ),
+    Mutant(
+        "gate: the value after another is the same again",
+        SCALARS,
+        "(readers + 1, given + 1, numbers + 1)",
+        "(readers + 1, given, numbers + 1)",
+        Python(f"{IN_PLACE}::test_a_gate_reads_a_value_as_a_dict_does"),
+    ),
+    Mutant(
+        "gate: a new date is not counted",
+        SCALARS,
+        "        *numbers = ztfast_new_datetime(*given);\n",
+        "        *numbers = 0;\n",
+        Python(f"{IN_PLACE}::test_values_after_a_new_date_are_read"),
     ),
     Mutant(
         "gate: numpy's time that is none is a number",
@@ -172,8 +186,8 @@ MUTANTS = (
     Mutant(
         "gate: a text of a time or decimal takes nothing of a context",
         GATE,
-        "        return NO_ROOM\n    return room - length\n\n\ncdef Py_ssize_t parsed_address(",
-        "        return NO_ROOM\n    return room\n\n\ncdef Py_ssize_t parsed_address(",
+        "        return NO_ROOM\n    return room - length\n\n\ncdef inline Py_ssize_t parsed_address(",
+        "        return NO_ROOM\n    return room\n\n\ncdef inline Py_ssize_t parsed_address(",
         SIZES,
     ),
     Mutant(
@@ -244,8 +258,8 @@ MUTANTS = (
     Mutant(
         "gate: an address of four bytes is read the other way round",
         COMPOSITES,
-        "number >> (24 - 8 * at)",
-        "number >> (8 * at)",
+        "ZTFAST_HIGH_FIRST(32, (uint32_t)number)",
+        "(uint32_t)number",
         # A check at import finds this, too, and then addresses take the way through Python.
         Python(f"{READ}::test_no_python_code_runs"),
     ),
