@@ -68,6 +68,10 @@ class Engine(Sessions):
             state is this engine's own.
         role: ``"authority"`` may admit, revoke and change sessions. ``"decide"`` maps the state for reading only, so
             that a process that runs strategies can change nothing for others.
+        clock: The clock that decisions read. ``"coarse"`` is the kernel's, with steps of 1 to 4 ms. ``"tsc"`` is the
+            processor's time-stamp counter, calibrated each second: finer, and slower to read. ``"caller"`` is the time
+            that :meth:`set_time` gives, for backtests and for trading engines with a clock of their own; not with
+            ``state``.
         state_group: The group, by name or number, whose members may read a state that may belong to another user.
             Without it, the directory must be this process's user's own.
         sessions: The number of sessions that can be live at once, by default 65,536; each takes 64 bytes that decisions
@@ -110,6 +114,7 @@ class Engine(Sessions):
         *,
         state: str | os.PathLike[str] | None = None,
         role: Literal["authority", "decide"] = "authority",
+        clock: Literal["coarse", "caller", "tsc"] = "coarse",
         state_group: str | int | None = None,
         sessions: int | None = None,
         handles: int | None = None,
@@ -133,10 +138,15 @@ class Engine(Sessions):
                 raise refused(name, f"a number from 1 to {most}", value)
         for name, on in (("prefault", prefault), ("locked", locked), ("huge_pages", huge_pages), ("strict", strict)):
             _bool(name, on)
+        if clock not in ("coarse", "caller", "tsc"):
+            raise refused("clock", "'coarse', 'caller' or 'tsc'", clock)
+        if clock == "caller" and state is not None:
+            raise refused("clock='caller'", "an engine without state=: other processes do not see its time", clock)
         wanted = [None if given is None else counts[name] for name, given in asked.items()]
         self._core = _core.Engine(
             bundle._core,
             bundle,
+            clock=clock,
             state=place_of_state(state, role, wanted[0], wanted[1], state_group),
             **counts,
             prefault=prefault,
@@ -151,6 +161,38 @@ class Engine(Sessions):
         """The present bundle."""
         bundle: Bundle = self._core.bundle
         return bundle
+
+    def set_time(self, nanoseconds: int) -> int:
+        """Give an engine with ``clock="caller"`` another time, in nanoseconds since the epoch. It begins at 1970.
+
+        The time never goes back, so a session that expired stays so: an earlier time than before changes nothing. For
+        another backtest open another engine.
+
+        Returns:
+            The time that the clock shows.
+
+        Raises:
+            ArgumentError: if the engine has another clock, or the time is no integer of 64 bits.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny(), clock="caller")
+        >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after="2015-01-01T00:00:00+00:00"))
+        >>> engine.set_time(1_420_000_000_000_000_000)
+        1420000000000000000
+        >>> engine.decide(session, "view", 'Photo::"p1"').code
+        'ALLOW'
+        >>> engine.set_time(1_430_000_000_000_000_000)
+        1430000000000000000
+        >>> engine.decide(session, "view", 'Photo::"p1"').code
+        'EXPIRED'
+        """
+        given = nanoseconds
+        if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or not -(1 << 63) <= given < 1 << 63:
+            raise refused("set_time", "nanoseconds since the epoch, an integer of 64 bits", given)
+        shown = self._core.set_time(int(given))
+        if shown is None:
+            raise refused("set_time", "an engine with clock='caller'", given)
+        return shown
 
     @property
     def memory(self) -> MemoryUse:

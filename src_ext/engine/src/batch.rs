@@ -18,7 +18,6 @@ use ztfast_bundle::{
 };
 use ztfast_codes::Code;
 use ztfast_live::{Handle, Place, SessionId};
-use ztfast_pages::monotonic_ns;
 use ztfast_pages::prefetch;
 use ztfast_vm::{EntityRef, FOREIGN_STRING, Request, Scratch, StringsView, Value};
 
@@ -121,7 +120,7 @@ impl Batch {
         let resource = resources.one().filter(|_| uniform).map(|handle| self.shared.place(Handle(handle)));
         for (number, codes) in out.chunks_mut(ROWS).enumerate() {
             let first = number * ROWS;
-            let now_ns = monotonic_ns();
+            let now_ns = self.shared.now_ns();
             // A row that a column lacks must not be decided at all.
             if let Some(resource) = resource
                 && columns.iter().all(|column| column.covers(first, codes.len()))
@@ -159,7 +158,7 @@ impl Batch {
         }
         let mut chunk = Box::new(Chunk::new(0));
         for (number, codes) in out.chunks_mut(ROWS).enumerate() {
-            self.look_up(principals, resources, monotonic_ns(), number * ROWS, codes, &mut chunk);
+            self.look_up(principals, resources, self.shared.now_ns(), number * ROWS, codes, &mut chunk);
             codes.iter_mut().filter(|code| **code == UNDECIDED).for_each(|code| *code = Code::BadValue as u8);
         }
     }

@@ -109,7 +109,8 @@ impl Engine {
         attached: Option<Attached>,
         options: EngineOptions,
     ) -> Result<Arc<Self>, EngineError> {
-        let state = State::private(options.sessions.min(MAX_SESSIONS), options.residence)?;
+        let clock = options.clock.start()?;
+        let state = State::private(options.sessions.min(MAX_SESSIONS), clock, options.residence)?;
         Self::on(state, bundle, fallback, attached, options)
     }
 

@@ -66,7 +66,7 @@ impl Shared {
     /// The code of the denial.
     pub fn session_principal(&self, snapshot: &Snapshot, action: u32, session: SessionId) -> Result<EntityRef, Code> {
         let killed = self.stops(&snapshot.loaded, Some(action));
-        let place = self.principal(session, ztfast_pages::monotonic_ns(), killed)?;
+        let place = self.principal(session, self.now_ns(), killed)?;
         if !snapshot.loaded.uids.covers(place) {
             return Err(Code::UnknownSession);
         }

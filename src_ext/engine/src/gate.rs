@@ -10,7 +10,6 @@ use std::sync::Arc;
 use ztfast_bundle::ValueType;
 use ztfast_codes::Code;
 use ztfast_live::{Handle, SessionId};
-use ztfast_pages::monotonic_ns;
 use ztfast_vm::{ADDED_STRING, EntityRef, Tag, Value};
 
 /// A value of [`Gate::expected`] that no state equals, so that the next decision calls [`Gate::catch_up`].
@@ -39,6 +38,8 @@ pub struct Gate {
     call: Call,
     /// Whether some arguments are texts, entities, sets or addresses. Then each decision needs a call of its own.
     looks_up: bool,
+    /// Whether decisions read another clock than the kernel's coarse one. They take a path of their own.
+    pub(crate) has_own_clock: bool,
     pub(crate) snapshot: Arc<Snapshot>,
     /// `None` if the gate does not fit the newest bundle.
     pub(crate) binding: Option<Arc<Binding>>,
@@ -61,10 +62,12 @@ impl Gate {
         (brought, memory): (CallValues, Box<WorkingMemory>),
     ) -> Self {
         let looks_up = spec.brings() != Brings::Nothing;
+        let has_own_clock = !shared.has_coarse_clock();
         Self {
-            expected: if looks_up { NEVER } else { quiet(snapshot.version) },
+            expected: if looks_up || has_own_clock { NEVER } else { quiet(snapshot.version) },
             call: Call::None,
             looks_up,
+            has_own_clock,
             shared,
             number,
             spec,
@@ -290,7 +293,7 @@ impl Gate {
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn refuse(&mut self, session: SessionId, resource: Handle) -> Code {
         self.refresh();
-        let principal = match self.shared.principal(session, monotonic_ns(), self.is_killed()) {
+        let principal = match self.shared.principal(session, self.shared.now_ns(), self.is_killed()) {
             Ok(principal) => principal,
             Err(code) => return code,
         };
@@ -328,7 +331,12 @@ impl Gate {
             self.take_newest();
         }
         self.call = Call::None;
-        self.expected = if self.looks_up { NEVER } else { quiet(self.snapshot.version) };
+        self.expected = self.usual_state();
+    }
+
+    /// Return the state for which the next decision need not call [`Self::catch_up`].
+    fn usual_state(&self) -> u64 {
+        if self.looks_up || self.has_own_clock { NEVER } else { quiet(self.snapshot.version) }
     }
 
     /// Handle a state other than the expected one: a call was begun or is missing, there is a newer snapshot, or the
@@ -356,12 +364,12 @@ impl Gate {
             }
         };
         self.call = Call::None;
-        self.expected = if self.looks_up { NEVER } else { quiet(self.snapshot.version) };
+        self.expected = self.usual_state();
         if self.is_killed() {
             return Some(Code::Killed);
         }
         // A denial of the session takes precedence over a denial of the request.
-        denied.map(|code| self.shared.principal(session, monotonic_ns(), self.is_killed()).err().unwrap_or(code))
+        denied.map(|code| self.shared.principal(session, self.shared.now_ns(), self.is_killed()).err().unwrap_or(code))
     }
 
     /// Return the denial of a session or resource whose place was reused after the call's snapshot was taken: there it
@@ -372,7 +380,7 @@ impl Gate {
         if uids.is_newest() {
             return None;
         }
-        match self.shared.principal(session, monotonic_ns(), false) {
+        match self.shared.principal(session, self.shared.now_ns(), false) {
             Ok(principal) if !uids.covers(principal) => Some(Code::UnknownSession),
             Ok(_) if !uids.covers_handles() => Some(Code::UnknownHandle),
             Ok(_) => None,

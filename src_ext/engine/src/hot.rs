@@ -75,12 +75,27 @@ impl Gate {
     #[inline(always)]
     #[allow(clippy::inline_always)] // what is passed on must stay in registers
     fn walk<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
-        if self.shared.state() != self.expected
-            && let Some(denied) = self.catch_up(session, values)
-        {
-            return denied;
+        if self.shared.state() != self.expected {
+            if let Some(denied) = self.catch_up(session, values) {
+                return denied;
+            }
+            if self.has_own_clock {
+                return self.decide_by_own_clock(session, resource, values, sink);
+            }
         }
         self.decide_now(session, resource, values, sink)
+    }
+
+    /// Decide as [`Self::decide_now`] does, by the engine's own clock.
+    #[inline(never)]
+    pub(crate) fn decide_by_own_clock<N: Sink>(
+        &mut self,
+        session: SessionId,
+        resource: Handle,
+        values: &[i64],
+        sink: &mut N,
+    ) -> Code {
+        self.decide_at(self.shared.now_ns(), session, resource, values, sink)
     }
 
     /// Decide by the gate's snapshot, whose version was seen to be the newest.
@@ -93,7 +108,19 @@ impl Gate {
         values: &[i64],
         sink: &mut N,
     ) -> Code {
-        let now_ns = monotonic_ns();
+        self.decide_at(monotonic_ns(), session, resource, values, sink)
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
+    fn decide_at<N: Sink>(
+        &mut self,
+        now_ns: i64,
+        session: SessionId,
+        resource: Handle,
+        values: &[i64],
+        sink: &mut N,
+    ) -> Code {
         let Some(principal) = self.shared.sessions.valid(session, now_ns) else { return self.refused(session, now_ns) };
         let Some(binding) = &self.binding else { return Code::StaleGate };
         let loaded = &*self.snapshot.loaded;

@@ -56,7 +56,7 @@ pub use decide::{Determining, MAX_DETERMINING};
 pub use engine::{Engine, StaleGates, Swap, SwapError};
 pub use gate::Gate;
 pub use kills::Kill;
-pub use options::{EngineError, EngineOptions, MemoryUse};
+pub use options::{ClockKind, EngineError, EngineOptions, MemoryUse};
 pub use passed::{MOST_PASSED, Passed, PassedValues};
 pub use prepare::Seed;
 pub use request::{OwnedRequest, RequestBuilder};
@@ -70,4 +70,4 @@ pub use ztfast_live::{
     Admission, AdmitError, Capacity, ChangeSessionError, Handle, HandleError, LiveAttributes, MAX_ASSURANCE, MAX_RISK,
     Place, Proof, Role, SessionId, SessionRecord, SessionStatus, State, StateError,
 };
-pub use ztfast_pages::{Forked, MemoryError, Residence, monotonic_ns, now_ns};
+pub use ztfast_pages::{Clock, Forked, MemoryError, Residence, monotonic_ns, now_ns};

@@ -1,9 +1,10 @@
 //! The options of an engine, its use of memory, and why one could not be created.
 
 use crate::sets::SimdLevel;
+use std::sync::atomic::AtomicI64;
 use ztfast_bundle::OpenError;
 use ztfast_live::StateError;
-use ztfast_pages::{Forked, MemoryError, Residence};
+use ztfast_pages::{Clock, Forked, MemoryError, Residence};
 
 /// The capacity of an engine, and how it holds its memory.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +20,8 @@ pub struct EngineOptions {
     pub gate_cells: usize,
     /// How the memory is held.
     pub residence: Residence,
+    /// The clock that decisions read.
+    pub clock: ClockKind,
     /// The instructions that intersect sets of policies.
     pub simd: SimdLevel,
 }
@@ -31,7 +34,35 @@ impl Default for EngineOptions {
             max_context: 1 << 22,
             gate_cells: 1 << 19,
             residence: Residence::default(),
+            clock: ClockKind::default(),
             simd: SimdLevel::default(),
+        }
+    }
+}
+
+/// The clock that an engine's decisions read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClockKind {
+    /// The kernel's coarse monotonic clock: it takes a few nanoseconds to read, and has a resolution of 1 to 4 ms.
+    #[default]
+    Coarse,
+    /// The processor's time-stamp counter: finer, and about four times as long to read.
+    Tsc,
+    /// The time that the engine's user gives, which never goes back ([`crate::Shared::set_time`]). It begins at 1970.
+    Caller,
+}
+
+impl ClockKind {
+    /// Start the clock.
+    ///
+    /// # Errors
+    /// [`EngineError::NoClock`].
+    pub fn start(self) -> Result<Clock, EngineError> {
+        match self {
+            Self::Coarse => Ok(Clock::Coarse),
+            Self::Caller => Ok(Clock::Caller(AtomicI64::new(0))),
+            Self::Tsc if ztfast_pages::calibrate() => Ok(Clock::Tsc),
+            Self::Tsc => Err(EngineError::NoClock),
         }
     }
 }
@@ -45,6 +76,9 @@ pub enum EngineError {
     /// The system refused memory, or refused to hold it as the options ask.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// The processor has no counter that is a clock.
+    #[error("this machine has no time-stamp counter of a steady rate: open the engine with clock='coarse'")]
+    NoClock,
     /// The state could not be opened.
     #[error(transparent)]
     State(StateError),

@@ -142,8 +142,14 @@ impl PassedValues<'_> {
         let Self { gate, numbers, count } = self;
         let is_quiet = gate.shared.state() == quiet(gate.snapshot.version) || gate.is_newest_and_not_killed();
         // The session's place may have been reused if there is a newer epoch of uids, which comes before its bundle.
-        (is_quiet && gate.snapshot.loaded.uids.is_newest())
-            .then(|| gate.decide_now(session, resource, numbers.get(..*count).unwrap_or_default(), sink))
+        if !is_quiet || !gate.snapshot.loaded.uids.is_newest() {
+            return None;
+        }
+        let values = numbers.get(..*count).unwrap_or_default();
+        if gate.has_own_clock {
+            return Some(gate.decide_by_own_clock(session, resource, values, sink));
+        }
+        Some(gate.decide_now(session, resource, values, sink))
     }
 
     #[inline]

@@ -11,7 +11,7 @@ use ztfast_live::{
     Admission, AdmitError, ChangeSessionError, Known, MAX_FACTORS, MAX_NAME, OTHER_NAMES, OwnedUid, Place, Proof, Role,
     SessionId, SessionRecord, SessionStatus, Wanted,
 };
-use ztfast_pages::{Forked, Reading};
+use ztfast_pages::Forked;
 
 /// What is known about a session besides its principal and its bounds; nothing, by default.
 #[derive(Debug, Clone, Copy, Default)]
@@ -100,7 +100,7 @@ impl Shared {
         }
         let factors = self.factors(attributes.factors)?;
         let proof = Proof {
-            at_ns: attributes.proved_ns.map_or(i64::MIN, monotonic_of),
+            at_ns: attributes.proved_ns.map_or(i64::MIN, |wall_ns| self.monotonic_of(wall_ns)),
             factors,
             assurance: attributes.assurance,
             risk: attributes.risk,
@@ -133,6 +133,12 @@ impl Shared {
         self.sessions.name(name)?.ok_or(SessionError::Names)
     }
 
+    /// Convert a time of the wall clock to the clock of decisions. A time in the future is taken for now.
+    fn monotonic_of(&self, wall_ns: i64) -> i64 {
+        let now = self.sessions.state().clock().reading();
+        now.monotonic.saturating_add(wall_ns.saturating_sub(now.wall)).min(now.monotonic)
+    }
+
     fn factors(&self, names: &[&str]) -> Result<u32, SessionError> {
         self.sessions.factors(names.iter().copied())?.ok_or(SessionError::Factors)
     }
@@ -158,7 +164,7 @@ impl Shared {
     pub fn present(&self, session: SessionId, proof: &NewProof<'_>) -> Result<(), SessionError> {
         self.check_authority("change sessions")?;
         let factors = proof.factors.map(|names| self.factors(names)).transpose()?;
-        let at_ns = proof.proved_ns.map(monotonic_of);
+        let at_ns = proof.proved_ns.map(|wall_ns| self.monotonic_of(wall_ns));
         Ok(self.sessions.present(session, |before| Proof {
             at_ns: at_ns.unwrap_or(before.at_ns),
             factors: factors.unwrap_or(before.factors),
@@ -230,7 +236,7 @@ impl Shared {
     /// Return the code with which a session is denied now, or [`Code::Allow`] if it is valid.
     #[must_use]
     pub fn session_code(&self, session: SessionId) -> Code {
-        self.principal(session, ztfast_pages::monotonic_ns(), false).map_or_else(|code| code, |_| Code::Allow)
+        self.principal(session, self.now_ns(), false).map_or_else(|code| code, |_| Code::Allow)
     }
 
     /// Return the uid, or the text without a type, of a place.
@@ -249,10 +255,4 @@ impl Snapshot {
         let Some((entity, group)) = self.entity(place).zip(self.find(ty, id)) else { return false };
         self.with_entity(entity, |_, facts| facts.ancestors.contains(&group.index).then_some(())).is_some()
     }
-}
-
-/// Convert a time of the wall clock to the monotonic clock. A time in the future is taken for now.
-fn monotonic_of(wall_ns: i64) -> i64 {
-    let now = Reading::now();
-    now.monotonic.saturating_add(wall_ns.saturating_sub(now.wall)).min(now.monotonic)
 }

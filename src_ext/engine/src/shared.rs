@@ -197,6 +197,24 @@ impl Shared {
         Ok(self.sessions.set(session, status))
     }
 
+    /// Return the nanoseconds that decisions compare with a session's bounds.
+    #[inline]
+    #[must_use]
+    pub fn now_ns(&self) -> i64 {
+        self.sessions.state().clock().now_ns()
+    }
+
+    /// Give an engine whose clock is the caller's another time, in nanoseconds since the epoch. An earlier time than
+    /// before changes nothing. Return the time that the clock shows; `None` if the clock is another one.
+    pub fn set_time(&self, ns: i64) -> Option<i64> {
+        self.sessions.state().clock().set(ns)
+    }
+
+    /// Return whether decisions read the kernel's coarse clock.
+    pub(crate) fn has_coarse_clock(&self) -> bool {
+        self.sessions.state().clock().is_coarse()
+    }
+
     /// Return the role in which the engine was opened.
     #[must_use]
     pub fn role(&self) -> Role {

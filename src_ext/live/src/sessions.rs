@@ -25,7 +25,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use zerocopy::IntoBytes;
 use ztfast_codes::Code;
-use ztfast_pages::{Forked, Reading, Residence, Resident};
+use ztfast_pages::{Clock, Forked, Reading, Residence, Resident};
 
 /// Why an admission was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -177,6 +177,10 @@ impl Table {
         Some(Claimed { slot, details, claim })
     }
 
+    fn now(&self) -> Reading {
+        self.state.clock().reading()
+    }
+
     fn is_behind(&self, now: &Reading) -> bool {
         let (control, slept) = (self.state.control(), now.boottime.saturating_sub(now.monotonic));
         now.offset() != control.offset.load(Ordering::Acquire)
@@ -283,10 +287,13 @@ fn is_over(slot: &SessionSlot, state: u64, now_ns: i64) -> bool {
 impl Follow for Table {
     /// Recompute all bounds if the wall clock was set or the machine slept.
     fn follow(&self) {
-        if self.state.role() == Role::Authority && self.is_behind(&Reading::now()) {
+        if matches!(self.state.clock(), Clock::Tsc) {
+            ztfast_pages::calibrate();
+        }
+        if self.state.role() == Role::Authority && self.is_behind(&self.now()) {
             let mut spare = self.spare();
             // Read the clocks again: meanwhile another thread may have recomputed the bounds by a later reading.
-            self.recompute_bounds(&mut spare, &Reading::now());
+            self.recompute_bounds(&mut spare, &self.now());
         }
     }
 }
@@ -298,7 +305,7 @@ impl Sessions {
         let mask = state.slots().len().next_power_of_two() as u64 - 1;
         let table = Table { state, mask, spare: Mutex::default() };
         if !table.state.is_shared() {
-            table.recompute_bounds(&mut table.spare(), &Reading::now());
+            table.recompute_bounds(&mut table.spare(), &table.now());
         }
         let table = Arc::new(table);
         Self { slots: NonNull::from(table.slots()), mask, table }
@@ -309,7 +316,7 @@ impl Sessions {
     /// # Errors
     /// [`StateError`].
     pub fn new(capacity: usize, residence: Residence) -> Result<Self, StateError> {
-        Ok(Self::of(Arc::new(State::private(capacity.min(MAX_SESSIONS), residence)?)))
+        Ok(Self::of(Arc::new(State::private(capacity.min(MAX_SESSIONS), Clock::Coarse, residence)?)))
     }
 
     /// Return the state that holds the sessions.
@@ -382,11 +389,11 @@ impl Sessions {
             return Err(AdmitError::MayNotAdmit);
         }
         let mut spare = self.table.spare();
-        let now = Reading::now();
+        let now = self.table.now();
         let session = self.admit_at(&mut spare, principal, admission, known, &now)?;
         // If the clock was set meanwhile, whoever computed the bounds anew may not have seen this session.
-        if self.table.is_behind(&now) || Reading::now().offset() != now.offset() {
-            self.table.recompute_bounds(&mut spare, &Reading::now());
+        if self.table.is_behind(&now) || self.table.now().offset() != now.offset() {
+            self.table.recompute_bounds(&mut spare, &self.table.now());
         }
         Ok(session)
     }
@@ -446,7 +453,7 @@ impl Sessions {
     #[must_use]
     pub fn principals(&self) -> HashSet<Place> {
         let _spare = self.table.spare();
-        let over_ns = Reading::now().monotonic.saturating_sub(MOMENT_NS);
+        let over_ns = self.table.now().monotonic.saturating_sub(MOMENT_NS);
         let lives = |slot: &&SessionSlot| {
             let status = slot.state.load(Ordering::Acquire) & STATUS_MASK;
             let is_good = status != FREE && status != SessionStatus::Revoked.bits();
@@ -549,7 +556,7 @@ impl Sessions {
         }
         let claimed = self.table.claim(self.number(session), PATIENT).ok_or(ChangeSessionError::Busy)?;
         let state = claimed.slot.state.load(Ordering::Acquire);
-        let now = Reading::now();
+        let now = self.table.now();
         if !is_of(state, session, self.mask) || is_over(claimed.slot, state, now.monotonic) {
             return Err(ChangeSessionError::Over);
         }
@@ -567,8 +574,9 @@ impl Sessions {
             spare.ends.push(Reverse((to_ns, session.0)));
         }
         self.table.state.control().ended.fetch_add(1, Ordering::AcqRel);
-        if self.table.is_behind(&Reading::now()) {
-            self.table.recompute_bounds(&mut spare, &Reading::now());
+        let now = self.table.now();
+        if self.table.is_behind(&now) {
+            self.table.recompute_bounds(&mut spare, &now);
         }
         Ok(())
     }

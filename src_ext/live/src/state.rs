@@ -24,7 +24,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-use ztfast_pages::{Mapping, MemoryError, Reading, Residence, Resident, Shareable};
+use ztfast_pages::{Clock, Mapping, MemoryError, Reading, Residence, Resident, Shareable};
 
 /// What a process may do with a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -174,6 +174,7 @@ pub struct State {
     pub(crate) owners: Owners,
     role: Role,
     is_shared: bool,
+    clock: Clock,
 }
 
 impl State {
@@ -181,22 +182,23 @@ impl State {
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn private(sessions: usize, residence: Residence) -> Result<Self, StateError> {
+    pub fn private(sessions: usize, clock: Clock, residence: Residence) -> Result<Self, StateError> {
         let capacity = Capacity { sessions, uids: 0 };
         let what = "table of sessions";
         let missing = |bytes, source| MemoryError::Missing { what, bytes, source };
         let layout = Layout::new(capacity).ok_or_else(|| missing(usize::MAX, io::ErrorKind::OutOfMemory.into()))?;
         let mapping = Mapping::private(layout.size).map_err(|source| missing(layout.size, source))?;
         let resident = mapping.hold(what, residence)?;
-        let (key, base_ns) = (getrandom::u64()? >> 1, base_ns(Reading::now().monotonic));
+        let (key, base_ns) = (getrandom::u64()? >> 1, base_ns(clock.reading().monotonic));
         let (owners, role) = (Owners::private(), Role::Authority);
-        Ok(Self { resident, mapping, layout, capacity, key, base_ns, owners, role, is_shared: false })
+        Ok(Self { resident, mapping, layout, capacity, key, base_ns, owners, role, is_shared: false, clock })
     }
 
     /// Open the state in a directory. An authority makes it, if there is none.
     ///
-    /// `capacity` is that of a state that is made; for one that exists, `wanted` must be its own where given. `group`
-    /// is the directory's group, if its members may read the state, which may then belong to another user.
+    /// The clock must not be the caller's, because other processes do not see that. `capacity` is that of a state that
+    /// is made; for one that exists, `wanted` must be its own where given. `group` is the directory's group, if its
+    /// members may read the state, which may then belong to another user.
     ///
     /// # Errors
     /// [`StateError`].
@@ -206,6 +208,7 @@ impl State {
         capacity: Capacity,
         wanted: (Option<usize>, Option<usize>),
         group: Option<u32>,
+        clock: Clock,
         residence: Residence,
     ) -> Result<Self, StateError> {
         let at = Directory::open(directory, group)?;
@@ -249,7 +252,7 @@ impl State {
             Role::Decide => Owners::reader(),
         };
         let (key, base_ns) = (header.key, header.base_ns);
-        let state = Self { resident, mapping, layout, capacity, key, base_ns, owners, role, is_shared: true };
+        let state = Self { resident, mapping, layout, capacity, key, base_ns, owners, role, is_shared: true, clock };
         if role == Role::Authority {
             // Claims under this number are those of a process that ended: nobody else can have locked its byte.
             state.details().iter().for_each(|details| state.owners.forget_claim(&details.writer));
@@ -273,6 +276,12 @@ impl State {
     #[must_use]
     pub const fn capacity(&self) -> Capacity {
         self.capacity
+    }
+
+    /// Return the clock that decisions read.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Return the key of handles, which all processes share.

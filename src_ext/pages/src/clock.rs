@@ -26,6 +26,15 @@ pub fn monotonic_ns() -> i64 {
     read(MONOTONIC).unwrap_or(i64::MAX)
 }
 
+/// Return nanoseconds by the monotonic clock with its full resolution. This takes longer than [`monotonic_ns`].
+#[must_use]
+pub(crate) fn fine_monotonic_ns() -> i64 {
+    #[cfg(target_os = "linux")]
+    return read(ClockId::Monotonic).unwrap_or(i64::MAX);
+    #[cfg(not(target_os = "linux"))]
+    read(MONOTONIC).unwrap_or(i64::MAX)
+}
+
 /// The clocks at one moment, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {

@@ -44,7 +44,9 @@ pub(crate) struct Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (bundle, shown, *, sessions, handles, prefault, locked, huge_pages, strict, max_context, state))]
+    #[pyo3(signature = (
+        bundle, shown, *, sessions, handles, prefault, locked, huge_pages, strict, max_context, state, clock
+    ))]
     #[allow(clippy::fn_params_excessive_bools, clippy::too_many_arguments)] // keywords, in Python
     fn new(
         py: Python<'_>,
@@ -58,16 +60,18 @@ impl Engine {
         strict: bool,
         max_context: usize,
         state: Option<Place>,
+        clock: &str,
     ) -> PyResult<Self> {
         let residence = Residence { prefault, locked, huge_pages };
-        let options = EngineOptions { sessions, handles, residence, max_context, ..EngineOptions::default() };
+        let clock = sessions::clock_of(clock);
+        let options = EngineOptions { sessions, handles, residence, max_context, clock, ..EngineOptions::default() };
         let fallback = bundle.get().fallback(py)?;
         let of = bundle.get().inner.clone();
         let attached = Some(Belongings::new(py, bundle, shown)?.attach());
         let made = py.detach(|| match state {
             None => ztfast_engine::Engine::with(of, fallback, attached, options),
             Some(at) => {
-                let state = at.open(Capacity { sessions, uids: handles }, residence)?;
+                let state = at.open(Capacity { sessions, uids: handles }, clock.start()?, residence)?;
                 ztfast_engine::Engine::on(state, of, fallback, attached, options)
             }
         });
@@ -181,6 +185,12 @@ impl Engine {
     /// Return all sessions that have a slot, as dicts.
     fn list_sessions<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         sessions::list(py, &self.inner)
+    }
+
+    /// Give the caller's clock another time, in nanoseconds since the epoch. Returns the time that it shows; `None` if
+    /// the engine has another clock.
+    fn set_time(&self, ns: i64) -> Option<i64> {
+        self.inner.set_time(ns)
     }
 
     /// Return the code with which a session is denied now, or that of ALLOW.

@@ -53,6 +53,7 @@ pub(crate) fn engine_error(py: Python<'_>, error: &EngineError) -> PyErr {
         | EngineError::Bundle(OpenError::Copy { .. }) => "CapacityError",
         EngineError::Bundle(_) => "BundleError",
         EngineError::State(_) => "StateError",
+        EngineError::NoClock => "ArgumentError",
     };
     raise(py, class, &error.to_string())
 }

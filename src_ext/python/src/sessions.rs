@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::path::PathBuf;
 use ztfast_engine::{
-    Attributes, Capacity, Chosen, Code, NewProof, Residence, Role, SessionError, SessionId, SessionRecord,
-    SessionStatus, State, StateError, monotonic_ns,
+    Attributes, Capacity, Chosen, Clock, ClockKind, Code, NewProof, Residence, Role, SessionError, SessionId,
+    SessionRecord, SessionStatus, State, StateError,
 };
 
 /// What an identity says besides principal and bounds: factors, the time of the proof in nanoseconds since the epoch,
@@ -55,10 +55,19 @@ pub(crate) struct Place(PathBuf, String, Option<usize>, Option<usize>, Option<u3
 
 impl Place {
     /// Open the state; where it is made, it has room for so many sessions and handles.
-    pub(crate) fn open(&self, capacity: Capacity, residence: Residence) -> Result<State, StateError> {
+    pub(crate) fn open(&self, capacity: Capacity, clock: Clock, residence: Residence) -> Result<State, StateError> {
         let Self(directory, role, sessions, handles, group) = self;
         let role = if role == "decide" { Role::Decide } else { Role::Authority };
-        State::open(directory, role, capacity, (*sessions, *handles), *group, residence)
+        State::open(directory, role, capacity, (*sessions, *handles), *group, clock, residence)
+    }
+}
+
+/// Return the clock with a name that Python has checked.
+pub(crate) fn clock_of(name: &str) -> ClockKind {
+    match name {
+        "caller" => ClockKind::Caller,
+        "tsc" => ClockKind::Tsc,
+        _ => ClockKind::Coarse,
     }
 }
 
@@ -140,7 +149,7 @@ fn shown<'py>(
 ) -> PyResult<Option<Bound<'py, PyDict>>> {
     let Some((ty, id)) = engine.uid_of(record.principal) else { return Ok(None) };
     let uid = |place: Option<_>| place.and_then(|place| engine.uid_of(place));
-    let (now_ns, proof) = (monotonic_ns(), record.live.proof);
+    let (now_ns, proof) = (engine.now_ns(), record.live.proof);
     let status = match record.status {
         SessionStatus::Revoked => "revoked",
         _ if now_ns >= record.to_ns => "expired",

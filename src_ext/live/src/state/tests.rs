@@ -21,7 +21,7 @@ impl Folder {
 
     fn open(&self, role: Role) -> Result<State, StateError> {
         let capacity = Capacity { sessions: 8, uids: 64 };
-        State::open(&self.0, role, capacity, (None, None), None, Residence::default())
+        State::open(&self.0, role, capacity, (None, None), None, Clock::Coarse, Residence::default())
     }
 
     fn authority(&self) -> Sessions {
@@ -235,7 +235,7 @@ fn a_state_of_another_boot_or_size_is_refused() {
     write(header);
     let wanted = |wanted| {
         let capacity = Capacity { sessions: 8, uids: 64 };
-        State::open(&folder.0, Role::Authority, capacity, wanted, None, Residence::default()).map(|_| ())
+        State::open(&folder.0, Role::Authority, capacity, wanted, None, Clock::Coarse, Residence::default()).map(|_| ())
     };
     assert!(wanted((Some(8), Some(64))).is_ok());
     assert!(wanted((Some(16), None)).unwrap_err().to_string().contains("sessions=8"));
