@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use ztfast_pages::{is_byte_locked, lock_byte, try_lock_byte, unlock_byte};
 
 /// How many processes may be authorities of a state at once.
@@ -17,9 +18,9 @@ pub const MAX_OWNERS: u16 = 4096;
 const WRITER_BYTE: i64 = 0;
 /// The bits of a claim that hold the owner's number.
 const NUMBER_SHIFT: u32 = 48;
-/// How often a slot that a living writer holds is tried. Its holder writes a few words, so only a stopped process keeps
-/// it for longer.
-pub(crate) const PATIENT: u32 = 1 << 13;
+/// How long a slot that a living writer holds is waited for. Its holder writes a few words, so only a process that the
+/// system stopped keeps it for longer.
+pub(crate) const PATIENT: Duration = Duration::from_millis(50);
 
 /// This process as an owner.
 pub(crate) struct Owners {
@@ -56,21 +57,22 @@ impl Owners {
         Err(io::Error::other(format!("all {MAX_OWNERS} numbers of authorities are taken")))
     }
 
-    /// Claim a slot. `None` if a living writer holds it at each of so many tries.
-    pub fn claim(&self, writer: &AtomicU64, tries: u32) -> Option<Claim> {
+    /// Claim a slot. `None` if a living writer holds it for so long.
+    pub fn claim(&self, writer: &AtomicU64, patience: Duration) -> Option<Claim> {
         let low = self.next.fetch_add(1, Ordering::Relaxed) & ((1 << NUMBER_SHIFT) - 1);
         let claim = u64::from(self.number) << NUMBER_SHIFT | low;
-        for tried in 0..tries {
+        let mut since: Option<Instant> = None;
+        loop {
             let held = writer.load(Ordering::Acquire);
             let is_free = held == 0 || self.has_ended(held);
             if is_free && writer.compare_exchange(held, claim, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 return Some(Claim(claim));
             }
-            if tried > 64 {
-                std::thread::yield_now();
+            if since.get_or_insert_with(Instant::now).elapsed() >= patience {
+                return None;
             }
+            std::thread::yield_now();
         }
-        None
     }
 
     /// Give a claim back.

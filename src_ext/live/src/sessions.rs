@@ -23,6 +23,7 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 use zerocopy::IntoBytes;
 use ztfast_codes::Code;
 use ztfast_pages::{Clock, Forked, Reading, Residence, Resident};
@@ -171,9 +172,9 @@ impl Table {
         self.slots().iter().enumerate().take(usize::try_from(fresh).unwrap_or(usize::MAX))
     }
 
-    fn claim(&self, number: usize, tries: u32) -> Option<Claimed<'_>> {
+    fn claim(&self, number: usize, patience: Duration) -> Option<Claimed<'_>> {
         let (slot, details) = (self.slots().get(number)?, self.state.details().get(number)?);
-        let claim = Some(self.state.owners.claim(&details.writer, tries)?);
+        let claim = Some(self.state.owners.claim(&details.writer, patience)?);
         Some(Claimed { slot, details, claim })
     }
 
@@ -250,7 +251,7 @@ impl Table {
             return None;
         }
         // Whoever writes the slot gives it to a session, or keeps one alive.
-        let claimed = self.claim(number, 1)?;
+        let claimed = self.claim(number, Duration::ZERO)?;
         is_over(claimed.slot).then_some((number, claimed))
     }
 

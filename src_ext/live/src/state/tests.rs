@@ -8,6 +8,7 @@ use crate::slot::{Admission, SessionId, SessionStatus};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32 as Counter;
+use std::time::Duration;
 
 /// A directory of this test's own, which is removed with it.
 struct Folder(PathBuf);
@@ -124,7 +125,7 @@ fn claims_of_a_process_that_ended_are_taken_over() {
     let lost = admit(&dead, 3);
     let number = usize::try_from(lost.0 & 7).unwrap();
     // The claim is never given back.
-    assert!(dead.state().owners.claim(&dead.state().details()[number].writer, 1).is_some());
+    assert!(dead.state().owners.claim(&dead.state().details()[number].writer, Duration::ZERO).is_some());
     assert_eq!(first.renew(lost, 5), Err(crate::ChangeSessionError::Busy), "a living writer's claim was taken");
     drop(dead);
     assert_eq!(first.renew(lost, i64::MAX), Ok(()));
@@ -138,7 +139,7 @@ fn a_slot_left_half_written_is_given_to_another_session() {
     let ids: Vec<SessionId> = (0..8).map(|place| admit(&first, place)).collect();
     assert!(first.set(ids[2], SessionStatus::Revoked));
     let number = usize::try_from(ids[2].0 & 7).unwrap();
-    assert!(dead.state().owners.claim(&dead.state().details()[number].writer, 1).is_some());
+    assert!(dead.state().owners.claim(&dead.state().details()[number].writer, Duration::ZERO).is_some());
     dead.state().slots()[number].state.store(77 << 32 | crate::slot::FREE, Ordering::Release);
     assert_eq!(first.admit(Place(9), &ENDLESS), Err(AdmitError::Full(8)), "a living writer's slot was taken");
     drop(dead);
