@@ -57,6 +57,7 @@ cdef extern from "ztfast.h" nogil:
         ZTFAST_E_TYPE
         ZTFAST_E_REQUIRED
         ZTFAST_E_VALUE
+        ZTFAST_E_CLOCK
     # Kinds of arguments.
     enum:
         ZTFAST_OTHER
@@ -128,6 +129,7 @@ cdef extern from "ztfast.h" nogil:
         uint32_t (*decide_values)(
             ztfast_gate *, uint64_t, uint64_t, const ztfast_value *, size_t, uint64_t, ztfast_determining *
         ) noexcept nogil
+        int32_t (*set_time)(ztfast_gate *, int64_t, int64_t *) noexcept nogil
 
     int32_t ztfast_check(const ztfast_api *) noexcept
     const char *ztfast_check_text(int32_t) noexcept

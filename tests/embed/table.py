@@ -67,6 +67,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
         c_uint64,
         POINTER(Determining),
     ),
+    "set_time": (c_int32, c_void_p, c_int64, POINTER(c_int64)),
 }
 
 

@@ -25,7 +25,7 @@ from tests.racing import Repeat, beside
 
 OK, *ERRORS = table.statuses().values()
 NULL, UTF8, CAPACITY, HANDLE, COLUMNS, STALE, POLICY, _PANIC, _VERSION, _SIZE = ERRORS[:10]
-TEXT, FOREIGN, TYPE, REQUIRED, VALUE = ERRORS[10:]
+TEXT, FOREIGN, TYPE, REQUIRED, VALUE, CLOCK = ERRORS[10:]
 Code = ztfast.Code
 DECIMAL, DATETIME, DURATION = 5, 6, 7
 
@@ -113,7 +113,7 @@ def test_codes_and_statuses_have_names(api: dict[str, Any]) -> None:
         assert api["code_name"](code).decode() == code.name
     assert api["code_name"](2) == api["code_name"](2**32 - 1) == b"UNKNOWN_CODE"
     texts = [api["status_text"](status) for status in (OK, *ERRORS)]
-    assert len(set(texts)) == len(texts) == 16
+    assert len(set(texts)) == len(texts) == 17
     assert api["status_text"](7) == api["status_text"](-1000) == b"an unknown status"
 
 
@@ -192,6 +192,7 @@ def test_null_is_refused_by_every_function(api: dict[str, Any], own: c_void_p) -
         "policy": [(None, 0, text, count), (own, 0, None, count), (own, 0, text, None)],
         "generation": [(None, generation), (own, None)],
         "refresh": [(None, generation), (own, None)],
+        "set_time": [(None, 0, number), (own, 0, None)],
         "gate_clone": [(None, pointer), (own, None)],
         "gate_free": [(None,)],
         "batch_begin": [(None, pointer), (own, None)],
@@ -383,6 +384,22 @@ def test_a_refresh_takes_the_newest_bundle_and_says_whether_the_gate_fits_it(
         assert fresh.value != before
         assert api["generation"](own, byref(same)) == OK
         assert same.value == fresh.value
+
+
+def test_the_time_is_the_callers_where_the_engine_was_opened_so(api: dict[str, Any]) -> None:
+    bundle = ztfast.examples.tiny()
+    shown = c_int64()
+    for clock, statuses in (("caller", (OK, OK)), ("coarse", (CLOCK, CLOCK))):
+        engine = ztfast.Engine(bundle, clock=clock)  # type: ignore[arg-type]
+        session = engine.admit(ztfast.Identity('User::"ann"', not_before=1.0, not_after=2.0))
+        gate, photo = engine.prepare("view"), engine.resource('Photo::"p1"')
+        codes = []
+        for second, status in zip((1, 2), statuses, strict=True):
+            assert api["set_time"](gate.address, second * 1_000_000_000, byref(shown)) == status
+            codes.append(api["allows"](gate.address, session.id, photo.handle, None, 0))
+        expected = [Code.ALLOW, Code.EXPIRED] if clock == "caller" else [Code.EXPIRED] * 2
+        assert codes == expected
+    assert shown.value == 2_000_000_000
 
 
 def test_a_refresh_ends_a_call_that_was_begun(

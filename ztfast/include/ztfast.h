@@ -55,8 +55,8 @@
  * Sessions, swaps, revocations and the kill switch are controlled from Python. They take effect on all threads, for
  * decisions that begin later.
  * allows, decide, decide_values, refuse, begin, text, entity, set, address, literal, kinds, element_kind, policy,
- * generation, refresh, parse, parse_address, code_name and status_text do not allocate, lock or block, with one exception: a
- * decision that meets a policy left to Cedar's own evaluator (see `ztfast check`) allocates. gate_clone and gate_without
+ * generation, refresh, set_time, parse, parse_address, code_name and status_text do not allocate, lock or block, with one
+ * exception: a decision that meets a policy left to Cedar's own evaluator (see `ztfast check`) allocates. gate_clone and gate_without
  * allocate and lock; gate_free frees; the functions of batches allocate. Call these outside of the order loop.
  *
  * FAILURE. allows, decide and refuse always return a code, decide_values a code or ZTFAST_UNDECIDED, and everything except
@@ -153,7 +153,9 @@ enum {
     /* a required attribute is absent */
     ZTFAST_E_REQUIRED = -14,
     /* the text is no value of its kind, or is out of its range */
-    ZTFAST_E_VALUE = -15
+    ZTFAST_E_VALUE = -15,
+    /* the engine's clock is not the caller's: open it with clock='caller' */
+    ZTFAST_E_CLOCK = -16
 };
 
 /* Kinds of arguments. */
@@ -333,6 +335,11 @@ typedef struct {
      * changed, get the numbers from literal() again. */
     uint32_t (*decide_values)(ztfast_gate *gate, uint64_t session, uint64_t resource, const ztfast_value *values, size_t count,
                               uint64_t generation, ztfast_determining *determining);
+
+    /* Give the time by which the gate's engine decides, in nanoseconds since 1970-01-01T00:00:00Z, if it was opened with
+     * clock="caller"; ZTFAST_E_CLOCK if it has another clock. The time never goes back: `shown` is the one that the engine
+     * has now. All gates and batches of the engine see it at once. */
+    int32_t (*set_time)(ztfast_gate *gate, int64_t ns, int64_t *shown);
 } ztfast_api;
 
 /* Check whether code that was compiled with this header can use this table: ZTFAST_OK, ZTFAST_E_NULL, ZTFAST_E_VERSION or

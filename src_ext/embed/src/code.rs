@@ -122,6 +122,7 @@ statuses! {
     TYPE "E_TYPE" = -13 "the entity does not have the attribute's type";
     REQUIRED "E_REQUIRED" = -14 "a required attribute is absent";
     VALUE "E_VALUE" = -15 "the text is no value of its kind, or is out of its range";
+    CLOCK "E_CLOCK" = -16 "the engine's clock is not the caller's: open it with clock='caller'";
 }
 
 impl Status {

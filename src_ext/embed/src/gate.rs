@@ -252,6 +252,18 @@ impl Gate {
         Ok(generation)
     }
 
+    /// Give the time by which the gate's engine decides, in nanoseconds since the epoch, if it was opened with
+    /// `clock="caller"`. The time never goes back; return the one that the engine has now.
+    ///
+    /// # Errors
+    /// [`Status::CLOCK`] if the engine has another clock.
+    pub fn set_time(&mut self, ns: i64) -> Result<i64, Status> {
+        let mut shown = 0;
+        // SAFETY: as in `text`.
+        Status(unsafe { (self.api.set_time)(self.raw.as_ptr(), ns, &raw mut shown) }).ok()?;
+        Ok(shown)
+    }
+
     /// Make a batch: many decisions by the newest bundle. This allocates.
     ///
     /// # Errors

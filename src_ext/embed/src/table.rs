@@ -155,6 +155,8 @@ pub struct Api {
     /// `decide_values(gate, session, resource, values, count, generation, determining)`: a code, or [`UNDECIDED`].
     pub decide_values:
         unsafe extern "C" fn(*mut RawGate, u64, u64, *const RawValue, usize, u64, *mut Determining) -> u32,
+    /// `set_time(gate, ns, &shown)`.
+    pub set_time: unsafe extern "C" fn(*mut RawGate, i64, *mut i64) -> i32,
 }
 
 /// Why a table cannot be used.

@@ -46,7 +46,7 @@ fn expected() -> Vec<(String, i64)> {
     entries! {
         abi_version size allows decide begin text entity literal kinds policy generation gate_clone gate_free
         batch_begin batch_text batch_run batch_evaluate batch_end code_name status_text refuse gate_without
-        batch_without batch_refuse refresh parse set address element_kind parse_address decide_values
+        batch_without batch_refuse refresh parse set address element_kind parse_address decide_values set_time
     }
     out.extend(Code::ALL.map(|code| (format!("ZTFAST_{code}"), i64::from(code.0))));
     out.extend(Status::ALL.map(|status| (format!("ZTFAST_{}", status.name()), i64::from(status.0))));

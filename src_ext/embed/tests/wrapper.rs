@@ -258,6 +258,17 @@ unsafe extern "C" fn parse_address(_: *const u8, _: usize, _: *mut u8, _: *mut u
     Status::VALUE.0
 }
 
+/// The clock of gate 1001 is the caller's, and stands at 5.
+unsafe extern "C" fn set_time(gate: *mut RawGate, ns: i64, shown: *mut i64) -> i32 {
+    record(format!("set_time {ns}"));
+    if gate.addr() != 1001 {
+        return Status::CLOCK.0;
+    }
+    // SAFETY: the wrapper passes a local variable.
+    unsafe { *shown = ns.max(5) };
+    Status::OK.0
+}
+
 /// Record the values, and decide nothing about other generations than 9.
 unsafe extern "C" fn decide_values(
     _: *mut RawGate,
@@ -328,6 +339,7 @@ static FAKE: Api = Api {
     element_kind,
     parse_address,
     decide_values,
+    set_time,
 };
 
 fn gate() -> Gate {
@@ -413,6 +425,16 @@ fn values_are_passed_as_what_they_are() {
     assert_eq!(gate.decide_values(7, 3, &[Value::number(-1)], 8, None), None);
     let first = r#"values 7 3 ["Ok(\"FIX\")", "[\"4\", \"Ok(\\\"é\\\")\"]", "[]", "[10, 0, 0, 1]/24"]"#;
     assert_eq!(calls(), [first, "values 7 3 []", r#"values 7 3 ["-1"]"#]);
+}
+
+#[test]
+fn a_gate_gives_its_engine_the_time_where_that_is_the_callers() {
+    let mut gate = gate();
+    // SAFETY: the fake looks behind no pointer.
+    let mut other = unsafe { Gate::clone_of(&FAKE, 2000) }.expect("the fake refuses only NULL");
+    calls();
+    assert_eq!((gate.set_time(7), gate.set_time(3), other.set_time(7)), (Ok(7), Ok(5), Err(Status::CLOCK)));
+    assert_eq!(calls(), ["set_time 7", "set_time 3", "set_time 7"]);
 }
 
 #[test]

@@ -404,6 +404,13 @@ impl Gate {
         }
     }
 
+    /// Give the caller's clock of the engine another time ([`Shared::set_time`]).
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
+    #[must_use]
+    pub fn set_time(&self, ns: i64) -> Option<i64> {
+        self.shared.set_time(ns)
+    }
+
     /// Return a batch over the newest bundle, whatever call the gate has begun. The gate stays free for other
     /// decisions.
     #[must_use]

@@ -55,6 +55,7 @@ pub(crate) static API: Api = Api {
     element_kind,
     parse_address,
     decide_values,
+    set_time,
 };
 
 /// The capsule that `ztfast.gate` and embedders import.
@@ -405,6 +406,16 @@ unsafe extern "C" fn refresh(gate: *mut RawGate, generation: *mut u64) -> i32 {
         gate.refresh();
         *generation = gate.generation();
         if gate.is_stale() { Err(Status::STALE) } else { Ok(()) }
+    })
+}
+
+unsafe extern "C" fn set_time(gate: *mut RawGate, ns: i64, shown: *mut i64) -> i32 {
+    // SAFETY: as in `allows`; `shown` is NULL or the caller's.
+    let (gate, shown) = unsafe { (gate.cast::<Gate>().as_mut(), shown.as_mut()) };
+    guarded(|| {
+        let (gate, shown) = gate.zip(shown).ok_or(Status::NULL)?;
+        *shown = gate.set_time(ns).ok_or(Status::CLOCK)?;
+        Ok(())
     })
 }
 
