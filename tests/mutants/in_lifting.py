@@ -14,11 +14,17 @@ SINGLE = "vm/src/single.rs"
 GRID = "engine/src/grid.rs"
 CELLS = "engine/src/cells.rs"
 HOT = "engine/src/hot.rs"
+ASKS = "engine/src/asks.rs"
+ASKING = "engine/src/asking.rs"
 GRID_ENDS = Rust(GRID, "an_interval_ends_where_it_ends")
 FEW = Rust("engine/src/specialise/tests/few.rs", "gates_of_one_and_two_numbers_decide_as_the_interpreter_does")
 PARTS = Rust("engine/src/specialise/tests/few.rs", "the_tables_of_layers_together_say_what_one_table_says")
 LINEAR_TESTS = Rust(LINEAR, "what_is_simplified_holds_where_it_did")
 ONE_STEP = Python("tests/embed/test_table_values.py::test_values_are_passed_and_decided_in_one_step")
+CALLS = "engine/tests/calls.rs"
+NOT_KEPT = Rust(CALLS, "values_that_are_not_kept_decide_what_they_do_if_they_are")
+LEFT = Rust(CALLS, "values_that_are_not_kept_are_left_to_those_that_are_where_they_must_be")
+CHANGED = Rust(CALLS, "a_change_of_an_entity_in_the_context_is_seen")
 PROPERTY = Rust("engine/src/specialise/tests.rs", "what_is_lifted_decides_as_the_interpreter_does")
 
 MUTANTS = (
@@ -266,14 +272,14 @@ MUTANTS = (
     Mutant(
         "single conditions: a text that ends early begins so",
         SINGLE,
-        "text.len() >= beginning.len() && beginning",
-        "beginning",
+        "Some(text.get(..*len) == bytes.get(..*len))",
+        "Some(text.iter().zip(bytes.get(..*len)?).all(|(own, wanted)| own == wanted))",
         PROPERTY,
     ),
     Mutant(
         "single conditions: a range wider than the network is in it",
         SINGLE,
-        "== 0 && *length <= prefix",
+        "== 0 && length <= prefix",
         "== 0",
         PROPERTY,
     ),
@@ -301,8 +307,8 @@ MUTANTS = (
     Mutant(
         "passed values: the kill switch is not looked at",
         PASSED,
-        "gate.shared.state() == quiet(gate.snapshot.version) || gate.is_newest_and_not_killed();",
-        "gate.shared.version() == gate.snapshot.version;",
+        "self.shared.state() == quiet(self.snapshot.version) || self.is_newest_and_not_killed();",
+        "self.shared.version() == self.snapshot.version;",
         ONE_STEP,
     ),
     Mutant(
@@ -315,9 +321,120 @@ MUTANTS = (
     Mutant(
         "passed values: an entity of any type is an element",
         PASSED,
-        "self.gate.entity_value(handle, number, ty)?\n                }",
-        "self.gate.entity_value(handle, number, ty).unwrap_or_default()\n                }",
+        "(Tag::Entity, Passed::Number(handle)) => entity_value(snapshot, handle, number, ty)?,",
+        "(Tag::Entity, Passed::Number(handle)) => entity_value(snapshot, handle, number, ty).unwrap_or_default(),",
         ONE_STEP,
+    ),
+    Mutant(
+        "single conditions: a set that must contain all of some elements contains one",
+        SINGLE,
+        "Some(if elements.all { payloads.all(has) } else { payloads.any(has) })",
+        "Some(payloads.any(has))",
+        PROPERTY,
+    ),
+    Mutant(
+        "single conditions: a time of the day is less than itself",
+        PREDICATE,
+        "limit(&self.second)?.checked_sub(strict)?",
+        "limit(&self.second)?",
+        PROPERTY,
+    ),
+    Mutant(
+        "single conditions: times before 1970 are negative",
+        SINGLE,
+        "number.rem_euclid(DAY_MS)",
+        "number % DAY_MS",
+        PROPERTY,
+    ),
+    Mutant(
+        "answers: a value is not kept, although a predicate asks for it",
+        ASKING,
+        "_ => kept.extend(places),",
+        "_ => {}",
+        PROPERTY,
+    ),
+    Mutant(
+        "answers: a text is not kept, although it is compared with another one",
+        ASKING,
+        "let mut kept: BTreeSet<usize> = lines.summed().collect();",
+        "let mut kept: BTreeSet<usize> = BTreeSet::new();",
+        PROPERTY,
+    ),
+    Mutant(
+        "answers: a set that must contain all of some elements contains one",
+        ASKS,
+        "if all { own == elements } else { own != 0 }",
+        "own != 0",
+        PROPERTY,
+    ),
+    Mutant(
+        "answers: an error for an entity is a false",
+        ASKING,
+        "None => bit << ENTITY_CHECKS,",
+        "None => 0,",
+        PROPERTY,
+    ),
+    Mutant(
+        "answers: a check that is an error is what is wanted",
+        CHECKS,
+        "& wanted.either | self.fails & wanted.checks == 0)",
+        "& wanted.either == 0)",
+        PROPERTY,
+    ),
+    Mutant(
+        "answers: an unknown result is a false",
+        CHECKS,
+        "if wanted.checks & !self.run != 0 {",
+        "if wanted.checks & !self.run == u64::MAX {",
+        PROPERTY,
+    ),
+    Mutant(
+        "answers: those of an entity outlive its change",
+        PASSED,
+        "if checks != 0 && self.snapshot.changes.is_none() {",
+        "if checks != 0 {",
+        CHANGED,
+    ),
+    Mutant(
+        "answers: the walk decides without the values",
+        PASSED,
+        "(!by_answers.needs_values).then_some(code)",
+        "Some(code)",
+    ),
+    Mutant(
+        "answers: a set that is not kept is empty",
+        PASSED,
+        "                    number = NOT_KEPT;\n",
+        "",
+        NOT_KEPT,
+    ),
+    Mutant(
+        "answers: numbers of texts outlive their bundle",
+        PASSED,
+        "|| snapshot.loaded.generation != generation\n",
+        "\n",
+        LEFT,
+    ),
+    Mutant(
+        "answers: a number of another call is a text",
+        PASSED,
+        "u32::try_from(number).ok().map(i64::from)",
+        "Some(number)",
+        LEFT,
+    ),
+    Mutant(
+        "answers: an address of IPv6 is one of IPv4",
+        PASSED,
+        "Given::One(Passed::Address(bits, false, prefix))",
+        "Given::One(Passed::Address(bits, _, prefix))",
+        LEFT,
+    ),
+    Mutant(
+        "lines: the second interval of a clause is not looked at",
+        LINES,
+        "limits.iter().all(|limit| limit.holds(values)) && linear",
+        "linear",
+        PROPERTY,
     ),
     Mutant(
         "a grid: a step belongs to the interval behind it",

@@ -3,6 +3,7 @@
 //! If the table of all layers would be too large, each layer has a table of its own, a *part*, whose cells are all
 //! grids.
 
+use crate::asks::Asks;
 use crate::grid::Grid;
 use crate::lines::{Lines, NO_POLICY};
 use ztfast_bundle::ClassPair;
@@ -59,6 +60,8 @@ pub(crate) struct GateTable {
     /// For each cell that is a grid the only policy that permits, or [`NO_POLICY`].
     pub policies: Box<[u32]>,
     pub lines: Lines,
+    /// What the lines ask of the arguments.
+    pub asks: Asks,
     pub grids: Box<[Grid]>,
     /// For each grid the code or the line that says the same, for batches; [`NO_LINE`] if there is none.
     pub grid_lines: Box<[u16]>,
@@ -112,9 +115,10 @@ impl GateTable {
     /// Make the memory of the table resident. The result must be dropped before the table.
     pub fn hold(&self, residence: Residence) -> Result<Vec<Resident>, MemoryError> {
         // All are taken apart, so that no field is forgotten.
-        let Self { cells, policies, lines, grids, grid_lines, parts } = self;
+        let Self { cells, policies, lines, asks, grids, grid_lines, parts } = self;
         let what = "table of a gate";
         let mut held = lines.hold(what, residence)?;
+        held.extend(asks.hold(what, residence)?);
         held.push(Resident::read(what, policies, residence)?);
         held.push(Resident::read(what, grids, residence)?);
         held.push(Resident::read(what, grid_lines, residence)?);

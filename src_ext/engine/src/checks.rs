@@ -1,5 +1,6 @@
 //! Runs the checks that a gate's lines ask for: parts of conditions that are no intervals of arguments.
 
+use crate::linear::Checked;
 use ztfast_bundle::Bundle;
 use ztfast_vm::{
     BUDGET, EntityRef, Fault, Instr, Predicate, Request, Scratch, Single, StoreView, StringsView, Value, Vm,
@@ -7,8 +8,8 @@ use ztfast_vm::{
 
 /// The steps that the checks of one decision may take: as in a walk.
 const STEPS: u32 = 1 << 27;
-/// The checks whose results one decision remembers.
-const REMEMBERED: u16 = 64;
+/// The checks whose results one decision remembers, a bit for each. One bit is left, which is never set.
+pub(crate) const REMEMBERED: u16 = 63;
 /// The most entities for which the results of a check are kept.
 pub(crate) const MAX_ENTITIES: usize = 1 << 12;
 
@@ -21,6 +22,9 @@ pub(crate) enum CheckResult {
 
 /// Runs checks.
 pub(crate) trait Checks {
+    /// Return whether all of these checks have the results that are wanted of them, if all results are known.
+    fn known(&self, wanted: &Wanted) -> Option<bool>;
+
     /// Run a check; `None` if this runs none.
     fn run(&mut self, check: u16) -> Option<CheckResult>;
 }
@@ -88,6 +92,13 @@ impl OfEntity {
         Some(Self { place, first: u32::try_from(first).ok()?, results: results.into() })
     }
 
+    /// Return the place of the argument, the number of the first entity, and the results: whether it holds, or none for
+    /// an error.
+    pub fn results(&self) -> (u16, u32, impl ExactSizeIterator<Item = Option<bool>> + '_) {
+        let result = |result: &u8| (*result != ERROR).then_some(*result == TRUE);
+        (self.place, self.first, self.results.iter().map(result))
+    }
+
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // the low half is the index
     pub fn result(&self, numbers: &[i64]) -> Option<CheckResult> {
@@ -121,13 +132,66 @@ pub(crate) struct Arguments<'a> {
     pub strings: StringsView<'a>,
 }
 
+/// The results of checks, a bit for each check.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Answers {
+    /// The checks whose results are known.
+    pub known: u64,
+    /// Those of them that are true.
+    pub holds: u64,
+    /// Those of them that are errors.
+    pub fails: u64,
+}
+
+impl Answers {
+    /// Add the result of a check that is no error.
+    #[inline]
+    pub const fn add(&mut self, check: u64, holds: bool) {
+        self.known |= check;
+        self.holds |= if holds { check } else { 0 };
+    }
+}
+
+/// The checks of a clause, a bit for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// All checks; all bits, one of which is never set, if one has no bit.
+    checks: u64,
+    /// Those that have to be true or false, and those that have to be true.
+    either: u64,
+    holds: u64,
+}
+
+impl Wanted {
+    pub fn of(all: &[Checked]) -> Self {
+        let mut wanted = Self { checks: 0, either: 0, holds: 0 };
+        for &Checked { check, result } in all {
+            if check >= REMEMBERED {
+                return Self { checks: u64::MAX, either: 0, holds: 0 };
+            }
+            let bit = 1 << check;
+            wanted.checks |= bit;
+            wanted.either |= if result.is_some() { bit } else { 0 };
+            wanted.holds |= if result == Some(true) { bit } else { 0 };
+        }
+        wanted
+    }
+
+    /// Return whether there are no checks.
+    #[inline]
+    pub const fn is_none(&self) -> bool {
+        self.checks == 0
+    }
+}
+
 /// Runs checks for one decision.
 pub(crate) struct CheckRunner<'a, 'g, G> {
     given: &'g G,
     store: &'g StoreView<'g>,
     request: Option<Request<'a>>,
     scratch: &'g mut Scratch,
-    /// The checks that were run as code or predicates, and which of these are true or an error.
+    /// The checks whose results are known: some were answered before, others were run as code or predicates; and which
+    /// of these are true or an error.
     run: u64,
     holds: u64,
     fails: u64,
@@ -138,8 +202,13 @@ pub(crate) struct CheckRunner<'a, 'g, G> {
 
 impl<'a, 'g, G: CheckInputs<'a>> CheckRunner<'a, 'g, G> {
     #[inline]
-    pub const fn new(given: &'g G, store: &'g StoreView<'g>, scratch: &'g mut Scratch) -> Self {
-        Self { given, store, request: None, scratch, run: 0, holds: 0, fails: 0, steps: STEPS, is_faulty: false }
+    pub const fn new(
+        given: &'g G,
+        store: &'g StoreView<'g>,
+        scratch: &'g mut Scratch,
+        Answers { known: run, holds, fails }: Answers,
+    ) -> Self {
+        Self { given, store, request: None, scratch, run, holds, fails, steps: STEPS, is_faulty: false }
     }
 
     /// Return the result of a check that needs no request.
@@ -157,12 +226,7 @@ impl<'a, 'g, G: CheckInputs<'a>> CheckRunner<'a, 'g, G> {
 
     /// Return the result of a check, and remember it.
     #[inline(never)]
-    fn evaluate(&mut self, number: u16, check: &Check) -> CheckResult {
-        let bit = if number < REMEMBERED { 1_u64 << number } else { 0 };
-        if self.run & bit != 0 {
-            let holds = self.holds & bit != 0;
-            return if self.fails & bit == 0 { CheckResult::Bool(holds) } else { CheckResult::Error };
-        }
+    fn evaluate(&mut self, bit: u64, check: &Check) -> CheckResult {
         self.run |= bit;
         match self.holds(check) {
             Ok(holds) => {
@@ -202,6 +266,14 @@ impl<'a, 'g, G: CheckInputs<'a>> CheckRunner<'a, 'g, G> {
 
 impl<'a, G: CheckInputs<'a>> Checks for CheckRunner<'a, '_, G> {
     #[inline]
+    fn known(&self, wanted: &Wanted) -> Option<bool> {
+        if wanted.checks & !self.run != 0 {
+            return None;
+        }
+        Some((self.holds ^ wanted.holds) & wanted.either | self.fails & wanted.checks == 0)
+    }
+
+    #[inline]
     fn run(&mut self, number: u16) -> Option<CheckResult> {
         // The decision is known, and each further check might take as long.
         if self.is_faulty {
@@ -211,6 +283,14 @@ impl<'a, G: CheckInputs<'a>> Checks for CheckRunner<'a, '_, G> {
             self.is_faulty = true;
             return Some(CheckResult::Error);
         };
-        Some(self.at_once(check).unwrap_or_else(|| self.evaluate(number, check)))
+        let bit = if number < REMEMBERED { 1_u64 << number } else { 0 };
+        if self.run & bit != 0 {
+            return Some(if self.fails & bit == 0 {
+                CheckResult::Bool(self.holds & bit != 0)
+            } else {
+                CheckResult::Error
+            });
+        }
+        Some(self.at_once(check).unwrap_or_else(|| self.evaluate(bit, check)))
     }
 }

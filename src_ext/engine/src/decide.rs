@@ -2,6 +2,7 @@
 //! programs.
 
 use crate::changes::UNCLASSED;
+use crate::checks::Answers;
 use crate::classify::class_selectors;
 use crate::layers::{cell, layer_classes};
 use crate::sets::Candidates;
@@ -52,10 +53,44 @@ pub(crate) trait Sink {
     /// Whether the sink wants all of them. Then every policy of the cell is evaluated, instead of stopping at the first
     /// that settles the effect.
     const ALL: bool;
+    /// Whether the values of the request are not there, but for numbers and the answers of checks.
+    const BY_ANSWERS: bool = false;
     /// Drop the policies recorded so far.
     fn clear(&mut self);
     /// Record a policy.
     fn push(&mut self, policy: u32);
+    /// Return the results of checks that are known.
+    fn answers(&self) -> Answers {
+        Answers::default()
+    }
+    /// Record that the decision needs the request's values.
+    fn need_values(&mut self) {}
+}
+
+/// A sink for callers that want the effect only, and know results of checks instead of some values.
+#[derive(Default)]
+pub(crate) struct EffectByAnswers {
+    pub answers: Answers,
+    /// Whether the decision needs the values. Then its code says nothing.
+    pub needs_values: bool,
+}
+
+impl Sink for EffectByAnswers {
+    const ALL: bool = false;
+    const BY_ANSWERS: bool = true;
+
+    fn clear(&mut self) {}
+
+    fn push(&mut self, _policy: u32) {}
+
+    #[inline]
+    fn answers(&self) -> Answers {
+        self.answers
+    }
+
+    fn need_values(&mut self) {
+        self.needs_values = true;
+    }
 }
 
 impl Sink for Determining {

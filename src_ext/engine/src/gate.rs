@@ -17,7 +17,7 @@ const NEVER: u64 = u64::MAX;
 
 /// The state of a call that brings texts, entities, sets or addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Call {
+pub(crate) enum Call {
     /// No call was begun.
     None,
     /// A call was begun: what it brings and its decision use the gate's snapshot.
@@ -35,7 +35,7 @@ pub struct Gate {
     /// The value of [`Shared::state`] for which a decision need not call [`Gate::catch_up`]: the snapshot is the newest
     /// and the kill switch is off. [`NEVER`] while a call is under way, and always if the arguments need a call.
     pub(crate) expected: u64,
-    call: Call,
+    pub(crate) call: Call,
     /// Whether some arguments are texts, entities, sets or addresses. Then each decision needs a call of its own.
     looks_up: bool,
     /// Whether decisions read another clock than the kernel's coarse one. They take a path of their own.
@@ -244,14 +244,6 @@ impl Gate {
         let wanted = binding.arguments.get(place).zip(binding.types.get(place));
         let Some((&Argument::Entity(number), ty)) = wanted else { return Err(EntityError::WrongType) };
         self.snapshot.entity_of(self.snapshot.loaded.key.place(handle), number, ty)
-    }
-
-    /// Return the entity of a handle as a value; `None` if it is none of the type, of which this takes the number and
-    /// the name.
-    #[inline]
-    pub(crate) fn entity_value(&self, handle: i64, number: u32, ty: &ValueType) -> Option<Value> {
-        let place = self.snapshot.loaded.key.place(Handle(handle.cast_unsigned()));
-        self.snapshot.entity_of(place, number, ty).ok().map(Value::entity)
     }
 
     /// Record a number that is valid in this call only. `None` if the call has too many.

@@ -194,7 +194,7 @@ impl Gate {
                 &view
             }
         };
-        let mut checks = CheckRunner::new(&given, store, &mut memory.scratch);
+        let mut checks = CheckRunner::new(&given, store, &mut memory.scratch, sink.answers());
         let answer = binding.table.lines.answer_with(cell, values, &mut checks);
         match if checks.is_faulty { ANSWER_CORRUPT } else { answer } {
             ANSWER_DEFAULT => return Code::Default,
@@ -216,6 +216,10 @@ impl Gate {
     /// Look the classes of two entities up, and decide by the action's layers.
     #[inline(never)]
     fn by_layers<N: Sink>(&mut self, entities: (Place, Handle), values: &[i64], sink: &mut N) -> Code {
+        if N::BY_ANSWERS {
+            sink.need_values();
+            return Code::Corrupt;
+        }
         let resource = self.snapshot.loaded.key.place(entities.1);
         match self.snapshot.resolve_both(entities.0, resource) {
             Ok((principal, resource)) => {
@@ -229,6 +233,10 @@ impl Gate {
     /// Decide by the tables of the layers, where there is none for all of them.
     #[inline(never)]
     fn parts<N: Sink>(&mut self, entities: (Place, Handle), classes: ClassPair, values: &[i64], sink: &mut N) -> Code {
+        if N::BY_ANSWERS {
+            sink.need_values();
+            return Code::Corrupt;
+        }
         let Some(binding) = &self.binding else { return Code::StaleGate };
         match binding.table.parts_code(classes, values) {
             Some(code) if !N::ALL || matches!(code, Code::Default | Code::NotApplicable) => code,
@@ -239,6 +247,10 @@ impl Gate {
     /// Decide by the action's layers: the gate's own table leaves this pair of classes, or these values, to them.
     #[inline(never)]
     fn layers<N: Sink>(&mut self, entities: (Place, Handle), classes: ClassPair, values: &[i64], sink: &mut N) -> Code {
+        if N::BY_ANSWERS {
+            sink.need_values();
+            return Code::Corrupt;
+        }
         let (Some(binding), loaded) = (&self.binding, &*self.snapshot.loaded) else { return Code::StaleGate };
         let Some((layer, others)) = binding.layers.split_first() else { return Code::Default };
         match plain_layer(&loaded.bundle, layer, classes, binding, values, Code::Default, sink) {
@@ -294,6 +306,10 @@ impl Gate {
         code: Code,
         sink: &mut N,
     ) -> Code {
+        if N::BY_ANSWERS {
+            sink.need_values();
+            return Code::Corrupt;
+        }
         let Self { snapshot, binding: Some(binding), memory, brought, .. } = self else { return Code::StaleGate };
         let (principal, resource) = match snapshot.resolve_both(principal, snapshot.loaded.key.place(resource)) {
             Ok(entities) => entities,

@@ -15,6 +15,8 @@
 // `make test-realtime` builds with RealtimeSanitizer, which checks the deciding side.
 #![cfg_attr(ztfast_rtsan, feature(sanitize))]
 
+mod asking;
+mod asks;
 mod batch;
 mod binding;
 mod cells;
@@ -57,7 +59,7 @@ pub use engine::{Engine, StaleGates, Swap, SwapError};
 pub use gate::Gate;
 pub use kills::Kill;
 pub use options::{ClockKind, EngineError, EngineOptions, MemoryUse};
-pub use passed::{MOST_PASSED, Passed, PassedValues};
+pub use passed::{Given, MOST_PASSED, Passed, PassedValues};
 pub use prepare::Seed;
 pub use request::{OwnedRequest, RequestBuilder};
 pub use sessions::{Attributes, Chosen, NewProof, SessionError};

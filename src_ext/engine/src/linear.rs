@@ -204,6 +204,11 @@ pub(crate) struct Wide {
 }
 
 impl Wide {
+    /// Return the places of the two arguments.
+    pub fn places(&self) -> [usize; 2] {
+        self.places.map(usize::from)
+    }
+
     /// Return whether the arguments satisfy it. A missing argument does not.
     #[inline(always)]
     #[allow(clippy::inline_always)] // as above

@@ -10,7 +10,7 @@
 //! The intervals together are a box. Inside of it a forbid applies if one of the inequalities holds; and clauses,
 //! which the line's details list, decide the rest.
 
-use crate::checks::{Check, CheckResult, Checks};
+use crate::checks::{Check, CheckResult, Checks, Wanted};
 use crate::linear::{Checked, Interval, Linear, Narrow, Wide};
 use ztfast_codes::Code;
 use ztfast_pages::{MemoryError, Residence, Resident, prefetch};
@@ -45,22 +45,47 @@ struct Detail {
     permits: (u32, u32),
 }
 
-/// A condition on several arguments: all of its parts hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A condition on several arguments: all of its parts hold. Most have no others than these, in one cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 struct Clause {
-    limits: (u32, u32),
-    linear: (u32, u32),
+    limit: Limit,
+    wanted: Wanted,
+    /// The wanted checks.
     checks: (u32, u32),
+    /// The number of the [`Others`], from 1; 0 if there are none.
+    others: u32,
     /// Whether there are further conditions, which only the walk can decide.
     more: bool,
+}
+
+const _: () = assert!(size_of::<Clause>() == 64);
+
+/// The conditions of a clause that have no place in it.
+#[derive(Debug, Clone, Copy)]
+struct Others {
+    limits: (u32, u32),
+    linear: (u32, u32),
 }
 
 /// An interval of one argument.
 #[derive(Debug, Clone, Copy)]
 struct Limit {
-    place: u16,
     low: i64,
     width: u64,
+    place: u16,
+}
+
+impl Limit {
+    /// No interval.
+    const NONE: Self = Self { low: 0, width: u64::MAX, place: u16::MAX };
+
+    /// Return whether the argument lies in the interval. A missing argument does not.
+    #[inline]
+    fn holds(&self, values: &[i64]) -> bool {
+        let Some(value) = values.get(usize::from(self.place)) else { return self.place == Self::NONE.place };
+        value.wrapping_sub(self.low).cast_unsigned() <= self.width
+    }
 }
 
 /// What a pair of classes resolves for one gate.
@@ -115,6 +140,7 @@ pub(crate) struct Lines {
     inequalities: Box<[Narrow]>,
     details: Box<[Detail]>,
     clauses: Box<[Clause]>,
+    others: Box<[Others]>,
     limits: Box<[Limit]>,
     linear: Box<[Wide]>,
     checked: Box<[Checked]>,
@@ -135,6 +161,11 @@ const _: () = assert!(size_of::<Line>() == 64);
 struct NoChecks;
 
 impl Checks for NoChecks {
+    #[inline]
+    fn known(&self, wanted: &Wanted) -> Option<bool> {
+        wanted.is_none().then_some(true)
+    }
+
     fn run(&mut self, _check: u16) -> Option<CheckResult> {
         None
     }
@@ -294,13 +325,15 @@ impl Lines {
     /// Make the memory of the lines resident. The result must be dropped before the lines.
     pub fn hold(&self, what: &'static str, residence: Residence) -> Result<Vec<Resident>, MemoryError> {
         // They are taken apart, so that no field is forgotten.
-        let Self { narrow, wide, stride: _, inequalities, details, clauses, limits, linear, checked, checks } = self;
+        let Self { narrow, wide, stride: _, inequalities, details, clauses, others, limits, linear, checked, checks } =
+            self;
         let mut held = vec![
             Resident::read(what, narrow, residence)?,
             Resident::read(what, wide, residence)?,
             Resident::read(what, inequalities, residence)?,
             Resident::read(what, details, residence)?,
             Resident::read(what, clauses, residence)?,
+            Resident::read(what, others, residence)?,
             Resident::read(what, limits, residence)?,
             Resident::read(what, linear, residence)?,
             Resident::read(what, checked, residence)?,
@@ -319,6 +352,12 @@ impl Lines {
         &self.checks
     }
 
+    /// Return the places of the arguments that some inequality concerns.
+    pub fn summed(&self) -> impl Iterator<Item = usize> + '_ {
+        let narrow = self.inequalities.iter().flat_map(Narrow::places);
+        narrow.chain(self.linear.iter().flat_map(Wide::places))
+    }
+
     /// Return the answer inside of the box, where none of the inequalities in 64 bits holds.
     #[inline]
     fn details(&self, head: u64, values: &[i64], checks: &mut impl Checks) -> u8 {
@@ -329,7 +368,7 @@ impl Lines {
         }
         for clause in self.clauses.get(span(detail.forbids)).unwrap_or_default() {
             if self.holds(clause, values) {
-                match self.checked(clause, checks) {
+                match self.have_results(clause, checks) {
                     Some(true) if clause.more => return WALK,
                     Some(true) => return Code::Forbid as u8,
                     Some(false) => {}
@@ -344,7 +383,7 @@ impl Lines {
         let mut answer = Code::Default as u8;
         for clause in self.clauses.get(span(detail.permits)).unwrap_or_default() {
             if self.holds(clause, values) {
-                match self.checked(clause, checks) {
+                match self.have_results(clause, checks) {
                     Some(true) if clause.more => answer = WALK,
                     Some(true) => return Code::Allow as u8,
                     Some(false) => {}
@@ -357,6 +396,14 @@ impl Lines {
 
     /// Return whether the checks of a clause have their results; `None` if none can be run.
     #[inline]
+    fn have_results(&self, clause: &Clause, checks: &mut impl Checks) -> Option<bool> {
+        match checks.known(&clause.wanted) {
+            Some(known) => Some(known),
+            None => self.checked(clause, checks),
+        }
+    }
+
+    #[inline(never)]
     fn checked(&self, clause: &Clause, checks: &mut impl Checks) -> Option<bool> {
         for wanted in self.checked.get(span(clause.checks)).unwrap_or_default() {
             let found = match checks.run(wanted.check)? {
@@ -373,12 +420,15 @@ impl Lines {
     /// Return whether all conditions of a clause hold, but for those that it does not know.
     #[inline]
     fn holds(&self, clause: &Clause, values: &[i64]) -> bool {
-        let limits = self.limits.get(span(clause.limits)).unwrap_or_default();
-        let linear = self.linear.get(span(clause.linear)).unwrap_or_default();
-        limits.iter().all(|limit| {
-            let value = values.get(usize::from(limit.place));
-            value.is_some_and(|value| value.wrapping_sub(limit.low).cast_unsigned() <= limit.width)
-        }) && linear.iter().all(|one| one.holds(values))
+        clause.limit.holds(values) && (clause.others == 0 || self.others_hold(clause.others, values))
+    }
+
+    #[inline(never)]
+    fn others_hold(&self, number: u32, values: &[i64]) -> bool {
+        let Some(others) = self.others.get(number as usize - 1) else { return false };
+        let limits = self.limits.get(span(others.limits)).unwrap_or_default();
+        let linear = self.linear.get(span(others.linear)).unwrap_or_default();
+        limits.iter().all(|limit| limit.holds(values)) && linear.iter().all(|one| one.holds(values))
     }
 }
 
@@ -399,6 +449,7 @@ pub(crate) struct Writer {
     narrow: Vec<Narrow>,
     details: Vec<Detail>,
     clauses: Vec<Clause>,
+    others: Vec<Others>,
     limits: Vec<Limit>,
     linear: Vec<Wide>,
     checked: Vec<Checked>,
@@ -413,6 +464,7 @@ impl Writer {
             narrow: Vec::new(),
             details: Vec::new(),
             clauses: Vec::new(),
+            others: Vec::new(),
             limits: Vec::new(),
             linear: Vec::new(),
             checked: Vec::new(),
@@ -475,17 +527,27 @@ impl Writer {
     fn clauses<'c>(&mut self, all: impl Iterator<Item = &'c Conditions>) -> Option<(u32, u32)> {
         let start = self.clauses.len();
         for conditions in all {
-            let (limits, linear) = (self.limits.len(), self.linear.len());
+            let (limits, linear, checks) = (self.limits.len(), self.linear.len(), self.checked.len());
+            let mut limit = Limit::NONE;
             for &(place, Interval { low, high }) in &conditions.limits {
-                let width = high.wrapping_sub(low).cast_unsigned();
-                self.limits.push(Limit { place: u16::try_from(place).ok()?, low, width });
+                let (width, place) = (high.wrapping_sub(low).cast_unsigned(), u16::try_from(place).ok()?);
+                if limit.place == Limit::NONE.place {
+                    limit = Limit { low, width, place };
+                } else {
+                    self.limits.push(Limit { low, width, place });
+                }
             }
             self.linear.extend(conditions.linear.iter().map(Linear::wide));
-            let checks = self.checked.len();
             self.checked.extend(&conditions.checks);
             let limits = span_of(limits, self.limits.len())?;
             let (linear, checks) = (span_of(linear, self.linear.len())?, span_of(checks, self.checked.len())?);
-            self.clauses.push(Clause { limits, linear, checks, more: conditions.more });
+            let mut others = 0;
+            if limits.0 != limits.1 || linear.0 != linear.1 {
+                self.others.push(Others { limits, linear });
+                others = u32::try_from(self.others.len()).ok()?;
+            }
+            let (wanted, more) = (Wanted::of(&conditions.checks), conditions.more);
+            self.clauses.push(Clause { limit, wanted, checks, others, more });
         }
         span_of(start, self.clauses.len())
     }
@@ -510,6 +572,7 @@ impl Writer {
             inequalities: self.narrow.into(),
             details: self.details.into(),
             clauses: self.clauses.into(),
+            others: self.others.into(),
             limits: self.limits.into(),
             linear: self.linear.into(),
             checked: self.checked.into(),

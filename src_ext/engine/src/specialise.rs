@@ -6,6 +6,7 @@
 //! all. The work is bounded: where a bound is reached, cells are left to the walk over the action's layers, which
 //! decides everything.
 
+use crate::asking::asks_of;
 use crate::binding::Binding;
 use crate::cells::{Cells, FIRST_CODE, FIRST_GRID, GateTable, NO_LINE, of_code};
 use crate::grid::{Grid, MAX_ARGUMENTS};
@@ -89,6 +90,7 @@ fn axis(
 
 struct Builder<'a> {
     bundle: &'a Bundle,
+    binding: &'a Binding,
     arguments: usize,
     lifter: Lifter<'a>,
     /// The cases of each residual.
@@ -120,6 +122,7 @@ impl<'a> Builder<'a> {
     fn new(bundle: &'a Bundle, binding: &'a Binding) -> Self {
         Self {
             bundle,
+            binding,
             arguments: binding.count,
             lifter: Lifter::new(bundle, binding, BUDGET),
             lifted: FxHashMap::default(),
@@ -248,10 +251,12 @@ impl<'a> Builder<'a> {
 
     fn finish(self, cells: Cells, policies: Vec<u32>, parts: Vec<Cells>) -> GateTable {
         let lines = self.writer.finish(self.lifter.checks);
+        let asks = asks_of(self.binding, self.bundle.code(), &lines);
         GateTable {
             cells,
             policies: policies.into(),
             lines,
+            asks,
             grids: self.grids.into(),
             grid_lines: self.grid_lines.into(),
             parts: parts.into(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use world::sources::compile;
 use ztfast_bundle::Bundle;
 use ztfast_engine::{
-    Admission, AttrValue, Code, Engine, EngineOptions, EntityData, EntityError, Gate, Handle, Passed, SessionId,
+    Admission, AttrValue, Code, Engine, EngineOptions, EntityData, EntityError, Gate, Given, Handle, Passed, SessionId,
 };
 
 const SCHEMA: &str = "
@@ -61,18 +61,34 @@ impl Desk {
             gate.address(from.0, from.1, from.2).unwrap(),
         ];
         let code = gate.allows(self.session, self.doc, &values);
+        let given = given(&[texts, more], &[&who, numbers], from);
+        let by_answers = self.passed(&mut gate, &given);
+        assert!(by_answers.is_none_or(|answered| answered == code), "{by_answers:?}, and {code:?} if all is kept");
         let generation = gate.generation();
         let mut passed = gate.pass(generation).unwrap();
-        for texts in [texts, more] {
-            passed.set(texts.iter().map(|text| Some(Passed::Text(text)))).unwrap();
+        for value in given {
+            match value {
+                Given::One(value) => passed.value(value).unwrap(),
+                Given::Set(elements) => passed.set(elements).unwrap(),
+            }
         }
-        for numbers in [&who, numbers] {
-            passed.set(numbers.iter().map(|&number| Some(Passed::Number(number)))).unwrap();
-        }
-        passed.value(Passed::Address(from.0, from.1, from.2)).unwrap();
         assert_eq!(passed.allows(self.session, self.doc), Some(code), "passed in one step");
         code
     }
+
+    /// Decide by values of which those are not kept that need not be.
+    fn passed(&self, gate: &mut Gate, given: &[Value<'_>]) -> Option<Code> {
+        gate.allows_passed(gate.generation(), (self.session, self.doc), given.iter().cloned().map(Some))
+    }
+}
+
+type Value<'v> = Given<'v, std::vec::IntoIter<Option<Passed<'v>>>>;
+
+fn given<'v>(texts: &[&[&'v str]], numbers: &[&[i64]], from: (u128, bool, u8)) -> Vec<Value<'v>> {
+    let texts = texts.iter().map(|all| all.iter().map(|text| Some(Passed::Text(text))).collect::<Vec<_>>());
+    let numbers = numbers.iter().map(|all| all.iter().map(|&number| Some(Passed::Number(number))).collect());
+    let sets = texts.chain(numbers).map(|set: Vec<_>| Given::Set(set.into_iter()));
+    sets.chain([Given::One(Passed::Address(from.0, from.1, from.2))]).collect()
 }
 
 const HOME: (u128, bool, u8) = (0x7F00_0001, false, 32);
@@ -107,6 +123,75 @@ fn sets_and_addresses_mean_what_they_do_in_a_context() {
     assert!(allowed("context.from.isInRange(ip(\"10.0.0.0/8\"))", &[], &[], &[], &[], (0x0A01_0203, false, 24)));
     assert!(allowed("context.from == ip(\"fe80::1/64\")", &[], &[], &[], &[], (0xFE80_u128 << 112 | 1, true, 64)));
     assert!(!allowed("context.from == ip(\"fe80::1/64\")", &[], &[], &[], &[], (0xFE80_u128 << 112 | 1, true, 65)));
+}
+
+#[test]
+fn values_that_are_not_kept_decide_what_they_do_if_they_are() {
+    let texts = ["a", "b", "x", "y"];
+    for (condition, from, expected) in [
+        ("context.texts.contains(\"b\")", HOME, Code::Allow),
+        ("context.texts.contains(\"c\")", HOME, Code::Default),
+        ("context.texts.containsAll([\"a\", \"y\"])", HOME, Code::Allow),
+        ("context.texts.containsAll([\"a\", \"z\"])", HOME, Code::Default),
+        ("context.texts.containsAny([\"z\", \"y\"])", HOME, Code::Allow),
+        ("context.texts.containsAny([\"z\", \"c\"])", HOME, Code::Default),
+        ("context.texts.containsAll([]) && !context.texts.containsAny([])", HOME, Code::Allow),
+        ("context.numbers.contains(-1) && !context.numbers.contains(2)", HOME, Code::Allow),
+        ("context.more.isEmpty() && !context.texts.isEmpty()", HOME, Code::Allow),
+        ("context.from.isInRange(ip(\"127.0.0.0/8\"))", HOME, Code::Allow),
+        ("context.from.isInRange(ip(\"127.0.0.0/8\"))", (0x7F00_0001, false, 7), Code::Default),
+        ("context.from.isLoopback() && !context.from.isMulticast()", HOME, Code::Allow),
+        ("context.from.isMulticast()", (0xE000_0001, false, 32), Code::Allow),
+        ("context.from.isMulticast()", (0xE000_0001, false, 3), Code::Default),
+        ("context.texts.contains(\"b\") && context.who.contains(principal)", HOME, Code::Allow),
+    ] {
+        let desk = Desk::new(condition);
+        let who = [desk.user("u")];
+        let given = given(&[&texts, &[]], &[&who, &[1, -1]], from);
+        let mut gate = desk.gate();
+        assert_eq!(desk.passed(&mut gate, &given), Some(expected), "{condition}");
+        assert_eq!(desk.allows(&texts, &[], &["u"], &[1, -1], from), expected, "{condition}");
+    }
+}
+
+#[test]
+fn values_that_are_not_kept_are_left_to_those_that_are_where_they_must_be() {
+    let desk = Desk::new("context.texts.contains(\"a\") && context.from.isInRange(ip(\"127.0.0.0/8\"))");
+    let (mut gate, who) = (desk.gate(), [desk.user("u")]);
+    let decided = |gate: &mut Gate, texts: &[&str], who: &[i64], from| {
+        desk.passed(gate, &given(&[texts, texts], &[who, &[]], from))
+    };
+    let many: Vec<String> = (0..17).map(|number| number.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let long = "a".repeat(257);
+    assert_eq!(decided(&mut gate, &["a"], &who, HOME), Some(Code::Allow));
+    assert_eq!(decided(&mut gate, &many[..15], &who, HOME), Some(Code::Default));
+    assert_eq!(decided(&mut gate, &[&long[..256]], &who, HOME), Some(Code::Default));
+    assert_eq!(decided(&mut gate, &many, &[], HOME), None, "more elements than are looked at");
+    assert_eq!(decided(&mut gate, &[&long], &who, HOME), None, "a long text");
+    assert_eq!(decided(&mut gate, &["a"], &who, (1, true, 128)), None, "an address of IPv6");
+    assert_eq!(decided(&mut gate, &["a"], &who, (0x7F00_0001, false, 33)), None, "a prefix that there is not");
+    assert_eq!(decided(&mut gate, &["a"], &who, (1 << 40, false, 32)), None, "an address that there is not");
+    let other = desk.engine.handle("Other", "o").unwrap().0.cast_signed();
+    let foreign = Desk::new("true").user("u");
+    for stranger in [other, foreign] {
+        assert_eq!(decided(&mut gate, &["a"], &[stranger], HOME), None, "an entity that is none of the type");
+    }
+    let whole = given(&[&["a"], &[]], &[&who, &[]], HOME);
+    assert_eq!(desk.passed(&mut gate, &whole), Some(Code::Allow));
+    assert_eq!(desk.passed(&mut gate, &whole[..4]), Some(Code::Corrupt), "a value is missing");
+    let swapped: Vec<_> = whole.iter().rev().cloned().collect();
+    assert_eq!(desk.passed(&mut gate, &swapped), None, "sets and addresses in each other's place");
+    let mut forged = whole.clone();
+    forged[0] = Given::Set(vec![Some(Passed::Number(1 << 32))].into_iter());
+    assert_eq!(desk.passed(&mut gate, &forged), None, "a number of another call as a text");
+    let values = || whole.iter().cloned().map(Some);
+    let pair = (desk.session, desk.doc);
+    assert_eq!(gate.allows_passed(gate.generation() + 1, pair, values()), None, "another generation");
+    gate.begin();
+    assert_eq!(desk.passed(&mut gate, &whole), None, "a call was begun");
+    gate.refresh();
+    assert_eq!(desk.passed(&mut gate, &whole), Some(Code::Allow));
 }
 
 /// Brings something that a call may not.
@@ -219,7 +304,11 @@ fn a_change_of_an_entity_in_the_context_is_seen() {
     let mut code = |id: &str| {
         gate.begin();
         let who = gate.entity(handle("User", id), 0).unwrap();
-        gate.allows(session, doc, &[who])
+        let code = gate.allows(session, doc, &[who]);
+        let who = Passed::Number(handle("User", id).0.cast_signed());
+        let passed: [Option<Value<'_>>; 1] = [Some(Given::One(who))];
+        assert_eq!(gate.allows_passed(gate.generation(), (session, doc), passed.into_iter()), Some(code));
+        code
     };
     let user = |id: &str, limit, parents: &[&str]| EntityData {
         uid: ("User".into(), id.into()),

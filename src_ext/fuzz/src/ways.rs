@@ -1,8 +1,10 @@
 //! A gate of one engine, and the arguments of its calls.
 
 use std::sync::Arc;
-use ztfast_bundle::ValueType;
-use ztfast_engine::{Batch, Code, Column, Determining, Gate, Handle, MOST_PASSED, Passed, Principals, SessionId};
+use ztfast_bundle::{Bundle, ValueType};
+use ztfast_engine::{
+    Batch, Code, Column, Determining, Gate, Given, Handle, MOST_PASSED, Passed, Principals, SessionId,
+};
 
 /// A length that exceeds the memory of a call.
 const LONG: usize = 1 << 15;
@@ -44,6 +46,22 @@ impl Argument {
             Self::Set(_) | Self::Address(..) => None,
         }
     }
+}
+
+/// Return an argument that is no set, as it is passed.
+fn scalar<'a>(bundle: &Bundle, argument: &'a Argument) -> Option<Passed<'a>> {
+    Some(match argument {
+        Argument::Number(n) => Passed::Number(*n),
+        Argument::Entity(handle) => Passed::Number(handle.0.cast_signed()),
+        Argument::Address(bits, is_v6, prefix) => Passed::Address(*bits, *is_v6, *prefix),
+        Argument::Text(text) => match bundle.find_string(text) {
+            None => Passed::Unknown(text),
+            // A caller may or may not know the number.
+            Some(number) if text.len() % 2 == 0 => Passed::Number(i64::from(number)),
+            Some(_) => Passed::Text(text),
+        },
+        Argument::Set(_) => return None,
+    })
 }
 
 impl Ways {
@@ -93,30 +111,25 @@ impl Ways {
         arguments: &[Argument],
         determining: Option<&mut Determining>,
     ) -> Result<Option<Code>, String> {
-        let scalar = |argument: &'_ Argument| match argument {
-            Argument::Number(n) => Some(Passed::Number(*n)),
-            Argument::Entity(handle) => Some(Passed::Number(handle.0.cast_signed())),
-            Argument::Address(bits, is_v6, prefix) => Some(Passed::Address(*bits, *is_v6, *prefix)),
-            Argument::Text(_) | Argument::Set(_) => None,
-        };
         if arguments.len() > MOST_PASSED {
             return Ok(None);
         }
         self.gate.refresh();
         let generation = self.gate.generation();
         let bundle = self.gate.snapshot().bundle().clone();
-        let is_unknown = |text: &str| bundle.find_string(text).is_none();
+        let scalar = |argument| scalar(&bundle, argument);
+        let given = || {
+            arguments.iter().map(|argument| match argument {
+                Argument::Set(elements) => Some(Given::Set(elements.iter().map(scalar))),
+                other => scalar(other).map(Given::One),
+            })
+        };
+        let by_answers = self.gate.allows_passed(generation, (session, resource), given());
         let mut passed = self.gate.pass(generation).ok_or("values cannot be passed")?;
-        for argument in arguments {
-            let done = match argument {
-                Argument::Text(text) if is_unknown(text) => passed.value(Passed::Unknown(text)),
-                Argument::Text(text) => passed.value(Passed::Text(text)),
-                Argument::Set(elements) => passed.set(elements.iter().map(|element| match element {
-                    Argument::Text(text) if is_unknown(text) => Some(Passed::Unknown(text)),
-                    Argument::Text(text) => Some(Passed::Text(text)),
-                    other => scalar(other),
-                })),
-                other => scalar(other).and_then(|given| passed.value(given)),
+        for given in given() {
+            let done = match given.ok_or("an argument is no value")? {
+                Given::One(value) => passed.value(value),
+                Given::Set(elements) => passed.set(elements),
             };
             done.ok_or("a value cannot be passed")?;
         }
@@ -124,6 +137,11 @@ impl Ways {
             Some(determining) => passed.decide(session, resource, determining),
             None => passed.allows(session, resource),
         };
+        if let (Some(answered), Some(decided)) = (by_answers, decided)
+            && answered != decided
+        {
+            return Err(format!("values that are not kept decide {answered:?}, and kept {decided:?}"));
+        }
         decided.map(Some).ok_or_else(|| "values that were passed decide nothing".into())
     }
 

@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use ztfast_bundle::Bundle;
-use ztfast_engine::{Admission, Code, Engine, EngineOptions, Gate, Handle, Passed, SessionId, SessionStatus};
+use ztfast_engine::{Admission, Code, Engine, EngineOptions, Gate, Given, Handle, Passed, SessionId, SessionStatus};
 
 /// The folder of the bundles, from this crate.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../build/bench");
@@ -68,7 +68,7 @@ pub const DESK_DENIED: Counted = Counted { values: &[6_000_000, 100], ..DESK_ORD
 
 /// A value that is passed in one step with its decision.
 #[derive(Debug, Clone, Copy)]
-pub enum Given {
+pub enum Value {
     /// A number.
     Number(i64),
     /// A text.
@@ -86,7 +86,7 @@ pub struct Passing {
     /// The request; its values are not used.
     pub of: Counted,
     /// The values.
-    pub given: &'static [Given],
+    pub given: &'static [Value],
 }
 
 /// A cancel by an agent, for a person: two conditions on an entity of the context.
@@ -98,7 +98,7 @@ pub const DESK_AGENT: Passing = Passing {
         values: &[],
         ..DESK_CANCEL
     },
-    given: &[Given::Entity("Human", "h1")],
+    given: &[Value::Entity("Human", "h1")],
 };
 /// An export of a customer's data: a text that the bundle lacks, sets of texts, an address and a duration.
 pub const DESK_EXPORT: Passing = Passing {
@@ -111,11 +111,11 @@ pub const DESK_EXPORT: Passing = Passing {
         ..DESK_CANCEL
     },
     given: &[
-        Given::Text("case-7"),
-        Given::Texts(&["balance"]),
-        Given::Address(0x0A14_0105),
-        Given::Number(15_000),
-        Given::Texts(&["fido2"]),
+        Value::Text("case-7"),
+        Value::Texts(&["balance"]),
+        Value::Address(0x0A14_0105),
+        Value::Number(15_000),
+        Value::Texts(&["fido2"]),
     ],
 };
 
@@ -180,7 +180,7 @@ impl Hot {
 /// A gate whose values are passed in one step with its decision, and that has decided before.
 pub struct HotPassing {
     hot: Hot,
-    given: Vec<Given>,
+    given: Vec<Value>,
     handles: Vec<Handle>,
     generation: u64,
 }
@@ -193,8 +193,8 @@ impl HotPassing {
     #[must_use]
     pub fn new(passing: &Passing) -> Self {
         let hot = Hot::prepared(&passing.of);
-        let handle = |given: &Given| match *given {
-            Given::Entity(ty, id) => hot.engine.handle(ty, id).expect("room for handles"),
+        let handle = |given: &Value| match *given {
+            Value::Entity(ty, id) => hot.engine.handle(ty, id).expect("room for handles"),
             _ => hot.resource,
         };
         let handles = passing.given.iter().map(handle).collect();
@@ -209,16 +209,15 @@ impl HotPassing {
     /// Pass the values and decide.
     #[inline]
     pub fn decide(&mut self) -> Option<Code> {
-        let mut passed = self.hot.gate.pass(self.generation)?;
-        for (given, handle) in self.given.iter().zip(&self.handles) {
-            match *given {
-                Given::Number(number) => passed.value(Passed::Number(number))?,
-                Given::Text(text) => passed.value(Passed::Text(text))?,
-                Given::Entity(..) => passed.value(Passed::Number(handle.0.cast_signed()))?,
-                Given::Address(bits) => passed.value(Passed::Address(bits.into(), false, 32))?,
-                Given::Texts(texts) => passed.set(texts.iter().map(|text| Some(Passed::Text(text))))?,
-            }
-        }
-        passed.allows(self.hot.session, self.hot.resource)
+        let values = self.given.iter().zip(&self.handles).map(|(given, handle)| {
+            Some(match *given {
+                Value::Number(number) => Given::One(Passed::Number(number)),
+                Value::Text(text) => Given::One(Passed::Text(text)),
+                Value::Entity(..) => Given::One(Passed::Number(handle.0.cast_signed())),
+                Value::Address(bits) => Given::One(Passed::Address(bits.into(), false, 32)),
+                Value::Texts(texts) => Given::Set(texts.iter().map(|text| Some(Passed::Text(text)))),
+            })
+        });
+        self.hot.gate.allows_passed(self.generation, (self.hot.session, self.hot.resource), values)
     }
 }

@@ -17,8 +17,8 @@ use ztfast_embed::{
     ABI_VERSION, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, RawValue, Status, UNDECIDED, UNKNOWN_TEXT,
 };
 use ztfast_engine::{
-    Batch, Code, Column, Determining, EntityError, Gate, Handle, MOST_PASSED, Passed, PassedValues, PrepareError,
-    Principals, SessionId,
+    Batch, Code, Column, Determining, EntityError, Gate, Given, Handle, MOST_PASSED, Passed, PassedValues,
+    PrepareError, Principals, SessionId,
 };
 use ztfast_vm::literals;
 
@@ -140,6 +140,14 @@ unsafe extern "C" fn decide_values(
     }
     let (Some(gate), Some(given)) = (gate, given) else { return UNDECIDED };
     let decided = catch_unwind(AssertUnwindSafe(|| {
+        if determining.is_none() {
+            // SAFETY: the header demands that values point to what they say.
+            let values = given.iter().map(|value| unsafe { whole(value) });
+            let code = gate.allows_passed(generation, (SessionId(session), Handle(resource)), values);
+            if code.is_some() {
+                return code;
+            }
+        }
         let mut passed = gate.pass(generation)?;
         for value in given {
             // SAFETY: the header demands that values point to what they say.
@@ -160,17 +168,31 @@ unsafe extern "C" fn decide_values(
 /// As the header demands: if the kind says so, `data` points to `length` bytes or values.
 #[inline]
 unsafe fn pass(passed: &mut PassedValues<'_>, value: &RawValue) -> Option<()> {
+    // SAFETY: the caller's promise.
+    match unsafe { whole(value) }? {
+        Given::One(value) => passed.value(value),
+        Given::Set(elements) => passed.set(elements),
+    }
+}
+
+/// Return a value. `None` if there is no such value.
+///
+/// # Safety
+/// As for [`pass`].
+#[inline(always)]
+#[allow(clippy::inline_always)] // on the hot path
+unsafe fn whole(value: &RawValue) -> Option<Given<'_, impl ExactSizeIterator<Item = Option<Passed<'_>>>>> {
     if value.kind == 0 {
-        return passed.value(Passed::Number(value.number));
+        return Some(Given::One(Passed::Number(value.number)));
     }
     if value.kind == Kind::Set as u32 {
         // SAFETY: the caller's promise.
         let elements = unsafe { values(value.data.cast::<RawValue>(), value.length as usize) }?;
         // SAFETY: the caller's promise.
-        return passed.set(elements.iter().map(|element| unsafe { scalar(element) }));
+        return Some(Given::Set(elements.iter().map(|element| unsafe { scalar(element) })));
     }
     // SAFETY: the caller's promise.
-    passed.value(unsafe { scalar(value) }?)
+    Some(Given::One(unsafe { scalar(value) }?))
 }
 
 /// Return a value that is no set. `None` for a set, for a text that is not UTF-8, and for an address that there is not.

@@ -26,7 +26,7 @@ pub use instr::{ExtOp, Instr, Op};
 pub use interpreter::{ARENA_VALUES, BUDGET, STACK_VALUES, Scratch, Vm};
 pub use ops::Fault;
 pub use predicate::Predicate;
-pub use single::Single;
+pub use single::{Elements, Single};
 pub use store::{
     ChangedEntities, EntityRec, Facts, PARENT, PRESENT, PatternRec, REFERRED, Request, StoreView, StringsView,
     WILDCARD, field,

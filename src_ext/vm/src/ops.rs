@@ -15,7 +15,8 @@ pub enum Fault {
     Exhausted,
 }
 
-const DAY_MS: i64 = 86_400_000;
+/// The milliseconds of a day.
+pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// An IP address or range. Addresses of different families are never equal.
 struct IpRange {

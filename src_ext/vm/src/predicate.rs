@@ -147,12 +147,38 @@ impl Predicate {
         }
     }
 
-    /// Return the place of an address of the request, and the range of which this asks whether the address is in it.
-    pub(crate) fn address_is_in(&self) -> Option<(u16, Value)> {
-        match (self.question, self.first.composite(), self.second.constant()) {
-            (Question::Method(ExtOp::IsInRange), Some(place), Some(range)) => Some((place, range)),
-            _ => None,
+    /// Return the place of a set of the request, and the set of constants of which this asks whether the first contains
+    /// all (`true`) or any.
+    pub(crate) fn composite_contains_each(&self) -> Option<(u16, Value, bool)> {
+        let all = match self.question {
+            Question::ContainsAll => true,
+            Question::ContainsAny => false,
+            _ => return None,
+        };
+        Some((self.first.composite()?, self.second.constant()?, all))
+    }
+
+    /// Return the place of an address of the request, the method that this calls, and what is passed to it, if that is
+    /// a constant.
+    pub(crate) fn address_method(&self) -> Option<(u16, ExtOp, Value)> {
+        let Question::Method(method) = self.question else { return None };
+        let with = if method.operands() == 1 { Value::MISSING } else { self.second.constant()? };
+        Some((self.first.composite()?, method, with))
+    }
+
+    /// Return the place of a datetime of the request, and the least and the greatest time of the day for which this
+    /// holds, if it compares the time of the day with a constant.
+    pub(crate) fn time_of_day(&self) -> Option<(u16, i64, i64)> {
+        let strict = match self.question {
+            Question::Less => 1,
+            Question::LessOrEqual => 0,
+            _ => return None,
+        };
+        let limit = |operand: &Operand| operand.constant().filter(|value| value.is(Tag::Duration)).map(Value::as_i64);
+        if let Some(place) = self.first.time_of_day() {
+            return Some((place, i64::MIN, limit(&self.second)?.checked_sub(strict)?));
         }
+        Some((self.second.time_of_day()?, limit(&self.first)?.checked_add(strict)?, i64::MAX))
     }
 
     /// Return whether the predicate holds. Each step of comparing, searching and matching takes one from `budget`.
@@ -244,6 +270,14 @@ impl Operand {
     fn composite(&self) -> Option<u16> {
         match self.source {
             Source::Composite(place) if self.count == 0 => Some(place),
+            _ => None,
+        }
+    }
+
+    /// Return the place of a datetime, if this is its time of the day.
+    fn time_of_day(&self) -> Option<u16> {
+        match (self.source, self.steps.get(..self.count)?) {
+            (Source::Number(place, Tag::Datetime), [Step::Method(ExtOp::ToTime)]) => Some(place),
             _ => None,
         }
     }
