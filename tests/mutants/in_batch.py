@@ -25,16 +25,16 @@ MUTANTS = (
     Mutant(
         "batch: refused rows of each chunk are the first chunk's",
         BATCH,
-        "self.look_up(principals, resources, monotonic_ns(), number * ROWS, codes, &mut chunk);",
-        "self.look_up(principals, resources, monotonic_ns(), number.min(0) * ROWS, codes, &mut chunk);",
+        "self.look_up(principals, resources, self.shared.now_ns(), number * ROWS, codes, &mut chunk);",
+        "self.look_up(principals, resources, self.shared.now_ns(), number.min(0) * ROWS, codes, &mut chunk);",
         Rust("engine/tests/batches.rs", "rows_that_are_refused_are_each_of_their_own_session"),
     ),
     Mutant(
         "batch: the clock is read once",
         BATCH,
         "for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n            let first = number * ROWS;\n"
-        "            let now_ns = monotonic_ns();",
-        "let began_ns = monotonic_ns();\n        for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n"
+        "            let now_ns = self.shared.now_ns();",
+        "let began_ns = self.shared.now_ns();\n        for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n"
         "            let first = number * ROWS;\n            let now_ns = began_ns;",
         MEANWHILE,
     ),
@@ -42,14 +42,14 @@ MUTANTS = (
         "batch: a session for all rows is looked up once",
         BATCH,
         "for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n            let first = number * ROWS;\n"
-        "            let now_ns = monotonic_ns();\n            // A row that a column lacks must not be decided at all.\n"
+        "            let now_ns = self.shared.now_ns();\n            // A row that a column lacks must not be decided at all.\n"
         "            if let Some(resource) = resource\n"
         "                && columns.iter().all(|column| column.covers(first, codes.len()))\n            {\n"
         "                let principal =\n                    "
         "self.principal(principals, first, now_ns, self.is_killed()).unwrap_or(",
-        "let began = self.principal(principals, 0, monotonic_ns(), self.is_killed());\n"
+        "let began = self.principal(principals, 0, self.shared.now_ns(), self.is_killed());\n"
         "        for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n            let first = number * ROWS;\n"
-        "            let now_ns = monotonic_ns();\n            if let Some(resource) = resource\n"
+        "            let now_ns = self.shared.now_ns();\n            if let Some(resource) = resource\n"
         "                && columns.iter().all(|column| column.covers(first, codes.len()))\n            {\n"
         "                let principal = began.unwrap_or(",
         MEANWHILE,

@@ -1,10 +1,14 @@
 """Mutants of sessions, handles and the clock."""
 
-from mutant import Loom, Mutant, Rust
+from mutant import Loom, Mutant, Python, Rust
 
 SESSIONS = "live/src/sessions.rs"
 SLOT = "live/src/slot.rs"
 REUSE = "live/src/sessions/reuse.rs"
+STATE = "live/src/state.rs"
+OWNERS = "live/src/owners.rs"
+SHARED = "live/src/state/tests.rs"
+TAKEN = "claims_of_a_process_that_ended_are_taken_over"
 MODEL = "loom/tests/slot.rs"
 REUSED = "a_slot_that_is_reused_is_never_read_half_old_half_new"
 NEARER = "an_end_that_moves_nearer_prolongs_no_session_meanwhile"
@@ -18,9 +22,9 @@ MUTANTS = (
     ),
     Mutant(
         "handles of another engine: all engines have one key",
-        "live/src/handles.rs",
-        "Ok(Self(getrandom::u64()? >> 1))",
-        "Ok(Self(getrandom::u64()? >> 63 >> 1))",
+        STATE,
+        "let (key, base_ns) = (getrandom::u64()? >> 1, base_ns(clock.reading().monotonic));",
+        "let (key, base_ns) = (getrandom::u64()? >> 63 >> 1, base_ns(clock.reading().monotonic));",
     ),
     Mutant(
         "a session lives on when the wall clock steps back",
@@ -97,7 +101,7 @@ MUTANTS = (
     Mutant(
         "a slot is not taken out of use while it is given to another session",
         SLOT,
-        "self.state.store(id | FREE, Ordering::Relaxed);",
+        "self.state.store(opened.id | FREE, Ordering::Relaxed);",
         "",
         Loom(MODEL, REUSED),
     ),
@@ -112,7 +116,7 @@ MUTANTS = (
         "a slot is in use again before its bounds are stored",
         SLOT,
         "        fence(Ordering::Release);\n",
-        "        fence(Ordering::Release);\n        self.state.store(id, Ordering::Release);\n",
+        "        fence(Ordering::Release);\n        self.state.store(opened.id, Ordering::Release);\n",
         Loom(MODEL, REUSED),
     ),
     Mutant(
@@ -125,22 +129,22 @@ MUTANTS = (
     Mutant(
         "a new session is seen before its bounds: its state is stored relaxed",
         SLOT,
-        "self.state.store(id | SessionStatus::Active.bits(), Ordering::Release);",
-        "self.state.store(id | SessionStatus::Active.bits(), Ordering::Relaxed);",
+        "self.state.store(opened.id | SessionStatus::Active.bits(), Ordering::Release);",
+        "self.state.store(opened.id | SessionStatus::Active.bits(), Ordering::Relaxed);",
         Loom(MODEL, REUSED),
     ),
     Mutant(
         "the bounds of a session are read before its state: it is loaded relaxed",
         SLOT,
-        "if self.state.load(Ordering::Acquire) != active {",
-        "if self.state.load(Ordering::Relaxed) != active {",
+        "if self.state.load(Ordering::Acquire) != active {\n            return None;\n        }\n        // Whoever",
+        "if self.state.load(Ordering::Relaxed) != active {\n            return None;\n        }\n        // Whoever",
         Loom(MODEL, REUSED),
     ),
     Mutant(
         "the state of a slot is read a second time before the fields are",
         SLOT,
-        "        fence(Ordering::Acquire);\n",
-        "",
+        "        fence(Ordering::Acquire);\n        let good",
+        "        let good",
         Loom(MODEL, REUSED),
     ),
     Mutant(
@@ -189,8 +193,8 @@ MUTANTS = (
     Mutant(
         "a revoked session's slot is used again at once, though others were never used",
         SESSIONS,
-        "if spare.fresh < self.slots.len() {",
-        "if spare.fresh < self.slots.len() && spare.revoked.is_empty() {",
+        "(at < most).then_some(at + 1)",
+        "(at < most && spare.revoked.is_empty()).then_some(at + 1)",
         Rust(REUSE, "a_revoked_session_is_known_to_be_while_other_slots_are_free"),
     ),
     Mutant(
@@ -201,24 +205,17 @@ MUTANTS = (
         Rust(REUSE, "of_two_revoked_sessions_the_one_that_was_revoked_first_gives_way"),
     ),
     Mutant(
-        "a revoked session gives way though its slot is another's by now",
+        "a session gives way though its slot is another's by now",
         SESSIONS,
-        "slot.state.load(Ordering::Relaxed) == id | SessionStatus::Revoked.bits();",
-        "slot.state.load(Ordering::Relaxed) != 0 * id;",
-        Rust(REUSE, "a_slot_that_was_given_on_is_not_taken_for_what_it_was"),
-    ),
-    Mutant(
-        "a session that is over gives way though its slot is another's by now",
-        SESSIONS,
-        "slot.state.load(Ordering::Relaxed) & !STATUS_MASK == id;",
-        "slot.state.load(Ordering::Relaxed) != 0 * id;",
+        "id.is_none_or(|id| state & !STATUS_MASK == id) && is_over(slot, state, now_ns)",
+        "id.is_some_and(|id| state != 0 * id) || is_over(slot, state, now_ns)",
         Rust(REUSE, "a_slot_that_was_given_on_is_not_taken_for_what_it_was"),
     ),
     Mutant(
         "a session gives way a moment before it is over",
         SESSIONS,
-        "if to_ns > now_ns {",
-        "if to_ns > now_ns + 1 {",
+        "|| slot.to_ns.load(Ordering::Acquire) <= now_ns",
+        "|| slot.to_ns.load(Ordering::Acquire) <= now_ns + 1",
         Rust(REUSE, "a_session_gives_way_when_it_is_over_and_not_before"),
     ),
     Mutant(
@@ -234,5 +231,110 @@ MUTANTS = (
         "let is_good = status != FREE && status != SessionStatus::Revoked.bits();",
         "let is_good = status != FREE;",
         Rust(REUSE, "principals_are_needed_until_their_sessions_are_over"),
+    ),
+    Mutant(
+        "what is known about a session is read from half of another one",
+        SLOT,
+        "        let fields = self.live_fields();\n        fence(Ordering::Acquire);\n",
+        "        let fields = self.live_fields();\n",
+        Loom(MODEL, "what_is_known_about_a_session_is_never_half_another_ones"),
+    ),
+    Mutant(
+        "a living writer's claim is taken from it",
+        OWNERS,
+        "let is_free = held == 0 || self.has_ended(held);",
+        "let is_free = held == 0 || held != 0;",
+        Rust(SHARED, TAKEN),
+    ),
+    Mutant(
+        "a claim of a process that ended is kept for ever",
+        OWNERS,
+        "let is_free = held == 0 || self.has_ended(held);",
+        "let is_free = held == 0 || self.has_ended(held) && false;",
+        Rust(SHARED, TAKEN),
+    ),
+    Mutant(
+        "claims that a process of the same number left behind are taken for its own",
+        STATE,
+        "state.details().iter().for_each(|details| state.owners.forget_claim(&details.writer));",
+        "",
+        Rust(SHARED, "a_slot_left_half_written_is_given_to_another_session"),
+    ),
+    Mutant(
+        "a process that only decides changes a session",
+        SESSIONS,
+        "let is_writable = self.table.state.role() == Role::Authority;",
+        "let is_writable = true;",
+        Rust(SHARED, "what_one_process_admits_and_revokes_the_others_see"),
+    ),
+    Mutant(
+        "a session that is over is renewed",
+        SESSIONS,
+        "if !is_of(state, session, self.mask) || is_over(claimed.slot, state, now.monotonic) {",
+        "if !is_of(state, session, self.mask) {",
+        Rust(SHARED, "proofs_renewals_and_factors_are_seen_by_all"),
+    ),
+    Mutant(
+        "a full table stays full, whatever another process revokes",
+        SESSIONS,
+        "is_some_and(|(before, until_ns)| before == ended && now_ns < until_ns)",
+        "is_some_and(|(before, until_ns)| before <= ended && now_ns < until_ns)",
+        Rust(SHARED, "a_full_table_refuses_at_once_and_knows_when_another_process_ends_a_session"),
+    ),
+    Mutant(
+        "a copy of a state is taken for the state",
+        STATE,
+        "if about.ino() != header.inode {",
+        "if about.ino() == 0 {",
+        Rust(SHARED, "a_file_that_is_not_the_state_is_refused_with_a_reason"),
+    ),
+    Mutant(
+        "a state that was cut or grew is opened",
+        STATE,
+        "if about.len() != header.size {",
+        "if about.len() < header.size / 2 {",
+        Rust(SHARED, "a_file_that_is_not_the_state_is_refused_with_a_reason"),
+    ),
+    Mutant(
+        "a state of another boot is opened",
+        STATE,
+        "if header.boot != boot() {",
+        "if header.boot == [0; 16] {",
+        Rust(SHARED, "a_state_of_another_boot_or_size_is_refused"),
+    ),
+    Mutant(
+        "a state that its group may write is trusted",
+        STATE,
+        "if about.mode() & 0o022 != 0 {",
+        "if about.mode() & 0o002 != 0 {",
+        Rust(SHARED, "what_others_may_write_is_refused"),
+    ),
+    Mutant(
+        "a proof is taken for younger than it was",
+        "live/src/proof.rs",
+        "let ms = self.at_ns.saturating_sub(base_ns) / MS;",
+        "let ms = self.at_ns.saturating_sub(base_ns).saturating_add(MS - 1) / MS;",
+        Rust("live/src/proof.rs", "a_proof_is_never_younger_than_it_was"),
+    ),
+    Mutant(
+        "a proof that is too old to be held is half a year old",
+        "live/src/proof.rs",
+        "if self.at_ns == i64::MIN {\n            return i64::MAX;",
+        "if self.at_ns == i64::MAX {\n            return i64::MAX;",
+        Rust("live/src/proof.rs", "a_proof_is_never_younger_than_it_was"),
+    ),
+    Mutant(
+        "the caller's clock goes back",
+        "pages/src/decision_clock.rs",
+        "Some(now_ns.fetch_max(ns, Ordering::AcqRel).max(ns))",
+        "Some(now_ns.swap(ns, Ordering::AcqRel).max(ns))",
+        Rust("pages/src/decision_clock.rs", "the_callers_clock_never_goes_back"),
+    ),
+    Mutant(
+        "handles of another engine of the same state: both have one key for their own places",
+        "live/src/handles.rs",
+        "Ok(Self { shared, own: getrandom::u64()? >> 1, count: state.capacity().uids })",
+        "Ok(Self { shared, own: shared, count: state.capacity().uids })",
+        Python("tests/api/test_shared_state.py::test_a_uid_that_only_a_deciding_engine_names_is_its_own"),
     ),
 )
