@@ -17,8 +17,8 @@ use ztfast_embed::{
     ABI_VERSION, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, RawValue, Status, UNDECIDED, UNKNOWN_TEXT,
 };
 use ztfast_engine::{
-    Batch, Code, Column, Determining, EntityError, Gate, Given, Handle, MOST_PASSED, Passed, PassedValues,
-    PrepareError, Principals, SessionId,
+    Batch, Code, Column, Determining, EntityError, Gate, Given, Handle, MOST_PASSED, Passed, PrepareError, Principals,
+    SessionId,
 };
 use ztfast_vm::literals;
 
@@ -132,28 +132,26 @@ unsafe extern "C" fn decide_values(
     determining: *mut ztfast_embed::Determining,
 ) -> u32 {
     // SAFETY: as in `decide`; the header demands `count` values.
-    let (gate, given, determining) =
+    let (gate, given, mut determining) =
         unsafe { (gate.cast::<Gate>().as_mut(), values(data, count), determining.cast::<Determining>().as_mut()) };
-    let mut determining = determining;
     if let Some(determining) = &mut determining {
         determining.count = 0;
     }
     let (Some(gate), Some(given)) = (gate, given) else { return UNDECIDED };
     let decided = catch_unwind(AssertUnwindSafe(|| {
-        if determining.is_none() {
-            // SAFETY: the header demands that values point to what they say.
-            let values = given.iter().map(|value| unsafe { whole(value) });
-            let code = gate.allows_passed(generation, (SessionId(session), Handle(resource)), values);
-            if code.is_some() {
-                return code;
-            }
+        // SAFETY: the header demands that values point to what they say.
+        let mut values = given.iter().map(|value| unsafe { whole(value) });
+        let (session, resource) = (SessionId(session), Handle(resource));
+        if determining.is_none()
+            && let code @ Some(_) = gate.allows_passed(generation, (session, resource), values.clone())
+        {
+            return code;
         }
         let mut passed = gate.pass(generation)?;
-        for value in given {
-            // SAFETY: the header demands that values point to what they say.
-            unsafe { pass(&mut passed, value) }?;
-        }
-        let (session, resource) = (SessionId(session), Handle(resource));
+        values.try_for_each(|value| match value? {
+            Given::One(value) => passed.value(value),
+            Given::Set(elements) => passed.set(elements),
+        })?;
         match determining {
             Some(determining) => passed.decide(session, resource, determining),
             None => passed.allows(session, resource),
@@ -162,29 +160,13 @@ unsafe extern "C" fn decide_values(
     decided.unwrap_or(Some(Code::Corrupt)).map_or(UNDECIDED, |code| code as u32)
 }
 
-/// Pass a value on. `None` if it is not of the argument's type, or there is no room for it.
-///
-/// # Safety
-/// As the header demands: if the kind says so, `data` points to `length` bytes or values.
-#[inline]
-unsafe fn pass(passed: &mut PassedValues<'_>, value: &RawValue) -> Option<()> {
-    // SAFETY: the caller's promise.
-    match unsafe { whole(value) }? {
-        Given::One(value) => passed.value(value),
-        Given::Set(elements) => passed.set(elements),
-    }
-}
-
 /// Return a value. `None` if there is no such value.
 ///
 /// # Safety
-/// As for [`pass`].
+/// As the header demands: if the kind says so, `data` points to `length` bytes or values.
 #[inline(always)]
 #[allow(clippy::inline_always)] // on the hot path
 unsafe fn whole(value: &RawValue) -> Option<Given<'_, impl ExactSizeIterator<Item = Option<Passed<'_>>>>> {
-    if value.kind == 0 {
-        return Some(Given::One(Passed::Number(value.number)));
-    }
     if value.kind == Kind::Set as u32 {
         // SAFETY: the caller's promise.
         let elements = unsafe { values(value.data.cast::<RawValue>(), value.length as usize) }?;
@@ -198,7 +180,7 @@ unsafe fn whole(value: &RawValue) -> Option<Given<'_, impl ExactSizeIterator<Ite
 /// Return a value that is no set. `None` for a set, for a text that is not UTF-8, and for an address that there is not.
 ///
 /// # Safety
-/// As for [`pass`].
+/// As for [`whole`].
 #[inline]
 unsafe fn scalar(value: &RawValue) -> Option<Passed<'_>> {
     const TEXT: u32 = Kind::String as u32;
