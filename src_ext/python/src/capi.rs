@@ -4,12 +4,15 @@
 //! fills it in. Every function catches panics: a panic denies, or becomes a status. On the hot path that costs no
 //! instruction, since the landing pad replaces the one that would abort the process at the boundary.
 
-use crate::timestamps::iso_millis;
+mod guard;
+mod parsing;
+
+use self::guard::{decided, guarded, values};
+use self::parsing::{parse, parse_address};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use std::ffi::c_char;
 use std::mem::offset_of;
-use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 use ztfast_bundle::ValueType;
@@ -20,7 +23,6 @@ use ztfast_engine::{
     Batch, Code, Column, Determining, EntityError, Gate, Given, Handle, MOST_PASSED, Passed, PrepareError, Principals,
     SessionId,
 };
-use ztfast_vm::literals;
 
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
 pub(crate) static API: Api = Api {
@@ -63,38 +65,6 @@ pub(crate) fn capsule(py: Python<'_>) -> PyResult<Bound<'_, PyCapsule>> {
     let pointer = ptr::NonNull::from(&API).cast();
     // SAFETY: the table is a static, so it outlives every capsule, and nothing writes to it.
     unsafe { PyCapsule::new_with_pointer(py, pointer, CAPSULE) }
-}
-
-/// Run a decision. A panic denies.
-#[inline(always)]
-#[allow(clippy::inline_always)] // on the hot path
-fn decided(job: impl FnOnce() -> Code) -> u32 {
-    // A panic leaves nothing inconsistent behind: gates and batches begin each decision anew, the engine's locks
-    // recover from poisoning, and the writing side publishes last.
-    catch_unwind(AssertUnwindSafe(job)).unwrap_or(Code::Corrupt) as u32
-}
-
-/// Run a function that is not a decision. A panic becomes a status.
-fn guarded(job: impl FnOnce() -> Result<(), Status>) -> i32 {
-    // As in `decided`, a panic leaves nothing inconsistent behind.
-    catch_unwind(AssertUnwindSafe(job)).unwrap_or(Err(Status::PANIC)).err().unwrap_or(Status::OK).0
-}
-
-/// Return the `len` values at a pointer; `None` for NULL with a `len` above 0, and for more than memory can hold.
-///
-/// # Safety
-/// `data` is NULL or points to `len` values that do not change meanwhile.
-#[inline(always)]
-#[allow(clippy::inline_always)] // on the hot path
-unsafe fn values<'a, T>(data: *const T, len: usize) -> Option<&'a [T]> {
-    if len == 0 {
-        return Some(&[]);
-    }
-    if data.is_null() || len > isize::MAX as usize / size_of::<T>() {
-        return None;
-    }
-    // SAFETY: the caller's promise; NULL and lengths beyond every object were refused.
-    Some(unsafe { slice::from_raw_parts(data, len) })
 }
 
 unsafe extern "C" fn allows(gate: *mut RawGate, session: u64, resource: u64, data: *const i64, len: usize) -> u32 {
@@ -419,51 +389,6 @@ unsafe extern "C" fn set_time(gate: *mut RawGate, ns: i64, shown: *mut i64) -> i
     guarded(|| {
         let (gate, shown) = gate.zip(shown).ok_or(Status::NULL)?;
         *shown = gate.set_time(ns).ok_or(Status::CLOCK)?;
-        Ok(())
-    })
-}
-
-unsafe extern "C" fn parse(kind: u32, data: *const u8, len: usize, number: *mut i64) -> i32 {
-    // SAFETY: the header demands NULL or `len` bytes; `number` is NULL or the caller's.
-    let (text, number) = unsafe { (values(data, len), number.as_mut()) };
-    guarded(|| {
-        let (text, number) = text.zip(number).ok_or(Status::NULL)?;
-        let read = match u8::try_from(kind).map(Kind::from_number) {
-            Ok(Kind::Decimal) => literals::decimal(text),
-            Ok(Kind::Datetime) => literals::datetime(text).or_else(|| iso_millis(std::str::from_utf8(text).ok()?)),
-            Ok(Kind::Duration) => literals::duration(text),
-            _ => return Err(Status::TYPE),
-        };
-        *number = read.ok_or(Status::VALUE)?;
-        Ok(())
-    })
-}
-
-unsafe extern "C" fn parse_address(
-    data: *const u8,
-    len: usize,
-    bytes: *mut u8,
-    bytes_len: *mut usize,
-    prefix: *mut u32,
-) -> i32 {
-    // SAFETY: the header demands NULL or `len` bytes, and NULL or room for 16 bytes and two numbers.
-    let (text, bytes, out) =
-        unsafe { (values(data, len), bytes.cast::<[u8; 16]>().as_mut(), bytes_len.as_mut().zip(prefix.as_mut())) };
-    guarded(|| {
-        let ((text, bytes), (bytes_len, prefix)) = text.zip(bytes).zip(out).ok_or(Status::NULL)?;
-        let (address, length) = literals::address(text).ok_or(Status::VALUE)?;
-        *bytes = [0; 16];
-        *bytes_len = match address {
-            IpAddr::V4(address) => {
-                bytes[..4].copy_from_slice(&address.octets());
-                4
-            }
-            IpAddr::V6(address) => {
-                *bytes = address.octets();
-                16
-            }
-        };
-        *prefix = length.into();
         Ok(())
     })
 }
