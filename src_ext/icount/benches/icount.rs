@@ -26,8 +26,8 @@ const DESK_ORDER_ALLOWED: u64 = limit(174);
 const DESK_ORDER_OF_NINE_ALLOWED: u64 = limit(355);
 const DESK_ORDER_DENIED: u64 = limit(144);
 const DESK_ORDER_DECIDED: u64 = limit(209);
-const DESK_CANCEL_BY_AGENT: u64 = limit(544);
-const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(1_376);
+const DESK_CANCEL_BY_AGENT: u64 = limit(570);
+const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(1_446);
 const DESK_1_000_ROWS: u64 = limit(65_358);
 
 const fn limit(counted: u64) -> u64 {
