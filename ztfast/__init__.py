@@ -21,6 +21,7 @@ from ztfast import _alone, _built  # noqa: F401
 
 # isort: split
 from ztfast import _core, examples
+from ztfast.advice import Advice
 from ztfast.bundle import ActionStats, Bundle, LayerStats, Memory, Policy, Stats, compile
 from ztfast.codes import Code
 from ztfast.columns import Categorical
@@ -61,6 +62,7 @@ __all__ = [
     "ABSENT",
     "ActionError",
     "ActionStats",
+    "Advice",
     "ArgumentError",
     "Bundle",
     "BundleError",

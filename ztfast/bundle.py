@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ztfast import _core
+from ztfast.advice import Advice
 from ztfast.errors import OwnerError, PolicyError, PolicyWarning
 from ztfast.shown import one_line, refused
 from ztfast.sources import Source, read_entities, read_policies, read_schema
@@ -145,6 +146,7 @@ class Policy:
         file: The name of the policy's file, as it was given to the compiler.
         line: The policy's first line in the file, from 1.
         fallback: The reason why Cedar's own evaluator answers for this policy; ``None`` if the policy is compiled.
+        step_up: What a forbid with ``@step_up`` asks the principal to prove; ``None`` for all other policies.
     """
 
     id: str
@@ -153,6 +155,7 @@ class Policy:
     file: str
     line: int
     fallback: str | None
+    step_up: Advice | None
 
 
 class Bundle:
@@ -275,7 +278,10 @@ class Bundle:
     @cached_property
     def policies(self) -> tuple[Policy, ...]:
         """The policies, in their order in the sources."""
-        return tuple(Policy(**policy) for policy in self._core.policies())
+        policies = self._core.policies()
+        for policy in policies:
+            policy["step_up"] = None if policy["step_up"] is None else Advice.of([policy["step_up"]])
+        return tuple(Policy(**policy) for policy in policies)
 
     @property
     def fallbacks(self) -> tuple[Policy, ...]:

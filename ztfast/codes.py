@@ -19,6 +19,8 @@ class Code(enum.IntEnum):
     """No policy applies."""
     ALLOW = 1
     """A permit applies, and no forbid does."""
+    STEP_UP = 2
+    """All forbids that apply ask for a step-up, and a permit applies."""
     FORBID = 3
     """A forbid applies."""
     NOT_APPLICABLE = 4

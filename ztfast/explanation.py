@@ -46,7 +46,7 @@ class Explanation:
     @property
     def agrees(self) -> bool:
         """Whether the engine made Cedar's decision by the same policies, or denied before it evaluated any."""
-        if self.decision.code not in ("ALLOW", "FORBID", "DEFAULT"):
+        if self.decision.code not in ("ALLOW", "FORBID", "STEP_UP", "DEFAULT"):
             return True
         ids = tuple(reason.policy.id for reason in self.reasons)
         return bool(self.decision) == self.allow and self.decision.reasons == ids

@@ -24,6 +24,7 @@ cdef extern from "ztfast.h" nogil:
         # codes: begin (from src_ext/codes: `make codes` writes these lines)
         ZTFAST_DEFAULT
         ZTFAST_ALLOW
+        ZTFAST_STEP_UP
         ZTFAST_FORBID
         ZTFAST_NOT_APPLICABLE
         ZTFAST_EXPIRED
@@ -90,6 +91,7 @@ cdef extern from "ztfast.h" nogil:
     enum:
         ZTFAST_UNDECIDED
         ZTFAST_UNKNOWN_TEXT
+        ZTFAST_ANY_AGE
         ZTFAST_MAX_VALUES
     ctypedef struct ztfast_api:
         uint32_t abi_version
@@ -130,6 +132,7 @@ cdef extern from "ztfast.h" nogil:
             ztfast_gate *, uint64_t, uint64_t, const ztfast_value *, size_t, uint64_t, ztfast_determining *
         ) noexcept nogil
         int32_t (*set_time)(ztfast_gate *, int64_t, int64_t *) noexcept nogil
+        int32_t (*step_up)(const ztfast_gate *, uint32_t, const uint8_t **, size_t *, uint64_t *) noexcept nogil
 
     int32_t ztfast_check(const ztfast_api *) noexcept
     const char *ztfast_check_text(int32_t) noexcept
@@ -213,6 +216,7 @@ cdef class Decision:
     cdef readonly str code
     cdef readonly int number
     cdef readonly tuple reasons
+    cdef readonly object advice
 
 
 @cython.final

@@ -319,7 +319,7 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
     if code == <uint32_t>ZTFAST_UNDECIDED:
         ztfast_give_at_once(&gate._busy)
         return decide_otherwise(gate, arguments, count)
-    if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:
+    if code < <uint32_t>ZTFAST_ALLOW or code > <uint32_t>ZTFAST_FORBID:
         determining.count = 0
     remembered = gate.remembered(code, &determining)
     ztfast_give_at_once(&gate._busy)
@@ -357,7 +357,7 @@ cdef Decision decide_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t
                 user._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, user._count,
                 &determining,
             )
-            if code != <uint32_t>ZTFAST_ALLOW and code != <uint32_t>ZTFAST_FORBID:
+            if code < <uint32_t>ZTFAST_ALLOW or code > <uint32_t>ZTFAST_FORBID:
                 determining.count = 0
             if determining.count <= MAX_DETERMINING:
                 # The names of the policies come from the bundle that the decision used.

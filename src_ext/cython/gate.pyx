@@ -26,6 +26,7 @@ import time
 import numpy
 
 from ztfast import _core, columns as columns_of, identities
+from ztfast.advice import Advice
 from ztfast.errors import ArgumentError, CapacityError, ContextError, OwnerError
 from ztfast.shown import given
 from ztfast.uid import Uid
@@ -538,12 +539,20 @@ cdef class Gate:
             return remembered
         cdef size_t length
         cdef const uint8_t *text
-        reasons = []
+        cdef uint64_t max_age
+        cdef int32_t status
+        reasons, asked = [], []
         for at in range(determining.count):
             if api.policy(self._gate, determining.policies[at], &text, &length) != ZTFAST_OK:
                 continue
             reasons.append((<const char *>text)[:length].decode("utf-8"))
-        made = Decision(code, tuple(reasons))
+            if code != <uint32_t>ZTFAST_STEP_UP:
+                continue
+            status = api.step_up(self._gate, determining.policies[at], &text, &length, &max_age)
+            if status == ZTFAST_OK and text != NULL:
+                factors = (<const char *>text)[:length].decode("utf-8")
+                asked.append((factors, None if max_age == ZTFAST_ANY_AGE else max_age))
+        made = Decision(code, tuple(reasons), Advice.of(asked) if asked else None)
         if determining.count <= CACHED_POLICIES:
             place = place_of(code, determining)
             key = &self._keys[place]

@@ -68,6 +68,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
         POINTER(Determining),
     ),
     "set_time": (c_int32, c_void_p, c_int64, POINTER(c_int64)),
+    "step_up": (c_int32, c_void_p, c_uint32, POINTER(c_void_p), POINTER(c_size_t), POINTER(c_uint64)),
 }
 
 

@@ -111,7 +111,7 @@ def test_version_and_size_are_the_headers() -> None:
 def test_codes_and_statuses_have_names(api: dict[str, Any]) -> None:
     for code in Code:
         assert api["code_name"](code).decode() == code.name
-    assert api["code_name"](2) == api["code_name"](2**32 - 1) == b"UNKNOWN_CODE"
+    assert api["code_name"](200) == api["code_name"](2**32 - 1) == b"UNKNOWN_CODE"
     texts = [api["status_text"](status) for status in (OK, *ERRORS)]
     assert len(set(texts)) == len(texts) == 17
     assert api["status_text"](7) == api["status_text"](-1000) == b"an unknown status"
@@ -190,6 +190,12 @@ def test_null_is_refused_by_every_function(api: dict[str, Any], own: c_void_p) -
         "literal": [(None, b"a", 1, number), (own, None, 1, number), (own, b"a", 1, None)],
         "kinds": [(None, None, 0, count), (own, None, 0, None)],
         "policy": [(None, 0, text, count), (own, 0, None, count), (own, 0, text, None)],
+        "step_up": [
+            (None, 0, text, count, generation),
+            (own, 0, None, count, generation),
+            (own, 0, text, None, generation),
+            (own, 0, text, count, None),
+        ],
         "generation": [(None, generation), (own, None)],
         "refresh": [(None, generation), (own, None)],
         "set_time": [(None, 0, number), (own, 0, None)],

@@ -10,6 +10,7 @@ import in_lifting
 import in_live
 import in_mailbox
 import in_python
+import in_step_up
 
 __all__ = ["MUTANTS"]
 
@@ -24,4 +25,5 @@ MUTANTS = (
     *in_python.MUTANTS,
     *in_gate.MUTANTS,
     *in_columns.MUTANTS,
+    *in_step_up.MUTANTS,
 )

@@ -20,7 +20,7 @@ __all__ = ["decide_command", "explain_command"]
 
 DENIED = 3
 
-JUDGED = ("ALLOW", "FORBID", "DEFAULT")
+JUDGED = ("ALLOW", "FORBID", "STEP_UP", "DEFAULT")
 """The codes of decisions that policies made. Other requests are denied before any policy is judged."""
 
 File = Annotated[Path, typer.Argument(help="The bundle (.ztb).", show_default=False)]

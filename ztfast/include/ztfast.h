@@ -55,7 +55,7 @@
  * Sessions, swaps, revocations and the kill switch are controlled from Python. They take effect on all threads, for
  * decisions that begin later.
  * allows, decide, decide_values, refuse, begin, text, entity, set, address, literal, kinds, element_kind, policy,
- * generation, refresh, set_time, parse, parse_address, code_name and status_text do not allocate, lock or block, with one
+ * step_up, generation, refresh, set_time, parse, parse_address, code_name and status_text do not allocate, lock or block, with one
  * exception: a decision that meets a policy left to Cedar's own evaluator (see `ztfast check`) allocates. gate_clone and gate_without
  * allocate and lock; gate_free frees; the functions of batches allocate. Call these outside of the order loop.
  *
@@ -89,6 +89,8 @@ enum {
     ZTFAST_DEFAULT = 0,
     /* A permit applies, and no forbid does. */
     ZTFAST_ALLOW = 1,
+    /* All forbids that apply ask for a step-up, and a permit applies. */
+    ZTFAST_STEP_UP = 2,
     /* A forbid applies. */
     ZTFAST_FORBID = 3,
     /* The schema does not apply the action to such a principal or resource, or has no such type. */
@@ -209,6 +211,8 @@ typedef struct {
 } ztfast_value;
 
 #define ZTFAST_UNKNOWN_TEXT (-1)
+/* What step_up gives as the age if the proof may have been given any time ago. */
+#define ZTFAST_ANY_AGE UINT64_MAX
 /* What decide_values returns if it decides nothing. Like every code but ZTFAST_ALLOW it denies. */
 #define ZTFAST_UNDECIDED 256
 /* The most values that decide_values takes. */
@@ -222,7 +226,8 @@ typedef struct {
      * There are `count` values; NULL is allowed if there are none. A wrong count, or a gate with attributes that cannot be
      * passed as numbers, is ZTFAST_CORRUPT. */
     uint32_t (*allows)(ztfast_gate *gate, uint64_t session, uint64_t resource, const int64_t *values, size_t count);
-    /* Decide, and return the policies that determine the decision. They are set for ZTFAST_ALLOW and ZTFAST_FORBID only. */
+    /* Decide, and return the policies that determine the decision. They are set for ZTFAST_ALLOW, ZTFAST_FORBID
+     * and ZTFAST_STEP_UP only. */
     uint32_t (*decide)(ztfast_gate *gate, uint64_t session, uint64_t resource, const int64_t *values, size_t count,
                        ztfast_determining *determining);
 
@@ -340,6 +345,12 @@ typedef struct {
      * clock="caller"; ZTFAST_E_CLOCK if it has another clock. The time never goes back: `shown` is the one that the engine
      * has now. All gates and batches of the engine see it at once. */
     int32_t (*set_time)(ztfast_gate *gate, int64_t ns, int64_t *shown);
+    /* Get what a policy of the bundle that the gate last used asks the principal to prove (RFC 9470's acr_values and
+     * max_age), after ZTFAST_STEP_UP: the names of the factors with spaces between, UTF-8, `len` bytes, without NUL at the
+     * end; and how many seconds ago the proof may have been given, or ZTFAST_ANY_AGE. The principal needs the factors of
+     * all determining policies, and the least age. `factors` is set to NULL if the policy asks for nothing. Valid as
+     * long as the text of policy(). ZTFAST_E_POLICY. */
+    int32_t (*step_up)(const ztfast_gate *gate, uint32_t policy, const uint8_t **factors, size_t *len, uint64_t *max_age);
 } ztfast_api;
 
 /* Check whether code that was compiled with this header can use this table: ZTFAST_OK, ZTFAST_E_NULL, ZTFAST_E_VERSION or

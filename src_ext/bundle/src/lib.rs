@@ -25,10 +25,10 @@ pub use file::{FORMAT_VERSION, OpenError, store_hash};
 pub use index::{build_entity_index, build_string_index};
 pub use meta::{ActionMeta, ActionStats, Field, LayerStats, Memory, Meta, Node, Stats, Store, ValueType};
 pub use records::{
-    ActionRec, BLOCK_BITS, BLOCK_WORDS, BitmapRec, CellKind, ClassPair, ClassRec, Form, LayerRec, PlanRec, PolicyRec,
-    RangeRec, RowRec, SelectorRec, Span, Test, TypeRec, cell_kind, cell_program, pack_cell,
+    ActionRec, BLOCK_BITS, BLOCK_WORDS, BitmapRec, CellKind, ClassPair, ClassRec, Form, LayerRec, NO_MAX_AGE, PlanRec,
+    PolicyRec, RangeRec, RowRec, SelectorRec, Span, Test, TypeRec, cell_kind, cell_program, pack_cell,
 };
 pub use residual::{Program, Residual, ResidualView, Tests, TooLong, write_program};
 pub use save::{SaveError, write_file};
 pub use sections::Parts;
-pub use view::{Bundle, PolicyView};
+pub use view::{Bundle, PolicyView, StepUp};

@@ -33,7 +33,15 @@ pub struct PolicyRec {
     pub annotations_len: u32,
     /// Why the policy is a fallback, if it is one.
     pub fallback: u32,
+    /// If the policy is a forbid that asks for a step-up: 1 more than the number of the string of its factors, with
+    /// spaces between. Otherwise 0.
+    pub step_up: u32,
+    /// For a step-up: how many seconds ago the proof may have been given; [`NO_MAX_AGE`] for any.
+    pub max_age: u64,
 }
+
+/// Stands for "any time ago" in [`PolicyRec::max_age`].
+pub const NO_MAX_AGE: u64 = u64::MAX;
 
 /// The classes of an entity, as a principal and as a resource. 0 means that no action applies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -93,6 +101,8 @@ pub struct ActionRec {
     pub slots: Span,
     /// The action's layers. The decision combines what they say of a pair of entities.
     pub layers: Span,
+    /// 1 if a forbid of the action asks for a step-up.
+    pub step_up: u32,
 }
 
 /// The form of a layer's table.

@@ -6,7 +6,8 @@ use crate::index::{find_entity, find_string};
 use crate::memory::{self, Data};
 use crate::meta::Meta;
 use crate::records::{
-    ActionRec, BitmapRec, ClassPair, ClassRec, LayerRec, PlanRec, PolicyRec, RowRec, SelectorRec, Span, TypeRec,
+    ActionRec, BitmapRec, ClassPair, ClassRec, LayerRec, NO_MAX_AGE, PlanRec, PolicyRec, RowRec, SelectorRec, Span,
+    TypeRec,
 };
 use crate::save::{SaveError, write_file};
 use crate::sections::{ELEMENTS, Parts, Views, for_each_section};
@@ -41,6 +42,17 @@ pub struct PolicyView<'a> {
     pub line: u32,
     /// Why the policy is a fallback, if it is one.
     pub fallback: Option<&'a str>,
+    /// What a forbid asks the principal to prove, if it asks for a step-up.
+    pub step_up: Option<StepUp<'a>>,
+}
+
+/// What a forbid asks the principal to prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepUp<'a> {
+    /// The names of the factors, with spaces between.
+    pub factors: &'a str,
+    /// How many seconds ago the proof may have been given.
+    pub max_age: Option<u64>,
 }
 
 /// The number of the section `sources_json`. Decisions never read it.
@@ -249,7 +261,16 @@ impl Bundle {
             file: self.string(record.file)?,
             line: record.line,
             fallback: self.string(record.fallback),
+            step_up: self.step_up(number),
         })
+    }
+
+    /// Return what a policy asks the principal to prove; `None` if there is no such policy, or it asks for no step-up.
+    #[must_use]
+    pub fn step_up(&self, number: u32) -> Option<StepUp<'_>> {
+        let record = self.views.policies.get(number as usize)?;
+        let factors = self.string(record.step_up.checked_sub(1)?)?;
+        Some(StepUp { factors, max_age: Some(record.max_age).filter(|&seconds| seconds != NO_MAX_AGE) })
     }
 
     /// Return the id of a policy by its number.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{
-    AuthorizationError, Authorizer as CedarAuthorizer, Context, Decision, Entities, EntityUid, PolicyId, PolicySet,
-    Request, Schema, SlotId, ValidationMode, Validator,
+    AuthorizationError, Authorizer as CedarAuthorizer, Context, Decision, Effect, Entities, EntityUid, PolicyId,
+    PolicySet, Request, Schema, SlotId, ValidationMode, Validator,
 };
 use cedar_policy_core::ast;
 
@@ -16,6 +16,7 @@ use crate::nesting::{Brackets, too_deep, with_deep_stack};
 use crate::policies::Policies;
 use crate::slice::{self, Store};
 use crate::sources::{SourceFile, Sources};
+use crate::step_up;
 use crate::values::{self, Names};
 
 /// Cedar's view of a bundle's policies and schema. Each request brings its entities, so that a large store is not kept
@@ -23,6 +24,8 @@ use crate::values::{self, Names};
 #[derive(Debug)]
 pub struct Authorizer {
     policies: PolicySet,
+    /// The permits, if some forbid asks for a step-up.
+    permits: Option<PolicySet>,
     schema: Schema,
     schema_file: SourceFile,
     /// Ids in policy order (static policies, then links), and the place of each in it.
@@ -64,6 +67,9 @@ pub struct Answer {
     pub reasons: Vec<Arc<str>>,
     /// The ids of the policies that erred, in policy order, with Cedar's messages.
     pub errors: Vec<(Arc<str>, String)>,
+    /// Whether a permit is satisfied, whatever forbids are. If the request is forbidden, this may be false where no
+    /// forbid asks for a step-up.
+    pub permitted: bool,
 }
 
 impl Authorizer {
@@ -77,7 +83,9 @@ impl Authorizer {
                 sources.insert(Arc::from(AsRef::<str>::as_ref(&id)), source);
             }
         }
+        let step_ups = policies.set.policies().any(|policy| step_up::of(policy.as_ref().annotations_arc()).is_some());
         Self {
+            permits: step_ups.then(|| permits(&policies.set)),
             policies: policies.set,
             schema,
             schema_file: from.schema.clone(),
@@ -146,8 +154,11 @@ impl Authorizer {
             })
             .collect();
         errors.sort_unstable();
+        let allow = response.decision() == Decision::Allow;
+        let would_allow = |permits| self.cedar.is_authorized(request, permits, entities).decision() == Decision::Allow;
         Answer {
-            allow: response.decision() == Decision::Allow,
+            allow,
+            permitted: allow || (!reasons.is_empty() && self.permits.as_ref().is_some_and(would_allow)),
             reasons: reasons.into_iter().filter_map(|place| self.ids.get(place).cloned()).collect(),
             errors: errors.into_iter().filter_map(|(place, e)| Some((self.ids.get(place)?.clone(), e))).collect(),
         }
@@ -196,6 +207,17 @@ impl Authorizer {
     fn place(&self, id: &PolicyId) -> Option<usize> {
         self.places.get(AsRef::<str>::as_ref(id)).copied()
     }
+}
+
+/// Return a policy set without its forbids.
+fn permits(policies: &PolicySet) -> PolicySet {
+    let mut permits = policies.clone();
+    for forbid in policies.policies().filter(|policy| policy.effect() == Effect::Forbid) {
+        let id = forbid.id().clone();
+        let removed = if forbid.is_static() { permits.remove_static(id) } else { permits.unlink(id) };
+        debug_assert!(removed.is_ok());
+    }
+    permits
 }
 
 fn cedar_uid(uid: &Uid) -> Result<EntityUid, RequestError> {

@@ -256,6 +256,15 @@ pub enum ActionScope {
     In(Vec<Uid>),
 }
 
+/// What a forbid asks the principal to prove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepUp {
+    /// The names of the factors, each once, in the order of the text. None stand for any.
+    pub factors: Vec<Arc<str>>,
+    /// How many seconds ago the proof may have been given.
+    pub max_age: Option<u64>,
+}
+
 /// A policy (static, or a template with its slots filled), its conditions split into conjuncts.
 ///
 /// The policy is satisfied iff its scope matches and each conjunct, evaluated alone, is `true`.
@@ -267,6 +276,8 @@ pub struct Policy {
     pub effect: Effect,
     /// The annotations, sorted by their keys.
     pub annotations: BTreeMap<Arc<str>, Arc<str>>,
+    /// What `@step_up` and `@max_age` ask for, if they stand on the policy.
+    pub step_up: Option<StepUp>,
     /// The constraint on the principal.
     pub principal: Scope,
     /// The constraint on the action.

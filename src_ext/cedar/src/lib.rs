@@ -20,6 +20,7 @@ mod policies;
 mod schema;
 mod slice;
 mod sources;
+mod step_up;
 mod unlisted;
 mod values;
 
@@ -180,6 +181,10 @@ fn lowered(
                 .annotations()
                 .map(|(key, annotation)| (names.get(key.as_ref()), Arc::from(annotation.as_ref())))
                 .collect(),
+            step_up: match policy.effect() {
+                cedar_policy::Effect::Forbid => step_up::of(policy.annotations_arc()),
+                cedar_policy::Effect::Permit => None,
+            },
             principal,
             action: lower::action_scope(policy.action_constraint(), names),
             resource,

@@ -14,6 +14,7 @@ use crate::diagnostic::{self, Diagnostic, Label, Severity, shown};
 use crate::json::no_key_twice;
 use crate::nesting::{Brackets, too_deep};
 use crate::sources::SourceFile;
+use crate::step_up;
 
 /// The policies of all files.
 #[derive(Debug, Default)]
@@ -281,6 +282,9 @@ impl Reader<'_> {
                 Origin { file: index, line, source: Arc::from(item.text()), named: Place { file: index, label: None } }
             }
         };
+        if let Some(wrong) = step_up::check(ast, &self.files[index], origin.named.label.as_ref()) {
+            self.diagnostics.push(wrong);
+        }
         if !self.is_new(&id, &origin.named) {
             return None;
         }

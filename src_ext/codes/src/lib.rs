@@ -15,7 +15,8 @@ macro_rules! codes {
             Default DEFAULT = 0;
             /// A permit applies, and no forbid does.
             Allow ALLOW = 1;
-            // 2 is STEP_UP's.
+            /// All forbids that apply ask for a step-up, and a permit applies.
+            StepUp STEP_UP = 2;
             /// A forbid applies.
             Forbid FORBID = 3;
             /// The schema does not apply the action to such a principal or resource, or has no such type.

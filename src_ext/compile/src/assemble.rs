@@ -14,8 +14,8 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use ztfast_bundle::{
-    ActionMeta, ActionRec, ActionStats, Bundle, ClassPair, ClassRec, Form, LayerRec, Memory, Meta, Parts, PolicyRec,
-    SelectorRec, Span, Store,
+    ActionMeta, ActionRec, ActionStats, Bundle, ClassPair, ClassRec, Form, LayerRec, Memory, Meta, NO_MAX_AGE, Parts,
+    PolicyRec, SelectorRec, Span, Store,
 };
 use ztfast_cedar::Sources;
 use ztfast_cedar::ir::{Action, Effect, Model};
@@ -115,6 +115,7 @@ pub(crate) fn assemble(
             entity: tables.entity(&action.uid).index,
             slots: Span { start: slots_start, len: number(layout.kinds.len(), "context slots")? },
             layers: Span { start: number(first, "layers")?, len: number(made.len() - first, "layers")? },
+            step_up: of_actions[at].iter().any(|plan| model.policies[plan.policy as usize].step_up.is_some()).into(),
         });
         meta.stats.actions.push(stats);
         meta.actions.push(ActionMeta {
@@ -329,6 +330,11 @@ fn write_policies(
             annotations_start,
             annotations_len: number(policy.annotations.len(), "annotations")?,
             fallback: plans.fallbacks.get(&policy_number).map_or(u32::MAX, |why| tables.string(why)),
+            step_up: match &policy.step_up {
+                Some(step_up) => number(tables.string(&step_up.factors.join(" ")) as usize + 1, "strings")?,
+                None => 0,
+            },
+            max_age: policy.step_up.as_ref().and_then(|step_up| step_up.max_age).unwrap_or(NO_MAX_AGE),
         });
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use crate::code::{Code, Kind, Status};
-use crate::table::{Api, Determining, MAX_ARGUMENTS, RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT};
+use crate::table::{ANY_AGE, Api, Determining, MAX_ARGUMENTS, RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
@@ -19,6 +19,15 @@ pub struct Gate {
 
 // SAFETY: the core's gates are bound to no thread, and this one is used only through this value.
 unsafe impl Send for Gate {}
+
+/// What a policy asks the principal to prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepUp<'g> {
+    /// The names of the factors, with spaces between.
+    pub factors: &'g str,
+    /// How many seconds ago the proof may have been given.
+    pub max_age: Option<u64>,
+}
 
 impl Gate {
     /// Clone a Python gate by its `gate.address`. The Python object is not needed afterwards.
@@ -227,6 +236,24 @@ impl Gate {
         // SAFETY: the table promises `len` bytes that stay valid until the next decision, which takes `&mut self`.
         let id = unsafe { std::slice::from_raw_parts(id, len) };
         std::str::from_utf8(id).map_err(|_| Status::UTF8)
+    }
+
+    /// Return what a policy that [`Self::decide`] recorded asks the principal to prove, if it asks for a step-up.
+    ///
+    /// # Errors
+    /// [`Status::POLICY`] if the bundle that the gate last used has no such policy.
+    pub fn step_up(&self, number: u32) -> Result<Option<StepUp<'_>>, Status> {
+        let (mut factors, mut len, mut max_age) = (ptr::null(), 0, ANY_AGE);
+        let (factors_out, len_out, max_age_out) = (&raw mut factors, &raw mut len, &raw mut max_age);
+        // SAFETY: as in `policy`.
+        Status(unsafe { (self.api.step_up)(self.raw.as_ptr(), number, factors_out, len_out, max_age_out) }).ok()?;
+        if factors.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: as in `policy`.
+        let factors = unsafe { std::slice::from_raw_parts(factors, len) };
+        let factors = std::str::from_utf8(factors).map_err(|_| Status::UTF8)?;
+        Ok(Some(StepUp { factors, max_age: Some(max_age).filter(|&seconds| seconds != ANY_AGE) }))
     }
 
     /// Return the bundle generation, which changes when the gate uses another bundle.

@@ -34,8 +34,8 @@ mod table;
 
 pub use batch::{Batch, Column};
 pub use code::{Code, Kind, Status};
-pub use gate::{Gate, Value};
+pub use gate::{Gate, StepUp, Value};
 pub use table::{
-    ABI_VERSION, AbiError, Api, CAPSULE, Determining, MAX_ARGUMENTS, MAX_DETERMINING, MAX_VALUES, RawBatch, RawColumn,
-    RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT,
+    ABI_VERSION, ANY_AGE, AbiError, Api, CAPSULE, Determining, MAX_ARGUMENTS, MAX_DETERMINING, MAX_VALUES, RawBatch,
+    RawColumn, RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT,
 };

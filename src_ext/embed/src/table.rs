@@ -19,6 +19,9 @@ pub const MAX_DETERMINING: usize = 64;
 /// What `decide_values` returns if it decides nothing.
 pub const UNDECIDED: u32 = 256;
 
+/// Stands for "any time ago" in what `step_up` gives.
+pub const ANY_AGE: u64 = u64::MAX;
+
 /// Stands beside a text of which the caller knows that the bundle of this generation lacks it.
 pub const UNKNOWN_TEXT: i64 = -1;
 
@@ -157,6 +160,8 @@ pub struct Api {
         unsafe extern "C" fn(*mut RawGate, u64, u64, *const RawValue, usize, u64, *mut Determining) -> u32,
     /// `set_time(gate, ns, &shown)`.
     pub set_time: unsafe extern "C" fn(*mut RawGate, i64, *mut i64) -> i32,
+    /// `step_up(gate, policy, &factors, &len, &max_age)`.
+    pub step_up: unsafe extern "C" fn(*const RawGate, u32, *mut *const u8, *mut usize, *mut u64) -> i32,
 }
 
 /// Why a table cannot be used.

@@ -7,7 +7,7 @@ use std::mem::offset_of;
 use std::path::Path;
 use std::process::Command;
 use ztfast_embed::{
-    ABI_VERSION, Api, CAPSULE, Code, Determining, Kind, MAX_ARGUMENTS, MAX_DETERMINING, MAX_VALUES, RawColumn,
+    ABI_VERSION, ANY_AGE, Api, CAPSULE, Code, Determining, Kind, MAX_ARGUMENTS, MAX_DETERMINING, MAX_VALUES, RawColumn,
     RawValue, Status, UNDECIDED, UNKNOWN_TEXT,
 };
 
@@ -31,6 +31,8 @@ fn expected() -> Vec<(String, i64)> {
         ("ZTFAST_MAX_VALUES".to_owned(), number(MAX_VALUES)),
         ("ZTFAST_UNDECIDED".to_owned(), i64::from(UNDECIDED)),
         ("ZTFAST_UNKNOWN_TEXT".to_owned(), UNKNOWN_TEXT),
+        // Printed as a signed number, like all others.
+        ("ZTFAST_ANY_AGE".to_owned(), ANY_AGE.cast_signed()),
         ("sizeof(ztfast_value)".to_owned(), number(size_of::<RawValue>())),
         ("offsetof(ztfast_value, number)".to_owned(), number(offset_of!(RawValue, number))),
         ("offsetof(ztfast_value, data)".to_owned(), number(offset_of!(RawValue, data))),
@@ -46,7 +48,8 @@ fn expected() -> Vec<(String, i64)> {
     entries! {
         abi_version size allows decide begin text entity literal kinds policy generation gate_clone gate_free
         batch_begin batch_text batch_run batch_evaluate batch_end code_name status_text refuse gate_without
-        batch_without batch_refuse refresh parse set address element_kind parse_address decide_values set_time
+            batch_without batch_refuse refresh parse set address element_kind parse_address decide_values set_time
+        step_up
     }
     out.extend(Code::ALL.map(|code| (format!("ZTFAST_{code}"), i64::from(code.0))));
     out.extend(Status::ALL.map(|status| (format!("ZTFAST_{}", status.name()), i64::from(status.0))));

@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::{ptr, slice};
 use ztfast_embed::{
     ABI_VERSION, AbiError, Api, Code, Column, Determining, Gate, Kind, RawBatch, RawColumn, RawGate, RawValue, Status,
-    UNDECIDED, Value,
+    StepUp, UNDECIDED, Value,
 };
 
 thread_local! {
@@ -96,6 +96,29 @@ unsafe extern "C" fn policy(_: *const RawGate, policy: u32, id: *mut *const u8, 
     unsafe {
         id.write(ID.as_ptr());
         len.write(ID.len());
+    }
+    Status::OK.0
+}
+
+unsafe extern "C" fn step_up(
+    _: *const RawGate,
+    policy: u32,
+    factors: *mut *const u8,
+    len: *mut usize,
+    max_age: *mut u64,
+) -> i32 {
+    const FACTORS: &str = "fido2 pin";
+    let (text, seconds) = match policy {
+        40 => (FACTORS, 60),
+        41 => return Status::OK.0,
+        43 => (FACTORS, u64::MAX),
+        _ => return Status::POLICY.0,
+    };
+    // SAFETY: the wrapper passes all three.
+    unsafe {
+        factors.write(text.as_ptr());
+        len.write(text.len());
+        max_age.write(seconds);
     }
     Status::OK.0
 }
@@ -340,6 +363,7 @@ static FAKE: Api = Api {
     parse_address,
     decide_values,
     set_time,
+    step_up,
 };
 
 fn gate() -> Gate {
@@ -384,6 +408,10 @@ fn decisions_go_through_with_their_numbers_and_names() {
     assert_eq!(determining.as_slice(), [41]);
     assert_eq!(gate.policy(41), Ok("no-penny-limits"));
     assert_eq!(gate.policy(42), Err(Status::POLICY));
+    assert_eq!(gate.step_up(40), Ok(Some(StepUp { factors: "fido2 pin", max_age: Some(60) })));
+    assert_eq!(gate.step_up(43), Ok(Some(StepUp { factors: "fido2 pin", max_age: None })));
+    assert_eq!(gate.step_up(41), Ok(None));
+    assert_eq!(gate.step_up(42), Err(Status::POLICY));
     assert_eq!(gate.generation(), Ok(9));
     assert_eq!(calls(), ["allows 7 3 [250000, -1]", "allows 7 3 []"]);
 }
@@ -494,7 +522,7 @@ fn every_code_and_status_has_a_name_of_its_own() {
     let distinct = |count: usize, all: usize| assert_eq!(count, all);
     distinct(names.iter().collect::<std::collections::HashSet<_>>().len(), names.len());
     distinct(texts.iter().collect::<std::collections::HashSet<_>>().len(), texts.len());
-    assert_eq!((Code(2).name(), Status(1).name()), ("UNKNOWN_CODE", "UNKNOWN_STATUS"));
+    assert_eq!((Code(200).name(), Status(1).name()), ("UNKNOWN_CODE", "UNKNOWN_STATUS"));
     assert_eq!(Status(1).text(), "an unknown status");
     assert!(!Code(2).is_allow());
 }

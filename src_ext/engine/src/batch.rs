@@ -128,8 +128,9 @@ impl Batch {
                 let principal =
                     self.principal(principals, first, now_ns, self.is_killed()).unwrap_or(Err(Code::Corrupt));
                 match self.uniform(binding, principal, resource, columns, first, codes) {
-                    Ok(true) => continue,
-                    Ok(false) => {}
+                    // A forbidden row may be a step-up, so all rows are decided again.
+                    Ok(true) if !binding.step_up || !codes.contains(&(Code::Forbid as u8)) => continue,
+                    Ok(_) => {}
                     Err(code) => {
                         codes.fill(code as u8);
                         continue;
@@ -141,6 +142,9 @@ impl Batch {
             by_table(binding, codes, chunk);
             if codes.contains(&UNDECIDED) {
                 self.decide_chunk(binding, codes, chunk, scratch);
+            }
+            if binding.step_up {
+                self.tell_step_ups(binding, codes, chunk, scratch);
             }
         }
         if !fits {
@@ -382,6 +386,14 @@ impl Batch {
         }
         for (code, decided) in codes.iter_mut().zip(decided).filter(|(code, _)| **code == UNDECIDED) {
             *code = decided as u8;
+        }
+    }
+
+    /// Tell step-ups from forbids among the rows of a chunk.
+    fn tell_step_ups(&self, binding: &Binding, codes: &mut [u8], chunk: &Chunk, scratch: &mut Scratch) {
+        for (row, code) in codes.iter_mut().enumerate().filter(|(_, code)| **code == Code::Forbid as u8) {
+            let classes = ClassPair { principal: chunk.classes[0][row], resource: chunk.classes[1][row] };
+            *code = self.walk(binding, chunk, row, classes, |walk| walk.forbidden(scratch)) as u8;
         }
     }
 

@@ -44,6 +44,8 @@ impl GateSpec {
 pub(crate) struct Binding {
     pub action: u32,
     pub layers: Box<[LayerRec]>,
+    /// Whether a forbid of the action asks for a step-up.
+    pub step_up: bool,
     /// For each context slot, the position of its argument, or `u16::MAX`.
     pub positions: Box<[u16]>,
     pub kinds: Box<[u32]>,
@@ -267,7 +269,21 @@ pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Resu
     let arguments = types.iter().map(|ty| argument(bundle, ty)).collect();
     let (paths, positions) = (names.into(), binder.positions);
     let (resident, table) = (Vec::new(), GateTable::default());
-    Ok(Binding { action: number, layers, positions, kinds, paths, types, arguments, count, columns, resident, table })
+    let step_up = action.step_up != 0;
+    Ok(Binding {
+        action: number,
+        layers,
+        step_up,
+        positions,
+        kinds,
+        paths,
+        types,
+        arguments,
+        count,
+        columns,
+        resident,
+        table,
+    })
 }
 
 /// Return the kind of a type's values, if a value alone is the whole value.

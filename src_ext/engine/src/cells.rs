@@ -5,7 +5,7 @@
 
 use crate::asks::Asks;
 use crate::grid::Grid;
-use crate::lines::{Lines, NO_POLICY};
+use crate::lines::{Lines, NO_POLICY, WALK};
 use ztfast_bundle::ClassPair;
 use ztfast_codes::Code;
 use ztfast_pages::{MemoryError, Residence, Resident, prefetch};
@@ -105,6 +105,17 @@ impl GateTable {
             all |= self.grid_code(part.cell(classes)?, values)? as u8;
         }
         joined(all)
+    }
+
+    /// Leave to the walk what cells and grids say is forbidden, because some of it may be a step-up. Lines leave it to
+    /// the walk from the beginning.
+    pub fn leave_forbids_to_the_walk(&mut self) {
+        self.grids.iter_mut().for_each(Grid::leave_forbids_to_the_walk);
+        for cell in self.parts.iter_mut().chain([&mut self.cells]).flat_map(|cells| &mut cells.all) {
+            if *cell == of_code(FORBID) {
+                *cell = of_code(WALK);
+            }
+        }
     }
 
     /// Return whether there is no table for all layers.

@@ -55,6 +55,8 @@ pub(crate) trait Sink {
     const ALL: bool;
     /// Whether the values of the request are not there, but for numbers and the answers of checks.
     const BY_ANSWERS: bool = false;
+    /// Whether forbids are evaluated.
+    const FORBIDS: bool = true;
     /// Drop the policies recorded so far.
     fn clear(&mut self);
     /// Record a policy.
@@ -271,7 +273,7 @@ impl Walk<'_> {
         let kind = cell_kind(cell);
         if kind == CellKind::Default {
             Ok(())
-        } else if kind == CellKind::Program || N::ALL {
+        } else if kind == CellKind::Program || N::ALL || (!N::FORBIDS && kind == CellKind::Forbid) {
             self.program(cell_program(cell), scratch, verdict)
         } else {
             verdict.apply(0, kind == CellKind::Forbid)
@@ -286,7 +288,7 @@ impl Walk<'_> {
         }
         for _ in 0..program.forbids {
             let entry = program.next().ok_or(Fault::Corrupt)?;
-            if self.applies(&entry, scratch, &mut verdict.memo)? {
+            if N::FORBIDS && self.applies(&entry, scratch, &mut verdict.memo)? {
                 verdict.apply(entry.policy, true)?;
             }
         }
@@ -445,6 +447,9 @@ impl Walk<'_> {
         })();
         let Some(answer) = answer else { return Code::Corrupt };
         sink.clear();
+        if !N::FORBIDS {
+            return if answer.permitted { Code::Allow } else { Code::Default };
+        }
         answer.reasons.iter().for_each(|&policy| sink.push(policy));
         match (answer.allow, answer.reasons.is_empty()) {
             (true, _) => Code::Allow,

@@ -37,8 +37,11 @@ impl Shared {
             resource: snapshot.classes(resource).resource,
         };
         let walk = Walk { snapshot, action, layers, classes, request: &request_view, foreign: &foreign };
-        let code = walk.decide(&mut snapshot.scratch(), determining);
+        let mut code = walk.decide(&mut snapshot.scratch(), determining);
         determining.sort();
+        if code == Code::Forbid && record.is_some_and(|record| record.step_up != 0) {
+            code = walk.forbidden(&mut snapshot.scratch());
+        }
         code
     }
 

@@ -63,6 +63,11 @@ impl Grid {
         self.codes.get(rank(xs, x) * CODES + rank(ys, y)).copied().flatten()
     }
 
+    /// Leave to the walk what this grid says is forbidden.
+    pub fn leave_forbids_to_the_walk(&mut self) {
+        self.codes.iter_mut().filter(|code| **code == Some(Code::Forbid)).for_each(|code| *code = None);
+    }
+
     /// Return the grid of policies: outside of the box a forbid applies. `None` if they are not conditions on the box
     /// alone, or if a grid has too few steps for them.
     pub fn made(bounds: &[Interval], forbids: &[&Case], permits: &[&Case]) -> Option<Self> {

@@ -254,6 +254,10 @@ impl Gate {
         let (Some(binding), loaded) = (&self.binding, &*self.snapshot.loaded) else { return Code::StaleGate };
         let Some((layer, others)) = binding.layers.split_first() else { return Code::Default };
         match plain_layer(&loaded.bundle, layer, classes, binding, values, Code::Default, sink) {
+            // The slow path tells step-ups from forbids.
+            Step::SoFar(Code::Forbid) | Step::Known(Code::Forbid) if binding.step_up => {
+                self.slow_path(entities, values, 0, Code::Default, sink)
+            }
             Step::SoFar(code) if others.is_empty() => code,
             Step::SoFar(code) => self.later_layers(entities, values, code, sink),
             Step::Known(code) => code,
@@ -281,6 +285,7 @@ impl Gate {
         if let Some(classes) = loaded.resolved_pair(entities.0, loaded.key.place(entities.1)) {
             for (at, layer) in binding.layers.iter().enumerate().skip(1) {
                 match plain_layer(&loaded.bundle, layer, classes, binding, values, code, sink) {
+                    Step::SoFar(Code::Forbid) | Step::Known(Code::Forbid) if binding.step_up => break,
                     Step::SoFar(said) => code = said,
                     Step::Known(code) => return code,
                     // If all policies are wanted, this layer may have recorded some already, so the walk starts again.
@@ -331,7 +336,12 @@ impl Gate {
         };
         let classes = ClassPair { principal: principal.classes.principal, resource: resource.classes.resource };
         let (action, foreign) = (binding.action, &|_| None);
-        Walk { snapshot, action, layers, classes, request: &request, foreign }.resume(code, &mut memory.scratch, sink)
+        let walk = Walk { snapshot, action, layers, classes, request: &request, foreign };
+        match walk.resume(code, &mut memory.scratch, sink) {
+            // A step-up depends on the forbids and permits of all layers.
+            Code::Forbid if binding.step_up => Walk { layers: &binding.layers, ..walk }.forbidden(&mut memory.scratch),
+            code => code,
+        }
     }
 }
 

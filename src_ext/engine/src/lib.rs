@@ -48,6 +48,7 @@ mod sets;
 mod shared;
 mod snapshot;
 mod specialise;
+mod step_up;
 mod upsert;
 mod working;
 

@@ -171,7 +171,7 @@ impl Checks for NoChecks {
     }
 }
 
-/// A line that needs no details.
+/// A line that needs no details. Outside of the box, the walk may have to decide.
 pub(crate) struct PlainLine<'a> {
     pub inside: u8,
     pub outside: u8,
@@ -225,7 +225,7 @@ impl Lines {
         let ([head, link], intervals) = self.read(number)?;
         let (inside, outside) = (head as u8, (head >> 8) as u8);
         let (first, count) = (link as u32 as usize, (head >> 16) as u16 as usize);
-        let is_plain = head >> 32 == 0 && inside < PERMITS && outside < PERMITS;
+        let is_plain = head >> 32 == 0 && inside < PERMITS && (outside < PERMITS || outside == WALK);
         let inequalities = self.inequalities.get(first..first + count)?;
         is_plain.then_some(PlainLine { inside, outside, intervals, inequalities })
     }

@@ -42,6 +42,9 @@ impl GateTable {
         for (code, within) in codes.iter_mut().zip(within) {
             *code = if within { inside } else { outside };
         }
+        if outside == WALK && codes.contains(&WALK) {
+            return false;
+        }
         let mut forbidden = [false; ROWS];
         for one in line.inequalities {
             let [x, y] = one.places().map(|place| columns.get(place));

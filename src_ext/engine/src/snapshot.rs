@@ -51,6 +51,9 @@ pub struct FallbackAnswer {
     pub allow: bool,
     /// The numbers of the determining policies.
     pub reasons: Vec<u32>,
+    /// Whether a permit is satisfied, whatever forbids are. If the request is forbidden, this may be false where no
+    /// forbid asks for a step-up.
+    pub permitted: bool,
 }
 
 /// The meaning of a uid in a bundle.
@@ -567,6 +570,9 @@ impl LoadedBundle {
         // This takes long, so the lock is not held meanwhile.
         let mut binding = self.bind_spec(spec)?;
         binding.table = gate_table(&self.bundle, &binding, self.gate_cells);
+        if binding.step_up {
+            binding.table.leave_forbids_to_the_walk();
+        }
         binding.resident = binding.table.hold(self.residence)?;
         let mut bound = bound();
         if bound.len() == bound.capacity() {

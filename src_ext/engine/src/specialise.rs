@@ -92,6 +92,8 @@ struct Builder<'a> {
     bundle: &'a Bundle,
     binding: &'a Binding,
     arguments: usize,
+    /// Whether the walk has to tell step-ups from forbids.
+    step_up: bool,
     lifter: Lifter<'a>,
     /// The cases of each residual.
     lifted: FxHashMap<(usize, &'a [u64]), Rc<[Case]>>,
@@ -124,6 +126,7 @@ impl<'a> Builder<'a> {
             bundle,
             binding,
             arguments: binding.count,
+            step_up: binding.step_up,
             lifter: Lifter::new(bundle, binding, BUDGET),
             lifted: FxHashMap::default(),
             known: FxHashMap::default(),
@@ -377,9 +380,13 @@ impl<'a> Builder<'a> {
     fn line(&mut self, bounds: Vec<Interval>, inside: u8, policies: &Policies, policy: u32) -> Option<u16> {
         let Policies { forbids, permits } = policies;
         let whole = bounds.iter().all(|bounds| *bounds == Interval::ALL);
-        let outside = Code::Forbid as u8;
+        let outside = if self.step_up { WALK } else { Code::Forbid as u8 };
         let clauses = |cases: &[(u32, Case)]| cases.iter().map(|(_, case)| conditions(case)).collect::<Vec<_>>();
-        let rule = Rule { bounds, inside, outside, forbids: clauses(forbids), permits: Vec::new(), policy };
+        let mut forbidding = clauses(forbids);
+        for conditions in &mut forbidding {
+            conditions.more |= self.step_up;
+        }
+        let rule = Rule { bounds, inside, outside, forbids: forbidding, permits: Vec::new(), policy };
         if inside != PERMITS {
             return self.write(&[rule]);
         }

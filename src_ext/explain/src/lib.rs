@@ -94,6 +94,6 @@ impl ztfast_engine::Fallback for CedarFallback {
         let ir = |uid: UidRef<'_>| Uid::new(uid.ty, uid.id);
         let answer = cedar.answer(snapshot, &ir(principal), action, &ir(resource), &context).ok()?;
         let reasons: Option<Vec<u32>> = answer.reasons.iter().map(|id| cedar.numbers.get(&**id).copied()).collect();
-        Some(FallbackAnswer { allow: answer.allow, reasons: reasons? })
+        Some(FallbackAnswer { allow: answer.allow, reasons: reasons?, permitted: answer.permitted })
     }
 }

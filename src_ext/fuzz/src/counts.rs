@@ -13,6 +13,8 @@ pub(crate) struct Counts {
     pub allowed: u64,
     /// Requests that are denied by forbids.
     pub forbidden: u64,
+    /// Decisions that are step-ups.
+    pub step_ups: u64,
     /// Requests with policies that err.
     pub erring: u64,
     /// Decisions of the engine that were compared with Cedar's.
@@ -32,6 +34,7 @@ impl Counts {
         self.requests += other.requests;
         self.allowed += other.allowed;
         self.forbidden += other.forbidden;
+        self.step_ups += other.step_ups;
         self.erring += other.erring;
         self.decisions += other.decisions;
         self.explained += other.explained;

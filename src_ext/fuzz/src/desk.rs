@@ -27,15 +27,22 @@ pub(crate) struct Desk {
     pub gates: HashMap<(u32, Vec<String>), Ways>,
 }
 
-fn code_of(answer: &Answer) -> Code {
-    match (answer.allow, answer.reasons.is_empty()) {
-        (true, _) => Code::Allow,
-        (false, false) => Code::Forbid,
-        (false, true) => Code::Default,
-    }
-}
-
 impl Desk {
+    /// Return the code that Cedar's answer stands for.
+    fn code_of(&self, answer: &Answer) -> Code {
+        let asks = |id: &Arc<str>| {
+            let numbers = 0..u32::try_from(self.bundle.policies().len()).unwrap_or(u32::MAX);
+            let number = numbers.into_iter().find(|&number| self.bundle.policy_id(number) == Some(id));
+            number.is_some_and(|number| self.bundle.step_up(number).is_some())
+        };
+        match (answer.allow, answer.reasons.len()) {
+            (true, _) => Code::Allow,
+            (false, 0) => Code::Default,
+            (false, 1..=MAX_DETERMINING) if answer.permitted && answer.reasons.iter().all(asks) => Code::StepUp,
+            (false, _) => Code::Forbid,
+        }
+    }
+
     pub fn new(form: Option<Form>, bundle: Arc<Bundle>, fallback: Option<Arc<Cedar>>) -> Result<Self, String> {
         let options = EngineOptions { sessions: 256, handles: 1024, ..EngineOptions::default() };
         // With few cells for tables of their own, gates have one for each layer; with none, they decide by the action's
@@ -71,13 +78,14 @@ impl Desk {
     }
 
     pub fn compare(&mut self, ask: &Ask, answer: &Answer, number: usize, counts: &mut Counts) -> Result<(), String> {
-        let expected = code_of(answer);
+        let expected = self.code_of(answer);
         let (action, meta) = self.action(&ask.action)?;
         let snapshot = self.engine.snapshot();
         let mut determining = Determining::default();
         let code = self.evaluate(&snapshot, action, meta, ask, &mut determining)?;
         self.agree("evaluate", code, Some(&determining), answer)?;
         counts.decisions += 1;
+        counts.step_ups += u64::from(code == Code::StepUp);
         if number % 2 == 1 {
             return Ok(());
         }
@@ -112,7 +120,7 @@ impl Desk {
     }
 
     fn agree(&self, way: &str, code: Code, determining: Option<&Determining>, answer: &Answer) -> Result<(), String> {
-        let expected = code_of(answer);
+        let expected = self.code_of(answer);
         if code != expected {
             return Err(format!("{way} says {code:?}, Cedar {expected:?} by {:?}", answer.reasons));
         }

@@ -3,7 +3,7 @@
 use crate::case::{Ask, Case, Step, Swap, entity_json};
 use crate::dice::{chance, pick};
 use crate::literals::Literals;
-use crate::policies::{Policy, links, policies, text};
+use crate::policies::{Policy, ask_for_step_ups, links, policies, text};
 use crate::texts::uid_json;
 use crate::trade::Trade;
 use crate::world::{Entity, World};
@@ -39,7 +39,10 @@ impl Generated {
     /// Make a case. Every second one is a trading world.
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        if seed % 2 == 1 { Self::trading(&mut rng) } else { Self::any(rng) }
+        let mut made = if seed % 2 == 1 { Self::trading(&mut rng) } else { Self::any(&mut rng) };
+        let swaps = made.steps.iter_mut().filter_map(|step| step.swap.as_mut()).flatten();
+        ask_for_step_ups(&mut rng, made.policies.iter_mut().chain(swaps));
+        made
     }
 
     fn trading(rng: &mut Rng) -> Self {
@@ -66,17 +69,17 @@ impl Generated {
         Self { trading: true, schema: trade.world.schema(), policies, entities, steps }
     }
 
-    fn any(mut rng: Rng) -> Self {
-        let world = World::new(&mut rng);
-        let policies = policies(&mut rng, &world);
-        let entities = world.entities(&mut rng);
+    fn any(rng: &mut Rng) -> Self {
+        let world = World::new(rng);
+        let policies = policies(rng, &world);
+        let entities = world.entities(rng);
         let count = (WORK / (policies.len() + 1)).clamp(24, MOST_REQUESTS);
-        let changes = if chance(&mut rng, 50) { rng.usize(1..4) } else { 0 };
+        let changes = if chance(rng, 50) { rng.usize(1..4) } else { 0 };
         let mut store = entities.clone();
         let mut steps = Vec::new();
         for number in 0..=changes {
-            let mut step = if number == 0 { Change::default() } else { change(&mut rng, &world, &mut store) };
-            step.asks = (0..count / (changes + 1)).map(|_| ask(&mut rng, &world)).collect();
+            let mut step = if number == 0 { Change::default() } else { change(rng, &world, &mut store) };
+            step.asks = (0..count / (changes + 1)).map(|_| ask(rng, &world)).collect();
             steps.push(step);
         }
         Self { trading: false, schema: world.schema(), policies, entities, steps }

@@ -193,13 +193,15 @@ fn line(counts: &Counts, began: Instant) -> String {
 
 /// Describe the outcomes of requests, and what the programs are made of.
 fn shares(counts: &Counts) -> String {
-    let Counts { requests, allowed, forbidden, erring, programs, .. } = *counts;
+    let Counts { requests, allowed, forbidden, step_ups, erring, programs, .. } = *counts;
     let percent = |part: u64, all: u64| part * 100 / all.max(1);
     format!(
-        "{requests} requests, {} % allowed, {} % forbidden, {} % denied by default, {} % with policies that err; \
+        "{requests} requests, {} % allowed, {} % forbidden ({} step-ups), {} % denied by default, {} % with policies \
+         that err; \
          {} programs, {} % beyond ranges, {} % for the interpreter alone",
         percent(allowed, requests),
         percent(forbidden, requests),
+        step_ups,
         percent(requests - allowed - forbidden, requests),
         percent(erring, requests),
         programs.all,

@@ -14,6 +14,8 @@ use std::fmt::Write;
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     pub forbid: bool,
+    /// Whether this forbid asks for a step-up.
+    pub step_up: bool,
     /// The constraints on principal, action and resource.
     pub scope: [String; 3],
     /// The clauses: whether `when` or `unless`, and the condition.
@@ -24,7 +26,9 @@ pub(crate) struct Policy {
 
 impl Policy {
     fn text(&self) -> String {
-        let mut text = format!("{} ({})", if self.forbid { "forbid" } else { "permit" }, self.scope.join(", "));
+        let asks = if self.step_up { "@step_up(\"fido2\") " } else { "" };
+        let effect = if self.forbid { "forbid" } else { "permit" };
+        let mut text = format!("{asks}{effect} ({})", self.scope.join(", "));
         for (when, condition) in &self.clauses {
             let _ = write!(text, "\n  {} {{ {} }}", if *when { "when" } else { "unless" }, condition.text());
         }
@@ -33,6 +37,13 @@ impl Policy {
 
     fn is_template(&self) -> bool {
         self.scope.iter().any(|constraint| constraint.contains('?'))
+    }
+}
+
+/// Let most forbids of some policy sets ask for a step-up.
+pub(crate) fn ask_for_step_ups<'p>(rng: &mut Rng, policies: impl Iterator<Item = &'p mut Policy>) {
+    if chance(rng, 50) {
+        policies.filter(|policy| policy.forbid).for_each(|policy| policy.step_up = chance(rng, 90));
     }
 }
 
@@ -157,5 +168,5 @@ fn policy(
     let links = (0..rng.usize(1..4))
         .map(|_| slots.iter().map(|&(slot, ty)| (slot, uid_text(&world.uid(rng, ty)))).collect())
         .collect();
-    Policy { forbid: chance(rng, 35), scope: [of_principal, of_action, of_resource], clauses, links }
+    Policy { forbid: chance(rng, 35), step_up: false, scope: [of_principal, of_action, of_resource], clauses, links }
 }

@@ -18,7 +18,8 @@ fn trading_worlds_have_every_outcome_and_programs_beyond_ranges() {
     for world in &worlds {
         compare(&world.case(), &world.asks(), &[(None, false)], &mut counts).unwrap();
     }
-    let Counts { requests, allowed, forbidden, erring, programs, .. } = counts;
+    let Counts { requests, allowed, forbidden, step_ups, erring, programs, .. } = counts;
+    assert!(step_ups * 100 / requests >= 4, "{counts:?}");
     for part in [allowed, forbidden, requests - allowed - forbidden, erring] {
         assert!(part * 100 / requests >= 10, "{counts:?}");
     }

@@ -203,7 +203,7 @@ impl Trade {
             let depth = [0, 0, 0, 0, 1, 1, 2, 3][rng.usize(0..8)];
             clauses.push((rng.u32(0..3) > 0, terms.condition(rng, depth)));
         }
-        Policy { forbid, scope: [of_principal, of_action, of_resource], clauses, links: Vec::new() }
+        Policy { forbid, step_up: false, scope: [of_principal, of_action, of_resource], clauses, links: Vec::new() }
     }
 
     /// Make requests. Most differ from the one before in one value, or in values alone.

@@ -234,6 +234,7 @@ impl Bundle {
                 entry.set_item("file", policy.file)?;
                 entry.set_item("line", policy.line)?;
                 entry.set_item("fallback", policy.fallback)?;
+                entry.set_item("step_up", policy.step_up.map(|asked| (asked.factors, asked.max_age)))?;
                 Ok(entry)
             })
             .collect()

@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 use ztfast_bundle::ValueType;
 use ztfast_embed::{
-    ABI_VERSION, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, RawValue, Status, UNDECIDED, UNKNOWN_TEXT,
+    ABI_VERSION, ANY_AGE, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, RawValue, Status, UNDECIDED, UNKNOWN_TEXT,
 };
 use ztfast_engine::{
     Batch, Code, Column, Determining, EntityError, Gate, Given, Handle, MOST_PASSED, Passed, PrepareError, Principals,
@@ -58,6 +58,7 @@ pub(crate) static API: Api = Api {
     parse_address,
     decide_values,
     set_time,
+    step_up,
 };
 
 /// The capsule that `ztfast.gate` and embedders import.
@@ -358,6 +359,28 @@ unsafe extern "C" fn policy(gate: *const RawGate, number: u32, id: *mut *const u
         let (gate, (id, len)) = gate.zip(out).ok_or(Status::NULL)?;
         let found = gate.snapshot().bundle().policy_id(number).ok_or(Status::POLICY)?;
         (*id, *len) = (found.as_ptr(), found.len());
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn step_up(
+    gate: *const RawGate,
+    number: u32,
+    factors: *mut *const u8,
+    len: *mut usize,
+    max_age: *mut u64,
+) -> i32 {
+    // SAFETY: as in `allows`; `factors`, `len` and `max_age` are NULL or the caller's.
+    let (gate, out) =
+        unsafe { (gate.cast::<Gate>().as_ref(), factors.as_mut().zip(len.as_mut()).zip(max_age.as_mut())) };
+    guarded(|| {
+        let (gate, ((factors, len), max_age)) = gate.zip(out).ok_or(Status::NULL)?;
+        let bundle = gate.snapshot().bundle();
+        bundle.policy_id(number).ok_or(Status::POLICY)?;
+        (*factors, *len, *max_age) = match bundle.step_up(number) {
+            Some(asked) => (asked.factors.as_ptr(), asked.factors.len(), asked.max_age.unwrap_or(ANY_AGE)),
+            None => (ptr::null(), 0, ANY_AGE),
+        };
         Ok(())
     })
 }

@@ -6,22 +6,29 @@ use crate::reader::{Reader, Refused};
 use crate::uid;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
-use ztfast_bundle::Field;
+use ztfast_bundle::{Bundle, Field};
 use ztfast_engine::{Code, Determining, OwnedRequest, RequestBuilder, SessionId, Shared, Snapshot};
 use ztfast_explain::CedarFallback;
 use ztfast_vm::EntityRef;
 
-/// The decision code, and the ids of the determining policies.
-pub(crate) type Decided<'py> = (u8, Bound<'py, PyTuple>);
+/// The decision code, the ids of the determining policies, and a `ztfast.Advice` or none.
+pub(crate) type Decided<'py> = (u8, Bound<'py, PyTuple>, Option<Bound<'py, PyAny>>);
 
 /// Return a denial that no policy takes part in.
 pub(crate) fn denied(py: Python<'_>, code: Code) -> Decided<'_> {
-    (code as u8, PyTuple::empty(py))
+    (code as u8, PyTuple::empty(py), None)
 }
 
 /// Return the number of the action that a caller names.
 pub(crate) fn action_number(py: Python<'_>, snapshot: &Snapshot, action: &ActionName) -> PyResult<u32> {
     find_action_number(py, snapshot.bundle(), action, |ty, id| snapshot.find_actions(ty, id))
+}
+
+/// Join what these policies ask the principal to prove, as a `ztfast.Advice`.
+fn advice<'py>(py: Python<'py>, bundle: &Bundle, policies: &[u32]) -> PyResult<Bound<'py, PyAny>> {
+    let asked = policies.iter().filter_map(|&policy| bundle.step_up(policy));
+    let asked: Vec<(&str, Option<u64>)> = asked.map(|one| (one.factors, one.max_age)).collect();
+    py.import("ztfast.advice")?.getattr("Advice")?.call_method1("of", (asked,))
 }
 
 /// A function that reads a context's values into a request.
@@ -164,7 +171,7 @@ impl Decider<'_> {
         if let Err(code) = still() {
             return Ok(denied(py, code));
         }
-        if !matches!(code, Code::Allow | Code::Forbid) {
+        if !matches!(code, Code::Allow | Code::Forbid | Code::StepUp) {
             return Ok(denied(py, code));
         }
         let policies = determining.as_slice();
@@ -173,7 +180,8 @@ impl Decider<'_> {
             return self.all_determining(py, code, action, &entities, &request);
         }
         let reasons: Vec<&str> = policies.iter().filter_map(|&policy| bundle.policy_id(policy)).collect();
-        Ok((code as u8, PyTuple::new(py, reasons)?))
+        let advice = if code == Code::StepUp { Some(advice(py, bundle, policies)?) } else { None };
+        Ok((code as u8, PyTuple::new(py, reasons)?, advice))
     }
 
     fn all_determining<'py>(
@@ -190,7 +198,7 @@ impl Decider<'_> {
         let reasons = answer.map(|answer| answer.reasons).unwrap_or_default();
         let id = |&policy: &u32| self.snapshot.bundle().policy_id(policy);
         let reasons: Vec<&str> = reasons.iter().filter_map(id).collect();
-        Ok((code as u8, PyTuple::new(py, reasons)?))
+        Ok((code as u8, PyTuple::new(py, reasons)?, None))
     }
 
     /// Tell the builder about the entity of a handle.
