@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import grp
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
 from ztfast import gate
-from ztfast.errors import SessionError
+from ztfast.errors import OwnerError, SessionError
 from ztfast.gate import Session
 from ztfast.identities import Identity, ground_number, nanoseconds
 from ztfast.reports import SessionInfo
-from ztfast.shown import refused
+from ztfast.shown import one_line, refused
 from ztfast.uid import Uid, UidLike
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Sessions", "place_of_state"]
 
+_LOG = logging.getLogger("ztfast")
+
 _REVOKED, _QUARANTINED, _ACTIVE = 2, 3, 1
+_DONE = {_REVOKED: "revoked", _QUARANTINED: "quarantined", _ACTIVE: "released from quarantine"}
 
 
 class Sessions:
@@ -102,18 +106,29 @@ class Sessions:
         """
         return tuple(SessionInfo._of(found) for found in self._core.list_sessions())
 
-    def revoke(self, principal: UidLike | None = None, /, *, ground: str | bytes | None = None) -> int:
-        """Revoke the sessions of a principal, of all principals that are in a group, or that rest on a ground.
+    def revoke(
+        self,
+        what: Session | UidLike | None = None,
+        /,
+        *,
+        ground: str | bytes | None = None,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        """Revoke a session, or those of a principal, of all principals that are in a group, or that rest on a ground.
 
         Args:
-            principal: The uid of a principal or of an entity that principals are in.
+            what: A session, or the uid of a principal or of an entity that principals are in.
             ground: A ground, as in :class:`ztfast.Identity`.
+            by: Who revokes them; the logger ``"ztfast"`` reports it with the reason, at level INFO.
+            reason: Why.
 
         Returns:
             How many sessions were revoked. When it returns, no process decides by them any more.
 
         Raises:
-            ArgumentError: unless exactly one of both is given.
+            ArgumentError: unless exactly one of ``what`` and ``ground`` is given, or if a text is empty.
+            OwnerError: if the session belongs to another engine.
             RoleError: if the engine only decides.
             ForkedError: if the engine was opened before a fork.
 
@@ -125,10 +140,17 @@ class Sessions:
         >>> engine.decide(session, "view", 'Photo::"p1"').code
         'REVOKED'
         """
-        return self._set(principal, ground, _REVOKED, "revoke")
+        return self._set("revoke", what, ground, _REVOKED, by, reason)
 
     def quarantine(
-        self, principal: UidLike | None = None, /, *, ground: str | bytes | None = None, on: bool = True
+        self,
+        what: Session | UidLike | None = None,
+        /,
+        *,
+        ground: str | bytes | None = None,
+        on: bool = True,
+        by: str | None = None,
+        reason: str | None = None,
     ) -> int:
         """Deny every request of sessions, chosen as for :meth:`revoke`, until ``on=False``. Returns how many changed.
 
@@ -140,17 +162,37 @@ class Sessions:
         >>> engine.decide(session, "view", 'Photo::"p1"').code
         'QUARANTINED'
         """
-        return self._set(principal, ground, _QUARANTINED if on else _ACTIVE, "quarantine")
+        return self._set("quarantine", what, ground, _QUARANTINED if on else _ACTIVE, by, reason)
 
-    def _set(self, principal: UidLike | None, ground: str | bytes | None, status: int, what: str) -> int:
-        if (principal is None) == (ground is None):
-            raise refused(what, "a principal or ground=, one of both", principal)
+    def _set(
+        self,
+        method: str,
+        what: Session | UidLike | None,
+        ground: str | bytes | None,
+        status: int,
+        by: str | None,
+        reason: str | None,
+    ) -> int:
+        if (what is None) == (ground is None):
+            raise refused(method, "a session, a principal or ground=, one of them", what)
+        for name, text in (("by", by), ("reason", reason)):
+            if text is not None and (not isinstance(text, str) or not text.strip()):
+                raise refused(f"{method}: {name}", "a text, not an empty one", text)
         if ground is not None:
             if not isinstance(ground, (str, bytes)) or not ground:
-                raise refused(f"{what}: ground", "a text or bytes, not empty", ground)
-            return self._core.set_sessions(None, ground_number(ground), status)
-        uid = Uid.of(principal)
-        return self._core.set_sessions((uid.type, uid.id), 0, status)
+                raise refused(f"{method}: ground", "a text or bytes, not empty", ground)
+            named, changed = "a ground", self._core.set_sessions(None, ground_number(ground), status)
+        elif isinstance(what, Session):
+            if not gate.belongs(what, self._core):
+                raise OwnerError(f"{what!r} belongs to another engine: find it by its id, engine.session(session.id)")
+            named, changed = f"one of {what.principal}", int(self._core.set_session(what.id, status))
+        else:
+            uid = Uid.of(what)
+            named, changed = str(uid), self._core.set_sessions((uid.type, uid.id), 0, status)
+        if by is not None or reason is not None:
+            who, why = (one_line(text or "not said") for text in (by, reason))
+            _LOG.info("sessions %s: %d (%s) by %s: %s", _DONE[status], changed, one_line(named), who, why)
+        return changed
 
 
 def place_of_state(

@@ -215,6 +215,32 @@ def test_revocations_reach_a_principal_a_group_and_a_ground(state: Path, shared:
     assert code(first, bob) != "QUARANTINED"
 
 
+def test_a_revocation_of_a_session_says_by_whom_and_why(state: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, other = engine(state), engine(None)
+    session, again = first.admit(identity()), first.admit(identity())
+    for wrong in ({"by": ""}, {"reason": " \n"}, {"by": 7}):
+        with pytest.raises(ztfast.ArgumentError, match=r"revoke: (by|reason): wanted a text"):
+            first.revoke(session, **wrong)  # type: ignore[arg-type]
+    for arguments, ground in (((), None), ((session,), "a ground")):
+        with pytest.raises(ztfast.ArgumentError, match="one of them"):
+            first.revoke(*arguments, ground=ground)
+    with pytest.raises(ztfast.OwnerError, match="another engine"):
+        other.revoke(session)
+    assert code(first, session) == "ALLOW"
+    with caplog.at_level("INFO", "ztfast"):
+        assert first.quarantine(session, by="bob") == 1
+        assert code(first, session) == "QUARANTINED"
+        assert first.quarantine(session, on=False) == 1
+        assert first.revoke(session, by="bob", reason="key\nlost") == 1
+        assert first.revoke(session, by="bob") == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        f"sessions quarantined: 1 (one of {ANN}) by bob: not said",
+        f"sessions revoked: 1 (one of {ANN}) by bob: key\\nlost",
+        f"sessions revoked: 0 (one of {ANN}) by bob: not said",
+    ]
+    assert [code(first, one) for one in (session, again)] == ["REVOKED", "ALLOW"]
+
+
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
