@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import math
 import re
 import shlex
 import subprocess
@@ -13,24 +13,13 @@ from pathlib import Path
 import pytest
 
 import ztfast
+from tests.cli.running import run
 from ztfast.bench.desk import DESK_MARKS, OTHER_GATES
 
 ROOT = Path(__file__).resolve().parents[2]
 DESK = ztfast.examples.desk()
 SOURCES = [str(DESK / "policies"), "-s", str(DESK / "desk.cedarschema"), "-e", str(DESK / "desk.entities.json")]
 BUY = ['Algo::"a7"', "order.new", 'Instrument::"AAPL"', "-c", "qty=100"]
-
-
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "ztfast.cli", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=cwd,
-        timeout=120,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -215,17 +204,26 @@ def test_the_demo_tells_its_story_and_measures() -> None:
 
 def test_the_readmes_commands_run_in_a_clean_checkout(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "build").mkdir()
+    # The state on which README.md's commands act, with an engine that runs.
+    engine = ztfast.Engine(ztfast.bench.desk.bundle(), state=tmp_path / "build" / "state", sessions=64, handles=1 << 14)
+    session = engine.admit(ztfast.Identity('Algo::"a7"', not_after=math.inf))
     blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     commands = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
     assert len(commands) >= 5
+    environment: dict[str, str] = {}
     for command in commands:
         program, *arguments = shlex.split(command)
         if program == "mkdir":
             subprocess.run([program, *arguments], cwd=tmp_path, check=True)
             continue
+        if program == "export":
+            environment |= [argument.split("=", 1) for argument in arguments]
+            continue
         assert program == "ztfast"
-        done = run(*arguments, cwd=tmp_path)
+        done = run(*arguments, cwd=tmp_path, env=environment)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert engine.decide(session, "order.cancel", 'Instrument::"AAPL"').code == "REVOKED"
 
 
 def test_the_example_entities_are_what_their_script_makes() -> None:

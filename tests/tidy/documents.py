@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -170,16 +170,21 @@ def targets(tree: Tree, makefile: str) -> set[str]:
 
 
 def commands_exist(tree: Tree) -> Iterator[Finding]:
-    """Check that each command that a document names exists, and that README.md names all commands."""
+    """Check that each command that a document names exists, and that README.md names all commands.
+
+    The commands of a group are registered with an object of the group's name: ``session.command("list")``.
+    """
     sources = [path for path in tree.ending(".py") if path.startswith("ztfast/cli/")]
-    known = {name for path in sources for name in re.findall(r'\.command\("([a-z-]+)"\)', tree.text(path))}
+    pairs = [pair for path in sources for pair in re.findall(r'\b(\w+)\.command\("([\w-]+)"', tree.text(path))]
+    groups = {name for path in sources for name in re.findall(r'\.add_typer\([^)]*name="([a-z-]+)"', tree.text(path))}
+    known = {name if group == "app" else f"{group} {name}" for group, name in pairs if group in {"app", *groups}}
     named: set[str] = set()
     for path in [*documents(tree), *sources]:
         for span in spans(tree.text(path)) if path.endswith(".md") else ticked(tree, path):
-            for command in command_names(span):
+            for command in command_names(span, groups):
                 if path == "README.md":
                     named.add(command)
-                if command not in known:
+                if command not in {*known, *groups}:
                     yield Finding(
                         path, span.line, f"`ztfast {command}` is no command: there are {', '.join(sorted(known))}"
                     )
@@ -187,11 +192,20 @@ def commands_exist(tree: Tree) -> Iterator[Finding]:
         yield Finding("README.md", 1, f"say what `ztfast {command}` does")
 
 
-def command_names(span: Span) -> list[str]:
-    """Return the commands that a text names. `ztfast one | two` names two; in a listing a command begins with `$`."""
+def command_names(span: Span, groups: Container[str] = ()) -> list[str]:
+    """Return the commands that a text names, those of a group by two words.
+
+    `ztfast one | two` names two, and `ztfast session list|show` too; in a listing a command begins with `$`.
+    """
     found = re.match(r"\$ ztfast (.*)" if span.listing else r"ztfast (.*)", span.text)
-    parts = found[1].split(" | ") if found else []
-    return [word for part in parts if (word := part.partition(" ")[0]) and re.fullmatch(r"[a-z][a-z-]*", word)]
+    names = []
+    for part in found[1].split(" | ") if found else []:
+        word, _, rest = part.partition(" ")
+        if not re.fullmatch(r"[a-z][a-z-]*", word):
+            continue
+        inner = re.match(r"[a-z][a-z|-]*", rest) if word in groups else None
+        names += [f"{word} {name}" for name in inner[0].split("|")] if inner else [word]
+    return names
 
 
 def lists_of_crates_agree(tree: Tree) -> Iterator[Finding]:

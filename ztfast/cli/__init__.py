@@ -1,4 +1,4 @@
-"""The command line: ``ztfast compile | check | decide | explain | demo | bench``.
+"""The command line: ``ztfast compile | check | decide | explain | session | demo | bench``.
 
 Exit codes, for scripts: 0 success (for ``decide`` and ``explain``: ALLOW), 1 error, 2 wrong usage, 3 DENY.
 """
@@ -15,7 +15,7 @@ import typer
 from rich.text import Text
 
 from ztfast import __version__
-from ztfast.cli import benching, compiling, deciding, demo
+from ztfast.cli import benching, compiling, deciding, demo, session
 from ztfast.cli.output import CLOSED, UsageError, block, console, errors, failed, say
 from ztfast.errors import Error, PolicyError
 
@@ -53,10 +53,12 @@ app.command("compile")(compiling.compile_command)
 app.command("check")(compiling.check_command)
 app.command("decide")(deciding.decide_command)
 app.command("explain")(deciding.explain_command)
+app.add_typer(session.session, name="session")
 app.command("demo")(demo.demo_command)
 app.command("bench")(benching.bench_command)
 
-for _command in app.registered_commands:
+_groups = [group.typer_instance for group in app.registered_groups if group.typer_instance]
+for _command in [command for each in (app, *_groups) for command in each.registered_commands]:
     # A line of a docstring is as long as the source allows; a terminal has its own width.
     _paragraphs = inspect.cleandoc(_command.callback.__doc__ or "").split("\n\n")
     _command.help = "\n\n".join(" ".join(lines.split()) for lines in _paragraphs)

@@ -20,6 +20,7 @@ from ztfast.bench.report import NATIVE, native_key
 from ztfast.bundle import Bundle, compile
 from ztfast.cli.compiling import totals
 from ztfast.cli.output import Json, console, json_out, number, progress_bar, say, table, working
+from ztfast.cli.processes import tell_of_processes
 from ztfast.cli.stream import Desk, Request
 from ztfast.engine import Engine
 from ztfast.errors import SourceError
@@ -36,6 +37,7 @@ forbid (principal, action in [Action::"order.new", Action::"order.amend"], resou
 when { resource.venue == Venue::"XNAS" };
 """
 SEGMENTS = ("trading", "market-data", "customer", "settlement", "general-it")
+MOST_PROCESSES = 16
 HERO, STOCK = 'Algo::"a7"', 'Instrument::"AAPL"'
 TIMED = 200_000
 ROUNDS, CALLS = 15, 4_000
@@ -56,17 +58,31 @@ def demo_command(
         int, typer.Option("--requests", "-n", min=1_000, help="The number of requests to decide.")
     ] = 200_000,
     seed: Annotated[int, typer.Option(help="The seed of the stream. The same seed gives the same requests.")] = 7,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=MOST_PROCESSES,
+            help="From 2 on: show how so many processes share a state, instead of the stream.",
+        ),
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Show the example desk: compile it, decide, revoke a session, swap the bundle, and measure.
 
     The output shows decisions by segment and by reason, the effects of a revocation and a swap during the stream, and
     the time of a decision by each of the desk's gates beside an empty C call and an empty Python call of the same run.
+
+    With --processes, an authority and processes that only decide share a temporary state. The output shows what one of
+    them changes, what the others decide before and after, and how soon.
     """
     folder = examples.desk()
     if not (folder / "policies").is_dir():
         raise SourceError(f"{folder}: the example desk is missing; run the demo from an installed ztfast or a checkout")
     bundle = compiled(as_json)
+    if processes > 1:
+        tell_of_processes(bundle, processes, as_json)
+        return
     desk = Desk(folder, seed)
     story, engine, sessions = tell(desk, bundle, requests, quiet=as_json)
     if not as_json:

@@ -25,11 +25,14 @@ from ztfast.shown import one_line
 
 __all__ = [
     "Json", "UsageError", "block", "console", "errors", "failed", "finding", "json_out", "number", "progress_bar",
-    "say", "size", "table", "working",
+    "say", "size", "table", "unfolded", "working",
 ]  # fmt: skip
 
 CLOSED = "its reader is gone"
 """The reason in the message about a standard output that is a pipe without a reader."""
+
+WIDE = 1_000
+"""The width of a table that is not for a terminal."""
 
 PATIENCE_S = 1.0
 """The seconds after which work gets a progress bar."""
@@ -135,6 +138,16 @@ def table(title: str | Text, *columns: str, right: int = 1) -> Table:
     for position, column in enumerate(columns):
         made.add_column(column, justify="right" if position >= right else "left", overflow="fold")
     return made
+
+
+def unfolded(made: Table) -> None:
+    """Print a table. In a file or a pipe, each row is a line, however long."""
+    if console.is_terminal:
+        console.print(made)
+        return
+    wide = Out()
+    wide.width, wide.quiet = WIDE, console.quiet
+    wide.print(made)
 
 
 def progress_bar() -> Progress:

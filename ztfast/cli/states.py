@@ -1,0 +1,194 @@
+"""What commands on a state directory share: where it is, opening it while engines run, names of sessions, and times."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ztfast.bundle import Bundle, compile
+from ztfast.cli.output import UsageError
+from ztfast.engine import Engine
+from ztfast.errors import SessionError, StateError, UidError
+from ztfast.reports import SessionInfo
+from ztfast.shown import name_of, one_line
+from ztfast.sources import Text
+from ztfast.uid import Uid
+
+__all__ = [
+    "BundleFile", "By", "Group", "Reason", "State", "is_id", "matching", "moment", "opened", "parsed", "said",
+    "shortened", "span",
+]  # fmt: skip
+
+State = Annotated[
+    Path,
+    typer.Option(
+        "--state",
+        envvar="ZTFAST_STATE",
+        help="The directory of the state, as engines have it in state=.",
+        show_default=False,
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(help="The group that the state belongs to, if it is another user's.", show_default=False),
+]
+BundleFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle",
+        help="The bundle that the engines run, to know which entities and actions are in which groups.",
+        show_default=False,
+    ),
+]
+By = Annotated[str, typer.Option("--by", help="Who does this.", show_default=False)]
+Reason = Annotated[str, typer.Option("--reason", help="Why.", show_default=False)]
+
+SHOWN = 6
+"""The hexadecimal digits of a session's id that are shown."""
+
+
+def opened(
+    state: Path,
+    *,
+    role: Literal["authority", "decide"],
+    group: str | None = None,
+    bundle: Path | None = None,
+    types: Iterable[str] = (),
+) -> Engine:
+    """Open a state that engines have made.
+
+    Without a bundle, the engine has no policies and no entities; its schema has only these types.
+
+    Raises:
+        StateError: if there is no state in the directory, or it is not to be trusted.
+        BundleError: if the bundle cannot be read.
+    """
+    try:
+        os.stat(state / "state")
+    except FileNotFoundError:
+        where = name_of(str(state))
+        raise StateError(
+            f"{where}: there is no state here: name the directory that the engines were given as state=, or start one "
+            f"with state={where!r}"
+        ) from None
+    loaded = declaring(types) if bundle is None else Bundle.load(bundle)
+    # Nothing is decided here, so nothing needs to be in memory beforehand.
+    return Engine(loaded, state=state, role=role, state_group=group, prefault=False)
+
+
+def declaring(types: Iterable[str]) -> Bundle:
+    """Compile a bundle without policies, whose schema has only these types of entities."""
+    schema = ""
+    for name in dict.fromkeys(types):
+        namespace, _, own = name.rpartition("::")
+        schema += f"namespace {namespace} {{ entity {own}; }}\n" if namespace else f"entity {own};\n"
+    return compile(Text("", "no policies"), schema=Text(schema, "types.cedarschema"), warnings="ignore")
+
+
+def said(by: str, reason: str) -> dict[str, str]:
+    """Check who does something and why, and return both for the engine and the JSON output."""
+    for option, text in (("--by", by), ("--reason", reason)):
+        if not text.strip():
+            raise UsageError(f"{option}: wanted a text that says {'who' if option == '--by' else 'why'}; got none")
+    return {"by": by.strip(), "reason": reason.strip()}
+
+
+def shortened(id: int, whole: bool = False) -> str:
+    """Return the id of a session as commands show and take it. Its first digits are enough to name it.
+
+    >>> shortened(0x2AEF0F422A822800), shortened(0x2AEF0F422A822800, whole=True)
+    ('0x2aef0f', '0x2aef0f422a822800')
+    """
+    return f"{id:#x}"[: None if whole else 2 + SHOWN]
+
+
+def matching(target: str, sessions: Iterable[SessionInfo]) -> list[SessionInfo] | None:
+    """Return the session whose id a text names, by all of its digits or the first ones, or those of a principal.
+
+    The result has at most one session if the text is an id. ``None`` means that it is a uid of which there are none.
+
+    Raises:
+        UidError: if the text is neither an id nor a uid.
+        UsageError: if these are the first digits of several ids, or too few digits.
+        SessionError: if there is no session with this id.
+    """
+    written = target.strip().lower()
+    if not is_id(target):
+        principal = parsed(target)
+        return [info for info in sessions if info.principal == principal] or None
+    sessions = list(sessions)
+    if written.isdecimal():
+        found = [info for info in sessions if info.id == int(written)]
+    else:
+        if len(written) < 2 + SHOWN - 2:
+            raise UsageError(f"{one_line(target)}: wanted at least {SHOWN - 2} digits of a session's id after 0x")
+        found = [info for info in sessions if shortened(info.id, whole=True).startswith(written)]
+    if not found:
+        raise SessionError(
+            f"{one_line(target)}: there is no session with this id: `ztfast session list` shows those that there are"
+        )
+    if len(found) > 1:
+        several = ", ".join(shortened(info.id, whole=True) for info in found[:4])
+        raise UsageError(f"{one_line(target)}: {len(found)} sessions begin so ({several}): give more digits")
+    return found
+
+
+def parsed(target: str) -> Uid:
+    """Parse the uid of an argument. A shell takes quotes away that are not within others.
+
+    Raises:
+        UidError: if it is no uid; where quotes are missing, the message says how to write them.
+    """
+    try:
+        return Uid.parse(target)
+    except UidError as error:
+        kind, _, id = target.rpartition("::")
+        if kind and '"' not in target:
+            hint = shlex.quote(f'{kind}::"{id}"')
+            raise UidError(f"{error}: for a shell, write {one_line(hint)}") from None
+        raise
+
+
+def is_id(target: str) -> bool:
+    """Return whether a text names a session by its id, and not by a uid."""
+    written = target.strip().lower()
+    return written.isdecimal() or (
+        written.startswith("0x") and all(digit in "0123456789abcdef" for digit in written[2:])
+    )
+
+
+def span(seconds: float | None) -> str:
+    """Format a length of time by its two largest units.
+
+    >>> span(14.2), span(754), span(7_384), span(200_000), span(math.inf), span(None)
+    ('14s', '12m34s', '2h03m', '2d07h', 'no end', '')
+    """
+    if seconds is None:
+        return ""
+    if math.isinf(seconds):
+        return "no end"
+    whole = max(int(seconds), 0)
+    for large, above, small, below in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= large:
+            return f"{whole // large}{above}{whole % large // small:02}{below}"
+    return f"{whole}s"
+
+
+def moment(seconds: float | None) -> str:
+    """Format a time by the clock of the world: the hour if it is of today, else with the date.
+
+    >>> moment(0.0), moment(None)
+    ('1970-01-01 00:00:00Z', '')
+    """
+    if seconds is None or math.isinf(seconds):
+        return ""
+    at, now = datetime.fromtimestamp(seconds, UTC), datetime.fromtimestamp(time.time(), UTC)
+    return f"{at:%H:%M:%SZ}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M:%SZ}"
