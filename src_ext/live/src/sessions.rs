@@ -437,6 +437,7 @@ impl Sessions {
             not_before_ns: admission.not_before_ns,
             not_after_ns: admission.not_after_ns,
         };
+        claimed.slot.keep_last(claimed.details);
         let to_ns = claimed.slot.open(claimed.details, &opened, now);
         drop(claimed);
         if to_ns != i64::MAX {

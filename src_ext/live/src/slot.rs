@@ -125,14 +125,18 @@ fn awake(to_ns: i64, now: &Reading) -> i64 {
 }
 
 impl SessionSlot {
-    /// Give the slot to another session. The caller is its only writer. Return the session's end.
-    pub fn open(&self, details: &SessionDetails, opened: &Opened, now: &Reading) -> i64 {
-        let (from_ns, to_ns) = bounds(opened.not_before_ns, opened.not_after_ns, now);
+    /// Keep the id of the session that was in the slot, beside it. The caller is the slot's only writer.
+    pub fn keep_last(&self, details: &SessionDetails) {
         let before = self.state.load(Ordering::Relaxed);
-        // The slot of a writer that ended half-way holds no id, but the line beside it does.
+        // The slot of a writer that ended half-way holds no id of a session, but the line beside it does.
         if before & STATUS_MASK != FREE {
             details.last.store(before & !STATUS_MASK, Ordering::Relaxed);
         }
+    }
+
+    /// Give the slot to another session. The caller is its only writer. Return the session's end.
+    pub fn open(&self, details: &SessionDetails, opened: &Opened, now: &Reading) -> i64 {
+        let (from_ns, to_ns) = bounds(opened.not_before_ns, opened.not_after_ns, now);
         self.state.store(opened.id | FREE, Ordering::Relaxed);
         // The fields must become visible only after the state that takes the slot out of use.
         fence(Ordering::Release);
