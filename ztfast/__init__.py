@@ -25,7 +25,7 @@ from ztfast.advice import Advice
 from ztfast.bundle import ActionStats, Bundle, LayerStats, Memory, Policy, Stats, compile
 from ztfast.codes import Code
 from ztfast.columns import Categorical
-from ztfast.engine import ALL_ACTIONS, Engine
+from ztfast.engine import Engine
 from ztfast.errors import (
     ActionError,
     ArgumentError,
@@ -40,6 +40,7 @@ from ztfast.errors import (
     OwnerError,
     PolicyError,
     PolicyWarning,
+    ReleaseError,
     RoleError,
     SessionError,
     SourceError,
@@ -52,6 +53,7 @@ from ztfast.gate import Decision, EntityHandle, Gate, Session
 from ztfast.identities import Identity
 from ztfast.reports import MemoryUse, SessionInfo, StaleGate, Swap
 from ztfast.sources import Text
+from ztfast.switches import ALL_ACTIONS, Kill, Market
 from ztfast.uid import Uid
 from ztfast.values import ABSENT
 
@@ -80,7 +82,9 @@ __all__ = [
     "Gate",
     "Identity",
     "IdentityError",
+    "Kill",
     "LayerStats",
+    "Market",
     "Memory",
     "MemoryUse",
     "OwnerError",
@@ -89,6 +93,7 @@ __all__ = [
     "PolicyText",
     "PolicyWarning",
     "EntityHandle",
+    "ReleaseError",
     "RoleError",
     "Session",
     "SessionError",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import enum
+import datetime
 import json
 import logging
 import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, cast
+from typing import Any, Literal, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -27,24 +27,24 @@ from ztfast.sessions import Sessions, place_of_state
 from ztfast.shown import given as shown
 from ztfast.shown import refused
 from ztfast.sources import Source, read_entities
+from ztfast.switches import (
+    ALL_ACTIONS,
+    AllActions,
+    Kill,
+    Market,
+    end_of,
+    id_of,
+    names_of,
+    scope_of,
+    state_of,
+    target_of,
+    text_of,
+)
 from ztfast.uid import Uid, UidLike
 
 __all__ = ["Code", "Engine", "Explanation", "Identity", "MemoryUse", "PolicyText", "StaleGate", "Swap"]
 
 _LOG = logging.getLogger("ztfast")
-
-
-class AllActions(enum.Enum):
-    """The type of :data:`ztfast.ALL_ACTIONS`."""
-
-    ALL_ACTIONS = "all actions"
-
-    def __repr__(self) -> str:
-        return "ztfast.ALL_ACTIONS"
-
-
-ALL_ACTIONS: Final[Literal[AllActions.ALL_ACTIONS]] = AllActions.ALL_ACTIONS
-"""All actions, including those that the bundle exempts from the kill switch; see :meth:`Engine.kill_switch`."""
 
 
 class Engine(Sessions):
@@ -596,6 +596,8 @@ class Engine(Sessions):
     def kill_switch(self, on: bool, actions: AllActions | UidLike | Iterable[UidLike] | None = None) -> None:
         """Stop actions for all sessions: deny them with code KILLED until the switch is lifted, also after swaps.
 
+        This is a kill of the whole firm, without a name, a reason or an end: :meth:`kill` takes these, and a scope.
+
         Args:
             on: ``True`` to stop actions, ``False`` to lift the switch.
             actions: By default all actions except those that the bundle exempts (``ztfast.compile(exempt=...)``), so
@@ -606,7 +608,8 @@ class Engine(Sessions):
         takes out of the group stays stopped until the group's switch is lifted.
 
         ``kill_switch(False)`` lifts all switches. ``kill_switch(False, actions=[...])`` lifts the switches with these
-        names; an action that another switch stops too stays stopped.
+        names; an action that another switch stops too stays stopped. Neither lifts a kill of :meth:`kill`:
+        :meth:`release_kill` does, which names it.
 
         Raises:
             ActionError: if the bundle has no such action or group; nothing has changed then.
@@ -621,23 +624,152 @@ class Engine(Sessions):
         >>> engine.kill_switch(False)
         """
         _bool("kill_switch", on)
-        names: list[object] | None = None
-        if isinstance(actions, (str, Uid, Mapping)):
-            names = [actions]
-        elif actions is not None and not isinstance(actions, AllActions):
-            try:
-                names = [] if isinstance(actions, (bytes, bytearray)) else list(actions)
-            except TypeError:
-                names = []
-            if not names:
-                wanted = "an action, a list of at least one, or ztfast.ALL_ACTIONS"
-                raise refused("kill_switch: actions", wanted, actions)
+        names = names_of("kill_switch", actions)
         self._core.kill_switch(bool(on), actions is ALL_ACTIONS, names)
 
     @property
     def killed(self) -> bool:
-        """Whether the kill switch stops any action."""
+        """Whether anything is killed, by :meth:`kill_switch` or :meth:`kill`."""
         return self._core.killed
+
+    def kill(
+        self,
+        scope: UidLike | Literal["firm"] = "firm",
+        actions: AllActions | UidLike | Iterable[UidLike] | None = None,
+        *,
+        by: str,
+        reason: str,
+        until: float | datetime.datetime | str | None = None,
+        two_persons: bool = False,
+    ) -> Kill:
+        """Stop actions of the firm, or of all that is in an entity: a venue, a strategy, a principal, an instrument.
+
+        A decision is DENY with code KILLED if its principal or its resource is the entity, or is in it, by the store of
+        that moment. Decisions that begin after this returns see it. It holds until it is released or its time is over,
+        also after swaps, and for entities that the store lacks.
+
+        Args:
+            scope: "firm", or the uid of an entity.
+            actions: As for :meth:`kill_switch`: by default all actions except those that the bundle exempts.
+            by: Who stops them.
+            reason: Why.
+            until: The end: epoch seconds, an aware ``datetime`` or its ``isoformat()``. It is converted once, so
+                setting the wall clock later does not end the kill sooner. By default it has none.
+            two_persons: Whether two persons must release it.
+
+        Raises:
+            ActionError: if the bundle has no such action or group.
+            ArgumentError: if a text is empty or too long (``by``: 128 bytes, ``reason``: 256, type and id: 248 each),
+                the end is over, or the actions are too many (256, with those in the groups that are named).
+            CapacityError: if there are 256 kills already.
+            EntityError: if the schema has no entity type of this name.
+            ForkedError: if the engine was opened before a fork.
+
+        Nothing has changed if it raises.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> kill = engine.kill('User::"ann"', by="bob", reason="lost her key")
+        >>> engine.killed, engine.kills() == [kill]
+        (True, True)
+        >>> engine.release_kill(kill, by="bob", reason="she found it")
+        True
+        """
+        _bool("two_persons", two_persons)
+        entity = scope_of(scope)
+        names = names_of("kill", actions)
+        by, reason, end = text_of("by", by), text_of("reason", reason), end_of(until)
+        if entity is not None:
+            self._core.check_principal(*entity)
+        told = self._core.switches.kill(
+            entity,
+            actions is ALL_ACTIONS,
+            names,
+            by,
+            reason,
+            end,
+            bool(two_persons),
+        )
+        return Kill._of(told)
+
+    def release_kill(self, kill: Kill | int, *, by: str, reason: str, approved_by: str | None = None) -> bool:
+        """Release one kill. Return whether it is released.
+
+        Where two persons must release it, the first call is a request: it returns ``False``, and the kill stays in
+        force until somebody else calls too. Or one call names who approved it.
+
+        Args:
+            kill: The kill, or its id.
+            by: Who releases it.
+            reason: Why.
+            approved_by: Who approved it: somebody else.
+
+        Raises:
+            ReleaseError: if there is no such kill (any more), or one person is to be both.
+            ArgumentError: if a text is empty or too long, or this is no kill.
+            ForkedError: if the engine was opened before a fork.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> kill = engine.kill(by="ann", reason="a drill", two_persons=True)
+        >>> engine.release_kill(kill, by="ann", reason="it is over")
+        False
+        >>> engine.release_kill(kill.id, by="bob", reason="it is over")
+        True
+        """
+        number = id_of(kill)
+        by, reason = text_of("by", by), text_of("reason", reason)
+        approved_by = None if approved_by is None else text_of("approved_by", approved_by)
+        released: bool = self._core.switches.release(number, by, approved_by)
+        _LOG.info("kill %016x: %s by %s: %s", number, "released" if released else "release asked for", by, reason)
+        return released
+
+    def kills(self) -> list[Kill]:
+        """Return the kills in force, the oldest first."""
+        return [Kill._of(told) for told in self._core.switches.kills()]
+
+    def market(self, target: UidLike, state: Literal["normal", "volatile", "halted"], *, by: str, reason: str) -> None:
+        """Set the state of a market: of an instrument, a venue or any other resource, and of all that is in it.
+
+        A resource's state is the severest of its own and of everything that it is in. Policies read it as
+        ``context.live.market``. Decisions that begin after this returns see it.
+
+        Args:
+            target: The resource.
+            state: "normal", "volatile" or "halted".
+            by: Who sets it.
+            reason: Why.
+
+        Raises:
+            ArgumentError: if the state is none of these, or a text is empty or too long.
+            CapacityError: if 1,024 markets are other than normal already.
+            EntityError: if the schema has no entity type of this name.
+            ForkedError: if the engine was opened before a fork.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> engine.market('Photo::"p1"', "halted", by="ann", reason="news")
+        >>> engine.market_state('Photo::"p1"'), engine.market_state('Photo::"p2"')
+        ('halted', 'normal')
+        """
+        uid, by, reason = target_of(target), text_of("by", by), text_of("reason", reason)
+        name = state_of(state)
+        self._core.check_principal(*uid)
+        self._core.switches.set_market(uid, name, by, reason)
+
+    def market_state(self, target: UidLike) -> str:
+        """Return the state of a market: the severest of the resource's own and of everything that it is in.
+
+        >>> import ztfast
+        >>> ztfast.Engine(ztfast.examples.tiny()).market_state('Photo::"p1"')
+        'normal'
+        """
+        state: str = self._core.switches.market(target_of(target))
+        return state
+
+    def markets(self) -> list[Market]:
+        """Return the markets whose own state is not normal."""
+        return [Market._of(told) for told in self._core.switches.markets()]
 
     def explain(
         self,

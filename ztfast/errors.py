@@ -151,6 +151,10 @@ class CapacityError(Error):
     """An engine has no room for more sessions or handles, or the system has no memory for it."""
 
 
+class ReleaseError(Error, ValueError):
+    """A kill cannot be released: there is none of this id, or another person must approve it."""
+
+
 class StaleGateError(Error):
     """A swap was refused because live gates would not fit the new bundle and would deny every request.
 

@@ -11,6 +11,7 @@ import in_live
 import in_mailbox
 import in_python
 import in_step_up
+import in_switches
 
 __all__ = ["MUTANTS"]
 
@@ -21,6 +22,7 @@ MUTANTS = (
     *in_lifting.MUTANTS,
     *in_batch.MUTANTS,
     *in_live.MUTANTS,
+    *in_switches.MUTANTS,
     *in_mailbox.MUTANTS,
     *in_python.MUTANTS,
     *in_gate.MUTANTS,

@@ -45,13 +45,12 @@ MUTANTS = (
         "            let now_ns = self.shared.now_ns();\n            // A row that a column lacks must not be decided at all.\n"
         "            if let Some(resource) = resource\n"
         "                && columns.iter().all(|column| column.covers(first, codes.len()))\n            {\n"
-        "                let principal =\n                    "
-        "self.principal(principals, first, now_ns, self.is_killed()).unwrap_or(",
+        "                let principal = self.principal(principals, first, now_ns, self.is_killed());\n",
         "let began = self.principal(principals, 0, self.shared.now_ns(), self.is_killed());\n"
         "        for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n            let first = number * ROWS;\n"
         "            let now_ns = self.shared.now_ns();\n            if let Some(resource) = resource\n"
         "                && columns.iter().all(|column| column.covers(first, codes.len()))\n            {\n"
-        "                let principal = began.unwrap_or(",
+        "                let principal = began;\n",
         MEANWHILE,
     ),
     Mutant(

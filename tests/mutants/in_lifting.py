@@ -307,7 +307,7 @@ MUTANTS = (
     Mutant(
         "passed values: the kill switch is not looked at",
         PASSED,
-        "self.shared.state() == quiet(self.snapshot.version) || self.is_newest_and_not_killed();",
+        "self.shared.disquiet(self.snapshot.version) == 0 || self.is_newest_and_not_killed(session, resource);",
         "self.shared.version() == self.snapshot.version;",
         ONE_STEP,
     ),

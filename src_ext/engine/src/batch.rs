@@ -41,10 +41,34 @@ impl Batch {
         Self { shared, snapshot, binding, text_offsets: vec![0], text_bytes: Vec::new(), texts, memory }
     }
 
-    /// Return whether the kill switch stops the action.
+    /// Return whether a kill of the whole firm stops the action.
     #[inline]
     fn is_killed(&self) -> bool {
-        self.shared.stops(&self.snapshot.loaded, self.binding.as_ref().map(|binding| binding.action))
+        self.shared.stops(&self.snapshot.loaded, self.action())
+    }
+
+    fn action(&self) -> Option<u32> {
+        self.binding.as_ref().map(|binding| binding.action)
+    }
+
+    /// Return the principal of rows that share it and the resource, unless a kill of an entity stops them.
+    #[cold]
+    #[inline(never)]
+    fn unless_stopped(
+        &self,
+        principals: Principals<'_>,
+        principal: Result<Place, Code>,
+        resource: Place,
+    ) -> Result<Place, Code> {
+        let place = principal?;
+        if principals.are_sessions() && self.is_stopped(place, resource) { Err(Code::Killed) } else { Ok(place) }
+    }
+
+    /// Return whether a kill of an entity stops the action between two places.
+    #[inline]
+    fn is_stopped(&self, principal: Place, resource: Place) -> bool {
+        self.shared.stops_some()
+            && self.shared.stops_between_places(&self.snapshot, self.action(), [principal, resource])
     }
 
     /// Return the code with which all rows are denied, if the engine belongs to another process or the gate did not fit
@@ -125,8 +149,11 @@ impl Batch {
             if let Some(resource) = resource
                 && columns.iter().all(|column| column.covers(first, codes.len()))
             {
-                let principal =
-                    self.principal(principals, first, now_ns, self.is_killed()).unwrap_or(Err(Code::Corrupt));
+                let principal = self.principal(principals, first, now_ns, self.is_killed());
+                let mut principal = principal.unwrap_or(Err(Code::Corrupt));
+                if self.shared.stops_some() {
+                    principal = self.unless_stopped(principals, principal, resource);
+                }
                 match self.uniform(binding, principal, resource, columns, first, codes) {
                     // A forbidden row may be a step-up, so all rows are decided again.
                     Ok(true) if !binding.step_up || !codes.contains(&(Code::Forbid as u8)) => continue,
@@ -192,8 +219,7 @@ impl Batch {
         now_ns: i64,
         killed: bool,
     ) -> Option<Result<Place, Code>> {
-        let later =
-            if matches!(principals, Principals::Sessions(_)) { Code::UnknownSession } else { Code::UnknownHandle };
+        let later = if principals.are_sessions() { Code::UnknownSession } else { Code::UnknownHandle };
         let found = principals.principal(&self.shared, row, now_ns, killed)?;
         Some(found.and_then(|place| self.covered(place, later)))
     }
@@ -269,6 +295,10 @@ impl Batch {
             let places = (Place(chunk.principals[row] as usize), self.shared.place(Handle(resource)));
             if LATE && let Err(denial) = self.covered(places.1, Code::UnknownHandle) {
                 *code = denial as u8;
+                continue;
+            }
+            if principals.are_sessions() && self.is_stopped(places.0, places.1) {
+                *code = Code::Killed as u8;
                 continue;
             }
             match self.snapshot.resolve_both(places.0, places.1) {

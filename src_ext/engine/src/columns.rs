@@ -100,6 +100,11 @@ impl Principals<'_> {
         }
     }
 
+    /// Return whether sessions give the principals.
+    pub(crate) const fn are_sessions(&self) -> bool {
+        matches!(self, Self::Sessions(_))
+    }
+
     /// Return whether all rows have the same principal.
     pub(crate) const fn is_one(&self) -> bool {
         matches!(self, Self::Sessions(Column { step: 0, .. }) | Self::Handles(Column { step: 0, .. }))

@@ -4,7 +4,6 @@
 use crate::binding::{Binding, GateSpec, Name, PrepareError, bind_spec};
 use crate::changes::Changes;
 use crate::gate::{Gate, fixed_bytes};
-use crate::kills::Kills;
 use crate::options::{EngineError, EngineOptions, MemoryUse};
 use crate::registry::Registry;
 use crate::shared::Shared;
@@ -15,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ztfast_bundle::Bundle;
-use ztfast_live::{Key, MAX_SESSIONS, Register, Role, Sessions, State, Uids};
+use ztfast_live::{Key, MAX_SESSIONS, Register, Role, Sessions, State, Switchboard, Uids};
 use ztfast_pages::{Forked, MemoryError};
 
 /// Gates with the same specification that a bundle does not fit.
@@ -128,15 +127,15 @@ impl Engine {
         // The first reading of the clock finds out where the kernel keeps it. No decision should take that time.
         let _ = ztfast_pages::now_ns();
         let process = ztfast_pages::enter().map_err(EngineError::Process)?;
-        let kills = Kills::default();
         let state = Arc::new(state);
         register_entities(&state, &bundle);
         let (key, uids) = (Key::new(&state)?, Arc::new(Uids::first(state.clone())));
-        let loaded = LoadedBundle::new(bundle, &options, key, &kills, uids.clone(), fallback, attached)?;
+        let loaded = LoadedBundle::new(bundle, &options, key, uids.clone(), fallback, attached)?;
         loaded.resolve_handles(0..uids.count());
         let snapshot = Snapshot { loaded: Arc::new(loaded), changes: None, version: 1 };
-        let sessions = Sessions::of(state);
-        let shared = Arc::new(Shared::new(sessions, snapshot, kills, process, options));
+        let switches = Switchboard::of(state.clone());
+        let live = (Sessions::of(state), switches);
+        let shared = Arc::new(Shared::new(live, snapshot, process, options));
         if shared.sessions.state().is_shared() {
             shared.wipe_in_children().map_err(EngineError::Process)?;
         }
@@ -194,7 +193,6 @@ impl Engine {
             bundle,
             &self.options,
             self.key,
-            &self.kills,
             self.snapshot().loaded.uids.clone(),
             fallback,
             attached,

@@ -9,7 +9,7 @@ use crate::shared::Shared;
 use crate::snapshot::{Fallback, FallbackAnswer, Snapshot, UidRef};
 use ztfast_bundle::ClassPair;
 use ztfast_codes::Code;
-use ztfast_live::{Handle, SessionId};
+use ztfast_live::{Handle, OwnedUid, SessionId};
 use ztfast_vm::{EntityRef, Scratch};
 
 impl Shared {
@@ -74,6 +74,21 @@ impl Shared {
             return Err(Code::UnknownSession);
         }
         snapshot.entity(place).ok_or(Code::NotApplicable)
+    }
+
+    /// Return whether a kill of an entity stops an action between these two; that of the whole firm is
+    /// [`Self::session_principal`]'s. `None` is a resource of which the bundle knows nothing. `foreign` gives the uids
+    /// of entities that only the request knows.
+    #[must_use]
+    pub fn kill_stops(
+        &self,
+        snapshot: &Snapshot,
+        action: u32,
+        principal: EntityRef,
+        resource: Option<EntityRef>,
+        foreign: &dyn Fn(u32) -> Option<OwnedUid>,
+    ) -> bool {
+        self.stops_some() && self.stops_between(snapshot, Some(action), [Some(principal), resource], foreign)
     }
 
     /// Return the entity of a handle in this snapshot's bundle.

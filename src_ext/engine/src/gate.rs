@@ -3,17 +3,20 @@
 use crate::batch::Batch;
 use crate::binding::{Argument, Binding, GateSpec};
 use crate::mailbox::Mailbox;
-use crate::shared::{Shared, quiet};
+use crate::shared::Shared;
 use crate::snapshot::{EntityError, Snapshot};
 use crate::working::{Brings, CallValues, EMPTY_SET, WorkingMemory};
 use std::sync::Arc;
 use ztfast_bundle::ValueType;
 use ztfast_codes::Code;
-use ztfast_live::{Handle, SessionId};
+use ztfast_live::{Handle, Place, SessionId};
 use ztfast_vm::{ADDED_STRING, EntityRef, Tag, Value};
 
-/// A value of [`Gate::expected`] that no state equals, so that the next decision calls [`Gate::catch_up`].
+/// A value of [`Gate::expected`] that no version equals, so that the next decision calls [`Gate::catch_up`].
 const NEVER: u64 = u64::MAX;
+
+/// More values than there can be.
+const NO_COUNT: usize = usize::MAX;
 
 /// The state of a call that brings texts, entities, sets or addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +35,8 @@ pub struct Gate {
     number: usize,
     spec: Arc<GateSpec>,
     mailbox: Arc<Mailbox>,
-    /// The value of [`Shared::state`] for which a decision need not call [`Gate::catch_up`]: the snapshot is the newest
-    /// and the kill switch is off. [`NEVER`] while a call is under way, and always if the arguments need a call.
+    /// The version of the newest snapshot for which a decision need not call [`Gate::catch_up`], unless something is
+    /// killed: that of the gate's own. [`NEVER`] while a call is under way, and always if the arguments need a call.
     pub(crate) expected: u64,
     pub(crate) call: Call,
     /// Whether some arguments are texts, entities, sets or addresses. Then each decision needs a call of its own.
@@ -41,6 +44,8 @@ pub struct Gate {
     /// Whether decisions read another clock than the kernel's coarse one. They take a path of their own.
     pub(crate) has_own_clock: bool,
     pub(crate) snapshot: Arc<Snapshot>,
+    /// How many values the binding takes; [`NO_COUNT`] if there is no binding. It changes together with the binding.
+    count: usize,
     /// `None` if the gate does not fit the newest bundle.
     pub(crate) binding: Option<Arc<Binding>>,
     pub(crate) brought: CallValues,
@@ -64,7 +69,7 @@ impl Gate {
         let looks_up = spec.brings() != Brings::Nothing;
         let has_own_clock = !shared.has_coarse_clock();
         Self {
-            expected: if looks_up || has_own_clock { NEVER } else { quiet(snapshot.version) },
+            expected: if looks_up || has_own_clock { NEVER } else { snapshot.version },
             call: Call::None,
             looks_up,
             has_own_clock,
@@ -73,6 +78,7 @@ impl Gate {
             spec,
             mailbox,
             snapshot,
+            count: binding.count,
             binding: Some(binding),
             brought,
             memory,
@@ -285,7 +291,13 @@ impl Gate {
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn refuse(&mut self, session: SessionId, resource: Handle) -> Code {
         self.refresh();
-        let principal = match self.shared.principal(session, self.shared.now_ns(), self.is_killed()) {
+        if self.shared.is_forked() {
+            return Code::Forked;
+        }
+        if let Some(code) = self.killed(session, resource) {
+            return code;
+        }
+        let principal = match self.shared.principal(session, self.shared.now_ns(), false) {
             Ok(principal) => principal,
             Err(code) => return code,
         };
@@ -303,17 +315,44 @@ impl Gate {
         self.snapshot.resolve_both(principal, resource).err().unwrap_or(Code::BadValue)
     }
 
-    /// Return whether the kill switch stops the gate's action.
-    fn is_killed(&self) -> bool {
-        let action = self.binding.as_ref().map(|binding| binding.action);
-        self.shared.stops(&self.snapshot.loaded, action)
+    /// Return the binding, if there is one and it takes as many values.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // on the hot path
+    pub(crate) fn binding_for(&self, values: &[i64]) -> Option<&Binding> {
+        if values.len() != self.count {
+            return None;
+        }
+        debug_assert!(self.binding.is_some(), "no slice of numbers is as long as the address space");
+        // SAFETY: a slice of eight-byte numbers is never as long as `NO_COUNT`, which `self.count` is while there is no
+        // binding.
+        Some(unsafe { self.binding.as_deref().unwrap_unchecked() })
     }
 
-    /// Return whether the gate has the newest snapshot, and the kill switch does not stop its action.
+    /// Return the denial of a decision that a kill stops. If some entity is killed, that needs the principal, so the
+    /// denial may also be the session's.
     #[cold]
     #[inline(never)]
-    pub(crate) fn is_newest_and_not_killed(&self) -> bool {
-        self.shared.version() == self.snapshot.version && !self.is_killed()
+    fn killed(&self, session: SessionId, resource: Handle) -> Option<Code> {
+        let action = self.binding.as_ref().map(|binding| binding.action);
+        if self.shared.stops(&self.snapshot.loaded, action) {
+            return Some(Code::Killed);
+        }
+        if !self.shared.stops_some() {
+            return None;
+        }
+        let principal: Place = match self.shared.principal(session, self.shared.now_ns(), false) {
+            Ok(principal) => principal,
+            Err(code) => return Some(code),
+        };
+        let places = [principal, self.snapshot.loaded.key.place(resource)];
+        self.shared.stops_between_places(&self.snapshot, action, places).then_some(Code::Killed)
+    }
+
+    /// Return whether the gate has the newest snapshot, and no kill stops the decision.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn is_newest_and_not_killed(&self, session: SessionId, resource: Handle) -> bool {
+        self.shared.version() == self.snapshot.version && self.killed(session, resource).is_none()
     }
 
     /// Take the newest snapshot, if there is a newer one. This ends a call that was begun.
@@ -323,23 +362,26 @@ impl Gate {
             self.take_newest();
         }
         self.call = Call::None;
-        self.expected = self.usual_state();
+        self.expected = self.usual_version();
     }
 
-    /// Return the state for which the next decision need not call [`Self::catch_up`].
-    fn usual_state(&self) -> u64 {
-        if self.looks_up || self.has_own_clock { NEVER } else { quiet(self.snapshot.version) }
+    /// Return the version for which the next decision need not call [`Self::catch_up`].
+    fn usual_version(&self) -> u64 {
+        if self.looks_up || self.has_own_clock { NEVER } else { self.snapshot.version }
     }
 
-    /// Handle a state other than the expected one: a call was begun or is missing, there is a newer snapshot, or the
-    /// kill switch is on. Return the denial, if that leads to one. This ends the call.
+    /// Handle what the hot path does not expect: a call was begun or is missing, there is a newer snapshot, or
+    /// something is killed. Return the denial, if that leads to one. This ends the call.
     #[cold]
     #[inline(never)]
-    pub(crate) fn catch_up(&mut self, session: SessionId, values: &[i64]) -> Option<Code> {
+    pub(crate) fn catch_up(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Option<Code> {
         if self.shared.is_forked() {
             return Some(Code::Forked);
         }
-        let is_newest = self.shared.state() == quiet(self.snapshot.version) && self.snapshot.loaded.uids.is_newest();
+        if self.shared.version() == self.expected {
+            return self.killed(session, resource);
+        }
+        let is_newest = self.shared.disquiet(self.snapshot.version) == 0 && self.snapshot.loaded.uids.is_newest();
         if is_newest && self.call == Call::Begun && self.are_of_this_call(values) {
             self.call = Call::None;
             return None;
@@ -356,12 +398,12 @@ impl Gate {
             }
         };
         self.call = Call::None;
-        self.expected = self.usual_state();
-        if self.is_killed() {
-            return Some(Code::Killed);
+        self.expected = self.usual_version();
+        if let Some(code) = self.killed(session, resource) {
+            return Some(code);
         }
         // A denial of the session takes precedence over a denial of the request.
-        denied.map(|code| self.shared.principal(session, self.shared.now_ns(), self.is_killed()).err().unwrap_or(code))
+        denied.map(|code| self.shared.principal(session, self.shared.now_ns(), false).err().unwrap_or(code))
     }
 
     /// Return the denial of a session or resource whose place was reused after the call's snapshot was taken: there it
@@ -389,6 +431,7 @@ impl Gate {
         // A change of entities keeps the bundle, and with it the binding.
         if !Arc::ptr_eq(&snapshot.loaded, &self.snapshot.loaded) {
             self.binding = snapshot.loaded.binding(self.number);
+            self.count = self.binding.as_ref().map_or(NO_COUNT, |binding| binding.count);
         }
         self.snapshot = snapshot;
         if let Some(memory) = self.mailbox.take_memory() {

@@ -75,15 +75,26 @@ impl Gate {
     #[inline(always)]
     #[allow(clippy::inline_always)] // what is passed on must stay in registers
     fn walk<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
-        if self.shared.state() != self.expected {
-            if let Some(denied) = self.catch_up(session, values) {
-                return denied;
-            }
-            if self.has_own_clock {
-                return self.decide_by_own_clock(session, resource, values, sink);
-            }
+        if self.shared.disquiet(self.expected) != 0 {
+            // This does not come back, so that the hot path keeps what it has in registers.
+            return self.catch_up_and_decide(session, resource, values, sink);
         }
         self.decide_now(session, resource, values, sink)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn catch_up_and_decide<N: Sink>(
+        &mut self,
+        session: SessionId,
+        resource: Handle,
+        values: &[i64],
+        sink: &mut N,
+    ) -> Code {
+        match self.catch_up(session, resource, values) {
+            Some(denied) => denied,
+            None => self.decide_at(self.shared.now_ns(), session, resource, values, sink),
+        }
     }
 
     /// Decide as [`Self::decide_now`] does, by the engine's own clock.
@@ -121,17 +132,18 @@ impl Gate {
         values: &[i64],
         sink: &mut N,
     ) -> Code {
-        let Some(principal) = self.shared.sessions.valid(session, now_ns) else { return self.refused(session, now_ns) };
-        let Some(binding) = &self.binding else { return Code::StaleGate };
-        let loaded = &*self.snapshot.loaded;
+        let Some(principal) = self.shared.sessions.valid(session, now_ns) else {
+            return self.shared.why(session, now_ns);
+        };
         let entities = (principal, resource);
+        // A missing attribute would keep forbids from applying. A stale gate takes no number of values.
+        let Some(binding) = self.binding_for(values) else {
+            return self.slow_path(entities, values, 0, Code::Default, sink);
+        };
+        let loaded = &*self.snapshot.loaded;
         let Some(classes) = loaded.resolved_pair(principal, loaded.key.shared_place(resource)) else {
             return self.slow_path(entities, values, 0, Code::Default, sink);
         };
-        // A missing attribute would keep forbids from applying.
-        if values.len() != binding.count {
-            return Code::Corrupt;
-        }
         let Some(cell) = binding.table.cell(classes) else { return self.parts(entities, classes, values, sink) };
         if cell < CHECKED {
             let lines = &binding.table.lines;
@@ -263,13 +275,6 @@ impl Gate {
             Step::Known(code) => code,
             Step::SlowPath => self.slow_path(entities, values, 0, Code::Default, sink),
         }
-    }
-
-    /// Return the code of the denial of a session.
-    #[cold]
-    #[inline(never)]
-    fn refused(&self, session: SessionId, now_ns: i64) -> Code {
-        self.shared.why(session, now_ns)
     }
 
     /// Decide from the second layer on, where the first layer gave `code`.

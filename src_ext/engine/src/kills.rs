@@ -1,14 +1,12 @@
-//! The kill switch. It stops all actions but those that the bundle exempts, all actions, or actions given by name.
+//! What is asked of kill switches, and what a bundle keeps to ask about kills and market states.
 //!
-//! Stops are kept by uid, so they outlast swaps, also for actions that a bundle lacks, and for actions that a bundle
-//! takes out of a stopped group. Each action of a bundle knows its own switch and those of the groups that it is or was
-//! in, so a decision reads a few flags without a lock.
+//! `ztfast_live` keeps them by uid, so they outlast swaps, and hold for actions and entities that a bundle lacks. Each
+//! loaded bundle keeps the hashes of its actions and their groups, and for each entity the number of the bit that
+//! stands for it in the words of [`ztfast_live::Switches`]. So a decision that no kill concerns reads no text.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{ActionMeta, Bundle};
-use ztfast_live::OwnedUid;
+use ztfast_live::{ActionKey, OwnedUid, Stopped, SwitchError, bit_number, id_hash, type_hash, uid_hash};
+use ztfast_pages::Forked;
 use ztfast_vm::EntityRef;
 
 /// The actions to stop, or to let go on.
@@ -22,108 +20,80 @@ pub enum Kill<'a> {
     Actions(&'a [(String, String)]),
 }
 
-/// The switch of one action or group.
-type Switch = Arc<AtomicBool>;
-
-/// The switches of one action of a bundle.
-pub(crate) struct Switches {
-    exempt: bool,
-    /// The action's own switch, those of its groups, and those of its memberships.
-    switches: Box<[Switch]>,
+/// A kill to make.
+#[derive(Debug, Clone, Copy)]
+pub struct KillRequest<'a> {
+    /// Whom it concerns: an entity by type and id, or everyone.
+    pub scope: Option<(&'a str, &'a str)>,
+    /// What it stops.
+    pub actions: Kill<'a>,
+    /// Who makes it.
+    pub by: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// Its end, in nanoseconds since the epoch; `None` for none.
+    pub until_ns: Option<i64>,
+    /// Whether two persons must release it.
+    pub two_persons: bool,
 }
 
-/// All switches of an engine.
-#[derive(Default)]
-pub(crate) struct Kills {
-    usual: AtomicBool,
-    everything: AtomicBool,
-    by_uid: Mutex<ByUid>,
+/// Why a switch was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KillError {
+    /// The engine belongs to another process.
+    #[error(transparent)]
+    Forked(#[from] Forked),
+    /// The engine only decides.
+    #[error("this engine was opened with role='decide', which may not {0}: let an authority do it")]
+    Role(&'static str),
+    /// The system refused the lock that writers of switches hold.
+    #[error("the state's file of owners cannot be locked: {0}")]
+    Lock(#[from] std::io::Error),
+    /// The switches refuse it.
+    #[error(transparent)]
+    Refused(#[from] SwitchError),
+    /// The system gave no random numbers.
+    #[error("the system gives no random numbers, without which a kill has no id: {0}")]
+    NoRandomness(#[from] getrandom::Error),
+    /// The end is over.
+    #[error("the end of the kill is over already")]
+    Over,
 }
 
-#[derive(Default)]
-struct ByUid {
-    /// Switches of actions and groups.
-    switches: HashMap<OwnedUid, Switch>,
-    /// Switches by group and action. One is on if its action was in the group when the group was stopped, until the
-    /// stop is lifted.
-    members: HashMap<OwnedUid, HashMap<OwnedUid, Switch>>,
+/// What decisions need of a bundle to ask about kills and markets.
+pub(crate) struct SwitchKeys {
+    /// The actions, by number.
+    pub actions: Box<[ActionKey]>,
+    /// The number of each entity's bit.
+    pub bits: Box<[u8]>,
 }
 
-impl ByUid {
-    /// Return the switches of an action that is in these groups.
-    fn of(&mut self, action: &OwnedUid, groups: Vec<OwnedUid>) -> Box<[Switch]> {
-        let mut own = vec![self.switches.entry(action.clone()).or_default().clone()];
-        for group in groups {
-            own.push(self.switches.entry(group.clone()).or_default().clone());
-            self.members.entry(group).or_default().entry(action.clone()).or_default();
-        }
-        own.extend(self.members.values().filter_map(|members| members.get(action)).cloned());
-        own.into()
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Switch> {
-        self.switches.values().chain(self.members.values().flat_map(HashMap::values))
-    }
-}
-
-impl Kills {
-    /// Return the switches of a bundle's actions, by number.
-    pub fn of(&self, bundle: &Bundle) -> Box<[Switches]> {
-        let mut by_uid = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
-        let exempt = bundle.meta().exempt.as_ref();
-        let of_action = |action: &ActionMeta| {
-            let uid = (action.ty.as_str().into(), action.id.as_str().into());
-            let groups = groups(bundle, action);
-            let is_exempt = |exempt: &(String, String)| {
-                std::iter::once(&uid).chain(&groups).any(|(ty, id)| (&**ty, &**id) == (&*exempt.0, &*exempt.1))
-            };
-            Switches { exempt: exempt.is_some_and(is_exempt), switches: by_uid.of(&uid, groups) }
+impl SwitchKeys {
+    pub fn of(bundle: &Bundle) -> Self {
+        let exempt = bundle.meta().exempt.as_ref().map(|(ty, id)| uid_hash(ty, id));
+        let key = |action: &ActionMeta| {
+            let own = uid_hash(&action.ty, &action.id);
+            let groups: Box<[u64]> = groups(bundle, action).iter().map(|(ty, id)| uid_hash(ty, id)).collect();
+            let is_exempt = exempt.is_some_and(|exempt| exempt == own || groups.contains(&exempt));
+            ActionKey { exempt: is_exempt, own, groups }
         };
-        bundle.meta().actions.iter().map(of_action).collect()
+        let text = |number| bundle.string(number).unwrap_or_default();
+        let types: Vec<u64> = bundle.types().iter().map(|ty| type_hash(text(ty.name))).collect();
+        let bits = bundle.entities().iter().map(|entity| {
+            let ty = types.get(entity.ty as usize).copied().unwrap_or_default();
+            bit_number(id_hash(ty, text(entity.id)))
+        });
+        Self { actions: bundle.meta().actions.iter().map(key).collect(), bits: bits.collect() }
     }
+}
 
-    /// Return whether an action is stopped.
-    pub fn stop(&self, action: Option<&Switches>) -> bool {
-        // An action that is not of this bundle is stopped as soon as anything is.
-        let Some(action) = action else { return true };
-        self.everything.load(Ordering::Acquire)
-            || self.usual.load(Ordering::Acquire) && !action.exempt
-            || action.switches.iter().any(|switch| switch.load(Ordering::Acquire))
-    }
-
-    /// Stop actions, or lift stops. A group is stopped with the actions that are in it by `bundle`. `publish` learns
-    /// whether any switch is on, before the next call can change one.
-    pub fn switch(&self, on: bool, what: Kill<'_>, bundle: &Bundle, publish: impl FnOnce(bool)) {
-        let mut by_uid = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
-        match what {
-            Kill::Actions(uids) => {
-                let uids: Vec<OwnedUid> =
-                    uids.iter().map(|(ty, id)| (ty.as_str().into(), id.as_str().into())).collect();
-                for uid in &uids {
-                    by_uid.switches.entry(uid.clone()).or_default().store(on, Ordering::Release);
-                    let members = by_uid.members.get(uid).into_iter().flat_map(HashMap::values);
-                    members.filter(|_| !on).for_each(|switch| switch.store(false, Ordering::Release));
-                }
-                for action in bundle.meta().actions.iter().filter(|_| on) {
-                    let uid = (action.ty.as_str().into(), action.id.as_str().into());
-                    for group in groups(bundle, action).iter().filter(|group| uids.contains(group)) {
-                        if let Some(switch) = by_uid.members.get(group).and_then(|members| members.get(&uid)) {
-                            switch.store(true, Ordering::Release);
-                        }
-                    }
-                }
-            }
-            Kill::Usual if on => self.usual.store(true, Ordering::Release),
-            Kill::Everything if on => self.everything.store(true, Ordering::Release),
-            Kill::Usual | Kill::Everything => {
-                self.usual.store(false, Ordering::Release);
-                self.everything.store(false, Ordering::Release);
-                by_uid.all().for_each(|switch| switch.store(false, Ordering::Release));
-            }
-        }
-        let general = self.usual.load(Ordering::Acquire) || self.everything.load(Ordering::Acquire);
-        publish(general || by_uid.all().any(|switch| switch.load(Ordering::Acquire)));
-    }
+/// Return the hashes of a bundle's actions that are in groups that a kill names.
+pub(crate) fn members(bundle: &Bundle, actions: &Stopped) -> Vec<u64> {
+    let Stopped::Named(uids) = actions else { return Vec::new() };
+    let is_in = |action: &&ActionMeta| {
+        groups(bundle, action).iter().any(|(ty, id)| uids.iter().any(|uid| (&*uid.0, &*uid.1) == (&**ty, &**id)))
+    };
+    bundle.meta().actions.iter().filter(is_in).map(|action| uid_hash(&action.ty, &action.id)).collect()
 }
 
 /// Return the uids of the groups that an action is in, directly or not.

@@ -49,6 +49,7 @@ mod shared;
 mod snapshot;
 mod specialise;
 mod step_up;
+mod switching;
 mod upsert;
 mod working;
 
@@ -58,7 +59,7 @@ pub use columns::{Column, Principals, WrongType};
 pub use decide::{Determining, MAX_DETERMINING};
 pub use engine::{Engine, StaleGates, Swap, SwapError};
 pub use gate::Gate;
-pub use kills::Kill;
+pub use kills::{Kill, KillError, KillRequest};
 pub use options::{ClockKind, EngineError, EngineOptions, MemoryUse};
 pub use passed::{Given, MOST_PASSED, Passed, PassedValues};
 pub use prepare::Seed;
@@ -69,8 +70,10 @@ pub use shared::Shared;
 pub use snapshot::{Attached, EntityError, Fallback, FallbackAnswer, Snapshot, UidRef};
 pub use upsert::{AttrValue, ChangeError, EntityData};
 pub use ztfast_codes::Code;
+pub use ztfast_live::Kill as Killed;
 pub use ztfast_live::{
     Admission, AdmitError, Capacity, ChangeSessionError, Handle, HandleError, LiveAttributes, MAX_ASSURANCE, MAX_RISK,
-    Place, Proof, Role, SessionId, SessionRecord, SessionStatus, State, StateError,
+    Market, MarketState, Place, Proof, Released, Role, Scope, SessionId, SessionRecord, SessionStatus, State,
+    StateError, Stopped, SwitchError,
 };
 pub use ztfast_pages::{Clock, Forked, MemoryError, Residence, monotonic_ns, now_ns};

@@ -8,7 +8,6 @@ use crate::binding::{Argument, Binding};
 use crate::checks::Answers;
 use crate::decide::{Determining, EffectByAnswers, EffectOnly, Sink};
 use crate::gate::{Call, Gate};
-use crate::shared::quiet;
 use crate::snapshot::Snapshot;
 use crate::working::{CallValues, EMPTY_SET};
 use ztfast_bundle::ValueType;
@@ -116,7 +115,8 @@ impl Gate {
         values: &[i64],
         sink: &mut impl Sink,
     ) -> Option<Code> {
-        let is_quiet = self.shared.state() == quiet(self.snapshot.version) || self.is_newest_and_not_killed();
+        let is_quiet =
+            self.shared.disquiet(self.snapshot.version) == 0 || self.is_newest_and_not_killed(session, resource);
         // The session's place may have been reused if there is a newer epoch of uids, which comes before its bundle.
         if !is_quiet || !self.snapshot.loaded.uids.is_newest() {
             return None;

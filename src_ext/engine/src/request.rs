@@ -43,7 +43,9 @@ impl OwnedRequest {
         owned_uid(snapshot, entity, |number| self.foreign_uid(number))
     }
 
-    pub(crate) fn foreign_uid(&self, number: u32) -> Option<OwnedUid> {
+    /// Return the uid of an entity that only this request knows.
+    #[must_use]
+    pub fn foreign_uid(&self, number: u32) -> Option<OwnedUid> {
         self.foreign.get(number.checked_sub(FIRST_FOREIGN)? as usize).cloned()
     }
 }
@@ -138,6 +140,12 @@ impl<'s> RequestBuilder<'s> {
             foreign.push((ty.into(), id.into()));
         }
         Some(EntityRef { index, foreign: FIRST_FOREIGN.checked_add(place)? })
+    }
+
+    /// Return the uid of an entity that only this request knows.
+    #[must_use]
+    pub fn foreign_uid(&self, number: u32) -> Option<OwnedUid> {
+        self.request.foreign_uid(number)
     }
 
     /// Return the value of a text.

@@ -1,40 +1,32 @@
-//! The state that the readers and the writer of an engine share: sessions, the state word, the newest snapshot and the
-//! registry.
+//! The state that the readers and the writer of an engine share: sessions, the version, the switches, the newest
+//! snapshot and the registry.
 //!
 //! A gate or a batch holds this, and nothing of the writer's.
 
-use crate::kills::{Kill, Kills};
 use crate::options::EngineOptions;
 use crate::registry::Registry;
-use crate::snapshot::{LoadedBundle, Snapshot};
+use crate::snapshot::Snapshot;
 use arc_swap::ArcSwap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use ztfast_codes::Code;
 use ztfast_live::{
-    Admission, AdmitError, Handle, HandleError, Key, OwnedUid, Place, Role, SessionId, SessionStatus, Sessions, Wanted,
+    Admission, AdmitError, Handle, HandleError, Key, OwnedUid, Place, Role, SessionId, SessionStatus, Sessions,
+    Switchboard, Wanted,
 };
 use ztfast_pages::{Forked, WipedWord};
-
-/// The bit of [`Shared::state`] that is set while the kill switch is on.
-const KILLED: u64 = 1;
-
-/// Return the state of an engine with this snapshot version and the kill switch off.
-pub(crate) const fn quiet(version: u64) -> u64 {
-    version << 1
-}
 
 /// The state that the gates, the batches and the writer of an engine share.
 pub struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) current: ArcSwap<Snapshot>,
-    /// The word that every decision reads first: the current snapshot's version, above [`KILLED`].
-    state: AtomicU64,
+    /// The current snapshot's version. Every decision reads it first, and the word of the kill switches.
+    version: AtomicU64,
     pub(crate) key: Key,
-    pub(crate) kills: Kills,
+    pub(crate) switches: Switchboard,
     /// The nonce of the process that opened the engine.
     process: u64,
-    /// Makes [`Self::state`] 0 in a forked child, whose copy of a shared state is its parent's.
+    /// Makes [`Self::version`] 0 in a forked child, whose copy of a shared state is its parent's.
     wiped: OnceLock<WipedWord>,
     /// Held for short times only: preparing a gate and asking for a handle wait for it. It is locked after
     /// [`crate::Engine`]'s own lock.
@@ -45,18 +37,17 @@ pub struct Shared {
 impl Shared {
     /// Start with a first snapshot, in the process with this nonce.
     pub(crate) fn new(
-        sessions: Sessions,
+        (sessions, switches): (Sessions, Switchboard),
         snapshot: Snapshot,
-        kills: Kills,
         process: u64,
         options: EngineOptions,
     ) -> Self {
         Self {
             sessions,
-            state: AtomicU64::new(quiet(snapshot.version)),
+            version: AtomicU64::new(snapshot.version),
             key: snapshot.loaded.key,
             current: ArcSwap::from_pointee(snapshot),
-            kills,
+            switches,
             process,
             wiped: OnceLock::new(),
             registry: Mutex::new(Registry::new(options.handles)),
@@ -64,13 +55,13 @@ impl Shared {
         }
     }
 
-    /// Make the state word 0 in forked children, so that no gate of theirs finds it as expected.
+    /// Make the version 0 in forked children, so that no gate of theirs finds it as expected.
     ///
     /// # Errors
     /// The system refuses the handler that does it.
     pub(crate) fn wipe_in_children(self: &Arc<Self>) -> std::io::Result<()> {
         // SAFETY: the word lies in the allocation of an `Arc`, so it does not move, and `wiped` is dropped with it.
-        let wiped = unsafe { WipedWord::new(&self.state) }?;
+        let wiped = unsafe { WipedWord::new(&self.version) }?;
         let _ = self.wiped.set(wiped);
         Ok(())
     }
@@ -105,22 +96,26 @@ impl Shared {
         self.current.load_full()
     }
 
-    /// Read the state word, by which gates notice a swap and the kill switch.
-    #[inline]
-    pub(crate) fn state(&self) -> u64 {
-        self.state.load(Ordering::Acquire)
-    }
-
-    /// Return the current snapshot's version.
+    /// Return the current snapshot's version, by which gates notice a swap.
     #[inline]
     pub(crate) fn version(&self) -> u64 {
-        self.state() >> 1
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Return 0 if this is the current snapshot's version and nothing is killed.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // on the hot path
+    pub(crate) fn disquiet(&self, version: u64) -> u64 {
+        // Relaxed loads become parts of other instructions. The fence orders what the decision reads after both.
+        let found = (self.version.load(Ordering::Relaxed) ^ version) | self.switches.word_relaxed();
+        fence(Ordering::Acquire);
+        found
     }
 
     /// Raise the version, after the new snapshot was put into the mailboxes. Only the writer calls this, one call at a
-    /// time. The kill switch keeps its state.
+    /// time.
     pub(crate) fn announce(&self) {
-        self.state.fetch_add(quiet(1), Ordering::Release);
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     /// Return the handle of a uid. It is valid for the life of the engine, whether or not a bundle knows the entity.
@@ -221,35 +216,6 @@ impl Shared {
         self.sessions.state().role()
     }
 
-    /// Stop some actions, or let them go on. Lifting [`Kill::Usual`] or [`Kill::Everything`] lifts every stop; lifting
-    /// [`Kill::Actions`] lifts the stops made under these names.
-    ///
-    /// # Errors
-    /// [`Forked`].
-    pub fn kill_switch(&self, on: bool, what: Kill<'_>) -> Result<(), Forked> {
-        self.check_process()?;
-        self.kills.switch(on, what, self.snapshot().bundle(), |any| {
-            if any {
-                self.state.fetch_or(KILLED, Ordering::Release);
-            } else {
-                self.state.fetch_and(!KILLED, Ordering::Release);
-            }
-        });
-        Ok(())
-    }
-
-    /// Return whether the kill switch stops anything.
-    #[must_use]
-    pub fn is_killed(&self) -> bool {
-        self.state() & KILLED != 0
-    }
-
-    /// Return whether the kill switch stops an action of a bundle.
-    #[inline]
-    pub(crate) fn stops(&self, loaded: &LoadedBundle, action: Option<u32>) -> bool {
-        self.is_killed() && self.kills.stop(action.and_then(|action| loaded.switches.get(action as usize)))
-    }
-
     /// Return the place that a handle names. A foreign handle gives a place outside of the table.
     #[inline]
     pub(crate) fn place(&self, handle: Handle) -> Place {
@@ -259,7 +225,7 @@ impl Shared {
     /// Return the place of the session's principal, or the code of the session's denial.
     #[inline]
     pub(crate) fn principal(&self, session: SessionId, now_ns: i64, killed: bool) -> Result<Place, Code> {
-        if killed || self.state() == 0 {
+        if killed || self.version() == 0 {
             return Err(if self.is_forked() { Code::Forked } else { Code::Killed });
         }
         self.sessions.valid(session, now_ns).ok_or_else(|| self.why(session, now_ns))
@@ -267,6 +233,7 @@ impl Shared {
 
     /// Return the code of the denial of a session that was found invalid.
     #[cold]
+    #[inline(never)]
     pub(crate) fn why(&self, session: SessionId, now_ns: i64) -> Code {
         if self.is_forked() { Code::Forked } else { self.sessions.why(session, now_ns) }
     }

@@ -4,7 +4,7 @@
 use crate::binding::{BindError, Binding, GateSpec, Name, Path, PrepareError, bind, bind_spec, paths, without};
 use crate::changes::{Changes, Store, is_present};
 use crate::classify::Classifier;
-use crate::kills::{Kills, Switches};
+use crate::kills::SwitchKeys;
 use crate::options::{EngineError, EngineOptions};
 use crate::reverse::Reverse;
 use crate::sets::SimdLevel;
@@ -148,8 +148,8 @@ pub(crate) struct LoadedBundle {
     bound: Mutex<HashMap<Arc<GateSpec>, Arc<Binding>>>,
     attached: Option<Attached>,
     pub key: Key,
-    /// The kill switches of the actions, by number.
-    pub switches: Box<[Switches]>,
+    /// What decisions need to ask about kills and markets.
+    pub switch_keys: SwitchKeys,
     pub uids: Arc<Uids>,
     pub fallback: Option<Box<dyn Fallback>>,
     /// The index for changes of entities. It is built beforehand, so that the first change takes no longer than the
@@ -181,7 +181,6 @@ impl LoadedBundle {
         bundle: Arc<Bundle>,
         options: &EngineOptions,
         key: Key,
-        kills: &Kills,
         uids: Arc<Uids>,
         fallback: Option<Box<dyn Fallback>>,
         attached: Option<Attached>,
@@ -191,7 +190,7 @@ impl LoadedBundle {
         let bundle = if copied { Arc::new(bundle.copy(residence.huge_pages)?) } else { bundle };
         ensure_available("what is derived from a bundle", bundle.bytes().len() + (4 << 20))?;
         bundle.check()?;
-        let switches = kills.of(&bundle);
+        let switch_keys = SwitchKeys::of(&bundle);
         let file = Resident::read("bundle", bundle.bytes(), residence)?;
         let name = |number| bundle.string(number).unwrap_or_default().into();
         let types = (0_u32..).zip(bundle.types()).map(|(number, ty)| (name(ty.name), number)).collect();
@@ -220,7 +219,7 @@ impl LoadedBundle {
             bound: Mutex::default(),
             attached,
             key,
-            switches,
+            switch_keys,
             uids,
             fallback,
         })

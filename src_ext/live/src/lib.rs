@@ -1,4 +1,5 @@
-//! Live state: sessions, and handles for uids, in memory that the processes of a host may share.
+//! Live state: sessions, handles for uids, kill switches and market states, in memory that the processes of a host may
+//! share.
 //!
 //! ```text
 //! state      the memory: a file that processes map, or private pages of the same layout
@@ -11,26 +12,41 @@
 //! numbers    handles, and places in tables
 //! register   the uids that have the same number in all processes
 //! handles    numbers for uids that outlive a bundle
+//! switches   what is killed
+//! switchboard  how the processes of a state reach the switches
+//! market     which markets are volatile or halted
+//! texts      texts and state words in memory that processes share
 //! ```
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod handles;
 mod keeper;
+mod market;
 mod names;
 mod numbers;
 mod owners;
 mod proof;
+mod refusal;
 mod register;
 mod sessions;
 mod slot;
 mod state;
+mod switchboard;
+mod switches;
+mod texts;
+mod uid_bits;
 
 pub use handles::{HandleError, Key, OwnedUid, Register, Uids, Wanted};
+pub use market::{Market, MarketState};
 pub use names::MAX_NAME;
 pub use numbers::{Handle, Place};
 pub use owners::MAX_OWNERS;
 pub use proof::{MAX_ASSURANCE, MAX_FACTORS, MAX_RISK, Proof};
+pub use refusal::{ACTIONS, KILLS, MARKETS, SwitchError};
 pub use register::{MAX_UID, SharedUids};
 pub use sessions::{AdmitError, ChangeSessionError, Known, LiveAttributes, MAX_SESSIONS, SessionRecord, Sessions};
 pub use slot::{Admission, LAYOUT, SessionId, SessionStatus};
 pub use state::{Capacity, OTHER_NAMES, Role, State, StateError};
+pub use switchboard::Switchboard;
+pub use switches::{ActionKey, Kill, Released, SWITCHES_LAYOUT, Scope, ScopeText, Stopped, Switches, Writer};
+pub use uid_bits::{FIRM, bit_number, id_hash, type_hash, uid_bit, uid_hash};

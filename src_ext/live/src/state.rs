@@ -6,6 +6,7 @@
 //! control     counters, the clocks' difference, names of factors
 //! slots       a line for each session, which decisions read
 //! details     a line for each session, which writers read
+//! switches    kills and market states
 //! uids        the register of uids
 //! ```
 //!
@@ -17,6 +18,7 @@ use crate::owners::Owners;
 use crate::proof::{MAX_FACTORS, base_ns};
 use crate::register::{SharedUids, sizes};
 use crate::slot::{LAYOUT, SessionDetails, SessionSlot};
+use crate::switches::{SWITCHES_LAYOUT, Switches};
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
 use std::fs::File;
 use std::io;
@@ -135,12 +137,15 @@ unsafe impl Shareable for Control {}
 unsafe impl Shareable for SessionSlot {}
 // SAFETY: atomics without padding.
 unsafe impl Shareable for SessionDetails {}
+// SAFETY: atomics without padding, as its file shows.
+unsafe impl Shareable for Switches {}
 
 /// Where the parts are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Layout {
     slots: usize,
     details: usize,
+    switches: usize,
     uids: usize,
     size: usize,
 }
@@ -150,13 +155,15 @@ impl Layout {
         let page = |at: usize| at.checked_next_multiple_of(PAGE);
         let slots = PAGE + CONTROL;
         let details = page(slots.checked_add(capacity.sessions.checked_mul(size_of::<SessionSlot>())?)?)?;
-        let uids = page(details.checked_add(capacity.sessions.checked_mul(size_of::<SessionDetails>())?)?)?;
+        let switches = page(details.checked_add(capacity.sessions.checked_mul(size_of::<SessionDetails>())?)?)?;
+        let uids = page(switches.checked_add(size_of::<Switches>())?)?;
         let size = page(uids.checked_add(sizes(capacity.uids)?.total)?)?;
-        Some(Self { slots, details, uids, size })
+        Some(Self { slots, details, switches, uids, size })
     }
 
     fn hash(&self) -> u64 {
-        let words = [self.slots, self.details, self.uids, self.size, size_of::<Header>(), size_of::<Control>()];
+        let parts = [self.slots, self.details, self.switches, self.uids, self.size];
+        let words = [&parts[..], &[size_of::<Header>(), size_of::<Control>(), SWITCHES_LAYOUT as usize]].concat();
         let bytes: Vec<u8> = words.iter().flat_map(|word| (*word as u64).to_le_bytes()).collect();
         first_word(&blake3::hash(&bytes))
     }
@@ -311,6 +318,16 @@ impl State {
     #[allow(clippy::expect_used)] // the layout has the control's page, or the state could not be opened
     pub(crate) fn control(&self) -> &Control {
         self.mapping.slice(PAGE, 1).and_then(<[Control]>::first).expect("every layout has this part")
+    }
+
+    #[allow(clippy::expect_used)] // as above
+    pub(crate) fn switches(&self) -> &Switches {
+        self.mapping.slice(self.layout.switches, 1).and_then(<[Switches]>::first).expect("every layout has this part")
+    }
+
+    /// Run `job` while no other thread, of no process, runs one.
+    pub(crate) fn alone<T>(&self, job: impl FnOnce() -> T) -> io::Result<T> {
+        self.owners.alone(job)
     }
 
     pub(crate) fn slots(&self) -> &[SessionSlot] {

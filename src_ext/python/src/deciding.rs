@@ -66,7 +66,7 @@ impl Decider<'_> {
             let resource = self.entity(builder, resource)?;
             Ok(principal.and_then(|principal| Ok(RequestEntities { principal, resource: resource? })))
         };
-        self.by_policy(py, action, fill, entities, || Ok(()))
+        self.by_policy(py, action, fill, entities, |_, _| Ok(()))
     }
 
     /// Decide for a session.
@@ -88,9 +88,20 @@ impl Decider<'_> {
             builder.know(principal);
             self.know(builder, resource)?;
             let resource = self.entity(builder, resource)?;
+            let of_request = |number| builder.foreign_uid(number);
+            if self.shared.kill_stops(self.snapshot, action, principal, resource.ok(), &of_request) {
+                return Ok(Err(Code::Killed));
+            }
             Ok(resource.map(|resource| RequestEntities { principal, resource }))
         };
-        self.by_policy(py, action, fill, entities, || principal().map(drop))
+        let still = |entities: &RequestEntities, request: &OwnedRequest| {
+            principal()?;
+            let RequestEntities { principal, resource } = *entities;
+            let of_request = |number| request.foreign_uid(number);
+            let killed = self.shared.kill_stops(self.snapshot, action, principal, Some(resource), &of_request);
+            if killed { Err(Code::Killed) } else { Ok(()) }
+        };
+        self.by_policy(py, action, fill, entities, still)
     }
 
     /// Return the resources in the store, and whether the session is allowed the action on each.
@@ -124,8 +135,13 @@ impl Decider<'_> {
                 Err(_) => vec![false; resources.len()],
             };
             // The session may no longer be valid: all this takes long, and reading the context may run Python code.
-            if self.shared.session_principal(self.snapshot, action, SessionId(session)).is_err() {
-                allowed.fill(false);
+            match self.shared.session_principal(self.snapshot, action, SessionId(session)) {
+                Ok(principal) => {
+                    for (allowed, &resource) in allowed.iter_mut().zip(&resources).filter(|(allowed, _)| **allowed) {
+                        *allowed = !self.shared.kill_stops(self.snapshot, action, principal, Some(resource), &|_| None);
+                    }
+                }
+                Err(_) => allowed.fill(false),
             }
             (resources, allowed)
         }))
@@ -137,7 +153,7 @@ impl Decider<'_> {
         action: u32,
         fill: Fill<'_>,
         entities: impl FnOnce(&mut RequestBuilder<'_>) -> PyResult<Result<RequestEntities, Code>>,
-        still: impl FnOnce() -> Result<(), Code>,
+        still: impl FnOnce(&RequestEntities, &OwnedRequest) -> Result<(), Code>,
     ) -> PyResult<Decided<'py>> {
         let bundle = self.snapshot.bundle();
         let (Some(meta), Some(record)) =
@@ -168,7 +184,7 @@ impl Decider<'_> {
         let long = reader.is_large() || bundle.meta().stats.fallbacks > 0;
         let code = if long { py.detach(evaluate) } else { evaluate() };
         // The session may no longer be valid: reading the context may take long or run Python code.
-        if let Err(code) = still() {
+        if let Err(code) = still(&entities, &request) {
             return Ok(denied(py, code));
         }
         if !matches!(code, Code::Allow | Code::Forbid | Code::StepUp) {

@@ -9,11 +9,12 @@ use crate::changelog::{Log, OwnedUid};
 use crate::changing;
 use crate::deciding::{Decided, Decider, action_number, denied};
 use crate::errors::raise;
-use crate::exceptions::{engine_error, forked, handle_error};
+use crate::exceptions::{engine_error, forked, handle_error, kill_error};
 use crate::gate::{self, Gate};
 use crate::reader::Reader;
 use crate::releasing::Tries;
 use crate::sessions::{self, Given, Place, session_error, status_of};
+use crate::switches::Switches;
 use crate::uid;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict};
@@ -253,7 +254,7 @@ impl Engine {
             None if everything => Kill::Everything,
             None => Kill::Usual,
         };
-        self.inner.kill_switch(on, what).map_err(|_| forked(py))
+        py.detach(|| self.inner.kill_switch(on, what)).map_err(|error| kill_error(py, &error))
     }
 
     /// Whether the engine was opened before this process was forked.
@@ -262,10 +263,16 @@ impl Engine {
         self.inner.is_forked()
     }
 
-    /// Whether the kill switch is on for anything.
+    /// Whether anything is killed.
     #[getter]
     fn killed(&self) -> bool {
         self.inner.is_killed()
+    }
+
+    /// The kills and the market states.
+    #[getter]
+    fn switches(&self) -> Switches {
+        Switches(self.inner.clone())
     }
 
     /// Return the bytes that are kept in memory for decisions, by the names of `ztfast.MemoryUse`'s fields.

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use ztfast_bundle::OpenError;
 use ztfast_cedar::{Diagnostic, LoadError, Severity};
-use ztfast_engine::{AdmitError, EngineError, HandleError, PrepareError};
+use ztfast_engine::{AdmitError, EngineError, HandleError, KillError, PrepareError, SwitchError};
 
 /// Return the `ForkedError` of an engine that belongs to another process.
 pub(crate) fn forked(py: Python<'_>) -> PyErr {
@@ -87,4 +87,20 @@ pub(crate) fn admit_error(py: Python<'_>, error: &AdmitError) -> PyErr {
             raise(py, "CapacityError", &error.to_string())
         }
     }
+}
+
+/// Return the exception for a kill or a market that was not changed.
+pub(crate) fn kill_error(py: Python<'_>, error: &KillError) -> PyErr {
+    let class = match error {
+        KillError::Forked(_) => return forked(py),
+        KillError::Role(_) => "RoleError",
+        KillError::Lock(_)
+        | KillError::NoRandomness(_)
+        | KillError::Refused(SwitchError::ManyKills | SwitchError::ManyMarkets) => "CapacityError",
+        KillError::Over | KillError::Refused(SwitchError::TooLong { .. } | SwitchError::ManyActions(_)) => {
+            "ArgumentError"
+        }
+        KillError::Refused(SwitchError::UnknownKill(_) | SwitchError::SamePerson(_)) => "ReleaseError",
+    };
+    raise(py, class, &error.to_string())
 }

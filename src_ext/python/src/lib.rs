@@ -26,6 +26,7 @@ mod measure;
 mod reader;
 mod releasing;
 mod sessions;
+mod switches;
 mod timestamps;
 mod uid;
 mod values;
@@ -53,6 +54,8 @@ mod _core {
         Chain, closed_loop, empty_loop, open_loop, spin, ticks_per_ns, time_all, time_calls, time_counter, time_each,
         time_loads, time_nothing, time_pointer_calls, time_session_clock, time_table,
     };
+    #[pymodule_export]
+    use crate::switches::Switches;
     #[pymodule_export]
     use crate::uid::{check_uid, extract_uid, parse_uid, register_uid, uid_text};
 

@@ -140,7 +140,7 @@ impl<'a> StoreView<'a> {
     /// Return the indices of the current ancestors of an entity, sorted.
     #[inline]
     #[must_use]
-    pub(crate) fn ancestors_of(&self, entity: EntityRef) -> Option<&'a [u32]> {
+    pub fn ancestors_of(&self, entity: EntityRef) -> Option<&'a [u32]> {
         if let Some((facts, _)) = self.changes.and_then(|changes| changes.entity(entity.index)) {
             return Some(facts.ancestors);
         }

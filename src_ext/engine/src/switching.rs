@@ -1,0 +1,273 @@
+//! What decisions ask about kills and markets, and what changes these.
+//!
+//! An entity is concerned by what is said of it, and of everything that it is in by the snapshot that decides.
+
+use crate::kills::{Kill, KillError, KillRequest, members};
+use crate::shared::Shared;
+use crate::snapshot::{LoadedBundle, Snapshot};
+use ztfast_live::{
+    FIRM, Market, MarketState, OwnedUid, Place, Released, Role, Scope, Stopped, SwitchError, Writer, uid_bit, uid_hash,
+};
+use ztfast_pages::Reading;
+use ztfast_vm::EntityRef;
+
+/// The name under which a kill switch without a name stands in the list of kills.
+const SWITCH: &str = "kill_switch";
+
+/// Returns the uid of an entity that only a request knows.
+type ForeignUid<'a> = &'a dyn Fn(u32) -> Option<OwnedUid>;
+
+impl Snapshot {
+    /// Return the bits of an entity and of everything that it is in.
+    fn switch_bits(&self, entity: EntityRef, foreign: ForeignUid<'_>) -> u64 {
+        let bit = |index: u32| match self.loaded.switch_keys.bits.get(index as usize) {
+            Some(&number) => 1 << number,
+            None => self.uid(EntityRef::known(index)).map_or(0, |uid| uid_bit(uid_hash(uid.ty, uid.id))),
+        };
+        if entity.foreign != 0 {
+            return self.with_uid(entity, foreign, |ty, id| uid_bit(uid_hash(ty, id))).unwrap_or_default();
+        }
+        let above = self.with_store(|store| {
+            let ancestors = store.ancestors_of(entity).unwrap_or_default();
+            ancestors.iter().fold(0, |bits, &index| bits | bit(index))
+        });
+        above | bit(entity.index)
+    }
+
+    /// Run `job` over the uid of an entity.
+    fn with_uid<T>(&self, entity: EntityRef, foreign: ForeignUid<'_>, job: impl FnOnce(&str, &str) -> T) -> Option<T> {
+        match foreign(entity.foreign).filter(|_| entity.foreign != 0) {
+            Some((ty, id)) => Some(job(&ty, &id)),
+            None => self.uid(entity).map(|uid| job(uid.ty, uid.id)),
+        }
+    }
+
+    /// Run `job` over the uids of an entity and of everything that it is in, until it returns true.
+    fn any_above(&self, entity: EntityRef, foreign: ForeignUid<'_>, mut job: impl FnMut(&str, &str) -> bool) -> bool {
+        if self.with_uid(entity, foreign, &mut job).unwrap_or_default() {
+            return true;
+        }
+        entity.foreign == 0
+            && self.with_store(|store| {
+                let ancestors = store.ancestors_of(entity).unwrap_or_default();
+                ancestors
+                    .iter()
+                    .any(|&index| self.with_uid(EntityRef::known(index), &|_| None, &mut job).unwrap_or_default())
+            })
+    }
+}
+
+impl Shared {
+    /// Refuse to change switches where the engine may not. Return the time.
+    fn check_switches(&self, what: &'static str) -> Result<Reading, KillError> {
+        self.check_process()?;
+        if self.role() == Role::Decide {
+            return Err(KillError::Role(what));
+        }
+        Ok(self.sessions.state().clock().reading())
+    }
+
+    /// Return whether a kill of the whole firm stops an action of a bundle. Without an action, any is meant.
+    #[inline]
+    pub(crate) fn stops(&self, loaded: &LoadedBundle, action: Option<u32>) -> bool {
+        self.switches.word() & FIRM != 0 && self.stops_firm(loaded, action)
+    }
+
+    #[cold]
+    fn stops_firm(&self, loaded: &LoadedBundle, action: Option<u32>) -> bool {
+        let key = action.and_then(|action| loaded.switch_keys.actions.get(action as usize));
+        self.switches.stop(FIRM, key, self.now_ns(), |_| false)
+    }
+
+    /// Return whether anything but the whole firm is killed.
+    #[inline]
+    pub(crate) fn stops_some(&self) -> bool {
+        self.switches.word() & !FIRM != 0
+    }
+
+    /// Return whether a kill of an entity stops an action between these two. `None` is an entity of which the bundle
+    /// knows nothing.
+    #[cold]
+    pub(crate) fn stops_between(
+        &self,
+        snapshot: &Snapshot,
+        action: Option<u32>,
+        entities: [Option<EntityRef>; 2],
+        foreign: ForeignUid<'_>,
+    ) -> bool {
+        let entities = || entities.into_iter().flatten();
+        let of_entities = entities().fold(0, |bits, entity| bits | snapshot.switch_bits(entity, foreign));
+        let bits = self.switches.word() & !FIRM & of_entities;
+        if bits == 0 {
+            return false;
+        }
+        let key = action.and_then(|action| snapshot.loaded.switch_keys.actions.get(action as usize));
+        self.switches.stop(bits, key, self.now_ns(), |scope| {
+            entities().any(|entity| snapshot.any_above(entity, foreign, |ty, id| scope.is(ty, id)))
+        })
+    }
+
+    /// Return whether a kill of an entity stops an action between the entities of two places.
+    #[cold]
+    pub(crate) fn stops_between_places(&self, snapshot: &Snapshot, action: Option<u32>, places: [Place; 2]) -> bool {
+        self.stops_between(snapshot, action, places.map(|place| snapshot.entity(place)), &|_| None)
+    }
+
+    /// Return the severest of a resource's own market state and those of everything that it is in. `foreign` gives the
+    /// uids of entities that only the request knows.
+    pub(crate) fn market(&self, snapshot: &Snapshot, resource: EntityRef, foreign: ForeignUid<'_>) -> MarketState {
+        let switches = &*self.switches;
+        let word = switches.market_word();
+        if word == 0 || word & snapshot.switch_bits(resource, foreign) == 0 {
+            return MarketState::Normal;
+        }
+        let mut severest = MarketState::Normal;
+        snapshot.any_above(resource, foreign, |ty, id| {
+            if word & uid_bit(uid_hash(ty, id)) != 0 {
+                severest = severest.max(switches.market(ty, id));
+            }
+            severest == MarketState::Halted
+        });
+        severest
+    }
+
+    /// Return the severest of the market states of a uid and of everything that it is in now.
+    #[must_use]
+    pub fn market_of(&self, ty: &str, id: &str) -> MarketState {
+        let snapshot = self.snapshot();
+        match snapshot.find(ty, id) {
+            Some(entity) => self.market(&snapshot, entity, &|_| None),
+            None => self.switches.market(ty, id),
+        }
+    }
+
+    /// List the markets that are not normal.
+    #[must_use]
+    pub fn markets(&self) -> Vec<Market> {
+        self.switches.markets()
+    }
+
+    /// Set the own market state of a resource. Decisions that begin after this returns see it.
+    ///
+    /// # Errors
+    /// [`KillError`]; nothing has changed then.
+    pub fn set_market(&self, uid: (&str, &str), state: MarketState, by: &str, reason: &str) -> Result<(), KillError> {
+        let now = self.check_switches("set markets")?;
+        Ok(self.switches.change(now.monotonic, |writer| writer.set_market(uid, state, by, reason, now.wall))??)
+    }
+
+    /// Return whether anything is killed.
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        self.switches.word() != 0 && !self.switches.kills(self.now_ns()).is_empty()
+    }
+
+    /// List the kills in force.
+    #[must_use]
+    pub fn kills(&self) -> Vec<ztfast_live::Kill> {
+        self.switches.kills(self.now_ns())
+    }
+
+    /// Stop actions for those whom a kill concerns. Decisions that begin after this returns see it. A group of actions
+    /// is stopped with the actions that are in it by the present bundle.
+    ///
+    /// # Errors
+    /// [`KillError`]; nothing has changed then.
+    pub fn kill(&self, request: &KillRequest<'_>) -> Result<ztfast_live::Kill, KillError> {
+        let now = self.check_switches("kill")?;
+        let kill = self.new_kill(request, &now, false)?;
+        self.switches.change(now.monotonic, |writer| writer.kill(&kill))??;
+        Ok(kill)
+    }
+
+    fn new_kill(
+        &self,
+        request: &KillRequest<'_>,
+        now: &Reading,
+        by_switch: bool,
+    ) -> Result<ztfast_live::Kill, KillError> {
+        let actions = match request.actions {
+            Kill::Usual => Stopped::Usual,
+            Kill::Everything => Stopped::Everything,
+            Kill::Actions(uids) => {
+                let mut uids = uids.to_vec();
+                uids.sort();
+                uids.dedup();
+                Stopped::Named(uids)
+            }
+        };
+        // The end does not follow the wall clock: whoever can set that cannot end a kill.
+        let until_ns = request.until_ns.map(|until| (until, until.saturating_sub(now.wall)));
+        if until_ns.is_some_and(|(_, left)| left <= 0) {
+            return Err(KillError::Over);
+        }
+        Ok(ztfast_live::Kill {
+            id: getrandom::u64()?,
+            scope: request.scope.map_or(Scope::Firm, |(ty, id)| Scope::Entity(ty.to_owned(), id.to_owned())),
+            members: members(self.snapshot().bundle(), &actions),
+            actions,
+            by: request.by.to_owned(),
+            reason: request.reason.to_owned(),
+            since_ns: now.wall,
+            until_ns: until_ns.map(|(until, left)| (until, now.monotonic.saturating_add(left))),
+            two_persons: request.two_persons,
+            asked_by: None,
+            by_switch,
+        })
+    }
+
+    /// Release a kill by its id. If two persons must, the first call is a request, unless it says who approved it.
+    ///
+    /// # Errors
+    /// [`KillError`]; nothing has changed then.
+    pub fn release_kill(&self, id: u64, by: &str, approved_by: Option<&str>) -> Result<Released, KillError> {
+        let now = self.check_switches("release kills")?;
+        Ok(self.switches.change(now.monotonic, |writer| writer.release(id, by, approved_by))??)
+    }
+
+    /// Stop some actions for the whole firm, or let them go on. Lifting [`Kill::Usual`] or [`Kill::Everything`] lifts
+    /// every stop made by this method; lifting [`Kill::Actions`] lifts the stops made under these names.
+    ///
+    /// # Errors
+    /// [`KillError`]. Of several actions, some may be stopped then.
+    pub fn kill_switch(&self, on: bool, what: Kill<'_>) -> Result<(), KillError> {
+        let now = self.check_switches("kill")?;
+        if !on {
+            let is_meant = |kill: &ztfast_live::Kill| match (what, &kill.actions) {
+                (Kill::Actions(uids), Stopped::Named(own)) => own.iter().all(|own| uids.contains(own)),
+                (Kill::Actions(_), _) => false,
+                (Kill::Usual | Kill::Everything, _) => true,
+            };
+            self.switches.change(now.monotonic, |writer| {
+                writer.drop_kills(|kill| kill.by_switch && is_meant(kill));
+            })?;
+            return Ok(());
+        }
+        // One kill for each name, so that each can be lifted.
+        let one =
+            |actions| KillRequest { scope: None, actions, by: SWITCH, reason: "", until_ns: None, two_persons: false };
+        let requests = match what {
+            Kill::Actions(uids) => uids.chunks(1).map(|uid| one(Kill::Actions(uid))).collect(),
+            Kill::Usual | Kill::Everything => vec![one(what)],
+        };
+        for request in requests {
+            let kill = self.new_kill(&request, &now, true)?;
+            self.switches.change(now.monotonic, |writer| switch_on(writer, kill))??;
+        }
+        Ok(())
+    }
+}
+
+/// Stop what a kill switch says, unless it does already.
+fn switch_on(writer: &Writer<'_>, mut kill: ztfast_live::Kill) -> Result<(), SwitchError> {
+    let known = writer.kills().into_iter().find(|known| known.by_switch && known.actions == kill.actions);
+    let Some(known) = known else { return writer.kill(&kill) };
+    // What another bundle took out of the group stays stopped.
+    let missing: Vec<u64> = kill.members.iter().filter(|hash| !known.members.contains(hash)).copied().collect();
+    if !missing.is_empty() {
+        kill.members = [&known.members[..], &missing].concat();
+        writer.kill(&kill)?;
+        writer.drop_kills(|kill| kill.id == known.id);
+    }
+    Ok(())
+}

@@ -1,0 +1,478 @@
+//! Kill switches and market states, in memory that processes share.
+//!
+//! Decisions read one word, which is 0 while nothing is killed. Otherwise it holds a bit for each scope, found by a
+//! hash of its uid, so a decision whose principal and resource have none of these bits goes on. The others look at the
+//! records. Nobody waits: a record is published by its state word ([`StateWord`]), and read again if it changed.
+//!
+//! Writers exclude each other by a lock of the caller's, and may be killed at any instruction. So a bit is set before
+//! its record is published, and a record is withdrawn before its bit is cleared: what a writer leaves costs time, until
+//! the next writer computes the words again, and nothing else.
+
+use crate::market::{Market, MarketState, Markets};
+use crate::refusal::{ACTIONS, KILLS, SwitchError, must_fit};
+use crate::texts::{Read, StateWord, Text};
+use crate::uid_bits::{FIRM, bit_number, uid_hash};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
+
+/// The version of the layout of [`Switches`].
+pub const SWITCHES_LAYOUT: u32 = 1;
+
+/// Whom a kill concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Every principal and every resource.
+    Firm,
+    /// An entity, by type and id: requests whose principal or resource is this entity or in it.
+    Entity(String, String),
+}
+
+/// The actions that a kill stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stopped {
+    /// All actions but those that a bundle exempts.
+    Usual,
+    /// All actions.
+    Everything,
+    /// These actions and groups of actions, by type and id, exempt or not.
+    Named(Vec<(String, String)>),
+}
+
+/// A kill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kill {
+    /// A random number by which it is released.
+    pub id: u64,
+    /// Whom it concerns.
+    pub scope: Scope,
+    /// What it stops.
+    pub actions: Stopped,
+    /// The hashes of the actions that were in the named groups when the kill was made. These stay stopped if another
+    /// bundle takes them out.
+    pub members: Vec<u64>,
+    /// Who made it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When, in nanoseconds since the epoch.
+    pub since_ns: i64,
+    /// Its end, in nanoseconds since the epoch, and by the monotonic clock, which decides. `None` if it has none.
+    pub until_ns: Option<(i64, i64)>,
+    /// Whether two persons must release it.
+    pub two_persons: bool,
+    /// Who asked for the release first.
+    pub asked_by: Option<String>,
+    /// Whether it was made by a kill switch without a name, which lifts it too.
+    pub by_switch: bool,
+}
+
+/// What a decision says of its action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionKey {
+    /// Whether the bundle exempts the action.
+    pub exempt: bool,
+    /// The hash of its uid.
+    pub own: u64,
+    /// The hashes of the groups that it is in.
+    pub groups: Box<[u64]>,
+}
+
+/// What a release did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    /// The kill is gone.
+    Done,
+    /// A second person must release it too.
+    Asked,
+}
+
+const TWO_PERSONS: u64 = 1;
+const BY_SWITCH: u64 = 2;
+
+/// In the tag of a record's state: the number of the scope's bit, then which actions it stops.
+const BIT_NUMBER: u64 = 63;
+const OF_FIRM: u64 = FIRM.trailing_zeros() as u64;
+const USUAL: u64 = 0;
+const EVERYTHING: u64 = 1;
+const NAMED: u64 = 2;
+
+/// The kill switches and the market states of an engine, or of all engines that share the memory.
+///
+/// Zeros are valid, and mean that nothing is killed and all markets are normal.
+#[derive(zerocopy::FromZeros)]
+#[repr(C, align(64))]
+pub struct Switches {
+    /// The bits of all kills; there may be more bits. It has a cache line of its own, which is written rarely.
+    word: AtomicU64,
+    spare: [AtomicU64; 7],
+    /// Which records may be published.
+    used: [AtomicU64; KILLS / 64],
+    spare_too: [AtomicU64; 4],
+    states: [StateWord; KILLS],
+    kills: [KillRecord; KILLS],
+    markets: Markets,
+}
+
+#[derive(zerocopy::FromZeros)]
+#[repr(C, align(64))]
+struct KillRecord {
+    id: AtomicU64,
+    /// The end by the monotonic clock, and by the wall clock; `i64::MAX` for none.
+    until_ns: AtomicI64,
+    until_wall_ns: AtomicI64,
+    since_ns: AtomicI64,
+    flags: AtomicU64,
+    /// How many of `hashes` are of actions and groups that the kill names, and of actions that were in these groups.
+    names: AtomicU64,
+    members: AtomicU64,
+    /// The number of the publication for which `asked_by` was written.
+    asked: AtomicU64,
+    hashes: [AtomicU64; ACTIONS],
+    ty: Text<31>,
+    id_text: Text<31>,
+    by: Text<16>,
+    reason: Text<32>,
+    asked_by: Text<16>,
+    /// The named actions: for each part of each uid, its length, a colon and the part.
+    actions: Text<256>,
+    spare: [AtomicU64; 4],
+}
+
+// Without padding, the memory is atomics only, of which any bytes are values.
+const _: () = {
+    let texts = size_of::<Text<31>>() * 2 + size_of::<Text<16>>() * 2 + size_of::<Text<32>>() + size_of::<Text<256>>();
+    assert!(size_of::<KillRecord>() == 8 * 8 + 8 * ACTIONS + texts + 4 * 8);
+    let words = 2 * 64 + KILLS * 8;
+    assert!(size_of::<Switches>() == words + KILLS * size_of::<KillRecord>() + size_of::<Markets>());
+    assert!(align_of::<Switches>() == 64);
+};
+
+/// The scope of a kill that a decision looks at.
+pub struct ScopeText<'a>(&'a KillRecord);
+
+impl ScopeText<'_> {
+    /// Return whether the scope is this entity.
+    #[inline]
+    #[must_use]
+    pub fn is(&self, ty: &str, id: &str) -> bool {
+        self.0.id_text.is(id) && self.0.ty.is(ty)
+    }
+}
+
+/// Return whether two names are of one person, as far as their letters tell.
+fn is_same_person(one: &str, other: &str) -> bool {
+    one.trim().to_lowercase() == other.trim().to_lowercase()
+}
+
+impl Switches {
+    /// Return the word that decisions read: 0 while nothing is killed, otherwise the bits of all scopes.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // on the hot path
+    #[must_use]
+    pub fn word(&self) -> u64 {
+        self.word.load(Ordering::Acquire)
+    }
+
+    /// Return the same by a relaxed load, for a caller that orders what follows by a fence.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // on the hot path
+    #[must_use]
+    pub fn word_relaxed(&self) -> u64 {
+        self.word.load(Ordering::Relaxed)
+    }
+
+    /// Return the bits of all uids whose market is not normal; 0 while all are.
+    #[inline]
+    #[must_use]
+    pub fn market_word(&self) -> u64 {
+        self.markets.word()
+    }
+
+    /// Return the own state of a resource, whatever it is in.
+    #[must_use]
+    pub fn market(&self, ty: &str, id: &str) -> MarketState {
+        self.markets.get(ty, id)
+    }
+
+    /// List the markets that are not normal.
+    #[must_use]
+    pub fn markets(&self) -> Vec<Market> {
+        self.markets.list()
+    }
+
+    /// Return whether a kill stops an action at this time, by the monotonic clock. Only kills whose bit is in `bits`
+    /// are looked at. `is_in` says whether the principal or the resource is the scope or in it. Without an action, any
+    /// is meant.
+    ///
+    /// A record that changes all the time stops.
+    pub fn stop(
+        &self,
+        bits: u64,
+        action: Option<&ActionKey>,
+        now_ns: i64,
+        mut is_in: impl FnMut(&ScopeText<'_>) -> bool,
+    ) -> bool {
+        for (block, used) in self.used.iter().enumerate() {
+            let mut left = used.load(Ordering::Acquire);
+            while left != 0 {
+                let at = block * 64 + left.trailing_zeros() as usize;
+                left &= left - 1;
+                let (Some(state), Some(record)) = (self.states.get(at), self.kills.get(at)) else { break };
+                let found = state.read(|tag| {
+                    let bit = 1 << (tag & BIT_NUMBER);
+                    bits & bit != 0
+                        && record.until_ns.load(Ordering::Relaxed) > now_ns
+                        && record.stops(tag >> 6, action)
+                        && (bit == FIRM || is_in(&ScopeText(record)))
+                });
+                if matches!(found, Read::Found(true) | Read::Changing) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// List the kills whose time is not over at this time, by the monotonic clock. One that changes all the time is
+    /// left out.
+    #[must_use]
+    pub fn kills(&self, now_ns: i64) -> Vec<Kill> {
+        let mut kills: Vec<Kill> = self.all(now_ns).map(|(_, kill)| kill).collect();
+        kills.sort_by_key(|kill| kill.since_ns);
+        kills
+    }
+
+    fn all(&self, now_ns: i64) -> impl Iterator<Item = (usize, Kill)> {
+        let kill = |(at, (state, record)): (usize, (&StateWord, &KillRecord))| {
+            let number = state.number();
+            match state.read(|tag| record.kill(tag, number)) {
+                Read::Found(kill) => Some((at, kill)),
+                Read::Nothing | Read::Changing => None,
+            }
+        };
+        let lasts = move |(_, kill): &(usize, Kill)| kill.until_ns.is_none_or(|(_, until)| until > now_ns);
+        self.states.iter().zip(&self.kills).enumerate().filter_map(kill).filter(lasts)
+    }
+
+    /// Begin to write. The caller excludes all other writers, of all processes, until the writer is dropped. Kills
+    /// whose time is over at this time, by the monotonic clock, are dropped.
+    #[must_use]
+    pub fn writer(&self, now_ns: i64) -> Writer<'_> {
+        let writer = Writer { switches: self, now_ns };
+        for (state, record) in self.states.iter().zip(&self.kills) {
+            if state.is_published() && record.until_ns.load(Ordering::Relaxed) <= now_ns {
+                state.withdraw();
+            }
+        }
+        writer.settle();
+        writer
+    }
+}
+
+impl KillRecord {
+    /// Return whether the kill stops an action.
+    #[inline]
+    fn stops(&self, kind: u64, action: Option<&ActionKey>) -> bool {
+        // An action that is not of the bundle is stopped as soon as anything is.
+        let Some(action) = action else { return true };
+        match kind {
+            USUAL => !action.exempt,
+            NAMED => {
+                let count = |count: &AtomicU64| usize::try_from(count.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+                let (names, all) = (count(&self.names), count(&self.members));
+                let named = |hash: u64| hash == action.own || action.groups.contains(&hash);
+                let hashes = || self.hashes.iter().map(|hash| hash.load(Ordering::Relaxed));
+                hashes().take(names).any(named) || hashes().skip(names).take(all).any(|hash| hash == action.own)
+            }
+            _ => true,
+        }
+    }
+
+    /// Copy the record, which may change meanwhile.
+    fn kill(&self, tag: u64, number: u64) -> Kill {
+        let flags = self.flags.load(Ordering::Relaxed);
+        let until = (self.until_wall_ns.load(Ordering::Relaxed), self.until_ns.load(Ordering::Relaxed));
+        let count = |count: &AtomicU64| usize::try_from(count.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let members = self.hashes.iter().skip(count(&self.names)).take(count(&self.members));
+        let has_asked = self.asked.load(Ordering::Acquire) == number;
+        Kill {
+            id: self.id.load(Ordering::Relaxed),
+            scope: match tag & BIT_NUMBER {
+                OF_FIRM => Scope::Firm,
+                _ => Scope::Entity(self.ty.copy(), self.id_text.copy()),
+            },
+            actions: match tag >> 6 {
+                USUAL => Stopped::Usual,
+                NAMED => Stopped::Named(uids_in(&self.actions.copy())),
+                _ => Stopped::Everything,
+            },
+            members: members.map(|hash| hash.load(Ordering::Relaxed)).collect(),
+            by: self.by.copy(),
+            reason: self.reason.copy(),
+            since_ns: self.since_ns.load(Ordering::Relaxed),
+            until_ns: (until.1 != i64::MAX).then_some(until),
+            two_persons: flags & TWO_PERSONS != 0,
+            asked_by: has_asked.then(|| self.asked_by.copy()),
+            by_switch: flags & BY_SWITCH != 0,
+        }
+    }
+}
+
+/// Write uids as a record keeps them.
+fn text_of(uids: &[(String, String)]) -> String {
+    let parts: Vec<String> =
+        uids.iter().flat_map(|(ty, id)| [ty, id]).map(|part| format!("{}:{part}", part.len())).collect();
+    parts.concat()
+}
+
+/// Read uids as [`text_of`] writes them, as far as the text is right.
+fn uids_in(mut text: &str) -> Vec<(String, String)> {
+    let mut part = || {
+        let (len, rest) = text.split_once(':')?;
+        let (part, rest) = rest.split_at_checked(len.parse().ok()?)?;
+        text = rest;
+        Some(part.to_owned())
+    };
+    std::iter::from_fn(|| part().zip(part())).collect()
+}
+
+/// The one who changes the switches now.
+pub struct Writer<'a> {
+    switches: &'a Switches,
+    now_ns: i64,
+}
+
+impl Writer<'_> {
+    /// Compute the words from the records. Both hold what they must in between.
+    fn settle(&self) {
+        let Switches { states, used, word, .. } = self.switches;
+        let mut bits = 0;
+        for (block, used) in used.iter().enumerate() {
+            let mut published = 0;
+            for (at, state) in states.iter().enumerate().skip(block * 64).take(64) {
+                if let Read::Found(bit) = state.read(|tag| 1 << (tag & BIT_NUMBER)) {
+                    published |= 1 << (at % 64);
+                    bits |= bit;
+                }
+            }
+            used.store(published, Ordering::Release);
+        }
+        word.store(bits, Ordering::SeqCst);
+        // The stores above leave this processor before the caller goes on.
+        fence(Ordering::SeqCst);
+    }
+
+    /// List the kills.
+    #[must_use]
+    pub fn kills(&self) -> Vec<Kill> {
+        self.switches.kills(self.now_ns)
+    }
+
+    /// Stop what a kill says. Decisions that begin after this returns, in whatever process, see it. `asked_by` is not
+    /// kept.
+    ///
+    /// # Errors
+    /// [`SwitchError`]; nothing has changed then.
+    pub fn kill(&self, kill: &Kill) -> Result<(), SwitchError> {
+        let Switches { states, kills, used, word, .. } = self.switches;
+        must_fit::<16>("by", &kill.by)?;
+        must_fit::<32>("reason", &kill.reason)?;
+        let (ty, id) = match &kill.scope {
+            Scope::Firm => ("", ""),
+            Scope::Entity(ty, id) => (&**ty, &**id),
+        };
+        must_fit::<31>("the scope's type", ty)?;
+        must_fit::<31>("the scope's id", id)?;
+        let (kind, named) = match &kill.actions {
+            Stopped::Usual => (USUAL, &[][..]),
+            Stopped::Everything => (EVERYTHING, &[][..]),
+            Stopped::Named(uids) => (NAMED, &uids[..]),
+        };
+        let actions = text_of(named);
+        must_fit::<256>("the list of actions", &actions)?;
+        let count = named.len() + kill.members.len();
+        if count > ACTIONS {
+            return Err(SwitchError::ManyActions(count));
+        }
+        let free = states.iter().position(|state| !state.is_published());
+        let free = free.and_then(|at| Some((at, states.get(at)?, kills.get(at)?, used.get(at / 64)?)));
+        let (at, state, record, used) = free.ok_or(SwitchError::ManyKills)?;
+        state.withdraw();
+        record.id.store(kill.id, Ordering::Relaxed);
+        let (until_wall_ns, until_ns) = kill.until_ns.unwrap_or((i64::MAX, i64::MAX));
+        record.until_ns.store(until_ns, Ordering::Relaxed);
+        record.until_wall_ns.store(until_wall_ns, Ordering::Relaxed);
+        record.since_ns.store(kill.since_ns, Ordering::Relaxed);
+        let flag = |on: bool, flag: u64| if on { flag } else { 0 };
+        record.flags.store(flag(kill.two_persons, TWO_PERSONS) | flag(kill.by_switch, BY_SWITCH), Ordering::Relaxed);
+        record.names.store(named.len() as u64, Ordering::Relaxed);
+        record.members.store(kill.members.len() as u64, Ordering::Relaxed);
+        let hashes = named.iter().map(|(ty, id)| uid_hash(ty, id)).chain(kill.members.iter().copied());
+        record.hashes.iter().zip(hashes).for_each(|(place, hash)| place.store(hash, Ordering::Relaxed));
+        record.ty.write(ty);
+        record.id_text.write(id);
+        record.by.write(&kill.by);
+        record.reason.write(&kill.reason);
+        record.actions.write(&actions);
+        let number = if kill.scope == Scope::Firm { OF_FIRM } else { bit_number(uid_hash(ty, id)).into() };
+        used.fetch_or(1 << (at % 64), Ordering::Release);
+        word.fetch_or(1 << number, Ordering::SeqCst);
+        state.publish(kind << 6 | number);
+        // As in `settle`.
+        fence(Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Release a kill. If two persons must, and `approved_by` is not given, the first call is a request, and the second
+    /// must be by somebody else.
+    ///
+    /// # Errors
+    /// [`SwitchError::UnknownKill`], [`SwitchError::SamePerson`], [`SwitchError::TooLong`]; nothing has changed then.
+    pub fn release(&self, id: u64, by: &str, approved_by: Option<&str>) -> Result<Released, SwitchError> {
+        must_fit::<16>("by", by)?;
+        let found: Vec<_> = self.switches.all(self.now_ns).filter(|(_, kill)| kill.id == id).collect();
+        let (at, kill) = found.first().ok_or(SwitchError::UnknownKill(id))?;
+        match approved_by.or(kill.asked_by.as_deref()) {
+            Some(other) if is_same_person(other, by) => return Err(SwitchError::SamePerson(by.to_owned())),
+            None if kill.two_persons => {
+                let (Some(state), Some(record)) = (self.switches.states.get(*at), self.switches.kills.get(*at)) else {
+                    return Err(SwitchError::UnknownKill(id));
+                };
+                record.asked_by.write(by);
+                record.asked.store(state.number(), Ordering::Release);
+                fence(Ordering::SeqCst);
+                return Ok(Released::Asked);
+            }
+            Some(_) | None => {}
+        }
+        self.drop_kills(|kill| kill.id == id);
+        Ok(Released::Done)
+    }
+
+    /// Set the own state of a resource. Decisions that begin after this returns, in whatever process, see it.
+    ///
+    /// # Errors
+    /// [`SwitchError::TooLong`], and [`SwitchError::ManyMarkets`]; nothing has changed then.
+    pub fn set_market(
+        &self,
+        uid: (&str, &str),
+        state: MarketState,
+        by: &str,
+        reason: &str,
+        since_ns: i64,
+    ) -> Result<(), SwitchError> {
+        self.switches.markets.set(uid, state, by, reason, since_ns)
+    }
+
+    /// Release all kills of a kind.
+    pub fn drop_kills(&self, mut which: impl FnMut(&Kill) -> bool) {
+        for (at, kill) in self.switches.all(self.now_ns) {
+            if let Some(state) = self.switches.states.get(at).filter(|_| which(&kill)) {
+                state.withdraw();
+            }
+        }
+        self.settle();
+    }
+}
+
+#[cfg(test)]
+mod tests;

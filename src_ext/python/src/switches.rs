@@ -1,0 +1,92 @@
+//! Kills and market states for Python.
+
+use crate::action::{ActionName, switched};
+use crate::exceptions::kill_error;
+use pyo3::prelude::*;
+use std::sync::Arc;
+use ztfast_engine::{Engine, Kill, KillRequest, MarketState, Released, Scope, Stopped};
+
+/// The kills and the market states of an engine.
+#[pyclass(frozen, module = "ztfast._core")]
+pub(crate) struct Switches(pub Arc<Engine>);
+
+type OwnedUid = (String, String);
+
+/// A kill as Python takes it: id, scope (`None` for the firm), what it stops (the names, or `None` with whether that is
+/// everything), by, reason, begin and end in nanoseconds since the epoch, whether two persons must release it, who
+/// asked for the release.
+type Shown =
+    (u64, Option<OwnedUid>, (Option<Vec<OwnedUid>>, bool), (String, String), (i64, Option<i64>), bool, Option<String>);
+
+fn shown(kill: ztfast_engine::Killed) -> Shown {
+    let scope = match kill.scope {
+        Scope::Firm => None,
+        Scope::Entity(ty, id) => Some((ty, id)),
+    };
+    let actions = match kill.actions {
+        Stopped::Usual => (None, false),
+        Stopped::Everything => (None, true),
+        Stopped::Named(uids) => (Some(uids), false),
+    };
+    let until = kill.until_ns.map(|(until, _)| until);
+    (kill.id, scope, actions, (kill.by, kill.reason), (kill.since_ns, until), kill.two_persons, kill.asked_by)
+}
+
+#[pymethods]
+impl Switches {
+    /// Kill actions, or all but the exempt ones, or all with `everything`. Returns the kill.
+    #[allow(clippy::too_many_arguments)] // keywords, in Python
+    fn kill(
+        &self,
+        py: Python<'_>,
+        scope: Option<OwnedUid>,
+        everything: bool,
+        actions: Option<Vec<ActionName>>,
+        by: &str,
+        reason: &str,
+        until_ns: Option<i64>,
+        two_persons: bool,
+    ) -> PyResult<Shown> {
+        let snapshot = self.0.snapshot();
+        let uids = actions.map(|actions| actions.iter().map(|one| switched(py, &snapshot, one, true)).collect());
+        let uids: Option<Vec<OwnedUid>> = uids.transpose()?;
+        let actions = match &uids {
+            Some(uids) => Kill::Actions(uids),
+            None if everything => Kill::Everything,
+            None => Kill::Usual,
+        };
+        let scope = scope.as_ref().map(|(ty, id)| (&**ty, &**id));
+        let request = KillRequest { scope, actions, by, reason, until_ns, two_persons };
+        py.detach(|| self.0.kill(&request)).map(shown).map_err(|error| kill_error(py, &error))
+    }
+
+    /// Release a kill. Returns `False` if a second person must release it too.
+    fn release(&self, py: Python<'_>, id: u64, by: &str, approved_by: Option<&str>) -> PyResult<bool> {
+        let released = py.detach(|| self.0.release_kill(id, by, approved_by));
+        Ok(released.map_err(|error| kill_error(py, &error))? == Released::Done)
+    }
+
+    /// Return the kills in force.
+    fn kills(&self, py: Python<'_>) -> Vec<Shown> {
+        py.detach(|| self.0.kills()).into_iter().map(shown).collect()
+    }
+
+    /// Set the state of a market: "normal", "volatile" or "halted".
+    fn set_market(&self, py: Python<'_>, uid: OwnedUid, state: &str, by: &str, reason: &str) -> PyResult<bool> {
+        let Some(state) = MarketState::of(state) else { return Ok(false) };
+        let set = py.detach(|| self.0.set_market((&uid.0, &uid.1), state, by, reason));
+        set.map(|()| true).map_err(|error| kill_error(py, &error))
+    }
+
+    /// Return the state of a market, with those of everything that the resource is in.
+    fn market(&self, uid: OwnedUid) -> &'static str {
+        self.0.market_of(&uid.0, &uid.1).name()
+    }
+
+    /// Return the markets that are not normal: uid, state, by, reason, and when it was set in nanoseconds since the
+    /// epoch.
+    fn markets(&self, py: Python<'_>) -> Vec<(OwnedUid, &'static str, String, String, i64)> {
+        let markets = py.detach(|| self.0.markets()).into_iter();
+        markets.map(|one| (one.uid, one.state.name(), one.by, one.reason, one.since_ns)).collect()
+    }
+}

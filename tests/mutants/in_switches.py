@@ -1,0 +1,211 @@
+"""Mutants of kills and markets."""
+
+from mutant import Loom, Mutant, Python, Rust
+
+SWITCHES = "live/src/switches.rs"
+MARKET = "live/src/market.rs"
+TEXTS = "live/src/texts.rs"
+SWITCHING = "engine/src/switching.rs"
+TESTS = "live/src/switches/tests.rs"
+MODEL = "loom/tests/texts.rs"
+HALF = "a_record_that_is_written_anew_is_never_read_half_old_half_new"
+KILLS = Python("tests/api/test_kills.py")
+
+MUTANTS = (
+    Mutant(
+        "kills: a record is read once, whatever a writer does meanwhile",
+        TEXTS,
+        "if self.0.load(Ordering::Relaxed) == before {",
+        "if before != 0 {",
+        Loom(MODEL, HALF),
+    ),
+    Mutant(
+        "kills: the fields of a record are read after its state was looked at again",
+        TEXTS,
+        "            fence(Ordering::Acquire);\n            if self",
+        "            if self",
+        Loom(MODEL, HALF),
+    ),
+    Mutant(
+        "kills: a record is written before it is withdrawn",
+        TEXTS,
+        "        // The fields must become visible only after this.\n        fence(Ordering::Release);\n",
+        "",
+        Loom(MODEL, HALF),
+    ),
+    Mutant(
+        "kills: a length that cannot be right is no scope",
+        TEXTS,
+        "if len > Self::MOST as u64 {\n            return true;",
+        "if len > Self::MOST as u64 {\n            return false;",
+        Rust(TESTS, "broken_memory_is_read_within_bounds_and_stops_rather_than_allows"),
+    ),
+    Mutant(
+        "kills: a text is compared up to its last whole word",
+        TEXTS,
+        "text.as_bytes().chunks(8).zip",
+        "text.as_bytes().chunks_exact(8).zip",
+        Rust(TESTS, "a_kill_stops_its_scope_until_it_is_released"),
+    ),
+    Mutant(
+        "kills: a record that changes all the time stops nothing",
+        SWITCHES,
+        "if matches!(found, Read::Found(true) | Read::Changing) {",
+        "if matches!(found, Read::Found(true)) {",
+        Rust(TESTS, "a_record_that_changes_all_the_time_stops"),
+    ),
+    Mutant(
+        "kills: they never end",
+        SWITCHES,
+        "&& record.until_ns.load(Ordering::Relaxed) > now_ns",
+        "&& record.until_ns.load(Ordering::Relaxed) > 0",
+        Rust(TESTS, "a_kill_whose_time_is_over_stops_nothing"),
+    ),
+    Mutant(
+        "kills: exempt actions are stopped",
+        SWITCHES,
+        "USUAL => !action.exempt,",
+        "USUAL => true,",
+        KILLS,
+    ),
+    Mutant(
+        "kills: an action that left a killed group goes on",
+        SWITCHES,
+        "|| hashes().skip(names).take(all).any(|hash| hash == action.own)",
+        "",
+        KILLS,
+    ),
+    Mutant(
+        "kills: what was in a group stands for what is in it",
+        SWITCHES,
+        "hashes().skip(names).take(all).any(|hash| hash == action.own)",
+        "hashes().skip(names).take(all).any(named)",
+        Rust(TESTS, "a_kill_stops_its_actions"),
+    ),
+    Mutant(
+        "kills: the same person releases a kill that needs two",
+        SWITCHES,
+        "Some(other) if is_same_person(other, by) =>",
+        "Some(other) if other.is_empty() =>",
+        KILLS,
+    ),
+    Mutant(
+        "kills: one person is enough",
+        SWITCHES,
+        "None if kill.two_persons => {",
+        "None if kill.two_persons && kill.by_switch => {",
+        KILLS,
+    ),
+    Mutant(
+        "kills: a request for a release is kept for the next kill of its record",
+        SWITCHES,
+        "let has_asked = self.asked.load(Ordering::Acquire) == number;",
+        "let has_asked = self.asked.load(Ordering::Acquire) != 0;",
+        Rust(TESTS, "two_persons_release_a_kill_where_two_must"),
+    ),
+    Mutant(
+        "kills: the word keeps the bits of kills that are released",
+        SWITCHES,
+        "word.store(bits, Ordering::SeqCst);",
+        "word.fetch_or(bits, Ordering::SeqCst);",
+        Rust(TESTS, "a_kill_stops_its_scope_until_it_is_released"),
+    ),
+    Mutant(
+        "markets: a lookup ends at a market that is normal again",
+        MARKET,
+        "                if is_it {\n                    return market_of(state);\n                }",
+        "                return market_of(state);",
+        Rust(TESTS, "markets_keep_their_states_while_others_come_and_go"),
+    ),
+    Mutant(
+        "markets: a record in the middle of others becomes empty",
+        MARKET,
+        "if next.load(Ordering::Relaxed) == EMPTY && (",
+        "if next.load(Ordering::Relaxed) != WRITING && (",
+        Rust(TESTS, "markets_keep_their_states_while_others_come_and_go"),
+    ),
+    Mutant(
+        "markets: the note in force is written over",
+        MARKET,
+        "let other = old & NOTE_BIT ^ NOTE_BIT;",
+        "let other = old & NOTE_BIT;",
+        Rust(TESTS, "threads_see_whole_kills_and_what_was_done_before"),
+    ),
+    Mutant(
+        "kills: what an entity is in is not looked at",
+        SWITCHING,
+        "ancestors.iter().fold(0, |bits, &index| bits | bit(index))",
+        "ancestors.iter().fold(0, |bits, _| bits)",
+        KILLS,
+    ),
+    Mutant(
+        "kills: of what an entity is in, the first alone is looked at",
+        SWITCHING,
+        ".any(|&index| self.with_uid(EntityRef::known(index)",
+        ".take(1).any(|&index| self.with_uid(EntityRef::known(index)",
+        KILLS,
+    ),
+    Mutant(
+        "kills: the resource is not looked at",
+        SWITCHING,
+        "entities().any(|entity|",
+        "entities().take(1).any(|entity|",
+        KILLS,
+    ),
+    Mutant(
+        "kills: an entity that the store lacks has no bit",
+        SWITCHING,
+        "self.with_uid(entity, foreign, |ty, id| uid_bit(uid_hash(ty, id))).unwrap_or_default()",
+        "0",
+        KILLS,
+    ),
+    Mutant(
+        "kills: the switch lifts what it did not make",
+        SWITCHING,
+        "drop_kills(|kill| kill.by_switch && is_meant(kill))",
+        "drop_kills(is_meant)",
+        KILLS,
+    ),
+    Mutant(
+        "markets: the last state that is found counts",
+        SWITCHING,
+        "severest = severest.max(switches.market(ty, id));",
+        "severest = switches.market(ty, id);",
+        KILLS,
+    ),
+    Mutant(
+        "kills: rows of a batch are not looked at",
+        "engine/src/batch.rs",
+        "if principals.are_sessions() && self.is_stopped(places.0, places.1) {",
+        "if principals.are_sessions() && places.0 == Place(usize::MAX) {",
+        KILLS,
+    ),
+    Mutant(
+        "kills: rows that differ in their arguments only are not looked at",
+        "engine/src/batch.rs",
+        "if principals.are_sessions() && self.is_stopped(place, resource) {",
+        "if principals.are_sessions() && place == Place(usize::MAX) {",
+        KILLS,
+    ),
+    Mutant(
+        "kills: by policy alone they stop too",
+        "engine/src/batch.rs",
+        "if principals.are_sessions() && self.is_stopped(places.0, places.1) {",
+        "if self.is_stopped(places.0, places.1) {",
+        KILLS,
+    ),
+    Mutant(
+        "kills: a decision over a dict looks at none",
+        "python/src/deciding.rs",
+        "if self.shared.kill_stops(self.snapshot, action, principal, resource.ok(), &of_request) {",
+        "if resource.is_err() && self.shared.kill_stops(self.snapshot, action, principal, None, &of_request) {",
+        KILLS,
+    ),
+    Mutant(
+        "kills: entitlements look at none",
+        "python/src/deciding.rs",
+        "*allowed = !self.shared.kill_stops(self.snapshot, action, principal, Some(resource), &|_| None);",
+        "let _ = (principal, resource, allowed);",
+        KILLS,
+    ),
+)

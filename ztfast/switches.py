@@ -1,0 +1,191 @@
+"""Kill switches and market states: what is killed, by whom, why, and until when."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from ztfast.errors import ArgumentError, IdentityError
+from ztfast.identities import _check_unit, _seconds, nanoseconds
+from ztfast.shown import given as shown
+from ztfast.shown import refused
+from ztfast.uid import Uid, UidLike
+
+__all__ = ["ALL_ACTIONS", "AllActions", "Kill", "Market"]
+
+
+class AllActions(enum.Enum):
+    """The type of :data:`ztfast.ALL_ACTIONS`."""
+
+    ALL_ACTIONS = "all actions"
+
+    def __repr__(self) -> str:
+        return "ztfast.ALL_ACTIONS"
+
+
+ALL_ACTIONS: Final[Literal[AllActions.ALL_ACTIONS]] = AllActions.ALL_ACTIONS
+"""All actions, including those that the bundle exempts from kills; see :meth:`Engine.kill`."""
+
+MARKET_STATES = ("normal", "volatile", "halted")
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A kill in force: see :meth:`Engine.kill`.
+
+    Attributes:
+        id: A random number, by which it is released.
+        scope: Whom it concerns: "firm", or the uid of an entity.
+        actions: What it stops: ``None`` for all actions but those that the bundle exempts, :data:`ztfast.ALL_ACTIONS`,
+            or these actions and groups of actions.
+        by: Who made it; "kill_switch" for one of :meth:`Engine.kill_switch`.
+        reason: Why.
+        since: When, in epoch seconds.
+        until: Its end, in epoch seconds; ``None`` if it has none.
+        two_persons: Whether two persons must release it.
+        asked_by: Who asked for its release first, where two persons must release it.
+    """
+
+    id: int
+    scope: Uid | Literal["firm"]
+    actions: AllActions | tuple[Uid, ...] | None
+    by: str
+    reason: str
+    since: float
+    until: float | None
+    two_persons: bool
+    asked_by: str | None
+
+    @classmethod
+    def _of(cls, told: tuple[Any, ...]) -> Kill:
+        id, scope, (named, everything), (by, reason), (since, until), two_persons, asked_by = told
+        actions: AllActions | tuple[Uid, ...] | None = ALL_ACTIONS if everything else None
+        if named is not None:
+            actions = tuple(_uid(uid) for uid in named)
+        return cls(
+            id,
+            "firm" if scope is None else _uid(scope),
+            actions,
+            by,
+            reason,
+            since / 1e9,
+            None if until is None else until / 1e9,
+            two_persons,
+            asked_by,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """A market that is not normal: see :meth:`Engine.market`.
+
+    Attributes:
+        target: The resource.
+        state: Its own state: "volatile" or "halted".
+        by: Who set it.
+        reason: Why.
+        since: When, in epoch seconds.
+    """
+
+    target: Uid
+    state: str
+    by: str
+    reason: str
+    since: float
+
+    @classmethod
+    def _of(cls, told: tuple[tuple[str, str], str, str, str, int]) -> Market:
+        uid, state, by, reason, since = told
+        return cls(_uid(uid), state, by, reason, since / 1e9)
+
+
+def _uid(parts: tuple[str, str]) -> Uid:
+    # The parts were checked when they were given.
+    return tuple.__new__(Uid, parts)
+
+
+def scope_of(scope: object) -> Uid | None:
+    """Return the entity that a kill concerns; ``None`` for the firm."""
+    if isinstance(scope, str) and scope == "firm":
+        return None
+    uid = Uid.of(scope)
+    if is_action(uid):
+        raise refused("kill: scope", "'firm' or the uid of an entity; name actions in actions=", scope)
+    return uid
+
+
+def is_action(uid: Uid) -> bool:
+    """Return whether a uid is an action's."""
+    return uid.type == "Action" or uid.type.endswith("::Action")
+
+
+def names_of(what: str, actions: object) -> list[object] | None:
+    """Return the actions that are named, as a list of at least one; ``None`` if none are."""
+    if actions is None or isinstance(actions, AllActions):
+        return None
+    if isinstance(actions, (str, Uid, Mapping)):
+        return [actions]
+    names: list[object] = []
+    if isinstance(actions, Iterable) and not isinstance(actions, (bytes, bytearray)):
+        try:
+            names = list(actions)
+        except TypeError:
+            names = []
+    if not names:
+        raise refused(f"{what}: actions", "an action, a list of at least one, or ztfast.ALL_ACTIONS", actions)
+    return names
+
+
+def text_of(what: str, given: object) -> str:
+    """Check a name or a reason, and return it without white space around it."""
+    if not isinstance(given, str):
+        raise refused(what, "a text", given)
+    # One name has one spelling, so that nobody is two persons by writing theirs differently.
+    text = unicodedata.normalize("NFKC", str.__str__(given)).strip()
+    if not text:
+        raise ArgumentError(f"{what}: wanted a text; got an empty one")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise refused(what, "a text in UTF-8", given) from None
+    return text
+
+
+def end_of(until: float | datetime.datetime | str | None) -> int | None:
+    """Convert the end of a kill to nanoseconds since the epoch."""
+    if until is None:
+        return None
+    try:
+        seconds = _seconds("until", until)
+        _check_unit("until", seconds)
+    except IdentityError as error:
+        raise ArgumentError(str(error)) from None
+    return None if seconds == math.inf else nanoseconds(seconds)
+
+
+def id_of(kill: object) -> int:
+    """Return the id of a kill, given itself or its id."""
+    number = kill.id if isinstance(kill, Kill) else kill
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << 64:
+        raise refused("release_kill", "a ztfast.Kill, as Engine.kill returns and Engine.kills lists, or its id", kill)
+    return number
+
+
+def target_of(target: UidLike) -> Uid:
+    """Return the resource whose market state is meant."""
+    uid = Uid.of(target)
+    if is_action(uid):
+        raise refused("market: target", "the uid of a resource", target)
+    return uid
+
+
+def state_of(state: object) -> str:
+    """Check the name of a market state."""
+    if not isinstance(state, str) or state not in MARKET_STATES:
+        raise ArgumentError(f"market: wanted 'normal', 'volatile' or 'halted'; got {shown(state)}")
+    return str.__str__(state)
