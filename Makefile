@@ -13,7 +13,7 @@ BUILD := pyproject.toml build_backend/backend.py
 # `make fuzz` and `make fuzz-bundles` run for so many seconds.
 SECONDS ?= 60
 
-.PHONY: help setup demo test test-rust test-loom test-realtime test-without-avx test-fuzz test-miri test-python test-shipped \
+.PHONY: help setup demo test test-rust test-killed test-shared test-loom test-realtime test-without-avx test-fuzz test-miri test-python test-shipped \
 	test-free-threaded cpu-time fuzz fuzz-bundles mutants lint deny check-oldest-rust format codes bench figures \
 	bench-instructions bench-python bench-scale bench-peers lock clean gone
 
@@ -69,6 +69,10 @@ test: test-rust test-loom test-realtime test-without-avx test-fuzz test-python t
 CRATES := --workspace --exclude ztfast-python --exclude ztfast-icount
 test-rust:
 	$(CARGO) test $(MANIFEST) $(CRATES) --quiet
+
+# `make test-rust` kills a few hundred times.
+test-killed: ## kill a process of a shared state after each instruction of each change, and 10,000 times at random: minutes
+	ZTFAST_TEST_EACH=1 ZTFAST_TEST_KILLS=10000 $(CARGO) test $(MANIFEST) --quiet -p ztfast-live --test killed
 
 test-loom: ## run the code that threads share without locks in every order of its steps, under loom
 	$(CARGO) test --manifest-path src_ext/loom/Cargo.toml --target-dir src_ext/target/loom --quiet
@@ -154,6 +158,11 @@ mutants: setup ## show that the fuzzer and the tests find the mistakes that are 
 
 test-python: $(TESTED)
 	$(BIN)/python -m pytest
+
+# `make test-python` does a few hundred of each.
+test-shared: $(TESTED) ## take rights away in 100,000 rounds of two processes, and run 1,000 histories of several: minutes
+	ZTFAST_TEST_ROUNDS=100000 ZTFAST_TEST_HISTORIES=1000 $(BIN)/python -m pytest -s \
+	  tests/faults/test_revocations_in_time.py tests/properties/test_histories_of_processes.py
 
 # The shipped module has no assertions and is optimised across crates, so some tests run with it as well.
 test-shipped: $(SHIPPED) ## build the module as it is shipped and run the tests of the API, the desk and threads with it

@@ -115,6 +115,10 @@ struct Spare {
 /// How far the clock readings of two threads may be apart.
 const MOMENT_NS: i64 = 1_000_000;
 
+/// How long a process that found no slot believes it. Another one that was killed may have ended a session without
+/// saying so.
+const FULL_NS: i64 = 50_000_000;
+
 /// How much longer the machine must have slept for the bounds to be computed again.
 const SLEPT_NS: i64 = 1_000_000;
 
@@ -255,7 +259,7 @@ impl Table {
         is_over(claimed.slot).then_some((number, claimed))
     }
 
-    /// Look at every slot from where the last search ended. A search that would find nothing is not made again.
+    /// Look at every slot from where the last search ended. A search that would find nothing is not made again soon.
     fn search(&self, spare: &mut Spare, now_ns: i64) -> Option<(usize, Claimed<'_>)> {
         let ended = self.state.control().ended.load(Ordering::Acquire);
         if spare.full.is_some_and(|(before, until_ns)| before == ended && now_ns < until_ns) {
@@ -270,9 +274,12 @@ impl Table {
                 spare.full = None;
                 return Some(found);
             }
-            next_end_ns = next_end_ns.min(slots.get(number)?.to_ns.load(Ordering::Relaxed));
+            let slot = slots.get(number)?;
+            // Whoever claimed the slot of a session that is over may not use it.
+            let is_over = is_over(slot, slot.state.load(Ordering::Acquire), now_ns);
+            next_end_ns = next_end_ns.min(if is_over { now_ns } else { slot.to_ns.load(Ordering::Relaxed) });
         }
-        spare.full = Some((ended, next_end_ns));
+        spare.full = Some((ended, next_end_ns.min(now_ns.saturating_add(FULL_NS))));
         None
     }
 }

@@ -1,0 +1,32 @@
+//! Kills processes of a shared state: one after each instruction of each change of it, and two at random moments while
+//! they change it.
+//!
+//! With `ZTFAST_TEST_EACH` set, a process is killed after each instruction, which takes long; without, after each that
+//! changed the memory or called the system, and after some of the others. `ZTFAST_TEST_KILLS` is the number of kills at
+//! random moments.
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[allow(dead_code)] // where processes cannot be stepped
+mod host;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod random;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod stepped;
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn main() {
+    let is_each = std::env::var_os("ZTFAST_TEST_EACH").is_some();
+    let kills = std::env::var("ZTFAST_TEST_KILLS").map_or(300, |number| number.parse().expect("a number of kills"));
+    let mut faults = random::run(kills);
+    match stepped::run(is_each) {
+        Some(found) => faults.extend(found),
+        None => println!("SKIPPED: the system does not let a process be stepped (ptrace)"),
+    }
+    println!("{} faults", faults.len());
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+fn main() {
+    println!("SKIPPED: processes are stepped and killed on Linux for x86-64 only");
+}
