@@ -1,0 +1,154 @@
+"""Processes with engines over one shared state, for tests: each obeys commands that come through a pipe.
+
+A process is forked from a server that has imported ztfast and has no threads, so it starts quickly, and it can be killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from multiprocessing.connection import Connection
+from typing import Any
+
+import ztfast
+
+SCHEMA = """
+entity Team;
+entity User in [Team];
+entity Doc;
+action read appliesTo { principal: User, resource: Doc, context: { n: Long } };
+"""
+PERMIT = 'permit (principal in Team::"{team}", action, resource) when {{ context.n == 1 }};'
+USERS = ("ann", "bob", "eve")
+TEAMS = ("t1", "t2")
+DOC = 'Doc::"d"'
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.processes"])
+
+
+def user(name: str, team: str | None) -> dict[str, Any]:
+    parents = [] if team is None else [{"type": "Team", "id": team}]
+    return {"uid": {"type": "User", "id": name}, "attrs": {}, "parents": parents}
+
+
+def bundle(permitted: str) -> ztfast.Bundle:
+    """Compile the bundle that permits one team, to which ann belongs at first."""
+    entities = [user("ann", permitted), user("bob", None)]
+    return ztfast.compile(ztfast.Text(PERMIT.format(team=permitted)), schema=ztfast.Text(SCHEMA), entities=entities)
+
+
+class Served:
+    """An engine in its process, with the sessions that it has decided for."""
+
+    def __init__(self, state: str, role: Any, bundles: dict[str, ztfast.Bundle], sessions: int) -> None:
+        self.bundles = bundles
+        self.engine = ztfast.Engine(bundles["t1"], state=state, role=role, sessions=sessions, handles=256)
+        self.gate, self.doc = self.engine.prepare("read", "n"), self.engine.resource(DOC)
+        self.sessions: dict[int, ztfast.Session] = {}
+
+    def session(self, number: int) -> ztfast.Session:
+        if number not in self.sessions:
+            self.sessions[number] = self.engine.session(number)
+        return self.sessions[number]
+
+    def admit(self, principal: str, **what: Any) -> int:
+        session = self.engine.admit(ztfast.Identity(principal, **what))
+        self.sessions[session.id] = session
+        return session.id
+
+    def codes(self, numbers: list[int]) -> list[str]:
+        return [self.code(number) for number in numbers]
+
+    def code(self, number: int) -> str:
+        """Decide in every way, and return the code."""
+        try:
+            session = self.session(number)
+        except ztfast.SessionError as error:
+            return f"SessionError: {error}"
+        many = ztfast.Code(self.gate.decide_many(session, [self.doc], [1])[0]).name
+        one, general = (
+            self.gate.decide(session, self.doc, 1).code,
+            self.engine.decide(session, "read", DOC, {"n": 1}).code,
+        )
+        allowed = self.gate.allows(session, self.doc, 1)
+        return one if one == general == many and allowed is (one == "ALLOW") else f"{one} {general} {many} {allowed}"
+
+    def change(self, number: int, what: str, *given: Any, **how: Any) -> Any:
+        return getattr(self.session(number), what)(*given, **how)
+
+    def change_all(self, what: str, principal: str | None, **how: Any) -> int:
+        return getattr(self.engine, what)(*([] if principal is None else [principal]), **how)
+
+    def swap(self, team: str) -> None:
+        self.engine.swap(self.bundles[team], keep_changes=False)
+
+    def upsert(self, name: str, team: str | None) -> None:
+        self.engine.upsert([user(name, team)])
+
+    def listed(self) -> dict[int, tuple[Any, ...]]:
+        return {
+            info.id: (str(info.principal), info.status, info.factors, info.assurance, info.risk)
+            for info in self.engine.sessions()
+        }
+
+
+def obey(pipe: Connection, state: str, roles: list[str], bundles: dict[str, str], sessions: int) -> None:
+    """Open engines, and do what the other end of the pipe says, until it is closed."""
+    loaded = {team: ztfast.Bundle.load(path) for team, path in bundles.items()}
+    served = [Served(state, role, loaded, sessions) for role in roles]
+    pipe.send(True)
+    with contextlib.suppress(EOFError):
+        while True:
+            number, what, given, named = pipe.recv()
+            try:
+                answer = getattr(served[number], what)(*given, **named)
+            except ztfast.Error as error:
+                pipe.send((type(error).__name__, str(error)))
+            else:
+                pipe.send((None, answer))
+
+
+class Refused(Exception):
+    """An engine of another process raised an error; the first argument is the name of its class."""
+
+
+class Process:
+    """A process with engines in these roles over the state in a directory."""
+
+    def __init__(self, state: str, roles: list[str], bundles: dict[str, str], sessions: int) -> None:
+        self.given = (state, roles, bundles, sessions)
+        self.start()
+
+    def start(self) -> None:
+        self.pipe, other = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(target=obey, args=(other, *self.given), daemon=True)
+        self.process.start()
+        other.close()
+        assert self.pipe.recv() is True
+
+    def ask(self, number: int, what: str, *given: Any, **named: Any) -> Any:
+        """Let one of the engines do something, and return its answer, or raise its error."""
+        error, answer = self.attempt(number, what, *given, **named)
+        if error is not None:
+            raise Refused(error, answer)
+        return answer
+
+    def attempt(self, number: int, what: str, *given: Any, **named: Any) -> tuple[str | None, Any]:
+        """Let one of the engines do something, and return None and its answer, or its error's class and text."""
+        self.tell(number, what, *given, **named)
+        answer: tuple[str | None, Any] = self.pipe.recv()
+        return answer
+
+    def tell(self, number: int, what: str, *given: Any, **named: Any) -> None:
+        self.pipe.send((number, what, given, named))
+
+    def stop(self, *, kill: bool = True) -> None:
+        """End the process, by a kill or because it has nothing more to do."""
+        if kill and self.process.pid is not None:
+            os.kill(self.process.pid, signal.SIGKILL)
+        self.pipe.close()
+        self.process.join()
+        self.process.close()

@@ -1,0 +1,351 @@
+"""Random histories of several processes over one shared state, beside a model in plain Python that says each decision.
+
+Two processes may change the state, one of them through two engines, and one process only decides. Histories admit, renew,
+present, revoke and quarantine, in all ways; they let sessions expire, swap bundles and change entities in one engine, and
+end, kill and start processes, also while these change something. After each step every engine must decide for every
+session as the model says.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.processes import TEAMS, USERS, Process, Refused, bundle
+
+HISTORIES = int(os.environ.get("ZTFAST_TEST_HISTORIES", "12"))
+STEPS = 30
+SLOTS = 12
+
+ROLES = (["authority", "authority"], ["authority"], ["decide"])
+ENGINES = [(process, number) for process, roles in enumerate(ROLES) for number in range(len(roles))]
+AUTHORITIES = [(process, number) for process, number in ENGINES if ROLES[process][number] == "authority"]
+
+LIVES = {"short": 0.3, "long": 3_600.0, "endless": math.inf}
+EDGE_S = 0.03
+"""How near its end a session may be either valid or expired: the engine's clock moves in steps."""
+PATIENT_S = 1.0
+"""How long a process may refuse an admission although another one ended a session."""
+
+WHICH = st.integers(0, SLOTS * SLOTS)
+
+did: Counter[str] = Counter()
+bundles: dict[str, str] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("bundles")
+    for team in TEAMS:
+        bundles[team] = str(folder / f"{team}.ztb")
+        bundle(team).save(bundles[team])
+
+
+@dataclass
+class Known:
+    """What the model knows about a session."""
+
+    principal: str
+    not_after: float
+    ground: str | None
+    status: str = "active"
+    factors: tuple[str, ...] = ()
+    assurance: int = 0
+    risk: int = 0
+
+    def is_over(self, now: float) -> bool:
+        return self.status == "revoked" or self.not_after <= now
+
+
+@dataclass
+class View:
+    """What the model knows about an engine: its bundle and its changes of entities."""
+
+    permitted: str = "t1"
+    changed: dict[str, str | None] = field(default_factory=dict)
+
+    def team(self, name: str) -> str | None:
+        return self.changed.get(name, self.permitted if name == "ann" else None)
+
+
+class Histories(RuleBasedStateMachine):
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.mkdtemp(
+            prefix="ztfast-histories-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None
+        )
+        self.processes = [Process(os.path.join(self.folder, "state"), roles, bundles, SLOTS) for roles in ROLES]
+        self.views = {engine: View() for engine in ENGINES}
+        self.sessions: dict[int, Known] = {}
+
+    def teardown(self) -> None:
+        for process in getattr(self, "processes", []):
+            process.stop()
+        shutil.rmtree(getattr(self, "folder", "/nowhere"), ignore_errors=True)
+
+    def ask(self, engine: tuple[int, int], what: str, *given: Any, **named: Any) -> Any:
+        did[what] += 1
+        return self.processes[engine[0]].ask(engine[1], what, *given, **named)
+
+    def attempt(self, engine: tuple[int, int], what: str, *given: Any, **named: Any) -> tuple[str | None, Any]:
+        did[what] += 1
+        return self.processes[engine[0]].attempt(engine[1], what, *given, **named)
+
+    def expected(self, engine: tuple[int, int], known: Known, before: float, after: float) -> set[str]:
+        """Return the codes of which a decision made between two moments has one."""
+        if known.status != "active":
+            return {known.status.upper()}
+        view = self.views[engine]
+        permitted = view.team(known.principal) == view.permitted
+        codes = set()
+        if before < known.not_after + EDGE_S:
+            codes.add("ALLOW" if permitted else "DEFAULT")
+        if after > known.not_after - EDGE_S:
+            codes.add("EXPIRED")
+        return codes
+
+    @invariant()
+    def every_engine_decides_as_the_model(self) -> None:
+        if not hasattr(self, "sessions"):
+            return
+        numbers = list(self.sessions)
+        for engine in ENGINES:
+            before = time.time()
+            codes = self.ask(engine, "codes", numbers)
+            after = time.time()
+            did["decisions"] += 4 * len(codes)
+            for number, code in zip(numbers, codes, strict=True):
+                known = self.sessions[number]
+                wanted = self.expected(engine, known, before, after)
+                # A process that never saw a session alive is told so, and the slot of one that is over may be another's.
+                over = {"UNKNOWN_SESSION"} if known.is_over(after + EDGE_S) else set()
+                if code.startswith("SessionError") and known.is_over(after + EDGE_S):
+                    continue
+                assert code in wanted | over, f"{engine} decides {code} for {known}, and {wanted} was wanted"
+
+    @invariant()
+    def every_engine_lists_the_same(self) -> None:
+        if not hasattr(self, "sessions"):
+            return
+        lists = [self.ask(engine, "listed") for engine in ENGINES]
+        now = time.time()
+        for number, known in self.sessions.items():
+            if known.is_over(now + EDGE_S):
+                continue
+            shown = {
+                f'User::"{known.principal}"': (known.status, tuple(sorted(known.factors)), known.assurance, known.risk)
+            }
+            for listed in lists:
+                principal, status, factors, assurance, risk = listed[number]
+                assert {principal: (status, tuple(sorted(factors)), assurance, risk)} == shown
+        assert not [number for listed in lists for number in listed if number not in self.sessions]
+
+    def chosen(self, which: int) -> int | None:
+        """Return a session; what hypothesis draws must not depend on ids or times."""
+        return list(self.sessions)[which % len(self.sessions)] if self.sessions else None
+
+    def live(self) -> int:
+        now = time.time()
+        return sum(not known.is_over(now - EDGE_S) for known in self.sessions.values())
+
+    @rule(
+        engine=st.sampled_from(AUTHORITIES),
+        principal=st.sampled_from(USERS),
+        life=st.sampled_from(sorted(LIVES)),
+        ground=st.sampled_from([None, "g1", "g2"]),
+    )
+    def admit(self, engine: tuple[int, int], principal: str, life: str, ground: str | None) -> None:
+        not_after = time.time() + LIVES[life]
+        began = time.monotonic()
+        while True:
+            surely_full = self.live() >= SLOTS and not self.near_an_end()
+            error, number = self.attempt(engine, "admit", f'User::"{principal}"', not_after=not_after, ground=ground)
+            if error is None:
+                break
+            assert error == "CapacityError", number
+            did["refused because all slots were taken"] += 1
+            if surely_full:
+                return
+            # Another engine may have ended a session a moment ago.
+            assert time.monotonic() - began < PATIENT_S, f"{SLOTS - self.live()} slots are free: {number}"
+            if life == "short":
+                return
+            time.sleep(0.01)
+        assert not surely_full, "a session was admitted into a full table"
+        assert number not in self.sessions
+        self.sessions[number] = Known(principal, not_after, ground)
+
+    def near_an_end(self) -> bool:
+        now = time.time()
+        return any(abs(known.not_after - now) < 3 * EDGE_S for known in self.sessions.values())
+
+    def changed(self, which: int, engine: tuple[int, int], what: str, *given: Any, **how: Any) -> Known | None:
+        """Change a session, and return it if that was possible: it must be while the session is not over."""
+        if (number := self.chosen(which)) is None:
+            return None
+        known, before = self.sessions[number], time.time()
+        error, done = self.attempt(engine, "change", number, what, *given, **how)
+        if error is not None:
+            assert error == "SessionError", done
+            assert known.is_over(time.time() + EDGE_S), f"{what}: {done}, but it is {known}"
+            return None
+        if what in ("renew", "present"):
+            assert not known.is_over(before - EDGE_S), f"{what} of a session that was over: {known}"
+            return known
+        assert isinstance(done, bool)
+        if not known.is_over(time.time() + EDGE_S):
+            assert done, f"{what} had no effect on {known}"
+        assert not done or known.status != "revoked", f"{what} of a revoked session: {known}"
+        return known if done else None
+
+    @rule(which=WHICH, engine=st.sampled_from(AUTHORITIES))
+    def revoke(self, which: int, engine: tuple[int, int]) -> None:
+        if known := self.changed(which, engine, "revoke"):
+            known.status = "revoked"
+
+    @rule(which=WHICH, engine=st.sampled_from(AUTHORITIES), on=st.booleans())
+    def quarantine(self, which: int, engine: tuple[int, int], on: bool) -> None:
+        if known := self.changed(which, engine, "quarantine", on):
+            known.status = "quarantined" if on else "active"
+
+    @rule(which=WHICH, engine=st.sampled_from(AUTHORITIES), life=st.sampled_from(sorted(LIVES)))
+    def renew(self, which: int, engine: tuple[int, int], life: str) -> None:
+        not_after = time.time() + LIVES[life]
+        if known := self.changed(which, engine, "renew", not_after=not_after):
+            known.not_after = not_after
+
+    @rule(
+        which=WHICH,
+        engine=st.sampled_from(AUTHORITIES),
+        factors=st.sets(st.sampled_from(["x509", "fido2", "totp"])),
+        assurance=st.integers(0, 7),
+        risk=st.integers(0, 100),
+    )
+    def present(self, which: int, engine: tuple[int, int], factors: set[str], assurance: int, risk: int) -> None:
+        proved = tuple(sorted(factors))
+        if known := self.changed(which, engine, "present", factors=proved, assurance=assurance, risk=risk):
+            known.factors, known.assurance, known.risk = proved, assurance, risk
+
+    @rule(
+        engine=st.sampled_from(AUTHORITIES),
+        chosen=st.sampled_from([("User", name) for name in USERS] + [("Team", name) for name in TEAMS] + ["g1", "g2"]),
+        what=st.sampled_from(["revoke", "quarantine", "lift"]),
+    )
+    def change_many(self, engine: tuple[int, int], chosen: tuple[str, str] | str, what: str) -> None:
+        ground, uid = (chosen, None) if isinstance(chosen, str) else (None, chosen)
+        how: dict[str, Any] = {} if ground is None else {"ground": ground}
+        if what != "revoke":
+            how["on"] = what == "quarantine"
+        principal = None if uid is None else f'{uid[0]}::"{uid[1]}"'
+        self.ask(engine, "change_all", "quarantine" if what == "lift" else what, principal, **how)
+        for known in self.sessions.values():
+            is_meant = known.ground == ground if uid is None else self.is_within(engine, known.principal, *uid)
+            if is_meant and known.status != "revoked":
+                known.status = {"revoke": "revoked", "quarantine": "quarantined", "lift": "active"}[what]
+
+    def is_within(self, engine: tuple[int, int], principal: str, ty: str, name: str) -> bool:
+        return principal == name if ty == "User" else self.views[engine].team(principal) == name
+
+    @rule()
+    def let_sessions_expire(self) -> None:
+        if all(known.not_after - time.time() > LIVES["short"] for known in self.sessions.values()):
+            return
+        time.sleep(LIVES["short"] + 2 * EDGE_S)
+        did["waits"] += 1
+
+    @rule(engine=st.sampled_from(ENGINES), team=st.sampled_from(TEAMS))
+    def swap(self, engine: tuple[int, int], team: str) -> None:
+        self.ask(engine, "swap", team)
+        self.views[engine] = View(team)
+
+    @rule(engine=st.sampled_from(ENGINES), name=st.sampled_from(USERS), team=st.sampled_from([None, *TEAMS]))
+    def upsert(self, engine: tuple[int, int], name: str, team: str | None) -> None:
+        self.ask(engine, "upsert", name, team)
+        self.views[engine].changed[name] = team
+
+    @rule(process=st.integers(0, len(ROLES) - 1), kill=st.booleans())
+    def restart(self, process: int, kill: bool) -> None:
+        self.processes[process].stop(kill=kill)
+        self.start(process)
+        did["kills" if kill else "ends"] += 1
+
+    def start(self, process: int) -> None:
+        self.processes[process].start()
+        for engine in ENGINES:
+            if engine[0] == process:
+                self.views[engine] = View()
+
+    @rule(
+        which=WHICH,
+        engine=st.sampled_from(AUTHORITIES),
+        what=st.sampled_from(["revoke", "quarantine", "admit"]),
+        after_us=st.integers(0, 300),
+    )
+    def kill_meanwhile(self, which: int, engine: tuple[int, int], what: str, after_us: int) -> None:
+        """Kill a process while it changes something: then it is done, or not."""
+        process, number = self.processes[engine[0]], self.chosen(which)
+        if number is None:
+            return
+        if what == "admit":
+            process.tell(engine[1], "admit", 'User::"eve"', not_after=math.inf)
+        else:
+            process.tell(engine[1], "change", number, what)
+        time.sleep(after_us / 1e6)
+        process.stop()
+        self.start(engine[0])
+        did["kills while something was changed"] += 1
+        other = next(one for one in AUTHORITIES if one[0] != engine[0])
+        listed = self.ask(other, "listed")
+        for new in listed.keys() - self.sessions.keys():
+            assert what == "admit"
+            assert listed[new][:2] == ('User::"eve"', "active")
+            self.sessions[new] = Known("eve", math.inf, None)
+        known = self.sessions[number]
+        done = {"revoke": "revoked", "quarantine": "quarantined"}.get(what)
+        if number in listed and listed[number][1] == done and known.status != "revoked":
+            known.status = done
+            did["kills after which it was done"] += 1
+
+    @rule(what=st.sampled_from(["revoke", "quarantine"]))
+    def a_process_that_only_decides_changes_nothing(self, what: str) -> None:
+        engine = next(one for one in ENGINES if one not in AUTHORITIES)
+        with pytest.raises(Refused) as refused:
+            self.ask(engine, "change_all", what, 'User::"ann"')
+        assert refused.value.args[0] == "RoleError"
+        with pytest.raises(Refused) as refused:
+            self.ask(engine, "admit", 'User::"ann"', not_after=math.inf)
+        assert refused.value.args[0] == "RoleError"
+
+
+def test_every_process_decides_as_the_model_says() -> None:
+    did.clear()
+    run_state_machine_as_test(
+        Histories,
+        settings=settings(
+            max_examples=HISTORIES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    print(f"{HISTORIES} histories: " + ", ".join(f"{count} {what}" for what, count in did.most_common()))
+    assert did["decisions"] > 100 * HISTORIES
