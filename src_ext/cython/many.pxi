@@ -7,6 +7,11 @@ cdef object decide_rows(Gate gate, bint by_session, who, resources, tuple given)
         raise ContextError(
             f"{gate.action}: wanted {gate._count} columns ({', '.join(gate.names) or 'none'}); got {len(given)}"
         )
+    if not by_session and gate._core.adds_live:
+        raise ContextError(
+            f"{gate.action}: policies read what the engine knows of a session, and there is none here: "
+            f"use decide_many(), or engine.evaluate() with a context that has `live`"
+        )
     if gate._engine.forked:
         # In a forked child, nothing that could lock may be called.
         known = [("resources", resources), *zip(gate.names, given)]

@@ -8,6 +8,7 @@ import in_gate
 import in_hot
 import in_lifting
 import in_live
+import in_live_attributes
 import in_mailbox
 import in_python
 import in_step_up
@@ -28,4 +29,5 @@ MUTANTS = (
     *in_gate.MUTANTS,
     *in_columns.MUTANTS,
     *in_step_up.MUTANTS,
+    *in_live_attributes.MUTANTS,
 )

@@ -54,6 +54,9 @@ pub struct ActionMeta {
     pub resources: Vec<String>,
     /// The attributes of the context, sorted by name.
     pub context: Vec<Field>,
+    /// If the engine fills in the attribute `live`: the names of its attributes that policies read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Vec<String>>,
 }
 
 /// An attribute of a context or of a record in one.

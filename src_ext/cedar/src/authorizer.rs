@@ -5,13 +5,14 @@ use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{
     AuthorizationError, Authorizer as CedarAuthorizer, Context, Decision, Effect, Entities, EntityUid, PolicyId,
-    PolicySet, Request, Schema, SlotId, ValidationMode, Validator,
+    PolicySet, Request, Schema, SchemaFragment, SlotId, ValidationMode, Validator,
 };
 use cedar_policy_core::ast;
 
 use crate::diagnostic::{self, Diagnostic, LoadError, MAX_REPORTED, RequestError, Severity};
 use crate::entities;
 use crate::ir::{Datum, Uid};
+use crate::live::with_live;
 use crate::nesting::{Brackets, too_deep, with_deep_stack};
 use crate::policies::Policies;
 use crate::slice::{self, Store};
@@ -265,10 +266,14 @@ fn strictly_valid_here(sources: &Sources) -> Result<bool, LoadError> {
         }
     }
     let file = &sources.schema;
-    let schema = if file.first_char() == Some('{') {
-        Schema::from_json_str(&file.text).map_err(|e| refuse(file, &e))?
+    let fragment = if file.first_char() == Some('{') {
+        SchemaFragment::from_json_str(&file.text).map_err(|e| refuse(file, &e))?
     } else {
-        Schema::from_cedarschema_str(&file.text).map_err(|e| refuse(file, &e))?.0
+        SchemaFragment::from_cedarschema_str(&file.text).map_err(|e| refuse(file, &e))?.0
+    };
+    let schema = match with_live(fragment) {
+        Some(schema) => schema.map_err(|e| refuse(file, &e))?,
+        None => return Err(broken(file, "another ztfast::Live".to_owned())),
     };
     let mut all = PolicySet::new();
     let mut templates: HashMap<String, PolicyId> = HashMap::new();

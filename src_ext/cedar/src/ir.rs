@@ -333,6 +333,8 @@ pub struct Action {
     pub resources: BTreeSet<Arc<str>>,
     /// The context's attributes.
     pub context: BTreeMap<Arc<str>, Attribute>,
+    /// Whether the engine fills in the context's attribute [`crate::LIVE`].
+    pub live: bool,
 }
 
 /// An entity type of the schema.

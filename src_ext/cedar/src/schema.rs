@@ -10,6 +10,7 @@ use cedar_policy_core::validator::{ValidatorActionId, ValidatorEntityTypeKind, V
 use crate::diagnostic::{self, Diagnostic, Label, Severity};
 use crate::expansion::too_large;
 use crate::ir::{Action, Attribute, EntityType, Type, Uid};
+use crate::live::{has_live, with_live};
 use crate::nesting::{Brackets, too_deep};
 use crate::sources::SourceFile;
 use crate::values::Names;
@@ -26,7 +27,18 @@ pub(crate) fn parse(file: &SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Opt
             refuse(diagnostics, what, Vec::new());
             return None;
         }
-        match Schema::from_json_str(&file.text) {
+        let fragment = || SchemaFragment::from_json_str(&file.text).ok();
+        let schema = match names_live(file).then(fragment).flatten() {
+            None => Schema::from_json_str(&file.text),
+            Some(fragment) => {
+                let Some(schema) = with_live(fragment) else {
+                    refuse(diagnostics, OTHER_LIVE.to_owned(), Vec::new());
+                    return None;
+                };
+                schema
+            }
+        };
+        match schema {
             Ok(schema) => schema,
             Err(error) => {
                 diagnostics.push(diagnostic::of_cedar(Severity::Error, file, &error, None));
@@ -39,10 +51,24 @@ pub(crate) fn parse(file: &SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Opt
             return None;
         }
         let fragment = SchemaFragment::from_cedarschema_str(&file.text).ok();
-        let value = fragment.and_then(|(fragment, _)| fragment.to_json_value().ok());
+        let value = fragment.as_ref().and_then(|(fragment, _)| fragment.clone().to_json_value().ok());
         if let Some(what) = value.as_ref().and_then(too_large) {
             refuse(diagnostics, what, Vec::new());
             return None;
+        }
+        if let Some((fragment, warnings)) = fragment.filter(|_| names_live(file)) {
+            diagnostics.extend(warnings.map(|w| diagnostic::of_cedar(Severity::Warning, file, &w, None)));
+            return match with_live(fragment) {
+                Some(Ok(schema)) => complete(file, schema, diagnostics),
+                Some(Err(error)) => {
+                    diagnostics.push(diagnostic::of_cedar(Severity::Error, file, &error, None));
+                    None
+                }
+                None => {
+                    refuse(diagnostics, OTHER_LIVE.to_owned(), Vec::new());
+                    None
+                }
+            };
         }
         match Schema::from_cedarschema_str(&file.text) {
             Ok((schema, warnings)) => {
@@ -55,7 +81,20 @@ pub(crate) fn parse(file: &SourceFile, diagnostics: &mut Vec<Diagnostic>) -> Opt
             }
         }
     };
-    // A schema with `external` declarations is a fragment: what its actions apply to is unknown.
+    complete(file, schema, diagnostics)
+}
+
+/// The message for a schema that declares another type of our name.
+const OTHER_LIVE: &str =
+    "the schema declares the type ztfast::Live otherwise than ztfast does: leave the declaration out";
+
+/// Return whether a schema may name the type of live attributes.
+fn names_live(file: &SourceFile) -> bool {
+    file.text.contains("ztfast")
+}
+
+/// Refuse a schema with `external` declarations, which is a fragment: what its actions apply to is unknown.
+fn complete(file: &SourceFile, schema: Schema, diagnostics: &mut Vec<Diagnostic>) -> Option<Schema> {
     if let Err(error) = schema.as_ref().check_complete() {
         diagnostics.push(diagnostic::of_cedar(Severity::Error, file, &error, None));
         return None;
@@ -94,10 +133,14 @@ pub(crate) fn actions(
             if principals.is_empty() || resources.is_empty() {
                 return None;
             }
-            match context(declared, names) {
-                Ok(context) => {
+            let context = context(declared, names).and_then(|context| {
+                let live = has_live(&context)?;
+                Ok((context, live))
+            });
+            match context {
+                Ok((context, live)) => {
                     let ancestors = ancestors.get(&uid).cloned().unwrap_or_default();
-                    Some(Action { uid, ancestors, principals, resources, context })
+                    Some(Action { uid, ancestors, principals, resources, context, live })
                 }
                 Err(what) => {
                     let label = declared.loc().map(|loc| Label::new(loc.start(), loc.end() - loc.start()));

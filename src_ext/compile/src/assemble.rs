@@ -5,6 +5,7 @@ use crate::error::{CompileError, number};
 use crate::forms::lay_out;
 use crate::layers::{LayerSide, layers};
 use crate::layout::Layout;
+use crate::live::reads;
 use crate::options::{Options, Progress};
 use crate::plan::{Plans, Selectors, Side, reach};
 use crate::programs::{Programs, Resolved};
@@ -124,6 +125,10 @@ pub(crate) fn assemble(
             principals: action.principals.iter().map(ToString::to_string).collect(),
             resources: action.resources.iter().map(ToString::to_string).collect(),
             context: layout.fields.clone(),
+            live: action.live.then(|| {
+                let policies = of_actions[at].iter().map(|plan| &model.policies[plan.policy as usize]);
+                reads(policies.flat_map(|policy| &policy.conjuncts), &layout.fields)
+            }),
         });
     }
     progress("bundle", 0, 1);

@@ -23,6 +23,7 @@ mod error;
 mod forms;
 mod layers;
 mod layout;
+mod live;
 mod options;
 mod plan;
 mod programs;

@@ -10,6 +10,8 @@ use ztfast_vm::{Instr, Op, Single};
 /// Find out what the lines of a gate ask. `code` is the bundle's.
 pub(crate) fn asks_of(binding: &Binding, code: &[Instr], lines: &Lines) -> Asks {
     let mut kept: BTreeSet<usize> = lines.summed().collect();
+    // What the engine fills in is not there while the caller's values are passed.
+    let is_live = binding.callers != binding.arguments.len();
     let mut singles = Vec::new();
     for (number, check) in lines.checks().iter().enumerate() {
         let (start, len) = check.code;
@@ -17,14 +19,14 @@ pub(crate) fn asks_of(binding: &Binding, code: &[Instr], lines: &Lines) -> Asks 
         let places = places(binding, code);
         let bit = u16::try_from(number).ok().filter(|number| *number < REMEMBERED).map(|number| 1 << number);
         match (&check.single, bit) {
-            (Some(single), Some(bit)) if places.iter().eq([&usize::from(single.place())]) => {
+            (Some(single), Some(bit)) if !is_live && places.iter().eq([&usize::from(single.place())]) => {
                 singles.push((bit, single));
             }
             _ => kept.extend(places),
         }
     }
     let mut asks = Builder::default();
-    let arguments: Box<[Ask]> = binding
+    let arguments: Vec<Ask> = binding
         .arguments
         .iter()
         .enumerate()
@@ -38,6 +40,7 @@ pub(crate) fn asks_of(binding: &Binding, code: &[Instr], lines: &Lines) -> Asks 
         })
         .collect();
     let keeps = arguments.contains(&Ask::Kept);
+    let arguments = arguments.into_iter().take(binding.callers).collect();
     let Builder { singles, elements, sets, entities } = asks;
     let (singles, elements) = (singles.into(), elements.into());
     Asks { arguments, keeps, singles, elements, sets: sets.into(), entities: entities.into() }

@@ -11,6 +11,7 @@ use crate::rows::ROWS;
 use crate::sets::Candidates;
 use crate::shared::Shared;
 use crate::snapshot::{EntityError, Snapshot};
+use crate::working::{Brings, CallValues};
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, Mutex};
 use ztfast_bundle::{
@@ -18,16 +19,16 @@ use ztfast_bundle::{
 };
 use ztfast_codes::Code;
 use ztfast_live::{Handle, Place, SessionId};
-use ztfast_pages::prefetch;
+use ztfast_pages::{Residence, prefetch};
 use ztfast_vm::{EntityRef, FOREIGN_STRING, Request, Scratch, StringsView, Value};
 
 /// A gate's view of one snapshot, for many decisions at once on any thread.
 pub struct Batch {
-    shared: Arc<Shared>,
-    snapshot: Arc<Snapshot>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) snapshot: Arc<Snapshot>,
     binding: Option<Arc<Binding>>,
-    text_offsets: Vec<u32>,
-    text_bytes: Vec<u8>,
+    pub(crate) text_offsets: Vec<u32>,
+    pub(crate) text_bytes: Vec<u8>,
     /// The numbers of the texts that the bundle lacks: equal texts must have equal numbers.
     texts: FxHashMap<Box<str>, u32>,
     /// Working memory, allocated with the batch, so that deciding allocates nothing.
@@ -82,7 +83,7 @@ impl Batch {
     /// Return the types of the arguments.
     #[must_use]
     pub fn types(&self) -> &[ValueType] {
-        self.binding.as_ref().map_or(&[], |binding| &binding.types)
+        self.binding.as_ref().map_or(&[], |binding| binding.types.get(..binding.callers).unwrap_or_default())
     }
 
     /// Return the number of a text for the columns of this batch: equal texts have equal numbers. Texts that the bundle
@@ -127,7 +128,9 @@ impl Batch {
             out.fill(Code::StaleGate as u8);
             return Ok(());
         };
-        if columns.len() != binding.columns {
+        // By policy alone there is no session whose live attributes could be added.
+        let lacks_sessions = !binding.live.is_empty() && !matches!(principals, Principals::Sessions(_));
+        if columns.len() != binding.columns || lacks_sessions {
             out.fill(Code::Corrupt as u8);
             return Ok(());
         }
@@ -138,9 +141,9 @@ impl Batch {
             Some(memory) => memory,
             None => call_memory.insert(BatchMemory::new(&self.snapshot, Some(binding))),
         };
-        let BatchMemory { entities, scratch, chunk } = memory;
+        let BatchMemory { entities, scratch, chunk, brought } = memory;
         // Handles in columns must be resolved first, which the path for uniform rows does not do.
-        let uniform = principals.is_one() && !entities.contains(&true);
+        let uniform = principals.is_one() && !entities.contains(&true) && binding.live.is_empty();
         let resource = resources.one().filter(|_| uniform).map(|handle| self.shared.place(Handle(handle)));
         for (number, codes) in out.chunks_mut(ROWS).enumerate() {
             let first = number * ROWS;
@@ -166,6 +169,10 @@ impl Batch {
             }
             self.look_up(principals, resources, now_ns, first, codes, chunk);
             fits &= self.take_arguments(binding, columns, first, codes, chunk);
+            if !binding.live.is_empty() {
+                self.decide_live(binding, principals, first, codes, chunk, scratch, brought);
+                continue;
+            }
             by_table(binding, codes, chunk);
             if codes.contains(&UNDECIDED) {
                 self.decide_chunk(binding, codes, chunk, scratch);
@@ -541,7 +548,7 @@ impl Batch {
 }
 
 /// What stands in the place of the code of a row that is not decided yet. It is no code.
-const UNDECIDED: u8 = u8::MAX;
+pub(crate) const UNDECIDED: u8 = u8::MAX;
 
 /// A batch's working memory.
 struct BatchMemory {
@@ -549,11 +556,17 @@ struct BatchMemory {
     entities: Vec<bool>,
     scratch: Scratch,
     chunk: Box<Chunk>,
+    /// What the rows bring, if live attributes are added to them.
+    brought: CallValues,
 }
 
 impl BatchMemory {
     fn new(snapshot: &Snapshot, binding: Option<&Binding>) -> Self {
         let types = binding.map_or(&[][..], |binding| &binding.types);
+        let is_live = binding.is_some_and(|binding| !binding.live.is_empty());
+        let brings = if is_live { Brings::Composites } else { Brings::Nothing };
+        // Without the memory, rows that need it are too large.
+        let brought = CallValues::new(brings, Residence::default()).unwrap_or_default();
         let mut scratch = snapshot.scratch();
         // Write to the memory, since the system may not have provided its pages yet.
         scratch.buffers().into_iter().for_each(|memory| std::hint::black_box(memory).fill(Value::default()));
@@ -561,21 +574,22 @@ impl BatchMemory {
             entities: types.iter().map(|ty| matches!(ty, ValueType::Entity(_))).collect(),
             scratch,
             chunk: Box::new(Chunk::new(types.len())),
+            brought,
         }
     }
 }
 
 /// The rows of the current chunk, field by field.
-struct Chunk {
+pub(crate) struct Chunk {
     /// Places first; later the bits of the entities.
-    principals: [u64; ROWS],
-    resources: [u64; ROWS],
+    pub principals: [u64; ROWS],
+    pub resources: [u64; ROWS],
     /// Classes of principals, and of resources.
-    classes: [[u32; ROWS]; 2],
+    pub classes: [[u32; ROWS]; 2],
     /// Cells of the current layer.
     cells: [u32; ROWS],
     /// Arguments, row by row.
-    values: Vec<i64>,
+    pub values: Vec<i64>,
 }
 
 impl Chunk {

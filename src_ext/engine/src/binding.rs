@@ -1,6 +1,7 @@
 //! The binding of a gate: maps its arguments to the context slots of an action, or says why they do not fit.
 
 use crate::cells::GateTable;
+use crate::live_attributes::{LIVE, LiveAttribute, positions_without, read_by};
 use crate::working::Brings;
 use std::fmt;
 use ztfast_bundle::{ActionRec, Bundle, Field, LayerRec, Node, ValueType};
@@ -17,6 +18,8 @@ pub(crate) struct GateSpec {
     pub paths: Box<[Path]>,
     /// The types of the arguments. Callers convert values by them, so a bundle with other types does not fit the gate.
     pub types: Box<[ValueType]>,
+    /// Whether the engine fills in live attributes of the action.
+    pub live: bool,
 }
 
 impl GateSpec {
@@ -25,8 +28,13 @@ impl GateSpec {
         self.paths.iter().map(|path| path.join(".")).collect()
     }
 
-    /// Return what a call of the gate brings.
+    /// Return what a decision of the gate brings: its call, and the engine.
     pub fn brings(&self) -> Brings {
+        if self.live { Brings::Composites } else { self.call_brings() }
+    }
+
+    /// Return what a call of the gate brings.
+    pub fn call_brings(&self) -> Brings {
         let composite = |ty: &ValueType| matches!(ty, ValueType::Ip | ValueType::Set(_));
         let text = |ty: &ValueType| matches!(ty, ValueType::String | ValueType::Entity(_));
         if self.types.iter().any(composite) {
@@ -54,6 +62,12 @@ pub(crate) struct Binding {
     /// The types of the arguments, and what their numbers stand for.
     pub types: Box<[ValueType]>,
     pub arguments: Box<[Argument]>,
+    /// The number of arguments that the caller passes. Live attributes follow.
+    pub callers: usize,
+    /// The live attributes that the engine adds.
+    pub live: Box<[LiveAttribute]>,
+    /// If some of them may be absent: [`Self::positions`] without each combination of these.
+    pub positions_without: Box<[Box<[u16]>]>,
     /// The number of values that a decision takes; `usize::MAX` if some argument cannot be passed as a number.
     pub count: usize,
     /// The number of columns that a batch takes; `usize::MAX` if some argument cannot be passed in a column.
@@ -136,6 +150,14 @@ pub enum PrepareError {
     /// The engine belongs to another process.
     #[error(transparent)]
     Forked(#[from] Forked),
+    /// The engine fills the attribute in, or did not when the gate was prepared.
+    #[error("{action}: `{LIVE}` is what the engine knows of the session, so no call can give {name}")]
+    Live {
+        /// The action.
+        action: String,
+        /// The name.
+        name: String,
+    },
     /// A name was given twice.
     #[error("the context attribute {name} is named twice")]
     Twice {
@@ -174,6 +196,7 @@ impl PrepareError {
             BindError::UnknownAttribute { name, known } => Self::UnknownAttribute { action, name, known },
             BindError::Ambiguous { name, paths } => Self::Ambiguous { action, name, paths },
             BindError::Twice { name } => Self::Twice { name },
+            BindError::Live { name } => Self::Live { action, name },
             BindError::Missing { names } => Self::Missing { action, names },
         }
     }
@@ -188,7 +211,7 @@ fn list(names: &[String]) -> String {
 pub(crate) fn paths(bundle: &Bundle, action: Option<u32>, names: &[Name<'_>]) -> Result<Box<[Path]>, BindError> {
     let number = action.ok_or(BindError::UnknownAction)?;
     let meta = bundle.meta().actions.get(number as usize).ok_or(BindError::UnknownAction)?;
-    let known = leaves(&meta.context);
+    let (known, live) = (leaves(&meta.context), meta.live.is_some());
     let mut paths: Vec<Path> = Vec::with_capacity(names.len());
     for name in names {
         let is = |path: &&Vec<&str>| match name {
@@ -203,6 +226,9 @@ pub(crate) fn paths(bundle: &Bundle, action: Option<u32>, names: &[Name<'_>]) ->
         if let Some(other) = found.next() {
             return Err(BindError::Ambiguous { name: name.to_string(), paths: [exact(path), exact(other)] });
         }
+        if live && path.first() == Some(&LIVE) {
+            return Err(BindError::Live { name: name.to_string() });
+        }
         let path: Path = path.iter().map(|&part| part.into()).collect();
         if paths.contains(&path) {
             return Err(BindError::Twice { name: name.to_string() });
@@ -215,6 +241,11 @@ pub(crate) fn paths(bundle: &Bundle, action: Option<u32>, names: &[Name<'_>]) ->
 /// Bind the arguments of a gate to an action of a bundle.
 pub(crate) fn bind_spec(bundle: &Bundle, action: Option<u32>, spec: &GateSpec) -> Result<Binding, PrepareError> {
     let binding = bind(bundle, action, &spec.paths).map_err(|error| PrepareError::of(error, &spec.ty, &spec.id))?;
+    let is_live = bundle.meta().actions.get(binding.action as usize).is_some_and(|meta| meta.live.is_some());
+    if is_live != spec.live {
+        let (action, name) = (format!("{}::{:?}", spec.ty, spec.id), LIVE.to_owned());
+        return Err(PrepareError::Live { action, name });
+    }
     let types = || spec.types.iter().zip(&binding.types).enumerate();
     if let Some((at, (before, now))) = types().find(|(_, (before, now))| before != now) {
         return Err(PrepareError::Type {
@@ -242,6 +273,14 @@ pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Resu
     let action = *bundle.actions().get(number as usize).ok_or(BindError::UnknownAction)?;
     let kinds: Box<[u32]> = slot_kinds(bundle, &action).ok_or(BindError::UnknownAction)?.into();
     let layers: Box<[LayerRec]> = layers(bundle, &action).ok_or(BindError::UnknownAction)?.into();
+    let callers = names.len();
+    if meta.live.is_some()
+        && let Some(name) = names.iter().find(|name| begins(name, &[LIVE]))
+    {
+        return Err(BindError::Live { name: name.join(".") });
+    }
+    let read = read_by(meta).map(|(_, name)| -> Path { [LIVE.into(), name.into()].into() });
+    let names: &[Path] = &names.iter().cloned().chain(read).collect::<Vec<_>>();
     let mut binder = Binder {
         names,
         types: vec![None; names.len()],
@@ -255,21 +294,32 @@ pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Resu
         let known = known.iter().map(|path| label(path, &known)).collect();
         return Err(BindError::UnknownAttribute { name, known });
     }
+    if meta.live.is_some() {
+        // What no policy reads is not filled in.
+        binder.missing.retain(|path| path.first() != Some(&LIVE));
+    }
     if !binder.missing.is_empty() {
         return Err(BindError::Missing { names: binder.missing.iter().map(|path| label(path, &known)).collect() });
     }
     let types: Box<[ValueType]> = binder.types.into_iter().flatten().collect();
-    let unless = |other: &dyn Fn(&ValueType) -> bool| if types.iter().any(other) { usize::MAX } else { types.len() };
-    let columns = unless(&|ty| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_)));
-    let count = unless(&|ty| match ty {
+    let own = types.get(..callers).unwrap_or_default();
+    let columns = if own.iter().any(|ty| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_))) {
+        usize::MAX
+    } else {
+        callers
+    };
+    let is_no_number = |ty: &ValueType| match ty {
         ValueType::Set(of) => scalar_kind(of).is_none(),
         ValueType::Record(_) => true,
         _ => false,
-    });
+    };
+    let count = if own.iter().any(is_no_number) { usize::MAX } else { types.len() };
     let arguments = types.iter().map(|ty| argument(bundle, ty)).collect();
     let (paths, positions) = (names.into(), binder.positions);
     let (resident, table) = (Vec::new(), GateTable::default());
     let step_up = action.step_up != 0;
+    let live: Box<[LiveAttribute]> = read_by(meta).map(|(attribute, _)| attribute).collect();
+    let positions_without = positions_without(&positions, &live, callers);
     Ok(Binding {
         action: number,
         layers,
@@ -279,6 +329,9 @@ pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Resu
         paths,
         types,
         arguments,
+        callers,
+        live,
+        positions_without,
         count,
         columns,
         resident,
@@ -411,6 +464,7 @@ pub(crate) enum BindError {
     UnknownAttribute { name: String, known: Vec<String> },
     Ambiguous { name: String, paths: [String; 2] },
     Twice { name: String },
+    Live { name: String },
     Missing { names: Vec<String> },
 }
 

@@ -41,8 +41,9 @@ pub struct Gate {
     pub(crate) call: Call,
     /// Whether some arguments are texts, entities, sets or addresses. Then each decision needs a call of its own.
     looks_up: bool,
-    /// Whether decisions read another clock than the kernel's coarse one. They take a path of their own.
-    pub(crate) has_own_clock: bool,
+    /// Whether decisions read another clock than the kernel's coarse one, or add live attributes. They take a path of
+    /// their own.
+    pub(crate) has_own_path: bool,
     pub(crate) snapshot: Arc<Snapshot>,
     /// How many values the binding takes; [`NO_COUNT`] if there is no binding. It changes together with the binding.
     count: usize,
@@ -66,13 +67,13 @@ impl Gate {
         binding: Arc<Binding>,
         (brought, memory): (CallValues, Box<WorkingMemory>),
     ) -> Self {
-        let looks_up = spec.brings() != Brings::Nothing;
-        let has_own_clock = !shared.has_coarse_clock();
+        let looks_up = spec.call_brings() != Brings::Nothing;
+        let has_own_path = !shared.has_coarse_clock() || spec.live;
         Self {
-            expected: if looks_up || has_own_clock { NEVER } else { snapshot.version },
+            expected: if looks_up || has_own_path { NEVER } else { snapshot.version },
             call: Call::None,
             looks_up,
-            has_own_clock,
+            has_own_path,
             shared,
             number,
             spec,
@@ -85,9 +86,22 @@ impl Gate {
         }
     }
 
+    /// Forget what the decision before brought, if the calls of the gate bring nothing themselves.
+    pub(crate) fn forget_the_decision_before(&mut self) {
+        if !self.looks_up {
+            self.brought.clear();
+        }
+    }
+
     /// Return the specification that the gate was prepared for.
     pub(crate) const fn spec(&self) -> &Arc<GateSpec> {
         &self.spec
+    }
+
+    /// Return whether decisions add the live attributes of a session, which they therefore need.
+    #[must_use]
+    pub fn adds_live(&self) -> bool {
+        self.spec.live
     }
 
     /// Return whether the gate does not fit the bundle that it last used: that lacks the action or the attributes.
@@ -99,13 +113,14 @@ impl Gate {
     /// Return the types of the arguments by the bundle that the gate last used; none if the gate is stale.
     #[must_use]
     pub fn types(&self) -> &[ValueType] {
-        self.binding.as_ref().map_or(&[], |binding| &binding.types)
+        self.binding.as_ref().map_or(&[], |binding| binding.types.get(..binding.callers).unwrap_or_default())
     }
 
     /// Return the paths of the arguments' attributes in the context; none if the gate is stale.
     pub fn paths(&self) -> impl Iterator<Item = impl Iterator<Item = &str>> {
-        let paths = self.binding.as_ref().map_or(&[][..], |binding| &*binding.paths);
-        paths.iter().map(|path| path.iter().map(|part| &**part))
+        let callers = self.binding.as_ref().map_or(0, |binding| binding.callers);
+        let paths = self.binding.as_ref().map_or(&[][..], |binding| &*binding.paths).iter().take(callers);
+        paths.map(|path| path.iter().map(|part| &**part))
     }
 
     /// Return the snapshot that the gate last used.
@@ -367,7 +382,7 @@ impl Gate {
 
     /// Return the version for which the next decision need not call [`Self::catch_up`].
     fn usual_version(&self) -> u64 {
-        if self.looks_up || self.has_own_clock { NEVER } else { self.snapshot.version }
+        if self.looks_up || self.has_own_path { NEVER } else { self.snapshot.version }
     }
 
     /// Handle what the hot path does not expect: a call was begun or is missing, there is a newer snapshot, or

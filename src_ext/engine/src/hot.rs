@@ -93,19 +93,23 @@ impl Gate {
     ) -> Code {
         match self.catch_up(session, resource, values) {
             Some(denied) => denied,
+            None if self.has_own_path => self.decide_by_own_path(session, resource, values, sink),
             None => self.decide_at(self.shared.now_ns(), session, resource, values, sink),
         }
     }
 
-    /// Decide as [`Self::decide_now`] does, by the engine's own clock.
+    /// Decide as [`Self::decide_now`] does, by the engine's own clock and with the live attributes.
     #[inline(never)]
-    pub(crate) fn decide_by_own_clock<N: Sink>(
+    pub(crate) fn decide_by_own_path<N: Sink>(
         &mut self,
         session: SessionId,
         resource: Handle,
         values: &[i64],
         sink: &mut N,
     ) -> Code {
+        if self.spec().live {
+            return self.decide_live(session, resource, values, sink);
+        }
         self.decide_at(self.shared.now_ns(), session, resource, values, sink)
     }
 
@@ -124,7 +128,7 @@ impl Gate {
 
     #[inline(always)]
     #[allow(clippy::inline_always)] // as above
-    fn decide_at<N: Sink>(
+    pub(crate) fn decide_at<N: Sink>(
         &mut self,
         now_ns: i64,
         session: SessionId,

@@ -121,8 +121,8 @@ impl Gate {
         if !is_quiet || !self.snapshot.loaded.uids.is_newest() {
             return None;
         }
-        if self.has_own_clock {
-            return Some(self.decide_by_own_clock(session, resource, values, sink));
+        if self.has_own_path {
+            return Some(self.decide_by_own_path(session, resource, values, sink));
         }
         Some(self.decide_now(session, resource, values, sink))
     }
@@ -332,7 +332,7 @@ impl PassedValues<'_> {
         keep: impl FnOnce(&Snapshot, &mut CallValues, (Argument, &ValueType)) -> Option<i64>,
     ) -> Option<()> {
         let Gate { snapshot, binding, brought, .. } = &mut *self.gate;
-        let binding = binding.as_deref()?;
+        let binding = binding.as_deref().filter(|binding| self.count < binding.callers)?;
         let argument = (*binding.arguments.get(self.count)?, binding.types.get(self.count)?);
         *self.numbers.get_mut(self.count)? = keep(snapshot, brought, argument)?;
         self.count += 1;

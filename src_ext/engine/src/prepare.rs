@@ -15,10 +15,13 @@ impl Shared {
     pub(crate) fn prepare(self: &Arc<Self>, ty: &str, id: &str, names: &[Name<'_>]) -> Result<Gate, PrepareError> {
         self.check_process()?;
         let (paths, binding) = self.snapshot().loaded.bind_named(ty, id, names)?;
-        let spec = GateSpec { ty: ty.into(), id: id.into(), paths, types: binding.types };
+        let types = binding.types.get(..binding.callers).unwrap_or_default().into();
+        let live =
+            self.snapshot().bundle().meta().actions.get(binding.action as usize).is_some_and(|of| of.live.is_some());
+        let spec = GateSpec { ty: ty.into(), id: id.into(), paths, types, live };
         match self.prepare_spec(&Arc::new(spec)) {
             // A swap meanwhile changed a type.
-            Err(PrepareError::Type { .. }) => self.prepare(ty, id, names),
+            Err(PrepareError::Type { .. } | PrepareError::Live { .. }) => self.prepare(ty, id, names),
             prepared => prepared,
         }
     }
@@ -61,7 +64,7 @@ impl Shared {
         absent: u64,
     ) -> Result<Option<Gate>, PrepareError> {
         let (paths, types) = (without(&spec.paths, absent), without(&spec.types, absent));
-        let less = GateSpec { ty: spec.ty.clone(), id: spec.id.clone(), paths, types };
+        let less = GateSpec { ty: spec.ty.clone(), id: spec.id.clone(), paths, types, live: spec.live };
         match self.prepare_spec(&Arc::new(less)) {
             Ok(gate) => Ok(Some(gate)),
             Err(error @ (PrepareError::Missing { .. } | PrepareError::Memory(_))) => Err(error),

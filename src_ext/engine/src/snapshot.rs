@@ -568,7 +568,9 @@ impl LoadedBundle {
         }
         // This takes long, so the lock is not held meanwhile.
         let mut binding = self.bind_spec(spec)?;
-        binding.table = gate_table(&self.bundle, &binding, self.gate_cells);
+        if binding.positions_without.is_empty() {
+            binding.table = gate_table(&self.bundle, &binding, self.gate_cells);
+        }
         if binding.step_up {
             binding.table.leave_forbids_to_the_walk();
         }
@@ -598,7 +600,8 @@ impl LoadedBundle {
 
     /// Bind the arguments whose bits in `absent` are 0, in the same order.
     pub fn bind_without(&self, binding: &Binding, absent: u64) -> Result<Binding, BindError> {
-        bind(&self.bundle, Some(binding.action), &without(&binding.paths, absent))
+        let own = binding.paths.get(..binding.callers).unwrap_or_default();
+        bind(&self.bundle, Some(binding.action), &without(own, absent))
     }
 }
 

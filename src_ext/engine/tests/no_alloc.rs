@@ -5,7 +5,9 @@ mod world;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::process::Command;
-use ztfast_engine::EngineOptions;
+use std::sync::Arc;
+use ztfast_bundle::Bundle;
+use ztfast_engine::{Attributes, Code, Column, Determining, Engine, EngineOptions, Principals, now_ns};
 
 thread_local! {
     /// Reading this allocates nothing, because it has no destructor and is initialized at compile time.
@@ -70,6 +72,60 @@ fn deciding_neither_allocates_nor_frees() {
         all.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
     }
     world::assert_everything_was_met(&all);
+}
+
+const LIVE_SCHEMA: &str = r"
+entity User; entity Doc;
+action view appliesTo { principal: User, resource: Doc, context: { note: String, live: ztfast::Live } };
+";
+
+#[test]
+fn live_attributes_are_filled_in_without_allocation() {
+    let conditions = [
+        "context.live.factors.contains(\"otp\") && context.live.authAge < duration(\"1h\")",
+        "context.live has region && context.live.region like \"e*\" && context.live.channel != context.note",
+        "context.live has onBehalfOf && context.live.onBehalfOf == \"User::\\\"v\\\"\"",
+        "context.live == context.live && context.live.time > datetime(\"2024-01-01\")",
+    ];
+    for condition in conditions {
+        let policies = format!("permit (principal, action, resource) when {{ {condition} }};");
+        let parts = world::sources::compile(&policies, LIVE_SCHEMA, None, None);
+        let options = EngineOptions { sessions: 64, handles: 64, ..EngineOptions::default() };
+        let engine = Engine::new(Arc::new(Bundle::of(&parts).unwrap()), None, options).unwrap();
+        let attributes = Attributes {
+            factors: &["otp", "unknown to the bundle"],
+            proved_ns: Some(now_ns()),
+            region: Some("eu"),
+            channel: Some("mtls"),
+            on_behalf_of: Some(("User", "v")),
+            ..Attributes::default()
+        };
+        let known = engine.admit_known("User", "u", (0, i64::MAX), &attributes).unwrap();
+        let bare = engine.admit_known("User", "u", (0, i64::MAX), &Attributes::default()).unwrap();
+        let doc = engine.handle("Doc", "d").unwrap();
+        let mut gate = engine.prepare("Action", "view", &["note"]).unwrap();
+        let batch = gate.batch();
+        let (mut determining, mut codes) = (Determining::default(), [0; 4]);
+        let sessions = [known.0, bare.0, known.0, bare.0];
+        for _ in 0..3 {
+            begin();
+            let decided = [known, bare].map(|session| {
+                gate.begin();
+                let note = gate.text("a text that the bundle lacks").unwrap();
+                let code = gate.allows(session, doc, &[note]);
+                gate.begin();
+                let note = gate.text("another").unwrap();
+                (code, gate.decide(session, doc, &[note], &mut determining))
+            });
+            let principals = Principals::Sessions(Column::each(&sessions));
+            batch.decide_many(principals, Column::all(&[doc.0]), &[Column::all(&[0])], &mut codes).unwrap();
+            end();
+            let all = conditions[3] == condition;
+            let other = if all { Code::Allow } else { Code::Default };
+            assert_eq!(decided, [(Code::Allow, Code::Allow), (other, other)], "{condition}");
+            assert_eq!(codes, [Code::Allow, other, Code::Allow, other].map(|code| code as u8), "{condition}");
+        }
+    }
 }
 
 /// The variable that tells a child process which failure to provoke.

@@ -350,6 +350,12 @@ impl State {
         self.names(NameKind::Factor).all()
     }
 
+    /// Read the name of a factor into some bytes; `None` if there is none with this number.
+    #[must_use]
+    pub fn factor_name<'b>(&self, number: u32, into: &'b mut [u8; MAX_NAME]) -> Option<&'b str> {
+        self.names(NameKind::Factor).read(number, into)
+    }
+
     /// Read the name of a region or a channel into some bytes; `None` if there is none with this number.
     #[must_use]
     pub fn name<'b>(&self, number: u32, into: &'b mut [u8; MAX_NAME]) -> Option<&'b str> {

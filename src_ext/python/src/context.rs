@@ -188,6 +188,13 @@ impl Reader<'_> {
         let known: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
         for key in dict.keys() {
             let name: Option<String> = key.extract().ok();
+            if self.fills_live && prefix.is_empty() && name.as_deref() == Some("live") {
+                let message = format!(
+                    "{}: `live` is what the engine knows of the session, so no context of a session can give it",
+                    self.action
+                );
+                return Err(raise(py, "ContextError", &message));
+            }
             if !name.as_deref().is_some_and(|name| known.contains(&name)) {
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 let message = format!(

@@ -6,8 +6,10 @@ use crate::reader::{Reader, Refused};
 use crate::uid;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
-use ztfast_bundle::{Bundle, Field};
-use ztfast_engine::{Code, Determining, OwnedRequest, RequestBuilder, SessionId, Shared, Snapshot};
+use std::borrow::Cow;
+use ztfast_bundle::{ActionMeta, Bundle, Field};
+use ztfast_cedar::LIVE;
+use ztfast_engine::{Code, Determining, LiveValues, OwnedRequest, RequestBuilder, SessionId, Shared, Snapshot};
 use ztfast_explain::CedarFallback;
 use ztfast_vm::EntityRef;
 
@@ -46,6 +48,16 @@ pub(crate) struct Decider<'e> {
     pub snapshot: &'e Snapshot,
     /// Whether a value that is out of its range raises.
     pub strict: bool,
+    /// The live attributes of the session, if they were looked up before.
+    pub live: Option<LiveValues>,
+}
+
+/// Return the attributes of an action's context that a caller gives, for a session or by policy alone.
+pub(crate) fn given_fields(meta: &ActionMeta, by_session: bool) -> Cow<'_, [Field]> {
+    if meta.live.is_none() || !by_session {
+        return Cow::Borrowed(&meta.context);
+    }
+    meta.context.iter().filter(|field| field.name != LIVE).cloned().collect::<Vec<_>>().into()
 }
 
 impl Decider<'_> {
@@ -66,7 +78,7 @@ impl Decider<'_> {
             let resource = self.entity(builder, resource)?;
             Ok(principal.and_then(|principal| Ok(RequestEntities { principal, resource: resource? })))
         };
-        self.by_policy(py, action, fill, entities, |_, _| Ok(()))
+        self.by_policy(py, action, fill, entities, None, |_, _| Ok(()))
     }
 
     /// Decide for a session.
@@ -101,7 +113,7 @@ impl Decider<'_> {
             let killed = self.shared.kill_stops(self.snapshot, action, principal, Some(resource), &of_request);
             if killed { Err(Code::Killed) } else { Ok(()) }
         };
-        self.by_policy(py, action, fill, entities, still)
+        self.by_policy(py, action, fill, entities, Some(session), still)
     }
 
     /// Return the resources in the store, and whether the session is allowed the action on each.
@@ -120,8 +132,13 @@ impl Decider<'_> {
         if let Ok(principal) = principal {
             builder.know(principal);
         }
-        let principal = match fill(&Reader::new(&ActionText(meta), Some(self.shared)), &meta.context, &mut builder)? {
-            Ok(()) => principal,
+        let text = ActionText(meta);
+        let (reader, fields) = self.reader(&text, meta, Some(session));
+        let principal = match fill(&reader, &fields, &mut builder)? {
+            Ok(()) => principal.and_then(|principal| {
+                self.put_live(Some(session), meta, &mut builder)?;
+                Ok(principal)
+            }),
             Err(refused) => {
                 refused.strictly(py, self.strict)?;
                 principal.and(Err(refused.code))
@@ -147,12 +164,34 @@ impl Decider<'_> {
         }))
     }
 
+    /// Return a reader of contexts for a session, or by policy alone, and the attributes that the caller gives.
+    fn reader<'r>(
+        &'r self,
+        text: &'r ActionText<'_>,
+        meta: &'r ActionMeta,
+        session: Option<u64>,
+    ) -> (Reader<'r>, Cow<'r, [Field]>) {
+        let mut reader = Reader::new(text, Some(self.shared));
+        reader.fills_live = meta.live.is_some() && session.is_some();
+        (reader, given_fields(meta, session.is_some()))
+    }
+
+    /// Put the live attributes of a session into a request.
+    fn put_live(&self, session: Option<u64>, meta: &ActionMeta, builder: &mut RequestBuilder<'_>) -> Result<(), Code> {
+        let Some(session) = session.filter(|_| meta.live.is_some()) else { return Ok(()) };
+        match &self.live {
+            Some(live) => live.put(&meta.context, builder),
+            None => self.shared.live_values(self.snapshot, SessionId(session))?.put(&meta.context, builder),
+        }
+    }
+
     fn by_policy<'py>(
         &self,
         py: Python<'py>,
         action: u32,
         fill: Fill<'_>,
         entities: impl FnOnce(&mut RequestBuilder<'_>) -> PyResult<Result<RequestEntities, Code>>,
+        session: Option<u64>,
         still: impl FnOnce(&RequestEntities, &OwnedRequest) -> Result<(), Code>,
     ) -> PyResult<Decided<'py>> {
         let bundle = self.snapshot.bundle();
@@ -164,14 +203,18 @@ impl Decider<'_> {
         let mut builder = RequestBuilder::new(self.snapshot, record.slots.len as usize);
         let entities = entities(&mut builder)?;
         let text = ActionText(meta);
-        let reader = Reader::new(&text, Some(self.shared));
-        let read = fill(&reader, &meta.context, &mut builder)?;
+        let (reader, fields) = self.reader(&text, meta, session);
+        let read = fill(&reader, &fields, &mut builder)?;
         if let Err(refused) = &read {
             refused.strictly(py, self.strict)?;
         }
         // A denial because of the session or an entity holds for all values, so its code takes precedence.
         let entities = entities.and_then(|entities| read.map_or_else(|refused| Err(refused.code), |()| Ok(entities)));
-        let entities = match entities {
+        let lived = entities.and_then(|entities| {
+            self.put_live(session, meta, &mut builder)?;
+            Ok(entities)
+        });
+        let entities = match lived {
             Ok(entities) => entities,
             Err(code) => return Ok(denied(py, code)),
         };

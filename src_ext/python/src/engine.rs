@@ -7,7 +7,7 @@ use crate::belongings::Belongings;
 use crate::bundle::Bundle;
 use crate::changelog::{Log, OwnedUid};
 use crate::changing;
-use crate::deciding::{Decided, Decider, action_number, denied};
+use crate::deciding::{Decided, Decider, action_number, denied, given_fields};
 use crate::errors::raise;
 use crate::exceptions::{engine_error, forked, handle_error, kill_error};
 use crate::gate::{self, Gate};
@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{Field, Node};
 use ztfast_cedar::ir::Uid;
 use ztfast_engine::{
-    AdmitError, Capacity, Code, EngineOptions, Handle, HandleError, Kill, MemoryUse, RequestBuilder, Residence, Role,
-    SessionError, SessionId, Snapshot, StaleGates,
+    AdmitError, Capacity, Code, EngineOptions, Handle, HandleError, Kill, LiveValues, MemoryUse, RequestBuilder,
+    Residence, Role, SessionError, SessionId, Snapshot, StaleGates,
 };
 use ztfast_explain::Cedar;
 use ztfast_vm::EntityRef;
@@ -315,7 +315,7 @@ impl Engine {
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Decided<'py>> {
-        self.decide_by(py, &self.inner.snapshot(), session, &action, resource, context)
+        self.decide_by(py, &self.inner.snapshot(), session, &action, resource, context, None)
     }
 
     /// Return the uids of the resources in the store to which an action applies.
@@ -370,14 +370,18 @@ impl Engine {
         self.own(py)?;
         let snapshot = self.inner.snapshot();
         let belongings = Belongings::of(py, &snapshot)?;
+        let meta = find_action(py, snapshot.bundle(), &action)?;
+        // Cedar answers by the same moment as the engine.
+        let known = session.filter(|_| meta.live.is_some());
+        let live = known.and_then(|session| self.inner.live_values(&snapshot, SessionId(session)).ok());
         let decided = match session {
-            Some(session) => self.decide_by(py, &snapshot, session, &action, resource, context)?,
+            Some(session) => self.decide_by(py, &snapshot, session, &action, resource, context, live.clone())?,
             None => self.evaluate_by(py, &snapshot, principal, &action, resource, context)?,
         };
         let cedar: Arc<Cedar> = belongings.bundle.get().cedar(py)?;
-        let meta = find_action(py, snapshot.bundle(), &action)?;
-        let context = match Reader::new(&ActionText(meta), Some(&self.inner)).record(&meta.context, context)? {
-            Ok(context) => context,
+        let fields = given_fields(meta, session.is_some());
+        let context = match Reader::new(&ActionText(meta), Some(&self.inner)).record(&fields, context)? {
+            Ok(context) => crate::live::add(context, live.as_ref(), meta),
             Err(refused) if refused.code == Code::UnknownHandle => return Err(foreign_handle(py)),
             Err(refused) => {
                 refused.strictly(py, self.strict)?;
@@ -441,7 +445,7 @@ impl Engine {
     }
 
     fn decider<'e>(&'e self, snapshot: &'e Snapshot) -> Decider<'e> {
-        Decider { shared: &self.inner, snapshot, strict: self.strict }
+        Decider { shared: &self.inner, snapshot, strict: self.strict, live: None }
     }
 
     fn evaluate_by<'py>(
@@ -462,6 +466,7 @@ impl Engine {
         })
     }
 
+    #[allow(clippy::too_many_arguments)] // a request, and what was looked up before
     fn decide_by<'py>(
         &self,
         py: Python<'py>,
@@ -470,12 +475,13 @@ impl Engine {
         action: &ActionName,
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
+        live: Option<LiveValues>,
     ) -> PyResult<Decided<'py>> {
         if self.inner.is_forked() {
             return Ok(denied(py, Code::Forked));
         }
         let action = action_number(py, snapshot, action)?;
-        self.decider(snapshot)
+        Decider { live, ..self.decider(snapshot) }
             .decide(py, session, action, resource, &|reader, fields, builder| reader.request(fields, context, builder))
     }
 

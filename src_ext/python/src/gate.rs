@@ -82,6 +82,7 @@ pub(crate) struct Gate {
     paths: Vec<Vec<String>>,
     /// The attributes' types at the time when the gate was prepared.
     types: Box<[ValueType]>,
+    adds_live: bool,
 }
 
 // SAFETY: the pointer is the only way to the gate, and its callers promise (see `ztfast.h`) to use it from one thread
@@ -144,7 +145,7 @@ impl Gate {
             let snapshot = shared.snapshot();
             let Some(arguments) = self.seed.arguments(&snapshot) else { break };
             let call = Call { arguments: &arguments, values: &values };
-            let decider = Decider { shared, snapshot: &snapshot, strict: self.spec.strict };
+            let decider = Decider { shared, snapshot: &snapshot, strict: self.spec.strict, live: None };
             let decided = decider.decide(py, session, arguments.action(), resource, &|reader, fields, builder| {
                 reader.call(py, fields, &call, builder)
             });
@@ -198,6 +199,12 @@ impl Gate {
         self.max_context().saturating_sub(isize::try_from(counted).unwrap_or(isize::MAX))
     }
 
+    /// Whether decisions add the live attributes of a session.
+    #[getter]
+    const fn adds_live(&self) -> bool {
+        self.adds_live
+    }
+
     /// Whether a value that is out of its range raises.
     #[getter]
     const fn strict(&self) -> bool {
@@ -222,8 +229,9 @@ impl Gate {
     fn new(gate: ztfast_engine::Gate, spec: Spec, names: Vec<String>) -> Self {
         let paths = gate.paths().map(|path| path.map(str::to_owned).collect()).collect();
         let types = gate.types().into();
+        let adds_live = gate.adds_live();
         spec.count.fetch_add(1, Ordering::Relaxed);
-        Self { types, seed: gate.seed(), core: Box::into_raw(Box::new(gate)), spec, names, paths }
+        Self { types, adds_live, seed: gate.seed(), core: Box::into_raw(Box::new(gate)), spec, names, paths }
     }
 
     /// Return the pointer to the core.

@@ -22,6 +22,7 @@ mod errors;
 mod exceptions;
 mod gate;
 mod histogram;
+mod live;
 mod measure;
 mod reader;
 mod releasing;

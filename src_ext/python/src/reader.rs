@@ -41,6 +41,8 @@ pub(crate) struct Reader<'a> {
     pub action: &'a dyn fmt::Display,
     /// The engine whose handles are accepted. Without one, a handle counts as the uid that it carries.
     pub engine: Option<&'a Shared>,
+    /// Whether the engine fills in the attribute `live`, which the context must then not have.
+    pub fills_live: bool,
     /// Why the request cannot be decided, if it cannot.
     refused: RefCell<Option<Refused>>,
     /// How many bytes a context may take.
@@ -76,7 +78,7 @@ impl<'a> Reader<'a> {
     /// Make a reader of contexts up to the size that the engine accepts.
     pub fn new(action: &'a dyn fmt::Display, engine: Option<&'a Shared>) -> Self {
         let most = engine.map_or(usize::MAX, Shared::max_context);
-        Self { action, engine, refused: RefCell::new(None), most, left: Cell::new(most) }
+        Self { action, engine, fills_live: false, refused: RefCell::new(None), most, left: Cell::new(most) }
     }
 
     /// Return whether the values read so far are so large that it pays to release the GIL.

@@ -19,7 +19,7 @@ permit (principal, action, resource) when { resource.owner == principal || princ
 forbid (principal, action, resource) when { principal.name like "a*b*" && context has s && context.s like "*x*" };
 forbid (principal, action, resource) when { principal.peers.containsAny([context.who, resource.owner]) };
 forbid (principal, action, resource) when { principal.at == {x: context.n} || [[1], [context.n]].contains([2]) };
-forbid (principal, action, resource) when { resource.from.isInRange(ip("fd00::/8")) && context.n > 7 };
+@step_up("fido2") forbid (principal, action, resource) when { resource.from.isInRange(ip("fd00::/8")) && context.n > 7 };
 forbid (principal, action, resource) when { principal.hasTag("k") && principal.getTag("k").contains(principal.name) && context.n > 1 };
 "#;
 

@@ -1,0 +1,294 @@
+//! Live attributes: what an engine knows of a session, as arguments that a decision adds to those of its caller.
+//!
+//! A binding lists the attributes that some policy of its action reads. Tables, checks and the interpreter see them as
+//! any argument, behind those of the caller.
+
+use crate::binding::Binding;
+use crate::decide::{Sink, Walk};
+use crate::live_attributes::{LIVE, LiveAttribute};
+use crate::request::RequestBuilder;
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::working::CallValues;
+use std::fmt::{self, Write};
+use ztfast_bundle::{ClassPair, Field, Node, ValueType};
+use ztfast_codes::Code;
+
+use ztfast_live::{LiveAttributes, MAX_FACTORS, MAX_NAME, OwnedUid, Place, SessionId};
+use ztfast_vm::{Request, Scratch, Tag, Value};
+
+/// How a credential was proved where nothing is said about that.
+const TRUSTED: &str = "trusted";
+/// The state of a market of which nothing is said.
+const NORMAL: &str = "normal";
+
+/// The most values of a decision with live attributes, theirs included.
+pub(crate) const MOST_VALUES: usize = 80;
+/// The most bytes of the text of an entity's uid.
+const MOST_UID: usize = 1 << 10;
+
+/// A text of limited length.
+struct Text {
+    bytes: [u8; MOST_UID],
+    len: usize,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+impl Text {
+    /// Write a uid as Cedar does. `None` if it is too long.
+    fn of_uid((ty, id): (&str, &str)) -> Option<Self> {
+        let mut text = Self { bytes: [0; MOST_UID], len: 0 };
+        write!(text, "{ty}::\"{}\"", id.escape_debug()).ok()?;
+        Some(text)
+    }
+
+    fn as_str(&self) -> &str {
+        self.bytes.get(..self.len).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+}
+
+/// Looks the live attributes of one decision up.
+pub(crate) struct Filler<'a> {
+    pub shared: &'a Shared,
+    pub snapshot: &'a Snapshot,
+    pub binding: &'a Binding,
+    pub session: SessionId,
+    pub now_ns: i64,
+}
+
+impl Filler<'_> {
+    /// Put the numbers of the live attributes behind those of the caller. Return the bits of those that are absent.
+    ///
+    /// # Errors
+    /// The code of the denial.
+    pub fn fill(&self, brought: &mut CallValues, numbers: &mut [i64]) -> Result<usize, Code> {
+        let Some(live) = self.shared.sessions.live(self.session) else {
+            return Err(self.shared.principal(self.session, self.now_ns, false).err().unwrap_or(Code::UnknownSession));
+        };
+        let own = numbers.get_mut(self.binding.callers..).unwrap_or_default();
+        if own.len() < self.binding.live.len() {
+            return Err(Code::TooLarge);
+        }
+        let mut absent = 0;
+        let places = self.binding.callers..;
+        for ((number, attribute), place) in own.iter_mut().zip(&self.binding.live).zip(places) {
+            match self.number(*attribute, &live, place, brought)? {
+                Some(found) => *number = found,
+                None => absent |= attribute.bit(),
+            }
+        }
+        Ok(absent)
+    }
+
+    /// Return the number of an attribute; `None` if it is absent.
+    fn number(
+        &self,
+        attribute: LiveAttribute,
+        live: &LiveAttributes,
+        place: usize,
+        brought: &mut CallValues,
+    ) -> Result<Option<i64>, Code> {
+        let mut name = [0; MAX_NAME];
+        let state = self.shared.sessions.state();
+        let text = match attribute {
+            LiveAttribute::AuthAge => return Ok(Some(live.proof.age_ms(self.now_ns))),
+            LiveAttribute::Assurance => return Ok(Some(live.proof.assurance.into())),
+            LiveAttribute::Risk => return Ok(Some(live.proof.risk.into())),
+            LiveAttribute::Time => return Ok(Some(self.shared.wall_ms())),
+            LiveAttribute::Factors => return self.factors(live.proof.factors, brought).map(Some),
+            LiveAttribute::OnBehalfOf => {
+                return live.on_behalf_of.map(|entity| self.entity(entity, place, brought)).transpose();
+            }
+            LiveAttribute::Market => NORMAL,
+            LiveAttribute::Channel => live.channel.map_or(Some(TRUSTED), |at| state.name(at, &mut name)).ok_or(LOST)?,
+            LiveAttribute::Region => match live.region {
+                Some(at) => state.name(at, &mut name).ok_or(LOST)?,
+                None => return Ok(None),
+            },
+        };
+        self.text(text, brought).map(Some)
+    }
+
+    #[allow(clippy::cast_possible_wrap)] // the bits are what counts
+    fn text(&self, text: &str, brought: &mut CallValues) -> Result<i64, Code> {
+        let known = self.snapshot.string(text).or_else(|| brought.number(text));
+        known.map(|number| number as i64).ok_or(Code::TooLarge)
+    }
+
+    fn factors(&self, bits: u32, brought: &mut CallValues) -> Result<i64, Code> {
+        let start = brought.begin_set().ok_or(Code::TooLarge)?;
+        for number in (0..).take(MAX_FACTORS).filter(|number| bits >> number & 1 != 0) {
+            let mut name = [0; MAX_NAME];
+            let name = self.shared.sessions.state().factor_name(number, &mut name).ok_or(LOST)?;
+            let text = self.text(name, brought)?;
+            brought.push(Value::number(Tag::String, text)).ok_or(Code::TooLarge)?;
+        }
+        brought.set(start).ok_or(Code::TooLarge)
+    }
+
+    #[allow(clippy::cast_possible_wrap)] // the bits are what counts
+    fn entity(&self, entity: Place, place: usize, brought: &mut CallValues) -> Result<i64, Code> {
+        let ty = self.binding.types.get(place).ok_or(LOST)?;
+        if let (ValueType::Entity(_), Some(&crate::binding::Argument::Entity(number))) =
+            (ty, self.binding.arguments.get(place))
+        {
+            let found = self.snapshot.entity_of(entity, number, ty).map_err(|_| Code::BadValue)?;
+            return Ok(found.bits() as i64);
+        }
+        let uid = self.snapshot.loaded.uids.get(entity).ok_or(Code::UnknownHandle)?;
+        self.text(Text::of_uid(uid).ok_or(Code::TooLarge)?.as_str(), brought)
+    }
+}
+
+/// What a decision says if the state lacks what a session refers to.
+const LOST: Code = Code::Corrupt;
+
+impl Binding {
+    /// Decide by a walk over values with live attributes, of which some may be absent.
+    #[allow(clippy::too_many_arguments)] // a gate and a batch keep them in different places
+    pub(crate) fn walk_live<N: Sink>(
+        &self,
+        snapshot: &Snapshot,
+        (principal, resource): (ztfast_vm::EntityRef, ztfast_vm::EntityRef),
+        classes: ClassPair,
+        numbers: &[i64],
+        absent: usize,
+        brought: &CallValues,
+        scratch: &mut Scratch,
+        sink: &mut N,
+    ) -> Code {
+        let positions = absent.checked_sub(1).map_or(Some(&self.positions), |at| self.positions_without.get(at));
+        let Some(positions) = positions else { return Code::Corrupt };
+        let request = Request {
+            principal,
+            resource,
+            numbers,
+            positions,
+            kinds: &self.kinds,
+            arena: brought.values(),
+            strings: brought.view(),
+        };
+        let (action, layers, foreign) = (self.action, &self.layers, &|_| None);
+        let walk = Walk { snapshot, action, layers, classes, request: &request, foreign };
+        match walk.decide(scratch, sink) {
+            Code::Forbid if self.step_up => walk.forbidden(scratch),
+            code => code,
+        }
+    }
+}
+
+/// What an engine knows of a session, for requests that are built without a gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveValues {
+    /// How long ago the principal last proved who it is, in milliseconds.
+    pub auth_age_ms: i64,
+    /// By which factors.
+    pub factors: Vec<String>,
+    /// How sure that is.
+    pub assurance: i64,
+    /// The risk.
+    pub risk: i64,
+    /// The state of the market.
+    pub market: String,
+    /// How the credential was proved.
+    pub channel: String,
+    /// The region.
+    pub region: Option<String>,
+    /// The entity for which the principal acts.
+    pub on_behalf_of: Option<OwnedUid>,
+    /// The time of the decision, in milliseconds since the epoch.
+    pub time_ms: i64,
+}
+
+impl Shared {
+    /// Return the wall clock's time of a decision, in milliseconds since the epoch.
+    pub(crate) fn wall_ms(&self) -> i64 {
+        self.sessions.state().clock().reading().wall.div_euclid(1_000_000)
+    }
+
+    /// Return what decisions know of a session.
+    ///
+    /// # Errors
+    /// The code of the denial.
+    pub fn live_values(&self, snapshot: &Snapshot, session: SessionId) -> Result<LiveValues, Code> {
+        let now_ns = self.now_ns();
+        let Some(live) = self.sessions.live(session) else {
+            return Err(self.principal(session, now_ns, false).err().unwrap_or(Code::UnknownSession));
+        };
+        let state = self.sessions.state();
+        let name = |number: u32| state.name(number, &mut [0; MAX_NAME]).map(str::to_owned).ok_or(LOST);
+        let factor = |number: u32| state.factor_name(number, &mut [0; MAX_NAME]).map(str::to_owned).ok_or(LOST);
+        let factors = (0..).take(MAX_FACTORS).filter(|number| live.proof.factors >> number & 1 != 0);
+        let uid = |place: Place| {
+            let (ty, id) = snapshot.loaded.uids.get(place).ok_or(Code::UnknownHandle)?;
+            Ok::<OwnedUid, Code>((ty.into(), id.into()))
+        };
+        Ok(LiveValues {
+            auth_age_ms: live.proof.age_ms(now_ns),
+            factors: factors.map(factor).collect::<Result<_, _>>()?,
+            assurance: live.proof.assurance.into(),
+            risk: live.proof.risk.into(),
+            market: NORMAL.to_owned(),
+            channel: live.channel.map_or(Ok(TRUSTED.to_owned()), name)?,
+            region: live.region.map(name).transpose()?,
+            on_behalf_of: live.on_behalf_of.map(uid).transpose()?,
+            time_ms: self.wall_ms(),
+        })
+    }
+}
+
+impl LiveValues {
+    /// Put the values into the slots of a context that has these attributes.
+    ///
+    /// # Errors
+    /// The code of the denial: the entity for which the principal acts is not of the attribute's type, or its uid is
+    /// too long.
+    pub fn put(&self, context: &[Field], builder: &mut RequestBuilder<'_>) -> Result<(), Code> {
+        let live = context.iter().find(|field| field.name == LIVE).map(|field| &field.node);
+        let Some(Node::Record { fields, .. }) = live else { return Ok(()) };
+        for field in fields {
+            let Node::Leaf { slot, ty } = &field.node else { return Err(LOST) };
+            let found = LiveAttribute::ALL.into_iter().find(|(_, name)| *name == field.name);
+            let value = match found.ok_or(LOST)?.0 {
+                LiveAttribute::AuthAge => Some(Value::number(Tag::Duration, self.auth_age_ms)),
+                LiveAttribute::Factors => {
+                    let names = self.factors.iter().map(|name| builder.text(name)).collect();
+                    Some(builder.set(names))
+                }
+                LiveAttribute::Assurance => Some(Value::number(Tag::Long, self.assurance)),
+                LiveAttribute::Risk => Some(Value::number(Tag::Long, self.risk)),
+                LiveAttribute::Market => Some(builder.text(&self.market)),
+                LiveAttribute::Channel => Some(builder.text(&self.channel)),
+                LiveAttribute::Time => Some(Value::number(Tag::Datetime, self.time_ms)),
+                LiveAttribute::Region => self.region.as_ref().map(|region| builder.text(region)),
+                LiveAttribute::OnBehalfOf => match &self.on_behalf_of {
+                    None => None,
+                    Some((of, id)) => Some(match ty {
+                        ValueType::Entity(name) if **name != **of => return Err(Code::BadValue),
+                        ValueType::Entity(_) => Value::entity(builder.entity(of, id).ok_or(Code::BadValue)?),
+                        _ => builder.text(Text::of_uid((of, id)).ok_or(Code::TooLarge)?.as_str()),
+                    }),
+                },
+            };
+            if let Some(value) = value {
+                builder.put(*slot, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Return the text of the entity for which the principal acts, as policies read it.
+    #[must_use]
+    pub fn on_behalf_of_text(&self) -> Option<String> {
+        let (ty, id) = self.on_behalf_of.as_ref()?;
+        Some(Text::of_uid((ty, id))?.as_str().to_owned())
+    }
+}

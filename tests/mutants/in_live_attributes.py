@@ -1,0 +1,71 @@
+"""Mutants of live attributes."""
+
+from mutant import Mutant, Python
+
+LIVE = Python("tests/api/test_live_attributes.py")
+
+MUTANTS = (
+    Mutant(
+        "live attributes: an absent one is the caller's last value",
+        "engine/src/live_attributes.rs",
+        "(1..4).map(of).collect()",
+        "(1..4).map(|_| of(0)).collect()",
+        LIVE,
+    ),
+    Mutant(
+        "live attributes: the entity acted for hides the region",
+        "engine/src/live_attributes.rs",
+        "Self::OnBehalfOf => 2,",
+        "Self::OnBehalfOf => 3,",
+        LIVE,
+    ),
+    Mutant(
+        "live attributes: the first factor alone is known",
+        "engine/src/live.rs",
+        "for number in (0..).take(MAX_FACTORS).filter(|number| bits >> number & 1 != 0) {",
+        "for number in (0..).take(1).filter(|number| bits >> number & 1 != 0) {",
+        LIVE,
+    ),
+    Mutant(
+        "live attributes: an entity of another type is absent",
+        "engine/src/live.rs",
+        "let found = self.snapshot.entity_of(entity, number, ty).map_err(|_| Code::BadValue)?;",
+        "let found = self.snapshot.entity_of(entity, number, ty).map_err(|_| Code::Default)?;",
+        LIVE,
+    ),
+    Mutant(
+        "live attributes: what a decision brought is there in the next",
+        "engine/src/gate.rs",
+        "if !self.looks_up {\n            self.brought.clear();",
+        "if self.looks_up {\n            self.brought.clear();",
+        LIVE,
+    ),
+    Mutant(
+        "live attributes: a batch's texts keep their numbers",
+        "engine/src/live_rows.rs",
+        "*number = if *argument == Argument::Text && bits & FOREIGN_STRING != 0 {",
+        "*number = if *argument == Argument::Text && bits & FOREIGN_STRING != 0 && row > 1000 {",
+        LIVE,
+    ),
+    Mutant(
+        "live attributes: a gate may be given them",
+        "engine/src/binding.rs",
+        "if live && path.first() == Some(&LIVE) {",
+        "if live && path.last() == Some(&LIVE) {",
+        LIVE,
+    ),
+    Mutant(
+        "live attributes: what `has` asks for is not looked up",
+        "compile/src/live.rs",
+        "Expr::HasAttr(of, path) if is_live(of) => self.names.extend(path.first().map(ToString::to_string)),",
+        "Expr::HasAttr(of, path) if is_live(of) => self.names.extend(path.get(1).map(ToString::to_string)),",
+        LIVE,
+    ),
+    Mutant(
+        "live attributes: a whole record is not looked up",
+        "compile/src/live.rs",
+        "self.all |= **name == *LIVE",
+        "self.all &= **name == *LIVE",
+        LIVE,
+    ),
+)
