@@ -61,7 +61,7 @@ class Desk:
         assert engine.decide(session, action, self.book, context) == told.decision
         assert gate.decide(session, self.book, *values) == told.decision
         assert gate.allows(session, self.book, *values) is (code == "ALLOW")
-        assert bool(engine.entitled(session, action, context)) is (code == "ALLOW")
+        assert (self.book.uid in engine.entitled(session, action, context)) is (code == "ALLOW")
         assert gate.decide_many(session, self.book, *values).tolist() == [Code[code]]
         assert gate.decide_many([session] * 70, [self.book] * 70, *([value] * 70 for value in values)).tolist() == (
             [Code[code]] * 70
@@ -238,6 +238,37 @@ def test_a_session_that_is_over_denies_with_its_own_code() -> None:
     session.revoke()
     assert desk.gates["fresh"].decide(session, desk.book, 1).code == "REVOKED"
     assert desk.engine.decide(session, "fresh", desk.book, {"qty": 1}).code == "REVOKED"
+
+
+def test_the_market_is_the_resources() -> None:
+    entities = [
+        *ENTITIES,
+        {"uid": {"type": "Book", "id": "b2"}, "attrs": {}, "parents": []},
+        {"uid": {"type": "Book", "id": "b3"}, "attrs": {}, "parents": []},
+    ]
+    desk = Desk(
+        'permit (principal, action == Action::"fresh", resource) when { context.live.market != "halted" };'
+        'forbid (principal, action == Action::"fresh", resource)'
+        ' when { context.live.market == "volatile" && context.qty > 5 };',
+        entities=entities,
+    )
+    session, engine, gate = desk.admit(), desk.engine, desk.gates["fresh"]
+    books = [engine.resource(f'Book::"{id}"') for id in ("b1", "b2", "b3")]
+    assert desk.code(session, "fresh", 9) == "ALLOW"
+    engine.market('Book::"b1"', "halted", by="ops", reason="news")
+    engine.market('Book::"b2"', "volatile", by="ops", reason="news")
+    assert desk.code(session, "fresh", 9) == "DEFAULT"
+    for quantity, codes in ((9, ("DEFAULT", "FORBID", "ALLOW")), (5, ("DEFAULT", "ALLOW", "ALLOW"))):
+        numbers = [Code[code] for code in codes]
+        assert [gate.decide(session, book, quantity).number for book in books] == numbers
+        assert gate.decide_many(session, books, quantity).tolist() == numbers
+        assert [engine.decide(session, "fresh", book, {"qty": quantity}).number for book in books] == numbers
+        told = [engine.explain(session, "fresh", book, {"qty": quantity}) for book in books]
+        assert [one.decision.number for one in told] == numbers
+        assert all(one.agrees for one in told)
+        assert engine.entitlements(session, "fresh", {"qty": quantity}).tolist() == [code == "ALLOW" for code in codes]
+    engine.market('Book::"b1"', "normal", by="ops", reason="over")
+    assert desk.code(session, "fresh", 9) == "ALLOW"
 
 
 def test_gates_see_a_swap_that_reads_other_attributes() -> None:

@@ -55,6 +55,13 @@ MUTANTS = (
         LIVE,
     ),
     Mutant(
+        "live attributes: entitlements have the first resource's market",
+        "engine/src/live.rs",
+        "self.numbers.get(at));",
+        "self.numbers.get(at.min(0)));",
+        LIVE,
+    ),
+    Mutant(
         "live attributes: what `has` asks for is not looked up",
         "compile/src/live.rs",
         "Expr::HasAttr(of, path) if is_live(of) => self.names.extend(path.first().map(ToString::to_string)),",

@@ -4,6 +4,7 @@
 use crate::binding::{layers, slot_kinds};
 use crate::changes::{UNCLASSED, is_present};
 use crate::decide::{Determining, EffectOnly, Walk};
+use crate::live::MarketSlot;
 use crate::request::OwnedRequest;
 use crate::shared::Shared;
 use crate::snapshot::{Fallback, FallbackAnswer, Snapshot, UidRef};
@@ -134,7 +135,8 @@ impl Snapshot {
         (0..known).chain(added).filter(|&entity| applies(entity)).map(EntityRef::known).collect()
     }
 
-    /// Return for each resource, in order, whether policy allows a principal the action in one context.
+    /// Return for each resource, in order, whether policy allows a principal the action in one context, of which the
+    /// state of the resource's market may be a part.
     #[must_use]
     pub fn entitlements(
         &self,
@@ -142,6 +144,7 @@ impl Snapshot {
         principal: EntityRef,
         resources: &[EntityRef],
         request: &OwnedRequest,
+        market: Option<(&Shared, MarketSlot)>,
     ) -> Vec<bool> {
         let bundle = self.bundle();
         let record = bundle.actions().get(action as usize);
@@ -150,9 +153,14 @@ impl Snapshot {
         let foreign = |number| request.foreign_uid(number);
         let mut scratch = Scratch::default();
         let principal_class = self.classes(principal).principal;
+        let mut numbers = request.view(principal, principal, kinds).numbers.to_vec();
         let mut allowed = |resource: EntityRef| {
             let classes = ClassPair { principal: principal_class, resource: self.classes(resource).resource };
-            let view = request.view(principal, resource, kinds);
+            let mut view = request.view(principal, resource, kinds);
+            if let Some((shared, slot)) = &market {
+                slot.put(shared.market(self, resource, &foreign), &mut numbers);
+                view.numbers = &numbers;
+            }
             let walk = Walk { snapshot: self, action, layers, classes, request: &view, foreign: &foreign };
             walk.decide(&mut scratch, &mut EffectOnly) == Code::Allow
         };

@@ -64,7 +64,7 @@ pub use decide::{Determining, MAX_DETERMINING};
 pub use engine::{Engine, StaleGates, Swap, SwapError};
 pub use gate::Gate;
 pub use kills::{Kill, KillError, KillRequest};
-pub use live::LiveValues;
+pub use live::{LiveValues, MarketSlot};
 pub use options::{ClockKind, EngineError, EngineOptions, MemoryUse};
 pub use passed::{Given, MOST_PASSED, Passed, PassedValues};
 pub use prepare::Seed;

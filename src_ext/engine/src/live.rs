@@ -14,13 +14,11 @@ use std::fmt::{self, Write};
 use ztfast_bundle::{ClassPair, Field, Node, ValueType};
 use ztfast_codes::Code;
 
-use ztfast_live::{LiveAttributes, MAX_FACTORS, MAX_NAME, OwnedUid, Place, SessionId};
-use ztfast_vm::{Request, Scratch, Tag, Value};
+use ztfast_live::{LiveAttributes, MAX_FACTORS, MAX_NAME, MarketState, OwnedUid, Place, SessionId};
+use ztfast_vm::{EntityRef, Request, Scratch, Tag, Value};
 
 /// How a credential was proved where nothing is said about that.
 const TRUSTED: &str = "trusted";
-/// The state of a market of which nothing is said.
-const NORMAL: &str = "normal";
 
 /// The most values of a decision with live attributes, theirs included.
 pub(crate) const MOST_VALUES: usize = 80;
@@ -62,6 +60,8 @@ pub(crate) struct Filler<'a> {
     pub binding: &'a Binding,
     pub session: SessionId,
     pub now_ns: i64,
+    /// Finds the resource, whose market policies may ask for.
+    pub resource: &'a dyn Fn() -> Option<EntityRef>,
 }
 
 impl Filler<'_> {
@@ -107,7 +107,10 @@ impl Filler<'_> {
             LiveAttribute::OnBehalfOf => {
                 return live.on_behalf_of.map(|entity| self.entity(entity, place, brought)).transpose();
             }
-            LiveAttribute::Market => NORMAL,
+            LiveAttribute::Market => {
+                let market = |resource| self.shared.market(self.snapshot, resource, &|_| None);
+                (self.resource)().map_or(MarketState::Normal, market).name()
+            }
             LiveAttribute::Channel => live.channel.map_or(Some(TRUSTED), |at| state.name(at, &mut name)).ok_or(LOST)?,
             LiveAttribute::Region => match live.region {
                 Some(at) => state.name(at, &mut name).ok_or(LOST)?,
@@ -157,7 +160,7 @@ impl Binding {
     pub(crate) fn walk_live<N: Sink>(
         &self,
         snapshot: &Snapshot,
-        (principal, resource): (ztfast_vm::EntityRef, ztfast_vm::EntityRef),
+        (principal, resource): (EntityRef, EntityRef),
         classes: ClassPair,
         numbers: &[i64],
         absent: usize,
@@ -196,8 +199,8 @@ pub struct LiveValues {
     pub assurance: i64,
     /// The risk.
     pub risk: i64,
-    /// The state of the market.
-    pub market: String,
+    /// The state of the resource's market.
+    pub market: MarketState,
     /// How the credential was proved.
     pub channel: String,
     /// The region.
@@ -214,7 +217,7 @@ impl Shared {
         self.sessions.state().clock().reading().wall.div_euclid(1_000_000)
     }
 
-    /// Return what decisions know of a session.
+    /// Return what decisions know of a session, without a resource: its market is normal.
     ///
     /// # Errors
     /// The code of the denial.
@@ -236,7 +239,7 @@ impl Shared {
             factors: factors.map(factor).collect::<Result<_, _>>()?,
             assurance: live.proof.assurance.into(),
             risk: live.proof.risk.into(),
-            market: NORMAL.to_owned(),
+            market: MarketState::Normal,
             channel: live.channel.map_or(Ok(TRUSTED.to_owned()), name)?,
             region: live.region.map(name).transpose()?,
             on_behalf_of: live.on_behalf_of.map(uid).transpose()?,
@@ -245,7 +248,44 @@ impl Shared {
     }
 }
 
+/// The slot of a context that has the state of a resource's market, and the numbers of the states' names.
+#[derive(Debug, Clone, Copy)]
+pub struct MarketSlot {
+    slot: usize,
+    numbers: [i64; MarketState::ALL.len()],
+}
+
+impl MarketSlot {
+    /// Return the slot, if the context has one.
+    pub fn of(context: &[Field], builder: &mut RequestBuilder<'_>) -> Option<Self> {
+        let Node::Record { fields, .. } = &context.iter().find(|field| field.name == LIVE)?.node else { return None };
+        let Node::Leaf { slot, .. } = fields.iter().find(|field| field.name == "market")?.node else { return None };
+        let numbers = MarketState::ALL.map(|state| builder.text(state.name()).as_i64());
+        Some(Self { slot: slot as usize, numbers })
+    }
+
+    /// Put a resource's market into the numbers of a request that was built in the order of the slots.
+    pub(crate) fn put(&self, market: MarketState, numbers: &mut [i64]) {
+        let number = MarketState::ALL.iter().position(|state| *state == market).and_then(|at| self.numbers.get(at));
+        if let (Some(to), Some(&number)) = (numbers.get_mut(self.slot), number) {
+            *to = number;
+        }
+    }
+}
+
 impl LiveValues {
+    /// Return the values of a decision on a resource. `foreign` gives the uids of entities that only the request knows.
+    #[must_use]
+    pub fn on(
+        self,
+        shared: &Shared,
+        snapshot: &Snapshot,
+        resource: EntityRef,
+        foreign: &dyn Fn(u32) -> Option<OwnedUid>,
+    ) -> Self {
+        Self { market: shared.market(snapshot, resource, foreign), ..self }
+    }
+
     /// Put the values into the slots of a context that has these attributes.
     ///
     /// # Errors
@@ -265,7 +305,7 @@ impl LiveValues {
                 }
                 LiveAttribute::Assurance => Some(Value::number(Tag::Long, self.assurance)),
                 LiveAttribute::Risk => Some(Value::number(Tag::Long, self.risk)),
-                LiveAttribute::Market => Some(builder.text(&self.market)),
+                LiveAttribute::Market => Some(builder.text(self.market.name())),
                 LiveAttribute::Channel => Some(builder.text(&self.channel)),
                 LiveAttribute::Time => Some(Value::number(Tag::Datetime, self.time_ms)),
                 LiveAttribute::Region => self.region.as_ref().map(|region| builder.text(region)),

@@ -25,7 +25,8 @@ impl Gate {
             return Code::Corrupt;
         };
         own.copy_from_slice(values);
-        let filler = Filler { shared, snapshot, binding, session, now_ns };
+        let resource_of = || snapshot.entity(snapshot.loaded.key.place(resource));
+        let filler = Filler { shared, snapshot, binding, session, now_ns, resource: &resource_of };
         let absent = match filler.fill(brought, &mut numbers) {
             Ok(absent) => absent,
             Err(code) => return code,

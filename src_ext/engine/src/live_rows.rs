@@ -32,11 +32,13 @@ impl Batch {
                 brought.clear();
                 self.row_values(binding, row, chunk, brought, &mut numbers)?;
                 let (shared, snapshot) = (&*self.shared, &*self.snapshot);
-                let filler = Filler { shared, snapshot, binding, session: SessionId(session), now_ns };
-                let absent = filler.fill(brought, &mut numbers)?;
-                let classes = ClassPair { principal: chunk.classes[0][row], resource: chunk.classes[1][row] };
                 let entities =
                     (EntityRef::from_bits(chunk.principals[row]), EntityRef::from_bits(chunk.resources[row]));
+                let resource = || Some(entities.1);
+                let session = SessionId(session);
+                let filler = Filler { shared, snapshot, binding, session, now_ns, resource: &resource };
+                let absent = filler.fill(brought, &mut numbers)?;
+                let classes = ClassPair { principal: chunk.classes[0][row], resource: chunk.classes[1][row] };
                 let numbers = numbers.get(..binding.types.len()).ok_or(Code::TooLarge)?;
                 let sink = &mut EffectOnly;
                 Ok(binding.walk_live(snapshot, entities, classes, numbers, absent, brought, scratch, sink))

@@ -112,7 +112,7 @@ impl Desk {
         let request = builder.finish();
         let code = self.engine.evaluate(snapshot, action, principal, resource, &request, determining);
         // The resource is listed twice, because conditions leave values in the scratch memory.
-        let entitled = snapshot.entitlements(action, principal, &[resource, resource], &request);
+        let entitled = snapshot.entitlements(action, principal, &[resource, resource], &request, None);
         if entitled != [code == Code::Allow; 2] {
             return Err(format!("entitlements says {entitled:?}, evaluate {code:?}"));
         }

@@ -231,7 +231,7 @@ impl Desk {
                 codes.push(self.engine.evaluate(&snapshot, number, who, what, &request, &mut determining));
                 let mut all = snapshot.resources(number);
                 all.truncate(FEW);
-                assert_eq!(snapshot.entitlements(number, who, &all, &request).len(), all.len());
+                assert_eq!(snapshot.entitlements(number, who, &all, &request, None).len(), all.len());
                 let _ = (request.uid(&snapshot, who), request.uid(&snapshot, what));
             }
         }

@@ -20,7 +20,8 @@ pub enum MarketState {
 }
 
 impl MarketState {
-    const ALL: [Self; 3] = [Self::Normal, Self::Volatile, Self::Halted];
+    /// All states, the severest last.
+    pub const ALL: [Self; 3] = [Self::Normal, Self::Volatile, Self::Halted];
 
     /// Return the name, as policies have it.
     #[must_use]

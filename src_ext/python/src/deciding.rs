@@ -9,7 +9,9 @@ use pyo3::types::{PyString, PyTuple};
 use std::borrow::Cow;
 use ztfast_bundle::{ActionMeta, Bundle, Field};
 use ztfast_cedar::LIVE;
-use ztfast_engine::{Code, Determining, LiveValues, OwnedRequest, RequestBuilder, SessionId, Shared, Snapshot};
+use ztfast_engine::{
+    Code, Determining, LiveValues, MarketSlot, OwnedRequest, RequestBuilder, SessionId, Shared, Snapshot,
+};
 use ztfast_explain::CedarFallback;
 use ztfast_vm::EntityRef;
 
@@ -136,7 +138,7 @@ impl Decider<'_> {
         let (reader, fields) = self.reader(&text, meta, Some(session));
         let principal = match fill(&reader, &fields, &mut builder)? {
             Ok(()) => principal.and_then(|principal| {
-                self.put_live(Some(session), meta, &mut builder)?;
+                self.put_live(Some(session), meta, None, &mut builder)?;
                 Ok(principal)
             }),
             Err(refused) => {
@@ -144,11 +146,13 @@ impl Decider<'_> {
                 principal.and(Err(refused.code))
             }
         };
+        let market = MarketSlot::of(&meta.context, &mut builder).filter(|_| meta.live.is_some());
+        let market = market.map(|slot| (self.shared, slot));
         let request = builder.finish();
         Ok(py.detach(|| {
             let resources = self.snapshot.resources(action);
             let mut allowed = match principal {
-                Ok(principal) => self.snapshot.entitlements(action, principal, &resources, &request),
+                Ok(principal) => self.snapshot.entitlements(action, principal, &resources, &request, market),
                 Err(_) => vec![false; resources.len()],
             };
             // The session may no longer be valid: all this takes long, and reading the context may run Python code.
@@ -177,12 +181,22 @@ impl Decider<'_> {
     }
 
     /// Put the live attributes of a session into a request.
-    fn put_live(&self, session: Option<u64>, meta: &ActionMeta, builder: &mut RequestBuilder<'_>) -> Result<(), Code> {
+    fn put_live(
+        &self,
+        session: Option<u64>,
+        meta: &ActionMeta,
+        resource: Option<EntityRef>,
+        builder: &mut RequestBuilder<'_>,
+    ) -> Result<(), Code> {
         let Some(session) = session.filter(|_| meta.live.is_some()) else { return Ok(()) };
-        match &self.live {
-            Some(live) => live.put(&meta.context, builder),
-            None => self.shared.live_values(self.snapshot, SessionId(session))?.put(&meta.context, builder),
+        if let Some(live) = &self.live {
+            return live.put(&meta.context, builder);
         }
+        let mut live = self.shared.live_values(self.snapshot, SessionId(session))?;
+        if let Some(resource) = resource {
+            live = live.on(self.shared, self.snapshot, resource, &|number| builder.foreign_uid(number));
+        }
+        live.put(&meta.context, builder)
     }
 
     fn by_policy<'py>(
@@ -211,7 +225,7 @@ impl Decider<'_> {
         // A denial because of the session or an entity holds for all values, so its code takes precedence.
         let entities = entities.and_then(|entities| read.map_or_else(|refused| Err(refused.code), |()| Ok(entities)));
         let lived = entities.and_then(|entities| {
-            self.put_live(session, meta, &mut builder)?;
+            self.put_live(session, meta, Some(entities.resource), &mut builder)?;
             Ok(entities)
         });
         let entities = match lived {

@@ -373,7 +373,11 @@ impl Engine {
         let meta = find_action(py, snapshot.bundle(), &action)?;
         // Cedar answers by the same moment as the engine.
         let known = session.filter(|_| meta.live.is_some());
-        let live = known.and_then(|session| self.inner.live_values(&snapshot, SessionId(session)).ok());
+        let mut live = known.and_then(|session| self.inner.live_values(&snapshot, SessionId(session)).ok());
+        if let Some(live) = &mut live {
+            let resource = self.uid(resource)?;
+            live.market = self.inner.market_of(&resource.ty, &resource.id);
+        }
         let decided = match session {
             Some(session) => self.decide_by(py, &snapshot, session, &action, resource, context, live.clone())?,
             None => self.evaluate_by(py, &snapshot, principal, &action, resource, context)?,

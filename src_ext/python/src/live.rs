@@ -31,7 +31,7 @@ fn value(live: &LiveValues, name: &str, ty: &ValueType) -> Option<Datum> {
         "factors" => Datum::Set(live.factors.iter().map(text).collect()),
         "assurance" => Datum::Long(live.assurance),
         "risk" => Datum::Long(live.risk),
-        "market" => text(&live.market),
+        "market" => Datum::String(Arc::from(live.market.name())),
         "channel" => text(&live.channel),
         "time" => Datum::Datetime(live.time_ms),
         "region" => text(live.region.as_ref()?),

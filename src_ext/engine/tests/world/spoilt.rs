@@ -70,7 +70,7 @@ pub fn decide_all(parts: &Parts) -> Vec<Code> {
         for action in [0, 1, u32::MAX] {
             codes.push(engine.evaluate(&snapshot, action, user, doc, &request, &mut determining));
             let resources = snapshot.resources(action);
-            assert_eq!(snapshot.entitlements(action, user, &resources, &request).len(), resources.len());
+            assert_eq!(snapshot.entitlements(action, user, &resources, &request, None).len(), resources.len());
         }
     }
     let bundle = snapshot.bundle();
