@@ -139,6 +139,14 @@ impl Engine {
         if shared.sessions.state().is_shared() {
             shared.wipe_in_children().map_err(EngineError::Process)?;
         }
+        if shared.role() == Role::Decide {
+            let engine = Arc::downgrade(&shared);
+            shared.sessions.when_behind(move |is_behind| {
+                if let Some(shared) = engine.upgrade() {
+                    shared.set_behind(is_behind);
+                }
+            });
+        }
         shared.sessions.watch();
         Ok(Arc::new(Self { shared, changing: Mutex::default() }))
     }

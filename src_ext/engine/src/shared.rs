@@ -16,11 +16,14 @@ use ztfast_live::{
 };
 use ztfast_pages::{Forked, WipedWord};
 
+/// The bit of [`Shared::version`] that is set while the bounds of sessions are behind the wall clock.
+const BEHIND: u64 = 1 << 63;
+
 /// The state that the gates, the batches and the writer of an engine share.
 pub struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) current: ArcSwap<Snapshot>,
-    /// The current snapshot's version. Every decision reads it first, and the word of the kill switches.
+    /// The current snapshot's version, with [`BEHIND`]. Every decision reads it first, and the word of the kill switches.
     version: AtomicU64,
     pub(crate) key: Key,
     pub(crate) switches: Switchboard,
@@ -99,7 +102,23 @@ impl Shared {
     /// Return the current snapshot's version, by which gates notice a swap.
     #[inline]
     pub(crate) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+        self.version.load(Ordering::Acquire) & !BEHIND
+    }
+
+    /// Record whether the bounds of sessions are behind the wall clock, and no authority has computed them again yet.
+    pub(crate) fn set_behind(&self, is_behind: bool) {
+        if is_behind {
+            self.version.fetch_or(BEHIND, Ordering::AcqRel);
+        } else {
+            self.version.fetch_and(!BEHIND, Ordering::AcqRel);
+        }
+    }
+
+    /// Return the denial of a session by the wall clock, where its bounds are behind that.
+    #[inline]
+    pub(crate) fn denied_by_wall(&self, session: SessionId) -> Option<Code> {
+        let is_behind = self.version.load(Ordering::Acquire) & BEHIND != 0;
+        if is_behind { self.sessions.denied_by_wall(session) } else { None }
     }
 
     /// Return 0 if this is the current snapshot's version and nothing is killed.
@@ -225,10 +244,21 @@ impl Shared {
     /// Return the place of the session's principal, or the code of the session's denial.
     #[inline]
     pub(crate) fn principal(&self, session: SessionId, now_ns: i64, killed: bool) -> Result<Place, Code> {
-        if killed || self.version() == 0 {
-            return Err(if self.is_forked() { Code::Forked } else { Code::Killed });
+        // The version is 0 in a forked child.
+        let is_usual = self.version.load(Ordering::Acquire).wrapping_sub(1) < BEHIND - 1;
+        if killed || !is_usual {
+            self.unusual_denial(session, killed)?;
         }
         self.sessions.valid(session, now_ns).ok_or_else(|| self.why(session, now_ns))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn unusual_denial(&self, session: SessionId, killed: bool) -> Result<(), Code> {
+        if self.is_forked() {
+            return Err(Code::Forked);
+        }
+        if killed { Err(Code::Killed) } else { self.denied_by_wall(session).map_or(Ok(()), Err) }
     }
 
     /// Return the code of the denial of a session that was found invalid.
@@ -248,5 +278,17 @@ impl Shared {
     #[must_use]
     pub const fn max_context(&self) -> usize {
         self.options.max_context
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_a_forked_child_and_one_that_is_behind_are_unusual() {
+        let is_usual = |version: u64| version.wrapping_sub(1) < BEHIND - 1;
+        assert!(is_usual(1) && is_usual(2) && is_usual(BEHIND - 1));
+        assert!(!is_usual(0) && !is_usual(BEHIND) && !is_usual(BEHIND | 7));
     }
 }

@@ -22,7 +22,7 @@ use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use zerocopy::IntoBytes;
 use ztfast_codes::Code;
@@ -94,6 +94,8 @@ struct Table {
     state: Arc<State>,
     mask: u64,
     spare: Mutex<Spare>,
+    /// Is told whether the bounds are behind the wall clock, in a process that cannot compute them again.
+    behind: OnceLock<Box<dyn Fn(bool) + Send + Sync>>,
 }
 
 /// What this process knows of slots that can be given out.
@@ -293,8 +295,11 @@ fn is_over(slot: &SessionSlot, state: u64, now_ns: i64) -> bool {
 }
 
 impl Follow for Table {
-    /// Recompute all bounds if the wall clock was set or the machine slept.
+    /// Recompute all bounds if the wall clock was set or the machine slept. A process that only decides says so instead.
     fn follow(&self) {
+        if let Some(behind) = self.behind.get() {
+            behind(self.is_behind(&self.now()));
+        }
         if matches!(self.state.clock(), Clock::Tsc) {
             ztfast_pages::calibrate();
         }
@@ -311,7 +316,7 @@ impl Sessions {
     #[must_use]
     pub fn of(state: Arc<State>) -> Self {
         let mask = state.slots().len().next_power_of_two() as u64 - 1;
-        let table = Table { state, mask, spare: Mutex::default() };
+        let table = Table { state, mask, spare: Mutex::default(), behind: OnceLock::new() };
         if !table.state.is_shared() {
             table.recompute_bounds(&mut table.spare(), &table.now());
         }
@@ -337,6 +342,29 @@ impl Sessions {
     pub fn watch(&self) {
         let table: Weak<Table> = Arc::downgrade(&self.table);
         keeper::watch(table);
+    }
+
+    /// Be told at each check of the clocks whether the bounds are behind the wall clock, in a process that only decides.
+    /// Until an authority has computed them again, decisions then ask [`Self::denied_by_wall`] too.
+    pub fn when_behind(&self, told: impl Fn(bool) + Send + Sync + 'static) {
+        let _ = self.table.behind.set(Box::new(told));
+    }
+
+    /// Return the code of the denial of a session that is not valid now by the wall clock, whatever its bounds by the
+    /// monotonic clock are.
+    #[cold]
+    #[must_use]
+    pub fn denied_by_wall(&self, session: SessionId) -> Option<Code> {
+        let wall_ns = self.table.now().wall;
+        let Some(details) = self.table.state.details().get(self.number(session)) else {
+            return Some(Code::UnknownSession);
+        };
+        let (from_ns, to_ns) =
+            (details.not_before_ns.load(Ordering::Acquire), details.not_after_ns.load(Ordering::Acquire));
+        if wall_ns >= to_ns && to_ns != i64::MAX {
+            return Some(Code::Expired);
+        }
+        (wall_ns < from_ns).then_some(Code::NotYetValid)
     }
 
     /// Make the bounds follow the wall clock, if it was set.

@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32 as Counter;
 use std::time::Duration;
+use ztfast_codes::Code;
 
 /// A directory of this test's own, which is removed with it.
 struct Folder(PathBuf);
@@ -259,6 +260,32 @@ fn what_others_may_write_is_refused() {
     std::fs::remove_file(folder.file()).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", folder.file()).unwrap();
     assert!(folder.why().contains("cannot be opened"), "{}", folder.why());
+}
+
+#[test]
+fn a_process_that_only_decides_says_that_no_authority_follows_the_wall_clock() {
+    let folder = Folder::new();
+    let authority = folder.authority();
+    let reader = Sessions::of(Arc::new(folder.open(Role::Decide).unwrap()));
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    reader.when_behind({
+        let told = told.clone();
+        move |is_behind| told.lock().unwrap().push(is_behind)
+    });
+    reader.follow();
+    let [live, ended, early] = [3, 4, 5].map(|place| admit(&authority, place));
+    let details = |id: SessionId| &authority.state().details()[usize::try_from(id.0 & 7).unwrap()];
+    let wall_ns = Reading::now().wall;
+    details(ended).not_after_ns.store(wall_ns - 1, Ordering::Release);
+    details(early).not_before_ns.store(wall_ns + 60_000_000_000, Ordering::Release);
+    authority.state().control().offset.fetch_sub(3_600_000_000_000, Ordering::AcqRel);
+    reader.follow();
+    assert_eq!(*told.lock().unwrap(), [false, true]);
+    let codes = [live, ended, early].map(|id| reader.denied_by_wall(id));
+    assert_eq!(codes, [None, Some(Code::Expired), Some(Code::NotYetValid)]);
+    authority.follow();
+    reader.follow();
+    assert_eq!(told.lock().unwrap().last(), Some(&false));
 }
 
 #[test]
