@@ -86,6 +86,11 @@ impl Gate {
         }
     }
 
+    /// Return whether a decision needs no call, none was begun, and nothing is new or killed.
+    pub(crate) fn is_quiet_without_call(&self) -> bool {
+        !self.looks_up && self.call == Call::None && self.shared.disquiet(self.snapshot.version) == 0
+    }
+
     /// Forget what the decision before brought, if the calls of the gate bring nothing themselves.
     pub(crate) fn forget_the_decision_before(&mut self) {
         if !self.looks_up {

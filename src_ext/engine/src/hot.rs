@@ -91,6 +91,9 @@ impl Gate {
         values: &[i64],
         sink: &mut N,
     ) -> Code {
+        if self.has_own_path && self.is_quiet_without_call() {
+            return self.decide_by_own_path(session, resource, values, sink);
+        }
         match self.catch_up(session, resource, values) {
             Some(denied) => denied,
             None if self.has_own_path => self.decide_by_own_path(session, resource, values, sink),

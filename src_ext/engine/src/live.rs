@@ -96,8 +96,6 @@ impl Filler<'_> {
         place: usize,
         brought: &mut CallValues,
     ) -> Result<Option<i64>, Code> {
-        let mut name = [0; MAX_NAME];
-        let state = self.shared.sessions.state();
         let text = match attribute {
             LiveAttribute::AuthAge => return Ok(Some(live.proof.age_ms(self.now_ns))),
             LiveAttribute::Assurance => return Ok(Some(live.proof.assurance.into())),
@@ -107,25 +105,35 @@ impl Filler<'_> {
             LiveAttribute::OnBehalfOf => {
                 return live.on_behalf_of.map(|entity| self.entity(entity, place, brought)).transpose();
             }
+            LiveAttribute::Region => return live.region.map(|number| self.name(number, brought)).transpose(),
+            LiveAttribute::Channel => match live.channel {
+                Some(number) => return self.name(number, brought).map(Some),
+                None => TRUSTED,
+            },
             LiveAttribute::Market => {
                 let market = |resource| self.shared.market(self.snapshot, resource, &|_| None);
                 (self.resource)().map_or(MarketState::Normal, market).name()
             }
-            LiveAttribute::Channel => live.channel.map_or(Some(TRUSTED), |at| state.name(at, &mut name)).ok_or(LOST)?,
-            LiveAttribute::Region => match live.region {
-                Some(at) => state.name(at, &mut name).ok_or(LOST)?,
-                None => return Ok(None),
-            },
         };
         self.text(text, brought).map(Some)
     }
 
+    /// Return the number of the name of a region or a channel.
+    #[inline(never)]
+    fn name(&self, number: u32, brought: &mut CallValues) -> Result<i64, Code> {
+        let mut name = [0; MAX_NAME];
+        let name = self.shared.sessions.state().name(number, &mut name).ok_or(LOST)?;
+        self.text(name, brought)
+    }
+
+    #[inline(never)]
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
     fn text(&self, text: &str, brought: &mut CallValues) -> Result<i64, Code> {
         let known = self.snapshot.string(text).or_else(|| brought.number(text));
         known.map(|number| number as i64).ok_or(Code::TooLarge)
     }
 
+    #[inline(never)]
     fn factors(&self, bits: u32, brought: &mut CallValues) -> Result<i64, Code> {
         let start = brought.begin_set().ok_or(Code::TooLarge)?;
         for number in (0..).take(MAX_FACTORS).filter(|number| bits >> number & 1 != 0) {
@@ -137,6 +145,7 @@ impl Filler<'_> {
         brought.set(start).ok_or(Code::TooLarge)
     }
 
+    #[inline(never)]
     #[allow(clippy::cast_possible_wrap)] // the bits are what counts
     fn entity(&self, entity: Place, place: usize, brought: &mut CallValues) -> Result<i64, Code> {
         let ty = self.binding.types.get(place).ok_or(LOST)?;

@@ -20,8 +20,11 @@ pub(crate) enum LiveAttribute {
     OnBehalfOf,
 }
 
+/// How many live attributes there are.
+pub(crate) const MOST_LIVE: usize = 9;
+
 impl LiveAttribute {
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); MOST_LIVE] = [
         (Self::AuthAge, "authAge"),
         (Self::Factors, "factors"),
         (Self::Assurance, "assurance"),

@@ -3,9 +3,13 @@
 use crate::decide::Sink;
 use crate::gate::Gate;
 use crate::live::{Filler, MOST_VALUES};
+use crate::live_attributes::MOST_LIVE;
 use ztfast_bundle::ClassPair;
 use ztfast_codes::Code;
 use ztfast_live::{Handle, SessionId};
+
+/// The most values of a caller that are decided with less memory to clear.
+const FEW: usize = 7;
 
 impl Gate {
     /// Decide for a session by the caller's values and the live attributes.
@@ -17,9 +21,29 @@ impl Gate {
         values: &[i64],
         sink: &mut N,
     ) -> Code {
+        if values.len() <= FEW {
+            self.decide_live_among::<{ FEW + MOST_LIVE }, N>(session, resource, values, sink)
+        } else {
+            self.decide_live_among::<MOST_VALUES, N>(session, resource, values, sink)
+        }
+    }
+
+    /// Decide where the caller's values and the live attributes are at most `MOST`.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // one function for each size
+    fn decide_live_among<const MOST: usize, N: Sink>(
+        &mut self,
+        session: SessionId,
+        resource: Handle,
+        values: &[i64],
+        sink: &mut N,
+    ) -> Code {
         let now_ns = self.shared.now_ns();
+        if self.is_stale() {
+            return self.decide_at(now_ns, session, resource, values, sink);
+        }
         self.forget_the_decision_before();
-        let mut numbers = [0; MOST_VALUES];
+        let mut numbers = [0; MOST];
         let Self { shared, snapshot, binding: Some(binding), brought, .. } = self else { return Code::StaleGate };
         let (Some(own), true) = (numbers.get_mut(..values.len()), values.len() == binding.callers) else {
             return Code::Corrupt;

@@ -104,6 +104,11 @@ fn live_attributes_are_filled_in_without_allocation() {
         let bare = engine.admit_known("User", "u", (0, i64::MAX), &Attributes::default()).unwrap();
         let doc = engine.handle("Doc", "d").unwrap();
         let mut gate = engine.prepare("Action", "view", &["note"]).unwrap();
+        // The places behind the caller's values are not the caller's.
+        for count in [0, 2, 3, 4, 5, 9, 10, 11, 80, 81] {
+            gate.begin();
+            assert_eq!(gate.allows(known, doc, &vec![0; count]), Code::Corrupt, "{condition} {count}");
+        }
         let batch = gate.batch();
         let (mut determining, mut codes) = (Determining::default(), [0; 4]);
         let sessions = [known.0, bare.0, known.0, bare.0];
