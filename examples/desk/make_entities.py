@@ -105,7 +105,8 @@ def instrument(
         "restriction": 3 if position == 7 else 2 if position == 6 else 0,
         "maxQty": 50_000 if position < 4 else 5_000,
     }
-    thing = entity("Instrument", name, attrs, strategies)
+    parents = [*strategies, uid("Venue", venue)]
+    thing = entity("Instrument", name, attrs, parents)
     if position == 5:
         thing["tags"] = {"embargo": "all" if venue == "XLON" else "machines", "isin": f"ZZ{position:010d}"}
     book = {
@@ -113,7 +114,7 @@ def instrument(
         "venue": ref("Venue", venue),
         "instrument": ref("Instrument", name),
     }
-    return [thing, entity("OrderBook", name, book, strategies)]
+    return [thing, entity("OrderBook", name, book, parents)]
 
 
 def people(chance: random.Random) -> list[Entity]:

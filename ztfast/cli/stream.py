@@ -36,7 +36,7 @@ class Desk:
         strategies: dict[str, list[str]] = {}
         for entity in entities:
             for parent in entity["parents"]:
-                if entity["uid"]["type"] == "Instrument":
+                if entity["uid"]["type"] == "Instrument" and parent["type"] == "Strategy":
                     strategies.setdefault(parent["id"], []).append(f'Instrument::"{entity["uid"]["id"]}"')
         self.instruments_of = {
             algo: strategies.get(self.attributes[algo]["strategy"]["__entity"]["id"], [])
