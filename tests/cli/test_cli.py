@@ -59,6 +59,21 @@ def test_explain_shows_the_policies_own_source(bundle: str) -> None:
     assert "resource in principal.strategy" in cedar["cedar"]["reasons"][0]["source"]
 
 
+def test_a_step_up_says_what_has_to_be_proved(bundle: str) -> None:
+    change = ["rules.modify", 'PolicySet::"trading-rules"', "--context", '{"change": {"ticket": "CHG-1"}}']
+    request = [bundle, 'Human::"h55"', *change]
+    for command in ("decide", "explain"):
+        done = run(command, *request)
+        assert done.returncode == 3
+        first, second = done.stdout.splitlines()[:2]
+        assert first == "STEP_UP  rules-need-a-fresh-key"
+        assert second == "It would be ALLOW if the principal proved: fido2, no longer than 60 s ago"
+        told = json.loads(run(command, *request, "--json").stdout)
+        assert (told["decision"], told["advice"]) == ("STEP_UP", {"factors": ["fido2"], "max_age": 60})
+    denied = run("decide", bundle, *BUY, "-c", "notional=9000000", "--json")
+    assert json.loads(denied.stdout)["advice"] is None
+
+
 def test_check_names_actions_and_what_is_left_to_cedar(bundle: str, tmp_path: Path) -> None:
     checked = run("check", bundle)
     assert checked.returncode == 0
@@ -224,6 +239,8 @@ def test_the_readmes_commands_run_in_a_clean_checkout(tmp_path: Path) -> None:
         done = run(*arguments, cwd=tmp_path, env=environment)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert engine.decide(session, "order.cancel", 'Instrument::"AAPL"').code == "REVOKED"
+    assert engine.kills() == []
+    assert engine.market_state('Instrument::"AAPL"') == "halted"
 
 
 def test_the_example_entities_are_what_their_script_makes() -> None:

@@ -17,6 +17,11 @@ from tests.cli.running import run
 from tests.racing import Repeat
 
 
+def short(decision: str) -> str:
+    """Return what a decision says, without its reasons."""
+    return decision.removeprefix("Decision(").partition(", reasons")[0].rstrip(")")
+
+
 def left_behind(folder: Path) -> list[str]:
     """Return what a demo has left: its folders, and processes that know one of them."""
     folders = [*Path("/dev/shm").glob("ztfast-demo-*"), *folder.glob("ztfast-demo-*")]
@@ -44,7 +49,7 @@ def test_processes_see_what_one_of_them_changes(tmp_path: Path, count: int) -> N
     told = json.loads(done.stdout)
     assert told["processes"] == count
     watched = [event for event in told["events"] if event["seen_us"]]
-    assert len(watched) >= 4
+    assert len(watched) >= 8
     for event in watched:
         assert len(event["before"]) == len(event["then"]) == count
         assert len(set(event["before"])) == len(set(event["then"])) == 1
@@ -53,6 +58,11 @@ def test_processes_see_what_one_of_them_changes(tmp_path: Path, count: int) -> N
     assert then[0] == "Decision(DENY, QUARANTINED)"
     assert then[1].startswith("Decision(ALLOW")
     assert [decision for decision in then if "REVOKED" in decision] == ["Decision(DENY, REVOKED)"] * 2
+    assert [decision for decision in then if "KILLED" in decision] == ["Decision(DENY, KILLED)"] * 2
+    # In all processes cancels pass, other venues too, one person releases nothing, and the market is halted.
+    others = {event["what"]: event["then"] for event in told["events"] if not event["seen_us"] and not event["who"]}
+    assert [len(set(each)) for each in others.values()] == [1] * 5
+    assert [short(each[0]) for each in others.values()] == ["ALLOW", "ALLOW", "DENY, KILLED", "ALLOW", "halted"]
     (refused,) = [event for event in told["events"] if event["who"] == "process 2"]
     assert refused["then"][0].startswith("RoleError")
     assert refused["then"][1].startswith("Decision(ALLOW")

@@ -172,16 +172,20 @@ def targets(tree: Tree, makefile: str) -> set[str]:
 def commands_exist(tree: Tree) -> Iterator[Finding]:
     """Check that each command that a document names exists, and that README.md names all commands.
 
-    The commands of a group are registered with an object of the group's name: ``session.command("list")``.
+    The commands of a group are registered with an object of the group's name: ``session.command("list")``. One in
+    capitals stands for any other word: ``kill.command("SCOPE")``.
     """
     sources = [path for path in tree.ending(".py") if path.startswith("ztfast/cli/")]
     pairs = [pair for path in sources for pair in re.findall(r'\b(\w+)\.command\("([\w-]+)"', tree.text(path))]
     groups = {name for path in sources for name in re.findall(r'\.add_typer\([^)]*name="([a-z-]+)"', tree.text(path))}
     known = {name if group == "app" else f"{group} {name}" for group, name in pairs if group in {"app", *groups}}
+    others = {command.partition(" ")[0]: command for command in known if command.partition(" ")[2].isupper()}
     named: set[str] = set()
     for path in [*documents(tree), *sources]:
         for span in spans(tree.text(path)) if path.endswith(".md") else ticked(tree, path):
             for command in command_names(span, groups):
+                if command not in known:
+                    command = others.get(command.partition(" ")[0], command)
                 if path == "README.md":
                     named.add(command)
                 if command not in {*known, *groups}:

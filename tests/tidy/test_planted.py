@@ -228,12 +228,14 @@ WRONG: list[tuple[Rule, dict[str, str], list[str]]] = [
     (
         documents.commands_exist,
         {
-            "README.md": "```console\n$ ztfast compile x\n$ ztfast serve\n$ ztfast session list\n$ ztfast session stop x\n```\n",
-            "ztfast/cli/__init__.py": f'"""``ztfast compile | check | kill | session list|gone``."""\n{CLI}app.add_typer(session, name="session")\n',
+            "README.md": "```console\n$ ztfast compile x\n$ ztfast serve\n$ ztfast session list\n$ ztfast session stop x\n$ ztfast halt firm\n```\n",
+            "ztfast/cli/__init__.py": f'"""``ztfast compile | check | kill | session list|gone``."""\n{CLI}app.add_typer(session, name="session")\napp.add_typer(halt, name="halt")\n',
+            "ztfast/cli/halt.py": '"""Stops: ``ztfast halt SCOPE``."""\n\n\n@halt.command("SCOPE")\n@halt.command("end")\n',
             "ztfast/cli/session.py": '"""Sessions: ``ztfast session``."""\n\n\n@session.command("list")\n@session.command("show")\n@other.command("set")\n',
         },
         [
             "README.md:1: say what `ztfast check` does",
+            "README.md:1: say what `ztfast halt end` does",
             "README.md:1: say what `ztfast session show` does",
             "README.md:3: `ztfast serve` is no command",
             "README.md:5: `ztfast session stop` is no command",

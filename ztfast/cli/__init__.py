@@ -1,6 +1,7 @@
-"""The command line: ``ztfast compile | check | decide | explain | session | demo | bench``.
+"""The command line: ``ztfast compile | check | decide | explain | session | kill | market | demo | bench``.
 
-Exit codes, for scripts: 0 success (for ``decide`` and ``explain``: ALLOW), 1 error, 2 wrong usage, 3 DENY.
+Exit codes, for scripts: 0 success (for ``decide`` and ``explain``: ALLOW), 1 error, 2 wrong usage, 3 DENY or
+STEP_UP.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import typer
 from rich.text import Text
 
 from ztfast import __version__
-from ztfast.cli import benching, compiling, deciding, demo, session
+from ztfast.cli import benching, compiling, deciding, demo, kill, market, session
 from ztfast.cli.output import CLOSED, UsageError, block, console, errors, failed, say
 from ztfast.errors import Error, PolicyError
 
@@ -26,7 +27,7 @@ FAILED, USAGE, STOPPED = 1, 2, 130
 app = typer.Typer(
     name="ztfast",
     help="Zero-trust authorization for trading systems: compile Cedar policies to tables, and decide by them.\n\n"
-    "Exit codes: 0 success (decide, explain: ALLOW), 1 error, 2 wrong usage, 3 DENY.",
+    "Exit codes: 0 success (decide, explain: ALLOW), 1 error, 2 wrong usage, 3 DENY or STEP_UP.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -54,6 +55,8 @@ app.command("check")(compiling.check_command)
 app.command("decide")(deciding.decide_command)
 app.command("explain")(deciding.explain_command)
 app.add_typer(session.session, name="session")
+app.add_typer(kill.kill, name="kill")
+app.add_typer(market.market, name="market")
 app.command("demo")(demo.demo_command)
 app.command("bench")(benching.bench_command)
 

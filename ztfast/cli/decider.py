@@ -35,6 +35,9 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         try:
+            if asked["ask"] == "market":
+                tell({"market": engine.market_state(asked["resource"])})
+                continue
             id = int(asked["session"])
             session = sessions.get(id) or sessions.setdefault(id, engine.session(id))
             if asked["ask"] == "revoke":

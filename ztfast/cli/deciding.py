@@ -52,7 +52,7 @@ def decide_command(
     value: Values = None,
     as_json: Json = False,
 ) -> None:
-    """Decide one request by policy alone. Exit code 0 is ALLOW, 3 is DENY.
+    """Decide one request by policy alone. Exit code 0 is ALLOW, 3 is DENY or STEP_UP.
 
     [dim]ztfast decide desk.ztb 'Algo::"a7"' order.new 'Instrument::"AAPL"' -c notional=250000 -c qty=100[/]
     """
@@ -79,7 +79,7 @@ def explain_command(
 ) -> None:
     """Explain a decision: show the engine's answer, Cedar's own answer, and the source of the determining policies.
 
-    Exit code 0 is ALLOW, 3 is DENY, and 1 is a disagreement between the two, which would be a bug.
+    Exit code 0 is ALLOW, 3 is DENY or STEP_UP, and 1 is a disagreement between the two, which would be a bug.
 
     [dim]ztfast explain desk.ztb 'Algo::"a7"' order.new 'Instrument::"AAPL"' -c notional=9000000 -c qty=100[/]
     """
@@ -121,15 +121,20 @@ def explain_command(
 
 def shown(decision: Decision) -> dict[str, Any]:
     """Convert a decision for the JSON output."""
-    return {"decision": decision.effect, "code": decision.code, "reasons": list(decision.reasons)}
+    advice = None if decision.advice is None else asdict(decision.advice)
+    return {"decision": decision.effect, "code": decision.code, "reasons": list(decision.reasons), "advice": advice}
 
 
 def show(decision: Decision, problem: str | None) -> None:
     """Print a decision, and why the request does not fit the schema."""
-    colour = "green" if decision else "red"
+    colour = "green" if decision else "yellow" if decision.advice is not None else "red"
     reasons = f"  {', '.join(decision.reasons)}" if decision.reasons else ""
     code = "" if decision.code == decision.effect else f"  {decision.code}"
     say((decision.effect, f"bold {colour}"), f"{code}{reasons}")
+    if decision.advice is not None:
+        factors = ", ".join(decision.advice.factors) or "any factor"
+        age = "" if decision.advice.max_age is None else f", no longer than {decision.advice.max_age} s ago"
+        say(("It would be ALLOW if the principal proved: ", "yellow"), f"{factors}{age}")
     if problem:
         say(("The request does not fit the schema: ", "yellow"), problem)
 

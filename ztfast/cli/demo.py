@@ -36,6 +36,7 @@ INCIDENT = """
 forbid (principal, action in [Action::"order.new", Action::"order.amend"], resource is Instrument)
 when { resource.venue == Venue::"XNAS" };
 """
+EFFECTS = {"ALLOW": "green", "STEP_UP": "yellow", "DENY": "red"}
 SEGMENTS = ("trading", "market-data", "customer", "settlement", "general-it")
 MOST_PROCESSES = 16
 HERO, STOCK = 'Algo::"a7"', 'Instrument::"AAPL"'
@@ -180,13 +181,12 @@ def show_story(story: Story, count: int) -> None:
     console.print()
     say(f"{number(count)} requests decided in {story.seconds:.1f} s, contexts as dicts")
     console.print()
-    segments = table("Decisions by segment", "", "ALLOW", "DENY")
+    segments = table("Decisions by segment", "", *EFFECTS)
     for segment in SEGMENTS:
-        allowed, denied = (story.by_segment[segment, effect] for effect in ("ALLOW", "DENY"))
-        segments.add_row(segment, number(allowed), number(denied))
+        segments.add_row(segment, *(number(story.by_segment[segment, effect]) for effect in EFFECTS))
     console.print(segments)
     console.print()
-    for effect, colour in (("ALLOW", "green"), ("DENY", "red")):
+    for effect, colour in EFFECTS.items():
         reasons = table(Styled.assemble((effect, colour), ": most frequent reasons"), "", "")
         of_effect = Counter({reason: n for (reason, e), n in story.by_reason.items() if e == effect})
         for reason, n in of_effect.most_common(8):

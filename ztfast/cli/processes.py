@@ -26,10 +26,11 @@ from ztfast.identities import Identity
 
 __all__ = ["tell_of_processes"]
 
-ALGO, SECOND, TRADER = 'Algo::"a7"', 'Algo::"a8"', 'Human::"h1"'
-STOCK = 'Instrument::"AAPL"'
+ALGO, SECOND = 'Algo::"a7"', 'Algo::"a8"'
+STOCK, ELSEWHERE = 'Instrument::"AAPL"', 'Instrument::"IBM"'
+VENUE, STRATEGY = 'Venue::"XNAS"', 'Strategy::"eq-momentum-us"'
 ORDER = {"notional": 250_000, "qty": 100}
-OPERATOR = "ann"
+OPERATOR, SECOND_PERSON = "ann", "bob"
 
 SIZES = {"sessions": 1_024, "handles": 1 << 14}
 
@@ -187,7 +188,6 @@ class Probe:
     """A request whose decisions are watched."""
 
     session: Session
-    principal: str
     action: str = "order.new"
     resource: str = STOCK
     context: dict[str, Any] = field(default_factory=lambda: dict(ORDER))
@@ -239,6 +239,22 @@ class Story:
             event.count += answer["count"]
         return self.note(event)
 
+    def asked(self, what: str, probe: Probe) -> Event:
+        """Decide in all processes."""
+        event = Event(what, "", then=[self.decide(probe)])
+        for decider in self.deciders:
+            decider.put(probe.asked("decide"))
+            event.then.append(told(decider.answer())["decision"])
+        return self.note(event)
+
+    def markets(self, what: str, resource: str) -> Event:
+        """Ask all processes for the state of a market."""
+        event = Event(what, "", then=[self.engine.market_state(resource)])
+        for decider in self.deciders:
+            decider.put({"ask": "market", "resource": resource})
+            event.then.append(told(decider.answer())["market"])
+        return self.note(event)
+
     def refused(self, what: str, probe: Probe) -> Event:
         """Let a process that only decides try to revoke a session."""
         event = Event(what, "process 2", before=[self.decide(probe)])
@@ -258,8 +274,10 @@ class Story:
         took = f" ({event.seconds * 1e3:.2f} ms)" if event.seconds else ""
         say((event.what, "bold"), took)
         if not event.seen_us:
-            for line in dict.fromkeys(event.then):
-                say(f"    {line}")
+            lines = dict.fromkeys(event.then)
+            where = "in every process: " if len(lines) == 1 else ""
+            for line in lines:
+                say(f"    {where}{short(line)}")
             return event
         names = ["process 1", *(f"process {position}" for position in range(2, len(event.then) + 1))]
         for position, (name, before, then) in enumerate(zip(names, event.before, event.then, strict=True)):
@@ -287,41 +305,32 @@ def short(decision: str) -> str:
 def moment_after(microseconds: float) -> str:
     """Say when the first decision by the new state was made.
 
-    >>> moment_after(12.34), moment_after(-3.0)
-    ('first 12.3 us after the call returned', 'first before the call returned')
+    >>> moment_after(12.34), moment_after(4_567.0), moment_after(-3.0)
+    ('first 12.3 us after the call returned', 'first 4.6 ms after the call returned', 'first before the call returned')
     """
     if microseconds < 0:
         return "first before the call returned"
-    return f"first {microseconds:,.1f} us after the call returned"
+    late = f"{microseconds:.1f} us" if microseconds < 1_000 else f"{microseconds / 1_000:,.1f} ms"
+    return f"first {late} after the call returned"
 
 
 def tell_of_processes(bundle: Bundle, count: int, as_json: bool) -> None:
     """Show that processes on one state see what any of them changes, and leave nothing behind."""
     with stage(bundle, count, as_json) as (path, engine, deciders):
-        sessions = {
-            uid: engine.admit(Identity(uid, not_after=math.inf, factors=["x509"])) for uid in (ALGO, SECOND, TRADER)
-        }
-        probes = {uid: Probe(session, uid) for uid, session in sessions.items()}
         story = Story(engine, deciders, as_json)
         if not as_json:
             say(
                 (f"{count} processes on one state", "bold"),
                 f": process 1 is an authority, {others(count)}. May an algorithm buy 100 {STOCK}?",
             )
-        story.watched(
-            f"process 1 puts {SECOND} in quarantine", probes[SECOND], lambda: engine.quarantine(SECOND, by=OPERATOR)
-        )
-        story.watched(
-            f"process 1 ends the quarantine of {SECOND}",
-            probes[SECOND],
-            lambda: engine.quarantine(SECOND, on=False, by=OPERATOR),
-        )
-        story.refused(f"process 2 tries to revoke the session of {ALGO}", probes[ALGO])
-        story.watched(f"process 1 revokes {ALGO}", probes[ALGO], sessions[ALGO].revoke)
+        first, second = (engine.admit(Identity(uid, not_after=math.inf, factors=["x509"])) for uid in (ALGO, SECOND))
+        tell_of_sessions(story, first, second)
+        tell_of_kills(story, path, first)
+        story.watched(f"process 1 revokes {ALGO}", Probe(first), first.revoke)
         story.watched(
             f"an operator revokes {SECOND} by `ztfast session revoke`",
-            probes[SECOND],
-            lambda: operate(path, "session", "revoke", SECOND),
+            Probe(second),
+            lambda: operate(path, OPERATOR, "session", "revoke", SECOND),
             who="the command line",
         )
         if as_json:
@@ -335,14 +344,60 @@ def tell_of_processes(bundle: Bundle, count: int, as_json: bool) -> None:
         say("A process that waits for a processor decides later, but then by the new state.")
 
 
+def tell_of_sessions(story: Story, first: Session, second: Session) -> None:
+    """Quarantine a session, and try to revoke one where that is not allowed."""
+    probe, engine = Probe(second), story.engine
+    story.watched(f"process 1 puts {SECOND} in quarantine", probe, lambda: engine.quarantine(SECOND, by=OPERATOR))
+    end = f"process 1 ends the quarantine of {SECOND}"
+    story.watched(end, probe, lambda: engine.quarantine(SECOND, on=False, by=OPERATOR))
+    story.refused(f"process 2 tries to revoke the session of {ALGO}", Probe(first))
+
+
+def tell_of_kills(story: Story, path: Path, session: Session) -> None:
+    """Kill a venue and release it, kill a strategy by the command line, and halt a market."""
+    engine, probe = story.engine, Probe(session)
+    cancel = Probe(session, action="order.cancel", context={})
+    story.watched(
+        f"process 1 kills {VENUE}, for two persons to release",
+        probe,
+        lambda: engine.kill(VENUE, by=OPERATOR, reason="stale prices", two_persons=True),
+    )
+    story.asked(f"a cancel at {VENUE} passes", cancel)
+    story.asked(f"an order at another venue ({ELSEWHERE}) passes", Probe(session, resource=ELSEWHERE))
+    (venue,) = engine.kills()
+    engine.release_kill(venue, by=OPERATOR, reason="prices are right again")
+    story.asked(f"{OPERATOR} alone does not release {VENUE}", probe)
+    story.watched(
+        f"{SECOND_PERSON} releases {VENUE}, too",
+        probe,
+        lambda: engine.release_kill(venue, by=SECOND_PERSON, reason="prices are right again"),
+    )
+    story.watched(
+        f"an operator kills {STRATEGY} by `ztfast kill`",
+        probe,
+        lambda: operate(path, OPERATOR, "kill", STRATEGY),
+        who="the command line",
+    )
+    story.asked(f"a cancel of {STRATEGY} passes", cancel)
+    story.watched(
+        f"an operator releases {STRATEGY} by `ztfast kill release`",
+        probe,
+        lambda: operate(path, OPERATOR, "kill", "release", STRATEGY),
+        who="the command line",
+    )
+    engine.market(STOCK, "halted", by=OPERATOR, reason="news pending")
+    story.markets(f"process 1 halts the market of {STOCK}", STOCK)
+    engine.market(STOCK, "normal", by=OPERATOR, reason="trading resumes")
+
+
 def others(count: int) -> str:
     """Name the other processes."""
     return "process 2 only decides" if count == 2 else f"processes 2 to {count} only decide"
 
 
-def operate(state: Path, *command: str) -> None:
+def operate(state: Path, by: str, *command: str) -> None:
     """Run a command on the state, in a process of its own."""
-    options = ("--by", OPERATOR, "--reason", "demo", "--state", str(state))
+    options = ("--by", by, "--reason", "demo", "--state", str(state))
     with started("ztfast.cli", *command, *options) as process:
         _, said = process.communicate()
     if process.returncode:

@@ -1,0 +1,221 @@
+"""``ztfast kill`` and ``ztfast market`` on a state while an engine runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ztfast
+from tests.cli.running import Here, run
+from ztfast.bench import desk as desk_of
+
+ALGO, AAPL, IBM = 'Algo::"a7"', 'Instrument::"AAPL"', 'Instrument::"IBM"'
+XNAS, MOMENTUM = 'Venue::"XNAS"', 'Strategy::"eq-momentum-us"'
+WHO = ["--by", "ann", "--reason", "a test"]
+BUNDLE = desk_of.bundle()
+
+
+class Desk:
+    """A running engine over the example desk, and commands on its state."""
+
+    def __init__(self, folder: Path, here: Here) -> None:
+        self.here, self.path = here, folder / "desk"
+        self.engine = ztfast.Engine(BUNDLE, state=self.path, sessions=16, handles=1 << 12, prefault=False)
+        self.session = self.engine.admit(ztfast.Identity(ALGO, not_after=math.inf))
+
+    def order(self, resource: str = AAPL) -> str:
+        return self.engine.decide(self.session, "order.new", resource, {"notional": 40_000, "qty": 100}).code
+
+    def cancel(self, resource: str = AAPL) -> str:
+        return self.engine.decide(self.session, "order.cancel", resource).code
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.here.run(*arguments, "--state", str(self.path))
+
+    def json(self, *arguments: str) -> Any:
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
+    return Desk(tmp_path, Here(monkeypatch, capsys))
+
+
+def test_commands_act_from_another_process(desk: Desk) -> None:
+    env = {"ZTFAST_STATE": str(desk.path)}
+    done = run("kill", XNAS, *WHO, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{XNAS}: all but exempt actions stopped by ann: a test\nTo let it go on: ")
+    assert [desk.order(), desk.order(IBM), desk.cancel()] == ["KILLED", "ALLOW", "ALLOW"]
+    command = done.stdout.splitlines()[1].partition("ztfast ")[2].replace("NAME", "bob").replace("WHY", "over")
+    done = run(*command.split(), env=env)
+    assert (done.returncode, done.stdout) == (0, f"{XNAS}: released by bob: over\n")
+    assert desk.order() == "ALLOW"
+
+
+@pytest.mark.parametrize(
+    ("scope", "stops"),
+    [
+        ("firm", {AAPL, IBM}),
+        ("Firm", {AAPL, IBM}),
+        (XNAS, {AAPL}),
+        (MOMENTUM, {AAPL, IBM}),
+        (ALGO, {AAPL, IBM}),
+        (IBM, {IBM}),
+    ],
+)
+def test_a_kill_stops_its_scope_and_its_release_ends_it(desk: Desk, scope: str, stops: set[str]) -> None:
+    made = desk.json("kill", scope, *WHO)
+    assert (made["by"], made["reason"], made["actions"], made["until"]) == ("ann", "a test", None, None)
+    assert {resource for resource in (AAPL, IBM) if desk.order(resource) == "KILLED"} == stops
+    assert [desk.cancel(resource) for resource in (AAPL, IBM)] == ["ALLOW", "ALLOW"]
+    (listed,) = desk.json("kill", "list")["kills"]
+    assert listed == made
+    text = desk.run("kill", "list").stdout
+    for shown in (made["id"][:8], made["scope"], "all but exempt actions", "ann", "a test", "1 kill in force"):
+        assert shown in text
+    released = desk.json("kill", "release", made["id"][:8], *WHO)
+    assert (released["released"], released["scope"]) == (True, made["scope"])
+    assert [desk.order(resource) for resource in (AAPL, IBM)] == ["ALLOW", "ALLOW"]
+    assert desk.run("kill", "list").stdout == "0 kills in force\n"
+
+
+def test_which_actions_are_stopped(desk: Desk, tmp_path: Path) -> None:
+    BUNDLE.save(tmp_path / "desk.ztb")
+    with_bundle = ["--bundle", str(tmp_path / "desk.ztb")]
+    desk.json("kill", XNAS, "--all-actions", *WHO)
+    assert [desk.order(), desk.cancel()] == ["KILLED", "KILLED"]
+    desk.json("kill", "release", XNAS, *WHO)
+    made = desk.json("kill", XNAS, "--action", "order.cancel", *with_bundle, *WHO)
+    assert made["actions"] == ['Action::"order.cancel"']
+    assert [desk.order(), desk.cancel()] == ["ALLOW", "KILLED"]
+    desk.json("kill", "release", XNAS, *WHO)
+    desk.json("kill", XNAS, "--action", "trade", *with_bundle, *WHO)
+    assert [desk.order(), desk.cancel()] == ["KILLED", "KILLED"]
+    for options, code, says in (
+        (["--action", "order.cancel"], 2, "--bundle"),
+        (["--action", "order.cancel", "--all-actions", *with_bundle], 2, "one of them"),
+        (["--action", "order.cancle", *with_bundle], 1, "order.cancle"),
+    ):
+        done = desk.run("kill", XNAS, *options, *WHO)
+        assert done.returncode == code
+        assert says in done.stderr
+    # With a bundle, a type that it lacks is a mistake.
+    done = desk.run("kill", 'Venu::"XNAS"', *with_bundle, *WHO)
+    assert done.returncode == 1
+    assert "no entity type Venu" in done.stderr
+    assert len(desk.engine.kills()) == 1
+
+
+def test_a_kill_ends_by_itself(desk: Desk) -> None:
+    made = desk.json("kill", XNAS, "--for", "1s", *WHO)
+    assert 0 < made["until"] - made["since"] <= 1.5
+    while desk.order() == "KILLED":
+        assert time.time() < made["until"] + 30
+        time.sleep(0.05)
+    assert time.time() >= made["until"] - 0.1
+    made = desk.json("kill", XNAS, "--until", "2199-01-01T00:00:00+00:00", *WHO)
+    assert made["until"] == 7_226_582_400
+    for options in (["--for", "x"], ["--for", "0m"], ["--for", "-5m"], ["--for", "1m", "--until", "2100-01-01T00:00Z"]):
+        assert desk.run("kill", XNAS, *options, *WHO).returncode == 2
+    for until in ("2001-01-01T00:00:00+00:00", "2100-01-01T00:00:00", "tomorrow"):
+        assert desk.run("kill", XNAS, "--until", until, *WHO).returncode == 1
+    assert len(desk.engine.kills()) == 1
+
+
+def test_two_persons_release_one_kill(desk: Desk) -> None:
+    made = desk.json("kill", XNAS, "--two-persons", *WHO)
+    done = desk.run("kill", "release", XNAS, "--by", "ann", "--reason", "over")
+    assert done.returncode == 0
+    assert f"{XNAS}: still killed. ann asked for the release: over" in done.stdout
+    assert "asked by ann" in desk.run("kill", "list").stdout
+    assert desk.order() == "KILLED"
+    done = desk.run("kill", "release", made["id"], "--by", "ann", "--reason", "over")
+    assert done.returncode == 1
+    assert desk.order() == "KILLED"
+    done = desk.run("kill", "release", made["id"], "--by", "bob", "--reason", "over")
+    assert done.stdout == f"{XNAS}: released by bob and ann: over\n"
+    assert desk.order() == "ALLOW"
+    desk.json("kill", XNAS, "--two-persons", *WHO)
+    assert desk.run("kill", "release", XNAS, *WHO, "--approved-by", "ann").returncode == 1
+    assert desk.order() == "KILLED"
+    assert desk.run("kill", "release", XNAS, *WHO, "--approved-by", "bob").returncode == 0
+    assert desk.order() == "ALLOW"
+
+
+def test_a_release_names_one_kill(desk: Desk) -> None:
+    first, second = (desk.json("kill", XNAS, *WHO)["id"] for _ in range(2))
+    for target, code, says in (
+        (XNAS, 2, "2 kills are meant"),
+        ("firm", 1, "nothing of this id or scope"),
+        ("0x", 1, "nothing of this id or scope"),
+        (IBM, 1, "nothing of this id or scope"),
+        ("Venue::XNAS", 1, """'Venue::"XNAS"'"""),
+    ):
+        done = desk.run("kill", "release", target, *WHO)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert says in done.stderr
+    assert "1 more of this scope" in desk.run("kill", "release", first, *WHO).stdout
+    assert desk.order() == "KILLED"
+    assert desk.run("kill", "release", second, *WHO).returncode == 0
+    assert desk.order() == "ALLOW"
+
+
+def test_wrong_uses_of_kill_are_told(desk: Desk) -> None:
+    assert "SCOPE" in desk.here.run("kill", "--help").stdout
+    for arguments, code in (
+        (["kill"], 2),
+        (["kill", XNAS], 2),
+        (["kill", XNAS, "--by", "ann"], 2),
+        (["kill", XNAS, "--by", "ann", "--reason", " "], 2),
+        (["kill", "XNAS", *WHO], 2),
+        (["kill", "--by", "ann", "list"], 2),
+        (["kill", 'Action::"order.new"', *WHO], 1),
+        (["kill", "list", "more"], 2),
+        (["kill", "release", XNAS], 2),
+        (["market"], 2),
+        (["market", "set", XNAS, *WHO], 2),
+        (["market", "set", XNAS, "closed", *WHO], 2),
+        (["market", "set", 'Action::"order.new"', "halted", *WHO], 1),
+        (["market", "set", "XNAS", "halted", *WHO], 1),
+    ):
+        done = desk.run(*arguments)
+        assert done.returncode == code, arguments
+        assert "Traceback" not in done.stderr
+    assert desk.engine.kills() == []
+    assert desk.engine.markets() == []
+
+
+def test_a_market_is_set_and_listed(desk: Desk) -> None:
+    assert desk.json("market", "set", XNAS, "volatile", *WHO) == {
+        "target": XNAS,
+        "state": "volatile",
+        "by": "ann",
+        "reason": "a test",
+    }
+    assert desk.run("market", "set", AAPL, "halted", *WHO).stdout == f"{AAPL}: halted by ann: a test\n"
+    assert [desk.engine.market_state(each) for each in (AAPL, 'Instrument::"MSFT"', IBM)] == [
+        "halted",
+        "volatile",
+        "normal",
+    ]
+    markets = desk.json("market", "list")["markets"]
+    assert [(each["target"], each["state"], each["by"], each["reason"]) for each in markets] == [
+        (AAPL, "halted", "ann", "a test"),
+        (XNAS, "volatile", "ann", "a test"),
+    ]
+    text = desk.run("market", "list").stdout
+    for shown in (AAPL, "halted", "volatile", "2 markets not normal"):
+        assert shown in text
+    for target in (XNAS, AAPL):
+        assert desk.run("market", "set", target, "normal", *WHO).returncode == 0
+    assert desk.engine.market_state(AAPL) == "normal"
+    assert desk.run("market", "list").stdout == "0 markets not normal\n"

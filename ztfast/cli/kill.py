@@ -1,0 +1,247 @@
+"""``ztfast kill``: stop actions of the firm or of an entity while engines run, release kills, and list them."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ztfast.cli.output import Json, UsageError, console, json_out, number, say, table, unfolded
+from ztfast.cli.states import BundleFile, By, Group, Reason, State, moment, opened, parsed, said, shortened, span
+from ztfast.errors import ReleaseError
+from ztfast.shown import one_line
+from ztfast.switches import ALL_ACTIONS, Kill
+
+__all__ = ["kill"]
+
+FIRM = "firm"
+SCOPE = "SCOPE"
+LENGTH = re.compile(r"(\d{1,6})\s*(s|m|min|h|d)")
+SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
+
+
+class ByScope(TyperGroup):
+    """A group of commands whose first word may also be a scope."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the first word for a scope, unless it names a command."""
+        if args and args[0] not in (*self.commands, "--help"):
+            args = [SCOPE, *args]
+        return super().parse_args(ctx, args)
+
+
+kill = typer.Typer(
+    cls=ByScope,
+    help="Stop actions while engines run: of the firm, or of a venue, a strategy, a principal, an instrument or any "
+    "other entity. `ztfast kill list` shows what is killed, `ztfast kill release` lets it go on.",
+    no_args_is_help=True,
+)
+
+
+@kill.command("SCOPE")
+def kill_command(
+    scope: Annotated[
+        str,
+        typer.Argument(
+            metavar=SCOPE,
+            help="'firm', or the uid of an entity: for requests whose principal or resource is it, or is in it.",
+            show_default=False,
+        ),
+    ],
+    state: State,
+    by: By,
+    reason: Reason,
+    action: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Stop this action or group of actions only, exempt or not; may be repeated. Needs --bundle.",
+            show_default=False,
+        ),
+    ] = None,
+    all_actions: Annotated[
+        bool, typer.Option("--all-actions", help="Stop exempt actions, too. Otherwise those go on, as cancels.")
+    ] = False,
+    until: Annotated[
+        str | None,
+        typer.Option(help="Until a time with its zone, as 2026-11-27T18:00:00+00:00.", show_default=False),
+    ] = None,
+    length: Annotated[
+        str | None, typer.Option("--for", help="For so long: 30s, 15m, 2h, 1d.", show_default=False)
+    ] = None,
+    two_persons: Annotated[
+        bool, typer.Option("--two-persons", help="Let only two persons together release it.")
+    ] = False,
+    bundle: BundleFile = None,
+    group: Group = None,
+    as_json: Json = False,
+) -> None:
+    """Stop the actions of a scope. When the command returns, no process allows them any more.
+
+    It holds until it is released or its time is over, also over swaps, and for entities that the engines do not know
+    yet. Which actions are exempt, each engine's bundle says. With --bundle the entity's type is checked.
+
+    [dim]ztfast kill 'Venue::"XNAS"' --by ann --reason 'stale prices' --for 30m --state /run/ztfast/desk[/]
+    """
+    who = said(by, reason)
+    if action and all_actions:
+        raise UsageError("--action stops these actions only, and --all-actions all of them: give one of them")
+    if action and bundle is None:
+        raise UsageError("--action: which actions there are, a bundle says: add --bundle FILE")
+    if scope.strip().lower() != FIRM and "::" not in scope:
+        raise UsageError(
+            f"{one_line(scope)}: wanted 'firm' or the uid of an entity, as 'Venue::\"XNAS\"' (the words `list` and "
+            "`release` stand directly after `ztfast kill`)"
+        )
+    of = FIRM if "::" not in scope else parsed(scope)
+    end = end_of(until, length)
+    types = () if isinstance(of, str) else (of.type,)
+    engine = opened(state, role="authority", group=group, bundle=bundle, types=types)
+    actions = ALL_ACTIONS if all_actions else action or None
+    made = engine.kill(of, actions, **who, until=end, two_persons=two_persons)
+    if as_json:
+        json_out(converted(made))
+        return
+    say(
+        (f"{made.scope}: {stopped(made)} stopped", "bold red"),
+        f" by {made.by}: {made.reason}" + ("" if made.until is None else f" (until {moment(made.until)})"),
+    )
+    say(f"To let it go on: ztfast kill release {shortened(made.id)} --by NAME --reason WHY")
+    if two_persons:
+        say("Two persons must release it: each runs this command, or one names the other with --approved-by.")
+
+
+@kill.command("release")
+def release_command(
+    killed: Annotated[
+        str,
+        typer.Argument(
+            metavar="KILL", help="Its id, of which the first digits are enough, or its scope.", show_default=False
+        ),
+    ],
+    state: State,
+    by: By,
+    reason: Reason,
+    approved_by: Annotated[
+        str | None, typer.Option(help="The second person, where two must release it.", show_default=False)
+    ] = None,
+    group: Group = None,
+    as_json: Json = False,
+) -> None:
+    """Release one kill. Where two persons must, the first command asks, and the kill holds until the second.
+
+    [dim]ztfast kill release 0x2aef0f --by bob --reason 'prices are right again' --state /run/ztfast/desk[/]
+    """
+    who = said(by, reason)
+    engine = opened(state, role="authority", group=group)
+    found = named(killed, engine.kills())
+    released = engine.release_kill(found, **who, approved_by=approved_by)
+    if as_json:
+        json_out({"released": released, **converted(found)})
+        return
+    if released:
+        approval = f" and {approved_by}" if approved_by is not None else ""
+        second = f" and {found.asked_by}" if found.two_persons and found.asked_by and not approval else ""
+        say((f"{found.scope}: released", "bold green"), f" by {by.strip()}{approval}{second}: {reason.strip()}")
+        others = [other for other in engine.kills() if other.scope == found.scope]
+        if others:
+            say(f"{len(others)} more of this scope: `ztfast kill list` shows them")
+        return
+    say((f"{found.scope}: still killed", "bold yellow"), f". {by.strip()} asked for the release: {reason.strip()}")
+    say(f"A second person runs: ztfast kill release {shortened(found.id)} --by NAME --reason WHY")
+
+
+@kill.command("list")
+def list_command(state: State, group: Group = None, as_json: Json = False) -> None:
+    """List the kills in force, the oldest first.
+
+    [dim]ztfast kill list --state /run/ztfast/desk[/]
+    """
+    kills = opened(state, role="decide", group=group).kills()
+    if as_json:
+        json_out({"kills": [converted(each) for each in kills]})
+        return
+    if kills:
+        made = table("", "id", "scope", "stopped", "by", "reason", "since", "left", "release", right=8)
+        made.title = None
+        for each in kills:
+            left = "" if each.until is None else span(each.until - time.time())
+            release = "" if not each.two_persons else f"asked by {each.asked_by}" if each.asked_by else "two persons"
+            made.add_row(
+                shortened(each.id),
+                str(each.scope),
+                stopped(each),
+                each.by,
+                each.reason,
+                moment(each.since),
+                left,
+                release,
+            )
+        unfolded(made)
+        console.print()
+    say((f"{number(len(kills))} kill{'s' if len(kills) != 1 else ''} in force", "bold"))
+
+
+def named(target: str, kills: list[Kill]) -> Kill:
+    """Return the kill that a text names: by its id, the first digits of it, or its scope.
+
+    Raises:
+        ReleaseError: if there is none.
+        UsageError: if there are several.
+        UidError: if the text is none of these.
+    """
+    written = target.strip().lower()
+    if written.startswith("0x"):
+        found = [each for each in kills if shortened(each.id, whole=True).startswith(written) and len(written) > 4]
+    elif written == FIRM:
+        found = [each for each in kills if each.scope == FIRM]
+    else:
+        scope = parsed(target)
+        found = [each for each in kills if each.scope == scope]
+    if not found:
+        raise ReleaseError(
+            f"{one_line(target)}: nothing of this id or scope is killed: `ztfast kill list` shows what is"
+        )
+    if len(found) > 1:
+        ids = ", ".join(shortened(each.id, whole=True) for each in found[:4])
+        raise UsageError(f"{one_line(target)}: {len(found)} kills are meant ({ids}): give the id of one")
+    return found[0]
+
+
+def end_of(until: str | None, length: str | None) -> float | str | None:
+    """Return the end of a kill: a text with a time, or epoch seconds."""
+    if until is not None and length is not None:
+        raise UsageError("--until and --for both say when it ends: give one of them")
+    if length is None:
+        return until
+    read = LENGTH.fullmatch(length.strip().lower())
+    if read is None or not int(read[1]):
+        raise UsageError(f"--for {one_line(length)}: wanted a length of time, as 30s, 15m, 2h or 1d")
+    return time.time() + int(read[1]) * SECONDS[read[2]]
+
+
+def stopped(kill: Kill) -> str:
+    """Say what a kill stops."""
+    if kill.actions is None:
+        return "all but exempt actions"
+    if kill.actions is ALL_ACTIONS:
+        return "all actions"
+    return ", ".join(action.id for action in kill.actions)
+
+
+def converted(kill: Kill) -> dict[str, Any]:
+    """Convert a kill for the JSON output. Times are epoch seconds; ``actions`` is null for all but exempt ones."""
+    named = kill.actions
+    return {
+        "id": shortened(kill.id, whole=True),
+        "scope": str(kill.scope),
+        "actions": "all" if named is ALL_ACTIONS else None if named is None else [str(action) for action in named],
+        "by": kill.by,
+        "reason": kill.reason,
+        "since": kill.since,
+        "until": kill.until,
+        "two_persons": kill.two_persons,
+        "asked_by": kill.asked_by,
+    }

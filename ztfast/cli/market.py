@@ -1,0 +1,85 @@
+"""``ztfast market``: set the state of a market on a state directory while engines run, and list what is not normal."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ztfast.cli.output import Json, UsageError, console, json_out, number, say, table, unfolded
+from ztfast.cli.states import By, Group, Reason, State, moment, opened, parsed, said
+from ztfast.shown import one_line
+from ztfast.switches import MARKET_STATES, Market
+
+__all__ = ["market"]
+
+STYLES = {"normal": "green", "volatile": "yellow", "halted": "red"}
+
+market = typer.Typer(
+    help="Tell engines while they run that a market is volatile or halted. Policies read it as context.live.market.",
+    no_args_is_help=True,
+)
+
+
+@market.command("set")
+def set_command(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RESOURCE", help="The uid of an instrument, a venue or another resource.", show_default=False
+        ),
+    ],
+    condition: Annotated[
+        str, typer.Argument(metavar="|".join(MARKET_STATES), help="Its state from now on.", show_default=False)
+    ],
+    state: State,
+    by: By,
+    reason: Reason,
+    group: Group = None,
+    as_json: Json = False,
+) -> None:
+    """Set the state of a resource and of all that is in it. A resource has the severest of its own and those above it.
+
+    [dim]ztfast market set 'Instrument::"AAPL"' halted --by ann --reason 'news pending' --state /run/ztfast/desk[/]
+    """
+    who = said(by, reason)
+    if condition not in MARKET_STATES:
+        raise UsageError(f"{one_line(condition)}: wanted {', '.join(MARKET_STATES)}")
+    of = parsed(target)
+    engine = opened(state, role="authority", group=group, types=[of.type])
+    engine.market(of, condition, **who)  # type: ignore[arg-type]
+    if as_json:
+        json_out({"target": str(of), "state": condition, **who})
+        return
+    say((f"{of}: ", "bold"), (condition, f"bold {STYLES[condition]}"), f" by {who['by']}: {who['reason']}")
+
+
+@market.command("list")
+def list_command(state: State, group: Group = None, as_json: Json = False) -> None:
+    """List the markets that are not normal.
+
+    [dim]ztfast market list --state /run/ztfast/desk[/]
+    """
+    markets = sorted(opened(state, role="decide", group=group).markets(), key=lambda each: each.target)
+    if as_json:
+        json_out({"markets": [converted(each) for each in markets]})
+        return
+    if markets:
+        made = table("", "market", "state", "by", "reason", "since", right=5)
+        made.title = None
+        for each in markets:
+            made.add_row(str(each.target), each.state, each.by, each.reason, moment(each.since))
+        unfolded(made)
+        console.print()
+    say((f"{number(len(markets))} market{'s' if len(markets) != 1 else ''} not normal", "bold"))
+
+
+def converted(market: Market) -> dict[str, Any]:
+    """Convert a market for the JSON output."""
+    return {
+        "target": str(market.target),
+        "state": market.state,
+        "by": market.by,
+        "reason": market.reason,
+        "since": market.since,
+    }
