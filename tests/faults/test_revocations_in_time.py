@@ -80,6 +80,13 @@ WAYS: dict[str, tuple[Take, str]] = {
     "engine.revoke, of a ground": (lambda engine, session: engine.revoke(ground="card 7"), "REVOKED"),
     "session.quarantine": (lambda engine, session: session.quarantine(), "QUARANTINED"),
     "session.renew, to an end that is over": (lambda engine, session: session.renew(not_after=1.0), "EXPIRED"),
+    "engine.kill, of the firm": (lambda engine, session: engine.kill(by="ann", reason="a drill"), "KILLED"),
+    "engine.kill, of a principal": (lambda engine, session: engine.kill(ANN, by="ann", reason="a drill"), "KILLED"),
+    "engine.kill, of an action": (
+        lambda engine, session: engine.kill("firm", ["view"], by="ann", reason="a drill"),
+        "KILLED",
+    ),
+    "engine.market": (lambda engine, session: engine.market(P1, "halted", by="ann", reason="news"), "FORBIDDEN"),
 }
 
 

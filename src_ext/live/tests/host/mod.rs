@@ -183,9 +183,12 @@ impl Folder {
     }
 
     pub fn open(&self, role: Role) -> Sessions {
+        Sessions::of(Arc::new(self.state(role)))
+    }
+
+    pub fn state(&self, role: Role) -> State {
         let capacity = Capacity { sessions: SESSIONS, uids: UIDS };
-        let state = State::open(&self.0, role, capacity, (None, None), None, Clock::Coarse, Residence::default());
-        Sessions::of(Arc::new(state.unwrap()))
+        State::open(&self.0, role, capacity, (None, None), None, Clock::Coarse, Residence::default()).unwrap()
     }
 
     /// Return the names of what is in the directory.

@@ -6,17 +6,22 @@
 mod change;
 mod memory;
 mod scene;
+mod stage;
+mod switching;
 
 use crate::host::child::{Child, Step};
-use crate::host::{End, admit};
 use change::Change;
-use memory::Memory;
-use scene::{MEANWHILE, Scene};
+use memory::{Memory, Part};
+use scene::Scene;
+use stage::Stage;
 use std::time::Instant;
+use switching::{SwitchScene, Switching};
 use ztfast_live::Sessions;
 
 /// A change with more instructions than this is not killed after each one.
 const LONGEST: usize = 4096;
+/// How many of the instructions that change switches are looked at, where not all are.
+const SAMPLE: usize = 6;
 
 /// When a child is killed.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +41,7 @@ impl Moment {
             Self::Instructions(count) => (0..count).all(|_| child.step() == Step::Made),
             Self::Calls(count) => (0..count).all(|_| child.go_to_call() == Step::Made),
             Self::Changes(count) => {
-                let Some(mut memory) = own.map(Memory::of) else { return false };
+                let Some(mut memory) = own.map(|own| Memory::of(own, Part::Rest)) else { return false };
                 let mut changes = 0;
                 while changes < count {
                     if child.step() == Step::Stopped {
@@ -53,67 +58,119 @@ impl Moment {
     }
 }
 
-/// Kill a child at a moment of a change. Return whether it was still at it, and what is wrong afterwards. By turns,
-/// another process admits a session while the child stands still, and the first to look afterwards is another one.
-fn kill_at(change: Change, moment: Moment, turn: usize) -> (bool, Result<(), String>) {
-    let scene = Scene::new(change);
-    let own = scene.there.as_ref().map(|(own, _)| own);
-    let Some(child) = scene.child(change) else { return (false, Err("it cannot be stepped any more".to_owned())) };
-    let was_at_it = moment.reach(&child, own);
-    if let Some(own) = own.filter(|_| change.admits() && turn % 4 > 1) {
-        // This takes the slot that the child wants, or finds the table full.
-        let _ = admit(own, MEANWHILE, End::Never);
-    }
-    child.kill();
-    (was_at_it, scene.look(change, turn.is_multiple_of(2)))
+/// The kills in one change.
+struct Kills<'a> {
+    name: &'a str,
+    stage: &'a dyn Fn() -> Box<dyn Stage>,
+    count: usize,
+    faults: &'a mut Vec<String>,
 }
 
-/// Count the instructions of a change.
-fn count(change: Change) -> Option<usize> {
-    let scene = Scene::new(change);
-    let child = scene.child(change)?;
-    let mut steps = 0;
-    while child.step() == Step::Made {
-        steps += 1;
+impl Kills<'_> {
+    /// Kill a child at a moment, and look at what it leaves behind. Return whether it was still at the change.
+    fn kill_at(&mut self, moment: Moment) -> bool {
+        let stage = (self.stage)();
+        let Some(child) = stage.child() else { return false };
+        let was_at_it = moment.reach(&child, stage.own());
+        stage.meanwhile(self.count);
+        child.kill();
+        if let Err(fault) = stage.look(self.count) {
+            self.faults.push(format!("{}, {moment:?}: {fault}", self.name));
+        }
+        self.count += 1;
+        was_at_it
     }
-    Some(steps)
+
+    /// Return after which instructions switches are others than before, and how many instructions there are. Only the
+    /// pages that are others in the end are looked at.
+    fn instructions(&self, part: Part) -> Option<(Vec<usize>, usize)> {
+        let (first, stage) = ((self.stage)(), (self.stage)());
+        let whole = first.own().filter(|_| part == Part::Switches).map(|own| Memory::of(own, part));
+        if whole.is_some() {
+            let child = first.child()?;
+            while child.go_to_call() == Step::Made {}
+        }
+        let (mut changes, mut steps) = (Vec::new(), 0);
+        let pages = whole.map(Memory::changed);
+        let mut memory = first.own().zip(stage.own()).and_then(|(of, own)| Some(pages.as_ref()?.in_state(of, own)));
+        let child = stage.child()?;
+        while child.step() == Step::Made {
+            steps += 1;
+            if let Some(memory) = memory.as_mut().filter(|memory| memory.has_changed()) {
+                changes.push(steps);
+                memory.renew();
+            }
+        }
+        Some((changes, steps))
+    }
 }
 
-/// Kill a child at moments of all changes: after each instruction that changed the memory, at each system call, and
-/// after some others or all. Return what was wrong; `None` if the system lets no process be stepped.
-pub fn run(is_each: bool) -> Option<Vec<String>> {
-    let (mut faults, mut all) = (Vec::new(), 0);
-    for change in Change::ALL {
-        let began = Instant::now();
-        let instructions = count(change)?;
-        let mut kills = 0;
-        let mut kill = |moment| {
-            let (was_at_it, looked) = kill_at(change, moment, kills);
-            kills += 1;
-            faults.extend(looked.err().map(|fault| format!("{}, {moment:?}: {fault}", change.name())));
-            was_at_it
-        };
-        let (mut changes, mut calls) = (0, 0);
-        while kill(Moment::Changes(changes + 1)) {
+/// Kill a child at moments of a change: after each instruction that changed the memory, at each system call, and after
+/// some others or all. Return how often; `None` if the system lets no process be stepped.
+fn kill_in(
+    name: &str,
+    stage: &dyn Fn() -> Box<dyn Stage>,
+    part: Part,
+    is_each: bool,
+    faults: &mut Vec<String>,
+) -> Option<usize> {
+    let began = Instant::now();
+    let mut kills = Kills { name, stage, count: 0, faults };
+    let (stores, instructions) = kills.instructions(part)?;
+    let (mut changes, mut calls) = (stores.len(), 0);
+    if part == Part::Switches {
+        // These changes read no clock, so each child makes the same instructions.
+        let sample = if is_each { 1 } else { stores.len().div_ceil(SAMPLE) };
+        for &steps in stores.iter().rev().step_by(sample) {
+            kills.kill_at(Moment::Instructions(steps));
+        }
+    } else {
+        while kills.kill_at(Moment::Changes(changes + 1)) {
             changes += 1;
         }
-        while kill(Moment::Calls(calls + 1)) {
-            calls += 1;
-        }
-        // A child makes as many steps as this again and again.
-        let apart = if is_each { instructions.div_ceil(LONGEST) } else { (instructions / 3).max(1) };
-        for steps in (0..instructions).step_by(apart) {
-            kill(Moment::Instructions(steps));
-        }
-        all += kills;
-        let taken = began.elapsed().as_secs_f64();
-        println!(
-            "{}: {instructions} instructions, of which {changes} change the memory and {} call the system; {kills} kills, \
-             also after each {apart}. instruction ({taken:.1} s)",
-            change.name(),
-            calls / 2,
-        );
     }
-    println!("{all} kills after chosen instructions");
+    while kills.kill_at(Moment::Calls(calls + 1)) {
+        calls += 1;
+    }
+    // A child makes as many steps as this again and again.
+    let apart = if is_each { instructions.div_ceil(LONGEST) } else { (instructions / 2).max(1) };
+    for steps in (0..instructions).step_by(apart) {
+        kills.kill_at(Moment::Instructions(steps));
+    }
+    println!(
+        "{name}: {instructions} instructions, of which {changes} change the memory and {} call the system; {} kills, also \
+         after each {apart}. instruction ({:.1} s)",
+        calls / 2,
+        kills.count,
+        began.elapsed().as_secs_f64(),
+    );
+    Some(kills.count)
+}
+
+/// Kill children in all changes. Return what was wrong; `None` if the system lets no process be stepped.
+pub fn run(is_each: bool) -> Option<Vec<String>> {
+    stay_here();
+    let (mut faults, mut kills) = (Vec::new(), 0);
+    for change in Change::ALL {
+        let stage = || Box::new(Scene::new(change)) as Box<dyn Stage>;
+        kills += kill_in(change.name(), &stage, Part::Rest, is_each, &mut faults)?;
+    }
+    for change in Switching::ALL {
+        let stage = || Box::new(SwitchScene::new(change)) as Box<dyn Stage>;
+        kills += kill_in(change.name(), &stage, Part::Switches, is_each, &mut faults)?;
+    }
+    println!("{kills} kills after chosen instructions");
     Some(faults)
+}
+
+/// Keep this process, and its children, on one processor: they take turns, and a processor that sleeps wakes up late.
+fn stay_here() {
+    // SAFETY: the set consists of numbers, for which zeros are valid, and the calls read or write only it.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if let Ok(here) = usize::try_from(libc::sched_getcpu()) {
+            libc::CPU_SET(here, &mut set);
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! A state before a change, and what processes must find in it when the one that made the change was killed.
 
 use super::change::{ADMITTED, Change, OTHER, TARGET};
-use super::memory::Memory;
+use super::memory::{Memory, Part};
+use super::stage::Stage;
 use crate::host::child::{Child, Step, stop};
 use crate::host::{End, Folder, SESSIONS, admit, admit_soon, fault_of, fault_of_uids, fill_and_empty, is_over};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,7 +13,7 @@ use ztfast_pages::monotonic_ns;
 const QUARANTINED: usize = 3;
 const REVOKED: usize = 4;
 /// The principals that a process admits while the child stands still, when the child has just ended, and after all.
-pub const MEANWHILE: usize = 51;
+const MEANWHILE: usize = 51;
 const AFTERWARDS: usize = 52;
 const LATER: usize = 100;
 
@@ -28,9 +29,10 @@ fn sooner(after: &SessionRecord, before: &SessionRecord) -> SessionRecord {
 
 /// A state before a change, and its processes.
 pub struct Scene {
+    change: Change,
     folder: Folder,
     /// A process that was there before, and one that only decides; none where the change makes the state.
-    pub there: Option<(Sessions, Sessions)>,
+    there: Option<(Sessions, Sessions)>,
     target: SessionId,
     before: Vec<SessionRecord>,
     /// Sessions that were revoked.
@@ -43,7 +45,7 @@ impl Scene {
         let folder = Folder::new();
         if change == Change::Make {
             let (before, revoked, uids) = (Vec::new(), Vec::new(), Vec::new());
-            return Self { folder, there: None, target: SessionId(0), before, revoked, uids };
+            return Self { change, folder, there: None, target: SessionId(0), before, revoked, uids };
         }
         let (own, reader) = (folder.open(Role::Authority), folder.open(Role::Decide));
         let state = own.state();
@@ -79,14 +81,14 @@ impl Scene {
         if change.is_full() {
             assert!(admit(&own, LATER, End::Never).is_err(), "the table has room");
         }
-        let scene = Self { before: own.all(), folder, there: Some((own, reader)), target, revoked, uids };
-        scene.prepare(change);
+        let scene = Self { change, before: own.all(), folder, there: Some((own, reader)), target, revoked, uids };
+        scene.prepare();
         scene
     }
 
     /// Do what must be done last: set the clock, or leave a claim.
-    fn prepare(&self, change: Change) {
-        let Some((own, _)) = &self.there else { return };
+    fn prepare(&self) {
+        let (change, Some((own, _))) = (self.change, &self.there) else { return };
         if change == Change::Follow {
             let (start, _) = own.state().range();
             let offset = std::ptr::with_exposed_provenance::<AtomicI64>(start + OFFSET_AT);
@@ -94,8 +96,8 @@ impl Scene {
             unsafe { &*offset }.fetch_add(1_000_000_000, Ordering::SeqCst);
         }
         if change == Change::Open {
-            let child = self.child(Change::AdmitAfterRevoked).unwrap();
-            let memory = Memory::of(own);
+            let child = self.child_of(Change::AdmitAfterRevoked).unwrap();
+            let memory = Memory::of(own, Part::Rest);
             while !memory.has_changed() {
                 assert_eq!(child.step(), Step::Made, "the child claimed no slot");
             }
@@ -103,8 +105,7 @@ impl Scene {
         }
     }
 
-    /// Fork a child that stands before the change.
-    pub fn child(&self, change: Change) -> Option<Child> {
+    fn child_of(&self, change: Change) -> Option<Child> {
         Child::stepped(|| {
             let sessions = (!matches!(change, Change::Open | Change::Make)).then(|| self.folder.open(Role::Authority));
             let own = self.there.as_ref().map(|(own, _)| own);
@@ -117,51 +118,12 @@ impl Scene {
         })
     }
 
-    /// Look at everything by a process that was there before and by one that comes now.
-    pub fn look(&self, change: Change, by_newest_first: bool) -> Result<(), String> {
-        let Some((own, reader)) = &self.there else {
-            let (first, second) = (self.folder.open(Role::Authority), self.folder.open(Role::Authority));
-            return fill_and_empty(&first, &second, LATER);
-        };
-        let newest = by_newest_first.then(|| self.folder.open(Role::Authority));
-        self.look_at(change, own, reader)?;
-        let newest = newest.unwrap_or_else(|| self.folder.open(Role::Authority));
-        self.look_at(change, &newest, reader)?;
-        if own.all().iter().filter(|record| !is_over(record)).count() < SESSIONS {
-            admit_soon(own, AFTERWARDS)?;
-        }
-        let (first, second) = if by_newest_first { (&newest, own) } else { (own, &newest) };
-        first.follow();
-        let factors = first.factors(["fido2"]).map_err(|error| error.to_string())?;
-        let region = second.name("eu").map_err(|error| error.to_string())?;
-        if (factors, region) != (Some(4), Some(1)) || newest.state().factor_names() != ["x509", "totp", "fido2"] {
-            return Err(format!("{factors:?} {region:?} {:?}", newest.state().factor_names()));
-        }
-        for (sessions, id) in [(first, "new"), (second, "new"), (second, "newer")] {
-            let place = sessions.state().uids().and_then(|uids| uids.register("User", id));
-            let place = place.ok_or("the register is full")?;
-            if reader.state().uids().and_then(|uids| uids.get(place)) != Some(("User", id)) {
-                return Err(format!("{id} is not at {place}"));
-            }
-        }
-        for record in first.all().iter().filter(|record| !is_over(record)) {
-            let again = second.present(record.id, |before| before).is_ok() && first.renew(record.id, i64::MAX).is_ok();
-            if !again || reader.record(record.id).is_none_or(|record| record.to_ns != i64::MAX) {
-                return Err(format!("it cannot be changed: {record:?}"));
-            }
-        }
-        fill_and_empty(first, second, LATER)?;
-        self.look_at_uids(&newest)?;
-        let revived = self.revoked.iter().find(|&&id| reader.valid(id, monotonic_ns()).is_some());
-        revived.map_or(Ok(()), |id| Err(format!("{id:?} was revoked, and is valid")))
-    }
-
     fn look_at_uids(&self, sessions: &Sessions) -> Result<(), String> {
         fault_of_uids(sessions, &self.uids).map_or(Ok(()), Err)
     }
 
-    fn look_at(&self, change: Change, sessions: &Sessions, reader: &Sessions) -> Result<(), String> {
-        let (base_ns, now_ns) = (sessions.state().base_ns(), monotonic_ns());
+    fn look_at(&self, sessions: &Sessions, reader: &Sessions) -> Result<(), String> {
+        let (change, base_ns, now_ns) = (self.change, sessions.state().base_ns(), monotonic_ns());
         let after = sessions.all();
         if after != reader.all() {
             return Err("two processes see different sessions".to_owned());
@@ -198,5 +160,62 @@ impl Scene {
             return Err(format!("{id:?} was revoked, and is valid"));
         }
         self.look_at_uids(sessions)
+    }
+}
+
+impl Stage for Scene {
+    fn own(&self) -> Option<&Sessions> {
+        self.there.as_ref().map(|(own, _)| own)
+    }
+
+    fn child(&self) -> Option<Child> {
+        self.child_of(self.change)
+    }
+
+    fn meanwhile(&self, turn: usize) {
+        if let Some((own, _)) = self.there.as_ref().filter(|_| self.change.admits() && turn % 4 > 1) {
+            // This takes the slot that the child wants, or finds the table full.
+            let _ = admit(own, MEANWHILE, End::Never);
+        }
+    }
+
+    /// Look by a process that was there before and by one that comes now.
+    fn look(&self, turn: usize) -> Result<(), String> {
+        let by_newest_first = turn.is_multiple_of(2);
+        let Some((own, reader)) = &self.there else {
+            let (first, second) = (self.folder.open(Role::Authority), self.folder.open(Role::Authority));
+            return fill_and_empty(&first, &second, LATER);
+        };
+        let newest = by_newest_first.then(|| self.folder.open(Role::Authority));
+        self.look_at(own, reader)?;
+        let newest = newest.unwrap_or_else(|| self.folder.open(Role::Authority));
+        self.look_at(&newest, reader)?;
+        if own.all().iter().filter(|record| !is_over(record)).count() < SESSIONS {
+            admit_soon(own, AFTERWARDS)?;
+        }
+        let (first, second) = if by_newest_first { (&newest, own) } else { (own, &newest) };
+        first.follow();
+        let factors = first.factors(["fido2"]).map_err(|error| error.to_string())?;
+        let region = second.name("eu").map_err(|error| error.to_string())?;
+        if (factors, region) != (Some(4), Some(1)) || newest.state().factor_names() != ["x509", "totp", "fido2"] {
+            return Err(format!("{factors:?} {region:?} {:?}", newest.state().factor_names()));
+        }
+        for (sessions, id) in [(first, "new"), (second, "new"), (second, "newer")] {
+            let place = sessions.state().uids().and_then(|uids| uids.register("User", id));
+            let place = place.ok_or("the register is full")?;
+            if reader.state().uids().and_then(|uids| uids.get(place)) != Some(("User", id)) {
+                return Err(format!("{id} is not at {place}"));
+            }
+        }
+        for record in first.all().iter().filter(|record| !is_over(record)) {
+            let again = second.present(record.id, |before| before).is_ok() && first.renew(record.id, i64::MAX).is_ok();
+            if !again || reader.record(record.id).is_none_or(|record| record.to_ns != i64::MAX) {
+                return Err(format!("it cannot be changed: {record:?}"));
+            }
+        }
+        fill_and_empty(first, second, LATER)?;
+        self.look_at_uids(&newest)?;
+        let revived = self.revoked.iter().find(|&&id| reader.valid(id, monotonic_ns()).is_some());
+        revived.map_or(Ok(()), |id| Err(format!("{id:?} was revoked, and is valid")))
     }
 }
