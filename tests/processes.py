@@ -17,13 +17,15 @@ import ztfast
 SCHEMA = """
 entity Team;
 entity User in [Team];
-entity Doc;
+entity Book;
+entity Doc in [Book];
 action read appliesTo { principal: User, resource: Doc, context: { n: Long } };
+action look appliesTo { principal: User, resource: Doc };
 """
-PERMIT = 'permit (principal in Team::"{team}", action, resource) when {{ context.n == 1 }};'
+PERMIT = 'permit (principal in Team::"{team}", action == Action::"read", resource) when {{ context.n == 1 }};'
 USERS = ("ann", "bob", "eve")
 TEAMS = ("t1", "t2")
-DOC = 'Doc::"d"'
+DOC, BOOK = 'Doc::"d"', 'Book::"b"'
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.processes"])
@@ -36,7 +38,8 @@ def user(name: str, team: str | None) -> dict[str, Any]:
 
 def bundle(permitted: str) -> ztfast.Bundle:
     """Compile the bundle that permits one team, to which ann belongs at first."""
-    entities = [user("ann", permitted), user("bob", None)]
+    doc = {"uid": {"type": "Doc", "id": "d"}, "attrs": {}, "parents": [{"type": "Book", "id": "b"}]}
+    entities = [user("ann", permitted), user("bob", None), doc]
     return ztfast.compile(ztfast.Text(PERMIT.format(team=permitted)), schema=ztfast.Text(SCHEMA), entities=entities)
 
 
@@ -81,6 +84,21 @@ class Served:
 
     def change_all(self, what: str, principal: str | None, **how: Any) -> int:
         return getattr(self.engine, what)(*([] if principal is None else [principal]), **how)
+
+    def kill(self, scope: str, actions: list[str] | None) -> int:
+        return self.engine.kill(scope, actions, by="ann", reason="a drill").id
+
+    def release(self, kill: int) -> bool:
+        return self.engine.release_kill(kill, by="bob", reason="it is over")
+
+    def set_market(self, target: str, state: Any) -> None:
+        self.engine.market(target, state, by="ann", reason="news")
+
+    def switches(self) -> tuple[dict[int, str], dict[str, str], str]:
+        """Return the kills with their scopes, the markets that are not normal, and the state of the market of the document."""
+        kills = {kill.id: str(kill.scope) for kill in self.engine.kills()}
+        markets = {str(market.target): market.state for market in self.engine.markets()}
+        return kills, markets, self.engine.market_state(DOC)
 
     def swap(self, team: str) -> None:
         self.engine.swap(self.bundles[team], keep_changes=False)

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -35,8 +36,8 @@ import json, mmap, os, sys, time
 import ztfast
 from ztfast.bench.histogram import Histogram, quantiles
 
-state, board, rounds, role = sys.argv[1:]
-engine = ztfast.Engine(ztfast.examples.tiny(), state=state, role=role)
+state, board, rounds, of = sys.argv[1:]
+engine = ztfast.Engine(ztfast.examples.tiny(), state=state, role="decide")
 gate, resource = engine.prepare("view"), engine.resource('Photo::"p1"')
 file = os.open(board, os.O_RDWR)
 words = memoryview(mmap.mmap(file, 0)).cast("q")
@@ -47,6 +48,10 @@ ways = [
     lambda session: bool(engine.decide(session, "view", 'Photo::"p1"')),
     lambda session: gate.decide_many(session, [resource])[0] == ztfast.Code.ALLOW,
 ]
+code = lambda session: gate.decide(session, resource).code
+if of == "market":
+    ways = [lambda session: engine.market_state(resource.uid) == "normal"] * 4
+    code = lambda session: engine.market_state(resource.uid)
 for round in range(1, int(rounds) + 1):
     while words[0] != round:
         pass
@@ -61,7 +66,7 @@ for round in range(1, int(rounds) + 1):
             break
         faults += returned
     denied = time.perf_counter_ns()
-    codes.add(gate.decide(session, resource).code)
+    codes.add(code(session))
     while words[3] != round:
         pass
     early += denied < words[4]
@@ -72,21 +77,36 @@ times = {name: getattr(shown, name) for name in ("count", "p50_ns", "p90_ns", "p
 print(json.dumps({"faults": faults, "codes": sorted(codes), "early": early, "decisions": decisions, "times": times}))
 """
 
-Take = Callable[[ztfast.Engine, ztfast.Session], object]
+WHO = {"by": "ann", "reason": "a drill"}
 
-WAYS: dict[str, tuple[Take, str]] = {
-    "session.revoke": (lambda engine, session: session.revoke(), "REVOKED"),
-    "engine.revoke, of a principal": (lambda engine, session: engine.revoke(ANN), "REVOKED"),
-    "engine.revoke, of a ground": (lambda engine, session: engine.revoke(ground="card 7"), "REVOKED"),
-    "session.quarantine": (lambda engine, session: session.quarantine(), "QUARANTINED"),
-    "session.renew, to an end that is over": (lambda engine, session: session.renew(not_after=1.0), "EXPIRED"),
-    "engine.kill, of the firm": (lambda engine, session: engine.kill(by="ann", reason="a drill"), "KILLED"),
-    "engine.kill, of a principal": (lambda engine, session: engine.kill(ANN, by="ann", reason="a drill"), "KILLED"),
-    "engine.kill, of an action": (
-        lambda engine, session: engine.kill("firm", ["view"], by="ann", reason="a drill"),
-        "KILLED",
+
+class Way(NamedTuple):
+    """A way to take a right away, how it is given back, and the code or the state that the other process then meets."""
+
+    take: Callable[[ztfast.Engine, ztfast.Session], object]
+    code: str
+    undo: Callable[[ztfast.Engine], object] = lambda engine: None
+
+
+def release(engine: ztfast.Engine) -> None:
+    for kill in engine.kills():
+        engine.release_kill(kill, by="ann", reason="it is over")
+
+
+WAYS = {
+    "session.revoke": Way(lambda engine, session: session.revoke(), "REVOKED"),
+    "engine.revoke, of a principal": Way(lambda engine, session: engine.revoke(ANN), "REVOKED"),
+    "engine.revoke, of a ground": Way(lambda engine, session: engine.revoke(ground="card 7"), "REVOKED"),
+    "session.quarantine": Way(lambda engine, session: session.quarantine(), "QUARANTINED"),
+    "session.renew, to an end that is over": Way(lambda engine, session: session.renew(not_after=1.0), "EXPIRED"),
+    "engine.kill, of the firm": Way(lambda engine, session: engine.kill(**WHO), "KILLED", release),
+    "engine.kill, of a principal": Way(lambda engine, session: engine.kill(ANN, **WHO), "KILLED", release),
+    "engine.kill, of an action": Way(lambda engine, session: engine.kill("firm", ["view"], **WHO), "KILLED", release),
+    "engine.market": Way(
+        lambda engine, session: engine.market(P1, "halted", **WHO),
+        "halted",
+        lambda engine: engine.market(P1, "normal", **WHO),
     ),
-    "engine.market": (lambda engine, session: engine.market(P1, "halted", by="ann", reason="news"), "FORBIDDEN"),
 }
 
 
@@ -110,10 +130,18 @@ def board(tmp_path: Path) -> Iterator[tuple[Path, memoryview]]:
 def test_nothing_is_decided_by_the_old_state_once_the_call_has_returned(
     tmp_path: Path, board: tuple[Path, memoryview], way: str
 ) -> None:
-    take, code = WAYS[way]
+    take, code, undo = WAYS[way]
     path, words = board
     engine = ztfast.Engine(ztfast.examples.tiny(), state=tmp_path / "desk", sessions=16, handles=256)
-    arguments = [sys.executable, "-c", DECIDER, str(tmp_path / "desk"), str(path), str(ROUNDS), "decide"]
+    arguments = [
+        sys.executable,
+        "-c",
+        DECIDER,
+        str(tmp_path / "desk"),
+        str(path),
+        str(ROUNDS),
+        "market" if "market" in way else "session",
+    ]
     began = time.monotonic()
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as other:
 
@@ -135,6 +163,7 @@ def test_nothing_is_decided_by_the_old_state_once_the_call_has_returned(
                 words[RETURNED] = turn
                 wait(DENIED, turn)
                 session.revoke()
+                undo(engine)
             said, _ = other.communicate()
         finally:
             other.kill()

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.processes import TEAMS, USERS, Process, Refused, bundle
+from tests.processes import BOOK, DOC, TEAMS, USERS, Process, Refused, bundle
 
 HISTORIES = int(os.environ.get("ZTFAST_TEST_HISTORIES", "12"))
 STEPS = 30
@@ -43,6 +43,17 @@ EDGE_S = 0.03
 """How near its end a session may be either valid or expired: the engine's clock moves in steps."""
 PATIENT_S = 1.0
 """How long a process may refuse an admission although another one ended a session."""
+
+SCOPES = [
+    "firm",
+    DOC,
+    BOOK,
+    'Doc::"other"',
+    *(f'User::"{name}"' for name in USERS),
+    *(f'Team::"{team}"' for team in TEAMS),
+]
+MARKETS = {DOC: ["normal", "volatile", "halted"], BOOK: ["normal", "halted"], 'Doc::"other"': ["normal", "halted"]}
+SEVERITY = ["normal", "volatile", "halted"]
 
 WHICH = st.integers(0, SLOTS * SLOTS)
 
@@ -94,6 +105,10 @@ class Histories(RuleBasedStateMachine):
         self.processes = [Process(os.path.join(self.folder, "state"), roles, bundles, SLOTS) for roles in ROLES]
         self.views = {engine: View() for engine in ENGINES}
         self.sessions: dict[int, Known] = {}
+        self.kills: dict[int, tuple[str, bool]] = {}
+        self.markets: dict[str, str] = {}
+        for name in USERS:
+            self.admit(ENGINES[0], name, "endless", None)
 
     def teardown(self) -> None:
         for process in getattr(self, "processes", []):
@@ -110,13 +125,16 @@ class Histories(RuleBasedStateMachine):
 
     def expected(self, engine: tuple[int, int], known: Known, before: float, after: float) -> set[str]:
         """Return the codes of which a decision made between two moments has one."""
+        if self.is_killed({"firm"}):
+            return {"KILLED"}
         if known.status != "active":
             return {known.status.upper()}
         view = self.views[engine]
         permitted = view.team(known.principal) == view.permitted
         codes = set()
         if before < known.not_after + EDGE_S:
-            codes.add("ALLOW" if permitted else "DEFAULT")
+            killed = self.is_killed({DOC, BOOK, f'User::"{known.principal}"', f'Team::"{view.team(known.principal)}"'})
+            codes.add("KILLED" if killed else "ALLOW" if permitted else "DEFAULT")
         if after > known.not_after - EDGE_S:
             codes.add("EXPIRED")
         return codes
@@ -139,6 +157,48 @@ class Histories(RuleBasedStateMachine):
                 if code.startswith("SessionError") and known.is_over(after + EDGE_S):
                     continue
                 assert code in wanted | over, f"{engine} decides {code} for {known}, and {wanted} was wanted"
+
+    def is_killed(self, concerned: set[str]) -> bool:
+        return any(scope in concerned and stops for scope, stops in self.kills.values())
+
+    @invariant()
+    def every_engine_knows_the_same_kills_and_markets(self) -> None:
+        if not hasattr(self, "kills"):
+            return
+        kills = {number: scope for number, (scope, _) in self.kills.items()}
+        markets = {target: state for target, state in self.markets.items() if state != "normal"}
+        severest = max((markets.get(target, "normal") for target in (DOC, BOOK)), key=SEVERITY.index)
+        for engine in ENGINES:
+            assert self.ask(engine, "switches") == (kills, markets, severest)
+
+    @rule(
+        engine=st.sampled_from(AUTHORITIES),
+        scope=st.sampled_from(SCOPES),
+        named=st.sampled_from([None, "read", "look"]),
+    )
+    def kill(self, engine: tuple[int, int], scope: str, named: str | None) -> None:
+        number = self.ask(engine, "kill", scope, None if named is None else [named])
+        assert number not in self.kills
+        self.kills[number] = scope, named != "look"
+
+    @rule(engine=st.sampled_from(AUTHORITIES), which=WHICH)
+    def release(self, engine: tuple[int, int], which: int) -> None:
+        if self.kills:
+            number = list(self.kills)[which % len(self.kills)]
+            assert self.ask(engine, "release", number) is True
+            del self.kills[number]
+
+    @rule(engine=st.sampled_from(AUTHORITIES))
+    def release_all(self, engine: tuple[int, int]) -> None:
+        for number in list(self.kills):
+            assert self.ask(engine, "release", number) is True
+            del self.kills[number]
+
+    @rule(engine=st.sampled_from(AUTHORITIES), resource=st.sampled_from(sorted(MARKETS)), which=WHICH)
+    def set_market(self, engine: tuple[int, int], resource: str, which: int) -> None:
+        state = MARKETS[resource][which % len(MARKETS[resource])]
+        self.ask(engine, "set_market", resource, state)
+        self.markets[resource] = state
 
     @invariant()
     def every_engine_lists_the_same(self) -> None:
@@ -295,7 +355,7 @@ class Histories(RuleBasedStateMachine):
     @rule(
         which=WHICH,
         engine=st.sampled_from(AUTHORITIES),
-        what=st.sampled_from(["revoke", "quarantine", "admit"]),
+        what=st.sampled_from(["revoke", "quarantine", "admit", "kill", "release", "set_market"]),
         after_us=st.integers(0, 300),
     )
     def kill_meanwhile(self, which: int, engine: tuple[int, int], what: str, after_us: int) -> None:
@@ -305,6 +365,12 @@ class Histories(RuleBasedStateMachine):
             return
         if what == "admit":
             process.tell(engine[1], "admit", 'User::"eve"', not_after=math.inf)
+        elif what == "kill":
+            process.tell(engine[1], "kill", 'User::"eve"', None)
+        elif what == "release":
+            process.tell(engine[1], "release", next(iter(self.kills), 0))
+        elif what == "set_market":
+            process.tell(engine[1], "set_market", BOOK, "halted")
         else:
             process.tell(engine[1], "change", number, what)
         time.sleep(after_us / 1e6)
@@ -312,6 +378,7 @@ class Histories(RuleBasedStateMachine):
         self.start(engine[0])
         did["kills while something was changed"] += 1
         other = next(one for one in AUTHORITIES if one[0] != engine[0])
+        self.see_switches(other, what)
         listed = self.ask(other, "listed")
         for new in listed.keys() - self.sessions.keys():
             assert what == "admit"
@@ -323,6 +390,19 @@ class Histories(RuleBasedStateMachine):
             known.status = done
             did["kills after which it was done"] += 1
 
+    def see_switches(self, engine: tuple[int, int], what: str) -> None:
+        """See whether what a killed process did to the switches was done."""
+        kills, markets, _ = self.ask(engine, "switches")
+        for number in kills.keys() - self.kills.keys():
+            assert (what, kills[number]) == ("kill", 'User::"eve"')
+            self.kills[number] = kills[number], True
+        for number in self.kills.keys() - kills.keys():
+            assert (what, number) == ("release", next(iter(self.kills)))
+            del self.kills[number]
+            break
+        if what == "set_market" and markets.get(BOOK) == "halted":
+            self.markets[BOOK] = "halted"
+
     @rule(what=st.sampled_from(["revoke", "quarantine"]))
     def a_process_that_only_decides_changes_nothing(self, what: str) -> None:
         engine = next(one for one in ENGINES if one not in AUTHORITIES)
@@ -332,6 +412,10 @@ class Histories(RuleBasedStateMachine):
         with pytest.raises(Refused) as refused:
             self.ask(engine, "admit", 'User::"ann"', not_after=math.inf)
         assert refused.value.args[0] == "RoleError"
+        for change in (("kill", "firm", None), ("set_market", DOC, "halted"), ("release", 7)):
+            with pytest.raises(Refused) as refused:
+                self.ask(engine, *change)
+            assert refused.value.args[0] == "RoleError"
 
 
 def test_every_process_decides_as_the_model_says() -> None:
