@@ -109,6 +109,9 @@ def test_a_fresh_proof_is_needed() -> None:
         ('context.live has region && context.live.region == "eu"', {"region": "eu"}, True),
         ('context.live has region && context.live.region == "eu"', {"region": "us"}, False),
         ('context.live has region && context.live.region like "e*"', {"region": "ex"}, True),
+        ("context.live has region && !(context.live has onBehalfOf)", {"region": "eu"}, True),
+        ("context.live has onBehalfOf && !(context.live has region)", {"on_behalf_of": 'Agent::"a1"'}, True),
+        ("!(context.live has onBehalfOf) && !(context.live has region)", {}, True),
         ("context.live has onBehalfOf", {}, False),
         ("context.live has onBehalfOf", {"on_behalf_of": 'Agent::"a1"'}, True),
         (
