@@ -281,6 +281,22 @@ def test_a_kill_ends_by_itself(desk: Desk) -> None:
     assert desk.engine.kill(until=math.inf, **WHO).until is None
 
 
+def test_a_kill_ends_by_the_clock_of_the_engine() -> None:
+    engine = ztfast.Engine(BUNDLE, sessions=8, handles=64, clock="caller")
+    engine.set_time(1_000 * 10**9)
+    session = engine.admit(ztfast.Identity(A1, not_after=math.inf))
+    gate, resource = engine.prepare(NEW, "qty"), engine.resource(I1)
+    engine.kill('Venue::"v1"', until=2_000, **WHO)
+    for seconds, wanted in ((1_000, "KILLED"), (1_999, "KILLED"), (2_000, "ALLOW")):
+        engine.set_time(seconds * 10**9)
+        assert gate.decide(session, resource, 1).code == wanted, seconds
+        assert gate.decide_many(session, resource, 1).tolist() == [ztfast.Code[wanted]], seconds
+        assert engine.decide(session, NEW, I1, {"qty": 1}).code == wanted, seconds
+        assert engine.killed is (wanted == "KILLED")
+    with pytest.raises(ztfast.ArgumentError, match="over"):
+        engine.kill(until=2_000, **WHO)
+
+
 @pytest.mark.parametrize("until", [0, -1, time.time() - 5, "2020-01-01T00:00:00+00:00", -math.inf])
 def test_an_end_that_is_over_is_refused(desk: Desk, until: Any) -> None:
     with pytest.raises(ztfast.ArgumentError, match="over"):

@@ -134,8 +134,8 @@ MUTANTS = (
     Mutant(
         "kills: what an entity is in is not looked at",
         SWITCHING,
-        "ancestors.iter().fold(0, |bits, &index| bits | bit(index))",
-        "ancestors.iter().fold(0, |bits, _| bits)",
+        "all |= 1 << bits.get(index as usize)?;",
+        "all |= 1 << (bits.get(index as usize)? & 0);",
         KILLS,
     ),
     Mutant(

@@ -314,10 +314,11 @@ impl Gate {
         if self.shared.is_forked() {
             return Code::Forked;
         }
-        if let Some(code) = self.killed(session, resource) {
+        let now_ns = self.shared.now_ns();
+        if let Some(code) = self.killed(now_ns, session, resource) {
             return code;
         }
-        let principal = match self.shared.principal(session, self.shared.now_ns(), false) {
+        let principal = match self.shared.principal(session, now_ns, false) {
             Ok(principal) => principal,
             Err(code) => return code,
         };
@@ -352,7 +353,7 @@ impl Gate {
     /// denial may also be the session's.
     #[cold]
     #[inline(never)]
-    fn killed(&self, session: SessionId, resource: Handle) -> Option<Code> {
+    fn killed(&self, now_ns: i64, session: SessionId, resource: Handle) -> Option<Code> {
         let action = self.binding.as_ref().map(|binding| binding.action);
         if self.shared.stops(&self.snapshot.loaded, action) {
             return Some(Code::Killed);
@@ -365,7 +366,7 @@ impl Gate {
         if !self.shared.stops_some() {
             return None;
         }
-        let principal: Place = match self.shared.principal(session, self.shared.now_ns(), false) {
+        let principal: Place = match self.shared.principal(session, now_ns, false) {
             Ok(principal) => principal,
             Err(code) => return Some(code),
         };
@@ -377,7 +378,7 @@ impl Gate {
     #[cold]
     #[inline(never)]
     pub(crate) fn is_newest_and_not_killed(&self, session: SessionId, resource: Handle) -> bool {
-        self.shared.version() == self.snapshot.version && self.killed(session, resource).is_none()
+        self.shared.version() == self.snapshot.version && self.killed(self.shared.now_ns(), session, resource).is_none()
     }
 
     /// Take the newest snapshot, if there is a newer one. This ends a call that was begun.
@@ -399,12 +400,18 @@ impl Gate {
     /// something is killed. Return the denial, if that leads to one. This ends the call.
     #[cold]
     #[inline(never)]
-    pub(crate) fn catch_up(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Option<Code> {
+    pub(crate) fn catch_up(
+        &mut self,
+        now_ns: i64,
+        session: SessionId,
+        resource: Handle,
+        values: &[i64],
+    ) -> Option<Code> {
         if self.shared.is_forked() {
             return Some(Code::Forked);
         }
         if self.shared.version() == self.expected {
-            return self.killed(session, resource);
+            return self.killed(now_ns, session, resource);
         }
         let is_newest = self.shared.disquiet(self.snapshot.version) == 0 && self.snapshot.loaded.uids.is_newest();
         if is_newest && self.call == Call::Begun && self.are_of_this_call(values) {
@@ -424,11 +431,11 @@ impl Gate {
         };
         self.call = Call::None;
         self.expected = self.usual_version();
-        if let Some(code) = self.killed(session, resource) {
+        if let Some(code) = self.killed(now_ns, session, resource) {
             return Some(code);
         }
         // A denial of the session takes precedence over a denial of the request.
-        denied.map(|code| self.shared.principal(session, self.shared.now_ns(), false).err().unwrap_or(code))
+        denied.map(|code| self.shared.principal(session, now_ns, false).err().unwrap_or(code))
     }
 
     /// Return the denial of a session or resource whose place was reused after the call's snapshot was taken: there it

@@ -94,10 +94,11 @@ impl Gate {
         if self.has_own_path && self.is_quiet_without_call() {
             return self.decide_by_own_path(session, resource, values, sink);
         }
-        match self.catch_up(session, resource, values) {
+        let now_ns = self.shared.now_ns();
+        match self.catch_up(now_ns, session, resource, values) {
             Some(denied) => denied,
             None if self.has_own_path => self.decide_by_own_path(session, resource, values, sink),
-            None => self.decide_at(self.shared.now_ns(), session, resource, values, sink),
+            None => self.decide_at(now_ns, session, resource, values, sink),
         }
     }
 

@@ -23,7 +23,7 @@ const BEHIND: u64 = 1 << 63;
 pub struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) current: ArcSwap<Snapshot>,
-    /// The current snapshot's version, with [`BEHIND`]. Every decision reads it first, and the word of the kill switches.
+    /// The current snapshot's version, with [`BEHIND`]. Every decision reads it first, and the kill word.
     version: AtomicU64,
     pub(crate) key: Key,
     pub(crate) switches: Switchboard,

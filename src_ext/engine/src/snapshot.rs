@@ -243,6 +243,14 @@ impl LoadedBundle {
         Some(ClassPair { principal: principal.principal, resource: resource.resource })
     }
 
+    /// Return the number of a place's entity, if the bundle knows it and no change concerns it.
+    #[inline]
+    pub fn resolved_entity(&self, place: Place) -> Option<u32> {
+        let entity = self.slots.get(place.0)?.entity.load(Ordering::Acquire);
+        let found = EntityRef::from_bits(entity & !(RESOLVED | CHANGED));
+        (entity & (RESOLVED | CHANGED) == RESOLVED && found.foreign == 0).then_some(found.index)
+    }
+
     /// Prefetch the slot of a place.
     #[inline]
     pub fn prefetch(&self, place: Place) {

@@ -17,43 +17,80 @@ const SWITCH: &str = "kill_switch";
 /// Returns the uid of an entity that only a request knows.
 type ForeignUid<'a> = &'a dyn Fn(u32) -> Option<OwnedUid>;
 
+impl LoadedBundle {
+    /// Return the bits of an entity and of everything that it is in, if the bundle knows the entity and no change
+    /// concerns it.
+    #[inline]
+    fn switch_bits(&self, place: Place) -> Option<u64> {
+        let (store, bits) = (self.bundle.store(), &*self.switch_keys.bits);
+        let index = self.resolved_entity(place)?;
+        let above = store.ancestors(store.entity(EntityRef::known(index))?)?;
+        let mut all = 1 << bits.get(index as usize)?;
+        for &index in above {
+            all |= 1 << bits.get(index as usize)?;
+        }
+        Some(all)
+    }
+}
+
 impl Snapshot {
+    /// Return the bit of an entity.
+    #[inline]
+    fn switch_bit(&self, entity: EntityRef, foreign: ForeignUid<'_>) -> u64 {
+        match self.loaded.switch_keys.bits.get(entity.index as usize) {
+            Some(&number) if entity.foreign == 0 => 1 << number,
+            _ => self.with_uid(entity, foreign, |ty, id| uid_bit(uid_hash(ty, id))).unwrap_or_default(),
+        }
+    }
+
     /// Return the bits of an entity and of everything that it is in.
     fn switch_bits(&self, entity: EntityRef, foreign: ForeignUid<'_>) -> u64 {
-        let bit = |index: u32| match self.loaded.switch_keys.bits.get(index as usize) {
-            Some(&number) => 1 << number,
-            None => self.uid(EntityRef::known(index)).map_or(0, |uid| uid_bit(uid_hash(uid.ty, uid.id))),
-        };
+        let own = self.switch_bit(entity, foreign);
+        self.above(entity, |above| above.iter().fold(own, |bits, &index| bits | self.known_bit(index)))
+    }
+
+    #[inline]
+    fn known_bit(&self, index: u32) -> u64 {
+        self.switch_bit(EntityRef::known(index), &|_| None)
+    }
+
+    /// Run `job` over everything that an entity is in.
+    #[inline]
+    fn above<T>(&self, entity: EntityRef, job: impl FnOnce(&[u32]) -> T) -> T {
         if entity.foreign != 0 {
-            return self.with_uid(entity, foreign, |ty, id| uid_bit(uid_hash(ty, id))).unwrap_or_default();
+            return job(&[]);
         }
-        let above = self.with_store(|store| {
-            let ancestors = store.ancestors_of(entity).unwrap_or_default();
-            ancestors.iter().fold(0, |bits, &index| bits | bit(index))
-        });
-        above | bit(entity.index)
+        self.with_store(|store| job(store.ancestors_of(entity).unwrap_or_default()))
     }
 
     /// Run `job` over the uid of an entity.
+    #[inline]
     fn with_uid<T>(&self, entity: EntityRef, foreign: ForeignUid<'_>, job: impl FnOnce(&str, &str) -> T) -> Option<T> {
-        match foreign(entity.foreign).filter(|_| entity.foreign != 0) {
-            Some((ty, id)) => Some(job(&ty, &id)),
-            None => self.uid(entity).map(|uid| job(uid.ty, uid.id)),
+        if entity.foreign != 0
+            && let Some((ty, id)) = foreign(entity.foreign)
+        {
+            return Some(job(&ty, &id));
         }
+        self.uid(entity).map(|uid| job(uid.ty, uid.id))
     }
 
-    /// Run `job` over the uids of an entity and of everything that it is in, until it returns true.
-    fn any_above(&self, entity: EntityRef, foreign: ForeignUid<'_>, mut job: impl FnMut(&str, &str) -> bool) -> bool {
-        if self.with_uid(entity, foreign, &mut job).unwrap_or_default() {
+    /// Run `job` over the uids of an entity and of everything that it is in, as far as they have one of these bits,
+    /// until it returns true.
+    fn any_above(
+        &self,
+        entity: EntityRef,
+        bits: u64,
+        foreign: ForeignUid<'_>,
+        mut job: impl FnMut(&str, &str) -> bool,
+    ) -> bool {
+        if self.switch_bit(entity, foreign) & bits != 0 && self.with_uid(entity, foreign, &mut job).unwrap_or_default()
+        {
             return true;
         }
-        entity.foreign == 0
-            && self.with_store(|store| {
-                let ancestors = store.ancestors_of(entity).unwrap_or_default();
-                ancestors
-                    .iter()
-                    .any(|&index| self.with_uid(EntityRef::known(index), &|_| None, &mut job).unwrap_or_default())
-            })
+        self.above(entity, |above| {
+            let mut known = above.iter().filter(|&&index| self.known_bit(index) & bits != 0);
+            known.any(|&index| self.with_uid(EntityRef::known(index), &|_| None, &mut job).unwrap_or_default())
+        })
     }
 }
 
@@ -103,13 +140,18 @@ impl Shared {
         }
         let key = action.and_then(|action| snapshot.loaded.switch_keys.actions.get(action as usize));
         self.switches.stop(bits, key, self.now_ns(), |scope| {
-            entities().any(|entity| snapshot.any_above(entity, foreign, |ty, id| scope.is(ty, id)))
+            entities().any(|entity| snapshot.any_above(entity, scope.bit(), foreign, |ty, id| scope.is(ty, id)))
         })
     }
 
     /// Return whether a kill of an entity stops an action between the entities of two places.
     #[cold]
     pub(crate) fn stops_between_places(&self, snapshot: &Snapshot, action: Option<u32>, places: [Place; 2]) -> bool {
+        if let [Some(principal), Some(resource)] = places.map(|place| snapshot.loaded.switch_bits(place))
+            && self.switches.word() & !FIRM & (principal | resource) == 0
+        {
+            return false;
+        }
         self.stops_between(snapshot, action, places.map(|place| snapshot.entity(place)), &|_| None)
     }
 
@@ -122,10 +164,8 @@ impl Shared {
             return MarketState::Normal;
         }
         let mut severest = MarketState::Normal;
-        snapshot.any_above(resource, foreign, |ty, id| {
-            if word & uid_bit(uid_hash(ty, id)) != 0 {
-                severest = severest.max(switches.market(ty, id));
-            }
+        snapshot.any_above(resource, word, foreign, |ty, id| {
+            severest = severest.max(switches.market(ty, id));
             severest == MarketState::Halted
         });
         severest

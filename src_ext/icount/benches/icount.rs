@@ -10,7 +10,7 @@ use std::hint::black_box;
 use ztfast_engine::{Batch, Code, Column, Determining, Principals};
 use ztfast_icount::{
     CANCEL, Counted, DESK_AGENT, DESK_CANCEL, DESK_DENIED, DESK_EXPORT, DESK_ORDER, DESK_ORDER_OF_NINE, Hot,
-    HotPassing, ORDER,
+    HotPassing, Killed, ORDER,
 };
 
 // The limits: the counts when they were last renewed, and 3 % above. To renew them, after a change that is worth its
@@ -29,6 +29,12 @@ const DESK_ORDER_DECIDED: u64 = limit(209);
 const DESK_CANCEL_BY_AGENT: u64 = limit(570);
 const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(1_446);
 const DESK_1_000_ROWS: u64 = limit(65_358);
+
+/// While an entity is killed whose bit is none of the request's; while one is whose bit is; and while the firm is, and
+/// the action is exempt.
+const DESK_ORDER_WHILE_ANOTHER_IS_KILLED: u64 = limit(479);
+const DESK_ORDER_WHILE_ANOTHER_OF_ITS_BIT_IS_KILLED: u64 = limit(1_428);
+const DESK_CANCEL_WHILE_THE_FIRM_IS_KILLED: u64 = limit(461);
 
 const fn limit(counted: u64) -> u64 {
     counted + counted * 3 / 100
@@ -91,6 +97,18 @@ fn desk_cancel() -> Box<Hot> {
 
 fn desk_order() -> Box<Hot> {
     hot(&DESK_ORDER)
+}
+
+fn while_another_is_killed() -> Box<Hot> {
+    Box::new(Hot::while_killed(&DESK_ORDER, Killed::Another))
+}
+
+fn while_another_of_its_bit_is_killed() -> Box<Hot> {
+    Box::new(Hot::while_killed(&DESK_ORDER, Killed::AnotherOfItsBit))
+}
+
+fn while_the_firm_is_killed() -> Box<Hot> {
+    Box::new(Hot::while_killed(&DESK_CANCEL, Killed::Firm))
 }
 
 fn desk_order_of_nine() -> Box<Hot> {
@@ -176,6 +194,27 @@ fn desk_order_allowed(hot: Box<Hot>) -> (Box<Hot>, Code) {
     allowed(hot)
 }
 
+#[library_benchmark(config = at_most(DESK_ORDER_WHILE_ANOTHER_IS_KILLED), setup = while_another_is_killed)]
+#[bench::hot()]
+fn desk_order_while_another_is_killed(hot: Box<Hot>) -> (Box<Hot>, Code) {
+    allowed(hot)
+}
+
+#[library_benchmark(
+    config = at_most(DESK_ORDER_WHILE_ANOTHER_OF_ITS_BIT_IS_KILLED),
+    setup = while_another_of_its_bit_is_killed
+)]
+#[bench::hot()]
+fn desk_order_while_another_of_its_bit_is_killed(hot: Box<Hot>) -> (Box<Hot>, Code) {
+    allowed(hot)
+}
+
+#[library_benchmark(config = at_most(DESK_CANCEL_WHILE_THE_FIRM_IS_KILLED), setup = while_the_firm_is_killed)]
+#[bench::hot()]
+fn desk_cancel_while_the_firm_is_killed(hot: Box<Hot>) -> (Box<Hot>, Code) {
+    allowed(hot)
+}
+
 #[library_benchmark(config = at_most(DESK_ORDER_OF_NINE_ALLOWED), setup = desk_order_of_nine)]
 #[bench::hot()]
 fn desk_order_of_nine_allowed(hot: Box<Hot>) -> (Box<Hot>, Code) {
@@ -234,6 +273,9 @@ library_benchmark_group!(
         allows_session_revoked,
         desk_cancel_allowed,
         desk_order_allowed,
+        desk_order_while_another_is_killed,
+        desk_order_while_another_of_its_bit_is_killed,
+        desk_cancel_while_the_firm_is_killed,
         desk_order_of_nine_allowed,
         desk_order_denied,
         decide_two_comparisons,

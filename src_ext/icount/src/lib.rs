@@ -8,7 +8,11 @@
 use std::path::Path;
 use std::sync::Arc;
 use ztfast_bundle::Bundle;
-use ztfast_engine::{Admission, Code, Engine, EngineOptions, Gate, Given, Handle, Passed, SessionId, SessionStatus};
+use ztfast_engine::{
+    Admission, Code, Engine, EngineOptions, Gate, Given, Handle, Kill, KillRequest, Passed, SessionId, SessionStatus,
+};
+use ztfast_live::{uid_bit, uid_hash};
+use ztfast_vm::{EntityRef, Facts};
 
 /// The folder of the bundles, from this crate.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../build/bench");
@@ -119,6 +123,17 @@ pub const DESK_EXPORT: Passing = Passing {
     ],
 };
 
+/// What is killed while a request is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Killed {
+    /// An entity whose bit in the kill word is none of the request's.
+    Another,
+    /// An entity that shares its bit with the request.
+    AnotherOfItsBit,
+    /// The firm, but for exempt actions.
+    Firm,
+}
+
 /// A gate that has decided before, with the request's session and resource.
 pub struct Hot {
     /// The gate.
@@ -159,6 +174,39 @@ impl Hot {
         let session = engine.admit(&admission).expect("room for sessions");
         let gate = engine.prepare("Action", of.action, of.names).expect("the workload's action");
         Self { gate, engine, session, resource, values: of.values }
+    }
+
+    /// Prepare a gate for a request that is allowed, and kill what does not concern it.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn while_killed(of: &Counted, killed: Killed) -> Self {
+        let mut hot = Self::new(of, Code::Allow);
+        let bits = hot.switch_bits(of);
+        let ids = (0..).map(|number: u32| format!("v{number}"));
+        let is_wanted =
+            |id: &String| (bits & uid_bit(uid_hash("Venue", id)) != 0) == (killed == Killed::AnotherOfItsBit);
+        let id = ids.into_iter().find(is_wanted).expect("one of 63 bits");
+        let scope = (killed != Killed::Firm).then_some(("Venue", &*id));
+        let (by, reason) = ("icount", "a measurement");
+        let request = KillRequest { scope, actions: Kill::Usual, by, reason, until_ns: None, two_persons: false };
+        hot.engine.kill(&request).expect("room for a kill");
+        assert_eq!(hot.gate.allows(hot.session, hot.resource, of.values), Code::Allow, "the kill is another's");
+        hot
+    }
+
+    /// Return the bits of the principal and the resource in the kill word, with those of what they are in.
+    fn switch_bits(&self, of: &Counted) -> u64 {
+        let snapshot = self.engine.snapshot();
+        let mut uids = vec![of.principal, of.resource];
+        for (ty, id) in [of.principal, of.resource] {
+            let entity = snapshot.find(ty, id).expect("an entity of the bundle");
+            let above = |facts: &Facts<'_>| facts.ancestors.iter().map(|&index| EntityRef::known(index)).collect();
+            let above: Vec<EntityRef> = snapshot.with_entity(entity, |_, facts| Some(above(facts))).unwrap_or_default();
+            uids.extend(above.into_iter().filter_map(|entity| snapshot.uid(entity)).map(|uid| (uid.ty, uid.id)));
+        }
+        uids.iter().fold(0, |bits, (ty, id)| bits | uid_bit(uid_hash(ty, id)))
     }
 
     /// Prepare a gate, and revoke the session.

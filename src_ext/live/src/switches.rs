@@ -147,14 +147,24 @@ const _: () = {
 };
 
 /// The scope of a kill that a decision looks at.
-pub struct ScopeText<'a>(&'a KillRecord);
+pub struct ScopeText<'a> {
+    record: &'a KillRecord,
+    bit: u64,
+}
 
 impl ScopeText<'_> {
     /// Return whether the scope is this entity.
     #[inline]
     #[must_use]
     pub fn is(&self, ty: &str, id: &str) -> bool {
-        self.0.id_text.is(id) && self.0.ty.is(ty)
+        self.record.id_text.is(id) && self.record.ty.is(ty)
+    }
+
+    /// Return the bit of the scope.
+    #[inline]
+    #[must_use]
+    pub const fn bit(&self) -> u64 {
+        self.bit
     }
 }
 
@@ -222,7 +232,7 @@ impl Switches {
                     bits & bit != 0
                         && record.until_ns.load(Ordering::Relaxed) > now_ns
                         && record.stops(tag >> 6, action)
-                        && (bit == FIRM || is_in(&ScopeText(record)))
+                        && (bit == FIRM || is_in(&ScopeText { record, bit }))
                 });
                 if matches!(found, Read::Found(true) | Read::Changing) {
                     return true;
