@@ -295,7 +295,8 @@ fn is_over(slot: &SessionSlot, state: u64, now_ns: i64) -> bool {
 }
 
 impl Follow for Table {
-    /// Recompute all bounds if the wall clock was set or the machine slept. A process that only decides says so instead.
+    /// Recompute all bounds if the wall clock was set or the machine slept. A process that only decides says so
+    /// instead.
     fn follow(&self) {
         if let Some(behind) = self.behind.get() {
             behind(self.is_behind(&self.now()));
@@ -344,8 +345,8 @@ impl Sessions {
         keeper::watch(table);
     }
 
-    /// Be told at each check of the clocks whether the bounds are behind the wall clock, in a process that only decides.
-    /// Until an authority has computed them again, decisions then ask [`Self::denied_by_wall`] too.
+    /// Be told at each check of the clocks whether the bounds are behind the wall clock, in a process that only
+    /// decides. Until an authority has computed them again, decisions then ask [`Self::denied_by_wall`] too.
     pub fn when_behind(&self, told: impl Fn(bool) + Send + Sync + 'static) {
         let _ = self.table.behind.set(Box::new(told));
     }
