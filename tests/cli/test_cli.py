@@ -60,8 +60,8 @@ def test_explain_shows_the_policies_own_source(bundle: str) -> None:
 
 
 def test_a_step_up_says_what_has_to_be_proved(bundle: str) -> None:
-    change = ["rules.modify", 'PolicySet::"trading-rules"', "--context", '{"change": {"ticket": "CHG-1"}}']
-    request = [bundle, 'Human::"h55"', *change]
+    proof = ["-c", "live.authAge=61s", "-c", 'live.factors=["fido2"]', "-c", "change.ticket=CHG-1"]
+    request = [bundle, 'Human::"h55"', "rules.modify", 'PolicySet::"trading-rules"', *proof]
     for command in ("decide", "explain"):
         done = run(command, *request)
         assert done.returncode == 3

@@ -29,6 +29,8 @@ __all__ = ["DESK_MARKS", "OTHER_GATES", "Asked", "DeskWorkload", "brought", "bun
 ALGO, STOCK = 'Algo::"a7"', 'Instrument::"AAPL"'
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 INSIDE = ipaddress.ip_address("10.20.1.5")
+FACTORS = ("x509", "fido2")
+"""What the principals have proved in their sessions."""
 FRESH_KEY = {"proof.authAge": timedelta(seconds=15), "proof.factors": frozenset({"fido2"})}
 TRADER = ztfast.Uid("Human", "h1")
 
@@ -101,7 +103,6 @@ OTHER_GATES = (
         "strategy.deploy by a quant", 'Human::"h25"', "strategy.deploy", 'Strategy::"eq-momentum-us"',
         {
             "at": NOON + timedelta(hours=10), "reviewers": (ztfast.Uid("Human", "h29"),), "ticket": "CHG-2",
-            **FRESH_KEY,
         },
     ),
     Asked("repo.read by a quant", 'Human::"h25"', "repo.read", 'AlgoRepository::"eq-momentum-us"', {"branch": "main"}),
@@ -121,15 +122,15 @@ OTHER_GATES = (
     Asked("settlement.enter by operations", 'Human::"h45"', "settlement.enter", 'Settlement::Instruction::"i8"', {}),
     Asked(
         "settlement.approve by operations", 'Human::"h45"', "settlement.approve", 'Settlement::Instruction::"i8"',
-        {"amount": 25_000_000, "valueDate": datetime(2026, 11, 20, tzinfo=UTC), "at": NOON, **FRESH_KEY},
+        {"amount": 25_000_000, "valueDate": datetime(2026, 11, 20, tzinfo=UTC), "at": NOON},
     ),
     Asked(
         "rules.modify by a steward", 'Human::"h55"', "rules.modify", 'PolicySet::"trading-rules"',
-        {"change.ticket": "CHG-1", **FRESH_KEY},
+        {"change.ticket": "CHG-1"},
     ),
     Asked(
         "kill.engage by risk", 'Human::"h37"', "kill.engage", 'PolicySet::"trading-rules"',
-        {"change.ticket": "CHG-1", "change.emergency": True, **FRESH_KEY},
+        {"change.ticket": "CHG-1", "change.emergency": True},
     ),
 )  # fmt: skip
 """A request to each gate besides ``order.new`` by an algorithm, which has series of its own."""
@@ -188,9 +189,19 @@ class DeskWorkload:
     def admitted(self, principal: str) -> Session:
         """Return the principal's session, which has no end."""
         if principal not in self._sessions:
-            identity = ztfast.Identity(principal, not_after=math.inf, factors=["x509"])
+            identity = ztfast.Identity(principal, not_after=math.inf, factors=FACTORS)
             self._sessions[principal] = self.engine.admit(identity)
         return self._sessions[principal]
+
+    def proved_anew(self, asked: Asked, once: Bulk) -> Bulk:
+        """Return a function that measures with a fresh proof in the session, whose age the sensitive actions limit."""
+        session = self.admitted(asked.principal)
+
+        def measured(count: int) -> float:
+            session.present(factors=FACTORS)
+            return once(count)
+
+        return measured
 
     def passed(self, value: Any) -> Any:
         """Return a value as a program passes it that looks entities up once: a handle for a uid."""
@@ -201,6 +212,7 @@ class DeskWorkload:
     def gate_and_request(self, asked: Asked) -> tuple[Gate, tuple[Any, ...]]:
         """Return a gate that was prepared for a request, and the arguments of its calls."""
         gate = self.engine.prepare(asked.action, *asked.values)
+        self.admitted(asked.principal).present(factors=FACTORS)
         values = map(self.passed, asked.values.values())
         request = (self.admitted(asked.principal), self.engine.resource(asked.resource), *values)
         decision = gate.decide(*request)
@@ -242,6 +254,11 @@ def desk_series(desk: DeskWorkload, count: int) -> list[Series]:
         once = bulk(call, *given)
         return Series(key, name, "c_call", once, affordable(once, count))
 
+    def asking(asked: Asked) -> Series:
+        gate, given = desk.gate_and_request(asked)
+        once = desk.proved_anew(asked, bulk(gate.allows, *given))
+        return Series(asked.key, asked.name, "c_call", once, affordable(once, count))
+
     def called(asked: Asked) -> Series:
         once = native_calls(desk, asked)
         return Series(native_key(asked.key), f"native {asked.name}", "c_call", once, affordable(once, count))
@@ -256,8 +273,7 @@ def desk_series(desk: DeskWorkload, count: int) -> list[Series]:
         repeated("desk_order_decided", f"{ORDERED}, decide", order.decide, request),
         Series("desk_order_many", f"{ORDERED}, a row", "c_call",
                columns(order, hot, request[2:], MANY), MANY),
-        *(repeated(asked.key, asked.name, gate.allows, given)
-          for asked in OTHER_GATES for gate, given in [desk.gate_and_request(asked)]),
+        *map(asking, OTHER_GATES),
         Series("desk_native_cancel", "native order.cancel", "c_call",
                native("order.cancel", {}, hot).by_table, count),
         Series("desk_native_order_2", f"native {ORDERED}", "c_call",
@@ -300,7 +316,9 @@ def native_calls(desk: DeskWorkload, asked: Asked) -> Bulk:
     _, (session, resource, *values) = desk.gate_and_request(asked)
     gate = desk.engine._core.prepare(asked.action, list(asked.values))
     given = [brought(value) for value in values]
-    return lambda count: _core.time_calls(gate, session.id, resource.handle, given, count) / count
+    return desk.proved_anew(
+        asked, lambda count: _core.time_calls(gate, session.id, resource.handle, given, count) / count
+    )
 
 
 def brought(value: Any) -> Any:

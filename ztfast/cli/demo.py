@@ -140,6 +140,9 @@ def tell(desk: Desk, bundle: Bundle, count: int, quiet: bool) -> tuple[Story, En
     swap_at, restore_at, revoke_at = count * 3 // 10, count * 5 // 10, count * 7 // 10
 
     def decide(request: Request) -> Decision:
+        if request.proof is not None:
+            at = time.time() - request.proof["age"]
+            sessions[request.principal].present(factors=request.proof["factors"], at=at)
         return engine.decide(sessions[request.principal], request.action, request.resource, request.context)
 
     def note(event: str, position: int, act: Any) -> None:

@@ -18,6 +18,8 @@ class Request(NamedTuple):
     action: str
     resource: str
     context: dict[str, Any]
+    proof: dict[str, Any] | None = None
+    """What the principal proves before the request: factors, and how long ago, in seconds."""
 
 
 class Desk:
@@ -66,6 +68,10 @@ class Desk:
         """Draw a proof of identity: usually fresh, usually with a key."""
         factors = self.chance.choice((["fido2"], ["fido2", "password"], ["password", "totp"], ["password"]))
         return {"authAge": self.chance.choice(("15s", "59s", "60s", "4m", "5m", "14m", "2h")), "factors": factors}
+
+    def shown(self) -> dict[str, Any]:
+        """Draw what a principal proves in its session, at and around the ages that policies ask for."""
+        return {"age": self.chance.choice((15, 59, 60, 240, 300, 840, 7_200)), "factors": self.proof()["factors"]}
 
     def order(self) -> Request:
         """Draw an order: usually in an algorithm's own instruments, at and around the caps."""
@@ -133,9 +139,8 @@ class Desk:
             "at": self.chance.choice(
                 ("2026-11-19T23:59:59Z", "2026-11-20T00:00:00Z", "2026-11-24T12:00:00Z", "2026-11-25")
             ),
-            "proof": self.proof(),
         }
-        return Request(principal, "settlement.approve", resource, context)
+        return Request(principal, "settlement.approve", resource, context, self.shown())
 
     def repository(self) -> Request:
         """Draw a read or a write of a strategy's source."""
@@ -148,14 +153,14 @@ class Desk:
         if self.chance.random() < 0.5:
             change = {"ticket": self.chance.choice(("CHG-1", "later")), "emergency": self.chance.random() < 0.3}
             action = self.chance.choice(("rules.modify", "kill.engage"))
-            return Request(self.one("Human"), action, self.one("PolicySet"), {"change": change, "proof": self.proof()})
+            return Request(self.one("Human"), action, self.one("PolicySet"), {"change": change}, self.shown())
         context = {
             "at": self.chance.choice(("2026-11-20T05:59:59Z", "2026-11-20T12:00:00Z", "2026-11-20T21:00:00Z")),
             "reviewers": [self.one("Human")],
             "ticket": self.chance.choice(("CHG-2", "none")),
-            "proof": self.proof(),
         }
-        return Request(self.one("Human", "Service"), "strategy.deploy", self.one("Strategy"), context)
+        principal = self.one("Human", "Service")
+        return Request(principal, "strategy.deploy", self.one("Strategy"), context, self.shown())
 
     def connection(self) -> Request:
         """Draw a connection to a venue."""
