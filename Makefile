@@ -13,7 +13,7 @@ BUILD := pyproject.toml build_backend/backend.py
 # `make fuzz` and `make fuzz-bundles` run for so many seconds.
 SECONDS ?= 60
 
-.PHONY: help setup demo test test-rust test-killed test-shared test-loom test-realtime test-without-avx test-fuzz test-miri test-python test-shipped \
+.PHONY: help setup demo test test-rust test-killed test-shared test-loom test-tsan test-realtime test-without-avx test-fuzz test-miri test-python test-shipped \
 	test-free-threaded cpu-time fuzz fuzz-bundles mutants lint deny check-oldest-rust format codes bench figures \
 	bench-instructions bench-python bench-scale bench-peers lock clean gone
 
@@ -92,6 +92,27 @@ test-realtime: ## run the deciding side under RealtimeSanitizer, where there is 
 	  cargo +nightly test --locked $(MANIFEST) --config 'profile.dev.package."*".opt-level=0' \
 	    --target "$$(rustc +nightly -vV | sed -n 's/^host: //p')" --target-dir src_ext/target/realtime \
 	    --quiet -p ztfast-engine --test realtime; \
+	fi
+
+# The standard library is built with the sanitizer, too: otherwise it takes the library's own order for races. As in
+# test-realtime, the bundles come from files. It sees threads of one mapping; processes are the matter of test-killed.
+TSAN_FLAGS := -Zsanitizer=thread --cfg ztfast_rtsan
+TSAN := cargo +nightly test --locked $(MANIFEST) --config 'profile.dev.package."*".opt-level=0' -Zbuild-std \
+	--target-dir src_ext/target/tsan --quiet
+test-tsan: ## run the tests of threads in Rust under ThreadSanitizer, where there is a nightly toolchain with it: minutes
+	@if ! RUSTUP_AUTO_INSTALL=0 cargo +nightly --version >/dev/null 2>&1; then \
+	  echo "SKIPPED test-tsan: no nightly Rust toolchain (rustup toolchain install nightly)"; \
+	elif ! ls "$$(rustc +nightly --print sysroot)"/lib/rustlib/*/lib/*rt.tsan.a >/dev/null 2>&1; then \
+	  echo "SKIPPED test-tsan: $$(rustc +nightly --version) has no runtime of ThreadSanitizer for this system"; \
+	elif ! ls "$$(rustc +nightly --print sysroot)"/lib/rustlib/src/rust/library/Cargo.lock >/dev/null 2>&1; then \
+	  echo "SKIPPED test-tsan: it lacks the standard library's source (rustup component add rust-src --toolchain nightly)"; \
+	else \
+	  export ZTFAST_TEST_BUNDLES="$(REALTIME_BUNDLES)" && \
+	  $(CARGO) test $(MANIFEST) --quiet -p ztfast-engine --test realtime && \
+	  export RUSTFLAGS="$(TSAN_FLAGS)" CARGO_PROFILE_DEV_OPT_LEVEL=1 && \
+	  target="$$(rustc +nightly -vV | sed -n 's/^host: //p')" && \
+	  $(TSAN) --target $$target -p ztfast-live --lib && \
+	  $(TSAN) --target $$target -p ztfast-engine --test side_by_side; \
 	fi
 
 # Nehalem is a processor of 2008 and has neither AVX2 nor AVX.

@@ -1,0 +1,69 @@
+//! Threads decide while another one changes everything that they read. `make test-tsan` watches them for data races.
+
+mod world;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use world::{Kind, changed_user, uid};
+use ztfast_engine::{
+    Admission, Code, Determining, Engine, EngineOptions, Kill, MarketState, NewProof, SessionId, SessionStatus,
+};
+
+/// How often everything is changed.
+const ROUNDS: usize = 100;
+
+#[test]
+fn no_thread_decides_by_what_another_had_revoked_before() {
+    let bundle = Kind::World(None).bundle();
+    let options = EngineOptions { sessions: 16, handles: 64, ..EngineOptions::default() };
+    let engine = Engine::new(bundle.clone(), None, options).unwrap();
+    let (principal, doc) = (engine.handle("User", "u").unwrap(), engine.handle("Doc", "d").unwrap());
+    let (session, revoked, is_over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let decide = || {
+        let mut gate = engine.prepare("Action", "view", &["n", "s", "who"]).unwrap();
+        let (mut decisions, mut denied) = (0_u64, 0_u64);
+        while !is_over.load(Ordering::Acquire) {
+            let before = revoked.load(Ordering::Acquire);
+            let id = session.load(Ordering::Acquire);
+            for n in [1, 5, 8] {
+                gate.begin();
+                let who = gate.entity(principal, 2).unwrap_or(0);
+                let text = gate.literal("axb").unwrap_or(0);
+                let codes = [
+                    gate.allows(SessionId(id), doc, &[n, text, who]),
+                    gate.decide(SessionId(id), doc, &[n, text, who], &mut Determining::default()),
+                ];
+                decisions += 2;
+                if id == before {
+                    assert!(!codes.contains(&Code::Allow), "{codes:?} for a session that was revoked before");
+                    denied += 2;
+                }
+            }
+        }
+        (decisions, denied)
+    };
+    let counts = std::thread::scope(|threads| {
+        let deciding = [(); 2].map(|()| threads.spawn(decide));
+        for round in 0..ROUNDS {
+            let admission = Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX };
+            let id = engine.admit(&admission).unwrap();
+            session.store(id.0, Ordering::Release);
+            let factors = &["x509", "fido2"][..=round % 2];
+            engine.present(id, &NewProof { factors: Some(factors), ..NewProof::default() }).unwrap();
+            engine.renew(id, i64::MAX - 1).unwrap();
+            assert_eq!(engine.set_session(id, SessionStatus::Quarantined), Ok(true));
+            assert_eq!(engine.set_session(id, SessionStatus::Active), Ok(true));
+            engine.kill_switch(true, Kill::Usual).unwrap();
+            engine.kill_switch(false, Kill::Usual).unwrap();
+            for state in [MarketState::Halted, MarketState::Normal] {
+                engine.set_market(("Doc", "d"), state, "ann", "a drill").unwrap();
+            }
+            engine.change(&[changed_user("u"), changed_user("new")], &[uid("User", "v")]).unwrap();
+            engine.swap(bundle.clone(), None).unwrap();
+            assert_eq!(engine.set_session(id, SessionStatus::Revoked), Ok(true));
+            revoked.store(id.0, Ordering::Release);
+        }
+        is_over.store(true, Ordering::Release);
+        deciding.map(|thread| thread.join().unwrap())
+    });
+    assert!(counts.iter().all(|(decisions, denied)| decisions > denied), "{counts:?}");
+}
