@@ -532,7 +532,8 @@ class Engine(Sessions):
 
         This is the memory of replaced texts, of entities that were added and removed, and of uids of principals whose
         sessions have ended. A uid for which :meth:`resource` returned a handle is kept. If all handles are in use, an
-        admission frees those of ended sessions by itself. An idle gate holds its old data until it decides again.
+        admission frees those of ended sessions by itself. In a shared state uids are kept for as long as the state. An
+        idle gate holds its old data until it decides again.
 
         An entity that was added and removed again leaves no trace: a later swap that keeps changes does not remove it
         from a bundle that has it.
@@ -646,7 +647,8 @@ class Engine(Sessions):
 
         A decision is DENY with code KILLED if its principal or its resource is the entity, or is in it, by the store of
         that moment. Decisions that begin after this returns see it. It holds until it is released or its time is over,
-        also after swaps, and for entities that the store lacks.
+        also after swaps, and for entities that the store lacks. A principal that acts on behalf of another is not
+        stopped by a kill of that one.
 
         Args:
             scope: "firm", or the uid of an entity.
@@ -661,7 +663,7 @@ class Engine(Sessions):
             ActionError: if the bundle has no such action or group.
             ArgumentError: if a text is empty or too long (``by``: 128 bytes, ``reason``: 256, type and id: 248 each),
                 the end is over, or the actions are too many (256, with those in the groups that are named).
-            CapacityError: if there are 256 kills already.
+            CapacityError: if there are 256 kills already, of which the last 8 may only be of the whole firm.
             EntityError: if the schema has no entity type of this name.
             ForkedError: if the engine was opened before a fork.
 

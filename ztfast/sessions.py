@@ -124,7 +124,8 @@ class Sessions:
             reason: Why.
 
         Returns:
-            How many sessions were revoked. When it returns, no process decides by them any more.
+            How many sessions were revoked. When it returns, no process decides by them any more. Sessions that are
+            admitted meanwhile are not among them, nor are those of principals that act on behalf of this one.
 
         Raises:
             ArgumentError: unless exactly one of ``what`` and ``ground`` is given, or if a text is empty.

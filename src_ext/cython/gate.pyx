@@ -21,7 +21,6 @@ import functools
 import ipaddress
 import sys
 import threading
-import time
 
 import numpy
 

@@ -384,16 +384,37 @@ def test_a_release_names_what_it_releases(desk: Desk, wrong: Any) -> None:
 
 
 def test_there_is_room_for_256_kills(desk: Desk) -> None:
-    kills = [desk.engine.kill(f'Algo::"{number}"', **WHO) for number in range(256)]
-    with pytest.raises(ztfast.CapacityError, match="256 kills"):
-        desk.engine.kill(**WHO)
-    with pytest.raises(ztfast.CapacityError):
-        desk.engine.kill_switch(True)
-    assert desk.killed('Algo::"255"', I1)
+    kills = [desk.engine.kill(f'Algo::"{number}"', **WHO) for number in range(248)]
+    for scope in (A1, I1):
+        with pytest.raises(ztfast.CapacityError, match="256 kills"):
+            desk.engine.kill(scope, **WHO)
+    assert desk.killed('Algo::"247"', I1)
     assert not desk.killed(A1, I1)
-    desk.engine.release_kill(kills[0], **WHO)
+    # The last eight are for the whole firm.
     desk.engine.kill_switch(True)
     assert desk.killed(A1, I1)
+    desk.engine.kill_switch(False)
+    firm = [desk.engine.kill(**WHO) for _ in range(8)]
+    with pytest.raises(ztfast.CapacityError):
+        desk.engine.kill(**WHO)
+    assert desk.killed(A1, I1)
+    for kill in (*firm, kills[0]):
+        desk.engine.release_kill(kill, **WHO)
+    assert not desk.killed(A1, I1)
+    desk.engine.kill(A1, **WHO)
+    assert desk.killed(A1, I1)
+
+
+def test_a_list_of_actions_is_stopped_as_a_whole_or_not_at_all(desk: Desk) -> None:
+    kills = [desk.engine.kill(f'Algo::"{number}"', **WHO) for number in range(247)]
+    actions = [action for action in desk.engine.bundle.actions if "cancel" not in action][:2]
+    assert len(actions) == 2
+    with pytest.raises(ztfast.CapacityError):
+        desk.engine.kill_switch(True, actions=actions)
+    assert len(desk.engine.kills()) == 247
+    desk.engine.release_kill(kills[0], **WHO)
+    desk.engine.kill_switch(True, actions=actions)
+    assert len(desk.engine.kills()) == 248
 
 
 def test_the_session_comes_before_what_it_is_killed_for(desk: Desk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import os
 import subprocess
@@ -275,6 +276,40 @@ def test_a_state_that_is_not_to_be_trusted_is_refused(state: Path) -> None:
         engine(state)
 
 
+def test_a_kill_does_not_wait_for_a_process_that_keeps_the_lock(state: Path) -> None:
+    first = engine(state)
+    program = (
+        "import fcntl, struct, sys, time\n"
+        "file = open(sys.argv[1], 'r+b')\n"
+        "fcntl.fcntl(file, 37, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 0, 1, 0))\n"
+        "print('locked', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", program, str(state / "owners")], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"locked\n"
+        began = time.monotonic()
+        with pytest.raises(ztfast.StateError, match="lslocks"):
+            first.kill(ANN, by="ann", reason="a test")
+        assert time.monotonic() - began < 10
+    finally:
+        holder.kill()
+        holder.wait()
+        assert holder.stdout is not None
+        holder.stdout.close()
+    first.kill(ANN, by="ann", reason="a test")
+    assert code(first, first.admit(identity())) == "KILLED"
+
+
+def test_who_may_read_the_file_of_owners_is_refused(state: Path) -> None:
+    engine(state)
+    assert (state / "owners").stat().st_mode & 0o777 == 0o600
+    (state / "owners").chmod(0o640)
+    with pytest.raises(ztfast.StateError, match="may read it"):
+        engine(state)
+
+
 def test_a_forked_child_decides_nothing_by_its_parents_shared_state(state: Path) -> None:
     parent = engine(state)
     session, gate, resource = parent.admit(identity()), parent.prepare("view"), parent.resource(P1)
@@ -312,6 +347,21 @@ def test_the_callers_clock_is_the_time_of_every_decision() -> None:
             mine.set_time(wrong)  # type: ignore[arg-type]
     with pytest.raises(ztfast.ArgumentError, match="clock='caller'"):
         engine(None).set_time(5)
+
+
+@pytest.mark.parametrize("year", [2000, 2020, 2035])
+def test_a_proof_is_as_old_as_the_callers_clock_says(year: int) -> None:
+    mine = engine(None, clock="caller")
+    begin = int(datetime.datetime(year, 1, 1, tzinfo=datetime.UTC).timestamp())
+    mine.set_time(begin * 1_000_000_000)
+    session = mine.admit(identity(factors=["fido2"], auth_time=float(begin)))
+    for seconds in (0, 60, 86_400 * 700):
+        mine.set_time((begin + seconds) * 1_000_000_000)
+        (info,) = mine.sessions()
+        assert info.auth_age is not None
+        assert seconds <= info.auth_age < seconds + 1
+    session.present(factors=["otp"])
+    assert mine.sessions()[0].auth_age == 0
 
 
 def test_the_time_stamp_counter_ends_a_session_in_time() -> None:

@@ -23,8 +23,8 @@ MUTANTS = (
     Mutant(
         "handles of another engine: all engines have one key",
         STATE,
-        "let (key, base_ns) = (getrandom::u64()? >> 1, base_ns(clock.reading().monotonic));",
-        "let (key, base_ns) = (getrandom::u64()? >> 63 >> 1, base_ns(clock.reading().monotonic));",
+        "let key = getrandom::u64()? >> 1;",
+        "let key = getrandom::u64()? >> 63 >> 1;",
     ),
     Mutant(
         "a session lives on when the wall clock steps back",
@@ -312,8 +312,8 @@ MUTANTS = (
     Mutant(
         "a proof is taken for younger than it was",
         "live/src/proof.rs",
-        "let ms = self.at_ns.saturating_sub(base_ns) / MS;",
-        "let ms = self.at_ns.saturating_sub(base_ns).saturating_add(MS - 1) / MS;",
+        "let units = self.at_ns.saturating_sub(scale.base_ns) / scale.unit_ns;",
+        "let units = self.at_ns.saturating_sub(scale.base_ns).saturating_add(scale.unit_ns - 1) / scale.unit_ns;",
         Rust("live/src/proof.rs", "a_proof_is_never_younger_than_it_was"),
     ),
     Mutant(

@@ -148,6 +148,8 @@ impl Engine {
             });
         }
         shared.sessions.watch();
+        // The clock may have been set while no authority lived.
+        shared.sessions.follow();
         Ok(Arc::new(Self { shared, changing: Mutex::default() }))
     }
 

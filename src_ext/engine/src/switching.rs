@@ -6,7 +6,8 @@ use crate::kills::{Kill, KillError, KillRequest, members};
 use crate::shared::Shared;
 use crate::snapshot::{LoadedBundle, Snapshot};
 use ztfast_live::{
-    FIRM, Market, MarketState, OwnedUid, Place, Released, Role, Scope, Stopped, SwitchError, Writer, uid_bit, uid_hash,
+    FIRM, FOR_ALL, KILLS, Market, MarketState, OwnedUid, Place, Released, Role, Scope, Stopped, SwitchError, Writer,
+    uid_bit, uid_hash,
 };
 use ztfast_pages::Reading;
 use ztfast_vm::EntityRef;
@@ -269,7 +270,7 @@ impl Shared {
     /// every stop made by this method; lifting [`Kill::Actions`] lifts the stops made under these names.
     ///
     /// # Errors
-    /// [`KillError`]. Of several actions, some may be stopped then.
+    /// [`KillError`]; nothing has changed then.
     pub fn kill_switch(&self, on: bool, what: Kill<'_>) -> Result<(), KillError> {
         let now = self.check_switches("kill")?;
         if !on {
@@ -290,10 +291,18 @@ impl Shared {
             Kill::Actions(uids) => uids.chunks(1).map(|uid| one(Kill::Actions(uid))).collect(),
             Kill::Usual | Kill::Everything => vec![one(what)],
         };
-        for request in requests {
-            let kill = self.new_kill(&request, &now, true)?;
-            self.switches.change(now.monotonic, |writer| switch_on(writer, kill))??;
-        }
+        let kills: Vec<_> =
+            requests.iter().map(|request| self.new_kill(request, &now, true)).collect::<Result<_, KillError>>()?;
+        self.switches.change(now.monotonic, |writer| {
+            let known = writer.kills();
+            let is_new =
+                |kill: &&ztfast_live::Kill| !known.iter().any(|known| known.by_switch && known.actions == kill.actions);
+            // All of them or none.
+            if kills.len() > 1 && known.len() + kills.iter().filter(is_new).count() > KILLS - FOR_ALL {
+                return Err(SwitchError::ManyKills);
+            }
+            kills.into_iter().try_for_each(|kill| switch_on(writer, kill))
+        })??;
         Ok(())
     }
 }

@@ -48,5 +48,5 @@ pub use sessions::{AdmitError, ChangeSessionError, Known, LiveAttributes, MAX_SE
 pub use slot::{Admission, LAYOUT, SessionId, SessionStatus};
 pub use state::{Capacity, OTHER_NAMES, Role, State, StateError};
 pub use switchboard::Switchboard;
-pub use switches::{ActionKey, Kill, Released, SWITCHES_LAYOUT, Scope, ScopeText, Stopped, Switches, Writer};
+pub use switches::{ActionKey, FOR_ALL, Kill, Released, SWITCHES_LAYOUT, Scope, ScopeText, Stopped, Switches, Writer};
 pub use uid_bits::{FIRM, bit_number, id_hash, type_hash, uid_bit, uid_hash};

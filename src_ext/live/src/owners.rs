@@ -10,12 +10,14 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use ztfast_pages::{is_byte_locked, lock_byte, try_lock_byte, unlock_byte};
+use ztfast_pages::{is_byte_locked, try_lock_byte, unlock_byte};
 
 /// How many processes may be authorities of a state at once.
 pub const MAX_OWNERS: u16 = 4096;
 /// The byte that whoever changes switches, or names factors, locks meanwhile.
 const WRITER_BYTE: i64 = 0;
+/// How long a writer waits for another one that changes switches or names, which takes microseconds.
+const ALONE: Duration = Duration::from_secs(1);
 /// The bits of a claim that hold the owner's number.
 const NUMBER_SHIFT: u32 = 48;
 /// How long a slot that a living writer holds is waited for. Its holder writes a few words, so only a process that the
@@ -102,18 +104,36 @@ impl Owners {
         number > u64::from(MAX_OWNERS) || is_byte_locked(file, at).is_ok_and(|is_locked| !is_locked)
     }
 
-    /// Run `job` while no other thread, of no process, runs one. A process that ends meanwhile lets the next one run.
+    /// Run `job` while no other thread, of no process, runs one. A process that ends meanwhile lets the next one run,
+    /// unless a child that it forked lives on.
+    ///
+    /// # Errors
+    /// The system does not lock the file, or another process keeps it locked for [`ALONE`].
     pub fn alone<T>(&self, job: impl FnOnce() -> T) -> io::Result<T> {
-        let guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = &self.file {
-            lock_byte(file, WRITER_BYTE)?;
+        let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = &self.file else { return Ok(job()) };
+        let since = Instant::now();
+        while !try_lock_byte(file, WRITER_BYTE)? {
+            if since.elapsed() >= ALONE {
+                let why = "another process keeps the first byte of the file `owners` locked: it was stopped while it \
+                           changed switches or names, or it ended and a child that it forked lives (see `lslocks`); \
+                           let it go on, or end it";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+            }
+            std::thread::sleep(Duration::from_micros(200));
         }
-        let done = job();
-        if let Some(file) = &self.file {
-            unlock_byte(file, WRITER_BYTE)?;
-        }
-        drop(guard);
-        Ok(done)
+        let _unlocked = Unlocked(file);
+        Ok(job())
+    }
+}
+
+/// Unlocks the writers' byte when it is dropped, also by a panic.
+struct Unlocked<'f>(&'f File);
+
+impl Drop for Unlocked<'_> {
+    fn drop(&mut self) {
+        // What cannot be unlocked is unlocked when the process ends.
+        let _ = unlock_byte(self.0, WRITER_BYTE);
     }
 }
 

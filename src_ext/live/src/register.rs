@@ -133,8 +133,8 @@ impl<'m> SharedUids<'m> {
         if ty.len() + id.len() > MAX_UID || !self.mapping.is_writable() {
             return Err(Full);
         }
-        let place = take(&self.counters.places, 1, self.entries.len())?;
         let at = take(&self.counters.text, ty.len() + id.len(), self.text_bytes)?;
+        let place = take(&self.counters.places, 1, self.entries.len())?;
         let entry = self.entries.get(place).ok_or(Full)?;
         self.write(at, ty.bytes().chain(id.bytes()))?;
         entry.hash.store(hash, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use crate::keeper::{self, Follow};
 use crate::names::NameKind;
 use crate::numbers::Place;
 use crate::owners::{Claim, Owners, PATIENT};
-use crate::proof::Proof;
+use crate::proof::{Proof, Scale};
 use crate::slot::{
     Admission, FREE, LiveFields, Opened, STATUS_MASK, SessionDetails, SessionId, SessionSlot, SessionStatus, is_of,
 };
@@ -195,17 +195,23 @@ impl Table {
     }
 
     fn recompute_bounds(&self, spare: &mut Spare, now: &Reading) {
+        let mut is_whole = true;
         for (number, _) in self.used() {
             // Whoever writes the slot meanwhile reads the clocks again when that is done.
-            if let Some(claimed) = self.claim(number, PATIENT) {
-                claimed.slot.follow(claimed.details, now);
+            match self.claim(number, PATIENT) {
+                Some(claimed) => claimed.slot.follow(claimed.details, now),
+                None => is_whole = false,
             }
         }
         self.list_ends(spare);
         let control = self.state.control();
         control.ended.fetch_add(1, Ordering::AcqRel);
-        control.slept.store(now.boottime.saturating_sub(now.monotonic), Ordering::Release);
-        control.offset.store(now.offset(), Ordering::Release);
+        // While a slot is left as it was, the bounds stay behind the clocks: all is tried again, and those who only
+        // decide ask the wall clock.
+        if is_whole {
+            control.slept.store(now.boottime.saturating_sub(now.monotonic), Ordering::Release);
+            control.offset.store(now.offset(), Ordering::Release);
+        }
     }
 
     /// Build the list of ends again.
@@ -468,7 +474,7 @@ impl Sessions {
             on_behalf_of,
             region,
             channel,
-            proof: known.proof.pack(self.table.state.base_ns()),
+            proof: known.proof.pack(self.table.state.scale()),
             ground: known.ground,
             not_before_ns: admission.not_before_ns,
             not_after_ns: admission.not_after_ns,
@@ -543,7 +549,7 @@ impl Sessions {
 
     fn record_at(&self, number: usize, slot: &SessionSlot) -> Option<SessionRecord> {
         let details = self.table.state.details().get(number)?;
-        let base_ns = self.table.state.base_ns();
+        let scale = self.table.state.scale();
         // A slot that changes all the time is none whose session could be told.
         for _ in 0..64 {
             let state = slot.state.load(Ordering::Acquire);
@@ -566,7 +572,7 @@ impl Sessions {
                 to_ns: slot.to_ns.load(Ordering::Relaxed),
                 admitted_ns: details.admitted_ns.load(Ordering::Relaxed),
                 ground: details.ground.load(Ordering::Relaxed),
-                live: live_attributes(&slot.live_fields(), base_ns),
+                live: live_attributes(&slot.live_fields(), scale),
             };
             fence(Ordering::Acquire);
             if slot.state.load(Ordering::Relaxed) == state {
@@ -580,7 +586,7 @@ impl Sessions {
     #[inline]
     #[must_use]
     pub fn live(&self, session: SessionId) -> Option<LiveAttributes> {
-        self.slot(session)?.live(session).map(|fields| live_attributes(&fields, self.table.state.base_ns()))
+        self.slot(session)?.live(session).map(|fields| live_attributes(&fields, self.table.state.scale()))
     }
 
     /// Run `job` as the only writer of a session that is not over.
@@ -607,13 +613,15 @@ impl Sessions {
     /// [`ChangeSessionError`].
     pub fn renew(&self, session: SessionId, not_after_ns: i64) -> Result<(), ChangeSessionError> {
         let mut spare = self.table.spare();
-        let to_ns = self.change(session, |claimed, now| claimed.slot.renew(claimed.details, not_after_ns, now))?;
+        let (to_ns, by) =
+            self.change(session, |claimed, now| (claimed.slot.renew(claimed.details, not_after_ns, now), *now))?;
         if to_ns != i64::MAX {
             spare.ends.push(Reverse((to_ns, session.0)));
         }
         self.table.state.control().ended.fetch_add(1, Ordering::AcqRel);
+        // If the clock was set meanwhile, whoever computed the bounds anew may have passed this session over.
         let now = self.table.now();
-        if self.table.is_behind(&now) {
+        if self.table.is_behind(&now) || now.offset() != by.offset() {
             self.table.recompute_bounds(&mut spare, &now);
         }
         Ok(())
@@ -624,10 +632,10 @@ impl Sessions {
     /// # Errors
     /// [`ChangeSessionError`].
     pub fn present(&self, session: SessionId, with: impl FnOnce(Proof) -> Proof) -> Result<(), ChangeSessionError> {
-        let base_ns = self.table.state.base_ns();
+        let scale = self.table.state.scale();
         self.change(session, |claimed, _| {
-            let before = Proof::unpack(claimed.slot.proof.load(Ordering::Relaxed), base_ns);
-            claimed.slot.proof.store(with(before).pack(base_ns), Ordering::Release);
+            let before = Proof::unpack(claimed.slot.proof.load(Ordering::Relaxed), scale);
+            claimed.slot.proof.store(with(before).pack(scale), Ordering::Release);
         })
     }
 
@@ -732,9 +740,9 @@ pub struct LiveAttributes {
 }
 
 #[inline]
-fn live_attributes(fields: &LiveFields, base_ns: i64) -> LiveAttributes {
+fn live_attributes(fields: &LiveFields, scale: Scale) -> LiveAttributes {
     LiveAttributes {
-        proof: Proof::unpack(fields.proof, base_ns),
+        proof: Proof::unpack(fields.proof, scale),
         on_behalf_of: place_before(fields.on_behalf_of),
         region: fields.region.checked_sub(1),
         channel: fields.channel.checked_sub(1),

@@ -239,7 +239,7 @@ pub(crate) struct LiveFields {
 }
 
 /// The version of a slot's layout.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 #[cfg(not(loom))]
 const _: () = {

@@ -15,7 +15,7 @@
 
 use crate::names::{MAX_NAME, NameKind, NameSlot, Names};
 use crate::owners::Owners;
-use crate::proof::{MAX_FACTORS, base_ns};
+use crate::proof::{MAX_FACTORS, Scale, base_ns};
 use crate::register::{SharedUids, sizes};
 use crate::slot::{LAYOUT, SessionDetails, SessionSlot};
 use crate::switches::{SWITCHES_LAYOUT, Switches};
@@ -177,7 +177,7 @@ pub struct State {
     layout: Layout,
     capacity: Capacity,
     key: u64,
-    base_ns: i64,
+    scale: Scale,
     pub(crate) owners: Owners,
     role: Role,
     is_shared: bool,
@@ -196,9 +196,13 @@ impl State {
         let layout = Layout::new(capacity).ok_or_else(|| missing(usize::MAX, io::ErrorKind::OutOfMemory.into()))?;
         let mapping = Mapping::private(layout.size).map_err(|source| missing(layout.size, source))?;
         let resident = mapping.hold(what, residence)?;
-        let (key, base_ns) = (getrandom::u64()? >> 1, base_ns(clock.reading().monotonic));
+        let key = getrandom::u64()? >> 1;
+        let scale = match clock {
+            Clock::Caller(_) => Scale::of_callers_clock(),
+            Clock::Coarse | Clock::Tsc => Scale::of_state(base_ns(clock.reading().monotonic)),
+        };
         let (owners, role) = (Owners::private(), Role::Authority);
-        Ok(Self { resident, mapping, layout, capacity, key, base_ns, owners, role, is_shared: false, clock })
+        Ok(Self { resident, mapping, layout, capacity, key, scale, owners, role, is_shared: false, clock })
     }
 
     /// Open the state in a directory. An authority makes it, if there is none.
@@ -218,7 +222,7 @@ impl State {
         clock: Clock,
         residence: Residence,
     ) -> Result<Self, StateError> {
-        let at = Directory::open(directory, group)?;
+        let at = Directory::open(directory, role, group)?;
         let (file, header) = loop {
             match at.open_state(role)? {
                 Some(found) => break found,
@@ -258,8 +262,8 @@ impl State {
             })?,
             Role::Decide => Owners::reader(),
         };
-        let (key, base_ns) = (header.key, header.base_ns);
-        let state = Self { resident, mapping, layout, capacity, key, base_ns, owners, role, is_shared: true, clock };
+        let (key, scale) = (header.key, Scale::of_state(header.base_ns));
+        let state = Self { resident, mapping, layout, capacity, key, scale, owners, role, is_shared: true, clock };
         if role == Role::Authority {
             // Claims under this number are those of a process that ended: nobody else can have locked its byte.
             state.details().iter().for_each(|details| state.owners.forget_claim(&details.writer));
@@ -303,10 +307,16 @@ impl State {
         &self.resident
     }
 
-    /// Return the monotonic time that packed proofs call 0.
+    /// Return the time, by the clock of decisions, that packed proofs call 0.
     #[must_use]
     pub const fn base_ns(&self) -> i64 {
-        self.base_ns
+        self.scale.base_ns
+    }
+
+    /// Return how proofs are packed.
+    #[must_use]
+    pub const fn scale(&self) -> Scale {
+        self.scale
     }
 
     /// Return the address and the size of the memory.
@@ -380,9 +390,11 @@ struct Directory<'a> {
 }
 
 impl Directory<'_> {
-    fn open(path: &Path, group: Option<u32>) -> Result<Directory<'_>, StateError> {
+    fn open(path: &Path, role: Role, group: Option<u32>) -> Result<Directory<'_>, StateError> {
         let io = |what| move |source: io::Error| StateError::Io { path: path.to_owned(), what, source };
-        match std::fs::create_dir(path) {
+        let made =
+            if role == Role::Authority { std::fs::create_dir(path) } else { Err(io::ErrorKind::AlreadyExists.into()) };
+        match made {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(io("the directory of the state cannot be made")(error));
             }
@@ -397,9 +409,12 @@ impl Directory<'_> {
             Err(_) => {}
         }
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io("it cannot be opened")(error.into()))?;
-        let file = File::from(file);
+        let file = rustix::fs::open(path, flags, Mode::empty());
+        if role == Role::Decide && matches!(file, Err(rustix::io::Errno::NOENT)) {
+            let why = "there is no state here yet: open it with role='authority' first".to_owned();
+            return Err(StateError::Refused { path: path.to_owned(), why });
+        }
+        let file = File::from(file.map_err(|error| io("it cannot be opened")(error.into()))?);
         let about = file.metadata().map_err(io("its owner cannot be read"))?;
         check_owner(path, &about, group)?;
         Ok(Directory { path, file, group })
@@ -420,7 +435,8 @@ impl Directory<'_> {
 
     fn open_file(&self, name: &str, flags: OFlags) -> Result<Option<File>, StateError> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        match rustix::fs::openat(&self.file, name, flags, self.mode()) {
+        let mode = if name == OWNERS { Mode::from_raw_mode(0o600) } else { self.mode() };
+        match rustix::fs::openat(&self.file, name, flags, mode) {
             Ok(file) => Ok(Some(file.into())),
             Err(rustix::io::Errno::NOENT) => Ok(None),
             Err(error) => Err(self.io(name, "it cannot be opened")(error.into())),
@@ -431,7 +447,12 @@ impl Directory<'_> {
         let file = self.open_file(OWNERS, OFlags::RDWR | OFlags::CREATE)?;
         let file = file.ok_or_else(|| self.refused("the file of its owners is gone"))?;
         let about = file.metadata().map_err(self.io(OWNERS, "its owner cannot be read"))?;
-        check_owner(&self.path.join(OWNERS), &about, self.group)?;
+        check_owner(&self.path.join(OWNERS), &about, None)?;
+        // Who can read it can lock it, and so keep others from killing and admitting.
+        if about.mode() & 0o077 != 0 {
+            let why = format!("others than its owner may read it (mode {:o}): chmod 600", about.mode() & 0o7777);
+            return Err(StateError::Refused { path: self.path.join(OWNERS), why });
+        }
         Ok(file)
     }
 
@@ -463,6 +484,9 @@ impl Directory<'_> {
         }
         if about.ino() != header.inode {
             return refused("this is a copy of a state, whose processes do not see it: remove it");
+        }
+        if header.boot == [0; 16] {
+            return refused("the system does not tell which boot this is (/proc/sys/kernel/random/boot_id)");
         }
         if header.boot != boot() {
             return refused("the state was made before the machine started: its sessions are over, so remove the file");

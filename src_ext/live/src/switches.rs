@@ -14,6 +14,8 @@ use crate::texts::{Read, StateWord, Text};
 use crate::uid_bits::{FIRM, bit_number, uid_hash};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
 
+/// How many of the kills are kept for those of the whole firm.
+pub const FOR_ALL: usize = 8;
 /// The version of the layout of [`Switches`].
 pub const SWITCHES_LAYOUT: u32 = 1;
 
@@ -402,6 +404,12 @@ impl Writer<'_> {
         let count = named.len() + kill.members.len();
         if count > ACTIONS {
             return Err(SwitchError::ManyActions(count));
+        }
+        // The last ones are for the whole firm, which can be stopped whatever else is.
+        let is_for_all = kill.scope == Scope::Firm && !matches!(kill.actions, Stopped::Named(_));
+        let most = if is_for_all { KILLS } else { KILLS - FOR_ALL };
+        if states.iter().filter(|state| state.is_published()).count() >= most {
+            return Err(SwitchError::ManyKills);
         }
         let free = states.iter().position(|state| !state.is_published());
         let free = free.and_then(|at| Some((at, states.get(at)?, kills.get(at)?, used.get(at / 64)?)));

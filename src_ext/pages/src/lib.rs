@@ -21,7 +21,7 @@ mod tsc;
 
 pub use clock::{Reading, monotonic_ns, now_ns};
 pub use decision_clock::Clock;
-pub use locks::{is_byte_locked, lock_byte, try_lock_byte, unlock_byte};
+pub use locks::{is_byte_locked, try_lock_byte, unlock_byte};
 pub use mapping::{Mapping, Shareable};
 pub use memory::{
     Clearable, MemoryError, Residence, Resident, ensure_available, in_huge_pages, prefetch, table, wiped_table,

@@ -17,19 +17,6 @@ pub fn try_lock_byte(file: &File, at: i64) -> io::Result<bool> {
     }
 }
 
-/// Wait for the lock of one byte of a file.
-///
-/// # Errors
-/// The system cannot lock the file.
-pub fn lock_byte(file: &File, at: i64) -> io::Result<()> {
-    loop {
-        match lock(file, libc::F_OFD_SETLKW, at, libc::F_WRLCK) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return done.map(|_| ()),
-        }
-    }
-}
-
 /// Unlock one byte of a file.
 ///
 /// # Errors

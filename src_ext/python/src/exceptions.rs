@@ -94,9 +94,10 @@ pub(crate) fn kill_error(py: Python<'_>, error: &KillError) -> PyErr {
     let class = match error {
         KillError::Forked(_) => return forked(py),
         KillError::Role(_) => "RoleError",
-        KillError::Lock(_)
-        | KillError::NoRandomness(_)
-        | KillError::Refused(SwitchError::ManyKills | SwitchError::ManyMarkets) => "CapacityError",
+        KillError::Lock(_) => "StateError",
+        KillError::NoRandomness(_) | KillError::Refused(SwitchError::ManyKills | SwitchError::ManyMarkets) => {
+            "CapacityError"
+        }
         KillError::Over | KillError::Refused(SwitchError::TooLong { .. } | SwitchError::ManyActions(_)) => {
             "ArgumentError"
         }

@@ -293,4 +293,5 @@ fn a_process_that_only_decides_makes_no_state() {
     let folder = Folder::new();
     let why = folder.open(Role::Decide).map(|_| ()).unwrap_err().to_string();
     assert!(why.contains("role='authority' first"), "{why}");
+    assert!(!folder.0.exists(), "a directory was made");
 }

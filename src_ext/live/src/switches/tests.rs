@@ -200,15 +200,24 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
 fn one_kill_too_many_is_refused() {
     let switches = switches();
     let writer = write(&switches);
-    let all: Vec<Kill> = (0..KILLS as u64).map(|id| kill(id, entity("Algo", &id.to_string()))).collect();
+    let most = KILLS - FOR_ALL;
+    let all: Vec<Kill> = (0..most as u64).map(|id| kill(id, entity("Algo", &id.to_string()))).collect();
     for kill in &all {
         writer.kill(kill).unwrap();
     }
-    assert_eq!(writer.kill(&kill(9_999, Scope::Firm)), Err(SwitchError::ManyKills));
+    assert_eq!(writer.kill(&kill(9_999, entity("Algo", "x"))), Err(SwitchError::ManyKills));
     assert_eq!(switches.kills(NOW), all);
     let new = action("order.new", &[], false);
-    assert!((0..KILLS).all(|id| stops(&switches, &new, ("Algo", &id.to_string()))));
-    assert!((KILLS..2 * KILLS).all(|id| !stops(&switches, &new, ("Algo", &id.to_string()))));
+    assert!((0..most).all(|id| stops(&switches, &new, ("Algo", &id.to_string()))));
+    assert!((most..2 * most).all(|id| !stops(&switches, &new, ("Algo", &id.to_string()))));
+    for id in 0..FOR_ALL as u64 {
+        writer.kill(&kill(10_000 + id, Scope::Firm)).unwrap();
+    }
+    assert!(stops(&switches, &new, ("Algo", "x")));
+    assert_eq!(writer.kill(&kill(9_999, Scope::Firm)), Err(SwitchError::ManyKills));
+    for id in 0..FOR_ALL as u64 {
+        writer.release(10_000 + id, "ann", None).unwrap();
+    }
     writer.release(77, "ann", None).unwrap();
     assert!(!stops(&switches, &new, ("Algo", "77")) && stops(&switches, &new, ("Algo", "78")));
     writer.kill(&kill(9_999, Scope::Firm)).unwrap();

@@ -52,7 +52,7 @@ impl End {
 pub fn proof(principal: usize, turn: u8, base_ns: i64) -> Proof {
     let mixed = (principal as u64 * 4 + u64::from(turn) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     Proof {
-        at_ns: base_ns + 1_000_000 * (1 + i64::try_from(mixed >> 40).unwrap()),
+        at_ns: base_ns + 16_000_000 * (1 + i64::try_from(mixed >> 40).unwrap()),
         factors: u32::try_from(mixed >> 16 & 0x7_FFFF).unwrap(),
         assurance: u8::try_from(mixed >> 8 & 7).unwrap(),
         risk: u8::try_from(mixed % 101).unwrap(),
