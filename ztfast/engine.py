@@ -25,7 +25,7 @@ from ztfast.identities import Identity
 from ztfast.reports import MemoryUse, StaleGate, Swap
 from ztfast.sessions import Sessions, place_of_state
 from ztfast.shown import given as shown
-from ztfast.shown import refused
+from ztfast.shown import one_line, refused
 from ztfast.sources import Source, read_entities
 from ztfast.switches import (
     ALL_ACTIONS,
@@ -723,7 +723,8 @@ class Engine(Sessions):
         by, reason = text_of("by", by), text_of("reason", reason)
         approved_by = None if approved_by is None else text_of("approved_by", approved_by)
         released: bool = self._core.switches.release(number, by, approved_by)
-        _LOG.info("kill %016x: %s by %s: %s", number, "released" if released else "release asked for", by, reason)
+        done = "released" if released else "release asked for"
+        _LOG.info("kill %016x: %s by %s: %s", number, done, one_line(by), one_line(reason))
         return released
 
     def kills(self) -> list[Kill]:

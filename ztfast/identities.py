@@ -16,7 +16,16 @@ from ztfast.errors import IdentityError
 from ztfast.shown import given as shown
 from ztfast.uid import Uid, UidLike
 
-__all__ = ["Identity", "check_level", "epoch_seconds", "factor_names", "given", "ground_number", "nanoseconds"]
+__all__ = [
+    "Identity",
+    "check_level",
+    "epoch_seconds",
+    "factor_names",
+    "given",
+    "ground_number",
+    "is_ground",
+    "nanoseconds",
+]
 
 MAX_ASSURANCE = 7
 MAX_RISK = 100
@@ -96,7 +105,7 @@ class Identity:
         for name, text in (("channel", channel), ("region", region)):
             if not ((text is None and name == "region") or (isinstance(text, str) and _is_name(text))):
                 raise IdentityError(f"{name}: wanted a name of 1 to {MAX_NAME} bytes; got {shown(text)}")
-        if not (ground is None or (isinstance(ground, (str, bytes)) and ground)):
+        if not (ground is None or is_ground(ground)):
             raise IdentityError(f"ground: wanted a text or bytes, not empty; got {shown(ground)}")
         object.__setattr__(self, "principal", Uid.of(principal))
         object.__setattr__(self, "not_after", not_after)
@@ -135,6 +144,13 @@ def ground_number(ground: str | bytes | None) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") or 1
 
 
+def is_ground(given: object) -> bool:
+    """Return whether a value can be a ground: bytes or a text of UTF-8, not empty."""
+    if not isinstance(given, (str, bytes)) or not given:
+        return False
+    return isinstance(given, bytes) or _is_utf8(given)
+
+
 def factor_names(factors: Any) -> tuple[str, ...]:
     """Check names of factors."""
     try:
@@ -149,10 +165,15 @@ def factor_names(factors: Any) -> tuple[str, ...]:
 
 
 def _is_name(text: str) -> bool:
+    return _is_utf8(text) and 0 < len(text.encode()) <= MAX_NAME
+
+
+def _is_utf8(text: str) -> bool:
     try:
-        return 0 < len(text.encode()) <= MAX_NAME
+        text.encode()
     except UnicodeEncodeError:
         return False
+    return True
 
 
 def check_level(name: str, level: Any, most: int) -> None:
@@ -207,14 +228,19 @@ def _seconds(name: str, given: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         raise IdentityError(f"{wanted}; got {shown(given)}")
     try:
-        return float(value)
+        seconds = float(value)
     except OverflowError:
         raise IdentityError(f"{wanted}; got a number that is too large") from None
+    # A subclass of float may say of its NaN that it equals itself.
+    if math.isnan(seconds):
+        raise IdentityError(f"{wanted}; got {shown(given)}")
+    return seconds
 
 
 def nanoseconds(seconds: float) -> int:
     """Convert epoch seconds to the core's nanoseconds, clamped to 64 bits."""
     least, most = -(1 << 63), (1 << 63) - 1
-    if math.isinf(seconds):
-        return most if seconds > 0 else least
-    return max(least, min(most, round(seconds * 1_000_000_000)))
+    scaled = seconds * 1_000_000_000
+    if math.isinf(scaled):
+        return most if scaled > 0 else least
+    return max(least, min(most, round(scaled)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ztfast import gate
 from ztfast.errors import OwnerError, SessionError
 from ztfast.gate import Session
-from ztfast.identities import Identity, ground_number, nanoseconds
+from ztfast.identities import Identity, ground_number, is_ground, nanoseconds
 from ztfast.reports import SessionInfo
 from ztfast.shown import one_line, refused
 from ztfast.uid import Uid, UidLike
@@ -180,7 +180,7 @@ class Sessions:
             if text is not None and (not isinstance(text, str) or not text.strip()):
                 raise refused(f"{method}: {name}", "a text, not an empty one", text)
         if ground is not None:
-            if not isinstance(ground, (str, bytes)) or not ground:
+            if not is_ground(ground):
                 raise refused(f"{method}: ground", "a text or bytes, not empty", ground)
             named, changed = "a ground", self._core.set_sessions(None, ground_number(ground), status)
         elif isinstance(what, Session):

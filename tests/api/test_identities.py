@@ -62,3 +62,30 @@ def test_a_time_zone_that_fails_is_refused() -> None:
 
     with pytest.raises(ztfast.IdentityError, match=r"not_after.*time zone fails.*no zones today"):
         ztfast.Identity('User::"ann"', not_after=datetime.datetime(2030, 1, 1, tzinfo=Broken()))
+
+
+def test_a_nan_of_a_class_that_says_it_equals_itself_is_refused() -> None:
+    class Liar(float):
+        def __ne__(self, other: object) -> bool:
+            return False
+
+    for name in ("not_after", "not_before", "auth_time"):
+        times: dict[str, float] = {"not_after": math.inf, name: Liar("nan")}
+        with pytest.raises(ztfast.IdentityError, match=f"{name}: wanted epoch seconds"):
+            ztfast.Identity('User::"ann"', **times)  # type: ignore[arg-type]
+
+
+def test_times_before_all_that_can_be_held_are_taken_for_the_first_one() -> None:
+    engine = ztfast.Engine(ztfast.examples.tiny())
+    for auth_time in (-1e300, -math.inf):
+        engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf, auth_time=auth_time))
+    assert [info.auth_age for info in engine.sessions()] == [None, None]
+    with pytest.raises(ztfast.ArgumentError, match="the end of the kill is over already"):
+        engine.kill(by="ann", reason="a test", until=-1e300)
+
+
+def test_a_ground_that_is_no_text_of_utf_8_is_refused() -> None:
+    with pytest.raises(ztfast.IdentityError, match="ground: wanted a text or bytes"):
+        ztfast.Identity('User::"ann"', not_after=math.inf, ground="\ud800")
+    with pytest.raises(ztfast.ArgumentError, match="revoke: ground"):
+        ztfast.Engine(ztfast.examples.tiny()).revoke(ground="\ud800")

@@ -536,3 +536,11 @@ def test_there_is_room_for_1024_markets(desk: Desk) -> None:
     desk.engine.market('Instrument::"7"', "normal", **WHO)
     desk.engine.market('Instrument::"one more"', "volatile", **WHO)
     assert [desk.engine.market_state(f'Instrument::"{id}"') for id in ("7", "one more")] == ["normal", "volatile"]
+
+
+def test_a_name_or_a_reason_writes_no_line_of_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    kill = desk.engine.kill(**WHO)
+    with caplog.at_level("INFO", logger="ztfast"):
+        desk.engine.release_kill(kill, by="eve\nkill 0: released by ann", reason="a\x1b[2Jreason")
+    (message,) = [record.getMessage() for record in caplog.records if record.name == "ztfast"]
+    assert message == rf"kill {kill.id:016x}: released by eve\nkill 0: released by ann: a\x1b[2Jreason"

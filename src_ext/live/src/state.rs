@@ -434,7 +434,8 @@ impl Directory<'_> {
     }
 
     fn open_file(&self, name: &str, flags: OFlags) -> Result<Option<File>, StateError> {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        // Without `NONBLOCK`, a pipe in the file's place would be waited for.
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mode = if name == OWNERS { Mode::from_raw_mode(0o600) } else { self.mode() };
         match rustix::fs::openat(&self.file, name, flags, mode) {
             Ok(file) => Ok(Some(file.into())),

@@ -5,6 +5,7 @@ use crate::numbers::{Handle, Place};
 use crate::proof::Proof;
 use crate::sessions::{AdmitError, Known, Sessions};
 use crate::slot::{Admission, SessionId, SessionStatus};
+use std::fs::Permissions;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32 as Counter;
@@ -260,6 +261,36 @@ fn what_others_may_write_is_refused() {
     std::fs::remove_file(folder.file()).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", folder.file()).unwrap();
     assert!(folder.why().contains("cannot be opened"), "{}", folder.why());
+}
+
+#[test]
+fn only_its_user_can_open_the_file_of_owners_also_where_a_group_reads_the_state() {
+    let folder = Folder::new();
+    let group = Some(rustix::process::getegid().as_raw());
+    let open = || {
+        let (capacity, residence) = (Capacity { sessions: 8, uids: 64 }, Residence::default());
+        State::open(&folder.0, Role::Authority, capacity, (None, None), group, Clock::Coarse, residence)
+    };
+    let first = open().unwrap();
+    let mode = |name: &str| std::fs::metadata(folder.0.join(name)).unwrap().mode() & 0o777;
+    assert_eq!((mode(FILE) & 0o040, mode(OWNERS)), (0o040, 0o600));
+    std::fs::set_permissions(folder.0.join(OWNERS), Permissions::from_mode(0o640)).unwrap();
+    let why = open().map(|_| ()).unwrap_err().to_string();
+    assert!(why.ends_with("others than its owner may read it (mode 640): chmod 600"), "{why}");
+    drop(first);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_refused_at_once() {
+    let folder = Folder::new();
+    drop(folder.authority());
+    std::fs::remove_file(folder.file()).unwrap();
+    let (kind, mode) = (rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o600));
+    rustix::fs::mknodat(rustix::fs::CWD, folder.file(), kind, mode, 0).unwrap();
+    for role in [Role::Authority, Role::Decide] {
+        let why = folder.open(role).map(|_| ()).unwrap_err().to_string();
+        assert!(why.ends_with("wanted a file: remove it"), "{why}");
+    }
 }
 
 #[test]
