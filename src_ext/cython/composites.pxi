@@ -119,13 +119,18 @@ cdef extern from *:
 
     /* Return the next element; NULL if there is none. */
     static inline PyObject *ztfast_next_element(ztfast_elements *elements) {
-        while (elements->next < elements->end) {
+        if (elements->step == sizeof(PyObject *)) {
+            if (elements->next == elements->end) return NULL;
             PyObject *element = *(PyObject *const *)elements->next;
-            const char *entry = elements->next;
-            elements->next += elements->step;
-            if (elements->step == sizeof(PyObject *)) return element;
+            elements->next += sizeof(PyObject *);
+            return element;
+        }
+        for (const setentry *entry = (const setentry *)elements->next; (const char *)entry < elements->end; entry++) {
             /* Entries of removed elements have the hash -1, which no element has. */
-            if (element != NULL && ((const setentry *)entry)->hash != -1) return element;
+            if (entry->key != NULL && entry->hash != -1) {
+                elements->next = (const char *)(entry + 1);
+                return entry->key;
+            }
         }
         return NULL;
     }

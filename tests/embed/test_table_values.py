@@ -146,7 +146,7 @@ def test_values_are_passed_and_decided_in_one_step(
         passed(tags, [b"eve"]),
         passed(tags, person),
         passed(tags, b"eve"),
-        passed([b"\xff"], [person]),
+        *(passed([b"x" * at + b"\xff" + b"x" * (most - at)], [person]) for most in range(40) for at in range(most + 1)),
         passed([[b"urgent"]], [person]),
         passed([(bytes(4), 32)], [person]),
         passed([2**32], [person]),

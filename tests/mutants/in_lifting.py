@@ -198,8 +198,8 @@ MUTANTS = (
     Mutant(
         "checks: a result is remembered as another check's",
         CHECKS,
-        "let bit = if number < REMEMBERED { 1_u64 << number } else { 0 };",
-        "let bit = if number < REMEMBERED { 1_u64 << (number / 2) } else { 0 };",
+        "if check < REMEMBERED { 1 << check } else { 0 }",
+        "if check < REMEMBERED { 1 << (check / 2) } else { 0 }",
     ),
     Mutant(
         "checks: a check is its operation alone, without its operands",
@@ -272,9 +272,30 @@ MUTANTS = (
     Mutant(
         "single conditions: a text that ends early begins so",
         SINGLE,
-        "Some(text.get(..*len) == bytes.get(..*len))",
-        "Some(text.iter().zip(bytes.get(..*len)?).all(|(own, wanted)| own == wanted))",
+        "text.get(..*len).is_some_and(|own|",
+        "text.get(..(*len).min(text.len())).is_some_and(|own|",
         PROPERTY,
+    ),
+    Mutant(
+        "single conditions: the middle of a beginning is not compared",
+        SINGLE,
+        "4..=8 => have_equal_ends::<4>",
+        "4..=16 => have_equal_ends::<4>",
+        Rust(SINGLE, "texts_of_one_length_are_equal_iff_all_bytes_are"),
+    ),
+    Mutant(
+        "passed values: the middle of a text may be no UTF-8",
+        "python/src/capi/passing.rs",
+        "4..=8 => are_ends_ascii::<4>",
+        "4..=16 => are_ends_ascii::<4>",
+        ONE_STEP,
+    ),
+    Mutant(
+        "passed values: an element of a set is not looked at as what it is",
+        "python/src/capi/passing.rs",
+        "(self.0.kind == NUMBER).then_some(self.0.number)",
+        "Some(self.0.number)",
+        ONE_STEP,
     ),
     Mutant(
         "single conditions: a range wider than the network is in it",
@@ -321,8 +342,8 @@ MUTANTS = (
     Mutant(
         "passed values: an entity of any type is an element",
         PASSED,
-        "(Tag::Entity, Passed::Number(handle)) => entity_value(snapshot, handle, number, ty)?,",
-        "(Tag::Entity, Passed::Number(handle)) => entity_value(snapshot, handle, number, ty).unwrap_or_default(),",
+        "Tag::Entity => entity_value(snapshot, element.number()?, number, ty)?,",
+        "Tag::Entity => entity_value(snapshot, element.number()?, number, ty).unwrap_or_default(),",
         ONE_STEP,
     ),
     Mutant(
@@ -384,8 +405,22 @@ MUTANTS = (
     Mutant(
         "answers: an unknown result is a false",
         CHECKS,
-        "if wanted.checks & !self.run != 0 {",
-        "if wanted.checks & !self.run == u64::MAX {",
+        "if wanted.checks & !self.known != 0 {",
+        "if wanted.checks & !self.known == u64::MAX {",
+        PROPERTY,
+    ),
+    Mutant(
+        "answers: an unknown result is a false where no check is run",
+        CHECKS,
+        "        self.result(bit_of(check))\n",
+        "        self.result(bit_of(check)).or(Some(CheckResult::Bool(false)))\n",
+        PROPERTY,
+    ),
+    Mutant(
+        "answers: every set of entities contains the principal",
+        ASKS,
+        "if principal == Some(payload) {",
+        "if principal.is_some() {",
         PROPERTY,
     ),
     Mutant(
@@ -425,8 +460,8 @@ MUTANTS = (
     Mutant(
         "answers: an address of IPv6 is one of IPv4",
         PASSED,
-        "Given::One(Passed::Address(bits, false, prefix))",
-        "Given::One(Passed::Address(bits, _, prefix))",
+        "if is_v6 || prefix > 32 {",
+        "if prefix > 32 + 96 * u8::from(is_v6) {",
         LEFT,
     ),
     Mutant(

@@ -1,11 +1,11 @@
 //! Finds out what the lines of a gate ask of each argument.
 
-use crate::asks::{Ask, Asks, ENTITY_CHECKS, MOST_ELEMENTS, NEVER, OfSet, Span};
+use crate::asks::{Ask, Asks, ENTITY_CHECKS, MOST_ELEMENTS, NEVER, OfSet, PRINCIPAL, Span};
 use crate::binding::{Argument, Binding};
 use crate::checks::{Check, REMEMBERED};
 use crate::lines::Lines;
 use std::collections::BTreeSet;
-use ztfast_vm::{Instr, Op, Single};
+use ztfast_vm::{Instr, Op, Single, Tag};
 
 /// Find out what the lines of a gate ask. `code` is the bundle's.
 pub(crate) fn asks_of(binding: &Binding, code: &[Instr], lines: &Lines) -> Asks {
@@ -41,9 +41,9 @@ pub(crate) fn asks_of(binding: &Binding, code: &[Instr], lines: &Lines) -> Asks 
         .collect();
     let keeps = arguments.contains(&Ask::Kept);
     let arguments = arguments.into_iter().take(binding.callers).collect();
-    let Builder { singles, elements, sets, entities } = asks;
+    let Builder { singles, elements, sets, entities, principal } = asks;
     let (singles, elements) = (singles.into(), elements.into());
-    Asks { arguments, keeps, singles, elements, sets: sets.into(), entities: entities.into() }
+    Asks { arguments, keeps, principal, singles, elements, sets: sets.into(), entities: entities.into() }
 }
 
 /// Return the places of the arguments that some code reads.
@@ -60,6 +60,7 @@ struct Builder {
     elements: Vec<u64>,
     sets: Vec<OfSet>,
     entities: Vec<u64>,
+    principal: bool,
 }
 
 impl Builder {
@@ -75,6 +76,12 @@ impl Builder {
             Argument::Set(kind, ty) => {
                 let (mut payloads, first) = (Vec::new(), self.sets.len());
                 for (check, single) in own {
+                    if single.asks_for_principal() {
+                        let elements = if kind == Tag::Entity { PRINCIPAL } else { NEVER };
+                        self.sets.push(OfSet { check, elements, all: true });
+                        self.principal = true;
+                        continue;
+                    }
                     let asked = single.elements()?;
                     let mut elements = 0;
                     for &payload in asked.payloads() {

@@ -8,9 +8,11 @@ use ztfast_pages::{MemoryError, Residence, Resident};
 use ztfast_vm::{FOREIGN_STRING, Single, Tag};
 
 /// The most elements of all sets that the checks of one argument ask for.
-pub(crate) const MOST_ELEMENTS: usize = 31;
+pub(crate) const MOST_ELEMENTS: usize = 30;
+/// The bit of the principal, where a set of entities contains it.
+pub(crate) const PRINCIPAL: u32 = 1 << MOST_ELEMENTS;
 /// The bit of an element that no set of an argument contains, because it is of another kind.
-pub(crate) const NEVER: u32 = 1 << MOST_ELEMENTS;
+pub(crate) const NEVER: u32 = 1 << (MOST_ELEMENTS + 1);
 /// The checks that are answered by an entity.
 pub(crate) const ENTITY_CHECKS: u32 = 32;
 /// The number of a text, a set or an address that is not kept, unless the bundle has the text or the set is empty.
@@ -62,6 +64,8 @@ pub(crate) struct Asks {
     pub arguments: Box<[Ask]>,
     /// Whether some argument is kept.
     pub keeps: bool,
+    /// Whether some check asks if a set contains the principal.
+    pub principal: bool,
     /// The bit of each check, and what it asks.
     pub singles: Box<[(u64, Single)]>,
     pub elements: Box<[u64]>,
@@ -97,12 +101,13 @@ impl Asks {
         Some(())
     }
 
-    /// Return the bits of an element, given by its payload.
+    /// Return the bits of an element, given by its payload. The principal's payload is given if some check asks for it.
     #[inline]
-    pub fn element(&self, elements: Span, payload: u64) -> u32 {
+    pub fn element(&self, elements: Span, payload: u64, principal: Option<u64>) -> u32 {
         let all = self.elements.get(span(elements)).unwrap_or_default();
         // They differ from each other.
-        all.iter().zip(0..).find(|(own, _)| **own == payload).map_or(0, |(_, at)| 1 << at)
+        let found = all.iter().zip(0..).find(|(own, _)| **own == payload).map_or(0, |(_, at)| 1 << at);
+        if principal == Some(payload) { found | PRINCIPAL } else { found }
     }
 
     /// Answer the checks of a set whose elements have these bits.
@@ -135,7 +140,7 @@ impl Asks {
     /// Make the memory resident. The result must be dropped before this.
     pub fn hold(&self, what: &'static str, residence: Residence) -> Result<[Resident; 5], MemoryError> {
         // All are taken apart, so that no field is forgotten.
-        let Self { arguments, keeps: _, singles, elements, sets, entities } = self;
+        let Self { arguments, keeps: _, principal: _, singles, elements, sets, entities } = self;
         Ok([
             Resident::read(what, arguments, residence)?,
             Resident::read(what, singles, residence)?,

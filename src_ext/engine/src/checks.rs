@@ -150,6 +150,46 @@ impl Answers {
         self.known |= check;
         self.holds |= if holds { check } else { 0 };
     }
+
+    /// Return whether all of these checks have the results that are wanted of them, if all results are known.
+    #[inline]
+    const fn are(&self, wanted: &Wanted) -> Option<bool> {
+        if wanted.checks & !self.known != 0 {
+            return None;
+        }
+        Some((self.holds ^ wanted.holds) & wanted.either | self.fails & wanted.checks == 0)
+    }
+
+    /// Return the result of a check with this bit, if it is known.
+    #[inline]
+    const fn result(&self, bit: u64) -> Option<CheckResult> {
+        if self.known & bit == 0 {
+            None
+        } else if self.fails & bit != 0 {
+            Some(CheckResult::Error)
+        } else {
+            Some(CheckResult::Bool(self.holds & bit != 0))
+        }
+    }
+}
+
+/// Runs no checks, but knows the results of some.
+impl Checks for Answers {
+    #[inline]
+    fn known(&self, wanted: &Wanted) -> Option<bool> {
+        self.are(wanted)
+    }
+
+    #[inline]
+    fn run(&mut self, check: u16) -> Option<CheckResult> {
+        self.result(bit_of(check))
+    }
+}
+
+/// Return the bit of a check; 0 if it has none.
+#[inline]
+const fn bit_of(check: u16) -> u64 {
+    if check < REMEMBERED { 1 << check } else { 0 }
 }
 
 /// The checks of a clause, a bit for each.
@@ -190,11 +230,8 @@ pub(crate) struct CheckRunner<'a, 'g, G> {
     store: &'g StoreView<'g>,
     request: Option<Request<'a>>,
     scratch: &'g mut Scratch,
-    /// The checks whose results are known: some were answered before, others were run as code or predicates; and which
-    /// of these are true or an error.
-    run: u64,
-    holds: u64,
-    fails: u64,
+    /// Some checks were answered before, others were run as code or predicates.
+    answers: Answers,
     steps: u32,
     /// Whether a check contradicts the tables or exceeds a limit. Then the decision is corrupt.
     pub is_faulty: bool,
@@ -202,13 +239,8 @@ pub(crate) struct CheckRunner<'a, 'g, G> {
 
 impl<'a, 'g, G: CheckInputs<'a>> CheckRunner<'a, 'g, G> {
     #[inline]
-    pub const fn new(
-        given: &'g G,
-        store: &'g StoreView<'g>,
-        scratch: &'g mut Scratch,
-        Answers { known: run, holds, fails }: Answers,
-    ) -> Self {
-        Self { given, store, request: None, scratch, run, holds, fails, steps: STEPS, is_faulty: false }
+    pub const fn new(given: &'g G, store: &'g StoreView<'g>, scratch: &'g mut Scratch, answers: Answers) -> Self {
+        Self { given, store, request: None, scratch, answers, steps: STEPS, is_faulty: false }
     }
 
     /// Return the result of a check that needs no request.
@@ -227,15 +259,15 @@ impl<'a, 'g, G: CheckInputs<'a>> CheckRunner<'a, 'g, G> {
     /// Return the result of a check, and remember it.
     #[inline(never)]
     fn evaluate(&mut self, bit: u64, check: &Check) -> CheckResult {
-        self.run |= bit;
+        self.answers.known |= bit;
         match self.holds(check) {
             Ok(holds) => {
-                self.holds |= if holds { bit } else { 0 };
+                self.answers.holds |= if holds { bit } else { 0 };
                 CheckResult::Bool(holds)
             }
             Err(fault) => {
                 self.is_faulty |= fault != Fault::Error;
-                self.fails |= bit;
+                self.answers.fails |= bit;
                 CheckResult::Error
             }
         }
@@ -267,10 +299,7 @@ impl<'a, 'g, G: CheckInputs<'a>> CheckRunner<'a, 'g, G> {
 impl<'a, G: CheckInputs<'a>> Checks for CheckRunner<'a, '_, G> {
     #[inline]
     fn known(&self, wanted: &Wanted) -> Option<bool> {
-        if wanted.checks & !self.run != 0 {
-            return None;
-        }
-        Some((self.holds ^ wanted.holds) & wanted.either | self.fails & wanted.checks == 0)
+        self.answers.are(wanted)
     }
 
     #[inline]
@@ -283,14 +312,8 @@ impl<'a, G: CheckInputs<'a>> Checks for CheckRunner<'a, '_, G> {
             self.is_faulty = true;
             return Some(CheckResult::Error);
         };
-        let bit = if number < REMEMBERED { 1_u64 << number } else { 0 };
-        if self.run & bit != 0 {
-            return Some(if self.fails & bit == 0 {
-                CheckResult::Bool(self.holds & bit != 0)
-            } else {
-                CheckResult::Error
-            });
-        }
-        Some(self.at_once(check).unwrap_or_else(|| self.evaluate(bit, check)))
+        let bit = bit_of(number);
+        let known = self.answers.result(bit).or_else(|| self.at_once(check));
+        Some(known.unwrap_or_else(|| self.evaluate(bit, check)))
     }
 }

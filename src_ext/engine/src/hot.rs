@@ -194,6 +194,15 @@ impl Gate {
             return code;
         }
         if cell < FIRST_CODE {
+            if N::BY_ANSWERS {
+                // Where values answered all checks that are asked for, none is run. CHECKS is no answer, nor is WALK.
+                match binding.table.lines.answer_with(cell, values, &mut sink.answers()) {
+                    ANSWER_ALLOW => return Code::Allow,
+                    ANSWER_DEFAULT => return Code::Default,
+                    ANSWER_FORBID => return Code::Forbid,
+                    _ => {}
+                }
+            }
             return self.by_checks(entities, cell, values, sink);
         }
         self.layers(entities, classes, values, sink)

@@ -66,7 +66,7 @@ pub use gate::Gate;
 pub use kills::{Kill, KillError, KillRequest};
 pub use live::{LiveValues, MarketSlot};
 pub use options::{ClockKind, EngineError, EngineOptions, MemoryUse};
-pub use passed::{Given, MOST_PASSED, Passed, PassedValues};
+pub use passed::{Given, MOST_PASSED, Passed, PassedValues, Source};
 pub use prepare::Seed;
 pub use request::{OwnedRequest, RequestBuilder};
 pub use sessions::{Attributes, Chosen, NewProof, SessionError};

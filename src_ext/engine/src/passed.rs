@@ -8,6 +8,7 @@ use crate::binding::{Argument, Binding};
 use crate::checks::Answers;
 use crate::decide::{Determining, EffectByAnswers, EffectOnly, Sink};
 use crate::gate::{Call, Gate};
+use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::working::{CallValues, EMPTY_SET};
 use ztfast_bundle::ValueType;
@@ -54,6 +55,68 @@ pub struct PassedValues<'g> {
     count: usize,
 }
 
+/// A value as its caller has it, which is read as what its argument is. `None` if it is nothing of that kind.
+pub trait Source<'v>: Sized {
+    /// An element of a set.
+    type Element: Source<'v>;
+    /// Return a number, or the handle of an entity.
+    fn number(self) -> Option<i64>;
+    /// Return a text or its number, but no address.
+    fn text(self) -> Option<Passed<'v>>;
+    /// Return the fields of an address.
+    fn address(self) -> Option<(u128, bool, u8)>;
+    /// Return the elements of a set.
+    fn elements(self) -> Option<impl ExactSizeIterator<Item = Self::Element>>;
+}
+
+impl<'v> Source<'v> for Option<Passed<'v>> {
+    type Element = Self;
+
+    #[inline]
+    fn number(self) -> Option<i64> {
+        if let Passed::Number(number) = self? { Some(number) } else { None }
+    }
+
+    #[inline]
+    fn text(self) -> Option<Passed<'v>> {
+        self.filter(|given| !matches!(given, Passed::Address(..)))
+    }
+
+    #[inline]
+    fn address(self) -> Option<(u128, bool, u8)> {
+        if let Passed::Address(bits, is_v6, prefix) = self? { Some((bits, is_v6, prefix)) } else { None }
+    }
+
+    #[inline]
+    fn elements(self) -> Option<impl ExactSizeIterator<Item = Self>> {
+        None::<std::iter::Empty<Self>>
+    }
+}
+
+impl<'v, S: ExactSizeIterator<Item = Option<Passed<'v>>>> Source<'v> for Option<Given<'v, S>> {
+    type Element = Option<Passed<'v>>;
+
+    #[inline]
+    fn number(self) -> Option<i64> {
+        if let Given::One(given) = self? { Some(given).number() } else { None }
+    }
+
+    #[inline]
+    fn text(self) -> Option<Passed<'v>> {
+        if let Given::One(given) = self? { Some(given).text() } else { None }
+    }
+
+    #[inline]
+    fn address(self) -> Option<(u128, bool, u8)> {
+        if let Given::One(given) = self? { Some(given).address() } else { None }
+    }
+
+    #[inline]
+    fn elements(self) -> Option<impl ExactSizeIterator<Item = Self::Element>> {
+        if let Given::Set(elements) = self? { Some(elements) } else { None }
+    }
+}
+
 impl Gate {
     /// Begin to pass the values of a decision. This ends a call that was begun. `None` if numbers of texts are of
     /// another bundle generation than the newest, or in a forked child.
@@ -74,11 +137,11 @@ impl Gate {
     /// at once. This does not end a call that was begun. `None` if that cannot be done: [`Self::pass`] then may.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
-    pub fn allows_passed<'v, S: ExactSizeIterator<Item = Option<Passed<'v>>>>(
+    pub fn allows_passed<'v>(
         &mut self,
         generation: u64,
         (session, resource): (SessionId, Handle),
-        values: impl Iterator<Item = Option<Given<'v, S>>>,
+        values: impl Iterator<Item = impl Source<'v>>,
     ) -> Option<Code> {
         let Self { shared, snapshot, binding, brought, call, .. } = self;
         let binding = binding.as_deref()?;
@@ -92,12 +155,14 @@ impl Gate {
         if binding.table.asks.keeps {
             brought.clear();
         }
+        let principal =
+            if binding.table.asks.principal { Some(principal_of(shared, snapshot, session)?) } else { None };
         let mut by_answers = EffectByAnswers::default();
-        let mut answering =
-            Answering { snapshot, binding, brought, answers: &mut by_answers.answers, unknown: MOST_UNKNOWN };
+        let answers = &mut by_answers.answers;
+        let mut answering = Answering { snapshot, binding, brought, answers, principal, unknown: MOST_UNKNOWN };
         let (mut numbers, mut count) = ([0; MOST_PASSED], 0);
         for given in values {
-            *numbers.get_mut(count)? = answering.number(count, given?)?;
+            *numbers.get_mut(count)? = answering.number(count, given)?;
             count += 1;
         }
         let code = self.decide_if_current(session, resource, numbers.get(..count)?, &mut by_answers)?;
@@ -134,6 +199,8 @@ struct Answering<'g> {
     binding: &'g Binding,
     brought: &'g mut CallValues,
     answers: &'g mut Answers,
+    /// The principal, as sets have it, if some check asks for it.
+    principal: Option<u64>,
     /// How many more texts that the bundle lacks may be passed.
     unknown: u32,
 }
@@ -141,67 +208,63 @@ struct Answering<'g> {
 impl Answering<'_> {
     /// Return the number of a value, which the argument at a place has, and answer the checks that ask for it.
     #[inline]
-    fn number<'v>(
-        &mut self,
-        place: usize,
-        given: Given<'v, impl ExactSizeIterator<Item = Option<Passed<'v>>>>,
-    ) -> Option<i64> {
+    fn number<'v>(&mut self, place: usize, given: impl Source<'v>) -> Option<i64> {
         let asks = &self.binding.table.asks;
-        let ask = asks.arguments.get(place)?;
-        // Most values are numbers of which no check asks.
-        if let (Ask::Number((first, end)), Given::One(Passed::Number(number))) = (ask, &given)
-            && first == end
-        {
-            return Some(*number);
-        }
-        match (*ask, given) {
-            (Ask::Number(asked), Given::One(Passed::Number(number))) => {
-                asks.number(asked, number, self.answers)?;
+        match *asks.arguments.get(place)? {
+            Ask::Number(asked) => {
+                let number = given.number()?;
+                if asked.0 != asked.1 {
+                    asks.number(asked, number, self.answers)?;
+                }
                 Some(number)
             }
-            (Ask::Entity { ty, checks, first, answers }, Given::One(Passed::Number(handle))) => {
-                let number = self.entity(place, ty, handle)?;
+            Ask::Entity { ty, checks, first, answers } => {
+                let number = self.entity(place, ty, given.number()?)?;
                 if checks != 0 && self.snapshot.changes.is_none() {
                     asks.entity((checks, first, answers), number.cast_unsigned(), self.answers)?;
                 }
                 Some(number)
             }
-            (Ask::Text(asked), Given::One(given)) => {
-                if let Passed::Number(number) = given {
-                    if asked.0 != asked.1 {
-                        let text = self.snapshot.loaded.bundle.store().strings.get(u32::try_from(number).ok()?)?;
-                        asks.text(asked, text, self.answers)?;
-                    }
-                } else if let Passed::Text(text) | Passed::Unknown(text) = given {
-                    asks.text(asked, text.as_bytes(), self.answers)?;
+            Ask::Text(asked) => {
+                let given = given.text()?;
+                if asked.0 != asked.1 {
+                    let text = match given {
+                        Passed::Number(number) => known_text(self.snapshot, number)?,
+                        Passed::Text(text) | Passed::Unknown(text) => text.as_bytes(),
+                        Passed::Address(..) => return None,
+                    };
+                    asks.text(asked, text, self.answers)?;
                 }
                 self.text(given)
             }
-            (Ask::Address(asked), Given::One(Passed::Address(bits, false, prefix))) if prefix <= 32 => {
+            Ask::Address(asked) => {
+                let (bits, is_v6, prefix) = given.address()?;
+                if is_v6 || prefix > 32 {
+                    return None;
+                }
                 asks.ip4(asked, u32::try_from(bits).ok()?, prefix.into(), self.answers)?;
                 Some(NOT_KEPT)
             }
-            (Ask::Set { kind, ty, elements, asked }, Given::Set(all)) => {
+            Ask::Set { kind, ty, elements, asked } => {
+                let all = given.elements()?;
                 if all.len() > MOST_ELEMENTS {
                     return None;
                 }
                 let (mut found, mut number) = (0, EMPTY_SET);
                 for element in all {
-                    let payload = match (kind, element?) {
-                        (Tag::String, given) => self.text(given)?,
-                        (Tag::Entity, Passed::Number(handle)) => self.entity_of_set(place, ty, handle)?,
-                        (Tag::Bool, Passed::Number(number)) => i64::from(number != 0),
-                        (_, Passed::Number(number)) => number,
-                        _ => return None,
+                    let payload = match kind {
+                        Tag::String => self.text(element.text()?)?,
+                        Tag::Entity => self.entity_of_set(place, ty, element.number()?)?,
+                        Tag::Bool => i64::from(element.number()? != 0),
+                        _ => element.number()?,
                     };
-                    found |= asks.element(elements, payload.cast_unsigned());
+                    found |= asks.element(elements, payload.cast_unsigned(), self.principal);
                     number = NOT_KEPT;
                 }
                 asks.set(asked, found, self.answers)?;
                 Some(number)
             }
-            (Ask::Kept, given) => self.kept(place, given),
-            _ => None,
+            Ask::Kept => self.kept(place, given),
         }
     }
 
@@ -234,57 +297,59 @@ impl Answering<'_> {
 
     /// Keep a value, and return its number.
     #[inline(never)]
-    fn kept<'v>(&mut self, place: usize, given: Given<'v, impl Iterator<Item = Option<Passed<'v>>>>) -> Option<i64> {
-        let (argument, ty) = (*self.binding.arguments.get(place)?, self.binding.types.get(place)?);
-        match given {
-            Given::One(given) => keep(self.snapshot, self.brought, (argument, ty), given),
-            Given::Set(elements) => keep_set(self.snapshot, self.brought, (argument, ty), elements),
-        }
+    fn kept<'v>(&mut self, place: usize, given: impl Source<'v>) -> Option<i64> {
+        let argument = (*self.binding.arguments.get(place)?, self.binding.types.get(place)?);
+        keep(self.snapshot, self.brought, argument, given)
     }
 }
 
-/// Keep a value that is no set. Return its number; `None` if it is not of the argument's type, or there is no room.
-#[inline]
-fn keep(
-    snapshot: &Snapshot,
-    brought: &mut CallValues,
-    (argument, ty): (Argument, &ValueType),
-    given: Passed<'_>,
-) -> Option<i64> {
-    match (argument, given) {
-        (Argument::Itself, Passed::Number(number)) => Some(number),
-        (Argument::Text, given) => keep_text(snapshot, brought, given),
-        (Argument::Entity(number), Passed::Number(handle)) => {
-            Some(entity_value(snapshot, handle, number, ty)?.as_i64())
-        }
-        (Argument::Address, Passed::Address(bits, is_v6, prefix)) if prefix <= if is_v6 { 128 } else { 32 } => {
-            brought.address(bits, is_v6, prefix)
-        }
-        _ => None,
-    }
+/// Return the principal of a session, as sets have it. `None` if the session or the entity is not there. Another
+/// snapshot may say otherwise, and then this one decides nothing.
+#[inline(never)]
+fn principal_of(shared: &Shared, snapshot: &Snapshot, session: SessionId) -> Option<u64> {
+    let place = shared.sessions.valid(session, shared.now_ns())?;
+    Some(snapshot.entity(place)?.bits())
 }
 
-/// Keep a set, as [`keep`] does.
+/// Return a text that the bundle holds.
+#[inline(never)]
+fn known_text(snapshot: &Snapshot, number: i64) -> Option<&[u8]> {
+    snapshot.loaded.bundle.store().strings.get(u32::try_from(number).ok()?)
+}
+
+/// Keep a value. Return its number; `None` if it is not of the argument's type, or there is no room.
 #[inline]
-fn keep_set<'v>(
+fn keep<'v>(
     snapshot: &Snapshot,
     brought: &mut CallValues,
     (argument, ty): (Argument, &ValueType),
-    elements: impl Iterator<Item = Option<Passed<'v>>>,
+    given: impl Source<'v>,
 ) -> Option<i64> {
-    let (Argument::Set(kind, number), ValueType::Set(ty)) = (argument, ty) else { return None };
-    let start = brought.begin_set()?;
-    for element in elements {
-        let value = match (kind, element?) {
-            (Tag::String, given) => Value::number(Tag::String, keep_text(snapshot, brought, given)?),
-            (Tag::Entity, Passed::Number(handle)) => entity_value(snapshot, handle, number, ty)?,
-            (Tag::Bool, Passed::Number(number)) => Value::bool(number != 0),
-            (kind, Passed::Number(number)) => Value::number(kind, number),
-            _ => return None,
-        };
-        brought.push(value)?;
+    match argument {
+        Argument::Itself => given.number(),
+        Argument::Text => keep_text(snapshot, brought, given.text()?),
+        Argument::Entity(number) => Some(entity_value(snapshot, given.number()?, number, ty)?.as_i64()),
+        Argument::Address => {
+            let (bits, is_v6, prefix) = given.address()?;
+            let longest = if is_v6 { 128 } else { 32 };
+            if prefix <= longest { brought.address(bits, is_v6, prefix) } else { None }
+        }
+        Argument::Set(kind, number) => {
+            let ValueType::Set(ty) = ty else { return None };
+            let (elements, start) = (given.elements()?, brought.begin_set()?);
+            for element in elements {
+                let value = match kind {
+                    Tag::String => Value::number(Tag::String, keep_text(snapshot, brought, element.text()?)?),
+                    Tag::Entity => entity_value(snapshot, element.number()?, number, ty)?,
+                    Tag::Bool => Value::bool(element.number()? != 0),
+                    kind => Value::number(kind, element.number()?),
+                };
+                brought.push(value)?;
+            }
+            brought.set(start)
+        }
+        Argument::Nothing => None,
     }
-    brought.set(start)
 }
 
 #[inline]
@@ -314,27 +379,13 @@ fn entity_value(snapshot: &Snapshot, handle: i64, number: u32, ty: &ValueType) -
 }
 
 impl PassedValues<'_> {
-    /// Pass a value that is no set. `None` if it is not of the argument's type, or there is no room for it.
+    /// Pass a value. `None` if it is not of the argument's type, or there is no room for it.
     #[inline]
-    pub fn value(&mut self, given: Passed<'_>) -> Option<()> {
-        self.keep(|snapshot, brought, argument| keep(snapshot, brought, argument, given))
-    }
-
-    /// Pass a set. `None` if an element is not of the type, or there is no room for it.
-    #[inline]
-    pub fn set<'v>(&mut self, elements: impl Iterator<Item = Option<Passed<'v>>>) -> Option<()> {
-        self.keep(|snapshot, brought, argument| keep_set(snapshot, brought, argument, elements))
-    }
-
-    #[inline]
-    fn keep(
-        &mut self,
-        keep: impl FnOnce(&Snapshot, &mut CallValues, (Argument, &ValueType)) -> Option<i64>,
-    ) -> Option<()> {
+    pub fn value<'v>(&mut self, given: impl Source<'v>) -> Option<()> {
         let Gate { snapshot, binding, brought, .. } = &mut *self.gate;
         let binding = binding.as_deref().filter(|binding| self.count < binding.callers)?;
         let argument = (*binding.arguments.get(self.count)?, binding.types.get(self.count)?);
-        *self.numbers.get_mut(self.count)? = keep(snapshot, brought, argument)?;
+        *self.numbers.get_mut(self.count)? = keep(snapshot, brought, argument, given)?;
         self.count += 1;
         Some(())
     }

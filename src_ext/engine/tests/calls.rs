@@ -67,10 +67,7 @@ impl Desk {
         let generation = gate.generation();
         let mut passed = gate.pass(generation).unwrap();
         for value in given {
-            match value {
-                Given::One(value) => passed.value(value).unwrap(),
-                Given::Set(elements) => passed.set(elements).unwrap(),
-            }
+            passed.value(Some(value)).unwrap();
         }
         assert_eq!(passed.allows(self.session, self.doc), Some(code), "passed in one step");
         code
@@ -144,6 +141,10 @@ fn values_that_are_not_kept_decide_what_they_do_if_they_are() {
         ("context.from.isMulticast()", (0xE000_0001, false, 32), Code::Allow),
         ("context.from.isMulticast()", (0xE000_0001, false, 3), Code::Default),
         ("context.texts.contains(\"b\") && context.who.contains(principal)", HOME, Code::Allow),
+        ("!context.who.contains(principal)", HOME, Code::Default),
+        ("!context.numbers.contains(principal)", HOME, Code::Allow),
+        ("context.who.contains(principal) && context.who.contains(User::\"u\")", HOME, Code::Allow),
+        ("context.who.contains(principal) && context.who.contains(User::\"v\")", HOME, Code::Default),
     ] {
         let desk = Desk::new(condition);
         let who = [desk.user("u")];

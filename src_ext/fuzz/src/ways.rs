@@ -127,11 +127,7 @@ impl Ways {
         let by_answers = self.gate.allows_passed(generation, (session, resource), given());
         let mut passed = self.gate.pass(generation).ok_or("values cannot be passed")?;
         for given in given() {
-            let done = match given.ok_or("an argument is no value")? {
-                Given::One(value) => passed.value(value),
-                Given::Set(elements) => passed.set(elements),
-            };
-            done.ok_or("a value cannot be passed")?;
+            passed.value(given).ok_or("a value cannot be passed")?;
         }
         let decided = match determining {
             Some(determining) => passed.decide(session, resource, determining),

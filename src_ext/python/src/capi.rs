@@ -6,22 +6,20 @@
 
 mod guard;
 mod parsing;
+mod passing;
 
 use self::guard::{decided, guarded, values};
 use self::parsing::{parse, parse_address};
+use self::passing::decide_values;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use std::ffi::c_char;
 use std::mem::offset_of;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 use ztfast_bundle::ValueType;
-use ztfast_embed::{
-    ABI_VERSION, ANY_AGE, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, RawValue, Status, UNDECIDED, UNKNOWN_TEXT,
-};
+use ztfast_embed::{ABI_VERSION, ANY_AGE, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, Status};
 use ztfast_engine::{
-    Batch, Code, Column, Determining, EntityError, Gate, Given, Handle, MOST_PASSED, Passed, PrepareError, Principals,
-    SessionId,
+    Batch, Code, Column, Determining, EntityError, Gate, Handle, MOST_PASSED, PrepareError, Principals, SessionId,
 };
 
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
@@ -91,96 +89,6 @@ unsafe extern "C" fn decide(
     determining.count = 0;
     let (Some(gate), Some(values)) = (gate, values) else { return Code::Corrupt as u32 };
     decided(|| gate.decide(SessionId(session), Handle(resource), values, determining))
-}
-
-unsafe extern "C" fn decide_values(
-    gate: *mut RawGate,
-    session: u64,
-    resource: u64,
-    data: *const RawValue,
-    count: usize,
-    generation: u64,
-    determining: *mut ztfast_embed::Determining,
-) -> u32 {
-    // SAFETY: as in `decide`; the header demands `count` values.
-    let (gate, given, mut determining) =
-        unsafe { (gate.cast::<Gate>().as_mut(), values(data, count), determining.cast::<Determining>().as_mut()) };
-    if let Some(determining) = &mut determining {
-        determining.count = 0;
-    }
-    let (Some(gate), Some(given)) = (gate, given) else { return UNDECIDED };
-    let decided = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the header demands that values point to what they say.
-        let mut values = given.iter().map(|value| unsafe { whole(value) });
-        let (session, resource) = (SessionId(session), Handle(resource));
-        if determining.is_none()
-            && let code @ Some(_) = gate.allows_passed(generation, (session, resource), values.clone())
-        {
-            return code;
-        }
-        let mut passed = gate.pass(generation)?;
-        values.try_for_each(|value| match value? {
-            Given::One(value) => passed.value(value),
-            Given::Set(elements) => passed.set(elements),
-        })?;
-        match determining {
-            Some(determining) => passed.decide(session, resource, determining),
-            None => passed.allows(session, resource),
-        }
-    }));
-    decided.unwrap_or(Some(Code::Corrupt)).map_or(UNDECIDED, |code| code as u32)
-}
-
-/// Return a value. `None` if there is no such value.
-///
-/// # Safety
-/// As the header demands: if the kind says so, `data` points to `length` bytes or values.
-#[inline(always)]
-#[allow(clippy::inline_always)] // on the hot path
-unsafe fn whole(value: &RawValue) -> Option<Given<'_, impl ExactSizeIterator<Item = Option<Passed<'_>>>>> {
-    if value.kind == Kind::Set as u32 {
-        // SAFETY: the caller's promise.
-        let elements = unsafe { values(value.data.cast::<RawValue>(), value.length as usize) }?;
-        // SAFETY: the caller's promise.
-        return Some(Given::Set(elements.iter().map(|element| unsafe { scalar(element) })));
-    }
-    // SAFETY: the caller's promise.
-    Some(Given::One(unsafe { scalar(value) }?))
-}
-
-/// Return a value that is no set. `None` for a set, for a text that is not UTF-8, and for an address that there is not.
-///
-/// # Safety
-/// As for [`whole`].
-#[inline]
-unsafe fn scalar(value: &RawValue) -> Option<Passed<'_>> {
-    const TEXT: u32 = Kind::String as u32;
-    const ADDRESS: u32 = Kind::Address as u32;
-    // SAFETY: the caller's promise, for these two kinds.
-    let bytes = || unsafe { values(value.data.cast::<u8>(), value.length as usize) };
-    Some(match value.kind {
-        0 => Passed::Number(value.number),
-        TEXT => {
-            let bytes = bytes()?;
-            // Most texts are ASCII, and short.
-            let text = if bytes.iter().fold(0, |all, &byte| all | byte) < 0x80 {
-                // SAFETY: ASCII is UTF-8.
-                unsafe { std::str::from_utf8_unchecked(bytes) }
-            } else {
-                std::str::from_utf8(bytes).ok()?
-            };
-            if value.number == UNKNOWN_TEXT { Passed::Unknown(text) } else { Passed::Text(text) }
-        }
-        ADDRESS => {
-            let (bytes, prefix) = (bytes()?, u8::try_from(value.number).ok()?);
-            match (<&[u8; 4]>::try_from(bytes), <&[u8; 16]>::try_from(bytes)) {
-                (Ok(&bytes), _) => Passed::Address(u32::from_be_bytes(bytes).into(), false, prefix),
-                (_, Ok(&bytes)) => Passed::Address(u128::from_be_bytes(bytes), true, prefix),
-                _ => return None,
-            }
-        }
-        _ => return None,
-    })
 }
 
 unsafe extern "C" fn begin(gate: *mut RawGate) -> i32 {

@@ -137,6 +137,12 @@ impl Predicate {
         }
     }
 
+    /// Return the place of a set of the request of which this asks whether it contains the principal.
+    pub(crate) fn composite_contains_principal(&self) -> Option<u16> {
+        let is_principal = matches!(self.second.source, Source::Principal) && self.second.count == 0;
+        self.first.composite().filter(|_| is_principal && matches!(self.question, Question::Contains))
+    }
+
     /// Return the place of a text of the request, and the pattern of which this asks whether the text matches it.
     pub(crate) fn text_is_like(&self) -> Option<(u16, u32)> {
         match (self.question, self.first.source) {

@@ -28,6 +28,8 @@ pub struct Single {
 enum Question {
     /// Whether the set contains some elements.
     Elements(Elements),
+    /// Whether the set contains the principal.
+    Principal,
     /// Whether the text begins with these ASCII characters, so many of them.
     Beginning([u8; LONGEST], usize),
     /// Whether the address or range is in this IPv4 range.
@@ -83,6 +85,9 @@ impl Single {
     }
 
     fn elements_of(predicate: &Predicate, store: &StoreView<'_>) -> Option<(u16, Question)> {
+        if let Some(place) = predicate.composite_contains_principal() {
+            return Some((place, Question::Principal));
+        }
         if let Some((place, element)) = predicate.composite_contains() {
             return Some((place, Question::Elements(Elements::of(&[element], true)?)));
         }
@@ -135,6 +140,12 @@ impl Single {
         }
     }
 
+    /// Return whether this asks if a set contains the principal.
+    #[must_use]
+    pub const fn asks_for_principal(&self) -> bool {
+        matches!(self.question, Question::Principal)
+    }
+
     /// Return whether the condition holds of a number; `None` if it asks for something else.
     #[inline]
     #[must_use]
@@ -150,7 +161,7 @@ impl Single {
     pub fn of_text(&self, text: &[u8]) -> Option<bool> {
         let Question::Beginning(bytes, len) = &self.question else { return None };
         // In UTF-8 the bytes of these characters are part of no other.
-        Some(text.get(..*len) == bytes.get(..*len))
+        Some(text.get(..*len).is_some_and(|own| equal(own, bytes.get(..*len).unwrap_or_default())))
     }
 
     /// Return whether the condition holds of an IPv4 address or range; `None` if it asks for something else.
@@ -201,6 +212,41 @@ impl Single {
                 self.of_ip4(address, prefix)
             }
             Question::TimeOfDay { .. } => self.of_number(number.cast_signed()),
+            Question::Principal => None,
+        }
+    }
+}
+
+/// Return whether two texts of one length are equal. Most are short, for which this takes less than a call.
+#[inline]
+fn equal(first: &[u8], second: &[u8]) -> bool {
+    match first.len() {
+        0..4 => first.iter().eq(second),
+        4..=8 => have_equal_ends::<4>(first, second),
+        9..=16 => have_equal_ends::<8>(first, second),
+        _ => first == second,
+    }
+}
+
+#[inline]
+fn have_equal_ends<const N: usize>(first: &[u8], second: &[u8]) -> bool {
+    first.first_chunk::<N>() == second.first_chunk() && first.last_chunk::<N>() == second.last_chunk()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LONGEST, equal};
+
+    #[test]
+    fn texts_of_one_length_are_equal_iff_all_bytes_are() {
+        for len in 0..=LONGEST {
+            let text = vec![b'x'; len];
+            assert!(equal(&text, &text.clone()), "{len}");
+            for at in 0..len {
+                let mut other = text.clone();
+                other[at] = b'y';
+                assert!(!equal(&text, &other), "{len} {at}");
+            }
         }
     }
 }

@@ -10,12 +10,11 @@ pub mod spoilt;
 
 pub use kind::Kind;
 use std::io::Write as _;
-use std::iter::Empty;
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, Form};
 use ztfast_engine::{
-    Admission, AttrValue, Batch, Code, Column, Determining, Engine, EngineOptions, EntityData, Gate, Given, Handle,
-    Passed, Principals, SessionId, SessionStatus, now_ns,
+    Admission, AttrValue, Batch, Code, Column, Determining, Engine, EngineOptions, EntityData, Gate, Handle, Passed,
+    Principals, SessionId, SessionStatus, now_ns,
 };
 
 /// Every form, and the one that the compiler chooses.
@@ -147,11 +146,11 @@ impl Desk {
                     for given in [Passed::Text("unknown x"), Passed::Text("axb"), Passed::Unknown("unknown")] {
                         let who = Passed::Number(self.users[0].0.cast_signed());
                         let values = [Passed::Number(n), given, who];
-                        let one = |value: &'_ Passed<'static>| Some(Given::<Empty<_>>::One(*value));
-                        let by_answers = self.gate.allows_passed(generation, (session, doc), values.iter().map(one));
+                        let by_answers =
+                            self.gate.allows_passed(generation, (session, doc), values.iter().copied().map(Some));
                         count(by_answers.unwrap_or(Code::Killed));
                         let Some(mut passed) = self.gate.pass(generation) else { continue };
-                        let there = values.map(|value| passed.value(value));
+                        let there = values.map(|value| passed.value(Some(value)));
                         if there == [Some(()); 3] {
                             count(passed.allows(session, doc).unwrap_or(Code::Killed));
                             count(passed.decide(session, doc, &mut determining).unwrap_or(Code::Killed));
