@@ -147,6 +147,10 @@ def text_of(what: str, given: object) -> str:
         raise refused(what, "a text", given)
     # One name has one spelling, so that nobody is two persons by writing theirs differently.
     text = unicodedata.normalize("NFKC", str.__str__(given)).strip()
+    if what.endswith("by"):
+        text = " ".join(text.split())
+        if any(unicodedata.category(letter) in ("Cc", "Cf") for letter in text):
+            raise refused(what, "a name without characters that nobody sees", given)
     if not text:
         raise ArgumentError(f"{what}: wanted a text; got an empty one")
     try:

@@ -12,7 +12,7 @@ use crate::keeper::{self, Follow};
 use crate::names::NameKind;
 use crate::numbers::Place;
 use crate::owners::{Claim, Owners, PATIENT};
-use crate::proof::{Proof, Scale};
+use crate::proof::{MAX_FACTORS, Proof, Scale};
 use crate::slot::{
     Admission, FREE, LiveFields, Opened, STATUS_MASK, SessionDetails, SessionId, SessionSlot, SessionStatus, is_of,
 };
@@ -645,6 +645,14 @@ impl Sessions {
     /// # Errors
     /// The system cannot lock the state's file.
     pub fn factors<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> io::Result<Option<u32>> {
+        let names: Vec<&str> = names.into_iter().collect();
+        // Names that are refused take no place.
+        let known = self.table.state.factor_names();
+        let new: HashSet<&str> =
+            names.iter().copied().filter(|name| !known.iter().any(|known| known == name)).collect();
+        if known.len() + new.len() > MAX_FACTORS {
+            return Ok(None);
+        }
         let mut bits = 0;
         for name in names {
             let Some(number) = self.number_of(NameKind::Factor, name)? else { return Ok(None) };

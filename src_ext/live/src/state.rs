@@ -10,7 +10,7 @@
 //! uids        the register of uids
 //! ```
 //!
-//! The file is made whole under another name and then linked, so no process sees it half made. A process with the role
+//! The file is made whole under another name and then renamed, so no process sees it half made. A process with the role
 //! [`Role::Decide`] opens the file for reading only, so that no code in it can make the mapping writable.
 
 use crate::names::{MAX_NAME, NameKind, NameSlot, Names};
@@ -19,7 +19,7 @@ use crate::proof::{MAX_FACTORS, Scale, base_ns};
 use crate::register::{SharedUids, sizes};
 use crate::slot::{LAYOUT, SessionDetails, SessionSlot};
 use crate::switches::{SWITCHES_LAYOUT, Switches};
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -97,6 +97,8 @@ struct Header {
     boot: [u8; 16],
     id: [u8; 16],
     inode: u64,
+    /// The inode of the file of owners: those who lock another one do not exclude these.
+    owners: u64,
     sessions: u64,
     uids: u64,
     /// The key that converts places to handles, the same in all processes.
@@ -255,11 +257,18 @@ impl State {
             Mapping::of_file(&file, layout.size, role == Role::Authority).map_err(io("it cannot be mapped"))?;
         let resident = mapping.hold("state", residence)?;
         let owners = match role {
-            Role::Authority => Owners::enter(at.open_owners()?).map_err(|source| StateError::Io {
-                path: directory.join(OWNERS),
-                what: "no byte of it can be locked",
-                source,
-            })?,
+            Role::Authority => {
+                let (path, file) = (directory.join(OWNERS), at.open_owners()?);
+                if file.metadata().map_err(at.io(OWNERS, "its number cannot be read"))?.ino() != header.owners {
+                    let why =
+                        "this is not the file that was made with the state, so that its processes would not exclude \
+                               each other: end them and remove both files"
+                            .to_owned();
+                    return Err(StateError::Refused { path, why });
+                }
+                let what = "no byte of it can be locked";
+                Owners::enter(file).map_err(|source| StateError::Io { path, what, source })?
+            }
             Role::Decide => Owners::reader(),
         };
         let (key, scale) = (header.key, Scale::of_state(header.base_ns));
@@ -483,6 +492,9 @@ impl Directory<'_> {
         if about.len() != header.size {
             return refused("the state is not as long as when it was made: end its processes and remove the file");
         }
+        if about.nlink() != 1 {
+            return refused("the file has another name too (a hard link): give the directory in which it was made");
+        }
         if about.ino() != header.inode {
             return refused("this is a copy of a state, whose processes do not see it: remove it");
         }
@@ -504,18 +516,26 @@ impl Directory<'_> {
         let temporary = format!("{FILE}.{:016x}", number(&random[..8]));
         let file = self.open_file(&temporary, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
         let file = file.ok_or_else(|| self.refused("the directory is gone"))?;
-        let made = self.fill(&file, layout, capacity, &random[8..]).and_then(|()| {
-            // Another name that exists already is left as it is.
-            match rustix::fs::linkat(&self.file, temporary.as_str(), &self.file, FILE, AtFlags::empty()) {
+        let owners = self.open_owners()?.metadata().map_err(self.io(OWNERS, "its number cannot be read"))?.ino();
+        let made = self.fill(&file, layout, capacity, (&random[8..], owners)).and_then(|()| {
+            // A state that exists already is left as it is.
+            let (from, flags) = (temporary.as_str(), RenameFlags::NOREPLACE);
+            match rustix::fs::renameat_with(&self.file, from, &self.file, FILE, flags) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
-                Err(error) => Err(self.io(FILE, "it cannot be linked")(error.into())),
+                Err(error) => Err(self.io(FILE, "it cannot be renamed")(error.into())),
             }
         });
         let _ = rustix::fs::unlinkat(&self.file, temporary.as_str(), AtFlags::empty());
         made
     }
 
-    fn fill(&self, file: &File, layout: Layout, capacity: Capacity, id: &[u8]) -> Result<(), StateError> {
+    fn fill(
+        &self,
+        file: &File,
+        layout: Layout,
+        capacity: Capacity,
+        (id, owners): (&[u8], u64),
+    ) -> Result<(), StateError> {
         let size = layout.size as u64;
         // A file with holes would end its processes when a filesystem is full and a page is needed.
         rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size)
@@ -535,6 +555,7 @@ impl Directory<'_> {
             boot: boot(),
             id: id.try_into().unwrap_or_default(),
             inode: about.ino(),
+            owners,
             sessions: capacity.sessions as u64,
             uids: capacity.uids as u64,
             key: getrandom::u64()? >> 1,

@@ -246,6 +246,19 @@ fn a_state_of_another_boot_or_size_is_refused() {
 }
 
 #[test]
+fn another_file_of_owners_is_refused() {
+    let folder = Folder::new();
+    let first = folder.authority();
+    std::fs::remove_file(folder.0.join(OWNERS)).unwrap();
+    assert!(folder.why().contains("not the file that was made with the state"), "{}", folder.why());
+    let id = admit(&first, 3);
+    assert_eq!(first.valid(id, now_ns()), Some(Place(3)));
+    let link = folder.0.join("link");
+    std::fs::hard_link(folder.file(), &link).unwrap();
+    assert!(folder.why().contains("hard link"), "{}", folder.why());
+}
+
+#[test]
 fn what_others_may_write_is_refused() {
     let folder = Folder::new();
     drop(folder.open(Role::Authority).unwrap());
