@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn texts_of_one_length_are_equal_iff_all_bytes_are() {
         for len in 0..=LONGEST {
-            let text = vec![b'x'; len];
+            let text = [b'x'].repeat(len);
             assert!(equal(&text, &text.clone()), "{len}");
             for at in 0..len {
                 let mut other = text.clone();
