@@ -5,7 +5,7 @@ use crate::host::Folder;
 use crate::host::child::{Child, stop};
 use std::sync::Arc;
 use ztfast_live::{
-    ActionKey, FIRM, KILLS, Kill, Market, MarketState, Released, Role, Scope, Sessions, Stopped, SwitchError,
+    ActionKey, FIRM, FOR_ALL, KILLS, Kill, Market, MarketState, Released, Role, Scope, Sessions, Stopped, SwitchError,
     Switchboard, uid_bit, uid_hash,
 };
 
@@ -209,7 +209,9 @@ fn use_all(first: &Switchboard, second: &Switchboard) -> Result<(), String> {
     }
     let left = second.kills(NOW_NS).len();
     for number in left..KILLS {
-        let new = kill(1_000 + number as u64, entity(("Venue", &number.to_string())), Stopped::Everything);
+        // The last ones may only be of the whole firm.
+        let scope = if number < KILLS - FOR_ALL { entity(("Venue", &number.to_string())) } else { Scope::Firm };
+        let new = kill(1_000 + number as u64, scope, Stopped::Everything);
         let done = first.change(NOW_NS, |writer| writer.kill(&new)).map_err(|error| error.to_string())?;
         if done.is_err() || !is_in_force(second, &new) {
             return fail("a kill is not in force");
