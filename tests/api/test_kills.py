@@ -543,4 +543,16 @@ def test_a_name_or_a_reason_writes_no_line_of_the_log(desk: Desk, caplog: pytest
     with caplog.at_level("INFO", logger="ztfast"):
         desk.engine.release_kill(kill, by="eve\nkill 0: released by ann", reason="a\x1b[2Jreason")
     (message,) = [record.getMessage() for record in caplog.records if record.name == "ztfast"]
-    assert message == rf"kill {kill.id:016x}: released by eve\nkill 0: released by ann: a\x1b[2Jreason"
+    assert message == rf"kill {kill.id:016x}: released by eve kill 0: released by ann: a\x1b[2Jreason"
+
+
+@pytest.mark.parametrize("unseen", ["ann\u200b", "\u202eann", "ann\0", "a\u00adnn", "\u200b", "an\x1bn"])
+def test_a_name_has_no_characters_that_nobody_sees(desk: Desk, unseen: str) -> None:
+    kill = desk.engine.kill(**WHO, two_persons=True)
+    assert desk.engine.release_kill(kill, by="ann", reason="a test") is False
+    for by in ({"by": unseen}, {"by": "bob", "approved_by": unseen}):
+        with pytest.raises(ztfast.ArgumentError, match="nobody sees"):
+            desk.engine.release_kill(kill, reason="a test", **by)
+    with pytest.raises(ztfast.Error, match="another person"):
+        desk.engine.release_kill(kill, by="ann ", reason="a test")
+    assert desk.engine.release_kill(kill, by="bob", reason="a test")
