@@ -8,12 +8,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import ztfast
+from tests.conftest import ask
 
 ANN, BOB = 'User::"ann"', 'User::"bob"'
 P1 = 'Photo::"p1"'
@@ -46,18 +47,6 @@ def code(engine: ztfast.Engine, session: ztfast.Session) -> str:
     return found
 
 
-@pytest.fixture
-def child() -> Iterator[list[subprocess.Popen[str]]]:
-    running: list[subprocess.Popen[str]] = []
-    yield running
-    for process in running:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None
-            pipe.close()
-
-
 PROGRAM = """
 import sys, ztfast
 engine = ztfast.Engine(ztfast.examples.tiny(), state=sys.argv[1], role=sys.argv[2])
@@ -73,21 +62,16 @@ for line in sys.stdin:
 
 @pytest.mark.parametrize("role", ["authority", "decide"])
 def test_another_process_sees_sessions_handles_and_revocations(
-    state: Path, role: str, child: list[subprocess.Popen[str]]
+    state: Path, role: str, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     here = engine(state)
-    arguments = [sys.executable, "-c", PROGRAM, str(state), role]
-    there = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    child.append(there)
-    assert there.stdin is not None
+    there = start(PROGRAM, role)
     assert there.stdout is not None
     assert int(there.stdout.readline()) == here.resource(P1).handle
 
     def asked(session: ztfast.Session) -> str:
-        assert there.stdin is not None
-        assert there.stdout is not None
-        print(session.id, file=there.stdin, flush=True)
-        return there.stdout.readline().strip()
+        (answer,) = ask(there, str(session.id))
+        return answer
 
     session, other = here.admit(identity()), here.admit(identity(BOB))
     assert (asked(session), asked(other)) == ("ALLOW", "DEFAULT")

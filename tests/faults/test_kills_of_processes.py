@@ -7,14 +7,12 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 import ztfast
+from tests.conftest import ask
 
 P1, P2 = 'Photo::"p1"', 'Photo::"p2"'
 # Room for what the tests name.
@@ -66,32 +64,6 @@ for line in sys.stdin:
         if len(kept) > 3:
             engine.release_kill(kept.pop(0), by="ann", approved_by="bob", reason="over")
 """
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    running: list[subprocess.Popen[str]] = []
-
-    def start(program: str, *arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", program, str(tmp_path / "desk"), *map(str, arguments)]
-        running.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
-        return running[-1]
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None
-            pipe.close()
-
-
-def ask(process: subprocess.Popen[str], line: str = "") -> list[str]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(line + "\n")
-    process.stdin.flush()
-    return process.stdout.readline().split()
 
 
 def engine(tmp_path: Path) -> ztfast.Engine:

@@ -123,9 +123,9 @@ impl Shared {
         id: &str,
         attributes: &Attributes<'_>,
     ) -> Result<(Place, Option<Place>), ztfast_live::HandleError> {
-        let principal = self.place_in(registry, ty, id, Wanted::Session)?;
+        let principal = self.place_of(registry, ty, id, Wanted::Session)?;
         let on_behalf_of = attributes.on_behalf_of;
-        let on_behalf_of = on_behalf_of.map(|(ty, id)| self.place_in(registry, ty, id, Wanted::Session)).transpose()?;
+        let on_behalf_of = on_behalf_of.map(|(ty, id)| self.place_of(registry, ty, id, Wanted::Session)).transpose()?;
         Ok((principal, on_behalf_of))
     }
 

@@ -147,7 +147,14 @@ impl Shared {
         Ok(self.key.handle(place))
     }
 
-    fn place_of(&self, registry: &mut Registry, ty: &str, id: &str, wanted: Wanted) -> Result<Place, HandleError> {
+    /// Give a uid a place. It is kept as long as sessions need it, or for ever.
+    pub(crate) fn place_of(
+        &self,
+        registry: &mut Registry,
+        ty: &str,
+        id: &str,
+        wanted: Wanted,
+    ) -> Result<Place, HandleError> {
         let snapshot = self.snapshot();
         let (place, fresh) = registry.register.place(ty, id, &snapshot.loaded.uids, wanted)?;
         if fresh {
@@ -189,17 +196,6 @@ impl Shared {
         let principal = self.place_of(&mut registry, ty, id, Wanted::Session)?;
         let admission = Admission { principal: self.key.handle(principal), not_before_ns, not_after_ns };
         self.sessions.admit(principal, &admission)
-    }
-
-    /// Give a uid, or a text as a uid without a type, a place. It is kept as long as sessions need it, or for ever.
-    pub(crate) fn place_in(
-        &self,
-        registry: &mut Registry,
-        ty: &str,
-        id: &str,
-        wanted: Wanted,
-    ) -> Result<Place, HandleError> {
-        self.place_of(registry, ty, id, wanted)
     }
 
     /// Set a session's status. Return `false` if there is no such session, or it was revoked.

@@ -1,4 +1,4 @@
-//! The table of sessions, one cache line each.
+//! The table of sessions, two cache lines each.
 //!
 //! A session's id is a slot and a random tag, a new one for each admission. An id of another engine, an old id or a
 //! forged id therefore names no session. A decision reads the slot without a lock: it reads the state word before and

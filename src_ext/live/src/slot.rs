@@ -1,4 +1,4 @@
-//! A session's slot: one cache line that is read without a lock.
+//! A session's slot: a cache line that decisions read without a lock, and one that only writers read.
 //!
 //! A reader reads the state word before and after the other fields (a sequence lock), so it never sees a slot half old
 //! and half new. The crate `loom` runs this file in every order in which threads can meet.
