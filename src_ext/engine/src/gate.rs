@@ -360,8 +360,8 @@ impl Gate {
         }
         if let Some(code) = self.shared.denied_by_wall(session) {
             // What the slot says of the session takes precedence.
-            let by_slot = self.shared.sessions.valid(session, self.shared.now_ns()).is_none();
-            return Some(if by_slot { self.shared.why(session, self.shared.now_ns()) } else { code });
+            let by_slot = self.shared.sessions.valid(session, now_ns).is_none();
+            return Some(if by_slot { self.shared.why(session, now_ns) } else { code });
         }
         if !self.shared.stops_some() {
             return None;
