@@ -295,6 +295,8 @@ def test_gates_see_a_swap_that_reads_other_attributes() -> None:
         ("live: { region: String }", "`region`, which must be optional"),
         ("live?: ztfast::Live", "must not be optional"),
         ("live: { factors: Set<Long> }", "`factors` of another type"),
+        ("other: ztfast::Live", "the attribute `other` of the context of Action::"),
+        ("order: { live: ztfast::Live }", "the attribute `order.live` of the context of"),
     ],
 )
 def test_a_record_that_cannot_be_filled_in_is_refused(context: str, says: str) -> None:

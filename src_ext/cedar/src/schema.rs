@@ -10,7 +10,7 @@ use cedar_policy_core::validator::{ValidatorActionId, ValidatorEntityTypeKind, V
 use crate::diagnostic::{self, Diagnostic, Label, Severity};
 use crate::expansion::too_large;
 use crate::ir::{Action, Attribute, EntityType, Type, Uid};
-use crate::live::{has_live, with_live};
+use crate::live::{has_live, refuse_misplaced, with_live};
 use crate::nesting::{Brackets, too_deep};
 use crate::sources::SourceFile;
 use crate::values::Names;
@@ -93,13 +93,16 @@ fn names_live(file: &SourceFile) -> bool {
     file.text.contains("ztfast")
 }
 
-/// Refuse a schema with `external` declarations, which is a fragment: what its actions apply to is unknown.
+/// Refuse a schema with `external` declarations, which is a fragment: what its actions apply to is unknown. Refuse live
+/// attributes where no engine fills them in.
 fn complete(file: &SourceFile, schema: Schema, diagnostics: &mut Vec<Diagnostic>) -> Option<Schema> {
     if let Err(error) = schema.as_ref().check_complete() {
         diagnostics.push(diagnostic::of_cedar(Severity::Error, file, &error, None));
         return None;
     }
-    Some(schema)
+    let before = diagnostics.len();
+    refuse_misplaced(file, schema.as_ref(), diagnostics);
+    (diagnostics.len() == before).then_some(schema)
 }
 
 /// Return whether the file is JSON: Cedar's own syntax never begins with a brace.

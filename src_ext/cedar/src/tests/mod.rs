@@ -4,6 +4,7 @@ mod authorizer;
 mod diagnostics;
 mod exactness;
 mod literals;
+mod live;
 mod lowering;
 mod model;
 mod policies;
