@@ -3,6 +3,9 @@
 from mutant import Loom, Mutant, Python, Rust
 
 SESSIONS = "live/src/sessions.rs"
+TABLE = "live/src/sessions/table.rs"
+FREE = "live/src/sessions/free.rs"
+TESTS = "live/src/sessions/tests.rs"
 SLOT = "live/src/slot.rs"
 REUSE = "live/src/sessions/reuse.rs"
 STATE = "live/src/state.rs"
@@ -16,7 +19,7 @@ NEARER = "an_end_that_moves_nearer_prolongs_no_session_meanwhile"
 MUTANTS = (
     Mutant(
         "sessions of another engine: ids have nothing that cannot be guessed",
-        "live/src/sessions.rs",
+        SESSIONS,
         "let tag = spare.random.next()? & !self.mask & !STATUS_MASK;",
         "let tag = (spare.random.next()? & 0 | 1 << 40) & !self.mask & !STATUS_MASK;",
     ),
@@ -31,7 +34,7 @@ MUTANTS = (
         "live/src/slot.rs",
         "let to_ns = to_ns.min(awake_to_ns).min(self.to_ns.load(Ordering::Relaxed));",
         "let to_ns = to_ns.max(awake_to_ns.min(0));",
-        Rust("live/src/sessions.rs", "a_wall_clock_that_steps_back_prolongs_nothing"),
+        Rust(TESTS, "a_wall_clock_that_steps_back_prolongs_nothing"),
     ),
     Mutant(
         "a session that is looked up by its slot alone: its tag is not compared",
@@ -40,14 +43,14 @@ MUTANTS = (
         "let slot = self.slots().get(self.number(session))?;\n"
         "        let session = SessionId(slot.state.load(Ordering::Relaxed));\n"
         "        slot.valid(session, now_ns).map(|place| Place(place as usize))",
-        Rust(SESSIONS, "sessions_of_another_table_are_unknown"),
+        Rust(TESTS, "sessions_of_another_table_are_unknown"),
     ),
     Mutant(
         "a session that is changed by its slot alone: its tag is not compared",
         SLOT,
         "state & !STATUS_MASK == session.0 && session.0",
         "(state ^ session.0) & mask == 0 && session.0",
-        Rust(SESSIONS, "ids_that_were_never_given_are_unknown"),
+        Rust(TESTS, "ids_that_were_never_given_are_unknown"),
     ),
     Mutant(
         "an id without a tag is that of a slot never used",
@@ -61,35 +64,35 @@ MUTANTS = (
         SLOT,
         "(is_of(state, session, mask) && !revoked).then_some(",
         "(is_of(state, session, mask) || revoked).then_some(",
-        Rust(SESSIONS, "revocation_is_for_good_and_quarantine_is_not"),
+        Rust(TESTS, "revocation_is_for_good_and_quarantine_is_not"),
     ),
     Mutant(
         "quarantine is no status of its own",
         SLOT,
         "Self::Quarantined => 2 << 62,",
         "Self::Quarantined => 1 << 62,",
-        Rust(SESSIONS, "revocation_is_for_good_and_quarantine_is_not"),
+        Rust(TESTS, "revocation_is_for_good_and_quarantine_is_not"),
     ),
     Mutant(
         "a session is honoured a nanosecond beyond its end",
         SLOT,
         "now_ns < to && from <= now_ns;",
         "now_ns <= to && from <= now_ns;",
-        Rust(SESSIONS, "a_session_is_good_within_its_validity_only"),
+        Rust(TESTS, "a_session_is_good_within_its_validity_only"),
     ),
     Mutant(
         "a session begins a nanosecond late",
         SLOT,
         "now_ns < to && from <= now_ns;",
         "now_ns < to && from < now_ns;",
-        Rust(SESSIONS, "a_session_is_good_within_its_validity_only"),
+        Rust(TESTS, "a_session_is_good_within_its_validity_only"),
     ),
     Mutant(
         "a session that ends just now is said not to have begun",
         SESSIONS,
         "_ if now_ns >= slot.to_ns.load(Ordering::Relaxed) => Code::Expired,",
         "_ if now_ns > slot.to_ns.load(Ordering::Relaxed) => Code::Expired,",
-        Rust(SESSIONS, "a_session_is_good_within_its_validity_only"),
+        Rust(TESTS, "a_session_is_good_within_its_validity_only"),
     ),
     Mutant(
         "a slot is not read a second time: half of it may be another session's",
@@ -181,18 +184,18 @@ MUTANTS = (
         SLOT,
         "let to_ns = to_ns.min(awake_to_ns).min(",
         "let to_ns = to_ns.min(",
-        Rust(SESSIONS, "a_machine_that_slept_ends_sessions_though_its_wall_clock_stood_still"),
+        Rust(TESTS, "a_machine_that_slept_ends_sessions_though_its_wall_clock_stood_still"),
     ),
     Mutant(
         "a session's beginning does not follow the wall clock",
         SLOT,
         "self.from_ns.store(from_ns, Ordering::Release);",
         "self.from_ns.store(from_ns.min(self.from_ns.load(Ordering::Relaxed)), Ordering::Release);",
-        Rust(SESSIONS, "sessions_begin_by_the_wall_clock"),
+        Rust(TESTS, "sessions_begin_by_the_wall_clock"),
     ),
     Mutant(
         "a revoked session's slot is used again at once, though others were never used",
-        SESSIONS,
+        FREE,
         "(at < most).then_some(at + 1)",
         "(at < most && spare.revoked.is_empty()).then_some(at + 1)",
         Rust(REUSE, "a_revoked_session_is_known_to_be_while_other_slots_are_free"),
@@ -206,14 +209,14 @@ MUTANTS = (
     ),
     Mutant(
         "a session gives way though its slot is another's by now",
-        SESSIONS,
+        FREE,
         "id.is_none_or(|id| state & !STATUS_MASK == id) && is_over(slot, state, now_ns)",
         "id.is_some_and(|id| state != 0 * id) || is_over(slot, state, now_ns)",
         Rust(REUSE, "a_slot_that_was_given_on_is_not_taken_for_what_it_was"),
     ),
     Mutant(
         "a session gives way a moment before it is over",
-        SESSIONS,
+        TABLE,
         "|| slot.to_ns.load(Ordering::Acquire) <= now_ns",
         "|| slot.to_ns.load(Ordering::Acquire) <= now_ns + 1",
         Rust(REUSE, "a_session_gives_way_when_it_is_over_and_not_before"),
@@ -276,7 +279,7 @@ MUTANTS = (
     ),
     Mutant(
         "a full table stays full, whatever another process revokes",
-        SESSIONS,
+        FREE,
         "is_some_and(|(before, until_ns)| before == ended && now_ns < until_ns)",
         "is_some_and(|(before, until_ns)| before <= ended && now_ns < until_ns)",
         Rust(SHARED, "a_full_table_refuses_at_once_and_knows_when_another_process_ends_a_session"),

@@ -72,7 +72,7 @@ def test_a_mutant_without_its_place_is_refused() -> None:
 def test_a_finder_that_is_no_more_is_noticed() -> None:
     finders = (
         Rust("vm/src/nowhere.rs", "any"),
-        Rust("live/src/sessions.rs", "no_test"),
+        Rust("live/src/sessions/tests.rs", "no_test"),
         Python("tests/nowhere.py"),
         Python("tests/mutants/test_mutants.py::no_test"),
     )

@@ -1,0 +1,131 @@
+//! The slots, as writers see them: claiming one, and following the wall clock.
+
+use super::spare::Spare;
+use crate::keeper::Follow;
+use crate::owners::{Claim, Owners, PATIENT};
+use crate::slot::{FREE, STATUS_MASK, SessionDetails, SessionSlot, SessionStatus};
+use crate::state::{Role, State};
+use std::cmp::Reverse;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+use ztfast_pages::{Clock, Reading};
+
+/// How much longer the machine must have slept for the bounds to be computed again.
+const SLEPT_NS: i64 = 1_000_000;
+
+/// The slots, and the writer's data about them.
+pub(super) struct Table {
+    pub state: Arc<State>,
+    pub mask: u64,
+    spare: Mutex<Spare>,
+    /// Is told whether the bounds are behind the wall clock, in a process that cannot compute them again.
+    pub behind: OnceLock<Box<dyn Fn(bool) + Send + Sync>>,
+}
+
+/// A slot that this thread alone writes.
+pub(super) struct Claimed<'t> {
+    pub slot: &'t SessionSlot,
+    pub details: &'t SessionDetails,
+    claim: Option<Claim>,
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            Owners::release(&self.details.writer, claim);
+        }
+    }
+}
+
+impl Table {
+    pub fn of(state: Arc<State>, mask: u64) -> Self {
+        Self { state, mask, spare: Mutex::default(), behind: OnceLock::new() }
+    }
+
+    pub fn spare(&self) -> MutexGuard<'_, Spare> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn slots(&self) -> &[SessionSlot] {
+        self.state.slots()
+    }
+
+    /// Return the slots that were ever given out.
+    pub fn used(&self) -> impl Iterator<Item = (usize, &SessionSlot)> {
+        let fresh = self.state.control().fresh.load(Ordering::Acquire);
+        self.slots().iter().enumerate().take(usize::try_from(fresh).unwrap_or(usize::MAX))
+    }
+
+    pub fn claim(&self, number: usize, patience: Duration) -> Option<Claimed<'_>> {
+        let (slot, details) = (self.slots().get(number)?, self.state.details().get(number)?);
+        let claim = Some(self.state.owners.claim(&details.writer, patience)?);
+        Some(Claimed { slot, details, claim })
+    }
+
+    pub fn now(&self) -> Reading {
+        self.state.clock().reading()
+    }
+
+    pub fn is_behind(&self, now: &Reading) -> bool {
+        let (control, slept) = (self.state.control(), now.boottime.saturating_sub(now.monotonic));
+        now.offset() != control.offset.load(Ordering::Acquire)
+            || slept > control.slept.load(Ordering::Acquire).saturating_add(SLEPT_NS)
+    }
+
+    pub fn recompute_bounds(&self, spare: &mut Spare, now: &Reading) {
+        let mut is_whole = true;
+        for (number, _) in self.used() {
+            // Whoever writes the slot meanwhile reads the clocks again when that is done.
+            match self.claim(number, PATIENT) {
+                Some(claimed) => claimed.slot.follow(claimed.details, now),
+                None => is_whole = false,
+            }
+        }
+        self.list_ends(spare);
+        let control = self.state.control();
+        control.ended.fetch_add(1, Ordering::AcqRel);
+        // While a slot is left as it was, the bounds stay behind the clocks: all is tried again, and those who only
+        // decide ask the wall clock.
+        if is_whole {
+            control.slept.store(now.boottime.saturating_sub(now.monotonic), Ordering::Release);
+            control.offset.store(now.offset(), Ordering::Release);
+        }
+    }
+
+    /// Build the list of ends again.
+    pub fn list_ends(&self, spare: &mut Spare) {
+        let end = |(_, slot): (usize, &SessionSlot)| {
+            let (state, to_ns) = (slot.state.load(Ordering::Relaxed), slot.to_ns.load(Ordering::Relaxed));
+            (state & STATUS_MASK != FREE && to_ns != i64::MAX).then_some(Reverse((to_ns, state & !STATUS_MASK)))
+        };
+        spare.ends.clear();
+        spare.ends.extend(self.used().filter_map(end));
+    }
+}
+
+/// Return whether the session of a slot is over, so that another may have the slot.
+pub(super) fn is_over(slot: &SessionSlot, state: u64, now_ns: i64) -> bool {
+    state & STATUS_MASK == SessionStatus::Revoked.bits()
+        || state & STATUS_MASK == FREE
+        || state == 0
+        || slot.to_ns.load(Ordering::Acquire) <= now_ns
+}
+
+impl Follow for Table {
+    /// Recompute all bounds if the wall clock was set or the machine slept. A process that only decides says so
+    /// instead.
+    fn follow(&self) {
+        if let Some(behind) = self.behind.get() {
+            behind(self.is_behind(&self.now()));
+        }
+        if matches!(self.state.clock(), Clock::Tsc) {
+            ztfast_pages::calibrate();
+        }
+        if self.state.role() == Role::Authority && self.is_behind(&self.now()) {
+            let mut spare = self.spare();
+            // Read the clocks again: meanwhile another thread may have recomputed the bounds by a later reading.
+            self.recompute_bounds(&mut spare, &self.now());
+        }
+    }
+}

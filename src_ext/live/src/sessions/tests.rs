@@ -1,0 +1,246 @@
+//! Tests of admissions, ends and clocks.
+
+use super::*;
+use crate::numbers::Handle;
+use std::collections::VecDeque;
+
+pub(super) const ADMISSION: Admission = Admission { principal: Handle(0), not_before_ns: 10, not_after_ns: 20 };
+
+/// Return a reading where wall and monotonic clock agree, without sleep.
+pub(super) const fn at(now_ns: i64) -> Reading {
+    Reading { wall: now_ns, monotonic: now_ns, boottime: now_ns }
+}
+
+pub(super) fn admit_as(
+    sessions: &Sessions,
+    principal: usize,
+    admission: &Admission,
+    now: &Reading,
+) -> Result<SessionId, AdmitError> {
+    sessions.admit_at(&mut sessions.table.spare(), Place(principal), admission, &Known::default(), now)
+}
+
+pub(super) fn admit(sessions: &Sessions, principal: usize, now_ns: i64) -> Result<SessionId, AdmitError> {
+    admit_as(sessions, principal, &ADMISSION, &at(now_ns))
+}
+
+/// Do what the keeper does when it reads these clocks.
+fn follow(sessions: &Sessions, now: &Reading) {
+    assert!(sessions.table.is_behind(now));
+    sessions.table.recompute_bounds(&mut sessions.table.spare(), now);
+    assert!(!sessions.table.is_behind(now));
+}
+
+#[test]
+fn a_session_is_good_within_its_validity_only() {
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let session = admit(&sessions, 7, 0).unwrap();
+    assert_eq!(sessions.check(session, 9), Err(Code::NotYetValid));
+    assert_eq!(sessions.check(session, 10), Ok(Place(7)));
+    assert_eq!(sessions.check(session, 19), Ok(Place(7)));
+    assert_eq!(sessions.check(session, 20), Err(Code::Expired));
+}
+
+#[test]
+fn ids_that_were_never_given_are_unknown() {
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let session = admit(&sessions, 7, 0).unwrap();
+    let forged = (0..64).map(|bit| session.0 ^ 1 << bit);
+    for id in [0, 1, 2, 3, 1 << 62, 2 << 62, 3 << 62, u64::MAX, 0xFFFF_FFFF].into_iter().chain(forged) {
+        assert_eq!(sessions.check(SessionId(id), 15), Err(Code::UnknownSession), "{id:#x}");
+        assert!(!sessions.set(SessionId(id), SessionStatus::Active), "{id:#x}");
+    }
+}
+
+#[test]
+fn sessions_of_another_table_are_unknown() {
+    // Capacities of one, of some, and one that is no power of two.
+    for capacity in [1, 4, 5, if cfg!(miri) { 1 << 6 } else { 1 << 12 }] {
+        let tables = [(); 2].map(|()| Sessions::new(capacity, Residence::default()).unwrap());
+        let ids = tables.each_ref().map(|table| admit(table, 7, 0).unwrap());
+        for (table, foreign) in [(&tables[0], ids[1]), (&tables[1], ids[0])] {
+            assert_eq!(table.check(foreign, 15), Err(Code::UnknownSession));
+            for status in [SessionStatus::Revoked, SessionStatus::Quarantined, SessionStatus::Active] {
+                assert!(!table.set(foreign, status));
+            }
+        }
+        for (table, own) in tables.iter().zip(ids) {
+            assert_eq!(table.check(own, 15), Ok(Place(7)));
+        }
+    }
+}
+
+#[test]
+fn each_admission_has_a_tag_of_its_own() {
+    let sessions = Sessions::new(1, Residence::default()).unwrap();
+    let mut given = std::collections::HashSet::new();
+    for _ in 0..if cfg!(miri) { 20 } else { 1_000 } {
+        let session = admit(&sessions, 7, 15).unwrap();
+        assert!(session.0 >> 62 == 0 && session.0 != 0 && given.insert(session.0));
+        assert!(sessions.set(session, SessionStatus::Revoked));
+    }
+    for id in given {
+        assert_ne!(sessions.check(SessionId(id), 15), Ok(Place(7)));
+    }
+}
+
+#[test]
+fn revocation_is_for_good_and_quarantine_is_not() {
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let session = admit(&sessions, 7, 0).unwrap();
+    assert!(sessions.set(session, SessionStatus::Quarantined));
+    assert_eq!(sessions.check(session, 15), Err(Code::Quarantined));
+    assert!(sessions.set(session, SessionStatus::Active));
+    assert_eq!(sessions.check(session, 15), Ok(Place(7)));
+    assert!(sessions.set(session, SessionStatus::Revoked));
+    assert!(!sessions.set(session, SessionStatus::Active));
+    assert_eq!(sessions.check(session, 15), Err(Code::Revoked));
+}
+
+#[test]
+fn a_full_table_reuses_what_is_over_and_old_ids_stay_dead() {
+    let sessions = Sessions::new(2, Residence::default()).unwrap();
+    let first = admit(&sessions, 1, 15).unwrap();
+    let second = admit(&sessions, 2, 15).unwrap();
+    assert_eq!(admit(&sessions, 3, 15), Err(AdmitError::Full(2)));
+    assert!(sessions.set(first, SessionStatus::Revoked));
+    let third = admit(&sessions, 3, 15).unwrap();
+    assert_eq!(sessions.check(third, 15), Ok(Place(3)));
+    assert_eq!(sessions.check(first, 15), Err(Code::UnknownSession));
+    assert_eq!(sessions.check(second, 15), Ok(Place(2)));
+    let late = Admission { not_after_ns: 50, ..ADMISSION };
+    let fourth = admit_as(&sessions, 4, &late, &at(30)).unwrap();
+    assert_eq!(sessions.check(fourth, 30), Ok(Place(4)));
+    // Both others have expired, and the slot of one of them was reused.
+    let mut codes = [second, third].map(|session| sessions.check(session, 30).unwrap_err() as u8);
+    codes.sort_unstable();
+    assert_eq!(codes, [Code::Expired as u8, Code::UnknownSession as u8]);
+}
+
+// Clocks in seconds: the machine started when the wall clock showed 1,000.
+const fn clocks(wall: i64, monotonic: i64, slept: i64) -> Reading {
+    const SECOND: i64 = 1_000_000_000;
+    Reading { wall: wall * SECOND, monotonic: monotonic * SECOND, boottime: (monotonic + slept) * SECOND }
+}
+
+const fn seconds(from: i64, to: i64) -> Admission {
+    const SECOND: i64 = 1_000_000_000;
+    let to = if to == i64::MAX { to } else { to * SECOND };
+    Admission { principal: Handle(0), not_before_ns: from * SECOND, not_after_ns: to }
+}
+
+fn code(sessions: &Sessions, session: SessionId, now: &Reading) -> Code {
+    sessions.check(session, now.monotonic).map_or_else(|code| code, |_| Code::Allow)
+}
+
+#[test]
+fn what_expired_stays_so_when_the_wall_clock_steps_back() {
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let session = admit_as(&sessions, 7, &seconds(1_000, 1_060), &clocks(1_010, 10, 0)).unwrap();
+    assert_eq!(code(&sessions, session, &clocks(1_059, 59, 0)), Code::Allow);
+    assert_eq!(code(&sessions, session, &clocks(1_060, 60, 0)), Code::Expired);
+    // The clock steps back by half a minute, with and without the keeper.
+    assert_eq!(code(&sessions, session, &clocks(1_031, 61, 0)), Code::Expired);
+    follow(&sessions, &clocks(1_031, 61, 0));
+    assert_eq!(code(&sessions, session, &clocks(1_031, 61, 0)), Code::Expired);
+    assert_eq!(code(&sessions, session, &clocks(1_040, 70, 0)), Code::Expired);
+}
+
+#[test]
+fn a_wall_clock_that_steps_back_prolongs_nothing() {
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let session = admit_as(&sessions, 7, &seconds(1_000, 1_060), &clocks(1_010, 10, 0)).unwrap();
+    follow(&sessions, &clocks(1_005, 20, 0));
+    assert_eq!(code(&sessions, session, &clocks(1_044, 59, 0)), Code::Allow);
+    assert_eq!(code(&sessions, session, &clocks(1_045, 60, 0)), Code::Expired);
+}
+
+#[test]
+fn a_wall_clock_that_steps_forward_ends_sessions_for_good() {
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let session = admit_as(&sessions, 7, &seconds(1_000, 1_060), &clocks(1_010, 10, 0)).unwrap();
+    let longer = admit_as(&sessions, 7, &seconds(1_000, 1_090), &clocks(1_010, 10, 0)).unwrap();
+    follow(&sessions, &clocks(1_070, 20, 0));
+    assert_eq!(code(&sessions, session, &clocks(1_070, 20, 0)), Code::Expired);
+    assert_eq!(code(&sessions, longer, &clocks(1_070, 20, 0)), Code::Allow);
+    // The clock is corrected. The session that it ended stays expired.
+    follow(&sessions, &clocks(1_021, 21, 0));
+    assert_eq!(code(&sessions, session, &clocks(1_021, 21, 0)), Code::Expired);
+    assert_eq!(code(&sessions, longer, &clocks(1_039, 39, 0)), Code::Allow);
+    assert_eq!(code(&sessions, longer, &clocks(1_040, 40, 0)), Code::Expired);
+}
+
+#[test]
+fn sessions_begin_by_the_wall_clock() {
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let session = admit_as(&sessions, 7, &seconds(1_030, 1_060), &clocks(1_010, 10, 0)).unwrap();
+    assert_eq!(code(&sessions, session, &clocks(1_029, 29, 0)), Code::NotYetValid);
+    follow(&sessions, &clocks(1_035, 29, 0));
+    assert_eq!(code(&sessions, session, &clocks(1_035, 29, 0)), Code::Allow);
+    follow(&sessions, &clocks(1_020, 30, 0));
+    assert_eq!(code(&sessions, session, &clocks(1_020, 30, 0)), Code::NotYetValid);
+    assert_eq!(code(&sessions, session, &clocks(1_030, 40, 0)), Code::Allow);
+}
+
+#[test]
+fn what_has_no_end_has_none_by_any_clock() {
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let session = admit_as(&sessions, 7, &seconds(0, i64::MAX), &clocks(1_010, 10, 0)).unwrap();
+    for now in [clocks(9_000_000_000, 20, 0), clocks(1, 21, 0), clocks(1_020, 22, 3_000_000)] {
+        follow(&sessions, &now);
+        assert_eq!(code(&sessions, session, &now), Code::Allow);
+    }
+    assert_eq!(sessions.check(session, i64::MAX), Err(Code::Expired), "no clock could be read");
+}
+
+#[test]
+fn a_machine_that_slept_ends_sessions_though_its_wall_clock_stood_still() {
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let session = admit_as(&sessions, 7, &seconds(1_000, 1_060), &clocks(1_010, 10, 5)).unwrap();
+    let longer = admit_as(&sessions, 7, &seconds(1_000, 1_090), &clocks(1_010, 10, 5)).unwrap();
+    follow(&sessions, &clocks(1_020, 20, 65));
+    assert_eq!(code(&sessions, session, &clocks(1_020, 20, 65)), Code::Expired);
+    assert_eq!(code(&sessions, longer, &clocks(1_029, 29, 65)), Code::Allow);
+    assert_eq!(code(&sessions, longer, &clocks(1_030, 30, 65)), Code::Expired);
+}
+
+#[test]
+fn an_admission_notices_that_the_clock_was_set() {
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let session = admit_as(&sessions, 7, &seconds(1_000, 1_060), &clocks(1_010, 10, 0)).unwrap();
+    let other = admit_as(&sessions, 8, &seconds(1_000, 1_060), &clocks(1_050, 20, 0)).unwrap();
+    for session in [session, other] {
+        assert_eq!(code(&sessions, session, &clocks(1_059, 29, 0)), Code::Allow);
+        assert_eq!(code(&sessions, session, &clocks(1_060, 30, 0)), Code::Expired);
+    }
+}
+
+#[test]
+fn slots_of_sessions_that_the_clock_ended_can_be_had() {
+    let sessions = Sessions::new(2, Residence::default()).unwrap();
+    let admit = |to, now: &Reading| admit_as(&sessions, 7, &seconds(0, to), now);
+    admit(1_060, &clocks(1_010, 10, 0)).unwrap();
+    let endless = admit(i64::MAX, &clocks(1_010, 10, 0)).unwrap();
+    assert_eq!(admit(1_060, &clocks(1_020, 20, 0)), Err(AdmitError::Full(2)));
+    assert!(admit(1_090, &clocks(1_070, 21, 0)).is_ok());
+    assert_eq!(admit(1_060, &clocks(1_071, 22, 0)), Err(AdmitError::Full(2)));
+    assert_eq!(code(&sessions, endless, &clocks(1_071, 22, 0)), Code::Allow);
+}
+
+#[test]
+fn the_first_revoked_gives_way_first_and_lists_stay_short() {
+    let sessions = Sessions::new(3, Residence::default()).unwrap();
+    let mut live = VecDeque::new();
+    for round in 0..if cfg!(miri) { 20 } else { 1_000 } {
+        let session = admit_as(&sessions, 7, &seconds(0, 1_000_000), &clocks(1_010, 10, 0)).unwrap();
+        live.push_back(session);
+        if live.len() == 3 {
+            // The slot of the session revoked last is not reused yet.
+            let gone = live.pop_front().unwrap();
+            assert!(sessions.set(gone, SessionStatus::Revoked));
+            assert_eq!(code(&sessions, gone, &clocks(1_010, 10, 0)), Code::Revoked, "{round}");
+        }
+    }
+    let spare = sessions.table.spare();
+    assert!(spare.ends.len() <= 2 * 3 + 64 && spare.revoked.len() <= 3);
+}
