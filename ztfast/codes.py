@@ -49,4 +49,6 @@ class Code(enum.IntEnum):
     """The request is larger than the engine takes: ``max_context``, or a call's room for texts."""
     UNKNOWN_HANDLE = 16
     """The handle is not one of this engine's."""
+    STATE_GONE = 17
+    """The file of the shared state was removed or replaced: this process has to open the engine anew."""
     # codes: end

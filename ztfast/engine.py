@@ -58,6 +58,10 @@ class Engine(Sessions):
     reach it: there every decision is DENY with code FORKED, and every change raises :class:`ForkedError`. Open an
     engine in the child, also with ``multiprocessing``'s start method ``fork`` (better: ``spawn`` or ``forkserver``).
 
+    Once the file of a shared state is removed or replaced, nothing that other processes change reaches this engine any
+    more. It notices that within a second, and at each change: then every decision for a session is DENY with code
+    STATE_GONE, and every change of sessions, kills and markets raises :class:`StateError`. Open another engine.
+
     Threads may share an engine. Deciding takes no lock. Changes (:meth:`swap`, :meth:`upsert`, :meth:`remove`) wait for
     each other.
 

@@ -144,7 +144,7 @@ class SessionError(Error, LookupError):
 
 
 class StateError(Error, OSError):
-    """The state in a directory cannot be opened or made, or is not to be trusted; the message says why."""
+    """The state in a directory cannot be opened or made, is not to be trusted, or is gone; the message says why."""
 
 
 class CapacityError(Error):

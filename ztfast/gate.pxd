@@ -39,6 +39,7 @@ cdef extern from "ztfast.h" nogil:
         ZTFAST_FORKED
         ZTFAST_TOO_LARGE
         ZTFAST_UNKNOWN_HANDLE
+        ZTFAST_STATE_GONE
         # codes: end
     # The statuses of the other calls.
     enum:

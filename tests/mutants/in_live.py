@@ -285,6 +285,27 @@ MUTANTS = (
         Rust(SHARED, "a_full_table_refuses_at_once_and_knows_when_another_process_ends_a_session"),
     ),
     Mutant(
+        "a state that was removed goes on as if it were there",
+        STATE,
+        "if own.nlink() == 0 {",
+        "if own.nlink() == 9 {",
+        Rust(SHARED, "a_file_that_was_removed_or_replaced_is_noticed_for_good"),
+    ),
+    Mutant(
+        "a state that was replaced goes on as if it were there",
+        STATE,
+        "Ok(there) if (there.dev(), there.ino()) != (own.dev(), own.ino())",
+        "Ok(there) if there.dev() != own.dev()",
+        Rust(SHARED, "a_file_that_was_removed_or_replaced_is_noticed_for_good"),
+    ),
+    Mutant(
+        "sessions of a state that is gone are decided for",
+        "engine/src/shared.rs",
+        "if version & GONE != 0 {",
+        "if version & GONE == 7 {",
+        Python("tests/faults/test_gone_states.py"),
+    ),
+    Mutant(
         "a copy of a state is taken for the state",
         STATE,
         "if about.ino() != header.inode {",

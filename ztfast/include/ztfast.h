@@ -118,7 +118,9 @@ enum {
     /* The request is larger than the engine takes: `max_context`, or a call's room for texts. */
     ZTFAST_TOO_LARGE = 15,
     /* The handle is not one of this engine's. */
-    ZTFAST_UNKNOWN_HANDLE = 16
+    ZTFAST_UNKNOWN_HANDLE = 16,
+    /* The file of the shared state was removed or replaced: this process has to open the engine anew. */
+    ZTFAST_STATE_GONE = 17
     /* codes: end */
 };
 

@@ -45,6 +45,8 @@ macro_rules! codes {
             TooLarge TOO_LARGE = 15;
             /// The handle is not one of this engine's.
             UnknownHandle UNKNOWN_HANDLE = 16;
+            /// The file of the shared state was removed or replaced: this process has to open the engine anew.
+            StateGone STATE_GONE = 17;
         }
     };
 }

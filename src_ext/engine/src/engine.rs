@@ -139,14 +139,12 @@ impl Engine {
         if shared.sessions.state().is_shared() {
             shared.wipe_in_children().map_err(EngineError::Process)?;
         }
-        if shared.role() == Role::Decide {
-            let engine = Arc::downgrade(&shared);
-            shared.sessions.when_behind(move |is_behind| {
-                if let Some(shared) = engine.upgrade() {
-                    shared.set_behind(is_behind);
-                }
-            });
-        }
+        let engine = Arc::downgrade(&shared);
+        shared.sessions.when_noticed(move |notice| {
+            if let Some(shared) = engine.upgrade() {
+                shared.heed(notice);
+            }
+        });
         shared.sessions.watch();
         // The clock may have been set while no authority lived.
         shared.sessions.follow();

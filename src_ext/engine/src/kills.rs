@@ -5,7 +5,7 @@
 //! stands for it in the words of [`ztfast_live::Switches`]. So a decision that no kill concerns reads no text.
 
 use ztfast_bundle::{ActionMeta, Bundle};
-use ztfast_live::{ActionKey, OwnedUid, Stopped, SwitchError, bit_number, id_hash, type_hash, uid_hash};
+use ztfast_live::{ActionKey, OwnedUid, StateGone, Stopped, SwitchError, bit_number, id_hash, type_hash, uid_hash};
 use ztfast_pages::Forked;
 use ztfast_vm::EntityRef;
 
@@ -43,6 +43,9 @@ pub enum KillError {
     /// The engine belongs to another process.
     #[error(transparent)]
     Forked(#[from] Forked),
+    /// The state's file is gone.
+    #[error(transparent)]
+    Gone(#[from] StateGone),
     /// The engine only decides.
     #[error("this engine was opened with role='decide', which may not {0}: let an authority do it")]
     Role(&'static str),

@@ -79,6 +79,6 @@ pub use ztfast_live::Kill as Killed;
 pub use ztfast_live::{
     Admission, AdmitError, Capacity, ChangeSessionError, Handle, HandleError, LiveAttributes, MAX_ASSURANCE, MAX_RISK,
     Market, MarketState, Place, Proof, Released, Role, Scope, SessionId, SessionRecord, SessionStatus, State,
-    StateError, Stopped, SwitchError,
+    StateError, StateGone, Stopped, SwitchError,
 };
 pub use ztfast_pages::{Clock, Forked, MemoryError, Residence, monotonic_ns, now_ns};

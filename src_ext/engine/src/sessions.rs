@@ -9,7 +9,7 @@ use std::io;
 use ztfast_codes::Code;
 use ztfast_live::{
     Admission, AdmitError, ChangeSessionError, Known, MAX_FACTORS, MAX_NAME, OTHER_NAMES, OwnedUid, Place, Proof, Role,
-    SessionId, SessionRecord, SessionStatus, Wanted,
+    SessionId, SessionRecord, SessionStatus, StateGone, Wanted,
 };
 use ztfast_pages::Forked;
 
@@ -80,6 +80,9 @@ pub enum SessionError {
     /// The engine belongs to another process.
     #[error(transparent)]
     Forked(#[from] Forked),
+    /// The state's file is gone.
+    #[error(transparent)]
+    Gone(#[from] StateGone),
 }
 
 impl Shared {
@@ -145,7 +148,20 @@ impl Shared {
 
     fn check_authority(&self, what: &'static str) -> Result<(), SessionError> {
         self.check_process()?;
-        if self.role() == Role::Decide { Err(SessionError::Role(what)) } else { Ok(()) }
+        if self.role() == Role::Decide {
+            return Err(SessionError::Role(what));
+        }
+        // What is changed in a file that is gone reaches nobody, so no change of it may seem done.
+        Ok(self.sessions.check_file()?)
+    }
+
+    /// Set a session's status. Return `false` if there is no such session, or it was revoked.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn set_session(&self, session: SessionId, status: SessionStatus) -> Result<bool, SessionError> {
+        self.check_authority("change sessions")?;
+        Ok(self.sessions.set(session, status))
     }
 
     /// Give a session another end, in nanoseconds since the epoch. One that is over stays over.
@@ -192,9 +208,10 @@ impl Shared {
     /// From now on this process decides for it as fast as for its own.
     ///
     /// # Errors
-    /// [`Forked`].
-    pub fn find_session(&self, session: SessionId) -> Result<Option<(SessionRecord, OwnedUid)>, Forked> {
+    /// [`SessionError`].
+    pub fn find_session(&self, session: SessionId) -> Result<Option<(SessionRecord, OwnedUid)>, SessionError> {
         self.check_process()?;
+        self.sessions.check_file()?;
         let Some(record) = self.sessions.record(session) else { return Ok(None) };
         let _registry = self.registry();
         let snapshot = self.snapshot();
@@ -209,9 +226,10 @@ impl Shared {
     /// Return all sessions that have a slot, with their principals.
     ///
     /// # Errors
-    /// [`Forked`].
-    pub fn list_sessions(&self) -> Result<Vec<SessionRecord>, Forked> {
+    /// [`SessionError`].
+    pub fn list_sessions(&self) -> Result<Vec<SessionRecord>, SessionError> {
         self.check_process()?;
+        self.sessions.check_file()?;
         Ok(self.sessions.all())
     }
 

@@ -11,19 +11,21 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use ztfast_codes::Code;
 use ztfast_live::{
-    Admission, AdmitError, Handle, HandleError, Key, OwnedUid, Place, Role, SessionId, SessionStatus, Sessions,
-    Switchboard, Wanted,
+    Admission, AdmitError, Handle, HandleError, Key, Notice, OwnedUid, Place, Role, SessionId, Sessions, Switchboard,
+    Wanted,
 };
 use ztfast_pages::{Forked, WipedWord};
 
 /// The bit of [`Shared::version`] that is set while the bounds of sessions are behind the wall clock.
 const BEHIND: u64 = 1 << 63;
+/// The bit that is set once the state's file is gone.
+const GONE: u64 = 1 << 62;
 
 /// The state that the gates, the batches and the writer of an engine share.
 pub struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) current: ArcSwap<Snapshot>,
-    /// The current snapshot's version, with [`BEHIND`]. Every decision reads it first, and the kill word.
+    /// The current snapshot's version, with [`BEHIND`] and [`GONE`]. Every decision reads it first, and the kill word.
     version: AtomicU64,
     pub(crate) key: Key,
     pub(crate) switches: Switchboard,
@@ -102,23 +104,27 @@ impl Shared {
     /// Return the current snapshot's version, by which gates notice a swap.
     #[inline]
     pub(crate) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire) & !BEHIND
+        self.version.load(Ordering::Acquire) & !(BEHIND | GONE)
     }
 
-    /// Record whether the bounds of sessions are behind the wall clock, and no authority has computed them again yet.
-    pub(crate) fn set_behind(&self, is_behind: bool) {
-        if is_behind {
-            self.version.fetch_or(BEHIND, Ordering::AcqRel);
-        } else {
-            self.version.fetch_and(!BEHIND, Ordering::AcqRel);
-        }
+    /// Let decisions heed what was found out about the state.
+    pub(crate) fn heed(&self, notice: Notice) {
+        match notice {
+            Notice::Behind(true) => self.version.fetch_or(BEHIND, Ordering::AcqRel),
+            Notice::Behind(false) => self.version.fetch_and(!BEHIND, Ordering::AcqRel),
+            Notice::Gone => self.version.fetch_or(GONE, Ordering::AcqRel),
+        };
     }
 
-    /// Return the denial of a session by the wall clock, where its bounds are behind that.
+    /// Return the denial of a session by the wall clock, where its bounds are behind that, or because the state's file
+    /// is gone.
     #[inline]
     pub(crate) fn denied_by_wall(&self, session: SessionId) -> Option<Code> {
-        let is_behind = self.version.load(Ordering::Acquire) & BEHIND != 0;
-        if is_behind { self.sessions.denied_by_wall(session) } else { None }
+        let version = self.version.load(Ordering::Acquire);
+        if version & GONE != 0 {
+            return Some(Code::StateGone);
+        }
+        if version & BEHIND != 0 { self.sessions.denied_by_wall(session) } else { None }
     }
 
     /// Return 0 if this is the current snapshot's version and nothing is killed.
@@ -198,15 +204,6 @@ impl Shared {
         self.sessions.admit(principal, &admission)
     }
 
-    /// Set a session's status. Return `false` if there is no such session, or it was revoked.
-    ///
-    /// # Errors
-    /// [`Forked`].
-    pub fn set_session(&self, session: SessionId, status: SessionStatus) -> Result<bool, Forked> {
-        self.check_process()?;
-        Ok(self.sessions.set(session, status))
-    }
-
     /// Return the nanoseconds that decisions compare with a session's bounds.
     #[inline]
     #[must_use]
@@ -241,7 +238,7 @@ impl Shared {
     #[inline]
     pub(crate) fn principal(&self, session: SessionId, now_ns: i64, killed: bool) -> Result<Place, Code> {
         // The version is 0 in a forked child.
-        let is_usual = self.version.load(Ordering::Acquire).wrapping_sub(1) < BEHIND - 1;
+        let is_usual = self.version.load(Ordering::Acquire).wrapping_sub(1) < GONE - 1;
         if killed || !is_usual {
             self.unusual_denial(session, killed)?;
         }
@@ -282,9 +279,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_of_a_forked_child_and_one_that_is_behind_are_unusual() {
-        let is_usual = |version: u64| version.wrapping_sub(1) < BEHIND - 1;
-        assert!(is_usual(1) && is_usual(2) && is_usual(BEHIND - 1));
-        assert!(!is_usual(0) && !is_usual(BEHIND) && !is_usual(BEHIND | 7));
+    fn the_version_of_a_forked_child_and_one_that_is_behind_or_gone_are_unusual() {
+        let is_usual = |version: u64| version.wrapping_sub(1) < GONE - 1;
+        assert!(is_usual(1) && is_usual(2) && is_usual(GONE - 1));
+        for unusual in [0, GONE, BEHIND, GONE | 7, BEHIND | 7, BEHIND | GONE | 7] {
+            assert!(!is_usual(unusual), "{unusual:#x}");
+        }
     }
 }

@@ -102,6 +102,8 @@ impl Shared {
         if self.role() == Role::Decide {
             return Err(KillError::Role(what));
         }
+        // What is killed in a file that is gone is killed for nobody.
+        self.sessions.check_file()?;
         Ok(self.sessions.state().clock().reading())
     }
 
@@ -173,19 +175,25 @@ impl Shared {
     }
 
     /// Return the severest of the market states of a uid and of everything that it is in now.
-    #[must_use]
-    pub fn market_of(&self, ty: &str, id: &str) -> MarketState {
+    ///
+    /// # Errors
+    /// [`KillError`].
+    pub fn market_of(&self, ty: &str, id: &str) -> Result<MarketState, KillError> {
+        self.check_readable()?;
         let snapshot = self.snapshot();
-        match snapshot.find(ty, id) {
+        Ok(match snapshot.find(ty, id) {
             Some(entity) => self.market(&snapshot, entity, &|_| None),
             None => self.switches.market(ty, id),
-        }
+        })
     }
 
     /// List the markets that are not normal.
-    #[must_use]
-    pub fn markets(&self) -> Vec<Market> {
-        self.switches.markets()
+    ///
+    /// # Errors
+    /// [`KillError`].
+    pub fn markets(&self) -> Result<Vec<Market>, KillError> {
+        self.check_readable()?;
+        Ok(self.switches.markets())
     }
 
     /// Set the own market state of a resource. Decisions that begin after this returns see it.
@@ -197,16 +205,28 @@ impl Shared {
         Ok(self.switches.change(now.monotonic, |writer| writer.set_market(uid, state, by, reason, now.wall))??)
     }
 
+    /// Refuse to read switches that are not those of new engines: a forked child's, and those of a file that is gone.
+    fn check_readable(&self) -> Result<(), KillError> {
+        self.check_process()?;
+        Ok(self.sessions.check_file()?)
+    }
+
     /// Return whether anything is killed.
-    #[must_use]
-    pub fn is_killed(&self) -> bool {
-        self.switches.word() != 0 && !self.switches.kills(self.now_ns()).is_empty()
+    ///
+    /// # Errors
+    /// [`KillError`].
+    pub fn is_killed(&self) -> Result<bool, KillError> {
+        self.check_readable()?;
+        Ok(self.switches.word() != 0 && !self.switches.kills(self.now_ns()).is_empty())
     }
 
     /// List the kills in force.
-    #[must_use]
-    pub fn kills(&self) -> Vec<ztfast_live::Kill> {
-        self.switches.kills(self.now_ns())
+    ///
+    /// # Errors
+    /// [`KillError`].
+    pub fn kills(&self) -> Result<Vec<ztfast_live::Kill>, KillError> {
+        self.check_readable()?;
+        Ok(self.switches.kills(self.now_ns()))
     }
 
     /// Stop actions for those whom a kill concerns. Decisions that begin after this returns see it. A group of actions

@@ -141,7 +141,7 @@ fn check_two_arguments(desk: &Desk) {
 fn rows_that_are_refused_are_each_of_their_own_session() {
     let desk = Desk::new();
     let (good, revoked) = (desk.admit(i64::MAX), desk.admit(i64::MAX));
-    assert_eq!(desk.engine.set_session(revoked, SessionStatus::Revoked), Ok(true));
+    assert!(desk.engine.set_session(revoked, SessionStatus::Revoked).unwrap());
     let sessions: Vec<u64> = (0..150).map(|row| if row < 70 { good.0 } else { revoked.0 }).collect();
     let mut codes = [u8::MAX; 150];
     let batch = desk.batch(ARGUMENTS[0]);

@@ -3,6 +3,8 @@
 //! Decisions read a clock that cannot be set. The system wakes the keeper when the wall clock is set, by cancelling a
 //! timer. It does not report that the machine slept, so the keeper checks for this each second. Every method that
 //! admits or changes something checks too, so only the delay with which a session ends depends on the keeper.
+//!
+//! Each second it also looks whether the state's file is still there.
 
 use std::sync::{Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -14,14 +16,14 @@ const PERIOD: Duration = Duration::from_secs(1);
 #[cfg(target_os = "linux")]
 const BLIND: Duration = Duration::from_millis(100);
 
-/// A table that follows the wall clock.
-pub(crate) trait Follow: Send + Sync {
-    /// Read the clocks, and follow the wall clock if it was set.
-    fn follow(&self);
+/// A table that the keeper looks after.
+pub(crate) trait Kept: Send + Sync {
+    /// Do what must be done each second, and when the wall clock is set.
+    fn keep(&self);
 }
 
-/// Make a table follow the wall clock from now on.
-pub(crate) fn watch(table: Weak<dyn Follow>) {
+/// Look after a table from now on.
+pub(crate) fn watch(table: Weak<dyn Kept>) {
     static KEEPER: PerProcess<Keeper> = PerProcess::new();
     // The keeper and its thread stay for as long as the process. Miri fails where a test leaves something.
     if cfg!(miri) {
@@ -41,13 +43,13 @@ struct Keeper {
 
 #[derive(Default)]
 struct State {
-    tables: Vec<Weak<dyn Follow>>,
+    tables: Vec<Weak<dyn Kept>>,
     runs: bool,
 }
 
 impl Keeper {
     /// Add a table, and start the thread if it does not run. If that fails, the next table tries again.
-    fn watch(&'static self, table: Weak<dyn Follow>) {
+    fn watch(&'static self, table: Weak<dyn Kept>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.tables.retain(|table| table.strong_count() > 0);
         state.tables.push(table);
@@ -57,9 +59,9 @@ impl Keeper {
         }
     }
 
-    fn follow(&self) {
+    fn keep(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.tables.retain(|table| table.upgrade().map(|table| table.follow()).is_some());
+        state.tables.retain(|table| table.upgrade().map(|table| table.keep()).is_some());
     }
 
     #[cfg(target_os = "linux")]
@@ -70,7 +72,7 @@ impl Keeper {
         loop {
             let armed = timer.as_ref().is_some_and(arm);
             // This comes after arming: if the clock is set from here on, the timer wakes the thread.
-            self.follow();
+            self.keep();
             let Some(timer) = timer.as_ref().filter(|_| armed) else {
                 std::thread::sleep(BLIND);
                 continue;
@@ -87,7 +89,7 @@ impl Keeper {
     #[cfg(not(target_os = "linux"))]
     fn run(&self) -> ! {
         loop {
-            self.follow();
+            self.keep();
             std::thread::sleep(PERIOD);
         }
     }

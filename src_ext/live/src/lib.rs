@@ -44,9 +44,11 @@ pub use owners::MAX_OWNERS;
 pub use proof::{MAX_ASSURANCE, MAX_FACTORS, MAX_RISK, Proof};
 pub use refusal::{ACTIONS, KILLS, MARKETS, SwitchError};
 pub use register::{MAX_UID, SharedUids};
-pub use sessions::{AdmitError, ChangeSessionError, Known, LiveAttributes, MAX_SESSIONS, SessionRecord, Sessions};
+pub use sessions::{
+    AdmitError, ChangeSessionError, Known, LiveAttributes, MAX_SESSIONS, Notice, SessionRecord, Sessions,
+};
 pub use slot::{Admission, LAYOUT, SessionId, SessionStatus};
-pub use state::{Capacity, OTHER_NAMES, Role, State, StateError};
+pub use state::{Capacity, OTHER_NAMES, Role, State, StateError, StateGone};
 pub use switchboard::Switchboard;
 pub use switches::{ActionKey, FOR_ALL, Kill, Released, SWITCHES_LAYOUT, Scope, ScopeText, Stopped, Switches, Writer};
 pub use uid_bits::{FIRM, bit_number, id_hash, type_hash, uid_bit, uid_hash};

@@ -13,15 +13,16 @@ mod spare;
 mod table;
 
 pub use record::{Known, LiveAttributes, SessionRecord};
+pub use table::Notice;
 
 use crate::handles::HandleError;
-use crate::keeper::{self, Follow};
+use crate::keeper;
 use crate::names::NameKind;
 use crate::numbers::Place;
 use crate::owners::PATIENT;
 use crate::proof::{MAX_FACTORS, Proof};
 use crate::slot::{Admission, FREE, Opened, STATUS_MASK, SessionId, SessionSlot, SessionStatus, is_of};
-use crate::state::{Role, State, StateError};
+use crate::state::{Role, State, StateError, StateGone};
 use record::{live_attributes, place_before};
 use spare::Spare;
 use std::cmp::Reverse;
@@ -49,6 +50,9 @@ pub enum AdmitError {
     /// The engine belongs to another process.
     #[error(transparent)]
     Forked(#[from] Forked),
+    /// The state's file is gone.
+    #[error(transparent)]
+    Gone(#[from] StateGone),
     /// The engine only decides.
     #[error("this engine was opened with role='decide', which may not admit: let an authority admit the principal")]
     MayNotAdmit,
@@ -131,10 +135,18 @@ impl Sessions {
         keeper::watch(table);
     }
 
-    /// Be told at each check of the clocks whether the bounds are behind the wall clock, in a process that only
-    /// decides. Until an authority has computed them again, decisions then ask [`Self::denied_by_wall`] too.
-    pub fn when_behind(&self, told: impl Fn(bool) + Send + Sync + 'static) {
-        let _ = self.table.behind.set(Box::new(told));
+    /// Be told what is found out about the state. While the bounds are behind the wall clock, until an authority has
+    /// computed them again, decisions ask [`Self::denied_by_wall`] too. Once the state's file is gone, all deny.
+    pub fn when_noticed(&self, told: impl Fn(Notice) + Send + Sync + 'static) {
+        self.table.tell(Box::new(told));
+    }
+
+    /// Refuse a state whose file is gone.
+    ///
+    /// # Errors
+    /// [`StateGone`].
+    pub fn check_file(&self) -> Result<(), StateGone> {
+        self.table.check_file()
     }
 
     /// Return the code of the denial of a session that is not valid now by the wall clock, whatever its bounds by the
@@ -211,6 +223,7 @@ impl Sessions {
         if self.table.state.role() == Role::Decide {
             return Err(AdmitError::MayNotAdmit);
         }
+        self.table.state.check_known()?;
         let mut spare = self.table.spare();
         let now = self.table.now();
         let session = self.admit_at(&mut spare, principal, admission, known, &now)?;

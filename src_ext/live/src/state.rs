@@ -24,6 +24,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use ztfast_pages::{Clock, Mapping, MemoryError, Reading, Residence, Resident, Shareable};
@@ -45,6 +46,18 @@ pub struct Capacity {
     pub sessions: usize,
     /// The uids that can have a number in all processes; 0 in private memory, where numbers are an engine's own.
     pub uids: usize,
+}
+
+/// A shared state is another one by now: engines that are opened from now on do not see this one, nor this one them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{}: the file of this state was {what} while the engine was open, so nothing that is changed here reaches other \
+     processes: every decision is DENY with code STATE_GONE; open the engine anew, in all processes",
+    path.display()
+)]
+pub struct StateGone {
+    path: PathBuf,
+    what: &'static str,
 }
 
 /// Why a state could not be opened or made.
@@ -182,7 +195,9 @@ pub struct State {
     scale: Scale,
     pub(crate) owners: Owners,
     role: Role,
-    is_shared: bool,
+    /// The file of a shared state, and its path.
+    file: Option<(File, PathBuf)>,
+    gone: OnceLock<StateGone>,
     clock: Clock,
 }
 
@@ -204,7 +219,19 @@ impl State {
             Clock::Coarse | Clock::Tsc => Scale::of_state(base_ns(clock.reading().monotonic)),
         };
         let (owners, role) = (Owners::private(), Role::Authority);
-        Ok(Self { resident, mapping, layout, capacity, key, scale, owners, role, is_shared: false, clock })
+        Ok(Self {
+            resident,
+            mapping,
+            layout,
+            capacity,
+            key,
+            scale,
+            owners,
+            role,
+            file: None,
+            gone: OnceLock::new(),
+            clock,
+        })
     }
 
     /// Open the state in a directory. An authority makes it, if there is none.
@@ -272,7 +299,11 @@ impl State {
             Role::Decide => Owners::reader(),
         };
         let (key, scale) = (header.key, Scale::of_state(header.base_ns));
-        let state = Self { resident, mapping, layout, capacity, key, scale, owners, role, is_shared: true, clock };
+        // The process may go to another directory.
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let file = Some((file, path));
+        let gone = OnceLock::new();
+        let state = Self { resident, mapping, layout, capacity, key, scale, owners, role, file, gone, clock };
         if role == Role::Authority {
             // Claims under this number are those of a process that ended: nobody else can have locked its byte.
             state.details().iter().for_each(|details| state.owners.forget_claim(&details.writer));
@@ -289,7 +320,32 @@ impl State {
     /// Return whether other processes can see the state.
     #[must_use]
     pub const fn is_shared(&self) -> bool {
-        self.is_shared
+        self.file.is_some()
+    }
+
+    /// Refuse a state whose file was removed, or replaced by another one. One that was only renamed, or lies where this
+    /// process sees it no longer, is taken for the state until another file has its name.
+    ///
+    /// # Errors
+    /// [`StateGone`].
+    pub fn check_file(&self) -> Result<(), StateGone> {
+        self.check_known()?;
+        let Some((file, path)) = &self.file else { return Ok(()) };
+        let gone = |what| Err(self.gone.get_or_init(|| StateGone { path: path.clone(), what }).clone());
+        // What the system does not tell is no reason to deny everything.
+        let Ok(own) = file.metadata() else { return Ok(()) };
+        if own.nlink() == 0 {
+            return gone("removed");
+        }
+        match std::fs::symlink_metadata(path) {
+            Ok(there) if (there.dev(), there.ino()) != (own.dev(), own.ino()) => gone("replaced by another one"),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Refuse a state whose file was found to be gone before.
+    pub(crate) fn check_known(&self) -> Result<(), StateGone> {
+        self.gone.get().map_or(Ok(()), |gone| Err(gone.clone()))
     }
 
     /// Return how many sessions and uids the state holds.
@@ -360,7 +416,7 @@ impl State {
     /// Return the register of uids; `None` in private memory.
     #[must_use]
     pub fn uids(&self) -> Option<SharedUids<'_>> {
-        self.is_shared.then(|| SharedUids::new(&self.mapping, self.layout.uids, self.capacity.uids, self.key))?
+        self.is_shared().then(|| SharedUids::new(&self.mapping, self.layout.uids, self.capacity.uids, self.key))?
     }
 
     /// Return the names of factors, by number.

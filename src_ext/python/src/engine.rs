@@ -24,7 +24,7 @@ use ztfast_bundle::{Field, Node};
 use ztfast_cedar::ir::Uid;
 use ztfast_engine::{
     AdmitError, Capacity, Code, EngineOptions, Handle, HandleError, Kill, LiveValues, MemoryUse, RequestBuilder,
-    Residence, Role, SessionError, SessionId, Snapshot, StaleGates,
+    Residence, SessionError, SessionId, Snapshot, StaleGates,
 };
 use ztfast_explain::Cedar;
 use ztfast_vm::EntityRef;
@@ -230,10 +230,8 @@ impl Engine {
     /// Set a session's status: 1 active, 2 revoked, 3 quarantined. Returns `False` if there is no such session or it
     /// was revoked.
     fn set_session(&self, py: Python<'_>, session: u64, status: u8) -> PyResult<bool> {
-        if self.inner.role() == Role::Decide {
-            return Err(session_error(py, &SessionError::Role("change sessions")));
-        }
-        py.detach(|| self.inner.set_session(SessionId(session), status_of(status))).map_err(|_| forked(py))
+        py.detach(|| self.inner.set_session(SessionId(session), status_of(status)))
+            .map_err(|error| session_error(py, &error))
     }
 
     /// Turn the kill switch on or off for the named actions. Without names it applies to all actions except those that
@@ -265,8 +263,8 @@ impl Engine {
 
     /// Whether anything is killed.
     #[getter]
-    fn killed(&self) -> bool {
-        self.inner.is_killed()
+    fn killed(&self, py: Python<'_>) -> PyResult<bool> {
+        self.inner.is_killed().map_err(|error| kill_error(py, &error))
     }
 
     /// The kills and the market states.
@@ -376,7 +374,7 @@ impl Engine {
         let mut live = known.and_then(|session| self.inner.live_values(&snapshot, SessionId(session)).ok());
         if let Some(live) = &mut live {
             let resource = self.uid(resource)?;
-            live.market = self.inner.market_of(&resource.ty, &resource.id);
+            live.market = self.inner.market_of(&resource.ty, &resource.id).map_err(|error| kill_error(py, &error))?;
         }
         let decided = match session {
             Some(session) => self.decide_by(py, &snapshot, session, &action, resource, context, live.clone())?,

@@ -83,6 +83,7 @@ pub(crate) fn admit_error(py: Python<'_>, error: &AdmitError) -> PyErr {
         AdmitError::UnknownHandle => raise(py, "OwnerError", &error.to_string()),
         AdmitError::Forked(_) => forked(py),
         AdmitError::MayNotAdmit => raise(py, "RoleError", &error.to_string()),
+        AdmitError::Gone(_) => raise(py, "StateError", &error.to_string()),
         AdmitError::Full(_) | AdmitError::NoHandle(_) | AdmitError::NoRandomness(_) => {
             raise(py, "CapacityError", &error.to_string())
         }
@@ -94,7 +95,7 @@ pub(crate) fn kill_error(py: Python<'_>, error: &KillError) -> PyErr {
     let class = match error {
         KillError::Forked(_) => return forked(py),
         KillError::Role(_) => "RoleError",
-        KillError::Lock(_) => "StateError",
+        KillError::Lock(_) | KillError::Gone(_) => "StateError",
         KillError::NoRandomness(_) | KillError::Refused(SwitchError::ManyKills | SwitchError::ManyMarkets) => {
             "CapacityError"
         }

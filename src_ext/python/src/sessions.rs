@@ -79,7 +79,7 @@ pub(crate) fn session_error(py: Python<'_>, error: &SessionError) -> PyErr {
         SessionError::Change(_) => "SessionError",
         SessionError::Role(_) => "RoleError",
         SessionError::Factors | SessionError::Names => "CapacityError",
-        SessionError::Lock(_) => "StateError",
+        SessionError::Lock(_) | SessionError::Gone(_) => "StateError",
     };
     raise(py, class, &error.to_string())
 }
@@ -132,13 +132,13 @@ pub(crate) fn find<'py>(
     engine: &ztfast_engine::Engine,
     session: u64,
 ) -> PyResult<Option<Bound<'py, PyDict>>> {
-    let found = py.detach(|| engine.find_session(SessionId(session))).map_err(|_| forked(py))?;
+    let found = py.detach(|| engine.find_session(SessionId(session))).map_err(|error| session_error(py, &error))?;
     found.map(|(record, _)| shown(py, engine, &record)).transpose().map(Option::flatten)
 }
 
 /// Return all sessions that have a slot, as dicts.
 pub(crate) fn list<'py>(py: Python<'py>, engine: &ztfast_engine::Engine) -> PyResult<Vec<Bound<'py, PyDict>>> {
-    let all = py.detach(|| engine.list_sessions()).map_err(|_| forked(py))?;
+    let all = py.detach(|| engine.list_sessions()).map_err(|error| session_error(py, &error))?;
     all.iter().filter_map(|record| shown(py, engine, record).transpose()).collect()
 }
 

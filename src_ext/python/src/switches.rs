@@ -12,6 +12,9 @@ pub(crate) struct Switches(pub Arc<Engine>);
 
 type OwnedUid = (String, String);
 
+/// A market that is not normal: uid, state, by, reason, and when it was set in nanoseconds since the epoch.
+type ShownMarket = (OwnedUid, &'static str, String, String, i64);
+
 /// A kill as Python takes it: id, scope (`None` for the firm), what it stops (the names, or `None` with whether that is
 /// everything), by, reason, begin and end in nanoseconds since the epoch, whether two persons must release it, who
 /// asked for the release.
@@ -67,8 +70,9 @@ impl Switches {
     }
 
     /// Return the kills in force.
-    fn kills(&self, py: Python<'_>) -> Vec<Shown> {
-        py.detach(|| self.0.kills()).into_iter().map(shown).collect()
+    fn kills(&self, py: Python<'_>) -> PyResult<Vec<Shown>> {
+        let kills = py.detach(|| self.0.kills()).map_err(|error| kill_error(py, &error))?;
+        Ok(kills.into_iter().map(shown).collect())
     }
 
     /// Set the state of a market: "normal", "volatile" or "halted".
@@ -79,14 +83,14 @@ impl Switches {
     }
 
     /// Return the state of a market, with those of everything that the resource is in.
-    fn market(&self, uid: OwnedUid) -> &'static str {
-        self.0.market_of(&uid.0, &uid.1).name()
+    fn market(&self, py: Python<'_>, uid: OwnedUid) -> PyResult<&'static str> {
+        let state = py.detach(|| self.0.market_of(&uid.0, &uid.1));
+        state.map(MarketState::name).map_err(|error| kill_error(py, &error))
     }
 
-    /// Return the markets that are not normal: uid, state, by, reason, and when it was set in nanoseconds since the
-    /// epoch.
-    fn markets(&self, py: Python<'_>) -> Vec<(OwnedUid, &'static str, String, String, i64)> {
-        let markets = py.detach(|| self.0.markets()).into_iter();
-        markets.map(|one| (one.uid, one.state.name(), one.by, one.reason, one.since_ns)).collect()
+    /// Return the markets that are not normal.
+    fn markets(&self, py: Python<'_>) -> PyResult<Vec<ShownMarket>> {
+        let markets = py.detach(|| self.0.markets()).map_err(|error| kill_error(py, &error))?.into_iter();
+        Ok(markets.map(|one| (one.uid, one.state.name(), one.by, one.reason, one.since_ns)).collect())
     }
 }

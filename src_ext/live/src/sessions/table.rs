@@ -1,13 +1,13 @@
 //! The slots, as writers see them: claiming one, and following the wall clock.
 
 use super::spare::Spare;
-use crate::keeper::Follow;
+use crate::keeper::Kept;
 use crate::owners::{Claim, Owners, PATIENT};
 use crate::slot::{FREE, STATUS_MASK, SessionDetails, SessionSlot, SessionStatus};
-use crate::state::{Role, State};
+use crate::state::{Role, State, StateGone};
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use ztfast_pages::{Clock, Reading};
 
@@ -19,9 +19,20 @@ pub(super) struct Table {
     pub state: Arc<State>,
     pub mask: u64,
     spare: Mutex<Spare>,
-    /// Is told whether the bounds are behind the wall clock, in a process that cannot compute them again.
-    pub behind: OnceLock<Box<dyn Fn(bool) + Send + Sync>>,
+    told: Mutex<Option<Told>>,
 }
+
+/// What is found out about a state while it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// Whether the bounds are behind the wall clock, in a process that cannot compute them again.
+    Behind(bool),
+    /// The state's file is no longer that of new engines.
+    Gone,
+}
+
+/// What is told of it.
+pub(super) type Told = Box<dyn Fn(Notice) + Send + Sync>;
 
 /// A slot that this thread alone writes.
 pub(super) struct Claimed<'t> {
@@ -40,7 +51,42 @@ impl Drop for Claimed<'_> {
 
 impl Table {
     pub fn of(state: Arc<State>, mask: u64) -> Self {
-        Self { state, mask, spare: Mutex::default(), behind: OnceLock::new() }
+        Self { state, mask, spare: Mutex::default(), told: Mutex::default() }
+    }
+
+    pub fn tell(&self, told: Told) {
+        *self.told() = Some(told);
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<Told>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuse a state whose file is gone, and tell of it.
+    pub fn check_file(&self) -> Result<(), StateGone> {
+        self.state.check_file().inspect_err(|_| {
+            if let Some(told) = &*self.told() {
+                told(Notice::Gone);
+            }
+        })
+    }
+
+    /// Recompute all bounds if the wall clock was set or the machine slept. A process that only decides says so
+    /// instead.
+    pub fn follow(&self) {
+        if matches!(self.state.clock(), Clock::Tsc) {
+            ztfast_pages::calibrate();
+        }
+        if self.state.role() == Role::Decide {
+            // Of two threads, the one that read the clocks last must tell last.
+            if let Some(told) = &*self.told() {
+                told(Notice::Behind(self.is_behind(&self.now())));
+            }
+        } else if self.is_behind(&self.now()) {
+            let mut spare = self.spare();
+            // Read the clocks again: meanwhile another thread may have recomputed the bounds by a later reading.
+            self.recompute_bounds(&mut spare, &self.now());
+        }
     }
 
     pub fn spare(&self) -> MutexGuard<'_, Spare> {
@@ -112,20 +158,10 @@ pub(super) fn is_over(slot: &SessionSlot, state: u64, now_ns: i64) -> bool {
         || slot.to_ns.load(Ordering::Acquire) <= now_ns
 }
 
-impl Follow for Table {
-    /// Recompute all bounds if the wall clock was set or the machine slept. A process that only decides says so
-    /// instead.
-    fn follow(&self) {
-        if let Some(behind) = self.behind.get() {
-            behind(self.is_behind(&self.now()));
-        }
-        if matches!(self.state.clock(), Clock::Tsc) {
-            ztfast_pages::calibrate();
-        }
-        if self.state.role() == Role::Authority && self.is_behind(&self.now()) {
-            let mut spare = self.spare();
-            // Read the clocks again: meanwhile another thread may have recomputed the bounds by a later reading.
-            self.recompute_bounds(&mut spare, &self.now());
-        }
+impl Kept for Table {
+    fn keep(&self) {
+        self.follow();
+        // Whoever changes something is refused; the others are told.
+        let _ = self.check_file();
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::numbers::{Handle, Place};
 use crate::proof::Proof;
-use crate::sessions::{AdmitError, Known, Sessions};
+use crate::sessions::{AdmitError, Known, Notice, Sessions};
 use crate::slot::{Admission, SessionId, SessionStatus};
 use std::fs::Permissions;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -312,9 +312,9 @@ fn a_process_that_only_decides_says_that_no_authority_follows_the_wall_clock() {
     let authority = folder.authority();
     let reader = Sessions::of(Arc::new(folder.open(Role::Decide).unwrap()));
     let told = Arc::new(std::sync::Mutex::new(Vec::new()));
-    reader.when_behind({
+    reader.when_noticed({
         let told = told.clone();
-        move |is_behind| told.lock().unwrap().push(is_behind)
+        move |notice| told.lock().unwrap().push(notice)
     });
     reader.follow();
     let [live, ended, early] = [3, 4, 5].map(|place| admit(&authority, place));
@@ -324,12 +324,12 @@ fn a_process_that_only_decides_says_that_no_authority_follows_the_wall_clock() {
     details(early).not_before_ns.store(wall_ns + 60_000_000_000, Ordering::Release);
     authority.state().control().offset.fetch_sub(3_600_000_000_000, Ordering::AcqRel);
     reader.follow();
-    assert_eq!(*told.lock().unwrap(), [false, true]);
+    assert_eq!(*told.lock().unwrap(), [Notice::Behind(false), Notice::Behind(true)]);
     let codes = [live, ended, early].map(|id| reader.denied_by_wall(id));
     assert_eq!(codes, [None, Some(Code::Expired), Some(Code::NotYetValid)]);
     authority.follow();
     reader.follow();
-    assert_eq!(told.lock().unwrap().last(), Some(&false));
+    assert_eq!(told.lock().unwrap().last(), Some(&Notice::Behind(false)));
 }
 
 #[test]
@@ -338,4 +338,55 @@ fn a_process_that_only_decides_makes_no_state() {
     let why = folder.open(Role::Decide).map(|_| ()).unwrap_err().to_string();
     assert!(why.contains("role='authority' first"), "{why}");
     assert!(!folder.0.exists(), "a directory was made");
+}
+
+#[test]
+fn a_file_that_was_removed_or_replaced_is_noticed_for_good() {
+    type Change = fn(&Folder);
+    let away = |folder: &Folder| folder.0.join("away");
+    let removed: Change = |folder| std::fs::remove_file(folder.file()).unwrap();
+    let replaced: Change = |folder| {
+        std::fs::rename(folder.file(), folder.0.join("away")).unwrap();
+        drop(folder.authority());
+    };
+    let copied: Change = |folder| {
+        std::fs::copy(folder.file(), folder.0.join("away")).unwrap();
+        std::fs::rename(folder.0.join("away"), folder.file()).unwrap();
+    };
+    let linked: Change = |folder| {
+        std::fs::rename(folder.file(), folder.0.join("away")).unwrap();
+        std::os::unix::fs::symlink("away", folder.file()).unwrap();
+    };
+    for (change, says) in [(removed, "removed"), (replaced, "replaced"), (copied, "removed"), (linked, "replaced")] {
+        let folder = Folder::new();
+        let all = [Role::Authority, Role::Decide].map(|role| Sessions::of(Arc::new(folder.open(role).unwrap())));
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        for sessions in &all {
+            assert_eq!(sessions.check_file(), Ok(()));
+            let told = told.clone();
+            sessions.when_noticed(move |notice| told.lock().unwrap().push(notice));
+        }
+        change(&folder);
+        for sessions in &all {
+            let why = sessions.check_file().unwrap_err().to_string();
+            assert!(why.contains(says) && why.contains("STATE_GONE"), "{why}");
+        }
+        assert_eq!(*told.lock().unwrap(), [Notice::Gone; 2]);
+        assert!(matches!(all[0].admit(Place(1), &ENDLESS), Err(AdmitError::Gone(_))));
+        // What was missed meanwhile is not caught up when the file comes back.
+        if away(&folder).exists() {
+            std::fs::rename(away(&folder), folder.file()).unwrap();
+        }
+        assert!(all.iter().all(|sessions| sessions.check_file().is_err()));
+    }
+}
+
+#[test]
+fn a_file_that_was_only_renamed_is_the_state_until_another_one_has_its_name() {
+    let folder = Folder::new();
+    let sessions = folder.authority();
+    std::fs::rename(folder.file(), folder.0.join("away")).unwrap();
+    assert_eq!(sessions.check_file(), Ok(()));
+    std::fs::rename(folder.0.join("away"), folder.file()).unwrap();
+    assert_eq!((sessions.check_file(), folder.authority().check_file()), (Ok(()), Ok(())));
 }
