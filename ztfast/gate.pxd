@@ -276,7 +276,8 @@ cdef class Gate:
     cdef object made_without(self, uint64_t lacking)
     cdef object strictly(self, PyObject *const *arguments)
     cdef Decision by_context(self, PyObject *const *arguments)
-    cdef Decision no_bundle(self)
+    cdef Decision named(self, PyObject *const *arguments, Decision made)
+    cdef tuple by_core(self, PyObject *const *arguments, bint asks)
     cdef bint fits(self) except -1
     cdef Decision remembered(self, uint32_t code, ztfast_determining *determining)
     cdef Decision decision(self, uint32_t code, ztfast_determining *determining)

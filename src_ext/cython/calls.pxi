@@ -279,12 +279,13 @@ cdef object allows_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t c
         return bool(gate.by_context(arguments))
     user = gate.taken()
     if user is None:
-        return False
+        return bool(gate.by_context(arguments))
     try:
         if user._looks_up:
             looked = user.look_up(arguments, values, &brought)
         if looked == OUT_OF_RANGE or (looked == READ and found == OUT_OF_RANGE):
             user.strictly(arguments)
+            api.refuse(user._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle)
             return False
         if looked == READ:
             code = api.allows(
@@ -322,17 +323,37 @@ cdef Decision gate_decide(Gate gate, PyObject *const *arguments, Py_ssize_t coun
     if code < <uint32_t>ZTFAST_ALLOW or code > <uint32_t>ZTFAST_FORBID:
         determining.count = 0
     remembered = gate.remembered(code, &determining)
-    ztfast_give_at_once(&gate._busy)
-    # A decision that is not in the cache is made once more, because making its object may run Python code.
-    return remembered if remembered is not None else decide_otherwise(gate, arguments, count)
+    if remembered is not None:
+        ztfast_give_at_once(&gate._busy)
+        return remembered
+    # Making the object may run Python code.
+    ztfast_keep(&gate._busy)
+    return made_decision(gate, gate, arguments, code, &determining)
+
+
+cdef Decision made_decision(
+    Gate gate, Gate user, PyObject *const *arguments, uint32_t code, ztfast_determining *determining
+):
+    """Return the object of a decision that a gate's user has made, and give the user back."""
+    cdef bint all_known = determining.count <= MAX_DETERMINING
+    try:
+        # The names of the policies come from the bundle that the decision used.
+        user.keep_up()
+        if not all_known:
+            determining.count = MAX_DETERMINING
+        made = user.decision(code, determining)
+    finally:
+        ztfast_give(&user._busy)
+    return made if all_known else gate.named(arguments, made)
 
 
 cdef Decision decide_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t count):
-    """Decide if Python code has to run, if the gate is in use, or if the decision is not in the cache."""
+    """Decide if Python code has to run, or if the gate is in use."""
     cdef int64_t values[MAX_ARGUMENTS]
     cdef ztfast_determining determining
     cdef uint32_t code
     cdef int found, looked = READ
+    cdef bint decided = False
     cdef Brought brought
     cdef Gate user
     gate.check(arguments, count)
@@ -345,7 +366,7 @@ cdef Decision decide_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t
         return gate.by_context(arguments)
     user = gate.taken()
     if user is None:
-        return gate.no_bundle()
+        return gate.by_context(arguments)
     try:
         if user._looks_up:
             looked = user.look_up(arguments, values, &brought)
@@ -359,13 +380,13 @@ cdef Decision decide_otherwise(Gate gate, PyObject *const *arguments, Py_ssize_t
             )
             if code < <uint32_t>ZTFAST_ALLOW or code > <uint32_t>ZTFAST_FORBID:
                 determining.count = 0
-            if determining.count <= MAX_DETERMINING:
-                # The names of the policies come from the bundle that the decision used.
-                user.keep_up()
-                return user.decision(code, &determining)
+            decided = True
     finally:
-        ztfast_give(&user._busy)
-    # The call has more texts or determining policies than a gate has room for.
+        if not decided:
+            ztfast_give(&user._busy)
+    if decided:
+        return made_decision(gate, user, arguments, code, &determining)
+    # The call has more texts than a gate has room for.
     return gate.by_context(arguments)
 
 

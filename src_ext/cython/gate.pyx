@@ -450,7 +450,7 @@ cdef class Gate:
         cdef size_t at, count = 2
         cdef uint64_t lacking = 0
         if not self.fits():
-            return self.no_bundle()
+            return self.by_context(arguments)
         kept[0], kept[1] = arguments[0], arguments[1]
         for at in range(self._count):
             if <void *>arguments[at + 2] == ABSENT or <void *>arguments[at + 2] == MASKED:
@@ -487,16 +487,19 @@ cdef class Gate:
             raise ContextError(f"{self.action}: an enumerated type has no such entity")
 
     cdef Decision by_context(self, PyObject *const *arguments):
-        """Decide by a context, if some values have no numbers."""
-        cdef size_t at
-        if not self.fits():
-            return self.no_bundle()
-        values = [<object>arguments[at + 2] for at in range(self._count)]
-        return Decision(*self._core.decide((<Session>arguments[0]).id, <object>arguments[1], values))
+        """Decide by a context, if some values have no numbers or the gate is stale or a parent's."""
+        return Decision(*self.by_core(arguments, False))
 
-    cdef Decision no_bundle(self):
-        """Return the decision of a stale gate, or of a gate in a forked child."""
-        return Decision(ZTFAST_FORKED if self._engine.forked else ZTFAST_STALE_GATE)
+    cdef Decision named(self, PyObject *const *arguments, Decision made):
+        """Return a decision that was made with the ids of all its policies, which are more than a gate keeps."""
+        # This is a question: the decision was made, and is not made again.
+        asked = self.by_core(arguments, True)
+        return Decision(*asked) if asked[0] == made.number else made
+
+    cdef tuple by_core(self, PyObject *const *arguments, bint asks):
+        cdef size_t at
+        values = [<object>arguments[at + 2] for at in range(self._count)]
+        return self._core.decide((<Session>arguments[0]).id, <object>arguments[1], values, asks)
 
     cdef bint fits(self) except -1:
         """Take the newest bundle, and return whether the gate fits it."""

@@ -54,6 +54,7 @@ cdef extern from *:
     #define ztfast_give(busy) __atomic_clear((busy), __ATOMIC_RELEASE)
     #define ztfast_take_at_once(busy) ztfast_take(busy)
     #define ztfast_give_at_once(busy) ztfast_give(busy)
+    #define ztfast_keep(busy) ((void)0)
     #else
     static inline int ztfast_take(char *busy) {
         if (*busy) return 0;
@@ -64,6 +65,8 @@ cdef extern from *:
     /* If no Python code runs until the gate is given back, the GIL keeps other threads from taking it. */
     #define ztfast_take_at_once(busy) (!*(busy))
     #define ztfast_give_at_once(busy) ((void)0)
+    /* Keep a gate that was taken at once, until ztfast_give: Python code will run. */
+    #define ztfast_keep(busy) (*(busy) = 1)
     #endif
     """
     int ztfast_short_number(PyObject *value, int64_t *number) noexcept
@@ -72,3 +75,4 @@ cdef extern from *:
     void ztfast_give(char *busy) noexcept
     bint ztfast_take_at_once(char *busy) noexcept
     void ztfast_give_at_once(char *busy) noexcept
+    void ztfast_keep(char *busy) noexcept

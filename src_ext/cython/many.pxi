@@ -42,10 +42,10 @@ cdef object decide_rows(Gate gate, bint by_session, who, resources, tuple given)
             )
         columns.append((gate.names[at], read))
     rows = columns_of.rows(gate.action, columns)
-    codes = numpy.full(rows, ZTFAST_STALE_GATE, numpy.uint8)
-    if batch._batch == NULL:
-        return codes
     taken = [column for _, column in columns]
+    if batch._batch == NULL:
+        return refused(gate, by_session, taken, numpy.arange(rows), ZTFAST_STALE_GATE)
+    codes = numpy.full(rows, ZTFAST_STALE_GATE, numpy.uint8)
     bad, absent = columns_of.masks(taken[2:], rows)
     large = columns_of.too_large(taken[2:], gate.paths, rows, gate._core.max_context)
     if large is not None:
@@ -73,14 +73,32 @@ cdef object decide_rows(Gate gate, bint by_session, who, resources, tuple given)
         some = numpy.full(len(at), ZTFAST_CORRUPT, numpy.uint8)
         part.run(by_session, [columns_of.taken(column, at) for column in kept], some)
         codes[at] = some
-    at = numpy.flatnonzero(~good)
+    too_large = large if by_session and large is not None else numpy.zeros(rows, numpy.bool_)
+    at = numpy.flatnonzero(~good & ~too_large)
     if len(at):
         some = numpy.full(len(at), ZTFAST_CORRUPT, numpy.uint8)
         batch.refuse(by_session, [columns_of.taken(column, at) for column in taken[:2]], some)
         if large is not None:
             some[(some == ZTFAST_BAD_VALUE) & large[at]] = ZTFAST_TOO_LARGE
         codes[at] = some
+    at = numpy.flatnonzero(too_large)
+    codes[at] = refused(gate, by_session, taken, at, ZTFAST_TOO_LARGE)
     return codes
+
+
+cdef object refused(Gate gate, bint by_session, list taken, at, code):
+    """Return the codes of rows that no batch decides: there is none, or they take more bytes than a context may."""
+    if not by_session:
+        return numpy.full(len(at), code, numpy.uint8)
+    sessions, resources = (columns_of.taken(column, at) for column in taken[:2])
+    rows = (
+        gate._core.refuse(int(column_value(sessions, row)), int(column_value(resources, row))) for row in range(len(at))
+    )
+    return numpy.fromiter(rows, numpy.uint8, len(at))
+
+
+cdef object column_value(column, row):
+    return column.array[row if column.each else 0]
 
 cdef class Batch:
     """A batch of the core, which is ended when this object is freed. It is NULL if the gate is stale."""

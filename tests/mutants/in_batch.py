@@ -1,8 +1,10 @@
-"""Mutants of batches: `batch.rs` and its `columns.rs`."""
+"""Mutants of batches, `batch.rs`, `row_arguments.rs` and `columns.rs`; and of the exit, `exit.rs`."""
 
 from mutant import Mutant, Python, Rust
 
 BATCH = "engine/src/batch.rs"
+ARGUMENTS = "engine/src/row_arguments.rs"
+EXIT = "engine/src/exit.rs"
 ONE = Python("tests/api/test_decide.py::test_columns_of_one_session_and_resource_are_decided_as_single_rows")
 MEANWHILE = Rust("engine/tests/batches.rs", "what_happens_meanwhile_is_seen_by_the_rows_that_are_left")
 UNIFORM = Rust("engine/tests/batches.rs", "conditions_over_two_arguments_hold_without_a_table")
@@ -12,14 +14,14 @@ MUTANTS = (
     Mutant(
         "batch: a last chunk that is not full is not decided",
         BATCH,
-        "for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n            let first",
-        "for (number, codes) in out.chunks_exact_mut(ROWS).enumerate() {\n            let first",
+        "for (number, out) in out.chunks_mut(ROWS).enumerate() {\n            let (first",
+        "for (number, out) in out.chunks_exact_mut(ROWS).enumerate() {\n            let (first",
     ),
     Mutant(
         "batch: each chunk is of the first chunk's rows",
         BATCH,
-        "let first = number * ROWS;",
-        "let first = number.min(0) * ROWS;",
+        "let (first, codes) = (number * ROWS,",
+        "let (first, codes) = (number.min(0) * ROWS,",
         ONE,
     ),
     Mutant(
@@ -32,22 +34,26 @@ MUTANTS = (
     Mutant(
         "batch: the clock is read once",
         BATCH,
-        "for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n            let first = number * ROWS;\n"
+        "for (number, out) in out.chunks_mut(ROWS).enumerate() {\n"
+        "            let (first, codes) = (number * ROWS, codes.get_mut(..out.len()).unwrap_or_default());\n"
         "            let now_ns = self.shared.now_ns();",
-        "let began_ns = self.shared.now_ns();\n        for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n"
-        "            let first = number * ROWS;\n            let now_ns = began_ns;",
+        "let began_ns = self.shared.now_ns();\n        for (number, out) in out.chunks_mut(ROWS).enumerate() {\n"
+        "            let (first, codes) = (number * ROWS, codes.get_mut(..out.len()).unwrap_or_default());\n"
+        "            let now_ns = began_ns;",
         MEANWHILE,
     ),
     Mutant(
         "batch: a session for all rows is looked up once",
         BATCH,
-        "for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n            let first = number * ROWS;\n"
+        "for (number, out) in out.chunks_mut(ROWS).enumerate() {\n"
+        "            let (first, codes) = (number * ROWS, codes.get_mut(..out.len()).unwrap_or_default());\n"
         "            let now_ns = self.shared.now_ns();\n            // A row that a column lacks must not be decided at all.\n"
         "            if let Some(resource) = resource\n"
         "                && columns.iter().all(|column| column.covers(first, codes.len()))\n            {\n"
         "                let principal = self.principal(principals, first, now_ns, self.is_killed());\n",
         "let began = self.principal(principals, 0, self.shared.now_ns(), self.is_killed());\n"
-        "        for (number, codes) in out.chunks_mut(ROWS).enumerate() {\n            let first = number * ROWS;\n"
+        "        for (number, out) in out.chunks_mut(ROWS).enumerate() {\n"
+        "            let (first, codes) = (number * ROWS, codes.get_mut(..out.len()).unwrap_or_default());\n"
         "            let now_ns = self.shared.now_ns();\n            if let Some(resource) = resource\n"
         "                && columns.iter().all(|column| column.covers(first, codes.len()))\n            {\n"
         "                let principal = began;\n",
@@ -76,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "batch: a row that a column lacks is decided by the argument of another row",
-        BATCH,
+        ARGUMENTS,
         "let mut value = column.get(first + row).ok_or(Code::Corrupt);",
         "let mut value = column.get(first + row).or(column.get(0)).ok_or(Code::Corrupt);",
         LACKING,
@@ -90,7 +96,7 @@ MUTANTS = (
     ),
     Mutant(
         "batch: the arguments are taken column by column for row by row",
-        BATCH,
+        ARGUMENTS,
         "chunk.values.get_mut(row * width + place)",
         "chunk.values.get_mut(place * ROWS + row)",
     ),
@@ -134,5 +140,26 @@ MUTANTS = (
         BATCH,
         "if decided[row] == Code::Forbid {\n                    continue;",
         "if decided[row] == Code::Forbid {\n                    decided[row] = Code::Default;",
+    ),
+    Mutant(
+        "batch: rows leave before the entities of all rows were looked at",
+        BATCH,
+        "if !self.fits(binding, columns, out.len()) {",
+        "if !self.fits(binding, columns, out.len().min(ROWS)) {",
+        Rust("engine/tests/batches.rs", "no_row_leaves_if_a_later_one_has_an_entity_of_a_wrong_type"),
+    ),
+    Mutant(
+        "exit: a row that no path decided keeps its byte",
+        EXIT,
+        "*decision = if code <= LAST {",
+        "*decision = if code <= UNDECIDED {",
+        Rust("engine/src/exit.rs", "rows_that_no_path_decided_are_corrupt"),
+    ),
+    Mutant(
+        "exit: a denial may allow",
+        "engine/src/evaluate.rs",
+        "leave(if matches!(code, Code::Allow) { Code::Corrupt } else { code })",
+        "leave(code)",
+        Rust("engine/tests/calls.rs", "a_denial_never_allows"),
     ),
 )

@@ -222,8 +222,8 @@ MUTANTS = (
         "gate: allows() decides by a value that is out of its type's range",
         CALLS,
         "if looked == OUT_OF_RANGE or (looked == READ and found == OUT_OF_RANGE):\n"
-        "            user.strictly(arguments)\n            return False",
-        "if looked == OUT_OF_RANGE:\n            user.strictly(arguments)\n            return False",
+        "            user.strictly(arguments)\n            api.refuse",
+        "if looked == OUT_OF_RANGE:\n            user.strictly(arguments)\n            api.refuse",
         VALUES,
     ),
     Mutant(

@@ -433,8 +433,8 @@ MUTANTS = (
     Mutant(
         "answers: the walk decides without the values",
         PASSED,
-        "(!by_answers.needs_values).then_some(code)",
-        "Some(code)",
+        "if by_answers.needs_values { None } else { Some(leave(code)) }",
+        "Some(leave(code))",
     ),
     Mutant(
         "answers: a set that is not kept is empty",

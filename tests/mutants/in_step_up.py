@@ -51,8 +51,8 @@ MUTANTS = (
     Mutant(
         "step-ups: rows of a batch are forbidden",
         "engine/src/batch.rs",
-        "if binding.step_up {\n                self.tell_step_ups",
-        "if binding.step_up && chunk.cells.is_empty() {\n                self.tell_step_ups",
+        "if binding.step_up {\n            self.tell_step_ups",
+        "if binding.step_up && chunk.cells.is_empty() {\n            self.tell_step_ups",
     ),
     Mutant(
         "step-ups: Cedar's forbids are permits",

@@ -1,16 +1,17 @@
 //! Batches: many decisions at once, over columns.
 
-use crate::binding::{Argument, Binding};
+use crate::binding::Binding;
 use crate::cells::of_code;
 use crate::changes::UNCLASSED;
 use crate::columns::{Column, Principals, WrongType};
 use crate::decide::{EffectOnly, End, Verdict, Walk};
+use crate::exit::{Decision, UNDECIDED, leave_all, leave_rows};
 use crate::layers::{cell, layer_classes, prefetch_cell};
 use crate::lines::WALK;
 use crate::rows::ROWS;
 use crate::sets::Candidates;
 use crate::shared::Shared;
-use crate::snapshot::{EntityError, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::working::{Brings, CallValues};
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, Mutex};
@@ -118,23 +119,26 @@ impl Batch {
         principals: Principals<'_>,
         resources: Column<'_, u64>,
         columns: &[Column<'_, i64>],
-        out: &mut [u8],
+        out: &mut [Decision],
     ) -> Result<(), WrongType> {
-        if let Some(code) = self.refusal() {
-            out.fill(code as u8);
-            return Ok(());
-        }
-        let Some(binding) = &self.binding else {
-            out.fill(Code::StaleGate as u8);
-            return Ok(());
+        let binding = match (self.refusal(), &self.binding) {
+            (None, Some(binding)) => binding,
+            (refusal, _) => {
+                leave_all(refusal.unwrap_or(Code::StaleGate), out);
+                return Ok(());
+            }
         };
         // By policy alone there is no session whose live attributes could be added.
         let lacks_sessions = !binding.live.is_empty() && !matches!(principals, Principals::Sessions(_));
         if columns.len() != binding.columns || lacks_sessions {
-            out.fill(Code::Corrupt as u8);
+            leave_all(Code::Corrupt, out);
             return Ok(());
         }
-        let mut fits = true;
+        // A row that left cannot be taken back, so this comes first.
+        if !self.fits(binding, columns, out.len()) {
+            out.fill(Decision::CORRUPT);
+            return Err(WrongType);
+        }
         let mut batch_memory = self.memory.try_lock().ok();
         let mut call_memory = None;
         let memory = match batch_memory.as_deref_mut() {
@@ -145,8 +149,9 @@ impl Batch {
         // Handles in columns must be resolved first, which the path for uniform rows does not do.
         let uniform = principals.is_one() && !entities.contains(&true) && binding.live.is_empty();
         let resource = resources.one().filter(|_| uniform).map(|handle| self.shared.place(Handle(handle)));
-        for (number, codes) in out.chunks_mut(ROWS).enumerate() {
-            let first = number * ROWS;
+        let mut codes = [UNDECIDED; ROWS];
+        for (number, out) in out.chunks_mut(ROWS).enumerate() {
+            let (first, codes) = (number * ROWS, codes.get_mut(..out.len()).unwrap_or_default());
             let now_ns = self.shared.now_ns();
             // A row that a column lacks must not be decided at all.
             if let Some(resource) = resource
@@ -159,46 +164,47 @@ impl Batch {
                 }
                 match self.uniform(binding, principal, resource, columns, first, codes) {
                     // A forbidden row may be a step-up, so all rows are decided again.
-                    Ok(true) if !binding.step_up || !codes.contains(&(Code::Forbid as u8)) => continue,
+                    Ok(true) if !binding.step_up || !codes.contains(&(Code::Forbid as u8)) => {
+                        leave_rows(codes, out);
+                        continue;
+                    }
                     Ok(_) => {}
                     Err(code) => {
-                        codes.fill(code as u8);
+                        leave_all(code, out);
                         continue;
                     }
                 }
             }
             self.look_up(principals, resources, now_ns, first, codes, chunk);
-            fits &= self.take_arguments(binding, columns, first, codes, chunk);
-            if !binding.live.is_empty() {
+            self.take_arguments(binding, columns, first, codes, chunk);
+            if binding.live.is_empty() {
+                self.decide_looked_up(binding, codes, chunk, scratch);
+            } else {
                 self.decide_live(binding, principals, first, codes, chunk, scratch, brought);
-                continue;
             }
-            by_table(binding, codes, chunk);
-            if codes.contains(&UNDECIDED) {
-                self.decide_chunk(binding, codes, chunk, scratch);
-            }
-            if binding.step_up {
-                self.tell_step_ups(binding, codes, chunk, scratch);
-            }
-        }
-        if !fits {
-            out.fill(Code::Corrupt as u8);
-            return Err(WrongType);
+            leave_rows(codes, out);
         }
         Ok(())
     }
 
     /// Write the codes of rows with a value out of its range: [`Code::BadValue`], or the code that applies whatever the
     /// values are.
-    pub fn refuse(&self, principals: Principals<'_>, resources: Column<'_, u64>, out: &mut [u8]) {
-        if let Some(code) = self.refusal() {
-            return out.fill(code as u8);
+    pub fn refuse(&self, principals: Principals<'_>, resources: Column<'_, u64>, out: &mut [Decision]) {
+        if self.refusal().is_some() {
+            return self.refuse_all(out);
         }
-        let mut chunk = Box::new(Chunk::new(0));
-        for (number, codes) in out.chunks_mut(ROWS).enumerate() {
+        let (mut chunk, mut codes) = (Box::new(Chunk::new(0)), [UNDECIDED; ROWS]);
+        for (number, out) in out.chunks_mut(ROWS).enumerate() {
+            let codes = codes.get_mut(..out.len()).unwrap_or_default();
             self.look_up(principals, resources, self.shared.now_ns(), number * ROWS, codes, &mut chunk);
             codes.iter_mut().filter(|code| **code == UNDECIDED).for_each(|code| *code = Code::BadValue as u8);
+            leave_rows(codes, out);
         }
+    }
+
+    /// Deny all rows of a batch that has a [`Self::refusal`]; without one, with [`Code::Corrupt`].
+    pub fn refuse_all(&self, out: &mut [Decision]) {
+        leave_all(self.refusal().unwrap_or(Code::Corrupt), out);
     }
 
     /// Return a batch over the same snapshot, without the arguments whose bits are set in `absent`, for rows in which
@@ -233,7 +239,7 @@ impl Batch {
 
     /// Return the place, or `later` if it was reused after the batch's snapshot was taken: it may name another entity
     /// now.
-    fn covered(&self, place: Place, later: Code) -> Result<Place, Code> {
+    pub(crate) fn covered(&self, place: Place, later: Code) -> Result<Place, Code> {
         if self.snapshot.loaded.uids.covers(place) { Ok(place) } else { Err(later) }
     }
 
@@ -320,64 +326,16 @@ impl Batch {
         }
     }
 
-    /// Fill in the arguments of the rows. Return whether all entities have their arguments' types.
+    /// Decide the rows of a chunk that are not denied yet, without live attributes.
     #[inline]
-    fn take_arguments(
-        &self,
-        binding: &Binding,
-        columns: &[Column<'_, i64>],
-        first: usize,
-        codes: &mut [u8],
-        chunk: &mut Chunk,
-    ) -> bool {
-        let fits = self.take_arguments_in::<false>(binding, columns, first, codes, chunk);
-        // This check comes last, as in `look_up`.
-        if self.snapshot.loaded.uids.is_newest() {
-            return fits;
+    fn decide_looked_up(&self, binding: &Binding, codes: &mut [u8], chunk: &mut Chunk, scratch: &mut Scratch) {
+        by_table(binding, codes, chunk);
+        if codes.contains(&UNDECIDED) {
+            self.decide_chunk(binding, codes, chunk, scratch);
         }
-        self.take_arguments_in::<true>(binding, columns, first, codes, chunk)
-    }
-
-    #[inline]
-    #[allow(clippy::cast_possible_wrap)] // the bits are what counts
-    fn take_arguments_in<const LATE: bool>(
-        &self,
-        binding: &Binding,
-        columns: &[Column<'_, i64>],
-        first: usize,
-        codes: &mut [u8],
-        chunk: &mut Chunk,
-    ) -> bool {
-        let (width, mut fits) = (columns.len(), true);
-        let types = binding.types.iter().zip(&binding.arguments);
-        for (place, (column, (ty, argument))) in columns.iter().zip(types).enumerate() {
-            for (row, code) in codes.iter_mut().enumerate() {
-                let mut value = column.get(first + row).ok_or(Code::Corrupt);
-                if let Argument::Entity(number) = *argument {
-                    value = value.and_then(|handle| {
-                        let place = self.shared.place(Handle(handle.cast_unsigned()));
-                        if LATE {
-                            self.covered(place, Code::UnknownHandle)?;
-                        }
-                        match self.snapshot.entity_of(place, number, ty) {
-                            Ok(entity) => Ok(entity.bits() as i64),
-                            Err(EntityError::WrongType) => {
-                                fits = false;
-                                Err(Code::Corrupt)
-                            }
-                            Err(EntityError::ForeignHandle) => Err(Code::UnknownHandle),
-                            Err(_) => Err(Code::BadValue),
-                        }
-                    });
-                }
-                match (value, chunk.values.get_mut(row * width + place)) {
-                    (Ok(value), Some(slot)) => *slot = value,
-                    (Err(denial), _) if *code == UNDECIDED => *code = denial as u8,
-                    _ => {}
-                }
-            }
+        if binding.step_up {
+            self.tell_step_ups(binding, codes, chunk, scratch);
         }
-        fits
     }
 
     /// Decide the rows of a chunk that are not denied yet, layer by layer.
@@ -546,9 +504,6 @@ impl Batch {
         Ok(true)
     }
 }
-
-/// What stands in the place of the code of a row that is not decided yet. It is no code.
-pub(crate) const UNDECIDED: u8 = u8::MAX;
 
 /// A batch's working memory.
 struct BatchMemory {

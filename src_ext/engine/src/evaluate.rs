@@ -1,9 +1,10 @@
-//! Decisions by policy alone, and queries of a snapshot that need no gate: the entity of a session or a handle, and the
-//! resources on which a principal may act.
+//! Decisions without a gate, decisions by policy alone, and queries of a snapshot: the entity of a session or a handle,
+//! and the resources on which a principal may act.
 
 use crate::binding::{layers, slot_kinds};
 use crate::changes::{UNCLASSED, is_present};
-use crate::decide::{Determining, EffectOnly, Walk};
+use crate::decide::{Determining, EffectOnly, Sink, Walk};
+use crate::exit::{Decision, leave};
 use crate::live::MarketSlot;
 use crate::request::OwnedRequest;
 use crate::shared::Shared;
@@ -13,7 +14,72 @@ use ztfast_codes::Code;
 use ztfast_live::{Handle, OwnedUid, SessionId};
 use ztfast_vm::{EntityRef, Scratch};
 
+/// A request of a session that was read into memory.
+pub struct SessionRequest<'a> {
+    /// The snapshot by which it was read.
+    pub snapshot: &'a Snapshot,
+    /// The session.
+    pub session: SessionId,
+    /// The action's number.
+    pub action: u32,
+    /// The session's principal.
+    pub principal: EntityRef,
+    /// The resource.
+    pub resource: EntityRef,
+    /// The context.
+    pub context: &'a OwnedRequest,
+}
+
 impl Shared {
+    /// Decide a request of a session, and record the policies that determine the decision.
+    pub fn decide(&self, request: &SessionRequest<'_>, determining: &mut Determining) -> Decision {
+        leave(self.dry_run(request, determining))
+    }
+
+    /// Return the code that [`Self::decide`] would give, as a question: nothing is decided.
+    pub fn dry_run(&self, request: &SessionRequest<'_>, determining: &mut Determining) -> Code {
+        let &SessionRequest { snapshot, session, action, principal, resource, context } = request;
+        let code = self.evaluate(snapshot, action, principal, resource, context, determining);
+        // Reading the request and evaluating it may have taken long: the session may be over, or something killed.
+        let of_request = |number| context.foreign_uid(number);
+        let denial = self.session_principal(snapshot, action, session).err().or_else(|| {
+            let stops = self.kill_stops(snapshot, action, principal, Some(resource), &of_request);
+            stops.then_some(Code::Killed)
+        });
+        if denial.is_some() {
+            determining.clear();
+        }
+        denial.unwrap_or(code)
+    }
+
+    /// Deny a request of a session that no path decides: it could not be read, or there is no gate for it. A code that
+    /// allows becomes [`Code::Corrupt`].
+    #[allow(clippy::unused_self)] // it is this engine's decision, for this session
+    pub const fn deny(&self, _session: SessionId, code: Code) -> Decision {
+        leave(if matches!(code, Code::Allow) { Code::Corrupt } else { code })
+    }
+
+    /// Deny a request of a session with a code that applies whatever its values are, or else with `code`. The snapshot
+    /// is the one by which the request was read; `action` is `None` if that has no such action.
+    pub fn refuse(
+        &self,
+        snapshot: &Snapshot,
+        action: Option<u32>,
+        session: SessionId,
+        resource: Handle,
+        code: Code,
+    ) -> Decision {
+        let Some(action) = action else { return self.deny(session, Code::StaleGate) };
+        let denial = self.session_principal(snapshot, action, session).and_then(|principal| {
+            let resource = self.handle_entity(snapshot, resource);
+            if self.kill_stops(snapshot, action, principal, resource.ok(), &|_| None) {
+                return Err(Code::Killed);
+            }
+            resource
+        });
+        self.deny(session, denial.err().unwrap_or(code))
+    }
+
     /// Decide by policy alone, without session and kill switch.
     pub fn evaluate(
         &self,

@@ -2,6 +2,7 @@
 
 use crate::batch::Batch;
 use crate::binding::{Argument, Binding, GateSpec};
+use crate::exit::{Decision, leave};
 use crate::mailbox::Mailbox;
 use crate::shared::Shared;
 use crate::snapshot::{EntityError, Snapshot};
@@ -309,8 +310,13 @@ impl Gate {
     /// Return the denial of a request with a value out of its range: [`Code::BadValue`], or the code that applies
     /// whatever the values are. This ends a call that was begun.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
-    pub fn refuse(&mut self, session: SessionId, resource: Handle) -> Code {
+    pub fn refuse(&mut self, session: SessionId, resource: Handle) -> Decision {
         self.refresh();
+        let code = self.refusal(session, resource);
+        leave(code)
+    }
+
+    fn refusal(&self, session: SessionId, resource: Handle) -> Code {
         if self.shared.is_forked() {
             return Code::Forked;
         }

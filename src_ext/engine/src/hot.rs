@@ -11,6 +11,7 @@ use crate::cells::{FIRST_CODE, FIRST_GRID};
 use crate::changes::Store;
 use crate::checks::{Arguments, Check, CheckInputs, CheckRunner};
 use crate::decide::{Determining, EffectOnly, Sink, Walk};
+use crate::exit::{Decision, leave};
 use crate::gate::Gate;
 use crate::layers::{cell, layer_classes};
 use crate::lines::{CHECKED, NO_POLICY};
@@ -52,8 +53,9 @@ impl Gate {
     /// Decide: [`Code::Allow`], or the code of the denial.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
-    pub fn allows(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Code {
-        self.walk(session, resource, values, &mut EffectOnly)
+    pub fn allows(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Decision {
+        let code = self.walk(session, resource, values, &mut EffectOnly);
+        leave(code)
     }
 
     /// Decide, and record the policies that determine the decision.
@@ -65,11 +67,11 @@ impl Gate {
         resource: Handle,
         values: &[i64],
         determining: &mut Determining,
-    ) -> Code {
+    ) -> Decision {
         determining.clear();
         let code = self.walk(session, resource, values, determining);
         determining.sort();
-        code
+        leave(code)
     }
 
     #[inline(always)]

@@ -1,9 +1,10 @@
 //! Rows of batches whose actions have live attributes.
 
-use crate::batch::{Batch, Chunk, UNDECIDED};
+use crate::batch::{Batch, Chunk};
 use crate::binding::{Argument, Binding};
 use crate::columns::Principals;
 use crate::decide::EffectOnly;
+use crate::exit::UNDECIDED;
 use crate::live::{Filler, MOST_VALUES};
 use crate::working::CallValues;
 use ztfast_bundle::ClassPair;

@@ -7,6 +7,7 @@ use crate::asks::{Ask, NOT_KEPT};
 use crate::binding::{Argument, Binding};
 use crate::checks::Answers;
 use crate::decide::{Determining, EffectByAnswers, EffectOnly, Sink};
+use crate::exit::{Decision, leave};
 use crate::gate::{Call, Gate};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -142,7 +143,7 @@ impl Gate {
         generation: u64,
         (session, resource): (SessionId, Handle),
         values: impl Iterator<Item = impl Source<'v>>,
-    ) -> Option<Code> {
+    ) -> Option<Decision> {
         let Self { shared, snapshot, binding, brought, call, .. } = self;
         let binding = binding.as_deref()?;
         if shared.is_forked()
@@ -166,7 +167,8 @@ impl Gate {
             count += 1;
         }
         let code = self.decide_if_current(session, resource, numbers.get(..count)?, &mut by_answers)?;
-        (!by_answers.needs_values).then_some(code)
+        // A decision that needs the values was not made.
+        if by_answers.needs_values { None } else { Some(leave(code)) }
     }
 
     /// Decide by the gate's snapshot, where these values were looked up. `None` if it is not the newest, or the kill
@@ -393,18 +395,19 @@ impl PassedValues<'_> {
     /// Decide. `None` if a bundle, a change or the kill switch came meanwhile.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
-    pub fn allows(&mut self, session: SessionId, resource: Handle) -> Option<Code> {
-        self.walk(session, resource, &mut EffectOnly)
+    pub fn allows(&mut self, session: SessionId, resource: Handle) -> Option<Decision> {
+        let code = self.walk(session, resource, &mut EffectOnly)?;
+        Some(leave(code))
     }
 
     /// Decide, and record the policies that determine the decision. `None` as for [`Self::allows`].
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
-    pub fn decide(&mut self, session: SessionId, resource: Handle, determining: &mut Determining) -> Option<Code> {
+    pub fn decide(&mut self, session: SessionId, resource: Handle, determining: &mut Determining) -> Option<Decision> {
         determining.clear();
         let code = self.walk(session, resource, determining);
         determining.sort();
-        code
+        code.map(leave)
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use world::sources::compile;
 use ztfast_bundle::Bundle;
 use ztfast_engine::{
-    Admission, Batch, Code, Column, Determining, Engine, EngineOptions, Handle, Kill, Principals, SessionId,
+    Admission, Batch, Code, Column, Decision, Determining, Engine, EngineOptions, Handle, Kill, Principals, SessionId,
     SessionStatus, now_ns,
 };
 
@@ -61,7 +61,7 @@ impl Desk {
         who: Principals<'_>,
         docs: Column<'_, u64>,
         given: [Column<'_, i64>; 2],
-        rows: &mut [u8],
+        rows: &mut [Decision],
     ) {
         let user = [self.user.0.cast_signed()];
         let columns = [given[0], given[1], Column::all(&user)];
@@ -87,17 +87,17 @@ fn rows_that_a_column_lacks_are_corrupt() {
                 (Column::each(&sessions[..there]), whole.1, whole.2),
                 (whole.0, Column::each(&docs[..there]), whole.2),
             ] {
-                let mut codes = [u8::MAX; ROWS];
+                let mut codes = [Decision::CORRUPT; ROWS];
                 desk.decide(&batch, Principals::Sessions(sessions), docs, given, &mut codes);
                 let (found, lacking) = codes.split_at(there);
-                assert!(found.iter().all(|&code| code == Code::Allow as u8), "{names:?} {there}: {codes:?}");
-                assert!(lacking.iter().all(|&code| code == Code::Corrupt as u8), "{names:?} {there}: {codes:?}");
+                assert!(found.iter().all(|&code| code == Code::Allow), "{names:?} {there}: {codes:?}");
+                assert!(lacking.iter().all(|&code| code == Code::Corrupt), "{names:?} {there}: {codes:?}");
             }
         }
-        let mut codes = [u8::MAX; ROWS];
+        let mut codes = [Decision::CORRUPT; ROWS];
         let given = [Column::all(&allowed), Column::all(&[])];
         desk.decide(&batch, Principals::Sessions(Column::all(&sessions)), Column::all(&docs), given, &mut codes);
-        assert_eq!(codes, [Code::Corrupt as u8; ROWS]);
+        assert_eq!(codes, [Code::Corrupt; ROWS]);
     }
 }
 
@@ -128,12 +128,12 @@ fn check_two_arguments(desk: &Desk) {
         let mut determining = Determining::default();
         assert_eq!(gate.decide(session, desk.doc, &[n, m], &mut determining), expected, "{n} {m}");
         assert_eq!(determining.as_slice(), reasons, "{n} {m}");
-        let mut codes = [u8::MAX; 2];
+        let mut codes = [Decision::CORRUPT; 2];
         let (sessions, numbers) = ([session.0], [[n], [m]]);
         let given = numbers.each_ref().map(|number| Column::all(number));
         let who = Principals::Sessions(Column::all(&sessions));
         desk.decide(&gate.batch(), who, Column::all(&[desk.doc.0]), given, &mut codes);
-        assert_eq!(codes, [expected as u8; 2], "{n} {m}");
+        assert_eq!(codes, [expected; 2], "{n} {m}");
     }
 }
 
@@ -143,11 +143,27 @@ fn rows_that_are_refused_are_each_of_their_own_session() {
     let (good, revoked) = (desk.admit(i64::MAX), desk.admit(i64::MAX));
     assert!(desk.engine.set_session(revoked, SessionStatus::Revoked).unwrap());
     let sessions: Vec<u64> = (0..150).map(|row| if row < 70 { good.0 } else { revoked.0 }).collect();
-    let mut codes = [u8::MAX; 150];
+    let mut codes = [Decision::CORRUPT; 150];
     let batch = desk.batch(ARGUMENTS[0]);
     batch.refuse(Principals::Sessions(Column::each(&sessions)), Column::all(&[desk.doc.0]), &mut codes);
-    assert_eq!(codes[..70], [Code::BadValue as u8; 70]);
-    assert_eq!(codes[70..], [Code::Revoked as u8; 80]);
+    assert_eq!(codes[..70], [Code::BadValue; 70]);
+    assert_eq!(codes[70..], [Code::Revoked; 80]);
+}
+
+#[test]
+fn no_row_leaves_if_a_later_one_has_an_entity_of_a_wrong_type() {
+    let desk = Desk::new();
+    let (session, batch) = (desk.admit(i64::MAX), desk.batch(ARGUMENTS[1]));
+    let (user, doc) = (desk.user.0.cast_signed(), desk.doc.0.cast_signed());
+    let mut codes = [Decision::CORRUPT; 150];
+    for (wrong, expected) in [(None, Code::Allow), (Some(100), Code::Corrupt), (Some(0), Code::Corrupt)] {
+        let who: Vec<i64> = (0..150).map(|row| if wrong == Some(row) { doc } else { user }).collect();
+        let columns = [Column::all(&[5]), Column::all(&[5]), Column::each(&who)];
+        let sessions = Principals::Sessions(Column::all(std::slice::from_ref(&session.0)));
+        let decided = batch.decide_many(sessions, Column::all(&[desk.doc.0]), &columns, &mut codes);
+        assert_eq!(decided.is_err(), wrong.is_some());
+        assert_eq!(codes, [expected; 150]);
+    }
 }
 
 /// What happens while a batch is decided.
@@ -166,7 +182,7 @@ fn what_happens_meanwhile_is_seen_by_the_rows_that_are_left() {
     let desk = Desk::new();
     for (names, (denied, event)) in ARGUMENTS.into_iter().flat_map(|names| EVENTS.map(|event| (names, event))) {
         let batch = desk.batch(names);
-        let mut codes = vec![0; 1 << 20];
+        let mut codes = vec![Decision::CORRUPT; 1 << 20];
         let seen = (0..40).any(|_| {
             let began = Instant::now();
             let ends = if denied == Code::Expired { now_ns() + 20_000_000 } else { i64::MAX };
@@ -181,12 +197,12 @@ fn what_happens_meanwhile_is_seen_by_the_rows_that_are_left() {
                 event(&desk, session);
             });
             desk.engine.kill_switch(false, Kill::Usual).unwrap();
-            let allowed = codes.iter().take_while(|&&code| code == Code::Allow as u8).count();
-            assert!(codes[allowed..].iter().all(|&code| code == denied as u8), "{names:?}: {denied:?}");
+            let allowed = codes.iter().take_while(|&&code| code == Code::Allow).count();
+            assert!(codes[allowed..].iter().all(|&code| code == denied), "{names:?}: {denied:?}");
             let meanwhile = 0 < allowed && allowed < codes.len();
             // It came after the last row: more of them take longer.
             if allowed == codes.len() && codes.len() < 1 << 27 && began.elapsed() < Duration::from_millis(100) {
-                codes.resize(codes.len() * 2, 0);
+                codes.resize(codes.len() * 2, Decision::CORRUPT);
             }
             meanwhile
         });

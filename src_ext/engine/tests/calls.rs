@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use world::sources::compile;
 use ztfast_bundle::Bundle;
 use ztfast_engine::{
-    Admission, AttrValue, Code, Engine, EngineOptions, EntityData, EntityError, Gate, Given, Handle, Passed, SessionId,
+    Admission, AttrValue, Code, Decision, Engine, EngineOptions, EntityData, EntityError, Gate, Given, Handle, Passed,
+    SessionId,
 };
 
 const SCHEMA: &str = "
@@ -63,19 +64,20 @@ impl Desk {
         let code = gate.allows(self.session, self.doc, &values);
         let given = given(&[texts, more], &[&who, numbers], from);
         let by_answers = self.passed(&mut gate, &given);
-        assert!(by_answers.is_none_or(|answered| answered == code), "{by_answers:?}, and {code:?} if all is kept");
+        assert!(by_answers.is_none_or(|answered| code == answered), "{by_answers:?}, and {code:?} if all is kept");
         let generation = gate.generation();
         let mut passed = gate.pass(generation).unwrap();
         for value in given {
             passed.value(Some(value)).unwrap();
         }
         assert_eq!(passed.allows(self.session, self.doc), Some(code), "passed in one step");
-        code
+        code.code()
     }
 
     /// Decide by values of which those are not kept that need not be.
     fn passed(&self, gate: &mut Gate, given: &[Value<'_>]) -> Option<Code> {
-        gate.allows_passed(gate.generation(), (self.session, self.doc), given.iter().cloned().map(Some))
+        let values = given.iter().cloned().map(Some);
+        gate.allows_passed(gate.generation(), (self.session, self.doc), values).map(Decision::code)
     }
 }
 
@@ -193,6 +195,22 @@ fn values_that_are_not_kept_are_left_to_those_that_are_where_they_must_be() {
     assert_eq!(desk.passed(&mut gate, &whole), None, "a call was begun");
     gate.refresh();
     assert_eq!(desk.passed(&mut gate, &whole), Some(Code::Allow));
+}
+
+#[test]
+fn a_denial_never_allows() {
+    let desk = Desk::new("true");
+    for code in Code::ALL {
+        let expected = if code == Code::Allow { Code::Corrupt } else { code };
+        assert_eq!(desk.engine.deny(desk.session, code), expected);
+    }
+    let snapshot = desk.engine.snapshot();
+    let refuse =
+        |action, session, resource| desk.engine.refuse(&snapshot, action, session, resource, Code::TooLarge).code();
+    assert_eq!(refuse(Some(0), desk.session, desk.doc), Code::TooLarge);
+    assert_eq!(refuse(None, desk.session, desk.doc), Code::StaleGate);
+    assert_eq!(refuse(Some(0), SessionId(1), desk.doc), Code::UnknownSession);
+    assert_eq!(refuse(Some(0), desk.session, Handle(1)), Code::UnknownHandle);
 }
 
 /// Brings something that a call may not.

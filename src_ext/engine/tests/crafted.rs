@@ -9,7 +9,7 @@ use world::sources::parts;
 use world::spoilt::{decide_all, processor_time};
 use zerocopy::IntoBytes;
 use ztfast_bundle::{Bundle, Form, Parts};
-use ztfast_engine::{Admission, Code, Column, Engine, EngineOptions, Principals};
+use ztfast_engine::{Admission, Code, Column, Decision, Engine, EngineOptions, Principals};
 use ztfast_vm::{Instr, Op, Value};
 
 /// A generator of numbers (splitmix64), so that each run of the test is the same.
@@ -185,15 +185,15 @@ fn a_batch_says_of_a_program_that_is_cut_off_what_a_gate_says() {
             let (session, doc) = (engine.admit(&admission).unwrap(), engine.handle("Doc", doc).unwrap());
             for n in [1, 8] {
                 let expected = gate.allows(session, doc, &[n]);
-                let mut codes = [0; 2];
+                let mut codes = [Decision::CORRUPT; 2];
                 let (sessions, docs, values) = ([session.0], [doc.0], [n, n]);
                 let who = Principals::Sessions(Column::all(&sessions));
                 gate.batch()
                     .decide_many(who, Column::all(&docs), &[Column::each(&values)], &mut codes)
                     .expect("there are no entities");
                 // A gate ends at the first policy that settles the effect, and may not reach the changed words.
-                let same = codes == [expected as u8; 2];
-                assert!(same || codes == [Code::Corrupt as u8; 2], "{len} {user} {n}: {expected:?} {codes:?}");
+                let same = codes == [expected; 2];
+                assert!(same || codes == [Code::Corrupt; 2], "{len} {user} {n}: {expected:?} {codes:?}");
                 corrupt += u32::from(expected == Code::Corrupt && same);
             }
         }

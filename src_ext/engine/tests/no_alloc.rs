@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::process::Command;
 use std::sync::Arc;
 use ztfast_bundle::Bundle;
-use ztfast_engine::{Attributes, Code, Column, Determining, Engine, EngineOptions, Principals, now_ns};
+use ztfast_engine::{Attributes, Code, Column, Decision, Determining, Engine, EngineOptions, Principals, now_ns};
 
 thread_local! {
     /// Reading this allocates nothing, because it has no destructor and is initialized at compile time.
@@ -110,7 +110,7 @@ fn live_attributes_are_filled_in_without_allocation() {
             assert_eq!(gate.allows(known, doc, &vec![0; count]), Code::Corrupt, "{condition} {count}");
         }
         let batch = gate.batch();
-        let (mut determining, mut codes) = (Determining::default(), [0; 4]);
+        let (mut determining, mut codes) = (Determining::default(), [Decision::CORRUPT; 4]);
         let sessions = [known.0, bare.0, known.0, bare.0];
         for _ in 0..3 {
             begin();
@@ -120,15 +120,15 @@ fn live_attributes_are_filled_in_without_allocation() {
                 let code = gate.allows(session, doc, &[note]);
                 gate.begin();
                 let note = gate.text("another").unwrap();
-                (code, gate.decide(session, doc, &[note], &mut determining))
+                [code, gate.decide(session, doc, &[note], &mut determining)]
             });
             let principals = Principals::Sessions(Column::each(&sessions));
             batch.decide_many(principals, Column::all(&[doc.0]), &[Column::all(&[0])], &mut codes).unwrap();
             end();
             let all = conditions[3] == condition;
             let other = if all { Code::Allow } else { Code::Default };
-            assert_eq!(decided, [(Code::Allow, Code::Allow), (other, other)], "{condition}");
-            assert_eq!(codes, [Code::Allow, other, Code::Allow, other].map(|code| code as u8), "{condition}");
+            assert_eq!(decided, [[Code::Allow; 2], [other; 2]], "{condition}");
+            assert_eq!(codes, [Code::Allow, other, Code::Allow, other], "{condition}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use ztfast_engine::{
-    AdmitError, Batch, Code, Column, Engine, EngineOptions, Gate, Handle, HandleError, Principals, SessionId,
+    AdmitError, Batch, Code, Column, Decision, Engine, EngineOptions, Gate, Handle, HandleError, Principals, SessionId,
     SessionStatus,
 };
 
@@ -65,12 +65,12 @@ impl Desk {
         gate.begin();
         let text = gate.text("axb").unwrap();
         let Ok(who) = gate.entity(self.who, 2) else { return Code::Corrupt };
-        gate.allows(session(), self.doc, &[n, text, who])
+        gate.allows(session(), self.doc, &[n, text, who]).code()
     }
 
     fn decide_many(&self, batch: &mut Batch, session: SessionId, one: bool) -> Code {
         let text = batch.text("axb").unwrap();
-        let (session, mut codes) = ([session.0], [0]);
+        let (session, mut codes) = ([session.0], [Decision::CORRUPT]);
         let who = if one { Column::all(&session) } else { Column::each(&session) };
         let entities = [self.who.0.cast_signed()];
         let columns = [
@@ -79,7 +79,7 @@ impl Desk {
             Column::all(&entities),
         ];
         batch.decide_many(Principals::Sessions(who), Column::all(&[self.doc.0]), &columns, &mut codes).unwrap();
-        Code::ALL.into_iter().find(|&code| code as u8 == codes[0]).unwrap()
+        codes[0].code()
     }
 }
 

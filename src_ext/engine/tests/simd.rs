@@ -66,7 +66,7 @@ fn decide(bundle: &Arc<Bundle>, simd: SimdLevel, users: u32, docs: u32) -> Vec<(
             let doc = engine.handle("Doc", &doc.to_string()).unwrap();
             let code = gate.decide(session, doc, &[], &mut determining);
             assert_eq!(code, gate.allows(session, doc, &[]));
-            decided.push((code, determining.as_slice().to_vec()));
+            decided.push((code.code(), determining.as_slice().to_vec()));
         }
     }
     decided

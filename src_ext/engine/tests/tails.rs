@@ -86,7 +86,7 @@ impl Crowd {
             } else {
                 self.gate.allows(session, doc, &values)
             };
-            assert!(!matches!(code, Code::Corrupt | Code::StaleGate | Code::NotApplicable), "{code:?}");
+            assert!(!matches!(code.code(), Code::Corrupt | Code::StaleGate | Code::NotApplicable), "{code:?}");
             allowed += u32::from(code == Code::Allow);
         }
         (allowed, missed_pages() - before)

@@ -9,8 +9,8 @@ use ztfast_bundle::{ActionMeta, Bundle, Field, Form, Node, ValueType};
 use ztfast_cedar::Answer;
 use ztfast_cedar::ir::{Datum, Ip, Uid};
 use ztfast_engine::{
-    Admission, Code, Column, Determining, Engine, EngineOptions, Handle, MAX_DETERMINING, Principals, RequestBuilder,
-    SessionId, Snapshot,
+    Admission, Code, Column, Decision, Determining, Engine, EngineOptions, Handle, MAX_DETERMINING, Principals,
+    RequestBuilder, SessionId, Snapshot,
 };
 use ztfast_explain::{Cedar, CedarFallback, request_value};
 
@@ -274,8 +274,8 @@ impl Desk {
         }
         ways.expected.push(expected);
         counts.decisions += 2;
-        self.agree("Gate::decide", decided, Some(&determining), answer)?;
-        self.agree("Gate::allows", allowed, None, answer)?;
+        self.agree("Gate::decide", decided.code(), Some(&determining), answer)?;
+        self.agree("Gate::allows", allowed.code(), None, answer)?;
         if let (Some(decided), Some(allowed)) = passed {
             counts.decisions += 2;
             self.agree("PassedValues::decide", decided, Some(&reasons), answer)?;
@@ -298,12 +298,12 @@ impl Desk {
                     Principals::Sessions(Column::each(&ways.sessions)),
                     Principals::Handles(Column::each(&ways.principals)),
                 ] {
-                    let mut out = vec![u8::MAX; ways.expected.len()];
+                    let mut out = vec![Decision::CORRUPT; ways.expected.len()];
                     let decided = batch.decide_many(who, Column::each(&ways.resources), &laid_out, &mut out);
                     decided.map_err(|_| "an entity that fits its argument is refused")?;
                     for (row, (&code, &expected)) in out.iter().zip(&ways.expected).enumerate() {
-                        if code != expected as u8 {
-                            return Err(format!("row {row} says {code}, Cedar {expected:?}"));
+                        if code != expected {
+                            return Err(format!("row {row} says {code:?}, Cedar {expected:?}"));
                         }
                     }
                     counts.decisions += out.len() as u64;

@@ -5,7 +5,7 @@ use crate::counts::Counts;
 use crate::desk::Desk;
 use crate::ways::Ways;
 use ztfast_bundle::ValueType;
-use ztfast_engine::{Code, Column, Determining, Handle, Principals, SessionId};
+use ztfast_engine::{Code, Column, Decision, Determining, Handle, Principals, SessionId};
 
 /// The gates that are checked after a step, and the rows of each.
 const GATES: usize = 4;
@@ -76,7 +76,7 @@ impl Ways {
         let row = self.row(0).ok_or("no row")?;
         let code = self.gate.allows(SessionId(row.session), Handle(row.resource), &values);
         match self.expected.first() {
-            Some(&expected) if expected != code => Err(format!("after strangers: {code:?}, Cedar {expected:?}")),
+            Some(&expected) if code != expected => Err(format!("after strangers: {code:?}, Cedar {expected:?}")),
             _ => Ok(()),
         }
     }
@@ -108,10 +108,10 @@ impl Ways {
             (Principals::Sessions(Column::each(&sessions)), [right, session, handle, session]),
             (Principals::Handles(Column::each(&principals)), [right, handle, handle, handle]),
         ] {
-            let mut out = [u8::MAX; 4];
+            let mut out = [Decision::CORRUPT; 4];
             let decided = batch.decide_many(who, Column::each(&resources), &laid_out, &mut out);
             decided.map_err(|_| "an entity that fits its argument is refused")?;
-            if out != wanted.map(|code| code as u8) {
+            if out != wanted {
                 return Err(format!("rows of strangers: {out:?}, not {wanted:?}"));
             }
         }
@@ -150,7 +150,7 @@ impl Ways {
                 }
                 columns[place] = handle.0.cast_signed();
                 let laid_out: Vec<Column<'_, i64>> = columns.chunks(1).map(Column::each).collect();
-                let mut out = [Code::Allow as u8];
+                let mut out = [Decision::CORRUPT];
                 let sessions = [row.session];
                 let _ = batch.decide_many(
                     Principals::Sessions(Column::each(&sessions)),
@@ -158,7 +158,7 @@ impl Ways {
                     &laid_out,
                     &mut out,
                 );
-                if out == [Code::Allow as u8] {
+                if out == [Code::Allow] {
                     return Err(format!("a row whose column {place}, of {wanted}, has another entity is allowed"));
                 }
             }

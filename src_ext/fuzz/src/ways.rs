@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, ValueType};
 use ztfast_engine::{
-    Batch, Code, Column, Determining, Gate, Given, Handle, MOST_PASSED, Passed, Principals, SessionId,
+    Batch, Code, Column, Decision, Determining, Gate, Given, Handle, MOST_PASSED, Passed, Principals, SessionId,
 };
 
 /// A length that exceeds the memory of a call.
@@ -138,7 +138,7 @@ impl Ways {
         {
             return Err(format!("values that are not kept decide {answered:?}, and kept {decided:?}"));
         }
-        decided.map(Some).ok_or_else(|| "values that were passed decide nothing".into())
+        decided.map(|decision| Some(decision.code())).ok_or_else(|| "values that were passed decide nothing".into())
     }
 
     /// Make a call fail half-way. The next decision is a denial, and those after it are as if the call had never been.
@@ -171,13 +171,13 @@ impl Ways {
                 .collect();
             let principal = self.principals[rows[0]];
             for who in [Principals::Sessions(Column::all(&[pair.0])), Principals::Handles(Column::all(&[principal]))] {
-                let mut out = vec![u8::MAX; rows.len()];
+                let mut out = vec![Decision::CORRUPT; rows.len()];
                 let decided = batch.decide_many(who, Column::all(&[pair.1]), &laid_out, &mut out);
                 decided.map_err(|_| "an entity that fits its argument is refused")?;
                 for (&row, &code) in rows.iter().zip(&out) {
                     let expected = self.expected[row];
-                    if code != expected as u8 {
-                        return Err(format!("row {row} among rows of its session says {code}, Cedar {expected:?}"));
+                    if code != expected {
+                        return Err(format!("row {row} among rows of its session says {code:?}, Cedar {expected:?}"));
                     }
                 }
                 decisions += out.len() as u64;

@@ -7,7 +7,7 @@
 
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use std::hint::black_box;
-use ztfast_engine::{Batch, Code, Column, Determining, Principals};
+use ztfast_engine::{Batch, Code, Column, Decision, Determining, Principals};
 use ztfast_icount::{
     CANCEL, Counted, DESK_AGENT, DESK_CANCEL, DESK_DENIED, DESK_EXPORT, DESK_ORDER, DESK_ORDER_OF_NINE, Hot,
     HotPassing, Killed, ORDER,
@@ -52,7 +52,7 @@ struct Rows {
     hot: Hot,
     batch: Batch,
     columns: [Vec<i64>; 2],
-    codes: Vec<u8>,
+    codes: Vec<Decision>,
 }
 
 fn decided(mut rows: Box<Rows>) -> Box<Rows> {
@@ -142,23 +142,23 @@ fn desk_rows() -> Box<Rows> {
 fn rows_of(hot: Hot) -> Box<Rows> {
     let batch = hot.gate.batch();
     let columns = [hot.values[0], hot.values[1]].map(|value| vec![value; ROWS]);
-    let rows = Rows { hot, batch, columns, codes: vec![0; ROWS] };
+    let rows = Rows { hot, batch, columns, codes: vec![Decision::CORRUPT; ROWS] };
     // Memory that a batch requests is zeroed if it was used before, so this makes sure that it was.
     let rows = decided(Box::new(rows));
-    assert!(rows.codes.iter().all(|&code| code == Code::Allow as u8), "the counted rows must be allowed");
+    assert!(rows.codes.iter().all(|&code| code == Code::Allow), "the counted rows must be allowed");
     rows
 }
 
 #[inline(always)]
 #[allow(clippy::inline_always)] // what is counted must not differ by a call
-fn allowed(mut hot: Box<Hot>) -> (Box<Hot>, Code) {
+fn allowed(mut hot: Box<Hot>) -> (Box<Hot>, Decision) {
     let code = hot.gate.allows(hot.session, hot.resource, black_box(hot.values));
     (hot, code)
 }
 
 #[inline(always)]
 #[allow(clippy::inline_always)] // as above
-fn determined(mut given: Box<(Hot, Determining)>) -> (Box<(Hot, Determining)>, Code) {
+fn determined(mut given: Box<(Hot, Determining)>) -> (Box<(Hot, Determining)>, Decision) {
     let (hot, determining) = &mut *given;
     let code = hot.gate.decide(hot.session, hot.resource, black_box(hot.values), determining);
     (given, code)
@@ -166,37 +166,37 @@ fn determined(mut given: Box<(Hot, Determining)>) -> (Box<(Hot, Determining)>, C
 
 #[library_benchmark(config = at_most(ALLOWS_CELL), setup = cancel)]
 #[bench::hot()]
-fn allows_cell(hot: Box<Hot>) -> (Box<Hot>, Code) {
+fn allows_cell(hot: Box<Hot>) -> (Box<Hot>, Decision) {
     allowed(hot)
 }
 
 #[library_benchmark(config = at_most(ALLOWS_TWO_COMPARISONS), setup = order)]
 #[bench::hot()]
-fn allows_two_comparisons(hot: Box<Hot>) -> (Box<Hot>, Code) {
+fn allows_two_comparisons(hot: Box<Hot>) -> (Box<Hot>, Decision) {
     allowed(hot)
 }
 
 #[library_benchmark(config = at_most(ALLOWS_REFUSED), setup = revoked)]
 #[bench::hot()]
-fn allows_session_revoked(hot: Box<Hot>) -> (Box<Hot>, Code) {
+fn allows_session_revoked(hot: Box<Hot>) -> (Box<Hot>, Decision) {
     allowed(hot)
 }
 
 #[library_benchmark(config = at_most(DESK_CANCEL_ALLOWED), setup = desk_cancel)]
 #[bench::hot()]
-fn desk_cancel_allowed(hot: Box<Hot>) -> (Box<Hot>, Code) {
+fn desk_cancel_allowed(hot: Box<Hot>) -> (Box<Hot>, Decision) {
     allowed(hot)
 }
 
 #[library_benchmark(config = at_most(DESK_ORDER_ALLOWED), setup = desk_order)]
 #[bench::hot()]
-fn desk_order_allowed(hot: Box<Hot>) -> (Box<Hot>, Code) {
+fn desk_order_allowed(hot: Box<Hot>) -> (Box<Hot>, Decision) {
     allowed(hot)
 }
 
 #[library_benchmark(config = at_most(DESK_ORDER_WHILE_ANOTHER_IS_KILLED), setup = while_another_is_killed)]
 #[bench::hot()]
-fn desk_order_while_another_is_killed(hot: Box<Hot>) -> (Box<Hot>, Code) {
+fn desk_order_while_another_is_killed(hot: Box<Hot>) -> (Box<Hot>, Decision) {
     allowed(hot)
 }
 
@@ -205,50 +205,50 @@ fn desk_order_while_another_is_killed(hot: Box<Hot>) -> (Box<Hot>, Code) {
     setup = while_another_of_its_bit_is_killed
 )]
 #[bench::hot()]
-fn desk_order_while_another_of_its_bit_is_killed(hot: Box<Hot>) -> (Box<Hot>, Code) {
+fn desk_order_while_another_of_its_bit_is_killed(hot: Box<Hot>) -> (Box<Hot>, Decision) {
     allowed(hot)
 }
 
 #[library_benchmark(config = at_most(DESK_CANCEL_WHILE_THE_FIRM_IS_KILLED), setup = while_the_firm_is_killed)]
 #[bench::hot()]
-fn desk_cancel_while_the_firm_is_killed(hot: Box<Hot>) -> (Box<Hot>, Code) {
+fn desk_cancel_while_the_firm_is_killed(hot: Box<Hot>) -> (Box<Hot>, Decision) {
     allowed(hot)
 }
 
 #[library_benchmark(config = at_most(DESK_ORDER_OF_NINE_ALLOWED), setup = desk_order_of_nine)]
 #[bench::hot()]
-fn desk_order_of_nine_allowed(hot: Box<Hot>) -> (Box<Hot>, Code) {
+fn desk_order_of_nine_allowed(hot: Box<Hot>) -> (Box<Hot>, Decision) {
     allowed(hot)
 }
 
 #[library_benchmark(config = at_most(DESK_ORDER_DENIED), setup = desk_denied)]
 #[bench::hot()]
-fn desk_order_denied(hot: Box<Hot>) -> (Box<Hot>, Code) {
+fn desk_order_denied(hot: Box<Hot>) -> (Box<Hot>, Decision) {
     allowed(hot)
 }
 
 #[library_benchmark(config = at_most(DECIDE_TWO_COMPARISONS), setup = order_and_policies)]
 #[bench::hot()]
-fn decide_two_comparisons(given: Box<(Hot, Determining)>) -> (Box<(Hot, Determining)>, Code) {
+fn decide_two_comparisons(given: Box<(Hot, Determining)>) -> (Box<(Hot, Determining)>, Decision) {
     determined(given)
 }
 
 #[library_benchmark(config = at_most(DESK_ORDER_DECIDED), setup = desk_order_and_policies)]
 #[bench::hot()]
-fn desk_order_decided(given: Box<(Hot, Determining)>) -> (Box<(Hot, Determining)>, Code) {
+fn desk_order_decided(given: Box<(Hot, Determining)>) -> (Box<(Hot, Determining)>, Decision) {
     determined(given)
 }
 
 #[library_benchmark(config = at_most(DESK_CANCEL_BY_AGENT), setup = desk_agent)]
 #[bench::hot()]
-fn desk_cancel_by_agent(mut passing: Box<HotPassing>) -> (Box<HotPassing>, Option<Code>) {
+fn desk_cancel_by_agent(mut passing: Box<HotPassing>) -> (Box<HotPassing>, Option<Decision>) {
     let code = passing.decide();
     (passing, code)
 }
 
 #[library_benchmark(config = at_most(DESK_EXPORT_BY_COMPLIANCE), setup = desk_export)]
 #[bench::hot()]
-fn desk_export_by_compliance(mut passing: Box<HotPassing>) -> (Box<HotPassing>, Option<Code>) {
+fn desk_export_by_compliance(mut passing: Box<HotPassing>) -> (Box<HotPassing>, Option<Decision>) {
     let code = passing.decide();
     (passing, code)
 }

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use ztfast_bundle::Bundle;
 use ztfast_engine::{
-    Admission, Code, Engine, EngineOptions, Gate, Given, Handle, Kill, KillRequest, Passed, SessionId, SessionStatus,
+    Admission, Code, Decision, Engine, EngineOptions, Gate, Given, Handle, Kill, KillRequest, Passed, SessionId,
+    SessionStatus,
 };
 use ztfast_live::{uid_bit, uid_hash};
 use ztfast_vm::{EntityRef, Facts};
@@ -246,14 +247,14 @@ impl HotPassing {
         let (given, generation) = (passing.given.to_vec(), hot.gate.generation());
         let mut new = Self { hot, given, handles, generation };
         for _ in 0..10 {
-            assert_eq!(new.decide(), Some(Code::Allow), "the counted request");
+            assert!(new.decide().is_some_and(Decision::is_allow), "the counted request");
         }
         new
     }
 
     /// Pass the values and decide.
     #[inline]
-    pub fn decide(&mut self) -> Option<Code> {
+    pub fn decide(&mut self) -> Option<Decision> {
         let values = self.given.iter().zip(&self.handles).map(|(given, handle)| {
             Some(match *given {
                 Value::Number(number) => Given::One(Passed::Number(number)),

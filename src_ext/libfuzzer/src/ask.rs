@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, Field, Node, ValueType};
 use ztfast_engine::{
-    AttrValue, Code, Column, Determining, Engine, EngineOptions, EntityData, Gate, Handle, Kill, Principals,
+    AttrValue, Code, Column, Decision, Determining, Engine, EngineOptions, EntityData, Gate, Handle, Kill, Principals,
     RequestBuilder, Residence, SessionId,
 };
 use ztfast_vm::{EntityRef, Tag, Value};
@@ -178,9 +178,9 @@ impl Desk {
             for (row, &session) in sessions.iter().enumerate() {
                 for &resource in &*resources {
                     let values = self.values(gate, 8);
-                    codes.push(gate.allows(session, resource, &values));
+                    codes.push(gate.allows(session, resource, &values).code());
                     let values = self.values(gate, [1, i64::MIN, i64::MAX][row % 3]);
-                    codes.push(gate.decide(session, resource, &values, &mut determining));
+                    codes.push(gate.decide(session, resource, &values, &mut determining).code());
                 }
             }
             let batch = gate.batch();
@@ -190,7 +190,7 @@ impl Desk {
                 values.iter().map(|value| Column::all(std::slice::from_ref(value))).collect();
             let sessions: Vec<u64> = sessions.iter().map(|session| session.0).collect();
             let resources: Vec<u64> = resources.iter().map(|handle| handle.0).collect();
-            let mut out = vec![0; resources.len().min(sessions.len())];
+            let mut out = vec![Decision::CORRUPT; resources.len().min(sessions.len())];
             for who in [Principals::Sessions(Column::each(&sessions)), Principals::Handles(Column::all(&resources))] {
                 let _ = batch.decide_many(who, Column::each(&resources), &columns, &mut out);
                 let _ = batch.decide_many(who, Column::all(&resources), &columns, &mut out);

@@ -8,7 +8,7 @@ mod guard;
 mod parsing;
 mod passing;
 
-use self::guard::{decided, guarded, values};
+use self::guard::{decided, guarded, number, values};
 use self::parsing::{parse, parse_address};
 use self::passing::decide_values;
 use pyo3::prelude::*;
@@ -19,7 +19,8 @@ use std::{ptr, slice};
 use ztfast_bundle::ValueType;
 use ztfast_embed::{ABI_VERSION, ANY_AGE, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, Status};
 use ztfast_engine::{
-    Batch, Code, Column, Determining, EntityError, Gate, Handle, MOST_PASSED, PrepareError, Principals, SessionId,
+    Batch, Code, Column, Decision, Determining, EntityError, Gate, Handle, MOST_PASSED, PrepareError, Principals,
+    SessionId,
 };
 
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
@@ -69,7 +70,7 @@ pub(crate) fn capsule(py: Python<'_>) -> PyResult<Bound<'_, PyCapsule>> {
 unsafe extern "C" fn allows(gate: *mut RawGate, session: u64, resource: u64, data: *const i64, len: usize) -> u32 {
     // SAFETY: the header demands NULL, or a live gate that no other thread uses during the call; and `len` numbers.
     let (gate, values) = unsafe { (gate.cast::<Gate>().as_mut(), values(data, len)) };
-    let (Some(gate), Some(values)) = (gate, values) else { return Code::Corrupt as u32 };
+    let (Some(gate), Some(values)) = (gate, values) else { return number(Decision::CORRUPT) };
     decided(|| gate.allows(SessionId(session), Handle(resource), values))
 }
 
@@ -85,9 +86,9 @@ unsafe extern "C" fn decide(
     // (below).
     let (gate, values, determining) =
         unsafe { (gate.cast::<Gate>().as_mut(), values(data, len), determining.cast::<Determining>().as_mut()) };
-    let Some(determining) = determining else { return Code::Corrupt as u32 };
+    let Some(determining) = determining else { return number(Decision::CORRUPT) };
     determining.count = 0;
-    let (Some(gate), Some(values)) = (gate, values) else { return Code::Corrupt as u32 };
+    let (Some(gate), Some(values)) = (gate, values) else { return number(Decision::CORRUPT) };
     decided(|| gate.decide(SessionId(session), Handle(resource), values, determining))
 }
 
@@ -340,7 +341,7 @@ unsafe extern "C" fn gate_clone(gate: *const RawGate, clone: *mut *mut RawGate) 
 
 unsafe extern "C" fn refuse(gate: *mut RawGate, session: u64, resource: u64) -> u32 {
     // SAFETY: as in `allows`.
-    let Some(gate) = (unsafe { gate.cast::<Gate>().as_mut() }) else { return Code::Corrupt as u32 };
+    let Some(gate) = (unsafe { gate.cast::<Gate>().as_mut() }) else { return number(Decision::CORRUPT) };
     decided(|| gate.refuse(SessionId(session), Handle(resource)))
 }
 
@@ -414,11 +415,11 @@ unsafe extern "C" fn batch_refuse(
                principals: Principals<'_>,
                resources: Column<'_, u64>,
                arguments: &[RawColumn],
-               codes: &mut [u8]| {
+               decisions: &mut [Decision]| {
         if !arguments.is_empty() {
             return Err(Status::COLUMNS);
         }
-        batch.refuse(principals, resources, codes);
+        batch.refuse(principals, resources, decisions);
         Ok(())
     };
     // SAFETY: the header demands what `over_rows` does, and that the first column has the type that `sessions` says.
@@ -500,14 +501,14 @@ unsafe fn decide_rows<'a>(
                principals: Principals<'_>,
                resources: Column<'_, u64>,
                arguments: &[RawColumn],
-               codes: &mut [u8]| {
+               decisions: &mut [Decision]| {
         if arguments.len() != batch.types().len() {
             return Err(Status::COLUMNS);
         }
         // SAFETY: the caller's promise.
         let arguments = arguments.iter().map(|argument| unsafe { column::<i64>(argument, rows) });
         let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
-        batch.decide_many(principals, resources, &arguments, codes).map_err(|_| Status::TYPE)
+        batch.decide_many(principals, resources, &arguments, decisions).map_err(|_| Status::TYPE)
     };
     // SAFETY: the caller's promise.
     unsafe { over_rows(batch, rows, columns, count, codes, principals, job) }
@@ -525,7 +526,7 @@ unsafe fn over_rows<'a>(
     count: usize,
     codes: *mut u8,
     principals: impl FnOnce(&RawColumn) -> Result<Principals<'a>, Status>,
-    job: impl FnOnce(&Batch, Principals<'a>, Column<'_, u64>, &[RawColumn], &mut [u8]) -> Result<(), Status>,
+    job: impl FnOnce(&Batch, Principals<'a>, Column<'_, u64>, &[RawColumn], &mut [Decision]) -> Result<(), Status>,
 ) -> i32 {
     if rows > isize::MAX as usize {
         return Status::COLUMNS.0;
@@ -533,23 +534,30 @@ unsafe fn over_rows<'a>(
     if codes.is_null() && rows > 0 {
         return Status::NULL.0;
     }
-    // SAFETY: the caller's promise, and it is not NULL.
-    let codes = if rows == 0 { &mut [][..] } else { unsafe { slice::from_raw_parts_mut(codes, rows) } };
+    let decisions = if rows == 0 {
+        &mut [][..]
+    } else {
+        // A row that no job reaches is denied.
+        // SAFETY: the caller's promise, and it is not NULL.
+        unsafe { ptr::write_bytes(codes, Decision::CORRUPT.number(), rows) };
+        // SAFETY: the caller's promise; a decision is one byte (below), and each of these is one.
+        unsafe { slice::from_raw_parts_mut(codes.cast::<Decision>(), rows) }
+    };
     // SAFETY: the caller's promise; a batch may be shared.
     let (batch, columns) = unsafe { (batch.cast::<Batch>().as_ref(), values(columns, count)) };
     let status = guarded(|| {
         let (batch, columns) = batch.zip(columns).ok_or(Status::NULL)?;
-        if let Some(code) = batch.refusal() {
-            codes.fill(code as u8);
+        if batch.refusal().is_some() {
+            batch.refuse_all(decisions);
             return Ok(());
         }
         let [first, resources, arguments @ ..] = columns else { return Err(Status::COLUMNS) };
         // SAFETY: the caller's promise.
         let (principals, resources) = (principals(first)?, unsafe { column::<u64>(resources, rows) }?);
-        job(batch, principals, resources, arguments, codes)
+        job(batch, principals, resources, arguments, decisions)
     });
     if status != Status::OK.0 {
-        codes.fill(Code::Corrupt as u8);
+        decisions.fill(Decision::CORRUPT);
     }
     status
 }
@@ -576,6 +584,7 @@ extern "C" fn status_text(status: i32) -> *const c_char {
 
 // Types that cross the boundary have the same layout on both sides.
 const _: () = {
+    assert!(size_of::<Decision>() == 1);
     assert!(size_of::<Determining>() == size_of::<ztfast_embed::Determining>());
     assert!(offset_of!(Determining, policies) == offset_of!(ztfast_embed::Determining, policies));
     assert!(align_of::<Determining>() == align_of::<ztfast_embed::Determining>());

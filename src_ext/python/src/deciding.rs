@@ -10,17 +10,47 @@ use std::borrow::Cow;
 use ztfast_bundle::{ActionMeta, Bundle, Field};
 use ztfast_cedar::LIVE;
 use ztfast_engine::{
-    Code, Determining, LiveValues, MarketSlot, OwnedRequest, RequestBuilder, SessionId, Shared, Snapshot,
+    Code, Decision, Determining, LiveValues, MarketSlot, OwnedRequest, RequestBuilder, SessionId, SessionRequest,
+    Shared, Snapshot,
 };
 use ztfast_explain::CedarFallback;
 use ztfast_vm::EntityRef;
 
-/// The decision code, the ids of the determining policies, and a `ztfast.Advice` or none.
+/// The number of a code, the ids of the determining policies, and a `ztfast.Advice` or none.
 pub(crate) type Decided<'py> = (u8, Bound<'py, PyTuple>, Option<Bound<'py, PyAny>>);
 
 /// Return a denial that no policy takes part in.
-pub(crate) fn denied(py: Python<'_>, code: Code) -> Decided<'_> {
-    (code as u8, PyTuple::empty(py), None)
+pub(crate) fn denied(py: Python<'_>, decision: Decision) -> Decided<'_> {
+    unreasoned(py, decision.number())
+}
+
+/// Return the answer to a question that no policy takes part in.
+pub(crate) fn unanswered(py: Python<'_>, code: Code) -> Decided<'_> {
+    unreasoned(py, code as u8)
+}
+
+fn unreasoned(py: Python<'_>, number: u8) -> Decided<'_> {
+    (number, PyTuple::empty(py), None)
+}
+
+/// For whom a request is decided.
+#[derive(Clone, Copy)]
+enum For {
+    /// For a session. This decides.
+    Session(SessionId),
+    /// For a session, as a question.
+    Question(SessionId),
+    /// By policy alone, for any principal, as a question.
+    Policy,
+}
+
+impl For {
+    const fn session(self) -> Option<SessionId> {
+        match self {
+            Self::Session(session) | Self::Question(session) => Some(session),
+            Self::Policy => None,
+        }
+    }
 }
 
 /// Return the number of the action that a caller names.
@@ -52,6 +82,8 @@ pub(crate) struct Decider<'e> {
     pub strict: bool,
     /// The live attributes of the session, if they were looked up before.
     pub live: Option<LiveValues>,
+    /// Whether requests of sessions are questions, which decide nothing.
+    pub asks: bool,
 }
 
 /// Return the attributes of an action's context that a caller gives, for a session or by policy alone.
@@ -80,7 +112,7 @@ impl Decider<'_> {
             let resource = self.entity(builder, resource)?;
             Ok(principal.and_then(|principal| Ok(RequestEntities { principal, resource: resource? })))
         };
-        self.by_policy(py, action, fill, entities, None, |_, _| Ok(()))
+        self.by_policy(py, action, fill, entities, For::Policy)
     }
 
     /// Decide for a session.
@@ -92,9 +124,9 @@ impl Decider<'_> {
         resource: &Bound<'_, PyAny>,
         fill: Fill<'_>,
     ) -> PyResult<Decided<'py>> {
-        let principal = || self.shared.session_principal(self.snapshot, action, SessionId(session));
+        let session = SessionId(session);
         let entities = |builder: &mut RequestBuilder<'_>| {
-            let principal = match principal() {
+            let principal = match self.shared.session_principal(self.snapshot, action, session) {
                 Ok(principal) => principal,
                 // A malformed resource still raises, also where the session denies.
                 Err(code) => return self.entity(builder, resource).map(|_| Err(code)),
@@ -108,14 +140,8 @@ impl Decider<'_> {
             }
             Ok(resource.map(|resource| RequestEntities { principal, resource }))
         };
-        let still = |entities: &RequestEntities, request: &OwnedRequest| {
-            principal()?;
-            let RequestEntities { principal, resource } = *entities;
-            let of_request = |number| request.foreign_uid(number);
-            let killed = self.shared.kill_stops(self.snapshot, action, principal, Some(resource), &of_request);
-            if killed { Err(Code::Killed) } else { Ok(()) }
-        };
-        self.by_policy(py, action, fill, entities, Some(session), still)
+        let by = if self.asks { For::Question(session) } else { For::Session(session) };
+        self.by_policy(py, action, fill, entities, by)
     }
 
     /// Return the resources in the store, and whether the session is allowed the action on each.
@@ -135,10 +161,10 @@ impl Decider<'_> {
             builder.know(principal);
         }
         let text = ActionText(meta);
-        let (reader, fields) = self.reader(&text, meta, Some(session));
+        let (reader, fields) = self.reader(&text, meta, true);
         let principal = match fill(&reader, &fields, &mut builder)? {
             Ok(()) => principal.and_then(|principal| {
-                self.put_live(Some(session), meta, None, &mut builder)?;
+                self.put_live(Some(SessionId(session)), meta, None, &mut builder)?;
                 Ok(principal)
             }),
             Err(refused) => {
@@ -173,17 +199,17 @@ impl Decider<'_> {
         &'r self,
         text: &'r ActionText<'_>,
         meta: &'r ActionMeta,
-        session: Option<u64>,
+        by_session: bool,
     ) -> (Reader<'r>, Cow<'r, [Field]>) {
         let mut reader = Reader::new(text, Some(self.shared));
-        reader.fills_live = meta.live.is_some() && session.is_some();
-        (reader, given_fields(meta, session.is_some()))
+        reader.fills_live = meta.live.is_some() && by_session;
+        (reader, given_fields(meta, by_session))
     }
 
     /// Put the live attributes of a session into a request.
     fn put_live(
         &self,
-        session: Option<u64>,
+        session: Option<SessionId>,
         meta: &ActionMeta,
         resource: Option<EntityRef>,
         builder: &mut RequestBuilder<'_>,
@@ -192,7 +218,7 @@ impl Decider<'_> {
         if let Some(live) = &self.live {
             return live.put(&meta.context, builder);
         }
-        let mut live = self.shared.live_values(self.snapshot, SessionId(session))?;
+        let mut live = self.shared.live_values(self.snapshot, session)?;
         if let Some(resource) = resource {
             live = live.on(self.shared, self.snapshot, resource, &|number| builder.foreign_uid(number));
         }
@@ -205,19 +231,22 @@ impl Decider<'_> {
         action: u32,
         fill: Fill<'_>,
         entities: impl FnOnce(&mut RequestBuilder<'_>) -> PyResult<Result<RequestEntities, Code>>,
-        session: Option<u64>,
-        still: impl FnOnce(&RequestEntities, &OwnedRequest) -> Result<(), Code>,
+        by: For,
     ) -> PyResult<Decided<'py>> {
+        let deny = |code| match by {
+            For::Session(session) => denied(py, self.shared.deny(session, code)),
+            For::Question(_) | For::Policy => unanswered(py, code),
+        };
         let bundle = self.snapshot.bundle();
         let (Some(meta), Some(record)) =
             (bundle.meta().actions.get(action as usize), bundle.actions().get(action as usize))
         else {
-            return Ok(denied(py, Code::Corrupt));
+            return Ok(deny(Code::Corrupt));
         };
         let mut builder = RequestBuilder::new(self.snapshot, record.slots.len as usize);
         let entities = entities(&mut builder)?;
         let text = ActionText(meta);
-        let (reader, fields) = self.reader(&text, meta, session);
+        let (reader, fields) = self.reader(&text, meta, by.session().is_some());
         let read = fill(&reader, &fields, &mut builder)?;
         if let Err(refused) = &read {
             refused.strictly(py, self.strict)?;
@@ -225,32 +254,33 @@ impl Decider<'_> {
         // A denial because of the session or an entity holds for all values, so its code takes precedence.
         let entities = entities.and_then(|entities| read.map_or_else(|refused| Err(refused.code), |()| Ok(entities)));
         let lived = entities.and_then(|entities| {
-            self.put_live(session, meta, Some(entities.resource), &mut builder)?;
+            self.put_live(by.session(), meta, Some(entities.resource), &mut builder)?;
             Ok(entities)
         });
         let entities = match lived {
             Ok(entities) => entities,
-            Err(code) => return Ok(denied(py, code)),
+            Err(code) => return Ok(deny(code)),
         };
-        let request = builder.finish();
+        let context = builder.finish();
         let mut determining = Determining::default();
         let RequestEntities { principal, resource } = entities;
-        let mut evaluate =
-            || self.shared.evaluate(self.snapshot, action, principal, resource, &request, &mut determining);
+        let (shared, snapshot) = (self.shared, self.snapshot);
+        let of = |session| SessionRequest { snapshot, session, action, principal, resource, context: &context };
+        let mut evaluate = || match by {
+            For::Session(session) => shared.decide(&of(session), &mut determining).code(),
+            For::Question(session) => shared.dry_run(&of(session), &mut determining),
+            For::Policy => shared.evaluate(snapshot, action, principal, resource, &context, &mut determining),
+        };
         // Large requests, and policies that Cedar's own evaluator decides, take long.
         let long = reader.is_large() || bundle.meta().stats.fallbacks > 0;
         let code = if long { py.detach(evaluate) } else { evaluate() };
-        // The session may no longer be valid: reading the context may take long or run Python code.
-        if let Err(code) = still(&entities, &request) {
-            return Ok(denied(py, code));
-        }
         if !matches!(code, Code::Allow | Code::Forbid | Code::StepUp) {
-            return Ok(denied(py, code));
+            return Ok(unreasoned(py, code as u8));
         }
         let policies = determining.as_slice();
         if determining.count as usize > policies.len() {
             // The decision does not keep them all; Cedar lists them.
-            return self.all_determining(py, code, action, &entities, &request);
+            return self.all_determining(py, code, action, &entities, &context);
         }
         let reasons: Vec<&str> = policies.iter().filter_map(|&policy| bundle.policy_id(policy)).collect();
         let advice = if code == Code::StepUp { Some(advice(py, bundle, policies)?) } else { None };

@@ -7,7 +7,7 @@ use crate::belongings::Belongings;
 use crate::bundle::Bundle;
 use crate::changelog::{Log, OwnedUid};
 use crate::changing;
-use crate::deciding::{Decided, Decider, action_number, denied, given_fields};
+use crate::deciding::{Decided, Decider, action_number, denied, given_fields, unanswered};
 use crate::errors::raise;
 use crate::exceptions::{engine_error, forked, handle_error, kill_error};
 use crate::gate::{self, Gate};
@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{Field, Node};
 use ztfast_cedar::ir::Uid;
 use ztfast_engine::{
-    AdmitError, Capacity, Code, EngineOptions, Handle, HandleError, Kill, LiveValues, MemoryUse, RequestBuilder,
-    Residence, SessionError, SessionId, Snapshot, StaleGates,
+    AdmitError, Capacity, Code, EngineOptions, Handle, HandleError, Kill, MemoryUse, RequestBuilder, Residence,
+    SessionError, SessionId, Snapshot, StaleGates,
 };
 use ztfast_explain::Cedar;
 use ztfast_vm::EntityRef;
@@ -313,7 +313,7 @@ impl Engine {
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Decided<'py>> {
-        self.decide_by(py, &self.inner.snapshot(), session, &action, resource, context, None)
+        self.decide_by(py, &self.decider(&self.inner.snapshot()), session, &action, resource, context)
     }
 
     /// Return the uids of the resources in the store to which an action applies.
@@ -377,7 +377,10 @@ impl Engine {
             live.market = self.inner.market_of(&resource.ty, &resource.id).map_err(|error| kill_error(py, &error))?;
         }
         let decided = match session {
-            Some(session) => self.decide_by(py, &snapshot, session, &action, resource, context, live.clone())?,
+            Some(session) => {
+                let decider = Decider { live: live.clone(), asks: true, ..self.decider(&snapshot) };
+                self.decide_by(py, &decider, session, &action, resource, context)?
+            }
             None => self.evaluate_by(py, &snapshot, principal, &action, resource, context)?,
         };
         let cedar: Arc<Cedar> = belongings.bundle.get().cedar(py)?;
@@ -447,7 +450,7 @@ impl Engine {
     }
 
     fn decider<'e>(&'e self, snapshot: &'e Snapshot) -> Decider<'e> {
-        Decider { shared: &self.inner, snapshot, strict: self.strict, live: None }
+        Decider { shared: &self.inner, snapshot, strict: self.strict, live: None, asks: false }
     }
 
     fn evaluate_by<'py>(
@@ -460,7 +463,7 @@ impl Engine {
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Decided<'py>> {
         if self.inner.is_forked() {
-            return Ok(denied(py, Code::Forked));
+            return Ok(unanswered(py, Code::Forked));
         }
         let action = action_number(py, snapshot, action)?;
         self.decider(snapshot).evaluate(py, principal, action, resource, &|reader, fields, builder| {
@@ -468,22 +471,20 @@ impl Engine {
         })
     }
 
-    #[allow(clippy::too_many_arguments)] // a request, and what was looked up before
     fn decide_by<'py>(
         &self,
         py: Python<'py>,
-        snapshot: &Snapshot,
+        decider: &Decider<'_>,
         session: u64,
         action: &ActionName,
         resource: &Bound<'_, PyAny>,
         context: &Bound<'_, PyDict>,
-        live: Option<LiveValues>,
     ) -> PyResult<Decided<'py>> {
         if self.inner.is_forked() {
-            return Ok(denied(py, Code::Forked));
+            return Ok(denied(py, self.inner.deny(SessionId(session), Code::Forked)));
         }
-        let action = action_number(py, snapshot, action)?;
-        Decider { live, ..self.decider(snapshot) }
+        let action = action_number(py, decider.snapshot, action)?;
+        decider
             .decide(py, session, action, resource, &|reader, fields, builder| reader.request(fields, context, builder))
     }
 

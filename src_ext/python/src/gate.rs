@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use ztfast_bundle::{ActionMeta, ValueType};
-use ztfast_engine::{Code, Engine, Name, PrepareError, Seed};
+use ztfast_engine::{Code, Engine, Handle, Name, PrepareError, Seed, SessionId};
 
 /// The name of an attribute as the caller gave it: a text, or the parts of a path.
 struct Given {
@@ -126,7 +126,8 @@ impl Gate {
         Ok(gate.map(|gate| Self::new(gate, self.spec.clone(), names.collect())))
     }
 
-    /// Decide for a session over values in the form in which a call gives them: some are not numbers.
+    /// Decide for a session over values in the form in which a call gives them: some are not numbers. With `asks`, this
+    /// is a question, which decides nothing.
     ///
     /// The decision, or the exception, is that of the newest bundle, although reading the values may run Python code
     /// that swaps the bundle meanwhile.
@@ -136,6 +137,7 @@ impl Gate {
         session: u64,
         resource: &Bound<'_, PyAny>,
         values: Vec<Bound<'_, PyAny>>,
+        asks: bool,
     ) -> PyResult<Decided<'py>> {
         let shared = self.seed.shared();
         for _ in 0..TRIES {
@@ -145,7 +147,7 @@ impl Gate {
             let snapshot = shared.snapshot();
             let Some(arguments) = self.seed.arguments(&snapshot) else { break };
             let call = Call { arguments: &arguments, values: &values };
-            let decider = Decider { shared, snapshot: &snapshot, strict: self.spec.strict, live: None };
+            let decider = Decider { shared, snapshot: &snapshot, strict: self.spec.strict, live: None, asks };
             let decided = decider.decide(py, session, arguments.action(), resource, &|reader, fields, builder| {
                 reader.call(py, fields, &call, builder)
             });
@@ -157,7 +159,20 @@ impl Gate {
                 _ => {}
             }
         }
-        Ok(denied(py, if shared.is_forked() { Code::Forked } else { Code::StaleGate }))
+        let code = if shared.is_forked() { Code::Forked } else { Code::StaleGate };
+        Ok(denied(py, shared.deny(SessionId(session), code)))
+    }
+
+    /// Deny a session's request, which takes more bytes than a context may, or for which there is no gate.
+    fn refuse(&self, session: u64, resource: u64) -> u8 {
+        let shared = self.seed.shared();
+        let (session, resource) = (SessionId(session), Handle(resource));
+        if shared.is_forked() {
+            return shared.deny(session, Code::Forked).number();
+        }
+        let snapshot = shared.snapshot();
+        let action = self.seed.arguments(&snapshot).map(|arguments| arguments.action());
+        shared.refuse(&snapshot, action, session, resource, Code::TooLarge).number()
     }
 
     /// Convert an attribute's value to the form that the gate takes: a number, a String's text, or the value itself for

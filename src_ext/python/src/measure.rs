@@ -68,7 +68,7 @@ impl Requests {
     }
 
     fn call(&self, gate: &mut Gate, at: usize) -> u32 {
-        gate.allows(SessionId(self.sessions[at]), Handle(self.resources[at]), &self.values) as u32
+        gate.allows(SessionId(self.sessions[at]), Handle(self.resources[at]), &self.values).number().into()
     }
 }
 

@@ -13,8 +13,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, Form};
 use ztfast_engine::{
-    Admission, AttrValue, Batch, Code, Column, Determining, Engine, EngineOptions, EntityData, Gate, Handle, Passed,
-    Principals, SessionId, SessionStatus, now_ns,
+    Admission, AttrValue, Batch, Code, Column, Decision, Determining, Engine, EngineOptions, EntityData, Gate, Handle,
+    Passed, Principals, SessionId, SessionStatus, now_ns,
 };
 
 /// Every form, and the one that the compiler chooses.
@@ -71,7 +71,7 @@ pub struct Desk {
     handles: Vec<u64>,
     users: Vec<Handle>,
     numbers: Vec<i64>,
-    codes: Vec<u8>,
+    codes: Vec<Decision>,
 }
 
 /// The rows of a batch: two chunks and a part of one.
@@ -109,7 +109,7 @@ impl Desk {
             ids: sessions.iter().map(|session| session.0).cycle().take(ROWS).collect(),
             handles: docs.iter().map(|doc| doc.0).cycle().take(ROWS).collect(),
             numbers: [1, 8, 5, known, foreign].iter().copied().cycle().take(ROWS).collect(),
-            codes: vec![0; ROWS],
+            codes: vec![Decision::CORRUPT; ROWS],
             engine,
             gate,
             batch,
@@ -127,7 +127,7 @@ impl Desk {
     /// Decide in every way. This consists of calls of the deciding side only.
     pub fn decide(&mut self, counts: &mut Counts) {
         let mut determining = Determining::default();
-        let mut count = |code: Code| counts[code as usize] += 1;
+        let mut count = |decision: Decision| counts[usize::from(decision.number())] += 1;
         for &session in &self.sessions {
             for &doc in &self.docs {
                 for n in [1, 5, 8] {
@@ -148,12 +148,12 @@ impl Desk {
                         let values = [Passed::Number(n), given, who];
                         let by_answers =
                             self.gate.allows_passed(generation, (session, doc), values.iter().copied().map(Some));
-                        count(by_answers.unwrap_or(Code::Killed));
+                        count(by_answers.unwrap_or(Decision::CORRUPT));
                         let Some(mut passed) = self.gate.pass(generation) else { continue };
                         let there = values.map(|value| passed.value(Some(value)));
                         if there == [Some(()); 3] {
-                            count(passed.allows(session, doc).unwrap_or(Code::Killed));
-                            count(passed.decide(session, doc, &mut determining).unwrap_or(Code::Killed));
+                            count(passed.allows(session, doc).unwrap_or(Decision::CORRUPT));
+                            count(passed.decide(session, doc, &mut determining).unwrap_or(Decision::CORRUPT));
                         }
                     }
                 }
@@ -173,7 +173,7 @@ impl Desk {
         let columns = [Column::each(&self.numbers), Column::each(&self.numbers), Column::all(&[0_i64])];
         let mut run = |sessions, docs, columns: &[Column<'_, i64>]| {
             self.batch.decide_many(sessions, docs, columns, &mut self.codes).expect("entities of their types");
-            self.codes.iter().for_each(|&code| counts[usize::from(code)] += 1);
+            self.codes.iter().for_each(|decision| counts[usize::from(decision.number())] += 1);
         };
         run(Principals::Sessions(Column::each(&self.ids)), Column::each(&self.handles), &columns);
         run(Principals::Sessions(Column::all(&self.ids)), Column::each(&self.handles), &columns);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use ztfast_bundle::{Bundle, Parts};
 use ztfast_engine::{
-    Admission, Code, Column, Determining, Engine, EngineOptions, Handle, Principals, RequestBuilder, SessionId,
+    Admission, Code, Column, Decision, Determining, Engine, EngineOptions, Handle, Principals, RequestBuilder,
+    SessionId,
 };
 use ztfast_vm::Value;
 
@@ -37,13 +38,13 @@ pub fn decide_all(parts: &Parts) -> Vec<Code> {
                     gate.begin();
                     let s = gate.text("unknown x").unwrap_or(0);
                     let who = gate.entity(users[0], 2).unwrap_or(0);
-                    codes.push(gate.allows(session, doc, &[n, s, who]));
+                    codes.push(gate.allows(session, doc, &[n, s, who]).code());
                     gate.begin();
-                    codes.push(gate.decide(session, doc, &[n, 0, 0], &mut determining));
+                    codes.push(gate.decide(session, doc, &[n, 0, 0], &mut determining).code());
                 }
             }
         }
-        let mut out = [0; 3];
+        let mut out = [Decision::CORRUPT; 3];
         let ids: Vec<u64> = sessions.iter().map(|session| session.0).collect();
         let one = [docs[0].0];
         let columns = [Column::all(&[8_i64]), Column::all(&[0]), Column::all(&[0])];
@@ -54,7 +55,7 @@ pub fn decide_all(parts: &Parts) -> Vec<Code> {
     let _ = engine.change(&[changed_user("u")], &[uid("Team", "t")]);
     if let Ok(mut gate) = engine.prepare("Action", "view", &["n", "s", "who"]) {
         for &session in &sessions {
-            codes.push(gate.allows(session, docs[0], &[8, 0, 0]));
+            codes.push(gate.allows(session, docs[0], &[8, 0, 0]).code());
         }
     }
     let snapshot = engine.snapshot();

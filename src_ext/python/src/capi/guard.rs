@@ -3,15 +3,20 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 use ztfast_embed::Status;
-use ztfast_engine::Code;
+use ztfast_engine::Decision;
 
 /// Run a decision. A panic denies.
 #[inline(always)]
 #[allow(clippy::inline_always)] // on the hot path
-pub(super) fn decided(job: impl FnOnce() -> Code) -> u32 {
+pub(super) fn decided(job: impl FnOnce() -> Decision) -> u32 {
     // A panic leaves nothing inconsistent behind: gates and batches begin each decision anew, the engine's locks
     // recover from poisoning, and the writing side publishes last.
-    catch_unwind(AssertUnwindSafe(job)).unwrap_or(Code::Corrupt) as u32
+    number(catch_unwind(AssertUnwindSafe(job)).unwrap_or(Decision::CORRUPT))
+}
+
+/// Return the number of a decision's code.
+pub(super) const fn number(decision: Decision) -> u32 {
+    decision.number() as u32
 }
 
 /// Run a function that is not a decision. A panic becomes a status.

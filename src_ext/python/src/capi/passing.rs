@@ -1,9 +1,9 @@
 //! The function of the table that takes a decision's values in one step, and how it reads them.
 
-use super::guard::values;
+use super::guard::{number, values};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use ztfast_embed::{Kind, RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT};
-use ztfast_engine::{Code, Determining, Gate, Handle, Passed, SessionId, Source};
+use ztfast_engine::{Decision, Determining, Gate, Handle, Passed, SessionId, Source};
 
 pub(super) unsafe extern "C" fn decide_values(
     gate: *mut RawGate,
@@ -27,13 +27,13 @@ pub(super) unsafe extern "C" fn decide_values(
         let values = given.iter().map(|value| unsafe { Raw::new(value) });
         let entities = (SessionId(session), Handle(resource));
         if determining.is_none()
-            && let code @ Some(_) = gate.allows_passed(generation, entities, values.clone())
+            && let decision @ Some(_) = gate.allows_passed(generation, entities, values.clone())
         {
-            return code;
+            return decision;
         }
         decide_kept(gate, generation, entities, values, determining)
     }));
-    decided.unwrap_or(Some(Code::Corrupt)).map_or(UNDECIDED, |code| code as u32)
+    decided.unwrap_or(Some(Decision::CORRUPT)).map_or(UNDECIDED, number)
 }
 
 /// Keep the values, and decide.
@@ -44,7 +44,7 @@ fn decide_kept<'v>(
     (session, resource): (SessionId, Handle),
     mut values: impl Iterator<Item = Raw<'v>>,
     determining: Option<&mut Determining>,
-) -> Option<Code> {
+) -> Option<Decision> {
     let mut passed = gate.pass(generation)?;
     values.try_for_each(|value| passed.value(value))?;
     match determining {
