@@ -116,7 +116,7 @@ OTHER_GATES = (
     ),
     Asked(
         "customer.export by compliance", 'Human::"h56"', "customer.export", 'CustomerAccount::"c2"',
-        {"purpose": "case-7", "fields": frozenset({"balance"}), "clientIp": INSIDE, **FRESH_KEY},
+        {"purpose": "case-7", "fields": frozenset({"balance"}), "clientIp": INSIDE},
     ),
     Asked("settlement.read by operations", 'Human::"h45"', "settlement.read", 'Settlement::Instruction::"i8"', {}),
     Asked("settlement.enter by operations", 'Human::"h45"', "settlement.enter", 'Settlement::Instruction::"i8"', {}),

@@ -108,7 +108,7 @@ class Desk:
         return Request(self.one("Algo", "Human", "Agent", "Service"), action, self.one(resource), context)
 
     def customer(self) -> Request:
-        """Draw a read of a customer's account, in half of the cases by its own advisor."""
+        """Draw a read or an export of a customer's account, in half of the cases by its own advisor."""
         resource = self.one("CustomerAccount")
         advisor = self.attributes[resource]["advisor"]["__entity"]["id"]
         principal = (
@@ -118,11 +118,10 @@ class Desk:
             "purpose": self.chance.choice(("service", "statement", "case-7", "curiosity")),
             "fields": self.chance.choice((["balance"], ["balance", "name"], ["tax-id"], [])),
             "clientIp": self.chance.choice(("10.1.2.3", "127.0.0.1", "198.51.100.7")),
-            "proof": self.proof(),
         }
-        return Request(
-            principal, self.chance.choice(("customer.read", "customer.read", "customer.export")), resource, context
-        )
+        action = self.chance.choice(("customer.read", "customer.read", "customer.export"))
+        proves = action == "customer.export" and principal.startswith("Human")
+        return Request(principal, action, resource, context, self.shown() if proves else None)
 
     def settlement(self) -> Request:
         """Draw a read or an approval of a settlement instruction."""

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use ztfast_bundle::Bundle;
 use ztfast_engine::{
-    Admission, Code, Decision, Engine, EngineOptions, Gate, Given, Handle, Kill, KillRequest, Passed, SessionId,
-    SessionStatus,
+    Attributes, Code, Decision, Engine, EngineOptions, Gate, Given, Handle, Kill, KillRequest, Passed, SessionId,
+    SessionStatus, now_ns,
 };
 use ztfast_live::{uid_bit, uid_hash};
 use ztfast_vm::{EntityRef, Facts};
@@ -105,13 +105,13 @@ pub const DESK_AGENT: Passing = Passing {
     },
     given: &[Value::Entity("Human", "h1")],
 };
-/// An export of a customer's data: a text that the bundle lacks, sets of texts, an address and a duration.
+/// An export of a customer's data: a text that the bundle lacks, a set of texts, an address, and two live attributes.
 pub const DESK_EXPORT: Passing = Passing {
     of: Counted {
         principal: ("Human", "h56"),
         resource: ("CustomerAccount", "c2"),
         action: "customer.export",
-        names: &["purpose", "fields", "clientIp", "proof.authAge", "proof.factors"],
+        names: &["purpose", "fields", "clientIp"],
         values: &[],
         ..DESK_CANCEL
     },
@@ -119,8 +119,6 @@ pub const DESK_EXPORT: Passing = Passing {
         Value::Text("case-7"),
         Value::Texts(&["balance"]),
         Value::Address(0x0A14_0105),
-        Value::Number(15_000),
-        Value::Texts(&["fido2"]),
     ],
 };
 
@@ -170,9 +168,10 @@ impl Hot {
         let options = EngineOptions { sessions: 16, handles: 1_024, ..EngineOptions::default() };
         let engine = Engine::new(Arc::new(bundle), None, options).expect("a whole bundle");
         let handle = |(ty, id)| engine.handle(ty, id).expect("room for handles");
-        let (principal, resource) = (handle(of.principal), handle(of.resource));
-        let admission = Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX };
-        let session = engine.admit(&admission).expect("room for sessions");
+        let resource = handle(of.resource);
+        let proved = Attributes { factors: &["x509", "fido2"], proved_ns: Some(now_ns()), ..Attributes::default() };
+        let (ty, id) = of.principal;
+        let session = engine.admit_known(ty, id, (0, i64::MAX), &proved).expect("room for sessions");
         let gate = engine.prepare("Action", of.action, of.names).expect("the workload's action");
         Self { gate, engine, session, resource, values: of.values }
     }
