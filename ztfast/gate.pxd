@@ -92,6 +92,7 @@ cdef extern from "ztfast.h" nogil:
     enum:
         ZTFAST_UNDECIDED
         ZTFAST_UNKNOWN_TEXT
+        ZTFAST_REMEMBERED
         ZTFAST_ANY_AGE
         ZTFAST_MAX_VALUES
     ctypedef struct ztfast_api:
@@ -150,6 +151,9 @@ cdef enum:
     CACHED_POLICIES = 6
     # The number of the bundle's texts that a gate caches.
     REMEMBERED = 64
+    # The number of sets of texts that a gate remembers, and the most elements of one.
+    REMEMBERED_SETS = 8
+    MOST_REMEMBERED = 4
     # The number of gates that a gate keeps for requests without some of its attributes.
     MOST_WITHOUT = 32
 
@@ -182,6 +186,17 @@ cdef struct RememberedText:
     Py_ssize_t length
     # How the text is passed, as long as the gate uses this bundle.
     ztfast_value passed
+
+cdef struct RememberedSet:
+    # A frozenset or a tuple; NULL for none.
+    PyObject *set
+    # The one that the gate keeps alive.
+    PyObject *kept
+    # The bytes that it takes, of those that a call has for texts.
+    Py_ssize_t taken
+    # How it is passed, as long as the gate uses this bundle.
+    ztfast_value passed
+    ztfast_value elements[MOST_REMEMBERED]
 
 cdef struct CacheKey:
     uint32_t code
@@ -247,6 +262,9 @@ cdef class Gate:
     cdef bytes _every_kind
     cdef uint64_t _generation
     cdef RememberedText _texts[REMEMBERED]
+    cdef RememberedSet _sets[REMEMBERED_SETS]
+    # The last number that was given to a remembered value.
+    cdef uint32_t _last_own
     cdef CacheKey _keys[CACHED]
     cdef list _decisions
     cdef object _spares
@@ -266,7 +284,7 @@ cdef class Gate:
     cdef Py_ssize_t look_up_text(self, PyObject *value, Py_ssize_t room, int64_t *number) noexcept
     cdef Py_ssize_t look_up_set(self, size_t at, PyObject *value, Py_ssize_t room, int64_t *number) noexcept
     cdef int keep_up(self) noexcept
-    cdef int forget_texts(self) noexcept
+    cdef int forget_values(self) noexcept
     cdef Gate taken(self)
     cdef object wrong_count(self, PyObject *const *arguments, Py_ssize_t count)
     cdef object wrong_handles(self, session, resource)

@@ -131,13 +131,19 @@ cdef uint32_t decide_passed(Gate gate, PyObject *const *arguments, ztfast_determ
     for at in range(gate._count):
         value, passed, kind = arguments[at + 2], &values[at], gate._kinds[at]
         passed.kind = 0
-        if kind == ZTFAST_STRING:
+        if kind == ZTFAST_LONG:
+            if ztfast_usual_long(value, &passed.number) != 0:
+                room = unusual(kind, value, room, &passed.number)
+        elif kind == ZTFAST_STRING:
             room = pass_text(gate, value, passed, room)
         elif kind == ZTFAST_ENTITY:
             if <void *>value.ob_type != HANDLE:
                 return ZTFAST_UNDECIDED
             room -= (<EntityHandle>value)._size
             passed.number = <int64_t>(<EntityHandle>value).handle
+        elif kind == ZTFAST_SET:
+            passed.kind, passed.data = ZTFAST_SET, &elements[MOST_PASSED - left]
+            room = pass_set(gate, gate._elements[at], value, passed, room, &left)
         elif kind == ZTFAST_ADDRESS:
             if address == addresses + MOST_ADDRESSES:
                 return ZTFAST_UNDECIDED
@@ -145,23 +151,17 @@ cdef uint32_t decide_passed(Gate gate, PyObject *const *arguments, ztfast_determ
             passed.kind, passed.length, passed.number = ZTFAST_ADDRESS, <uint32_t>address.length, address.prefix
             passed.data = address.bytes
             address += 1
-        elif kind == ZTFAST_SET:
-            passed.kind, passed.data = ZTFAST_SET, &elements[MOST_PASSED - left]
-            room = pass_set(gate, gate._elements[at], value, passed, room, &left)
+        elif kind == ZTFAST_DURATION:
+            if ztfast_usual_duration(value, &passed.number) != 0:
+                room = unusual(kind, value, room, &passed.number)
         elif kind == ZTFAST_BOOL:
             if ztfast_usual_bool(value, &passed.number) != 0:
                 return ZTFAST_UNDECIDED
-        elif kind == ZTFAST_LONG:
-            if ztfast_usual_long(value, &passed.number) != 0:
-                room = unusual(kind, value, room, &passed.number)
         elif kind == ZTFAST_DECIMAL:
             if ztfast_usual_decimal(value, &passed.number) != 0:
                 room = unusual(kind, value, room, &passed.number)
         elif kind == ZTFAST_DATETIME:
             if ztfast_usual_datetime(value, &passed.number) != 0:
-                room = unusual(kind, value, room, &passed.number)
-        elif kind == ZTFAST_DURATION:
-            if ztfast_usual_duration(value, &passed.number) != 0:
                 room = unusual(kind, value, room, &passed.number)
         else:
             return ZTFAST_UNDECIDED
@@ -209,13 +209,18 @@ cdef Py_ssize_t pass_new_text(Gate gate, PyObject *text, ztfast_value *passed, P
         return NO_ROOM
     # Texts that the bundle lacks are often new ones, and do not take the place of those that it holds.
     if status == ZTFAST_OK or (
-        length <= LONGEST_UNKNOWN and (remembered.text == NULL or remembered.passed.kind == ZTFAST_STRING)
+        length <= LONGEST_UNKNOWN and (remembered.text == NULL or remembered.passed.kind != ZTFAST_REMEMBERED)
     ):
-        remember(remembered, text, length, passed)
+        remember(gate, remembered, text, length, passed)
     return room - length
 
 
-cdef int remember(RememberedText *remembered, PyObject *text, Py_ssize_t length, ztfast_value *passed) noexcept:
+cdef int remember(
+    Gate gate, RememberedText *remembered, PyObject *text, Py_ssize_t length, ztfast_value *passed
+) noexcept:
+    if passed.kind != 0 and not own_number(gate, &passed.number):
+        return 0
+    passed.kind |= ZTFAST_REMEMBERED
     # Keep the text alive, so that no other object gets its address. The text that it replaces is a str, so freeing it
     # runs no Python code.
     Py_INCREF(<object>text)
@@ -225,6 +230,46 @@ cdef int remember(RememberedText *remembered, PyObject *text, Py_ssize_t length,
     return 0
 
 
+cdef inline bint own_number(Gate gate, int64_t *number) noexcept:
+    """Give a value a number that no other value of this gate has; return whether there is one left."""
+    if gate._last_own == 0xFFFFFFFF:
+        return False
+    gate._last_own += 1
+    number[0] = gate._last_own
+    return True
+
+
+cdef inline size_t set_place(PyObject *value) noexcept:
+    return (<uint64_t><uintptr_t>value >> 4) * <uint64_t>0x9E3779B97F4A7C15 >> 32 & REMEMBERED_SETS - 1
+
+
+cdef int remember_set(Gate gate, PyObject *value, ztfast_value *passed, Py_ssize_t taken) noexcept:
+    """Remember a frozenset or a tuple of texts, which cannot change, and how it is passed."""
+    cdef RememberedSet *remembered = &gate._sets[set_place(value)]
+    cdef Py_ssize_t at, count = passed.length
+    if count > MOST_REMEMBERED or not ztfast_is_frozen(value) or not forget_set(remembered):
+        return 0
+    if not own_number(gate, &passed.number):
+        return 0
+    passed.kind |= ZTFAST_REMEMBERED
+    for at in range(count):
+        remembered.elements[at] = (<ztfast_value *>passed.data)[at]
+    Py_INCREF(<object>value)
+    remembered.set, remembered.kept, remembered.taken = value, value, taken
+    remembered.passed = passed[0]
+    remembered.passed.data = remembered.elements
+    return 0
+
+
+cdef bint forget_set(RememberedSet *remembered) noexcept:
+    """Forget a set; return whether its place is free. A set is kept if freeing it might run Python code."""
+    remembered.set = NULL
+    if remembered.kept != NULL and ztfast_is_freed_quietly(remembered.kept):
+        Py_DECREF(<object>remembered.kept)
+        remembered.kept = NULL
+    return remembered.kept == NULL
+
+
 cdef Py_ssize_t pass_set(
     Gate gate, int kind, PyObject *value, ztfast_value *passed, Py_ssize_t room, Py_ssize_t *left
 ) noexcept:
@@ -232,9 +277,20 @@ cdef Py_ssize_t pass_set(
 
     The elements are written to `passed.data`, where as many as are `left` have room.
     """
+    cdef RememberedSet *remembered = &gate._sets[set_place(value)]
+    if remembered.set != value:
+        return pass_new_set(gate, kind, value, passed, room, left)
+    passed[0] = remembered.passed
+    return room - remembered.taken
+
+
+cdef Py_ssize_t pass_new_set(
+    Gate gate, int kind, PyObject *value, ztfast_value *passed, Py_ssize_t room, Py_ssize_t *left
+) noexcept:
     cdef ztfast_elements elements
     cdef ztfast_value *element = <ztfast_value *>passed.data
     cdef PyObject *item
+    cdef Py_ssize_t before = room
     if not ztfast_find_elements(value, &elements) or elements.count > left[0]:
         return NO_ROOM
     left[0] -= elements.count
@@ -259,6 +315,8 @@ cdef Py_ssize_t pass_set(
         if room < 0:
             return NO_ROOM
         element += 1
+    if kind == ZTFAST_STRING:
+        remember_set(gate, value, passed, before - room)
     return room
 
 

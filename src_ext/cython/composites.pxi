@@ -76,6 +76,21 @@ cdef extern from *:
         return 0;
     }
 
+    /* Return whether a value is a frozenset or a tuple. */
+    static inline int ztfast_is_frozen(PyObject *value) {
+        return PyFrozenSet_CheckExact(value) || PyTuple_CheckExact(value);
+    }
+
+    /* Return whether giving up a reference to a frozenset or a tuple of texts runs no Python code, as the callback of a
+     * weak reference would. */
+    static inline int ztfast_is_freed_quietly(PyObject *value) {
+    #ifdef Py_GIL_DISABLED
+        return PyTuple_CheckExact(value);
+    #else
+        return PyTuple_CheckExact(value) || Py_REFCNT(value) > 1 || ((PySetObject *)value)->weakreflist == NULL;
+    #endif
+    }
+
     /* Return whether a value is of a type whose elements ztfast_find_elements finds. Without a GIL, another thread may
      * change a list or a set meanwhile. */
     static inline int ztfast_is_plain_set(PyObject *value) {
@@ -143,6 +158,8 @@ cdef extern from *:
     Py_ssize_t ztfast_slot(cls, descriptor) noexcept
     size_t ztfast_address(PyObject *value, uint8_t *bytes) noexcept
     bint ztfast_is_plain_set(PyObject *value) noexcept
+    bint ztfast_is_frozen(PyObject *value) noexcept
+    bint ztfast_is_freed_quietly(PyObject *value) noexcept
     ctypedef struct ztfast_elements:
         Py_ssize_t count
     bint ztfast_find_elements(PyObject *value, ztfast_elements *elements) noexcept

@@ -11,7 +11,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.number cimport PyNumber_Index
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_Import
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 
@@ -167,7 +167,10 @@ cdef class Gate:
         return 0
 
     def __dealloc__(self):
-        self.forget_texts()
+        cdef size_t at
+        self.forget_values()
+        for at in range(REMEMBERED_SETS):
+            Py_XDECREF(self._sets[at].kept)
 
     @property
     def address(self):
@@ -397,19 +400,21 @@ cdef class Gate:
         cdef size_t at
         api.generation(self._gate, &generation)
         if generation != self._generation:
-            self.forget_texts()
+            self.forget_values()
             # Reuse the list, because a new one might start the garbage collector, and with it arbitrary Python code.
             for at in range(CACHED):
                 self._decisions[at] = None
             self._generation = generation
         return 0
 
-    cdef int forget_texts(self) noexcept:
+    cdef int forget_values(self) noexcept:
         cdef size_t at
         for at in range(REMEMBERED):
             if self._texts[at].text != NULL:
                 Py_DECREF(<object>self._texts[at].text)
                 self._texts[at].text = NULL
+        for at in range(REMEMBERED_SETS):
+            forget_set(&self._sets[at])
         return 0
 
     cdef Gate taken(self):

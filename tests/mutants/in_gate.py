@@ -21,9 +21,30 @@ MUTANTS = (
     Mutant(
         "gate: texts are remembered over a swap",
         GATE,
-        "            self.forget_texts()\n            # Reuse the list",
+        "            self.forget_values()\n            # Reuse the list",
         "            # Reuse the list",
         Python("tests/api/test_many.py::test_texts_known_by_identity_are_looked_up_anew_after_a_swap"),
+    ),
+    Mutant(
+        "gate: a set that can change is remembered",
+        "cython/composites.pxi",
+        "return PyFrozenSet_CheckExact(value) || PyTuple_CheckExact(value);",
+        "return 1;",
+        Python("tests/api/test_remembered_sets.py::test_a_set_that_can_change_is_read_anew"),
+    ),
+    Mutant(
+        "gate: sets are remembered over a swap",
+        GATE,
+        "            forget_set(&self._sets[at])\n",
+        "            pass\n",
+        Python("tests/api/test_remembered_sets.py::test_another_bundle_asks_for_other_elements"),
+    ),
+    Mutant(
+        "gate: a set that is watched is freed during a decision",
+        "cython/composites.pxi",
+        "((PySetObject *)value)->weakreflist == NULL",
+        "((PySetObject *)value)->weakreflist != value",
+        Python("tests/api/test_remembered_sets.py::test_a_weak_reference_to_a_remembered_set_calls_back_and_decides"),
     ),
     Mutant(
         "gate: decisions are remembered over a swap",

@@ -31,7 +31,6 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 INSIDE = ipaddress.ip_address("10.20.1.5")
 FACTORS = ("x509", "fido2")
 """What the principals have proved in their sessions."""
-FRESH_KEY = {"proof.authAge": timedelta(seconds=15), "proof.factors": frozenset({"fido2"})}
 TRADER = ztfast.Uid("Human", "h1")
 
 PASS_NS, LEAST_CALLS = 1e6, 50
@@ -87,7 +86,7 @@ OTHER_GATES = (
     Asked("order.new by a trader", 'Human::"h1"', "order.new", STOCK, {**ORDER, "clientIp": INSIDE}),
     Asked(
         "order.new by an agent", 'Agent::"g1"', "order.new", STOCK,
-        {"notional": 40_000, "qty": 100, "collarBps": 40, "onBehalfOf": TRADER, **FRESH_KEY},
+        {"notional": 40_000, "qty": 100, "collarBps": 40, "onBehalfOf": TRADER, "consentAge": timedelta(minutes=2)},
     ),
     Asked("order.cancel by an agent", 'Agent::"g1"', "order.cancel", STOCK, {"onBehalfOf": TRADER}),
     Asked("book.read by an algorithm", ALGO, "book.read", 'OrderBook::"AAPL"', {"depth": 10}),

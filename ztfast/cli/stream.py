@@ -64,14 +64,10 @@ class Desk:
         """Draw an entity of one of these types."""
         return self.chance.choice(self.by_type[self.chance.choice(types)])
 
-    def proof(self) -> dict[str, Any]:
-        """Draw a proof of identity: usually fresh, usually with a key."""
-        factors = self.chance.choice((["fido2"], ["fido2", "password"], ["password", "totp"], ["password"]))
-        return {"authAge": self.chance.choice(("15s", "59s", "60s", "4m", "5m", "14m", "2h")), "factors": factors}
-
     def shown(self) -> dict[str, Any]:
         """Draw what a principal proves in its session, at and around the ages that policies ask for."""
-        return {"age": self.chance.choice((15, 59, 60, 240, 300, 840, 7_200)), "factors": self.proof()["factors"]}
+        factors = self.chance.choice((["fido2"], ["fido2", "password"], ["password", "totp"], ["password"]))
+        return {"age": self.chance.choice((15, 59, 60, 240, 300, 840, 7_200)), "factors": factors}
 
     def order(self) -> Request:
         """Draw an order: usually in an algorithm's own instruments, at and around the caps."""
@@ -86,7 +82,10 @@ class Desk:
         if chance.random() < 0.3:
             context["collarBps"] = chance.choice((0, 50, 100, 101, 500, 501, -500, -501))
         if principal.startswith("Agent"):
-            context |= {"onBehalfOf": self.one("Human"), "proof": self.proof()}
+            context |= {
+                "onBehalfOf": self.one("Human"),
+                "consentAge": self.chance.choice(("15s", "9m", "10m", "11m", "2h")),
+            }
             context.setdefault("collarBps", 40)
         action = "order.new" if chance.random() < 0.85 else "order.amend"
         return Request(principal, action, resource, context)

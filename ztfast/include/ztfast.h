@@ -204,7 +204,10 @@ typedef struct {
  * generation that the bundle lacks the text, which then is not looked up again.
  * ZTFAST_ADDRESS: `data` points to 4 or 16 bytes in network order, and `number` is the length of the prefix (32 or 128 for
  * an address).
- * ZTFAST_SET: `data` points to `length` values that are no sets and no addresses. */
+ * ZTFAST_SET: `data` points to `length` values that are no sets and no addresses.
+ * ZTFAST_REMEMBERED may be added to the kind of a set or a String, so that the gate may remember what is asked of it. The
+ * `number` of a set, or of a text that the bundle lacks, is then the caller's own, above 0: no other set or text has it that
+ * is passed to this gate. */
 typedef struct {
     int64_t number;
     const void *data;
@@ -213,6 +216,7 @@ typedef struct {
 } ztfast_value;
 
 #define ZTFAST_UNKNOWN_TEXT (-1)
+#define ZTFAST_REMEMBERED 256
 /* What step_up gives as the age if the proof may have been given any time ago. */
 #define ZTFAST_ANY_AGE UINT64_MAX
 /* What decide_values returns if it decides nothing. Like every code but ZTFAST_ALLOW it denies. */

@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use crate::code::{Code, Kind, Status};
-use crate::table::{ANY_AGE, Api, Determining, MAX_ARGUMENTS, RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT};
+use crate::table::{ANY_AGE, Api, Determining, MAX_ARGUMENTS, REMEMBERED, RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
@@ -352,5 +352,17 @@ impl<'v> Value<'v> {
     #[must_use]
     pub fn set(elements: &'v [Value<'v>]) -> Self {
         Self::pointing(Kind::Set, elements, 0)
+    }
+
+    /// Say that this text or set was or will be passed to this gate again, so that it may remember what is asked of it.
+    /// A set, and a text that the bundle lacks, gets a number of the caller's own, above 0, which no other set or text
+    /// has that is passed to this gate.
+    #[must_use]
+    pub fn remembered(mut self, own: u32) -> Self {
+        if self.0.kind != 0 {
+            self.0.number = own.into();
+        }
+        self.0.kind |= REMEMBERED;
+        self
     }
 }

@@ -36,6 +36,6 @@ pub use batch::{Batch, Column};
 pub use code::{Code, Kind, Status};
 pub use gate::{Gate, StepUp, Value};
 pub use table::{
-    ABI_VERSION, ANY_AGE, AbiError, Api, CAPSULE, Determining, MAX_ARGUMENTS, MAX_DETERMINING, MAX_VALUES, RawBatch,
-    RawColumn, RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT,
+    ABI_VERSION, ANY_AGE, AbiError, Api, CAPSULE, Determining, MAX_ARGUMENTS, MAX_DETERMINING, MAX_VALUES, REMEMBERED,
+    RawBatch, RawColumn, RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT,
 };

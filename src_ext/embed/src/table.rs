@@ -24,6 +24,8 @@ pub const ANY_AGE: u64 = u64::MAX;
 
 /// Stands beside a text of which the caller knows that the bundle of this generation lacks it.
 pub const UNKNOWN_TEXT: i64 = -1;
+/// Added to the kind of a value that the gate may know from before.
+pub const REMEMBERED: u32 = 256;
 
 /// A gate of the core. It is only used behind a pointer.
 #[repr(C)]
@@ -87,7 +89,9 @@ pub struct RawValue {
     /// The number of bytes or elements.
     pub length: u32,
     /// [`Kind::String`](crate::Kind::String), [`Kind::Set`](crate::Kind::Set) or
-    /// [`Kind::Address`](crate::Kind::Address) if `data` points to the value; otherwise 0.
+    /// [`Kind::Address`](crate::Kind::Address) if `data` points to the value; otherwise 0. With [`REMEMBERED`] the
+    /// `number` of a set, or of a text that the bundle lacks, is the caller's own for this value: no other set or text
+    /// has it that is passed to this gate.
     pub kind: u32,
 }
 

@@ -7,8 +7,8 @@ use std::mem::offset_of;
 use std::path::Path;
 use std::process::Command;
 use ztfast_embed::{
-    ABI_VERSION, ANY_AGE, Api, CAPSULE, Code, Determining, Kind, MAX_ARGUMENTS, MAX_DETERMINING, MAX_VALUES, RawColumn,
-    RawValue, Status, UNDECIDED, UNKNOWN_TEXT,
+    ABI_VERSION, ANY_AGE, Api, CAPSULE, Code, Determining, Kind, MAX_ARGUMENTS, MAX_DETERMINING, MAX_VALUES,
+    REMEMBERED, RawColumn, RawValue, Status, UNDECIDED, UNKNOWN_TEXT,
 };
 
 /// The statuses that `ztfast_check` alone returns. A table that it refuses has no function that C could ask for a text,
@@ -31,6 +31,7 @@ fn expected() -> Vec<(String, i64)> {
         ("ZTFAST_MAX_VALUES".to_owned(), number(MAX_VALUES)),
         ("ZTFAST_UNDECIDED".to_owned(), i64::from(UNDECIDED)),
         ("ZTFAST_UNKNOWN_TEXT".to_owned(), UNKNOWN_TEXT),
+        ("ZTFAST_REMEMBERED".to_owned(), REMEMBERED.into()),
         // Printed as a signed number, like all others.
         ("ZTFAST_ANY_AGE".to_owned(), ANY_AGE.cast_signed()),
         ("sizeof(ztfast_value)".to_owned(), number(size_of::<RawValue>())),

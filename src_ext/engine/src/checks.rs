@@ -151,6 +151,14 @@ impl Answers {
         self.holds |= if holds { check } else { 0 };
     }
 
+    /// Add results of other checks.
+    #[inline]
+    pub const fn join(&mut self, others: &Self) {
+        self.known |= others.known;
+        self.holds |= others.holds;
+        self.fails |= others.fails;
+    }
+
     /// Return whether all of these checks have the results that are wanted of them, if all results are known.
     #[inline]
     const fn are(&self, wanted: &Wanted) -> Option<bool> {

@@ -4,6 +4,7 @@ use crate::batch::Batch;
 use crate::binding::{Argument, Binding, GateSpec};
 use crate::exit::{Decision, leave};
 use crate::mailbox::Mailbox;
+use crate::memo::Memo;
 use crate::shared::Shared;
 use crate::snapshot::{EntityError, Snapshot};
 use crate::working::{Brings, CallValues, EMPTY_SET, WorkingMemory};
@@ -51,12 +52,15 @@ pub struct Gate {
     /// `None` if the gate does not fit the newest bundle.
     pub(crate) binding: Option<Arc<Binding>>,
     pub(crate) brought: CallValues,
+    /// What texts and sets answered, if there are such arguments.
+    pub(crate) memo: Option<Box<Memo>>,
     pub(crate) memory: Box<WorkingMemory>,
 }
 
 /// Return the bytes that a gate takes besides its working memory.
 pub(crate) const fn fixed_bytes(brings: Brings) -> usize {
-    size_of::<Gate>() + CallValues::bytes(brings)
+    let memo = if matches!(brings, Brings::Nothing) { 0 } else { size_of::<Memo>() };
+    size_of::<Gate>() + memo + CallValues::bytes(brings)
 }
 
 impl Gate {
@@ -83,6 +87,7 @@ impl Gate {
             count: binding.count,
             binding: Some(binding),
             brought,
+            memo: looks_up.then(Memo::new),
             memory,
         }
     }

@@ -41,6 +41,7 @@ mod live_attributes;
 mod live_gates;
 mod live_rows;
 mod mailbox;
+mod memo;
 mod options;
 mod passed;
 mod prepare;

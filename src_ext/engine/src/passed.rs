@@ -9,6 +9,7 @@ use crate::checks::Answers;
 use crate::decide::{Determining, EffectByAnswers, EffectOnly, Sink};
 use crate::exit::{Decision, leave};
 use crate::gate::{Call, Gate};
+use crate::memo::{Key, Known, MOST_PLACES, Memo};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::working::{CallValues, EMPTY_SET};
@@ -19,6 +20,7 @@ use ztfast_vm::{Tag, Value};
 
 /// The most values of a decision that are passed in one step.
 pub const MOST_PASSED: usize = 16;
+const _: () = assert!(MOST_PASSED <= MOST_PLACES);
 /// The most texts that the bundle lacks, and the longest of them, and the most elements of a set that are not kept. A
 /// call has room for more, so that a decision does not depend on whether values are kept.
 const MOST_UNKNOWN: u32 = 32;
@@ -68,6 +70,11 @@ pub trait Source<'v>: Sized {
     fn address(self) -> Option<(u128, bool, u8)>;
     /// Return the elements of a set.
     fn elements(self) -> Option<impl ExactSizeIterator<Item = Self::Element>>;
+    /// Return what names this text or set, and no other of this gate's; 0 for nothing.
+    #[inline]
+    fn token(&self) -> u64 {
+        0
+    }
 }
 
 impl<'v> Source<'v> for Option<Passed<'v>> {
@@ -144,7 +151,7 @@ impl Gate {
         (session, resource): (SessionId, Handle),
         values: impl Iterator<Item = impl Source<'v>>,
     ) -> Option<Decision> {
-        let Self { shared, snapshot, binding, brought, call, .. } = self;
+        let Self { shared, snapshot, binding, brought, call, memo, .. } = self;
         let binding = binding.as_deref()?;
         if shared.is_forked()
             || snapshot.loaded.generation != generation
@@ -160,7 +167,9 @@ impl Gate {
             if binding.table.asks.principal { Some(principal_of(shared, snapshot, session)?) } else { None };
         let mut by_answers = EffectByAnswers::default();
         let answers = &mut by_answers.answers;
-        let mut answering = Answering { snapshot, binding, brought, answers, principal, unknown: MOST_UNKNOWN };
+        // What a set answers about the principal depends on who that is.
+        let memo = memo.as_deref_mut().filter(|_| principal.is_none());
+        let mut answering = Answering { snapshot, binding, brought, answers, memo, principal, unknown: MOST_UNKNOWN };
         let (mut numbers, mut count) = ([0; MOST_PASSED], 0);
         for given in values {
             *numbers.get_mut(count)? = answering.number(count, given)?;
@@ -201,6 +210,7 @@ struct Answering<'g> {
     binding: &'g Binding,
     brought: &'g mut CallValues,
     answers: &'g mut Answers,
+    memo: Option<&'g mut Memo>,
     /// The principal, as sets have it, if some check asks for it.
     principal: Option<u64>,
     /// How many more texts that the bundle lacks may be passed.
@@ -211,8 +221,44 @@ impl Answering<'_> {
     /// Return the number of a value, which the argument at a place has, and answer the checks that ask for it.
     #[inline]
     fn number<'v>(&mut self, place: usize, given: impl Source<'v>) -> Option<i64> {
+        let ask = self.binding.table.asks.arguments.get(place)?;
+        let key = match ask {
+            // Most are numbers of which no check asks.
+            Ask::Number((start, end)) if start == end => return given.number(),
+            Ask::Text(_) | Ask::Set { .. } => Key::new(given.token(), place, self.snapshot.version),
+            _ => None,
+        };
+        match (key, &mut self.memo) {
+            (Some(key), Some(memo)) => match memo.get(key) {
+                Some(known) => {
+                    self.answers.join(&known.answers);
+                    self.unknown = self.unknown.checked_sub(known.unknown)?;
+                    Some(known.number)
+                }
+                None => self.asked_and_remembered(key, ask, place, given),
+            },
+            _ => self.asked(ask, place, given),
+        }
+    }
+
+    /// Answer the checks that ask for a value, and remember the answers.
+    #[inline(never)]
+    fn asked_and_remembered<'v>(&mut self, key: Key, ask: &Ask, place: usize, given: impl Source<'v>) -> Option<i64> {
+        let (before, unknown) = (std::mem::take(self.answers), self.unknown);
+        let number = self.asked(ask, place, given)?;
+        let known = Known { answers: *self.answers, number, unknown: unknown - self.unknown };
+        self.answers.join(&before);
+        if let Some(memo) = &mut self.memo {
+            memo.put(key, known);
+        }
+        Some(number)
+    }
+
+    /// Answer the checks that ask for a value.
+    #[inline]
+    fn asked<'v>(&mut self, ask: &Ask, place: usize, given: impl Source<'v>) -> Option<i64> {
         let asks = &self.binding.table.asks;
-        match *asks.arguments.get(place)? {
+        match *ask {
             Ask::Number(asked) => {
                 let number = given.number()?;
                 if asked.0 != asked.1 {

@@ -9,7 +9,7 @@ use world::sources::compile;
 use ztfast_bundle::Bundle;
 use ztfast_engine::{
     Admission, AttrValue, Code, Decision, Engine, EngineOptions, EntityData, EntityError, Gate, Given, Handle, Passed,
-    SessionId,
+    SessionId, Source,
 };
 
 const SCHEMA: &str = "
@@ -195,6 +195,80 @@ fn values_that_are_not_kept_are_left_to_those_that_are_where_they_must_be() {
     assert_eq!(desk.passed(&mut gate, &whole), None, "a call was begun");
     gate.refresh();
     assert_eq!(desk.passed(&mut gate, &whole), Some(Code::Allow));
+}
+
+/// A value that is passed with a token.
+struct Named<'v>(Value<'v>, u64);
+
+impl<'v> Source<'v> for Named<'v> {
+    type Element = Option<Passed<'v>>;
+
+    fn number(self) -> Option<i64> {
+        Some(self.0).number()
+    }
+
+    fn text(self) -> Option<Passed<'v>> {
+        Some(self.0).text()
+    }
+
+    fn address(self) -> Option<(u128, bool, u8)> {
+        Some(self.0).address()
+    }
+
+    fn elements(self) -> Option<impl ExactSizeIterator<Item = Self::Element>> {
+        Some(self.0).elements()
+    }
+
+    fn token(&self) -> u64 {
+        self.1
+    }
+}
+
+#[test]
+fn a_value_with_a_token_answers_what_it_did_before_and_no_other() {
+    let desk = Desk::new("context.texts.contains(\"a\") && !context.more.contains(\"a\")");
+    let (mut gate, who) = (desk.gate(), [desk.user("u")]);
+    let mut decide = |texts: &[&str], more: &[&str], tokens: [u64; 2]| {
+        let named = given(&[texts, more], &[&who, &[]], HOME).into_iter().zip([tokens[0], tokens[1], 0, 0, 0]);
+        let named = named.map(|(value, token)| Named(value, token));
+        gate.allows_passed(gate.generation(), (desk.session, desk.doc), named).map(Decision::code)
+    };
+    for _ in 0..3 {
+        assert_eq!(decide(&["a"], &["b"], [1, 2]), Some(Code::Allow));
+        assert_eq!(decide(&["a"], &["a"], [1, 1]), Some(Code::Default), "one value for both arguments");
+        assert_eq!(decide(&["b"], &["b"], [2, 2]), Some(Code::Default));
+        // These share their place with the first.
+        assert_eq!(decide(&["b"], &["a"], [5, 6]), Some(Code::Default));
+        assert_eq!(decide(&["a"], &[], [0, 0]), Some(Code::Allow), "no token");
+    }
+    assert_eq!(decide(&["a"], &["b"], [1, 2]), Some(Code::Allow));
+    // The token says which value it is: its elements are not looked at again.
+    assert_eq!(decide(&["b"], &["b"], [1, 2]), Some(Code::Allow));
+    let other = "permit (principal, action, resource) when { context.more.contains(\"b\") };";
+    desk.engine.swap(Arc::new(Bundle::of(&compile(other, SCHEMA, None, None)).unwrap()), None).unwrap();
+    assert!(!gate.is_stale());
+    let mut later = |texts: &[&str], more: &[&str]| {
+        gate.refresh();
+        let named = given(&[texts, more], &[&who, &[]], HOME).into_iter().zip([1, 2, 0, 0, 0]);
+        let named = named.map(|(value, token)| Named(value, token));
+        gate.allows_passed(gate.generation(), (desk.session, desk.doc), named).map(Decision::code)
+    };
+    assert_eq!(later(&["a"], &["b"]), Some(Code::Allow), "another bundle asks for something else");
+    assert_eq!(later(&["a"], &["c"]), Some(Code::Allow));
+}
+
+#[test]
+fn what_a_set_answers_about_the_principal_is_not_remembered() {
+    let desk = Desk::new("context.who.contains(principal)");
+    let (mut gate, u, v) = (desk.gate(), [desk.user("u")], [desk.user("v")]);
+    let principal = Handle(v[0].cast_unsigned());
+    let other = desk.engine.admit(&Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX }).unwrap();
+    for (session, expected) in [(desk.session, Code::Allow), (other, Code::Default), (desk.session, Code::Allow)] {
+        let named = given(&[&[], &[]], &[&u, &[]], HOME).into_iter().zip([1, 2, 3, 4, 0]);
+        let named = named.map(|(value, token)| Named(value, token));
+        let decided = gate.allows_passed(gate.generation(), (session, desk.doc), named);
+        assert_eq!(decided.map(Decision::code), Some(expected));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::case::Ask;
 use crate::counts::Counts;
-use crate::ways::{Argument, Ways};
+use crate::ways::{Argument, Tokens, Ways};
 use std::collections::HashMap;
 use std::sync::Arc;
 use ztfast_bundle::{ActionMeta, Bundle, Field, Form, Node, ValueType};
@@ -249,6 +249,7 @@ impl Desk {
                 columns,
                 expected: vec![],
                 early: None,
+                tokens: Tokens::default(),
             };
             self.gates.insert(key.clone(), ways);
         }

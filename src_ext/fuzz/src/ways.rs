@@ -1,9 +1,10 @@
 //! A gate of one engine, and the arguments of its calls.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, ValueType};
 use ztfast_engine::{
-    Batch, Code, Column, Decision, Determining, Gate, Given, Handle, MOST_PASSED, Passed, Principals, SessionId,
+    Batch, Code, Column, Decision, Determining, Gate, Given, Handle, MOST_PASSED, Passed, Principals, SessionId, Source,
 };
 
 /// A length that exceeds the memory of a call.
@@ -23,9 +24,10 @@ pub(crate) struct Ways {
     pub expected: Vec<Code>,
     /// A batch taken when the step began, behind a call that had failed half-way before the store changed.
     pub early: Option<Batch>,
+    pub tokens: Tokens,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) enum Argument {
     Number(i64),
     Text(Arc<str>),
@@ -62,6 +64,52 @@ fn scalar<'a>(bundle: &Bundle, argument: &'a Argument) -> Option<Passed<'a>> {
         },
         Argument::Set(_) => return None,
     })
+}
+
+/// The tokens of texts and sets.
+#[derive(Default)]
+pub(crate) struct Tokens(HashMap<String, u64>);
+
+impl Tokens {
+    fn of(&mut self, argument: &Argument) -> u64 {
+        match argument {
+            Argument::Text(_) | Argument::Set(_) => {
+                let next = self.0.len() as u64 + 1;
+                *self.0.entry(format!("{argument:?}")).or_insert(next)
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// A value with its token.
+struct Named<S> {
+    given: S,
+    token: u64,
+}
+
+impl<'v, S: Source<'v>> Source<'v> for Named<S> {
+    type Element = S::Element;
+
+    fn number(self) -> Option<i64> {
+        self.given.number()
+    }
+
+    fn text(self) -> Option<Passed<'v>> {
+        self.given.text()
+    }
+
+    fn address(self) -> Option<(u128, bool, u8)> {
+        self.given.address()
+    }
+
+    fn elements(self) -> Option<impl ExactSizeIterator<Item = Self::Element>> {
+        self.given.elements()
+    }
+
+    fn token(&self) -> u64 {
+        self.token
+    }
 }
 
 impl Ways {
@@ -125,6 +173,15 @@ impl Ways {
             })
         };
         let by_answers = self.gate.allows_passed(generation, (session, resource), given());
+        // What values answered when they were first passed with a token answers the second time.
+        let tokens: Vec<u64> = arguments.iter().map(|argument| self.tokens.of(argument)).collect();
+        for _ in 0..if tokens.iter().any(|token| *token != 0) { 2 } else { 0 } {
+            let named = given().zip(&tokens).map(|(given, &token)| Named { given, token });
+            let remembered = self.gate.allows_passed(generation, (session, resource), named);
+            if remembered != by_answers {
+                return Err(format!("values with tokens decide {remembered:?}, without {by_answers:?}"));
+            }
+        }
         let mut passed = self.gate.pass(generation).ok_or("values cannot be passed")?;
         for given in given() {
             passed.value(given).ok_or("a value cannot be passed")?;

@@ -115,11 +115,7 @@ pub const DESK_EXPORT: Passing = Passing {
         values: &[],
         ..DESK_CANCEL
     },
-    given: &[
-        Value::Text("case-7"),
-        Value::Texts(&["balance"]),
-        Value::Address(0x0A14_0105),
-    ],
+    given: &[Value::Text("case-7"), Value::Texts(&["balance"]), Value::Address(0x0A14_0105)],
 };
 
 /// What is killed while a request is counted.

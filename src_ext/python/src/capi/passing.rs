@@ -2,7 +2,7 @@
 
 use super::guard::{number, values};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use ztfast_embed::{Kind, RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT};
+use ztfast_embed::{Kind, REMEMBERED, RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT};
 use ztfast_engine::{Decision, Determining, Gate, Handle, Passed, SessionId, Source};
 
 pub(super) unsafe extern "C" fn decide_values(
@@ -70,10 +70,15 @@ impl<'v> Raw<'v> {
         Self(value)
     }
 
+    #[inline]
+    const fn kind(self) -> u32 {
+        self.0.kind & !REMEMBERED
+    }
+
     /// Return the bytes of a text or an address. `None` if this is no such value.
     #[inline]
     fn bytes(self, kind: u32) -> Option<&'v [u8]> {
-        if self.0.kind != kind {
+        if self.kind() != kind {
             return None;
         }
         // SAFETY: the promise of `new`, for these two kinds.
@@ -86,12 +91,12 @@ impl<'v> Source<'v> for Raw<'v> {
 
     #[inline]
     fn number(self) -> Option<i64> {
-        (self.0.kind == NUMBER).then_some(self.0.number)
+        (self.kind() == NUMBER).then_some(self.0.number)
     }
 
     #[inline]
     fn text(self) -> Option<Passed<'v>> {
-        if self.0.kind == NUMBER {
+        if self.kind() == NUMBER {
             return Some(Passed::Number(self.0.number));
         }
         let bytes = self.bytes(TEXT)?;
@@ -101,7 +106,8 @@ impl<'v> Source<'v> for Raw<'v> {
         } else {
             std::str::from_utf8(bytes).ok()?
         };
-        Some(if self.0.number == UNKNOWN_TEXT { Passed::Unknown(text) } else { Passed::Text(text) })
+        let is_unknown = self.0.number == UNKNOWN_TEXT || self.0.kind & REMEMBERED != 0;
+        Some(if is_unknown { Passed::Unknown(text) } else { Passed::Text(text) })
     }
 
     #[inline]
@@ -116,13 +122,22 @@ impl<'v> Source<'v> for Raw<'v> {
 
     #[inline]
     fn elements(self) -> Option<impl ExactSizeIterator<Item = Self>> {
-        if self.0.kind != SET {
+        if self.kind() != SET {
             return None;
         }
         // SAFETY: the promise of `new`.
         let elements = unsafe { values(self.0.data.cast::<RawValue>(), self.0.length as usize) }?;
         // SAFETY: the promise of `new`, which is also one of the elements.
         Some(elements.iter().map(|element| unsafe { Self::new(element) }))
+    }
+
+    #[inline]
+    fn token(&self) -> u64 {
+        if self.0.kind & REMEMBERED == 0 {
+            return 0;
+        }
+        // Numbers of texts that the bundle holds, and the caller's own, do not meet.
+        self.0.number.cast_unsigned() << 1 | u64::from(self.kind() == NUMBER)
     }
 }
 
