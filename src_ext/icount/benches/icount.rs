@@ -27,7 +27,7 @@ const DESK_ORDER_OF_NINE_ALLOWED: u64 = limit(355);
 const DESK_ORDER_DENIED: u64 = limit(144);
 const DESK_ORDER_DECIDED: u64 = limit(209);
 const DESK_CANCEL_BY_AGENT: u64 = limit(570);
-const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(1_446);
+const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(3_322);
 const DESK_1_000_ROWS: u64 = limit(65_358);
 
 /// While an entity is killed whose bit is none of the request's; while one is whose bit is; and while the firm is, and
