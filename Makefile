@@ -15,7 +15,7 @@ SECONDS ?= 60
 
 .PHONY: help setup demo test test-rust test-killed test-shared test-loom test-tsan test-realtime test-without-avx test-fuzz test-miri test-python test-shipped \
 	test-free-threaded cpu-time fuzz fuzz-bundles mutants lint deny check-oldest-rust format codes bench figures \
-	bench-instructions bench-python bench-scale bench-peers lock clean gone
+	bench-instructions bench-python bench-clock bench-scale bench-peers lock clean gone
 
 # Two builds of the module take turns in the package.
 .NOTPARALLEL:
@@ -285,6 +285,9 @@ bench-instructions: $(EITHER) $(RUNNER) ## count the instructions of a decision;
 
 bench-python: setup ## benchmark the Python API with pytest-benchmark, and compare with the run before
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-autosave $$(test -d .benchmarks && echo --benchmark-compare)
+
+bench-clock: ## measure how far the clock of the time-stamp counter is from UTC, for 30 s
+	$(CARGO) run $(MANIFEST) --quiet --release -p ztfast-pages --example clock_error 30
 
 bench-scale: setup ## compile, open, decide, change and swap at the scale of a whole firm
 	$(BIN)/python -m bench.scale
