@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ztfast import plain
 from ztfast.errors import ContextError
 from ztfast.uid import Uid
 from ztfast.values import ABSENT, milliseconds
@@ -112,7 +113,7 @@ def handles(name: str, given: Any, cls: type, attribute: str, dtype: type) -> Co
     Raises:
         ContextError: if they are something else.
     """
-    if isinstance(given, cls):
+    if plain.is_a(given, cls):
         return Column(np.array([getattr(given, attribute)], dtype), False)
     _no_mask(name, given)
     if isinstance(given, (str, bytes, Mapping)):
@@ -127,7 +128,7 @@ def handles(name: str, given: Any, cls: type, attribute: str, dtype: type) -> Co
         return Column(np.ascontiguousarray(given), True)
     members = list(given) if isinstance(given, list) or given.ndim else [given]
     for row, member in enumerate(members):
-        if not isinstance(member, cls):
+        if not plain.is_a(member, cls):
             raise ContextError(f"{name}: wanted {cls.__name__} objects; got {type(member).__qualname__} in row {row}")
     return Column(np.array([getattr(member, attribute) for member in members], dtype), True)
 

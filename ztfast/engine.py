@@ -14,11 +14,11 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from ztfast import _core, gate
+from ztfast import _core, gate, plain
 from ztfast import columns as columns_of
 from ztfast.bundle import Bundle
 from ztfast.codes import Code
-from ztfast.errors import ArgumentError, ContextError, OwnerError, SourceError, StaleGateError, UidError
+from ztfast.errors import ArgumentError, ContextError, Error, OwnerError, SourceError, StaleGateError, UidError
 from ztfast.explanation import Explanation, PolicyText
 from ztfast.gate import Decision, EntityHandle, Gate, Session
 from ztfast.identities import Identity
@@ -140,23 +140,26 @@ class Engine(Sessions):
             counts[name] = _count(value)
             if not 0 < counts[name] <= most:
                 raise refused(name, f"a number from 1 to {most}", value)
-        for name, on in (("prefault", prefault), ("locked", locked), ("huge_pages", huge_pages), ("strict", strict)):
-            _bool(name, on)
-        if clock not in ("coarse", "caller", "tsc"):
+        flags = {
+            name: _bool(name, on)
+            for name, on in (("prefault", prefault), ("locked", locked), ("huge_pages", huge_pages), ("strict", strict))
+        }
+        own_clock = plain.text(clock)
+        if own_clock not in ("coarse", "caller", "tsc"):
             raise refused("clock", "'coarse', 'caller' or 'tsc'", clock)
-        if clock == "caller" and state is not None:
+        if own_clock == "caller" and state is not None:
             raise refused("clock='caller'", "an engine without state=: other processes do not see its time", clock)
         wanted = [None if given is None else counts[name] for name, given in asked.items()]
         self._core = _core.Engine(
             bundle._core,
             bundle,
-            clock=clock,
+            clock=own_clock,
             state=place_of_state(state, role, wanted[0], wanted[1], state_group),
             **counts,
-            prefault=prefault,
-            locked=locked,
-            huge_pages=huge_pages,
-            strict=strict,
+            prefault=flags["prefault"],
+            locked=flags["locked"],
+            huge_pages=flags["huge_pages"],
+            strict=flags["strict"],
         )
         self._resources: WeakValueDictionary[Uid, EntityHandle] = WeakValueDictionary()
 
@@ -190,12 +193,12 @@ class Engine(Sessions):
         >>> engine.decide(session, "view", 'Photo::"p1"').code
         'EXPIRED'
         """
-        given = nanoseconds
-        if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or not -(1 << 63) <= given < 1 << 63:
-            raise refused("set_time", "nanoseconds since the epoch, an integer of 64 bits", given)
-        shown = self._core.set_time(int(given))
+        given = plain.integer(nanoseconds)
+        if given is None or not -(1 << 63) <= given < 1 << 63:
+            raise refused("set_time", "nanoseconds since the epoch, an integer of 64 bits", nanoseconds)
+        shown = self._core.set_time(given)
         if shown is None:
-            raise refused("set_time", "an engine with clock='caller'", given)
+            raise refused("set_time", "an engine with clock='caller'", nanoseconds)
         return shown
 
     @property
@@ -302,8 +305,9 @@ class Engine(Sessions):
         >>> ztfast.Engine(bundle).attribute_path("buy", "order.qty")
         ('order', 'qty')
         """
-        if not isinstance(name, str):
-            raise ContextError(f"wanted an attribute's path as text; got {shown(name)}")
+        given, name = name, plain.text(name) or ""
+        if not plain.is_a(given, str):
+            raise ContextError(f"wanted an attribute's path as text; got {shown(given)}")
         uid, lists = self._core.paths(action)
         paths = [tuple(path) for path in lists]
         found = [path for path in paths if ".".join(path) == name or json.dumps(path) == _json_list(name)]
@@ -358,13 +362,13 @@ class Engine(Sessions):
         if isinstance(given, np.ndarray) and given.dtype != object:
             return given
         if isinstance(given, (str, Uid, EntityHandle, Mapping)):
-            return given if isinstance(given, EntityHandle) else self.resource(given)
+            return given if plain.is_a(given, EntityHandle) else self.resource(cast(Any, given))
         # An iterator may never end.
         if not hasattr(type(given), "__len__"):
             raise UidError(f"wanted uids or handles, one or a sequence of them; got {shown(given)}")
         several = _several("uids or handles", given)
         return np.array(
-            [one.handle if isinstance(one, EntityHandle) else gate.handle_of(self._core, one) for one in several],
+            [one.handle if plain.is_a(one, EntityHandle) else gate.handle_of(self._core, one) for one in several],
             np.uint64,
         )
 
@@ -491,12 +495,11 @@ class Engine(Sessions):
         (Uid(type='User', id='bob'),)
         """
         _bundle("swap", bundle)
-        if keep_changes is not None:
-            _bool("swap: keep_changes", keep_changes)
-        _bool("swap: allow_stale", allow_stale)
+        keeps = keep_changes is not None and _bool("swap: keep_changes", keep_changes)
+        allows = _bool("swap: allow_stale", allow_stale)
         source = None if upsert is None else read_entities(upsert)
         kept, forgotten, stale = self._core.swap(
-            bundle._core, bundle, bool(keep_changes), None if source is None else source[1], bool(allow_stale)
+            bundle._core, bundle, keeps, None if source is None else source[1], allows
         )
         if stale:
             gates = tuple(StaleGate._of(gate) for gate in stale)
@@ -595,7 +598,12 @@ class Engine(Sessions):
         >>> engine.evaluate('User::"bob"', "view", 'Photo::"p2"').effect
         'DENY'
         """
-        removals = [(uid.type, uid.id) for uid in map(Uid.of, _several("a list of uids", uids))]
+        try:
+            removals = [(uid.type, uid.id) for uid in map(Uid.of, _several("a list of uids", uids))]
+        except Error:
+            raise
+        except Exception as error:
+            raise UidError(f"wanted a list of uids; got {shown(uids)}, which fails: {error!r}") from error
         self._core.change(None, removals)
 
     def kill_switch(self, on: bool, actions: AllActions | UidLike | Iterable[UidLike] | None = None) -> None:
@@ -628,13 +636,13 @@ class Engine(Sessions):
         True
         >>> engine.kill_switch(False)
         """
-        _bool("kill_switch", on)
+        is_on = _bool("kill_switch", on)
         names = names_of("kill_switch", actions)
-        self._core.kill_switch(bool(on), actions is ALL_ACTIONS, names)
+        self._core.kill_switch(is_on, actions is ALL_ACTIONS, names)
 
     @property
     def killed(self) -> bool:
-        """Whether anything is killed, by :meth:`kill_switch` or :meth:`kill`."""
+        """Whether anything is killed, by :meth:`kill_switch` or :meth:`kill`. Raises as :meth:`kills` does."""
         return self._core.killed
 
     def kill(
@@ -653,6 +661,14 @@ class Engine(Sessions):
         that moment. Decisions that begin after this returns see it. It holds until it is released or its time is over,
         also after swaps, and for entities that the store lacks. A principal that acts on behalf of another is not
         stopped by a kill of that one.
+
+        The type must be in the present bundle's schema, for a mistyped one would stop nothing. The entity need not be
+        in its store: a kill outlives bundles, and may come before what it stops. If neither the store nor anything else
+        of the state knows it (:meth:`knows`), the logger ``"ztfast"`` gets a warning.
+
+        Who stops the same again (the scope, the actions, by whom and whether two persons must release it are equal)
+        makes no second kill: the first one lasts until the later of both ends, with its own reason, and is returned.
+        Somebody's request to release it is then void.
 
         Args:
             scope: "firm", or the uid of an entity.
@@ -681,7 +697,7 @@ class Engine(Sessions):
         >>> engine.release_kill(kill, by="bob", reason="she found it")
         True
         """
-        _bool("two_persons", two_persons)
+        by_two = _bool("two_persons", two_persons)
         entity = scope_of(scope)
         names = names_of("kill", actions)
         by, reason, end = text_of("by", by), text_of("reason", reason), end_of(until)
@@ -694,9 +710,13 @@ class Engine(Sessions):
             by,
             reason,
             end,
-            bool(two_persons),
+            by_two,
         )
-        return Kill._of(told)
+        kill = Kill._of(told)
+        if entity is not None:
+            self._warn_of_unknown("kill", entity)
+        _LOG.info("kill %016x of %s by %s: %s", kill.id, one_line(str(kill.scope)), one_line(by), one_line(reason))
+        return kill
 
     def release_kill(self, kill: Kill | int, *, by: str, reason: str, approved_by: str | None = None) -> bool:
         """Release one kill. Return whether it is released.
@@ -731,8 +751,34 @@ class Engine(Sessions):
         _LOG.info("kill %016x: %s by %s: %s", number, done, one_line(by), one_line(reason))
         return released
 
+    def knows(self, uid: UidLike) -> bool:
+        """Return whether the store has an entity, a policy names it, or it has a handle or a session.
+
+        In a shared state, one that any authority's store has or had counts too. A kill of anything else may be of a
+        mistyped name.
+
+        Raises:
+            UidError: if ``uid`` is not a uid.
+            ForkedError: if the engine was opened before a fork.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> engine.knows('User::"ann"'), engine.knows('User::"amm"')
+        (True, False)
+        """
+        return self._core.knows(*Uid.of(uid))
+
+    def _warn_of_unknown(self, what: str, uid: Uid) -> None:
+        if not self._core.knows(*uid):
+            _LOG.warning("%s: nothing is known of %s, which may be mistyped", what, one_line(str(uid)))
+
     def kills(self) -> list[Kill]:
-        """Return the kills in force, the oldest first."""
+        """Return the kills in force, the oldest first.
+
+        Raises:
+            ForkedError: if the engine was opened before a fork.
+            StateError: if the file of the state is gone.
+        """
         return [Kill._of(told) for told in self._core.switches.kills()]
 
     def market(self, target: UidLike, state: Literal["normal", "volatile", "halted"], *, by: str, reason: str) -> None:
@@ -763,6 +809,7 @@ class Engine(Sessions):
         name = state_of(state)
         self._core.check_principal(*uid)
         self._core.switches.set_market(uid, name, by, reason)
+        self._warn_of_unknown("market", uid)
 
     def market_state(self, target: UidLike) -> str:
         """Return the state of a market: the severest of the resource's own and of everything that it is in.
@@ -800,7 +847,7 @@ class Engine(Sessions):
         >>> explanation.allow, explanation.agrees, explanation.reasons[0].policy.line
         (True, True, 1)
         """
-        session = who if isinstance(who, Session) else None
+        session = cast(Session, who) if plain.is_a(who, Session) else None
         if session is not None and not gate.belongs(session, self._core):
             raise OwnerError(f"{who!r} belongs to another engine: admit the principal to this one, or give its uid")
         decided, (allow, reasons, errors), problem, shown = self._core.explain(
@@ -844,27 +891,29 @@ def _json_list(text: str) -> str:
 
 
 def _id(session: Session) -> int:
-    if not isinstance(session, Session):
+    if not plain.is_a(session, Session):
         raise ArgumentError(f"wanted a ztfast.Session, as Engine.admit returns; got {shown(session)}")
     return session.id
 
 
 def _bundle(what: str, bundle: object) -> None:
-    if not isinstance(bundle, Bundle):
+    if not plain.is_a(bundle, Bundle):
         raise refused(what, "a ztfast.Bundle, as ztfast.Bundle.load(path) or ztfast.compile(...) gives", bundle)
 
 
 def _count(number: Any) -> int:
     """Convert an integer, numpy's too; return 0 for other values."""
     try:
-        return 0 if isinstance(number, bool) else operator.index(number)
+        return 0 if isinstance(number, bool) else int.__index__(operator.index(number))
     except Exception:
         return 0
 
 
-def _bool(what: str, on: object) -> None:
-    if not isinstance(on, (bool, np.bool_)):
-        raise refused(what, "True or False", on)
+def _bool(what: str, given: object) -> bool:
+    on = plain.flag(given)
+    if on is None:
+        raise refused(what, "True or False", given)
+    return on
 
 
 def _several(wanted: str, many: Any) -> Iterable[Any]:
@@ -872,7 +921,7 @@ def _several(wanted: str, many: Any) -> Iterable[Any]:
     if not isinstance(many, (str, bytes, Mapping, Uid)):
         try:
             walk: Iterable[Any] = iter(many)
-        except TypeError:
+        except Exception:
             pass
         else:
             return walk
@@ -882,8 +931,12 @@ def _several(wanted: str, many: Any) -> Iterable[Any]:
 def _dict(context: Mapping[Any, Any] | None) -> dict[Any, Any]:
     if context is None:
         return {}
-    if isinstance(context, dict):
-        return context
-    if not isinstance(context, Mapping):
-        raise ContextError(f"wanted the context as a mapping of attributes to values; got {type(context).__qualname__}")
-    return dict(context)
+    if plain.is_a(context, dict):
+        return cast(dict[Any, Any], context)
+    wanted = f"wanted the context as a mapping of attributes to values; got {type(context).__qualname__}"
+    if not plain.is_a(context, Mapping):
+        raise ContextError(wanted)
+    try:
+        return dict(context)
+    except Exception as error:
+        raise ContextError(f"{wanted}, which fails: {error!r}") from error

@@ -7,29 +7,34 @@ import hashlib
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ztfast import plain
 from ztfast.errors import IdentityError
 from ztfast.shown import given as shown
 from ztfast.uid import Uid, UidLike
 
 __all__ = [
     "Identity",
-    "check_level",
+    "bounds",
     "epoch_seconds",
     "factor_names",
     "given",
     "ground_number",
-    "is_ground",
+    "held",
+    "level",
     "nanoseconds",
+    "plain_ground",
 ]
 
 MAX_ASSURANCE = 7
 MAX_RISK = 100
 MAX_NAME = 63
+MOST_FACTORS = 64
+"""The most factors of a list; a state keeps fewer names."""
 
 _YEAR_2200 = 7_258_118_400
 
@@ -45,8 +50,9 @@ class Identity:
         not_before: The begin of validity, in the same forms.
         factors: The factors of the login, for example ``("x509", "fido2")``. Policies read them, and what follows, as
             ``context.live`` of actions whose schema has ``live: ztfast::Live``.
-        auth_time: The time of the login, in the same forms; by default now. A time in the future is taken for the time
-            of the admission.
+        auth_time: The time of the login, in the same forms; by default now, which for an engine with
+            ``clock="caller"`` is the time of the admission. A time in the future is taken for the time of the
+            admission.
         assurance: How sure the login is, from 0 to 7.
         channel: How the credential was proved, for example ``"x509"``.
         region: The region or jurisdiction of the session, if it has one.
@@ -77,6 +83,7 @@ class Identity:
     risk: int = 0
     on_behalf_of: Uid | None = None
     ground: str | bytes | None = None
+    _is_now: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -93,6 +100,7 @@ class Identity:
         on_behalf_of: UidLike | None = None,
         ground: str | bytes | None = None,
     ) -> None:
+        is_now = auth_time is None
         not_after, not_before = _seconds("not_after", not_after), _seconds("not_before", not_before)
         auth_time = time.time() if auth_time is None else _seconds("auth_time", auth_time)
         for name, value in (("not_after", not_after), ("not_before", not_before), ("auth_time", auth_time)):
@@ -100,39 +108,54 @@ class Identity:
         if not_after <= not_before:
             raise IdentityError(f"not_after ({not_after}) must be later than not_before ({not_before})")
         names = factor_names(factors)
-        for name, level, most in (("assurance", assurance, MAX_ASSURANCE), ("risk", risk, MAX_RISK)):
-            check_level(name, level, most)
-        for name, text in (("channel", channel), ("region", region)):
-            if not ((text is None and name == "region") or (isinstance(text, str) and _is_name(text))):
-                raise IdentityError(f"{name}: wanted a name of 1 to {MAX_NAME} bytes; got {shown(text)}")
-        if not (ground is None or is_ground(ground)):
+        assurance, risk = level("assurance", assurance, MAX_ASSURANCE), level("risk", risk, MAX_RISK)
+        channel, region = _name("channel", channel), None if region is None else _name("region", region)
+        own_ground = None if ground is None else plain_ground(ground)
+        if ground is not None and own_ground is None:
             raise IdentityError(f"ground: wanted a text or bytes, not empty; got {shown(ground)}")
         object.__setattr__(self, "principal", Uid.of(principal))
         object.__setattr__(self, "not_after", not_after)
         object.__setattr__(self, "not_before", not_before)
         object.__setattr__(self, "factors", names)
         object.__setattr__(self, "auth_time", auth_time)
-        object.__setattr__(self, "assurance", int(assurance))
+        object.__setattr__(self, "assurance", assurance)
         object.__setattr__(self, "channel", channel)
         object.__setattr__(self, "region", region)
-        object.__setattr__(self, "risk", int(risk))
+        object.__setattr__(self, "risk", risk)
         object.__setattr__(self, "on_behalf_of", None if on_behalf_of is None else Uid.of(on_behalf_of))
-        object.__setattr__(self, "ground", ground)
+        object.__setattr__(self, "ground", own_ground)
+        object.__setattr__(self, "_is_now", is_now)
 
 
-def given(identity: Identity) -> tuple[Any, ...]:
-    """Return what an identity says besides its principal and its bounds, as the core takes it."""
-    proved_ns = None if identity.auth_time is None else nanoseconds(identity.auth_time)
-    acts_for = None if identity.on_behalf_of is None else tuple(identity.on_behalf_of)
+def held(identity: Identity, name: str) -> Any:
+    """Return what an identity holds, whatever a subclass says of it."""
+    return Identity.__dict__[name].__get__(identity)
+
+
+def bounds(identity: Identity) -> tuple[int, int]:
+    """Return the begin and the end of an identity's validity in the core's nanoseconds."""
+    return nanoseconds(held(identity, "not_before")), nanoseconds(held(identity, "not_after"))
+
+
+def given(identity: Identity, by_caller: bool) -> tuple[Any, ...]:
+    """Return what an identity says besides its principal and its bounds, as the core takes it.
+
+    By the caller's clock, the time at which an identity was made means nothing, so a login is now unless a time was
+    given.
+    """
+    factors, auth_time, acts_for = (held(identity, name) for name in ("factors", "auth_time", "on_behalf_of"))
+    is_now = by_caller and held(identity, "_is_now")
+    # A time to come is taken for now.
+    proved_ns = nanoseconds(math.inf if is_now else auth_time) if auth_time is not None else None
     return (
-        list(identity.factors),
+        list(factors),
         proved_ns,
-        identity.assurance,
-        identity.risk,
-        acts_for,
-        identity.region,
-        identity.channel,
-        ground_number(identity.ground),
+        held(identity, "assurance"),
+        held(identity, "risk"),
+        None if acts_for is None else tuple(acts_for),
+        held(identity, "region"),
+        held(identity, "channel"),
+        ground_number(held(identity, "ground")),
     )
 
 
@@ -144,42 +167,42 @@ def ground_number(ground: str | bytes | None) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") or 1
 
 
-def is_ground(given: object) -> bool:
-    """Return whether a value can be a ground: bytes or a text of UTF-8, not empty."""
-    if not isinstance(given, (str, bytes)) or not given:
-        return False
-    return isinstance(given, bytes) or _is_utf8(given)
+def plain_ground(given: object) -> str | bytes | None:
+    """Return a ground without a subclass; ``None`` for what is neither bytes nor a text of UTF-8, or is empty."""
+    text, octets = plain.text(given), plain.octets(given)
+    return octets or (text if text and plain.is_utf8(text) else None)
 
 
 def factor_names(factors: Any) -> tuple[str, ...]:
     """Check names of factors."""
-    try:
-        names = None if isinstance(factors, (str, bytes)) else tuple(iter(factors))
-    except TypeError:
-        names = None
-    if names is None or not all(isinstance(name, str) for name in names):
-        raise IdentityError(f"factors: wanted a list of names, as ['x509', 'fido2']; got {shown(factors)}")
+    single = plain.is_a(factors, str) or plain.is_a(factors, bytes)
+    given = None if single else plain.elements(factors, MOST_FACTORS)
+    names = None if given is None else tuple(name for name in map(plain.text, given) if name is not None)
+    if names is None or given is None or len(names) != len(given):
+        wanted = f"a list of up to {MOST_FACTORS} names, as ['x509', 'fido2']"
+        raise IdentityError(f"factors: wanted {wanted}; got {shown(factors)}")
     if not all(map(_is_name, names)):
         raise IdentityError(f"factors: wanted names of 1 to {MAX_NAME} bytes; got {shown(factors)}")
     return names
 
 
+def _name(what: str, given: object) -> str:
+    text = plain.text(given)
+    if text is None or not _is_name(text):
+        raise IdentityError(f"{what}: wanted a name of 1 to {MAX_NAME} bytes; got {shown(given)}")
+    return text
+
+
 def _is_name(text: str) -> bool:
-    return _is_utf8(text) and 0 < len(text.encode()) <= MAX_NAME
+    return plain.is_utf8(text) and 0 < len(text.encode()) <= MAX_NAME
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def check_level(name: str, level: Any, most: int) -> None:
-    """Check an assurance or a risk."""
-    if isinstance(level, bool) or not isinstance(level, (int, np.integer)) or not 0 <= level <= most:
-        raise IdentityError(f"{name}: wanted a number from 0 to {most}; got {shown(level)}")
+def level(name: str, given: object, most: int) -> int:
+    """Check an assurance or a risk, and return it."""
+    number = plain.integer(given)
+    if number is None or not 0 <= number <= most:
+        raise IdentityError(f"{name}: wanted a number from 0 to {most}; got {shown(given)}")
+    return number
 
 
 def _check_unit(name: str, seconds: float) -> None:
@@ -205,13 +228,14 @@ def epoch_seconds(name: str, given: Any) -> float:
 def _seconds(name: str, given: Any) -> float:
     """Convert a time of an identity to epoch seconds."""
     wanted = f"{name}: wanted epoch seconds, an aware datetime or its isoformat()"
-    value: Any = given[()] if isinstance(given, np.ndarray) and given.ndim == 0 else given
-    if isinstance(value, str):
+    value: Any = given[()] if plain.is_a(given, np.ndarray) and given.ndim == 0 else given
+    text = plain.text(value)
+    if text is not None:
         try:
-            value = datetime.datetime.fromisoformat(value)
+            value = datetime.datetime.fromisoformat(text)
         except ValueError:
             raise IdentityError(f"{wanted}; got {shown(given)}") from None
-    if isinstance(value, datetime.datetime):
+    if plain.is_a(value, datetime.datetime):
         at: datetime.datetime = value
         try:
             offset = at.utcoffset()
@@ -220,18 +244,21 @@ def _seconds(name: str, given: Any) -> float:
         if offset is None:
             hint = "it has no time zone: use datetime.now(datetime.UTC), or value.astimezone()"
             raise IdentityError(f"{wanted}; got {shown(given)}: {hint}")
-        # pandas' NaT is a subclass of datetime, and its timestamp is NaN.
-        value = at.timestamp()
+        try:
+            # pandas' NaT is a subclass of datetime, and its timestamp is NaN.
+            value = at.timestamp()
+        except Exception as error:
+            raise IdentityError(f"{wanted}; got one that is no time: {error!r}") from error
+    if plain.is_a(value, np.floating):
+        value = np.generic.item(value)
     # numpy's times are not accepted as numbers, because the number depends on the unit.
-    if isinstance(value, (np.integer, np.floating)) and not isinstance(value, np.timedelta64):
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+    number = float.__float__(value) if plain.is_a(value, float) else plain.integer(value)
+    if number is None:
         raise IdentityError(f"{wanted}; got {shown(given)}")
     try:
-        seconds = float(value)
+        seconds = float(number)
     except OverflowError:
         raise IdentityError(f"{wanted}; got a number that is too large") from None
-    # A subclass of float may say of its NaN that it equals itself.
     if math.isnan(seconds):
         raise IdentityError(f"{wanted}; got {shown(given)}")
     return seconds

@@ -60,6 +60,9 @@ class SessionInfo:
         channel: How the credential was proved.
         region: The region, if there is one.
         on_behalf_of: For whom the principal acts, if for anyone.
+        by: Who revoked it or put it into quarantine; ``None`` if that was not said, or is not kept any more.
+        reason: Why, in the same way.
+        since: When, in epoch seconds, in the same way.
     """
 
     id: int
@@ -75,9 +78,13 @@ class SessionInfo:
     channel: str | None
     region: str | None
     on_behalf_of: Uid | None
+    by: str | None = None
+    reason: str | None = None
+    since: float | None = None
 
     @classmethod
     def _of(cls, shown: dict[str, Any]) -> SessionInfo:
+        by, reason, since_ns = shown["note"] or (None, None, None)
         acts_for, age_ms = shown["on_behalf_of"], shown["auth_age_ms"]
         return cls(
             id=shown["id"],
@@ -93,6 +100,9 @@ class SessionInfo:
             channel=shown["channel"],
             region=shown["region"],
             on_behalf_of=None if acts_for is None else Uid(*acts_for),
+            by=by or None,
+            reason=reason or None,
+            since=None if since_ns is None else since_ns / 1e9,
         )
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import grp
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from ztfast import gate
+from ztfast import gate, plain
 from ztfast.errors import OwnerError, SessionError
 from ztfast.gate import Session
-from ztfast.identities import Identity, ground_number, is_ground, nanoseconds
+from ztfast.identities import Identity, bounds, ground_number, plain_ground
 from ztfast.reports import SessionInfo
 from ztfast.shown import one_line, refused
+from ztfast.switches import text_of
 from ztfast.uid import Uid, UidLike
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ class Sessions:
         >>> session.principal
         Uid(type='User', id='ann')
         """
-        if not isinstance(identity, Identity):
+        if not plain.is_a(identity, Identity):
             raise refused("admit", "a ztfast.Identity", identity)
-        return gate.admit(self._core, identity, nanoseconds(identity.not_before), nanoseconds(identity.not_after))
+        return gate.admit(self._core, identity, *bounds(identity))
 
     def session(self, id: int) -> Session:
         """Return the session with an id, which this or another process of the same state admitted.
@@ -71,13 +72,14 @@ class Sessions:
         >>> engine.session(admitted.id).principal
         Uid(type='User', id='ann')
         """
-        if isinstance(id, bool) or not isinstance(id, int) or not 0 <= id < 1 << 64:
+        number = plain.integer(id)
+        if number is None or not 0 <= number < 1 << 64:
             raise refused("session", "a session's id (session.id)", id)
-        found = self._core.find_session(id)
+        found = self._core.find_session(number)
         info = None if found is None else SessionInfo._of(found)
         if info is None or info.status in ("revoked", "expired"):
             why = "there is none with this id" if info is None else f"it is {info.status}"
-            raise SessionError(f"session {id:#x}: {why}: let an authority admit the principal again")
+            raise SessionError(f"session {number:#x}: {why}: let an authority admit the principal again")
         identity = Identity(
             info.principal,
             not_before=info.not_before,
@@ -90,7 +92,7 @@ class Sessions:
             risk=info.risk,
             on_behalf_of=info.on_behalf_of,
         )
-        return gate.found(self._core, id, identity)
+        return gate.found(self._core, number, identity)
 
     def sessions(self) -> tuple[SessionInfo, ...]:
         """Return all sessions, of all processes, with those that ended while nobody has taken their slot yet.
@@ -120,7 +122,8 @@ class Sessions:
         Args:
             what: A session, or the uid of a principal or of an entity that principals are in.
             ground: A ground, as in :class:`ztfast.Identity`.
-            by: Who revokes them; the logger ``"ztfast"`` reports it with the reason, at level INFO.
+            by: Who revokes them. The logger ``"ztfast"`` reports it with the reason, at level INFO, and
+                :meth:`sessions` shows both, in all processes, while the state keeps them: the last 512 calls.
             reason: Why.
 
         Returns:
@@ -128,7 +131,8 @@ class Sessions:
             admitted meanwhile are not among them, nor are those of principals that act on behalf of this one.
 
         Raises:
-            ArgumentError: unless exactly one of ``what`` and ``ground`` is given, or if a text is empty.
+            ArgumentError: unless exactly one of ``what`` and ``ground`` is given, or if a text is empty or too long
+                (``by``: 128 bytes, ``reason``: 256).
             OwnerError: if the session belongs to another engine.
             RoleError: if the engine only decides.
             ForkedError: if the engine was opened before a fork.
@@ -163,7 +167,10 @@ class Sessions:
         >>> engine.decide(session, "view", 'Photo::"p1"').code
         'QUARANTINED'
         """
-        return self._set("quarantine", what, ground, _QUARANTINED if on else _ACTIVE, by, reason)
+        is_on = plain.flag(on)
+        if is_on is None:
+            raise refused("quarantine: on", "True or False", on)
+        return self._set("quarantine", what, ground, _QUARANTINED if is_on else _ACTIVE, by, reason)
 
     def _set(
         self,
@@ -176,23 +183,28 @@ class Sessions:
     ) -> int:
         if (what is None) == (ground is None):
             raise refused(method, "a session, a principal or ground=, one of them", what)
-        for name, text in (("by", by), ("reason", reason)):
-            if text is not None and (not isinstance(text, str) or not text.strip()):
-                raise refused(f"{method}: {name}", "a text, not an empty one", text)
+        who = "" if by is None else text_of(f"{method}: by", by)
+        why = "" if reason is None else text_of(f"{method}: reason", reason)
+        meant: tuple[int | None, tuple[str, str] | None, int]
         if ground is not None:
-            if not is_ground(ground):
+            own = plain_ground(ground)
+            if own is None:
                 raise refused(f"{method}: ground", "a text or bytes, not empty", ground)
-            named, changed = "a ground", self._core.set_sessions(None, ground_number(ground), status)
-        elif isinstance(what, Session):
-            if not gate.belongs(what, self._core):
-                raise OwnerError(f"{what!r} belongs to another engine: find it by its id, engine.session(session.id)")
-            named, changed = f"one of {what.principal}", int(self._core.set_session(what.id, status))
+            named, meant = "a ground", (None, None, ground_number(own))
+        elif plain.is_a(what, Session):
+            session = cast(Session, what)
+            if not gate.belongs(session, self._core):
+                raise OwnerError(
+                    f"{session!r} belongs to another engine: find it by its id, engine.session(session.id)"
+                )
+            named, meant = f"one of {session.principal}", (session.id, None, 0)
         else:
             uid = Uid.of(what)
-            named, changed = str(uid), self._core.set_sessions((uid.type, uid.id), 0, status)
-        if by is not None or reason is not None:
-            who, why = (one_line(text or "not said") for text in (by, reason))
-            _LOG.info("sessions %s: %d (%s) by %s: %s", _DONE[status], changed, one_line(named), who, why)
+            named, meant = str(uid), (None, (uid.type, uid.id), 0)
+        changed = self._core.set_sessions(meant, status, (who, why) if who or why else None)
+        if who or why:
+            told = [one_line(text or "not said") for text in (named, who, why)]
+            _LOG.info("sessions %s: %d (%s) by %s: %s", _DONE[status], changed, *told)
         return changed
 
 
@@ -200,28 +212,39 @@ def place_of_state(
     state: Any, role: Any, sessions: int | None, handles: int | None, group: Any
 ) -> tuple[str, str, int | None, int | None, int | None] | None:
     """Check where an engine's state is and what the engine may do with it, and return it as the core takes it."""
-    if role not in ("authority", "decide"):
+    own_role = plain.text(role)
+    if own_role not in ("authority", "decide"):
         raise refused("role", "'authority' or 'decide'", role)
     if state is None:
-        if role == "decide":
+        if own_role == "decide":
             raise refused("role='decide'", "the state= of another process", state)
         if group is not None:
             raise refused("state_group", "a group only with state=", group)
         return None
-    try:
-        path = os.fsdecode(os.fspath(state))
-    except TypeError:
-        raise refused("state", "the path of a directory", state) from None
+    path = _path(state)
     if not path or "\0" in path:
         raise refused("state", "the path of a directory", state)
-    number: int | None = None
-    if isinstance(group, str):
+    number, name = plain.integer(group), plain.text(group)
+    if name is not None:
         try:
-            number = grp.getgrnam(group).gr_gid
-        except KeyError:
+            number = grp.getgrnam(name).gr_gid
+        except (KeyError, ValueError):
             raise refused("state_group", "a group of this machine", group) from None
-    elif group is not None:
-        if isinstance(group, bool) or not isinstance(group, int) or not 0 <= group < 1 << 32:
-            raise refused("state_group", "a group's name or number", group)
-        number = group
-    return path, role, sessions, handles, number
+    elif group is not None and (number is None or not 0 <= number < 1 << 32):
+        raise refused("state_group", "a group's name or number", group)
+    return path, own_role, sessions, handles, number
+
+
+def _path(given: Any) -> str | None:
+    """Return a path as a text; ``None`` for what is none, or what no file can be called."""
+    try:
+        path = os.fspath(given)
+    except Exception:
+        return None
+    text, octets = plain.text(path), plain.octets(path)
+    decoded = os.fsdecode(octets) if octets is not None else text
+    try:
+        os.fsencode(decoded or "")
+    except UnicodeEncodeError:
+        return None
+    return decoded

@@ -6,10 +6,11 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 
+from ztfast import plain
 from ztfast.errors import SourceError
 from ztfast.folders import KINDS, Found, Warned, find, state, unchanged
 from ztfast.shown import given, name_of, one_line
@@ -92,13 +93,16 @@ def read_entities(source: Source | Iterable[Any] | None) -> File | None:
     """Read entities from a file, a text, or a list, and return them as Cedar's JSON."""
     if source is None:
         return None
-    if isinstance(source, Mapping):
-        if "uid" not in source:
+    if plain.is_a(source, Mapping):
+        if "uid" not in cast(Mapping[str, Any], source):
             raise SourceError(f"entities: wanted {ENTITIES}; got {given(source)}, which has no uid")
         source = [source]
     if _is_one(source):
         return _read(source, "entities", ENTITIES)
-    listed: list[Any] = list(source)  # type: ignore[arg-type] # the others are one
+    try:
+        listed: list[Any] = list(source)  # type: ignore[arg-type] # the others are one
+    except Exception as error:
+        raise SourceError(f"entities: wanted {ENTITIES}; got {given(source)}, which fails: {error!r}") from error
     for entity in listed:
         if not isinstance(entity, Mapping):
             wanted = "wanted dicts with uid, attrs and parents in the list"
@@ -119,7 +123,10 @@ def _listed(sources: Any) -> list[Any]:
     if isinstance(sources, Mapping) or _is_one(sources):
         return [sources]
     # The order of a set differs from process to process.
-    return sorted(sources, key=str) if isinstance(sources, (set, frozenset)) else list(sources)
+    try:
+        return sorted(sources, key=str) if isinstance(sources, (set, frozenset)) else list(sources)
+    except Exception as error:
+        raise SourceError(f"policies: wanted {POLICIES}; got {given(sources)}, which fails: {error!r}") from error
 
 
 def _is_one(source: Any) -> bool:
@@ -128,7 +135,7 @@ def _is_one(source: Any) -> bool:
         return True
     try:
         iter(source)
-    except TypeError:
+    except Exception:
         return True
     return False
 
@@ -140,7 +147,7 @@ def _path(source: Any) -> str | None:
     try:
         path = os.fsdecode(source)
         os.fsencode(path)
-    except (TypeError, ValueError):
+    except Exception:
         return None
     return None if "\0" in path else path
 

@@ -6,12 +6,13 @@ import datetime
 import enum
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from ztfast import plain
 from ztfast.errors import ArgumentError, IdentityError
-from ztfast.identities import _check_unit, _seconds, nanoseconds
+from ztfast.identities import epoch_seconds, nanoseconds
 from ztfast.shown import given as shown
 from ztfast.shown import refused
 from ztfast.uid import Uid, UidLike
@@ -32,6 +33,8 @@ ALL_ACTIONS: Final[Literal[AllActions.ALL_ACTIONS]] = AllActions.ALL_ACTIONS
 """All actions, including those that the bundle exempts from kills; see :meth:`Engine.kill`."""
 
 MARKET_STATES = ("normal", "volatile", "halted")
+MOST_ACTIONS = 256
+"""The most actions that one kill may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def _uid(parts: tuple[str, str]) -> Uid:
 
 def scope_of(scope: object) -> Uid | None:
     """Return the entity that a kill concerns; ``None`` for the firm."""
-    if isinstance(scope, str) and scope == "firm":
+    if plain.text(scope) == "firm":
         return None
     uid = Uid.of(scope)
     if is_action(uid):
@@ -126,37 +129,32 @@ def is_action(uid: Uid) -> bool:
 
 def names_of(what: str, actions: object) -> list[object] | None:
     """Return the actions that are named, as a list of at least one; ``None`` if none are."""
-    if actions is None or isinstance(actions, AllActions):
+    if actions is None or actions is ALL_ACTIONS:
         return None
     if isinstance(actions, (str, Uid, Mapping)):
         return [actions]
-    names: list[object] = []
-    if isinstance(actions, Iterable) and not isinstance(actions, (bytes, bytearray)):
-        try:
-            names = list(actions)
-        except TypeError:
-            names = []
+    names = None if isinstance(actions, (bytes, bytearray)) else plain.elements(actions, MOST_ACTIONS)
     if not names:
-        raise refused(f"{what}: actions", "an action, a list of at least one, or ztfast.ALL_ACTIONS", actions)
+        wanted = f"an action, a list of 1 to {MOST_ACTIONS} of them, or ztfast.ALL_ACTIONS: at least one"
+        raise refused(f"{what}: actions", wanted, actions)
     return names
 
 
 def text_of(what: str, given: object) -> str:
     """Check a name or a reason, and return it without white space around it."""
-    if not isinstance(given, str):
+    said = plain.text(given)
+    if said is None:
         raise refused(what, "a text", given)
     # One name has one spelling, so that nobody is two persons by writing theirs differently.
-    text = unicodedata.normalize("NFKC", str.__str__(given)).strip()
+    text = unicodedata.normalize("NFKC", said).strip()
     if what.endswith("by"):
         text = " ".join(text.split())
         if any(unicodedata.category(letter) in ("Cc", "Cf") for letter in text):
             raise refused(what, "a name without characters that nobody sees", given)
     if not text:
         raise ArgumentError(f"{what}: wanted a text; got an empty one")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise refused(what, "a text in UTF-8", given) from None
+    if not plain.is_utf8(text):
+        raise refused(what, "a text in UTF-8", given)
     return text
 
 
@@ -165,8 +163,7 @@ def end_of(until: float | datetime.datetime | str | None) -> int | None:
     if until is None:
         return None
     try:
-        seconds = _seconds("until", until)
-        _check_unit("until", seconds)
+        seconds = epoch_seconds("until", until)
     except IdentityError as error:
         raise ArgumentError(str(error)) from None
     return None if seconds == math.inf else nanoseconds(seconds)
@@ -174,8 +171,8 @@ def end_of(until: float | datetime.datetime | str | None) -> int | None:
 
 def id_of(kill: object) -> int:
     """Return the id of a kill, given itself or its id."""
-    number = kill.id if isinstance(kill, Kill) else kill
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << 64:
+    number = plain.integer(Kill.__dict__["id"].__get__(kill) if plain.is_a(kill, Kill) else kill)
+    if number is None or not 0 <= number < 1 << 64:
         raise refused("release_kill", "a ztfast.Kill, as Engine.kill returns and Engine.kills lists, or its id", kill)
     return number
 
@@ -190,6 +187,7 @@ def target_of(target: UidLike) -> Uid:
 
 def state_of(state: object) -> str:
     """Check the name of a market state."""
-    if not isinstance(state, str) or state not in MARKET_STATES:
+    name = plain.text(state)
+    if name is None or name not in MARKET_STATES:
         raise ArgumentError(f"market: wanted 'normal', 'volatile' or 'halted'; got {shown(state)}")
-    return str.__str__(state)
+    return name

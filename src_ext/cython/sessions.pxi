@@ -44,9 +44,13 @@ cdef class Session:
     def quarantine(self, on=True, /):
         """Deny every request with code QUARANTINED until ``quarantine(False)``.
 
-        Returns whether the session could be changed; a revoked session cannot.
+        Returns whether the session could be changed; a revoked session cannot. Raises ArgumentError if ``on`` is
+        neither True nor False.
         """
-        return self.become(3 if on else 1)
+        is_on = plain.flag(on)
+        if is_on is None:
+            raise ArgumentError(f"quarantine: wanted True or False; got {given(on)}")
+        return self.become(3 if is_on else 1)
 
     def renew(self, *, not_after):
         """Give the session another end of validity, later or sooner.
@@ -95,10 +99,11 @@ cdef class Session:
             proved_ns = None if names is None else identities.nanoseconds(float("inf"))
         else:
             proved_ns = identities.nanoseconds(identities.epoch_seconds("at", at))
-        for name, level, most in (("assurance", assurance, 7), ("risk", risk, 100)):
-            if level is not None:
-                identities.check_level(name, level, most)
-        self.owned().present(self.id, names, proved_ns, assurance, risk)
+        levels = [
+            None if level is None else identities.level(name, level, most)
+            for name, level, most in (("assurance", assurance, 7), ("risk", risk, 100))
+        ]
+        self.owned().present(self.id, names, proved_ns, *levels)
 
     cdef object owned(self):
         if self._core is None:
@@ -171,9 +176,11 @@ def admit(core, identity, int64_t not_before_ns, int64_t not_after_ns, /):
     """Admit a session to a core's engine. Use :meth:`ztfast.Engine.admit`."""
     if type(core) is not _core.Engine:
         raise OwnerError(f"wanted an engine's core; got {type(core).__qualname__}: call engine.admit(identity)")
-    core.check_principal(*identity.principal)
+    principal = identities.held(identity, "principal")
+    core.check_principal(*principal)
+    known = identities.given(identity, core.has_callers_clock)
     cdef Session session = Session.__new__(Session)
-    session.id = core.admit(*identity.principal, not_before_ns, not_after_ns, identities.given(identity))
+    session.id = core.admit(*principal, not_before_ns, not_after_ns, known)
     session.identity = identity
     session._core = core
     return session

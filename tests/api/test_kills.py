@@ -230,12 +230,13 @@ def test_an_action_that_leaves_a_killed_group_stays_killed(desk: Desk) -> None:
 
 
 def test_kills_do_not_release_each_other(desk: Desk) -> None:
-    venue, same, firm = (desk.engine.kill(scope, **WHO) for scope in ('Venue::"v1"', 'Venue::"v1"', "firm"))
+    venue, firm = (desk.engine.kill(scope, **WHO) for scope in ('Venue::"v1"', "firm"))
+    same = desk.engine.kill('Venue::"v1"', by="bob", reason="a test")
     assert len({venue.id, same.id, firm.id}) == 3
-    assert desk.engine.kills() == [venue, same, firm]
+    assert desk.engine.kills() == [venue, firm, same]
     desk.engine.kill_switch(True)
     desk.engine.kill_switch(False)
-    assert desk.engine.kills() == [venue, same, firm], "the switch lifts only its own"
+    assert desk.engine.kills() == [venue, firm, same], "the switch lifts only its own"
     desk.engine.release_kill(firm, **WHO)
     desk.engine.release_kill(venue.id, **WHO)
     assert desk.killed(A1, I1)
@@ -268,7 +269,7 @@ def test_a_kill_ends_by_itself(desk: Desk) -> None:
         datetime.datetime.fromtimestamp(until, datetime.UTC),
         datetime.datetime.fromtimestamp(until, datetime.UTC).isoformat(),
     ):
-        kill = desk.engine.kill('Venue::"v1"', until=given, **WHO)
+        kill = desk.engine.kill('Venue::"v1"', until=given, by=type(given).__name__, reason="a test")
         assert kill.until == pytest.approx(until, abs=1e-5)
     assert len(desk.engine.kills()) == 3
     assert desk.killed(A1, I1) or time.time() > until - 0.05
@@ -394,7 +395,7 @@ def test_there_is_room_for_256_kills(desk: Desk) -> None:
     desk.engine.kill_switch(True)
     assert desk.killed(A1, I1)
     desk.engine.kill_switch(False)
-    firm = [desk.engine.kill(**WHO) for _ in range(8)]
+    firm = [desk.engine.kill(by=str(number), reason="a test") for number in range(8)]
     with pytest.raises(ztfast.CapacityError):
         desk.engine.kill(**WHO)
     assert desk.killed(A1, I1)
@@ -473,7 +474,12 @@ def test_kills_are_what_a_list_of_them_says(seed: int) -> None:
             assert desk.engine.release_kill(kill[0].id, **WHO)
         else:
             scope, actions = chance.choice(scopes), chance.choice(list(stopping))
-            kills.append((desk.engine.kill(scope, actions, **WHO), scope, stopping[actions]))
+            who = str(chance.randrange(3))
+            made = desk.engine.kill(scope, actions, by=who, reason="a test")
+            # Who gives the same order again makes no other kill.
+            again = [of for of, *_ in kills if (of.scope, of.actions, of.by) == (made.scope, made.actions, who)]
+            assert again == [made] * len(again)
+            kills += [] if again else [(made, scope, stopping[actions])]
         if step % 5 == 0:
             algo, desk_of_it = chance.choice((A1, A2)), chance.choice(('Desk::"d1"', 'Desk::"d2"'))
             parents[algo] = {desk_of_it}
@@ -556,3 +562,55 @@ def test_a_name_has_no_characters_that_nobody_sees(desk: Desk, unseen: str) -> N
     with pytest.raises(ztfast.Error, match="another person"):
         desk.engine.release_kill(kill, by="ann ", reason="a test")
     assert desk.engine.release_kill(kill, by="bob", reason="a test")
+
+
+def test_who_kills_the_same_again_prolongs_the_kill(desk: Desk) -> None:
+    now = time.time()
+    first = desk.engine.kill(A1, [NEW], by="ann", reason="first", until=now + 60)
+    for until, kept in ((now + 30, now + 60), (now + 90, now + 90), (None, None), (now + 5, None)):
+        again = desk.engine.kill(A1, [NEW, NEW], by="ann", reason="again", until=until)
+        assert (again.id, again.reason, again.since) == (first.id, "first", first.since)
+        assert again.until == (None if kept is None else pytest.approx(kept))
+        assert desk.engine.kills() == [again]
+    for _ in range(300):
+        desk.engine.kill(A1, [NEW], by="ann", reason="a loop")
+    others = [
+        desk.engine.kill(A1, [NEW], by="bob", reason="a test"),
+        desk.engine.kill(A1, **WHO),
+        desk.engine.kill(I1, [NEW], by="ann", reason="a test"),
+        desk.engine.kill(A1, [NEW], by="ann", reason="a test", two_persons=True),
+    ]
+    assert len({kill.id for kill in desk.engine.kills()}) == 1 + len(others)
+    desk.engine.release_kill(first, **WHO)
+    assert len(desk.engine.kills()) == len(others)
+    assert desk.killed(A1, I1)
+
+
+def test_a_kill_that_is_made_again_voids_a_request_to_release_it(desk: Desk) -> None:
+    kill = desk.engine.kill(A1, **WHO, two_persons=True)
+    assert not desk.engine.release_kill(kill, by="bob", reason="over")
+    assert desk.engine.kill(A1, **WHO, two_persons=True).asked_by is None
+    assert not desk.engine.release_kill(kill, by="eve", reason="over")
+    assert desk.killed(A1, I1)
+    assert desk.engine.release_kill(kill, by="bob", reason="over")
+    assert not desk.killed(A1, I1)
+
+
+def test_what_nothing_knows_is_killed_with_a_warning(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk.engine.kill(A1, **WHO)
+    desk.engine.kill(**WHO)
+    desk.engine.market(I1, "halted", **WHO)
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
+    unknown = 'Algo::"nobody"'
+    desk.engine.kill(unknown, **WHO)
+    desk.engine.market('Instrument::"nothing"', "halted", **WHO)
+    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 2
+    assert "nobody" in said[0]
+    assert "nothing" in said[1]
+    assert desk.killed(unknown, I1)
+    # Somebody who has a session is no mistake.
+    assert not desk.engine.knows('Algo::"late"')
+    desk.engine.admit(ztfast.Identity('Algo::"late"', not_after=math.inf))
+    assert desk.engine.knows('Algo::"late"')
+    assert not desk.engine.knows('Algos::"late"')

@@ -262,6 +262,7 @@ def test_a_state_that_is_not_to_be_trusted_is_refused(state: Path) -> None:
 
 def test_a_kill_does_not_wait_for_a_process_that_keeps_the_lock(state: Path) -> None:
     first = engine(state)
+    session = first.admit(identity(BOB))
     program = (
         "import fcntl, struct, sys, time\n"
         "file = open(sys.argv[1], 'r+b')\n"
@@ -277,6 +278,8 @@ def test_a_kill_does_not_wait_for_a_process_that_keeps_the_lock(state: Path) -> 
         with pytest.raises(ztfast.StateError, match="lslocks"):
             first.kill(ANN, by="ann", reason="a test")
         assert time.monotonic() - began < 10
+        # A revocation needs no such lock.
+        assert first.revoke(session, by="ann", reason="a test") == 1
     finally:
         holder.kill()
         holder.wait()
@@ -306,14 +309,32 @@ def test_a_forked_child_decides_nothing_by_its_parents_shared_state(state: Path)
             ztfast.Code(gate.decide_many(session, [resource])[0]).name,
         }
         refused = 0
-        for change in (lambda: parent.admit(identity()), lambda: parent.revoke(ANN), session.revoke):
+        calls: list[Callable[[], object]] = [
+            lambda: parent.admit(identity()),
+            lambda: parent.revoke(ANN),
+            session.revoke,
+            lambda: session.renew(not_after=math.inf),
+            lambda: session.present(risk=1),
+            lambda: parent.kill(ANN, by="ann", reason="a test"),
+            lambda: parent.release_kill(5, by="ann", reason="a test"),
+            lambda: parent.market(P1, "halted", by="ann", reason="a test"),
+            lambda: parent.kill_switch(True),
+            lambda: parent.kills(),
+            lambda: parent.killed,
+            lambda: parent.markets(),
+            lambda: parent.market_state(P1),
+            lambda: parent.knows(ANN),
+            lambda: parent.sessions(),
+            lambda: parent.session(session.id),
+        ]
+        for change in calls:
             try:
                 change()
             except ztfast.ForkedError:
                 refused += 1
         own = engine(state)
         again = code(own, own.session(session.id))
-        os._exit(0 if (codes, refused, again) == ({"FORKED"}, 3, "ALLOW") else 1)
+        os._exit(0 if (codes, refused, again) == ({"FORKED"}, len(calls), "ALLOW") else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert gate.decide(session, resource).code == "ALLOW"
 
@@ -346,6 +367,59 @@ def test_a_proof_is_as_old_as_the_callers_clock_says(year: int) -> None:
         assert seconds <= info.auth_age < seconds + 1
     session.present(factors=["otp"])
     assert mine.sessions()[0].auth_age == 0
+
+
+@pytest.mark.parametrize("year", [2000, 2045])
+def test_a_login_without_a_time_is_now_by_the_callers_clock(year: int) -> None:
+    mine = engine(None, clock="caller")
+    begin = int(datetime.datetime(year, 1, 1, tzinfo=datetime.UTC).timestamp())
+    mine.set_time(begin * 1_000_000_000)
+    who = identity(factors=["fido2"])
+    mine.admit(who)
+    assert mine.sessions()[0].auth_age == 0
+    mine.set_time((begin + 90) * 1_000_000_000)
+    assert mine.sessions()[0].auth_age == pytest.approx(90, abs=1)
+    # By the system's clock, it is when the identity was made.
+    other = engine(None)
+    time.sleep(0.1)
+    other.admit(who)
+    (info,) = other.sessions()
+    assert info.auth_age is not None
+    assert 0.05 <= info.auth_age < 60
+
+
+def test_who_revoked_a_session_and_why_is_seen_by_all(state: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+    here, reader = engine(state), engine(state, "decide")
+
+    def said(session: ztfast.Session) -> tuple[str | None, str | None]:
+        both = [next(info for info in one.sessions() if info.id == session.id) for one in (here, reader)]
+        assert both[0].since == both[1].since
+        assert (both[0].since is None) is (both[0].by is None and both[0].reason is None)
+        assert both[0].since is None or abs(both[0].since - time.time()) < 60
+        (found,) = {(info.by, info.reason) for info in both}
+        return found
+
+    one, other, third = here.admit(identity()), here.admit(identity(BOB, ground="g")), here.admit(identity(ANN))
+    assert said(one) == (None, None)
+    assert here.quarantine(ANN, by="ops", reason="odd orders") == 2
+    assert (said(one), said(third)) == (("ops", "odd orders"), ("ops", "odd orders"))
+    assert here.quarantine(one, on=False, by="ann", reason="checked") == 1
+    assert said(one) == (None, None)
+    assert one.quarantine()
+    assert said(one) == (None, None)
+    assert here.revoke(third, by=" ops  team ", reason="gone") == 1
+    assert said(third) == ("ops team", "gone")
+    assert here.revoke(ground="g", reason="leaked") == 1
+    assert said(other) == (None, "leaked")
+    for long in ({"by": "x" * 129}, {"reason": "x" * 257}):
+        with pytest.raises(ztfast.ArgumentError, match="bytes in UTF-8"):
+            here.revoke(one, **long)
+    assert one.revoke()
+    assert said(one) == (None, None)
+    # The last 512 are kept.
+    for number in range(512):
+        here.revoke('User::"none"', by=str(number), reason="a test")
+    assert said(third) == (None, None)
 
 
 def test_the_time_stamp_counter_ends_a_session_in_time() -> None:

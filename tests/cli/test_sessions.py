@@ -240,3 +240,16 @@ def test_lengths_of_time_are_short(seconds: float) -> None:
 def test_a_time_of_another_day_has_its_date() -> None:
     assert len(moment(time.time())) in (9, 20)  # 20 if midnight passes meanwhile
     assert moment(1_000_000_000.0) == "2001-09-09 01:46:40Z"
+
+
+def test_show_says_who_revoked_a_session_and_why(desk: Desk) -> None:
+    session = desk.engine.admit(ztfast.Identity(ANN, not_after=math.inf))
+    id = f"{session.id:#x}"
+    assert "because" not in desk.run("show", id).stdout
+    assert desk.run("revoke", id, "--by", "bob", "--reason", "key lost").returncode == 0
+    said = desk.run("show", id).stdout
+    for text in ("revoked", "  by           bob", "  because      key lost"):
+        assert text in said
+    (shown,) = desk.json("show", id)["sessions"]
+    assert (shown["by"], shown["reason"]) == ("bob", "key lost")
+    assert abs(shown["since"] - time.time()) < 60

@@ -78,7 +78,7 @@ def test_a_kill_stops_its_scope_and_its_release_ends_it(desk: Desk, scope: str, 
     assert {resource for resource in (AAPL, IBM) if desk.order(resource) == "KILLED"} == stops
     assert [desk.cancel(resource) for resource in (AAPL, IBM)] == ["ALLOW", "ALLOW"]
     (listed,) = desk.json("kill", "list")["kills"]
-    assert listed == made
+    assert {**listed, "known": True} == made
     text = desk.run("kill", "list").stdout
     for shown in (made["id"][:8], made["scope"], "all but exempt actions", "ann", "a test", "1 kill in force"):
         assert shown in text
@@ -152,7 +152,8 @@ def test_two_persons_release_one_kill(desk: Desk) -> None:
 
 
 def test_a_release_names_one_kill(desk: Desk) -> None:
-    first, second = (desk.json("kill", XNAS, *WHO)["id"] for _ in range(2))
+    first = desk.json("kill", XNAS, *WHO)["id"]
+    second = desk.json("kill", XNAS, "--by", "bob", "--reason", "a test")["id"]
     for target, code, says in (
         (XNAS, 2, "2 kills are meant"),
         ("firm", 1, "nothing of this id or scope"),
@@ -200,6 +201,7 @@ def test_a_market_is_set_and_listed(desk: Desk) -> None:
         "state": "volatile",
         "by": "ann",
         "reason": "a test",
+        "known": True,
     }
     assert desk.run("market", "set", AAPL, "halted", *WHO).stdout == f"{AAPL}: halted by ann: a test\n"
     assert [desk.engine.market_state(each) for each in (AAPL, 'Instrument::"MSFT"', IBM)] == [
@@ -219,3 +221,26 @@ def test_a_market_is_set_and_listed(desk: Desk) -> None:
         assert desk.run("market", "set", target, "normal", *WHO).returncode == 0
     assert desk.engine.market_state(AAPL) == "normal"
     assert desk.run("market", "list").stdout == "0 markets not normal\n"
+
+
+def test_what_no_engine_knows_is_killed_with_a_warning(desk: Desk, tmp_path: Path) -> None:
+    BUNDLE.save(tmp_path / "desk.ztb")
+    with_bundle = ["--bundle", str(tmp_path / "desk.ztb")]
+    for command, known in ((["kill", XNAS], True), (["kill", ALGO], True), (["market", "set", AAPL, "halted"], True)):
+        for options in ([], with_bundle):
+            assert "mistyped" not in desk.run(*command, *options, *WHO).stdout
+        assert desk.json(*command, *WHO)["known"] is known
+    assert desk.json("kill", "firm", *WHO)["known"] is True
+    for command in (["kill", 'Venu::"XNAS"'], ["kill", 'Venue::"XNSA"'], ["market", "set", 'Venue::"XNSA"', "halted"]):
+        done = desk.run(*command, *WHO)
+        assert done.returncode == 0
+        assert "may be mistyped" in done.stdout
+        assert "--bundle FILE" in done.stdout
+        assert desk.json(*command, *WHO)["known"] is False
+    done = desk.run("kill", 'Venue::"XNSA"', *with_bundle, *WHO)
+    assert "may be mistyped" in done.stdout
+    assert "desk.ztb" in done.stdout
+    for command in (["kill", 'Venu::"XNAS"'], ["market", "set", 'Venu::"XNAS"', "halted"]):
+        done = desk.run(*command, *with_bundle, *WHO)
+        assert done.returncode == 1
+        assert "no entity type Venu" in done.stderr

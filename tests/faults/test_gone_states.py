@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -151,3 +153,24 @@ def test_batches_under_way_and_threads_see_it(tmp_path: Path) -> None:
     with pytest.raises(ztfast.StateError):
         session.revoke()
     assert set(gate.decide_many(ids, desk.doc)) == {ztfast.Code.STATE_GONE}
+
+
+KILLED = """
+import resource, signal, sys, ztfast
+bundle = ztfast.examples.tiny()
+# The first page more than this ends the process, while it makes the state.
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+ztfast.Engine(bundle, state=sys.argv[1])
+"""
+
+
+def test_a_process_that_is_killed_while_it_makes_a_state_leaves_nothing(tmp_path: Path) -> None:
+    state = tmp_path / "desk"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(state)], capture_output=True, timeout=60)
+    assert killed.returncode == -25, killed.stderr
+    assert {path.name for path in state.iterdir()} <= {"owners"}
+    engine = ztfast.Engine(ztfast.examples.tiny(), state=state, sessions=16, handles=64)
+    assert engine.sessions() == ()
+    assert {path.name for path in state.iterdir()} == {"owners", "state"}

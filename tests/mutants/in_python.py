@@ -41,8 +41,8 @@ MUTANTS = (
     Mutant(
         "a swap forgets the changes that it is to keep",
         "ztfast/engine.py",
-        "bundle._core, bundle, bool(keep_changes), None if",
-        "bundle._core, bundle, bool(keep_changes) and upsert is not None, None if",
+        "bundle._core, bundle, keeps, None if",
+        "bundle._core, bundle, keeps and upsert is not None, None if",
         Python("tests/api/test_swap.py"),
     ),
     Mutant(

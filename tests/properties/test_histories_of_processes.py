@@ -105,7 +105,7 @@ class Histories(RuleBasedStateMachine):
         self.processes = [Process(os.path.join(self.folder, "state"), roles, bundles, SLOTS) for roles in ROLES]
         self.views = {engine: View() for engine in ENGINES}
         self.sessions: dict[int, Known] = {}
-        self.kills: dict[int, tuple[str, bool]] = {}
+        self.kills: dict[int, tuple[str, str | None]] = {}
         self.markets: dict[str, str] = {}
         for name in USERS:
             self.admit(ENGINES[0], name, "endless", None)
@@ -159,7 +159,7 @@ class Histories(RuleBasedStateMachine):
                 assert code in wanted | over, f"{engine} decides {code} for {known}, and {wanted} was wanted"
 
     def is_killed(self, concerned: set[str]) -> bool:
-        return any(scope in concerned and stops for scope, stops in self.kills.values())
+        return any(scope in concerned and named != "look" for scope, named in self.kills.values())
 
     @invariant()
     def every_engine_knows_the_same_kills_and_markets(self) -> None:
@@ -178,8 +178,10 @@ class Histories(RuleBasedStateMachine):
     )
     def kill(self, engine: tuple[int, int], scope: str, named: str | None) -> None:
         number = self.ask(engine, "kill", scope, None if named is None else [named])
-        assert number not in self.kills
-        self.kills[number] = scope, named != "look"
+        # One order is one kill, however often it is given.
+        assert self.kills.get(number, (scope, named)) == (scope, named)
+        assert (number in self.kills) is ((scope, named) in self.kills.values())
+        self.kills[number] = scope, named
 
     @rule(engine=st.sampled_from(AUTHORITIES), which=WHICH)
     def release(self, engine: tuple[int, int], which: int) -> None:
@@ -395,7 +397,7 @@ class Histories(RuleBasedStateMachine):
         kills, markets, _ = self.ask(engine, "switches")
         for number in kills.keys() - self.kills.keys():
             assert (what, kills[number]) == ("kill", 'User::"eve"')
-            self.kills[number] = kills[number], True
+            self.kills[number] = kills[number], None
         for number in self.kills.keys() - kills.keys():
             assert (what, number) == ("release", next(iter(self.kills)))
             del self.kills[number]

@@ -10,7 +10,20 @@ import typer
 from typer.core import TyperGroup
 
 from ztfast.cli.output import Json, UsageError, console, json_out, number, say, table, unfolded
-from ztfast.cli.states import BundleFile, By, Group, Reason, State, moment, opened, parsed, said, shortened, span
+from ztfast.cli.states import (
+    BundleFile,
+    By,
+    Group,
+    Reason,
+    State,
+    moment,
+    opened,
+    parsed,
+    said,
+    shortened,
+    span,
+    warn_of_unknown,
+)
 from ztfast.errors import ReleaseError
 from ztfast.shown import one_line
 from ztfast.switches import ALL_ACTIONS, Kill
@@ -81,7 +94,8 @@ def kill_command(
     """Stop the actions of a scope. When the command returns, no process allows them any more.
 
     It holds until it is released or its time is over, also over swaps, and for entities that the engines do not know
-    yet. Which actions are exempt, each engine's bundle says. With --bundle the entity's type is checked.
+    yet. Which actions are exempt, each engine's bundle says. With --bundle the entity's type is checked. If no engine
+    knows the entity, the command says so: its name may be mistyped.
 
     [dim]ztfast kill 'Venue::"XNAS"' --by ann --reason 'stale prices' --for 30m --state /run/ztfast/desk[/]
     """
@@ -102,12 +116,14 @@ def kill_command(
     actions = ALL_ACTIONS if all_actions else action or None
     made = engine.kill(of, actions, **who, until=end, two_persons=two_persons)
     if as_json:
-        json_out(converted(made))
+        json_out({**converted(made), "known": isinstance(of, str) or engine.knows(of)})
         return
     say(
         (f"{made.scope}: {stopped(made)} stopped", "bold red"),
         f" by {made.by}: {made.reason}" + ("" if made.until is None else f" (until {moment(made.until)})"),
     )
+    if not isinstance(of, str):
+        warn_of_unknown(engine, of, bundle)
     say(f"To let it go on: ztfast kill release {shortened(made.id)} --by NAME --reason WHY")
     if two_persons:
         say("Two persons must release it: each runs this command, or one names the other with --approved-by.")

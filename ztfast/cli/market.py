@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ztfast.cli.output import Json, UsageError, console, json_out, number, say, table, unfolded
-from ztfast.cli.states import By, Group, Reason, State, moment, opened, parsed, said
+from ztfast.cli.states import BundleFile, By, Group, Reason, State, moment, opened, parsed, said, warn_of_unknown
 from ztfast.shown import one_line
 from ztfast.switches import MARKET_STATES, Market
 
@@ -35,10 +35,14 @@ def set_command(
     state: State,
     by: By,
     reason: Reason,
+    bundle: BundleFile = None,
     group: Group = None,
     as_json: Json = False,
 ) -> None:
     """Set the state of a resource and of all that is in it. A resource has the severest of its own and those above it.
+
+    With --bundle the resource's type is checked. If no engine knows the resource, the command says so: its name may be
+    mistyped.
 
     [dim]ztfast market set 'Instrument::"AAPL"' halted --by ann --reason 'news pending' --state /run/ztfast/desk[/]
     """
@@ -46,12 +50,13 @@ def set_command(
     if condition not in MARKET_STATES:
         raise UsageError(f"{one_line(condition)}: wanted {', '.join(MARKET_STATES)}")
     of = parsed(target)
-    engine = opened(state, role="authority", group=group, types=[of.type])
+    engine = opened(state, role="authority", group=group, bundle=bundle, types=[of.type])
     engine.market(of, condition, **who)  # type: ignore[arg-type]
     if as_json:
-        json_out({"target": str(of), "state": condition, **who})
+        json_out({"target": str(of), "state": condition, **who, "known": engine.knows(of)})
         return
     say((f"{of}: ", "bold"), (condition, f"bold {STYLES[condition]}"), f" by {who['by']}: {who['reason']}")
+    warn_of_unknown(engine, of, bundle)
 
 
 @market.command("list")

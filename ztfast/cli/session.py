@@ -286,6 +286,9 @@ def show(info: SessionInfo, ids: bool) -> None:
         "valid from": moment(info.not_before) if info.not_before > 0 else "",
         "valid until": moment(info.not_after) or "no end",
         "time left": left(info, time.time()),
+        "by": info.by or "",
+        "because": info.reason or "",
+        "since": moment(info.since),
     }
     for name, value in rows.items():
         if value:
@@ -308,4 +311,7 @@ def converted(info: SessionInfo, ids: bool) -> dict[str, Any]:
         "admitted": info.admitted,
         "not_before": None if math.isinf(info.not_before) else info.not_before,
         "not_after": None if math.isinf(info.not_after) else info.not_after,
+        "by": info.by,
+        "reason": info.reason,
+        "since": info.since,
     }

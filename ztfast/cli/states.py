@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from ztfast.bundle import Bundle, compile
-from ztfast.cli.output import UsageError
+from ztfast.cli.output import UsageError, say
 from ztfast.engine import Engine
 from ztfast.errors import SessionError, StateError, UidError
 from ztfast.reports import SessionInfo
@@ -24,7 +24,7 @@ from ztfast.uid import Uid
 
 __all__ = [
     "BundleFile", "By", "Group", "Reason", "State", "is_id", "matching", "moment", "opened", "parsed", "said",
-    "shortened", "span",
+    "shortened", "span", "warn_of_unknown",
 ]  # fmt: skip
 
 State = Annotated[
@@ -82,6 +82,18 @@ def opened(
     loaded = declaring(types) if bundle is None else Bundle.load(bundle)
     # Nothing is decided here, so nothing needs to be in memory beforehand.
     return Engine(loaded, state=state, role=role, state_group=group, prefault=False)
+
+
+def warn_of_unknown(engine: Engine, uid: Uid, bundle: Path | None) -> None:
+    """Print a warning if nothing of the state or the bundle knows an entity."""
+    if engine.knows(uid):
+        return
+    checked = (
+        f"Its type is in {one_line(name_of(str(bundle)))}, but neither that nor any engine of this state knows it"
+        if bundle is not None
+        else "No engine of this state knows it, and without --bundle FILE nobody has checked its type"
+    )
+    say((f"{uid} may be mistyped: ", "bold yellow"), f"{checked}.")
 
 
 def declaring(types: Iterable[str]) -> Bundle:

@@ -83,7 +83,7 @@ pub use ztfast_codes::Code;
 pub use ztfast_live::Kill as Killed;
 pub use ztfast_live::{
     Admission, AdmitError, Capacity, ChangeSessionError, Handle, HandleError, LiveAttributes, MAX_ASSURANCE, MAX_RISK,
-    Market, MarketState, Place, Proof, Released, Role, Scope, SessionId, SessionRecord, SessionStatus, State,
+    Market, MarketState, Note, Place, Proof, Released, Role, Scope, SessionId, SessionRecord, SessionStatus, State,
     StateError, StateGone, Stopped, SwitchError,
 };
 pub use ztfast_pages::{Clock, Forked, MemoryError, Residence, monotonic_ns, now_ns};

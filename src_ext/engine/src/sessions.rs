@@ -8,10 +8,10 @@ use crate::snapshot::Snapshot;
 use std::io;
 use ztfast_codes::Code;
 use ztfast_live::{
-    Admission, AdmitError, ChangeSessionError, Known, MAX_FACTORS, MAX_NAME, OTHER_NAMES, OwnedUid, Place, Proof, Role,
-    SessionId, SessionRecord, SessionStatus, StateGone, Wanted,
+    Admission, AdmitError, ChangeSessionError, Known, MAX_FACTORS, MAX_NAME, Note, OTHER_NAMES, OwnedUid, Place, Proof,
+    Role, SessionId, SessionRecord, SessionStatus, StateGone, SwitchError, Wanted,
 };
-use ztfast_pages::Forked;
+use ztfast_pages::{Clock, Forked};
 
 /// What is known about a session besides its principal and its bounds; nothing, by default.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,6 +54,8 @@ pub enum Chosen<'a> {
     Within(&'a str, &'a str),
     /// Those that rest on this.
     Ground(u64),
+    /// This one.
+    One(SessionId),
 }
 
 /// Why sessions could not be changed.
@@ -83,6 +85,9 @@ pub enum SessionError {
     /// The state's file is gone.
     #[error(transparent)]
     Gone(#[from] StateGone),
+    /// A text is too long.
+    #[error(transparent)]
+    TooLong(#[from] SwitchError),
 }
 
 impl Shared {
@@ -189,19 +194,33 @@ impl Shared {
         })?)
     }
 
-    /// Set the status of sessions. Return how many changed.
+    /// Set the status of sessions. Return how many changed. Who does it and why is kept with them for some time.
     ///
     /// # Errors
-    /// [`SessionError`].
-    pub fn set_sessions(&self, chosen: Chosen<'_>, status: SessionStatus) -> Result<usize, SessionError> {
+    /// [`SessionError`]; nothing has changed then.
+    pub fn set_sessions(
+        &self,
+        chosen: Chosen<'_>,
+        status: SessionStatus,
+        who: Option<(&str, &str)>,
+    ) -> Result<usize, SessionError> {
         self.check_authority("revoke sessions")?;
+        let note = who.map_or(Ok(0), |(by, reason)| self.sessions.note(by, reason))?;
         Ok(match chosen {
-            Chosen::Ground(ground) => self.sessions.set_all(status, |record| record.ground == ground),
+            Chosen::One(session) => usize::from(self.sessions.set_noted(session, status, note)),
+            Chosen::Ground(ground) => self.sessions.set_all(status, note, |record| record.ground == ground),
             Chosen::Within(ty, id) => {
                 let snapshot = self.snapshot();
-                self.sessions.set_all(status, |record| snapshot.is_within(record.principal, ty, id))
+                self.sessions.set_all(status, note, |record| snapshot.is_within(record.principal, ty, id))
             }
         })
+    }
+
+    /// Return who revoked a session or put it into quarantine, when and why, if that was said and is still kept.
+    #[must_use]
+    pub fn note_of(&self, record: &SessionRecord) -> Option<Note> {
+        let is_told = record.status != SessionStatus::Active;
+        if is_told { self.sessions.note_of(record) } else { None }
     }
 
     /// Return the principal of a session that this or another process admitted; `None` if there is none with this id.
@@ -249,6 +268,12 @@ impl Shared {
     #[must_use]
     pub fn factor_names(&self) -> Vec<String> {
         self.sessions.state().factor_names()
+    }
+
+    /// Return whether decisions go by the caller's clock.
+    #[must_use]
+    pub fn has_callers_clock(&self) -> bool {
+        matches!(self.sessions.state().clock(), Clock::Caller(_))
     }
 
     /// Return the code with which a session is denied now, or [`Code::Allow`] if it is valid.

@@ -6,10 +6,10 @@ use crate::kills::{Kill, KillError, KillRequest, members};
 use crate::shared::Shared;
 use crate::snapshot::{LoadedBundle, Snapshot};
 use ztfast_live::{
-    FIRM, FOR_ALL, KILLS, Market, MarketState, OwnedUid, Place, Released, Role, Scope, Stopped, SwitchError, Writer,
-    uid_bit, uid_hash,
+    FIRM, FOR_ALL, KILLS, Market, MarketState, OwnedUid, Place, Released, Role, Scope, Stopped, SwitchError, uid_bit,
+    uid_hash,
 };
-use ztfast_pages::Reading;
+use ztfast_pages::{Forked, Reading};
 use ztfast_vm::EntityRef;
 
 /// The name under which a kill switch without a name stands in the list of kills.
@@ -174,6 +174,18 @@ impl Shared {
         severest
     }
 
+    /// Return whether the store has an entity, a policy names it, or anything of this state has a number for it. Then
+    /// its name is hardly mistyped.
+    ///
+    /// # Errors
+    /// [`Forked`].
+    pub fn knows(&self, ty: &str, id: &str) -> Result<bool, Forked> {
+        self.check_process()?;
+        let snapshot = self.snapshot();
+        let has_number = || self.registry().register.find(ty, id, &snapshot.loaded.uids).is_some();
+        Ok(snapshot.find(ty, id).is_some() || has_number())
+    }
+
     /// Return the severest of the market states of a uid and of everything that it is in now.
     ///
     /// # Errors
@@ -237,8 +249,7 @@ impl Shared {
     pub fn kill(&self, request: &KillRequest<'_>) -> Result<ztfast_live::Kill, KillError> {
         let now = self.check_switches("kill")?;
         let kill = self.new_kill(request, &now, false)?;
-        self.switches.change(now.monotonic, |writer| writer.kill(&kill))??;
-        Ok(kill)
+        Ok(self.switches.change(now.monotonic, |writer| writer.kill(&kill))??)
     }
 
     fn new_kill(
@@ -321,22 +332,8 @@ impl Shared {
             if kills.len() > 1 && known.len() + kills.iter().filter(is_new).count() > KILLS - FOR_ALL {
                 return Err(SwitchError::ManyKills);
             }
-            kills.into_iter().try_for_each(|kill| switch_on(writer, kill))
+            kills.iter().try_for_each(|kill| writer.kill(kill).map(|_| ()))
         })??;
         Ok(())
     }
-}
-
-/// Stop what a kill switch says, unless it does already.
-fn switch_on(writer: &Writer<'_>, mut kill: ztfast_live::Kill) -> Result<(), SwitchError> {
-    let known = writer.kills().into_iter().find(|known| known.by_switch && known.actions == kill.actions);
-    let Some(known) = known else { return writer.kill(&kill) };
-    // What another bundle took out of the group stays stopped.
-    let missing: Vec<u64> = kill.members.iter().filter(|hash| !known.members.contains(hash)).copied().collect();
-    if !missing.is_empty() {
-        kill.members = [&known.members[..], &missing].concat();
-        writer.kill(&kill)?;
-        writer.drop_kills(|kill| kill.id == known.id);
-    }
-    Ok(())
 }

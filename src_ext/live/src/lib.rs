@@ -10,6 +10,7 @@
 //! sessions   the table of sessions: admission, renewal, revocation, quarantine
 //! keeper     the thread that makes session tables follow the wall clock
 //! numbers    handles, and places in tables
+//! notes      who revoked sessions, when and why
 //! register   the uids that have the same number in all processes
 //! handles    numbers for uids that outlive a bundle
 //! switches   what is killed
@@ -23,6 +24,7 @@ mod handles;
 mod keeper;
 mod market;
 mod names;
+mod notes;
 mod numbers;
 mod owners;
 mod proof;
@@ -39,6 +41,7 @@ mod uid_bits;
 pub use handles::{HandleError, Key, OwnedUid, Register, Uids, Wanted};
 pub use market::{Market, MarketState};
 pub use names::MAX_NAME;
+pub use notes::{NOTES, Note};
 pub use numbers::{Handle, Place};
 pub use owners::MAX_OWNERS;
 pub use proof::{MAX_ASSURANCE, MAX_FACTORS, MAX_RISK, Proof};

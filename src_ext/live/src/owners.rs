@@ -6,9 +6,8 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
 use ztfast_pages::{is_byte_locked, try_lock_byte, unlock_byte};
 
@@ -104,26 +103,45 @@ impl Owners {
         number > u64::from(MAX_OWNERS) || is_byte_locked(file, at).is_ok_and(|is_locked| !is_locked)
     }
 
-    /// Run `job` while no other thread, of no process, runs one. A process that ends meanwhile lets the next one run,
-    /// unless a child that it forked lives on.
+    /// Run `job` while no other thread, of no process, runs one. `None` if another one does for [`ALONE`].
     ///
     /// # Errors
-    /// The system does not lock the file, or another process keeps it locked for [`ALONE`].
-    pub fn alone<T>(&self, job: impl FnOnce() -> T) -> io::Result<T> {
-        let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(file) = &self.file else { return Ok(job()) };
+    /// The system does not lock the file.
+    pub fn alone<T>(&self, job: impl FnOnce() -> T) -> io::Result<Option<T>> {
+        self.alone_within(ALONE, job)
+    }
+
+    /// Run `job` as [`Self::alone`] does, if nobody else does just now.
+    pub fn alone_at_once<T>(&self, job: impl FnOnce() -> T) -> Option<T> {
+        self.alone_within(Duration::ZERO, job).ok().flatten()
+    }
+
+    fn alone_within<T>(&self, patience: Duration, job: impl FnOnce() -> T) -> io::Result<Option<T>> {
+        // The time counts from here: each thread of this process that waits for the file keeps the others waiting.
         let since = Instant::now();
-        while !try_lock_byte(file, WRITER_BYTE)? {
-            if since.elapsed() >= ALONE {
-                let why = "another process keeps the first byte of the file `owners` locked: it was stopped while it \
-                           changed switches or names, or it ended and a child that it forked lives (see `lslocks`); \
-                           let it go on, or end it";
-                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        let is_over = || {
+            let over = since.elapsed() >= patience;
+            if !over {
+                std::thread::sleep(Duration::from_micros(200));
             }
-            std::thread::sleep(Duration::from_micros(200));
+            over
+        };
+        let _guard = loop {
+            match self.writing.try_lock() {
+                Ok(guard) => break guard,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if is_over() => return Ok(None),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        };
+        let Some(file) = &self.file else { return Ok(Some(job())) };
+        while !try_lock_byte(file, WRITER_BYTE)? {
+            if is_over() {
+                return Ok(None);
+            }
         }
         let _unlocked = Unlocked(file);
-        Ok(job())
+        Ok(Some(job()))
     }
 }
 

@@ -18,9 +18,11 @@ pub use table::Notice;
 use crate::handles::HandleError;
 use crate::keeper;
 use crate::names::NameKind;
+use crate::notes::{Note, Notes};
 use crate::numbers::Place;
 use crate::owners::PATIENT;
 use crate::proof::{MAX_FACTORS, Proof};
+use crate::refusal::SwitchError;
 use crate::slot::{Admission, FREE, Opened, STATUS_MASK, SessionId, SessionSlot, SessionStatus, is_of};
 use crate::state::{Role, State, StateError, StateGone};
 use record::{live_attributes, place_before};
@@ -311,6 +313,20 @@ impl Sessions {
     /// Set a session's status. Return `false` if there is no such session, or it was revoked, which is final.
     #[must_use]
     pub fn set(&self, session: SessionId, status: SessionStatus) -> bool {
+        self.set_noted(session, status, 0)
+    }
+
+    /// Set a session's status as [`Self::set`] does, by who has the note with this number; 0 for nobody that is named.
+    #[must_use]
+    pub fn set_noted(&self, session: SessionId, status: SessionStatus, note: u32) -> bool {
+        let changed = self.set_status(session, status);
+        if changed {
+            self.keep_note(session, note);
+        }
+        changed
+    }
+
+    fn set_status(&self, session: SessionId, status: SessionStatus) -> bool {
         let is_writable = self.table.state.role() == Role::Authority;
         let changed = is_writable && self.slot(session).is_some_and(|slot| slot.set(session, self.mask, status));
         if changed && status == SessionStatus::Revoked {
@@ -321,11 +337,48 @@ impl Sessions {
         changed
     }
 
-    /// Set the status of every session that `chosen` picks. Return how many changed. Sessions that are admitted
-    /// meanwhile may be missed.
+    /// Keep the number of the note about a session, whose status was set already: that waits for nobody.
+    fn keep_note(&self, session: SessionId, note: u32) {
+        let number = self.number(session);
+        let known = self.table.state.details().get(number).map(|details| details.note.load(Ordering::Acquire));
+        if known == Some(note) {
+            return;
+        }
+        let Some(claimed) = self.table.claim(number, PATIENT) else { return };
+        if is_of(claimed.slot.state.load(Ordering::Acquire), session, self.mask) {
+            claimed.details.note.store(note, Ordering::Release);
+        }
+    }
+
+    /// Set the status of every session that `chosen` picks, with a note. Return how many changed. Sessions that are
+    /// admitted meanwhile may be missed.
     #[must_use]
-    pub fn set_all(&self, status: SessionStatus, chosen: impl Fn(&SessionRecord) -> bool) -> usize {
-        self.all().iter().filter(|record| chosen(record) && self.set(record.id, status)).count()
+    pub fn set_all(&self, status: SessionStatus, note: u32, chosen: impl Fn(&SessionRecord) -> bool) -> usize {
+        let all = self.all();
+        let changed = all.iter().filter(|record| chosen(record) && self.set_status(record.id, status));
+        // No session is decided for while notes about others wait.
+        let changed: Vec<SessionId> = changed.map(|record| record.id).collect();
+        for &session in &changed {
+            self.keep_note(session, note);
+        }
+        changed.len()
+    }
+
+    /// Write down who changes sessions now, and why. Return the number for [`Self::set_noted`].
+    ///
+    /// # Errors
+    /// [`SwitchError::TooLong`].
+    pub fn note(&self, by: &str, reason: &str) -> Result<u32, SwitchError> {
+        let state = &self.table.state;
+        let note = Note { by: by.to_owned(), reason: reason.to_owned(), since_ns: self.table.now().wall };
+        Notes::check(&note)?;
+        Ok(if state.role() == Role::Authority { state.notes().write(&state.owners, &note) } else { 0 })
+    }
+
+    /// Return who gave a session its present status, when and why, if that was said and is still kept.
+    #[must_use]
+    pub fn note_of(&self, record: &SessionRecord) -> Option<Note> {
+        self.table.state.notes().read(record.note)
     }
 
     /// Return all sessions that are not over, and those that were revoked or expired while nobody has their slot yet.
@@ -365,6 +418,7 @@ impl Sessions {
                 to_ns: slot.to_ns.load(Ordering::Relaxed),
                 admitted_ns: details.admitted_ns.load(Ordering::Relaxed),
                 ground: details.ground.load(Ordering::Relaxed),
+                note: details.note.load(Ordering::Relaxed),
                 live: live_attributes(&slot.live_fields(), scale),
             };
             fence(Ordering::Acquire);
@@ -426,7 +480,8 @@ impl Sessions {
     /// [`ChangeSessionError`].
     pub fn present(&self, session: SessionId, with: impl FnOnce(Proof) -> Proof) -> Result<(), ChangeSessionError> {
         let scale = self.table.state.scale();
-        self.change(session, |claimed, _| {
+        self.change(session, |claimed, now| {
+            claimed.age_proof(scale, now);
             let before = Proof::unpack(claimed.slot.proof.load(Ordering::Relaxed), scale);
             claimed.slot.proof.store(with(before).pack(scale), Ordering::Release);
         })
@@ -468,7 +523,7 @@ impl Sessions {
         match names.find(name) {
             Some(known) => Ok(Some(known)),
             None if self.table.state.role() == Role::Decide => Ok(None),
-            None => self.table.state.owners.alone(|| names.add(name)),
+            None => self.table.state.alone(|| names.add(name)),
         }
     }
 

@@ -94,7 +94,10 @@ pub(crate) struct SessionDetails {
     pub admitted_ns: AtomicI64,
     /// The id before this one. It must never be given to a session again.
     pub last: AtomicU64,
-    reserved: u64,
+    /// How long the machine had slept when the time of the proof was last computed ([`slept_units`]).
+    pub slept: AtomicU32,
+    /// The number of the note that says who set the session's status; 0 for none.
+    pub note: AtomicU32,
 }
 
 /// What a writer puts into a slot.
@@ -122,6 +125,15 @@ pub(crate) fn bounds(not_before_ns: i64, not_after_ns: i64, now: &Reading) -> (i
 fn awake(to_ns: i64, now: &Reading) -> i64 {
     let slept = now.boottime.saturating_sub(now.monotonic);
     if to_ns == i64::MAX { i64::MAX } else { to_ns.saturating_add(slept) }
+}
+
+/// The unit in which a slot keeps how long the machine had slept.
+pub(crate) const SLEPT_UNIT_NS: i64 = 16_000_000;
+
+/// Return how long the machine has slept since it started, in whole units.
+pub(crate) fn slept_units(now: &Reading) -> u32 {
+    let slept = now.boottime.saturating_sub(now.monotonic) / SLEPT_UNIT_NS;
+    u32::try_from(slept.max(0)).unwrap_or(u32::MAX)
 }
 
 impl SessionSlot {
@@ -152,6 +164,8 @@ impl SessionSlot {
         details.awake_to_ns.store(awake(to_ns, now), Ordering::Relaxed);
         details.ground.store(opened.ground, Ordering::Relaxed);
         details.admitted_ns.store(now.wall, Ordering::Relaxed);
+        details.slept.store(slept_units(now), Ordering::Relaxed);
+        details.note.store(0, Ordering::Relaxed);
         self.state.store(opened.id | SessionStatus::Active.bits(), Ordering::Release);
         to_ns
     }
@@ -239,7 +253,7 @@ pub(crate) struct LiveFields {
 }
 
 /// The version of a slot's layout.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 #[cfg(not(loom))]
 const _: () = {

@@ -7,13 +7,15 @@
 //! slots       a line for each session, which decisions read
 //! details     a line for each session, which writers read
 //! switches    kills and market states
+//! notes       who revoked sessions, when and why
 //! uids        the register of uids
 //! ```
 //!
-//! The file is made whole under another name and then renamed, so no process sees it half made. A process with the role
+//! The file is made whole before it gets its name, so no process sees it half made. A process with the role
 //! [`Role::Decide`] opens the file for reading only, so that no code in it can make the mapping writable.
 
 use crate::names::{MAX_NAME, NameKind, NameSlot, Names};
+use crate::notes::Notes;
 use crate::owners::Owners;
 use crate::proof::{MAX_FACTORS, Scale, base_ns};
 use crate::register::{SharedUids, sizes};
@@ -22,6 +24,7 @@ use crate::switches::{SWITCHES_LAYOUT, Switches};
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -136,7 +139,9 @@ pub(crate) struct Control {
     pub ended: AtomicU64,
     factor_count: AtomicU32,
     name_count: AtomicU32,
-    unused: [AtomicU64; 3],
+    /// The number of the process that changes switches or names now, as it sees itself; 0 for none.
+    writing: AtomicU64,
+    unused: [AtomicU64; 2],
     factors: [NameSlot; MAX_FACTORS],
     names: [NameSlot; OTHER_NAMES],
 }
@@ -154,6 +159,8 @@ unsafe impl Shareable for SessionSlot {}
 unsafe impl Shareable for SessionDetails {}
 // SAFETY: atomics without padding, as its file shows.
 unsafe impl Shareable for Switches {}
+// SAFETY: atomics without padding, as its file shows.
+unsafe impl Shareable for Notes {}
 
 /// Where the parts are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +168,7 @@ struct Layout {
     slots: usize,
     details: usize,
     switches: usize,
+    notes: usize,
     uids: usize,
     size: usize,
 }
@@ -171,13 +179,14 @@ impl Layout {
         let slots = PAGE + CONTROL;
         let details = page(slots.checked_add(capacity.sessions.checked_mul(size_of::<SessionSlot>())?)?)?;
         let switches = page(details.checked_add(capacity.sessions.checked_mul(size_of::<SessionDetails>())?)?)?;
-        let uids = page(switches.checked_add(size_of::<Switches>())?)?;
+        let notes = page(switches.checked_add(size_of::<Switches>())?)?;
+        let uids = page(notes.checked_add(size_of::<Notes>())?)?;
         let size = page(uids.checked_add(sizes(capacity.uids)?.total)?)?;
-        Some(Self { slots, details, switches, uids, size })
+        Some(Self { slots, details, switches, notes, uids, size })
     }
 
     fn hash(&self) -> u64 {
-        let parts = [self.slots, self.details, self.switches, self.uids, self.size];
+        let parts = [self.slots, self.details, self.switches, self.notes, self.uids, self.size];
         let words = [&parts[..], &[size_of::<Header>(), size_of::<Control>(), SWITCHES_LAYOUT as usize]].concat();
         let bytes: Vec<u8> = words.iter().flat_map(|word| (*word as u64).to_le_bytes()).collect();
         first_word(&blake3::hash(&bytes))
@@ -400,9 +409,47 @@ impl State {
         self.mapping.slice(self.layout.switches, 1).and_then(<[Switches]>::first).expect("every layout has this part")
     }
 
-    /// Run `job` while no other thread, of no process, runs one.
+    #[allow(clippy::expect_used)] // as above
+    pub(crate) fn notes(&self) -> &Notes {
+        self.mapping.slice(self.layout.notes, 1).and_then(<[Notes]>::first).expect("every layout has this part")
+    }
+
+    /// Run `job` while no other thread, of no process, runs one. A process that ends meanwhile lets the next one run,
+    /// unless a child that it forked lives on.
+    ///
+    /// # Errors
+    /// The system does not lock the file, or another process keeps it locked for a second.
     pub(crate) fn alone<T>(&self, job: impl FnOnce() -> T) -> io::Result<T> {
-        self.owners.alone(job)
+        match self.owners.alone(|| self.as_writer(job))? {
+            Some(done) => Ok(done),
+            None => Err(io::Error::new(io::ErrorKind::TimedOut, self.who_writes())),
+        }
+    }
+
+    /// Run `job` as [`Self::alone`] does, if nobody else does just now.
+    pub(crate) fn alone_at_once<T>(&self, job: impl FnOnce() -> T) -> Option<T> {
+        self.owners.alone_at_once(|| self.as_writer(job))
+    }
+
+    fn as_writer<T>(&self, job: impl FnOnce() -> T) -> T {
+        let writing = &self.control().writing;
+        writing.store(std::process::id().into(), Ordering::Relaxed);
+        let done = job();
+        writing.store(0, Ordering::Relaxed);
+        done
+    }
+
+    /// Say who keeps others from changing switches and names, and what to do. The number is of whoever began last, who
+    /// has the lock unless a child has it of a process that ended.
+    fn who_writes(&self) -> String {
+        let process = match self.control().writing.load(Ordering::Relaxed) {
+            0 => "another process (see `lslocks`)".to_owned(),
+            number => format!("process {number} (as it counts processes; see `lslocks` too)"),
+        };
+        format!(
+            "{process} keeps the first byte of the file `owners` locked: it was stopped while it changed switches or \
+             names, or it ended and a child that it forked lives; let it go on (kill -CONT), or end it (kill -KILL)"
+        )
     }
 
     pub(crate) fn slots(&self) -> &[SessionSlot] {
@@ -568,13 +615,24 @@ impl Directory<'_> {
         let layout = Layout::new(capacity).ok_or_else(|| self.refused("the state would be too large"))?;
         let mut random = [0; 8 + 16];
         getrandom::fill(&mut random)?;
-        let number = |bytes: &[u8]| bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
-        let temporary = format!("{FILE}.{:016x}", number(&random[..8]));
+        let (name, id) = random.split_at(8);
+        let owners = self.open_owners()?.metadata().map_err(self.io(OWNERS, "its number cannot be read"))?.ino();
+        if let Some(file) = self.open_nameless()? {
+            self.fill(&file, layout, capacity, (id, owners))?;
+            let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+            // A state that exists already is left as it is.
+            match rustix::fs::linkat(rustix::fs::CWD, own, &self.file, FILE, AtFlags::SYMLINK_FOLLOW) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => return Ok(()),
+                // Without /proc, a file that has no name gets none.
+                Err(rustix::io::Errno::NOENT) => {}
+                Err(error) => return Err(self.io(FILE, "it cannot get its name")(error.into())),
+            }
+        }
+        let number = name.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        let temporary = format!("{FILE}.{number:016x}");
         let file = self.open_file(&temporary, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
         let file = file.ok_or_else(|| self.refused("the directory is gone"))?;
-        let owners = self.open_owners()?.metadata().map_err(self.io(OWNERS, "its number cannot be read"))?.ino();
-        let made = self.fill(&file, layout, capacity, (&random[8..], owners)).and_then(|()| {
-            // A state that exists already is left as it is.
+        let made = self.fill(&file, layout, capacity, (id, owners)).and_then(|()| {
             let (from, flags) = (temporary.as_str(), RenameFlags::NOREPLACE);
             match rustix::fs::renameat_with(&self.file, from, &self.file, FILE, flags) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
@@ -583,6 +641,18 @@ impl Directory<'_> {
         });
         let _ = rustix::fs::unlinkat(&self.file, temporary.as_str(), AtFlags::empty());
         made
+    }
+
+    /// Open a file that has no name yet, so that nothing is left of it if this process is killed. `None` where the
+    /// filesystem has no such files.
+    fn open_nameless(&self) -> Result<Option<File>, StateError> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.file, ".", flags, self.mode()) {
+            Ok(file) => Ok(Some(file.into())),
+            // Old kernels take the flag for that of a directory.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => Ok(None),
+            Err(error) => Err(self.io(FILE, "it cannot be made")(error.into())),
+        }
     }
 
     fn fill(
@@ -599,6 +669,9 @@ impl Directory<'_> {
         if let Some(group) = self.group {
             std::os::unix::fs::fchown(file, None, Some(group))
                 .map_err(self.io(FILE, "it cannot be given to the group"))?;
+            // The process's mask may have taken the group's right away.
+            rustix::fs::fchmod(file, self.mode())
+                .map_err(|error| self.io(FILE, "its permissions cannot be set")(error.into()))?;
         }
         let about = file.metadata().map_err(self.io(FILE, "its number cannot be read"))?;
         let now = Reading::now();

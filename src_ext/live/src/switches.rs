@@ -67,6 +67,14 @@ pub struct Kill {
     pub by_switch: bool,
 }
 
+impl Kill {
+    /// Return whether a person who gives both orders gives one twice, whatever the reasons and the ends.
+    fn is_same_order(&self, other: &Self) -> bool {
+        let what = |kill: &Self| (kill.two_persons, kill.by_switch);
+        self.scope == other.scope && self.actions == other.actions && self.by == other.by && what(self) == what(other)
+    }
+}
+
 /// What a decision says of its action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionKey {
@@ -265,6 +273,26 @@ impl Switches {
         self.states.iter().zip(&self.kills).enumerate().filter_map(kill).filter(lasts)
     }
 
+    /// Return whether the word has bits, or records, of kills that are over: those whose time is, and what a process
+    /// left that was killed while it wrote. Decisions go by them no longer, but they look.
+    #[must_use]
+    pub fn is_stale(&self, now_ns: i64) -> bool {
+        let word = self.word();
+        if word == 0 {
+            return false;
+        }
+        let mut bits = 0;
+        for (state, record) in self.states.iter().zip(&self.kills) {
+            let of_record = |tag| (1_u64 << (tag & BIT_NUMBER), record.until_ns.load(Ordering::Relaxed));
+            match state.read(of_record) {
+                Read::Found((_, until_ns)) if until_ns <= now_ns => return true,
+                Read::Found((bit, _)) => bits |= bit,
+                Read::Nothing | Read::Changing => {}
+            }
+        }
+        word != bits
+    }
+
     /// Begin to write. The caller excludes all other writers, of all processes, until the writer is dropped. Kills
     /// whose time is over at this time, by the monotonic clock, are dropped.
     #[must_use]
@@ -380,11 +408,47 @@ impl Writer<'_> {
     }
 
     /// Stop what a kill says. Decisions that begin after this returns, in whatever process, see it. `asked_by` is not
-    /// kept.
+    /// kept. Return the kill in force.
+    ///
+    /// If the same person has stopped the same already, that kill lasts until the later of both ends, and nobody has
+    /// asked for its release: who kills again and again takes no record from others.
     ///
     /// # Errors
     /// [`SwitchError`]; nothing has changed then.
-    pub fn kill(&self, kill: &Kill) -> Result<(), SwitchError> {
+    pub fn kill(&self, kill: &Kill) -> Result<Kill, SwitchError> {
+        let Some((at, known)) = self.switches.all(self.now_ns).find(|(_, known)| known.is_same_order(kill)) else {
+            self.add(kill)?;
+            return Ok(kill.clone());
+        };
+        let until_ns = known.until_ns.zip(kill.until_ns).map(|(one, other)| if one.1 < other.1 { other } else { one });
+        // What another bundle took out of a group stays stopped.
+        let missing = kill.members.iter().filter(|hash| !known.members.contains(hash));
+        let members: Vec<u64> = known.members.iter().chain(missing).copied().collect();
+        let is_complete = members.len() == known.members.len();
+        let both = Kill { until_ns, members, asked_by: None, ..known };
+        if is_complete {
+            self.prolong(at, until_ns);
+        } else {
+            self.add(&both)?;
+            // If this process is killed before, two records stop the same until they are released by their common id.
+            self.drop_at(at);
+        }
+        Ok(both)
+    }
+
+    /// Give a record another end, and forget who asked for its release. The record stays in force meanwhile.
+    fn prolong(&self, at: usize, until_ns: Option<(i64, i64)>) {
+        let Some(record) = self.switches.kills.get(at) else { return };
+        let (until_wall_ns, until_ns) = until_ns.unwrap_or((i64::MAX, i64::MAX));
+        // No publication has this number.
+        record.asked.store(0, Ordering::Release);
+        record.until_ns.store(until_ns, Ordering::SeqCst);
+        record.until_wall_ns.store(until_wall_ns, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Write a kill into a free record.
+    fn add(&self, kill: &Kill) -> Result<(), SwitchError> {
         let Switches { states, kills, used, word, .. } = self.switches;
         must_fit::<16>("by", &kill.by)?;
         must_fit::<32>("reason", &kill.reason)?;
@@ -487,6 +551,13 @@ impl Writer<'_> {
             if let Some(state) = self.switches.states.get(at).filter(|_| which(&kill)) {
                 state.withdraw();
             }
+        }
+        self.settle();
+    }
+
+    fn drop_at(&self, at: usize) {
+        if let Some(state) = self.switches.states.get(at) {
+            state.withdraw();
         }
         self.settle();
     }

@@ -13,7 +13,7 @@ use crate::exceptions::{engine_error, forked, handle_error, kill_error};
 use crate::gate::{self, Gate};
 use crate::reader::Reader;
 use crate::releasing::Tries;
-use crate::sessions::{self, Given, Place, session_error, status_of};
+use crate::sessions::{self, Given, Meant, Place, session_error, status_of};
 use crate::switches::Switches;
 use crate::uid;
 use pyo3::prelude::*;
@@ -167,15 +167,10 @@ impl Engine {
         sessions::present(py, &self.inner, session, factors.as_deref(), (proved_ns, assurance, risk))
     }
 
-    /// Set the status of all sessions within a uid, or that rest on a ground. Returns how many changed.
-    fn set_sessions(
-        &self,
-        py: Python<'_>,
-        within: Option<(String, String)>,
-        ground: u64,
-        status: u8,
-    ) -> PyResult<usize> {
-        sessions::set_all(py, &self.inner, within.as_ref(), ground, status)
+    /// Set the status of sessions, by whom and why. Returns how many changed.
+    #[pyo3(signature = (meant, status, who=None))]
+    fn set_sessions(&self, py: Python<'_>, meant: Meant, status: u8, who: Option<(String, String)>) -> PyResult<usize> {
+        sessions::set_all(py, &self.inner, &meant, status, who.as_ref())
     }
 
     /// Return a session that some process admitted, as a dict.
@@ -192,6 +187,12 @@ impl Engine {
     /// the engine has another clock.
     fn set_time(&self, ns: i64) -> Option<i64> {
         self.inner.set_time(ns)
+    }
+
+    /// Whether decisions go by the caller's clock.
+    #[getter]
+    fn has_callers_clock(&self) -> bool {
+        self.inner.has_callers_clock()
     }
 
     /// Return the code with which a session is denied now, or that of ALLOW.
@@ -225,6 +226,11 @@ impl Engine {
             format!("{uid}: the schema has no entity type {ty}; it has {}{more}", known.join(", "))
         };
         Err(raise(py, "EntityError", &message))
+    }
+
+    /// Return whether the store or the state has an entity, or a policy names it.
+    fn knows(&self, py: Python<'_>, ty: &str, id: &str) -> PyResult<bool> {
+        py.detach(|| self.inner.knows(ty, id)).map_err(|_| forked(py))
     }
 
     /// Set a session's status: 1 active, 2 revoked, 3 quarantined. Returns `False` if there is no such session or it

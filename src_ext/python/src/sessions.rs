@@ -80,6 +80,7 @@ pub(crate) fn session_error(py: Python<'_>, error: &SessionError) -> PyErr {
         SessionError::Role(_) => "RoleError",
         SessionError::Factors | SessionError::Names => "CapacityError",
         SessionError::Lock(_) | SessionError::Gone(_) => "StateError",
+        SessionError::TooLong(_) => "ArgumentError",
     };
     raise(py, class, &error.to_string())
 }
@@ -104,16 +105,25 @@ pub(crate) fn present(
     done.map_err(|error| session_error(py, &error))
 }
 
-/// Revoke, quarantine or release sessions: those within a uid, or those that rest on a ground. Return how many changed.
+/// Which sessions are meant: the one with an id, those within a uid, or those that rest on a ground.
+#[derive(FromPyObject)]
+pub(crate) struct Meant(Option<u64>, Option<(String, String)>, u64);
+
+/// Revoke, quarantine or release sessions. Return how many changed.
 pub(crate) fn set_all(
     py: Python<'_>,
     engine: &ztfast_engine::Engine,
-    within: Option<&(String, String)>,
-    ground: u64,
+    Meant(one, within, ground): &Meant,
     status: u8,
+    who: Option<&(String, String)>,
 ) -> PyResult<usize> {
-    let chosen = within.map_or(Chosen::Ground(ground), |(ty, id)| Chosen::Within(ty, id));
-    let done = py.detach(|| engine.set_sessions(chosen, status_of(status)));
+    let chosen = match (one, within) {
+        (Some(session), _) => Chosen::One(SessionId(*session)),
+        (None, Some((ty, id))) => Chosen::Within(ty, id),
+        (None, None) => Chosen::Ground(*ground),
+    };
+    let who = who.map(|(by, reason)| (&**by, &**reason));
+    let done = py.detach(|| engine.set_sessions(chosen, status_of(status), who));
     done.map_err(|error| session_error(py, &error))
 }
 
@@ -176,6 +186,9 @@ fn shown<'py>(
     dict.set_item("region", record.live.region.and_then(|name| engine.name_of(name)))?;
     dict.set_item("channel", record.live.channel.and_then(|name| engine.name_of(name)))?;
     dict.set_item("ground", record.ground)?;
+    // Of one that expired in quarantine, nobody ended the validity.
+    let note = if status == "expired" { None } else { engine.note_of(record) };
+    dict.set_item("note", note.map(|note| (note.by, note.reason, note.since_ns)))?;
     Ok(Some(dict))
 }
 

@@ -74,6 +74,8 @@ pub struct SessionRecord {
     pub admitted_ns: i64,
     /// What it rests on; 0 for nothing.
     pub ground: u64,
+    /// The number of the note that says who gave it its status; 0 for none.
+    pub note: u32,
     /// What decisions read of it.
     pub live: LiveAttributes,
 }

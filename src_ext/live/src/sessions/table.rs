@@ -3,7 +3,8 @@
 use super::spare::Spare;
 use crate::keeper::Kept;
 use crate::owners::{Claim, Owners, PATIENT};
-use crate::slot::{FREE, STATUS_MASK, SessionDetails, SessionSlot, SessionStatus};
+use crate::proof::{Proof, Scale};
+use crate::slot::{FREE, SLEPT_UNIT_NS, STATUS_MASK, SessionDetails, SessionSlot, SessionStatus, slept_units};
 use crate::state::{Role, State, StateGone};
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
@@ -41,6 +42,24 @@ pub(super) struct Claimed<'t> {
     claim: Option<Claim>,
 }
 
+impl Claimed<'_> {
+    /// Make the proof older by what the machine has slept since its time was computed: the clock that decisions read
+    /// stands still meanwhile.
+    pub fn age_proof(&self, scale: Scale, now: &Reading) {
+        let (before, slept) = (self.details.slept.load(Ordering::Relaxed), slept_units(now));
+        if slept <= before {
+            return;
+        }
+        // Both were rounded down.
+        let older_ns = (i64::from(slept - before) + 1).saturating_mul(SLEPT_UNIT_NS);
+        let proof = Proof::unpack(self.slot.proof.load(Ordering::Relaxed), scale);
+        let at_ns = proof.at_ns.saturating_sub(older_ns);
+        self.slot.proof.store(Proof { at_ns, ..proof }.pack(scale), Ordering::Release);
+        // It comes last: a writer that is killed in between leaves a proof that is too old, not one too young.
+        self.details.slept.store(slept, Ordering::Release);
+    }
+}
+
 impl Drop for Claimed<'_> {
     fn drop(&mut self) {
         if let Some(claim) = self.claim.take() {
@@ -60,6 +79,16 @@ impl Table {
 
     fn told(&self) -> MutexGuard<'_, Option<Told>> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drop kills whose time is over, so that decisions need not look at them. Who writes just now does it anyway.
+    fn settle_switches(&self) {
+        let (state, now_ns) = (&self.state, self.now().monotonic);
+        if state.role() == Role::Authority && state.switches().is_stale(now_ns) {
+            let _ = state.alone_at_once(|| {
+                let _settled = state.switches().writer(now_ns);
+            });
+        }
     }
 
     /// Refuse a state whose file is gone, and tell of it.
@@ -124,7 +153,10 @@ impl Table {
         for (number, _) in self.used() {
             // Whoever writes the slot meanwhile reads the clocks again when that is done.
             match self.claim(number, PATIENT) {
-                Some(claimed) => claimed.slot.follow(claimed.details, now),
+                Some(claimed) => {
+                    claimed.slot.follow(claimed.details, now);
+                    claimed.age_proof(self.state.scale(), now);
+                }
                 None => is_whole = false,
             }
         }
@@ -163,5 +195,6 @@ impl Kept for Table {
         self.follow();
         // Whoever changes something is refused; the others are told.
         let _ = self.check_file();
+        self.settle_switches();
     }
 }

@@ -244,3 +244,102 @@ fn the_first_revoked_gives_way_first_and_lists_stay_short() {
     let spare = sessions.table.spare();
     assert!(spare.ends.len() <= 2 * 3 + 64 && spare.revoked.len() <= 3);
 }
+
+fn admit_proved(sessions: &Sessions, at_ns: i64, now: &Reading) -> SessionId {
+    let known = Known { proof: Proof { at_ns, factors: 1, assurance: 2, risk: 3 }, ..Known::default() };
+    let endless = seconds(0, i64::MAX);
+    sessions.admit_at(&mut sessions.table.spare(), Place(7), &endless, &known, now).unwrap()
+}
+
+#[test]
+fn a_proof_ages_while_the_machine_sleeps() {
+    const SECOND: i64 = 1_000_000_000;
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let zero = sessions.state().base_ns() + (1 << 40) * 1_000;
+    let clocks = |awake: i64, slept: i64| {
+        let monotonic = zero + awake * SECOND;
+        Reading { wall: monotonic + slept * SECOND, monotonic, boottime: monotonic + slept * SECOND }
+    };
+    follow(&sessions, &clocks(0, 0));
+    let early = admit_proved(&sessions, clocks(0, 0).monotonic, &clocks(0, 0));
+    let never = admit_proved(&sessions, i64::MIN, &clocks(0, 0));
+    let age = |session, now: &Reading| sessions.live(session).unwrap().proof.age_ms(now.monotonic);
+    assert!((10_000..10_100).contains(&age(early, &clocks(10, 0))));
+    follow(&sessions, &clocks(10, 3_600));
+    let late = admit_proved(&sessions, clocks(10, 3_600).monotonic, &clocks(10, 3_600));
+    for _ in 0..3 {
+        assert!((3_610_000..3_610_200).contains(&age(early, &clocks(10, 3_600))), "{}", age(early, &clocks(10, 3_600)));
+        assert!((0..100).contains(&age(late, &clocks(10, 3_600))));
+        assert_eq!(age(never, &clocks(10, 3_600)), i64::MAX);
+        // The wall clock is set: nobody slept.
+        sessions.table.recompute_bounds(&mut sessions.table.spare(), &clocks(10, 3_600));
+    }
+    follow(&sessions, &clocks(20, 7_200));
+    assert!((7_220_000..7_220_300).contains(&age(early, &clocks(20, 7_200))));
+    assert!((3_610_000..3_610_200).contains(&age(late, &clocks(20, 7_200))));
+    let proof = sessions.live(early).unwrap().proof;
+    assert_eq!((proof.factors, proof.assurance, proof.risk), (1, 2, 3));
+}
+
+#[test]
+fn the_keeper_drops_kills_whose_time_is_over() {
+    use crate::switches::{Kill, Scope, Stopped};
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let switches = sessions.state().switches();
+    let now_ns = sessions.table.now().monotonic;
+    let kill = |id, until_ns| Kill {
+        id,
+        scope: Scope::Firm,
+        actions: Stopped::Usual,
+        members: Vec::new(),
+        by: id.to_string(),
+        reason: String::new(),
+        since_ns: 0,
+        until_ns: Some((0, until_ns)),
+        two_persons: false,
+        asked_by: None,
+        by_switch: false,
+    };
+    let far = now_ns + 3_600_000_000_000;
+    for (id, until_ns) in [(1, now_ns + 1), (2, far)] {
+        switches.writer(now_ns).kill(&kill(id, until_ns)).unwrap();
+    }
+    let keep = || crate::keeper::Kept::keep(&*sessions.table);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    keep();
+    assert!(!switches.is_stale(sessions.table.now().monotonic) && switches.word() != 0);
+    switches.writer(now_ns).drop_kills(|kill| kill.id == 2);
+    switches.writer(now_ns).kill(&kill(3, now_ns + 1)).unwrap();
+    assert_ne!(switches.word(), 0);
+    keep();
+    assert_eq!(switches.word(), 0);
+}
+
+#[test]
+fn a_note_says_who_gave_a_session_its_status() {
+    let sessions = Sessions::new(2, Residence::default()).unwrap();
+    let said = |session| {
+        let record = sessions.record(session).unwrap();
+        sessions.note_of(&record).map(|note| (note.by, note.reason))
+    };
+    let text = |by: &str, reason: &str| Some((by.to_owned(), reason.to_owned()));
+    let endless = seconds(0, i64::MAX);
+    let [one, other] = [1, 2].map(|place| sessions.admit(Place(place), &endless).unwrap());
+    assert_eq!((said(one), said(other)), (None, None));
+    let note = sessions.note("ann", "odd orders").unwrap();
+    assert_eq!(sessions.set_all(SessionStatus::Quarantined, note, |_| true), 2);
+    assert_eq!((said(one), said(other)), (text("ann", "odd orders"), text("ann", "odd orders")));
+    // Who says nothing is not taken for the last one who did.
+    assert!(sessions.set(one, SessionStatus::Active) && sessions.set(one, SessionStatus::Quarantined));
+    assert_eq!(said(one), None);
+    assert!(sessions.set_noted(other, SessionStatus::Revoked, sessions.note("bob", "").unwrap()));
+    assert_eq!(said(other), text("bob", ""));
+    // Neither another revocation nor another session in the slot changes or gets it.
+    assert!(!sessions.set_noted(other, SessionStatus::Revoked, note));
+    assert_eq!(said(other), text("bob", ""));
+    let next = sessions.admit(Place(3), &endless).unwrap();
+    assert_eq!((said(next), sessions.record(other)), (None, None));
+    assert!(!sessions.set_noted(other, SessionStatus::Revoked, note));
+    assert_eq!(said(next), None);
+    assert!(sessions.note(&"x".repeat(129), "").is_err());
+}

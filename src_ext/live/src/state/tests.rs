@@ -178,9 +178,9 @@ fn revocations_by_what_is_chosen_reach_the_sessions_of_all_processes() {
     let known = |ground| Known { ground, ..Known::default() };
     let ids = [(3, 1), (3, 2), (4, 1)]
         .map(|(place, ground)| second.admit_with(Place(place), &ENDLESS, &known(ground)).unwrap());
-    assert_eq!(first.set_all(SessionStatus::Revoked, |record| record.ground == 1), 2);
+    assert_eq!(first.set_all(SessionStatus::Revoked, 0, |record| record.ground == 1), 2);
     assert_eq!(ids.map(|id| second.valid(id, now_ns()).is_some()), [false, true, false]);
-    assert_eq!(first.set_all(SessionStatus::Revoked, |record| record.principal == Place(3)), 1);
+    assert_eq!(first.set_all(SessionStatus::Revoked, 0, |record| record.principal == Place(3)), 1);
     assert_eq!(second.valid(ids[1], now_ns()), None);
 }
 

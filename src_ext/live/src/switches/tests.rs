@@ -211,10 +211,12 @@ fn one_kill_too_many_is_refused() {
     assert!((0..most).all(|id| stops(&switches, &new, ("Algo", &id.to_string()))));
     assert!((most..2 * most).all(|id| !stops(&switches, &new, ("Algo", &id.to_string()))));
     for id in 0..FOR_ALL as u64 {
-        writer.kill(&kill(10_000 + id, Scope::Firm)).unwrap();
+        writer.kill(&Kill { by: id.to_string(), ..kill(10_000 + id, Scope::Firm) }).unwrap();
     }
     assert!(stops(&switches, &new, ("Algo", "x")));
     assert_eq!(writer.kill(&kill(9_999, Scope::Firm)), Err(SwitchError::ManyKills));
+    // What is killed already takes no other record.
+    assert_eq!(writer.kill(&kill(9_999, entity("Algo", "3"))).map(|kill| kill.id), Ok(3));
     for id in 0..FOR_ALL as u64 {
         writer.release(10_000 + id, "ann", None).unwrap();
     }
@@ -378,7 +380,7 @@ fn threads_see_whole_kills_and_what_was_done_before() {
                         let name = format!("{by} {round}").repeat(1 + round % 5);
                         let id = uid_hash(by, &name);
                         let kill = Kill { by: name.clone(), reason: name.clone(), ..kill(id, entity(by, &name)) };
-                        guarded(&|| switches.writer(NOW).kill(&kill).unwrap());
+                        guarded(&|| drop(switches.writer(NOW).kill(&kill).unwrap()));
                         assert!(stops(switches, new, (by, &name)), "{name} goes on");
                         guarded(&|| {
                             assert_eq!(switches.writer(NOW).release(id, by, None), Ok(Released::Done));
@@ -413,4 +415,84 @@ fn threads_see_whole_kills_and_what_was_done_before() {
         over.store(true, Ordering::Relaxed);
     });
     assert_eq!(switches.word(), 0);
+}
+
+#[test]
+fn who_kills_the_same_again_prolongs_the_kill_and_takes_no_other_record() {
+    let switches = switches();
+    let writer = write(&switches);
+    let new = action("order.new", &[], false);
+    let aapl = || entity("Instrument", "AAPL");
+    let until = |ns: i64| Some((ns + 50, ns));
+    let first = Kill { until_ns: until(NOW + 10), ..kill(1, aapl()) };
+    assert_eq!(writer.kill(&first), Ok(first.clone()));
+    for (id, end, kept) in
+        [(2, until(NOW + 5), until(NOW + 10)), (3, until(NOW + 90), until(NOW + 90)), (4, None, None)]
+    {
+        let again = Kill { reason: "another".to_owned(), since_ns: 99, until_ns: end, ..kill(id, aapl()) };
+        let longer = Kill { until_ns: kept, ..first.clone() };
+        assert_eq!(writer.kill(&again), Ok(longer.clone()), "{id}");
+        assert_eq!(switches.kills(NOW), [longer]);
+    }
+    // A kill without an end keeps none.
+    assert_eq!(writer.kill(&Kill { until_ns: until(NOW + 5), ..kill(5, aapl()) }).map(|kill| kill.until_ns), Ok(None));
+    assert!(switches.stop(u64::MAX, Some(&new), NOW + 1_000, |scope| scope.is("Instrument", "AAPL")));
+    for _ in 0..2 * KILLS {
+        writer.kill(&kill(6, aapl())).unwrap();
+    }
+    let others = [
+        Kill { by: "bob".to_owned(), ..kill(11, aapl()) },
+        kill(12, entity("Instrument", "MSFT")),
+        kill(13, Scope::Firm),
+        Kill { actions: Stopped::Everything, ..kill(14, aapl()) },
+        Kill { two_persons: true, ..kill(15, aapl()) },
+        Kill { by_switch: true, ..kill(16, aapl()) },
+        Kill { scope: aapl(), ..named(17, &["order.new"], &[]) },
+    ];
+    for other in &others {
+        assert_eq!(writer.kill(other).as_ref(), Ok(other));
+    }
+    assert_eq!(switches.kills(NOW).len(), 1 + others.len());
+    assert_eq!(writer.release(1, "ann", None), Ok(Released::Done));
+    assert_eq!(switches.kills(NOW), others);
+}
+
+#[test]
+fn a_kill_that_is_made_again_is_as_if_nobody_had_asked_for_its_release() {
+    let switches = switches();
+    let writer = write(&switches);
+    let two = Kill { two_persons: true, ..kill(1, Scope::Firm) };
+    writer.kill(&two).unwrap();
+    assert_eq!(writer.release(1, "ann", None), Ok(Released::Asked));
+    assert_eq!(writer.kill(&two).map(|kill| kill.asked_by), Ok(None));
+    assert_eq!(switches.kills(NOW), [two]);
+    assert_eq!(writer.release(1, "bob", None), Ok(Released::Asked));
+    assert_eq!(writer.release(1, "ann", None), Ok(Released::Done));
+}
+
+#[test]
+fn a_group_that_has_other_actions_by_now_is_stopped_with_those_before_too() {
+    let switches = switches();
+    let writer = write(&switches);
+    writer.kill(&named(1, &["trade"], &["order.new"])).unwrap();
+    let both = writer.kill(&named(2, &["trade"], &["order.amend", "order.new"])).unwrap();
+    assert_eq!((both.id, switches.kills(NOW)), (1, vec![both.clone()]));
+    for id in ["order.new", "order.amend"] {
+        assert!(stops(&switches, &action(id, &[], false), AAPL), "{id}");
+    }
+    assert_eq!(writer.kill(&named(3, &["trade"], &["order.new"])), Ok(both));
+}
+
+#[test]
+fn what_is_over_or_was_left_behind_is_known_to_be_stale() {
+    let switches = switches();
+    assert!(!switches.is_stale(NOW));
+    write(&switches).kill(&Kill { until_ns: Some((0, NOW + 10)), ..kill(1, entity("Instrument", "AAPL")) }).unwrap();
+    assert!(!switches.is_stale(NOW + 9) && switches.is_stale(NOW + 10));
+    let _settled = switches.writer(NOW + 10);
+    assert!(!switches.is_stale(NOW + 10) && switches.word() == 0);
+    switches.word.fetch_or(1 << 5, Ordering::Relaxed);
+    assert!(switches.is_stale(NOW));
+    let _settled = write(&switches);
+    assert!(!switches.is_stale(NOW) && switches.word() == 0);
 }
