@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import logging
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 from weakref import WeakValueDictionary
 
@@ -16,30 +15,19 @@ from numpy.typing import NDArray
 
 from ztfast import _core, gate, plain
 from ztfast import columns as columns_of
+from ztfast.arguments import boolean, check_bundle, several
 from ztfast.bundle import Bundle
+from ztfast.changing import Changing
 from ztfast.codes import Code
-from ztfast.errors import ArgumentError, ContextError, Error, OwnerError, SourceError, StaleGateError, UidError
+from ztfast.errors import ArgumentError, ContextError, OwnerError, UidError
 from ztfast.explanation import Explanation, PolicyText
 from ztfast.gate import Decision, EntityHandle, Gate, Session
 from ztfast.identities import Identity
 from ztfast.reports import MemoryUse, StaleGate, Swap
 from ztfast.sessions import Sessions, place_of_state
 from ztfast.shown import given as shown
-from ztfast.shown import one_line, refused
-from ztfast.sources import Source, read_entities
-from ztfast.switches import (
-    ALL_ACTIONS,
-    AllActions,
-    Kill,
-    Market,
-    end_of,
-    id_of,
-    names_of,
-    scope_of,
-    state_of,
-    target_of,
-    text_of,
-)
+from ztfast.shown import refused
+from ztfast.switching import Switching
 from ztfast.uid import Uid, UidLike
 
 __all__ = ["Code", "Engine", "Explanation", "Identity", "MemoryUse", "PolicyText", "StaleGate", "Swap"]
@@ -47,7 +35,7 @@ __all__ = ["Code", "Engine", "Explanation", "Identity", "MemoryUse", "PolicyText
 _LOG = logging.getLogger("ztfast")
 
 
-class Engine(Sessions):
+class Engine(Sessions, Changing, Switching):
     """An engine that decides over a bundle, inside the process and in memory.
 
     With the defaults, no decision waits for a page: the bundle and all tables are in memory before the first decision,
@@ -128,7 +116,7 @@ class Engine(Sessions):
         strict: bool = False,
         max_context: int = 1 << 22,
     ) -> None:
-        _bundle("Engine", bundle)
+        check_bundle("Engine", bundle)
         asked = {"sessions": sessions, "handles": handles}
         usual = 1 << 22 if state is None else 1 << 18
         counts: dict[str, int] = {}
@@ -141,7 +129,7 @@ class Engine(Sessions):
             if not 0 < counts[name] <= most:
                 raise refused(name, f"a number from 1 to {most}", value)
         flags = {
-            name: _bool(name, on)
+            name: boolean(name, on)
             for name, on in (("prefault", prefault), ("locked", locked), ("huge_pages", huge_pages), ("strict", strict))
         }
         own_clock = plain.text(clock)
@@ -366,9 +354,9 @@ class Engine(Sessions):
         # An iterator may never end.
         if not hasattr(type(given), "__len__"):
             raise UidError(f"wanted uids or handles, one or a sequence of them; got {shown(given)}")
-        several = _several("uids or handles", given)
+        many = several("uids or handles", given)
         return np.array(
-            [one.handle if plain.is_a(one, EntityHandle) else gate.handle_of(self._core, one) for one in several],
+            [one.handle if plain.is_a(one, EntityHandle) else gate.handle_of(self._core, one) for one in many],
             np.uint64,
         )
 
@@ -451,380 +439,6 @@ class Engine(Sessions):
             known = self._resources.setdefault(uid, gate.resource(self._core, uid))
         return known
 
-    def swap(
-        self,
-        bundle: Bundle,
-        *,
-        keep_changes: bool | None = None,
-        upsert: Source | Iterable[Any] | None = None,
-        allow_stale: bool = False,
-    ) -> Swap:
-        """Replace the bundle.
-
-        No decision waits: a decision that has begun uses the old bundle, and a gate keeps its bundle until it decides
-        again. Sessions, handles and gates stay valid. A swap is one step: no decision uses the new bundle without the
-        entities that are kept or upserted.
-
-        Args:
-            bundle: The new bundle.
-            keep_changes: Repeat the changes of :meth:`upsert` and :meth:`remove`, with the last state of each entity.
-                ``False`` drops the changes. By default they are dropped too, but a warning of the logger ``"ztfast"``
-                lists them.
-            upsert: Entities to put into the new bundle's store, as for :meth:`upsert`.
-            allow_stale: Swap even if live gates do not fit the bundle. Each of their decisions is then DENY with code
-                STALE_GATE, until a swap to a bundle that they fit.
-
-        Returns:
-            The changes that were kept and those that were dropped.
-
-        Raises:
-            StaleGateError: if live gates that fit the old bundle would not fit this one, see :meth:`stale_gates`.
-            PolicyError: if a kept or upserted entity does not fit the new schema, or is there twice with differences.
-            EntityError: if an entity would be its own ancestor.
-            BundleError: if a section of the bundle does not match its hash.
-            CapacityError: if the system has no memory for it and the gates, or does not allow locking it.
-
-            After any error, the old bundle stays, with its changes.
-
-        >>> import ztfast
-        >>> engine = ztfast.Engine(ztfast.examples.tiny())
-        >>> engine.remove(['User::"bob"'])
-        >>> engine.swap(ztfast.examples.tiny(), keep_changes=True)
-        Swap(kept=(Uid(type='User', id='bob'),), forgotten=())
-        >>> engine.swap(ztfast.examples.tiny(), keep_changes=False).forgotten
-        (Uid(type='User', id='bob'),)
-        """
-        _bundle("swap", bundle)
-        keeps = keep_changes is not None and _bool("swap: keep_changes", keep_changes)
-        allows = _bool("swap: allow_stale", allow_stale)
-        source = None if upsert is None else read_entities(upsert)
-        kept, forgotten, stale = self._core.swap(
-            bundle._core, bundle, keeps, None if source is None else source[1], allows
-        )
-        if stale:
-            gates = tuple(StaleGate._of(gate) for gate in stale)
-            named = "; ".join(f"{gate.count} of {gate.action} ({', '.join(gate.names)}): {gate.why}" for gate in gates)
-            raise StaleGateError(
-                f"live gates do not fit the bundle, and would deny every request: {named}. Compile a bundle that they "
-                "fit, drop these gates, or call swap(bundle, allow_stale=True)",
-                gates,
-            )
-        done = Swap(tuple(Uid(*uid) for uid in kept), tuple(Uid(*uid) for uid in forgotten))
-        if done.forgotten and keep_changes is None:
-            shown = ", ".join(map(str, done.forgotten[:5]))
-            more = f" and {len(done.forgotten) - 5} more" if len(done.forgotten) > 5 else ""
-            _LOG.warning(
-                "the swap dropped changes of upsert() and remove(): %s%s; swap(bundle, keep_changes=True) keeps them",
-                shown,
-                more,
-            )
-        return done
-
-    def stale_gates(self, bundle: Bundle) -> tuple[StaleGate, ...]:
-        """Return the live gates that do not fit a bundle, and why. :meth:`swap` refuses a bundle because of them.
-
-        Gates that do not fit the present bundle either are included, and marked as such.
-
-        >>> import ztfast
-        >>> engine = ztfast.Engine(ztfast.examples.tiny())
-        >>> view = engine.prepare("view")
-        >>> engine.stale_gates(ztfast.examples.tiny())
-        ()
-        """
-        _bundle("stale_gates", bundle)
-        return tuple(StaleGate._of(gate) for gate in self._core.stale_gates(bundle._core))
-
-    def compact(self) -> None:
-        """Free memory that is no longer needed.
-
-        This is the memory of replaced texts, of entities that were added and removed, and of uids of principals whose
-        sessions have ended. A uid for which :meth:`resource` returned a handle is kept. If all handles are in use, an
-        admission frees those of ended sessions by itself. In a shared state uids are kept for as long as the state. An
-        idle gate holds its old data until it decides again.
-
-        An entity that was added and removed again leaves no trace: a later swap that keeps changes does not remove it
-        from a bundle that has it.
-
-        The call takes as long as a :meth:`swap` to the present bundle that keeps the changes. No decision waits, and
-        sessions, handles and gates stay valid.
-
-        >>> import ztfast
-        >>> engine = ztfast.Engine(ztfast.examples.tiny())
-        >>> engine.compact()
-        """
-        self._core.compact()
-
-    def upsert(self, entities: Source | Iterable[Any]) -> None:
-        """Add entities to the store, or replace them, between two decisions.
-
-        Later decisions are those of a bundle compiled with these entities. A change is one step: no decision sees a
-        part of it. The next :meth:`swap` drops it unless ``keep_changes`` is true, so change the sources of the next
-        bundle too.
-
-        Args:
-            entities: The entities, as for :func:`ztfast.compile`: a file, a text, or a list in Cedar's JSON. Each
-                replaces the whole entity with its uid: parents, attributes and tags.
-
-        Raises:
-            PolicyError: if an entity does not fit the schema, or is there twice with differences.
-            EntityError: if an entity would be its own ancestor.
-
-        >>> import ztfast
-        >>> engine = ztfast.Engine(ztfast.examples.tiny())
-        >>> engine.evaluate('User::"eve"', "view", 'Photo::"p2"').effect
-        'DENY'
-        >>> guests = [{"type": "Group", "id": "guests"}]
-        >>> engine.upsert([{"uid": {"type": "User", "id": "eve"}, "attrs": {}, "parents": guests}])
-        >>> engine.evaluate('User::"eve"', "view", 'Photo::"p2"').effect
-        'ALLOW'
-        """
-        source = read_entities(entities)
-        if source is None:
-            raise SourceError("upsert: wanted a list of entities in Cedar's JSON, a file or ztfast.Text(...); got None")
-        self._core.change(source[1], [])
-
-    def remove(self, uids: Iterable[UidLike]) -> None:
-        """Remove entities from the store, between two decisions. Entities that are not in the store are ignored.
-
-        Children of a removed entity keep it as their parent, but lose its ancestors, as in Cedar's JSON.
-
-        Raises:
-            UidError: if an element is not a uid.
-            EntityError: if the schema has no such type, or an entity is an action or named twice.
-
-        >>> import ztfast
-        >>> engine = ztfast.Engine(ztfast.examples.tiny())
-        >>> engine.remove(['User::"bob"'])
-        >>> engine.evaluate('User::"bob"', "view", 'Photo::"p2"').effect
-        'DENY'
-        """
-        try:
-            removals = [(uid.type, uid.id) for uid in map(Uid.of, _several("a list of uids", uids))]
-        except Error:
-            raise
-        except Exception as error:
-            raise UidError(f"wanted a list of uids; got {shown(uids)}, which fails: {error!r}") from error
-        self._core.change(None, removals)
-
-    def kill_switch(self, on: bool, actions: AllActions | UidLike | Iterable[UidLike] | None = None) -> None:
-        """Stop actions for all sessions: deny them with code KILLED until the switch is lifted, also after swaps.
-
-        This is a kill of the whole firm, without a name, a reason or an end: :meth:`kill` takes these, and a scope.
-
-        Args:
-            on: ``True`` to stop actions, ``False`` to lift the switch.
-            actions: By default all actions except those that the bundle exempts (``ztfast.compile(exempt=...)``), so
-                that actions which reduce risk stay possible. :data:`ztfast.ALL_ACTIONS` includes exempt actions. Or
-                these actions and groups of actions, exempt or not.
-
-        Stopping a group stops its present actions, and those that later bundles add to it. An action that a bundle
-        takes out of the group stays stopped until the group's switch is lifted.
-
-        ``kill_switch(False)`` lifts all switches. ``kill_switch(False, actions=[...])`` lifts the switches with these
-        names; an action that another switch stops too stays stopped. Neither lifts a kill of :meth:`kill`:
-        :meth:`release_kill` does, which names it.
-
-        Raises:
-            ActionError: if the bundle has no such action or group; nothing has changed then.
-            ArgumentError: if ``on`` is neither True nor False, or ``actions`` is empty.
-            ForkedError: if the engine was opened before a fork.
-
-        >>> import ztfast
-        >>> engine = ztfast.Engine(ztfast.examples.tiny())
-        >>> engine.kill_switch(True, actions=["view"])
-        >>> engine.killed
-        True
-        >>> engine.kill_switch(False)
-        """
-        is_on = _bool("kill_switch", on)
-        names = names_of("kill_switch", actions)
-        self._core.kill_switch(is_on, actions is ALL_ACTIONS, names)
-
-    @property
-    def killed(self) -> bool:
-        """Whether anything is killed, by :meth:`kill_switch` or :meth:`kill`. Raises as :meth:`kills` does."""
-        return self._core.killed
-
-    def kill(
-        self,
-        scope: UidLike | Literal["firm"] = "firm",
-        actions: AllActions | UidLike | Iterable[UidLike] | None = None,
-        *,
-        by: str,
-        reason: str,
-        until: float | datetime.datetime | str | None = None,
-        two_persons: bool = False,
-    ) -> Kill:
-        """Stop actions of the firm, or of all that is in an entity: a venue, a strategy, a principal, an instrument.
-
-        A decision is DENY with code KILLED if its principal or its resource is the entity, or is in it, by the store of
-        that moment. Decisions that begin after this returns see it. It holds until it is released or its time is over,
-        also after swaps, and for entities that the store lacks. A principal that acts on behalf of another is not
-        stopped by a kill of that one.
-
-        The type must be in the present bundle's schema, for a mistyped one would stop nothing. The entity need not be
-        in its store: a kill outlives bundles, and may come before what it stops. If neither the store nor anything else
-        of the state knows it (:meth:`knows`), the logger ``"ztfast"`` gets a warning.
-
-        Who stops the same again (the scope, the actions, by whom and whether two persons must release it are equal)
-        makes no second kill: the first one lasts until the later of both ends, with its own reason, and is returned.
-        Somebody's request to release it is then void.
-
-        Args:
-            scope: "firm", or the uid of an entity.
-            actions: As for :meth:`kill_switch`: by default all actions except those that the bundle exempts.
-            by: Who stops them.
-            reason: Why.
-            until: The end: epoch seconds, an aware ``datetime`` or its ``isoformat()``. It is converted once, so
-                setting the wall clock later does not end the kill sooner. By default it has none.
-            two_persons: Whether two persons must release it.
-
-        Raises:
-            ActionError: if the bundle has no such action or group.
-            ArgumentError: if a text is empty or too long (``by``: 128 bytes, ``reason``: 256, type and id: 248 each),
-                the end is over, or the actions are too many (256, with those in the groups that are named).
-            CapacityError: if there are 256 kills already, of which the last 8 may only be of the whole firm.
-            EntityError: if the schema has no entity type of this name.
-            ForkedError: if the engine was opened before a fork.
-
-        Nothing has changed if it raises.
-
-        >>> import ztfast
-        >>> engine = ztfast.Engine(ztfast.examples.tiny())
-        >>> kill = engine.kill('User::"ann"', by="bob", reason="lost her key")
-        >>> engine.killed, engine.kills() == [kill]
-        (True, True)
-        >>> engine.release_kill(kill, by="bob", reason="she found it")
-        True
-        """
-        by_two = _bool("two_persons", two_persons)
-        entity = scope_of(scope)
-        names = names_of("kill", actions)
-        by, reason, end = text_of("by", by), text_of("reason", reason), end_of(until)
-        if entity is not None:
-            self._core.check_principal(*entity)
-        told = self._core.switches.kill(
-            entity,
-            actions is ALL_ACTIONS,
-            names,
-            by,
-            reason,
-            end,
-            by_two,
-        )
-        kill = Kill._of(told)
-        if entity is not None:
-            self._warn_of_unknown("kill", entity)
-        _LOG.info("kill %016x of %s by %s: %s", kill.id, one_line(str(kill.scope)), one_line(by), one_line(reason))
-        return kill
-
-    def release_kill(self, kill: Kill | int, *, by: str, reason: str, approved_by: str | None = None) -> bool:
-        """Release one kill. Return whether it is released.
-
-        Where two persons must release it, the first call is a request: it returns ``False``, and the kill stays in
-        force until somebody else calls too. Or one call names who approved it.
-
-        Args:
-            kill: The kill, or its id.
-            by: Who releases it.
-            reason: Why.
-            approved_by: Who approved it: somebody else.
-
-        Raises:
-            ReleaseError: if there is no such kill (any more), or one person is to be both.
-            ArgumentError: if a text is empty or too long, or this is no kill.
-            ForkedError: if the engine was opened before a fork.
-
-        >>> import ztfast
-        >>> engine = ztfast.Engine(ztfast.examples.tiny())
-        >>> kill = engine.kill(by="ann", reason="a drill", two_persons=True)
-        >>> engine.release_kill(kill, by="ann", reason="it is over")
-        False
-        >>> engine.release_kill(kill.id, by="bob", reason="it is over")
-        True
-        """
-        number = id_of(kill)
-        by, reason = text_of("by", by), text_of("reason", reason)
-        approved_by = None if approved_by is None else text_of("approved_by", approved_by)
-        released: bool = self._core.switches.release(number, by, approved_by)
-        done = "released" if released else "release asked for"
-        _LOG.info("kill %016x: %s by %s: %s", number, done, one_line(by), one_line(reason))
-        return released
-
-    def knows(self, uid: UidLike) -> bool:
-        """Return whether the store has an entity, a policy names it, or it has a handle or a session.
-
-        In a shared state, one that any authority's store has or had counts too. A kill of anything else may be of a
-        mistyped name.
-
-        Raises:
-            UidError: if ``uid`` is not a uid.
-            ForkedError: if the engine was opened before a fork.
-
-        >>> import ztfast
-        >>> engine = ztfast.Engine(ztfast.examples.tiny())
-        >>> engine.knows('User::"ann"'), engine.knows('User::"amm"')
-        (True, False)
-        """
-        return self._core.knows(*Uid.of(uid))
-
-    def _warn_of_unknown(self, what: str, uid: Uid) -> None:
-        if not self._core.knows(*uid):
-            _LOG.warning("%s: nothing is known of %s, which may be mistyped", what, one_line(str(uid)))
-
-    def kills(self) -> list[Kill]:
-        """Return the kills in force, the oldest first.
-
-        Raises:
-            ForkedError: if the engine was opened before a fork.
-            StateError: if the file of the state is gone.
-        """
-        return [Kill._of(told) for told in self._core.switches.kills()]
-
-    def market(self, target: UidLike, state: Literal["normal", "volatile", "halted"], *, by: str, reason: str) -> None:
-        """Set the state of a market: of an instrument, a venue or any other resource, and of all that is in it.
-
-        A resource's state is the severest of its own and of everything that it is in. Policies read it as
-        ``context.live.market``. Decisions that begin after this returns see it.
-
-        Args:
-            target: The resource.
-            state: "normal", "volatile" or "halted".
-            by: Who sets it.
-            reason: Why.
-
-        Raises:
-            ArgumentError: if the state is none of these, or a text is empty or too long.
-            CapacityError: if 1,024 markets are other than normal already.
-            EntityError: if the schema has no entity type of this name.
-            ForkedError: if the engine was opened before a fork.
-
-        >>> import ztfast
-        >>> engine = ztfast.Engine(ztfast.examples.tiny())
-        >>> engine.market('Photo::"p1"', "halted", by="ann", reason="news")
-        >>> engine.market_state('Photo::"p1"'), engine.market_state('Photo::"p2"')
-        ('halted', 'normal')
-        """
-        uid, by, reason = target_of(target), text_of("by", by), text_of("reason", reason)
-        name = state_of(state)
-        self._core.check_principal(*uid)
-        self._core.switches.set_market(uid, name, by, reason)
-        self._warn_of_unknown("market", uid)
-
-    def market_state(self, target: UidLike) -> str:
-        """Return the state of a market: the severest of the resource's own and of everything that it is in.
-
-        >>> import ztfast
-        >>> ztfast.Engine(ztfast.examples.tiny()).market_state('Photo::"p1"')
-        'normal'
-        """
-        state: str = self._core.switches.market(target_of(target))
-        return state
-
-    def markets(self) -> list[Market]:
-        """Return the markets whose own state is not normal."""
-        return [Market._of(told) for told in self._core.switches.markets()]
-
     def explain(
         self,
         who: Session | UidLike,
@@ -896,36 +510,12 @@ def _id(session: Session) -> int:
     return session.id
 
 
-def _bundle(what: str, bundle: object) -> None:
-    if not plain.is_a(bundle, Bundle):
-        raise refused(what, "a ztfast.Bundle, as ztfast.Bundle.load(path) or ztfast.compile(...) gives", bundle)
-
-
 def _count(number: Any) -> int:
     """Convert an integer, numpy's too; return 0 for other values."""
     try:
         return 0 if isinstance(number, bool) else int.__index__(operator.index(number))
     except Exception:
         return 0
-
-
-def _bool(what: str, given: object) -> bool:
-    on = plain.flag(given)
-    if on is None:
-        raise refused(what, "True or False", given)
-    return on
-
-
-def _several(wanted: str, many: Any) -> Iterable[Any]:
-    # A Uid is iterable too, but its parts are not uids.
-    if not isinstance(many, (str, bytes, Mapping, Uid)):
-        try:
-            walk: Iterable[Any] = iter(many)
-        except Exception:
-            pass
-        else:
-            return walk
-    raise UidError(f"wanted {wanted}; got {shown(many)}")
 
 
 def _dict(context: Mapping[Any, Any] | None) -> dict[Any, Any]:

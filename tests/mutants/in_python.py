@@ -40,14 +40,14 @@ MUTANTS = (
     ),
     Mutant(
         "a swap forgets the changes that it is to keep",
-        "ztfast/engine.py",
+        "ztfast/changing.py",
         "bundle._core, bundle, keeps, None if",
         "bundle._core, bundle, keeps and upsert is not None, None if",
         Python("tests/api/test_swap.py"),
     ),
     Mutant(
         "a swap that makes gates stale is passed over in silence",
-        "ztfast/engine.py",
+        "ztfast/changing.py",
         "        if stale:\n            gates = tuple(",
         "        if stale and allow_stale:\n            gates = tuple(",
         Python("tests/api/test_swap.py"),
