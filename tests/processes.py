@@ -21,8 +21,15 @@ entity Book;
 entity Doc in [Book];
 action read appliesTo { principal: User, resource: Doc, context: { n: Long } };
 action look appliesTo { principal: User, resource: Doc };
+action deal appliesTo { principal: User, resource: Doc, context: { n: Long, live: ztfast::Live } };
 """
-PERMIT = 'permit (principal in Team::"{team}", action == Action::"read", resource) when {{ context.n == 1 }};'
+POLICIES = """
+permit (principal in Team::"{team}", action in [Action::"read", Action::"deal"], resource) when {{ context.n == 1 }};
+forbid (principal, action == Action::"deal", resource)
+when {{ context.live.market == "halted" || context.live.risk >= 50 }};
+@step_up("fido2")
+forbid (principal, action == Action::"deal", resource) unless {{ context.live.factors.contains("fido2") }};
+"""
 USERS = ("ann", "bob", "eve")
 TEAMS = ("t1", "t2")
 DOC, BOOK = 'Doc::"d"', 'Book::"b"'
@@ -40,7 +47,7 @@ def bundle(permitted: str) -> ztfast.Bundle:
     """Compile the bundle that permits one team, to which ann belongs at first."""
     doc = {"uid": {"type": "Doc", "id": "d"}, "attrs": {}, "parents": [{"type": "Book", "id": "b"}]}
     entities = [user("ann", permitted), user("bob", None), doc]
-    return ztfast.compile(ztfast.Text(PERMIT.format(team=permitted)), schema=ztfast.Text(SCHEMA), entities=entities)
+    return ztfast.compile(ztfast.Text(POLICIES.format(team=permitted)), schema=ztfast.Text(SCHEMA), entities=entities)
 
 
 class Served:
@@ -49,7 +56,8 @@ class Served:
     def __init__(self, state: str, role: Any, bundles: dict[str, ztfast.Bundle], sessions: int) -> None:
         self.bundles = bundles
         self.engine = ztfast.Engine(bundles["t1"], state=state, role=role, sessions=sessions, handles=256)
-        self.gate, self.doc = self.engine.prepare("read", "n"), self.engine.resource(DOC)
+        self.gates = {action: self.engine.prepare(action, "n") for action in ("read", "deal")}
+        self.doc = self.engine.resource(DOC)
         self.sessions: dict[int, ztfast.Session] = {}
 
     def session(self, number: int) -> ztfast.Session:
@@ -62,21 +70,19 @@ class Served:
         self.sessions[session.id] = session
         return session.id
 
-    def codes(self, numbers: list[int]) -> list[str]:
-        return [self.code(number) for number in numbers]
+    def codes(self, numbers: list[int], action: str = "read") -> list[str]:
+        return [self.code(number, action) for number in numbers]
 
-    def code(self, number: int) -> str:
+    def code(self, number: int, action: str = "read") -> str:
         """Decide in every way, and return the code."""
+        gate = self.gates[action]
         try:
             session = self.session(number)
         except ztfast.SessionError as error:
             return f"SessionError: {error}"
-        many = ztfast.Code(self.gate.decide_many(session, [self.doc], [1])[0]).name
-        one, general = (
-            self.gate.decide(session, self.doc, 1).code,
-            self.engine.decide(session, "read", DOC, {"n": 1}).code,
-        )
-        allowed = self.gate.allows(session, self.doc, 1)
+        many = ztfast.Code(gate.decide_many(session, [self.doc], [1])[0]).name
+        one, general = gate.decide(session, self.doc, 1).code, self.engine.decide(session, action, DOC, {"n": 1}).code
+        allowed = gate.allows(session, self.doc, 1)
         return one if one == general == many and allowed is (one == "ALLOW") else f"{one} {general} {many} {allowed}"
 
     def change(self, number: int, what: str, *given: Any, **how: Any) -> Any:
