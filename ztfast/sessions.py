@@ -123,7 +123,8 @@ class Sessions:
             what: A session, or the uid of a principal or of an entity that principals are in.
             ground: A ground, as in :class:`ztfast.Identity`.
             by: Who revokes them. The logger ``"ztfast"`` reports it with the reason, at level INFO, and
-                :meth:`sessions` shows both, in all processes, while the state keeps them: the last 512 calls.
+                :meth:`sessions` shows both, in all processes, while the state keeps them: the last 512 calls that
+                changed something.
             reason: Why.
 
         Returns:

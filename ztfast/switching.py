@@ -118,6 +118,8 @@ class Switching:
             CapacityError: if there are 256 kills already, of which the last 8 may only be of the whole firm.
             EntityError: if the schema has no entity type of this name.
             ForkedError: if the engine was opened before a fork.
+            StateError: if the file of the state is gone, or for a second another process has the lock of those who
+                change switches: it was stopped, and the message says which one. Meanwhile :meth:`revoke` works.
 
         Nothing has changed if it raises.
 

@@ -417,8 +417,12 @@ def test_who_revoked_a_session_and_why_is_seen_by_all(state: Path, start: Callab
     assert one.revoke()
     assert said(one) == (None, None)
     # The last 512 are kept.
+    spare = here.admit(identity('User::"eve"'))
+    for number in range(600):
+        assert here.revoke('User::"none"', by=str(number), reason="a test") == 0
+    assert said(third) == ("ops team", "gone")
     for number in range(512):
-        here.revoke('User::"none"', by=str(number), reason="a test")
+        assert here.quarantine(spare, on=number % 2 == 0, by=str(number), reason="a test") == 1
     assert said(third) == (None, None)
 
 

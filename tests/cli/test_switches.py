@@ -156,9 +156,11 @@ def test_a_release_names_one_kill(desk: Desk) -> None:
     second = desk.json("kill", XNAS, "--by", "bob", "--reason", "a test")["id"]
     for target, code, says in (
         (XNAS, 2, "2 kills are meant"),
-        ("firm", 1, "nothing of this id or scope"),
-        ("0x", 1, "nothing of this id or scope"),
-        (IBM, 1, "nothing of this id or scope"),
+        ("firm", 1, "nothing of this scope"),
+        ("0x", 2, "at least 4 digits of a kill's id"),
+        ("0x00000000", 1, "no kill with this id"),
+        ("7", 1, "no kill with this id"),
+        (IBM, 1, "nothing of this scope"),
         ("Venue::XNAS", 1, """'Venue::"XNAS"'"""),
     ):
         done = desk.run("kill", "release", target, *WHO)

@@ -16,6 +16,8 @@ from ztfast.cli.states import (
     Group,
     Reason,
     State,
+    having_id,
+    is_id,
     moment,
     opened,
     parsed,
@@ -208,18 +210,12 @@ def named(target: str, kills: list[Kill]) -> Kill:
         UsageError: if there are several.
         UidError: if the text is none of these.
     """
-    written = target.strip().lower()
-    if written.startswith("0x"):
-        found = [each for each in kills if shortened(each.id, whole=True).startswith(written) and len(written) > 4]
-    elif written == FIRM:
-        found = [each for each in kills if each.scope == FIRM]
-    else:
-        scope = parsed(target)
-        found = [each for each in kills if each.scope == scope]
+    if is_id(target):
+        return having_id(target, kills, "kill", ReleaseError)
+    scope = FIRM if target.strip().lower() == FIRM else parsed(target)
+    found = [each for each in kills if each.scope == scope]
     if not found:
-        raise ReleaseError(
-            f"{one_line(target)}: nothing of this id or scope is killed: `ztfast kill list` shows what is"
-        )
+        raise ReleaseError(f"{one_line(target)}: nothing of this scope is killed: `ztfast kill list` shows what is")
     if len(found) > 1:
         ids = ", ".join(shortened(each.id, whole=True) for each in found[:4])
         raise UsageError(f"{one_line(target)}: {len(found)} kills are meant ({ids}): give the id of one")

@@ -9,22 +9,22 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol, TypeVar
 
 import typer
 
 from ztfast.bundle import Bundle, compile
 from ztfast.cli.output import UsageError, say
 from ztfast.engine import Engine
-from ztfast.errors import SessionError, StateError, UidError
+from ztfast.errors import Error, SessionError, StateError, UidError
 from ztfast.reports import SessionInfo
 from ztfast.shown import name_of, one_line
 from ztfast.sources import Text
 from ztfast.uid import Uid
 
 __all__ = [
-    "BundleFile", "By", "Group", "Reason", "State", "is_id", "matching", "moment", "opened", "parsed", "said",
-    "shortened", "span", "warn_of_unknown",
+    "BundleFile", "By", "Group", "Reason", "State", "having_id", "is_id", "matching", "moment", "opened", "parsed",
+    "said", "shortened", "span", "warn_of_unknown",
 ]  # fmt: skip
 
 State = Annotated[
@@ -132,25 +132,45 @@ def matching(target: str, sessions: Iterable[SessionInfo]) -> list[SessionInfo] 
         UsageError: if these are the first digits of several ids, or too few digits.
         SessionError: if there is no session with this id.
     """
-    written = target.strip().lower()
     if not is_id(target):
         principal = parsed(target)
         return [info for info in sessions if info.principal == principal] or None
-    sessions = list(sessions)
+    return [having_id(target, sessions, "session", SessionError)]
+
+
+class HasId(Protocol):
+    """A session or a kill."""
+
+    @property
+    def id(self) -> int:
+        """Its id."""
+
+
+T = TypeVar("T", bound=HasId)
+
+
+def having_id(target: str, among: Iterable[T], what: str, error: type[Error]) -> T:
+    """Return the session or the kill whose id a text names, by all of its digits or the first ones.
+
+    Raises:
+        UsageError: if these are the first digits of several ids, or too few digits.
+        Error: the one that is given, if there is none with this id.
+    """
+    written = target.strip().lower()
     if written.isdecimal():
-        found = [info for info in sessions if info.id == int(written)]
+        found = [each for each in among if each.id == int(written)]
+    elif len(written) < 2 + SHOWN - 2:
+        raise UsageError(f"{one_line(target)}: wanted at least {SHOWN - 2} digits of a {what}'s id after 0x")
     else:
-        if len(written) < 2 + SHOWN - 2:
-            raise UsageError(f"{one_line(target)}: wanted at least {SHOWN - 2} digits of a session's id after 0x")
-        found = [info for info in sessions if shortened(info.id, whole=True).startswith(written)]
+        found = [each for each in among if shortened(each.id, whole=True).startswith(written)]
     if not found:
-        raise SessionError(
-            f"{one_line(target)}: there is no session with this id: `ztfast session list` shows those that there are"
+        raise error(
+            f"{one_line(target)}: there is no {what} with this id: `ztfast {what} list` shows those that there are"
         )
     if len(found) > 1:
-        several = ", ".join(shortened(info.id, whole=True) for info in found[:4])
-        raise UsageError(f"{one_line(target)}: {len(found)} sessions begin so ({several}): give more digits")
-    return found
+        several = ", ".join(shortened(each.id, whole=True) for each in found[:4])
+        raise UsageError(f"{one_line(target)}: {len(found)} {what}s begin so ({several}): give more digits")
+    return found[0]
 
 
 def parsed(target: str) -> Uid:
@@ -170,7 +190,7 @@ def parsed(target: str) -> Uid:
 
 
 def is_id(target: str) -> bool:
-    """Return whether a text names a session by its id, and not by a uid."""
+    """Return whether a text names a session or a kill by its id, and not by a uid."""
     written = target.strip().lower()
     return written.isdecimal() or (
         written.startswith("0x") and all(digit in "0123456789abcdef" for digit in written[2:])

@@ -205,7 +205,8 @@ impl Shared {
         who: Option<(&str, &str)>,
     ) -> Result<usize, SessionError> {
         self.check_authority("revoke sessions")?;
-        let note = who.map_or(Ok(0), |(by, reason)| self.sessions.note(by, reason))?;
+        let note = who.map(|(by, reason)| self.sessions.note(by, reason)).transpose()?;
+        let note = note.as_ref();
         Ok(match chosen {
             Chosen::One(session) => usize::from(self.sessions.set_noted(session, status, note)),
             Chosen::Ground(ground) => self.sessions.set_all(status, note, |record| record.ground == ground),

@@ -313,15 +313,15 @@ impl Sessions {
     /// Set a session's status. Return `false` if there is no such session, or it was revoked, which is final.
     #[must_use]
     pub fn set(&self, session: SessionId, status: SessionStatus) -> bool {
-        self.set_noted(session, status, 0)
+        self.set_noted(session, status, None)
     }
 
-    /// Set a session's status as [`Self::set`] does, by who has the note with this number; 0 for nobody that is named.
+    /// Set a session's status as [`Self::set`] does, and keep with it who did that; `None` for nobody that is named.
     #[must_use]
-    pub fn set_noted(&self, session: SessionId, status: SessionStatus, note: u32) -> bool {
+    pub fn set_noted(&self, session: SessionId, status: SessionStatus, note: Option<&Note>) -> bool {
         let changed = self.set_status(session, status);
         if changed {
-            self.keep_note(session, note);
+            self.keep_note(&[session], note);
         }
         changed
     }
@@ -337,42 +337,50 @@ impl Sessions {
         changed
     }
 
-    /// Keep the number of the note about a session, whose status was set already: that waits for nobody.
-    fn keep_note(&self, session: SessionId, note: u32) {
-        let number = self.number(session);
-        let known = self.table.state.details().get(number).map(|details| details.note.load(Ordering::Acquire));
-        if known == Some(note) {
-            return;
-        }
-        let Some(claimed) = self.table.claim(number, PATIENT) else { return };
-        if is_of(claimed.slot.state.load(Ordering::Acquire), session, self.mask) {
-            claimed.details.note.store(note, Ordering::Release);
+    /// Keep a note about sessions, whose status was set already: that waits for nobody.
+    fn keep_note(&self, sessions: &[SessionId], note: Option<&Note>) {
+        let state = &self.table.state;
+        let note = note.map_or(0, |note| state.notes().write(&state.owners, note));
+        for &session in sessions {
+            let number = self.number(session);
+            let known = state.details().get(number).map(|details| details.note.load(Ordering::Acquire));
+            if known == Some(note) {
+                continue;
+            }
+            let Some(claimed) = self.table.claim(number, PATIENT) else { continue };
+            if is_of(claimed.slot.state.load(Ordering::Acquire), session, self.mask) {
+                claimed.details.note.store(note, Ordering::Release);
+            }
         }
     }
 
     /// Set the status of every session that `chosen` picks, with a note. Return how many changed. Sessions that are
     /// admitted meanwhile may be missed.
     #[must_use]
-    pub fn set_all(&self, status: SessionStatus, note: u32, chosen: impl Fn(&SessionRecord) -> bool) -> usize {
+    pub fn set_all(
+        &self,
+        status: SessionStatus,
+        note: Option<&Note>,
+        chosen: impl Fn(&SessionRecord) -> bool,
+    ) -> usize {
         let all = self.all();
         let changed = all.iter().filter(|record| chosen(record) && self.set_status(record.id, status));
-        // No session is decided for while notes about others wait.
         let changed: Vec<SessionId> = changed.map(|record| record.id).collect();
-        for &session in &changed {
-            self.keep_note(session, note);
+        // What changes nothing takes no note's place.
+        if !changed.is_empty() {
+            self.keep_note(&changed, note);
         }
         changed.len()
     }
 
-    /// Write down who changes sessions now, and why. Return the number for [`Self::set_noted`].
+    /// Return a note of who changes sessions now, and why, for [`Self::set_noted`].
     ///
     /// # Errors
     /// [`SwitchError::TooLong`].
-    pub fn note(&self, by: &str, reason: &str) -> Result<u32, SwitchError> {
-        let state = &self.table.state;
+    pub fn note(&self, by: &str, reason: &str) -> Result<Note, SwitchError> {
         let note = Note { by: by.to_owned(), reason: reason.to_owned(), since_ns: self.table.now().wall };
         Notes::check(&note)?;
-        Ok(if state.role() == Role::Authority { state.notes().write(&state.owners, &note) } else { 0 })
+        Ok(note)
     }
 
     /// Return who gave a session its present status, when and why, if that was said and is still kept.

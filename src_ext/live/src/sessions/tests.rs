@@ -327,19 +327,23 @@ fn a_note_says_who_gave_a_session_its_status() {
     let [one, other] = [1, 2].map(|place| sessions.admit(Place(place), &endless).unwrap());
     assert_eq!((said(one), said(other)), (None, None));
     let note = sessions.note("ann", "odd orders").unwrap();
-    assert_eq!(sessions.set_all(SessionStatus::Quarantined, note, |_| true), 2);
+    assert_eq!(sessions.set_all(SessionStatus::Quarantined, Some(&note), |_| true), 2);
     assert_eq!((said(one), said(other)), (text("ann", "odd orders"), text("ann", "odd orders")));
     // Who says nothing is not taken for the last one who did.
     assert!(sessions.set(one, SessionStatus::Active) && sessions.set(one, SessionStatus::Quarantined));
     assert_eq!(said(one), None);
-    assert!(sessions.set_noted(other, SessionStatus::Revoked, sessions.note("bob", "").unwrap()));
+    assert!(sessions.set_noted(other, SessionStatus::Revoked, sessions.note("bob", "").ok().as_ref()));
     assert_eq!(said(other), text("bob", ""));
     // Neither another revocation nor another session in the slot changes or gets it.
-    assert!(!sessions.set_noted(other, SessionStatus::Revoked, note));
+    assert!(!sessions.set_noted(other, SessionStatus::Revoked, Some(&note)));
+    // Nor do as many calls as notes are kept that change nothing.
+    for _ in 0..crate::notes::NOTES {
+        assert_eq!(sessions.set_all(SessionStatus::Revoked, Some(&note), |record| record.id == other), 0);
+    }
     assert_eq!(said(other), text("bob", ""));
     let next = sessions.admit(Place(3), &endless).unwrap();
     assert_eq!((said(next), sessions.record(other)), (None, None));
-    assert!(!sessions.set_noted(other, SessionStatus::Revoked, note));
+    assert!(!sessions.set_noted(other, SessionStatus::Revoked, Some(&note)));
     assert_eq!(said(next), None);
     assert!(sessions.note(&"x".repeat(129), "").is_err());
 }

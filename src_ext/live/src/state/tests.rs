@@ -178,9 +178,9 @@ fn revocations_by_what_is_chosen_reach_the_sessions_of_all_processes() {
     let known = |ground| Known { ground, ..Known::default() };
     let ids = [(3, 1), (3, 2), (4, 1)]
         .map(|(place, ground)| second.admit_with(Place(place), &ENDLESS, &known(ground)).unwrap());
-    assert_eq!(first.set_all(SessionStatus::Revoked, 0, |record| record.ground == 1), 2);
+    assert_eq!(first.set_all(SessionStatus::Revoked, None, |record| record.ground == 1), 2);
     assert_eq!(ids.map(|id| second.valid(id, now_ns()).is_some()), [false, true, false]);
-    assert_eq!(first.set_all(SessionStatus::Revoked, 0, |record| record.principal == Place(3)), 1);
+    assert_eq!(first.set_all(SessionStatus::Revoked, None, |record| record.principal == Place(3)), 1);
     assert_eq!(second.valid(ids[1], now_ns()), None);
 }
 
@@ -389,4 +389,32 @@ fn a_file_that_was_only_renamed_is_the_state_until_another_one_has_its_name() {
     assert_eq!(sessions.check_file(), Ok(()));
     std::fs::rename(folder.0.join("away"), folder.file()).unwrap();
     assert_eq!((sessions.check_file(), folder.authority().check_file()), (Ok(()), Ok(())));
+}
+
+#[test]
+fn who_waits_for_the_writers_lock_is_told_which_process_has_it() {
+    let folder = Folder::new();
+    let [first, second] = [(); 2].map(|()| folder.open(Role::Authority).unwrap());
+    let why = first.alone(|| second.alone(|| ()).unwrap_err().to_string()).unwrap();
+    assert!(why.contains(&format!("process {} ", std::process::id())) && why.contains("kill -CONT"), "{why}");
+    assert!(first.alone(|| second.alone_at_once(|| ()).is_none()).unwrap(), "it waited, or went on");
+    assert_eq!(second.alone(|| 5).unwrap(), 5);
+    assert_eq!(first.control().writing.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn threads_that_wait_for_the_lock_wait_for_a_second_together() {
+    let folder = Folder::new();
+    let [first, second] = [(); 2].map(|()| folder.open(Role::Authority).unwrap());
+    let began = std::time::Instant::now();
+    first
+        .alone(|| {
+            std::thread::scope(|threads| {
+                let all = [(); 4].map(|()| threads.spawn(|| second.alone(|| ()).is_err()));
+                assert!(all.into_iter().all(|thread| thread.join().unwrap()));
+            });
+        })
+        .unwrap();
+    // One after the other they would take four seconds.
+    assert!(began.elapsed() < Duration::from_millis(3_500), "{:?}", began.elapsed());
 }

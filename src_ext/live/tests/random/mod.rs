@@ -135,7 +135,7 @@ impl Worker {
         let Some((session, principal)) = self.session() else { return };
         let revoked = if self.below(4) == 0 {
             let chosen = |record: &ztfast_live::SessionRecord| record.principal.0 == principal;
-            self.sessions.set_all(SessionStatus::Revoked, 0, chosen) > 0 && self.sessions.record(session).is_some()
+            self.sessions.set_all(SessionStatus::Revoked, None, chosen) > 0 && self.sessions.record(session).is_some()
         } else {
             self.sessions.set(session, SessionStatus::Revoked)
         };

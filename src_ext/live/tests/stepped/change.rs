@@ -99,7 +99,7 @@ impl Change {
             Self::Present => sessions.present(target, |_| proof(TARGET, 1, base_ns)).unwrap(),
             Self::RevokeMany => {
                 let chosen = |record: &SessionRecord| record.principal.0 != OTHER;
-                assert!(sessions.set_all(SessionStatus::Revoked, 0, chosen) > 0);
+                assert!(sessions.set_all(SessionStatus::Revoked, None, chosen) > 0);
             }
             Self::Follow => sessions.follow(),
             Self::NameFactor => assert_eq!(sessions.factors(["fido2"]).unwrap(), Some(4)),
