@@ -11,13 +11,13 @@ use ztfast_vm::EntityRef;
 
 /// The actions to stop, or to let go on.
 #[derive(Debug, Clone, Copy)]
-pub enum Kill<'a> {
+pub enum ToStop<'a> {
     /// All actions but those that the bundle exempts.
     Usual,
     /// All actions.
     Everything,
     /// These actions and groups of actions, by type and id, exempt or not.
-    Actions(&'a [(String, String)]),
+    Named(&'a [(String, String)]),
 }
 
 /// A kill to make.
@@ -26,7 +26,7 @@ pub struct KillRequest<'a> {
     /// Whom it concerns: an entity by type and id, or everyone.
     pub scope: Option<(&'a str, &'a str)>,
     /// What it stops.
-    pub actions: Kill<'a>,
+    pub actions: ToStop<'a>,
     /// Who makes it.
     pub by: &'a str,
     /// Why.

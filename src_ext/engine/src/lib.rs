@@ -68,7 +68,7 @@ pub use engine::{Engine, StaleGates, Swap, SwapError};
 pub use evaluate::SessionRequest;
 pub use exit::Decision;
 pub use gate::Gate;
-pub use kills::{Kill, KillError, KillRequest};
+pub use kills::{KillError, KillRequest, ToStop};
 pub use live::{LiveValues, MarketSlot};
 pub use options::{ClockKind, EngineError, EngineOptions, MemoryUse};
 pub use passed::{Given, MOST_PASSED, Passed, PassedValues, Source};
@@ -80,10 +80,9 @@ pub use shared::Shared;
 pub use snapshot::{Attached, EntityError, Fallback, FallbackAnswer, Snapshot, UidRef};
 pub use upsert::{AttrValue, ChangeError, EntityData};
 pub use ztfast_codes::Code;
-pub use ztfast_live::Kill as Killed;
 pub use ztfast_live::{
-    Admission, AdmitError, Capacity, ChangeSessionError, Handle, HandleError, LiveAttributes, MAX_ASSURANCE, MAX_RISK,
-    Market, MarketState, Note, Place, Proof, Released, Role, Scope, SessionId, SessionRecord, SessionStatus, State,
-    StateError, StateGone, Stopped, SwitchError,
+    Admission, AdmitError, Capacity, ChangeSessionError, Handle, HandleError, Kill, LiveAttributes, MAX_ASSURANCE,
+    MAX_RISK, Market, MarketState, Note, Place, Proof, Released, Role, Scope, SessionId, SessionRecord, SessionStatus,
+    State, StateError, StateGone, Stopped, SwitchError,
 };
 pub use ztfast_pages::{Clock, Forked, MemoryError, Residence, monotonic_ns, now_ns};

@@ -95,7 +95,7 @@ impl Shared {
     ///
     /// # Errors
     /// [`SessionError`].
-    pub fn admit_known(
+    pub fn admit_uid_with(
         &self,
         ty: &str,
         id: &str,

@@ -2,12 +2,12 @@
 //!
 //! An entity is concerned by what is said of it, and of everything that it is in by the snapshot that decides.
 
-use crate::kills::{Kill, KillError, KillRequest, members};
+use crate::kills::{KillError, KillRequest, ToStop, members};
 use crate::shared::Shared;
 use crate::snapshot::{LoadedBundle, Snapshot};
 use ztfast_live::{
-    FIRM, FOR_ALL, KILLS, Market, MarketState, OwnedUid, Place, Released, Role, Scope, Stopped, SwitchError, uid_bit,
-    uid_hash,
+    FIRM, FOR_ALL, KILLS, Kill, Market, MarketState, OwnedUid, Place, Released, Role, Scope, Stopped, SwitchError,
+    uid_bit, uid_hash,
 };
 use ztfast_pages::{Forked, Reading};
 use ztfast_vm::EntityRef;
@@ -236,7 +236,7 @@ impl Shared {
     ///
     /// # Errors
     /// [`KillError`].
-    pub fn kills(&self) -> Result<Vec<ztfast_live::Kill>, KillError> {
+    pub fn kills(&self) -> Result<Vec<Kill>, KillError> {
         self.check_readable()?;
         Ok(self.switches.kills(self.now_ns()))
     }
@@ -246,22 +246,17 @@ impl Shared {
     ///
     /// # Errors
     /// [`KillError`]; nothing has changed then.
-    pub fn kill(&self, request: &KillRequest<'_>) -> Result<ztfast_live::Kill, KillError> {
+    pub fn kill(&self, request: &KillRequest<'_>) -> Result<Kill, KillError> {
         let now = self.check_switches("kill")?;
         let kill = self.new_kill(request, &now, false)?;
         Ok(self.switches.change(now.monotonic, |writer| writer.kill(&kill))??)
     }
 
-    fn new_kill(
-        &self,
-        request: &KillRequest<'_>,
-        now: &Reading,
-        by_switch: bool,
-    ) -> Result<ztfast_live::Kill, KillError> {
+    fn new_kill(&self, request: &KillRequest<'_>, now: &Reading, by_switch: bool) -> Result<Kill, KillError> {
         let actions = match request.actions {
-            Kill::Usual => Stopped::Usual,
-            Kill::Everything => Stopped::Everything,
-            Kill::Actions(uids) => {
+            ToStop::Usual => Stopped::Usual,
+            ToStop::Everything => Stopped::Everything,
+            ToStop::Named(uids) => {
                 let mut uids = uids.to_vec();
                 uids.sort();
                 uids.dedup();
@@ -273,7 +268,7 @@ impl Shared {
         if until_ns.is_some_and(|(_, left)| left <= 0) {
             return Err(KillError::Over);
         }
-        Ok(ztfast_live::Kill {
+        Ok(Kill {
             id: getrandom::u64()?,
             scope: request.scope.map_or(Scope::Firm, |(ty, id)| Scope::Entity(ty.to_owned(), id.to_owned())),
             members: members(self.snapshot().bundle(), &actions),
@@ -297,18 +292,18 @@ impl Shared {
         Ok(self.switches.change(now.monotonic, |writer| writer.release(id, by, approved_by))??)
     }
 
-    /// Stop some actions for the whole firm, or let them go on. Lifting [`Kill::Usual`] or [`Kill::Everything`] lifts
-    /// every stop made by this method; lifting [`Kill::Actions`] lifts the stops made under these names.
+    /// Stop some actions for the whole firm, or let them go on. Lifting [`ToStop::Usual`] or [`ToStop::Everything`] lifts
+    /// every stop made by this method; lifting [`ToStop::Named`] lifts the stops made under these names.
     ///
     /// # Errors
     /// [`KillError`]; nothing has changed then.
-    pub fn kill_switch(&self, on: bool, what: Kill<'_>) -> Result<(), KillError> {
+    pub fn kill_switch(&self, on: bool, what: ToStop<'_>) -> Result<(), KillError> {
         let now = self.check_switches("kill")?;
         if !on {
-            let is_meant = |kill: &ztfast_live::Kill| match (what, &kill.actions) {
-                (Kill::Actions(uids), Stopped::Named(own)) => own.iter().all(|own| uids.contains(own)),
-                (Kill::Actions(_), _) => false,
-                (Kill::Usual | Kill::Everything, _) => true,
+            let is_meant = |kill: &Kill| match (what, &kill.actions) {
+                (ToStop::Named(uids), Stopped::Named(own)) => own.iter().all(|own| uids.contains(own)),
+                (ToStop::Named(_), _) => false,
+                (ToStop::Usual | ToStop::Everything, _) => true,
             };
             self.switches.change(now.monotonic, |writer| {
                 writer.drop_kills(|kill| kill.by_switch && is_meant(kill));
@@ -319,15 +314,14 @@ impl Shared {
         let one =
             |actions| KillRequest { scope: None, actions, by: SWITCH, reason: "", until_ns: None, two_persons: false };
         let requests = match what {
-            Kill::Actions(uids) => uids.chunks(1).map(|uid| one(Kill::Actions(uid))).collect(),
-            Kill::Usual | Kill::Everything => vec![one(what)],
+            ToStop::Named(uids) => uids.chunks(1).map(|uid| one(ToStop::Named(uid))).collect(),
+            ToStop::Usual | ToStop::Everything => vec![one(what)],
         };
         let kills: Vec<_> =
             requests.iter().map(|request| self.new_kill(request, &now, true)).collect::<Result<_, KillError>>()?;
         self.switches.change(now.monotonic, |writer| {
             let known = writer.kills();
-            let is_new =
-                |kill: &&ztfast_live::Kill| !known.iter().any(|known| known.by_switch && known.actions == kill.actions);
+            let is_new = |kill: &&Kill| !known.iter().any(|known| known.by_switch && known.actions == kill.actions);
             // All of them or none.
             if kills.len() > 1 && known.len() + kills.iter().filter(is_new).count() > KILLS - FOR_ALL {
                 return Err(SwitchError::ManyKills);

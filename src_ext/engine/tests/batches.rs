@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use world::sources::compile;
 use ztfast_bundle::Bundle;
 use ztfast_engine::{
-    Admission, Batch, Code, Column, Decision, Determining, Engine, EngineOptions, Handle, Kill, Principals, SessionId,
-    SessionStatus, now_ns,
+    Admission, Batch, Code, Column, Decision, Determining, Engine, EngineOptions, Handle, Principals, SessionId,
+    SessionStatus, ToStop, now_ns,
 };
 
 const SCHEMA: &str = "
@@ -175,7 +175,7 @@ fn what_happens_meanwhile_is_seen_by_the_rows_that_are_left() {
         (Code::Revoked, |desk, session| {
             desk.engine.set_session(session, SessionStatus::Revoked).unwrap();
         }),
-        (Code::Killed, |desk, _| desk.engine.kill_switch(true, Kill::Usual).unwrap()),
+        (Code::Killed, |desk, _| desk.engine.kill_switch(true, ToStop::Usual).unwrap()),
         // Nobody does anything: the session ends.
         (Code::Expired, |_, _| {}),
     ];
@@ -196,7 +196,7 @@ fn what_happens_meanwhile_is_seen_by_the_rows_that_are_left() {
                 std::thread::sleep(Duration::from_millis(10));
                 event(&desk, session);
             });
-            desk.engine.kill_switch(false, Kill::Usual).unwrap();
+            desk.engine.kill_switch(false, ToStop::Usual).unwrap();
             let allowed = codes.iter().take_while(|&&code| code == Code::Allow).count();
             assert!(codes[allowed..].iter().all(|&code| code == denied), "{names:?}: {denied:?}");
             let meanwhile = 0 < allowed && allowed < codes.len();

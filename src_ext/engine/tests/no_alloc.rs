@@ -100,8 +100,8 @@ fn live_attributes_are_filled_in_without_allocation() {
             on_behalf_of: Some(("User", "v")),
             ..Attributes::default()
         };
-        let known = engine.admit_known("User", "u", (0, i64::MAX), &attributes).unwrap();
-        let bare = engine.admit_known("User", "u", (0, i64::MAX), &Attributes::default()).unwrap();
+        let known = engine.admit_uid_with("User", "u", (0, i64::MAX), &attributes).unwrap();
+        let bare = engine.admit_uid_with("User", "u", (0, i64::MAX), &Attributes::default()).unwrap();
         let doc = engine.handle("Doc", "d").unwrap();
         let mut gate = engine.prepare("Action", "view", &["note"]).unwrap();
         // The places behind the caller's values are not the caller's.

@@ -5,7 +5,7 @@ mod world;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use world::{Kind, changed_user, uid};
 use ztfast_engine::{
-    Admission, Determining, Engine, EngineOptions, Kill, MarketState, NewProof, SessionId, SessionStatus,
+    Admission, Determining, Engine, EngineOptions, MarketState, NewProof, SessionId, SessionStatus, ToStop,
 };
 
 /// How often everything is changed, at least and at most.
@@ -62,8 +62,8 @@ fn no_thread_decides_by_what_another_had_revoked_before() {
             engine.renew(id, i64::MAX - 1).unwrap();
             assert!(engine.set_session(id, SessionStatus::Quarantined).unwrap());
             assert!(engine.set_session(id, SessionStatus::Active).unwrap());
-            engine.kill_switch(true, Kill::Usual).unwrap();
-            engine.kill_switch(false, Kill::Usual).unwrap();
+            engine.kill_switch(true, ToStop::Usual).unwrap();
+            engine.kill_switch(false, ToStop::Usual).unwrap();
             for state in [MarketState::Halted, MarketState::Normal] {
                 engine.set_market(("Doc", "d"), state, "ann", "a drill").unwrap();
             }

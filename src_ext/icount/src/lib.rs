@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use ztfast_bundle::Bundle;
 use ztfast_engine::{
-    Attributes, Code, Decision, Engine, EngineOptions, Gate, Given, Handle, Kill, KillRequest, Passed, SessionId,
-    SessionStatus, now_ns,
+    Attributes, Code, Decision, Engine, EngineOptions, Gate, Given, Handle, KillRequest, Passed, SessionId,
+    SessionStatus, ToStop, now_ns,
 };
 use ztfast_live::{uid_bit, uid_hash};
 use ztfast_vm::{EntityRef, Facts};
@@ -167,7 +167,7 @@ impl Hot {
         let resource = handle(of.resource);
         let proved = Attributes { factors: &["x509", "fido2"], proved_ns: Some(now_ns()), ..Attributes::default() };
         let (ty, id) = of.principal;
-        let session = engine.admit_known(ty, id, (0, i64::MAX), &proved).expect("room for sessions");
+        let session = engine.admit_uid_with(ty, id, (0, i64::MAX), &proved).expect("room for sessions");
         let gate = engine.prepare("Action", of.action, of.names).expect("the workload's action");
         Self { gate, engine, session, resource, values: of.values }
     }
@@ -186,7 +186,7 @@ impl Hot {
         let id = ids.into_iter().find(is_wanted).expect("one of 63 bits");
         let scope = (killed != Killed::Firm).then_some(("Venue", &*id));
         let (by, reason) = ("icount", "a measurement");
-        let request = KillRequest { scope, actions: Kill::Usual, by, reason, until_ns: None, two_persons: false };
+        let request = KillRequest { scope, actions: ToStop::Usual, by, reason, until_ns: None, two_persons: false };
         hot.engine.kill(&request).expect("room for a kill");
         assert_eq!(hot.gate.allows(hot.session, hot.resource, of.values), Code::Allow, "the kill is another's");
         hot

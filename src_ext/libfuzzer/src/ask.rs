@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use ztfast_bundle::{Bundle, Field, Node, ValueType};
 use ztfast_engine::{
-    AttrValue, Code, Column, Decision, Determining, Engine, EngineOptions, EntityData, Gate, Handle, Kill, Principals,
-    RequestBuilder, Residence, SessionId,
+    AttrValue, Code, Column, Decision, Determining, Engine, EngineOptions, EntityData, Gate, Handle, Principals,
+    RequestBuilder, Residence, SessionId, ToStop,
 };
 use ztfast_vm::{EntityRef, Tag, Value};
 
@@ -42,9 +42,9 @@ pub fn decide(file: &[u8]) -> Option<Vec<Code>> {
     let _ = desk.engine.change(&[], &desk.uids[..desk.uids.len() / 2]);
     desk.decide(&mut gates, &mut codes);
     desk.evaluate(&mut codes);
-    let _ = desk.engine.kill_switch(true, Kill::Usual);
+    let _ = desk.engine.kill_switch(true, ToStop::Usual);
     desk.decide(&mut gates, &mut codes);
-    let _ = desk.engine.kill_switch(false, Kill::Usual);
+    let _ = desk.engine.kill_switch(false, ToStop::Usual);
     let _ = desk.engine.swap(bundle, None);
     desk.decide(&mut gates, &mut codes);
     Some(codes)

@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{Field, Node};
 use ztfast_cedar::ir::Uid;
 use ztfast_engine::{
-    AdmitError, Capacity, Code, EngineOptions, Handle, HandleError, Kill, MemoryUse, RequestBuilder, Residence,
-    SessionError, SessionId, Snapshot, StaleGates,
+    AdmitError, Capacity, Code, EngineOptions, Handle, HandleError, MemoryUse, RequestBuilder, Residence, SessionError,
+    SessionId, Snapshot, StaleGates, ToStop,
 };
 use ztfast_explain::Cedar;
 use ztfast_vm::EntityRef;
@@ -254,9 +254,9 @@ impl Engine {
         let uids = actions.map(|actions| actions.iter().map(|one| switched(py, &snapshot, one, on)).collect());
         let uids: Option<Vec<(String, String)>> = uids.transpose()?;
         let what = match &uids {
-            Some(uids) => Kill::Actions(uids),
-            None if everything => Kill::Everything,
-            None => Kill::Usual,
+            Some(uids) => ToStop::Named(uids),
+            None if everything => ToStop::Everything,
+            None => ToStop::Usual,
         };
         py.detach(|| self.inner.kill_switch(on, what)).map_err(|error| kill_error(py, &error))
     }

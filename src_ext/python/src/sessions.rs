@@ -44,7 +44,7 @@ impl Given {
             channel: channel.as_deref(),
             ground: *ground,
         };
-        engine.admit_known(ty, id, bounds, &attributes)
+        engine.admit_uid_with(ty, id, bounds, &attributes)
     }
 }
 

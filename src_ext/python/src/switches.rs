@@ -4,7 +4,7 @@ use crate::action::{ActionName, switched};
 use crate::exceptions::kill_error;
 use pyo3::prelude::*;
 use std::sync::Arc;
-use ztfast_engine::{Engine, Kill, KillRequest, MarketState, Released, Scope, Stopped};
+use ztfast_engine::{Engine, Kill, KillRequest, MarketState, Released, Scope, Stopped, ToStop};
 
 /// The kills and the market states of an engine.
 #[pyclass(frozen, module = "ztfast._core")]
@@ -21,7 +21,7 @@ type ShownMarket = (OwnedUid, &'static str, String, String, i64);
 type Shown =
     (u64, Option<OwnedUid>, (Option<Vec<OwnedUid>>, bool), (String, String), (i64, Option<i64>), bool, Option<String>);
 
-fn shown(kill: ztfast_engine::Killed) -> Shown {
+fn shown(kill: Kill) -> Shown {
     let scope = match kill.scope {
         Scope::Firm => None,
         Scope::Entity(ty, id) => Some((ty, id)),
@@ -54,9 +54,9 @@ impl Switches {
         let uids = actions.map(|actions| actions.iter().map(|one| switched(py, &snapshot, one, true)).collect());
         let uids: Option<Vec<OwnedUid>> = uids.transpose()?;
         let actions = match &uids {
-            Some(uids) => Kill::Actions(uids),
-            None if everything => Kill::Everything,
-            None => Kill::Usual,
+            Some(uids) => ToStop::Named(uids),
+            None if everything => ToStop::Everything,
+            None => ToStop::Usual,
         };
         let scope = scope.as_ref().map(|(ty, id)| (&**ty, &**id));
         let request = KillRequest { scope, actions, by, reason, until_ns, two_persons };

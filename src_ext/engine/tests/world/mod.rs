@@ -200,9 +200,9 @@ pub const STEPS: [Step; 9] = [
         desk.engine.swap(bundle.clone(), None).unwrap();
         desk.renew_batch();
     }),
-    ("killed", |desk, _| desk.engine.kill_switch(true, ztfast_engine::Kill::Usual).unwrap()),
+    ("killed", |desk, _| desk.engine.kill_switch(true, ztfast_engine::ToStop::Usual).unwrap()),
     ("by a foreign bundle", |desk, _| {
-        desk.engine.kill_switch(false, ztfast_engine::Kill::Usual).unwrap();
+        desk.engine.kill_switch(false, ztfast_engine::ToStop::Usual).unwrap();
         desk.engine.swap(Kind::Foreign.bundle(), None).unwrap();
     }),
     ("and back", |desk, bundle| desk.engine.swap(bundle.clone(), None).unwrap()),
