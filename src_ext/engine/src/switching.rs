@@ -292,8 +292,8 @@ impl Shared {
         Ok(self.switches.change(now.monotonic, |writer| writer.release(id, by, approved_by))??)
     }
 
-    /// Stop some actions for the whole firm, or let them go on. Lifting [`ToStop::Usual`] or [`ToStop::Everything`] lifts
-    /// every stop made by this method; lifting [`ToStop::Named`] lifts the stops made under these names.
+    /// Stop some actions for the whole firm, or let them go on. Lifting [`ToStop::Usual`] or [`ToStop::Everything`]
+    /// lifts every stop made by this method; lifting [`ToStop::Named`] lifts the stops made under these names.
     ///
     /// # Errors
     /// [`KillError`]; nothing has changed then.
