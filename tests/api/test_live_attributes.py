@@ -119,6 +119,21 @@ def test_a_fresh_proof_is_needed() -> None:
             {"on_behalf_of": 'Agent::"a1"', "region": "eu"},
             True,
         ),
+        ("[context.live has region].contains(true)", {}, False),
+        ("[context.live has region].contains(true)", {"region": "eu"}, True),
+        ("[context.live has onBehalfOf].contains(false)", {"region": "eu"}, True),
+        ("context.live has region || context.live.risk > 5", {"risk": 9}, True),
+        ("if context.live has region then context.live.risk > 5 else context.live.risk < 5", {"risk": 9}, False),
+        ('["us", "eu"].contains(context.live.channel)', {"channel": "eu"}, True),
+        ('!(context.live.factors.contains("otp"))', {"factors": ("pin",)}, True),
+        ('context.live.factors.containsAny(["pin", "otp"])', {"factors": ("otp", "x")}, True),
+        ('context.live.factors.containsAny(["pin", "otp"])', {"factors": ("x",)}, False),
+        ('context.live.factors.contains("")', {"factors": ("x",)}, False),
+        (
+            'context.live.factors.contains("a name that is longer than any name of a factor in a state may be")',
+            {},
+            False,
+        ),
         ('context.live.market == "normal"', {}, True),
         ('context.live.authAge >= duration("1h")', {"auth_time": time.time() - 3600}, True),
         ('context.live.authAge >= duration("1h")', {"auth_time": time.time() + 3600}, False),
@@ -185,6 +200,45 @@ def test_texts_of_a_call_and_of_the_session_are_compared(condition: str, note: s
         wanted = [gate.decide(one, book, text).number for one, text in rows]
         sessions, notes = zip(*rows, strict=True)
         assert gate.decide_many(sessions, [book] * len(rows), list(notes)).tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ['!(context.live.region == "eu")', 'context.live.region == "eu" || true', 'context.live.onBehalfOf like "*"'],
+)
+def test_what_is_absent_is_an_error_for_who_asks_for_it(condition: str) -> None:
+    policy = f'permit (principal, action == Action::"bare", resource) when {{ {condition} }};'
+    desk = Desk(policy, validate="permissive")
+    assert desk.code(desk.admit(), "bare") == "DEFAULT"
+    assert desk.code(desk.admit(region="us", on_behalf_of='Agent::"a1"'), "bare") == "ALLOW"
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_factors_that_get_their_names_while_gates_decide_are_seen(many: bool) -> None:
+    names = [f"f{number}" for number in range(15)]
+    each = " || ".join(f'context.live.factors.contains("{name}")' for name in (names if many else names[::5]))
+    desk = Desk(f'permit (principal, action == Action::"bare", resource) when {{ {each} }};')
+    session = desk.admit()
+    assert desk.code(session, "bare") == "DEFAULT"
+    for at, name in enumerate(names):
+        session.present(factors=(name,))
+        assert desk.code(session, "bare") == ("ALLOW" if many or at % 5 == 0 else "DEFAULT"), name
+    session.present(factors=names[1:3])
+    assert desk.code(session, "bare") == ("ALLOW" if many else "DEFAULT")
+    session.present(factors=())
+    assert desk.code(session, "bare") == "DEFAULT"
+
+
+def test_rows_of_one_session_may_bring_more_texts_than_a_call() -> None:
+    desk = Desk(
+        'permit (principal, action == Action::"texts", resource) when { context.note == context.live.channel'
+        ' || context.note like "n1*" && context.live.factors.contains("otp") };'
+    )
+    session, gate = desk.admit(channel="n77", factors=("otp",)), desk.gates["texts"]
+    notes = [f"n{number}" for number in range(200)]
+    wanted = [Code.ALLOW if note == "n77" or note.startswith("n1") else Code.DEFAULT for note in notes]
+    assert gate.decide_many(session, desk.book, notes).tolist() == wanted
+    assert [gate.decide(session, desk.book, note).number for note in notes] == wanted
 
 
 def test_sets_of_a_call_stand_beside_the_sessions() -> None:

@@ -53,8 +53,8 @@ MUTANTS = (
     Mutant(
         "lifting: `has` of an absent attribute holds",
         LIFT,
-        "Value::bool(self.place(imm).is_some())",
-        "Value::bool(self.place(imm).is_some() || true)",
+        "found => Symbol::Known(Value::bool(found.is_some())),",
+        "found => Symbol::Known(Value::bool(found.is_some() || true)),",
     ),
     Mutant(
         "lifting: a sum that overflows is no error",

@@ -4,14 +4,17 @@ use crate::asks::{Ask, Asks, ENTITY_CHECKS, MOST_ELEMENTS, NEVER, OfSet, PRINCIP
 use crate::binding::{Argument, Binding};
 use crate::checks::{Check, REMEMBERED};
 use crate::lines::Lines;
+use crate::live_asks::{AskedFactors, LiveAsks, Names, TRUSTED, is_answered};
+use crate::live_attributes::LiveAttribute;
 use std::collections::BTreeSet;
+use ztfast_bundle::Bundle;
+use ztfast_live::MarketState;
 use ztfast_vm::{Instr, Op, Single, Tag};
 
-/// Find out what the lines of a gate ask. `code` is the bundle's.
-pub(crate) fn asks_of(binding: &Binding, code: &[Instr], lines: &Lines) -> Asks {
+/// Find out what the lines of a gate ask.
+pub(crate) fn asks_of(binding: &Binding, bundle: &Bundle, lines: &Lines) -> Asks {
+    let code = bundle.code();
     let mut kept: BTreeSet<usize> = lines.summed().collect();
-    // What the engine fills in is not there while the caller's values are passed.
-    let is_live = binding.callers != binding.arguments.len();
     let mut singles = Vec::new();
     for (number, check) in lines.checks().iter().enumerate() {
         let (start, len) = check.code;
@@ -19,7 +22,7 @@ pub(crate) fn asks_of(binding: &Binding, code: &[Instr], lines: &Lines) -> Asks 
         let places = places(binding, code);
         let bit = u16::try_from(number).ok().filter(|number| *number < REMEMBERED).map(|number| 1 << number);
         match (&check.single, bit) {
-            (Some(single), Some(bit)) if !is_live && places.iter().eq([&usize::from(single.place())]) => {
+            (Some(single), Some(bit)) if places.iter().eq([&usize::from(single.place())]) => {
                 singles.push((bit, single));
             }
             _ => kept.extend(places),
@@ -36,14 +39,47 @@ pub(crate) fn asks_of(binding: &Binding, code: &[Instr], lines: &Lines) -> Asks 
                 Argument::Entity(ty) => asks.entity(ty, place, lines.checks()),
                 argument => asks.argument(argument, kept.contains(&place), own.collect()),
             }
+            .filter(|ask| place < binding.callers || is_answered(ask))
             .unwrap_or(Ask::Kept)
         })
         .collect();
     let keeps = arguments.contains(&Ask::Kept);
-    let arguments = arguments.into_iter().take(binding.callers).collect();
+    let (arguments, others) = arguments.split_at_checked(binding.callers).unwrap_or_default();
+    let of_live = others.iter().copied().take(binding.live.len()).collect();
     let Builder { singles, elements, sets, entities, principal } = asks;
     let (singles, elements) = (singles.into(), elements.into());
-    Asks { arguments, keeps, principal, singles, elements, sets: sets.into(), entities: entities.into() }
+    Asks {
+        arguments: arguments.into(),
+        of_live,
+        keeps,
+        principal,
+        singles,
+        elements,
+        sets: sets.into(),
+        entities: entities.into(),
+    }
+}
+
+/// Prepare the answers of live attributes that are texts, and answer for those that are known.
+pub(crate) fn live_asks_of(binding: &Binding, bundle: &Bundle, asks: &Asks) -> LiveAsks {
+    let mut live = LiveAsks::default();
+    live.is_quick = true;
+    for (place, (attribute, ask)) in (binding.callers..).zip(binding.live.iter().zip(&asks.of_live)) {
+        if let (LiveAttribute::Factors, Ask::Set { elements, asked, .. }) = (attribute, ask) {
+            let place = u16::try_from(place).ok();
+            live.factors = place.map(|place| AskedFactors { place, elements: *elements, asked: *asked });
+        }
+        live.is_quick &= attribute.is_of_proof() || *attribute == LiveAttribute::Factors && live.factors.is_some();
+        let Ask::Text(asked) = *ask else { continue };
+        let word = |text: &str| asks.word(asked, text, bundle).unwrap_or_default();
+        match attribute {
+            LiveAttribute::Region => live.regions = Names::new(),
+            LiveAttribute::Channel => (live.channels, live.trusted) = (Names::new(), word(TRUSTED)),
+            LiveAttribute::Market => live.markets = MarketState::ALL.map(|state| word(state.name())),
+            _ => {}
+        }
+    }
+    live
 }
 
 /// Return the places of the arguments that some code reads.

@@ -62,7 +62,9 @@ pub(crate) struct OfSet {
 #[derive(Debug, Default)]
 pub(crate) struct Asks {
     pub arguments: Box<[Ask]>,
-    /// Whether some argument is kept.
+    /// What it asks of the live attributes that it reads.
+    pub of_live: Box<[Ask]>,
+    /// Whether some argument or live attribute is kept.
     pub keeps: bool,
     /// Whether some check asks if a set contains the principal.
     pub principal: bool,
@@ -138,10 +140,11 @@ impl Asks {
     }
 
     /// Make the memory resident. The result must be dropped before this.
-    pub fn hold(&self, what: &'static str, residence: Residence) -> Result<[Resident; 5], MemoryError> {
+    pub fn hold(&self, what: &'static str, residence: Residence) -> Result<[Resident; 6], MemoryError> {
         // All are taken apart, so that no field is forgotten.
-        let Self { arguments, keeps: _, principal: _, singles, elements, sets, entities } = self;
+        let Self { arguments, of_live, keeps: _, principal: _, singles, elements, sets, entities } = self;
         Ok([
+            Resident::read(what, of_live, residence)?,
             Resident::read(what, arguments, residence)?,
             Resident::read(what, singles, residence)?,
             Resident::read(what, elements, residence)?,

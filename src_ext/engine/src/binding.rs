@@ -1,7 +1,7 @@
 //! The binding of a gate: maps its arguments to the context slots of an action, or says why they do not fit.
 
 use crate::cells::GateTable;
-use crate::live_attributes::{LIVE, LiveAttribute, positions_without, read_by};
+use crate::live_attributes::{LIVE, LiveAttribute, LivePath, NumberPlaces, positions_without, read_by};
 use crate::working::Brings;
 use std::fmt;
 use ztfast_bundle::{ActionRec, Bundle, Field, LayerRec, Node, ValueType};
@@ -66,6 +66,11 @@ pub(crate) struct Binding {
     pub callers: usize,
     /// The live attributes that the engine adds.
     pub live: Box<[LiveAttribute]>,
+    pub numbers: NumberPlaces,
+    pub live_path: LivePath,
+    /// How many of them, the last ones, may be absent. For each of these there is another argument behind all others,
+    /// which is 1 if it is there, and 0 if not.
+    pub optional: usize,
     /// If some of them may be absent: [`Self::positions`] without each combination of these.
     pub positions_without: Box<[Box<[u16]>]>,
     /// The number of values that a decision takes; `usize::MAX` if some argument cannot be passed as a number.
@@ -76,6 +81,31 @@ pub(crate) struct Binding {
     pub resident: Vec<Resident>,
     /// The gate's own table; empty if the binding is not a gate's, or the gate can have none.
     pub table: GateTable,
+}
+
+impl Binding {
+    /// Return the place of the argument that says whether a live attribute is there, if that may be absent.
+    pub fn presence(&self, place: usize) -> Option<usize> {
+        let end = self.callers + self.live.len();
+        (end - self.optional..end).contains(&place).then_some(place + self.optional)
+    }
+
+    /// Return the positions of the context's slots, of which those of absent attributes have none.
+    #[inline]
+    pub fn positions_for(&self, numbers: &[i64]) -> Option<&[u16]> {
+        if self.optional == 0 {
+            return Some(&self.positions);
+        }
+        let mut absent = 0;
+        let (end, first) = (self.callers + self.live.len(), self.live.len() - self.optional);
+        for (place, attribute) in (end..).zip(self.live.iter().skip(first)) {
+            absent |= if *numbers.get(place)? == 0 { attribute.bit() } else { 0 };
+        }
+        match absent.checked_sub(1) {
+            None => Some(&self.positions),
+            Some(at) => self.positions_without.get(at).map(|positions| &**positions),
+        }
+    }
 }
 
 /// What the number of an argument stands for.
@@ -301,7 +331,10 @@ pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Resu
     if !binder.missing.is_empty() {
         return Err(BindError::Missing { names: binder.missing.iter().map(|path| label(path, &known)).collect() });
     }
-    let types: Box<[ValueType]> = binder.types.into_iter().flatten().collect();
+    let live: Box<[LiveAttribute]> = read_by(meta).map(|(attribute, _)| attribute).collect();
+    let optional = live.iter().filter(|attribute| attribute.bit() != 0).count();
+    let presences = std::iter::repeat_n(ValueType::Long, optional);
+    let types: Box<[ValueType]> = binder.types.into_iter().flatten().chain(presences).collect();
     let own = types.get(..callers).unwrap_or_default();
     let columns = if own.iter().any(|ty| matches!(ty, ValueType::Ip | ValueType::Set(_) | ValueType::Record(_))) {
         usize::MAX
@@ -318,8 +351,8 @@ pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Resu
     let (paths, positions) = (names.into(), binder.positions);
     let (resident, table) = (Vec::new(), GateTable::default());
     let step_up = action.step_up != 0;
-    let live: Box<[LiveAttribute]> = read_by(meta).map(|(attribute, _)| attribute).collect();
     let positions_without = positions_without(&positions, &live, callers);
+    let numbers = NumberPlaces::of(&live, callers);
     Ok(Binding {
         action: number,
         layers,
@@ -331,6 +364,9 @@ pub(crate) fn bind(bundle: &Bundle, number: Option<u32>, names: &[Path]) -> Resu
         arguments,
         callers,
         live,
+        numbers,
+        live_path: LivePath::Walk,
+        optional,
         positions_without,
         count,
         columns,

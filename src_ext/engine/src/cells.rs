@@ -6,6 +6,7 @@
 use crate::asks::Asks;
 use crate::grid::Grid;
 use crate::lines::{Lines, NO_POLICY, WALK};
+use crate::live_asks::LiveAsks;
 use ztfast_bundle::ClassPair;
 use ztfast_codes::Code;
 use ztfast_pages::{MemoryError, Residence, Resident, prefetch};
@@ -62,6 +63,7 @@ pub(crate) struct GateTable {
     pub lines: Lines,
     /// What the lines ask of the arguments.
     pub asks: Asks,
+    pub live: LiveAsks,
     pub grids: Box<[Grid]>,
     /// For each grid the code or the line that says the same, for batches; [`NO_LINE`] if there is none.
     pub grid_lines: Box<[u16]>,
@@ -126,10 +128,11 @@ impl GateTable {
     /// Make the memory of the table resident. The result must be dropped before the table.
     pub fn hold(&self, residence: Residence) -> Result<Vec<Resident>, MemoryError> {
         // All are taken apart, so that no field is forgotten.
-        let Self { cells, policies, lines, asks, grids, grid_lines, parts } = self;
+        let Self { cells, policies, lines, asks, live, grids, grid_lines, parts } = self;
         let what = "table of a gate";
         let mut held = lines.hold(what, residence)?;
         held.extend(asks.hold(what, residence)?);
+        held.extend(live.hold(what, residence)?);
         held.push(Resident::read(what, policies, residence)?);
         held.push(Resident::read(what, grids, residence)?);
         held.push(Resident::read(what, grid_lines, residence)?);

@@ -65,6 +65,10 @@ pub(crate) trait Sink {
     fn answers(&self) -> Answers {
         Answers::default()
     }
+    /// Return where results of checks that are known are kept, if they are.
+    fn answers_mut(&mut self) -> Option<&mut Answers> {
+        None
+    }
     /// Record that the decision needs the request's values.
     fn need_values(&mut self) {}
 }
@@ -88,6 +92,11 @@ impl Sink for EffectByAnswers {
     #[inline]
     fn answers(&self) -> Answers {
         self.answers
+    }
+
+    #[inline]
+    fn answers_mut(&mut self) -> Option<&mut Answers> {
+        Some(&mut self.answers)
     }
 
     fn need_values(&mut self) {

@@ -96,6 +96,18 @@ impl Gate {
         if self.has_own_path && self.is_quiet_without_call() {
             return self.decide_by_own_path(session, resource, values, sink);
         }
+        self.decide_after_catching_up(session, resource, values, sink)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn decide_after_catching_up<N: Sink>(
+        &mut self,
+        session: SessionId,
+        resource: Handle,
+        values: &[i64],
+        sink: &mut N,
+    ) -> Code {
         let now_ns = self.shared.now_ns();
         match self.catch_up(now_ns, session, resource, values) {
             Some(denied) => denied,
@@ -113,9 +125,20 @@ impl Gate {
         values: &[i64],
         sink: &mut N,
     ) -> Code {
-        if self.spec().live {
+        if self.adds_live() {
             return self.decide_live(session, resource, values, sink);
         }
+        self.decide_by_own_clock(session, resource, values, sink)
+    }
+
+    #[inline(never)]
+    fn decide_by_own_clock<N: Sink>(
+        &mut self,
+        session: SessionId,
+        resource: Handle,
+        values: &[i64],
+        sink: &mut N,
+    ) -> Code {
         self.decide_at(self.shared.now_ns(), session, resource, values, sink)
     }
 
@@ -145,6 +168,19 @@ impl Gate {
         let Some(principal) = self.shared.sessions.valid(session, now_ns) else {
             return self.shared.why(session, now_ns);
         };
+        self.decide_for(principal, resource, values, sink)
+    }
+
+    /// Decide for the principal of a session that is valid.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
+    pub(crate) fn decide_for<N: Sink>(
+        &mut self,
+        principal: Place,
+        resource: Handle,
+        values: &[i64],
+        sink: &mut N,
+    ) -> Code {
         let entities = (principal, resource);
         // A missing attribute would keep forbids from applying. A stale gate takes no number of values.
         let Some(binding) = self.binding_for(values) else {
@@ -283,6 +319,10 @@ impl Gate {
             return Code::Corrupt;
         }
         let (Some(binding), loaded) = (&self.binding, &*self.snapshot.loaded) else { return Code::StaleGate };
+        // A walk that builds no request takes all attributes for there.
+        if binding.optional != 0 {
+            return self.slow_path(entities, values, 0, Code::Default, sink);
+        }
         let Some((layer, others)) = binding.layers.split_first() else { return Code::Default };
         match plain_layer(&loaded.bundle, layer, classes, binding, values, Code::Default, sink) {
             // The slow path tells step-ups from forbids.
@@ -348,12 +388,13 @@ impl Gate {
             return Code::Corrupt;
         }
         let Some(layers) = binding.layers.get(first..) else { return Code::Corrupt };
+        let Some(positions) = binding.positions_for(values) else { return Code::Corrupt };
         sink.clear();
         let request = Request {
             principal: principal.entity,
             resource: resource.entity,
             numbers: values,
-            positions: &binding.positions,
+            positions,
             kinds: &binding.kinds,
             arena: brought.values(),
             strings: brought.view(),
@@ -398,7 +439,7 @@ impl<'a> CheckInputs<'a> for GateInputs<'a> {
             principal: snapshot.entity(*principal)?,
             resource: snapshot.entity(snapshot.loaded.key.place(*resource))?,
             numbers: arguments.numbers,
-            positions: &binding.positions,
+            positions: binding.positions_for(arguments.numbers)?,
             kinds: &binding.kinds,
             arena: arguments.arena,
             strings: arguments.strings,

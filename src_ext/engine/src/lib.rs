@@ -37,6 +37,7 @@ mod lift;
 mod linear;
 mod lines;
 mod live;
+mod live_asks;
 mod live_attributes;
 mod live_gates;
 mod live_rows;

@@ -138,6 +138,7 @@ impl<'a> Lifter<'a> {
         let mut cases = vec![Case::new(self.arguments)];
         for test in residual.ranges() {
             let Some(place) = self.place(test.slot) else { return Vec::new() };
+            cases.retain_mut(|case| self.demand_presence(case, place));
             let high = test.low.wrapping_add(test.width.cast_signed());
             let ranges = if high >= test.low {
                 vec![(i128::from(test.low), i128::from(high))]
@@ -165,6 +166,16 @@ impl<'a> Lifter<'a> {
     fn place(&self, slot: u32) -> Option<u16> {
         let place = *self.positions.get(slot as usize)?;
         (usize::from(place) < self.arguments).then_some(place)
+    }
+
+    /// Demand that the argument at a place is there. Return `false` if that cannot be.
+    fn demand_presence(&self, case: &mut Case, place: u16) -> bool {
+        self.presence(place).is_none_or(|presence| case.demand(&Sum::argument(presence), 1, MOST))
+    }
+
+    /// Return the place of the argument that says whether another one is there, if that may be absent.
+    fn presence(&self, place: u16) -> Option<u16> {
+        self.binding.presence(usize::from(place)).and_then(|presence| u16::try_from(presence).ok())
     }
 
     /// Return the cases among these in which some code holds.
@@ -288,6 +299,10 @@ impl<'a> Lifter<'a> {
                 Op::Principal | Op::Resource | Op::SlotOrMissing => return None,
                 Op::Slot | Op::NeedSlot | Op::HasSlot => {
                     let place = self.place(instr.imm)?;
+                    // An entity that is not there has no results.
+                    if self.presence(place).is_some() {
+                        return None;
+                    }
                     if *only.get_or_insert(place) != place {
                         return None;
                     }
@@ -321,7 +336,10 @@ impl<'a> Lifter<'a> {
                     _ => branch(op, instr.imm as usize, &symbol, run),
                 };
             }
-            Op::NeedSlot => return Ok(if self.place(instr.imm).is_none() { Step::End } else { Step::Next }),
+            Op::NeedSlot => {
+                let is_there = self.place(instr.imm).is_some_and(|place| self.demand_presence(&mut run.case, place));
+                return Ok(if is_there { Step::Next } else { Step::End });
+            }
             Op::Error => return Ok(Step::End),
             _ => {}
         }
@@ -348,8 +366,11 @@ impl<'a> Lifter<'a> {
     fn applied(&self, op: Op, imm: u32, taken: &[Symbol], case: &mut Case) -> Result<Option<Symbol>, NotLifted> {
         match (op, taken) {
             (Op::Const, []) => Ok(Some(Symbol::Known(*self.values.get(imm as usize).ok_or(NotLifted)?))),
-            (Op::Slot, []) => self.slot(imm),
-            (Op::HasSlot, []) => Ok(Some(Symbol::Known(Value::bool(self.place(imm).is_some())))),
+            (Op::Slot, []) => self.slot(imm, case),
+            (Op::HasSlot, []) => Ok(Some(match self.place(imm).map(|place| self.presence(place)) {
+                Some(Some(presence)) => Symbol::Truth(Sum::argument(presence), vec![(1, MOST)]),
+                found => Symbol::Known(Value::bool(found.is_some())),
+            })),
             (Op::Eq, [a, b]) => equal(a, b).map(Some),
             (Op::Less | Op::LessEq, [a, b]) => {
                 compare(a, b, op == Op::Less, &[Tag::Long, Tag::Datetime, Tag::Duration])
@@ -374,8 +395,11 @@ impl<'a> Lifter<'a> {
     }
 
     /// Return the value in a context slot; `None` if it is absent.
-    fn slot(&self, slot: u32) -> Result<Option<Symbol>, NotLifted> {
+    fn slot(&self, slot: u32, case: &mut Case) -> Result<Option<Symbol>, NotLifted> {
         let Some(place) = self.place(slot) else { return Ok(None) };
+        if !self.demand_presence(case, place) {
+            return Ok(None);
+        }
         let kind = *self.kinds.get(slot as usize).ok_or(NotLifted)?;
         match Tag::from_u32(kind).ok_or(NotLifted)? {
             // Any number but 0 is true.

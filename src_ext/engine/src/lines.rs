@@ -32,6 +32,8 @@ pub(crate) const NO_POLICY: u32 = u32::MAX;
 const HEAD: usize = 2;
 /// The most arguments of a gate whose lines take one cache line.
 const FEW: usize = 3;
+/// The words of a line of four arguments.
+const WIDE: usize = 2 * CACHE_LINE;
 /// The words of a cache line.
 const CACHE_LINE: usize = 8;
 
@@ -248,9 +250,17 @@ impl Lines {
         Some((*head, intervals.as_chunks().0))
     }
 
-    /// Return the answer of a line with many arguments.
+    /// Return the answer of a line with four arguments or more.
     #[inline(never)]
     fn wide_answer(&self, number: usize, values: &[i64]) -> u8 {
+        match values.try_into() {
+            Ok(values) => self.answer_of_four(number, values),
+            Err(_) => self.answer_of_many(number, values),
+        }
+    }
+
+    #[inline(never)]
+    fn answer_of_many(&self, number: usize, values: &[i64]) -> u8 {
         let start = number.wrapping_mul(self.stride);
         let Some(words) = self.wide.get(start..start.wrapping_add(self.stride)) else { return WALK };
         let ([head, intervals @ ..], _) = words.as_chunks() else { return WALK };
@@ -269,6 +279,22 @@ impl Lines {
             return self.inside(*head, values, |lines, head, values| lines.details(head, values, &mut NoChecks));
         }
         match (head[0] >> 8) as u8 {
+            NEXT_LINE => self.next_answer(number + 1, values),
+            code => code,
+        }
+    }
+
+    /// Return the answer of a line with four arguments.
+    #[inline(never)]
+    fn answer_of_four(&self, number: usize, values: &[i64; 4]) -> u8 {
+        let (start, &[a, b, c, d]) = (number.wrapping_mul(WIDE), values);
+        let line = self.wide.get(start..start.wrapping_add(WIDE)).filter(|_| self.stride == WIDE);
+        let Some(&[head, link, ref words @ ..]) = line.and_then(|line| line.first_chunk::<WIDE>()) else { return WALK };
+        let ([of_a, of_b, of_c, of_d, ..], _) = words.as_chunks() else { return WALK };
+        if lies_in(a, *of_a) & lies_in(b, *of_b) & lies_in(c, *of_c) & lies_in(d, *of_d) {
+            return self.inside([head, link], values, Self::called_details);
+        }
+        match (head >> 8) as u8 {
             NEXT_LINE => self.next_answer(number + 1, values),
             code => code,
         }

@@ -3,8 +3,11 @@
 //! A binding lists the attributes that some policy of its action reads. Tables, checks and the interpreter see them as
 //! any argument, behind those of the caller.
 
-use crate::binding::Binding;
+use crate::asks::Ask;
+use crate::binding::{Argument, Binding};
+use crate::checks::Answers;
 use crate::decide::{Sink, Walk};
+use crate::live_asks::{LOST, TRUSTED};
 use crate::live_attributes::{LIVE, LiveAttribute};
 use crate::request::RequestBuilder;
 use crate::shared::Shared;
@@ -16,9 +19,6 @@ use ztfast_codes::Code;
 
 use ztfast_live::{LiveAttributes, MAX_FACTORS, MAX_NAME, MarketState, OwnedUid, Place, SessionId};
 use ztfast_vm::{EntityRef, Request, Scratch, Tag, Value};
-
-/// How a credential was proved where nothing is said about that.
-const TRUSTED: &str = "trusted";
 
 /// The most values of a decision with live attributes, theirs included.
 pub(crate) const MOST_VALUES: usize = 80;
@@ -58,64 +58,129 @@ pub(crate) struct Filler<'a> {
     pub shared: &'a Shared,
     pub snapshot: &'a Snapshot,
     pub binding: &'a Binding,
-    pub session: SessionId,
+    /// What the session's slot says, read at one moment.
+    pub live: LiveAttributes,
     pub now_ns: i64,
     /// Finds the resource, whose market policies may ask for.
     pub resource: &'a dyn Fn() -> Option<EntityRef>,
 }
 
 impl Filler<'_> {
-    /// Put the numbers of the live attributes behind those of the caller. Return the bits of those that are absent.
+    /// Put all live attributes behind the values of the caller, which are followed by zeros.
     ///
     /// # Errors
     /// The code of the denial.
-    pub fn fill(&self, brought: &mut CallValues, numbers: &mut [i64]) -> Result<usize, Code> {
-        let Some(live) = self.shared.sessions.live(self.session) else {
-            return Err(self.shared.principal(self.session, self.now_ns, false).err().unwrap_or(Code::UnknownSession));
-        };
-        let own = numbers.get_mut(self.binding.callers..).unwrap_or_default();
-        if own.len() < self.binding.live.len() {
+    pub fn fill(&self, brought: &mut CallValues, numbers: &mut [i64], answers: &mut Answers) -> Result<(), Code> {
+        if numbers.len() < self.binding.types.len() {
             return Err(Code::TooLarge);
         }
-        let mut absent = 0;
-        let places = self.binding.callers..;
-        for ((number, attribute), place) in own.iter_mut().zip(&self.binding.live).zip(places) {
-            match self.number(*attribute, &live, place, brought)? {
-                Some(found) => *number = found,
-                None => absent |= attribute.bit(),
-            }
-        }
-        Ok(absent)
+        let proof = self.live.proof;
+        self.binding.numbers.put(|| proof.age_ms(self.now_ns), || proof, numbers);
+        self.fill_others(true, brought, numbers, answers)
     }
 
-    /// Return the number of an attribute; `None` if it is absent.
-    fn number(
+    /// Put the attributes that are no numbers of the proof, and answer the checks that ask for them. Unless all are
+    /// `kept`, texts and sets of which only checks ask have no other number than `NOT_KEPT`.
+    ///
+    /// # Errors
+    /// As [`Self::fill`].
+    #[inline(never)]
+    pub fn fill_others(
         &self,
-        attribute: LiveAttribute,
-        live: &LiveAttributes,
-        place: usize,
+        kept: bool,
         brought: &mut CallValues,
-    ) -> Result<Option<i64>, Code> {
-        let text = match attribute {
-            LiveAttribute::AuthAge => return Ok(Some(live.proof.age_ms(self.now_ns))),
-            LiveAttribute::Assurance => return Ok(Some(live.proof.assurance.into())),
-            LiveAttribute::Risk => return Ok(Some(live.proof.risk.into())),
-            LiveAttribute::Time => return Ok(Some(self.shared.wall_ms())),
-            LiveAttribute::Factors => return self.factors(live.proof.factors, brought).map(Some),
-            LiveAttribute::OnBehalfOf => {
-                return live.on_behalf_of.map(|entity| self.entity(entity, place, brought)).transpose();
+        numbers: &mut [i64],
+        answers: &mut Answers,
+    ) -> Result<(), Code> {
+        let Binding { live, callers, optional, table, .. } = self.binding;
+        for (place, attribute) in (*callers..).zip(live).filter(|(_, attribute)| !attribute.is_of_proof()) {
+            let ask = table.asks.of_live.get(place - callers).unwrap_or(&Ask::Kept);
+            let is_absent = match attribute {
+                LiveAttribute::Region => self.live.region.is_none(),
+                LiveAttribute::OnBehalfOf => self.live.on_behalf_of.is_none(),
+                _ => false,
+            };
+            if is_absent {
+                continue;
             }
-            LiveAttribute::Region => return live.region.map(|number| self.name(number, brought)).transpose(),
-            LiveAttribute::Channel => match live.channel {
-                Some(number) => return self.name(number, brought).map(Some),
+            let answered = match (attribute, ask) {
+                (_, Ask::Kept) => None,
+                _ => Some(self.answered(*attribute, place, ask, answers)?),
+            };
+            let number = match answered.filter(|_| !kept || *attribute == LiveAttribute::Time) {
+                Some(number) => number,
+                None => self.kept(*attribute, place, brought)?,
+            };
+            *numbers.get_mut(place).ok_or(LOST)? = number;
+            if attribute.bit() != 0 {
+                *numbers.get_mut(place + optional).ok_or(LOST)? = 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answer the checks of an attribute that is not kept, and return its number.
+    #[inline]
+    fn answered(&self, attribute: LiveAttribute, place: usize, ask: &Ask, answers: &mut Answers) -> Result<i64, Code> {
+        let (asks, live) = (&self.binding.table.asks, &self.binding.table.live);
+        let bundle = &*self.snapshot.loaded.bundle;
+        let given = (bundle, self.shared.sessions.state());
+        let (asked, word) = match (*ask, attribute) {
+            (Ask::Set { elements, asked, .. }, LiveAttribute::Factors) => {
+                return live.factors(asks, (elements, asked), self.live.proof.factors, given, answers);
+            }
+            (Ask::Text(asked), LiveAttribute::Region) => {
+                (asked, live.regions.name(asks, asked, self.live.region.ok_or(LOST)?, given)?)
+            }
+            (Ask::Text(asked), LiveAttribute::Channel) => match self.live.channel {
+                Some(number) => (asked, live.channels.name(asks, asked, number, given)?),
+                None => (asked, live.trusted),
+            },
+            (Ask::Text(asked), LiveAttribute::Market) => {
+                (asked, *live.markets.get(self.market() as usize).ok_or(LOST)?)
+            }
+            (Ask::Text(asked), _) => {
+                let uid = self.acted_for()?;
+                (asked, asks.word(asked, uid.as_str(), bundle).ok_or(LOST)?)
+            }
+            (Ask::Entity { ty, .. }, _) => return self.entity(ty, place),
+            (Ask::Number(asked), LiveAttribute::Time) => {
+                let time_ms = self.shared.wall_ms();
+                asks.number(asked, time_ms, answers).ok_or(LOST)?;
+                return Ok(time_ms);
+            }
+            _ => return Err(LOST),
+        };
+        Ok(asks.by_word(asked, word, answers))
+    }
+
+    /// Return the number of a text, a set or an entity that is kept.
+    #[inline(never)]
+    fn kept(&self, attribute: LiveAttribute, place: usize, brought: &mut CallValues) -> Result<i64, Code> {
+        let text = match attribute {
+            LiveAttribute::Factors => return self.factors(self.live.proof.factors, brought),
+            LiveAttribute::OnBehalfOf => {
+                if let Some(&Argument::Entity(number)) = self.binding.arguments.get(place) {
+                    return self.entity(number, place);
+                }
+                return self.text(self.acted_for()?.as_str(), brought);
+            }
+            LiveAttribute::Region => return self.name(self.live.region.ok_or(LOST)?, brought),
+            LiveAttribute::Channel => match self.live.channel {
+                Some(number) => return self.name(number, brought),
                 None => TRUSTED,
             },
-            LiveAttribute::Market => {
-                let market = |resource| self.shared.market(self.snapshot, resource, &|_| None);
-                (self.resource)().map_or(MarketState::Normal, market).name()
-            }
+            LiveAttribute::Market => self.market().name(),
+            LiveAttribute::Time => return Ok(self.shared.wall_ms()),
+            _ => return Err(LOST),
         };
-        self.text(text, brought).map(Some)
+        self.text(text, brought)
+    }
+
+    #[inline]
+    fn market(&self) -> MarketState {
+        let market = |resource| self.shared.market(self.snapshot, resource, &|_| None);
+        (self.resource)().map_or(MarketState::Normal, market)
     }
 
     /// Return the number of the name of a region or a channel.
@@ -145,23 +210,21 @@ impl Filler<'_> {
         brought.set(start).ok_or(Code::TooLarge)
     }
 
+    /// Return the number of the entity for which the principal acts, which must be of the type with this number.
     #[inline(never)]
-    #[allow(clippy::cast_possible_wrap)] // the bits are what counts
-    fn entity(&self, entity: Place, place: usize, brought: &mut CallValues) -> Result<i64, Code> {
-        let ty = self.binding.types.get(place).ok_or(LOST)?;
-        if let (ValueType::Entity(_), Some(&crate::binding::Argument::Entity(number))) =
-            (ty, self.binding.arguments.get(place))
-        {
-            let found = self.snapshot.entity_of(entity, number, ty).map_err(|_| Code::BadValue)?;
-            return Ok(found.bits() as i64);
-        }
-        let uid = self.snapshot.loaded.uids.get(entity).ok_or(Code::UnknownHandle)?;
-        self.text(Text::of_uid(uid).ok_or(Code::TooLarge)?.as_str(), brought)
+    fn entity(&self, number: u32, place: usize) -> Result<i64, Code> {
+        let (ty, entity) = self.binding.types.get(place).zip(self.live.on_behalf_of).ok_or(LOST)?;
+        let found = self.snapshot.entity_of(entity, number, ty).map_err(|_| Code::BadValue)?;
+        Ok(found.bits().cast_signed())
+    }
+
+    /// Return the text of the entity for which the principal acts.
+    #[inline(never)]
+    fn acted_for(&self) -> Result<Text, Code> {
+        let uid = self.snapshot.loaded.uids.get(self.live.on_behalf_of.ok_or(LOST)?).ok_or(Code::UnknownHandle)?;
+        Text::of_uid(uid).ok_or(Code::TooLarge)
     }
 }
-
-/// What a decision says if the state lacks what a session refers to.
-const LOST: Code = Code::Corrupt;
 
 impl Binding {
     /// Decide by a walk over values with live attributes, of which some may be absent.
@@ -172,13 +235,11 @@ impl Binding {
         (principal, resource): (EntityRef, EntityRef),
         classes: ClassPair,
         numbers: &[i64],
-        absent: usize,
         brought: &CallValues,
         scratch: &mut Scratch,
         sink: &mut N,
     ) -> Code {
-        let positions = absent.checked_sub(1).map_or(Some(&self.positions), |at| self.positions_without.get(at));
-        let Some(positions) = positions else { return Code::Corrupt };
+        let Some(positions) = self.positions_for(numbers) else { return Code::Corrupt };
         let request = Request {
             principal,
             resource,

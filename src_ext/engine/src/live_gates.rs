@@ -1,18 +1,23 @@
 //! Decisions of gates whose actions have live attributes.
 
-use crate::decide::Sink;
+use crate::checks::Answers;
+use crate::decide::{EffectByAnswers, Sink};
 use crate::gate::Gate;
 use crate::live::{Filler, MOST_VALUES};
-use crate::live_attributes::MOST_LIVE;
-use ztfast_bundle::ClassPair;
+use crate::live_attributes::{FEW, LivePath};
 use ztfast_codes::Code;
 use ztfast_live::{Handle, SessionId};
+use ztfast_pages::monotonic_ns;
 
-/// The most values of a caller that are decided with less memory to clear.
-const FEW: usize = 7;
+/// What a decision needs of the live attributes: they are numbers of the proof; those of which only checks ask are
+/// there as answers; or all are there as programs read them.
+const NUMBERS: u8 = 0;
+const ANSWERS: u8 = 1;
+const KEPT: u8 = 2;
 
 impl Gate {
-    /// Decide for a session by the caller's values and the live attributes.
+    /// Decide for a session by the caller's values and the live attributes. The session's slot is read once, and once
+    /// more if the gate's table leaves the decision to a walk.
     #[inline(never)]
     pub(crate) fn decide_live<N: Sink>(
         &mut self,
@@ -21,72 +26,107 @@ impl Gate {
         values: &[i64],
         sink: &mut N,
     ) -> Code {
-        if values.len() <= FEW {
-            self.decide_live_among::<{ FEW + MOST_LIVE }, N>(session, resource, values, sink)
-        } else {
-            self.decide_live_among::<MOST_VALUES, N>(session, resource, values, sink)
+        let Some(binding) = &self.binding else { return self.by_live_values(session, resource, values, sink) };
+        // Policies are named by a walk, which reads all values.
+        let path = if N::ALL { LivePath::Walk } else { binding.live_path };
+        if N::BY_ANSWERS {
+            return match path {
+                LivePath::Numbers => self.by_live::<FEW, NUMBERS, N>(session, resource, values, sink),
+                LivePath::Few => self.by_few_answers(session, resource, values, sink),
+                LivePath::Many | LivePath::Walk => self.by_many_answers(session, resource, values, sink),
+            };
         }
+        let mut answered = EffectByAnswers::default();
+        let code = match path {
+            LivePath::Numbers => self.by_live::<FEW, NUMBERS, _>(session, resource, values, &mut answered),
+            LivePath::Few => self.by_few_answers(session, resource, values, &mut answered),
+            LivePath::Many => self.by_many_answers(session, resource, values, &mut answered),
+            LivePath::Walk => return self.by_live_values(session, resource, values, sink),
+        };
+        if answered.needs_values { self.by_live_values(session, resource, values, sink) } else { code }
     }
 
-    /// Decide where the caller's values and the live attributes are at most `MOST`.
+    /// Decide by the answers of live attributes, where no more is asked of them.
+    #[inline(never)]
+    fn by_few_answers<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
+        self.by_live::<FEW, ANSWERS, N>(session, resource, values, sink)
+    }
+
+    #[inline(never)]
+    fn by_many_answers<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
+        self.by_live::<MOST_VALUES, ANSWERS, N>(session, resource, values, sink)
+    }
+
+    /// Decide by all values, as programs read them.
+    #[cold]
+    #[inline(never)]
+    fn by_live_values<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
+        self.by_live::<MOST_VALUES, KEPT, N>(session, resource, values, sink)
+    }
+
+    /// Decide where the caller's values and the live attributes are at most `MOST`. `HOW` says in which way the live
+    /// attributes are needed.
     #[inline(always)]
     #[allow(clippy::inline_always)] // one function for each size
-    fn decide_live_among<const MOST: usize, N: Sink>(
+    fn by_live<const MOST: usize, const HOW: u8, N: Sink>(
         &mut self,
         session: SessionId,
         resource: Handle,
         values: &[i64],
         sink: &mut N,
     ) -> Code {
-        let now_ns = self.shared.now_ns();
-        if self.is_stale() {
-            return self.decide_at(now_ns, session, resource, values, sink);
+        // The usual clock is read in place, which takes less than a call.
+        let now_ns = if self.shared.has_coarse_clock() { monotonic_ns() } else { self.shared.now_ns() };
+        let Some((principal, fields)) = self.shared.sessions.valid_live(session, now_ns) else {
+            return self.shared.why(session, now_ns);
+        };
+        if HOW != NUMBERS {
+            self.forget_the_decision_before();
         }
-        self.forget_the_decision_before();
-        let mut numbers = [0; MOST];
         let Self { shared, snapshot, binding: Some(binding), brought, .. } = self else { return Code::StaleGate };
-        let (Some(own), true) = (numbers.get_mut(..values.len()), values.len() == binding.callers) else {
+        if values.len() != binding.callers {
             return Code::Corrupt;
-        };
-        own.copy_from_slice(values);
-        let resource_of = || snapshot.entity(snapshot.loaded.key.place(resource));
-        let filler = Filler { shared, snapshot, binding, session, now_ns, resource: &resource_of };
-        let absent = match filler.fill(brought, &mut numbers) {
-            Ok(absent) => absent,
-            Err(code) => return code,
-        };
-        let numbers = numbers.get(..binding.types.len()).unwrap_or_default();
-        if binding.positions_without.is_empty() {
-            return self.decide_at(now_ns, session, resource, numbers, sink);
         }
-        self.walk_without(now_ns, session, resource, numbers, absent, sink)
+        let mut numbers = [0; MOST];
+        let Some(numbers) = numbers.get_mut(..binding.types.len()) else { return Code::TooLarge };
+        copy(numbers, values);
+        let (sessions, asks, live) = (&shared.sessions, &binding.table.asks, &binding.table.live);
+        binding.numbers.put(|| sessions.proved_ms(&fields, now_ns), || sessions.proof(&fields), numbers);
+        if HOW != NUMBERS {
+            let mut none = Answers::default();
+            let answers = sink.answers_mut().unwrap_or(&mut none);
+            let filled = if HOW == ANSWERS
+                && live.is_quick
+                && let Some(asked) = &live.factors
+            {
+                let given = (&*snapshot.loaded.bundle, sessions.state());
+                live.put_factors(asks, asked, sessions.proof(&fields).factors, given, numbers, answers)
+            } else {
+                let snapshot = &**snapshot;
+                let resource = move || snapshot.entity(snapshot.loaded.key.place(resource));
+                let live = sessions.live_attributes(&fields);
+                let filler = Filler { shared, snapshot, binding, live, now_ns, resource: &resource };
+                filler.fill_others(HOW == KEPT, brought, numbers, answers)
+            };
+            if let Err(code) = filled {
+                return code;
+            }
+        }
+        self.decide_for(principal, resource, numbers, sink)
     }
+}
 
-    /// Decide by a walk, where some of the live attributes that policies read may be absent.
-    fn walk_without<N: Sink>(
-        &mut self,
-        now_ns: i64,
-        session: SessionId,
-        resource: Handle,
-        numbers: &[i64],
-        absent: usize,
-        sink: &mut N,
-    ) -> Code {
-        let Self { shared, snapshot, binding: Some(binding), memory, brought, .. } = self else {
-            return Code::StaleGate;
-        };
-        let places = shared.principal(session, now_ns, false);
-        let resolved = places.and_then(|principal| {
-            let places = (principal, snapshot.loaded.key.place(resource));
-            snapshot.resolve_both(places.0, places.1)
-        });
-        let (principal, resource) = match resolved {
-            Ok(entities) => entities,
-            Err(denial) => return denial,
-        };
-        sink.clear();
-        let classes = ClassPair { principal: principal.classes.principal, resource: resource.classes.resource };
-        let entities = (principal.entity, resource.entity);
-        binding.walk_live(snapshot, entities, classes, numbers, absent, brought, &mut memory.scratch, sink)
+/// Copy a caller's values. Most are two at most, for which this takes less than a call.
+#[inline(always)]
+#[allow(clippy::inline_always)] // as above
+fn copy(numbers: &mut [i64], values: &[i64]) {
+    if let (&[a, b], [x, y, ..]) = (values, &mut *numbers) {
+        (*x, *y) = (a, b);
+    } else if values.len() == 1
+        && let (Some(one), Some(number)) = (values.first(), numbers.first_mut())
+    {
+        *number = *one;
+    } else {
+        numbers.iter_mut().zip(values).for_each(|(number, value)| *number = *value);
     }
 }

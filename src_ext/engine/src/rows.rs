@@ -1,6 +1,7 @@
 //! Decides rows of a batch by a gate's own table, each step for all rows.
 
 use crate::cells::{FIRST_CODE, FIRST_GRID, GateTable};
+use crate::checks::Answers;
 use crate::columns::Column;
 use crate::lines::{CHECKED, CHECKS, WALK, lies_in, number_of};
 use ztfast_bundle::ClassPair;
@@ -76,8 +77,21 @@ impl GateTable {
         true
     }
 
+    /// Decide one row, for which the results of some checks are known; [`WALK`] if the table does not.
+    #[inline(never)]
+    pub fn decide_by(&self, cell: u32, values: &[i64], answers: Answers) -> u8 {
+        if !(CHECKED..FIRST_CODE).contains(&cell) {
+            return self.decide(cell, values);
+        }
+        match self.lines.answer_with(cell, values, &mut { answers }) {
+            CHECKS => WALK,
+            answer => answer,
+        }
+    }
+
     /// Decide one row; [`WALK`] if the table does not.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // one function for each loop over rows
     pub fn decide(&self, cell: u32, values: &[i64]) -> u8 {
         if cell >= FIRST_GRID {
             return self.grid_code(cell, values).map_or(WALK, |code| code as u8);

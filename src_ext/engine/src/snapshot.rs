@@ -5,6 +5,7 @@ use crate::binding::{BindError, Binding, GateSpec, Name, Path, PrepareError, bin
 use crate::changes::{Changes, Store, is_present};
 use crate::classify::Classifier;
 use crate::kills::SwitchKeys;
+use crate::live_attributes::LivePath;
 use crate::options::{EngineError, EngineOptions};
 use crate::reverse::Reverse;
 use crate::sets::SimdLevel;
@@ -576,9 +577,8 @@ impl LoadedBundle {
         }
         // This takes long, so the lock is not held meanwhile.
         let mut binding = self.bind_spec(spec)?;
-        if binding.positions_without.is_empty() {
-            binding.table = gate_table(&self.bundle, &binding, self.gate_cells);
-        }
+        binding.table = gate_table(&self.bundle, &binding, self.gate_cells);
+        binding.live_path = LivePath::of(!binding.table.is_empty(), binding.callers, &binding.live);
         if binding.step_up {
             binding.table.leave_forbids_to_the_walk();
         }

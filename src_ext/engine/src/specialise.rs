@@ -6,7 +6,7 @@
 //! all. The work is bounded: where a bound is reached, cells are left to the walk over the action's layers, which
 //! decides everything.
 
-use crate::asking::asks_of;
+use crate::asking::{asks_of, live_asks_of};
 use crate::binding::Binding;
 use crate::cells::{Cells, FIRST_CODE, FIRST_GRID, GateTable, NO_LINE, of_code};
 use crate::grid::{Grid, MAX_ARGUMENTS};
@@ -254,12 +254,14 @@ impl<'a> Builder<'a> {
 
     fn finish(self, cells: Cells, policies: Vec<u32>, parts: Vec<Cells>) -> GateTable {
         let lines = self.writer.finish(self.lifter.checks);
-        let asks = asks_of(self.binding, self.bundle.code(), &lines);
+        let asks = asks_of(self.binding, self.bundle, &lines);
+        let live = live_asks_of(self.binding, self.bundle, &asks);
         GateTable {
             cells,
             policies: policies.into(),
             lines,
             asks,
+            live,
             grids: self.grids.into(),
             grid_lines: self.grid_lines.into(),
             parts: parts.into(),

@@ -59,6 +59,10 @@ pub(crate) enum Brings {
     Composites,
 }
 
+/// How much a call had brought at some moment: texts, composites, bytes, numbers and values.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark([usize; 2], usize, usize, usize);
+
 /// What one call brings: texts that the bundle lacks, sets and addresses.
 #[derive(Default)]
 pub(crate) struct CallValues {
@@ -132,6 +136,21 @@ impl CallValues {
         self.values.truncate(1);
         self.composites.clear();
         self.call = (self.call + 1) % CALLS;
+    }
+
+    /// Return what the call has brought so far.
+    pub fn mark(&self) -> Mark {
+        let Self { offsets, bytes, given, values, composites, .. } = self;
+        Mark([offsets, composites].map(Vec::len), bytes.len(), given.len(), values.len())
+    }
+
+    /// Drop what the call has brought since a mark.
+    pub fn back_to(&mut self, &Mark([offsets, composites], bytes, given, values): &Mark) {
+        self.offsets.truncate(offsets);
+        self.composites.truncate(composites);
+        self.bytes.truncate(bytes);
+        self.given.truncate(given);
+        self.values.truncate(values);
     }
 
     /// Return the bits that all numbers of texts, sets and addresses of this call have.

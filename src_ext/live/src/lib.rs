@@ -50,7 +50,7 @@ pub use register::{MAX_UID, SharedUids};
 pub use sessions::{
     AdmitError, ChangeSessionError, Known, LiveAttributes, MAX_SESSIONS, Notice, SessionRecord, Sessions,
 };
-pub use slot::{Admission, LAYOUT, SessionId, SessionStatus};
+pub use slot::{Admission, LAYOUT, LiveFields, SessionId, SessionStatus};
 pub use state::{Capacity, OTHER_NAMES, Role, State, StateError, StateGone};
 pub use switchboard::Switchboard;
 pub use switches::{ActionKey, FOR_ALL, Kill, Released, SWITCHES_LAYOUT, Scope, ScopeText, Stopped, Switches, Writer};

@@ -62,6 +62,19 @@ impl Proof {
         }
     }
 
+    /// Return how long ago the proof of a word was given, as [`Self::age_ms`] does.
+    #[inline(always)]
+    #[allow(clippy::inline_always, clippy::cast_possible_wrap)] // on the path of decisions; the time is masked
+    #[must_use]
+    pub const fn age_ms_of(word: u64, scale: Scale, now_ns: i64) -> i64 {
+        let at = word & LAST;
+        if at == NEVER {
+            return i64::MAX;
+        }
+        let age = now_ns.saturating_sub(scale.base_ns.saturating_add(at as i64 * scale.unit_ns)) / MS;
+        if age < 0 { 0 } else { age }
+    }
+
     /// Return how long ago the proof was given, in milliseconds; `i64::MAX` if it never was.
     #[inline]
     #[must_use]
@@ -117,8 +130,12 @@ mod tests {
         for at_ns in [NOW, NOW - 3_600 * 1_000_000_000, NOW + 86_400 * 1_000_000_000] {
             let proof = Proof { at_ns, factors: 0b101_0000_0000_0000_0001, assurance: 5, risk: 100 };
             assert_eq!(Proof::unpack(proof.pack(scale), scale), proof);
+            for now_ns in [i64::MIN, at_ns - 1, at_ns, at_ns + 5_999_999, i64::MAX] {
+                assert_eq!(Proof::age_ms_of(proof.pack(scale), scale, now_ns), proof.age_ms(now_ns));
+            }
         }
         assert_eq!(Proof::unpack(0, scale), Proof { at_ns: i64::MIN, ..Proof::default() });
+        assert_eq!(Proof::age_ms_of(0, scale, i64::MAX), i64::MAX);
     }
 
     #[test]

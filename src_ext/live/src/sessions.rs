@@ -21,9 +21,9 @@ use crate::names::NameKind;
 use crate::notes::{Note, Notes};
 use crate::numbers::Place;
 use crate::owners::PATIENT;
-use crate::proof::{MAX_FACTORS, Proof};
+use crate::proof::{MAX_FACTORS, Proof, Scale};
 use crate::refusal::SwitchError;
-use crate::slot::{Admission, FREE, Opened, STATUS_MASK, SessionId, SessionSlot, SessionStatus, is_of};
+use crate::slot::{Admission, FREE, LiveFields, Opened, STATUS_MASK, SessionId, SessionSlot, SessionStatus, is_of};
 use crate::state::{Role, State, StateError, StateGone};
 use record::{live_attributes, place_before};
 use spare::Spare;
@@ -92,6 +92,8 @@ pub struct Sessions {
     slots: NonNull<[SessionSlot]>,
     /// The bits of an id that hold the slot's number. That number is checked against the table as any index is.
     mask: u64,
+    /// How the state holds the times of proofs, stored here in the same way.
+    scale: Scale,
     table: Arc<Table>,
 }
 
@@ -114,7 +116,8 @@ impl Sessions {
             table.recompute_bounds(&mut table.spare(), &table.now());
         }
         let table = Arc::new(table);
-        Self { slots: NonNull::from(table.slots()), mask, table }
+        let scale = table.state.scale();
+        Self { slots: NonNull::from(table.slots()), mask, scale, table }
     }
 
     /// Create a table in private memory, with this many slots.
@@ -541,6 +544,38 @@ impl Sessions {
     #[must_use]
     pub fn valid(&self, session: SessionId, now_ns: i64) -> Option<Place> {
         self.slots().get(self.number(session))?.valid(session, now_ns).map(|place| Place(place as usize))
+    }
+
+    /// Return the place of a session's principal as [`Self::valid`] does, with what decisions read of the session
+    /// besides.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
+    #[must_use]
+    pub fn valid_live(&self, session: SessionId, now_ns: i64) -> Option<(Place, LiveFields)> {
+        let (place, fields) = self.slots().get(self.number(session))?.valid_live(session, now_ns)?;
+        Some((Place(place as usize), fields))
+    }
+
+    /// Return the proof of a session, as its slot has it.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // what a decision does not read is not computed
+    #[must_use]
+    pub const fn proof(&self, fields: &LiveFields) -> Proof {
+        Proof::unpack(fields.proof, self.scale)
+    }
+
+    /// Return how long ago a session was proved, as [`Proof::age_ms`] does.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
+    #[must_use]
+    pub const fn proved_ms(&self, fields: &LiveFields, now_ns: i64) -> i64 {
+        Proof::age_ms_of(fields.proof, self.scale, now_ns)
+    }
+
+    /// Return all that a session's slot says of it.
+    #[must_use]
+    pub fn live_attributes(&self, fields: &LiveFields) -> LiveAttributes {
+        live_attributes(fields, self.scale)
     }
 
     #[cfg(test)]

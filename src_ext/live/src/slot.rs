@@ -175,16 +175,31 @@ impl SessionSlot {
     #[inline(always)]
     #[allow(clippy::inline_always)] // the hot path needs the result in a register
     pub fn valid(&self, session: SessionId, now_ns: i64) -> Option<u32> {
+        self.valid_with(session, now_ns, |_| ()).map(|(principal, ())| principal)
+    }
+
+    /// Return the place of a session's principal as [`Self::valid`] does, with what is known about the session: both
+    /// are of one moment.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
+    pub fn valid_live(&self, session: SessionId, now_ns: i64) -> Option<(u32, LiveFields)> {
+        self.valid_with(session, now_ns, Self::live_fields)
+    }
+
+    /// Read some fields of a valid session's slot, between the state word and the state word.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
+    fn valid_with<T>(&self, session: SessionId, now_ns: i64, read: impl FnOnce(&Self) -> T) -> Option<(u32, T)> {
         let active = session.0 | SessionStatus::Active.bits();
         if self.state.load(Ordering::Acquire) != active {
             return None;
         }
         // Whoever sees an earlier beginning also sees the earlier end that was written before it.
         let (from, to) = (self.from_ns.load(Ordering::Acquire), self.to_ns.load(Ordering::Relaxed));
-        let principal = self.principal.load(Ordering::Relaxed);
+        let found = (self.principal.load(Ordering::Relaxed), read(self));
         fence(Ordering::Acquire);
         let good = self.state.load(Ordering::Relaxed) == active && now_ns < to && from <= now_ns;
-        good.then_some(principal)
+        good.then_some(found)
     }
 
     /// Return what is known about a session, if the slot is the session's and it is active.
@@ -245,11 +260,11 @@ impl SessionSlot {
 
 /// What decisions read of a session besides its bounds, as the slot has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LiveFields {
-    pub proof: u64,
-    pub on_behalf_of: u32,
-    pub region: u32,
-    pub channel: u32,
+pub struct LiveFields {
+    pub(crate) proof: u64,
+    pub(crate) on_behalf_of: u32,
+    pub(crate) region: u32,
+    pub(crate) channel: u32,
 }
 
 /// The version of a slot's layout.

@@ -472,6 +472,19 @@ impl State {
         self.names(NameKind::Factor).all()
     }
 
+    /// Return how many names of factors there are. A session that was read before has no others.
+    #[inline]
+    #[must_use]
+    pub fn factor_count(&self) -> u32 {
+        self.control().factor_count.load(Ordering::Acquire)
+    }
+
+    /// Return the number of the name of a factor, if it has one.
+    #[must_use]
+    pub fn factor_number(&self, name: &str) -> Option<u32> {
+        self.names(NameKind::Factor).find(name)
+    }
+
     /// Read the name of a factor into some bytes; `None` if there is none with this number.
     #[must_use]
     pub fn factor_name<'b>(&self, number: u32, into: &'b mut [u8; MAX_NAME]) -> Option<&'b str> {
