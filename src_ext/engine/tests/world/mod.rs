@@ -233,8 +233,8 @@ pub fn decide_after_each_step(bundle: &Arc<Bundle>, options: EngineOptions, begi
 /// Check that every code came up except those of nonsensical bundles, so that no part of the deciding side was left
 /// out.
 pub fn assert_everything_was_met(counts: &Counts) {
-    // The values are checked before, and a forked process has a test of its own.
-    let elsewhere = [Code::BadValue, Code::Forked];
+    // The values are checked before, and a forked process and a state that is gone have tests of their own.
+    let elsewhere = [Code::BadValue, Code::Forked, Code::StateGone];
     for code in Code::ALL.into_iter().filter(|code| !elsewhere.contains(code)) {
         assert!(counts[code as usize] > 0, "{code:?} never came up: {counts:?}");
     }
