@@ -116,12 +116,17 @@ mod tests {
     fn the_last_notes_are_kept_under_their_numbers() {
         let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
         assert_eq!((notes.read(0), notes.read(1), notes.read(u32::MAX)), (None, None, None));
-        let more = NOTES + 9;
-        let numbers: Vec<u32> = (0..more).map(|n| notes.write(&owners, &note(&n.to_string()))).collect();
-        for (n, &number) in numbers.iter().enumerate() {
-            let kept = (n + NOTES >= more).then(|| note(&n.to_string()));
-            assert_eq!(notes.read(number), kept, "{n}");
-        }
+        let write =
+            |text: &str| -> Vec<u32> { (0..3).map(|n| notes.write(&owners, &note(&format!("{text} {n}")))).collect() };
+        let read =
+            |numbers: &[u32]| -> Vec<Option<Note>> { numbers.iter().map(|&number| notes.read(number)).collect() };
+        let wanted = |text: &str| -> Vec<Option<Note>> { (0..3).map(|n| Some(note(&format!("{text} {n}")))).collect() };
+        let old = write("old");
+        // As if others had taken all numbers up to those of the same places.
+        notes.last.fetch_add(u32::try_from(NOTES).unwrap() - 3, Ordering::Relaxed);
+        assert_eq!(read(&old), wanted("old"));
+        let young = write("young");
+        assert_eq!((read(&old), read(&young)), (vec![None; 3], wanted("young")));
         assert_eq!(notes.read(0), None);
     }
 

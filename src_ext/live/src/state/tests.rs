@@ -418,3 +418,30 @@ fn threads_that_wait_for_the_lock_wait_for_a_second_together() {
     // One after the other they would take four seconds.
     assert!(began.elapsed() < Duration::from_millis(3_500), "{:?}", began.elapsed());
 }
+
+#[test]
+fn of_two_threads_the_one_that_read_the_clocks_last_tells_last() {
+    let folder = Folder::new();
+    let authority = folder.authority();
+    let reader = Sessions::of(Arc::new(folder.open(Role::Decide).unwrap()));
+    let (told, (entered, inside)) = (std::sync::Mutex::new(Vec::new()), std::sync::mpsc::channel());
+    let told = Arc::new(told);
+    reader.when_noticed({
+        let (told, entered) = (told.clone(), std::sync::Mutex::new(entered));
+        move |notice| {
+            let _ = entered.lock().unwrap().send(());
+            // Whoever tells what was before is slow.
+            if notice == Notice::Behind(false) {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            told.lock().unwrap().push(notice);
+        }
+    });
+    std::thread::scope(|threads| {
+        threads.spawn(|| reader.follow());
+        inside.recv().unwrap();
+        authority.state().control().offset.fetch_sub(3_600_000_000_000, Ordering::AcqRel);
+        reader.follow();
+    });
+    assert_eq!(*told.lock().unwrap(), [Notice::Behind(false), Notice::Behind(true)]);
+}
