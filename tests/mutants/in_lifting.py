@@ -469,8 +469,8 @@ MUTANTS = (
     Mutant(
         "memo: a set answers about another principal",
         PASSED,
-        "let memo = memo.as_deref_mut().filter(|_| principal.is_none());",
-        "let memo = memo.as_deref_mut();",
+        "Ask::Set { .. } if self.principal.is_none() =>",
+        "Ask::Set { .. } =>",
         Rust(CALLS, "what_a_set_answers_about_the_principal_is_not_remembered"),
     ),
     Mutant(

@@ -33,7 +33,7 @@ struct Entry {
     known: Known,
 }
 
-/// The answers of values that one gate was passed.
+/// The answers of values that one gate was passed: texts and sets by their tokens, entities by their places.
 #[derive(Debug)]
 pub(crate) struct Memo([Entry; ARGUMENTS * VALUES]);
 

@@ -75,6 +75,8 @@ pub trait Source<'v>: Sized {
     fn token(&self) -> u64 {
         0
     }
+    /// Return the handle of an entity.
+    fn handle(&self) -> Option<i64>;
 }
 
 impl<'v> Source<'v> for Option<Passed<'v>> {
@@ -99,6 +101,11 @@ impl<'v> Source<'v> for Option<Passed<'v>> {
     fn elements(self) -> Option<impl ExactSizeIterator<Item = Self>> {
         None::<std::iter::Empty<Self>>
     }
+
+    #[inline]
+    fn handle(&self) -> Option<i64> {
+        self.number()
+    }
 }
 
 impl<'v, S: ExactSizeIterator<Item = Option<Passed<'v>>>> Source<'v> for Option<Given<'v, S>> {
@@ -122,6 +129,11 @@ impl<'v, S: ExactSizeIterator<Item = Option<Passed<'v>>>> Source<'v> for Option<
     #[inline]
     fn elements(self) -> Option<impl ExactSizeIterator<Item = Self::Element>> {
         if let Given::Set(elements) = self? { Some(elements) } else { None }
+    }
+
+    #[inline]
+    fn handle(&self) -> Option<i64> {
+        if let Some(Given::One(Passed::Number(number))) = self { Some(*number) } else { None }
     }
 }
 
@@ -167,8 +179,7 @@ impl Gate {
             if binding.table.asks.principal { Some(principal_of(shared, snapshot, session)?) } else { None };
         let mut by_answers = EffectByAnswers::default();
         let answers = &mut by_answers.answers;
-        // What a set answers about the principal depends on who that is.
-        let memo = memo.as_deref_mut().filter(|_| principal.is_none());
+        let memo = memo.as_deref_mut();
         let mut answering = Answering { snapshot, binding, brought, answers, memo, principal, unknown: MOST_UNKNOWN };
         let (mut numbers, mut count) = ([0; MOST_PASSED], 0);
         for given in values {
@@ -225,7 +236,13 @@ impl Answering<'_> {
         let key = match ask {
             // Most are numbers of which no check asks.
             Ask::Number((start, end)) if start == end => return given.number(),
-            Ask::Text(_) | Ask::Set { .. } => Key::new(given.token(), place, self.snapshot.version),
+            Ask::Text(_) => Key::new(given.token(), place, self.snapshot.version),
+            // What a set answers about the principal depends on who that is.
+            Ask::Set { .. } if self.principal.is_none() => Key::new(given.token(), place, self.snapshot.version),
+            Ask::Entity { .. } => {
+                let own = self.snapshot.loaded.key.place(Handle(given.handle()?.cast_unsigned()));
+                Key::new((own.0 as u64).wrapping_add(1), place, self.snapshot.version)
+            }
             _ => None,
         };
         match (key, &mut self.memo) {

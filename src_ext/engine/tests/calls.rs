@@ -219,6 +219,10 @@ impl<'v> Source<'v> for Named<'v> {
         Some(self.0).elements()
     }
 
+    fn handle(&self) -> Option<i64> {
+        Some(self.0.clone()).handle()
+    }
+
     fn token(&self) -> u64 {
         self.1
     }

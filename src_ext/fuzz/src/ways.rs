@@ -107,6 +107,10 @@ impl<'v, S: Source<'v>> Source<'v> for Named<S> {
         self.given.elements()
     }
 
+    fn handle(&self) -> Option<i64> {
+        self.given.handle()
+    }
+
     fn token(&self) -> u64 {
         self.token
     }

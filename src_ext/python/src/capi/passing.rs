@@ -132,6 +132,11 @@ impl<'v> Source<'v> for Raw<'v> {
     }
 
     #[inline]
+    fn handle(&self) -> Option<i64> {
+        self.number()
+    }
+
+    #[inline]
     fn token(&self) -> u64 {
         if self.0.kind & REMEMBERED == 0 {
             return 0;
