@@ -33,7 +33,7 @@ struct Entry {
     known: Known,
 }
 
-/// The answers of values that one gate was passed: texts and sets by their tokens, entities by their places.
+/// The answers of values that one gate was passed: texts and sets by their tokens, others by what they are.
 #[derive(Debug)]
 pub(crate) struct Memo([Entry; ARGUMENTS * VALUES]);
 

@@ -77,6 +77,14 @@ pub trait Source<'v>: Sized {
     }
     /// Return the handle of an entity.
     fn handle(&self) -> Option<i64>;
+    /// Return an IPv4 address and the length of its prefix.
+    fn ip4(&self) -> Option<(u32, u8)>;
+}
+
+/// Return an IPv4 address, given the fields of any.
+fn ip4_of(given: Option<(u128, bool, u8)>) -> Option<(u32, u8)> {
+    let (bits, _, prefix) = given.filter(|(_, is_v6, _)| !is_v6)?;
+    Some((u32::try_from(bits).ok()?, prefix))
 }
 
 impl<'v> Source<'v> for Option<Passed<'v>> {
@@ -106,6 +114,11 @@ impl<'v> Source<'v> for Option<Passed<'v>> {
     fn handle(&self) -> Option<i64> {
         self.number()
     }
+
+    #[inline]
+    fn ip4(&self) -> Option<(u32, u8)> {
+        ip4_of(self.address())
+    }
 }
 
 impl<'v, S: ExactSizeIterator<Item = Option<Passed<'v>>>> Source<'v> for Option<Given<'v, S>> {
@@ -134,6 +147,11 @@ impl<'v, S: ExactSizeIterator<Item = Option<Passed<'v>>>> Source<'v> for Option<
     #[inline]
     fn handle(&self) -> Option<i64> {
         if let Some(Given::One(Passed::Number(number))) = self { Some(*number) } else { None }
+    }
+
+    #[inline]
+    fn ip4(&self) -> Option<(u32, u8)> {
+        if let Some(Given::One(given)) = self { Some(*given).ip4() } else { None }
     }
 }
 
@@ -243,6 +261,10 @@ impl Answering<'_> {
                 let own = self.snapshot.loaded.key.place(Handle(given.handle()?.cast_unsigned()));
                 Key::new((own.0 as u64).wrapping_add(1), place, self.snapshot.version)
             }
+            Ask::Address(_) => given.ip4().and_then(|(address, prefix)| {
+                let own = u64::from(address) << 8 | u64::from(prefix);
+                Key::new(own + 1, place, self.snapshot.version)
+            }),
             _ => None,
         };
         match (key, &mut self.memo) {

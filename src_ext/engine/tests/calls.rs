@@ -223,6 +223,10 @@ impl<'v> Source<'v> for Named<'v> {
         Some(self.0.clone()).handle()
     }
 
+    fn ip4(&self) -> Option<(u32, u8)> {
+        Some(self.0.clone()).ip4()
+    }
+
     fn token(&self) -> u64 {
         self.1
     }

@@ -111,6 +111,10 @@ impl<'v, S: Source<'v>> Source<'v> for Named<S> {
         self.given.handle()
     }
 
+    fn ip4(&self) -> Option<(u32, u8)> {
+        self.given.ip4()
+    }
+
     fn token(&self) -> u64 {
         self.token
     }

@@ -137,6 +137,12 @@ impl<'v> Source<'v> for Raw<'v> {
     }
 
     #[inline]
+    fn ip4(&self) -> Option<(u32, u8)> {
+        let bytes = self.bytes(ADDRESS)?;
+        Some((u32::from_be_bytes(*<&[u8; 4]>::try_from(bytes).ok()?), u8::try_from(self.0.number).ok()?))
+    }
+
+    #[inline]
     fn token(&self) -> u64 {
         if self.0.kind & REMEMBERED == 0 {
             return 0;
