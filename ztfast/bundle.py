@@ -295,6 +295,16 @@ class Bundle:
         """Whether the policies passed strict validation."""
         return bool(self._meta["strict"])
 
+    @property
+    def strict_errors(self) -> bool:
+        """Whether a forbid whose evaluation errs denies (``strict_errors`` of :func:`ztfast.compile`).
+
+        >>> import ztfast
+        >>> ztfast.examples.tiny().strict_errors
+        False
+        """
+        return bool(self._meta.get("strict_errors", False))
+
     @cached_property
     def actions(self) -> dict[str, dict[str, Any]]:
         """The actions by uid, each with the types of its ``principals`` and ``resources``, and the attributes of its
@@ -374,6 +384,7 @@ def compile(
     base: Bundle | None = None,
     progress: Progress | None = None,
     exempt: Uid | str | None = None,
+    strict_errors: bool = False,
 ) -> Bundle:
     """Compile policies, a schema and entities into a bundle.
 
@@ -405,6 +416,10 @@ def compile(
         exempt: The action, or group of actions, that the kill switch does not stop unless it is named there, for
             example ``'Action::"order.cancel"'`` or ``'Action::"reduce-risk"'``: cancels, and other actions that reduce
             risk.
+        strict_errors: Let a forbid whose evaluation errs deny. Cedar skips a policy that errs, so a forbid that errs,
+            for example by an overflow or at an entity that the store lacks, denies nothing. With ``strict_errors`` it
+            denies, and the decision names it; a permit that errs is skipped as before. A forbid that asks for a step-up
+            stands if it errs: no proof lifts it.
 
     Raises:
         ActionError: if the schema has no such action or group.
@@ -429,6 +444,8 @@ def compile(
     ):
         if not (value is None or isinstance(value, str)) or value not in known:
             raise refused(name, " or ".join(map(repr, known)), value)
+    if not isinstance(strict_errors, bool):
+        raise refused("strict_errors", "True or False", strict_errors)
     if base is not None and not isinstance(base, Bundle):
         raise refused("base", "a ztfast.Bundle, as ztfast.Bundle.load(path) gives", base)
     if progress is not None and not callable(progress):
@@ -445,6 +462,7 @@ def compile(
         None if base is None else base._core,
         progress,
         None if group is None else (group.type, group.id),
+        strict_errors,
     )
     bundle = Bundle(core, [*unread, *found])
     if bundle.warnings and warnings == "error":

@@ -31,9 +31,9 @@ class Explanation:
 
     Attributes:
         decision: The engine's decision.
-        allow: Cedar's decision by policy alone.
-        reasons: The policies that determined Cedar's decision.
-        errors: The policies whose evaluation erred; Cedar skips them.
+        allow: Cedar's decision by policy alone; with strict errors, what it becomes where a forbid errs.
+        reasons: The policies that determined this decision.
+        errors: The policies whose evaluation erred. Cedar skips them. With strict errors, a forbid among them denies.
         problem: Why Cedar's request validation would refuse the request, or ``None``.
     """
 

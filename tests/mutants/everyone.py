@@ -12,6 +12,7 @@ import in_live_attributes
 import in_mailbox
 import in_python
 import in_step_up
+import in_strict_errors
 import in_switches
 
 __all__ = ["MUTANTS"]
@@ -29,5 +30,6 @@ MUTANTS = (
     *in_gate.MUTANTS,
     *in_columns.MUTANTS,
     *in_step_up.MUTANTS,
+    *in_strict_errors.MUTANTS,
     *in_live_attributes.MUTANTS,
 )

@@ -6,17 +6,15 @@ MUTANTS = (
     Mutant(
         "two-valued ||: an error on its left is a false",
         "vm/src/interpreter.rs",
-        "if let Some(target) = self.step(op, instr.imm)? {",
-        """let stepped = match self.step(op, instr.imm) {
-                Err(Fault::Error) => {
+        "Err(fault) => at = self.caught(fault, code, at)?,",
+        """Err(fault) => {
                     let rest = code.get(at..).unwrap_or_default();
                     let or_else = rest.iter().position(|instr| instr.op == Op::OrElse as u8);
-                    at += or_else.ok_or(Fault::Error)? + 1;
-                    None
-                }
-                stepped => stepped?,
-            };
-            if let Some(target) = stepped {""",
+                    match or_else.filter(|_| fault == Fault::Error) {
+                        Some(ahead) => at += ahead + 1,
+                        None => at = self.caught(fault, code, at)?,
+                    }
+                }""",
     ),
     Mutant(
         "a dropped presence test: `has` of an attribute of the context holds always",

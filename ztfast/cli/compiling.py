@@ -30,6 +30,9 @@ __all__ = ["check_command", "compile_command", "totals"]
 Schema = Annotated[Path | None, typer.Option("--schema", "-s", help="The schema, in Cedar's syntax or JSON.")]
 Entities = Annotated[Path | None, typer.Option("--entities", "-e", help="The entities, in Cedar's JSON.")]
 Permissive = Annotated[bool, typer.Option(help="Compile policies that strict validation refuses, with warnings.")]
+StrictErrors = Annotated[
+    bool, typer.Option("--strict-errors", help="Let a forbid whose evaluation errs deny; Cedar skips it.")
+]
 DenyWarnings = Annotated[bool, typer.Option("--deny-warnings", help="Turn warnings into errors.")]
 
 
@@ -39,6 +42,7 @@ def compile_sources(
     entities: Path | None,
     permissive: bool,
     deny_warnings: bool,
+    strict_errors: bool,
     base: Path | None = None,
     exempt: str | None = None,
 ) -> Bundle:
@@ -53,6 +57,7 @@ def compile_sources(
             base=None if base is None else Bundle.load(base),
             progress=progress,
             exempt=exempt,
+            strict_errors=strict_errors,
         )
     for warning in bundle.warnings:
         errors.print(Text(block(warning["rendered"].rstrip())), soft_wrap=True)
@@ -80,6 +85,7 @@ def compile_command(
         ),
     ] = None,
     permissive: Permissive = False,
+    strict_errors: StrictErrors = False,
     deny_warnings: DenyWarnings = False,
     as_json: Json = False,
 ) -> None:
@@ -91,7 +97,7 @@ def compile_command(
 
     [dim]ztfast compile policies/ --schema desk.cedarschema --entities desk.entities.json -o desk.ztb[/]
     """
-    bundle = compile_sources(policies, needed(schema), entities, permissive, deny_warnings, base, exempt)
+    bundle = compile_sources(policies, needed(schema), entities, permissive, deny_warnings, strict_errors, base, exempt)
     bundle.save(output)
     if as_json:
         json_out({"output": str(output), **summary(bundle)})
@@ -109,6 +115,7 @@ def check_command(
     schema: Schema = None,
     entities: Entities = None,
     permissive: Permissive = False,
+    strict_errors: StrictErrors = False,
     deny_warnings: DenyWarnings = False,
     as_json: Json = False,
 ) -> None:
@@ -125,6 +132,7 @@ def check_command(
             "--schema": schema is not None,
             "--entities": entities is not None,
             "--permissive": permissive,
+            "--strict-errors": strict_errors,
             "--deny-warnings": deny_warnings,
         }
         for option in (name for name, is_given in given.items() if is_given):
@@ -136,7 +144,7 @@ def check_command(
         # Loading does not check all sections of a large file.
         bundle.check()
     else:
-        bundle = compile_sources(sources, needed(schema), entities, permissive, deny_warnings)
+        bundle = compile_sources(sources, needed(schema), entities, permissive, deny_warnings, strict_errors)
     if as_json:
         warnings = {"warnings": None} if compiled_before else {}
         json_out({**summary(bundle), **warnings, "actions": [asdict(action) for action in bundle.stats.actions]})
@@ -194,6 +202,7 @@ def summary(bundle: Bundle) -> dict[str, Any]:
     return {
         "hash": bundle.hash,
         "strict": bundle.strict,
+        "strict_errors": bundle.strict_errors,
         "stats": stats,
         "fallbacks": [asdict(policy) for policy in bundle.fallbacks],
         "warnings": [finding(warning) for warning in bundle.warnings],
@@ -214,6 +223,7 @@ def totals(bundle: Bundle, title: str) -> Any:
         ("policies left to Cedar's evaluator", number(stats.fallbacks)),
         ("size", size(stats.bytes)),
         ("validated", "strictly" if bundle.strict else "permissively"),
+        ("a forbid that errs", "denies" if bundle.strict_errors else "is skipped"),
         ("hash", bundle.hash[:16]),
     ):
         made.add_row(name, value)

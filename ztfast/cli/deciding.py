@@ -102,9 +102,14 @@ def explain_command(
         show(told.decision, told.problem)
         judged = told.decision.code in JUDGED
         effect = "permits" if told.allow else "forbids"
+        # With strict errors, forbids that erred are among those that determine the decision.
+        determining = {text.policy.id for text in told.reasons}
+        denying = [text for text in told.errors if text.policy.id in determining]
+        skipped = [text for text in told.errors if text.policy.id not in determining]
         for heading, texts in (
             (f"Determining {effect}", told.reasons),
-            ("Policies with errors, which do not apply", told.errors),
+            ("Forbids with errors, which deny", denying),
+            ("Policies with errors, which do not apply", skipped),
         ):
             if texts and judged:
                 console.print()

@@ -28,7 +28,7 @@ pub use records::{
     ActionRec, BLOCK_BITS, BLOCK_WORDS, BitmapRec, CellKind, ClassPair, ClassRec, Form, LayerRec, NO_MAX_AGE, PlanRec,
     PolicyRec, RangeRec, RowRec, SelectorRec, Span, Test, TypeRec, cell_kind, cell_program, pack_cell,
 };
-pub use residual::{Program, Residual, ResidualView, Tests, TooLong, write_program};
+pub use residual::{ERRED, Program, Residual, ResidualView, Tests, TooLong, write_program};
 pub use save::{SaveError, write_file};
 pub use sections::Parts;
 pub use view::{Bundle, PolicyView, StepUp};

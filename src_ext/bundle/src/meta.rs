@@ -10,6 +10,9 @@ pub struct Meta {
     pub writer: String,
     /// Whether the policies passed strict validation. Otherwise they were compiled permissively.
     pub strict: bool,
+    /// Whether a forbid whose evaluation errs denies, instead of being skipped as in Cedar.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict_errors: bool,
     /// The actions, in the order of their numbers.
     pub actions: Vec<ActionMeta>,
     /// How many entities lie between principal or resource and what conditions read: `principal.desk.limit` has 1.

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! header     forbids (32 bits), permits (31), opaque (1)
-//! per residual  policy (32), ranges (16), conjuncts (16); forbids come first
+//! per residual  policy (31), erred (1), ranges (16), conjuncts (16); forbids come first
 //!            per range     slot (32) | low | width
 //!            per conjunct  first instruction (32), instructions (32)
 //! ```
@@ -13,13 +13,16 @@
 use crate::records::{RangeRec, Test};
 
 const OPAQUE: u64 = 1 << 63;
+/// The bit of a residual's policy that says that the policy errs where the residual's conditions hold. Only bundles
+/// compiled with strict errors have it, and only forbids.
+pub const ERRED: u32 = 1 << 31;
 /// The number of words of a range.
 const RANGE: usize = 3;
 
 /// The residual of a policy, for writing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Residual {
-    /// The number of the policy.
+    /// The number of the policy, with [`ERRED`] or without.
     pub policy: u32,
     /// The conditions on single slots.
     pub ranges: Vec<RangeRec>,
@@ -74,7 +77,7 @@ pub struct Program<'a> {
 /// A residual in a bundle.
 #[derive(Debug, Clone, Copy)]
 pub struct ResidualView<'a> {
-    /// The number of the policy.
+    /// The number of the policy, with [`ERRED`] or without.
     pub policy: u32,
     ranges: &'a [u64],
     words: &'a [u64],

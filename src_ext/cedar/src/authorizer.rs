@@ -71,6 +71,8 @@ pub struct Answer {
     /// Whether a permit is satisfied, whatever forbids are. If the request is forbidden, this may be false where no
     /// forbid asks for a step-up.
     pub permitted: bool,
+    /// Whether a forbid among the reasons erred, and denies for that ([`Authorizer::with_strict_errors`]).
+    pub erred: bool,
 }
 
 impl Authorizer {
@@ -162,7 +164,25 @@ impl Authorizer {
             permitted: allow || (!reasons.is_empty() && self.permits.as_ref().is_some_and(would_allow)),
             reasons: reasons.into_iter().filter_map(|place| self.ids.get(place).cloned()).collect(),
             errors: errors.into_iter().filter_map(|(place, e)| Some((self.ids.get(place)?.clone(), e))).collect(),
+            erred: false,
         }
+    }
+
+    /// Return what an answer of Cedar's becomes if each forbid that erred denies.
+    #[must_use]
+    pub fn with_strict_errors(&self, answer: Answer) -> Answer {
+        let forbids = |id: &Arc<str>| {
+            let policy = self.policies.policy(&PolicyId::new(id));
+            policy.is_some_and(|policy| policy.effect() == Effect::Forbid)
+        };
+        let erred: Vec<Arc<str>> = answer.errors.iter().map(|(id, _)| id).filter(|id| forbids(id)).cloned().collect();
+        if erred.is_empty() {
+            return answer;
+        }
+        let mut reasons = if answer.allow { Vec::new() } else { answer.reasons };
+        reasons.extend(erred);
+        reasons.sort_by_key(|id| self.places.get(id));
+        Answer { allow: false, reasons, erred: true, ..answer }
     }
 
     /// Validate a request against the schema, as Cedar does.

@@ -169,6 +169,8 @@ pub enum Expr {
     Record(BTreeMap<Arc<str>, Expr>),
     /// An expression that only Cedar's own evaluator can evaluate, and why (shown by `check`).
     Opaque(Arc<str>),
+    /// Whether the evaluation of an expression is an error. The compiler makes this; no policy has it.
+    Fails(Arc<Expr>),
 }
 
 impl Expr {
@@ -185,9 +187,12 @@ impl Expr {
                 visit(b);
                 visit(c);
             }
-            Self::Unary(_, a) | Self::GetAttr(a, _) | Self::HasAttr(a, _) | Self::Like(a, _) | Self::Is(a, _) => {
-                visit(a);
-            }
+            Self::Unary(_, a)
+            | Self::GetAttr(a, _)
+            | Self::HasAttr(a, _)
+            | Self::Like(a, _)
+            | Self::Is(a, _)
+            | Self::Fails(a) => visit(a),
             Self::Ext(_, parts) | Self::Set(parts) => parts.iter().for_each(visit),
             Self::Record(entries) => entries.values().for_each(visit),
         }
@@ -213,6 +218,7 @@ impl Expr {
             Self::HasAttr(a, path) => Self::HasAttr(arc(a), path.clone()),
             Self::Like(a, pattern) => Self::Like(arc(a), pattern.clone()),
             Self::Is(a, ty) => Self::Is(arc(a), ty.clone()),
+            Self::Fails(a) => Self::Fails(arc(a)),
             Self::Ext(method, parts) => Self::Ext(*method, parts.iter().map(|part| part.map(replace)).collect()),
             Self::Set(parts) => Self::Set(parts.iter().map(|part| part.map(replace)).collect()),
             Self::Record(entries) => {

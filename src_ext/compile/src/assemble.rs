@@ -7,7 +7,7 @@ use crate::layers::{LayerSide, layers};
 use crate::layout::Layout;
 use crate::live::reads;
 use crate::options::{Options, Progress};
-use crate::plan::{Plans, Selectors, Side, reach};
+use crate::plan::{Plans, Selectors, Side, policies, reach};
 use crate::programs::{Programs, Resolved};
 use crate::refine::{one_sided, refine};
 use crate::tables::Tables;
@@ -18,8 +18,8 @@ use ztfast_bundle::{
     ActionMeta, ActionRec, ActionStats, Bundle, ClassPair, ClassRec, Form, LayerRec, Memory, Meta, NO_MAX_AGE, Parts,
     PolicyRec, SelectorRec, Span, Store,
 };
-use ztfast_cedar::Sources;
 use ztfast_cedar::ir::{Action, Effect, Model};
+use ztfast_cedar::Sources;
 use ztfast_vm::EntityRef;
 
 pub(crate) fn assemble(
@@ -39,7 +39,7 @@ pub(crate) fn assemble(
     tables.add_policies(&model)?;
     let store = Store { hash: options.store.clone(), ..store };
     progress("policies", 0, 1);
-    let mut plans = Plans::new(&model, &mut tables);
+    let mut plans = Plans::new(&model, options, &mut tables);
     let layouts: Vec<Layout> = model.actions.iter().map(|action| Layout::new(&action.context, &mut tables)).collect();
     if let Some((action, _)) = model.actions.iter().zip(&layouts).find(|(_, layout)| layout.is_too_deep()) {
         return Err(CompileError::Nested { action: action.uid.to_string() });
@@ -62,6 +62,7 @@ pub(crate) fn assemble(
     let mut meta = Meta {
         writer: env!("CARGO_PKG_VERSION").to_owned(),
         strict: options.strict,
+        strict_errors: options.strict_errors,
         store,
         exempt: options.exempt.clone(),
         ..Meta::default()
@@ -73,7 +74,7 @@ pub(crate) fn assemble(
         let layout = &layouts[at];
         let mut stats = ActionStats {
             action: action.uid.to_string(),
-            policies: count(of_actions[at].len()),
+            policies: count(policies(&of_actions[at])),
             ..ActionStats::default()
         };
         let mut programs = Programs::new(action.uid.to_string(), layout, &plans);

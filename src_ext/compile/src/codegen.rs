@@ -63,6 +63,14 @@ impl Codegen<'_> {
                 self.emit(otherwise)?;
                 self.land(to_end);
             }
+            Expr::Fails(a) => {
+                // An error drops all values, which must then be those of `a` alone.
+                if !self.code.is_empty() {
+                    return Err("it asks for an error within a condition".into());
+                }
+                self.emit(a)?;
+                self.apply(Op::Fails, 0, 1);
+            }
             Expr::Unary(op, a) => {
                 self.emit(a)?;
                 let op = match op {

@@ -9,7 +9,7 @@
 
 use crate::error::{CompileError, number};
 use crate::layers::{Layer, LayerSide};
-use crate::plan::Plan;
+use crate::plan::{Plan, policies};
 use crate::programs::{Programs, Resolved, Stop};
 use crate::tables::Tables;
 use ztfast_bundle::{BLOCK_BITS, BLOCK_WORDS, BitmapRec, Form, LayerRec, LayerStats, Parts, PlanRec, RowRec, Span};
@@ -64,7 +64,7 @@ pub(crate) fn lay_out(
             Ok(record) => {
                 let stats = LayerStats {
                     form: form.name().to_owned(),
-                    policies: layer.plans.len() as u64,
+                    policies: policies(&layer.plans) as u64,
                     principals: layer.principal.count(),
                     resources: layer.resource.count(),
                     bytes: before.grown(parts),

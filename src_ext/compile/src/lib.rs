@@ -20,6 +20,7 @@ mod assemble;
 mod classes;
 mod codegen;
 mod error;
+mod errors;
 mod forms;
 mod layers;
 mod layout;
@@ -36,8 +37,8 @@ pub use error::CompileError;
 pub use options::{Options, Progress};
 
 use ztfast_bundle::{Bundle, Parts};
-use ztfast_cedar::Sources;
 use ztfast_cedar::ir::Model;
+use ztfast_cedar::Sources;
 
 /// Compile a model. The bundle contains `sources` (without the entities), so that Cedar can explain decisions later.
 ///

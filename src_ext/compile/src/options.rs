@@ -10,6 +10,8 @@ pub type Progress<'a> = &'a mut (dyn FnMut(&str, u64, u64) + Send);
 pub struct Options {
     /// Whether the policies passed strict validation, which the bundle records.
     pub strict: bool,
+    /// Whether a forbid whose evaluation errs denies, instead of being skipped as in Cedar.
+    pub strict_errors: bool,
     /// The form of all tables; by default, for each layer the first form that fits.
     pub form: Option<Form>,
     /// Whether to split policies into layers wherever possible, however small the table is; for tests.

@@ -6,12 +6,18 @@
 //! actions have it.
 
 use crate::codegen::{generate, opaque};
+use crate::errors::{Errors, all, fails};
 use crate::layout::Layout;
+use crate::options::Options;
 use crate::tables::Tables;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
+use ztfast_bundle::ERRED;
 use ztfast_cedar::ir::{Action, ActionScope, Binary, Datum, Effect, Expr, Model, Policy, Scope, Uid, Var};
 use ztfast_vm::{EntityRef, Instr, Request, Scratch, Vm};
+
+/// The ways of erring that are told apart in one policy. What comes after them is one.
+const MAX_ERRING: usize = 32;
 
 /// The two sides of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +58,12 @@ pub(crate) struct Conjunct {
     pub unresolved: bool,
 }
 
+impl Conjunct {
+    pub const fn is_opaque(&self) -> bool {
+        self.opaque.is_some()
+    }
+}
+
 /// What a policy asks of one side.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Selector {
@@ -77,7 +89,7 @@ impl Default for Selectors {
 }
 
 impl Selectors {
-    fn add(&mut self, selector: Selector) -> u32 {
+    pub fn add(&mut self, selector: Selector) -> u32 {
         if let Some(&known) = self.numbers.get(&selector) {
             return known;
         }
@@ -88,7 +100,7 @@ impl Selectors {
     }
 }
 
-/// A policy within an action.
+/// A policy within an action; of a policy that denies where it errs, a part.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     /// The policy's number in the model.
@@ -101,6 +113,26 @@ pub(crate) struct Plan {
     rest: (u32, u32),
     /// Whether Cedar has to evaluate the policy. Its compiled conjuncts still narrow down where it applies.
     pub opaque: bool,
+    /// Whether the plan says in which requests the policy errs, which then denies. Other plans of the policy say in
+    /// which it is satisfied or errs in another way; no request has two of these.
+    pub erred: bool,
+}
+
+impl Plan {
+    /// Return the policy's number as programs have it.
+    pub const fn number(&self) -> u32 {
+        self.policy | if self.erred { ERRED } else { 0 }
+    }
+
+    /// Return a key for what is left of the plan if only the selectors are resolved.
+    pub const fn key(&self) -> (u32, (u32, u32)) {
+        (self.number(), self.rest)
+    }
+}
+
+/// Return how many policies these are the plans of.
+pub(crate) fn policies(plans: &[Plan]) -> usize {
+    plans.iter().map(|plan| plan.policy).collect::<FxHashSet<_>>().len()
 }
 
 /// The part of a plan that does not depend on the action.
@@ -109,7 +141,7 @@ enum Prepared {
     /// The policy never applies, because a conjunct that reads nothing is not true.
     Never,
     Plan(Plan),
-    /// Some conjuncts read the action: these are all conjuncts.
+    /// Some conjuncts read the action, or it depends on the action how they err: these are all conjuncts.
     PerAction(Vec<u32>),
 }
 
@@ -124,24 +156,35 @@ pub(crate) struct Plans {
     /// Why Cedar has to evaluate a policy, by policy.
     pub fallbacks: FxHashMap<u32, Arc<str>>,
     scratch: Scratch,
+    /// Whether a forbid that errs denies, and whether the policies passed strict validation.
+    strict_errors: bool,
+    validated: bool,
 }
 
 impl Plans {
-    /// Split all policies into conjuncts and selectors.
-    pub fn new(model: &Model, tables: &mut Tables) -> Self {
-        let mut plans = Self {
+    /// Return the plans of no policies.
+    pub fn empty(options: &Options) -> Self {
+        Self {
             conjuncts: Vec::new(),
             numbers: FxHashMap::default(),
             principal: Selectors::default(),
             resource: Selectors::default(),
-            prepared: Vec::with_capacity(model.policies.len()),
+            prepared: Vec::new(),
             rests: Vec::new(),
             fallbacks: FxHashMap::default(),
             scratch: Scratch::default(),
-        };
+            strict_errors: options.strict_errors,
+            validated: options.strict,
+        }
+    }
+
+    /// Split all policies into conjuncts and selectors.
+    pub fn new(model: &Model, options: &Options, tables: &mut Tables) -> Self {
+        let mut plans = Self::empty(options);
         for (number, policy) in model.policies.iter().enumerate() {
             let conjuncts: Vec<u32> = policy.conjuncts.iter().map(|expr| plans.conjunct(expr, tables)).collect();
-            let prepared = if conjuncts.iter().any(|&at| plans.conjuncts[at as usize].reads.action) {
+            let reads_action = conjuncts.iter().any(|&at| plans.conjuncts[at as usize].reads.action);
+            let prepared = if reads_action || plans.denies_by_errors(policy) {
                 Prepared::PerAction(conjuncts)
             } else {
                 plans.plan(count(number), policy, &conjuncts, tables).map_or(Prepared::Never, Prepared::Plan)
@@ -164,12 +207,70 @@ impl Plans {
                 Prepared::PerAction(conjuncts) => {
                     let filled: Vec<u32> =
                         conjuncts.into_iter().map(|at| self.with_action(at, &action.uid, tables)).collect();
-                    plans.extend(self.plan(count(number), policy, &filled, tables));
+                    if self.denies_by_errors(policy) {
+                        self.with_errors(count(number), policy, action, &filled, tables, &mut plans);
+                    } else {
+                        plans.extend(self.plan(count(number), policy, &filled, tables));
+                    }
                 }
             }
         }
         plans.sort_by_key(|plan| !plan.forbid);
         plans
+    }
+
+    const fn denies_by_errors(&self, policy: &Policy) -> bool {
+        self.strict_errors && matches!(policy.effect, Effect::Forbid)
+    }
+
+    /// Make the plans of a forbid that denies where it errs, too: one for where it is satisfied, and one for each way
+    /// in which it errs. Its first conjunct in source order that is not true decides whether it errs, so each of the
+    /// latter asks that all conjuncts before are true.
+    fn with_errors(
+        &mut self,
+        number: u32,
+        policy: &Policy,
+        action: &Action,
+        conjuncts: &[u32],
+        tables: &mut Tables,
+        plans: &mut Vec<Plan>,
+    ) {
+        let mut errors = Errors::new(&action.context, self.validated);
+        let mut erring: Vec<Vec<u32>> = Vec::new();
+        // How many conjuncts come before the first that can err.
+        let mut certain = conjuncts.len();
+        let opaque = conjuncts.iter().position(|&at| self.conjuncts[at as usize].is_opaque());
+        for (at, &conjunct) in conjuncts.iter().enumerate().take(opaque.unwrap_or(conjuncts.len())) {
+            let expr = self.conjuncts[conjunct as usize].expr.clone();
+            let is_last = erring.len() >= MAX_ERRING;
+            let ways: Vec<Vec<Expr>> = if is_last {
+                let rest = conjuncts[at..].iter().map(|&at| (*self.conjuncts[at as usize].expr).clone());
+                vec![vec![fails(all(rest))]]
+            } else {
+                errors.of_condition(&expr).into_iter().map(|way| way.conditions).collect()
+            };
+            if !ways.is_empty() {
+                certain = certain.min(at);
+            }
+            for way in ways {
+                let own: Vec<u32> = way.iter().map(|expr| self.conjunct(expr, tables)).collect();
+                erring.push([&conjuncts[..at], &own].concat());
+            }
+            if is_last {
+                break;
+            }
+            errors.learn(&expr, Some(true));
+        }
+        if let Some(opaque) = opaque {
+            // Cedar tells whether the policy errs, too, unless a conjunct before is false.
+            let narrowed = [&conjuncts[..certain.min(opaque)], &conjuncts[opaque..=opaque]].concat();
+            plans.extend(self.plan(number, policy, &narrowed, tables));
+            return;
+        }
+        plans.extend(self.plan(number, policy, conjuncts, tables));
+        for conjuncts in erring {
+            plans.extend(self.plan(number, policy, &conjuncts, tables).map(|plan| Plan { erred: true, ..plan }));
+        }
     }
 
     /// Return the conjuncts of a plan that neither side resolves alone.
@@ -178,7 +279,7 @@ impl Plans {
     }
 
     /// Return the number of a conjunct, and add it if it is new.
-    fn conjunct(&mut self, expr: &Expr, tables: &mut Tables) -> u32 {
+    pub fn conjunct(&mut self, expr: &Expr, tables: &mut Tables) -> u32 {
         if let Some(&known) = self.numbers.get(expr) {
             return known;
         }
@@ -204,7 +305,7 @@ impl Plans {
     }
 
     /// Fill the action into a conjunct.
-    fn with_action(&mut self, conjunct: u32, action: &Uid, tables: &mut Tables) -> u32 {
+    pub fn with_action(&mut self, conjunct: u32, action: &Uid, tables: &mut Tables) -> u32 {
         let known = &self.conjuncts[conjunct as usize];
         if !known.reads.action {
             return conjunct;
@@ -214,6 +315,14 @@ impl Plans {
             _ => None,
         });
         self.conjunct(&filled, tables)
+    }
+
+    /// Return whether a conjunct that reads nothing is true.
+    pub fn holds_always(&mut self, conjunct: u32, tables: &Tables) -> bool {
+        let any_entity = EntityRef::known(0);
+        let request = Request::bare(any_entity, any_entity);
+        let view = tables.view();
+        Vm::new(&view, &request, &mut self.scratch).holds(&self.conjuncts[conjunct as usize].code) == Ok(true)
     }
 
     /// Make the plan of a policy; `None` if a conjunct that reads nothing is not true, so that the policy never
@@ -234,7 +343,7 @@ impl Plans {
                 Reads { principal: true, resource: false, context: false, .. } => Some(Side::Principal),
                 Reads { principal: false, resource: true, context: false, .. } => Some(Side::Resource),
                 Reads { principal: false, resource: false, context: false, .. } => {
-                    if !holds_always(&conjunct.code, &mut self.scratch, tables) {
+                    if !self.holds_always(at, tables) {
                         return None;
                     }
                     continue;
@@ -266,6 +375,7 @@ impl Plans {
             resource: self.resource.add(resource),
             rest: (start, count(rest.len())),
             opaque: is_opaque,
+            erred: false,
         })
     }
 }
@@ -274,7 +384,7 @@ fn count(n: usize) -> u32 {
     u32::try_from(n).expect("fewer than bytes of policy text")
 }
 
-fn admits(scope: &ActionScope, action: &Action) -> bool {
+pub(crate) fn admits(scope: &ActionScope, action: &Action) -> bool {
     let within = |uid: &Uid| *uid == action.uid || action.ancestors.contains(uid);
     match scope {
         ActionScope::Any => true,
@@ -283,7 +393,7 @@ fn admits(scope: &ActionScope, action: &Action) -> bool {
     }
 }
 
-fn selector(scope: &Scope, tables: &mut Tables) -> Selector {
+pub(crate) fn selector(scope: &Scope, tables: &mut Tables) -> Selector {
     let mut selector = Selector::default();
     match scope {
         Scope::Any => {}
@@ -342,13 +452,6 @@ fn narrow(selector: &mut Selector, expr: &Expr, var: Var, tables: &mut Tables) -
         }
         _ => false,
     }
-}
-
-fn holds_always(code: &[Instr], scratch: &mut Scratch, tables: &Tables) -> bool {
-    let any_entity = EntityRef::known(0);
-    let request = Request::bare(any_entity, any_entity);
-    let view = tables.view();
-    Vm::new(&view, &request, scratch).holds(code) == Ok(true)
 }
 
 /// Return the variables that an expression reads.

@@ -44,8 +44,8 @@ pub(crate) struct Programs<'a> {
     numbers: FxHashMap<(u32, Vec<Arc<Expr>>), u32>,
     /// Programs, by the variants that may apply.
     made: FxHashMap<Box<[u32]>, u32>,
-    /// The variants of policies of which nothing is resolved, by policy.
-    whole: FxHashMap<u32, u32>,
+    /// The variants of plans of which nothing is resolved, by the plans' keys.
+    whole: FxHashMap<(u32, (u32, u32)), u32>,
     scratch: Scratch,
 }
 
@@ -150,13 +150,13 @@ impl<'a> Programs<'a> {
     }
 
     fn whole(&mut self, plan: &Plan, tables: &mut Tables, parts: &mut Parts) -> Result<u32, CompileError> {
-        if let Some(&known) = self.whole.get(&plan.policy) {
+        if let Some(&known) = self.whole.get(&plan.key()) {
             return Ok(known);
         }
         let plans = self.plans;
         let left = plans.residual(plan).iter().map(|&at| plans.conjuncts[at as usize].expr.clone()).collect();
         let variant = self.variant(plan, left, tables, parts)?;
-        self.whole.insert(plan.policy, variant);
+        self.whole.insert(plan.key(), variant);
         Ok(variant)
     }
 
@@ -196,11 +196,11 @@ impl<'a> Programs<'a> {
         tables: &mut Tables,
         parts: &mut Parts,
     ) -> Result<u32, CompileError> {
-        let key = (plan.policy, left);
+        let key = (plan.number(), left);
         if let Some(&known) = self.numbers.get(&key) {
             return Ok(known);
         }
-        let mut residual = Residual { policy: plan.policy, ..Residual::default() };
+        let mut residual = Residual { policy: plan.number(), ..Residual::default() };
         for expr in &key.1 {
             if let Some(range) = range(expr, self.layout, tables) {
                 residual.ranges.push(range);

@@ -94,6 +94,7 @@ impl Fill<'_> {
             Expr::HasAttr(a, path) => Expr::HasAttr(arc(a), path.clone()),
             Expr::Like(a, pattern) => Expr::Like(arc(a), pattern.clone()),
             Expr::Is(a, ty) => Expr::Is(arc(a), ty.clone()),
+            Expr::Fails(a) => Expr::Fails(arc(a)),
             Expr::Ext(method, parts) => Expr::Ext(*method, parts.iter().map(|part| self.fill(part)).collect()),
             Expr::Set(parts) => Expr::Set(parts.iter().map(|part| self.fill(part)).collect()),
             Expr::Record(entries) => {
@@ -107,7 +108,7 @@ impl Fill<'_> {
             Expr::If(test, then, _) if is_bool(test, true) => (**then).clone(),
             Expr::If(test, _, otherwise) if is_bool(test, false) => (**otherwise).clone(),
             Expr::And(a, _) | Expr::Or(a, _) | Expr::If(a, ..) if is_no_bool(a) => Expr::Error,
-            Expr::And(..) | Expr::Or(..) | Expr::If(..) => self.evaluated(filled),
+            Expr::And(..) | Expr::Or(..) | Expr::If(..) | Expr::Fails(_) => self.evaluated(filled),
             // Every other operation evaluates all its operands, whatever the request brings.
             _ if has_error(&filled) => Expr::Error,
             _ => self.evaluated(filled),

@@ -8,7 +8,7 @@ use crate::layers::{cell, layer_classes};
 use crate::sets::Candidates;
 use crate::snapshot::Snapshot;
 use ztfast_bundle::{
-    Bundle, CellKind, ClassPair, Form, LayerRec, PlanRec, Program, ResidualView, cell_kind, cell_program,
+    Bundle, CellKind, ClassPair, ERRED, Form, LayerRec, PlanRec, Program, ResidualView, cell_kind, cell_program,
 };
 use ztfast_codes::Code;
 use ztfast_vm::{EntityRef, Fault, Request, Scratch, Vm};
@@ -59,7 +59,7 @@ pub(crate) trait Sink {
     const FORBIDS: bool = true;
     /// Drop the policies recorded so far.
     fn clear(&mut self);
-    /// Record a policy.
+    /// Record a policy, with [`ERRED`] if it denies because it erred.
     fn push(&mut self, policy: u32);
     /// Return the results of checks that are known.
     fn answers(&self) -> Answers {
@@ -113,7 +113,7 @@ impl Sink for Determining {
 
     fn push(&mut self, policy: u32) {
         if let Some(place) = self.policies.get_mut(self.count as usize) {
-            *place = policy;
+            *place = policy & !ERRED;
         }
         self.count = self.count.saturating_add(1);
     }
@@ -459,7 +459,8 @@ impl Walk<'_> {
         if !N::FORBIDS {
             return if answer.permitted { Code::Allow } else { Code::Default };
         }
-        answer.reasons.iter().for_each(|&policy| sink.push(policy));
+        let mark = if answer.erred { ERRED } else { 0 };
+        answer.reasons.iter().for_each(|&policy| sink.push(policy | mark));
         match (answer.allow, answer.reasons.is_empty()) {
             (true, _) => Code::Allow,
             (false, true) => Code::Default,

@@ -182,7 +182,10 @@ impl<'a> Lifter<'a> {
     fn holds(&mut self, start: usize, len: usize, cases: &[Case]) -> Result<Vec<Case>, NotLifted> {
         let all = self.code;
         let code = all.get(start..start.saturating_add(len)).ok_or(NotLifted)?;
-        let begin = |case: &Case| Run { at: 0, stack: Vec::new(), case: case.clone() };
+        // Whether code fails cannot be told from its cases: they are those in which it does not.
+        let asked = code.iter().position(|instr| instr.op == Op::Fails as u8).map_or(0, |last| last + 1);
+        let fails = (asked > 0).then_some(Entry { symbol: Symbol::Opaque, code: Some((0, asked)) });
+        let begin = |case: &Case| Run { at: asked, stack: fails.iter().cloned().collect(), case: case.clone() };
         let mut runs: Vec<Run> = cases.iter().rev().map(begin).collect();
         let mut found = Vec::new();
         while let Some(mut run) = runs.pop() {
@@ -452,7 +455,9 @@ const fn operands(op: Op, imm: u32) -> Option<usize> {
             Some(method) => method.operands(),
             None => return None,
         },
-        Op::Jump | Op::AndThen | Op::OrElse | Op::Branch | Op::NeedBool | Op::NeedSlot | Op::Error => return None,
+        Op::Jump | Op::AndThen | Op::OrElse | Op::Branch | Op::NeedBool | Op::NeedSlot | Op::Error | Op::Fails => {
+            return None;
+        }
     })
 }
 

@@ -52,6 +52,8 @@ pub struct FallbackAnswer {
     pub allow: bool,
     /// The numbers of the determining policies.
     pub reasons: Vec<u32>,
+    /// Whether one of these erred, and denies for that.
+    pub erred: bool,
     /// Whether a permit is satisfied, whatever forbids are. If the request is forbidden, this may be false where no
     /// forbid asks for a step-up.
     pub permitted: bool,

@@ -57,7 +57,7 @@ impl Cedar {
         &self.bundle
     }
 
-    /// Decide a request with Cedar over the store of a snapshot.
+    /// Decide a request with Cedar over the store of a snapshot. A forbid that errs denies if the bundle says so.
     ///
     /// # Errors
     /// If Cedar cannot represent a uid or the context.
@@ -71,7 +71,9 @@ impl Cedar {
     ) -> Result<Answer, RequestError> {
         let action = Uid::new(action.ty.as_str(), action.id.as_str());
         let store = |uid: &Uid| store::slice_entity(snapshot, uid);
-        self.authorizer.authorize_over(principal, &action, resource, context, &store)
+        let answer = self.authorizer.authorize_over(principal, &action, resource, context, &store)?;
+        let strict = self.bundle.meta().strict_errors;
+        Ok(if strict { self.authorizer.with_strict_errors(answer) } else { answer })
     }
 }
 
@@ -94,6 +96,11 @@ impl ztfast_engine::Fallback for CedarFallback {
         let ir = |uid: UidRef<'_>| Uid::new(uid.ty, uid.id);
         let answer = cedar.answer(snapshot, &ir(principal), action, &ir(resource), &context).ok()?;
         let reasons: Option<Vec<u32>> = answer.reasons.iter().map(|id| cedar.numbers.get(&**id).copied()).collect();
-        Some(FallbackAnswer { allow: answer.allow, reasons: reasons?, permitted: answer.permitted })
+        Some(FallbackAnswer {
+            allow: answer.allow,
+            reasons: reasons?,
+            erred: answer.erred,
+            permitted: answer.permitted,
+        })
     }
 }

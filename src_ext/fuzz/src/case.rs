@@ -15,6 +15,9 @@ pub(crate) struct Case {
     pub policies: String,
     /// The links of templates, in the format of Cedar's command line.
     pub links: Option<String>,
+    /// Whether a forbid that errs denies.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict_errors: bool,
     /// The entities of the store, in Cedar's JSON.
     pub entities: Vec<Json>,
     pub steps: Vec<Step>,
@@ -38,6 +41,8 @@ pub(crate) struct Step {
 pub(crate) struct Swap {
     pub policies: String,
     pub links: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict_errors: bool,
 }
 
 /// A request in Cedar's JSON.
@@ -101,6 +106,7 @@ impl Case {
             schema: self.schema.clone(),
             policies: swap.policies.clone(),
             links: swap.links.clone(),
+            strict_errors: swap.strict_errors,
             entities: entities.to_vec(),
             ..Self::default()
         }

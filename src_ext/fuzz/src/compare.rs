@@ -80,11 +80,13 @@ fn build(case: &Case, forms: &[(Option<Form>, bool)], counts: &mut Counts) -> Re
     let loaded = ztfast_cedar::load(&sources, Mode::Permissive, &|_, _| {}).map_err(|e| format!("refused: {e}"))?;
     counts.worlds += 1;
     counts.strict += u64::from(loaded.strict);
+    counts.strict_errors += u64::from(case.strict_errors);
     let store =
         loaded.authorizer.store(Some(&entity_file(&case.entities))).map_err(|e| format!("Cedar refuses: {e}"))?;
     let mut bundles = Vec::new();
     for &(form, split) in forms {
-        let options = Options { strict: loaded.strict, form, split, ..Options::default() };
+        let strict_errors = case.strict_errors;
+        let options = Options { strict: loaded.strict, strict_errors, form, split, ..Options::default() };
         let parts = ztfast_compile::compile(loaded.model.clone(), &sources, &options, None, &mut |_, _, _| {});
         let parts = parts.map_err(|e| format!("{form:?}: {e}"))?;
         let bundle = Arc::new(Bundle::of(&parts).map_err(|e| e.to_string())?);
@@ -126,7 +128,10 @@ fn step_through(
         let told = |what: String| format!("request {number}, {}: {what}", describe(ask));
         let answer = cedar.authorizer().authorize(&ask.principal, &ask.action, &ask.resource, &ask.context, store);
         let answer = answer.map_err(|e| told(e.to_string()))?;
+        let answer =
+            if cedar.bundle().meta().strict_errors { denied_by_errors(cedar.bundle(), answer) } else { answer };
         counts.requests += 1;
+        counts.erred += u64::from(answer.erred);
         counts.allowed += u64::from(answer.allow);
         counts.forbidden += u64::from(!answer.allow && !answer.reasons.is_empty());
         counts.erring += u64::from(!answer.errors.is_empty());
@@ -145,6 +150,18 @@ fn step_through(
         desk.compare_rows(counts).map_err(|what| format!("{:?}: decide_many: {what}", desk.form))?;
     }
     Ok(())
+}
+
+/// Return what Cedar's answer becomes where a forbid that errs denies.
+fn denied_by_errors(bundle: &Bundle, answer: Answer) -> Answer {
+    let errs = |id: &str| answer.errors.iter().any(|(erring, _)| **erring == *id);
+    let policies: Vec<_> = (0_u32..).map_while(|number| bundle.policy(number)).collect();
+    if !policies.iter().any(|policy| policy.forbid && errs(policy.id)) {
+        return answer;
+    }
+    let satisfied = |id: &str| !answer.allow && answer.reasons.iter().any(|reason| **reason == *id);
+    let deny = policies.iter().filter(|policy| policy.forbid && (errs(policy.id) || satisfied(policy.id)));
+    Answer { allow: false, reasons: deny.map(|policy| policy.id.into()).collect(), erred: true, ..answer }
 }
 
 fn describe(ask: &Ask) -> String {

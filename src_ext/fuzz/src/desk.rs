@@ -38,6 +38,7 @@ impl Desk {
         match (answer.allow, answer.reasons.len()) {
             (true, _) => Code::Allow,
             (false, 0) => Code::Default,
+            (false, _) if answer.erred => Code::Forbid,
             (false, 1..=MAX_DETERMINING) if answer.permitted && answer.reasons.iter().all(asks) => Code::StepUp,
             (false, _) => Code::Forbid,
         }

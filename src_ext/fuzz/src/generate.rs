@@ -17,6 +17,8 @@ pub(crate) struct Generated {
     pub trading: bool,
     pub schema: String,
     pub policies: Vec<Policy>,
+    /// Whether a forbid that errs denies. A bundle that is swapped in has it the other way round.
+    pub strict_errors: bool,
     pub entities: Vec<Entity>,
     pub steps: Vec<Change>,
 }
@@ -42,6 +44,7 @@ impl Generated {
         let mut made = if seed % 2 == 1 { Self::trading(&mut rng) } else { Self::any(&mut rng) };
         let swaps = made.steps.iter_mut().filter_map(|step| step.swap.as_mut()).flatten();
         ask_for_step_ups(&mut rng, made.policies.iter_mut().chain(swaps));
+        made.strict_errors = rng.bool();
         made
     }
 
@@ -66,7 +69,7 @@ impl Generated {
         for step in &mut steps {
             step.asks = trade.asks(rng, count);
         }
-        Self { trading: true, schema: trade.world.schema(), policies, entities, steps }
+        Self { trading: true, schema: trade.world.schema(), policies, strict_errors: false, entities, steps }
     }
 
     fn any(rng: &mut Rng) -> Self {
@@ -82,14 +85,18 @@ impl Generated {
             step.asks = (0..count / (changes + 1)).map(|_| ask(rng, &world)).collect();
             steps.push(step);
         }
-        Self { trading: false, schema: world.schema(), policies, entities, steps }
+        Self { trading: false, schema: world.schema(), policies, strict_errors: false, entities, steps }
     }
 
     /// Write the case as text.
     pub fn case(&self) -> Case {
-        let swap = |policies: &Vec<Policy>| Swap { policies: text(policies), links: links(policies) };
-        let step = |change: &Change| Step {
-            swap: change.swap.as_ref().map(swap),
+        let mut strict_errors = self.strict_errors;
+        let mut swap = |policies: &Vec<Policy>| {
+            strict_errors = !strict_errors;
+            Swap { policies: text(policies), links: links(policies), strict_errors }
+        };
+        let mut step = |change: &Change| Step {
+            swap: change.swap.as_ref().map(&mut swap),
             upsert: change.upsert.iter().map(entity_json).collect(),
             remove: change.remove.iter().map(uid_json).collect(),
             requests: Vec::new(),
@@ -99,8 +106,9 @@ impl Generated {
             schema: self.schema.clone(),
             policies: text(&self.policies),
             links: links(&self.policies),
+            strict_errors: self.strict_errors,
             entities: self.entities.iter().map(entity_json).collect(),
-            steps: self.steps.iter().map(step).collect(),
+            steps: self.steps.iter().map(&mut step).collect(),
         }
     }
 

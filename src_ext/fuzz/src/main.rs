@@ -172,6 +172,7 @@ fn fuzz(options: &Options) -> ExitCode {
          {} policies of other worlds left to Cedar",
         total.worlds, total.strict, total.allowed, total.erring, total.explained, total.fallbacks
     );
+    println!("{} worlds with strict errors, {} requests denied by forbids that err", total.strict_errors, total.erred);
     println!("{} trading worlds: {}", of_trading.worlds, shares(&of_trading));
     let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
     for file in &failures {

@@ -37,6 +37,7 @@ pub(crate) fn compile<'py>(
     base: Option<PyRef<'py, Bundle>>,
     progress: Option<Py<PyAny>>,
     exempt: Option<(String, String)>,
+    strict_errors: bool,
 ) -> PyResult<(Bundle, Vec<Bound<'py, PyDict>>)> {
     // Asking for the stack beforehand keeps a lack of memory apart from faults of the policies.
     let room = py.detach(|| ztfast_cedar::with_deep_stack(|| ()));
@@ -83,7 +84,7 @@ pub(crate) fn compile<'py>(
             return Err(PyValueError::new_err(format!("form: wanted \"dense\", \"rows\" or \"sets\", got {other:?}")));
         }
     };
-    let options = ztfast_compile::Options { strict, form, split: false, store, exempt };
+    let options = ztfast_compile::Options { strict, strict_errors, form, split: false, store, exempt };
     let ztfast_cedar::Loaded { model, authorizer, warnings, .. } = loaded;
     let compiled = py.detach(|| {
         ztfast_compile::compile(model, &sources, &options, base.as_deref(), &mut |what, done, all| {

@@ -78,11 +78,14 @@ pub enum Op {
     Error = 34,
     /// Push `Missing`.
     Missing = 35,
+    /// Replace the top, which does not matter, by `false`. An error before this instruction leads here: all values are
+    /// dropped, `true` is pushed, and the program goes on.
+    Fails = 36,
 }
 
 impl Op {
     /// All operations, by number.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::Const,
         Self::Principal,
         Self::Resource,
@@ -119,6 +122,7 @@ impl Op {
         Self::Ext,
         Self::Error,
         Self::Missing,
+        Self::Fails,
     ];
 
     /// Return the operation with this number.
@@ -229,6 +233,6 @@ mod tests {
         for (number, &op) in (0_u32..).zip(&ExtOp::ALL) {
             assert_eq!((op as u32, ExtOp::from_u32(number)), (number, Some(op)));
         }
-        assert_eq!((Op::from_u8(36), ExtOp::from_u32(18)), (None, None));
+        assert_eq!((Op::from_u8(37), ExtOp::from_u32(18)), (None, None));
     }
 }

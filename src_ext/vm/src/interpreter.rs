@@ -106,15 +106,25 @@ impl<'a, 's> Vm<'a, 's> {
         while let Some(instr) = code.get(at) {
             at += 1;
             let op = Op::from_u8(instr.op).ok_or(Fault::Corrupt)?;
-            if let Some(target) = self.step(op, instr.imm)? {
+            match self.step(op, instr.imm) {
+                Ok(None) => {}
                 // Jumps only go forward: this bounds the loop.
-                if target < at {
-                    return Err(Fault::Corrupt);
-                }
-                at = target;
+                Ok(Some(target)) if target < at => return Err(Fault::Corrupt),
+                Ok(Some(target)) => at = target,
+                Err(fault) => at = self.caught(fault, code, at)?,
             }
         }
         self.pop()
+    }
+
+    /// Return where a program goes on after a fault: behind the [`Op::Fails`] that an error leads to.
+    #[cold]
+    fn caught(&mut self, fault: Fault, code: &[Instr], at: usize) -> Result<usize, Fault> {
+        let rest = code.get(at..).filter(|_| fault == Fault::Error).ok_or(fault)?;
+        let ahead = rest.iter().position(|instr| instr.op == Op::Fails as u8).ok_or(fault)?;
+        self.depth = 0;
+        self.push(Value::bool(true))?;
+        Ok(at + ahead + 1)
     }
 
     /// Execute one instruction. `Some` is the next instruction if it is not the following one.
@@ -222,6 +232,10 @@ impl<'a, 's> Vm<'a, 's> {
             }
             Op::Error => return Err(Fault::Error),
             Op::Missing => self.push(Value::MISSING)?,
+            Op::Fails => {
+                self.pop()?;
+                self.push(Value::bool(false))?;
+            }
         }
         Ok(None)
     }
@@ -313,5 +327,40 @@ impl<'a, 's> Vm<'a, 's> {
         }
         self.depth = from;
         self.push(Value::record(Arena::Scratch, start as u32, kept as u32))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::EntityRef;
+
+    /// Run a program over the values 1 and the greatest number.
+    fn run(code: &[(Op, u32)], stack: usize) -> Result<Value, Fault> {
+        let values = [Value::number(Tag::Long, 1), Value::number(Tag::Long, i64::MAX)];
+        let store = StoreView { values: &values, ..StoreView::default() };
+        let entity = EntityRef::known(0);
+        let code: alloc::vec::Vec<Instr> = code.iter().map(|&(op, imm)| Instr::new(op, imm)).collect();
+        let mut scratch = Scratch::new(stack, 0);
+        Vm::new(&store, &Request::bare(entity, entity), &mut scratch).run(&code)
+    }
+
+    #[test]
+    fn an_error_before_it_is_told_and_one_behind_it_is_one() {
+        let (one, most, add, fails) = ((Op::Const, 0), (Op::Const, 1), (Op::Add, 0), (Op::Fails, 0));
+        let both = |truth: bool| (Ok(Value::bool(truth)), Ok(Value::bool(!truth)));
+        for (code, truth) in [(&[one, one, add][..], false), (&[one, most, add], true), (&[(Op::Error, 0)], true)] {
+            let asked = [code, &[fails]].concat();
+            let denied = [&*asked, &[(Op::Not, 0)]].concat();
+            assert_eq!((run(&asked, 2), run(&denied, 2)), both(truth), "{code:?}");
+            let behind = [&*asked, &[one, most, add]].concat();
+            assert_eq!(run(&behind, 3), Err(Fault::Error), "{code:?}");
+        }
+        // Values of the evaluation that failed are dropped: two more would not fit.
+        assert_eq!(run(&[one, one, most, add, fails, most, one], 3), Ok(Value::number(Tag::Long, 1)));
+        // Only errors of the evaluation are told.
+        assert_eq!(run(&[(Op::Const, 7), fails], 2), Err(Fault::Corrupt));
+        assert_eq!(run(&[fails], 2), Err(Fault::Corrupt));
+        assert_eq!(run(&[(Op::Jump, 0), fails], 2), Err(Fault::Corrupt));
     }
 }

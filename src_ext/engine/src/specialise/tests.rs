@@ -186,11 +186,19 @@ fn compiled(conditions: &[(bool, String)]) -> Option<Bundle> {
         let effect = if *forbid { "forbid" } else { "permit" };
         writeln!(policies, "{effect} (principal, action, resource) when {{ {condition} }};").unwrap();
     }
-    compiled_for(SCHEMA, ENTITIES, false, policies)
+    // Half of the bundles deny where forbids err.
+    let strict_errors = policies.len().is_multiple_of(2);
+    compiled_for(SCHEMA, ENTITIES, (false, strict_errors), policies)
 }
 
-/// Compile policies for a schema and entities, and split them into layers wherever possible if that is wanted.
-fn compiled_for(schema: &str, entities: &str, split: bool, policies: String) -> Option<Bundle> {
+/// Compile policies for a schema and entities. Split them into layers wherever possible, and let forbids deny where
+/// they err, if that is wanted.
+fn compiled_for(
+    schema: &str,
+    entities: &str,
+    (split, strict_errors): (bool, bool),
+    policies: String,
+) -> Option<Bundle> {
     let file = |name: &str, text: String| SourceFile { name: name.into(), text };
     let sources = Sources {
         files: vec![file("p.cedar", policies)],
@@ -198,7 +206,7 @@ fn compiled_for(schema: &str, entities: &str, split: bool, policies: String) -> 
         entities: Some(file("e.json", entities.to_owned())),
     };
     let loaded = ztfast_cedar::load(&sources, Mode::Permissive, &|_, _| {}).ok()?;
-    let options = ztfast_compile::Options { strict: false, split, ..ztfast_compile::Options::default() };
+    let options = ztfast_compile::Options { split, strict_errors, ..ztfast_compile::Options::default() };
     let parts = ztfast_compile::compile(loaded.model, &sources, &options, None, &mut |_, _, _| {}).ok()?;
     Some(Bundle::of(&parts).unwrap())
 }

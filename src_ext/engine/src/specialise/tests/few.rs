@@ -50,7 +50,7 @@ fn gates_of_one_and_two_numbers_decide_as_the_interpreter_does() {
             let effect = if *forbid { "forbid" } else { "permit" };
             writeln!(texts, "{effect} (principal, action, resource) when {{ {condition} }};").unwrap();
         }
-        let Some(bundle) = compiled_for(SCHEMA, ONE_OF_EACH, false, texts) else {
+        let Some(bundle) = compiled_for(SCHEMA, ONE_OF_EACH, (false, false), texts) else {
             return Err(TestCaseError::reject("not valid"));
         };
         let names: &[&str] = if both { &["a", "b"] } else { &["a"] };
@@ -93,7 +93,7 @@ fn the_tables_of_layers_together_say_what_one_table_says() {
         permit (principal in Desk::"d0", action, resource in Book::"b1") when { context.a <= 90 };
         permit (principal in Desk::"d1", action, resource in Book::"b0") when { context.b <= context.a * 3 };
         forbid (principal in Desk::"d1", action, resource in Book::"b1") when { context.b > 7 };"#;
-    let bundle = compiled_for(schema, ENTITIES, true, policies.to_owned()).unwrap();
+    let bundle = compiled_for(schema, ENTITIES, (true, false), policies.to_owned()).unwrap();
     let paths: Vec<Path> = ["a", "b"].iter().map(|&name| [name.into()].into()).collect();
     let binding = bind(&bundle, Some(0), &paths).unwrap();
     assert!(binding.layers.len() > 1);

@@ -1,0 +1,269 @@
+"""``strict_errors=True``: a forbid that errs denies, in every way of deciding, exactly where Cedar's evaluation errs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ztfast
+from ztfast import Code
+
+SCHEMA = ztfast.Text(
+    """\
+entity Desk = { limit: Long };
+entity User = { desk: Desk, limit: Long, note?: String };
+entity Book = { size: Long, owner: User } tags Long;
+action "go" appliesTo { principal: User, resource: Book, context: { qty: Long, price: Long, text: String, of?: Desk } };
+action "stop" appliesTo { principal: User, resource: Book };
+""",
+    "s.cedarschema",
+)
+MOST = 2**63 - 1
+
+
+def entity(ty: str, id: str, **attrs: Any) -> dict[str, Any]:
+    tags = attrs.pop("tags", {})
+    return {"uid": {"type": ty, "id": id}, "attrs": attrs, "parents": [], "tags": tags}
+
+
+def to(ty: str, id: str) -> dict[str, Any]:
+    return {"__entity": {"type": ty, "id": id}}
+
+
+ENTITIES = [
+    entity("Desk", "d", limit=10),
+    entity("User", "ann", desk=to("Desk", "d"), limit=5, note="x"),
+    entity("User", "bob", desk=to("Desk", "gone"), limit=MOST),
+    entity("Book", "b", size=1, owner=to("User", "ann"), tags={"k": 1}),
+    entity("Book", "huge", size=MOST, owner=to("User", "nobody")),
+]
+USERS = ('User::"ann"', 'User::"bob"', 'User::"nobody"')
+BOOKS = ('Book::"b"', 'Book::"huge"', 'Book::"none"')
+CONTEXTS: tuple[dict[str, Any], ...] = (
+    {"qty": 0, "price": 0, "text": "10.0.0.1"},
+    {"qty": 7, "price": -3, "text": "no address", "of": ztfast.Uid("Desk", "d")},
+    {"qty": MOST, "price": MOST, "text": "", "of": ztfast.Uid("Desk", "gone")},
+    {"qty": -MOST - 1, "price": 2, "text": "::1"},
+    {"qty": MOST // 3 + 1, "price": 1, "text": "x"},
+)
+# Conditions that err for some requests, on one side, on both, on the context, and on what an entity refers to.
+ERRING = (
+    "principal.limit > 100",
+    "principal.desk.limit > 100",
+    "principal.limit + 1 > 100",
+    "resource.size * 2 > 100",
+    "resource.owner.limit == principal.limit",
+    "principal.limit + resource.size > 100",
+    "context.qty * 3 > 100",
+    "context.qty * 3 > principal.limit",
+    "-context.qty > 100",
+    "100 - context.qty > 1000",
+    "context.qty * context.price > 100",
+    "context.qty + principal.limit < 0",
+    "context.of.limit > 100",
+    "context has of && context.of.limit > 100",
+    'resource.getTag("k") == 2',
+    "principal.note == context.text",
+    "ip(context.text).isLoopback()",
+    'User::"nobody".limit > 100',
+    "(principal.limit > 100) == (resource.size > 100)",
+    "if context.qty > 5 then principal.limit > 100 else context.price + 1 > 100",
+    "context.qty > 5 || context.price * 7 > 100 || resource.size > 100",
+    "!(context.qty > 5 && principal.desk.limit == 3)",
+    "[context.qty + 1, resource.size].contains(8)",
+    'context.qty == "seven" || context.qty < "seven"',
+    "principal.limit",
+)
+HARMLESS = ("context.qty > 5", "context.price < 0", 'principal == User::"bob"', "resource.size > 5", "true", "false")
+
+
+def compiled(policies: str, **options: Any) -> ztfast.Bundle:
+    options = {"validate": "permissive", "warnings": "ignore", "strict_errors": True, **options}
+    return ztfast.compile(ztfast.Text(policies), schema=SCHEMA, entities=ENTITIES, **options)
+
+
+def expected(lax: ztfast.Engine, who: str, book: str, context: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Return the code and the reasons by Cedar's own answer to the request, with the policies that erred."""
+    told = lax.explain(who, "go", book, context)
+    assert told.agrees
+    forbids = {error.policy.id for error in told.errors if error.policy.effect == "forbid"}
+    if not forbids:
+        return told.decision.code, told.decision.reasons
+    if not told.allow:
+        forbids |= {reason.policy.id for reason in told.reasons}
+    return "FORBID", tuple(policy.id for policy in lax.bundle.policies if policy.id in forbids)
+
+
+def agree(policies: str, **options: Any) -> set[str]:
+    """Check all requests in every way of deciding. Return the codes that differ from those without strict errors."""
+    lax = ztfast.Engine(compiled(policies, strict_errors=False, **options))
+    engine = ztfast.Engine(compiled(policies, **options))
+    sessions = {user: engine.admit(ztfast.Identity(user, not_after=math.inf)) for user in USERS}
+    listed = engine.resources("go")
+    found = set()
+    for context in CONTEXTS:
+        names = list(context)
+        gate, values = engine.prepare("go", *names), list(context.values())
+        handles = [engine.resource(v) if isinstance(v, ztfast.Uid) else v for v in values]
+        for user, book in itertools.product(USERS, BOOKS):
+            told = f"{policies} {user} {book} {context}"
+            code, reasons = expected(lax, user, book, context)
+            evaluated = engine.evaluate(user, "go", book, context)
+            assert (evaluated.code, evaluated.reasons) == (code, reasons), told
+            session, resource = sessions[user], engine.resource(book)
+            decided = engine.decide(session, "go", book, context)
+            assert (decided.code, decided.reasons) == (code, reasons), told
+            decided = gate.decide(session, resource, *handles)
+            assert (decided.code, decided.reasons) == (code, reasons), told
+            assert gate.allows(session, resource, *handles) == (code == "ALLOW"), told
+            many = gate.decide_many(session, resource, *[np.array([v]) if type(v) is int else v for v in handles])
+            assert Code(int(many[0])).name == code, told
+            entitled = dict(zip(map(str, listed), engine.entitlements(session, "go", context), strict=True))
+            assert entitled.get(book, code == "ALLOW") == (code == "ALLOW"), told
+            explained = engine.explain(user, "go", book, context)
+            assert explained.agrees, told
+            assert explained.allow == (code == "ALLOW"), told
+            if code != lax.evaluate(user, "go", book, context).code:
+                found.add(code)
+    return found
+
+
+ALL = '@id("all") permit (principal, action, resource);\n'
+
+
+@pytest.mark.parametrize("form", ["dense", "rows", "sets"])
+@pytest.mark.parametrize("condition", ERRING)
+def test_a_forbid_denies_where_cedars_evaluation_errs(condition: str, form: Any) -> None:
+    changed = agree(f'{ALL}@id("f") forbid (principal, action, resource) when {{ {condition} }};', form=form)
+    assert changed == {"FORBID"}
+
+
+@pytest.mark.parametrize("condition", ERRING)
+def test_conditions_before_and_behind_decide_whether_an_error_counts(condition: str) -> None:
+    policies = ALL
+    for number, other in enumerate(HARMLESS):
+        policies += f'@id("before{number}") forbid (principal, action, resource) when {{ {other} && ({condition}) }};\n'
+        policies += f'@id("behind{number}") forbid (principal, action, resource) when {{ ({condition}) && {other} }};\n'
+        policies += (
+            f'@id("unless{number}") forbid (principal, action, resource) when {{ {other} }} unless {{ {condition} }};\n'
+        )
+    for other in ERRING[:8]:
+        policies += f"forbid (principal, action, resource) when {{ {other} }} when {{ {condition} }};\n"
+    # The policies that err are too many for one request to be told apart by its code alone: the reasons are compared.
+    agree(policies)
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        'principal == User::"ann", action, resource',
+        'principal, action == Action::"stop", resource',
+        'principal, action, resource == Book::"b"',
+        'principal is User in Desk::"d", action, resource',
+    ],
+)
+def test_a_forbid_whose_scope_does_not_match_cannot_err(scope: str) -> None:
+    agree(f'{ALL}@id("f") forbid ({scope}) when {{ context.qty * context.price > 100 && principal.desk.limit > 100 }};')
+
+
+def test_a_permit_that_errs_is_skipped() -> None:
+    assert agree(f"{ALL}permit (principal, action, resource) when {{ context.qty * 3 > 0 }};") == set()
+    assert agree("permit (principal, action, resource) when { context.qty * 3 > 0 };") == set()
+
+
+def test_no_proof_lifts_a_forbid_that_erred() -> None:
+    asks = f'{ALL}@id("up") @step_up("pin") forbid (principal, action, resource) when {{ context.qty * 3 > 10 }};'
+    engine, request = ztfast.Engine(compiled(asks)), (USERS[0], "go", BOOKS[0])
+    assert engine.evaluate(*request, CONTEXTS[1]).code == "STEP_UP"
+    erred = engine.evaluate(*request, CONTEXTS[2])
+    assert (erred.code, erred.reasons, erred.advice) == ("FORBID", ("up",), None)
+    # Another that is satisfied asks for a proof, which would not be enough.
+    both = asks + '@id("other") @step_up("pin") forbid (principal, action, resource) when { context.price > 5 };'
+    engine = ztfast.Engine(compiled(both))
+    assert engine.evaluate(*request, CONTEXTS[2]).code == "FORBID"
+    assert engine.evaluate(*request, CONTEXTS[2]).reasons == ("up", "other")
+    assert engine.explain(*request, CONTEXTS[2]).agrees
+    for condition in ERRING:
+        agree(f'{ALL}@id("up") @step_up("pin") forbid (principal, action, resource) when {{ {condition} }};')
+
+
+def test_entities_that_change_err_or_do_no_longer() -> None:
+    policies = f'{ALL}@id("f") forbid (principal, action, resource) when {{ principal.desk.limit * 2 > 100 }};'
+    engine = ztfast.Engine(compiled(policies))
+    gate, book = engine.prepare("go", "qty", "price", "text"), engine.resource(BOOKS[0])
+    session = engine.admit(ztfast.Identity(USERS[1], not_after=math.inf))
+    codes = []
+    for change in (
+        [],
+        [entity("Desk", "gone", limit=1)],
+        [entity("Desk", "gone", limit=51)],
+        [entity("Desk", "gone", limit=MOST)],
+        [entity("User", "bob", desk=to("Desk", "d"), limit=1)],
+        [entity("User", "bob", desk=to("Desk", "new"), limit=1)],
+    ):
+        engine.upsert(change)
+        codes.append(gate.decide(session, book, 1, 1, "").code)
+        assert engine.explain(session, "go", BOOKS[0], CONTEXTS[0]).agrees
+    assert codes == ["FORBID", "ALLOW", "FORBID", "FORBID", "ALLOW", "FORBID"]
+    engine.remove([USERS[1]])
+    assert gate.decide(session, book, 1, 1, "").code == "FORBID"
+
+
+def test_more_than_a_decision_keeps_may_err() -> None:
+    policies = ALL + "".join(
+        f"forbid (principal, action, resource) when {{ context.qty * 3 > {100 + number} }};\n" for number in range(80)
+    )
+    decision = ztfast.Engine(compiled(policies)).evaluate(USERS[0], "go", BOOKS[0], CONTEXTS[2])
+    assert (decision.code, len(decision.reasons)) == ("FORBID", 80)
+
+
+def test_a_long_chain_of_conditions_that_may_err_is_decided_as_a_short_one() -> None:
+    chain = " && ".join(f"context.qty + {number} > 0" for number in range(1, 80))
+    policies = f'{ALL}@id("f") forbid (principal, action, resource) when {{ {chain} }};'
+    assert agree(policies) == {"FORBID"}
+    chain = " || ".join(f"principal.limit * {number} > {MOST}" for number in range(1, 80))
+    assert agree(f'{ALL}@id("f") forbid (principal, action, resource) when {{ {chain} }};') == {"FORBID"}
+
+
+def test_the_bundle_keeps_it(tmp_path: Path) -> None:
+    policies = f"{ALL}forbid (principal, action, resource) when {{ context.qty * 3 > 100 }};"
+    lax, strict = compiled(policies, strict_errors=False), compiled(policies)
+    assert (lax.strict_errors, strict.strict_errors) == (False, True)
+    assert lax.hash != strict.hash
+    strict.save(tmp_path / "b.ztb")
+    loaded = ztfast.Bundle.load(tmp_path / "b.ztb")
+    assert loaded.strict_errors
+    assert len(loaded.policies) == loaded.stats.policies == 2
+    assert loaded.stats.actions[0].policies == 2
+    engine = ztfast.Engine(lax)
+    request = (USERS[0], "go", BOOKS[0], CONTEXTS[2])
+    assert engine.evaluate(*request).code == "ALLOW"
+    engine.swap(loaded)
+    assert engine.evaluate(*request).code == "FORBID"
+    assert engine.explain(*request).agrees
+    # What is reused of a base does not decide it.
+    assert compiled(policies, base=lax).hash == strict.hash
+    assert compiled(policies, base=strict, strict_errors=False).hash == lax.hash
+
+
+def test_conditions_that_cannot_err_are_compiled_to_the_same_tables() -> None:
+    policies = f"""{ALL}forbid (principal, action == Action::"go", resource) when {{
+        context.qty > 100 && (context has of || context.text like "x*") && [1, 2].contains(context.price)
+        && principal in Desk::"d" && !(resource == Book::"b") && context.qty != context.price
+    }} unless {{ principal has note && resource.hasTag("k") }};"""
+    lax = compiled(policies, strict_errors=False, validate="strict").stats
+    strict = compiled(policies, validate="strict").stats
+    # Only the mark that says so takes room.
+    assert replace(strict, bytes=lax.bytes) == lax
+
+
+@pytest.mark.parametrize("given", [1, 0, None, "True", "yes", np.bool_(True), [True]])
+def test_it_is_true_or_false(given: Any) -> None:
+    with pytest.raises(ztfast.ArgumentError, match="strict_errors: wanted True or False"):
+        compiled(ALL, strict_errors=given)
