@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -267,3 +269,169 @@ def test_conditions_that_cannot_err_are_compiled_to_the_same_tables() -> None:
 def test_it_is_true_or_false(given: Any) -> None:
     with pytest.raises(ztfast.ArgumentError, match="strict_errors: wanted True or False"):
         compiled(ALL, strict_errors=given)
+
+
+# ---- what the compiler finds --------------------------------------------------------------------------------------
+
+
+def warned(policies: str, **options: Any) -> list[dict[str, Any]]:
+    """Return the warnings of errors."""
+    bundle = compiled(policies, **{"strict_errors": False, "validate": "strict", **options})
+    return [
+        warning for warning in bundle.warnings if re.match("policy `.*` (always )?errs|and .* err", warning["message"])
+    ]
+
+
+FORBID = '@id("f") forbid (principal, action == Action::"go", resource)'
+
+
+@pytest.mark.parametrize(
+    ("condition", "message", "part", "says"),
+    [
+        (
+            "principal.desk.limit > 5",
+            'errs for the principal User::"bob"',
+            "principal.desk.limit",
+            "there is no `limit`",
+        ),
+        (
+            "principal.limit + 1 > 5",
+            'errs for the principal User::"bob"',
+            "principal.limit + 1",
+            "this exceeds 64 bits",
+        ),
+        ("resource.size * 2 > 5", 'errs for the resource Book::"huge"', "resource.size * 2", "this exceeds 64 bits"),
+        (
+            "resource.owner.limit > 5",
+            'errs for the resource Book::"huge"',
+            "resource.owner.limit",
+            "there is no `limit`",
+        ),
+        ('User::"gone".limit > 5', "always errs", 'User::"gone".limit', "there is no `limit`"),
+        (
+            "context.qty > 5 && principal.limit + 1 > 5",
+            'errs for the principal User::"bob", if the conditions before are true',
+            "principal.limit + 1",
+            "this exceeds 64 bits",
+        ),
+        (
+            "resource.size == 1 || principal.desk.limit > 5",
+            'errs for the principal User::"bob", if the conditions before are true',
+            "principal.desk.limit",
+            "there is no `limit`",
+        ),
+        ("9223372036854775807 + 1 > context.qty", "always errs", "9223372036854775807 + 1", "this exceeds 64 bits"),
+    ],
+)
+def test_conditions_that_err_are_named_with_their_place(condition: str, message: str, part: str, says: str) -> None:
+    (warning,) = warned(f"{ALL}{FORBID}\nwhen {{ {condition} }};")
+    assert warning["message"] == f"policy `f` {message}"
+    assert (warning["severity"], warning["file"], warning["line"]) == ("warning", "inline.cedar", 3)
+    line = f"when {{ {condition} }};"
+    assert line[warning["column"] - 1 : warning["end_column"] - 1] == part
+    assert says in warning["rendered"]
+    assert "it does not deny. With strict errors" in " ".join(warning["rendered"].split())
+    (warning,) = warned(f"{ALL}{FORBID}\nwhen {{ {condition} }};", strict_errors=True)
+    assert "with strict errors, a forbid that errs denies" in warning["rendered"]
+    (warning,) = warned(f'permit (principal, action == Action::"go", resource) when {{ {condition} }};')
+    assert "a permit that errs is skipped" in warning["rendered"]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'principal.limit > 5 && principal.desk == Desk::"d"',
+        # For those for which it would err, it is not evaluated.
+        "principal.limit < 100 && principal.limit + 1 > 5",
+        'principal == User::"ann" && principal.desk.limit > 5',
+        'principal.desk == Desk::"d" && principal.desk.limit > 5',
+        "false && principal.limit + 1 > 5",
+        "if principal.limit < 100 then principal.limit * 2 > 5 else false",
+        "principal.limit > 100 || principal.limit + 1 > 5",
+        # The request decides.
+        "context.qty + 1 > 5",
+        "context.qty + principal.limit > 5",
+        "context has of && context.of.limit > 5",
+        "resource.size + principal.limit > 5",
+    ],
+)
+def test_conditions_that_no_entity_makes_err_are_not_named(condition: str) -> None:
+    assert warned(f"{ALL}{FORBID} when {{ {condition} }};") == []
+
+
+def test_scopes_and_actions_say_who_is_concerned() -> None:
+    condition = "when { principal.desk.limit > 5 };"
+    for scope, found in (
+        ('principal == User::"ann", action, resource', 0),
+        ('principal == User::"bob", action, resource', 1),
+        ('principal in Desk::"d", action, resource', 0),
+        ("principal is User, action, resource", 1),
+        ('principal, action == Action::"stop", resource', 1),
+    ):
+        assert len(warned(f"forbid ({scope}) {condition}")) == found, scope
+
+
+def test_errors_of_policies_that_were_not_validated_are_named() -> None:
+    told = warned(
+        f"""{FORBID} when {{ principal.note == "x" }};
+        {FORBID.replace("f", "g", 1)} when {{ principal.limit == 5 && principal.limit > "x" }};
+        {FORBID.replace("f", "h", 1)} when {{ ip("300.0.0.1").isIpv4() }};
+        {FORBID.replace("f", "i", 1)} when {{ resource.getTag("k") == 1 }};
+        {FORBID.replace("f", "j", 1)} when {{ principal.limit }};""",
+        validate="permissive",
+    )
+    assert [warning["message"] for warning in told] == [
+        'policy `f` errs for the principal User::"bob"',
+        'policy `g` errs for the principal User::"ann"',
+        "policy `h` always errs",
+        'policy `i` errs for the resource Book::"huge"',
+        'policy `j` errs for the principal User::"ann" and 1 more',
+    ]
+
+
+def test_one_part_of_a_policy_is_named_once_and_many_are_counted() -> None:
+    (warning,) = warned(f"{FORBID} when {{ principal.limit * 3 > 5 && principal.limit * 3 < 9 }};")
+    assert warning["message"] == 'policy `f` errs for the principal User::"bob"'
+    several = "".join(
+        f"forbid (principal, action, resource) when {{ principal.limit + {n} > 5 }};" for n in range(1, 33)
+    )
+    told = warned(several)
+    assert len(told) == 21
+    assert told[-1]["message"] == "and 12 more conditions err"
+    with pytest.raises(ztfast.PolicyError, match="errs for the principal"):
+        compiled(several, validate="strict", warnings="error")
+
+
+def test_links_and_policies_in_json_have_a_place() -> None:
+    template = '@id("t") forbid (principal == ?principal, action, resource) when { principal.desk.limit > 5 };'
+    links = [{"template_id": "t", "link_id": id, "args": {"?principal": f'User::"{id}"'}} for id in ("ann", "bob")]
+    texts = [ztfast.Text(template, "t.cedar"), ztfast.Text(json.dumps(links), "l.links.json")]
+    bundle = ztfast.compile(texts, schema=SCHEMA, entities=ENTITIES, warnings="ignore")
+    (warning,) = [warning for warning in bundle.warnings if "errs" in warning["message"]]
+    assert (warning["message"], warning["file"]) == ('policy `bob` errs for the principal User::"bob"', "t.cedar")
+    assert template[warning["column"] - 1 : warning["end_column"] - 1] == "principal.desk.limit"
+
+
+def test_finding_errors_changes_nothing_and_a_base_does_not_repeat_them() -> None:
+    policies = f"{FORBID} when {{ principal.limit + 7654321 > 5 && resource.size + 1234567 > 5 }};"
+    options: dict[str, Any] = {"validate": "strict", "strict_errors": False}
+    bundle = compiled(policies, **options)
+    again = compiled(policies, base=bundle, **options)
+    assert again.hash == bundle.hash
+    assert (len(bundle.warnings), len(again.warnings)) == (2, 0)
+    # Another policy or another store is looked at.
+    assert (
+        len(compiled(policies + FORBID[8:] + " when { principal.limit * 2 > 5 };", base=bundle, **options).warnings)
+        == 3
+    )
+    with pytest.raises(ztfast.PolicyError):
+        compiled(policies, base=bundle, warnings="error", **options)
+
+
+def test_errors_of_constants_are_shown_where_they_are() -> None:
+    condition = '[ip("1.2.3.4"), ip("1.2.3.400")].contains(ip("1.2.3.5"))'
+    (warning,) = warned(f"{FORBID} when {{ {condition} }};", validate="permissive")
+    assert warning["message"] == "policy `f` always errs"
+    line = f"{FORBID} when {{ {condition} }};"
+    assert line[warning["column"] - 1 : warning["end_column"] - 1] == 'ip("1.2.3.400")'
+    assert "this call always fails" in warning["rendered"]

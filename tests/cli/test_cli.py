@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import ztfast
-from tests.cli.running import run
+from tests.cli.running import Here, run
 from ztfast.bench.desk import DESK_MARKS, OTHER_GATES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -268,6 +268,51 @@ def test_check_says_how_each_action_is_laid_out(bundle: str) -> None:
     for action in actions:
         assert action["layers"], action
         assert {layer["form"] for layer in action["layers"]} <= {"dense", "rows", "sets"}
+
+
+def test_a_forbid_that_errs_denies_if_that_is_wanted_and_check_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Here(monkeypatch, capsys).run
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.cedarschema").write_text(
+        "entity User = { limit: Long };\n"
+        "action go appliesTo { principal: User, resource: User, context: { qty: Long } };"
+    )
+    user = {"uid": {"type": "User", "id": "rich"}, "attrs": {"limit": 2**63 - 1}, "parents": []}
+    (tmp_path / "e.json").write_text(json.dumps([user]))
+    (tmp_path / "p.cedar").write_text(
+        '@id("all") permit (principal, action, resource);\n'
+        '@id("cap") forbid (principal, action, resource)\nwhen { context.qty > 5 && principal.limit * 2 < context.qty };\n'
+    )
+    sources = ["p.cedar", "-s", "s.cedarschema", "-e", "e.json"]
+    request = ['User::"rich"', "go", 'User::"rich"', "-c", "qty=6"]
+    message = 'policy `cap` errs for the principal User::"rich", if the conditions before are true'
+    for flags, effect, row, code in ([], "is skipped", False, 0), (["--strict-errors"], "denies", True, 3):
+        for command in (["compile", *sources, "-o", "b.ztb"], ["check", *sources]):
+            done = run(*command, *flags)
+            assert done.returncode == 0, done.stderr
+            said = " ".join(done.stderr.split())
+            assert message in said
+            assert "p.cedar:3:27" in said
+            assert "^^^^^^^^^^^^^^^^^^^" in said
+            assert ("with strict errors, a forbid that errs denies" in said) == row
+            assert re.search(f"a forbid that errs +{effect}", done.stdout), done.stdout
+            told = json.loads(run(*command, *flags, "--json").stdout)
+            assert told["strict_errors"] == row
+            (warning,) = told["warnings"]
+            assert (warning["message"], warning["line"], warning["column"]) == (message, 3, 27)
+            assert run(*command, *flags, "--deny-warnings").returncode == 1
+        assert json.loads(run("check", "b.ztb", "--json").stdout)["strict_errors"] == row
+        assert re.search(f"a forbid that errs +{effect}", run("check", "b.ztb").stdout)
+        assert run("decide", "b.ztb", *request).returncode == code
+        explained = run("explain", "b.ztb", *request)
+        assert "overflow" in explained.stdout
+        assert ("Forbids with errors, which deny" in explained.stdout) == row
+        assert ("Policies with errors, which do not apply" in explained.stdout) != row
+    refused = run("check", "b.ztb", "--strict-errors")
+    assert refused.returncode == 2
+    assert "--strict-errors is for sources" in refused.stderr
 
 
 def test_what_is_not_read_is_warned_of_and_may_be_denied(tmp_path: Path) -> None:

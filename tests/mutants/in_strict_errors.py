@@ -5,6 +5,8 @@ from mutant import Mutant, Python, Rust
 ERRORS = "compile/src/errors.rs"
 PLAN = "compile/src/plan.rs"
 # What Cedar evaluates, which the fuzzer's policies never need.
+ERRING = "compile/src/erring.rs"
+NOT_NAMED = Python("tests/api/test_strict_errors.py::test_conditions_that_no_entity_makes_err_are_not_named")
 BY_CEDAR = Python("tests/api/test_strict_errors.py::test_conditions_before_and_behind_decide_whether_an_error_counts")
 
 MUTANTS = (
@@ -140,5 +142,47 @@ MUTANTS = (
         "cedar/src/authorizer.rs",
         "if erred.is_empty() {",
         "if erred.is_empty() || !answer.allow {",
+    ),
+    Mutant(
+        "errors that are found: conditions before one do not matter",
+        ERRING,
+        "let all: Vec<u32> = before.iter().copied()",
+        "let all: Vec<u32> = before.iter().take(0).copied()",
+        NOT_NAMED,
+    ),
+    Mutant(
+        "errors that are found: a condition that is false does not rule one out",
+        ERRING,
+        "(false, false, false) => return,",
+        "(false, false, false) => conditional = true,",
+        NOT_NAMED,
+    ),
+    Mutant(
+        "errors that are found: entities that the store lacks count",
+        ERRING,
+        "if class != 0 && record.flags & PRESENT != 0 {",
+        "if class != 0 && record.flags <= u32::MAX {",
+        Python("tests/api/test_strict_errors.py::test_errors_of_policies_that_were_not_validated_are_named"),
+    ),
+    Mutant(
+        "errors that are found: the scope does not matter",
+        ERRING,
+        "let mut asked = selector(scope, tables);",
+        "let mut asked = selector(if conditional { scope } else { &ztfast_cedar::ir::Scope::Any }, tables);",
+        Python("tests/api/test_strict_errors.py::test_scopes_and_actions_say_who_is_concerned"),
+    ),
+    Mutant(
+        "errors that are found: what is looked at stays in the bundle",
+        ERRING,
+        "tables.truncate(&sizes);",
+        "tables.truncate(&tables.sizes().map(|size| size.max(sizes[0])));",
+        Python("tests/api/test_strict_errors.py::test_finding_errors_changes_nothing_and_a_base_does_not_repeat_them"),
+    ),
+    Mutant(
+        "errors that are found: the largest part of the text is shown",
+        "cedar/src/erring.rs",
+        "min_by_key(|label| label.len)",
+        "max_by_key(|label| label.len)",
+        Python("tests/api/test_strict_errors.py::test_errors_of_constants_are_shown_where_they_are"),
     ),
 )

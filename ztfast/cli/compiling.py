@@ -122,7 +122,8 @@ def check_command(
     """Check a bundle or sources, and show how each action was compiled.
 
     A bundle is read completely and its hashes are checked. Options for sources are refused beside it; a bundle does not
-    keep the warnings of its compilation. The output lists the policies that are left to Cedar's own evaluator.
+    keep the warnings of its compilation. The output lists the policies that are left to Cedar's own evaluator. Warnings
+    tell which conditions always err, or err for entities of the store.
 
     [dim]ztfast check desk.ztb[/]
     """

@@ -218,6 +218,10 @@ impl Authorizer {
         }
     }
 
+    pub(crate) const fn policies(&self) -> &PolicySet {
+        &self.policies
+    }
+
     /// Return the file name, first line and text of a policy; a link has its template's.
     #[must_use]
     pub fn policy_source(&self, id: &str) -> Option<(&str, u32, &str)> {

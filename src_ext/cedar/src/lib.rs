@@ -10,6 +10,7 @@
 mod authorizer;
 mod diagnostic;
 mod entities;
+mod erring;
 mod expansion;
 pub mod ir;
 mod json;
@@ -35,6 +36,7 @@ use serde::{Deserialize, Serialize};
 pub use authorizer::{Answer, Authorizer, CedarStore, strictly_valid};
 pub use diagnostic::{Diagnostic, LoadError, RequestError, Severity, shown};
 pub use entities::EntityReader;
+pub use erring::{Erring, ErringEntities};
 pub use live::{LIVE, LIVE_SCHEMA};
 pub use nesting::{NoStack, with_deep_stack};
 pub use slice::{SliceEntity, Store};

@@ -116,13 +116,13 @@ pub(crate) fn action_scope(constraint: &ActionConstraint, names: &mut Names) -> 
     }
 }
 
-struct Lowering<'a> {
-    slots: &'a ast::SlotEnv,
-    names: &'a mut Names,
+pub(crate) struct Lowering<'a> {
+    pub slots: &'a ast::SlotEnv,
+    pub names: &'a mut Names,
 }
 
 impl Lowering<'_> {
-    fn lower(&mut self, expr: &ast::Expr, depth: u32) -> Result<Expr, Opaque> {
+    pub fn lower(&mut self, expr: &ast::Expr, depth: u32) -> Result<Expr, Opaque> {
         if depth > MAX_DEPTH {
             return Err(Arc::from(format!("nested deeper than {MAX_DEPTH}")));
         }

@@ -1,6 +1,7 @@
 //! The whole compilation, step by step, and the bundle's description.
 
 use crate::classes::{Classes, classes};
+use crate::erring::find;
 use crate::error::{CompileError, number};
 use crate::forms::lay_out;
 use crate::layers::{LayerSide, layers};
@@ -19,7 +20,7 @@ use ztfast_bundle::{
     PolicyRec, SelectorRec, Span, Store,
 };
 use ztfast_cedar::ir::{Action, Effect, Model};
-use ztfast_cedar::Sources;
+use ztfast_cedar::{Erring, Sources};
 use ztfast_vm::EntityRef;
 
 pub(crate) fn assemble(
@@ -27,6 +28,7 @@ pub(crate) fn assemble(
     sources: &Sources,
     options: &Options,
     base: Option<&Bundle>,
+    errors: Option<&mut Vec<Erring>>,
     progress: Progress<'_>,
 ) -> Result<Parts, CompileError> {
     let entities = count(model.entities.len());
@@ -150,6 +152,9 @@ pub(crate) fn assemble(
         .unwrap_or(0);
     meta.stats.scratch = (count(tables.scratch.0), count(tables.scratch.1));
     describe(&model, &plans, &tables, &parts, &mut meta);
+    if let Some(errors) = errors {
+        *errors = find(&model, options, &mut tables);
+    }
     tables.finish(&mut parts);
     let texts = Sources { entities: None, ..sources.clone() };
     parts.sources_json = json(&texts);

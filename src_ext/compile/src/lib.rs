@@ -19,6 +19,7 @@
 mod assemble;
 mod classes;
 mod codegen;
+mod erring;
 mod error;
 mod errors;
 mod forms;
@@ -38,7 +39,7 @@ pub use options::{Options, Progress};
 
 use ztfast_bundle::{Bundle, Parts};
 use ztfast_cedar::ir::Model;
-use ztfast_cedar::Sources;
+use ztfast_cedar::{Erring, Sources};
 
 /// Compile a model. The bundle contains `sources` (without the entities), so that Cedar can explain decisions later.
 ///
@@ -55,5 +56,22 @@ pub fn compile(
     progress: Progress<'_>,
 ) -> Result<Parts, CompileError> {
     // Expressions nest as deeply here as in the policies.
-    ztfast_cedar::with_deep_stack(|| assemble::assemble(model, sources, options, base, progress))?
+    ztfast_cedar::with_deep_stack(|| assemble::assemble(model, sources, options, base, None, progress))?
+}
+
+/// Compile a model as [`compile`] does, and find the errors that conditions give, for entities of the store or always.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_and_find_errors(
+    model: Model,
+    sources: &Sources,
+    options: &Options,
+    base: Option<&Bundle>,
+    progress: Progress<'_>,
+) -> Result<(Parts, Vec<Erring>), CompileError> {
+    let mut found = Vec::new();
+    let compiled = || assemble::assemble(model, sources, options, base, Some(&mut found), progress);
+    let parts = ztfast_cedar::with_deep_stack(compiled)??;
+    Ok((parts, found))
 }

@@ -457,6 +457,21 @@ impl Tables {
         }
     }
 
+    /// Return how much there is of what policies add.
+    pub fn sizes(&self) -> [usize; 5] {
+        let Self { string_offsets, string_bytes, values, patterns, pattern_elems, .. } = self;
+        [string_offsets.len(), string_bytes.len(), values.len(), patterns.len(), pattern_elems.len()]
+    }
+
+    /// Drop what was added since. After this, the tables can only be moved into the bundle's parts.
+    pub fn truncate(&mut self, [offsets, bytes, values, patterns, elements]: &[usize; 5]) {
+        self.string_offsets.truncate(*offsets);
+        self.string_bytes.truncate(*bytes);
+        self.values.truncate(*values);
+        self.patterns.truncate(*patterns);
+        self.pattern_elems.truncate(*elements);
+    }
+
     /// Move the tables into the bundle's parts.
     pub fn finish(self, parts: &mut Parts) {
         parts.string_index = build_string_index(&self.string_offsets, &self.string_bytes);

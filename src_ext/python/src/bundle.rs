@@ -84,12 +84,19 @@ pub(crate) fn compile<'py>(
             return Err(PyValueError::new_err(format!("form: wanted \"dense\", \"rows\" or \"sets\", got {other:?}")));
         }
     };
+    // What a base was compiled from gives the errors of which the author was warned then.
+    let same = mode == Mode::Validated && base.as_deref().is_some_and(|base| base.meta().store.hash == store);
     let options = ztfast_compile::Options { strict, strict_errors, form, split: false, store, exempt };
-    let ztfast_cedar::Loaded { model, authorizer, warnings, .. } = loaded;
+    let ztfast_cedar::Loaded { model, authorizer, mut warnings, .. } = loaded;
     let compiled = py.detach(|| {
-        ztfast_compile::compile(model, &sources, &options, base.as_deref(), &mut |what, done, all| {
-            report(what, done, all);
-        })
+        let mut report = |what: &str, done, all| report(what, done, all);
+        let (base, report): (_, ztfast_compile::Progress<'_>) = (base.as_deref(), &mut report);
+        if same {
+            return ztfast_compile::compile(model, &sources, &options, base, report);
+        }
+        let (parts, errors) = ztfast_compile::compile_and_find_errors(model, &sources, &options, base, report)?;
+        warnings.extend(authorizer.warn_of_errors(&sources, &errors, strict_errors));
+        Ok(parts)
     });
     if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
