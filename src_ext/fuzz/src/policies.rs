@@ -42,7 +42,7 @@ impl Policy {
 
 /// Let most forbids of some policy sets ask for a step-up.
 pub(crate) fn ask_for_step_ups<'p>(rng: &mut Rng, policies: impl Iterator<Item = &'p mut Policy>) {
-    if chance(rng, 50) {
+    if chance(rng, 60) {
         policies.filter(|policy| policy.forbid).for_each(|policy| policy.step_up = chance(rng, 90));
     }
 }

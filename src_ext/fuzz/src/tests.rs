@@ -18,8 +18,9 @@ fn trading_worlds_have_every_outcome_and_programs_beyond_ranges() {
     for world in &worlds {
         compare(&world.case(), &world.asks(), &[(None, false)], &mut counts).unwrap();
     }
-    let Counts { requests, allowed, forbidden, step_ups, erring, programs, .. } = counts;
+    let Counts { requests, allowed, forbidden, step_ups, erring, erred, programs, .. } = counts;
     assert!(step_ups * 100 / requests >= 4, "{counts:?}");
+    assert!(erred * 100 / requests >= 2, "{counts:?}");
     for part in [allowed, forbidden, requests - allowed - forbidden, erring] {
         assert!(part * 100 / requests >= 10, "{counts:?}");
     }

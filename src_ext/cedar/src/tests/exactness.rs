@@ -176,6 +176,7 @@ fn raise(expr: &Expr) -> ast::Expr {
         Expr::Datum(value) => to_cedar(value).unwrap().into(),
         Expr::Error => new().neg(new().val(true)),
         Expr::Opaque(why) => panic!("{why}"),
+        Expr::Fails(_) => panic!("no policy has this"),
         Expr::Var(Var::Principal) => new().var(ast::Var::Principal),
         Expr::Var(Var::Action) => new().var(ast::Var::Action),
         Expr::Var(Var::Resource) => new().var(ast::Var::Resource),
