@@ -278,7 +278,8 @@ $(RUNNER):
 bench-instructions: $(EITHER) $(RUNNER) ## count the instructions of a decision; fails where they are more than the limits
 	@command -v valgrind >/dev/null || { echo "instruction counts need valgrind: it is not on the PATH"; exit 1; }
 	mkdir -p build/bench
-	$(BIN)/python -c 'from ztfast.bench.workload import bundle; bundle().save("build/bench/hot.ztb")'
+	$(BIN)/python -c 'from ztfast.bench import workload as of; of.bundle().save("build/bench/hot.ztb"); \
+	  of.live_bundle().save("build/bench/live.ztb")'
 	$(BIN)/ztfast compile examples/desk/policies -s examples/desk/desk.cedarschema -e examples/desk/desk.entities.json \
 	  --exempt 'Action::"reduce-risk"' -o build/bench/desk.ztb >/dev/null
 	GUNGRAUN_RUNNER=$(CURDIR)/$(RUNNER) $(CARGO) bench $(MANIFEST) --quiet -p ztfast-icount --bench icount

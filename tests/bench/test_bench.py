@@ -75,7 +75,7 @@ def test_json_alone_goes_to_standard_output() -> None:
     assert {"rounds", "quick", "per_second"} == set(found["settings"])
     assert [floor["key"] for floor in found["floors"]] == list(FLOORS)
     wanted = {
-        "allows_cell", "allows_ranges", "allows_code", "allows_random", "allows_refused", "decide_ranges",
+        "allows_cell", "allows_ranges", "allows_code", "allows_live", "allows_random", "allows_refused", "decide_ranges",
         "decide_many_hot", "decide_many_random", "native_allows", "native_inlined", "native_decide", "native_random",
         "evaluate",
     }  # fmt: skip

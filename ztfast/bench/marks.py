@@ -50,6 +50,7 @@ class Promise:
 BOOK_MARKS = (
     Promise("allows, two comparisons / empty C call", "allows_ranges", 2.5, floor="c_call"),
     Promise("allows, two comparisons / empty Python function", "allows_ranges", 1.5, floor="python_call"),
+    Promise("allows, sessions shared, live attributes / empty C call", "allows_live", 2.8, floor="c_call"),
     Promise("native allows, two comparisons / empty C call from Python", "native_allows", 1.6, floor="c_call"),
     Promise("a decision of decide_many / empty C call", "decide_many_hot", 0.8, floor="c_call"),
 )

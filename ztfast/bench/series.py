@@ -83,6 +83,8 @@ def series(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int
         Series("allows_cell", "allows, cell decides", "c_call", bulk(work.cancel.allows, *request[:2]), count),
         Series("allows_ranges", "allows, two comparisons", "c_call", bulk(work.order.allows, *request), count),
         Series("allows_code", "allows, condition as code", "c_call", bulk(work.collared.allows, *request, 10), count),
+        Series("allows_live", "allows, two comparisons, sessions shared, live attributes", "c_call",
+               bulk(work.live.allows, work.proved, work.of_shared, *work.values), count),
         Series("allows_random", "allows, random cells", "c_call_rows",
                over_rows(work.order.allows, pairs, *work.values), count),
         Series("allows_refused", "allows, session revoked", "c_call",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from typing import Any
 
 import ztfast
 
-__all__ = ["ALGOS", "INSTRUMENTS", "POLICIES", "SCHEMA", "Workload", "bundle", "entities"]
+__all__ = ["ALGOS", "INSTRUMENTS", "POLICIES", "SCHEMA", "Workload", "bundle", "entities", "live_bundle"]
 
 ALGOS = 100
 INSTRUMENTS = 100
@@ -36,6 +37,15 @@ when { context.notional <= 1000000 && context.qty <= 500 };
 when { context has collarBps && (context.collarBps > 500 || context.collarBps < -500) };
 """
 
+LIVE_SCHEMA = SCHEMA.replace("qty: Long", "qty: Long, live: ztfast::Live")
+LIVE_POLICIES = """
+@id("fresh") forbid (principal, action in [Action::"order.new", Action::"order.replace"], resource)
+unless { context.live.authAge <= duration("8h") && context.live.risk < 50 };
+@id("key") forbid (principal, action == Action::"order.replace", resource)
+unless { context.live.factors.contains("x509") };
+"""
+"""Orders ask for a proof and a risk; and where they replace others, for a factor."""
+
 
 def entities() -> list[dict[str, Any]]:
     """Make the store, as Cedar JSON."""
@@ -63,8 +73,21 @@ def bundle() -> ztfast.Bundle:
     )
 
 
+def live_bundle() -> ztfast.Bundle:
+    """Compile the policies with those that read live attributes.
+
+    >>> live_bundle().stats.policies
+    7
+    """
+    return ztfast.compile(
+        ztfast.Text(POLICIES + LIVE_POLICIES, "bench.cedar"),
+        schema=ztfast.Text(LIVE_SCHEMA, "bench.cedarschema"),
+        entities=entities(),
+    )
+
+
 class Workload:
-    """An engine over the book, with sessions, handles and gates.
+    """An engine over the book, with sessions, handles and gates; and one whose sessions are shared.
 
     Attributes:
         bundle, engine: The bundle and the engine.
@@ -75,6 +98,9 @@ class Workload:
         order: A gate with ``notional`` and ``qty``, for which two comparisons are left for decision time.
         collared: A gate with ``collarBps`` besides, for which a condition is left as code.
         session, resource, values: The repeated request, which ``order`` allows.
+        shared: The engine whose state lies in a folder, over the policies with those that read live attributes.
+        live: Its gate with ``notional`` and ``qty``.
+        proved, of_shared: The session and the resource of its request, which has the same values.
 
     >>> work = Workload()
     >>> work.order.allows(work.session, work.resource, *work.values)
@@ -95,3 +121,10 @@ class Workload:
         self.values = (250_000, 100)
         if not self.order.allows(self.session, self.resource, *self.values):
             raise AssertionError("the measured request must be allowed")
+        self._folder = tempfile.TemporaryDirectory(prefix="ztfast-bench-")
+        self.shared = ztfast.Engine(live_bundle(), state=self._folder.name)
+        proved = ztfast.Identity('Algo::"a1"', not_after=math.inf, factors=("x509",))
+        self.proved, self.of_shared = self.shared.admit(proved), self.shared.resource('Instrument::"i1"')
+        self.live = self.shared.prepare("order.new", "notional", "qty")
+        if not self.live.allows(self.proved, self.of_shared, *self.values):
+            raise AssertionError("the measured request with live attributes must be allowed")

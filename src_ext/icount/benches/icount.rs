@@ -10,7 +10,7 @@ use std::hint::black_box;
 use ztfast_engine::{Batch, Code, Column, Decision, Determining, Principals};
 use ztfast_icount::{
     CANCEL, Counted, DESK_AGENT, DESK_CANCEL, DESK_DENIED, DESK_EXPORT, DESK_ORDER, DESK_ORDER_OF_NINE, Hot,
-    HotPassing, Killed, ORDER,
+    HotPassing, Killed, LIVE_ORDER, LIVE_REPLACE, ORDER,
 };
 
 // The limits: the counts when they were last renewed, and 3 % above. To renew them, after a change that is worth its
@@ -27,7 +27,7 @@ const DESK_ORDER_OF_NINE_ALLOWED: u64 = limit(355);
 const DESK_ORDER_DENIED: u64 = limit(144);
 const DESK_ORDER_DECIDED: u64 = limit(209);
 const DESK_CANCEL_BY_AGENT: u64 = limit(570);
-const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(3_322);
+const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(1_253);
 const DESK_1_000_ROWS: u64 = limit(65_358);
 
 /// While an entity is killed whose bit is none of the request's; while one is whose bit is; and while the firm is, and
@@ -35,6 +35,11 @@ const DESK_1_000_ROWS: u64 = limit(65_358);
 const DESK_ORDER_WHILE_ANOTHER_IS_KILLED: u64 = limit(479);
 const DESK_ORDER_WHILE_ANOTHER_OF_ITS_BIT_IS_KILLED: u64 = limit(1_428);
 const DESK_CANCEL_WHILE_THE_FIRM_IS_KILLED: u64 = limit(461);
+
+/// By sessions in a state that processes share, and with live attributes: when a session was proved, and its risk; and
+/// besides, one of its factors.
+const LIVE_TWO_COMPARISONS: u64 = 300;
+const LIVE_FACTOR: u64 = limit(591);
 
 const fn limit(counted: u64) -> u64 {
     counted + counted * 3 / 100
@@ -131,6 +136,14 @@ fn desk_export() -> Box<HotPassing> {
     Box::new(HotPassing::new(&DESK_EXPORT))
 }
 
+fn live_order() -> Box<Hot> {
+    Box::new(Hot::on_shared_state(&LIVE_ORDER))
+}
+
+fn live_replace() -> Box<Hot> {
+    Box::new(Hot::on_shared_state(&LIVE_REPLACE))
+}
+
 fn rows() -> Box<Rows> {
     rows_of(*order())
 }
@@ -215,6 +228,18 @@ fn desk_cancel_while_the_firm_is_killed(hot: Box<Hot>) -> (Box<Hot>, Decision) {
     allowed(hot)
 }
 
+#[library_benchmark(config = at_most(LIVE_TWO_COMPARISONS), setup = live_order)]
+#[bench::hot()]
+fn live_two_comparisons(hot: Box<Hot>) -> (Box<Hot>, Decision) {
+    allowed(hot)
+}
+
+#[library_benchmark(config = at_most(LIVE_FACTOR), setup = live_replace)]
+#[bench::hot()]
+fn live_factor(hot: Box<Hot>) -> (Box<Hot>, Decision) {
+    allowed(hot)
+}
+
 #[library_benchmark(config = at_most(DESK_ORDER_OF_NINE_ALLOWED), setup = desk_order_of_nine)]
 #[bench::hot()]
 fn desk_order_of_nine_allowed(hot: Box<Hot>) -> (Box<Hot>, Decision) {
@@ -276,6 +301,8 @@ library_benchmark_group!(
         desk_order_while_another_is_killed,
         desk_order_while_another_of_its_bit_is_killed,
         desk_cancel_while_the_firm_is_killed,
+        live_two_comparisons,
+        live_factor,
         desk_order_of_nine_allowed,
         desk_order_denied,
         decide_two_comparisons,

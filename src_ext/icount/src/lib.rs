@@ -5,6 +5,7 @@
 //! This crate does not depend on Cedar.
 #![forbid(unsafe_code)]
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use ztfast_bundle::Bundle;
@@ -12,7 +13,8 @@ use ztfast_engine::{
     Attributes, Code, Decision, Engine, EngineOptions, Gate, Given, Handle, KillRequest, Passed, SessionId,
     SessionStatus, ToStop, now_ns,
 };
-use ztfast_live::{uid_bit, uid_hash};
+use ztfast_live::{Capacity, Role, State, uid_bit, uid_hash};
+use ztfast_pages::{Clock, Residence};
 use ztfast_vm::{EntityRef, Facts};
 
 /// The folder of the bundles, from this crate.
@@ -118,6 +120,11 @@ pub const DESK_EXPORT: Passing = Passing {
     given: &[Value::Text("case-7"), Value::Texts(&["balance"]), Value::Address(0x0A14_0105)],
 };
 
+/// An order whose policies read two live attributes of its session.
+pub const LIVE_ORDER: Counted = Counted { bundle: "live.ztb", ..ORDER };
+/// An order whose policies also ask for a factor of its session.
+pub const LIVE_REPLACE: Counted = Counted { action: "order.replace", ..LIVE_ORDER };
+
 /// What is killed while a request is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Killed {
@@ -158,18 +165,48 @@ impl Hot {
         hot
     }
 
+    /// Prepare a gate for a request that is allowed, in an engine whose state other processes may share.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn on_shared_state(of: &Counted) -> Self {
+        let folder = Path::new(FOLDER).join("state");
+        // The state of an earlier run may be that of another boot.
+        let removed = std::fs::remove_dir_all(&folder);
+        assert!(removed.is_ok() || !folder.exists(), "the folder of an earlier run: {removed:?}");
+        std::fs::DirBuilder::new().mode(0o700).create(&folder).expect("a folder for the state");
+        let (capacity, memory) = (Capacity { sessions: 16, uids: 1_024 }, Residence::default());
+        let state = State::open(&folder, Role::Authority, capacity, (None, None), None, Clock::Coarse, memory);
+        let state = state.expect("a state");
+        let bundle = Arc::new(Bundle::open(&Path::new(FOLDER).join(of.bundle)).expect("the bundle"));
+        let engine = Engine::on(state, bundle, None, None, EngineOptions::default()).expect("a whole bundle");
+        let known = Attributes { factors: &["x509"], proved_ns: Some(now_ns()), ..Attributes::default() };
+        let (ty, id) = of.principal;
+        let session = engine.admit_uid_with(ty, id, (0, i64::MAX), &known).expect("room for sessions");
+        let mut hot = Self::in_engine(engine, of, session);
+        for _ in 0..10 {
+            let code = hot.gate.allows(hot.session, hot.resource, of.values);
+            assert_eq!(code, Code::Allow, "the counted request");
+        }
+        hot
+    }
+
+    fn in_engine(engine: Arc<Engine>, of: &Counted, session: SessionId) -> Self {
+        let resource = engine.handle(of.resource.0, of.resource.1).expect("room for handles");
+        let gate = engine.prepare("Action", of.action, of.names).expect("the workload's action");
+        Self { gate, engine, session, resource, values: of.values }
+    }
+
     fn prepared(of: &Counted) -> Self {
         let path = Path::new(FOLDER).join(of.bundle);
         let bundle = Bundle::open(&path).expect("the bundle that `make bench-instructions` saves first");
         let options = EngineOptions { sessions: 16, handles: 1_024, ..EngineOptions::default() };
         let engine = Engine::new(Arc::new(bundle), None, options).expect("a whole bundle");
-        let handle = |(ty, id)| engine.handle(ty, id).expect("room for handles");
-        let resource = handle(of.resource);
         let proved = Attributes { factors: &["x509", "fido2"], proved_ns: Some(now_ns()), ..Attributes::default() };
         let (ty, id) = of.principal;
         let session = engine.admit_uid_with(ty, id, (0, i64::MAX), &proved).expect("room for sessions");
-        let gate = engine.prepare("Action", of.action, of.names).expect("the workload's action");
-        Self { gate, engine, session, resource, values: of.values }
+        Self::in_engine(engine, of, session)
     }
 
     /// Prepare a gate for a request that is allowed, and kill what does not concern it.
