@@ -282,6 +282,7 @@ fn a_proof_ages_while_the_machine_sleeps() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri takes minutes to follow real clocks")]
 fn the_keeper_drops_kills_whose_time_is_over() {
     use crate::switches::{Kill, Scope, Stopped};
     let sessions = Sessions::new(4, Residence::default()).unwrap();
@@ -316,6 +317,7 @@ fn the_keeper_drops_kills_whose_time_is_over() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri takes minutes for it; it runs the tests of notes themselves")]
 fn a_note_says_who_gave_a_session_its_status() {
     let sessions = Sessions::new(2, Residence::default()).unwrap();
     let said = |session| {
@@ -323,8 +325,7 @@ fn a_note_says_who_gave_a_session_its_status() {
         sessions.note_of(&record).map(|note| (note.by, note.reason))
     };
     let text = |by: &str, reason: &str| Some((by.to_owned(), reason.to_owned()));
-    let endless = seconds(0, i64::MAX);
-    let [one, other] = [1, 2].map(|place| sessions.admit(Place(place), &endless).unwrap());
+    let [one, other] = [1, 2].map(|place| admit(&sessions, place, 15).unwrap());
     assert_eq!((said(one), said(other)), (None, None));
     let note = sessions.note("ann", "odd orders").unwrap();
     assert_eq!(sessions.set_all(SessionStatus::Quarantined, Some(&note), |_| true), 2);
@@ -341,7 +342,7 @@ fn a_note_says_who_gave_a_session_its_status() {
         assert_eq!(sessions.set_all(SessionStatus::Revoked, Some(&note), |record| record.id == other), 0);
     }
     assert_eq!(said(other), text("bob", ""));
-    let next = sessions.admit(Place(3), &endless).unwrap();
+    let next = admit(&sessions, 3, 15).unwrap();
     assert_eq!((said(next), sessions.record(other)), (None, None));
     assert!(!sessions.set_noted(other, SessionStatus::Revoked, Some(&note)));
     assert_eq!(said(next), None);
