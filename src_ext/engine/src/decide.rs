@@ -59,8 +59,12 @@ pub(crate) trait Sink {
     const FORBIDS: bool = true;
     /// Drop the policies recorded so far.
     fn clear(&mut self);
-    /// Record a policy, with [`ERRED`] if it denies because it erred.
+    /// Record a policy.
     fn push(&mut self, policy: u32);
+    /// Record a forbid, whose number has [`ERRED`] if it denies because it erred.
+    fn push_forbid(&mut self, policy: u32) {
+        self.push(policy & !ERRED);
+    }
     /// Return the results of checks that are known.
     fn answers(&self) -> Answers {
         Answers::default()
@@ -113,7 +117,7 @@ impl Sink for Determining {
 
     fn push(&mut self, policy: u32) {
         if let Some(place) = self.policies.get_mut(self.count as usize) {
-            *place = policy & !ERRED;
+            *place = policy;
         }
         self.count = self.count.saturating_add(1);
     }
@@ -222,7 +226,7 @@ impl<'n, N: Sink> Verdict<'n, N> {
                 self.sink.clear();
             }
             self.code = Code::Forbid;
-            self.sink.push(policy);
+            self.sink.push_forbid(policy);
         } else if self.code != Code::Forbid {
             self.code = Code::Allow;
             self.sink.push(policy);
@@ -460,7 +464,7 @@ impl Walk<'_> {
             return if answer.permitted { Code::Allow } else { Code::Default };
         }
         let mark = if answer.erred { ERRED } else { 0 };
-        answer.reasons.iter().for_each(|&policy| sink.push(policy | mark));
+        answer.reasons.iter().for_each(|&policy| sink.push_forbid(policy | mark));
         match (answer.allow, answer.reasons.is_empty()) {
             (true, _) => Code::Allow,
             (false, true) => Code::Default,

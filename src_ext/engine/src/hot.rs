@@ -505,7 +505,7 @@ fn plain_program<N: Sink>(
                 sink.clear();
             }
             code = Code::Forbid;
-            sink.push(entry.policy);
+            sink.push_forbid(entry.policy);
         }
     }
     // Permits change nothing once a forbid applies. Once a permit applies, others do not change the effect.

@@ -24,6 +24,10 @@ impl Sink for Asking<'_> {
     }
 
     fn push(&mut self, policy: u32) {
+        self.push_forbid(policy);
+    }
+
+    fn push_forbid(&mut self, policy: u32) {
         self.count += 1;
         // The number of a policy that erred is that of no policy: proving more does not satisfy it.
         self.all &= self.bundle.policies().get(policy as usize).is_some_and(|policy| policy.step_up != 0);
