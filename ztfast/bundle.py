@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from ztfast import _core
+from ztfast import _core, plain
 from ztfast.advice import Advice
 from ztfast.errors import OwnerError, PolicyError, PolicyWarning
 from ztfast.shown import one_line, refused
@@ -444,7 +444,8 @@ def compile(
     ):
         if not (value is None or isinstance(value, str)) or value not in known:
             raise refused(name, " or ".join(map(repr, known)), value)
-    if not isinstance(strict_errors, bool):
+    denies = plain.flag(strict_errors)
+    if denies is None:
         raise refused("strict_errors", "True or False", strict_errors)
     if base is not None and not isinstance(base, Bundle):
         raise refused("base", "a ztfast.Bundle, as ztfast.Bundle.load(path) gives", base)
@@ -462,7 +463,7 @@ def compile(
         None if base is None else base._core,
         progress,
         None if group is None else (group.type, group.id),
-        strict_errors,
+        denies,
     )
     bundle = Bundle(core, [*unread, *found])
     if bundle.warnings and warnings == "error":

@@ -36,7 +36,7 @@ class Code(enum.IntEnum):
     UNKNOWN_SESSION = 9
     """There is no such session (any more)."""
     KILLED = 10
-    """The kill switch stops the action."""
+    """A kill stops the action."""
     STALE_GATE = 11
     """After a swap of bundles, the gate's action or attributes are no longer what it was prepared for."""
     CORRUPT = 12

@@ -149,8 +149,8 @@ cdef enum:
     # The number of decisions that a gate caches, and the largest number of determining policies in one of them.
     CACHED = 256
     CACHED_POLICIES = 6
-    # The number of the bundle's texts that a gate caches.
-    REMEMBERED = 64
+    # The number of texts that a gate remembers.
+    REMEMBERED_TEXTS = 64
     # The number of sets of texts that a gate remembers, and the most elements of one.
     REMEMBERED_SETS = 8
     MOST_REMEMBERED = 4
@@ -261,10 +261,10 @@ cdef class Gate:
     cdef uint8_t _elements[MAX_ARGUMENTS]
     cdef bytes _every_kind
     cdef uint64_t _generation
-    cdef RememberedText _texts[REMEMBERED]
+    cdef RememberedText _texts[REMEMBERED_TEXTS]
     cdef RememberedSet _sets[REMEMBERED_SETS]
     # The last number that was given to a remembered value.
-    cdef uint32_t _last_own
+    cdef uint64_t _last_own
     cdef CacheKey _keys[CACHED]
     cdef list _decisions
     cdef object _spares

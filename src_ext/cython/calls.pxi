@@ -175,7 +175,7 @@ cdef uint32_t decide_passed(Gate gate, PyObject *const *arguments, ztfast_determ
 
 cdef inline size_t text_place(PyObject *text) noexcept:
     """Return the place of a text among those that a gate remembers. Objects of one size lie at multiples of it."""
-    return (<uint64_t><uintptr_t>text >> 4) * <uint64_t>0x9E3779B97F4A7C15 >> 32 & REMEMBERED - 1
+    return (<uint64_t><uintptr_t>text >> 4) * <uint64_t>0x9E3779B97F4A7C15 >> 32 & REMEMBERED_TEXTS - 1
 
 
 cdef inline Py_ssize_t pass_text(Gate gate, PyObject *text, ztfast_value *passed, Py_ssize_t room) noexcept:
@@ -230,12 +230,16 @@ cdef int remember(
     return 0
 
 
+# The last number of a value that the core takes.
+cdef uint64_t MOST_OWN = (<uint64_t>1 << 58) - 1
+
+
 cdef inline bint own_number(Gate gate, int64_t *number) noexcept:
     """Give a value a number that no other value of this gate has; return whether there is one left."""
-    if gate._last_own == 0xFFFFFFFF:
+    if gate._last_own == MOST_OWN:
         return False
     gate._last_own += 1
-    number[0] = gate._last_own
+    number[0] = <int64_t>gate._last_own
     return True
 
 

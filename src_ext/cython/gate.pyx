@@ -409,7 +409,7 @@ cdef class Gate:
 
     cdef int forget_values(self) noexcept:
         cdef size_t at
-        for at in range(REMEMBERED):
+        for at in range(REMEMBERED_TEXTS):
             if self._texts[at].text != NULL:
                 Py_DECREF(<object>self._texts[at].text)
                 self._texts[at].text = NULL

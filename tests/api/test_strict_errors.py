@@ -265,7 +265,7 @@ def test_conditions_that_cannot_err_are_compiled_to_the_same_tables() -> None:
     assert replace(strict, bytes=lax.bytes) == lax
 
 
-@pytest.mark.parametrize("given", [1, 0, None, "True", "yes", np.bool_(True), [True]])
+@pytest.mark.parametrize("given", [1, 0, None, "True", "yes", [True]])
 def test_it_is_true_or_false(given: Any) -> None:
     with pytest.raises(ztfast.ArgumentError, match="strict_errors: wanted True or False"):
         compiled(ALL, strict_errors=given)

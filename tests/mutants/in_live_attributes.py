@@ -34,7 +34,7 @@ MUTANTS = (
         LIVE,
     ),
     Mutant(
-        "live attributes: a check takes an absent one for there",
+        "live attributes: a check assumes that an absent one is present",
         "engine/src/hot.rs",
         "positions: binding.positions_for(arguments.numbers)?,",
         "positions: &binding.positions,",

@@ -105,7 +105,7 @@ enum {
     ZTFAST_QUARANTINED = 8,
     /* There is no such session (any more). */
     ZTFAST_UNKNOWN_SESSION = 9,
-    /* The kill switch stops the action. */
+    /* A kill stops the action. */
     ZTFAST_KILLED = 10,
     /* After a swap of bundles, the gate's action or attributes are no longer what it was prepared for. */
     ZTFAST_STALE_GATE = 11,

@@ -31,7 +31,7 @@ macro_rules! codes {
             Quarantined QUARANTINED = 8;
             /// There is no such session (any more).
             UnknownSession UNKNOWN_SESSION = 9;
-            /// The kill switch stops the action.
+            /// A kill stops the action.
             Killed KILLED = 10;
             /// After a swap of bundles, the gate's action or attributes are no longer what it was prepared for.
             StaleGate STALE_GATE = 11;

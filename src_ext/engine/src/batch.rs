@@ -136,7 +136,7 @@ impl Batch {
         }
         // A row that left cannot be taken back, so this comes first.
         if !self.fits(binding, columns, out.len()) {
-            out.fill(Decision::CORRUPT);
+            leave_all(Code::Corrupt, out);
             return Err(WrongType);
         }
         let mut batch_memory = self.memory.try_lock().ok();

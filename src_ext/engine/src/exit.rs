@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Two things are no decisions, and do not leave here. Questions, which let nobody do anything, such as
-//! [`Shared::evaluate`](crate::Shared::evaluate), return a [`Code`]. A caller that reaches no gate at all gets
-//! [`Decision::CORRUPT`].
+//! [`Shared::evaluate`](crate::Shared::evaluate), return a [`Code`]. A caller that reaches no gate at all, or whose
+//! arguments no gate can read, gets [`Decision::CORRUPT`].
 
 use std::fmt;
 use ztfast_codes::Code;
@@ -41,7 +41,7 @@ const _: () = {
 };
 
 impl Decision {
-    /// The denial of a call that reached no gate, or in which the engine failed.
+    /// The denial of a call that reached no gate, whose arguments no gate can read, or in which the engine failed.
     pub const CORRUPT: Self = Self(Code::Corrupt as u8);
 
     /// Return the code.
@@ -103,6 +103,7 @@ pub(crate) fn leave_rows(codes: &[u8], out: &mut [Decision]) {
     for (decision, &code) in out.iter_mut().zip(codes) {
         *decision = if code <= LAST { Decision(code) } else { Decision::CORRUPT };
     }
+    out.iter_mut().skip(codes.len()).for_each(|decision| *decision = Decision::CORRUPT);
 }
 
 /// Let rows leave that are all denied with one code.

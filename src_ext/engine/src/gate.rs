@@ -52,15 +52,14 @@ pub struct Gate {
     /// `None` if the gate does not fit the newest bundle.
     pub(crate) binding: Option<Arc<Binding>>,
     pub(crate) brought: CallValues,
-    /// What texts and sets answered, if there are such arguments.
-    pub(crate) memo: Option<Box<Memo>>,
+    /// What values answered, if some are not numbers.
+    pub(crate) memo: Option<Memo>,
     pub(crate) memory: Box<WorkingMemory>,
 }
 
 /// Return the bytes that a gate takes besides its working memory.
 pub(crate) const fn fixed_bytes(brings: Brings) -> usize {
-    let memo = if matches!(brings, Brings::Nothing) { 0 } else { size_of::<Memo>() };
-    size_of::<Gate>() + memo + CallValues::bytes(brings)
+    size_of::<Gate>() + CallValues::bytes(brings)
 }
 
 impl Gate {
@@ -70,7 +69,7 @@ impl Gate {
         (spec, mailbox): (Arc<GateSpec>, Arc<Mailbox>),
         snapshot: Arc<Snapshot>,
         binding: Arc<Binding>,
-        (brought, memory): (CallValues, Box<WorkingMemory>),
+        (brought, memo, memory): (CallValues, Option<Memo>, Box<WorkingMemory>),
     ) -> Self {
         let looks_up = spec.call_brings() != Brings::Nothing;
         let has_own_path = !shared.has_coarse_clock() || spec.live;
@@ -87,7 +86,7 @@ impl Gate {
             count: binding.count,
             binding: Some(binding),
             brought,
-            memo: looks_up.then(Memo::new),
+            memo,
             memory,
         }
     }

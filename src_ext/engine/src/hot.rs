@@ -319,7 +319,7 @@ impl Gate {
             return Code::Corrupt;
         }
         let (Some(binding), loaded) = (&self.binding, &*self.snapshot.loaded) else { return Code::StaleGate };
-        // A walk that builds no request takes all attributes for there.
+        // A walk that builds no request assumes that all attributes are present.
         if binding.optional != 0 {
             return self.slow_path(entities, values, 0, Code::Default, sink);
         }

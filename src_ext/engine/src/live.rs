@@ -16,7 +16,6 @@ use crate::working::CallValues;
 use std::fmt::{self, Write};
 use ztfast_bundle::{ClassPair, Field, Node, ValueType};
 use ztfast_codes::Code;
-
 use ztfast_live::{LiveAttributes, MAX_FACTORS, MAX_NAME, MarketState, OwnedUid, Place, SessionId};
 use ztfast_vm::{EntityRef, Request, Scratch, Tag, Value};
 
@@ -284,7 +283,7 @@ pub struct LiveValues {
 impl Shared {
     /// Return the wall clock's time of a decision, in milliseconds since the epoch.
     pub(crate) fn wall_ms(&self) -> i64 {
-        self.sessions.state().clock().reading().wall.div_euclid(1_000_000)
+        self.sessions.state().clock().wall_ns().div_euclid(1_000_000)
     }
 
     /// Return what decisions know of a session, without a resource: its market is normal.

@@ -27,8 +27,14 @@ impl Gate {
         sink: &mut N,
     ) -> Code {
         let Some(binding) = &self.binding else { return self.by_live_values(session, resource, values, sink) };
-        // Policies are named by a walk, which reads all values.
-        let path = if N::ALL { LivePath::Walk } else { binding.live_path };
+        let path = binding.live_path;
+        if N::ALL {
+            // Numbers name policies as a caller's do. Where checks ask, a walk may, which reads all values.
+            return match path {
+                LivePath::Numbers => self.by_live::<FEW, NUMBERS, N>(session, resource, values, sink),
+                _ => self.by_live_values(session, resource, values, sink),
+            };
+        }
         if N::BY_ANSWERS {
             return match path {
                 LivePath::Numbers => self.by_live::<FEW, NUMBERS, N>(session, resource, values, sink),
@@ -116,17 +122,14 @@ impl Gate {
     }
 }
 
-/// Copy a caller's values. Most are two at most, for which this takes less than a call.
+/// Copy a caller's values. Most are three at most, for which this takes less than a call.
 #[inline(always)]
 #[allow(clippy::inline_always)] // as above
 fn copy(numbers: &mut [i64], values: &[i64]) {
-    if let (&[a, b], [x, y, ..]) = (values, &mut *numbers) {
-        (*x, *y) = (a, b);
-    } else if values.len() == 1
-        && let (Some(one), Some(number)) = (values.first(), numbers.first_mut())
-    {
-        *number = *one;
-    } else {
-        numbers.iter_mut().zip(values).for_each(|(number, value)| *number = *value);
+    match (values, &mut *numbers) {
+        (&[a], [x, ..]) => *x = a,
+        (&[a, b], [x, y, ..]) => (*x, *y) = (a, b),
+        (&[a, b, third], [x, y, to, ..]) => (*x, *y, *to) = (a, b, third),
+        _ => numbers.iter_mut().zip(values).for_each(|(number, value)| *number = *value),
     }
 }

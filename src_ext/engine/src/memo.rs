@@ -4,6 +4,7 @@
 //! a value by a token, and promises that the token names no other value. A value's answers hold for one snapshot.
 
 use crate::checks::Answers;
+use ztfast_pages::{MemoryError, Residence, Resident};
 
 /// The arguments that have places of their own. Others share these places.
 const ARGUMENTS: usize = 8;
@@ -34,8 +35,11 @@ struct Entry {
 }
 
 /// The answers of values that one gate was passed: texts and sets by their tokens, others by what they are.
-#[derive(Debug)]
-pub(crate) struct Memo([Entry; ARGUMENTS * VALUES]);
+pub(crate) struct Memo {
+    /// It stands before the entries, so that it is dropped before them.
+    resident: Resident,
+    entries: Box<[Entry; ARGUMENTS * VALUES]>,
+}
 
 /// A value, by its token, as the argument at a place, in the snapshot of a version.
 #[derive(Debug, Clone, Copy)]
@@ -63,24 +67,29 @@ impl Key {
 }
 
 impl Memo {
-    /// Make a memo of no values, in memory that was written to.
-    pub fn new() -> Box<Self> {
-        let mut new = Box::new(Self([Entry::default(); ARGUMENTS * VALUES]));
-        std::hint::black_box(&mut *new);
-        new
+    /// Make a memo of no values.
+    pub fn new(residence: Residence) -> Result<Self, MemoryError> {
+        let mut entries = Box::new([Entry::default(); ARGUMENTS * VALUES]);
+        let resident = Resident::write("answers that a gate remembers", &mut *entries, residence)?;
+        Ok(Self { resident, entries })
+    }
+
+    /// Return the size in bytes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.resident.size()
     }
 
     /// Return what a value answered.
     #[inline]
     pub fn get(&self, key: Key) -> Option<&Known> {
-        let entry = self.0.get(key.place())?;
+        let entry = self.entries.get(key.place())?;
         (entry.key == key.key && entry.version == key.version).then_some(&entry.known)
     }
 
     /// Remember what a value answered.
     #[inline]
     pub fn put(&mut self, key: Key, known: Known) {
-        if let Some(entry) = self.0.get_mut(key.place()) {
+        if let Some(entry) = self.entries.get_mut(key.place()) {
             *entry = Entry { key: key.key, version: key.version, known };
         }
     }
@@ -92,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_value_is_known_by_its_token_place_and_version_together() {
-        let mut memo = Memo::new();
+        let mut memo = Memo::new(Residence::default()).unwrap();
         let key = |token, place, version| Key::new(token, place, version).unwrap();
         let known = Known { number: 7, ..Known::default() };
         memo.put(key(5, 2, 1), known);

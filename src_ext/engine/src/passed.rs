@@ -197,7 +197,7 @@ impl Gate {
             if binding.table.asks.principal { Some(principal_of(shared, snapshot, session)?) } else { None };
         let mut by_answers = EffectByAnswers::default();
         let answers = &mut by_answers.answers;
-        let memo = memo.as_deref_mut();
+        let memo = memo.as_mut();
         let mut answering = Answering { snapshot, binding, brought, answers, memo, principal, unknown: MOST_UNKNOWN };
         let (mut numbers, mut count) = ([0; MOST_PASSED], 0);
         for given in values {

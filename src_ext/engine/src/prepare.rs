@@ -3,10 +3,11 @@
 use crate::binding::{Arguments, GateSpec, Name, PrepareError, without};
 use crate::gate::Gate;
 use crate::mailbox::Mailbox;
+use crate::memo::Memo;
 use crate::registry::GateRecord;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
-use crate::working::{CallValues, WorkingMemory};
+use crate::working::{Brings, CallValues, WorkingMemory};
 use std::sync::Arc;
 use ztfast_pages::ensure_available;
 
@@ -31,6 +32,8 @@ impl Shared {
         self.check_process()?;
         ensure_available("a gate", 1 << 20)?;
         let brought = CallValues::new(spec.brings(), self.options.residence)?;
+        let looks_up = spec.call_brings() != Brings::Nothing;
+        let memo = looks_up.then(|| Memo::new(self.options.residence)).transpose()?;
         loop {
             let loaded = self.snapshot().loaded.clone();
             let needed = loaded.scratch_size();
@@ -45,11 +48,18 @@ impl Shared {
             }
             let mailbox = Arc::new(Mailbox::default());
             let number = registry.number();
-            let bytes = memory.bytes();
+            let bytes = memory.bytes() + memo.as_ref().map_or(0, Memo::bytes);
             registry.gates[number] =
                 Some(GateRecord { spec: spec.clone(), mailbox: mailbox.clone(), scratch: needed, bytes });
             drop(registry);
-            return Ok(Gate::new(self.clone(), number, (spec.clone(), mailbox), snapshot, binding, (brought, memory)));
+            return Ok(Gate::new(
+                self.clone(),
+                number,
+                (spec.clone(), mailbox),
+                snapshot,
+                binding,
+                (brought, memo, memory),
+            ));
         }
     }
 

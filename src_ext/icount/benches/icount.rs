@@ -20,15 +20,15 @@ const ALLOWS_CELL: u64 = limit(121);
 const ALLOWS_TWO_COMPARISONS: u64 = limit(149);
 const ALLOWS_REFUSED: u64 = limit(100);
 const DECIDE_TWO_COMPARISONS: u64 = limit(179);
-const DECIDE_MANY_1_000_ROWS: u64 = limit(26_226);
+const DECIDE_MANY_1_000_ROWS: u64 = limit(21_914);
 const DESK_CANCEL_ALLOWED: u64 = limit(121);
 const DESK_ORDER_ALLOWED: u64 = limit(174);
 const DESK_ORDER_OF_NINE_ALLOWED: u64 = limit(355);
 const DESK_ORDER_DENIED: u64 = limit(144);
 const DESK_ORDER_DECIDED: u64 = limit(209);
 const DESK_CANCEL_BY_AGENT: u64 = limit(570);
-const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(1_253);
-const DESK_1_000_ROWS: u64 = limit(65_358);
+const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(1_217);
+const DESK_1_000_ROWS: u64 = limit(61_062);
 
 /// While an entity is killed whose bit is none of the request's; while one is whose bit is; and while the firm is, and
 /// the action is exempt.

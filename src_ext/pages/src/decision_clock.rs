@@ -38,6 +38,15 @@ impl Clock {
         }
     }
 
+    /// Return the nanoseconds since the epoch by the wall clock.
+    #[must_use]
+    pub fn wall_ns(&self) -> i64 {
+        match self {
+            Self::Coarse | Self::Tsc => crate::clock::now_ns(),
+            Self::Caller(now_ns) => now_ns.load(Ordering::Acquire),
+        }
+    }
+
     /// Give the caller's clock another time, unless that would set it back. Return the time that it shows; `None` if
     /// the clock is not the caller's.
     pub fn set(&self, ns: i64) -> Option<i64> {

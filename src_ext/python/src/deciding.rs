@@ -10,8 +10,8 @@ use std::borrow::Cow;
 use ztfast_bundle::{ActionMeta, Bundle, Field};
 use ztfast_cedar::LIVE;
 use ztfast_engine::{
-    Code, Decision, Determining, LiveValues, MarketSlot, OwnedRequest, RequestBuilder, SessionId, SessionRequest,
-    Shared, Snapshot,
+    Code, Determining, LiveValues, MarketSlot, OwnedRequest, RequestBuilder, SessionId, SessionRequest, Shared,
+    Snapshot,
 };
 use ztfast_explain::CedarFallback;
 use ztfast_vm::EntityRef;
@@ -19,9 +19,15 @@ use ztfast_vm::EntityRef;
 /// The number of a code, the ids of the determining policies, and a `ztfast.Advice` or none.
 pub(crate) type Decided<'py> = (u8, Bound<'py, PyTuple>, Option<Bound<'py, PyAny>>);
 
-/// Return a denial that no policy takes part in.
-pub(crate) fn denied(py: Python<'_>, decision: Decision) -> Decided<'_> {
-    unreasoned(py, decision.number())
+/// Deny a session's request, or answer the question, without a policy that takes part in it.
+pub(crate) fn denied<'py>(
+    py: Python<'py>,
+    shared: &Shared,
+    session: SessionId,
+    asks: bool,
+    code: Code,
+) -> Decided<'py> {
+    if asks { unanswered(py, code) } else { unreasoned(py, shared.deny(session, code).number()) }
 }
 
 /// Return the answer to a question that no policy takes part in.
@@ -234,7 +240,7 @@ impl Decider<'_> {
         by: For,
     ) -> PyResult<Decided<'py>> {
         let deny = |code| match by {
-            For::Session(session) => denied(py, self.shared.deny(session, code)),
+            For::Session(session) => denied(py, self.shared, session, false, code),
             For::Question(_) | For::Policy => unanswered(py, code),
         };
         let bundle = self.snapshot.bundle();

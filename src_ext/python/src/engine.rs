@@ -487,7 +487,7 @@ impl Engine {
         context: &Bound<'_, PyDict>,
     ) -> PyResult<Decided<'py>> {
         if self.inner.is_forked() {
-            return Ok(denied(py, self.inner.deny(SessionId(session), Code::Forked)));
+            return Ok(denied(py, &self.inner, SessionId(session), decider.asks, Code::Forked));
         }
         let action = action_number(py, decider.snapshot, action)?;
         decider

@@ -160,7 +160,7 @@ impl Gate {
             }
         }
         let code = if shared.is_forked() { Code::Forked } else { Code::StaleGate };
-        Ok(denied(py, shared.deny(SessionId(session), code)))
+        Ok(denied(py, shared, SessionId(session), asks, code))
     }
 
     /// Deny a session's request, which takes more bytes than a context may, or for which there is no gate.
