@@ -143,6 +143,23 @@ def test_engines_of_a_state_that_is_gone_allow_nothing_and_change_nothing(
         engine.revoke(ANN)
 
 
+@pytest.mark.parametrize("change", [removed, replaced])
+def test_an_admission_right_after_a_state_is_gone_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    state = tmp_path / "desk"
+    desk = Desk(state, "authority")
+    desk.engine.upsert([{"uid": {"type": "Doc", "id": "d"}, "attrs": {}, "parents": []}])
+    session = desk.engine.admit(ztfast.Identity(ANN, not_after=math.inf))
+    assert desk.codes(session) == {"ALLOW"}
+    change(state)
+    # The keeper looks each second, so an admission that comes first must look itself.
+    with pytest.raises(ztfast.StateError, match="open the engine anew"):
+        desk.engine.admit(ztfast.Identity('User::"bob"', not_after=math.inf, factors=["new"], region="new"))
+    assert not desk.engine.knows('User::"bob"'), "a refused admission registered a name"
+    assert desk.codes(session) == {"STATE_GONE"}
+
+
 def test_batches_under_way_and_threads_see_it(tmp_path: Path) -> None:
     desk = Desk(tmp_path / "desk", "authority")
     session = desk.engine.admit(ztfast.Identity(ANN, not_after=math.inf))

@@ -106,6 +106,8 @@ impl Shared {
         if self.role() == Role::Decide {
             return Err(AdmitError::MayNotAdmit.into());
         }
+        // Before names are registered in a file that nobody opens any more.
+        self.sessions.check_file()?;
         let factors = self.factors(attributes.factors)?;
         let proof = Proof {
             at_ns: attributes.proved_ns.map_or(i64::MIN, |wall_ns| self.monotonic_of(wall_ns)),

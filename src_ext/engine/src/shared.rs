@@ -175,6 +175,7 @@ impl Shared {
     /// [`AdmitError`].
     pub fn admit(&self, admission: &Admission) -> Result<SessionId, AdmitError> {
         self.check_process()?;
+        self.sessions.check_file()?;
         let principal = self.key.place(admission.principal);
         let registry = self.registry();
         if !registry.register.is_given(principal, &self.snapshot().loaded.uids) {
@@ -197,6 +198,7 @@ impl Shared {
         not_after_ns: i64,
     ) -> Result<SessionId, AdmitError> {
         self.check_process()?;
+        self.sessions.check_file()?;
         // The registry stays locked until the session exists: before that, nothing marks the place as used.
         let mut registry = self.registry();
         let principal = self.place_of(&mut registry, ty, id, Wanted::Session)?;
