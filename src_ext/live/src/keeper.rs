@@ -18,8 +18,11 @@ const BLIND: Duration = Duration::from_millis(100);
 
 /// A table that the keeper looks after.
 pub(crate) trait Kept: Send + Sync {
-    /// Do what must be done each second, and when the wall clock is set.
-    fn keep(&self);
+    /// Follow the clocks, each second and when the wall clock is set.
+    fn follow_clocks(&self);
+
+    /// Do what else must be done each second, for which the filesystem may keep the keeper waiting.
+    fn look_at_file(&self);
 }
 
 /// Look after a table from now on.
@@ -59,9 +62,16 @@ impl Keeper {
         }
     }
 
+    /// Look after all tables. Nothing is locked meanwhile, so a filesystem that does not answer delays no new engine,
+    /// and all clocks come before it.
     fn keep(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.tables.retain(|table| table.upgrade().map(|table| table.keep()).is_some());
+        let tables = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.tables.retain(|table| table.strong_count() > 0);
+            state.tables.clone()
+        };
+        tables.iter().filter_map(Weak::upgrade).for_each(|table| table.follow_clocks());
+        tables.iter().filter_map(Weak::upgrade).for_each(|table| table.look_at_file());
     }
 
     #[cfg(target_os = "linux")]
@@ -119,4 +129,41 @@ fn without_signals<T>(job: impl FnOnce() -> T) -> T {
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
     }
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, mpsc};
+
+    /// A table that tells what the keeper asks of it.
+    struct Told {
+        keeper: Arc<Keeper>,
+        told: mpsc::Sender<&'static str>,
+    }
+
+    impl Kept for Told {
+        fn follow_clocks(&self) {
+            self.told.send("clock").unwrap();
+        }
+
+        fn look_at_file(&self) {
+            assert!(self.keeper.state.try_lock().is_ok(), "the keeper is locked while it looks at files");
+            self.told.send("file").unwrap();
+        }
+    }
+
+    #[test]
+    fn all_clocks_come_before_the_files_and_nothing_is_locked_meanwhile() {
+        let keeper = Arc::new(Keeper::default());
+        let (told, heard) = mpsc::channel();
+        let table = |()| Arc::new(Told { keeper: keeper.clone(), told: told.clone() }) as Arc<dyn Kept>;
+        let tables = [(); 3].map(table);
+        keeper.state.lock().unwrap().tables = tables.iter().map(Arc::downgrade).collect();
+        keeper.keep();
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["clock", "clock", "clock", "file", "file", "file"]);
+        drop(tables);
+        keeper.keep();
+        assert!(heard.try_iter().next().is_none() && keeper.state.lock().unwrap().tables.is_empty());
+    }
 }

@@ -191,8 +191,11 @@ pub(super) fn is_over(slot: &SessionSlot, state: u64, now_ns: i64) -> bool {
 }
 
 impl Kept for Table {
-    fn keep(&self) {
+    fn follow_clocks(&self) {
         self.follow();
+    }
+
+    fn look_at_file(&self) {
         // Whoever changes something is refused; the others are told.
         let _ = self.check_file();
         self.settle_switches();

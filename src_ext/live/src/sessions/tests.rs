@@ -305,7 +305,7 @@ fn the_keeper_drops_kills_whose_time_is_over() {
     for (id, until_ns) in [(1, now_ns + 1), (2, far)] {
         switches.writer(now_ns).kill(&kill(id, until_ns)).unwrap();
     }
-    let keep = || crate::keeper::Kept::keep(&*sessions.table);
+    let keep = || crate::keeper::Kept::look_at_file(&*sessions.table);
     std::thread::sleep(std::time::Duration::from_millis(20));
     keep();
     assert!(!switches.is_stale(sessions.table.now().monotonic) && switches.word() != 0);
