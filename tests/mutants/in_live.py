@@ -299,6 +299,21 @@ MUTANTS = (
         Rust(SHARED, "a_file_that_was_removed_or_replaced_is_noticed_for_good"),
     ),
     Mutant(
+        "a session's note is told for a later status",
+        "live/src/notes.rs",
+        "if (tag, found) == (tag_of(status), number.into())",
+        "if (tag & 0, found) == (0, number.into())",
+        Rust(TESTS, "a_note_says_who_gave_a_session_its_status"),
+    ),
+    Mutant(
+        "an admission does not look for the state's file",
+        "engine/src/sessions.rs",
+        "        // Before names are registered in a file that nobody opens any more.\n"
+        "        self.sessions.check_file()?;\n",
+        "",
+        Python("tests/faults/test_gone_states.py::test_an_admission_right_after_a_state_is_gone_is_refused"),
+    ),
+    Mutant(
         "sessions of a state that is gone are decided for",
         "engine/src/shared.rs",
         "if version & GONE != 0 {",

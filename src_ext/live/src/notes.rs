@@ -2,10 +2,12 @@
 //! share.
 //!
 //! A session keeps the number of its note. A note is written into the place of the oldest one, so a number may lead to
-//! a younger note, which has another number.
+//! a younger note, which has another number. A session's status is set before its note, and a process may be killed in
+//! between, so a note also keeps the status that it speaks of.
 
 use crate::owners::{Owners, PATIENT};
 use crate::refusal::{SwitchError, must_fit};
+use crate::slot::{STATUS_MASK, SessionStatus};
 use crate::texts::{Read, StateWord, Text};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
@@ -36,6 +38,7 @@ pub(crate) struct Notes {
 #[derive(zerocopy::FromZeros)]
 #[repr(C, align(64))]
 struct NoteRecord {
+    /// Its tag is the status that the note speaks of.
     state: StateWord,
     /// Who writes the record, as in a session's slot.
     writer: AtomicU64,
@@ -59,8 +62,9 @@ impl Notes {
         must_fit::<32>("reason", &note.reason)
     }
 
-    /// Write a note, and return its number; 0 if another process was stopped while it wrote into this place.
-    pub fn write(&self, owners: &Owners, note: &Note) -> u32 {
+    /// Write a note of who gave sessions a status, and return its number; 0 if another process was stopped while it
+    /// wrote into this place.
+    pub fn write(&self, owners: &Owners, note: &Note, status: SessionStatus) -> u32 {
         let mut number = 0;
         // 0 is the number of no note.
         while number == 0 {
@@ -73,27 +77,27 @@ impl Notes {
         record.since_ns.store(note.since_ns, Ordering::Relaxed);
         record.by.write(&note.by);
         record.reason.write(&note.reason);
-        record.state.publish(0);
+        record.state.publish(tag_of(status));
         Owners::release(&record.writer, claim);
         number
     }
 
-    /// Return the note with a number; `None` if it is not kept any more.
-    pub fn read(&self, number: u32) -> Option<Note> {
+    /// Return the note with a number; `None` if it is not kept any more, or speaks of another status.
+    pub fn read(&self, number: u32, status: SessionStatus) -> Option<Note> {
         if number == 0 {
             return None;
         }
         let record = self.record(number)?;
-        let read = |_| {
+        let read = |tag| {
             let note = Note {
                 by: record.by.copy(),
                 reason: record.reason.copy(),
                 since_ns: record.since_ns.load(Ordering::Relaxed),
             };
-            (record.number.load(Ordering::Relaxed), note)
+            (tag, record.number.load(Ordering::Relaxed), note)
         };
         match record.state.read(read) {
-            Read::Found((found, note)) if found == u64::from(number) => Some(note),
+            Read::Found((tag, found, note)) if (tag, found) == (tag_of(status), number.into()) => Some(note),
             Read::Found(_) | Read::Nothing | Read::Changing => None,
         }
     }
@@ -103,9 +107,14 @@ impl Notes {
     }
 }
 
+const fn tag_of(status: SessionStatus) -> u64 {
+    status.bits() >> STATUS_MASK.trailing_zeros()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use SessionStatus::{Active, Quarantined, Revoked};
     use zerocopy::FromZeros;
 
     fn note(text: &str) -> Note {
@@ -115,28 +124,38 @@ mod tests {
     #[test]
     fn the_last_notes_are_kept_under_their_numbers() {
         let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
-        assert_eq!((notes.read(0), notes.read(1), notes.read(u32::MAX)), (None, None, None));
-        let write =
-            |text: &str| -> Vec<u32> { (0..3).map(|n| notes.write(&owners, &note(&format!("{text} {n}")))).collect() };
-        let read =
-            |numbers: &[u32]| -> Vec<Option<Note>> { numbers.iter().map(|&number| notes.read(number)).collect() };
-        let wanted = |text: &str| -> Vec<Option<Note>> { (0..3).map(|n| Some(note(&format!("{text} {n}")))).collect() };
+        assert_eq!([0, 1, u32::MAX].map(|number| notes.read(number, Active)), [None, None, None]);
+        let write = |text: &str| [0, 1, 2].map(|n| notes.write(&owners, &note(&format!("{text} {n}")), Revoked));
+        let read = |numbers: [u32; 3]| numbers.map(|number| notes.read(number, Revoked));
+        let wanted = |text: &str| [0, 1, 2].map(|n| Some(note(&format!("{text} {n}"))));
         let old = write("old");
         // As if others had taken all numbers up to those of the same places.
         notes.last.fetch_add(u32::try_from(NOTES).unwrap() - 3, Ordering::Relaxed);
-        assert_eq!(read(&old), wanted("old"));
+        assert_eq!(read(old), wanted("old"));
         let young = write("young");
-        assert_eq!((read(&old), read(&young)), (vec![None; 3], wanted("young")));
-        assert_eq!(notes.read(0), None);
+        assert_eq!((read(old), read(young)), ([None, None, None], wanted("young")));
+        assert_eq!(notes.read(0, Revoked), None);
+    }
+
+    #[test]
+    fn a_note_is_told_for_its_own_status_only() {
+        let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
+        let all = [Active, Revoked, Quarantined];
+        for status in all {
+            let number = notes.write(&owners, &note("x"), status);
+            for other in all {
+                assert_eq!(notes.read(number, other).is_some(), status == other, "{status:?} {other:?}");
+            }
+        }
     }
 
     #[test]
     fn after_the_last_number_comes_the_first() {
         let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
         notes.last.store(u32::MAX - 1, Ordering::Relaxed);
-        let numbers = [(); 2].map(|()| notes.write(&owners, &note("x")));
+        let numbers = [(); 2].map(|()| notes.write(&owners, &note("x"), Revoked));
         assert_eq!(numbers, [u32::MAX, 1]);
-        assert!(numbers.iter().all(|&number| notes.read(number) == Some(note("x"))));
+        assert!(numbers.iter().all(|&number| notes.read(number, Revoked) == Some(note("x"))));
     }
 
     #[test]
@@ -158,11 +177,11 @@ mod tests {
                 threads.spawn(move || {
                     for round in 0..rounds {
                         let wanted = note(&format!("{name} {round}").repeat(1 + round % 3));
-                        let number = notes.write(owners, &wanted);
-                        let found = notes.read(number);
+                        let number = notes.write(owners, &wanted, Revoked);
+                        let found = notes.read(number, Revoked);
                         assert!(found.is_none() || found == Some(wanted));
                         // Another thread's note, which may be half written, or a younger one.
-                        let other = notes.read(number.saturating_sub(1));
+                        let other = notes.read(number.saturating_sub(1), Revoked);
                         assert!(
                             other.is_none_or(|other| other.by.replace("by", "") == other.reason.replace("reason", ""))
                         );

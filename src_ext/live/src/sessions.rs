@@ -324,7 +324,7 @@ impl Sessions {
     pub fn set_noted(&self, session: SessionId, status: SessionStatus, note: Option<&Note>) -> bool {
         let changed = self.set_status(session, status);
         if changed {
-            self.keep_note(&[session], note);
+            self.keep_note(&[session], status, note);
         }
         changed
     }
@@ -340,10 +340,11 @@ impl Sessions {
         changed
     }
 
-    /// Keep a note about sessions, whose status was set already: that waits for nobody.
-    fn keep_note(&self, sessions: &[SessionId], note: Option<&Note>) {
+    /// Keep a note about sessions whose status was set already: that waits for nobody. Others may have given them
+    /// another one meanwhile, with a note of their own.
+    fn keep_note(&self, sessions: &[SessionId], status: SessionStatus, note: Option<&Note>) {
         let state = &self.table.state;
-        let note = note.map_or(0, |note| state.notes().write(&state.owners, note));
+        let note = note.map_or(0, |note| state.notes().write(&state.owners, note, status));
         for &session in sessions {
             let number = self.number(session);
             let known = state.details().get(number).map(|details| details.note.load(Ordering::Acquire));
@@ -351,7 +352,8 @@ impl Sessions {
                 continue;
             }
             let Some(claimed) = self.table.claim(number, PATIENT) else { continue };
-            if is_of(claimed.slot.state.load(Ordering::Acquire), session, self.mask) {
+            let now = claimed.slot.state.load(Ordering::Acquire);
+            if is_of(now, session, self.mask) && now & STATUS_MASK == status.bits() {
                 claimed.details.note.store(note, Ordering::Release);
             }
         }
@@ -371,7 +373,7 @@ impl Sessions {
         let changed: Vec<SessionId> = changed.map(|record| record.id).collect();
         // What changes nothing takes no note's place.
         if !changed.is_empty() {
-            self.keep_note(&changed, note);
+            self.keep_note(&changed, status, note);
         }
         changed.len()
     }
@@ -389,7 +391,7 @@ impl Sessions {
     /// Return who gave a session its present status, when and why, if that was said and is still kept.
     #[must_use]
     pub fn note_of(&self, record: &SessionRecord) -> Option<Note> {
-        self.table.state.notes().read(record.note)
+        self.table.state.notes().read(record.note, record.status)
     }
 
     /// Return all sessions that are not over, and those that were revoked or expired while nobody has their slot yet.

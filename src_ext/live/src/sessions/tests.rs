@@ -335,6 +335,12 @@ fn a_note_says_who_gave_a_session_its_status() {
     assert_eq!(said(one), None);
     assert!(sessions.set_noted(other, SessionStatus::Revoked, sessions.note("bob", "").ok().as_ref()));
     assert_eq!(said(other), text("bob", ""));
+    // A process may be killed after the status and before the note, and another caller's status may come before it.
+    assert!(sessions.set_noted(one, SessionStatus::Quarantined, Some(&note)));
+    assert!(sessions.set_status(one, SessionStatus::Active) && said(one).is_none());
+    assert!(sessions.set_noted(one, SessionStatus::Quarantined, sessions.note("bob", "").ok().as_ref()));
+    sessions.keep_note(&[one], SessionStatus::Revoked, Some(&note));
+    assert_eq!(said(one), text("bob", ""));
     // Neither another revocation nor another session in the slot changes or gets it.
     assert!(!sessions.set_noted(other, SessionStatus::Revoked, Some(&note)));
     // Nor do as many calls as notes are kept that change nothing.
