@@ -99,9 +99,16 @@ MUTANTS = (
     Mutant(
         "kills: a request for a release is kept for the next kill of its record",
         SWITCHES,
-        "let has_asked = self.asked.load(Ordering::Acquire) == number;",
-        "let has_asked = self.asked.load(Ordering::Acquire) != 0;",
+        "if asked % REQUEST_STEP != number % REQUEST_STEP {",
+        "if asked % REQUEST_STEP == 0 {",
         Rust(TESTS, "two_persons_release_a_kill_where_two_must"),
+    ),
+    Mutant(
+        "kills: the name of who asked is read while another is written",
+        SWITCHES,
+        "(self.asked.load(Ordering::Relaxed) == asked).then_some(by)",
+        "Some(by)",
+        Rust(TESTS, "readers_see_a_whole_name_of_who_asked_while_others_ask"),
     ),
     Mutant(
         "kills: the word keeps the bits of kills that are released",

@@ -95,6 +95,9 @@ pub enum Released {
     Asked,
 }
 
+/// In `asked` of a record: what is below it is the number of a publication.
+const REQUEST_STEP: u64 = 1 << 48;
+
 const TWO_PERSONS: u64 = 1;
 const BY_SWITCH: u64 = 2;
 
@@ -134,7 +137,8 @@ struct KillRecord {
     /// How many of `hashes` are of actions and groups that the kill names, and of actions that were in these groups.
     names: AtomicU64,
     members: AtomicU64,
-    /// The number of the publication for which `asked_by` was written.
+    /// The number of the publication for which `asked_by` was written, and above it how often requests came and were
+    /// voided, so that a reader notices that `asked_by` was another name meanwhile.
     asked: AtomicU64,
     hashes: [AtomicU64; ACTIONS],
     ty: Text<31>,
@@ -333,7 +337,7 @@ impl KillRecord {
         let until = (self.until_wall_ns.load(Ordering::Relaxed), self.until_ns.load(Ordering::Relaxed));
         let count = |count: &AtomicU64| usize::try_from(count.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         let members = self.hashes.iter().skip(count(&self.names)).take(count(&self.members));
-        let has_asked = self.asked.load(Ordering::Acquire) == number;
+        let asked_by = self.asked_by(number);
         Kill {
             id: self.id.load(Ordering::Relaxed),
             scope: match tag & BIT_NUMBER {
@@ -351,9 +355,37 @@ impl KillRecord {
             since_ns: self.since_ns.load(Ordering::Relaxed),
             until_ns: (until.1 != i64::MAX).then_some(until),
             two_persons: flags & TWO_PERSONS != 0,
-            asked_by: has_asked.then(|| self.asked_by.copy()),
+            asked_by,
             by_switch: flags & BY_SWITCH != 0,
         }
+    }
+
+    /// Return who asked for the release of the publication with this number.
+    fn asked_by(&self, number: u64) -> Option<String> {
+        let asked = self.asked.load(Ordering::Acquire);
+        if asked % REQUEST_STEP != number % REQUEST_STEP {
+            return None;
+        }
+        let by = self.asked_by.copy();
+        // A kill that is made again voids the request while the record stays published, and the next request writes
+        // another name.
+        fence(Ordering::Acquire);
+        (self.asked.load(Ordering::Relaxed) == asked).then_some(by)
+    }
+
+    /// Keep who asks for the release of the publication with this number.
+    fn ask(&self, by: &str, number: u64) {
+        self.void_request();
+        self.asked_by.write(by);
+        self.asked.fetch_or(number % REQUEST_STEP, Ordering::Release);
+    }
+
+    /// Forget who asked for the release. Then `asked_by` may be written.
+    fn void_request(&self) {
+        let request = (self.asked.load(Ordering::Relaxed) / REQUEST_STEP).wrapping_add(1);
+        // No publication has the number 0.
+        self.asked.store(request.wrapping_mul(REQUEST_STEP), Ordering::Relaxed);
+        fence(Ordering::Release);
     }
 }
 
@@ -440,8 +472,7 @@ impl Writer<'_> {
     fn prolong(&self, at: usize, until_ns: Option<(i64, i64)>) {
         let Some(record) = self.switches.kills.get(at) else { return };
         let (until_wall_ns, until_ns) = until_ns.unwrap_or((i64::MAX, i64::MAX));
-        // No publication has this number.
-        record.asked.store(0, Ordering::Release);
+        record.void_request();
         record.until_ns.store(until_ns, Ordering::SeqCst);
         record.until_wall_ns.store(until_wall_ns, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -519,8 +550,7 @@ impl Writer<'_> {
                 let (Some(state), Some(record)) = (self.switches.states.get(*at), self.switches.kills.get(*at)) else {
                     return Err(SwitchError::UnknownKill(id));
                 };
-                record.asked_by.write(by);
-                record.asked.store(state.number(), Ordering::Release);
+                record.ask(by, state.number());
                 fence(Ordering::SeqCst);
                 return Ok(Released::Asked);
             }

@@ -471,6 +471,29 @@ fn a_kill_that_is_made_again_is_as_if_nobody_had_asked_for_its_release() {
 }
 
 #[test]
+fn readers_see_a_whole_name_of_who_asked_while_others_ask() {
+    let record = KillRecord::new_box_zeroed().unwrap();
+    let names = ["ann", "bob", "eve"].map(|name| name.repeat(42));
+    let rounds = if cfg!(miri) { 8 } else { 1_000_000 };
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for round in 0..rounds {
+                record.ask(&names[round % names.len()], 7);
+                assert_eq!((record.asked_by(7).as_ref(), record.asked_by(8)), (names.get(round % names.len()), None));
+            }
+            is_done.store(true, Ordering::Release);
+        });
+        while !is_done.load(Ordering::Acquire) {
+            let found = record.asked_by(7);
+            assert!(found.as_ref().is_none_or(|found| names.contains(found)), "{found:?}");
+        }
+    });
+    record.void_request();
+    assert_eq!(record.asked_by(7), None);
+}
+
+#[test]
 fn a_group_that_has_other_actions_by_now_is_stopped_with_those_before_too() {
     let switches = switches();
     let writer = write(&switches);
