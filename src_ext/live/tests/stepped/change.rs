@@ -9,6 +9,10 @@ pub const OTHER: usize = 1;
 /// The principal that the child admits.
 pub const ADMITTED: usize = 50;
 
+/// The numbers of the notes of who quarantined a session before, and of the child.
+pub const NOTE_BEFORE: u32 = 1;
+const NOTE_OF_CHILD: u32 = 2;
+
 /// What the child does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -16,6 +20,7 @@ pub enum Change {
     AdmitAfterRevoked,
     AdmitAfterExpired,
     Revoke,
+    RevokeNoted,
     Quarantine,
     Lift,
     RenewLater,
@@ -32,11 +37,12 @@ pub enum Change {
 }
 
 impl Change {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AdmitFresh,
         Self::AdmitAfterRevoked,
         Self::AdmitAfterExpired,
         Self::Revoke,
+        Self::RevokeNoted,
         Self::Quarantine,
         Self::Lift,
         Self::RenewLater,
@@ -58,6 +64,7 @@ impl Change {
             Self::AdmitAfterRevoked => "admit into a revoked session's slot",
             Self::AdmitAfterExpired => "admit into an expired session's slot",
             Self::Revoke => "revoke a session of a full table",
+            Self::RevokeNoted => "revoke a session in quarantine, and say who did it",
             Self::Quarantine => "quarantine",
             Self::Lift => "lift a quarantine",
             Self::RenewLater => "renew, to a later end",
@@ -91,6 +98,10 @@ impl Change {
                 assert!(admit(sessions, ADMITTED, End::Sooner).is_ok());
             }
             Self::Revoke => assert!(sessions.set(target, SessionStatus::Revoked)),
+            Self::RevokeNoted => {
+                let note = sessions.note("child", "why").unwrap();
+                assert!(sessions.set_noted(target, SessionStatus::Revoked, Some(&note)));
+            }
             Self::Quarantine => assert!(sessions.set(target, SessionStatus::Quarantined)),
             Self::Lift => assert!(sessions.set(target, SessionStatus::Active)),
             Self::RenewLater => sessions.renew(target, End::Later.of(TARGET)).unwrap(),
@@ -109,6 +120,15 @@ impl Change {
         }
     }
 
+    /// Return who is said to have given a session of the change its status.
+    pub const fn noted(after: &SessionRecord) -> Option<&'static str> {
+        match (after.status, after.note) {
+            (SessionStatus::Quarantined, NOTE_BEFORE) => Some("own"),
+            (SessionStatus::Revoked, NOTE_OF_CHILD) => Some("child"),
+            _ => None,
+        }
+    }
+
     /// Return what is wrong with the session that the change is about, given what it was.
     pub fn fault_of_target(
         self,
@@ -121,6 +141,10 @@ impl Change {
         match self {
             Self::Revoke | Self::RevokeMany => {
                 allowed.push(SessionRecord { status: SessionStatus::Revoked, ..*before });
+            }
+            Self::RevokeNoted => {
+                let revoked = SessionRecord { status: SessionStatus::Revoked, ..*before };
+                allowed.extend([revoked, SessionRecord { note: NOTE_OF_CHILD, ..revoked }]);
             }
             Self::Quarantine => allowed.push(SessionRecord { status: SessionStatus::Quarantined, ..*before }),
             Self::Lift => allowed.push(SessionRecord { status: SessionStatus::Active, ..*before }),

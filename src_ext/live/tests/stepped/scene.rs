@@ -74,6 +74,10 @@ impl Scene {
             _ if change.is_full() => fill(4),
             _ => {}
         }
+        if change == Change::RevokeNoted {
+            let note = own.note("own", "why").unwrap();
+            assert!(own.set_noted(target, SessionStatus::Quarantined, Some(&note)));
+        }
         assert!(own.set(revoked[0], SessionStatus::Revoked));
         if change == Change::AdmitAfterExpired || change.is_full() {
             admit(&own, 21, End::Later).unwrap();
@@ -152,6 +156,10 @@ impl Scene {
                 return Err(fault.unwrap_or_else(|| format!("nobody admitted this: {record:?}")));
             }
             let wanted = (!is_over(record) && record.status == SessionStatus::Active).then_some(record.principal);
+            let by = Change::noted(record);
+            if [sessions, reader].iter().any(|sessions| sessions.note_of(record).map(|note| note.by).as_deref() != by) {
+                return Err(format!("another note than of {by:?}: {record:?}"));
+            }
             if [sessions, reader].iter().any(|sessions| sessions.valid(record.id, now_ns) != wanted) {
                 return Err(format!("decisions disagree: {record:?}"));
             }

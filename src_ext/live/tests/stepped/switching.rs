@@ -11,6 +11,7 @@ use ztfast_live::{
 
 const STRATEGY: (&str, &str) = ("Strategy", "s1");
 const VENUE: (&str, &str) = ("Venue", "XNAS");
+const ANN: (&str, &str) = ("User", "ann");
 const AAPL: (&str, &str) = ("Instrument", "AAPL");
 const MSFT: (&str, &str) = ("Instrument", "MSFT");
 const IBM: (&str, &str) = ("Instrument", "IBM");
@@ -22,6 +23,7 @@ const NOW_NS: i64 = 1_000;
 pub enum Switching {
     KillFirm,
     KillVenue,
+    KillAgain,
     Release,
     AskToRelease,
     Halt,
@@ -30,13 +32,22 @@ pub enum Switching {
 }
 
 impl Switching {
-    pub const ALL: [Self; 7] =
-        [Self::KillFirm, Self::KillVenue, Self::Release, Self::AskToRelease, Self::Halt, Self::Calm, Self::Normalise];
+    pub const ALL: [Self; 8] = [
+        Self::KillFirm,
+        Self::KillVenue,
+        Self::KillAgain,
+        Self::Release,
+        Self::AskToRelease,
+        Self::Halt,
+        Self::Calm,
+        Self::Normalise,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::KillFirm => "kill an action of the firm",
             Self::KillVenue => "kill a venue",
+            Self::KillAgain => "kill the same again, whose release somebody asked for",
             Self::Release => "release a kill",
             Self::AskToRelease => "ask for a release by two persons",
             Self::Halt => "halt a market",
@@ -51,7 +62,7 @@ impl Switching {
         let killed = |kill: &Kill| board.change(NOW_NS, |writer| writer.kill(kill)).unwrap();
         let set = |uid, state| set(board, uid, state, "child").unwrap();
         match self {
-            Self::KillFirm | Self::KillVenue => assert!(killed(&self.new_kill()).is_ok()),
+            Self::KillFirm | Self::KillVenue | Self::KillAgain => assert!(killed(&self.new_kill()).is_ok()),
             Self::Release => assert_eq!(released(2, "child"), Ok(Released::Done)),
             Self::AskToRelease => assert_eq!(released(3, "child"), Ok(Released::Asked)),
             Self::Halt => set(IBM, MarketState::Halted),
@@ -63,22 +74,33 @@ impl Switching {
     fn new_kill(self) -> Kill {
         match self {
             Self::KillFirm => kill(9, Scope::Firm, Stopped::Named(vec![("Action".to_owned(), "order.new".to_owned())])),
+            Self::KillAgain => Kill { until_ns: Some((6_000, 6_000)), ..kill(3, entity(ANN), Stopped::Usual) },
             _ => kill(9, entity(VENUE), Stopped::Usual),
         }
     }
 
-    /// Return the kills that may be listed afterwards, given those before: without the change, and with it.
-    fn kills(self, before: &[Kill]) -> [Vec<Kill>; 2] {
+    /// Return the kills that may be listed afterwards, given those before: without the change, with it, and with what
+    /// may be there in between.
+    fn kills(self, before: &[Kill]) -> Vec<Vec<Kill>> {
         let mut after = before.to_vec();
         match self {
             Self::KillFirm | Self::KillVenue => after.push(self.new_kill()),
+            Self::KillAgain => {
+                // Decisions go by the second end, which comes first.
+                let until = [(5_000, 5_000), (5_000, 6_000), (6_000, 6_000)];
+                let with = |until| {
+                    let other = Kill { until_ns: Some(until), ..self.new_kill() };
+                    before.iter().map(|kill| if kill.id == 3 { other.clone() } else { kill.clone() }).collect()
+                };
+                return std::iter::once(after).chain(until.map(with)).collect();
+            }
             Self::Release => after.retain(|kill| kill.id != 2),
             Self::AskToRelease => {
                 after.iter_mut().filter(|kill| kill.id == 3).for_each(|kill| kill.asked_by = Some("child".to_owned()));
             }
             Self::Halt | Self::Calm | Self::Normalise => {}
         }
-        [before.to_vec(), after]
+        vec![before.to_vec(), after]
     }
 
     /// Return the markets that may be listed afterwards.
@@ -152,13 +174,18 @@ impl SwitchScene {
         let state = Arc::new(folder.state(Role::Authority));
         let own = (Sessions::of(state.clone()), Switchboard::of(state));
         let reader = Switchboard::of(Arc::new(folder.state(Role::Decide)));
-        let kills = vec![
+        let mut kills = vec![
             kill(1, entity(STRATEGY), Stopped::Everything),
             kill(2, entity(("Desk", "d1")), Stopped::Usual),
-            kill(3, entity(("User", "ann")), Stopped::Usual),
+            kill(3, entity(ANN), Stopped::Usual),
         ];
         for kill in &kills {
             own.1.change(NOW_NS, |writer| writer.kill(kill)).unwrap().unwrap();
+        }
+        if change == Switching::KillAgain {
+            let asked = own.1.change(NOW_NS, |writer| writer.release(3, "own", None)).unwrap();
+            assert_eq!(asked, Ok(Released::Asked));
+            kills[2].asked_by = Some("own".to_owned());
         }
         let markets = [market(AAPL, MarketState::Halted, "own"), market(MSFT, MarketState::Volatile, "own")];
         for Market { uid: (ty, id), state, by, .. } in &markets {
