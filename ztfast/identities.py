@@ -15,6 +15,7 @@ import numpy as np
 from ztfast import plain
 from ztfast.errors import IdentityError
 from ztfast.shown import given as shown
+from ztfast.shown import refused
 from ztfast.uid import Uid, UidLike
 
 __all__ = [
@@ -129,7 +130,10 @@ class Identity:
 
 def held(identity: Identity, name: str) -> Any:
     """Return what an identity holds, whatever a subclass says of it."""
-    return Identity.__dict__[name].__get__(identity)
+    try:
+        return Identity.__dict__[name].__get__(identity)
+    except AttributeError:
+        raise refused("identity", "a ztfast.Identity that was made with its fields", identity) from None
 
 
 def bounds(identity: Identity) -> tuple[int, int]:

@@ -171,7 +171,11 @@ def end_of(until: float | datetime.datetime | str | None) -> int | None:
 
 def id_of(kill: object) -> int:
     """Return the id of a kill, given itself or its id."""
-    number = plain.integer(Kill.__dict__["id"].__get__(kill) if plain.is_a(kill, Kill) else kill)
+    try:
+        number = plain.integer(Kill.__dict__["id"].__get__(kill) if plain.is_a(kill, Kill) else kill)
+    except AttributeError:
+        # A kill that was made without its fields.
+        number = None
     if number is None or not 0 <= number < 1 << 64:
         raise refused("release_kill", "a ztfast.Kill, as Engine.kill returns and Engine.kills lists, or its id", kill)
     return number

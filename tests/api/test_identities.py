@@ -84,6 +84,19 @@ def test_times_before_all_that_can_be_held_are_taken_for_the_first_one() -> None
         engine.kill(by="ann", reason="a test", until=-1e300)
 
 
+def test_an_identity_that_was_made_without_its_fields_is_refused() -> None:
+    engine = ztfast.Engine(ztfast.examples.tiny())
+    whole = ztfast.Identity('User::"ann"', not_after=math.inf)
+    names = [name for name in ztfast.Identity.__slots__ if not name.startswith("_")]
+    for missing in (names, *([name] for name in names)):
+        made = ztfast.Identity.__new__(ztfast.Identity)
+        for name in set(names) - set(missing):
+            object.__setattr__(made, name, getattr(whole, name))
+        with pytest.raises(ztfast.ArgumentError, match=r"identity: wanted a ztfast\.Identity that was made with its"):
+            engine.admit(made)
+    assert engine.sessions() == ()
+
+
 def test_a_ground_that_is_no_text_of_utf_8_is_refused() -> None:
     with pytest.raises(ztfast.IdentityError, match="ground: wanted a text or bytes"):
         ztfast.Identity('User::"ann"', not_after=math.inf, ground="\ud800")
