@@ -7,7 +7,7 @@ import enum
 import math
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from ztfast import plain
@@ -52,6 +52,8 @@ class Kill:
         until: Its end, in epoch seconds; ``None`` if it has none.
         two_persons: Whether two persons must release it.
         asked_by: Who asked for its release first, where two persons must release it.
+        was_in_force: Whether :meth:`Engine.kill`, which returned it, found it in force already. ``False`` in lists;
+            it is not compared.
     """
 
     id: int
@@ -63,9 +65,10 @@ class Kill:
     until: float | None
     two_persons: bool
     asked_by: str | None
+    was_in_force: bool = field(default=False, compare=False)
 
     @classmethod
-    def _of(cls, told: tuple[Any, ...]) -> Kill:
+    def _of(cls, told: tuple[Any, ...], was_in_force: bool = False) -> Kill:
         id, scope, (named, everything), (by, reason), (since, until), two_persons, asked_by = told
         actions: AllActions | tuple[Uid, ...] | None = ALL_ACTIONS if everything else None
         if named is not None:
@@ -80,6 +83,7 @@ class Kill:
             None if until is None else until / 1e9,
             two_persons,
             asked_by,
+            was_in_force,
         )
 
 

@@ -32,6 +32,10 @@ __all__ = ["Switching"]
 _LOG = logging.getLogger("ztfast")
 
 
+def _moment(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
+
+
 class Switching:
     """The part of :class:`ztfast.Engine` that kills actions and sets the states of markets."""
 
@@ -99,8 +103,8 @@ class Switching:
         of the state knows it (:meth:`knows`), the logger ``"ztfast"`` gets a warning.
 
         Who stops the same again (the scope, the actions, by whom and whether two persons must release it are equal)
-        makes no second kill: the first one lasts until the later of both ends, with its own reason, and is returned.
-        Somebody's request to release it is then void.
+        makes no second kill: the first one lasts until the later of both ends, with its own reason, and is returned
+        with ``was_in_force`` set. Somebody's request to release it is then void.
 
         Args:
             scope: "firm", or the uid of an entity.
@@ -137,7 +141,7 @@ class Switching:
         by, reason, end = text_of("by", by), text_of("reason", reason), end_of(until)
         if entity is not None:
             self._core.check_principal(*entity)
-        told = self._core.switches.kill(
+        told, was_in_force = self._core.switches.kill(
             entity,
             actions is ALL_ACTIONS,
             names,
@@ -146,10 +150,15 @@ class Switching:
             end,
             by_two,
         )
-        kill = Kill._of(told)
+        kill = Kill._of(told, was_in_force)
         if entity is not None:
             self._warn_of_unknown("kill", entity)
-        _LOG.info("kill %016x of %s by %s: %s", kill.id, one_line(str(kill.scope)), one_line(by), one_line(reason))
+        given = (kill.id, one_line(str(kill.scope)), one_line(by), one_line(reason))
+        if was_in_force:
+            lasts = (_moment(kill.since), "it is released" if kill.until is None else _moment(kill.until))
+            _LOG.info("kill %016x of %s again by %s: %s; in force since %s, until %s", *given, *lasts)
+        else:
+            _LOG.info("kill %016x of %s by %s: %s", *given)
         return kill
 
     def release_kill(self, kill: Kill | int, *, by: str, reason: str, approved_by: str | None = None) -> bool:

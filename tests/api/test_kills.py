@@ -564,6 +564,29 @@ def test_a_name_has_no_characters_that_nobody_sees(desk: Desk, unseen: str) -> N
     assert desk.engine.release_kill(kill, by="bob", reason="a test")
 
 
+def test_the_log_tells_a_kill_that_is_made_again_from_a_new_one(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="ztfast"):
+        first = desk.engine.kill(by="ann", reason="first", until=7_000_000_000)
+        again = desk.engine.kill(by="ann", reason="again", until=6_000_000_000)
+        for_ever = desk.engine.kill(by="ann", reason="for ever")
+    assert [kill.was_in_force for kill in (first, again, for_ever, *desk.engine.kills())] == [False, True, True, False]
+    since = datetime.datetime.fromtimestamp(first.since, datetime.UTC).isoformat(timespec="seconds")
+    made, lasts = f"kill {first.id:016x} of firm", f"in force since {since}, until"
+    assert [record.getMessage() for record in caplog.records if record.name == "ztfast"] == [
+        f"{made} by ann: first",
+        f"{made} again by ann: again; {lasts} 2191-10-27T12:26:40+00:00",
+        f"{made} again by ann: for ever; {lasts} it is released",
+    ]
+
+
+@pytest.mark.parametrize("made", [ztfast.Kill.__new__(ztfast.Kill), ztfast.Kill.__new__(type("K", (ztfast.Kill,), {}))])
+def test_a_kill_without_fields_releases_nothing(desk: Desk, made: ztfast.Kill) -> None:
+    desk.engine.kill(**WHO)
+    with pytest.raises(ztfast.ArgumentError, match=r"release_kill: wanted a ztfast\.Kill"):
+        desk.engine.release_kill(made, **WHO)
+    assert desk.engine.killed
+
+
 def test_who_kills_the_same_again_prolongs_the_kill(desk: Desk) -> None:
     now = time.time()
     first = desk.engine.kill(A1, [NEW], by="ann", reason="first", until=now + 60)

@@ -14,6 +14,7 @@ import pytest
 import ztfast
 from tests.cli.running import Here, run
 from ztfast.bench import desk as desk_of
+from ztfast.cli.states import moment
 
 ALGO, AAPL, IBM = 'Algo::"a7"', 'Instrument::"AAPL"', 'Instrument::"IBM"'
 XNAS, MOMENTUM = 'Venue::"XNAS"', 'Strategy::"eq-momentum-us"'
@@ -78,7 +79,7 @@ def test_a_kill_stops_its_scope_and_its_release_ends_it(desk: Desk, scope: str, 
     assert {resource for resource in (AAPL, IBM) if desk.order(resource) == "KILLED"} == stops
     assert [desk.cancel(resource) for resource in (AAPL, IBM)] == ["ALLOW", "ALLOW"]
     (listed,) = desk.json("kill", "list")["kills"]
-    assert {**listed, "known": True} == made
+    assert {**listed, "known": True, "was_in_force": False} == made
     text = desk.run("kill", "list").stdout
     for shown in (made["id"][:8], made["scope"], "all but exempt actions", "ann", "a test", "1 kill in force"):
         assert shown in text
@@ -129,6 +130,15 @@ def test_a_kill_ends_by_itself(desk: Desk) -> None:
     for until in ("2001-01-01T00:00:00+00:00", "2100-01-01T00:00:00", "tomorrow"):
         assert desk.run("kill", XNAS, "--until", until, *WHO).returncode == 1
     assert len(desk.engine.kills()) == 1
+
+
+def test_a_kill_that_is_made_again_is_told_as_the_one_before(desk: Desk) -> None:
+    first = desk.json("kill", XNAS, "--by", "ann", "--reason", "stale prices", "--for", "1h")
+    told = desk.run("kill", XNAS, "--by", "ann", "--reason", "another", "--for", "2h").stdout.splitlines()[0]
+    assert told.startswith(f"{XNAS}: all but exempt actions already stopped by ann, since ")
+    again = desk.json("kill", XNAS, "--by", "ann", "--reason", "another", "--for", "30m")
+    assert again == {**first, "was_in_force": True, "until": pytest.approx(first["until"] + 3_600, abs=60)}
+    assert f": stale prices (until {moment(again['until'])})" in told
 
 
 def test_two_persons_release_one_kill(desk: Desk) -> None:

@@ -118,11 +118,13 @@ def kill_command(
     actions = ALL_ACTIONS if all_actions else action or None
     made = engine.kill(of, actions, **who, until=end, two_persons=two_persons)
     if as_json:
-        json_out({**converted(made), "known": isinstance(of, str) or engine.knows(of)})
+        known = isinstance(of, str) or engine.knows(of)
+        json_out({**converted(made), "known": known, "was_in_force": made.was_in_force})
         return
+    since = f", since {moment(made.since)}" if made.was_in_force else ""
     say(
-        (f"{made.scope}: {stopped(made)} stopped", "bold red"),
-        f" by {made.by}: {made.reason}" + ("" if made.until is None else f" (until {moment(made.until)})"),
+        (f"{made.scope}: {stopped(made)} {'already ' if made.was_in_force else ''}stopped", "bold red"),
+        f" by {made.by}{since}: {made.reason}" + ("" if made.until is None else f" (until {moment(made.until)})"),
     )
     if not isinstance(of, str):
         warn_of_unknown(engine, of, bundle)

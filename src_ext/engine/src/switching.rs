@@ -242,14 +242,17 @@ impl Shared {
     }
 
     /// Stop actions for those whom a kill concerns. Decisions that begin after this returns see it. A group of actions
-    /// is stopped with the actions that are in it by the present bundle.
+    /// is stopped with the actions that are in it by the present bundle. Return the kill, and whether it was in force
+    /// before.
     ///
     /// # Errors
     /// [`KillError`]; nothing has changed then.
-    pub fn kill(&self, request: &KillRequest<'_>) -> Result<Kill, KillError> {
+    pub fn kill(&self, request: &KillRequest<'_>) -> Result<(Kill, bool), KillError> {
         let now = self.check_switches("kill")?;
         let kill = self.new_kill(request, &now, false)?;
-        Ok(self.switches.change(now.monotonic, |writer| writer.kill(&kill))??)
+        let made = self.switches.change(now.monotonic, |writer| writer.kill(&kill))??;
+        let was_in_force = made.id != kill.id;
+        Ok((made, was_in_force))
     }
 
     fn new_kill(&self, request: &KillRequest<'_>, now: &Reading, by_switch: bool) -> Result<Kill, KillError> {

@@ -37,7 +37,8 @@ fn shown(kill: Kill) -> Shown {
 
 #[pymethods]
 impl Switches {
-    /// Kill actions, or all but the exempt ones, or all with `everything`. Returns the kill.
+    /// Kill actions, or all but the exempt ones, or all with `everything`. Returns the kill, and whether it was in
+    /// force before.
     #[allow(clippy::too_many_arguments)] // keywords, in Python
     fn kill(
         &self,
@@ -49,7 +50,7 @@ impl Switches {
         reason: &str,
         until_ns: Option<i64>,
         two_persons: bool,
-    ) -> PyResult<Shown> {
+    ) -> PyResult<(Shown, bool)> {
         let snapshot = self.0.snapshot();
         let uids = actions.map(|actions| actions.iter().map(|one| switched(py, &snapshot, one, true)).collect());
         let uids: Option<Vec<OwnedUid>> = uids.transpose()?;
@@ -60,7 +61,8 @@ impl Switches {
         };
         let scope = scope.as_ref().map(|(ty, id)| (&**ty, &**id));
         let request = KillRequest { scope, actions, by, reason, until_ns, two_persons };
-        py.detach(|| self.0.kill(&request)).map(shown).map_err(|error| kill_error(py, &error))
+        let (kill, was_in_force) = py.detach(|| self.0.kill(&request)).map_err(|error| kill_error(py, &error))?;
+        Ok((shown(kill), was_in_force))
     }
 
     /// Release a kill. Returns `False` if a second person must release it too.
