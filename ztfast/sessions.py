@@ -44,6 +44,7 @@ class Sessions:
             EntityError: if the schema has no such type, or does not list the entity in its enumerated type.
             ForkedError: if the engine was opened before a fork.
             RoleError: if the engine only decides.
+            StateError: if the file of the state is gone.
 
         >>> import ztfast, time
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -65,6 +66,7 @@ class Sessions:
             ArgumentError: if ``id`` is not a number.
             SessionError: if there is no session with this id, or it is over.
             ForkedError: if the engine was opened before a fork.
+            StateError: if the file of the state is gone.
 
         >>> import ztfast, math
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -99,6 +101,7 @@ class Sessions:
 
         Raises:
             ForkedError: if the engine was opened before a fork.
+            StateError: if the file of the state is gone.
 
         >>> import ztfast, math
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -137,6 +140,7 @@ class Sessions:
             OwnerError: if the session belongs to another engine.
             RoleError: if the engine only decides.
             ForkedError: if the engine was opened before a fork.
+            StateError: if the file of the state is gone.
 
         >>> import ztfast, math
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -159,6 +163,8 @@ class Sessions:
         reason: str | None = None,
     ) -> int:
         """Deny every request of sessions, chosen as for :meth:`revoke`, until ``on=False``. Returns how many changed.
+
+        Raises as :meth:`revoke` does, and ArgumentError if ``on`` is neither True nor False.
 
         >>> import ztfast, math
         >>> engine = ztfast.Engine(ztfast.examples.tiny())

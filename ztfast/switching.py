@@ -64,6 +64,7 @@ class Switching:
             ActionError: if the bundle has no such action or group; nothing has changed then.
             ArgumentError: if ``on`` is neither True nor False, or ``actions`` is empty.
             ForkedError: if the engine was opened before a fork.
+            StateError: if the file of the state is gone.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -177,6 +178,7 @@ class Switching:
             ReleaseError: if there is no such kill (any more), or one person is to be both.
             ArgumentError: if a text is empty or too long, or this is no kill.
             ForkedError: if the engine was opened before a fork.
+            StateError: if the file of the state is gone.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -241,6 +243,7 @@ class Switching:
             CapacityError: if 1,024 markets are other than normal already.
             EntityError: if the schema has no entity type of this name.
             ForkedError: if the engine was opened before a fork.
+            StateError: if the file of the state is gone.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -257,6 +260,11 @@ class Switching:
     def market_state(self, target: UidLike) -> str:
         """Return the state of a market: the severest of the resource's own and of everything that it is in.
 
+        Raises:
+            UidError: if ``target`` is not a uid.
+            ForkedError: if the engine was opened before a fork.
+            StateError: if the file of the state is gone.
+
         >>> import ztfast
         >>> ztfast.Engine(ztfast.examples.tiny()).market_state('Photo::"p1"')
         'normal'
@@ -265,5 +273,10 @@ class Switching:
         return state
 
     def markets(self) -> list[Market]:
-        """Return the markets whose own state is not normal."""
+        """Return the markets whose own state is not normal.
+
+        Raises:
+            ForkedError: if the engine was opened before a fork.
+            StateError: if the file of the state is gone.
+        """
         return [Market._of(told) for told in self._core.switches.markets()]

@@ -37,7 +37,8 @@ cdef class Session:
     def revoke(self, /):
         """End the session for ever: every later decision is DENY with code REVOKED.
 
-        Returns whether the session existed and was not revoked before.
+        Returns whether the session existed and was not revoked before. Raises StateError if the file of the state is
+        gone.
         """
         return self.become(2)
 
@@ -45,7 +46,7 @@ cdef class Session:
         """Deny every request with code QUARANTINED until ``quarantine(False)``.
 
         Returns whether the session could be changed; a revoked session cannot. Raises ArgumentError if ``on`` is
-        neither True nor False.
+        neither True nor False, and StateError if the file of the state is gone.
         """
         is_on = plain.flag(on)
         if is_on is None:
@@ -62,6 +63,7 @@ cdef class Session:
             SessionError: if the session is over: one that expired or was revoked stays so.
             RoleError: if the engine only decides.
             IdentityError: if the end is no time.
+            StateError: if the file of the state is gone.
 
         >>> import ztfast, time
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -85,6 +87,7 @@ cdef class Session:
             RoleError: if the engine only decides.
             IdentityError: if a value is out of its range.
             CapacityError: if the state has too many names of factors: it keeps 19.
+            StateError: if the file of the state is gone.
 
         >>> import ztfast, time
         >>> engine = ztfast.Engine(ztfast.examples.tiny())

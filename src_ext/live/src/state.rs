@@ -55,7 +55,7 @@ pub struct Capacity {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{}: the file of this state was {what} while the engine was open, so nothing that is changed here reaches other \
-     processes: every decision is DENY with code STATE_GONE; open the engine anew, in all processes",
+     processes: every decision for a session is DENY with code STATE_GONE; open the engine anew, in all processes",
     path.display()
 )]
 pub struct StateGone {

@@ -11,7 +11,7 @@ pub struct Known {
     pub proof: Proof,
     /// The entity for which the principal acts.
     pub on_behalf_of: Option<Place>,
-    /// The number of the region's name ([`State::name`]).
+    /// The number of the region's name ([`crate::State::name`]).
     pub region: Option<u32>,
     /// The number of the name of how the credential was proved.
     pub channel: Option<u32>,
@@ -33,7 +33,7 @@ pub struct LiveAttributes {
     pub proof: Proof,
     /// The entity for which the principal acts.
     pub on_behalf_of: Option<Place>,
-    /// The number of the region's name ([`State::name`]).
+    /// The number of the region's name ([`crate::State::name`]).
     pub region: Option<u32>,
     /// The number of the name of how the credential was proved.
     pub channel: Option<u32>,
