@@ -139,6 +139,8 @@ def test_a_kill_that_is_made_again_is_told_as_the_one_before(desk: Desk) -> None
     again = desk.json("kill", XNAS, "--by", "ann", "--reason", "another", "--for", "30m")
     assert again == {**first, "was_in_force": True, "until": pytest.approx(first["until"] + 3_600, abs=60)}
     assert f": stale prices (until {moment(again['until'])})" in told
+    told = desk.run("kill", XNAS, "--by", "ann", "--reason", "for ever").stdout.splitlines()[0]
+    assert told.endswith(": stale prices (until it is released)")
 
 
 def test_two_persons_release_one_kill(desk: Desk) -> None:

@@ -122,9 +122,10 @@ def kill_command(
         json_out({**converted(made), "known": known, "was_in_force": made.was_in_force})
         return
     since = f", since {moment(made.since)}" if made.was_in_force else ""
+    until = "it is released" if made.until is None and made.was_in_force else moment(made.until)
     say(
         (f"{made.scope}: {stopped(made)} {'already ' if made.was_in_force else ''}stopped", "bold red"),
-        f" by {made.by}{since}: {made.reason}" + ("" if made.until is None else f" (until {moment(made.until)})"),
+        f" by {made.by}{since}: {made.reason}" + (f" (until {until})" if until else ""),
     )
     if not isinstance(of, str):
         warn_of_unknown(engine, of, bundle)
