@@ -368,7 +368,7 @@ impl Gate {
         if self.shared.stops(&self.snapshot.loaded, action) {
             return Some(Code::Killed);
         }
-        if let Some(code) = self.shared.denied_by_wall(session) {
+        if let Some(code) = self.shared.denied_by_state(session) {
             // What the slot says of the session takes precedence.
             let by_slot = self.shared.sessions.valid(session, now_ns).is_none();
             return Some(if by_slot { self.shared.why(session, now_ns) } else { code });

@@ -119,7 +119,7 @@ impl Shared {
     /// Return the denial of a session by the wall clock, where its bounds are behind that, or because the state's file
     /// is gone.
     #[inline]
-    pub(crate) fn denied_by_wall(&self, session: SessionId) -> Option<Code> {
+    pub(crate) fn denied_by_state(&self, session: SessionId) -> Option<Code> {
         let version = self.version.load(Ordering::Acquire);
         if version & GONE != 0 {
             return Some(Code::StateGone);
@@ -253,7 +253,7 @@ impl Shared {
         if self.is_forked() {
             return Err(Code::Forked);
         }
-        if killed { Err(Code::Killed) } else { self.denied_by_wall(session).map_or(Ok(()), Err) }
+        if killed { Err(Code::Killed) } else { self.denied_by_state(session).map_or(Ok(()), Err) }
     }
 
     /// Return the code of the denial of a session that was found invalid.

@@ -141,7 +141,8 @@ impl Sessions {
     }
 
     /// Be told what is found out about the state. While the bounds are behind the wall clock, until an authority has
-    /// computed them again, decisions ask [`Self::denied_by_wall`] too. Once the state's file is gone, all deny.
+    /// computed them again, decisions ask [`Self::denied_by_wall`] too. Once the state's file is gone, they all
+    /// deny.
     pub fn when_noticed(&self, told: impl Fn(Notice) + Send + Sync + 'static) {
         self.table.tell(Box::new(told));
     }

@@ -140,7 +140,7 @@ pub(crate) struct Control {
     factor_count: AtomicU32,
     name_count: AtomicU32,
     /// The number of the process that changes switches or names now, as it sees itself; 0 for none.
-    writing: AtomicU64,
+    writer_process: AtomicU64,
     unused: [AtomicU64; 2],
     factors: [NameSlot; MAX_FACTORS],
     names: [NameSlot; OTHER_NAMES],
@@ -432,17 +432,17 @@ impl State {
     }
 
     fn as_writer<T>(&self, job: impl FnOnce() -> T) -> T {
-        let writing = &self.control().writing;
-        writing.store(std::process::id().into(), Ordering::Relaxed);
+        let writer = &self.control().writer_process;
+        writer.store(std::process::id().into(), Ordering::Relaxed);
         let done = job();
-        writing.store(0, Ordering::Relaxed);
+        writer.store(0, Ordering::Relaxed);
         done
     }
 
     /// Say who keeps others from changing switches and names, and what to do. The number is of whoever began last, who
     /// has the lock unless a child has it of a process that ended.
     fn who_writes(&self) -> String {
-        let process = match self.control().writing.load(Ordering::Relaxed) {
+        let process = match self.control().writer_process.load(Ordering::Relaxed) {
             0 => "another process (see `lslocks`)".to_owned(),
             number => format!("process {number} (as it counts processes; see `lslocks` too)"),
         };

@@ -116,10 +116,10 @@ const NAMED: u64 = 2;
 pub struct Switches {
     /// The bits of all kills; there may be more bits. It has a cache line of its own, which is written rarely.
     word: AtomicU64,
-    spare: [AtomicU64; 7],
+    padding_of_word: [AtomicU64; 7],
     /// Which records may be published.
     used: [AtomicU64; KILLS / 64],
-    spare_too: [AtomicU64; 4],
+    padding_of_used: [AtomicU64; 4],
     states: [StateWord; KILLS],
     kills: [KillRecord; KILLS],
     markets: Markets,
@@ -148,7 +148,7 @@ struct KillRecord {
     asked_by: Text<16>,
     /// The named actions: for each part of each uid, its length, a colon and the part.
     actions: Text<256>,
-    spare: [AtomicU64; 4],
+    padding: [AtomicU64; 4],
 }
 
 // Without padding, the memory is atomics only, of which any bytes are values.

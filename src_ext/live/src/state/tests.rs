@@ -399,7 +399,7 @@ fn who_waits_for_the_writers_lock_is_told_which_process_has_it() {
     assert!(why.contains(&format!("process {} ", std::process::id())) && why.contains("kill -CONT"), "{why}");
     assert!(first.alone(|| second.alone_at_once(|| ()).is_none()).unwrap(), "it waited, or went on");
     assert_eq!(second.alone(|| 5).unwrap(), 5);
-    assert_eq!(first.control().writing.load(Ordering::Relaxed), 0);
+    assert_eq!(first.control().writer_process.load(Ordering::Relaxed), 0);
 }
 
 #[test]
