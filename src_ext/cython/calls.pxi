@@ -282,7 +282,8 @@ cdef Py_ssize_t pass_set(
     The elements are written to `passed.data`, where as many as are `left` have room.
     """
     cdef RememberedSet *remembered = &gate._sets[set_place(value)]
-    if remembered.set != value:
+    # Only sets of texts are remembered; an argument of another kind reads the same object as something else.
+    if kind != ZTFAST_STRING or remembered.set != value:
         return pass_new_set(gate, kind, value, passed, room, left)
     passed[0] = remembered.passed
     return room - remembered.taken

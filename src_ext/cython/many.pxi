@@ -56,16 +56,12 @@ cdef object decide_rows(Gate gate, bint by_session, who, resources, tuple given)
         bad = large if bad is None else bad | large
     if bad is None and absent is None:
         batch.run(by_session, taken, codes)
-        # The conversions cannot detect an entity that its enumerated type lacks.
-        if gate._core.strict and (codes == ZTFAST_BAD_VALUE).any():
-            row = int((codes == ZTFAST_BAD_VALUE).argmax())
-            raise ContextError(f"{gate.action}: a value in row {row} is out of its type's range")
-        return codes
+        return strictly_in_range(gate, codes)
     patterns = numpy.zeros(rows, numpy.uint64) if absent is None else absent
     good = numpy.ones(rows, numpy.bool_) if bad is None else ~bad
-    for pattern in numpy.unique(patterns).tolist():
-        # This is also done if all its rows are bad, because a required attribute may not be absent from any row.
-        part = batch.lacking(gate, pattern) if pattern else batch
+    # A required attribute may not be absent from any row, also if that is bad: all parts are made before any row leaves.
+    parts = [(pattern, batch.lacking(gate, pattern) if pattern else batch) for pattern in numpy.unique(patterns).tolist()]
+    for pattern, part in parts:
         at = numpy.flatnonzero((patterns == pattern) & good)
         if part is None or not len(at):
             continue
@@ -83,6 +79,15 @@ cdef object decide_rows(Gate gate, bint by_session, who, resources, tuple given)
         codes[at] = some
     at = numpy.flatnonzero(too_large)
     codes[at] = refused(gate, by_session, taken, at, ZTFAST_TOO_LARGE)
+    return strictly_in_range(gate, codes)
+
+
+cdef object strictly_in_range(Gate gate, codes):
+    """Return the codes; in strict mode, raise for a value out of its range."""
+    # The conversions cannot detect an entity that its enumerated type lacks.
+    if gate._core.strict and (codes == ZTFAST_BAD_VALUE).any():
+        row = int((codes == ZTFAST_BAD_VALUE).argmax())
+        raise ContextError(f"{gate.action}: a value in row {row} is out of its type's range")
     return codes
 
 

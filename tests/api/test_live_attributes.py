@@ -374,3 +374,24 @@ def test_a_schema_may_declare_the_type_only_as_it_is() -> None:
         compiled("permit (principal, action, resource) when { context.live };", plain, entities=None)
     )
     assert engine.evaluate('User::"x"', "a", 'User::"y"', {"live": True})
+
+
+@pytest.mark.parametrize("reads", [True, False])
+@pytest.mark.parametrize("acts_for", ['Desk::"d"', f'Desk::"{"d" * 1_100}"', 'Agent::"a"', None])
+def test_all_ways_of_deciding_agree_about_whom_a_session_acts_for(reads: bool, acts_for: str | None) -> None:
+    schema = """
+    entity User, Desk, Agent, Book;
+    action v appliesTo { principal: User, resource: Book, context: { live: { onBehalfOf?: Agent, risk: Long } } };
+    """
+    forbid = 'forbid (principal, action, resource) when { context.live has onBehalfOf && context.live.onBehalfOf == Agent::"x" };'
+    policies = "permit (principal, action, resource) when { context.live.risk < 50 };" + (forbid if reads else "")
+    bundle = ztfast.compile(ztfast.Text(policies), schema=ztfast.Text(schema, "s.cedarschema"), warnings="ignore")
+    engine = ztfast.Engine(bundle)
+    session = engine.admit(ztfast.Identity('User::"u"', not_after=math.inf, on_behalf_of=acts_for))
+    gate, book = engine.prepare("v"), engine.resource('Book::"b"')
+    code = "BAD_VALUE" if reads and acts_for is not None and acts_for.startswith("Desk") else "ALLOW"
+    assert engine.decide(session, "v", book).code == code
+    assert engine.explain(session, "v", book).decision.code == code
+    assert gate.decide(session, book).code == code
+    assert gate.allows(session, book) == (code == "ALLOW")
+    assert [ztfast.Code(number).name for number in gate.decide_many(session, [book])] == [code]

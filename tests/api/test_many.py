@@ -363,3 +363,27 @@ def test_gates_that_are_gone_leave_nothing(engine) -> None:
     before = kib_after_more()
     assert kib_after_more() - before < 512
     assert engine.memory.gates <= gates + 64 * 1024
+
+
+def test_no_row_is_decided_if_a_required_attribute_is_absent_and_strict_rows_raise_beside_absent_ones() -> None:
+    schema = """
+    entity Size enum ["s", "l"];
+    entity User, Doc;
+    action v appliesTo { principal: User, resource: Doc, context: { q: Long, size: Size, note?: Long } };
+    """
+    text = ztfast.Text("permit (principal, action, resource);")
+    bundle = ztfast.compile(text, schema=ztfast.Text(schema, "s.cedarschema"), warnings="ignore")
+    for strict in (False, True):
+        engine = ztfast.Engine(bundle, strict=strict)
+        session = engine.admit(ztfast.Identity('User::"u"', not_after=float("inf")))
+        doc, gate = engine.resource('Doc::"d"'), engine.prepare("v", "q", "size", "note")
+        known, unknown = engine.resource('Size::"s"'), engine.resource('Size::"x"')
+        absent = ztfast.ABSENT
+        with pytest.raises(ztfast.ContextError, match="requires"):
+            gate.decide_many(session, [doc] * 2, [1, absent], [known] * 2, [1, 1])
+        rows = (session, [doc] * 3, [1, 1, 1], [known, unknown, known], [1, 1, absent])
+        if strict:
+            with pytest.raises(ztfast.ContextError, match="row 1"):
+                gate.decide_many(*rows)
+        else:
+            assert gate.decide_many(*rows).tolist() == [ztfast.Code.ALLOW, ztfast.Code.BAD_VALUE, ztfast.Code.ALLOW]

@@ -127,3 +127,22 @@ def test_elements_that_are_no_plain_texts_are_not_remembered(asked: Asked) -> No
         assert asked(frozenset({Shown("name")}))
         with pytest.raises(ztfast.ContextError):
             asked(frozenset({"name", 1}))
+
+
+def test_a_set_of_texts_is_no_set_of_numbers() -> None:
+    schema = """
+    entity User, Doc;
+    action see appliesTo { principal: User, resource: Doc, context: { texts: Set<String>, numbers: Set<Long> } };
+    """
+    policy = (
+        'permit (principal, action, resource) when { !context.numbers.contains(7) && context.texts.contains("a") };'
+    )
+    bundle = ztfast.compile(ztfast.Text(policy), schema=ztfast.Text(schema, "s.cedarschema"), warnings="ignore")
+    engine = ztfast.Engine(bundle)
+    session = engine.admit(ztfast.Identity('User::"u"', not_after=float("inf")))
+    doc, gate = engine.resource('Doc::"d"'), engine.prepare("see", "texts", "numbers")
+    texts = ("a", "Doc")
+    assert gate.allows(session, doc, texts, (8,))
+    for decide in (gate.allows, gate.decide):
+        with pytest.raises(ztfast.ContextError, match="Long"):
+            decide(session, doc, texts, texts)

@@ -33,6 +33,13 @@ MUTANTS = (
         Python("tests/api/test_remembered_sets.py::test_a_set_that_can_change_is_read_anew"),
     ),
     Mutant(
+        "gate: a set of texts is remembered as one of numbers",
+        CALLS,
+        "    if kind != ZTFAST_STRING or remembered.set != value:",
+        "    if remembered.set != value:",
+        Python("tests/api/test_remembered_sets.py::test_a_set_of_texts_is_no_set_of_numbers"),
+    ),
+    Mutant(
         "gate: sets are remembered over a swap",
         GATE,
         "            forget_set(&self._sets[at])\n",

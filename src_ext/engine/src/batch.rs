@@ -63,7 +63,11 @@ impl Batch {
         resource: Place,
     ) -> Result<Place, Code> {
         let place = principal?;
-        if principals.are_sessions() && self.is_stopped(place, resource) { Err(Code::Killed) } else { Ok(place) }
+        let stopped = || (self.is_killed() || self.is_stopped(place, resource)).then_some(Code::Killed);
+        match self.shared.at_one_moment(stopped).filter(|_| principals.are_sessions()) {
+            Some(code) => Err(code),
+            None => Ok(place),
+        }
     }
 
     /// Return whether a kill of an entity stops the action between two places.
@@ -159,7 +163,7 @@ impl Batch {
             {
                 let principal = self.principal(principals, first, now_ns, self.is_killed());
                 let mut principal = principal.unwrap_or(Err(Code::Corrupt));
-                if self.shared.stops_some() {
+                if self.shared.kills_some() {
                     principal = self.unless_stopped(principals, principal, resource);
                 }
                 match self.uniform(binding, principal, resource, columns, first, codes) {
@@ -255,10 +259,16 @@ impl Batch {
         codes: &mut [u8],
         chunk: &mut Chunk,
     ) {
-        self.look_up_in::<false>(principals, resources, now_ns, first, codes, chunk);
-        // This check comes last, when all data of the rows has been read.
-        if !self.snapshot.loaded.uids.is_newest() {
-            self.look_up_in::<true>(principals, resources, now_ns, first, codes, chunk);
+        let looked = self.shared.at_one_moment(|| {
+            self.look_up_in::<false>(principals, resources, now_ns, first, codes, chunk);
+            // This check comes last, when all data of the rows has been read.
+            if !self.snapshot.loaded.uids.is_newest() {
+                self.look_up_in::<true>(principals, resources, now_ns, first, codes, chunk);
+            }
+            None
+        });
+        if let Some(code) = looked.filter(|_| principals.are_sessions()) {
+            codes.fill(code as u8);
         }
     }
 

@@ -42,9 +42,11 @@ impl Shared {
         let code = self.evaluate(snapshot, action, principal, resource, context, determining);
         // Reading the request and evaluating it may have taken long: the session may be over, or something killed.
         let of_request = |number| context.foreign_uid(number);
-        let denial = self.session_principal(snapshot, action, session).err().or_else(|| {
-            let stops = self.kill_stops(snapshot, action, principal, Some(resource), &of_request);
-            stops.then_some(Code::Killed)
+        let denial = self.at_one_moment(|| {
+            self.session_principal(snapshot, action, session).err().or_else(|| {
+                let stops = self.kill_stops(snapshot, action, principal, Some(resource), &of_request);
+                stops.then_some(Code::Killed)
+            })
         });
         if denial.is_some() {
             determining.clear();

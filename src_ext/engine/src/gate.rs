@@ -364,6 +364,10 @@ impl Gate {
     #[cold]
     #[inline(never)]
     fn killed(&self, now_ns: i64, session: SessionId, resource: Handle) -> Option<Code> {
+        self.shared.at_one_moment(|| self.killed_in_passing(now_ns, session, resource))
+    }
+
+    fn killed_in_passing(&self, now_ns: i64, session: SessionId, resource: Handle) -> Option<Code> {
         let action = self.binding.as_ref().map(|binding| binding.action);
         if self.shared.stops(&self.snapshot.loaded, action) {
             return Some(Code::Killed);

@@ -8,13 +8,13 @@ use crate::binding::{Argument, Binding};
 use crate::checks::Answers;
 use crate::decide::{Sink, Walk};
 use crate::live_asks::{LOST, TRUSTED};
-use crate::live_attributes::{LIVE, LiveAttribute};
+use crate::live_attributes::{LIVE, LiveAttribute, read_by};
 use crate::request::RequestBuilder;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::working::CallValues;
 use std::fmt::{self, Write};
-use ztfast_bundle::{ClassPair, Field, Node, ValueType};
+use ztfast_bundle::{ActionMeta, ClassPair, Field, Node, ValueType};
 use ztfast_codes::Code;
 use ztfast_live::{LiveAttributes, MAX_FACTORS, MAX_NAME, MarketState, OwnedUid, Place, SessionId};
 use ztfast_vm::{EntityRef, Request, Scratch, Tag, Value};
@@ -360,13 +360,14 @@ impl LiveValues {
     /// # Errors
     /// The code of the denial: the entity for which the principal acts is not of the attribute's type, or its uid is
     /// too long.
-    pub fn put(&self, context: &[Field], builder: &mut RequestBuilder<'_>) -> Result<(), Code> {
+    pub fn put(&self, action: &ActionMeta, builder: &mut RequestBuilder<'_>) -> Result<(), Code> {
+        let context = &action.context;
         let live = context.iter().find(|field| field.name == LIVE).map(|field| &field.node);
         let Some(Node::Record { fields, .. }) = live else { return Ok(()) };
         for field in fields {
             let Node::Leaf { slot, ty } = &field.node else { return Err(LOST) };
-            let found = LiveAttribute::ALL.into_iter().find(|(_, name)| *name == field.name);
-            let value = match found.ok_or(LOST)?.0 {
+            let Some((attribute, _)) = read_by(action).find(|(_, name)| *name == field.name) else { continue };
+            let value = match attribute {
                 LiveAttribute::AuthAge => Some(Value::number(Tag::Duration, self.auth_age_ms)),
                 LiveAttribute::Factors => {
                     let names = self.factors.iter().map(|name| builder.text(name)).collect();

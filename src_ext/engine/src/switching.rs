@@ -5,6 +5,7 @@
 use crate::kills::{KillError, KillRequest, ToStop, members};
 use crate::shared::Shared;
 use crate::snapshot::{LoadedBundle, Snapshot};
+use ztfast_codes::Code;
 use ztfast_live::{
     FIRM, FOR_ALL, KILLS, Kill, Market, MarketState, OwnedUid, Place, Released, Role, Scope, Stopped, SwitchError,
     uid_bit, uid_hash,
@@ -95,6 +96,9 @@ impl Snapshot {
     }
 }
 
+/// How often a reader that writers overtake looks again.
+const TRIES: usize = 16;
+
 impl Shared {
     /// Refuse to change switches where the engine may not. Return the time.
     fn check_switches(&self, what: &'static str) -> Result<Reading, KillError> {
@@ -119,6 +123,25 @@ impl Shared {
         self.switches.stop(FIRM, key, self.now_ns(), |_| false)
     }
 
+    /// Look for what denies until writers of kills do not disturb it: kills are looked at one after the other, and one
+    /// may be made where this had looked, and another released where it had not.
+    pub(crate) fn at_one_moment(&self, mut look: impl FnMut() -> Option<Code>) -> Option<Code> {
+        for _ in 0..TRIES {
+            let before = self.switches.changes();
+            let found = look();
+            if found.is_some() || self.switches.changes() == before {
+                return found;
+            }
+        }
+        Some(Code::Killed)
+    }
+
+    /// Return whether anything is killed.
+    #[inline]
+    pub(crate) fn kills_some(&self) -> bool {
+        self.switches.word() != 0
+    }
+
     /// Return whether anything but the whole firm is killed.
     #[inline]
     pub(crate) fn stops_some(&self) -> bool {
@@ -137,8 +160,8 @@ impl Shared {
     ) -> bool {
         let entities = || entities.into_iter().flatten();
         let of_entities = entities().fold(0, |bits, entity| bits | snapshot.switch_bits(entity, foreign));
-        let bits = self.switches.word() & !FIRM & of_entities;
-        if bits == 0 {
+        let bits = !FIRM & of_entities;
+        if self.switches.word() & bits == 0 {
             return false;
         }
         let key = action.and_then(|action| snapshot.loaded.switch_keys.actions.get(action as usize));
@@ -162,16 +185,22 @@ impl Shared {
     /// uids of entities that only the request knows.
     pub(crate) fn market(&self, snapshot: &Snapshot, resource: EntityRef, foreign: ForeignUid<'_>) -> MarketState {
         let switches = &*self.switches;
-        let word = switches.market_word();
-        if word == 0 || word & snapshot.switch_bits(resource, foreign) == 0 {
-            return MarketState::Normal;
+        for _ in 0..TRIES {
+            let (before, word) = (switches.changes(), switches.market_word());
+            if word == 0 || word & snapshot.switch_bits(resource, foreign) == 0 {
+                return MarketState::Normal;
+            }
+            let mut severest = MarketState::Normal;
+            snapshot.any_above(resource, word, foreign, |ty, id| {
+                severest = severest.max(switches.market(ty, id));
+                severest == MarketState::Halted
+            });
+            // As in `at_one_moment`.
+            if severest == MarketState::Halted || switches.changes() == before {
+                return severest;
+            }
         }
-        let mut severest = MarketState::Normal;
-        snapshot.any_above(resource, word, foreign, |ty, id| {
-            severest = severest.max(switches.market(ty, id));
-            severest == MarketState::Halted
-        });
-        severest
+        MarketState::Halted
     }
 
     /// Return whether the store has an entity, a policy names it, or anything of this state has a number for it. Then

@@ -17,7 +17,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
 /// How many of the kills are kept for those of the whole firm.
 pub const FOR_ALL: usize = 8;
 /// The version of the layout of [`Switches`].
-pub const SWITCHES_LAYOUT: u32 = 1;
+pub const SWITCHES_LAYOUT: u32 = 2;
+/// How often a reader that writers overtake looks again.
+const TRIES: usize = 16;
 
 /// Whom a kill concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +121,9 @@ pub struct Switches {
     padding_of_word: [AtomicU64; 7],
     /// Which records may be published.
     used: [AtomicU64; KILLS / 64],
-    padding_of_used: [AtomicU64; 4],
+    /// How often something was let go on: a kill withdrawn, or a market set.
+    changes: AtomicU64,
+    padding_of_used: [AtomicU64; 3],
     states: [StateWord; KILLS],
     kills: [KillRecord; KILLS],
     markets: Markets,
@@ -227,7 +231,7 @@ impl Switches {
     /// are looked at. `is_in` says whether the principal or the resource is the scope or in it. Without an action, any
     /// is meant.
     ///
-    /// A record that changes all the time stops.
+    /// All records are those of one moment, and records that change all the time stop.
     pub fn stop(
         &self,
         bits: u64,
@@ -235,6 +239,43 @@ impl Switches {
         now_ns: i64,
         mut is_in: impl FnMut(&ScopeText<'_>) -> bool,
     ) -> bool {
+        for _ in 0..TRIES {
+            let before = self.changes();
+            if self.stop_in_passing(bits & self.word(), action, now_ns, &mut is_in) {
+                return true;
+            }
+            // A kill may have been published where this had looked, and another withdrawn where it had not.
+            if self.changes() == before {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Return a number that grows before anything is let go on. Whoever reads it before and after what it looks at, and
+    /// finds it the same, has seen all that is in force at the end.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        fence(Ordering::Acquire);
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Announce that something is let go on, before it is: whoever sees it gone also sees this.
+    fn announce_change(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    fn stop_in_passing(
+        &self,
+        bits: u64,
+        action: Option<&ActionKey>,
+        now_ns: i64,
+        is_in: &mut impl FnMut(&ScopeText<'_>) -> bool,
+    ) -> bool {
+        if bits == 0 {
+            return false;
+        }
         for (block, used) in self.used.iter().enumerate() {
             let mut left = used.load(Ordering::Acquire);
             while left != 0 {
@@ -304,6 +345,7 @@ impl Switches {
         let writer = Writer { switches: self, now_ns };
         for (state, record) in self.states.iter().zip(&self.kills) {
             if state.is_published() && record.until_ns.load(Ordering::Relaxed) <= now_ns {
+                self.announce_change();
                 state.withdraw();
             }
         }
@@ -572,6 +614,7 @@ impl Writer<'_> {
         reason: &str,
         since_ns: i64,
     ) -> Result<(), SwitchError> {
+        self.switches.announce_change();
         self.switches.markets.set(uid, state, by, reason, since_ns)
     }
 
@@ -579,6 +622,7 @@ impl Writer<'_> {
     pub fn drop_kills(&self, mut which: impl FnMut(&Kill) -> bool) {
         for (at, kill) in self.switches.all(self.now_ns) {
             if let Some(state) = self.switches.states.get(at).filter(|_| which(&kill)) {
+                self.switches.announce_change();
                 state.withdraw();
             }
         }
@@ -587,6 +631,7 @@ impl Writer<'_> {
 
     fn drop_at(&self, at: usize) {
         if let Some(state) = self.switches.states.get(at) {
+            self.switches.announce_change();
             state.withdraw();
         }
         self.settle();

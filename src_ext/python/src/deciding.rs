@@ -222,13 +222,13 @@ impl Decider<'_> {
     ) -> Result<(), Code> {
         let Some(session) = session.filter(|_| meta.live.is_some()) else { return Ok(()) };
         if let Some(live) = &self.live {
-            return live.put(&meta.context, builder);
+            return live.put(meta, builder);
         }
         let mut live = self.shared.live_values(self.snapshot, session)?;
         if let Some(resource) = resource {
             live = live.on(self.shared, self.snapshot, resource, &|number| builder.foreign_uid(number));
         }
-        live.put(&meta.context, builder)
+        live.put(meta, builder)
     }
 
     fn by_policy<'py>(

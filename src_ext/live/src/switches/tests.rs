@@ -519,3 +519,41 @@ fn what_is_over_or_was_left_behind_is_known_to_be_stale() {
     let _settled = write(&switches);
     assert!(!switches.is_stale(NOW) && switches.word() == 0);
 }
+
+/// A reader may be on its way when a kill moves to a record that it has passed.
+#[test]
+fn a_kill_that_moves_to_another_record_is_in_force_all_the_time() {
+    let switches = switches();
+    let writer = write(&switches);
+    let new = action("order.new", &["orders"], false);
+    writer.kill(&kill(1, entity("Desk", "d0"))).unwrap();
+    writer.kill(&kill(2, entity("Desk", "d1"))).unwrap();
+    let of_d2 = |id, members: &[&str]| Kill { scope: entity("Desk", "d2"), ..named(id, &["orders"], members) };
+    writer.kill(&of_d2(3, &["order.new"])).unwrap();
+    writer.release(1, "zoe", None).unwrap();
+    let mut has_moved = false;
+    let stops = switches.stop(u64::MAX, Some(&new), NOW, |scope| {
+        if !has_moved {
+            has_moved = true;
+            writer.kill(&of_d2(4, &["order.new", "order.more"])).unwrap();
+        }
+        scope.is("Desk", "d2")
+    });
+    assert!(has_moved && stops);
+}
+
+#[test]
+fn what_is_let_go_on_all_the_time_stops() {
+    let switches = switches();
+    let writer = write(&switches);
+    writer.kill(&kill(1, entity("Desk", "d1"))).unwrap();
+    let mut id = 1;
+    let stops = switches.stop(u64::MAX, None, NOW, |_| {
+        // The reader never sees one moment of the table.
+        id += 1;
+        writer.kill(&kill(id, entity("Desk", &format!("d{id}")))).unwrap();
+        writer.release(id - 1, "zoe", None).unwrap();
+        false
+    });
+    assert!(stops);
+}
