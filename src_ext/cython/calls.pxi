@@ -282,10 +282,17 @@ cdef Py_ssize_t pass_set(
     The elements are written to `passed.data`, where as many as are `left` have room.
     """
     cdef RememberedSet *remembered = &gate._sets[set_place(value)]
+    cdef ztfast_value *elements = <ztfast_value *>passed.data
+    cdef size_t at
     # Only sets of texts are remembered; an argument of another kind reads the same object as something else.
-    if kind != ZTFAST_STRING or remembered.set != value:
+    if kind != ZTFAST_STRING or remembered.set != value or remembered.passed.length > left[0]:
         return pass_new_set(gate, kind, value, passed, room, left)
+    # Another set of this call may take the place of this one.
     passed[0] = remembered.passed
+    passed.data = elements
+    for at in range(passed.length):
+        elements[at] = remembered.elements[at]
+    left[0] -= passed.length
     return room - remembered.taken
 
 

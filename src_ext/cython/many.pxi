@@ -59,9 +59,11 @@ cdef object decide_rows(Gate gate, bint by_session, who, resources, tuple given)
         return strictly_in_range(gate, codes)
     patterns = numpy.zeros(rows, numpy.uint64) if absent is None else absent
     good = numpy.ones(rows, numpy.bool_) if bad is None else ~bad
-    # A required attribute may not be absent from any row, also if that is bad: all parts are made before any row leaves.
-    parts = [(pattern, batch.lacking(gate, pattern) if pattern else batch) for pattern in numpy.unique(patterns).tolist()]
-    for pattern, part in parts:
+    # A required attribute may not be absent from any row, also if that is bad. All parts are made before any row
+    # leaves.
+    absences = numpy.unique(patterns).tolist()
+    parts = [batch.lacking(gate, pattern) if pattern else batch for pattern in absences]
+    for pattern, part in zip(absences, parts, strict=True):
         at = numpy.flatnonzero((patterns == pattern) & good)
         if part is None or not len(at):
             continue

@@ -146,3 +146,24 @@ def test_a_set_of_texts_is_no_set_of_numbers() -> None:
     for decide in (gate.allows, gate.decide):
         with pytest.raises(ztfast.ContextError, match="Long"):
             decide(session, doc, texts, texts)
+
+
+def test_sets_of_one_call_that_share_a_place_are_their_own() -> None:
+    schema = """
+    entity User, Doc;
+    action see appliesTo { principal: User, resource: Doc, context: { a: Set<String>, b: Set<String> } };
+    """
+    policy = 'permit (principal, action, resource) when { context.a.contains("one") && context.b.contains("two") };'
+    bundle = ztfast.compile(ztfast.Text(policy), schema=ztfast.Text(schema, "s.cedarschema"), warnings="ignore")
+    engine = ztfast.Engine(bundle)
+    session = engine.admit(ztfast.Identity('User::"u"', not_after=float("inf")))
+    doc, gate = engine.resource('Doc::"d"'), engine.prepare("see", "a", "b")
+    ones = [("one", str(number)) for number in range(20)]
+    twos = [("two", str(number)) for number in range(20)]
+    for one in ones:
+        for two in twos:
+            # The first is remembered, and the second may take its place within the call.
+            for decide in (gate.allows, gate.decide, gate.allows, gate.decide):
+                assert decide(session, doc, one, two)
+                assert not decide(session, doc, two, one)
+                assert not decide(session, doc, one, one)

@@ -117,8 +117,8 @@ MUTANTS = (
     Mutant(
         "batch: what came after the batch's snapshot is another's",
         BATCH,
-        "        if !self.snapshot.loaded.uids.is_newest() {\n            self.look_up_in",
-        "        if !self.snapshot.loaded.uids.is_newest() && codes.is_empty() {\n            self.look_up_in",
+        "if !self.snapshot.loaded.uids.is_newest() {\n                self.look_up_in",
+        "if !self.snapshot.loaded.uids.is_newest() && codes.is_empty() {\n                self.look_up_in",
         Rust("engine/tests/releases.rs", "what_came_later_is_unknown_to_an_older_snapshot"),
     ),
     Mutant(

@@ -35,8 +35,8 @@ MUTANTS = (
     Mutant(
         "gate: a set of texts is remembered as one of numbers",
         CALLS,
-        "    if kind != ZTFAST_STRING or remembered.set != value:",
-        "    if remembered.set != value:",
+        "    if kind != ZTFAST_STRING or remembered.set != value or",
+        "    if remembered.set != value or",
         Python("tests/api/test_remembered_sets.py::test_a_set_of_texts_is_no_set_of_numbers"),
     ),
     Mutant(
@@ -272,8 +272,8 @@ MUTANTS = (
     Mutant(
         "gate: rows of which something is absent are decided as the others",
         MANY,
-        "part = batch.lacking(gate, pattern) if pattern else batch",
-        "part = batch",
+        "[batch.lacking(gate, pattern) if pattern else batch for pattern in absences]",
+        "[batch for pattern in absences]",
         Python("tests/api/test_values.py::test_what_is_absent_is_as_if_it_were_left_out"),
     ),
     Mutant(

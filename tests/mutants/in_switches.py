@@ -190,8 +190,8 @@ MUTANTS = (
     Mutant(
         "kills: rows that differ in their arguments only are not looked at",
         "engine/src/batch.rs",
-        "if principals.are_sessions() && self.is_stopped(place, resource) {",
-        "if principals.are_sessions() && place == Place(usize::MAX) {",
+        "(self.is_killed() || self.is_stopped(place, resource)).then_some(Code::Killed)",
+        "(self.is_killed() && self.is_stopped(place, resource)).then_some(Code::Killed)",
         KILLS,
     ),
     Mutant(
