@@ -32,9 +32,9 @@ const DESK_1_000_ROWS: u64 = limit(61_062);
 
 /// While an entity is killed whose bit is none of the request's; while one is whose bit is; and while the firm is, and
 /// the action is exempt.
-const DESK_ORDER_WHILE_ANOTHER_IS_KILLED: u64 = limit(479);
+const DESK_ORDER_WHILE_ANOTHER_IS_KILLED: u64 = limit(499);
 const DESK_ORDER_WHILE_ANOTHER_OF_ITS_BIT_IS_KILLED: u64 = limit(1_428);
-const DESK_CANCEL_WHILE_THE_FIRM_IS_KILLED: u64 = limit(461);
+const DESK_CANCEL_WHILE_THE_FIRM_IS_KILLED: u64 = limit(429);
 
 /// By sessions in a state that processes share, and with live attributes: when a session was proved, and its risk; and
 /// besides, one of its factors.
