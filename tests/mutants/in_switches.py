@@ -218,15 +218,15 @@ MUTANTS = (
     Mutant(
         "kills: one that moves to a record that a reader has passed stops nothing",
         SWITCHES,
-        "            if self.changes() == before {\n                return false;",
-        "            if before != u64::MAX {\n                return false;",
+        "if found.is_some() || self.changes() == before {",
+        "if found.is_some() || before != u64::MAX {",
         Rust(TESTS, "a_kill_that_moves_to_another_record_is_in_force_all_the_time"),
     ),
     Mutant(
         "kills: a reader that writers overtake each time lets go on",
         SWITCHES,
-        "                return false;\n            }\n        }\n        true\n    }",
-        "                return false;\n            }\n        }\n        false\n    }",
+        "        Some(otherwise)\n",
+        "        None\n",
         Rust(TESTS, "what_is_let_go_on_all_the_time_stops"),
     ),
 )

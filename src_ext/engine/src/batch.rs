@@ -64,7 +64,7 @@ impl Batch {
     ) -> Result<Place, Code> {
         let place = principal?;
         let stopped = || (self.is_killed() || self.is_stopped(place, resource)).then_some(Code::Killed);
-        match self.shared.at_one_moment(stopped).filter(|_| principals.are_sessions()) {
+        match self.shared.switches.at_one_moment(Code::Killed, stopped).filter(|_| principals.are_sessions()) {
             Some(code) => Err(code),
             None => Ok(place),
         }
@@ -259,7 +259,7 @@ impl Batch {
         codes: &mut [u8],
         chunk: &mut Chunk,
     ) {
-        let looked = self.shared.at_one_moment(|| {
+        let looked = self.shared.switches.at_one_moment(Code::Killed, || {
             self.look_up_in::<false>(principals, resources, now_ns, first, codes, chunk);
             // This check comes last, when all data of the rows has been read.
             if !self.snapshot.loaded.uids.is_newest() {

@@ -42,7 +42,7 @@ impl Shared {
         let code = self.evaluate(snapshot, action, principal, resource, context, determining);
         // Reading the request and evaluating it may have taken long: the session may be over, or something killed.
         let of_request = |number| context.foreign_uid(number);
-        let denial = self.at_one_moment(|| {
+        let denial = self.switches.at_one_moment(Code::Killed, || {
             self.session_principal(snapshot, action, session).err().or_else(|| {
                 let stops = self.kill_stops(snapshot, action, principal, Some(resource), &of_request);
                 stops.then_some(Code::Killed)

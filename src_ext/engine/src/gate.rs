@@ -364,7 +364,7 @@ impl Gate {
     #[cold]
     #[inline(never)]
     fn killed(&self, now_ns: i64, session: SessionId, resource: Handle) -> Option<Code> {
-        self.shared.at_one_moment(|| self.killed_in_passing(now_ns, session, resource))
+        self.shared.switches.at_one_moment(Code::Killed, || self.killed_in_passing(now_ns, session, resource))
     }
 
     fn killed_in_passing(&self, now_ns: i64, session: SessionId, resource: Handle) -> Option<Code> {

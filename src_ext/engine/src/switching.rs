@@ -5,7 +5,6 @@
 use crate::kills::{KillError, KillRequest, ToStop, members};
 use crate::shared::Shared;
 use crate::snapshot::{LoadedBundle, Snapshot};
-use ztfast_codes::Code;
 use ztfast_live::{
     FIRM, FOR_ALL, KILLS, Kill, Market, MarketState, OwnedUid, Place, Released, Role, Scope, Stopped, SwitchError,
     uid_bit, uid_hash,
@@ -96,9 +95,6 @@ impl Snapshot {
     }
 }
 
-/// How often a reader that writers overtake looks again.
-const TRIES: usize = 16;
-
 impl Shared {
     /// Refuse to change switches where the engine may not. Return the time.
     fn check_switches(&self, what: &'static str) -> Result<Reading, KillError> {
@@ -121,19 +117,6 @@ impl Shared {
     fn stops_firm(&self, loaded: &LoadedBundle, action: Option<u32>) -> bool {
         let key = action.and_then(|action| loaded.switch_keys.actions.get(action as usize));
         self.switches.stop(FIRM, key, self.now_ns(), |_| false)
-    }
-
-    /// Look for what denies until writers of kills do not disturb it: kills are looked at one after the other, and one
-    /// may be made where this had looked, and another released where it had not.
-    pub(crate) fn at_one_moment(&self, mut look: impl FnMut() -> Option<Code>) -> Option<Code> {
-        for _ in 0..TRIES {
-            let before = self.switches.changes();
-            let found = look();
-            if found.is_some() || self.switches.changes() == before {
-                return found;
-            }
-        }
-        Some(Code::Killed)
     }
 
     /// Return whether anything is killed.
@@ -185,22 +168,21 @@ impl Shared {
     /// uids of entities that only the request knows.
     pub(crate) fn market(&self, snapshot: &Snapshot, resource: EntityRef, foreign: ForeignUid<'_>) -> MarketState {
         let switches = &*self.switches;
-        for _ in 0..TRIES {
-            let (before, word) = (switches.changes(), switches.market_word());
+        let mut severest = MarketState::Normal;
+        let found = switches.at_one_moment(MarketState::Halted, || {
+            severest = MarketState::Normal;
+            let word = switches.market_word();
+            // The word alone is of one moment.
             if word == 0 || word & snapshot.switch_bits(resource, foreign) == 0 {
-                return MarketState::Normal;
+                return Some(MarketState::Normal);
             }
-            let mut severest = MarketState::Normal;
-            snapshot.any_above(resource, word, foreign, |ty, id| {
+            let is_halted = snapshot.any_above(resource, word, foreign, |ty, id| {
                 severest = severest.max(switches.market(ty, id));
                 severest == MarketState::Halted
             });
-            // As in `at_one_moment`.
-            if severest == MarketState::Halted || switches.changes() == before {
-                return severest;
-            }
-        }
-        MarketState::Halted
+            is_halted.then_some(MarketState::Halted)
+        });
+        found.unwrap_or(severest)
     }
 
     /// Return whether the store has an entity, a policy names it, or anything of this state has a number for it. Then

@@ -239,23 +239,31 @@ impl Switches {
         now_ns: i64,
         mut is_in: impl FnMut(&ScopeText<'_>) -> bool,
     ) -> bool {
+        let stops = || self.stop_in_passing(bits & self.word(), action, now_ns, &mut is_in).then_some(());
+        self.at_one_moment((), stops).is_some()
+    }
+
+    /// Look at several kills or markets as of one moment: while they are looked at one after the other, one may be made
+    /// where `look` was already, and another let go on where it was not yet.
+    ///
+    /// Return what `look` finds, at once; `None` if it finds nothing, and nothing was let go on meanwhile; `otherwise`
+    /// if something is let go on each time.
+    #[inline]
+    pub fn at_one_moment<T>(&self, otherwise: T, mut look: impl FnMut() -> Option<T>) -> Option<T> {
         for _ in 0..TRIES {
             let before = self.changes();
-            if self.stop_in_passing(bits & self.word(), action, now_ns, &mut is_in) {
-                return true;
-            }
-            // A kill may have been published where this had looked, and another withdrawn where it had not.
-            if self.changes() == before {
-                return false;
+            let found = look();
+            if found.is_some() || self.changes() == before {
+                return found;
             }
         }
-        true
+        Some(otherwise)
     }
 
     /// Return a number that grows before anything is let go on. Whoever reads it before and after what it looks at, and
     /// finds it the same, has seen all that is in force at the end.
-    #[must_use]
-    pub fn changes(&self) -> u64 {
+    #[inline]
+    fn changes(&self) -> u64 {
         fence(Ordering::Acquire);
         self.changes.load(Ordering::Acquire)
     }
