@@ -173,14 +173,14 @@ cdef uint32_t decide_passed(Gate gate, PyObject *const *arguments, ztfast_determ
     )
 
 
-cdef inline size_t text_place(PyObject *text) noexcept:
-    """Return the place of a text among those that a gate remembers. Objects of one size lie at multiples of it."""
-    return (<uint64_t><uintptr_t>text >> 4) * <uint64_t>0x9E3779B97F4A7C15 >> 32 & REMEMBERED_TEXTS - 1
+cdef inline size_t remembered_place(PyObject *value, size_t count) noexcept:
+    """Return the place of an object among so many remembered ones. Objects of one size lie at multiples of it."""
+    return (<uint64_t><uintptr_t>value >> 4) * <uint64_t>0x9E3779B97F4A7C15 >> 32 & count - 1
 
 
 cdef inline Py_ssize_t pass_text(Gate gate, PyObject *text, ztfast_value *passed, Py_ssize_t room) noexcept:
     """Pass a text, and return what is left of the room; NO_ROOM to leave it to a context."""
-    cdef RememberedText *remembered = &gate._texts[text_place(text)]
+    cdef RememberedText *remembered = &gate._texts[remembered_place(text, REMEMBERED_TEXTS)]
     if remembered.text != text:
         return pass_new_text(gate, text, passed, room)
     passed[0] = remembered.passed
@@ -188,7 +188,7 @@ cdef inline Py_ssize_t pass_text(Gate gate, PyObject *text, ztfast_value *passed
 
 
 cdef Py_ssize_t pass_new_text(Gate gate, PyObject *text, ztfast_value *passed, Py_ssize_t room) noexcept:
-    cdef RememberedText *remembered = &gate._texts[text_place(text)]
+    cdef RememberedText *remembered = &gate._texts[remembered_place(text, REMEMBERED_TEXTS)]
     cdef Py_ssize_t length
     cdef const char *data
     cdef int32_t status
@@ -243,13 +243,9 @@ cdef inline bint own_number(Gate gate, int64_t *number) noexcept:
     return True
 
 
-cdef inline size_t set_place(PyObject *value) noexcept:
-    return (<uint64_t><uintptr_t>value >> 4) * <uint64_t>0x9E3779B97F4A7C15 >> 32 & REMEMBERED_SETS - 1
-
-
 cdef int remember_set(Gate gate, PyObject *value, ztfast_value *passed, Py_ssize_t taken) noexcept:
     """Remember a frozenset or a tuple of texts, which cannot change, and how it is passed."""
-    cdef RememberedSet *remembered = &gate._sets[set_place(value)]
+    cdef RememberedSet *remembered = &gate._sets[remembered_place(value, REMEMBERED_SETS)]
     cdef Py_ssize_t at, count = passed.length
     if count > MOST_REMEMBERED or not ztfast_is_frozen(value) or not forget_set(remembered):
         return 0
@@ -281,7 +277,7 @@ cdef Py_ssize_t pass_set(
 
     The elements are written to `passed.data`, where as many as are `left` have room.
     """
-    cdef RememberedSet *remembered = &gate._sets[set_place(value)]
+    cdef RememberedSet *remembered = &gate._sets[remembered_place(value, REMEMBERED_SETS)]
     cdef ztfast_value *elements = <ztfast_value *>passed.data
     cdef size_t at
     # Only sets of texts are remembered; an argument of another kind reads the same object as something else.
