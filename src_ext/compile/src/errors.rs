@@ -6,6 +6,7 @@
 //! with `principal.limit` errs iff the latter does, which is resolved for each class of principals. No two ways hold
 //! at once, and what is left out cannot err: where that is not sure, [`Expr::Fails`] asks for it.
 
+use crate::layout::kind_of_slot;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use ztfast_cedar::ir::{Attribute, Binary, Datum, Expr, Ext, Type, Unary, Var};
@@ -310,16 +311,9 @@ impl<'a> Errors<'a> {
             },
             Expr::Set(_) => Tag::Set,
             Expr::GetAttr(record, name) => match &self.fields(record)?.get(name)?.ty {
-                Type::Bool => Tag::Bool,
-                Type::Long => Tag::Long,
-                Type::String => Tag::String,
-                Type::Decimal => Tag::Decimal,
-                Type::Datetime => Tag::Datetime,
-                Type::Duration => Tag::Duration,
                 Type::Ip => IP,
-                Type::Entity(_) => Tag::Entity,
-                Type::Set(_) => Tag::Set,
                 Type::Record(_) => Tag::Record,
+                ty => kind_of_slot(ty),
             },
         })
     }

@@ -76,7 +76,7 @@ fn fields(attributes: &BTreeMap<Arc<str>, Attribute>, tables: &mut Tables, kinds
                 Node::Record { presence, fields: fields(inner, tables, kinds) }
             } else {
                 intern_names(&attribute.ty, tables);
-                Node::Leaf { slot: slot(kind(&attribute.ty), kinds), ty: value_type(&attribute.ty) }
+                Node::Leaf { slot: slot(kind_of_slot(&attribute.ty), kinds), ty: value_type(&attribute.ty) }
             };
             Field { name: name.to_string(), key: tables.string(name), required: attribute.required, node }
         })
@@ -97,7 +97,8 @@ fn intern_names(ty: &Type, tables: &mut Tables) {
     }
 }
 
-const fn kind(ty: &Type) -> Tag {
+/// Return the kind of a slot that holds values of a type.
+pub const fn kind_of_slot(ty: &Type) -> Tag {
     match ty {
         Type::Bool => Tag::Bool,
         Type::Long => Tag::Long,
