@@ -63,11 +63,11 @@ impl Batch {
         resource: Place,
     ) -> Result<Place, Code> {
         let place = principal?;
-        let stopped = || (self.is_killed() || self.is_stopped(place, resource)).then_some(Code::Killed);
-        match self.shared.switches.at_one_moment(Code::Killed, stopped).filter(|_| principals.are_sessions()) {
-            Some(code) => Err(code),
-            None => Ok(place),
+        if !principals.are_sessions() {
+            return Ok(place);
         }
+        let stopped = || (self.is_killed() || self.is_stopped(place, resource)).then_some(Code::Killed);
+        self.shared.switches.at_one_moment(Code::Killed, stopped).map_or(Ok(place), Err)
     }
 
     /// Return whether a kill of an entity stops the action between two places.
