@@ -204,15 +204,15 @@ MUTANTS = (
     Mutant(
         "kills: a decision over a dict looks at none",
         "python/src/deciding.rs",
-        "if self.shared.kill_stops(self.snapshot, action, principal, resource.ok(), &of_request) {",
-        "if resource.is_err() && self.shared.kill_stops(self.snapshot, action, principal, None, &of_request) {",
+        "self.shared.denial(self.snapshot, action, session, resource.ok(), &of_request) {",
+        "self.shared.denial(self.snapshot, action, session, None, &of_request).filter(|_| resource.is_err()) {",
         KILLS,
     ),
     Mutant(
         "kills: entitlements look at none",
         "python/src/deciding.rs",
-        "*allowed = !self.shared.kill_stops(self.snapshot, action, principal, Some(resource), &|_| None);",
-        "let _ = (principal, resource, allowed);",
+        "*allowed = self.shared.denial(self.snapshot, action, session, Some(resource), &|_| None).is_none();",
+        "let _ = (session, resource, allowed);",
         KILLS,
     ),
     Mutant(
@@ -221,6 +221,13 @@ MUTANTS = (
         "if found.is_some() || self.changes() == before {",
         "if found.is_some() || before != u64::MAX {",
         Rust(TESTS, "a_kill_that_moves_to_another_record_is_in_force_all_the_time"),
+    ),
+    Mutant(
+        "kills: one that moves to the firm after a reader looked at that stops nothing",
+        "engine/src/evaluate.rs",
+        "self.switches.at_one_moment(Code::Killed, || {",
+        "Some(()).and_then(|()| {",
+        Rust("engine/tests/side_by_side.rs", "a_kill_that_moves_from_an_entity_to_the_firm_is_in_force_all_the_time"),
     ),
     Mutant(
         "kills: a reader that writers overtake each time lets go on",

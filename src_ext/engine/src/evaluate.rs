@@ -41,13 +41,7 @@ impl Shared {
         let &SessionRequest { snapshot, session, action, principal, resource, context } = request;
         let code = self.evaluate(snapshot, action, principal, resource, context, determining);
         // Reading the request and evaluating it may have taken long: the session may be over, or something killed.
-        let of_request = |number| context.foreign_uid(number);
-        let denial = self.switches.at_one_moment(Code::Killed, || {
-            self.session_principal(snapshot, action, session).err().or_else(|| {
-                let stops = self.kill_stops(snapshot, action, principal, Some(resource), &of_request);
-                stops.then_some(Code::Killed)
-            })
-        });
+        let denial = self.denial(snapshot, action, session, Some(resource), &|number| context.foreign_uid(number));
         if denial.is_some() {
             determining.clear();
         }
@@ -72,14 +66,9 @@ impl Shared {
         code: Code,
     ) -> Decision {
         let Some(action) = action else { return self.deny(session, Code::StaleGate) };
-        let denial = self.session_principal(snapshot, action, session).and_then(|principal| {
-            let resource = self.handle_entity(snapshot, resource);
-            if self.kill_stops(snapshot, action, principal, resource.ok(), &|_| None) {
-                return Err(Code::Killed);
-            }
-            resource
-        });
-        self.deny(session, denial.err().unwrap_or(code))
+        let resource = self.handle_entity(snapshot, resource);
+        let denial = self.denial(snapshot, action, session, resource.ok(), &|_| None);
+        self.deny(session, denial.or(resource.err()).unwrap_or(code))
     }
 
     /// Decide by policy alone, without session and kill switch.
@@ -145,19 +134,27 @@ impl Shared {
         snapshot.entity(place).ok_or(Code::NotApplicable)
     }
 
-    /// Return whether a kill of an entity stops an action between these two; that of the whole firm is
-    /// [`Self::session_principal`]'s. `None` is a resource of which the bundle knows nothing. `foreign` gives the uids
-    /// of entities that only the request knows.
+    /// Return the code that denies a session an action on a resource whatever policy says: that of the session, or of a
+    /// kill. All kills are those of one moment. `None` is a resource of which the bundle knows nothing. `foreign` gives
+    /// the uids of entities that only the request knows.
     #[must_use]
-    pub fn kill_stops(
+    pub fn denial(
         &self,
         snapshot: &Snapshot,
         action: u32,
-        principal: EntityRef,
+        session: SessionId,
         resource: Option<EntityRef>,
         foreign: &dyn Fn(u32) -> Option<OwnedUid>,
-    ) -> bool {
-        self.stops_some() && self.stops_between(snapshot, Some(action), [Some(principal), resource], foreign)
+    ) -> Option<Code> {
+        self.switches.at_one_moment(Code::Killed, || {
+            let principal = match self.session_principal(snapshot, action, session) {
+                Ok(principal) => principal,
+                Err(code) => return Some(code),
+            };
+            let entities = [Some(principal), resource];
+            let stops = self.stops_some() && self.stops_between(snapshot, Some(action), entities, foreign);
+            stops.then_some(Code::Killed)
+        })
     }
 
     /// Return the entity of a handle in this snapshot's bundle.

@@ -1,11 +1,13 @@
-//! Threads decide while another one changes everything that they read. `make test-tsan` watches them for data races.
+//! Decisions while everything that they read changes. `make test-tsan` watches their threads for data races.
 
 mod world;
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use world::{Kind, changed_user, uid};
 use ztfast_engine::{
-    Admission, Determining, Engine, EngineOptions, MarketState, NewProof, SessionId, SessionStatus, ToStop,
+    Admission, Code, Determining, Engine, EngineOptions, KillRequest, MarketState, NewProof, RequestBuilder, SessionId,
+    SessionStatus, ToStop,
 };
 
 /// How often everything is changed, at least and at most.
@@ -76,4 +78,42 @@ fn no_thread_decides_by_what_another_had_revoked_before() {
         deciding.map(|thread| thread.join().unwrap())
     });
     assert!(counts.iter().all(|(decisions, denied)| decisions > denied), "{counts:?}");
+}
+
+#[test]
+fn a_kill_that_moves_from_an_entity_to_the_firm_is_in_force_all_the_time() {
+    let engine = Engine::new(Kind::World(None).bundle(), None, EngineOptions::default()).unwrap();
+    let principal = engine.handle("User", "u").unwrap();
+    let session = engine.admit(&Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX }).unwrap();
+    let of_all = KillRequest {
+        scope: None,
+        actions: ToStop::Usual,
+        by: "ann",
+        reason: "a drill",
+        until_ns: None,
+        two_persons: false,
+    };
+    let kill = |scope| engine.kill(&KillRequest { scope, ..of_all }).unwrap().0.id;
+    let snapshot = engine.snapshot();
+    let mut builder = RequestBuilder::new(&snapshot, 0);
+    let doc = builder.entity("Doc", "new").unwrap();
+    let denial = |meanwhile: &dyn Fn()| {
+        engine.denial(&snapshot, 0, session, Some(doc), &|number| {
+            meanwhile();
+            builder.foreign_uid(number)
+        })
+    };
+    assert_eq!(denial(&|| {}), None);
+    let of_doc = kill(Some(("Doc", "new")));
+    assert_eq!(denial(&|| {}), Some(Code::Killed));
+    let asked = Cell::new(0);
+    let moved = denial(&|| {
+        asked.set(asked.get() + 1);
+        // The firm was looked at before the document.
+        if asked.get() == 1 {
+            kill(None);
+            engine.release_kill(of_doc, "zoe", None).unwrap();
+        }
+    });
+    assert_eq!((moved, asked.get()), (Some(Code::Killed), 1));
 }

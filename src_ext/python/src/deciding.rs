@@ -141,8 +141,8 @@ impl Decider<'_> {
             self.know(builder, resource)?;
             let resource = self.entity(builder, resource)?;
             let of_request = |number| builder.foreign_uid(number);
-            if self.shared.kill_stops(self.snapshot, action, principal, resource.ok(), &of_request) {
-                return Ok(Err(Code::Killed));
+            if let Some(code) = self.shared.denial(self.snapshot, action, session, resource.ok(), &of_request) {
+                return Ok(Err(code));
             }
             Ok(resource.map(|resource| RequestEntities { principal, resource }))
         };
@@ -187,14 +187,11 @@ impl Decider<'_> {
                 Ok(principal) => self.snapshot.entitlements(action, principal, &resources, &request, market),
                 Err(_) => vec![false; resources.len()],
             };
-            // The session may no longer be valid: all this takes long, and reading the context may run Python code.
-            match self.shared.session_principal(self.snapshot, action, SessionId(session)) {
-                Ok(principal) => {
-                    for (allowed, &resource) in allowed.iter_mut().zip(&resources).filter(|(allowed, _)| **allowed) {
-                        *allowed = !self.shared.kill_stops(self.snapshot, action, principal, Some(resource), &|_| None);
-                    }
-                }
-                Err(_) => allowed.fill(false),
+            // All this takes long, and reading the context may run Python code: the session may no longer be valid, or
+            // something killed.
+            let session = SessionId(session);
+            for (allowed, &resource) in allowed.iter_mut().zip(&resources).filter(|(allowed, _)| **allowed) {
+                *allowed = self.shared.denial(self.snapshot, action, session, Some(resource), &|_| None).is_none();
             }
             (resources, allowed)
         }))
