@@ -238,7 +238,7 @@ class Engine(Sessions, Changing, Switching):
         resource: UidLike | EntityHandle,
         context: Mapping[str, Any] | None = None,
     ) -> Decision:
-        """Decide for a session: check its validity, the kill switch, and policy.
+        """Decide for a session: check its validity, the kills, and policy.
 
         The other arguments are as for :meth:`evaluate`. A session of another engine is DENY with code UNKNOWN_SESSION,
         another engine's handle with UNKNOWN_HANDLE.

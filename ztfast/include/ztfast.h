@@ -341,7 +341,7 @@ typedef struct {
      * bundle generation `generation`. This ends a call that was begun.
      * ZTFAST_UNDECIDED if nothing was decided: a value is not of its argument's kind, cannot be passed, or exceeds the room
      * that a call has; the newest bundle has another generation; there are more values than arguments, or than
-     * ZTFAST_MAX_VALUES; a pointer is NULL; a bundle or a change came meanwhile; or the kill switch stops the action. Then
+     * ZTFAST_MAX_VALUES; a pointer is NULL; a bundle or a change came meanwhile; or a kill stops the action. Then
      * begin() a call: its functions say what is wrong, and its decision has the code. After that, or if generation() has
      * changed, get the numbers from literal() again. */
     uint32_t (*decide_values)(ztfast_gate *gate, uint64_t session, uint64_t resource, const ztfast_value *values, size_t count,

@@ -91,7 +91,7 @@ impl Gate {
     /// Pass values and decide in one step, which is the quickest way if there are texts, entities, sets or addresses.
     /// Numbers of texts are of this bundle generation. `None` if nothing was decided: a value is not of its
     /// argument's type or there is no room for it, the generation is another one, there are more than 16 values, a
-    /// bundle or a change came meanwhile, or the kill switch stops the action. Then [`Self::begin`] a call: its methods
+    /// bundle or a change came meanwhile, or a kill stops the action. Then [`Self::begin`] a call: its methods
     /// say what is wrong.
     #[inline]
     pub fn decide_values(

@@ -78,7 +78,7 @@ impl<'a, T: Copy> Column<'a, T> {
 /// The principals of a batch.
 #[derive(Debug, Clone, Copy)]
 pub enum Principals<'a> {
-    /// Ids of sessions: validity and kill switch are checked.
+    /// Ids of sessions: validity and kills are checked.
     Sessions(Column<'a, u64>),
     /// Handles of principals: policy alone decides.
     Handles(Column<'a, u64>),

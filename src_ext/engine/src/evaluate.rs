@@ -71,7 +71,7 @@ impl Shared {
         self.deny(session, denial.or(resource.err()).unwrap_or(code))
     }
 
-    /// Decide by policy alone, without session and kill switch.
+    /// Decide by policy alone, without session and kills.
     pub fn evaluate(
         &self,
         snapshot: &Snapshot,

@@ -2,7 +2,8 @@
 //!
 //! Decisions read one word, which is 0 while nothing is killed. Otherwise it holds a bit for each scope, found by a
 //! hash of its uid, so a decision whose principal and resource have none of these bits goes on. The others look at the
-//! records. Nobody waits: a record is published by its state word ([`StateWord`]), and read again if it changed.
+//! records. Nobody waits: a record is published by its state word ([`StateWord`]), and read again if it changed. A
+//! count grows before anything is let go on, so several are seen as of one moment ([`Switches::at_one_moment`]).
 //!
 //! Writers exclude each other by a lock of the caller's, and may be killed at any instruction. So a bit is set before
 //! its record is published, and a record is withdrawn before its bit is cleared: what a writer leaves costs time, until
@@ -261,7 +262,7 @@ impl Switches {
     }
 
     /// Return a number that grows before anything is let go on. Whoever reads it before and after what it looks at, and
-    /// finds it the same, has seen all that is in force at the end.
+    /// finds it the same, has seen all that was in force at the beginning.
     #[inline]
     fn changes(&self) -> u64 {
         fence(Ordering::Acquire);
