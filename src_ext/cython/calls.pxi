@@ -280,6 +280,8 @@ cdef Py_ssize_t pass_set(
     cdef RememberedSet *remembered = &gate._sets[remembered_place(value, REMEMBERED_SETS)]
     cdef ztfast_value *elements = <ztfast_value *>passed.data
     cdef size_t at
+    if kind == ZTFAST_ENTITY:
+        return pass_entities(value, passed, room, left)
     # Only sets of texts are remembered; an argument of another kind reads the same object as something else.
     if kind != ZTFAST_STRING or remembered.set != value or remembered.passed.length > left[0]:
         return pass_new_set(gate, kind, value, passed, room, left)
@@ -292,6 +294,18 @@ cdef Py_ssize_t pass_set(
     return room - remembered.taken
 
 
+cdef inline Py_ssize_t begin_set(
+    PyObject *value, ztfast_elements *elements, ztfast_value *passed, Py_ssize_t room, Py_ssize_t *left
+) noexcept:
+    """Find the elements of a set, and return what they leave of the room; NO_ROOM to leave the set to a context."""
+    if not ztfast_find_elements(value, elements) or elements.count > left[0]:
+        return NO_ROOM
+    left[0] -= elements.count
+    passed.length = <uint32_t>elements.count
+    room -= elements.count * EACH_ELEMENT
+    return room
+
+
 cdef Py_ssize_t pass_new_set(
     Gate gate, int kind, PyObject *value, ztfast_value *passed, Py_ssize_t room, Py_ssize_t *left
 ) noexcept:
@@ -299,11 +313,9 @@ cdef Py_ssize_t pass_new_set(
     cdef ztfast_value *element = <ztfast_value *>passed.data
     cdef PyObject *item
     cdef Py_ssize_t before = room
-    if not ztfast_find_elements(value, &elements) or elements.count > left[0]:
+    room = begin_set(value, &elements, passed, room, left)
+    if room < 0:
         return NO_ROOM
-    left[0] -= elements.count
-    passed.length = <uint32_t>elements.count
-    room -= elements.count * EACH_ELEMENT
     while elements.count > 0:
         elements.count -= 1
         item = ztfast_next_element(&elements)
@@ -313,18 +325,32 @@ cdef Py_ssize_t pass_new_set(
             room = pass_text(gate, item, element, room)
         else:
             element.kind = 0
-            if kind == ZTFAST_ENTITY:
-                if <void *>item.ob_type != HANDLE:
-                    return NO_ROOM
-                room -= (<EntityHandle>item)._size
-                element.number = <int64_t>(<EntityHandle>item).handle
-            elif ztfast_in_place(kind, item, &element.number) != 0:
+            if ztfast_in_place(kind, item, &element.number) != 0:
                 return NO_ROOM
         if room < 0:
             return NO_ROOM
         element += 1
     if kind == ZTFAST_STRING:
         remember_set(gate, value, passed, before - room)
+    return room
+
+
+cdef Py_ssize_t pass_entities(PyObject *value, ztfast_value *passed, Py_ssize_t room, Py_ssize_t *left) noexcept:
+    """Pass a set of entities, as :func:`pass_set` does."""
+    cdef ztfast_elements elements
+    cdef ztfast_value *element = <ztfast_value *>passed.data
+    cdef PyObject *item
+    room = begin_set(value, &elements, passed, room, left)
+    if room < 0:
+        return NO_ROOM
+    while elements.count > 0:
+        elements.count -= 1
+        item = ztfast_next_element(&elements)
+        if item == NULL or <void *>item.ob_type != HANDLE:
+            return NO_ROOM
+        room -= (<EntityHandle>item)._size
+        element.kind, element.number = 0, <int64_t>(<EntityHandle>item).handle
+        element += 1
     return room
 
 

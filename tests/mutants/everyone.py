@@ -10,6 +10,7 @@ import in_lifting
 import in_live
 import in_live_attributes
 import in_mailbox
+import in_memo
 import in_python
 import in_step_up
 import in_strict_errors
@@ -26,6 +27,7 @@ MUTANTS = (
     *in_live.MUTANTS,
     *in_switches.MUTANTS,
     *in_mailbox.MUTANTS,
+    *in_memo.MUTANTS,
     *in_python.MUTANTS,
     *in_gate.MUTANTS,
     *in_columns.MUTANTS,

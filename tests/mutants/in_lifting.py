@@ -24,8 +24,6 @@ ONE_STEP = Python("tests/embed/test_table_values.py::test_values_are_passed_and_
 CALLS = "engine/tests/calls.rs"
 NOT_KEPT = Rust(CALLS, "values_that_are_not_kept_decide_what_they_do_if_they_are")
 LEFT = Rust(CALLS, "values_that_are_not_kept_are_left_to_those_that_are_where_they_must_be")
-MEMO = "engine/src/memo.rs"
-TOKENS = Rust(CALLS, "a_value_with_a_token_answers_what_it_did_before_and_no_other")
 CHANGED = Rust(CALLS, "a_change_of_an_entity_in_the_context_is_seen")
 PROPERTY = Rust("engine/src/specialise/tests.rs", "what_is_lifted_decides_as_the_interpreter_does")
 
@@ -437,41 +435,6 @@ MUTANTS = (
         PASSED,
         "if by_answers.needs_values { None } else { Some(leave(code)) }",
         "Some(leave(code))",
-    ),
-    Mutant(
-        "memo: answers are another argument's",
-        MEMO,
-        "Some(Self { key: token << PLACE_BITS | place as u64, version })",
-        "Some(Self { key: token << PLACE_BITS | place as u64 & 0, version })",
-        TOKENS,
-    ),
-    Mutant(
-        "memo: answers are another bundle's",
-        MEMO,
-        "(entry.key == key.key && entry.version == key.version).then_some(&entry.known)",
-        "(entry.key == key.key).then_some(&entry.known)",
-        TOKENS,
-    ),
-    Mutant(
-        "memo: answers are another value's",
-        MEMO,
-        "(entry.key == key.key && entry.version == key.version).then_some(&entry.known)",
-        "(entry.key != 0 && entry.version == key.version).then_some(&entry.known)",
-        TOKENS,
-    ),
-    Mutant(
-        "memo: answers of earlier arguments are remembered, too",
-        PASSED,
-        "(std::mem::take(self.answers), self.unknown)",
-        "(*self.answers, self.unknown)",
-        TOKENS,
-    ),
-    Mutant(
-        "memo: a set answers about another principal",
-        PASSED,
-        "Ask::Set { .. } if self.principal.is_none() =>",
-        "Ask::Set { .. } =>",
-        Rust(CALLS, "what_a_set_answers_about_the_principal_is_not_remembered"),
     ),
     Mutant(
         "answers: a set that is not kept is empty",

@@ -32,7 +32,7 @@ pub(crate) const NO_POLICY: u32 = u32::MAX;
 const HEAD: usize = 2;
 /// The most arguments of a gate whose lines take one cache line.
 const FEW: usize = 3;
-/// The words of a line of four arguments.
+/// The words of a line of four to seven arguments.
 const WIDE: usize = 2 * CACHE_LINE;
 /// The words of a cache line.
 const CACHE_LINE: usize = 8;
@@ -139,6 +139,8 @@ pub(crate) struct Lines {
     wide: Box<[u64]>,
     /// The words of a wide line.
     stride: usize,
+    /// The places of the arguments that some line bounds.
+    bounded: Box<[u16]>,
     inequalities: Box<[Narrow]>,
     details: Box<[Detail]>,
     clauses: Box<[Clause]>,
@@ -240,22 +242,24 @@ impl Lines {
     }
 
     /// Return a line's head, and its intervals: for each argument the least number, and the distance to the greatest.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // what is read stays in registers
     fn read(&self, number: usize) -> Option<([u64; HEAD], &[[u64; 2]])> {
         if let Some(line) = self.narrow.get(number) {
             return Some((line.head, &line.intervals));
         }
-        let start = number.checked_mul(self.stride)?;
-        let (head, intervals) = self.wide.get(start..start.checked_add(self.stride)?)?.split_first_chunk()?;
+        let start = number.wrapping_mul(self.stride);
+        let (head, intervals) = self.wide.get(start..start.wrapping_add(self.stride))?.split_first_chunk()?;
         Some((*head, intervals.as_chunks().0))
     }
 
     /// Return the answer of a line with four arguments or more.
     #[inline(never)]
     fn wide_answer(&self, number: usize, values: &[i64]) -> u8 {
-        match values.try_into() {
-            Ok(values) => self.answer_of_four(number, values),
-            Err(_) => self.answer_of_many(number, values),
+        match values.len() {
+            4 => self.answer_of::<4>(number, values),
+            5 => self.answer_of::<5>(number, values),
+            _ => self.answer_of_many(number, values),
         }
     }
 
@@ -284,14 +288,15 @@ impl Lines {
         }
     }
 
-    /// Return the answer of a line with four arguments.
+    /// Return the answer of a line with this many arguments, at most seven.
     #[inline(never)]
-    fn answer_of_four(&self, number: usize, values: &[i64; 4]) -> u8 {
-        let (start, &[a, b, c, d]) = (number.wrapping_mul(WIDE), values);
+    fn answer_of<const N: usize>(&self, number: usize, values: &[i64]) -> u8 {
+        let (start, Some(first)) = (number.wrapping_mul(WIDE), values.first_chunk::<N>()) else { return WALK };
         let line = self.wide.get(start..start.wrapping_add(WIDE)).filter(|_| self.stride == WIDE);
         let Some(&[head, link, ref words @ ..]) = line.and_then(|line| line.first_chunk::<WIDE>()) else { return WALK };
-        let ([of_a, of_b, of_c, of_d, ..], _) = words.as_chunks() else { return WALK };
-        if lies_in(a, *of_a) & lies_in(b, *of_b) & lies_in(c, *of_c) & lies_in(d, *of_d) {
+        let Some(intervals) = words.as_chunks().0.first_chunk::<N>() else { return WALK };
+        let within = first.iter().zip(intervals).fold(true, |all, (&value, &interval)| all & lies_in(value, interval));
+        if within {
             return self.inside([head, link], values, Self::called_details);
         }
         match (head >> 8) as u8 {
@@ -318,16 +323,23 @@ impl Lines {
     /// Return the answer inside of the box.
     #[inline(always)]
     #[allow(clippy::inline_always)] // as above
-    fn inside(&self, [head, link]: [u64; HEAD], values: &[i64], details: impl FnOnce(&Self, u64, &[i64]) -> u8) -> u8 {
+    fn inside(&self, words: [u64; HEAD], values: &[i64], details: impl FnOnce(&Self, u64, &[i64]) -> u8) -> u8 {
+        self.inside_without_details(words, values).unwrap_or_else(|| details(self, words[0], values))
+    }
+
+    /// Return the answer inside of the box, if it takes no details.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
+    fn inside_without_details(&self, [head, link]: [u64; HEAD], values: &[i64]) -> Option<u8> {
         let (first, count) = (link as u32 as usize, (head >> 16) as u16 as usize);
         for number in first..first + count {
             match self.inequalities.get(number) {
-                Some(one) if one.holds(values) => return Code::Forbid as u8,
+                Some(one) if one.holds(values) => return Some(Code::Forbid as u8),
                 Some(_) => {}
-                None => return WALK,
+                None => return Some(WALK),
             }
         }
-        if head >> 32 == 0 { head as u8 } else { details(self, head, values) }
+        (head >> 32 == 0).then_some(head as u8)
     }
 
     /// Return the answer of [`Self::details`] without checks, without taking registers from the hot path.
@@ -337,6 +349,8 @@ impl Lines {
     }
 
     /// Return the answer of the line of a cell, as [`Self::answer`] does, but run the checks that it needs.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // what is known of checks stays in registers
     pub fn answer_with(&self, cell: u32, values: &[i64], checks: &mut impl Checks) -> u8 {
         let mut number = number_of(cell);
         // A line that leaves the answer to the next one is not followed by another such line.
@@ -344,8 +358,14 @@ impl Lines {
             let Some((head, intervals)) = self.read(number).filter(|(_, all)| values.len() <= all.len()) else {
                 return WALK;
             };
-            if values.iter().zip(intervals).all(|(&value, &interval)| lies_in(value, interval)) {
-                return self.inside(head, values, |lines, head, values| lines.details(head, values, checks));
+            let lies =
+                |place: usize| values.get(place).zip(intervals.get(place)).is_none_or(|(&x, &of)| lies_in(x, of));
+            // Most arguments of gates with checks are texts or sets, which no line bounds.
+            if self.bounded.iter().all(|&place| lies(place.into())) {
+                return match self.inside_without_details(head, values) {
+                    Some(answer) => answer,
+                    None => self.details(head[0], values, checks),
+                };
             }
             match (head[0] >> 8) as u8 {
                 NEXT_LINE => number += 1,
@@ -358,11 +378,24 @@ impl Lines {
     /// Make the memory of the lines resident. The result must be dropped before the lines.
     pub fn hold(&self, what: &'static str, residence: Residence) -> Result<Vec<Resident>, MemoryError> {
         // They are taken apart, so that no field is forgotten.
-        let Self { narrow, wide, stride: _, inequalities, details, clauses, others, limits, linear, checked, checks } =
-            self;
+        let Self {
+            narrow,
+            wide,
+            stride: _,
+            bounded,
+            inequalities,
+            details,
+            clauses,
+            others,
+            limits,
+            linear,
+            checked,
+            checks,
+        } = self;
         let mut held = vec![
             Resident::read(what, narrow, residence)?,
             Resident::read(what, wide, residence)?,
+            Resident::read(what, bounded, residence)?,
             Resident::read(what, inequalities, residence)?,
             Resident::read(what, details, residence)?,
             Resident::read(what, clauses, residence)?,
@@ -392,11 +425,11 @@ impl Lines {
     }
 
     /// Return the answer inside of the box, where none of the inequalities in 64 bits holds.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
     fn details(&self, head: u64, values: &[i64], checks: &mut impl Checks) -> u8 {
         let Some(detail) = self.details.get((head >> 32) as usize - 1) else { return WALK };
-        let linear = self.linear.get(span(detail.linear)).unwrap_or_default();
-        if linear.iter().any(|one| one.holds(values)) {
+        if detail.linear.0 != detail.linear.1 && self.any_holds(detail.linear, values) {
             return Code::Forbid as u8;
         }
         for clause in self.clauses.get(span(detail.forbids)).unwrap_or_default() {
@@ -427,8 +460,15 @@ impl Lines {
         answer
     }
 
+    /// Return whether one of these inequalities holds.
+    #[inline(never)]
+    fn any_holds(&self, all: (u32, u32), values: &[i64]) -> bool {
+        self.linear.get(span(all)).unwrap_or_default().iter().any(|one| one.holds(values))
+    }
+
     /// Return whether the checks of a clause have their results; `None` if none can be run.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
     fn have_results(&self, clause: &Clause, checks: &mut impl Checks) -> Option<bool> {
         match checks.known(&clause.wanted) {
             Some(known) => Some(known),
@@ -588,6 +628,11 @@ impl Writer {
     /// Return the lines, with all checks.
     pub fn finish(self, checks: Vec<Check>) -> Lines {
         let stride = self.stride();
+        let is_bounded = |place: &u16| {
+            let width = HEAD + 2 * usize::from(*place) + 1;
+            self.words.chunks(stride).any(|line| line.get(width).is_some_and(|&width| width != u64::MAX))
+        };
+        let bounded = (0..u16::try_from(self.arguments).unwrap_or(u16::MAX)).filter(is_bounded).collect();
         let (mut narrow, mut wide) = (Vec::new(), Vec::new());
         if self.arguments <= FEW {
             let (lines, _) = self.words.as_chunks::<CACHE_LINE>();
@@ -602,6 +647,7 @@ impl Writer {
             narrow: narrow.into(),
             wide: wide.into(),
             stride,
+            bounded,
             inequalities: self.narrow.into(),
             details: self.details.into(),
             clauses: self.clauses.into(),

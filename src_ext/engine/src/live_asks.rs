@@ -5,11 +5,12 @@
 
 use crate::asks::{Ask, Asks, MOST_ELEMENTS, NOT_KEPT, Span};
 use crate::checks::Answers;
+use crate::memo::{Key, Known, Memo};
 use crate::working::EMPTY_SET;
 use std::sync::atomic::{AtomicU64, Ordering};
 use ztfast_bundle::Bundle;
 use ztfast_codes::Code;
-use ztfast_live::{MAX_FACTORS, MAX_NAME, MarketState, OTHER_NAMES, State};
+use ztfast_live::{MAX_FACTORS, MAX_NAME, MarketState, OTHER_NAMES, SessionId, State};
 use ztfast_pages::{MemoryError, Residence, Resident};
 
 /// The most factors for which a gate asks by their numbers.
@@ -89,7 +90,10 @@ pub(crate) fn is_answered(ask: &Ask) -> bool {
 }
 
 impl LiveAsks {
-    /// Answer the checks of a session's factors, and put their number in its place.
+    /// Answer the checks of a session's factors, given by their bits, and put their number in its place.
+    ///
+    /// # Errors
+    /// The state lacks the name of one.
     #[inline]
     pub fn put_factors(
         &self,
@@ -97,12 +101,37 @@ impl LiveAsks {
         asked: &AskedFactors,
         bits: u32,
         given: (&Bundle, &State),
-        numbers: &mut [i64],
-        answers: &mut Answers,
+        memo: Option<&mut Memo>,
+        (numbers, answers): (&mut [i64], &mut Answers),
     ) -> Result<(), Code> {
-        let number = self.factors(asks, (asked.elements, asked.asked), bits, given, answers)?;
-        *numbers.get_mut(usize::from(asked.place)).ok_or(LOST)? = number;
+        // What these factors answer stays the same when others get names.
+        let key = Key::new(u64::from(bits) + 1, asked.place.into());
+        let known = match memo.as_deref().and_then(|memo| memo.get(key)) {
+            Some(known) => *known,
+            None => self.new_factors(asks, asked, bits, given, (key, memo))?,
+        };
+        answers.join(&known.answers);
+        *numbers.get_mut(usize::from(asked.place)).ok_or(LOST)? = known.number;
         Ok(())
+    }
+
+    /// Return what factors answer, and remember it.
+    #[inline(never)]
+    fn new_factors(
+        &self,
+        asks: &Asks,
+        asked: &AskedFactors,
+        bits: u32,
+        given: (&Bundle, &State),
+        (key, memo): (Key, Option<&mut Memo>),
+    ) -> Result<Known, Code> {
+        let mut answers = Answers::default();
+        let number = self.factors(asks, (asked.elements, asked.asked), bits, given, &mut answers)?;
+        let known = Known { answers, number, unknown: 0 };
+        if let Some(memo) = memo {
+            memo.put(key, SessionId(0), known);
+        }
+        Ok(known)
     }
 
     /// Answer the checks of a session's factors, given by their bits, and return their number.

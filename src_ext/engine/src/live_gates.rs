@@ -89,7 +89,7 @@ impl Gate {
         if HOW != NUMBERS {
             self.forget_the_decision_before();
         }
-        let Self { shared, snapshot, binding: Some(binding), brought, .. } = self else { return Code::StaleGate };
+        let Self { shared, snapshot, binding: Some(binding), brought, memo, .. } = self else { return Code::StaleGate };
         if values.len() != binding.callers {
             return Code::Corrupt;
         }
@@ -105,8 +105,9 @@ impl Gate {
                 && live.is_quick
                 && let Some(asked) = &live.factors
             {
-                let given = (&*snapshot.loaded.bundle, sessions.state());
-                live.put_factors(asks, asked, sessions.proof(&fields).factors, given, numbers, answers)
+                let (factors, given) = (sessions.proof(&fields).factors, (&*snapshot.loaded.bundle, sessions.state()));
+                let memo = memo.as_mut().map(|memo| memo.of(snapshot.version));
+                live.put_factors(asks, asked, factors, given, memo, (numbers, answers))
             } else {
                 let snapshot = &**snapshot;
                 let resource = move || snapshot.entity(snapshot.loaded.key.place(resource));

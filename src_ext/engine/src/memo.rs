@@ -1,9 +1,11 @@
 //! What values answered before, so that a value which is passed again is not asked again.
 //!
 //! Programs pass the same texts and sets many times: a purpose, the fields of a record. Whoever passes them names such
-//! a value by a token, and promises that the token names no other value. A value's answers hold for one snapshot.
+//! a value by a token, and promises that the token names no other value. A value's answers hold for one snapshot, and
+//! those about the principal for one session, whose principal never changes.
 
 use crate::checks::Answers;
+use ztfast_live::SessionId;
 use ztfast_pages::{MemoryError, Residence, Resident};
 
 /// The arguments that have places of their own. Others share these places.
@@ -14,6 +16,9 @@ const VALUES: usize = 4;
 const PLACE_BITS: u32 = 4;
 /// The most places of arguments.
 pub(crate) const MOST_PLACES: usize = 1 << PLACE_BITS;
+/// The last token, and the bit above tokens in the keys of values that answer about the principal.
+const MOST_TOKENS: u64 = (1 << (u64::BITS - PLACE_BITS - 1)) - 2;
+const ABOUT_PRINCIPAL: u64 = 1 << (u64::BITS - 1);
 
 /// What a value answered.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,43 +30,61 @@ pub(crate) struct Known {
     pub unknown: u32,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 struct Entry {
-    /// The token and the place; 0 for none.
-    key: u64,
-    version: u64,
+    key: Key,
+    session: SessionId,
     known: Known,
 }
+
+impl Entry {
+    /// No value has this key.
+    const EMPTY: Self = Self {
+        key: Key(u64::MAX),
+        session: SessionId(0),
+        known: Known { answers: Answers { known: 0, holds: 0, fails: 0 }, number: 0, unknown: 0 },
+    };
+}
+
+const _: () = assert!(size_of::<Entry>() == 64);
 
 /// The answers of values that one gate was passed: texts and sets by their tokens, others by what they are.
 pub(crate) struct Memo {
     /// It stands before the entries, so that it is dropped before them.
     resident: Resident,
     entries: Box<[Entry; ARGUMENTS * VALUES]>,
-}
-
-/// A value, by its token, as the argument at a place, in the snapshot of a version.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Key {
-    key: u64,
+    /// The version of the snapshot by which they answered.
     version: u64,
 }
 
+/// A value, by its token, as the argument at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key(u64);
+
 impl Key {
-    /// Return the key of a value; `None` if it has no token, which is 0.
+    /// No value.
+    pub const NONE: Self = Self(0);
+
+    /// Return the key of a value; [`Self::NONE`] if it has no token, which is 0, or the place is beyond the others.
     #[inline]
-    pub fn new(token: u64, place: usize, version: u64) -> Option<Self> {
-        if token == 0 || token >> (u64::BITS - PLACE_BITS) != 0 {
-            return None;
+    pub const fn new(token: u64, place: usize) -> Self {
+        if token.wrapping_sub(1) >= MOST_TOKENS || place >= MOST_PLACES {
+            return Self::NONE;
         }
-        Some(Self { key: token << PLACE_BITS | place as u64, version })
+        Self(token << PLACE_BITS | place as u64)
+    }
+
+    /// Return the key of a value that answers about a session's principal.
+    #[inline]
+    pub const fn about_principal(self) -> Self {
+        if self.0 == 0 { self } else { Self(self.0 | ABOUT_PRINCIPAL) }
     }
 
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // it is one of few places
-    const fn place(self) -> usize {
-        let (place, token) = (self.key as usize & ((1 << PLACE_BITS) - 1), self.key as usize >> PLACE_BITS);
+    const fn entry(self) -> usize {
+        let (place, token) = (self.0 as usize & ((1 << PLACE_BITS) - 1), self.0 as usize >> PLACE_BITS);
         place % ARGUMENTS * VALUES + token % VALUES
     }
 }
@@ -69,9 +92,9 @@ impl Key {
 impl Memo {
     /// Make a memo of no values.
     pub fn new(residence: Residence) -> Result<Self, MemoryError> {
-        let mut entries = Box::new([Entry::default(); ARGUMENTS * VALUES]);
+        let mut entries = Box::new([Entry::EMPTY; ARGUMENTS * VALUES]);
         let resident = Resident::write("answers that a gate remembers", &mut *entries, residence)?;
-        Ok(Self { resident, entries })
+        Ok(Self { resident, entries, version: 0 })
     }
 
     /// Return the size in bytes.
@@ -79,18 +102,41 @@ impl Memo {
         size_of::<Self>() + self.resident.size()
     }
 
+    /// Return the memo of what values answered by the snapshot of this version.
+    #[inline]
+    pub fn of(&mut self, version: u64) -> &mut Self {
+        if self.version != version {
+            self.forget(version);
+        }
+        self
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget(&mut self, version: u64) {
+        self.entries.fill(Entry::EMPTY);
+        self.version = version;
+    }
+
     /// Return what a value answered.
     #[inline]
     pub fn get(&self, key: Key) -> Option<&Known> {
-        let entry = self.entries.get(key.place())?;
-        (entry.key == key.key && entry.version == key.version).then_some(&entry.known)
+        let entry = self.entries.get(key.entry())?;
+        (entry.key == key).then_some(&entry.known)
     }
 
-    /// Remember what a value answered.
+    /// Return what a value answered about the principal of a session.
     #[inline]
-    pub fn put(&mut self, key: Key, known: Known) {
-        if let Some(entry) = self.entries.get_mut(key.place()) {
-            *entry = Entry { key: key.key, version: key.version, known };
+    pub fn get_about(&self, key: Key, session: SessionId) -> Option<&Known> {
+        let entry = self.entries.get(key.entry())?;
+        (entry.key == key && entry.session == session).then_some(&entry.known)
+    }
+
+    /// Remember what a value answered, for a session.
+    #[inline]
+    pub fn put(&mut self, key: Key, session: SessionId, known: Known) {
+        if let Some(entry) = self.entries.get_mut(key.entry()).filter(|_| key != Key::NONE) {
+            *entry = Entry { key, session, known };
         }
     }
 }
@@ -99,25 +145,58 @@ impl Memo {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_value_is_known_by_its_token_place_and_version_together() {
-        let mut memo = Memo::new(Residence::default()).unwrap();
-        let key = |token, place, version| Key::new(token, place, version).unwrap();
-        let known = Known { number: 7, ..Known::default() };
-        memo.put(key(5, 2, 1), known);
-        assert_eq!(memo.get(key(5, 2, 1)).map(|known| known.number), Some(7));
-        for other in [key(9, 2, 1), key(5, 10, 1), key(5, 3, 1), key(5, 2, 2)] {
-            assert!(memo.get(other).is_none(), "{other:?}");
-        }
-        // This one takes its place.
-        memo.put(key(9, 10, 1), known);
-        assert!(memo.get(key(5, 2, 1)).is_none());
+    const ONE: SessionId = SessionId(3);
+
+    fn number(known: Option<&Known>) -> Option<i64> {
+        known.map(|known| known.number)
     }
 
     #[test]
-    fn no_token_is_no_key() {
-        assert!(Key::new(0, 1, 1).is_none());
-        assert!(Key::new(1 << 60, 1, 1).is_none());
-        assert!(Key::new((1 << 60) - 1, 15, 1).is_some());
+    fn a_value_is_known_by_its_token_and_place_together() {
+        let mut memo = Memo::new(Residence::default()).unwrap();
+        let key = |token, place| Key::new(token, place);
+        let known = Known { number: 7, ..Known::default() };
+        memo.put(key(5, 2), ONE, known);
+        assert_eq!(number(memo.get(key(5, 2))), Some(7));
+        for other in [key(9, 2), key(5, 10), key(5, 3), key(5, 2).about_principal()] {
+            assert!(memo.get(other).is_none(), "{other:?}");
+        }
+        // This one takes its place.
+        memo.put(key(9, 10), ONE, known);
+        assert!(memo.get(key(5, 2)).is_none());
+    }
+
+    #[test]
+    fn what_is_about_a_principal_is_known_for_one_session() {
+        let mut memo = Memo::new(Residence::default()).unwrap();
+        let key = Key::new(5, 2).about_principal();
+        memo.put(key, ONE, Known { number: 8, ..Known::default() });
+        assert_eq!(number(memo.get_about(key, ONE)), Some(8));
+        assert!(memo.get_about(key, SessionId(4)).is_none());
+        assert!(memo.get(Key::new(5, 2)).is_none());
+    }
+
+    #[test]
+    fn another_version_knows_nothing() {
+        let mut memo = Memo::new(Residence::default()).unwrap();
+        let key = Key::new(5, 2);
+        memo.of(1).put(key, ONE, Known { number: 8, ..Known::default() });
+        assert_eq!(number(memo.of(1).get(key)), Some(8));
+        assert!(memo.of(2).get(key).is_none());
+        assert!(memo.of(1).get(key).is_none());
+    }
+
+    #[test]
+    fn no_token_is_no_key_and_nothing_is_kept_for_it() {
+        let mut memo = Memo::new(Residence::default()).unwrap();
+        for key in [Key::new(0, 1), Key::new((1 << 59) - 1, 1), Key::new(1, 16), Key::new(0, 1).about_principal()] {
+            assert_eq!(key, Key::NONE);
+        }
+        let last = Key::new((1 << 59) - 2, 15).about_principal();
+        assert!(memo.get(last).is_none() && memo.get(Key::NONE).is_none());
+        memo.put(Key::NONE, ONE, Known { number: 8, ..Known::default() });
+        assert!(memo.get(Key::NONE).is_none());
+        memo.put(last, ONE, Known { number: 8, ..Known::default() });
+        assert_eq!(number(memo.get(last)), Some(8));
     }
 }

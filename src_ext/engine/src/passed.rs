@@ -3,7 +3,7 @@
 //! The numbers of texts, entities, sets and addresses do not leave this step, so that nothing has to check whose they
 //! are. What is unusual is not decided here: the caller then begins a call, whose functions say what is wrong.
 
-use crate::asks::{Ask, NOT_KEPT};
+use crate::asks::{Ask, Asks, NOT_KEPT, Span};
 use crate::binding::{Argument, Binding};
 use crate::checks::Answers;
 use crate::decide::{Determining, EffectByAnswers, EffectOnly, Sink};
@@ -26,6 +26,9 @@ const _: () = assert!(MOST_PASSED <= MOST_PLACES);
 const MOST_UNKNOWN: u32 = 32;
 const LONGEST: usize = 256;
 const MOST_ELEMENTS: usize = 16;
+/// The bits of an entity's number in a set that is remembered, and what stands for no entity.
+const ENTITY_BITS: u32 = 29;
+const NO_ENTITY: u64 = (1 << ENTITY_BITS) - 1;
 
 /// A value, or an element of a set.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +80,11 @@ pub trait Source<'v>: Sized {
     }
     /// Return the handle of an entity.
     fn handle(&self) -> Option<i64>;
+    /// Return the handles of a set of one entity or two, if that takes little.
+    #[inline]
+    fn few_handles(&self) -> Option<(i64, Option<i64>)> {
+        None
+    }
     /// Return an IPv4 address and the length of its prefix.
     fn ip4(&self) -> Option<(u32, u8)>;
 }
@@ -179,7 +187,7 @@ impl Gate {
         &mut self,
         generation: u64,
         (session, resource): (SessionId, Handle),
-        values: impl Iterator<Item = impl Source<'v>>,
+        mut values: impl Iterator<Item = impl Source<'v>>,
     ) -> Option<Decision> {
         let Self { shared, snapshot, binding, brought, call, memo, .. } = self;
         let binding = binding.as_deref()?;
@@ -193,18 +201,20 @@ impl Gate {
         if binding.table.asks.keeps {
             brought.clear();
         }
-        let principal =
-            if binding.table.asks.principal { Some(principal_of(shared, snapshot, session)?) } else { None };
         let mut by_answers = EffectByAnswers::default();
         let answers = &mut by_answers.answers;
-        let memo = memo.as_mut();
-        let mut answering = Answering { snapshot, binding, brought, answers, memo, principal, unknown: MOST_UNKNOWN };
-        let (mut numbers, mut count) = ([0; MOST_PASSED], 0);
-        for given in values {
-            *numbers.get_mut(count)? = answering.number(count, given)?;
-            count += 1;
+        let memo = memo.as_mut().map(|memo| memo.of(snapshot.version));
+        let mut answering =
+            Answering { shared, session, snapshot, binding, brought, answers, memo, unknown: MOST_UNKNOWN };
+        let (asks, mut numbers) = (&*binding.table.asks.arguments, [0; MOST_PASSED]);
+        for (place, (ask, number)) in asks.iter().zip(&mut numbers).enumerate() {
+            *number = answering.number(place, ask, values.next()?)?;
         }
-        let code = self.decide_if_current(session, resource, numbers.get(..count)?, &mut by_answers)?;
+        if values.next().is_some() {
+            return None;
+        }
+        let numbers = numbers.get(..asks.len())?;
+        let code = self.decide_if_current(session, resource, numbers, &mut by_answers)?;
         // A decision that needs the values was not made.
         if by_answers.needs_values { None } else { Some(leave(code)) }
     }
@@ -235,13 +245,13 @@ impl Gate {
 
 /// What values answer while they are passed.
 struct Answering<'g> {
+    shared: &'g Shared,
+    session: SessionId,
     snapshot: &'g Snapshot,
     binding: &'g Binding,
     brought: &'g mut CallValues,
     answers: &'g mut Answers,
     memo: Option<&'g mut Memo>,
-    /// The principal, as sets have it, if some check asks for it.
-    principal: Option<u64>,
     /// How many more texts that the bundle lacks may be passed.
     unknown: u32,
 }
@@ -249,35 +259,65 @@ struct Answering<'g> {
 impl Answering<'_> {
     /// Return the number of a value, which the argument at a place has, and answer the checks that ask for it.
     #[inline]
-    fn number<'v>(&mut self, place: usize, given: impl Source<'v>) -> Option<i64> {
-        let ask = self.binding.table.asks.arguments.get(place)?;
+    fn number<'v>(&mut self, place: usize, ask: &Ask, given: impl Source<'v>) -> Option<i64> {
+        let asks = &self.binding.table.asks;
+        let mut session = None;
         let key = match ask {
-            // Most are numbers of which no check asks.
-            Ask::Number((start, end)) if start == end => return given.number(),
-            Ask::Text(_) => Key::new(given.token(), place, self.snapshot.version),
-            // What a set answers about the principal depends on who that is.
-            Ask::Set { .. } if self.principal.is_none() => Key::new(given.token(), place, self.snapshot.version),
-            Ask::Entity { .. } => {
-                let own = self.snapshot.loaded.key.place(Handle(given.handle()?.cast_unsigned()));
-                Key::new((own.0 as u64).wrapping_add(1), place, self.snapshot.version)
+            Ask::Number(asked) => return self.asked_number(*asked, given),
+            Ask::Set { kind: Tag::Entity, .. } => {
+                let key = self.key_of_entities(&given, place);
+                // What a set answers about the principal depends on who that is.
+                session = asks.principal.then_some(self.session);
+                if asks.principal { key.about_principal() } else { key }
             }
-            Ask::Address(_) => given.ip4().and_then(|(address, prefix)| {
-                let own = u64::from(address) << 8 | u64::from(prefix);
-                Key::new(own + 1, place, self.snapshot.version)
+            Ask::Text(_) | Ask::Set { .. } => Key::new(given.token(), place),
+            Ask::Entity { .. } => Key::new(self.own(given.handle()?).wrapping_add(1), place),
+            Ask::Address(_) => given.ip4().map_or(Key::NONE, |(address, prefix)| {
+                Key::new((u64::from(address) << 8 | u64::from(prefix)) + 1, place)
             }),
-            _ => None,
+            Ask::Kept => Key::NONE,
         };
-        match (key, &mut self.memo) {
-            (Some(key), Some(memo)) => match memo.get(key) {
-                Some(known) => {
-                    self.answers.join(&known.answers);
-                    self.unknown = self.unknown.checked_sub(known.unknown)?;
-                    Some(known.number)
-                }
-                None => self.asked_and_remembered(key, ask, place, given),
-            },
-            _ => self.asked(ask, place, given),
+        let Some(memo) = self.memo.as_deref() else { return self.asked(ask, place, given) };
+        let known = match session {
+            Some(session) => memo.get_about(key, session),
+            None => memo.get(key),
+        };
+        match known {
+            Some(known) => {
+                self.answers.join(&known.answers);
+                self.unknown = self.unknown.checked_sub(known.unknown)?;
+                Some(known.number)
+            }
+            None if key == Key::NONE => self.asked(ask, place, given),
+            None => self.asked_and_remembered(key, ask, place, given),
         }
+    }
+
+    /// Return the number of an entity, given by its handle, that no other has in this bundle.
+    #[inline]
+    fn own(&self, handle: i64) -> u64 {
+        self.snapshot.loaded.key.place(Handle(handle.cast_unsigned())).0 as u64
+    }
+
+    /// Return the key of a set of one entity or two.
+    #[inline]
+    fn key_of_entities<'v>(&self, given: &impl Source<'v>, place: usize) -> Key {
+        let Some((first, second)) = given.few_handles() else { return Key::NONE };
+        let (first, second) = (self.own(first), second.map(|second| self.own(second)));
+        if first >= NO_ENTITY || second.is_some_and(|second| second >= NO_ENTITY) {
+            return Key::NONE;
+        }
+        Key::new((second.unwrap_or(NO_ENTITY) << ENTITY_BITS | first) + 1, place)
+    }
+
+    /// Answer the checks that ask for a number. Most are numbers of which none asks.
+    #[inline]
+    fn asked_number<'v>(&mut self, asked: Span, given: impl Source<'v>) -> Option<i64> {
+        let number = given.number()?;
+        if asked.0 != asked.1 {
+            asked_number(&self.binding.table.asks, asked, number, self.answers)?;
+        }
+        Some(number)
     }
 
     /// Answer the checks that ask for a value, and remember the answers.
@@ -288,7 +328,7 @@ impl Answering<'_> {
         let known = Known { answers: *self.answers, number, unknown: unknown - self.unknown };
         self.answers.join(&before);
         if let Some(memo) = &mut self.memo {
-            memo.put(key, known);
+            memo.put(key, self.session, known);
         }
         Some(number)
     }
@@ -298,13 +338,7 @@ impl Answering<'_> {
     fn asked<'v>(&mut self, ask: &Ask, place: usize, given: impl Source<'v>) -> Option<i64> {
         let asks = &self.binding.table.asks;
         match *ask {
-            Ask::Number(asked) => {
-                let number = given.number()?;
-                if asked.0 != asked.1 {
-                    asks.number(asked, number, self.answers)?;
-                }
-                Some(number)
-            }
+            Ask::Number(asked) => self.asked_number(asked, given),
             Ask::Entity { ty, checks, first, answers } => {
                 let number = self.entity(place, ty, given.number()?)?;
                 if checks != 0 && self.snapshot.changes.is_none() {
@@ -338,6 +372,8 @@ impl Answering<'_> {
                     return None;
                 }
                 let (mut found, mut number) = (0, EMPTY_SET);
+                let principal =
+                    if asks.principal { Some(principal_of(self.shared, self.snapshot, self.session)?) } else { None };
                 for element in all {
                     let payload = match kind {
                         Tag::String => self.text(element.text()?)?,
@@ -345,7 +381,7 @@ impl Answering<'_> {
                         Tag::Bool => i64::from(element.number()? != 0),
                         _ => element.number()?,
                     };
-                    found |= asks.element(elements, payload.cast_unsigned(), self.principal);
+                    found |= asks.element(elements, payload.cast_unsigned(), principal);
                     number = NOT_KEPT;
                 }
                 asks.set(asked, found, self.answers)?;
@@ -388,6 +424,12 @@ impl Answering<'_> {
         let argument = (*self.binding.arguments.get(place)?, self.binding.types.get(place)?);
         keep(self.snapshot, self.brought, argument, given)
     }
+}
+
+/// Answer the checks that ask for a number.
+#[inline(never)]
+fn asked_number(asks: &Asks, asked: Span, number: i64, answers: &mut Answers) -> Option<()> {
+    asks.number(asked, number, answers)
 }
 
 /// Return the principal of a session, as sets have it. `None` if the session or the entity is not there. Another

@@ -43,6 +43,12 @@ impl Desk {
         self.engine.prepare("Action", "see", &["texts", "more", "who", "numbers", "from"]).unwrap()
     }
 
+    /// Return a session of a user, given by its handle.
+    fn admitted(&self, user: i64) -> SessionId {
+        let principal = Handle(user.cast_unsigned());
+        self.engine.admit(&Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX }).unwrap()
+    }
+
     fn user(&self, id: &str) -> i64 {
         self.engine.handle("User", id).unwrap().0.cast_signed()
     }
@@ -227,6 +233,15 @@ impl<'v> Source<'v> for Named<'v> {
         Some(self.0.clone()).ip4()
     }
 
+    fn few_handles(&self) -> Option<(i64, Option<i64>)> {
+        let numbers = Some(self.0.clone()).elements()?.map(Source::number).collect::<Option<Vec<_>>>()?;
+        match numbers[..] {
+            [first] => Some((first, None)),
+            [first, second] => Some((first, Some(second))),
+            _ => None,
+        }
+    }
+
     fn token(&self) -> u64 {
         self.1
     }
@@ -266,16 +281,24 @@ fn a_value_with_a_token_answers_what_it_did_before_and_no_other() {
 }
 
 #[test]
-fn what_a_set_answers_about_the_principal_is_not_remembered() {
-    let desk = Desk::new("context.who.contains(principal)");
-    let (mut gate, u, v) = (desk.gate(), [desk.user("u")], [desk.user("v")]);
-    let principal = Handle(v[0].cast_unsigned());
-    let other = desk.engine.admit(&Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX }).unwrap();
-    for (session, expected) in [(desk.session, Code::Allow), (other, Code::Default), (desk.session, Code::Allow)] {
-        let named = given(&[&[], &[]], &[&u, &[]], HOME).into_iter().zip([1, 2, 3, 4, 0]);
-        let named = named.map(|(value, token)| Named(value, token));
-        let decided = gate.allows_passed(gate.generation(), (session, desk.doc), named);
-        assert_eq!(decided.map(Decision::code), Some(expected));
+fn what_a_set_answers_about_the_principal_is_remembered_for_that_session() {
+    for (condition, about_principal) in
+        [("context.who.contains(principal)", true), ("context.who.contains(User::\"v\")", false)]
+    {
+        let desk = Desk::new(condition);
+        let (mut gate, u, v, w) = (desk.gate(), desk.user("u"), desk.user("v"), desk.user("w"));
+        let sessions = [(desk.session, u), (desk.admitted(v), v)];
+        // What was remembered answers in the second round.
+        for (session, principal) in [sessions, sessions].concat() {
+            for who in [&[u][..], &[v], &[u, v], &[w, v], &[v, w], &[w, w], &[u, w, w], &[]] {
+                let named = given(&[&[], &[]], &[who, &[]], HOME).into_iter().zip([1, 2, 3, 4, 0]);
+                let named = named.map(|(value, token)| Named(value, token));
+                let decided = gate.allows_passed(gate.generation(), (session, desk.doc), named);
+                let expected = who.contains(if about_principal { &principal } else { &v });
+                let expected = if expected { Code::Allow } else { Code::Default };
+                assert_eq!(decided.map(Decision::code), Some(expected), "{condition}: {who:?}");
+            }
+        }
     }
 }
 

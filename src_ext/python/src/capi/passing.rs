@@ -137,6 +137,19 @@ impl<'v> Source<'v> for Raw<'v> {
     }
 
     #[inline]
+    fn few_handles(&self) -> Option<(i64, Option<i64>)> {
+        if self.kind() != SET || self.0.length > 2 {
+            return None;
+        }
+        let mut elements = self.elements()?;
+        let first = elements.next()?.number()?;
+        match elements.next() {
+            Some(second) => Some((first, Some(second.number()?))),
+            None => Some((first, None)),
+        }
+    }
+
+    #[inline]
     fn ip4(&self) -> Option<(u32, u8)> {
         let bytes = self.bytes(ADDRESS)?;
         Some((u32::from_be_bytes(*<&[u8; 4]>::try_from(bytes).ok()?), u8::try_from(self.0.number).ok()?))
