@@ -50,8 +50,8 @@ MUTANTS = (
         "            let now_ns = self.shared.now_ns();\n            // A row that a column lacks must not be decided at all.\n"
         "            if let Some(resource) = resource\n"
         "                && columns.iter().all(|column| column.covers(first, codes.len()))\n            {\n"
-        "                let principal = self.principal(principals, first, now_ns, self.is_killed());\n",
-        "let began = self.principal(principals, 0, self.shared.now_ns(), self.is_killed());\n"
+        "                let principal = self.principal(principals, first, now_ns, self.is_killed(now_ns));\n",
+        "let began = self.principal(principals, 0, self.shared.now_ns(), self.is_killed(self.shared.now_ns()));\n"
         "        for (number, out) in out.chunks_mut(ROWS).enumerate() {\n"
         "            let (first, codes) = (number * ROWS, codes.get_mut(..out.len()).unwrap_or_default());\n"
         "            let now_ns = self.shared.now_ns();\n            if let Some(resource) = resource\n"
@@ -62,15 +62,15 @@ MUTANTS = (
     Mutant(
         "batch: the kill switch is looked at once, where rows differ in their arguments only",
         BATCH,
-        "self.principal(principals, first, now_ns, self.is_killed())",
-        "self.principal(principals, first, now_ns, first == 0 && self.is_killed())",
+        "self.principal(principals, first, now_ns, self.is_killed(now_ns))",
+        "self.principal(principals, first, now_ns, first == 0 && self.is_killed(now_ns))",
         MEANWHILE,
     ),
     Mutant(
         "batch: the kill switch is looked at once",
         BATCH,
-        "let killed = self.is_killed();",
-        "let killed = first == 0 && self.is_killed();",
+        "let killed = self.is_killed(now_ns);",
+        "let killed = first == 0 && self.is_killed(now_ns);",
         MEANWHILE,
     ),
     Mutant(

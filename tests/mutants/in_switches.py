@@ -183,22 +183,22 @@ MUTANTS = (
     Mutant(
         "kills: rows of a batch are not looked at",
         "engine/src/batch.rs",
-        "if principals.are_sessions() && self.is_stopped(places.0, places.1) {",
+        "if principals.are_sessions() && self.is_stopped(places.0, places.1, now_ns) {",
         "if principals.are_sessions() && places.0 == Place(usize::MAX) {",
         KILLS,
     ),
     Mutant(
         "kills: rows that differ in their arguments only are not looked at",
         "engine/src/batch.rs",
-        "(self.is_killed() || self.is_stopped(place, resource)).then_some(Code::Killed)",
-        "(self.is_killed() && self.is_stopped(place, resource)).then_some(Code::Killed)",
+        "(self.is_killed(now_ns) || self.is_stopped(place, resource, now_ns)).then_some(Code::Killed)",
+        "(self.is_killed(now_ns) && self.is_stopped(place, resource, now_ns)).then_some(Code::Killed)",
         KILLS,
     ),
     Mutant(
         "kills: by policy alone they stop too",
         "engine/src/batch.rs",
-        "if principals.are_sessions() && self.is_stopped(places.0, places.1) {",
-        "if self.is_stopped(places.0, places.1) {",
+        "if principals.are_sessions() && self.is_stopped(places.0, places.1, now_ns) {",
+        "if self.is_stopped(places.0, places.1, now_ns) {",
         KILLS,
     ),
     Mutant(
@@ -221,6 +221,16 @@ MUTANTS = (
         "if found.is_some() || self.changes() == before {",
         "if found.is_some() || before != u64::MAX {",
         Rust(TESTS, "a_kill_that_moves_to_another_record_is_in_force_all_the_time"),
+    ),
+    Mutant(
+        "kills: the firm and the entities are looked at by two readings of the clock",
+        "engine/src/evaluate.rs",
+        "self.stops_between(snapshot, Some(action), entities, foreign, now_ns);",
+        "self.stops_between(snapshot, Some(action), entities, foreign, self.now_ns().max(now_ns));",
+        Rust(
+            "engine/tests/side_by_side.rs",
+            "a_kill_of_the_firm_that_is_made_before_one_of_an_entity_ends_follows_it_at_once",
+        ),
     ),
     Mutant(
         "kills: one that moves to the firm after a reader looked at that stops nothing",

@@ -45,8 +45,8 @@ impl Batch {
 
     /// Return whether a kill of the whole firm stops the action.
     #[inline]
-    fn is_killed(&self) -> bool {
-        self.shared.stops(&self.snapshot.loaded, self.action())
+    fn is_killed(&self, now_ns: i64) -> bool {
+        self.shared.stops(&self.snapshot.loaded, self.action(), now_ns)
     }
 
     fn action(&self) -> Option<u32> {
@@ -61,20 +61,21 @@ impl Batch {
         principals: Principals<'_>,
         principal: Result<Place, Code>,
         resource: Place,
+        now_ns: i64,
     ) -> Result<Place, Code> {
         let place = principal?;
         if !principals.are_sessions() {
             return Ok(place);
         }
-        let stopped = || (self.is_killed() || self.is_stopped(place, resource)).then_some(Code::Killed);
+        let stopped = || (self.is_killed(now_ns) || self.is_stopped(place, resource, now_ns)).then_some(Code::Killed);
         self.shared.switches.at_one_moment(Code::Killed, stopped).map_or(Ok(place), Err)
     }
 
     /// Return whether a kill of an entity stops the action between two places.
     #[inline]
-    fn is_stopped(&self, principal: Place, resource: Place) -> bool {
+    fn is_stopped(&self, principal: Place, resource: Place, now_ns: i64) -> bool {
         self.shared.stops_some()
-            && self.shared.stops_between_places(&self.snapshot, self.action(), [principal, resource])
+            && self.shared.stops_between_places(&self.snapshot, self.action(), [principal, resource], now_ns)
     }
 
     /// Return the code with which all rows are denied, if the engine belongs to another process or the gate did not fit
@@ -161,10 +162,10 @@ impl Batch {
             if let Some(resource) = resource
                 && columns.iter().all(|column| column.covers(first, codes.len()))
             {
-                let principal = self.principal(principals, first, now_ns, self.is_killed());
+                let principal = self.principal(principals, first, now_ns, self.is_killed(now_ns));
                 let mut principal = principal.unwrap_or(Err(Code::Corrupt));
                 if self.shared.kills_some() {
-                    principal = self.unless_stopped(principals, principal, resource);
+                    principal = self.unless_stopped(principals, principal, resource, now_ns);
                 }
                 match self.uniform(binding, principal, resource, columns, first, codes) {
                     // A forbidden row may be a step-up, so all rows are decided again.
@@ -294,7 +295,7 @@ impl Batch {
                 self.snapshot.loaded.prefetch(self.shared.place(Handle(resource)));
             }
         }
-        let killed = self.is_killed();
+        let killed = self.is_killed(now_ns);
         for ((at, code), principal) in (first..).zip(&mut *codes).zip(&mut chunk.principals) {
             let found = if LATE {
                 self.principal(principals, at, now_ns, killed)
@@ -320,7 +321,7 @@ impl Batch {
                 *code = denial as u8;
                 continue;
             }
-            if principals.are_sessions() && self.is_stopped(places.0, places.1) {
+            if principals.are_sessions() && self.is_stopped(places.0, places.1, now_ns) {
                 *code = Code::Killed as u8;
                 continue;
             }

@@ -126,8 +126,18 @@ impl Shared {
     /// # Errors
     /// The code of the denial.
     pub fn session_principal(&self, snapshot: &Snapshot, action: u32, session: SessionId) -> Result<EntityRef, Code> {
-        let killed = self.stops(&snapshot.loaded, Some(action));
-        let place = self.principal(session, self.now_ns(), killed)?;
+        self.session_principal_at(snapshot, action, session, self.now_ns())
+    }
+
+    fn session_principal_at(
+        &self,
+        snapshot: &Snapshot,
+        action: u32,
+        session: SessionId,
+        now_ns: i64,
+    ) -> Result<EntityRef, Code> {
+        let killed = self.stops(&snapshot.loaded, Some(action), now_ns);
+        let place = self.principal(session, now_ns, killed)?;
         if !snapshot.loaded.uids.covers(place) {
             return Err(Code::UnknownSession);
         }
@@ -146,13 +156,15 @@ impl Shared {
         resource: Option<EntityRef>,
         foreign: &dyn Fn(u32) -> Option<OwnedUid>,
     ) -> Option<Code> {
+        // One kill may be over soon after another one was made.
+        let now_ns = self.now_ns();
         self.switches.at_one_moment(Code::Killed, || {
-            let principal = match self.session_principal(snapshot, action, session) {
+            let principal = match self.session_principal_at(snapshot, action, session, now_ns) {
                 Ok(principal) => principal,
                 Err(code) => return Some(code),
             };
             let entities = [Some(principal), resource];
-            let stops = self.stops_some() && self.stops_between(snapshot, Some(action), entities, foreign);
+            let stops = self.stops_some() && self.stops_between(snapshot, Some(action), entities, foreign, now_ns);
             stops.then_some(Code::Killed)
         })
     }

@@ -369,7 +369,7 @@ impl Gate {
 
     fn killed_in_passing(&self, now_ns: i64, session: SessionId, resource: Handle) -> Option<Code> {
         let action = self.binding.as_ref().map(|binding| binding.action);
-        if self.shared.stops(&self.snapshot.loaded, action) {
+        if self.shared.stops(&self.snapshot.loaded, action, now_ns) {
             return Some(Code::Killed);
         }
         if let Some(code) = self.shared.denied_by_state(session) {
@@ -385,7 +385,7 @@ impl Gate {
             Err(code) => return Some(code),
         };
         let places = [principal, self.snapshot.loaded.key.place(resource)];
-        self.shared.stops_between_places(&self.snapshot, action, places).then_some(Code::Killed)
+        self.shared.stops_between_places(&self.snapshot, action, places, now_ns).then_some(Code::Killed)
     }
 
     /// Return whether the gate has the newest snapshot, and no kill stops the decision.

@@ -107,16 +107,17 @@ impl Shared {
         Ok(self.sessions.state().clock().reading())
     }
 
-    /// Return whether a kill of the whole firm stops an action of a bundle. Without an action, any is meant.
+    /// Return whether a kill of the whole firm stops an action of a bundle at this time. Without an action, any is
+    /// meant.
     #[inline]
-    pub(crate) fn stops(&self, loaded: &LoadedBundle, action: Option<u32>) -> bool {
-        self.switches.word() & FIRM != 0 && self.stops_firm(loaded, action)
+    pub(crate) fn stops(&self, loaded: &LoadedBundle, action: Option<u32>, now_ns: i64) -> bool {
+        self.switches.word() & FIRM != 0 && self.stops_firm(loaded, action, now_ns)
     }
 
     #[cold]
-    fn stops_firm(&self, loaded: &LoadedBundle, action: Option<u32>) -> bool {
+    fn stops_firm(&self, loaded: &LoadedBundle, action: Option<u32>, now_ns: i64) -> bool {
         let key = action.and_then(|action| loaded.switch_keys.actions.get(action as usize));
-        self.switches.stop(FIRM, key, self.now_ns(), |_| false)
+        self.switches.stop(FIRM, key, now_ns, |_| false)
     }
 
     /// Return whether anything is killed.
@@ -131,8 +132,8 @@ impl Shared {
         self.switches.word() & !FIRM != 0
     }
 
-    /// Return whether a kill of an entity stops an action between these two. `None` is an entity of which the bundle
-    /// knows nothing.
+    /// Return whether a kill of an entity stops an action between these two at this time. `None` is an entity of which
+    /// the bundle knows nothing.
     #[cold]
     pub(crate) fn stops_between(
         &self,
@@ -140,6 +141,7 @@ impl Shared {
         action: Option<u32>,
         entities: [Option<EntityRef>; 2],
         foreign: ForeignUid<'_>,
+        now_ns: i64,
     ) -> bool {
         let entities = || entities.into_iter().flatten();
         let of_entities = entities().fold(0, |bits, entity| bits | snapshot.switch_bits(entity, foreign));
@@ -148,20 +150,26 @@ impl Shared {
             return false;
         }
         let key = action.and_then(|action| snapshot.loaded.switch_keys.actions.get(action as usize));
-        self.switches.stop(bits, key, self.now_ns(), |scope| {
+        self.switches.stop(bits, key, now_ns, |scope| {
             entities().any(|entity| snapshot.any_above(entity, scope.bit(), foreign, |ty, id| scope.is(ty, id)))
         })
     }
 
     /// Return whether a kill of an entity stops an action between the entities of two places.
     #[cold]
-    pub(crate) fn stops_between_places(&self, snapshot: &Snapshot, action: Option<u32>, places: [Place; 2]) -> bool {
+    pub(crate) fn stops_between_places(
+        &self,
+        snapshot: &Snapshot,
+        action: Option<u32>,
+        places: [Place; 2],
+        now_ns: i64,
+    ) -> bool {
         if let [Some(principal), Some(resource)] = places.map(|place| snapshot.loaded.switch_bits(place))
             && self.switches.word() & !FIRM & (principal | resource) == 0
         {
             return false;
         }
-        self.stops_between(snapshot, action, places.map(|place| snapshot.entity(place)), &|_| None)
+        self.stops_between(snapshot, action, places.map(|place| snapshot.entity(place)), &|_| None, now_ns)
     }
 
     /// Return the severest of a resource's own market state and those of everything that it is in. `foreign` gives the

@@ -3,11 +3,12 @@
 mod world;
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use world::{Kind, changed_user, uid};
 use ztfast_engine::{
-    Admission, Code, Determining, Engine, EngineOptions, KillRequest, MarketState, NewProof, RequestBuilder, SessionId,
-    SessionStatus, ToStop,
+    Admission, ClockKind, Code, Determining, Engine, EngineOptions, KillRequest, MarketState, NewProof, RequestBuilder,
+    SessionId, SessionStatus, ToStop,
 };
 
 /// How often everything is changed, at least and at most.
@@ -80,40 +81,65 @@ fn no_thread_decides_by_what_another_had_revoked_before() {
     assert!(counts.iter().all(|(decisions, denied)| decisions > denied), "{counts:?}");
 }
 
-#[test]
-fn a_kill_that_moves_from_an_entity_to_the_firm_is_in_force_all_the_time() {
-    let engine = Engine::new(Kind::World(None).bundle(), None, EngineOptions::default()).unwrap();
-    let principal = engine.handle("User", "u").unwrap();
-    let session = engine.admit(&Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX }).unwrap();
-    let of_all = KillRequest {
-        scope: None,
-        actions: ToStop::Usual,
-        by: "ann",
-        reason: "a drill",
-        until_ns: None,
-        two_persons: false,
-    };
-    let kill = |scope| engine.kill(&KillRequest { scope, ..of_all }).unwrap().0.id;
-    let snapshot = engine.snapshot();
-    let mut builder = RequestBuilder::new(&snapshot, 0);
-    let doc = builder.entity("Doc", "new").unwrap();
-    let denial = |meanwhile: &dyn Fn()| {
-        engine.denial(&snapshot, 0, session, Some(doc), &|number| {
-            meanwhile();
+/// An engine with a session, and a document that only requests know.
+struct Killing {
+    engine: Arc<Engine>,
+    session: SessionId,
+}
+
+impl Killing {
+    fn new() -> Self {
+        let options = EngineOptions { clock: ClockKind::Caller, ..EngineOptions::default() };
+        let engine = Engine::new(Kind::World(None).bundle(), None, options).unwrap();
+        engine.set_time(1_000);
+        let principal = engine.handle("User", "u").unwrap();
+        let session = engine.admit(&Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX }).unwrap();
+        Self { engine, session }
+    }
+
+    fn kill(&self, scope: Option<(&str, &str)>, until_ns: Option<i64>) -> u64 {
+        let (by, reason) = ("ann", "a drill");
+        let request = KillRequest { scope, actions: ToStop::Usual, by, reason, until_ns, two_persons: false };
+        self.engine.kill(&request).unwrap().0.id
+    }
+
+    /// Return the denial of a request, and do something between its looks at the firm and at the document.
+    fn denial(&self, meanwhile: impl Fn()) -> Option<Code> {
+        let (snapshot, is_done) = (self.engine.snapshot(), Cell::new(false));
+        let mut builder = RequestBuilder::new(&snapshot, 0);
+        let doc = builder.entity(DOC.0, DOC.1).unwrap();
+        self.engine.denial(&snapshot, 0, self.session, Some(doc), &|number| {
+            if !is_done.replace(true) {
+                meanwhile();
+            }
             builder.foreign_uid(number)
         })
-    };
-    assert_eq!(denial(&|| {}), None);
-    let of_doc = kill(Some(("Doc", "new")));
-    assert_eq!(denial(&|| {}), Some(Code::Killed));
-    let asked = Cell::new(0);
-    let moved = denial(&|| {
-        asked.set(asked.get() + 1);
-        // The firm was looked at before the document.
-        if asked.get() == 1 {
-            kill(None);
-            engine.release_kill(of_doc, "zoe", None).unwrap();
-        }
+    }
+}
+
+const DOC: (&str, &str) = ("Doc", "new");
+
+#[test]
+fn a_kill_that_moves_from_an_entity_to_the_firm_is_in_force_all_the_time() {
+    let killing = Killing::new();
+    assert_eq!(killing.denial(|| {}), None);
+    let of_doc = killing.kill(Some(DOC), None);
+    assert_eq!(killing.denial(|| {}), Some(Code::Killed));
+    let moved = killing.denial(|| {
+        killing.kill(None, None);
+        killing.engine.release_kill(of_doc, "zoe", None).unwrap();
     });
-    assert_eq!((moved, asked.get()), (Some(Code::Killed), 1));
+    assert_eq!(moved, Some(Code::Killed));
+}
+
+#[test]
+fn a_kill_of_the_firm_that_is_made_before_one_of_an_entity_ends_follows_it_at_once() {
+    let killing = Killing::new();
+    killing.kill(Some(DOC), Some(2_000));
+    let followed = killing.denial(|| {
+        killing.kill(None, None);
+        killing.engine.set_time(2_000);
+    });
+    assert_eq!(followed, Some(Code::Killed));
+    assert_eq!(killing.denial(|| {}), Some(Code::Killed));
 }
