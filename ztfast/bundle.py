@@ -20,6 +20,9 @@ from ztfast.uid import Uid
 
 __all__ = ["ActionStats", "Bundle", "LayerStats", "Memory", "Policy", "Stats", "compile"]
 
+_TOLD = 20
+"""The warnings that the message of an error has; its diagnostics have all."""
+
 Form = Literal["dense", "rows", "sets"]
 """The layout of a layer's table; see :class:`LayerStats`."""
 
@@ -467,7 +470,10 @@ def compile(
     )
     bundle = Bundle(core, [*unread, *found])
     if bundle.warnings and warnings == "error":
-        raise PolicyError("\n\n".join(w["rendered"].rstrip() for w in bundle.warnings), list(bundle.warnings))
+        told = [warning["rendered"].rstrip() for warning in bundle.warnings[:_TOLD]]
+        if more := len(bundle.warnings) - len(told):
+            told.append(f"and {more} more warning{'s' if more != 1 else ''}: the error's diagnostics have them all")
+        raise PolicyError("\n\n".join(told), list(bundle.warnings))
     if warnings == "warn":
         for warning in bundle.warnings:
             line = "" if warning["line"] is None else f":{warning['line']}"

@@ -27,12 +27,16 @@ from ztfast.cli.output import (
 
 __all__ = ["check_command", "compile_command", "totals"]
 
+MOST = 20
+"""The warnings that are printed, unless all are asked for."""
+
 Schema = Annotated[Path | None, typer.Option("--schema", "-s", help="The schema, in Cedar's syntax or JSON.")]
 Entities = Annotated[Path | None, typer.Option("--entities", "-e", help="The entities, in Cedar's JSON.")]
 Permissive = Annotated[bool, typer.Option(help="Compile policies that strict validation refuses, with warnings.")]
 StrictErrors = Annotated[
     bool, typer.Option("--strict-errors", help="Let a forbid whose evaluation errs deny; Cedar skips it.")
 ]
+All = Annotated[bool, typer.Option("--all", help=f"Print all warnings, not the first {MOST} only.")]
 DenyWarnings = Annotated[bool, typer.Option("--deny-warnings", help="Turn warnings into errors.")]
 
 
@@ -43,10 +47,11 @@ def compile_sources(
     permissive: bool,
     deny_warnings: bool,
     strict_errors: bool,
+    every: bool,
     base: Path | None = None,
     exempt: str | None = None,
 ) -> Bundle:
-    """Compile the sources that the command line names, and print warnings on standard error."""
+    """Compile the sources that the command line names, and print the first warnings, or every, on standard error."""
     with working() as progress:
         bundle = compile(
             policies,
@@ -59,8 +64,14 @@ def compile_sources(
             exempt=exempt,
             strict_errors=strict_errors,
         )
-    for warning in bundle.warnings:
+    shown = bundle.warnings if every else bundle.warnings[:MOST]
+    for warning in shown:
         errors.print(Text(block(warning["rendered"].rstrip())), soft_wrap=True)
+    if more := len(bundle.warnings) - len(shown):
+        say(
+            f"and {number(more)} more warning{'s' if more != 1 else ''}: --all prints them, --json lists them",
+            to=errors,
+        )
     return bundle
 
 
@@ -87,6 +98,7 @@ def compile_command(
     permissive: Permissive = False,
     strict_errors: StrictErrors = False,
     deny_warnings: DenyWarnings = False,
+    every: All = False,
     as_json: Json = False,
 ) -> None:
     """Compile policies, a schema and entities into a bundle.
@@ -97,7 +109,9 @@ def compile_command(
 
     [dim]ztfast compile policies/ --schema desk.cedarschema --entities desk.entities.json -o desk.ztb[/]
     """
-    bundle = compile_sources(policies, needed(schema), entities, permissive, deny_warnings, strict_errors, base, exempt)
+    bundle = compile_sources(
+        policies, needed(schema), entities, permissive, deny_warnings, strict_errors, every, base, exempt
+    )
     bundle.save(output)
     if as_json:
         json_out({"output": str(output), **summary(bundle)})
@@ -117,6 +131,7 @@ def check_command(
     permissive: Permissive = False,
     strict_errors: StrictErrors = False,
     deny_warnings: DenyWarnings = False,
+    every: All = False,
     as_json: Json = False,
 ) -> None:
     """Check a bundle or sources, and show how each action was compiled.
@@ -135,17 +150,20 @@ def check_command(
             "--permissive": permissive,
             "--strict-errors": strict_errors,
             "--deny-warnings": deny_warnings,
+            "--all": every,
         }
         for option in (name for name, is_given in given.items() if is_given):
             why = (
-                "a bundle does not keep the warnings" if option == "--deny-warnings" else "a bundle is compiled already"
+                "a bundle does not keep the warnings"
+                if option in ("--deny-warnings", "--all")
+                else "a bundle is compiled already"
             )
             raise UsageError(f"{option} is for sources, not for a bundle: {why}; give it to `ztfast compile`")
         bundle = Bundle.load(sources[0])
         # Loading does not check all sections of a large file.
         bundle.check()
     else:
-        bundle = compile_sources(sources, needed(schema), entities, permissive, deny_warnings, strict_errors)
+        bundle = compile_sources(sources, needed(schema), entities, permissive, deny_warnings, strict_errors, every)
     if as_json:
         warnings = {"warnings": None} if compiled_before else {}
         json_out({**summary(bundle), **warnings, "actions": [asdict(action) for action in bundle.stats.actions]})

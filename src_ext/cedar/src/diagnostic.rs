@@ -4,9 +4,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode, SourceSpan,
+    SpanContents,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::sources::SourceFile;
@@ -211,20 +213,29 @@ pub(crate) fn build(
     file: &SourceFile,
     message: String,
     help: Option<String>,
+    labels: Vec<Label>,
+) -> Diagnostic {
+    build_in(severity, (file, &Lines::of(&file.text)), message, help, labels)
+}
+
+/// Make a diagnostic as [`build`] does, where the file's lines are known: that does not walk through the file.
+pub(crate) fn build_in(
+    severity: Severity,
+    (file, lines): (&SourceFile, &Lines),
+    message: String,
+    help: Option<String>,
     mut labels: Vec<Label>,
 ) -> Diagnostic {
-    // A terminal moves to the start of the line at a carriage return.
-    let text: Arc<str> = Arc::from(file.text.replace('\r', " "));
     for label in &mut labels {
-        clamp(&text, label);
+        clamp(&file.text, label);
     }
-    let start = labels.first().map(|label| position(&text, label.start));
-    let end = labels.first().map(|label| position(&text, label.start + label.len));
+    let start = labels.first().map(|label| lines.position(&file.text, label.start));
+    let end = labels.first().map(|label| lines.position(&file.text, label.start + label.len));
     let report = Report {
         severity,
         message: &message,
         help: help.as_deref(),
-        source: (!labels.is_empty()).then(|| NamedSource::new(shown(&file.name), text)),
+        source: (!labels.is_empty()).then(|| Excerpt::of(file, lines, &labels)),
         labels: &labels,
     };
     let mut rendered = String::new();
@@ -234,7 +245,8 @@ pub(crate) fn build(
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(100);
     let long = labels.first().filter(|label| longest_line(&file.text, label) > MAX_LINE);
     if let Some(label) = long {
-        rendered = excerpt(file, &message, help.as_deref(), label);
+        let place = lines.position(&file.text, label.start);
+        rendered = excerpt(file, place, &message, help.as_deref(), label);
     } else if handler.render_report(&mut rendered, &report).is_err() {
         // The handler refuses only spans outside the text, and these were clamped. If it fails, the plain message must
         // do.
@@ -272,8 +284,7 @@ fn longest_line(text: &str, label: &Label) -> usize {
 }
 
 /// Render what the report handler would show, with a part of the line only.
-fn excerpt(file: &SourceFile, message: &str, help: Option<&str>, label: &Label) -> String {
-    let (line, column) = position(&file.text, label.start);
+fn excerpt(file: &SourceFile, (line, column): (u32, u32), message: &str, help: Option<&str>, label: &Label) -> String {
     let before = file.text.get(..label.start).unwrap_or_default().lines().next_back().unwrap_or_default();
     let from = before.char_indices().nth_back(AROUND).map_or(0, |(at, _)| at);
     let lead = before.get(from..).unwrap_or_default().replace('\r', " ");
@@ -297,6 +308,77 @@ fn excerpt(file: &SourceFile, message: &str, help: Option<&str>, label: &Label) 
         out.extend(["  help: ", help, "\n"]);
     }
     out
+}
+
+/// Where the lines of a text begin, so that the line of a place is found without a walk through the text.
+#[derive(Debug)]
+pub(crate) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub(crate) fn of(text: &str) -> Self {
+        let others = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Self(std::iter::once(0).chain(others).collect())
+    }
+
+    /// Return the number, from 0, of the line that a byte is in.
+    fn line(&self, offset: usize) -> usize {
+        self.0.partition_point(|start| *start <= offset).saturating_sub(1)
+    }
+
+    /// Return where a line begins; the end of the text for one behind the last.
+    fn start(&self, text: &str, line: usize) -> usize {
+        self.0.get(line).copied().unwrap_or(text.len())
+    }
+
+    /// Return the line and column (in characters), from 1, of a byte of the text.
+    fn position(&self, text: &str, offset: usize) -> (u32, u32) {
+        let line = self.line(offset);
+        let before = text.get(self.start(text, line)..offset).unwrap_or_default();
+        let column = before.chars().count() + 1;
+        (u32::try_from(line + 1).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
+    }
+}
+
+/// The lines that labels point to and those around them, with their places in the whole file.
+#[derive(Debug)]
+struct Excerpt {
+    name: String,
+    text: String,
+    /// The place of the text's first byte in the file, and the number of its line, from 0.
+    start: usize,
+    line: usize,
+}
+
+impl Excerpt {
+    /// The lines before and behind the labels. The handler shows one; an end of a line may belong to either.
+    const AROUND: usize = 2;
+
+    fn of(file: &SourceFile, lines: &Lines, labels: &[Label]) -> Self {
+        let first = labels.iter().map(|label| label.start).min().unwrap_or_default();
+        let last = labels.iter().map(|label| label.start + label.len).max().unwrap_or_default();
+        let line = lines.line(first).saturating_sub(Self::AROUND);
+        let start = lines.start(&file.text, line);
+        let end = lines.start(&file.text, lines.line(last) + Self::AROUND + 1);
+        // A terminal moves to the start of the line at a carriage return.
+        let text = file.text.get(start..end).unwrap_or_default().replace('\r', " ");
+        Self { name: shown(&file.name).into_owned(), text, start, line }
+    }
+}
+
+impl SourceCode for Excerpt {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        behind: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let at = span.offset().checked_sub(self.start).ok_or(MietteError::OutOfBounds)?;
+        let found = self.text.as_str().read_span(&(at, span.len()).into(), before, behind)?;
+        let place = (found.span().offset() + self.start, found.span().len()).into();
+        let (line, column, count) = (found.line() + self.line, found.column(), found.line_count());
+        let name = self.name.clone();
+        Ok(Box::new(MietteSpanContents::new_named(name, found.data(), place, line, column, count)))
+    }
 }
 
 /// Return the line and column (in characters), from 1, of a byte of a text.
@@ -376,7 +458,7 @@ struct Report<'a> {
     severity: Severity,
     message: &'a str,
     help: Option<&'a str>,
-    source: Option<NamedSource<Arc<str>>>,
+    source: Option<Excerpt>,
     labels: &'a [Label],
 }
 

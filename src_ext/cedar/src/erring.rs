@@ -4,15 +4,14 @@ use cedar_policy::{Effect, Policy, PolicyId};
 use cedar_policy_core::ast::{Expr as CedarExpr, ExprKind};
 
 use crate::authorizer::Authorizer;
-use crate::diagnostic::{self, Diagnostic, Label, Severity, shown};
+use crate::diagnostic::{self, Diagnostic, Label, Lines, Severity, shown};
 use crate::ir::{Binary, Expr, Ext, Uid, Unary, Var};
 use crate::lower::Lowering;
 use crate::sources::{SourceFile, Sources};
 use crate::values::Names;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
-
-/// The most errors that are reported, each with its place.
-const MAX_ERRORS: usize = 20;
 
 /// An error of a policy's conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,25 +38,26 @@ pub struct ErringEntities {
 }
 
 impl Authorizer {
-    /// Make warnings of errors. `denies` says whether a forbid that errs denies.
+    /// Make a warning of each error. `denies` says whether a forbid that errs denies.
     #[must_use]
     pub fn warn_of_errors(&self, sources: &Sources, found: &[Erring], denies: bool) -> Vec<Diagnostic> {
-        let mut warnings: Vec<Diagnostic> =
-            found.iter().take(MAX_ERRORS).filter_map(|erring| self.warning(sources, erring, denies)).collect();
-        if found.len() > MAX_ERRORS {
-            let message = match found.len() - MAX_ERRORS {
-                1 => "and one more condition errs".to_owned(),
-                more => format!("and {more} more conditions err"),
+        let mut files: HashMap<&str, (&SourceFile, Lines)> = HashMap::new();
+        let warned = found.iter().filter_map(|erring| {
+            let (name, ..) = self.policy_source(&erring.policy)?;
+            let (file, lines) = match files.entry(name) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let file = sources.files.iter().find(|file| file.name == name)?;
+                    new.insert((file, Lines::of(&file.text)))
+                }
             };
-            warnings.push(diagnostic::build(Severity::Warning, &sources.schema, message, None, Vec::new()));
-        }
-        warnings
+            self.warning((file, lines), erring, denies)
+        });
+        warned.collect()
     }
 
-    fn warning(&self, sources: &Sources, erring: &Erring, denies: bool) -> Option<Diagnostic> {
+    fn warning(&self, (file, lines): (&SourceFile, &Lines), erring: &Erring, denies: bool) -> Option<Diagnostic> {
         let policy = self.policies().policy(&PolicyId::new(&erring.policy))?;
-        let (name, ..) = self.policy_source(&erring.policy)?;
-        let file: &SourceFile = sources.files.iter().find(|file| file.name == name)?;
         let label = place(policy, &erring.culprit).map(|label| label.saying(what(&erring.culprit)));
         let when = match &erring.entities {
             None => "always errs".to_owned(),
@@ -81,7 +81,7 @@ impl Authorizer {
             None => format!("policy `{}` {when}{condition}: {}", shown(&erring.policy), what(&erring.culprit)),
         };
         let labels = label.into_iter().collect();
-        Some(diagnostic::build(Severity::Warning, file, message, Some(effect.to_owned()), labels))
+        Some(diagnostic::build_in(Severity::Warning, (file, lines), message, Some(effect.to_owned()), labels))
     }
 }
 
