@@ -209,6 +209,20 @@ def level(name: str, given: object, most: int) -> int:
     return number
 
 
+def new_proof(
+    factors: Any, assurance: Any, risk: Any, at: Any
+) -> tuple[list[str] | None, int | None, int | None, int | None]:
+    """Check what is proved anew, and return it as the core takes it: factors, their time, assurance, risk."""
+    names = None if factors is None else list(factor_names(factors))
+    if at is None:
+        # A time to come is taken for now, by the engine's clock.
+        proved_ns = None if names is None else nanoseconds(math.inf)
+    else:
+        proved_ns = nanoseconds(epoch_seconds("at", at))
+    own_assurance = None if assurance is None else level("assurance", assurance, 7)
+    return names, proved_ns, own_assurance, None if risk is None else level("risk", risk, 100)
+
+
 def _check_unit(name: str, seconds: float) -> None:
     """Refuse a time after the year 2200, which is probably in another unit."""
     if not _YEAR_2200 <= seconds < math.inf:

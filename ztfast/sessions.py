@@ -1,16 +1,26 @@
-"""What an engine does with sessions: it admits, finds, lists and revokes them."""
+"""What an engine does with sessions: it admits, finds, lists, changes and revokes them."""
 
 from __future__ import annotations
 
 import grp
 import logging
 import os
+from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from ztfast import gate, plain
 from ztfast.errors import OwnerError, SessionError
 from ztfast.gate import Session
-from ztfast.identities import Identity, bounds, ground_number, plain_ground
+from ztfast.identities import (
+    Identity,
+    bounds,
+    epoch_seconds,
+    ground_number,
+    nanoseconds,
+    new_proof,
+    plain_ground,
+)
 from ztfast.reports import SessionInfo
 from ztfast.shown import one_line, refused
 from ztfast.switches import text_of
@@ -27,8 +37,12 @@ _REVOKED, _QUARANTINED, _ACTIVE = 2, 3, 1
 _DONE = {_REVOKED: "revoked", _QUARANTINED: "quarantined", _ACTIVE: "released from quarantine"}
 
 
+_Meant = tuple[int | None, tuple[str, str] | None, int]
+"""A session's id; a principal or what principals are in; the number of a ground."""
+
+
 class Sessions:
-    """The sessions of an engine: the part of :class:`ztfast.Engine` that admits, finds and revokes."""
+    """The sessions of an engine: the part of :class:`ztfast.Engine` that admits, finds, changes and revokes."""
 
     __slots__ = ()
     _core: _core.Engine
@@ -179,6 +193,103 @@ class Sessions:
             raise refused("quarantine: on", "True or False", on)
         return self._set("quarantine", what, ground, _QUARANTINED if is_on else _ACTIVE, by, reason)
 
+    def renew(
+        self,
+        what: Session | UidLike | None = None,
+        /,
+        *,
+        ground: str | bytes | None = None,
+        not_after: float | datetime | str,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        """Give sessions, chosen as for :meth:`revoke`, another end of validity, later or sooner.
+
+        Args:
+            what: As for :meth:`revoke`.
+            ground: As for :meth:`revoke`.
+            not_after: The end: epoch seconds, an aware ``datetime`` or its ``isoformat()``. ``math.inf`` means no end.
+            by: Who renews them. The logger ``"ztfast"`` reports it with the reason, at level INFO.
+            reason: Why.
+
+        Returns:
+            How many sessions have this end. One that expired or was revoked stays so and is not among them, nor are
+            sessions that are admitted meanwhile.
+
+        Raises:
+            SessionError: if another process was stopped while it wrote some of them. The message says how many were
+                changed.
+            IdentityError: if the end is no time.
+
+        It also raises as :meth:`revoke` does.
+
+        >>> import ztfast, time
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=time.time() + 60))
+        >>> engine.renew('User::"ann"', not_after=time.time() + 3600)
+        1
+        >>> engine.renew('User::"bob"', not_after=time.time() + 3600)
+        0
+        """
+        named, meant, said = self._chosen("renew", what, ground, by, reason)
+        end_ns = nanoseconds(epoch_seconds("not_after", not_after))
+        changed = self._core.renew_sessions(meant, end_ns)
+        _tell("renewed", changed, named, said)
+        return changed
+
+    def present(
+        self,
+        what: Session | UidLike | None = None,
+        /,
+        *,
+        ground: str | bytes | None = None,
+        factors: Iterable[str] | None = None,
+        assurance: int | None = None,
+        risk: int | None = None,
+        at: float | datetime | str | None = None,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        """Record what the principals of sessions, chosen as for :meth:`revoke`, have proved anew; trusted code says so.
+
+        What is not given stays as it is in each session.
+
+        Args:
+            what: As for :meth:`revoke`.
+            ground: As for :meth:`revoke`.
+            factors: The factors, which replace those before.
+            assurance: How sure that is, from 0 to 7.
+            risk: The risk, from 0 to 100.
+            at: When the factors were proved, in epoch seconds, as an aware ``datetime`` or its ``isoformat()``; now by
+                default if factors are given.
+            by: Who says so. The logger ``"ztfast"`` reports it with the reason, at level INFO.
+            reason: Why.
+
+        Returns:
+            How many sessions have it. One that expired or was revoked is not among them, nor are sessions that are
+            admitted meanwhile.
+
+        Raises:
+            SessionError: if another process was stopped while it wrote some of them. The message says how many were
+                changed.
+            IdentityError: if a value is out of its range.
+            CapacityError: if the state has too many names of factors: it keeps 19.
+
+        It also raises as :meth:`revoke` does.
+
+        >>> import ztfast, math
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf, ground="certificate 7"))
+        >>> engine.present(ground="certificate 7", risk=80)
+        1
+        >>> engine.sessions()[0].risk
+        80
+        """
+        named, meant, said = self._chosen("present", what, ground, by, reason)
+        changed = self._core.present_sessions(meant, *new_proof(factors, assurance, risk, at))
+        _tell("given a new proof", changed, named, said)
+        return changed
+
     def _set(
         self,
         method: str,
@@ -188,31 +299,45 @@ class Sessions:
         by: str | None,
         reason: str | None,
     ) -> int:
+        named, meant, said = self._chosen(method, what, ground, by, reason)
+        changed = self._core.set_sessions(meant, status, said)
+        _tell(_DONE[status], changed, named, said)
+        return changed
+
+    def _chosen(
+        self,
+        method: str,
+        what: Session | UidLike | None,
+        ground: str | bytes | None,
+        by: str | None,
+        reason: str | None,
+    ) -> tuple[str, _Meant, tuple[str, str] | None]:
+        """Check which sessions are meant, by whom and why; return their name for messages, and both for the core."""
         if (what is None) == (ground is None):
             raise refused(method, "a session, a principal or ground=, one of them", what)
         who = "" if by is None else text_of(f"{method}: by", by)
         why = "" if reason is None else text_of(f"{method}: reason", reason)
-        meant: tuple[int | None, tuple[str, str] | None, int]
+        said = (who, why) if who or why else None
         if ground is not None:
             own = plain_ground(ground)
             if own is None:
                 raise refused(f"{method}: ground", "a text or bytes, not empty", ground)
-            named, meant = "a ground", (None, None, ground_number(own))
-        elif plain.is_a(what, Session):
+            return "a ground", (None, None, ground_number(own)), said
+        if plain.is_a(what, Session):
             session = cast(Session, what)
             if not gate.belongs(session, self._core):
                 raise OwnerError(
                     f"{session!r} belongs to another engine: find it by its id, engine.session(session.id)"
                 )
-            named, meant = f"one of {session.principal}", (session.id, None, 0)
-        else:
-            uid = Uid.of(what)
-            named, meant = str(uid), (None, (uid.type, uid.id), 0)
-        changed = self._core.set_sessions(meant, status, (who, why) if who or why else None)
-        if who or why:
-            told = [one_line(text or "not said") for text in (named, who, why)]
-            _LOG.info("sessions %s: %d (%s) by %s: %s", _DONE[status], changed, *told)
-        return changed
+            return f"one of {session.principal}", (session.id, None, 0), said
+        uid = Uid.of(what)
+        return str(uid), (None, (uid.type, uid.id), 0), said
+
+
+def _tell(done: str, changed: int, named: str, said: tuple[str, str] | None) -> None:
+    if said is not None:
+        told = [one_line(text or "not said") for text in (named, *said)]
+        _LOG.info("sessions %s: %d (%s) by %s: %s", done, changed, *told)
 
 
 def place_of_state(

@@ -96,17 +96,7 @@ cdef class Session:
         >>> engine.sessions()[0].factors
         ('x509', 'fido2')
         """
-        names = None if factors is None else list(identities.factor_names(factors))
-        if at is None:
-            # A time to come is taken for now, by the engine's clock.
-            proved_ns = None if names is None else identities.nanoseconds(float("inf"))
-        else:
-            proved_ns = identities.nanoseconds(identities.epoch_seconds("at", at))
-        levels = [
-            None if level is None else identities.level(name, level, most)
-            for name, level, most in (("assurance", assurance, 7), ("risk", risk, 100))
-        ]
-        self.owned().present(self.id, names, proved_ns, *levels)
+        self.owned().present(self.id, *identities.new_proof(factors, assurance, risk, at))
 
     cdef object owned(self):
         if self._core is None:

@@ -58,12 +58,34 @@ pub enum Chosen<'a> {
     One(SessionId),
 }
 
+impl Chosen<'_> {
+    /// Return whether a session is meant.
+    fn has(&self, snapshot: &Snapshot, record: &SessionRecord) -> bool {
+        match self {
+            Self::Within(ty, id) => snapshot.is_within(record.principal, ty, id),
+            Self::Ground(ground) => record.ground == *ground,
+            Self::One(session) => record.id == *session,
+        }
+    }
+}
+
 /// Why sessions could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The session is over, or another process keeps it.
     #[error(transparent)]
     Change(#[from] ChangeSessionError),
+    /// Another process was stopped while it wrote some of several sessions.
+    #[error(
+        "{changed} sessions were changed and {busy} were not, because another process was stopped while it wrote them: \
+         let it go on, or end it, and repeat this"
+    )]
+    Busy {
+        /// How many sessions were changed.
+        changed: usize,
+        /// How many were not.
+        busy: usize,
+    },
     /// The session could not be admitted.
     #[error(transparent)]
     Admit(#[from] AdmitError),
@@ -186,14 +208,68 @@ impl Shared {
     /// [`SessionError`].
     pub fn present(&self, session: SessionId, proof: &NewProof<'_>) -> Result<(), SessionError> {
         self.check_authority("change sessions")?;
+        Ok(self.sessions.present(session, self.proof_after(proof)?)?)
+    }
+
+    /// Return what makes the proof of a session of the one before.
+    fn proof_after(&self, proof: &NewProof<'_>) -> Result<impl Fn(Proof) -> Proof + Copy + use<>, SessionError> {
         let factors = proof.factors.map(|names| self.factors(names)).transpose()?;
         let at_ns = proof.proved_ns.map(|wall_ns| self.monotonic_of(wall_ns));
-        Ok(self.sessions.present(session, |before| Proof {
+        let NewProof { assurance, risk, .. } = *proof;
+        Ok(move |before: Proof| Proof {
             at_ns: at_ns.unwrap_or(before.at_ns),
             factors: factors.unwrap_or(before.factors),
-            assurance: proof.assurance.unwrap_or(before.assurance),
-            risk: proof.risk.unwrap_or(before.risk),
-        })?)
+            assurance: assurance.unwrap_or(before.assurance),
+            risk: risk.unwrap_or(before.risk),
+        })
+    }
+
+    /// Give sessions another end as [`Self::renew`] does. Return how many have it; those that are over stay over.
+    ///
+    /// # Errors
+    /// [`SessionError`]; only after [`SessionError::Busy`] some sessions have changed.
+    pub fn renew_sessions(&self, chosen: Chosen<'_>, not_after_ns: i64) -> Result<usize, SessionError> {
+        self.check_authority("renew sessions")?;
+        Self::change_each(&self.chosen(chosen), |session| self.sessions.renew(session, not_after_ns))
+    }
+
+    /// Record what the principals of sessions have proved anew. Return how many sessions have it.
+    ///
+    /// # Errors
+    /// [`SessionError`]; only after [`SessionError::Busy`] some sessions have changed.
+    pub fn present_sessions(&self, chosen: Chosen<'_>, proof: &NewProof<'_>) -> Result<usize, SessionError> {
+        self.check_authority("change sessions")?;
+        let sessions = self.chosen(chosen);
+        if sessions.is_empty() {
+            // Names of factors that no session has take no place.
+            return Ok(0);
+        }
+        let after = self.proof_after(proof)?;
+        Self::change_each(&sessions, |session| self.sessions.present(session, after))
+    }
+
+    fn chosen(&self, chosen: Chosen<'_>) -> Vec<SessionId> {
+        if let Chosen::One(session) = chosen {
+            return vec![session];
+        }
+        let snapshot = self.snapshot();
+        let all = self.sessions.all().into_iter();
+        all.filter(|record| chosen.has(&snapshot, record)).map(|record| record.id).collect()
+    }
+
+    fn change_each(
+        sessions: &[SessionId],
+        change: impl Fn(SessionId) -> Result<(), ChangeSessionError>,
+    ) -> Result<usize, SessionError> {
+        let (mut changed, mut busy) = (0, 0);
+        for &session in sessions {
+            match change(session) {
+                Ok(()) => changed += 1,
+                Err(ChangeSessionError::Over) => {}
+                Err(ChangeSessionError::Busy) => busy += 1,
+            }
+        }
+        if busy > 0 { Err(SessionError::Busy { changed, busy }) } else { Ok(changed) }
     }
 
     /// Set the status of sessions. Return how many changed. Who does it and why is kept with them for some time.
@@ -209,14 +285,11 @@ impl Shared {
         self.check_authority("revoke sessions")?;
         let note = who.map(|(by, reason)| self.sessions.note(by, reason)).transpose()?;
         let note = note.as_ref();
-        Ok(match chosen {
-            Chosen::One(session) => usize::from(self.sessions.set_noted(session, status, note)),
-            Chosen::Ground(ground) => self.sessions.set_all(status, note, |record| record.ground == ground),
-            Chosen::Within(ty, id) => {
-                let snapshot = self.snapshot();
-                self.sessions.set_all(status, note, |record| snapshot.is_within(record.principal, ty, id))
-            }
-        })
+        if let Chosen::One(session) = chosen {
+            return Ok(usize::from(self.sessions.set_noted(session, status, note)));
+        }
+        let snapshot = self.snapshot();
+        Ok(self.sessions.set_all(status, note, |record| chosen.has(&snapshot, record)))
     }
 
     /// Return who revoked a session or put it into quarantine, when and why, if that was said and is still kept.
@@ -300,5 +373,30 @@ impl Snapshot {
         }
         let Some((entity, group)) = self.entity(place).zip(self.find(ty, id)) else { return false };
         self.with_entity(entity, |_, facts| facts.ancestors.contains(&group.index).then_some(())).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_sessions_are_changed_before_busy_ones_are_reported() {
+        let sessions: Vec<SessionId> = (1..=5).map(SessionId).collect();
+        let changed = std::cell::RefCell::new(Vec::new());
+        let outcome = |busy: u64| {
+            changed.borrow_mut().clear();
+            Shared::change_each(&sessions, |session| match session.0 {
+                2 => Err(ChangeSessionError::Over),
+                number if number == busy => Err(ChangeSessionError::Busy),
+                number => {
+                    changed.borrow_mut().push(number);
+                    Ok(())
+                }
+            })
+        };
+        assert!(matches!(outcome(0), Ok(4)));
+        assert!(matches!(outcome(3), Err(SessionError::Busy { changed: 3, busy: 1 })));
+        assert_eq!(*changed.borrow(), [1, 4, 5]);
     }
 }

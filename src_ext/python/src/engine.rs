@@ -173,6 +173,25 @@ impl Engine {
         sessions::set_all(py, &self.inner, &meant, status, who.as_ref())
     }
 
+    /// Give sessions another end. Returns how many have it.
+    fn renew_sessions(&self, py: Python<'_>, meant: Meant, not_after_ns: i64) -> PyResult<usize> {
+        sessions::renew_all(py, &self.inner, &meant, not_after_ns)
+    }
+
+    /// Record what the principals of sessions have proved anew. What is `None` stays as it is. Returns how many
+    /// sessions have it.
+    fn present_sessions(
+        &self,
+        py: Python<'_>,
+        meant: Meant,
+        factors: Option<Vec<String>>,
+        proved_ns: Option<i64>,
+        assurance: Option<u8>,
+        risk: Option<u8>,
+    ) -> PyResult<usize> {
+        sessions::present_all(py, &self.inner, &meant, factors.as_deref(), (proved_ns, assurance, risk))
+    }
+
     /// Return a session that some process admitted, as a dict.
     fn find_session<'py>(&self, py: Python<'py>, session: u64) -> PyResult<Option<Bound<'py, PyDict>>> {
         sessions::find(py, &self.inner, session)

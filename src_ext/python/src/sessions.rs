@@ -76,7 +76,7 @@ pub(crate) fn session_error(py: Python<'_>, error: &SessionError) -> PyErr {
     let class = match error {
         SessionError::Forked(_) => return forked(py),
         SessionError::Admit(error) => return admit_error(py, error),
-        SessionError::Change(_) => "SessionError",
+        SessionError::Change(_) | SessionError::Busy { .. } => "SessionError",
         SessionError::Role(_) => "RoleError",
         SessionError::Factors | SessionError::Names => "CapacityError",
         SessionError::Lock(_) | SessionError::Gone(_) => "StateError",
@@ -105,25 +105,55 @@ pub(crate) fn present(
     done.map_err(|error| session_error(py, &error))
 }
 
+/// Give sessions another end. Return how many have it.
+pub(crate) fn renew_all(
+    py: Python<'_>,
+    engine: &ztfast_engine::Engine,
+    meant: &Meant,
+    not_after_ns: i64,
+) -> PyResult<usize> {
+    let done = py.detach(|| engine.renew_sessions(meant.chosen(), not_after_ns));
+    done.map_err(|error| session_error(py, &error))
+}
+
+/// Record what the principals of sessions have proved anew. Return how many sessions have it.
+pub(crate) fn present_all(
+    py: Python<'_>,
+    engine: &ztfast_engine::Engine,
+    meant: &Meant,
+    factors: Option<&[String]>,
+    (proved_ns, assurance, risk): (Option<i64>, Option<u8>, Option<u8>),
+) -> PyResult<usize> {
+    let names: Option<Vec<&str>> = factors.map(|names| names.iter().map(String::as_str).collect());
+    let proof = NewProof { factors: names.as_deref(), proved_ns, assurance, risk };
+    let done = py.detach(|| engine.present_sessions(meant.chosen(), &proof));
+    done.map_err(|error| session_error(py, &error))
+}
+
 /// Which sessions are meant: the one with an id, those within a uid, or those that rest on a ground.
 #[derive(FromPyObject)]
 pub(crate) struct Meant(Option<u64>, Option<(String, String)>, u64);
+
+impl Meant {
+    fn chosen(&self) -> Chosen<'_> {
+        match self {
+            Self(Some(session), ..) => Chosen::One(SessionId(*session)),
+            Self(None, Some((ty, id)), _) => Chosen::Within(ty, id),
+            Self(None, None, ground) => Chosen::Ground(*ground),
+        }
+    }
+}
 
 /// Revoke, quarantine or release sessions. Return how many changed.
 pub(crate) fn set_all(
     py: Python<'_>,
     engine: &ztfast_engine::Engine,
-    Meant(one, within, ground): &Meant,
+    meant: &Meant,
     status: u8,
     who: Option<&(String, String)>,
 ) -> PyResult<usize> {
-    let chosen = match (one, within) {
-        (Some(session), _) => Chosen::One(SessionId(*session)),
-        (None, Some((ty, id))) => Chosen::Within(ty, id),
-        (None, None) => Chosen::Ground(*ground),
-    };
     let who = who.map(|(by, reason)| (&**by, &**reason));
-    let done = py.detach(|| engine.set_sessions(chosen, status_of(status), who));
+    let done = py.detach(|| engine.set_sessions(meant.chosen(), status_of(status), who));
     done.map_err(|error| session_error(py, &error))
 }
 
