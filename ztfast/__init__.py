@@ -110,6 +110,7 @@ __all__ = [
     "compile",
     "examples",
     "get_include",
+    "live_schema",
 ]
 
 
@@ -120,3 +121,14 @@ def get_include() -> str:
     True
     """
     return str(Path(__file__).resolve().parent / "include")
+
+
+def live_schema() -> str:
+    """Return the schema of ``ztfast::Live`` in Cedar's syntax, for other tools that read the same schema and policies.
+
+    :func:`compile` knows it. For others, it stands beside the schema that names it, for example in the same file.
+
+    >>> "authAge: __cedar::duration" in live_schema()
+    True
+    """
+    return _core.live_schema()

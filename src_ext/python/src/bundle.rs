@@ -129,6 +129,12 @@ pub(crate) fn write_file(py: Python<'_>, path: PathBuf, content: &[u8]) -> PyRes
     py.detach(|| ztfast_bundle::write_file(&path, content)).map_err(|error| raise(py, "Error", &error.to_string()))
 }
 
+/// Return the fragment of a schema that declares live attributes, in Cedar's syntax.
+#[pyfunction]
+pub(crate) fn live_schema() -> &'static str {
+    ztfast_cedar::LIVE_SCHEMA
+}
+
 /// Return whether Cedar's strict validation accepts the policies. No check of ours takes part.
 #[pyfunction]
 pub(crate) fn strictly_valid(py: Python<'_>, files: Vec<File>, schema: File) -> PyResult<bool> {

@@ -43,7 +43,7 @@ mod _core {
     #[pymodule_export]
     use crate::authorizer::Authorizer;
     #[pymodule_export]
-    use crate::bundle::{Bundle, compile, strictly_valid, write_file};
+    use crate::bundle::{Bundle, compile, live_schema, strictly_valid, write_file};
     #[pymodule_export]
     use crate::engine::Engine;
     #[pymodule_export]
