@@ -58,8 +58,7 @@ fn fields(rng: &mut Rng, counts: Range<usize>, optional: u32, numbers: bool) -> 
     let field = |at: usize| {
         let (ty, stem) = kind(rng);
         let (ty, stem) = if numbers && matches!(ty, Ty::Ip | Ty::Text) { (Ty::Long, "qty") } else { (ty, stem) };
-        // Gates take no addresses, so most requests are without them.
-        let required = ty != Ty::Ip && !chance(rng, optional);
+        let required = !chance(rng, optional);
         Field { name: format!("{stem}{at}"), ty, required }
     };
     (0..count).map(field).collect()
@@ -267,13 +266,11 @@ impl Act {
             (principal, 1, [of("principal", principal), of("resource", 1)].concat())
         };
         let optional: BTreeSet<&String> = context.iter().flat_map(|attr| &attr.optional).collect();
-        let is_address = |path: &str| context.iter().any(|attr| attr.path == *path && attr.ty == Ty::Ip);
-        let mut some = |percent: u32, addresses: bool| -> BTreeSet<String> {
-            let present = |path: &&&String| (addresses || !is_address(path)) && chance(rng, percent);
-            optional.iter().filter(present).map(|path| (*path).clone()).collect()
+        let mut some = |percent: u32| -> BTreeSet<String> {
+            optional.iter().filter(|_| chance(rng, percent)).map(|path| (*path).clone()).collect()
         };
-        let (whole, none) = (some(100, false), BTreeSet::new());
-        let shapes = vec![whole.clone(), whole, none, some(60, false), some(50, false), some(70, true)];
+        let (whole, none) = (some(100), BTreeSet::new());
+        let shapes = vec![whole.clone(), whole, none, some(60), some(50), some(70)];
         let is_record = |field: &&Field| field.required && matches!(field.ty, Ty::Record(_));
         let records = action.context.iter().filter(is_record).map(|field| field.name.clone()).collect();
         let sides = principals.iter().map(side).collect();
