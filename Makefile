@@ -14,7 +14,7 @@ BUILD := pyproject.toml build_backend/backend.py
 SECONDS ?= 60
 
 .PHONY: help setup demo test test-rust test-killed test-shared test-loom test-tsan test-realtime test-without-avx test-fuzz test-miri test-python test-shipped \
-	test-free-threaded cpu-time fuzz fuzz-bundles mutants lint deny check-oldest-rust format codes bench figures \
+	test-free-threaded test-left-out cpu-time compile-shipped fuzz fuzz-bundles mutants lint deny check-oldest-rust format codes bench figures \
 	bench-instructions bench-python bench-clock bench-scale bench-peers lock clean gone
 
 # Two builds of the module take turns in the package.
@@ -57,12 +57,21 @@ $(TESTED): $(SOURCES)
 # Always out of date.
 gone:
 
+# This leaves the package as it is: another build of the module may be in use.
+compile-shipped: $(VENV)/.requirements
+	PYTHONPATH=build_backend $(BIN)/python -c 'import backend; backend.compile_core()' >/dev/null
+
 setup: $(SHIPPED) ## set everything up in .venv
 
 demo: setup ## compile the example desk, decide, revoke, swap, and show latencies
 	$(BIN)/ztfast demo
 
-test: test-rust test-loom test-realtime test-without-avx test-fuzz test-python test-free-threaded ## all tests
+test: test-rust test-loom test-realtime test-without-avx test-fuzz test-python test-free-threaded test-left-out ## all tests
+
+# Each takes many minutes.
+test-left-out:
+	@echo "SKIPPED test-killed and test-shared: shorter forms of both were run, with the other tests"
+	@echo "SKIPPED test-tsan and test-miri: they are run by hand"
 
 # Python's tests cover the module. The crate that counts instructions is left out, because it enables other features of
 # Cedar's dependencies.
@@ -177,8 +186,17 @@ test-miri: ## run tests of what has unsafe code, and decisions over mutated bund
 mutants: setup ## show that the fuzzer and the tests find the mistakes that are easily made
 	$(BIN)/python tests/mutants $(MUTANTS)
 
+# Tests in these folders measure time or memory, or run processes of their own: nothing else runs beside them.
+ALONE := tests/bench tests/build tests/embed tests/faults tests/threads tests/properties/test_histories_of_processes.py
 test-python: $(TESTED)
-	$(BIN)/python -m pytest
+	$(call beside,tests/api,--ignore=tests/api $(ALONE:%=--ignore=%))
+	$(BIN)/python -m pytest $(ALONE)
+
+# Two runs of pytest, one beside the other. Most tests take one processor.
+define beside
+mkdir -p build; $(BIN)/python -m pytest -p no:cacheprovider $(1) >build/beside.log 2>&1 & first=$$!; \
+$(BIN)/python -m pytest $(2); second=$$?; wait $$first; first=$$?; cat build/beside.log; exit $$((first | second))
+endef
 
 # `make test-python` does a few hundred of each.
 test-shared: $(TESTED) ## take rights away in 100,000 rounds of two processes, and run 1,000 histories of several: minutes
@@ -187,7 +205,8 @@ test-shared: $(TESTED) ## take rights away in 100,000 rounds of two processes, a
 
 # The shipped module has no assertions and is optimised across crates, so some tests run with it as well.
 test-shipped: $(SHIPPED) ## build the module as it is shipped and run the tests of the API, the desk and threads with it
-	$(BIN)/python -m pytest tests/api tests/differential tests/threads README.md
+	$(call beside,tests/api,tests/differential README.md)
+	$(BIN)/python -m pytest tests/threads
 
 FREE_THREADED ?= $(shell command -v python3.15t || command -v python3.14t)
 test-free-threaded: ## build for a CPython without the GIL and run the tests of threads, where there is one
@@ -200,6 +219,13 @@ test-free-threaded: ## build for a CPython without the GIL and run the tests of 
 cpu-time: ## clone this into build/cold, run all tests there, and say how much processor time each part takes
 	$(PYTHON) tests/build/cost.py
 
+# PyO3's build scripts run again where these differ from what maturin sets, and the next build of the module would then compile
+# PyO3 and the module anew.
+SIGNATURE := import struct, sys; v = sys.version_info; \
+	print(f"{sys.implementation.name}-{v[0]}.{v[1]}-{struct.calcsize(chr(80)) * 8}bit")
+AS_MATURIN = PYO3_PYTHON=$(CURDIR)/$(BIN)/python PYO3_BUILD_EXTENSION_MODULE=1 \
+	PYO3_ENVIRONMENT_SIGNATURE="$$($(BIN)/python -c '$(SIGNATURE)')"
+
 # Linting links nothing, so libFuzzer, which the fuzzer's crate would compile, need not exist. The peers of the
 # benchmarks are only formatted, because linting them would check Cedar once more.
 lint: $(EITHER) ## formatters and linters
@@ -207,7 +233,7 @@ lint: $(EITHER) ## formatters and linters
 	cargo fmt --manifest-path src_ext/loom/Cargo.toml --check
 	cargo fmt --manifest-path examples/embed/rust/Cargo.toml --check
 	cargo fmt --manifest-path bench/peers/rust/Cargo.toml -p ztfast-peers --check
-	$(CARGO) clippy $(MANIFEST) --workspace --exclude ztfast-icount --all-targets --quiet -- -D warnings
+	$(AS_MATURIN) $(CARGO) clippy $(MANIFEST) --workspace --exclude ztfast-icount --all-targets --quiet -- -D warnings
 	$(CARGO) clippy $(MANIFEST) -p ztfast-icount --all-targets --quiet -- -D warnings
 	CUSTOM_LIBFUZZER_PATH=/none/libfuzzer.a $(CARGO) clippy $(MANIFEST) -p ztfast-libfuzzer --features libfuzzer --bins \
 	  --quiet -- -D warnings
@@ -283,6 +309,7 @@ bench-instructions: $(EITHER) $(RUNNER) ## count the instructions of a decision;
 	$(BIN)/ztfast compile examples/desk/policies -s examples/desk/desk.cedarschema -e examples/desk/desk.entities.json \
 	  --exempt 'Action::"reduce-risk"' -o build/bench/desk.ztb >/dev/null
 	GUNGRAUN_RUNNER=$(CURDIR)/$(RUNNER) $(CARGO) bench $(MANIFEST) --quiet -p ztfast-icount --bench icount
+	$(BIN)/python -m bench.table
 
 bench-python: setup ## benchmark the Python API with pytest-benchmark, and compare with the run before
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-autosave $$(test -d .benchmarks && echo --benchmark-compare)

@@ -95,6 +95,13 @@ def build_wheel(directory: str, config_settings: Settings = None, metadata: str 
         return str(maturin.build_wheel(directory, config_settings, metadata))
 
 
+def compile_core() -> None:
+    """Compile the core as every build does, so that the next one finds it compiled. The checkout stays as it is."""
+    _need_tools()
+    with _copy() as copy:
+        maturin.build_wheel(str(copy))
+
+
 def build_editable(directory: str, config_settings: Settings = None, metadata: str | None = None) -> str:
     _need_tools()
     _build_gate(ROOT)

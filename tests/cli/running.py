@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from ztfast import cli
+from ztfast.cli import output
 
-__all__ = ["Here", "run"]
+__all__ = ["Here", "here", "run"]
+
+WIDTH = 100
+"""The width of the terminal that commands take theirs for."""
 
 
 def run(
     *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command, and return its output and its exit code."""
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **(env or {})}
+    environment = {**os.environ, "COLUMNS": str(WIDTH), "NO_COLOR": "1", **(env or {})}
     return subprocess.run(
         [sys.executable, "-m", "ztfast.cli", *arguments],
         capture_output=True,
@@ -28,6 +35,24 @@ def run(
         cwd=cwd,
         timeout=120,
     )
+
+
+def here(
+    *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as :func:`run` does, but in this process: starting one takes longer than most commands do."""
+    printed, told = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["ztfast", *arguments]),
+        mock.patch.dict(os.environ, {"COLUMNS": str(WIDTH), "NO_COLOR": "1", **(env or {})}),
+        mock.patch.object(output.console, "_width", WIDTH),
+        mock.patch.object(output.errors, "_width", WIDTH),
+        contextlib.nullcontext() if cwd is None else contextlib.chdir(cwd),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(told),
+    ):
+        code = cli._run()
+    return subprocess.CompletedProcess(arguments, code, printed.getvalue(), told.getvalue())
 
 
 class Here:

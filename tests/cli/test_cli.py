@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 import ztfast
-from tests.cli.running import Here, run
+from tests.cli.running import Here
+from tests.cli.running import here as run
+from tests.cli.running import run as run_alone
 from ztfast.bench.desk import DESK_MARKS, OTHER_GATES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -236,7 +238,7 @@ def test_the_readmes_commands_run_in_a_clean_checkout(tmp_path: Path) -> None:
             environment |= [argument.split("=", 1) for argument in arguments]
             continue
         assert program == "ztfast"
-        done = run(*arguments, cwd=tmp_path, env=environment)
+        done = run_alone(*arguments, cwd=tmp_path, env=environment)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert engine.decide(session, "order.cancel", 'Instrument::"AAPL"').code == "REVOKED"
     assert engine.kills() == []

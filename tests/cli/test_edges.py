@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import ztfast
+from tests.cli.running import here
 from tests.racing import Repeat
 
 SCHEMA = """
@@ -36,6 +37,12 @@ def run(
     environment = {**os.environ, "COLUMNS": "100", "PYTHONPATH": os.pathsep.join(sys.path), **(env or {})}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
     return subprocess.run([sys.executable, "-m", "ztfast.cli", *arguments], env=environment, timeout=120, **options)
+
+
+def run_here(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command of which only the messages matter, and not the streams of a process."""
+    done = here(*arguments)
+    return subprocess.CompletedProcess(arguments, done.returncode, done.stdout.encode(), done.stderr.encode())
 
 
 def shell(script: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -117,7 +124,7 @@ def test_contexts_that_make_no_sense(bundle: str, options: list[str], says: str)
     # Attributes that the schema lacks are errors; options that contradict each other or cannot be read are wrong usage.
     lacking = ("context attribute", "a.a.a", "deep..a", "nothing")
     for command in ("decide", "explain"):
-        said = sentence(run(command, bundle, *WHO, *options), 1 if says in lacking else 2)
+        said = sentence(run_here(command, bundle, *WHO, *options), 1 if says in lacking else 2)
         assert says in said
         harmless(said.encode())
 
@@ -145,7 +152,7 @@ def context_files(folder: Path) -> dict[str, tuple[Path, str]]:
 
 def test_context_files_that_make_no_sense(bundle: str, tmp_path: Path) -> None:
     for name, (path, says) in context_files(tmp_path).items():
-        said = sentence(run("decide", bundle, *WHO, "--context-file", str(path)))
+        said = sentence(run_here("decide", bundle, *WHO, "--context-file", str(path)))
         assert says in said, name
         assert name in said
 
@@ -371,11 +378,11 @@ def test_messages_about_arguments_are_no_markup(bundle: str) -> None:
         ["decide", bundle, *WHO, "--context", json.dumps({bad: 1})], ["decide", bundle, *WHO, "--context", json.dumps({"n": bad})],
         ["check", f"{bad}.ztb"], ["compile", bad, "-s", bad], ["bench", "--compare", bad],
     ):  # fmt: skip
-        done = run(*arguments)
+        done = run_here(*arguments)
         said = harmless(sentence(done, 2 if bad in arguments and "--context" in arguments else 1).encode())
         assert "[red]" in said or "not JSON" in said
     for arguments in ([bad], ["decide", f"--{bad}"], ["demo", "-n", bad]):
-        done = run(*arguments)
+        done = run_here(*arguments)
         assert done.returncode == 2
         assert "\nerror: " in harmless(done.stderr)
         assert b"\nerror: y" not in done.stderr
@@ -391,4 +398,4 @@ def test_paths_that_are_no_bundle(tmp_path: Path) -> None:
             ["explain", str(tmp_path / name), *WHO],
             ["check", str(tmp_path / name)],
         ):
-            assert name in sentence(run(*command))
+            assert name in sentence(run_here(*command))
