@@ -92,8 +92,8 @@ MUTANTS = (
     Mutant(
         "kills: one person is enough",
         SWITCHES,
-        "None if kill.two_persons => {",
-        "None if kill.two_persons && kill.by_switch => {",
+        "& TWO_PERSONS != 0 => {",
+        "& TWO_PERSONS & BY_SWITCH != 0 => {",
         KILLS,
     ),
     Mutant(
@@ -127,9 +127,16 @@ MUTANTS = (
     Mutant(
         "markets: a record in the middle of others becomes empty",
         MARKET,
-        "if next.load(Ordering::Relaxed) == EMPTY && (",
-        "if next.load(Ordering::Relaxed) != WRITING && (",
+        "_ => return,",
+        "_ => continue,",
         Rust(TESTS, "markets_keep_their_states_while_others_come_and_go"),
+    ),
+    Mutant(
+        "markets: what a killed writer left in the midst of others stays",
+        MARKET,
+        "WRITING => {}",
+        "WRITING => return,",
+        Rust(MARKET, "what_killed_writers_left_is_cleared_by_the_next_one_that_comes_by"),
     ),
     Mutant(
         "markets: the note in force is written over",

@@ -17,6 +17,7 @@
 //! switchboard  how the processes of a state reach the switches
 //! market     which markets are volatile or halted
 //! texts      texts and state words in memory that processes share
+//! used       which records of a table are looked at
 //! ```
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -37,6 +38,7 @@ mod switchboard;
 mod switches;
 mod texts;
 mod uid_bits;
+mod used;
 
 pub use handles::{HandleError, Key, OwnedUid, Register, Uids, Wanted};
 pub use market::{Market, MarketState};

@@ -6,6 +6,7 @@
 use crate::refusal::{MARKETS, SwitchError, must_fit};
 use crate::texts::Text;
 use crate::uid_bits::{uid_bit, uid_hash};
+use crate::used;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
 
 /// The state of a market. A later one is severer.
@@ -76,6 +77,8 @@ pub(crate) struct Markets {
     /// The bits of all uids whose market is not normal; there may be more bits. 0 while all are normal.
     word: AtomicU64,
     spare: [AtomicU64; 7],
+    /// Which markets may be other than normal.
+    used: [AtomicU64; MARKETS / 64],
     /// The hashes of the records' uids.
     heads: [AtomicU64; MARKETS],
     records: [MarketRecord; MARKETS],
@@ -96,7 +99,7 @@ struct MarketRecord {
 const _: () = {
     assert!(size_of::<Note>() == size_of::<Text<16>>() + size_of::<Text<32>>() + 8);
     assert!(size_of::<MarketRecord>() == 8 + 2 * size_of::<Text<31>>() + 2 * size_of::<Note>() + 8);
-    assert!(size_of::<Markets>() == 64 + MARKETS * 8 + MARKETS * size_of::<MarketRecord>());
+    assert!(size_of::<Markets>() == 64 + MARKETS / 8 + MARKETS * 8 + MARKETS * size_of::<MarketRecord>());
 };
 
 /// Who set a state, and why.
@@ -129,6 +132,10 @@ impl Markets {
         (0..MARKETS).map(move |step| (hash as usize).wrapping_add(step) % MARKETS)
     }
 
+    fn entry(&self, at: usize) -> Option<Entry<'_>> {
+        self.heads.get(at).zip(self.records.get(at))
+    }
+
     /// Return the own state of a uid.
     pub fn get(&self, ty: &str, id: &str) -> MarketState {
         let head = uid_hash(ty, id) | USED;
@@ -157,40 +164,47 @@ impl Markets {
 
     /// List the markets that are not normal. One that changes meanwhile has its old or its new state.
     pub fn list(&self) -> Vec<Market> {
-        self.heads.iter().zip(&self.records).filter_map(|(head, record)| record.market(head)).collect()
+        let entries = used::places(&self.used).filter_map(|at| self.entry(at));
+        entries.filter_map(|(head, record)| record.market(head)).collect()
     }
 
-    /// Compute which bits are set.
-    fn bits(&self) -> u64 {
-        let used = |(head, record): (&AtomicU64, &MarketRecord)| {
-            let (hash, state) = (head.load(Ordering::Relaxed), record.state.load(Ordering::Relaxed));
-            if hash & USED == 0 || market_of(state) == MarketState::Normal {
-                return 0;
-            }
-            uid_bit(hash & !USED)
-        };
-        self.heads.iter().zip(&self.records).map(used).fold(0, |all, bit| all | bit)
+    /// Compute the words from the records. Both hold what they must in between.
+    fn settle(&self) {
+        let mut bits = 0;
+        used::retain(&self.used, |at| {
+            let Some((head, record)) = self.entry(at) else { return false };
+            let hash = head.load(Ordering::Relaxed);
+            let is_in_force = hash & USED != 0 && !record.is_normal();
+            bits |= if is_in_force { uid_bit(hash & !USED) } else { 0 };
+            is_in_force
+        });
+        self.word.store(bits, Ordering::SeqCst);
+        // The stores above leave this processor before the caller goes on.
+        fence(Ordering::SeqCst);
     }
 
-    /// Let lookups stop sooner: a record that is normal becomes empty if the next one is.
-    fn shorten(&self) {
-        let is_normal = |at: usize| {
-            let record = self.records.get(at);
-            record.is_some_and(|record| market_of(record.state.load(Ordering::Relaxed)) == MarketState::Normal)
-        };
-        let head = |at: usize| self.heads.get(at % MARKETS);
-        for at in (0..2 * MARKETS).rev() {
-            let (Some(this), Some(next)) = (head(at), head(at + 1)) else { continue };
-            let hash = this.load(Ordering::Relaxed);
-            if next.load(Ordering::Relaxed) == EMPTY && (hash == WRITING || hash & USED != 0 && is_normal(at % MARKETS))
-            {
-                this.store(EMPTY, Ordering::Release);
+    /// Let lookups of a uid stop sooner: the records before the empty one at which they stop become empty, as far as
+    /// they are of no use.
+    fn shorten(&self, hash: u64) {
+        let head = |at: usize| self.heads.get(at).map(|head| head.load(Ordering::Relaxed));
+        let Some(end) = Self::places(hash).find(|&at| head(at) == Some(EMPTY)) else { return };
+        for at in (1..MARKETS).map(|step| (end + MARKETS - step) % MARKETS) {
+            let Some((head, record)) = self.entry(at) else { return };
+            match head.load(Ordering::Relaxed) {
+                WRITING => {}
+                hash if hash & USED != 0 && record.is_normal() => {}
+                _ => return,
             }
+            head.store(EMPTY, Ordering::Release);
         }
     }
 }
 
 impl MarketRecord {
+    fn is_normal(&self) -> bool {
+        market_of(self.state.load(Ordering::Relaxed)) == MarketState::Normal
+    }
+
     fn market(&self, head: &AtomicU64) -> Option<Market> {
         for _ in 0..TRIES {
             let before = (head.load(Ordering::Acquire), self.state.load(Ordering::Acquire));
@@ -250,12 +264,15 @@ impl Markets {
         let (known, spare) = self.find(ty, id);
         let is_normal = state == MarketState::Normal;
         let spare = if known.is_some() || is_normal { None } else { Some(spare.ok_or(SwitchError::ManyMarkets)?) };
-        // The bit comes first: if this process is killed in between, decisions look for what is not there.
-        self.word.fetch_or(if is_normal { 0 } else { uid_bit(hash) }, Ordering::SeqCst);
-        if let Some((_, record)) = known {
+        if let Some(at) = known.or(spare).filter(|_| !is_normal) {
+            // The bits come first: if this process is killed in between, decisions look for what is not there.
+            used::take(&self.used, at);
+            self.word.fetch_or(uid_bit(hash), Ordering::SeqCst);
+        }
+        if let Some((_, record)) = known.and_then(|at| self.entry(at)) {
             record.set(state, by, reason, since_ns);
         }
-        if let Some((head, record)) = spare {
+        if let Some((head, record)) = spare.and_then(|at| self.entry(at)) {
             head.store(WRITING, Ordering::Relaxed);
             // The uid must become visible only after the head that takes the record out of use.
             fence(Ordering::Release);
@@ -264,32 +281,77 @@ impl Markets {
             record.set(state, by, reason, since_ns);
             head.store(hash | USED, Ordering::Release);
         }
-        if is_normal {
-            self.shorten();
-        }
-        self.word.store(self.bits(), Ordering::SeqCst);
-        // The stores above leave this processor before this returns.
-        fence(Ordering::SeqCst);
+        self.shorten(hash);
+        self.settle();
         Ok(())
     }
 
-    /// Return the entry of a uid, and the first one that could be given to it.
-    fn find(&self, ty: &str, id: &str) -> (Option<Entry<'_>>, Option<Entry<'_>>) {
+    /// Return the place of a uid, and the first one that could be given to it.
+    fn find(&self, ty: &str, id: &str) -> (Option<usize>, Option<usize>) {
         let (mut spare, head) = (None, uid_hash(ty, id) | USED);
         for at in Self::places(head) {
-            let Some(entry) = self.heads.get(at).zip(self.records.get(at)) else { break };
-            let hash = entry.0.load(Ordering::Relaxed);
-            if hash == head && entry.1.ty.is(ty) && entry.1.id.is(id) {
-                return (Some(entry), None);
+            let Some((found, record)) = self.entry(at) else { break };
+            let hash = found.load(Ordering::Relaxed);
+            if hash == head && record.ty.is(ty) && record.id.is(id) {
+                return (Some(at), None);
             }
-            let is_normal = market_of(entry.1.state.load(Ordering::Relaxed)) == MarketState::Normal;
-            if spare.is_none() && (hash & USED == 0 || is_normal) {
-                spare = Some(entry);
+            if spare.is_none() && (hash & USED == 0 || record.is_normal()) {
+                spare = Some(at);
             }
             if hash == EMPTY {
                 break;
             }
         }
         (None, spare)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::FromZeros;
+
+    /// Return ids whose records are looked for from one place on.
+    fn meeting(count: usize) -> Vec<String> {
+        let is_there = |id: &String| uid_hash("I", id).is_multiple_of(MARKETS as u64);
+        (0..).map(|number: u64| number.to_string()).filter(is_there).take(count).collect()
+    }
+
+    fn set(markets: &Markets, id: &str, state: MarketState) {
+        markets.set(("I", id), state, "ann", "why", 0).unwrap();
+    }
+
+    fn is_empty(markets: &Markets) -> bool {
+        let are_zero = |words: &[AtomicU64]| words.iter().all(|word| word.load(Ordering::Relaxed) == 0);
+        are_zero(&markets.heads) && are_zero(&markets.used) && markets.word() == 0
+    }
+
+    #[test]
+    fn nothing_is_left_to_look_at_when_all_markets_are_normal_again() {
+        let (markets, ids) = (Markets::new_box_zeroed().unwrap(), meeting(4));
+        for first in 0..ids.len() {
+            ids.iter().for_each(|id| set(&markets, id, MarketState::Halted));
+            for step in 0..ids.len() {
+                assert_eq!(markets.list().len(), ids.len() - step);
+                set(&markets, &ids[(first + step * 3) % ids.len()], MarketState::Normal);
+            }
+            assert!(is_empty(&markets), "from {first}");
+        }
+    }
+
+    #[test]
+    fn what_killed_writers_left_is_cleared_by_the_next_one_that_comes_by() {
+        let (markets, ids) = (Markets::new_box_zeroed().unwrap(), meeting(3));
+        // One was killed before it wrote the uid, one after it set the state, and one before it cleared the head.
+        markets.heads[0].store(WRITING, Ordering::Relaxed);
+        markets.heads[1].store(WRITING, Ordering::Relaxed);
+        markets.records[1].set(MarketState::Halted, "ann", "why", 0);
+        markets.heads[2].store(uid_hash("I", &ids[2]) | USED, Ordering::Relaxed);
+        (0..3).for_each(|at| used::take(&markets.used, at));
+        assert!(markets.list().is_empty());
+        set(&markets, &ids[0], MarketState::Volatile);
+        assert_eq!((markets.list().len(), markets.get("I", &ids[0])), (1, MarketState::Volatile));
+        set(&markets, &ids[0], MarketState::Normal);
+        assert!(is_empty(&markets));
     }
 }

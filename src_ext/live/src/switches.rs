@@ -13,12 +13,13 @@ use crate::market::{Market, MarketState, Markets};
 use crate::refusal::{ACTIONS, KILLS, SwitchError, must_fit};
 use crate::texts::{Read, StateWord, Text};
 use crate::uid_bits::{FIRM, bit_number, uid_hash};
+use crate::used;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
 
 /// How many of the kills are kept for those of the whole firm.
 pub const FOR_ALL: usize = 8;
 /// The version of the layout of [`Switches`].
-pub const SWITCHES_LAYOUT: u32 = 2;
+pub const SWITCHES_LAYOUT: u32 = 3;
 /// How often a reader that writers overtake looks again.
 const TRIES: usize = 16;
 
@@ -71,10 +72,34 @@ pub struct Kill {
 }
 
 impl Kill {
-    /// Return whether a person who gives both orders gives one twice, whatever the reasons and the ends.
-    fn is_same_order(&self, other: &Self) -> bool {
-        let what = |kill: &Self| (kill.two_persons, kill.by_switch);
-        self.scope == other.scope && self.actions == other.actions && self.by == other.by && what(self) == what(other)
+    /// Return the type and the id of its scope; empty texts for the firm.
+    fn uid(&self) -> (&str, &str) {
+        match &self.scope {
+            Scope::Firm => ("", ""),
+            Scope::Entity(ty, id) => (ty, id),
+        }
+    }
+
+    /// Return the number of the bit of its scope.
+    fn bit_number(&self) -> u64 {
+        match &self.scope {
+            Scope::Firm => OF_FIRM,
+            Scope::Entity(ty, id) => bit_number(uid_hash(ty, id)).into(),
+        }
+    }
+
+    /// Return which actions it stops, as a tag has it, and those that it names.
+    fn stopped(&self) -> (u64, &[(String, String)]) {
+        match &self.actions {
+            Stopped::Usual => (USUAL, &[]),
+            Stopped::Everything => (EVERYTHING, &[]),
+            Stopped::Named(uids) => (NAMED, uids),
+        }
+    }
+
+    fn flags(&self) -> u64 {
+        let flag = |on: bool, flag: u64| if on { flag } else { 0 };
+        flag(self.two_persons, TWO_PERSONS) | flag(self.by_switch, BY_SWITCH)
     }
 }
 
@@ -310,21 +335,27 @@ impl Switches {
     /// left out.
     #[must_use]
     pub fn kills(&self, now_ns: i64) -> Vec<Kill> {
-        let mut kills: Vec<Kill> = self.all(now_ns).map(|(_, kill)| kill).collect();
+        let kill = |(state, record): (&StateWord, &KillRecord)| {
+            let number = state.number();
+            match state.read(|tag| record.kill(tag, number)) {
+                Read::Found(kill) => Some(kill),
+                Read::Nothing | Read::Changing => None,
+            }
+        };
+        let lasts = |kill: &Kill| kill.until_ns.is_none_or(|(_, until)| until > now_ns);
+        let mut kills = Vec::new();
+        // One that moves to another record while the list is made is in it all the same.
+        let _ = self.at_one_moment((), || {
+            kills = self.used().filter_map(kill).filter(lasts).collect();
+            None
+        });
         kills.sort_by_key(|kill| kill.since_ns);
         kills
     }
 
-    fn all(&self, now_ns: i64) -> impl Iterator<Item = (usize, Kill)> {
-        let kill = |(at, (state, record)): (usize, (&StateWord, &KillRecord))| {
-            let number = state.number();
-            match state.read(|tag| record.kill(tag, number)) {
-                Read::Found(kill) => Some((at, kill)),
-                Read::Nothing | Read::Changing => None,
-            }
-        };
-        let lasts = move |(_, kill): &(usize, Kill)| kill.until_ns.is_none_or(|(_, until)| until > now_ns);
-        self.states.iter().zip(&self.kills).enumerate().filter_map(kill).filter(lasts)
+    /// Return the records that may be published, with their states.
+    fn used(&self) -> impl Iterator<Item = (&StateWord, &KillRecord)> {
+        used::places(&self.used).filter_map(|at| Some((self.states.get(at)?, self.kills.get(at)?)))
     }
 
     /// Return whether the word has bits, or records, of kills that are over: those whose time is, and what a process
@@ -336,7 +367,7 @@ impl Switches {
             return false;
         }
         let mut bits = 0;
-        for (state, record) in self.states.iter().zip(&self.kills) {
+        for (state, record) in self.used() {
             let of_record = |tag| (1_u64 << (tag & BIT_NUMBER), record.until_ns.load(Ordering::Relaxed));
             match state.read(of_record) {
                 Read::Found((_, until_ns)) if until_ns <= now_ns => return true,
@@ -352,13 +383,7 @@ impl Switches {
     #[must_use]
     pub fn writer(&self, now_ns: i64) -> Writer<'_> {
         let writer = Writer { switches: self, now_ns };
-        for (state, record) in self.states.iter().zip(&self.kills) {
-            if state.is_published() && record.until_ns.load(Ordering::Relaxed) <= now_ns {
-                self.announce_change();
-                state.withdraw();
-            }
-        }
-        writer.settle();
+        writer.retain(|found| found.record.until_ns.load(Ordering::Relaxed) > now_ns);
         writer
     }
 }
@@ -380,6 +405,18 @@ impl KillRecord {
             }
             _ => true,
         }
+    }
+
+    /// Return whether a person who gives this order has given it already, whatever the reasons and the ends.
+    fn is_of_order(&self, tag: u64, kill: &Kill) -> bool {
+        let (ty, id) = kill.uid();
+        let (kind, named) = kill.stopped();
+        tag == kind << 6 | kill.bit_number()
+            && self.flags.load(Ordering::Relaxed) == kill.flags()
+            && self.by.is(&kill.by)
+            && self.ty.is(ty)
+            && self.id_text.is(id)
+            && self.actions.is(&text_of(named))
     }
 
     /// Copy the record, which may change meanwhile.
@@ -464,21 +501,53 @@ pub struct Writer<'a> {
     now_ns: i64,
 }
 
+/// A record that is published, as its only writer finds it.
+#[derive(Clone, Copy)]
+struct Published<'a> {
+    at: usize,
+    tag: u64,
+    state: &'a StateWord,
+    record: &'a KillRecord,
+}
+
+impl Published<'_> {
+    fn id(&self) -> u64 {
+        self.record.id.load(Ordering::Relaxed)
+    }
+
+    fn kill(&self) -> Kill {
+        self.record.kill(self.tag, self.state.number())
+    }
+}
+
 impl Writer<'_> {
-    /// Compute the words from the records. Both hold what they must in between.
-    fn settle(&self) {
-        let Switches { states, used, word, .. } = self.switches;
-        let mut bits = 0;
-        for (block, used) in used.iter().enumerate() {
-            let mut published = 0;
-            for (at, state) in states.iter().enumerate().skip(block * 64).take(64) {
-                if let Read::Found(bit) = state.read(|tag| 1 << (tag & BIT_NUMBER)) {
-                    published |= 1 << (at % 64);
-                    bits |= bit;
-                }
-            }
-            used.store(published, Ordering::Release);
+    fn published_at(&self, at: usize) -> Option<Published<'_>> {
+        let (state, record) = (self.switches.states.get(at)?, self.switches.kills.get(at)?);
+        match state.read(|tag| tag) {
+            Read::Found(tag) => Some(Published { at, tag, state, record }),
+            Read::Nothing | Read::Changing => None,
         }
+    }
+
+    fn published(&self) -> impl Iterator<Item = Published<'_>> {
+        used::places(&self.switches.used).filter_map(|at| self.published_at(at))
+    }
+
+    /// Withdraw the records that are not to be kept, and compute the words from the others. Both hold what they must in
+    /// between.
+    fn retain(&self, mut is_kept: impl FnMut(&Published<'_>) -> bool) {
+        let Switches { used, word, .. } = self.switches;
+        let mut bits = 0;
+        used::retain(used, |at| {
+            let Some(found) = self.published_at(at) else { return false };
+            if is_kept(&found) {
+                bits |= 1 << (found.tag & BIT_NUMBER);
+                return true;
+            }
+            self.switches.announce_change();
+            found.state.withdraw();
+            false
+        });
         word.store(bits, Ordering::SeqCst);
         // The stores above leave this processor before the caller goes on.
         fence(Ordering::SeqCst);
@@ -499,10 +568,11 @@ impl Writer<'_> {
     /// # Errors
     /// [`SwitchError`]; nothing has changed then.
     pub fn kill(&self, kill: &Kill) -> Result<Kill, SwitchError> {
-        let Some((at, known)) = self.switches.all(self.now_ns).find(|(_, known)| known.is_same_order(kill)) else {
+        let Some(found) = self.published().find(|found| found.record.is_of_order(found.tag, kill)) else {
             self.add(kill)?;
             return Ok(kill.clone());
         };
+        let known = found.kill();
         let until_ns = known.until_ns.zip(kill.until_ns).map(|(one, other)| if one.1 < other.1 { other } else { one });
         // What another bundle took out of a group stays stopped.
         let missing = kill.members.iter().filter(|hash| !known.members.contains(hash));
@@ -510,18 +580,17 @@ impl Writer<'_> {
         let is_complete = members.len() == known.members.len();
         let both = Kill { until_ns, members, asked_by: None, ..known };
         if is_complete {
-            self.prolong(at, until_ns);
+            Self::prolong(found.record, until_ns);
         } else {
             self.add(&both)?;
             // If this process is killed before, two records stop the same until they are released by their common id.
-            self.drop_at(at);
+            self.retain(|other| other.at != found.at);
         }
         Ok(both)
     }
 
     /// Give a record another end, and forget who asked for its release. The record stays in force meanwhile.
-    fn prolong(&self, at: usize, until_ns: Option<(i64, i64)>) {
-        let Some(record) = self.switches.kills.get(at) else { return };
+    fn prolong(record: &KillRecord, until_ns: Option<(i64, i64)>) {
         let (until_wall_ns, until_ns) = until_ns.unwrap_or((i64::MAX, i64::MAX));
         record.void_request();
         record.until_ns.store(until_ns, Ordering::SeqCst);
@@ -534,17 +603,10 @@ impl Writer<'_> {
         let Switches { states, kills, used, word, .. } = self.switches;
         must_fit::<16>("by", &kill.by)?;
         must_fit::<32>("reason", &kill.reason)?;
-        let (ty, id) = match &kill.scope {
-            Scope::Firm => ("", ""),
-            Scope::Entity(ty, id) => (&**ty, &**id),
-        };
+        let (ty, id) = kill.uid();
         must_fit::<31>("the scope's type", ty)?;
         must_fit::<31>("the scope's id", id)?;
-        let (kind, named) = match &kill.actions {
-            Stopped::Usual => (USUAL, &[][..]),
-            Stopped::Everything => (EVERYTHING, &[][..]),
-            Stopped::Named(uids) => (NAMED, &uids[..]),
-        };
+        let (kind, named) = kill.stopped();
         let actions = text_of(named);
         must_fit::<256>("the list of actions", &actions)?;
         let count = named.len() + kill.members.len();
@@ -554,20 +616,16 @@ impl Writer<'_> {
         // The last ones are for the whole firm, which can be stopped whatever else is.
         let is_for_all = kill.scope == Scope::Firm && !matches!(kill.actions, Stopped::Named(_));
         let most = if is_for_all { KILLS } else { KILLS - FOR_ALL };
-        if states.iter().filter(|state| state.is_published()).count() >= most {
-            return Err(SwitchError::ManyKills);
-        }
-        let free = states.iter().position(|state| !state.is_published());
-        let free = free.and_then(|at| Some((at, states.get(at)?, kills.get(at)?, used.get(at / 64)?)));
-        let (at, state, record, used) = free.ok_or(SwitchError::ManyKills)?;
+        let free = used::first_free(used).filter(|_| used::count(used) < most);
+        let free = free.and_then(|at| Some((at, states.get(at)?, kills.get(at)?)));
+        let (at, state, record) = free.ok_or(SwitchError::ManyKills)?;
         state.withdraw();
         record.id.store(kill.id, Ordering::Relaxed);
         let (until_wall_ns, until_ns) = kill.until_ns.unwrap_or((i64::MAX, i64::MAX));
         record.until_ns.store(until_ns, Ordering::Relaxed);
         record.until_wall_ns.store(until_wall_ns, Ordering::Relaxed);
         record.since_ns.store(kill.since_ns, Ordering::Relaxed);
-        let flag = |on: bool, flag: u64| if on { flag } else { 0 };
-        record.flags.store(flag(kill.two_persons, TWO_PERSONS) | flag(kill.by_switch, BY_SWITCH), Ordering::Relaxed);
+        record.flags.store(kill.flags(), Ordering::Relaxed);
         record.names.store(named.len() as u64, Ordering::Relaxed);
         record.members.store(kill.members.len() as u64, Ordering::Relaxed);
         let hashes = named.iter().map(|(ty, id)| uid_hash(ty, id)).chain(kill.members.iter().copied());
@@ -577,11 +635,11 @@ impl Writer<'_> {
         record.by.write(&kill.by);
         record.reason.write(&kill.reason);
         record.actions.write(&actions);
-        let number = if kill.scope == Scope::Firm { OF_FIRM } else { bit_number(uid_hash(ty, id)).into() };
-        used.fetch_or(1 << (at % 64), Ordering::Release);
+        let number = kill.bit_number();
+        used::take(used, at);
         word.fetch_or(1 << number, Ordering::SeqCst);
         state.publish(kind << 6 | number);
-        // As in `settle`.
+        // As in `retain`.
         fence(Ordering::SeqCst);
         Ok(())
     }
@@ -593,21 +651,18 @@ impl Writer<'_> {
     /// [`SwitchError::UnknownKill`], [`SwitchError::SamePerson`], [`SwitchError::TooLong`]; nothing has changed then.
     pub fn release(&self, id: u64, by: &str, approved_by: Option<&str>) -> Result<Released, SwitchError> {
         must_fit::<16>("by", by)?;
-        let found: Vec<_> = self.switches.all(self.now_ns).filter(|(_, kill)| kill.id == id).collect();
-        let (at, kill) = found.first().ok_or(SwitchError::UnknownKill(id))?;
-        match approved_by.or(kill.asked_by.as_deref()) {
+        let found = self.published().find(|found| found.id() == id).ok_or(SwitchError::UnknownKill(id))?;
+        let asked_by = found.record.asked_by(found.state.number());
+        match approved_by.or(asked_by.as_deref()) {
             Some(other) if is_same_person(other, by) => return Err(SwitchError::SamePerson(by.to_owned())),
-            None if kill.two_persons => {
-                let (Some(state), Some(record)) = (self.switches.states.get(*at), self.switches.kills.get(*at)) else {
-                    return Err(SwitchError::UnknownKill(id));
-                };
-                record.ask(by, state.number());
+            None if found.record.flags.load(Ordering::Relaxed) & TWO_PERSONS != 0 => {
+                found.record.ask(by, found.state.number());
                 fence(Ordering::SeqCst);
                 return Ok(Released::Asked);
             }
             Some(_) | None => {}
         }
-        self.drop_kills(|kill| kill.id == id);
+        self.retain(|found| found.id() != id);
         Ok(Released::Done)
     }
 
@@ -629,21 +684,7 @@ impl Writer<'_> {
 
     /// Release all kills of a kind.
     pub fn drop_kills(&self, mut which: impl FnMut(&Kill) -> bool) {
-        for (at, kill) in self.switches.all(self.now_ns) {
-            if let Some(state) = self.switches.states.get(at).filter(|_| which(&kill)) {
-                self.switches.announce_change();
-                state.withdraw();
-            }
-        }
-        self.settle();
-    }
-
-    fn drop_at(&self, at: usize) {
-        if let Some(state) = self.switches.states.get(at) {
-            self.switches.announce_change();
-            state.withdraw();
-        }
-        self.settle();
+        self.retain(|found| !which(&found.kill()));
     }
 }
 

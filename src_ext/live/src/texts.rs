@@ -35,11 +35,6 @@ pub(crate) enum Read<T> {
 }
 
 impl StateWord {
-    /// Return whether the record is published.
-    pub fn is_published(&self) -> bool {
-        self.0.load(Ordering::Acquire) & PUBLISHED != 0
-    }
-
     /// Read a record by `read`, which gets the tag that the record was published with.
     #[inline]
     pub fn read<T>(&self, mut read: impl FnMut(u64) -> T) -> Read<T> {
@@ -84,7 +79,7 @@ impl StateWord {
 #[repr(C)]
 pub(crate) struct Text<const WORDS: usize> {
     len: AtomicU64,
-    /// The bytes, and zeros after them.
+    /// The bytes, and zeros up to the end of the last word of the text. The words after it are of texts before.
     words: [AtomicU64; WORDS],
 }
 
@@ -95,11 +90,10 @@ impl<const WORDS: usize> Text<WORDS> {
 
     /// Write a text, which must not be longer than [`Self::MOST`].
     pub fn write(&self, text: &str) {
-        let (bytes, mut chunks) = (text.len().min(Self::MOST), text.as_bytes().chunks(8));
-        for word in &self.words {
-            word.store(chunks.next().map_or(0, word_of), Ordering::Relaxed);
+        for (word, chunk) in self.words.iter().zip(text.as_bytes().chunks(8)) {
+            word.store(word_of(chunk), Ordering::Relaxed);
         }
-        self.len.store(bytes as u64, Ordering::Relaxed);
+        self.len.store(text.len().min(Self::MOST) as u64, Ordering::Relaxed);
     }
 
     /// Break the text: another length, and these bytes in place of its first.
