@@ -2,8 +2,8 @@
 //! they change it.
 //!
 //! With `ZTFAST_TEST_EACH` set, a process is killed after each instruction, which takes long; without, after each that
-//! changed the memory or called the system, and after some of the others. `ZTFAST_TEST_KILLS` is the number of kills at
-//! random moments.
+//! changed the memory or called the system, and after some of the others. `ZTFAST_TEST_CHANGES` is a text in the names
+//! of the changes that are stepped through. `ZTFAST_TEST_KILLS` is the number of kills at random moments.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[allow(dead_code)] // where processes cannot be stepped
@@ -18,7 +18,8 @@ fn main() {
     let is_each = std::env::var_os("ZTFAST_TEST_EACH").is_some();
     let kills = std::env::var("ZTFAST_TEST_KILLS").map_or(300, |number| number.parse().expect("a number of kills"));
     let mut faults = random::run(kills);
-    match stepped::run(is_each) {
+    let named = std::env::var("ZTFAST_TEST_CHANGES").unwrap_or_default();
+    match stepped::run(is_each, &named) {
         Some(found) => faults.extend(found),
         None => println!("SKIPPED: the system does not let a process be stepped (ptrace)"),
     }

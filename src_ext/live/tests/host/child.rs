@@ -21,6 +21,11 @@ pub enum Step {
     Stopped,
 }
 
+/// Where the system keeps the address of a child's next instruction.
+const NEXT: usize = std::mem::offset_of!(libc::user_regs_struct, rip);
+/// The instruction that stops a child.
+const TRAP: i64 = 0xCC;
+
 /// Stop this child. Whoever steps it sees where what it looks at begins and ends.
 pub fn stop() {
     // SAFETY: a signal to this thread, which only stops it.
@@ -71,6 +76,55 @@ impl Child {
         self.go_on(libc::PTRACE_SYSCALL)
     }
 
+    /// Return the address of the child's next instruction.
+    pub fn next(&self) -> usize {
+        usize::try_from(self.peek(libc::PTRACE_PEEKUSER, NEXT)).unwrap()
+    }
+
+    /// Let the child go on until an instruction is its next one, for this time.
+    pub fn go_to(&self, address: usize, times: usize) -> Step {
+        let (word, shift) = (address & !7, address % 8 * 8);
+        let code = self.peek(libc::PTRACE_PEEKTEXT, word);
+        let with_trap = code & !(0xFF << shift) | TRAP << shift;
+        let mut reached = 0;
+        loop {
+            while self.next() == address {
+                reached += 1;
+                if reached == times {
+                    return Step::Made;
+                }
+                if self.step() == Step::Stopped {
+                    return Step::Stopped;
+                }
+            }
+            self.poke(libc::PTRACE_POKETEXT, word, with_trap);
+            let step = self.go_on(libc::PTRACE_CONT);
+            self.poke(libc::PTRACE_POKETEXT, word, code);
+            if step == Step::Stopped {
+                return step;
+            }
+            assert_eq!(self.next(), address + 1, "the child stopped elsewhere");
+            self.poke(libc::PTRACE_POKEUSER, NEXT, i64::try_from(address).unwrap());
+        }
+    }
+
+    fn peek(&self, what: libc::c_uint, at: usize) -> i64 {
+        // SAFETY: the request reads the child's memory or registers, and nothing of this process.
+        unsafe {
+            *libc::__errno_location() = 0;
+            let word = libc::ptrace(what, self.number, ptr::without_provenance_mut::<u8>(at), 0);
+            let error = std::io::Error::last_os_error();
+            assert!(word != -1 || error.raw_os_error() == Some(0), "{error}");
+            word
+        }
+    }
+
+    fn poke(&self, what: libc::c_uint, at: usize, word: i64) {
+        // SAFETY: the request writes the child's memory or registers, which are its own.
+        let done = unsafe { libc::ptrace(what, self.number, ptr::without_provenance_mut::<u8>(at), word) };
+        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    }
+
     fn go_on(&self, how: libc::c_uint) -> Step {
         // SAFETY: the request takes no addresses.
         let done = unsafe { libc::ptrace(how, self.number, ptr::null_mut::<u8>(), 0) };
@@ -82,6 +136,12 @@ impl Child {
             libc::SIGSTOP => Step::Stopped,
             signal => panic!("the child got signal {signal}"),
         }
+    }
+
+    /// Wait until the child ends by itself. Return whether its job was done.
+    pub fn ends_well(self) -> bool {
+        let status = self.wait();
+        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
     }
 
     /// Kill the child, and wait until it has ended.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use zerocopy::FromZeros;
 use ztfast_live::{
     Admission, AdmitError, Capacity, Handle, Known, Place, Proof, Role, SessionId, SessionRecord, SessionStatus,
     Sessions, State,
@@ -164,6 +165,17 @@ pub fn fault_of_uids(sessions: &Sessions, registered: &[(String, usize)]) -> Opt
         let is_used_twice = other.is_some_and(|other| other != place && uids.get(other) != Some((ty, id)));
         (ty != "User" || is_used_twice).then(|| format!("place {place} is {ty}::{id:?}, found at {other:?}"))
     })
+}
+
+/// Make a value of zeros that this process and its children share. It is never removed.
+pub fn shared<T: FromZeros>() -> &'static T {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let kind = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    // SAFETY: this makes a new mapping, which is never removed.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), size_of::<T>(), access, kind, -1, 0) };
+    assert_ne!(memory, libc::MAP_FAILED);
+    // SAFETY: the mapping is large enough and aligned to pages, and zeros are a value of this type.
+    unsafe { &*memory.cast::<T>() }
 }
 
 /// A directory of this test's own, in memory if there is such a filesystem, which is removed with it.

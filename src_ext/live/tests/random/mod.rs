@@ -3,7 +3,7 @@
 //! What a process did, and must hold from then on, it writes to a board in memory that the others see.
 
 use crate::host::child::Child;
-use crate::host::{End, Folder, admit, fault_of, fault_of_uids, fill_and_empty, proof};
+use crate::host::{End, Folder, admit, fault_of, fault_of_uids, fill_and_empty, proof, shared};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use ztfast_live::{ChangeSessionError, Place, Role, SessionId, SessionStatus, Sessions};
@@ -17,6 +17,7 @@ const NAMES: usize = 40;
 const LATER: usize = 3_000_000;
 
 /// What one process did.
+#[derive(zerocopy::FromZeros)]
 #[repr(C)]
 struct Doings {
     /// The ids of sessions that it admitted, each with its principal.
@@ -35,6 +36,7 @@ struct Doings {
 }
 
 /// What all processes see.
+#[derive(zerocopy::FromZeros)]
 #[repr(C)]
 struct Board {
     doings: [Doings; 2],
@@ -43,16 +45,6 @@ struct Board {
 }
 
 impl Board {
-    fn new() -> &'static Self {
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        let kind = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-        // SAFETY: this makes a new mapping, which is never removed.
-        let memory = unsafe { libc::mmap(std::ptr::null_mut(), size_of::<Self>(), access, kind, -1, 0) };
-        assert_ne!(memory, libc::MAP_FAILED);
-        // SAFETY: the mapping is large enough, aligned to pages, and zeros are a board.
-        unsafe { &*memory.cast::<Self>() }
-    }
-
     fn sum(&self, of: impl Fn(&Doings) -> &AtomicU64) -> u64 {
         self.doings.iter().map(|doings| of(doings).load(Ordering::SeqCst)).sum()
     }
@@ -230,7 +222,7 @@ fn look_alone(folder: &Folder, own: &Sessions, board: &Board, newest_first: bool
 
 /// Kill processes at random moments, so often. Return what was wrong.
 pub fn run(kills: usize) -> Vec<String> {
-    let (folder, board, began) = (Folder::new(), Board::new(), Instant::now());
+    let (folder, board, began) = (Folder::new(), shared::<Board>(), Instant::now());
     let own = folder.open(Role::Authority);
     let mut random = u64::from(std::process::id()) << 32 | 1 | u64::from(began.elapsed().subsec_nanos());
     let mut next = |most: u64| {

@@ -37,7 +37,10 @@ pub enum Change {
 }
 
 impl Change {
+    /// All changes. The longest ones come first, so that the processors are done at about the same time.
     pub const ALL: [Self; 18] = [
+        Self::Make,
+        Self::Open,
         Self::AdmitFresh,
         Self::AdmitAfterRevoked,
         Self::AdmitAfterExpired,
@@ -54,8 +57,6 @@ impl Change {
         Self::NameFactor,
         Self::NameRegion,
         Self::Register,
-        Self::Open,
-        Self::Make,
     ];
 
     pub const fn name(self) -> &'static str {

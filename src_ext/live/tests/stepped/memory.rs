@@ -1,7 +1,9 @@
-//! A part of the memory of a state, compared with what it was.
+//! Pages of a state's memory, compared with what they were.
 
 use ztfast_live::{Sessions, Switches};
 
+/// The words of a page.
+const WORDS: usize = 512;
 /// Where the switches begin: behind the header, the control part, and a page each for slots and for details.
 const SWITCHES_AT: usize = 7 * 4096;
 
@@ -13,54 +15,67 @@ pub enum Part {
     Rest,
 }
 
-/// A copy of pages of a state's memory, to see that they change.
-pub struct Memory<'s> {
-    /// Nobody writes while this is read: the only other process of the state stands still.
-    pages: Vec<(&'s [u64], Vec<u64>)>,
+/// Return the pages of a state. Nobody writes while they are read: the only other process of the state stands still.
+fn pages(sessions: &Sessions) -> &[[u64; WORDS]] {
+    let (start, bytes) = sessions.state().range();
+    // SAFETY: the mapping lives as long as the sessions, is aligned to pages, and any bytes are numbers.
+    unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(start), bytes / 8 / WORDS) }
 }
 
-impl<'s> Memory<'s> {
+fn is_same(page: &[u64; WORDS], before: &[u64; WORDS]) -> bool {
+    std::hint::black_box(page) == before
+}
+
+/// A copy of a part of a state's memory.
+pub struct Copies<'s> {
+    part: Part,
+    now: &'s [[u64; WORDS]],
+    before: Vec<[u64; WORDS]>,
+}
+
+impl<'s> Copies<'s> {
     pub fn of(sessions: &'s Sessions, part: Part) -> Self {
-        let (start, bytes) = sessions.state().range();
-        // SAFETY: the mapping lives as long as the sessions, is aligned to pages, and any bytes are numbers.
-        let all: &[u64] = unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(start), bytes / 8) };
+        let now = pages(sessions);
+        Self { part, now, before: now.to_vec() }
+    }
+
+    /// Return which pages of the part have changed. Those before the switches are among them: what is stored there may
+    /// depend on the clocks.
+    pub fn changed(&self) -> Pages {
         let switches = SWITCHES_AT..SWITCHES_AT + size_of::<Switches>();
-        let is_part = |at: usize| switches.contains(&(at * 4096)) == (part == Part::Switches);
-        let pages = all.chunks(512).enumerate().filter(|(at, _)| is_part(*at));
-        Self { pages: pages.map(|(_, page)| (page, page.to_vec())).collect() }
-    }
-
-    pub fn has_changed(&self) -> bool {
-        self.pages.iter().any(is_changed)
-    }
-
-    /// Return the pages that have changed, as they are now.
-    pub fn changed(self) -> Self {
-        let mut pages: Vec<_> = self.pages.into_iter().filter(is_changed).collect();
-        pages.iter_mut().for_each(copy);
-        Self { pages }
-    }
-
-    /// Return the same pages of another state.
-    pub fn in_state(&self, before: &Sessions, sessions: &'s Sessions) -> Self {
-        let [from, to] = [before, sessions].map(|sessions| sessions.state().range().0);
-        let moved = |(page, _): &(&[u64], Vec<u64>)| {
-            let at = page.as_ptr().addr() - from + to;
-            // SAFETY: both states are of one size, and the mapping lives as long as the sessions.
-            unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(at), page.len()) }
-        };
-        Self { pages: self.pages.iter().map(moved).map(|page: &[u64]| (page, page.to_vec())).collect() }
-    }
-
-    pub fn renew(&mut self) {
-        self.pages.iter_mut().for_each(copy);
+        let is_part = |at: usize| switches.contains(&(at * 4096)) == (self.part == Part::Switches);
+        let differs = |at: usize| !is_same(&self.now[at], &self.before[at]) || at * 4096 < SWITCHES_AT;
+        Pages((0..self.now.len()).filter(|&at| is_part(at) && differs(at)).collect())
     }
 }
 
-fn is_changed((page, before): &(&[u64], Vec<u64>)) -> bool {
-    std::hint::black_box(*page) != before
+/// The numbers of pages of states of one size.
+#[derive(Default)]
+pub struct Pages(Vec<usize>);
+
+impl Pages {
+    /// Return these pages of a state.
+    pub fn of<'s>(&self, sessions: &'s Sessions) -> Memory<'s> {
+        let all = pages(sessions);
+        Memory { pages: self.0.iter().map(|&at| (&all[at], all[at])).collect() }
+    }
 }
 
-fn copy((page, before): &mut (&[u64], Vec<u64>)) {
-    before.copy_from_slice(std::hint::black_box(*page));
+/// Some pages, and what they were when they were last looked at.
+pub struct Memory<'s> {
+    pages: Vec<(&'s [u64; WORDS], [u64; WORDS])>,
+}
+
+impl Memory<'_> {
+    /// Return whether a page has changed since the last time.
+    pub fn renew(&mut self) -> bool {
+        let mut has_changed = false;
+        for (page, before) in &mut self.pages {
+            if !is_same(page, before) {
+                has_changed = true;
+                *before = **page;
+            }
+        }
+        has_changed
+    }
 }

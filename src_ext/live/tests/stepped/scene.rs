@@ -1,7 +1,7 @@
 //! A state before a change, and what processes must find in it when the one that made the change was killed.
 
 use super::change::{ADMITTED, Change, OTHER, TARGET};
-use super::memory::{Memory, Part};
+use super::memory::{Copies, Part};
 use super::stage::Stage;
 use crate::host::child::{Child, Step, stop};
 use crate::host::{End, Folder, SESSIONS, admit, admit_soon, fault_of, fault_of_uids, fill_and_empty, is_over};
@@ -101,8 +101,8 @@ impl Scene {
         }
         if change == Change::Open {
             let child = self.child_of(Change::AdmitAfterRevoked).unwrap();
-            let memory = Memory::of(own, Part::Rest);
-            while !memory.has_changed() {
+            let mut memory = Copies::of(own, Part::Rest).changed().of(own);
+            while !memory.renew() {
                 assert_eq!(child.step(), Step::Made, "the child claimed no slot");
             }
             child.kill();
