@@ -186,11 +186,13 @@ test-miri: ## run tests of what has unsafe code, and decisions over mutated bund
 mutants: setup ## show that the fuzzer and the tests find the mistakes that are easily made
 	$(BIN)/python tests/mutants $(MUTANTS)
 
-# Tests in these folders measure time or memory, or run processes of their own: nothing else runs beside them.
+# Of the tests in the folders that run alone, many measure time or memory, or keep both processors busy. The files of faults that
+# run beside others start many short processes, and measure nothing that these change.
 ALONE := tests/bench tests/build tests/embed tests/faults tests/threads tests/properties/test_histories_of_processes.py
+FIRST := tests/api $(patsubst %,tests/faults/test_%.py,bundle_files changed_files compiling)
 test-python: $(TESTED)
-	$(call beside,tests/api,--ignore=tests/api $(ALONE:%=--ignore=%))
-	$(BIN)/python -m pytest $(ALONE)
+	$(call beside,$(FIRST),$(FIRST:%=--ignore=%) $(ALONE:%=--ignore=%))
+	$(BIN)/python -m pytest $(ALONE) $(FIRST:%=--ignore=%)
 
 # Two runs of pytest, one beside the other. Most tests take one processor.
 define beside
