@@ -28,6 +28,11 @@ PREFACE = """
     import ztfast
     engine = ztfast.Engine(ztfast.examples.tiny(), state=sys.argv[1], role=sys.argv[2])
     start, size = engine._core.state_memory
+    sessions, switches = start + 5 * 4096, start + 7 * 4096
+    def word(at):
+        return ctypes.c_uint64.from_address(at).value
+    def text(wanted):
+        return start + ctypes.string_at(start, size).index(wanted)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
@@ -43,25 +48,40 @@ PREFACE = """
 WRITES = {
     "header": "ctypes.memset(start + 8, 0xFF, 4)",
     "control": "ctypes.memset(start + 4096, 0xFF, 8)",
-    "first session": "ctypes.memset(start + 5 * 4096, 0xFF, 8)",
+    "first session": "assert word(sessions); ctypes.memset(sessions, 0xFF, 8)",
+    "kill word": "assert word(switches); ctypes.memset(switches, 0, 8)",
+    "which kills are looked at": "assert word(switches + 64) == 1; ctypes.memset(switches + 64, 0, 8)",
+    "whether the first kill is in force": "assert word(switches + 128) & 1; ctypes.memset(switches + 128, 0, 8)",
+    "who made a kill": "ctypes.memset(text(b'the risk officer'), 0, 1)",
+    "the id that a kill stops": "ctypes.memset(text(b'bob, who is killed'), 0, 1)",
+    # A market's uid lies behind its state and the type.
+    "the state of a market": (
+        "state = text(b'p7, which is halted') - 8 - 32 * 8 - 8; assert word(state) & 3 == 2; ctypes.memset(state, 0, 8)"
+    ),
+    "who halted a market": "ctypes.memset(text(b'the exchange'), 0, 1)",
     "last byte": "ctypes.memset(start + size - 1, 0xFF, 1)",
     "the library's own write": "os.pread(os.open('/dev/zero', os.O_RDONLY), 1, 0); ctypes.memmove(start, bytes(8), 8)",
 }
 
 ATTEMPTS = {
     "make it writable": "check(libc.mprotect(start, size, mmap.PROT_READ | mmap.PROT_WRITE))",
-    "make one page writable": "check(libc.mprotect(start + 5 * 4096, 4096, mmap.PROT_WRITE))",
+    "make one page writable": "check(libc.mprotect(sessions, 4096, mmap.PROT_WRITE))",
+    "make a page of switches writable": "check(libc.mprotect(switches, 4096, mmap.PROT_WRITE))",
     "move it and make that writable": (
-        "check(libc.mprotect(check(libc.mremap(start + 5 * 4096, 4096, 4096, 1)), 4096, mmap.PROT_WRITE))"
+        "check(libc.mprotect(check(libc.mremap(sessions, 4096, 4096, 1)), 4096, mmap.PROT_WRITE))"
     ),
     "a second mapping of it": "check(libc.mprotect(check(libc.mremap(start, 0, size, 1)), size, mmap.PROT_WRITE))",
     "punch a hole through it": "check(libc.madvise(start + 4096, 4096, 9))",
-    "write it as a file": "os.pwrite(os.open('/proc/self/mem', os.O_RDWR), bytes(8), start + 5 * 4096)",
+    "write it as a file": "os.pwrite(os.open('/proc/self/mem', os.O_RDWR), bytes(8), sessions)",
+    "write the kill word as a file": "os.pwrite(os.open('/proc/self/mem', os.O_RDWR), bytes(8), switches)",
     "let the system read a file into it": (
-        "os.preadv(os.open('/dev/zero', os.O_RDONLY), [(ctypes.c_char * 64).from_address(start + 5 * 4096)], 0)"
+        "os.preadv(os.open('/dev/zero', os.O_RDONLY), [(ctypes.c_char * 64).from_address(sessions)], 0)"
+    ),
+    "let the system read a file into the kill word": (
+        "os.preadv(os.open('/dev/zero', os.O_RDONLY), [(ctypes.c_char * 8).from_address(switches)], 0)"
     ),
     "write it as another process's": (
-        "vector = struct.pack('QQ', start + 5 * 4096, 8); own = struct.pack('QQ', id(vector) + 32, 8); "
+        "vector = struct.pack('QQ', sessions, 8); own = struct.pack('QQ', id(vector) + 32, 8); "
         "check(libc.process_vm_writev(os.getpid(), own, 1, vector, 1, 0))"
     ),
 }
@@ -76,7 +96,21 @@ def state(tmp_path: Path) -> Path:
 def authority(state: Path) -> ztfast.Engine:
     engine = ztfast.Engine(ztfast.examples.tiny(), state=state, sessions=16, handles=256)
     engine.admit(ztfast.Identity('User::"ann"', not_after=math.inf))
+    engine.kill('User::"bob, who is killed"', by="the risk officer", reason="a test")
+    engine.market('Photo::"p7, which is halted"', "halted", by="the exchange", reason="a test")
     return engine
+
+
+def held(engine: ztfast.Engine) -> tuple[list[str], list[str], dict[str, str]]:
+    """Return the sessions' status, who made the kills, and the markets that are not normal."""
+    return (
+        [info.status for info in engine.sessions()],
+        [kill.by for kill in engine.kills()],
+        {str(market.target): market.state for market in engine.markets()},
+    )
+
+
+HELD = (["active"], ["the risk officer"], {'Photo::"p7, which is halted"': "halted"})
 
 
 def attempt(state: Path, code: str, role: str = "decide") -> subprocess.CompletedProcess[str]:
@@ -92,7 +126,7 @@ def test_writing_the_mapped_state_ends_the_process_and_changes_nothing(
     done = attempt(state, WRITES[where])
     assert (done.returncode, done.stdout) == (-signal.SIGSEGV, "tries\n"), done.stderr
     assert (state / "state").read_bytes() == before
-    assert [info.status for info in authority.sessions()] == ["active"]
+    assert held(authority) == HELD
 
 
 @pytest.mark.parametrize("way", ATTEMPTS)
@@ -104,7 +138,7 @@ def test_the_system_lets_nobody_write_the_mapped_state(state: Path, authority: z
         ("PermissionError: [Errno 13]", "OSError: [Errno 5]", "OSError: [Errno 14]")
     )
     assert (state / "state").read_bytes() == before
-    assert [info.status for info in authority.sessions()] == ["active"]
+    assert held(authority) == HELD
 
 
 @pytest.mark.parametrize("way", ATTEMPTS)
@@ -119,7 +153,7 @@ def test_memory_put_over_the_state_deceives_its_own_process_only(state: Path, au
     done = attempt(state, f"{over}\nctypes.memset(start, 0xFF, size)\nos._exit(0)")
     assert (done.returncode, done.stdout) == (0, "tries\n"), done.stderr
     assert (state / "state").read_bytes() == before
-    assert [info.status for info in authority.sessions()] == ["active"]
+    assert held(authority) == HELD
 
 
 NOBODY = """
