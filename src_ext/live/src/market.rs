@@ -330,7 +330,9 @@ mod tests {
     fn nothing_is_left_to_look_at_when_all_markets_are_normal_again() {
         let (markets, ids) = (Markets::new_box_zeroed().unwrap(), meeting(4));
         for first in 0..ids.len() {
-            ids.iter().for_each(|id| set(&markets, id, MarketState::Halted));
+            for id in &ids {
+                set(&markets, id, MarketState::Halted);
+            }
             for step in 0..ids.len() {
                 assert_eq!(markets.list().len(), ids.len() - step);
                 set(&markets, &ids[(first + step * 3) % ids.len()], MarketState::Normal);

@@ -1,12 +1,18 @@
-//! Kills two processes at random moments while they admit, renew, revoke, prove, name and decide.
+//! Kills two processes at random moments while they admit, renew, revoke, prove, name, kill, release, set markets and
+//! decide.
 //!
 //! What a process did, and must hold from then on, it writes to a board in memory that the others see.
 
+mod switching;
+
 use crate::host::child::Child;
 use crate::host::{End, Folder, admit, fault_of, fault_of_uids, fill_and_empty, proof, shared};
+use crate::stepped::switching::use_all;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use ztfast_live::{ChangeSessionError, Place, Role, SessionId, SessionStatus, Sessions};
+use switching::{SwitchDoings, Switching};
+use ztfast_live::{ChangeSessionError, Place, Role, SessionId, SessionStatus, Sessions, Switchboard};
 use ztfast_pages::monotonic_ns;
 
 /// How many ids of sessions each process keeps on the board.
@@ -42,6 +48,7 @@ struct Board {
     doings: [Doings; 2],
     /// The places of uids, plus one.
     places: [AtomicU64; NAMES],
+    switches: SwitchDoings,
 }
 
 impl Board {
@@ -60,6 +67,7 @@ impl Board {
 /// A process that changes the state until it is killed.
 struct Worker {
     sessions: Sessions,
+    switches: Switching<'static>,
     board: &'static Board,
     number: usize,
     random: u64,
@@ -94,14 +102,18 @@ impl Worker {
     }
 
     fn run(&mut self) -> ! {
+        if let Err(fault) = self.switches.finish(self.number) {
+            self.fail(&fault);
+        }
         loop {
-            match self.below(16) {
+            match self.below(20) {
                 0..4 => self.admit(),
                 4..10 => self.revoke(),
                 10 | 11 => self.change(),
                 12 => self.register(),
                 13 => self.look(),
-                _ => (0..16).for_each(|_| self.decide()),
+                14 | 15 => (0..16).for_each(|_| self.decide()),
+                _ => self.switch(),
             }
         }
     }
@@ -171,7 +183,17 @@ impl Worker {
         }
     }
 
+    fn switch(&mut self) {
+        let random = (self.below(1 << 30) as u64) << 32 | self.below(1 << 32) as u64;
+        if let Err(fault) = self.switches.change(self.number, random) {
+            self.fail(&fault);
+        }
+    }
+
     fn look(&mut self) {
+        if let Some(fault) = self.switches.fault() {
+            self.fail(&fault);
+        }
         let base_ns = self.sessions.state().base_ns();
         if let Some(fault) = self.sessions.all().iter().find_map(|record| fault_of(record, &End::ALL, base_ns)) {
             self.fail(&fault);
@@ -192,7 +214,10 @@ impl Worker {
 }
 
 /// Return what is wrong with a state whose processes run.
-fn look(sessions: &Sessions, board: &Board) -> Result<(), String> {
+fn look(sessions: &Sessions, switches: &Switching<'_>, board: &Board) -> Result<(), String> {
+    if let Some(fault) = switches.fault() {
+        return Err(fault);
+    }
     let base_ns = sessions.state().base_ns();
     let fault = sessions.all().iter().find_map(|record| fault_of(record, &End::ALL, base_ns));
     if let Some(fault) = fault.or_else(|| board.revived(sessions).map(|id| format!("{id:?} is valid again"))) {
@@ -205,8 +230,17 @@ fn look(sessions: &Sessions, board: &Board) -> Result<(), String> {
 }
 
 /// Return what is wrong with a state that only this process has open.
-fn look_alone(folder: &Folder, own: &Sessions, board: &Board, newest_first: bool) -> Result<(), String> {
-    let newest = folder.open(Role::Authority);
+fn look_alone(
+    folder: &Folder,
+    (own, switches): (&Sessions, &Switching<'_>),
+    board: &'static Board,
+    newest_first: bool,
+) -> Result<(), String> {
+    let newest = Arc::new(folder.state(Role::Authority));
+    let (newest, newest_board) = (Sessions::of(newest.clone()), Switchboard::of(newest));
+    look(own, switches, board)?;
+    Switching::new(&board.switches, Switchboard::of(Arc::new(folder.state(Role::Authority)))).undo()?;
+    use_all(&newest_board, &Switchboard::of(Arc::new(folder.state(Role::Authority))))?;
     let known = (0..).zip(&board.places).map(|(number, place)| (number, place.load(Ordering::SeqCst)));
     let known: Vec<(String, usize)> = known
         .filter(|(_, place)| *place != 0)
@@ -217,23 +251,30 @@ fn look_alone(folder: &Folder, own: &Sessions, board: &Board, newest_first: bool
     }
     let (first, second) = if newest_first { (&newest, own) } else { (own, &newest) };
     fill_and_empty(first, second, LATER)?;
-    look(own, board)
+    look(own, switches, board)
 }
 
 /// Kill processes at random moments, so often. Return what was wrong.
 pub fn run(kills: usize) -> Vec<String> {
     let (folder, board, began) = (Folder::new(), shared::<Board>(), Instant::now());
-    let own = folder.open(Role::Authority);
+    let open = || {
+        let state = Arc::new(folder.state(Role::Authority));
+        (Sessions::of(state.clone()), Switching::new(&board.switches, Switchboard::of(state)))
+    };
+    let (own, switches) = open();
     let mut random = u64::from(std::process::id()) << 32 | 1 | u64::from(began.elapsed().subsec_nanos());
     let mut next = |most: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) % most
     };
     let start = |number: usize, random: u64| {
-        Child::of(|| Worker { sessions: folder.open(Role::Authority), board, number, random: random + 1 }.run())
+        Child::of(|| {
+            let (sessions, switches) = open();
+            Worker { sessions, switches, board, number, random: random + 1 }.run()
+        })
     };
     let mut workers = [0, 1].map(|number| Some(start(number, next(u64::MAX))));
-    let mut faults = Vec::new();
+    let (mut faults, mut met) = (Vec::new(), [0, 0]);
     for turn in 0..kills {
         std::thread::sleep(Duration::from_micros(next(3_000)));
         let number = usize::try_from(next(2)).unwrap();
@@ -242,10 +283,13 @@ pub fn run(kills: usize) -> Vec<String> {
             faults.push(format!("process {number} ended by itself"));
         }
         drop(worker);
-        faults.extend(look(&own, board).err());
+        for (met, left) in met.iter_mut().zip(switches.left_by(number)) {
+            *met += left;
+        }
+        faults.extend(look(&own, &switches, board).err());
         if turn % 64 == 63 || turn + 1 == kills {
             workers = [None, None];
-            faults.extend(look_alone(&folder, &own, board, turn % 128 < 64).err());
+            faults.extend(look_alone(&folder, (&own, &switches), board, turn % 128 < 64).err());
         }
         if faults.len() > 20 || turn + 1 == kills {
             break;
@@ -263,6 +307,13 @@ pub fn run(kills: usize) -> Vec<String> {
         board.sum(|doings| &doings.decisions),
         began.elapsed().as_secs_f64(),
         board.sum(|doings| &doings.busy),
+    );
+    let SwitchDoings { made, asked, released, set, .. } = &board.switches;
+    let [made, asked, released, set] = [made, asked, released, set].map(|count| count.load(Ordering::SeqCst));
+    println!(
+        "meanwhile {made} kills of what processes do, {asked} requests and {released} releases of them, and {set} settings \
+         of markets; a process was killed within {} changes of kills and {} of markets",
+        met[0], met[1],
     );
     faults
 }

@@ -7,7 +7,7 @@ mod change;
 mod memory;
 mod scene;
 mod stage;
-mod switching;
+pub mod switching;
 
 use crate::host::child::{Child, Step};
 use crate::host::shared;

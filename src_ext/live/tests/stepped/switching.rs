@@ -225,7 +225,7 @@ impl SwitchScene {
 }
 
 /// Make the change again, fill the table of kills, and undo everything. Return what is wrong.
-fn use_all(first: &Switchboard, second: &Switchboard) -> Result<(), String> {
+pub fn use_all(first: &Switchboard, second: &Switchboard) -> Result<(), String> {
     let fail = |what: &str| Err(format!("{what}: {:?} {:?}", second.kills(NOW_NS), second.markets()));
     set(first, IBM, MarketState::Halted, "later").map_err(|error| error.to_string())?;
     if second.market(IBM.0, IBM.1) != MarketState::Halted {
