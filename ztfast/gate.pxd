@@ -166,6 +166,8 @@ cdef enum:
     # The most bytes of a text that the bundle lacks: that a call can bring, and that a gate remembers.
     LONGEST_TEXT = 16384
     LONGEST_UNKNOWN = 64
+    # The most bytes of a text that is known by them.
+    LONGEST_SHORT = 16
 
 cdef struct Address:
     uint8_t bytes[16]
@@ -185,6 +187,15 @@ cdef struct RememberedText:
     PyObject *text
     Py_ssize_t length
     # How the text is passed, as long as the gate uses this bundle.
+    ztfast_value passed
+
+# A text that is short enough to be known by its bytes, wherever it lies.
+cdef struct ShortText:
+    # One more than its length; 0 for none.
+    Py_ssize_t after
+    # Its first and its last bytes, which together are all of them.
+    uint64_t[2] ends
+    # How the text is passed, as long as the gate uses this bundle; where it lies is not kept.
     ztfast_value passed
 
 cdef struct RememberedSet:
@@ -262,6 +273,7 @@ cdef class Gate:
     cdef bytes _every_kind
     cdef uint64_t _generation
     cdef RememberedText _texts[REMEMBERED_TEXTS]
+    cdef ShortText _short[REMEMBERED_TEXTS]
     cdef RememberedSet _sets[REMEMBERED_SETS]
     # The last number that was given to a remembered value.
     cdef uint64_t _last_own

@@ -188,7 +188,10 @@ cdef inline Py_ssize_t pass_text(Gate gate, PyObject *text, ztfast_value *passed
 
 
 cdef Py_ssize_t pass_new_text(Gate gate, PyObject *text, ztfast_value *passed, Py_ssize_t room) noexcept:
+    """Pass a text whose object is not the one that is remembered; it may be equal to one that is."""
     cdef RememberedText *remembered = &gate._texts[remembered_place(text, REMEMBERED_TEXTS)]
+    cdef ShortText *short = NULL
+    cdef uint64_t[2] ends
     cdef Py_ssize_t length
     cdef const char *data
     cdef int32_t status
@@ -199,6 +202,13 @@ cdef Py_ssize_t pass_new_text(Gate gate, PyObject *text, ztfast_value *passed, P
         data = ztfast_utf8(text, &length)
     if data == NULL or length > room:
         return NO_ROOM
+    if length <= LONGEST_SHORT:
+        ztfast_ends(data, length, ends)
+        short = &gate._short[short_place(length, ends)]
+        if short.after == length + 1 and short.ends[0] == ends[0] and short.ends[1] == ends[1]:
+            passed[0] = short.passed
+            passed.data = data
+            return room - length
     status = api.literal(gate._gate, <const uint8_t *>data, length, &passed.number)
     if status == ZTFAST_OK:
         passed.kind, passed.data, passed.length = 0, NULL, 0
@@ -208,19 +218,29 @@ cdef Py_ssize_t pass_new_text(Gate gate, PyObject *text, ztfast_value *passed, P
     else:
         return NO_ROOM
     # Texts that the bundle lacks are often new ones, and do not take the place of those that it holds.
-    if status == ZTFAST_OK or (
-        length <= LONGEST_UNKNOWN and (remembered.text == NULL or remembered.passed.kind != ZTFAST_REMEMBERED)
-    ):
-        remember(gate, remembered, text, length, passed)
+    if status != ZTFAST_OK:
+        if remembered.text != NULL and remembered.passed.kind == ZTFAST_REMEMBERED or length > LONGEST_UNKNOWN:
+            remembered = NULL
+        if short != NULL and short.passed.kind == ZTFAST_REMEMBERED:
+            short = NULL
+        if remembered == NULL and short == NULL or not own_number(gate, &passed.number):
+            return room - length
+    passed.kind |= ZTFAST_REMEMBERED
+    if short != NULL:
+        short.after, short.passed, short.passed.data = length + 1, passed[0], NULL
+        short.ends[0], short.ends[1] = ends[0], ends[1]
+    if remembered != NULL:
+        remember(remembered, text, length, passed)
     return room - length
 
 
-cdef int remember(
-    Gate gate, RememberedText *remembered, PyObject *text, Py_ssize_t length, ztfast_value *passed
-) noexcept:
-    if passed.kind != 0 and not own_number(gate, &passed.number):
-        return 0
-    passed.kind |= ZTFAST_REMEMBERED
+cdef inline size_t short_place(Py_ssize_t length, const uint64_t *ends) noexcept:
+    """Return the place of a short text among those that a gate knows by their bytes."""
+    cdef uint64_t mixed = (ends[0] ^ <uint64_t>length) * <uint64_t>0x9E3779B97F4A7C15 ^ ends[1]
+    return mixed * <uint64_t>0x9E3779B97F4A7C15 >> 32 & REMEMBERED_TEXTS - 1
+
+
+cdef int remember(RememberedText *remembered, PyObject *text, Py_ssize_t length, ztfast_value *passed) noexcept:
     # Keep the text alive, so that no other object gets its address. The text that it replaces is a str, so freeing it
     # runs no Python code.
     Py_INCREF(<object>text)
@@ -230,8 +250,10 @@ cdef int remember(
     return 0
 
 
-# The last number of a value that the core takes.
-cdef uint64_t MOST_OWN = (<uint64_t>1 << 58) - 1
+# The last number that is a value's own, and the bit in that of a set whose only text is one of the bundle's: the core
+# takes numbers below twice this bit.
+cdef uint64_t MOST_OWN = (<uint64_t>1 << 57) - 1
+cdef int64_t KNOWN_ALONE = <int64_t>1 << 57
 
 
 cdef inline bint own_number(Gate gate, int64_t *number) noexcept:
@@ -249,7 +271,7 @@ cdef int remember_set(Gate gate, PyObject *value, ztfast_value *passed, Py_ssize
     cdef Py_ssize_t at, count = passed.length
     if count > MOST_REMEMBERED or not ztfast_is_frozen(value) or not forget_set(remembered):
         return 0
-    if not own_number(gate, &passed.number):
+    if not alone(<ztfast_value *>passed.data, count, &passed.number) and not own_number(gate, &passed.number):
         return 0
     passed.kind |= ZTFAST_REMEMBERED
     for at in range(count):
@@ -259,6 +281,14 @@ cdef int remember_set(Gate gate, PyObject *value, ztfast_value *passed, Py_ssize
     remembered.passed = passed[0]
     remembered.passed.data = remembered.elements
     return 0
+
+
+cdef inline bint alone(const ztfast_value *elements, Py_ssize_t count, int64_t *number) noexcept:
+    """Give a set of one remembered text the number of that text, as equal sets have it; return whether it is one."""
+    if count != 1 or not elements.kind & ZTFAST_REMEMBERED:
+        return False
+    number[0] = elements.number | (KNOWN_ALONE if elements.kind == ZTFAST_REMEMBERED else 0)
+    return True
 
 
 cdef bint forget_set(RememberedSet *remembered) noexcept:

@@ -413,6 +413,8 @@ cdef class Gate:
             if self._texts[at].text != NULL:
                 Py_DECREF(<object>self._texts[at].text)
                 self._texts[at].text = NULL
+            self._short[at].after = 0
+            self._short[at].passed.kind = 0
         for at in range(REMEMBERED_SETS):
             forget_set(&self._sets[at])
         return 0

@@ -304,6 +304,21 @@ cdef extern from *:
         return PyUnicode_IS_COMPACT_ASCII(text) ? (const char *)PyUnicode_1BYTE_DATA(text) : NULL;
     }
 
+    /* Read the first and the last bytes of a text of at most 16, which with the length tell it from any other. */
+    static inline void ztfast_ends(const char *text, Py_ssize_t length, uint64_t *ends) {
+        ends[0] = ends[1] = 0;
+        if (length >= 8) {
+            memcpy(&ends[0], text, 8);
+            memcpy(&ends[1], text + length - 8, 8);
+        } else if (length >= 4) {
+            memcpy(&ends[0], text, 4);
+            memcpy(&ends[1], text + length - 4, 4);
+        } else if (length > 0) {
+            const unsigned char *bytes = (const unsigned char *)text;
+            ends[0] = bytes[0] | (uint64_t)bytes[length / 2] << 8 | (uint64_t)bytes[length - 1] << 16;
+        }
+    }
+
     /* Return the bytes of a text; NULL if it is not UTF-8, and then the length is -2, or if there is no memory: -1. */
     static const char *ztfast_utf8(PyObject *text, Py_ssize_t *length) {
         const char *bytes = PyUnicode_AsUTF8AndSize(text, length);
@@ -338,6 +353,7 @@ cdef extern from *:
     int64_t ztfast_delta_micros(PyObject *value) noexcept
     int64_t ztfast_floor(int64_t number, int64_t by) noexcept
     PyObject *ztfast_zone(PyObject *value) noexcept
+    void ztfast_ends(const char *text, Py_ssize_t length, uint64_t *ends) noexcept
     const char *ztfast_ascii(PyObject *text, Py_ssize_t *length) noexcept
     const char *ztfast_utf8(PyObject *text, Py_ssize_t *length) noexcept
 

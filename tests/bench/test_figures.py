@@ -53,7 +53,7 @@ def test_each_row_has_the_figures_of_its_decision(report: Report) -> None:
         assert figure.ratio is not None
         assert float(ns.replace(",", "")) == pytest.approx(figure.ns.median, abs=0.051)
         assert float(ratio.replace(",", "")) == pytest.approx(figure.ratio.median, abs=0.051)
-        if figure.key == "desk_order_many":
+        if figure.key == "desk_order_many" or figure.key.endswith("_anew"):
             assert native == ""
         else:
             assert float(native.replace(",", "")) == pytest.approx(by_key[native_key(figure.key)].ns.median, abs=0.051)

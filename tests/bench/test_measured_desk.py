@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,15 +18,18 @@ from ztfast.bench import desk as measured
 from ztfast.bench.desk import (
     BEYOND_A_CAP,
     DESK_MARKS,
+    NEW_ROWS,
     ORDER,
     OTHER_GATES,
     PRICED_ORDER,
     WHOLE_ORDER,
     Asked,
     DeskWorkload,
+    anew,
     brought,
     bundle,
     desk_series,
+    has_objects,
 )
 from ztfast.bench.floors import FLOORS
 from ztfast.bench.histogram import Histogram, quantiles
@@ -76,8 +80,12 @@ def test_each_series_from_python_makes_the_calls_that_its_name_says(monkeypatch:
         made.append([(ztfast.Uid.parse(call.__self__.action).id, call(*row, *given)) for row in rows])  # type: ignore[attr-defined]
         return lambda count: float(len(made))
 
+    def over_values(call: Callable[..., object], entities: tuple[object, object], rows: Sequence[Any]) -> Bulk:
+        return over_rows(call, [(*entities, *row) for row in rows])
+
     monkeypatch.setattr(measured, "bulk", bulk)
     monkeypatch.setattr(measured, "over_rows", over_rows)
+    monkeypatch.setattr(measured, "over_values", over_values)
     desk = DeskWorkload(bundle())
     made.clear()
     series = [one for one in desk_series(desk, 100) if not one.key.startswith(NATIVE)]
@@ -86,7 +94,7 @@ def test_each_series_from_python_makes_the_calls_that_its_name_says(monkeypatch:
     order = series.index(next(one for one in series if one.key == "desk_order_many"))
     for one, answers in zip(series[:order] + series[order + 1 :], made, strict=True):
         assert all(one.name.startswith(action) for action, _ in answers), one.name
-        assert len(answers) == (ROWS if one.key.endswith("_random") else 1)
+        assert len(answers) == {"random": ROWS, "anew": NEW_ROWS}.get(one.key.rsplit("_", 1)[-1], 1)
         given = {"desk_order_denied": False, "desk_order_decided": Decision(Code.ALLOW, (RULE,))}.get(one.key, True)
         assert {answer for _, answer in answers} == {given}
 
@@ -154,7 +162,16 @@ def test_native_requests_are_allowed(desk: DeskWorkload) -> None:
 def test_each_gate_is_asked_natively_too(desk: DeskWorkload) -> None:
     keys = [one.key for one in desk_series(desk, 100)]
     from_python = [key for key in keys if not key.startswith(NATIVE)]
-    assert [key for key in from_python if native_key(key) not in keys] == ["desk_order_many"]
+    alone = [key for key in from_python if native_key(key) not in keys and not key.endswith("_anew")]
+    assert alone == ["desk_order_many"]
+
+
+def test_a_request_of_new_objects_is_equal_and_shares_no_text_or_set(desk: DeskWorkload) -> None:
+    for asked in filter(has_objects, OTHER_GATES):
+        values = desk.gate_and_request(asked)[1][2:]
+        copies = [anew(value) for value in values]
+        assert copies == list(values)
+        assert any(copy is not value for copy, value in zip(copies, values, strict=True)), asked.name
 
 
 @pytest.mark.parametrize("asked", OTHER_GATES, ids=lambda asked: asked.name)

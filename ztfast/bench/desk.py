@@ -18,7 +18,7 @@ from typing import Any
 
 import ztfast
 from ztfast import _core
-from ztfast.bench.loops import Bulk, bulk, over_rows
+from ztfast.bench.loops import Bulk, bulk, over_rows, over_values
 from ztfast.bench.marks import Promise
 from ztfast.bench.report import native_key
 from ztfast.bench.series import MANY, ROWS, Native, Series, columns
@@ -35,6 +35,9 @@ TRADER = ztfast.Uid("Human", "h1")
 
 PASS_NS, LEAST_CALLS = 1e6, 50
 """The nanoseconds that a pass over one gate may take, and the calls that it makes at the least."""
+
+NEW_ROWS = 512
+"""How many objects take turns where each request has its own."""
 
 ORDERED = "order.new by an algorithm"
 ORDER = {"notional": 250_000, "qty": 100}
@@ -258,6 +261,12 @@ def desk_series(desk: DeskWorkload, count: int) -> list[Series]:
         once = desk.proved_anew(asked, bulk(gate.allows, *given))
         return Series(asked.key, asked.name, "c_call", once, affordable(once, count))
 
+    def asking_anew(asked: Asked) -> Series:
+        gate, (session, resource, *values) = desk.gate_and_request(asked)
+        rows = [tuple(map(anew, values)) for _ in range(NEW_ROWS)]
+        once = desk.proved_anew(asked, over_values(gate.allows, (session, resource), rows))
+        return Series(f"{asked.key}_anew", f"{asked.name}, new objects", "c_call", once, affordable(once, count))
+
     def called(asked: Asked) -> Series:
         once = native_calls(desk, asked)
         return Series(native_key(asked.key), f"native {asked.name}", "c_call", once, affordable(once, count))
@@ -273,6 +282,7 @@ def desk_series(desk: DeskWorkload, count: int) -> list[Series]:
         Series("desk_order_many", f"{ORDERED}, a row", "c_call",
                columns(order, hot, request[2:], MANY), MANY),
         *map(asking, OTHER_GATES),
+        *map(asking_anew, filter(has_objects, OTHER_GATES)),
         Series("desk_native_cancel", "native order.cancel", "c_call",
                native("order.cancel", {}, hot).by_table, count),
         Series("desk_native_order_2", f"native {ORDERED}", "c_call",
@@ -294,6 +304,29 @@ def desk_series(desk: DeskWorkload, count: int) -> list[Series]:
         *map(called, OTHER_GATES),
     ]  # fmt: skip
     return [replace(series, workload="desk") for series in made]
+
+
+def has_objects(asked: Asked) -> bool:
+    """Return whether a request has values that a program makes anew for each, and that are more than a number.
+
+    >>> [asked.action for asked in OTHER_GATES if has_objects(asked)][:2]
+    ['venue.connect', 'strategy.deploy']
+    """
+    return any(isinstance(value, str | frozenset) or type(value) is tuple for value in asked.values.values())
+
+
+def anew(value: Any) -> Any:
+    """Return another object that is equal to a value, as a program has it that reads its requests from a network.
+
+    >>> purpose = "statement"
+    >>> anew(purpose) == purpose, anew(purpose) is purpose
+    (True, False)
+    """
+    if isinstance(value, str):
+        return value.encode().decode()
+    if isinstance(value, frozenset | tuple):
+        return type(value)(map(anew, value))
+    return value
 
 
 def affordable(once: Bulk, count: int) -> int:

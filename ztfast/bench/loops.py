@@ -23,7 +23,7 @@ from typing import Any
 from ztfast._core import Histogram
 from ztfast.errors import Error
 
-__all__ = ["BenchError", "bulk", "closed_loop", "open_loop", "over_rows", "pinned", "quiet"]
+__all__ = ["BenchError", "bulk", "closed_loop", "open_loop", "over_rows", "over_values", "pinned", "quiet"]
 
 Call = Callable[..., object]
 Bulk = Callable[[int], float]
@@ -53,6 +53,17 @@ def over_rows(call: Call, rows: Sequence[tuple[object, object]], *arguments: obj
     True
     """
     return _above("for one, other in rows: ", ["one", "other"], {"call": call, "rows": rows}, arguments, len(rows))
+
+
+def over_values(call: Call, entities: tuple[object, object], rows: Sequence[tuple[object, ...]]) -> Bulk:
+    """Return a function that times calls whose arguments but the first two change. It goes through all rows each time.
+
+    >>> over_values(max, (1, 2), [(3, 4), (5, 6)])(1_000) > 0
+    True
+    """
+    names = [f"value{position}" for position in range(len(rows[0]))]
+    known = {"call": call, "rows": rows, "one": entities[0], "other": entities[1]}
+    return _above(f"for {', '.join(names)}, in rows: ", ["one", "other", *names], known, (), len(rows))
 
 
 def _above(loop: str, first: list[str], known: dict[str, Any], arguments: tuple[object, ...], rows: int) -> Bulk:
