@@ -235,8 +235,8 @@ impl<'b> Switching<'b> {
             .try_for_each(|number| self.change_market(process, number, 0))
     }
 
-    /// Return what is wrong: a kill that was made and is not in force, one that is and that nobody asked for, or a market
-    /// in another state.
+    /// Return what is wrong: a kill that was made and is not in force, one that is and nobody asked for, or a market in
+    /// another state.
     pub fn fault(&self) -> Option<String> {
         let all = |count: usize| (0..2).flat_map(move |process| (0..count).map(move |number| (process, number)));
         all(KILLS_OF_EACH)
