@@ -80,7 +80,7 @@ test-rust:
 	$(CARGO) test $(MANIFEST) $(CRATES) --quiet
 
 # `make test-rust` kills a few hundred times.
-test-killed: ## kill a process of a shared state after each instruction of each change, and 10,000 times at random: minutes
+test-killed: ## kill a process of a shared state after each instruction of each change, and 10,000 times at random: 10 minutes of processor time
 	ZTFAST_TEST_EACH=1 ZTFAST_TEST_KILLS=10000 $(CARGO) test $(MANIFEST) --quiet -p ztfast-live --test killed
 
 test-loom: ## run the code that threads share without locks in every order of its steps, under loom
