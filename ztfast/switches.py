@@ -54,6 +54,8 @@ class Kill:
         asked_by: Who asked for its release first, where two persons must release it.
         was_in_force: Whether :meth:`Engine.kill`, which returned it, found it in force already. ``False`` in lists;
             it is not compared.
+        in_scope: How many principals and resources of the store were the entity or in it when :meth:`Engine.kill`
+            returned. ``None`` for the firm and in lists; it is not compared.
     """
 
     id: int
@@ -66,9 +68,10 @@ class Kill:
     two_persons: bool
     asked_by: str | None
     was_in_force: bool = field(default=False, compare=False)
+    in_scope: int | None = field(default=None, compare=False)
 
     @classmethod
-    def _of(cls, told: tuple[Any, ...], was_in_force: bool = False) -> Kill:
+    def _of(cls, told: tuple[Any, ...], was_in_force: bool = False, in_scope: int | None = None) -> Kill:
         id, scope, (named, everything), (by, reason), (since, until), two_persons, asked_by = told
         actions: AllActions | tuple[Uid, ...] | None = ALL_ACTIONS if everything else None
         if named is not None:
@@ -84,19 +87,22 @@ class Kill:
             two_persons,
             asked_by,
             was_in_force,
+            in_scope,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """A market that is not normal: see :meth:`Engine.market`.
+    """The own state of a market: see :meth:`Engine.market`.
 
     Attributes:
         target: The resource.
-        state: Its own state: "volatile" or "halted".
+        state: "volatile" or "halted"; "normal" only if :meth:`Engine.market` returned it.
         by: Who set it.
         reason: Why.
         since: When, in epoch seconds.
+        in_scope: How many resources of the store were the target or in it when :meth:`Engine.market` returned. ``None``
+            in lists; it is not compared.
     """
 
     target: Uid
@@ -104,11 +110,12 @@ class Market:
     by: str
     reason: str
     since: float
+    in_scope: int | None = field(default=None, compare=False)
 
     @classmethod
-    def _of(cls, told: tuple[tuple[str, str], str, str, str, int]) -> Market:
+    def _of(cls, told: tuple[tuple[str, str], str, str, str, int], in_scope: int | None = None) -> Market:
         uid, state, by, reason, since = told
-        return cls(_uid(uid), state, by, reason, since / 1e9)
+        return cls(_uid(uid), state, by, reason, since / 1e9, in_scope)
 
 
 def _uid(parts: tuple[str, str]) -> Uid:

@@ -99,9 +99,10 @@ class Switching:
         also after swaps, and for entities that the store lacks. A principal that acts on behalf of another is not
         stopped by a kill of that one.
 
-        The type must be in the present bundle's schema, for a mistyped one would stop nothing. The entity need not be
-        in its store: a kill outlives bundles, and may come before what it stops. If neither the store nor anything else
-        of the state knows it (:meth:`knows`), the logger ``"ztfast"`` gets a warning.
+        By the present bundle's schema, the entity must be a principal or a resource or be able to have one in it: a
+        kill of anything else would stop nothing. It need not be in the store: a kill outlives bundles, and may come
+        before what it stops. ``in_scope`` of the kill says how many principals and resources of the store it concerns
+        now; if there are none, the logger ``"ztfast"`` gets a warning.
 
         Who stops the same again (the scope, the actions, by whom and whether two persons must release it are equal)
         makes no second kill: the first one lasts until the later of both ends, with its own reason, and is returned
@@ -121,7 +122,8 @@ class Switching:
             ArgumentError: if a text is empty or too long (``by``: 128 bytes, ``reason``: 256, type and id: 248 each),
                 the end is over, or the actions are too many (256, with those in the groups that are named).
             CapacityError: if there are 256 kills already, of which the last 8 may only be of the whole firm.
-            EntityError: if the schema has no entity type of this name.
+            EntityError: if the schema has no entity type of this name, or no principal and no resource can be of it or
+                in an entity of it.
             ForkedError: if the engine was opened before a fork.
             StateError: if the file of the state is gone, or for a second another process has the lock of those who
                 change switches: it was stopped, and the message says which one. Meanwhile :meth:`revoke` works.
@@ -141,7 +143,7 @@ class Switching:
         names = names_of("kill", actions)
         by, reason, end = text_of("by", by), text_of("reason", reason), end_of(until)
         if entity is not None:
-            self._core.check_principal(*entity)
+            self._check_scope(entity, of_resources=False)
         told, was_in_force = self._core.switches.kill(
             entity,
             actions is ALL_ACTIONS,
@@ -151,9 +153,8 @@ class Switching:
             end,
             by_two,
         )
-        kill = Kill._of(told, was_in_force)
-        if entity is not None:
-            self._warn_of_unknown("kill", entity)
+        in_scope = None if entity is None else self._count_within("kill", entity, of_resources=False)
+        kill = Kill._of(told, was_in_force, in_scope)
         given = (kill.id, one_line(str(kill.scope)), one_line(by), one_line(reason))
         if was_in_force:
             lasts = (_moment(kill.since), "it is released" if kill.until is None else _moment(kill.until))
@@ -213,9 +214,19 @@ class Switching:
         """
         return self._core.knows(*Uid.of(uid))
 
-    def _warn_of_unknown(self, what: str, uid: Uid) -> None:
-        if not self._core.knows(*uid):
-            _LOG.warning("%s: nothing is known of %s, which may be mistyped", what, one_line(str(uid)))
+    def _check_scope(self, uid: Uid, *, of_resources: bool) -> None:
+        """Refuse an entity that can concern no decision."""
+        self._core.check_principal(*uid)
+        self._core.switches.check_scope(uid, of_resources)
+
+    def _count_within(self, what: str, uid: Uid, *, of_resources: bool) -> int:
+        """Count what of the store is in a scope, and warn if nothing is."""
+        count = self._core.switches.count_within(uid, of_resources)
+        if not count:
+            kinds = "resource" if of_resources else "principal and no resource"
+            hint = "" if self._core.knows(*uid) else ", and nothing else is known of it: it may be mistyped"
+            _LOG.warning("%s: no %s of the store is %s or in it%s", what, kinds, one_line(str(uid)), hint)
+        return count
 
     def kills(self) -> list[Kill]:
         """Return the kills in force, the oldest first.
@@ -226,14 +237,20 @@ class Switching:
         """
         return [Kill._of(told) for told in self._core.switches.kills()]
 
-    def market(self, target: UidLike, state: Literal["normal", "volatile", "halted"], *, by: str, reason: str) -> None:
+    def market(
+        self, target: UidLike, state: Literal["normal", "volatile", "halted"], *, by: str, reason: str
+    ) -> Market:
         """Set the state of a market: of an instrument, a venue or any other resource, and of all that is in it.
 
         A resource's state is the severest of its own and of everything that it is in. Policies read it as
         ``context.live.market``. Decisions that begin after this returns see it.
 
+        By the present bundle's schema, the target must be a resource or be able to have one in it. It need not be in
+        the store. ``in_scope`` of what is returned says how many resources of the store are concerned now; if there are
+        none, the logger ``"ztfast"`` gets a warning.
+
         Args:
-            target: The resource.
+            target: The resource, or what resources are in.
             state: "normal", "volatile" or "halted".
             by: Who sets it.
             reason: Why.
@@ -241,21 +258,23 @@ class Switching:
         Raises:
             ArgumentError: if the state is none of these, or a text is empty or too long.
             CapacityError: if 1,024 markets are other than normal already.
-            EntityError: if the schema has no entity type of this name.
+            EntityError: if the schema has no entity type of this name, or no resource can be of it or in an entity of
+                it.
             ForkedError: if the engine was opened before a fork.
             StateError: if the file of the state is gone.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
-        >>> engine.market('Photo::"p1"', "halted", by="ann", reason="news")
+        >>> halted = engine.market('Photo::"p1"', "halted", by="ann", reason="news")
         >>> engine.market_state('Photo::"p1"'), engine.market_state('Photo::"p2"')
         ('halted', 'normal')
         """
         uid, by, reason = target_of(target), text_of("by", by), text_of("reason", reason)
         name = state_of(state)
-        self._core.check_principal(*uid)
-        self._core.switches.set_market(uid, name, by, reason)
-        self._warn_of_unknown("market", uid)
+        self._check_scope(uid, of_resources=True)
+        told = self._core.switches.set_market(uid, name, by, reason)
+        _LOG.info("market %s is %s by %s: %s", *map(one_line, (str(uid), name, by, reason)))
+        return Market._of(told, self._count_within("market", uid, of_resources=True))
 
     def market_state(self, target: UidLike) -> str:
         """Return the state of a market: the severest of the resource's own and of everything that it is in.

@@ -40,6 +40,8 @@ STRATEGIES = {
     "bond-bund-eu": ("bond", "EU", ("XETR",)),
     "fut-index-us": ("future", "US", ("XCME",)),
 }
+# What books and feeds are in, which lie in another segment.
+HOLDERS = ("Strategy", "Venue")
 
 Entity = dict[str, Any]
 
@@ -53,7 +55,10 @@ def ref(ty: str, name: str) -> Entity:
 
 
 def entity(ty: str, name: str, attrs: Entity | None = None, parents: list[dict[str, str]] | None = None) -> Entity:
-    return {"uid": uid(ty, name), "attrs": attrs or {}, "parents": parents or []}
+    """Make an entity. It is in its segment, too."""
+    own = (attrs or {}).get("segment")
+    within = [] if own is None or ty in HOLDERS else [own["__entity"]]
+    return {"uid": uid(ty, name), "attrs": attrs or {}, "parents": [*(parents or []), *within]}
 
 
 def segment(name: str) -> Entity:
@@ -175,7 +180,7 @@ def programs() -> list[Entity]:
         }
         if number == 7:
             attrs |= {"maxNotional": 1_000_000, "maxQty": 10_000}
-        made.append(entity("Algo", f"a{number}", attrs, [uid("Strategy", strategy)]))
+        made.append(entity("Algo", f"a{number}", attrs, [uid("Strategy", strategy), uid("Segment", "trading")]))
     for number in range(1, 17):
         trading = number % 2 == 1
         attrs = {

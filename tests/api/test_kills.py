@@ -367,6 +367,75 @@ def test_a_scope_that_can_be_of_no_request_is_refused(desk: Desk, scope: Any) ->
     assert desk.engine.markets() == []
 
 
+LISTED = SCHEMA.replace(
+    "entity Venue in [Segment];", 'entity Kind enum ["bond", "share"]; entity Venue in [Segment, Kind];'
+).replace("entity Algo in [Desk];", 'entity Floor; entity Tag enum ["t"]; entity Algo in [Desk] = { tag?: Tag };')
+
+
+def test_a_scope_in_which_nothing_can_be_is_refused() -> None:
+    engine = ztfast.Engine(bundle(LISTED))
+    for scope in ('Tag::"t"', 'Floor::"f"'):
+        with pytest.raises(ztfast.EntityError, match=r"no principal or resource .*: wanted one of Algo, Desk, Firm, "):
+            engine.kill(scope, **WHO)
+        with pytest.raises(ztfast.EntityError, match=r"no resource .*: wanted one of Firm, Instrument, Kind, "):
+            engine.market(scope, "halted", **WHO)
+    # Principals alone are in desks.
+    engine.kill('Desk::"d1"', **WHO)
+    with pytest.raises(ztfast.EntityError, match="no resource"):
+        engine.market('Desk::"d1"', "halted", **WHO)
+    assert [str(kill.scope) for kill in engine.kills()] == ['Desk::"d1"']
+    assert engine.markets() == []
+    # Of an enumerated type, only what the schema lists.
+    assert engine.kill('Kind::"bond"', **WHO).in_scope == 0
+    with pytest.raises(ztfast.EntityError, match="none of them"):
+        engine.kill('Kind::"Bond"', **WHO)
+
+
+@pytest.mark.parametrize(
+    ("scope", "principals", "resources"),
+    [
+        (A1, 1, None),
+        (I1, 0, 1),
+        ('Desk::"d1"', 1, None),
+        ('Segment::"s1"', 1, 1),
+        ('Firm::"f"', 2, 2),
+        ('Venue::"v1"', 0, 1),
+        ('Venue::"v9"', 0, 0),
+        (UNKNOWN[0], 0, None),
+        (UNKNOWN[1], 0, 0),
+    ],
+)
+def test_a_kill_and_a_market_say_how_much_they_concern(
+    desk: Desk, scope: str, principals: int, resources: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    kill = desk.engine.kill(scope, **WHO)
+    assert kill.in_scope == principals + (resources or 0)
+    assert desk.engine.kills()[0].in_scope is None
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [f"no principal and no resource of the store is {scope} or in it" in text for text in warned] == (
+        [] if kill.in_scope else [True]
+    )
+    if resources is None:
+        return
+    caplog.clear()
+    market = desk.engine.market(scope, "halted", **WHO)
+    assert market.in_scope == resources
+    assert desk.engine.markets() == [market]
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [f"no resource of the store is {scope} or in it" in text for text in warned] == ([] if resources else [True])
+
+
+def test_what_a_kill_concerns_follows_the_entities(desk: Desk) -> None:
+    assert desk.engine.kill("firm", **WHO).in_scope is None
+    assert desk.engine.kill('Venue::"v9"', **WHO).in_scope == 0
+    desk.engine.upsert([entity(I1, ['Venue::"v9"']), entity('Instrument::"new"', ['Venue::"v9"'])])
+    assert desk.engine.kill('Venue::"v9"', **WHO).in_scope == 2
+    assert desk.engine.market('Venue::"v9"', "volatile", **WHO).in_scope == 2
+    assert desk.engine.market('Venue::"v1"', "volatile", **WHO).in_scope == 0
+    desk.engine.remove([I1])
+    assert desk.engine.kill('Venue::"v9"', **WHO).in_scope == 1
+
+
 @pytest.mark.parametrize("actions", [[], "order.nwe", ['Venue::"v1"'], [NEW, "nothing"], b"view", 5])
 def test_a_kill_that_stops_no_action_is_refused(desk: Desk, actions: Any) -> None:
     with pytest.raises(ztfast.Error):

@@ -53,7 +53,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def test_commands_act_from_another_process(desk: Desk) -> None:
     env = {"ZTFAST_STATE": str(desk.path)}
     done = run("kill", XNAS, *WHO, env=env)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert done.stderr == f"warning: {XNAS}: without --bundle FILE nobody has checked that anything can be in it.\n"
     assert done.stdout.startswith(f"{XNAS}: all but exempt actions stopped by ann: a test\nTo let it go on: ")
     assert [desk.order(), desk.order(IBM), desk.cancel()] == ["KILLED", "ALLOW", "ALLOW"]
     command = done.stdout.splitlines()[1].partition("ztfast ")[2].replace("NAME", "bob").replace("WHY", "over")
@@ -79,7 +80,7 @@ def test_a_kill_stops_its_scope_and_its_release_ends_it(desk: Desk, scope: str, 
     assert {resource for resource in (AAPL, IBM) if desk.order(resource) == "KILLED"} == stops
     assert [desk.cancel(resource) for resource in (AAPL, IBM)] == ["ALLOW", "ALLOW"]
     (listed,) = desk.json("kill", "list")["kills"]
-    assert {**listed, "known": True, "was_in_force": False} == made
+    assert {**listed, "known": True, "was_in_force": False, "in_scope": None} == made
     text = desk.run("kill", "list").stdout
     for shown in (made["id"][:8], made["scope"], "all but exempt actions", "ann", "a test", "1 kill in force"):
         assert shown in text
@@ -210,12 +211,15 @@ def test_wrong_uses_of_kill_are_told(desk: Desk) -> None:
 
 
 def test_a_market_is_set_and_listed(desk: Desk) -> None:
-    assert desk.json("market", "set", XNAS, "volatile", *WHO) == {
+    made = desk.json("market", "set", XNAS, "volatile", *WHO)
+    assert made == {
         "target": XNAS,
         "state": "volatile",
         "by": "ann",
         "reason": "a test",
+        "since": pytest.approx(time.time(), abs=60),
         "known": True,
+        "in_scope": None,
     }
     assert desk.run("market", "set", AAPL, "halted", *WHO).stdout == f"{AAPL}: halted by ann: a test\n"
     assert [desk.engine.market_state(each) for each in (AAPL, 'Instrument::"MSFT"', IBM)] == [
@@ -242,19 +246,66 @@ def test_what_no_engine_knows_is_killed_with_a_warning(desk: Desk, tmp_path: Pat
     with_bundle = ["--bundle", str(tmp_path / "desk.ztb")]
     for command, known in ((["kill", XNAS], True), (["kill", ALGO], True), (["market", "set", AAPL, "halted"], True)):
         for options in ([], with_bundle):
-            assert "mistyped" not in desk.run(*command, *options, *WHO).stdout
+            assert "mistyped" not in desk.run(*command, *options, *WHO).stderr
         assert desk.json(*command, *WHO)["known"] is known
     assert desk.json("kill", "firm", *WHO)["known"] is True
     for command in (["kill", 'Venu::"XNAS"'], ["kill", 'Venue::"XNSA"'], ["market", "set", 'Venue::"XNSA"', "halted"]):
         done = desk.run(*command, *WHO)
         assert done.returncode == 0
-        assert "may be mistyped" in done.stdout
-        assert "--bundle FILE" in done.stdout
+        assert "may be mistyped" in done.stderr
+        assert "--bundle FILE" in done.stderr
         assert desk.json(*command, *WHO)["known"] is False
     done = desk.run("kill", 'Venue::"XNSA"', *with_bundle, *WHO)
-    assert "may be mistyped" in done.stdout
-    assert "desk.ztb" in done.stdout
+    assert "concerns nothing of the store" in done.stderr
+    assert "may be mistyped" in done.stderr
+    assert "desk.ztb" in done.stderr
     for command in (["kill", 'Venu::"XNAS"'], ["market", "set", 'Venu::"XNAS"', "halted"]):
         done = desk.run(*command, *with_bundle, *WHO)
         assert done.returncode == 1
         assert "no entity type Venu" in done.stderr
+
+
+SEGMENT = 'Segment::"trading"'
+
+
+def test_a_segment_is_killed_and_cancels_pass(desk: Desk, tmp_path: Path) -> None:
+    BUNDLE.save(tmp_path / "desk.ztb")
+    with_bundle = ["--bundle", str(tmp_path / "desk.ztb")]
+    done = desk.run("kill", SEGMENT, *WHO, *with_bundle)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = done.stdout.partition(" by ann")[0]
+    count = int(
+        told.removeprefix(f"{SEGMENT}: all but exempt actions stopped (").removesuffix(" entities of the store)")
+    )
+    assert [desk.order(), desk.order(IBM), desk.cancel(), desk.cancel(IBM)] == ["KILLED", "KILLED", "ALLOW", "ALLOW"]
+    # Books and feeds lie in another segment, though those of a strategy are in it.
+    handler = desk.engine.admit(ztfast.Identity('Service::"s2"', not_after=math.inf))
+    assert desk.engine.decide(handler, "book.read", 'OrderBook::"AAPL"').code == "ALLOW"
+    again = desk.json("kill", SEGMENT, *WHO, *with_bundle)
+    assert (again["in_scope"], again["was_in_force"]) == (count, True)
+    assert count > 100
+    assert desk.json("kill", "release", SEGMENT, *WHO)["released"]
+    assert desk.order() == "ALLOW"
+
+
+def test_a_scope_in_which_nothing_can_be_is_refused(desk: Desk, tmp_path: Path) -> None:
+    BUNDLE.save(tmp_path / "desk.ztb")
+    with_bundle = ["--bundle", str(tmp_path / "desk.ztb")]
+    region = 'Region::"US"'
+    for command in (["kill", region], ["market", "set", region, "halted"], ["market", "set", ALGO, "halted"]):
+        done = desk.run(*command, *WHO, *with_bundle)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "wanted one of" in done.stderr
+        # Without the bundle it is done, and nobody has checked it.
+        done = desk.run(*command, *WHO)
+        assert done.returncode == 0
+        assert "nobody has checked that anything can be in it" in done.stderr
+        assert desk.order() == "ALLOW"
+    for command, count in (
+        (["kill", XNAS], 21),
+        (["market", "set", XNAS, "halted"], 21),
+        (["market", "set", IBM, "halted"], 1),
+    ):
+        made = desk.json(*command, *WHO, *with_bundle)
+        assert made["in_scope"] == count, command
+        assert f"({count} entit" in desk.run(*command, *WHO, *with_bundle).stdout

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import logging
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -75,6 +76,8 @@ def main() -> NoReturn:
     An error is a message on standard error and exit code 1. An answer that could not be written is an error too,
     because a script must not take a missing answer for ALLOW.
     """
+    # Commands say themselves what the library would warn of.
+    logging.getLogger("ztfast").addHandler(logging.NullHandler())
     code = FAILED
     try:
         _streams()

@@ -16,6 +16,7 @@ from ztfast.cli.states import (
     Group,
     Reason,
     State,
+    count_of,
     having_id,
     is_id,
     moment,
@@ -24,7 +25,7 @@ from ztfast.cli.states import (
     said,
     shortened,
     span,
-    warn_of_unknown,
+    warn_of_scope,
 )
 from ztfast.errors import ReleaseError
 from ztfast.shown import one_line
@@ -96,8 +97,8 @@ def kill_command(
     """Stop the actions of a scope. When the command returns, no process allows them any more.
 
     It holds until it is released or its time is over, also over swaps, and for entities that the engines do not know
-    yet. Which actions are exempt, each engine's bundle says. With --bundle the entity's type is checked. If no engine
-    knows the entity, the command says so: its name may be mistyped.
+    yet. Which actions are exempt, each engine's bundle says. With --bundle, a scope in which nothing can be is refused,
+    and the command says how many entities are in it; without, it warns that nobody has checked that.
 
     [dim]ztfast kill 'Venue::"XNAS"' --by ann --reason 'stale prices' --for 30m --state /run/ztfast/desk[/]
     """
@@ -117,18 +118,19 @@ def kill_command(
     engine = opened(state, role="authority", group=group, bundle=bundle, types=types)
     actions = ALL_ACTIONS if all_actions else action or None
     made = engine.kill(of, actions, **who, until=end, two_persons=two_persons)
+    if not isinstance(of, str):
+        warn_of_scope(engine, of, made.in_scope, bundle)
     if as_json:
-        known = isinstance(of, str) or engine.knows(of)
-        json_out({**converted(made), "known": known, "was_in_force": made.was_in_force})
+        told = {"known": isinstance(of, str) or engine.knows(of), "was_in_force": made.was_in_force}
+        json_out({**converted(made), **told, "in_scope": None if bundle is None else made.in_scope})
         return
+    concerned = count_of(made.in_scope, bundle)
     since = f", since {moment(made.since)}" if made.was_in_force else ""
     until = "it is released" if made.until is None and made.was_in_force else moment(made.until)
     say(
         (f"{made.scope}: {stopped(made)} {'already ' if made.was_in_force else ''}stopped", "bold red"),
-        f" by {made.by}{since}: {made.reason}" + (f" (until {until})" if until else ""),
+        f"{concerned} by {made.by}{since}: {made.reason}" + (f" (until {until})" if until else ""),
     )
-    if not isinstance(of, str):
-        warn_of_unknown(engine, of, bundle)
     say(f"To let it go on: ztfast kill release {shortened(made.id)} --by NAME --reason WHY")
     if two_persons:
         say("Two persons must release it: each runs this command, or one names the other with --approved-by.")

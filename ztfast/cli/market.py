@@ -7,7 +7,19 @@ from typing import Annotated, Any
 import typer
 
 from ztfast.cli.output import Json, UsageError, console, json_out, number, say, table, unfolded
-from ztfast.cli.states import BundleFile, By, Group, Reason, State, moment, opened, parsed, said, warn_of_unknown
+from ztfast.cli.states import (
+    BundleFile,
+    By,
+    Group,
+    Reason,
+    State,
+    count_of,
+    moment,
+    opened,
+    parsed,
+    said,
+    warn_of_scope,
+)
 from ztfast.shown import one_line
 from ztfast.switches import MARKET_STATES, Market
 
@@ -41,8 +53,8 @@ def set_command(
 ) -> None:
     """Set the state of a resource and of all that is in it. A resource has the severest of its own and those above it.
 
-    With --bundle the resource's type is checked. If no engine knows the resource, the command says so: its name may be
-    mistyped.
+    With --bundle, an entity in which no resource can be is refused, and the command says how many resources are in it;
+    without, it warns that nobody has checked that.
 
     [dim]ztfast market set 'Instrument::"AAPL"' halted --by ann --reason 'news pending' --state /run/ztfast/desk[/]
     """
@@ -51,12 +63,14 @@ def set_command(
         raise UsageError(f"{one_line(condition)}: wanted {', '.join(MARKET_STATES)}")
     of = parsed(target)
     engine = opened(state, role="authority", group=group, bundle=bundle, types=[of.type])
-    engine.market(of, condition, **who)  # type: ignore[arg-type]
+    made = engine.market(of, condition, **who)  # type: ignore[arg-type]
+    warn_of_scope(engine, of, made.in_scope, bundle)
     if as_json:
-        json_out({"target": str(of), "state": condition, **who, "known": engine.knows(of)})
+        told = {"known": engine.knows(of), "in_scope": None if bundle is None else made.in_scope}
+        json_out({**converted(made), **told})
         return
-    say((f"{of}: ", "bold"), (condition, f"bold {STYLES[condition]}"), f" by {who['by']}: {who['reason']}")
-    warn_of_unknown(engine, of, bundle)
+    concerned = count_of(made.in_scope, bundle)
+    say((f"{of}: ", "bold"), (condition, f"bold {STYLES[condition]}"), f"{concerned} by {made.by}: {made.reason}")
 
 
 @market.command("list")

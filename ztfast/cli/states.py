@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Protocol, TypeVar
 import typer
 
 from ztfast.bundle import Bundle, compile
-from ztfast.cli.output import UsageError, say
+from ztfast.cli.output import UsageError, errors, number, say
 from ztfast.engine import Engine
 from ztfast.errors import Error, SessionError, StateError, UidError
 from ztfast.reports import SessionInfo
@@ -23,8 +23,8 @@ from ztfast.sources import Text
 from ztfast.uid import Uid
 
 __all__ = [
-    "BundleFile", "By", "Group", "Reason", "State", "having_id", "is_id", "matching", "moment", "opened", "parsed",
-    "said", "shortened", "span", "warn_of_unknown",
+    "BundleFile", "By", "Group", "Reason", "State", "count_of", "having_id", "is_id", "matching", "moment", "opened", "parsed",
+    "said", "shortened", "span", "warn_of_scope",
 ]  # fmt: skip
 
 State = Annotated[
@@ -84,24 +84,42 @@ def opened(
     return Engine(loaded, state=state, role=role, state_group=group, prefault=False)
 
 
-def warn_of_unknown(engine: Engine, uid: Uid, bundle: Path | None) -> None:
-    """Print a warning if nothing of the state or the bundle knows an entity."""
-    if engine.knows(uid):
+def warn_of_scope(engine: Engine, uid: Uid, in_scope: int | None, bundle: Path | None) -> None:
+    """Print a warning if nothing is in a scope, or nobody has checked it.
+
+    ``in_scope`` is what the bundle's store has in it; without a bundle that says nothing.
+    """
+    known = engine.knows(uid)
+    if bundle is None:
+        unknown = "" if known else "no engine of this state knows it, so it may be mistyped, and "
+        why = f"{unknown}without --bundle FILE nobody has checked that anything can be in it"
+    elif not in_scope:
+        unknown = "" if known else ", and no engine of this state knows it: it may be mistyped"
+        why = f"it concerns nothing of the store of {one_line(name_of(str(bundle)))}{unknown}"
+    else:
         return
-    checked = (
-        f"Its type is in {one_line(name_of(str(bundle)))}, but neither that nor any engine of this state knows it"
-        if bundle is not None
-        else "No engine of this state knows it, and without --bundle FILE nobody has checked its type"
-    )
-    say((f"{uid} may be mistyped: ", "bold yellow"), f"{checked}.")
+    say(("warning: ", "bold yellow"), f"{uid}: {why}.", to=errors)
+
+
+def count_of(in_scope: int | None, bundle: Path | None) -> str:
+    """Say how many entities of the bundle's store are in a scope; nothing without a bundle.
+
+    >>> count_of(7, Path("desk.ztb")), count_of(1, Path("desk.ztb")), count_of(0, None)
+    (' (7 entities of the store)', ' (1 entity of the store)', '')
+    """
+    if in_scope is None or bundle is None:
+        return ""
+    return f" ({number(in_scope)} {'entity' if in_scope == 1 else 'entities'} of the store)"
 
 
 def declaring(types: Iterable[str]) -> Bundle:
-    """Compile a bundle without policies, whose schema has only these types of entities."""
+    """Compile a bundle without policies, whose schema has only these types of entities, of principals and resources."""
     schema = ""
     for name in dict.fromkeys(types):
         namespace, _, own = name.rpartition("::")
-        schema += f"namespace {namespace} {{ entity {own}; }}\n" if namespace else f"entity {own};\n"
+        action = f'action "any" appliesTo {{ principal: {own}, resource: {own} }};'
+        declared = f"entity {own}; {action}"
+        schema += f"namespace {namespace} {{ {declared} }}\n" if namespace else f"{declared}\n"
     return compile(Text("", "no policies"), schema=Text(schema, "types.cedarschema"), warnings="ignore")
 
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The version of the format. A reader accepts its own version only.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 const MAGIC: [u8; 8] = *b"ztfast\x1a\n";
 const ALIGN: usize = 64;

@@ -23,7 +23,7 @@ mod view;
 
 pub use file::{FORMAT_VERSION, OpenError, store_hash};
 pub use index::{build_entity_index, build_string_index};
-pub use meta::{ActionMeta, ActionStats, Field, LayerStats, Memory, Meta, Node, Stats, Store, ValueType};
+pub use meta::{ActionMeta, ActionStats, Field, LayerStats, Memory, Meta, Node, Scopes, Stats, Store, ValueType};
 pub use records::{
     ActionRec, BLOCK_BITS, BLOCK_WORDS, BitmapRec, CellKind, ClassPair, ClassRec, Form, LayerRec, NO_MAX_AGE, PlanRec,
     PolicyRec, RangeRec, RowRec, SelectorRec, Span, Test, TypeRec, cell_kind, cell_program, pack_cell,

@@ -20,10 +20,21 @@ pub struct Meta {
     /// The action, or group of actions, that the kill switch exempts unless it is named: type and id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exempt: Option<(String, String)>,
+    /// The types that kills and market states may be of.
+    pub scopes: Scopes,
     /// The store that was compiled, by which a later compilation sees whether it is unchanged.
     pub store: Store,
     /// Statistics of the compilation.
     pub stats: Stats,
+}
+
+/// The types of which an entity may concern a decision: itself, or because the principal or the resource is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Scopes {
+    /// Types of principals, and types that these may be in; sorted.
+    pub principals: Vec<String>,
+    /// Types of resources, and types that these may be in; sorted.
+    pub resources: Vec<String>,
 }
 
 /// A store of entities: the hash of its sources, and how much of each table follows from the store alone. Names and

@@ -350,6 +350,8 @@ pub struct EntityType {
     pub name: Arc<str>,
     /// For an enumerated type, its ids; no others exist.
     pub enumerated: Option<BTreeSet<Arc<str>>>,
+    /// The types that its entities may be in, directly or not.
+    pub above: BTreeSet<Arc<str>>,
 }
 
 /// An entity of the store, which includes the schema's actions.

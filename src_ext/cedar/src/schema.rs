@@ -173,6 +173,11 @@ pub(crate) fn types(schema: &ValidatorSchema, names: &mut Names) -> Vec<EntityTy
                 ValidatorEntityTypeKind::Enum(ids) => Some(ids.iter().map(|id| names.get(id.as_ref())).collect()),
                 _ => None,
             },
+            above: schema
+                .entity_types()
+                .filter(|other| other.descendants.contains(ty.name()))
+                .map(|other| names.ty(other.name()))
+                .collect(),
         })
         .collect();
     types.sort_by(|a, b| a.name.cmp(&b.name));

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use ztfast_bundle::{
     ActionMeta, ActionRec, ActionStats, Bundle, ClassPair, ClassRec, Form, LayerRec, Memory, Meta, NO_MAX_AGE, Parts,
-    PolicyRec, SelectorRec, Span, Store,
+    PolicyRec, Scopes, SelectorRec, Span, Store,
 };
 use ztfast_cedar::ir::{Action, Effect, Model};
 use ztfast_cedar::{Erring, Sources};
@@ -67,6 +67,7 @@ pub(crate) fn assemble(
         strict_errors: options.strict_errors,
         store,
         exempt: options.exempt.clone(),
+        scopes: scopes(&model),
         ..Meta::default()
     };
     let mut finer = Finer::new(&principal, &resource);
@@ -162,6 +163,17 @@ pub(crate) fn assemble(
     parts.meta_json = json(&meta);
     progress("bundle", 1, 1);
     Ok(parts)
+}
+
+/// Return the types of principals and of resources, with all that these may be in.
+fn scopes(model: &Model) -> Scopes {
+    let with_above = |side: fn(&Action) -> &BTreeSet<Arc<str>>| {
+        let own: BTreeSet<&str> = model.actions.iter().flat_map(side).map(|name| &**name).collect();
+        let above = model.types.iter().filter(|ty| own.contains(&*ty.name)).flat_map(|ty| &ty.above);
+        let all: BTreeSet<&str> = own.iter().copied().chain(above.map(|name| &**name)).collect();
+        all.into_iter().map(str::to_owned).collect()
+    };
+    Scopes { principals: with_above(|action| &action.principals), resources: with_above(|action| &action.resources) }
 }
 
 fn count(n: usize) -> u64 {

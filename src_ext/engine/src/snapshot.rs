@@ -468,6 +468,12 @@ impl Snapshot {
         }
     }
 
+    /// Return how many entities have numbers: those that the bundle or a change names.
+    pub(crate) fn numbered(&self) -> u32 {
+        let named = u32::try_from(self.loaded.bundle.entities().len()).unwrap_or(u32::MAX);
+        named.saturating_add(self.changes.as_ref().map_or(0, |changes| changes.added))
+    }
+
     /// Return the classes of an entity.
     pub(crate) fn classes(&self, entity: EntityRef) -> ClassPair {
         if let Some(changed) = self.changes.as_ref().and_then(|changes| changes.entities.get(&entity.index)) {

@@ -10,7 +10,7 @@ use ztfast_live::{
     uid_bit, uid_hash,
 };
 use ztfast_pages::{Forked, Reading};
-use ztfast_vm::EntityRef;
+use ztfast_vm::{EntityRef, Facts};
 
 /// The name under which a kill switch without a name stands in the list of kills.
 const SWITCH: &str = "kill_switch";
@@ -205,6 +205,34 @@ impl Shared {
         Ok(snapshot.find(ty, id).is_some() || has_number())
     }
 
+    /// Return how many entities of the store are the entity with this uid, or in it, and are of the types of resources,
+    /// or of principals too.
+    ///
+    /// # Errors
+    /// [`Forked`].
+    pub fn count_within(&self, ty: &str, id: &str, of_resources: bool) -> Result<usize, Forked> {
+        self.check_process()?;
+        let snapshot = self.snapshot();
+        let Some(scope) = snapshot.find(ty, id) else { return Ok(0) };
+        let bundle = snapshot.bundle();
+        let name = |number: u32| bundle.string(number).unwrap_or_default();
+        let meta = bundle.meta();
+        let is_meant = |ty: &str| {
+            meta.actions.iter().any(|action| {
+                let is_principal = || action.principals.iter().any(|name| name == ty);
+                action.resources.iter().any(|name| name == ty) || !of_resources && is_principal()
+            })
+        };
+        let meant: Vec<bool> = bundle.types().iter().map(|ty| is_meant(name(ty.name))).collect();
+        let is_counted = |&index: &u32| {
+            let entity = EntityRef::known(index);
+            let is_meant = snapshot.type_of(entity).and_then(|ty| meant.get(ty as usize)).is_some_and(|&meant| meant);
+            let is_within = |facts: &Facts<'_>| index == scope.index || facts.ancestors.contains(&scope.index);
+            is_meant && snapshot.with_entity(entity, |_, facts| is_within(facts).then_some(())).is_some()
+        };
+        Ok((0..snapshot.numbered()).filter(is_counted).count())
+    }
+
     /// Return the severest of the market states of a uid and of everything that it is in now.
     ///
     /// # Errors
@@ -227,13 +255,15 @@ impl Shared {
         Ok(self.switches.markets())
     }
 
-    /// Set the own market state of a resource. Decisions that begin after this returns see it.
+    /// Set the own market state of a resource. Decisions that begin after this returns see it. Return when it was set,
+    /// in nanoseconds since the epoch.
     ///
     /// # Errors
     /// [`KillError`]; nothing has changed then.
-    pub fn set_market(&self, uid: (&str, &str), state: MarketState, by: &str, reason: &str) -> Result<(), KillError> {
+    pub fn set_market(&self, uid: (&str, &str), state: MarketState, by: &str, reason: &str) -> Result<i64, KillError> {
         let now = self.check_switches("set markets")?;
-        Ok(self.switches.change(now.monotonic, |writer| writer.set_market(uid, state, by, reason, now.wall))??)
+        self.switches.change(now.monotonic, |writer| writer.set_market(uid, state, by, reason, now.wall))??;
+        Ok(now.wall)
     }
 
     /// Refuse to read switches that are not those of new engines: a forked child's, and those of a file that is gone.

@@ -15,7 +15,7 @@ use crate::reader::Reader;
 use crate::releasing::Tries;
 use crate::sessions::{self, Given, Meant, Place, session_error, status_of};
 use crate::switches::Switches;
-use crate::uid;
+use crate::uid::{self, some_of};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -239,10 +239,7 @@ impl Engine {
             format!("{uid}: the schema lists the entities of {ty}, and this is none of them")
         } else {
             known.sort_unstable();
-            let more = known.len().saturating_sub(20);
-            known.truncate(20);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("{uid}: the schema has no entity type {ty}; it has {}{more}", known.join(", "))
+            format!("{uid}: the schema has no entity type {ty}; it has {}", some_of(known.into_iter()))
         };
         Err(raise(py, "EntityError", &message))
     }

@@ -1,9 +1,13 @@
 //! Kills and market states for Python.
 
 use crate::action::{ActionName, switched};
-use crate::exceptions::kill_error;
+use crate::errors::raise;
+use crate::exceptions::{forked, kill_error};
+use crate::uid::some_of;
 use pyo3::prelude::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use ztfast_cedar::ir::Uid;
 use ztfast_engine::{Engine, Kill, KillRequest, MarketState, Released, Scope, Stopped, ToStop};
 
 /// The kills and the market states of an engine.
@@ -65,6 +69,33 @@ impl Switches {
         Ok((shown(kill), was_in_force))
     }
 
+    /// Raise for an entity that neither is a principal or a resource nor can have one in it, by its type. With
+    /// `of_resources`, only resources are meant.
+    fn check_scope(&self, py: Python<'_>, uid: OwnedUid, of_resources: bool) -> PyResult<()> {
+        let snapshot = self.0.snapshot();
+        let scopes = &snapshot.bundle().meta().scopes;
+        let principals = if of_resources { &[][..] } else { &scopes.principals };
+        let possible: BTreeSet<&str> = scopes.resources.iter().chain(principals).map(|name| &**name).collect();
+        let (ty, id) = uid;
+        if possible.contains(&*ty) {
+            return Ok(());
+        }
+        let (who, result) =
+            if of_resources { ("resource", "no decision") } else { ("principal or resource", "nothing") };
+        let message = format!(
+            "{}: by the schema, no {who} is a {ty} or in one, so this would concern {result}: wanted one of {}",
+            Uid::new(ty.as_str(), id),
+            some_of(possible.into_iter())
+        );
+        Err(raise(py, "EntityError", &message))
+    }
+
+    /// Return how many principals and resources of the store are an entity or in it; with `of_resources`, how many
+    /// resources.
+    fn count_within(&self, py: Python<'_>, uid: OwnedUid, of_resources: bool) -> PyResult<usize> {
+        py.detach(|| self.0.count_within(&uid.0, &uid.1, of_resources)).map_err(|_| forked(py))
+    }
+
     /// Release a kill. Returns `False` if a second person must release it too.
     fn release(&self, py: Python<'_>, id: u64, by: &str, approved_by: Option<&str>) -> PyResult<bool> {
         let released = py.detach(|| self.0.release_kill(id, by, approved_by));
@@ -77,11 +108,19 @@ impl Switches {
         Ok(kills.into_iter().map(shown).collect())
     }
 
-    /// Set the state of a market: "normal", "volatile" or "halted".
-    fn set_market(&self, py: Python<'_>, uid: OwnedUid, state: &str, by: &str, reason: &str) -> PyResult<bool> {
-        let Some(state) = MarketState::of(state) else { return Ok(false) };
+    /// Set the state of a market: "normal", "volatile" or "halted". Returns the market as it was set.
+    fn set_market(
+        &self,
+        py: Python<'_>,
+        uid: OwnedUid,
+        state: &str,
+        by: &str,
+        reason: &str,
+    ) -> PyResult<Option<ShownMarket>> {
+        let Some(state) = MarketState::of(state) else { return Ok(None) };
         let set = py.detach(|| self.0.set_market((&uid.0, &uid.1), state, by, reason));
-        set.map(|()| true).map_err(|error| kill_error(py, &error))
+        let since_ns = set.map_err(|error| kill_error(py, &error))?;
+        Ok(Some((uid, state.name(), by.into(), reason.into(), since_ns)))
     }
 
     /// Return the state of a market, with those of everything that the resource is in.

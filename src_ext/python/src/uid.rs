@@ -40,6 +40,13 @@ pub(crate) fn uid_text(ty: &str, id: &str) -> String {
     ztfast_cedar::uid_text(&ztfast_cedar::ir::Uid::new(ty, id))
 }
 
+/// Write the first names of a list, and how many more there are.
+pub(crate) fn some_of<'a>(mut names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let first: Vec<&str> = names.by_ref().take(20).collect();
+    let more = if names.len() > 0 { format!(" and {} more", names.len()) } else { String::new() };
+    format!("{}{more}", first.join(", "))
+}
+
 /// Raise `UidError` unless these are the type and id of a uid.
 #[pyfunction]
 pub(crate) fn check_uid(ty: &Bound<'_, PyAny>, id: &Bound<'_, PyAny>) -> PyResult<()> {
