@@ -53,7 +53,7 @@ from ztfast.gate import Decision, EntityHandle, Gate, Session
 from ztfast.identities import Identity
 from ztfast.reports import MemoryUse, SessionInfo, StaleGate, Swap
 from ztfast.sources import Text
-from ztfast.switches import ALL_ACTIONS, Kill, Market
+from ztfast.switches import ALL_ACTIONS, Kill, Market, Note
 from ztfast.uid import Uid
 from ztfast.values import ABSENT
 
@@ -87,6 +87,7 @@ __all__ = [
     "Market",
     "Memory",
     "MemoryUse",
+    "Note",
     "OwnerError",
     "Policy",
     "PolicyError",

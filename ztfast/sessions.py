@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import logging
 import os
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Sessions", "place_of_state"]
 
 _LOG = logging.getLogger("ztfast")
+
+_DIGITS = re.compile(r"0[xX]([0-9a-fA-F]{0,16})")
 
 _REVOKED, _QUARANTINED, _ACTIVE = 2, 3, 1
 _DONE = {_REVOKED: "revoked", _QUARANTINED: "quarantined", _ACTIVE: "released from quarantine"}
@@ -110,10 +113,15 @@ class Sessions:
         )
         return gate.found(self._core, number, identity)
 
-    def sessions(self) -> tuple[SessionInfo, ...]:
+    def sessions(self, principal: UidLike | None = None, *, beginning: str | None = None) -> tuple[SessionInfo, ...]:
         """Return all sessions, of all processes, with those that ended while nobody has taken their slot yet.
 
+        Args:
+            principal: Only the sessions of this principal.
+            beginning: Only those whose id begins with these hexadecimal digits, as "0x2aef0f".
+
         Raises:
+            ArgumentError: if ``beginning`` is no hexadecimal number, or both are given.
             ForkedError: if the engine was opened before a fork.
             StateError: if the file of the state is gone.
 
@@ -123,7 +131,11 @@ class Sessions:
         >>> [(str(info.principal), info.status, info.factors) for info in engine.sessions()]
         [('User::"ann"', 'active', ('x509',))]
         """
-        return tuple(SessionInfo._of(found) for found in self._core.list_sessions())
+        if principal is not None and beginning is not None:
+            raise refused("sessions", "a principal or beginning=, not both", beginning)
+        uid = None if principal is None else Uid.of(principal)
+        digits = None if beginning is None else digits_of(beginning)
+        return tuple(SessionInfo._of(found) for found in self._core.list_sessions(uid, digits))
 
     def revoke(
         self,
@@ -301,7 +313,7 @@ class Sessions:
     ) -> int:
         named, meant, said = self._chosen(method, what, ground, by, reason)
         changed = self._core.set_sessions(meant, status, said)
-        _tell(_DONE[status], changed, named, said)
+        _tell(_DONE[status], changed, named, said or ("", ""))
         return changed
 
     def _chosen(
@@ -338,6 +350,19 @@ def _tell(done: str, changed: int, named: str, said: tuple[str, str] | None) -> 
     if said is not None:
         told = [one_line(text or "not said") for text in (named, *said)]
         _LOG.info("sessions %s: %d (%s) by %s: %s", done, changed, *told)
+
+
+def digits_of(beginning: object) -> tuple[int, int]:
+    """Return the value of the first hexadecimal digits of an id, and how many they are.
+
+    >>> digits_of("0x2AEF"), digits_of("0x")
+    ((10991, 4), (0, 0))
+    """
+    text = plain.text(beginning)
+    digits = None if text is None else _DIGITS.fullmatch(text)
+    if digits is None:
+        raise refused("sessions: beginning", "0x and up to 16 hexadecimal digits", beginning)
+    return int(digits[1] or "0", 16), len(digits[1])
 
 
 def place_of_state(

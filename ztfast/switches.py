@@ -17,7 +17,7 @@ from ztfast.shown import given as shown
 from ztfast.shown import refused
 from ztfast.uid import Uid, UidLike
 
-__all__ = ["ALL_ACTIONS", "AllActions", "Kill", "Market"]
+__all__ = ["ALL_ACTIONS", "AllActions", "Kill", "Market", "Note"]
 
 
 class AllActions(enum.Enum):
@@ -116,6 +116,46 @@ class Market:
     def _of(cls, told: tuple[tuple[str, str], str, str, str, int], in_scope: int | None = None) -> Market:
         uid, state, by, reason, since = told
         return cls(_uid(uid), state, by, reason, since / 1e9, in_scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Who changed sessions, a kill or a market: see :meth:`Engine.notes`.
+
+    Attributes:
+        what: What was done: "revoked", "quarantined", "released from quarantine", "killed", "release asked for",
+            "release approved", "released", "market normal", "market volatile" or "market halted".
+        of: To what: "firm"; the scope of a kill, a market, a principal, or what principals are in; ``None`` for
+            sessions that rest on a ground, and for a uid whose type or id has more than 248 bytes.
+        by: Who did it.
+        reason: Why.
+        at: When, in epoch seconds.
+        sessions: How many sessions changed; 0 for kills and markets.
+        kill: The id of the kill; ``None`` for sessions, markets and :meth:`Engine.kill_switch`.
+    """
+
+    what: str
+    of: Uid | Literal["firm"] | None
+    by: str
+    reason: str
+    at: float
+    sessions: int
+    kill: int | None
+
+    @classmethod
+    def _of(cls, told: tuple[str, tuple[str, str] | None, int, tuple[str, str], int]) -> Note:
+        what, of, detail, (by, reason), at = told
+        of_sessions = what in _OF_SESSIONS
+        of_kill = not of_sessions and not what.startswith("market")
+        target: Uid | Literal["firm"] | None = None if of is None else _uid(of)
+        if target is None and of_kill:
+            target = "firm"
+        return cls(
+            what, target, by, reason, at / 1e9, detail if of_sessions else 0, detail if of_kill and detail else None
+        )
+
+
+_OF_SESSIONS = ("revoked", "quarantined", "released from quarantine")
 
 
 def _uid(parts: tuple[str, str]) -> Uid:

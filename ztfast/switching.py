@@ -14,6 +14,7 @@ from ztfast.switches import (
     AllActions,
     Kill,
     Market,
+    Note,
     end_of,
     id_of,
     names_of,
@@ -76,6 +77,7 @@ class Switching:
         is_on = boolean("kill_switch", on)
         names = names_of("kill_switch", actions)
         self._core.kill_switch(is_on, actions is ALL_ACTIONS, names)
+        _LOG.info("kill switch %s", "on" if is_on else "off")
 
     @property
     def killed(self) -> bool:
@@ -192,9 +194,10 @@ class Switching:
         number = id_of(kill)
         by, reason = text_of("by", by), text_of("reason", reason)
         approved_by = None if approved_by is None else text_of("approved_by", approved_by)
-        released: bool = self._core.switches.release(number, by, approved_by)
+        released: bool = self._core.switches.release(number, by, reason, approved_by)
         done = "released" if released else "release asked for"
-        _LOG.info("kill %016x: %s by %s: %s", number, done, one_line(by), one_line(reason))
+        approval = "" if approved_by is None else f", approved by {one_line(approved_by)}"
+        _LOG.info("kill %016x: %s by %s%s: %s", number, done, one_line(by), approval, one_line(reason))
         return released
 
     def knows(self, uid: UidLike) -> bool:
@@ -237,6 +240,27 @@ class Switching:
         """
         return [Kill._of(told) for told in self._core.switches.kills()]
 
+    def notes(self) -> list[Note]:
+        """Return who killed, released, revoked, quarantined and set markets, why and when, the oldest first.
+
+        These are the last 512 changes, of all processes of the state, as far as somebody was named: a change of
+        sessions without ``by`` and ``reason`` has no note. A process that is killed between a change and its note
+        leaves none.
+
+        Raises:
+            ForkedError: if the engine was opened before a fork.
+            StateError: if the file of the state is gone.
+
+        >>> import ztfast
+        >>> engine = ztfast.Engine(ztfast.examples.tiny())
+        >>> kill = engine.kill('User::"ann"', by="bob", reason="lost her key")
+        >>> engine.release_kill(kill, by="eve", reason="she found it")
+        True
+        >>> [(note.what, str(note.of), note.by, note.reason) for note in engine.notes()]
+        [('killed', 'User::"ann"', 'bob', 'lost her key'), ('released', 'User::"ann"', 'eve', 'she found it')]
+        """
+        return [Note._of(told) for told in self._core.switches.notes()]
+
     def market(
         self, target: UidLike, state: Literal["normal", "volatile", "halted"], *, by: str, reason: str
     ) -> Market:
@@ -273,7 +297,7 @@ class Switching:
         name = state_of(state)
         self._check_scope(uid, of_resources=True)
         told = self._core.switches.set_market(uid, name, by, reason)
-        _LOG.info("market %s is %s by %s: %s", *map(one_line, (str(uid), name, by, reason)))
+        _LOG.info("market %s: %s by %s: %s", *map(one_line, (str(uid), name, by, reason)))
         return Market._of(told, self._count_within("market", uid, of_resources=True))
 
     def market_state(self, target: UidLike) -> str:

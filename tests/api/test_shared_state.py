@@ -220,6 +220,7 @@ def test_a_revocation_of_a_session_says_by_whom_and_why(state: Path, caplog: pyt
         assert first.revoke(session, by="bob") == 0
     assert [record.getMessage() for record in caplog.records] == [
         f"sessions quarantined: 1 (one of {ANN}) by bob: not said",
+        f"sessions released from quarantine: 1 (one of {ANN}) by not said: not said",
         f"sessions revoked: 1 (one of {ANN}) by bob: key\\nlost",
         f"sessions revoked: 0 (one of {ANN}) by bob: not said",
     ]

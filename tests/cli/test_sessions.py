@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -221,15 +222,39 @@ def test_a_directory_without_a_state_is_left_as_it_is(tmp_path: Path, here: Here
     assert "not a state of ztfast" in json.loads(done.stdout)["error"]["message"]
 
 
-def test_first_digits_of_several_ids_are_refused() -> None:
-    infos = [
-        ztfast.SessionInfo(id, ztfast.Uid.parse(ANN), "active", 0, 1, 0, (), None, 0, 0, None, None, None)
-        for id in (0xABCDE1, 0xABCDE2)
-    ]
-    with pytest.raises(ztfast.Error, match="2 sessions begin so"):
-        matching("0xabcd", infos)
-    assert matching("0xabcde2", infos) == infos[1:]
-    assert matching(str(0xABCDE1), infos) == infos[:1]
+def test_a_session_is_found_by_its_id_or_the_first_digits() -> None:
+    # With so many sessions, some share their first four digits.
+    engine = ztfast.Engine(ztfast.examples.tiny(), sessions=2_048)
+    ids = [engine.admit(ztfast.Identity(ANN, not_after=math.inf)).id for _ in range(2_048)]
+    count = Counter(f"{id:#x}"[:6] for id in ids)
+    (often, times), *_, (once, one) = count.most_common()
+    assert (times > 1, one) == (True, 1)
+    with pytest.raises(ztfast.Error, match=rf"{times} sessions begin so .*: give more digits"):
+        matching(often, engine)
+    assert {info.id for info in engine.sessions(beginning=often)} == {id for id in ids if f"{id:#x}".startswith(often)}
+    (info,) = matching(once.upper(), engine) or []
+    assert f"{info.id:#x}".startswith(once)
+    for given in (f"{ids[7]:#x}", f" {ids[7]:#X} ", str(ids[7]), f"000{ids[7]}"):
+        (info,) = matching(given, engine) or []
+        assert info.id == ids[7]
+    absent = next(f"{number:#06x}" for number in range(0x1000, 0x10000) if f"{number:#06x}" not in count)
+    for given in (absent, f"{ids[7]:#x}0", "0x" + "f" * 17, "0x" + "1" * 5_000, "7", "9" * 20, "9" * 5_000, "0x0000"):
+        with pytest.raises(ztfast.SessionError, match="no session with this id"):
+            matching(given, engine)
+    for given in ("0x", "0xabc"):
+        with pytest.raises(ztfast.Error, match="at least 4 digits"):
+            matching(given, engine)
+    assert matching(BOB, engine) is None
+    assert (
+        len(matching(ANN, engine) or ()) == len(engine.sessions(ANN)) == len(engine.sessions(beginning="0x")) == 2_048
+    )
+    for wrong in ("", "abcd", "0xg", "0x" + "1" * 17, 5, b"0x12", "0x12\n"):
+        with pytest.raises(ztfast.ArgumentError, match="hexadecimal"):
+            engine.sessions(beginning=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ztfast.ArgumentError, match="not both"):
+        engine.sessions(ANN, beginning="0x12")
+    with pytest.raises(ztfast.UidError):
+        engine.sessions("ann")
 
 
 @pytest.mark.parametrize("seconds", [0.0, 59.9, 60.0, 3_599.0, 3_600.0, 86_399.0, 86_400.0, -5.0, 1e9, math.inf])

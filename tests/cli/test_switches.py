@@ -309,3 +309,29 @@ def test_a_scope_in_which_nothing_can_be_is_refused(desk: Desk, tmp_path: Path) 
         made = desk.json(*command, *WHO, *with_bundle)
         assert made["in_scope"] == count, command
         assert f"({count} entit" in desk.run(*command, *WHO, *with_bundle).stdout
+
+
+def test_the_log_shows_who_changed_what_and_why(desk: Desk) -> None:
+    assert desk.run("log").stdout == "0 changes\n"
+    made = desk.json("kill", XNAS, *WHO)
+    desk.json("kill", "release", XNAS, "--by", "bob", "--reason", "over")
+    for state in ("halted", "normal"):
+        desk.json("market", "set", AAPL, state, "--by", "eve", "--reason", f"it is {state}")
+    desk.json("session", "quarantine", ALGO, "--by", "ann", "--reason", "odd orders")
+    desk.json("session", "quarantine", ALGO, "--off", "--by", "bob", "--reason", "explained")
+    desk.json("session", "revoke", ALGO, "--by", "eve", "--reason", "key\nlost")
+    notes = desk.json("log")["notes"]
+    assert [(note["what"], note["of"], note["by"], note["reason"]) for note in notes] == [
+        ("killed", XNAS, "ann", "a test"),
+        ("released", XNAS, "bob", "over"),
+        ("market halted", AAPL, "eve", "it is halted"),
+        ("market normal", AAPL, "eve", "it is normal"),
+        ("quarantined", ALGO, "ann", "odd orders"),
+        ("released from quarantine", ALGO, "bob", "explained"),
+        ("revoked", ALGO, "eve", "key\nlost"),
+    ]
+    assert [note["kill"] for note in notes] == [made["id"]] * 2 + [None] * 5
+    assert [note["sessions"] for note in notes] == [0] * 4 + [1] * 3
+    text = desk.run("log").stdout
+    for shown in (f"{XNAS} ({made['id'][:8]})", f"1 session of {ALGO}", "market normal", "key\\nlost", "7 changes"):
+        assert shown in text

@@ -301,8 +301,8 @@ MUTANTS = (
     Mutant(
         "a session's note is told for a later status",
         "live/src/notes.rs",
-        "if (tag, found) == (tag_of(status), number.into())",
-        "if (tag & 0, found) == (0, number.into())",
+        "(found == u64::from(number) && noted.deed == deed)",
+        "(found == u64::from(number))",
         Rust(TESTS, "a_note_says_who_gave_a_session_its_status"),
     ),
     Mutant(

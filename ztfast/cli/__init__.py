@@ -1,4 +1,5 @@
-"""The command line: ``ztfast compile | check | decide | explain | session | kill | market | schema | demo | bench``.
+"""The command line: ``ztfast compile | check | decide | explain | session | kill | market | log | schema | demo |
+bench``.
 
 Exit codes, for scripts: 0 success (for ``decide`` and ``explain``: ALLOW), 1 error, 2 wrong usage, 3 DENY or
 STEP_UP.
@@ -17,7 +18,7 @@ import typer
 from rich.text import Text
 
 from ztfast import __version__
-from ztfast.cli import benching, compiling, deciding, demo, kill, market, schema, session, sessions
+from ztfast.cli import benching, compiling, deciding, demo, kill, log, market, schema, session, sessions
 from ztfast.cli.output import CLOSED, UsageError, block, console, errors, failed, say
 from ztfast.errors import Error, PolicyError
 
@@ -60,6 +61,7 @@ app.add_typer(session.session, name="session")
 app.add_typer(kill.kill, name="kill")
 app.add_typer(market.market, name="market")
 app.add_typer(schema.schema, name="schema")
+app.command("log")(log.log_command)
 app.command("demo")(demo.demo_command)
 app.command("bench")(benching.bench_command)
 

@@ -97,8 +97,7 @@ def list_command(
     if unknown := sorted(wanted - {*STATUSES, "all"}):
         raise UsageError(f"--status {unknown[0]}: wanted {', '.join(STATUSES)} or all")
     of = None if principal is None else parsed(principal)
-    every = opened(state, role="decide", group=group).sessions()
-    mine = [info for info in every if of is None or info.principal == of]
+    mine = opened(state, role="decide", group=group).sessions(of)
     listed = [info for info in mine if info.status in wanted or "all" in wanted]
     listed.sort(key=lambda info: (info.principal, info.admitted))
     if as_json:
@@ -125,7 +124,7 @@ def show_command(state: State, target: Target, ids: Ids = False, group: Group = 
 
     [dim]ztfast session show --state /run/ztfast/desk 0x2aef0f[/]
     """
-    found = matching(target, opened(state, role="decide", group=group).sessions())
+    found = matching(target, opened(state, role="decide", group=group))
     if found is None:
         raise SessionError(f"{target}: it has no session: `ztfast session list` shows those that there are")
     if as_json:
@@ -203,7 +202,7 @@ class Choice:
         if target is None:
             return
         if is_id(target):
-            found = matching(target, engine.sessions()) or []
+            found = matching(target, engine) or []
             # Finding it raises if it is over.
             self.what = engine.session(found[0].id)
             self.named = f"session {shortened(found[0].id)} of {found[0].principal}"

@@ -23,8 +23,8 @@ from ztfast.sources import Text
 from ztfast.uid import Uid
 
 __all__ = [
-    "BundleFile", "By", "Group", "Reason", "State", "count_of", "having_id", "is_id", "matching", "moment", "opened", "parsed",
-    "said", "shortened", "span", "warn_of_scope",
+    "BundleFile", "By", "Group", "Reason", "State", "count_of", "having_id", "is_id", "matching", "moment", "opened",
+    "parsed", "said", "shortened", "span", "warn_of_scope",
 ]  # fmt: skip
 
 State = Annotated[
@@ -53,6 +53,8 @@ Reason = Annotated[str, typer.Option("--reason", help="Why.", show_default=False
 
 SHOWN = 6
 """The hexadecimal digits of a session's id that are shown."""
+LEAST = 4
+"""The least hexadecimal digits that name a session or a kill."""
 
 
 def opened(
@@ -140,7 +142,7 @@ def shortened(id: int, whole: bool = False) -> str:
     return f"{id:#x}"[: None if whole else 2 + SHOWN]
 
 
-def matching(target: str, sessions: Iterable[SessionInfo]) -> list[SessionInfo] | None:
+def matching(target: str, engine: Engine) -> list[SessionInfo] | None:
     """Return the session whose id a text names, by all of its digits or the first ones, or those of a principal.
 
     The result has at most one session if the text is an id. ``None`` means that it is a uid of which there are none.
@@ -151,9 +153,14 @@ def matching(target: str, sessions: Iterable[SessionInfo]) -> list[SessionInfo] 
         SessionError: if there is no session with this id.
     """
     if not is_id(target):
-        principal = parsed(target)
-        return [info for info in sessions if info.principal == principal] or None
-    return [having_id(target, sessions, "session", SessionError)]
+        return list(engine.sessions(parsed(target))) or None
+    beginning = target.strip().lower()
+    if beginning.isdecimal():
+        # No id has more digits.
+        digits = beginning.lstrip("0")
+        beginning = f"{int(digits):#x}" if 0 < len(digits) <= 20 else ""
+    found = engine.sessions(beginning=beginning) if 2 + LEAST <= len(beginning) <= 2 + 16 else ()
+    return [having_id(target, found, "session", SessionError)]
 
 
 class HasId(Protocol):
@@ -176,9 +183,9 @@ def having_id(target: str, among: Iterable[T], what: str, error: type[Error]) ->
     """
     written = target.strip().lower()
     if written.isdecimal():
-        found = [each for each in among if each.id == int(written)]
-    elif len(written) < 2 + SHOWN - 2:
-        raise UsageError(f"{one_line(target)}: wanted at least {SHOWN - 2} digits of a {what}'s id after 0x")
+        found = [each for each in among if str(each.id) == written.lstrip("0")]
+    elif len(written) < 2 + LEAST:
+        raise UsageError(f"{one_line(target)}: wanted at least {LEAST} digits of a {what}'s id after 0x")
     else:
         found = [each for each in among if shortened(each.id, whole=True).startswith(written)]
     if not found:

@@ -75,15 +75,15 @@ pub use options::{ClockKind, EngineError, EngineOptions, MemoryUse};
 pub use passed::{Given, MOST_PASSED, Passed, PassedValues, Source};
 pub use prepare::Seed;
 pub use request::{OwnedRequest, RequestBuilder};
-pub use sessions::{Attributes, Chosen, NewProof, SessionError};
+pub use sessions::{Attributes, Chosen, NewProof, SessionError, Which};
 pub use sets::SimdLevel;
 pub use shared::Shared;
 pub use snapshot::{Attached, EntityError, Fallback, FallbackAnswer, Snapshot, UidRef};
 pub use upsert::{AttrValue, ChangeError, EntityData};
 pub use ztfast_codes::Code;
 pub use ztfast_live::{
-    Admission, AdmitError, Capacity, ChangeSessionError, Handle, HandleError, Kill, LiveAttributes, MAX_ASSURANCE,
-    MAX_RISK, Market, MarketState, Note, Place, Proof, Released, Role, Scope, SessionId, SessionRecord, SessionStatus,
-    State, StateError, StateGone, Stopped, SwitchError,
+    Admission, AdmitError, Capacity, ChangeSessionError, Deed, Handle, HandleError, Kill, LiveAttributes,
+    MAX_ASSURANCE, MAX_RISK, Market, MarketState, Note, Noted, Place, Proof, Released, Role, Scope, SessionId,
+    SessionRecord, SessionStatus, State, StateError, StateGone, Stopped, SwitchError,
 };
 pub use ztfast_pages::{Clock, Forked, MemoryError, Residence, monotonic_ns, now_ns};

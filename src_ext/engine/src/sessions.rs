@@ -8,8 +8,8 @@ use crate::snapshot::Snapshot;
 use std::io;
 use ztfast_codes::Code;
 use ztfast_live::{
-    Admission, AdmitError, ChangeSessionError, Known, MAX_FACTORS, MAX_NAME, Note, OTHER_NAMES, OwnedUid, Place, Proof,
-    Role, SessionId, SessionRecord, SessionStatus, StateGone, SwitchError, Wanted,
+    Admission, AdmitError, ChangeSessionError, Known, MAX_FACTORS, MAX_NAME, Note, Noted, OTHER_NAMES, OwnedUid, Place,
+    Proof, Role, SessionId, SessionRecord, SessionStatus, StateGone, SwitchError, Wanted,
 };
 use ztfast_pages::{Clock, Forked};
 
@@ -67,6 +67,23 @@ impl Chosen<'_> {
             Self::One(session) => record.id == *session,
         }
     }
+}
+
+/// The sessions to list.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    /// All.
+    All,
+    /// Those of the principal with this type and id.
+    Of(&'a str, &'a str),
+    /// Those whose id, as a hexadecimal number, begins with these digits: their value, and how many they are.
+    Beginning(u64, u32),
+}
+
+/// Return whether a number begins with these hexadecimal digits. No number begins with a 0.
+const fn begins_with(number: u64, digits: u64, count: u32) -> bool {
+    let len = (u64::BITS - number.leading_zeros()).div_ceil(4);
+    count <= len && (count == 0 || number >> (4 * (len - count)) == digits)
 }
 
 /// Why sessions could not be changed.
@@ -283,7 +300,13 @@ impl Shared {
         who: Option<(&str, &str)>,
     ) -> Result<usize, SessionError> {
         self.check_authority("revoke sessions")?;
-        let note = who.map(|(by, reason)| self.sessions.note(by, reason)).transpose()?;
+        let of = match chosen {
+            Chosen::One(session) => self.sessions.record(session).and_then(|record| self.uid_of(record.principal)),
+            Chosen::Within(ty, id) => Some((ty.into(), id.into())),
+            Chosen::Ground(_) => None,
+        };
+        let of = of.map(|(ty, id)| (ty.to_string(), id.to_string()));
+        let note = who.map(|(by, reason)| self.sessions.note(by, reason)).transpose()?.map(|note| Note { of, ..note });
         let note = note.as_ref();
         if let Chosen::One(session) = chosen {
             return Ok(usize::from(self.sessions.set_noted(session, status, note)));
@@ -318,14 +341,31 @@ impl Shared {
         Ok(Some((record, uid)))
     }
 
-    /// Return all sessions that have a slot, with their principals.
+    /// Return all sessions that have a slot, or those of a principal, or with an id that begins with these digits.
     ///
     /// # Errors
     /// [`SessionError`].
-    pub fn list_sessions(&self) -> Result<Vec<SessionRecord>, SessionError> {
+    pub fn list_sessions(&self, which: Which<'_>) -> Result<Vec<SessionRecord>, SessionError> {
         self.check_process()?;
         self.sessions.check_file()?;
-        Ok(self.sessions.all())
+        Ok(match which {
+            Which::All => self.sessions.all(),
+            Which::Of(ty, id) => {
+                let snapshot = self.snapshot();
+                self.sessions.chosen(|record| snapshot.loaded.uids.get(record.principal) == Some((ty, id)))
+            }
+            Which::Beginning(digits, count) => self.sessions.chosen(|record| begins_with(record.id.0, digits, count)),
+        })
+    }
+
+    /// List who changed sessions, kills and markets, as far as that is kept, the oldest first.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn notes(&self) -> Result<Vec<Noted>, SessionError> {
+        self.check_process()?;
+        self.sessions.check_file()?;
+        Ok(self.sessions.notes())
     }
 
     /// Return the address and the size of the live state's memory.

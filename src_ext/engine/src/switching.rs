@@ -6,8 +6,8 @@ use crate::kills::{KillError, KillRequest, ToStop, members};
 use crate::shared::Shared;
 use crate::snapshot::{LoadedBundle, Snapshot};
 use ztfast_live::{
-    FIRM, FOR_ALL, KILLS, Kill, Market, MarketState, OwnedUid, Place, Released, Role, Scope, Stopped, SwitchError,
-    uid_bit, uid_hash,
+    Deed, FIRM, FOR_ALL, KILLS, Kill, Market, MarketState, Note, OwnedUid, Place, Released, Role, Scope, Stopped,
+    SwitchError, uid_bit, uid_hash,
 };
 use ztfast_pages::{Forked, Reading};
 use ztfast_vm::{EntityRef, Facts};
@@ -17,6 +17,14 @@ const SWITCH: &str = "kill_switch";
 
 /// Returns the uid of an entity that only a request knows.
 type ForeignUid<'a> = &'a dyn Fn(u32) -> Option<OwnedUid>;
+
+/// Return the entity of a kill's scope, as a note has it.
+fn of_scope(scope: Scope) -> Option<(String, String)> {
+    match scope {
+        Scope::Firm => None,
+        Scope::Entity(ty, id) => Some((ty, id)),
+    }
+}
 
 impl LoadedBundle {
     /// Return the bits of an entity and of everything that it is in, if the bundle knows the entity and no change
@@ -263,6 +271,9 @@ impl Shared {
     pub fn set_market(&self, uid: (&str, &str), state: MarketState, by: &str, reason: &str) -> Result<i64, KillError> {
         let now = self.check_switches("set markets")?;
         self.switches.change(now.monotonic, |writer| writer.set_market(uid, state, by, reason, now.wall))??;
+        let of = Some((uid.0.to_owned(), uid.1.to_owned()));
+        let note = Note { by: by.to_owned(), reason: reason.to_owned(), since_ns: now.wall, of };
+        self.sessions.keep(&note, Deed::Market(state), 0);
         Ok(now.wall)
     }
 
@@ -300,6 +311,8 @@ impl Shared {
         let now = self.check_switches("kill")?;
         let kill = self.new_kill(request, &now, false)?;
         let made = self.switches.change(now.monotonic, |writer| writer.kill(&kill))??;
+        let note = Note { by: kill.by, reason: kill.reason, since_ns: now.wall, of: of_scope(kill.scope) };
+        self.sessions.keep(&note, Deed::Killed, made.id);
         let was_in_force = made.id != kill.id;
         Ok((made, was_in_force))
     }
@@ -339,9 +352,26 @@ impl Shared {
     ///
     /// # Errors
     /// [`KillError`]; nothing has changed then.
-    pub fn release_kill(&self, id: u64, by: &str, approved_by: Option<&str>) -> Result<Released, KillError> {
+    pub fn release_kill(
+        &self,
+        id: u64,
+        by: &str,
+        reason: &str,
+        approved_by: Option<&str>,
+    ) -> Result<Released, KillError> {
         let now = self.check_switches("release kills")?;
-        Ok(self.switches.change(now.monotonic, |writer| writer.release(id, by, approved_by))??)
+        let note = self.sessions.note(by, reason)?;
+        let approval = approved_by.map(|by| self.sessions.note(by, reason)).transpose()?;
+        let (of, released) = self.switches.change(now.monotonic, |writer| {
+            let kill = writer.kills().into_iter().find(|kill| kill.id == id);
+            (kill.and_then(|kill| of_scope(kill.scope)), writer.release(id, by, approved_by))
+        })?;
+        let released = released?;
+        let deed = if released == Released::Done { Deed::Released } else { Deed::ReleaseAsked };
+        for (note, deed) in approval.map(|note| (note, Deed::ReleaseApproved)).into_iter().chain([(note, deed)]) {
+            self.sessions.keep(&Note { of: of.clone(), ..note }, deed, id);
+        }
+        Ok(released)
     }
 
     /// Stop some actions for the whole firm, or let them go on. Lifting [`ToStop::Usual`] or [`ToStop::Everything`]
@@ -351,6 +381,7 @@ impl Shared {
     /// [`KillError`]; nothing has changed then.
     pub fn kill_switch(&self, on: bool, what: ToStop<'_>) -> Result<(), KillError> {
         let now = self.check_switches("kill")?;
+        let note = self.sessions.note(SWITCH, "")?;
         if !on {
             let is_meant = |kill: &Kill| match (what, &kill.actions) {
                 (ToStop::Named(uids), Stopped::Named(own)) => own.iter().all(|own| uids.contains(own)),
@@ -360,6 +391,7 @@ impl Shared {
             self.switches.change(now.monotonic, |writer| {
                 writer.drop_kills(|kill| kill.by_switch && is_meant(kill));
             })?;
+            self.sessions.keep(&note, Deed::Released, 0);
             return Ok(());
         }
         // One kill for each name, so that each can be lifted.
@@ -380,6 +412,7 @@ impl Shared {
             }
             kills.iter().try_for_each(|kill| writer.kill(kill).map(|_| ()))
         })??;
+        self.sessions.keep(&note, Deed::Killed, 0);
         Ok(())
     }
 }

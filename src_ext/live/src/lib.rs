@@ -10,7 +10,7 @@
 //! sessions   the table of sessions: admission, renewal, revocation, quarantine
 //! keeper     the thread that makes session tables follow the wall clock
 //! numbers    handles, and places in tables
-//! notes      who revoked sessions, when and why
+//! notes      who changed sessions, kills and markets, when and why
 //! register   the uids that have the same number in all processes
 //! handles    numbers for uids that outlive a bundle
 //! switches   what is killed
@@ -43,7 +43,7 @@ mod used;
 pub use handles::{HandleError, Key, OwnedUid, Register, Uids, Wanted};
 pub use market::{Market, MarketState};
 pub use names::MAX_NAME;
-pub use notes::{NOTES, Note};
+pub use notes::{Deed, NOTES, Note, Noted};
 pub use numbers::{Handle, Place};
 pub use owners::MAX_OWNERS;
 pub use proof::{MAX_ASSURANCE, MAX_FACTORS, MAX_RISK, Proof};

@@ -1,20 +1,20 @@
-//! Who revoked sessions or put them into quarantine, when and why: the last of these notes, in memory that processes
-//! share.
+//! Who changed sessions, kills and markets, when and why: the last of these notes, in memory that processes share.
 //!
 //! A session keeps the number of its note. A note is written into the place of the oldest one, so a number may lead to
-//! a younger note, which has another number. A session's status is set before its note, and a process may be killed in
-//! between, so a note also keeps the status that it speaks of.
+//! a younger note, which has another number. What a note speaks of is done before it is written, and a process may be
+//! killed in between, so a note also keeps what was done.
 
+use crate::market::MarketState;
 use crate::owners::{Owners, PATIENT};
 use crate::refusal::{SwitchError, must_fit};
-use crate::slot::{STATUS_MASK, SessionStatus};
+use crate::slot::SessionStatus;
 use crate::texts::{Read, StateWord, Text};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 /// How many notes are kept.
 pub const NOTES: usize = 512;
 
-/// Who did something to sessions, when and why.
+/// Who did something, when and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// Who.
@@ -23,6 +23,60 @@ pub struct Note {
     pub reason: String,
     /// When, in nanoseconds since the epoch.
     pub since_ns: i64,
+    /// The type and id of what was concerned: a principal or what principals are in, the scope of a kill, a market.
+    /// `None` for the firm, for sessions that rest on a ground, and for a uid that is too long for a note.
+    pub of: Option<(String, String)>,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Sessions got this status.
+    Set(SessionStatus),
+    /// Actions were stopped.
+    Killed,
+    /// The first of two persons asked for the release of a kill.
+    ReleaseAsked,
+    /// A second person approved the release of a kill.
+    ReleaseApproved,
+    /// A kill was released.
+    Released,
+    /// A market got this state.
+    Market(MarketState),
+}
+
+impl Deed {
+    const ALL: [Self; 10] = [
+        Self::Set(SessionStatus::Active),
+        Self::Set(SessionStatus::Revoked),
+        Self::Set(SessionStatus::Quarantined),
+        Self::Killed,
+        Self::ReleaseAsked,
+        Self::ReleaseApproved,
+        Self::Released,
+        Self::Market(MarketState::Normal),
+        Self::Market(MarketState::Volatile),
+        Self::Market(MarketState::Halted),
+    ];
+
+    fn tag(self) -> u64 {
+        Self::ALL.iter().position(|&deed| deed == self).map_or(0, |at| at as u64)
+    }
+
+    fn of_tag(tag: u64) -> Option<Self> {
+        Self::ALL.get(usize::try_from(tag).ok()?).copied()
+    }
+}
+
+/// A note in the list of all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// What was done.
+    pub deed: Deed,
+    /// Who did it, when and why.
+    pub note: Note,
+    /// How many sessions changed, or the id of the kill; 0 for a market.
+    pub detail: u64,
 }
 
 /// The notes. Zeros are valid, and mean that there is none.
@@ -38,7 +92,7 @@ pub(crate) struct Notes {
 #[derive(zerocopy::FromZeros)]
 #[repr(C, align(64))]
 struct NoteRecord {
-    /// Its tag is the status that the note speaks of.
+    /// Its tag is what was done.
     state: StateWord,
     /// Who writes the record, as in a session's slot.
     writer: AtomicU64,
@@ -46,12 +100,17 @@ struct NoteRecord {
     since_ns: AtomicI64,
     by: Text<16>,
     reason: Text<32>,
-    spare: [AtomicU64; 2],
+    /// Both are empty if the note says of nothing.
+    ty: Text<31>,
+    id: Text<31>,
+    detail: AtomicU64,
+    spare: AtomicU64,
 }
 
 // Without padding, the memory is atomics only, of which any bytes are values.
 const _: () = {
-    assert!(size_of::<NoteRecord>() == 6 * 8 + size_of::<Text<16>>() + size_of::<Text<32>>());
+    let texts = size_of::<Text<16>>() + size_of::<Text<32>>() + 2 * size_of::<Text<31>>();
+    assert!(size_of::<NoteRecord>() == 6 * 8 + texts);
     assert!(size_of::<Notes>() == 64 + NOTES * size_of::<NoteRecord>());
 };
 
@@ -62,9 +121,8 @@ impl Notes {
         must_fit::<32>("reason", &note.reason)
     }
 
-    /// Write a note of who gave sessions a status, and return its number; 0 if another process was stopped while it
-    /// wrote into this place.
-    pub fn write(&self, owners: &Owners, note: &Note, status: SessionStatus) -> u32 {
+    /// Write a note, and return its number; 0 if another process was stopped while it wrote into this place.
+    pub fn write(&self, owners: &Owners, note: &Note, deed: Deed, detail: u64) -> u32 {
         let mut number = 0;
         // 0 is the number of no note.
         while number == 0 {
@@ -77,29 +135,34 @@ impl Notes {
         record.since_ns.store(note.since_ns, Ordering::Relaxed);
         record.by.write(&note.by);
         record.reason.write(&note.reason);
-        record.state.publish(tag_of(status));
+        let fits = |part: &str| part.len() <= Text::<31>::MOST;
+        let of = note.of.as_ref().filter(|(ty, id)| fits(ty) && fits(id));
+        let (ty, id) = of.map_or(("", ""), |(ty, id)| (&**ty, &**id));
+        record.ty.write(ty);
+        record.id.write(id);
+        record.detail.store(detail, Ordering::Relaxed);
+        record.state.publish(deed.tag());
         Owners::release(&record.writer, claim);
         number
     }
 
-    /// Return the note with a number; `None` if it is not kept any more, or speaks of another status.
-    pub fn read(&self, number: u32, status: SessionStatus) -> Option<Note> {
+    /// Return the note with a number; `None` if it is not kept any more, or speaks of something else.
+    pub fn read(&self, number: u32, deed: Deed) -> Option<Note> {
         if number == 0 {
             return None;
         }
-        let record = self.record(number)?;
-        let read = |tag| {
-            let note = Note {
-                by: record.by.copy(),
-                reason: record.reason.copy(),
-                since_ns: record.since_ns.load(Ordering::Relaxed),
-            };
-            (tag, record.number.load(Ordering::Relaxed), note)
-        };
-        match record.state.read(read) {
-            Read::Found((tag, found, note)) if (tag, found) == (tag_of(status), number.into()) => Some(note),
-            Read::Found(_) | Read::Nothing | Read::Changing => None,
-        }
+        let (found, noted) = self.record(number)?.noted()?;
+        (found == u64::from(number) && noted.deed == deed).then_some(noted.note)
+    }
+
+    /// List the notes that are kept, the oldest first.
+    pub fn list(&self) -> Vec<Noted> {
+        let last = self.last.load(Ordering::Acquire);
+        // Numbers start again after the last one.
+        let age = |number: u64| last.wrapping_sub(u32::try_from(number).unwrap_or(last));
+        let mut all: Vec<(u64, Noted)> = self.records.iter().filter_map(NoteRecord::noted).collect();
+        all.sort_by_key(|(number, _)| std::cmp::Reverse(age(*number)));
+        all.into_iter().map(|(_, noted)| noted).collect()
     }
 
     fn record(&self, number: u32) -> Option<&NoteRecord> {
@@ -107,26 +170,44 @@ impl Notes {
     }
 }
 
-const fn tag_of(status: SessionStatus) -> u64 {
-    status.bits() >> STATUS_MASK.trailing_zeros()
+impl NoteRecord {
+    /// Copy the note, with its number; `None` if there is none, or it changes all the time.
+    fn noted(&self) -> Option<(u64, Noted)> {
+        let read = |tag| {
+            let note = Note {
+                by: self.by.copy(),
+                reason: self.reason.copy(),
+                since_ns: self.since_ns.load(Ordering::Relaxed),
+                of: Some((self.ty.copy(), self.id.copy())).filter(|(ty, _)| !ty.is_empty()),
+            };
+            let noted = |deed| Noted { deed, note, detail: self.detail.load(Ordering::Relaxed) };
+            Some((self.number.load(Ordering::Relaxed), Deed::of_tag(tag).map(noted)?))
+        };
+        match self.state.read(read) {
+            Read::Found(found) => found,
+            Read::Nothing | Read::Changing => None,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Deed::Set;
     use super::*;
     use SessionStatus::{Active, Quarantined, Revoked};
     use zerocopy::FromZeros;
 
     fn note(text: &str) -> Note {
-        Note { by: format!("{text} by"), reason: format!("{text} reason"), since_ns: 7 }
+        Note { by: format!("{text} by"), reason: format!("{text} reason"), since_ns: 7, of: None }
     }
 
     #[test]
     fn the_last_notes_are_kept_under_their_numbers() {
         let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
-        assert_eq!([0, 1, u32::MAX].map(|number| notes.read(number, Active)), [None, None, None]);
-        let write = |text: &str| [0, 1, 2].map(|n| notes.write(&owners, &note(&format!("{text} {n}")), Revoked));
-        let read = |numbers: [u32; 3]| numbers.map(|number| notes.read(number, Revoked));
+        assert_eq!([0, 1, u32::MAX].map(|number| notes.read(number, Set(Active))), [None, None, None]);
+        let write =
+            |text: &str| [0, 1, 2].map(|n| notes.write(&owners, &note(&format!("{text} {n}")), Set(Revoked), 1));
+        let read = |numbers: [u32; 3]| numbers.map(|number| notes.read(number, Set(Revoked)));
         let wanted = |text: &str| [0, 1, 2].map(|n| Some(note(&format!("{text} {n}"))));
         let old = write("old");
         // As if others had taken all numbers up to those of the same places.
@@ -134,7 +215,7 @@ mod tests {
         assert_eq!(read(old), wanted("old"));
         let young = write("young");
         assert_eq!((read(old), read(young)), ([None, None, None], wanted("young")));
-        assert_eq!(notes.read(0, Revoked), None);
+        assert_eq!(notes.read(0, Set(Revoked)), None);
     }
 
     #[test]
@@ -142,9 +223,9 @@ mod tests {
         let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
         let all = [Active, Revoked, Quarantined];
         for status in all {
-            let number = notes.write(&owners, &note("x"), status);
+            let number = notes.write(&owners, &note("x"), Set(status), 1);
             for other in all {
-                assert_eq!(notes.read(number, other).is_some(), status == other, "{status:?} {other:?}");
+                assert_eq!(notes.read(number, Set(other)).is_some(), status == other, "{status:?} {other:?}");
             }
         }
     }
@@ -153,14 +234,42 @@ mod tests {
     fn after_the_last_number_comes_the_first() {
         let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
         notes.last.store(u32::MAX - 1, Ordering::Relaxed);
-        let numbers = [(); 2].map(|()| notes.write(&owners, &note("x"), Revoked));
+        let numbers = [(); 2].map(|()| notes.write(&owners, &note("x"), Set(Revoked), 1));
         assert_eq!(numbers, [u32::MAX, 1]);
-        assert!(numbers.iter().all(|&number| notes.read(number, Revoked) == Some(note("x"))));
+        assert!(numbers.iter().all(|&number| notes.read(number, Set(Revoked)) == Some(note("x"))));
+    }
+
+    #[test]
+    fn notes_are_listed_by_age_with_all_that_they_say() {
+        let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
+        assert_eq!(notes.list(), []);
+        // The numbers start again meanwhile.
+        notes.last.store(u32::MAX - 4, Ordering::Relaxed);
+        let of = |text: &str| Some(("Venue".to_owned(), text.to_owned()));
+        let written: Vec<Noted> = (0..)
+            .zip(Deed::ALL)
+            .map(|(at, deed)| Noted { deed, note: Note { of: of(&at.to_string()), ..note("x") }, detail: at })
+            .collect();
+        for Noted { deed, note, detail } in &written {
+            assert_ne!(notes.write(&owners, note, *deed, *detail), 0);
+        }
+        assert_eq!(notes.list(), written);
+        let long = Note { of: of(&"x".repeat(249)), ..note("x") };
+        notes.write(&owners, &long, Deed::Killed, 0);
+        let fits = Note { of: of(&"x".repeat(248)), ..note("x") };
+        notes.write(&owners, &fits, Deed::Killed, 0);
+        let listed: Vec<_> = notes.list().into_iter().skip(written.len()).map(|noted| noted.note).collect();
+        assert_eq!(listed, [Note { of: None, ..long }, fits]);
+        for _ in 0..NOTES {
+            notes.write(&owners, &note("y"), Deed::Released, 0);
+        }
+        assert!(notes.list().len() == NOTES && notes.list().iter().all(|noted| noted.note == note("y")));
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let long = |by: usize, reason: usize| Note { by: "b".repeat(by), reason: "r".repeat(reason), since_ns: 0 };
+        let long =
+            |by: usize, reason: usize| Note { by: "b".repeat(by), reason: "r".repeat(reason), since_ns: 0, of: None };
         assert_eq!(Notes::check(&long(128, 256)), Ok(()));
         for note in [long(129, 0), long(0, 257)] {
             assert!(matches!(Notes::check(&note), Err(SwitchError::TooLong { .. })));
@@ -177,11 +286,11 @@ mod tests {
                 threads.spawn(move || {
                     for round in 0..rounds {
                         let wanted = note(&format!("{name} {round}").repeat(1 + round % 3));
-                        let number = notes.write(owners, &wanted, Revoked);
-                        let found = notes.read(number, Revoked);
+                        let number = notes.write(owners, &wanted, Set(Revoked), 1);
+                        let found = notes.read(number, Set(Revoked));
                         assert!(found.is_none() || found == Some(wanted));
                         // Another thread's note, which may be half written, or a younger one.
-                        let other = notes.read(number.saturating_sub(1), Revoked);
+                        let other = notes.read(number.saturating_sub(1), Set(Revoked));
                         assert!(
                             other.is_none_or(|other| other.by.replace("by", "") == other.reason.replace("reason", ""))
                         );

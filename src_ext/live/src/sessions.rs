@@ -18,7 +18,7 @@ pub use table::Notice;
 use crate::handles::HandleError;
 use crate::keeper;
 use crate::names::NameKind;
-use crate::notes::{Note, Notes};
+use crate::notes::{Deed, Note, Noted, Notes};
 use crate::numbers::Place;
 use crate::owners::PATIENT;
 use crate::proof::{MAX_FACTORS, Proof, Scale};
@@ -345,7 +345,8 @@ impl Sessions {
     /// another one meanwhile, with a note of their own.
     fn keep_note(&self, sessions: &[SessionId], status: SessionStatus, note: Option<&Note>) {
         let state = &self.table.state;
-        let note = note.map_or(0, |note| state.notes().write(&state.owners, note, status));
+        let count = sessions.len() as u64;
+        let note = note.map_or(0, |note| state.notes().write(&state.owners, note, Deed::Set(status), count));
         for &session in sessions {
             let number = self.number(session);
             let known = state.details().get(number).map(|details| details.note.load(Ordering::Acquire));
@@ -379,26 +380,47 @@ impl Sessions {
         changed.len()
     }
 
-    /// Return a note of who changes sessions now, and why, for [`Self::set_noted`].
+    /// Return a note of who changes something now, and why, for [`Self::set_noted`] and [`Self::keep`].
     ///
     /// # Errors
     /// [`SwitchError::TooLong`].
     pub fn note(&self, by: &str, reason: &str) -> Result<Note, SwitchError> {
-        let note = Note { by: by.to_owned(), reason: reason.to_owned(), since_ns: self.table.now().wall };
+        let note = Note { by: by.to_owned(), reason: reason.to_owned(), since_ns: self.table.now().wall, of: None };
         Notes::check(&note)?;
         Ok(note)
+    }
+
+    /// Keep a note of a kill or a market that was changed already. If another process was stopped while it wrote into
+    /// the place of the oldest note, this one is lost.
+    pub fn keep(&self, note: &Note, deed: Deed, detail: u64) {
+        let state = &self.table.state;
+        if state.role() == Role::Authority {
+            state.notes().write(&state.owners, note, deed, detail);
+        }
+    }
+
+    /// List the notes that are kept, the oldest first.
+    #[must_use]
+    pub fn notes(&self) -> Vec<Noted> {
+        self.table.state.notes().list()
     }
 
     /// Return who gave a session its present status, when and why, if that was said and is still kept.
     #[must_use]
     pub fn note_of(&self, record: &SessionRecord) -> Option<Note> {
-        self.table.state.notes().read(record.note, record.status)
+        self.table.state.notes().read(record.note, Deed::Set(record.status))
     }
 
     /// Return all sessions that are not over, and those that were revoked or expired while nobody has their slot yet.
     #[must_use]
     pub fn all(&self) -> Vec<SessionRecord> {
-        self.table.used().filter_map(|(number, slot)| self.record_at(number, slot)).collect()
+        self.chosen(|_| true)
+    }
+
+    /// Return those of all sessions that `is_chosen` picks.
+    #[must_use]
+    pub fn chosen(&self, is_chosen: impl Fn(&SessionRecord) -> bool) -> Vec<SessionRecord> {
+        self.table.used().filter_map(|(number, slot)| self.record_at(number, slot)).filter(is_chosen).collect()
     }
 
     /// Return what is known about a session; `None` if there is none with this id.

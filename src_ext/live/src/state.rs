@@ -7,7 +7,7 @@
 //! slots       a line for each session, which decisions read
 //! details     a line for each session, which writers read
 //! switches    kills and market states
-//! notes       who revoked sessions, when and why
+//! notes       who changed sessions, kills and markets, when and why
 //! uids        the register of uids
 //! ```
 //!

@@ -197,9 +197,16 @@ impl Engine {
         sessions::find(py, &self.inner, session)
     }
 
-    /// Return all sessions that have a slot, as dicts.
-    fn list_sessions<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        sessions::list(py, &self.inner)
+    /// Return all sessions that have a slot, or those of a principal, or with an id that begins with these hexadecimal
+    /// digits (their value, and how many they are), as dicts.
+    #[pyo3(signature = (principal=None, digits=None))]
+    fn list_sessions<'py>(
+        &self,
+        py: Python<'py>,
+        principal: Option<OwnedUid>,
+        digits: Option<(u64, u32)>,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        sessions::list(py, &self.inner, principal.as_ref(), digits)
     }
 
     /// Give the caller's clock another time, in nanoseconds since the epoch. Returns the time that it shows; `None` if

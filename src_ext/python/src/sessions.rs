@@ -7,7 +7,7 @@ use pyo3::types::PyDict;
 use std::path::PathBuf;
 use ztfast_engine::{
     Attributes, Capacity, Chosen, Clock, ClockKind, Code, NewProof, Residence, Role, SessionError, SessionId,
-    SessionRecord, SessionStatus, State, StateError,
+    SessionRecord, SessionStatus, State, StateError, Which,
 };
 
 /// What an identity says besides principal and bounds: factors, the time of the proof in nanoseconds since the epoch,
@@ -176,9 +176,20 @@ pub(crate) fn find<'py>(
     found.map(|(record, _)| shown(py, engine, &record)).transpose().map(Option::flatten)
 }
 
-/// Return all sessions that have a slot, as dicts.
-pub(crate) fn list<'py>(py: Python<'py>, engine: &ztfast_engine::Engine) -> PyResult<Vec<Bound<'py, PyDict>>> {
-    let all = py.detach(|| engine.list_sessions()).map_err(|error| session_error(py, &error))?;
+/// Return all sessions that have a slot, or those of a principal, or with an id that begins with these hexadecimal
+/// digits, as dicts.
+pub(crate) fn list<'py>(
+    py: Python<'py>,
+    engine: &ztfast_engine::Engine,
+    principal: Option<&(String, String)>,
+    digits: Option<(u64, u32)>,
+) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    let which = match (principal, digits) {
+        (Some((ty, id)), _) => Which::Of(ty, id),
+        (None, Some((digits, count))) => Which::Beginning(digits, count),
+        (None, None) => Which::All,
+    };
+    let all = py.detach(|| engine.list_sessions(which)).map_err(|error| session_error(py, &error))?;
     all.iter().filter_map(|record| shown(py, engine, record).transpose()).collect()
 }
 

@@ -3,12 +3,15 @@
 use crate::action::{ActionName, switched};
 use crate::errors::raise;
 use crate::exceptions::{forked, kill_error};
+use crate::sessions::session_error;
 use crate::uid::some_of;
 use pyo3::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use ztfast_cedar::ir::Uid;
-use ztfast_engine::{Engine, Kill, KillRequest, MarketState, Released, Scope, Stopped, ToStop};
+use ztfast_engine::{
+    Deed, Engine, Kill, KillRequest, MarketState, Noted, Released, Scope, SessionStatus, Stopped, ToStop,
+};
 
 /// The kills and the market states of an engine.
 #[pyclass(frozen, module = "ztfast._core")]
@@ -18,6 +21,24 @@ type OwnedUid = (String, String);
 
 /// A market that is not normal: uid, state, by, reason, and when it was set in nanoseconds since the epoch.
 type ShownMarket = (OwnedUid, &'static str, String, String, i64);
+
+/// A note as Python takes it.
+type ShownNote = (&'static str, Option<OwnedUid>, u64, (String, String), i64);
+
+const fn name_of(deed: Deed) -> &'static str {
+    match deed {
+        Deed::Set(SessionStatus::Active) => "released from quarantine",
+        Deed::Set(SessionStatus::Revoked) => "revoked",
+        Deed::Set(SessionStatus::Quarantined) => "quarantined",
+        Deed::Killed => "killed",
+        Deed::ReleaseAsked => "release asked for",
+        Deed::ReleaseApproved => "release approved",
+        Deed::Released => "released",
+        Deed::Market(MarketState::Normal) => "market normal",
+        Deed::Market(MarketState::Volatile) => "market volatile",
+        Deed::Market(MarketState::Halted) => "market halted",
+    }
+}
 
 /// A kill as Python takes it: id, scope (`None` for the firm), what it stops (the names, or `None` with whether that is
 /// everything), by, reason, begin and end in nanoseconds since the epoch, whether two persons must release it, who
@@ -97,8 +118,8 @@ impl Switches {
     }
 
     /// Release a kill. Returns `False` if a second person must release it too.
-    fn release(&self, py: Python<'_>, id: u64, by: &str, approved_by: Option<&str>) -> PyResult<bool> {
-        let released = py.detach(|| self.0.release_kill(id, by, approved_by));
+    fn release(&self, py: Python<'_>, id: u64, by: &str, reason: &str, approved_by: Option<&str>) -> PyResult<bool> {
+        let released = py.detach(|| self.0.release_kill(id, by, reason, approved_by));
         Ok(released.map_err(|error| kill_error(py, &error))? == Released::Done)
     }
 
@@ -106,6 +127,15 @@ impl Switches {
     fn kills(&self, py: Python<'_>) -> PyResult<Vec<Shown>> {
         let kills = py.detach(|| self.0.kills()).map_err(|error| kill_error(py, &error))?;
         Ok(kills.into_iter().map(shown).collect())
+    }
+
+    /// Return who changed sessions, kills and markets, the oldest first: what was done, to what, how many sessions or
+    /// which kill, by whom, why, and when in nanoseconds since the epoch.
+    fn notes(&self, py: Python<'_>) -> PyResult<Vec<ShownNote>> {
+        let notes = py.detach(|| self.0.notes()).map_err(|error| session_error(py, &error))?.into_iter();
+        Ok(notes
+            .map(|Noted { deed, note, detail }| (name_of(deed), note.of, detail, (note.by, note.reason), note.since_ns))
+            .collect())
     }
 
     /// Set the state of a market: "normal", "volatile" or "halted". Returns the market as it was set.

@@ -1,0 +1,92 @@
+"""Notes of who killed, released, revoked, quarantined and set markets: what they say, and what they do not."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import pytest
+
+import ztfast
+from ztfast import Uid
+
+ANN, P1 = 'User::"ann"', 'Photo::"p1"'
+WHO = {"by": "bob", "reason": "a test"}
+
+
+def engine(state: Path | None = None, role: str = "authority") -> ztfast.Engine:
+    place = {} if state is None else {"state": state, "role": role}
+    return ztfast.Engine(ztfast.examples.tiny(), sessions=16, handles=256, **place)  # type: ignore[arg-type]
+
+
+def test_each_change_has_its_note_in_all_processes(tmp_path: Path) -> None:
+    on = engine(tmp_path / "state")
+    session = on.admit(ztfast.Identity(ANN, not_after=math.inf, ground="a key"))
+    began = time.time()
+    kill = on.kill(P1, by="ann", reason="stale prices", two_persons=True)
+    on.release_kill(kill, by="bob", reason="prices are right")
+    on.release_kill(kill, by="eve", reason="yes, they are")
+    firm = on.kill(by="ann", reason="a drill", two_persons=True)
+    on.release_kill(firm, by="bob", approved_by="eve", reason="it is over")
+    for state in ("volatile", "halted", "normal"):
+        on.market(P1, state, by="ann", reason=f"it is {state}")  # type: ignore[arg-type]
+    on.quarantine(ANN, by="ann", reason="odd orders")
+    on.quarantine(session, on=False, by="bob", reason="explained")
+    on.revoke(ground="a key", by="eve", reason="key lost")
+    on.kill_switch(True)
+    on.kill_switch(False)
+    user, photo = Uid.parse(ANN), Uid.parse(P1)
+    wanted = [
+        ("killed", photo, "ann", "stale prices", 0, kill.id),
+        ("release asked for", photo, "bob", "prices are right", 0, kill.id),
+        ("released", photo, "eve", "yes, they are", 0, kill.id),
+        ("killed", "firm", "ann", "a drill", 0, firm.id),
+        ("release approved", "firm", "eve", "it is over", 0, firm.id),
+        ("released", "firm", "bob", "it is over", 0, firm.id),
+        ("market volatile", photo, "ann", "it is volatile", 0, None),
+        ("market halted", photo, "ann", "it is halted", 0, None),
+        ("market normal", photo, "ann", "it is normal", 0, None),
+        ("quarantined", user, "ann", "odd orders", 1, None),
+        ("released from quarantine", user, "bob", "explained", 1, None),
+        ("revoked", None, "eve", "key lost", 1, None),
+        ("killed", "firm", "kill_switch", "", 0, None),
+        ("released", "firm", "kill_switch", "", 0, None),
+    ]
+    for seen in (on, engine(tmp_path / "state", "decide")):
+        notes = seen.notes()
+        assert [(note.what, note.of, note.by, note.reason, note.sessions, note.kill) for note in notes] == wanted
+        assert all(began - 1 <= note.at <= time.time() for note in notes)
+
+
+def test_what_changes_nothing_or_names_nobody_has_no_note() -> None:
+    on = engine()
+    session = on.admit(ztfast.Identity(ANN, not_after=math.inf))
+    on.revoke('User::"nobody"', **WHO)
+    on.quarantine(session)
+    session.revoke()
+    on.revoke(ANN, **WHO)
+    kill = on.kill(P1, two_persons=True, **WHO)
+    (noted,) = on.notes()
+    for wrong in (
+        lambda: on.kill('Phot::"p1"', **WHO),
+        lambda: on.market('Group::"g"', "halted", **WHO),
+        lambda: on.release_kill(kill.id ^ 1, **WHO),
+        lambda: on.release_kill(kill, by="ann", approved_by="Ann", reason="over"),
+        lambda: on.release_kill(kill, by="ann", reason="x" * 257),
+        lambda: on.kill(P1, by="x" * 129, reason="a test"),
+    ):
+        with pytest.raises(ztfast.Error):
+            wrong()
+    assert on.notes() == [noted]
+
+
+def test_the_last_512_notes_are_kept() -> None:
+    on = engine()
+    for number in range(515):
+        on.market(P1, "halted", by="ann", reason=str(number))
+    assert [note.reason for note in on.notes()] == [str(number) for number in range(3, 515)]
+    # Of a uid that is too long, nothing is kept but that there was one.
+    session = on.admit(ztfast.Identity(ztfast.Uid("User", "x" * 249), not_after=math.inf))
+    assert on.revoke(session, **WHO) == 1
+    assert on.notes()[-1].of is None
