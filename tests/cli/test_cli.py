@@ -201,7 +201,13 @@ def test_the_demo_tells_its_story_and_measures() -> None:
     events = {event["event"].split()[0] + event["event"].split()[1]: event for event in told["events"]}
     assert events["swapto"]["before"].startswith("Decision(ALLOW")
     assert "incident-xnas" in events["swapto"]["then"]
-    assert events["revokethe"]["then"] == "Decision(DENY, REVOKED)"
+    assert events["revokethe"]["then"] == events["revokethe"]["cancel"] == "Decision(DENY, REVOKED)"
+    for scope in ('Venue::"XNAS"', 'Strategy::"eq-momentum-us"'):
+        killed, released = events[f"kill{scope}"], events[f"release{scope}"]
+        assert killed["then"] == released["before"] == "Decision(DENY, KILLED)"
+        assert killed["before"].startswith("Decision(ALLOW")
+        assert released["then"] == killed["before"]
+        assert killed["cancel"].startswith("Decision(ALLOW")
     assert sorted(told["latency"]["floors"]) == ["c_call_ns", "native_call_ns", "python_call_ns"]
     assert min(told["latency"]["floors"].values()) > 0
     decisions = {decision["key"]: decision["ns"] for decision in told["latency"]["decisions"]}

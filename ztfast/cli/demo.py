@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ from ztfast.bench.report import NATIVE, native_key
 from ztfast.bundle import Bundle, compile
 from ztfast.cli.compiling import totals
 from ztfast.cli.output import Json, console, json_out, number, progress_bar, say, table, working
-from ztfast.cli.processes import tell_of_processes
+from ztfast.cli.processes import OPERATOR, STRATEGY, VENUE, tell_of_processes
 from ztfast.cli.stream import Desk, Request
 from ztfast.engine import Engine
 from ztfast.errors import SourceError
@@ -69,10 +70,11 @@ def demo_command(
     ] = 1,
     as_json: Json = False,
 ) -> None:
-    """Show the example desk: compile it, decide, revoke a session, swap the bundle, and measure.
+    """Show the example desk: compile it, decide, swap the bundle, kill, revoke a session, and measure.
 
-    The output shows decisions by segment and by reason, the effects of a revocation and a swap during the stream, and
-    the time of a decision by each of the desk's gates beside an empty C call and an empty Python call of the same run.
+    The output shows decisions by segment and by reason, the effects of a swap, of kills, which cancels pass, and of a
+    revocation during the stream, and the time of a decision by each of the desk's gates beside an empty C call and an
+    empty Python call of the same run.
 
     With --processes, an authority and processes that only decide share a temporary state. The output shows what one of
     them changes, what the others decide before and after, and how soon.
@@ -129,15 +131,14 @@ def compiled(quiet: bool, *more: Text) -> Bundle:
 
 
 def tell(desk: Desk, bundle: Bundle, count: int, quiet: bool) -> tuple[Story, Engine, dict[str, Session]]:
-    """Decide the requests of the stream; swap the bundle and revoke a session meanwhile."""
+    """Decide the requests of the stream; swap, kill a venue and a strategy, and revoke a session meanwhile."""
     engine = Engine(bundle)
     until = time.time() + 3600
     sessions = {uid: engine.admit(Identity(uid, not_after=until, factors=["x509"])) for uid in desk.principals}
     incident = compiled(True, Text(INCIDENT, "incident.cedar"))
     story = Story()
     probe = Request(HERO, "order.new", STOCK, {"notional": 250_000, "qty": 100})
-    # The swap comes before the revocation, so that an order of the session that is then revoked shows the swap.
-    swap_at, restore_at, revoke_at = count * 3 // 10, count * 5 // 10, count * 7 // 10
+    cancel = Request(HERO, "order.cancel", STOCK, {})
 
     def decide(request: Request) -> Decision:
         if request.proof is not None:
@@ -145,14 +146,37 @@ def tell(desk: Desk, bundle: Bundle, count: int, quiet: bool) -> tuple[Story, En
             sessions[request.principal].present(factors=request.proof["factors"], at=at)
         return engine.decide(sessions[request.principal], request.action, request.resource, request.context)
 
-    def note(event: str, position: int, act: Any) -> None:
+    def note(event: str, position: int, act: Callable[[], object]) -> None:
         before = decide(probe)
         began = time.perf_counter()
         act()
         taken = time.perf_counter() - began
-        story.events.append(
-            {"event": event, "after": position, "seconds": taken, "before": repr(before), "then": repr(decide(probe))}
-        )
+        then, cancelled = decide(probe), decide(cancel)
+        told = {"before": repr(before), "then": repr(then), "cancel": repr(cancelled)}
+        story.events.append({"event": event, "after": position, "seconds": taken, **told})
+
+    def kill(scope: str) -> Callable[[], object]:
+        return lambda: engine.kill(scope, by=OPERATOR, reason="stale prices")
+
+    def release(scope: str) -> Callable[[], object]:
+        def act() -> None:
+            for killed in engine.kills():
+                if str(killed.scope) == scope:
+                    engine.release_kill(killed, by=OPERATOR, reason="prices are right again")
+
+        return act
+
+    # The revocation is the last one, so that orders of the session that is then revoked show the others.
+    events: list[tuple[str, Callable[[], object]]] = [
+        ("swap to a bundle that closes XNAS", lambda: engine.swap(incident)),
+        ("swap back", lambda: engine.swap(bundle)),
+        (f"kill {VENUE}", kill(VENUE)),
+        (f"release {VENUE}", release(VENUE)),
+        (f"kill {STRATEGY}", kill(STRATEGY)),
+        (f"release {STRATEGY}", release(STRATEGY)),
+        (f"revoke the session of {HERO}", sessions[HERO].revoke),
+    ]
+    due = {count * (at + 2) // 10: event for at, event in enumerate(events)}
 
     bar = progress_bar()
     task = bar.add_task("decide", total=count)
@@ -161,12 +185,9 @@ def tell(desk: Desk, bundle: Bundle, count: int, quiet: bool) -> tuple[Story, En
         bar.start()
     try:
         for position, request in enumerate(desk.requests(count)):
-            if position == swap_at:
-                note("swap to a bundle that closes XNAS", position, lambda: engine.swap(incident))
-            elif position == restore_at:
-                note("swap back", position, lambda: engine.swap(bundle))
-            elif position == revoke_at:
-                note(f"revoke the session of {HERO}", position, sessions[HERO].revoke)
+            if position in due:
+                event, act = due[position]
+                note(event, position, act)
             decision = decide(request)
             story.by_segment[desk.segment(request.resource), decision.effect] += 1
             for reason in decision.reasons or (f"({decision.code.lower().replace('_', ' ')})",):
@@ -196,11 +217,11 @@ def show_story(story: Story, count: int) -> None:
             reasons.add_row(reason, number(n))
         console.print(reasons)
         console.print()
-    say(("Events", "bold"), f": may {HERO} buy 100 {STOCK} for 250,000?")
+    say(("Events", "bold"), f": may {HERO} buy 100 {STOCK} for 250,000, and then cancel orders?")
     for event in story.events:
         say(f"  after {number(event['after'])} requests: {event['event']} ({event['seconds'] * 1e3:.2f} ms)")
         say(f"    before: {event['before']}")
-        say(f"    after:  {event['then']}")
+        say(f"    after:  {event['then']}; a cancel: {event['cancel']}")
 
 
 @dataclass(frozen=True, slots=True)

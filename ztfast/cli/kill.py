@@ -7,7 +7,7 @@ import time
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from ztfast.cli.output import Json, UsageError, console, json_out, number, say, table, unfolded
 from ztfast.cli.states import (
@@ -49,15 +49,25 @@ class ByScope(TyperGroup):
         return super().parse_args(ctx, args)
 
 
+class OfScope(TyperCommand):
+    """The command without a name of its own: its first argument stands for the name."""
+
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        """Write how it is used."""
+        formatter.write_usage(ctx.parent.command_path, f"{SCOPE} [OPTIONS]")
+
+
 kill = typer.Typer(
     cls=ByScope,
     help="Stop actions while engines run: of the firm, or of a venue, a strategy, a principal, an instrument or any "
-    "other entity. `ztfast kill list` shows what is killed, `ztfast kill release` lets it go on.",
+    "other entity. `ztfast kill list` shows what is killed, `ztfast kill release` lets it go on.\n\n"
+    "SCOPE is 'firm' or the uid of an entity; `ztfast kill SCOPE --help` shows its options.",
     no_args_is_help=True,
+    subcommand_metavar="{SCOPE|release|list} ...",
 )
 
 
-@kill.command("SCOPE")
+@kill.command("SCOPE", cls=OfScope, hidden=True)
 def kill_command(
     scope: Annotated[
         str,
