@@ -109,6 +109,13 @@ MUTANTS = (
         Loom(MODEL, REUSED),
     ),
     Mutant(
+        "the next writer of a slot does not see what the one before wrote",
+        "live/src/claims.rs",
+        "claim, 0, Ordering::Release",
+        "claim, 0, Ordering::Relaxed",
+        Loom("loom/tests/claims.rs", "a_renewal_and_a_proof_never_reach_the_next_session_of_the_slot"),
+    ),
+    Mutant(
         "a session's bounds come nearer beginning first",
         SLOT,
         "        self.to_ns.store(to_ns, Ordering::Release);\n        self.from_ns.store(from_ns, Ordering::Release);\n",
@@ -245,15 +252,15 @@ MUTANTS = (
     Mutant(
         "a living writer's claim is taken from it",
         OWNERS,
-        "let is_free = held == 0 || self.has_ended(held);",
-        "let is_free = held == 0 || held != 0;",
+        "|held| self.has_ended(held)",
+        "|held| held != 0",
         Rust(SHARED, TAKEN),
     ),
     Mutant(
         "a claim of a process that ended is kept for ever",
         OWNERS,
-        "let is_free = held == 0 || self.has_ended(held);",
-        "let is_free = held == 0 || self.has_ended(held) && false;",
+        "|held| self.has_ended(held)",
+        "|held| self.has_ended(held) && false",
         Rust(SHARED, TAKEN),
     ),
     Mutant(

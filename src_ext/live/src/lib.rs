@@ -4,6 +4,7 @@
 //! ```text
 //! state      the memory: a file that processes map, or private pages of the same layout
 //! owners     the processes that may write it, and their claims
+//! claims     how one of them takes a slot
 //! slot       one session's lines, of which decisions read one without a lock
 //! proof      how a principal proved who it is, in one word of a slot
 //! names      names of factors, channels and regions, by number
@@ -21,6 +22,7 @@
 //! ```
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod claims;
 mod handles;
 mod keeper;
 mod market;

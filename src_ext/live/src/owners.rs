@@ -4,6 +4,7 @@
 //! A writer claims a session's slot by one compare-and-swap of its number and a random number into the slot. A claim of
 //! a process that ended is taken over by the next writer: what it left half-written is written anew.
 
+use crate::claims;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,9 +65,7 @@ impl Owners {
         let claim = u64::from(self.number) << NUMBER_SHIFT | low;
         let mut since: Option<Instant> = None;
         loop {
-            let held = writer.load(Ordering::Acquire);
-            let is_free = held == 0 || self.has_ended(held);
-            if is_free && writer.compare_exchange(held, claim, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            if claims::take(writer, claim, |held| self.has_ended(held)) {
                 return Some(Claim(claim));
             }
             if since.get_or_insert_with(Instant::now).elapsed() >= patience {
@@ -80,7 +79,7 @@ impl Owners {
     #[allow(clippy::needless_pass_by_value)] // a claim is given back once
     pub fn release(writer: &AtomicU64, claim: Claim) {
         // Nobody else changes the word while the owner lives.
-        let _ = writer.compare_exchange(claim.0, 0, Ordering::Release, Ordering::Relaxed);
+        claims::give_back(writer, claim.0);
     }
 
     /// Forget a claim under this process's number, which it did not make itself.
