@@ -103,8 +103,9 @@ class Switching:
 
         By the present bundle's schema, the entity must be a principal or a resource or be able to have one in it: a
         kill of anything else would stop nothing. It need not be in the store: a kill outlives bundles, and may come
-        before what it stops. ``in_scope`` of the kill says how many principals and resources of the store it concerns
-        now; if there are none, the logger ``"ztfast"`` gets a warning.
+        before what it stops. Where other processes of the state decide by another schema, an engine over that one makes
+        the kill, or ``ztfast kill`` without ``--bundle``. ``in_scope`` of the kill says how many principals and
+        resources of the store it concerns now; if there are none, the logger ``"ztfast"`` gets a warning.
 
         Who stops the same again (the scope, the actions, by whom and whether two persons must release it are equal)
         makes no second kill: the first one lasts until the later of both ends, with its own reason, and is returned
@@ -295,7 +296,9 @@ class Switching:
         """
         uid, by, reason = target_of(target), text_of("by", by), text_of("reason", reason)
         name = state_of(state)
-        self._check_scope(uid, of_resources=True)
+        # What lies in a market's scope by another bundle can be let go on by this one.
+        if name != "normal":
+            self._check_scope(uid, of_resources=True)
         told = self._core.switches.set_market(uid, name, by, reason)
         _LOG.info("market %s: %s by %s: %s", *map(one_line, (str(uid), name, by, reason)))
         return Market._of(told, self._count_within("market", uid, of_resources=True))

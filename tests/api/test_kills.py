@@ -391,6 +391,17 @@ def test_a_scope_in_which_nothing_can_be_is_refused() -> None:
         engine.kill('Kind::"Bond"', **WHO)
 
 
+def test_a_market_in_which_nothing_can_be_any_more_can_be_set_normal() -> None:
+    engine = ztfast.Engine(bundle(SCHEMA))
+    engine.market('Venue::"v1"', "halted", **WHO)
+    other = "entity User, Doc, Venue; action see appliesTo { principal: User, resource: Doc, context: {} };"
+    engine.swap(ztfast.compile(ztfast.Text("permit (principal, action, resource);"), schema=ztfast.Text(other)))
+    with pytest.raises(ztfast.EntityError, match="no resource"):
+        engine.market('Venue::"v1"', "volatile", **WHO)
+    engine.market('Venue::"v1"', "normal", **WHO)
+    assert engine.markets() == []
+
+
 @pytest.mark.parametrize(
     ("scope", "principals", "resources"),
     [

@@ -66,6 +66,7 @@ def test_what_changes_nothing_or_names_nobody_has_no_note() -> None:
     on.quarantine(session)
     session.revoke()
     on.revoke(ANN, **WHO)
+    on.kill_switch(False)
     kill = on.kill(P1, two_persons=True, **WHO)
     (noted,) = on.notes()
     for wrong in (

@@ -176,8 +176,8 @@ MUTANTS = (
     Mutant(
         "kills: the switch lifts what it did not make",
         SWITCHING,
-        "drop_kills(|kill| kill.by_switch && is_meant(kill))",
-        "drop_kills(is_meant)",
+        "let is_lifted = kill.by_switch && is_meant(kill);",
+        "let is_lifted = is_meant(kill);",
         KILLS,
     ),
     Mutant(

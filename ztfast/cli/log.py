@@ -10,12 +10,14 @@ from ztfast.switches import Note
 
 __all__ = ["log_command"]
 
+UNKEPT = "a ground, or of a uid too long to keep"
+
 
 def log_command(state: State, group: Group = None, as_json: Json = False) -> None:
     """Show who killed, released, revoked, quarantined and set markets, and why: the last 512 changes, the oldest first.
 
-    Changes of sessions for which a program named nobody are missing. The names are those that were given: a state does
-    not check them.
+    Missing are changes of sessions for which a program named nobody, renewals, and proofs that were presented. The
+    names are those that were given: a state does not check them.
 
     [dim]ztfast log --state /run/ztfast/desk[/]
     """
@@ -39,8 +41,8 @@ def target(note: Note) -> str:
         return f"{note.of} ({shortened(note.kill)})"
     if note.sessions:
         count = f"{number(note.sessions)} session{'s' if note.sessions != 1 else ''}"
-        return f"{count} of a ground" if note.of is None else f"{count} of {note.of}"
-    return str(note.of)
+        return f"{count} of {UNKEPT}" if note.of is None else f"{count} of {note.of}"
+    return UNKEPT if note.of is None else str(note.of)
 
 
 def converted(note: Note) -> dict[str, Any]:

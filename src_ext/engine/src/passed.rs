@@ -53,7 +53,7 @@ pub enum Given<'v, S> {
     Set(S),
 }
 
-/// The values of one decision. The bundle, its changes and the kill switch are those of the moment of the decision, or
+/// The values of one decision. The bundle, its changes and the kills are those of the moment of the decision, or
 /// nothing is decided.
 pub struct PassedValues<'g> {
     gate: &'g mut Gate,
@@ -219,8 +219,8 @@ impl Gate {
         if by_answers.needs_values { None } else { Some(leave(code)) }
     }
 
-    /// Decide by the gate's snapshot, where these values were looked up. `None` if it is not the newest, or the kill
-    /// switch stops the action.
+    /// Decide by the gate's snapshot, where these values were looked up. `None` if it is not the newest, or a kill
+    /// stops the action.
     #[inline(always)]
     #[allow(clippy::inline_always)] // on the hot path
     fn decide_if_current(
@@ -519,7 +519,7 @@ impl PassedValues<'_> {
         Some(())
     }
 
-    /// Decide. `None` if a bundle, a change or the kill switch came meanwhile.
+    /// Decide. `None` if a bundle, a change or a kill came meanwhile.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
     pub fn allows(&mut self, session: SessionId, resource: Handle) -> Option<Decision> {

@@ -15,6 +15,9 @@ use ztfast_vm::{EntityRef, Facts};
 /// The name under which a kill switch without a name stands in the list of kills.
 const SWITCH: &str = "kill_switch";
 
+/// The most bytes of the names of actions in a note of a kill switch.
+const MOST_SAID: usize = 200;
+
 /// Returns the uid of an entity that only a request knows.
 type ForeignUid<'a> = &'a dyn Fn(u32) -> Option<OwnedUid>;
 
@@ -381,17 +384,25 @@ impl Shared {
     /// [`KillError`]; nothing has changed then.
     pub fn kill_switch(&self, on: bool, what: ToStop<'_>) -> Result<(), KillError> {
         let now = self.check_switches("kill")?;
-        let note = self.sessions.note(SWITCH, "")?;
+        let note = self.sessions.note(SWITCH, &switched(what))?;
         if !on {
             let is_meant = |kill: &Kill| match (what, &kill.actions) {
                 (ToStop::Named(uids), Stopped::Named(own)) => own.iter().all(|own| uids.contains(own)),
                 (ToStop::Named(_), _) => false,
                 (ToStop::Usual | ToStop::Everything, _) => true,
             };
+            let mut lifted = 0;
             self.switches.change(now.monotonic, |writer| {
-                writer.drop_kills(|kill| kill.by_switch && is_meant(kill));
+                writer.drop_kills(|kill| {
+                    let is_lifted = kill.by_switch && is_meant(kill);
+                    lifted += usize::from(is_lifted);
+                    is_lifted
+                });
             })?;
-            self.sessions.keep(&note, Deed::Released, 0);
+            // What changes nothing takes no note's place.
+            if lifted != 0 {
+                self.sessions.keep(&note, Deed::Released, 0);
+            }
             return Ok(());
         }
         // One kill for each name, so that each can be lifted.
@@ -415,4 +426,26 @@ impl Shared {
         self.sessions.keep(&note, Deed::Killed, 0);
         Ok(())
     }
+}
+
+/// Say which actions a kill switch stops or lets go on, as far as a note has room.
+fn switched(what: ToStop<'_>) -> String {
+    let uids = match what {
+        ToStop::Usual => return String::new(),
+        ToStop::Everything => return "all actions".to_owned(),
+        ToStop::Named(uids) => uids,
+    };
+    let mut said = String::new();
+    for (ty, id) in uids {
+        let one = format!("{ty}::\"{id}\"");
+        if said.len() + one.len() > MOST_SAID {
+            said.push_str(if said.is_empty() { "..." } else { ", ..." });
+            break;
+        }
+        if !said.is_empty() {
+            said.push_str(", ");
+        }
+        said.push_str(&one);
+    }
+    said
 }

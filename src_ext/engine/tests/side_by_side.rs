@@ -127,7 +127,7 @@ fn a_kill_that_moves_from_an_entity_to_the_firm_is_in_force_all_the_time() {
     assert_eq!(killing.denial(|| {}), Some(Code::Killed));
     let moved = killing.denial(|| {
         killing.kill(None, None);
-        killing.engine.release_kill(of_doc, "zoe", None).unwrap();
+        killing.engine.release_kill(of_doc, "zoe", "a drill", None).unwrap();
     });
     assert_eq!(moved, Some(Code::Killed));
 }

@@ -157,10 +157,11 @@ impl Notes {
 
     /// List the notes that are kept, the oldest first.
     pub fn list(&self) -> Vec<Noted> {
+        let mut all: Vec<(u64, Noted)> = self.records.iter().filter_map(NoteRecord::noted).collect();
+        // A note gets its number before it is there, so none of these has a later one.
         let last = self.last.load(Ordering::Acquire);
         // Numbers start again after the last one.
         let age = |number: u64| last.wrapping_sub(u32::try_from(number).unwrap_or(last));
-        let mut all: Vec<(u64, Noted)> = self.records.iter().filter_map(NoteRecord::noted).collect();
         all.sort_by_key(|(number, _)| std::cmp::Reverse(age(*number)));
         all.into_iter().map(|(_, noted)| noted).collect()
     }

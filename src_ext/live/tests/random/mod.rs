@@ -315,5 +315,8 @@ pub fn run(kills: usize) -> Vec<String> {
          of markets; a process was killed within {} changes of kills and {} of markets",
         met[0], met[1],
     );
+    if kills >= 1_000 && met.contains(&0) {
+        faults.push(format!("no process was killed within a change of kills or of markets: {met:?}"));
+    }
     faults
 }

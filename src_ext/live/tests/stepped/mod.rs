@@ -186,6 +186,9 @@ fn kill_in(
             missed += 1;
         }
     }
+    if is_each && part == Part::Switches && missed > moments.len() / 10 {
+        kills.faults.push(format!("{name}: {missed} of {} moments were never reached", moments.len()));
+    }
     println!(
         "{name}: {instructions} instructions, of which {changes} change the memory and {} call the system; {} kills, also \
          after each {apart}. instruction but {missed} that only a stepped child makes ({:.1} s)",
