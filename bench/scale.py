@@ -429,11 +429,11 @@ def forms(root: Path, estate: Estate) -> list[Row]:
         made = compile_apart(folder, out, form)
         desks.append((form, made, Desk(ztfast.Bundle.load(out), estate.principals, estate.resources)))
     scale = _core.ticks_per_ns()
-    # The requests are the same, so all forms must give the same answers.
-    sessions, resources = desks[0][2].draw(100_000, 3)
     wanted = None
     rows: list[Row] = []
     for form, made, desk in desks:
+        # All forms must give the same answers to the same requests. Each engine has sessions and handles of its own.
+        sessions, resources = desk.draw(100_000, 3)
         decided = desk.engine.prepare("order.new", *NAMES).decide_many(sessions, resources, *VALUES)
         wanted = decided if wanted is None else wanted
         if not (decided == wanted).all():
@@ -495,7 +495,8 @@ def pathological(root: Path) -> list[Row]:
         took = time.perf_counter() - began
         engine = ztfast.Engine(bundle, sessions=count + 1, handles=2 * count + 16)
         core = engine._core
-        sessions = [core.admit(core.handle("U", str(n)), 0, 2**62) for n in range(0, count, 20)]
+        admitted = (ztfast.Identity(ztfast.Uid("U", str(n)), not_after=math.inf) for n in range(0, count, 20))
+        sessions = [engine.admit(identity).id for identity in admitted]
         things = [core.handle("D", str(n)) for n in range(0, count, 20)]
         chance = np.random.default_rng(1)
         drawn = [chance.choice(np.array(all_of), SAMPLES // 8).tolist() for all_of in (sessions, things)]
