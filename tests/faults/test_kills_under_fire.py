@@ -69,7 +69,7 @@ def test_no_decision_after_a_kill_returned_is_by_the_state_before() -> None:
     def write() -> None:
         # Readers hold the interpreter's lock most of the time, so on a slow machine these rounds take longer.
         began = time.monotonic()
-        while time.monotonic() < began + SECONDS or rounds.done <= ROUNDS and time.monotonic() < began + MOST_SECONDS:
+        while time.monotonic() < began + (SECONDS if rounds.done > ROUNDS else MOST_SECONDS):
             rounds.begun += 1
             kill = on.kill('Venue::"v1"', by="ann", reason=f"round {rounds.begun}")
             rounds.done += 1
