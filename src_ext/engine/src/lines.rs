@@ -323,23 +323,16 @@ impl Lines {
     /// Return the answer inside of the box.
     #[inline(always)]
     #[allow(clippy::inline_always)] // as above
-    fn inside(&self, words: [u64; HEAD], values: &[i64], details: impl FnOnce(&Self, u64, &[i64]) -> u8) -> u8 {
-        self.inside_without_details(words, values).unwrap_or_else(|| details(self, words[0], values))
-    }
-
-    /// Return the answer inside of the box, if it takes no details.
-    #[inline(always)]
-    #[allow(clippy::inline_always)] // as above
-    fn inside_without_details(&self, [head, link]: [u64; HEAD], values: &[i64]) -> Option<u8> {
+    fn inside(&self, [head, link]: [u64; HEAD], values: &[i64], details: impl FnOnce(&Self, u64, &[i64]) -> u8) -> u8 {
         let (first, count) = (link as u32 as usize, (head >> 16) as u16 as usize);
         for number in first..first + count {
             match self.inequalities.get(number) {
-                Some(one) if one.holds(values) => return Some(Code::Forbid as u8),
+                Some(one) if one.holds(values) => return Code::Forbid as u8,
                 Some(_) => {}
-                None => return Some(WALK),
+                None => return WALK,
             }
         }
-        (head >> 32 == 0).then_some(head as u8)
+        if head >> 32 == 0 { head as u8 } else { details(self, head, values) }
     }
 
     /// Return the answer of [`Self::details`] without checks, without taking registers from the hot path.
@@ -362,10 +355,7 @@ impl Lines {
                 |place: usize| values.get(place).zip(intervals.get(place)).is_none_or(|(&x, &of)| lies_in(x, of));
             // Most arguments of gates with checks are texts or sets, which no line bounds.
             if self.bounded.iter().all(|&place| lies(place.into())) {
-                return match self.inside_without_details(head, values) {
-                    Some(answer) => answer,
-                    None => self.details(head[0], values, checks),
-                };
+                return self.inside(head, values, |lines, head, values| lines.details(head, values, checks));
             }
             match (head[0] >> 8) as u8 {
                 NEXT_LINE => number += 1,
@@ -429,8 +419,12 @@ impl Lines {
     #[allow(clippy::inline_always)] // as above
     fn details(&self, head: u64, values: &[i64], checks: &mut impl Checks) -> u8 {
         let Some(detail) = self.details.get((head >> 32) as usize - 1) else { return WALK };
-        if detail.linear.0 != detail.linear.1 && self.any_holds(detail.linear, values) {
-            return Code::Forbid as u8;
+        if detail.linear.0 != detail.linear.1 {
+            for one in self.linear.get(span(detail.linear)).unwrap_or_default() {
+                if one.holds(values) {
+                    return Code::Forbid as u8;
+                }
+            }
         }
         for clause in self.clauses.get(span(detail.forbids)).unwrap_or_default() {
             if self.holds(clause, values) {
@@ -458,12 +452,6 @@ impl Lines {
             }
         }
         answer
-    }
-
-    /// Return whether one of these inequalities holds.
-    #[inline(never)]
-    fn any_holds(&self, all: (u32, u32), values: &[i64]) -> bool {
-        self.linear.get(span(all)).unwrap_or_default().iter().any(|one| one.holds(values))
     }
 
     /// Return whether the checks of a clause have their results; `None` if none can be run.

@@ -32,7 +32,8 @@ impl Shared {
         self.check_process()?;
         ensure_available("a gate", 1 << 20)?;
         let brought = CallValues::new(spec.brings(), self.options.residence)?;
-        let looks_up = spec.call_brings() != Brings::Nothing;
+        // Live attributes are remembered, too.
+        let looks_up = spec.brings() != Brings::Nothing;
         let memo = looks_up.then(|| Memo::new(self.options.residence)).transpose()?;
         loop {
             let loaded = self.snapshot().loaded.clone();
