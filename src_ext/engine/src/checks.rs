@@ -161,7 +161,7 @@ impl Answers {
 
     /// Return whether all of these checks have the results that are wanted of them, if all results are known.
     #[inline]
-    const fn are(&self, wanted: &Wanted) -> Option<bool> {
+    pub const fn are(&self, wanted: &Wanted) -> Option<bool> {
         if wanted.checks & !self.known != 0 {
             return None;
         }

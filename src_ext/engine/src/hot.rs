@@ -49,12 +49,43 @@ enum Step {
     SlowPath,
 }
 
+/// A gate for which nothing is new, begun or killed. It decides once.
+pub struct QuietGate<'g>(&'g mut Gate);
+
+impl QuietGate<'_> {
+    /// Decide: [`Code::Allow`], or the code of the denial.
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
+    #[inline]
+    pub fn allows(self, session: SessionId, resource: Handle, values: &[i64]) -> Decision {
+        let code = self.0.decide_now(session, resource, values, &mut EffectOnly);
+        leave(code)
+    }
+}
+
 impl Gate {
     /// Decide: [`Code::Allow`], or the code of the denial.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
     pub fn allows(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Decision {
-        let code = self.walk(session, resource, values, &mut EffectOnly);
+        match self.quiet() {
+            Some(gate) => gate.allows(session, resource, values),
+            None => self.allows_otherwise(session, resource, values),
+        }
+    }
+
+    /// Return the gate, if its next decision is one of those for which the hot path is made. A caller for which each
+    /// instruction counts can so keep the two kinds of decisions apart; any other calls [`Self::allows`].
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // on the hot path
+    pub fn quiet(&mut self) -> Option<QuietGate<'_>> {
+        (self.shared.disquiet(self.expected) == 0).then_some(QuietGate(self))
+    }
+
+    /// Decide as [`Self::allows`] does, where [`Self::quiet`] returns `None`.
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
+    #[inline]
+    pub fn allows_otherwise(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Decision {
+        let code = self.catch_up_and_decide(session, resource, values, &mut EffectOnly);
         leave(code)
     }
 
@@ -69,19 +100,13 @@ impl Gate {
         determining: &mut Determining,
     ) -> Decision {
         determining.clear();
-        let code = self.walk(session, resource, values, determining);
+        let code = if self.shared.disquiet(self.expected) == 0 {
+            self.decide_now(session, resource, values, determining)
+        } else {
+            self.catch_up_and_decide(session, resource, values, determining)
+        };
         determining.sort();
         leave(code)
-    }
-
-    #[inline(always)]
-    #[allow(clippy::inline_always)] // what is passed on must stay in registers
-    fn walk<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
-        if self.shared.disquiet(self.expected) != 0 {
-            // This does not come back, so that the hot path keeps what it has in registers.
-            return self.catch_up_and_decide(session, resource, values, sink);
-        }
-        self.decide_now(session, resource, values, sink)
     }
 
     #[cold]
@@ -234,7 +259,7 @@ impl Gate {
         if cell < FIRST_CODE {
             if N::BY_ANSWERS {
                 // Where values answered all checks that are asked for, none is run. CHECKS is no answer, nor is WALK.
-                match binding.table.lines.answer_with(cell, values, &mut sink.answers()) {
+                match binding.table.lines.answer_known(cell, values, &sink.answers()) {
                     ANSWER_ALLOW => return Code::Allow,
                     ANSWER_DEFAULT => return Code::Default,
                     ANSWER_FORBID => return Code::Forbid,

@@ -10,7 +10,7 @@
 //! The intervals together are a box. Inside of it a forbid applies if one of the inequalities holds; and clauses,
 //! which the line's details list, decide the rest.
 
-use crate::checks::{Check, CheckResult, Checks, Wanted};
+use crate::checks::{Answers, Check, CheckResult, Checks, Wanted};
 use crate::linear::{Checked, Interval, Linear, Narrow, Wide};
 use ztfast_codes::Code;
 use ztfast_pages::{MemoryError, Residence, Resident, prefetch};
@@ -62,6 +62,14 @@ struct Clause {
 }
 
 const _: () = assert!(size_of::<Clause>() == 64);
+
+impl Clause {
+    /// Return whether all results that are wanted are known, and nothing else is.
+    #[inline]
+    const fn is_usual(&self, answers: &Answers) -> bool {
+        self.others == 0 && !self.more && answers.are(&self.wanted).is_some()
+    }
+}
 
 /// The conditions of a clause that have no place in it.
 #[derive(Debug, Clone, Copy)]
@@ -190,6 +198,13 @@ pub(crate) struct PlainLine<'a> {
 #[allow(clippy::inline_always)] // on the hot path
 pub(crate) const fn lies_in(value: i64, [low, width]: [u64; 2]) -> bool {
     value.cast_unsigned().wrapping_sub(low) <= width
+}
+
+/// Return whether the value at a place lies in the interval there, if both exist.
+#[inline(always)]
+#[allow(clippy::inline_always)] // as above
+fn lies(place: usize, values: &[i64], intervals: &[[u64; 2]]) -> bool {
+    values.get(place).zip(intervals.get(place)).is_none_or(|(&value, &interval)| lies_in(value, interval))
 }
 
 #[allow(clippy::cast_possible_truncation)] // unpacking truncates on purpose
@@ -351,11 +366,17 @@ impl Lines {
             let Some((head, intervals)) = self.read(number).filter(|(_, all)| values.len() <= all.len()) else {
                 return WALK;
             };
-            let lies =
-                |place: usize| values.get(place).zip(intervals.get(place)).is_none_or(|(&x, &of)| lies_in(x, of));
             // Most arguments of gates with checks are texts or sets, which no line bounds.
-            if self.bounded.iter().all(|&place| lies(place.into())) {
-                return self.inside(head, values, |lines, head, values| lines.details(head, values, checks));
+            if self.bounded.iter().all(|&place| lies(place.into(), values, intervals)) {
+                // Few lines of such gates have inequalities.
+                if (head[0] >> 16) as u16 != 0 {
+                    match self.is_forbidden(head, values) {
+                        Some(false) => {}
+                        Some(true) => return Code::Forbid as u8,
+                        None => return WALK,
+                    }
+                }
+                return if head[0] >> 32 == 0 { head[0] as u8 } else { self.details(head[0], values, checks) };
             }
             match (head[0] >> 8) as u8 {
                 NEXT_LINE => number += 1,
@@ -363,6 +384,60 @@ impl Lines {
             }
         }
         WALK
+    }
+
+    /// Return the answer of the line of a cell, as [`Self::answer_with`] does, by results of checks that are known. It
+    /// may be [`CHECKS`].
+    #[inline(never)] // with registers of its own
+    pub fn answer_known(&self, cell: u32, values: &[i64], answers: &Answers) -> u8 {
+        match self.answer_of_usual(number_of(cell), values, answers) {
+            Some(answer) => answer,
+            None => self.answer_of_unusual(cell, values, answers),
+        }
+    }
+
+    #[inline(never)]
+    fn answer_of_unusual(&self, cell: u32, values: &[i64], answers: &Answers) -> u8 {
+        self.answer_with(cell, values, &mut answers.clone())
+    }
+
+    /// Return the answer of a line, if it depends on its box and on clauses of one interval and checks, whose results
+    /// are known.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
+    fn answer_of_usual(&self, number: usize, values: &[i64], answers: &Answers) -> Option<u8> {
+        let ([head, _], intervals) = self.read(number).filter(|(_, all)| values.len() <= all.len())?;
+        if !self.bounded.iter().all(|&place| lies(place.into(), values, intervals)) || (head >> 16) as u16 != 0 {
+            return None;
+        }
+        let inside = head as u8;
+        let Some(detail) = ((head >> 32) as usize).checked_sub(1) else { return Some(inside) };
+        let detail = self.details.get(detail)?;
+        if detail.linear.0 != detail.linear.1 {
+            return None;
+        }
+        for clause in self.clauses.get(span(detail.forbids))? {
+            if clause.limit.holds(values) && answers.are(&clause.wanted) != Some(false) {
+                return clause.is_usual(answers).then_some(Code::Forbid as u8);
+            }
+        }
+        if inside != PERMITS {
+            return Some(inside);
+        }
+        for clause in self.clauses.get(span(detail.permits))? {
+            if clause.limit.holds(values) && answers.are(&clause.wanted) != Some(false) {
+                return clause.is_usual(answers).then_some(Code::Allow as u8);
+            }
+        }
+        Some(Code::Default as u8)
+    }
+
+    /// Return whether one of a line's inequalities holds.
+    #[inline(never)]
+    fn is_forbidden(&self, [head, link]: [u64; HEAD], values: &[i64]) -> Option<bool> {
+        let (first, count) = (link as u32 as usize, (head >> 16) as u16 as usize);
+        let inequalities = self.inequalities.get(first..first + count)?;
+        Some(inequalities.iter().any(|one| one.holds(values)))
     }
 
     /// Make the memory of the lines resident. The result must be dropped before the lines.

@@ -26,28 +26,30 @@ impl Gate {
         values: &[i64],
         sink: &mut N,
     ) -> Code {
-        let Some(binding) = &self.binding else { return self.by_live_values(session, resource, values, sink) };
-        let path = binding.live_path;
-        if N::ALL {
-            // Numbers name policies as a caller's do. Where checks ask, a walk may, which reads all values.
-            return match path {
-                LivePath::Numbers => self.by_live::<FEW, NUMBERS, N>(session, resource, values, sink),
-                _ => self.by_live_values(session, resource, values, sink),
-            };
+        match &self.binding {
+            Some(binding) if binding.live_path == LivePath::Numbers => self.by_numbers(session, resource, values, sink),
+            _ => self.by_texts(session, resource, values, sink),
         }
-        if N::BY_ANSWERS {
-            return match path {
-                LivePath::Numbers => self.by_live::<FEW, NUMBERS, N>(session, resource, values, sink),
-                LivePath::Few => self.by_few_answers(session, resource, values, sink),
-                LivePath::Many | LivePath::Walk => self.by_many_answers(session, resource, values, sink),
-            };
-        }
+    }
+
+    /// Decide where the live attributes are numbers, which name policies as a caller's do.
+    #[inline(never)]
+    fn by_numbers<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
+        self.by_live::<FEW, NUMBERS, N>(session, resource, values, sink)
+    }
+
+    /// Decide where some live attributes are texts or sets.
+    #[inline(never)]
+    fn by_texts<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
+        // Where checks ask, a walk may name policies, which reads all values.
+        let path = self.binding.as_ref().map(|binding| binding.live_path).filter(|_| !N::ALL);
         let mut answered = EffectByAnswers::default();
         let code = match path {
-            LivePath::Numbers => self.by_live::<FEW, NUMBERS, _>(session, resource, values, &mut answered),
-            LivePath::Few => self.by_few_answers(session, resource, values, &mut answered),
-            LivePath::Many => self.by_many_answers(session, resource, values, &mut answered),
-            LivePath::Walk => return self.by_live_values(session, resource, values, sink),
+            Some(LivePath::Few) if N::BY_ANSWERS => return self.by_few_answers(session, resource, values, sink),
+            Some(_) if N::BY_ANSWERS => return self.by_many_answers(session, resource, values, sink),
+            Some(LivePath::Few) => self.by_few_answers(session, resource, values, &mut answered),
+            Some(LivePath::Many) => self.by_many_answers(session, resource, values, &mut answered),
+            _ => return self.by_live_values(session, resource, values, sink),
         };
         if answered.needs_values { self.by_live_values(session, resource, values, sink) } else { code }
     }

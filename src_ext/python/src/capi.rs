@@ -20,7 +20,7 @@ use ztfast_bundle::ValueType;
 use ztfast_embed::{ABI_VERSION, ANY_AGE, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, Status};
 use ztfast_engine::{
     Batch, Code, Column, Decision, Determining, EntityError, Gate, Handle, MOST_PASSED, PrepareError, Principals,
-    SessionId,
+    QuietGate, SessionId,
 };
 
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
@@ -71,7 +71,21 @@ unsafe extern "C" fn allows(gate: *mut RawGate, session: u64, resource: u64, dat
     // SAFETY: the header demands NULL, or a live gate that no other thread uses during the call; and `len` numbers.
     let (gate, values) = unsafe { (gate.cast::<Gate>().as_mut(), values(data, len)) };
     let (Some(gate), Some(values)) = (gate, values) else { return number(Decision::CORRUPT) };
-    decided(|| gate.allows(SessionId(session), Handle(resource), values))
+    // Both are functions of their own, so that neither kind of decision saves registers for the other one.
+    match gate.quiet() {
+        Some(gate) => allows_quietly(gate, SessionId(session), Handle(resource), values),
+        None => allows_otherwise(gate, SessionId(session), Handle(resource), values),
+    }
+}
+
+#[inline(never)]
+extern "C" fn allows_quietly(gate: QuietGate<'_>, session: SessionId, resource: Handle, values: &[i64]) -> u32 {
+    decided(|| gate.allows(session, resource, values))
+}
+
+#[inline(never)]
+extern "C" fn allows_otherwise(gate: &mut Gate, session: SessionId, resource: Handle, values: &[i64]) -> u32 {
+    decided(|| gate.allows_otherwise(session, resource, values))
 }
 
 unsafe extern "C" fn decide(
