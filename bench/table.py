@@ -41,7 +41,7 @@ def counted() -> float:
         found = Path(folder) / "callgrind"
         valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={found}"]
         # Counting begins where the function is entered, and ends where it is left.
-        valgrind.append("--toggle-collect=_core::capi::allows*")
+        valgrind.append("--toggle-collect=_core::capi::allows")
         command = [*valgrind, sys.executable, "-m", "bench.table", "decide"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

@@ -406,9 +406,12 @@ impl Lines {
     #[inline(always)]
     #[allow(clippy::inline_always)] // as above
     fn answer_of_usual(&self, number: usize, values: &[i64], answers: &Answers) -> Option<u8> {
-        let ([head, _], intervals) = self.read(number).filter(|(_, all)| values.len() <= all.len())?;
-        if !self.bounded.iter().all(|&place| lies(place.into(), values, intervals)) || (head >> 16) as u16 != 0 {
+        let ([head, link], intervals) = self.read(number).filter(|(_, all)| values.len() <= all.len())?;
+        if !self.bounded.iter().all(|&place| lies(place.into(), values, intervals)) {
             return None;
+        }
+        if (head >> 16) as u16 != 0 && self.is_forbidden([head, link], values)? {
+            return Some(Code::Forbid as u8);
         }
         let inside = head as u8;
         let Some(detail) = ((head >> 32) as usize).checked_sub(1) else { return Some(inside) };

@@ -26,10 +26,15 @@ impl Gate {
         values: &[i64],
         sink: &mut N,
     ) -> Code {
-        match &self.binding {
-            Some(binding) if binding.live_path == LivePath::Numbers => self.by_numbers(session, resource, values, sink),
-            _ => self.by_texts(session, resource, values, sink),
+        let path = self.binding.as_ref().map(|binding| binding.live_path);
+        if path == Some(LivePath::Numbers) {
+            return self.by_numbers(session, resource, values, sink);
         }
+        if N::BY_ANSWERS && path == Some(LivePath::Few) {
+            return self.by_few_answers(session, resource, values, sink);
+        }
+        // Where checks ask, a walk may name policies, which reads all values.
+        self.by_texts(path.filter(|_| !N::ALL), session, resource, values, sink)
     }
 
     /// Decide where the live attributes are numbers, which name policies as a caller's do.
@@ -38,14 +43,18 @@ impl Gate {
         self.by_live::<FEW, NUMBERS, N>(session, resource, values, sink)
     }
 
-    /// Decide where some live attributes are texts or sets.
+    /// Decide where some live attributes are texts or sets, by this path.
     #[inline(never)]
-    fn by_texts<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
-        // Where checks ask, a walk may name policies, which reads all values.
-        let path = self.binding.as_ref().map(|binding| binding.live_path).filter(|_| !N::ALL);
+    fn by_texts<N: Sink>(
+        &mut self,
+        path: Option<LivePath>,
+        session: SessionId,
+        resource: Handle,
+        values: &[i64],
+        sink: &mut N,
+    ) -> Code {
         let mut answered = EffectByAnswers::default();
         let code = match path {
-            Some(LivePath::Few) if N::BY_ANSWERS => return self.by_few_answers(session, resource, values, sink),
             Some(_) if N::BY_ANSWERS => return self.by_many_answers(session, resource, values, sink),
             Some(LivePath::Few) => self.by_few_answers(session, resource, values, &mut answered),
             Some(LivePath::Many) => self.by_many_answers(session, resource, values, &mut answered),

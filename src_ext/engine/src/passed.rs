@@ -187,7 +187,7 @@ impl Gate {
         &mut self,
         generation: u64,
         (session, resource): (SessionId, Handle),
-        mut values: impl Iterator<Item = impl Source<'v>>,
+        values: impl ExactSizeIterator<Item = impl Source<'v>>,
     ) -> Option<Decision> {
         let Self { shared, snapshot, binding, brought, call, memo, .. } = self;
         let binding = binding.as_deref()?;
@@ -207,13 +207,10 @@ impl Gate {
         let mut answering =
             Answering { shared, session, snapshot, binding, brought, answers, memo, unknown: MOST_UNKNOWN };
         let (asks, mut numbers) = (&*binding.table.asks.arguments, [0; MOST_PASSED]);
-        for (place, (ask, number)) in asks.iter().zip(&mut numbers).enumerate() {
-            *number = answering.number(place, ask, values.next()?)?;
+        let numbers = numbers.get_mut(..asks.len()).filter(|_| values.len() == asks.len())?;
+        for (place, (number, (ask, value))) in numbers.iter_mut().zip(asks.iter().zip(values)).enumerate() {
+            *number = answering.number(place, ask, value)?;
         }
-        if values.next().is_some() {
-            return None;
-        }
-        let numbers = numbers.get(..asks.len())?;
         let code = self.decide_if_current(session, resource, numbers, &mut by_answers)?;
         // A decision that needs the values was not made.
         if by_answers.needs_values { None } else { Some(leave(code)) }
