@@ -406,7 +406,16 @@ impl Lines {
     #[inline(always)]
     #[allow(clippy::inline_always)] // as above
     fn answer_of_usual(&self, number: usize, values: &[i64], answers: &Answers) -> Option<u8> {
-        let ([head, link], intervals) = self.read(number).filter(|(_, all)| values.len() <= all.len())?;
+        let (head, link, intervals) = if let Some(line) = self.narrow.get(number) {
+            (line.head[0], line.head[1], line.intervals.as_slice())
+        } else {
+            // The intervals of further lines follow, of which none is read.
+            let (&[head, link], rest) = self.wide.get(number.wrapping_mul(self.stride)..)?.split_first_chunk()?;
+            (head, link, rest.as_chunks().0)
+        };
+        if values.len() > intervals.len() {
+            return None;
+        }
         if !self.bounded.iter().all(|&place| lies(place.into(), values, intervals)) {
             return None;
         }

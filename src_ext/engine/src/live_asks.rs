@@ -5,12 +5,12 @@
 
 use crate::asks::{Ask, Asks, MOST_ELEMENTS, NOT_KEPT, Span};
 use crate::checks::Answers;
-use crate::memo::{Key, Known, Memo};
+use crate::memo::{Key, Known, Memo, NO_SESSION};
 use crate::working::EMPTY_SET;
 use std::sync::atomic::{AtomicU64, Ordering};
 use ztfast_bundle::Bundle;
 use ztfast_codes::Code;
-use ztfast_live::{MAX_FACTORS, MAX_NAME, MarketState, OTHER_NAMES, SessionId, State};
+use ztfast_live::{MAX_FACTORS, MAX_NAME, MarketState, OTHER_NAMES, State};
 use ztfast_pages::{MemoryError, Residence, Resident};
 
 /// The most factors for which a gate asks by their numbers.
@@ -106,7 +106,7 @@ impl LiveAsks {
     ) -> Result<(), Code> {
         // What these factors answer stays the same when others get names.
         let key = Key::new(u64::from(bits) + 1, asked.place.into());
-        let known = match memo.as_deref().and_then(|memo| memo.get(key)) {
+        let known = match memo.as_deref().and_then(|memo| memo.get(key, NO_SESSION)) {
             Some(known) => *known,
             None => self.new_factors(asks, asked, bits, given, (key, memo))?,
         };
@@ -129,7 +129,7 @@ impl LiveAsks {
         let number = self.factors(asks, (asked.elements, asked.asked), bits, given, &mut answers)?;
         let known = Known { answers, number, unknown: 0 };
         if let Some(memo) = memo {
-            memo.put(key, SessionId(0), known);
+            memo.put(key, NO_SESSION, known);
         }
         Ok(known)
     }

@@ -5,6 +5,7 @@ use crate::decide::{EffectByAnswers, Sink};
 use crate::gate::Gate;
 use crate::live::{Filler, MOST_VALUES};
 use crate::live_attributes::{FEW, LivePath};
+use std::sync::atomic::{Ordering, compiler_fence};
 use ztfast_codes::Code;
 use ztfast_live::{Handle, SessionId};
 use ztfast_pages::monotonic_ns;
@@ -26,15 +27,15 @@ impl Gate {
         values: &[i64],
         sink: &mut N,
     ) -> Code {
-        let path = self.binding.as_ref().map(|binding| binding.live_path);
-        if path == Some(LivePath::Numbers) {
-            return self.by_numbers(session, resource, values, sink);
+        if let Some(binding) = &self.binding {
+            if binding.live_path == LivePath::Numbers {
+                return self.by_numbers(session, resource, values, sink);
+            }
+            if N::BY_ANSWERS && binding.live_path == LivePath::Few {
+                return self.by_few_answers(session, resource, values, sink);
+            }
         }
-        if N::BY_ANSWERS && path == Some(LivePath::Few) {
-            return self.by_few_answers(session, resource, values, sink);
-        }
-        // Where checks ask, a walk may name policies, which reads all values.
-        self.by_texts(path.filter(|_| !N::ALL), session, resource, values, sink)
+        self.by_texts(session, resource, values, sink)
     }
 
     /// Decide where the live attributes are numbers, which name policies as a caller's do.
@@ -43,16 +44,11 @@ impl Gate {
         self.by_live::<FEW, NUMBERS, N>(session, resource, values, sink)
     }
 
-    /// Decide where some live attributes are texts or sets, by this path.
+    /// Decide where some live attributes are texts or sets.
     #[inline(never)]
-    fn by_texts<N: Sink>(
-        &mut self,
-        path: Option<LivePath>,
-        session: SessionId,
-        resource: Handle,
-        values: &[i64],
-        sink: &mut N,
-    ) -> Code {
+    fn by_texts<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
+        // Where checks ask, a walk may name policies, which reads all values.
+        let path = self.binding.as_ref().map(|binding| binding.live_path).filter(|_| !N::ALL);
         let mut answered = EffectByAnswers::default();
         let code = match path {
             Some(_) if N::BY_ANSWERS => return self.by_many_answers(session, resource, values, sink),
@@ -135,13 +131,31 @@ impl Gate {
 }
 
 /// Copy a caller's values. Most are three at most, for which this takes less than a call.
+///
+/// They were stored one by one, just before. A load of two at once would wait until both stores are in the cache, so
+/// fences keep the compiler from joining the loads.
 #[inline(always)]
 #[allow(clippy::inline_always)] // as above
 fn copy(numbers: &mut [i64], values: &[i64]) {
     match (values, &mut *numbers) {
         (&[a], [x, ..]) => *x = a,
-        (&[a, b], [x, y, ..]) => (*x, *y) = (a, b),
-        (&[a, b, third], [x, y, to, ..]) => (*x, *y, *to) = (a, b, third),
-        _ => numbers.iter_mut().zip(values).for_each(|(number, value)| *number = *value),
+        ([a, b], [x, y, ..]) => {
+            *x = *a;
+            compiler_fence(Ordering::SeqCst);
+            *y = *b;
+        }
+        ([a, b, third], [x, y, to, ..]) => {
+            *x = *a;
+            compiler_fence(Ordering::SeqCst);
+            *y = *b;
+            compiler_fence(Ordering::SeqCst);
+            *to = *third;
+        }
+        _ => {
+            for (number, value) in numbers.iter_mut().zip(values) {
+                *number = *value;
+                compiler_fence(Ordering::SeqCst);
+            }
+        }
     }
 }

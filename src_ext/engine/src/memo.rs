@@ -16,9 +16,10 @@ const VALUES: usize = 4;
 const PLACE_BITS: u32 = 4;
 /// The most places of arguments.
 pub(crate) const MOST_PLACES: usize = 1 << PLACE_BITS;
-/// The last token, and the bit above tokens in the keys of values that answer about the principal.
-const MOST_TOKENS: u64 = (1 << (u64::BITS - PLACE_BITS - 1)) - 2;
-const ABOUT_PRINCIPAL: u64 = 1 << (u64::BITS - 1);
+/// The last token.
+const MOST_TOKENS: u64 = (1 << (u64::BITS - PLACE_BITS)) - 2;
+/// Stands for the session of values that answer about no principal. It is no session's number.
+pub(crate) const NO_SESSION: SessionId = SessionId(0);
 
 /// What a value answered.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,7 +43,7 @@ impl Entry {
     /// No value has this key.
     const EMPTY: Self = Self {
         key: Key(u64::MAX),
-        session: SessionId(0),
+        session: NO_SESSION,
         known: Known { answers: Answers { known: 0, holds: 0, fails: 0 }, number: 0, unknown: 0 },
     };
 }
@@ -73,12 +74,6 @@ impl Key {
             return Self::NONE;
         }
         Self(token << PLACE_BITS | place as u64)
-    }
-
-    /// Return the key of a value that answers about a session's principal.
-    #[inline]
-    pub const fn about_principal(self) -> Self {
-        if self.0 == 0 { self } else { Self(self.0 | ABOUT_PRINCIPAL) }
     }
 
     #[inline]
@@ -118,21 +113,14 @@ impl Memo {
         self.version = version;
     }
 
-    /// Return what a value answered.
+    /// Return what a value answered about the principal of a session; [`NO_SESSION`] if it answers about none.
     #[inline]
-    pub fn get(&self, key: Key) -> Option<&Known> {
-        let entry = self.entries.get(key.entry())?;
-        (entry.key == key).then_some(&entry.known)
-    }
-
-    /// Return what a value answered about the principal of a session.
-    #[inline]
-    pub fn get_about(&self, key: Key, session: SessionId) -> Option<&Known> {
+    pub fn get(&self, key: Key, session: SessionId) -> Option<&Known> {
         let entry = self.entries.get(key.entry())?;
         (entry.key == key && entry.session == session).then_some(&entry.known)
     }
 
-    /// Remember what a value answered, for a session.
+    /// Remember what a value answered, as [`Self::get`] returns it.
     #[inline]
     pub fn put(&mut self, key: Key, session: SessionId, known: Known) {
         if let Some(entry) = self.entries.get_mut(key.entry()).filter(|_| key != Key::NONE) {
@@ -156,24 +144,25 @@ mod tests {
         let mut memo = Memo::new(Residence::default()).unwrap();
         let key = |token, place| Key::new(token, place);
         let known = Known { number: 7, ..Known::default() };
-        memo.put(key(5, 2), ONE, known);
-        assert_eq!(number(memo.get(key(5, 2))), Some(7));
-        for other in [key(9, 2), key(5, 10), key(5, 3), key(5, 2).about_principal()] {
-            assert!(memo.get(other).is_none(), "{other:?}");
+        memo.put(key(5, 2), NO_SESSION, known);
+        assert_eq!(number(memo.get(key(5, 2), NO_SESSION)), Some(7));
+        for other in [key(9, 2), key(5, 10), key(5, 3)] {
+            assert!(memo.get(other, NO_SESSION).is_none(), "{other:?}");
         }
         // This one takes its place.
-        memo.put(key(9, 10), ONE, known);
-        assert!(memo.get(key(5, 2)).is_none());
+        memo.put(key(9, 10), NO_SESSION, known);
+        assert!(memo.get(key(5, 2), NO_SESSION).is_none());
     }
 
     #[test]
     fn what_is_about_a_principal_is_known_for_one_session() {
         let mut memo = Memo::new(Residence::default()).unwrap();
-        let key = Key::new(5, 2).about_principal();
+        let key = Key::new(5, 2);
         memo.put(key, ONE, Known { number: 8, ..Known::default() });
-        assert_eq!(number(memo.get_about(key, ONE)), Some(8));
-        assert!(memo.get_about(key, SessionId(4)).is_none());
-        assert!(memo.get(Key::new(5, 2)).is_none());
+        assert_eq!(number(memo.get(key, ONE)), Some(8));
+        for other in [SessionId(4), NO_SESSION] {
+            assert!(memo.get(key, other).is_none(), "{other:?}");
+        }
     }
 
     #[test]
@@ -181,22 +170,22 @@ mod tests {
         let mut memo = Memo::new(Residence::default()).unwrap();
         let key = Key::new(5, 2);
         memo.of(1).put(key, ONE, Known { number: 8, ..Known::default() });
-        assert_eq!(number(memo.of(1).get(key)), Some(8));
-        assert!(memo.of(2).get(key).is_none());
-        assert!(memo.of(1).get(key).is_none());
+        assert_eq!(number(memo.of(1).get(key, ONE)), Some(8));
+        assert!(memo.of(2).get(key, ONE).is_none());
+        assert!(memo.of(1).get(key, ONE).is_none());
     }
 
     #[test]
     fn no_token_is_no_key_and_nothing_is_kept_for_it() {
         let mut memo = Memo::new(Residence::default()).unwrap();
-        for key in [Key::new(0, 1), Key::new((1 << 59) - 1, 1), Key::new(1, 16), Key::new(0, 1).about_principal()] {
+        for key in [Key::new(0, 1), Key::new((1 << 60) - 1, 1), Key::new(1, 16)] {
             assert_eq!(key, Key::NONE);
         }
-        let last = Key::new((1 << 59) - 2, 15).about_principal();
-        assert!(memo.get(last).is_none() && memo.get(Key::NONE).is_none());
-        memo.put(Key::NONE, ONE, Known { number: 8, ..Known::default() });
-        assert!(memo.get(Key::NONE).is_none());
+        let last = Key::new((1 << 60) - 2, 15);
+        assert!(memo.get(last, ONE).is_none() && memo.get(Key::NONE, NO_SESSION).is_none());
+        memo.put(Key::NONE, NO_SESSION, Known { number: 8, ..Known::default() });
+        assert!(memo.get(Key::NONE, NO_SESSION).is_none());
         memo.put(last, ONE, Known { number: 8, ..Known::default() });
-        assert_eq!(number(memo.get(last)), Some(8));
+        assert_eq!(number(memo.get(last, ONE)), Some(8));
     }
 }

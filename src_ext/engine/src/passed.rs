@@ -9,7 +9,7 @@ use crate::checks::Answers;
 use crate::decide::{Determining, EffectByAnswers, EffectOnly, Sink};
 use crate::exit::{Decision, leave};
 use crate::gate::{Call, Gate};
-use crate::memo::{Key, Known, MOST_PLACES, Memo};
+use crate::memo::{Key, Known, MOST_PLACES, Memo, NO_SESSION};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::working::{CallValues, EMPTY_SET};
@@ -258,14 +258,15 @@ impl Answering<'_> {
     #[inline]
     fn number<'v>(&mut self, place: usize, ask: &Ask, given: impl Source<'v>) -> Option<i64> {
         let asks = &self.binding.table.asks;
-        let mut session = None;
+        // What a set answers about the principal depends on who that is.
+        let mut session = NO_SESSION;
         let key = match ask {
             Ask::Number(asked) => return self.asked_number(*asked, given),
             Ask::Set { kind: Tag::Entity, .. } => {
-                let key = self.key_of_entities(&given, place);
-                // What a set answers about the principal depends on who that is.
-                session = asks.principal.then_some(self.session);
-                if asks.principal { key.about_principal() } else { key }
+                if asks.principal {
+                    session = self.session;
+                }
+                self.key_of_entities(&given, place)
             }
             Ask::Text(_) | Ask::Set { .. } => Key::new(given.token(), place),
             Ask::Entity { .. } => Key::new(self.own(given.handle()?).wrapping_add(1), place),
@@ -275,18 +276,14 @@ impl Answering<'_> {
             Ask::Kept => Key::NONE,
         };
         let Some(memo) = self.memo.as_deref() else { return self.asked(ask, place, given) };
-        let known = match session {
-            Some(session) => memo.get_about(key, session),
-            None => memo.get(key),
-        };
-        match known {
+        match memo.get(key, session) {
             Some(known) => {
                 self.answers.join(&known.answers);
                 self.unknown = self.unknown.checked_sub(known.unknown)?;
                 Some(known.number)
             }
             None if key == Key::NONE => self.asked(ask, place, given),
-            None => self.asked_and_remembered(key, ask, place, given),
+            None => self.asked_and_remembered((key, session), ask, place, given),
         }
     }
 
@@ -319,13 +316,19 @@ impl Answering<'_> {
 
     /// Answer the checks that ask for a value, and remember the answers.
     #[inline(never)]
-    fn asked_and_remembered<'v>(&mut self, key: Key, ask: &Ask, place: usize, given: impl Source<'v>) -> Option<i64> {
+    fn asked_and_remembered<'v>(
+        &mut self,
+        (key, session): (Key, SessionId),
+        ask: &Ask,
+        place: usize,
+        given: impl Source<'v>,
+    ) -> Option<i64> {
         let (before, unknown) = (std::mem::take(self.answers), self.unknown);
         let number = self.asked(ask, place, given)?;
         let known = Known { answers: *self.answers, number, unknown: unknown - self.unknown };
         self.answers.join(&before);
         if let Some(memo) = &mut self.memo {
-            memo.put(key, self.session, known);
+            memo.put(key, session, known);
         }
         Some(number)
     }

@@ -26,8 +26,8 @@ const DESK_ORDER_ALLOWED: u64 = limit_within(174, 220);
 const DESK_ORDER_OF_NINE_ALLOWED: u64 = limit_within(353, 360);
 const DESK_ORDER_DENIED: u64 = limit(144);
 const DESK_ORDER_DECIDED: u64 = limit(209);
-const DESK_CANCEL_BY_AGENT: u64 = limit(442);
-const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(1_188);
+const DESK_CANCEL_BY_AGENT: u64 = limit(409);
+const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(1_137);
 const DESK_1_000_ROWS: u64 = limit(61_062);
 
 /// While an entity is killed whose bit is none of the request's; while one is whose bit is; and while the firm is, and
@@ -38,8 +38,8 @@ const DESK_CANCEL_WHILE_THE_FIRM_IS_KILLED: u64 = limit(429);
 
 /// By sessions in a state that processes share, and with live attributes: when a session was proved, and its risk; and
 /// besides, one of its factors.
-const LIVE_TWO_COMPARISONS: u64 = limit_within(297, 300);
-const LIVE_FACTOR: u64 = limit(545);
+const LIVE_TWO_COMPARISONS: u64 = limit_within(292, 300);
+const LIVE_FACTOR: u64 = limit(520);
 
 const fn limit(counted: u64) -> u64 {
     counted + counted * 3 / 100
