@@ -312,7 +312,8 @@ def markdown(report: Report) -> str:
 def _table(title: str, *columns: str) -> Table:
     made = Table(title=title, title_justify="left", title_style="bold", header_style="dim", pad_edge=False, box=None)
     for position, column in enumerate(columns):
-        made.add_column(column, justify="right" if position else "left", no_wrap=True)
+        # Names wrap where there is little room; figures never do, because a part of a figure says something else.
+        made.add_column(column, justify="right" if position else "left", no_wrap=bool(position))
     return made
 
 

@@ -85,6 +85,9 @@ def series(work: Workload, pairs: list[tuple[Session, EntityHandle]], count: int
         Series("allows_code", "allows, condition as code", "c_call", bulk(work.collared.allows, *request, 10), count),
         Series("allows_live", "allows, two comparisons, sessions shared, live attributes", "c_call",
                bulk(work.live.allows, work.proved, work.of_shared, *work.values), count),
+        *(Series(f"allows_beside_{kills}", f"allows, two comparisons, beside {kills} kill{'s' if kills > 1 else ''}",
+                 "c_call", bulk(gate.allows, *of, *work.values), count)
+          for kills, (gate, *of) in work.beside_kills.items()),
         Series("allows_random", "allows, random cells", "c_call_rows",
                over_rows(work.order.allows, pairs, *work.values), count),
         Series("allows_refused", "allows, session revoked", "c_call",

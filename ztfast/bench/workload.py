@@ -12,6 +12,8 @@ __all__ = ["ALGOS", "INSTRUMENTS", "POLICIES", "SCHEMA", "Workload", "bundle", "
 
 ALGOS = 100
 INSTRUMENTS = 100
+KILLS = (1, 64)
+"""The numbers of kills beside which a request is measured. There are bits for 63 entities; more have to share them."""
 
 SCHEMA = """
 entity Desk;
@@ -101,6 +103,8 @@ class Workload:
         shared: The engine whose state lies in a folder, over the policies with those that read live attributes.
         live: Its gate with ``notional`` and ``qty``.
         proved, of_shared: The session and the resource of its request, which has the same values.
+        beside_kills: By the number of other algorithms that are killed: ``order``'s request to an engine of its own, as
+            its gate, session and resource.
 
     >>> work = Workload()
     >>> work.order.allows(work.session, work.resource, *work.values)
@@ -128,3 +132,15 @@ class Workload:
         self.live = self.shared.prepare("order.new", "notional", "qty")
         if not self.live.allows(self.proved, self.of_shared, *self.values):
             raise AssertionError("the measured request with live attributes must be allowed")
+        self.beside_kills = {kills: self._beside(kills) for kills in KILLS}
+
+    def _beside(self, kills: int) -> tuple[ztfast.Gate, ztfast.Session, ztfast.EntityHandle]:
+        """Prepare the request where so many other algorithms are killed."""
+        engine = ztfast.Engine(self.bundle)
+        session = engine.admit(ztfast.Identity('Algo::"a1"', not_after=math.inf))
+        gate, resource = engine.prepare("order.new", "notional", "qty"), engine.resource('Instrument::"i1"')
+        for number in range(2, 2 + kills):
+            engine.kill(f'Algo::"a{number}"', by="bench", reason="to measure the others")
+        if not gate.allows(session, resource, *self.values):
+            raise AssertionError("kills of other algorithms must not stop the measured request")
+        return gate, session, resource
