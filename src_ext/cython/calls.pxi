@@ -251,7 +251,7 @@ cdef int remember(RememberedText *remembered, PyObject *text, Py_ssize_t length,
 
 
 # The last number that is a value's own, and the bit in that of a set whose only text is one of the bundle's: the core
-# takes numbers below twice this bit.
+# takes numbers below four times this bit.
 cdef uint64_t MOST_OWN = (<uint64_t>1 << 57) - 1
 cdef int64_t KNOWN_ALONE = <int64_t>1 << 57
 

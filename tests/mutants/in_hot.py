@@ -85,8 +85,22 @@ MUTANTS = (
     Mutant(
         "hot: a gate notices swaps, and not the kill switch",
         HOT,
-        "if self.shared.disquiet(self.expected) != 0",
-        "if self.shared.version() != self.expected",
+        "(self.shared.disquiet(self.expected) == 0).then_some(QuietGate(self))",
+        "(self.shared.version() == self.expected).then_some(QuietGate(self))",
+        Python("tests/api/test_kill_switch.py"),
+    ),
+    Mutant(
+        "hot: a gate that names policies notices swaps, and not the kill switch",
+        HOT,
+        "let code = if self.shared.disquiet(self.expected) == 0 {",
+        "let code = if self.shared.version() == self.expected {",
+        Python("tests/api/test_kill_switch.py"),
+    ),
+    Mutant(
+        "hot: where a gate is not quiet, it decides as if it were",
+        HOT,
+        "let code = self.catch_up_and_decide(session, resource, values, &mut EffectOnly);",
+        "let code = self.decide_now(session, resource, values, &mut EffectOnly);",
         Python("tests/api/test_kill_switch.py"),
     ),
 )

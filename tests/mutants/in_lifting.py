@@ -1,6 +1,6 @@
 """Mutants of a gate's own table: what is lifted, and how it is merged and read."""
 
-from mutant import Mutant, Python, Rust
+from mutant import FUZZER, Mutant, Python, Rust
 
 LIFT = "engine/src/lift.rs"
 LINEAR = "engine/src/linear.rs"
@@ -28,6 +28,41 @@ CHANGED = Rust(CALLS, "a_change_of_an_entity_in_the_context_is_seen")
 PROPERTY = Rust("engine/src/specialise/tests.rs", "what_is_lifted_decides_as_the_interpreter_does")
 
 MUTANTS = (
+    Mutant(
+        "lines: by known answers, a clause holds without its other intervals",
+        LINES,
+        "self.others == 0 && !self.more",
+        "!self.more",
+        PROPERTY,
+    ),
+    Mutant(
+        "lines: by known answers, a clause holds without what only the walk decides",
+        LINES,
+        "self.others == 0 && !self.more",
+        "self.others == 0",
+        PROPERTY,
+    ),
+    Mutant(
+        "lines: by known answers, unknown results are taken for wanted ones",
+        LINES,
+        "!self.more && answers.are(&self.wanted).is_some()",
+        "!self.more && answers.known < u64::MAX",
+        PROPERTY,
+    ),
+    Mutant(
+        "lines: by known answers, inequalities are left out",
+        LINES,
+        "if (head >> 16) as u16 != 0 && self.is_forbidden([head, link], values)? {",
+        "if (head >> 16) as u16 != 0 && self.is_forbidden([head & 0xFFFF, link], values)? {",
+        FUZZER,
+    ),
+    Mutant(
+        "lines: by known answers, a line does not ask for its wider inequalities",
+        LINES,
+        "if detail.linear.0 != detail.linear.1 {\n            return None;",
+        "if detail.linear.0 > detail.linear.1 {\n            return None;",
+        PROPERTY,
+    ),
     Mutant(
         "lifting: a range of an absent attribute holds",
         LIFT,

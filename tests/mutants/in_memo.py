@@ -26,8 +26,8 @@ MUTANTS = (
     Mutant(
         "memo: answers are another value's",
         MEMO,
-        "(entry.key == key).then_some(&entry.known)",
-        "(entry.key.0 != u64::MAX).then_some(&entry.known)",
+        "(entry.key == key && entry.session == session)",
+        "(entry.key.0 != u64::MAX && entry.session == session)",
         TOKENS,
     ),
     Mutant(

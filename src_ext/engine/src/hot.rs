@@ -49,7 +49,9 @@ enum Step {
     SlowPath,
 }
 
-/// A gate for which nothing is new, begun or killed. It decides once.
+/// A gate for which nothing was new, begun or killed a moment ago. It decides once, and it has to do so at once: it does
+/// not see what is killed or swapped while it is kept.
+#[must_use]
 pub struct QuietGate<'g>(&'g mut Gate);
 
 impl QuietGate<'_> {

@@ -200,7 +200,7 @@ pub(crate) const fn lies_in(value: i64, [low, width]: [u64; 2]) -> bool {
     value.cast_unsigned().wrapping_sub(low) <= width
 }
 
-/// Return whether the value at a place lies in the interval there, if both exist.
+/// Return whether the value at a place lies in the interval there; true where there is no value or no interval.
 #[inline(always)]
 #[allow(clippy::inline_always)] // as above
 fn lies(place: usize, values: &[i64], intervals: &[[u64; 2]]) -> bool {
@@ -401,8 +401,8 @@ impl Lines {
         self.answer_with(cell, values, &mut answers.clone())
     }
 
-    /// Return the answer of a line, if it depends on its box and on clauses of one interval and checks, whose results
-    /// are known.
+    /// Return the answer of a line to values inside of its box, if that depends on its inequalities in 64 bits and on
+    /// clauses of one interval and checks, whose results are known.
     #[inline(always)]
     #[allow(clippy::inline_always)] // as above
     fn answer_of_usual(&self, number: usize, values: &[i64], answers: &Answers) -> Option<u8> {
@@ -444,7 +444,8 @@ impl Lines {
         Some(Code::Default as u8)
     }
 
-    /// Return whether one of a line's inequalities holds.
+    /// Return whether one of a line's inequalities holds. [`Self::inside`] has a loop of its own, because a closure that
+    /// calls this would take registers from gates of many numbers.
     #[inline(never)]
     fn is_forbidden(&self, [head, link]: [u64; HEAD], values: &[i64]) -> Option<bool> {
         let (first, count) = (link as u32 as usize, (head >> 16) as u16 as usize);

@@ -44,7 +44,7 @@ impl Gate {
         self.by_live::<FEW, NUMBERS, N>(session, resource, values, sink)
     }
 
-    /// Decide where some live attributes are texts or sets.
+    /// Decide where some live attributes are texts or sets, or the gate has no table, or does not fit the bundle.
     #[inline(never)]
     fn by_texts<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
         // Where checks ask, a walk may name policies, which reads all values.

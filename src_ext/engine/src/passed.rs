@@ -208,8 +208,14 @@ impl Gate {
             Answering { shared, session, snapshot, binding, brought, answers, memo, unknown: MOST_UNKNOWN };
         let (asks, mut numbers) = (&*binding.table.asks.arguments, [0; MOST_PASSED]);
         let numbers = numbers.get_mut(..asks.len()).filter(|_| values.len() == asks.len())?;
+        let mut read = 0;
         for (place, (number, (ask, value))) in numbers.iter_mut().zip(asks.iter().zip(values)).enumerate() {
             *number = answering.number(place, ask, value)?;
+            read = place + 1;
+        }
+        // An iterator may be shorter than it says.
+        if read != asks.len() {
+            return None;
         }
         let code = self.decide_if_current(session, resource, numbers, &mut by_answers)?;
         // A decision that needs the values was not made.

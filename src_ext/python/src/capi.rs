@@ -78,7 +78,7 @@ unsafe extern "C" fn allows(gate: *mut RawGate, session: u64, resource: u64, dat
     }
 }
 
-// Only `allows` calls these two. That no panic leaves a C function lets it jump to them.
+// Only `allows` calls these two. As no panic leaves a C function, it can jump to them.
 #[inline(never)]
 #[allow(improper_ctypes_definitions)]
 extern "C" fn allows_quietly(gate: QuietGate<'_>, session: SessionId, resource: Handle, values: &[i64]) -> u32 {
