@@ -1,6 +1,6 @@
 """Mutants of a gate's own table: what is lifted, and how it is merged and read."""
 
-from mutant import FUZZER, Mutant, Python, Rust
+from mutant import Mutant, Python, Rust
 
 LIFT = "engine/src/lift.rs"
 LINEAR = "engine/src/linear.rs"
@@ -25,6 +25,7 @@ CALLS = "engine/tests/calls.rs"
 NOT_KEPT = Rust(CALLS, "values_that_are_not_kept_decide_what_they_do_if_they_are")
 LEFT = Rust(CALLS, "values_that_are_not_kept_are_left_to_those_that_are_where_they_must_be")
 CHANGED = Rust(CALLS, "a_change_of_an_entity_in_the_context_is_seen")
+BESIDE_TEXTS = Rust("engine/src/specialise/tests.rs", "inequalities_beside_texts_are_decided_by_known_answers")
 PROPERTY = Rust("engine/src/specialise/tests.rs", "what_is_lifted_decides_as_the_interpreter_does")
 
 MUTANTS = (
@@ -54,7 +55,7 @@ MUTANTS = (
         LINES,
         "if (head >> 16) as u16 != 0 && self.is_forbidden([head, link], values)? {",
         "if (head >> 16) as u16 != 0 && self.is_forbidden([head & 0xFFFF, link], values)? {",
-        FUZZER,
+        BESIDE_TEXTS,
     ),
     Mutant(
         "lines: by known answers, a line does not ask for its wider inequalities",

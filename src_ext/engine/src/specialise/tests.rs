@@ -578,6 +578,32 @@ fn what_is_lifted_decides_as_the_interpreter_does() {
 }
 
 #[test]
+fn inequalities_beside_texts_are_decided_by_known_answers() {
+    let counts = RefCell::new(Counts::default());
+    // The first inequality is in 64 bits within the box; the second is in more.
+    let policies = [
+        (true, "context.a < -7 || context.a > 7 || context.b < -7 || context.b > 7"),
+        (true, "context.a > context.b"),
+        (true, "context.l.containsAll([\"x\", \"y\"])"),
+        (false, "context.l.contains(\"x\")"),
+        (false, "context.o == \"x\" && context.a < 5"),
+    ];
+    let wide = (true, "context.a + context.k.x > 9223372036854775806");
+    for policies in [policies.to_vec(), [&[wide], &policies[..]].concat()] {
+        let policies: Vec<_> = policies.into_iter().map(|(forbid, text)| (forbid, text.to_owned())).collect();
+        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+            cases: 60,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        });
+        let dice = proptest::collection::vec(any::<u64>(), 20 * 40);
+        runner.run(&dice, |dice| check(&counts, &policies, 0, &dice)).unwrap();
+    }
+    let counts = counts.into_inner();
+    assert!(counts.not_run > 100 && counts.walked == 0, "{counts:?}");
+}
+
+#[test]
 fn rows_of_one_pair_of_classes_are_decided_by_inequalities_of_two_columns() {
     // The second permit needs more than intervals and inequalities that forbid.
     for permit in ["context.a >= 0", "context.f"] {
