@@ -17,7 +17,7 @@ from ztfast.bench.workload import Workload
 
 __all__ = ["main"]
 
-ROUNDS = 2_000
+ROUNDS = 20_000
 LIMITS = {"two comparisons": 164, "two comparisons, sessions shared, live attributes": 287}
 """The most instructions of a call: 159 and 279 when they were last counted, and 3 % above."""
 
