@@ -26,6 +26,7 @@ const DESK_ORDER_ALLOWED: u64 = limit_within(174, 220);
 const DESK_ORDER_OF_NINE_ALLOWED: u64 = limit_within(353, 360);
 const DESK_ORDER_DENIED: u64 = limit(144);
 const DESK_ORDER_DECIDED: u64 = limit(209);
+const DESK_ORDER_DENIED_DECIDED: u64 = limit(1_000);
 const DESK_CANCEL_BY_AGENT: u64 = limit(409);
 const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(1_137);
 const DESK_1_000_ROWS: u64 = limit(61_062);
@@ -131,6 +132,10 @@ fn desk_denied() -> Box<Hot> {
 
 fn desk_order_and_policies() -> Box<(Hot, Determining)> {
     with_policies(desk_order())
+}
+
+fn desk_denied_and_policies() -> Box<(Hot, Determining)> {
+    with_policies(desk_denied())
 }
 
 fn desk_agent() -> Box<HotPassing> {
@@ -269,6 +274,12 @@ fn desk_order_decided(given: Box<(Hot, Determining)>) -> (Box<(Hot, Determining)
     determined(given)
 }
 
+#[library_benchmark(config = at_most(DESK_ORDER_DENIED_DECIDED), setup = desk_denied_and_policies)]
+#[bench::hot()]
+fn desk_order_denied_decided(given: Box<(Hot, Determining)>) -> (Box<(Hot, Determining)>, Decision) {
+    determined(given)
+}
+
 #[library_benchmark(config = at_most(DESK_CANCEL_BY_AGENT), setup = desk_agent)]
 #[bench::hot()]
 fn desk_cancel_by_agent(mut passing: Box<HotPassing>) -> (Box<HotPassing>, Option<Decision>) {
@@ -312,6 +323,7 @@ library_benchmark_group!(
         desk_order_denied,
         decide_two_comparisons,
         desk_order_decided,
+        desk_order_denied_decided,
         desk_cancel_by_agent,
         desk_export_by_compliance,
         decide_many_1_000_rows,

@@ -433,14 +433,19 @@ pub(crate) fn time_loads(py: Python<'_>, bytes: usize, count: usize) -> Vec<u32>
     })
 }
 
-/// Return the ticks between `count` readings of the clock with nothing between: the gaps of a spinning thread.
+/// Return `count` times the ticks between two readings of the clock that are at least so many ticks apart, with nothing
+/// between but readings: the gaps of a spinning thread.
 #[pyfunction]
-pub(crate) fn time_nothing(py: Python<'_>, count: usize) -> Vec<u32> {
+pub(crate) fn time_nothing(py: Python<'_>, count: usize, least: u64) -> Vec<u32> {
     py.detach(|| {
         let mut taken = vec![0_u32; count];
         for taken in &mut taken {
             let began = ticks();
-            *taken = u32::try_from(ticks() - began).unwrap_or(u32::MAX);
+            let mut passed = ticks() - began;
+            while passed < least {
+                passed = ticks() - began;
+            }
+            *taken = u32::try_from(passed).unwrap_or(u32::MAX);
         }
         taken
     })

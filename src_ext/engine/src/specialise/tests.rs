@@ -17,6 +17,7 @@ use proptest::sample::select;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::time::{Duration, Instant};
 use ztfast_bundle::{Bundle, CellKind, ClassPair, Program, ResidualView, ValueType, cell_kind, cell_program};
 use ztfast_cedar::{Mode, SourceFile, Sources};
 use ztfast_codes::Code;
@@ -601,6 +602,31 @@ fn inequalities_beside_texts_are_decided_by_known_answers() {
     }
     let counts = counts.into_inner();
     assert!(counts.not_run > 100 && counts.walked == 0, "{counts:?}");
+}
+
+#[test]
+fn what_forks_too_often_is_left_to_the_walk_in_bounded_time() {
+    let counts = RefCell::new(Counts::default());
+    // Each choice doubles the cases, or takes them six times: within a condition, over its parts, and over policies.
+    let either = |n: i64| format!("(context.a + context.b > {n} || context.a - context.k.x > {n})");
+    let any = |n: i64| {
+        let parts = ["context.a", "context.b", "context.c", "context.k.x", "context.k.y", "(-context.a)"];
+        let sums: Vec<String> = parts.iter().map(|part| format!("{part} + context.b * 3 > {n}")).collect();
+        format!("({})", sums.join(" || "))
+    };
+    let joined = |parts: Vec<String>, by: &str| parts.join(by);
+    let within = joined((0..40).map(either).collect(), " && ");
+    let over = format!("!({})", joined((0..30).map(any).collect(), " && "));
+    let policies: Vec<(bool, String)> =
+        (0..60).map(|n| (n % 2 == 0, joined(vec![any(n), any(n + 1)], " && "))).collect();
+    let began = Instant::now();
+    for policies in [vec![(false, within.clone())], vec![(true, over), (false, within)], policies] {
+        let dice: Vec<u64> = (0..20 * 30_u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23)).collect();
+        check(&counts, &policies, 0, &dice).unwrap();
+    }
+    let counts = counts.into_inner();
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(counts.left > 0 && counts.walked > 0, "{counts:?}");
 }
 
 #[test]
