@@ -121,6 +121,31 @@ fn a_full_table_refuses_at_once_and_knows_when_another_process_ends_a_session() 
 }
 
 #[test]
+fn a_state_of_millions_of_sessions_is_used_to_its_last_slot() {
+    let folder = Folder::new();
+    let open = |role| {
+        let capacity = Capacity { sessions: 3_000_000, uids: 64 };
+        State::open(&folder.0, role, capacity, (None, None), None, Clock::Coarse, Residence::default()).unwrap()
+    };
+    let ours = Sessions::of(Arc::new(open(Role::Authority)));
+    let mut admitted = Vec::new();
+    let refused = loop {
+        match ours.admit(Place(admitted.len() % 64), &ENDLESS) {
+            Ok(session) => admitted.push(session),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((refused, admitted.len()), (AdmitError::Full(3_000_000), 3_000_000));
+    let theirs = Sessions::of(Arc::new(open(Role::Decide)));
+    let now_ns = now_ns();
+    assert!((0..).zip(&admitted).all(|(at, &id)| theirs.valid(id, now_ns) == Some(Place(at % 64))));
+    let last = *admitted.last().unwrap();
+    assert!(ours.set(last, SessionStatus::Revoked) && theirs.valid(last, now_ns).is_none());
+    let again = admit(&ours, 7);
+    assert!(again != last && theirs.valid(again, now_ns) == Some(Place(7)), "the slot of the revoked one");
+}
+
+#[test]
 fn claims_of_a_process_that_ended_are_taken_over() {
     let folder = Folder::new();
     let (first, dead) = (folder.authority(), folder.authority());
