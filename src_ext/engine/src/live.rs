@@ -21,16 +21,18 @@ use ztfast_vm::{EntityRef, Request, Scratch, Tag, Value};
 
 /// The most values of a decision with live attributes, theirs included.
 pub(crate) const MOST_VALUES: usize = 80;
-/// The most bytes of the text of an entity's uid.
+/// The most bytes of the text of an entity's uid, and of one that is put together with less memory to clear.
 const MOST_UID: usize = 1 << 10;
+const SHORT_UID: usize = 64;
 
 /// A text of limited length.
-struct Text {
-    bytes: [u8; MOST_UID],
+struct Text<const MOST: usize> {
+    bytes: [u8; MOST],
     len: usize,
 }
 
-impl Write for Text {
+impl<const MOST: usize> Write for Text<MOST> {
+    #[inline]
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let end = self.len + text.len();
         self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
@@ -39,11 +41,24 @@ impl Write for Text {
     }
 }
 
-impl Text {
+/// Return whether Cedar writes a byte of an id as it is. Of others, [`str::escape_debug`] says what it writes.
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\')
+}
+
+impl<const MOST: usize> Text<MOST> {
     /// Write a uid as Cedar does. `None` if it is too long.
+    #[inline]
     fn of_uid((ty, id): (&str, &str)) -> Option<Self> {
-        let mut text = Self { bytes: [0; MOST_UID], len: 0 };
-        write!(text, "{ty}::\"{}\"", id.escape_debug()).ok()?;
+        let mut text = Self { bytes: [0; MOST], len: 0 };
+        text.write_str(ty).ok()?;
+        text.write_str("::\"").ok()?;
+        if id.bytes().all(is_plain) {
+            text.write_str(id).ok()?;
+        } else {
+            write!(text, "{}", id.escape_debug()).ok()?;
+        }
+        text.write_str("\"").ok()?;
         Some(text)
     }
 
@@ -138,10 +153,7 @@ impl Filler<'_> {
             (Ask::Text(asked), LiveAttribute::Market) => {
                 (asked, *live.markets.get(self.market() as usize).ok_or(LOST)?)
             }
-            (Ask::Text(asked), _) => {
-                let uid = self.acted_for()?;
-                (asked, asks.word(asked, uid.as_str(), bundle).ok_or(LOST)?)
-            }
+            (Ask::Text(asked), _) => (asked, self.with_acted_for(|uid| asks.word(asked, uid, bundle).ok_or(LOST))?),
             (Ask::Entity { ty, .. }, _) => return self.entity(ty, place),
             (Ask::Number(asked), LiveAttribute::Time) => {
                 let time_ms = self.shared.wall_ms();
@@ -162,7 +174,7 @@ impl Filler<'_> {
                 if let Some(&Argument::Entity(number)) = self.binding.arguments.get(place) {
                     return self.entity(number, place);
                 }
-                return self.text(self.acted_for()?.as_str(), brought);
+                return self.with_acted_for(|uid| self.text(uid, brought));
             }
             LiveAttribute::Region => return self.name(self.live.region.ok_or(LOST)?, brought),
             LiveAttribute::Channel => match self.live.channel {
@@ -217,11 +229,14 @@ impl Filler<'_> {
         Ok(found.bits().cast_signed())
     }
 
-    /// Return the text of the entity for which the principal acts.
+    /// Use the text of the entity for which the principal acts.
     #[inline(never)]
-    fn acted_for(&self) -> Result<Text, Code> {
+    fn with_acted_for<T>(&self, job: impl FnOnce(&str) -> Result<T, Code>) -> Result<T, Code> {
         let uid = self.snapshot.loaded.uids.get(self.live.on_behalf_of.ok_or(LOST)?).ok_or(Code::UnknownHandle)?;
-        Text::of_uid(uid).ok_or(Code::TooLarge)
+        match Text::<SHORT_UID>::of_uid(uid) {
+            Some(text) => job(text.as_str()),
+            None => job(Text::<MOST_UID>::of_uid(uid).ok_or(Code::TooLarge)?.as_str()),
+        }
     }
 }
 
@@ -384,7 +399,7 @@ impl LiveValues {
                     Some((of, id)) => Some(match ty {
                         ValueType::Entity(name) if **name != **of => return Err(Code::BadValue),
                         ValueType::Entity(_) => Value::entity(builder.entity(of, id).ok_or(Code::BadValue)?),
-                        _ => builder.text(Text::of_uid((of, id)).ok_or(Code::TooLarge)?.as_str()),
+                        _ => builder.text(Text::<MOST_UID>::of_uid((of, id)).ok_or(Code::TooLarge)?.as_str()),
                     }),
                 },
             };
@@ -399,6 +414,27 @@ impl LiveValues {
     #[must_use]
     pub fn on_behalf_of_text(&self) -> Option<String> {
         let (ty, id) = self.on_behalf_of.as_ref()?;
-        Some(Text::of_uid((ty, id))?.as_str().to_owned())
+        Some(Text::<MOST_UID>::of_uid((ty, id))?.as_str().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_is_written_as_its_escapes_say_whatever_its_length() {
+        let of = |ty: &str, id: &str| Text::<SHORT_UID>::of_uid((ty, id)).map(|text| text.as_str().to_owned());
+        for character in (0..=0x2FF_u32).chain([0x200B, 0x1F600]).filter_map(char::from_u32) {
+            for id in [character.to_string(), format!("a{character}b")] {
+                assert_eq!(of("N::User", &id), Some(format!("N::User::\"{}\"", id.escape_debug())), "{id:?}");
+            }
+        }
+        for length in 0..SHORT_UID {
+            let id = "x".repeat(length);
+            let expected = format!("U::\"{id}\"");
+            assert_eq!(of("U", &id), (expected.len() <= SHORT_UID).then_some(expected));
+        }
+        assert!(Text::<MOST_UID>::of_uid(("U", &"x".repeat(MOST_UID))).is_none());
     }
 }
