@@ -100,7 +100,13 @@ class Engine:
         status: int,
         who: tuple[str, str] | None = None,
     ) -> int: ...
-    def renew_sessions(self, meant: tuple[int | None, tuple[str, str] | None, int], not_after_ns: int) -> int: ...
+    def count_sessions(self, meant: tuple[int | None, tuple[str, str] | None, int], status: int) -> int: ...
+    def renew_sessions(
+        self,
+        meant: tuple[int | None, tuple[str, str] | None, int],
+        not_after_ns: int,
+        who: tuple[str, str] | None = None,
+    ) -> int: ...
     def present_sessions(
         self,
         meant: tuple[int | None, tuple[str, str] | None, int],
@@ -108,6 +114,7 @@ class Engine:
         proved_ns: int | None,
         assurance: int | None,
         risk: int | None,
+        who: tuple[str, str] | None = None,
     ) -> int: ...
     def find_session(self, session: int) -> dict[str, Any] | None: ...
     def list_sessions(

@@ -30,7 +30,7 @@ from ztfast.uid import Uid, UidLike
 if TYPE_CHECKING:
     from ztfast import _core
 
-__all__ = ["Sessions", "place_of_state"]
+__all__ = ["Sessions", "count_already", "place_of_state"]
 
 _LOG = logging.getLogger("ztfast")
 
@@ -152,13 +152,13 @@ class Sessions:
             what: A session, or the uid of a principal or of an entity that principals are in.
             ground: A ground, as in :class:`ztfast.Identity`.
             by: Who revokes them. The logger ``"ztfast"`` reports it with the reason, at level INFO, and
-                :meth:`sessions` shows both, in all processes, while the state keeps them: the last 512 calls that
-                changed something.
+                :meth:`sessions` shows both, in all processes, while the state keeps them: see :meth:`notes`.
             reason: Why.
 
         Returns:
-            How many sessions were revoked. When it returns, no process decides by them any more. Sessions that are
-            admitted meanwhile are not among them, nor are those of principals that act on behalf of this one.
+            How many sessions were revoked: not those that were revoked or had expired before. When it returns, no
+            process decides by them any more. Sessions that are admitted meanwhile are not among them, nor are those of
+            principals that act on behalf of this one.
 
         Raises:
             ArgumentError: unless exactly one of ``what`` and ``ground`` is given, or if a text is empty or too long
@@ -188,7 +188,10 @@ class Sessions:
         by: str | None = None,
         reason: str | None = None,
     ) -> int:
-        """Deny every request of sessions, chosen as for :meth:`revoke`, until ``on=False``. Returns how many changed.
+        """Deny every request of sessions, chosen as for :meth:`revoke`, until ``on=False``.
+
+        Returns how many changed: not those that are in quarantine already or, with ``on=False``, are not, nor those
+        that expired or were revoked.
 
         Raises as :meth:`revoke` does, and ArgumentError if ``on`` is neither True nor False.
 
@@ -221,7 +224,8 @@ class Sessions:
             what: As for :meth:`revoke`.
             ground: As for :meth:`revoke`.
             not_after: The end: epoch seconds, an aware ``datetime`` or its ``isoformat()``. ``math.inf`` means no end.
-            by: Who renews them. The logger ``"ztfast"`` reports it with the reason, at level INFO.
+            by: Who renews them. The logger ``"ztfast"`` reports it with the reason, at level INFO, and :meth:`notes`
+                shows both.
             reason: Why.
 
         Returns:
@@ -245,7 +249,7 @@ class Sessions:
         """
         named, meant, said = self._chosen("renew", what, ground, by, reason)
         end_ns = nanoseconds(epoch_seconds("not_after", not_after))
-        changed = self._core.renew_sessions(meant, end_ns)
+        changed = self._core.renew_sessions(meant, end_ns, said)
         _tell("renewed", changed, named, said)
         return changed
 
@@ -274,7 +278,8 @@ class Sessions:
             risk: The risk, from 0 to 100.
             at: When the factors were proved, in epoch seconds, as an aware ``datetime`` or its ``isoformat()``; now by
                 default if factors are given.
-            by: Who says so. The logger ``"ztfast"`` reports it with the reason, at level INFO.
+            by: Who says so. The logger ``"ztfast"`` reports it with the reason, at level INFO, and :meth:`notes` shows
+                both.
             reason: Why.
 
         Returns:
@@ -298,7 +303,7 @@ class Sessions:
         80
         """
         named, meant, said = self._chosen("present", what, ground, by, reason)
-        changed = self._core.present_sessions(meant, *new_proof(factors, assurance, risk, at))
+        changed = self._core.present_sessions(meant, *new_proof(factors, assurance, risk, at), said)
         _tell("given a new proof", changed, named, said)
         return changed
 
@@ -344,6 +349,12 @@ class Sessions:
             return f"one of {session.principal}", (session.id, None, 0), said
         uid = Uid.of(what)
         return str(uid), (None, (uid.type, uid.id), 0), said
+
+
+def count_already(engine: Sessions, what: Session | UidLike | None, ground: str | None, quarantined: bool) -> int:
+    """Return how many sessions, chosen as for :meth:`Engine.quarantine`, are in quarantine, or active, and not over."""
+    _, meant, _ = engine._chosen("quarantine", what, ground, None, None)
+    return engine._core.count_sessions(meant, _QUARANTINED if quarantined else _ACTIVE)
 
 
 def _tell(done: str, changed: int, named: str, said: tuple[str, str] | None) -> None:

@@ -123,12 +123,13 @@ class Note:
     """Who changed sessions, a kill or a market: see :meth:`Engine.notes`.
 
     Attributes:
-        what: What was done: "revoked", "quarantined", "released from quarantine", "killed", "release asked for",
-            "release approved", "released", "market normal", "market volatile" or "market halted".
+        what: What was done: "revoked", "quarantined", "released from quarantine", "renewed", "given a new proof",
+            "killed", "release asked for", "release approved", "released", "market normal", "market volatile" or
+            "market halted".
         of: To what: "firm"; the scope of a kill, a market, a principal, or what principals are in; ``None`` for
             sessions that rest on a ground, and for a uid whose type or id has more than 248 bytes.
-        by: Who did it.
-        reason: Why.
+        by: Who did it; "" if only a reason was given.
+        reason: Why; "" if only a name was given, or by :meth:`Engine.kill_switch`.
         at: When, in epoch seconds.
         sessions: How many sessions changed; 0 for kills and markets.
         kill: The id of the kill; ``None`` for sessions, markets and :meth:`Engine.kill_switch`.
@@ -155,7 +156,7 @@ class Note:
         )
 
 
-_OF_SESSIONS = ("revoked", "quarantined", "released from quarantine")
+_OF_SESSIONS = ("revoked", "quarantined", "released from quarantine", "renewed", "given a new proof")
 
 
 def _uid(parts: tuple[str, str]) -> Uid:

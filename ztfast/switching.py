@@ -242,11 +242,12 @@ class Switching:
         return [Kill._of(told) for told in self._core.switches.kills()]
 
     def notes(self) -> list[Note]:
-        """Return who killed, released, revoked, quarantined and set markets, why and when, the oldest first.
+        """Return who changed kills, markets and sessions, why and when, the oldest first.
 
-        These are the last 512 changes, of all processes of the state, as far as somebody was named: a change of
-        sessions without ``by`` and ``reason`` has no note. A process that is killed between a change and its note
-        leaves none.
+        These are the last 512 kills, releases, revocations and quarantines, and the last 512 other changes: markets,
+        renewals and proofs, which may be many. They are of all processes of the state, as far as somebody was named: a
+        change of sessions without ``by`` and ``reason`` has no note. Nor has what changes nothing, as a market that is
+        set to the state that it has. A process that is killed between a change and its note leaves none.
 
         Raises:
             ForkedError: if the engine was opened before a fork.

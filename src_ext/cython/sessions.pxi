@@ -37,15 +37,15 @@ cdef class Session:
     def revoke(self, /):
         """End the session for ever: every later decision is DENY with code REVOKED.
 
-        Returns whether the session existed and was not revoked before. Raises StateError if the file of the state is
-        gone.
+        Returns whether that ended it: ``False`` if it was revoked or had expired before, or its slot is another's.
+        Raises StateError if the file of the state is gone.
         """
         return self.become(2)
 
     def quarantine(self, on=True, /):
         """Deny every request with code QUARANTINED until ``quarantine(False)``.
 
-        Returns whether the session could be changed; a revoked session cannot. Raises ArgumentError if ``on`` is
+        Returns whether that changed it: ``False`` if it is so already, or is over. Raises ArgumentError if ``on`` is
         neither True nor False, and StateError if the file of the state is gone.
         """
         is_on = plain.flag(on)

@@ -1,4 +1,4 @@
-"""Notes of who killed, released, revoked, quarantined and set markets: what they say, and what they do not."""
+"""Notes of who changed kills, markets and sessions: what they say, and what they do not."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ def test_each_change_has_its_note_in_all_processes(tmp_path: Path) -> None:
         on.market(P1, state, by="ann", reason=f"it is {state}")  # type: ignore[arg-type]
     on.quarantine(ANN, by="ann", reason="odd orders")
     on.quarantine(session, on=False, by="bob", reason="explained")
+    on.renew(ANN, not_after=time.time() + 3_600, by="ann", reason="on duty")
+    on.present(ground="a key", factors=["fido2"], by="bob")
+    on.present(session, risk=7, reason="a report")
     on.revoke(ground="a key", by="eve", reason="key lost")
     on.kill_switch(True)
     on.kill_switch(False)
@@ -49,6 +52,9 @@ def test_each_change_has_its_note_in_all_processes(tmp_path: Path) -> None:
         ("market normal", photo, "ann", "it is normal", 0, None),
         ("quarantined", user, "ann", "odd orders", 1, None),
         ("released from quarantine", user, "bob", "explained", 1, None),
+        ("renewed", user, "ann", "on duty", 1, None),
+        ("given a new proof", None, "bob", "", 1, None),
+        ("given a new proof", user, "", "a report", 1, None),
         ("revoked", None, "eve", "key lost", 1, None),
         ("killed", "firm", "kill_switch", "", 0, None),
         ("released", "firm", "kill_switch", "", 0, None),
@@ -66,6 +72,18 @@ def test_what_changes_nothing_or_names_nobody_has_no_note() -> None:
     on.quarantine(session)
     session.revoke()
     on.revoke(ANN, **WHO)
+    on.renew(ANN, not_after=math.inf, **WHO)
+    on.present(ANN, risk=7, **WHO)
+    again = on.admit(ztfast.Identity(ANN, not_after=math.inf))
+    on.renew(ANN, not_after=math.inf)
+    on.present(ANN, risk=7)
+    on.quarantine(ANN, on=False, **WHO)
+    again.quarantine()
+    on.quarantine(ANN, **WHO)
+    again.renew(not_after=time.time() - 1)
+    on.quarantine(ANN, on=False, **WHO)
+    on.revoke(ANN, **WHO)
+    on.market(P1, "normal", **WHO)
     on.kill_switch(False)
     kill = on.kill(P1, two_persons=True, **WHO)
     (noted,) = on.notes()
@@ -76,18 +94,57 @@ def test_what_changes_nothing_or_names_nobody_has_no_note() -> None:
         lambda: on.release_kill(kill, by="ann", approved_by="Ann", reason="over"),
         lambda: on.release_kill(kill, by="ann", reason="x" * 257),
         lambda: on.kill(P1, by="x" * 129, reason="a test"),
+        lambda: on.renew(ANN, not_after=math.inf, by="x" * 129),
+        lambda: on.present('User::"nobody"', risk=7, reason="x" * 257),
     ):
         with pytest.raises(ztfast.Error):
             wrong()
     assert on.notes() == [noted]
 
 
-def test_the_last_512_notes_are_kept() -> None:
+def test_a_market_that_is_set_to_the_state_that_it_has_has_no_second_note() -> None:
     on = engine()
+    for state in ("normal", "halted", "halted", "volatile", "volatile", "normal", "normal"):
+        on.market(P1, state, by="ann", reason="a test")  # type: ignore[arg-type]
+    assert [note.what for note in on.notes()] == ["market halted", "market volatile", "market normal"]
+    on.market(P1, "halted", by="ann", reason="news")
+    on.market(P1, "halted", by="bob", reason="more news")
+    assert [(market.by, market.reason) for market in on.markets()] == [("bob", "more news")]
+    assert [(note.by, note.reason) for note in on.notes()[3:]] == [("ann", "news")]
+
+
+def test_a_kill_switch_that_is_on_has_no_second_note() -> None:
+    on = engine()
+    for actions in (None, None, ["view"], ["view"], ztfast.ALL_ACTIONS, None):
+        on.kill_switch(True, actions=actions)
+    assert [note.reason for note in on.notes()] == ["", 'Action::"view"', "all actions"]
+
+
+def test_the_last_512_notes_of_each_kind_are_kept() -> None:
+    on = engine()
+    session = on.admit(ztfast.Identity(ANN, not_after=math.inf))
+    on.admit(ztfast.Identity('User::"eve"', not_after=math.inf))
     for number in range(515):
-        on.market(P1, "halted", by="ann", reason=str(number))
-    assert [note.reason for note in on.notes()] == [str(number) for number in range(3, 515)]
-    # Of a uid that is too long, nothing is kept but that there was one.
+        on.quarantine(session, on=number % 2 == 0, by="ann", reason=str(number))
+    wanted = [str(number) for number in range(3, 515)]
+    assert [note.reason for note in on.notes()] == wanted
+    # Neither a feed's states nor renewals and proofs take the places of these.
+    for number in range(515):
+        on.market(P1, "volatile" if number % 2 else "halted", by="feed", reason=f"market {number}")
+    others = [f"market {number}" for number in range(3, 515)]
+    assert [note.reason for note in on.notes()] == wanted + others
+    (info,) = on.sessions(ANN)
+    assert (info.by, info.reason) == ("ann", "514")
+    on.renew('User::"eve"', not_after=math.inf, **WHO)
+    on.kill(**WHO)
+    on.present('User::"eve"', risk=7, **WHO)
+    last = ["renewed", "killed", "given a new proof"]
+    assert [note.what for note in on.notes()[-3:]] == last
+    assert [note.reason for note in on.notes()[:-3]] == wanted[1:] + others[2:]
+
+
+def test_of_a_uid_that_is_too_long_nothing_is_kept_but_that_there_was_one() -> None:
+    on = engine()
     session = on.admit(ztfast.Identity(ztfast.Uid("User", "x" * 249), not_after=math.inf))
     assert on.revoke(session, **WHO) == 1
     assert on.notes()[-1].of is None

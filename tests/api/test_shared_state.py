@@ -200,6 +200,30 @@ def test_revocations_reach_a_principal_a_group_and_a_ground(state: Path, shared:
     assert code(first, bob) != "QUARANTINED"
 
 
+def test_only_sessions_that_change_are_counted(state: Path) -> None:
+    first = engine(state)
+    sessions = [first.admit(identity()) for _ in range(4)]
+    assert first.quarantine(ANN, on=False) == 0
+    assert not sessions[0].quarantine(False)
+    assert sessions[0].quarantine()
+    assert not sessions[0].quarantine()
+    assert first.quarantine(sessions[0]) == 0
+    assert first.quarantine(ANN) == 3
+    assert first.quarantine(ANN) == 0
+    assert sessions[1].revoke()
+    assert not sessions[1].revoke()
+    sessions[2].renew(not_after=time.time() - 1)
+    # One that is over is changed all the same, lest a renewal that is under way keep it alive.
+    assert not sessions[2].revoke()
+    assert code(first, sessions[2]) == "REVOKED"
+    sessions[3].renew(not_after=time.time() - 1)
+    assert first.quarantine(ANN, on=False) == 1
+    assert [code(first, one) for one in sessions] == ["ALLOW", "REVOKED", "REVOKED", "EXPIRED"]
+    assert first.revoke(sessions[3]) == 0
+    assert first.revoke(ANN) == 1
+    assert [code(first, one) for one in sessions] == ["REVOKED"] * 4
+
+
 def test_a_revocation_of_a_session_says_by_whom_and_why(state: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, other = engine(state), engine(None)
     session, again = first.admit(identity()), first.admit(identity())

@@ -166,6 +166,32 @@ def test_a_group_is_known_by_its_bundle(desk: Desk) -> None:
     assert desk.code(bob) == "REVOKED"
 
 
+def test_a_quarantine_that_holds_already_is_no_error_and_no_change(desk: Desk) -> None:
+    ann, bob = desk.admit(ANN), desk.admit(BOB, ground="key")
+    with_bundle = ["--bundle", str(desk.bundle)]
+    assert desk.run("quarantine", BOB, *WHO).returncode == 0
+    for target, named in (
+        ([BOB], BOB),
+        ([hex(bob.id)], f"session {hex(bob.id)[:SECRET]} of {BOB}"),
+        (["--ground", "key"], "ground key"),
+        ([GROUP, *with_bundle], GROUP),
+    ):
+        done = desk.run("quarantine", *target, *WHO)
+        assert (done.returncode, done.stdout) == (0, f"1 session already quarantined: {named}\n")
+        assert desk.json("quarantine", *target, *WHO)["changed"] == 0
+    done = desk.run("quarantine", ANN, "--off", *WHO)
+    assert (done.returncode, done.stdout) == (0, f"1 session not in quarantine: {ANN}\n")
+    assert desk.json("quarantine", hex(ann.id), "--off", *WHO)["changed"] == 0
+    assert [note.what for note in desk.engine.notes()] == ["quarantined"]
+    assert (desk.code(ann), desk.code(bob)) == ("ALLOW", "QUARANTINED")
+    bob.renew(not_after=time.time() - 1)
+    for off in ([], ["--off"]):
+        done = desk.run("quarantine", BOB, *off, *WHO)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "no session was " in done.stderr
+    assert desk.run("revoke", BOB, *WHO).returncode == 1
+
+
 def test_a_quarantine_begins_and_ends(desk: Desk) -> None:
     ann = desk.admit(ANN)
     assert desk.json("quarantine", ANN, *WHO)["changed"] == 1

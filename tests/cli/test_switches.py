@@ -319,7 +319,10 @@ def test_the_log_shows_who_changed_what_and_why(desk: Desk) -> None:
         desk.json("market", "set", AAPL, state, "--by", "eve", "--reason", f"it is {state}")
     desk.json("session", "quarantine", ALGO, "--by", "ann", "--reason", "odd orders")
     desk.json("session", "quarantine", ALGO, "--off", "--by", "bob", "--reason", "explained")
+    desk.json("session", "renew", ALGO, "--not-after", "never", "--by", "ann", "--reason", "on duty")
+    desk.json("session", "present", ALGO, "--risk", "80", "--by", "bob", "--reason", "a report")
     desk.json("session", "revoke", ALGO, "--by", "eve", "--reason", "key\nlost")
+    desk.json("market", "set", AAPL, "normal", "--by", "eve", "--reason", "it is normal")
     notes = desk.json("log")["notes"]
     assert [(note["what"], note["of"], note["by"], note["reason"]) for note in notes] == [
         ("killed", XNAS, "ann", "a test"),
@@ -328,10 +331,19 @@ def test_the_log_shows_who_changed_what_and_why(desk: Desk) -> None:
         ("market normal", AAPL, "eve", "it is normal"),
         ("quarantined", ALGO, "ann", "odd orders"),
         ("released from quarantine", ALGO, "bob", "explained"),
+        ("renewed", ALGO, "ann", "on duty"),
+        ("given a new proof", ALGO, "bob", "a report"),
         ("revoked", ALGO, "eve", "key\nlost"),
     ]
-    assert [note["kill"] for note in notes] == [made["id"]] * 2 + [None] * 5
-    assert [note["sessions"] for note in notes] == [0] * 4 + [1] * 3
+    assert [note["kill"] for note in notes] == [made["id"]] * 2 + [None] * 7
+    assert [note["sessions"] for note in notes] == [0] * 4 + [1] * 5
     text = desk.run("log").stdout
-    for shown in (f"{XNAS} ({made['id'][:8]})", f"1 session of {ALGO}", "market normal", "key\\nlost", "7 changes"):
+    for shown in (
+        f"{XNAS} ({made['id'][:8]})",
+        f"1 session of {ALGO}",
+        "market normal",
+        "key\\nlost",
+        "given a new proof",
+        "9 changes",
+    ):
         assert shown in text

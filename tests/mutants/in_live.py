@@ -10,7 +10,9 @@ SLOT = "live/src/slot.rs"
 REUSE = "live/src/sessions/reuse.rs"
 STATE = "live/src/state.rs"
 OWNERS = "live/src/owners.rs"
+NOTES = "live/src/notes.rs"
 SHARED = "live/src/state/tests.rs"
+COUNTED = "a_status_that_a_session_has_or_that_comes_after_its_end_changes_nothing_that_counts"
 TAKEN = "claims_of_a_process_that_ended_are_taken_over"
 MODEL = "loom/tests/slot.rs"
 REUSED = "a_slot_that_is_reused_is_never_read_half_old_half_new"
@@ -62,8 +64,8 @@ MUTANTS = (
     Mutant(
         "a revoked session is made active again",
         SLOT,
-        "(is_of(state, session, mask) && !revoked).then_some(",
-        "(is_of(state, session, mask) || revoked).then_some(",
+        "(is_of(state, session, mask) && !revoked && is_new).then_some(",
+        "((is_of(state, session, mask) || revoked) && is_new).then_some(",
         Rust(TESTS, "revocation_is_for_good_and_quarantine_is_not"),
     ),
     Mutant(
@@ -306,8 +308,43 @@ MUTANTS = (
         Rust(SHARED, "a_file_that_was_removed_or_replaced_is_noticed_for_good"),
     ),
     Mutant(
+        "a status that a session has already counts as a change",
+        SLOT,
+        "&& !revoked && is_new)",
+        "&& !revoked)",
+        Rust(TESTS, COUNTED),
+    ),
+    Mutant(
+        "a session that has expired counts as changed",
+        SESSIONS,
+        "self.set_status(session, status) && is_live",
+        "self.set_status(session, status) & (is_live | true)",
+        Rust(TESTS, COUNTED),
+    ),
+    Mutant(
+        "a session that has expired keeps its status, though it may be renewed meanwhile",
+        SESSIONS,
+        "self.set_status(session, status) && is_live",
+        "is_live && self.set_status(session, status)",
+        Rust(TESTS, COUNTED),
+    ),
+    Mutant(
+        "a dead process's claim on a note stays with the next one of its number",
+        STATE,
+        "            state.notes().writers().for_each(|writer| state.owners.forget_claim(writer));\n",
+        "",
+        Rust(SHARED, "what_a_dead_process_left_of_a_note_is_written_anew_also_by_who_gets_its_number"),
+    ),
+    Mutant(
+        "notes of markets push out those of kills and revocations",
+        NOTES,
+        "if deed.is_frequent() { frequent } else { usual }",
+        "if deed.is_frequent() { usual } else { usual }",
+        Rust(NOTES, "what_is_done_all_day_pushes_nothing_else_out"),
+    ),
+    Mutant(
         "a session's note is told for a later status",
-        "live/src/notes.rs",
+        NOTES,
         "(found == u64::from(number) && noted.deed == deed)",
         "(found == u64::from(number))",
         Rust(TESTS, "a_note_says_who_gave_a_session_its_status"),

@@ -13,6 +13,13 @@ KILLS = Python("tests/api/test_kills.py")
 
 MUTANTS = (
     Mutant(
+        "markets: a state that one has already counts as a change",
+        MARKET,
+        "Ok(before != state)",
+        "Ok(before != state || !is_normal)",
+        Rust(MARKET, "only_another_state_is_a_change"),
+    ),
+    Mutant(
         "kills: a record is read once, whatever a writer does meanwhile",
         TEXTS,
         "if self.0.load(Ordering::Relaxed) == before {",

@@ -279,34 +279,46 @@ class Histories(RuleBasedStateMachine):
         now = time.time()
         return any(abs(known.not_after - now) < 3 * EDGE_S for known in self.sessions.values())
 
-    def changed(self, which: int, engine: tuple[int, int], what: str, *given: Any, **how: Any) -> Known | None:
+    def changed(self, which: int, engine: tuple[int, int], what: str, **how: Any) -> Known | None:
         """Change a session, and return it if that was possible: it must be while the session is not over."""
         if (number := self.chosen(which)) is None:
             return None
         known, before = self.sessions[number], time.time()
-        error, done = self.attempt(engine, "change", number, what, *given, **how)
+        error, done = self.attempt(engine, "change", number, what, **how)
         if error is not None:
             assert error == "SessionError", done
             assert known.is_over(time.time() + EDGE_S), f"{what}: {done}, but it is {known}"
             return None
-        if what in ("renew", "present"):
-            assert not known.is_over(before - EDGE_S), f"{what} of a session that was over: {known}"
-            return known
-        assert isinstance(done, bool)
-        if not known.is_over(time.time() + EDGE_S):
-            assert done, f"{what} had no effect on {known}"
-        assert not done or known.status != "revoked", f"{what} of a revoked session: {known}"
-        return known if done else None
+        assert not known.is_over(before - EDGE_S), f"{what} of a session that was over: {known}"
+        return known
+
+    def set(self, which: int, engine: tuple[int, int], status: str, what: str, *given: Any) -> None:
+        """Set the status of a session, which must say whether that changed one that is not over."""
+        if (number := self.chosen(which)) is None:
+            return
+        known, before = self.sessions[number], time.time()
+        error, done = self.attempt(engine, "change", number, what, *given)
+        if error is not None:
+            assert error == "SessionError", done
+            assert known.is_over(time.time() + EDGE_S), f"{what}: {done}, but it is {known}"
+            return
+        assert done in self.effects([known], status, before, time.time()), f"{what} is said to be {done} for {known}"
+        if known.status != "revoked":
+            known.status = status
+
+    def effects(self, meant: list[Known], status: str, before: float, after: float) -> range:
+        """Return how many sessions may be said to change if they get a status between two moments."""
+        others = [known for known in meant if known.status != status]
+        surely, perhaps = (sum(not known.is_over(now) for known in others) for now in (after + EDGE_S, before - EDGE_S))
+        return range(surely, perhaps + 1)
 
     @rule(which=WHICH, engine=st.sampled_from(AUTHORITIES))
     def revoke(self, which: int, engine: tuple[int, int]) -> None:
-        if known := self.changed(which, engine, "revoke"):
-            known.status = "revoked"
+        self.set(which, engine, "revoked", "revoke")
 
     @rule(which=WHICH, engine=st.sampled_from(AUTHORITIES), on=st.booleans())
     def quarantine(self, which: int, engine: tuple[int, int], on: bool) -> None:
-        if known := self.changed(which, engine, "quarantine", on):
-            known.status = "quarantined" if on else "active"
+        self.set(which, engine, "quarantined" if on else "active", "quarantine", on)
 
     @rule(which=WHICH, engine=st.sampled_from(AUTHORITIES), life=st.sampled_from(sorted(LIVES)))
     def renew(self, which: int, engine: tuple[int, int], life: str) -> None:
@@ -337,11 +349,18 @@ class Histories(RuleBasedStateMachine):
         if what != "revoke":
             how["on"] = what == "quarantine"
         principal = None if uid is None else f'{uid[0]}::"{uid[1]}"'
-        self.ask(engine, "change_all", "quarantine" if what == "lift" else what, principal, **how)
-        for known in self.sessions.values():
-            is_meant = known.ground == ground if uid is None else self.is_within(engine, known.principal, *uid)
-            if is_meant and known.status != "revoked":
-                known.status = {"revoke": "revoked", "quarantine": "quarantined", "lift": "active"}[what]
+        status = {"revoke": "revoked", "quarantine": "quarantined", "lift": "active"}[what]
+        before = time.time()
+        count = self.ask(engine, "change_all", "quarantine" if what == "lift" else what, principal, **how)
+        meant = [
+            known
+            for known in self.sessions.values()
+            if (known.ground == ground if uid is None else self.is_within(engine, known.principal, *uid))
+        ]
+        assert count in self.effects(meant, status, before, time.time()), f"{what} is said to change {count} of {meant}"
+        for known in meant:
+            if known.status != "revoked":
+                known.status = status
 
     def is_within(self, engine: tuple[int, int], principal: str, ty: str, name: str) -> bool:
         return principal == name if ty == "User" else self.views[engine].team(principal) == name

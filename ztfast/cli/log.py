@@ -1,4 +1,4 @@
-"""``ztfast log``: who killed, released, revoked, quarantined and set markets on a state directory, and why."""
+"""``ztfast log``: who changed kills, markets and sessions on a state directory, and why."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ UNKEPT = "a ground, or of a uid too long to keep"
 
 
 def log_command(state: State, group: Group = None, as_json: Json = False) -> None:
-    """Show who killed, released, revoked, quarantined and set markets, and why: the last 512 changes, the oldest first.
+    """Show who changed kills, markets and sessions, and why, the oldest change first.
 
-    Missing are changes of sessions for which a program named nobody, renewals, and proofs that were presented. The
-    names are those that were given: a state does not check them.
+    These are the last 512 kills, releases, revocations and quarantines, and the last 512 other changes: markets,
+    renewals and proofs. Missing are changes of sessions for which a program named nobody. The names are those that
+    were given: a state does not check them.
 
     [dim]ztfast log --state /run/ztfast/desk[/]
     """

@@ -32,6 +32,7 @@ from ztfast.engine import Engine
 from ztfast.errors import SessionError
 from ztfast.gate import Session
 from ztfast.reports import SessionInfo
+from ztfast.sessions import count_already
 from ztfast.uid import Uid
 
 __all__ = ["session"]
@@ -149,7 +150,8 @@ def revoke_command(
 ) -> None:
     """End sessions for ever. When the command returns, no process decides by them any more.
 
-    If nothing was revoked, that is an error with exit code 1.
+    If nothing was revoked, that is an error with exit code 1, also if all were revoked before: a state forgets
+    sessions that are over.
 
     [dim]ztfast session revoke 'Algo::"a7"' --by ann --reason 'key lost' --state /run/ztfast/desk[/]
     """
@@ -173,14 +175,21 @@ def quarantine_command(
 ) -> None:
     """Deny every request of sessions until the quarantine ends, in all processes.
 
-    If no session was changed, that is an error with exit code 1.
+    If they are in quarantine already (with --off: not in quarantine), nothing changes, and that is no error. If there
+    are none, that is an error with exit code 1.
 
     [dim]ztfast session quarantine 0x2aef0f --by ann --reason 'odd orders' --state /run/ztfast/desk[/]
     """
     who = said(by, reason)
     chosen = Choice(target, ground, opened(state, role="authority", group=group, bundle=bundle))
     count = chosen.engine.quarantine(chosen.what, ground=ground, on=not off, **who)
-    chosen.report("released from quarantine" if off else "quarantined", count, bundle is not None, who, as_json)
+    already = 0 if count else count_already(chosen.engine, chosen.what, ground, quarantined=not off)
+    if already and not as_json:
+        so = "not in quarantine" if off else "already quarantined"
+        say((f"{number(already)} session{'s' if already != 1 else ''} {so}", "bold"), f": {chosen.named}")
+        return
+    done = "released from quarantine" if off else "quarantined"
+    chosen.report(done, count, bundle is not None, who, as_json, may_be_none=already > 0)
 
 
 class Choice:
@@ -210,9 +219,17 @@ class Choice:
             self.what = parsed(target)
             self.named = str(self.what)
 
-    def report(self, what: str, count: int, by_groups: bool, who: dict[str, str], as_json: bool) -> None:
-        """Print how many sessions were changed, and by whom and why; raise if none were."""
-        if not count:
+    def report(
+        self,
+        what: str,
+        count: int,
+        by_groups: bool,
+        who: dict[str, str],
+        as_json: bool,
+        may_be_none: bool = False,
+    ) -> None:
+        """Print how many sessions were changed, and by whom and why; raise if none were, unless there may be none."""
+        if not count and not may_be_none:
             hint = (
                 "" if by_groups or not isinstance(self.what, Uid) else ", and --bundle FILE finds those of its members"
             )

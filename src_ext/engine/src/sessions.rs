@@ -8,8 +8,8 @@ use crate::snapshot::Snapshot;
 use std::io;
 use ztfast_codes::Code;
 use ztfast_live::{
-    Admission, AdmitError, ChangeSessionError, Known, MAX_FACTORS, MAX_NAME, Note, Noted, OTHER_NAMES, OwnedUid, Place,
-    Proof, Role, SessionId, SessionRecord, SessionStatus, StateGone, SwitchError, Wanted,
+    Admission, AdmitError, ChangeSessionError, Deed, Known, MAX_FACTORS, MAX_NAME, Note, Noted, OTHER_NAMES, OwnedUid,
+    Place, Proof, Role, SessionId, SessionRecord, SessionStatus, StateGone, SwitchError, Wanted,
 };
 use ztfast_pages::{Clock, Forked};
 
@@ -201,7 +201,7 @@ impl Shared {
         Ok(self.sessions.check_file()?)
     }
 
-    /// Set a session's status. Return `false` if there is no such session, or it was revoked.
+    /// Set a session's status. Return `false` if there is no such session, or it has the status already, or it is over.
     ///
     /// # Errors
     /// [`SessionError`].
@@ -241,28 +241,71 @@ impl Shared {
         })
     }
 
-    /// Give sessions another end as [`Self::renew`] does. Return how many have it; those that are over stay over.
+    /// Give sessions another end as [`Self::renew`] does. Return how many have it; those that are over stay over. Who
+    /// does it and why is kept for some time.
     ///
     /// # Errors
     /// [`SessionError`]; only after [`SessionError::Busy`] some sessions have changed.
-    pub fn renew_sessions(&self, chosen: Chosen<'_>, not_after_ns: i64) -> Result<usize, SessionError> {
+    pub fn renew_sessions(
+        &self,
+        chosen: Chosen<'_>,
+        not_after_ns: i64,
+        who: Option<(&str, &str)>,
+    ) -> Result<usize, SessionError> {
         self.check_authority("renew sessions")?;
-        Self::change_each(&self.chosen(chosen), |session| self.sessions.renew(session, not_after_ns))
+        let note = self.note_about(chosen, who)?;
+        let done = Self::change_each(&self.chosen(chosen), |session| self.sessions.renew(session, not_after_ns));
+        self.keep_done(note, Deed::Renewed, done)
     }
 
-    /// Record what the principals of sessions have proved anew. Return how many sessions have it.
+    /// Record what the principals of sessions have proved anew. Return how many sessions have it. Who says so and why
+    /// is kept for some time.
     ///
     /// # Errors
     /// [`SessionError`]; only after [`SessionError::Busy`] some sessions have changed.
-    pub fn present_sessions(&self, chosen: Chosen<'_>, proof: &NewProof<'_>) -> Result<usize, SessionError> {
+    pub fn present_sessions(
+        &self,
+        chosen: Chosen<'_>,
+        proof: &NewProof<'_>,
+        who: Option<(&str, &str)>,
+    ) -> Result<usize, SessionError> {
         self.check_authority("change sessions")?;
+        let note = self.note_about(chosen, who)?;
         let sessions = self.chosen(chosen);
         if sessions.is_empty() {
             // Names of factors that no session has take no place.
             return Ok(0);
         }
         let after = self.proof_after(proof)?;
-        Self::change_each(&sessions, |session| self.sessions.present(session, after))
+        let done = Self::change_each(&sessions, |session| self.sessions.present(session, after));
+        self.keep_done(note, Deed::Presented, done)
+    }
+
+    /// Keep a note of sessions that were changed, also if others were not.
+    fn keep_done(
+        &self,
+        note: Option<Note>,
+        deed: Deed,
+        done: Result<usize, SessionError>,
+    ) -> Result<usize, SessionError> {
+        let (Ok(changed) | Err(SessionError::Busy { changed, .. })) = done else { return done };
+        // What changes nothing takes no note's place.
+        if let Some(note) = note.filter(|_| changed > 0) {
+            self.sessions.keep(&note, deed, changed as u64);
+        }
+        done
+    }
+
+    /// Return a note of who changes sessions now, and why; `None` if nobody is named.
+    fn note_about(&self, chosen: Chosen<'_>, who: Option<(&str, &str)>) -> Result<Option<Note>, SessionError> {
+        let Some((by, reason)) = who else { return Ok(None) };
+        let of = match chosen {
+            Chosen::One(session) => self.sessions.record(session).and_then(|record| self.uid_of(record.principal)),
+            Chosen::Within(ty, id) => Some((ty.into(), id.into())),
+            Chosen::Ground(_) => None,
+        };
+        let of = of.map(|(ty, id)| (ty.to_string(), id.to_string()));
+        Ok(Some(Note { of, ..self.sessions.note(by, reason)? }))
     }
 
     fn chosen(&self, chosen: Chosen<'_>) -> Vec<SessionId> {
@@ -289,7 +332,8 @@ impl Shared {
         if busy > 0 { Err(SessionError::Busy { changed, busy }) } else { Ok(changed) }
     }
 
-    /// Set the status of sessions. Return how many changed. Who does it and why is kept with them for some time.
+    /// Set the status of sessions. Return how many changed: not those that have it already or are over. Who does it and
+    /// why is kept with them for some time.
     ///
     /// # Errors
     /// [`SessionError`]; nothing has changed then.
@@ -300,19 +344,24 @@ impl Shared {
         who: Option<(&str, &str)>,
     ) -> Result<usize, SessionError> {
         self.check_authority("revoke sessions")?;
-        let of = match chosen {
-            Chosen::One(session) => self.sessions.record(session).and_then(|record| self.uid_of(record.principal)),
-            Chosen::Within(ty, id) => Some((ty.into(), id.into())),
-            Chosen::Ground(_) => None,
-        };
-        let of = of.map(|(ty, id)| (ty.to_string(), id.to_string()));
-        let note = who.map(|(by, reason)| self.sessions.note(by, reason)).transpose()?.map(|note| Note { of, ..note });
+        let note = self.note_about(chosen, who)?;
         let note = note.as_ref();
         if let Chosen::One(session) = chosen {
             return Ok(usize::from(self.sessions.set_noted(session, status, note)));
         }
         let snapshot = self.snapshot();
         Ok(self.sessions.set_all(status, note, |record| chosen.has(&snapshot, record)))
+    }
+
+    /// Return how many of the chosen sessions have a status and are not over.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn count_sessions(&self, chosen: Chosen<'_>, status: SessionStatus) -> Result<usize, SessionError> {
+        self.check_process()?;
+        self.sessions.check_file()?;
+        let snapshot = self.snapshot();
+        Ok(self.sessions.count(status, |record| chosen.has(&snapshot, record)))
     }
 
     /// Return who revoked a session or put it into quarantine, when and why, if that was said and is still kept.

@@ -7,7 +7,7 @@ use crate::shared::Shared;
 use crate::snapshot::{LoadedBundle, Snapshot};
 use ztfast_live::{
     Deed, FIRM, FOR_ALL, KILLS, Kill, Market, MarketState, Note, OwnedUid, Place, Released, Role, Scope, Stopped,
-    SwitchError, uid_bit, uid_hash,
+    SwitchError, Writer, uid_bit, uid_hash,
 };
 use ztfast_pages::{Forked, Reading};
 use ztfast_vm::{EntityRef, Facts};
@@ -267,16 +267,19 @@ impl Shared {
     }
 
     /// Set the own market state of a resource. Decisions that begin after this returns see it. Return when it was set,
-    /// in nanoseconds since the epoch.
+    /// in nanoseconds since the epoch. Who does it and why is kept for some time if it had another state.
     ///
     /// # Errors
     /// [`KillError`]; nothing has changed then.
     pub fn set_market(&self, uid: (&str, &str), state: MarketState, by: &str, reason: &str) -> Result<i64, KillError> {
         let now = self.check_switches("set markets")?;
-        self.switches.change(now.monotonic, |writer| writer.set_market(uid, state, by, reason, now.wall))??;
-        let of = Some((uid.0.to_owned(), uid.1.to_owned()));
-        let note = Note { by: by.to_owned(), reason: reason.to_owned(), since_ns: now.wall, of };
-        self.sessions.keep(&note, Deed::Market(state), 0);
+        let set = |writer: &Writer<'_>| writer.set_market(uid, state, by, reason, now.wall);
+        // What changes nothing takes no note's place.
+        if self.switches.change(now.monotonic, set)?? {
+            let of = Some((uid.0.to_owned(), uid.1.to_owned()));
+            let note = Note { by: by.to_owned(), reason: reason.to_owned(), since_ns: now.wall, of };
+            self.sessions.keep(&note, Deed::Market(state), 0);
+        }
         Ok(now.wall)
     }
 
@@ -414,16 +417,20 @@ impl Shared {
         };
         let kills: Vec<_> =
             requests.iter().map(|request| self.new_kill(request, &now, true)).collect::<Result<_, KillError>>()?;
-        self.switches.change(now.monotonic, |writer| {
+        let new = self.switches.change(now.monotonic, |writer| {
             let known = writer.kills();
             let is_new = |kill: &&Kill| !known.iter().any(|known| known.by_switch && known.actions == kill.actions);
+            let new = kills.iter().filter(is_new).count();
             // All of them or none.
-            if kills.len() > 1 && known.len() + kills.iter().filter(is_new).count() > KILLS - FOR_ALL {
+            if kills.len() > 1 && known.len() + new > KILLS - FOR_ALL {
                 return Err(SwitchError::ManyKills);
             }
-            kills.iter().try_for_each(|kill| writer.kill(kill).map(|_| ()))
+            kills.iter().try_for_each(|kill| writer.kill(kill).map(|_| ()))?;
+            Ok(new)
         })??;
-        self.sessions.keep(&note, Deed::Killed, 0);
+        if new != 0 {
+            self.sessions.keep(&note, Deed::Killed, 0);
+        }
         Ok(())
     }
 }

@@ -247,7 +247,7 @@ impl MarketRecord {
 type Entry<'a> = (&'a AtomicU64, &'a MarketRecord);
 
 impl Markets {
-    /// Set the own state of a resource. The caller excludes other writers.
+    /// Set the own state of a resource, and return whether it had another one. The caller excludes other writers.
     pub fn set(
         &self,
         (ty, id): (&str, &str),
@@ -255,7 +255,7 @@ impl Markets {
         by: &str,
         reason: &str,
         since_ns: i64,
-    ) -> Result<(), SwitchError> {
+    ) -> Result<bool, SwitchError> {
         must_fit::<31>("the resource's type", ty)?;
         must_fit::<31>("the resource's id", id)?;
         must_fit::<16>("by", by)?;
@@ -264,6 +264,8 @@ impl Markets {
         let (known, spare) = self.find(ty, id);
         let is_normal = state == MarketState::Normal;
         let spare = if known.is_some() || is_normal { None } else { Some(spare.ok_or(SwitchError::ManyMarkets)?) };
+        let record = known.and_then(|at| self.records.get(at));
+        let before = record.map_or(MarketState::Normal, |record| market_of(record.state.load(Ordering::Relaxed)));
         if let Some(at) = known.or(spare).filter(|_| !is_normal) {
             // The bits come first: if this process is killed in between, decisions look for what is not there.
             used::take(&self.used, at);
@@ -283,7 +285,7 @@ impl Markets {
         }
         self.shorten(hash);
         self.settle();
-        Ok(())
+        Ok(before != state)
     }
 
     /// Return the place of a uid, and the first one that could be given to it.
@@ -317,8 +319,8 @@ mod tests {
         (0..).map(|number: u64| number.to_string()).filter(is_there).take(count).collect()
     }
 
-    fn set(markets: &Markets, id: &str, state: MarketState) {
-        markets.set(("I", id), state, "ann", "why", 0).unwrap();
+    fn set(markets: &Markets, id: &str, state: MarketState) -> bool {
+        markets.set(("I", id), state, "ann", "why", 0).unwrap()
     }
 
     fn is_empty(markets: &Markets) -> bool {
@@ -338,6 +340,26 @@ mod tests {
                 set(&markets, &ids[(first + step * 3) % ids.len()], MarketState::Normal);
             }
             assert!(is_empty(&markets), "from {first}");
+        }
+    }
+
+    #[test]
+    fn only_another_state_is_a_change() {
+        use MarketState::{Halted, Normal, Volatile};
+        let (markets, ids) = (Markets::new_box_zeroed().unwrap(), meeting(2));
+        // The second one lies behind the first one, which is normal in between.
+        for (id, state, changes) in [
+            (0, Normal, false),
+            (0, Halted, true),
+            (0, Halted, false),
+            (1, Volatile, true),
+            (0, Normal, true),
+            (0, Normal, false),
+            (1, Volatile, false),
+            (1, Halted, true),
+            (0, Volatile, true),
+        ] {
+            assert_eq!(set(&markets, &ids[id], state), changes, "{id} {state:?}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! Who changed sessions, kills and markets, when and why: the last of these notes, in memory that processes share.
 //!
-//! A session keeps the number of its note. A note is written into the place of the oldest one, so a number may lead to
-//! a younger note, which has another number. What a note speaks of is done before it is written, and a process may be
-//! killed in between, so a note also keeps what was done.
+//! A session keeps the number of its note. A note is written into the place of the oldest one of its kind, so a number
+//! may lead to a younger note, which has another number. What a note speaks of is done before it is written, and a
+//! process may be killed in between, so a note also keeps what was done.
 
 use crate::market::MarketState;
 use crate::owners::{Owners, PATIENT};
@@ -11,7 +11,7 @@ use crate::slot::SessionStatus;
 use crate::texts::{Read, StateWord, Text};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-/// How many notes are kept.
+/// How many notes of each kind are kept: of what stops somebody or lets go on, and of all else.
 pub const NOTES: usize = 512;
 
 /// Who did something, when and why.
@@ -43,10 +43,14 @@ pub enum Deed {
     Released,
     /// A market got this state.
     Market(MarketState),
+    /// Sessions got another end.
+    Renewed,
+    /// Sessions got another proof.
+    Presented,
 }
 
 impl Deed {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Set(SessionStatus::Active),
         Self::Set(SessionStatus::Revoked),
         Self::Set(SessionStatus::Quarantined),
@@ -57,6 +61,8 @@ impl Deed {
         Self::Market(MarketState::Normal),
         Self::Market(MarketState::Volatile),
         Self::Market(MarketState::Halted),
+        Self::Renewed,
+        Self::Presented,
     ];
 
     fn tag(self) -> u64 {
@@ -65,6 +71,15 @@ impl Deed {
 
     fn of_tag(tag: u64) -> Option<Self> {
         Self::ALL.get(usize::try_from(tag).ok()?).copied()
+    }
+
+    /// Return whether a feed or a job may do this all day. Such notes have places of their own, lest they push out who
+    /// killed and revoked.
+    const fn is_frequent(self) -> bool {
+        match self {
+            Self::Market(_) | Self::Renewed | Self::Presented => true,
+            Self::Set(_) | Self::Killed | Self::ReleaseAsked | Self::ReleaseApproved | Self::Released => false,
+        }
     }
 }
 
@@ -83,6 +98,17 @@ pub struct Noted {
 #[derive(zerocopy::FromZeros)]
 #[repr(C, align(64))]
 pub(crate) struct Notes {
+    /// How many notes were begun, of both kinds.
+    begun: AtomicU64,
+    spare: [AtomicU64; 7],
+    /// Those of frequent deeds come last.
+    rings: [Ring; 2],
+}
+
+/// The notes of a kind.
+#[derive(zerocopy::FromZeros)]
+#[repr(C, align(64))]
+struct Ring {
     /// The number of the last note.
     last: AtomicU32,
     spare: [AtomicU32; 15],
@@ -104,14 +130,16 @@ struct NoteRecord {
     ty: Text<31>,
     id: Text<31>,
     detail: AtomicU64,
-    spare: AtomicU64,
+    /// How many notes were begun before this one.
+    place: AtomicU64,
 }
 
 // Without padding, the memory is atomics only, of which any bytes are values.
 const _: () = {
     let texts = size_of::<Text<16>>() + size_of::<Text<32>>() + 2 * size_of::<Text<31>>();
     assert!(size_of::<NoteRecord>() == 6 * 8 + texts);
-    assert!(size_of::<Notes>() == 64 + NOTES * size_of::<NoteRecord>());
+    assert!(size_of::<Ring>() == 64 + NOTES * size_of::<NoteRecord>());
+    assert!(size_of::<Notes>() == 64 + 2 * size_of::<Ring>());
 };
 
 impl Notes {
@@ -121,16 +149,19 @@ impl Notes {
         must_fit::<32>("reason", &note.reason)
     }
 
-    /// Write a note, and return its number; 0 if another process was stopped while it wrote into this place.
+    /// Write a note, and return its number; 0 if a process that lives was stopped while it wrote into this place.
     pub fn write(&self, owners: &Owners, note: &Note, deed: Deed, detail: u64) -> u32 {
+        let ring = self.ring(deed);
         let mut number = 0;
         // 0 is the number of no note.
         while number == 0 {
-            number = self.last.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
+            number = ring.last.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
         }
-        let Some(record) = self.record(number) else { return 0 };
+        let place = self.begun.fetch_add(1, Ordering::AcqRel);
+        let Some(record) = ring.record(number) else { return 0 };
         let Some(claim) = owners.claim(&record.writer, PATIENT) else { return 0 };
         record.state.withdraw();
+        record.place.store(place, Ordering::Relaxed);
         record.number.store(number.into(), Ordering::Relaxed);
         record.since_ns.store(note.since_ns, Ordering::Relaxed);
         record.by.write(&note.by);
@@ -151,29 +182,42 @@ impl Notes {
         if number == 0 {
             return None;
         }
-        let (found, noted) = self.record(number)?.noted()?;
+        let (found, noted) = self.ring(deed).record(number)?.noted(|record| record.number.load(Ordering::Relaxed))?;
         (found == u64::from(number) && noted.deed == deed).then_some(noted.note)
     }
 
     /// List the notes that are kept, the oldest first.
     pub fn list(&self) -> Vec<Noted> {
-        let mut all: Vec<(u64, Noted)> = self.records.iter().filter_map(NoteRecord::noted).collect();
-        // A note gets its number before it is there, so none of these has a later one.
-        let last = self.last.load(Ordering::Acquire);
-        // Numbers start again after the last one.
-        let age = |number: u64| last.wrapping_sub(u32::try_from(number).unwrap_or(last));
-        all.sort_by_key(|(number, _)| std::cmp::Reverse(age(*number)));
+        let place = |record: &NoteRecord| record.place.load(Ordering::Relaxed);
+        let mut all: Vec<(u64, Noted)> = self.records().filter_map(|record| record.noted(place)).collect();
+        all.sort_by_key(|(place, _)| *place);
         all.into_iter().map(|(_, noted)| noted).collect()
     }
 
+    /// Return the words in which writers leave their claims.
+    pub fn writers(&self) -> impl Iterator<Item = &AtomicU64> {
+        self.records().map(|record| &record.writer)
+    }
+
+    fn records(&self) -> impl Iterator<Item = &NoteRecord> {
+        self.rings.iter().flat_map(|ring| &ring.records)
+    }
+
+    const fn ring(&self, deed: Deed) -> &Ring {
+        let [usual, frequent] = &self.rings;
+        if deed.is_frequent() { frequent } else { usual }
+    }
+}
+
+impl Ring {
     fn record(&self, number: u32) -> Option<&NoteRecord> {
         self.records.get(number as usize % NOTES)
     }
 }
 
 impl NoteRecord {
-    /// Copy the note, with its number; `None` if there is none, or it changes all the time.
-    fn noted(&self) -> Option<(u64, Noted)> {
+    /// Copy the note, with what else is asked of its record; `None` if there is none, or it changes all the time.
+    fn noted(&self, also: impl Fn(&Self) -> u64) -> Option<(u64, Noted)> {
         let read = |tag| {
             let note = Note {
                 by: self.by.copy(),
@@ -182,7 +226,7 @@ impl NoteRecord {
                 of: Some((self.ty.copy(), self.id.copy())).filter(|(ty, _)| !ty.is_empty()),
             };
             let noted = |deed| Noted { deed, note, detail: self.detail.load(Ordering::Relaxed) };
-            Some((self.number.load(Ordering::Relaxed), Deed::of_tag(tag).map(noted)?))
+            Some((also(self), Deed::of_tag(tag).map(noted)?))
         };
         match self.state.read(read) {
             Read::Found(found) => found,
@@ -212,7 +256,7 @@ mod tests {
         let wanted = |text: &str| [0, 1, 2].map(|n| Some(note(&format!("{text} {n}"))));
         let old = write("old");
         // As if others had taken all numbers up to those of the same places.
-        notes.last.fetch_add(u32::try_from(NOTES).unwrap() - 3, Ordering::Relaxed);
+        notes.rings[0].last.fetch_add(u32::try_from(NOTES).unwrap() - 3, Ordering::Relaxed);
         assert_eq!(read(old), wanted("old"));
         let young = write("young");
         assert_eq!((read(old), read(young)), ([None, None, None], wanted("young")));
@@ -234,7 +278,7 @@ mod tests {
     #[test]
     fn after_the_last_number_comes_the_first() {
         let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
-        notes.last.store(u32::MAX - 1, Ordering::Relaxed);
+        notes.rings[0].last.store(u32::MAX - 1, Ordering::Relaxed);
         let numbers = [(); 2].map(|()| notes.write(&owners, &note("x"), Set(Revoked), 1));
         assert_eq!(numbers, [u32::MAX, 1]);
         assert!(numbers.iter().all(|&number| notes.read(number, Set(Revoked)) == Some(note("x"))));
@@ -245,7 +289,7 @@ mod tests {
         let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
         assert_eq!(notes.list(), []);
         // The numbers start again meanwhile.
-        notes.last.store(u32::MAX - 4, Ordering::Relaxed);
+        notes.rings.iter().for_each(|ring| ring.last.store(u32::MAX - 4, Ordering::Relaxed));
         let of = |text: &str| Some(("Venue".to_owned(), text.to_owned()));
         let written: Vec<Noted> = (0..)
             .zip(Deed::ALL)
@@ -261,10 +305,26 @@ mod tests {
         notes.write(&owners, &fits, Deed::Killed, 0);
         let listed: Vec<_> = notes.list().into_iter().skip(written.len()).map(|noted| noted.note).collect();
         assert_eq!(listed, [Note { of: None, ..long }, fits]);
+    }
+
+    #[test]
+    fn what_is_done_all_day_pushes_nothing_else_out() {
+        let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
+        let revoked = notes.write(&owners, &note("x"), Set(Revoked), 1);
+        let frequent = [Deed::Market(MarketState::Halted), Deed::Renewed, Deed::Presented];
+        for at in 0..=NOTES {
+            assert_ne!(notes.write(&owners, &note("often"), frequent[at % 3], 0), 0);
+        }
+        assert_eq!(notes.read(revoked, Set(Revoked)), Some(note("x")));
+        assert_eq!((notes.list().len(), &notes.list()[0].note), (1 + NOTES, &note("x")));
         for _ in 0..NOTES {
             notes.write(&owners, &note("y"), Deed::Released, 0);
         }
-        assert!(notes.list().len() == NOTES && notes.list().iter().all(|noted| noted.note == note("y")));
+        let all = notes.list();
+        let (old, young) = all.split_at(NOTES);
+        assert!(old.iter().all(|noted| noted.note == note("often")));
+        assert!(young.len() == NOTES && young.iter().all(|noted| noted.note == note("y")));
+        assert_eq!(notes.read(revoked, Set(Revoked)), None);
     }
 
     #[test]

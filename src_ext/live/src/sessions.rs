@@ -314,7 +314,8 @@ impl Sessions {
         self.mask + 1
     }
 
-    /// Set a session's status. Return `false` if there is no such session, or it was revoked, which is final.
+    /// Set a session's status. Return `false` if there is no such session, or it has the status already, or it is over:
+    /// revocation is final, and one that expired is denied anyway.
     #[must_use]
     pub fn set(&self, session: SessionId, status: SessionStatus) -> bool {
         self.set_noted(session, status, None)
@@ -323,11 +324,23 @@ impl Sessions {
     /// Set a session's status as [`Self::set`] does, and keep with it who did that; `None` for nobody that is named.
     #[must_use]
     pub fn set_noted(&self, session: SessionId, status: SessionStatus, note: Option<&Note>) -> bool {
-        let changed = self.set_status(session, status);
+        let changed = self.set_if_live(session, status);
         if changed {
             self.keep_note(&[session], status, note);
         }
         changed
+    }
+
+    /// Set a session's status, and return whether that changed a session that is not over. One that is over gets it all
+    /// the same: a renewal that found it alive may be under way.
+    fn set_if_live(&self, session: SessionId, status: SessionStatus) -> bool {
+        // Afterwards the slot may be another session's.
+        let is_live = self.slot(session).is_some_and(|slot| !self.is_expired(slot.to_ns.load(Ordering::Acquire)));
+        self.set_status(session, status) && is_live
+    }
+
+    fn is_expired(&self, to_ns: i64) -> bool {
+        to_ns <= self.table.state.clock().now_ns()
     }
 
     fn set_status(&self, session: SessionId, status: SessionStatus) -> bool {
@@ -361,8 +374,8 @@ impl Sessions {
         }
     }
 
-    /// Set the status of every session that `chosen` picks, with a note. Return how many changed. Sessions that are
-    /// admitted meanwhile may be missed.
+    /// Set the status of every session that `chosen` picks, with a note. Return how many changed, as for [`Self::set`].
+    /// Sessions that are admitted meanwhile may be missed.
     #[must_use]
     pub fn set_all(
         &self,
@@ -371,13 +384,20 @@ impl Sessions {
         chosen: impl Fn(&SessionRecord) -> bool,
     ) -> usize {
         let all = self.all();
-        let changed = all.iter().filter(|record| chosen(record) && self.set_status(record.id, status));
+        let changed = all.iter().filter(|record| chosen(record) && self.set_if_live(record.id, status));
         let changed: Vec<SessionId> = changed.map(|record| record.id).collect();
         // What changes nothing takes no note's place.
         if !changed.is_empty() {
             self.keep_note(&changed, status, note);
         }
         changed.len()
+    }
+
+    /// Return how many of the sessions that `chosen` picks have this status and are not over.
+    #[must_use]
+    pub fn count(&self, status: SessionStatus, chosen: impl Fn(&SessionRecord) -> bool) -> usize {
+        let is_counted = |record: &SessionRecord| record.status == status && !self.is_expired(record.to_ns);
+        self.chosen(|record| is_counted(record) && chosen(record)).len()
     }
 
     /// Return a note of who changes something now, and why, for [`Self::set_noted`] and [`Self::keep`].
@@ -390,8 +410,8 @@ impl Sessions {
         Ok(note)
     }
 
-    /// Keep a note of a kill or a market that was changed already. If another process was stopped while it wrote into
-    /// the place of the oldest note, this one is lost.
+    /// Keep a note of what was changed already: a kill, a market, or the ends or the proofs of sessions. If another
+    /// process was stopped while it wrote into the place of the oldest note, this one is lost.
     pub fn keep(&self, note: &Note, deed: Deed, detail: u64) {
         let state = &self.table.state;
         if state.role() == Role::Authority {

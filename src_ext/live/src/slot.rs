@@ -226,11 +226,12 @@ impl SessionSlot {
     }
 
     /// Set the status of a session in a table with this mask. Return `false` if the slot is another session's, or this
-    /// one was revoked, which is final.
+    /// one has the status already, or was revoked, which is final.
     pub fn set(&self, session: SessionId, mask: u64, status: SessionStatus) -> bool {
         let changed = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
             let revoked = state & STATUS_MASK == SessionStatus::Revoked.bits();
-            (is_of(state, session, mask) && !revoked).then_some(session.0 | status.bits())
+            let is_new = state & STATUS_MASK != status.bits();
+            (is_of(state, session, mask) && !revoked && is_new).then_some(session.0 | status.bits())
         });
         changed.is_ok()
     }

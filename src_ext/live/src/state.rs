@@ -315,6 +315,7 @@ impl State {
         let state = Self { resident, mapping, layout, capacity, key, scale, owners, role, file, gone, clock };
         if role == Role::Authority {
             // Claims under this number are those of a process that ended: nobody else can have locked its byte.
+            state.notes().writers().for_each(|writer| state.owners.forget_claim(writer));
             state.details().iter().for_each(|details| state.owners.forget_claim(&details.writer));
         }
         Ok(state)

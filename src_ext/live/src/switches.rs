@@ -666,7 +666,8 @@ impl Writer<'_> {
         Ok(Released::Done)
     }
 
-    /// Set the own state of a resource. Decisions that begin after this returns, in whatever process, see it.
+    /// Set the own state of a resource, and return whether it had another one. Decisions that begin after this returns,
+    /// in whatever process, see it.
     ///
     /// # Errors
     /// [`SwitchError::TooLong`], and [`SwitchError::ManyMarkets`]; nothing has changed then.
@@ -677,7 +678,7 @@ impl Writer<'_> {
         by: &str,
         reason: &str,
         since_ns: i64,
-    ) -> Result<(), SwitchError> {
+    ) -> Result<bool, SwitchError> {
         self.switches.announce_change();
         self.switches.markets.set(uid, state, by, reason, since_ns)
     }

@@ -13,7 +13,7 @@ use crate::exceptions::{engine_error, forked, handle_error, kill_error};
 use crate::gate::{self, Gate};
 use crate::reader::Reader;
 use crate::releasing::Tries;
-use crate::sessions::{self, Given, Meant, Place, session_error, status_of};
+use crate::sessions::{self, Given, Meant, Place, Who, session_error, status_of};
 use crate::switches::Switches;
 use crate::uid::{self, some_of};
 use pyo3::prelude::*;
@@ -169,17 +169,25 @@ impl Engine {
 
     /// Set the status of sessions, by whom and why. Returns how many changed.
     #[pyo3(signature = (meant, status, who=None))]
-    fn set_sessions(&self, py: Python<'_>, meant: Meant, status: u8, who: Option<(String, String)>) -> PyResult<usize> {
+    fn set_sessions(&self, py: Python<'_>, meant: Meant, status: u8, who: Option<Who>) -> PyResult<usize> {
         sessions::set_all(py, &self.inner, &meant, status, who.as_ref())
     }
 
-    /// Give sessions another end. Returns how many have it.
-    fn renew_sessions(&self, py: Python<'_>, meant: Meant, not_after_ns: i64) -> PyResult<usize> {
-        sessions::renew_all(py, &self.inner, &meant, not_after_ns)
+    /// Return how many sessions have a status and are not over.
+    fn count_sessions(&self, py: Python<'_>, meant: Meant, status: u8) -> PyResult<usize> {
+        sessions::count(py, &self.inner, &meant, status)
     }
 
-    /// Record what the principals of sessions have proved anew. What is `None` stays as it is. Returns how many
-    /// sessions have it.
+    /// Give sessions another end, by whom and why. Returns how many have it.
+    #[pyo3(signature = (meant, not_after_ns, who=None))]
+    fn renew_sessions(&self, py: Python<'_>, meant: Meant, not_after_ns: i64, who: Option<Who>) -> PyResult<usize> {
+        sessions::renew_all(py, &self.inner, &meant, not_after_ns, who.as_ref())
+    }
+
+    /// Record what the principals of sessions have proved anew, by whom and why. What is `None` stays as it is. Returns
+    /// how many sessions have it.
+    #[pyo3(signature = (meant, factors, proved_ns, assurance, risk, who=None))]
+    #[allow(clippy::too_many_arguments)] // a proof is of four
     fn present_sessions(
         &self,
         py: Python<'_>,
@@ -188,8 +196,9 @@ impl Engine {
         proved_ns: Option<i64>,
         assurance: Option<u8>,
         risk: Option<u8>,
+        who: Option<Who>,
     ) -> PyResult<usize> {
-        sessions::present_all(py, &self.inner, &meant, factors.as_deref(), (proved_ns, assurance, risk))
+        sessions::present_all(py, &self.inner, &meant, factors.as_deref(), (proved_ns, assurance, risk), who.as_ref())
     }
 
     /// Return a session that some process admitted, as a dict.
@@ -256,8 +265,8 @@ impl Engine {
         py.detach(|| self.inner.knows(ty, id)).map_err(|_| forked(py))
     }
 
-    /// Set a session's status: 1 active, 2 revoked, 3 quarantined. Returns `False` if there is no such session or it
-    /// was revoked.
+    /// Set a session's status: 1 active, 2 revoked, 3 quarantined. Returns `False` if there is no such session, or it
+    /// has the status already, or it is over.
     fn set_session(&self, py: Python<'_>, session: u64, status: u8) -> PyResult<bool> {
         py.detach(|| self.inner.set_session(SessionId(session), status_of(status)))
             .map_err(|error| session_error(py, &error))

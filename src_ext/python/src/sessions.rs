@@ -105,14 +105,22 @@ pub(crate) fn present(
     done.map_err(|error| session_error(py, &error))
 }
 
+/// Who changes sessions, and why.
+pub(crate) type Who = (String, String);
+
+fn told(who: Option<&Who>) -> Option<(&str, &str)> {
+    who.map(|(by, reason)| (&**by, &**reason))
+}
+
 /// Give sessions another end. Return how many have it.
 pub(crate) fn renew_all(
     py: Python<'_>,
     engine: &ztfast_engine::Engine,
     meant: &Meant,
     not_after_ns: i64,
+    who: Option<&Who>,
 ) -> PyResult<usize> {
-    let done = py.detach(|| engine.renew_sessions(meant.chosen(), not_after_ns));
+    let done = py.detach(|| engine.renew_sessions(meant.chosen(), not_after_ns, told(who)));
     done.map_err(|error| session_error(py, &error))
 }
 
@@ -123,10 +131,11 @@ pub(crate) fn present_all(
     meant: &Meant,
     factors: Option<&[String]>,
     (proved_ns, assurance, risk): (Option<i64>, Option<u8>, Option<u8>),
+    who: Option<&Who>,
 ) -> PyResult<usize> {
     let names: Option<Vec<&str>> = factors.map(|names| names.iter().map(String::as_str).collect());
     let proof = NewProof { factors: names.as_deref(), proved_ns, assurance, risk };
-    let done = py.detach(|| engine.present_sessions(meant.chosen(), &proof));
+    let done = py.detach(|| engine.present_sessions(meant.chosen(), &proof, told(who)));
     done.map_err(|error| session_error(py, &error))
 }
 
@@ -150,11 +159,16 @@ pub(crate) fn set_all(
     engine: &ztfast_engine::Engine,
     meant: &Meant,
     status: u8,
-    who: Option<&(String, String)>,
+    who: Option<&Who>,
 ) -> PyResult<usize> {
-    let who = who.map(|(by, reason)| (&**by, &**reason));
-    let done = py.detach(|| engine.set_sessions(meant.chosen(), status_of(status), who));
+    let done = py.detach(|| engine.set_sessions(meant.chosen(), status_of(status), told(who)));
     done.map_err(|error| session_error(py, &error))
+}
+
+/// Return how many sessions have a status and are not over.
+pub(crate) fn count(py: Python<'_>, engine: &ztfast_engine::Engine, meant: &Meant, status: u8) -> PyResult<usize> {
+    let counted = py.detach(|| engine.count_sessions(meant.chosen(), status_of(status)));
+    counted.map_err(|error| session_error(py, &error))
 }
 
 /// Return the status that Python's number stands for.

@@ -37,6 +37,8 @@ const fn name_of(deed: Deed) -> &'static str {
         Deed::Market(MarketState::Normal) => "market normal",
         Deed::Market(MarketState::Volatile) => "market volatile",
         Deed::Market(MarketState::Halted) => "market halted",
+        Deed::Renewed => "renewed",
+        Deed::Presented => "given a new proof",
     }
 }
 

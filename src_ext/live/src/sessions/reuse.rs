@@ -9,7 +9,7 @@ fn an_id_without_a_tag_is_no_session() {
     let sessions = Sessions::new(2, Residence::default()).unwrap();
     for id in [0, 1] {
         assert_eq!(sessions.check(SessionId(id), 15), Err(Code::UnknownSession));
-        assert!(!sessions.set(SessionId(id), SessionStatus::Revoked));
+        assert!(!sessions.set_status(SessionId(id), SessionStatus::Revoked));
     }
 }
 
@@ -17,7 +17,7 @@ fn an_id_without_a_tag_is_no_session() {
 fn a_revoked_session_is_known_to_be_while_other_slots_are_free() {
     let sessions = Sessions::new(3, Residence::default()).unwrap();
     let gone = admit(&sessions, 1, 15).unwrap();
-    assert!(sessions.set(gone, SessionStatus::Revoked));
+    assert!(sessions.set_status(gone, SessionStatus::Revoked));
     for _ in 0..2 {
         admit(&sessions, 2, 15).unwrap();
         assert_eq!(sessions.check(gone, 15), Err(Code::Revoked));
@@ -31,7 +31,7 @@ fn of_two_revoked_sessions_the_one_that_was_revoked_first_gives_way() {
     let sessions = Sessions::new(2, Residence::default()).unwrap();
     let [last, first] = [1, 2].map(|place| admit(&sessions, place, 15).unwrap());
     for session in [first, last] {
-        assert!(sessions.set(session, SessionStatus::Revoked));
+        assert!(sessions.set_status(session, SessionStatus::Revoked));
     }
     admit(&sessions, 3, 15).unwrap();
     assert_eq!(sessions.check(first, 15), Err(Code::UnknownSession));
@@ -55,7 +55,7 @@ fn a_slot_that_was_given_on_is_not_taken_for_what_it_was() {
     // Its end is still listed when a session is revoked and its slot given on.
     let sessions = Sessions::new(1, Residence::default()).unwrap();
     let first = admit_as(&sessions, 1, &until(30), &at(15)).unwrap();
-    assert!(sessions.set(first, SessionStatus::Revoked));
+    assert!(sessions.set_status(first, SessionStatus::Revoked));
     let second = admit_as(&sessions, 2, &until(50), &at(16)).unwrap();
     assert_eq!(admit_as(&sessions, 3, &until(60), &at(31)), Err(AdmitError::Full(1)));
     assert_eq!(sessions.check(second, 31), Ok(Place(2)));
@@ -73,7 +73,7 @@ fn principals_are_needed_until_their_sessions_are_over() {
     let over = Admission { not_after_ns: now.wall - 1_000_000_000, ..endless };
     admit_as(&sessions, 1, &over, &now).unwrap();
     let [_, revoked, quarantined] = [2, 3, 4].map(|place| admit_as(&sessions, place, &endless, &now).unwrap());
-    assert!(sessions.set(revoked, SessionStatus::Revoked));
-    assert!(sessions.set(quarantined, SessionStatus::Quarantined));
+    assert!(sessions.set_status(revoked, SessionStatus::Revoked));
+    assert!(sessions.set_status(quarantined, SessionStatus::Quarantined));
     assert_eq!(sessions.principals(), HashSet::from([Place(2), Place(4)]));
 }

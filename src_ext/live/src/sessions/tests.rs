@@ -48,7 +48,7 @@ fn ids_that_were_never_given_are_unknown() {
     let forged = (0..64).map(|bit| session.0 ^ 1 << bit);
     for id in [0, 1, 2, 3, 1 << 62, 2 << 62, 3 << 62, u64::MAX, 0xFFFF_FFFF].into_iter().chain(forged) {
         assert_eq!(sessions.check(SessionId(id), 15), Err(Code::UnknownSession), "{id:#x}");
-        assert!(!sessions.set(SessionId(id), SessionStatus::Active), "{id:#x}");
+        assert!(!sessions.set_status(SessionId(id), SessionStatus::Active), "{id:#x}");
     }
 }
 
@@ -61,7 +61,7 @@ fn sessions_of_another_table_are_unknown() {
         for (table, foreign) in [(&tables[0], ids[1]), (&tables[1], ids[0])] {
             assert_eq!(table.check(foreign, 15), Err(Code::UnknownSession));
             for status in [SessionStatus::Revoked, SessionStatus::Quarantined, SessionStatus::Active] {
-                assert!(!table.set(foreign, status));
+                assert!(!table.set_status(foreign, status));
             }
         }
         for (table, own) in tables.iter().zip(ids) {
@@ -77,7 +77,7 @@ fn each_admission_has_a_tag_of_its_own() {
     for _ in 0..if cfg!(miri) { 20 } else { 1_000 } {
         let session = admit(&sessions, 7, 15).unwrap();
         assert!(session.0 >> 62 == 0 && session.0 != 0 && given.insert(session.0));
-        assert!(sessions.set(session, SessionStatus::Revoked));
+        assert!(sessions.set_status(session, SessionStatus::Revoked));
     }
     for id in given {
         assert_ne!(sessions.check(SessionId(id), 15), Ok(Place(7)));
@@ -88,12 +88,13 @@ fn each_admission_has_a_tag_of_its_own() {
 fn revocation_is_for_good_and_quarantine_is_not() {
     let sessions = Sessions::new(4, Residence::default()).unwrap();
     let session = admit(&sessions, 7, 0).unwrap();
-    assert!(sessions.set(session, SessionStatus::Quarantined));
+    assert!(sessions.set_status(session, SessionStatus::Quarantined));
     assert_eq!(sessions.check(session, 15), Err(Code::Quarantined));
-    assert!(sessions.set(session, SessionStatus::Active));
+    assert!(sessions.set_status(session, SessionStatus::Active));
     assert_eq!(sessions.check(session, 15), Ok(Place(7)));
-    assert!(sessions.set(session, SessionStatus::Revoked));
-    assert!(!sessions.set(session, SessionStatus::Active));
+    assert!(sessions.set_status(session, SessionStatus::Revoked));
+    assert!(!sessions.set_status(session, SessionStatus::Active));
+    assert!(!sessions.set_status(session, SessionStatus::Quarantined));
     assert_eq!(sessions.check(session, 15), Err(Code::Revoked));
 }
 
@@ -103,7 +104,7 @@ fn a_full_table_reuses_what_is_over_and_old_ids_stay_dead() {
     let first = admit(&sessions, 1, 15).unwrap();
     let second = admit(&sessions, 2, 15).unwrap();
     assert_eq!(admit(&sessions, 3, 15), Err(AdmitError::Full(2)));
-    assert!(sessions.set(first, SessionStatus::Revoked));
+    assert!(sessions.set_status(first, SessionStatus::Revoked));
     let third = admit(&sessions, 3, 15).unwrap();
     assert_eq!(sessions.check(third, 15), Ok(Place(3)));
     assert_eq!(sessions.check(first, 15), Err(Code::UnknownSession));
@@ -237,7 +238,7 @@ fn the_first_revoked_gives_way_first_and_lists_stay_short() {
         if live.len() == 3 {
             // The slot of the session revoked last is not reused yet.
             let gone = live.pop_front().unwrap();
-            assert!(sessions.set(gone, SessionStatus::Revoked));
+            assert!(sessions.set_status(gone, SessionStatus::Revoked));
             assert_eq!(code(&sessions, gone, &clocks(1_010, 10, 0)), Code::Revoked, "{round}");
         }
     }
@@ -317,6 +318,23 @@ fn the_keeper_drops_kills_whose_time_is_over() {
 }
 
 #[test]
+fn a_status_that_a_session_has_or_that_comes_after_its_end_changes_nothing_that_counts() {
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let endless = Admission { not_after_ns: i64::MAX, ..ADMISSION };
+    let [one, other] = [1, 2].map(|place| admit_as(&sessions, place, &endless, &at(15)).unwrap());
+    let over = admit(&sessions, 3, 15).unwrap();
+    for status in [SessionStatus::Quarantined, SessionStatus::Active, SessionStatus::Revoked] {
+        assert_eq!(sessions.set_all(status, None, |record| record.id != other), 1, "{status:?}");
+        assert_eq!(sessions.set_all(status, None, |record| record.id != other), 0, "{status:?}");
+        assert!(!sessions.set(one, status) && !sessions.set_status(one, status), "{status:?}");
+        assert_eq!(sessions.count(status, |record| record.id == one), 1);
+        assert_eq!(sessions.count(status, |record| record.id == over), 0);
+        // Who renews it meanwhile does not keep it alive.
+        assert_eq!(sessions.record(over).unwrap().status, status);
+    }
+}
+
+#[test]
 #[cfg_attr(miri, ignore = "Miri takes minutes for it; it runs the tests of notes themselves")]
 fn a_note_says_who_gave_a_session_its_status() {
     let sessions = Sessions::new(2, Residence::default()).unwrap();
@@ -325,7 +343,8 @@ fn a_note_says_who_gave_a_session_its_status() {
         sessions.note_of(&record).map(|note| (note.by, note.reason))
     };
     let text = |by: &str, reason: &str| Some((by.to_owned(), reason.to_owned()));
-    let [one, other] = [1, 2].map(|place| admit(&sessions, place, 15).unwrap());
+    let endless = Admission { not_after_ns: i64::MAX, ..ADMISSION };
+    let [one, other] = [1, 2].map(|place| admit_as(&sessions, place, &endless, &at(15)).unwrap());
     assert_eq!((said(one), said(other)), (None, None));
     let note = sessions.note("ann", "odd orders").unwrap();
     assert_eq!(sessions.set_all(SessionStatus::Quarantined, Some(&note), |_| true), 2);
@@ -336,7 +355,9 @@ fn a_note_says_who_gave_a_session_its_status() {
     assert!(sessions.set_noted(other, SessionStatus::Revoked, sessions.note("bob", "").ok().as_ref()));
     assert_eq!(said(other), text("bob", ""));
     // A process may be killed after the status and before the note, and another caller's status may come before it.
-    assert!(sessions.set_noted(one, SessionStatus::Quarantined, Some(&note)));
+    assert!(!sessions.set_noted(one, SessionStatus::Quarantined, Some(&note)) && said(one).is_none());
+    assert!(sessions.set(one, SessionStatus::Active));
+    assert!(sessions.set_noted(one, SessionStatus::Quarantined, Some(&note)) && said(one).is_some());
     assert!(sessions.set_status(one, SessionStatus::Active) && said(one).is_none());
     assert!(sessions.set_noted(one, SessionStatus::Quarantined, sessions.note("bob", "").ok().as_ref()));
     sessions.keep_note(&[one], SessionStatus::Revoked, Some(&note));

@@ -160,6 +160,36 @@ fn claims_of_a_process_that_ended_are_taken_over() {
 }
 
 #[test]
+fn what_a_dead_process_left_of_a_note_is_written_anew_also_by_who_gets_its_number() {
+    use crate::notes::{Deed, NOTES, Note};
+    let folder = Folder::new();
+    let note = |by: &str| Note { by: by.to_owned(), reason: String::new(), since_ns: 7, of: None };
+    let write = |sessions: &Sessions, by: &str| {
+        let began = std::time::Instant::now();
+        for deed in [Deed::Released, Deed::Renewed] {
+            (0..NOTES).for_each(|_| sessions.keep(&note(by), deed, 0));
+        }
+        // A record that somebody holds is waited for.
+        assert!(began.elapsed() < crate::owners::PATIENT, "{:?}", began.elapsed());
+        assert_eq!(sessions.notes().iter().filter(|noted| noted.note.by == by).count(), 2 * NOTES, "{by}");
+    };
+    // One that lives on finds by the lock that the other one has ended; the next one has that one's number.
+    let (first, dead) = (folder.authority(), folder.authority());
+    let claim = |dead: &Sessions| {
+        for writer in dead.state().notes().writers() {
+            assert!(dead.state().owners.claim(writer, Duration::ZERO).is_some());
+        }
+    };
+    claim(&dead);
+    drop(dead);
+    write(&first, "first");
+    let dead = folder.authority();
+    claim(&dead);
+    drop(dead);
+    write(&folder.authority(), "next");
+}
+
+#[test]
 fn a_slot_left_half_written_is_given_to_another_session() {
     let folder = Folder::new();
     let (first, dead) = (folder.authority(), folder.authority());

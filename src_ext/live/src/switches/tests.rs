@@ -263,9 +263,9 @@ fn one_market_too_many_is_refused() {
     let switches = switches();
     let writer = write(&switches);
     let set = |id: usize, state| writer.set_market(("I", &id.to_string()), state, "ann", "why", 3);
-    (0..MARKETS).for_each(|id| set(id, MarketState::Halted).unwrap());
+    (0..MARKETS).for_each(|id| assert_eq!(set(id, MarketState::Halted), Ok(true)));
     assert_eq!(set(MARKETS, MarketState::Volatile), Err(SwitchError::ManyMarkets));
-    assert_eq!(set(MARKETS, MarketState::Normal), Ok(()));
+    assert_eq!(set(MARKETS, MarketState::Normal), Ok(false));
     assert_eq!(switches.markets().len(), MARKETS);
     set(3, MarketState::Normal).unwrap();
     set(MARKETS, MarketState::Volatile).unwrap();
@@ -392,7 +392,9 @@ fn threads_see_whole_kills_and_what_was_done_before() {
                         assert!(!stops(switches, new, (by, &name)), "{name} does not go on");
                         let state = if round % 9 == 0 { MarketState::Normal } else { MarketState::Halted };
                         let market = ("Instrument", by);
-                        guarded(&|| switches.writer(NOW).set_market(market, state, &name, &name, 0).unwrap());
+                        guarded(&|| {
+                            switches.writer(NOW).set_market(market, state, &name, &name, 0).unwrap();
+                        });
                         assert_eq!(switches.market("Instrument", by), state);
                     }
                 })

@@ -202,7 +202,7 @@ impl<'b> Switching<'b> {
         let set =
             |writer: &ztfast_live::Writer<'_>| writer.set_market(("Market", id), state_in(to), "ann", "a test", 0);
         let now = match self.board.change(monotonic_ns(), set) {
-            Ok(Ok(())) => to,
+            Ok(Ok(_)) => to,
             Ok(Err(error)) => return Err(format!("market {id}: {error}")),
             Err(_) => from,
         };

@@ -60,7 +60,7 @@ impl Switching {
     fn make(self, board: &Switchboard) {
         let released = |id: u64, by: &str| board.change(NOW_NS, |writer| writer.release(id, by, None)).unwrap();
         let killed = |kill: &Kill| board.change(NOW_NS, |writer| writer.kill(kill)).unwrap();
-        let set = |uid, state| set(board, uid, state, "child").unwrap();
+        let set = |uid, state| assert!(set(board, uid, state, "child").unwrap());
         match self {
             Self::KillFirm | Self::KillVenue | Self::KillAgain => assert!(killed(&self.new_kill()).is_ok()),
             Self::Release => assert_eq!(released(2, "child"), Ok(Released::Done)),
@@ -137,7 +137,7 @@ fn market(uid: (&str, &str), state: MarketState, by: &str) -> Market {
     Market { uid, state, by, reason, since_ns: 7 }
 }
 
-fn set(board: &Switchboard, uid: (&str, &str), state: MarketState, by: &str) -> Result<(), SwitchError> {
+fn set(board: &Switchboard, uid: (&str, &str), state: MarketState, by: &str) -> Result<bool, SwitchError> {
     board.change(NOW_NS, |writer| writer.set_market(uid, state, by, &format!("reason of {by}"), 7)).unwrap()
 }
 
