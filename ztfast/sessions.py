@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import grp
-import logging
 import os
 import re
 from collections.abc import Iterable
@@ -23,8 +22,8 @@ from ztfast.identities import (
     plain_ground,
 )
 from ztfast.reports import SessionInfo
-from ztfast.shown import one_line, refused
-from ztfast.switches import text_of
+from ztfast.shown import refused
+from ztfast.telling import ACTIVE, DONE, QUARANTINED, REVOKED, said_of, tell
 from ztfast.uid import Uid, UidLike
 
 if TYPE_CHECKING:
@@ -32,13 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Sessions", "count_already", "place_of_state"]
 
-_LOG = logging.getLogger("ztfast")
-
 _DIGITS = re.compile(r"0[xX]([0-9a-fA-F]{0,16})")
-
-_REVOKED, _QUARANTINED, _ACTIVE = 2, 3, 1
-_DONE = {_REVOKED: "revoked", _QUARANTINED: "quarantined", _ACTIVE: "released from quarantine"}
-
 
 _Meant = tuple[int | None, tuple[str, str] | None, int]
 """A session's id; a principal or what principals are in; the number of a ground."""
@@ -176,7 +169,7 @@ class Sessions:
         >>> engine.decide(session, "view", 'Photo::"p1"').code
         'REVOKED'
         """
-        return self._set("revoke", what, ground, _REVOKED, by, reason)
+        return self._set("revoke", what, ground, REVOKED, by, reason)
 
     def quarantine(
         self,
@@ -206,7 +199,7 @@ class Sessions:
         is_on = plain.flag(on)
         if is_on is None:
             raise refused("quarantine: on", "True or False", on)
-        return self._set("quarantine", what, ground, _QUARANTINED if is_on else _ACTIVE, by, reason)
+        return self._set("quarantine", what, ground, QUARANTINED if is_on else ACTIVE, by, reason)
 
     def renew(
         self,
@@ -250,7 +243,8 @@ class Sessions:
         named, meant, said = self._chosen("renew", what, ground, by, reason)
         end_ns = nanoseconds(epoch_seconds("not_after", not_after))
         changed = self._core.renew_sessions(meant, end_ns, said)
-        _tell("renewed", changed, named, said)
+        if said is not None:
+            tell("renewed", changed, named, said)
         return changed
 
     def present(
@@ -304,7 +298,8 @@ class Sessions:
         """
         named, meant, said = self._chosen("present", what, ground, by, reason)
         changed = self._core.present_sessions(meant, *new_proof(factors, assurance, risk, at), said)
-        _tell("given a new proof", changed, named, said)
+        if said is not None:
+            tell("given a new proof", changed, named, said)
         return changed
 
     def _set(
@@ -318,7 +313,7 @@ class Sessions:
     ) -> int:
         named, meant, said = self._chosen(method, what, ground, by, reason)
         changed = self._core.set_sessions(meant, status, said)
-        _tell(_DONE[status], changed, named, said or ("", ""))
+        tell(DONE[status], changed, named, said or ("", ""))
         return changed
 
     def _chosen(
@@ -332,9 +327,7 @@ class Sessions:
         """Check which sessions are meant, by whom and why; return their name for messages, and both for the core."""
         if (what is None) == (ground is None):
             raise refused(method, "a session, a principal or ground=, one of them", what)
-        who = "" if by is None else text_of(f"{method}: by", by)
-        why = "" if reason is None else text_of(f"{method}: reason", reason)
-        said = (who, why) if who or why else None
+        said = said_of(method, by, reason)
         if ground is not None:
             own = plain_ground(ground)
             if own is None:
@@ -354,13 +347,7 @@ class Sessions:
 def count_already(engine: Sessions, what: Session | UidLike | None, ground: str | None, quarantined: bool) -> int:
     """Return how many sessions, chosen as for :meth:`Engine.quarantine`, are in quarantine, or active, and not over."""
     _, meant, _ = engine._chosen("quarantine", what, ground, None, None)
-    return engine._core.count_sessions(meant, _QUARANTINED if quarantined else _ACTIVE)
-
-
-def _tell(done: str, changed: int, named: str, said: tuple[str, str] | None) -> None:
-    if said is not None:
-        told = [one_line(text or "not said") for text in (named, *said)]
-        _LOG.info("sessions %s: %d (%s) by %s: %s", done, changed, *told)
+    return engine._core.count_sessions(meant, QUARANTINED if quarantined else ACTIVE)
 
 
 def digits_of(beginning: object) -> tuple[int, int]:

@@ -34,24 +34,30 @@ cdef class Session:
         """The principal's :class:`ztfast.Uid`."""
         return self.identity.principal
 
-    def revoke(self, /):
+    def revoke(self, /, *, by=None, reason=None):
         """End the session for ever: every later decision is DENY with code REVOKED.
 
+        With ``by`` or ``reason``, the logger ``"ztfast"`` and the state are told, as by :meth:`ztfast.Engine.revoke`.
         Returns whether that ended it: ``False`` if it was revoked or had expired before, or its slot is another's.
         Raises StateError if the file of the state is gone.
         """
-        return self.become(2)
+        if by is None and reason is None:
+            return self.become(2)
+        return become_said(self, 2, "revoke", by, reason)
 
-    def quarantine(self, on=True, /):
+    def quarantine(self, on=True, /, *, by=None, reason=None):
         """Deny every request with code QUARANTINED until ``quarantine(False)``.
 
+        With ``by`` or ``reason``, the logger ``"ztfast"`` and the state are told, as by :meth:`ztfast.Engine.revoke`.
         Returns whether that changed it: ``False`` if it is so already, or is over. Raises ArgumentError if ``on`` is
         neither True nor False, and StateError if the file of the state is gone.
         """
         is_on = plain.flag(on)
         if is_on is None:
             raise ArgumentError(f"quarantine: wanted True or False; got {given(on)}")
-        return self.become(3 if is_on else 1)
+        if by is None and reason is None:
+            return self.become(3 if is_on else 1)
+        return become_said(self, 3 if is_on else 1, "quarantine", by, reason)
 
     def renew(self, *, not_after):
         """Give the session another end of validity, later or sooner.
@@ -125,6 +131,14 @@ cdef class Session:
 
     def __deepcopy__(self, memo, /):
         raise OwnerError(COPIED_SESSION)
+
+
+cdef object become_said(Session session, int status, str method, by, reason):
+    core = session.owned()
+    said = telling.said_of(method, by, reason)
+    changed = core.set_sessions((session.id, None, 0), status, said)
+    telling.tell(telling.DONE[status], changed, f"one of {session.principal}", said)
+    return bool(changed)
 
 
 def belongs(Session session not None, core, /):

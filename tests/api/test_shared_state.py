@@ -451,6 +451,40 @@ def test_who_revoked_a_session_and_why_is_seen_by_all(state: Path, start: Callab
     assert said(third) == (None, None)
 
 
+def test_a_sessions_own_methods_say_by_whom_and_why_too(state: Path, caplog: pytest.LogCaptureFixture) -> None:
+    here = engine(state)
+    session, other = here.admit(identity()), here.admit(identity())
+    for change in (session.revoke, session.quarantine):
+        for wrong in ({"by": ""}, {"reason": " \n"}, {"by": 7}, {"by": "x" * 129}, {"reason": "x" * 257}):
+            with pytest.raises(ztfast.ArgumentError):
+                change(**wrong)
+    assert (code(here, session), here.notes()) == ("ALLOW", [])
+    with caplog.at_level("INFO", "ztfast"):
+        assert session.quarantine(by="ann", reason="odd\norders")
+        assert not session.quarantine(True, by="bob")
+        assert session.quarantine(False, reason="explained")
+        assert session.revoke(by="eve", reason="key lost")
+        assert not session.revoke(by="eve")
+        assert other.quarantine()
+        assert other.revoke()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"sessions quarantined: 1 (one of {ANN}) by ann: odd\\norders",
+        f"sessions quarantined: 0 (one of {ANN}) by bob: not said",
+        f"sessions released from quarantine: 1 (one of {ANN}) by not said: explained",
+        f"sessions revoked: 1 (one of {ANN}) by eve: key lost",
+        f"sessions revoked: 0 (one of {ANN}) by eve: not said",
+    ]
+    assert [(note.what, str(note.of), note.by, note.reason, note.sessions) for note in here.notes()] == [
+        ("quarantined", ANN, "ann", "odd\norders", 1),
+        ("released from quarantine", ANN, "", "explained", 1),
+        ("revoked", ANN, "eve", "key lost", 1),
+    ]
+    (info,) = [info for info in here.sessions() if info.id == session.id]
+    assert (info.by, info.reason) == ("eve", "key lost")
+    with pytest.raises(ztfast.RoleError):
+        engine(state, "decide").session(here.admit(identity()).id).revoke(by="ann")
+
+
 def test_the_time_stamp_counter_ends_a_session_in_time() -> None:
     try:
         mine = engine(None, clock="tsc")

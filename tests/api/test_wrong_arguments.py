@@ -293,6 +293,8 @@ CALLS: dict[str, Callable[[Desk, Any], object]] = {
     "present risk": lambda on, x: on.spare.present(risk=x),
     "present at": lambda on, x: on.spare.present(at=x),
     "session.quarantine": lambda on, x: on.spare.quarantine(x),
+    "session.quarantine by": lambda on, x: on.spare.quarantine(False, by=x),
+    "session.quarantine reason": lambda on, x: on.spare.quarantine(False, reason=x),
     "set_time": lambda on, x: on.engine.set_time(x),
     "release_kill reason": lambda on, x: on.engine.release_kill(5, by="ann", reason=x),
     "market reason": lambda on, x: on.engine.market(WHAT, "halted", by="ann", reason=x),
