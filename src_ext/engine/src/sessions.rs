@@ -288,12 +288,19 @@ impl Shared {
         deed: Deed,
         done: Result<usize, SessionError>,
     ) -> Result<usize, SessionError> {
-        let (Ok(changed) | Err(SessionError::Busy { changed, .. })) = done else { return done };
+        let changed = Self::changed_by(&done);
         // What changes nothing takes no note's place.
         if let Some(note) = note.filter(|_| changed > 0) {
             self.sessions.keep(&note, deed, changed as u64);
         }
         done
+    }
+
+    const fn changed_by(done: &Result<usize, SessionError>) -> usize {
+        match done {
+            Ok(changed) | Err(SessionError::Busy { changed, .. }) => *changed,
+            Err(_) => 0,
+        }
     }
 
     /// Return a note of who changes sessions now, and why; `None` if nobody is named.
@@ -487,5 +494,8 @@ mod tests {
         assert!(matches!(outcome(0), Ok(4)));
         assert!(matches!(outcome(3), Err(SessionError::Busy { changed: 3, busy: 1 })));
         assert_eq!(*changed.borrow(), [1, 4, 5]);
+        // The note says of those that were changed, too.
+        assert_eq!([0, 3].map(|busy| Shared::changed_by(&outcome(busy))), [4, 3]);
+        assert_eq!(Shared::changed_by(&Err(SessionError::Factors)), 0);
     }
 }
