@@ -25,7 +25,7 @@ CALLS = "engine/tests/calls.rs"
 NOT_KEPT = Rust(CALLS, "values_that_are_not_kept_decide_what_they_do_if_they_are")
 LEFT = Rust(CALLS, "values_that_are_not_kept_are_left_to_those_that_are_where_they_must_be")
 CHANGED = Rust(CALLS, "a_change_of_an_entity_in_the_context_is_seen")
-BESIDE_TEXTS = Rust("engine/src/specialise/tests.rs", "inequalities_beside_texts_are_decided_by_known_answers")
+BESIDE_TEXTS = Rust("engine/src/specialise/tests/chosen.rs", "inequalities_beside_texts_are_decided_by_known_answers")
 PROPERTY = Rust("engine/src/specialise/tests.rs", "what_is_lifted_decides_as_the_interpreter_does")
 
 MUTANTS = (

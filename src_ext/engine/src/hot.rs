@@ -49,8 +49,8 @@ enum Step {
     SlowPath,
 }
 
-/// A gate for which nothing was new, begun or killed a moment ago. It decides once, and it has to do so at once: it does
-/// not see what is killed or swapped while it is kept.
+/// A gate for which nothing was new, begun or killed a moment ago. It decides once, and has to do so at once: what is
+/// killed or swapped while it is kept, it does not see.
 #[must_use]
 pub struct QuietGate<'g>(&'g mut Gate);
 

@@ -444,8 +444,8 @@ impl Lines {
         Some(Code::Default as u8)
     }
 
-    /// Return whether one of a line's inequalities holds. [`Self::inside`] has a loop of its own, because a closure that
-    /// calls this would take registers from gates of many numbers.
+    /// Return whether one of a line's inequalities holds. [`Self::inside`] has a loop of its own: a call of this would
+    /// take registers from gates of many numbers.
     #[inline(never)]
     fn is_forbidden(&self, [head, link]: [u64; HEAD], values: &[i64]) -> Option<bool> {
         let (first, count) = (link as u32 as usize, (head >> 16) as u16 as usize);
