@@ -184,18 +184,27 @@ impl Markets {
     }
 
     /// Let lookups of a uid stop sooner: the records before the empty one at which they stop become empty, as far as
-    /// they are of no use.
+    /// they are of no use and no lookup of another passes them.
     fn shorten(&self, hash: u64) {
-        let head = |at: usize| self.heads.get(at).map(|head| head.load(Ordering::Relaxed));
-        let Some(end) = Self::places(hash).find(|&at| head(at) == Some(EMPTY)) else { return };
-        for at in (1..MARKETS).map(|step| (end + MARKETS - step) % MARKETS) {
+        let is_empty = |&at: &usize| self.heads.get(at).is_some_and(|head| head.load(Ordering::Relaxed) == EMPTY);
+        // Where none is empty, a first round finds how many records lookups pass that begin at the table's end.
+        let (end, first) = Self::places(hash).find(is_empty).map_or((0, MARKETS), |end| (end, 0));
+        // How many of the records from the next one on, backwards, a lookup passes.
+        let mut passed = 0_usize;
+        for step in 1..=first + MARKETS {
+            let at = (end + 2 * MARKETS - step) % MARKETS;
             let Some((head, record)) = self.entry(at) else { return };
-            match head.load(Ordering::Relaxed) {
-                WRITING => {}
-                hash if hash & USED != 0 && record.is_normal() => {}
-                _ => return,
+            let (hash, is_passed) = (head.load(Ordering::Relaxed), passed > 0);
+            passed = passed.saturating_sub(1);
+            if hash == EMPTY {
+                return;
             }
-            head.store(EMPTY, Ordering::Release);
+            if hash & USED != 0 && !record.is_normal() {
+                let begin = Self::places(hash).next().unwrap_or(at);
+                passed = passed.max((at + MARKETS - begin) % MARKETS);
+            } else if !is_passed && step > first {
+                head.store(EMPTY, Ordering::Release);
+            }
         }
     }
 }
@@ -360,6 +369,31 @@ mod tests {
             (0, Volatile, true),
         ] {
             assert_eq!(set(&markets, &ids[id], state), changes, "{id} {state:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_was_full_is_looked_through_no_longer() {
+        let markets = Markets::new_box_zeroed().unwrap();
+        let empty = || markets.heads.iter().filter(|head| head.load(Ordering::Relaxed) == EMPTY).count();
+        let ids: Vec<String> = (0..MARKETS).map(|id| id.to_string()).collect();
+        for kept in [0, 1, 100] {
+            for id in &ids {
+                set(&markets, id, MarketState::Halted);
+            }
+            assert_eq!((markets.list().len(), empty()), (MARKETS, 0));
+            for (done, id) in ids.iter().skip(kept).enumerate() {
+                set(&markets, id, MarketState::Normal);
+                let (normal, rest) = ids[kept..].split_at(done + 1);
+                if done % 97 == 0 || rest.is_empty() {
+                    assert!(normal.iter().all(|id| markets.get("I", id) == MarketState::Normal), "{done}");
+                    let halted = rest.iter().chain(&ids[..kept]);
+                    assert!(halted.into_iter().all(|id| markets.get("I", id) == MarketState::Halted), "{done}");
+                }
+            }
+            // What is left is in force, or passed by the lookup of one that is.
+            let left = MARKETS - empty();
+            assert!((kept..=kept + kept / 5).contains(&left), "{left} of {MARKETS} are left for {kept}");
         }
     }
 
