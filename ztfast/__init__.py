@@ -51,7 +51,7 @@ from ztfast.errors import (
 from ztfast.explanation import Explanation, PolicyText
 from ztfast.gate import Decision, EntityHandle, Gate, Session
 from ztfast.identities import Identity
-from ztfast.reports import MemoryUse, SessionInfo, StaleGate, Swap
+from ztfast.reports import MemoryUse, RegisterUse, SessionInfo, StaleGate, Swap
 from ztfast.sources import Text
 from ztfast.switches import ALL_ACTIONS, Kill, Market, Note
 from ztfast.uid import Uid
@@ -94,6 +94,7 @@ __all__ = [
     "PolicyText",
     "PolicyWarning",
     "EntityHandle",
+    "RegisterUse",
     "ReleaseError",
     "RoleError",
     "Session",

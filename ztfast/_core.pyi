@@ -68,10 +68,12 @@ class Engine:
         huge_pages: bool,
         strict: bool,
         max_context: int,
-        state: tuple[str, str, int | None, int | None, int | None] | None,
+        state: tuple[str, str, int | None, int | None, int | None, bool] | None,
         clock: str,
     ) -> Self: ...
     def memory(self) -> dict[str, int]: ...
+    @property
+    def register(self) -> tuple[int, int, int, int] | None: ...
     @property
     def gate_objects(self) -> int: ...
     @property

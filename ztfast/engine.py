@@ -23,14 +23,14 @@ from ztfast.errors import ArgumentError, ContextError, OwnerError, UidError
 from ztfast.explanation import Explanation, PolicyText
 from ztfast.gate import Decision, EntityHandle, Gate, Session
 from ztfast.identities import Identity
-from ztfast.reports import MemoryUse, StaleGate, Swap
+from ztfast.reports import MemoryUse, RegisterUse, StaleGate, Swap
 from ztfast.sessions import Sessions, place_of_state
 from ztfast.shown import given as shown
 from ztfast.shown import refused
 from ztfast.switching import Switching
 from ztfast.uid import Uid, UidLike
 
-__all__ = ["Code", "Engine", "Explanation", "Identity", "MemoryUse", "PolicyText", "StaleGate", "Swap"]
+__all__ = ["Code", "Engine", "Explanation", "Identity", "MemoryUse", "PolicyText", "RegisterUse", "StaleGate", "Swap"]
 
 _LOG = logging.getLogger("ztfast")
 
@@ -64,12 +64,16 @@ class Engine(Sessions, Changing, Switching):
             processor's time-stamp counter, calibrated each second: finer, and slower to read. ``"caller"`` is the time
             that :meth:`set_time` gives, for backtests and for trading engines with a clock of their own; not with
             ``state``.
-        state_group: The group, by name or number, whose members may read a state that may belong to another user.
-            Without it, the directory must be this process's user's own.
+        state_group: The group, by name or number, whose members may read a state that may belong to another user, with
+            ``role="decide"``. Without it, the directory must be this process's user's own. Only that user may change
+            the state, whatever group is named; not even root.
+        make_state: Make the state if the directory has none. Otherwise, and with ``role="decide"``, that raises
+            StateError.
         sessions: The number of sessions that can be live at once, by default 65,536; each takes 64 bytes that decisions
             read, and as many that only changes read. For a state that exists it must be what that was made with.
         handles: The number of uids that can have a handle (principals of sessions, resources); each takes 16 bytes, and
-            about 100 more in a shared state. By default 4,194,304, and 262,144 in a shared state.
+            about 100 more in a shared state. By default 4,194,304, and 262,144 in a shared state. There, a uid has at
+            most 1,024 bytes, and keeps its handle as long as the state lasts; :attr:`register` says how many there are.
         prefault: Bring every page into memory beforehand. Otherwise the tables take no memory until they are used, and
             the first use of a page waits.
         locked: Lock this memory. The engine then decides over a copy of the bundle. The program has to lock its other
@@ -89,8 +93,8 @@ class Engine(Sessions, Changing, Switching):
         ArgumentError: if an argument has a wrong type or value.
         BundleError: if a section of the bundle does not match its hash.
         CapacityError: if the system has no memory for the engine, or does not allow locking it (``RLIMIT_MEMLOCK``).
-        StateError: if the state cannot be opened or made, or others could have forged it: it is of another version,
-            boot or size, cut, a copy, or open to other users.
+        StateError: if the state cannot be opened or made, is another user's to change, or others could have forged it:
+            it is of another version, boot or size, cut, a copy, or open to other users.
 
     >>> import ztfast
     >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -108,6 +112,7 @@ class Engine(Sessions, Changing, Switching):
         role: Literal["authority", "decide"] = "authority",
         clock: Literal["coarse", "caller", "tsc"] = "coarse",
         state_group: str | int | None = None,
+        make_state: bool = True,
         sessions: int | None = None,
         handles: int | None = None,
         prefault: bool = True,
@@ -130,7 +135,13 @@ class Engine(Sessions, Changing, Switching):
                 raise refused(name, f"a number from 1 to {most}", value)
         flags = {
             name: boolean(name, on)
-            for name, on in (("prefault", prefault), ("locked", locked), ("huge_pages", huge_pages), ("strict", strict))
+            for name, on in (
+                ("prefault", prefault),
+                ("locked", locked),
+                ("huge_pages", huge_pages),
+                ("strict", strict),
+                ("make_state", make_state),
+            )
         }
         own_clock = plain.text(clock)
         if own_clock not in ("coarse", "caller", "tsc"):
@@ -142,7 +153,7 @@ class Engine(Sessions, Changing, Switching):
             bundle._core,
             bundle,
             clock=own_clock,
-            state=place_of_state(state, role, wanted[0], wanted[1], state_group),
+            state=place_of_state(state, role, wanted[0], wanted[1], state_group, flags["make_state"]),
             **counts,
             prefault=flags["prefault"],
             locked=flags["locked"],
@@ -201,6 +212,21 @@ class Engine(Sessions, Changing, Switching):
         counted = self._core.memory()
         counted["gates"] += self._core.gate_objects * gate.OBJECT_BYTES
         return MemoryUse(**counted)
+
+    @property
+    def register(self) -> RegisterUse | None:
+        """How full the register is that gives uids their handles in all processes of a state.
+
+        It is ``None`` if the state is the engine's own. An authority fills it with the entities of its bundle, with
+        principals that are admitted, for whom they act, and :meth:`resource`. Nothing is released before the file of
+        the state is removed. When it is full, no uid is admitted or gets a handle that it does not have yet.
+
+        >>> import ztfast
+        >>> ztfast.Engine(ztfast.examples.tiny()).register is None
+        True
+        """
+        counted = self._core.register
+        return None if counted is None else RegisterUse(*counted)
 
     def evaluate(
         self,
@@ -423,7 +449,8 @@ class Engine(Sessions, Changing, Switching):
 
         Raises:
             UidError: if ``uid`` is not a uid.
-            CapacityError: if all handles are in use.
+            ArgumentError: if ``uid`` is too long for the register of a shared state.
+            CapacityError: if all handles are in use, or the register of a shared state is full.
             ForkedError: if the engine was opened before a fork.
 
         >>> import ztfast

@@ -8,7 +8,7 @@ from typing import Any
 
 from ztfast.uid import Uid
 
-__all__ = ["MemoryUse", "SessionInfo", "StaleGate", "Swap"]
+__all__ = ["MemoryUse", "RegisterUse", "SessionInfo", "StaleGate", "Swap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,31 @@ class MemoryUse:
     replaced: int
     locked: int
     huge: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterUse:
+    """How full the register of uids of a shared state is.
+
+    Attributes:
+        uids: The uids that have a handle.
+        max_uids: How many can have one: ``handles`` of the engine that made the state.
+        bytes: The bytes of their types and ids.
+        max_bytes: The bytes for which there is room: 64 for each of ``max_uids``, and at least 65,536.
+
+    >>> RegisterUse(uids=30, max_uids=100, bytes=60_000, max_bytes=80_000).full
+    0.75
+    """
+
+    uids: int
+    max_uids: int
+    bytes: int
+    max_bytes: int
+
+    @property
+    def full(self) -> float:
+        """The part that is full, of the uids or of their bytes, whichever is more."""
+        return max(self.uids / self.max_uids, self.bytes / self.max_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,9 @@ class Sessions:
         The principal need not be in the store, but the schema must have its type.
 
         Raises:
-            ArgumentError: if ``identity`` is not an identity.
-            CapacityError: if live sessions take all slots, or all handles are in use.
+            ArgumentError: if ``identity`` is not an identity, or a uid is too long for the register of a shared state.
+            CapacityError: if live sessions take all slots, all handles are in use, or the register of a shared state is
+                full.
             EntityError: if the schema has no such type, or does not list the entity in its enumerated type.
             ForkedError: if the engine was opened before a fork.
             RoleError: if the engine only decides.
@@ -364,8 +365,8 @@ def digits_of(beginning: object) -> tuple[int, int]:
 
 
 def place_of_state(
-    state: Any, role: Any, sessions: int | None, handles: int | None, group: Any
-) -> tuple[str, str, int | None, int | None, int | None] | None:
+    state: Any, role: Any, sessions: int | None, handles: int | None, group: Any, makes: bool
+) -> tuple[str, str, int | None, int | None, int | None, bool] | None:
     """Check where an engine's state is and what the engine may do with it, and return it as the core takes it."""
     own_role = plain.text(role)
     if own_role not in ("authority", "decide"):
@@ -375,6 +376,8 @@ def place_of_state(
             raise refused("role='decide'", "the state= of another process", state)
         if group is not None:
             raise refused("state_group", "a group only with state=", group)
+        if not makes:
+            raise refused("make_state=False", "the state= of other processes", state)
         return None
     path = _path(state)
     if not path or "\0" in path:
@@ -387,7 +390,7 @@ def place_of_state(
             raise refused("state_group", "a group of this machine", group) from None
     elif group is not None and (number is None or not 0 <= number < 1 << 32):
         raise refused("state_group", "a group's name or number", group)
-    return path, own_role, sessions, handles, number
+    return path, own_role, sessions, handles, number, makes
 
 
 def _path(given: Any) -> str | None:

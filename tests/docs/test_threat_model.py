@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from tests.docs.named import ROOT, documents, missing, named
 THREATS = ROOT / "docs" / "threat-model.md"
 ATTACKS = ["attack", "what happens", "shown by"]
 NOT_DEFENDED = "Not defended"
+STEPPED = ("change.rs", "switching.rs")
+"""The lists of changes that are killed after each instruction."""
 
 
 def rows(text: str) -> list[list[str]]:
@@ -46,6 +49,14 @@ def test_every_attack_has_a_test_or_a_reason() -> None:
     assert len(rows(text)) > 80, "the tables are not read"
     assert unproven(text) == []
     assert any(row[1].startswith(NOT_DEFENDED) for row in rows(text))
+
+
+def test_as_many_changes_are_stepped_through_as_is_said() -> None:
+    stepped = ROOT / "src_ext" / "live" / "tests" / "stepped"
+    counts = [re.findall(r"pub const ALL: \[Self; (\d+)\]", (stepped / name).read_text()) for name in STEPPED]
+    assert all(len(count) == 1 for count in counts), counts
+    said = re.findall(r"after each instruction of (\d+) such changes", THREATS.read_text())
+    assert said == [str(sum(int(count) for (count,) in counts))]
 
 
 def test_a_false_document_is_noticed(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ztfast.cli.states import (
     BundleFile,
     By,
     Group,
+    Owned,
     Reason,
     State,
     count_of,
@@ -101,7 +102,7 @@ def kill_command(
         bool, typer.Option("--two-persons", help="Let only two persons together release it.")
     ] = False,
     bundle: BundleFile = None,
-    group: Group = None,
+    group: Owned = None,
     as_json: Json = False,
 ) -> None:
     """Stop the actions of a scope. When the command returns, no process allows them any more.
@@ -160,7 +161,7 @@ def release_command(
     approved_by: Annotated[
         str | None, typer.Option(help="The second person, where two must release it.", show_default=False)
     ] = None,
-    group: Group = None,
+    group: Owned = None,
     as_json: Json = False,
 ) -> None:
     """Release one kill. Where two persons must, the first command asks, and the kill holds until the second.

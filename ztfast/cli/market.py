@@ -11,6 +11,7 @@ from ztfast.cli.states import (
     BundleFile,
     By,
     Group,
+    Owned,
     Reason,
     State,
     count_of,
@@ -48,7 +49,7 @@ def set_command(
     by: By,
     reason: Reason,
     bundle: BundleFile = None,
-    group: Group = None,
+    group: Owned = None,
     as_json: Json = False,
 ) -> None:
     """Set the state of a resource and of all that is in it. A resource has the severest of its own and those above it.

@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from ztfast.cli.states import (
     BundleFile,
     By,
     Group,
+    Owned,
     Reason,
     State,
     is_id,
@@ -98,11 +100,13 @@ def list_command(
     if unknown := sorted(wanted - {*STATUSES, "all"}):
         raise UsageError(f"--status {unknown[0]}: wanted {', '.join(STATUSES)} or all")
     of = None if principal is None else parsed(principal)
-    mine = opened(state, role="decide", group=group).sessions(of)
+    engine = opened(state, role="decide", group=group)
+    mine = engine.sessions(of)
     listed = [info for info in mine if info.status in wanted or "all" in wanted]
     listed.sort(key=lambda info: (info.principal, info.admitted))
     if as_json:
-        json_out({"sessions": [converted(info, ids) for info in listed]})
+        register = None if engine.register is None else {**asdict(engine.register), "full": engine.register.full}
+        json_out({"sessions": [converted(info, ids) for info in listed], "register": register})
         return
     if listed:
         unfolded(tabled(listed[:MOST], ids))
@@ -145,7 +149,7 @@ def revoke_command(
     target: Chosen = None,
     ground: Ground = None,
     bundle: BundleFile = None,
-    group: Group = None,
+    group: Owned = None,
     as_json: Json = False,
 ) -> None:
     """End sessions for ever. When the command returns, no process decides by them any more.
@@ -170,7 +174,7 @@ def quarantine_command(
     ground: Ground = None,
     off: Annotated[bool, typer.Option("--off", help="End the quarantine instead.")] = False,
     bundle: BundleFile = None,
-    group: Group = None,
+    group: Owned = None,
     as_json: Json = False,
 ) -> None:
     """Deny every request of sessions until the quarantine ends, in all processes.

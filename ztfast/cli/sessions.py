@@ -9,7 +9,7 @@ import typer
 
 from ztfast.cli.output import Json, UsageError
 from ztfast.cli.session import Choice, Chosen, Ground
-from ztfast.cli.states import BundleFile, By, Group, Reason, State, opened, said
+from ztfast.cli.states import BundleFile, By, Owned, Reason, State, opened, said
 
 __all__ = ["add_to"]
 
@@ -35,7 +35,7 @@ def renew_command(
     target: Chosen = None,
     ground: Ground = None,
     bundle: BundleFile = None,
-    group: Group = None,
+    group: Owned = None,
     as_json: Json = False,
 ) -> None:
     """Give sessions another end, later or sooner, in all processes. Those that are over stay over.
@@ -68,7 +68,7 @@ def present_command(
     target: Chosen = None,
     ground: Ground = None,
     bundle: BundleFile = None,
-    group: Group = None,
+    group: Owned = None,
     as_json: Json = False,
 ) -> None:
     """Record what the principals of sessions have proved anew, in all processes. What is not given stays as it is.

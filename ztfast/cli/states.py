@@ -23,8 +23,8 @@ from ztfast.sources import Text
 from ztfast.uid import Uid
 
 __all__ = [
-    "BundleFile", "By", "Group", "Reason", "State", "count_of", "having_id", "is_id", "matching", "moment", "opened",
-    "parsed", "said", "shortened", "span", "warn_of_scope",
+    "BundleFile", "By", "Group", "Owned", "Reason", "State", "count_of", "having_id", "is_id", "matching", "moment",
+    "opened", "parsed", "said", "shortened", "span", "warn_of_scope",
 ]  # fmt: skip
 
 State = Annotated[
@@ -38,7 +38,19 @@ State = Annotated[
 ]
 Group = Annotated[
     str | None,
-    typer.Option(help="The group that the state belongs to, if it is another user's.", show_default=False),
+    typer.Option(
+        help="The group, by name or number, whose members may read the state, if it is another user's.",
+        show_default=False,
+    ),
+]
+Owned = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        help="The group, by name or number, whose members may read the state. Only the state's own user may change it, "
+        "not even root: run the command as that user (sudo -u USER).",
+        show_default=False,
+    ),
 ]
 BundleFile = Annotated[
     Path | None,
@@ -53,6 +65,8 @@ Reason = Annotated[str, typer.Option("--reason", help="Why.", show_default=False
 
 SHOWN = 6
 """The hexadecimal digits of a session's id that are shown."""
+NEARLY_FULL = 0.9
+"""The part of the register from which on commands warn."""
 LEAST = 4
 """The least hexadecimal digits that name a session or a kill."""
 
@@ -65,7 +79,7 @@ def opened(
     bundle: Path | None = None,
     types: Iterable[str] = (),
 ) -> Engine:
-    """Open a state that engines have made.
+    """Open a state that engines have made, and print a warning if hardly anybody new gets into its register.
 
     Without a bundle, the engine has no policies and no entities; its schema has only these types.
 
@@ -83,7 +97,25 @@ def opened(
         ) from None
     loaded = declaring(types) if bundle is None else Bundle.load(bundle)
     # Nothing is decided here, so nothing needs to be in memory beforehand.
-    return Engine(loaded, state=state, role=role, state_group=group, prefault=False)
+    trusted = int(group) if group is not None and group.isdecimal() else group
+    engine = Engine(loaded, state=state, role=role, state_group=trusted, make_state=False, prefault=False)
+    warn_of_register(engine)
+    return engine
+
+
+def warn_of_register(engine: Engine) -> None:
+    """Print a warning if the register of uids is nearly full."""
+    use = engine.register
+    if use is None or use.full <= NEARLY_FULL:
+        return
+    counts = f"{number(use.uids)} of {number(use.max_uids)} uids, {number(use.bytes)} of {number(use.max_bytes)} bytes"
+    say(
+        ("warning: ", "bold yellow"),
+        f"the state's register of uids is {math.floor(use.full * 100)} % full ({counts}) and nothing in it is "
+        "released: once it is full, nobody is admitted whom it does not know; end the state's processes, remove its "
+        "file, and open it with more (handles=)",
+        to=errors,
+    )
 
 
 def warn_of_scope(engine: Engine, uid: Uid, in_scope: int | None, bundle: Path | None) -> None:

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ztfast_bundle::Bundle;
-use ztfast_live::{Key, MAX_SESSIONS, Register, Role, Sessions, State, Switchboard, Uids};
+use ztfast_live::{Key, MAX_SESSIONS, NoPlace, Register, RegisterUse, Role, Sessions, State, Switchboard, Uids};
 use ztfast_pages::{Forked, MemoryError};
 
 /// Gates with the same specification that a bundle does not fit.
@@ -438,6 +438,14 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Return how full the register of uids is that processes share; `None` if the state is this engine's own.
+    #[must_use]
+    pub fn register_use(&self) -> Option<RegisterUse> {
+        Some(self.sessions.state().uids()?.in_use())
+    }
+}
+
 /// Bind a gate to the next bundle, as far as that fits it: one for whose table there is no memory is not stale.
 fn fitting(loaded: &LoadedBundle, spec: Arc<GateSpec>) -> Result<(Option<Arc<Binding>>, Arc<GateSpec>), EngineError> {
     match loaded.bind_gate(&spec) {
@@ -448,17 +456,18 @@ fn fitting(loaded: &LoadedBundle, spec: Arc<GateSpec>) -> Result<(Option<Arc<Bin
 }
 
 /// Give the bundle's entities their numbers in a shared register, so that these are the same in all processes. A part
-/// of the register is left to principals that no bundle names.
+/// of the register is left to principals that no bundle names. An entity whose uid is too long for the register gets
+/// none, and is refused when it is to be given a handle.
 fn register_entities(state: &State, bundle: &Bundle) {
     if state.role() != Role::Authority {
         return;
     }
     let Some(uids) = state.uids() else { return };
-    let most = state.capacity().uids / 4 * 3;
     for record in bundle.entities() {
         let ty = bundle.types().get(record.ty as usize).and_then(|ty| bundle.string(ty.name));
         let Some((ty, id)) = ty.zip(bundle.string(record.id)) else { continue };
-        if uids.count() >= most || uids.register(ty, id).is_none() {
+        let RegisterUse { uids: (count, most), bytes: (bytes, room) } = uids.in_use();
+        if count >= most / 4 * 3 || bytes >= room / 4 * 3 || uids.register(ty, id) == Err(NoPlace::Full) {
             return;
         }
     }

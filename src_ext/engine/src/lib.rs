@@ -84,7 +84,7 @@ pub use upsert::{AttrValue, ChangeError, EntityData};
 pub use ztfast_codes::Code;
 pub use ztfast_live::{
     Admission, AdmitError, Capacity, ChangeSessionError, Deed, Handle, HandleError, Kill, LiveAttributes,
-    MAX_ASSURANCE, MAX_RISK, Market, MarketState, Note, Noted, Place, Proof, Released, Role, Scope, SessionId,
-    SessionRecord, SessionStatus, State, StateError, StateGone, Stopped, SwitchError,
+    MAX_ASSURANCE, MAX_RISK, Market, MarketState, Note, Noted, Place, Proof, RegisterUse, Released, Role, Scope,
+    SessionId, SessionRecord, SessionStatus, State, StateError, StateGone, Stopped, SwitchError,
 };
 pub use ztfast_pages::{Clock, Forked, MemoryError, Residence, monotonic_ns, now_ns};

@@ -177,7 +177,7 @@ impl Hot {
         assert!(removed.is_ok() || !folder.exists(), "the folder of an earlier run: {removed:?}");
         std::fs::DirBuilder::new().mode(0o700).create(&folder).expect("a folder for the state");
         let (capacity, memory) = (Capacity { sessions: 16, uids: 1_024 }, Residence::default());
-        let state = State::open(&folder, Role::Authority, capacity, (None, None), None, Clock::Coarse, memory);
+        let state = State::open(&folder, Role::Authority, Some(capacity), (None, None), None, Clock::Coarse, memory);
         let state = state.expect("a state");
         let bundle = Arc::new(Bundle::open(&Path::new(FOLDER).join(of.bundle)).expect("the bundle"));
         let engine = Engine::on(state, bundle, None, None, EngineOptions::default()).expect("a whole bundle");

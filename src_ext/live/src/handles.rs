@@ -6,6 +6,7 @@
 //! this one's.
 
 use crate::numbers::{Handle, Place};
+use crate::register::{MAX_UID, NoPlace, RegisterUse};
 use crate::state::{Role, State};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -72,6 +73,24 @@ pub enum HandleError {
     /// All handles are in use.
     #[error("all {0} handles are in use; give the engine more (handles=...)")]
     Full(usize),
+    /// The register that processes share is full.
+    #[error(
+        "the state's register of uids is full ({} of {} uids, {} of {} bytes of their texts), and nothing in it is \
+         released: end the processes of the state, remove its file, and open it with more (handles=...)",
+        .0.uids.0, .0.uids.1, .0.bytes.0, .0.bytes.1
+    )]
+    RegisterFull(RegisterUse),
+    /// The register that processes share takes no uid so long.
+    #[error(
+        "the uid {beginning}... has {bytes} bytes, and in a state that processes share a uid has at most {MAX_UID}, \
+         type and id together"
+    )]
+    TooLong {
+        /// How the uid begins, escaped.
+        beginning: String,
+        /// How many bytes type and id have together.
+        bytes: usize,
+    },
     /// The engine belongs to another process.
     #[error(transparent)]
     Forked(#[from] Forked),
@@ -215,6 +234,18 @@ fn size(uid: &Arc<OwnedUid>) -> usize {
     uid.0.len() + uid.1.len() + 16 * size_of::<usize>()
 }
 
+/// Say that a uid is too long for the register that processes share.
+fn too_long(ty: &str, id: &str) -> HandleError {
+    const SHOWN: usize = 40;
+    let text = ty
+        .chars()
+        .chain("::".chars())
+        .flat_map(char::escape_debug)
+        .chain(['"'])
+        .chain(id.chars().flat_map(char::escape_debug));
+    HandleError::TooLong { beginning: text.take(SHOWN).collect(), bytes: ty.len() + id.len() }
+}
+
 /// The use for which a place is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -269,7 +300,7 @@ impl Register {
     /// Return the place of a uid, and whether it is new. A new uid is added to `uids`, which must be the newest.
     ///
     /// # Errors
-    /// [`HandleError::Full`].
+    /// [`HandleError`].
     pub fn place(&mut self, ty: &str, id: &str, uids: &Uids, wanted: Wanted) -> Result<(Place, bool), HandleError> {
         let uid: OwnedUid = (ty.into(), id.into());
         let epochs = &*uids.epochs;
@@ -280,8 +311,11 @@ impl Register {
             }
             let found = shared.find(ty, id);
             if found.is_some() || uids.state.role() == Role::Authority {
-                let full = |_| HandleError::Full(uids.shared);
-                let place = Place(found.map_or_else(|| shared.place(ty, id).map_err(full), Ok)?);
+                let refused = |why| match why {
+                    NoPlace::TooLong => too_long(ty, id),
+                    NoPlace::Full | NoPlace::ReadOnly => HandleError::RegisterFull(shared.in_use()),
+                };
+                let place = Place(found.map_or_else(|| shared.register(ty, id).map_err(refused), Ok)?);
                 self.places.insert(Arc::new(uid), place);
                 return Ok((place, true));
             }

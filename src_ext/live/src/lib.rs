@@ -30,6 +30,7 @@ mod names;
 mod notes;
 mod numbers;
 mod owners;
+mod ownership;
 mod proof;
 mod refusal;
 mod register;
@@ -50,7 +51,7 @@ pub use numbers::{Handle, Place};
 pub use owners::MAX_OWNERS;
 pub use proof::{MAX_ASSURANCE, MAX_FACTORS, MAX_RISK, Proof};
 pub use refusal::{ACTIONS, KILLS, MARKETS, SwitchError};
-pub use register::{MAX_UID, SharedUids};
+pub use register::{MAX_UID, NoPlace, RegisterUse, SharedUids};
 pub use sessions::{
     AdmitError, ChangeSessionError, Known, LiveAttributes, MAX_SESSIONS, Notice, SessionRecord, Sessions,
 };

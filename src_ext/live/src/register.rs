@@ -8,8 +8,11 @@ use ztfast_pages::{Mapping, Shareable};
 
 /// The bytes reserved for the texts, for each uid.
 const TEXT_BYTES: usize = 64;
-/// The most bytes of a uid's type and id together.
-pub const MAX_UID: usize = 1 << 16;
+/// The most bytes of a uid's type and id together. Places and texts are never released, so that without a limit a few
+/// uids would use the register up.
+pub const MAX_UID: usize = 1 << 10;
+/// The least room for texts.
+const LEAST_TEXT_BYTES: usize = 1 << 16;
 
 /// A uid in the register.
 #[repr(C)]
@@ -51,7 +54,7 @@ pub(crate) fn sizes(capacity: usize) -> Option<Sizes> {
     let index = capacity.checked_mul(2)?.checked_next_power_of_two()?.checked_mul(size_of::<AtomicU32>())?;
     let index = index.checked_next_multiple_of(64)?;
     let entries = capacity.checked_mul(size_of::<Entry>())?.checked_next_multiple_of(64)?;
-    let text = capacity.checked_mul(TEXT_BYTES)?.max(MAX_UID);
+    let text = capacity.checked_mul(TEXT_BYTES)?.max(LEAST_TEXT_BYTES);
     let total = size_of::<Counters>().checked_add(index)?.checked_add(entries)?.checked_add(text)?;
     Some(Sizes { index, entries, text, total })
 }
@@ -68,9 +71,25 @@ pub struct SharedUids<'m> {
     key: u64,
 }
 
-/// The register has no place or no room left.
+/// Why a uid got no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Full;
+pub enum NoPlace {
+    /// There is no place or no room for the text left.
+    Full,
+    /// The uid has more than [`MAX_UID`] bytes.
+    TooLong,
+    /// The process may not write the register.
+    ReadOnly,
+}
+
+/// How full the register is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RegisterUse {
+    /// The places that were given out, and how many there are.
+    pub uids: (usize, usize),
+    /// The bytes of their texts, and for how many there is room.
+    pub bytes: (usize, usize),
+}
 
 impl<'m> SharedUids<'m> {
     pub(crate) fn new(mapping: &'m Mapping, at: usize, capacity: usize, key: u64) -> Option<Self> {
@@ -88,10 +107,16 @@ impl<'m> SharedUids<'m> {
         })
     }
 
-    /// Return how many places were given out.
+    /// Return how full the register is.
     #[must_use]
-    pub fn count(&self) -> usize {
-        usize::try_from(self.counters.places.load(Ordering::Acquire)).unwrap_or(usize::MAX).min(self.entries.len())
+    pub fn in_use(&self) -> RegisterUse {
+        let taken = |counter: &AtomicU64, most: usize| {
+            (usize::try_from(counter.load(Ordering::Acquire)).unwrap_or(usize::MAX).min(most), most)
+        };
+        RegisterUse {
+            uids: taken(&self.counters.places, self.entries.len()),
+            bytes: taken(&self.counters.text, self.text_bytes),
+        }
     }
 
     /// Return the uid of a place.
@@ -118,34 +143,38 @@ impl<'m> SharedUids<'m> {
         self.probe(ty, id, self.hash(ty, id)).ok()
     }
 
-    /// Give a uid a place, if it has none. `None` if there is no room.
-    #[must_use]
-    pub fn register(&self, ty: &str, id: &str) -> Option<usize> {
-        self.place(ty, id).ok()
-    }
-
     /// Return the place of a uid, and give it one if it has none.
-    pub(crate) fn place(&self, ty: &str, id: &str) -> Result<usize, Full> {
+    ///
+    /// # Errors
+    /// [`NoPlace`].
+    pub fn register(&self, ty: &str, id: &str) -> Result<usize, NoPlace> {
         let hash = self.hash(ty, id);
         if let Ok(known) = self.probe(ty, id, hash) {
             return Ok(known);
         }
-        if ty.len() + id.len() > MAX_UID || !self.mapping.is_writable() {
-            return Err(Full);
+        if !self.mapping.is_writable() {
+            return Err(NoPlace::ReadOnly);
+        }
+        if ty.len().saturating_add(id.len()) > MAX_UID {
+            return Err(NoPlace::TooLong);
+        }
+        // Without a place, no room is taken that nobody would use.
+        if self.in_use().uids.0 >= self.entries.len() {
+            return Err(NoPlace::Full);
         }
         let at = take(&self.counters.text, ty.len() + id.len(), self.text_bytes)?;
         let place = take(&self.counters.places, 1, self.entries.len())?;
-        let entry = self.entries.get(place).ok_or(Full)?;
+        let entry = self.entries.get(place).ok_or(NoPlace::Full)?;
         self.write(at, ty.bytes().chain(id.bytes()))?;
         entry.hash.store(hash, Ordering::Relaxed);
         entry.at.store(at as u64, Ordering::Relaxed);
         entry.lens.store(COMPLETE | (ty.len() as u64) << 32 | id.len() as u64, Ordering::Release);
-        let new = u32::try_from(place + 1).map_err(|_| Full)?;
+        let new = u32::try_from(place + 1).map_err(|_| NoPlace::Full)?;
         loop {
             // Another writer may have put the same uid there meanwhile: then this entry is never used.
             let slot = match self.probe(ty, id, hash) {
                 Ok(known) => return Ok(known),
-                Err(slot) => self.index.get(slot.ok_or(Full)?).ok_or(Full)?,
+                Err(slot) => self.index.get(slot.ok_or(NoPlace::Full)?).ok_or(NoPlace::Full)?,
             };
             if slot.compare_exchange(0, new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 return Ok(place);
@@ -185,10 +214,10 @@ impl<'m> SharedUids<'m> {
         hasher.finalize().as_bytes().iter().take(8).fold(0, |word, &byte| word << 8 | u64::from(byte))
     }
 
-    fn write(&self, at: usize, bytes: impl Iterator<Item = u8>) -> Result<(), Full> {
+    fn write(&self, at: usize, bytes: impl Iterator<Item = u8>) -> Result<(), NoPlace> {
         use std::sync::atomic::AtomicU8;
-        let from = self.text_at.checked_add(at).ok_or(Full)?;
-        let room = self.mapping.slice::<AtomicU8>(from, self.text_bytes.saturating_sub(at)).ok_or(Full)?;
+        let from = self.text_at.checked_add(at).ok_or(NoPlace::Full)?;
+        let room = self.mapping.slice::<AtomicU8>(from, self.text_bytes.saturating_sub(at)).ok_or(NoPlace::Full)?;
         room.iter().zip(bytes).for_each(|(to, byte)| to.store(byte, Ordering::Relaxed));
         Ok(())
     }
@@ -200,10 +229,10 @@ const fn half(bits: u64) -> usize {
 }
 
 /// Take `wanted` of what a counter counts, if that many are left.
-fn take(counter: &AtomicU64, wanted: usize, most: usize) -> Result<usize, Full> {
+fn take(counter: &AtomicU64, wanted: usize, most: usize) -> Result<usize, NoPlace> {
     let taken = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
         let end = taken.checked_add(wanted as u64)?;
         (end <= most as u64).then_some(end)
     });
-    taken.ok().and_then(|taken| usize::try_from(taken).ok()).ok_or(Full)
+    taken.ok().and_then(|taken| usize::try_from(taken).ok()).ok_or(NoPlace::Full)
 }

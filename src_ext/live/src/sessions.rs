@@ -66,7 +66,7 @@ pub enum AdmitError {
 impl From<HandleError> for AdmitError {
     fn from(error: HandleError) -> Self {
         match error {
-            HandleError::Full(_) => Self::NoHandle(error),
+            HandleError::Full(_) | HandleError::RegisterFull(_) | HandleError::TooLong { .. } => Self::NoHandle(error),
             HandleError::Forked(forked) => Self::Forked(forked),
         }
     }

@@ -17,6 +17,7 @@
 use crate::names::{MAX_NAME, NameKind, NameSlot, Names};
 use crate::notes::Notes;
 use crate::owners::Owners;
+use crate::ownership::{check_owner, check_user, effective_user};
 use crate::proof::{MAX_FACTORS, Scale, base_ns};
 use crate::register::{SharedUids, sizes};
 use crate::slot::{LAYOUT, SessionDetails, SessionSlot};
@@ -243,10 +244,10 @@ impl State {
         })
     }
 
-    /// Open the state in a directory. An authority makes it, if there is none.
+    /// Open the state in a directory. An authority makes it, if there is none and `capacity` says how large.
     ///
-    /// The clock must not be the caller's, because other processes do not see that. `capacity` is that of a state that
-    /// is made; for one that exists, `wanted` must be its own where given. `group` is the directory's group, if its
+    /// The clock must not be the caller's, because other processes do not see that. For a state that exists, `wanted`
+    /// must be its own capacity where given. `group` is the directory's group, if its
     /// members may read the state, which may then belong to another user.
     ///
     /// # Errors
@@ -254,20 +255,19 @@ impl State {
     pub fn open(
         directory: &Path,
         role: Role,
-        capacity: Capacity,
+        capacity: Option<Capacity>,
         wanted: (Option<usize>, Option<usize>),
         group: Option<u32>,
         clock: Clock,
         residence: Residence,
     ) -> Result<Self, StateError> {
-        let at = Directory::open(directory, role, group)?;
+        let capacity = capacity.filter(|_| role == Role::Authority);
+        let at = Directory::open(directory, role, group, capacity.is_some())?;
         let (file, header) = loop {
-            match at.open_state(role)? {
-                Some(found) => break found,
-                None if role == Role::Decide => {
-                    return Err(at.refused("there is no state here yet: open it with role='authority' first"));
-                }
-                None => at.make(capacity)?,
+            match (at.open_state()?, capacity) {
+                (Some(found), _) => break found,
+                (None, Some(capacity)) => at.make(capacity)?,
+                (None, None) => return Err(at.refused(NO_STATE)),
             }
         };
         let path = directory.join(FILE);
@@ -294,7 +294,7 @@ impl State {
         let resident = mapping.hold("state", residence)?;
         let owners = match role {
             Role::Authority => {
-                let (path, file) = (directory.join(OWNERS), at.open_owners()?);
+                let (path, file) = (directory.join(OWNERS), at.open_owners(OFlags::empty())?);
                 if file.metadata().map_err(at.io(OWNERS, "its number cannot be read"))?.ino() != header.owners {
                     let why =
                         "this is not the file that was made with the state, so that its processes would not exclude \
@@ -507,19 +507,21 @@ impl State {
     }
 }
 
+const NO_STATE: &str = "there is no state here: open an engine with role='authority' first, which makes one";
+
 /// The directory of a state. Everything in it is opened by the directory's descriptor, so that a path that changes
 /// meanwhile leads nowhere else.
 struct Directory<'a> {
     path: &'a Path,
     file: File,
+    role: Role,
     group: Option<u32>,
 }
 
 impl Directory<'_> {
-    fn open(path: &Path, role: Role, group: Option<u32>) -> Result<Directory<'_>, StateError> {
+    fn open(path: &Path, role: Role, group: Option<u32>, makes: bool) -> Result<Directory<'_>, StateError> {
         let io = |what| move |source: io::Error| StateError::Io { path: path.to_owned(), what, source };
-        let made =
-            if role == Role::Authority { std::fs::create_dir(path) } else { Err(io::ErrorKind::AlreadyExists.into()) };
+        let made = if makes { std::fs::create_dir(path) } else { Err(io::ErrorKind::AlreadyExists.into()) };
         match made {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(io("the directory of the state cannot be made")(error));
@@ -536,14 +538,13 @@ impl Directory<'_> {
         }
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let file = rustix::fs::open(path, flags, Mode::empty());
-        if role == Role::Decide && matches!(file, Err(rustix::io::Errno::NOENT)) {
-            let why = "there is no state here yet: open it with role='authority' first".to_owned();
-            return Err(StateError::Refused { path: path.to_owned(), why });
+        if !makes && matches!(file, Err(rustix::io::Errno::NOENT)) {
+            return Err(StateError::Refused { path: path.to_owned(), why: NO_STATE.to_owned() });
         }
         let file = File::from(file.map_err(|error| io("it cannot be opened")(error.into()))?);
         let about = file.metadata().map_err(io("its owner cannot be read"))?;
-        check_owner(path, &about, group)?;
-        Ok(Directory { path, file, group })
+        check_owner(&about, role == Role::Decide, group).map_err(refused_at(path))?;
+        Ok(Directory { path, file, role, group })
     }
 
     fn refused(&self, why: impl Into<String>) -> StateError {
@@ -566,15 +567,24 @@ impl Directory<'_> {
         match rustix::fs::openat(&self.file, name, flags, mode) {
             Ok(file) => Ok(Some(file.into())),
             Err(rustix::io::Errno::NOENT) => Ok(None),
-            Err(error) => Err(self.io(name, "it cannot be opened")(error.into())),
+            Err(error) => {
+                let owner = rustix::fs::statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW).map(|about| about.st_uid);
+                if self.role == Role::Authority && error == rustix::io::Errno::ACCESS {
+                    check_user(owner.unwrap_or_else(|_| effective_user()))
+                        .map_err(refused_at(&self.path.join(name)))?;
+                }
+                Err(self.io(name, "it cannot be opened")(error.into()))
+            }
         }
     }
 
-    fn open_owners(&self) -> Result<File, StateError> {
-        let file = self.open_file(OWNERS, OFlags::RDWR | OFlags::CREATE)?;
-        let file = file.ok_or_else(|| self.refused("the file of its owners is gone"))?;
+    fn open_owners(&self, flags: OFlags) -> Result<File, StateError> {
+        let file = self.open_file(OWNERS, OFlags::RDWR | flags)?;
+        let file = file.ok_or_else(|| {
+            self.refused("the file `owners` of this state is gone: end its processes and remove the file `state`")
+        })?;
         let about = file.metadata().map_err(self.io(OWNERS, "its owner cannot be read"))?;
-        check_owner(&self.path.join(OWNERS), &about, None)?;
+        check_owner(&about, false, None).map_err(refused_at(&self.path.join(OWNERS)))?;
         // Who can read it can lock it, and so keep others from killing and admitting.
         if about.mode() & 0o077 != 0 {
             let why = format!("others than its owner may read it (mode {:o}): chmod 600", about.mode() & 0o7777);
@@ -584,13 +594,13 @@ impl Directory<'_> {
     }
 
     /// Open the file, and check that it is a whole state of this boot.
-    fn open_state(&self, role: Role) -> Result<Option<(File, Header)>, StateError> {
-        let flags = if role == Role::Authority { OFlags::RDWR } else { OFlags::RDONLY };
+    fn open_state(&self) -> Result<Option<(File, Header)>, StateError> {
+        let flags = if self.role == Role::Authority { OFlags::RDWR } else { OFlags::RDONLY };
         let Some(file) = self.open_file(FILE, flags)? else { return Ok(None) };
         let path = self.path.join(FILE);
         let refused = |why: &str| Err(StateError::Refused { path: path.clone(), why: why.to_owned() });
         let about = file.metadata().map_err(self.io(FILE, "its size cannot be read"))?;
-        check_owner(&path, &about, self.group)?;
+        check_owner(&about, self.role == Role::Decide, self.group).map_err(refused_at(&path))?;
         if !about.is_file() {
             return refused("wanted a file: remove it");
         }
@@ -630,7 +640,8 @@ impl Directory<'_> {
         let mut random = [0; 8 + 16];
         getrandom::fill(&mut random)?;
         let (name, id) = random.split_at(8);
-        let owners = self.open_owners()?.metadata().map_err(self.io(OWNERS, "its number cannot be read"))?.ino();
+        let owners =
+            self.open_owners(OFlags::CREATE)?.metadata().map_err(self.io(OWNERS, "its number cannot be read"))?.ino();
         if let Some(file) = self.open_nameless()? {
             self.fill(&file, layout, capacity, (id, owners))?;
             let own = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -716,27 +727,8 @@ impl Directory<'_> {
     }
 }
 
-/// Refuse what others than its user, or a group that was named, could have made or may change.
-fn check_owner(path: &Path, about: &std::fs::Metadata, group: Option<u32>) -> Result<(), StateError> {
-    let refused = |why: String| Err(StateError::Refused { path: path.to_owned(), why });
-    let user = rustix::process::geteuid().as_raw();
-    if about.mode() & 0o022 != 0 {
-        return refused(format!(
-            "others than its owner may write here (mode {:o}), and could forge sessions: chmod go-w",
-            about.mode() & 0o7777
-        ));
-    }
-    if about.uid() == user || about.uid() == 0 && user != 0 {
-        return Ok(());
-    }
-    match group {
-        Some(group) if about.gid() == group => Ok(()),
-        Some(group) => refused(format!("it belongs to group {}, and {group} was named", about.gid())),
-        None => refused(format!(
-            "it belongs to user {}, and this process runs as {user}: name the group that both trust (state_group=)",
-            about.uid()
-        )),
-    }
+fn refused_at(path: &Path) -> impl FnOnce(String) -> StateError {
+    move |why| StateError::Refused { path: path.to_owned(), why }
 }
 
 fn hash(header: &Header) -> [u8; 32] {

@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{Field, Node};
 use ztfast_cedar::ir::Uid;
 use ztfast_engine::{
-    AdmitError, Capacity, Code, EngineOptions, Handle, HandleError, MemoryUse, RequestBuilder, Residence, SessionError,
-    SessionId, Snapshot, StaleGates, ToStop,
+    AdmitError, Capacity, Code, EngineOptions, Handle, HandleError, MemoryUse, RegisterUse, RequestBuilder, Residence,
+    SessionError, SessionId, Snapshot, StaleGates, ToStop,
 };
 use ztfast_explain::Cedar;
 use ztfast_vm::EntityRef;
@@ -142,7 +142,8 @@ impl Engine {
         not_after_ns: i64,
         given: Given,
     ) -> PyResult<u64> {
-        let is_full = |error: &SessionError| matches!(error, SessionError::Admit(AdmitError::NoHandle(_)));
+        let is_full =
+            |error: &SessionError| matches!(error, SessionError::Admit(AdmitError::NoHandle(HandleError::Full(_))));
         let admit = || given.admit(&self.inner, (ty, id), (not_before_ns, not_after_ns));
         let session = self.tries.releasing(py, (&self.inner, &self.log), is_full, admit)?;
         let session = session.map_err(|error| session_error(py, &error))?;
@@ -322,6 +323,14 @@ impl Engine {
             .into_iter()
             .chain([("state", state), ("replaced", replaced), ("locked", locked), ("huge", huge)])
             .into_py_dict(py)
+    }
+
+    /// How many uids the register has that processes share, of how many, and how many bytes of their texts, of how
+    /// many; `None` if the state is this engine's own.
+    #[getter]
+    fn register(&self) -> Option<(usize, usize, usize, usize)> {
+        let RegisterUse { uids, bytes } = self.inner.register_use()?;
+        Some((uids.0, uids.1, bytes.0, bytes.1))
     }
 
     /// How many gate objects Python has of this engine.

@@ -72,7 +72,8 @@ pub(crate) fn prepare_error(py: Python<'_>, error: &PrepareError) -> PyErr {
 /// Return the exception for a uid that could not get a handle.
 pub(crate) fn handle_error(py: Python<'_>, error: &HandleError) -> PyErr {
     match error {
-        HandleError::Full(_) => raise(py, "CapacityError", &error.to_string()),
+        HandleError::Full(_) | HandleError::RegisterFull(_) => raise(py, "CapacityError", &error.to_string()),
+        HandleError::TooLong { .. } => raise(py, "ArgumentError", &error.to_string()),
         HandleError::Forked(_) => forked(py),
     }
 }
@@ -84,9 +85,8 @@ pub(crate) fn admit_error(py: Python<'_>, error: &AdmitError) -> PyErr {
         AdmitError::Forked(_) => forked(py),
         AdmitError::MayNotAdmit => raise(py, "RoleError", &error.to_string()),
         AdmitError::Gone(_) => raise(py, "StateError", &error.to_string()),
-        AdmitError::Full(_) | AdmitError::NoHandle(_) | AdmitError::NoRandomness(_) => {
-            raise(py, "CapacityError", &error.to_string())
-        }
+        AdmitError::NoHandle(error) => handle_error(py, error),
+        AdmitError::Full(_) | AdmitError::NoRandomness(_) => raise(py, "CapacityError", &error.to_string()),
     }
 }
 

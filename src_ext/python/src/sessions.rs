@@ -49,15 +49,16 @@ impl Given {
 }
 
 /// Where an engine's state is, and what it may do with it: the directory, the role, the numbers of sessions and handles
-/// that were asked for, and the group that may read it.
+/// that were asked for, the group that may read it, and whether it is made if there is none.
 #[derive(FromPyObject)]
-pub(crate) struct Place(PathBuf, String, Option<usize>, Option<usize>, Option<u32>);
+pub(crate) struct Place(PathBuf, String, Option<usize>, Option<usize>, Option<u32>, bool);
 
 impl Place {
     /// Open the state; where it is made, it has room for so many sessions and handles.
     pub(crate) fn open(&self, capacity: Capacity, clock: Clock, residence: Residence) -> Result<State, StateError> {
-        let Self(directory, role, sessions, handles, group) = self;
+        let Self(directory, role, sessions, handles, group, makes) = self;
         let role = if role == "decide" { Role::Decide } else { Role::Authority };
+        let capacity = makes.then_some(capacity);
         State::open(directory, role, capacity, (*sessions, *handles), *group, clock, residence)
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::numbers::{Handle, Place};
 use crate::proof::Proof;
+use crate::register::{MAX_UID, NoPlace};
 use crate::sessions::{AdmitError, Known, Notice, Sessions};
 use crate::slot::{Admission, SessionId, SessionStatus};
 use std::fs::Permissions;
@@ -23,7 +24,7 @@ impl Folder {
     }
 
     fn open(&self, role: Role) -> Result<State, StateError> {
-        let capacity = Capacity { sessions: 8, uids: 64 };
+        let capacity = Some(Capacity { sessions: 8, uids: 64 });
         State::open(&self.0, role, capacity, (None, None), None, Clock::Coarse, Residence::default())
     }
 
@@ -80,17 +81,20 @@ fn a_uid_has_one_number_in_all_processes() {
     let states = [Role::Authority, Role::Authority, Role::Decide].map(|role| folder.open(role).unwrap());
     let uids = states.each_ref().map(|state| state.uids().unwrap());
     let names: Vec<(String, String)> = (0..20).map(|n| (format!("T{}", n % 3), format!("é{n}"))).collect();
-    let places: Vec<usize> = names.iter().map(|(ty, id)| uids[names.len() % 2].place(ty, id).unwrap()).collect();
+    let places: Vec<usize> = names.iter().map(|(ty, id)| uids[names.len() % 2].register(ty, id).unwrap()).collect();
     for uids in uids {
         for ((ty, id), &place) in names.iter().zip(&places) {
             assert_eq!((uids.find(ty, id), uids.get(place)), (Some(place), Some((&**ty, &**id))));
         }
-        assert_eq!((uids.find("T0", "x"), uids.get(20), uids.get(64), uids.count()), (None, None, None, 20));
+        assert_eq!(
+            (uids.find("T0", "x"), uids.get(20), uids.get(64), uids.in_use().uids),
+            (None, None, None, (20, 64))
+        );
     }
-    assert!(uids[2].register("T0", "x").is_none(), "a process that only decides gave a uid a number");
-    let full: Vec<_> = (0..64).map_while(|n| uids[0].register("New", &n.to_string())).collect();
-    assert_eq!((full.len(), uids[1].register("New", "65")), (44, None));
-    assert_eq!(uids[1].register("New", "7"), Some(full[7]));
+    assert_eq!(uids[2].register("T0", "x"), Err(NoPlace::ReadOnly), "a process that only decides gave a uid a number");
+    let full: Vec<_> = (0..64).map_while(|n| uids[0].register("New", &n.to_string()).ok()).collect();
+    assert_eq!((full.len(), uids[1].register("New", "65")), (44, Err(NoPlace::Full)));
+    assert_eq!(uids[1].register("New", "7"), Ok(full[7]));
 }
 
 #[test]
@@ -98,7 +102,7 @@ fn writers_that_name_the_same_uids_at_once_agree() {
     let folder = Folder::new();
     let state = folder.open(Role::Authority).unwrap();
     let uids = state.uids().unwrap();
-    let place = |n: usize| uids.register("T", &n.to_string());
+    let place = |n: usize| uids.register("T", &n.to_string()).ok();
     let found: Vec<Vec<Option<usize>>> = std::thread::scope(|threads| {
         let all = [(); 4].map(|()| threads.spawn(|| (0..12).map(place).collect()));
         all.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -125,7 +129,7 @@ fn a_state_of_millions_of_sessions_is_used_to_its_last_slot() {
     let folder = Folder::new();
     let open = |role| {
         let capacity = Capacity { sessions: 3_000_000, uids: 64 };
-        State::open(&folder.0, role, capacity, (None, None), None, Clock::Coarse, Residence::default()).unwrap()
+        State::open(&folder.0, role, Some(capacity), (None, None), None, Clock::Coarse, Residence::default()).unwrap()
     };
     let ours = Sessions::of(Arc::new(open(Role::Authority)));
     let mut admitted = Vec::new();
@@ -292,7 +296,7 @@ fn a_state_of_another_boot_or_size_is_refused() {
     assert!(folder.why().contains("another build"), "{}", folder.why());
     write(header);
     let wanted = |wanted| {
-        let capacity = Capacity { sessions: 8, uids: 64 };
+        let capacity = Some(Capacity { sessions: 8, uids: 64 });
         State::open(&folder.0, Role::Authority, capacity, wanted, None, Clock::Coarse, Residence::default()).map(|_| ())
     };
     assert!(wanted((Some(8), Some(64))).is_ok());
@@ -305,6 +309,10 @@ fn another_file_of_owners_is_refused() {
     let folder = Folder::new();
     let first = folder.authority();
     std::fs::remove_file(folder.0.join(OWNERS)).unwrap();
+    assert!(folder.why().contains("`owners` of this state is gone"), "{}", folder.why());
+    assert!(!folder.0.join(OWNERS).exists(), "a file of owners was made that excludes nobody");
+    std::fs::write(folder.0.join(OWNERS), "").unwrap();
+    std::fs::set_permissions(folder.0.join(OWNERS), Permissions::from_mode(0o600)).unwrap();
     assert!(folder.why().contains("not the file that was made with the state"), "{}", folder.why());
     let id = admit(&first, 3);
     assert_eq!(first.valid(id, now_ns()), Some(Place(3)));
@@ -336,7 +344,7 @@ fn only_its_user_can_open_the_file_of_owners_also_where_a_group_reads_the_state(
     let folder = Folder::new();
     let group = Some(rustix::process::getegid().as_raw());
     let open = || {
-        let (capacity, residence) = (Capacity { sessions: 8, uids: 64 }, Residence::default());
+        let (capacity, residence) = (Some(Capacity { sessions: 8, uids: 64 }), Residence::default());
         State::open(&folder.0, Role::Authority, capacity, (None, None), group, Clock::Coarse, residence)
     };
     let first = open().unwrap();
@@ -393,6 +401,47 @@ fn a_process_that_only_decides_makes_no_state() {
     let why = folder.open(Role::Decide).map(|_| ()).unwrap_err().to_string();
     assert!(why.contains("role='authority' first"), "{why}");
     assert!(!folder.0.exists(), "a directory was made");
+}
+
+#[test]
+fn without_a_capacity_no_state_is_made() {
+    let folder = Folder::new();
+    let open = || {
+        let residence = Residence::default();
+        State::open(&folder.0, Role::Authority, None, (None, None), None, Clock::Coarse, residence).map(|_| ())
+    };
+    let is_refused = || open().is_err_and(|error| error.to_string().contains("there is no state here"));
+    assert!(is_refused() && !folder.0.exists(), "a directory was made");
+    std::fs::create_dir(&folder.0).unwrap();
+    std::fs::set_permissions(&folder.0, Permissions::from_mode(0o700)).unwrap();
+    assert!(is_refused() && std::fs::read_dir(&folder.0).unwrap().next().is_none(), "a file was made");
+    let first = folder.authority();
+    assert!(open().is_ok());
+    std::fs::remove_file(folder.file()).unwrap();
+    assert!(is_refused() && !folder.file().exists(), "a removed state was made anew");
+    drop(first);
+}
+
+#[test]
+fn a_uid_that_is_too_long_for_the_register_takes_nothing_of_it() {
+    let folder = Folder::new();
+    let state = folder.open(Role::Authority).unwrap();
+    let uids = state.uids().unwrap();
+    let before = uids.in_use();
+    assert_eq!((before.uids, before.bytes.0), ((0, 64), 0));
+    for (ty, id) in [("User", MAX_UID - 3), ("User", MAX_UID), ("User", 1 << 16), ("User", 1 << 20)] {
+        assert_eq!(uids.register(ty, &"a".repeat(id)), Err(NoPlace::TooLong), "{id}");
+    }
+    assert_eq!(uids.register(&"T".repeat(MAX_UID), "1"), Err(NoPlace::TooLong));
+    assert_eq!(uids.in_use(), before);
+    let longest = "a".repeat(MAX_UID - 4);
+    assert_eq!((uids.register("User", &longest), uids.get(0)), (Ok(0), Some(("User", &*longest))));
+    assert_eq!((uids.in_use().uids, uids.in_use().bytes.0), ((1, 64), MAX_UID));
+    let last = (1..=64).map(|number| uids.register("User", &number.to_string())).find(Result::is_err);
+    let full = uids.in_use();
+    assert_eq!((last, full.uids), (Some(Err(NoPlace::Full)), (64, 64)));
+    // Whoever is refused takes no room for a text either.
+    assert_eq!((uids.register("User", "new"), uids.in_use()), (Err(NoPlace::Full), full));
 }
 
 #[test]

@@ -158,7 +158,7 @@ pub fn fault_of_uids(sessions: &Sessions, registered: &[(String, usize)]) -> Opt
             return Some(format!("{id} is {:?}, and was {place}", uids.find("User", id)));
         }
     }
-    (0..uids.count()).find_map(|place| {
+    (0..uids.in_use().uids.0).find_map(|place| {
         // A place that was given out by a process that ended then has no uid, or one that has another place.
         let (ty, id) = uids.get(place)?;
         let other = uids.find(ty, id);
@@ -199,7 +199,7 @@ impl Folder {
     }
 
     pub fn state(&self, role: Role) -> State {
-        let capacity = Capacity { sessions: SESSIONS, uids: UIDS };
+        let capacity = Some(Capacity { sessions: SESSIONS, uids: UIDS });
         State::open(&self.0, role, capacity, (None, None), None, Clock::Coarse, Residence::default()).unwrap()
     }
 

@@ -175,7 +175,7 @@ impl Worker {
         let id = format!("user {number}");
         // A process that is killed in the midst of it takes a place with it, so that the register gets full.
         let Some(uids) = self.sessions.state().uids() else { return };
-        let Some(place) = uids.register("User", &id) else { return };
+        let Ok(place) = uids.register("User", &id) else { return };
         let known = &self.board.places[number];
         let before = known.compare_exchange(0, place as u64 + 1, Ordering::SeqCst, Ordering::SeqCst);
         if before.is_err_and(|before| before != place as u64 + 1) || uids.get(place) != Some(("User", &id)) {

@@ -116,7 +116,7 @@ impl Change {
             Self::Follow => sessions.follow(),
             Self::NameFactor => assert_eq!(sessions.factors(["fido2"]).unwrap(), Some(4)),
             Self::NameRegion => assert_eq!(sessions.name("eu").unwrap(), Some(1)),
-            Self::Register => assert_eq!(sessions.state().uids().unwrap().register("User", "new"), Some(2)),
+            Self::Register => assert_eq!(sessions.state().uids().unwrap().register("User", "new"), Ok(2)),
             Self::Open | Self::Make => drop(folder.open(Role::Authority)),
         }
     }

@@ -209,7 +209,7 @@ impl Stage for Scene {
             return Err(format!("{factors:?} {region:?} {:?}", newest.state().factor_names()));
         }
         for (sessions, id) in [(first, "new"), (second, "new"), (second, "newer")] {
-            let place = sessions.state().uids().and_then(|uids| uids.register("User", id));
+            let place = sessions.state().uids().and_then(|uids| uids.register("User", id).ok());
             let place = place.ok_or("the register is full")?;
             if reader.state().uids().and_then(|uids| uids.get(place)) != Some(("User", id)) {
                 return Err(format!("{id} is not at {place}"));
