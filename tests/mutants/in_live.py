@@ -9,6 +9,8 @@ TESTS = "live/src/sessions/tests.rs"
 SLOT = "live/src/slot.rs"
 REUSE = "live/src/sessions/reuse.rs"
 STATE = "live/src/state.rs"
+OWNERSHIP = "live/src/ownership.rs"
+REGISTER = "live/src/register.rs"
 OWNERS = "live/src/owners.rs"
 NOTES = "live/src/notes.rs"
 SHARED = "live/src/state/tests.rs"
@@ -387,10 +389,31 @@ MUTANTS = (
     ),
     Mutant(
         "a state that its group may write is trusted",
-        STATE,
+        OWNERSHIP,
         "if about.mode() & 0o022 != 0 {",
         "if about.mode() & 0o002 != 0 {",
         Rust(SHARED, "what_others_may_write_is_refused"),
+    ),
+    Mutant(
+        "a state that was removed is made anew by who may not make one",
+        STATE,
+        "(None, None) => return Err(at.refused(NO_STATE)),",
+        "(None, None) => at.make(Capacity { sessions: 8, uids: 64 })?,",
+        Rust(SHARED, "without_a_capacity_no_state_is_made"),
+    ),
+    Mutant(
+        "the register takes uids of any length",
+        REGISTER,
+        "if ty.len().saturating_add(id.len()) > MAX_UID {",
+        "if ty.len().saturating_add(id.len()) > self.text_bytes {",
+        Rust(SHARED, "a_uid_that_is_too_long_for_the_register_takes_nothing_of_it"),
+    ),
+    Mutant(
+        "whoever finds no place in the register takes room for a text",
+        REGISTER,
+        "if self.in_use().uids.0 >= self.entries.len() {",
+        "if self.in_use().uids.0 > self.entries.len() {",
+        Rust(SHARED, "a_uid_that_is_too_long_for_the_register_takes_nothing_of_it"),
     ),
     Mutant(
         "a proof is taken for younger than it was",
