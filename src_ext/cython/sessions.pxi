@@ -2,7 +2,8 @@
 
 cdef str COPIED_SESSION = (
     "a session is valid only in its process and with its engine, so it cannot be copied or pickled. "
-    "Send the principal's uid (str(session.principal)), and admit it there"
+    "Send the principal's uid (str(session.principal)), and admit it there; to an engine on the same state, send "
+    "session.id, and call engine.session(id)"
 )
 cdef str COPIED_HANDLE = (
     "a handle is valid only in its process and with its engine, so it cannot be copied or pickled. "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import math
 import re
 import shlex
 import subprocess
@@ -228,10 +228,15 @@ def test_the_demo_tells_its_story_and_measures() -> None:
 def test_the_readmes_commands_run_in_a_clean_checkout(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "build").mkdir()
-    # The state on which README.md's commands act, with an engine that runs.
-    engine = ztfast.Engine(ztfast.bench.desk.bundle(), state=tmp_path / "build" / "state", sessions=64, handles=1 << 14)
-    session = engine.admit(ztfast.Identity('Algo::"a7"', not_after=math.inf))
-    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    readme = (ROOT / "README.md").read_text()
+    # The commands on a state act beside the authority that README.md shows, which starts when its bundle is there.
+    authority = re.search(r"```python\n(import math\n.*?)```", readme, re.S)
+    assert authority
+    assert 'state="build/state"' in authority[1]
+    (tmp_path / "authority.py").write_text(authority[1])
+    running: list[subprocess.Popen[str]] = []
+    said = ""
+    blocks = re.findall(r"```console\n(.*?)```", readme, re.S)
     commands = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
     assert len(commands) >= 5
     environment: dict[str, str] = {}
@@ -242,13 +247,22 @@ def test_the_readmes_commands_run_in_a_clean_checkout(tmp_path: Path) -> None:
             continue
         if program == "export":
             environment |= [argument.split("=", 1) for argument in arguments]
+            command_line = [sys.executable, "-u", "authority.py"]
+            pipe = subprocess.PIPE
+            running.append(subprocess.Popen(command_line, cwd=tmp_path, text=True, stdin=pipe, stdout=pipe))
+            said = (running[0].stdout or io.StringIO()).readline()
             continue
         assert program == "ztfast"
         done = run_alone(*arguments, cwd=tmp_path, env=environment)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
-    assert engine.decide(session, "order.cancel", 'Instrument::"AAPL"').code == "REVOKED"
+    bundle = ztfast.Bundle.load(tmp_path / "build" / "desk.ztb")
+    engine = ztfast.Engine(bundle, state=tmp_path / "build" / "state", role="decide")
+    with pytest.raises(ztfast.SessionError, match="revoked"):
+        engine.session(int(said.rpartition(":")[2]))
     assert engine.kills() == []
     assert engine.market_state('Instrument::"AAPL"') == "halted"
+    running[0].communicate("\n", timeout=60)
+    assert running[0].returncode == 0
 
 
 def test_the_example_entities_are_what_their_script_makes() -> None:

@@ -12,7 +12,7 @@ __all__ = ["ALGOS", "INSTRUMENTS", "POLICIES", "SCHEMA", "Workload", "bundle", "
 
 ALGOS = 100
 INSTRUMENTS = 100
-KILLS = (1, 64)
+KILLS = (1, 16, 64)
 """The numbers of kills beside which a request is measured. There are bits for 63 entities; more have to share them."""
 
 SCHEMA = """
