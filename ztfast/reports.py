@@ -85,6 +85,8 @@ class SessionInfo:
         channel: How the credential was proved.
         region: The region, if there is one.
         on_behalf_of: For whom the principal acts, if for anyone.
+        ground: The first 16 hexadecimal digits of the SHA-256 of its ground, which is all that is kept of it; ``None``
+            if it has none.
         by: Who revoked it or put it into quarantine; ``None`` if that was not said, or is not kept any more.
         reason: Why, in the same way.
         since: When, in epoch seconds, in the same way.
@@ -103,6 +105,7 @@ class SessionInfo:
     channel: str | None
     region: str | None
     on_behalf_of: Uid | None
+    ground: str | None = None
     by: str | None = None
     reason: str | None = None
     since: float | None = None
@@ -125,6 +128,7 @@ class SessionInfo:
             channel=shown["channel"],
             region=shown["region"],
             on_behalf_of=None if acts_for is None else Uid(*acts_for),
+            ground=f"{shown['ground']:016x}" if shown["ground"] else None,
             by=by or None,
             reason=reason or None,
             since=None if since_ns is None else since_ns / 1e9,

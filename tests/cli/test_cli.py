@@ -184,6 +184,34 @@ def test_a_request_that_does_not_fit_says_why_and_no_policy_is_blamed(bundle: st
     assert "No permit applies" in default.stdout
 
 
+def test_what_the_store_lacks_is_said(bundle: str) -> None:
+    mistyped = [bundle, *BUY[:2], 'Instrument::"APPL"', *BUY[3:], "-c", "notional=1"]
+    nobody = [bundle, 'Human::"nobody"', *mistyped[2:]]
+    for request, lacking in (
+        ([bundle, *BUY, "-c", "notional=1"], []),
+        (mistyped, ['Instrument::"APPL"']),
+        (nobody, ['Human::"nobody"', 'Instrument::"APPL"']),
+        ([bundle, 'Venue::"nowhere"', *BUY[1:], "-c", "notional=1"], []),
+    ):
+        for command in ("decide", "explain"):
+            lines = run(command, *request).stdout.splitlines()
+            assert lines[1 : 1 + len(lacking)] == [f"The store has no {uid}." for uid in lacking]
+            assert sum("The store has no" in line for line in lines) == len(lacking)
+            assert json.loads(run(command, *request, "--json").stdout)["missing"] == lacking
+
+
+def test_explain_says_whether_cedar_agrees(bundle: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for notional, decision in ((1, "ALLOW"), (10**12, "DENY")):
+        done = run("explain", bundle, *BUY, "-c", f"notional={notional}")
+        assert done.stdout.endswith(f"Cedar agrees: {decision}.\n")
+    assert "Cedar agrees" not in run("explain", bundle, 'Venue::"XNAS"', *BUY[1:], "-c", "notional=1").stdout
+    monkeypatch.setattr(ztfast.Explanation, "agrees", False)
+    done = run("explain", bundle, *BUY, "-c", "notional=1")
+    assert done.returncode == 1
+    assert "Cedar agrees" not in done.stdout
+    assert "Cedar's decision differs" in done.stdout
+
+
 def test_a_damaged_bundle_is_refused(bundle: str, tmp_path: Path) -> None:
     damaged = bytearray(Path(bundle).read_bytes())
     damaged[len(damaged) // 2] ^= 1

@@ -77,6 +77,10 @@ def test_the_text_says_who_saw_what(tmp_path: Path) -> None:
         assert shown in done.stdout
     for number in ("0", "17"):
         assert run("demo", "--processes", number).returncode == 2
+    for option in ("--requests", "--seed"):
+        done = run("demo", "--processes", "2", option, "5000")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"error: {option}: with --processes there is no stream of requests" in done.stderr
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda sent: sent.name)

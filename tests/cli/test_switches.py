@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -54,7 +55,7 @@ def test_commands_act_from_another_process(desk: Desk) -> None:
     env = {"ZTFAST_STATE": str(desk.path)}
     done = run("kill", XNAS, *WHO, env=env)
     assert done.returncode == 0
-    assert done.stderr == f"warning: {XNAS}: without --bundle FILE nobody has checked that anything can be in it.\n"
+    assert done.stderr == f"warning: {XNAS}: nobody has checked that this concerns anything: add --bundle FILE.\n"
     assert done.stdout.startswith(f"{XNAS}: all but exempt actions stopped by ann: a test\nTo let it go on: ")
     assert [desk.order(), desk.order(IBM), desk.cancel()] == ["KILLED", "ALLOW", "ALLOW"]
     command = done.stdout.splitlines()[1].partition("ztfast ")[2].replace("NAME", "bob").replace("WHY", "over")
@@ -129,7 +130,7 @@ def test_a_kill_ends_by_itself(desk: Desk) -> None:
     for options in (["--for", "x"], ["--for", "0m"], ["--for", "-5m"], ["--for", "1m", "--until", "2100-01-01T00:00Z"]):
         assert desk.run("kill", XNAS, *options, *WHO).returncode == 2
     for until in ("2001-01-01T00:00:00+00:00", "2100-01-01T00:00:00", "tomorrow"):
-        assert desk.run("kill", XNAS, "--until", until, *WHO).returncode == 1
+        assert desk.run("kill", XNAS, "--until", until, *WHO).returncode == 2
     assert len(desk.engine.kills()) == 1
 
 
@@ -174,7 +175,7 @@ def test_a_release_names_one_kill(desk: Desk) -> None:
         ("0x00000000", 1, "no kill with this id"),
         ("7", 1, "no kill with this id"),
         (IBM, 1, "nothing of this scope"),
-        ("Venue::XNAS", 1, """'Venue::"XNAS"'"""),
+        ("Venue::XNAS", 2, """'Venue::"XNAS"'"""),
     ):
         done = desk.run("kill", "release", target, *WHO)
         assert (done.returncode, done.stdout) == (code, "")
@@ -183,6 +184,21 @@ def test_a_release_names_one_kill(desk: Desk) -> None:
     assert desk.order() == "KILLED"
     assert desk.run("kill", "release", second, *WHO).returncode == 0
     assert desk.order() == "ALLOW"
+
+
+def test_a_release_that_several_kills_could_mean_lists_them(desk: Desk) -> None:
+    kills = [desk.engine.kill("firm", by=f"user{at}", reason=f"reason {at}") for at in range(9)]
+    done = desk.run("kill", "release", "firm", *WHO)
+    assert done.returncode == 2
+    assert "firm: 9 kills are meant, give the id of one (" in done.stderr
+    assert "; 1 more: `ztfast kill list` shows them)" in done.stderr
+    ids = [f"{kill.id:#x}" for kill in kills]
+    for at, kill in enumerate(kills[:8]):
+        shown = re.search(rf"(0x[0-9a-f]+) by user{at} since {moment(kill.since)}: reason {at}[;)]", done.stderr)
+        assert shown is not None
+        assert [id for id in ids if id.startswith(shown[1])] == [ids[at]]
+        assert desk.run("kill", "release", shown[1], *WHO).returncode == 0
+    assert [kill.by for kill in desk.engine.kills()] == ["user8"]
 
 
 def test_wrong_uses_of_kill_are_told(desk: Desk) -> None:
@@ -201,7 +217,7 @@ def test_wrong_uses_of_kill_are_told(desk: Desk) -> None:
         (["market", "set", XNAS, *WHO], 2),
         (["market", "set", XNAS, "closed", *WHO], 2),
         (["market", "set", 'Action::"order.new"', "halted", *WHO], 1),
-        (["market", "set", "XNAS", "halted", *WHO], 1),
+        (["market", "set", "XNAS", "halted", *WHO], 2),
     ):
         done = desk.run(*arguments)
         assert done.returncode == code, arguments
@@ -299,7 +315,7 @@ def test_a_scope_in_which_nothing_can_be_is_refused(desk: Desk, tmp_path: Path) 
         # Without the bundle it is done, and nobody has checked it.
         done = desk.run(*command, *WHO)
         assert done.returncode == 0
-        assert "nobody has checked that anything can be in it" in done.stderr
+        assert "nobody has checked that this concerns anything: add --bundle FILE" in done.stderr
         assert desk.order() == "ALLOW"
     for command, count in (
         (["kill", XNAS], 21),

@@ -20,11 +20,13 @@ from rich.text import Text
 from ztfast import __version__
 from ztfast.cli import benching, compiling, deciding, demo, kill, log, market, schema, session, sessions
 from ztfast.cli.output import CLOSED, UsageError, block, console, errors, failed, say
-from ztfast.errors import Error, PolicyError
+from ztfast.errors import ArgumentError, Error, IdentityError, PolicyError, UidError
 
 __all__ = ["app", "main"]
 
 FAILED, USAGE, STOPPED = 1, 2, 130
+UNREADABLE = (UsageError, ArgumentError, IdentityError, UidError)
+"""The errors about a value of the command line itself, whatever the bundle or the state."""
 
 app = typer.Typer(
     name="ztfast",
@@ -130,7 +132,7 @@ def _run() -> int:
         count = count or len(error.diagnostics)
         errors.print()
         return _wrong(FAILED, f"refused: {count} {what}{'s' if count != 1 else ''} (see above)", error)
-    except UsageError as error:
+    except UNREADABLE as error:
         return _wrong(USAGE, str(error))
     except Error as error:
         return _wrong(FAILED, str(error))

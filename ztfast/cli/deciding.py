@@ -15,6 +15,7 @@ from ztfast.cli.output import Json, block, console, json_out, say
 from ztfast.engine import Engine
 from ztfast.explanation import PolicyText
 from ztfast.gate import Decision
+from ztfast.uid import Uid
 
 __all__ = ["decide_command", "explain_command"]
 
@@ -61,9 +62,9 @@ def decide_command(
     decision = engine.evaluate(principal, action, resource, values)
     problem = None if decision.code in JUDGED else engine.explain(principal, action, resource, values).problem
     if as_json:
-        json_out({**shown(decision), "problem": problem})
+        json_out({**shown(decision), "problem": problem, "missing": missing(engine, decision, principal, resource)})
     else:
-        show(decision, problem)
+        show(decision, problem, missing(engine, decision, principal, resource))
     raise typer.Exit(0 if decision else DENIED)
 
 
@@ -96,10 +97,11 @@ def explain_command(
                     "errors": [policy(text) for text in told.errors],
                 },
                 "problem": told.problem,
+                "missing": missing(engine, told.decision, principal, resource),
             }
         )
     else:
-        show(told.decision, told.problem)
+        show(told.decision, told.problem, missing(engine, told.decision, principal, resource))
         judged = told.decision.code in JUDGED
         effect = "permits" if told.allow else "forbids"
         # With strict errors, forbids that erred are among those that determine the decision.
@@ -119,6 +121,8 @@ def explain_command(
         if not judged or not told.reasons:
             console.print()
             say("No permit applies, so the request is denied." if judged else "No policy was judged.")
+        if told.agrees and judged:
+            say(f"Cedar agrees: {'ALLOW' if told.allow else 'DENY'}.")
         if not told.agrees:
             say(("Cedar's decision differs. This is a bug in ztfast: please report it.", "bold red"))
     raise typer.Exit(1 if not told.agrees else 0 if told.decision else DENIED)
@@ -130,12 +134,21 @@ def shown(decision: Decision) -> dict[str, Any]:
     return {"decision": decision.effect, "code": decision.code, "reasons": list(decision.reasons), "advice": advice}
 
 
-def show(decision: Decision, problem: str | None) -> None:
-    """Print a decision, and why the request does not fit the schema."""
+def missing(engine: Engine, decision: Decision, principal: str, resource: str) -> list[str]:
+    """Return the uids of the request that the store lacks, which are often mistyped."""
+    if decision.code == "NOT_APPLICABLE":
+        return []
+    return [str(uid) for uid in dict.fromkeys((Uid.parse(principal), Uid.parse(resource))) if not engine.knows(uid)]
+
+
+def show(decision: Decision, problem: str | None, lacking: list[str]) -> None:
+    """Print a decision, what the store lacks of the request, and why that does not fit the schema."""
     colour = "green" if decision else "yellow" if decision.advice is not None else "red"
     reasons = f"  {', '.join(decision.reasons)}" if decision.reasons else ""
     code = "" if decision.code == decision.effect else f"  {decision.code}"
     say((decision.effect, f"bold {colour}"), f"{code}{reasons}")
+    for uid in lacking:
+        say((f"The store has no {uid}.", "yellow"))
     if decision.advice is not None:
         factors = ", ".join(decision.advice.factors) or "any factor"
         age = "" if decision.advice.max_age is None else f", no longer than {decision.advice.max_age} s ago"

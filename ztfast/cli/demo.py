@@ -20,7 +20,7 @@ from ztfast.bench.loops import quiet
 from ztfast.bench.report import NATIVE, native_key
 from ztfast.bundle import Bundle, compile
 from ztfast.cli.compiling import totals
-from ztfast.cli.output import Json, console, json_out, number, progress_bar, say, table, working
+from ztfast.cli.output import Json, UsageError, console, json_out, number, progress_bar, say, table, working
 from ztfast.cli.processes import OPERATOR, STRATEGY, VENUE, tell_of_processes
 from ztfast.cli.stream import Desk, Request
 from ztfast.engine import Engine
@@ -40,6 +40,7 @@ when { resource.venue == Venue::"XNAS" };
 EFFECTS = {"ALLOW": "green", "STEP_UP": "yellow", "DENY": "red"}
 SEGMENTS = ("trading", "market-data", "customer", "settlement", "general-it")
 MOST_PROCESSES = 16
+REQUESTS, SEED = 200_000, 7
 HERO, STOCK = 'Algo::"a7"', 'Instrument::"AAPL"'
 TIMED = 200_000
 ROUNDS, CALLS = 15, 4_000
@@ -57,9 +58,15 @@ class Story:
 
 def demo_command(
     requests: Annotated[
-        int, typer.Option("--requests", "-n", min=1_000, help="The number of requests to decide.")
-    ] = 200_000,
-    seed: Annotated[int, typer.Option(help="The seed of the stream. The same seed gives the same requests.")] = 7,
+        int | None,
+        typer.Option(
+            "--requests", "-n", min=1_000, help="The number of requests to decide.", show_default=str(REQUESTS)
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="The seed of the stream. The same seed gives the same requests.", show_default=str(SEED)),
+    ] = None,
     processes: Annotated[
         int,
         typer.Option(
@@ -79,6 +86,10 @@ def demo_command(
     With --processes, an authority and processes that only decide share a temporary state. The output shows what one of
     them changes, what the others decide before and after, and how soon.
     """
+    for option, given in (("--requests", requests), ("--seed", seed)):
+        if processes > 1 and given is not None:
+            raise UsageError(f"{option}: with --processes there is no stream of requests: give one of them")
+    requests, seed = requests or REQUESTS, SEED if seed is None else seed
     folder = examples.desk()
     if not (folder / "policies").is_dir():
         raise SourceError(f"{folder}: the example desk is missing; run the demo from an installed ztfast or a checkout")

@@ -18,6 +18,7 @@ from ztfast.cli.states import (
     Reason,
     State,
     count_of,
+    enough,
     having_id,
     is_id,
     moment,
@@ -36,6 +37,8 @@ __all__ = ["kill"]
 
 FIRM = "firm"
 SCOPE = "SCOPE"
+MOST = 8
+"""The kills that a message lists."""
 LENGTH = re.compile(r"(\d{1,6})\s*(s|m|min|h|d)")
 SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 
@@ -233,8 +236,11 @@ def named(target: str, kills: list[Kill]) -> Kill:
     if not found:
         raise ReleaseError(f"{one_line(target)}: nothing of this scope is killed: `ztfast kill list` shows what is")
     if len(found) > 1:
-        ids = ", ".join(shortened(each.id, whole=True) for each in found[:4])
-        raise UsageError(f"{one_line(target)}: {len(found)} kills are meant ({ids}): give the id of one")
+        ids = [each.id for each in kills]
+        each_one = [f"{enough(it.id, ids)} by {it.by} since {moment(it.since)}: {it.reason}" for it in found[:MOST]]
+        more = [f"{len(found) - MOST} more: `ztfast kill list` shows them"] if len(found) > MOST else []
+        listed = "; ".join([*each_one, *more])
+        raise UsageError(f"{one_line(target)}: {len(found)} kills are meant, give the id of one ({listed})")
     return found[0]
 
 

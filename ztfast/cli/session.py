@@ -1,4 +1,7 @@
-"""``ztfast session``: list, show, revoke and quarantine the sessions of a state while engines decide by them."""
+"""``ztfast session``: list, show, revoke and quarantine the sessions of a state while engines decide by them.
+
+``sessions.py`` has the commands that renew them and record new proofs.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ MOST = 1_000
 """The number of sessions that a table shows."""
 USUAL = "trusted"
 """The channel of sessions for which trusted code vouches, as most do."""
-session = typer.Typer(help="List, show, revoke and quarantine sessions while engines run.", no_args_is_help=True)
+session = typer.Typer(
+    help="List, show, revoke, quarantine and renew sessions while engines run, and present new proofs for them.",
+    no_args_is_help=True,
+)
 
 Target = Annotated[
     str,
@@ -126,6 +132,9 @@ def list_command(
 @session.command("show")
 def show_command(state: State, target: Target, ids: Ids = False, group: Group = None, as_json: Json = False) -> None:
     """Show all that is known about a session, or about each session of a principal.
+
+    Of its ground, a state keeps only the first 16 hexadecimal digits of the SHA-256, which `printf %s GROUND |
+    sha256sum` shows of a text. The commands that change sessions take the ground itself.
 
     [dim]ztfast session show --state /run/ztfast/desk 0x2aef0f[/]
     """
@@ -302,6 +311,7 @@ def show(info: SessionInfo, ids: bool) -> None:
         "risk": f"{info.risk} of 100",
         "channel": info.channel or "",
         "region": info.region or "",
+        "ground": f"SHA-256 {info.ground}..." if info.ground else "",
         "admitted": moment(info.admitted),
         "valid from": moment(info.not_before) if info.not_before > 0 else "",
         "valid until": moment(info.not_after) or "no end",
@@ -328,6 +338,7 @@ def converted(info: SessionInfo, ids: bool) -> dict[str, Any]:
         "channel": info.channel,
         "region": info.region,
         "on_behalf_of": None if info.on_behalf_of is None else str(info.on_behalf_of),
+        "ground": info.ground,
         "admitted": info.admitted,
         "not_before": None if math.isinf(info.not_before) else info.not_before,
         "not_after": None if math.isinf(info.not_after) else info.not_after,

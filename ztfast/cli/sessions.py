@@ -84,4 +84,6 @@ def present_command(
     count = chosen.engine.present(
         chosen.what, ground=ground, factors=factor, assurance=assurance, risk=risk, at=at, **who
     )
-    chosen.report("given a new proof", count, bundle is not None, who, as_json)
+    # Another risk is no proof, and leaves the age of the one before as it was.
+    done = "changed" if factor is None else "given a new proof"
+    chosen.report(done, count, bundle is not None, who, as_json)

@@ -23,8 +23,8 @@ from ztfast.sources import Text
 from ztfast.uid import Uid
 
 __all__ = [
-    "BundleFile", "By", "Group", "Owned", "Reason", "State", "count_of", "having_id", "is_id", "matching", "moment",
-    "opened", "parsed", "said", "shortened", "span", "warn_of_scope",
+    "BundleFile", "By", "Group", "Owned", "Reason", "State", "count_of", "enough", "having_id", "is_id", "matching",
+    "moment", "opened", "parsed", "said", "shortened", "span", "warn_of_scope",
 ]  # fmt: skip
 
 State = Annotated[
@@ -126,7 +126,7 @@ def warn_of_scope(engine: Engine, uid: Uid, in_scope: int | None, bundle: Path |
     known = engine.knows(uid)
     if bundle is None:
         unknown = "" if known else "no engine of this state knows it, so it may be mistyped, and "
-        why = f"{unknown}without --bundle FILE nobody has checked that anything can be in it"
+        why = f"{unknown}nobody has checked that this concerns anything: add --bundle FILE"
     elif not in_scope:
         unknown = "" if known else ", and no engine of this state knows it: it may be mistyped"
         why = f"it concerns nothing of the store of {one_line(name_of(str(bundle)))}{unknown}"
@@ -172,6 +172,19 @@ def shortened(id: int, whole: bool = False) -> str:
     ('0x2aef0f', '0x2aef0f422a822800')
     """
     return f"{id:#x}"[: None if whole else 2 + SHOWN]
+
+
+def enough(id: int, among: Iterable[int]) -> str:
+    """Return the first digits of an id that no other one begins with, and not fewer than are shown.
+
+    >>> enough(0x2AEF0F422A822800, [0x2AEF0F422A822800, 0x2AEF0F4100000000])
+    '0x2aef0f42'
+    """
+    whole = shortened(id, whole=True)
+    others = [shortened(other, whole=True) for other in among if other != id]
+    least = range(2 + SHOWN, len(whole))
+    count = next((count for count in least if not any(other.startswith(whole[:count]) for other in others)), None)
+    return whole[:count]
 
 
 def matching(target: str, engine: Engine) -> list[SessionInfo] | None:
