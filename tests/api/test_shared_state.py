@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -300,7 +301,7 @@ def test_a_kill_does_not_wait_for_a_process_that_keeps_the_lock(state: Path) -> 
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"locked\n"
         began = time.monotonic()
-        with pytest.raises(ztfast.StateError, match="lslocks"):
+        with pytest.raises(ztfast.StateError, match=f"process {holder.pid} keeps the first byte"):
             first.kill(ANN, by="ann", reason="a test")
         assert time.monotonic() - began < 10
         # A revocation needs no such lock.
@@ -312,6 +313,43 @@ def test_a_kill_does_not_wait_for_a_process_that_keeps_the_lock(state: Path) -> 
         holder.stdout.close()
     first.kill(ANN, by="ann", reason="a test")
     assert code(first, first.admit(identity())) == "KILLED"
+
+
+def test_a_child_that_lives_on_keeps_nothing_of_an_authority_that_died_while_it_changed_something(state: Path) -> None:
+    first = engine(state)
+    # The authority is stopped by its lock on the writers' byte, as it is within a change, and then by its end.
+    program = (
+        "import fcntl, os, struct, sys, time, ztfast\n"
+        "bundle = ztfast.Bundle.load(sys.argv[1])\n"
+        "held = ztfast.Engine(bundle, state=sys.argv[2])\n"
+        "names = {os.readlink(f'/proc/self/fd/{fd}'): int(fd) for fd in os.listdir('/proc/self/fd')\n"
+        "         if os.path.exists(f'/proc/self/fd/{fd}')}\n"
+        "owners = names[os.path.join(os.path.realpath(sys.argv[2]), 'owners')]\n"
+        "fcntl.fcntl(owners, 37, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 0, 1, 0))\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    time.sleep(120)\n"
+        "    os._exit(0)\n"
+        "print(child, flush=True)\n"
+        "time.sleep(120)\n"
+    )
+    saved = state.parent / "bundle.ztb"
+    first.bundle.save(saved)
+    command = [sys.executable, "-c", program, str(saved), str(state)]
+    authority = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert authority.stdout is not None
+    child = int(authority.stdout.readline())
+    try:
+        with pytest.raises(ztfast.StateError, match=f"process {authority.pid} keeps the first byte"):
+            first.kill(ANN, by="ann", reason="a test")
+        authority.kill()
+        authority.wait()
+        first.kill(ANN, by="ann", reason="a test")
+        os.kill(child, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        authority.kill()
+        authority.stdout.close()
 
 
 def test_who_may_read_the_file_of_owners_is_refused(state: Path) -> None:

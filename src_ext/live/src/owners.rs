@@ -7,10 +7,12 @@
 use crate::claims;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
-use ztfast_pages::{is_byte_locked, try_lock_byte, unlock_byte};
+use ztfast_pages::{UnsharedFile, is_byte_locked, try_lock_byte, unlock_byte};
 
 /// How many processes may be authorities of a state at once.
 pub const MAX_OWNERS: u16 = 4096;
@@ -27,7 +29,7 @@ pub(crate) const PATIENT: Duration = Duration::from_millis(50);
 /// This process as an owner.
 pub(crate) struct Owners {
     /// The file whose bytes are locked; none in private memory, whose only owner is this process.
-    file: Option<File>,
+    file: Option<UnsharedFile>,
     number: u16,
     /// The lower bits of the next claim. They differ from claim to claim, so that a claim is not taken for another one
     /// in the same slot.
@@ -49,6 +51,7 @@ impl Owners {
 
     /// Take a number that no living process has.
     pub fn enter(file: File) -> io::Result<Self> {
+        let file = UnsharedFile::new(file)?;
         for number in 1..=MAX_OWNERS {
             if try_lock_byte(&file, i64::from(number))? {
                 let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
@@ -110,6 +113,24 @@ impl Owners {
         self.alone_within(ALONE, job)
     }
 
+    /// Return the processes that have the writers' byte locked, as far as this one may know.
+    pub fn writers(&self) -> Vec<u32> {
+        let Some(node) = self.file.as_ref().and_then(|file| file.metadata().ok()).map(|file| file.ino()) else {
+            return Vec::new();
+        };
+        // The system's list of locks does not tell whose these are, but that of each process's files does.
+        let has_it = |info: PathBuf| {
+            let text = std::fs::read_to_string(info).unwrap_or_default();
+            text.lines().any(|line| is_writers_lock(line, node))
+        };
+        let files = |process: u32| std::fs::read_dir(format!("/proc/{process}/fdinfo")).into_iter().flatten().flatten();
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let mut found: Vec<u32> = numbers.filter(|&one| files(one).any(|file| has_it(file.path()))).collect();
+        found.sort_unstable();
+        found
+    }
+
     /// Run `job` as [`Self::alone`] does, if nobody else does just now.
     pub fn alone_at_once<T>(&self, job: impl FnOnce() -> T) -> Option<T> {
         self.alone_within(Duration::ZERO, job).ok().flatten()
@@ -141,6 +162,20 @@ impl Owners {
         }
         let _unlocked = Unlocked(file);
         Ok(Some(job()))
+    }
+}
+
+/// Return whether a line of a file's `fdinfo` tells of a lock on the writers' byte of the file with this inode, as in
+/// `lock: 1: OFDLCK ADVISORY WRITE -1 00:1f:4711 0 1`. The system joins locks on bytes side by side.
+fn is_writers_lock(line: &str, node: u64) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words.as_slice() {
+        ["lock:", _, "OFDLCK", _, "WRITE", _, file, first, last] => {
+            let begins = first.parse::<i64>().is_ok_and(|first| first <= WRITER_BYTE);
+            let ends = *last == "EOF" || last.parse::<i64>().is_ok_and(|last| last >= WRITER_BYTE);
+            begins && ends && file.rsplit(':').next().is_some_and(|of| of == node.to_string())
+        }
+        _ => false,
     }
 }
 

@@ -440,16 +440,18 @@ impl State {
         done
     }
 
-    /// Say who keeps others from changing switches and names, and what to do. The number is of whoever began last, who
-    /// has the lock unless a child has it of a process that ended.
+    /// Say who keeps others from changing switches and names, and what to do. If the system does not tell, that is
+    /// whoever began last, as far as it came to say so.
     fn who_writes(&self) -> String {
-        let process = match self.control().writer_process.load(Ordering::Relaxed) {
-            0 => "another process (see `lslocks`)".to_owned(),
-            number => format!("process {number} (as it counts processes; see `lslocks` too)"),
+        let (found, last) = (self.owners.writers(), self.control().writer_process.load(Ordering::Relaxed));
+        let process = match (found.as_slice(), last) {
+            ([], 0) => "another process".to_owned(),
+            ([], number) => format!("process {number} (as it counts processes)"),
+            (found, _) => format!("process {}", found.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")),
         };
         format!(
             "{process} keeps the first byte of the file `owners` locked: it was stopped while it changed switches or \
-             names, or it ended and a child that it forked lives; let it go on (kill -CONT), or end it (kill -KILL)"
+             names; let it go on (kill -CONT), or end it (kill -KILL)"
         )
     }
 

@@ -26,5 +26,5 @@ pub use mapping::{Mapping, Shareable};
 pub use memory::{
     Clearable, MemoryError, Residence, Resident, ensure_available, in_huge_pages, prefetch, table, wiped_table,
 };
-pub use process::{Forked, PerProcess, WipedPages, WipedWord, enter, nonce};
+pub use process::{Forked, PerProcess, UnsharedFile, WipedPages, WipedWord, enter, nonce};
 pub use tsc::calibrate;

@@ -6,12 +6,14 @@
 //! the process's nonce: an engine that was opened under another nonce was opened before a fork. Where the system has no
 //! such pages, a handler registered by `pthread_atfork` wipes them.
 
+use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::ptr::{self, NonNull};
-use std::sync::Once;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 use zerocopy::FromZeros;
 
 /// The engine was opened in a process from which this one was forked.
@@ -101,7 +103,8 @@ unsafe fn wipe_on_fork(start: *mut libc::c_void, bytes: usize) -> bool {
     }
 }
 
-/// Pages that the handler wipes: an entry of a list that only grows, because the handler may not take a lock.
+/// Pages that the handler wipes, or a file that it closes: an entry of a list that only grows, because the handler may
+/// not take a lock.
 struct Listed {
     /// The address of the pages; 0 once they are unmapped.
     start: AtomicUsize,
@@ -128,6 +131,52 @@ impl WipedWord {
 impl Drop for WipedWord {
     fn drop(&mut self) {
         self.0.store(0, Ordering::Release);
+    }
+}
+
+/// An open file that forked children do not share: there it is `/dev/null`. A lock on it ends with its process, however
+/// long children live.
+#[derive(Debug)]
+pub struct UnsharedFile {
+    /// The entry's word.
+    listed: &'static AtomicUsize,
+    file: File,
+}
+
+/// Stands for the length of pages in entries of files, whose addresses are their descriptors, and 1 more.
+const FILE: usize = usize::MAX;
+/// The descriptor of `/dev/null`, which the handler puts in the place of files; -1 until there is a file.
+static NULL: AtomicI32 = AtomicI32::new(-1);
+
+impl UnsharedFile {
+    /// Keep a file from children.
+    ///
+    /// # Errors
+    /// The system opens no `/dev/null`, or refuses the handler.
+    pub fn new(file: File) -> io::Result<Self> {
+        static OPENED: Mutex<()> = Mutex::new(());
+        let guard = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        if NULL.load(Ordering::Acquire) == -1 {
+            NULL.store(File::options().read(true).write(true).open("/dev/null")?.into_raw_fd(), Ordering::Release);
+        }
+        drop(guard);
+        let number = usize::try_from(file.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(Self { listed: &list(number + 1, FILE)?.start, file })
+    }
+}
+
+impl Deref for UnsharedFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for UnsharedFile {
+    fn drop(&mut self) {
+        // The file is closed after this, and its descriptor may then be another file's.
+        self.listed.store(0, Ordering::Release);
     }
 }
 
@@ -159,13 +208,21 @@ fn list(start: usize, bytes: usize) -> io::Result<&'static Listed> {
     }
 }
 
-/// Wipe the listed pages in a child. This takes no lock, allocates nothing, and only stores.
+/// Wipe the listed pages in a child, and close the listed files. This takes no lock, allocates nothing, and calls only
+/// what a handler may call.
 extern "C" fn wipe() {
     let mut at = LIST.load(Ordering::Acquire);
     // SAFETY: entries of the list were leaked.
     while let Some(listed) = unsafe { at.as_ref() } {
         let start = listed.start.load(Ordering::Acquire);
-        if start != 0 {
+        if start != 0 && listed.bytes == FILE {
+            let descriptor = i32::try_from(start - 1).unwrap_or(-1);
+            // SAFETY: both are descriptors of this process, and their files do not change hands meanwhile, because the
+            // child has one thread only. The file's owner goes on with `/dev/null`.
+            unsafe { libc::dup3(NULL.load(Ordering::Acquire), descriptor, libc::O_CLOEXEC) };
+            // A child of the child may have another file there.
+            listed.start.store(0, Ordering::Release);
+        } else if start != 0 {
             // SAFETY: the entry is zeroed before its pages are unmapped, and the child has one thread only. The pages
             // hold values for which zeros are valid.
             unsafe { ptr::with_exposed_provenance_mut::<u8>(start).write_bytes(0, listed.bytes) };
@@ -334,5 +391,42 @@ mod tests {
         assert!(in_child(|| kept.load(Ordering::Acquire) == 7));
         assert!(all(&words, 7));
         listed.start.store(0, Ordering::Release);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri does not fork")]
+    fn a_child_has_no_share_in_a_file_and_its_locks() {
+        use crate::locks::{is_byte_locked, try_lock_byte};
+        let path = std::env::temp_dir().join(format!("ztfast-unshared-{}", std::process::id()));
+        let open = || File::options().create(true).truncate(false).read(true).write(true).open(&path).unwrap();
+        let (ours, other) = (UnsharedFile::new(open()).unwrap(), open());
+        assert!(try_lock_byte(&ours, 0).unwrap());
+        let mut pipe = [0; 2];
+        // SAFETY: the array has room for both descriptors.
+        assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
+        // SAFETY: the child only waits for the pipe to close, and exits.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: as above.
+            unsafe {
+                libc::close(pipe[1]);
+                libc::read(pipe[0], (&raw mut pipe).cast(), 1);
+                libc::_exit(0);
+            }
+        }
+        assert!(is_byte_locked(&other, 0).unwrap());
+        drop(ours);
+        // The handler runs before anything else of the child's, but may not have run yet.
+        let free = (0..1_000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            !is_byte_locked(&other, 0).unwrap()
+        });
+        assert!(free, "the child holds the lock");
+        // SAFETY: the descriptor is the test's, and the child is its own.
+        unsafe {
+            libc::close(pipe[1]);
+            libc::waitpid(child, ptr::null_mut(), 0);
+        }
+        std::fs::remove_file(path).unwrap();
     }
 }

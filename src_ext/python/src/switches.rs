@@ -106,7 +106,7 @@ impl Switches {
         let (who, result) =
             if of_resources { ("resource", "no decision") } else { ("principal or resource", "nothing") };
         let message = format!(
-            "{}: by the schema, no {who} is a {ty} or in one, so this would concern {result}: wanted one of {}",
+            "{}: by the schema, no {who} is of type {ty} or in one, so this would concern {result}: wanted one of {}",
             Uid::new(ty.as_str(), id),
             some_of(possible.into_iter())
         );

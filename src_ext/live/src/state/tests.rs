@@ -504,6 +504,13 @@ fn who_waits_for_the_writers_lock_is_told_which_process_has_it() {
     assert!(first.alone(|| second.alone_at_once(|| ()).is_none()).unwrap(), "it waited, or went on");
     assert_eq!(second.alone(|| 5).unwrap(), 5);
     assert_eq!(first.control().writer_process.load(Ordering::Relaxed), 0);
+    // Who was stopped before it could say who it is is found, too.
+    let unsaid = || {
+        first.control().writer_process.store(0, Ordering::Relaxed);
+        second.alone(|| ()).unwrap_err().to_string()
+    };
+    let why = first.alone(unsaid).unwrap();
+    assert!(why.starts_with(&format!("process {} keeps", std::process::id())), "{why}");
 }
 
 #[test]
