@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ztfast.errors import ArgumentError
 
-__all__ = ["given", "name_of", "one_line", "refused"]
+__all__ = ["brief", "given", "name_of", "one_line", "refused"]
 
 SHOWN = 60
-"""The number of characters of a value that a message shows."""
+"""The number of characters of a value or a text that a message shows."""
 
 
 def one_line(text: str) -> str:
@@ -19,6 +19,17 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def brief(text: str) -> str:
+    r"""Return the beginning of a text, escaped like :func:`one_line`.
+
+    >>> brief("deny\n"), len(brief("x" * 65_536))
+    ('deny\\n', 60)
+    """
+    # What is cut off need not be escaped.
+    shown = one_line(text[: SHOWN + 1])
+    return shown if len(shown) <= SHOWN else shown[: SHOWN - 3] + "..."
 
 
 def name_of(path: str) -> str:
@@ -33,10 +44,9 @@ def given(value: object) -> str:
     ('int 5', "str 'x.ztb'", 'None')
     """
     try:
-        shown = one_line(repr(value))
+        shown = brief(repr(value))
     except Exception:
         shown = "that cannot be shown"
-    shown = shown if len(shown) <= SHOWN else shown[: SHOWN - 3] + "..."
     return shown if value is None else f"{type(value).__name__} {shown}"
 
 

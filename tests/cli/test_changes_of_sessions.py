@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,21 @@ def test_sessions_are_renewed_by_id_principal_ground_and_group(
     done = here.run("session", "renew", BOB, "--not-after", "never", *WHO, *state)
     assert done.returncode == 1
     assert "no session was renewed" in done.stderr
+
+
+@pytest.mark.parametrize("at", ["1970-01-01T00:00:00+00:00", "2020-01-01T00:00:00Z", "now"])
+def test_no_session_is_renewed_to_a_time_that_is_over(
+    here: Here, engine: ztfast.Engine, tmp_path: Path, at: str
+) -> None:
+    admit(engine)
+    at = datetime.now(UTC).isoformat() if at == "now" else at
+    done = here.run("session", "renew", ANN, "--not-after", at, *WHO, "--state", str(tmp_path / "desk"), "--json")
+    message = json.loads(done.stdout)["error"]["message"]
+    assert (done.returncode, done.stderr) == (2, f"error: {message}\n")
+    assert message.startswith(f"--not-after {at}: this time is over")
+    assert "`ztfast session revoke`" in message
+    assert [info.status for info in engine.sessions()] == ["active"]
+    assert engine.notes() == []
 
 
 def test_a_proof_is_recorded(here: Here, engine: ztfast.Engine, tmp_path: Path) -> None:

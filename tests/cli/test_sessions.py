@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import subprocess
 import time
 from collections import Counter
@@ -248,6 +249,69 @@ def test_a_directory_without_a_state_is_left_as_it_is(tmp_path: Path, here: Here
     done = here.run("session", "list", "--state", str(tmp_path), "--json")
     assert done.returncode == 1
     assert "not a state of ztfast" in json.loads(done.stdout)["error"]["message"]
+
+
+def test_what_can_be_no_state_is_told_in_one_sentence(tmp_path: Path, here: Here) -> None:
+    file, pipe, loop, long = (tmp_path / name for name in ("file", "pipe", "loop", "x" * 300))
+    file.touch()
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    no_directory = "is no directory: name the directory of a state"
+    for path, says in (
+        (file, f"{file} {no_directory}"),
+        (pipe, f"{pipe} {no_directory}"),
+        (file / "desk", f"{file / 'desk'} {no_directory}"),
+        (Path("/dev/null"), f"/dev/null {no_directory}"),
+        (loop, f"{loop}: cannot look for a state there: Too many levels of symbolic links"),
+        (long, f"{str(long)[:57]}...: cannot look for a state there: File name too long"),
+        (Path("x" * 65_536), f"{'x' * 57}...: cannot look for a state there: File name too long"),
+    ):
+        for command in (["kill", "firm", *WHO], ["session", "list"], ["market", "list"], ["log"]):
+            done = here.run(*command, "--state", str(path), "--json")
+            assert (done.returncode, done.stderr) == (1, f"error: {says}\n")
+            assert json.loads(done.stdout)["error"]["message"] == says
+
+
+def test_no_path_is_not_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
+    engine = ztfast.Engine(ztfast.examples.tiny(), state=tmp_path, sessions=16, handles=256)
+    monkeypatch.chdir(tmp_path)
+    for given in (["--state", ""], ["--state="]):
+        done = here.run("kill", "firm", *WHO, "--json", *given)
+        says = "--state: wanted the directory of a state; got an empty text"
+        assert (done.returncode, done.stderr) == (2, f"error: {says}\n")
+        assert json.loads(done.stdout)["error"]["message"] == says
+    monkeypatch.setenv("ZTFAST_STATE", "")
+    assert here.run("kill", "firm", *WHO).returncode == 2
+    assert engine.kills() == []
+    assert here.run("kill", "firm", *WHO, "--state", ".").returncode == 0
+    assert len(engine.kills()) == 1
+
+
+def test_messages_show_the_beginning_of_a_long_uid_or_id(desk: Desk) -> None:
+    uid, digits, shown = f'User::"{"x" * 65_536}"', "0x" + "a" * 65_536, f'User::"{"x" * 50}...'
+    for target in (uid, digits, "9" * 65_536):
+        for command in (
+            ["revoke", target, *WHO],
+            ["quarantine", target, *WHO],
+            ["renew", target, "--not-after", "never", *WHO],
+            ["present", target, "--risk", "3", *WHO],
+            ["show", target],
+        ):
+            done = desk.run(*command)
+            assert (done.returncode, len(done.stderr) < 300) == (1, True), done.stderr[:400]
+            assert target is not uid or shown in done.stderr
+        done = desk.here.run("kill", "release", target, *WHO, "--state", str(desk.path))
+        assert (done.returncode, len(done.stderr) < 300) == (1, True), done.stderr[:400]
+    for command, says in (
+        (["kill", "x" * 65_536, *WHO], "wanted 'firm' or the uid"),
+        (["kill", "firm", "--for", "x" * 65_536, *WHO], "wanted a length of time"),
+        (["market", "set", uid, "x" * 65_536, *WHO], "wanted normal"),
+        (["session", "list", "--status", "x" * 65_536], "wanted active"),
+        (["session", "revoke", "--ground", "x" * 65_536, *WHO], "no session was revoked"),
+    ):
+        done = desk.here.run(*command, "--state", str(desk.path))
+        assert says in done.stderr
+        assert len(done.stderr) < 300, done.stderr[:400]
 
 
 def test_a_session_is_found_by_its_id_or_the_first_digits() -> None:

@@ -165,6 +165,18 @@ def test_two_persons_release_one_kill(desk: Desk) -> None:
     assert desk.order() == "ALLOW"
 
 
+def test_json_says_who_asked_for_a_release(desk: Desk) -> None:
+    made = desk.json("kill", XNAS, "--two-persons", *WHO)
+    release = ["kill", "release", made["id"]]
+    asked = desk.json(*release, "--by", " bob ", "--reason", "over")
+    assert (asked["released"], asked["asked_by"]) == (False, "bob")
+    assert [kill["asked_by"] for kill in desk.json("kill", "list")["kills"]] == ["bob"]
+    released = desk.json(*release, "--by", "eve", "--reason", "over")
+    assert (released["released"], released["asked_by"]) == (True, "bob")
+    alone = desk.json("kill", "release", desk.json("kill", XNAS, *WHO)["id"], *WHO)
+    assert (alone["released"], alone["asked_by"]) == (True, None)
+
+
 def test_a_release_names_one_kill(desk: Desk) -> None:
     first = desk.json("kill", XNAS, *WHO)["id"]
     second = desk.json("kill", XNAS, "--by", "bob", "--reason", "a test")["id"]
@@ -210,13 +222,13 @@ def test_wrong_uses_of_kill_are_told(desk: Desk) -> None:
         (["kill", XNAS, "--by", "ann", "--reason", " "], 2),
         (["kill", "XNAS", *WHO], 2),
         (["kill", "--by", "ann", "list"], 2),
-        (["kill", 'Action::"order.new"', *WHO], 1),
+        (["kill", 'Action::"order.new"', *WHO], 2),
         (["kill", "list", "more"], 2),
         (["kill", "release", XNAS], 2),
         (["market"], 2),
         (["market", "set", XNAS, *WHO], 2),
         (["market", "set", XNAS, "closed", *WHO], 2),
-        (["market", "set", 'Action::"order.new"', "halted", *WHO], 1),
+        (["market", "set", 'Action::"order.new"', "halted", *WHO], 2),
         (["market", "set", "XNAS", "halted", *WHO], 2),
     ):
         done = desk.run(*arguments)
@@ -224,6 +236,25 @@ def test_wrong_uses_of_kill_are_told(desk: Desk) -> None:
         assert "Traceback" not in done.stderr
     assert desk.engine.kills() == []
     assert desk.engine.markets() == []
+
+
+@pytest.mark.parametrize("action", ['Action::"order.new"', 'Desk::Action::"order.new"', f'Action::"{"x" * 65_536}"'])
+def test_an_action_is_no_scope_and_no_market(desk: Desk, tmp_path: Path, action: str) -> None:
+    BUNDLE.save(tmp_path / "desk.ztb")
+    for bundle in ([], ["--bundle", str(tmp_path / "desk.ztb")]):
+        for command, says in (
+            (["kill", action], "no scope: `ztfast kill firm --action ACTION --bundle FILE` stops it"),
+            (["market", "set", action, "halted"], "no market: name an instrument"),
+        ):
+            done = desk.run(*command, *bundle, *WHO, "--json")
+            assert done.returncode == 2
+            message = json.loads(done.stdout)["error"]["message"]
+            assert done.stderr == f"error: {message}\n"
+            assert says in message
+            assert len(message) < 200
+    assert desk.engine.kills() == []
+    with pytest.raises(ztfast.ArgumentError, match="actions="):
+        desk.engine.kill(action, by="ann", reason="a test")
 
 
 def test_a_market_is_set_and_listed(desk: Desk) -> None:

@@ -5,6 +5,7 @@ Only root can become other users, so the tests are for root.
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -146,3 +147,16 @@ def test_a_user_without_a_name_is_told_by_number(folder: Path) -> None:
     assert opened_by(nameless, state, group=None) == ""
     with pytest.raises(ztfast.StateError, match=r": only user 123456 may change this state"):
         ztfast.Engine(ztfast.examples.tiny(), state=state)
+
+
+def test_a_directory_of_another_user_is_told_in_one_sentence(folder: Path) -> None:
+    private = folder / "private"
+    private.mkdir(0o700)
+    os.seteuid(SERVICE.pw_uid)
+    try:
+        done = here("session", "list", "--state", str(private), "--json")
+    finally:
+        os.seteuid(0)
+    says = f"{private}: cannot look for a state there: Permission denied"
+    assert (done.returncode, done.stderr) == (1, f"error: {says}\n")
+    assert json.loads(done.stdout)["error"]["message"] == says

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -30,8 +31,8 @@ from ztfast.cli.states import (
     warn_of_scope,
 )
 from ztfast.errors import ReleaseError
-from ztfast.shown import one_line
-from ztfast.switches import ALL_ACTIONS, Kill
+from ztfast.shown import brief
+from ztfast.switches import ALL_ACTIONS, Kill, is_action, text_of
 
 __all__ = ["kill"]
 
@@ -123,10 +124,14 @@ def kill_command(
         raise UsageError("--action: which actions there are, a bundle says: add --bundle FILE")
     if scope.strip().lower() != FIRM and "::" not in scope:
         raise UsageError(
-            f"{one_line(scope)}: wanted 'firm' or the uid of an entity, as 'Venue::\"XNAS\"' (the words `list` and "
+            f"{brief(scope)}: wanted 'firm' or the uid of an entity, as 'Venue::\"XNAS\"' (the words `list` and "
             "`release` stand directly after `ztfast kill`)"
         )
     of = FIRM if "::" not in scope else parsed(scope)
+    if not isinstance(of, str) and is_action(of):
+        raise UsageError(
+            f"{brief(scope)}: an action is no scope: `ztfast kill {FIRM} --action ACTION --bundle FILE` stops it"
+        )
     end = end_of(until, length)
     types = () if isinstance(of, str) else (of.type,)
     engine = opened(state, role="authority", group=group, bundle=bundle, types=types)
@@ -176,7 +181,9 @@ def release_command(
     found = named(killed, engine.kills())
     released = engine.release_kill(found, **who, approved_by=approved_by)
     if as_json:
-        json_out({"released": released, **converted(found)})
+        # A request is answered only if nobody else has asked before.
+        asked = found if released else replace(found, asked_by=text_of("by", by))
+        json_out({"released": released, **converted(asked)})
         return
     if released:
         approval = f" and {approved_by}" if approved_by is not None else ""
@@ -234,13 +241,13 @@ def named(target: str, kills: list[Kill]) -> Kill:
     scope = FIRM if target.strip().lower() == FIRM else parsed(target)
     found = [each for each in kills if each.scope == scope]
     if not found:
-        raise ReleaseError(f"{one_line(target)}: nothing of this scope is killed: `ztfast kill list` shows what is")
+        raise ReleaseError(f"{brief(target)}: nothing of this scope is killed: `ztfast kill list` shows what is")
     if len(found) > 1:
         ids = [each.id for each in kills]
         each_one = [f"{enough(it.id, ids)} by {it.by} since {moment(it.since)}: {it.reason}" for it in found[:MOST]]
         more = [f"{len(found) - MOST} more: `ztfast kill list` shows them"] if len(found) > MOST else []
         listed = "; ".join([*each_one, *more])
-        raise UsageError(f"{one_line(target)}: {len(found)} kills are meant, give the id of one ({listed})")
+        raise UsageError(f"{brief(target)}: {len(found)} kills are meant, give the id of one ({listed})")
     return found[0]
 
 
@@ -252,7 +259,7 @@ def end_of(until: str | None, length: str | None) -> float | str | None:
         return until
     read = LENGTH.fullmatch(length.strip().lower())
     if read is None or not int(read[1]):
-        raise UsageError(f"--for {one_line(length)}: wanted a length of time, as 30s, 15m, 2h or 1d")
+        raise UsageError(f"--for {brief(length)}: wanted a length of time, as 30s, 15m, 2h or 1d")
     return time.time() + int(read[1]) * SECONDS[read[2]]
 
 

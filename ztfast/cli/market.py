@@ -21,8 +21,8 @@ from ztfast.cli.states import (
     said,
     warn_of_scope,
 )
-from ztfast.shown import one_line
-from ztfast.switches import MARKET_STATES, Market
+from ztfast.shown import brief
+from ztfast.switches import MARKET_STATES, Market, is_action
 
 __all__ = ["market"]
 
@@ -61,8 +61,10 @@ def set_command(
     """
     who = said(by, reason)
     if condition not in MARKET_STATES:
-        raise UsageError(f"{one_line(condition)}: wanted {', '.join(MARKET_STATES)}")
+        raise UsageError(f"{brief(condition)}: wanted {', '.join(MARKET_STATES)}")
     of = parsed(target)
+    if is_action(of):
+        raise UsageError(f"{brief(target)}: an action is no market: name an instrument, a venue or another resource")
     engine = opened(state, role="authority", group=group, bundle=bundle, types=[of.type])
     made = engine.market(of, condition, **who)  # type: ignore[arg-type]
     warn_of_scope(engine, of, made.in_scope, bundle)

@@ -38,6 +38,7 @@ from ztfast.errors import SessionError
 from ztfast.gate import Session
 from ztfast.reports import SessionInfo
 from ztfast.sessions import count_already
+from ztfast.shown import brief
 from ztfast.uid import Uid
 
 __all__ = ["session"]
@@ -104,7 +105,7 @@ def list_command(
     """
     wanted = set(status or LIVE)
     if unknown := sorted(wanted - {*STATUSES, "all"}):
-        raise UsageError(f"--status {unknown[0]}: wanted {', '.join(STATUSES)} or all")
+        raise UsageError(f"--status {brief(unknown[0])}: wanted {', '.join(STATUSES)} or all")
     of = None if principal is None else parsed(principal)
     engine = opened(state, role="decide", group=group)
     mine = engine.sessions(of)
@@ -140,7 +141,7 @@ def show_command(state: State, target: Target, ids: Ids = False, group: Group = 
     """
     found = matching(target, opened(state, role="decide", group=group))
     if found is None:
-        raise SessionError(f"{target}: it has no session: `ztfast session list` shows those that there are")
+        raise SessionError(f"{brief(target)}: it has no session: `ztfast session list` shows those that there are")
     if as_json:
         json_out({"sessions": [converted(info, ids) for info in found]})
         return
@@ -247,7 +248,8 @@ class Choice:
                 "" if by_groups or not isinstance(self.what, Uid) else ", and --bundle FILE finds those of its members"
             )
             raise SessionError(
-                f"{self.named}: no session was {what}: `ztfast session list --status all` shows all there are{hint}"
+                f"{brief(self.named)}: no session was {what}: `ztfast session list --status all` shows all there are"
+                f"{hint}"
             )
         if as_json:
             json_out({"changed": count, "status": what, "of": self.named, **who})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Annotated
 
 import typer
@@ -10,6 +11,8 @@ import typer
 from ztfast.cli.output import Json, UsageError
 from ztfast.cli.session import Choice, Chosen, Ground
 from ztfast.cli.states import BundleFile, By, Owned, Reason, State, opened, said
+from ztfast.identities import epoch_seconds
+from ztfast.shown import brief
 
 __all__ = ["add_to"]
 
@@ -40,12 +43,18 @@ def renew_command(
 ) -> None:
     """Give sessions another end, later or sooner, in all processes. Those that are over stay over.
 
-    If no session was changed, that is an error with exit code 1.
+    If no session was changed, that is an error with exit code 1. An end that is over is wrong usage: `ztfast session
+    revoke` ends sessions at once.
 
     [dim]ztfast session renew 'Algo::"a7"' --not-after never --by ann --reason 'on duty' --state /run/ztfast/desk[/]
     """
     who = said(by, reason)
     end = math.inf if not_after == NO_END else not_after
+    if epoch_seconds("not_after", end) <= time.time():
+        raise UsageError(
+            f"--not-after {brief(not_after)}: this time is over, and the sessions would end for ever: `ztfast session "
+            "revoke` ends them"
+        )
     chosen = Choice(target, ground, opened(state, role="authority", group=group, bundle=bundle))
     count = chosen.engine.renew(chosen.what, ground=ground, not_after=end, **who)
     chosen.report("renewed", count, bundle is not None, who, as_json)

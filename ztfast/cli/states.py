@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import shlex
@@ -18,7 +19,7 @@ from ztfast.cli.output import UsageError, errors, number, say
 from ztfast.engine import Engine
 from ztfast.errors import Error, SessionError, StateError, UidError
 from ztfast.reports import SessionInfo
-from ztfast.shown import name_of, one_line
+from ztfast.shown import brief, name_of, one_line
 from ztfast.sources import Text
 from ztfast.uid import Uid
 
@@ -27,10 +28,20 @@ __all__ = [
     "moment", "opened", "parsed", "said", "shortened", "span", "warn_of_scope",
 ]  # fmt: skip
 
+
+def directory(given: str) -> Path:
+    """Return the path of a state's directory. An empty one, as of a variable that is not set, is not the current."""
+    if not given:
+        raise UsageError("--state: wanted the directory of a state; got an empty text")
+    return Path(given)
+
+
 State = Annotated[
     Path,
     typer.Option(
         "--state",
+        parser=directory,
+        metavar="PATH",
         envvar="ZTFAST_STATE",
         help="The directory of the state, as engines have it in state=.",
         show_default=False,
@@ -87,14 +98,19 @@ def opened(
         StateError: if there is no state in the directory, or it is not to be trusted.
         BundleError: if the bundle cannot be read.
     """
+    where = name_of(str(state))
     try:
         os.stat(state / "state")
     except FileNotFoundError:
-        where = name_of(str(state))
         raise StateError(
             f"{where}: there is no state here: name the directory that the engines were given as state=, or start one "
             f"with state={where!r}"
         ) from None
+    except NotADirectoryError:
+        raise StateError(f"{where} is no directory: name the directory of a state") from None
+    except OSError as error:
+        where = brief(where) if error.errno == errno.ENAMETOOLONG else where
+        raise StateError(f"{where}: cannot look for a state there: {error.strerror}") from None
     loaded = declaring(types) if bundle is None else Bundle.load(bundle)
     # Nothing is decided here, so nothing needs to be in memory beforehand.
     trusted = int(group) if group is not None and group.isdecimal() else group
@@ -230,16 +246,16 @@ def having_id(target: str, among: Iterable[T], what: str, error: type[Error]) ->
     if written.isdecimal():
         found = [each for each in among if str(each.id) == written.lstrip("0")]
     elif len(written) < 2 + LEAST:
-        raise UsageError(f"{one_line(target)}: wanted at least {LEAST} digits of a {what}'s id after 0x")
+        raise UsageError(f"{brief(target)}: wanted at least {LEAST} digits of a {what}'s id after 0x")
     else:
         found = [each for each in among if shortened(each.id, whole=True).startswith(written)]
     if not found:
         raise error(
-            f"{one_line(target)}: there is no {what} with this id: `ztfast {what} list` shows those that there are"
+            f"{brief(target)}: there is no {what} with this id: `ztfast {what} list` shows those that there are"
         )
     if len(found) > 1:
         several = ", ".join(shortened(each.id, whole=True) for each in found[:4])
-        raise UsageError(f"{one_line(target)}: {len(found)} {what}s begin so ({several}): give more digits")
+        raise UsageError(f"{brief(target)}: {len(found)} {what}s begin so ({several}): give more digits")
     return found[0]
 
 
@@ -255,7 +271,7 @@ def parsed(target: str) -> Uid:
         kind, _, id = target.rpartition("::")
         if kind and '"' not in target:
             hint = shlex.quote(f'{kind}::"{id}"')
-            raise UidError(f"{error}: for a shell, write {one_line(hint)}") from None
+            raise UidError(f"{error}: for a shell, write {brief(hint)}") from None
         raise
 
 
