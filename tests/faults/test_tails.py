@@ -124,6 +124,8 @@ def test_a_swap_for_whose_gates_no_memory_can_be_locked_is_refused_and_leaves_th
                 print("table of a gate" in str(error), "RLIMIT_MEMLOCK" in str(error), end=" ")
             print(gate.allows(session, one), engine.bundle is bundles[0])
         memory = engine.memory
+        # Two engines of this size are more than the least that a process may lock.
+        del engine, gate, session, one
         enough = locked() + memory.bundle + memory.tables + memory.state + table // 2
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (enough, resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]))
         try:
