@@ -178,6 +178,12 @@ impl<'a> Lifter<'a> {
         self.binding.presence(usize::from(place)).and_then(|presence| u16::try_from(presence).ok())
     }
 
+    /// Return the cases in which one conjunct holds. `None` if it is not lifted.
+    #[cfg(test)]
+    pub fn cases_of(&mut self, start: usize, len: usize) -> Option<Vec<Case>> {
+        self.holds(start, len, &[Case::new(self.arguments)]).ok()
+    }
+
     /// Return the cases among these in which some code holds.
     fn holds(&mut self, start: usize, len: usize, cases: &[Case]) -> Result<Vec<Case>, NotLifted> {
         let all = self.code;

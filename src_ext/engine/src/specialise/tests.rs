@@ -1,4 +1,4 @@
-//! Holds what is lifted against the interpreter, policy by policy.
+//! Holds what is lifted against the interpreter, policy by policy and conjunct by conjunct.
 
 use super::gate_table;
 use crate::asks::{Ask, NOT_KEPT};
@@ -299,6 +299,7 @@ fn type_number(bundle: &Bundle, name: &str) -> u32 {
 /// How many answers there were: by the table, by its grids, and left to the walk.
 #[derive(Default, Debug)]
 struct Counts {
+    conjuncts: u32,
     answered: u32,
     walked: u32,
     by_grid: u32,
@@ -453,7 +454,14 @@ fn check_gate(
                 } else if exact {
                     permits.push(residual.policy);
                 }
-                let cases = lifter.cases(&residual);
+                // The policy, then each of its conjuncts alone.
+                let mut parts = vec![(exact, lifter.cases(&residual))];
+                for (start, len) in residual.conjuncts().unwrap() {
+                    let (start, len) = (start as usize, len as usize);
+                    let code = &bundle.code()[start..start + len];
+                    let exact = Vm::new(bundle.store(), &request, &mut scratch).holds(code) == Ok(true);
+                    parts.extend(lifter.cases_of(start, len).map(|cases| (exact, cases)));
+                }
                 let mut checked = |case: &Case| {
                     case.checks.iter().all(|wanted| {
                         let Check { code: (start, len), predicate, single, of_entity } =
@@ -487,12 +495,15 @@ fn check_gate(
                         }
                     })
                 };
-                let holding: Vec<&Case> = cases.iter().filter(|case| case.holds(&numbers) && checked(case)).collect();
-                let certain = holding.iter().any(|case| !case.more);
-                prop_assert!(!exact || !holding.is_empty(), "{policies:?} {numbers:?}: {cases:?}");
-                prop_assert!(exact || !certain, "{policies:?} {numbers:?}: {cases:?}");
+                for (exact, cases) in &parts {
+                    let holding: Vec<_> = cases.iter().filter(|case| case.holds(&numbers) && checked(case)).collect();
+                    let certain = holding.iter().any(|case| !case.more);
+                    prop_assert!(!exact || !holding.is_empty(), "{policies:?} {numbers:?}: {cases:?}");
+                    prop_assert!(*exact || !certain, "{policies:?} {numbers:?}: {cases:?}");
+                }
                 let mut counts = counts.borrow_mut();
-                if cases.iter().any(|case| case.more) { counts.left += 1 } else { counts.lifted += 1 }
+                counts.conjuncts += u32::try_from(parts.len() - 1).unwrap();
+                if parts[0].1.iter().any(|case| case.more) { counts.left += 1 } else { counts.lifted += 1 }
             }
             let Some(cell) = cell.filter(|_| own_program == Some(start)) else { continue };
             rows.push((numbers.clone(), binding.table.decide(cell, &numbers)));
@@ -572,7 +583,7 @@ fn what_is_lifted_decides_as_the_interpreter_does() {
     runner.run(&inputs, |(policies, absent, dice)| check(&counts, &policies, absent, &dice)).unwrap();
     let counts = counts.into_inner();
     println!("{counts:?}");
-    assert!(counts.lifted > 4 * counts.left, "{counts:?}");
+    assert!(counts.lifted > 4 * counts.left && counts.conjuncts > 10_000, "{counts:?}");
     assert!(counts.answered > 2 * counts.walked, "{counts:?}");
     assert!(counts.by_entity > 400 && counts.single > 500 && counts.predicates > 3_000, "{counts:?}");
     assert!(counts.by_answers > 1_000 && counts.not_kept > 1_000 && counts.not_run > 1_000, "{counts:?}");
