@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import string
 
 import pytest
 
@@ -20,8 +21,11 @@ def variants(length: int) -> list[str]:
     return [plain, *(f"{plain[:at]}#{plain[at + 1 :]}" for at in range(length))]
 
 
-KNOWN = [text for length in range(21) for text in variants(length)[::2]] + ["é", "ééé", "aé€"]
+# Those of one letter begin and end alike, whatever their lengths.
+ALIKE = [letter * length for letter in string.ascii_lowercase for length in range(4, 17)]
+KNOWN = [text for length in range(21) for text in variants(length)[::2]] + ["é", "ééé", "aé€", *ALIKE[::2]]
 OTHERS = [text for length in range(21) for text in variants(length)[1::2]] + ["è", "éé", "a\0", "\0", "NO", "a NO b"]
+OTHERS += ALIKE[1::2]
 LISTED = ", ".join(f'"{text}"' for text in KNOWN)
 POLICIES = f"""
 permit (principal, action, resource) when {{ [{LISTED}].contains(context.purpose) }};
