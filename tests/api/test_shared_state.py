@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -315,13 +317,70 @@ def test_a_kill_does_not_wait_for_a_process_that_keeps_the_lock(state: Path) -> 
     assert code(first, first.admit(identity())) == "KILLED"
 
 
-def test_a_child_that_lives_on_keeps_nothing_of_an_authority_that_died_while_it_changed_something(state: Path) -> None:
+def test_a_lock_on_a_file_with_the_same_inode_elsewhere_is_not_the_writers_lock() -> None:
+    shared = Path("/dev/shm")
+    if not shared.is_dir():
+        pytest.skip("SKIPPED: there is no /dev/shm, where numbers of files are small")
+    lock = "fcntl.fcntl(file, 37, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 0, 1, 0))\n"
+    # A new filesystem counts its files from 1, and each file that is made has the next number, also if it is removed.
+    elsewhere = (
+        "import fcntl, os, struct, subprocess, sys, time\n"
+        "subprocess.run(['mount', '-t', 'tmpfs', 'none', sys.argv[1]], check=True)\n"
+        "path, wanted = sys.argv[1] + '/owners', int(sys.argv[2])\n"
+        "for _ in range(wanted):\n"
+        "    file = open(path, 'w+b')\n"
+        "    if os.fstat(file.fileno()).st_ino >= wanted:\n"
+        "        break\n"
+        "    file.close()\n"
+        "    os.unlink(path)\n"
+        "assert os.fstat(file.fileno()).st_ino == wanted\n" + lock + "print('locked', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    here = "import fcntl, struct, sys, time\nfile = open(sys.argv[1], 'r+b')\n" + lock
+    here += "print('locked', flush=True)\ntime.sleep(60)\n"
+    started: list[subprocess.Popen[bytes]] = []
+
+    def hold(*command: str) -> int | None:
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        assert started[-1].stdout is not None
+        return started[-1].pid if started[-1].stdout.readline() == b"locked\n" else None
+
+    with tempfile.TemporaryDirectory(dir=shared) as folder:
+        first = engine(Path(folder) / "desk")
+        owners = Path(folder) / "desk" / "owners"
+        (place := Path(folder) / "elsewhere").mkdir()
+        try:
+            command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", elsewhere]
+            other = shutil.which("unshare") and hold(*command, str(place), str(owners.stat().st_ino))
+            if not other:
+                pytest.skip("SKIPPED: the system gives no filesystem with a file of the same number")
+            writer = hold(sys.executable, "-c", here, str(owners))
+            with pytest.raises(ztfast.StateError, match=f"process {writer} keeps the first byte"):
+                first.kill(ANN, by="ann", reason="a test")
+        finally:
+            for process in started:
+                process.kill()
+                process.communicate()
+
+
+@pytest.mark.parametrize("begins", ["as it is", "as a daemon"])
+def test_a_child_that_lives_on_keeps_nothing_of_an_authority_that_died_while_it_changed_something(
+    state: Path, begins: str
+) -> None:
     first = engine(state)
-    # The authority is stopped by its lock on the writers' byte, as it is within a change, and then by its end.
+    # The authority is stopped by its lock on the writers' byte, as it is within a change, and then by its end. A daemon
+    # was forked from a process that had an engine, and closed all that it got from there before it opened its own.
     program = (
         "import fcntl, os, struct, sys, time, ztfast\n"
         "bundle = ztfast.Bundle.load(sys.argv[1])\n"
+        "if sys.argv[3] == 'as a daemon':\n"
+        "    before = ztfast.Engine(bundle, state=sys.argv[2])\n"
+        "    if os.fork():\n"
+        "        os.wait()\n"
+        "        os._exit(0)\n"
+        "    os.closerange(3, 4096)\n"
         "held = ztfast.Engine(bundle, state=sys.argv[2])\n"
+        "before = None\n"
         "names = {os.readlink(f'/proc/self/fd/{fd}'): int(fd) for fd in os.listdir('/proc/self/fd')\n"
         "         if os.path.exists(f'/proc/self/fd/{fd}')}\n"
         "owners = names[os.path.join(os.path.realpath(sys.argv[2]), 'owners')]\n"
@@ -330,26 +389,26 @@ def test_a_child_that_lives_on_keeps_nothing_of_an_authority_that_died_while_it_
         "if child == 0:\n"
         "    time.sleep(120)\n"
         "    os._exit(0)\n"
-        "print(child, flush=True)\n"
+        "print(os.getpid(), child, flush=True)\n"
         "time.sleep(120)\n"
     )
     saved = state.parent / "bundle.ztb"
     first.bundle.save(saved)
-    command = [sys.executable, "-c", program, str(saved), str(state)]
-    authority = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert authority.stdout is not None
-    child = int(authority.stdout.readline())
+    command = [sys.executable, "-c", program, str(saved), str(state), begins]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert started.stdout is not None
+    authority, child = map(int, started.stdout.readline().split())
     try:
-        with pytest.raises(ztfast.StateError, match=f"process {authority.pid} keeps the first byte"):
+        with pytest.raises(ztfast.StateError, match=f"process {authority} keeps the first byte"):
             first.kill(ANN, by="ann", reason="a test")
-        authority.kill()
-        authority.wait()
+        os.kill(authority, signal.SIGKILL)
+        started.wait()
         first.kill(ANN, by="ann", reason="a test")
         os.kill(child, 0)
     finally:
         os.kill(child, signal.SIGKILL)
-        authority.kill()
-        authority.stdout.close()
+        started.kill()
+        started.stdout.close()
 
 
 def test_who_may_read_the_file_of_owners_is_refused(state: Path) -> None:

@@ -5,14 +5,15 @@
 //! a process that ended is taken over by the next writer: what it left half-written is written anew.
 
 use crate::claims;
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
-use ztfast_pages::{UnsharedFile, is_byte_locked, try_lock_byte, unlock_byte};
+use ztfast_pages::{Forked, UnsharedFile, is_byte_locked, try_lock_byte, unlock_byte};
 
 /// How many processes may be authorities of a state at once.
 pub const MAX_OWNERS: u16 = 4096;
@@ -50,10 +51,9 @@ impl Owners {
     }
 
     /// Take a number that no living process has.
-    pub fn enter(file: File) -> io::Result<Self> {
-        let file = UnsharedFile::new(file)?;
+    pub fn enter(file: UnsharedFile) -> io::Result<Self> {
         for number in 1..=MAX_OWNERS {
-            if try_lock_byte(&file, i64::from(number))? {
+            if try_lock_byte(own(&file)?, i64::from(number))? {
                 let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
                 let next = AtomicU64::new(random >> 17);
                 return Ok(Self { file: Some(file), number, next, writing: Mutex::new(()) });
@@ -96,7 +96,7 @@ impl Owners {
     /// Return whether the process that made a claim has ended.
     fn has_ended(&self, claim: u64) -> bool {
         let number = claim >> NUMBER_SHIFT;
-        let Some(file) = &self.file else { return false };
+        let Some(file) = self.file.as_ref().and_then(UnsharedFile::get) else { return false };
         if number == u64::from(self.number) {
             return false;
         }
@@ -115,18 +115,17 @@ impl Owners {
 
     /// Return the processes that have the writers' byte locked, as far as this one may know.
     pub fn writers(&self) -> Vec<u32> {
-        let Some(node) = self.file.as_ref().and_then(|file| file.metadata().ok()).map(|file| file.ino()) else {
-            return Vec::new();
-        };
+        let Some(own) = self.file.as_ref().and_then(|file| file.get()?.metadata().ok()) else { return Vec::new() };
+        let list = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
         // The system's list of locks does not tell whose these are, but that of each process's files does.
-        let has_it = |info: PathBuf| {
-            let text = std::fs::read_to_string(info).unwrap_or_default();
-            text.lines().any(|line| is_writers_lock(line, node))
+        let has_it = |process: &Path, descriptor: &OsStr| {
+            let text = std::fs::read_to_string(process.join("fdinfo").join(descriptor)).unwrap_or_default();
+            text.lines().any(|line| is_writers_lock(line, own.ino()))
+                && is_file(&process.join("fd").join(descriptor), &own)
         };
-        let files = |process: u32| std::fs::read_dir(format!("/proc/{process}/fdinfo")).into_iter().flatten().flatten();
-        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let mut found: Vec<u32> = numbers.filter(|&one| files(one).any(|file| has_it(file.path()))).collect();
+        let holds = |process: &Path| list(&process.join("fdinfo")).any(|file| has_it(process, &file.file_name()));
+        let processes = list(Path::new("/proc")).filter(|process| holds(&process.path()));
+        let mut found: Vec<u32> = processes.filter_map(|process| process.file_name().to_str()?.parse().ok()).collect();
         found.sort_unstable();
         found
     }
@@ -155,6 +154,7 @@ impl Owners {
             }
         };
         let Some(file) = &self.file else { return Ok(Some(job())) };
+        let file = own(file)?;
         while !try_lock_byte(file, WRITER_BYTE)? {
             if is_over() {
                 return Ok(None);
@@ -165,7 +165,18 @@ impl Owners {
     }
 }
 
-/// Return whether a line of a file's `fdinfo` tells of a lock on the writers' byte of the file with this inode, as in
+/// Return the file of owners, if it is this process's.
+fn own(file: &UnsharedFile) -> io::Result<&File> {
+    file.get().ok_or_else(|| io::Error::other(Forked))
+}
+
+/// Return whether a path leads to this file. Files of two filesystems may have the same inode, and the device that
+/// `fdinfo` shows is not always the one that the file itself says.
+fn is_file(path: &Path, file: &Metadata) -> bool {
+    std::fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (file.dev(), file.ino()))
+}
+
+/// Return whether a line of a file's `fdinfo` tells of a lock on the writers' byte of a file with this inode, as in
 /// `lock: 1: OFDLCK ADVISORY WRITE -1 00:1f:4711 0 1`. The system joins locks on bytes side by side.
 fn is_writers_lock(line: &str, node: u64) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();

@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-use ztfast_pages::{Clock, Mapping, MemoryError, Reading, Residence, Resident, Shareable};
+use ztfast_pages::{Clock, Mapping, MemoryError, Reading, Residence, Resident, Shareable, UnsharedFile};
 
 /// What a process may do with a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -205,8 +205,9 @@ pub struct State {
     scale: Scale,
     pub(crate) owners: Owners,
     role: Role,
-    /// The file of a shared state, and its path.
-    file: Option<(File, PathBuf)>,
+    /// The file of a shared state, and its path. A child closes it at once, so that it does not close another one with
+    /// the same number later.
+    file: Option<(UnsharedFile, PathBuf)>,
     gone: OnceLock<StateGone>,
     clock: Clock,
 }
@@ -294,8 +295,10 @@ impl State {
         let resident = mapping.hold("state", residence)?;
         let owners = match role {
             Role::Authority => {
-                let (path, file) = (directory.join(OWNERS), at.open_owners(OFlags::empty())?);
-                if file.metadata().map_err(at.io(OWNERS, "its number cannot be read"))?.ino() != header.owners {
+                let path = directory.join(OWNERS);
+                let file = UnsharedFile::open(|| at.open_owners(OFlags::empty()));
+                let file = file.map_err(at.io(OWNERS, UNKEPT))??;
+                if file.get().map(|file| at.check_owners(file)).transpose()? != Some(header.owners) {
                     let why =
                         "this is not the file that was made with the state, so that its processes would not exclude \
                                each other: end them and remove both files"
@@ -310,6 +313,7 @@ impl State {
         let (key, scale) = (header.key, Scale::of_state(header.base_ns));
         // The process may go to another directory.
         let path = std::path::absolute(&path).unwrap_or(path);
+        let file = UnsharedFile::open(|| Ok::<_, StateError>(file)).map_err(io(UNKEPT))??;
         let file = Some((file, path));
         let gone = OnceLock::new();
         let state = Self { resident, mapping, layout, capacity, key, scale, owners, role, file, gone, clock };
@@ -340,7 +344,9 @@ impl State {
     /// [`StateGone`].
     pub fn check_file(&self) -> Result<(), StateGone> {
         self.check_known()?;
-        let Some((file, path)) = &self.file else { return Ok(()) };
+        let Some((file, path)) = self.file.as_ref().and_then(|(file, path)| Some((file.get()?, path))) else {
+            return Ok(());
+        };
         let gone = |what| Err(self.gone.get_or_init(|| StateGone { path: path.clone(), what }).clone());
         // What the system does not tell is no reason to deny everything.
         let Ok(own) = file.metadata() else { return Ok(()) };
@@ -416,7 +422,7 @@ impl State {
     }
 
     /// Run `job` while no other thread, of no process, runs one. A process that ends meanwhile lets the next one run,
-    /// unless a child that it forked lives on.
+    /// also while a child that it forked lives on.
     ///
     /// # Errors
     /// The system does not lock the file, or another process keeps it locked for a second.
@@ -509,6 +515,7 @@ impl State {
     }
 }
 
+const UNKEPT: &str = "it cannot be kept from forked children";
 const NO_STATE: &str = "there is no state here: open an engine with role='authority' first, which makes one";
 
 /// The directory of a state. Everything in it is opened by the directory's descriptor, so that a path that changes
@@ -582,9 +589,13 @@ impl Directory<'_> {
 
     fn open_owners(&self, flags: OFlags) -> Result<File, StateError> {
         let file = self.open_file(OWNERS, OFlags::RDWR | flags)?;
-        let file = file.ok_or_else(|| {
+        file.ok_or_else(|| {
             self.refused("the file `owners` of this state is gone: end its processes and remove the file `state`")
-        })?;
+        })
+    }
+
+    /// Check that nobody else can open the file of owners, and return its inode.
+    fn check_owners(&self, file: &File) -> Result<u64, StateError> {
         let about = file.metadata().map_err(self.io(OWNERS, "its owner cannot be read"))?;
         check_owner(&about, false, None).map_err(refused_at(&self.path.join(OWNERS)))?;
         // Who can read it can lock it, and so keep others from killing and admitting.
@@ -592,7 +603,7 @@ impl Directory<'_> {
             let why = format!("others than its owner may read it (mode {:o}): chmod 600", about.mode() & 0o7777);
             return Err(StateError::Refused { path: self.path.join(OWNERS), why });
         }
-        Ok(file)
+        Ok(about.ino())
     }
 
     /// Open the file, and check that it is a whole state of this boot.
@@ -642,8 +653,7 @@ impl Directory<'_> {
         let mut random = [0; 8 + 16];
         getrandom::fill(&mut random)?;
         let (name, id) = random.split_at(8);
-        let owners =
-            self.open_owners(OFlags::CREATE)?.metadata().map_err(self.io(OWNERS, "its number cannot be read"))?.ino();
+        let owners = self.check_owners(&self.open_owners(OFlags::CREATE)?)?;
         if let Some(file) = self.open_nameless()? {
             self.fill(&file, layout, capacity, (id, owners))?;
             let own = format!("/proc/self/fd/{}", file.as_raw_fd());

@@ -9,11 +9,13 @@
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::AsRawFd;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 use zerocopy::FromZeros;
 
 /// The engine was opened in a process from which this one was forked.
@@ -134,50 +136,96 @@ impl Drop for WipedWord {
     }
 }
 
-/// An open file that forked children do not share: there it is `/dev/null`. A lock on it ends with its process, however
-/// long children live.
+/// An open file that forked children do not share: there it is closed before anything else runs. A lock on it ends with
+/// its process, however long children live. (A child of a bare system call shares it.)
 #[derive(Debug)]
 pub struct UnsharedFile {
-    /// The entry's word.
+    /// The entry's word, which is 0 in a child.
     listed: &'static AtomicUsize,
-    file: File,
+    file: ManuallyDrop<File>,
 }
 
 /// Stands for the length of pages in entries of files, whose addresses are their descriptors, and 1 more.
 const FILE: usize = usize::MAX;
-/// The descriptor of `/dev/null`, which the handler puts in the place of files; -1 until there is a file.
-static NULL: AtomicI32 = AtomicI32::new(-1);
 
 impl UnsharedFile {
-    /// Keep a file from children.
+    /// Open a file and keep it from children. Forks wait meanwhile, so `open` does nothing else.
     ///
     /// # Errors
-    /// The system opens no `/dev/null`, or refuses the handler.
-    pub fn new(file: File) -> io::Result<Self> {
-        static OPENED: Mutex<()> = Mutex::new(());
-        let guard = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-        if NULL.load(Ordering::Acquire) == -1 {
-            NULL.store(File::options().read(true).write(true).open("/dev/null")?.into_raw_fd(), Ordering::Release);
-        }
-        drop(guard);
-        let number = usize::try_from(file.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        Ok(Self { listed: &list(number + 1, FILE)?.start, file })
+    /// The system refuses the handler; within, those of `open`.
+    #[allow(clippy::cast_sign_loss)] // an open file's descriptor is not negative
+    pub fn open<E>(open: impl FnOnce() -> Result<File, E>) -> io::Result<Result<Self, E>> {
+        let listed = &list(0, FILE)?.start;
+        let _held = Held::take();
+        Ok(open().map(|file| {
+            listed.store(file.as_raw_fd() as usize + 1, Ordering::Release);
+            Self { listed, file: ManuallyDrop::new(file) }
+        }))
     }
-}
 
-impl Deref for UnsharedFile {
-    type Target = File;
-
-    fn deref(&self) -> &File {
-        &self.file
+    /// Return the file; `None` in a child, where its descriptor may be another file's.
+    #[must_use]
+    pub fn get(&self) -> Option<&File> {
+        (self.listed.load(Ordering::Acquire) != 0).then_some(&*self.file)
     }
 }
 
 impl Drop for UnsharedFile {
     fn drop(&mut self) {
-        // The file is closed after this, and its descriptor may then be another file's.
-        self.listed.store(0, Ordering::Release);
+        // A fork between the two would leave the child with the file, or close another one there.
+        let _held = Held::take();
+        if self.listed.swap(0, Ordering::AcqRel) != 0 {
+            // SAFETY: the file is not used after this.
+            unsafe { ManuallyDrop::drop(&mut self.file) };
+        }
     }
+}
+
+/// Who opens or closes an unshared file just now, or forks: a process's number, and 1 more bit for forks; 0 for nobody.
+static HOLDER: AtomicU64 = AtomicU64::new(0);
+/// How often, and how many microseconds apart, whoever opens, closes or forks looks whether others do. A handler of a
+/// signal that forks may wait for the thread that it interrupted, so this has an end. Then a child may share a file.
+const LOOKS: (u32, u64) = (5_000, 200);
+
+/// Holds forks back until it is dropped.
+struct Held(Option<u64>);
+
+impl Held {
+    fn take() -> Self {
+        Self(hold(0))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.inspect(|&own| give_back(own));
+    }
+}
+
+/// Wait until nobody else opens, closes or forks. Return what [`give_back`] wants; `None` if that took too long.
+fn hold(forks: u64) -> Option<u64> {
+    let own = u64::from(std::process::id()) << 1;
+    for _ in 0..LOOKS.0 {
+        match HOLDER.compare_exchange(0, own | forks, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return Some(own | forks),
+            Err(holder) if holder & !1 == own => std::thread::sleep(Duration::from_micros(LOOKS.1)),
+            // It was forked by a bare system call, and the thread that held this is its parent's.
+            Err(holder) => drop(HOLDER.compare_exchange(holder, 0, Ordering::AcqRel, Ordering::Acquire)),
+        }
+    }
+    None
+}
+
+fn give_back(own: u64) {
+    let _ = HOLDER.compare_exchange(own, 0, Ordering::AcqRel, Ordering::Acquire);
+}
+
+extern "C" fn before_fork() {
+    let _ = hold(1);
+}
+
+extern "C" fn after_fork() {
+    give_back(u64::from(std::process::id()) << 1 | 1);
 }
 
 static LIST: AtomicPtr<Listed> = AtomicPtr::new(ptr::null_mut());
@@ -186,8 +234,8 @@ fn list(start: usize, bytes: usize) -> io::Result<&'static Listed> {
     static HANDLER: Once = Once::new();
     static REFUSED: AtomicUsize = AtomicUsize::new(0);
     HANDLER.call_once(|| {
-        // SAFETY: the handler lives as long as the process, and does only what a handler in a child may do.
-        let status = unsafe { libc::pthread_atfork(None, None, Some(wipe)) };
+        // SAFETY: the handlers live as long as the process, and do only what handlers may do, in a child, too.
+        let status = unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(wipe)) };
         REFUSED.store(usize::from(status != 0), Ordering::Release);
     });
     if REFUSED.load(Ordering::Acquire) != 0 {
@@ -216,12 +264,11 @@ extern "C" fn wipe() {
     while let Some(listed) = unsafe { at.as_ref() } {
         let start = listed.start.load(Ordering::Acquire);
         if start != 0 && listed.bytes == FILE {
-            let descriptor = i32::try_from(start - 1).unwrap_or(-1);
-            // SAFETY: both are descriptors of this process, and their files do not change hands meanwhile, because the
-            // child has one thread only. The file's owner goes on with `/dev/null`.
-            unsafe { libc::dup3(NULL.load(Ordering::Acquire), descriptor, libc::O_CLOEXEC) };
-            // A child of the child may have another file there.
+            // From now on its owner neither uses nor closes it: the child may have another file there.
             listed.start.store(0, Ordering::Release);
+            // SAFETY: no file was opened or closed during the fork, so the descriptor is the owner's, which no longer
+            // uses it. The child has one thread only.
+            unsafe { libc::close(i32::try_from(start - 1).unwrap_or(-1)) };
         } else if start != 0 {
             // SAFETY: the entry is zeroed before its pages are unmapped, and the child has one thread only. The pages
             // hold values for which zeros are valid.
@@ -229,6 +276,8 @@ extern "C" fn wipe() {
         }
         at = listed.next;
     }
+    // Only the thread that forked is in the child.
+    HOLDER.store(0, Ordering::Release);
 }
 
 /// A word that each process has for itself: 0 until it is set, and 0 again in a forked child.
@@ -341,6 +390,7 @@ pub fn enter() -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Mutex, PoisonError};
 
     /// Run `job` in a forked child, and return its result.
     fn in_child(job: impl FnOnce() -> bool) -> bool {
@@ -393,14 +443,83 @@ mod tests {
         listed.start.store(0, Ordering::Release);
     }
 
+    /// Tests that hold forks back take turns.
+    static TURN: Mutex<()> = Mutex::new(());
+
+    fn null() -> io::Result<File> {
+        File::open("/dev/null")
+    }
+
+    fn is_open(descriptor: i32) -> bool {
+        // SAFETY: this only asks for the descriptor's flags.
+        unsafe { libc::fcntl(descriptor, libc::F_GETFD) != -1 }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri does not fork")]
+    fn a_child_neither_uses_nor_closes_another_file_with_the_number_of_one_that_it_does_not_share() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = UnsharedFile::open(null).unwrap().unwrap();
+        let descriptor = ours.get().unwrap().as_raw_fd();
+        assert!(in_child(|| {
+            let closed = ours.get().is_none() && !is_open(descriptor);
+            // SAFETY: the descriptor is free, and its file is nobody else's.
+            let other = unsafe { libc::dup2(2, descriptor) };
+            // SAFETY: the parent's value stays where it is; this is the child's copy.
+            drop(unsafe { ptr::read(&raw const ours) });
+            closed && other == descriptor && in_child(|| is_open(descriptor)) && is_open(descriptor)
+        }));
+        assert!(is_open(descriptor));
+        drop(ours);
+        assert!(in_child(|| true), "whoever closes a file lets forks go on");
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri does not fork")]
+    fn a_fork_waits_for_a_thread_that_opens_a_file() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        std::thread::scope(|threads| {
+            let mut closed_there = None;
+            let ours = UnsharedFile::open(|| {
+                let file = null()?;
+                let descriptor = file.as_raw_fd();
+                closed_there = Some(threads.spawn(move || in_child(|| !is_open(descriptor))));
+                // A fork that does not wait takes less.
+                std::thread::sleep(Duration::from_millis(100));
+                Ok::<_, io::Error>(file)
+            });
+            assert!(closed_there.unwrap().join().unwrap());
+            assert!(ours.unwrap().unwrap().get().is_some());
+        });
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri does not fork")]
+    fn a_thread_that_forks_while_it_opens_a_file_does_not_wait_for_itself_for_ever() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = UnsharedFile::open(|| if in_child(|| true) { null() } else { Err(io::ErrorKind::Other.into()) });
+        assert!(ours.unwrap().unwrap().get().is_some());
+    }
+
+    #[test]
+    fn a_child_of_a_bare_system_call_does_not_wait_for_its_parents_threads() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = hold(0).unwrap();
+        HOLDER.store(own ^ 2, Ordering::Release);
+        let again = hold(0);
+        assert!(again.is_some());
+        give_back(own);
+    }
+
     #[test]
     #[cfg_attr(miri, ignore = "Miri does not fork")]
     fn a_child_has_no_share_in_a_file_and_its_locks() {
         use crate::locks::{is_byte_locked, try_lock_byte};
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let path = std::env::temp_dir().join(format!("ztfast-unshared-{}", std::process::id()));
-        let open = || File::options().create(true).truncate(false).read(true).write(true).open(&path).unwrap();
-        let (ours, other) = (UnsharedFile::new(open()).unwrap(), open());
-        assert!(try_lock_byte(&ours, 0).unwrap());
+        let open = || File::options().create(true).truncate(false).read(true).write(true).open(&path);
+        let (ours, other) = (UnsharedFile::open(open).unwrap().unwrap(), open().unwrap());
+        assert!(try_lock_byte(ours.get().unwrap(), 0).unwrap());
         let mut pipe = [0; 2];
         // SAFETY: the array has room for both descriptors.
         assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
