@@ -12,12 +12,16 @@ STATE = "live/src/state.rs"
 OWNERSHIP = "live/src/ownership.rs"
 REGISTER = "live/src/register.rs"
 OWNERS = "live/src/owners.rs"
+PROCESS = "pages/src/process.rs"
 NOTES = "live/src/notes.rs"
 SHARED = "live/src/state/tests.rs"
 COUNTED = "a_status_that_a_session_has_or_that_comes_after_its_end_changes_nothing_that_counts"
 TAKEN = "claims_of_a_process_that_ended_are_taken_over"
 MODEL = "loom/tests/slot.rs"
 REUSED = "a_slot_that_is_reused_is_never_read_half_old_half_new"
+STATES = "tests/api/test_shared_state.py::"
+RENEWED = "a_session_that_expires_while_it_is_renewed_counts_as_changed_and_gets_the_note"
+CLOSES = "a_child_neither_uses_nor_closes_another_file_with_the_number_of_one_that_it_does_not_share"
 NEARER = "an_end_that_moves_nearer_prolongs_no_session_meanwhile"
 
 MUTANTS = (
@@ -319,16 +323,65 @@ MUTANTS = (
     Mutant(
         "a session that has expired counts as changed",
         SESSIONS,
-        "self.set_status(session, status) && is_live",
-        "self.set_status(session, status) & (is_live | true)",
+        "let was = if is_live { Was::Live } else { Was::Expired };",
+        "let was = if is_live | true { Was::Live } else { Was::Expired };",
         Rust(TESTS, COUNTED),
     ),
     Mutant(
         "a session that has expired keeps its status, though it may be renewed meanwhile",
         SESSIONS,
-        "self.set_status(session, status) && is_live",
-        "is_live && self.set_status(session, status)",
+        "self.set_status(session, status).then_some(was)",
+        "(is_live && self.set_status(session, status)).then_some(was)",
         Rust(TESTS, COUNTED),
+    ),
+    Mutant(
+        "a session that expires while it is renewed does not count as changed",
+        SESSIONS,
+        "Some(Was::Expired) => self.was_renewed(session, status),",
+        "Some(Was::Expired) => false,",
+        Rust(TESTS, RENEWED),
+    ),
+    Mutant(
+        "of many sessions, none is changed before all are listed",
+        SESSIONS,
+        "for record in self.records().filter(chosen) {",
+        "for record in self.chosen(chosen) {",
+        Rust(TESTS, "of_many_sessions_each_is_changed_before_the_next_one_is_looked_at"),
+    ),
+    Mutant(
+        "a forked child keeps the file of owners, with its parent's locks",
+        PROCESS,
+        "unsafe { libc::close(i32::try_from(start - 1).unwrap_or(-1)) };",
+        "let _ = start;",
+        Rust(PROCESS, "a_child_has_no_share_in_a_file_and_its_locks"),
+    ),
+    Mutant(
+        "a forked child closes what has the number of its parent's file",
+        PROCESS,
+        "if self.listed.swap(0, Ordering::AcqRel) != 0 {",
+        "if self.listed.swap(0, Ordering::AcqRel) != FILE {",
+        Rust(PROCESS, CLOSES),
+    ),
+    Mutant(
+        "a forked child uses what has the number of its parent's file",
+        PROCESS,
+        "(self.listed.load(Ordering::Acquire) != 0).then_some(&*self.file)",
+        "Some(&*self.file)",
+        Rust(PROCESS, CLOSES),
+    ),
+    Mutant(
+        "a fork does not wait for a thread that opens a file",
+        PROCESS,
+        "libc::pthread_atfork(Some(before_fork), ",
+        "libc::pthread_atfork(None, ",
+        Rust(PROCESS, "a_fork_waits_for_a_thread_that_opens_a_file"),
+    ),
+    Mutant(
+        "a lock on a file of another filesystem is taken for the writers' lock",
+        OWNERS,
+        'is_writers_lock(line, own.ino()))\n                && is_file(&process.join("fd").join(descriptor), &own)',
+        "is_writers_lock(line, own.ino()))",
+        Python(STATES + "test_a_lock_on_a_file_with_the_same_inode_elsewhere_is_not_the_writers_lock"),
     ),
     Mutant(
         "a dead process's claim on a note stays with the next one of its number",

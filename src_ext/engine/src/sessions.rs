@@ -320,8 +320,7 @@ impl Shared {
             return vec![session];
         }
         let snapshot = self.snapshot();
-        let all = self.sessions.all().into_iter();
-        all.filter(|record| chosen.has(&snapshot, record)).map(|record| record.id).collect()
+        self.sessions.records().filter(|record| chosen.has(&snapshot, record)).map(|record| record.id).collect()
     }
 
     fn change_each(

@@ -86,6 +86,12 @@ pub enum ChangeSessionError {
     Busy,
 }
 
+/// What a session was before its status changed.
+enum Was {
+    Live,
+    Expired,
+}
+
 /// All sessions of an engine.
 pub struct Sessions {
     /// The slots of `table`, stored here to save decisions an indirection.
@@ -324,19 +330,33 @@ impl Sessions {
     /// Set a session's status as [`Self::set`] does, and keep with it who did that; `None` for nobody that is named.
     #[must_use]
     pub fn set_noted(&self, session: SessionId, status: SessionStatus, note: Option<&Note>) -> bool {
-        let changed = self.set_if_live(session, status);
+        let changed = match self.change_status(session, status) {
+            Some(Was::Live) => true,
+            Some(Was::Expired) => self.was_renewed(session, status),
+            None => false,
+        };
         if changed {
             self.keep_note(&[session], status, note);
         }
         changed
     }
 
-    /// Set a session's status, and return whether that changed a session that is not over. One that is over gets it all
-    /// the same: a renewal that found it alive may be under way.
-    fn set_if_live(&self, session: SessionId, status: SessionStatus) -> bool {
+    /// Set a session's status, and return what it was before; `None` if nothing changed. One that has expired gets it
+    /// all the same: a renewal that found it alive may be under way.
+    fn change_status(&self, session: SessionId, status: SessionStatus) -> Option<Was> {
         // Afterwards the slot may be another session's.
         let is_live = self.slot(session).is_some_and(|slot| !self.is_expired(slot.to_ns.load(Ordering::Acquire)));
-        self.set_status(session, status) && is_live
+        let was = if is_live { Was::Live } else { Was::Expired };
+        self.set_status(session, status).then_some(was)
+    }
+
+    /// Return whether a renewal was under way when a session that had expired got this status. This waits for it; one
+    /// that was stopped is taken for one that goes on.
+    fn was_renewed(&self, session: SessionId, status: SessionStatus) -> bool {
+        let Some(claimed) = self.table.claim(self.number(session), PATIENT) else { return true };
+        let state = claimed.slot.state.load(Ordering::Acquire);
+        let is_same = is_of(state, session, self.mask) && state & STATUS_MASK == status.bits();
+        is_same && !self.is_expired(claimed.slot.to_ns.load(Ordering::Acquire))
     }
 
     fn is_expired(&self, to_ns: i64) -> bool {
@@ -383,9 +403,16 @@ impl Sessions {
         note: Option<&Note>,
         chosen: impl Fn(&SessionRecord) -> bool,
     ) -> usize {
-        let all = self.all();
-        let changed = all.iter().filter(|record| chosen(record) && self.set_if_live(record.id, status));
-        let changed: Vec<SessionId> = changed.map(|record| record.id).collect();
+        let (mut changed, mut expired) = (Vec::new(), Vec::new());
+        // Each session is changed as soon as it is found: a list of all would keep the first one waiting.
+        for record in self.records().filter(chosen) {
+            match self.change_status(record.id, status) {
+                Some(Was::Live) => changed.push(record.id),
+                Some(Was::Expired) => expired.push(record.id),
+                None => {}
+            }
+        }
+        changed.extend(expired.into_iter().filter(|&session| self.was_renewed(session, status)));
         // What changes nothing takes no note's place.
         if !changed.is_empty() {
             self.keep_note(&changed, status, note);
@@ -397,7 +424,7 @@ impl Sessions {
     #[must_use]
     pub fn count(&self, status: SessionStatus, chosen: impl Fn(&SessionRecord) -> bool) -> usize {
         let is_counted = |record: &SessionRecord| record.status == status && !self.is_expired(record.to_ns);
-        self.chosen(|record| is_counted(record) && chosen(record)).len()
+        self.records().filter(|record| is_counted(record) && chosen(record)).count()
     }
 
     /// Return a note of who changes something now, and why, for [`Self::set_noted`] and [`Self::keep`].
@@ -440,7 +467,12 @@ impl Sessions {
     /// Return those of all sessions that `is_chosen` picks.
     #[must_use]
     pub fn chosen(&self, is_chosen: impl Fn(&SessionRecord) -> bool) -> Vec<SessionRecord> {
-        self.table.used().filter_map(|(number, slot)| self.record_at(number, slot)).filter(is_chosen).collect()
+        self.records().filter(is_chosen).collect()
+    }
+
+    /// Return all sessions as [`Self::all`] does, one after the other.
+    pub fn records(&self) -> impl Iterator<Item = SessionRecord> {
+        self.table.used().filter_map(|(number, slot)| self.record_at(number, slot))
     }
 
     /// Return what is known about a session; `None` if there is none with this id.

@@ -335,6 +335,55 @@ fn a_status_that_a_session_has_or_that_comes_after_its_end_changes_nothing_that_
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri may take longer than a renewal is waited for")]
+fn a_session_that_expires_while_it_is_renewed_counts_as_changed_and_gets_the_note() {
+    let sessions = Sessions::new(4, Residence::default()).unwrap();
+    let note = sessions.note("ann", "a test").unwrap();
+    let set: [fn(&Sessions, SessionId, &Note) -> bool; 2] = [
+        |sessions, session, note| sessions.set_noted(session, SessionStatus::Revoked, Some(note)),
+        |sessions, session, note| {
+            sessions.set_all(SessionStatus::Revoked, Some(note), |record| record.id == session) == 1
+        },
+    ];
+    for (renews, set) in set.into_iter().flat_map(|set| [(true, set), (false, set)]) {
+        let session = admit(&sessions, 3, 15).unwrap();
+        let number = sessions.number(session);
+        // The renewal has found the session alive, and then it expires and is revoked.
+        let claimed = sessions.table.claim(number, PATIENT).unwrap();
+        let changed = std::thread::scope(|threads| {
+            let revoked = threads.spawn(|| set(&sessions, session, &note));
+            while sessions.record(session).is_none_or(|record| record.status != SessionStatus::Revoked) {
+                std::thread::yield_now();
+            }
+            if renews {
+                claimed.slot.renew(claimed.details, i64::MAX, &sessions.table.now());
+            }
+            drop(claimed);
+            revoked.join().unwrap()
+        });
+        let by = sessions.record(session).and_then(|record| sessions.note_of(&record)).map(|note| note.by);
+        assert_eq!((changed, by.as_deref()), (renews, renews.then_some("ann")));
+    }
+}
+
+#[test]
+fn of_many_sessions_each_is_changed_before_the_next_one_is_looked_at() {
+    let sessions = Sessions::new(64, Residence::default()).unwrap();
+    let endless = Admission { not_after_ns: i64::MAX, ..ADMISSION };
+    for _ in 0..64 {
+        admit_as(&sessions, 1, &endless, &at(15)).unwrap();
+    }
+    let before = std::cell::Cell::new(None);
+    let is_next = |record: &SessionRecord| {
+        if let Some(before) = before.replace(Some(record.id)) {
+            assert_eq!(sessions.record(before).unwrap().status, SessionStatus::Revoked);
+        }
+        true
+    };
+    assert_eq!(sessions.set_all(SessionStatus::Revoked, None, is_next), 64);
+}
+
+#[test]
 #[cfg_attr(miri, ignore = "Miri takes minutes for it; it runs the tests of notes themselves")]
 fn a_note_says_who_gave_a_session_its_status() {
     let sessions = Sessions::new(2, Residence::default()).unwrap();
