@@ -7,7 +7,7 @@
 
 use crate::numbers::{Handle, Place};
 use crate::register::{MAX_UID, NoPlace, RegisterUse};
-use crate::state::{Role, State};
+use crate::state::State;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -309,13 +309,14 @@ impl Register {
             if let Some(&known) = self.places.get(&uid) {
                 return Ok((known, false));
             }
-            let found = shared.find(ty, id);
-            if found.is_some() || uids.state.role() == Role::Authority {
-                let refused = |why| match why {
-                    NoPlace::TooLong => too_long(ty, id),
-                    NoPlace::Full | NoPlace::ReadOnly => HandleError::RegisterFull(shared.in_use()),
-                };
-                let place = Place(found.map_or_else(|| shared.register(ty, id).map_err(refused), Ok)?);
+            let place = match shared.register(ty, id) {
+                Ok(place) => Some(Place(place)),
+                Err(NoPlace::TooLong) => return Err(too_long(ty, id)),
+                Err(NoPlace::Full) => return Err(HandleError::RegisterFull(shared.in_use())),
+                // Who only decides gives a uid that is not there a place of its own.
+                Err(NoPlace::ReadOnly) => None,
+            };
+            if let Some(place) = place {
                 self.places.insert(Arc::new(uid), place);
                 return Ok((place, true));
             }
