@@ -58,7 +58,8 @@ class Identity:
         channel: How the credential was proved, for example ``"x509"``.
         region: The region or jurisdiction of the session, if it has one.
         risk: The risk, from 0 (none) to 100.
-        on_behalf_of: The uid of the entity for which the principal acts, if it acts for one.
+        on_behalf_of: The uid of the entity for which the principal acts, if it acts for one. One of at most 1,024 bytes
+            can always be read as a String; of a longer one, decisions that do may be DENY with code TOO_LARGE.
         ground: What the session rests on, for example a credential's fingerprint: ``Engine.revoke(ground=...)`` ends
             all sessions with the same ground.
 

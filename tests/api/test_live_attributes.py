@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,8 +36,8 @@ def compiled(policies: str, schema: str = SCHEMA, **options: Any) -> ztfast.Bund
 
 
 class Desk:
-    def __init__(self, policies: str, **options: Any) -> None:
-        self.engine = ztfast.Engine(compiled(policies, **options), sessions=16, handles=64)
+    def __init__(self, policies: str, state: Path | None = None, **options: Any) -> None:
+        self.engine = ztfast.Engine(compiled(policies, **options), state=state, sessions=16, handles=64)
         self.book = self.engine.resource('Book::"b1"')
         self.gates = {
             "fresh": self.engine.prepare("fresh", "qty"),
@@ -374,6 +375,27 @@ def test_a_schema_may_declare_the_type_only_as_it_is() -> None:
         compiled("permit (principal, action, resource) when { context.live };", plain, entities=None)
     )
     assert engine.evaluate('User::"x"', "a", 'User::"y"', {"live": True})
+
+
+@pytest.mark.parametrize("character", ["x", "é", '"', "\\", "\0", "\x01", "\x7f", "\u0085", "\u200b", "\U000e0001"])
+def test_the_text_of_the_longest_uid_has_room_whatever_its_characters(character: str, tmp_path: Path) -> None:
+    # A uid of a shared state has at most 1,024 bytes, type and id together.
+    count, rest = divmod(1_024 - len("Agent"), len(character.encode()))
+    agent = ztfast.Uid("Agent", "x" * rest + character * count)
+    with pytest.raises(ztfast.ArgumentError, match="1024"):
+        Desk("permit (principal, action, resource);", tmp_path / "other").admit(
+            on_behalf_of=ztfast.Uid("Agent", agent.id + "x")
+        )
+    literal = str(agent).replace("\\", "\\\\").replace('"', '\\"')
+    for condition in (f'context.live.onBehalfOf == "{literal}"', 'context.live.onBehalfOf like "Agent::\\"*\\""'):
+        permit = f"permit (principal, action, resource) when {{ context.live has onBehalfOf && {condition} }};"
+        desk = Desk(
+            permit.replace("action,", 'action in [Action::"bare", Action::"fresh"],'), tmp_path / condition[25:27]
+        )
+        session, other = desk.admit(on_behalf_of=agent), desk.admit(on_behalf_of='Book::"b1"')
+        for action, values in (("bare", ()), ("fresh", (5,))):
+            assert desk.code(session, action, *values) == "ALLOW"
+            assert desk.code(other, action, *values) == "DEFAULT"
 
 
 @pytest.mark.parametrize("reads", [True, False])

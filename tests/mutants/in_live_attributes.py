@@ -1,6 +1,6 @@
 """Mutants of live attributes."""
 
-from mutant import Mutant, Python
+from mutant import Mutant, Python, Rust
 
 LIVE = Python("tests/api/test_live_attributes.py")
 
@@ -109,5 +109,12 @@ MUTANTS = (
         "self.all |= **name == *LIVE",
         "self.all &= **name == *LIVE",
         LIVE,
+    ),
+    Mutant(
+        "live attributes: the text of a long uid has no room for its escapes",
+        "engine/src/live.rs",
+        "const MOST_UID: usize = 6 * MAX_UID + 4;",
+        "const MOST_UID: usize = MAX_UID + 4;",
+        Rust("engine/src/live.rs", "a_uid_is_written_as_its_escapes_say_whatever_its_length"),
     ),
 )

@@ -16,13 +16,14 @@ use crate::working::CallValues;
 use std::fmt::{self, Write};
 use ztfast_bundle::{ActionMeta, ClassPair, Field, Node, ValueType};
 use ztfast_codes::Code;
-use ztfast_live::{LiveAttributes, MAX_FACTORS, MAX_NAME, MarketState, OwnedUid, Place, SessionId};
+use ztfast_live::{LiveAttributes, MAX_FACTORS, MAX_NAME, MAX_UID, MarketState, OwnedUid, Place, SessionId};
 use ztfast_vm::{EntityRef, Request, Scratch, Tag, Value};
 
 /// The most values of a decision with live attributes, theirs included.
 pub(crate) const MOST_VALUES: usize = 80;
-/// The most bytes of the text of an entity's uid, and of one that is put together with less memory to clear.
-const MOST_UID: usize = 1 << 10;
+/// The most bytes of the text of an entity's uid that fits into a shared state: an escape makes 6 bytes of one at most,
+/// as of U+007F, and 4 stand around the id. And those of one that is put together with less memory to clear.
+const MOST_UID: usize = 6 * MAX_UID + 4;
 const SHORT_UID: usize = 64;
 
 /// A text of limited length.
@@ -235,9 +236,16 @@ impl Filler<'_> {
         let uid = self.snapshot.loaded.uids.get(self.live.on_behalf_of.ok_or(LOST)?).ok_or(Code::UnknownHandle)?;
         match Text::<SHORT_UID>::of_uid(uid) {
             Some(text) => job(text.as_str()),
-            None => job(Text::<MOST_UID>::of_uid(uid).ok_or(Code::TooLarge)?.as_str()),
+            None => with_long(uid, job),
         }
     }
+}
+
+/// Use the text of a uid that is not short. Its memory is not part of what every decision has.
+#[cold]
+#[inline(never)]
+fn with_long<T>(uid: (&str, &str), job: impl FnOnce(&str) -> Result<T, Code>) -> Result<T, Code> {
+    job(Text::<MOST_UID>::of_uid(uid).ok_or(Code::TooLarge)?.as_str())
 }
 
 impl Binding {
@@ -399,7 +407,7 @@ impl LiveValues {
                     Some((of, id)) => Some(match ty {
                         ValueType::Entity(name) if **name != **of => return Err(Code::BadValue),
                         ValueType::Entity(_) => Value::entity(builder.entity(of, id).ok_or(Code::BadValue)?),
-                        _ => builder.text(Text::<MOST_UID>::of_uid((of, id)).ok_or(Code::TooLarge)?.as_str()),
+                        _ => with_long((of, id), |text| Ok(builder.text(text)))?,
                     }),
                 },
             };
@@ -434,6 +442,15 @@ mod tests {
             let id = "x".repeat(length);
             let expected = format!("U::\"{id}\"");
             assert_eq!(of("U", &id), (expected.len() <= SHORT_UID).then_some(expected));
+        }
+        // The longest uids of a shared state fit, of whatever characters.
+        for character in (0..=0x10_FFFF).filter_map(char::from_u32) {
+            let (written, given) = (character.escape_debug().map(char::len_utf8).sum::<usize>(), character.len_utf8());
+            assert!(written <= 6 * given, "{character:?}");
+        }
+        for text in ["x", "\u{7F}"].map(|character| character.repeat(MAX_UID - 1)) {
+            let expected = format!("U::\"{}\"", text.escape_debug());
+            assert_eq!(Text::<MOST_UID>::of_uid(("U", &text)).map(|text| text.as_str().to_owned()), Some(expected));
         }
         assert!(Text::<MOST_UID>::of_uid(("U", &"x".repeat(MOST_UID))).is_none());
     }
