@@ -61,7 +61,10 @@ def test_equal_texts_decide_alike_and_no_other_text_does(engine: ztfast.Engine) 
                 assert gate.allows(session, doc, anew(text), ()) == (text in KNOWN), text
 
 
-def test_sets_of_one_text_decide_by_that_text(engine: ztfast.Engine) -> None:
+# A gate keeps a set that is compared with another one, and remembers only what one that is not kept answers.
+@pytest.mark.parametrize("is_only", ['context.fields == ["only"]', 'context.fields.contains("only")'])
+def test_sets_of_one_text_decide_by_that_text(is_only: str) -> None:
+    engine = ztfast.Engine(compiled(POLICIES.replace('context.fields == ["only"]', is_only)))
     session = engine.admit(ztfast.Identity('User::"u"', not_after=float("inf")))
     doc, gate = engine.resource('Doc::"d"'), engine.prepare("see", "purpose", "fields")
     fields = ["only", "#bcd", "NO", "abcde", *(f"unknown {number}" for number in range(40)), *KNOWN[:40]]
