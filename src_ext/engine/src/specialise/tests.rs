@@ -180,6 +180,14 @@ fn truth() -> impl Strategy<Value = String> {
     })
 }
 
+/// A condition that is one inequality of two arguments, whose sum may overflow.
+fn inequality() -> impl Strategy<Value = String> {
+    let arguments = [("context.a", "context.b"), ("context.b", "context.c"), ("context.k.x", "context.a")];
+    let limits = || (select(vec!["<", "<=", ">", ">="]), select(vec![-10_001, -1, 0, 5, 10_000]));
+    (select(arguments.to_vec()), select(vec!["+", "-"]), limits())
+        .prop_map(|((x, y), op, (compare, limit))| format!("{x} {op} {y} {compare} {limit}"))
+}
+
 /// Compile policies, given by whether they forbid and by their conditions. `None` if they are not valid.
 fn compiled(conditions: &[(bool, String)]) -> Option<Bundle> {
     let mut policies = String::new();
@@ -576,7 +584,8 @@ fn check_gate(
 #[test]
 fn what_is_lifted_decides_as_the_interpreter_does() {
     let counts = RefCell::new(Counts::default());
-    let policies = proptest::collection::vec((any::<bool>(), truth()), 1..6);
+    let condition = prop_oneof![6 => truth(), 1 => inequality()];
+    let policies = proptest::collection::vec((any::<bool>(), condition), 1..6);
     let config = ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let inputs = (policies, any::<u8>(), proptest::collection::vec(any::<u64>(), 20 * 12));
