@@ -23,9 +23,11 @@ ENVIRONMENT = {
     "PYO3_PYTHON": sys.executable,
     "PYTHONPATH": str(COPY),
     "PYTHONDONTWRITEBYTECODE": "1",
-    # The gate need not be fast here.
-    "CFLAGS": "-O0",
+    # It is enough that a property test fails: what it fails by need not be made smaller.
+    "PROPTEST_MAX_SHRINK_ITERS": "0",
 }
+# The gate need not be fast here. Cargo must not see this: it would build Cedar anew, which depends on code in C.
+GATE_ENVIRONMENT = {**ENVIRONMENT, "CFLAGS": "-O0"}
 # As many as in the Makefile.
 REQUESTS = 2_000_000
 # What takes so many seconds hangs.
@@ -41,25 +43,25 @@ def cargo(*arguments: str) -> list[str]:
     return ["cargo", name, "--locked", "--quiet", "--manifest-path", manifest, "-p", "ztfast-fuzz", *rest]
 
 
-def run(command: list[str]) -> tuple[int, str]:
+def run(command: list[str], environment: dict[str, str] = ENVIRONMENT) -> tuple[int, str]:
     """Run a command to its end; return its status and what it wrote.
 
     Raises:
         subprocess.TimeoutExpired: where it hangs.
     """
     done = subprocess.run(
-        command, cwd=COPY, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=LIMIT
+        command, cwd=COPY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=LIMIT
     )
     return done.returncode, done.stdout.decode(errors="replace")
 
 
-def build(command: list[str]) -> None:
+def build(command: list[str], environment: dict[str, str] = ENVIRONMENT) -> None:
     """Run a command that must not fail: a mutant that does not build shows nothing.
 
     Raises:
         RuntimeError: where it fails.
     """
-    status, said = run(command)
+    status, said = run(command, environment)
     if status:
         raise RuntimeError(f"{' '.join(command)}:\n{said}")
 
@@ -144,7 +146,7 @@ class Python:
             library = next(path for path in (TARGET / "debug").glob("lib_core.*") if path.suffix in (".so", ".dylib"))
             put(library, COPY / "ztfast" / f"_core{SUFFIX}")
         elif not file.endswith(".py"):
-            build([sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", "--force"])
+            build([sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", "--force"], GATE_ENVIRONMENT)
 
     def finds(self) -> str | None:
         """Run the tests; return what found the mutant, if anything did."""
