@@ -62,8 +62,19 @@ MUTANTS = (
     Mutant(
         "batch: the kill switch is looked at once, where rows differ in their arguments only",
         BATCH,
-        "self.principal(principals, first, now_ns, self.is_killed(now_ns))",
-        "self.principal(principals, first, now_ns, first == 0 && self.is_killed(now_ns))",
+        "self.principal(principals, first, now_ns, self.is_killed(now_ns));\n"
+        "                let mut principal = principal.unwrap_or(Err(Code::Corrupt));\n"
+        "                if self.shared.kills_some() {",
+        "self.principal(principals, first, now_ns, first == 0 && self.is_killed(now_ns));\n"
+        "                let mut principal = principal.unwrap_or(Err(Code::Corrupt));\n"
+        "                if first == 0 && self.shared.kills_some() {",
+        MEANWHILE,
+    ),
+    Mutant(
+        "batch: kills of entities are looked at once, where rows differ in their arguments only",
+        BATCH,
+        "                if self.shared.kills_some() {",
+        "                if first == 0 && self.shared.kills_some() {",
         MEANWHILE,
     ),
     Mutant(

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use world::sources::compile;
 use ztfast_bundle::Bundle;
 use ztfast_engine::{
-    Admission, Batch, Code, Column, Decision, Determining, Engine, EngineOptions, Handle, Principals, SessionId,
-    SessionStatus, ToStop, now_ns,
+    Admission, Batch, Code, Column, Decision, Determining, Engine, EngineOptions, Handle, KillRequest, Principals,
+    SessionId, SessionStatus, ToStop, now_ns,
 };
 
 const SCHEMA: &str = "
@@ -171,11 +171,16 @@ type Event = (Code, fn(&Desk, SessionId));
 
 #[test]
 fn what_happens_meanwhile_is_seen_by_the_rows_that_are_left() {
-    const EVENTS: [Event; 3] = [
+    const EVENTS: [Event; 4] = [
         (Code::Revoked, |desk, session| {
             desk.engine.set_session(session, SessionStatus::Revoked).unwrap();
         }),
         (Code::Killed, |desk, _| desk.engine.kill_switch(true, ToStop::Usual).unwrap()),
+        (Code::Killed, |desk, _| {
+            let (scope, actions) = (Some(("Doc", "d")), ToStop::Usual);
+            let (by, reason) = ("ann", "a drill");
+            desk.engine.kill(&KillRequest { scope, actions, by, reason, until_ns: None, two_persons: false }).unwrap();
+        }),
         // Nobody does anything: the session ends.
         (Code::Expired, |_, _| {}),
     ];
@@ -196,7 +201,9 @@ fn what_happens_meanwhile_is_seen_by_the_rows_that_are_left() {
                 std::thread::sleep(Duration::from_millis(10));
                 event(&desk, session);
             });
-            desk.engine.kill_switch(false, ToStop::Usual).unwrap();
+            for kill in desk.engine.kills().unwrap() {
+                desk.engine.release_kill(kill.id, "zoe", "a drill", None).unwrap();
+            }
             let allowed = codes.iter().take_while(|&&code| code == Code::Allow).count();
             assert!(codes[allowed..].iter().all(|&code| code == denied), "{names:?}: {denied:?}");
             let meanwhile = 0 < allowed && allowed < codes.len();
