@@ -26,6 +26,7 @@ NOT_KEPT = Rust(CALLS, "values_that_are_not_kept_decide_what_they_do_if_they_are
 LEFT = Rust(CALLS, "values_that_are_not_kept_are_left_to_those_that_are_where_they_must_be")
 CHANGED = Rust(CALLS, "a_change_of_an_entity_in_the_context_is_seen")
 BESIDE_TEXTS = Rust("engine/src/specialise/tests/chosen.rs", "inequalities_beside_texts_are_decided_by_known_answers")
+TIMES = Rust("engine/src/specialise/tests/chosen.rs", "times_of_the_day_are_compared_to_the_millisecond")
 PROPERTY = Rust("engine/src/specialise/tests.rs", "what_is_lifted_decides_as_the_interpreter_does")
 
 MUTANTS = (
@@ -308,8 +309,8 @@ MUTANTS = (
     Mutant(
         "single conditions: a text that ends early begins so",
         SINGLE,
-        "text.get(..*len).is_some_and(|own|",
-        "text.get(..(*len).min(text.len())).is_some_and(|own|",
+        "text.get(..*len).is_some_and(|own| equal(own, bytes.get(..*len).unwrap_or_default()))",
+        "text.get(..text.len().min(*len)).is_some_and(|own| equal(own, bytes.get(..own.len()).unwrap_or_default()))",
         PROPERTY,
     ),
     Mutant(
@@ -394,7 +395,7 @@ MUTANTS = (
         PREDICATE,
         "limit(&self.second)?.checked_sub(strict)?",
         "limit(&self.second)?",
-        PROPERTY,
+        TIMES,
     ),
     Mutant(
         "single conditions: times before 1970 are negative",

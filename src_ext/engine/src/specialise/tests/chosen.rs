@@ -1,4 +1,4 @@
-//! Policies that chance hardly makes: texts beside inequalities, and conditions with very many cases.
+//! Policies that chance hardly makes: texts beside inequalities, times of the day, and conditions with very many cases.
 
 use super::{Counts, check};
 use proptest::prelude::*;
@@ -29,6 +29,27 @@ fn inequalities_beside_texts_are_decided_by_known_answers() {
     }
     let counts = counts.into_inner();
     assert!(counts.not_run > 100 && counts.walked == 0, "{counts:?}");
+}
+
+#[test]
+fn times_of_the_day_are_compared_to_the_millisecond() {
+    let counts = RefCell::new(Counts::default());
+    let (time, limit) = ("context.t.toTime()", "duration(\"6h\")");
+    for (one, other) in [(time, limit), (limit, time)] {
+        for compare in ["<", "<=", ">", ">="] {
+            let policies = [(false, format!("{one} {compare} {other}"))];
+            let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+                cases: 20,
+                failure_persistence: None,
+                ..ProptestConfig::default()
+            });
+            // The limit and its neighbours are among the values of which these choose.
+            let dice = proptest::collection::vec(any::<u64>(), 20 * 40);
+            runner.run(&dice, |dice| check(&counts, &policies, 0, &dice)).unwrap();
+        }
+    }
+    let counts = counts.into_inner();
+    assert!(counts.single > 4_000 && counts.by_answers > 4_000, "{counts:?}");
 }
 
 #[test]
