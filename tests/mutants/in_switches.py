@@ -164,7 +164,7 @@ MUTANTS = (
         MARKET,
         "let other = old & NOTE_BIT ^ NOTE_BIT;",
         "let other = old & NOTE_BIT;",
-        Rust(TESTS, "threads_see_whole_kills_and_what_was_done_before"),
+        Rust("live/src/market.rs", "the_note_in_force_is_kept_while_the_next_one_is_written"),
     ),
     Mutant(
         "kills: what an entity is in is not looked at",

@@ -398,6 +398,19 @@ mod tests {
     }
 
     #[test]
+    fn the_note_in_force_is_kept_while_the_next_one_is_written() {
+        let record = MarketRecord::new_box_zeroed().unwrap();
+        let mut before = String::new();
+        for by in ["ann", "bob", "eve"] {
+            record.set(MarketState::Halted, by, "why", 0);
+            let in_force = usize::from(record.state.load(Ordering::Relaxed) & NOTE_BIT != 0);
+            let [this, other] = [in_force, 1 - in_force].map(|at| record.notes[at].by.copy());
+            assert_eq!((this.as_str(), &other), (by, &before));
+            before = this;
+        }
+    }
+
+    #[test]
     fn what_killed_writers_left_is_cleared_by_the_next_one_that_comes_by() {
         let (markets, ids) = (Markets::new_box_zeroed().unwrap(), meeting(3));
         // One was killed before it wrote the uid, one after it set the state, and one before it cleared the head.
