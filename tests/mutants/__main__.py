@@ -118,6 +118,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, after each mutant")
     parser.add_argument("--resume", action="store_true", help="leave out those that were found by what --json names")
     options = parser.parse_args()
+    if options.resume and not options.json:
+        parser.error("--resume needs --json")
     mutants = chosen(options)
     if options.sample is not None:
         print(f"mutants: --sample {options.sample} --seed {options.seed!r}", flush=True)
