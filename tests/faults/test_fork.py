@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable
 from ctypes import byref, c_int64, c_uint8, c_uint64, c_void_p
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -290,8 +291,9 @@ def test_a_call_begun_before_the_fork() -> None:
     assert api["gate_free"](own) == 0
 
 
-def test_forks_while_other_threads_change_everything() -> None:
-    desk = Desk()
+def test_forks_while_other_threads_change_everything(tmp_path: Path) -> None:
+    desk, state = Desk(), tmp_path.resolve() / "desk"
+    shared = ztfast.Engine(BUNDLE, state=state, sessions=8, handles=8)
     entity = {"uid": {"type": "Line", "id": "l9"}, "attrs": {}, "parents": []}
     jobs: tuple[Callable[[], object], ...] = (
         lambda: desk.engine.swap(OTHER),
@@ -300,9 +302,13 @@ def test_forks_while_other_threads_change_everything() -> None:
         lambda: desk.engine.prepare("view"),
         lambda: desk.note.decide(desk.session, desk.line, 1, desk.ann, "a text", "1.5"),
         lambda: ztfast.Engine(BUNDLE, sessions=8, handles=8),
+        lambda: ztfast.Engine(BUNDLE, state=state),
+        lambda: shared.kill("firm", by="ann", reason="a test"),
     )
 
     def job() -> None:
+        links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+        assert str(state / "owners") not in [os.readlink(link) for link in links if os.path.islink(link)]
         check_that_it_is_forked(desk)
         check_that_nothing_changes(desk)
         gates = [desk.view, desk.note, desk.net]

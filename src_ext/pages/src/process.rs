@@ -137,7 +137,8 @@ impl Drop for WipedWord {
 }
 
 /// An open file that forked children do not share: there it is closed before anything else runs. A lock on it ends with
-/// its process, however long children live. (A child of a bare system call shares it.)
+/// its process, however long children live. (A child of a bare system call shares it, and so does one whose fork was
+/// under way when the process opened its first one.)
 #[derive(Debug)]
 pub struct UnsharedFile {
     /// The entry's word, which is 0 in a child.
