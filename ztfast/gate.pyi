@@ -28,7 +28,9 @@ class Session:
     def principal(self) -> Uid: ...
     def revoke(self, /, *, by: str | None = None, reason: str | None = None) -> bool: ...
     def quarantine(self, on: bool = True, /, *, by: str | None = None, reason: str | None = None) -> bool: ...
-    def renew(self, *, not_after: float | datetime.datetime | str) -> None: ...
+    def renew(
+        self, *, not_after: float | datetime.datetime | str, by: str | None = None, reason: str | None = None
+    ) -> None: ...
     def present(
         self,
         *,
@@ -36,6 +38,8 @@ class Session:
         assurance: int | None = None,
         risk: int | None = None,
         at: float | datetime.datetime | str | None = None,
+        by: str | None = None,
+        reason: str | None = None,
     ) -> None: ...
 
 @final

@@ -23,7 +23,7 @@ from ztfast.identities import (
 )
 from ztfast.reports import SessionInfo
 from ztfast.shown import refused
-from ztfast.telling import ACTIVE, DONE, QUARANTINED, REVOKED, said_of, tell
+from ztfast.telling import ACTIVE, DONE, QUARANTINED, REVOKED, presented, said_of, tell
 from ztfast.uid import Uid, UidLike
 
 if TYPE_CHECKING:
@@ -263,7 +263,8 @@ class Sessions:
     ) -> int:
         """Record what the principals of sessions, chosen as for :meth:`revoke`, have proved anew; trusted code says so.
 
-        What is not given stays as it is in each session.
+        What is not given stays as it is in each session. Without factors and a time, it is no new proof: the logger and
+        :meth:`notes` call that "reassessed".
 
         Args:
             what: As for :meth:`revoke`.
@@ -298,9 +299,10 @@ class Sessions:
         80
         """
         named, meant, said = self._chosen("present", what, ground, by, reason)
-        changed = self._core.present_sessions(meant, *new_proof(factors, assurance, risk, at), said)
+        proof = new_proof(factors, assurance, risk, at)
+        changed = self._core.present_sessions(meant, *proof, said)
         if said is not None:
-            tell("given a new proof", changed, named, said)
+            tell(presented(*proof), changed, named, said)
         return changed
 
     def _set(

@@ -124,8 +124,8 @@ class Note:
 
     Attributes:
         what: What was done: "revoked", "quarantined", "released from quarantine", "renewed", "given a new proof",
-            "killed", "release asked for", "release approved", "released", "market normal", "market volatile" or
-            "market halted".
+            "reassessed" (another risk or assurance alone), "killed", "release asked for", "release approved",
+            "released", "market normal", "market volatile" or "market halted".
         of: To what: "firm"; the scope of a kill, a market, a principal, or what principals are in; ``None`` for
             sessions that rest on a ground, and for a uid whose type or id has more than 248 bytes.
         by: Who did it; "" if only a reason was given.
@@ -156,7 +156,7 @@ class Note:
         )
 
 
-_OF_SESSIONS = ("revoked", "quarantined", "released from quarantine", "renewed", "given a new proof")
+_OF_SESSIONS = ("revoked", "quarantined", "released from quarantine", "renewed", "given a new proof", "reassessed")
 
 
 def _uid(parts: tuple[str, str]) -> Uid:

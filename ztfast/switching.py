@@ -244,10 +244,11 @@ class Switching:
     def notes(self) -> list[Note]:
         """Return who changed kills, markets and sessions, why and when, the oldest first.
 
-        These are the last 512 kills, releases, revocations and quarantines, and the last 512 other changes: markets,
-        renewals and proofs, which may be many. They are of all processes of the state, as far as somebody was named: a
-        change of sessions without ``by`` and ``reason`` has no note. Nor has what changes nothing, as a market that is
-        set to the state that it has. A process that is killed between a change and its note leaves none.
+        These are the last 512 kills and releases, the last 512 revocations and quarantines, and the last 512 other
+        changes: markets, renewals, proofs and risks. Each of these may be many, and pushes out its own only. They are
+        of all processes of the state, as far as somebody was named: a change of sessions without ``by`` and ``reason``
+        has no note. Nor has what changes nothing, as a market that is set to the state that it has. A process that is
+        killed between a change and its note leaves none.
 
         Raises:
             ForkedError: if the engine was opened before a fork.

@@ -7,7 +7,7 @@ import logging
 from ztfast.shown import one_line
 from ztfast.switches import text_of
 
-__all__ = ["ACTIVE", "DONE", "QUARANTINED", "REVOKED", "said_of", "tell"]
+__all__ = ["ACTIVE", "DONE", "QUARANTINED", "REVOKED", "presented", "said_of", "tell"]
 
 _LOG = logging.getLogger("ztfast")
 
@@ -25,6 +25,15 @@ def said_of(method: str, by: object, reason: object) -> tuple[str, str] | None:
         return None
     who = "" if by is None else text_of(f"{method}: by", by)
     return who, "" if reason is None else text_of(f"{method}: reason", reason)
+
+
+def presented(factors: object, proved_ns: object, assurance: object, risk: object) -> str:
+    """Say what was done by presenting this: another risk or assurance alone is no new proof, which would be young.
+
+    >>> presented(None, None, 7, 80), presented(["fido2"], 1, None, None)
+    ('reassessed', 'given a new proof')
+    """
+    return "reassessed" if factors is None and proved_ns is None else "given a new proof"
 
 
 def tell(done: str, changed: int, named: str, said: tuple[str, str]) -> None:

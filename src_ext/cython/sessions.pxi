@@ -60,16 +60,20 @@ cdef class Session:
             return self.become(3 if is_on else 1)
         return become_said(self, 3 if is_on else 1, "quarantine", by, reason)
 
-    def renew(self, *, not_after):
+    def renew(self, *, not_after, by=None, reason=None):
         """Give the session another end of validity, later or sooner.
 
         Args:
             not_after: The end: epoch seconds, an aware ``datetime`` or its ``isoformat()``. ``math.inf`` means no end.
+            by: Who renews it. With ``by`` or ``reason``, the logger ``"ztfast"`` and the state are told, as by
+                :meth:`ztfast.Engine.renew`.
+            reason: Why.
 
         Raises:
             SessionError: if the session is over: one that expired or was revoked stays so.
             RoleError: if the engine only decides.
             IdentityError: if the end is no time.
+            ArgumentError: if ``by`` or ``reason`` is empty or too long.
             StateError: if the file of the state is gone.
 
         >>> import ztfast, time
@@ -77,9 +81,13 @@ cdef class Session:
         >>> session = engine.admit(ztfast.Identity('User::"ann"', not_after=time.time() + 60))
         >>> session.renew(not_after=time.time() + 3600)
         """
-        self.owned().renew(self.id, identities.nanoseconds(identities.epoch_seconds("not_after", not_after)))
+        core = self.owned()
+        said = telling.said_of("renew", by, reason)
+        core.renew(self.id, identities.nanoseconds(identities.epoch_seconds("not_after", not_after)), said)
+        if said is not None:
+            telling.tell("renewed", 1, f"one of {self.principal}", said)
 
-    def present(self, *, factors=None, assurance=None, risk=None, at=None):
+    def present(self, *, factors=None, assurance=None, risk=None, at=None, by=None, reason=None):
         """Record what the principal has proved anew; trusted code says so. What is not given stays as it is.
 
         Args:
@@ -88,11 +96,15 @@ cdef class Session:
             risk: The risk, from 0 to 100.
             at: When the factors were proved, in epoch seconds, as an aware ``datetime`` or its ``isoformat()``; now by
                 default if factors are given.
+            by: Who says so. With ``by`` or ``reason``, the logger ``"ztfast"`` and the state are told, as by
+                :meth:`ztfast.Engine.present`.
+            reason: Why.
 
         Raises:
             SessionError: if the session is over.
             RoleError: if the engine only decides.
             IdentityError: if a value is out of its range.
+            ArgumentError: if ``by`` or ``reason`` is empty or too long.
             CapacityError: if the state has too many names of factors: it keeps 19.
             StateError: if the file of the state is gone.
 
@@ -103,7 +115,12 @@ cdef class Session:
         >>> engine.sessions()[0].factors
         ('x509', 'fido2')
         """
-        self.owned().present(self.id, *identities.new_proof(factors, assurance, risk, at))
+        core = self.owned()
+        said = telling.said_of("present", by, reason)
+        proof = identities.new_proof(factors, assurance, risk, at)
+        core.present(self.id, *proof, said)
+        if said is not None:
+            telling.tell(telling.presented(*proof), 1, f"one of {self.principal}", said)
 
     cdef object owned(self):
         if self._core is None:

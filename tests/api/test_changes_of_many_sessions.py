@@ -147,7 +147,7 @@ def test_what_is_not_given_stays_as_it_is_in_each_session() -> None:
 def test_who_did_it_and_why_is_reported(way: str, caplog: pytest.LogCaptureFixture) -> None:
     first = engine(None)
     session = admit(first)
-    done = {"renew": "renewed", "present": "given a new proof"}[way]
+    done = {"renew": "renewed", "present": "reassessed"}[way]
     with caplog.at_level("INFO", "ztfast"):
         change(first, way, session)
         change(first, way, session, by="bob", reason="on\nduty")

@@ -54,7 +54,7 @@ def test_each_change_has_its_note_in_all_processes(tmp_path: Path) -> None:
         ("released from quarantine", user, "bob", "explained", 1, None),
         ("renewed", user, "ann", "on duty", 1, None),
         ("given a new proof", None, "bob", "", 1, None),
-        ("given a new proof", user, "", "a report", 1, None),
+        ("reassessed", user, "", "a report", 1, None),
         ("revoked", None, "eve", "key lost", 1, None),
         ("killed", "firm", "kill_switch", "", 0, None),
         ("released", "firm", "kill_switch", "", 0, None),
@@ -120,13 +120,16 @@ def test_a_kill_switch_that_is_on_has_no_second_note() -> None:
     assert [note.reason for note in on.notes()] == ["", 'Action::"view"', "all actions"]
 
 
-def test_the_last_512_notes_of_each_kind_are_kept() -> None:
+def test_the_last_512_notes_of_each_of_three_kinds_are_kept() -> None:
     on = engine()
     session = on.admit(ztfast.Identity(ANN, not_after=math.inf))
     on.admit(ztfast.Identity('User::"eve"', not_after=math.inf))
+    killed = on.kill("firm", by="ann", reason="fat finger")
+    on.release_kill(killed, by="bob", reason="looked ok")
     for number in range(515):
         on.quarantine(session, on=number % 2 == 0, by="ann", reason=str(number))
-    wanted = [str(number) for number in range(3, 515)]
+    # Who killed and released is kept, whatever is done to sessions.
+    wanted = ["fat finger", "looked ok"] + [str(number) for number in range(3, 515)]
     assert [note.reason for note in on.notes()] == wanted
     # Neither a feed's states nor renewals and proofs take the places of these.
     for number in range(515):
@@ -138,9 +141,51 @@ def test_the_last_512_notes_of_each_kind_are_kept() -> None:
     on.renew('User::"eve"', not_after=math.inf, **WHO)
     on.kill(**WHO)
     on.present('User::"eve"', risk=7, **WHO)
-    last = ["renewed", "killed", "given a new proof"]
+    last = ["renewed", "killed", "reassessed"]
     assert [note.what for note in on.notes()[-3:]] == last
-    assert [note.reason for note in on.notes()[:-3]] == wanted[1:] + others[2:]
+    assert [note.reason for note in on.notes()[:-3]] == wanted + others[2:]
+    for _ in range(256):
+        on.release_kill(on.kill(**WHO), **WHO)
+    # Nor do kills and releases take the places of others.
+    assert [note.reason for note in on.notes()[:-514]] == wanted[2:] + others[2:]
+    assert {note.reason for note in on.notes()[-514:]} == {WHO["reason"]}
+
+
+def test_renewals_and_proofs_by_a_session_itself_have_notes_too(caplog: pytest.LogCaptureFixture) -> None:
+    on = engine()
+    session = on.admit(ztfast.Identity(ANN, not_after=math.inf))
+    for wrong in ({"by": ""}, {"reason": " \n"}, {"by": 7}, {"by": "x" * 129}, {"reason": "x" * 257}):
+        for method, what in (("renew", {"not_after": 7e9}), ("present", {"risk": 9})):
+            with pytest.raises(ztfast.ArgumentError):
+                getattr(session, method)(**what, **wrong)
+    (info,) = on.sessions()
+    assert (info.not_after, info.risk) == (math.inf, 0)
+    with caplog.at_level("INFO", "ztfast"):
+        session.renew(not_after=math.inf)
+        session.present(risk=1)
+        assert (on.notes(), caplog.records) == ([], [])
+        session.renew(not_after=5e9, by="ann", reason="on\nduty")
+        session.present(risk=80, by="bob")
+        session.present(assurance=3, reason="a report")
+        session.present(factors=["fido2"], **WHO)
+        session.present(at=time.time() - 60, assurance=2, **WHO)
+        session.revoke()
+        for over in (lambda: session.renew(not_after=6e9, **WHO), lambda: session.present(risk=8, **WHO)):
+            with pytest.raises(ztfast.SessionError):
+                over()
+    wanted = [
+        ("renewed", "ann", "on\nduty"),
+        ("reassessed", "bob", ""),
+        ("reassessed", "", "a report"),
+        ("given a new proof", "bob", "a test"),
+        ("given a new proof", "bob", "a test"),
+    ]
+    assert [(note.what, note.by, note.reason) for note in on.notes()] == wanted
+    assert {(note.of, note.sessions) for note in on.notes()} == {(Uid.parse(ANN), 1)}
+    shown = [(what, by or "not said", reason.replace("\n", "\\n") or "not said") for what, by, reason in wanted]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"sessions {what}: 1 (one of {ANN}) by {by}: {reason}" for what, by, reason in shown
+    ]
 
 
 def test_of_a_uid_that_is_too_long_nothing_is_kept_but_that_there_was_one() -> None:

@@ -379,7 +379,7 @@ def test_the_log_shows_who_changed_what_and_why(desk: Desk) -> None:
         ("quarantined", ALGO, "ann", "odd orders"),
         ("released from quarantine", ALGO, "bob", "explained"),
         ("renewed", ALGO, "ann", "on duty"),
-        ("given a new proof", ALGO, "bob", "a report"),
+        ("reassessed", ALGO, "bob", "a report"),
         ("revoked", ALGO, "eve", "key\nlost"),
     ]
     assert [note["kill"] for note in notes] == [made["id"]] * 2 + [None] * 7
@@ -390,7 +390,7 @@ def test_the_log_shows_who_changed_what_and_why(desk: Desk) -> None:
         f"1 session of {ALGO}",
         "market normal",
         "key\\nlost",
-        "given a new proof",
+        "reassessed",
         "9 changes",
     ):
         assert shown in text

@@ -391,11 +391,18 @@ MUTANTS = (
         Rust(SHARED, "what_a_dead_process_left_of_a_note_is_written_anew_also_by_who_gets_its_number"),
     ),
     Mutant(
-        "notes of markets push out those of kills and revocations",
+        "notes of markets push out those of revocations",
         NOTES,
-        "if deed.is_frequent() { frequent } else { usual }",
-        "if deed.is_frequent() { usual } else { usual }",
-        Rust(NOTES, "what_is_done_all_day_pushes_nothing_else_out"),
+        "Kind::Others => &self.others,",
+        "Kind::Others => &self.statuses,",
+        Rust(NOTES, "each_kind_of_notes_pushes_out_its_own_only"),
+    ),
+    Mutant(
+        "notes of revocations push out those of kills",
+        NOTES,
+        "Self::Set(_) => Kind::Statuses,",
+        "Self::Set(_) => Kind::Kills,",
+        Python("tests/api/test_notes.py::test_the_last_512_notes_of_each_of_three_kinds_are_kept"),
     ),
     Mutant(
         "a session's note is told for a later status",

@@ -16,9 +16,9 @@ UNKEPT = "a ground, or of a uid too long to keep"
 def log_command(state: State, group: Group = None, as_json: Json = False) -> None:
     """Show who changed kills, markets and sessions, and why, the oldest change first.
 
-    These are the last 512 kills, releases, revocations and quarantines, and the last 512 other changes: markets,
-    renewals and proofs. Missing are changes of sessions for which a program named nobody. The names are those that
-    were given: a state does not check them.
+    These are the last 512 kills and releases, the last 512 revocations and quarantines, and the last 512 other
+    changes: markets, renewals, proofs and risks. Missing are changes of sessions for which a program named nobody.
+    The names are those that were given: a state does not check them.
 
     [dim]ztfast log --state /run/ztfast/desk[/]
     """

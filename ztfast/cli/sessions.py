@@ -13,6 +13,7 @@ from ztfast.cli.session import Choice, Chosen, Ground
 from ztfast.cli.states import BundleFile, By, Owned, Reason, State, opened, said
 from ztfast.identities import epoch_seconds
 from ztfast.shown import brief
+from ztfast.telling import presented
 
 __all__ = ["add_to"]
 
@@ -82,7 +83,8 @@ def present_command(
 ) -> None:
     """Record what the principals of sessions have proved anew, in all processes. What is not given stays as it is.
 
-    If no session was changed, that is an error with exit code 1.
+    Another risk or assurance alone is no new proof: then the sessions are said to be reassessed. If no session was
+    changed, that is an error with exit code 1.
 
     [dim]ztfast session present 'Algo::"a7"' --risk 80 --by ann --reason 'odd orders' --state /run/ztfast/desk[/]
     """
@@ -93,6 +95,4 @@ def present_command(
     count = chosen.engine.present(
         chosen.what, ground=ground, factors=factor, assurance=assurance, risk=risk, at=at, **who
     )
-    # Another risk is no proof, and leaves the age of the one before as it was.
-    done = "changed" if factor is None else "given a new proof"
-    chosen.report(done, count, bundle is not None, who, as_json)
+    chosen.report(presented(factor, at, assurance, risk), count, bundle is not None, who, as_json)

@@ -47,6 +47,13 @@ pub struct NewProof<'a> {
     pub risk: Option<u8>,
 }
 
+impl NewProof<'_> {
+    /// Return what is done: another risk or assurance alone is no new proof, and leaves the age of the one before.
+    const fn deed(&self) -> Deed {
+        if self.factors.is_none() && self.proved_ns.is_none() { Deed::Reassessed } else { Deed::Presented }
+    }
+}
+
 /// Which sessions are meant.
 #[derive(Debug, Clone, Copy)]
 pub enum Chosen<'a> {
@@ -210,22 +217,32 @@ impl Shared {
         Ok(self.sessions.set(session, status))
     }
 
-    /// Give a session another end, in nanoseconds since the epoch. One that is over stays over.
+    /// Give a session another end, in nanoseconds since the epoch. One that is over stays over. Who does it and why is
+    /// kept for some time.
     ///
     /// # Errors
     /// [`SessionError`].
-    pub fn renew(&self, session: SessionId, not_after_ns: i64) -> Result<(), SessionError> {
+    pub fn renew(&self, session: SessionId, not_after_ns: i64, who: Option<(&str, &str)>) -> Result<(), SessionError> {
         self.check_authority("renew sessions")?;
-        Ok(self.sessions.renew(session, not_after_ns)?)
+        let note = self.note_about(Chosen::One(session), who)?;
+        let done = self.sessions.renew(session, not_after_ns);
+        self.keep_done(note, Deed::Renewed, done.map(|()| 1).map_err(SessionError::from)).map(|_| ())
     }
 
-    /// Record what a session's principal has proved anew.
+    /// Record what a session's principal has proved anew. Who says so and why is kept for some time.
     ///
     /// # Errors
     /// [`SessionError`].
-    pub fn present(&self, session: SessionId, proof: &NewProof<'_>) -> Result<(), SessionError> {
+    pub fn present(
+        &self,
+        session: SessionId,
+        proof: &NewProof<'_>,
+        who: Option<(&str, &str)>,
+    ) -> Result<(), SessionError> {
         self.check_authority("change sessions")?;
-        Ok(self.sessions.present(session, self.proof_after(proof)?)?)
+        let note = self.note_about(Chosen::One(session), who)?;
+        let done = self.sessions.present(session, self.proof_after(proof)?);
+        self.keep_done(note, proof.deed(), done.map(|()| 1).map_err(SessionError::from)).map(|_| ())
     }
 
     /// Return what makes the proof of a session of the one before.
@@ -278,7 +295,7 @@ impl Shared {
         }
         let after = self.proof_after(proof)?;
         let done = Self::change_each(&sessions, |session| self.sessions.present(session, after));
-        self.keep_done(note, Deed::Presented, done)
+        self.keep_done(note, proof.deed(), done)
     }
 
     /// Keep a note of sessions that were changed, also if others were not.

@@ -61,8 +61,8 @@ fn no_thread_decides_by_what_another_had_revoked_before() {
             let id = engine.admit(&admission).unwrap();
             session.store(id.0, Ordering::Release);
             let factors = &["x509", "fido2"][..=round % 2];
-            engine.present(id, &NewProof { factors: Some(factors), ..NewProof::default() }).unwrap();
-            engine.renew(id, i64::MAX - 1).unwrap();
+            engine.present(id, &NewProof { factors: Some(factors), ..NewProof::default() }, None).unwrap();
+            engine.renew(id, i64::MAX - 1, None).unwrap();
             assert!(engine.set_session(id, SessionStatus::Quarantined).unwrap());
             assert!(engine.set_session(id, SessionStatus::Active).unwrap());
             engine.kill_switch(true, ToStop::Usual).unwrap();

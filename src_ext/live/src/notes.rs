@@ -11,7 +11,8 @@ use crate::slot::SessionStatus;
 use crate::texts::{Read, StateWord, Text};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-/// How many notes of each kind are kept: of what stops somebody or lets go on, and of all else.
+/// How many notes of each kind are kept: of kills and their releases, of what ends or stops sessions or lets them go
+/// on, and of all else.
 pub const NOTES: usize = 512;
 
 /// Who did something, when and why.
@@ -47,10 +48,12 @@ pub enum Deed {
     Renewed,
     /// Sessions got another proof.
     Presented,
+    /// Sessions got another risk or assurance, and no new proof.
+    Reassessed,
 }
 
 impl Deed {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Set(SessionStatus::Active),
         Self::Set(SessionStatus::Revoked),
         Self::Set(SessionStatus::Quarantined),
@@ -63,6 +66,7 @@ impl Deed {
         Self::Market(MarketState::Halted),
         Self::Renewed,
         Self::Presented,
+        Self::Reassessed,
     ];
 
     fn tag(self) -> u64 {
@@ -73,14 +77,23 @@ impl Deed {
         Self::ALL.get(usize::try_from(tag).ok()?).copied()
     }
 
-    /// Return whether a feed or a job may do this all day. Such notes have places of their own, lest they push out who
-    /// killed and revoked.
-    const fn is_frequent(self) -> bool {
+    /// Return the kind of the deed. A feed or a job may set markets and renew sessions all day, and each logout may
+    /// revoke one: lest these push out who killed and released, each kind has places of its own.
+    const fn kind(self) -> Kind {
         match self {
-            Self::Market(_) | Self::Renewed | Self::Presented => true,
-            Self::Set(_) | Self::Killed | Self::ReleaseAsked | Self::ReleaseApproved | Self::Released => false,
+            Self::Killed | Self::ReleaseAsked | Self::ReleaseApproved | Self::Released => Kind::Kills,
+            Self::Set(_) => Kind::Statuses,
+            Self::Market(_) | Self::Renewed | Self::Presented | Self::Reassessed => Kind::Others,
         }
     }
+}
+
+/// A kind of deeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Kills,
+    Statuses,
+    Others,
 }
 
 /// A note in the list of all.
@@ -98,11 +111,12 @@ pub struct Noted {
 #[derive(zerocopy::FromZeros)]
 #[repr(C, align(64))]
 pub(crate) struct Notes {
-    /// How many notes were begun, of both kinds.
+    /// How many notes were begun, of all kinds.
     begun: AtomicU64,
     spare: [AtomicU64; 7],
-    /// Those of frequent deeds come last.
-    rings: [Ring; 2],
+    kills: Ring,
+    statuses: Ring,
+    others: Ring,
 }
 
 /// The notes of a kind.
@@ -139,7 +153,7 @@ const _: () = {
     let texts = size_of::<Text<16>>() + size_of::<Text<32>>() + 2 * size_of::<Text<31>>();
     assert!(size_of::<NoteRecord>() == 6 * 8 + texts);
     assert!(size_of::<Ring>() == 64 + NOTES * size_of::<NoteRecord>());
-    assert!(size_of::<Notes>() == 64 + 2 * size_of::<Ring>());
+    assert!(size_of::<Notes>() == 64 + 3 * size_of::<Ring>());
 };
 
 impl Notes {
@@ -200,12 +214,19 @@ impl Notes {
     }
 
     fn records(&self) -> impl Iterator<Item = &NoteRecord> {
-        self.rings.iter().flat_map(|ring| &ring.records)
+        self.rings().into_iter().flat_map(|ring| &ring.records)
+    }
+
+    const fn rings(&self) -> [&Ring; 3] {
+        [&self.kills, &self.statuses, &self.others]
     }
 
     const fn ring(&self, deed: Deed) -> &Ring {
-        let [usual, frequent] = &self.rings;
-        if deed.is_frequent() { frequent } else { usual }
+        match deed.kind() {
+            Kind::Kills => &self.kills,
+            Kind::Statuses => &self.statuses,
+            Kind::Others => &self.others,
+        }
     }
 }
 
@@ -256,7 +277,7 @@ mod tests {
         let wanted = |text: &str| [0, 1, 2].map(|n| Some(note(&format!("{text} {n}"))));
         let old = write("old");
         // As if others had taken all numbers up to those of the same places.
-        notes.rings[0].last.fetch_add(u32::try_from(NOTES).unwrap() - 3, Ordering::Relaxed);
+        notes.statuses.last.fetch_add(u32::try_from(NOTES).unwrap() - 3, Ordering::Relaxed);
         assert_eq!(read(old), wanted("old"));
         let young = write("young");
         assert_eq!((read(old), read(young)), ([None, None, None], wanted("young")));
@@ -278,7 +299,7 @@ mod tests {
     #[test]
     fn after_the_last_number_comes_the_first() {
         let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
-        notes.rings[0].last.store(u32::MAX - 1, Ordering::Relaxed);
+        notes.statuses.last.store(u32::MAX - 1, Ordering::Relaxed);
         let numbers = [(); 2].map(|()| notes.write(&owners, &note("x"), Set(Revoked), 1));
         assert_eq!(numbers, [u32::MAX, 1]);
         assert!(numbers.iter().all(|&number| notes.read(number, Set(Revoked)) == Some(note("x"))));
@@ -289,7 +310,7 @@ mod tests {
         let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
         assert_eq!(notes.list(), []);
         // The numbers start again meanwhile.
-        notes.rings.iter().for_each(|ring| ring.last.store(u32::MAX - 4, Ordering::Relaxed));
+        notes.rings().iter().for_each(|ring| ring.last.store(u32::MAX - 4, Ordering::Relaxed));
         let of = |text: &str| Some(("Venue".to_owned(), text.to_owned()));
         let written: Vec<Noted> = (0..)
             .zip(Deed::ALL)
@@ -308,23 +329,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_all_day_pushes_nothing_else_out() {
+    fn each_kind_of_notes_pushes_out_its_own_only() {
         let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
-        let revoked = notes.write(&owners, &note("x"), Set(Revoked), 1);
-        let frequent = [Deed::Market(MarketState::Halted), Deed::Renewed, Deed::Presented];
-        for at in 0..=NOTES {
-            assert_ne!(notes.write(&owners, &note("often"), frequent[at % 3], 0), 0);
-        }
-        assert_eq!(notes.read(revoked, Set(Revoked)), Some(note("x")));
-        assert_eq!((notes.list().len(), &notes.list()[0].note), (1 + NOTES, &note("x")));
-        for _ in 0..NOTES {
-            notes.write(&owners, &note("y"), Deed::Released, 0);
+        let kinds: [&[Deed]; 3] = [
+            &[Deed::Killed, Deed::ReleaseAsked, Deed::ReleaseApproved, Deed::Released],
+            &[Set(Active), Set(Revoked), Set(Quarantined)],
+            &[Deed::Market(MarketState::Halted), Deed::Renewed, Deed::Presented, Deed::Reassessed],
+        ];
+        let first = kinds.map(|deeds| notes.write(&owners, &note("first"), deeds[0], 1));
+        let kept = |kind: usize| notes.read(first[kind], kinds[kind][0]) == Some(note("first"));
+        for (kind, deeds) in kinds.iter().enumerate() {
+            for at in 0..NOTES {
+                assert!([0, 1, 2].map(kept) == [0, 1, 2].map(|other| other >= kind), "{kind} {at}");
+                assert_ne!(notes.write(&owners, &note("next"), deeds[at % deeds.len()], 0), 0);
+            }
         }
         let all = notes.list();
-        let (old, young) = all.split_at(NOTES);
-        assert!(old.iter().all(|noted| noted.note == note("often")));
-        assert!(young.len() == NOTES && young.iter().all(|noted| noted.note == note("y")));
-        assert_eq!(notes.read(revoked, Set(Revoked)), None);
+        assert_eq!(all.len(), kinds.len() * NOTES);
+        assert!(all.iter().all(|noted| noted.note == note("next")));
+        for (written, deeds) in all.chunks(NOTES).zip(kinds) {
+            assert!(written.iter().all(|noted| deeds.contains(&noted.deed)));
+        }
     }
 
     #[test]

@@ -150,12 +150,15 @@ impl Engine {
         Ok(session.0)
     }
 
-    /// Give a session another end.
-    fn renew(&self, py: Python<'_>, session: u64, not_after_ns: i64) -> PyResult<()> {
-        sessions::renew(py, &self.inner, session, not_after_ns)
+    /// Give a session another end, by whom and why.
+    #[pyo3(signature = (session, not_after_ns, who=None))]
+    fn renew(&self, py: Python<'_>, session: u64, not_after_ns: i64, who: Option<Who>) -> PyResult<()> {
+        sessions::renew(py, &self.inner, session, not_after_ns, who.as_ref())
     }
 
-    /// Record what a session's principal has proved anew. What is `None` stays as it is.
+    /// Record what a session's principal has proved anew, by whom and why. What is `None` stays as it is.
+    #[pyo3(signature = (session, factors, proved_ns, assurance, risk, who=None))]
+    #[allow(clippy::too_many_arguments)] // a proof is of four
     fn present(
         &self,
         py: Python<'_>,
@@ -164,8 +167,9 @@ impl Engine {
         proved_ns: Option<i64>,
         assurance: Option<u8>,
         risk: Option<u8>,
+        who: Option<Who>,
     ) -> PyResult<()> {
-        sessions::present(py, &self.inner, session, factors.as_deref(), (proved_ns, assurance, risk))
+        sessions::present(py, &self.inner, session, factors.as_deref(), (proved_ns, assurance, risk), who.as_ref())
     }
 
     /// Set the status of sessions, by whom and why. Returns how many changed.

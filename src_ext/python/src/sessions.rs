@@ -87,8 +87,14 @@ pub(crate) fn session_error(py: Python<'_>, error: &SessionError) -> PyErr {
 }
 
 /// Give a session another end.
-pub(crate) fn renew(py: Python<'_>, engine: &ztfast_engine::Engine, session: u64, not_after_ns: i64) -> PyResult<()> {
-    let renewed = py.detach(|| engine.renew(SessionId(session), not_after_ns));
+pub(crate) fn renew(
+    py: Python<'_>,
+    engine: &ztfast_engine::Engine,
+    session: u64,
+    not_after_ns: i64,
+    who: Option<&Who>,
+) -> PyResult<()> {
+    let renewed = py.detach(|| engine.renew(SessionId(session), not_after_ns, told(who)));
     renewed.map_err(|error| session_error(py, &error))
 }
 
@@ -99,10 +105,11 @@ pub(crate) fn present(
     session: u64,
     factors: Option<&[String]>,
     (proved_ns, assurance, risk): (Option<i64>, Option<u8>, Option<u8>),
+    who: Option<&Who>,
 ) -> PyResult<()> {
     let names: Option<Vec<&str>> = factors.map(|names| names.iter().map(String::as_str).collect());
     let proof = NewProof { factors: names.as_deref(), proved_ns, assurance, risk };
-    let done = py.detach(|| engine.present(SessionId(session), &proof));
+    let done = py.detach(|| engine.present(SessionId(session), &proof, told(who)));
     done.map_err(|error| session_error(py, &error))
 }
 

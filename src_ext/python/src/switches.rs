@@ -39,6 +39,7 @@ const fn name_of(deed: Deed) -> &'static str {
         Deed::Market(MarketState::Halted) => "market halted",
         Deed::Renewed => "renewed",
         Deed::Presented => "given a new proof",
+        Deed::Reassessed => "reassessed",
     }
 }
 
