@@ -61,7 +61,8 @@ class Identity:
         on_behalf_of: The uid of the entity for which the principal acts, if it acts for one. One of at most 1,024 bytes
             can always be read as a String; of a longer one, decisions that do may be DENY with code TOO_LARGE.
         ground: What the session rests on, for example a credential's fingerprint: ``Engine.revoke(ground=...)`` ends
-            all sessions with the same ground.
+            all sessions with the same ground. It must not be a secret, as a token or a password is: whoever can list
+            sessions sees 64 bits of its SHA-256, enough to find a secret that can be guessed.
 
     The times are always epoch seconds.
 

@@ -74,7 +74,8 @@ Chosen = Annotated[
 Ground = Annotated[
     str | None,
     typer.Option(
-        help="All sessions that rest on this, for example on one credential: what Identity(ground=...) says.",
+        help="All sessions that rest on this, for example on one credential: what Identity(ground=...) says. It is no "
+        "secret: lists show 64 bits of its SHA-256.",
         show_default=False,
     ),
 ]
