@@ -68,7 +68,8 @@ class Engine(Sessions, Changing, Switching):
             ``role="decide"``. Without it, the directory must be this process's user's own. Only that user may change
             the state, whatever group is named; not even root.
         make_state: Make the state if the directory has none. Otherwise, and with ``role="decide"``, that raises
-            StateError.
+            StateError. With False, nothing of the bundle is registered either before it is named: see
+            :attr:`register`.
         sessions: The number of sessions that can be live at once, by default 65,536; each takes 64 bytes that decisions
             read, and as many that only changes read. For a state that exists it must be what that was made with.
         handles: The number of uids that can have a handle (principals of sessions, resources); each takes 16 bytes, and
@@ -217,9 +218,11 @@ class Engine(Sessions, Changing, Switching):
     def register(self) -> RegisterUse | None:
         """How full the register is that gives uids their handles in all processes of a state.
 
-        It is ``None`` if the state is the engine's own. An authority fills it with the entities of its bundle, with
-        principals that are admitted, for whom they act, and :meth:`resource`. Nothing is released before the file of
-        the state is removed. When it is full, no uid is admitted or gets a handle that it does not have yet.
+        It is ``None`` if the state is the engine's own. An authority fills it with the entities of its bundle (not with
+        ``make_state=False``), with principals that are admitted, for whom they act, and :meth:`resource`. Nothing is
+        released before the file of the state is removed. When it is full, no uid is admitted or gets a handle that it
+        does not have yet. An admission that is refused takes nothing, unless it needs the last room for two uids and
+        another process takes that at the same moment.
 
         >>> import ztfast
         >>> ztfast.Engine(ztfast.examples.tiny()).register is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def register(engine: ztfast.Engine) -> ztfast.RegisterUse:
 def test_a_long_uid_is_refused_in_one_sentence_and_takes_nothing(state: Path, id: str) -> None:
     desk = engine(state)
     before = register(desk)
-    beginning = f'User::"{id}'[:40]
+    beginning = f'User::"{id}'[:60]
     wanted = (
         f"the uid {beginning}... has {4 + len(id.encode())} bytes, and in a state that processes share a uid has at most "
         f"{MOST}, type and id together"
@@ -48,6 +49,8 @@ def test_a_long_uid_is_refused_in_one_sentence_and_takes_nothing(state: Path, id
         lambda: desk.resource(uid),
         lambda: admit(desk, id),
         lambda: admit(desk, "ann", on_behalf_of=uid),
+        lambda: admit(desk, "unknown", on_behalf_of=uid),
+        lambda: admit(desk, id, on_behalf_of=ztfast.Uid("User", "unknown")),
         lambda: desk.evaluate_many([uid], "view", 'Photo::"p1"'),
     )
     for attempt in attempts:
@@ -59,6 +62,66 @@ def test_a_long_uid_is_refused_in_one_sentence_and_takes_nothing(state: Path, id
     assert desk.evaluate(uid, "view", 'Photo::"p1"').code == "DEFAULT"
     own = engine(None)
     assert own.decide(admit(own, id), "view", 'Photo::"p1"').code == "DEFAULT"
+
+
+def test_an_admission_that_is_refused_takes_nothing(state: Path) -> None:
+    desk = engine(state, sessions=3)
+    desk.resource('User::"known"')
+    before, known = register(desk), ztfast.Uid("User", "known")
+    over = time.time() - 1
+    for number in range(20):
+        with pytest.raises(ztfast.IdentityError, match="not_after"):
+            desk.admit(ztfast.Identity(ztfast.Uid("User", f"over {number}"), not_after=over, on_behalf_of=known))
+    assert (register(desk), desk.sessions()) == (before, ())
+    admitted = [admit(desk, "known") for _ in range(3)]
+    for number in range(20):
+        with pytest.raises(ztfast.CapacityError, match="all 3 session slots are in use"):
+            admit(desk, f"refused {number}", on_behalf_of=ztfast.Uid("User", f"for whom {number}"))
+    assert register(desk) == before
+    # Nor does one take a slot for good.
+    for session in admitted:
+        session.revoke()
+    long = ztfast.Uid("User", "x" * MOST)
+    for _ in range(20):
+        with pytest.raises(ztfast.ArgumentError):
+            admit(desk, "refused", on_behalf_of=long)
+    assert len({admit(desk, "known").id for _ in range(3)}) == 3
+    assert register(desk) == before
+
+
+@pytest.mark.parametrize("what", ["uids", "bytes"])
+def test_two_uids_of_which_one_has_no_room_take_nothing(state: Path, what: str) -> None:
+    desk = engine(state, sessions=8)
+    length, use = 6 if what == "uids" else 1_000, register(desk)
+    while use.uids < 255 and use.bytes <= 65_536 - 2_008:
+        desk.resource(ztfast.Uid("User", f"{use.uids:0{length}}"))
+        use = register(desk)
+    two = [ztfast.Uid("User", name * length) for name in "ab"]
+    with pytest.raises(ztfast.CapacityError, match="the state's register of uids is full"):
+        desk.admit(ztfast.Identity(two[0], not_after=math.inf, on_behalf_of=two[1]))
+    assert register(desk) == use
+    # There is room for one of them.
+    session = desk.admit(ztfast.Identity(two[0], not_after=math.inf, on_behalf_of=two[0]))
+    assert register(desk).uids == use.uids + 1
+    assert desk.session(session.id).principal == two[0]
+
+
+def test_a_slot_that_a_refused_admission_had_is_given_to_the_next(state: Path) -> None:
+    desk, other = engine(state, sessions=2), engine(state, sessions=2)
+    while register(desk).uids < 256:
+        desk.resource(ztfast.Uid("User", str(register(desk).uids)))
+    for one in (desk, other, desk):
+        with pytest.raises(ztfast.CapacityError, match="register of uids is full"):
+            admit(one, "unknown")
+    assert desk.sessions() == ()
+    sessions = [admit(one, "200") for one in (other, desk)]
+    assert [info.status for info in desk.sessions()] == ["active"] * 2
+    with pytest.raises(ztfast.CapacityError, match="all 2 session slots are in use"):
+        admit(desk, "200")
+    other.revoke(sessions[0])
+    with pytest.raises(ztfast.CapacityError, match="register of uids is full"):
+        admit(other, "unknown")
+    assert other.decide(admit(other, "200"), "view", 'Photo::"p1"').code == "DEFAULT"
 
 
 def test_the_longest_uid_is_admitted_and_another_process_knows_it(state: Path) -> None:
@@ -88,6 +151,32 @@ def test_a_bundle_with_a_long_uid_is_run_and_its_other_entities_have_their_numbe
     assert [other.resource(uid).handle for uid in names[1:]] == [authority.resource(uid).handle for uid in names[1:]]
     # A process that only decides numbers it for itself.
     assert other.prepare("view").allows(other.session(session.id), other.resource(long))
+
+
+def test_a_command_leaves_the_entities_of_its_bundle_out_of_the_register(state: Path, tmp_path: Path) -> None:
+    desk = engine(state)
+    session = admit(desk, "bob", on_behalf_of=ztfast.Uid("User", "eve"))
+    bundle = str(tmp_path / "desk.ztb")
+    ztfast.bench.desk.bundle().save(bundle)
+    before, who = register(desk), ("--by", "eve", "--reason", "a test", "--state", str(state), "--bundle", bundle)
+    assert here("session", "revoke", 'Algo::"none"', *who).returncode == 1
+    assert here("session", "quarantine", 'Desk::"none"', *who).returncode == 1
+    # A kill keeps its scope as a text.
+    done = here("kill", 'Venue::"XNAS"', *who)
+    assert (done.returncode, "entities of the store" in done.stdout) == (0, True), done.stderr
+    assert here("market", "set", 'Instrument::"AAPL"', "halted", *who).returncode == 0
+    assert register(desk) == before
+    tiny = str(tmp_path / "tiny.ztb")
+    ztfast.examples.tiny().save(tiny)
+    assert here("kill", 'Group::"guests"', *who[:-1], tiny).returncode == 0
+    assert desk.decide(session, "view", 'Photo::"p1"').code == "KILLED"
+    assert register(desk) == before
+    late = ztfast.Engine(ztfast.Bundle.load(bundle), state=state, make_state=False)
+    late.swap(ztfast.Bundle.load(tiny), keep_changes=False)
+    assert register(late) == before
+    assert late.resource('User::"bob"').handle == desk.resource('User::"bob"').handle
+    ztfast.Engine(ztfast.Bundle.load(bundle), state=state, sessions=4_096, handles=256)
+    assert register(desk).uids > before.uids + 100
 
 
 @pytest.mark.parametrize("length", [6, MOST - 4])

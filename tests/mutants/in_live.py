@@ -405,6 +405,27 @@ MUTANTS = (
         Python("tests/api/test_notes.py::test_the_last_512_notes_of_each_of_three_kinds_are_kept"),
     ),
     Mutant(
+        "a refused admission loses its slot",
+        SESSIONS,
+        "            self.sessions.table.spare().returned.push(self.number);\n",
+        "",
+        Rust(REUSE, "a_slot_that_was_found_and_not_used_is_given_to_the_next_session"),
+    ),
+    Mutant(
+        "an admission registers uids before it looks for room for all of them",
+        "engine/src/sessions.rs",
+        "        self.check_uids(&uids)?;\n",
+        "",
+        Python("tests/api/test_shared_register.py::test_two_uids_of_which_one_has_no_room_take_nothing"),
+    ),
+    Mutant(
+        "a session is admitted that is over",
+        "engine/src/sessions.rs",
+        "        self.sessions.check_end(not_after_ns)?;\n",
+        "",
+        Python("tests/api/test_shared_register.py::test_an_admission_that_is_refused_takes_nothing"),
+    ),
+    Mutant(
         "a session's note is told for a later status",
         NOTES,
         "(found == u64::from(number) && noted.deed == deed)",

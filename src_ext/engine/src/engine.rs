@@ -128,7 +128,7 @@ impl Engine {
         let _ = ztfast_pages::now_ns();
         let process = ztfast_pages::enter().map_err(EngineError::Process)?;
         let state = Arc::new(state);
-        register_entities(&state, &bundle);
+        register_entities(&state, &bundle, &options);
         let (key, uids) = (Key::new(&state)?, Arc::new(Uids::first(state.clone())));
         let loaded = LoadedBundle::new(bundle, &options, key, uids.clone(), fallback, attached)?;
         loaded.resolve_handles(0..uids.count());
@@ -195,7 +195,7 @@ impl Engine {
     /// [`SwapError`]; the old bundle stays in force, with its changes.
     pub fn swap_with(&self, bundle: Arc<Bundle>, swap: Swap<'_>) -> Result<(), SwapError> {
         self.check_process().map_err(EngineError::from)?;
-        register_entities(self.sessions.state(), &bundle);
+        register_entities(self.sessions.state(), &bundle, &self.options);
         let Swap { fallback, attached, upserts, removals, allow_stale } = swap;
         let mut loaded = LoadedBundle::new(
             bundle,
@@ -458,8 +458,8 @@ fn fitting(loaded: &LoadedBundle, spec: Arc<GateSpec>) -> Result<(Option<Arc<Bin
 /// Give the bundle's entities their numbers in a shared register, so that these are the same in all processes. A part
 /// of the register is left to principals that no bundle names. An entity whose uid is too long for the register gets
 /// none, and is refused when it is to be given a handle.
-fn register_entities(state: &State, bundle: &Bundle) {
-    if state.role() != Role::Authority {
+fn register_entities(state: &State, bundle: &Bundle, options: &EngineOptions) {
+    if state.role() != Role::Authority || !options.registers {
         return;
     }
     let Some(uids) = state.uids() else { return };

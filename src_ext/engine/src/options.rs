@@ -15,6 +15,9 @@ pub struct EngineOptions {
     pub handles: usize,
     /// The bytes that the context of a request may take. Callers that read contexts enforce this.
     pub max_context: usize,
+    /// Whether an authority gives the entities of its bundles their numbers in the register that processes share before
+    /// anybody names them. These are never released.
+    pub registers: bool,
     /// The most cells of a gate's own table. A gate that would need more has a table for each layer of its action, of
     /// at most eight times as many cells together, if it has at most two arguments; any other decides by the layers.
     pub gate_cells: usize,
@@ -32,6 +35,7 @@ impl Default for EngineOptions {
             sessions: 1 << 16,
             handles: 1 << 22,
             max_context: 1 << 22,
+            registers: true,
             gate_cells: 1 << 19,
             residence: Residence::default(),
             clock: ClockKind::default(),

@@ -137,7 +137,8 @@ pub enum SessionError {
 }
 
 impl Shared {
-    /// Admit a session as [`Self::admit_uid`] does, with what else is known about it.
+    /// Admit a session as [`Self::admit_uid`] does, with what else is known about it. One that is refused takes nothing
+    /// of the register that processes share, unless another admission takes its last room at this moment.
     ///
     /// # Errors
     /// [`SessionError`].
@@ -154,6 +155,10 @@ impl Shared {
         }
         // Before names are registered in a file that nobody opens any more.
         self.sessions.check_file()?;
+        let uids: Vec<(&str, &str)> = std::iter::once((ty, id)).chain(attributes.on_behalf_of).collect();
+        self.check_uids(&uids)?;
+        self.sessions.check_end(not_after_ns)?;
+        let vacancy = self.sessions.vacancy()?;
         let factors = self.factors(attributes.factors)?;
         let proof = Proof {
             at_ns: attributes.proved_ns.map_or(i64::MIN, |wall_ns| self.monotonic_of(wall_ns)),
@@ -169,7 +174,13 @@ impl Shared {
         let admission = Admission { principal: self.key.handle(principal), not_before_ns, not_after_ns };
         let ground = attributes.ground;
         let known = Known { proof, on_behalf_of, region, channel, ground };
-        Ok(self.sessions.admit_with(principal, &admission, &known)?)
+        Ok(vacancy.admit(principal, &admission, &known)?)
+    }
+
+    /// Refuse uids for which there is no place before anything is kept for them.
+    pub(crate) fn check_uids(&self, wanted: &[(&str, &str)]) -> Result<(), AdmitError> {
+        let registry = self.registry();
+        Ok(registry.register.check(wanted, &self.snapshot().loaded.uids)?)
     }
 
     fn places(

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use ztfast_codes::Code;
 use ztfast_live::{
-    Admission, AdmitError, Handle, HandleError, Key, Notice, OwnedUid, Place, Role, SessionId, Sessions, Switchboard,
-    Wanted,
+    Admission, AdmitError, Handle, HandleError, Key, Known, Notice, OwnedUid, Place, Role, SessionId, Sessions,
+    Switchboard, Wanted,
 };
 use ztfast_pages::{Forked, WipedWord};
 
@@ -199,11 +199,13 @@ impl Shared {
     ) -> Result<SessionId, AdmitError> {
         self.check_process()?;
         self.sessions.check_file()?;
+        self.sessions.check_end(not_after_ns)?;
+        let vacancy = self.sessions.vacancy()?;
         // The registry stays locked until the session exists: before that, nothing marks the place as used.
         let mut registry = self.registry();
         let principal = self.place_of(&mut registry, ty, id, Wanted::Session)?;
         let admission = Admission { principal: self.key.handle(principal), not_before_ns, not_after_ns };
-        self.sessions.admit(principal, &admission)
+        vacancy.admit(principal, &admission, &Known::default())
     }
 
     /// Return the nanoseconds that decisions compare with a session's bounds.

@@ -7,7 +7,7 @@
 
 use crate::numbers::{Handle, Place};
 use crate::register::{MAX_UID, NoPlace, RegisterUse};
-use crate::state::State;
+use crate::state::{Role, State};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -236,7 +236,7 @@ fn size(uid: &Arc<OwnedUid>) -> usize {
 
 /// Say that a uid is too long for the register that processes share.
 fn too_long(ty: &str, id: &str) -> HandleError {
-    const SHOWN: usize = 40;
+    const SHOWN: usize = 60;
     let text = ty
         .chars()
         .chain("::".chars())
@@ -295,6 +295,32 @@ impl Register {
     /// Return whether the handle of a place was given out.
     pub fn is_given(&self, place: Place, uids: &Uids) -> bool {
         !self.principals.contains(&place) && uids.get(place).is_some() && !self.released.contains(&place)
+    }
+
+    /// Refuse uids that the register that processes share cannot all take, before one of them is given a place there
+    /// that is never released. Another process may still take the last room before they are.
+    ///
+    /// # Errors
+    /// [`HandleError`].
+    pub fn check(&self, wanted: &[(&str, &str)], uids: &Uids) -> Result<(), HandleError> {
+        let Some(shared) = uids.state.uids().filter(|_| uids.state.role() == Role::Authority) else { return Ok(()) };
+        let mut new: Vec<(&str, &str)> = Vec::new();
+        for &(ty, id) in wanted {
+            if new.contains(&(ty, id)) || self.find(ty, id, uids).is_some() {
+                continue;
+            }
+            if ty.len().saturating_add(id.len()) > MAX_UID {
+                return Err(too_long(ty, id));
+            }
+            new.push((ty, id));
+        }
+        let used = shared.in_use();
+        let bytes: usize = new.iter().map(|(ty, id)| ty.len() + id.len()).sum();
+        let is_room = |(taken, most): (usize, usize), wanted: usize| taken + wanted <= most;
+        if new.is_empty() || (is_room(used.uids, new.len()) && is_room(used.bytes, bytes)) {
+            return Ok(());
+        }
+        Err(HandleError::RegisterFull(used))
     }
 
     /// Return the place of a uid, and whether it is new. A new uid is added to `uids`, which must be the newest.

@@ -53,7 +53,7 @@ pub use proof::{MAX_ASSURANCE, MAX_FACTORS, MAX_RISK, Proof};
 pub use refusal::{ACTIONS, KILLS, MARKETS, SwitchError};
 pub use register::{MAX_UID, NoPlace, RegisterUse, SharedUids};
 pub use sessions::{
-    AdmitError, ChangeSessionError, Known, LiveAttributes, MAX_SESSIONS, Notice, SessionRecord, Sessions,
+    AdmitError, ChangeSessionError, Known, LiveAttributes, MAX_SESSIONS, Notice, SessionRecord, Sessions, Vacancy,
 };
 pub use slot::{Admission, LAYOUT, LiveFields, SessionId, SessionStatus};
 pub use state::{Capacity, OTHER_NAMES, Role, State, StateError, StateGone};

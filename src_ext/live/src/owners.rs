@@ -24,7 +24,7 @@ const ALONE: Duration = Duration::from_secs(1);
 /// The bits of a claim that hold the owner's number.
 const NUMBER_SHIFT: u32 = 48;
 /// How long a slot that a living writer holds is waited for. Its holder writes a few words, so only a process that the
-/// system stopped keeps it for longer.
+/// system stopped keeps it for longer, or one that admits and waits for whoever adds a name.
 pub(crate) const PATIENT: Duration = Duration::from_millis(50);
 
 /// This process as an owner.

@@ -23,7 +23,9 @@ use crate::numbers::Place;
 use crate::owners::PATIENT;
 use crate::proof::{MAX_FACTORS, Proof, Scale};
 use crate::refusal::SwitchError;
-use crate::slot::{Admission, FREE, LiveFields, Opened, STATUS_MASK, SessionId, SessionSlot, SessionStatus, is_of};
+use crate::slot::{
+    Admission, FREE, LiveFields, Opened, STATUS_MASK, SessionId, SessionSlot, SessionStatus, bounds, is_of,
+};
 use crate::state::{Role, State, StateError, StateGone};
 use record::{live_attributes, place_before};
 use spare::Spare;
@@ -49,6 +51,9 @@ pub enum AdmitError {
     /// The principal's handle is not this engine's.
     #[error("the principal's handle is not one of this engine's: take it from this engine")]
     UnknownHandle,
+    /// The session would be over.
+    #[error("the session's end (not_after) is over, so it would never be valid: admit what ends later")]
+    Over,
     /// The engine belongs to another process.
     #[error(transparent)]
     Forked(#[from] Forked),
@@ -232,23 +237,57 @@ impl Sessions {
     /// # Errors
     /// [`AdmitError`].
     pub fn admit_with(&self, principal: Place, admission: &Admission, known: &Known) -> Result<SessionId, AdmitError> {
+        self.vacancy()?.admit(principal, admission, known)
+    }
+
+    /// Refuse a session that would be over, before anything is kept for it that is never released.
+    ///
+    /// # Errors
+    /// [`AdmitError::Over`].
+    pub fn check_end(&self, not_after_ns: i64) -> Result<(), AdmitError> {
+        let now = self.table.now();
+        if bounds(0, not_after_ns, &now).1 <= now.monotonic { Err(AdmitError::Over) } else { Ok(()) }
+    }
+
+    /// Find a slot for another session, before anything is kept for it that is never released.
+    ///
+    /// # Errors
+    /// [`AdmitError`].
+    pub fn vacancy(&self) -> Result<Vacancy<'_>, AdmitError> {
         if self.table.state.role() == Role::Decide {
             return Err(AdmitError::MayNotAdmit);
         }
         self.table.state.check_known()?;
-        let mut spare = self.table.spare();
         let now = self.table.now();
-        let session = self.admit_at(&mut spare, principal, admission, known, &now)?;
-        // If the clock was set meanwhile, whoever computed the bounds anew may not have seen this session.
-        if self.table.is_behind(&now) || self.table.now().offset() != now.offset() {
-            self.table.recompute_bounds(&mut spare, &self.table.now());
-        }
-        Ok(session)
+        let (number, claimed) = self.free_slot_at(&mut self.table.spare(), &now)?;
+        Ok(Vacancy { sessions: self, number, claimed, is_used: false })
     }
 
+    fn free_slot_at(&self, spare: &mut Spare, now: &Reading) -> Result<(usize, Claimed<'_>), AdmitError> {
+        if self.table.is_behind(now) {
+            self.table.recompute_bounds(spare, now);
+        }
+        self.table.free_slot(spare, now.monotonic).ok_or_else(|| AdmitError::Full(self.slots().len()))
+    }
+
+    #[cfg(test)]
     fn admit_at(
         &self,
         spare: &mut Spare,
+        principal: Place,
+        admission: &Admission,
+        known: &Known,
+        now: &Reading,
+    ) -> Result<SessionId, AdmitError> {
+        let (number, claimed) = self.free_slot_at(spare, now)?;
+        self.open_at(spare, (number, &claimed), principal, admission, known, now)
+    }
+
+    /// Give a claimed slot to a session.
+    fn open_at(
+        &self,
+        spare: &mut Spare,
+        (number, claimed): (usize, &Claimed<'_>),
         principal: Place,
         admission: &Admission,
         known: &Known,
@@ -259,12 +298,7 @@ impl Sessions {
         let principal = number_of(principal)?;
         let on_behalf_of = next_to(known.on_behalf_of)?;
         let [region, channel] = [known.region, known.channel].map(|name| name.map_or(0, |name| name + 1));
-        if self.table.is_behind(now) {
-            self.table.recompute_bounds(spare, now);
-        }
         let tag = spare.random.next()? & !self.mask & !STATUS_MASK;
-        let full = || AdmitError::Full(self.slots().len());
-        let (number, claimed) = self.table.free_slot(spare, now.monotonic).ok_or_else(full)?;
         let tag_of = |state: u64| state & !self.mask & !STATUS_MASK;
         // The tag must differ from the slot's last ones, whose ids must stay invalid, and from that of a slot never
         // used.
@@ -286,7 +320,6 @@ impl Sessions {
         };
         claimed.slot.keep_last(claimed.details);
         let to_ns = claimed.slot.open(claimed.details, &opened, now);
-        drop(claimed);
         if to_ns != i64::MAX {
             spare.ends.push(Reverse((to_ns, id)));
             // Revoked sessions leave their ends behind.
@@ -676,6 +709,44 @@ impl Sessions {
             _ if now_ns < slot.from_ns.load(Ordering::Relaxed) => Code::NotYetValid,
             // The session was in quarantine, and is not any more.
             _ => Code::Quarantined,
+        }
+    }
+}
+
+/// A slot for another session, which nobody else gets meanwhile. One that is not used is given back.
+pub struct Vacancy<'s> {
+    sessions: &'s Sessions,
+    number: usize,
+    claimed: Claimed<'s>,
+    is_used: bool,
+}
+
+impl Vacancy<'_> {
+    /// Admit a session into the slot, as [`Sessions::admit_with`] does.
+    ///
+    /// # Errors
+    /// [`AdmitError`].
+    pub fn admit(mut self, principal: Place, admission: &Admission, known: &Known) -> Result<SessionId, AdmitError> {
+        let table = &self.sessions.table;
+        let mut spare = table.spare();
+        let now = table.now();
+        let slot = (self.number, &self.claimed);
+        let session = self.sessions.open_at(&mut spare, slot, principal, admission, known, &now)?;
+        self.is_used = true;
+        self.claimed.release();
+        // If the clock was set meanwhile, whoever computed the bounds anew may not have seen this session.
+        if table.is_behind(&now) || table.now().offset() != now.offset() {
+            table.recompute_bounds(&mut spare, &table.now());
+        }
+        Ok(session)
+    }
+}
+
+impl Drop for Vacancy<'_> {
+    fn drop(&mut self) {
+        if !self.is_used {
+            self.claimed.release();
+            self.sessions.table.spare().returned.push(self.number);
         }
     }
 }

@@ -65,7 +65,10 @@ impl Engine {
     ) -> PyResult<Self> {
         let residence = Residence { prefault, locked, huge_pages };
         let clock = sessions::clock_of(clock);
-        let options = EngineOptions { sessions, handles, residence, max_context, clock, ..EngineOptions::default() };
+        // Whoever opens a state only if there is one, as a command does, may not fill its register for good.
+        let registers = state.as_ref().is_none_or(Place::makes);
+        let options =
+            EngineOptions { sessions, handles, residence, max_context, registers, clock, ..EngineOptions::default() };
         let fallback = bundle.get().fallback(py)?;
         let of = bundle.get().inner.clone();
         let attached = Some(Belongings::new(py, bundle, shown)?.attach());

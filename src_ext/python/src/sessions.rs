@@ -54,6 +54,11 @@ impl Given {
 pub(crate) struct Place(PathBuf, String, Option<usize>, Option<usize>, Option<u32>, bool);
 
 impl Place {
+    /// Return whether the state is made if there is none.
+    pub(crate) const fn makes(&self) -> bool {
+        self.5
+    }
+
     /// Open the state; where it is made, it has room for so many sessions and handles.
     pub(crate) fn open(&self, capacity: Capacity, clock: Clock, residence: Residence) -> Result<State, StateError> {
         let Self(directory, role, sessions, handles, group, makes) = self;

@@ -12,9 +12,14 @@ use std::time::Duration;
 const FULL_NS: i64 = 50_000_000;
 
 impl Table {
-    /// Return a slot for another session, claimed: one never used, else that of the session revoked first, else that of
-    /// an expired one, as far as this process knows; else any that is over.
+    /// Return a slot for another session, claimed: one that was found and not used, else one never used, else that of
+    /// the session revoked first, else that of an expired one, as far as this process knows; else any that is over.
     pub fn free_slot(&self, spare: &mut Spare, now_ns: i64) -> Option<(usize, Claimed<'_>)> {
+        while let Some(number) = spare.returned.pop() {
+            if let Some(found) = self.claim_if_over(number, None, now_ns) {
+                return Some(found);
+            }
+        }
         let fresh = &self.state.control().fresh;
         let most = self.slots().len() as u64;
         while let Ok(number) =

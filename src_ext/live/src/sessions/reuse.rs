@@ -39,6 +39,46 @@ fn of_two_revoked_sessions_the_one_that_was_revoked_first_gives_way() {
 }
 
 #[test]
+fn a_slot_that_was_found_and_not_used_is_given_to_the_next_session() {
+    let endless = Admission { principal: Handle(0), not_before_ns: 0, not_after_ns: i64::MAX };
+    let admit = |sessions: &Sessions| sessions.admit(Place(1), &endless);
+    let sessions = Sessions::new(2, Residence::default()).unwrap();
+    // One never used, then that of a revoked session.
+    for round in 0..2 {
+        let found = [(); 2].map(|()| sessions.vacancy().unwrap());
+        assert_ne!(found[0].number, found[1].number);
+        assert_eq!(sessions.vacancy().err(), Some(AdmitError::Full(2)));
+        assert_eq!(admit(&sessions), Err(AdmitError::Full(2)));
+        drop(found);
+        let admitted = [(); 2].map(|()| admit(&sessions).unwrap());
+        assert_eq!(admit(&sessions), Err(AdmitError::Full(2)), "{round}");
+        for session in admitted {
+            assert!(sessions.set_status(session, SessionStatus::Revoked));
+        }
+    }
+    // One who was refused does not change whose slot is reused first.
+    let [last, first] = [(); 2].map(|()| admit(&sessions).unwrap());
+    for session in [first, last] {
+        assert!(sessions.set_status(session, SessionStatus::Revoked));
+    }
+    drop(sessions.vacancy().unwrap());
+    admit(&sessions).unwrap();
+    assert_eq!([first, last].map(|session| sessions.why(session, 0)), [Code::UnknownSession, Code::Revoked]);
+}
+
+#[test]
+fn an_end_that_is_over_is_refused() {
+    let sessions = Sessions::new(1, Residence::default()).unwrap();
+    let now = Reading::now().wall;
+    for over in [i64::MIN, 0, now] {
+        assert_eq!(sessions.check_end(over), Err(AdmitError::Over), "{over}");
+    }
+    for later in [now + 3_600_000_000_000, i64::MAX] {
+        assert_eq!(sessions.check_end(later), Ok(()), "{later}");
+    }
+}
+
+#[test]
 fn a_session_gives_way_when_it_is_over_and_not_before() {
     let sessions = Sessions::new(1, Residence::default()).unwrap();
     let first = admit(&sessions, 1, 15).unwrap();

@@ -13,6 +13,8 @@ pub(super) struct Spare {
     /// Ends and ids of sessions that this process admitted, the next to end first. Some of these sessions may be gone,
     /// and some end sooner.
     pub ends: BinaryHeap<Reverse<(i64, u64)>>,
+    /// Slots that were found for sessions that were not admitted after all.
+    pub returned: Vec<usize>,
     /// Where the next search for a slot begins, which also finds those of other processes.
     pub cursor: usize,
     /// When the last search found no slot: how many sessions had ended by then, and when the next one ends by itself.

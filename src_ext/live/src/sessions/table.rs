@@ -60,11 +60,18 @@ impl Claimed<'_> {
     }
 }
 
-impl Drop for Claimed<'_> {
-    fn drop(&mut self) {
+impl Claimed<'_> {
+    /// Let others write the slot again.
+    pub fn release(&mut self) {
         if let Some(claim) = self.claim.take() {
             Owners::release(&self.details.writer, claim);
         }
+    }
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
