@@ -114,9 +114,14 @@ class Served:
 
     def listed(self) -> dict[int, tuple[Any, ...]]:
         return {
-            info.id: (str(info.principal), info.status, info.factors, info.assurance, info.risk)
+            info.id: (str(info.principal), info.status, info.factors, info.assurance, info.risk, info.not_after)
             for info in self.engine.sessions()
         }
+
+    def notes(self) -> list[tuple[Any, ...]]:
+        return [
+            (note.what, str(note.of), note.by, note.reason, note.sessions, note.kill) for note in self.engine.notes()
+        ]
 
 
 def obey(pipe: Connection, state: str, roles: list[str], bundles: dict[str, str], sessions: int) -> None:

@@ -1,9 +1,9 @@
 """Random histories of several processes over one shared state, beside a model in plain Python that says each decision.
 
 Two processes may change the state, one of them through two engines, and one process only decides. Histories admit, renew,
-present, revoke and quarantine, in all ways; they let sessions expire, swap bundles and change entities in one engine, and
+present, revoke and quarantine, in all ways, by somebody or by nobody that is named; they let sessions expire, swap bundles and change entities in one engine, and
 end, kill and start processes, also while these change something. After each step every engine must decide for every
-session as the model says.
+session as the model says, and one of them must tell who did what.
 """
 
 from __future__ import annotations
@@ -55,9 +55,13 @@ SCOPES = [
 ]
 MARKETS = {DOC: ["normal", "volatile", "halted"], BOOK: ["normal", "halted"], 'Doc::"other"': ["normal", "halted"]}
 SEVERITY = ["normal", "volatile", "halted"]
+WHO = {"by": "ann", "reason": "a drill"}
+DONE = {"active": "released from quarantine", "revoked": "revoked", "quarantined": "quarantined"}
 BY_LIVE = ("ALLOW", "STEP_UP", "FORBID")
 
 WHICH = st.integers(0, SLOTS * SLOTS)
+FACTORS = st.none() | st.sets(st.sampled_from(["x509", "fido2", "totp"]))
+CHOSEN = st.sampled_from([("User", name) for name in USERS] + [("Team", name) for name in TEAMS] + ["g1", "g2"])
 
 did: Counter[str] = Counter()
 bundles: dict[str, str] = {}
@@ -88,6 +92,16 @@ class Known:
     def is_over(self, now: float) -> bool:
         return self.status == "revoked" or self.not_after <= now
 
+    def prove(self, how: dict[str, Any]) -> None:
+        """Take what was proved anew."""
+        self.factors = how.get("factors", self.factors)
+        self.assurance, self.risk = how["assurance"], how["risk"]
+
+
+def proof(factors: set[str] | None, assurance: int, risk: int) -> dict[str, Any]:
+    """Return what is presented; without factors, that is no new proof."""
+    return {"assurance": assurance, "risk": risk} | ({} if factors is None else {"factors": tuple(sorted(factors))})
+
 
 @dataclass
 class View:
@@ -111,10 +125,11 @@ class Histories(RuleBasedStateMachine):
         self.sessions: dict[int, Known] = {}
         self.kills: dict[int, tuple[str, str | None]] = {}
         self.markets: dict[str, str] = {}
+        self.noted: list[tuple[Any, ...]] = []
         for name in USERS:
             self.admit(ENGINES[0], name, "endless", None)
         for which in range(len(USERS)):
-            self.present(which, ENGINES[0], {"fido2"}, 0, 0)
+            self.present(which, ENGINES[0], {"fido2"}, 0, 0, False)
 
     def teardown(self) -> None:
         for process in getattr(self, "processes", []):
@@ -185,6 +200,17 @@ class Histories(RuleBasedStateMachine):
                     continue
                 assert code in wanted | over, f"{engine} decides {code} for {known}, and {wanted} was wanted"
 
+    def note(
+        self, what: str, of: str | None, count: int = 0, kill: int | None = None, by: str = "ann", why: str = "a drill"
+    ) -> None:
+        """Expect a note of what was done."""
+        self.noted.append((what, str(of), by, why, count, kill))
+
+    @invariant()
+    def an_engine_tells_who_did_what(self) -> None:
+        if hasattr(self, "noted"):
+            assert self.ask(ENGINES[len(self.noted) % len(ENGINES)], "notes") == self.noted
+
     def is_killed(self, action: str, concerned: set[str]) -> bool:
         return any(scope in concerned and named in (None, action) for scope, named in self.kills.values())
 
@@ -209,24 +235,29 @@ class Histories(RuleBasedStateMachine):
         assert self.kills.get(number, (scope, named)) == (scope, named)
         assert (number in self.kills) is ((scope, named) in self.kills.values())
         self.kills[number] = scope, named
+        self.note("killed", scope, kill=number)
 
     @rule(engine=st.sampled_from(AUTHORITIES), which=WHICH)
     def release(self, engine: tuple[int, int], which: int) -> None:
         if self.kills:
-            number = list(self.kills)[which % len(self.kills)]
-            assert self.ask(engine, "release", number) is True
-            del self.kills[number]
+            self.release_one(engine, list(self.kills)[which % len(self.kills)])
+
+    def release_one(self, engine: tuple[int, int], number: int) -> None:
+        assert self.ask(engine, "release", number) is True
+        scope, _ = self.kills.pop(number)
+        self.note("released", scope, kill=number, by="bob", why="it is over")
 
     @rule(engine=st.sampled_from(AUTHORITIES))
     def release_all(self, engine: tuple[int, int]) -> None:
         for number in list(self.kills):
-            assert self.ask(engine, "release", number) is True
-            del self.kills[number]
+            self.release_one(engine, number)
 
     @rule(engine=st.sampled_from(AUTHORITIES), resource=st.sampled_from(sorted(MARKETS)), which=WHICH)
     def set_market(self, engine: tuple[int, int], resource: str, which: int) -> None:
         state = MARKETS[resource][which % len(MARKETS[resource])]
         self.ask(engine, "set_market", resource, state)
+        if self.markets.get(resource, "normal") != state:
+            self.note(f"market {state}", resource, why="news")
         self.markets[resource] = state
 
     @invariant()
@@ -242,8 +273,9 @@ class Histories(RuleBasedStateMachine):
                 f'User::"{known.principal}"': (known.status, tuple(sorted(known.factors)), known.assurance, known.risk)
             }
             for listed in lists:
-                principal, status, factors, assurance, risk = listed[number]
+                principal, status, factors, assurance, risk, not_after = listed[number]
                 assert {principal: (status, tuple(sorted(factors)), assurance, risk)} == shown
+                assert math.isclose(not_after, known.not_after, rel_tol=0, abs_tol=1e-5)
         assert not [number for listed in lists for number in listed if number not in self.sessions]
 
     def chosen(self, which: int) -> int | None:
@@ -268,6 +300,9 @@ class Histories(RuleBasedStateMachine):
             error, number = self.attempt(engine, "admit", f'User::"{principal}"', not_after=not_after, ground=ground)
             if error is None:
                 break
+            if error == "IdentityError":
+                assert not_after < time.time() + EDGE_S, number
+                return
             assert error == "CapacityError", number
             did["refused because all slots were taken"] += 1
             if surely_full:
@@ -296,19 +331,24 @@ class Histories(RuleBasedStateMachine):
             assert known.is_over(time.time() + EDGE_S), f"{what}: {done}, but it is {known}"
             return None
         assert not known.is_over(before - EDGE_S), f"{what} of a session that was over: {known}"
+        if "by" in how:
+            told = "renewed" if what == "renew" else "given a new proof" if "factors" in how else "reassessed"
+            self.note(told, f'User::"{known.principal}"', 1)
         return known
 
-    def set(self, which: int, engine: tuple[int, int], status: str, what: str, *given: Any) -> None:
+    def set(self, which: int, engine: tuple[int, int], status: str, said: bool, what: str, *given: Any) -> None:
         """Set the status of a session, which must say whether that changed one that is not over."""
         if (number := self.chosen(which)) is None:
             return
         known, before = self.sessions[number], time.time()
-        error, done = self.attempt(engine, "change", number, what, *given)
+        error, done = self.attempt(engine, "change", number, what, *given, **(WHO if said else {}))
         if error is not None:
             assert error == "SessionError", done
             assert known.is_over(time.time() + EDGE_S), f"{what}: {done}, but it is {known}"
             return
         assert done in self.effects([known], status, before, time.time()), f"{what} is said to be {done} for {known}"
+        if said and done:
+            self.note(DONE[status], f'User::"{known.principal}"', 1)
         if known.status != "revoked":
             known.status = status
 
@@ -318,55 +358,126 @@ class Histories(RuleBasedStateMachine):
         surely, perhaps = (sum(not known.is_over(now) for known in others) for now in (after + EDGE_S, before - EDGE_S))
         return range(surely, perhaps + 1)
 
-    @rule(which=WHICH, engine=st.sampled_from(AUTHORITIES))
-    def revoke(self, which: int, engine: tuple[int, int]) -> None:
-        self.set(which, engine, "revoked", "revoke")
+    @rule(which=WHICH, engine=st.sampled_from(AUTHORITIES), said=st.booleans())
+    def revoke(self, which: int, engine: tuple[int, int], said: bool) -> None:
+        self.set(which, engine, "revoked", said, "revoke")
 
-    @rule(which=WHICH, engine=st.sampled_from(AUTHORITIES), on=st.booleans())
-    def quarantine(self, which: int, engine: tuple[int, int], on: bool) -> None:
-        self.set(which, engine, "quarantined" if on else "active", "quarantine", on)
+    @rule(which=WHICH, engine=st.sampled_from(AUTHORITIES), on=st.booleans(), said=st.booleans())
+    def quarantine(self, which: int, engine: tuple[int, int], on: bool, said: bool) -> None:
+        self.set(which, engine, "quarantined" if on else "active", said, "quarantine", on)
 
-    @rule(which=WHICH, engine=st.sampled_from(AUTHORITIES), life=st.sampled_from(sorted(LIVES)))
-    def renew(self, which: int, engine: tuple[int, int], life: str) -> None:
+    @rule(which=WHICH, engine=st.sampled_from(AUTHORITIES), life=st.sampled_from(sorted(LIVES)), said=st.booleans())
+    def renew(self, which: int, engine: tuple[int, int], life: str, said: bool) -> None:
         not_after = time.time() + LIVES[life]
-        if known := self.changed(which, engine, "renew", not_after=not_after):
+        if known := self.changed(which, engine, "renew", not_after=not_after, **(WHO if said else {})):
             known.not_after = not_after
 
     @rule(
         which=WHICH,
         engine=st.sampled_from(AUTHORITIES),
-        factors=st.sets(st.sampled_from(["x509", "fido2", "totp"])),
+        factors=FACTORS,
         assurance=st.integers(0, 7),
         risk=st.integers(0, 100),
+        said=st.booleans(),
     )
-    def present(self, which: int, engine: tuple[int, int], factors: set[str], assurance: int, risk: int) -> None:
-        proved = tuple(sorted(factors))
-        if known := self.changed(which, engine, "present", factors=proved, assurance=assurance, risk=risk):
-            known.factors, known.assurance, known.risk = proved, assurance, risk
+    def present(
+        self, which: int, engine: tuple[int, int], factors: set[str] | None, assurance: int, risk: int, said: bool
+    ) -> None:
+        how = proof(factors, assurance, risk)
+        if known := self.changed(which, engine, "present", **how, **(WHO if said else {})):
+            known.prove(how)
 
     @rule(
         engine=st.sampled_from(AUTHORITIES),
-        chosen=st.sampled_from([("User", name) for name in USERS] + [("Team", name) for name in TEAMS] + ["g1", "g2"]),
+        chosen=CHOSEN,
         what=st.sampled_from(["revoke", "quarantine", "lift"]),
+        said=st.booleans(),
     )
-    def change_many(self, engine: tuple[int, int], chosen: tuple[str, str] | str, what: str) -> None:
-        ground, uid = (chosen, None) if isinstance(chosen, str) else (None, chosen)
-        how: dict[str, Any] = {} if ground is None else {"ground": ground}
-        if what != "revoke":
-            how["on"] = what == "quarantine"
-        principal = None if uid is None else f'{uid[0]}::"{uid[1]}"'
+    def change_many(self, engine: tuple[int, int], chosen: tuple[str, str] | str, what: str, said: bool) -> None:
+        how: dict[str, Any] = {} if what == "revoke" else {"on": what == "quarantine"}
         status = {"revoke": "revoked", "quarantine": "quarantined", "lift": "active"}[what]
         before = time.time()
-        count = self.ask(engine, "change_all", "quarantine" if what == "lift" else what, principal, **how)
-        meant = [
-            known
-            for known in self.sessions.values()
-            if (known.ground == ground if uid is None else self.is_within(engine, known.principal, *uid))
-        ]
+        count = self.ask_all(engine, "quarantine" if what == "lift" else what, chosen, DONE[status], said, **how)
+        meant = [self.sessions[number] for number in self.meant(engine, chosen)]
         assert count in self.effects(meant, status, before, time.time()), f"{what} is said to change {count} of {meant}"
         for known in meant:
             if known.status != "revoked":
                 known.status = status
+
+    @rule(
+        engine=st.sampled_from(AUTHORITIES),
+        chosen=CHOSEN,
+        life=st.sampled_from(sorted(LIVES)),
+        said=st.booleans(),
+    )
+    def renew_many(self, engine: tuple[int, int], chosen: tuple[str, str] | str, life: str, said: bool) -> None:
+        before, not_after = time.time(), time.time() + LIVES[life]
+        count = self.ask_all(engine, "renew", chosen, "renewed", said, not_after=not_after)
+        for known in self.reached(engine, chosen, count, before, lambda shown: abs(shown[5] - not_after) < 1e-5):
+            known.not_after = not_after
+
+    @rule(
+        engine=st.sampled_from(AUTHORITIES),
+        chosen=CHOSEN,
+        factors=FACTORS,
+        assurance=st.integers(0, 7),
+        risk=st.integers(0, 100),
+        said=st.booleans(),
+    )
+    def present_many(
+        self,
+        engine: tuple[int, int],
+        chosen: tuple[str, str] | str,
+        factors: set[str] | None,
+        assurance: int,
+        risk: int,
+        said: bool,
+    ) -> None:
+        before, how = time.time(), proof(factors, assurance, risk)
+        told = "reassessed" if factors is None else "given a new proof"
+        count = self.ask_all(engine, "present", chosen, told, said, **how)
+        for known in self.reached(engine, chosen, count, before, lambda shown: shown[3:5] == (assurance, risk)):
+            known.prove(how)
+
+    def ask_all(
+        self, engine: tuple[int, int], what: str, chosen: tuple[str, str] | str, told: str, said: bool, **how: Any
+    ) -> int:
+        """Change all sessions within a uid or that rest on a ground, and return how many are said to have changed."""
+        principal = None if isinstance(chosen, str) else f'{chosen[0]}::"{chosen[1]}"'
+        if isinstance(chosen, str):
+            how["ground"] = chosen
+        count: int = self.ask(engine, "change_all", what, principal, **how, **(WHO if said else {}))
+        did[f"{what} of a {chosen[0] if principal else 'ground'}"] += 1
+        if said and count:
+            self.note(told, principal, count)
+        return count
+
+    def meant(self, engine: tuple[int, int], chosen: tuple[str, str] | str) -> list[int]:
+        """Return the sessions that are within a uid, as the engine sees it, or that rest on a ground."""
+        return [
+            number
+            for number, known in self.sessions.items()
+            if (known.ground == chosen if isinstance(chosen, str) else self.is_within(engine, known.principal, *chosen))
+        ]
+
+    def reached(
+        self, engine: tuple[int, int], chosen: tuple[str, str] | str, count: int, before: float, is_changed: Any
+    ) -> list[Known]:
+        """Return which of the chosen sessions a change of so many reached: those that were not over.
+
+        Of one that may have ended meanwhile, its listing tells.
+        """
+        after, listed = time.time(), self.ask(engine, "listed")
+        meant = {number: self.sessions[number] for number in self.meant(engine, chosen)}
+        perhaps = {number: known for number, known in meant.items() if not known.is_over(before - EDGE_S)}
+        surely = {number: known for number, known in perhaps.items() if not known.is_over(after + EDGE_S)}
+        assert len(surely) <= count <= len(perhaps), f"{count} sessions of {meant} are said to have changed"
+        did["sessions that may have ended while many were changed"] += len(perhaps) - len(surely)
+        return [
+            known
+            for number, known in perhaps.items()
+            if number in surely or (number in listed and is_changed(listed[number]))
+        ]
 
     def is_within(self, engine: tuple[int, int], principal: str, ty: str, name: str) -> bool:
         return principal == name if ty == "User" else self.views[engine].team(principal) == name
@@ -411,6 +522,10 @@ class Histories(RuleBasedStateMachine):
         process, number = self.processes[engine[0]], self.chosen(which)
         if number is None:
             return
+        noted = {"set_market": ("market halted", BOOK, "ann", "news", 0, None)}
+        if self.kills:
+            first = next(iter(self.kills))
+            noted["release"] = ("released", self.kills[first][0], "bob", "it is over", 0, first)
         if what == "admit":
             process.tell(engine[1], "admit", 'User::"eve"', not_after=math.inf)
         elif what == "kill":
@@ -427,6 +542,22 @@ class Histories(RuleBasedStateMachine):
         did["kills while something was changed"] += 1
         other = next(one for one in AUTHORITIES if one[0] != engine[0])
         self.see_switches(other, what)
+        eve = next((kill for kill, how in self.kills.items() if how == ('User::"eve"', None)), None)
+        noted["kill"] = ("killed", 'User::"eve"', "ann", "a drill", 0, eve)
+        notes = self.ask(other, "notes")
+        new = notes[len(self.noted) :]
+        assert notes[: len(self.noted)] == self.noted
+        assert new in ([], [noted.get(what)]), f"{what} is told as {new}"
+        # What a note speaks of is done before it is written.
+        assert (
+            not new
+            or {
+                "kill": eve is not None,
+                "release": new[0][5] not in self.kills,
+                "set_market": self.markets.get(BOOK) == "halted",
+            }[what]
+        )
+        self.noted += new
         listed = self.ask(other, "listed")
         for new in listed.keys() - self.sessions.keys():
             assert what == "admit"
@@ -453,11 +584,12 @@ class Histories(RuleBasedStateMachine):
         if what == "set_market" and markets.get(BOOK) == "halted":
             self.markets[BOOK] = "halted"
 
-    @rule(what=st.sampled_from(["revoke", "quarantine"]))
-    def a_process_that_only_decides_changes_nothing(self, what: str) -> None:
+    @rule(what=st.sampled_from(["revoke", "quarantine", "renew", "present"]), said=st.booleans())
+    def a_process_that_only_decides_changes_nothing(self, what: str, said: bool) -> None:
         engine = next(one for one in ENGINES if one not in AUTHORITIES)
+        how = {"renew": {"not_after": math.inf}, "present": {"risk": 1}}.get(what, {})
         with pytest.raises(Refused) as refused:
-            self.ask(engine, "change_all", what, 'User::"ann"')
+            self.ask(engine, "change_all", what, 'User::"ann"', **how, **(WHO if said else {}))
         assert refused.value.args[0] == "RoleError"
         with pytest.raises(Refused) as refused:
             self.ask(engine, "admit", 'User::"ann"', not_after=math.inf)
