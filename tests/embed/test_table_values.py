@@ -144,6 +144,8 @@ def test_values_are_passed_and_decided_in_one_step(
         passed(tags, [c_int64(book.handle).value]),
         passed(tags, [4_000_000]),
         passed(tags, [b"eve"]),
+        # Its prefix has the number of a person.
+        passed(tags, [(bytes(4), person)]),
         passed(tags, person),
         passed(tags, b"eve"),
         *(passed([b"x" * at + b"\xff" + b"x" * (most - at)], [person]) for most in range(40) for at in range(most + 1)),
