@@ -225,6 +225,7 @@ MUTANTS = (
         LINES,
         "CheckResult::Error => return Some(false),",
         "CheckResult::Error => false,",
+        PROPERTY,
     ),
     Mutant(
         "checks: the result that a check has does not matter",
