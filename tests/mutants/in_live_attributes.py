@@ -85,8 +85,8 @@ MUTANTS = (
     Mutant(
         "live attributes: a gate may be given them",
         "engine/src/binding.rs",
-        "if live && path.first() == Some(&LIVE) {",
-        "if live && path.last() == Some(&LIVE) {",
+        "let Some(name) = names.iter().find(|name| begins(name, &[LIVE]))\n    {",
+        "let Some(name) = names.iter().find(|name| begins(name, &[LIVE, LIVE]))\n    {",
         LIVE,
     ),
     Mutant(

@@ -241,7 +241,7 @@ fn list(names: &[String]) -> String {
 pub(crate) fn paths(bundle: &Bundle, action: Option<u32>, names: &[Name<'_>]) -> Result<Box<[Path]>, BindError> {
     let number = action.ok_or(BindError::UnknownAction)?;
     let meta = bundle.meta().actions.get(number as usize).ok_or(BindError::UnknownAction)?;
-    let (known, live) = (leaves(&meta.context), meta.live.is_some());
+    let known = leaves(&meta.context);
     let mut paths: Vec<Path> = Vec::with_capacity(names.len());
     for name in names {
         let is = |path: &&Vec<&str>| match name {
@@ -255,9 +255,6 @@ pub(crate) fn paths(bundle: &Bundle, action: Option<u32>, names: &[Name<'_>]) ->
         };
         if let Some(other) = found.next() {
             return Err(BindError::Ambiguous { name: name.to_string(), paths: [exact(path), exact(other)] });
-        }
-        if live && path.first() == Some(&LIVE) {
-            return Err(BindError::Live { name: name.to_string() });
         }
         let path: Path = path.iter().map(|&part| part.into()).collect();
         if paths.contains(&path) {
