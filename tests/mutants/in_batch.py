@@ -109,7 +109,7 @@ MUTANTS = (
         "batch: the arguments are taken column by column for row by row",
         ARGUMENTS,
         "chunk.values.get_mut(row * width + place)",
-        "chunk.values.get_mut(place * ROWS + row)",
+        "chunk.values.get_mut(place * crate::rows::ROWS + row)",
     ),
     Mutant(
         "batch: the first permit of rows that differ in their arguments only forbids",
