@@ -142,6 +142,11 @@ def test_a_fresh_proof_is_needed() -> None:
         ('context.live.time > datetime("2024-01-01")', {}, True),
         ('context.live.time > datetime("2224-01-01")', {}, False),
         ("context.live == context.live", {}, True),
+        (
+            "(if context.live.assurance > 2 then context.live else context.live).risk > 50",
+            {"assurance": 3, "risk": 51},
+            True,
+        ),
         ("context has live", {}, True),
     ],
 )
