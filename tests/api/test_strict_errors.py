@@ -229,6 +229,9 @@ def test_a_long_chain_of_conditions_that_may_err_is_decided_as_a_short_one() -> 
     chain = " && ".join(f"context.qty + {number} > 0" for number in range(1, 80))
     policies = f'{ALL}@id("f") forbid (principal, action, resource) when {{ {chain} }};'
     assert agree(policies) == {"FORBID"}
+    # For the quantity 7 the last condition alone errs.
+    policies = f'{ALL}@id("f") forbid (principal, action, resource) when {{ {chain} && context.qty * {MOST} > 0 }};'
+    assert agree(policies) == {"FORBID"}
     chain = " || ".join(f"principal.limit * {number} > {MOST}" for number in range(1, 80))
     assert agree(f'{ALL}@id("f") forbid (principal, action, resource) when {{ {chain} }};') == {"FORBID"}
 
