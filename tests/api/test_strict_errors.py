@@ -179,20 +179,21 @@ def test_a_permit_that_errs_is_skipped() -> None:
     assert agree("permit (principal, action, resource) when { context.qty * 3 > 0 };") == set()
 
 
-def test_no_proof_lifts_a_forbid_that_erred() -> None:
+@pytest.mark.parametrize("form", ["dense", "rows", "sets"])
+def test_no_proof_lifts_a_forbid_that_erred(form: Any) -> None:
     asks = f'{ALL}@id("up") @step_up("pin") forbid (principal, action, resource) when {{ context.qty * 3 > 10 }};'
-    engine, request = ztfast.Engine(compiled(asks)), (USERS[0], "go", BOOKS[0])
+    engine, request = ztfast.Engine(compiled(asks, form=form)), (USERS[0], "go", BOOKS[0])
     assert engine.evaluate(*request, CONTEXTS[1]).code == "STEP_UP"
     erred = engine.evaluate(*request, CONTEXTS[2])
     assert (erred.code, erred.reasons, erred.advice) == ("FORBID", ("up",), None)
     # Another that is satisfied asks for a proof, which would not be enough.
     both = asks + '@id("other") @step_up("pin") forbid (principal, action, resource) when { context.price > 5 };'
-    engine = ztfast.Engine(compiled(both))
+    engine = ztfast.Engine(compiled(both, form=form))
     assert engine.evaluate(*request, CONTEXTS[2]).code == "FORBID"
     assert engine.evaluate(*request, CONTEXTS[2]).reasons == ("up", "other")
     assert engine.explain(*request, CONTEXTS[2]).agrees
     for condition in ERRING:
-        agree(f'{ALL}@id("up") @step_up("pin") forbid (principal, action, resource) when {{ {condition} }};')
+        agree(f'{ALL}@id("up") @step_up("pin") forbid (principal, action, resource) when {{ {condition} }};', form=form)
 
 
 def test_entities_that_change_err_or_do_no_longer() -> None:

@@ -49,6 +49,7 @@ MUTANTS = (
         PLAN,
         "(self.number(), self.rest)",
         "(self.policy, self.rest)",
+        Python("tests/api/test_strict_errors.py::test_no_proof_lifts_a_forbid_that_erred"),
     ),
     Mutant(
         "strict errors: the right operand of || is evaluated where the left one is true",
