@@ -70,6 +70,8 @@ ERRING = (
     "context.qty + principal.limit < 0",
     "context.of.limit > 100",
     "context has of && context.of.limit > 100",
+    "!(context has of) && context.of.limit > 100",
+    'principal has note || principal.note == "x"',
     'resource.getTag("k") == 2',
     "principal.note == context.text",
     "ip(context.text).isLoopback()",

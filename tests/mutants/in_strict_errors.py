@@ -62,6 +62,7 @@ MUTANTS = (
         ERRORS,
         "Expr::HasAttr(subject, path) if value == Some(true) => {",
         "Expr::HasAttr(subject, path) if value == Some(true) || value == Some(false) => {",
+        Python("tests/api/test_strict_errors.py::test_a_forbid_denies_where_cedars_evaluation_errs"),
     ),
     Mutant(
         "strict errors: one operand of && that is false says that the other was evaluated",
