@@ -163,6 +163,12 @@ def test_conditions_before_and_behind_decide_whether_an_error_counts(condition: 
     agree(policies)
 
 
+@pytest.mark.parametrize("condition", ERRING[:8])
+def test_an_error_before_a_condition_that_cedar_decides_counts(condition: str) -> None:
+    # No other policy makes the engine ask Cedar.
+    agree(f"{ALL}forbid (principal, action, resource) when {{ {condition} && ip(context.text).isLoopback() }};")
+
+
 @pytest.mark.parametrize(
     "scope",
     [

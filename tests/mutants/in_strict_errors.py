@@ -7,7 +7,7 @@ PLAN = "compile/src/plan.rs"
 # What Cedar evaluates, which the fuzzer's policies never need.
 ERRING = "compile/src/erring.rs"
 NOT_NAMED = Python("tests/api/test_strict_errors.py::test_conditions_that_no_entity_makes_err_are_not_named")
-BY_CEDAR = Python("tests/api/test_strict_errors.py::test_conditions_before_and_behind_decide_whether_an_error_counts")
+BY_CEDAR = Python("tests/api/test_strict_errors.py::test_an_error_before_a_condition_that_cedar_decides_counts")
 
 MUTANTS = (
     Mutant(
