@@ -54,7 +54,6 @@ class Sessions:
                 full.
             EntityError: if the schema has no such type, or does not list the entity in its enumerated type.
             ForkedError: if the engine was opened before a fork.
-            IdentityError: if the identity's end is over.
             RoleError: if the engine only decides.
             StateError: if the file of the state is gone.
 

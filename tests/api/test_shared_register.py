@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +66,7 @@ def test_a_long_uid_is_refused_in_one_sentence_and_takes_nothing(state: Path, id
 def test_an_admission_that_is_refused_takes_nothing(state: Path) -> None:
     desk = engine(state, sessions=3)
     desk.resource('User::"known"')
-    before, known = register(desk), ztfast.Uid("User", "known")
-    over = time.time() - 1
-    for number in range(20):
-        with pytest.raises(ztfast.IdentityError, match="not_after"):
-            desk.admit(ztfast.Identity(ztfast.Uid("User", f"over {number}"), not_after=over, on_behalf_of=known))
-    assert (register(desk), desk.sessions()) == (before, ())
+    before = register(desk)
     admitted = [admit(desk, "known") for _ in range(3)]
     for number in range(20):
         with pytest.raises(ztfast.CapacityError, match="all 3 session slots are in use"):

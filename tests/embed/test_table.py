@@ -397,8 +397,7 @@ def test_the_time_is_the_callers_where_the_engine_was_opened_so(api: dict[str, A
     shown = c_int64()
     for clock, statuses in (("caller", (OK, OK)), ("coarse", (CLOCK, CLOCK))):
         engine = ztfast.Engine(bundle, clock=clock)  # type: ignore[arg-type]
-        session = engine.admit(ztfast.Identity('User::"ann"', not_before=1.0, not_after=math.inf))
-        session.renew(not_after=2.0)
+        session = engine.admit(ztfast.Identity('User::"ann"', not_before=1.0, not_after=2.0))
         gate, photo = engine.prepare("view"), engine.resource('Photo::"p1"')
         codes = []
         for second, status in zip((1, 2), statuses, strict=True):

@@ -157,7 +157,6 @@ impl Shared {
         self.sessions.check_file()?;
         let uids: Vec<(&str, &str)> = std::iter::once((ty, id)).chain(attributes.on_behalf_of).collect();
         self.check_uids(&uids)?;
-        self.sessions.check_end(not_after_ns)?;
         let vacancy = self.sessions.vacancy()?;
         let factors = self.factors(attributes.factors)?;
         let proof = Proof {

@@ -23,9 +23,7 @@ use crate::numbers::Place;
 use crate::owners::PATIENT;
 use crate::proof::{MAX_FACTORS, Proof, Scale};
 use crate::refusal::SwitchError;
-use crate::slot::{
-    Admission, FREE, LiveFields, Opened, STATUS_MASK, SessionId, SessionSlot, SessionStatus, bounds, is_of,
-};
+use crate::slot::{Admission, FREE, LiveFields, Opened, STATUS_MASK, SessionId, SessionSlot, SessionStatus, is_of};
 use crate::state::{Role, State, StateError, StateGone};
 use record::{live_attributes, place_before};
 use spare::Spare;
@@ -51,9 +49,6 @@ pub enum AdmitError {
     /// The principal's handle is not this engine's.
     #[error("the principal's handle is not one of this engine's: take it from this engine")]
     UnknownHandle,
-    /// The session would be over.
-    #[error("the session's end (not_after) is over, so it would never be valid: admit what ends later")]
-    Over,
     /// The engine belongs to another process.
     #[error(transparent)]
     Forked(#[from] Forked),
@@ -238,15 +233,6 @@ impl Sessions {
     /// [`AdmitError`].
     pub fn admit_with(&self, principal: Place, admission: &Admission, known: &Known) -> Result<SessionId, AdmitError> {
         self.vacancy()?.admit(principal, admission, known)
-    }
-
-    /// Refuse a session that would be over, before anything is kept for it that is never released.
-    ///
-    /// # Errors
-    /// [`AdmitError::Over`].
-    pub fn check_end(&self, not_after_ns: i64) -> Result<(), AdmitError> {
-        let now = self.table.now();
-        if bounds(0, not_after_ns, &now).1 <= now.monotonic { Err(AdmitError::Over) } else { Ok(()) }
     }
 
     /// Find a slot for another session, before anything is kept for it that is never released.

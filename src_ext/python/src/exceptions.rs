@@ -83,7 +83,6 @@ pub(crate) fn admit_error(py: Python<'_>, error: &AdmitError) -> PyErr {
     match error {
         AdmitError::UnknownHandle => raise(py, "OwnerError", &error.to_string()),
         AdmitError::Forked(_) => forked(py),
-        AdmitError::Over => raise(py, "IdentityError", &error.to_string()),
         AdmitError::MayNotAdmit => raise(py, "RoleError", &error.to_string()),
         AdmitError::Gone(_) => raise(py, "StateError", &error.to_string()),
         AdmitError::NoHandle(error) => handle_error(py, error),

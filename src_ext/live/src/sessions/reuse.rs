@@ -67,18 +67,6 @@ fn a_slot_that_was_found_and_not_used_is_given_to_the_next_session() {
 }
 
 #[test]
-fn an_end_that_is_over_is_refused() {
-    let sessions = Sessions::new(1, Residence::default()).unwrap();
-    let now = Reading::now().wall;
-    for over in [i64::MIN, 0, now] {
-        assert_eq!(sessions.check_end(over), Err(AdmitError::Over), "{over}");
-    }
-    for later in [now + 3_600_000_000_000, i64::MAX] {
-        assert_eq!(sessions.check_end(later), Ok(()), "{later}");
-    }
-}
-
-#[test]
 fn a_session_gives_way_when_it_is_over_and_not_before() {
     let sessions = Sessions::new(1, Residence::default()).unwrap();
     let first = admit(&sessions, 1, 15).unwrap();
