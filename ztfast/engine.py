@@ -62,8 +62,8 @@ class Engine(Sessions, Changing, Switching):
             that a process that runs strategies can change nothing for others.
         clock: The clock that decisions read. ``"coarse"`` is the kernel's, with steps of 1 to 4 ms. ``"tsc"`` is the
             processor's time-stamp counter, calibrated each second: finer, and slower to read. ``"caller"`` is the time
-            that :meth:`set_time` gives, for backtests and for trading engines with a clock of their own; not with
-            ``state``.
+            that :meth:`set_time` gives, for backtests and for trading engines with a clock of their own. All engines
+            of a state go by the same: the system's clock, or the time that they are given.
         state_group: The group, by name or number, whose members may read a state that may belong to another user, with
             ``role="decide"``. Without it, the directory must be this process's user's own. Only that user may change
             the state, whatever group is named; not even root.
@@ -94,6 +94,8 @@ class Engine(Sessions, Changing, Switching):
         ArgumentError: if an argument has a wrong type or value.
         BundleError: if a section of the bundle does not match its hash.
         CapacityError: if the system has no memory for the engine, or does not allow locking it (``RLIMIT_MEMLOCK``).
+        ClockError: if the state goes by the time that its engines are given, and the engine by the system's clock, or
+            the other way round.
         StateError: if the state cannot be opened or made, is another user's to change, or others could have forged it:
             it is of another version, boot or size, cut, a copy, or open to other users.
 
@@ -147,8 +149,6 @@ class Engine(Sessions, Changing, Switching):
         own_clock = plain.text(clock)
         if own_clock not in ("coarse", "caller", "tsc"):
             raise refused("clock", "'coarse', 'caller' or 'tsc'", clock)
-        if own_clock == "caller" and state is not None:
-            raise refused("clock='caller'", "an engine without state=: other processes do not see its time", clock)
         wanted = [None if given is None else counts[name] for name, given in asked.items()]
         self._core = _core.Engine(
             bundle._core,
@@ -173,7 +173,8 @@ class Engine(Sessions, Changing, Switching):
         """Give an engine with ``clock="caller"`` another time, in nanoseconds since the epoch. It begins at 1970.
 
         The time never goes back, so a session that expired stays so: an earlier time than before changes nothing. For
-        another backtest open another engine.
+        another backtest open another engine. Over a shared state, what an authority gives is the time in all processes;
+        what a process that only decides gives is its own, and counts where it is later.
 
         Returns:
             The time that the clock shows.

@@ -147,6 +147,10 @@ class StateError(Error, OSError):
     """The state in a directory cannot be opened or made, is not to be trusted, or is gone; the message says why."""
 
 
+class ClockError(StateError):
+    """The state goes by another clock than the engine: the system's, or the time that its engines are given."""
+
+
 class CapacityError(Error):
     """An engine has no room for more sessions or handles, or the system has no memory for it."""
 

@@ -263,7 +263,6 @@ def test_a_revocation_of_a_session_says_by_whom_and_why(state: Path, caplog: pyt
         ({"state": "a\0b"}, "path of a directory"),
         ({"state_group": "wheel"}, "only with state="),
         ({"clock": "sundial"}, "'coarse', 'caller' or 'tsc'"),
-        ({"state": "/tmp/x", "clock": "caller"}, "other processes do not see its time"),
         ({"state": "/tmp/x", "state_group": "no such group"}, "a group of this machine"),
     ],
 )
@@ -459,55 +458,6 @@ def test_a_forked_child_decides_nothing_by_its_parents_shared_state(state: Path)
         os._exit(0 if (codes, refused, again) == ({"FORKED"}, len(calls), "ALLOW") else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert gate.decide(session, resource).code == "ALLOW"
-
-
-def test_the_callers_clock_is_the_time_of_every_decision() -> None:
-    mine = engine(None, clock="caller")
-    session = mine.admit(identity(not_before=1_000.0, not_after=2_000.0))
-    at = {0: "NOT_YET_VALID", 999: "NOT_YET_VALID", 1_000: "ALLOW", 1_999: "ALLOW", 2_000: "EXPIRED", 1_500: "EXPIRED"}
-    for seconds, expected in at.items():
-        assert mine.set_time(seconds * 1_000_000_000) >= seconds * 1_000_000_000
-        assert code(mine, session) == expected, seconds
-    assert mine.set_time(0) == 2_000_000_000_000
-    for wrong in (1.5, True, 1 << 63, "now"):
-        with pytest.raises(ztfast.ArgumentError, match="64 bits"):
-            mine.set_time(wrong)  # type: ignore[arg-type]
-    with pytest.raises(ztfast.ArgumentError, match="clock='caller'"):
-        engine(None).set_time(5)
-
-
-@pytest.mark.parametrize("year", [2000, 2020, 2035])
-def test_a_proof_is_as_old_as_the_callers_clock_says(year: int) -> None:
-    mine = engine(None, clock="caller")
-    begin = int(datetime.datetime(year, 1, 1, tzinfo=datetime.UTC).timestamp())
-    mine.set_time(begin * 1_000_000_000)
-    session = mine.admit(identity(factors=["fido2"], auth_time=float(begin)))
-    for seconds in (0, 60, 86_400 * 700):
-        mine.set_time((begin + seconds) * 1_000_000_000)
-        (info,) = mine.sessions()
-        assert info.auth_age is not None
-        assert seconds <= info.auth_age < seconds + 1
-    session.present(factors=["otp"])
-    assert mine.sessions()[0].auth_age == 0
-
-
-@pytest.mark.parametrize("year", [2000, 2045])
-def test_a_login_without_a_time_is_now_by_the_callers_clock(year: int) -> None:
-    mine = engine(None, clock="caller")
-    begin = int(datetime.datetime(year, 1, 1, tzinfo=datetime.UTC).timestamp())
-    mine.set_time(begin * 1_000_000_000)
-    who = identity(factors=["fido2"])
-    mine.admit(who)
-    assert mine.sessions()[0].auth_age == 0
-    mine.set_time((begin + 90) * 1_000_000_000)
-    assert mine.sessions()[0].auth_age == pytest.approx(90, abs=1)
-    # By the system's clock, it is when the identity was made.
-    other = engine(None)
-    time.sleep(0.1)
-    other.admit(who)
-    (info,) = other.sessions()
-    assert info.auth_age is not None
-    assert 0.05 <= info.auth_age < 60
 
 
 def test_who_revoked_a_session_and_why_is_seen_by_all(state: Path, start: Callable[..., subprocess.Popen[str]]) -> None:

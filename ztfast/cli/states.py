@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ import typer
 from ztfast.bundle import Bundle, compile
 from ztfast.cli.output import UsageError, errors, number, say
 from ztfast.engine import Engine
-from ztfast.errors import Error, SessionError, StateError, UidError
+from ztfast.errors import ClockError, Error, SessionError, StateError, UidError
 from ztfast.reports import SessionInfo
 from ztfast.shown import brief, name_of, one_line
 from ztfast.sources import Text
@@ -114,7 +115,14 @@ def opened(
     loaded = declaring(types) if bundle is None else Bundle.load(bundle)
     # Nothing is decided here, so nothing needs to be in memory beforehand.
     trusted = int(group) if group is not None and group.isdecimal() else group
-    engine = Engine(loaded, state=state, role=role, state_group=trusted, make_state=False, prefault=False)
+    open_by = partial(
+        Engine, loaded, state=state, role=role, state_group=trusted, make_state=False, prefault=False
+    )
+    try:
+        engine = open_by()
+    except ClockError:
+        # The time is then the latest that an engine of the state was given.
+        engine = open_by(clock="caller")
     warn_of_register(engine)
     return engine
 

@@ -306,7 +306,7 @@ pub struct LiveValues {
 impl Shared {
     /// Return the wall clock's time of a decision, in milliseconds since the epoch.
     pub(crate) fn wall_ms(&self) -> i64 {
-        self.sessions.state().clock().wall_ns().div_euclid(1_000_000)
+        self.sessions.state().wall_ns().div_euclid(1_000_000)
     }
 
     /// Return what decisions know of a session, without a resource: its market is normal.

@@ -201,7 +201,7 @@ impl Shared {
 
     /// Convert a time of the wall clock to the clock of decisions. A time in the future is taken for now.
     fn monotonic_of(&self, wall_ns: i64) -> i64 {
-        let now = self.sessions.state().clock().reading();
+        let now = self.sessions.state().reading();
         now.monotonic.saturating_add(wall_ns.saturating_sub(now.wall)).min(now.monotonic)
     }
 

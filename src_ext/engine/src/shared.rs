@@ -211,13 +211,13 @@ impl Shared {
     #[inline]
     #[must_use]
     pub fn now_ns(&self) -> i64 {
-        self.sessions.state().clock().now_ns()
+        self.sessions.state().now_ns()
     }
 
     /// Give an engine whose clock is the caller's another time, in nanoseconds since the epoch. An earlier time than
     /// before changes nothing. Return the time that the clock shows; `None` if the clock is another one.
     pub fn set_time(&self, ns: i64) -> Option<i64> {
-        self.sessions.state().clock().set(ns)
+        self.sessions.state().set_time(ns)
     }
 
     /// Return whether decisions read the kernel's coarse clock.

@@ -115,7 +115,7 @@ impl Shared {
         }
         // What is killed in a file that is gone is killed for nobody.
         self.sessions.check_file()?;
-        Ok(self.sessions.state().clock().reading())
+        Ok(self.sessions.state().reading())
     }
 
     /// Return whether a kill of the whole firm stops an action of a bundle at this time. Without an action, any is

@@ -379,7 +379,7 @@ impl Sessions {
     }
 
     fn is_expired(&self, to_ns: i64) -> bool {
-        to_ns <= self.table.state.clock().now_ns()
+        to_ns <= self.table.state.now_ns()
     }
 
     fn set_status(&self, session: SessionId, status: SessionStatus) -> bool {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! header      what the file is; it never changes
-//! control     counters, the clocks' difference, names of factors
+//! control     counters, the clocks' difference, the time that users give, names of factors
 //! slots       a line for each session, which decisions read
 //! details     a line for each session, which writers read
 //! switches    kills and market states
@@ -85,6 +85,14 @@ pub enum StateError {
         /// Why, and what to do.
         why: String,
     },
+    /// The state goes by another clock: its bounds would mean other times.
+    #[error("{}: {why}", path.display())]
+    Clock {
+        /// The file.
+        path: PathBuf,
+        /// Which clock it goes by, and what to do.
+        why: &'static str,
+    },
     /// The system refused memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -95,7 +103,7 @@ pub enum StateError {
 
 const MAGIC: [u8; 8] = *b"ZTFSTATE";
 /// The version of the layout of the whole state.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const FILE: &str = "state";
 const OWNERS: &str = "owners";
 const PAGE: usize = 4096;
@@ -120,11 +128,16 @@ struct Header {
     uids: u64,
     /// The key that converts places to handles, the same in all processes.
     key: u64,
-    /// The monotonic time that proofs call 0.
+    /// The time that proofs call 0.
     base_ns: i64,
+    /// Whose clock bounds sessions and kills: [`SYSTEMS`] or [`CALLERS`].
+    clock: u64,
     /// BLAKE3 of all fields before this one.
     hash: [u8; 32],
 }
+
+const SYSTEMS: u64 = 0;
+const CALLERS: u64 = 1;
 
 const HASHED: usize = size_of::<Header>() - 32;
 
@@ -142,7 +155,9 @@ pub(crate) struct Control {
     name_count: AtomicU32,
     /// The number of the process that changes switches or names now, as it sees itself; 0 for none.
     writer_process: AtomicU64,
-    unused: [AtomicU64; 2],
+    /// The latest time that an authority gave, where the clock is the callers'.
+    callers_ns: AtomicI64,
+    unused: AtomicU64,
     factors: [NameSlot; MAX_FACTORS],
     names: [NameSlot; OTHER_NAMES],
 }
@@ -225,10 +240,7 @@ impl State {
         let mapping = Mapping::private(layout.size).map_err(|source| missing(layout.size, source))?;
         let resident = mapping.hold(what, residence)?;
         let key = getrandom::u64()? >> 1;
-        let scale = match clock {
-            Clock::Caller(_) => Scale::of_callers_clock(),
-            Clock::Coarse | Clock::Tsc => Scale::of_state(base_ns(clock.reading().monotonic)),
-        };
+        let scale = scale_of(&clock, base_ns(clock.reading().monotonic));
         let (owners, role) = (Owners::private(), Role::Authority);
         Ok(Self {
             resident,
@@ -247,9 +259,9 @@ impl State {
 
     /// Open the state in a directory. An authority makes it, if there is none and `capacity` says how large.
     ///
-    /// The clock must not be the caller's, because other processes do not see that. For a state that exists, `wanted`
-    /// must be its own capacity where given. `group` is the directory's group, if its
-    /// members may read the state, which may then belong to another user.
+    /// For a state that exists, `wanted` must be its own capacity where given, and the clock must be the callers' if
+    /// and only if it was when the state was made. Then the time is the latest that an authority gave, or this process.
+    /// `group` is the directory's group, if its members may read the state, which may then belong to another user.
     ///
     /// # Errors
     /// [`StateError`].
@@ -267,7 +279,7 @@ impl State {
         let (file, header) = loop {
             match (at.open_state()?, capacity) {
                 (Some(found), _) => break found,
-                (None, Some(capacity)) => at.make(capacity)?,
+                (None, Some(capacity)) => at.make(capacity, &clock)?,
                 (None, None) => return Err(at.refused(NO_STATE)),
             }
         };
@@ -277,6 +289,10 @@ impl State {
         let capacity = Capacity { sessions: count(header.sessions), uids: count(header.uids) };
         let layout =
             Layout::new(capacity).filter(|layout| layout.hash() == header.layout && layout.size as u64 == header.size);
+        if (header.clock == CALLERS) != matches!(clock, Clock::Caller(_)) {
+            let why = if header.clock == CALLERS { BY_CALLERS } else { BY_SYSTEM };
+            return Err(StateError::Clock { path, why });
+        }
         let layout = layout.ok_or_else(|| {
             refused("another build of ztfast laid this state out: end its processes and remove the file".to_owned())
         })?;
@@ -310,7 +326,7 @@ impl State {
             }
             Role::Decide => Owners::reader(),
         };
-        let (key, scale) = (header.key, Scale::of_state(header.base_ns));
+        let (key, scale) = (header.key, scale_of(&clock, header.base_ns));
         // The process may go to another directory.
         let path = std::path::absolute(&path).unwrap_or(path);
         let file = UnsharedFile::open(|| Ok::<_, StateError>(file)).map_err(io(UNKEPT))??;
@@ -370,7 +386,49 @@ impl State {
         self.capacity
     }
 
-    /// Return the clock that decisions read.
+    /// Return the nanoseconds that decisions compare with a session's bounds.
+    #[inline]
+    #[must_use]
+    pub fn now_ns(&self) -> i64 {
+        match &self.clock {
+            Clock::Caller(own) => self.callers_ns(own),
+            clock => clock.now_ns(),
+        }
+    }
+
+    /// Read the clocks at one moment. The callers' clock is wall clock and monotonic clock in one.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        match &self.clock {
+            Clock::Caller(own) => Reading::of_one_clock(self.callers_ns(own)),
+            clock => clock.reading(),
+        }
+    }
+
+    /// Return the nanoseconds since the epoch by the wall clock.
+    #[must_use]
+    pub fn wall_ns(&self) -> i64 {
+        match &self.clock {
+            Clock::Caller(own) => self.callers_ns(own),
+            clock => clock.wall_ns(),
+        }
+    }
+
+    /// Give the callers' clock another time, unless that would set it back. What an authority gives is the time of all
+    /// processes. Return the time that the clock shows; `None` if it is another clock.
+    pub fn set_time(&self, ns: i64) -> Option<i64> {
+        self.clock.set(ns)?;
+        if self.role == Role::Authority {
+            self.control().callers_ns.fetch_max(ns, Ordering::AcqRel);
+        }
+        Some(self.now_ns())
+    }
+
+    fn callers_ns(&self, own: &AtomicI64) -> i64 {
+        own.load(Ordering::Acquire).max(self.control().callers_ns.load(Ordering::Acquire))
+    }
+
+    /// Return the kind of clock that decisions read.
     #[must_use]
     pub const fn clock(&self) -> &Clock {
         &self.clock
@@ -516,6 +574,9 @@ impl State {
 }
 
 const UNKEPT: &str = "it cannot be kept from forked children";
+const BY_CALLERS: &str = "this state goes by the time that its engines are given: open it with clock='caller'";
+const BY_SYSTEM: &str = "this state goes by the system's clock: open it without clock='caller', or make one in another \
+                         directory";
 const NO_STATE: &str = "there is no state here: open an engine with role='authority' first, which makes one";
 
 /// The directory of a state. Everything in it is opened by the directory's descriptor, so that a path that changes
@@ -648,14 +709,14 @@ impl Directory<'_> {
     }
 
     /// Make the state, unless another process does it first.
-    fn make(&self, capacity: Capacity) -> Result<(), StateError> {
+    fn make(&self, capacity: Capacity, clock: &Clock) -> Result<(), StateError> {
         let layout = Layout::new(capacity).ok_or_else(|| self.refused("the state would be too large"))?;
         let mut random = [0; 8 + 16];
         getrandom::fill(&mut random)?;
         let (name, id) = random.split_at(8);
         let owners = self.check_owners(&self.open_owners(OFlags::CREATE)?)?;
         if let Some(file) = self.open_nameless()? {
-            self.fill(&file, layout, capacity, (id, owners))?;
+            self.fill(&file, layout, capacity, clock, (id, owners))?;
             let own = format!("/proc/self/fd/{}", file.as_raw_fd());
             // A state that exists already is left as it is.
             match rustix::fs::linkat(rustix::fs::CWD, own, &self.file, FILE, AtFlags::SYMLINK_FOLLOW) {
@@ -669,7 +730,7 @@ impl Directory<'_> {
         let temporary = format!("{FILE}.{number:016x}");
         let file = self.open_file(&temporary, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
         let file = file.ok_or_else(|| self.refused("the directory is gone"))?;
-        let made = self.fill(&file, layout, capacity, (id, owners)).and_then(|()| {
+        let made = self.fill(&file, layout, capacity, clock, (id, owners)).and_then(|()| {
             let (from, flags) = (temporary.as_str(), RenameFlags::NOREPLACE);
             match rustix::fs::renameat_with(&self.file, from, &self.file, FILE, flags) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
@@ -697,6 +758,7 @@ impl Directory<'_> {
         file: &File,
         layout: Layout,
         capacity: Capacity,
+        clock: &Clock,
         (id, owners): (&[u8], u64),
     ) -> Result<(), StateError> {
         let size = layout.size as u64;
@@ -711,7 +773,7 @@ impl Directory<'_> {
                 .map_err(|error| self.io(FILE, "its permissions cannot be set")(error.into()))?;
         }
         let about = file.metadata().map_err(self.io(FILE, "its number cannot be read"))?;
-        let now = Reading::now();
+        let now = clock.reading();
         let mut header = Header {
             magic: MAGIC,
             version: VERSION,
@@ -726,6 +788,7 @@ impl Directory<'_> {
             uids: capacity.uids as u64,
             key: getrandom::u64()? >> 1,
             base_ns: base_ns(now.monotonic),
+            clock: if matches!(clock, Clock::Caller(_)) { CALLERS } else { SYSTEMS },
             hash: [0; 32],
         };
         header.hash = hash(&header);
@@ -745,6 +808,14 @@ fn refused_at(path: &Path) -> impl FnOnce(String) -> StateError {
 
 fn hash(header: &Header) -> [u8; 32] {
     *blake3::hash(header.as_bytes().get(..HASHED).unwrap_or_default()).as_bytes()
+}
+
+/// Return how proofs are packed where decisions read a clock.
+fn scale_of(clock: &Clock, base_ns: i64) -> Scale {
+    match clock {
+        Clock::Caller(_) => Scale::of_callers_clock(),
+        Clock::Coarse | Clock::Tsc => Scale::of_state(base_ns),
+    }
 }
 
 fn first_word(hash: &blake3::Hash) -> u64 {

@@ -54,6 +54,12 @@ impl Reading {
         Self { wall, monotonic, boottime: monotonic.saturating_add(asleep()) }
     }
 
+    /// Return the reading of a clock that is wall clock and monotonic clock in one.
+    #[must_use]
+    pub const fn of_one_clock(now_ns: i64) -> Self {
+        Self { wall: now_ns, monotonic: now_ns, boottime: now_ns }
+    }
+
     /// Return how far the wall clock is ahead of the monotonic clock. This changes only when the wall clock is set or
     /// the machine sleeps.
     #[must_use]

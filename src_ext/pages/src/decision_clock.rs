@@ -31,10 +31,7 @@ impl Clock {
     pub fn reading(&self) -> Reading {
         match self {
             Self::Coarse | Self::Tsc => Reading::now(),
-            Self::Caller(now_ns) => {
-                let now = now_ns.load(Ordering::Acquire);
-                Reading { wall: now, monotonic: now, boottime: now }
-            }
+            Self::Caller(now_ns) => Reading::of_one_clock(now_ns.load(Ordering::Acquire)),
         }
     }
 
@@ -72,7 +69,7 @@ mod tests {
         for (given, shown) in [(5, 5), (3, 5), (9, 9), (i64::MIN, 9)] {
             assert_eq!((clock.set(given), clock.now_ns()), (Some(shown), shown));
         }
-        assert_eq!(clock.reading(), Reading { wall: 9, monotonic: 9, boottime: 9 });
+        assert_eq!(clock.reading(), Reading::of_one_clock(9));
         assert_eq!((Clock::Coarse.set(5), Clock::Tsc.set(5)), (None, None));
     }
 }

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use ztfast_bundle::OpenError;
 use ztfast_cedar::{Diagnostic, LoadError, Severity};
-use ztfast_engine::{AdmitError, EngineError, HandleError, KillError, PrepareError, SwitchError};
+use ztfast_engine::{AdmitError, EngineError, HandleError, KillError, PrepareError, StateError, SwitchError};
 
 /// Return the `ForkedError` of an engine that belongs to another process.
 pub(crate) fn forked(py: Python<'_>) -> PyErr {
@@ -52,6 +52,7 @@ pub(crate) fn engine_error(py: Python<'_>, error: &EngineError) -> PyErr {
         | EngineError::Process(_)
         | EngineError::Bundle(OpenError::Copy { .. }) => "CapacityError",
         EngineError::Bundle(_) => "BundleError",
+        EngineError::State(StateError::Clock { .. }) => "ClockError",
         EngineError::State(_) => "StateError",
         EngineError::NoClock => "ArgumentError",
     };

@@ -1,0 +1,178 @@
+"""The clock that an engine is given: the time of every decision, and of every process of a state."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import ztfast
+from tests.conftest import ask
+
+ANN, P1 = 'User::"ann"', 'Photo::"p1"'
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "desk"
+
+
+def engine(state: Path | None, role: str = "authority", **options: object) -> ztfast.Engine:
+    given = {"sessions": 16, "handles": 256} | options
+    return ztfast.Engine(ztfast.examples.tiny(), state=state, role=role, **given)  # type: ignore[arg-type]
+
+
+def identity(**what: object) -> ztfast.Identity:
+    return ztfast.Identity(ANN, **({"not_after": math.inf} | what))  # type: ignore[arg-type]
+
+
+def code(engine: ztfast.Engine, session: ztfast.Session) -> str:
+    """Return the code of a decision, in every way of deciding."""
+    gate, resource = engine.prepare("view"), engine.resource(P1)
+    codes = {
+        gate.decide(session, resource).code,
+        engine.decide(session, "view", P1).code,
+        ztfast.Code(gate.decide_many(session, [resource])[0]).name,
+    }
+    assert gate.allows(session, resource) is (codes == {"ALLOW"})
+    (found,) = codes
+    return found
+
+
+def test_the_callers_clock_is_the_time_of_every_decision() -> None:
+    mine = engine(None, clock="caller")
+    session = mine.admit(identity(not_before=1_000.0, not_after=2_000.0))
+    at = {0: "NOT_YET_VALID", 999: "NOT_YET_VALID", 1_000: "ALLOW", 1_999: "ALLOW", 2_000: "EXPIRED", 1_500: "EXPIRED"}
+    for seconds, expected in at.items():
+        assert mine.set_time(seconds * 1_000_000_000) >= seconds * 1_000_000_000
+        assert code(mine, session) == expected, seconds
+    assert mine.set_time(0) == 2_000_000_000_000
+    for wrong in (1.5, True, 1 << 63, "now"):
+        with pytest.raises(ztfast.ArgumentError, match="64 bits"):
+            mine.set_time(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ztfast.ArgumentError, match="clock='caller'"):
+        engine(None).set_time(5)
+
+
+@pytest.mark.parametrize("year", [2000, 2020, 2035])
+def test_a_proof_is_as_old_as_the_callers_clock_says(year: int) -> None:
+    mine = engine(None, clock="caller")
+    begin = int(datetime.datetime(year, 1, 1, tzinfo=datetime.UTC).timestamp())
+    mine.set_time(begin * 1_000_000_000)
+    session = mine.admit(identity(factors=["fido2"], auth_time=float(begin)))
+    for seconds in (0, 60, 86_400 * 700):
+        mine.set_time((begin + seconds) * 1_000_000_000)
+        (info,) = mine.sessions()
+        assert info.auth_age is not None
+        assert seconds <= info.auth_age < seconds + 1
+    session.present(factors=["otp"])
+    assert mine.sessions()[0].auth_age == 0
+
+
+@pytest.mark.parametrize("year", [2000, 2045])
+def test_a_login_without_a_time_is_now_by_the_callers_clock(year: int) -> None:
+    mine = engine(None, clock="caller")
+    begin = int(datetime.datetime(year, 1, 1, tzinfo=datetime.UTC).timestamp())
+    mine.set_time(begin * 1_000_000_000)
+    who = identity(factors=["fido2"])
+    mine.admit(who)
+    assert mine.sessions()[0].auth_age == 0
+    mine.set_time((begin + 90) * 1_000_000_000)
+    assert mine.sessions()[0].auth_age == pytest.approx(90, abs=1)
+    # By the system's clock, it is when the identity was made.
+    other = engine(None)
+    time.sleep(0.1)
+    other.admit(who)
+    (info,) = other.sessions()
+    assert info.auth_age is not None
+    assert 0.05 <= info.auth_age < 60
+
+
+PROGRAM = """
+import sys, ztfast
+engine = ztfast.Engine(ztfast.examples.tiny(), state=sys.argv[1], role=sys.argv[2], clock="caller")
+gate, resource = engine.prepare("view"), engine.resource('Photo::"p1"')
+print("ready", flush=True)
+for line in sys.stdin:
+    what, number = line.split()
+    said = engine.set_time(int(number)) if what == "time" else gate.decide(engine.session(int(number)), resource).code
+    print(said, flush=True)
+"""
+
+
+@pytest.mark.parametrize("role", ["authority", "decide"])
+def test_what_an_authority_is_given_is_the_time_in_every_process(
+    state: Path, role: str, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    here = engine(state, clock="caller")
+    here.set_time(1_000 * SECOND)
+    there = start(PROGRAM, role)
+    assert there.stdout is not None
+    assert there.stdout.readline() == "ready\n"
+    session = here.admit(identity(not_before=1_000.0, not_after=2_000.0))
+
+    def told(what: str, number: int) -> str:
+        (answer,) = ask(there, f"{what} {number}")
+        return answer
+
+    # A process that was given no time has that of the state, and none brings it back.
+    assert told("decide", session.id) == "ALLOW"
+    assert told("time", 5) == str(1_000 * SECOND)
+    here.set_time(2_000 * SECOND - 1)
+    assert told("decide", session.id) == code(here, session) == "ALLOW"
+    here.set_time(2_000 * SECOND)
+    assert told("decide", session.id) == code(here, session) == "EXPIRED"
+    # The time of a process that only decides is its own.
+    assert told("time", 3_000 * SECOND) == str(3_000 * SECOND)
+    assert here.set_time(0) == (3_000 if role == "authority" else 2_000) * SECOND
+    here.set_time(4_000 * SECOND)
+    assert told("time", 0) == str(4_000 * SECOND)
+
+
+def test_an_engine_that_is_opened_later_has_the_time_of_the_state(state: Path) -> None:
+    first = engine(state, clock="caller")
+    first.set_time(5_000 * SECOND)
+    session = first.admit(identity(not_after=6_000.0))
+    first.set_time(6_000 * SECOND)
+    for role in ("authority", "decide"):
+        later = engine(state, role, clock="caller")
+        assert code(later, later.session(session.id)) == "EXPIRED"
+        assert later.set_time(0) == 6_000 * SECOND
+
+
+def test_kills_renewals_and_notes_go_by_the_callers_time(state: Path) -> None:
+    mine = engine(state, clock="caller")
+    mine.set_time(1_000 * SECOND)
+    other = engine(state, "decide", clock="caller")
+    session = mine.admit(identity(not_after=1_500.0))
+    seen = other.session(session.id)
+    kill = mine.kill(ANN, reason="test", by="me", until=1_200.0)
+    assert (code(mine, session), code(other, seen)) == ("KILLED", "KILLED")
+    mine.set_time(1_200 * SECOND)
+    assert (code(mine, session), code(other, seen)) == ("ALLOW", "ALLOW")
+    assert session.renew(not_after=9_000.0)
+    mine.set_time(8_999 * SECOND)
+    assert (code(mine, session), code(other, seen)) == ("ALLOW", "ALLOW")
+    mine.set_time(9_000 * SECOND)
+    assert (code(mine, session), code(other, seen)) == ("EXPIRED", "EXPIRED")
+    assert kill.until == 1_200.0
+    assert {note.at for note in mine.notes()} <= {1_000.0, 1_200.0, 9_000.0}
+    assert mine.notes()
+
+
+def test_a_state_goes_by_one_clock(tmp_path: Path) -> None:
+    made = {clock: engine(tmp_path / clock, clock=clock) for clock in ("coarse", "tsc", "caller")}
+    for clock in made:
+        for wanted in made:
+            for role in ("authority", "decide"):
+                if (clock == "caller") == (wanted == "caller"):
+                    engine(tmp_path / clock, role, clock=wanted)
+                    continue
+                with pytest.raises(ztfast.ClockError, match="clock='caller'"):
+                    engine(tmp_path / clock, role, clock=wanted)
