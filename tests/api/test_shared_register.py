@@ -191,7 +191,8 @@ def test_a_full_register_says_so_and_those_it_knows_get_in(state: Path, length: 
     assert use.bytes > 65_536 - MOST or use.uids == 256
     assert str(refused.value) == (
         f"the state's register of uids is full ({use.uids} of 256 uids, {use.bytes} of 65536 bytes of their texts), and "
-        "nothing in it is released: end the processes of the state, remove its file, and open it with more (handles=...)"
+        "nothing in it is released: note its kills and markets, which go with it, end the processes of the state, remove "
+        "its file, and open it with more (handles=...)"
     )
     desk.revoke(known)
     assert desk.decide(admit(desk, "known"), "view", 'Photo::"p2"').code != "UNKNOWN_SESSION"
@@ -224,8 +225,9 @@ def test_commands_say_how_full_it_is_and_warn_once_it_nearly_is(state: Path) -> 
     use = register(desk)
     warning = (
         f"warning: the state's register of uids is 90 % full (231 of 256 uids, {use.bytes:,} of 65,536 bytes) and nothing "
-        "in it is released: once it is full, nobody is admitted whom it does not know; end the state's processes, remove "
-        "its file, and open it with more (handles=)\n"
+        "in it is released: once it is full, nobody is admitted whom it does not know; note its kills and markets (`ztfast "
+        "kill list --json`, `ztfast market list --json`), end the state's processes, remove its file, open it with more "
+        "(handles=), and make those again\n"
     )
     who = ("--by", "eve", "--reason", "a test", "--state", str(state))
     for command in (

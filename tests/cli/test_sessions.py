@@ -207,7 +207,7 @@ def test_what_changes_nothing_is_an_error(desk: Desk) -> None:
     ann.revoke()
     for arguments, code, says in (
         ([ANN], 1, "no session was revoked"),
-        ([hex(ann.id)], 1, "it is revoked"),
+        ([hex(ann.id)], 1, "is revoked: nothing of it can be changed"),
         (['User::"nobody"'], 1, "no session was revoked"),
         (["--ground", "nothing"], 1, "no session was revoked"),
         (["0x123456789"], 1, "no session with this id"),

@@ -26,6 +26,20 @@ NEARER = "an_end_that_moves_nearer_prolongs_no_session_meanwhile"
 
 MUTANTS = (
     Mutant(
+        "a state's time is each process's own",
+        "live/src/state.rs",
+        "own.load(Ordering::Acquire).max(self.control().callers_ns.load(Ordering::Acquire))",
+        "own.load(Ordering::Acquire)",
+        Python("tests/api/test_callers_clock.py"),
+    ),
+    Mutant(
+        "engines of any clock share a state",
+        "live/src/state.rs",
+        "if (header.clock == CALLERS) != matches!(clock, Clock::Caller(_)) {",
+        "if header.clock > CALLERS {",
+        Python("tests/api/test_callers_clock.py"),
+    ),
+    Mutant(
         "sessions of another engine: ids have nothing that cannot be guessed",
         SESSIONS,
         "let tag = spare.random.next()? & !self.mask & !STATUS_MASK;",

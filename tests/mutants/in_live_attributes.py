@@ -6,6 +6,27 @@ LIVE = Python("tests/api/test_live_attributes.py")
 
 MUTANTS = (
     Mutant(
+        "live attributes: a gate with texts decides as one with numbers",
+        "engine/src/gate.rs",
+        "self.spec.live && self.shared.has_coarse_clock() && path == Some(LivePath::Numbers)",
+        "self.spec.live && self.shared.has_coarse_clock() && path.is_some()",
+        LIVE,
+    ),
+    Mutant(
+        "live attributes: the system's clock bounds the age of proofs for all engines",
+        "engine/src/gate.rs",
+        "self.spec.live && self.shared.has_coarse_clock() && path",
+        "self.spec.live && path",
+        Python("tests/api/test_callers_clock.py"),
+    ),
+    Mutant(
+        "live attributes: a proof from the future is old, and one of long ago new",
+        "live/src/proof.rs",
+        "if to_ns < from_ns { 0 }",
+        "if to_ns > from_ns { 0 }",
+        Rust("live/src/proof.rs", "proof::tests"),
+    ),
+    Mutant(
         "live attributes: an absent one is the caller's last value",
         "engine/src/live_attributes.rs",
         "(1..4).map(of).collect()",

@@ -136,7 +136,7 @@ class Workload:
 
     def _beside(self, kills: int) -> tuple[ztfast.Gate, ztfast.Session, ztfast.EntityHandle]:
         """Prepare the request where so many other algorithms are killed."""
-        engine = ztfast.Engine(self.bundle)
+        engine = ztfast.Engine(self.bundle, sessions=16, handles=1024)
         session = engine.admit(ztfast.Identity('Algo::"a1"', not_after=math.inf))
         gate, resource = engine.prepare("order.new", "notional", "qty"), engine.resource('Instrument::"i1"')
         for number in range(2, 2 + kills):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -23,11 +22,13 @@ from ztfast.cli.states import (
     having_id,
     is_id,
     moment,
+    now,
     opened,
     parsed,
     said,
     shortened,
     span,
+    time_of,
     warn_of_scope,
 )
 from ztfast.errors import ReleaseError
@@ -132,9 +133,11 @@ def kill_command(
         raise UsageError(
             f"{brief(scope)}: an action is no scope: `ztfast kill {FIRM} --action ACTION --bundle FILE` stops it"
         )
-    end = end_of(until, length)
+    end, lasts = end_of(until, length)
     types = () if isinstance(of, str) else (of.type,)
     engine = opened(state, role="authority", group=group, bundle=bundle, types=types)
+    if lasts is not None:
+        end = now(engine) + lasts
     actions = ALL_ACTIONS if all_actions else action or None
     made = engine.kill(of, actions, **who, until=end, two_persons=two_persons)
     if not isinstance(of, str):
@@ -203,7 +206,8 @@ def list_command(state: State, group: Group = None, as_json: Json = False) -> No
 
     [dim]ztfast kill list --state /run/ztfast/desk[/]
     """
-    kills = opened(state, role="decide", group=group).kills()
+    engine = opened(state, role="decide", group=group)
+    kills, at = engine.kills(), now(engine)
     if as_json:
         json_out({"kills": [converted(each) for each in kills]})
         return
@@ -211,7 +215,7 @@ def list_command(state: State, group: Group = None, as_json: Json = False) -> No
         made = table("", "id", "scope", "stopped", "by", "reason", "since", "left", "release", right=8)
         made.title = None
         for each in kills:
-            left = "" if each.until is None else span(each.until - time.time())
+            left = "" if each.until is None else span(each.until - at)
             release = "" if not each.two_persons else f"asked by {each.asked_by}" if each.asked_by else "two persons"
             made.add_row(
                 shortened(each.id),
@@ -251,16 +255,16 @@ def named(target: str, kills: list[Kill]) -> Kill:
     return found[0]
 
 
-def end_of(until: str | None, length: str | None) -> float | str | None:
-    """Return the end of a kill: a text with a time, or epoch seconds."""
+def end_of(until: str | None, length: str | None) -> tuple[float | None, int | None]:
+    """Return the end of a kill in epoch seconds, or how many seconds it lasts, or neither."""
     if until is not None and length is not None:
         raise UsageError("--until and --for both say when it ends: give one of them")
     if length is None:
-        return until
+        return None if until is None else time_of("--until", until), None
     read = LENGTH.fullmatch(length.strip().lower())
     if read is None or not int(read[1]):
         raise UsageError(f"--for {brief(length)}: wanted a length of time, as 30s, 15m, 2h or 1d")
-    return time.time() + int(read[1]) * SECONDS[read[2]]
+    return None, int(read[1]) * SECONDS[read[2]]
 
 
 def stopped(kill: Kill) -> str:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -27,6 +26,7 @@ from ztfast.cli.states import (
     is_id,
     matching,
     moment,
+    now,
     opened,
     parsed,
     said,
@@ -117,7 +117,7 @@ def list_command(
         json_out({"sessions": [converted(info, ids) for info in listed], "register": register})
         return
     if listed:
-        unfolded(tabled(listed[:MOST], ids))
+        unfolded(tabled(listed[:MOST], ids, now(engine)))
     if len(listed) > MOST:
         say(f"and {number(len(listed) - MOST)} more: --json lists all of them")
     counts = Counter(info.status for info in listed)
@@ -140,7 +140,8 @@ def show_command(state: State, target: Target, ids: Ids = False, group: Group = 
 
     [dim]ztfast session show --state /run/ztfast/desk 0x2aef0f[/]
     """
-    found = matching(target, opened(state, role="decide", group=group))
+    engine = opened(state, role="decide", group=group)
+    found = matching(target, engine)
     if found is None:
         raise SessionError(f"{brief(target)}: it has no session: `ztfast session list` shows those that there are")
     if as_json:
@@ -149,7 +150,7 @@ def show_command(state: State, target: Target, ids: Ids = False, group: Group = 
     for position, info in enumerate(found):
         if position:
             console.print()
-        show(info, ids)
+        show(info, ids, now(engine))
 
 
 @session.command("revoke")
@@ -227,9 +228,10 @@ class Choice:
             return
         if is_id(target):
             found = matching(target, engine) or []
-            # Finding it raises if it is over.
-            self.what = engine.session(found[0].id)
             self.named = f"session {shortened(found[0].id)} of {found[0].principal}"
+            if found[0].status in ("revoked", "expired"):
+                raise SessionError(f"{self.named} is {found[0].status}: nothing of it can be changed any more")
+            self.what = engine.session(found[0].id)
         else:
             self.what = parsed(target)
             self.named = str(self.what)
@@ -261,9 +263,8 @@ class Choice:
         )
 
 
-def tabled(sessions: Iterable[SessionInfo], ids: bool) -> Table:
-    """Make the table of sessions. Columns in which nothing stands are left out."""
-    now = time.time()
+def tabled(sessions: Iterable[SessionInfo], ids: bool, at: float) -> Table:
+    """Make the table of sessions at a time. Columns in which nothing stands are left out."""
     columns: dict[str, list[str | Text]] = {}
     for info in sessions:
         cells: dict[str, str | Text] = {
@@ -277,7 +278,7 @@ def tabled(sessions: Iterable[SessionInfo], ids: bool) -> Table:
             "channel": info.channel if info.channel and info.channel != USUAL else "",
             "region": info.region or "",
             "for": "" if info.on_behalf_of is None else str(info.on_behalf_of),
-            "left": left(info, now),
+            "left": left(info, at),
             "admitted": moment(info.admitted),
         }
         for name, cell in cells.items():
@@ -302,8 +303,8 @@ def left(info: SessionInfo, now: float) -> str:
     return span(info.not_after - now)
 
 
-def show(info: SessionInfo, ids: bool) -> None:
-    """Print all that is known about a session."""
+def show(info: SessionInfo, ids: bool, at: float) -> None:
+    """Print all that is known about a session at a time."""
     say((f"session {shortened(info.id, ids)}", "bold"), "  ", (info.status, STATUSES[info.status]))
     rows = {
         "principal": str(info.principal),
@@ -318,7 +319,7 @@ def show(info: SessionInfo, ids: bool) -> None:
         "admitted": moment(info.admitted),
         "valid from": moment(info.not_before) if info.not_before > 0 else "",
         "valid until": moment(info.not_after) or "no end",
-        "time left": left(info, time.time()),
+        "time left": left(info, at),
         "by": info.by or "",
         "because": info.reason or "",
         "since": moment(info.since),

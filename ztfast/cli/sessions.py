@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Annotated
 
 import typer
 
 from ztfast.cli.output import Json, UsageError
 from ztfast.cli.session import Choice, Chosen, Ground
-from ztfast.cli.states import BundleFile, By, Owned, Reason, State, opened, said
-from ztfast.identities import epoch_seconds
+from ztfast.cli.states import BundleFile, By, Owned, Reason, State, now, opened, said, time_of
 from ztfast.shown import brief
 from ztfast.telling import presented
 
@@ -50,13 +48,14 @@ def renew_command(
     [dim]ztfast session renew 'Algo::"a7"' --not-after never --by ann --reason 'on duty' --state /run/ztfast/desk[/]
     """
     who = said(by, reason)
-    end = math.inf if not_after == NO_END else not_after
-    if epoch_seconds("not_after", end) <= time.time():
+    end = math.inf if not_after == NO_END else time_of("--not-after", not_after, f", or {NO_END!r}")
+    engine = opened(state, role="authority", group=group, bundle=bundle)
+    if end <= now(engine):
         raise UsageError(
             f"--not-after {brief(not_after)}: this time is over, and the sessions would end for ever: `ztfast session "
             "revoke` ends them"
         )
-    chosen = Choice(target, ground, opened(state, role="authority", group=group, bundle=bundle))
+    chosen = Choice(target, ground, engine)
     count = chosen.engine.renew(chosen.what, ground=ground, not_after=end, **who)
     chosen.report("renewed", count, bundle is not None, who, as_json)
 
@@ -91,8 +90,9 @@ def present_command(
     who = said(by, reason)
     if factor is None and assurance is None and risk is None and at is None:
         raise UsageError("say what was proved: give --factor, --assurance, --risk or --at")
+    proved = None if at is None else time_of("--at", at)
     chosen = Choice(target, ground, opened(state, role="authority", group=group, bundle=bundle))
     count = chosen.engine.present(
-        chosen.what, ground=ground, factors=factor, assurance=assurance, risk=risk, at=at, **who
+        chosen.what, ground=ground, factors=factor, assurance=assurance, risk=risk, at=proved, **who
     )
     chosen.report(presented(factor, at, assurance, risk), count, bundle is not None, who, as_json)

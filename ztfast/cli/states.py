@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import shlex
 import time
 from collections.abc import Iterable
@@ -18,7 +19,8 @@ import typer
 from ztfast.bundle import Bundle, compile
 from ztfast.cli.output import UsageError, errors, number, say
 from ztfast.engine import Engine
-from ztfast.errors import ClockError, Error, SessionError, StateError, UidError
+from ztfast.errors import ArgumentError, ClockError, Error, SessionError, StateError, UidError
+from ztfast.identities import epoch_seconds
 from ztfast.reports import SessionInfo
 from ztfast.shown import brief, name_of, one_line
 from ztfast.sources import Text
@@ -26,7 +28,7 @@ from ztfast.uid import Uid
 
 __all__ = [
     "BundleFile", "By", "Group", "Owned", "Reason", "State", "count_of", "enough", "having_id", "is_id", "matching",
-    "moment", "opened", "parsed", "said", "shortened", "span", "warn_of_scope",
+    "moment", "now", "opened", "parsed", "said", "shortened", "span", "time_of", "warn_of_scope",
 ]  # fmt: skip
 
 
@@ -60,7 +62,7 @@ Owned = Annotated[
     typer.Option(
         "--group",
         help="The group, by name or number, whose members may read the state. Only the state's own user may change it, "
-        "not even root: run the command as that user (sudo -u USER).",
+        "not even root: run the command as that user (sudo -u USER), with --state.",
         show_default=False,
     ),
 ]
@@ -79,6 +81,10 @@ SHOWN = 6
 """The hexadecimal digits of a session's id that are shown."""
 NEARLY_FULL = 0.9
 """The part of the register from which on commands warn."""
+GROUP = re.compile(r"[0-9]{1,10}")
+"""The number of a group."""
+SECONDS = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
+"""Epoch seconds, as scripts give them."""
 LEAST = 4
 """The least hexadecimal digits that name a session or a kill."""
 
@@ -114,10 +120,8 @@ def opened(
         raise StateError(f"{where}: cannot look for a state there: {error.strerror}") from None
     loaded = declaring(types) if bundle is None else Bundle.load(bundle)
     # Nothing is decided here, so nothing needs to be in memory beforehand.
-    trusted = int(group) if group is not None and group.isdecimal() else group
-    open_by = partial(
-        Engine, loaded, state=state, role=role, state_group=trusted, make_state=False, prefault=False
-    )
+    trusted = int(group) if group is not None and GROUP.fullmatch(group) else group
+    open_by = partial(Engine, loaded, state=state, role=role, state_group=trusted, make_state=False, prefault=False)
     try:
         engine = open_by()
     except ClockError:
@@ -130,14 +134,15 @@ def opened(
 def warn_of_register(engine: Engine) -> None:
     """Print a warning if the register of uids is nearly full."""
     use = engine.register
-    if use is None or use.full <= NEARLY_FULL:
+    if use is None or use.full < NEARLY_FULL:
         return
     counts = f"{number(use.uids)} of {number(use.max_uids)} uids, {number(use.bytes)} of {number(use.max_bytes)} bytes"
     say(
         ("warning: ", "bold yellow"),
         f"the state's register of uids is {math.floor(use.full * 100)} % full ({counts}) and nothing in it is "
-        "released: once it is full, nobody is admitted whom it does not know; end the state's processes, remove its "
-        "file, and open it with more (handles=)",
+        "released: once it is full, nobody is admitted whom it does not know; note its kills and markets (`ztfast kill "
+        "list --json`, `ztfast market list --json`), end the state's processes, remove its file, open it with more "
+        "(handles=), and make those again",
         to=errors,
     )
 
@@ -187,6 +192,31 @@ def said(by: str, reason: str) -> dict[str, str]:
         if not text.strip():
             raise UsageError(f"{option}: wanted a text that says {'who' if option == '--by' else 'why'}; got none")
     return {"by": by.strip(), "reason": reason.strip()}
+
+
+def now(engine: Engine) -> float:
+    """Return the time of a state, in epoch seconds: the system's, or the latest that an authority was given."""
+    try:
+        return engine.set_time(-(1 << 63)) / 1e9
+    except ArgumentError:
+        return time.time()
+
+
+def time_of(option: str, given: str, otherwise: str = "") -> float:
+    """Return the epoch seconds of a time that an option gives.
+
+    Raises:
+        UsageError: if it is none, or has no time zone; ``otherwise`` is what else may be given.
+
+    >>> time_of("--until", "2026-11-27T18:00:00+00:00"), time_of("--until", "1795802400")
+    (1795802400.0, 1795802400.0)
+    """
+    wanted = f"{option} {brief(given)}: wanted a time with its zone, as 2026-11-27T18:00:00+00:00{otherwise}"
+    try:
+        return epoch_seconds(option, float(given) if SECONDS.fullmatch(given) else datetime.fromisoformat(given))
+    except (ValueError, OverflowError) as error:
+        # A time in another unit has a message of its own.
+        raise UsageError(str(error) if SECONDS.fullmatch(given) else wanted) from None
 
 
 def shortened(id: int, whole: bool = False) -> str:

@@ -3,6 +3,7 @@
 use crate::batch::Batch;
 use crate::binding::{Argument, Binding, GateSpec};
 use crate::exit::{Decision, leave};
+use crate::live_attributes::LivePath;
 use crate::mailbox::Mailbox;
 use crate::memo::Memo;
 use crate::shared::Shared;
@@ -40,6 +41,8 @@ pub struct Gate {
     /// The version of the newest snapshot for which a decision need not call [`Gate::catch_up`], unless something is
     /// killed: that of the gate's own. [`NEVER`] while a call is under way, and always if the arguments need a call.
     pub(crate) expected: u64,
+    /// The same of a gate that adds live attributes, all of them numbers, and reads the usual clock; [`NEVER`] of others.
+    pub(crate) expected_live: u64,
     pub(crate) call: Call,
     /// Whether some arguments are texts, entities, sets or addresses. Then each decision needs a call of its own.
     looks_up: bool,
@@ -73,8 +76,9 @@ impl Gate {
     ) -> Self {
         let looks_up = spec.call_brings() != Brings::Nothing;
         let has_own_path = !shared.has_coarse_clock() || spec.live;
-        Self {
-            expected: if looks_up || has_own_path { NEVER } else { snapshot.version },
+        let mut gate = Self {
+            expected: NEVER,
+            expected_live: NEVER,
             call: Call::None,
             looks_up,
             has_own_path,
@@ -88,7 +92,9 @@ impl Gate {
             brought,
             memo,
             memory,
-        }
+        };
+        gate.expect_the_usual();
+        gate
     }
 
     /// Return whether a decision needs no call, none was begun, and nothing is new or killed.
@@ -150,7 +156,7 @@ impl Gate {
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn begin(&mut self) {
         self.refresh();
-        self.expected = NEVER;
+        (self.expected, self.expected_live) = (NEVER, NEVER);
         self.call = Call::Begun;
         self.brought.clear();
     }
@@ -402,12 +408,18 @@ impl Gate {
             self.take_newest();
         }
         self.call = Call::None;
-        self.expected = self.usual_version();
+        self.expect_the_usual();
     }
 
-    /// Return the version for which the next decision need not call [`Self::catch_up`].
-    fn usual_version(&self) -> u64 {
-        if self.looks_up || self.has_own_path { NEVER } else { self.snapshot.version }
+    /// Expect the gate's own version, if the next decision then need not call [`Self::catch_up`].
+    fn expect_the_usual(&mut self) {
+        let version = self.snapshot.version;
+        let is_live = || {
+            let path = self.binding.as_ref().map(|binding| binding.live_path);
+            self.spec.live && self.shared.has_coarse_clock() && path == Some(LivePath::Numbers)
+        };
+        self.expected = if self.looks_up || self.has_own_path { NEVER } else { version };
+        self.expected_live = if !self.looks_up && is_live() { version } else { NEVER };
     }
 
     /// Handle what the hot path does not expect: a call was begun or is missing, there is a newer snapshot, or
@@ -444,7 +456,7 @@ impl Gate {
             }
         };
         self.call = Call::None;
-        self.expected = self.usual_version();
+        self.expect_the_usual();
         if let Some(code) = self.killed(now_ns, session, resource) {
             return Some(code);
         }

@@ -64,12 +64,29 @@ impl QuietGate<'_> {
     }
 }
 
+/// As [`QuietGate`], a gate that adds live attributes, all of which are numbers.
+#[must_use]
+pub struct QuietLiveGate<'g>(&'g mut Gate);
+
+impl QuietLiveGate<'_> {
+    /// Decide: [`Code::Allow`], or the code of the denial.
+    #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
+    #[inline]
+    pub fn allows(self, session: SessionId, resource: Handle, values: &[i64]) -> Decision {
+        let code = self.0.decide_live_now(session, resource, values);
+        leave(code)
+    }
+}
+
 impl Gate {
     /// Decide: [`Code::Allow`], or the code of the denial.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
     pub fn allows(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Decision {
-        match self.quiet() {
+        if let Some(gate) = self.quiet() {
+            return gate.allows(session, resource, values);
+        }
+        match self.quiet_live() {
             Some(gate) => gate.allows(session, resource, values),
             None => self.allows_otherwise(session, resource, values),
         }
@@ -83,7 +100,14 @@ impl Gate {
         (self.shared.disquiet(self.expected) == 0).then_some(QuietGate(self))
     }
 
-    /// Decide as [`Self::allows`] does, where [`Self::quiet`] returns `None`.
+    /// As [`Self::quiet`], for decisions with live attributes that are numbers.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
+    pub fn quiet_live(&mut self) -> Option<QuietLiveGate<'_>> {
+        (self.shared.disquiet(self.expected_live) == 0).then_some(QuietLiveGate(self))
+    }
+
+    /// Decide as [`Self::allows`] does, where [`Self::quiet`] and [`Self::quiet_live`] return `None`.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
     pub fn allows_otherwise(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Decision {

@@ -69,7 +69,7 @@ pub use engine::{Engine, StaleGates, Swap, SwapError};
 pub use evaluate::SessionRequest;
 pub use exit::Decision;
 pub use gate::Gate;
-pub use hot::QuietGate;
+pub use hot::{QuietGate, QuietLiveGate};
 pub use kills::{KillError, KillRequest, ToStop};
 pub use live::{LiveValues, MarketSlot};
 pub use options::{ClockKind, EngineError, EngineOptions, MemoryUse};

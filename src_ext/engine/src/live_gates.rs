@@ -1,7 +1,7 @@
 //! Decisions of gates whose actions have live attributes.
 
 use crate::checks::Answers;
-use crate::decide::{EffectByAnswers, Sink};
+use crate::decide::{EffectByAnswers, EffectOnly, Sink};
 use crate::gate::Gate;
 use crate::live::{Filler, MOST_VALUES};
 use crate::live_attributes::{FEW, LivePath};
@@ -17,6 +17,13 @@ const ANSWERS: u8 = 1;
 const KEPT: u8 = 2;
 
 impl Gate {
+    /// Decide by the usual clock where the live attributes are numbers.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // for few callers
+    pub(crate) fn decide_live_now(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Code {
+        self.by_live::<FEW, NUMBERS, _>(monotonic_ns(), session, resource, values, &mut EffectOnly)
+    }
+
     /// Decide for a session by the caller's values and the live attributes. The session's slot is read once, and once
     /// more if the gate's table leaves the decision to a walk.
     #[inline(never)]
@@ -41,7 +48,7 @@ impl Gate {
     /// Decide where the live attributes are numbers, which name policies as a caller's do.
     #[inline(never)]
     fn by_numbers<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
-        self.by_live::<FEW, NUMBERS, N>(session, resource, values, sink)
+        self.by_live::<FEW, NUMBERS, N>(self.live_now_ns(), session, resource, values, sink)
     }
 
     /// Decide where some live attributes are texts or sets, or the gate has no table, or does not fit the bundle.
@@ -62,19 +69,26 @@ impl Gate {
     /// Decide by the answers of live attributes, where no more is asked of them.
     #[inline(never)]
     fn by_few_answers<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
-        self.by_live::<FEW, ANSWERS, N>(session, resource, values, sink)
+        self.by_live::<FEW, ANSWERS, N>(self.live_now_ns(), session, resource, values, sink)
     }
 
     #[inline(never)]
     fn by_many_answers<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
-        self.by_live::<MOST_VALUES, ANSWERS, N>(session, resource, values, sink)
+        self.by_live::<MOST_VALUES, ANSWERS, N>(self.live_now_ns(), session, resource, values, sink)
     }
 
     /// Decide by all values, as programs read them.
     #[cold]
     #[inline(never)]
     fn by_live_values<N: Sink>(&mut self, session: SessionId, resource: Handle, values: &[i64], sink: &mut N) -> Code {
-        self.by_live::<MOST_VALUES, KEPT, N>(session, resource, values, sink)
+        self.by_live::<MOST_VALUES, KEPT, N>(self.live_now_ns(), session, resource, values, sink)
+    }
+
+    /// Return the time of the decision. The usual clock is read in place, which takes less than a call.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
+    fn live_now_ns(&self) -> i64 {
+        if self.shared.has_coarse_clock() { monotonic_ns() } else { self.shared.now_ns() }
     }
 
     /// Decide where the caller's values and the live attributes are at most `MOST`. `HOW` says in which way the live
@@ -83,13 +97,12 @@ impl Gate {
     #[allow(clippy::inline_always)] // one function for each size
     fn by_live<const MOST: usize, const HOW: u8, N: Sink>(
         &mut self,
+        now_ns: i64,
         session: SessionId,
         resource: Handle,
         values: &[i64],
         sink: &mut N,
     ) -> Code {
-        // The usual clock is read in place, which takes less than a call.
-        let now_ns = if self.shared.has_coarse_clock() { monotonic_ns() } else { self.shared.now_ns() };
         let Some((principal, fields)) = self.shared.sessions.valid_live(session, now_ns) else {
             return self.shared.why(session, now_ns);
         };

@@ -76,7 +76,8 @@ pub enum HandleError {
     /// The register that processes share is full.
     #[error(
         "the state's register of uids is full ({} of {} uids, {} of {} bytes of their texts), and nothing in it is \
-         released: end the processes of the state, remove its file, and open it with more (handles=...)",
+         released: note its kills and markets, which go with it, end the processes of the state, remove its file, and \
+         open it with more (handles=...)",
         .0.uids.0, .0.uids.1, .0.bytes.0, .0.bytes.1
     )]
     RegisterFull(RegisterUse),

@@ -55,7 +55,7 @@ impl Proof {
     pub const fn unpack(word: u64, scale: Scale) -> Self {
         let at = word & LAST;
         Self {
-            at_ns: if at == NEVER { i64::MIN } else { scale.base_ns.saturating_add(at as i64 * scale.unit_ns) },
+            at_ns: if at == NEVER { i64::MIN } else { scale.time_of(at) },
             factors: (word >> TIME_BITS) as u32 & ((1 << MAX_FACTORS) - 1),
             assurance: (word >> 54) as u8 & MAX_ASSURANCE,
             risk: (word >> 57) as u8 & 0x7F,
@@ -71,8 +71,7 @@ impl Proof {
         if at == NEVER {
             return i64::MAX;
         }
-        let age = now_ns.saturating_sub(scale.base_ns.saturating_add(at as i64 * scale.unit_ns)) / MS;
-        if age < 0 { 0 } else { age }
+        elapsed_ms(scale.time_of(at), now_ns)
     }
 
     /// Return how long ago the proof was given, in milliseconds; `i64::MAX` if it never was.
@@ -82,9 +81,15 @@ impl Proof {
         if self.at_ns == i64::MIN {
             return i64::MAX;
         }
-        let age = now_ns.saturating_sub(self.at_ns) / MS;
-        if age < 0 { 0 } else { age }
+        elapsed_ms(self.at_ns, now_ns)
     }
+}
+
+/// Return the milliseconds from a time to another one; 0 if that is before.
+#[inline(always)]
+#[allow(clippy::inline_always, clippy::cast_sign_loss, clippy::cast_possible_wrap)] // the difference fits, unsigned
+const fn elapsed_ms(from_ns: i64, to_ns: i64) -> i64 {
+    if to_ns < from_ns { 0 } else { (to_ns.wrapping_sub(from_ns) as u64 / MS as u64) as i64 }
 }
 
 /// How a word holds the time of a proof.
@@ -100,6 +105,13 @@ impl Scale {
     #[must_use]
     pub const fn of_state(base_ns: i64) -> Self {
         Self { base_ns, unit_ns: UNIT }
+    }
+
+    /// Return the time, in nanoseconds, that a word holds in so many units. It fits, because it was packed.
+    #[inline(always)]
+    #[allow(clippy::inline_always, clippy::cast_possible_wrap)] // on the path of decisions; the word's bits are few
+    const fn time_of(self, units: u64) -> i64 {
+        self.base_ns.wrapping_add((units as i64).wrapping_mul(self.unit_ns))
     }
 
     /// Return the scale under the caller's clock: seconds since the epoch.
@@ -136,6 +148,16 @@ mod tests {
         }
         assert_eq!(Proof::unpack(0, scale), Proof { at_ns: i64::MIN, ..Proof::default() });
         assert_eq!(Proof::age_ms_of(0, scale, i64::MAX), i64::MAX);
+    }
+
+    #[test]
+    fn what_elapsed_fits_between_any_two_times() {
+        for from_ns in [i64::MIN, -1, 0, NOW, i64::MAX] {
+            for to_ns in [i64::MIN, -1, 0, NOW, i64::MAX] {
+                let exact = (i128::from(to_ns) - i128::from(from_ns)).max(0) / i128::from(MS);
+                assert_eq!(i128::from(elapsed_ms(from_ns, to_ns)), exact, "{from_ns} {to_ns}");
+            }
+        }
     }
 
     #[test]

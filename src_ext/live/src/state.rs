@@ -294,13 +294,13 @@ impl State {
             return Err(StateError::Clock { path, why });
         }
         let layout = layout.ok_or_else(|| {
-            refused("another build of ztfast laid this state out: end its processes and remove the file".to_owned())
+            refused("another build of ztfast laid this state out: end its processes and remove the file, with which its kills and markets go".to_owned())
         })?;
         for (name, wanted, has) in [("sessions", wanted.0, capacity.sessions), ("handles", wanted.1, capacity.uids)] {
             if let Some(wanted) = wanted.filter(|&wanted| wanted != has) {
                 let why = format!(
                     "this state was made with {name}={has}, and {wanted} are wanted: leave {name}= out, or end its \
-                     processes and remove the file"
+                     processes and remove the file, with which its kills and markets go"
                 );
                 return Err(refused(why));
             }
@@ -317,7 +317,7 @@ impl State {
                 if file.get().map(|file| at.check_owners(file)).transpose()? != Some(header.owners) {
                     let why =
                         "this is not the file that was made with the state, so that its processes would not exclude \
-                               each other: end them and remove both files"
+                               each other: end them and remove both files, with which kills and markets go"
                             .to_owned();
                     return Err(StateError::Refused { path, why });
                 }
@@ -651,7 +651,10 @@ impl Directory<'_> {
     fn open_owners(&self, flags: OFlags) -> Result<File, StateError> {
         let file = self.open_file(OWNERS, OFlags::RDWR | flags)?;
         file.ok_or_else(|| {
-            self.refused("the file `owners` of this state is gone: end its processes and remove the file `state`")
+            self.refused(
+                "the file `owners` of this state is gone: end its processes and remove the file `state`, with which its \
+                 kills and markets go",
+            )
         })
     }
 
@@ -685,13 +688,19 @@ impl Directory<'_> {
             return refused("this is not a state of ztfast: give another directory");
         };
         if header.version != VERSION || header.slot_layout != LAYOUT {
-            return refused("another version of ztfast made this state: end its processes and remove the file");
+            return refused(
+                "another version of ztfast made this state: end its processes and remove the file, with which its kills and markets go",
+            );
         }
         if header.hash != hash(&header) {
-            return refused("the state's header was changed: end its processes and remove the file");
+            return refused(
+                "the state's header was changed: end its processes and remove the file, with which its kills and markets go",
+            );
         }
         if about.len() != header.size {
-            return refused("the state is not as long as when it was made: end its processes and remove the file");
+            return refused(
+                "the state is not as long as when it was made: end its processes and remove the file, with which its kills and markets go",
+            );
         }
         if about.nlink() != 1 {
             return refused("the file has another name too (a hard link): give the directory in which it was made");
@@ -703,7 +712,10 @@ impl Directory<'_> {
             return refused("the system does not tell which boot this is (/proc/sys/kernel/random/boot_id)");
         }
         if header.boot != boot() {
-            return refused("the state was made before the machine started: its sessions are over, so remove the file");
+            return refused(
+                "the state was made before the machine started, and its sessions, kills and markets ended with that: remove the \
+                 file, and make kills again that are still needed",
+            );
         }
         Ok(Some((file, header)))
     }

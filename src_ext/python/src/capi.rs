@@ -20,7 +20,7 @@ use ztfast_bundle::ValueType;
 use ztfast_embed::{ABI_VERSION, ANY_AGE, Api, CAPSULE, Kind, RawBatch, RawColumn, RawGate, Status};
 use ztfast_engine::{
     Batch, Code, Column, Decision, Determining, EntityError, Gate, Handle, MOST_PASSED, PrepareError, Principals,
-    QuietGate, SessionId,
+    QuietGate, QuietLiveGate, SessionId,
 };
 
 #[allow(clippy::cast_possible_truncation)] // a table of some pointers
@@ -71,17 +71,27 @@ unsafe extern "C" fn allows(gate: *mut RawGate, session: u64, resource: u64, dat
     // SAFETY: the header demands NULL, or a live gate that no other thread uses during the call; and `len` numbers.
     let (gate, values) = unsafe { (gate.cast::<Gate>().as_mut(), values(data, len)) };
     let (Some(gate), Some(values)) = (gate, values) else { return number(Decision::CORRUPT) };
-    // Both are functions of their own, so that neither kind of decision saves registers for the other one.
-    match gate.quiet() {
-        Some(gate) => allows_quietly(gate, SessionId(session), Handle(resource), values),
-        None => allows_otherwise(gate, SessionId(session), Handle(resource), values),
+    let (session, resource) = (SessionId(session), Handle(resource));
+    // Each is a function of its own, so that no kind of decision saves registers for another one.
+    if let Some(gate) = gate.quiet() {
+        return allows_quietly(gate, session, resource, values);
+    }
+    match gate.quiet_live() {
+        Some(gate) => allows_by_live(gate, session, resource, values),
+        None => allows_otherwise(gate, session, resource, values),
     }
 }
 
-// Only `allows` calls these two. As no panic leaves a C function, it can jump to them.
+// Only `allows` calls these. As no panic leaves a C function, it can jump to them.
 #[inline(never)]
 #[allow(improper_ctypes_definitions)]
 extern "C" fn allows_quietly(gate: QuietGate<'_>, session: SessionId, resource: Handle, values: &[i64]) -> u32 {
+    decided(|| gate.allows(session, resource, values))
+}
+
+#[inline(never)]
+#[allow(improper_ctypes_definitions)]
+extern "C" fn allows_by_live(gate: QuietLiveGate<'_>, session: SessionId, resource: Handle, values: &[i64]) -> u32 {
     decided(|| gate.allows(session, resource, values))
 }
 
