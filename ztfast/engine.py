@@ -536,6 +536,9 @@ def _json_list(text: str) -> str:
 
 
 def _id(session: Session) -> int:
+    # As nearly every call does.
+    if type(session) is Session:
+        return session.id
     if not plain.is_a(session, Session):
         raise ArgumentError(f"wanted a ztfast.Session, as Engine.admit returns; got {shown(session)}")
     return session.id
@@ -552,8 +555,11 @@ def _count(number: Any) -> int:
 def _dict(context: Mapping[Any, Any] | None) -> dict[Any, Any]:
     if context is None:
         return {}
+    # Nearly every call gives one of these.
+    if type(context) is dict:
+        return context
     if plain.is_a(context, dict):
-        return cast(dict[Any, Any], context)
+        return cast("dict[Any, Any]", context)
     wanted = f"wanted the context as a mapping of attributes to values; got {type(context).__qualname__}"
     if not plain.is_a(context, Mapping):
         raise ContextError(wanted)

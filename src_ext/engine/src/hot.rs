@@ -263,6 +263,10 @@ impl Gate {
             if answer == ANSWER_DEFAULT {
                 return Code::Default;
             }
+            // Where there are more than ranges, the walk without a request would give up.
+            if !lines.is_box(cell) {
+                return self.slow_path(entities, values, 0, Code::Default, sink);
+            }
             return self.layers(entities, classes, values, sink);
         }
         if cell >= FIRST_GRID {

@@ -239,6 +239,12 @@ impl Lines {
         self.read(number).map_or(NO_POLICY, |(head, _)| (head[1] >> 32) as u32)
     }
 
+    /// Return whether a cell's line has intervals and nothing else.
+    #[inline]
+    pub fn is_box(&self, cell: u32) -> bool {
+        self.read(number_of(cell)).is_some_and(|(head, _)| head[0] >> 16 == 0)
+    }
+
     /// Return a line, if intervals and inequalities in 64 bits alone decide.
     pub fn plain(&self, number: usize) -> Option<PlainLine<'_>> {
         let ([head, link], intervals) = self.read(number)?;

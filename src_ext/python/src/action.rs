@@ -81,10 +81,13 @@ pub(crate) fn find_action_number(
     } else {
         // An action's id may read like the uid of another action: the name then refers to both.
         let mut found = find(None, action);
-        match uid::split(py, action) {
-            Ok((ty, id)) => found.extend(find(Some(ty), &id)),
-            Err(wrong) if found.is_empty() && action.contains("::") => return Err(wrong),
-            Err(_) => {}
+        // Any other text is no uid, and Cedar's parser takes long to say so.
+        if action.contains("::") {
+            match uid::split(py, action) {
+                Ok((ty, id)) => found.extend(find(Some(ty), &id)),
+                Err(wrong) if found.is_empty() => return Err(wrong),
+                Err(_) => {}
+            }
         }
         found
     };
