@@ -9,6 +9,7 @@ TESTS = "live/src/sessions/tests.rs"
 SLOT = "live/src/slot.rs"
 REUSE = "live/src/sessions/reuse.rs"
 STATE = "live/src/state.rs"
+FILES = "live/src/state/files.rs"
 OWNERSHIP = "live/src/ownership.rs"
 REGISTER = "live/src/register.rs"
 OWNERS = "live/src/owners.rs"
@@ -27,14 +28,14 @@ NEARER = "an_end_that_moves_nearer_prolongs_no_session_meanwhile"
 MUTANTS = (
     Mutant(
         "a state's time is each process's own",
-        "live/src/state.rs",
+        STATE,
         "own.load(Ordering::Acquire).max(self.control().callers_ns.load(Ordering::Acquire))",
         "own.load(Ordering::Acquire)",
         Python("tests/api/test_callers_clock.py"),
     ),
     Mutant(
         "engines of any clock share a state",
-        "live/src/state.rs",
+        STATE,
         "if (header.clock == CALLERS) != matches!(clock, Clock::Caller(_)) {",
         "if header.clock > CALLERS {",
         Python("tests/api/test_callers_clock.py"),
@@ -463,21 +464,21 @@ MUTANTS = (
     ),
     Mutant(
         "a copy of a state is taken for the state",
-        STATE,
+        FILES,
         "if about.ino() != header.inode {",
         "if about.ino() == 0 {",
         Rust(SHARED, "a_file_that_is_not_the_state_is_refused_with_a_reason"),
     ),
     Mutant(
         "a state that was cut or grew is opened",
-        STATE,
+        FILES,
         "if about.len() != header.size {",
         "if about.len() < header.size / 2 {",
         Rust(SHARED, "a_file_that_is_not_the_state_is_refused_with_a_reason"),
     ),
     Mutant(
         "a state of another boot is opened",
-        STATE,
+        FILES,
         "if header.boot != boot() {",
         "if header.boot == [0; 16] {",
         Rust(SHARED, "a_state_of_another_boot_or_size_is_refused"),
@@ -493,7 +494,7 @@ MUTANTS = (
         "a state that was removed is made anew by who may not make one",
         STATE,
         "(None, None) => return Err(at.refused(NO_STATE)),",
-        "(None, None) => at.make(Capacity { sessions: 8, uids: 64 })?,",
+        "(None, None) => at.make(Capacity { sessions: 8, uids: 64 }, &clock)?,",
         Rust(SHARED, "without_a_capacity_no_state_is_made"),
     ),
     Mutant(

@@ -24,7 +24,7 @@ MUTANTS = (
         "live/src/proof.rs",
         "if to_ns < from_ns { 0 }",
         "if to_ns > from_ns { 0 }",
-        Rust("live/src/proof.rs", "proof::tests"),
+        Rust("live/src/proof.rs", "what_elapsed_fits_between_any_two_times"),
     ),
     Mutant(
         "live attributes: an absent one is the caller's last value",

@@ -41,7 +41,8 @@ pub struct Gate {
     /// The version of the newest snapshot for which a decision need not call [`Gate::catch_up`], unless something is
     /// killed: that of the gate's own. [`NEVER`] while a call is under way, and always if the arguments need a call.
     pub(crate) expected: u64,
-    /// The same of a gate that adds live attributes, all of them numbers, and reads the usual clock; [`NEVER`] of others.
+    /// The same of a gate that adds live attributes, all of them numbers, and reads the usual clock. [`NEVER`] of any
+    /// other gate.
     pub(crate) expected_live: u64,
     pub(crate) call: Call,
     /// Whether some arguments are texts, entities, sets or addresses. Then each decision needs a call of its own.

@@ -1,16 +1,20 @@
 //! What a state refuses, and what its processes see.
 
+use super::files::hash;
+use super::parts::Header;
 use super::*;
 use crate::numbers::{Handle, Place};
 use crate::proof::Proof;
 use crate::register::{MAX_UID, NoPlace};
 use crate::sessions::{AdmitError, Known, Notice, Sessions};
 use crate::slot::{Admission, SessionId, SessionStatus};
-use std::fs::Permissions;
+use rustix::fs::Mode;
+use std::fs::{File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32 as Counter;
 use std::time::Duration;
+use zerocopy::{FromBytes, IntoBytes};
 use ztfast_codes::Code;
 
 /// A directory of this test's own, which is removed with it.
