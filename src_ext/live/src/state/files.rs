@@ -160,8 +160,7 @@ impl Directory<'_> {
         if header.boot != boot() {
             return refused(
                 "the state was made before the machine started, and its sessions, kills and markets ended with that: \
-                    remove the \
-                 file, and make kills again that are still needed",
+                 remove the file, and make kills again that are still needed",
             );
         }
         Ok(Some((file, header)))
