@@ -83,9 +83,15 @@ impl Gate {
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[inline]
     pub fn allows(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Decision {
-        if let Some(gate) = self.quiet() {
-            return gate.allows(session, resource, values);
+        match self.quiet() {
+            Some(gate) => gate.allows(session, resource, values),
+            None => self.allows_unless_quiet(session, resource, values),
         }
+    }
+
+    // Its own function, so that the hot path saves no registers for it.
+    #[inline(never)]
+    fn allows_unless_quiet(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Decision {
         match self.quiet_live() {
             Some(gate) => gate.allows(session, resource, values),
             None => self.allows_otherwise(session, resource, values),

@@ -9,7 +9,7 @@ use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, 
 use std::hint::black_box;
 use ztfast_engine::{Batch, Code, Column, Decision, Determining, Principals};
 use ztfast_icount::{
-    CANCEL, Counted, DENIED, DESK_AGENT, DESK_CANCEL, DESK_DENIED, DESK_EXPORT, DESK_ORDER, DESK_ORDER_OF_NINE, Hot,
+    CANCEL, Counted, DESK_AGENT, DESK_CANCEL, DESK_DENIED, DESK_EXPORT, DESK_ORDER, DESK_ORDER_OF_NINE, Hot,
     HotPassing, Killed, LIVE_ORDER, LIVE_REPLACE, ORDER,
 };
 
@@ -26,7 +26,6 @@ const DESK_ORDER_ALLOWED: u64 = limit_within(174, 220);
 const DESK_ORDER_OF_NINE_ALLOWED: u64 = limit_within(353, 360);
 const DESK_ORDER_DENIED: u64 = limit(144);
 const DESK_ORDER_DECIDED: u64 = limit(209);
-const DENIED_DECIDED: u64 = limit(300);
 const DESK_ORDER_DENIED_DECIDED: u64 = limit(2_322);
 const DESK_CANCEL_BY_AGENT: u64 = limit(409);
 const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(1_137);
@@ -133,10 +132,6 @@ fn desk_denied() -> Box<Hot> {
 
 fn desk_order_and_policies() -> Box<(Hot, Determining)> {
     with_policies(desk_order())
-}
-
-fn denied_and_policies() -> Box<(Hot, Determining)> {
-    with_policies(Box::new(Hot::new(&DENIED, Code::Forbid)))
 }
 
 fn desk_denied_and_policies() -> Box<(Hot, Determining)> {
@@ -279,12 +274,6 @@ fn desk_order_decided(given: Box<(Hot, Determining)>) -> (Box<(Hot, Determining)
     determined(given)
 }
 
-#[library_benchmark(config = at_most(DENIED_DECIDED), setup = denied_and_policies)]
-#[bench::hot()]
-fn denied_decided(given: Box<(Hot, Determining)>) -> (Box<(Hot, Determining)>, Decision) {
-    determined(given)
-}
-
 #[library_benchmark(config = at_most(DESK_ORDER_DENIED_DECIDED), setup = desk_denied_and_policies)]
 #[bench::hot()]
 fn desk_order_denied_decided(given: Box<(Hot, Determining)>) -> (Box<(Hot, Determining)>, Decision) {
@@ -334,7 +323,6 @@ library_benchmark_group!(
         desk_order_denied,
         decide_two_comparisons,
         desk_order_decided,
-        denied_decided,
         desk_order_denied_decided,
         desk_cancel_by_agent,
         desk_export_by_compliance,

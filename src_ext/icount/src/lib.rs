@@ -48,8 +48,6 @@ pub const CANCEL: Counted = Counted {
 /// An order with two comparisons.
 pub const ORDER: Counted =
     Counted { action: "order.new", names: &["notional", "qty"], values: &[250_000, 100], ..CANCEL };
-/// An order beyond a cap of the book.
-pub const DENIED: Counted = Counted { values: &[1 << 40, 100], ..ORDER };
 /// The example desk, whose conditions are those of a real one.
 pub const DESK_CANCEL: Counted =
     Counted { bundle: "desk.ztb", principal: ("Algo", "a7"), resource: ("Instrument", "AAPL"), ..CANCEL };
