@@ -4,9 +4,11 @@
 //! grids.
 
 use crate::asks::Asks;
+use crate::decide::Sink;
 use crate::grid::Grid;
 use crate::lines::{Lines, NO_POLICY, WALK};
 use crate::live_asks::LiveAsks;
+use crate::reasons::Reasons;
 use ztfast_bundle::ClassPair;
 use ztfast_codes::Code;
 use ztfast_pages::{MemoryError, Residence, Resident, prefetch};
@@ -60,6 +62,7 @@ pub(crate) struct GateTable {
     pub cells: Cells,
     /// For each cell that is a grid the only policy that permits, or [`NO_POLICY`].
     pub policies: Box<[u32]>,
+    pub reasons: Reasons,
     pub lines: Lines,
     /// What the lines ask of the arguments.
     pub asks: Asks,
@@ -84,6 +87,12 @@ impl GateTable {
     pub fn policy(&self, classes: ClassPair) -> u32 {
         let policy = self.cells.at(classes).and_then(|at| self.policies.get(at));
         policy.copied().unwrap_or(NO_POLICY)
+    }
+
+    /// Record the forbids of a pair of classes that apply to these values. Return whether the table knows them.
+    #[inline]
+    pub fn record_forbids<N: Sink>(&self, classes: ClassPair, values: &[i64], sink: &mut N) -> bool {
+        self.reasons.record(self.cells.at(classes), values, sink)
     }
 
     /// Return a grid's code for these values; `None` if the walk has to decide.
@@ -128,11 +137,12 @@ impl GateTable {
     /// Make the memory of the table resident. The result must be dropped before the table.
     pub fn hold(&self, residence: Residence) -> Result<Vec<Resident>, MemoryError> {
         // All are taken apart, so that no field is forgotten.
-        let Self { cells, policies, lines, asks, live, grids, grid_lines, parts } = self;
+        let Self { cells, policies, reasons, lines, asks, live, grids, grid_lines, parts } = self;
         let what = "table of a gate";
         let mut held = lines.hold(what, residence)?;
         held.extend(asks.hold(what, residence)?);
         held.extend(live.hold(what, residence)?);
+        held.extend(reasons.hold(what, residence)?);
         held.push(Resident::read(what, policies, residence)?);
         held.push(Resident::read(what, grids, residence)?);
         held.push(Resident::read(what, grid_lines, residence)?);

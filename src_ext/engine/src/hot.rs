@@ -269,6 +269,9 @@ impl Gate {
             if answer == ANSWER_DEFAULT {
                 return Code::Default;
             }
+            if answer == ANSWER_FORBID && binding.table.record_forbids(classes, values, sink) {
+                return Code::Forbid;
+            }
             // Where there are more than ranges, the walk without a request would give up.
             if !lines.is_box(cell) {
                 return self.slow_path(entities, values, 0, Code::Default, sink);
@@ -284,6 +287,7 @@ impl Gate {
                     Code::Allow
                 }
                 Some(code @ (Code::Default | Code::NotApplicable)) => code,
+                Some(Code::Forbid) if binding.table.record_forbids(classes, values, sink) => Code::Forbid,
                 _ => self.layers(entities, classes, values, sink),
             };
         }

@@ -46,6 +46,7 @@ mod memo;
 mod options;
 mod passed;
 mod prepare;
+mod reasons;
 mod registry;
 mod request;
 mod reverse;

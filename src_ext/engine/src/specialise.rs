@@ -14,6 +14,7 @@ use crate::layers::cell;
 use crate::lift::Lifter;
 use crate::linear::{Case, Interval, Linear};
 use crate::lines::{CHECKED, Conditions, NEXT_LINE, NO_POLICY, PERMITS, Rule, WALK, Writer};
+use crate::reasons::Collector;
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
 use ztfast_bundle::{Bundle, CellKind, Form, LayerRec, Program, cell_kind, cell_program, pack_cell};
@@ -47,11 +48,11 @@ pub(crate) fn gate_table(bundle: &Bundle, binding: &Binding, most: usize) -> Gat
     }
     let mut builder = Builder::new(bundle, binding);
     let whole = builder.whole(layers, most);
-    if let Some((cells, policies)) = whole {
-        return builder.finish(cells, policies, Vec::new());
+    if let Some(whole) = whole {
+        return builder.finish(whole, Vec::new());
     }
     match builder.parts(layers, most.saturating_mul(PART_CELLS)) {
-        Some(parts) => builder.finish(Cells::default(), Vec::new(), parts),
+        Some(parts) => builder.finish(Whole::default(), parts),
         None => GateTable::default(),
     }
 }
@@ -97,14 +98,33 @@ struct Builder<'a> {
     lifter: Lifter<'a>,
     /// The cases of each residual.
     lifted: FxHashMap<(usize, &'a [u64]), Rc<[Case]>>,
-    /// The gate's cell and its only policy that permits, by the cells of all layers.
-    known: FxHashMap<Vec<u32>, (u16, u32)>,
+    /// What was made of a pair of classes, by the cells of all layers.
+    known: FxHashMap<Vec<u32>, Made>,
     /// Lines and grids, by what they say.
     rules: FxHashMap<Rule, u16>,
     numbers: FxHashMap<(Grid, u16), u16>,
     grids: Vec<Grid>,
     grid_lines: Vec<u16>,
     writer: Writer,
+    reasons: Collector,
+}
+
+/// The table of all layers together: its cells, and for each the only policy that permits and the list of its forbids.
+#[derive(Default)]
+struct Whole {
+    cells: Cells,
+    policies: Vec<u32>,
+    forbids: Vec<u32>,
+}
+
+/// What a pair of classes becomes.
+#[derive(Clone, Copy)]
+struct Made {
+    cell: u16,
+    /// The only policy that permits, or [`NO_POLICY`].
+    policy: u32,
+    /// The list of its forbids, or 0.
+    forbids: u32,
 }
 
 /// The policies of a pair of classes: their numbers, and their cases.
@@ -135,11 +155,12 @@ impl<'a> Builder<'a> {
             grids: Vec::new(),
             grid_lines: Vec::new(),
             writer: Writer::new(binding.count),
+            reasons: Collector::default(),
         }
     }
 
     /// Build the table of all layers together, with at most so many cells.
-    fn whole(&mut self, layers: &[LayerRec], most: usize) -> Option<(Cells, Vec<u32>)> {
+    fn whole(&mut self, layers: &[LayerRec], most: usize) -> Option<Whole> {
         let bundle = self.bundle;
         let (rows, principals) =
             axis(bundle, layers, bundle.principal_classes().len(), |layer| layer.principal_map as usize)?;
@@ -148,11 +169,14 @@ impl<'a> Builder<'a> {
         let width = resources.len() + 1;
         let count = width.checked_mul(principals.len() + 1).filter(|&count| count <= most)?;
         let mut cells = vec![of_code(Code::NotApplicable as u8); count];
-        let mut policies = vec![NO_POLICY; count];
+        let (mut policies, mut forbids) = (vec![NO_POLICY; count], vec![0; count]);
         for (row, principal) in principals.iter().enumerate() {
             for (column, resource) in resources.iter().enumerate() {
                 let at = (row + 1) * width + column + 1;
-                (*cells.get_mut(at)?, *policies.get_mut(at)?) = self.cell(layers, principal, resource);
+                let made = self.cell(layers, principal, resource);
+                *cells.get_mut(at)? = made.cell;
+                *policies.get_mut(at)? = made.policy;
+                *forbids.get_mut(at)? = made.forbids;
             }
         }
         if self.grids.is_empty() {
@@ -163,7 +187,7 @@ impl<'a> Builder<'a> {
         }
         let offset = |row: u32| row.checked_mul(u32::try_from(width).ok()?);
         let rows = rows.into_iter().map(offset).collect::<Option<_>>()?;
-        Some((Cells { rows, columns: columns.into(), all: cells.into() }, policies))
+        Some(Whole { cells: Cells { rows, columns: columns.into(), all: cells.into() }, policies, forbids })
     }
 
     /// Put grids in the place of codes.
@@ -252,13 +276,15 @@ impl<'a> Builder<'a> {
         Some(number)
     }
 
-    fn finish(self, cells: Cells, policies: Vec<u32>, parts: Vec<Cells>) -> GateTable {
+    fn finish(self, whole: Whole, parts: Vec<Cells>) -> GateTable {
+        let Whole { cells, policies, forbids } = whole;
         let lines = self.writer.finish(self.lifter.checks);
         let asks = asks_of(self.binding, self.bundle, &lines);
         let live = live_asks_of(self.binding, self.bundle, &asks);
         GateTable {
             cells,
             policies: policies.into(),
+            reasons: self.reasons.finish(forbids),
             lines,
             asks,
             live,
@@ -268,9 +294,9 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Return the gate's cell for a pair of classes, given by the layers' classes, and the only policy that permits.
-    fn cell(&mut self, layers: &[LayerRec], principal: &[u32], resource: &[u32]) -> (u16, u32) {
-        let walk = (of_code(WALK), NO_POLICY);
+    /// Return what a pair of classes becomes, given by the layers' classes.
+    fn cell(&mut self, layers: &[LayerRec], principal: &[u32], resource: &[u32]) -> Made {
+        let walk = Made { cell: of_code(WALK), policy: NO_POLICY, forbids: 0 };
         let found: Result<Vec<u32>, Code> = layers
             .iter()
             .zip(principal.iter().zip(resource))
@@ -280,15 +306,25 @@ impl<'a> Builder<'a> {
         if let Some(&known) = self.known.get(&found) {
             return known;
         }
-        let merged = self.policies(&found).and_then(|policies| self.merged(policies));
-        let made = match merged {
-            Some(Found::Code(code)) => Some((of_code(code as u8), NO_POLICY)),
-            Some(Found::Rule { bounds, inside, policies }) => self.rule(bounds, inside, &policies),
-            None => None,
-        };
+        let made = self.policies(&found).and_then(|policies| {
+            let forbids = self.list_of(&policies.forbids);
+            match self.merged(policies)? {
+                Found::Code(code) => Some(Made { cell: of_code(code as u8), ..walk }),
+                Found::Rule { bounds, inside, policies } => {
+                    let (cell, policy) = self.rule(bounds, inside, &policies)?;
+                    Some(Made { cell, policy, forbids })
+                }
+            }
+        });
         let made = made.unwrap_or(walk);
         self.known.insert(found, made);
         made
+    }
+
+    /// Return the list of forbids, or 0. Where some may be step-ups, or an attribute may be absent, a walk finds them.
+    fn list_of(&mut self, forbids: &[(u32, Case)]) -> u32 {
+        let may_list = !self.step_up && self.binding.optional == 0 && self.lifter.spend(forbids.len());
+        if may_list { self.reasons.add(forbids) } else { 0 }
     }
 
     /// Lift the policies of these cells. `None` if Cedar or the walk has to decide.
