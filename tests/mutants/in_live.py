@@ -434,13 +434,6 @@ MUTANTS = (
         Python("tests/api/test_shared_register.py::test_two_uids_of_which_one_has_no_room_take_nothing"),
     ),
     Mutant(
-        "a session is admitted that is over",
-        "engine/src/sessions.rs",
-        "        self.sessions.check_end(not_after_ns)?;\n",
-        "",
-        Python("tests/api/test_shared_register.py::test_an_admission_that_is_refused_takes_nothing"),
-    ),
-    Mutant(
         "a session's note is told for a later status",
         NOTES,
         "(found == u64::from(number) && noted.deed == deed)",

@@ -4,7 +4,6 @@
 //! grids.
 
 use crate::asks::Asks;
-use crate::decide::Sink;
 use crate::grid::Grid;
 use crate::lines::{Lines, NO_POLICY, WALK};
 use crate::live_asks::LiveAsks;
@@ -89,10 +88,10 @@ impl GateTable {
         policy.copied().unwrap_or(NO_POLICY)
     }
 
-    /// Record the forbids of a pair of classes that apply to these values. Return whether the table knows them.
+    /// Tell the forbids of a pair of classes that apply to these values. Return whether the table knows them.
     #[inline]
-    pub fn record_forbids<N: Sink>(&self, classes: ClassPair, values: &[i64], sink: &mut N) -> bool {
-        self.reasons.record(self.cells.at(classes), values, sink)
+    pub fn tell_forbids(&self, classes: ClassPair, values: &[i64], told: impl FnMut(u32)) -> bool {
+        self.reasons.tell(self.cells.at(classes), values, told)
     }
 
     /// Return a grid's code for these values; `None` if the walk has to decide.

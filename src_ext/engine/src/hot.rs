@@ -269,7 +269,8 @@ impl Gate {
             if answer == ANSWER_DEFAULT {
                 return Code::Default;
             }
-            if answer == ANSWER_FORBID && binding.table.record_forbids(classes, values, sink) {
+            if answer == ANSWER_FORBID && binding.table.tell_forbids(classes, values, |policy| sink.push_forbid(policy))
+            {
                 return Code::Forbid;
             }
             // Where there are more than ranges, the walk without a request would give up.
@@ -287,7 +288,11 @@ impl Gate {
                     Code::Allow
                 }
                 Some(code @ (Code::Default | Code::NotApplicable)) => code,
-                Some(Code::Forbid) if binding.table.record_forbids(classes, values, sink) => Code::Forbid,
+                Some(Code::Forbid)
+                    if binding.table.tell_forbids(classes, values, |policy| sink.push_forbid(policy)) =>
+                {
+                    Code::Forbid
+                }
                 _ => self.layers(entities, classes, values, sink),
             };
         }

@@ -1,7 +1,6 @@
 //! The forbids of pairs of classes in which each forbid asks for an interval of one argument. Where a gate's table
 //! denies by them, they name the policies, which a walk over the layers would take longer to find.
 
-use crate::decide::Sink;
 use crate::linear::Case;
 use crate::lines::lies_in;
 use rustc_hash::FxHashMap;
@@ -27,10 +26,10 @@ pub(crate) struct Reasons {
 }
 
 impl Reasons {
-    /// Record the forbids of a cell that apply to these values. Return whether there are any; if not, a walk has to find
-    /// them.
+    /// Tell the forbids of a cell that apply to these values, and return whether there are any. If there are none, a walk
+    /// has to find them.
     #[inline]
-    pub fn record<N: Sink>(&self, cell: Option<usize>, values: &[i64], sink: &mut N) -> bool {
+    pub fn tell(&self, cell: Option<usize>, values: &[i64], mut told: impl FnMut(u32)) -> bool {
         let list = cell.and_then(|cell| self.lists_of_cells.get(cell)).map_or(0, |&list| list as usize);
         let bounds = list.checked_sub(1).and_then(|first| self.lists.get(first..=list));
         let Some(&[begin, end]) = bounds else { return false };
@@ -39,7 +38,7 @@ impl Reasons {
             let applies = values.get(reason.place as usize).is_some_and(|&value| lies_in(value, reason.interval));
             // The cases of a policy follow each other.
             if applies && last != Some(reason.policy) {
-                sink.push_forbid(reason.policy);
+                told(reason.policy);
                 last = Some(reason.policy);
             }
         }
