@@ -12,6 +12,7 @@ import in_live_attributes
 import in_mailbox
 import in_memo
 import in_python
+import in_reasons
 import in_step_up
 import in_strict_errors
 import in_switches
@@ -28,6 +29,7 @@ MUTANTS = (
     *in_switches.MUTANTS,
     *in_mailbox.MUTANTS,
     *in_memo.MUTANTS,
+    *in_reasons.MUTANTS,
     *in_python.MUTANTS,
     *in_gate.MUTANTS,
     *in_columns.MUTANTS,

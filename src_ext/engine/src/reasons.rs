@@ -26,8 +26,8 @@ pub(crate) struct Reasons {
 }
 
 impl Reasons {
-    /// Tell the forbids of a cell that apply to these values, and return whether there are any. If there are none, a walk
-    /// has to find them.
+    /// Tell the forbids of a cell that apply to these values. Return whether there are any; if not, a walk has to find
+    /// them.
     #[inline]
     pub fn tell(&self, cell: Option<usize>, values: &[i64], mut told: impl FnMut(u32)) -> bool {
         let list = cell.and_then(|cell| self.lists_of_cells.get(cell)).map_or(0, |&list| list as usize);
