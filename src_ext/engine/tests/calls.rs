@@ -473,7 +473,7 @@ fn what_is_found_out_beforehand_takes_bounded_time() {
     let (sender, prepared) = mpsc::channel();
     let preparing = Arc::clone(&engine);
     // Another thread, so that this fails as soon as it takes too long.
-    std::thread::spawn(move || sender.send(preparing.prepare("Action", "see", &["who"]).unwrap()).is_ok());
+    std::thread::spawn(move || sender.send(Box::new(preparing.prepare("Action", "see", &["who"]).unwrap())).is_ok());
     let mut gate = prepared.recv_timeout(Duration::from_secs(5)).unwrap();
     let (principal, doc) = (engine.handle("User", "0").unwrap(), engine.handle("Doc", "d").unwrap());
     let session = engine.admit(&Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX }).unwrap();
