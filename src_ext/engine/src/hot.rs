@@ -76,6 +76,11 @@ impl QuietLiveGate<'_> {
         let code = self.0.decide_live_now(session, resource, values);
         leave(code)
     }
+
+    #[inline(never)]
+    fn allows_beside(self, session: SessionId, resource: Handle, values: &[i64]) -> Decision {
+        self.allows(session, resource, values)
+    }
 }
 
 impl Gate {
@@ -89,11 +94,12 @@ impl Gate {
         }
     }
 
-    // Its own function, so that the hot path saves no registers for it.
+    // A function of its own that jumps to others, so that no kind of decision saves registers for another one.
+    #[cold]
     #[inline(never)]
     fn allows_unless_quiet(&mut self, session: SessionId, resource: Handle, values: &[i64]) -> Decision {
         match self.quiet_live() {
-            Some(gate) => gate.allows(session, resource, values),
+            Some(gate) => gate.allows_beside(session, resource, values),
             None => self.allows_otherwise(session, resource, values),
         }
     }
@@ -269,15 +275,7 @@ impl Gate {
             if answer == ANSWER_DEFAULT {
                 return Code::Default;
             }
-            if answer == ANSWER_FORBID && binding.table.tell_forbids(classes, values, |policy| sink.push_forbid(policy))
-            {
-                return Code::Forbid;
-            }
-            // Where there are more than ranges, the walk without a request would give up.
-            if !lines.is_box(cell) {
-                return self.slow_path(entities, values, 0, Code::Default, sink);
-            }
-            return self.layers(entities, classes, values, sink);
+            return self.named(entities, classes, (cell, answer == ANSWER_FORBID), values, sink);
         }
         if cell >= FIRST_GRID {
             return match binding.table.grid_code(cell, values) {
@@ -288,12 +286,7 @@ impl Gate {
                     Code::Allow
                 }
                 Some(code @ (Code::Default | Code::NotApplicable)) => code,
-                Some(Code::Forbid)
-                    if binding.table.tell_forbids(classes, values, |policy| sink.push_forbid(policy)) =>
-                {
-                    Code::Forbid
-                }
-                _ => self.layers(entities, classes, values, sink),
+                code => self.named(entities, classes, (cell, code == Some(Code::Forbid)), values, sink),
             };
         }
         if let Some(&Some(code)) = CELL_CODES.get(cell.wrapping_sub(FIRST_CODE) as usize)
@@ -312,6 +305,28 @@ impl Gate {
                 }
             }
             return self.by_checks(entities, cell, values, sink);
+        }
+        self.layers(entities, classes, values, sink)
+    }
+
+    /// Find the policies of an answer of the table, which may be that a forbid applies.
+    #[inline(never)]
+    fn named<N: Sink>(
+        &mut self,
+        entities: (Place, Handle),
+        classes: ClassPair,
+        (cell, is_forbidden): (u32, bool),
+        values: &[i64],
+        sink: &mut N,
+    ) -> Code {
+        let Some(binding) = &self.binding else { return Code::StaleGate };
+        let push = |policy| sink.push_forbid(policy);
+        if is_forbidden && binding.table.tell_forbids(classes, values, push) {
+            return Code::Forbid;
+        }
+        // Where a line has more than intervals, the walk without a request would give up.
+        if cell < CHECKED && !binding.table.lines.is_box(cell) {
+            return self.slow_path(entities, values, 0, Code::Default, sink);
         }
         self.layers(entities, classes, values, sink)
     }

@@ -26,9 +26,9 @@ const DESK_ORDER_ALLOWED: u64 = limit_within(174, 220);
 const DESK_ORDER_OF_NINE_ALLOWED: u64 = limit_within(353, 360);
 const DESK_ORDER_DENIED: u64 = limit(144);
 const DESK_ORDER_DECIDED: u64 = limit(209);
-const DESK_ORDER_DENIED_DECIDED: u64 = limit(2_322);
+const DESK_ORDER_DENIED_DECIDED: u64 = limit_within(2_195, 2_208);
 const DESK_CANCEL_BY_AGENT: u64 = limit(409);
-const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(1_137);
+const DESK_EXPORT_BY_COMPLIANCE: u64 = limit(1_127);
 const DESK_1_000_ROWS: u64 = limit(61_062);
 
 /// While an entity is killed whose bit is none of the request's; while one is whose bit is; and while the firm is, and
@@ -39,7 +39,7 @@ const DESK_CANCEL_WHILE_THE_FIRM_IS_KILLED: u64 = limit(429);
 
 /// By sessions in a state that processes share, and with live attributes: when a session was proved, and its risk; and
 /// besides, one of its factors.
-const LIVE_TWO_COMPARISONS: u64 = limit_within(292, 300);
+const LIVE_TWO_COMPARISONS: u64 = limit_within(250, 300);
 const LIVE_FACTOR: u64 = limit(520);
 
 const fn limit(counted: u64) -> u64 {
