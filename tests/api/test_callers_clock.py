@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 import subprocess
 import sys
 import time
@@ -16,36 +15,14 @@ import pytest
 
 import ztfast
 from tests.conftest import ask
+from tests.states import ANN, code, engine, identity
 
-ANN, P1 = 'User::"ann"', 'Photo::"p1"'
 SECOND = 1_000_000_000
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     return tmp_path / "desk"
-
-
-def engine(state: Path | None, role: str = "authority", **options: object) -> ztfast.Engine:
-    given = {"sessions": 16, "handles": 256} | options
-    return ztfast.Engine(ztfast.examples.tiny(), state=state, role=role, **given)  # type: ignore[arg-type]
-
-
-def identity(**what: object) -> ztfast.Identity:
-    return ztfast.Identity(ANN, **({"not_after": math.inf} | what))  # type: ignore[arg-type]
-
-
-def code(engine: ztfast.Engine, session: ztfast.Session) -> str:
-    """Return the code of a decision, in every way of deciding."""
-    gate, resource = engine.prepare("view"), engine.resource(P1)
-    codes = {
-        gate.decide(session, resource).code,
-        engine.decide(session, "view", P1).code,
-        ztfast.Code(gate.decide_many(session, [resource])[0]).name,
-    }
-    assert gate.allows(session, resource) is (codes == {"ALLOW"})
-    (found,) = codes
-    return found
 
 
 def test_the_callers_clock_is_the_time_of_every_decision() -> None:
@@ -215,13 +192,13 @@ def test_a_gate_decides_by_the_age_of_a_proof_on_the_callers_clock() -> None:
     mine.set_time(begin * SECOND)
     session = mine.admit(identity(factors=["fido2"], auth_time=float(begin)))
     gate, book = mine.prepare("trade", "qty"), mine.resource('Book::"b"')
-    for seconds, code in ((0, "ALLOW"), (59, "ALLOW"), (60, "DEFAULT"), (100_000, "DEFAULT")):
+    for seconds, wanted in ((0, "ALLOW"), (59, "ALLOW"), (60, "DEFAULT"), (100_000, "DEFAULT")):
         mine.set_time((begin + seconds) * SECOND)
         for _ in range(2):
-            assert gate.allows(session, book, 5) is (code == "ALLOW"), seconds
-            assert gate.decide(session, book, 5).code == code
-            assert gate.decide_many(session, book, [5]).tolist() == [ztfast.Code[code]]
-            assert mine.decide(session, "trade", book, {"qty": 5}).code == code
+            assert gate.allows(session, book, 5) is (wanted == "ALLOW"), seconds
+            assert gate.decide(session, book, 5).code == wanted
+            assert gate.decide_many(session, book, [5]).tolist() == [ztfast.Code[wanted]]
+            assert mine.decide(session, "trade", book, {"qty": 5}).code == wanted
     session.present(factors=["fido2"])
     assert gate.allows(session, book, 5)
     assert not gate.allows(session, book, 9)
