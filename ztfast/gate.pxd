@@ -151,7 +151,7 @@ cdef enum:
     CACHED_POLICIES = 6
     # The number of texts that a gate remembers.
     REMEMBERED_TEXTS = 64
-    # The number of sets of texts that a gate remembers, and the most elements of one.
+    # The number of sets of texts or entities that a gate remembers, and the most elements of one.
     REMEMBERED_SETS = 8
     MOST_REMEMBERED = 4
     # The number of gates that a gate keeps for requests without some of its attributes.
@@ -203,6 +203,8 @@ cdef struct RememberedSet:
     PyObject *set
     # The one that the gate keeps alive.
     PyObject *kept
+    # The kind of its elements.
+    int kind
     # The bytes that it takes, of those that a call has for texts.
     Py_ssize_t taken
     # How it is passed, as long as the gate uses this bundle.
@@ -275,6 +277,8 @@ cdef class Gate:
     cdef RememberedText _texts[REMEMBERED_TEXTS]
     cdef ShortText _short[REMEMBERED_TEXTS]
     cdef RememberedSet _sets[REMEMBERED_SETS]
+    # The last set of entities that was not remembered. It may be gone: only its address counts.
+    cdef PyObject *_seen
     # The last number that was given to a remembered value.
     cdef uint64_t _last_own
     cdef CacheKey _keys[CACHED]

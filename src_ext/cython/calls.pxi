@@ -17,10 +17,10 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    /* Return False or True, chosen without a branch, because a processor cannot guess what is allowed. */
+    /* Return False or True, read without a branch, because a processor cannot guess what is allowed. */
+    static PyObject *const ztfast_truths[2] = {Py_False, Py_True};
     static inline PyObject *ztfast_truth(int is_true) {
-        const uintptr_t no = (uintptr_t)Py_False, yes = (uintptr_t)Py_True;
-        return Py_NewRef((PyObject *)(no ^ ((no ^ yes) & (0 - (uintptr_t)is_true))));
+        return Py_NewRef(ztfast_truths[is_true]);
     }
     """
     PyObject *ztfast_truth(bint is_true) noexcept
@@ -117,13 +117,16 @@ cdef Py_ssize_t unusual(int kind, PyObject *value, Py_ssize_t room, int64_t *num
     return room if ztfast_in_place(kind, value, number) == 0 else parsed(kind, value, room, number)
 
 
-cdef uint32_t decide_passed(Gate gate, PyObject *const *arguments, ztfast_determining *determining) noexcept:
+cdef inline uint32_t decide_passed(
+    Gate gate, PyObject *const *arguments, ztfast_determining *determining
+) noexcept:
     """Decide in one step with all values, if that needs no Python code; otherwise return ZTFAST_UNDECIDED."""
     cdef ztfast_value values[ZTFAST_MAX_VALUES]
     cdef ztfast_value elements[MOST_PASSED]
+    cdef ztfast_value *free = elements
     cdef Address addresses[MOST_ADDRESSES]
     cdef Address *address = addresses
-    cdef Py_ssize_t room = gate._room, left = MOST_PASSED
+    cdef Py_ssize_t room = gate._room
     cdef size_t at
     cdef PyObject *value
     cdef ztfast_value *passed
@@ -142,8 +145,16 @@ cdef uint32_t decide_passed(Gate gate, PyObject *const *arguments, ztfast_determ
             room -= (<EntityHandle>value)._size
             passed.number = <int64_t>(<EntityHandle>value).handle
         elif kind == ZTFAST_SET:
-            passed.kind, passed.data = ZTFAST_SET, &elements[MOST_PASSED - left]
-            room = pass_set(gate, gate._elements[at], value, passed, room, &left)
+            passed.kind, passed.data, passed.length = ZTFAST_SET, free, 0
+            if gate._elements[at] == ZTFAST_ENTITY:
+                room = pass_entities(gate, value, values, passed, room, elements + MOST_PASSED)
+            elif gate._elements[at] == ZTFAST_STRING:
+                room = pass_texts(gate, value, values, passed, room, elements + MOST_PASSED)
+            else:
+                room = pass_numbers(gate._elements[at], value, passed, room, elements + MOST_PASSED)
+            # The elements of a set that is remembered lie with the gate.
+            if passed.data == free:
+                free += passed.length
         elif kind == ZTFAST_ADDRESS:
             if address == addresses + MOST_ADDRESSES:
                 return ZTFAST_UNDECIDED
@@ -165,8 +176,9 @@ cdef uint32_t decide_passed(Gate gate, PyObject *const *arguments, ztfast_determ
                 room = unusual(kind, value, room, &passed.number)
         else:
             return ZTFAST_UNDECIDED
-        if room < 0:
-            return ZTFAST_UNDECIDED
+    # Where there was no room for a value, there is none in the end.
+    if room < 0:
+        return ZTFAST_UNDECIDED
     return api.decide_values(
         gate._gate, (<Session>arguments[0]).id, (<EntityHandle>arguments[1]).handle, values, gate._count,
         gate._generation, determining,
@@ -265,19 +277,30 @@ cdef inline bint own_number(Gate gate, int64_t *number) noexcept:
     return True
 
 
-cdef int remember_set(Gate gate, PyObject *value, ztfast_value *passed, Py_ssize_t taken) noexcept:
-    """Remember a frozenset or a tuple of texts, which cannot change, and how it is passed."""
+cdef int remember_set(
+    Gate gate, int kind, PyObject *value, const ztfast_value *values, ztfast_value *passed, Py_ssize_t taken
+) noexcept:
+    """Remember a frozenset or a tuple, which cannot change, of texts or entities, and how it is passed."""
     cdef RememberedSet *remembered = &gate._sets[remembered_place(value, REMEMBERED_SETS)]
     cdef Py_ssize_t at, count = passed.length
-    if count > MOST_REMEMBERED or not ztfast_is_frozen(value) or not forget_set(remembered):
+    if count > MOST_REMEMBERED or not ztfast_is_frozen(value):
         return 0
-    if not alone(<ztfast_value *>passed.data, count, &passed.number) and not own_number(gate, &passed.number):
+    # Another set of this call may be passed as it is remembered.
+    while values != passed:
+        if values.data == remembered.elements:
+            return 0
+        values += 1
+    if not forget_set(remembered):
         return 0
-    passed.kind |= ZTFAST_REMEMBERED
+    # Entities have numbers by which the core knows a set of few of them.
+    if kind == ZTFAST_STRING:
+        if not alone(<ztfast_value *>passed.data, count, &passed.number) and not own_number(gate, &passed.number):
+            return 0
+        passed.kind |= ZTFAST_REMEMBERED
     for at in range(count):
         remembered.elements[at] = (<ztfast_value *>passed.data)[at]
     Py_INCREF(<object>value)
-    remembered.set, remembered.kept, remembered.taken = value, value, taken
+    remembered.set, remembered.kept, remembered.kind, remembered.taken = value, value, kind, taken
     remembered.passed = passed[0]
     remembered.passed.data = remembered.elements
     return 0
@@ -294,56 +317,69 @@ cdef inline bint alone(const ztfast_value *elements, Py_ssize_t count, int64_t *
 cdef bint forget_set(RememberedSet *remembered) noexcept:
     """Forget a set; return whether its place is free. A set is kept if freeing it might run Python code."""
     remembered.set = NULL
-    if remembered.kept != NULL and ztfast_is_freed_quietly(remembered.kept):
+    if remembered.kept != NULL and ztfast_is_freed_quietly(remembered.kept, remembered.kind == ZTFAST_STRING):
         Py_DECREF(<object>remembered.kept)
         remembered.kept = NULL
     return remembered.kept == NULL
 
 
-cdef Py_ssize_t pass_set(
-    Gate gate, int kind, PyObject *value, ztfast_value *passed, Py_ssize_t room, Py_ssize_t *left
+cdef inline Py_ssize_t begin_set(
+    PyObject *value, ztfast_elements *elements, ztfast_value *passed, Py_ssize_t room, const ztfast_value *end
 ) noexcept:
-    """Pass a set whose elements are of a kind, and return what is left of the room; NO_ROOM to leave it to a context.
+    """Find the elements of a set, and return what they leave of the room; NO_ROOM to leave the set to a context.
 
-    The elements are written to `passed.data`, where as many as are `left` have room.
+    The elements are to be written to `passed.data`, where there is room until `end`.
     """
+    if not ztfast_find_elements(value, elements) or elements.count > end - <const ztfast_value *>passed.data:
+        return NO_ROOM
+    passed.length = <uint32_t>elements.count
+    return room - elements.count * EACH_ELEMENT
+
+
+cdef inline RememberedSet *remembered_set(Gate gate, int kind, PyObject *value) noexcept:
+    """Return a set of texts or entities that is remembered; NULL if it is not."""
     cdef RememberedSet *remembered = &gate._sets[remembered_place(value, REMEMBERED_SETS)]
-    cdef ztfast_value *elements = <ztfast_value *>passed.data
-    cdef size_t at
-    if kind == ZTFAST_ENTITY:
-        return pass_entities(value, passed, room, left)
-    # Only sets of texts are remembered; an argument of another kind reads the same object as something else.
-    if kind != ZTFAST_STRING or remembered.set != value or remembered.passed.length > left[0]:
-        return pass_new_set(gate, kind, value, passed, room, left)
-    # Another set of this call may take the place of this one.
+    # An argument of another kind reads the same object as something else.
+    return remembered if remembered.set == value and remembered.kind == kind else NULL
+
+
+cdef inline Py_ssize_t pass_texts(
+    Gate gate, PyObject *value, const ztfast_value *values, ztfast_value *passed, Py_ssize_t room,
+    const ztfast_value *end
+) noexcept:
+    """Pass a set of texts, and return what is left of the room; NO_ROOM to leave it to a context.
+
+    It is one of the values of the call. The elements are written to `passed.data`, where there is room until `end`, or
+    lie with the gate, which remembers them.
+    """
+    cdef RememberedSet *remembered = remembered_set(gate, ZTFAST_STRING, value)
+    if remembered == NULL:
+        return pass_new_texts(gate, value, values, passed, room, end)
     passed[0] = remembered.passed
-    passed.data = elements
-    for at in range(passed.length):
-        elements[at] = remembered.elements[at]
-    left[0] -= passed.length
     return room - remembered.taken
 
 
-cdef inline Py_ssize_t begin_set(
-    PyObject *value, ztfast_elements *elements, ztfast_value *passed, Py_ssize_t room, Py_ssize_t *left
+cdef inline Py_ssize_t pass_entities(
+    Gate gate, PyObject *value, const ztfast_value *values, ztfast_value *passed, Py_ssize_t room,
+    const ztfast_value *end
 ) noexcept:
-    """Find the elements of a set, and return what they leave of the room; NO_ROOM to leave the set to a context."""
-    if not ztfast_find_elements(value, elements) or elements.count > left[0]:
-        return NO_ROOM
-    left[0] -= elements.count
-    passed.length = <uint32_t>elements.count
-    room -= elements.count * EACH_ELEMENT
-    return room
+    """Pass a set of entities, as :func:`pass_texts` does."""
+    cdef RememberedSet *remembered = remembered_set(gate, ZTFAST_ENTITY, value)
+    if remembered == NULL:
+        return pass_new_entities(gate, value, values, passed, room, end)
+    passed[0] = remembered.passed
+    return room - remembered.taken
 
 
-cdef Py_ssize_t pass_new_set(
-    Gate gate, int kind, PyObject *value, ztfast_value *passed, Py_ssize_t room, Py_ssize_t *left
+cdef Py_ssize_t pass_new_texts(
+    Gate gate, PyObject *value, const ztfast_value *values, ztfast_value *passed, Py_ssize_t room,
+    const ztfast_value *end
 ) noexcept:
     cdef ztfast_elements elements
     cdef ztfast_value *element = <ztfast_value *>passed.data
     cdef PyObject *item
     cdef Py_ssize_t before = room
-    room = begin_set(value, &elements, passed, room, left)
+    room = begin_set(value, &elements, passed, room, end)
     if room < 0:
         return NO_ROOM
     while elements.count > 0:
@@ -351,26 +387,23 @@ cdef Py_ssize_t pass_new_set(
         item = ztfast_next_element(&elements)
         if item == NULL:
             return NO_ROOM
-        if kind == ZTFAST_STRING:
-            room = pass_text(gate, item, element, room)
-        else:
-            element.kind = 0
-            if ztfast_in_place(kind, item, &element.number) != 0:
-                return NO_ROOM
+        room = pass_text(gate, item, element, room)
         if room < 0:
             return NO_ROOM
         element += 1
-    if kind == ZTFAST_STRING:
-        remember_set(gate, value, passed, before - room)
+    remember_set(gate, ZTFAST_STRING, value, values, passed, before - room)
     return room
 
 
-cdef Py_ssize_t pass_entities(PyObject *value, ztfast_value *passed, Py_ssize_t room, Py_ssize_t *left) noexcept:
-    """Pass a set of entities, as :func:`pass_set` does."""
+cdef Py_ssize_t pass_new_entities(
+    Gate gate, PyObject *value, const ztfast_value *values, ztfast_value *passed, Py_ssize_t room,
+    const ztfast_value *end
+) noexcept:
     cdef ztfast_elements elements
     cdef ztfast_value *element = <ztfast_value *>passed.data
     cdef PyObject *item
-    room = begin_set(value, &elements, passed, room, left)
+    cdef Py_ssize_t before = room
+    room = begin_set(value, &elements, passed, room, end)
     if room < 0:
         return NO_ROOM
     while elements.count > 0:
@@ -380,6 +413,30 @@ cdef Py_ssize_t pass_entities(PyObject *value, ztfast_value *passed, Py_ssize_t 
             return NO_ROOM
         room -= (<EntityHandle>item)._size
         element.kind, element.number = 0, <int64_t>(<EntityHandle>item).handle
+        element += 1
+    # Sets of entities are often new ones. Only one that is passed again is remembered, unless its memory was reused.
+    if gate._seen == value and room >= 0:
+        remember_set(gate, ZTFAST_ENTITY, value, values, passed, before - room)
+    gate._seen = value
+    return room
+
+
+cdef Py_ssize_t pass_numbers(
+    int kind, PyObject *value, ztfast_value *passed, Py_ssize_t room, const ztfast_value *end
+) noexcept:
+    """Pass a set of numbers, as :func:`pass_texts` does."""
+    cdef ztfast_elements elements
+    cdef ztfast_value *element = <ztfast_value *>passed.data
+    cdef PyObject *item
+    room = begin_set(value, &elements, passed, room, end)
+    if room < 0:
+        return NO_ROOM
+    while elements.count > 0:
+        elements.count -= 1
+        item = ztfast_next_element(&elements)
+        if item == NULL or ztfast_in_place(kind, item, &element.number) != 0:
+            return NO_ROOM
+        element.kind = 0
         element += 1
     return room
 

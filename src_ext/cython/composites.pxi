@@ -81,16 +81,6 @@ cdef extern from *:
         return PyFrozenSet_CheckExact(value) || PyTuple_CheckExact(value);
     }
 
-    /* Return whether giving up a reference to a frozenset or a tuple of texts runs no Python code, as the callback of a
-     * weak reference would. */
-    static inline int ztfast_is_freed_quietly(PyObject *value) {
-    #ifdef Py_GIL_DISABLED
-        return PyTuple_CheckExact(value);
-    #else
-        return PyTuple_CheckExact(value) || Py_REFCNT(value) > 1 || ((PySetObject *)value)->weakreflist == NULL;
-    #endif
-    }
-
     /* Return whether a value is of a type whose elements ztfast_find_elements finds. Without a GIL, another thread may
      * change a list or a set meanwhile. */
     static inline int ztfast_is_plain_set(PyObject *value) {
@@ -149,6 +139,26 @@ cdef extern from *:
         }
         return NULL;
     }
+
+    /* Return whether giving up a reference to a frozenset or a tuple runs no Python code, as the callback of a weak
+     * reference would: to it or, unless its elements are texts, to one of them. */
+    static inline int ztfast_is_freed_quietly(PyObject *value, int has_texts) {
+    #ifdef Py_GIL_DISABLED
+        return PyTuple_CheckExact(value) && has_texts;
+    #else
+        ztfast_elements elements;
+        if (Py_REFCNT(value) > 1) return 1;
+        if (!PyTuple_CheckExact(value) && ((PySetObject *)value)->weakreflist != NULL) return 0;
+        if (has_texts || !ztfast_find_elements(value, &elements)) return has_texts;
+        /* A tuple may have an element as often as it has elements. */
+        const Py_ssize_t own = elements.count;
+        while (elements.count-- > 0) {
+            PyObject *element = ztfast_next_element(&elements);
+            if (element == NULL || Py_REFCNT(element) <= own) return 0;
+        }
+        return 1;
+    #endif
+    }
     """
     void *ztfast_ip4_type
     void *ztfast_ip6_type
@@ -159,7 +169,7 @@ cdef extern from *:
     size_t ztfast_address(PyObject *value, uint8_t *bytes) noexcept
     bint ztfast_is_plain_set(PyObject *value) noexcept
     bint ztfast_is_frozen(PyObject *value) noexcept
-    bint ztfast_is_freed_quietly(PyObject *value) noexcept
+    bint ztfast_is_freed_quietly(PyObject *value, bint has_texts) noexcept
     ctypedef struct ztfast_elements:
         Py_ssize_t count
     bint ztfast_find_elements(PyObject *value, ztfast_elements *elements) noexcept

@@ -145,7 +145,7 @@ cdef class Gate:
             self._always_by_context, self._plain, self._at_once = True, -1, -1
         for at in range(min(self._count, <size_t>MAX_ARGUMENTS)):
             self._kinds[at] = kinds[at]
-            self._readers[at] = ztfast_reader_of(kinds[at])
+            self._readers[at] = ztfast_reader_of(kinds[at], kinds[at + 1] if at + 1 < self._count else ZTFAST_OTHER)
             self._always_by_context |= self._kinds[at] == ZTFAST_OTHER
             self._looks_up |= self._kinds[at] in (ZTFAST_STRING, ZTFAST_ENTITY, ZTFAST_ADDRESS, ZTFAST_SET)
             if self._kinds[at] == ZTFAST_SET:

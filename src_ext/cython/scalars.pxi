@@ -68,13 +68,14 @@ cdef extern from *:
         const ztfast_decimal_object *decimal = (const ztfast_decimal_object *)value;
         const uint64_t power = (uint64_t)(decimal->exponent + 4);
         /* Infinities and NaNs have the flags 2, 4 and 8. Numbers of more than one group exceed 64 bits. */
-        if ((decimal->flags & 14) || decimal->used != 1 || decimal->groups != decimal->own) return -1;
+        if ((decimal->flags & 14) || decimal->used != 1) return -1;
+        const uint64_t digits = decimal->groups[0];
         if (ZTFAST_RARE(power > 18)) {
             *number = 0;
-            return decimal->own[0] == 0 && decimal->exponent > 0 ? 0 : -1;
+            return digits == 0 && decimal->exponent > 0 ? 0 : -1;
         }
-        if (decimal->own[0] > ztfast_multipliers[power]) return -1;
-        *number = (int64_t)decimal->own[0] * ztfast_powers[power];
+        if (digits > ztfast_multipliers[power]) return -1;
+        *number = (int64_t)digits * ztfast_powers[power];
         if (ZTFAST_RARE(decimal->flags & 1)) *number = -*number;
         return 0;
     }
@@ -215,50 +216,61 @@ cdef extern from *:
         }
     }
 
-    /* A gate has a reader for each of its attributes, and one more that ends them. Each reads a usual value of its kind
-     * and then goes on to the next one: a compiler makes a jump of that call, and no register has to be saved. They
-     * return 0, or -1 if some value is not usual. */
+    /* A gate has a reader for each of its attributes, or for two that follow each other, and one more that ends them.
+     * Each reads the usual values of its kind and then goes on to the next one: a compiler makes a jump of that call,
+     * and no register has to be saved. They return 0, or -1 if some value is not usual. */
     typedef int (*ztfast_reader)(void *const *, PyObject *const *, int64_t *);
     #define ZTFAST_READER(name) static int name(void *const *readers, PyObject *const *given, int64_t *numbers)
-    #define ZTFAST_READ_NEXT ((ztfast_reader)readers[1])(readers + 1, given + 1, numbers + 1)
+    #define ZTFAST_READ_ON(count) ((ztfast_reader)readers[count])(readers + count, given + count, numbers + count)
 
     ZTFAST_READER(ztfast_read_no_more) {
         return 0;
     }
 
     ZTFAST_READER(ztfast_read_bool) {
-        return ztfast_usual_bool(*given, numbers) == 0 ? ZTFAST_READ_NEXT : -1;
+        return ztfast_usual_bool(given[0], numbers) == 0 ? ZTFAST_READ_ON(1) : -1;
     }
 
     ZTFAST_READER(ztfast_read_long) {
-        return ztfast_usual_long(*given, numbers) == 0 ? ZTFAST_READ_NEXT : -1;
+        return ztfast_usual_long(given[0], numbers) == 0 ? ZTFAST_READ_ON(1) : -1;
+    }
+
+    ZTFAST_READER(ztfast_read_longs) {
+        if (ztfast_usual_long(given[0], numbers) != 0 || ztfast_usual_long(given[1], numbers + 1) != 0) return -1;
+        return ZTFAST_READ_ON(2);
     }
 
     ZTFAST_READER(ztfast_read_decimal) {
-        return ztfast_usual_decimal(*given, numbers) == 0 ? ZTFAST_READ_NEXT : -1;
+        return ztfast_usual_decimal(given[0], numbers) == 0 ? ZTFAST_READ_ON(1) : -1;
+    }
+
+    ZTFAST_READER(ztfast_read_decimals) {
+        if (ztfast_usual_decimal(given[0], numbers) != 0 || ztfast_usual_decimal(given[1], numbers + 1) != 0) return -1;
+        return ZTFAST_READ_ON(2);
     }
 
     __attribute__((noinline)) ZTFAST_READER(ztfast_read_new_date) {
-        *numbers = ztfast_new_datetime(*given);
-        return ZTFAST_READ_NEXT;
+        *numbers = ztfast_new_datetime(given[0]);
+        return ZTFAST_READ_ON(1);
     }
 
     ZTFAST_READER(ztfast_read_datetime) {
-        const int status = ztfast_usual_datetime(*given, numbers);
+        const int status = ztfast_usual_datetime(given[0], numbers);
         if (status == 1) return ztfast_read_new_date(readers, given, numbers);
-        return status == 0 ? ZTFAST_READ_NEXT : -1;
+        return status == 0 ? ZTFAST_READ_ON(1) : -1;
     }
 
     ZTFAST_READER(ztfast_read_duration) {
-        return ztfast_usual_duration(*given, numbers) == 0 ? ZTFAST_READ_NEXT : -1;
+        return ztfast_usual_duration(given[0], numbers) == 0 ? ZTFAST_READ_ON(1) : -1;
     }
 
-    /* Return the reader of a kind; NULL if its values are no numbers. */
-    static void *ztfast_reader_of(int kind) {
+    /* Return the reader of a value of a kind, and of the next one, if that has the other kind and one reader can read
+     * both; NULL if its values are no numbers. */
+    static void *ztfast_reader_of(int kind, int next) {
         switch (kind) {
-        case ZTFAST_LONG: return (void *)ztfast_read_long;
+        case ZTFAST_LONG: return (void *)(next == kind ? ztfast_read_longs : ztfast_read_long);
         case ZTFAST_BOOL: return (void *)ztfast_read_bool;
-        case ZTFAST_DECIMAL: return (void *)ztfast_read_decimal;
+        case ZTFAST_DECIMAL: return (void *)(next == kind ? ztfast_read_decimals : ztfast_read_decimal);
         case ZTFAST_DATETIME: return (void *)ztfast_read_datetime;
         case ZTFAST_DURATION: return (void *)ztfast_read_duration;
         default: return NULL;
@@ -347,7 +359,7 @@ cdef extern from *:
     int ztfast_usual_duration(PyObject *value, int64_t *number) noexcept
     int ztfast_usual(int kind, PyObject *value, int64_t *number) noexcept
     int ztfast_usual_numbers(void *const *readers, PyObject *const *given, int64_t *numbers) noexcept
-    void *ztfast_reader_of(int kind) noexcept
+    void *ztfast_reader_of(int kind, int next) noexcept
     int ztfast_read_no_more(void *const *, PyObject *const *, int64_t *) noexcept
     int64_t ztfast_local_micros(PyObject *value) noexcept
     int64_t ztfast_delta_micros(PyObject *value) noexcept

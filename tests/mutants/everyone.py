@@ -11,6 +11,7 @@ import in_live
 import in_live_attributes
 import in_mailbox
 import in_memo
+import in_passed
 import in_python
 import in_reasons
 import in_step_up
@@ -29,6 +30,7 @@ MUTANTS = (
     *in_switches.MUTANTS,
     *in_mailbox.MUTANTS,
     *in_memo.MUTANTS,
+    *in_passed.MUTANTS,
     *in_reasons.MUTANTS,
     *in_python.MUTANTS,
     *in_gate.MUTANTS,

@@ -13,6 +13,7 @@ WRONG = Python("tests/api/test_decide.py::test_a_gates_wrong_values_raise")
 SETS = "tests/api/test_sets_and_addresses_in_calls.py"
 IN_PLACE = "tests/api/test_values_read_in_place.py"
 READ = "tests/api/test_composites_read_in_place.py"
+ENTITIES = "tests/api/test_remembered_entity_sets.py"
 LIES = Python("tests/faults/test_lying_objects.py")
 NO_PYTHON = Python(f"{IN_PLACE}::test_no_python_code_runs")
 SIZES = Python("tests/faults/test_large_contexts.py::test_every_way_of_deciding_counts_the_bytes_of_a_context_alike")
@@ -63,9 +64,31 @@ MUTANTS = (
     Mutant(
         "gate: a set of texts is remembered as one of numbers",
         CALLS,
-        "    if kind != ZTFAST_STRING or remembered.set != value or",
-        "    if remembered.set != value or",
+        "            elif gate._elements[at] == ZTFAST_STRING:\n                room = pass_texts",
+        "            elif gate._elements[at] == ZTFAST_STRING or remembered_set(gate, ZTFAST_STRING, value) != NULL:\n"
+        "                room = pass_texts",
         Python("tests/api/test_remembered_sets.py::test_a_set_of_texts_is_no_set_of_numbers"),
+    ),
+    Mutant(
+        "gate: a set of texts is remembered as one of entities",
+        CALLS,
+        "if remembered.set == value and remembered.kind == kind else NULL",
+        "if remembered.set == value else NULL",
+        Python(f"{ENTITIES}::test_a_set_of_texts_is_no_set_of_entities"),
+    ),
+    Mutant(
+        "gate: a decision frees a set of entities that are gone with it",
+        COMPOSITES,
+        "Py_REFCNT(element) <= own) return 0;",
+        "Py_REFCNT(element) < 2) return 0;",
+        Python(f"{ENTITIES}::test_no_decision_frees_a_handle"),
+    ),
+    Mutant(
+        "gate: a set takes the place of another one of its call",
+        CALLS,
+        "        if values.data == remembered.elements:\n            return 0\n",
+        "",
+        Python(f"{ENTITIES}::test_sets_of_one_call_that_share_a_place_are_their_own"),
     ),
     Mutant(
         "gate: sets are remembered over a swap",
@@ -77,8 +100,8 @@ MUTANTS = (
     Mutant(
         "gate: a set that is watched is freed during a decision",
         "cython/composites.pxi",
-        "((PySetObject *)value)->weakreflist == NULL",
-        "((PySetObject *)value)->weakreflist != value",
+        "((PySetObject *)value)->weakreflist != NULL) return 0;",
+        "((PySetObject *)value)->weakreflist == value) return 0;",
         Python("tests/api/test_remembered_sets.py::test_a_weak_reference_to_a_remembered_set_calls_back_and_decides"),
     ),
     Mutant(
@@ -161,8 +184,8 @@ MUTANTS = (
     Mutant(
         "gate: the least decimal's opposite wraps",
         SCALARS,
-        "if (decimal->own[0] > ztfast_multipliers[power]) return -1;",
-        "if (decimal->own[0] > ztfast_multipliers[power] + 1) return -1;",
+        "if (digits > ztfast_multipliers[power]) return -1;",
+        "if (digits > ztfast_multipliers[power] + 1) return -1;",
         # A check at import finds this, too, and then decimals take the way through the core.
         NO_PYTHON,
     ),
@@ -176,8 +199,8 @@ MUTANTS = (
     Mutant(
         "gate: digits that lie elsewhere are not looked for",
         SCALARS,
-        " || decimal->groups != decimal->own) return -1;",
-        ") return -1;",
+        "const uint64_t digits = decimal->groups[0];",
+        "const uint64_t digits = decimal->own[0];",
         Python(f"{IN_PLACE}::test_decimals_are_read_wherever_their_digits_lie"),
     ),
     Mutant(
@@ -214,14 +237,14 @@ MUTANTS = (
     Mutant(
         "gate: the value after another is the same again",
         SCALARS,
-        "(readers + 1, given + 1, numbers + 1)",
-        "(readers + 1, given, numbers + 1)",
+        "(readers + count, given + count, numbers + count)",
+        "(readers + count, given + count - 1, numbers + count)",
         Python(f"{IN_PLACE}::test_a_gate_reads_a_value_as_a_dict_does"),
     ),
     Mutant(
         "gate: a new date is not counted",
         SCALARS,
-        "        *numbers = ztfast_new_datetime(*given);\n",
+        "        *numbers = ztfast_new_datetime(given[0]);\n",
         "        *numbers = 0;\n",
         Python(f"{IN_PLACE}::test_values_after_a_new_date_are_read"),
     ),
@@ -307,8 +330,8 @@ MUTANTS = (
     Mutant(
         "gate: elements of a set take nothing of a context",
         CALLS,
-        "    room -= elements.count * EACH_ELEMENT\n",
-        "",
+        "    return room - elements.count * EACH_ELEMENT\n",
+        "    return room\n",
         Python(f"{READ}::test_a_call_has_as_much_room_as_a_context"),
     ),
     Mutant(
@@ -322,9 +345,9 @@ MUTANTS = (
     Mutant(
         "gate: elements beyond the most that a call brings are left out",
         CALLS,
-        "or elements.count > left[0]:\n        return NO_ROOM\n",
+        "or elements.count > end - <const ztfast_value *>passed.data:\n        return NO_ROOM\n",
         "or elements.count > 2 * MOST_PASSED:\n        return NO_ROOM\n"
-        "    elements.count = min(elements.count, left[0])\n",
+        "    elements.count = min(elements.count, end - <const ztfast_value *>passed.data)\n",
         Python(f"{READ}::test_every_element_of_every_kind_of_set_is_read"),
     ),
     Mutant(
@@ -337,8 +360,8 @@ MUTANTS = (
     Mutant(
         "gate: elements of a later set are written over those of an earlier one",
         CALLS,
-        "    left[0] -= elements.count\n",
-        "",
+        "                free += passed.length\n",
+        "                free += 0 * passed.length\n",
         Python(f"{READ}::test_several_sets_and_addresses_of_a_call_are_their_own"),
     ),
     Mutant(

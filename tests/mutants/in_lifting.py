@@ -1,6 +1,6 @@
 """Mutants of a gate's own table: what is lifted, and how it is merged and read."""
 
-from mutant import Mutant, Python, Rust
+from mutant import Mutant, Rust
 
 LIFT = "engine/src/lift.rs"
 LINEAR = "engine/src/linear.rs"
@@ -8,23 +8,15 @@ LINES = "engine/src/lines.rs"
 SPECIALISE = "engine/src/specialise.rs"
 ROWS = "engine/src/rows.rs"
 CHECKS = "engine/src/checks.rs"
-PASSED = "engine/src/passed.rs"
 PREDICATE = "vm/src/predicate.rs"
 SINGLE = "vm/src/single.rs"
 GRID = "engine/src/grid.rs"
 CELLS = "engine/src/cells.rs"
 HOT = "engine/src/hot.rs"
-ASKS = "engine/src/asks.rs"
-ASKING = "engine/src/asking.rs"
 GRID_ENDS = Rust(GRID, "an_interval_ends_where_it_ends")
 FEW = Rust("engine/src/specialise/tests/few.rs", "gates_of_one_and_two_numbers_decide_as_the_interpreter_does")
 PARTS = Rust("engine/src/specialise/tests/few.rs", "the_tables_of_layers_together_say_what_one_table_says")
 LINEAR_TESTS = Rust(LINEAR, "what_is_simplified_holds_where_it_did")
-ONE_STEP = Python("tests/embed/test_table_values.py::test_values_are_passed_and_decided_in_one_step")
-CALLS = "engine/tests/calls.rs"
-NOT_KEPT = Rust(CALLS, "values_that_are_not_kept_decide_what_they_do_if_they_are")
-LEFT = Rust(CALLS, "values_that_are_not_kept_are_left_to_those_that_are_where_they_must_be")
-CHANGED = Rust(CALLS, "a_change_of_an_entity_in_the_context_is_seen")
 BESIDE_TEXTS = Rust("engine/src/specialise/tests/chosen.rs", "inequalities_beside_texts_are_decided_by_known_answers")
 TIMES = Rust("engine/src/specialise/tests/chosen.rs", "times_of_the_day_are_compared_to_the_millisecond")
 PROPERTY = Rust("engine/src/specialise/tests.rs", "what_is_lifted_decides_as_the_interpreter_does")
@@ -322,20 +314,6 @@ MUTANTS = (
         Rust(SINGLE, "texts_of_one_length_are_equal_iff_all_bytes_are"),
     ),
     Mutant(
-        "passed values: the middle of a text may be no UTF-8",
-        "python/src/capi/passing.rs",
-        "4..=8 => are_ends_ascii::<4>",
-        "4..=16 => are_ends_ascii::<4>",
-        ONE_STEP,
-    ),
-    Mutant(
-        "passed values: an element of a set is not looked at as what it is",
-        "python/src/capi/passing.rs",
-        "(self.kind() == NUMBER).then_some(self.0.number)",
-        "Some(self.0.number)",
-        ONE_STEP,
-    ),
-    Mutant(
         "single conditions: a range wider than the network is in it",
         SINGLE,
         "== 0 && length <= prefix",
@@ -357,34 +335,6 @@ MUTANTS = (
         Rust("vm/src/ops.rs", "beginnings_match_as_like_does"),
     ),
     Mutant(
-        "passed values: numbers of texts outlive their bundle",
-        PASSED,
-        "if self.generation() != generation || self.shared.is_forked() {",
-        "if self.shared.is_forked() {",
-        ONE_STEP,
-    ),
-    Mutant(
-        "passed values: the kill switch is not looked at",
-        PASSED,
-        "self.shared.disquiet(self.snapshot.version) == 0 || self.is_newest_and_not_killed(session, resource);",
-        "self.shared.version() == self.snapshot.version;",
-        ONE_STEP,
-    ),
-    Mutant(
-        "passed values: a number of another call is a text",
-        PASSED,
-        "u32::try_from(number).is_ok().then_some(number)",
-        "Some(number)",
-        ONE_STEP,
-    ),
-    Mutant(
-        "passed values: an entity of any type is an element",
-        PASSED,
-        "Tag::Entity => entity_value(snapshot, element.number()?, number, ty)?,",
-        "Tag::Entity => entity_value(snapshot, element.number()?, number, ty).unwrap_or_default(),",
-        ONE_STEP,
-    ),
-    Mutant(
         "single conditions: a set that must contain all of some elements contains one",
         SINGLE,
         "Some(if elements.all { payloads.all(has) } else { payloads.any(has) })",
@@ -404,103 +354,6 @@ MUTANTS = (
         "number.rem_euclid(DAY_MS)",
         "number % DAY_MS",
         PROPERTY,
-    ),
-    Mutant(
-        "answers: a value is not kept, although a predicate asks for it",
-        ASKING,
-        "_ => kept.extend(places),",
-        "_ => {}",
-        PROPERTY,
-    ),
-    Mutant(
-        "answers: a text is not kept, although it is compared with another one",
-        ASKING,
-        "let mut kept: BTreeSet<usize> = lines.summed().collect();",
-        "let mut kept: BTreeSet<usize> = BTreeSet::new();",
-        PROPERTY,
-    ),
-    Mutant(
-        "answers: a set that must contain all of some elements contains one",
-        ASKS,
-        "if all { own == elements } else { own != 0 }",
-        "own != 0",
-        PROPERTY,
-    ),
-    Mutant(
-        "answers: an error for an entity is a false",
-        ASKING,
-        "None => bit << ENTITY_CHECKS,",
-        "None => 0,",
-        PROPERTY,
-    ),
-    Mutant(
-        "answers: a check that is an error is what is wanted",
-        CHECKS,
-        "& wanted.either | self.fails & wanted.checks == 0)",
-        "& wanted.either == 0)",
-        PROPERTY,
-    ),
-    Mutant(
-        "answers: an unknown result is a false",
-        CHECKS,
-        "if wanted.checks & !self.known != 0 {",
-        "if wanted.checks & !self.known == u64::MAX {",
-        PROPERTY,
-    ),
-    Mutant(
-        "answers: an unknown result is a false where no check is run",
-        CHECKS,
-        "        self.result(bit_of(check))\n",
-        "        self.result(bit_of(check)).or(Some(CheckResult::Bool(false)))\n",
-        PROPERTY,
-    ),
-    Mutant(
-        "answers: every set of entities contains the principal",
-        ASKS,
-        "if principal == Some(payload) {",
-        "if principal.is_some() {",
-        PROPERTY,
-    ),
-    Mutant(
-        "answers: those of an entity outlive its change",
-        PASSED,
-        "if checks != 0 && self.snapshot.changes.is_none() {",
-        "if checks != 0 {",
-        CHANGED,
-    ),
-    Mutant(
-        "answers: the walk decides without the values",
-        PASSED,
-        "if by_answers.needs_values { None } else { Some(leave(code)) }",
-        "Some(leave(code))",
-    ),
-    Mutant(
-        "answers: a set that is not kept is empty",
-        PASSED,
-        "                    number = NOT_KEPT;\n",
-        "",
-        NOT_KEPT,
-    ),
-    Mutant(
-        "answers: numbers of texts outlive their bundle",
-        PASSED,
-        "|| snapshot.loaded.generation != generation\n",
-        "\n",
-        LEFT,
-    ),
-    Mutant(
-        "answers: a number of another call is a text",
-        PASSED,
-        "u32::try_from(number).ok().map(i64::from)",
-        "Some(number)",
-        LEFT,
-    ),
-    Mutant(
-        "answers: an address of IPv6 is one of IPv4",
-        PASSED,
-        "if is_v6 || prefix > 32 {",
-        "if prefix > 32 + 96 * u8::from(is_v6) {",
-        LEFT,
     ),
     Mutant(
         "lines: the second interval of a clause is not looked at",
@@ -556,8 +409,8 @@ MUTANTS = (
     Mutant(
         "a grid: the policy is that of the first cell",
         CELLS,
-        "let policy = self.cells.at(classes).and_then(|at| self.policies.get(at));",
-        "let policy = self.cells.at(classes).and_then(|_| self.policies.iter().find(|one| **one != NO_POLICY));",
+        "self.policies.get(at).copied()",
+        "self.policies.iter().find(|one| **one != NO_POLICY).filter(|_| at < usize::MAX).copied()",
     ),
     Mutant(
         "tables of layers: where one layer leaves it to the walk, the others decide",

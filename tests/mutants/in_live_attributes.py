@@ -8,14 +8,14 @@ MUTANTS = (
     Mutant(
         "live attributes: a gate with texts decides as one with numbers",
         "engine/src/gate.rs",
-        "self.spec.live && self.shared.has_coarse_clock() && path == Some(LivePath::Numbers)",
-        "self.spec.live && self.shared.has_coarse_clock() && path.is_some()",
+        "self.spec.live && self.has_coarse_clock && path == Some(LivePath::Numbers)",
+        "self.spec.live && self.has_coarse_clock && path.is_some()",
         LIVE,
     ),
     Mutant(
         "live attributes: the system's clock bounds the age of proofs for all engines",
         "engine/src/gate.rs",
-        "self.spec.live && self.shared.has_coarse_clock() && path",
+        "self.spec.live && self.has_coarse_clock && path",
         "self.spec.live && path",
         Python("tests/api/test_callers_clock.py"),
     ),

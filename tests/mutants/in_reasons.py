@@ -10,6 +10,12 @@ MUTANTS = (
         "if applies && last.is_none() {",
     ),
     Mutant(
+        "reasons: where several policies forbid, the first does",
+        "engine/src/reasons.rs",
+        "reasons.iter().all(|reason| reason.policy == *policy)",
+        "reasons.iter().any(|reason| reason.policy == *policy)",
+    ),
+    Mutant(
         "reasons: forbids of two arguments count as those of the first",
         "engine/src/reasons.rs",
         "let is_alone = limits.next().is_none() && case.linear",

@@ -74,24 +74,25 @@ pub(crate) struct GateTable {
 }
 
 impl GateTable {
-    /// Return the cell of a pair of classes, if there is a table for all layers.
+    /// Return where the cell of a pair of classes lies, and the cell, if there is a table for all layers.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
+    pub fn find(&self, classes: ClassPair) -> Option<(usize, u32)> {
+        let at = self.cells.at(classes)?;
+        Some((at, u32::from(*self.cells.all.get(at)?)))
+    }
+
+    /// Return the cell of a pair of classes, as [`Self::find`] does.
     #[inline(always)]
     #[allow(clippy::inline_always)] // as above
     pub fn cell(&self, classes: ClassPair) -> Option<u32> {
         self.cells.cell(classes)
     }
 
-    /// Return the policy of a pair of classes whose cell is a grid.
+    /// Return the policy of a cell that is a grid, given where it lies.
     #[inline]
-    pub fn policy(&self, classes: ClassPair) -> u32 {
-        let policy = self.cells.at(classes).and_then(|at| self.policies.get(at));
-        policy.copied().unwrap_or(NO_POLICY)
-    }
-
-    /// Tell the forbids of a pair of classes that apply to these values. Return whether the table knows them.
-    #[inline]
-    pub fn tell_forbids(&self, classes: ClassPair, values: &[i64], told: impl FnMut(u32)) -> bool {
-        self.reasons.tell(self.cells.at(classes), values, told)
+    pub fn policy(&self, at: usize) -> u32 {
+        self.policies.get(at).copied().unwrap_or(NO_POLICY)
     }
 
     /// Return a grid's code for these values; `None` if the walk has to decide.

@@ -35,8 +35,11 @@ impl Default for Determining {
 impl Determining {
     /// Sort the numbers into the order of the policies.
     pub(crate) fn sort(&mut self) {
+        if self.count < 2 {
+            return;
+        }
         let kept = (self.count as usize).min(MAX_DETERMINING);
-        if let Some(kept) = self.policies.get_mut(..kept).filter(|kept| kept.len() > 1) {
+        if let Some(kept) = self.policies.get_mut(..kept) {
             kept.sort_unstable();
         }
     }

@@ -44,12 +44,16 @@ pub struct Gate {
     /// The same of a gate that adds live attributes, all of them numbers, and reads the usual clock. [`NEVER`] of any
     /// other gate.
     pub(crate) expected_live: u64,
+    /// The same of a gate whose values are passed in one step, and answered by its table. [`NEVER`] of any other gate.
+    pub(crate) expected_passed: u64,
     pub(crate) call: Call,
     /// Whether some arguments are texts, entities, sets or addresses. Then each decision needs a call of its own.
     looks_up: bool,
     /// Whether decisions read another clock than the kernel's coarse one, or add live attributes. They take a path of
     /// their own.
     pub(crate) has_own_path: bool,
+    /// Whether they read the kernel's coarse clock.
+    pub(crate) has_coarse_clock: bool,
     pub(crate) snapshot: Arc<Snapshot>,
     /// How many values the binding takes; [`NO_COUNT`] if there is no binding. It changes together with the binding.
     count: usize,
@@ -76,13 +80,16 @@ impl Gate {
         (brought, memo, memory): (CallValues, Option<Memo>, Box<WorkingMemory>),
     ) -> Self {
         let looks_up = spec.call_brings() != Brings::Nothing;
-        let has_own_path = !shared.has_coarse_clock() || spec.live;
+        let has_coarse_clock = shared.has_coarse_clock();
+        let has_own_path = !has_coarse_clock || spec.live;
         let mut gate = Self {
             expected: NEVER,
             expected_live: NEVER,
+            expected_passed: NEVER,
             call: Call::None,
             looks_up,
             has_own_path,
+            has_coarse_clock,
             shared,
             number,
             spec,
@@ -101,6 +108,22 @@ impl Gate {
     /// Return whether a decision needs no call, none was begun, and nothing is new or killed.
     pub(crate) fn is_quiet_without_call(&self) -> bool {
         !self.looks_up && self.call == Call::None && self.shared.disquiet(self.snapshot.version) == 0
+    }
+
+    /// Return whether the gate has a table of its own, which not every bundle has room for.
+    fn has_table(&self) -> bool {
+        self.binding.as_ref().is_some_and(|binding| !binding.table.is_empty())
+    }
+
+    /// Return whether values that are passed in one step may be decided by the gate's snapshot and table, where
+    /// something is new, begun or killed.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn may_be_passed(&self, session: SessionId, resource: Handle) -> bool {
+        !self.shared.is_forked()
+            && self.call == Call::None
+            && self.has_table()
+            && self.is_newest_and_not_killed(session, resource)
     }
 
     /// Forget what the decision before brought, if the calls of the gate bring nothing themselves.
@@ -157,7 +180,7 @@ impl Gate {
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     pub fn begin(&mut self) {
         self.refresh();
-        (self.expected, self.expected_live) = (NEVER, NEVER);
+        (self.expected, self.expected_live, self.expected_passed) = (NEVER, NEVER, NEVER);
         self.call = Call::Begun;
         self.brought.clear();
     }
@@ -417,10 +440,11 @@ impl Gate {
         let version = self.snapshot.version;
         let is_live = || {
             let path = self.binding.as_ref().map(|binding| binding.live_path);
-            self.spec.live && self.shared.has_coarse_clock() && path == Some(LivePath::Numbers)
+            self.spec.live && self.has_coarse_clock && path == Some(LivePath::Numbers)
         };
         self.expected = if self.looks_up || self.has_own_path { NEVER } else { version };
         self.expected_live = if !self.looks_up && is_live() { version } else { NEVER };
+        self.expected_passed = if self.has_table() && self.memo.is_some() { version } else { NEVER };
     }
 
     /// Handle what the hot path does not expect: a call was begun or is missing, there is a newer snapshot, or
@@ -487,6 +511,9 @@ impl Gate {
         // The mailbox is empty if this gate took the newest snapshot while the engine was still handing it to other
         // gates.
         let Some(snapshot) = self.mailbox.take() else { return };
+        if let Some(memo) = &mut self.memo {
+            memo.forget();
+        }
         // A change of entities keeps the bundle, and with it the binding.
         if !Arc::ptr_eq(&snapshot.loaded, &self.snapshot.loaded) {
             self.binding = snapshot.loaded.binding(self.number);

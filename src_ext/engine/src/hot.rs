@@ -15,6 +15,7 @@ use crate::exit::{Decision, leave};
 use crate::gate::Gate;
 use crate::layers::{cell, layer_classes};
 use crate::lines::{CHECKED, NO_POLICY};
+use crate::reasons::Reasons;
 use crate::snapshot::Snapshot;
 use ztfast_bundle::{Bundle, CellKind, ClassPair, Form, LayerRec, Program, Tests, cell_program, pack_cell};
 use ztfast_codes::Code;
@@ -253,7 +254,9 @@ impl Gate {
         let Some(classes) = loaded.resolved_pair(principal, loaded.key.shared_place(resource)) else {
             return self.slow_path(entities, values, 0, Code::Default, sink);
         };
-        let Some(cell) = binding.table.cell(classes) else { return self.parts(entities, classes, values, sink) };
+        let Some((at, cell)) = binding.table.find(classes) else {
+            return self.parts(entities, classes, values, sink);
+        };
         if cell < CHECKED {
             let lines = &binding.table.lines;
             let answer = lines.answer(cell, values);
@@ -271,23 +274,35 @@ impl Gate {
                 sink.push(policy);
                 return Code::Allow;
             }
-            // No policy applies, so there are no reasons. Those of the other answers are found by the layers.
+            // No policy applies, so there are no reasons.
             if answer == ANSWER_DEFAULT {
                 return Code::Default;
             }
-            return self.named(entities, classes, (cell, answer == ANSWER_FORBID), values, sink);
+            if answer == ANSWER_FORBID && name_forbids(&binding.table.reasons, at, values, sink) {
+                return Code::Forbid;
+            }
+            // Those of other answers are found by the layers.
+            return self.named(entities, classes, cell, values, sink);
         }
         if cell >= FIRST_GRID {
-            return match binding.table.grid_code(cell, values) {
-                Some(code) if !N::ALL => code,
-                None if !N::ALL => self.slow_path(entities, values, 0, Code::Default, sink),
-                Some(Code::Allow) if binding.table.policy(classes) != NO_POLICY => {
-                    sink.push(binding.table.policy(classes));
-                    Code::Allow
-                }
-                Some(code @ (Code::Default | Code::NotApplicable)) => code,
-                code => self.named(entities, classes, (cell, code == Some(Code::Forbid)), values, sink),
-            };
+            let code = binding.table.grid_code(cell, values);
+            if !N::ALL {
+                return match code {
+                    Some(code) => code,
+                    None => self.slow_path(entities, values, 0, Code::Default, sink),
+                };
+            }
+            if code == Some(Code::Allow) && binding.table.policy(at) != NO_POLICY {
+                sink.push(binding.table.policy(at));
+                return Code::Allow;
+            }
+            if let Some(code @ (Code::Default | Code::NotApplicable)) = code {
+                return code;
+            }
+            if code == Some(Code::Forbid) && name_forbids(&binding.table.reasons, at, values, sink) {
+                return Code::Forbid;
+            }
+            return self.named(entities, classes, cell, values, sink);
         }
         if let Some(&Some(code)) = CELL_CODES.get(cell.wrapping_sub(FIRST_CODE) as usize)
             && (!N::ALL || matches!(code, Code::Default | Code::NotApplicable))
@@ -309,23 +324,18 @@ impl Gate {
         self.layers(entities, classes, values, sink)
     }
 
-    /// Find the policies of an answer of the table, which may be that a forbid applies.
+    /// Find the policies of an answer of the table by the layers.
     #[inline(never)]
     fn named<N: Sink>(
         &mut self,
         entities: (Place, Handle),
         classes: ClassPair,
-        (cell, is_forbidden): (u32, bool),
+        cell: u32,
         values: &[i64],
         sink: &mut N,
     ) -> Code {
-        let Some(binding) = &self.binding else { return Code::StaleGate };
-        let push = |policy| sink.push_forbid(policy);
-        if is_forbidden && binding.table.tell_forbids(classes, values, push) {
-            return Code::Forbid;
-        }
         // Where a line has more than intervals, the walk without a request would give up.
-        if cell < CHECKED && !binding.table.lines.is_box(cell) {
+        if cell < CHECKED && !self.binding.as_ref().is_some_and(|binding| binding.table.lines.is_box(cell)) {
             return self.slow_path(entities, values, 0, Code::Default, sink);
         }
         self.layers(entities, classes, values, sink)
@@ -493,6 +503,13 @@ impl Gate {
             code => code,
         }
     }
+}
+
+/// Record the forbids of a cell that apply to these values. Return whether the table knows them.
+#[inline(always)]
+#[allow(clippy::inline_always)] // as above
+fn name_forbids<N: Sink>(reasons: &Reasons, at: usize, values: &[i64], sink: &mut N) -> bool {
+    reasons.tell(at, values, |policy| sink.push_forbid(policy))
 }
 
 /// What a gate is asked.

@@ -5,7 +5,7 @@
 
 use crate::asks::{Ask, Asks, MOST_ELEMENTS, NOT_KEPT, Span};
 use crate::checks::Answers;
-use crate::memo::{Key, Known, Memo, NO_SESSION};
+use crate::memo::{Known, Memo, NO_SESSION};
 use crate::working::EMPTY_SET;
 use std::sync::atomic::{AtomicU64, Ordering};
 use ztfast_bundle::Bundle;
@@ -105,10 +105,10 @@ impl LiveAsks {
         (numbers, answers): (&mut [i64], &mut Answers),
     ) -> Result<(), Code> {
         // What these factors answer stays the same when others get names.
-        let key = Key::new(u64::from(bits) + 1, asked.place.into());
-        let known = match memo.as_deref().and_then(|memo| memo.get(key, NO_SESSION)) {
+        let (token, place) = (u64::from(bits) + 1, asked.place.into());
+        let known = match memo.as_deref().and_then(|memo| memo.get(token, place, NO_SESSION)) {
             Some(known) => *known,
-            None => self.new_factors(asks, asked, bits, given, (key, memo))?,
+            None => self.new_factors(asks, asked, bits, given, (token, memo))?,
         };
         answers.join(&known.answers);
         *numbers.get_mut(usize::from(asked.place)).ok_or(LOST)? = known.number;
@@ -123,13 +123,13 @@ impl LiveAsks {
         asked: &AskedFactors,
         bits: u32,
         given: (&Bundle, &State),
-        (key, memo): (Key, Option<&mut Memo>),
+        (token, memo): (u64, Option<&mut Memo>),
     ) -> Result<Known, Code> {
         let mut answers = Answers::default();
         let number = self.factors(asks, (asked.elements, asked.asked), bits, given, &mut answers)?;
         let known = Known { answers, number, unknown: 0 };
         if let Some(memo) = memo {
-            memo.put(key, NO_SESSION, known);
+            memo.put(token, asked.place.into(), NO_SESSION, known);
         }
         Ok(known)
     }

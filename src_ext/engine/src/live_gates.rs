@@ -7,7 +7,7 @@ use crate::live::{Filler, MOST_VALUES};
 use crate::live_attributes::{FEW, LivePath};
 use std::sync::atomic::{Ordering, compiler_fence};
 use ztfast_codes::Code;
-use ztfast_live::{Handle, SessionId};
+use ztfast_live::{Handle, LiveFields, Place, SessionId};
 use ztfast_pages::monotonic_ns;
 
 /// What a decision needs of the live attributes: they are numbers of the proof; those of which only checks ask are
@@ -88,7 +88,7 @@ impl Gate {
     #[inline(always)]
     #[allow(clippy::inline_always)] // as above
     fn live_now_ns(&self) -> i64 {
-        if self.shared.has_coarse_clock() { monotonic_ns() } else { self.shared.now_ns() }
+        if self.has_coarse_clock { monotonic_ns() } else { self.shared.now_ns() }
     }
 
     /// Decide where the caller's values and the live attributes are at most `MOST`. `HOW` says in which way the live
@@ -109,13 +109,45 @@ impl Gate {
         if HOW != NUMBERS {
             self.forget_the_decision_before();
         }
-        let Self { shared, snapshot, binding: Some(binding), brought, memo, .. } = self else { return Code::StaleGate };
+        let Some(binding) = &self.binding else { return Code::StaleGate };
         if values.len() != binding.callers {
             return Code::Corrupt;
         }
         let mut numbers = [0; MOST];
         let Some(numbers) = numbers.get_mut(..binding.types.len()) else { return Code::TooLarge };
         copy(numbers, values);
+        self.with_live::<HOW, N>(now_ns, (principal, fields), resource, numbers, sink)
+    }
+
+    /// Decide by the numbers of values that were passed in one step, behind which there is room for the live attributes
+    /// and 0.
+    #[inline(never)]
+    pub(crate) fn by_few_passed(
+        &mut self,
+        session: SessionId,
+        resource: Handle,
+        numbers: &mut [i64],
+        answered: &mut EffectByAnswers,
+    ) -> Code {
+        let now_ns = self.live_now_ns();
+        match self.shared.sessions.valid_live(session, now_ns) {
+            Some(valid) => self.with_live::<ANSWERS, _>(now_ns, valid, resource, numbers, answered),
+            None => self.shared.why(session, now_ns),
+        }
+    }
+
+    /// Put the live attributes behind the caller's numbers, and decide.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
+    fn with_live<const HOW: u8, N: Sink>(
+        &mut self,
+        now_ns: i64,
+        (principal, fields): (Place, LiveFields),
+        resource: Handle,
+        numbers: &mut [i64],
+        sink: &mut N,
+    ) -> Code {
+        let Self { shared, snapshot, binding: Some(binding), brought, memo, .. } = self else { return Code::StaleGate };
         let (sessions, asks, live) = (&shared.sessions, &binding.table.asks, &binding.table.live);
         binding.numbers.put(|| sessions.proved_ms(&fields, now_ns), || sessions.proof(&fields), numbers);
         if HOW != NUMBERS {
@@ -126,8 +158,7 @@ impl Gate {
                 && let Some(asked) = &live.factors
             {
                 let (factors, given) = (sessions.proof(&fields).factors, (&*snapshot.loaded.bundle, sessions.state()));
-                let memo = memo.as_mut().map(|memo| memo.of(snapshot.version));
-                live.put_factors(asks, asked, factors, given, memo, (numbers, answers))
+                live.put_factors(asks, asked, factors, given, memo.as_mut(), (numbers, answers))
             } else {
                 let snapshot = &**snapshot;
                 let resource = move || snapshot.entity(snapshot.loaded.key.place(resource));

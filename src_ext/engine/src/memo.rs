@@ -8,16 +8,14 @@ use crate::checks::Answers;
 use ztfast_live::SessionId;
 use ztfast_pages::{MemoryError, Residence, Resident};
 
-/// The arguments that have places of their own. Others share these places.
-const ARGUMENTS: usize = 8;
+/// The most places of arguments.
+pub(crate) const MOST_PLACES: usize = 16;
 /// The values of an argument that are kept.
 const VALUES: usize = 4;
-/// The bits of an argument's place in a key.
-const PLACE_BITS: u32 = 4;
-/// The most places of arguments.
-pub(crate) const MOST_PLACES: usize = 1 << PLACE_BITS;
-/// The last token.
-const MOST_TOKENS: u64 = (1 << (u64::BITS - PLACE_BITS)) - 2;
+/// The token of a value that is not remembered.
+pub(crate) const NO_TOKEN: u64 = 0;
+/// Stands for the token of an entry that is empty, and for its session. No value has this token.
+const EMPTY: u64 = u64::MAX;
 /// Stands for the session of values that answer about no principal. It is no session's number.
 pub(crate) const NO_SESSION: SessionId = SessionId(0);
 
@@ -34,16 +32,15 @@ pub(crate) struct Known {
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 struct Entry {
-    key: Key,
+    token: u64,
     session: SessionId,
     known: Known,
 }
 
 impl Entry {
-    /// No value has this key.
     const EMPTY: Self = Self {
-        key: Key(u64::MAX),
-        session: NO_SESSION,
+        token: EMPTY,
+        session: SessionId(EMPTY),
         known: Known { answers: Answers { known: 0, holds: 0, fails: 0 }, number: 0, unknown: 0 },
     };
 }
@@ -54,42 +51,15 @@ const _: () = assert!(size_of::<Entry>() == 64);
 pub(crate) struct Memo {
     /// It stands before the entries, so that it is dropped before them.
     resident: Resident,
-    entries: Box<[Entry; ARGUMENTS * VALUES]>,
-    /// The version of the snapshot by which they answered.
-    version: u64,
-}
-
-/// A value, by its token, as the argument at a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key(u64);
-
-impl Key {
-    /// No value.
-    pub const NONE: Self = Self(0);
-
-    /// Return the key of a value; [`Self::NONE`] if it has no token, which is 0, or the place is beyond the others.
-    #[inline]
-    pub const fn new(token: u64, place: usize) -> Self {
-        if token.wrapping_sub(1) >= MOST_TOKENS || place >= MOST_PLACES {
-            return Self::NONE;
-        }
-        Self(token << PLACE_BITS | place as u64)
-    }
-
-    #[inline]
-    #[allow(clippy::cast_possible_truncation)] // it is one of few places
-    const fn entry(self) -> usize {
-        let (place, token) = (self.0 as usize & ((1 << PLACE_BITS) - 1), self.0 as usize >> PLACE_BITS);
-        place % ARGUMENTS * VALUES + token % VALUES
-    }
+    entries: Box<[[Entry; VALUES]; MOST_PLACES]>,
 }
 
 impl Memo {
     /// Make a memo of no values.
     pub fn new(residence: Residence) -> Result<Self, MemoryError> {
-        let mut entries = Box::new([Entry::EMPTY; ARGUMENTS * VALUES]);
+        let mut entries = Box::new([[Entry::EMPTY; VALUES]; MOST_PLACES]);
         let resident = Resident::write("answers that a gate remembers", &mut *entries, residence)?;
-        Ok(Self { resident, entries, version: 0 })
+        Ok(Self { resident, entries })
     }
 
     /// Return the size in bytes.
@@ -97,36 +67,36 @@ impl Memo {
         size_of::<Self>() + self.resident.size()
     }
 
-    /// Return the memo of what values answered by the snapshot of this version.
-    #[inline]
-    pub fn of(&mut self, version: u64) -> &mut Self {
-        if self.version != version {
-            self.forget(version);
-        }
-        self
+    /// Forget everything, because another snapshot may answer otherwise.
+    pub fn forget(&mut self) {
+        *self.entries = [[Entry::EMPTY; VALUES]; MOST_PLACES];
     }
 
-    #[cold]
-    #[inline(never)]
-    fn forget(&mut self, version: u64) {
-        self.entries.fill(Entry::EMPTY);
-        self.version = version;
-    }
-
-    /// Return what a value answered about the principal of a session; [`NO_SESSION`] if it answers about none.
+    /// Return what a value, by its token, answered as the argument at a place, and about the principal of a session;
+    /// [`NO_SESSION`] if it answers about none. `None` for [`NO_TOKEN`].
     #[inline]
-    pub fn get(&self, key: Key, session: SessionId) -> Option<&Known> {
-        let entry = self.entries.get(key.entry())?;
-        (entry.key == key && entry.session == session).then_some(&entry.known)
+    pub fn get(&self, token: u64, place: usize, session: SessionId) -> Option<&Known> {
+        let entry = self.entries.get(place)?.get(at(token))?;
+        // One test takes less than two.
+        let differs = (entry.token ^ token) | (entry.session.0 ^ session.0);
+        (differs == 0).then_some(&entry.known)
     }
 
     /// Remember what a value answered, as [`Self::get`] returns it.
     #[inline]
-    pub fn put(&mut self, key: Key, session: SessionId, known: Known) {
-        if let Some(entry) = self.entries.get_mut(key.entry()).filter(|_| key != Key::NONE) {
-            *entry = Entry { key, session, known };
+    pub fn put(&mut self, token: u64, place: usize, session: SessionId, known: Known) {
+        if let Some(entry) = self.entries.get_mut(place).and_then(|own| own.get_mut(at(token)))
+            && !matches!(token, NO_TOKEN | EMPTY)
+        {
+            *entry = Entry { token, session, known };
         }
     }
+}
+
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // it is one of few
+const fn at(token: u64) -> usize {
+    token as usize % VALUES
 }
 
 #[cfg(test)]
@@ -142,50 +112,47 @@ mod tests {
     #[test]
     fn a_value_is_known_by_its_token_and_place_together() {
         let mut memo = Memo::new(Residence::default()).unwrap();
-        let key = |token, place| Key::new(token, place);
         let known = Known { number: 7, ..Known::default() };
-        memo.put(key(5, 2), NO_SESSION, known);
-        assert_eq!(number(memo.get(key(5, 2), NO_SESSION)), Some(7));
-        for other in [key(9, 2), key(5, 10), key(5, 3)] {
-            assert!(memo.get(other, NO_SESSION).is_none(), "{other:?}");
+        memo.put(5, 2, NO_SESSION, known);
+        assert_eq!(number(memo.get(5, 2, NO_SESSION)), Some(7));
+        for (token, place) in [(9, 2), (5, 10), (5, 3), (5, 16)] {
+            assert!(memo.get(token, place, NO_SESSION).is_none(), "{token} {place}");
         }
         // This one takes its place.
-        memo.put(key(9, 10), NO_SESSION, known);
-        assert!(memo.get(key(5, 2), NO_SESSION).is_none());
+        memo.put(9, 2, NO_SESSION, known);
+        assert!(memo.get(5, 2, NO_SESSION).is_none());
     }
 
     #[test]
     fn what_is_about_a_principal_is_known_for_one_session() {
         let mut memo = Memo::new(Residence::default()).unwrap();
-        let key = Key::new(5, 2);
-        memo.put(key, ONE, Known { number: 8, ..Known::default() });
-        assert_eq!(number(memo.get(key, ONE)), Some(8));
+        memo.put(5, 2, ONE, Known { number: 8, ..Known::default() });
+        assert_eq!(number(memo.get(5, 2, ONE)), Some(8));
         for other in [SessionId(4), NO_SESSION] {
-            assert!(memo.get(key, other).is_none(), "{other:?}");
+            assert!(memo.get(5, 2, other).is_none(), "{other:?}");
         }
     }
 
     #[test]
-    fn another_version_knows_nothing() {
+    fn nothing_is_known_of_another_snapshot() {
         let mut memo = Memo::new(Residence::default()).unwrap();
-        let key = Key::new(5, 2);
-        memo.of(1).put(key, ONE, Known { number: 8, ..Known::default() });
-        assert_eq!(number(memo.of(1).get(key, ONE)), Some(8));
-        assert!(memo.of(2).get(key, ONE).is_none());
-        assert!(memo.of(1).get(key, ONE).is_none());
+        memo.put(5, 2, ONE, Known { number: 8, ..Known::default() });
+        memo.forget();
+        assert!(memo.get(5, 2, ONE).is_none());
     }
 
     #[test]
-    fn no_token_is_no_key_and_nothing_is_kept_for_it() {
+    fn nothing_is_kept_for_a_value_without_a_token_or_beyond_the_last_place() {
         let mut memo = Memo::new(Residence::default()).unwrap();
-        for key in [Key::new(0, 1), Key::new((1 << 60) - 1, 1), Key::new(1, 16)] {
-            assert_eq!(key, Key::NONE);
+        let known = Known { number: 8, ..Known::default() };
+        for (token, place) in [(NO_TOKEN, 1), (5, MOST_PLACES)] {
+            memo.put(token, place, NO_SESSION, known);
+            assert!(memo.get(token, place, NO_SESSION).is_none(), "{token} {place}");
         }
-        let last = Key::new((1 << 60) - 2, 15);
-        assert!(memo.get(last, ONE).is_none() && memo.get(Key::NONE, NO_SESSION).is_none());
-        memo.put(Key::NONE, NO_SESSION, Known { number: 8, ..Known::default() });
-        assert!(memo.get(Key::NONE, NO_SESSION).is_none());
-        memo.put(last, ONE, Known { number: 8, ..Known::default() });
-        assert_eq!(number(memo.get(last, ONE)), Some(8));
+        // No entry that was never written has the token of a value.
+        for token in 0..9 {
+            assert!(memo.get(token, 0, NO_SESSION).is_none(), "{token}");
+        }
+        assert!(memo.get(EMPTY, 0, NO_SESSION).is_none());
     }
 }

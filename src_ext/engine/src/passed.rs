@@ -8,11 +8,13 @@ use crate::binding::{Argument, Binding};
 use crate::checks::Answers;
 use crate::decide::{Determining, EffectByAnswers, EffectOnly, Sink};
 use crate::exit::{Decision, leave};
-use crate::gate::{Call, Gate};
-use crate::memo::{Key, Known, MOST_PLACES, Memo, NO_SESSION};
+use crate::gate::Gate;
+use crate::live_attributes::LivePath;
+use crate::memo::{Known, MOST_PLACES, Memo, NO_SESSION, NO_TOKEN};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::working::{CallValues, EMPTY_SET};
+use std::sync::Arc;
 use ztfast_bundle::ValueType;
 use ztfast_codes::Code;
 use ztfast_live::{Handle, SessionId};
@@ -76,7 +78,7 @@ pub trait Source<'v>: Sized {
     /// Return what names this text or set, and no other of this gate's; 0 for nothing.
     #[inline]
     fn token(&self) -> u64 {
-        0
+        NO_TOKEN
     }
     /// Return the handle of an entity.
     fn handle(&self) -> Option<i64>;
@@ -189,35 +191,57 @@ impl Gate {
         (session, resource): (SessionId, Handle),
         values: impl ExactSizeIterator<Item = impl Source<'v>>,
     ) -> Option<Decision> {
-        let Self { shared, snapshot, binding, brought, call, memo, .. } = self;
-        let binding = binding.as_deref()?;
-        if shared.is_forked()
-            || snapshot.loaded.generation != generation
-            || *call != Call::None
-            || binding.table.is_empty()
-        {
+        // What is swapped, begun or killed from here on, this decision does not see.
+        if self.shared.disquiet(self.expected_passed) != 0 && !self.may_be_passed(session, resource) {
             return None;
         }
-        if binding.table.asks.keeps {
+        let Self { shared, snapshot, binding: Some(binding), brought, memo: Some(memo), .. } = &mut *self else {
+            return None;
+        };
+        if snapshot.loaded.generation != generation {
+            return None;
+        }
+        let asks = &binding.table.asks;
+        if asks.keeps {
             brought.clear();
         }
-        let mut by_answers = EffectByAnswers::default();
-        let answers = &mut by_answers.answers;
-        let memo = memo.as_mut().map(|memo| memo.of(snapshot.version));
-        let mut answering =
-            Answering { shared, session, snapshot, binding, brought, answers, memo, unknown: MOST_UNKNOWN };
-        let (asks, mut numbers) = (&*binding.table.asks.arguments, [0; MOST_PASSED]);
-        let numbers = numbers.get_mut(..asks.len()).filter(|_| values.len() == asks.len())?;
+        let (mut by_answers, mut unknown, mut numbers) = (EffectByAnswers::default(), 0, [0; MOST_PASSED]);
+        let callers = numbers.get_mut(..asks.arguments.len()).filter(|callers| values.len() == callers.len())?;
         let mut read = 0;
-        for (place, (number, (ask, value))) in numbers.iter_mut().zip(asks.iter().zip(values)).enumerate() {
-            *number = answering.number(place, ask, value)?;
+        for (place, (number, (ask, value))) in callers.iter_mut().zip(asks.arguments.iter().zip(values)).enumerate() {
+            *number = if let Ask::Number(asked) = *ask {
+                asks.number_asked(asked, value, &mut by_answers.answers)?
+            } else {
+                let (token, about) = name(snapshot, asks, session, ask, &value)?;
+                if let Some(known) = memo.get(token, place, about) {
+                    by_answers.answers.join(&known.answers);
+                    unknown += known.unknown;
+                    known.number
+                } else {
+                    let answers = &mut by_answers.answers;
+                    let mut answering =
+                        Answering { shared, session, snapshot, binding, brought, answers, unknown: &mut unknown };
+                    if token == NO_TOKEN {
+                        answering.asked(ask, place, value)?
+                    } else {
+                        answering.asked_and_remembered(memo, (token, about), ask, place, value)?
+                    }
+                }
+            };
             read = place + 1;
         }
         // An iterator may be shorter than it says.
-        if read != asks.len() {
+        if read != callers.len() || unknown > MOST_UNKNOWN {
             return None;
         }
-        let code = self.decide_if_current(session, resource, numbers, &mut by_answers)?;
+        let (live_path, all) = (binding.live_path, binding.types.len());
+        let code = if !self.has_own_path {
+            self.decide_now(session, resource, callers, &mut by_answers)
+        } else if live_path == LivePath::Few {
+            self.by_few_passed(session, resource, numbers.get_mut(..all)?, &mut by_answers)
+        } else {
+            self.decide_by_own_path(session, resource, callers, &mut by_answers)
+        };
         // A decision that needs the values was not made.
         if by_answers.needs_values { None } else { Some(leave(code)) }
     }
@@ -246,6 +270,48 @@ impl Gate {
     }
 }
 
+/// Return the token of a value, which is no number, and the session about whose principal it may answer.
+#[inline(always)]
+#[allow(clippy::inline_always)] // on the hot path
+fn name<'v>(
+    snapshot: &Arc<Snapshot>,
+    asks: &Asks,
+    session: SessionId,
+    ask: &Ask,
+    given: &impl Source<'v>,
+) -> Option<(u64, SessionId)> {
+    let token = match ask {
+        Ask::Set { kind: Tag::Entity, .. } => {
+            let about = if asks.principal { session } else { NO_SESSION };
+            return Some((token_of_entities(snapshot, given), about));
+        }
+        Ask::Text(_) | Ask::Set { .. } => given.token(),
+        Ask::Entity { .. } => given.handle()?.cast_unsigned(),
+        Ask::Address(_) => {
+            given.ip4().map_or(NO_TOKEN, |(address, prefix)| (u64::from(address) << 8 | u64::from(prefix)) + 1)
+        }
+        Ask::Kept | Ask::Number(_) => NO_TOKEN,
+    };
+    Some((token, NO_SESSION))
+}
+
+/// Return the number of an entity, given by its handle, that no other has in this bundle.
+#[inline]
+fn own(snapshot: &Snapshot, handle: i64) -> u64 {
+    snapshot.loaded.key.place(Handle(handle.cast_unsigned())).0 as u64
+}
+
+/// Return the token of a set of one entity or two.
+#[inline]
+fn token_of_entities<'v>(snapshot: &Snapshot, given: &impl Source<'v>) -> u64 {
+    let Some((first, second)) = given.few_handles() else { return NO_TOKEN };
+    let (first, second) = (own(snapshot, first), second.map(|second| own(snapshot, second)));
+    if first >= NO_ENTITY || second.is_some_and(|second| second >= NO_ENTITY) {
+        return NO_TOKEN;
+    }
+    (second.unwrap_or(NO_ENTITY) << ENTITY_BITS | first) + 1
+}
+
 /// What values answer while they are passed.
 struct Answering<'g> {
     shared: &'g Shared,
@@ -254,88 +320,26 @@ struct Answering<'g> {
     binding: &'g Binding,
     brought: &'g mut CallValues,
     answers: &'g mut Answers,
-    memo: Option<&'g mut Memo>,
-    /// How many more texts that the bundle lacks may be passed.
-    unknown: u32,
+    /// How many texts that the bundle lacks were passed.
+    unknown: &'g mut u32,
 }
 
 impl Answering<'_> {
-    /// Return the number of a value, which the argument at a place has, and answer the checks that ask for it.
-    #[inline]
-    fn number<'v>(&mut self, place: usize, ask: &Ask, given: impl Source<'v>) -> Option<i64> {
-        let asks = &self.binding.table.asks;
-        // What a set answers about the principal depends on who that is.
-        let mut session = NO_SESSION;
-        let key = match ask {
-            Ask::Number(asked) => return self.asked_number(*asked, given),
-            Ask::Set { kind: Tag::Entity, .. } => {
-                if asks.principal {
-                    session = self.session;
-                }
-                self.key_of_entities(&given, place)
-            }
-            Ask::Text(_) | Ask::Set { .. } => Key::new(given.token(), place),
-            Ask::Entity { .. } => Key::new(self.own(given.handle()?).wrapping_add(1), place),
-            Ask::Address(_) => given.ip4().map_or(Key::NONE, |(address, prefix)| {
-                Key::new((u64::from(address) << 8 | u64::from(prefix)) + 1, place)
-            }),
-            Ask::Kept => Key::NONE,
-        };
-        let Some(memo) = self.memo.as_deref() else { return self.asked(ask, place, given) };
-        match memo.get(key, session) {
-            Some(known) => {
-                self.answers.join(&known.answers);
-                self.unknown = self.unknown.checked_sub(known.unknown)?;
-                Some(known.number)
-            }
-            None if key == Key::NONE => self.asked(ask, place, given),
-            None => self.asked_and_remembered((key, session), ask, place, given),
-        }
-    }
-
-    /// Return the number of an entity, given by its handle, that no other has in this bundle.
-    #[inline]
-    fn own(&self, handle: i64) -> u64 {
-        self.snapshot.loaded.key.place(Handle(handle.cast_unsigned())).0 as u64
-    }
-
-    /// Return the key of a set of one entity or two.
-    #[inline]
-    fn key_of_entities<'v>(&self, given: &impl Source<'v>, place: usize) -> Key {
-        let Some((first, second)) = given.few_handles() else { return Key::NONE };
-        let (first, second) = (self.own(first), second.map(|second| self.own(second)));
-        if first >= NO_ENTITY || second.is_some_and(|second| second >= NO_ENTITY) {
-            return Key::NONE;
-        }
-        Key::new((second.unwrap_or(NO_ENTITY) << ENTITY_BITS | first) + 1, place)
-    }
-
-    /// Answer the checks that ask for a number. Most are numbers of which none asks.
-    #[inline]
-    fn asked_number<'v>(&mut self, asked: Span, given: impl Source<'v>) -> Option<i64> {
-        let number = given.number()?;
-        if asked.0 != asked.1 {
-            asked_number(&self.binding.table.asks, asked, number, self.answers)?;
-        }
-        Some(number)
-    }
-
     /// Answer the checks that ask for a value, and remember the answers.
     #[inline(never)]
     fn asked_and_remembered<'v>(
         &mut self,
-        (key, session): (Key, SessionId),
+        memo: &mut Memo,
+        (token, about): (u64, SessionId),
         ask: &Ask,
         place: usize,
         given: impl Source<'v>,
     ) -> Option<i64> {
-        let (before, unknown) = (std::mem::take(self.answers), self.unknown);
+        let (before, unknown) = (std::mem::take(self.answers), *self.unknown);
         let number = self.asked(ask, place, given)?;
-        let known = Known { answers: *self.answers, number, unknown: unknown - self.unknown };
+        let known = Known { answers: *self.answers, number, unknown: *self.unknown - unknown };
         self.answers.join(&before);
-        if let Some(memo) = &mut self.memo {
-            memo.put(key, session, known);
-        }
+        memo.put(token, place, about, known);
         Some(number)
     }
 
@@ -344,7 +348,7 @@ impl Answering<'_> {
     fn asked<'v>(&mut self, ask: &Ask, place: usize, given: impl Source<'v>) -> Option<i64> {
         let asks = &self.binding.table.asks;
         match *ask {
-            Ask::Number(asked) => self.asked_number(asked, given),
+            Ask::Number(asked) => asks.number_asked(asked, given, self.answers),
             Ask::Entity { ty, checks, first, answers } => {
                 let number = self.entity(place, ty, given.number()?)?;
                 if checks != 0 && self.snapshot.changes.is_none() {
@@ -409,8 +413,8 @@ impl Answering<'_> {
             Passed::Unknown(text) => text,
             Passed::Address(..) => return None,
         };
-        self.unknown = self.unknown.checked_sub(1)?;
-        (text.len() <= LONGEST).then_some(NOT_KEPT)
+        *self.unknown += 1;
+        (*self.unknown <= MOST_UNKNOWN && text.len() <= LONGEST).then_some(NOT_KEPT)
     }
 
     #[inline]
@@ -432,9 +436,20 @@ impl Answering<'_> {
     }
 }
 
-/// Answer the checks that ask for a number.
+impl Asks {
+    /// Answer the checks that ask for a number, and return it. Most are numbers of which none asks.
+    #[inline]
+    fn number_asked<'v>(&self, asked: Span, given: impl Source<'v>, answers: &mut Answers) -> Option<i64> {
+        let number = given.number()?;
+        if asked.0 != asked.1 {
+            answer_by_number(self, asked, number, answers)?;
+        }
+        Some(number)
+    }
+}
+
 #[inline(never)]
-fn asked_number(asks: &Asks, asked: Span, number: i64, answers: &mut Answers) -> Option<()> {
+fn answer_by_number(asks: &Asks, asked: Span, number: i64, answers: &mut Answers) -> Option<()> {
     asks.number(asked, number, answers)
 }
 

@@ -6,6 +6,9 @@ use crate::lines::lies_in;
 use rustc_hash::FxHashMap;
 use ztfast_pages::{MemoryError, Residence, Resident};
 
+/// Marks the only policy that forbids, which is the one wherever something is forbidden.
+const ONLY: u32 = 1 << 31;
+
 /// A forbid that applies where an argument lies in an interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Reason {
@@ -18,7 +21,8 @@ struct Reason {
 /// The forbids of a table.
 #[derive(Debug, Default)]
 pub(crate) struct Reasons {
-    /// For each cell the number of its list, from 1; 0 if a walk has to find its forbids.
+    /// For each cell the number of its list, from 1; its only policy, with [`ONLY`]; or 0 if a walk has to find its
+    /// forbids.
     lists_of_cells: Box<[u32]>,
     /// Where each list begins. One place more says where the last one ends.
     lists: Box<[u32]>,
@@ -26,11 +30,23 @@ pub(crate) struct Reasons {
 }
 
 impl Reasons {
-    /// Tell the forbids of a cell that apply to these values. Return whether there are any; if not, a walk has to find
-    /// them.
-    #[inline]
-    pub fn tell(&self, cell: Option<usize>, values: &[i64], mut told: impl FnMut(u32)) -> bool {
-        let list = cell.and_then(|cell| self.lists_of_cells.get(cell)).map_or(0, |&list| list as usize);
+    /// Tell the forbids of the cell at a place that apply to these values, one of which forbids them. Return whether it
+    /// is known which; if not, a walk has to find them.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // most have one
+    pub fn tell(&self, cell: usize, values: &[i64], mut told: impl FnMut(u32)) -> bool {
+        match self.lists_of_cells.get(cell) {
+            Some(&only) if only & ONLY != 0 => {
+                told(only & !ONLY);
+                true
+            }
+            Some(&list) => self.tell_those_of(list as usize, values, told),
+            None => false,
+        }
+    }
+
+    #[inline(never)]
+    fn tell_those_of(&self, list: usize, values: &[i64], mut told: impl FnMut(u32)) -> bool {
         let bounds = list.checked_sub(1).and_then(|first| self.lists.get(first..=list));
         let Some(&[begin, end]) = bounds else { return false };
         let mut last = None;
@@ -65,17 +81,21 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// Add the forbids of a pair of classes, and return the number of their list; 0 if some ask for more than an
-    /// interval of one argument.
+    /// Add the forbids of a pair of classes, and return the number of their list, or their only policy; 0 if some ask
+    /// for more than an interval of one argument.
     pub fn add(&mut self, forbids: &[(u32, Case)]) -> u32 {
         let reasons: Option<Box<[Reason]>> = forbids.iter().map(|(policy, case)| reason(*policy, case)).collect();
-        let Some(reasons) = reasons.filter(|reasons| !reasons.is_empty()) else { return 0 };
+        let Some(reasons) = reasons else { return 0 };
+        let Some(Reason { policy, .. }) = reasons.first() else { return 0 };
+        if policy & ONLY == 0 && reasons.iter().all(|reason| reason.policy == *policy) {
+            return ONLY | policy;
+        }
         if let Some(&list) = self.known.get(&reasons) {
             return list;
         }
-        let (Ok(begin), Ok(list)) = (u32::try_from(self.all.len()), u32::try_from(self.lists.len() + 1)) else {
-            return 0;
-        };
+        let begin = u32::try_from(self.all.len());
+        let list = u32::try_from(self.lists.len() + 1);
+        let (Ok(begin), Ok(list @ ..ONLY)) = (begin, list) else { return 0 };
         self.lists.push(begin);
         self.all.extend(&reasons);
         self.known.insert(reasons, list);
@@ -85,7 +105,7 @@ impl Collector {
     /// Return the forbids of a table, by the lists of its cells.
     pub fn finish(mut self, lists_of_cells: Vec<u32>) -> Reasons {
         match u32::try_from(self.all.len()) {
-            Ok(end) if !self.lists.is_empty() => {
+            Ok(end) if lists_of_cells.iter().any(|&list| list != 0) => {
                 self.lists.push(end);
                 Reasons { lists_of_cells: lists_of_cells.into(), lists: self.lists.into(), all: self.all.into() }
             }

@@ -436,7 +436,7 @@ fn check_gate(
     let own = (entity("User", "u1"), entity("Doc", resource));
     let class = |entity: EntityRef| bundle.classes()[entity.index as usize];
     let classes = ClassPair { principal: class(own.0).principal, resource: class(own.1).resource };
-    let cell = binding.table.cell(classes).filter(|_| bundle.meta().actions.len() == 1);
+    let found = binding.table.find(classes).filter(|_| bundle.meta().actions.len() == 1);
     let own_program = own_program(bundle, binding, classes);
     let mut rows = Vec::new();
     for chosen in dice.chunks_exact(binding.count) {
@@ -513,7 +513,7 @@ fn check_gate(
                 counts.conjuncts += u32::try_from(parts.len() - 1).unwrap();
                 if parts[0].1.iter().any(|case| case.more) { counts.left += 1 } else { counts.lifted += 1 }
             }
-            let Some(cell) = cell.filter(|_| own_program == Some(start)) else { continue };
+            let Some((at, cell)) = found.filter(|_| own_program == Some(start)) else { continue };
             rows.push((numbers.clone(), binding.table.decide(cell, &numbers)));
             let lines = &binding.table.lines;
             let answer = if cell >= FIRST_CODE {
@@ -556,7 +556,7 @@ fn check_gate(
             prop_assert_eq!(answer, expected as u8, "{:?} {:?}", policies, numbers);
             if expected == Code::Allow && !(FIRST_CODE..FIRST_GRID).contains(&cell) {
                 let table = &binding.table;
-                let policy = if cell >= FIRST_GRID { table.policy(classes) } else { table.lines.policy(cell) };
+                let policy = if cell >= FIRST_GRID { table.policy(at) } else { table.lines.policy(cell) };
                 prop_assert!(policy == NO_POLICY || permits == [policy], "{:?}: {} of {:?}", policies, policy, permits);
             }
         }
@@ -571,7 +571,7 @@ fn check_gate(
         prop_assert_eq!(codes, answers, "{:?}", policies);
     } else {
         prop_assert!(
-            cell.is_none()
+            found.is_none()
                 || binding.count > MAX_VALUES
                 || rows.is_empty()
                 || rows.iter().any(|(_, answer)| *answer == WALK),

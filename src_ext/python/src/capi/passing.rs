@@ -2,7 +2,7 @@
 
 use super::guard::{number, values};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use ztfast_embed::{Kind, REMEMBERED, RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT};
+use ztfast_embed::{Kind, MAX_VALUES, REMEMBERED, RawGate, RawValue, UNDECIDED, UNKNOWN_TEXT};
 use ztfast_engine::{Decision, Determining, Gate, Handle, Passed, SessionId, Source};
 
 pub(super) unsafe extern "C" fn decide_values(
@@ -14,6 +14,9 @@ pub(super) unsafe extern "C" fn decide_values(
     generation: u64,
     determining: *mut ztfast_embed::Determining,
 ) -> u32 {
+    if count > MAX_VALUES {
+        return UNDECIDED;
+    }
     // SAFETY: the header demands NULL, or a live gate that no other thread uses during the call; `count` values; and
     // NULL or a struct of the caller's, whose layout is the engine's.
     let (gate, given, mut determining) =
@@ -161,7 +164,8 @@ impl<'v> Source<'v> for Raw<'v> {
             return 0;
         }
         // Numbers of texts that the bundle holds, and the caller's own, do not meet.
-        self.0.number.cast_unsigned() << 1 | u64::from(self.kind() == NUMBER)
+        let number = self.0.number.cast_unsigned();
+        if number >> 62 == 0 { number << 1 | u64::from(self.kind() == NUMBER) } else { 0 }
     }
 }
 
