@@ -186,13 +186,15 @@ test-miri: ## run tests of what has unsafe code, and decisions over mutated bund
 mutants: setup ## show that the fuzzer and the tests find the mistakes that are easily made
 	$(BIN)/python tests/mutants $(MUTANTS)
 
-# Of the tests in the folders that run alone, many measure time or memory, or keep both processors busy. The files of faults that
-# run beside others start many short processes, and measure nothing that these change.
-ALONE := tests/bench tests/build tests/embed tests/faults tests/threads tests/properties/test_histories_of_processes.py
-FIRST := tests/api $(patsubst %,tests/faults/test_%.py,bundle_files changed_files compiling)
+# Of the tests that run alone, many measure time or memory, or keep both processors busy. The files of faults that run beside
+# others start many short processes, and measure nothing that these change.
+FAULTS := $(wildcard tests/faults/test_*.py)
+ALONE := tests/bench tests/build tests/embed tests/threads tests/properties/test_histories_of_processes.py \
+	$(filter-out $(patsubst %,tests/faults/test_%.py,bundle_files changed_files compiling),$(FAULTS))
+FIRST := tests/api tests/faults/test_bundle_files.py
 test-python: $(TESTED)
 	$(call beside,$(FIRST),$(FIRST:%=--ignore=%) $(ALONE:%=--ignore=%))
-	$(BIN)/python -m pytest $(ALONE) $(FIRST:%=--ignore=%)
+	$(BIN)/python -m pytest $(ALONE)
 
 # Two runs of pytest, one beside the other. Most tests take one processor.
 define beside

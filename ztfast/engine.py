@@ -173,7 +173,8 @@ class Engine(Sessions, Changing, Switching):
         """Give an engine with ``clock="caller"`` another time, in nanoseconds since the epoch. It begins at 1970.
 
         The time never goes back, so a session that expired stays so: an earlier time than before changes nothing. For
-        another backtest open another engine. Over a shared state, what an authority gives is the time in all processes;
+        another backtest open another engine. A time that is too late therefore ends sessions and kills for good. Over a
+        shared state, what an authority gives is the time in all processes;
         what a process that only decides gives is its own, and counts where it is later.
 
         Returns:
@@ -181,6 +182,8 @@ class Engine(Sessions, Changing, Switching):
 
         Raises:
             ArgumentError: if the engine has another clock, or the time is no integer of 64 bits.
+            ForkedError: in a forked child, whose time would be its parent's.
+            StateError: if the state's file was removed or replaced.
 
         >>> import ztfast
         >>> engine = ztfast.Engine(ztfast.examples.tiny(), clock="caller")

@@ -287,7 +287,7 @@ cdef int remember_set(
         return 0
     # Another set of this call may be passed as it is remembered.
     while values != passed:
-        if values.data == remembered.elements:
+        if values.kind & ZTFAST_SET and values.data == remembered.elements:
             return 0
         values += 1
     if not forget_set(remembered):

@@ -202,3 +202,11 @@ def test_a_gate_decides_by_the_age_of_a_proof_on_the_callers_clock() -> None:
     session.present(factors=["fido2"])
     assert gate.allows(session, book, 5)
     assert not gate.allows(session, book, 9)
+
+
+def test_no_time_is_given_to_a_state_that_is_gone(state: Path) -> None:
+    first = engine(state, clock="caller")
+    assert first.set_time(5 * SECOND) == 5 * SECOND
+    (state / "state").unlink()
+    with pytest.raises(ztfast.StateError, match="removed"):
+        first.set_time(6 * SECOND)

@@ -157,7 +157,7 @@ def test_values_are_passed_and_decided_in_one_step(
         passed([str(at).encode() for at in range(40)], [person]),
     ):
         assert decided(wrong) == (UNDECIDED, 0)
-    assert decided(passed(tags, [person], 1), 3)[0] == decided(passed(tags, [person], *[0] * 20), 22)[0] == UNDECIDED
+    assert decided(passed(tags, [person], 1), 3) == decided(passed(tags, [person], *[0] * 20), 22) == (UNDECIDED, 0)
     assert decided(passed(tags), 1)[0] == decided(None, 0)[0] == Code.CORRUPT
     assert decided(None, 2)[0] == decided(passed(tags, [person]), gate=None)[0] == UNDECIDED
     assert decided(passed(tags, [person]), age=1)[0] == UNDECIDED

@@ -358,3 +358,21 @@ def test_programs_that_are_started_do_not_disturb() -> None:
             == b"there\n"
         )
     assert desk.view.allows(desk.session, desk.line)
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_child_gives_no_time_to_the_clock_of_its_parent(is_shared: bool, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"state": tmp_path / "desk", "sessions": 8, "handles": 64} if is_shared else {}
+    desk = Desk(clock="caller", **options)
+    other = ztfast.Engine(BUNDLE, state=tmp_path / "desk", role="decide", clock="caller") if is_shared else desk.engine
+    desk.engine.set_time(1_000)
+
+    def job() -> None:
+        with pytest.raises(ztfast.ForkedError):
+            desk.engine.set_time(5_000)
+        if is_shared:
+            with pytest.raises(ztfast.ForkedError):
+                other.set_time(5_000)
+
+    in_child(job)
+    assert desk.engine.set_time(2_000) == other.set_time(2_000) == 2_000

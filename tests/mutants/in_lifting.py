@@ -442,8 +442,8 @@ MUTANTS = (
     Mutant(
         "calls: the newest bundle's numbers are not looked at",
         "engine/src/gate.rs",
-        "if is_newest && self.call == Call::Begun && self.are_of_this_call(values) {",
-        "if is_newest && self.call == Call::Begun {",
+        "if is_newest && self.call == Call::Begun && self.are_of_this_call(values) && !self.has_renumbered(values) {",
+        "if is_newest && self.call == Call::Begun && !self.has_renumbered(values) {",
         Rust("engine/tests/calls.rs", "numbers_of_another_call_or_another_argument_are_corrupt"),
     ),
     Mutant(

@@ -24,6 +24,7 @@ STATES = "tests/api/test_shared_state.py::"
 RENEWED = "a_session_that_expires_while_it_is_renewed_counts_as_changed_and_gets_the_note"
 CLOSES = "a_child_neither_uses_nor_closes_another_file_with_the_number_of_one_that_it_does_not_share"
 NEARER = "an_end_that_moves_nearer_prolongs_no_session_meanwhile"
+LATER = Python("tests/api/test_uids_registered_later.py")
 
 MUTANTS = (
     Mutant(
@@ -531,5 +532,40 @@ MUTANTS = (
         "Ok(Self { shared, own: getrandom::u64()? >> 1, count: state.capacity().uids })",
         "Ok(Self { shared, own: shared, count: state.capacity().uids })",
         Python("tests/api/test_shared_state.py::test_a_uid_that_only_a_deciding_engine_names_is_its_own"),
+    ),
+    Mutant(
+        "a uid that is registered later is another entity",
+        "live/src/handles.rs",
+        "registered.map_or(place, Place)",
+        "registered.map_or(place, |_| place)",
+        LATER,
+    ),
+    Mutant(
+        "a change reaches one place of a uid that has two",
+        "live/src/handles.rs",
+        "registered.filter(|place| Some(*place) != first)",
+        "registered.filter(|_| first.is_none())",
+        LATER,
+    ),
+    Mutant(
+        "a number that a process gave itself stays that of the entity",
+        "engine/src/snapshot.rs",
+        "        if self.is_provisional(entity) {\n            return;\n        }\n",
+        "",
+        LATER,
+    ),
+    Mutant(
+        "memo: what a number answers outlives the number",
+        "engine/src/passed.rs",
+        "        if !self.is_passing {\n",
+        "        {\n",
+        LATER,
+    ),
+    Mutant(
+        "a forked child gives its parent the time",
+        "engine/src/sessions.rs",
+        "        self.check_process()?;\n        self.sessions.check_file()?;\n        Ok(self.sessions.state().set_time(ns))",
+        "        self.sessions.check_file()?;\n        Ok(self.sessions.state().set_time(ns))",
+        Python("tests/faults/test_fork.py::test_a_child_gives_no_time_to_the_clock_of_its_parent"),
     ),
 )

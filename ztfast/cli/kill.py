@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ztfast.cli.output import Json, UsageError, console, json_out, number, say, table, unfolded
 from ztfast.cli.states import (
+    A_TIME,
     BundleFile,
     By,
     Group,
@@ -98,7 +99,7 @@ def kill_command(
     ] = False,
     until: Annotated[
         str | None,
-        typer.Option(help="Until a time with its zone, as 2026-11-27T18:00:00+00:00.", show_default=False),
+        typer.Option(help=f"Until a time with its zone, as {A_TIME}.", show_default=False),
     ] = None,
     length: Annotated[
         str | None, typer.Option("--for", help="For so long: 30s, 15m, 2h, 1d.", show_default=False)
@@ -138,6 +139,8 @@ def kill_command(
     engine = opened(state, role="authority", group=group, bundle=bundle, types=types)
     if lasts is not None:
         end = now(engine) + lasts
+    elif end is not None and end <= now(engine):
+        raise UsageError(f"--until {brief(until or '')}: this time is over, so the kill would stop nothing")
     actions = ALL_ACTIONS if all_actions else action or None
     made = engine.kill(of, actions, **who, until=end, two_persons=two_persons)
     if not isinstance(of, str):
@@ -148,10 +151,10 @@ def kill_command(
         return
     concerned = count_of(made.in_scope, bundle)
     since = f", since {moment(made.since)}" if made.was_in_force else ""
-    until = "it is released" if made.until is None and made.was_in_force else moment(made.until)
+    ends = "it is released" if made.until is None and made.was_in_force else moment(made.until)
     say(
         (f"{made.scope}: {stopped(made)} {'already ' if made.was_in_force else ''}stopped", "bold red"),
-        f"{concerned} by {made.by}{since}: {made.reason}" + (f" (until {until})" if until else ""),
+        f"{concerned} by {made.by}{since}: {made.reason}" + (f" (until {ends})" if ends else ""),
     )
     say(f"To let it go on: ztfast kill release {shortened(made.id)} --by NAME --reason WHY")
     if two_persons:

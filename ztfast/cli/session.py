@@ -244,8 +244,13 @@ class Choice:
         who: dict[str, str],
         as_json: bool,
         may_be_none: bool = False,
+        detail: str = "",
     ) -> None:
-        """Print how many sessions were changed, and by whom and why; raise if none were, unless there may be none."""
+        """Print how many sessions were changed, how in detail, and by whom and why.
+
+        Raises:
+            SessionError: if none were, unless there may be none.
+        """
         if not count and not may_be_none:
             hint = (
                 "" if by_groups or not isinstance(self.what, Uid) else ", and --bundle FILE finds those of its members"
@@ -258,7 +263,7 @@ class Choice:
             json_out({"changed": count, "status": what, "of": self.named, **who})
             return
         say(
-            (f"{number(count)} session{'s' if count != 1 else ''} {what}", "bold"),
+            (f"{number(count)} session{'s' if count != 1 else ''} {what}{detail}", "bold"),
             f": {self.named}, by {who['by']}: {who['reason']}",
         )
 

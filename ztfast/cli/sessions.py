@@ -9,7 +9,7 @@ import typer
 
 from ztfast.cli.output import Json, UsageError
 from ztfast.cli.session import Choice, Chosen, Ground
-from ztfast.cli.states import BundleFile, By, Owned, Reason, State, now, opened, said, time_of
+from ztfast.cli.states import A_TIME, BundleFile, By, Owned, Reason, State, moment, now, opened, said, time_of
 from ztfast.shown import brief
 from ztfast.telling import presented
 
@@ -30,9 +30,7 @@ def renew_command(
     reason: Reason,
     not_after: Annotated[
         str,
-        typer.Option(
-            help=f"The end: a time with its zone, as 2026-11-27T18:00:00+00:00, or {NO_END!r}.", show_default=False
-        ),
+        typer.Option(help=f"The end: a time with its zone, as {A_TIME}, or {NO_END!r}.", show_default=False),
     ],
     target: Chosen = None,
     ground: Ground = None,
@@ -57,7 +55,8 @@ def renew_command(
         )
     chosen = Choice(target, ground, engine)
     count = chosen.engine.renew(chosen.what, ground=ground, not_after=end, **who)
-    chosen.report("renewed", count, bundle is not None, who, as_json)
+    until = f" until {moment(end)}" if math.isfinite(end) else " without an end"
+    chosen.report("renewed", count, bundle is not None, who, as_json, detail=until)
 
 
 def present_command(

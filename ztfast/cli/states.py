@@ -27,9 +27,12 @@ from ztfast.sources import Text
 from ztfast.uid import Uid
 
 __all__ = [
-    "BundleFile", "By", "Group", "Owned", "Reason", "State", "count_of", "enough", "having_id", "is_id", "matching",
-    "moment", "now", "opened", "parsed", "said", "shortened", "span", "time_of", "warn_of_scope",
+    "A_TIME", "BundleFile", "By", "Group", "Owned", "Reason", "State", "count_of", "enough", "having_id", "is_id",
+    "matching", "moment", "now", "opened", "parsed", "said", "shortened", "span", "time_of", "warn_of_scope",
 ]  # fmt: skip
+
+A_TIME = "2030-12-31T18:00:00+00:00"
+"""A time as options take it, in their help and messages."""
 
 
 def directory(given: str) -> Path:
@@ -208,10 +211,10 @@ def time_of(option: str, given: str, otherwise: str = "") -> float:
     Raises:
         UsageError: if it is none, or has no time zone; ``otherwise`` is what else may be given.
 
-    >>> time_of("--until", "2026-11-27T18:00:00+00:00"), time_of("--until", "1795802400")
-    (1795802400.0, 1795802400.0)
+    >>> time_of("--until", A_TIME), time_of("--until", "1795802400")
+    (1924970400.0, 1795802400.0)
     """
-    wanted = f"{option} {brief(given)}: wanted a time with its zone, as 2026-11-27T18:00:00+00:00{otherwise}"
+    wanted = f"{option} {brief(given)}: wanted a time with its zone, as {A_TIME}{otherwise}"
     try:
         return epoch_seconds(option, float(given) if SECONDS.fullmatch(given) else datetime.fromisoformat(given))
     except (ValueError, OverflowError) as error:

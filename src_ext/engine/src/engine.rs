@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ztfast_bundle::Bundle;
-use ztfast_live::{Key, MAX_SESSIONS, NoPlace, Register, RegisterUse, Role, Sessions, State, Switchboard, Uids};
+use ztfast_live::{Key, MAX_SESSIONS, NoPlace, Place, Register, RegisterUse, Role, Sessions, State, Switchboard, Uids};
 use ztfast_pages::{Forked, MemoryError};
 
 /// Gates with the same specification that a bundle does not fit.
@@ -477,12 +477,14 @@ fn register_entities(state: &State, bundle: &Bundle, options: &EngineOptions) {
 fn mark_changes(register: &Register, loaded: &LoadedBundle, changed: Change) -> Arc<Changes> {
     let Change { mut changes, touched } = changed;
     for entity in touched {
-        let place = changes.uid(&loaded.bundle, entity).and_then(|(ty, id)| register.find(ty, id, &loaded.uids));
-        let Some(place) = place else { continue };
-        // From now on readers look in their changes, and find none until these are published.
-        loaded.mark_changed(place);
-        if entity as usize >= loaded.bundle.entities().len() {
-            changes.handles.insert(place.0, entity);
+        let Some((ty, id)) = changes.uid(&loaded.bundle, entity) else { continue };
+        let places: Vec<Place> = register.places(ty, id, &loaded.uids).collect();
+        for place in places {
+            // From now on readers look in their changes, and find none until these are published.
+            loaded.mark_changed(place);
+            if entity as usize >= loaded.bundle.entities().len() {
+                changes.handles.insert(place.0, entity);
+            }
         }
     }
     Arc::new(changes)

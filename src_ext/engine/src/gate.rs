@@ -341,6 +341,20 @@ impl Gate {
         })
     }
 
+    /// Return whether an entity that the call brings was given another number since.
+    fn has_renumbered(&self, values: &[i64]) -> bool {
+        let (Some(binding), loaded) = (&self.binding, &self.snapshot.loaded) else { return false };
+        if loaded.uids.shared() == 0 {
+            return false;
+        }
+        let is_renumbered = |bits| loaded.is_renumbered(EntityRef::from_bits(bits));
+        let given = values.iter().zip(&binding.arguments);
+        let mut entities = given.filter(|(_, argument)| matches!(argument, Argument::Entity(_)));
+        let mut elements = self.brought.values().iter().filter(|value| value.is(Tag::Entity));
+        entities.any(|(value, _)| is_renumbered(value.cast_unsigned()))
+            || elements.any(|value| is_renumbered(value.payload))
+    }
+
     /// Return the denial of a request with a value out of its range: [`Code::BadValue`], or the code that applies
     /// whatever the values are. This ends a call that was begun.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
@@ -465,13 +479,14 @@ impl Gate {
             return self.killed(now_ns, session, resource);
         }
         let is_newest = self.shared.disquiet(self.snapshot.version) == 0 && self.snapshot.loaded.uids.is_newest();
-        if is_newest && self.call == Call::Begun && self.are_of_this_call(values) {
+        if is_newest && self.call == Call::Begun && self.are_of_this_call(values) && !self.has_renumbered(values) {
             self.call = Call::None;
+            self.expect_the_usual();
             return None;
         }
         let denied = match self.call {
             // This decision uses the snapshot in which its texts were looked up.
-            Call::Begun if !self.are_of_this_call(values) => Some(Code::Corrupt),
+            Call::Begun if !self.are_of_this_call(values) || self.has_renumbered(values) => Some(Code::Corrupt),
             Call::Begun => self.denial_if_reused(session),
             Call::Failed(code) => Some(code),
             Call::None => {
@@ -525,11 +540,12 @@ impl Gate {
         }
     }
 
-    /// Give the caller's clock of the engine another time ([`Shared::set_time`]).
+    /// Give the caller's clock of the engine another time ([`Shared::set_time`]). Return the time that it shows; `None`
+    /// if the engine has another clock, or in a forked child.
     #[cfg_attr(ztfast_rtsan, sanitize(realtime = "nonblocking"))]
     #[must_use]
     pub fn set_time(&self, ns: i64) -> Option<i64> {
-        self.shared.set_time(ns)
+        self.shared.tick(ns)
     }
 
     /// Return a batch over the newest bundle, whatever call the gate has begun. The gate stays free for other

@@ -218,6 +218,17 @@ impl Shared {
         Ok(self.sessions.check_file()?)
     }
 
+    /// Give an engine whose clock is the caller's another time, in nanoseconds since the epoch. An earlier time than
+    /// before changes nothing. Return the time that the clock shows; `None` if the clock is another one.
+    ///
+    /// # Errors
+    /// [`SessionError::Forked`] and [`SessionError::Gone`].
+    pub fn set_time(&self, ns: i64) -> Result<Option<i64>, SessionError> {
+        self.check_process()?;
+        self.sessions.check_file()?;
+        Ok(self.sessions.state().set_time(ns))
+    }
+
     /// Set a session's status. Return `false` if there is no such session, or it has the status already, or it is over.
     ///
     /// # Errors

@@ -215,9 +215,11 @@ impl Shared {
     }
 
     /// Give an engine whose clock is the caller's another time, in nanoseconds since the epoch. An earlier time than
-    /// before changes nothing. Return the time that the clock shows; `None` if the clock is another one.
-    pub fn set_time(&self, ns: i64) -> Option<i64> {
-        self.sessions.state().set_time(ns)
+    /// before changes nothing. Return the time that the clock shows; `None` if the clock is another one, or in a forked
+    /// child, whose time would be its parent's.
+    #[inline]
+    pub(crate) fn tick(&self, ns: i64) -> Option<i64> {
+        if self.is_forked() { None } else { self.sessions.state().set_time(ns) }
     }
 
     /// Return whether decisions read the kernel's coarse clock.

@@ -332,7 +332,8 @@ impl LoadedBundle {
             Resolved::Known(entity) => Some(entity),
             // The place tells foreign entities apart; 0 marks known ones.
             Resolved::Foreign(index) => {
-                Some(EntityRef { index, foreign: u32::try_from(place.0).unwrap_or(u32::MAX - 1) + 1 })
+                let Place(place) = self.uids.numbered(place);
+                Some(EntityRef { index, foreign: u32::try_from(place).unwrap_or(u32::MAX - 1) + 1 })
             }
             Resolved::Nothing => None,
         }
@@ -341,6 +342,10 @@ impl LoadedBundle {
     /// Fill the slot of a place from this bundle and its changes.
     pub fn resolve_handle(&self, place: Place, changes: Option<&Changes>) {
         let Some(entity) = self.find(place, changes) else { return };
+        // It gets another number when its uid is registered.
+        if self.is_provisional(entity) {
+            return;
+        }
         let changed = changes.is_some_and(|changes| changes.entities.contains_key(&entity.index));
         let classes = self.bundle.classes().get(entity.index as usize).copied().unwrap_or_default();
         if let Some(slot) = self.slots.get(place.0) {
@@ -349,6 +354,19 @@ impl LoadedBundle {
             let flags = RESOLVED | if changed { CHANGED } else { 0 };
             slot.entity.store(entity.bits() | flags, Ordering::Release);
         }
+    }
+
+    /// Return whether an entity has a number that only this process gave it, until its uid is registered.
+    #[inline]
+    pub fn is_provisional(&self, entity: EntityRef) -> bool {
+        entity.foreign != 0 && self.uids.is_provisional(Place(entity.foreign as usize - 1))
+    }
+
+    /// Return whether an entity has another number by now, because its uid was registered.
+    #[cold]
+    pub fn is_renumbered(&self, entity: EntityRef) -> bool {
+        let place = || Place(entity.foreign as usize - 1);
+        self.is_provisional(entity) && self.uids.numbered(place()) != place()
     }
 
     /// Make readers look in their changes for this place. Snapshots without such a change use the bundle, as before.
@@ -407,8 +425,9 @@ impl Snapshot {
     /// Resolve a place whose slot is empty: its entity is unknown, or the table was cleared after a swap.
     #[cold]
     fn resolve_empty_slot(&self, place: Place) -> Option<ResolvedEntity> {
-        // Another process may have given the place to a uid that this one has not met.
-        let is_shared = place.0 < self.loaded.uids.shared();
+        // Another process may have given the place to a uid that this one has not met; and what only this one has named
+        // may be registered meanwhile.
+        let is_shared = self.loaded.uids.shared() > 0;
         if !is_shared && !self.loaded.is_replaced() {
             return None;
         }

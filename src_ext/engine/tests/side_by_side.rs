@@ -91,7 +91,7 @@ impl Killing {
     fn new() -> Self {
         let options = EngineOptions { clock: ClockKind::Caller, ..EngineOptions::default() };
         let engine = Engine::new(Kind::World(None).bundle(), None, options).unwrap();
-        engine.set_time(1_000);
+        engine.set_time(1_000).unwrap();
         let principal = engine.handle("User", "u").unwrap();
         let session = engine.admit(&Admission { principal, not_before_ns: 0, not_after_ns: i64::MAX }).unwrap();
         Self { engine, session }
@@ -138,7 +138,7 @@ fn a_kill_of_the_firm_that_is_made_before_one_of_an_entity_ends_follows_it_at_on
     killing.kill(Some(DOC), Some(2_000));
     let followed = killing.denial(|| {
         killing.kill(None, None);
-        killing.engine.set_time(2_000);
+        killing.engine.set_time(2_000).unwrap();
     });
     assert_eq!(followed, Some(Code::Killed));
     assert_eq!(killing.denial(|| {}), Some(Code::Killed));

@@ -156,6 +156,24 @@ impl Uids {
         }
     }
 
+    /// Return whether a place is this process's own, though processes share a register, where its uid may be given
+    /// another one at any moment.
+    #[inline]
+    #[must_use]
+    pub const fn is_provisional(&self, place: Place) -> bool {
+        self.shared > 0 && place.0 >= self.shared
+    }
+
+    /// Return the place whose number stands for an entity that only its uid names: the register's, if that has the uid.
+    #[must_use]
+    pub fn numbered(&self, place: Place) -> Place {
+        if !self.is_provisional(place) {
+            return place;
+        }
+        let registered = self.get(place).and_then(|(ty, id)| self.state.uids()?.find(ty, id));
+        registered.map_or(place, Place)
+    }
+
     fn own(&self, place: Place) -> Option<&OnceLock<Arc<OwnedUid>>> {
         self.entries.get(place.0.checked_sub(self.shared)?)
     }
@@ -291,6 +309,13 @@ impl Register {
     pub fn find(&self, ty: &str, id: &str, uids: &Uids) -> Option<Place> {
         let own = self.places.get(&(Box::from(ty), Box::from(id))).copied();
         own.or_else(|| uids.state.uids()?.find(ty, id).map(Place))
+    }
+
+    /// Return all places of a uid: this process's own, and that of the register, which may have been given later.
+    pub fn places(&self, ty: &str, id: &str, uids: &Uids) -> impl Iterator<Item = Place> {
+        let first = self.find(ty, id, uids);
+        let registered = uids.state.uids().and_then(|shared| shared.find(ty, id)).map(Place);
+        first.into_iter().chain(registered.filter(|place| Some(*place) != first))
     }
 
     /// Return whether the handle of a place was given out.

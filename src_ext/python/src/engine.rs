@@ -228,8 +228,8 @@ impl Engine {
 
     /// Give the caller's clock another time, in nanoseconds since the epoch. Returns the time that it shows; `None` if
     /// the engine has another clock.
-    fn set_time(&self, ns: i64) -> Option<i64> {
-        self.inner.set_time(ns)
+    fn set_time(&self, py: Python<'_>, ns: i64) -> PyResult<Option<i64>> {
+        self.inner.set_time(ns).map_err(|error| sessions::session_error(py, &error))
     }
 
     /// Whether decisions go by the caller's clock.

@@ -14,16 +14,17 @@ pub(super) unsafe extern "C" fn decide_values(
     generation: u64,
     determining: *mut ztfast_embed::Determining,
 ) -> u32 {
-    if count > MAX_VALUES {
-        return UNDECIDED;
-    }
     // SAFETY: the header demands NULL, or a live gate that no other thread uses during the call; `count` values; and
     // NULL or a struct of the caller's, whose layout is the engine's.
-    let (gate, given, mut determining) =
-        unsafe { (gate.cast::<Gate>().as_mut(), values(data, count), determining.cast::<Determining>().as_mut()) };
+    let (gate, mut determining) = unsafe { (gate.cast::<Gate>().as_mut(), determining.cast::<Determining>().as_mut()) };
     if let Some(determining) = &mut determining {
         determining.count = 0;
     }
+    if count > MAX_VALUES {
+        return UNDECIDED;
+    }
+    // SAFETY: as above.
+    let given = unsafe { values(data, count) };
     let (Some(gate), Some(given)) = (gate, given) else { return UNDECIDED };
     let decided = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the header demands that values point to what they say.
