@@ -14,7 +14,7 @@ BUILD := pyproject.toml build_backend/backend.py
 SECONDS ?= 60
 
 .PHONY: help setup demo test test-rust test-killed test-shared test-loom test-tsan test-realtime test-without-avx test-fuzz test-miri test-python test-shipped \
-	test-free-threaded test-left-out cpu-time compile-shipped fuzz fuzz-bundles mutants lint deny check-oldest-rust format codes bench figures \
+	test-free-threaded test-left-out cpu-time compile-shipped compile-counts fuzz fuzz-bundles mutants lint deny check-oldest-rust format codes bench figures \
 	bench-instructions bench-python bench-clock bench-scale bench-peers lock clean gone
 
 # Two builds of the module take turns in the package.
@@ -304,6 +304,10 @@ RUNNER := build/tools/gungraun-$(GUNGRAUN)/bin/gungraun-runner
 # The runner is built without optimisations: that halves the time of its build, and it runs only briefly.
 $(RUNNER):
 	cargo install --debug --quiet --locked --version =$(GUNGRAUN) --root build/tools/gungraun-$(GUNGRAUN) gungraun-runner
+
+# What `make bench-instructions` runs, so that it can be compiled beside something else.
+compile-counts: $(RUNNER)
+	$(CARGO) bench $(MANIFEST) --quiet -p ztfast-icount --bench icount --no-run
 
 bench-instructions: $(EITHER) $(RUNNER) ## count the instructions of a decision; fails where they are more than the limits
 	@command -v valgrind >/dev/null || { echo "instruction counts need valgrind: it is not on the PATH"; exit 1; }
