@@ -21,10 +21,4 @@ MUTANTS = (
         "let is_alone = limits.next().is_none() && case.linear",
         "let is_alone = case.linear",
     ),
-    Mutant(
-        "reasons: an absent attribute is a number",
-        "engine/src/specialise.rs",
-        "!self.step_up && self.binding.optional == 0 && self.lifter",
-        "!self.step_up && self.lifter",
-    ),
 )
