@@ -203,6 +203,8 @@ cdef struct RememberedSet:
     PyObject *set
     # The one that the gate keeps alive.
     PyObject *kept
+    # The last set of entities that was not remembered here. It may be gone: only its address counts.
+    PyObject *seen
     # The kind of its elements.
     int kind
     # The bytes that it takes, of those that a call has for texts.
@@ -277,8 +279,6 @@ cdef class Gate:
     cdef RememberedText _texts[REMEMBERED_TEXTS]
     cdef ShortText _short[REMEMBERED_TEXTS]
     cdef RememberedSet _sets[REMEMBERED_SETS]
-    # The last set of entities that was not remembered. It may be gone: only its address counts.
-    cdef PyObject *_seen
     # The last number that was given to a remembered value.
     cdef uint64_t _last_own
     cdef CacheKey _keys[CACHED]

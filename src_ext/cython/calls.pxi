@@ -402,6 +402,7 @@ cdef Py_ssize_t pass_new_entities(
     cdef ztfast_elements elements
     cdef ztfast_value *element = <ztfast_value *>passed.data
     cdef PyObject *item
+    cdef PyObject **seen
     cdef Py_ssize_t before = room
     room = begin_set(value, &elements, passed, room, end)
     if room < 0:
@@ -415,9 +416,10 @@ cdef Py_ssize_t pass_new_entities(
         element.kind, element.number = 0, <int64_t>(<EntityHandle>item).handle
         element += 1
     # Sets of entities are often new ones. Only one that is passed again is remembered, unless its memory was reused.
-    if gate._seen == value and room >= 0:
+    seen = &gate._sets[remembered_place(value, REMEMBERED_SETS)].seen
+    if seen[0] == value and room >= 0:
         remember_set(gate, ZTFAST_ENTITY, value, values, passed, before - room)
-    gate._seen = value
+    seen[0] = value
     return room
 
 

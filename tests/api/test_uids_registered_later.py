@@ -4,7 +4,7 @@ one entity all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from ctypes import byref, c_int64
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import ztfast
+from tests.embed import table
 from ztfast import Code
 
 SCHEMA = """
@@ -35,7 +36,6 @@ NEW, OTHER, BANNED = 'User::"new"', 'User::"other"', 'Grp::"banned"'
 BANNED_NEW = [
     {"uid": {"type": "User", "id": "new"}, "attrs": {}, "parents": [{"type": "Grp", "id": "banned"}]},
 ]
-Ways = Callable[[str, Any, Any, tuple[Any, ...]], set[str]]
 
 
 def compiled(entities: list[dict[str, Any]] | None = None) -> ztfast.Bundle:
@@ -138,3 +138,21 @@ def test_a_kill_of_a_uid_that_was_named_before_stops_it(two: Two) -> None:
     assert two.acted(session, two.early) <= {"KILLED", "FORBID"}
     two.authority.release_kill(kill, by="bob", reason="a test")
     assert two.acted(session, two.early) == {"ALLOW"}
+
+
+@pytest.mark.parametrize("as_element", [False, True])
+def test_a_call_that_brought_a_uid_before_it_was_registered_is_no_call_any_more(two: Two, as_element: bool) -> None:
+    api = table.functions()
+    gate = table.clone(api, two.approve.address)
+    first = two.admitted('User::"first"')
+    for session, expected in ((first, Code.ALLOW), (two.admitted, Code.CORRUPT)):
+        by, seen = c_int64(), c_int64()
+        others = table.values(c_int64((two.early if as_element else two.other).handle).value)
+        assert api["begin"](gate) == 0
+        assert api["entity"](gate, (two.other if as_element else two.early).handle, 0, byref(by)) == 0
+        assert api["set"](gate, others, 1, 1, byref(seen)) == 0
+        # The second one is admitted, and so registered, within the call.
+        asking = session() if callable(session) else session
+        given = table.values(by.value, seen.value)
+        assert api["allows"](gate, asking.id, two.other.handle, given, 2) == expected
+    assert api["gate_free"](gate) == 0

@@ -70,13 +70,6 @@ MUTANTS = (
         Python("tests/api/test_remembered_sets.py::test_a_set_of_texts_is_no_set_of_numbers"),
     ),
     Mutant(
-        "gate: a set of texts is remembered as one of entities",
-        CALLS,
-        "if remembered.set == value and remembered.kind == kind else NULL",
-        "if remembered.set == value else NULL",
-        Python(f"{ENTITIES}::test_a_set_of_texts_is_no_set_of_entities"),
-    ),
-    Mutant(
         "gate: a decision frees a set of entities that are gone with it",
         COMPOSITES,
         "Py_REFCNT(element) <= own) return 0;",
@@ -88,7 +81,7 @@ MUTANTS = (
         CALLS,
         "        if values.kind & ZTFAST_SET and values.data == remembered.elements:\n            return 0\n",
         "",
-        Python(f"{ENTITIES}::test_sets_of_one_call_that_share_a_place_are_their_own"),
+        Python("tests/api/test_remembered_sets.py::test_sets_of_one_call_that_share_a_place_are_their_own"),
     ),
     Mutant(
         "gate: sets are remembered over a swap",

@@ -555,10 +555,10 @@ MUTANTS = (
         LATER,
     ),
     Mutant(
-        "memo: what a number answers outlives the number",
-        "engine/src/passed.rs",
-        "        if !self.is_passing {\n",
-        "        {\n",
+        "calls: an entity whose uid was registered since has its old number",
+        "engine/src/gate.rs",
+        "if loaded.uids.shared() == 0 {",
+        "if loaded.uids.shared() < usize::MAX {",
         LATER,
     ),
     Mutant(

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use ztfast_bundle::ValueType;
 use ztfast_codes::Code;
 use ztfast_live::{Handle, SessionId};
-use ztfast_vm::{EntityRef, Tag, Value};
+use ztfast_vm::{Tag, Value};
 
 /// The most values of a decision that are passed in one step.
 pub const MOST_PASSED: usize = 16;
@@ -219,9 +219,8 @@ impl Gate {
                     known.number
                 } else {
                     let answers = &mut by_answers.answers;
-                    let (unknown, is_passing) = (&mut unknown, false);
                     let mut answering =
-                        Answering { shared, session, snapshot, binding, brought, answers, unknown, is_passing };
+                        Answering { shared, session, snapshot, binding, brought, answers, unknown: &mut unknown };
                     if token == NO_TOKEN {
                         answering.asked(ask, place, value)?
                     } else {
@@ -323,8 +322,6 @@ struct Answering<'g> {
     answers: &'g mut Answers,
     /// How many texts that the bundle lacks were passed.
     unknown: &'g mut u32,
-    /// Whether the answers hold for this decision only.
-    is_passing: bool,
 }
 
 impl Answering<'_> {
@@ -342,9 +339,7 @@ impl Answering<'_> {
         let number = self.asked(ask, place, given)?;
         let known = Known { answers: *self.answers, number, unknown: *self.unknown - unknown };
         self.answers.join(&before);
-        if !self.is_passing {
-            memo.put(token, place, about, known);
-        }
+        memo.put(token, place, about, known);
         Some(number)
     }
 
@@ -422,23 +417,17 @@ impl Answering<'_> {
         (*self.unknown <= MOST_UNKNOWN && text.len() <= LONGEST).then_some(NOT_KEPT)
     }
 
+    /// Return the number of an entity. Where the register gives it another one, no answer changes: those about the
+    /// principal are of a session, and whoever has a session is in the register.
     #[inline]
-    fn entity(&mut self, place: usize, number: u32, handle: i64) -> Option<i64> {
-        self.known_entity(number, handle, self.binding.types.get(place)?)
+    fn entity(&self, place: usize, number: u32, handle: i64) -> Option<i64> {
+        entity_value(self.snapshot, handle, number, self.binding.types.get(place)?)?.as_i64().into()
     }
 
     #[inline(never)]
-    fn entity_of_set(&mut self, place: usize, number: u32, handle: i64) -> Option<i64> {
+    fn entity_of_set(&self, place: usize, number: u32, handle: i64) -> Option<i64> {
         let ValueType::Set(ty) = self.binding.types.get(place)? else { return None };
-        self.known_entity(number, handle, ty)
-    }
-
-    /// Return the number of an entity. One that it may not keep is looked up again for each decision.
-    #[inline]
-    fn known_entity(&mut self, number: u32, handle: i64, ty: &ValueType) -> Option<i64> {
-        let value = entity_value(self.snapshot, handle, number, ty)?;
-        self.is_passing |= self.snapshot.loaded.is_provisional(EntityRef::from_bits(value.payload));
-        Some(value.as_i64())
+        entity_value(self.snapshot, handle, number, ty)?.as_i64().into()
     }
 
     /// Keep a value, and return its number.
