@@ -174,8 +174,8 @@ class Engine(Sessions, Changing, Switching):
 
         The time never goes back, so a session that expired stays so: an earlier time than before changes nothing. For
         another backtest open another engine. A time that is too late therefore ends sessions and kills for good. Over a
-        shared state, what an authority gives is the time in all processes;
-        what a process that only decides gives is its own, and counts where it is later.
+        shared state, what an authority gives is the time in all processes; what a process that only decides gives is
+        its own, and counts where it is later.
 
         Returns:
             The time that the clock shows.

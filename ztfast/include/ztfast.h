@@ -341,15 +341,15 @@ typedef struct {
      * bundle generation `generation`. This ends a call that was begun.
      * ZTFAST_UNDECIDED if nothing was decided: a value is not of its argument's kind, cannot be passed, or exceeds the room
      * that a call has; the newest bundle has another generation; there are more values than arguments, or than
-     * ZTFAST_MAX_VALUES; a pointer is NULL; a bundle or a change came while values were kept; or a kill stops the action. Then
-     * begin() a call: its functions say what is wrong, and its decision has the code. After that, or if generation() has
-     * changed, get the numbers from literal() again. */
+     * ZTFAST_MAX_VALUES; a pointer is NULL; a bundle or a change came while values were kept; or a kill stops the action.
+     * Then begin() a call: its functions say what is wrong, and its decision has the code. After that, or if generation()
+     * has changed, get the numbers from literal() again. */
     uint32_t (*decide_values)(ztfast_gate *gate, uint64_t session, uint64_t resource, const ztfast_value *values, size_t count,
                               uint64_t generation, ztfast_determining *determining);
 
     /* Give the time by which the gate's engine decides, in nanoseconds since 1970-01-01T00:00:00Z, if it was opened with
-     * clock="caller"; ZTFAST_E_CLOCK if it has another clock, or in a forked child. The time never goes back: `shown` is the one that the engine
-     * has now. All gates and batches of the engine see it at once. */
+     * clock="caller"; ZTFAST_E_CLOCK if it has another clock, or in a forked child. The time never goes back: `shown` is
+     * the one that the engine has now. All gates and batches of the engine see it at once. */
     int32_t (*set_time)(ztfast_gate *gate, int64_t ns, int64_t *shown);
     /* Get what a policy of the bundle that the gate last used asks the principal to prove (RFC 9470's acr_values and
      * max_age), after ZTFAST_STEP_UP: the names of the factors with spaces between, UTF-8, `len` bytes, without NUL at the
