@@ -51,13 +51,14 @@ const _: () = assert!(size_of::<Entry>() == 64);
 pub(crate) struct Memo {
     /// It stands before the entries, so that it is dropped before them.
     resident: Resident,
-    entries: Box<[[Entry; VALUES]; MOST_PLACES]>,
+    /// Those of each place.
+    entries: Box<[[Entry; VALUES]]>,
 }
 
 impl Memo {
-    /// Make a memo of no values.
-    pub fn new(residence: Residence) -> Result<Self, MemoryError> {
-        let mut entries = Box::new([[Entry::EMPTY; VALUES]; MOST_PLACES]);
+    /// Make a memo of no values, for a gate with this many arguments.
+    pub fn new(arguments: usize, residence: Residence) -> Result<Self, MemoryError> {
+        let mut entries = vec![[Entry::EMPTY; VALUES]; arguments.min(MOST_PLACES)].into_boxed_slice();
         let resident = Resident::write("answers that a gate remembers", &mut *entries, residence)?;
         Ok(Self { resident, entries })
     }
@@ -69,7 +70,7 @@ impl Memo {
 
     /// Forget everything, because another snapshot may answer otherwise.
     pub fn forget(&mut self) {
-        *self.entries = [[Entry::EMPTY; VALUES]; MOST_PLACES];
+        self.entries.fill([Entry::EMPTY; VALUES]);
     }
 
     /// Return what a value, by its token, answered as the argument at a place, and about the principal of a session;
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_value_is_known_by_its_token_and_place_together() {
-        let mut memo = Memo::new(Residence::default()).unwrap();
+        let mut memo = Memo::new(MOST_PLACES, Residence::default()).unwrap();
         let known = Known { number: 7, ..Known::default() };
         memo.put(5, 2, NO_SESSION, known);
         assert_eq!(number(memo.get(5, 2, NO_SESSION)), Some(7));
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_is_about_a_principal_is_known_for_one_session() {
-        let mut memo = Memo::new(Residence::default()).unwrap();
+        let mut memo = Memo::new(MOST_PLACES, Residence::default()).unwrap();
         memo.put(5, 2, ONE, Known { number: 8, ..Known::default() });
         assert_eq!(number(memo.get(5, 2, ONE)), Some(8));
         for other in [SessionId(4), NO_SESSION] {
@@ -135,7 +136,7 @@ mod tests {
 
     #[test]
     fn nothing_is_known_of_another_snapshot() {
-        let mut memo = Memo::new(Residence::default()).unwrap();
+        let mut memo = Memo::new(MOST_PLACES, Residence::default()).unwrap();
         memo.put(5, 2, ONE, Known { number: 8, ..Known::default() });
         memo.forget();
         assert!(memo.get(5, 2, ONE).is_none());
@@ -143,7 +144,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_for_a_value_without_a_token_or_beyond_the_last_place() {
-        let mut memo = Memo::new(Residence::default()).unwrap();
+        let mut memo = Memo::new(MOST_PLACES, Residence::default()).unwrap();
         let known = Known { number: 8, ..Known::default() };
         for (token, place) in [(NO_TOKEN, 1), (5, MOST_PLACES)] {
             memo.put(token, place, NO_SESSION, known);
@@ -154,5 +155,16 @@ mod tests {
             assert!(memo.get(token, 0, NO_SESSION).is_none(), "{token}");
         }
         assert!(memo.get(EMPTY, 0, NO_SESSION).is_none());
+    }
+
+    #[test]
+    fn it_has_places_for_the_arguments_of_its_gate_alone() {
+        let mut memo = Memo::new(1, Residence::default()).unwrap();
+        for place in 0..2 {
+            memo.put(5, place, NO_SESSION, Known { number: 8, ..Known::default() });
+        }
+        assert_eq!((number(memo.get(5, 0, NO_SESSION)), number(memo.get(5, 1, NO_SESSION))), (Some(8), None));
+        assert!(Memo::new(100, Residence::default()).unwrap().bytes() <= size_of::<Memo>() + MOST_PLACES * VALUES * 64);
+        assert_eq!(memo.bytes(), size_of::<Memo>() + VALUES * 64);
     }
 }

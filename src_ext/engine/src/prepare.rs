@@ -3,7 +3,7 @@
 use crate::binding::{Arguments, GateSpec, Name, PrepareError, without};
 use crate::gate::Gate;
 use crate::mailbox::Mailbox;
-use crate::memo::Memo;
+use crate::memo::{MOST_PLACES, Memo};
 use crate::registry::GateRecord;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -32,9 +32,10 @@ impl Shared {
         self.check_process()?;
         ensure_available("a gate", 1 << 20)?;
         let brought = CallValues::new(spec.brings(), self.options.residence)?;
-        // Live attributes are remembered, too.
+        // Live attributes, which come after the arguments, are remembered, too.
+        let places = if spec.live { MOST_PLACES } else { spec.types.len() };
         let looks_up = spec.brings() != Brings::Nothing;
-        let memo = looks_up.then(|| Memo::new(self.options.residence)).transpose()?;
+        let memo = looks_up.then(|| Memo::new(places, self.options.residence)).transpose()?;
         loop {
             let loaded = self.snapshot().loaded.clone();
             let needed = loaded.scratch_size();
