@@ -105,7 +105,7 @@ class Engine(Sessions, Changing, Switching):
     'ALLOW'
     """
 
-    __slots__ = ("_core", "_resources")
+    __slots__ = ("__weakref__", "_authorities", "_core", "_resources")
 
     def __init__(
         self,
@@ -161,6 +161,7 @@ class Engine(Sessions, Changing, Switching):
             huge_pages=flags["huge_pages"],
             strict=flags["strict"],
         )
+        self._authorities: WeakSet[Authority] = WeakSet()
         self._resources: WeakValueDictionary[Uid, EntityHandle] = WeakValueDictionary()
 
     @property

@@ -55,7 +55,7 @@ pub use register::{MAX_UID, NoPlace, RegisterUse, SharedUids};
 pub use sessions::{
     AdmitError, ChangeSessionError, Known, LiveAttributes, MAX_SESSIONS, Notice, SessionRecord, Sessions, Vacancy,
 };
-pub use slot::{Admission, LAYOUT, LiveFields, SessionId, SessionStatus};
+pub use slot::{AUTHORITY_GROUND, Admission, Grounds, LAYOUT, LiveFields, MAX_GROUNDS, SessionId, SessionStatus};
 pub use state::{Capacity, OTHER_NAMES, Role, State, StateError, StateGone};
 pub use switchboard::Switchboard;
 pub use switches::{ActionKey, FOR_ALL, Kill, Released, SWITCHES_LAYOUT, Scope, ScopeText, Stopped, Switches, Writer};
