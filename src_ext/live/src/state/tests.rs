@@ -10,7 +10,7 @@ use crate::sessions::{AdmitError, Known, Notice, Sessions};
 use crate::slot::{Admission, SessionId, SessionStatus};
 use rustix::fs::Mode;
 use std::fs::{File, Permissions};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32 as Counter;
 use std::time::Duration;
