@@ -4,6 +4,7 @@
 //! is made whole before it gets its name, so no process sees it half made.
 
 use crate::ownership::{check_owner, check_user, effective_user};
+use crate::process::{Forked, UnsharedFile};
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags};
 use std::fs::{File, Metadata};
 use std::io;
@@ -146,6 +147,23 @@ impl<'a> Directory<'a> {
         self.open_with(name, flags, is_private)
     }
 
+    /// Open a file as [`Self::open_file`] does, and keep it from forked children, so that its locks end with the process.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn open_unshared(&self, name: &str, how: Opening, is_private: bool) -> Result<Option<UnsharedFile>, FileError> {
+        let opened = UnsharedFile::open(|| match self.open_file(name, how, is_private) {
+            Ok(Some(file)) => Ok(file),
+            Ok(None) => Err(None),
+            Err(error) => Err(Some(error)),
+        });
+        match opened.map_err(self.io(name, "it cannot be kept from forked children"))? {
+            Ok(file) => Ok(Some(file)),
+            Err(None) => Ok(None),
+            Err(Some(error)) => Err(error),
+        }
+    }
+
     fn open_with(&self, name: &str, flags: OFlags, is_private: bool) -> Result<Option<File>, FileError> {
         // Without `NONBLOCK`, a pipe in the file's place would be waited for.
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -161,6 +179,14 @@ impl<'a> Directory<'a> {
                 Err(self.io(name, "it cannot be opened")(error.into()))
             }
         }
+    }
+
+    /// Return a file that was opened just now.
+    ///
+    /// # Errors
+    /// [`FileError`]: the process was forked meanwhile.
+    pub fn opened<'f>(&self, name: &str, file: &'f UnsharedFile) -> Result<&'f File, FileError> {
+        file.get().ok_or_else(|| self.refused_file(name, Forked.to_string()))
     }
 
     /// Check that this process may trust a file, and that it is one.
