@@ -8,8 +8,8 @@ use crate::snapshot::Snapshot;
 use std::io;
 use ztfast_codes::Code;
 use ztfast_live::{
-    Admission, AdmitError, ChangeSessionError, Deed, Grounds, Known, MAX_FACTORS, MAX_NAME, Note, Noted, OTHER_NAMES, OwnedUid,
-    Place, Proof, Role, SessionId, SessionRecord, SessionStatus, StateGone, SwitchError, Wanted,
+    Admission, AdmitError, ChangeSessionError, Deed, Grounds, Known, MAX_FACTORS, MAX_NAME, Note, Noted, OTHER_NAMES,
+    OwnedUid, Place, Proof, Role, SessionId, SessionRecord, SessionStatus, StateGone, SwitchError, Wanted,
 };
 use ztfast_pages::{Clock, Forked};
 

@@ -23,8 +23,10 @@ use crate::numbers::Place;
 use crate::owners::PATIENT;
 use crate::proof::{MAX_FACTORS, Proof, Scale};
 use crate::refusal::SwitchError;
-use crate::slot::{Admission, FREE, LiveFields, MAX_GROUNDS, Opened, STATUS_MASK, SessionId, SessionSlot, SessionStatus, is_of};
-use crate::state::{Role, State, StateError, StateGone};
+use crate::slot::{
+    Admission, FREE, LiveFields, MAX_GROUNDS, Opened, STATUS_MASK, SessionId, SessionSlot, SessionStatus, is_of,
+};
+use crate::state::{State, StateError, StateGone};
 use record::{live_attributes, place_before};
 use spare::Spare;
 use std::cmp::Reverse;
@@ -35,7 +37,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
 use table::{Claimed, Table, is_over};
 use ztfast_codes::Code;
-use ztfast_pages::{Clock, Forked, Reading, Residence, Resident};
+use ztfast_pages::{Clock, Forked, Reading, Residence, Resident, Role};
 
 /// Why an admission was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

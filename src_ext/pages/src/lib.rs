@@ -5,6 +5,8 @@
 //! memory     tables in memory that is prefaulted, locked or in large pages
 //! mapping    memory that processes may share
 //! locks      locks on bytes of a file, by which a process shows that it lives
+//! directory  files that processes share: how they are made and opened
+//! ownership  whose such files must be
 //! clock      the kernel's clocks, and readings of two at one moment
 //! tsc        the processor's time-stamp counter as a clock
 //! decision_clock   the clock that an engine's decisions read: one of these, or its user's
@@ -13,15 +15,18 @@
 
 mod clock;
 mod decision_clock;
+mod directory;
 mod locks;
 mod mapping;
 mod memory;
+mod ownership;
 mod process;
 mod tsc;
 
 pub use clock::{Reading, monotonic_ns, now_ns};
 pub use decision_clock::Clock;
-pub use locks::{is_byte_locked, try_lock_byte, unlock_byte};
+pub use directory::{Directory, FileError, Opening, Role, boot_id, what_became_of};
+pub use locks::{LockedByte, is_byte_locked, lock_byte, try_lock_byte, unlock_byte};
 pub use mapping::{Mapping, Shareable};
 pub use memory::{
     Clearable, MemoryError, Residence, Resident, ensure_available, in_huge_pages, prefetch, table, wiped_table,

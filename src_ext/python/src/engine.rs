@@ -156,9 +156,8 @@ impl Engine {
         given: Given,
     ) -> PyResult<u64> {
         let bounds = (not_before_ns, not_after_ns);
-        let admit = || {
-            self.credentials.admit_trusted((ty, id), given.ground(), || given.admit(&self.inner, (ty, id), bounds))
-        };
+        let admit =
+            || self.credentials.admit_trusted((ty, id), given.ground(), || given.admit(&self.inner, (ty, id), bounds));
         let session = self.tries.releasing(py, (&self.inner, &self.log), Refused::is_full, admit)?;
         let session = session.map_err(|refused| refused.raised(py))?;
         Ok(session.0)

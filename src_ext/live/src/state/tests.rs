@@ -10,7 +10,7 @@ use crate::sessions::{AdmitError, Known, Notice, Sessions};
 use crate::slot::{Admission, SessionId, SessionStatus};
 use rustix::fs::Mode;
 use std::fs::{File, Permissions};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32 as Counter;
 use std::time::Duration;
@@ -220,7 +220,9 @@ fn proofs_renewals_and_factors_are_seen_by_all() {
     let factors = first.factors(["fido2", "x509"]).unwrap().unwrap();
     assert_eq!(second.factors(["x509", "fido2"]).unwrap(), Some(factors));
     let proof = Proof { at_ns: now_ns(), factors, assurance: 2, risk: 30 };
-    let id = first.admit_with(Place(3), &ENDLESS, &Known { proof, grounds: Known::one_ground(9), ..Known::default() }).unwrap();
+    let id = first
+        .admit_with(Place(3), &ENDLESS, &Known { proof, grounds: Known::one_ground(9), ..Known::default() })
+        .unwrap();
     let live = second.live(id).unwrap().proof;
     assert_eq!((live.factors, live.assurance, live.risk), (factors, 2, 30));
     let otp = second.factors(["otp"]).unwrap().unwrap();

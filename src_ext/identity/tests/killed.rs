@@ -1,0 +1,2 @@
+//! Kills processes.
+fn main() {}
