@@ -14,7 +14,9 @@ __all__ = [
     "BundleError",
     "CapacityError",
     "CompileError",
+    "ConfigError",
     "ContextError",
+    "CredentialError",
     "EntityError",
     "Error",
     "ForkedError",
@@ -116,6 +118,26 @@ class EntityError(Error, ValueError):
 
 class IdentityError(Error, ValueError):
     """An identity's times or factors are invalid."""
+
+
+class CredentialError(IdentityError):
+    """A credential is refused: it proves nothing, or something else than it should.
+
+    Attributes:
+        code: Why, in a word that does not change, such as ``"expired"``, ``"revoked"`` or ``"unknown-issuer"``.
+
+    >>> import ztfast
+    >>> ztfast.CredentialError("expired", "the leaf has expired").code
+    'expired'
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ConfigError(Error, ValueError):
+    """A configuration of authorities cannot be used; the message names the authority and says what to do."""
 
 
 class OwnerError(Error, TypeError):
