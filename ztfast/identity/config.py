@@ -1,4 +1,4 @@
-"""The configuration of authorities: ``ztfast.toml``, or the same as a dict. Each error names the line and what to do."""
+"""The configuration of authorities: ``ztfast.toml``, or the same as a dict. Errors name the line and what to do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from ztfast.errors import ConfigError, CredentialError, SourceError, UidError
@@ -70,7 +69,7 @@ class Authority:
     crls: tuple[bytes, ...] = field(default=(), repr=False)
     revocation: str | None = None
     pins: tuple[bytes, ...] = ()
-    trust_domains: Mapping[str, tuple[bytes, ...] | None] = MappingProxyType({})
+    trust_domains: Mapping[str, tuple[bytes, ...] | None] = field(default_factory=dict)
     max_age_s: int | None = None
     any_trust_domain: bool = False
 
@@ -251,7 +250,7 @@ def _authority(at: At, base: str) -> Authority:
         crls,
         revocation,
         _pins(table.get("pins")),
-        MappingProxyType({} if named is None else _trust_domains(named, base)),
+        {} if named is None else _trust_domains(named, base),
         table["max_age"].duration() if "max_age" in table else None,
         any_trust_domain=kind == "spiffe" and named is None,
     )
@@ -315,7 +314,9 @@ def _no_private_key(der: bytes) -> None:
     asn1.single(der, "the certificate")
     begin = 2 + (der[1] - 0x80 if der[1] >= 0x80 else 0)
     if der[begin] == 0x02:
-        raise CredentialError("private-key", "a private key or a PKCS #12 file: keep it elsewhere, and give certificates")
+        raise CredentialError(
+            "private-key", "a private key or a PKCS #12 file: keep it elsewhere, and give certificates"
+        )
 
 
 def _unique(ders: Iterable[bytes]) -> tuple[bytes, ...]:

@@ -44,7 +44,9 @@ def find(pattern: str, base: str) -> list[str]:
     if os.path.lexists(path) or not glob.has_magic(pattern):
         return [path]
     found: list[str] = []
-    for each in glob.iglob(glob.escape(base) + os.sep + pattern if not os.path.isabs(pattern) else pattern, recursive=True):
+    for each in glob.iglob(
+        glob.escape(base) + os.sep + pattern if not os.path.isabs(pattern) else pattern, recursive=True
+    ):
         found.append(each)
         if len(found) > MOST_FILES:
             raise FileError(f"more than {MOST_FILES:,} files are {one_line(pattern)}")

@@ -81,6 +81,11 @@ class Ground:
             else:
                 spki = asn1.certificate_fields(certificate_of(source)).spki
             pin = sha256(spki).digest()
+        return cls.pinned_key(pin)
+
+    @classmethod
+    def pinned_key(cls, pin: bytes) -> Self:
+        """Return the ground of a public key, by the SHA-256 of its SubjectPublicKeyInfo."""
         return cls._of("key", pin, f"key {pin.hex()[:16]}")
 
     @classmethod
@@ -181,5 +186,7 @@ class Ground:
             return None
         digest = pem.strict_base64(text.removeprefix("sha256/").encode("utf-8", "replace"))
         if digest is None or len(digest) != 32:
-            raise CredentialError("malformed", f"a pin: wanted sha256/ and 44 characters of base64; got {brief(text)!r}")
+            raise CredentialError(
+                "malformed", f"a pin: wanted sha256/ and 44 characters of base64; got {brief(text)!r}"
+            )
         return digest

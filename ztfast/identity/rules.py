@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -48,7 +48,7 @@ _Values = Callable[[Proved], tuple[str, ...]]
 _Fill = Callable[[Proved], Any]
 
 
-class _NoMatch(Exception):  # noqa: N818 - no error: the next rule is asked
+class _NoMatch(Exception):
     """A placeholder has no value, or more than one."""
 
 
@@ -86,13 +86,13 @@ class Rule:
     name: str
     authority: str
     written: str
-    _asks: tuple[tuple[_Values, re.Pattern[str], bool], ...]
-    _type: str
-    _id: _Fill
-    _factors: tuple[str, ...]
-    _assurance: int
-    _region: _Fill | None
-    _attributes: tuple[tuple[str, _Fill], ...]
+    _asks: tuple[tuple[_Values, re.Pattern[str], bool], ...] = field(compare=False, repr=False)
+    _type: str = field(compare=False, repr=False)
+    _id: _Fill = field(compare=False, repr=False)
+    _factors: tuple[str, ...] = field(compare=False, repr=False)
+    _assurance: int = field(compare=False, repr=False)
+    _region: _Fill | None = field(compare=False, repr=False)
+    _attributes: tuple[tuple[str, _Fill], ...] = field(compare=False, repr=False)
 
     def apply(self, proved: Proved) -> Mapped | None:
         """Return what this rule makes of what was proved; ``None`` if it does not match.
@@ -300,7 +300,9 @@ def _parts(template: str, at: At) -> list[str | _Values]:
             known = f"{_EXAMPLES}, spiffe.path[0], authority"
             raise at.fail(f"{{{brief(name)}}}: there is nothing of this name: there are {known}")
         if parts and callable(parts[-1]):
-            raise at.fail(f"write something between {{{name}}} and what stands before it, so that both can be told apart")
+            raise at.fail(
+                f"write something between {{{name}}} and what stands before it, so that both can be told apart"
+            )
         parts.append(_values(name))
     if end < len(template):
         parts.append(template[end:])
