@@ -127,7 +127,7 @@ def load(path: str | os.PathLike[str]) -> Config:
         raise ConfigError(str(error), own) from error
     try:
         value = tomllib.loads(text)
-        lines = lines_of(text)
+        lines = {(): 1, **lines_of(text)}
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(found.shown, own, text, str(error)) from None
     except RecursionError:

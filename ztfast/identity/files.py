@@ -68,14 +68,17 @@ def read(path: str, most: int) -> Found:
     try:
         # If it is a FIFO, opening it without O_NONBLOCK would wait for a writer.
         opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with os.fdopen(opened, "rb") as file:
+        try:
             before = os.fstat(opened)
             kind = stat.S_IFMT(before.st_mode)
             if kind != stat.S_IFREG:
                 raise FileError(f"{shown}: wanted a file; got {KINDS.get(kind, 'something else')}")
-            # A file that grows meanwhile is read no further than one byte beyond.
-            content = file.read(most + 1)
+            with os.fdopen(opened, "rb", closefd=False) as file:
+                # A file that grows meanwhile is read no further than one byte beyond.
+                content = file.read(most + 1)
             after = os.fstat(opened)
+        finally:
+            os.close(opened)
     except (OSError, ValueError) as error:
         raise FileError(f"{shown}: cannot read it: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > most:
