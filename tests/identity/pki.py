@@ -126,7 +126,6 @@ class Holder:
         *,
         status: ocsp.OCSPCertStatus = ocsp.OCSPCertStatus.GOOD,
         responder: Holder | None = None,
-        signer: Holder | None = None,
         begin: datetime.datetime | None = None,
         end: datetime.datetime | str | None = "in an hour",
         algorithm: HashAlgorithm | None = None,
@@ -150,8 +149,7 @@ class Holder:
             builder = builder.certificates([each.certificate for each in listed])
         if nonce:
             builder = builder.add_extension(x509.OCSPNonce(b"asked for"), critical=False)
-        signed_by = (signer or said_by).private
-        return builder.sign(signed_by, _hash(signed_by)).public_bytes(Encoding.DER)
+        return builder.sign(said_by.private, _hash(said_by.private)).public_bytes(Encoding.DER)
 
 
 def root(subject: x509.Name | None = None, private: Key | None = None, **bounds: Any) -> Holder:

@@ -184,7 +184,7 @@ def test_values_that_are_too_long_for_their_place_are_refused() -> None:
         assert made.apply(subject(CN="x" * most)) is not None
         # Two bytes each.
         for value in ("x" * (most + 1), "é" * (most // 2 + 1)):
-            with pytest.raises(CredentialError, match="longer than an? (id|region|text) may be") as raised:
+            with pytest.raises(CredentialError, match=r"longer than an? (id|region|text) may be") as raised:
                 made.apply(subject(CN=value))
             assert raised.value.code == "value-too-long"
 
