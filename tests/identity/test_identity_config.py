@@ -243,7 +243,7 @@ def test_what_tools_write_around_blocks_is_passed_over_in_files(write: Write, ro
         (b"-----BEGIN CERTIFICATE-----\n", "has no END"),
         (b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "is not base64"),
         (b"-----BEGIN CERTIFICATE-----\nAgEB\n-----END CERTIFICATE-----\n", "wanted a SEQUENCE at byte 0"),
-        (b"-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n", "private key or a PKCS #12"),
+        (b"-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n", "private key or a PKCS12"),
         (b"-----BEGIN TRUSTED CERTIFICATE-----\nMAMCAQE=\n-----END TRUSTED CERTIFICATE-----\n", "got BEGIN TRUSTED CERT"),
         (b"0" * (5 << 20), "larger than 4,194,304 bytes"),
     ],

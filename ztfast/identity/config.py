@@ -1,4 +1,4 @@
-"""The configuration of authorities: ``ztfast.toml``, or the same as a dict. Errors name the line and what to do."""
+"""The configuration of authorities: a file of TOML, or the same as a dict. Errors name the line and what to do."""
 
 from __future__ import annotations
 
@@ -310,13 +310,11 @@ def _parsed(at: At, found: files.Found, parse: Callable[[bytes], list[bytes]]) -
 
 
 def _no_private_key(der: bytes) -> None:
-    """Refuse a private key in DER: PKCS #8, PKCS #1, SEC 1 and PKCS #12 begin with a version, certificates do not."""
+    """Refuse a private key in DER: PKCS8, PKCS1, SEC1 and PKCS12 begin with a version, certificates do not."""
     asn1.single(der, "the certificate")
     begin = 2 + (der[1] - 0x80 if der[1] >= 0x80 else 0)
     if der[begin] == 0x02:
-        raise CredentialError(
-            "private-key", "a private key or a PKCS #12 file: keep it elsewhere, and give certificates"
-        )
+        raise CredentialError("private-key", "a private key or a PKCS12 file: keep it elsewhere, and give certificates")
 
 
 def _unique(ders: Iterable[bytes]) -> tuple[bytes, ...]:
