@@ -133,11 +133,8 @@ class CredentialError(IdentityError):
     """
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
+        super().__init__(message)
         self.code = code
-
-    def __str__(self) -> str:
-        return str(self.args[1])
 
 
 class ConfigError(Error, ValueError):

@@ -240,7 +240,7 @@ class Authorities:
             forwarded.check_proxy(credential.proxy, state.proxies)
         if credential.authority is not None and credential.authority not in state.rules:
             gone = f"authority {brief(credential.authority)} is not in the configuration any more"
-            raise CredentialError("no-authority", gone)
+            raise CredentialError("unknown-authority", gone)
         staple = None
         if credential.ocsp is not None:
             issuers = (*credential.others, *_authorities_of(state.config, credential.authority))

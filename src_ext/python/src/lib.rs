@@ -22,6 +22,7 @@ mod errors;
 mod exceptions;
 mod gate;
 mod histogram;
+mod identity;
 mod live;
 mod measure;
 mod reader;
@@ -50,6 +51,8 @@ mod _core {
     use crate::gate::Gate;
     #[pymodule_export]
     use crate::histogram::Histogram;
+    #[pymodule_export]
+    use crate::identity::{Verifier, inspect_certificate, verify_signature};
     #[pymodule_export]
     use crate::measure::{
         Chain, closed_loop, empty_loop, open_loop, spin, ticks_per_ns, time_all, time_calls, time_counter, time_each,
