@@ -136,12 +136,11 @@ def test_a_changed_certificate_keeps_its_fields_or_is_malformed(place: int, byte
     assert said in ("read", "malformed")
 
 
-@given(st.lists(st.integers(1, (1 << 159) - 1), max_size=20, unique=True), st.integers(0, 1 << 150) | st.none())
-def test_a_crl_says_what_pyca_wrote_into_it(serials: list[int], number: int | None) -> None:
-    [der] = pem.blocks(CA.crl(*serials, number=number), pem.CRL, most=1)
+@given(st.lists(st.integers(1, (1 << 159) - 1), max_size=20, unique=True))
+def test_a_crl_says_what_pyca_wrote_into_it(serials: list[int]) -> None:
+    [der] = pem.blocks(CA.crl(*serials), pem.CRL, most=1)
     read = asn1.crl_fields(der)
     assert {int.from_bytes(serial, "big") for serial in read.serials} == set(serials)
-    assert read.number == number
     assert read.issuer == CA.certificate.subject.public_bytes()
 
 
@@ -151,10 +150,10 @@ def test_a_changed_crl_is_read_or_malformed(place: int, byte: int) -> None:
     changed = bytearray(der)
     changed[place % len(der)] = byte
     try:
-        said = str(asn1.crl_fields(bytes(changed)).number)
+        said = f"{len(asn1.crl_fields(bytes(changed)).serials)} serials"
     except CredentialError as error:
         said = error.code
-    assert said == "malformed" or said.lstrip("-").isdigit() or said == "None"
+    assert said in ("malformed", "0 serials", "1 serials", "2 serials")
 
 
 CRL = CA.crl(5, 6, number=7)
@@ -176,7 +175,7 @@ def test_any_text_is_pem_or_refused(data: bytes, explained: bool) -> None:
             said = str(pem.blocks(text, pem.CERTIFICATE, most=2, explained=explained) == [LEAF.der])
         except CredentialError as error:
             said = error.code
-        assert said in ("True", "malformed", "private-key", "too-large")
+        assert said in ("True", "malformed", "private-key", "too-many-certificates")
 
 
 def test_deep_and_long_inputs_are_read_in_bounded_time() -> None:

@@ -96,8 +96,8 @@ def test_an_answer_counts_from_its_first_to_its_last_second() -> None:
     assert refusal(answer, at=ns(begin - SECOND)) == "ocsp-stale"
     assert refusal(answer, at=ns(begin) - 1) == "ocsp-stale"
     assert check(answer, at=ns(begin))[1] == ns(end)
-    assert check(answer, at=ns(end))[1] == ns(end)
-    assert refusal(answer, at=ns(end) + 1) == "ocsp-stale"
+    assert check(answer, at=ns(end) - 1)[1] == ns(end)
+    assert refusal(answer, at=ns(end)) == "ocsp-stale"
     assert refusal(answer, at=ns(end + SECOND)) == "ocsp-stale"
 
 

@@ -14,9 +14,7 @@ from ztfast.errors import CredentialError
 __all__ = ["Fields", "Revocations", "certificate_fields", "crl_fields", "key_bits", "single"]
 
 _BOOLEAN, _INTEGER, _BITS, _SEQUENCE, _UTC, _GENERALIZED = 0x01, 0x02, 0x03, 0x30, 0x17, 0x18
-_OID, _OCTETS = 0x06, 0x04
-_VERSION = _EXTENSIONS = 0xA0
-_CRL_NUMBER, _DISTRIBUTION_POINT, _AUTHORITY_KEY = b"\x55\x1d\x14", b"\x55\x1d\x1c", b"\x55\x1d\x23"
+_VERSION = 0xA0
 _LONGEST_LENGTH = 4
 """The most bytes of a length: 4 GiB."""
 
@@ -46,14 +44,10 @@ class Revocations(NamedTuple):
     Attributes:
         issuer: The DER of the issuer's Name.
         serials: The serial numbers' contents, without leading zeros.
-        number: The CRL's number (RFC 5280 section 5.2.3), which only rises; ``None`` if it has none.
-        scope: What tells CRLs of one issuer with numbers of their own apart: the key and the distribution point.
     """
 
     issuer: bytes
     serials: frozenset[bytes]
-    number: int | None
-    scope: bytes
 
 
 def single(der: bytes, what: str) -> None:
@@ -122,10 +116,7 @@ def crl_fields(der: bytes) -> Revocations:
             if number != _INTEGER:
                 raise _malformed(what, "an entry has no serial number")
             serials.add(_serial(der, content, over, what))
-        del left[0]
-    extensions = _extensions(der, left[0][2], left[0][3], what) if left and left[0][0] == _EXTENSIONS else {}
-    scope = extensions.get(_AUTHORITY_KEY, b"") + b"|" + extensions.get(_DISTRIBUTION_POINT, b"")
-    return Revocations(issuer, frozenset(serials), _number(extensions.get(_CRL_NUMBER), what), scope)
+    return Revocations(issuer, frozenset(serials))
 
 
 def key_bits(spki: bytes) -> bytes:
@@ -141,32 +132,6 @@ def key_bits(spki: bytes) -> bytes:
     if [tag for tag, *_ in parts] != [_SEQUENCE, _BITS] or parts[1][3] - parts[1][2] < 1:
         raise _malformed(what, "its fields are not those of a public key")
     return spki[parts[1][2] + 1 : parts[1][3]]
-
-
-def _extensions(der: bytes, begin: int, end: int, what: str) -> dict[bytes, bytes]:
-    """Read extensions (RFC 5280 section 4.1.2.9): their values by the content of their object identifiers."""
-    tag, begin, over = _element(der, begin, end, what)
-    if tag != _SEQUENCE or over != end:
-        raise _malformed(what, "its extensions are no SEQUENCE")
-    found: dict[bytes, bytes] = {}
-    for outer, _, inner, over in _children(der, begin, end, what, most=64):
-        parts = list(_children(der, inner, over, what, most=3)) if outer == _SEQUENCE else []
-        if [parts[0][0], parts[-1][0]] != [_OID, _OCTETS] if len(parts) in (2, 3) else True:
-            raise _malformed(what, "an extension is none")
-        name = der[parts[0][2] : parts[0][3]]
-        if name in found:
-            raise _malformed(what, "an extension stands twice")
-        found[name] = der[parts[-1][2] : parts[-1][3]]
-    return found
-
-
-def _number(der: bytes | None, what: str) -> int | None:
-    if der is None:
-        return None
-    tag, begin, end = _element(der, 0, len(der), what)
-    if tag != _INTEGER or end != len(der) or not 1 <= end - begin <= _MOST_SERIAL:
-        raise _malformed(what, "its number is none")
-    return int.from_bytes(der[begin:end], "big", signed=True)
 
 
 def _malformed(what: str, why: str) -> CredentialError:

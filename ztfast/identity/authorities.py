@@ -93,8 +93,7 @@ class Authorities:
         self._counted: dict[str, int] = {}
         self._bundles: dict[tuple[str, str], tuple[bytes, ...]] = {}
         self._base = source()
-        self._seen: changes.Seen = {}
-        self._state, self._seen = self._prepare(self._base, self._bundles)
+        self._state = self._prepare(self._base, self._bundles)
         self._closed = threading.Event()
         self._refreshes: threading.Thread | None = None
         self._follow()
@@ -349,10 +348,10 @@ class Authorities:
         if config == old.config:
             self._base, self._bundles = base, bundles
             return Reloaded(False, old.epoch)
-        new, seen = self._prepare(base, bundles)
+        new = self._prepare(base, bundles)
         for name, count in old.verifier.counters().items():
             self._counted[name] = self._counted.get(name, 0) + count
-        self._base, self._bundles, self._seen, self._state = base, bundles, seen, new
+        self._base, self._bundles, self._state = base, bundles, new
         fell = changes.fallen(old.config, new.config, old.serials, new.serials)
         reloaded = Reloaded(True, new.epoch, fell)
         _LOG.info("authorities: the configuration changed; %d grounds fell", len(fell))
@@ -368,32 +367,22 @@ class Authorities:
         self._follow()
         return reloaded
 
-    def _prepare(self, base: Config, bundles: _Bundles) -> tuple[_State, changes.Seen]:
-        """Make the state of a configuration, and the highest numbers of CRLs with it."""
+    def _prepare(self, base: Config, bundles: _Bundles) -> _State:
+        """Make the state of a configuration."""
         config = _with(base, bundles)
         try:
-            crls = changes.revoked_by(crl for one in config.authorities for crl in one.crls)
+            serials = changes.serials_of(config)
         except CredentialError as error:
-            raise ConfigError(str(error), config.path) from error
-        numbers = changes.numbers_of(crls)
-        for key, number in numbers.items():
-            seen = self._seen.get(key, number)
-            if number < seen:
-                why = f"a CRL has the number {number}, and one with {seen} was seen: it was rolled back"
-                raise ConfigError(f"{config.name or 'authorities'}: {why}", config.path)
-        verifier = _core.Verifier([_for_verifier(one) for one in config.authorities], **self._pool())
+            raise ConfigError(": ".join(filter(None, (config.name, str(error)))), config.path) from error
+        try:
+            verifier = _core.Verifier([_for_verifier(one) for one in config.authorities], **self._pool())
+        except ConfigError as error:
+            raise _placed(error, config) from error
         rules = {
             one.name: tuple(rule for rule in config.rules if rule.authority == one.name) for one in config.authorities
         }
-        state = _State(
-            config,
-            verifier,
-            _epoch(verifier.epoch, config),
-            rules,
-            {proxy.principal: proxy for proxy in config.proxies},
-            changes.serials_of(crls),
-        )
-        return state, {**self._seen, **numbers}
+        proxies = {proxy.principal: proxy for proxy in config.proxies}
+        return _State(config, verifier, _epoch(verifier.epoch, config), rules, proxies, serials)
 
     def _pool(self) -> dict[str, int]:
         return {"threads": self._threads, "queue": self._queue}
@@ -436,6 +425,15 @@ def _bounded(what: str, given: Any, most: int) -> int:
     if number is None or not 1 <= number <= most:
         raise refused(what, f"a number from 1 to {most:,}", given)
     return number
+
+
+def _placed(error: ConfigError, config: Config) -> ConfigError:
+    """Return an error of the verifier with the place of the authority that it names."""
+    said = str(error)
+    one = next((one for one in config.authorities if said.startswith(f"authority {one.name}: ")), None)
+    line = None if one is None else one.line
+    place = config.name if line is None else f"{config.name}:{line}"
+    return ConfigError(": ".join(filter(None, (place, said))), config.path, line)
 
 
 def _takes(config: Config, authority: str, trust_domain: str) -> bool:

@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
 from ztfast.identity import asn1
 from ztfast.identity.config import Authority, Config
 from ztfast.identity.grounds import Ground
 
-__all__ = ["Seen", "fallen", "numbers_of", "revoked_by", "serials_of"]
-
-Seen = Mapping[tuple[bytes, bytes], int]
-"""The highest number of a CRL that was seen, by the issuer and what else tells its CRLs apart."""
+__all__ = ["fallen", "serials_of"]
 
 _STRICTNESS = {"if-present": 0, None: 1, "required": 2}
 
 
-def revoked_by(crls: Iterable[bytes]) -> list[asn1.Revocations]:
-    """Read CRLs.
+def serials_of(config: Config) -> dict[bytes, frozenset[bytes]]:
+    """Return the serial numbers that the CRLs of a configuration revoke, by the DER of their issuer's Name.
 
     Raises:
-        CredentialError: with code "malformed" if one cannot be read.
+        CredentialError: with code "malformed" if a CRL cannot be read.
     """
-    return [asn1.crl_fields(der) for der in crls]
-
-
-def numbers_of(read: Iterable[asn1.Revocations]) -> dict[tuple[bytes, bytes], int]:
-    """Return the highest numbers of CRLs."""
-    found: dict[tuple[bytes, bytes], int] = {}
-    for one in read:
-        if one.number is not None:
-            key = (one.issuer, one.scope)
-            found[key] = max(one.number, found.get(key, one.number))
-    return found
-
-
-def serials_of(read: Iterable[asn1.Revocations]) -> dict[bytes, frozenset[bytes]]:
-    """Return the serial numbers that CRLs revoke, by the DER of their issuer's Name."""
     found: dict[bytes, frozenset[bytes]] = {}
-    for one in read:
-        found[one.issuer] = found.get(one.issuer, frozenset()) | one.serials
+    for crl in dict.fromkeys(crl for authority in config.authorities for crl in authority.crls):
+        read = asn1.crl_fields(crl)
+        found[read.issuer] = found.get(read.issuer, frozenset()) | read.serials
     return found
 
 

@@ -60,6 +60,7 @@ class Authority:
             Workload API gives.
         max_age_s: How many seconds a verification is believed; ``None`` for as long as its other bounds allow.
         any_trust_domain: Whether the Workload API may also give trust domains that are not named.
+        line: The line on which it stands, if it is of a file.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Authority:
     trust_domains: Mapping[str, tuple[bytes, ...] | None] = field(default_factory=dict)
     max_age_s: int | None = None
     any_trust_domain: bool = False
+    line: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +255,7 @@ def _authority(at: At, base: str) -> Authority:
         {} if named is None else _trust_domains(named, base),
         table["max_age"].duration() if "max_age" in table else None,
         any_trust_domain=kind == "spiffe" and named is None,
+        line=at.line,
     )
 
 

@@ -216,7 +216,7 @@ def _client_cert(value: str, chain: str | None) -> Sent:
     if chain is not None:
         elements = chain.split(",")
         if len(elements) > MOST_IN_CHAIN:
-            raise CredentialError("too-large", f"{CHAIN} has more than {MOST_IN_CHAIN} certificates")
+            raise CredentialError("too-many-certificates", f"{CHAIN} has more than {MOST_IN_CHAIN} certificates")
         others = [_binary(CHAIN, each.strip(" \t")) for each in elements]
     return Sent(_binary(CLIENT_CERT, value), tuple(others))
 

@@ -253,7 +253,8 @@ def _check_times(single: OCSPSingleResponse, now_ns: int) -> int:
     begin_ns, end_ns = _ns(begin), _ns(end)
     if now_ns < begin_ns:
         raise _refused("ocsp-stale", f"it holds from {begin.isoformat()} on: is the clock right?")
-    if now_ns > end_ns:
+    # As for CRLs: with the second of nextUpdate, there is a newer one.
+    if now_ns >= end_ns:
         raise _refused("ocsp-stale", f"it held until {end.isoformat()}: staple a new one")
     return end_ns
 

@@ -38,7 +38,7 @@ def blocks(data: bytes, label: str, *, most: int, explained: bool = False) -> li
 
     Raises:
         CredentialError: with code "malformed" if there is no block, one has another label, is not base64 or not DER;
-            with code "private-key" if one is a private key, and "too-large" if there are too many.
+            with code "private-key" if one is a private key, and "too-many-certificates" if there are too many.
     """
     found: list[bytes] = []
     at = 0
@@ -50,7 +50,7 @@ def blocks(data: bytes, label: str, *, most: int, explained: bool = False) -> li
         if given != label:
             raise _malformed(f"wanted blocks BEGIN {label}; got BEGIN {brief(given)}")
         if len(found) == most:
-            raise CredentialError("too-large", f"PEM: more than {most:,} blocks")
+            raise CredentialError("too-many-certificates", f"PEM: more than {most:,} blocks")
         end = data.find(b"-----END " + begin[1] + b"-----", begin.end())
         if end < 0:
             raise _malformed(f"the block BEGIN {label} has no END")

@@ -15,7 +15,7 @@ from ztfast.shown import given, one_line, refused
 
 __all__ = ["MOST_IN_CHAIN", "Taken", "binding_of", "others_of", "stapled", "take"]
 
-MOST_IN_CHAIN = 32
+MOST_IN_CHAIN = 16
 """The most certificates of a chain that are read. A path of a few is verified."""
 
 MOST_OCSP = 1 << 16
@@ -132,7 +132,7 @@ def binding_of(binding: Any, taken: Taken) -> bytes | None:
 def _chain(ders: Iterable[bytes], exports: _Exports | None) -> Taken:
     leaf, *others = ders
     if len(others) >= MOST_IN_CHAIN:
-        raise CredentialError("too-large", f"more than {MOST_IN_CHAIN} certificates")
+        raise CredentialError("too-many-certificates", f"more than {MOST_IN_CHAIN} certificates")
     bounded(len(leaf) + sum(map(len, others)))
     return Taken(leaf, tuple(others), exports)
 
