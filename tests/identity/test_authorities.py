@@ -518,7 +518,7 @@ def test_trust_domains_come_and_go_while_authorities_live(tmp_path: Path) -> Non
     told: list[Reloaded] = []
     authorities.listen(told.append)
     first, second = authorities.x509(svid(one)), authorities.x509(svid(two))
-    assert refusal(first) != ""
+    assert refusal(first) == refusal(authorities.x509(svid(one), authority="mesh")) == "unknown-trust-domain"
     assert authorities.set_trust_domain("mesh", "desk.example", [one.der]).fell == ()
     assert first.verify().mapped.principal == ztfast.Uid("Algo", "a7")
     assert refusal(second) != ""
@@ -542,6 +542,9 @@ def test_only_trust_domains_that_the_configuration_names_are_taken(tmp_path: Pat
     assert authorities.set_trust_domain("mesh", "later.example", [two.der]).changed
     # What the Workload API says of a trust domain stands in place of the file.
     assert authorities.set_trust_domain("mesh", "desk.example", [two.der]).fell == (Ground.key(one.der),)
+    assert authorities.reload().changed is False
+    assert authorities.set_trust_domain("mesh", "desk.example", []).fell == (Ground.key(two.der),)
+    assert refusal(authorities.x509(svid(one))) == "unknown-trust-domain"
     for wrong in ("evil.example", "Desk.example", "", "a/b"):
         with pytest.raises(ConfigError, match="trust domain"):
             authorities.set_trust_domain("mesh", wrong, [two.der])

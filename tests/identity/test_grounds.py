@@ -9,18 +9,21 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 import ztfast
 from tests.identity import pki
+from ztfast import _core
 from ztfast.identity import CredentialError, Ground, asn1, pem
 from ztfast.identity.credential import Credential
 from ztfast.identity.grounds import KINDS
 
 CA = pki.root()
 LEAF = CA.issue(serial=0x00F1)
+RSA = rsa.generate_private_key(65537, 2048)
 
 
 class Nobody:
@@ -142,6 +145,34 @@ def test_a_crl_says_what_pyca_wrote_into_it(serials: list[int]) -> None:
     read = asn1.crl_fields(der)
     assert {int.from_bytes(serial, "big") for serial in read.serials} == set(serials)
     assert read.issuer == CA.certificate.subject.public_bytes()
+
+
+def said_by_verifier(der: bytes) -> tuple[bytes, bytes, bytes, bytes] | None:
+    """Return what the verifier's parser says of the same fields; ``None`` if it refuses the certificate."""
+    try:
+        told = _core.inspect_certificate(der)
+    except CredentialError:
+        return None
+    serial = bytes.fromhex(told["serial"]).lstrip(b"\0")
+    return told["certificate"], told["key"], told["issuer_digest"], serial
+
+
+def said_here(der: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    fields = asn1.certificate_fields(der)
+    return sha256(der).digest(), sha256(fields.spki).digest(), sha256(fields.issuer).digest(), fields.serial
+
+
+@pytest.mark.parametrize("serial", [1, 0x7F, 0x80, 0xFF, 0x0100, (1 << 159) - 1])
+def test_the_verifier_reads_the_same_fields(serial: int) -> None:
+    for holder in (CA, LEAF, CA.issue(pki.name(O="é", CN='a"b'), serial=serial), CA.issue(private=RSA, serial=serial)):
+        assert said_by_verifier(holder.der) == said_here(holder.der)
+
+
+@given(st.integers(0, len(LEAF.der) - 1), st.integers(0, 255))
+def test_where_the_verifier_reads_a_changed_certificate_it_reads_the_same(place: int, byte: int) -> None:
+    changed = LEAF.der[:place] + bytes([byte]) + LEAF.der[place + 1 :]
+    told = said_by_verifier(changed)
+    assert told is None or told == said_here(changed)
 
 
 @given(st.integers(0, 2000), st.integers(0, 255))

@@ -240,6 +240,10 @@ class Authorities:
         if credential.authority is not None and credential.authority not in state.rules:
             gone = f"authority {brief(credential.authority)} is not in the configuration any more"
             raise CredentialError("unknown-authority", gone)
+        asked = [one for one in state.config.authorities if credential.authority in (None, one.name)]
+        if not any(map(_has_anchors, asked)):
+            why = "the Workload API has given no bundle yet"
+            raise CredentialError("unknown-trust-domain", f"{', '.join(brief(one.name) for one in asked)}: {why}")
         staple = None
         if credential.ocsp is not None:
             issuers = (*credential.others, *_authorities_of(state.config, credential.authority))
@@ -295,7 +299,7 @@ class Authorities:
             if not _takes(self._base, name, trust_domain_of(domain)):
                 raise ConfigError(f"authority {brief(name)} takes no trust domain {brief(domain)}: name it there")
             bundles = {**self._bundles, (name, domain): ders}
-            if not ders:
+            if not ders and not _has_file(self._base, name, domain):
                 del bundles[name, domain]
             if len(bundles) > MOST_BUNDLES:
                 raise ConfigError(f"more than {MOST_BUNDLES:,} trust domains")
@@ -375,7 +379,9 @@ class Authorities:
         except CredentialError as error:
             raise ConfigError(": ".join(filter(None, (config.name, str(error)))), config.path) from error
         try:
-            verifier = _core.Verifier([_for_verifier(one) for one in config.authorities], **self._pool())
+            verifier = _core.Verifier(
+                [_for_verifier(one) for one in config.authorities if _has_anchors(one)], **self._pool()
+            )
         except ConfigError as error:
             raise _placed(error, config) from error
         rules = {
@@ -442,6 +448,11 @@ def _takes(config: Config, authority: str, trust_domain: str) -> bool:
     return one is not None and one.kind == "spiffe" and (one.any_trust_domain or trust_domain in one.trust_domains)
 
 
+def _has_file(config: Config, authority: str, trust_domain: str) -> bool:
+    """Return whether the configuration gives a trust domain's anchors itself, so that their end has to be kept."""
+    return any(one.name == authority and one.trust_domains.get(trust_domain) for one in config.authorities)
+
+
 def _with(config: Config, bundles: _Bundles) -> Config:
     """Return a configuration with the anchors that the Workload API gave."""
     if not bundles:
@@ -459,6 +470,11 @@ def _with(config: Config, bundles: _Bundles) -> Config:
     return dataclasses.replace(config, authorities=authorities)
 
 
+def _has_anchors(authority: Authority) -> bool:
+    """Return whether an authority can prove anything yet: the Workload API may not have given its bundles."""
+    return authority.kind == "x509" or any(authority.trust_domains.values())
+
+
 def _for_verifier(authority: Authority) -> dict[str, Any]:
     return {
         "name": authority.name,
@@ -469,7 +485,7 @@ def _for_verifier(authority: Authority) -> dict[str, Any]:
         "revocation": authority.revocation,
         "pins": list(authority.pins),
         "trust_domains": {
-            name: list(anchors) for name, anchors in authority.trust_domains.items() if anchors is not None
+            name: list(anchors) for name, anchors in authority.trust_domains.items() if anchors
         },
         "max_age_s": authority.max_age_s,
     }
