@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ztfast
 from tests.identity import pki
@@ -189,11 +191,11 @@ def test_each_mistake_is_told_with_its_line(write: Write, text: str, line: int, 
 
 def test_a_dict_is_checked_alike_and_its_places_are_named(write: Write, tmp_path: Path) -> None:
     write("")
-    given: dict[str, Any] = {"authority": [{"name": "desk", "kind": "x509", "anchors": ["pki/root.pem"]}]}
-    assert config.read(given, tmp_path).authorities[0].name == "desk"
-    given["authority"][0]["max_age"] = 5
+    told: dict[str, Any] = {"authority": [{"name": "desk", "kind": "x509", "anchors": ["pki/root.pem"]}]}
+    assert config.read(told, tmp_path).authorities[0].name == "desk"
+    told["authority"][0]["max_age"] = 5
     with pytest.raises(ztfast.ConfigError, match=r"^authority\[0\]\.max_age: wanted a duration") as raised:
-        config.read(given, tmp_path)
+        config.read(told, tmp_path)
     assert (raised.value.path, raised.value.line) == (None, None)
 
 
@@ -353,8 +355,38 @@ class Liar(dict):  # type: ignore[type-arg]
         return 0
 
 
-@pytest.mark.parametrize("given", [None, 5, "x", [], {"authority": 5}, {5: 6}, {"authority": [5]}, {"authority": []},
+@pytest.mark.parametrize("told", [None, 5, "x", [], {"authority": 5}, {5: 6}, {"authority": [5]}, {"authority": []},
     {"\ud800": 1}, Liar({"x": 1}), {"authority": [{"name": "\ud800", "kind": "x509"}]}])  # fmt: skip
-def test_dicts_that_are_no_configuration_are_refused(given: Any) -> None:
+def test_dicts_that_are_no_configuration_are_refused(told: Any) -> None:
     with pytest.raises(ztfast.ConfigError):
-        config.read(given, ".")
+        config.read(told, ".")
+
+
+WORDS = st.sampled_from([
+    "name", "kind", "anchors", "crls", "pins", "max_age", "authority", "rule", "proxy", "match", "principal", "region", "attributes",
+    "x509", "spiffe", "trust_domains", "refresh", "10s", "*", "/dev/zero", "..", "**", "[", "Algo::\"{subject.CN}\"", "subject.CN", "__entity",
+])  # fmt: skip
+TOLD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=5) | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.text(max_size=3), inner, max_size=4),
+    max_leaves=12,
+)
+WHOLE = {"name": "desk", "kind": "spiffe", "trust_domains": {"a.example": "workload-api"}}
+
+
+@given(TOLD, st.dictionaries(WORDS, TOLD, max_size=3), st.dictionaries(WORDS, TOLD, max_size=3))
+def test_any_dict_is_a_configuration_or_one_sentence_about_it(told: Any, authority: Any, rule: Any) -> None:
+    for given_dict in (
+        told,
+        {"authority": [authority]},
+        {"authority": [{**WHOLE, **authority}]},
+        {"authority": [WHOLE], "rule": [rule]},
+        {"authority": [WHOLE], "rule": [{"authority": "desk", "match": {"dns": "*"}, "principal": 'A::"x"', **rule}]},
+        {"authority": [WHOLE], "proxy": told},
+    ):
+        try:
+            said = config.read(given_dict, "/none").authorities[0].name
+        except ztfast.ConfigError as error:
+            said = str(error)
+        assert said
+        assert "\n" not in said

@@ -68,6 +68,8 @@ class _State:
     rules: Mapping[str, tuple[Rule, ...]]
     proxies: Mapping[Uid, Proxy]
     serials: Mapping[bytes, frozenset[bytes]]
+    issuers: Mapping[str, Mapping[bytes, tuple[bytes, ...]]]
+    """The CAs of each authority, by the DER of their names."""
 
 
 class Authorities:
@@ -246,8 +248,9 @@ class Authorities:
             raise CredentialError("unknown-trust-domain", f"{', '.join(brief(one.name) for one in asked)}: {why}")
         staple = None
         if credential.ocsp is not None:
-            issuers = (*credential.others, *_authorities_of(state.config, credential.authority))
-            staple = ocsp.check(credential.ocsp, credential.leaf, issuers, now)
+            name = asn1.certificate_fields(credential.leaf).issuer
+            known = [der for one in asked for der in state.issuers[one.name].get(name, ())]
+            staple = ocsp.check(credential.ocsp, credential.leaf, (*credential.others, *known), now)
         told = state.verifier.verify(credential.authority, [credential.leaf, *credential.others], now, staple)
         proved = Proved.of(told, state.epoch)
         return Verified(proved, map_proved(state.rules[proved.authority], proved))
@@ -309,7 +312,11 @@ class Authorities:
         """Call a function after each change, with what fell, in the thread that made it.
 
         A method is held weakly: it is called as long as its object lives. What it raises is told to the logger.
+
+        Raises:
+            ForkedError: in a child of the process that loaded the authorities.
         """
+        self._check_process()
         held: Callable[[], Callable[[Reloaded], object] | None]
         held = weakref.WeakMethod(told) if hasattr(told, "__self__") and hasattr(told, "__func__") else lambda: told
         with self._lock:
@@ -322,7 +329,14 @@ class Authorities:
                 yield Ground.revoked_serial(issuer, serial)
 
     def counters(self) -> dict[str, int]:
-        """Return how many verifications there were, and how many were refused, by code."""
+        """Return how many credentials were verified (``"verified"``), and how many were refused, by code.
+
+        ``"remembered"`` are those that were refused again without a verification.
+
+        Raises:
+            ForkedError: in a child of the process that loaded the authorities.
+        """
+        self._check_process()
         with self._lock:
             counted, now = self._counted, self._state.verifier.counters()
         return {name: counted.get(name, 0) + now.get(name, 0) for name in {**counted, **now}}
@@ -388,7 +402,8 @@ class Authorities:
             one.name: tuple(rule for rule in config.rules if rule.authority == one.name) for one in config.authorities
         }
         proxies = {proxy.principal: proxy for proxy in config.proxies}
-        return _State(config, verifier, _epoch(verifier.epoch, config), rules, proxies, serials)
+        issuers = {one.name: _by_name(one) for one in config.authorities}
+        return _State(config, verifier, _epoch(verifier.epoch, config), rules, proxies, serials, issuers)
 
     def _pool(self) -> dict[str, int]:
         return {"threads": self._threads, "queue": self._queue}
@@ -484,21 +499,19 @@ def _for_verifier(authority: Authority) -> dict[str, Any]:
         "crls": list(authority.crls),
         "revocation": authority.revocation,
         "pins": list(authority.pins),
-        "trust_domains": {
-            name: list(anchors) for name, anchors in authority.trust_domains.items() if anchors
-        },
+        "trust_domains": {name: list(anchors) for name, anchors in authority.trust_domains.items() if anchors},
         "max_age_s": authority.max_age_s,
     }
 
 
-def _authorities_of(config: Config, name: str | None) -> Iterator[bytes]:
-    """Return the certificates of CAs that may have issued a leaf, by the authority's name if it has to be that one."""
-    for one in config.authorities:
-        if name is None or one.name == name:
-            yield from one.intermediates
-            yield from one.anchors
-            for anchors in one.trust_domains.values():
-                yield from anchors or ()
+def _by_name(authority: Authority) -> dict[bytes, tuple[bytes, ...]]:
+    """Return the certificates of an authority's CAs by the DER of their names."""
+    listed = [authority.intermediates, authority.anchors, *(der or () for der in authority.trust_domains.values())]
+    found: dict[bytes, tuple[bytes, ...]] = {}
+    for der in dict.fromkeys(der for ders in listed for der in ders):
+        name = asn1.certificate_fields(der).subject
+        found[name] = (*found.get(name, ()), der)
+    return found
 
 
 def _epoch(verifier: int, config: Config) -> int:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ztfast import plain
 from ztfast.errors import ArgumentError, CredentialError
 from ztfast.identity import pem
-from ztfast.identity.chain import Chain, bounded, certificate_object, certificate_of, octets_of
+from ztfast.identity.chain import bounded, certificate_object, certificate_of, octets_of
 from ztfast.shown import given, one_line, refused
 
 __all__ = ["MOST_IN_CHAIN", "Taken", "binding_of", "others_of", "stapled", "take"]
@@ -59,8 +59,6 @@ def take(source: Any) -> Taken:
                 raise refused("x509", "PEM as a text, or DER as bytes", source)
             return Taken(octets, (), None)
         return _chain(pem.blocks(octets, pem.CERTIFICATE, most=MOST_IN_CHAIN), None)
-    if plain.is_a(source, Chain):
-        return Taken(source.leaf, source.others, None)
     der = certificate_object(source)
     if der is not None:
         return _chain([der], None)
