@@ -121,14 +121,15 @@ class IdentityError(Error, ValueError):
 
 
 class CredentialError(IdentityError):
-    """A credential is refused: it proves nothing, or something else than it should.
+    """A credential is refused, or there is none.
 
     Attributes:
-        code: Why, in a word that does not change, such as ``"expired"``, ``"revoked"`` or ``"unknown-issuer"``.
+        code: Why, in one or two words that stay the same, for counters and alerts: ``"expired"``, ``"no-rule"``.
 
     >>> import ztfast
-    >>> ztfast.CredentialError("expired", "the leaf has expired").code
-    'expired'
+    >>> error = ztfast.CredentialError("expired", "the certificate ended yesterday: renew it")
+    >>> print(error.code, "-", error)
+    expired - the certificate ended yesterday: renew it
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -137,7 +138,17 @@ class CredentialError(IdentityError):
 
 
 class ConfigError(Error, ValueError):
-    """A configuration of authorities cannot be used; the message names the authority and says what to do."""
+    """The configuration of authorities is wrong; the message names the file, the line and what to do.
+
+    Attributes:
+        path: The file, if it is of one.
+        line: The line in it, from 1, if that is known.
+    """
+
+    def __init__(self, message: str, path: str | None = None, line: int | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        self.line = line
 
 
 class OwnerError(Error, TypeError):
