@@ -176,6 +176,11 @@ def belongs(Session session not None, core, /):
     return session._core is core
 
 
+def session_code(Session session not None, /):
+    """Return the number of the code with which a session is denied now, or that of ALLOW."""
+    return session.owned().session_code(session.id)
+
+
 cdef class EntityHandle:
     """A handle: a number for a uid that stays valid over swaps; :meth:`ztfast.Engine.resource` makes it.
 

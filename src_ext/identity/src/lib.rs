@@ -1,8 +1,22 @@
-//! Who someone is: credentials that were verified, and what must never be admitted again.
+//! Who someone is: certificates are verified, what was verified is found again, and what is revoked is never admitted.
+//! Everything that is verified comes from outside: whatever it is, the answer is a proof or a [`Refusal`], soon.
 //!
 //! ```text
-//! table      the validation table: rows in a file of the state's directory, or in private memory
-//! revoked    the list of revoked grounds
+//! der          elements of DER
+//! ground       what a session rests on
+//! refusal      why a credential is refused
+//! names        distinguished names as texts
+//! certificate  what one certificate says
+//! conformity   the rules of RFC 5280 for one certificate
+//! spiffe       SPIFFE ids, and the rules for X509-SVIDs
+//! signature    signatures by public keys
+//! crls         lists of revoked certificates
+//! path         paths to anchors, and what they prove
+//! refused      refusals that are remembered for a short time
+//! pool         the threads that verify
+//! verifier     a configuration of authorities
+//! table        the validation table: rows in a file of the state's directory, or in private memory
+//! revoked      the list of revoked grounds
 //! ```
 //!
 //! # What always sees what
@@ -26,11 +40,32 @@
 //! before, and step 4 of the admission finds the ground in it.
 #![forbid(unsafe_code)]
 
+mod certificate;
+mod conformity;
+mod crls;
+mod der;
+mod ground;
+mod names;
+mod path;
+mod pool;
+mod refusal;
+mod refused;
 mod revoked;
+mod signature;
+mod spiffe;
 mod table;
+mod verifier;
 
+pub use certificate::{Certificate, MAX_CERTIFICATE, Names};
+pub use ground::{Digest, Ground, GroundKind, sha256};
+pub use path::{Bound, MAX_CAS, MAX_CERTIFICATES, Proved, Revocation as RevocationPolicy, check_sizes};
+pub use refusal::{At, Refusal};
+pub use refused::{MAX_REFUSED, REFUSED_NS};
 pub use revoked::{Change, MAX_FIELD, NoLine, Revocation, Revoked, RevokedError, RevokedGrounds, number};
+pub use signature::{UnknownScheme, verify_signature};
+pub use spiffe::{MAX_ID, MAX_TRUST_DOMAIN, SpiffeId, check_trust_domain};
 pub use table::{
     Begun, Counters, DEFAULT_ROWS, Kept, Lookup, MAX_GROUNDS, MAX_ROWS, MAX_TEXT, NoRow, Row, RowGround, Table,
     TableError,
 };
+pub use verifier::{AuthorityConfig, ConfigError, Request, Verifier, Vouching};

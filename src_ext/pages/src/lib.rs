@@ -10,6 +10,7 @@
 //! clock      the kernel's clocks, and readings of two at one moment
 //! tsc        the processor's time-stamp counter as a clock
 //! decision_clock   the clock that an engine's decisions read: one of these, or its user's
+//! priority   threads that yield to others
 //! ```
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -20,6 +21,7 @@ mod locks;
 mod mapping;
 mod memory;
 mod ownership;
+mod priority;
 mod process;
 mod tsc;
 
@@ -31,5 +33,6 @@ pub use mapping::{Mapping, Shareable};
 pub use memory::{
     Clearable, MemoryError, Residence, Resident, ensure_available, in_huge_pages, prefetch, table, wiped_table,
 };
+pub use priority::lower_priority;
 pub use process::{Forked, PerProcess, UnsharedFile, WipedPages, WipedWord, enter, nonce};
 pub use tsc::calibrate;

@@ -5,7 +5,7 @@
 
 use crate::errors::raise;
 use crate::exceptions::forked;
-use crate::identity::refused;
+use crate::identity::credential_error;
 use crate::sessions::session_error;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -69,10 +69,16 @@ impl Refused {
     /// Return the exception.
     pub(crate) fn raised(&self, py: Python<'_>) -> PyErr {
         match self {
-            Self::Revoked(kind) => refused(py, "revoked", &format!("its {} is revoked", kind.name())),
-            Self::Late => refused(py, "late", "something that it may rest on fell while it was verified: present it again"),
-            Self::Grounds => refused(py, "path-too-long", "it rests on more keys than a session keeps"),
-            Self::Long => refused(py, "too-long", "the names of its principal, factors, region and channel are too long"),
+            Self::Revoked(kind) => credential_error(py, "revoked", &format!("its {} is revoked", kind.name())),
+            Self::Late => credential_error(
+                py,
+                "late",
+                "something that it may rest on fell while it was verified: present it again",
+            ),
+            Self::Grounds => credential_error(py, "path-too-long", "it rests on more keys than a session keeps"),
+            Self::Long => {
+                credential_error(py, "too-long", "the names of its principal, factors, region and channel are too long")
+            }
             Self::Table(error) => table_error(py, error),
             Self::List(error) => list_error(py, error),
             Self::Session(error) => session_error(py, error),
@@ -412,12 +418,13 @@ impl Credentials {
     fn revoke(
         &self,
         py: Python<'_>,
-        (kind, digest): (String, [u8; 32]),
+        ground: (String, [u8; 32]),
         shown: String,
         by: String,
         reason: String,
         at: String,
     ) -> PyResult<(usize, usize)> {
+        let (kind, digest) = ground;
         let line = Revocation { kind, digest, shown, by, reason, at, what: Change::Revoked };
         py.detach(|| self.0.revoke(&line)).map_err(|refused| refused.raised(py))
     }
@@ -426,12 +433,13 @@ impl Credentials {
     fn restore(
         &self,
         py: Python<'_>,
-        (kind, digest): (String, [u8; 32]),
+        ground: (String, [u8; 32]),
         shown: String,
         by: String,
         reason: String,
         at: String,
     ) -> PyResult<bool> {
+        let (kind, digest) = ground;
         let line = Revocation { kind, digest, shown, by, reason, at, what: Change::Restored };
         let done = py.detach(|| {
             let was = self.0.revoked.current()?.contains(number(&line.digest));
@@ -457,7 +465,9 @@ impl Credentials {
 
     /// Return the rows of the table as dicts.
     fn rows<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let Some(table) = self.0.table_if_any().map_err(|error| table_error(py, &error))? else { return Ok(Vec::new()) };
+        let Some(table) = self.0.table_if_any().map_err(|error| table_error(py, &error))? else {
+            return Ok(Vec::new());
+        };
         table.rows().filter_map(|row| shown(py, &row).transpose()).collect()
     }
 
@@ -474,8 +484,12 @@ impl Credentials {
 fn shown<'py>(py: Python<'py>, row: &Row) -> PyResult<Option<Bound<'py, PyDict>>> {
     let Some(holds) = Holds::of(row.text()) else { return Ok(None) };
     let kind_of = |kind: u8| GroundKind::ALL.get(usize::from(kind)).map_or("", |kind| kind.name());
-    let grounds: Vec<_> =
-        row.grounds().iter().filter(|ground| ground.number != 0).map(|ground| (kind_of(ground.kind), ground.number)).collect();
+    let grounds: Vec<_> = row
+        .grounds()
+        .iter()
+        .filter(|ground| ground.number != 0)
+        .map(|ground| (kind_of(ground.kind), ground.number))
+        .collect();
     let dict = PyDict::new(py);
     dict.set_item("key", row.key)?;
     dict.set_item("epoch", row.epoch)?;

@@ -25,8 +25,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{Field, Node};
 use ztfast_cedar::ir::Uid;
 use ztfast_engine::{
-    AdmitError, Capacity, Code, EngineOptions, Handle, HandleError, MemoryUse, RegisterUse, RequestBuilder, Residence,
-    SessionError, SessionId, Snapshot, StaleGates, ToStop,
+    Capacity, Code, EngineOptions, Handle, HandleError, MemoryUse, RegisterUse, RequestBuilder, Residence,
+    SessionId, Snapshot, StaleGates, ToStop,
 };
 use ztfast_explain::Cedar;
 use ztfast_identity::Row;
@@ -188,6 +188,11 @@ impl Engine {
         let admitted = self.tries.releasing(py, (&self.inner, &self.log), Refused::is_full, admit)?;
         let (session, principal) = admitted.map_err(|refused| refused.raised(py))?;
         Ok((session.0, principal))
+    }
+
+    /// Return the time by the engine's wall clock, in nanoseconds since the epoch.
+    fn wall_ns(&self) -> i64 {
+        self.inner.wall_ns()
     }
 
     /// The credentials of this engine.
