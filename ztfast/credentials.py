@@ -186,7 +186,9 @@ class Credentials:
     def _revoke_ground(self, ground: AnyGround, by: str | None, reason: str | None) -> int:
         said = _said("revoke", by, reason)
         _, ended = self._core.credentials.revoke(_told(ground), ground.shown, *said, _now())
-        _LOG.info("revoked %s for ever, with %d sessions, by %s: %s", one_line(ground.shown), ended, *map(one_line, said))
+        _LOG.info(
+            "revoked %s for ever, with %d sessions, by %s: %s", one_line(ground.shown), ended, *map(one_line, said)
+        )
         return ended
 
     def _fell(self, change: Fell) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ztfast.engine import Engine
     from ztfast.gate import Session
 
-__all__ = ["Admissible", "AnyCredential", "AnyGround", "Authority", "Fell", "admit"]
+__all__ = ["Admissible", "AnyCredential", "AnyGround", "Authority", "Fell", "admit_credential"]
 
 TRIES = 3
 """How often a credential is verified if grounds fall meanwhile."""
@@ -84,9 +84,16 @@ class AnyCredential:
     leaf: bytes
     authorities: Authority
 
-    @property
-    def authority_number(self) -> int:
-        """The number of the ground of the authority that has to verify it; 0 for any."""
+    def presented(self) -> tuple[int, int] | None:
+        """Check what has to hold whenever it is presented, and tell by what it may be found among those verified before.
+
+        Returns:
+            The epoch of its authorities, and the number of the ground of the one that has to verify it (0 for any).
+            ``None`` if it has to be verified.
+
+        Raises:
+            CredentialError: if it is refused.
+        """
         raise NotImplementedError
 
     def admissible(self, now_ns: int) -> Admissible:
@@ -98,12 +105,13 @@ class AnyCredential:
         raise NotImplementedError
 
 
-def admit(engine: Engine, credential: AnyCredential) -> Session:
+def admit_credential(engine: Engine, credential: AnyCredential) -> Session:
     """Open a session for a credential, which is verified if that is not known already."""
-    core, authorities = engine._core, credential.authorities
-    known = core.admit_known(credential.leaf, authorities.epoch, credential.authority_number)
+    core, told = engine._core, credential.presented()
+    known = None if told is None else core.admit_known(credential.leaf, *told)
     if known is not None:
         return gate.admitted(core, known)
+    authorities = credential.authorities
     if authorities not in engine._authorities:
         authorities.listen(engine._fell)
         engine._authorities.add(authorities)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from ztfast import gate, plain, presented
+from ztfast import gate, plain
 from ztfast.credentials import Credentials
 from ztfast.errors import OwnerError, SessionError
 from ztfast.gate import Session
@@ -22,7 +22,7 @@ from ztfast.identities import (
     new_proof,
     plain_ground,
 )
-from ztfast.presented import AnyCredential, AnyGround
+from ztfast.presented import AnyCredential, AnyGround, admit_credential
 from ztfast.reports import SessionInfo, identity_of
 from ztfast.shown import refused
 from ztfast.telling import ACTIVE, DONE, QUARANTINED, REVOKED, presented, said_of, tell
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ztfast import _core
     from ztfast.engine import Engine
 
-__all__ = ["Sessions", "count_already", "place_of_state"]
+__all__ = ["Sessions", "count_already", "path_of", "place_of_state"]
 
 _DIGITS = re.compile(r"0[xX]([0-9a-fA-F]{0,16})")
 
@@ -69,7 +69,7 @@ class Sessions(Credentials):
         Uid(type='User', id='ann')
         """
         if plain.is_a(identity, AnyCredential):
-            return presented.admit(cast("Engine", self), cast(AnyCredential, identity))
+            return admit_credential(cast("Engine", self), cast(AnyCredential, identity))
         if not plain.is_a(identity, Identity):
             raise refused("admit", "a ztfast.Identity or a credential", identity)
         return gate.admit(self._core, identity, *bounds(cast(Identity, identity)))
@@ -384,9 +384,7 @@ def place_of_state(
         if not makes:
             raise refused("make_state=False", "the state= of other processes", state)
         return None
-    path = _path(state)
-    if not path or "\0" in path:
-        raise refused("state", "the path of a directory", state)
+    path = cast(str, path_of("state", state))
     number, name = plain.integer(group), plain.text(group)
     if name is not None:
         try:
@@ -396,6 +394,16 @@ def place_of_state(
     elif group is not None and (number is None or not 0 <= number < 1 << 32):
         raise refused("state_group", "a group's name or number", group)
     return path, own_role, sessions, handles, number, makes
+
+
+def path_of(name: str, given: Any) -> str | None:
+    """Check a path, and return it as a text; ``None`` for ``None``."""
+    if given is None:
+        return None
+    path = _path(given)
+    if not path or "\0" in path:
+        raise refused(name, "the path of a directory" if name == "state" else "the path of a file", given)
+    return path
 
 
 def _path(given: Any) -> str | None:

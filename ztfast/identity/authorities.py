@@ -252,8 +252,17 @@ class Authorities:
             known = [der for one in asked for der in state.issuers[one.name].get(name, ())]
             staple = ocsp.check(credential.ocsp, credential.leaf, (*credential.others, *known), now)
         told = state.verifier.verify(credential.authority, [credential.leaf, *credential.others], now, staple)
-        proved = Proved.of(told, state.epoch)
+        kind = next((one.kind for one in state.config.authorities if one.name == told["authority"]), "x509")
+        proved = Proved.of(told, state.epoch, kind)
         return Verified(proved, map_proved(state.rules[proved.authority], proved))
+
+    def check_forwarded(self, proxy: Session) -> None:
+        """Refuse a proxy whose session is over, or that may not forward certificates any more.
+
+        Raises:
+            CredentialError: with code "proxy".
+        """
+        forwarded.check_proxy(proxy, self._state.proxies)
 
     def reload(self) -> Reloaded:
         """Read the configuration and all its files anew. It is taken as a whole, or not at all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from hashlib import sha256
 from typing import NamedTuple, Protocol, final
 
@@ -9,9 +10,14 @@ from ztfast import _core
 from ztfast.errors import Error
 from ztfast.gate import Session
 from ztfast.identity.chain import Chain
+from ztfast.identity.grounds import Ground
 from ztfast.identity.proved import Proved
 from ztfast.identity.rules import Mapped
+from ztfast.presented import Admissible, AnyCredential, Authority
 from ztfast.shown import brief
+
+MOST_SHOWN = 120
+"""The most characters that lists show of a name."""
 
 __all__ = ["Credential", "Verified", "Verifies"]
 
@@ -28,19 +34,18 @@ class Verified(NamedTuple):
     mapped: Mapped
 
 
-class Verifies(Protocol):
+class Verifies(Authority, Protocol):
     """What verifies credentials: :class:`ztfast.identity.Authorities`."""
 
-    @property
-    def epoch(self) -> int:
-        """A number that changes with the configuration."""
+    def check_forwarded(self, proxy: Session) -> None:
+        """Refuse a proxy that may not forward certificates."""
 
     def verify(self, credential: Credential, now_ns: int | None = None) -> Verified:
         """Verify a credential."""
 
 
 @final
-class Credential(Chain):
+class Credential(Chain, AnyCredential):
     """A credential that :meth:`ztfast.identity.Authorities.x509` or ``forwarded`` took; it never changes.
 
     ``engine.admit(credential)`` verifies it, or finds that it was verified already. Two of the same certificates are
@@ -93,6 +98,41 @@ class Credential(Chain):
             ForkedError: if the authorities were loaded before a fork.
         """
         return self.authorities.verify(self, now_ns)
+
+    def presented(self) -> tuple[int, int] | None:
+        if self.proxy is not None:
+            self.authorities.check_forwarded(self.proxy)
+        if self.ocsp is not None:
+            return None
+        authority = 0 if self.authority is None else Ground.authority(self.authority).number
+        return self.authorities.epoch, authority
+
+    def admissible(self, now_ns: int) -> Admissible:
+        proved, mapped = self.verify(now_ns)
+        about = {
+            "subject": ", ".join(f"{name}={value}" for name, value in proved.subject),
+            "issuer": proved.issuer,
+            "serial": proved.serial,
+            "uri": ", ".join(proved.uri),
+            "bound_by": proved.bound_by,
+            "authority": proved.authority,
+            "rule": mapped.rule,
+        }
+        row = (
+            self.fingerprint,
+            proved.epoch,
+            (proved.not_before_ns, proved.not_after_ns),
+            [(ground.kind, ground.digest) for ground in proved.grounds],
+            (mapped.principal.type, mapped.principal.id),
+            list(mapped.factors),
+            mapped.assurance,
+            mapped.region,
+            proved.kind,
+            json.dumps({name: value[:MOST_SHOWN] for name, value in about.items() if value}, ensure_ascii=False),
+        )
+        uid = {"type": mapped.principal.type, "id": mapped.principal.id}
+        entity = {"uid": uid, "attrs": dict(mapped.attributes), "parents": []} if mapped.attributes else None
+        return Admissible(row, entity)
 
     @property
     def fingerprint(self) -> bytes:

@@ -11,6 +11,7 @@ from ztfast import plain
 from ztfast.errors import CredentialError
 from ztfast.identity import asn1, pem
 from ztfast.identity.chain import CertificateLike, certificate_of, octets_of
+from ztfast.presented import AnyGround
 from ztfast.shown import brief, refused
 from ztfast.uid import Uid, UidLike
 
@@ -23,7 +24,7 @@ _WRITTEN = re.compile(rf"({'|'.join(KINDS)}):([0-9a-f]{{64}})")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Ground:
+class Ground(AnyGround):
     """What a session rests on: a certificate, its key, its issuer, the authority that it was verified by.
 
     A ground is known by a digest, so that it can be kept and compared without what it stands for. Two are equal if

@@ -31,6 +31,7 @@ class Proved:
         spiffe: The trust domain and the path's segments of the SPIFFE id, if it has one.
         path: The subjects of the CAs of the path.
         epoch: The epoch of the authorities that proved it.
+        kind: The kind of authority: ``"x509"`` or ``"spiffe"``.
     """
 
     authority: str
@@ -48,9 +49,10 @@ class Proved:
     spiffe: tuple[str, tuple[str, ...]] | None = None
     path: tuple[str, ...] = ()
     epoch: int = 0
+    kind: str = "x509"
 
     @classmethod
-    def of(cls, told: Mapping[str, Any], epoch: int) -> Proved:
+    def of(cls, told: Mapping[str, Any], epoch: int, kind: str) -> Proved:
         """Take what the verifier tells."""
         spiffe = told["spiffe"]
         return cls(
@@ -69,4 +71,5 @@ class Proved:
             spiffe=None if spiffe is None else (spiffe["trust_domain"], tuple(spiffe["path"])),
             path=tuple(told["path"]),
             epoch=epoch,
+            kind=kind,
         )

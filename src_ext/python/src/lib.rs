@@ -74,6 +74,7 @@ mod _core {
         let codes: Vec<(u8, &str)> = ztfast_engine::Code::ALL.iter().map(|&code| (code as u8, code.name())).collect();
         module.add("CODES", codes)?;
         module.add("EACH", crate::reader::EACH)?;
+        module.add("MAX_CREDENTIALS", ztfast_identity::MAX_ROWS)?;
         module.add("DEBUG", cfg!(debug_assertions))?;
         module.add("_C_API", crate::capi::capsule(module.py())?)
     }
