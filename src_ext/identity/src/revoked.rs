@@ -1,9 +1,9 @@
 //! The list of revoked grounds: what must never be admitted again, also after a restart.
 //!
-//! It is a file to which lines are appended, one for each ground that is revoked or restored. A writer locks a byte of it,
-//! cuts off what a writer that was killed left behind, writes its line by one call, waits for the disk, and unlocks. So a
-//! line without a newline is the last one, and nobody was told that it was written: readers ignore it. Every other line
-//! has to be whole; if one is not, the file was damaged, and nobody is admitted.
+//! It is a file to which lines are appended, one for each ground that is revoked or restored. A writer locks a byte of
+//! it, cuts off what a writer that was killed left behind, writes its line by one call, waits for the disk, and
+//! unlocks. So a line without a newline is the last one, and nobody was told that it was written: readers ignore it.
+//! Every other line has to be whole; if one is not, the file was damaged, and nobody is admitted.
 //!
 //! Each admission asks whether the file has changed, which takes one call of the system, and reads what is new.
 
@@ -26,8 +26,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use ztfast_pages::{Directory, FileError, Forked, Opening, Role, UnsharedFile, lock_byte, monotonic_ns};
 
-/// Return the number of a ground, by which sessions, rows and this list know it: the first bytes of its digest, and never
-/// 0.
+/// Return the number of a ground, by which sessions, rows and this list know it: the first bytes of its digest, and
+/// never 0.
 #[must_use]
 pub fn number(digest: &[u8; 32]) -> u64 {
     digest.iter().take(8).fold(0, |word, &byte| word << 8 | u64::from(byte)).max(1)
@@ -234,8 +234,8 @@ impl Revoked {
         Self::of(None)
     }
 
-    /// Open the list in a file. An authority makes it if there is none; others only read it. It lies in a directory into
-    /// which nobody else can write, and nobody else can open it.
+    /// Open the list in a file. An authority makes it if there is none; others only read it. It lies in a directory
+    /// into which nobody else can write, and nobody else can open it.
     ///
     /// # Errors
     /// [`RevokedError`].

@@ -147,7 +147,8 @@ impl<'a> Directory<'a> {
         self.open_with(name, flags, is_private)
     }
 
-    /// Open a file as [`Self::open_file`] does, and keep it from forked children, so that its locks end with the process.
+    /// Open a file as [`Self::open_file`] does, and keep it from forked children, so that its locks end with the
+    /// process.
     ///
     /// # Errors
     /// [`FileError`].
@@ -202,7 +203,8 @@ impl<'a> Directory<'a> {
         Ok(about)
     }
 
-    /// Check that nobody but its user can open a file. Who could read it could lock it, and so keep others from writing.
+    /// Check that nobody but its user can open a file. Who could read it could lock it, and so keep others from
+    /// writing.
     ///
     /// # Errors
     /// [`FileError`].
@@ -298,8 +300,8 @@ impl<'a> Directory<'a> {
     }
 }
 
-/// Return what happened to the name of an open file, if it is gone: it was removed, or replaced by another one. One that
-/// was only renamed, or lies where this process sees it no longer, is not gone until another file has its name.
+/// Return what happened to the name of an open file, if it is gone: it was removed, or replaced by another one. One
+/// that was only renamed, or lies where this process sees it no longer, is not gone until another file has its name.
 #[must_use]
 pub fn what_became_of(file: &File, path: &Path) -> Option<&'static str> {
     // What the system does not tell is no reason to deny everything.

@@ -1,6 +1,6 @@
 //! The file of the validation table: what it says of itself, how it is made, and which one is refused.
 
-use super::parts::Layout;
+use super::parts::{Layout, hash};
 use std::fs::Metadata;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use ztfast_pages::{Directory, FileError, Mapping, Opening, Role, UnsharedFile, boot_id, enter};
@@ -44,17 +44,6 @@ impl Header {
         let header = Self { version, layout, size, boot: [first, second], inode, rows, seed };
         (header, hash(&words[..WORDS - 1]) == known)
     }
-}
-
-/// Hash some words.
-pub fn hash(words: &[u64]) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    for word in words {
-        hasher.update(&word.to_le_bytes());
-    }
-    let mut first = [0; 8];
-    first.iter_mut().zip(hasher.finalize().as_bytes()).for_each(|(to, &byte)| *to = byte);
-    u64::from_le_bytes(first)
 }
 
 fn boot() -> [u64; 2] {

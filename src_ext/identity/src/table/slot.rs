@@ -16,9 +16,9 @@
 //!   25..128       the text
 //! ```
 //!
-//! A reader reads the sequence before and after all else (a sequence lock), so it never sees a row half old and half new.
-//! What other processes change in a whole row are single words that mean something by themselves: the last use, the
-//! ground that fell, and the list.
+//! A reader reads the sequence before and after all else (a sequence lock), so it never sees a row half old and half
+//! new. What other processes change in a whole row are single words that mean something by themselves: the last use,
+//! the ground that fell, and the list.
 
 use super::row::{MAX_GROUNDS, MAX_TEXT, Row, RowGround};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
