@@ -332,6 +332,13 @@ impl Revoked {
         self.catch_up(&mut self.reading(), file, path)
     }
 
+    /// Return whether the list outlives a restart of the machine: it lies in a file, and that not in memory.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        let file = self.file.as_ref().and_then(|(file, ..)| file.get());
+        file.and_then(|file| rustix::fs::fstatfs(file).ok()).is_some_and(|about| !IN_MEMORY.contains(&about.f_type))
+    }
+
     /// Return all lines, the oldest first.
     ///
     /// # Errors
@@ -411,6 +418,8 @@ impl Revoked {
     }
 }
 
+/// The kinds of filesystems that are memory: tmpfs and ramfs.
+const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58F6];
 const NO_LIST: &str =
     "there is no list of revoked grounds here: open an engine with role='authority' first, which makes one";
 const UNREAD: &str = "the list of revoked grounds cannot be read, so nobody is admitted";

@@ -10,6 +10,9 @@
 #[path = "../../live/tests/host/child.rs"]
 mod child;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[path = "killed/forked.rs"]
+mod forked;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[path = "killed/host.rs"]
 mod host;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -23,7 +26,8 @@ mod stepped;
 fn main() {
     let is_each = std::env::var_os("ZTFAST_TEST_EACH").is_some();
     let kills = std::env::var("ZTFAST_TEST_KILLS").map_or(300, |number| number.parse().expect("a number of kills"));
-    let mut faults = random::run(kills);
+    let mut faults = forked::run();
+    faults.extend(random::run(kills));
     let named = std::env::var("ZTFAST_TEST_CHANGES").unwrap_or_default();
     match stepped::run(is_each, &named) {
         Some(found) => faults.extend(found),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ztfast_identity::{Kept, Lookup, Revoked, Row, Table, TableError, number};
 
 /// The keys of rows. The table has room for fewer.
-const KEYS: u64 = 24;
+const KEYS: u64 = 64;
 const SETS: usize = 2;
 /// The words of the board: for each process, what it counts, and how many grounds of its own it has revoked.
 const PUTS: usize = 0;

@@ -6,12 +6,14 @@ use crate::host::{Folder, Words, digest, is_whole, key, line, own_ground, row};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use ztfast_identity::{Kept, Lookup, Revoked, Row, RowGround, Table, number};
 
-/// Of the instructions that do not change the table's memory, so many are looked at where not all are.
+/// Of the instructions that do not change the table's memory, so many are looked at where not all are. Of changes of the
+/// list never all are: others see what a process asks of the system, and nothing in between.
 const SAMPLE: usize = 12;
+const SAMPLE_OF_LIST: usize = 200;
 
 /// What the child does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +25,14 @@ enum Change {
     Append,
     AppendFirst,
     AppendAfterTorn,
+    AppendBesideChild,
+    PutBesideChild,
     MakeTable,
     MakeList,
 }
+
+/// How long a child's child lives: longer than anybody waits for a lock.
+const LIFE: Duration = Duration::from_secs(12);
 
 /// The key that is put, and the turn of the child's row. The rows that were there before are of turn 0.
 const TARGET: u64 = 3;
@@ -37,7 +44,7 @@ const REVOKED: u64 = 70;
 const LATER: u64 = 71;
 
 impl Change {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::PutFree,
         Self::PutOver,
         Self::PutEvicting,
@@ -45,6 +52,8 @@ impl Change {
         Self::Append,
         Self::AppendFirst,
         Self::AppendAfterTorn,
+        Self::AppendBesideChild,
+        Self::PutBesideChild,
         Self::MakeTable,
         Self::MakeList,
     ];
@@ -58,6 +67,8 @@ impl Change {
             Self::Append => "revoke a ground",
             Self::AppendFirst => "revoke the first ground",
             Self::AppendAfterTorn => "revoke a ground after a line that was not finished",
+            Self::AppendBesideChild => "revoke a ground, as the parent of a process that lives on",
+            Self::PutBesideChild => "put a row, as the parent of a process that lives on",
             Self::MakeTable => "make the table",
             Self::MakeList => "make the list",
         }
@@ -65,6 +76,19 @@ impl Change {
 
     const fn makes(self) -> bool {
         matches!(self, Self::MakeTable | Self::MakeList)
+    }
+
+    const fn puts(self) -> bool {
+        matches!(self, Self::PutFree | Self::PutOver | Self::PutEvicting | Self::PutBesideChild)
+    }
+
+    const fn appends(self) -> bool {
+        matches!(self, Self::Append | Self::AppendFirst | Self::AppendAfterTorn | Self::AppendBesideChild)
+    }
+
+    /// Return whether the child has a child, which must keep no lock of its parent's.
+    const fn is_parent(self) -> bool {
+        matches!(self, Self::AppendBesideChild | Self::PutBesideChild)
     }
 
     /// Return the numbers of the keys that are in the table before.
@@ -92,7 +116,7 @@ struct Scene {
     change: Change,
     folder: Folder,
     there: Option<(Table, Revoked)>,
-    /// One word: whether the change has returned.
+    /// Whether the change has returned, and whether the child's child lives.
     board: Option<Words>,
 }
 
@@ -115,8 +139,13 @@ impl Scene {
             let mut file = File::options().append(true).open(folder.path("revoked")).unwrap();
             file.write_all(br#"{"kind":"key","digest":"4f"#).unwrap();
         }
-        let board = Some(folder.board(1));
+        let board = Some(folder.board(2));
         Self { change, folder, there: Some((table, list)), board }
+    }
+
+    fn words(&self) -> (&AtomicU64, &AtomicU64) {
+        let words = self.board.as_ref().map_or(&[][..], Words::all);
+        (&words[0], &words[1])
     }
 
     fn child(&self) -> Option<Child> {
@@ -131,17 +160,30 @@ impl Scene {
                 return;
             }
             let (table, list) = (self.folder.table(1), self.folder.list());
+            let (said, living) = self.words();
+            let living = self.change.is_parent().then(|| {
+                let child = Child::of(|| {
+                    living.store(1, Ordering::SeqCst);
+                    std::thread::sleep(LIFE);
+                });
+                // It has closed its parent's files by then.
+                while living.load(Ordering::SeqCst) == 0 {
+                    std::thread::yield_now();
+                }
+                child
+            });
             let (now, begun, row) = (list.current().unwrap(), table.begin(), row(TARGET, TURN));
             stop();
             match self.change {
-                Change::PutFree | Change::PutOver | Change::PutEvicting => {
+                _ if self.change.puts() => {
                     assert_eq!(table.put(&row, begun, 1 << 40, &now).unwrap(), Kept::Kept);
                 }
                 Change::Fall => assert_eq!(table.fall(GROUND).len(), 4),
                 _ => drop(list.append(&line(REVOKED)).unwrap()),
             }
-            self.board.iter().for_each(|board| board.all()[0].store(1, Ordering::SeqCst));
+            said.store(1, Ordering::SeqCst);
             stop();
+            drop(living);
         })
     }
 
@@ -153,7 +195,7 @@ impl Scene {
                 self.folder.count() == 2 && table.is_empty() && list.current().is_ok_and(|now| now.is_empty());
             return if is_clean { use_table(&table, &list) } else { Err(format!("{} files", self.folder.count())) };
         };
-        let is_done = self.board.as_ref().is_some_and(|board| board.all()[0].load(Ordering::SeqCst) == 1);
+        let is_done = self.words().0.load(Ordering::SeqCst) == 1;
         // By turns, another process looks first.
         let newest = turn.is_multiple_of(2).then(|| (self.folder.table(1), self.folder.list()));
         self.look_at(table, list, is_done)?;
@@ -183,14 +225,14 @@ impl Scene {
         if let Some(lost) = (0..self.change.lines_before()).find(|&line| !now.contains(number(&digest(line)))) {
             return Err(format!("line {lost} is forgotten"));
         }
-        let appends = matches!(self.change, Change::Append | Change::AppendFirst | Change::AppendAfterTorn);
+        let appends = self.change.appends();
         let has = now.contains(number(&digest(REVOKED)));
         if has && !appends || appends && is_done && !has || now.len() != self.change.lines_before() + u64::from(has) {
             return Err(format!("the list has {} lines, and {is_done} is said", now.len()));
         }
         let mut out = Row::empty();
         let mut look = |number: u64| (table.get(&key(number), 1, 5, &now, &mut out), out.clone());
-        let puts = matches!(self.change, Change::PutFree | Change::PutOver | Change::PutEvicting);
+        let puts = self.change.puts();
         let mut missing = 0;
         for number in self.change.rows_before() {
             let wanted = if self.change == Change::Fall && number % 2 == 1 { falling(number) } else { row(number, 0) };
@@ -278,9 +320,15 @@ fn kill_in(change: Change, is_each: bool, faults: &mut Vec<String>) -> Option<us
     })? {
         calls += 1;
     }
-    let (changes, all) = trace(change)?;
-    let apart = if is_each { 1 } else { all.len().div_ceil(SAMPLE) };
-    let sample: Vec<Between> = all.iter().copied().step_by(apart.max(1)).collect();
+    // What is in the memory does not depend on children.
+    let (changes, all) = if change.is_parent() { (Vec::new(), Vec::new()) } else { trace(change)? };
+    let sample = match (is_each, changes.is_empty()) {
+        (true, false) => usize::MAX,
+        (true, true) => SAMPLE_OF_LIST,
+        (false, _) => SAMPLE,
+    };
+    let apart = all.len().div_ceil(sample).max(1);
+    let sample: Vec<Between> = all.iter().copied().step_by(apart).collect();
     let mut missed = 0;
     for &(next, times) in changes.iter().chain(&sample) {
         let was_at_it =
