@@ -81,7 +81,7 @@ test-rust:
 
 # `make test-rust` kills a few hundred times.
 test-killed: ## kill a process of a shared state after each instruction of each change, and 10,000 times at random: 10 minutes of processor time
-	ZTFAST_TEST_EACH=1 ZTFAST_TEST_KILLS=10000 $(CARGO) test $(MANIFEST) --quiet -p ztfast-live --test killed
+	ZTFAST_TEST_EACH=1 ZTFAST_TEST_KILLS=10000 $(CARGO) test $(MANIFEST) --quiet -p ztfast-live -p ztfast-identity --test killed
 
 test-loom: ## run the code that threads share without locks in every order of its steps, under loom
 	$(CARGO) test --manifest-path src_ext/loom/Cargo.toml --target-dir src_ext/target/loom --quiet
