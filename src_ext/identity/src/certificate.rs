@@ -67,6 +67,8 @@ pub(crate) struct Facts {
     pub are_times_well_encoded: bool,
     pub has_unknown_critical: bool,
     pub has_critical_access: bool,
+    /// It restricts policies without being critical.
+    pub has_lax_policies: bool,
     /// What is wrong with the key.
     pub key_fault: Option<&'static str>,
     pub authority_key: Option<AuthorityKey>,
@@ -283,6 +285,9 @@ fn read_extension(extension: &X509Extension<'_>, facts: &mut Facts, names: &mut 
                 return Err("its authorityInfoAccess is malformed");
             }
         }
+        ParsedExtension::PolicyConstraints(_) | ParsedExtension::InhibitAnyPolicy(_) if !critical => {
+            facts.has_lax_policies = true;
+        }
         _ => facts.has_unknown_critical |= critical,
     }
     Ok(())
@@ -295,7 +300,7 @@ fn read_name(name: &GeneralName<'_>, names: &mut Names) -> Result<(), &'static s
         if is_plain { Ok(text.to_owned()) } else { Err("its subjectAltName has a name that is empty or not plain") }
     };
     match name {
-        GeneralName::DNSName(text) => names.dns.push(plain(text)?),
+        GeneralName::DNSName(text) => names.dns.push(host(&plain(text)?)?),
         GeneralName::URI(text) => names.uri.push(plain(text)?),
         GeneralName::RFC822Name(text) => names.email.push(address(&plain(text)?)?),
         GeneralName::IPAddress(bytes) => {
@@ -308,6 +313,18 @@ fn read_name(name: &GeneralName<'_>, names: &mut Names) -> Result<(), &'static s
         _ => {}
     }
     Ok(())
+}
+
+/// Check a DNS name: labels of letters, digits and dashes, the first of which may be a wildcard for names of a domain
+/// (RFC 5280, section 4.2.1.6; RFC 1034, section 3.5).
+fn host(text: &str) -> Result<String, &'static str> {
+    let is_label = |label: &str| {
+        let is_allowed = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        is_allowed && matches!(label.len(), 1..=63) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let domain = text.strip_prefix("*.").filter(|domain| domain.contains('.')).unwrap_or(text);
+    let is_host = text.len() <= 253 && domain.split('.').all(is_label);
+    if is_host { Ok(text.to_owned()) } else { Err("its subjectAltName has a malformed DNS name") }
 }
 
 /// Check an email address: a local part, `@` and a host (RFC 5280, section 4.2.1.6).

@@ -62,6 +62,7 @@ fn basics(certificate: &Certificate) -> Rule {
         !facts.subject_key.as_ref().is_some_and(|key| key.critical),
         "subjectKeyIdentifier is not critical (4.2.1.2)",
     )?;
+    must(!facts.has_lax_policies, "policyConstraints and inhibitAnyPolicy are critical (4.2.1.11, 4.2.1.14)")?;
     must(!facts.has_critical_access, "authorityInfoAccess is not critical (4.2.2.1)")
 }
 

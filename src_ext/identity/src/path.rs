@@ -269,7 +269,7 @@ impl Authority {
         let found = found.map(|_| ()).map_err(|error| self.refusal(&error));
         let judged = outcome.into_inner();
         match (found, judged) {
-            (Ok(()), Some(proved)) => check_server(&parsed, asked).and(proved),
+            (Ok(()), Some(proved)) => check_server(&parsed, leaf, asked).and(proved),
             (Err(_), Some(Err(refusal))) | (Err(refusal), _) => Err(refusal),
             (Ok(()), None) => Err(Refusal::Failed),
         }
@@ -444,10 +444,15 @@ fn check_same(parsed: &Cert<'_>, read: &Certificate) -> Result<(), Refusal> {
     if is_same { Ok(()) } else { Err(Refusal::Malformed { number: 1, what: "it can be read in two ways" }) }
 }
 
-fn check_server(parsed: &EndEntityCert<'_>, asked: &Asked) -> Result<(), Refusal> {
+/// Check that a server's certificate is for the name that was asked for. Its common name must be one of its alternative
+/// names (CA/Browser Forum, 7.1.4.3), so that what people read of it is not another server's.
+fn check_server(parsed: &EndEntityCert<'_>, leaf: &Certificate, asked: &Asked) -> Result<(), Refusal> {
     let Some(server) = &asked.server else { return Ok(()) };
     let name = ServerName::try_from(&**server).map_err(|_| Refusal::ServerName)?;
-    parsed.verify_is_valid_for_subject_name(&name).map_err(|_| Refusal::ServerName)
+    parsed.verify_is_valid_for_subject_name(&name).map_err(|_| Refusal::ServerName)?;
+    let is_alternative = |common: &String| leaf.names.dns.contains(common) || leaf.names.ip.contains(common);
+    let mut common = leaf.attributes.iter().filter(|(ty, _)| ty == "CN");
+    if common.all(|(_, common)| is_alternative(common)) { Ok(()) } else { Err(Refusal::ServerName) }
 }
 
 /// Check that the names of certificates lead to few paths, so that the search for one ends soon. `rustls-webpki` has
