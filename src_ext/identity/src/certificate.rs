@@ -2,14 +2,12 @@
 
 use crate::der;
 use crate::ground::{Digest, sha256};
+use crate::limits::MAX_CERTIFICATE;
 use crate::names::{self, hex};
-use crate::spiffe::SpiffeId;
 use rustls_pki_types::alg_id;
 use std::net::IpAddr;
 use x509_parser::prelude::*;
 
-/// The most bytes of a certificate that are read.
-pub const MAX_CERTIFICATE: usize = 1 << 16;
 /// The most extensions of a certificate. Path building reads certificates again and again, so this bounds its time.
 const MAX_EXTENSIONS: usize = 64;
 
@@ -194,15 +192,6 @@ impl Certificate {
     #[must_use]
     pub const fn begin_ns(&self) -> i64 {
         nanoseconds(self.not_before)
-    }
-
-    /// Return its SPIFFE id, if its only URI is one with a path.
-    #[must_use]
-    pub fn spiffe_id(&self) -> Option<SpiffeId> {
-        match &*self.names.uri {
-            [uri] => SpiffeId::parse(uri).ok().filter(|id| !id.path.is_empty()),
-            _ => None,
-        }
     }
 
     /// Return whether it names its own subject as its issuer.

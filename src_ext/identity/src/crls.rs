@@ -251,7 +251,7 @@ impl Crl {
 
     /// Note the number of a list that this key signed; an error if a higher one was seen.
     fn note(&self, key: &Digest) -> Result<(), ()> {
-        let Ok(seen) = SEEN.get_or_make(Mutex::default) else { return Ok(()) };
+        let seen = SEEN.get_or_make(Mutex::default).map_err(|_| ())?;
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         let of_list = (*key, self.scope_digest);
         let has_room = seen.len() < MAX_SEEN;

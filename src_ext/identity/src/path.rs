@@ -14,6 +14,7 @@ use crate::conformity;
 use crate::crls::{Crls, Status};
 use crate::der;
 use crate::ground::{Digest, Ground};
+use crate::limits::{MAX_CAS, MAX_CERTIFICATE, MAX_CERTIFICATES};
 use crate::refusal::{At, Refusal};
 use crate::signature::OF_CERTIFICATES;
 use crate::spiffe::{self, SpiffeId};
@@ -24,10 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use webpki::{Cert, EndEntityCert, KeyUsage, VerifiedPath};
 
-/// The most certificates that are read of those presented.
-pub const MAX_CERTIFICATES: usize = 16;
-/// The most CAs of a path, its anchor included: so many a session keeps.
-pub const MAX_CAS: usize = 4;
 /// The most steps of a search for paths, by names alone. A search for a path of real certificates takes a dozen.
 const MAX_STEPS: usize = 512;
 /// The most certificates between leaf and anchor that `rustls-webpki` tries.
@@ -135,7 +132,7 @@ pub fn check_sizes(chain: &[impl AsRef<[u8]>]) -> Result<(), Refusal> {
     if chain.len() > MAX_CERTIFICATES {
         return Err(Refusal::TooMany(chain.len()));
     }
-    match chain.iter().enumerate().find(|(_, one)| one.as_ref().len() > crate::MAX_CERTIFICATE) {
+    match chain.iter().enumerate().find(|(_, one)| one.as_ref().len() > MAX_CERTIFICATE) {
         Some((place, one)) => Err(Refusal::TooLarge { number: place + 1, bytes: one.as_ref().len() }),
         None => Ok(()),
     }
@@ -217,7 +214,7 @@ impl Authority {
     pub fn verify(&self, presented: &Presented, asked: &Asked) -> Result<Proved, Refusal> {
         let leaf = &*presented.read;
         let (anchors, spiffe) = match &self.kind {
-            Kind::X509(anchors) => (anchors, leaf.spiffe_id()),
+            Kind::X509(anchors) => (anchors, spiffe::spiffe_id(leaf)),
             Kind::Spiffe(bundles) => {
                 let id = spiffe::id_of(leaf, &self.name)?;
                 let anchors = bundles.get(&id.trust_domain).ok_or_else(|| Refusal::UnknownTrustDomain {
