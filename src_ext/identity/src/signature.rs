@@ -179,7 +179,10 @@ mod tests {
 
     #[test]
     fn a_high_s_is_refused() {
-        let with = |s: &[u8]| has_low_s(&[&[0x30, 5 + s.len() as u8, 2, 1, 1, 2, s.len() as u8][..], s].concat());
+        let with = |s: &[u8]| {
+            let bytes = u8::try_from(s.len()).expect("it is short");
+            has_low_s(&[&[0x30, 5 + bytes, 2, 1, 1, 2, bytes][..], s].concat())
+        };
         let mut above = HALF_ORDER;
         above[31] += 1;
         assert!(with(&HALF_ORDER) && with(&[1]));

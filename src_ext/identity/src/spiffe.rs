@@ -180,8 +180,8 @@ mod tests {
         #[test]
         fn a_valid_id_is_written_in_one_way(text in "spiffe://[a-c.%:@A]{0,4}(/[a-b.%?#]{0,3}){0,3}") {
             if let Ok(id) = SpiffeId::parse(&text) {
-                let path: String = id.path.iter().map(|segment| format!("/{segment}")).collect();
-                prop_assert_eq!(format!("spiffe://{}{}", id.trust_domain, path), text);
+                let segments = std::iter::once(&id.trust_domain).chain(&id.path).cloned().collect::<Vec<_>>();
+                prop_assert_eq!(format!("spiffe://{}", segments.join("/")), text);
             }
         }
     }

@@ -23,11 +23,11 @@ pub struct Holder {
 
 fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
-    let length = content.len().to_be_bytes();
-    let length: Vec<u8> = length.iter().copied().skip_while(|&byte| byte == 0).collect();
-    match content.len() {
-        0..0x80 => [&[tag, content.len() as u8], &*content].concat(),
-        _ => [&[tag, 0x80 | length.len() as u8], &*length, &*content].concat(),
+    let length: Vec<u8> = content.len().to_be_bytes().into_iter().skip_while(|&byte| byte == 0).collect();
+    match (&*length, u8::try_from(length.len())) {
+        ([], _) => vec![tag, 0],
+        (&[short @ 0..0x80], _) => [&[tag, short], &*content].concat(),
+        (_, bytes) => [&[tag, 0x80 | bytes.expect("it has few bytes")], &*length, &*content].concat(),
     }
 }
 
