@@ -119,9 +119,10 @@ def crl(
     end: dt.datetime = NOW + DAY,
     key: ec.EllipticCurvePrivateKey | None = None,
     extensions: Iterable[Extension] = (),
+    name: x509.Name | None = None,
 ) -> bytes:
     """Make an issuer's CRL of some certificates, in DER."""
-    builder = x509.CertificateRevocationListBuilder(issuer.certificate.subject, begin, end)
+    builder = x509.CertificateRevocationListBuilder(name or issuer.certificate.subject, begin, end)
     key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
     builder = builder.add_extension(key_id, False)
     if number is not None:

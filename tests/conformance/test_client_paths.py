@@ -91,6 +91,9 @@ CASES: dict[str, Callable[[], Case]] = {
     "a client without alternative names": lambda: Case([make("algo", DESK), DESK], pyca=False),
     "the anchor is presented, too": lambda: Case([leaf(), DESK, ROOT]),
     "the order is another": lambda: Case([leaf(), ROOT, DESK]),
+    "several CAs of the anchor's name": lambda: Case(
+        [leaf(), DESK, OTHER, *(make("root", None, ca=True) for _ in range(4))]
+    ),
     "a stranger's CA lies between": lambda: Case([leaf(), OTHER, DESK]),
     # Extended key usage (RFC 5280, 4.2.1.12)
     "only for clients": lambda: Case([leaf(**extended(CLIENT)), DESK]),
@@ -197,6 +200,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "no path": lambda: Case([leaf()], "unknown-issuer"),
     "an anchor of the same name with another key": lambda: Case([leaf(ROOT)], "signature", anchors=[OTHER]),
     "an anchor of the same name beside the right one": lambda: Case([leaf(ROOT)], anchors=[OTHER, ROOT]),
+    "an anchor that expired beside its renewal": lambda: Case(
+        [leaf(old := make("renewed", None, ca=True, end=NOW - SECOND))],
+        anchors=[old, make("renewed", None, ca=True, key=old.key)],
+    ),
     "an anchor that is no CA": lambda: under(leaf(ROOT, name="under"), "not-conforming"),
     "an anchor with extended usage": lambda: under(
         make("under", None, ca=True, changed=[(x509.ExtendedKeyUsage([CLIENT]), False)]), "not-conforming", pyca=True

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ObjectIdentifier
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 import ztfast
 from tests.certificates import NOW, NOW_NS, Held, authority, chain, crl, key_usage, make, point, spki
@@ -188,6 +190,7 @@ def test_an_unknown_extension_of_a_list_that_is_not_critical_is_passed_over() ->
 
 def test_a_list_counts_for_its_scope() -> None:
     pki = Pki(points=[URI])
+    pki.desk = make("desk", pki.root, ca=True, points=[URI], key=pki.desk.key)
     scoped = {"extensions": [(issuing_point(), True)]}
     assert pki.code(crl(pki.root), crl(pki.desk, **scoped)) is None
     assert pki.code(crl(pki.root), crl(pki.desk, pki.leaf, **scoped)) == "revoked"
@@ -198,8 +201,19 @@ def test_a_list_counts_for_its_scope() -> None:
     assert pki.code(crl(pki.root), crl(pki.desk, extensions=[(cas, True)])) == "revocation-unknown"
     assert pki.code(crl(pki.root, extensions=[(users, True)]), crl(pki.desk)) == "revocation-unknown"
     assert pki.code(crl(pki.root, extensions=[(cas, True)]), crl(pki.desk)) is None
-    # A revocation counts by whichever list tells of it.
-    assert pki.code(crl(pki.root), crl(pki.desk), crl(pki.desk, pki.leaf, **scoped)) == "revoked"
+    # Of whatever a list is: the issuer revokes a serial number.
+    for about in (users, cas, elsewhere, issuing_point()):
+        revoking = crl(pki.desk, pki.leaf, extensions=[(about, True)])
+        assert pki.code(crl(pki.root), crl(pki.desk), revoking) == "revoked"
+
+
+def test_a_list_of_a_distribution_point_says_nothing_good_of_certificates_that_name_none() -> None:
+    pki = Pki()
+    scoped = {"extensions": [(issuing_point(), True)]}
+    assert pki.code(crl(pki.root), crl(pki.desk, **scoped)) == "revocation-unknown"
+    assert pki.code(crl(pki.root), crl(pki.desk, pki.leaf, **scoped)) == "revoked"
+    named = issuing_point(full_name=[x509.DirectoryName(pki.desk.certificate.subject)])
+    assert pki.code(crl(pki.root), crl(pki.desk, extensions=[(named, True)])) == "revocation-unknown"
 
 
 def test_a_point_for_some_reasons_is_no_answer() -> None:
@@ -240,6 +254,24 @@ def test_a_revoked_ca_is_passed_by_where_another_path_is_good() -> None:
     with pytest.raises(ztfast.CredentialError) as caught:
         verifier.verify(None, chain(pki.leaf, pki.desk), NOW_NS)
     assert caught.value.code == "revoked"
+
+
+@pytest.mark.parametrize("text", ["desk", "DESK", " desk "])
+def test_the_name_of_a_list_may_be_written_in_another_way(text: str) -> None:
+    pki = Pki()
+    written = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text, _type=_ASN1Type.PrintableString)])
+    for revocation in ("required", "if-present"):
+        assert pki.code(crl(pki.root), crl(pki.desk, pki.leaf, name=written), revocation=revocation) == "revoked"
+
+
+def test_a_list_is_its_issuers_by_its_signature_whatever_key_it_names() -> None:
+    pki, other = Pki(), Pki()
+    key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(other.root.key.public_key())
+    builder = x509.CertificateRevocationListBuilder(pki.desk.certificate.subject, NOW - HOUR, NOW + HOUR)
+    builder = builder.add_extension(key_id, False).add_extension(x509.CRLNumber(1), False)
+    entry = x509.RevokedCertificateBuilder(pki.leaf.certificate.serial_number, NOW - HOUR).build()
+    signed = builder.add_revoked_certificate(entry).sign(pki.desk.key, hashes.SHA256())
+    assert pki.code(signed.public_bytes(serialization.Encoding.DER), revocation="if-present") == "revoked"
 
 
 def test_a_list_may_be_signed_with_another_key_of_the_same_name() -> None:

@@ -455,14 +455,21 @@ fn check_server(parsed: &EndEntityCert<'_>, leaf: &Certificate, asked: &Asked) -
 /// Check that the names of certificates lead to few paths, so that the search for one ends soon. `rustls-webpki` has
 /// limits, too, but takes seconds to reach them.
 fn check_complexity(leaf: &Certificate, others: &[&Certificate]) -> Result<(), Refusal> {
-    fn walk(issuer: &[u8], others: &[&Certificate], depth: usize, left: &mut usize) -> Result<(), Refusal> {
-        for other in others.iter().filter(|other| other.subject == issuer) {
+    fn walk<'c>(path: &mut Vec<&'c Certificate>, others: &[&'c Certificate], left: &mut usize) -> Result<(), Refusal> {
+        let issuer = path.last().map(|last| &last.issuer);
+        for other in others.iter().filter(|other| Some(&other.subject) == issuer) {
+            // No path has a CA twice.
+            if path.iter().any(|one| one.key == other.key && one.subject == other.subject) {
+                continue;
+            }
             *left = left.checked_sub(1).ok_or(Refusal::PathTooComplex)?;
-            if depth < MAX_DEPTH {
-                walk(&other.issuer, others, depth + 1, left)?;
+            if path.len() <= MAX_DEPTH {
+                path.push(other);
+                walk(path, others, left)?;
+                path.pop();
             }
         }
         Ok(())
     }
-    walk(&leaf.issuer, others, 0, &mut MAX_STEPS.clone())
+    walk(&mut vec![leaf], others, &mut MAX_STEPS.clone())
 }
