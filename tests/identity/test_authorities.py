@@ -154,6 +154,27 @@ def test_a_chain_that_came_with_the_certificate_is_used(desk: Desk) -> None:
         assert credential.others == (desk.ca.der,)
 
 
+def test_long_chains_and_large_certificates_are_refused_soon(desk: Desk) -> None:
+    authorities = desk.load()
+    chain = [desk.root]
+    for _ in range(4):
+        chain.append(chain[-1].issue(pki.name(CN=f"CA {len(chain)}"), ca=True))
+    leaf = chain[-1].issue()
+    pem = leaf.pem + b"".join(each.pem for each in reversed(chain))
+    assert refusal(authorities.x509(pem)) == "path-too-long"
+    for many in (leaf.pem * 100, b"".join(each.pem for each in chain) * 4):
+        with pytest.raises(CredentialError, match="more than 16") as raised:
+            authorities.x509(many)
+        assert raised.value.code == "too-many-certificates"
+    large = desk.issue(dns=[f"{number}.{'x' * 60}.example" for number in range(14_000)])
+    assert len(large.der) > 1_000_000
+    began = time.process_time()
+    assert refusal(authorities.x509(large.der[: 1 << 20])) == "too-large"
+    with pytest.raises(CredentialError, match="are read"):
+        authorities.x509(large.der)
+    assert time.process_time() - began < 1
+
+
 def test_a_credential_never_changes_and_is_its_certificates(desk: Desk) -> None:
     authorities = desk.load()
     one, same, other = (authorities.x509(der) for der in (desk.leaf.der, desk.leaf.pem, desk.issue().der))

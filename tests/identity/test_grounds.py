@@ -32,6 +32,9 @@ class Nobody:
 
     epoch = 0
 
+    def check(self, credential: Credential) -> None:
+        raise AssertionError
+
     def verify(self, credential: Credential, now_ns: int | None = None) -> Any:
         raise AssertionError
 

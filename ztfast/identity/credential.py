@@ -35,6 +35,9 @@ class Verifies(Protocol):
     def epoch(self) -> int:
         """A number that changes with the configuration."""
 
+    def check(self, credential: Credential) -> None:
+        """Check what has to hold at each admission."""
+
     def verify(self, credential: Credential, now_ns: int | None = None) -> Verified:
         """Verify a credential."""
 
@@ -93,6 +96,14 @@ class Credential(Chain):
             ForkedError: if the authorities were loaded before a fork.
         """
         return self.authorities.verify(self, now_ns)
+
+    def check(self) -> None:
+        """Check what has to hold at each admission, also if it was verified before: that its proxy's session is live.
+
+        Raises:
+            CredentialError: with code "proxy" if a proxy forwarded it whose session is over, or that is none any more.
+        """
+        self.authorities.check(self)
 
     @property
     def fingerprint(self) -> bytes:
