@@ -85,7 +85,7 @@ class AnyCredential:
     authorities: Authority
 
     def presented(self) -> tuple[int, int] | None:
-        """Check what has to hold whenever it is presented, and tell by what it may be found among those verified before.
+        """Check what has to hold whenever it is presented, and tell by what it may be found again.
 
         Returns:
             The epoch of its authorities, and the number of the ground of the one that has to verify it (0 for any).

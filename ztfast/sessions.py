@@ -29,7 +29,6 @@ from ztfast.telling import ACTIVE, DONE, QUARANTINED, REVOKED, presented, said_o
 from ztfast.uid import Uid, UidLike
 
 if TYPE_CHECKING:
-    from ztfast import _core
     from ztfast.engine import Engine
 
 __all__ = ["Sessions", "count_already", "path_of", "place_of_state"]
@@ -72,7 +71,8 @@ class Sessions(Credentials):
             return admit_credential(cast("Engine", self), cast(AnyCredential, identity))
         if not plain.is_a(identity, Identity):
             raise refused("admit", "a ztfast.Identity or a credential", identity)
-        return gate.admit(self._core, identity, *bounds(cast(Identity, identity)))
+        own = cast(Identity, identity)
+        return gate.admit(self._core, own, *bounds(own))
 
     def session(self, id: int) -> Session:
         """Return the session with an id, which this or another process of the same state admitted.
@@ -139,9 +139,9 @@ class Sessions(Credentials):
 
         Args:
             what: A session, or the uid of a principal or of an entity that principals are in.
-            ground: A ground, as in :class:`ztfast.Identity`, or a :class:`ztfast.identity.Ground`: a certificate, a key,
-                a serial number, an issuer, an authority or a principal. Nothing that rests on the latter is admitted
-                any more, by no process, also after a restart: see :meth:`revoked` and :meth:`restore`.
+            ground: A ground, as in :class:`ztfast.Identity`, or a :class:`ztfast.identity.Ground`: a certificate, a
+                key, a serial number, an issuer, an authority or a principal. Nothing that rests on the latter is
+                admitted any more, by no process, also after a restart: see :meth:`revoked` and :meth:`restore`.
             by: Who revokes them. The logger ``"ztfast"`` reports it with the reason, at level INFO, and
                 :meth:`sessions` shows both, in all processes, while the state keeps them: see :meth:`notes`. It is
                 required for a :class:`ztfast.identity.Ground`.

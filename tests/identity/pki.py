@@ -24,6 +24,17 @@ HOUR = datetime.timedelta(hours=1)
 _SERIALS = itertools.count(1000)
 
 
+# ecdsa-with-SHA256 as an AlgorithmIdentifier.
+_ECDSA = bytes.fromhex("300a06082a8648ce3d040302")
+
+
+def element(tag: int, content: bytes) -> bytes:
+    """Write an element of DER."""
+    size = len(content)
+    length = bytes([size]) if size < 0x80 else size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag]) + (length if size < 0x80 else bytes([0x80 + len(length)]) + length) + content
+
+
 def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 
@@ -97,6 +108,12 @@ class Holder:
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self.certificate.public_key()), critical=False
         )
         return Holder(builder.sign(self.private, _hash(self.private)), private)
+
+    def sign(self, tbs: bytes) -> bytes:
+        """Make a certificate, as DER, of anything that it should say: the bytes of a TBSCertificate."""
+        assert isinstance(self.private, ec.EllipticCurvePrivateKey)
+        signature = self.private.sign(tbs, ec.ECDSA(SHA256()))
+        return element(0x30, tbs + _ECDSA + element(0x03, b"\0" + signature))
 
     def crl(
         self,

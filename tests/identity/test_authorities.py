@@ -132,7 +132,9 @@ def test_the_time_is_that_of_the_call_and_each_second_counts(desk: Desk) -> None
 
 def test_what_nobody_proves_or_maps_is_refused(desk: Desk) -> None:
     authorities = desk.load()
-    assert refusal(authorities.x509(pki.root().issue().der)) == "unknown-issuer"
+    assert refusal(authorities.x509(pki.root(pki.name(CN="Stranger")).issue().der)) == "unknown-issuer"
+    # A stranger that has the name of the anchor.
+    assert refusal(authorities.x509(pki.root().issue().der)) == "signature"
     assert refusal(authorities.x509(desk.ca.issue(pki.name(CN="x", OU="human")).der)) == "no-rule"
     assert refusal(authorities.x509(b"x")) == "malformed"
     server = desk.issue(uses=[ExtendedKeyUsageOID.SERVER_AUTH])
@@ -150,6 +152,27 @@ def test_a_chain_that_came_with_the_certificate_is_used(desk: Desk) -> None:
     ):
         assert credential.verify().mapped.principal.id == "a7"
         assert credential.others == (desk.ca.der,)
+
+
+def test_long_chains_and_large_certificates_are_refused_soon(desk: Desk) -> None:
+    authorities = desk.load()
+    chain = [desk.root]
+    for _ in range(4):
+        chain.append(chain[-1].issue(pki.name(CN=f"CA {len(chain)}"), ca=True))
+    leaf = chain[-1].issue()
+    pem = leaf.pem + b"".join(each.pem for each in reversed(chain))
+    assert refusal(authorities.x509(pem)) == "path-too-long"
+    for many in (leaf.pem * 100, b"".join(each.pem for each in chain) * 4):
+        with pytest.raises(CredentialError, match="more than 16") as raised:
+            authorities.x509(many)
+        assert raised.value.code == "too-many-certificates"
+    large = desk.issue(dns=[f"{number}.{'x' * 60}.example" for number in range(14_000)])
+    assert len(large.der) > 1_000_000
+    began = time.process_time()
+    assert refusal(authorities.x509(large.der[: 1 << 20])) == "too-large"
+    with pytest.raises(CredentialError, match="are read"):
+        authorities.x509(large.der)
+    assert time.process_time() - began < 1
 
 
 def test_a_credential_never_changes_and_is_its_certificates(desk: Desk) -> None:
@@ -525,16 +548,16 @@ def test_trust_domains_come_and_go_while_authorities_live(tmp_path: Path) -> Non
     assert refusal(first) == refusal(authorities.x509(svid(one), authority="mesh")) == "unknown-trust-domain"
     assert authorities.set_trust_domain("mesh", "desk.example", [one.der]).fell == ()
     assert first.verify().mapped.principal == ztfast.Uid("Algo", "a7")
-    assert refusal(second) != ""
+    assert refusal(second) == "signature"
     # The new CA is prepared beside the old one, which then goes.
     assert authorities.set_trust_domain("mesh", "desk.example", [one.der, two.der]).fell == ()
     assert first.verify().proved.spiffe == second.verify().proved.spiffe == ("desk.example", ("algo", "a7"))
     assert authorities.reload() == Reloaded(False, authorities.epoch)
     assert authorities.set_trust_domain("mesh", "desk.example", [two.der]).fell == (Ground.key(one.der),)
-    assert refusal(first) != ""
+    assert refusal(first) == "signature"
     assert authorities.set_trust_domain("mesh", "desk.example", [two.der]).changed is False
     assert authorities.set_trust_domain("mesh", "desk.example", []).fell == (Ground.key(two.der),)
-    assert refusal(second) != ""
+    assert refusal(second) == "unknown-trust-domain"
     assert len(told) == 4
 
 

@@ -54,6 +54,8 @@ def test_an_admitted_proxy_forwards_a_certificate_that_is_verified_in_full(desk:
     assert credential.leaf == LEAF.der
     assert credential.proxy is desk.proxy
     assert credential.verify().mapped.principal == ztfast.Uid("Algo", "a7")
+    credential.check()
+    desk.authorities.x509(LEAF.der).check()
     stranger = pki.root().issue(pki.name(CN="a7"))
     forged = desk.authorities.forwarded({"X-Forwarded-Client-Cert": f"Cert={quote(stranger.pem)}"}, proxy=desk.proxy)
     with pytest.raises(CredentialError):
@@ -78,6 +80,8 @@ def test_a_session_that_is_over_forwards_nothing(desk: Desk) -> None:
     desk.engine.revoke(EDGE)
     assert desk.refusal(desk.proxy) == "proxy"
     # What it forwarded before counts no more, either.
+    with pytest.raises(CredentialError, match="the proxy's session is over"):
+        credential.check()
     with pytest.raises(CredentialError, match=r"the proxy's session is over \(REVOKED\)") as raised:
         credential.verify()
     assert raised.value.code == "proxy"

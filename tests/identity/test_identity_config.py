@@ -111,6 +111,21 @@ def test_all_that_a_configuration_may_say_is_taken(write: Write, root: pki.Holde
     assert read.refresh_s == 10
 
 
+def test_the_example_of_the_document_is_taken(write: Write, root: pki.Holder) -> None:
+    document = (Path(__file__).parents[2] / "docs/identity.md").read_text()
+    text = document.split("```toml\n")[1].split("```")[0]
+    for pin in PINS:
+        text = text.replace("sha256/BASE64", f"sha256/{pin}", 1)
+    path = write(text)
+    folder = path.parent / "pki"
+    (folder / "desk-ca.pem").write_bytes(root.issue(ca=True).pem)
+    (folder / "desk.example.json").rename(folder / "partner.json")
+    read = config.load(path)
+    assert [one.name for one in read.authorities] == ["desk", "mesh"]
+    assert read.authorities[1].trust_domains == {"desk.example": None, "partner.example": (root.der,)}
+    assert len(read.rules) == len(read.proxies) == 1
+
+
 # Each with the line that the message must name, and words that it must have.
 MISTAKES: list[tuple[str, int, str]] = [
     ('x = 1\n' + AUTHORITY, 1, r"x: there is no such key: there are authority, rule, proxy, refresh"),

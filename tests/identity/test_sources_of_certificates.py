@@ -225,6 +225,19 @@ def test_a_socket_shows_the_certificate_of_the_other_side(files: Path) -> None:
     assert refusal(far) == "no-certificate"
 
 
+def test_from_python_3_13_on_a_socket_shows_the_whole_chain(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sent(source: Any) -> list[bytes]:
+        # What Python 3.13 has made public. 2 stands for DER.
+        return [each.public_bytes(2) for each in source._sslobj.get_unverified_chain() or ()]
+
+    monkeypatch.setattr(ssl.SSLSocket, "get_unverified_chain", sent, raising=False)
+    with connected(files) as (far, near):
+        assert take(far) == Taken(LEAF.der, (CA.der,), None)
+        assert take(near).leaf == SERVER.der
+    with connected(files, shows=False, asks=ssl.CERT_OPTIONAL) as (far, _):
+        assert refusal(far) == "no-certificate"
+
+
 @pytest.mark.parametrize("asks", [ssl.CERT_NONE, ssl.CERT_OPTIONAL])
 def test_a_client_that_shows_none_is_refused(files: Path, asks: ssl.VerifyMode) -> None:
     with connected(files, shows=False, asks=asks) as (far, _):

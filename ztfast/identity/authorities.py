@@ -218,6 +218,15 @@ class Authorities:
         plainly = self._credential(Taken(sent.leaf, sent.others, None), (), authority, None, None)
         return Credential(self, plainly.leaf, plainly.others, plainly.authority, proxy=proxy)
 
+    def check(self, credential: Credential) -> None:
+        """Check what has to hold at each admission, also of a credential that was verified before: its proxy.
+
+        Raises:
+            CredentialError: with code "proxy" if a proxy forwarded it whose session is over, or that is none any more.
+        """
+        if credential.proxy is not None:
+            forwarded.check_proxy(credential.proxy, self._state.proxies)
+
     def verify(self, credential: Credential, now_ns: int | None = None) -> Verified:
         """Verify a credential now, and map it. Nothing is remembered: ``engine.admit`` does that.
 
@@ -236,9 +245,8 @@ class Authorities:
         now = time.time_ns() if now_ns is None else plain.integer(now_ns)
         if now is None or not 0 <= now < 1 << 63:
             raise refused("now_ns", "nanoseconds since the epoch", now_ns)
+        self.check(credential)
         state = self._state
-        if credential.proxy is not None:
-            forwarded.check_proxy(credential.proxy, state.proxies)
         if credential.authority is not None and credential.authority not in state.rules:
             gone = f"authority {brief(credential.authority)} is not in the configuration any more"
             raise CredentialError("unknown-authority", gone)
@@ -255,14 +263,6 @@ class Authorities:
         kind = next((one.kind for one in state.config.authorities if one.name == told["authority"]), "x509")
         proved = Proved.of(told, state.epoch, kind)
         return Verified(proved, map_proved(state.rules[proved.authority], proved))
-
-    def check_forwarded(self, proxy: Session) -> None:
-        """Refuse a proxy whose session is over, or that may not forward certificates any more.
-
-        Raises:
-            CredentialError: with code "proxy".
-        """
-        forwarded.check_proxy(proxy, self._state.proxies)
 
     def reload(self) -> Reloaded:
         """Read the configuration and all its files anew. It is taken as a whole, or not at all.

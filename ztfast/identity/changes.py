@@ -53,7 +53,7 @@ def _of_authority(before: Authority, old: Config, new: Config) -> Iterator[Groun
     kept = set() if after is None else set(_anchors(after))
     for anchor in _anchors(before):
         if anchor not in kept:
-            yield Ground.pinned_key(anchor)
+            yield Ground.pinned_key(anchor[1])
     for pin in before.pins:
         if after is None or (after.pins and pin not in after.pins):
             yield Ground.pinned_key(pin)
@@ -76,8 +76,9 @@ def _answers_alike(authority: str, old: Config, new: Config) -> bool:
     return after[: len(before)] == before
 
 
-def _anchors(authority: Authority) -> Iterator[bytes]:
-    """Return the SHA-256 of the keys of all anchors. A renewed anchor with the same key is the same ground."""
-    listed = [authority.anchors, *(anchors or () for anchors in authority.trust_domains.values())]
-    for der in dict.fromkeys(der for anchors in listed for der in anchors):
-        yield sha256(asn1.certificate_fields(der).spki).digest()
+def _anchors(authority: Authority) -> Iterator[tuple[str, bytes]]:
+    """Return the anchors of each trust domain by the SHA-256 of their keys. One that is renewed with the same key is
+    the same ground; one that a trust domain loses falls, also if another trust domain keeps it."""
+    for domain, anchors in (("", authority.anchors), *authority.trust_domains.items()):
+        for der in anchors or ():
+            yield domain, sha256(asn1.certificate_fields(der).spki).digest()

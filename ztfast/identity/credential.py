@@ -37,8 +37,8 @@ class Verified(NamedTuple):
 class Verifies(Authority, Protocol):
     """What verifies credentials: :class:`ztfast.identity.Authorities`."""
 
-    def check_forwarded(self, proxy: Session) -> None:
-        """Refuse a proxy that may not forward certificates."""
+    def check(self, credential: Credential) -> None:
+        """Check what has to hold at each admission."""
 
     def verify(self, credential: Credential, now_ns: int | None = None) -> Verified:
         """Verify a credential."""
@@ -99,9 +99,17 @@ class Credential(Chain, AnyCredential):
         """
         return self.authorities.verify(self, now_ns)
 
+    def check(self) -> None:
+        """Check what has to hold at each admission, also if it was verified before: that its proxy's session is live.
+
+        Raises:
+            CredentialError: with code "proxy" if a proxy forwarded it whose session is over, or that is none any more.
+        """
+        self.authorities.check(self)
+
     def presented(self) -> tuple[int, int] | None:
         if self.proxy is not None:
-            self.authorities.check_forwarded(self.proxy)
+            self.check()
         if self.ocsp is not None:
             return None
         authority = 0 if self.authority is None else Ground.authority(self.authority).number

@@ -78,7 +78,8 @@ fn text_of(value: &x509_parser::der_parser::asn1_rs::Any<'_>) -> Option<String> 
 
 /// Return bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('?');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)]).collect()
 }
 
 /// Escape a value (RFC 4514, section 2.4).

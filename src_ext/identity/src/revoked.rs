@@ -1,9 +1,9 @@
 //! The list of revoked grounds: what must never be admitted again, also after a restart.
 //!
-//! It is a file to which lines are appended, one for each ground that is revoked or restored. A writer locks a byte of it,
-//! cuts off what a writer that was killed left behind, writes its line by one call, waits for the disk, and unlocks. So a
-//! line without a newline is the last one, and nobody was told that it was written: readers ignore it. Every other line
-//! has to be whole; if one is not, the file was damaged, and nobody is admitted.
+//! It is a file to which lines are appended, one for each ground that is revoked or restored. A writer locks a byte of
+//! it, cuts off what a writer that was killed left behind, writes its line by one call, waits for the disk, and
+//! unlocks. So a line without a newline is the last one, and nobody was told that it was written: readers ignore it.
+//! Every other line has to be whole; if one is not, the file was damaged, and nobody is admitted.
 //!
 //! Each admission asks whether the file has changed, which takes one call of the system, and reads what is new.
 
@@ -26,8 +26,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use ztfast_pages::{Directory, FileError, Forked, Opening, Role, UnsharedFile, lock_byte, monotonic_ns};
 
-/// Return the number of a ground, by which sessions, rows and this list know it: the first bytes of its digest, and never
-/// 0.
+/// Return the number of a ground, by which sessions, rows and this list know it: the first bytes of its digest, and
+/// never 0.
 #[must_use]
 pub fn number(digest: &[u8; 32]) -> u64 {
     digest.iter().take(8).fold(0, |word, &byte| word << 8 | u64::from(byte)).max(1)
@@ -234,8 +234,8 @@ impl Revoked {
         Self::of(None)
     }
 
-    /// Open the list in a file. An authority makes it if there is none; others only read it. It lies in a directory into
-    /// which nobody else can write, and nobody else can open it.
+    /// Open the list in a file. An authority makes it if there is none; others only read it. It lies in a directory
+    /// into which nobody else can write, and nobody else can open it.
     ///
     /// # Errors
     /// [`RevokedError`].
@@ -332,6 +332,13 @@ impl Revoked {
         self.catch_up(&mut self.reading(), file, path)
     }
 
+    /// Return whether the list outlives a restart of the machine: it lies in a file, and that not in memory.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        let file = self.file.as_ref().and_then(|(file, ..)| file.get());
+        file.and_then(|file| rustix::fs::fstatfs(file).ok()).is_some_and(|about| !IN_MEMORY.contains(&about.f_type))
+    }
+
     /// Return all lines, the oldest first.
     ///
     /// # Errors
@@ -411,6 +418,8 @@ impl Revoked {
     }
 }
 
+/// The kinds of filesystems that are memory: tmpfs and ramfs.
+const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58F6];
 const NO_LIST: &str =
     "there is no list of revoked grounds here: open an engine with role='authority' first, which makes one";
 const UNREAD: &str = "the list of revoked grounds cannot be read, so nobody is admitted";

@@ -1,8 +1,8 @@
 //! The certificate-validation table: credentials that were verified, found again by their SHA-256.
 //!
-//! A row counts until the shortest of its bounds, for the authorities' epoch under which it was verified, and while none
-//! of its grounds fell. What is not in the table is only verified again: rows may be lost at any time, and a row that is
-//! half written is not there.
+//! A row counts until the shortest of its bounds, for the authorities' epoch under which it was verified, and while
+//! none of its grounds fell. What is not in the table is only verified again: rows may be lost at any time, and a row
+//! that is half written is not there.
 //!
 //! A key has one set of eight rows. Readers take no lock and call no system. Writers of a set exclude each other by a
 //! lock on a byte of the file, which the system takes back when a process ends, and threads by a mutex.
@@ -134,8 +134,8 @@ pub struct Table {
     layout: Layout,
     seed: u64,
     role: Role,
-    /// The file and its path; none in private memory. A forked child closes it at once, and with it the share in its
-    /// locks.
+    /// The file whose bytes are locked, and its path; none in private memory. A forked child closes it at once, and with
+    /// it the share in its locks.
     file: Option<(UnsharedFile, PathBuf)>,
     /// Threads of this process exclude each other by these, because they share the file's locks.
     writing: [Mutex<()>; GROUPS],
@@ -284,9 +284,9 @@ impl Table {
         self.begin() != begun
     }
 
-    /// Keep a credential whose verification began at a moment, by a list of revoked grounds that is current. It replaces
-    /// the row of the same key and epoch, or else takes the place of a row of its set: an empty one, one that fell, one
-    /// whose time is over, or the one that was used least recently.
+    /// Keep a credential whose verification began at a moment, by a list of revoked grounds that is current. It
+    /// replaces the row of the same key and epoch, or else takes the place of a row of its set: an empty one, one that
+    /// fell, one whose time is over, or the one that was used least recently.
     ///
     /// # Errors
     /// [`TableError`]: the row is not kept, and its credential will be verified again.
@@ -316,15 +316,15 @@ impl Table {
                 tag.store(tag_of(&key), Ordering::Release);
             }
         });
-        // Whoever makes rows fall counts before it looks at them, and this looks at the count after it wrote the row: one
-        // of the two sees the other.
+        // Whoever makes rows fall counts before it looks at them, and this looks at the count after it wrote the row:
+        // one of the two sees the other.
         fence(Ordering::SeqCst);
         let is_kept = !self.has_fallen_since(begun) && slot.confirm();
         Ok(if is_kept { Kept::Kept } else { Kept::Late })
     }
 
-    /// Make every row fall, for ever, that rests on a ground. Return the keys of those that fell now. This takes no lock
-    /// and waits for nobody; a row that is written meanwhile is not kept.
+    /// Make every row fall, for ever, that rests on a ground. Return the keys of those that fell now. This takes no
+    /// lock and waits for nobody; a row that is written meanwhile is not kept.
     ///
     /// A process that only reads the table makes nothing fall, and finds nothing.
     #[must_use]
@@ -332,8 +332,8 @@ impl Table {
         self.fall_where(|row| row.rests_on(ground).then_some(ground))
     }
 
-    /// Make every row fall, for ever, for which `falls` names the ground by which it does. Return the keys of those that
-    /// fell now.
+    /// Make every row fall, for ever, for which `falls` names the ground by which it does. Return the keys of those
+    /// that fell now.
     #[must_use]
     pub fn fall_where(&self, falls: impl Fn(&Row) -> Option<u64>) -> Vec<[u8; 32]> {
         let Some(count) = self.falls().filter(|_| self.mapping.is_writable()) else { return Vec::new() };
@@ -392,8 +392,8 @@ impl Table {
         self.role
     }
 
-    /// Refuse a table whose file was removed or replaced, so that rows no longer fall for all processes. From then on no
-    /// row is found. Whoever has a thread that looks after files calls this each second.
+    /// Refuse a table whose file was removed or replaced, so that rows no longer fall for all processes. From then on
+    /// no row is found. Whoever has a thread that looks after files calls this each second.
     ///
     /// # Errors
     /// [`TableError::Gone`].

@@ -147,7 +147,8 @@ impl<'a> Directory<'a> {
         self.open_with(name, flags, is_private)
     }
 
-    /// Open a file as [`Self::open_file`] does, and keep it from forked children, so that its locks end with the process.
+    /// Open a file as [`Self::open_file`] does, and keep it from forked children, so that its locks end with the
+    /// process.
     ///
     /// # Errors
     /// [`FileError`].
@@ -202,7 +203,8 @@ impl<'a> Directory<'a> {
         Ok(about)
     }
 
-    /// Check that nobody but its user can open a file. Who could read it could lock it, and so keep others from writing.
+    /// Check that nobody but its user can open a file. Who could read it could lock it, and so keep others from
+    /// writing.
     ///
     /// # Errors
     /// [`FileError`].
@@ -298,8 +300,8 @@ impl<'a> Directory<'a> {
     }
 }
 
-/// Return what happened to the name of an open file, if it is gone: it was removed, or replaced by another one. One that
-/// was only renamed, or lies where this process sees it no longer, is not gone until another file has its name.
+/// Return what happened to the name of an open file, if it is gone: it was removed, or replaced by another one. One
+/// that was only renamed, or lies where this process sees it no longer, is not gone until another file has its name.
 #[must_use]
 pub fn what_became_of(file: &File, path: &Path) -> Option<&'static str> {
     // What the system does not tell is no reason to deny everything.
@@ -322,4 +324,70 @@ pub fn boot_id() -> [u8; 16] {
         *to = pair[0] << 4 | pair[1];
     }
     id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::fs::PermissionsExt;
+
+    const NONE: &str = "there is nothing here";
+
+    fn folder(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("ztfast-directory-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri opens no directories")]
+    fn a_file_is_made_once_whole_and_for_its_user() {
+        let path = folder("made");
+        let missing = Directory::open(&path, Role::Authority, None, false, NONE).map(|_| ()).unwrap_err();
+        assert!(missing.to_string().ends_with(NONE));
+        let group = Some(rustix::process::getegid().as_raw());
+        let at = Directory::open(&path, Role::Authority, group, true, NONE).unwrap();
+        let make = |name: &str, is_private: bool, text: &str| {
+            at.make(name, text.len() as u64, is_private, |mut file: &File| {
+                file.write_all(text.as_bytes()).map_err(at.io(name, "it cannot be written"))
+            })
+        };
+        assert!(at.open_file("one", Opening::Read, true).unwrap().is_none());
+        for text in ["first", "second"] {
+            make("one", true, text).unwrap();
+        }
+        make("shared", false, "first").unwrap();
+        let read = |name: &str| {
+            let mut file = at.open_file(name, Opening::Read, true).unwrap().unwrap();
+            let mut text = String::new();
+            file.read_to_string(&mut text).unwrap();
+            (text, at.check_private(name, &file).is_ok(), at.check_file(name, &file).is_ok())
+        };
+        assert_eq!(read("one"), ("first".to_owned(), true, true));
+        assert_eq!(read("shared"), ("first".to_owned(), false, true));
+        let modes = ["one", "shared"].map(|name| std::fs::metadata(path.join(name)).unwrap().mode() & 0o777);
+        assert_eq!((modes, std::fs::read_dir(&path).unwrap().count()), ([0o600, 0o640], 2));
+        at.sync().unwrap();
+        std::fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri opens no directories")]
+    fn what_was_opened_knows_what_became_of_its_name() {
+        let path = folder("name");
+        let at = Directory::open(&path, Role::Authority, None, true, NONE).unwrap();
+        let unshared = at.open_unshared("one", Opening::WriteOrMake, true).unwrap().unwrap();
+        let (file, name) = (at.opened("one", &unshared).unwrap(), path.join("one"));
+        assert_eq!(what_became_of(file, &name), None);
+        std::fs::rename(&name, path.join("other")).unwrap();
+        assert_eq!(what_became_of(file, &name), None);
+        std::fs::write(&name, "").unwrap();
+        assert_eq!(what_became_of(file, &name), Some("replaced by another one"));
+        std::fs::remove_file(path.join("other")).unwrap();
+        assert_eq!(what_became_of(file, &name), Some("removed"));
+        assert!(at.open_unshared("none", Opening::Append, true).unwrap().is_none());
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).unwrap();
+        let why = Directory::open(&path, Role::Authority, None, true, NONE).map(|_| ()).unwrap_err().to_string();
+        assert!(why.contains("others than its owner may write here (mode 777)"), "{why}");
+        std::fs::remove_dir_all(path).unwrap();
+    }
 }

@@ -33,16 +33,23 @@ pub fn unlock_byte(file: &File, at: i64) -> io::Result<()> {
 /// The system cannot lock the file.
 pub fn lock_byte(file: &File, at: i64, patience: Duration) -> io::Result<Option<LockedByte<'_>>> {
     let mut since: Option<Instant> = None;
+    let mut looks = 0;
     while !try_lock_byte(file, at)? {
         if since.get_or_insert_with(Instant::now).elapsed() >= patience {
             return Ok(None);
         }
-        std::thread::sleep(LOOK_AGAIN);
+        looks += 1;
+        if looks < SOON {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
     Ok(Some(LockedByte { file, at }))
 }
 
-/// How soon a lock that another file holds is tried again.
+/// How often a lock that another file holds is tried again at once, and how soon after that.
+const SOON: u32 = 16;
 const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
 /// A byte that is locked until this is dropped, also by a panic. The threads of a process share a file's locks, so they

@@ -1,11 +1,12 @@
 //! A line of the list of revoked grounds: JSON, with a checksum over all before it.
 //!
 //! ```text
-//! {"kind":"key","digest":"…","shown":"…","by":"…","reason":"…","at":"2026-01-02T03:04:05Z","what":"revoked","check":"…"}
+//! {"kind":"key","digest":"…","shown":"…","by":"…","reason":"…",      (all in one line)
+//!  "at":"2026-01-02T03:04:05Z","what":"revoked","check":"…"}
 //! ```
 //!
-//! The checksum tells a line that was written whole from one that a disk or an editor changed. It is no signature: whoever
-//! may write the file can also revoke and restore.
+//! The checksum tells a line that was written whole from one that a disk or an editor changed. It is no signature:
+//! whoever may write the file can also revoke and restore.
 
 use serde::{Deserialize, Serialize};
 

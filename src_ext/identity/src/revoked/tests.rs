@@ -2,6 +2,7 @@
 
 use super::line::tests::revocation;
 use super::*;
+use proptest::prelude::*;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::AtomicU32;
@@ -91,6 +92,13 @@ fn a_list_in_memory_says_what_one_in_a_file_says() {
         assert_eq!([1, 2, 3].map(|n| has(&memory, n)), [1, 2, 3].map(|n| has(&file, n)));
     }
     assert_eq!(memory.lines().unwrap(), file.lines().unwrap());
+}
+
+#[test]
+fn a_list_in_memory_does_not_outlast_the_machine() {
+    let folder = Folder(PathBuf::from(format!("/dev/shm/ztfast-revoked-{}", std::process::id())));
+    let in_shm = Path::new("/dev/shm").is_dir().then(|| folder.authority().is_lasting());
+    assert!(!Revoked::in_memory().is_lasting() && in_shm != Some(true));
 }
 
 #[test]
@@ -356,4 +364,67 @@ fn an_admission_and_a_revocation_at_the_same_moment_do_not_miss_each_other() {
         assert_eq!(session.load(Ordering::SeqCst), revoked, "a session outlived its ground in round {round}");
     }
     println!("{by_list} sessions were revoked by who admitted them, and {by_revoker} by who revoked");
+}
+
+/// A step of a history.
+#[derive(Debug, Clone)]
+enum Step {
+    Append {
+        number: u8,
+        what: Change,
+        by: usize,
+    },
+    /// A writer is killed after so many bytes of a line.
+    Tear {
+        len: usize,
+    },
+    Open {
+        which: usize,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let what = prop_oneof![3 => Just(Change::Revoked), 1 => Just(Change::Restored)];
+    prop_oneof![
+        6 => (0..6_u8, what, 0..2_usize).prop_map(|(number, what, by)| Step::Append { number, what, by }),
+        1 => (1..60_usize).prop_map(|len| Step::Tear { len }),
+        1 => (0..2_usize).prop_map(|which| Step::Open { which }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 48, ..ProptestConfig::default() })]
+    #[test]
+    fn the_list_does_what_a_set_does(steps in prop::collection::vec(step(), 1..40)) {
+        let folder = Folder::new();
+        let mut lists = [folder.authority(), folder.authority()];
+        let (mut model, mut count, mut is_torn) = (std::collections::BTreeSet::new(), 0, false);
+        for step in steps {
+            match step {
+                Step::Append { number, what, by } => {
+                    lists[by].append(&revocation(number, what)).unwrap();
+                    let _ = match what {
+                        Change::Revoked => model.insert(number),
+                        Change::Restored => model.remove(&number),
+                    };
+                    (count, is_torn) = (count + 1, false);
+                }
+                // Whoever comes next cuts off what is there, so one writer leaves it there.
+                Step::Tear { len } if !is_torn => {
+                    let line = revocation(9, Change::Revoked).to_line().unwrap();
+                    let mut file = File::options().append(true).open(folder.file()).unwrap();
+                    file.write_all(&line.as_bytes()[..len]).unwrap();
+                    is_torn = true;
+                }
+                Step::Tear { .. } => {}
+                Step::Open { which } => lists[which] = folder.authority(),
+            }
+            for list in &lists {
+                let now = list.current().unwrap();
+                prop_assert_eq!(now.len(), count);
+                prop_assert!((0..10).all(|number| now.contains(of(number)) == model.contains(&number)));
+            }
+        }
+        prop_assert_eq!(lists[0].current().unwrap().stamp(), folder.authority().current().unwrap().stamp());
+    }
 }

@@ -1,7 +1,7 @@
 //! The file of the validation table: what it says of itself, how it is made, and which one is refused.
 
-use super::parts::Layout;
-use std::fs::Metadata;
+use super::parts::{Layout, hash};
+use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use ztfast_pages::{Directory, FileError, Mapping, Opening, Role, UnsharedFile, boot_id, enter};
 
@@ -44,17 +44,6 @@ impl Header {
         let header = Self { version, layout, size, boot: [first, second], inode, rows, seed };
         (header, hash(&words[..WORDS - 1]) == known)
     }
-}
-
-/// Hash some words.
-pub fn hash(words: &[u64]) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    for word in words {
-        hasher.update(&word.to_le_bytes());
-    }
-    let mut first = [0; 8];
-    first.iter_mut().zip(hasher.finalize().as_bytes()).for_each(|(to, &byte)| *to = byte);
-    u64::from_le_bytes(first)
 }
 
 fn boot() -> [u64; 2] {
@@ -132,16 +121,22 @@ pub fn make(at: &Directory<'_>, layout: Layout) -> Result<(), FileError> {
     })
 }
 
-/// Map the file.
-pub fn map(at: &Directory<'_>, file: &UnsharedFile, layout: Layout) -> Result<Mapping, FileError> {
-    Mapping::of_file(at.opened(FILE, file)?, layout.size, at.role() == Role::Authority)
-        .map_err(at.io(FILE, "it cannot be mapped"))
+/// Map the file, which was opened before.
+///
+/// It is opened once more for that: a mapping keeps its open file, and with it its locks, also in forked children, and a
+/// child that lives on would keep the locks of a process that ended.
+pub fn map(at: &Directory<'_>, known: &UnsharedFile, layout: Layout) -> Result<Mapping, FileError> {
+    let how = if at.role() == Role::Authority { Opening::Write } else { Opening::Read };
+    let file = at.open_file(FILE, how, true)?;
+    let place = |file: &File| file.metadata().ok().map(|about| (about.dev(), about.ino()));
+    let same = file.filter(|file| place(file).is_some() && place(file) == known.get().and_then(place));
+    let file = same.ok_or_else(|| at.refused_file(FILE, "the file was replaced while it was opened: open it again"))?;
+    Mapping::of_file(&file, layout.size, at.role() == Role::Authority).map_err(at.io(FILE, "it cannot be mapped"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
 
     /// Return a header of other words, with its right hash.
     pub fn with(at: usize, value: u64, mut words: [u64; WORDS]) -> [u64; WORDS] {

@@ -8,7 +8,6 @@
 //! rows       eight for each set
 //! ```
 
-use super::files::hash;
 use super::slot::Words;
 use std::sync::atomic::AtomicU64;
 
@@ -54,6 +53,17 @@ impl Layout {
         let parts = [self.rows, self.sets, self.tags, self.first_row, self.size, WAYS, GROUPS, size_of::<Words>()];
         hash(&parts.map(|part| part as u64))
     }
+}
+
+/// Hash some words.
+pub fn hash(words: &[u64]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for word in words {
+        hasher.update(&word.to_le_bytes());
+    }
+    let mut first = [0; 8];
+    first.iter_mut().zip(hasher.finalize().as_bytes()).for_each(|(to, &byte)| *to = byte);
+    u64::from_le_bytes(first)
 }
 
 #[cfg(test)]

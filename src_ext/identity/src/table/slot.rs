@@ -16,9 +16,9 @@
 //!   25..128       the text
 //! ```
 //!
-//! A reader reads the sequence before and after all else (a sequence lock), so it never sees a row half old and half new.
-//! What other processes change in a whole row are single words that mean something by themselves: the last use, the
-//! ground that fell, and the list.
+//! A reader reads the sequence before and after all else (a sequence lock), so it never sees a row half old and half
+//! new. What other processes change in a whole row are single words that mean something by themselves: the last use,
+//! the ground that fell, and the list.
 
 use super::row::{MAX_GROUNDS, MAX_TEXT, Row, RowGround};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -45,6 +45,8 @@ const _: () = assert!(MAX_TEXT == 8 * (WORDS - TEXT) && MAX_GROUNDS <= 16);
 
 /// A row that was written and is not confirmed: nobody has looked yet whether a ground fell meanwhile.
 const UNCONFIRMED: u64 = u64::MAX;
+/// The lines of a row with a text of a few hundred bytes.
+const USUAL_LINES: usize = 9;
 /// A use is noted if the last one is so long ago, so that a row in use is read by all and written by nobody.
 const USE_APART_NS: u64 = 1 << 20;
 /// How often a row that changes meanwhile is read again by whoever must not miss it.
@@ -104,10 +106,10 @@ impl Slot<'_> {
         }
     }
 
-    /// Bring the slot's first lines nearer.
+    /// Bring the lines nearer that most rows use.
     #[inline]
     pub fn prefetch(self) {
-        for line in 0..6 {
+        for line in 0..USUAL_LINES {
             ztfast_pages::prefetch(self.0, 8 * line);
         }
     }
