@@ -130,7 +130,7 @@ def test_a_certificate_of_another_pki_is_refused(desk: Desk, tmp_path: Path) -> 
     other = ztfast.examples.pki(tmp_path / "other", whom=[("algo/a7", "US")])
     with pytest.raises(ztfast.CredentialError) as refused:
         desk.engine.admit(desk.authorities.x509(other.certificate("algo/a7")))
-    assert refused.value.code in ("unknown-issuer", "bad-signature")
+    assert refused.value.code == "signature"
 
 
 def test_a_renewed_certificate_opens_a_session_beside_the_one_before(desk: Desk) -> None:
@@ -191,7 +191,7 @@ def test_lists_of_yesterday_refuse_everybody(tmp_path: Path, bundle: ztfast.Bund
     authorities, engine = Authorities.load(pki.config), ztfast.Engine(bundle)
     with pytest.raises(ztfast.CredentialError) as refused:
         engine.admit(authorities.x509(pki.certificate("algo/a7")))
-    assert refused.value.code in ("revocation-stale", "revocation-unknown", "stale-crl")
+    assert refused.value.code == "crl-stale"
     pki.refresh()
     authorities.reload()
     assert str(engine.admit(authorities.x509(pki.certificate("algo/a7"))).principal) == 'Algo::"a7"'
