@@ -7,10 +7,11 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from ztfast import plain
 from ztfast.errors import ArgumentError
-from ztfast.presented import AnyGround, Fell
+from ztfast.presented import AnyGround, Authority, Fell
 from ztfast.reports import seconds
 from ztfast.shown import one_line, refused
 from ztfast.telling import said_of
@@ -122,6 +123,7 @@ class Credentials:
     """The credentials of an engine: the part of :class:`ztfast.Engine` that lists them and revokes their grounds."""
 
     __slots__ = ()
+    _authorities: WeakSet[Authority]
     _core: _core.Engine
 
     def credentials(self) -> tuple[CredentialInfo, ...]:
@@ -190,6 +192,11 @@ class Credentials:
             "revoked %s for ever, with %d sessions, by %s: %s", one_line(ground.shown), ended, *map(one_line, said)
         )
         return ended
+
+    def _attach(self, authorities: Authority) -> None:
+        if authorities not in self._authorities:
+            authorities.listen(self._fell)
+            self._authorities.add(authorities)
 
     def _fell(self, change: Fell) -> None:
         """End what rests on grounds that fell because authorities changed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,7 +11,7 @@ from ztfast import gate
 from ztfast.errors import CredentialError
 
 if TYPE_CHECKING:
-    from ztfast.engine import Engine
+    from ztfast import _core
     from ztfast.gate import Session
 
 __all__ = ["Admissible", "AnyCredential", "AnyGround", "Authority", "Fell", "admit_credential"]
@@ -105,21 +106,24 @@ class AnyCredential:
         raise NotImplementedError
 
 
-def admit_credential(engine: Engine, credential: AnyCredential) -> Session:
-    """Open a session for a credential, which is verified if that is not known already."""
-    core, told = engine._core, credential.presented()
+def admit_credential(core: _core.Engine, credential: AnyCredential, attach: Callable[[Authority], None]) -> Session:
+    """Open a session for a credential, which is verified if that is not known already.
+
+    Args:
+        core: The engine's core.
+        credential: The credential.
+        attach: What makes changes of its authorities known to the engine.
+    """
+    told = credential.presented()
     known = None if told is None else core.admit_known(credential.leaf, *told)
     if known is not None:
         return gate.admitted(core, known)
-    authorities = credential.authorities
-    if authorities not in engine._authorities:
-        authorities.listen(engine._fell)
-        engine._authorities.add(authorities)
+    attach(credential.authorities)
     for left in reversed(range(TRIES)):
         begun = core.credentials.begin()
         found = credential.admissible(core.wall_ns())
         if found.entity is not None:
-            engine.upsert([found.entity])
+            core.change(json.dumps([found.entity]), [])
         try:
             return gate.admitted(core, core.admit_verified(found.row, begun))
         except CredentialError as error:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from ztfast import gate, plain
 from ztfast.credentials import Credentials
@@ -27,9 +27,6 @@ from ztfast.reports import SessionInfo, identity_of
 from ztfast.shown import refused
 from ztfast.telling import ACTIVE, DONE, QUARANTINED, REVOKED, presented, said_of, tell
 from ztfast.uid import Uid, UidLike
-
-if TYPE_CHECKING:
-    from ztfast.engine import Engine
 
 __all__ = ["Sessions", "count_already", "path_of", "place_of_state"]
 
@@ -68,7 +65,7 @@ class Sessions(Credentials):
         Uid(type='User', id='ann')
         """
         if plain.is_a(identity, AnyCredential):
-            return admit_credential(cast("Engine", self), cast(AnyCredential, identity))
+            return admit_credential(self._core, cast(AnyCredential, identity), self._attach)
         if not plain.is_a(identity, Identity):
             raise refused("admit", "a ztfast.Identity or a credential", identity)
         own = cast(Identity, identity)

@@ -565,7 +565,8 @@ class Histories(RuleBasedStateMachine):
         if number in listed and listed[number][1] == done and known.status != "revoked":
             known.status = done
             did["kills after which it was done"] += 1
-        elif number not in listed:
+        elif number not in listed or listed[number][1] == "expired":
+            # The list does not say what else one is that has expired, and decisions do.
             known.perhaps = done
 
     def see_switches(self, engine: tuple[int, int], what: str) -> None:

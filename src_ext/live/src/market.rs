@@ -373,6 +373,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it fills whole tables, which takes Miri minutes")]
     fn a_table_that_was_full_is_looked_through_no_longer() {
         let markets = Markets::new_box_zeroed().unwrap();
         let empty = || markets.heads.iter().filter(|head| head.load(Ordering::Relaxed) == EMPTY).count();

@@ -329,6 +329,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it fills whole tables, which takes Miri minutes")]
     fn each_kind_of_notes_pushes_out_its_own_only() {
         let (notes, owners) = (Notes::new_box_zeroed().unwrap(), Owners::private());
         let kinds: [&[Deed]; 3] = [

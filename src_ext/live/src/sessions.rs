@@ -570,8 +570,8 @@ impl Sessions {
         Ok(job(&claimed, &now))
     }
 
-    /// Give a session another end, later or sooner, in nanoseconds since the epoch. One that is over stays over, and one
-    /// that rests on a credential gets no later end.
+    /// Give a session another end, later or sooner, in nanoseconds since the epoch. One that is over stays over, and
+    /// one that rests on a credential gets no later end.
     ///
     /// # Errors
     /// [`ChangeSessionError`].

@@ -109,8 +109,8 @@ pub(crate) fn list_error(py: Python<'_>, error: &RevokedError) -> PyErr {
 
 /// What a row holds besides bounds and grounds: what a session is made of, and what lists show.
 ///
-/// The first byte is the assurance. Texts follow, each behind two bytes of its length: type and id of the principal, region
-/// and channel (empty for none), what lists show, and the factors.
+/// The first byte is the assurance. Texts follow, each behind two bytes of its length: type and id of the principal,
+/// region and channel (empty for none), what lists show, and the factors.
 struct Holds<'r> {
     assurance: u8,
     principal: (&'r str, &'r str),

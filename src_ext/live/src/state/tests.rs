@@ -168,6 +168,7 @@ fn claims_of_a_process_that_ended_are_taken_over() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it fills whole tables, which takes Miri minutes")]
 fn what_a_dead_process_left_of_a_note_is_written_anew_also_by_who_gets_its_number() {
     use crate::notes::{Deed, NOTES, Note};
     let folder = Folder::new();

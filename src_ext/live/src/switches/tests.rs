@@ -259,6 +259,7 @@ fn markets_keep_their_states_while_others_come_and_go() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it fills whole tables, which takes Miri minutes")]
 fn one_market_too_many_is_refused() {
     let switches = switches();
     let writer = write(&switches);
