@@ -113,7 +113,8 @@ class IdentityWorkload:
     def drawn(self) -> list[bytes]:
         """Return random ones of the known copies, of those that the table still has."""
         core, epoch = self.engine._core, self.authorities.epoch
-        chance, found = Random(1), []
+        chance = Random(1)
+        found: list[bytes] = []
         while len(found) < min(DRAWN, self.known // 2):
             copy = self.copy(chance.randrange(self.known))
             admitted = core.admit_known(copy, epoch, 0)
@@ -173,7 +174,7 @@ def identity_series(work: IdentityWorkload, count: int) -> list[Series]:
 def verifying(work: IdentityWorkload) -> Bulk:
     """Return a function that measures verifications by the product's own verifier, from DER."""
     folder = work.pki.folder
-    authority = {
+    authority: dict[str, Any] = {
         "name": "desk", "kind": "x509", "anchors": [_der(folder / "root.pem")], "intermediates": [],
         "crls": [_der(folder / f"{ca}.crl") for ca in ("root", "algos", "people")], "revocation": "required",
         "pins": [], "trust_domains": {}, "max_age_s": None,
@@ -311,7 +312,7 @@ class Flood:
 
 @contextmanager
 def beside(cpus: frozenset[int], *jobs: Callable[[], object]) -> Iterator[None]:
-    """Repeat each job in a thread of its own, on another CPU of these than this thread's, if there is one.
+    """Repeat each job in a thread of its own, once at the least, on another CPU of these than this thread's, if any.
 
     Raises what a job raised.
 
@@ -327,6 +328,7 @@ def beside(cpus: frozenset[int], *jobs: Callable[[], object]) -> Iterator[None]:
             os.sched_setaffinity(0, others)
         begun.wait()
         try:
+            job()
             while not stop.is_set():
                 job()
         except BaseException as error:
