@@ -11,7 +11,7 @@ from urllib.parse import quote
 from wsgiref.headers import Headers
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import ztfast
@@ -259,6 +259,7 @@ PIECES = st.sampled_from(["Cert=", "Chain=", "Hash=", "By=", ";", ",", '"', "\\"
 VALUE = st.lists(PIECES | st.text(string.printable, max_size=5), max_size=8).map("".join)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(NAME, VALUE), max_size=4), st.sampled_from([EDGE, PLAIN]))
 @example([(XFCC, f"{CERT},")], EDGE)
 def test_any_headers_give_one_certificate_or_a_refusal(headers: list[tuple[str, str]], proxy: Proxy) -> None:
@@ -280,6 +281,7 @@ def test_any_headers_give_one_certificate_or_a_refusal(headers: list[tuple[str, 
         assert "Cert=" + escaped(other) not in value
 
 
+@settings(deadline=None)
 @given(st.text(string.ascii_letters + ' "\\,;=', max_size=30))
 def test_a_value_in_quotes_is_read_as_envoy_writes_it(subject: str) -> None:
     written = subject.replace("\\", "\\\\").replace('"', '\\"')
