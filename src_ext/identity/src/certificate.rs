@@ -2,14 +2,12 @@
 
 use crate::der;
 use crate::ground::{Digest, sha256};
+use crate::limits::MAX_CERTIFICATE;
 use crate::names::{self, hex};
-use crate::spiffe::SpiffeId;
 use rustls_pki_types::alg_id;
 use std::net::IpAddr;
 use x509_parser::prelude::*;
 
-/// The most bytes of a certificate that are read.
-pub const MAX_CERTIFICATE: usize = 1 << 16;
 /// The most extensions of a certificate. Path building reads certificates again and again, so this bounds its time.
 const MAX_EXTENSIONS: usize = 64;
 
@@ -67,6 +65,8 @@ pub(crate) struct Facts {
     pub are_times_well_encoded: bool,
     pub has_unknown_critical: bool,
     pub has_critical_access: bool,
+    /// It restricts policies without being critical.
+    pub has_lax_policies: bool,
     /// What is wrong with the key.
     pub key_fault: Option<&'static str>,
     pub authority_key: Option<AuthorityKey>,
@@ -194,15 +194,6 @@ impl Certificate {
         nanoseconds(self.not_before)
     }
 
-    /// Return its SPIFFE id, if its only URI is one with a path.
-    #[must_use]
-    pub fn spiffe_id(&self) -> Option<SpiffeId> {
-        match &*self.names.uri {
-            [uri] => SpiffeId::parse(uri).ok().filter(|id| !id.path.is_empty()),
-            _ => None,
-        }
-    }
-
     /// Return whether it names its own subject as its issuer.
     pub(crate) fn is_self_issued(&self) -> bool {
         self.issuer == self.subject
@@ -283,6 +274,9 @@ fn read_extension(extension: &X509Extension<'_>, facts: &mut Facts, names: &mut 
                 return Err("its authorityInfoAccess is malformed");
             }
         }
+        ParsedExtension::PolicyConstraints(_) | ParsedExtension::InhibitAnyPolicy(_) if !critical => {
+            facts.has_lax_policies = true;
+        }
         _ => facts.has_unknown_critical |= critical,
     }
     Ok(())
@@ -295,7 +289,7 @@ fn read_name(name: &GeneralName<'_>, names: &mut Names) -> Result<(), &'static s
         if is_plain { Ok(text.to_owned()) } else { Err("its subjectAltName has a name that is empty or not plain") }
     };
     match name {
-        GeneralName::DNSName(text) => names.dns.push(plain(text)?),
+        GeneralName::DNSName(text) => names.dns.push(host(&plain(text)?)?),
         GeneralName::URI(text) => names.uri.push(plain(text)?),
         GeneralName::RFC822Name(text) => names.email.push(address(&plain(text)?)?),
         GeneralName::IPAddress(bytes) => {
@@ -308,6 +302,18 @@ fn read_name(name: &GeneralName<'_>, names: &mut Names) -> Result<(), &'static s
         _ => {}
     }
     Ok(())
+}
+
+/// Check a DNS name: labels of letters, digits and dashes, the first of which may be a wildcard for names of a domain
+/// (RFC 5280, section 4.2.1.6; RFC 1034, section 3.5).
+fn host(text: &str) -> Result<String, &'static str> {
+    let is_label = |label: &str| {
+        let is_allowed = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        is_allowed && matches!(label.len(), 1..=63) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let domain = text.strip_prefix("*.").filter(|domain| domain.contains('.')).unwrap_or(text);
+    let is_host = text.len() <= 253 && domain.split('.').all(is_label);
+    if is_host { Ok(text.to_owned()) } else { Err("its subjectAltName has a malformed DNS name") }
 }
 
 /// Check an email address: a local part, `@` and a host (RFC 5280, section 4.2.1.6).

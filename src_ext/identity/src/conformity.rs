@@ -1,8 +1,8 @@
 //! The rules of RFC 5280 for one certificate that path building does not check.
 //!
 //! `rustls-webpki` takes what real certificates of the web get wrong, and knows of an anchor only its name, its key and
-//! its name constraints. A firm's certificates are its own, so here each must be as the standard says. Where RFC 5280 and
-//! the profile of the web (CA/Browser Forum) differ, the stricter counts.
+//! its name constraints. A firm's certificates are its own, so here each must be as the standard says. Where RFC 5280
+//! and the profile of the web (CA/Browser Forum) differ, the stricter counts.
 
 use crate::certificate::Certificate;
 use crate::refusal::{At, Refusal};
@@ -16,7 +16,7 @@ fn must(holds: bool, rule: &'static str) -> Rule {
 
 /// Check a leaf.
 pub(crate) fn check_leaf(leaf: &Certificate) -> Result<(), Refusal> {
-    known(leaf, At::LEAF)?;
+    known(leaf)?;
     key(leaf, At::LEAF)?;
     basics(leaf)
         .and_then(|()| serial(leaf))
@@ -27,14 +27,14 @@ pub(crate) fn check_leaf(leaf: &Certificate) -> Result<(), Refusal> {
 
 /// Check a CA between leaf and anchor.
 pub(crate) fn check_issuer(ca: &Certificate, at: At) -> Result<(), Refusal> {
-    known(ca, at)?;
+    known(ca)?;
     key(ca, at)?;
     basics(ca).and_then(|()| serial(ca)).and_then(|()| issued(ca)).and_then(|()| of_ca(ca)).map_err(broken(at))
 }
 
 /// Check an anchor's certificate.
 pub(crate) fn check_anchor(anchor: &Certificate, at: At) -> Result<(), Refusal> {
-    known(anchor, at)?;
+    known(anchor)?;
     key(anchor, at)?;
     basics(anchor).and_then(|()| of_ca(anchor)).and_then(|()| of_anchor(anchor)).map_err(broken(at))
 }
@@ -43,7 +43,7 @@ fn broken(at: At) -> impl Fn(&'static str) -> Refusal {
     move |rule| Refusal::NotConforming { at, rule }
 }
 
-fn known(certificate: &Certificate, _at: At) -> Result<(), Refusal> {
+fn known(certificate: &Certificate) -> Result<(), Refusal> {
     if certificate.facts.has_unknown_critical { Err(Refusal::CriticalExtension) } else { Ok(()) }
 }
 
@@ -62,6 +62,7 @@ fn basics(certificate: &Certificate) -> Rule {
         !facts.subject_key.as_ref().is_some_and(|key| key.critical),
         "subjectKeyIdentifier is not critical (4.2.1.2)",
     )?;
+    must(!facts.has_lax_policies, "policyConstraints and inhibitAnyPolicy are critical (4.2.1.11, 4.2.1.14)")?;
     must(!facts.has_critical_access, "authorityInfoAccess is not critical (4.2.2.1)")
 }
 
@@ -73,7 +74,10 @@ fn is_empty(name: &[u8]) -> bool {
 fn serial(certificate: &Certificate) -> Rule {
     let serial = &certificate.facts.serial;
     let is_positive = serial.first().is_some_and(|byte| byte & 0x80 == 0) && !certificate.serial.is_empty();
-    must(is_positive && serial.len() <= 20, "its serial number is positive and has at most 20 bytes (4.1.2.2)")
+    // A CRL has it in its shortest form.
+    let is_padded = matches!(**serial, [0, second, ..] if second & 0x80 == 0);
+    let is_right = is_positive && !is_padded && serial.len() <= 20;
+    must(is_right, "its serial number is positive and has at most 20 bytes (4.1.2.2)")
 }
 
 fn issued(certificate: &Certificate) -> Rule {

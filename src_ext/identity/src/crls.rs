@@ -1,13 +1,15 @@
 //! The CRLs of an authority: each is parsed once, and its signature checked once for each key that it may be by.
 //!
 //! A list counts for a certificate if the issuer's name is the same, if its scope covers the certificate, and if the
-//! issuer's key signed it (RFC 5280, section 6.3.3). Of several for one scope, the newest counts alone. What cannot be
-//! understood as a whole (delta and indirect lists, lists for some reasons, unknown critical extensions) is refused
-//! when it is loaded: half of a list revokes half of what it should.
+//! issuer's key signed it (RFC 5280, section 6.3.3). What it revokes is revoked also beyond its scope: an issuer gives
+//! a serial number once. Of several lists for one scope, the newest counts alone. What cannot be understood as a whole
+//! (delta and indirect lists, lists for some reasons, unknown critical extensions) is refused when it is loaded: half of
+//! a list revokes half of what it should.
 
 use crate::certificate::{Certificate, nanoseconds, uris_of};
 use crate::der;
 use crate::ground::{Digest, sha256};
+use crate::names;
 use crate::refusal::{At, Refusal};
 use crate::signature::is_signed;
 use std::collections::{BTreeMap, HashMap};
@@ -31,6 +33,8 @@ type Number = [u8; 20];
 /// What part of an issuer's certificates a list is about.
 #[derive(Debug, Default)]
 struct Scope {
+    /// Whether it is about some of them only.
+    is_partial: bool,
     uris: Vec<String>,
     only_users: bool,
     only_cas: bool,
@@ -61,10 +65,10 @@ enum Signed {
     Unknown,
 }
 
-/// The lists of an authority, by their issuers' names in DER.
+/// The lists of an authority, by their issuers' names as `folded` returns them.
 #[derive(Debug, Default)]
 pub(crate) struct Crls {
-    by_issuer: HashMap<Vec<u8>, Vec<Crl>>,
+    by_issuer: HashMap<String, Vec<Crl>>,
 }
 
 /// What lists say about a certificate that is not revoked.
@@ -96,7 +100,7 @@ impl Crls {
     /// # Errors
     /// What is wrong: a list was rolled back, or names the CA's key and is not signed by it.
     pub fn check_for(&self, ca: &Certificate) -> Result<(), &'static str> {
-        for list in self.by_issuer.get(&ca.subject).into_iter().flatten() {
+        for list in self.by(&ca.subject_text) {
             match list.signed_by(ca) {
                 Signed::Yes => list.note(&ca.key).map_err(|()| "a newer one was seen before: it was rolled back")?,
                 Signed::No if list.key_id.is_some() && list.may_be_by(ca) => {
@@ -113,11 +117,9 @@ impl Crls {
     /// # Errors
     /// It is revoked, or a list that it depends on does not count.
     pub fn status(&self, certificate: &Certificate, issuer: &Certificate, at: At, now: i64) -> Result<Status, Refusal> {
-        let of_issuer = self.by_issuer.get(&certificate.issuer).into_iter().flatten();
-        let covering: Vec<&Crl> = of_issuer.filter(|list| list.may_be_by(issuer) && list.covers(certificate)).collect();
         let mut newest: BTreeMap<Digest, &Crl> = BTreeMap::new();
         let mut unsigned = None;
-        for list in covering {
+        for list in self.by(&certificate.issuer_text) {
             match list.signed_by(issuer) {
                 Signed::Yes => {
                     let known = newest.entry(list.scope_digest).or_insert(list);
@@ -125,6 +127,8 @@ impl Crls {
                         *known = list;
                     }
                 }
+                // A list that names another key is another issuer's of the same name.
+                _ if !list.may_be_by(issuer) => {}
                 Signed::No => unsigned = Some(Refusal::CrlSignature(at)),
                 Signed::Unknown => unsigned = Some(Refusal::Algorithm),
             }
@@ -135,31 +139,47 @@ impl Crls {
         if !issuer.facts.key_usage.is_some_and(|usage| usage.crl_sign) {
             return Err(Refusal::CrlSigner(at));
         }
-        let mut until = i64::MAX;
-        // A revocation counts, however old the list is that tells of it.
-        for list in newest.values() {
-            match list.entries.find_serial(&certificate.facts.serial) {
-                Ok(None) => {}
-                _ => return Err(Refusal::Revoked(at)),
-            }
+        // A revocation counts, however old the list is that tells of it, and whatever it is about.
+        if newest.values().any(|list| !matches!(list.entries.find_serial(&certificate.facts.serial), Ok(None))) {
+            return Err(Refusal::Revoked(at));
         }
+        let mut status = Status::Unknown;
         for list in newest.values() {
             list.note(&issuer.key).map_err(|()| Refusal::CrlRolledBack(at))?;
+            if !list.covers(certificate) {
+                continue;
+            }
             if now < list.this_update {
                 return Err(Refusal::CrlNotYetValid(at));
             }
             if now >= list.next_update {
                 return Err(Refusal::CrlStale(at));
             }
-            until = until.min(nanoseconds(list.next_update));
+            let until = nanoseconds(list.next_update);
+            status = match status {
+                Status::Good(known) => Status::Good(known.min(until)),
+                Status::Unknown => Status::Good(until),
+            };
         }
-        Ok(Status::Good(until))
+        Ok(status)
+    }
+
+    /// Return the lists of the issuer of a name.
+    fn by(&self, issuer: &str) -> &[Crl] {
+        self.by_issuer.get(&folded(issuer)).map_or(&[], Vec::as_slice)
     }
 }
 
+/// Return a name as it is compared here: its text, without regard to case, blanks and string types. This takes more
+/// names for the same than RFC 5280, section 7.1: whose list it is shows by the signature, and a list that is not found
+/// says nothing of what it revokes.
+fn folded(name: &str) -> String {
+    name.to_lowercase().chars().filter(|one| !one.is_whitespace() && *one != '\\').collect()
+}
+
 impl Crl {
-    /// Read a list; return it with its issuer's name in DER.
-    fn parse(bytes: &[u8]) -> Result<(Vec<u8>, Self), String> {
+    /// Read a list; return it with its issuer's name.
+    fn parse(bytes: &[u8]) -> Result<(String, Self), String> {
         // What this refuses is listed at the top of this file.
         let entries =
             OwnedCertRevocationList::from_der(bytes).map_err(|error| format!("it cannot be used: {error}"))?;
@@ -188,7 +208,7 @@ impl Crl {
                         _ => Vec::new(),
                     };
                     let (only_users, only_cas) = (point.only_contains_user_certs, point.only_contains_ca_certs);
-                    scope = Scope { uris, only_users, only_cas };
+                    scope = Scope { is_partial: true, uris, only_users, only_cas };
                 }
                 _ => {}
             }
@@ -210,7 +230,8 @@ impl Crl {
             keys: Mutex::default(),
             entries,
         };
-        Ok((list.issuer().as_raw().to_owned(), made))
+        let issuer = names::read(list.issuer()).ok_or("its issuer's name has a value that is no text")?;
+        Ok((folded(&issuer.text), made))
     }
 
     /// Return whether the list may be by this CA's key: it names this key, or none.
@@ -224,12 +245,12 @@ impl Crl {
         if self.scope.only_users && is_ca || self.scope.only_cas && !is_ca {
             return false;
         }
-        // A list without an issuing distribution point is about all of them; one with a point is about the certificates
-        // that name it, and about those that name none.
-        let Some(points) = certificate.facts.points.as_ref().filter(|_| !self.scope.uris.is_empty()) else {
+        if !self.scope.is_partial {
             return true;
-        };
-        points.iter().any(|point| !point.is_partial && point.uris.iter().any(|uri| self.scope.uris.contains(uri)))
+        }
+        // A list of a distribution point is about the certificates that name this point.
+        let points = certificate.facts.points.iter().flatten();
+        points.filter(|point| !point.is_partial).flat_map(|point| &point.uris).any(|uri| self.scope.uris.contains(uri))
     }
 
     fn signed_by(&self, ca: &Certificate) -> Signed {
@@ -251,7 +272,7 @@ impl Crl {
 
     /// Note the number of a list that this key signed; an error if a higher one was seen.
     fn note(&self, key: &Digest) -> Result<(), ()> {
-        let Ok(seen) = SEEN.get_or_make(Mutex::default) else { return Ok(()) };
+        let seen = SEEN.get_or_make(Mutex::default).map_err(|_| ())?;
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         let of_list = (*key, self.scope_digest);
         let has_room = seen.len() < MAX_SEEN;

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! der          elements of DER
+//! limits       how much is read
 //! ground       what a session rests on
 //! refusal      why a credential is refused
 //! names        distinguished names as texts
@@ -23,6 +24,7 @@ mod conformity;
 mod crls;
 mod der;
 mod ground;
+mod limits;
 mod names;
 mod path;
 mod pool;
@@ -32,11 +34,12 @@ mod signature;
 mod spiffe;
 mod verifier;
 
-pub use certificate::{Certificate, MAX_CERTIFICATE, Names};
+pub use certificate::{Certificate, Names};
 pub use ground::{Digest, Ground, GroundKind, sha256};
-pub use path::{Bound, MAX_CAS, MAX_CERTIFICATES, Proved, Revocation, check_sizes};
+pub use limits::{MAX_CAS, MAX_CERTIFICATE, MAX_CERTIFICATES};
+pub use path::{Bound, Proved, Revocation, check_sizes};
 pub use refusal::{At, Refusal};
 pub use refused::{MAX_REFUSED, REFUSED_NS};
 pub use signature::{UnknownScheme, verify_signature};
-pub use spiffe::{MAX_ID, MAX_TRUST_DOMAIN, SpiffeId, check_trust_domain};
-pub use verifier::{AuthorityConfig, ConfigError, Request, Verifier, Vouching};
+pub use spiffe::{MAX_ID, MAX_TRUST_DOMAIN, SpiffeId, check_trust_domain, spiffe_id};
+pub use verifier::{Authorities, AuthorityConfig, ConfigError, Request, Verifier, Vouching};

@@ -14,6 +14,7 @@ use crate::conformity;
 use crate::crls::{Crls, Status};
 use crate::der;
 use crate::ground::{Digest, Ground};
+use crate::limits::{MAX_CAS, MAX_CERTIFICATE, MAX_CERTIFICATES};
 use crate::refusal::{At, Refusal};
 use crate::signature::OF_CERTIFICATES;
 use crate::spiffe::{self, SpiffeId};
@@ -24,10 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use webpki::{Cert, EndEntityCert, KeyUsage, VerifiedPath};
 
-/// The most certificates that are read of those presented.
-pub const MAX_CERTIFICATES: usize = 16;
-/// The most CAs of a path, its anchor included: so many a session keeps.
-pub const MAX_CAS: usize = 4;
 /// The most steps of a search for paths, by names alone. A search for a path of real certificates takes a dozen.
 const MAX_STEPS: usize = 512;
 /// The most certificates between leaf and anchor that `rustls-webpki` tries.
@@ -135,7 +132,7 @@ pub fn check_sizes(chain: &[impl AsRef<[u8]>]) -> Result<(), Refusal> {
     if chain.len() > MAX_CERTIFICATES {
         return Err(Refusal::TooMany(chain.len()));
     }
-    match chain.iter().enumerate().find(|(_, one)| one.as_ref().len() > crate::MAX_CERTIFICATE) {
+    match chain.iter().enumerate().find(|(_, one)| one.as_ref().len() > MAX_CERTIFICATE) {
         Some((place, one)) => Err(Refusal::TooLarge { number: place + 1, bytes: one.as_ref().len() }),
         None => Ok(()),
     }
@@ -217,7 +214,7 @@ impl Authority {
     pub fn verify(&self, presented: &Presented, asked: &Asked) -> Result<Proved, Refusal> {
         let leaf = &*presented.read;
         let (anchors, spiffe) = match &self.kind {
-            Kind::X509(anchors) => (anchors, leaf.spiffe_id()),
+            Kind::X509(anchors) => (anchors, spiffe::spiffe_id(leaf)),
             Kind::Spiffe(bundles) => {
                 let id = spiffe::id_of(leaf, &self.name)?;
                 let anchors = bundles.get(&id.trust_domain).ok_or_else(|| Refusal::UnknownTrustDomain {
@@ -269,7 +266,7 @@ impl Authority {
         let found = found.map(|_| ()).map_err(|error| self.refusal(&error));
         let judged = outcome.into_inner();
         match (found, judged) {
-            (Ok(()), Some(proved)) => check_server(&parsed, asked).and(proved),
+            (Ok(()), Some(proved)) => check_server(&parsed, leaf, asked).and(proved),
             (Err(_), Some(Err(refusal))) | (Err(refusal), _) => Err(refusal),
             (Ok(()), None) => Err(Refusal::Failed),
         }
@@ -444,23 +441,35 @@ fn check_same(parsed: &Cert<'_>, read: &Certificate) -> Result<(), Refusal> {
     if is_same { Ok(()) } else { Err(Refusal::Malformed { number: 1, what: "it can be read in two ways" }) }
 }
 
-fn check_server(parsed: &EndEntityCert<'_>, asked: &Asked) -> Result<(), Refusal> {
+/// Check that a server's certificate is for the name that was asked for. Its common name must be one of its alternative
+/// names (CA/Browser Forum, 7.1.4.3), so that what people read of it is not another server's.
+fn check_server(parsed: &EndEntityCert<'_>, leaf: &Certificate, asked: &Asked) -> Result<(), Refusal> {
     let Some(server) = &asked.server else { return Ok(()) };
     let name = ServerName::try_from(&**server).map_err(|_| Refusal::ServerName)?;
-    parsed.verify_is_valid_for_subject_name(&name).map_err(|_| Refusal::ServerName)
+    parsed.verify_is_valid_for_subject_name(&name).map_err(|_| Refusal::ServerName)?;
+    let is_alternative = |common: &String| leaf.names.dns.contains(common) || leaf.names.ip.contains(common);
+    let mut common = leaf.attributes.iter().filter(|(ty, _)| ty == "CN");
+    if common.all(|(_, common)| is_alternative(common)) { Ok(()) } else { Err(Refusal::ServerName) }
 }
 
 /// Check that the names of certificates lead to few paths, so that the search for one ends soon. `rustls-webpki` has
 /// limits, too, but takes seconds to reach them.
 fn check_complexity(leaf: &Certificate, others: &[&Certificate]) -> Result<(), Refusal> {
-    fn walk(issuer: &[u8], others: &[&Certificate], depth: usize, left: &mut usize) -> Result<(), Refusal> {
-        for other in others.iter().filter(|other| other.subject == issuer) {
+    fn walk<'c>(path: &mut Vec<&'c Certificate>, others: &[&'c Certificate], left: &mut usize) -> Result<(), Refusal> {
+        let issuer = path.last().map(|last| &last.issuer);
+        for other in others.iter().filter(|other| Some(&other.subject) == issuer) {
+            // No path has a CA twice.
+            if path.iter().any(|one| one.key == other.key && one.subject == other.subject) {
+                continue;
+            }
             *left = left.checked_sub(1).ok_or(Refusal::PathTooComplex)?;
-            if depth < MAX_DEPTH {
-                walk(&other.issuer, others, depth + 1, left)?;
+            if path.len() <= MAX_DEPTH {
+                path.push(other);
+                walk(path, others, left)?;
+                path.pop();
             }
         }
         Ok(())
     }
-    walk(&leaf.issuer, others, 0, &mut MAX_STEPS.clone())
+    walk(&mut vec![leaf], others, &mut MAX_STEPS.clone())
 }

@@ -1,5 +1,5 @@
-//! Threads that verify, so that no thread that decides does. There are few of them, they have a low priority, and only so
-//! much work waits for them.
+//! Threads that verify, so that no thread that decides does. There are few of them, they have a low priority, and only
+//! so much work waits for them.
 
 use crate::refusal::Refusal;
 use std::collections::VecDeque;
@@ -56,8 +56,8 @@ impl Pool {
     /// Let one of the threads do a job, and wait for its result.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] at once if the queue is full, [`Refusal::Forked`] in a child, and [`Refusal::Failed`] if the job
-    /// panics.
+    /// [`Refusal::Busy`] at once if the queue is full, [`Refusal::Forked`] in a child, and [`Refusal::Failed`] if the
+    /// job panics.
     pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
         self.check()?;
         let (sender, receiver) = mpsc::sync_channel(1);

@@ -1,6 +1,6 @@
 //! Why a credential is refused: each reason has a code that does not change, and a sentence for people.
 
-use crate::Digest;
+use crate::ground::Digest;
 use std::fmt;
 
 /// Which certificate of a path is meant: 0 is the leaf, 1 the CA that issued it, and so on.
@@ -29,10 +29,13 @@ pub enum Refusal {
     #[error("no certificate was presented")]
     NoCertificate,
     /// There are more certificates than are read.
-    #[error("{0} certificates were presented: at most {most} are read", most = crate::MAX_CERTIFICATES)]
+    #[error("{0} certificates were presented: at most {most} are read", most = crate::limits::MAX_CERTIFICATES)]
     TooMany(usize),
     /// A certificate has more bytes than are read.
-    #[error("certificate {number} of those presented has {bytes} bytes: at most {most} are read", most = crate::MAX_CERTIFICATE)]
+    #[error(
+        "certificate {number} of those presented has {bytes} bytes: at most {most} are read",
+        most = crate::limits::MAX_CERTIFICATE
+    )]
     TooLarge {
         /// Its number, from 1.
         number: usize,
@@ -119,7 +122,7 @@ pub enum Refusal {
     #[error("the path has more CAs than one of them permits (pathLenConstraint)")]
     PathLength,
     /// A path has more CAs than a session keeps.
-    #[error("the path has {0} CAs: at most {most} are accepted", most = crate::MAX_CAS)]
+    #[error("the path has {0} CAs: at most {most} are accepted", most = crate::limits::MAX_CAS)]
     PathTooLong(usize),
     /// There are too many ways from the leaf to an anchor.
     #[error("the certificates form more paths than are tried: present those of one path")]

@@ -1,4 +1,4 @@
-//! Refusals that are remembered for a short time, so that a credential that is presented again and again costs a look-up.
+//! Refusals that are remembered for a short time, so that a credential that is presented again costs a look-up.
 //!
 //! One refusal is kept for one authority and one whole chain: who adds or leaves out a certificate asks something else.
 

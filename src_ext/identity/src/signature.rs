@@ -37,7 +37,7 @@ pub(crate) fn is_signed(algorithm: &[u8], spki: &[u8], message: &[u8], signature
 
 /// No scheme has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no scheme of signatures: wanted one of {known}", known = SCHEMES.map(|scheme| scheme.name).join(", "))]
+#[error("{0:?} is no scheme of signatures: wanted one of {known}", known = SCHEMES.map(|one| one.name).join(", "))]
 pub struct UnknownScheme(pub String);
 
 /// A key's algorithm, and how signatures by such keys are verified.
@@ -179,7 +179,10 @@ mod tests {
 
     #[test]
     fn a_high_s_is_refused() {
-        let with = |s: &[u8]| has_low_s(&[&[0x30, 5 + s.len() as u8, 2, 1, 1, 2, s.len() as u8][..], s].concat());
+        let with = |s: &[u8]| {
+            let bytes = u8::try_from(s.len()).expect("it is short");
+            has_low_s(&[&[0x30, 5 + bytes, 2, 1, 1, 2, bytes][..], s].concat())
+        };
         let mut above = HALF_ORDER;
         above[31] += 1;
         assert!(with(&HALF_ORDER) && with(&[1]));
@@ -189,7 +192,11 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn a_changed_signature_or_key_is_refused(place in any::<prop::sample::Index>(), bit in 0..8_u32, of_key in any::<bool>()) {
+        fn a_changed_signature_or_key_is_refused(
+            place in any::<prop::sample::Index>(),
+            bit in 0..8_u32,
+            of_key in any::<bool>(),
+        ) {
             let (mut key, mut made) = signed(b"message");
             let changed = if of_key { &mut key } else { &mut made };
             let place = place.index(changed.len());

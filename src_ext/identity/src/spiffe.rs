@@ -31,7 +31,7 @@ impl SpiffeId {
     /// Read an id.
     ///
     /// # Errors
-    /// What is wrong with it. Nothing is normalised: an id that is written in another way is another text, and not valid.
+    /// What is wrong with it. Nothing is normalised: an id that is written in another way is not valid.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.len() > MAX_ID {
             return Err("it has more than 2,048 bytes");
@@ -73,6 +73,15 @@ fn segments(path: &str) -> Result<Vec<String>, &'static str> {
         .collect()
 }
 
+/// Return a certificate's SPIFFE id, if its only URI is one with a path.
+#[must_use]
+pub fn spiffe_id(certificate: &Certificate) -> Option<SpiffeId> {
+    match &*certificate.names.uri {
+        [uri] => SpiffeId::parse(uri).ok().filter(|id| !id.path.is_empty()),
+        _ => None,
+    }
+}
+
 /// Return the SPIFFE id of a leaf: it has exactly one URI, which is a valid id with a path.
 ///
 /// # Errors
@@ -90,8 +99,7 @@ pub(crate) fn id_of(leaf: &Certificate, authority: &str) -> Result<SpiffeId, Ref
     Ok(id)
 }
 
-/// Return whether a leaf is what an X509-SVID of a workload must be: for key usage and basic constraints, see X509-SVID,
-/// sections 4.1 to 4.4.
+/// Return whether a leaf is what an X509-SVID of a workload must be (X509-SVID, sections 4.1 to 4.4).
 ///
 /// # Errors
 /// [`Refusal::Usage`].
@@ -172,8 +180,8 @@ mod tests {
         #[test]
         fn a_valid_id_is_written_in_one_way(text in "spiffe://[a-c.%:@A]{0,4}(/[a-b.%?#]{0,3}){0,3}") {
             if let Ok(id) = SpiffeId::parse(&text) {
-                let path: String = id.path.iter().map(|segment| format!("/{segment}")).collect();
-                prop_assert_eq!(format!("spiffe://{}{}", id.trust_domain, path), text);
+                let segments = std::iter::once(&id.trust_domain).chain(&id.path).cloned().collect::<Vec<_>>();
+                prop_assert_eq!(format!("spiffe://{}", segments.join("/")), text);
             }
         }
     }

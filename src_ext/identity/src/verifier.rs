@@ -61,19 +61,10 @@ pub struct Request {
     pub server: Option<String>,
 }
 
-struct Inner {
-    authorities: Vec<Authority>,
-    epoch: u64,
-    refused: Mutex<Refused>,
-    by_code: Mutex<BTreeMap<&'static str, u64>>,
-    verified: AtomicU64,
-    remembered: AtomicU64,
-}
-
-/// One configuration of authorities. It never changes: another configuration is another verifier.
+/// Authorities that were read. They verify on the calling thread; for threads that decide, see [`Verifier`].
 ///
 /// ```
-/// use ztfast_identity::{AuthorityConfig, Revocation, Verifier, Vouching};
+/// use ztfast_identity::{Authorities, AuthorityConfig, Revocation, Vouching};
 ///
 /// let authority = AuthorityConfig {
 ///     name: "desk".into(),
@@ -84,11 +75,66 @@ struct Inner {
 ///     pins: vec![],
 ///     max_age_s: None,
 /// };
-/// let error = Verifier::new(vec![authority], 2, 1024).err().expect("the anchor is none");
+/// let error = Authorities::new(vec![authority]).err().expect("the anchor is none");
 /// assert!(error.to_string().starts_with("authority desk: anchor 1 cannot be used"));
 /// ```
+pub struct Authorities {
+    all: Vec<Authority>,
+    epoch: u64,
+}
+
+impl Authorities {
+    /// Read authorities.
+    ///
+    /// # Errors
+    /// What of the configuration cannot be used.
+    pub fn new(configs: Vec<AuthorityConfig>) -> Result<Self, ConfigError> {
+        let epoch = epoch_of(&configs);
+        let mut names = BTreeSet::new();
+        let mut all = Vec::new();
+        for config in configs {
+            let wrong = |what: String| ConfigError(format!("authority {}: {what}", config.name));
+            if config.name.is_empty() || !names.insert(config.name.clone()) {
+                return Err(wrong("each authority has a name of its own".into()));
+            }
+            all.push(authority(&config).map_err(wrong)?);
+        }
+        Ok(Self { all, epoch })
+    }
+
+    /// Return what certificates prove.
+    ///
+    /// # Errors
+    /// Why they prove nothing: of several authorities, the last refusal that is not of a stranger.
+    pub fn verify(&self, request: Request) -> Result<Proved, Refusal> {
+        let Request { authority, chain, now_ns, stapled, server } = request;
+        check_sizes(&chain)?;
+        let presented = Presented::new(chain)?;
+        let asked = Asked { now_ns, stapled, server };
+        let mut told: Option<Refusal> = None;
+        for one in self.all.iter().filter(|one| authority.as_ref().is_none_or(|name| *name == one.name)) {
+            match one.verify(&presented, &asked) {
+                Ok(proved) => return Ok(proved),
+                Err(refusal) if told.is_some() && refusal.is_of_a_stranger() => {}
+                Err(refusal) => told = Some(refusal),
+            }
+        }
+        Err(told.unwrap_or_else(|| Refusal::UnknownAuthority(authority.unwrap_or_default())))
+    }
+}
+
+struct Shared {
+    authorities: Authorities,
+    refused: Mutex<Refused>,
+    by_code: Mutex<BTreeMap<&'static str, u64>>,
+    verified: AtomicU64,
+    remembered: AtomicU64,
+}
+
+/// One configuration of authorities, and the threads that verify by it. It never changes: another configuration is
+/// another verifier.
 pub struct Verifier {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
     pool: Pool,
 }
 
@@ -97,37 +143,27 @@ impl Verifier {
     ///
     /// # Errors
     /// What of the configuration cannot be used, or that no thread can be started.
-    pub fn new(authorities: Vec<AuthorityConfig>, threads: usize, queue: usize) -> Result<Self, ConfigError> {
+    pub fn new(configs: Vec<AuthorityConfig>, threads: usize, queue: usize) -> Result<Self, ConfigError> {
         if !(1..=64).contains(&threads) || !(1..=1 << 20).contains(&queue) {
             return Err(ConfigError("wanted 1 to 64 threads and a queue for 1 to 1,048,576".into()));
         }
-        let epoch = epoch_of(&authorities);
-        let mut names = BTreeSet::new();
-        let mut made = Vec::new();
-        for config in authorities {
-            let wrong = |what: String| ConfigError(format!("authority {}: {what}", config.name));
-            if config.name.is_empty() || !names.insert(config.name.clone()) {
-                return Err(wrong("each authority has a name of its own".into()));
-            }
-            made.push(authority(&config).map_err(wrong)?);
-        }
+        let authorities = Authorities::new(configs)?;
         let pool =
             Pool::new(threads, queue).map_err(|error| ConfigError(format!("no thread can be started: {error}")))?;
-        let inner = Inner {
-            authorities: made,
-            epoch,
+        let shared = Shared {
+            authorities,
             refused: Mutex::default(),
             by_code: Mutex::default(),
             verified: AtomicU64::new(0),
             remembered: AtomicU64::new(0),
         };
-        Ok(Self { inner: Arc::new(inner), pool })
+        Ok(Self { shared: Arc::new(shared), pool })
     }
 
     /// Return 64 bits of a hash over the whole configuration: the same configuration has the same everywhere.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.inner.epoch
+        self.shared.authorities.epoch
     }
 
     /// Verify certificates on a thread of the pool, and wait for it. A refusal of the last seconds is repeated.
@@ -140,10 +176,10 @@ impl Verifier {
         let result = self.look_up_or_verify(request);
         match &result {
             Ok(_) => {
-                self.inner.verified.fetch_add(1, Ordering::Relaxed);
+                self.shared.verified.fetch_add(1, Ordering::Relaxed);
             }
             Err(refusal) => {
-                let mut by_code = self.inner.by_code.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut by_code = self.shared.by_code.lock().unwrap_or_else(PoisonError::into_inner);
                 let count = by_code.entry(refusal.code()).or_default();
                 *count = count.saturating_add(1);
             }
@@ -153,14 +189,14 @@ impl Verifier {
 
     fn look_up_or_verify(&self, request: Request) -> Result<Proved, Refusal> {
         check_sizes(&request.chain)?;
-        let (question, now_ns) = ((self.inner.epoch, question_of(&request)), request.now_ns);
-        let refused = || self.inner.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let (question, now_ns) = ((self.epoch(), question_of(&request)), request.now_ns);
+        let refused = || self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(refusal) = refused().get(&question, now_ns) {
-            self.inner.remembered.fetch_add(1, Ordering::Relaxed);
+            self.shared.remembered.fetch_add(1, Ordering::Relaxed);
             return Err(refusal);
         }
-        let inner = Arc::clone(&self.inner);
-        let result = self.pool.run(move || inner.verify(request)).and_then(|result| result);
+        let shared = Arc::clone(&self.shared);
+        let result = self.pool.run(move || shared.authorities.verify(request)).and_then(|result| result);
         if let Err(refusal) = &result
             && refusal.is_about_credential()
         {
@@ -170,38 +206,16 @@ impl Verifier {
     }
 
     /// Return how many credentials were verified (`verified`), how many refusals were repeated (`remembered`), and how
-    /// many were refused, by code. All are 0 in a forked child.
+    /// many were refused, by code. A forked child has none.
     #[must_use]
     pub fn counters(&self) -> BTreeMap<&'static str, u64> {
         if self.pool.check().is_err() {
             return BTreeMap::new();
         }
-        let mut counters = self.inner.by_code.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        counters.insert("verified", self.inner.verified.load(Ordering::Relaxed));
-        counters.insert("remembered", self.inner.remembered.load(Ordering::Relaxed));
+        let mut counters = self.shared.by_code.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        counters.insert("verified", self.shared.verified.load(Ordering::Relaxed));
+        counters.insert("remembered", self.shared.remembered.load(Ordering::Relaxed));
         counters
-    }
-}
-
-impl Inner {
-    fn verify(&self, request: Request) -> Result<Proved, Refusal> {
-        let Request { authority, chain, now_ns, stapled, server } = request;
-        let asked = Asked { now_ns, stapled, server };
-        let named = |one: &&Authority| authority.as_ref().is_none_or(|name| *name == one.name);
-        let mut presented = None;
-        let mut best = None;
-        for one in self.authorities.iter().filter(named) {
-            let presented = match &mut presented {
-                Some(known) => known,
-                none => none.insert(Presented::new(chain.clone())?),
-            };
-            match one.verify(presented, &asked) {
-                Ok(proved) => return Ok(proved),
-                Err(refusal) if best.is_some() && refusal.is_of_a_stranger() => {}
-                Err(refusal) => best = Some(refusal),
-            }
-        }
-        Err(best.unwrap_or_else(|| Refusal::UnknownAuthority(authority.unwrap_or_default())))
     }
 }
 

@@ -6,7 +6,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
 use std::collections::BTreeMap;
 use ztfast_identity::{
-    AuthorityConfig, Certificate, Digest, Proved, Refusal, Request, Revocation, SpiffeId, Vouching, sha256,
+    AuthorityConfig, Certificate, Digest, Proved, Refusal, Request, Revocation, SpiffeId, Vouching, sha256, spiffe_id,
 };
 
 /// Return the `CredentialError` of a refusal.
@@ -115,8 +115,8 @@ impl Verifier {
         made.map(Self).map_err(|error| raise(py, "ConfigError", &error.to_string()))
     }
 
-    /// Return what a chain of certificates in DER proves. With the name of a server, its certificate is wanted instead of a
-    /// client's. Raises `CredentialError`.
+    /// Return what a chain of certificates in DER proves. With the name of a server, its certificate is wanted instead
+    /// of a client's. Raises `CredentialError`.
     #[pyo3(signature = (authority, chain, now_ns, stapled = None, *, server_name = None))]
     fn verify<'py>(
         &self,
@@ -166,7 +166,7 @@ pub(crate) fn inspect_certificate(py: Python<'_>, der: PyBackedBytes) -> PyResul
     let read = Certificate::parse(&der).map_err(|what| refused(py, &Refusal::Malformed { number: 1, what }))?;
     let dict = PyDict::new(py);
     describe(&dict, &read)?;
-    dict.set_item("spiffe", spiffe(py, read.spiffe_id().as_ref())?)?;
+    dict.set_item("spiffe", spiffe(py, spiffe_id(&read).as_ref())?)?;
     dict.set_item("certificate", PyBytes::new(py, &read.digest))?;
     dict.set_item("key", PyBytes::new(py, &read.key))?;
     dict.set_item("issuer_digest", PyBytes::new(py, &sha256(&read.issuer)))?;
