@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.x509 import ocsp as made
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import ztfast
 from tests.identity import pki
@@ -264,6 +266,23 @@ def test_a_serial_number_of_a_new_crl_falls(desk: Desk) -> None:
     assert [*desk.load().revoked()] == []
     desk.put("a.crl", desk.ca.crl(desk.leaf, number=4))
     assert [*desk.load().revoked()] == [Ground.serial(desk.leaf.der)]
+
+
+def test_a_crl_whose_issuers_name_is_written_in_another_way_revokes_the_same(desk: Desk) -> None:
+    other = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, "desk  ca", _type=_ASN1Type.PrintableString),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "DESK", _type=_ASN1Type.BMPString),
+        ]
+    )
+    desk.authority["crls"] = ["a.crl"]
+    desk.put("a.crl", desk.ca.crl(5, issuer=other))
+    fallen = fell(desk, lambda desk: desk.put("a.crl", desk.ca.crl(5, desk.leaf, number=2, issuer=other)))
+    assert Ground.serial(desk.leaf.der) in fallen
+    # By both names, whichever the certificate has.
+    assert {ground.kind for ground in fallen} == {"serial"}
+    assert len(fallen) == 2
+    assert refusal(desk.load().x509(desk.leaf.der)) == "revoked"
 
 
 def test_a_pin_that_is_removed_falls_by_its_key(desk: Desk) -> None:
