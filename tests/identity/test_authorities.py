@@ -406,6 +406,38 @@ def test_a_revoked_certificate_is_refused_when_its_crl_is_read(desk: Desk) -> No
     assert refusal(credential) == "revoked"
 
 
+def test_threads_verify_while_the_configuration_changes(desk: Desk) -> None:
+    authorities = desk.load()
+    credential, stranger = authorities.x509(desk.leaf.der), authorities.x509(pki.root(pki.name(CN="x")).issue().der)
+    ends, seen = {"1h": 3600, "2h": 7200}, set()
+    epochs = {authorities.epoch}
+    stopped = threading.Event()
+
+    def verify() -> None:
+        while not stopped.is_set():
+            now = time.time_ns()
+            proved = credential.verify(now).proved
+            # What was proved is of one configuration as a whole.
+            seen.add((proved.epoch, proved.bound_by, (proved.not_after_ns - now) // 1_000_000_000))
+            assert refusal(stranger) == "unknown-issuer"
+
+    threads = [threading.Thread(target=verify) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    whole = {}
+    for _ in range(30):
+        for age in ends:
+            desk.authority["max_age"] = age
+            whole[authorities.reload().epoch] = ends[age]
+            epochs.add(authorities.epoch)
+    stopped.set()
+    for thread in threads:
+        thread.join()
+    assert len(epochs) == 3
+    assert {epoch for epoch, *_ in seen} <= epochs
+    assert all(seconds == whole[epoch] for epoch, bound, seconds in seen if bound == "max_age")
+
+
 def test_listeners_are_held_weakly_and_their_failures_are_told(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     class Engine:
         def __init__(self) -> None:
