@@ -71,6 +71,23 @@ def test_the_nearest_bound_counts(changed: dict[str, Any], bound_by: str, end: d
     assert proved["not_before_ns"] == int((NOW - HOUR).timestamp()) * 10**9
 
 
+def test_a_verifier_that_is_used_again_goes_by_the_time_of_the_call() -> None:
+    verifier = _core.Verifier([authority(ROOT)])
+    leaf = make("algo", ROOT, begin=NOW, end=NOW + HOUR)
+
+    def code(after: dt.timedelta) -> str | None:
+        try:
+            verifier.verify(None, chain(leaf), NOW_NS + after // dt.timedelta(microseconds=1) * 1000)
+        except ztfast.CredentialError as error:
+            return error.code
+        return None
+
+    second, instant = dt.timedelta(seconds=1), dt.timedelta(microseconds=1)
+    asked = [-instant, instant, HOUR, HOUR + second - instant, HOUR + second, HOUR, -second, instant]
+    found = ["not-yet-valid", None, None, None, "expired", None, "not-yet-valid", None]
+    assert [code(after) for after in asked] == found
+
+
 def test_one_key_of_a_path_is_pinned() -> None:
     leaf = make("algo", DESK)
     keys = [sha256(spki(held.certificate)) for held in (leaf, DESK, ROOT)]
