@@ -249,8 +249,11 @@ def test_an_authority_is_complete() -> None:
             _core.Verifier([lacking])
     with pytest.raises(ztfast.ConfigError, match="a name of its own"):
         _core.Verifier([authority(ROOT), authority(DESK)])
-    with pytest.raises(ztfast.ArgumentError, match="32 bytes"):
+    with pytest.raises(ztfast.ConfigError, match="authority desk: a pin is a SHA-256"):
         _core.Verifier([authority(ROOT, pins=[b"short"])])
+    for key in authority(ROOT):
+        with pytest.raises(ztfast.ConfigError, match=key):
+            _core.Verifier([authority(ROOT) | {key: 1.5}])
     with pytest.raises(ztfast.ArgumentError, match="32 bytes"):
         _core.Verifier([authority(ROOT)]).verify(None, chain(make("algo", ROOT)), NOW_NS, (b"short", NOW_NS))
 
