@@ -71,6 +71,23 @@ def test_the_nearest_bound_counts(changed: dict[str, Any], bound_by: str, end: d
     assert proved["not_before_ns"] == int((NOW - HOUR).timestamp()) * 10**9
 
 
+def test_a_verifier_that_is_used_again_goes_by_the_time_of_the_call() -> None:
+    verifier = _core.Verifier([authority(ROOT)])
+    leaf = make("algo", ROOT, begin=NOW, end=NOW + HOUR)
+
+    def code(after: dt.timedelta) -> str | None:
+        try:
+            verifier.verify(None, chain(leaf), NOW_NS + after // dt.timedelta(microseconds=1) * 1000)
+        except ztfast.CredentialError as error:
+            return error.code
+        return None
+
+    second, instant = dt.timedelta(seconds=1), dt.timedelta(microseconds=1)
+    asked = [-instant, instant, HOUR, HOUR + second - instant, HOUR + second, HOUR, -second, instant]
+    found = ["not-yet-valid", None, None, None, "expired", None, "not-yet-valid", None]
+    assert [code(after) for after in asked] == found
+
+
 def test_one_key_of_a_path_is_pinned() -> None:
     leaf = make("algo", DESK)
     keys = [sha256(spki(held.certificate)) for held in (leaf, DESK, ROOT)]
@@ -232,8 +249,11 @@ def test_an_authority_is_complete() -> None:
             _core.Verifier([lacking])
     with pytest.raises(ztfast.ConfigError, match="a name of its own"):
         _core.Verifier([authority(ROOT), authority(DESK)])
-    with pytest.raises(ztfast.ArgumentError, match="32 bytes"):
+    with pytest.raises(ztfast.ConfigError, match="authority desk: a pin is a SHA-256"):
         _core.Verifier([authority(ROOT, pins=[b"short"])])
+    for key in authority(ROOT):
+        with pytest.raises(ztfast.ConfigError, match=key):
+            _core.Verifier([authority(ROOT) | {key: 1.5}])
     with pytest.raises(ztfast.ArgumentError, match="32 bytes"):
         _core.Verifier([authority(ROOT)]).verify(None, chain(make("algo", ROOT)), NOW_NS, (b"short", NOW_NS))
 

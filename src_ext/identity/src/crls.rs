@@ -3,8 +3,8 @@
 //! A list counts for a certificate if the issuer's name is the same, if its scope covers the certificate, and if the
 //! issuer's key signed it (RFC 5280, section 6.3.3). What it revokes is revoked also beyond its scope: an issuer gives
 //! a serial number once. Of several lists for one scope, the newest counts alone. What cannot be understood as a whole
-//! (delta and indirect lists, lists for some reasons, unknown critical extensions) is refused when it is loaded: half of
-//! a list revokes half of what it should.
+//! (delta and indirect lists, lists for some reasons, unknown critical extensions) is refused when it is loaded: half
+//! of a list revokes half of what it should.
 
 use crate::certificate::{Certificate, nanoseconds, uris_of};
 use crate::der;
