@@ -43,6 +43,8 @@ def made(cls: type[BaseException]) -> BaseException:
         error: BaseException = Demanding("qty", wanted="a Long")
     elif cls is ztfast.PolicyError:
         error = ztfast.PolicyError("two\nlines", [{"line": 1, "message": "two"}])
+    elif cls is ztfast.CredentialError:
+        error = ztfast.CredentialError("expired", "the leaf has expired")
     else:
         error = cls("what was wanted, and what was given")
     error.add_note("a note")

@@ -174,6 +174,9 @@ CASES: dict[str, Callable[[], Case]] = {
     "a name that ends alike": lambda: below(
         limited(permitted=[DNS("desk.example")]), DNS("a-desk.example"), "name-constraints"
     ),
+    "constraints with a dot in front, as URIs have": lambda: below(
+        limited(permitted=[DNS(".desk.example")]), DNS("a.desk.example"), "not-conforming"
+    ),
     "a name of a kind without constraints": lambda: below(
         limited(permitted=[DNS("desk.example")]), URI("spiffe://a/b")
     ),

@@ -121,10 +121,11 @@ class Holder:
         number: int | None = 1,
         last: datetime.datetime | None = None,
         end: datetime.datetime | None = None,
+        issuer: x509.Name | None = None,
     ) -> bytes:
         """Make a CRL, as PEM."""
         last = last or now() - HOUR
-        builder = x509.CertificateRevocationListBuilder().issuer_name(self.certificate.subject)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(issuer or self.certificate.subject)
         builder = builder.last_update(last).next_update(end or now() + HOUR)
         for each in revoked:
             serial = each if isinstance(each, int) else each.certificate.serial_number

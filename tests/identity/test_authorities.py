@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.x509 import ocsp as made
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import ztfast
 from tests.identity import pki
@@ -266,6 +268,23 @@ def test_a_serial_number_of_a_new_crl_falls(desk: Desk) -> None:
     assert [*desk.load().revoked()] == [Ground.serial(desk.leaf.der)]
 
 
+def test_a_crl_whose_issuers_name_is_written_in_another_way_revokes_the_same(desk: Desk) -> None:
+    other = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, "desk  ca", _type=_ASN1Type.PrintableString),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "DESK", _type=_ASN1Type.BMPString),
+        ]
+    )
+    desk.authority["crls"] = ["a.crl"]
+    desk.put("a.crl", desk.ca.crl(5, issuer=other))
+    fallen = fell(desk, lambda desk: desk.put("a.crl", desk.ca.crl(5, desk.leaf, number=2, issuer=other)))
+    assert Ground.serial(desk.leaf.der) in fallen
+    # By both names, whichever the certificate has.
+    assert {ground.kind for ground in fallen} == {"serial"}
+    assert len(fallen) == 2
+    assert refusal(desk.load().x509(desk.leaf.der)) == "revoked"
+
+
 def test_a_pin_that_is_removed_falls_by_its_key(desk: Desk) -> None:
     backup = pki.root()
     desk.authority["pins"] = [pin(desk.leaf), pin(desk.ca), pin(backup)]
@@ -385,6 +404,38 @@ def test_a_revoked_certificate_is_refused_when_its_crl_is_read(desk: Desk) -> No
     desk.put("a.crl", desk.ca.crl(desk.leaf, number=2))
     assert authorities.reload().fell == (Ground.serial(desk.leaf.der),)
     assert refusal(credential) == "revoked"
+
+
+def test_threads_verify_while_the_configuration_changes(desk: Desk) -> None:
+    authorities = desk.load()
+    credential, stranger = authorities.x509(desk.leaf.der), authorities.x509(pki.root(pki.name(CN="x")).issue().der)
+    ends, seen = {"1h": 3600, "2h": 7200}, set()
+    epochs = {authorities.epoch}
+    stopped = threading.Event()
+
+    def verify() -> None:
+        while not stopped.is_set():
+            now = time.time_ns()
+            proved = credential.verify(now).proved
+            # What was proved is of one configuration as a whole.
+            seen.add((proved.epoch, proved.bound_by, (proved.not_after_ns - now) // 1_000_000_000))
+            assert refusal(stranger) == "unknown-issuer"
+
+    threads = [threading.Thread(target=verify) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    whole = {}
+    for _ in range(30):
+        for age in ends:
+            desk.authority["max_age"] = age
+            whole[authorities.reload().epoch] = ends[age]
+            epochs.add(authorities.epoch)
+    stopped.set()
+    for thread in threads:
+        thread.join()
+    assert len(epochs) == 3
+    assert {epoch for epoch, *_ in seen} <= epochs
+    assert all(seconds == whole[epoch] for epoch, bound, seconds in seen if bound == "max_age")
 
 
 def test_listeners_are_held_weakly_and_their_failures_are_told(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:

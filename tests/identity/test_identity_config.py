@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ztfast
@@ -389,6 +389,7 @@ TOLD = st.recursive(
 WHOLE = {"name": "desk", "kind": "spiffe", "trust_domains": {"a.example": "workload-api"}}
 
 
+@settings(deadline=None)
 @given(TOLD, st.dictionaries(WORDS, TOLD, max_size=3), st.dictionaries(WORDS, TOLD, max_size=3))
 def test_any_dict_is_a_configuration_or_one_sentence_about_it(told: Any, authority: Any, rule: Any) -> None:
     for given_dict in (

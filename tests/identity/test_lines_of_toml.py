@@ -8,7 +8,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ztfast.identity.lines import Path, lines_of
@@ -115,6 +115,7 @@ def documents(draw: st.DrawFn) -> tuple[str, dict[Path, int]]:
     return writer.text, writer.lines
 
 
+@settings(deadline=None)
 @given(documents())
 def test_each_key_is_found_on_its_line(document: tuple[str, dict[Path, int]]) -> None:
     text, lines = document
@@ -132,6 +133,7 @@ def paths(value: Any, here: Path = ()) -> set[Path]:
     return found
 
 
+@settings(deadline=None)
 @given(documents())
 def test_what_has_a_line_is_what_tomllib_reads(document: tuple[str, dict[Path, int]]) -> None:
     text = document[0].replace("\r\n", "\n")
@@ -147,6 +149,7 @@ def test_odd_documents_are_read_as_tomllib_reads_them(text: str) -> None:
     assert set(lines_of(text)) == paths(tomllib.loads(text))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.text("[]{}=\"'#\n .,a\\", max_size=40))
 def test_texts_that_are_no_toml_end_soon(text: str) -> None:
     try:

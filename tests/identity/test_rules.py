@@ -6,7 +6,7 @@ import string
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ztfast
@@ -216,6 +216,7 @@ def test_an_engine_takes_what_a_rule_makes_of_evil_values() -> None:
         assert bool(engine.evaluate(mapped.principal, "order", 'Book::"b"')) == (value == "ok")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_no_value_changes_the_type_or_fails_in_another_way(value: str, other: str) -> None:
     made = rule(principal='Desk::Algo::"{subject.CN}|{subject.O}"', attributes={"a": ["{subject.O}"]})
@@ -232,6 +233,7 @@ def test_no_value_changes_the_type_or_fails_in_another_way(value: str, other: st
 SEGMENT = st.text(string.ascii_letters + string.digits + "*-_%", max_size=6)
 
 
+@settings(deadline=None)
 @given(
     st.lists(SEGMENT.filter(lambda part: part.count("*") <= 1), min_size=1, max_size=5),
     st.lists(SEGMENT, min_size=1, max_size=5),
@@ -255,6 +257,7 @@ def test_long_values_are_compared_in_bounded_time() -> None:
     assert made.apply(proved(uri=["a" * 1_000_000])) is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_template_is_taken_or_refused_with_its_reason(text: str) -> None:
     for part in ({"principal": f'Algo::"{text}"'}, {"principal": text}, {"region": text}, {"attributes": {"a": text}}):
@@ -262,6 +265,7 @@ def test_any_template_is_taken_or_refused_with_its_reason(text: str) -> None:
         assert isinstance(said, Rule) or "\n" not in said
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_pattern_is_taken_or_refused_with_its_reason(text: str) -> None:
     for what in ("subject.CN", "issuer", "uri", "dns", "email", "ip", "serial", text):

@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
@@ -117,6 +117,7 @@ def test_what_holds_no_certificate_is_refused() -> None:
             take(source)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=100))
 def test_any_bytes_are_taken_or_refused(source: bytes | str) -> None:
     try:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA224, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as made
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ztfast
@@ -173,11 +173,13 @@ def test_every_changed_byte_makes_an_answer_worthless() -> None:
         assert told == good
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_refused_with_a_code(answer: bytes) -> None:
     assert refusal(answer) in ("ocsp-malformed", "ocsp-unsuccessful")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(-3, 3))
 def test_any_mixture_of_two_answers_is_refused_or_good(cut: int, shift: int) -> None:
     mixed = GOOD[:cut] + BAD[max(0, cut + shift) :]

@@ -11,12 +11,17 @@ from typing import NamedTuple
 
 from ztfast.errors import CredentialError
 
-__all__ = ["Fields", "Revocations", "certificate_fields", "crl_fields", "key_bits", "single"]
+__all__ = ["Fields", "Revocations", "certificate_fields", "crl_fields", "folded", "key_bits", "single"]
 
 _BOOLEAN, _INTEGER, _BITS, _SEQUENCE, _UTC, _GENERALIZED = 0x01, 0x02, 0x03, 0x30, 0x17, 0x18
+_SET, _OID = 0x31, 0x06
 _VERSION = 0xA0
+_TEXTS = {0x0C: "utf-8", 0x1E: "utf-16-be", 0x1C: "utf-32-be"}
+"""The codes of types of strings. All others are bytes, of which the first 128 are those of ASCII."""
 _LONGEST_LENGTH = 4
 """The most bytes of a length: 4 GiB."""
+
+_MOST_IN_NAME = 64
 
 _MOST_SERIAL = 64
 """The most bytes of a serial number. RFC 5280 section 4.1.2.2 allows 20."""
@@ -132,6 +137,32 @@ def key_bits(spki: bytes) -> bytes:
     if [tag for tag, *_ in parts] != [_SEQUENCE, _BITS] or parts[1][3] - parts[1][2] < 1:
         raise _malformed(what, "its fields are not those of a public key")
     return spki[parts[1][2] + 1 : parts[1][3]]
+
+
+def folded(name: bytes) -> tuple[tuple[bytes, str], ...]:
+    """Return a Name as names are compared: its attributes and their texts, without regard to case, blanks and types.
+
+    This takes more names for the same than RFC 5280 section 7.1 does. It is for what ends something, not for what
+    proves anything.
+
+    Raises:
+        CredentialError: with code "malformed" if the DER is none of a Name.
+    """
+    what = "the name"
+    tag, begin, end = _element(name, 0, len(name), what)
+    if tag != _SEQUENCE or end != len(name):
+        raise _malformed(what, "it is no SEQUENCE")
+    found = []
+    for outer, _, inner, over in _children(name, begin, end, what, most=_MOST_IN_NAME):
+        if outer != _SET:
+            raise _malformed(what, "a part of it is no SET")
+        for kind, _, at, until in _children(name, inner, over, what, most=_MOST_IN_NAME):
+            parts = list(_children(name, at, until, what, most=2))
+            if kind != _SEQUENCE or len(parts) != 2 or parts[0][0] != _OID:
+                raise _malformed(what, "an attribute of it is none")
+            text = name[parts[1][2] : parts[1][3]].decode(_TEXTS.get(parts[1][0], "latin-1"), "backslashreplace")
+            found.append((name[parts[0][2] : parts[0][3]], "".join(text.casefold().split())))
+    return tuple(sorted(found))
 
 
 def _malformed(what: str, why: str) -> CredentialError:

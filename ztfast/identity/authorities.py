@@ -517,9 +517,8 @@ def _for_verifier(authority: Authority) -> dict[str, Any]:
 
 def _by_name(authority: Authority) -> dict[bytes, tuple[bytes, ...]]:
     """Return the certificates of an authority's CAs by the DER of their names."""
-    listed = [authority.intermediates, authority.anchors, *(der or () for der in authority.trust_domains.values())]
     found: dict[bytes, tuple[bytes, ...]] = {}
-    for der in dict.fromkeys(der for ders in listed for der in ders):
+    for der in dict.fromkeys(changes.cas_of(authority)):
         name = asn1.certificate_fields(der).subject
         found[name] = (*found.get(name, ()), der)
     return found

@@ -9,7 +9,7 @@ from ztfast.identity import asn1
 from ztfast.identity.config import Authority, Config
 from ztfast.identity.grounds import Ground
 
-__all__ = ["fallen", "serials_of"]
+__all__ = ["cas_of", "fallen", "serials_of"]
 
 _STRICTNESS = {"if-present": 0, None: 1, "required": 2}
 
@@ -17,14 +17,29 @@ _STRICTNESS = {"if-present": 0, None: 1, "required": 2}
 def serials_of(config: Config) -> dict[bytes, frozenset[bytes]]:
     """Return the serial numbers that the CRLs of a configuration revoke, by the DER of their issuer's Name.
 
+    A CRL may write its issuer's name in another way than the CA's certificates do. It revokes by both.
+
     Raises:
         CredentialError: with code "malformed" if a CRL cannot be read.
     """
+    names: dict[tuple[tuple[bytes, str], ...], set[bytes]] = {}
+    for der in dict.fromkeys(der for authority in config.authorities for der in cas_of(authority)):
+        subject = asn1.certificate_fields(der).subject
+        names.setdefault(asn1.folded(subject), set()).add(subject)
     found: dict[bytes, frozenset[bytes]] = {}
     for crl in dict.fromkeys(crl for authority in config.authorities for crl in authority.crls):
         read = asn1.crl_fields(crl)
-        found[read.issuer] = found.get(read.issuer, frozenset()) | read.serials
+        for name in {read.issuer, *names.get(asn1.folded(read.issuer), ())}:
+            found[name] = found.get(name, frozenset()) | read.serials
     return found
+
+
+def cas_of(authority: Authority) -> Iterator[bytes]:
+    """Return the certificates of all CAs that an authority knows."""
+    yield from authority.intermediates
+    yield from authority.anchors
+    for anchors in authority.trust_domains.values():
+        yield from anchors or ()
 
 
 def fallen(

@@ -37,7 +37,8 @@ _ONCE = ("hash", "cert", "chain", "subject")
 # these or = in it stands in quotes, and quotes in it have a backslash before them.
 _PAIR = re.compile(r'(?P<key>[A-Za-z]{1,16})=(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^",;=]*))(?P<end>[,;]|\Z)')
 _ESCAPED = re.compile(r"\\(.)")
-_SPOILT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# Envoy encodes line breaks, spaces, +, / and = of PEM.
+_ENCODED = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*")
 _BINARY = re.compile(r":([A-Za-z0-9+/=]*):")
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -203,7 +204,7 @@ def _xfcc(value: str) -> Sent:
 
 def _decoded(value: str, most: int = MOST_IN_CHAIN) -> list[bytes]:
     """Decode PEM that is encoded for a URL."""
-    if _SPOILT.search(value):
+    if not _ENCODED.fullmatch(value):
         raise _malformed(f"{XFCC} is not encoded for a URL")
     return pem.blocks(unquote_to_bytes(value), pem.CERTIFICATE, most=most)
 

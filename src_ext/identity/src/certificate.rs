@@ -349,7 +349,7 @@ fn constraints_fault(constraints: &NameConstraints<'_>) -> Option<&'static str> 
     }
     let is_wrong = |base: &GeneralName<'_>| match base {
         GeneralName::Invalid(..) => true,
-        GeneralName::DNSName(name) => name.contains('*'),
+        GeneralName::DNSName(name) => name.contains('*') || name.starts_with('.'),
         GeneralName::IPAddress(bytes) => !is_network(bytes),
         _ => false,
     };

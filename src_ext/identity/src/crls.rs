@@ -2,9 +2,9 @@
 //!
 //! A list counts for a certificate if the issuer's name is the same, if its scope covers the certificate, and if the
 //! issuer's key signed it (RFC 5280, section 6.3.3). What it revokes is revoked also beyond its scope: an issuer gives
-//! a serial number once. Of several lists for one scope, the newest counts alone. What cannot be
-//! understood as a whole (delta and indirect lists, lists for some reasons, unknown critical extensions) is refused
-//! when it is loaded: half of a list revokes half of what it should.
+//! a serial number once. Of several lists for one scope, the newest counts alone. What cannot be understood as a whole
+//! (delta and indirect lists, lists for some reasons, unknown critical extensions) is refused when it is loaded: half
+//! of a list revokes half of what it should.
 
 use crate::certificate::{Certificate, nanoseconds, uris_of};
 use crate::der;
@@ -171,8 +171,8 @@ impl Crls {
 }
 
 /// Return a name as it is compared here: its text, without regard to case, blanks and string types. This takes more
-/// names for the same than RFC 5280, section 7.1: whose list it is shows by the signature, and a list that is not
-/// found says nothing of what it revokes.
+/// names for the same than RFC 5280, section 7.1: whose list it is shows by the signature, and a list that is not found
+/// says nothing of what it revokes.
 fn folded(name: &str) -> String {
     name.to_lowercase().chars().filter(|one| !one.is_whitespace() && *one != '\\').collect()
 }

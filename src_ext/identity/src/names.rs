@@ -52,10 +52,9 @@ fn text_of(value: &x509_parser::der_parser::asn1_rs::Any<'_>) -> Option<String> 
     match value.tag().0 {
         // UTF8String
         12 => std::str::from_utf8(data).ok().map(str::to_owned),
-        // NumericString, PrintableString, IA5String, VisibleString
-        18 | 19 | 22 | 26 => ascii(),
-        // TeletexString, which everybody takes for Latin-1
-        20 => Some(data.iter().map(|&byte| char::from(byte)).collect()),
+        // NumericString, PrintableString, IA5String, VisibleString; and TeletexString, which some take for Latin-1 and
+        // others for UTF-8, as far as these agree
+        18 | 19 | 20 | 22 | 26 => ascii(),
         // BMPString
         30 => {
             let units = data.chunks_exact(2);
@@ -125,7 +124,8 @@ mod tests {
         assert_eq!(read(&[12, 1, 0xC3]), None);
         assert_eq!(read(&[19, 1, b'a']).as_deref(), Some("a"));
         assert_eq!(read(&[19, 1, 0xFC]), None);
-        assert_eq!(read(&[20, 1, 0xFC]).as_deref(), Some("ü"));
+        assert_eq!(read(&[20, 1, b'a']).as_deref(), Some("a"));
+        assert_eq!(read(&[20, 1, 0xFC]), None);
         assert_eq!(read(&[30, 2, 0, 0xFC]).as_deref(), Some("ü"));
         assert_eq!(read(&[30, 3, 0, 0xFC, 0]), None);
         assert_eq!(read(&[28, 4, 0, 0, 0, 0xFC]).as_deref(), Some("ü"));

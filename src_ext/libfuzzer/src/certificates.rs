@@ -64,6 +64,7 @@ pub fn split(mut input: &[u8]) -> Vec<(Kind, Vec<u8>)> {
 ///
 /// # Panics
 /// If the verifier fails, which no input may cause.
+#[must_use]
 pub fn verify(input: &[u8]) -> Option<[Result<Proved, Refusal>; 2]> {
     let parts = split(input);
     let of = |kind| parts.iter().filter(move |part| part.0 == kind).map(|part| part.1.clone()).collect::<Vec<_>>();
@@ -76,7 +77,7 @@ pub fn verify(input: &[u8]) -> Option<[Result<Proved, Refusal>; 2]> {
         vouching,
         intermediates: of(Kind::Intermediate),
         crls: of(Kind::Crl),
-        revocation: if parts.len() % 2 == 0 { Revocation::Required } else { Revocation::WhereNamed },
+        revocation: if parts.len().is_multiple_of(2) { Revocation::Required } else { Revocation::WhereNamed },
         pins: vec![],
         max_age_s: None,
     });

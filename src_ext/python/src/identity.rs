@@ -1,6 +1,6 @@
 //! The verification of certificates for Python: authorities, certificates and signatures.
 
-use crate::errors::raise;
+use crate::errors::{raise, raise_from};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
@@ -29,13 +29,12 @@ fn value<'py, T>(authority: &Bound<'py, PyDict>, key: &str) -> PyResult<T>
 where
     T: for<'a> FromPyObject<'a, 'py, Error: Into<PyErr>>,
 {
+    let py = authority.py();
     let found = authority.get_item(key)?;
-    let found = found.ok_or_else(|| raise(authority.py(), "ConfigError", &format!("an authority lacks {key}")))?;
-    found.extract().map_err(Into::into)
-}
-
-fn digest(py: Python<'_>, bytes: &[u8], what: &str) -> PyResult<Digest> {
-    bytes.try_into().map_err(|_| raise(py, "ArgumentError", &format!("{what} is a SHA-256: wanted 32 bytes")))
+    let found = found.ok_or_else(|| raise(py, "ConfigError", &format!("an authority lacks {key}")))?;
+    let extracted: Result<T, PyErr> = found.extract::<T>().map_err(Into::into);
+    let message = || format!("an authority's {key} has a value of another type than it wants");
+    extracted.map_err(|error| raise_from(py, "ConfigError", &message(), error))
 }
 
 fn authority(authority: &Bound<'_, PyDict>) -> PyResult<AuthorityConfig> {
@@ -57,7 +56,8 @@ fn authority(authority: &Bound<'_, PyDict>) -> PyResult<AuthorityConfig> {
         }
     };
     let pins: Vec<Vec<u8>> = value(authority, "pins")?;
-    let pins = pins.iter().map(|pin| digest(py, pin, "a pin")).collect::<PyResult<_>>()?;
+    let pin = |pin: &Vec<u8>| pin.as_slice().try_into().map_err(|_| wrong("a pin is a SHA-256: wanted 32 bytes"));
+    let pins = pins.iter().map(pin).collect::<PyResult<_>>()?;
     Ok(AuthorityConfig {
         vouching,
         intermediates: value(authority, "intermediates")?,
@@ -133,7 +133,8 @@ impl Verifier {
         server_name: Option<String>,
     ) -> PyResult<Bound<'py, PyDict>> {
         ztfast_identity::check_sizes(&chain).map_err(|refusal| refused(py, &refusal))?;
-        let stapled = stapled.map(|(key, until)| Ok::<_, PyErr>((digest(py, &key, "the OCSP issuer's key")?, until)));
+        let wrong = || raise(py, "ArgumentError", "the key of an OCSP answer's issuer is a SHA-256: wanted 32 bytes");
+        let stapled = stapled.map(|(key, until)| Digest::try_from(key).map(|key| (key, until)).map_err(|_| wrong()));
         let chain = chain.iter().map(|one| one.to_vec()).collect();
         let request = Request { authority, chain, now_ns, stapled: stapled.transpose()?, server: server_name };
         let proved = py.detach(|| self.0.verify(request)).map_err(|refusal| refused(py, &refusal))?;
