@@ -134,8 +134,8 @@ pub struct Table {
     layout: Layout,
     seed: u64,
     role: Role,
-    /// The file whose bytes are locked, and its path; none in private memory. A forked child closes it at once, and with
-    /// it the share in its locks.
+    /// The file whose bytes are locked, and its path; none in private memory. A forked child closes it at once, and
+    /// with it the share in its locks.
     file: Option<(UnsharedFile, PathBuf)>,
     /// Threads of this process exclude each other by these, because they share the file's locks.
     writing: [Mutex<()>; GROUPS],

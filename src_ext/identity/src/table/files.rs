@@ -123,8 +123,8 @@ pub fn make(at: &Directory<'_>, layout: Layout) -> Result<(), FileError> {
 
 /// Map the file, which was opened before.
 ///
-/// It is opened once more for that: a mapping keeps its open file, and with it its locks, also in forked children, and a
-/// child that lives on would keep the locks of a process that ended.
+/// It is opened once more for that: a mapping keeps its open file, and with it its locks, also in forked children, and
+/// a child that lives on would keep the locks of a process that ended.
 pub fn map(at: &Directory<'_>, known: &UnsharedFile, layout: Layout) -> Result<Mapping, FileError> {
     let how = if at.role() == Role::Authority { Opening::Write } else { Opening::Read };
     let file = at.open_file(FILE, how, true)?;

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use ztfast_identity::{Kept, Lookup, Revoked, Row, RowGround, Table, number};
 
-/// Of the instructions that do not change the table's memory, so many are looked at where not all are. Of changes of the
-/// list never all are: others see what a process asks of the system, and nothing in between.
+/// Of the instructions that do not change the table's memory, so many are looked at where not all are. Of changes of
+/// the list never all are: others see what a process asks of the system, and nothing in between.
 const SAMPLE: usize = 12;
 const SAMPLE_OF_LIST: usize = 200;
 
