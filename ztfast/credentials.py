@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -197,14 +198,18 @@ class Credentials:
         if authorities not in self._authorities:
             authorities.listen(self._fell)
             self._authorities.add(authorities)
+            # What was admitted before this process began may rest on what its authorities know to be revoked.
+            self._fall(authorities.revoked(), "their CRLs revoke it")
 
     def _fell(self, change: Fell) -> None:
         """End what rests on grounds that fell because authorities changed."""
-        if change.fell:
-            numbers = [ground.number for ground in change.fell]
-            fell, ended = self._core.credentials.fall(numbers, "ztfast.identity", "the authorities changed")
-            if fell or ended:
-                _LOG.info("authorities changed: %d credentials and %d sessions fell", fell, ended)
+        self._fall(change.fell, "the authorities changed")
+
+    def _fall(self, grounds: Iterable[AnyGround], reason: str) -> None:
+        numbers = [ground.number for ground in grounds]
+        fell, ended = self._core.credentials.fall(numbers, "ztfast.identity", reason) if numbers else (0, 0)
+        if fell or ended:
+            _LOG.info("authorities: %d credentials and %d sessions fell: %s", fell, ended, reason)
 
 
 def _said(method: str, by: str | None, reason: str | None) -> tuple[str, str]:

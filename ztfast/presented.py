@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,6 +48,9 @@ class Authority(Protocol):
     @property
     def epoch(self) -> int:
         """A number that changes with what is believed."""
+
+    def revoked(self) -> Iterable[AnyGround]:
+        """Return the grounds that its CRLs revoke."""
 
     def listen(self, told: Callable[[Any], object]) -> None:
         """Call a function after each change."""

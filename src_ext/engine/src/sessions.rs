@@ -59,8 +59,8 @@ impl NewProof<'_> {
 pub enum Chosen<'a> {
     /// Those of the principal with this type and id, and of all that are in it.
     Within(&'a str, &'a str),
-    /// Those that rest on this.
-    Ground(u64),
+    /// Those that rest on one of these, in ascending order.
+    Grounds(&'a [u64]),
     /// This one.
     One(SessionId),
 }
@@ -71,7 +71,7 @@ impl Chosen<'_> {
         match self {
             Self::Within(ty, id) => snapshot.is_within(record.principal, ty, id),
             // Places without a ground hold 0.
-            Self::Ground(ground) => *ground != 0 && record.grounds.contains(ground),
+            Self::Grounds(chosen) => record.grounds.iter().any(|own| *own != 0 && chosen.binary_search(own).is_ok()),
             Self::One(session) => record.id == *session,
         }
     }
@@ -365,7 +365,7 @@ impl Shared {
         let of = match chosen {
             Chosen::One(session) => self.sessions.record(session).and_then(|record| self.uid_of(record.principal)),
             Chosen::Within(ty, id) => Some((ty.into(), id.into())),
-            Chosen::Ground(_) => None,
+            Chosen::Grounds(_) => None,
         };
         let of = of.map(|(ty, id)| (ty.to_string(), id.to_string()));
         Ok(Some(Note { of, ..self.sessions.note(by, reason)? }))

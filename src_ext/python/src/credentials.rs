@@ -325,15 +325,12 @@ impl Store {
     }
 
     /// Make rows fall that rest on grounds, and revoke their sessions. Return how many rows and sessions that were.
-    fn fall(&self, grounds: &[u64], who: Option<(&str, &str)>) -> Result<(usize, usize), Refused> {
-        let mut fallen = 0;
-        if let Some(table) = self.table_if_any()? {
-            fallen = grounds.iter().map(|&ground| table.fall(ground).len()).sum();
-        }
-        let mut ended = 0;
-        for &ground in grounds {
-            ended += self.engine.set_sessions(Chosen::Ground(ground), SessionStatus::Revoked, who)?;
-        }
+    fn fall(&self, mut grounds: Vec<u64>, who: Option<(&str, &str)>) -> Result<(usize, usize), Refused> {
+        grounds.sort_unstable();
+        let has = |ground: &&RowGround| ground.number != 0 && grounds.binary_search(&ground.number).is_ok();
+        let falls = |row: &Row| row.grounds().iter().find(has).map(|ground| ground.number);
+        let fallen = self.table_if_any()?.map_or(0, |table| table.fall_where(falls).len());
+        let ended = self.engine.set_sessions(Chosen::Grounds(&grounds), SessionStatus::Revoked, who)?;
         Ok((fallen, ended))
     }
 
@@ -345,7 +342,7 @@ impl Store {
         }
         // What is live ends, also if the disk failed.
         let who = Some((&*line.by, &*line.reason));
-        let (fallen, mut ended) = self.fall(&[number(&line.digest)], who)?;
+        let (fallen, mut ended) = self.fall(vec![number(&line.digest)], who)?;
         if line.kind == GroundKind::Principal.name() {
             // Sessions have no ground of their principal, whose uid is only known by its digest.
             for session in self.engine.list_sessions(Which::All)? {
@@ -411,7 +408,7 @@ impl Credentials {
 
     /// Make rows fall that rest on grounds, by number, and revoke their sessions. Returns how many these were.
     fn fall(&self, py: Python<'_>, grounds: Vec<u64>, by: &str, reason: &str) -> PyResult<(usize, usize)> {
-        py.detach(|| self.0.fall(&grounds, Some((by, reason)))).map_err(|refused| refused.raised(py))
+        py.detach(|| self.0.fall(grounds, Some((by, reason)))).map_err(|refused| refused.raised(py))
     }
 
     /// Revoke a ground for ever, with all rows and sessions that rest on it. Returns how many these were.

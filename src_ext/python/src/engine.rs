@@ -25,8 +25,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{Field, Node};
 use ztfast_cedar::ir::Uid;
 use ztfast_engine::{
-    Capacity, Code, EngineOptions, Handle, HandleError, MemoryUse, RegisterUse, RequestBuilder, Residence,
-    SessionId, Snapshot, StaleGates, ToStop,
+    Capacity, Code, EngineOptions, Handle, HandleError, MemoryUse, RegisterUse, RequestBuilder, Residence, SessionId,
+    Snapshot, StaleGates, ToStop,
 };
 use ztfast_explain::Cedar;
 use ztfast_identity::Row;

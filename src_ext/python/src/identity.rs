@@ -6,7 +6,8 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
 use std::collections::BTreeMap;
 use ztfast_identity::{
-    AuthorityConfig, Certificate, Digest, Proved, Refusal, Request, RevocationPolicy, SpiffeId, Vouching, sha256, spiffe_id,
+    AuthorityConfig, Certificate, Digest, Proved, Refusal, Request, RevocationPolicy, SpiffeId, Vouching, sha256,
+    spiffe_id,
 };
 
 /// Return the `CredentialError` of a refusal.

@@ -171,7 +171,7 @@ impl Meant {
         match self {
             Self(Some(session), ..) => Chosen::One(SessionId(*session)),
             Self(None, Some((ty, id)), _) => Chosen::Within(ty, id),
-            Self(None, None, ground) => Chosen::Ground(*ground),
+            Self(None, None, ground) => Chosen::Grounds(std::slice::from_ref(ground)),
         }
     }
 }

@@ -309,6 +309,33 @@ fn threads_of_several_lists_append_one_after_the_other() {
 }
 
 #[test]
+fn readers_take_no_line_for_damaged_while_what_was_not_finished_is_cut_off() {
+    let folder = Folder::new();
+    let (list, readers) = (folder.authority(), [folder.authority(), folder.open(Role::Decide).unwrap()]);
+    let unfinished = Revocation { reason: "y".repeat(900), ..revocation(200, Change::Revoked) }.to_line().unwrap();
+    let rounds = 150;
+    std::thread::scope(|threads| {
+        for reader in &readers {
+            threads.spawn(move || {
+                let mut known = 0;
+                while known < rounds {
+                    let now = reader.current().unwrap();
+                    assert!(now.len() >= known && !now.contains(of(200)));
+                    known = now.len();
+                }
+            });
+        }
+        for round in 0..rounds {
+            let mut file = File::options().append(true).open(folder.file()).unwrap();
+            let len = 1 + usize::try_from(round).unwrap() * 37 % (unfinished.len() - 1);
+            file.write_all(&unfinished.as_bytes()[..len]).unwrap();
+            revoke(&list, u8::try_from(round).unwrap());
+        }
+    });
+    assert_eq!(folder.authority().lines().unwrap().len() as u64, rounds);
+}
+
+#[test]
 fn whoever_waits_for_a_writer_that_stands_still_keeps_no_reader_waiting() {
     let folder = Folder::new();
     let (first, second) = (folder.authority(), folder.authority());

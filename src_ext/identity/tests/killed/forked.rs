@@ -29,5 +29,30 @@ pub fn run() -> Vec<String> {
     if !uses_its_parents.ends_well() || !list.lines().is_ok_and(|lines| lines == [line(8)]) {
         faults.push("a child used what its parent had opened, or could not open its own".to_owned());
     }
+    faults.extend(fault_of_full_disk(&folder));
     faults
+}
+
+/// Return what is wrong if the system has room for the begin of a line only.
+fn fault_of_full_disk(folder: &Folder) -> Option<String> {
+    let list = folder.list();
+    let before = list.current().unwrap();
+    let size = std::fs::metadata(folder.path("revoked")).unwrap().len();
+    let cannot_write = Child::of(|| {
+        let list = folder.list();
+        let limit = libc::rlimit { rlim_cur: size + 20, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: the signal is only ignored, and the struct is a local variable.
+        unsafe {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit), 0);
+        }
+        let why = list.append(&line(11)).unwrap_err().to_string();
+        assert!(why.contains("so nothing was revoked"), "{why}");
+        assert!(list.current().is_ok_and(|now| now.stamp() == before.stamp()));
+    });
+    let is_refused = cannot_write.ends_well();
+    let is_as_before = std::fs::metadata(folder.path("revoked")).unwrap().len() == size;
+    let goes_on = list.append(&line(12)).is_ok_and(|now| now.len() == before.len() + 1);
+    let is_good = is_refused && is_as_before && goes_on && folder.list().lines().is_ok();
+    (!is_good).then(|| format!("a full disk: {is_refused} {is_as_before} {goes_on}"))
 }
