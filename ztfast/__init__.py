@@ -48,6 +48,7 @@ from ztfast.errors import (
     StaleGateError,
     StateError,
     UidError,
+    WorkloadError,
 )
 from ztfast.explanation import Explanation, PolicyText
 from ztfast.gate import Decision, EntityHandle, Gate, Session
@@ -111,6 +112,7 @@ __all__ = [
     "Text",
     "Uid",
     "UidError",
+    "WorkloadError",
     "compile",
     "examples",
     "get_include",

@@ -1,0 +1,1 @@
+"""Identities that cryptography proves: who is at the other end, and who we are."""
