@@ -256,8 +256,9 @@ class Follower:
             self._set(domain, anchors(issued.bundle, now))
         except Bad as error:
             bad.append(f"trust domain {domain}: {error}")
+            return
         try:
-            svid = checked(issued, self.held.anchors.get(domain, ()), now)
+            svid = checked(issued, self.held.anchors[domain], now)
         except Bad as error:
             bad.append(str(error))
             return

@@ -6,6 +6,7 @@ threads nor descriptors, so that a fork leaves nothing behind but a descriptor t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -212,14 +213,12 @@ class Stream:
         try:
             for event in self._http.receive_data(received):
                 self._on(event)
-            reply = self._http.data_to_send()
-            if reply:
-                self._socket.settimeout(_SENDING)
-                self._socket.sendall(reply)
         except (h2.exceptions.H2Error, UnicodeDecodeError) as error:
             raise Broken(f"the agent does not speak HTTP/2: {brief(str(error)) or type(error).__name__}") from None
-        except OSError as error:
-            raise Broken(f"the stream broke: {_words(error)}") from None
+        # An agent may say why it refuses, and close the stream before it is thanked: what it said counts.
+        with contextlib.suppress(OSError):
+            self._socket.settimeout(_SENDING)
+            self._socket.sendall(self._http.data_to_send())
 
     def _on(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.DataReceived):
