@@ -27,7 +27,7 @@ KEY = ec.generate_private_key(ec.SECP256R1())
 DSA = dsa.generate_private_key(1024).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 LEAF_ONLY = answer(message(BANK.issue())).issued[0].certificates
 
-# Each breaks one rule of X509-SVID.md or of the Workload API, and the words say which.
+# Each breaks one rule of X509-SVID or of the Workload API, and the words say which.
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "another key": ({"key_der": answer(message(BANK.issue())).issued[0].key}, "does not fit its key"),
     "no key": ({"key_der": b""}, "key cannot be read"),

@@ -1,6 +1,6 @@
 """What an agent issued is checked before anyone is served it: SPIFFE ids, trust anchors, SVIDs and their keys.
 
-Source: SPIFFE-ID.md, section 2; X509-SVID.md, sections 2 to 5.
+Source: the SPIFFE standards SPIFFE-ID, section 2, and X509-SVID, sections 2 to 5.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Svid:
 
 
 def parsed_id(text: str) -> tuple[str, str]:
-    """Return the trust domain and the path of a workload's SPIFFE id (SPIFFE-ID.md, section 2).
+    """Return the trust domain and the path of a workload's SPIFFE id (SPIFFE-ID, section 2).
 
     >>> parsed_id("spiffe://bank.example/algo/a7")
     ('bank.example', '/algo/a7')
@@ -140,7 +140,7 @@ def checked(issued: Issued, trusted: Iterable[Anchor], now: float) -> Svid:
     """Check one of our SVIDs against its key and the trust anchors of its trust domain.
 
     Raises:
-        Bad: if it breaks a rule of X509-SVID.md, is of another SPIFFE id than the agent says, does not fit its key,
+        Bad: if it breaks a rule of X509-SVID, is of another SPIFFE id than the agent says, does not fit its key,
             leads to none of the anchors, or is not valid now.
     """
     parsed_id(issued.spiffe_id)
@@ -215,7 +215,7 @@ def _check_ca(certificate: x509.Certificate, what: str) -> None:
 
 
 def _check_leaf(leaf: x509.Certificate, spiffe_id: str) -> None:
-    """Check what section 4 of X509-SVID.md wants of a leaf."""
+    """Check what section 4 of X509-SVID wants of a leaf."""
     basic, usage = _extension(leaf, x509.BasicConstraints), _extension(leaf, x509.KeyUsage)
     if basic is not None and basic.value.ca:
         raise Bad("the SVID is a CA's certificate")

@@ -1,6 +1,6 @@
 """The stream of a SPIFFE Workload API, gRPC over HTTP/2 on a UNIX socket, and its one answer.
 
-Source: SPIFFE_Workload_API.md, sections 4 and 5; gRPC's PROTOCOL-HTTP2.md. It is written upon h2, which has neither
+Source: the SPIFFE standard Workload API, sections 4 and 5; gRPC over HTTP/2. It is written upon h2, which has neither
 threads nor descriptors, so that a fork leaves nothing behind but a descriptor to close.
 """
 
@@ -105,7 +105,7 @@ class Answer:
 
 
 def socket_path(endpoint: object) -> str:
-    """Return the path of a Workload API's endpoint (SPIFFE_Workload_Endpoint.md, section 4).
+    """Return the path of a Workload API's endpoint (SPIFFE Workload Endpoint, section 4).
 
     TCP endpoints are refused: anyone who can take the port could hand us an identity.
 
