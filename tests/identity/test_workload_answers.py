@@ -160,7 +160,9 @@ CUT = b"\0\0\0\0\x09"
     ("do", "given", "words"),
     [
         ("say", message(BANK.issue(**BAD["another key"][0])), "does not fit its key"),
-        ("say", message(BANK.issue(bundle=b"")), "trust domain bank.example: the bundle is empty"),
+        ("say", message(BANK.issue(bundle=b"")), "lacks bundle of an SVID, and is discarded"),
+        ("say", message(BANK.issue(), BANK.issue(key_der=b"")), "lacks key of an SVID, and is discarded"),
+        ("say", message(BANK.issue(leaf=b"-", chain=b"-")), "not a row of certificates"),
         ("say", message(BANK.issue(bundle=BANK.der[:50])), "trust domain bank.example: the bundle is not"),
         ("say", message(Domain("evil.example").issue()), "of trust domain evil.example, and ours is bank.example"),
         ("say", message(BANK.issue(says="https://bank.example/algo/a7")), "is no SPIFFE id"),
@@ -257,6 +259,13 @@ def test_any_bytes_on_the_stream_are_http_or_refused(pieces: list[bytes], framed
         stream.close()
     assert words.isprintable()
     assert words
+
+
+def test_crls_that_are_not_used_are_reported(agent: Agent) -> None:
+    agent.say(message(BANK.issue(), crl=b"a CRL"))
+    with Workload(agent.endpoint) as workload:
+        assert workload.svid(wait=10).spiffe_id == A7
+        until(lambda: "the agent sent 1 CRLs, which are not used" in (workload.status().problem or ""))
 
 
 def test_the_words_of_an_agent_are_shown_in_one_short_line(agent: Agent) -> None:

@@ -8,13 +8,14 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 
 from ztfast.identity.svids import Anchor, Bad, Svid, anchors, checked, parsed_id, trust_domain_of
 from ztfast.identity.workload_api import (
     INVALID_ARGUMENT,
     PERMISSION_DENIED,
+    UNIMPLEMENTED,
     Answer,
     Broken,
     Issued,
@@ -207,7 +208,8 @@ class Follower:
     def _refused(self, error: Refused) -> None:
         if error.code == PERMISSION_DENIED:
             self._withdraw("the agent issues us no identity: its entry was deleted, or none fits this process")
-        if error.code == INVALID_ARGUMENT:
+        if error.code in (INVALID_ARGUMENT, UNIMPLEMENTED):
+            # Asking again helps only where the agent is replaced.
             self._failures = 30
         self._say(f"the agent refused: {error}")
 
@@ -233,13 +235,19 @@ class Follower:
         if bad:
             self.counts.refused += 1
             self._say("; ".join(bad))
+        elif answer.crls:
+            self._say(f"the agent sent {answer.crls} CRLs, which are not used: give the authority their files as crls")
         if self.held is not before:
             self._changed()
 
     def _ours(self, answer: Answer) -> Issued | None:
-        """Choose our SVID of an answer's."""
+        """Choose our SVID of an answer's. An answer that lacks anything is discarded as a whole (section 4.5)."""
         if not answer.issued:
             raise Bad("the agent's answer has no SVID")
+        for issued in answer.issued:
+            lacking = [each.name for each in fields(issued) if not getattr(issued, each.name)]
+            if lacking:
+                raise Bad(f"the agent's answer lacks {lacking[0]} of an SVID, and is discarded")
         wanted = self._spiffe_id or answer.issued[0].spiffe_id
         found = [issued for issued in answer.issued if issued.spiffe_id == wanted]
         if not found:

@@ -1,6 +1,6 @@
 """Our own SPIFFE identity, and the trust bundles of others, as an agent's Workload API renews them.
 
-It needs the extra ``spiffe``: ``pip install 'ztfast[spiffe]'``. Source: the SPIFFE standards Workload API and X509-SVID.
+It needs the extra ``spiffe``: ``pip install 'ztfast[spiffe]'``. Source: the SPIFFE standard Workload API.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The stream of a SPIFFE Workload API, gRPC over HTTP/2 on a UNIX socket, and its one answer.
 
-Source: the SPIFFE standard Workload API, sections 4 and 5; gRPC over HTTP/2. It is written upon h2, which has neither
-threads nor descriptors, so that a fork leaves nothing behind but a descriptor to close.
+Source: the SPIFFE standards Workload API, sections 4 and 5, and Workload Endpoint, sections 3, 4 and 6; gRPC over
+HTTP/2. It is written upon h2, which has neither threads nor descriptors, so a fork leaves only a descriptor to close.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ METHOD = "/SpiffeWorkloadAPI/FetchX509SVID"
 MAX_MESSAGE = 4 << 20
 """The most bytes of one answer: gRPC's own default."""
 
-INVALID_ARGUMENT, PERMISSION_DENIED = 3, 7
+INVALID_ARGUMENT, PERMISSION_DENIED, UNIMPLEMENTED = 3, 7, 12
 _OK = 0
 _STATUS = {
     1: "CANCELLED",
@@ -148,7 +148,7 @@ class Stream:
             Broken: if the agent cannot be reached.
         """
         self._http.initiate_connection()
-        # Agents refuse calls without workload.spiffe.io, which no page in a browser can set (section 4.1).
+        # Agents refuse calls without workload.spiffe.io, which no request that a victim is made to send has.
         headers = [
             (":method", "POST"),
             (":scheme", "http"),
