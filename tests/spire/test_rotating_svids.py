@@ -51,7 +51,7 @@ class Algo:
     admit: Callable[[Svid], ztfast.Session]
     svid: Svid | None = None
     session: ztfast.Session | None = None
-    older: deque[tuple[float, ztfast.Session]] = field(default_factory=lambda: deque(maxlen=20))
+    older: deque[tuple[Svid, ztfast.Session]] = field(default_factory=lambda: deque(maxlen=20))
 
     def renew(self) -> float | None:
         """Admit a new SVID if there is one, and return how many seconds that took."""
@@ -62,7 +62,7 @@ class Algo:
         session = self.admit(svid)
         took = time.perf_counter() - began
         if self.svid is not None and self.session is not None:
-            self.older.append((self.svid.not_after, self.session))
+            self.older.append((self.svid, self.session))
         self.svid, self.session = svid, session
         return took
 
@@ -117,7 +117,7 @@ def decide(algo: Algo, gate: ztfast.Gate, instrument: ztfast.EntityHandle, count
     decision = gate.decide(algo.session, instrument)
     count.decisions += 1
     count.shortest = min(count.shortest, algo.svid.not_after - begun)
-    if not decision.allowed:
+    if not decision:
         count.refused.append(decision.code)
     elif begun >= algo.svid.not_after:
         count.expired += 1
@@ -125,9 +125,9 @@ def decide(algo: Algo, gate: ztfast.Gate, instrument: ztfast.EntityHandle, count
 
 def probe(algo: Algo, gate: ztfast.Gate, instrument: ztfast.EntityHandle, count: Count) -> None:
     """Decide for sessions on older SVIDs: those that have ended must be denied."""
-    for not_after, session in algo.older:
-        late = time.time() - not_after
-        if gate.decide(session, instrument).allowed and late >= 0:
+    for svid, session in algo.older:
+        late = time.time() - svid.not_after
+        if gate.decide(session, instrument) and late >= 0:
             count.honoured.append(late)
         count.probes += late >= 0
 
@@ -148,6 +148,16 @@ def run(algos: list[Algo], gate: ztfast.Gate, instrument: ztfast.EntityHandle) -
         turn += 1
         time.sleep(0.001)
     return count, time.monotonic() - began
+
+
+def lets_in(
+    admit: Callable[[Svid], ztfast.Session], svid: Svid, gate: ztfast.Gate, instrument: ztfast.EntityHandle
+) -> bool:
+    try:
+        session = admit(svid)
+    except ztfast.IdentityError:
+        return False
+    return bool(gate.decide(session, instrument))
 
 
 def test_svids_rotate_under_decisions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,6 +186,9 @@ def test_svids_rotate_under_decisions(tmp_path: Path, capsys: pytest.CaptureFixt
             f"{len(count.honoured)} allowed; admission {admitted[len(admitted) // 2] * 1e6:.0f} us at the median, "
             f"{admitted[-1] * 1e6:.0f} us at most"
         )
+        # What has ended is not admitted again, or at once denied.
+        ended = [svid for algo in algos for svid, _ in algo.older if svid.not_after < time.time() - TICK]
+        assert not any(lets_in(algos[0].admit, svid, gate, instrument) for svid in ended)
     assert count.refused == []
     assert (count.expired, gaps) == (0, 0)
     assert all(late <= TICK for late in count.honoured)

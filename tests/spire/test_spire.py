@@ -13,8 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 import ztfast
-from tests.agents import Domain, Recorder, until
-from tests.identity.test_workload import shake
+from tests.agents import Domain, Recorder, shake, until
 from tests.spire.host import MISSING, TRUST_DOMAIN, Host, built
 from ztfast.identity.spiffe import Workload
 

@@ -140,6 +140,9 @@ class Follower:
                 self._refused(error)
             except Broken as error:
                 self._say(str(error))
+            except Exception as error:
+                # A lack of descriptors or memory must not end the thread.
+                self._say(f"{type(error).__name__}: {error}")
             finally:
                 self.connected = False
                 if self._stream is not None:
