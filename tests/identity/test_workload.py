@@ -380,6 +380,31 @@ def test_a_connection_leads_to_the_bundle_of_the_moment(tmp_path: Path, agent: A
     other.stop()
 
 
+def test_a_servers_context_follows_rotation(agent: Agent, workload: Workload) -> None:
+    old, new = Domain(), Domain()
+    agent.say(message(old.issue()))
+    first = workload.svid(wait=10)
+    server, old_client = workload.ssl_context(server=True), workload.ssl_context()
+    assert shake(old_client, server)[0].getpeercert(True) == first.leaf
+    agent.say(message(new.issue(seconds=3)))
+    until(lambda: workload.svid() != first)
+    second = workload.svid()
+    client = workload.ssl_context()
+    at_client, at_server = shake(client, server)
+    assert at_client.getpeercert(True) == at_server.getpeercert(True) == second.leaf
+    # The old authority is gone from the bundle, on both sides.
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake(old_client, server)
+    old_client.verify_mode = ssl.CERT_NONE
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake(old_client, server)
+    # Past the SVID's end there is no handshake.
+    agent.wait()
+    until(lambda: workload.status().spiffe_id is None, 5.0)
+    with pytest.raises(ssl.SSLError):
+        shake(client, server)
+
+
 def test_a_closed_workload_has_nothing_and_no_thread(agent: Agent, bank: Domain) -> None:
     agent.say(message(bank.issue()))
     with Workload(agent.endpoint) as workload:

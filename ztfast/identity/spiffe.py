@@ -186,13 +186,14 @@ class Workload:
         return valid
 
     def ssl_context(self, server: bool = False) -> ssl.SSLContext:
-        """Return a context for TLS 1.3 with our SVID and our own trust domain's anchors of this moment.
+        """Return a context for TLS 1.3 with our SVID and our own trust domain's anchors.
 
-        A context does not follow rotation: make one for each connection, or after each update. It demands the other's
-        certificate, and checks that it leads to our trust domain, but not whose it is: names of hosts mean nothing in
-        SPIFFE. So give the connection to ``authorities.x509`` and ``engine.admit`` before you believe it. Sessions are
-        not resumed, because a certificate would not be looked at again. The key goes to OpenSSL through memory that has
-        no name in a file system.
+        A server's context follows rotation: each handshake takes what there is at that moment, and fails where there is
+        no SVID. A client's does not: make one for each connection. Both demand the other's certificate, and check that
+        it leads to our trust domain, but not whose it is: names of hosts mean nothing in SPIFFE. So give the connection
+        to ``authorities.x509`` and ``engine.admit`` before you believe it. Sessions are not resumed, because a
+        certificate would not be looked at again. The key goes to OpenSSL through memory that has no name in a file
+        system.
 
         Args:
             server: Whether we are the server.
@@ -201,8 +202,32 @@ class Workload:
             WorkloadError: if there is no SVID or no bundle.
             ForkedError: in a forked child.
         """
+        context, made_of = self._context(server)
+        if not server:
+            return context
+        present = (context, made_of)
+
+        def at_handshake(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, used: object) -> int | None:
+            # OpenSSL calls this for each client, also for one that names no server.
+            nonlocal present
+            try:
+                if present[1] != self._material():
+                    present = self._context(server)
+            except (WorkloadError, ForkedError) as error:
+                _LOG.warning("spiffe: a handshake was refused: %s", error)
+                return ssl.AlertDescription.ALERT_DESCRIPTION_INTERNAL_ERROR
+            connection.context = present[0]
+            return None
+
+        context.sni_callback = at_handshake
+        return context
+
+    def _material(self) -> tuple[Svid, tuple[bytes, ...]]:
         svid = self.svid()
-        anchors = self.anchors(svid.trust_domain)
+        return svid, self.anchors(svid.trust_domain)
+
+    def _context(self, server: bool) -> tuple[ssl.SSLContext, tuple[Svid, tuple[bytes, ...]]]:
+        svid, anchors = material = self._material()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = False
@@ -214,7 +239,7 @@ class Workload:
             context.load_cert_chain(path)
         if server:
             context.num_tickets = 0
-        return context
+        return context, material
 
     def status(self) -> Status:
         """Return what there is, and how it gets on with the agent.
