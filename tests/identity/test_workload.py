@@ -252,7 +252,9 @@ def test_a_federated_bundle_must_have_another_trust_domains_name(
     assert told.anchors == {"bank.example": [bank.der]}
 
 
-def test_authorities_that_refuse_a_bundle_are_told_it_again(agent: Agent, told: Recorder, bank: Domain) -> None:
+def test_authorities_that_refuse_a_bundle_are_told_it_again(
+    agent: Agent, told: Recorder, bank: Domain, caplog: pytest.LogCaptureFixture
+) -> None:
     partner = Domain("partner.example")
     told.refuses = {"bank.example"}
     agent.say(message(bank.issue(), federated={"partner.example": partner.der}))
@@ -262,9 +264,27 @@ def test_authorities_that_refuse_a_bundle_are_told_it_again(agent: Agent, told: 
         assert "trust domain bank.example: the authorities do not take it: ValueError" in (
             workload.status().problem or ""
         )
+        time.sleep(1.5)
         told.refuses = set()
         until(lambda: "bank.example" in told.anchors, 3.0)
         assert workload.status().counts.connections == 1
+    # The log is not filled by tries.
+    assert caplog.text.count("the authorities do not take it") == 1
+
+
+def test_the_log_is_told_a_problem_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower = following.Follower("/nowhere", None, lambda domain, anchors: None, lambda: None)
+    for _ in range(3):
+        follower._say("one")
+        follower._say("another")
+    assert [record.message for record in caplog.records] == ["spiffe: one", "spiffe: another"]
+    assert follower.problem is not None
+    assert follower.problem[1] == "another"
+    monkeypatch.setattr(following, "SAID_AGAIN", 0.0)
+    follower._say("one")
+    assert caplog.text.count("spiffe: one") == 2
 
 
 def test_one_of_several_identities_can_be_chosen(agent: Agent, told: Recorder, bank: Domain) -> None:

@@ -37,6 +37,8 @@ FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 SHORTEST_SILENCE = 2.0
 WITHOUT_SVID = 30.0
 """An agent that has sent no SVID to serve is asked again after so many seconds."""
+SAID_AGAIN = 60.0
+"""The log is told the same problem again after so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class Follower:
         self._stopping = threading.Event()
         self._failures = 0
         self._owed: dict[str, list[bytes]] = {}
+        self._said: dict[str, float] = {}
         self.held = Held(None, "the agent has issued none yet", _NOTHING)
         self.trust_domain = None if spiffe_id is None else parsed_id(spiffe_id)[0]
         self.counts = Counts()
@@ -268,6 +271,7 @@ class Follower:
         except Bad as error:
             bad.append(f"trust domain {domain}: {error}")
             return
+        self._settle()
         try:
             svid = checked(issued, self.held.anchors[domain], now)
         except Bad as error:
@@ -316,10 +320,13 @@ class Follower:
                 del self._owed[domain]
 
     def _say(self, problem: str) -> None:
-        """Report a problem, to the log only if it is not the one before."""
+        """Report a problem, to the log only if it was not said within a minute: some come back with each try."""
         if self._stopping.is_set():
             return
-        if self.problem is None or self.problem[1] != problem:
+        now = time.monotonic()
+        self._said = {text: at for text, at in self._said.items() if now - at < SAID_AGAIN}
+        if problem not in self._said:
+            self._said[problem] = now
             _LOG.warning("spiffe: %s", problem)
         self.problem = (time.time(), problem)
 
