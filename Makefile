@@ -10,11 +10,11 @@ RUST := $(shell find src_ext -path src_ext/target -prune -o \( -name '*.rs' -o -
 GATE := $(wildcard src_ext/cython/*) ztfast/gate.pxd ztfast/include/ztfast.h setup.py
 BUILD := pyproject.toml build_backend/backend.py
 
-# `make fuzz` and `make fuzz-bundles` run for so many seconds.
+# `make fuzz`, `make fuzz-bundles` and `make fuzz-certificates` run for so many seconds.
 SECONDS ?= 60
 
 .PHONY: help setup demo test test-rust test-killed test-shared test-loom test-tsan test-realtime test-without-avx test-fuzz test-miri test-python test-shipped \
-	test-free-threaded test-spire test-left-out cpu-time compile-shipped compile-counts fuzz fuzz-bundles mutants lint deny check-oldest-rust format codes bench figures \
+	test-free-threaded test-spire test-left-out cpu-time compile-shipped compile-counts fuzz fuzz-bundles fuzz-certificates mutants lint deny check-oldest-rust format codes bench figures \
 	bench-instructions bench-python bench-clock bench-scale bench-spire bench-peers lock clean gone
 
 # Two builds of the module take turns in the package.
@@ -81,7 +81,7 @@ test-rust:
 
 # `make test-rust` kills a few hundred times.
 test-killed: ## kill a process of a shared state after each instruction of each change, and 10,000 times at random: 10 minutes of processor time
-	ZTFAST_TEST_EACH=1 ZTFAST_TEST_KILLS=10000 $(CARGO) test $(MANIFEST) --quiet -p ztfast-live --test killed
+	ZTFAST_TEST_EACH=1 ZTFAST_TEST_KILLS=10000 $(CARGO) test $(MANIFEST) --quiet -p ztfast-live -p ztfast-identity --test killed
 
 test-loom: ## run the code that threads share without locks in every order of its steps, under loom
 	$(CARGO) test --manifest-path src_ext/loom/Cargo.toml --target-dir src_ext/target/loom --quiet
@@ -151,18 +151,26 @@ BUNDLES := build/fuzz-bundles
 $(CARGO_FUZZ)/bin/cargo-fuzz:
 	cargo install --debug --quiet --locked --version =$(lastword $(subst -, ,$(CARGO_FUZZ))) --root $(CARGO_FUZZ) cargo-fuzz
 
-fuzz-bundles: ## open mutated bundles and decide over them under libFuzzer, where there is a nightly toolchain: SECONDS=600
+# The seeds come from the test of this name.
+define fuzz_files
 	@if ! RUSTUP_AUTO_INSTALL=0 cargo +nightly --version >/dev/null 2>&1; then \
-	  echo "SKIPPED fuzz-bundles: no nightly Rust toolchain (rustup toolchain install nightly)"; \
+	  echo "SKIPPED $@: no nightly Rust toolchain (rustup toolchain install nightly)"; \
 	elif ! ls "$$(rustc +nightly --print sysroot)"/lib/rustlib/*/lib/*rt.asan.a >/dev/null 2>&1; then \
-	  echo "SKIPPED fuzz-bundles: $$(rustc +nightly --version) has no runtime of AddressSanitizer for this system"; \
+	  echo "SKIPPED $@: $$(rustc +nightly --version) has no runtime of AddressSanitizer for this system"; \
 	else \
-	  $(MAKE) --no-print-directory $(CARGO_FUZZ)/bin/cargo-fuzz && mkdir -p $(BUNDLES)/corpus $(BUNDLES)/failures && \
-	  ZTFAST_TEST_SEEDS="$(CURDIR)/$(BUNDLES)/seeds" $(CARGO) test $(MANIFEST) --quiet -p ztfast-libfuzzer --test replay seeds && \
+	  $(MAKE) --no-print-directory $(CARGO_FUZZ)/bin/cargo-fuzz && mkdir -p $(2)/corpus $(2)/failures && \
+	  ZTFAST_TEST_SEEDS="$(CURDIR)/$(2)/seeds" $(CARGO) test $(MANIFEST) --quiet -p ztfast-libfuzzer --test $(3) seeds && \
 	  PATH="$(CURDIR)/$(CARGO_FUZZ)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir src_ext/libfuzzer \
-	    --target-dir src_ext/target/libfuzzer --dev --features libfuzzer bundle $(BUNDLES)/corpus $(BUNDLES)/seeds -- \
-	    -max_total_time=$(SECONDS) -timeout=10 -max_len=131072 -artifact_prefix=$(BUNDLES)/failures/; \
+	    --target-dir src_ext/target/libfuzzer --dev --features libfuzzer $(1) $(2)/corpus $(2)/seeds -- \
+	    -max_total_time=$(SECONDS) -timeout=10 -max_len=131072 -artifact_prefix=$(2)/failures/; \
 	fi
+endef
+
+fuzz-bundles: ## open mutated bundles and decide over them under libFuzzer, where there is a nightly toolchain: SECONDS=600
+	$(call fuzz_files,bundle,$(BUNDLES),replay)
+
+fuzz-certificates: ## verify mutated certificates and CRLs under libFuzzer, where there is a nightly toolchain: SECONDS=600
+	$(call fuzz_files,certificate,build/fuzz-certificates,certificates)
 
 # Miri interprets every step, which takes minutes, so `make test` leaves it out. It would take hours for Cedar, so the
 # bundles are compiled before.

@@ -15,7 +15,9 @@ Cedar policies are compiled once. Every decision checks the session, its validit
 True
 """
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from ztfast import _alone, _built  # noqa: F401
 
@@ -33,7 +35,9 @@ from ztfast.errors import (
     CapacityError,
     ClockError,
     CompileError,
+    ConfigError,
     ContextError,
+    CredentialError,
     EntityError,
     Error,
     ForkedError,
@@ -75,7 +79,9 @@ __all__ = [
     "Categorical",
     "Code",
     "CompileError",
+    "ConfigError",
     "ContextError",
+    "CredentialError",
     "EntityError",
     "Decision",
     "Engine",
@@ -118,6 +124,13 @@ __all__ = [
     "get_include",
     "live_schema",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import ``ztfast.identity`` when somebody names it: who admits without certificates does not wait for it."""
+    if name == "identity":
+        return import_module("ztfast.identity")
+    raise AttributeError(f"module 'ztfast' has no attribute {name!r}")
 
 
 def get_include() -> str:

@@ -8,7 +8,7 @@ import operator
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,9 @@ from ztfast.errors import ArgumentError, ContextError, OwnerError, UidError
 from ztfast.explanation import Explanation, PolicyText
 from ztfast.gate import Decision, EntityHandle, Gate, Session
 from ztfast.identities import Identity
+from ztfast.presented import Authority
 from ztfast.reports import MemoryUse, RegisterUse, StaleGate, Swap
-from ztfast.sessions import Sessions, place_of_state
+from ztfast.sessions import Sessions, path_of, place_of_state
 from ztfast.shown import given as shown
 from ztfast.shown import refused
 from ztfast.switching import Switching
@@ -89,6 +90,12 @@ class Engine(Sessions, Changing, Switching):
             a set, and the UTF-8 bytes of its texts and entity ids. A larger context is DENY with code TOO_LARGE before
             its values are processed; with ``strict`` it raises ContextError. Gates and columns count in the same way,
             but do not count the ids of handles that are passed as numbers (arrays of uint64, embedders).
+        credentials: How many credentials the validation table holds (about a KiB each), 4,096 by default; of those that
+            do not fit, the ones that were presented least recently are verified again. Over a shared state, who opens
+            the table first decides, and others may leave it out.
+        revoked: The path of the file of what is revoked for ever (:meth:`revoke` with a
+            :class:`ztfast.identity.Ground`). By default it is the file ``revoked`` of the state's directory, or memory
+            if the state is the engine's own. Name one on a disk that outlives the machine's restart.
 
     Raises:
         ArgumentError: if an argument has a wrong type or value.
@@ -105,7 +112,7 @@ class Engine(Sessions, Changing, Switching):
     'ALLOW'
     """
 
-    __slots__ = ("_core", "_resources")
+    __slots__ = ("__weakref__", "_authorities", "_core", "_resources")
 
     def __init__(
         self,
@@ -123,14 +130,17 @@ class Engine(Sessions, Changing, Switching):
         huge_pages: bool = False,
         strict: bool = False,
         max_context: int = 1 << 22,
+        credentials: int | None = None,
+        revoked: str | os.PathLike[str] | None = None,
     ) -> None:
         check_bundle("Engine", bundle)
-        asked = {"sessions": sessions, "handles": handles}
+        asked = {"sessions": sessions, "handles": handles, "credentials": credentials}
         usual = 1 << 22 if state is None else 1 << 18
         counts: dict[str, int] = {}
         for name, value, most in (
             ("sessions", 1 << 16 if sessions is None else sessions, (1 << 30) - 1),
             ("handles", usual if handles is None else handles, (1 << 30) - 1),
+            ("credentials", 1 if credentials is None else credentials, _core.MAX_CREDENTIALS),
             ("max_context", max_context, (1 << 63) - 1),
         ):
             counts[name] = _count(value)
@@ -155,12 +165,15 @@ class Engine(Sessions, Changing, Switching):
             bundle,
             clock=own_clock,
             state=place_of_state(state, role, wanted[0], wanted[1], state_group, flags["make_state"]),
-            **counts,
+            revoked=path_of("revoked", revoked),
+            credentials=wanted[2],
+            **{name: count for name, count in counts.items() if name != "credentials"},
             prefault=flags["prefault"],
             locked=flags["locked"],
             huge_pages=flags["huge_pages"],
             strict=flags["strict"],
         )
+        self._authorities: WeakSet[Authority] = WeakSet()
         self._resources: WeakValueDictionary[Uid, EntityHandle] = WeakValueDictionary()
 
     @property

@@ -14,7 +14,9 @@ __all__ = [
     "BundleError",
     "CapacityError",
     "CompileError",
+    "ConfigError",
     "ContextError",
+    "CredentialError",
     "EntityError",
     "Error",
     "ForkedError",
@@ -117,6 +119,37 @@ class EntityError(Error, ValueError):
 
 class IdentityError(Error, ValueError):
     """An identity's times or factors are invalid."""
+
+
+class CredentialError(IdentityError):
+    """A credential is refused, or there is none.
+
+    Attributes:
+        code: Why, in one or two words that stay the same, for counters and alerts: ``"expired"``, ``"no-rule"``.
+
+    >>> import ztfast
+    >>> error = ztfast.CredentialError("expired", "the certificate ended yesterday: renew it")
+    >>> print(error.code, "-", error)
+    expired - the certificate ended yesterday: renew it
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ConfigError(Error, ValueError):
+    """The configuration of authorities is wrong; the message names the file, the line and what to do.
+
+    Attributes:
+        path: The file, if it is of one.
+        line: The line in it, from 1, if that is known.
+    """
+
+    def __init__(self, message: str, path: str | None = None, line: int | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        self.line = line
 
 
 class OwnerError(Error, TypeError):

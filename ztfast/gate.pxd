@@ -224,7 +224,10 @@ cdef class Gate
 @cython.final
 cdef class Session:
     cdef readonly uint64_t id
-    cdef readonly object identity
+    # The type and id of a principal that was admitted by a credential; otherwise None.
+    cdef tuple _principal
+    # What trusted code said, or what was found of a credential's session; None until it is asked for.
+    cdef object _identity
     cdef object _core
 
     cdef object owned(self)

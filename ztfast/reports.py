@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ztfast.errors import SessionError
+from ztfast.identities import Identity
 from ztfast.uid import Uid
 
-__all__ = ["MemoryUse", "RegisterUse", "SessionInfo", "StaleGate", "Swap"]
+if TYPE_CHECKING:
+    from ztfast import _core
+
+__all__ = ["MemoryUse", "RegisterUse", "SessionInfo", "StaleGate", "Swap", "found_identity", "identity_of", "seconds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +123,9 @@ class SessionInfo:
             id=shown["id"],
             principal=Uid(*shown["principal"]),
             status=shown["status"],
-            not_before=_seconds(shown["not_before_ns"]),
-            not_after=_seconds(shown["not_after_ns"]),
-            admitted=_seconds(shown["admitted_ns"]),
+            not_before=seconds(shown["not_before_ns"]),
+            not_after=seconds(shown["not_after_ns"]),
+            admitted=seconds(shown["admitted_ns"]),
             factors=tuple(shown["factors"]),
             auth_age=None if age_ms is None else age_ms / 1000,
             assurance=shown["assurance"],
@@ -128,14 +133,42 @@ class SessionInfo:
             channel=shown["channel"],
             region=shown["region"],
             on_behalf_of=None if acts_for is None else Uid(*acts_for),
-            ground=f"{shown['ground']:016x}" if shown["ground"] else None,
+            ground=f"{shown['grounds'][0]:016x}" if shown["grounds"][0] else None,
             by=by or None,
             reason=reason or None,
             since=None if since_ns is None else since_ns / 1e9,
         )
 
 
-def _seconds(nanoseconds: int) -> float:
+def identity_of(info: SessionInfo) -> Identity:
+    """Return the identity of a session that somebody admitted, as far as the engine holds it."""
+    return Identity(
+        info.principal,
+        not_before=info.not_before,
+        not_after=info.not_after,
+        factors=info.factors,
+        auth_time=info.admitted if info.auth_age is None else None,
+        assurance=info.assurance,
+        channel=info.channel or "trusted",
+        region=info.region,
+        risk=info.risk,
+        on_behalf_of=info.on_behalf_of,
+    )
+
+
+def found_identity(core: _core.Engine, session: int) -> Identity:
+    """Return the identity of a session by its id.
+
+    Raises:
+        SessionError: if it is over, and its slot is another's.
+    """
+    found = core.find_session(session)
+    if found is None:
+        raise SessionError(f"session {session:#x} is over, and nothing is kept of it: admit its principal again")
+    return identity_of(SessionInfo._of(found))
+
+
+def seconds(nanoseconds: int) -> float:
     """Convert the core's nanoseconds to epoch seconds; the ends of its range mean no bound."""
     if nanoseconds in (-(1 << 63), (1 << 63) - 1):
         return math.copysign(math.inf, nanoseconds)

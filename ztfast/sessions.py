@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from ztfast import gate, plain
+from ztfast.credentials import Credentials
 from ztfast.errors import OwnerError, SessionError
 from ztfast.gate import Session
 from ztfast.identities import (
@@ -21,15 +22,16 @@ from ztfast.identities import (
     new_proof,
     plain_ground,
 )
-from ztfast.reports import SessionInfo
+from ztfast.presented import AnyCredential, AnyGround, admit_credential
+from ztfast.reports import SessionInfo, identity_of
 from ztfast.shown import refused
 from ztfast.telling import ACTIVE, DONE, QUARANTINED, REVOKED, presented, said_of, tell
 from ztfast.uid import Uid, UidLike
 
 if TYPE_CHECKING:
-    from ztfast import _core
+    from ztfast.engine import Engine
 
-__all__ = ["Sessions", "count_already", "place_of_state"]
+__all__ = ["Sessions", "count_already", "path_of", "place_of_state"]
 
 _DIGITS = re.compile(r"0[xX]([0-9a-fA-F]{0,16})")
 
@@ -37,25 +39,27 @@ _Meant = tuple[int | None, tuple[str, str] | None, int]
 """A session's id; a principal or what principals are in; the number of a ground."""
 
 
-class Sessions:
+class Sessions(Credentials):
     """The sessions of an engine: the part of :class:`ztfast.Engine` that admits, finds, changes and revokes."""
 
     __slots__ = ()
-    _core: _core.Engine
 
-    def admit(self, identity: Identity) -> Session:
-        """Open a session for an identity that trusted code has established.
+    def admit(self, identity: Identity | AnyCredential) -> Session:
+        """Open a session for a credential, or for an identity that trusted code has established.
 
-        The principal need not be in the store, but the schema must have its type.
+        A credential (:class:`ztfast.identity.Credential`) is verified, by threads of its authorities, unless the
+        validation table has it. Then its session lasts as long as the shortest of all its bounds, and ends at once when
+        something falls that it rests on. The principal need not be in the store, but the schema must have its type.
 
         Raises:
-            ArgumentError: if ``identity`` is not an identity, or a uid is too long for the register of a shared state.
+            ArgumentError: if ``identity`` is neither, or a uid is too long for the register of a shared state.
             CapacityError: if live sessions take all slots, all handles are in use, or the register of a shared state is
                 full.
+            CredentialError: if a credential is refused, or what an identity says is revoked; ``code`` says why.
             EntityError: if the schema has no such type, or does not list the entity in its enumerated type.
-            ForkedError: if the engine was opened before a fork.
+            ForkedError: if the engine, or the credential's authorities, were opened before a fork.
             RoleError: if the engine only decides.
-            StateError: if the file of the state is gone.
+            StateError: if the file of the state, or the list of what is revoked, is gone or damaged.
 
         >>> import ztfast, time
         >>> engine = ztfast.Engine(ztfast.examples.tiny())
@@ -63,9 +67,12 @@ class Sessions:
         >>> session.principal
         Uid(type='User', id='ann')
         """
+        if plain.is_a(identity, AnyCredential):
+            return admit_credential(cast("Engine", self), cast(AnyCredential, identity))
         if not plain.is_a(identity, Identity):
-            raise refused("admit", "a ztfast.Identity", identity)
-        return gate.admit(self._core, identity, *bounds(identity))
+            raise refused("admit", "a ztfast.Identity or a credential", identity)
+        own = cast(Identity, identity)
+        return gate.admit(self._core, own, *bounds(own))
 
     def session(self, id: int) -> Session:
         """Return the session with an id, which this or another process of the same state admitted.
@@ -89,23 +96,11 @@ class Sessions:
         if number is None or not 0 <= number < 1 << 64:
             raise refused("session", "a session's id (session.id)", id)
         found = self._core.find_session(number)
-        info = None if found is None else SessionInfo._of(found)
-        if info is None or info.status in ("revoked", "expired"):
-            why = "there is none with this id" if info is None else f"it is {info.status}"
+        status = None if found is None else found["status"]
+        if found is None or status in ("revoked", "expired"):
+            why = "there is none with this id" if found is None else f"it is {status}"
             raise SessionError(f"session {number:#x}: {why}: let an authority admit the principal again")
-        identity = Identity(
-            info.principal,
-            not_before=info.not_before,
-            not_after=info.not_after,
-            factors=info.factors,
-            auth_time=info.admitted if info.auth_age is None else None,
-            assurance=info.assurance,
-            channel=info.channel or "trusted",
-            region=info.region,
-            risk=info.risk,
-            on_behalf_of=info.on_behalf_of,
-        )
-        return gate.found(self._core, number, identity)
+        return gate.found(self._core, number, identity_of(SessionInfo._of(found)))
 
     def sessions(self, principal: UidLike | None = None, *, beginning: str | None = None) -> tuple[SessionInfo, ...]:
         """Return all sessions, of all processes, with those that ended while nobody has taken their slot yet.
@@ -136,7 +131,7 @@ class Sessions:
         what: Session | UidLike | None = None,
         /,
         *,
-        ground: str | bytes | None = None,
+        ground: str | bytes | AnyGround | None = None,
         by: str | None = None,
         reason: str | None = None,
     ) -> int:
@@ -144,10 +139,13 @@ class Sessions:
 
         Args:
             what: A session, or the uid of a principal or of an entity that principals are in.
-            ground: A ground, as in :class:`ztfast.Identity`.
+            ground: A ground, as in :class:`ztfast.Identity`, or a :class:`ztfast.identity.Ground`: a certificate, a
+                key, a serial number, an issuer, an authority or a principal. Nothing that rests on the latter is
+                admitted any more, by no process, also after a restart: see :meth:`revoked` and :meth:`restore`.
             by: Who revokes them. The logger ``"ztfast"`` reports it with the reason, at level INFO, and
-                :meth:`sessions` shows both, in all processes, while the state keeps them: see :meth:`notes`.
-            reason: Why.
+                :meth:`sessions` shows both, in all processes, while the state keeps them: see :meth:`notes`. It is
+                required for a :class:`ztfast.identity.Ground`.
+            reason: Why, in the same way.
 
         Returns:
             How many sessions were revoked: not those that were revoked or had expired before. When it returns, no
@@ -170,6 +168,8 @@ class Sessions:
         >>> engine.decide(session, "view", 'Photo::"p1"').code
         'REVOKED'
         """
+        if what is None and plain.is_a(ground, AnyGround):
+            return self._revoke_ground(cast(AnyGround, ground), by, reason)
         return self._set("revoke", what, ground, REVOKED, by, reason)
 
     def quarantine(
@@ -177,7 +177,7 @@ class Sessions:
         what: Session | UidLike | None = None,
         /,
         *,
-        ground: str | bytes | None = None,
+        ground: str | bytes | AnyGround | None = None,
         on: bool = True,
         by: str | None = None,
         reason: str | None = None,
@@ -207,7 +207,7 @@ class Sessions:
         what: Session | UidLike | None = None,
         /,
         *,
-        ground: str | bytes | None = None,
+        ground: str | bytes | AnyGround | None = None,
         not_after: float | datetime | str,
         by: str | None = None,
         reason: str | None = None,
@@ -253,7 +253,7 @@ class Sessions:
         what: Session | UidLike | None = None,
         /,
         *,
-        ground: str | bytes | None = None,
+        ground: str | bytes | AnyGround | None = None,
         factors: Iterable[str] | None = None,
         assurance: int | None = None,
         risk: int | None = None,
@@ -309,7 +309,7 @@ class Sessions:
         self,
         method: str,
         what: Session | UidLike | None,
-        ground: str | bytes | None,
+        ground: str | bytes | AnyGround | None,
         status: int,
         by: str | None,
         reason: str | None,
@@ -323,7 +323,7 @@ class Sessions:
         self,
         method: str,
         what: Session | UidLike | None,
-        ground: str | bytes | None,
+        ground: str | bytes | AnyGround | None,
         by: str | None,
         reason: str | None,
     ) -> tuple[str, _Meant, tuple[str, str] | None]:
@@ -331,6 +331,9 @@ class Sessions:
         if (what is None) == (ground is None):
             raise refused(method, "a session, a principal or ground=, one of them", what)
         said = said_of(method, by, reason)
+        if plain.is_a(ground, AnyGround):
+            known = cast(AnyGround, ground)
+            return known.shown, (None, None, known.number), said
         if ground is not None:
             own = plain_ground(ground)
             if own is None:
@@ -381,9 +384,7 @@ def place_of_state(
         if not makes:
             raise refused("make_state=False", "the state= of other processes", state)
         return None
-    path = _path(state)
-    if not path or "\0" in path:
-        raise refused("state", "the path of a directory", state)
+    path = cast(str, path_of("state", state))
     number, name = plain.integer(group), plain.text(group)
     if name is not None:
         try:
@@ -393,6 +394,16 @@ def place_of_state(
     elif group is not None and (number is None or not 0 <= number < 1 << 32):
         raise refused("state_group", "a group's name or number", group)
     return path, own_role, sessions, handles, number, makes
+
+
+def path_of(name: str, given: Any) -> str | None:
+    """Check a path, and return it as a text; ``None`` for ``None``."""
+    if given is None:
+        return None
+    path = _path(given)
+    if not path or "\0" in path:
+        raise refused(name, "the path of a directory" if name == "state" else "the path of a file", given)
+    return path
 
 
 def _path(given: Any) -> str | None:

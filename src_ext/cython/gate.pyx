@@ -24,7 +24,7 @@ import threading
 
 import numpy
 
-from ztfast import _core, columns as columns_of, identities, plain, telling
+from ztfast import _core, columns as columns_of, identities, plain, reports, telling
 from ztfast.advice import Advice
 from ztfast.errors import ArgumentError, CapacityError, ContextError, OwnerError
 from ztfast.shown import given

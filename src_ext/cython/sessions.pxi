@@ -33,7 +33,19 @@ cdef class Session:
     @property
     def principal(self):
         """The principal's :class:`ztfast.Uid`."""
+        if self._identity is None and self._principal is not None:
+            return Uid(*self._principal)
         return self.identity.principal
+
+    @property
+    def identity(self):
+        """The :class:`ztfast.Identity` that was admitted; of a session by a credential, what the engine holds of it.
+
+        Raises SessionError if the session is over and its slot is another's.
+        """
+        if self._identity is None:
+            self._identity = reports.found_identity(self.owned(), self.id)
+        return self._identity
 
     def revoke(self, /, *, by=None, reason=None):
         """End the session for ever: every later decision is DENY with code REVOKED.
@@ -133,7 +145,7 @@ cdef class Session:
     def __repr__(self):
         if self._core is None:
             return "<ztfast.Session that was not admitted>"
-        return f"<ztfast.Session {self.id:#x} of {self.identity.principal}>"
+        return f"<ztfast.Session {self.id:#x} of {self.principal}>"
 
     def __reduce__(self):
         raise OwnerError(COPIED_SESSION)
@@ -162,6 +174,11 @@ cdef object become_said(Session session, int status, str method, by, reason):
 def belongs(Session session not None, core, /):
     """Return whether a session belongs to this core's engine."""
     return session._core is core
+
+
+def session_code(Session session not None, /):
+    """Return the number of the code with which a session is denied now, or that of ALLOW."""
+    return session.owned().session_code(session.id)
 
 
 cdef class EntityHandle:
@@ -206,7 +223,17 @@ def admit(core, identity, int64_t not_before_ns, int64_t not_after_ns, /):
     known = identities.given(identity, core.has_callers_clock)
     cdef Session session = Session.__new__(Session)
     session.id = core.admit(*principal, not_before_ns, not_after_ns, known)
-    session.identity = identity
+    session._identity = identity
+    session._core = core
+    return session
+
+
+def admitted(core, tuple told, /):
+    """Make the object of a session that a core's engine admitted by a credential. Use :meth:`ztfast.Engine.admit`."""
+    if type(core) is not _core.Engine:
+        raise OwnerError(f"wanted an engine's core; got {type(core).__qualname__}: call engine.admit(credential)")
+    cdef Session session = Session.__new__(Session)
+    session.id, session._principal = told
     session._core = core
     return session
 
@@ -217,7 +244,7 @@ def found(core, id, identity, /):
         raise OwnerError(f"wanted an engine's core; got {type(core).__qualname__}: call engine.session(id)")
     cdef Session session = Session.__new__(Session)
     session.id = id
-    session.identity = identity
+    session._identity = identity
     session._core = core
     return session
 

@@ -84,8 +84,9 @@ pub use snapshot::{Attached, EntityError, Fallback, FallbackAnswer, Snapshot, Ui
 pub use upsert::{AttrValue, ChangeError, EntityData};
 pub use ztfast_codes::Code;
 pub use ztfast_live::{
-    Admission, AdmitError, Capacity, ChangeSessionError, Deed, Handle, HandleError, Kill, LiveAttributes,
-    MAX_ASSURANCE, MAX_RISK, Market, MarketState, Note, Noted, Place, Proof, RegisterUse, Released, Role, Scope,
-    SessionId, SessionRecord, SessionStatus, State, StateError, StateGone, Stopped, SwitchError,
+    AUTHORITY_GROUND, Admission, AdmitError, Capacity, ChangeSessionError, Deed, Grounds, Handle, HandleError, Kill,
+    Known, LiveAttributes, MAX_ASSURANCE, MAX_GROUNDS, MAX_RISK, Market, MarketState, Note, Noted, Place, Proof,
+    RegisterUse, Released, Role, Scope, SessionId, SessionRecord, SessionStatus, State, StateError, StateGone, Stopped,
+    SwitchError,
 };
 pub use ztfast_pages::{Clock, Forked, MemoryError, Residence, monotonic_ns, now_ns};

@@ -59,7 +59,7 @@ impl Memo {
     /// Make a memo of no values, for a gate with this many arguments.
     pub fn new(arguments: usize, residence: Residence) -> Result<Self, MemoryError> {
         let mut entries = vec![[Entry::EMPTY; VALUES]; arguments.min(MOST_PLACES)].into_boxed_slice();
-        let resident = Resident::write("answers that a gate remembers", &mut *entries, residence)?;
+        let resident = Resident::write("answers that a gate remembers", &mut entries, residence)?;
         Ok(Self { resident, entries })
     }
 

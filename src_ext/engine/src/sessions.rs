@@ -8,8 +8,8 @@ use crate::snapshot::Snapshot;
 use std::io;
 use ztfast_codes::Code;
 use ztfast_live::{
-    Admission, AdmitError, ChangeSessionError, Deed, Known, MAX_FACTORS, MAX_NAME, Note, Noted, OTHER_NAMES, OwnedUid,
-    Place, Proof, Role, SessionId, SessionRecord, SessionStatus, StateGone, SwitchError, Wanted,
+    Admission, AdmitError, ChangeSessionError, Deed, Grounds, Known, MAX_FACTORS, MAX_NAME, Note, Noted, OTHER_NAMES,
+    OwnedUid, Place, Proof, Role, SessionId, SessionRecord, SessionStatus, StateGone, SwitchError, Wanted,
 };
 use ztfast_pages::{Clock, Forked};
 
@@ -30,8 +30,8 @@ pub struct Attributes<'a> {
     pub region: Option<&'a str>,
     /// How the credential was proved.
     pub channel: Option<&'a str>,
-    /// What the session rests on: it can be revoked by this number; 0 for nothing.
-    pub ground: u64,
+    /// What the session rests on: it can be revoked by each of these numbers.
+    pub grounds: Grounds,
 }
 
 /// What is proved anew in a session. What is `None` stays as it is.
@@ -70,7 +70,8 @@ impl Chosen<'_> {
     fn has(&self, snapshot: &Snapshot, record: &SessionRecord) -> bool {
         match self {
             Self::Within(ty, id) => snapshot.is_within(record.principal, ty, id),
-            Self::Ground(ground) => record.ground == *ground,
+            // Places without a ground hold 0.
+            Self::Ground(ground) => *ground != 0 && record.grounds.contains(ground),
             Self::One(session) => record.id == *session,
         }
     }
@@ -109,6 +110,17 @@ pub enum SessionError {
         changed: usize,
         /// How many were not.
         busy: usize,
+    },
+    /// Some of several sessions rest on credentials, and cannot be valid for longer.
+    #[error(
+        "{bound} sessions rest on credentials, which do not last that long, and were not renewed: admit the credentials \
+         again; {changed} others were"
+    )]
+    Bound {
+        /// How many sessions were changed.
+        changed: usize,
+        /// How many were not.
+        bound: usize,
     },
     /// The session could not be admitted.
     #[error(transparent)]
@@ -171,8 +183,8 @@ impl Shared {
         let mut registry = self.registry();
         let (principal, on_behalf_of) = self.places(&mut registry, ty, id, attributes).map_err(AdmitError::from)?;
         let admission = Admission { principal: self.key.handle(principal), not_before_ns, not_after_ns };
-        let ground = attributes.ground;
-        let known = Known { proof, on_behalf_of, region, channel, ground };
+        let grounds = attributes.grounds;
+        let known = Known { proof, on_behalf_of, region, channel, grounds };
         Ok(vacancy.admit(principal, &admission, &known)?)
     }
 
@@ -197,6 +209,12 @@ impl Shared {
 
     fn name(&self, name: &str) -> Result<u32, SessionError> {
         self.sessions.name(name)?.ok_or(SessionError::Names)
+    }
+
+    /// Return the time by the engine's wall clock, in nanoseconds since the epoch.
+    #[must_use]
+    pub fn wall_ns(&self) -> i64 {
+        self.sessions.state().reading().wall
     }
 
     /// Convert a time of the wall clock to the clock of decisions. A time in the future is taken for now.
@@ -283,7 +301,7 @@ impl Shared {
     /// does it and why is kept for some time.
     ///
     /// # Errors
-    /// [`SessionError`]; only after [`SessionError::Busy`] some sessions have changed.
+    /// [`SessionError`]; only after [`SessionError::Busy`] and [`SessionError::Bound`] some sessions have changed.
     pub fn renew_sessions(
         &self,
         chosen: Chosen<'_>,
@@ -336,7 +354,7 @@ impl Shared {
 
     const fn changed_by(done: &Result<usize, SessionError>) -> usize {
         match done {
-            Ok(changed) | Err(SessionError::Busy { changed, .. }) => *changed,
+            Ok(changed) | Err(SessionError::Busy { changed, .. } | SessionError::Bound { changed, .. }) => *changed,
             Err(_) => 0,
         }
     }
@@ -365,15 +383,20 @@ impl Shared {
         sessions: &[SessionId],
         change: impl Fn(SessionId) -> Result<(), ChangeSessionError>,
     ) -> Result<usize, SessionError> {
-        let (mut changed, mut busy) = (0, 0);
+        let (mut changed, mut busy, mut bound) = (0, 0, 0);
         for &session in sessions {
             match change(session) {
                 Ok(()) => changed += 1,
                 Err(ChangeSessionError::Over) => {}
                 Err(ChangeSessionError::Busy) => busy += 1,
+                Err(ChangeSessionError::Bound) => bound += 1,
             }
         }
-        if busy > 0 { Err(SessionError::Busy { changed, busy }) } else { Ok(changed) }
+        match (busy, bound) {
+            (0, 0) => Ok(changed),
+            (0, bound) => Err(SessionError::Bound { changed, bound }),
+            (busy, _) => Err(SessionError::Busy { changed, busy }),
+        }
     }
 
     /// Set the status of sessions. Return how many changed: not those that have it already or are over. Who does it and

@@ -7,12 +7,12 @@
 
 use crate::numbers::{Handle, Place};
 use crate::register::{MAX_UID, NoPlace, RegisterUse};
-use crate::state::{Role, State};
+use crate::state::State;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use ztfast_pages::Forked;
+use ztfast_pages::{Forked, Role};
 
 /// The keys that convert places to handles and back. They cannot be guessed: a guessed handle of another engine is
 /// valid in this one once in 2^63 / (handles given out) tries.

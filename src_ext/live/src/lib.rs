@@ -30,7 +30,6 @@ mod names;
 mod notes;
 mod numbers;
 mod owners;
-mod ownership;
 mod proof;
 mod refusal;
 mod register;
@@ -55,8 +54,9 @@ pub use register::{MAX_UID, NoPlace, RegisterUse, SharedUids};
 pub use sessions::{
     AdmitError, ChangeSessionError, Known, LiveAttributes, MAX_SESSIONS, Notice, SessionRecord, Sessions, Vacancy,
 };
-pub use slot::{Admission, LAYOUT, LiveFields, SessionId, SessionStatus};
-pub use state::{Capacity, OTHER_NAMES, Role, State, StateError, StateGone};
+pub use slot::{AUTHORITY_GROUND, Admission, Grounds, LAYOUT, LiveFields, MAX_GROUNDS, SessionId, SessionStatus};
+pub use state::{Capacity, OTHER_NAMES, State, StateError, StateGone};
 pub use switchboard::Switchboard;
 pub use switches::{ActionKey, FOR_ALL, Kill, Released, SWITCHES_LAYOUT, Scope, ScopeText, Stopped, Switches, Writer};
 pub use uid_bits::{FIRM, bit_number, id_hash, type_hash, uid_bit, uid_hash};
+pub use ztfast_pages::Role;

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
-use ztfast_pages::{Forked, UnsharedFile, is_byte_locked, try_lock_byte, unlock_byte};
+use ztfast_pages::{Forked, UnsharedFile, is_byte_locked, lock_byte, try_lock_byte};
 
 /// How many processes may be authorities of a state at once.
 pub const MAX_OWNERS: u16 = 4096;
@@ -155,12 +155,8 @@ impl Owners {
         };
         let Some(file) = &self.file else { return Ok(Some(job())) };
         let file = own(file)?;
-        while !try_lock_byte(file, WRITER_BYTE)? {
-            if is_over() {
-                return Ok(None);
-            }
-        }
-        let _unlocked = Unlocked(file);
+        let left = patience.saturating_sub(since.elapsed());
+        let Some(_held) = lock_byte(file, WRITER_BYTE, left)? else { return Ok(None) };
         Ok(Some(job()))
     }
 }
@@ -187,16 +183,6 @@ fn is_writers_lock(line: &str, node: u64) -> bool {
             begins && ends && file.rsplit(':').next().is_some_and(|of| of == node.to_string())
         }
         _ => false,
-    }
-}
-
-/// Unlocks the writers' byte when it is dropped, also by a panic.
-struct Unlocked<'f>(&'f File);
-
-impl Drop for Unlocked<'_> {
-    fn drop(&mut self) {
-        // What cannot be unlocked is unlocked when the process ends.
-        let _ = unlock_byte(self.0, WRITER_BYTE);
     }
 }
 

@@ -23,8 +23,10 @@ use crate::numbers::Place;
 use crate::owners::PATIENT;
 use crate::proof::{MAX_FACTORS, Proof, Scale};
 use crate::refusal::SwitchError;
-use crate::slot::{Admission, FREE, LiveFields, Opened, STATUS_MASK, SessionId, SessionSlot, SessionStatus, is_of};
-use crate::state::{Role, State, StateError, StateGone};
+use crate::slot::{
+    Admission, FREE, LiveFields, MAX_GROUNDS, Opened, STATUS_MASK, SessionId, SessionSlot, SessionStatus, is_of,
+};
+use crate::state::{State, StateError, StateGone};
 use record::{live_attributes, place_before};
 use spare::Spare;
 use std::cmp::Reverse;
@@ -35,7 +37,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
 use table::{Claimed, Table, is_over};
 use ztfast_codes::Code;
-use ztfast_pages::{Clock, Forked, Reading, Residence, Resident};
+use ztfast_pages::{Clock, Forked, Reading, Residence, Resident, Role};
 
 /// Why an admission was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -84,6 +86,9 @@ pub enum ChangeSessionError {
     /// Another process was stopped while it wrote the session.
     #[error("another process was stopped while it wrote this session: let it go on, or end it")]
     Busy,
+    /// The session ends with the credential that it rests on.
+    #[error("the session rests on a credential, and cannot be valid for longer: admit the credential again")]
+    Bound,
 }
 
 /// What a session was before its status changed.
@@ -300,7 +305,7 @@ impl Sessions {
             region,
             channel,
             proof: known.proof.pack(self.table.state.scale()),
-            ground: known.ground,
+            grounds: known.grounds,
             not_before_ns: admission.not_before_ns,
             not_after_ns: admission.not_after_ns,
         };
@@ -516,6 +521,10 @@ impl Sessions {
             if !is_of(state, id, self.mask) {
                 return None;
             }
+            let mut grounds = [0; MAX_GROUNDS];
+            for (number, ground) in grounds.iter_mut().zip(details.grounds()) {
+                *number = ground.load(Ordering::Relaxed);
+            }
             let record = SessionRecord {
                 id,
                 status,
@@ -524,7 +533,7 @@ impl Sessions {
                 not_after_ns: details.not_after_ns.load(Ordering::Relaxed),
                 to_ns: slot.to_ns.load(Ordering::Relaxed),
                 admitted_ns: details.admitted_ns.load(Ordering::Relaxed),
-                ground: details.ground.load(Ordering::Relaxed),
+                grounds,
                 note: details.note.load(Ordering::Relaxed),
                 live: live_attributes(&slot.live_fields(), scale),
             };
@@ -561,14 +570,19 @@ impl Sessions {
         Ok(job(&claimed, &now))
     }
 
-    /// Give a session another end, later or sooner, in nanoseconds since the epoch. One that is over stays over.
+    /// Give a session another end, later or sooner, in nanoseconds since the epoch. One that is over stays over, and one
+    /// that rests on a credential gets no later end.
     ///
     /// # Errors
     /// [`ChangeSessionError`].
     pub fn renew(&self, session: SessionId, not_after_ns: i64) -> Result<(), ChangeSessionError> {
         let mut spare = self.table.spare();
-        let (to_ns, by) =
-            self.change(session, |claimed, now| (claimed.slot.renew(claimed.details, not_after_ns, now), *now))?;
+        let renewed = self.change(session, |claimed, now| {
+            let is_later = not_after_ns > claimed.details.not_after_ns.load(Ordering::Relaxed);
+            let is_bound = is_later && claimed.details.rests_on_a_credential();
+            (!is_bound).then(|| (claimed.slot.renew(claimed.details, not_after_ns, now), *now))
+        })?;
+        let (to_ns, by) = renewed.ok_or(ChangeSessionError::Bound)?;
         if to_ns != i64::MAX {
             spare.ends.push(Reverse((to_ns, session.0)));
         }
@@ -601,6 +615,12 @@ impl Sessions {
     /// The system cannot lock the state's file.
     pub fn factors<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> io::Result<Option<u32>> {
         let names: Vec<&str> = names.into_iter().collect();
+        // Most admissions name factors that have numbers.
+        let numbered = self.table.state.names(NameKind::Factor);
+        let bits = names.iter().try_fold(0, |bits, name| numbered.find(name).map(|number| bits | 1 << number));
+        if bits.is_some() {
+            return Ok(bits);
+        }
         // Names that are refused take no place.
         let known = self.table.state.factor_names();
         let new: HashSet<&str> =

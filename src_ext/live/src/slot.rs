@@ -1,4 +1,4 @@
-//! A session's slot: a cache line that decisions read without a lock, and one that only writers read.
+//! A session's slot: a cache line that decisions read without a lock, and two that only writers read.
 //!
 //! A reader reads the state word before and after the other fields (a sequence lock), so it never sees a slot half old
 //! and half new. The crate `loom` runs this file in every order in which threads can meet.
@@ -77,7 +77,16 @@ pub(crate) struct SessionSlot {
     reserved: [u64; 2],
 }
 
-/// The line of a slot that only writers read.
+/// The number of grounds that a session keeps.
+pub const MAX_GROUNDS: usize = 9;
+
+/// The place of the authority that verified a session's credential, among its grounds.
+pub const AUTHORITY_GROUND: usize = 4;
+
+/// What a session rests on, by numbers; 0 for none. The first is the credential, or what trusted code named.
+pub type Grounds = [u64; MAX_GROUNDS];
+
+/// The lines of a slot that only writers read.
 #[cfg_attr(not(loom), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 #[cfg_attr(loom, derive(Default))]
 #[repr(C, align(64))]
@@ -89,6 +98,7 @@ pub(crate) struct SessionDetails {
     pub not_after_ns: AtomicI64,
     /// The end as it was at admission, by the clock that also counts sleep.
     pub awake_to_ns: AtomicI64,
+    /// The first of its grounds.
     pub ground: AtomicU64,
     /// When the session was admitted, by the wall clock.
     pub admitted_ns: AtomicI64,
@@ -98,6 +108,8 @@ pub(crate) struct SessionDetails {
     pub slept: AtomicU32,
     /// The number of the note that says who set the session's status; 0 for none.
     pub note: AtomicU32,
+    /// Its other grounds.
+    pub other_grounds: [AtomicU64; MAX_GROUNDS - 1],
 }
 
 /// What a writer puts into a slot.
@@ -109,7 +121,7 @@ pub(crate) struct Opened {
     pub region: u32,
     pub channel: u32,
     pub proof: u64,
-    pub ground: u64,
+    pub grounds: Grounds,
     pub not_before_ns: i64,
     pub not_after_ns: i64,
 }
@@ -134,6 +146,18 @@ pub(crate) const SLEPT_UNIT_NS: i64 = 16_000_000;
 pub(crate) fn slept_units(now: &Reading) -> u32 {
     let slept = now.boottime.saturating_sub(now.monotonic) / SLEPT_UNIT_NS;
     u32::try_from(slept.max(0)).unwrap_or(u32::MAX)
+}
+
+impl SessionDetails {
+    /// Return its grounds.
+    pub fn grounds(&self) -> impl Iterator<Item = &AtomicU64> {
+        std::iter::once(&self.ground).chain(&self.other_grounds)
+    }
+
+    /// Return whether the session was admitted by a credential, not by the word of trusted code.
+    pub fn rests_on_a_credential(&self) -> bool {
+        self.other_grounds[AUTHORITY_GROUND - 1].load(Ordering::Relaxed) != 0
+    }
 }
 
 impl SessionSlot {
@@ -162,7 +186,9 @@ impl SessionSlot {
         details.not_before_ns.store(opened.not_before_ns, Ordering::Relaxed);
         details.not_after_ns.store(opened.not_after_ns, Ordering::Relaxed);
         details.awake_to_ns.store(awake(to_ns, now), Ordering::Relaxed);
-        details.ground.store(opened.ground, Ordering::Relaxed);
+        for (ground, number) in details.grounds().zip(opened.grounds) {
+            ground.store(number, Ordering::Relaxed);
+        }
         details.admitted_ns.store(now.wall, Ordering::Relaxed);
         details.slept.store(slept_units(now), Ordering::Relaxed);
         details.note.store(0, Ordering::Relaxed);
@@ -269,13 +295,13 @@ pub struct LiveFields {
 }
 
 /// The version of a slot's layout.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 #[cfg(not(loom))]
 const _: () = {
     use std::mem::offset_of;
     assert!(size_of::<SessionSlot>() == 64 && align_of::<SessionSlot>() == 64);
-    assert!(size_of::<SessionDetails>() == 64 && align_of::<SessionDetails>() == 64);
+    assert!(size_of::<SessionDetails>() == 128 && align_of::<SessionDetails>() == 64);
     assert!(offset_of!(SessionSlot, state) == 0 && offset_of!(SessionSlot, principal) == 24);
 };
 
@@ -289,9 +315,9 @@ mod tests {
     use super::*;
 
     const fn opened(id: u64) -> Opened {
-        let (on_behalf_of, region, channel, proof, ground) = (0, 0, 0, 0, 0);
+        let (on_behalf_of, region, channel, proof, grounds) = (0, 0, 0, 0, [0; MAX_GROUNDS]);
         let (not_before_ns, not_after_ns) = (0, i64::MAX);
-        Opened { id, principal: 7, on_behalf_of, region, channel, proof, ground, not_before_ns, not_after_ns }
+        Opened { id, principal: 7, on_behalf_of, region, channel, proof, grounds, not_before_ns, not_after_ns }
     }
 
     /// Loom keeps no order between an exchange and another thread's plain store, so threads of the system try this.

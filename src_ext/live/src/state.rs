@@ -17,9 +17,9 @@
 mod files;
 mod parts;
 
-pub use self::parts::{Capacity, OTHER_NAMES, Role, StateError};
+pub use self::parts::{Capacity, OTHER_NAMES, StateError};
 
-use self::files::{Directory, FILE, NO_STATE, OWNERS};
+use self::files::{FILE, NO_STATE, OWNERS, StateDirectory};
 use self::parts::{CALLERS, Control, Layout, PAGE};
 use crate::names::{MAX_NAME, NameKind, Names};
 use crate::notes::Notes;
@@ -28,13 +28,13 @@ use crate::proof::{Scale, base_ns};
 use crate::register::SharedUids;
 use crate::slot::{SessionDetails, SessionSlot};
 use crate::switches::Switches;
-use rustix::fs::OFlags;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use ztfast_pages::{Clock, Mapping, MemoryError, Reading, Residence, Resident, UnsharedFile};
+use ztfast_pages::{
+    Clock, FileError, Mapping, MemoryError, Opening, Reading, Residence, Resident, Role, UnsharedFile, what_became_of,
+};
 
 /// A shared state is another one by now: engines that are opened from now on do not see this one, nor this one them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -114,16 +114,16 @@ impl State {
         residence: Residence,
     ) -> Result<Self, StateError> {
         let capacity = capacity.filter(|_| role == Role::Authority);
-        let at = Directory::open(directory, role, group, capacity.is_some())?;
+        let at = StateDirectory::open(directory, role, group, capacity.is_some())?;
         let (file, header) = loop {
             match (at.open_state()?, capacity) {
                 (Some(found), _) => break found,
                 (None, Some(capacity)) => at.make(capacity, &clock)?,
-                (None, None) => return Err(at.refused(NO_STATE)),
+                (None, None) => return Err(at.0.refused(NO_STATE).into()),
             }
         };
         let path = directory.join(FILE);
-        let refused = |why: String| StateError::Refused { path: path.clone(), why };
+        let refused = |why: String| at.0.refused_file(FILE, why);
         let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let capacity = Capacity { sessions: count(header.sessions), uids: count(header.uids) };
         let layout =
@@ -145,34 +145,30 @@ impl State {
                     "this state was made with {name}={has}, and {wanted} are wanted: leave {name}= out, or end its \
                      processes and remove the file, with which its kills and markets go"
                 );
-                return Err(refused(why));
+                return Err(refused(why).into());
             }
         }
-        let io = |what| move |source| StateError::Io { path: directory.join(FILE), what, source };
+        let io = |what| at.0.io(FILE, what);
         let mapping =
             Mapping::of_file(&file, layout.size, role == Role::Authority).map_err(io("it cannot be mapped"))?;
         let resident = mapping.hold("state", residence)?;
         let owners = match role {
             Role::Authority => {
-                let path = directory.join(OWNERS);
-                let file = UnsharedFile::open(|| at.open_owners(OFlags::empty()));
-                let file = file.map_err(at.io(OWNERS, UNKEPT))??;
+                let file = UnsharedFile::open(|| at.open_owners(Opening::Write));
+                let file = file.map_err(at.0.io(OWNERS, UNKEPT))??;
                 if file.get().map(|file| at.check_owners(file)).transpose()? != Some(header.owners) {
-                    let why =
-                        "this is not the file that was made with the state, so that its processes would not exclude \
-                               each other: end them and remove both files, with which kills and markets go"
-                            .to_owned();
-                    return Err(StateError::Refused { path, why });
+                    let why = "this is not the file that was made with the state, so that its processes would not exclude \
+                               each other: end them and remove both files, with which kills and markets go";
+                    return Err(at.0.refused_file(OWNERS, why).into());
                 }
-                let what = "no byte of it can be locked";
-                Owners::enter(file).map_err(|source| StateError::Io { path, what, source })?
+                Owners::enter(file).map_err(at.0.io(OWNERS, "no byte of it can be locked"))?
             }
             Role::Decide => Owners::reader(),
         };
         let (key, scale) = (header.key, scale_of(&clock, header.base_ns));
         // The process may go to another directory.
         let path = std::path::absolute(&path).unwrap_or(path);
-        let file = UnsharedFile::open(|| Ok::<_, StateError>(file)).map_err(io(UNKEPT))??;
+        let file = UnsharedFile::open(|| Ok::<_, FileError>(file)).map_err(io(UNKEPT))??;
         let file = Some((file, path));
         let gone = OnceLock::new();
         let state = Self { resident, mapping, layout, capacity, key, scale, owners, role, file, gone, clock };
@@ -206,16 +202,8 @@ impl State {
         let Some((file, path)) = self.file.as_ref().and_then(|(file, path)| Some((file.get()?, path))) else {
             return Ok(());
         };
-        let gone = |what| Err(self.gone.get_or_init(|| StateGone { path: path.clone(), what }).clone());
-        // What the system does not tell is no reason to deny everything.
-        let Ok(own) = file.metadata() else { return Ok(()) };
-        if own.nlink() == 0 {
-            return gone("removed");
-        }
-        match std::fs::symlink_metadata(path) {
-            Ok(there) if (there.dev(), there.ino()) != (own.dev(), own.ino()) => gone("replaced by another one"),
-            Ok(_) | Err(_) => Ok(()),
-        }
+        what_became_of(file, path)
+            .map_or(Ok(()), |what| Err(self.gone.get_or_init(|| StateGone { path: path.clone(), what }).clone()))
     }
 
     /// Refuse a state whose file was found to be gone before.

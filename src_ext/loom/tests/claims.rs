@@ -18,7 +18,7 @@ mod numbers {
 use loom::sync::Arc;
 use loom::sync::atomic::Ordering;
 use loom::thread;
-use slot::{Opened, SessionDetails, SessionId, SessionSlot};
+use slot::{MAX_GROUNDS, Opened, SessionDetails, SessionId, SessionSlot};
 
 /// The clocks at one moment, as `pages` reads them.
 pub struct Reading {
@@ -56,10 +56,10 @@ impl Slot {
     /// Give the slot to a session, as its only writer.
     fn open(&self, number: usize) {
         let (id, principal, not_after_ns) = (IDS[number].0, PRINCIPALS[number], ENDS[number]);
-        let (on_behalf_of, region, channel, ground, not_before_ns) = (0, 0, 0, 0, 0);
+        let (on_behalf_of, region, channel, grounds, not_before_ns) = (0, 0, 0, [0; MAX_GROUNDS], 0);
         let proof = u64::from(principal) + 40;
         let opened =
-            Opened { id, principal, on_behalf_of, region, channel, proof, ground, not_before_ns, not_after_ns };
+            Opened { id, principal, on_behalf_of, region, channel, proof, grounds, not_before_ns, not_after_ns };
         self.line.open(&self.details, &opened, &NOW);
     }
 

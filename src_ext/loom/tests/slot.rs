@@ -15,7 +15,7 @@ mod numbers {
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
-use slot::{Opened, SessionDetails, SessionId, SessionSlot, SessionStatus};
+use slot::{MAX_GROUNDS, Opened, SessionDetails, SessionId, SessionSlot, SessionStatus};
 
 /// The clocks at one moment, as `pages` reads them.
 pub struct Reading {
@@ -55,11 +55,11 @@ struct Slot {
 impl Slot {
     fn open(&self, number: usize) {
         let (id, principal, begin) = (IDS[number].0, principal(number), begin(number));
-        let (region, channel, ground) = (principal + 10, principal + 20, 0);
+        let (region, channel, grounds) = (principal + 10, principal + 20, [0; MAX_GROUNDS]);
         let (not_before_ns, not_after_ns) = (begin, begin + 49);
         let (on_behalf_of, proof) = (principal + 30, u64::from(principal) + 40);
         let opened =
-            Opened { id, principal, on_behalf_of, region, channel, proof, ground, not_before_ns, not_after_ns };
+            Opened { id, principal, on_behalf_of, region, channel, proof, grounds, not_before_ns, not_after_ns };
         self.line.open(&self.details, &opened, &NOW);
     }
 

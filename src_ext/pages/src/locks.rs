@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 /// Lock one byte of a file for this open file, if no other open file has it locked. The lock lasts until the file is
 /// closed: here, and in children that were forked meanwhile.
@@ -23,6 +24,47 @@ pub fn try_lock_byte(file: &File, at: i64) -> io::Result<bool> {
 /// The system cannot unlock it.
 pub fn unlock_byte(file: &File, at: i64) -> io::Result<()> {
     lock(file, libc::F_OFD_SETLK, at, libc::F_UNLCK).map(|_| ())
+}
+
+/// Lock one byte of a file as [`try_lock_byte`] does, and wait for it. `None` if another open file has it locked for so
+/// long.
+///
+/// # Errors
+/// The system cannot lock the file.
+pub fn lock_byte(file: &File, at: i64, patience: Duration) -> io::Result<Option<LockedByte<'_>>> {
+    let mut since: Option<Instant> = None;
+    let mut looks = 0;
+    while !try_lock_byte(file, at)? {
+        if since.get_or_insert_with(Instant::now).elapsed() >= patience {
+            return Ok(None);
+        }
+        looks += 1;
+        if looks < SOON {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+    Ok(Some(LockedByte { file, at }))
+}
+
+/// How often a lock that another file holds is tried again at once, and how soon after that.
+const SOON: u32 = 16;
+const LOOK_AGAIN: Duration = Duration::from_micros(200);
+
+/// A byte that is locked until this is dropped, also by a panic. The threads of a process share a file's locks, so they
+/// exclude each other in another way.
+#[derive(Debug)]
+pub struct LockedByte<'f> {
+    file: &'f File,
+    at: i64,
+}
+
+impl Drop for LockedByte<'_> {
+    fn drop(&mut self) {
+        // What cannot be unlocked is unlocked when the process ends.
+        let _ = unlock_byte(self.file, self.at);
+    }
 }
 
 /// Return whether another open file has this byte locked.
@@ -60,6 +102,11 @@ mod tests {
         drop(first);
         assert!(!is_byte_locked(&second, 3).unwrap() && try_lock_byte(&second, 3).unwrap());
         unlock_byte(&second, 3).unwrap();
+        let (first, patience) = (open(), Duration::from_millis(3));
+        let held = lock_byte(&first, 3, patience).unwrap();
+        assert!(held.is_some() && lock_byte(&second, 3, patience).unwrap().is_none());
+        drop(held);
+        assert!(lock_byte(&second, 3, patience).unwrap().is_some());
         std::fs::remove_file(path).unwrap();
     }
 }

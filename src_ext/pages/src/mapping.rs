@@ -23,6 +23,8 @@ unsafe impl Shareable for AtomicU32 {}
 unsafe impl Shareable for AtomicU64 {}
 // SAFETY: as above.
 unsafe impl Shareable for AtomicI64 {}
+// SAFETY: elements of an array have no padding between them.
+unsafe impl<T: Shareable, const LEN: usize> Shareable for [T; LEN] {}
 
 /// A part of private pages.
 #[derive(FromZeros)]

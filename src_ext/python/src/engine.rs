@@ -7,6 +7,7 @@ use crate::belongings::Belongings;
 use crate::bundle::Bundle;
 use crate::changelog::{Log, OwnedUid};
 use crate::changing;
+use crate::credentials::{Credentials, Moment, Principal, Refused, Store, Verified, list_error};
 use crate::deciding::{Decided, Decider, action_number, denied, given_fields, unanswered};
 use crate::errors::raise;
 use crate::exceptions::{engine_error, forked, handle_error, kill_error};
@@ -18,15 +19,17 @@ use crate::switches::Switches;
 use crate::uid::{self, some_of};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use ztfast_bundle::{Field, Node};
 use ztfast_cedar::ir::Uid;
 use ztfast_engine::{
-    AdmitError, Capacity, Code, EngineOptions, Handle, HandleError, MemoryUse, RegisterUse, RequestBuilder, Residence,
-    SessionError, SessionId, Snapshot, StaleGates, ToStop,
+    Capacity, Code, EngineOptions, Handle, HandleError, MemoryUse, RegisterUse, RequestBuilder, Residence,
+    SessionId, Snapshot, StaleGates, ToStop,
 };
 use ztfast_explain::Cedar;
+use ztfast_identity::Row;
 use ztfast_vm::EntityRef;
 
 /// A policy decision point over a bundle.
@@ -40,13 +43,15 @@ pub(crate) struct Engine {
     /// How many gate objects Python has.
     gates: Arc<AtomicUsize>,
     tries: Tries,
+    credentials: Arc<Store>,
 }
 
 #[pymethods]
 impl Engine {
     #[new]
     #[pyo3(signature = (
-        bundle, shown, *, sessions, handles, prefault, locked, huge_pages, strict, max_context, state, clock
+        bundle, shown, *, sessions, handles, prefault, locked, huge_pages, strict, max_context, state, clock, credentials,
+        revoked
     ))]
     #[allow(clippy::fn_params_excessive_bools, clippy::too_many_arguments)] // keywords, in Python
     fn new(
@@ -62,6 +67,8 @@ impl Engine {
         max_context: usize,
         state: Option<Place>,
         clock: &str,
+        credentials: Option<usize>,
+        revoked: Option<PathBuf>,
     ) -> PyResult<Self> {
         let residence = Residence { prefault, locked, huge_pages };
         let clock = sessions::clock_of(clock);
@@ -72,6 +79,7 @@ impl Engine {
         let fallback = bundle.get().fallback(py)?;
         let of = bundle.get().inner.clone();
         let attached = Some(Belongings::new(py, bundle, shown)?.attach());
+        let directory = state.as_ref().map(|at| at.directory().to_owned());
         let made = py.detach(|| match state {
             None => ztfast_engine::Engine::with(of, fallback, attached, options),
             Some(at) => {
@@ -80,7 +88,9 @@ impl Engine {
             }
         });
         let inner = made.map_err(|error| engine_error(py, &error))?;
-        Ok(Self { inner, strict, log: Mutex::default(), gates: Arc::default(), tries: Tries::default() })
+        let credentials = py.detach(|| Store::new(inner.clone(), directory, revoked, credentials, residence));
+        let credentials = Arc::new(credentials.map_err(|error| list_error(py, &error))?);
+        Ok(Self { inner, strict, log: Mutex::default(), gates: Arc::default(), tries: Tries::default(), credentials })
     }
 
     /// The `ztfast.Bundle` that decides now.
@@ -145,12 +155,50 @@ impl Engine {
         not_after_ns: i64,
         given: Given,
     ) -> PyResult<u64> {
-        let is_full =
-            |error: &SessionError| matches!(error, SessionError::Admit(AdmitError::NoHandle(HandleError::Full(_))));
-        let admit = || given.admit(&self.inner, (ty, id), (not_before_ns, not_after_ns));
-        let session = self.tries.releasing(py, (&self.inner, &self.log), is_full, admit)?;
-        let session = session.map_err(|error| session_error(py, &error))?;
+        let bounds = (not_before_ns, not_after_ns);
+        let admit =
+            || self.credentials.admit_trusted((ty, id), given.ground(), || given.admit(&self.inner, (ty, id), bounds));
+        let session = self.tries.releasing(py, (&self.inner, &self.log), Refused::is_full, admit)?;
+        let session = session.map_err(|refused| refused.raised(py))?;
         Ok(session.0)
+    }
+
+    /// Open a session by a certificate that was verified under the authorities of an epoch; by this authority, if its
+    /// ground is not 0. `None` if it has to be verified.
+    fn admit_known(
+        &self,
+        py: Python<'_>,
+        leaf: &[u8],
+        epoch: u64,
+        authority: u64,
+    ) -> PyResult<Option<(u64, Principal)>> {
+        let mut row = Row::empty();
+        if !self.credentials.look_up(leaf, epoch, authority, &mut row).map_err(|refused| refused.raised(py))? {
+            return Ok(None);
+        }
+        let admit = || self.credentials.admit_row(&row);
+        let admitted = self.tries.releasing(py, (&self.inner, &self.log), Refused::is_full, admit)?;
+        let (session, principal) = admitted.map_err(|refused| refused.raised(py))?;
+        Ok(Some((session.0, principal)))
+    }
+
+    /// Keep what was verified of a credential since a moment, and open a session for its principal.
+    fn admit_verified(&self, py: Python<'_>, verified: Verified, begun: &Moment) -> PyResult<(u64, Principal)> {
+        let admit = || self.credentials.keep(&verified, begun.0);
+        let admitted = self.tries.releasing(py, (&self.inner, &self.log), Refused::is_full, admit)?;
+        let (session, principal) = admitted.map_err(|refused| refused.raised(py))?;
+        Ok((session.0, principal))
+    }
+
+    /// Return the time by the engine's wall clock, in nanoseconds since the epoch.
+    fn wall_ns(&self) -> i64 {
+        self.inner.wall_ns()
+    }
+
+    /// The credentials of this engine.
+    #[getter]
+    fn credentials(&self) -> Credentials {
+        Credentials(self.credentials.clone())
     }
 
     /// Give a session another end, by whom and why.

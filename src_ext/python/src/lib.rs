@@ -16,12 +16,14 @@ mod capi;
 mod changelog;
 mod changing;
 mod context;
+mod credentials;
 mod deciding;
 mod engine;
 mod errors;
 mod exceptions;
 mod gate;
 mod histogram;
+mod identity;
 mod live;
 mod measure;
 mod reader;
@@ -45,11 +47,15 @@ mod _core {
     #[pymodule_export]
     use crate::bundle::{Bundle, compile, live_schema, strictly_valid, write_file};
     #[pymodule_export]
+    use crate::credentials::{Credentials, Moment};
+    #[pymodule_export]
     use crate::engine::Engine;
     #[pymodule_export]
     use crate::gate::Gate;
     #[pymodule_export]
     use crate::histogram::Histogram;
+    #[pymodule_export]
+    use crate::identity::{Verifier, inspect_certificate, verify_signature};
     #[pymodule_export]
     use crate::measure::{
         Chain, closed_loop, empty_loop, open_loop, spin, ticks_per_ns, time_all, time_calls, time_counter, time_each,
@@ -68,6 +74,7 @@ mod _core {
         let codes: Vec<(u8, &str)> = ztfast_engine::Code::ALL.iter().map(|&code| (code as u8, code.name())).collect();
         module.add("CODES", codes)?;
         module.add("EACH", crate::reader::EACH)?;
+        module.add("MAX_CREDENTIALS", ztfast_identity::MAX_ROWS)?;
         module.add("DEBUG", cfg!(debug_assertions))?;
         module.add("_C_API", crate::capi::capsule(module.py())?)
     }

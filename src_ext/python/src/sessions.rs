@@ -4,9 +4,9 @@ use crate::errors::raise;
 use crate::exceptions::{admit_error, forked};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use ztfast_engine::{
-    Attributes, Capacity, Chosen, Clock, ClockKind, Code, NewProof, Residence, Role, SessionError, SessionId,
+    Attributes, Capacity, Chosen, Clock, ClockKind, Code, Known, NewProof, Residence, Role, SessionError, SessionId,
     SessionRecord, SessionStatus, State, StateError, Which,
 };
 
@@ -25,6 +25,11 @@ pub(crate) struct Given(
 );
 
 impl Given {
+    /// Return the number of what the session rests on.
+    pub(crate) const fn ground(&self) -> u64 {
+        self.7
+    }
+
     /// Admit a session with these attributes.
     pub(crate) fn admit(
         &self,
@@ -42,7 +47,7 @@ impl Given {
             on_behalf_of: on_behalf_of.as_ref().map(|(ty, id)| (&**ty, &**id)),
             region: region.as_deref(),
             channel: channel.as_deref(),
-            ground: *ground,
+            grounds: Known::one_ground(*ground),
         };
         engine.admit_uid_with(ty, id, bounds, &attributes)
     }
@@ -54,6 +59,11 @@ impl Given {
 pub(crate) struct Place(PathBuf, String, Option<usize>, Option<usize>, Option<u32>, bool);
 
 impl Place {
+    /// Return the directory of the state.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.0
+    }
+
     /// Return whether the state is made if there is none.
     pub(crate) const fn makes(&self) -> bool {
         self.5
@@ -82,7 +92,7 @@ pub(crate) fn session_error(py: Python<'_>, error: &SessionError) -> PyErr {
     let class = match error {
         SessionError::Forked(_) => return forked(py),
         SessionError::Admit(error) => return admit_error(py, error),
-        SessionError::Change(_) | SessionError::Busy { .. } => "SessionError",
+        SessionError::Change(_) | SessionError::Busy { .. } | SessionError::Bound { .. } => "SessionError",
         SessionError::Role(_) => "RoleError",
         SessionError::Factors | SessionError::Names => "CapacityError",
         SessionError::Lock(_) | SessionError::Gone(_) => "StateError",
@@ -253,7 +263,7 @@ fn shown<'py>(
     dict.set_item("on_behalf_of", uid(record.live.on_behalf_of).map(|(ty, id)| (ty.to_string(), id.to_string())))?;
     dict.set_item("region", record.live.region.and_then(|name| engine.name_of(name)))?;
     dict.set_item("channel", record.live.channel.and_then(|name| engine.name_of(name)))?;
-    dict.set_item("ground", record.ground)?;
+    dict.set_item("grounds", record.grounds)?;
     // Of one that expired in quarantine, nobody ended the validity.
     let note = if status == "expired" { None } else { engine.note_of(record) };
     dict.set_item("note", note.map(|note| (note.by, note.reason, note.since_ns)))?;

@@ -2,7 +2,7 @@
 
 use crate::numbers::Place;
 use crate::proof::{Proof, Scale};
-use crate::slot::{LiveFields, SessionId, SessionStatus};
+use crate::slot::{Grounds, LiveFields, MAX_GROUNDS, SessionId, SessionStatus};
 
 /// What is known about a session besides its principal and its bounds; nothing, by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,14 +15,24 @@ pub struct Known {
     pub region: Option<u32>,
     /// The number of the name of how the credential was proved.
     pub channel: Option<u32>,
-    /// What the session rests on: it can be revoked by this number; 0 for nothing.
-    pub ground: u64,
+    /// What the session rests on: it can be revoked by each of these numbers.
+    pub grounds: Grounds,
+}
+
+impl Known {
+    /// Return the grounds of a session that rests on one thing alone; 0 for nothing.
+    #[must_use]
+    pub const fn one_ground(number: u64) -> Grounds {
+        let mut grounds = [0; MAX_GROUNDS];
+        grounds[0] = number;
+        grounds
+    }
 }
 
 impl Default for Known {
     fn default() -> Self {
         let proof = Proof { at_ns: i64::MIN, factors: 0, assurance: 0, risk: 0 };
-        Self { proof, on_behalf_of: None, region: None, channel: None, ground: 0 }
+        Self { proof, on_behalf_of: None, region: None, channel: None, grounds: [0; MAX_GROUNDS] }
     }
 }
 
@@ -72,8 +82,8 @@ pub struct SessionRecord {
     pub to_ns: i64,
     /// When it was admitted, by the wall clock.
     pub admitted_ns: i64,
-    /// What it rests on; 0 for nothing.
-    pub ground: u64,
+    /// What it rests on.
+    pub grounds: Grounds,
     /// The number of the note that says who gave it its status; 0 for none.
     pub note: u32,
     /// What decisions read of it.

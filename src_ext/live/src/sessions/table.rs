@@ -5,12 +5,12 @@ use crate::keeper::Kept;
 use crate::owners::{Claim, Owners, PATIENT};
 use crate::proof::{Proof, Scale};
 use crate::slot::{FREE, SLEPT_UNIT_NS, STATUS_MASK, SessionDetails, SessionSlot, SessionStatus, slept_units};
-use crate::state::{Role, State, StateGone};
+use crate::state::{State, StateGone};
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use ztfast_pages::{Clock, Reading};
+use ztfast_pages::{Clock, Reading, Role};
 
 /// How much longer the machine must have slept for the bounds to be computed again.
 const SLEPT_NS: i64 = 1_000_000;

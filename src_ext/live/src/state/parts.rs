@@ -6,21 +6,10 @@ use crate::proof::MAX_FACTORS;
 use crate::register::sizes;
 use crate::slot::{SessionDetails, SessionSlot};
 use crate::switches::{SWITCHES_LAYOUT, Switches};
-use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-use ztfast_pages::{MemoryError, Shareable};
-
-/// What a process may do with a state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Role {
-    /// Admit, revoke and change sessions; kill and release.
-    #[default]
-    Authority,
-    /// Decide. The state is mapped for reading only.
-    Decide,
-}
+use ztfast_pages::{FileError, MemoryError, Shareable};
 
 /// How many sessions and uids a state holds. It is chosen when the state is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,24 +23,9 @@ pub struct Capacity {
 /// Why a state could not be opened or made.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The system refused something.
-    #[error("{}: {what}: {source}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What was tried.
-        what: &'static str,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The file is not what it should be, or may be changed by others.
-    #[error("{}: {why}", path.display())]
-    Refused {
-        /// The file or directory.
-        path: PathBuf,
-        /// Why, and what to do.
-        why: String,
-    },
+    /// A file or the directory cannot be opened or made, or is refused.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The state goes by another clock: its bounds would mean other times.
     #[error("{}: {why}", path.display())]
     Clock {

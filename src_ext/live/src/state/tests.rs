@@ -10,7 +10,7 @@ use crate::sessions::{AdmitError, Known, Notice, Sessions};
 use crate::slot::{Admission, SessionId, SessionStatus};
 use rustix::fs::Mode;
 use std::fs::{File, Permissions};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32 as Counter;
 use std::time::Duration;
@@ -220,7 +220,9 @@ fn proofs_renewals_and_factors_are_seen_by_all() {
     let factors = first.factors(["fido2", "x509"]).unwrap().unwrap();
     assert_eq!(second.factors(["x509", "fido2"]).unwrap(), Some(factors));
     let proof = Proof { at_ns: now_ns(), factors, assurance: 2, risk: 30 };
-    let id = first.admit_with(Place(3), &ENDLESS, &Known { proof, ground: 9, ..Known::default() }).unwrap();
+    let id = first
+        .admit_with(Place(3), &ENDLESS, &Known { proof, grounds: Known::one_ground(9), ..Known::default() })
+        .unwrap();
     let live = second.live(id).unwrap().proof;
     assert_eq!((live.factors, live.assurance, live.risk), (factors, 2, 30));
     let otp = second.factors(["otp"]).unwrap().unwrap();
@@ -238,13 +240,31 @@ fn proofs_renewals_and_factors_are_seen_by_all() {
 fn revocations_by_what_is_chosen_reach_the_sessions_of_all_processes() {
     let folder = Folder::new();
     let (first, second) = (folder.authority(), folder.authority());
-    let known = |ground| Known { ground, ..Known::default() };
+    let known = |ground| Known { grounds: [7, 0, 0, 0, 0, 0, 0, 0, ground], ..Known::default() };
     let ids = [(3, 1), (3, 2), (4, 1)]
         .map(|(place, ground)| second.admit_with(Place(place), &ENDLESS, &known(ground)).unwrap());
-    assert_eq!(first.set_all(SessionStatus::Revoked, None, |record| record.ground == 1), 2);
+    assert_eq!(first.set_all(SessionStatus::Revoked, None, |record| record.grounds.contains(&1)), 2);
     assert_eq!(ids.map(|id| second.valid(id, now_ns()).is_some()), [false, true, false]);
     assert_eq!(first.set_all(SessionStatus::Revoked, None, |record| record.principal == Place(3)), 1);
     assert_eq!(second.valid(ids[1], now_ns()), None);
+}
+
+#[test]
+fn a_session_that_rests_on_a_credential_is_renewed_sooner_only() {
+    let folder = Folder::new();
+    let sessions = folder.authority();
+    let end = 1 << 62;
+    let admission = Admission { not_after_ns: end, ..ENDLESS };
+    let mut grounds = Known::one_ground(1);
+    let trusted = sessions.admit_with(Place(3), &admission, &Known { grounds, ..Known::default() }).unwrap();
+    grounds[crate::AUTHORITY_GROUND] = 5;
+    let proved = sessions.admit_with(Place(3), &admission, &Known { grounds, ..Known::default() }).unwrap();
+    assert_eq!(sessions.renew(trusted, end + 1), Ok(()));
+    assert_eq!(sessions.renew(proved, end + 1), Err(crate::ChangeSessionError::Bound));
+    assert_eq!(sessions.renew(proved, end), Ok(()));
+    assert_eq!(sessions.renew(proved, end - 1), Ok(()));
+    assert_eq!(sessions.renew(proved, end), Err(crate::ChangeSessionError::Bound));
+    assert_eq!(sessions.record(proved).unwrap().grounds, grounds);
 }
 
 #[test]

@@ -68,7 +68,7 @@ pub fn known(principal: usize, base_ns: i64) -> Known {
         on_behalf_of: (!principal.is_multiple_of(3)).then_some(Place(principal + 1_000_000)),
         region: (!own.is_multiple_of(5)).then_some(own + 10),
         channel: Some(own + 20),
-        ground: principal as u64 * 7919 + 1,
+        grounds: std::array::from_fn(|at| (principal * 7919 + at) as u64 + 1),
     }
 }
 
@@ -94,7 +94,7 @@ pub fn fault_of(record: &SessionRecord, ends: &[End], base_ns: i64) -> Option<St
     let is_own = record.not_before_ns == i64::try_from(principal).unwrap()
         && ended
         && ends.iter().any(|&end| is_near(end))
-        && record.ground == wanted.ground
+        && record.grounds == wanted.grounds
         && record.live.on_behalf_of == wanted.on_behalf_of
         && record.live.region == wanted.region
         && record.live.channel == wanted.channel

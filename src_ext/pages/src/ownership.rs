@@ -1,11 +1,14 @@
-//! Whose the files of a state are: what is refused, and what is said to a user who may not.
+//! Whose files may be trusted: what is refused, and what is said to a user who may not.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
 /// Say why a file is refused: others than its user could have made it or may change it. One that is only read may be
 /// another user's, if it is of a group that was named.
-pub(crate) fn check_owner(about: &Metadata, reads_only: bool, group: Option<u32>) -> Result<(), String> {
+///
+/// # Errors
+/// Why it is refused, and what to do.
+pub fn check_owner(about: &Metadata, reads_only: bool, group: Option<u32>) -> Result<(), String> {
     let user = effective_user();
     if about.mode() & 0o022 != 0 {
         return Err(format!(
