@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 import ztfast
 from tests.agents import Domain, Recorder, shake, until
 from tests.spire.host import MISSING, TRUST_DOMAIN, Host, built
+from ztfast.identity import Authorities
 from ztfast.identity.spiffe import Workload
+from ztfast.identity.svids import Svid
 
 pytestmark = pytest.mark.skipif(not built(), reason=MISSING)
 
@@ -184,3 +186,50 @@ def test_a_federated_bundle_comes_and_goes(host: Host, workload: Workload, told:
     )
     until(lambda: told.anchors["partner.example"] == [], 20.0)
     assert workload.svid().spiffe_id == A7
+
+
+CONFIG = f"""
+[[authority]]
+name = "mesh"
+kind = "spiffe"
+trust_domains = {{ "{TRUST_DOMAIN}" = "workload-api" }}
+
+[[rule]]
+authority = "mesh"
+match = {{ "uri" = "spiffe://{TRUST_DOMAIN}/algo/*" }}
+principal = 'User::"{{spiffe.path[1]}}"'
+"""
+
+
+def test_sessions_of_a_revoked_authority_end_and_are_not_admitted_again(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "ztfast.toml").write_text(CONFIG)
+    authorities, engine = Authorities.load(tmp_path / "ztfast.toml"), ztfast.Engine(ztfast.examples.tiny())
+    gate, photo = engine.prepare("view"), engine.resource('Photo::"p2"')
+
+    def admit(svid: Svid) -> ztfast.Session:
+        return engine.admit(authorities.x509(svid.leaf, chain=list(svid.chain)))
+
+    def code(session: ztfast.Session) -> str:
+        return gate.decide(session, photo).code
+
+    host.register("/algo/ann", 600)
+    with Workload(host.endpoint, authorities=authorities, authority="mesh") as workload:
+        first = workload.svid(wait=20)
+        session = admit(first)
+        assert code(session) == "ALLOW"
+        old = host.ask("localauthority", "x509", "show")["active"]["authority_id"]
+        new = host.ask("localauthority", "x509", "prepare")["prepared_authority"]["authority_id"]
+        until(lambda: len(workload.anchors()) == 2, 20.0)
+        for step, which in (("activate", new), ("taint", old)):
+            host.ask("localauthority", "x509", step, "-authorityID", which)
+        until(lambda: workload.svid().leaf != first.leaf, 20.0)
+        second = admit(workload.svid())
+        assert (code(session), code(second)) == ("ALLOW", "ALLOW")
+        host.ask("localauthority", "x509", "revoke", "-authorityID", old)
+        until(lambda: code(session) != "ALLOW", 20.0)
+        assert key_ids(list(workload.anchors())) == {new}
+        assert code(second) == "ALLOW"
+        assert code(session) == "REVOKED"
+        with pytest.raises(ztfast.CredentialError) as refused:
+            admit(first)
+        assert refused.value.code == "unknown-issuer"
