@@ -183,17 +183,20 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Open the list of what is revoked: in a file, in the state's directory, or in memory.
+    /// Open the list of what is revoked: in a file, in the state's directory, or in memory. Who makes no state, as a
+    /// command does not, makes no list in its directory either: the state's engines may keep theirs elsewhere.
     pub fn new(
         engine: Arc<Engine>,
         directory: Option<PathBuf>,
         list: Option<PathBuf>,
         rows: Option<usize>,
         residence: Residence,
+        makes: bool,
     ) -> Result<Self, RevokedError> {
         let role = engine.role();
         // Those that only decide admit nobody, and show what there is.
-        let is_wanted = |path: &PathBuf| role == Role::Authority || path.symlink_metadata().is_ok();
+        let makes = role == Role::Authority && (makes || list.is_some());
+        let is_wanted = |path: &PathBuf| makes || path.symlink_metadata().is_ok();
         let path = list.or_else(|| Some(directory.as_ref()?.join(LIST))).filter(is_wanted);
         let revoked = path.map_or_else(|| Ok(Revoked::in_memory()), |path| Revoked::open(&path, role))?;
         Ok(Self { engine, directory, rows, residence, table: OnceLock::new(), revoked })

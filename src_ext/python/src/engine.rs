@@ -88,7 +88,8 @@ impl Engine {
             }
         });
         let inner = made.map_err(|error| engine_error(py, &error))?;
-        let credentials = py.detach(|| Store::new(inner.clone(), directory, revoked, credentials, residence));
+        let credentials =
+            py.detach(|| Store::new(inner.clone(), directory, revoked, credentials, residence, registers));
         let credentials = Arc::new(credentials.map_err(|error| list_error(py, &error))?);
         Ok(Self { inner, strict, log: Mutex::default(), gates: Arc::default(), tries: Tries::default(), credentials })
     }
