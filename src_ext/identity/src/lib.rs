@@ -31,11 +31,11 @@
 //!
 //! Whoever admits does this:
 //!
-//! 1. [`Table::begin`] before the credential is verified, or [`Revoked::current`] before its row is looked up;
+//! 1. [`Table::begin`] before the credential is verified or its row is looked up, and [`Revoked::current`];
 //! 2. [`Table::put`], or [`Table::get`] with that list;
 //! 3. the session becomes live;
-//! 4. [`Revoked::current`] once more: if it contains a ground of the session, the session is revoked. If the credential
-//!    was verified just now, also if [`Table::has_fallen_since`] says so.
+//! 4. [`Revoked::current`] once more: if it contains a ground of the session, the session is revoked, and also if
+//!    [`Table::has_fallen_since`] says so.
 //!
 //! If the session was live before step 3 of the revocation looked, that revokes it. If it was not, the list was written
 //! before, and step 4 of the admission finds the ground in it. A process that is killed after step 1 of a revocation may

@@ -320,11 +320,22 @@ impl Store {
             Err(error) => return Err(error.into()),
         }
         let (session, principal) = self.admit_row(&row)?;
-        if table.has_fallen_since(begun) {
+        if self.ends_if_something_fell(session, begun)? { Err(Refused::Late) } else { Ok((session, principal)) }
+    }
+
+    /// Return the present moment, for whoever looks a credential up and admits it.
+    pub fn begin(&self) -> Result<Begun, Refused> {
+        Ok(self.table()?.begin())
+    }
+
+    /// End a session that nobody has yet, if something fell since a moment: whoever made it fall may have looked for
+    /// sessions before this one was live. Return whether it ended.
+    pub fn ends_if_something_fell(&self, session: SessionId, begun: Begun) -> Result<bool, Refused> {
+        let has_fallen = self.table()?.has_fallen_since(begun);
+        if has_fallen {
             self.engine.set_session(session, SessionStatus::Revoked)?;
-            return Err(Refused::Late);
         }
-        Ok((session, principal))
+        Ok(has_fallen)
     }
 
     /// Make rows fall that rest on grounds, and revoke their sessions. Return how many rows and sessions that were.
