@@ -199,7 +199,7 @@ mutants: setup ## show that the fuzzer and the tests find the mistakes that are 
 FAULTS := $(wildcard tests/faults/test_*.py)
 ALONE := tests/bench tests/build tests/embed tests/threads tests/properties/test_histories_of_processes.py \
 	$(filter-out $(patsubst %,tests/faults/test_%.py,bundle_files changed_files compiling),$(FAULTS))
-FIRST := tests/api tests/faults/test_bundle_files.py
+FIRST := tests/api tests/identity tests/faults/test_bundle_files.py
 test-python: $(TESTED)
 	$(call beside,$(FIRST),$(FIRST:%=--ignore=%) $(ALONE:%=--ignore=%) --ignore=tests/spire)
 	$(BIN)/python -m pytest $(ALONE)
