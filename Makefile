@@ -14,8 +14,8 @@ BUILD := pyproject.toml build_backend/backend.py
 SECONDS ?= 60
 
 .PHONY: help setup demo test test-rust test-killed test-shared test-loom test-tsan test-realtime test-without-avx test-fuzz test-miri test-python test-shipped \
-	test-free-threaded test-left-out cpu-time compile-shipped compile-counts fuzz fuzz-bundles fuzz-certificates mutants lint deny check-oldest-rust format codes bench figures \
-	bench-instructions bench-python bench-clock bench-scale bench-peers lock clean gone
+	test-free-threaded test-spire test-left-out cpu-time compile-shipped compile-counts fuzz fuzz-bundles fuzz-certificates mutants lint deny check-oldest-rust format codes bench figures \
+	bench-instructions bench-python bench-clock bench-scale bench-spire bench-peers lock clean gone
 
 # Two builds of the module take turns in the package.
 .NOTPARALLEL:
@@ -71,7 +71,7 @@ test: test-rust test-loom test-realtime test-without-avx test-fuzz test-python t
 # Each takes many minutes.
 test-left-out:
 	@echo "SKIPPED test-killed and test-shared: shorter forms of both were run, with the other tests"
-	@echo "SKIPPED test-tsan and test-miri: they are run by hand"
+	@echo "SKIPPED test-tsan, test-miri and test-spire: they are run by hand"
 
 # Python's tests cover the module. The crate that counts instructions is left out, because it enables other features of
 # Cedar's dependencies.
@@ -199,9 +199,9 @@ mutants: setup ## show that the fuzzer and the tests find the mistakes that are 
 FAULTS := $(wildcard tests/faults/test_*.py)
 ALONE := tests/bench tests/build tests/embed tests/threads tests/properties/test_histories_of_processes.py \
 	$(filter-out $(patsubst %,tests/faults/test_%.py,bundle_files changed_files compiling),$(FAULTS))
-FIRST := tests/api tests/faults/test_bundle_files.py
+FIRST := tests/api tests/identity tests/faults/test_bundle_files.py
 test-python: $(TESTED)
-	$(call beside,$(FIRST),$(FIRST:%=--ignore=%) $(ALONE:%=--ignore=%))
+	$(call beside,$(FIRST),$(FIRST:%=--ignore=%) $(ALONE:%=--ignore=%) --ignore=tests/spire)
 	$(BIN)/python -m pytest $(ALONE)
 
 # Two runs of pytest, one beside the other. Most tests take one processor.
@@ -214,6 +214,14 @@ endef
 test-shared: $(TESTED) ## take rights away in 100,000 rounds of two processes, and run 1,000 histories of several: minutes
 	ZTFAST_TEST_ROUNDS=100000 ZTFAST_TEST_HISTORIES=1000 $(BIN)/python -m pytest -s \
 	  tests/faults/test_revocations_in_time.py tests/properties/test_histories_of_processes.py
+
+# Without Go there is nothing to run, and the tests say so.
+SPIRE := build/tools/spire/spire-agent
+$(SPIRE): tests/spire/go.mod tests/spire/go.sum
+	tests/spire/build.sh $(dir $@)
+
+test-spire: $(EITHER) $(SPIRE) ## build SPIRE, which takes 13 minutes of processor time, and run the tests of workloads with it
+	$(BIN)/python -m pytest tests/spire
 
 # The shipped module has no assertions and is optimised across crates, so some tests run with it as well.
 test-shipped: $(SHIPPED) ## build the module as it is shipped and run the tests of the API, the desk and threads with it
@@ -335,6 +343,9 @@ bench-clock: ## measure how far the clock of the time-stamp counter is from UTC,
 
 bench-scale: setup ## compile, open, decide, change and swap at the scale of a whole firm
 	$(BIN)/python -m bench.scale
+
+bench-spire: setup $(SPIRE) ## decide 10,000 times a second for 5 minutes while SVIDs of 10 seconds rotate
+	ZTFAST_TEST_SECONDS=300 $(BIN)/python -m pytest tests/spire/test_rotating_svids.py
 
 # PEERS holds the names of peers; without it, all are measured.
 bench-peers: setup ## answer one trading workload with other engines, too, and compare

@@ -52,6 +52,7 @@ from ztfast.errors import (
     StaleGateError,
     StateError,
     UidError,
+    WorkloadError,
 )
 from ztfast.explanation import Explanation, PolicyText
 from ztfast.gate import Decision, EntityHandle, Gate, Session
@@ -117,6 +118,7 @@ __all__ = [
     "Text",
     "Uid",
     "UidError",
+    "WorkloadError",
     "compile",
     "examples",
     "get_include",

@@ -7,6 +7,7 @@ __version__: str
 CODES: list[tuple[int, str]]
 EACH: int
 DEBUG: bool
+CRYPTO: list[tuple[str, str]]
 _C_API: object
 
 _File = tuple[str, str]

@@ -43,7 +43,7 @@ class CredentialInfo:
         channel: How it was proved, as "x509" or "spiffe".
         has_fallen: Whether something fell that it rests on: it is verified again before it counts.
         grounds: What it rests on: kinds and numbers, each of 16 hexadecimal digits.
-        about: What it says of itself: ``subject``, ``issuer``, ``serial``, ``spiffe``, ``bound_by``, ``authority``,
+        about: What it says of itself: ``subject``, ``issuer``, ``serial``, ``uri``, ``bound_by``, ``authority``,
             ``rule``, as far as there was room.
     """
 

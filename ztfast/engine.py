@@ -70,7 +70,7 @@ class Engine(Sessions, Changing, Switching):
             the state, whatever group is named; not even root.
         make_state: Make the state if the directory has none. Otherwise, and with ``role="decide"``, that raises
             StateError. With False, nothing of the bundle is registered either before it is named: see
-            :attr:`register`.
+            :attr:`register`; nor is a list of what is revoked made in the directory.
         sessions: The number of sessions that can be live at once, by default 65,536; each takes 64 bytes that decisions
             read, and as many that only changes read. For a state that exists it must be what that was made with.
         handles: The number of uids that can have a handle (principals of sessions, resources); each takes 16 bytes, and

@@ -30,6 +30,7 @@ __all__ = [
     "StaleGateError",
     "StateError",
     "UidError",
+    "WorkloadError",
 ]
 
 
@@ -190,6 +191,13 @@ class CapacityError(Error):
 
 class ReleaseError(Error, ValueError):
     """A kill cannot be released: there is none of this id, or another person must approve it."""
+
+
+class WorkloadError(Error, LookupError):
+    """There is no SVID or trust bundle to give now: none came yet, it expired, or its entry was deleted.
+
+    The message says which, and what the agent said last. See :class:`ztfast.identity.spiffe.Workload`.
+    """
 
 
 class StaleGateError(Error):

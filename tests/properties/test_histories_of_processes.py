@@ -8,6 +8,7 @@ session as the model says, and one of them must tell who did what.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import shutil
@@ -410,7 +411,8 @@ class Histories(RuleBasedStateMachine):
     def renew_many(self, engine: tuple[int, int], chosen: tuple[str, str] | str, life: str, said: bool) -> None:
         before, not_after = time.time(), time.time() + LIVES[life]
         count = self.ask_all(engine, "renew", chosen, "renewed", said, not_after=not_after)
-        for known in self.reached(engine, chosen, count, before, lambda shown: abs(shown[5] - not_after) < 1e-5):
+        same = functools.partial(math.isclose, not_after, rel_tol=0, abs_tol=1e-5)
+        for known in self.reached(engine, chosen, count, before, lambda shown: same(shown[5])):
             known.not_after = not_after
 
     @rule(

@@ -1,5 +1,5 @@
-"""The command line: ``ztfast compile | check | decide | explain | session | kill | market | log | schema | demo |
-bench``.
+"""The command line: ``ztfast compile | check | decide | explain | schema | session | cred | kill | market | log |
+doctor | demo | bench``.
 
 Exit codes, for scripts: 0 success (for ``decide`` and ``explain``: ALLOW), 1 error, 2 wrong usage, 3 DENY or
 STEP_UP.
@@ -12,13 +12,14 @@ import io
 import logging
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.text import Text
+from typer.core import TyperGroup
 
 from ztfast import __version__
-from ztfast.cli import benching, compiling, deciding, demo, kill, log, market, schema, session, sessions
+from ztfast.cli import benching, compiling, cred, deciding, demo, doctor, kill, log, market, schema, session, sessions
 from ztfast.cli.output import CLOSED, UsageError, block, console, errors, failed, say
 from ztfast.errors import ArgumentError, Error, IdentityError, PolicyError, UidError
 
@@ -28,8 +29,25 @@ FAILED, USAGE, STOPPED = 1, 2, 130
 UNREADABLE = (UsageError, ArgumentError, IdentityError, UidError)
 """The errors about a value of the command line itself, whatever the bundle or the state."""
 
+HEADINGS = {
+    "Policies": ("compile", "check", "decide", "explain", "schema"),
+    "While engines run": ("session", "cred", "kill", "market", "log"),
+    "This machine": ("doctor", "demo", "bench"),
+}
+"""The commands by heading, in the order in which one comes to need them."""
+
+
+class InOrder(TyperGroup):
+    """Lists commands by heading, rather than groups of commands behind all others."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands."""
+        return [name for names in HEADINGS.values() for name in names]
+
+
 app = typer.Typer(
     name="ztfast",
+    cls=InOrder,
     help="Zero-trust authorization for trading systems: compile Cedar policies to tables, and decide by them.\n\n"
     "Exit codes: 0 success (decide, explain: ALLOW), 1 error, 2 wrong usage, 3 DENY or STEP_UP.",
     no_args_is_help=True,
@@ -58,15 +76,22 @@ app.command("compile")(compiling.compile_command)
 app.command("check")(compiling.check_command)
 app.command("decide")(deciding.decide_command)
 app.command("explain")(deciding.explain_command)
+app.add_typer(schema.schema, name="schema")
 sessions.add_to(session.session)
 app.add_typer(session.session, name="session")
+app.add_typer(cred.cred, name="cred")
 app.add_typer(kill.kill, name="kill")
 app.add_typer(market.market, name="market")
-app.add_typer(schema.schema, name="schema")
 app.command("log")(log.log_command)
+app.command("doctor")(doctor.doctor_command)
 app.command("demo")(demo.demo_command)
 app.command("bench")(benching.bench_command)
 
+_heading_of = {name: heading for heading, names in HEADINGS.items() for name in names}
+for _named in app.registered_commands:
+    _named.rich_help_panel = _heading_of[_named.name or ""]
+for _group in app.registered_groups:
+    _group.rich_help_panel = _heading_of[_group.name or ""]
 _groups = [group.typer_instance for group in app.registered_groups if group.typer_instance]
 for _command in [command for each in (app, *_groups) for command in each.registered_commands]:
     # A line of a docstring is as long as the source allows; a terminal has its own width.

@@ -99,10 +99,12 @@ def opened(
     group: str | None = None,
     bundle: Path | None = None,
     types: Iterable[str] = (),
+    revoked: Path | None = None,
 ) -> Engine:
     """Open a state that engines have made, and print a warning if hardly anybody new gets into its register.
 
-    Without a bundle, the engine has no policies and no entities; its schema has only these types.
+    Without a bundle, the engine has no policies and no entities; its schema has only these types. ``revoked`` is the
+    list of revoked grounds, if it is not in the state's directory.
 
     Raises:
         StateError: if there is no state in the directory, or it is not to be trusted.
@@ -124,7 +126,16 @@ def opened(
     loaded = declaring(types) if bundle is None else Bundle.load(bundle)
     # Nothing is decided here, so nothing needs to be in memory beforehand.
     trusted = int(group) if group is not None and GROUP.fullmatch(group) else group
-    open_by = partial(Engine, loaded, state=state, role=role, state_group=trusted, make_state=False, prefault=False)
+    open_by = partial(
+        Engine,
+        loaded,
+        state=state,
+        role=role,
+        state_group=trusted,
+        make_state=False,
+        prefault=False,
+        revoked=revoked,
+    )
     try:
         engine = open_by()
     except ClockError:

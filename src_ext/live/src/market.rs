@@ -338,6 +338,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it looks for ids that meet, which takes Miri minutes")]
     fn nothing_is_left_to_look_at_when_all_markets_are_normal_again() {
         let (markets, ids) = (Markets::new_box_zeroed().unwrap(), meeting(4));
         for first in 0..ids.len() {
@@ -353,6 +354,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it looks for ids that meet, which takes Miri minutes")]
     fn only_another_state_is_a_change() {
         use MarketState::{Halted, Normal, Volatile};
         let (markets, ids) = (Markets::new_box_zeroed().unwrap(), meeting(2));
@@ -412,6 +414,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it looks for ids that meet, which takes Miri minutes")]
     fn what_killed_writers_left_is_cleared_by_the_next_one_that_comes_by() {
         let (markets, ids) = (Markets::new_box_zeroed().unwrap(), meeting(3));
         // One was killed before it wrote the uid, one after it set the state, and one before it cleared the head.

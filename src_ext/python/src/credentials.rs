@@ -16,8 +16,8 @@ use ztfast_engine::{
     SessionError, SessionId, SessionStatus, Which,
 };
 use ztfast_identity::{
-    Begun, Change, Ground, GroundKind, Kept, Lookup, Revocation, Revoked, RevokedError, RevokedGrounds, Row, RowGround,
-    Table, TableError, number, sha256,
+    Begun, Change, Digest, Ground, GroundKind, Kept, Lookup, Revocation, Revoked, RevokedError, RevokedGrounds, Row,
+    RowGround, Table, TableError, number, sha256,
 };
 
 /// The file of the list in the directory of a state.
@@ -183,20 +183,35 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Open the list of what is revoked: in a file, in the state's directory, or in memory.
+    /// Open the list of what is revoked: in a file, in the state's directory, or in memory. Who makes no state, as a
+    /// command does not, makes no list in its directory either: the state's engines may keep theirs elsewhere.
     pub fn new(
         engine: Arc<Engine>,
         directory: Option<PathBuf>,
         list: Option<PathBuf>,
         rows: Option<usize>,
         residence: Residence,
+        makes: bool,
     ) -> Result<Self, RevokedError> {
         let role = engine.role();
         // Those that only decide admit nobody, and show what there is.
-        let is_wanted = |path: &PathBuf| role == Role::Authority || path.symlink_metadata().is_ok();
+        let makes = role == Role::Authority && (makes || list.is_some());
+        let is_wanted = |path: &PathBuf| makes || path.symlink_metadata().is_ok();
         let path = list.or_else(|| Some(directory.as_ref()?.join(LIST))).filter(is_wanted);
         let revoked = path.map_or_else(|| Ok(Revoked::in_memory()), |path| Revoked::open(&path, role))?;
         Ok(Self { engine, directory, rows, residence, table: OnceLock::new(), revoked })
+    }
+
+    /// End what rests on revoked grounds: whoever revoked them may have been killed before that. An authority does this
+    /// when it begins.
+    pub fn end_revoked(&self) -> Result<(), Refused> {
+        let list = self.revoked.current()?;
+        if self.engine.role() == Role::Decide || list.is_empty() {
+            return Ok(());
+        }
+        let who = Some(("ztfast", "what it rests on is revoked for ever"));
+        self.fall(list.numbers().collect(), who)?;
+        self.end_principals(|digest| list.contains(number(digest)), who).map(|_| ())
     }
 
     fn table(&self) -> Result<&Table, TableError> {
@@ -345,6 +360,18 @@ impl Store {
         Ok((fallen, ended))
     }
 
+    /// Revoke the sessions of principals, by the digests of their grounds. Sessions do not keep these.
+    fn end_principals(&self, is_meant: impl Fn(&Digest) -> bool, who: Option<(&str, &str)>) -> Result<usize, Refused> {
+        let mut ended = 0;
+        for session in self.engine.list_sessions(Which::All)? {
+            let uid = self.engine.uid_of(session.principal);
+            if uid.is_some_and(|(ty, id)| is_meant(&Ground::principal(&ty, &id).digest)) {
+                ended += self.engine.set_sessions(Chosen::One(session.id), SessionStatus::Revoked, who)?;
+            }
+        }
+        Ok(ended)
+    }
+
     /// Write down that a ground is revoked, and end what rests on it.
     fn revoke(&self, line: &Revocation) -> Result<(usize, usize), Refused> {
         let written = self.revoked.append(line);
@@ -355,13 +382,7 @@ impl Store {
         let who = Some((&*line.by, &*line.reason));
         let (fallen, mut ended) = self.fall(vec![number(&line.digest)], who)?;
         if line.kind == GroundKind::Principal.name() {
-            // Sessions have no ground of their principal, whose uid is only known by its digest.
-            for session in self.engine.list_sessions(Which::All)? {
-                let uid = self.engine.uid_of(session.principal);
-                if uid.is_some_and(|(ty, id)| Ground::principal(&ty, &id).digest == line.digest) {
-                    ended += self.engine.set_sessions(Chosen::One(session.id), SessionStatus::Revoked, who)?;
-                }
-            }
+            ended += self.end_principals(|digest| *digest == line.digest, who)?;
         }
         written?;
         Ok((fallen, ended))

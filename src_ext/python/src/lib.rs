@@ -76,6 +76,10 @@ mod _core {
         module.add("EACH", crate::reader::EACH)?;
         module.add("MAX_CREDENTIALS", ztfast_identity::MAX_ROWS)?;
         module.add("DEBUG", cfg!(debug_assertions))?;
+        // Name and version by turns, as the build script found them.
+        let crypto: Vec<&str> = env!("ZTFAST_CRYPTO").split_whitespace().collect();
+        let pairs = crypto.chunks_exact(2).map(|pair| (pair[0], pair[1]));
+        module.add("CRYPTO", pairs.collect::<Vec<_>>())?;
         module.add("_C_API", crate::capi::capsule(module.py())?)
     }
 }
