@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use ztfast_identity::{Change, Kept, Lookup, RevocationPolicy, Revoked, Row, RowGround, Table};
+use ztfast_identity::{Change, Kept, Lookup, Revocation, Revoked, Row, RowGround, Table};
 use ztfast_pages::{Residence, Role};
 
 /// What a caller keeps of a credential takes about so many bytes.
