@@ -36,6 +36,9 @@ class Believed:
     def listen(self, told: Callable[[Any], object]) -> None:
         """Nothing ever changes."""
 
+    def revoked(self) -> tuple[Ground, ...]:
+        return ()
+
 
 @dataclass
 class Verified(AnyCredential):
