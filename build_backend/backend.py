@@ -43,7 +43,8 @@ def _build_gate(root: Path) -> None:
 @contextmanager
 def _copy() -> Iterator[Path]:
     """Copy what a wheel is made of to a temporary folder, and work there."""
-    unbuilt = shutil.ignore_patterns("*.so", "__pycache__", "_desk")
+    # Whoever makes a PKI in the example has its private keys there.
+    unbuilt = shutil.ignore_patterns("*.so", "__pycache__", "_desk", "pki")
     with tempfile.TemporaryDirectory(prefix="ztfast-wheel-") as folder:
         copy = Path(folder)
         for source, target in (

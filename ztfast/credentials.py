@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from ztfast import plain
 from ztfast.errors import ArgumentError
@@ -125,6 +125,7 @@ class Credentials:
 
     __slots__ = ()
     _authorities: WeakSet[Authority]
+    _attached: Callable[[], Authority | None]
     _core: _core.Engine
 
     def credentials(self) -> tuple[CredentialInfo, ...]:
@@ -195,11 +196,15 @@ class Credentials:
         return ended
 
     def _attach(self, authorities: Authority) -> None:
+        # This is on the way of every admission, and nearly all are by the same authorities.
+        if authorities is self._attached():
+            return
         if authorities not in self._authorities:
             authorities.listen(self._fell)
             self._authorities.add(authorities)
             # What was admitted before this process began may rest on what its authorities know to be revoked.
             self._fall(authorities.revoked(), "their CRLs revoke it")
+        self._attached = ref(authorities)
 
     def _fell(self, change: Fell) -> None:
         """End what rests on grounds that fell because authorities changed."""

@@ -6,7 +6,7 @@ import json
 import logging
 import operator
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast
 from weakref import WeakSet, WeakValueDictionary
 
@@ -112,7 +112,7 @@ class Engine(Sessions, Changing, Switching):
     'ALLOW'
     """
 
-    __slots__ = ("__weakref__", "_authorities", "_core", "_resources")
+    __slots__ = ("__weakref__", "_attached", "_authorities", "_core", "_resources")
 
     def __init__(
         self,
@@ -174,6 +174,7 @@ class Engine(Sessions, Changing, Switching):
             strict=flags["strict"],
         )
         self._authorities: WeakSet[Authority] = WeakSet()
+        self._attached: Callable[[], Authority | None] = lambda: None
         self._resources: WeakValueDictionary[Uid, EntityHandle] = WeakValueDictionary()
 
     @property

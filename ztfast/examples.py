@@ -1,14 +1,17 @@
-"""The examples: a small policy set for documentation and first steps, and the folder of the example desk."""
+"""The examples: a small policy set for first steps, and the example desk: its folder, and a PKI for it."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ztfast.bundle import Bundle, compile
 from ztfast.sources import Text
 
-__all__ = ["desk", "tiny"]
+__all__ = ["desk", "pki", "tiny"]
 
 _POLICIES = """\
 @id("owners-view")
@@ -54,3 +57,34 @@ def desk() -> Path:
     package = Path(__file__).resolve().parent
     copy = package / "_desk"
     return copy if copy.is_dir() else package.parent / "examples" / "desk"
+
+
+def pki(folder: str | os.PathLike[str], **options: Any) -> Any:
+    """Make a PKI for the example desk: a root, two CAs, and certificates of algorithms, people, agents and services.
+
+    Everything in it is new, and good for a day. ``make_pki.py`` of the desk does it.
+
+    Args:
+        folder: The folder for it; ``ztfast.toml`` in it is the configuration of authorities that take its certificates.
+        options: As the script's ``make`` takes them.
+
+    Returns:
+        The script's ``Pki``: ``certificate("algo/a7")`` is one as PEM, ``renew("algo/a7")`` issues another, and
+        ``revoke("algo/a7")`` revokes them by a new CRL.
+
+    Raises:
+        ImportError: if pyca ``cryptography`` is missing.
+        FileExistsError: if the folder has one.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made = pki(folder)
+    ...     made.config.name, made.certificate("algo/a7")[:27]
+    ('ztfast.toml', b'-----BEGIN CERTIFICATE-----')
+    """
+    spec = importlib.util.spec_from_file_location("make_pki", desk() / "make_pki.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script.make(folder, **options)

@@ -117,11 +117,12 @@ def admit_credential(core: _core.Engine, credential: AnyCredential, attach: Call
         credential: The credential.
         attach: What makes changes of its authorities known to the engine.
     """
+    # First of all: if the authorities change from now on, the engine is told, also if another process verified this.
+    attach(credential.authorities)
     told = credential.presented()
     known = None if told is None else core.admit_known(credential.leaf, *told)
     if known is not None:
         return gate.admitted(core, known)
-    attach(credential.authorities)
     for left in reversed(range(TRIES)):
         begun = core.credentials.begin()
         found = credential.admissible(core.wall_ns())

@@ -21,6 +21,7 @@ from tests.racing import Repeat
 from ztfast import _core, bench
 from ztfast.bench.desk import DESK_MARKS, OTHER_GATES
 from ztfast.bench.floors import FLOORS
+from ztfast.bench.identity import IDENTITY_MARKS
 from ztfast.bench.loops import BenchError, bulk, over_rows, pinned
 from ztfast.bench.marks import BOOK_MARKS
 from ztfast.bench.report import NATIVE, Mark, Report, Spread, native_key, tables
@@ -33,6 +34,7 @@ PROMISED = [
     *(promise.what for promise in BOOK_MARKS),
     "native decisions, p99.9 / p50, without the clock",
     *(promise.what for promise in DESK_MARKS),
+    *(promise.what for promise in IDENTITY_MARKS),
 ]
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -51,7 +53,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     for shown in (
         "empty C call", "two dependent random loads", "allows, two comparisons", "p99.99", "spinning thread",
-        "A book of five policies", "The example desk", *(asked.name for asked in OTHER_GATES),
+        "A book of five policies", "The example desk", "Admissions by certificate", *(asked.name for asked in OTHER_GATES),
     ):  # fmt: skip
         assert shown in done.stdout
     return path
@@ -80,6 +82,7 @@ def test_json_alone_goes_to_standard_output() -> None:
         "evaluate",
     }  # fmt: skip
     wanted |= {promise.series for promise in DESK_MARKS}
+    wanted |= {f"identity_{of}" for of in ("admit", "admitted", "random", "verified", "pyca")}
     assert wanted <= {figure["key"] for figure in found["series"]}
     for figure in found["series"]:
         assert figure["floor"] in FLOORS
@@ -94,6 +97,8 @@ def test_json_alone_goes_to_standard_output() -> None:
         assert [ns for _, ns in tail["curve"]] == sorted(ns for _, ns in tail["curve"])
         assert tail["curve"][-1] == [100.0, of["max_ns"]]
     assert [mark["what"] for mark in found["marks"]] == PROMISED
+    beside = {tail["key"]: tail for tail in found["tails"]}
+    assert {"identity_alone", "identity_rotating", "identity_flooded"} <= set(beside)
 
 
 def test_a_ratio_is_that_of_figures_of_one_round() -> None:

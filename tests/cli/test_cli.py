@@ -236,6 +236,18 @@ def test_the_demo_tells_its_story_and_measures() -> None:
         assert killed["before"].startswith("Decision(ALLOW")
         assert released["then"] == killed["before"]
         assert killed["cancel"].startswith("Decision(ALLOW")
+    # The CA's new list ends a session; a renewed certificate opens another one beside the first, which ends by itself.
+    listed = events["readCRL"]
+    assert listed["principal"] == 'Algo::"a40"'
+    assert listed["before"].startswith("Decision(ALLOW")
+    assert listed["then"] == listed["cancel"] == "Decision(DENY, REVOKED)"
+    identities = told["identities"]
+    assert identities["admitted"] == 183
+    assert 0 < identities["found_us"] < identities["verified_us"]
+    assert [decision.split(",")[0] for decision in identities["while_both"]] == ["Decision(ALLOW"] * 2
+    assert identities["after_the_first"][0] == "Decision(DENY, EXPIRED)"
+    assert identities["after_the_first"][1].startswith("Decision(ALLOW")
+    assert identities["refusal"].startswith("CredentialError revoked: ")
     assert sorted(told["latency"]["floors"]) == ["c_call_ns", "native_call_ns", "python_call_ns"]
     assert min(told["latency"]["floors"].values()) > 0
     decisions = {decision["key"]: decision["ns"] for decision in told["latency"]["decisions"]}
@@ -245,6 +257,8 @@ def test_the_demo_tells_its_story_and_measures() -> None:
     assert told["latency"]["single"]["p999_ns"] >= told["latency"]["single"]["p50_ns"] > 0
     text = run("demo", "--requests", "2000").stdout
     for shown in ("p99.9", "max", "empty C call", "empty Python call", "settlement", "algo-trades-its-strategy"):
+        assert shown in text
+    for shown in ("183 principals are admitted by their certificates", "EXPIRED", "it is not admitted any more: "):
         assert shown in text
     # Each gate's row has its figures from Python and natively.
     rows = {line.strip().split("  ")[0]: line.split()[-4:] for line in text.splitlines()}

@@ -54,15 +54,21 @@ def test_processes_see_what_one_of_them_changes(tmp_path: Path, count: int) -> N
         assert len(event["before"]) == len(event["then"]) == count
         assert len(set(event["before"])) == len(set(event["then"])) == 1
         assert event["before"] != event["then"]
+    # First of all, process 1 reads a new list of a CA.
+    assert "reads CRL 2" in watched[0]["what"]
     then = [event["then"][-1] for event in watched]
-    assert then[0] == "Decision(DENY, QUARANTINED)"
-    assert then[1].startswith("Decision(ALLOW")
-    assert [decision for decision in then if "REVOKED" in decision] == ["Decision(DENY, REVOKED)"] * 2
+    assert then[:2] == ["Decision(DENY, REVOKED)", "Decision(DENY, QUARANTINED)"]
+    assert then[2].startswith("Decision(ALLOW")
+    assert [decision for decision in then if "REVOKED" in decision] == ["Decision(DENY, REVOKED)"] * 3
     assert [decision for decision in then if "KILLED" in decision] == ["Decision(DENY, KILLED)"] * 2
-    # In all processes cancels pass, other venues too, one person releases nothing, and the market is halted.
+    # In all processes a session ends with its certificate, cancels pass, other venues too, one person releases nothing, and the market is halted.
     others = {event["what"]: event["then"] for event in told["events"] if not event["seen_us"] and not event["who"]}
-    assert [len(set(each)) for each in others.values()] == [1] * 5
-    assert [short(each[0]) for each in others.values()] == ["ALLOW", "ALLOW", "DENY, KILLED", "ALLOW", "halted"]
+    assert [len(set(each)) for each in others.values()] == [1] * 9
+    certified = ["ALLOW", "ALLOW", "DENY, EXPIRED", "ALLOW"]
+    wanted = [*certified, "ALLOW", "ALLOW", "DENY, KILLED", "ALLOW", "halted"]
+    assert [short(each[0]) for each in others.values()] == wanted
+    (not_admitted,) = [event for event in told["events"] if event["who"] == "process 1"]
+    assert not_admitted["then"][0].startswith("CredentialError revoked: ")
     (refused,) = [event for event in told["events"] if event["who"] == "process 2"]
     assert refused["then"][0].startswith("RoleError")
     assert refused["then"][1].startswith("Decision(ALLOW")
@@ -73,7 +79,7 @@ def test_processes_see_what_one_of_them_changes(tmp_path: Path, count: int) -> N
 def test_the_text_says_who_saw_what(tmp_path: Path) -> None:
     done = run("demo", "--processes", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for shown in ("2 processes on one state", "DENY, REVOKED", "process 2: ", "none by the old state"):
+    for shown in ("2 processes on one state", "DENY, REVOKED", "process 2: ", "reads CRL 2", "none by the old state"):
         assert shown in done.stdout
     for number in ("0", "17"):
         assert run("demo", "--processes", number).returncode == 2

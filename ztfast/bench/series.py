@@ -38,7 +38,7 @@ class Series:
         floor: The key of the floor that it is compared with.
         once: Makes a given number of calls or decisions, and returns the nanoseconds of one.
         count: The number of calls in a round.
-        workload: What is decided: ``book`` or ``desk``.
+        workload: What is decided: ``book`` or ``desk``; ``identity`` for admissions.
     """
 
     key: str

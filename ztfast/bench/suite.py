@@ -5,8 +5,11 @@ A slow moment of the machine thus affects all of them, and hardly changes the ra
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from ztfast import _core
@@ -14,6 +17,7 @@ from ztfast.bench.desk import DESK_MARKS, DeskWorkload, desk_series
 from ztfast.bench.desk import bundle as desk_bundle
 from ztfast.bench.floors import FLOORS, floors
 from ztfast.bench.histogram import Histogram, curve, quantiles
+from ztfast.bench.identity import IDENTITY_MARKS, IdentityWorkload, identity_series, identity_tails, is_possible
 from ztfast.bench.loops import pinned, quiet
 from ztfast.bench.marks import BOOK_MARKS, judged
 from ztfast.bench.report import Figure, Mark, Noise, Report, TailFigure, machine, spread
@@ -64,6 +68,21 @@ class Settings:
         """The native calls timed one by one in a round."""
         return 2_000 if self.quick else 20_000
 
+    @property
+    def known(self) -> int:
+        """The certificates that a validation table knows, among which one is looked up."""
+        return 1 << 14 if self.quick else 1_000_000
+
+    @property
+    def beside(self) -> int:
+        """The native decisions timed one by one in a round while other threads admit. They take some time slices."""
+        return 20_000 if self.quick else 400_000
+
+    @property
+    def bad(self) -> int:
+        """The bad certificates of a round: over 100,000 in a run."""
+        return 50 if self.quick else 1_000
+
 
 def run(settings: Settings, progress: Callable[[int, int], object] = lambda done, total: None) -> Report:
     """Measure everything.
@@ -78,13 +97,23 @@ def run(settings: Settings, progress: Callable[[int, int], object] = lambda done
     Raises:
         BenchError: if the process may not run on the given CPU.
     """
-    # Compile before this thread is pinned, because threads that the compiler starts inherit the CPU.
-    work, desk = Workload(), DeskWorkload(desk_bundle())
-    with pinned(settings.cpu) as cpu:
+    with ExitStack() as stack:
+        # Compile before this thread is pinned, because threads that the compiler starts inherit the CPU, and so do
+        # those that verify.
+        work, compiled = Workload(), desk_bundle()
+        desk = DeskWorkload(compiled)
+        admissions, beside = [], []
+        if is_possible():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ztfast-bench-")))
+            identities = IdentityWorkload(compiled, folder, settings.known)
+            admissions = identity_series(identities, settings.calls)
+            beside = identity_tails(identities, settings.beside, settings.bad)
+        cpu = stack.enter_context(pinned(settings.cpu))
         pairs = rows(work)
         calls, timed, per_second = settings.calls, settings.timed, settings.per_second
-        measured = [*series(work, pairs, calls), *desk_series(desk, calls)]
-        rounds = Rounds(floors(work, pairs), measured, tails(work, pairs, timed, per_second), calls)
+        measured = [*series(work, pairs, calls), *desk_series(desk, calls), *admissions]
+        timed_alone = [*tails(work, pairs, timed, per_second), *beside]
+        rounds = Rounds(floors(work, pairs), measured, timed_alone, calls)
         with quiet():
             # The first round fills the caches, and lets CPython specialise the loops.
             rounds.one()
@@ -179,4 +208,5 @@ class Rounds:
             *judged(BOOK_MARKS, self.taken),
             Mark(what, tail, TAIL_MARK, tail <= TAIL_MARK),
             *judged(DESK_MARKS, self.taken),
+            *judged([promise for promise in IDENTITY_MARKS if promise.series in self.taken], self.taken),
         ]

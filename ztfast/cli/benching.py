@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ztfast import _core
 from ztfast.bench import BenchError, Change, Report, Settings, compare, plot, run, slower_than
 from ztfast.bench.compare import table as changes_table
+from ztfast.bench.identity import is_possible
 from ztfast.bench.report import markdown, tables
 from ztfast.bench.suite import PER_SECOND
 from ztfast.cli.output import console, errors, say
@@ -40,7 +41,7 @@ def bench_command(
         typer.Option(metavar="PERCENT", min=0, help="With --compare: exit with 1 if a figure is slower by more."),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Run a few short rounds: rough figures in a second or two.")
+        bool, typer.Option("--quick", help="Run a few short rounds: rough figures in a few seconds.")
     ] = False,
     marks: Annotated[
         bool, typer.Option("--marks", help="Check the promised figures; exit with 1 if one is missed.")
@@ -55,9 +56,10 @@ def bench_command(
     """Measure decisions against this machine's floors: an empty C call, an empty Python function, loads, the clock.
 
     Two workloads are measured: a book of five policies with plain ranges, and the example desk, with a request to each
-    of its gates. All figures are measured in turn, round after round, on one CPU. A ratio compares figures of the same
-    round. Tail latencies come from calls timed one by one, back to back and at a fixed rate. Beside them stand the gaps
-    of a thread that does nothing.
+    of its gates. Admissions by certificate are measured beside both, and decisions while other threads admit. All
+    figures are measured in turn, round after round, on one CPU. A ratio compares figures of the same round. Tail
+    latencies come from calls timed one by one, back to back and at a fixed rate. Beside them stand the gaps of a thread
+    that does nothing.
 
     [dim]ztfast bench --marks --json new.json --svg new.svg --compare old.json --fail-above 5[/]
     """
@@ -75,6 +77,8 @@ def bench_command(
         write(svg, plot(report))
     if markdown_file:
         write(markdown_file, markdown(report))
+    if not is_possible():
+        say("Admissions by certificate were left out: pip install 'ztfast[identity]' adds them.", to=errors)
     if not only_json:
         console.print(tables(report))
         if before:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from ztfast.bench.floors import empty_function
 from ztfast.bench.loops import quiet
 from ztfast.bench.report import NATIVE, native_key
 from ztfast.bundle import Bundle, compile
+from ztfast.cli.certificates import BRIEFLY, Certified, Identities, admit_all, certified, show_identities, wait_for_end
 from ztfast.cli.compiling import totals
 from ztfast.cli.output import Json, UsageError, console, json_out, number, progress_bar, say, table, working
 from ztfast.cli.processes import OPERATOR, STRATEGY, VENUE, tell_of_processes
@@ -42,18 +45,21 @@ SEGMENTS = ("trading", "market-data", "customer", "settlement", "general-it")
 MOST_PROCESSES = 16
 REQUESTS, SEED = 200_000, 7
 HERO, STOCK = 'Algo::"a7"', 'Instrument::"AAPL"'
+# They run the same strategy. One gets another certificate, one is revoked by its CA.
+ROTATED, LOST = 'Algo::"a8"', 'Algo::"a40"'
 TIMED = 200_000
 ROUNDS, CALLS = 15, 4_000
 
 
 @dataclass
 class Story:
-    """The results of the stream: decisions by segment and by reason, and events."""
+    """The results of the stream: decisions by segment and by reason, and events; and what certificates did."""
 
     by_segment: Counter[tuple[str, str]] = field(default_factory=Counter)
     by_reason: Counter[tuple[str, str]] = field(default_factory=Counter)
     events: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    identities: Identities | None = None
 
 
 def demo_command(
@@ -77,11 +83,12 @@ def demo_command(
     ] = 1,
     as_json: Json = False,
 ) -> None:
-    """Show the example desk: compile it, decide, swap the bundle, kill, revoke a session, and measure.
+    """Show the example desk: compile it, admit by certificate, decide, swap the bundle, kill, revoke, and measure.
 
-    The output shows decisions by segment and by reason, the effects of a swap, of kills, which cancels pass, and of a
-    revocation during the stream, and the time of a decision by each of the desk's gates beside an empty C call and an
-    empty Python call of the same run.
+    The output shows decisions by segment and by reason, the effects of a swap, of kills, which cancels pass, and of
+    revocations during the stream, one of them by a CA's new list, and the time of a decision by each of the desk's
+    gates beside an empty C call and an empty Python call of the same run. The certificates are from a PKI that is made
+    in a temporary folder.
 
     With --processes, an authority and processes that only decide share a temporary state. The output shows what one of
     them changes, what the others decide before and after, and how soon.
@@ -98,7 +105,8 @@ def demo_command(
         tell_of_processes(bundle, processes, as_json)
         return
     desk = Desk(folder, seed)
-    story, engine, sessions = tell(desk, bundle, requests, quiet=as_json)
+    with tempfile.TemporaryDirectory(prefix="ztfast-demo-") as made:
+        story, engine, sessions = tell(desk, bundle, requests, certified(Path(made)), quiet=as_json)
     if not as_json:
         console.print(totals(bundle, "The desk, compiled"))
         show_story(story, requests)
@@ -111,6 +119,7 @@ def demo_command(
             "segments": [{"segment": s, "effect": e, "count": n} for (s, e), n in sorted(story.by_segment.items())],
             "reasons": [{"reason": r, "effect": e, "count": n} for (r, e), n in story.by_reason.most_common()],
             "events": story.events,
+            "identities": None if story.identities is None else asdict(story.identities),
             "latency": {
                 "floors": {
                     "c_call_ns": measured.c_call_ns,
@@ -141,15 +150,20 @@ def compiled(quiet: bool, *more: Text) -> Bundle:
         )
 
 
-def tell(desk: Desk, bundle: Bundle, count: int, quiet: bool) -> tuple[Story, Engine, dict[str, Session]]:
-    """Decide the requests of the stream; swap, kill a venue and a strategy, and revoke a session meanwhile."""
+def tell(
+    desk: Desk, bundle: Bundle, count: int, proving: Certified | None, quiet: bool
+) -> tuple[Story, Engine, dict[str, Session]]:
+    """Decide the requests of the stream; swap, kill a venue and a strategy, and revoke sessions meanwhile."""
     engine = Engine(bundle)
-    until = time.time() + 3600
-    sessions = {uid: engine.admit(Identity(uid, not_after=until, factors=["x509"])) for uid in desk.principals}
     incident = compiled(True, Text(INCIDENT, "incident.cedar"))
     story = Story()
-    probe = Request(HERO, "order.new", STOCK, {"notional": 250_000, "qty": 100})
-    cancel = Request(HERO, "order.cancel", STOCK, {})
+    sessions: dict[str, Session] = {}
+    if proving is not None:
+        sessions, story.identities = admit_all(engine, proving, desk.principals)
+    until = time.time() + 3600
+    for uid in desk.principals:
+        if uid not in sessions:
+            sessions[uid] = engine.admit(Identity(uid, not_after=until, factors=["x509"]))
 
     def decide(request: Request) -> Decision:
         if request.proof is not None:
@@ -157,14 +171,14 @@ def tell(desk: Desk, bundle: Bundle, count: int, quiet: bool) -> tuple[Story, En
             sessions[request.principal].present(factors=request.proof["factors"], at=at)
         return engine.decide(sessions[request.principal], request.action, request.resource, request.context)
 
-    def note(event: str, position: int, act: Callable[[], object]) -> None:
-        before = decide(probe)
+    def note(event: str, position: int, act: Callable[[], object], who: str) -> None:
+        before = decide(order_of(who))
         began = time.perf_counter()
         act()
         taken = time.perf_counter() - began
-        then, cancelled = decide(probe), decide(cancel)
+        then, cancelled = decide(order_of(who)), decide(Request(who, "order.cancel", STOCK, {}))
         told = {"before": repr(before), "then": repr(then), "cancel": repr(cancelled)}
-        story.events.append({"event": event, "after": position, "seconds": taken, **told})
+        story.events.append({"event": event, "after": position, "seconds": taken, "principal": who, **told})
 
     def kill(scope: str) -> Callable[[], object]:
         return lambda: engine.kill(scope, by=OPERATOR, reason="stale prices")
@@ -177,17 +191,28 @@ def tell(desk: Desk, bundle: Bundle, count: int, quiet: bool) -> tuple[Story, En
 
         return act
 
-    # The revocation is the last one, so that orders of the session that is then revoked show the others.
-    events: list[tuple[str, Callable[[], object]]] = [
-        ("swap to a bundle that closes XNAS", lambda: engine.swap(incident)),
-        ("swap back", lambda: engine.swap(bundle)),
-        (f"kill {VENUE}", kill(VENUE)),
-        (f"release {VENUE}", release(VENUE)),
-        (f"kill {STRATEGY}", kill(STRATEGY)),
-        (f"release {STRATEGY}", release(STRATEGY)),
-        (f"revoke the session of {HERO}", sessions[HERO].revoke),
+    # The revocation of its session is the last one, so that orders of the hero show the others.
+    events: list[tuple[str, Callable[[], object], str]] = [
+        ("swap to a bundle that closes XNAS", lambda: engine.swap(incident), HERO),
+        ("swap back", lambda: engine.swap(bundle), HERO),
+        (f"kill {VENUE}", kill(VENUE), HERO),
+        (f"release {VENUE}", release(VENUE), HERO),
+        (f"kill {STRATEGY}", kill(STRATEGY), HERO),
+        (f"release {STRATEGY}", release(STRATEGY), HERO),
+        (f"revoke the session of {HERO}", sessions[HERO].revoke, HERO),
     ]
+    if proving is not None:
+        listed = f"read CRL {proving.revoke(LOST)} of the CA of algorithms, which revokes {LOST}"
+        events.insert(-1, (listed, proving.authorities.reload, LOST))
     due = {count * (at + 2) // 10: event for at, event in enumerate(events)}
+    first = None if proving is None else rotate(engine, proving, sessions)
+
+    def rotated() -> list[str]:
+        both = (first, sessions[ROTATED]) if first is not None else ()
+        return [repr(engine.decide(session, *order_of(ROTATED)[1:4])) for session in both]
+
+    if story.identities is not None:
+        story.identities.rotated, story.identities.while_both = ROTATED, rotated()
 
     bar = progress_bar()
     task = bar.add_task("decide", total=count)
@@ -197,8 +222,8 @@ def tell(desk: Desk, bundle: Bundle, count: int, quiet: bool) -> tuple[Story, En
     try:
         for position, request in enumerate(desk.requests(count)):
             if position in due:
-                event, act = due[position]
-                note(event, position, act)
+                event, act, who = due[position]
+                note(event, position, act, who)
             decision = decide(request)
             story.by_segment[desk.segment(request.resource), decision.effect] += 1
             for reason in decision.reasons or (f"({decision.code.lower().replace('_', ' ')})",):
@@ -208,11 +233,29 @@ def tell(desk: Desk, bundle: Bundle, count: int, quiet: bool) -> tuple[Story, En
     finally:
         bar.stop()
     story.seconds = time.perf_counter() - began
+    if story.identities is not None and proving is not None and first is not None:
+        wait_for_end(first)
+        story.identities.after_the_first = rotated()
+        story.identities.refusal = proving.refusal(engine, LOST)
     return story, engine, sessions
+
+
+def order_of(principal: str) -> Request:
+    """Return the order whose decisions show what an event does."""
+    return Request(principal, "order.new", STOCK, {"notional": 250_000, "qty": 100})
+
+
+def rotate(engine: Engine, proving: Certified, sessions: dict[str, Session]) -> Session:
+    """Give a principal a certificate that ends soon, and then another one. Return the session by the first."""
+    first = engine.admit(proving.renew(ROTATED, lasts=BRIEFLY))
+    sessions[ROTATED] = engine.admit(proving.renew(ROTATED))
+    return first
 
 
 def show_story(story: Story, count: int) -> None:
     """Print the tables of decisions."""
+    console.print()
+    show_identities(story.identities)
     console.print()
     say(f"{number(count)} requests decided in {story.seconds:.1f} s, contexts as dicts")
     console.print()
@@ -231,8 +274,11 @@ def show_story(story: Story, count: int) -> None:
     say(("Events", "bold"), f": may {HERO} buy 100 {STOCK} for 250,000, and then cancel orders?")
     for event in story.events:
         say(f"  after {number(event['after'])} requests: {event['event']} ({event['seconds'] * 1e3:.2f} ms)")
-        say(f"    before: {event['before']}")
+        whose = "" if event["principal"] == HERO else f" an order of {event['principal']}:"
+        say(f"    before:{whose} {event['before']}")
         say(f"    after:  {event['then']}; a cancel: {event['cancel']}")
+        if whose and story.identities is not None:
+            say(f"    it is not admitted any more: {story.identities.refusal}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +304,7 @@ class Measured:
 def measure(bundle: Bundle, engine: Engine, sessions: dict[str, Session], desk: Desk) -> Measured:
     """Time decisions of the desk's gates and the floors in turn, and then single decisions of one gate."""
     gate = engine.prepare("order.new", "notional", "qty")
-    algos = [uid for uid in desk.by_type["Algo"] if uid != HERO]
+    algos = [uid for uid in desk.by_type["Algo"] if uid not in (HERO, LOST)]
     chance = desk.chance
     rows: list[tuple[Any, ...]] = []
     for _ in range(TIMED):

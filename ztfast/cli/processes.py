@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ztfast.bundle import Bundle
+from ztfast.cli.certificates import BRIEFLY, MISSING, Certified, certified, wait_for_end
 from ztfast.cli.output import console, json_out, number, progress_bar, say
 from ztfast.engine import Engine
 from ztfast.errors import Error
@@ -26,7 +27,7 @@ from ztfast.identities import Identity
 
 __all__ = ["tell_of_processes"]
 
-ALGO, SECOND = 'Algo::"a7"', 'Algo::"a8"'
+ALGO, SECOND, THIRD = 'Algo::"a7"', 'Algo::"a8"', 'Algo::"a40"'
 STOCK, ELSEWHERE = 'Instrument::"AAPL"', 'Instrument::"IBM"'
 VENUE, STRATEGY = 'Venue::"XNAS"', 'Strategy::"eq-momentum-us"'
 ORDER = {"notional": 250_000, "qty": 100}
@@ -265,6 +266,12 @@ class Story:
         event.then = [f"{answer['error']}: {answer['message']}", self.decide(probe)]
         return self.note(event)
 
+    def said(self, text: str) -> None:
+        """Print a sentence."""
+        if not self.quiet:
+            console.print()
+            say(text)
+
     def note(self, event: Event) -> Event:
         """Keep an event, and print it."""
         self.events.append(event)
@@ -275,7 +282,7 @@ class Story:
         say((event.what, "bold"), took)
         if not event.seen_us:
             lines = dict.fromkeys(event.then)
-            where = "in every process: " if len(lines) == 1 else ""
+            where = "in every process: " if len(lines) == 1 and not event.who else ""
             for line in lines:
                 say(f"    {where}{short(line)}")
             return event
@@ -323,7 +330,12 @@ def tell_of_processes(bundle: Bundle, count: int, as_json: bool) -> None:
                 (f"{count} processes on one state", "bold"),
                 f": process 1 is an authority, {others(count)}. May an algorithm buy 100 {STOCK}?",
             )
-        first, second = (engine.admit(Identity(uid, not_after=math.inf, factors=["x509"])) for uid in (ALGO, SECOND))
+        proving = certified(path.with_name("identity"))
+        first, second = (admitted(engine, proving, uid) for uid in (ALGO, SECOND))
+        if proving is None:
+            story.said(MISSING)
+        else:
+            tell_of_certificates(story, proving)
         tell_of_sessions(story, first, second)
         tell_of_kills(story, path, first)
         story.watched(f"process 1 revokes {ALGO}", Probe(first), first.revoke)
@@ -342,6 +354,32 @@ def tell_of_processes(bundle: Bundle, count: int, as_json: bool) -> None:
             f"{number(waited)} decisions of the other processes meanwhile, none by the old state after a call returned."
         )
         say("A process that waits for a processor decides later, but then by the new state.")
+
+
+def admitted(engine: Engine, proving: Certified | None, uid: str) -> Session:
+    """Admit a principal by its certificate, if it has one."""
+    if proving is None:
+        return engine.admit(Identity(uid, not_after=math.inf, factors=["x509"]))
+    return engine.admit(proving.credential(uid))
+
+
+def tell_of_certificates(story: Story, proving: Certified) -> None:
+    """Give an algorithm another certificate, and revoke it by a new list of its CA."""
+    engine = story.engine
+    old = engine.admit(proving.renew(THIRD, lasts=BRIEFLY))
+    new = engine.admit(proving.renew(THIRD))
+    story.asked(f"{THIRD} has a certificate that ends soon, and a session by it", Probe(old))
+    story.asked("it is admitted by another certificate, and has a second session", Probe(new))
+    wait_for_end(old)
+    story.asked("the first certificate has ended, and with it the first session", Probe(old))
+    story.asked("the second session goes on", Probe(new))
+    story.watched(
+        f"process 1 reads CRL {proving.revoke(THIRD)} of the CA of algorithms, which revokes {THIRD}",
+        Probe(new),
+        proving.authorities.reload,
+    )
+    refused = Event(f"process 1 does not admit {THIRD} any more", "process 1", then=[proving.refusal(engine, THIRD)])
+    story.note(refused)
 
 
 def tell_of_sessions(story: Story, first: Session, second: Session) -> None:

@@ -23,7 +23,7 @@ from ztfast.identity.credential import Credential, Verified
 from ztfast.identity.grounds import Ground
 from ztfast.identity.proved import Proved
 from ztfast.identity.rules import Rule, map_proved
-from ztfast.identity.sources import Taken, binding_of, others_of, stapled, take
+from ztfast.identity.sources import Taken, binding_of, others_of, plain_der, stapled, take
 from ztfast.shown import brief, refused
 from ztfast.uid import Uid
 
@@ -176,10 +176,12 @@ class Authorities:
                 shown none, or the connection is closed; "malformed", "private-key" or "too-large" for bad PEM.
             ImportError: if an OCSP answer is given, and pyca ``cryptography`` is missing.
         """
-        taken = take(source)
-        if not chain and authority is None and ocsp is None and binding is None and not taken.others:
-            return Credential(self, taken.leaf)
-        return self._credential(taken, chain, authority, ocsp, binding)
+        # The usual one first: this is on the way of every admission.
+        if not chain and authority is None and ocsp is None and binding is None:
+            der = plain_der(source)
+            if der is not None:
+                return Credential(self, der)
+        return self._credential(take(source), chain, authority, ocsp, binding)
 
     def _credential(self, taken: Taken, chain: Any, authority: Any, answer: Any, binding: Any) -> Credential:
         name = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from hashlib import sha256
 from typing import NamedTuple, Protocol, final
 
@@ -78,14 +79,14 @@ class Credential(Chain, AnyCredential):
         binding: bytes | None = None,
         proxy: Session | None = None,
     ) -> None:
-        put = object.__setattr__
-        put(self, "authorities", authorities)
-        put(self, "leaf", leaf)
-        put(self, "others", others)
-        put(self, "authority", authority)
-        put(self, "ocsp", ocsp)
-        put(self, "binding", binding)
-        put(self, "proxy", proxy)
+        # The slots' own functions: these are on the way of every admission, and look nothing up.
+        _PUT_AUTHORITIES(self, authorities)
+        _PUT_LEAF(self, leaf)
+        _PUT_OTHERS(self, others)
+        _PUT_AUTHORITY(self, authority)
+        _PUT_OCSP(self, ocsp)
+        _PUT_BINDING(self, binding)
+        _PUT_PROXY(self, proxy)
 
     def verify(self, now_ns: int | None = None) -> Verified:
         """Verify it now, and map it. Nothing is remembered: ``engine.admit`` does that.
@@ -157,3 +158,14 @@ class Credential(Chain, AnyCredential):
 
     def __reduce__(self) -> str | tuple[object, ...]:
         raise TypeError("a credential belongs to its authorities: send the certificates, and take them there")
+
+
+def _put(owner: type, name: str) -> Callable[[Credential, object], None]:
+    """Return the function that sets a slot."""
+    put: Callable[[Credential, object], None] = vars(owner)[name].__set__
+    return put
+
+
+_PUT_LEAF, _PUT_OTHERS = _put(Chain, "leaf"), _put(Chain, "others")
+_PUT_AUTHORITIES, _PUT_AUTHORITY = _put(Credential, "authorities"), _put(Credential, "authority")
+_PUT_BINDING, _PUT_OCSP, _PUT_PROXY = _put(Credential, "binding"), _put(Credential, "ocsp"), _put(Credential, "proxy")

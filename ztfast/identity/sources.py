@@ -13,7 +13,7 @@ from ztfast.identity import pem
 from ztfast.identity.chain import bounded, certificate_object, certificate_of, octets_of
 from ztfast.shown import given, one_line, refused
 
-__all__ = ["MOST_IN_CHAIN", "Taken", "binding_of", "others_of", "stapled", "take"]
+__all__ = ["MOST_IN_CHAIN", "Taken", "binding_of", "others_of", "plain_der", "stapled", "take"]
 
 MOST_IN_CHAIN = 16
 """The most certificates of a chain that are read. A path of a few is verified."""
@@ -23,6 +23,7 @@ MOST_OCSP = 1 << 16
 
 _WANTED = "DER, PEM, a certificate of pyca cryptography, or a connection of ssl, asyncio or pyOpenSSL"
 _LABEL = b"EXPORTER-Channel-Binding"
+_LONG_SEQUENCE = tuple(bytes((0x30, 0x80 + count)) for count in range(1, 5))
 
 _Exports = Callable[[bytes, int, bytes], bytes]
 
@@ -35,6 +36,23 @@ class Taken(NamedTuple):
     exports: _Exports | None
 
 
+def plain_der(source: Any) -> bytes | None:
+    """Return what is DER beyond doubt, as nearly every certificate is that is admitted; ``None`` for all else.
+
+    Raises:
+        CredentialError: with code "too-large".
+
+    >>> der = bytes.fromhex("308201") + bytes(300)
+    >>> plain_der(der) is der, plain_der(b"-----BEGIN CERTIFICATE-----"), plain_der("0")
+    (True, None, None)
+    """
+    # No text begins so: it is a SEQUENCE of more than 127 bytes.
+    if type(source) is bytes and source.startswith(_LONG_SEQUENCE):
+        bounded(len(source))
+        return source
+    return None
+
+
 def take(source: Any) -> Taken:
     """Take the certificates that a source holds.
 
@@ -43,12 +61,9 @@ def take(source: Any) -> Taken:
         CredentialError: with code "no-certificate" if the other side of a connection has shown none; "malformed",
             "private-key" or "too-large" for what is given as PEM.
     """
-    # The usual one first: this is on the way of every admission.
-    if type(source) is bytes and not pem.is_pem(source):
-        bounded(len(source))
-        if not source:
-            raise _none("there are no bytes")
-        return Taken(source, (), None)
+    der = plain_der(source)
+    if der is not None:
+        return Taken(der, (), None)
     octets = octets_of(source)
     if octets is not None:
         bounded(len(octets))

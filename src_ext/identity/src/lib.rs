@@ -31,17 +31,17 @@
 //!
 //! Whoever admits does this:
 //!
-//! 1. [`Table::begin`] before the credential is verified, or [`Revoked::current`] before its row is looked up;
+//! 1. [`Table::begin`] before the credential is verified or its row is looked up, and [`Revoked::current`];
 //! 2. [`Table::put`], or [`Table::get`] with that list;
 //! 3. the session becomes live;
-//! 4. [`Revoked::current`] once more: if it contains a ground of the session, the session is revoked. If the credential
-//!    was verified just now, also if [`Table::has_fallen_since`] says so.
+//! 4. [`Revoked::current`] once more: if it contains a ground of the session, the session is revoked, and also if
+//!    [`Table::has_fallen_since`] says so.
 //!
 //! If the session was live before step 3 of the revocation looked, that revokes it. If it was not, the list was written
 //! before, and step 4 of the admission finds the ground in it. A process that is killed after step 1 of a revocation may
-//! leave sessions, which end when an engine opens or somebody revokes the same once more; rows do not count from step 1 on, because each
-//! look-up asks the list. What falls without being revoked, as when a certificate authority's list is loaded anew, is
-//! counted by the table before it looks at rows, and so `has_fallen_since` tells of it.
+//! leave sessions: they end when an authority opens its engine, or when somebody revokes the same once more. Rows do not
+//! count from step 1 on, because each look-up asks the list. What falls without being revoked, as when the list of a
+//! certificate authority is loaded anew, is counted by the table before it looks at rows: `has_fallen_since` tells of it.
 #![forbid(unsafe_code)]
 
 mod certificate;

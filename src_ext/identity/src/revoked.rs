@@ -49,6 +49,11 @@ impl RevokedGrounds {
         self.numbers.contains(&number)
     }
 
+    /// Return the numbers of all grounds that are revoked.
+    pub fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.numbers.iter().copied()
+    }
+
     /// Return the number of lines. It grows with each change.
     #[must_use]
     pub const fn len(&self) -> u64 {

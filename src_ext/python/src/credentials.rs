@@ -16,8 +16,8 @@ use ztfast_engine::{
     SessionError, SessionId, SessionStatus, Which,
 };
 use ztfast_identity::{
-    Begun, Change, Ground, GroundKind, Kept, Lookup, Revocation, Revoked, RevokedError, RevokedGrounds, Row, RowGround,
-    Table, TableError, number, sha256,
+    Begun, Change, Digest, Ground, GroundKind, Kept, Lookup, Revocation, Revoked, RevokedError, RevokedGrounds, Row,
+    RowGround, Table, TableError, number, sha256,
 };
 
 /// The file of the list in the directory of a state.
@@ -202,6 +202,18 @@ impl Store {
         Ok(Self { engine, directory, rows, residence, table: OnceLock::new(), revoked })
     }
 
+    /// End what rests on revoked grounds: whoever revoked them may have been killed before that. An authority does this
+    /// when it begins.
+    pub fn end_revoked(&self) -> Result<(), Refused> {
+        let list = self.revoked.current()?;
+        if self.engine.role() == Role::Decide || list.is_empty() {
+            return Ok(());
+        }
+        let who = Some(("ztfast", "what it rests on is revoked for ever"));
+        self.fall(list.numbers().collect(), who)?;
+        self.end_principals(|digest| list.contains(number(digest)), who).map(|_| ())
+    }
+
     fn table(&self) -> Result<&Table, TableError> {
         if let Some(table) = self.table.get() {
             return Ok(table);
@@ -320,11 +332,22 @@ impl Store {
             Err(error) => return Err(error.into()),
         }
         let (session, principal) = self.admit_row(&row)?;
-        if table.has_fallen_since(begun) {
+        if self.ends_if_something_fell(session, begun)? { Err(Refused::Late) } else { Ok((session, principal)) }
+    }
+
+    /// Return the present moment, for whoever looks a credential up and admits it.
+    pub fn begin(&self) -> Result<Begun, Refused> {
+        Ok(self.table()?.begin())
+    }
+
+    /// End a session that nobody has yet, if something fell since a moment: whoever made it fall may have looked for
+    /// sessions before this one was live. Return whether it ended.
+    pub fn ends_if_something_fell(&self, session: SessionId, begun: Begun) -> Result<bool, Refused> {
+        let has_fallen = self.table()?.has_fallen_since(begun);
+        if has_fallen {
             self.engine.set_session(session, SessionStatus::Revoked)?;
-            return Err(Refused::Late);
         }
-        Ok((session, principal))
+        Ok(has_fallen)
     }
 
     /// Make rows fall that rest on grounds, and revoke their sessions. Return how many rows and sessions that were.
@@ -337,6 +360,18 @@ impl Store {
         Ok((fallen, ended))
     }
 
+    /// Revoke the sessions of principals, by the digests of their grounds. Sessions do not keep these.
+    fn end_principals(&self, is_meant: impl Fn(&Digest) -> bool, who: Option<(&str, &str)>) -> Result<usize, Refused> {
+        let mut ended = 0;
+        for session in self.engine.list_sessions(Which::All)? {
+            let uid = self.engine.uid_of(session.principal);
+            if uid.is_some_and(|(ty, id)| is_meant(&Ground::principal(&ty, &id).digest)) {
+                ended += self.engine.set_sessions(Chosen::One(session.id), SessionStatus::Revoked, who)?;
+            }
+        }
+        Ok(ended)
+    }
+
     /// Write down that a ground is revoked, and end what rests on it.
     fn revoke(&self, line: &Revocation) -> Result<(usize, usize), Refused> {
         let written = self.revoked.append(line);
@@ -347,13 +382,7 @@ impl Store {
         let who = Some((&*line.by, &*line.reason));
         let (fallen, mut ended) = self.fall(vec![number(&line.digest)], who)?;
         if line.kind == GroundKind::Principal.name() {
-            // Sessions have no ground of their principal, whose uid is only known by its digest.
-            for session in self.engine.list_sessions(Which::All)? {
-                let uid = self.engine.uid_of(session.principal);
-                if uid.is_some_and(|(ty, id)| Ground::principal(&ty, &id).digest == line.digest) {
-                    ended += self.engine.set_sessions(Chosen::One(session.id), SessionStatus::Revoked, who)?;
-                }
-            }
+            ended += self.end_principals(|digest| *digest == line.digest, who)?;
         }
         written?;
         Ok((fallen, ended))

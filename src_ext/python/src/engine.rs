@@ -91,6 +91,7 @@ impl Engine {
         let credentials =
             py.detach(|| Store::new(inner.clone(), directory, revoked, credentials, residence, registers));
         let credentials = Arc::new(credentials.map_err(|error| list_error(py, &error))?);
+        py.detach(|| credentials.end_revoked()).map_err(|refused| refused.raised(py))?;
         Ok(Self { inner, strict, log: Mutex::default(), gates: Arc::default(), tries: Tries::default(), credentials })
     }
 
@@ -174,13 +175,15 @@ impl Engine {
         authority: u64,
     ) -> PyResult<Option<(u64, Principal)>> {
         let mut row = Row::empty();
+        let begun = self.credentials.begin().map_err(|refused| refused.raised(py))?;
         if !self.credentials.look_up(leaf, epoch, authority, &mut row).map_err(|refused| refused.raised(py))? {
             return Ok(None);
         }
         let admit = || self.credentials.admit_row(&row);
         let admitted = self.tries.releasing(py, (&self.inner, &self.log), Refused::is_full, admit)?;
         let (session, principal) = admitted.map_err(|refused| refused.raised(py))?;
-        Ok(Some((session.0, principal)))
+        let ended = self.credentials.ends_if_something_fell(session, begun).map_err(|refused| refused.raised(py))?;
+        Ok((!ended).then_some((session.0, principal)))
     }
 
     /// Keep what was verified of a credential since a moment, and open a session for its principal.
