@@ -36,6 +36,9 @@ class Believed:
     def listen(self, told: Callable[[Any], object]) -> None:
         """Nothing ever changes."""
 
+    def revoked(self) -> tuple[Ground, ...]:
+        return ()
+
 
 @dataclass
 class Verified(AnyCredential):
@@ -550,14 +553,21 @@ def test_a_list_elsewhere_is_named_and_never_made(desk: Desk, tmp_path: Path, he
     assert not (path / "revoked").exists()
 
 
-def test_a_list_that_was_damaged_is_told(desk: Desk) -> None:
-    desk.json("revoke", ANN, *WHO)
+def test_a_list_that_was_damaged_is_told_and_keeps_nobody_from_a_kill(desk: Desk) -> None:
+    ann = desk.admit(ANNS, ANN)
+    desk.json("revoke", BOB, *WHO)
     list_of = desk.path / "revoked"
     list_of.write_bytes(list_of.read_bytes().replace(b"eve", b"ann"))
     for command in (["list"], ["list", "--revoked"], ["revoke", BOB, *WHO], ["restore", ANN, *WHO]):
         done = desk.run(*command, "--json")
         assert done.returncode == 1
         assert "was damaged" in json.loads(done.stdout)["error"]["message"]
+    # Whoever has to stop trading need not repair it first.
+    for command in (["kill", "firm", *WHO], ["session", "list"], ["session", "revoke", ANN, *WHO]):
+        done = desk.here.run(*command, "--state", str(desk.path))
+        assert done.returncode == 0, done.stderr
+    assert [kill.by for kill in desk.engine.kills()] == ["eve"]
+    assert [(info.id, info.status) for info in desk.engine.sessions()] == [(ann.id, "revoked")]
 
 
 def test_the_help_is_in_the_order_of_use(here: Here) -> None:

@@ -167,7 +167,7 @@ def test_each_mistake_about_a_state_is_told(machine: Machine, what: str, level: 
 
 
 def test_how_many_grounds_are_revoked_is_told() -> None:
-    assert "3 grounds are revoked" in one(HELD, "state").found
+    assert "revoked grounds: 3" in one(HELD, "state").found
 
 
 def test_what_the_system_says_is_read() -> None:
@@ -304,7 +304,7 @@ def test_a_state_is_examined_by_the_command(tmp_path: Path, monkeypatch: pytest.
     told = json.loads(here.run("doctor", "--state", str(path), "--json").stdout)
     state = next(finding for finding in told["findings"] if finding["what"] == "state")
     assert state["level"] == "ok"
-    assert "0 grounds are revoked" in state["found"]
+    assert "revoked grounds: 0" in state["found"]
     assert told["fail"] == 0
     revoked = (path / "revoked").read_bytes()
     (path / "revoked").chmod(0o644)

@@ -246,7 +246,7 @@ def state(machine: Machine) -> Iterator[Finding]:
     elif place.trouble is not None:
         yield Finding("fail", "state", place.trouble, "engines do not open it either: do as the message says")
     else:
-        revoked = "" if place.revoked is None else f"; {place.revoked:,} grounds are revoked"
+        revoked = "" if place.revoked is None else f"; revoked grounds: {place.revoked:,}"
         yield Finding("ok", "state", f"{place.path}: it can be opened{revoked}")
     yield from owners_of(place, directory, machine.user)
     yield from permissions(place, directory)

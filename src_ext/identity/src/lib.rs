@@ -65,7 +65,7 @@ mod verifier;
 pub use certificate::{Certificate, Names};
 pub use ground::{Digest, Ground, GroundKind, sha256};
 pub use limits::{MAX_CAS, MAX_CERTIFICATE, MAX_CERTIFICATES};
-pub use path::{Bound, Proved, Revocation as RevocationPolicy, check_sizes};
+pub use path::{Bound, Proved, RevocationPolicy, check_sizes};
 pub use refusal::{At, Refusal};
 pub use refused::{MAX_REFUSED, REFUSED_NS};
 pub use revoked::{Change, MAX_FIELD, NoLine, Revocation, Revoked, RevokedError, RevokedGrounds, number};

@@ -167,6 +167,9 @@ pub(crate) struct Verified(
 /// A principal, by type and id.
 pub(crate) type Principal = (String, String);
 
+/// A line of the list: kind, digest, what people call it, by whom, why, when, and whether it was revoked or restored.
+type ShownLine = (String, [u8; 32], String, String, String, String, bool);
+
 /// A moment at which a verification began.
 #[pyclass(frozen, module = "ztfast._core")]
 pub(crate) struct Moment(pub Begun);
@@ -179,12 +182,16 @@ pub(crate) struct Store {
     residence: Residence,
     /// It is opened when it is first used: most engines need none.
     table: OnceLock<Table>,
-    revoked: Revoked,
+    /// The list of what is revoked: none in memory.
+    list: Option<PathBuf>,
+    revoked: OnceLock<Revoked>,
 }
 
 impl Store {
-    /// Open the list of what is revoked: in a file, in the state's directory, or in memory. Who makes no state, as a
-    /// command does not, makes no list in its directory either: the state's engines may keep theirs elsewhere.
+    /// Open the list of what is revoked: in a file, in the state's directory, or in memory.
+    ///
+    /// Who makes no state, as a command does not, makes no list in its directory either: the state's engines may keep
+    /// theirs elsewhere. It opens one when it first asks it, so that a list that was damaged keeps nobody from a kill.
     pub fn new(
         engine: Arc<Engine>,
         directory: Option<PathBuf>,
@@ -195,17 +202,32 @@ impl Store {
     ) -> Result<Self, RevokedError> {
         let role = engine.role();
         // Those that only decide admit nobody, and show what there is.
-        let makes = role == Role::Authority && (makes || list.is_some());
-        let is_wanted = |path: &PathBuf| makes || path.symlink_metadata().is_ok();
-        let path = list.or_else(|| Some(directory.as_ref()?.join(LIST))).filter(is_wanted);
-        let revoked = path.map_or_else(|| Ok(Revoked::in_memory()), |path| Revoked::open(&path, role))?;
-        Ok(Self { engine, directory, rows, residence, table: OnceLock::new(), revoked })
+        let makes_list = role == Role::Authority && (makes || list.is_some());
+        let is_wanted = |path: &PathBuf| makes_list || path.symlink_metadata().is_ok();
+        let list = list.or_else(|| Some(directory.as_ref()?.join(LIST))).filter(is_wanted);
+        let (table, revoked) = (OnceLock::new(), OnceLock::new());
+        let store = Self { engine, directory, rows, residence, table, list, revoked };
+        if makes {
+            store.revoked()?;
+        }
+        Ok(store)
+    }
+
+    fn revoked(&self) -> Result<&Revoked, RevokedError> {
+        if let Some(revoked) = self.revoked.get() {
+            return Ok(revoked);
+        }
+        let revoked = match &self.list {
+            Some(path) => Revoked::open(path, self.engine.role())?,
+            None => Revoked::in_memory(),
+        };
+        Ok(self.revoked.get_or_init(|| revoked))
     }
 
     /// End what rests on revoked grounds: whoever revoked them may have been killed before that. An authority does this
     /// when it begins.
     pub fn end_revoked(&self) -> Result<(), Refused> {
-        let list = self.revoked.current()?;
+        let list = self.revoked()?.current()?;
         if self.engine.role() == Role::Decide || list.is_empty() {
             return Ok(());
         }
@@ -258,12 +280,12 @@ impl Store {
         hit: impl Fn(&RevokedGrounds) -> Option<GroundKind>,
         admit: impl FnOnce() -> Result<SessionId, SessionError>,
     ) -> Result<SessionId, Refused> {
-        let before = self.revoked.current()?;
+        let before = self.revoked()?.current()?;
         if let Some(kind) = hit(&before) {
             return Err(Refused::Revoked(kind));
         }
         let session = admit()?;
-        let refused = match self.revoked.current() {
+        let refused = match self.revoked().and_then(Revoked::current) {
             Ok(after) if Arc::ptr_eq(&before, &after) => return Ok(session),
             Ok(after) => match hit(&after) {
                 None => return Ok(session),
@@ -279,7 +301,7 @@ impl Store {
     /// Find the row of a certificate. `authority` is the ground of the authority that has to have verified it, or 0 for
     /// any.
     pub fn look_up(&self, leaf: &[u8], epoch: u64, authority: u64, row: &mut Row) -> Result<bool, Refused> {
-        let revoked = self.revoked.current()?;
+        let revoked = self.revoked()?.current()?;
         let found = self.table()?.get(&sha256(leaf), epoch, self.engine.wall_ns(), &revoked, row);
         let by = row.grounds().get(AUTHORITY_GROUND).map_or(0, |ground| ground.number);
         Ok(found == Lookup::Found && (authority == 0 || authority == by))
@@ -319,7 +341,7 @@ impl Store {
     pub fn keep(&self, verified: &Verified, begun: Begun) -> Result<(SessionId, Principal), Refused> {
         let row = row_of(verified, self.engine.wall_ns())?;
         let table = self.table()?;
-        match table.put(&row, begun, self.engine.wall_ns(), &*self.revoked.current()?) {
+        match table.put(&row, begun, self.engine.wall_ns(), &*self.revoked()?.current()?) {
             Ok(Kept::Kept) => {}
             Ok(Kept::Late) => return Err(Refused::Late),
             Ok(Kept::Revoked(number)) => {
@@ -374,7 +396,7 @@ impl Store {
 
     /// Write down that a ground is revoked, and end what rests on it.
     fn revoke(&self, line: &Revocation) -> Result<(usize, usize), Refused> {
-        let written = self.revoked.append(line);
+        let written = self.revoked().and_then(|list| list.append(line));
         if let Err(error @ (RevokedError::NoLine(_) | RevokedError::ReadOnly | RevokedError::Forked(_))) = written {
             return Err(error.into());
         }
@@ -471,19 +493,19 @@ impl Credentials {
         let (kind, digest) = ground;
         let line = Revocation { kind, digest, shown, by, reason, at, what: Change::Restored };
         let done = py.detach(|| {
-            let was = self.0.revoked.current()?.contains(number(&line.digest));
+            let list = self.0.revoked()?;
+            let was = list.current()?.contains(number(&line.digest));
             if was {
-                self.0.revoked.append(&line)?;
+                list.append(&line)?;
             }
             Ok(was)
         });
         done.map_err(|error: RevokedError| list_error(py, &error))
     }
 
-    /// Return all lines of the list of what is revoked: kind, digest, what people call it, by whom, why, when, and
-    /// whether it was revoked or restored.
-    fn revoked(&self, py: Python<'_>) -> PyResult<Vec<(String, [u8; 32], String, String, String, String, bool)>> {
-        let lines = py.detach(|| self.0.revoked.lines()).map_err(|error| list_error(py, &error))?;
+    /// Return all lines of the list of what is revoked.
+    fn revoked(&self, py: Python<'_>) -> PyResult<Vec<ShownLine>> {
+        let lines = py.detach(|| self.0.revoked().and_then(Revoked::lines)).map_err(|error| list_error(py, &error))?;
         Ok(lines
             .into_iter()
             .map(|line| {

@@ -91,7 +91,9 @@ impl Engine {
         let credentials =
             py.detach(|| Store::new(inner.clone(), directory, revoked, credentials, residence, registers));
         let credentials = Arc::new(credentials.map_err(|error| list_error(py, &error))?);
-        py.detach(|| credentials.end_revoked()).map_err(|refused| refused.raised(py))?;
+        if registers {
+            py.detach(|| credentials.end_revoked()).map_err(|refused| refused.raised(py))?;
+        }
         Ok(Self { inner, strict, log: Mutex::default(), gates: Arc::default(), tries: Tries::default(), credentials })
     }
 
