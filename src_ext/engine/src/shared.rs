@@ -21,11 +21,6 @@ const BEHIND: u64 = 1 << 63;
 /// The bit that is set once the state's file is gone.
 const GONE: u64 = 1 << 62;
 
-/// What is written while others decide, on cache lines of its own: two, because processors fetch them in pairs. Each
-/// admission locks the registry, and what decisions read would leave their caches with it.
-#[repr(align(128))]
-struct Apart<T>(T);
-
 /// The state that the gates, the batches and the writer of an engine share.
 pub struct Shared {
     pub(crate) sessions: Sessions,
@@ -40,7 +35,7 @@ pub struct Shared {
     wiped: OnceLock<WipedWord>,
     /// Held for short times only: preparing a gate and asking for a handle wait for it. It is locked after
     /// [`crate::Engine`]'s own lock.
-    registry: Apart<Mutex<Registry>>,
+    registry: Mutex<Registry>,
     pub(crate) options: EngineOptions,
 }
 
@@ -60,7 +55,7 @@ impl Shared {
             switches,
             process,
             wiped: OnceLock::new(),
-            registry: Apart(Mutex::new(Registry::new(options.handles))),
+            registry: Mutex::new(Registry::new(options.handles)),
             options,
         }
     }
@@ -97,7 +92,7 @@ impl Shared {
 
     /// Lock the registry.
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Return the current snapshot.
