@@ -96,11 +96,18 @@ class IdentityWorkload:
         self.engine = ztfast.Engine(compiled, sessions=1 << 18, credentials=max(1 << 12, 1 << (known - 1).bit_length()))
         self.chain = [_der(self.pki.folder / "leaves" / "algo-a7.pem"), _der(self.pki.folder / "algos.pem")]
         self.der = self.chain[0]
-        self.session = self.engine.admit(self.authorities.x509(self.der))
-        self.resource = self.engine.resource(STOCK)
         self.known = known
         self._put()
+        # By now: the copies may have taken its place.
+        self.session = self.engine.admit(self.authorities.x509(self.der))
+        self.resource = self.engine.resource(STOCK)
         self._bad = counting()
+
+    @property
+    def rows(self) -> int:
+        """How many of the known certificates the table still has."""
+        use = self.engine.credential_use
+        return self.known - (0 if use is None else use.evicted)
 
     def copy(self, number: int) -> bytes:
         """Return the copy of the certificate with this number."""
@@ -156,7 +163,7 @@ def identity_series(work: IdentityWorkload, count: int) -> list[Series]:
     def at_random(calls: int) -> list[bytes]:
         return (drawn * (calls // len(drawn) + 1))[:calls]
 
-    rows = f"{work.known:,} rows"
+    rows = f"{work.rows:,} rows"
     made = [
         ("identity_admit", "admit, known", admitting(lambda calls: [known] * calls, admit)),
         ("identity_admitted", "admit(x509(der)), known", admitting(repeated, lambda der: admit(x509(der)))),

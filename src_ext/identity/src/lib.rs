@@ -37,11 +37,12 @@
 //! 4. [`Revoked::current`] once more: if it contains a ground of the session, the session is revoked, and also if
 //!    [`Table::has_fallen_since`] says so.
 //!
-//! If the session was live before step 3 of the revocation looked, that revokes it. If it was not, the list was written
-//! before, and step 4 of the admission finds the ground in it. A process that is killed after step 1 of a revocation may
-//! leave sessions: they end when an authority opens its engine, or when somebody revokes the same once more. Rows do not
-//! count from step 1 on, because each look-up asks the list. What falls without being revoked, as when the list of a
-//! certificate authority is loaded anew, is counted by the table before it looks at rows: `has_fallen_since` tells of it.
+//! If the session was live before step 3 of the revocation looked, that revokes it. If it was not, the list was
+//! written before, and step 4 of the admission finds the ground in it. A process that is killed after step 1 of a
+//! revocation may leave sessions: they end when an authority opens its engine, or when somebody revokes the same once
+//! more. Rows do not count from step 1 on, because each look-up asks the list. What falls without being revoked, as
+//! when the list of a certificate authority is loaded anew, is counted by the table before it looks at rows:
+//! `has_fallen_since` tells of it.
 #![forbid(unsafe_code)]
 
 mod certificate;
@@ -64,7 +65,7 @@ mod verifier;
 pub use certificate::{Certificate, Names};
 pub use ground::{Digest, Ground, GroundKind, sha256};
 pub use limits::{MAX_CAS, MAX_CERTIFICATE, MAX_CERTIFICATES};
-pub use path::{Bound, Proved, Revocation as RevocationPolicy, check_sizes};
+pub use path::{Bound, Proved, RevocationPolicy, check_sizes};
 pub use refusal::{At, Refusal};
 pub use refused::{MAX_REFUSED, REFUSED_NS};
 pub use revoked::{Change, MAX_FIELD, NoLine, Revocation, Revoked, RevokedError, RevokedGrounds, number};

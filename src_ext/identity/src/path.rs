@@ -32,7 +32,7 @@ const MAX_DEPTH: usize = 7;
 
 /// When a certificate needs a CRL or an OCSP answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Revocation {
+pub enum RevocationPolicy {
     /// Always.
     Required,
     /// Never; but one that there is must be fresh, and counts.
@@ -93,7 +93,7 @@ pub(crate) struct Authority {
     /// Intermediates that need not be presented, in DER and read.
     pub intermediates: Vec<(CertificateDer<'static>, Certificate)>,
     pub crls: Crls,
-    pub revocation: Revocation,
+    pub revocation: RevocationPolicy,
     pub pins: Vec<Digest>,
     pub max_age_s: Option<u64>,
 }
@@ -377,9 +377,9 @@ impl Authority {
                 continue;
             }
             let is_needed = match self.revocation {
-                Revocation::Required => true,
-                Revocation::IfPresent => false,
-                Revocation::WhereNamed => certificate.facts.points.is_some(),
+                RevocationPolicy::Required => true,
+                RevocationPolicy::IfPresent => false,
+                RevocationPolicy::WhereNamed => certificate.facts.points.is_some(),
             };
             if is_needed {
                 return Err(Refusal::RevocationUnknown(at));

@@ -3,7 +3,7 @@
 use crate::certificate::Certificate;
 use crate::crls::Crls;
 use crate::ground::{Digest, sha256};
-use crate::path::{Anchors, Asked, Authority, Kind, Presented, Proved, Revocation, check_sizes};
+use crate::path::{Anchors, Asked, Authority, Kind, Presented, Proved, RevocationPolicy, check_sizes};
 use crate::pool::Pool;
 use crate::refusal::Refusal;
 use crate::refused::Refused;
@@ -34,7 +34,7 @@ pub struct AuthorityConfig {
     /// Lists of revoked certificates.
     pub crls: Vec<Vec<u8>>,
     /// When a CRL or an OCSP answer is needed.
-    pub revocation: Revocation,
+    pub revocation: RevocationPolicy,
     /// The SHA-256 of keys, of which every path must have one; if empty, any path will do.
     pub pins: Vec<Digest>,
     /// How many seconds a verification may be believed.
@@ -64,14 +64,14 @@ pub struct Request {
 /// Authorities that were read. They verify on the calling thread; for threads that decide, see [`Verifier`].
 ///
 /// ```
-/// use ztfast_identity::{Authorities, AuthorityConfig, Revocation, Vouching};
+/// use ztfast_identity::{Authorities, AuthorityConfig, RevocationPolicy, Vouching};
 ///
 /// let authority = AuthorityConfig {
 ///     name: "desk".into(),
 ///     vouching: Vouching::X509(vec![b"no certificate".to_vec()]),
 ///     intermediates: vec![],
 ///     crls: vec![],
-///     revocation: Revocation::Required,
+///     revocation: RevocationPolicy::Required,
 ///     pins: vec![],
 ///     max_age_s: None,
 /// };
@@ -302,9 +302,9 @@ fn epoch_of(authorities: &[AuthorityConfig]) -> u64 {
         all.list(one.intermediates.iter().map(|der| &**der));
         all.list(one.crls.iter().map(|der| &**der));
         all.number(match one.revocation {
-            Revocation::Required => 0,
-            Revocation::IfPresent => 1,
-            Revocation::WhereNamed => 2,
+            RevocationPolicy::Required => 0,
+            RevocationPolicy::IfPresent => 1,
+            RevocationPolicy::WhereNamed => 2,
         });
         all.list(one.pins.iter().map(|pin| &pin[..]));
         all.list(one.max_age_s.iter().map(|age| age.to_be_bytes()).collect::<Vec<_>>().iter().map(|age| &age[..]));

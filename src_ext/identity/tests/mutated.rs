@@ -3,7 +3,9 @@
 
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
-use ztfast_identity::{Authorities, AuthorityConfig, Certificate, Refusal, Request, Revocation, Verifier, Vouching};
+use ztfast_identity::{
+    Authorities, AuthorityConfig, Certificate, Refusal, Request, RevocationPolicy, Verifier, Vouching,
+};
 
 mod made;
 
@@ -34,7 +36,7 @@ impl Pki {
             vouching,
             intermediates: vec![],
             crls: self.crls.clone(),
-            revocation: Revocation::Required,
+            revocation: RevocationPolicy::Required,
             pins: vec![],
             max_age_s: None,
         }
@@ -76,7 +78,7 @@ fn a_configuration_has_its_own_epoch() {
         AuthorityConfig { name: "other".into(), ..pki.x509() },
         AuthorityConfig { crls: vec![], ..pki.x509() },
         AuthorityConfig { intermediates: pki.chain.clone(), ..pki.x509() },
-        AuthorityConfig { revocation: Revocation::IfPresent, ..pki.x509() },
+        AuthorityConfig { revocation: RevocationPolicy::IfPresent, ..pki.x509() },
         AuthorityConfig { pins: vec![[7; 32]], ..pki.x509() },
         AuthorityConfig { max_age_s: Some(1), ..pki.x509() },
     ];

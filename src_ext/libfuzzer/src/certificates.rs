@@ -4,7 +4,9 @@
 //! the length, the lower one first, and the part itself in DER.
 
 use fastrand::Rng;
-use ztfast_identity::{Authorities, AuthorityConfig, Certificate, Proved, Refusal, Request, Revocation, Vouching};
+use ztfast_identity::{
+    Authorities, AuthorityConfig, Certificate, Proved, Refusal, Request, RevocationPolicy, Vouching,
+};
 
 /// A moment in 2026, at which the seeds are valid, in nanoseconds since 1970.
 const NOW_NS: i64 = 1_782_864_000_000_000_000;
@@ -77,7 +79,11 @@ pub fn verify(input: &[u8]) -> Option<[Result<Proved, Refusal>; 2]> {
         vouching,
         intermediates: of(Kind::Intermediate),
         crls: of(Kind::Crl),
-        revocation: if parts.len().is_multiple_of(2) { Revocation::Required } else { Revocation::WhereNamed },
+        revocation: if parts.len().is_multiple_of(2) {
+            RevocationPolicy::Required
+        } else {
+            RevocationPolicy::WhereNamed
+        },
         pins: vec![],
         max_age_s: None,
     });

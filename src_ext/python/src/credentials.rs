@@ -167,6 +167,9 @@ pub(crate) struct Verified(
 /// A principal, by type and id.
 pub(crate) type Principal = (String, String);
 
+/// A line of the list: kind, digest, what people call it, by whom, why, when, and whether it was revoked or restored.
+type ShownLine = (String, [u8; 32], String, String, String, String, bool);
+
 /// A moment at which a verification began.
 #[pyclass(frozen, module = "ztfast._core")]
 pub(crate) struct Moment(pub Begun);
@@ -500,9 +503,8 @@ impl Credentials {
         done.map_err(|error: RevokedError| list_error(py, &error))
     }
 
-    /// Return all lines of the list of what is revoked: kind, digest, what people call it, by whom, why, when, and
-    /// whether it was revoked or restored.
-    fn revoked(&self, py: Python<'_>) -> PyResult<Vec<(String, [u8; 32], String, String, String, String, bool)>> {
+    /// Return all lines of the list of what is revoked.
+    fn revoked(&self, py: Python<'_>) -> PyResult<Vec<ShownLine>> {
         let lines = py.detach(|| self.0.revoked().and_then(Revoked::lines)).map_err(|error| list_error(py, &error))?;
         Ok(lines
             .into_iter()
