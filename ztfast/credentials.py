@@ -196,9 +196,7 @@ class Credentials:
         return ended
 
     def _attach(self, authorities: Authority) -> None:
-        # This is on the way of every admission, and nearly all are by the same authorities.
-        if authorities is self._attached():
-            return
+        """Let this engine be told of changes of authorities. Those that were attached last need not ask again."""
         if authorities not in self._authorities:
             authorities.listen(self._fell)
             self._authorities.add(authorities)

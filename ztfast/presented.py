@@ -109,16 +109,14 @@ class AnyCredential:
         raise NotImplementedError
 
 
-def admit_credential(core: _core.Engine, credential: AnyCredential, attach: Callable[[Authority], None]) -> Session:
+def admit_credential(core: _core.Engine, credential: AnyCredential) -> Session:
     """Open a session for a credential, which is verified if that is not known already.
 
     Args:
-        core: The engine's core.
+        core: The core of an engine to which the credential's authorities are attached: if they change from now on, it
+            is told, also if another process verified this credential.
         credential: The credential.
-        attach: What makes changes of its authorities known to the engine.
     """
-    # First of all: if the authorities change from now on, the engine is told, also if another process verified this.
-    attach(credential.authorities)
     told = credential.presented()
     known = None if told is None else core.admit_known(credential.leaf, *told)
     if known is not None:

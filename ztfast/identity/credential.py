@@ -35,6 +35,15 @@ class Verified(NamedTuple):
     mapped: Mapped
 
 
+class _More(NamedTuple):
+    """What few credentials have."""
+
+    authority: str | None
+    binding: bytes | None
+    ocsp: bytes | None
+    proxy: Session | None
+
+
 class Verifies(Authority, Protocol):
     """What verifies credentials: :class:`ztfast.identity.Authorities`."""
 
@@ -56,18 +65,12 @@ class Credential(Chain, AnyCredential):
         leaf: The leaf certificate, as DER.
         others: The other certificates that came with it, as DER.
         authorities: The authorities that verify it.
-        authority: The name of the one that has to prove it; ``None`` for any.
-        binding: The TLS channel that it came by, as RFC 9266's ``tls-exporter``: 32 bytes, or ``None``.
-        ocsp: The stapled OCSP answer, as DER, or ``None``.
-        proxy: The session of the proxy that forwarded it, or ``None``.
     """
 
-    __slots__ = ("authorities", "authority", "binding", "ocsp", "proxy")
+    # Most credentials have no more than a leaf, and what makes them is on the way of every admission.
+    __slots__ = ("_more", "authorities")
     authorities: Verifies
-    authority: str | None
-    binding: bytes | None
-    ocsp: bytes | None
-    proxy: Session | None
+    _more: _More | None
 
     def __init__(
         self,
@@ -79,14 +82,32 @@ class Credential(Chain, AnyCredential):
         binding: bytes | None = None,
         proxy: Session | None = None,
     ) -> None:
-        # The slots' own functions: these are on the way of every admission, and look nothing up.
+        # The slots' own functions look nothing up.
         _PUT_AUTHORITIES(self, authorities)
         _PUT_LEAF(self, leaf)
         _PUT_OTHERS(self, others)
-        _PUT_AUTHORITY(self, authority)
-        _PUT_OCSP(self, ocsp)
-        _PUT_BINDING(self, binding)
-        _PUT_PROXY(self, proxy)
+        has_more = authority is not None or ocsp is not None or binding is not None or proxy is not None
+        _PUT_MORE(self, _More(authority, binding, ocsp, proxy) if has_more else None)
+
+    @property
+    def authority(self) -> str | None:
+        """The name of the authority that has to prove it; ``None`` for any."""
+        return None if self._more is None else self._more.authority
+
+    @property
+    def binding(self) -> bytes | None:
+        """The TLS channel that it came by, as RFC 9266's ``tls-exporter``: 32 bytes, or ``None``."""
+        return None if self._more is None else self._more.binding
+
+    @property
+    def ocsp(self) -> bytes | None:
+        """The stapled OCSP answer, as DER, or ``None``."""
+        return None if self._more is None else self._more.ocsp
+
+    @property
+    def proxy(self) -> Session | None:
+        """The session of the proxy that forwarded it, or ``None``."""
+        return None if self._more is None else self._more.proxy
 
     def verify(self, now_ns: int | None = None) -> Verified:
         """Verify it now, and map it. Nothing is remembered: ``engine.admit`` does that.
@@ -109,6 +130,8 @@ class Credential(Chain, AnyCredential):
         self.authorities.check(self)
 
     def presented(self) -> tuple[int, int] | None:
+        if self._more is None:
+            return self.authorities.epoch, 0
         if self.proxy is not None:
             self.check()
         if self.ocsp is not None:
@@ -167,5 +190,4 @@ def _put(owner: type, name: str) -> Callable[[Credential, object], None]:
 
 
 _PUT_LEAF, _PUT_OTHERS = _put(Chain, "leaf"), _put(Chain, "others")
-_PUT_AUTHORITIES, _PUT_AUTHORITY = _put(Credential, "authorities"), _put(Credential, "authority")
-_PUT_BINDING, _PUT_OCSP, _PUT_PROXY = _put(Credential, "binding"), _put(Credential, "ocsp"), _put(Credential, "proxy")
+_PUT_AUTHORITIES, _PUT_MORE = _put(Credential, "authorities"), _put(Credential, "_more")
