@@ -319,6 +319,30 @@ def test_what_is_revoked_stays_so_after_a_restart_and_without_its_state(desk: De
     own.admit(desk.credential())
 
 
+def test_another_authority_than_the_one_that_is_asked_for_does_not_count(desk: Desk, engine: ztfast.Engine) -> None:
+    other = CONFIG.format(more="").replace('"desk"', '"other"').replace('"root.pem", "spare.pem"', '"spare.pem"')
+    desk.write("ztfast.toml", (CONFIG.format(more="") + other).encode())
+    desk.authorities.reload()
+    engine.admit(desk.authorities.x509(desk.ann.der))
+    engine.admit(desk.authorities.x509(desk.ann.der, authority="desk"))
+    assert refused(engine, desk.authorities.x509(desk.ann.der, authority="other")) == "unknown-issuer"
+
+
+def test_an_engine_that_opens_ends_what_a_killed_revocation_left(desk: Desk) -> None:
+    state = desk.folder / "state"
+    engine = ztfast.Engine(ztfast.examples.tiny(), state=state, sessions=64)
+    by_key, by_principal = engine.admit(desk.credential()), engine.admit(desk.credential(desk.issue("bob")))
+    others = desk.folder / "others"
+    other = ztfast.Engine(ztfast.examples.tiny(), state=others, sessions=64)
+    other.revoke(ground=Ground.key(desk.ann.der), **WHO)
+    other.revoke(ground=Ground.principal('User::"bob"'), **WHO)
+    # This is what a process that is killed after it wrote the list leaves.
+    (state / "revoked").write_bytes((others / "revoked").read_bytes())
+    assert code(engine, by_key) == "ALLOW"
+    ztfast.Engine(ztfast.examples.tiny(), state=state, sessions=64)
+    assert [code(engine, session) for session in (by_key, by_principal)] == ["REVOKED", "REVOKED"]
+
+
 def test_nobody_is_admitted_while_the_list_is_gone_or_damaged(desk: Desk) -> None:
     listed = desk.folder / "lists" / "revoked"
     listed.parent.mkdir(mode=0o700)

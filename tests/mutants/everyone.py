@@ -6,6 +6,7 @@ import in_compiler
 import in_engine
 import in_gate
 import in_hot
+import in_identity
 import in_lifting
 import in_live
 import in_live_attributes
@@ -29,6 +30,7 @@ MUTANTS = (
     *in_live.MUTANTS,
     *in_switches.MUTANTS,
     *in_mailbox.MUTANTS,
+    *in_identity.MUTANTS,
     *in_memo.MUTANTS,
     *in_passed.MUTANTS,
     *in_reasons.MUTANTS,

@@ -10,7 +10,8 @@ SLOT = "live/src/slot.rs"
 REUSE = "live/src/sessions/reuse.rs"
 STATE = "live/src/state.rs"
 FILES = "live/src/state/files.rs"
-OWNERSHIP = "live/src/ownership.rs"
+DIRECTORY = "pages/src/directory.rs"
+OWNERSHIP = "pages/src/ownership.rs"
 REGISTER = "live/src/register.rs"
 OWNERS = "live/src/owners.rs"
 PROCESS = "pages/src/process.rs"
@@ -317,16 +318,16 @@ MUTANTS = (
     ),
     Mutant(
         "a state that was removed goes on as if it were there",
-        STATE,
+        DIRECTORY,
         "if own.nlink() == 0 {",
         "if own.nlink() == 9 {",
         Rust(SHARED, "a_file_that_was_removed_or_replaced_is_noticed_for_good"),
     ),
     Mutant(
         "a state that was replaced goes on as if it were there",
-        STATE,
-        "Ok(there) if (there.dev(), there.ino()) != (own.dev(), own.ino())",
-        "Ok(there) if there.dev() != own.dev()",
+        DIRECTORY,
+        "((there.dev(), there.ino()) != (own.dev(), own.ino())).then_some(",
+        "(there.dev() != own.dev()).then_some(",
         Rust(SHARED, "a_file_that_was_removed_or_replaced_is_noticed_for_good"),
     ),
     Mutant(
@@ -473,8 +474,8 @@ MUTANTS = (
     Mutant(
         "a state of another boot is opened",
         FILES,
-        "if header.boot != boot() {",
-        "if header.boot == [0; 16] {",
+        "if header.boot != boot_id() {",
+        "if header.boot == [1; 16] {",
         Rust(SHARED, "a_state_of_another_boot_or_size_is_refused"),
     ),
     Mutant(
@@ -487,7 +488,7 @@ MUTANTS = (
     Mutant(
         "a state that was removed is made anew by who may not make one",
         STATE,
-        "(None, None) => return Err(at.refused(NO_STATE)),",
+        "(None, None) => return Err(at.0.refused(NO_STATE).into()),",
         "(None, None) => at.make(Capacity { sessions: 8, uids: 64 }, &clock)?,",
         Rust(SHARED, "without_a_capacity_no_state_is_made"),
     ),

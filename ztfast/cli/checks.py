@@ -228,6 +228,9 @@ def packages(machine: Machine) -> Iterator[Finding]:
         yield Finding("warn", "pyca cryptography", pyca, "it is too old for ztfast: pip install 'cryptography>=46'")
     else:
         yield Finding("ok", "pyca cryptography", pyca)
+    h2 = machine.versions.get("h2")
+    todo = "" if h2 else "only SPIFFE workloads need it: pip install 'ztfast[spiffe]'"
+    yield Finding("ok", "h2", h2 or "not installed", todo)
 
 
 def state(machine: Machine) -> Iterator[Finding]:

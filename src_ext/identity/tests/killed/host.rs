@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use ztfast_identity::{Change, RevocationPolicy, Revoked, Row, RowGround, Table};
+use ztfast_identity::{Change, Revocation, Revoked, Row, RowGround, Table};
 use ztfast_pages::{Mapping, Residence, Role};
 
 /// A directory of this test's own, which is removed with it.
