@@ -163,6 +163,9 @@ pub(crate) struct LoadedBundle {
 }
 
 /// One bundle, ready to decide, and the changes made since it was compiled.
+// Its count of references, which each admission and each question changes, lies on cache lines of its own, so decisions
+// keep these in their caches. Two lines, because processors fetch them in pairs.
+#[repr(align(128))]
 pub struct Snapshot {
     pub(crate) loaded: Arc<LoadedBundle>,
     pub(crate) changes: Option<Arc<Changes>>,
