@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use zerocopy::FromZeros;
 use ztfast_live::{
-    Admission, AdmitError, Capacity, Handle, Known, Place, Proof, Role, SessionId, SessionRecord, SessionStatus,
-    Sessions, State,
+    AUTHORITY_GROUND, Admission, AdmitError, Capacity, Handle, Known, Place, Proof, Role, SessionId, SessionRecord,
+    SessionStatus, Sessions, State,
 };
 use ztfast_pages::{Clock, Reading, Residence, monotonic_ns};
 
@@ -68,7 +68,8 @@ pub fn known(principal: usize, base_ns: i64) -> Known {
         on_behalf_of: (!principal.is_multiple_of(3)).then_some(Place(principal + 1_000_000)),
         region: (!own.is_multiple_of(5)).then_some(own + 10),
         channel: Some(own + 20),
-        grounds: std::array::from_fn(|at| (principal * 7919 + at) as u64 + 1),
+        // A session that rests on a credential gets no later end, and these do.
+        grounds: std::array::from_fn(|at| if at == AUTHORITY_GROUND { 0 } else { (principal * 7919 + at) as u64 + 1 }),
     }
 }
 
