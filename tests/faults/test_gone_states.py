@@ -190,4 +190,4 @@ def test_a_process_that_is_killed_while_it_makes_a_state_leaves_nothing(tmp_path
     assert {path.name for path in state.iterdir()} <= {"owners"}
     engine = ztfast.Engine(ztfast.examples.tiny(), state=state, sessions=16, handles=64)
     assert engine.sessions() == ()
-    assert {path.name for path in state.iterdir()} == {"owners", "state"}
+    assert {path.name for path in state.iterdir()} == {"owners", "revoked", "state"}

@@ -207,7 +207,7 @@ impl Store {
         let list = list.or_else(|| Some(directory.as_ref()?.join(LIST))).filter(is_wanted);
         let (table, revoked) = (OnceLock::new(), OnceLock::new());
         let store = Self { engine, directory, rows, residence, table, list, revoked };
-        if makes {
+        if makes && role == Role::Authority {
             store.revoked()?;
         }
         Ok(store)
@@ -227,8 +227,12 @@ impl Store {
     /// End what rests on revoked grounds: whoever revoked them may have been killed before that. An authority does this
     /// when it begins.
     pub fn end_revoked(&self) -> Result<(), Refused> {
+        // Those that only decide need not be able to read the list.
+        if self.engine.role() == Role::Decide {
+            return Ok(());
+        }
         let list = self.revoked()?.current()?;
-        if self.engine.role() == Role::Decide || list.is_empty() {
+        if list.is_empty() {
             return Ok(());
         }
         let who = Some(("ztfast", "what it rests on is revoked for ever"));
