@@ -14,15 +14,15 @@ MUTANTS = (
     Mutant(
         "credentials: the list is not asked before an admission",
         CREDENTIALS,
-        "        if let Some(kind) = hit(&before) {\n",
-        "        if let Some(kind) = hit(&before).filter(|_| false) {\n",
+        "        if let Some(kind) = hit(before) {\n",
+        "        if let Some(kind) = hit(before).filter(|_| false) {\n",
         NEVER_AGAIN,
     ),
     Mutant(
         "credentials: any authority will do",
         CREDENTIALS,
-        "(authority == 0 || authority == by))",
-        "(authority == 0 || authority == by || by != 0))",
+        "(authority == 0 || authority == by);",
+        "(authority == 0 || authority == by || by != 0);",
         Python(ADMISSIONS + "test_another_authority_than_the_one_that_is_asked_for_does_not_count"),
     ),
     Mutant(

@@ -116,9 +116,15 @@ impl Ground {
     /// Return the ground's number, by which sessions keep it: never 0.
     #[must_use]
     pub fn number(&self) -> u64 {
-        let number = self.digest.iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte));
-        if number == 0 { 1 } else { number }
+        number(&self.digest)
     }
+}
+
+/// Return the number of a ground, by which sessions, rows and the list of what is revoked know it: the first bytes of
+/// its digest, and never 0.
+#[must_use]
+pub fn number(digest: &[u8; 32]) -> u64 {
+    digest.iter().take(8).fold(0, |word, &byte| word << 8 | u64::from(byte)).max(1)
 }
 
 #[cfg(test)]

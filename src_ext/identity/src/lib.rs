@@ -63,12 +63,12 @@ mod table;
 mod verifier;
 
 pub use certificate::{Certificate, Names};
-pub use ground::{Digest, Ground, GroundKind, sha256};
+pub use ground::{Digest, Ground, GroundKind, number, sha256};
 pub use limits::{MAX_CAS, MAX_CERTIFICATE, MAX_CERTIFICATES};
 pub use path::{Bound, Proved, RevocationPolicy, check_sizes};
 pub use refusal::{At, Refusal};
 pub use refused::{MAX_REFUSED, REFUSED_NS};
-pub use revoked::{Change, MAX_FIELD, NoLine, Revocation, Revoked, RevokedError, RevokedGrounds, number};
+pub use revoked::{Change, MAX_FIELD, NoLine, Revocation, Revoked, RevokedError, RevokedGrounds};
 pub use signature::{UnknownScheme, verify_signature};
 pub use spiffe::{MAX_ID, MAX_TRUST_DOMAIN, SpiffeId, check_trust_domain, spiffe_id};
 pub use table::{

@@ -12,6 +12,7 @@ mod line;
 pub use self::line::{Change, MAX_FIELD, NoLine, Revocation};
 
 use self::line::MAX_LINE;
+use crate::ground::number;
 use arc_swap::ArcSwap;
 use rustix::fs::Stat;
 use std::collections::HashSet;
@@ -25,13 +26,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use ztfast_pages::{Directory, FileError, Forked, Opening, Role, UnsharedFile, lock_byte, monotonic_ns};
-
-/// Return the number of a ground, by which sessions, rows and this list know it: the first bytes of its digest, and
-/// never 0.
-#[must_use]
-pub fn number(digest: &[u8; 32]) -> u64 {
-    digest.iter().take(8).fold(0, |word, &byte| word << 8 | u64::from(byte)).max(1)
-}
 
 /// What the list says at a moment.
 #[derive(Debug, Clone, Default)]
@@ -74,20 +68,16 @@ impl RevokedGrounds {
     }
 
     fn add(&mut self, line: &Revocation, check: [u8; 8]) {
-        let number = number(&line.digest);
+        let ground = number(&line.digest);
         match line.what {
-            Change::Revoked => self.numbers.insert(number),
-            Change::Restored => self.numbers.remove(&number),
+            Change::Revoked => self.numbers.insert(ground),
+            Change::Restored => self.numbers.remove(&ground),
         };
         self.lines += 1;
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.stamp.to_le_bytes()).update(&check);
-        self.stamp = number_of(hasher.finalize().as_bytes());
+        self.stamp = number(hasher.finalize().as_bytes());
     }
-}
-
-fn number_of(bytes: &[u8; 32]) -> u64 {
-    number(bytes)
 }
 
 /// Hashes numbers that are hashes already.

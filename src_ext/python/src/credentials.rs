@@ -269,28 +269,28 @@ impl Store {
             // Most lists are empty, and a digest takes longer than to see that.
             if list.is_empty() {
                 None
-            } else if list.contains(number(&Ground::principal(ty, id).digest)) {
+            } else if list.contains(Ground::principal(ty, id).number()) {
                 Some(GroundKind::Principal)
             } else {
                 (ground != 0 && list.contains(ground)).then_some(GroundKind::Certificate)
             }
         };
-        self.admit(hit, admit)
+        self.admit(&self.revoked()?.current()?, hit, admit)
     }
 
-    /// Admit somebody, unless the list of what is revoked is hit, before or meanwhile.
+    /// Admit somebody, unless the list of what is revoked is hit, as it was before this or as it is afterwards.
     fn admit(
         &self,
+        before: &Arc<RevokedGrounds>,
         hit: impl Fn(&RevokedGrounds) -> Option<GroundKind>,
         admit: impl FnOnce() -> Result<SessionId, SessionError>,
     ) -> Result<SessionId, Refused> {
-        let before = self.revoked()?.current()?;
-        if let Some(kind) = hit(&before) {
+        if let Some(kind) = hit(before) {
             return Err(Refused::Revoked(kind));
         }
         let session = admit()?;
         let refused = match self.revoked().and_then(Revoked::current) {
-            Ok(after) if Arc::ptr_eq(&before, &after) => return Ok(session),
+            Ok(after) if Arc::ptr_eq(before, &after) => return Ok(session),
             Ok(after) => match hit(&after) {
                 None => return Ok(session),
                 Some(kind) => Refused::Revoked(kind),
@@ -302,21 +302,26 @@ impl Store {
         Err(refused)
     }
 
-    /// Find the row of a certificate. `authority` is the ground of the authority that has to have verified it, or 0 for
-    /// any.
-    pub fn look_up(&self, leaf: &[u8], epoch: u64, authority: u64, row: &mut Row) -> Result<bool, Refused> {
+    /// Find the row of a certificate, and return the list by which it counts. `authority` is the ground of the
+    /// authority that has to have verified it, or 0 for any.
+    pub fn look_up(
+        &self,
+        leaf: &[u8],
+        epoch: u64,
+        authority: u64,
+        row: &mut Row,
+    ) -> Result<Option<Arc<RevokedGrounds>>, Refused> {
         let revoked = self.revoked()?.current()?;
         let found = self.table()?.get(&sha256(leaf), epoch, self.engine.wall_ns(), &revoked, row);
         let by = row.grounds().get(AUTHORITY_GROUND).map_or(0, |ground| ground.number);
-        Ok(found == Lookup::Found && (authority == 0 || authority == by))
+        let is_known = found == Lookup::Found && (authority == 0 || authority == by);
+        Ok(is_known.then_some(revoked))
     }
 
-    /// Admit the principal of a row.
-    pub fn admit_row(&self, row: &Row) -> Result<(SessionId, Principal), Refused> {
-        let hit = |list: &RevokedGrounds| {
-            let ground = row.grounds().iter().find(|ground| list.contains(ground.number))?;
-            GroundKind::ALL.get(usize::from(ground.kind)).copied()
-        };
+    /// Admit the principal of a row, by a list that was current before.
+    pub fn admit_row(&self, row: &Row, revoked: &Arc<RevokedGrounds>) -> Result<(SessionId, Principal), Refused> {
+        let hit =
+            |list: &RevokedGrounds| row.grounds().iter().find(|ground| list.contains(ground.number)).and_then(kind_of);
         let holds = Holds::of(row.text()).ok_or(Refused::Late)?;
         let mut grounds: Grounds = [0; MAX_GROUNDS];
         for (to, ground) in grounds.iter_mut().zip(row.grounds()) {
@@ -335,7 +340,7 @@ impl Store {
             grounds,
         };
         let bounds = (row.not_before_ns, row.not_after_ns);
-        let session = self.admit(hit, || self.engine.admit_uid_with(ty, id, bounds, &attributes))?;
+        let session = self.admit(revoked, hit, || self.engine.admit_uid_with(ty, id, bounds, &attributes))?;
         Ok((session, (ty.to_owned(), id.to_owned())))
     }
 }
@@ -343,21 +348,21 @@ impl Store {
 impl Store {
     /// Keep what was verified since a moment, and admit its principal.
     pub fn keep(&self, verified: &Verified, begun: Begun) -> Result<(SessionId, Principal), Refused> {
-        let row = row_of(verified, self.engine.wall_ns())?;
-        let table = self.table()?;
-        match table.put(&row, begun, self.engine.wall_ns(), &*self.revoked()?.current()?) {
+        let now_ns = self.engine.wall_ns();
+        let row = row_of(verified, now_ns)?;
+        let (table, revoked) = (self.table()?, self.revoked()?.current()?);
+        match table.put(&row, begun, now_ns, &revoked) {
             Ok(Kept::Kept) => {}
             Ok(Kept::Late) => return Err(Refused::Late),
             Ok(Kept::Revoked(number)) => {
                 let ground = row.grounds().iter().find(|ground| ground.number == number);
-                let kind = ground.and_then(|ground| GroundKind::ALL.get(usize::from(ground.kind)));
-                return Err(Refused::Revoked(kind.copied().unwrap_or(GroundKind::Certificate)));
+                return Err(Refused::Revoked(ground.and_then(kind_of).unwrap_or(GroundKind::Certificate)));
             }
             // Another process keeps the row's place: the credential will be verified again.
             Err(TableError::Busy { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let (session, principal) = self.admit_row(&row)?;
+        let (session, principal) = self.admit_row(&row, &revoked)?;
         if self.ends_if_something_fell(session, begun)? { Err(Refused::Late) } else { Ok((session, principal)) }
     }
 
@@ -413,6 +418,11 @@ impl Store {
         written?;
         Ok((fallen, ended))
     }
+}
+
+/// Return what a ground of a row is.
+fn kind_of(ground: &RowGround) -> Option<GroundKind> {
+    GroundKind::ALL.get(usize::from(ground.kind)).copied()
 }
 
 /// Make a row of what was verified. Where its texts are too long for one, lists show nothing of it.
@@ -538,12 +548,12 @@ impl Credentials {
 
 fn shown<'py>(py: Python<'py>, row: &Row) -> PyResult<Option<Bound<'py, PyDict>>> {
     let Some(holds) = Holds::of(row.text()) else { return Ok(None) };
-    let kind_of = |kind: u8| GroundKind::ALL.get(usize::from(kind)).map_or("", |kind| kind.name());
+    let name_of = |ground: &RowGround| kind_of(ground).map_or("", GroundKind::name);
     let grounds: Vec<_> = row
         .grounds()
         .iter()
         .filter(|ground| ground.number != 0)
-        .map(|ground| (kind_of(ground.kind), ground.number))
+        .map(|ground| (name_of(ground), ground.number))
         .collect();
     let dict = PyDict::new(py);
     dict.set_item("key", row.key)?;

@@ -178,10 +178,9 @@ impl Engine {
     ) -> PyResult<Option<(u64, Principal)>> {
         let mut row = Row::empty();
         let begun = self.credentials.begin().map_err(|refused| refused.raised(py))?;
-        if !self.credentials.look_up(leaf, epoch, authority, &mut row).map_err(|refused| refused.raised(py))? {
-            return Ok(None);
-        }
-        let admit = || self.credentials.admit_row(&row);
+        let known = self.credentials.look_up(leaf, epoch, authority, &mut row).map_err(|refused| refused.raised(py))?;
+        let Some(revoked) = known else { return Ok(None) };
+        let admit = || self.credentials.admit_row(&row, &revoked);
         let admitted = self.tries.releasing(py, (&self.inner, &self.log), Refused::is_full, admit)?;
         let (session, principal) = admitted.map_err(|refused| refused.raised(py))?;
         let ended = self.credentials.ends_if_something_fell(session, begun).map_err(|refused| refused.raised(py))?;
